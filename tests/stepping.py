@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from zrb_store import Attempt, Store
-from zrb_store.attempt.step import Done, Step, StepCall
+from zrb_store.attempt.step import Done, Step
 
 
 class Broken(Exception):
@@ -22,10 +22,10 @@ def fail() -> None:
 
 
 @contextlib.contextmanager
-def execution(attempt: Attempt, call: StepCall) -> Iterator[Step | Done]:
+def execution(attempt: Attempt, name: str) -> Iterator[Step | Done]:
     """Run a block in place of the function of a step, which the block gets; or the result of a step that is done."""
-    with attempt.steps._claim(call) as claim:
-        step = attempt.steps._begun_or_done(call, claim)
+    with attempt.steps.claim(name, (), {}) as claim:
+        step = attempt.steps.begun_or_done(claim, once=False)
         with contextlib.nullcontext() if isinstance(step, Done) else step:
             yield step
 

@@ -14,7 +14,7 @@ from tests.model import Actor, Item, Queue, give_back
 from tests.stepping import execution
 from tests.test_state_machine import PLACES, RUNNERS, Machine, Operation
 from zrb_store.attempt import Step
-from zrb_store.attempt.step import Done, StepCall
+from zrb_store.attempt.step import Done
 from zrb_store.testing import expire_lease
 from zrb_store.xcom import current_attempt
 
@@ -162,7 +162,7 @@ class StepMachine(Machine):
             count = names.started[base]
         full = base if count == 1 else f"{base}~{count}"
         known = self.newest.setdefault((name, attempt.task), {}).get(full)
-        block = execution(attempt, StepCall(base, int, (), {}, False))
+        block = execution(attempt, base)
         try:
             found = block.__enter__()
         finally:

@@ -38,7 +38,7 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
             made.append(timeout or 0)
             return self.is_set()
 
-    monkeypatch.setattr("zrb_store.run.consumer.threading", SimpleNamespace(**(vars(threading) | {"Event": Event})))
+    monkeypatch.setattr("zrb_store.run.consumer.threading", SimpleNamespace(Event=Event, Lock=threading.Lock))
     return made
 
 

@@ -20,7 +20,6 @@ from tests.test_fork import QUEUES, TASKS, Died, Scenario, ScenarioRun, state
 from tests.test_steps import Boom, Counted, attempt_of, failing
 from zrb_store import Attempt, Store, TaskNotFound, Xcom
 from zrb_store.attempt import Step
-from zrb_store.attempt.step import StepCall
 from zrb_store.db.tables import attempt, session
 from zrb_store.operations.sessions import remove_sessions
 from zrb_store.queries import attempts
@@ -129,7 +128,7 @@ class StepScenarioRun(ScenarioRun):
         around = self.attempts.get(task)
         if around is None or task in self._open:
             return
-        manager = execution(around, StepCall(name, int, (), {}, once=False))
+        manager = execution(around, name)
         context = contextvars.copy_context()
         step = context.run(manager.__enter__)
         self._open[task] = context, manager

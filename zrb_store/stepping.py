@@ -1,7 +1,4 @@
-"""`step`, which task files import: so it must not import SQLAlchemy before it is called.
-
-Mark a tool of an agent as one that must not be repeated.
-"""
+"""What task files import of steps: `step`, and `once_tool` for agents. The import does not load SQLAlchemy."""
 
 from __future__ import annotations
 

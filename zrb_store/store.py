@@ -1,7 +1,4 @@
-"""A session: the durable identity of one workflow execution, by unique name.
-
-A store: one opened database.
-"""
+"""`Store`, an opened database, and `Session`, one workflow execution of a unique name in it."""
 
 from __future__ import annotations
 
@@ -31,7 +28,7 @@ from zrb_store.xcom import Xcoms
 
 
 class Session:
-    """A session of a store. Creating this object neither reads nor writes the database.
+    """The durable identity of one workflow execution. Creating this object neither reads nor writes the database.
 
     Attributes:
         database: The store's database.
@@ -43,12 +40,6 @@ class Session:
         self, database: Database, name: str, max_value: int, parent_attempt: AttemptReference | None = None
     ) -> None:
         """Name a session.
-
-        Args:
-            database: The store's database.
-            name: The session's name.
-            max_value: The largest encoded value in bytes.
-            parent_attempt: The attempt of another process that started this one.
 
         Raises:
             InvalidArgument: No session can have this name.

@@ -8,7 +8,7 @@ from zrb_store.attempt.attempt import Attempt, OutputHandler, surrounding_attemp
 from zrb_store.attempt.open_attempt import (
     NO_RESULT,
     AttemptReference,
-    AttemptUnderWay,
+    OpenAttempt,
     referenced_attempt,
     status_after,
 )
@@ -19,10 +19,10 @@ __all__ = [
     "NO_RESULT",
     "Attempt",
     "AttemptReference",
-    "AttemptUnderWay",
     "Change",
     "Done",
     "ExactStep",
+    "OpenAttempt",
     "OutputHandler",
     "Step",
     "referenced_attempt",

@@ -1,19 +1,18 @@
 """One execution of one task's action. What it takes and pushes stands only if it completes.
 
-A handler of Python's logging for the running attempt.
+`OutputHandler` is a handler of Python's logging for the attempt that the code runs in.
 """
 
 from __future__ import annotations
 
-import contextlib
 import logging
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from zrb_store import codec, settings
-from zrb_store.attempt.open_attempt import NO_RESULT, AttemptUnderWay, RestOfOutput
-from zrb_store.attempt.step import Step, StepCall
-from zrb_store.attempt.steps import ExactSteps
+from zrb_store.attempt.open_attempt import NO_RESULT, OpenAttempt
+from zrb_store.attempt.step import Step
+from zrb_store.attempt.steps import Steps
 from zrb_store.codec import Encoded
 from zrb_store.db.transaction import Transaction
 from zrb_store.errors import ZrbStoreError
@@ -28,8 +27,8 @@ from zrb_store.xcom import Xcoms, current_attempt
 T = TypeVar("T")
 
 
-class Attempt(AttemptUnderWay):
-    """An attempt under way.
+class Attempt(OpenAttempt):
+    """An open attempt of a task.
 
     As a context manager, it completes when the block ends, and fails if the block raises.
 
@@ -44,8 +43,6 @@ class Attempt(AttemptUnderWay):
         steps: Its steps.
     """
 
-    _output: Output | None = None  # made when something is printed
-
     def __init__(
         self, xcoms: Xcoms, attempt_id: int, task: str, number: int, fence: int, *, has_begun_before: bool = False
     ) -> None:
@@ -53,7 +50,7 @@ class Attempt(AttemptUnderWay):
         self.xcom = xcoms.bound_to(self)  # now, since several threads may read it first
         self._has_begun_before = has_begun_before  # so that it may have output: readiness checks have one attempt
         self.result_seq: int | None = None
-        self.steps = ExactSteps(self)
+        self.steps = Steps(self)
 
     @property
     def output(self) -> Output | None:
@@ -109,7 +106,7 @@ class Attempt(AttemptUnderWay):
             LeaseLost: Another process has taken the session over.
             ZrbStoreError: The caller is inside a step (steps do not nest), or a step of this name is under way.
         """
-        return self.steps.run(StepCall(name, function, args, kwargs, once))  # type: ignore[no-any-return]
+        return self.steps.run(name, function, args, kwargs, once=once)  # type: ignore[no-any-return]
 
     def owner_of_change(self) -> Owner:
         """Return the owner of a change that is made now: the step that the code runs in, or the attempt itself.
@@ -138,19 +135,17 @@ class Attempt(AttemptUnderWay):
         """
         self._refuse_other_process()
         item: Encoded | None = None
-        if isinstance(result, Encoded):
-            item = result
-        elif result is not NO_RESULT:
-            item = codec.encode(result, lenient=lenient, limit=self.xcom.max_value)
+        if result is not NO_RESULT:
+            is_encoded = isinstance(result, Encoded)
+            item = result if is_encoded else codec.encode(result, lenient=lenient, limit=self.xcom.max_value)
         name = queue or self.task
 
         def work(transaction: Transaction) -> tuple[int, int] | None:
-            place = None
             # Attempts are locked before queues (ADR 0010): a child's push to that queue waits for the attempt.
             if not attempts.lock(transaction, self.id):
                 self._refuse(transaction)
             closed = self._close_steps(transaction)
-            at = None
+            place = at = None
             if item is not None:
                 queue_id = self.xcom.create_queue(transaction, name)
                 pushed = values.push_at(transaction, queue_id, item, self.id)
@@ -160,23 +155,29 @@ class Attempt(AttemptUnderWay):
             restorable = self.restorable and (item is None or item.restorable)
             if not attempts.complete(transaction, self.id, at, restorable=restorable, result=place):
                 self._refuse(transaction)
-            output.write_rest(transaction)
+            if output is not None:
+                output.write_rest(transaction)
             undo_ended(transaction, closed, "interrupted")
             return place
 
         with self._last_output() as output:
-            place = self.database.transact(work, "complete", is_made=self._is_ended_as("completed"))
+            place = self.database.transact(
+                work, "complete", is_made=lambda transaction, _: attempts.status_of(transaction, self.id) == "completed"
+            )
         self._open = False
         if place is not None:
             self.xcom.remember_id(name, place[0])
             self.result_seq = place[1]
         return item
 
-    def _last_output(self) -> contextlib.AbstractContextManager[RestOfOutput]:
-        return super()._last_output() if self._output is None else self._output.ending()
-
     def _close_steps(self, transaction: Transaction) -> Sequence[int]:
         return close_running(transaction, self.id) if self.steps.any_began else ()
+
+
+def _attempt_around(attempt: Owner | None) -> Attempt | None:
+    if isinstance(attempt, Step):
+        attempt = attempt.parent
+    return attempt if isinstance(attempt, Attempt) else None
 
 
 def surrounding_attempt(step: str) -> Attempt:
@@ -188,10 +189,8 @@ def surrounding_attempt(step: str) -> Attempt:
     Raises:
         ZrbStoreError: The code does not run in an attempt.
     """
-    attempt = current_attempt.get()
-    if isinstance(attempt, Step):
-        attempt = attempt.parent
-    if not isinstance(attempt, Attempt):
+    attempt = _attempt_around(current_attempt.get())
+    if attempt is None:
         raise ZrbStoreError(
             f"step {step} is not inside an attempt: call it in a zrb task's action or in `with run.attempt(...)`, "
             "and in a thread that has no context use attempt.step"
@@ -217,10 +216,8 @@ class OutputHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Add a message."""
-        attempt = self._attempt or current_attempt.get()
-        if isinstance(attempt, Step):
-            attempt = attempt.parent
-        if not isinstance(attempt, Attempt):
+        attempt = _attempt_around(self._attempt or current_attempt.get())
+        if attempt is None:
             return
         try:
             attempt.log(self.format(record), stream=record.levelname.lower())

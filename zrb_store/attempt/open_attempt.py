@@ -1,6 +1,7 @@
-"""An attempt that is known by its identity only: it may be one of another process.
+"""What all attempts have in common.
 
-What attempts and steps under way have in common: they write, end once, and are context managers.
+`AttemptReference` knows the identity of an attempt, which may be one of another process. `OpenAttempt` is one that this
+process has begun: it writes, ends once, and is a context manager.
 """
 
 from __future__ import annotations
@@ -8,9 +9,9 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol, Self
+from typing import TYPE_CHECKING, Any, Final, NoReturn, Self
 
 from zrb_store.codec import Encoded
 from zrb_store.db.engine import Database
@@ -21,12 +22,11 @@ from zrb_store.names import split_id
 from zrb_store.queries import attempts, sessions
 from zrb_store.queries.give_back import undo_ended
 from zrb_store.queries.store import Owner
+from zrb_store.runtime.output import Output
 from zrb_store.xcom import Xcoms, current_attempt, leave
 
 if TYPE_CHECKING:
     from contextvars import Token
-
-    from zrb_store.queries.store import Owner
 
 
 class AttemptReference:
@@ -112,23 +112,11 @@ def referenced_attempt(database: Database, token: str) -> AttemptReference:
 NO_RESULT: Final = object()
 
 
-class RestOfOutput(Protocol):
-    """What was printed and is not stored yet."""
-
-    def write_rest(self, transaction: Transaction) -> None:
-        """Store it in the transaction that has ended the attempt."""
+_NO_OUTPUT: Final = contextlib.nullcontext()
 
 
-class _NoOutput:
-    def write_rest(self, transaction: Transaction) -> None:
-        """Store nothing."""
-
-
-_NO_OUTPUT: Final = _NoOutput()
-
-
-class AttemptUnderWay(AttemptReference):
-    """An attempt or a step under way.
+class OpenAttempt(AttemptReference):
+    """An attempt of a task, or a step, that this process has begun.
 
     As a context manager, it completes when the block ends, and fails if the block raises. A forked child can write for
     it, but not end it: when the child leaves the block, nothing happens.
@@ -140,6 +128,8 @@ class AttemptUnderWay(AttemptReference):
         token: Names the attempt to a child process, in `ZRB_STORE_ATTEMPT`: SESSION/TASK#NUMBER@FENCE.
         restorable: Whether its stored result can stand for it. False if it has pushed a value that could not be stored.
     """
+
+    _output: Output | None = None  # made when something is printed; steps have none
 
     def __init__(self, xcoms: Xcoms, attempt_id: int, task: str, number: int, fence: int) -> None:
         super().__init__(xcoms.database, xcoms.session, attempt_id, task, number, fence)
@@ -199,27 +189,26 @@ class AttemptUnderWay(AttemptReference):
         def work(transaction: Transaction) -> bool:
             if not attempts.fail(transaction, self.id, status, text):
                 return False
-            output.write_rest(transaction)
+            if output is not None:
+                output.write_rest(transaction)
             undo_ended(transaction, [*self._close_steps(transaction), self.id], status)
             return True
 
         with self._last_output() as output:
-            has_failed = self.database.transact(work, "fail", is_made=self._is_ended_as(status))
+            has_failed = self.database.transact(
+                work, "fail", is_made=lambda transaction, _: attempts.status_of(transaction, self.id) == status
+            )
         if not has_failed:
             self._refuse(self.database)
         self._open = False
-
-    def _is_ended_as(self, status: str) -> Callable[[Transaction, object], bool]:
-        """Return what tells that the attempt was ended so: only this process ends it."""
-        return lambda transaction, _: attempts.status_of(transaction, self.id) == status
 
     def _close_steps(self, transaction: Transaction) -> Sequence[int]:
         """End the steps that run inside, in the transaction that ends the attempt, and return their ids."""
         return ()
 
-    def _last_output(self) -> contextlib.AbstractContextManager[RestOfOutput]:
+    def _last_output(self) -> contextlib.AbstractContextManager[Output | None]:
         """Return what is to be stored of its output in the transaction that ends it."""
-        return contextlib.nullcontext(_NO_OUTPUT)
+        return _NO_OUTPUT if self._output is None else self._output.ending()
 
     def _refuse(self, executor: Executor) -> NoReturn:
         self._open = False

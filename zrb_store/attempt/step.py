@@ -1,8 +1,6 @@
-"""A step under way: an attempt inside an attempt. It completes with its result, which stays in its row.
+"""A step: an attempt inside an attempt. It completes with its result, which stays in its row.
 
-A call of `step`, and what may come of it.
-
-Why a step that began before is not simply run, or its result returned.
+Below it are the reasons why a step that began before is not simply run, or its result returned.
 """
 
 from __future__ import annotations
@@ -10,13 +8,13 @@ from __future__ import annotations
 import functools
 import inspect
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from types import FunctionType, NoneType, TracebackType
 from typing import Any, NamedTuple
 
 from zrb_store import codec
-from zrb_store.attempt.open_attempt import NO_RESULT, AttemptUnderWay
+from zrb_store.attempt.open_attempt import NO_RESULT, OpenAttempt
 from zrb_store.codec import Encoded
 from zrb_store.codec.compare import call_text, describe_changes, mask_encoded
 from zrb_store.db.transaction import failpoint
@@ -36,15 +34,15 @@ from zrb_store.records import iso
 _OUR_CODE = str(Path(__file__).parent)
 
 
-class Step(AttemptUnderWay):
-    """A step under way.
+class Step(OpenAttempt):
+    """An open step.
 
     Attributes:
         parent: The attempt that it runs in.
         step: Its name, such as `page~2`.
     """
 
-    def __init__(self, parent: AttemptUnderWay, step_id: int, task: str, number: int, step: str) -> None:
+    def __init__(self, parent: OpenAttempt, step_id: int, task: str, number: int, step: str) -> None:
         super().__init__(parent.xcom, step_id, task, number, parent.fence)
         self.parent = parent
         self.step = step
@@ -124,33 +122,14 @@ def _below_our_code(frame: TracebackType | None) -> TracebackType | None:
 _FINISHED = frozenset({bool, bytes, dict, float, int, list, NoneType, str, tuple})  # most results are of these types
 
 
-class StepCall(NamedTuple):
-    """A call of `step`.
-
-    Attributes:
-        name: Name of the step.
-        function: What it runs.
-        args: The positional arguments.
-        kwargs: The named arguments.
-        once: Whether the step must not be repeated if its end is unknown.
-    """
-
-    name: str
-    function: Callable[..., Any]
-    args: Sequence[Any]
-    kwargs: Mapping[str, Any]
-    once: bool
-
-    @property
-    def is_async(self) -> bool:
-        """Whether the function is a coroutine function."""
-        function = self.function
-        if type(function) is FunctionType and not vars(function):  # nothing marks it as something else
-            return bool(function.__code__.co_flags & inspect.CO_COROUTINE)
-        while isinstance(function, functools.partial):
-            function = function.func
-        call = getattr(type(function), "__call__", None)  # noqa: B004 - it may be a coroutine function
-        return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(call)
+def is_async(function: Callable[..., Any]) -> bool:
+    """Whether this is a coroutine function."""
+    if type(function) is FunctionType and not vars(function):  # nothing marks it as something else
+        return bool(function.__code__.co_flags & inspect.CO_COROUTINE)
+    while isinstance(function, functools.partial):
+        function = function.func
+    call = getattr(type(function), "__call__", None)  # noqa: B004 - it may be a coroutine function
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(call)
 
 
 class Done(NamedTuple):
@@ -178,7 +157,7 @@ def refuse_unfinished(result: Any, name: str) -> None:
         )
 
 
-def refuse_other_arguments(attempt: AttemptUnderWay, known: StepRecord, name: str, arguments: str) -> None:
+def refuse_other_arguments(attempt: OpenAttempt, known: StepRecord, name: str, arguments: str) -> None:
     """Raise an error if a step that is done had other arguments.
 
     Raises:
@@ -191,7 +170,7 @@ def refuse_other_arguments(attempt: AttemptUnderWay, known: StepRecord, name: st
         raise InputsDiffer(mask_text(f"{_describe(attempt, known, name)} completed with other arguments: {difference}"))
 
 
-def refuse_uncertain(attempt: AttemptUnderWay, known: StepRecord, name: str) -> None:
+def refuse_uncertain(attempt: OpenAttempt, known: StepRecord, name: str) -> None:
     """Raise an error if a step was declared `once`, began before, and is not known to have failed.
 
     Raises:
@@ -217,6 +196,6 @@ def refuse_uncertain(attempt: AttemptUnderWay, known: StepRecord, name: str) -> 
     )
 
 
-def _describe(attempt: AttemptUnderWay, known: StepRecord, name: str) -> str:
+def _describe(attempt: OpenAttempt, known: StepRecord, name: str) -> str:
     step_id = f"{attempt.session}/{attempt.task}/{known.step_number}#{known.number}"
     return f"step {name} of task {attempt.task} ({step_id})"

@@ -1,8 +1,7 @@
-"""The names of the steps of one attempt.
+"""The steps of one attempt: each runs once, or its stored result is returned.
 
-The steps of one attempt.
-
-The steps of one attempt that are known by their exact names.
+`Claim` is one call of a step, which keeps its name. `Steps.run` is `attempt.step`; `Steps.open` is for a program that
+names each step exactly, as the journal of an agent does.
 """
 
 from __future__ import annotations
@@ -11,14 +10,21 @@ import contextlib
 import functools
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple, Self
 
 from zrb_store import codec
-from zrb_store.attempt.open_attempt import AttemptUnderWay
-from zrb_store.attempt.step import Done, Step, StepCall, refuse_other_arguments, refuse_uncertain, refuse_unfinished
+from zrb_store.attempt.open_attempt import OpenAttempt
+from zrb_store.attempt.step import (
+    Done,
+    Step,
+    is_async,
+    refuse_other_arguments,
+    refuse_uncertain,
+    refuse_unfinished,
+)
 from zrb_store.codec.compare import stored_arguments
-from zrb_store.db.transaction import Transaction, failpoint
+from zrb_store.db.transaction import Executor, Transaction, failpoint
 from zrb_store.errors import InvalidArgument, StepUncertain, ZrbStoreError
 from zrb_store.masking import mask_text
 from zrb_store.names import check_step_name
@@ -29,62 +35,118 @@ from zrb_store.queries.give_back import give_back, undo_ended
 from zrb_store.queries.steps import StepRecord
 from zrb_store.xcom import current_attempt
 
+NOT_RESTORABLE: Final = "not-restorable"
+"""Why a step that completed is given back if its result could not be stored."""
 
-class Claim:
-    """A claim to a name, which is held within its block.
+
+class Change(NamedTuple):
+    """Why a step that completed does not stand for a call.
 
     Attributes:
-        base: The name.
-        name: The name of this occurrence of it.
-        count: Which occurrence that is.
-        again: Whether it is one that failed in this attempt.
-        arguments: The encoded arguments.
+        reason: Stored with every value that comes back.
+        arguments: The encoded arguments of the step's next attempt.
     """
 
-    __slots__ = ("_names", "again", "arguments", "base", "count", "name")
+    reason: str
+    arguments: str
 
-    def __init__(self, names: StepNames, base: str, count: int, again: bool, arguments: str) -> None:
-        self._names = names
+
+class ExactStep(NamedTuple):
+    """A step whose name says which one it is, however often the attempt comes to it.
+
+    Attributes:
+        name: The name, with the ~2 of a second step if it is one.
+        arguments: The encoded arguments.
+        change: Compares the encoded arguments of the step that completed with those of now. If it returns a change, the
+            step and all that began after it are given back, and the step begins again. It is not asked about a step
+            that a person has kept, by `fork` or `mark`.
+        once: Whether the step must not be repeated if its end is unknown.
+        repeat: Whether it may begin although the end of an earlier try is unknown.
+        leads: Whether the steps after it rest on its result: if that could not be stored, they are given back with it.
+    """
+
+    name: str
+    arguments: str
+    change: Callable[[str], Change | None]
+    once: bool = False
+    repeat: bool = False
+    leads: bool = False
+
+
+class Claim:
+    """A call of a step. Within its block, no other step of that name begins in this process.
+
+    Attributes:
+        base: The name that was given.
+        name: The name of this occurrence of it: the second one is `base~2`.
+        arguments: The encoded arguments.
+        again: Whether this occurrence failed before in this attempt: then the call is its next attempt.
+    """
+
+    def __init__(self, all_steps: Steps, base: str, arguments: str) -> None:
+        self._steps = all_steps
         self.base = base
-        self.name = base if count == 1 else f"{base}~{count}"
-        self.count = count
-        self.again = again
         self.arguments = arguments
+        all_steps._reset_if_forked()
+        with all_steps._lock:
+            all_steps._refuse_open(base)
+            failed = all_steps._failed.get(base)
+            count = next((each for each, others in failed.items() if others == arguments), 0) if failed else 0
+            self.again = count > 0
+            if failed and self.again:
+                del failed[count]
+            else:
+                count = all_steps._started[base] = all_steps._started.get(base, 0) + 1
+            all_steps._open[base] = None
+        self.name = base if count == 1 else f"{base}~{count}"
+        self._count = count
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        self._names.release(self, raised=error is not None)
+        all_steps = self._steps
+        with all_steps._lock:
+            is_begun = all_steps._open.pop(self.base, None) is not None
+            if error is None:
+                return
+            if self.again or is_begun:
+                all_steps._failed.setdefault(self.base, {})[self._count] = self.arguments
+            else:
+                all_steps._started[self.base] -= 1  # it was refused, so that it did not start
+                all_steps._in_doubt = True  # unless the connection was lost, so that nobody knows
 
 
-class StepNames:
-    """The names of the steps of one attempt: which are open in this process, and how often each was started.
+class Steps:
+    """The steps of one attempt.
 
     Attributes:
-        in_doubt: Whether a step may have begun that nobody here knows.
+        any_began: Whether a step may have begun.
     """
 
-    def __init__(self, attempt: AttemptUnderWay) -> None:
-        self.in_doubt = False
+    def __init__(self, attempt: OpenAttempt) -> None:
+        self.any_began = False
         self._attempt = attempt
-        self._reset()
-        self._started: dict[str, int] = {}
+        self._in_doubt = False  # whether a step may have begun that nobody here knows
+        self._had_steps: bool | None = None  # whether the task had steps before; None until the first step asks
+        self._highest_number = 0
+        self._started: dict[str, int] = {}  # how often each name was claimed
         # The arguments of those that failed, by name and count: a call with these is the next attempt of that step.
         self._failed: dict[str, dict[int, str]] = {}
+        self._reset()
 
     def _reset(self) -> None:
-        """Begin as in a new process: a forked child has none of its parent's other threads."""
         self._pid = os.getpid()
-        self._lock = threading.Lock()
-        self._open: dict[str, Step | None] = {}
+        self._lock = threading.Lock()  # of the names
+        self._counting = threading.Lock()  # of the numbers, while the store is asked for the highest one
+        self._open: dict[str, Step | None] = {}  # by names that are claimed; None if the step has not begun
 
     def _reset_if_forked(self) -> None:
         if self._pid != os.getpid():
-            self._reset()
-            self.in_doubt = True  # what the other process does is not known here
+            self._reset()  # a forked child has none of its parent's other threads
+            self._in_doubt = True  # what the other process does is not known here
 
-    def owner_of_change(self) -> AttemptUnderWay:
+    def owner_of_change(self) -> OpenAttempt:
         """Return what owns a change that is made now: the step that the code runs in, or the attempt.
 
         A thread without a context belongs to the only open step.
@@ -108,133 +170,106 @@ class StepNames:
             )
         return found[0] if found else attempt
 
-    def claim(self, name: str, arguments: str) -> Claim:
-        """Claim a name, so that two of one name do not run at once."""
-        self._reset_if_forked()
-        with self._lock:
-            self._refuse_open(name)
-            count, again = self._count(name, arguments)
-            self._open[name] = None
-        return Claim(self, name, count, again, arguments)
+    def run(
+        self, name: str, function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], *, once: bool
+    ) -> Any:
+        """Return the stored result of an equal step, or run the function as a step, as `Attempt.step` says."""
+        check_step_name(name)
+        if is_async(function):
+            return self._run_async(name, function, args, kwargs, once)
+        with self.claim(name, args, kwargs) as claim:
+            step = self.begun_or_done(claim, once=once)
+            if isinstance(step, Done):
+                return codec.decode(step.result)
+            with step:
+                result = function(*args, **kwargs)
+                refuse_unfinished(result, name)
+                step.complete(result)
+                return result
 
-    def release(self, claim: Claim, *, raised: bool) -> None:
-        """Give up a claim, whose block has ended or raised."""
-        name = claim.base
-        with self._lock:
-            is_begun = self._open.pop(name, None) is not None
-            if not raised:
-                return
-            if claim.again or is_begun:
-                self._failed[name][claim.count] = claim.arguments
-            else:
-                self._started[name] -= 1  # it was refused, so that it did not start
-                self.in_doubt = True  # unless the connection was lost, so that nobody knows
+    async def _run_async(
+        self, name: str, function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], once: bool
+    ) -> Any:
+        with self.claim(name, args, kwargs) as claim:
+            step = self.begun_or_done(claim, once=once)
+            if isinstance(step, Done):
+                return codec.decode(step.result)
+            with step:
+                result = await function(*args, **kwargs)
+                step.complete(result)
+                return result
+
+    def claim(self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Claim:
+        """Claim the name of a step for a call with these arguments."""
+        self._refuse_nesting(name)
+        return Claim(self, name, stored_arguments(args, kwargs, self._attempt.xcom.max_value))
+
+    def begun_or_done(self, claim: Claim, *, once: bool) -> Step | Done:
+        """Return the step, begun, or the result of one that is done."""
+        name = claim.name
+        with self._attempt.xcom.watched():
+            while True:
+                known = self._newest(name) if claim.again or self._task_had_steps() else None
+                if known is not None:
+                    if known.is_done:
+                        refuse_other_arguments(self._attempt, known, name, claim.arguments)
+                        return Done(known.result or "null")
+                    refuse_uncertain(self._attempt, known, name)
+                step = self._begin(claim.base, name, claim.arguments, known, once=once)
+                if step is not None:
+                    return step
+
+    def peek(self, name: str) -> StepRecord | None:
+        """Return the step of this exact name if it is done."""
+        with self._attempt.xcom.watched():
+            known = self._newest(name)
+        return known if known is not None and known.is_done else None
 
     @contextlib.contextmanager
-    def hold(self, name: str) -> Iterator[None]:
-        """Keep steps of this exact name from running at once."""
+    def open(self, call: ExactStep) -> Iterator[Step | Done]:
+        """Yield the step of this exact name, begun, or its result if it is done. If the block raises, the step fails.
+
+        The block completes the step.
+
+        Raises:
+            StepUncertain: A step declared `once` began before, and its end is unknown; or one would be given back that
+                is not known to have failed.
+        """
+        self._refuse_nesting(call.name)
         self._reset_if_forked()
         with self._lock:
-            self._refuse_open(name)
-            self._open[name] = None
+            self._refuse_open(call.name)
+            self._open[call.name] = None
         try:
-            yield
+            with self._attempt.xcom.watched():
+                step = self._exact(call)
+            if isinstance(step, Done):
+                yield step
+            else:
+                with step:
+                    yield step
         finally:
             with self._lock:
-                self._open.pop(name, None)
+                self._open.pop(call.name, None)
 
-    def open(self, name: str, step: Step) -> None:
-        """Note the step that runs under a name which is claimed or held."""
-        with self._lock:
-            self._open[name] = step
-
-    def _refuse_open(self, name: str) -> None:
-        if name in self._open:
-            raise ZrbStoreError(
-                f"step {name} of {self._attempt.full_name} is under way: "
-                "steps that run at the same time need names of their own"
-            )
-
-    def _count(self, name: str, arguments: str) -> tuple[int, bool]:
-        """Return which step of a name a call starts: the first, the second, and so on; and whether it failed before."""
-        failed = self._failed.setdefault(name, {})
-        for count, others in failed.items():
-            if others == arguments:
-                del failed[count]
-                return count, True
-        self._started[name] = self._started.get(name, 0) + 1
-        return self._started[name], False
-
-
-NOT_RESTORABLE: Final = "not-restorable"
-"""Why a step that completed is given back if its result could not be stored."""
-
-
-class Steps:
-    """The steps of one attempt: runs them, or returns their stored results.
-
-    Attributes:
-        any_began: Whether a step may have begun.
-    """
-
-    def __init__(self, attempt: AttemptUnderWay) -> None:
-        self.any_began = False
-        self._attempt = attempt
-        self._names = StepNames(attempt)
-        self._lock = threading.Lock()
-        self._had_steps: bool | None = None  # whether the task had steps before; None until the first step asks
-        self._highest_number = 0
-
-    def owner_of_change(self) -> AttemptUnderWay:
-        """Return what owns a change that is made now, as `StepNames.owner_of_change` does."""
-        return self._names.owner_of_change()
-
-    def run(self, call: StepCall) -> Any:
-        """Return the stored result of an equal step, or run the function as a step.
-
-        Returns:
-            What the function returned, now or then; for a coroutine function, an awaitable of it.
-        """
-        check_step_name(call.name)
-        if call.is_async:
-            return self._run_async(call)
-        with self._claim(call) as claim:
-            step = self._begun_or_done(call, claim)
-            if isinstance(step, Done):
-                return codec.decode(step.result)
-            with step:
-                result = call.function(*call.args, **call.kwargs)
-                refuse_unfinished(result, call.name)
-                step.complete(result)
-                return result
-
-    async def _run_async(self, call: StepCall) -> Any:
-        with self._claim(call) as claim:
-            step = self._begun_or_done(call, claim)
-            if isinstance(step, Done):
-                return codec.decode(step.result)
-            with step:
-                result = await call.function(*call.args, **call.kwargs)
-                step.complete(result)
-                return result
-
-    def _claim(self, call: StepCall) -> Claim:
-        self._refuse_nesting(call.name)
-        return self._names.claim(call.name, stored_arguments(call.args, call.kwargs, self._attempt.xcom.max_value))
-
-    def _begun_or_done(self, call: StepCall, claim: Claim) -> Step | Done:
-        """Return the step, begun, or the result of one that is done."""
-        xcom, name, arguments = self._attempt.xcom, claim.name, claim.arguments
+    def _exact(self, call: ExactStep) -> Step | Done:
         while True:
-            with xcom.watched():
-                known = self._newest(name) if claim.again or self._task_had_steps() else None
-            if known is not None:
-                if known.is_done:
-                    refuse_other_arguments(self._attempt, known, name, arguments)
+            known = self._newest(call.name) if self._task_had_steps() or self.any_began else None
+            change = None
+            if known is not None and known.is_done:
+                if known.arguments is not None and not known.kept:  # what a person has kept is kept
+                    change = call.change(known.arguments)
+                if change is None:
                     return Done(known.result or "null")
-                refuse_uncertain(self._attempt, known, name)
-            with xcom.watched():
-                step = self._begin(call.name, name, arguments, known, once=call.once)
+            elif known is not None and known.stands and call.leads:
+                change = Change(NOT_RESTORABLE, call.arguments)
+            elif known is not None and not call.repeat:
+                refuse_uncertain(self._attempt, known, call.name)
+            undo = None
+            if known is not None and change is not None:
+                undo = functools.partial(self._discard_from, call.name, known, change.reason)
+            arguments = change.arguments if change else call.arguments
+            step = self._begin(call.name, call.name, arguments, known, once=call.once, undo=undo)
             if step is not None:
                 return step
 
@@ -245,16 +280,27 @@ class Steps:
         if current is not None and current is not self._attempt:
             raise ZrbStoreError(f"step {name} of {self._attempt.full_name} cannot begin inside {current.full_name}")
 
+    def _refuse_open(self, name: str) -> None:
+        if name in self._open:
+            raise ZrbStoreError(
+                f"step {name} of {self._attempt.full_name} is under way: "
+                "steps that run at the same time need names of their own"
+            )
+
     def _task_had_steps(self) -> bool:
         """Whether the task may have had steps before. If it had none, there is nothing to look for."""
-        with self._lock:
-            if self._had_steps is None:
-                self._highest_number = self._read_highest_number()
-                self._had_steps = self._highest_number > 0
-            return self._had_steps or self._names.in_doubt
+        if self._had_steps is None:
+            with self._counting:
+                if self._had_steps is None:
+                    self._highest_number = self._read_highest_number()
+                    self._had_steps = self._highest_number > 0
+        return self._had_steps or self._in_doubt
 
     def _newest(self, name: str) -> StepRecord | None:
         return steps.newest(self._attempt.database, self._attempt.id, self._attempt.task, name)
+
+    def _read_highest_number(self) -> int:
+        return steps.highest_number(self._attempt.database, self._attempt.id, self._attempt.task)
 
     def _begin(
         self,
@@ -269,14 +315,18 @@ class Steps:
         """Begin the next attempt of a step.
 
         Returns:
-            The step; None if another process, forked amid the attempt, has begun a step meanwhile: look again.
+            The step; None if another process, forked inside the attempt, has begun a step meanwhile: look again.
         """
         attempt = self._attempt
-        number = known.step_number if known is not None else self._new_number()
+        if known is None:
+            last = 0
+            with self._counting:
+                self._highest_number = number = self._highest_number + 1
+        else:
+            number, last = known.step_number, known.number
         self.any_began = True
 
-        def begin(executor: Any) -> BegunAttempt | None:
-            last = known.number if known is not None else 0
+        def begin(executor: Executor) -> BegunAttempt | None:
             return steps.begin(executor, attempt.id, attempt.task, name, number, arguments, once=once, known=last)
 
         def begin_again(transaction: Transaction) -> BegunAttempt | None:
@@ -302,27 +352,20 @@ class Steps:
             self._refuse_unless_overtaken(name, number, known)
             return None
         step = Step(attempt, begun.id, f"{attempt.task}/{number}", begun.number, name)
-        self._names.open(base, step)
-        return step
-
-    def _new_number(self) -> int:
         with self._lock:
-            self._highest_number += 1
-            return self._highest_number
-
-    def _read_highest_number(self) -> int:
-        return steps.highest_number(self._attempt.database, self._attempt.id, self._attempt.task)
+            self._open[base] = step
+        return step
 
     def _refuse_unless_overtaken(self, name: str, number: int, known: StepRecord | None) -> None:
         """Raise an error that says why a step did not begin, unless another process has begun one in its place."""
         attempt = self._attempt
         attempt.refuse_if_closed()
-        self._names.in_doubt = True
+        self._in_doubt = True
         if known is not None:
             newest = self._newest(name)
             if newest is None or newest.id != known.id:
                 return
-        with self._lock:
+        with self._counting:
             highest = self._read_highest_number()
             self._highest_number = max(highest, self._highest_number)
         if known is None and highest >= number:
@@ -332,90 +375,10 @@ class Steps:
             "of it could stand; work on the value in `with run.attempt(...)`"
         )
 
-
-class Change(NamedTuple):
-    """Why a step that completed does not stand for a call.
-
-    Attributes:
-        reason: Stored with every value that comes back.
-        arguments: The encoded arguments of the step's next attempt.
-    """
-
-    reason: str
-    arguments: str
-
-
-class ExactStep(NamedTuple):
-    """A step whose name says which one it is, however often the attempt comes to it.
-
-    Attributes:
-        name: The name, with the ~2 of a second step if it is one.
-        arguments: The encoded arguments.
-        change: Compares the encoded arguments of the step that completed with those of now. If it returns a change, the
-            step and all that began after it are given back, and the step begins anew. It is not asked about a step that
-            a person has kept, by `fork` or `mark`.
-        once: Whether the step must not be repeated if its end is unknown.
-        repeat: Whether it may begin although the end of an earlier try is unknown.
-        leads: Whether the steps after it rest on its result: if that could not be stored, they are given back with it.
-    """
-
-    name: str
-    arguments: str
-    change: Callable[[str], Change | None]
-    once: bool = False
-    repeat: bool = False
-    leads: bool = False
-
-
-class ExactSteps(Steps):
-    """The steps of one attempt. A program that comes to the same steps in the same order names each one itself."""
-
-    def peek(self, name: str) -> StepRecord | None:
-        """Return the step of this exact name if it is done."""
-        with self._attempt.xcom.watched():
-            known = self._newest(name)
-        return known if known is not None and known.is_done else None
-
-    @contextlib.contextmanager
-    def open(self, call: ExactStep) -> Iterator[Step | Done]:
-        """Yield the step of this exact name, begun, or its result if it is done. If the block raises, the step fails.
-
-        The block completes the step.
-
-        Raises:
-            StepUncertain: A step declared `once` began before, and its end is unknown; or one would be given back that
-                is not known to have failed.
-        """
-        self._refuse_nesting(call.name)
-        with self._names.hold(call.name):
-            step = None
-            while step is None:
-                with self._attempt.xcom.watched():
-                    known = self._newest(call.name) if self._task_had_steps() or self.any_began else None
-                change = None
-                if known is not None and known.is_done:
-                    if known.arguments is not None and not known.kept:  # what a person has kept is kept
-                        change = call.change(known.arguments)
-                    if change is None:
-                        yield Done(known.result or "null")
-                        return
-                elif known is not None and known.stands and call.leads:
-                    change = Change(NOT_RESTORABLE, call.arguments)
-                elif known is not None and not call.repeat:
-                    refuse_uncertain(self._attempt, known, call.name)
-                undo = None
-                if known is not None and change is not None:
-                    undo = functools.partial(self._discard_from, call.name, known, change.reason)
-                arguments = change.arguments if change else call.arguments
-                with self._attempt.xcom.watched():
-                    step = self._begin(call.name, call.name, arguments, known, once=call.once, undo=undo)
-            with step:
-                yield step
-
     def _discard_from(
         self, name: str, known: StepRecord, reason: str, transaction: Transaction, begun: BegunAttempt
     ) -> None:
-        """Give back a step that completed, and those that began after it, in the transaction that begins it anew.
+        """Give back a step that completed, and those that began after it, in the transaction that begins it again.
 
         What this attempt has done since it began, it did on the way to this step, unless it has done this step too.
         """

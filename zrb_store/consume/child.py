@@ -1,8 +1,6 @@
-"""The process group of one command.
+"""The processes of a consumer: `Child` is a command with its process group.
 
-The guard: a process that kills the running commands when the consumer that started them dies.
-
-The signals that end a consumer.
+`Guard` kills the running commands when the consumer dies. `EndingSignals` are the signals that end the consumer.
 """
 
 from __future__ import annotations
@@ -218,12 +216,7 @@ class EndingSignals:
     """
 
     def __init__(self, finish: Callable[[], object], stop: Callable[[], object]) -> None:
-        """Prepare to handle signals.
-
-        Args:
-            finish: Called at the first signal.
-            stop: Called at every further one.
-        """
+        """Prepare to call `finish` at the first signal, and `stop` at every further one."""
         self.first: int | None = None
         self.count = 0
         self._finish = finish

@@ -1,8 +1,6 @@
-"""Runs a command for one value after the other, or for several at a time, and sees to it that none outlives it.
+"""`CommandRunner` runs a command for one value after the other, or for several at a time; none outlives this process.
 
-The command line of a consumer: a check of it, and its arguments for one value.
-
-The names of consumers' sessions.
+Before it is the command line: a check of it, and its arguments for one value.
 """
 
 from __future__ import annotations
@@ -10,20 +8,18 @@ from __future__ import annotations
 import errno
 import math
 import os
-import re
 import select
 import shutil
 import signal
-import socket
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import PurePath
 from types import TracebackType
 
 from zrb_store.consume.child import Child, Guard
-from zrb_store.consume.outcome import KEPT, Feed, Outcome, Relay, Tail, make_outcome
+from zrb_store.consume.outcome import Feed, Outcome, Relay, make_outcome
 from zrb_store.errors import InvalidArgument
 from zrb_store.process import process_started
 
@@ -157,7 +153,7 @@ class CommandRunner:
     def _attend(self, child: Child, text: str) -> Outcome:
         """Open the gate, and return when the command has ended and all that it wrote was passed on."""
         stdin, *pipes = child.pipes
-        tail = Tail(2 * KEPT)
+        tail = bytearray()
         relays = [Relay(pipe, target, tail) for pipe, target in zip(pipes, self._outputs, strict=True)]
         feed = Feed(stdin, b"\n" + as_bytes(text))
         exit_code, why = self._wait(child, feed, relays)
@@ -239,12 +235,3 @@ class CommandRunner:
 
 def _awaited(streams: Iterable[Feed | Relay]) -> list[tuple[int, int]]:
     return [pair for stream in streams for pair in stream.awaited()]
-
-
-def free_names() -> Iterator[str]:
-    """Yield the names that a consumer on this host may have, in the order in which it tries them: consume.HOST.N."""
-    host = re.sub(r"[^A-Za-z0-9._:+-]", "-", socket.gethostname())[:100] or "localhost"
-    number = 0
-    while True:
-        number += 1
-        yield f"consume.{host}.{number}"

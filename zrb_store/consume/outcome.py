@@ -1,6 +1,6 @@
-"""How a command ended, and in which words.
+"""How a command ended, and in which words; before that, what goes into it (`Feed`) and what comes out (`Relay`).
 
-What goes into a command and what comes out of it. Nothing here ever waits: the caller polls.
+Nothing here ever waits: the caller polls.
 """
 
 from __future__ import annotations
@@ -46,10 +46,7 @@ def make_outcome(name: str, exit_code: int, written: bytes, *, stopped: bool, ti
     """Describe how a command ended.
 
     Args:
-        name: The command's name.
-        exit_code: As in `Outcome`.
         written: The end of its output: more than is kept, so that a secret that is cut in two does not remain.
-        stopped: As in `Outcome`.
         timed_out: The seconds that it had, if they were not enough.
     """
     text = storable(mask_printed(written.decode(errors="backslashreplace")))
@@ -110,22 +107,6 @@ class Feed:
         self._pipe.close()
 
 
-class Tail:
-    """The last bytes of what a command writes."""
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._data = bytearray()
-
-    def add(self, data: bytes) -> None:
-        """Append these bytes."""
-        self._data += data
-        del self._data[: -self._limit]
-
-    def __bytes__(self) -> bytes:
-        return bytes(self._data)
-
-
 class Relay:
     """Passes on what a command writes to one of our own outputs.
 
@@ -133,10 +114,10 @@ class Relay:
         pipe: What the command writes to.
         target: Where it goes. If that fails, as when its reader has gone, the rest is dropped: the command's work
             counts, whether or not anybody reads about it.
-        tail: What keeps the end of it.
+        tail: Keeps the end of it.
     """
 
-    def __init__(self, pipe: IO[bytes], target: int, tail: Tail) -> None:
+    def __init__(self, pipe: IO[bytes], target: int, tail: bytearray) -> None:
         self._pipe = pipe
         self._target: int | None = target  # None after it has failed
         self._tail = tail
@@ -179,7 +160,8 @@ class Relay:
             self._left -= len(data)
         if not data or self._left == 0:
             self._pipe.close()
-        self._tail.add(data)
+        self._tail += data
+        del self._tail[: -2 * KEPT]
         self._pending = data
 
     def _write(self) -> None:

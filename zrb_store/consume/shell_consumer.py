@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import os
+import re
+import socket
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable
 
 from zrb_store.consume.child import EndingSignals
-from zrb_store.consume.command import CommandRunner, free_names
+from zrb_store.consume.command import CommandRunner
 from zrb_store.consume.workers import Workers
 from zrb_store.errors import InputsDiffer, SessionBusy, SessionNotFound
 from zrb_store.queries.clock import now_micros
@@ -53,8 +54,7 @@ class ShellConsumer:
         """Prepare to consume.
 
         Args:
-            queue: The queue.
-            name: The consumer's session; None: the first free one of `free_names`.
+            name: The consumer's session; None: the first of consume.HOST.N that is free.
             jobs: How many commands run at a time.
             text: Formats stored data as the text that the command gets.
         """
@@ -128,7 +128,9 @@ class ShellConsumer:
     def _start(self) -> Run:
         """Start a run of the consumer's session: a new one every time, also if the session has completed."""
         task = "/".join(self._queue.place)
-        for name in [self._name] if self._name else itertools.islice(free_names(), _MOST_NAMES):
+        host = re.sub(r"[^A-Za-z0-9._:+-]", "-", socket.gethostname())[:100] or "localhost"
+        free = (f"consume.{host}.{number}" for number in range(1, _MOST_NAMES + 1))
+        for name in [self._name] if self._name else free:
             session = self._store.session(name)
             run = session.run(task=task, origin="cli", again=True, on_lost=lambda error: self._runner.stop())
             try:

@@ -62,11 +62,7 @@ class Workers:
         self._error: BaseException | None = None
 
     def work(self, jobs: int) -> None:
-        """Work until there is no value, or no more are to be taken.
-
-        Args:
-            jobs: How many threads work at a time.
-        """
+        """Work with so many threads until there is no value, or no more are to be taken."""
         threads = [threading.Thread(target=self._work, name=f"zrb-store-consume-{n}") for n in range(jobs)]
         for thread in threads:
             thread.start()

@@ -21,7 +21,7 @@ from collections.abc import (
 )
 from typing import Any, SupportsIndex
 
-from zrb_store.attempt import AttemptUnderWay, Step
+from zrb_store.attempt import OpenAttempt, Step
 from zrb_store.errors import InvalidArgument
 from zrb_store.names import check_name
 from zrb_store.plugin.compat import DotDict
@@ -215,7 +215,7 @@ class CtxXcomContent:
         self.names[name] = value
         self._plain.discard(name)
         assigner = owner or current_attempt.get()
-        if isinstance(assigner, AttemptUnderWay) and not is_volatile:
+        if isinstance(assigner, OpenAttempt) and not is_volatile:
             assigner.restorable = False  # it has to be assigned again in another process
 
     def _own(self, name: Any) -> ZrbXcom | None:

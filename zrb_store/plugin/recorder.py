@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from zrb_store.attempt import Attempt, AttemptUnderWay, Step
+from zrb_store.attempt import Attempt, OpenAttempt, Step
 from zrb_store.errors import (
     AttemptClosed,
     LeaseLost,
@@ -402,7 +402,7 @@ class Recorder:
 
     def warn_unstorable(self, owner: Owner | None, reason: Exception) -> None:
         """Warn once that a value is kept as its type and repr only, and mark its attempt or step as not restorable."""
-        if isinstance(owner, AttemptUnderWay):
+        if isinstance(owner, OpenAttempt):
             owner.restorable = False
         # The advice in parentheses is for code that pushes to a store by itself.
         what = str(reason).partition(" (")[0]

@@ -1,21 +1,16 @@
-"""A consumer: it takes the values of a queue, each by an attempt of its own.
+"""`Consumer` takes the values of a queue, each by an attempt of its own; `Deliveries` is the loop over it.
 
-Claims on tasks, so that two threads never execute one task at the same time.
-
-The deliveries of a queue, one after the other, in a `for` or an `async for` loop.
+The loop is a `for` or an `async for`. The threads of `zrb-store consume` have one loop each over one consumer.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import functools
 import logging
 import math
-import os
 import threading
 import time
-import weakref
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Any
 
@@ -29,8 +24,8 @@ from zrb_store.queries.by_hand import dead_values
 from zrb_store.queries.deliveries import NextValue
 from zrb_store.queries.give_back import lock_queue
 from zrb_store.queries.takes import Front
-from zrb_store.run.delivery import Delivery, OpenDeliveries
-from zrb_store.run.lifecycle import RunLifecycle, in_thread
+from zrb_store.run.delivery import Delivery, OpenDeliveries, in_thread
+from zrb_store.run.lifecycle import RunLifecycle
 from zrb_store.runtime import reclaim
 from zrb_store.runtime.waiting import QueueWait, check_seconds
 from zrb_store.xcom import Xcom, current_attempt
@@ -75,8 +70,6 @@ class Consumer:
 
         Args:
             run: The run, which has started.
-            begin: Begins a delivery of the run.
-            open_deliveries: Those of the run.
             queue: The queue. It need not exist yet.
             batch: How many values a delivery may have; None: each has one, which is not in a list.
             raises: Whether exceptions that end deliveries are raised.
@@ -125,13 +118,13 @@ class Consumer:
         """Whether the queue has a value that this consumer has not given back itself. This locks nothing."""
         if not self._passed_over:
             return self._has_any()
-        queue_id = self._queue_id()
+        queue_id = queues.find_queue(self.database, *self._place)
         return queue_id is not None and self._has_value_in(queue_id)
 
     def _has_value_in(self, queue_id: int) -> bool:
         if not self._passed_over:
             return takes.has_live(self.database, queue_id)
-        return bool(self._next_values(self.database, queue_id, 1, takes.known_front(self.database, queue_id)))
+        return bool(self._next_values(self.database, queue_id, takes.known_front(self.database, queue_id)))
 
     def forgive(self) -> None:
         """Pass over nothing any more."""
@@ -142,10 +135,7 @@ class Consumer:
     def waiting(self, seconds: float) -> QueueWait:
         """Return the waiting for a value to take.
 
-        Args:
-            seconds: How long to wait. If it is for ever, the waiting ends as soon as the values that this consumer has
-                passed over may be tried again.
-
+        If it is for ever, it ends as soon as the values that this consumer has passed over may be tried again.
         """
         with self._lock:
             if math.isinf(seconds) and self._passed_over:
@@ -168,7 +158,7 @@ class Consumer:
         self._run.refuse_if_over()
         if current_attempt.get() is not None:
             raise ZrbStoreError(f"a delivery of {self.task} cannot begin inside an attempt: end that one first")
-        while (queue_id := self._queue_id()) is not None:
+        while (queue_id := queues.find_queue(self.database, *self._place)) is not None:
             self._forget_dead(queue_id)
             has_value = self._has_value_in(queue_id)
             found_dead = reclaim.search(self.database, queue_id, self._run.session, missing=not has_value)
@@ -176,7 +166,11 @@ class Consumer:
                 return None
             taken = self._take(queue_id)
             if taken is not None:
-                return self._delivery(queue_id, *taken)
+                attempt, found = taken
+                seqs, decoded = [seq for seq, _ in found], [self._decode(data) for _, data in found]
+                value = decoded[0] if self._batch is None else decoded
+                on_end = functools.partial(self._note_end, queue_id, seqs)
+                return Delivery(attempt, self._place, seqs, value, on_end, raises=self._raises)
             self._run.refuse_if_over()  # another thread may have ended it just now
         return None
 
@@ -200,9 +194,12 @@ class Consumer:
             if transaction.dialect_name != "sqlite":  # SQLite has one writer at a time
                 lock_queue(transaction, queue_id)  # those who give values back lock these in any order
             began = time.perf_counter()
-            found = self._next_values(transaction, queue_id, self._batch or 1, front, lock=True)
+            found = self._next_values(transaction, queue_id, front, self._batch or 1, lock=True)
             seconds = time.perf_counter() - began
-            chosen = self._choose(found)
+            if self._batch is None or (found and found[0].came_back):
+                chosen = [each.seq for each in found[:1]]
+            else:
+                chosen = [each.seq for each in found if not each.came_back]
             taken = deliveries.take(transaction, queue_id, chosen, attempt.id, self._run.id)
             if not taken:
                 raise _NothingToTakeError
@@ -220,18 +217,6 @@ class Consumer:
             takes.note_search(self.database, queue_id, front, seconds, first)
         return taken
 
-    def _choose(self, found: Sequence[NextValue]) -> list[int]:
-        if not found or self._batch is None or found[0].came_back:
-            return [one.seq for one in found[:1]]
-        return [one.seq for one in found if not one.came_back]
-
-    def _delivery(self, queue_id: int, attempt: Attempt, taken: list[tuple[int, str]]) -> Delivery:
-        seqs = [seq for seq, _ in taken]
-        decoded = [self._decode(data) for _, data in taken]
-        value = decoded[0] if self._batch is None else decoded
-        on_end = functools.partial(self._note_end, queue_id, seqs)
-        return Delivery(attempt, self._place, seqs, value, on_end, raises=self._raises)
-
     def _note_end(self, queue_id: int, seqs: Sequence[int], completed: bool) -> None:
         with self._lock:
             places = [(queue_id, seq) for seq in seqs]
@@ -247,80 +232,15 @@ class Consumer:
                 self._given_back.update(places)
 
     def _next_values(
-        self, executor: Executor, queue_id: int, count: int, front: Front | None, *, lock: bool = False
+        self, executor: Executor, queue_id: int, front: Front | None, count: int = 1, *, lock: bool = False
     ) -> list[NextValue]:
         with self._lock:
             passed_over = [seq for of_queue, seq in self._passed_over if of_queue == queue_id]
         return deliveries.next_values(executor, queue_id, passed_over, count, lock=lock, front=front)
 
-    def _queue_id(self) -> int | None:
-        return queues.find_queue(self.database, *self._place)
-
 
 def _pause(times: int) -> float:
     return min(_FIRST_PAUSE * 2.0 ** min(times, 10), _LONGEST_PAUSE)
-
-
-_PAUSE = 0.2  # seconds between two checks that there is still something to wait for
-
-
-class Claims:
-    """The tasks that the threads of this process have claimed in one run."""
-
-    def __init__(self) -> None:
-        self._reset()
-
-    def _reset(self) -> None:
-        self._pid = os.getpid()
-        self._changed = threading.Condition()
-        self._holders: dict[str, _Holder] = {}
-        self._attempts: weakref.WeakValueDictionary[str, Attempt] = weakref.WeakValueDictionary()
-
-    @contextlib.contextmanager
-    def claim(self, task: str, wait: Callable[[], Any] | None = None) -> Iterator[None]:
-        """Claim a task for as long as the `with` block runs.
-
-        Args:
-            task: Name of the task.
-            wait: If given, wait while another thread has the task claimed, and call this now and then; it may raise.
-
-        Raises:
-            ZrbStoreError: The task is under way, and is not to be waited for.
-        """
-        if self._pid != os.getpid():
-            self._reset()  # a forked child has none of its parent's other threads
-        mine = _Holder(threading.get_ident())
-        try:
-            with self._changed:
-                while (holder := self._holders.get(task)) is not None:
-                    if wait is None or holder.thread == mine.thread:
-                        raise _under_way(task)
-                    self._changed.wait(_PAUSE)
-                    wait()
-                attempt = self._attempts.get(task)
-                if attempt is not None and attempt.is_open:
-                    raise _under_way(attempt.name)
-                self._holders[task] = mine
-            yield
-        finally:
-            with self._changed:
-                if self._holders.get(task) is mine:
-                    del self._holders[task]
-                    self._changed.notify_all()
-
-    def hold_until_ended(self, attempt: Attempt) -> None:
-        """Hold the claim of an attempt's task until the attempt has ended or was garbage-collected."""
-        with self._changed:
-            self._attempts[attempt.task] = attempt
-
-
-class _Holder:
-    def __init__(self, thread: int) -> None:
-        self.thread = thread
-
-
-def _under_way(what: str) -> ZrbStoreError:
-    return ZrbStoreError(f"{what} is under way in this process: it must end before the task's next attempt begins")
 
 
 class Deliveries(Iterator[Delivery], AsyncIterator[Delivery]):
@@ -333,7 +253,6 @@ class Deliveries(Iterator[Delivery], AsyncIterator[Delivery]):
         """Prepare to take values.
 
         Args:
-            consumer: Takes them.
             wait: How many seconds to wait for a value; `math.inf` for ever.
             finishing: When it is set, the iteration ends.
 

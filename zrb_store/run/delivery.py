@@ -1,11 +1,14 @@
 """A delivery: a value that an attempt of its own has taken.
 
-The deliveries of one run that have not ended, as this process knows them.
+`OpenDeliveries` knows those of one run that have not ended. `in_thread` is what a coroutine calls the store by.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import contextvars
+import functools
 import logging
 import threading
 import weakref
@@ -21,7 +24,6 @@ from zrb_store.masking import ErrorText, printable
 from zrb_store.names import full_name
 from zrb_store.queries import attempts, deliveries
 from zrb_store.queries.give_back import undo_ended
-from zrb_store.run.lifecycle import in_thread
 from zrb_store.xcom import current_attempt, leave
 
 if TYPE_CHECKING:
@@ -60,10 +62,6 @@ class Delivery:
         """Describe a delivery that has begun.
 
         Args:
-            attempt: The attempt.
-            place: Session and name of the queue.
-            seqs: The values that it took.
-            value: What the block gets.
             on_end: Called at the end with whether it completed.
             raises: Whether an exception that ends the block is raised again after it was recorded.
         """
@@ -143,7 +141,7 @@ class Delivery:
             self.complete()
             return False
         if self._raises or not isinstance(error, Exception):
-            with contextlib.suppress(ZrbStoreError):  # the exception under way says more
+            with contextlib.suppress(ZrbStoreError):  # the exception itself says more
                 self.fail(error, status_after(error))
             return False
         self.fail(error)
@@ -169,21 +167,10 @@ class OpenDeliveries:
         self._in_doubt = False
 
     def begin(self, run_id: int, take: Callable[[], tuple[Attempt, T] | None]) -> tuple[Attempt, T] | None:
-        """Begin a delivery.
-
-        Args:
-            run_id: The run.
-            take: Begins it. Returns its attempt, and something else; None if there is no value.
-
-        Returns:
-            What `take` returned.
-
-        Raises:
-            StoreUnavailable: The store cannot be used.
-        """
+        """Begin a delivery of a run by `take`, which returns its attempt and something else; None without a value."""
         with self._lock:  # so that no delivery is taken for one that nobody knows
             if self._in_doubt:
-                self._database.transact(lambda transaction: self._give_back_unknown(transaction, run_id), "fail")
+                self._database.transact(functools.partial(self._give_back_unknown, run_id), "fail")
                 self._in_doubt = False
             try:
                 begun = take()
@@ -194,7 +181,36 @@ class OpenDeliveries:
                 self._known[begun[0].id] = begun[0]
             return begun
 
-    def _give_back_unknown(self, transaction: Transaction, run_id: int) -> None:
+    def _give_back_unknown(self, run_id: int, transaction: Transaction) -> None:
         for attempt_id in deliveries.running(transaction, run_id):
             if attempt_id not in self._known and attempts.fail(transaction, attempt_id, "interrupted", None):
                 undo_ended(transaction, [attempt_id], "interrupted")
+
+
+async def in_thread(work: Callable[[], T], undo: Callable[[T], object] | None = None) -> T:
+    """Call a function in a thread, and wait until it has ended, however often the coroutine is cancelled meanwhile.
+
+    Args:
+        work: The function. A thread cannot be cancelled: it goes on.
+        undo: Called likewise with what `work` returned, if the coroutine was cancelled and nobody will get that.
+
+    Returns:
+        What the function returned.
+
+    Raises:
+        CancelledError: The coroutine was cancelled; the function has ended.
+    """
+    # Not a task: when its program ends, `asyncio.run` cancels all tasks at once, and what one returned would be lost.
+    future = asyncio.get_running_loop().run_in_executor(None, contextvars.copy_context().run, work)
+    cancelled: asyncio.CancelledError | None = None
+    while not future.done():
+        try:
+            await asyncio.wait([future])
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is None:
+        return future.result()
+    if future.exception() is None and undo is not None:
+        with contextlib.suppress(ZrbStoreError):  # the cancellation itself says more
+            await in_thread(functools.partial(undo, future.result()))
+    raise cancelled

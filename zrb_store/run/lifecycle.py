@@ -1,16 +1,11 @@
-"""The life of a run: it takes the lease of its session, and ends with a status.
+"""The start and the end of a run: it takes the lease of its session, and ends with a status.
 
-The specification of a run: what it is for, and how it was started.
-
-Calls in a thread that a coroutine waits for to the end.
+`RunSpec` says what the run is for; a session refuses a run that is for something else.
 """
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import contextvars
-import functools
 import json
 import os
 import platform
@@ -19,7 +14,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 from zrb_store import codec, settings
 from zrb_store.attempt import status_after
@@ -198,8 +193,6 @@ class RunLifecycle:
         """Prepare a run; `start` begins it.
 
         Args:
-            xcoms: The queues of its session.
-            spec: What it is for.
             on_lost: Called, in another thread, when the renewal of the lease finds that the run must end.
         """
         self.database = xcoms.database
@@ -241,7 +234,11 @@ class RunLifecycle:
             raise self.database.dialect.explain(error, self.database.url) or error from error
         try:
             started = self.database.transact(
-                lambda transaction: self._start(transaction, choose_reruns), "start", is_made=_is_started
+                lambda transaction: self._start(transaction, choose_reruns),
+                "start",
+                is_made=lambda transaction, started: (
+                    not isinstance(started, SessionBusy) and runs.outcome_of(transaction, started[1]) is not None
+                ),
             )
             if isinstance(started, SessionBusy):
                 raise started
@@ -273,24 +270,17 @@ class RunLifecycle:
             self._dead_run = last, how_it_died(transaction, last, moment)
         give_back_unfinished(transaction, session.id)
         if choose_reruns is not None:
-            self._give_back(transaction, session.id, choose_reruns(attempts.of_session(transaction, session.id)))
-        started = runs.start(
-            transaction,
-            session,
-            lease.duration_in_micros(),
-            self._spec.run_columns(),
-            self._spec.session_columns(session),
-        )
+            reruns = choose_reruns(attempts.of_session(transaction, session.id))
+            if not reruns.repeat_once:
+                refuse_repeating(transaction, self.session, session.id, reruns.starting_over)
+            for task, reason in reruns.starting_over.items():
+                if reruns.repeat_once:
+                    steps.let_repeat(transaction, session.id, task)
+                give_back_steps(transaction, session.id, task, reason)
+            give_back(transaction, reruns.attempts)
+        columns = self._spec.run_columns(), self._spec.session_columns(session)
+        started = runs.start(transaction, session, lease.duration_in_micros(), *columns)
         return session.id, started.id, started.number
-
-    def _give_back(self, transaction: Transaction, session_id: int, reruns: Reruns) -> None:
-        if not reruns.repeat_once:
-            refuse_repeating(transaction, self.session, session_id, reruns.starting_over)
-        for task, reason in reruns.starting_over.items():
-            if reruns.repeat_once:
-                steps.let_repeat(transaction, session_id, task)
-            give_back_steps(transaction, session_id, task, reason)
-        give_back(transaction, reruns.attempts)
 
     def end(self, outcome: str, error: BaseException | None = None, first_frame: TracebackType | None = None) -> None:
         """End the run and release the lease.
@@ -312,7 +302,6 @@ class RunLifecycle:
         lease.stop_renewing(self)
         self._ended = True
         told = outcome != "completed" and self._tells()
-
         text = None if error is None else error_text(error, first_frame)
         # They say only that the run was to end, not why.
         says_little = isinstance(error, SystemExit) or outcome == "interrupted"
@@ -381,7 +370,7 @@ class RunLifecycle:
         return "completed" if done and not deliveries.has_failed(self.database, self.id) else "failed"
 
     def refuse_if_over(self) -> None:
-        """Raise an error unless the run is under way.
+        """Raise an error unless the run has started and has not ended.
 
         Raises:
             LeaseLost: Another process has taken the session over.
@@ -419,44 +408,7 @@ class RunLifecycle:
             if error is None or (isinstance(error, SystemExit) and not error.code):
                 self.end(self.outcome())
             else:
-                with contextlib.suppress(ZrbStoreError):  # the exception under way says more
+                with contextlib.suppress(ZrbStoreError):  # the exception itself says more
                     self.end(status_after(error), error)
         finally:
             lease.stop_renewing(self)  # even if the store cannot be told: the process may live long
-
-
-def _is_started(transaction: Transaction, started: tuple[int, int, int] | SessionBusy) -> bool:
-    """Whether a run that was started is there."""
-    return not isinstance(started, SessionBusy) and runs.outcome_of(transaction, started[1]) is not None
-
-
-T = TypeVar("T")
-
-
-async def in_thread(work: Callable[[], T], undo: Callable[[T], object] | None = None) -> T:
-    """Call a function in a thread, and wait until it has ended, however often the coroutine is cancelled meanwhile.
-
-    Args:
-        work: The function. A thread cannot be cancelled: it goes on.
-        undo: Called likewise with what `work` returned, if the coroutine was cancelled and nobody will get that.
-
-    Returns:
-        What the function returned.
-
-    Raises:
-        CancelledError: The coroutine was cancelled; the function has ended.
-    """
-    # Not a task: when its program ends, `asyncio.run` cancels all tasks at once, and what one returned would be lost.
-    future = asyncio.get_running_loop().run_in_executor(None, contextvars.copy_context().run, work)
-    cancelled: asyncio.CancelledError | None = None
-    while not future.done():
-        try:
-            await asyncio.wait([future])
-        except asyncio.CancelledError as error:
-            cancelled = error
-    if cancelled is None:
-        return future.result()
-    if future.exception() is None and undo is not None:
-        with contextlib.suppress(ZrbStoreError):  # the cancellation under way says more
-            await in_thread(functools.partial(undo, future.result()))
-    raise cancelled

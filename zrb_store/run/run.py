@@ -1,8 +1,13 @@
-"""A run: one process working on a session under a lease."""
+"""A run: one process working on a session under a lease. `lifecycle.py` has its start and its end.
+
+`Run` begins attempts of tasks, runs steps, and consumes queues. `Claims` keeps two threads from executing one task.
+"""
 
 from __future__ import annotations
 
-import functools
+import os
+import threading
+import weakref
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, TypeVar
 
@@ -16,7 +21,7 @@ from zrb_store.names import check_name
 from zrb_store.queries import attempts, sessions
 from zrb_store.queries.give_back import give_back, give_back_steps, give_back_unfinished
 from zrb_store.records import AttemptRecord
-from zrb_store.run.consumer import Claims, Consumer, Deliveries
+from zrb_store.run.consumer import Consumer, Deliveries
 from zrb_store.run.delivery import OpenDeliveries
 from zrb_store.run.lifecycle import RunLifecycle, RunSpec
 from zrb_store.xcom import Xcom, Xcoms, current_attempt
@@ -47,20 +52,23 @@ class Run(RunLifecycle):
             task: Name of the task.
 
         Returns:
-            The attempt, under way.
+            The attempt, open.
 
         Raises:
             InvalidArgument: No task can have this name.
             TaskCompleted: The task has completed in this session.
             LeaseLost: Another process has taken the session over.
-            ZrbStoreError: An attempt of the task is under way in this process, or the caller is inside another attempt
+            ZrbStoreError: An attempt of the task is open in this process, or the caller is inside another attempt
                 (attempts do not nest), or the run has ended.
         """
         self.refuse_if_over()
         self._refuse_nesting(task)
-        with self._claims.claim(task):
+        self._claims.take(task)
+        try:
             attempt = self.begin(task, once=True)
             self._claims.hold_until_ended(attempt)
+        finally:
+            self._claims.release(task)
         return attempt
 
     def _refuse_nesting(self, task: str) -> None:
@@ -70,8 +78,8 @@ class Run(RunLifecycle):
     def begin(self, task: str, *, role: str = "task", arguments: str | None = None, once: bool = False) -> Attempt:
         """Begin the next attempt of a task, giving back its unfinished ones first.
 
-        That includes an attempt which is under way in this process: only `attempt` and `step` protect it. A forked
-        child of the process that began the run gives back none that is under way.
+        That includes an attempt that is open in this process: only `attempt` and `step` protect it. A forked
+        child of the process that began the run gives back none that is open.
 
         Args:
             task: Name of the task.
@@ -80,25 +88,46 @@ class Run(RunLifecycle):
             once: Begin none if an attempt of the task stands.
 
         Returns:
-            The attempt, under way.
+            The attempt, open.
 
         Raises:
             InvalidArgument: No task can have this name.
             TaskCompleted: `once`, and the task has completed in this session.
             LeaseLost: Another process has taken the session over.
-            ZrbStoreError: This is a forked child, and an attempt of the task is under way.
+            ZrbStoreError: This is a forked child, and an attempt of the task is open.
         """
         check_name(task, "task")
+        session_id, known = self.session_id, self._numbers.get(task, 0)
+
+        def lost(transaction: Transaction) -> list[Row] | None:
+            # The attempt whose beginning was not answered: it runs, and nobody knows its number.
+            return [(each.id, each.number) for each in self._running(transaction, task) if each.number > known] or None
+
+        def begin_again(transaction: Transaction) -> attempts.BegunAttempt | None:
+            if not self._holds_session(transaction):
+                return None
+            if self.is_inherited and (running := self._running(transaction, task)):
+                raise ZrbStoreError(
+                    f"{running[0].name} is under way, and this is a forked child of the process that began the run: it "
+                    "begins no other attempt of the task"
+                )
+            give_back_unfinished(transaction, session_id, task)
+            if role == "check":
+                give_back_steps(transaction, session_id, task, "readiness")
+                begun = attempts.reopen_check(transaction, session_id, self.id, self.number, task)
+                if begun:
+                    return begun
+            return attempts.begin(transaction, session_id, self.id, self.number, task, role, arguments, once=once)
+
         begun = None
         if role != "check":
             failpoint("begin:before")
-            place = self.session_id, self.id, self.number
-            lost = functools.partial(self._begun, task, self._numbers.get(task, 0))
-            begun = attempts.begin(self.database, *place, task, role, arguments, once=once, lost=lost)
+            begun = attempts.begin(
+                self.database, session_id, self.id, self.number, task, role, arguments, once=once, lost=lost
+            )
         if begun:
             failpoint("begin:after")
         else:
-            begin_again = functools.partial(self._begin_again, task, role, arguments, once)
             begun = self.database.transact(begin_again, "begin", is_made=attempts.is_begun)
         if begun is None:
             if once and self.completed(task):
@@ -107,38 +136,15 @@ class Run(RunLifecycle):
         self._numbers[task] = begun.number
         return Attempt(self._xcoms, begun.id, task, begun.number, self.number, has_begun_before=role == "check")
 
-    def _begun(self, task: str, known: int, transaction: Transaction) -> list[Row] | None:
-        """Return the attempt whose beginning was not answered: it runs, and nobody knows its number."""
-        found = attempts.unfinished(transaction, self.session_id, task)
-        return [
-            (each.id, each.number)
-            for each in found
-            if (each.status, each.fence) == ("running", self.number) and each.number > known
-        ] or None
+    def _running(self, transaction: Transaction, task: str) -> list[AttemptRecord]:
+        """Return the attempts of a task that this run has begun and that have not ended."""
+        unfinished = attempts.unfinished(transaction, self.session_id, task)
+        return [each for each in unfinished if (each.status, each.fence) == ("running", self.number)]
 
-    def _begin_again(
-        self, task: str, role: str, arguments: str | None, once: bool, transaction: Transaction
-    ) -> attempts.BegunAttempt | None:
+    def _holds_session(self, transaction: Transaction) -> bool:
+        """Lock the session. Return False if another run has taken it over."""
         session = sessions.find(transaction, self.session, lock=True)
-        if session is None or session.fence != self.number:
-            return None
-        if self.is_inherited:
-            self._refuse_under_way(attempts.unfinished(transaction, self.session_id, task))
-        give_back_unfinished(transaction, self.session_id, task)
-        if role == "check":
-            give_back_steps(transaction, self.session_id, task, "readiness")
-            begun = attempts.reopen_check(transaction, self.session_id, self.id, self.number, task)
-            if begun:
-                return begun
-        return attempts.begin(transaction, self.session_id, self.id, self.number, task, role, arguments, once=once)
-
-    def _refuse_under_way(self, unfinished: list[AttemptRecord]) -> None:
-        for attempt in unfinished:
-            if attempt.status == "running" and attempt.fence == self.number:
-                raise ZrbStoreError(
-                    f"{attempt.name} is under way, and this is a forked child of the process that began the run: it "
-                    "begins no other attempt of the task"
-                )
+        return session is not None and session.fence == self.number
 
     def step(self, task: str, function: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
         """Run a function once per session: return its stored result if it has completed, else run it as an attempt.
@@ -162,12 +168,13 @@ class Run(RunLifecycle):
             UnencodableValue: The result cannot be stored.
             ValueTooLarge: It is larger than the limit.
             LeaseLost: Another process has taken the session over.
-            ZrbStoreError: An attempt of the task, begun by `attempt`, is under way in this process, or the caller is
+            ZrbStoreError: An attempt of the task, begun by `attempt`, is open in this process, or the caller is
                 inside another attempt (attempts do not nest), or the run has ended.
         """
         arguments = stored_arguments(args, kwargs, self._xcoms.max_value)
-        with self._claims.claim(check_name(task, "task"), self.refuse_if_over):
-            done = self.completed(task)
+        self._claims.take(check_name(task, "task"), self.refuse_if_over)
+        try:
+            done = attempts.completed_task(self.database, self.session_id, task)
             if done is None:
                 self.refuse_if_over()
                 self._refuse_nesting(task)
@@ -175,10 +182,14 @@ class Run(RunLifecycle):
                     result = function(*args, **kwargs)
                     attempt.complete(result)
                 return result
+        finally:
+            self._claims.release(task)
         difference = describe_changes(mask_encoded(done.arguments), arguments) if done.arguments else ""
         if difference:
-            raise InputsDiffer(mask_text(f"{self.session}/{done.name} completed with other arguments: {difference}"))
-        return self.result(done)  # type: ignore[no-any-return]
+            name = f"{self.session}/{task}#{done.number}"
+            raise InputsDiffer(mask_text(f"{name} completed with other arguments: {difference}"))
+        data = attempts.result_at(self.database, done.result_queue_id, done.result_seq)
+        return codec.decode(data or "null")  # type: ignore[no-any-return]
 
     def consume(
         self,
@@ -248,8 +259,7 @@ class Run(RunLifecycle):
         """
 
         def work(transaction: Transaction) -> bool:
-            session = sessions.find(transaction, self.session, lock=True)
-            if session is None or session.fence != self.number:
+            if not self._holds_session(transaction):
                 return False
             give_back_steps(transaction, self.session_id, completed.task, reason)
             give_back(transaction, [(completed.id, reason)])
@@ -269,3 +279,59 @@ class Run(RunLifecycle):
         """
         if not sessions.set_tasks(self.database, self.session_id, self.number, tasks):
             raise self._mark_lost()
+
+
+_LOOK = 0.2  # seconds between two checks that there is still something to wait for
+
+
+class Claims:
+    """The tasks that the threads of this process have claimed in one run."""
+
+    def __init__(self) -> None:
+        self._reset()
+
+    def _reset(self) -> None:
+        self._pid = os.getpid()
+        self._changed = threading.Condition()
+        self._threads: dict[str, int] = {}
+        self._attempts: weakref.WeakValueDictionary[str, Attempt] = weakref.WeakValueDictionary()
+
+    def take(self, task: str, wait: Callable[[], object] | None = None) -> None:
+        """Claim a task for this thread, until `release`.
+
+        Args:
+            task: Name of the task.
+            wait: If given, wait while another thread has the task claimed, and call this now and then; it may raise.
+
+        Raises:
+            ZrbStoreError: The task is under way, and is not to be waited for.
+        """
+        if self._pid != os.getpid():
+            self._reset()  # a forked child has none of its parent's other threads
+        mine = threading.get_ident()
+        with self._changed:
+            while (holder := self._threads.get(task)) is not None:
+                if wait is None or holder == mine:
+                    raise _under_way(task)
+                self._changed.wait(_LOOK)
+                wait()
+            attempt = self._attempts.get(task)
+            if attempt is not None and attempt.is_open:
+                raise _under_way(attempt.name)
+            self._threads[task] = mine
+
+    def release(self, task: str) -> None:
+        """Give up what this thread has claimed."""
+        with self._changed:
+            if self._threads.get(task) == threading.get_ident():
+                del self._threads[task]
+                self._changed.notify_all()
+
+    def hold_until_ended(self, attempt: Attempt) -> None:
+        """Refuse another claim of an attempt's task until the attempt has ended or was garbage-collected."""
+        with self._changed:
+            self._attempts[attempt.task] = attempt
+
+
+def _under_way(what: str) -> ZrbStoreError:
+    return ZrbStoreError(f"{what} is under way in this process: it must end before the task's next attempt begins")

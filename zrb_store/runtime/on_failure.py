@@ -48,22 +48,13 @@ _log = logging.getLogger("zrb_store")
 
 
 def tell_end(database: Database, session: str, run_id: int) -> None:
-    """Tell that a run has ended without completing its session.
-
-    Args:
-        run_id: The run. Its end says already that somebody is told.
-    """
+    """Tell that a run has ended without completing its session. Its end says already that somebody is told."""
     with _reporting(session):
         _tell_of_session(database, session, run_id, None)
 
 
 def tell_death(database: Database, session: str, dead: RunRecord, died: str) -> None:
-    """Tell that a run is dead, unless its session is a child session, or somebody was told before.
-
-    Args:
-        dead: The run. It is known to be dead.
-        died: How that is known.
-    """
+    """Tell that a run is dead, which `died` explains, unless its session is a child, or somebody was told before."""
     if settings.on_failure() is None:
         return
     with _reporting(session):
@@ -96,11 +87,7 @@ def tell_stale(database: Database) -> None:
 
 
 def tell_dead_values(database: Database, died: Sequence[tuple[int, int]]) -> None:
-    """Tell that values have died, once for all that died in one transaction.
-
-    Args:
-        died: Queue id and seq of each value.
-    """
+    """Tell that values (queue id and seq of each) have died, once for all that died in one transaction."""
     if settings.on_failure() is None:
         return
     with _reporting("a dead value"):
@@ -161,8 +148,7 @@ def tell_unavailable(
     Args:
         error: Why. An error that does not end a command with exit code 69 is ignored.
         url: The URL of the store; by default the one that the settings name.
-        session: The session whose run it ends.
-        task: The main task of that session.
+        session: The session whose run it ends, and `task` its main task.
         remedy: The command that helps; by default one that looks at the store.
     """
     if settings.on_failure() is None or error.exit_code != 69 or not _unavailable.is_due():
@@ -237,15 +223,10 @@ class BackgroundCommands:
         self._alone: list[subprocess.Popen[bytes]] = []
 
     def start(self, name: str, command: str, environment: Mapping[str, str]) -> None:
-        """Start a command by the shell. If it fails, or takes long, a warning is logged.
+        """Start a command by the shell. If it fails, or takes long, a warning that calls it `name` is logged.
 
         It gets a session of its own, so that neither the end of this process nor Ctrl-C ends it. What it prints is kept
         from our output, which may be a pipe that somebody reads to its end.
-
-        Args:
-            name: What warnings call it.
-            command: The command.
-            environment: Its environment.
         """
         try:
             printed = tempfile.TemporaryFile()  # noqa: SIM115 - the thread closes it

@@ -1,10 +1,7 @@
-"""What attempts print and log.
+"""What one attempt prints and logs, and its way into the store: a second after it was printed, and at the end.
 
-`buffer.py` keeps what was printed and makes lines of it, and `output.py` stores them.
-
-What one attempt prints and logs, and its way into the store.
-
-A thread that stores what attempts print, a second after they have begun to print.
+`Output` is that of one attempt; `Writer` is the thread that stores those of all attempts. `output_capture.py` keeps
+what was printed until it is stored.
 """
 
 from __future__ import annotations
@@ -15,7 +12,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from typing import Protocol, TypeVar
 
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
@@ -32,6 +29,8 @@ _IDLE = 10.0  # seconds without output after which the thread ends
 
 _log = logging.getLogger("zrb_store")
 
+R = TypeVar("R")
+
 
 class Storable(Protocol):
     """The output of an attempt."""
@@ -44,7 +43,6 @@ class Writer:
     """The thread. It starts with the first line that any attempt prints, and ends when nobody prints for a while."""
 
     def __init__(self) -> None:
-        """Begin without a thread."""
         self.reset()
 
     def reset(self) -> None:
@@ -139,19 +137,14 @@ class Output:
         self._is_end_sure = True  # False if a transaction failed: it may have stored more
 
     def add(self, stream: str, data: str | bytes) -> None:
-        """Add text with its newlines, or bytes of it. Any thread may call this.
-
-        Args:
-            stream: Such as `stdout`.
-            data: The text.
-        """
+        """Add text with its newlines, or bytes of it. Any thread may call this."""
         if self._is_over or self._is_inherited:
             return
         self._buffer.add(stream, data)
         if not self._is_due:
             self._wake()
 
-    def noting(self, print_text: Callable[[str], Any], parse: Parse) -> Callable[[str], Any]:
+    def noting(self, print_text: Callable[[str], R], parse: Parse) -> Callable[[str], R]:
         """Return a function that adds each text to the output before it calls `print_text`.
 
         It is as quick as it can be, since some tasks print very much.
@@ -163,7 +156,7 @@ class Output:
         self._buffer.parse = parse
         times, texts, now = self._buffer.times, self._buffer.texts, time.time
 
-        def note(message: str) -> Any:
+        def note(message: str) -> R:
             ending = self._ignored_ending
             if ending is None or not message.endswith(ending):
                 at = now()
@@ -237,7 +230,12 @@ class Output:
 
     def _try_to_store(self) -> None:
         try:
-            end = self._database.transact(self._write_if_running, in_background=True)
+            end = self._database.transact(
+                lambda transaction: (
+                    self._write(transaction) if attempts.may_write(transaction, self._attempt_id) else None
+                ),
+                in_background=True,
+            )
             if end is None:
                 self._stop()  # another run has taken over, or the attempt was ended elsewhere
             else:
@@ -247,9 +245,6 @@ class Output:
             if not self._has_warned:
                 self._has_warned = True
                 _log.warning("what %s printed could not be stored yet: %s", self._name, error)
-
-    def _write_if_running(self, transaction: Transaction) -> queries.End | None:
-        return self._write(transaction) if attempts.may_write(transaction, self._attempt_id) else None
 
     def _write(self, transaction: Transaction) -> queries.End:
         if self._end is None:
@@ -261,9 +256,6 @@ class Output:
     @contextlib.contextmanager
     def ending(self) -> Iterator[Output]:
         """Yield this output for the transaction that ends the attempt. Nothing is added after it, if it succeeds."""
-        if self._is_inherited:
-            yield self
-            return
         with self._lock:
             self._take(all_of_it=True)
             yield self
@@ -274,8 +266,5 @@ class Output:
 
     def write_rest(self, transaction: Transaction) -> None:
         """Store the rest in the transaction that has ended the attempt."""
-        if self._lines and not self._is_inherited:
+        if self._lines:
             self._write(transaction)
-
-
-__all__ = ["Output"]

@@ -1,13 +1,12 @@
-"""What an attempt prints until it is stored: only the end is kept, and it costs next to nothing before it is taken.
+"""The buffer of what an attempt prints: only the end is kept, and it costs next to nothing before it is taken.
 
-Lines are made of it, and secrets masked, when it is taken.
+When it is taken, it is parsed, lines are made of it, and secrets in them are masked.
 """
 
 from __future__ import annotations
 
 import codecs
 import io
-import itertools
 import re
 import threading
 import time
@@ -35,6 +34,7 @@ _Piece = tuple[float, str, str | bytes]  # the time in seconds since 1970, the s
 
 _BATCH = 64  # texts that are parsed at once
 _TIME = itemgetter(0)
+_LAST = itemgetter(slice(-1, None))  # the last character of a text
 # Escape sequences of terminals: colours and movements (CSI), titles and links (OSC), and short ones.
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[ -/]*[0-Z\\^-~])")
 _COVERS = re.compile(f"{COVER}+")
@@ -57,19 +57,12 @@ NOTHING = Printed([], 0)
 
 @dataclass
 class _Unfinished:
-    """The beginning of a line.
+    """The beginning of a line."""
 
-    Attributes:
-        at: When it was printed.
-        text: The text.
-        size: How many bytes were printed of it.
-        is_cut: Whether some of that was dropped.
-    """
-
-    at: int
-    text: str
-    size: int
-    is_cut: bool = False
+    at: int = 0  # when it was printed
+    text: str = ""
+    size: int = 0  # bytes that were printed of it
+    is_cut: bool = False  # whether some of that was dropped
 
 
 class OutputBuffer:
@@ -83,7 +76,6 @@ class OutputBuffer:
     """
 
     def __init__(self, limit: int) -> None:
-        """Begin with nothing."""
         self.times: list[float] = []
         self.texts: list[str] = []
         self.parse: Parse = lambda texts: (["print"] * len(texts), texts)
@@ -121,7 +113,7 @@ class OutputBuffer:
             if not new:
                 return
             # This is done now, as long as the processor has the texts at hand.
-            self._has_parts = self._has_parts or not all(map(str.endswith, new, itertools.repeat("\n")))
+            self._has_parts = self._has_parts or set(map(_LAST, new)) != {"\n"}
             self._prefix = max(self._prefix, self._prefix_of(new[-1]))
             self._counted += len(new)
             self._least += sum(map(len, new)) - self._prefix * len(new)
@@ -190,11 +182,7 @@ class OutputBuffer:
     # -- lines
 
     def take(self, *, all_of_it: bool) -> Printed:
-        """Take what was printed, as lines with their times and streams.
-
-        Args:
-            all_of_it: Also take a line whose beginning was printed just now and whose end was not.
-        """
+        """Take what was printed, as lines; with `all_of_it` also a line whose end is still to be printed."""
         with self._lock:
             if not (self.texts or self._added or self._skipped or self._unfinished or (all_of_it and self._decoders)):
                 return NOTHING
@@ -206,7 +194,7 @@ class OutputBuffer:
                 self._decoders.pop(stream, None)
                 self._unfinished.pop(stream, None)  # the end of this line was dropped
                 if amid_line:
-                    self._unfinished[stream] = _Unfinished(0, "", 0, True)
+                    self._unfinished[stream] = _Unfinished(is_cut=True)
             self._skipped, self._is_cut = 0, {}
             lines = self._lines([(at, stream, self._text(stream, data)) for at, stream, data in pieces])
             if all_of_it:
@@ -263,7 +251,7 @@ class OutputBuffer:
 
     def _begin(self, at: float, stream: str, text: str) -> None:
         """Add to the line that a stream prints at the moment."""
-        begun = self._unfinished.setdefault(stream, _Unfinished(0, "", 0))
+        begun = self._unfinished.setdefault(stream, _Unfinished())
         begun.at = begun.at or int(at * 1_000_000)
         begun.text += text
         begun.size += size_of(text)

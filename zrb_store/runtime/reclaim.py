@@ -35,7 +35,6 @@ def search(database: Database, queue_id: int, taker: str | None, *, missing: boo
     It is time at the first look of this process, when something is missing, and else once a second.
 
     Args:
-        database: Where the queue is.
         taker: The attempt or the session that does it, by its full name; None outside any attempt.
         missing: Look in any case, since what they hold would be missing: the queue is empty, or it is edited.
 

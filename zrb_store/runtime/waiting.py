@@ -209,9 +209,6 @@ class CommitWatcher(_Waiter):
     def wait(self, seconds: float) -> bool:
         """Wait until something is committed that was not when `wait` last returned.
 
-        Args:
-            seconds: How long to wait.
-
         Returns:
             False if nothing was committed in this time.
 

@@ -1,6 +1,6 @@
-"""A durable queue with the interface of zrb's `Xcom` and of `collections.deque`.
+"""`Xcom`: a durable queue with the interface of zrb's `Xcom` and of `collections.deque`; here it writes.
 
-The queues of one session by name.
+`reader.py` reads it, `taking.py` takes values from it. `Xcoms` are the queues of one session by name.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import operator
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import wraps
-from typing import Any, Concatenate, NoReturn, ParamSpec, Self, SupportsIndex, TypeVar, overload
+from typing import Any, Concatenate, Literal, NoReturn, ParamSpec, Self, SupportsIndex, TypeVar, overload
 
 from zrb_store import codec
 from zrb_store.codec import Encoded
@@ -40,26 +40,20 @@ from zrb_store.xcom.taking import QueueTaker, call
 P = ParamSpec("P")
 
 
-def _then_call_push_callbacks(change: Callable[Concatenate[Xcom, P], None]) -> Callable[Concatenate[Xcom, P], None]:
-    """Call the push callbacks after a change; `__wrapped__` is the change alone."""
+def _then_call(
+    callbacks: Literal["_push_callbacks", "_pop_callbacks"],
+) -> Callable[[Callable[Concatenate[Xcom, P], None]], Callable[Concatenate[Xcom, P], None]]:
+    """Let a change call callbacks after it; `__wrapped__` is the change alone."""
 
-    @wraps(change)
-    def changed(self: Xcom, /, *args: P.args, **kwargs: P.kwargs) -> None:
-        change(self, *args, **kwargs)
-        call(self._push_callbacks)
+    def decorate(change: Callable[Concatenate[Xcom, P], None]) -> Callable[Concatenate[Xcom, P], None]:
+        @wraps(change)
+        def changed(self: Xcom, /, *args: P.args, **kwargs: P.kwargs) -> None:
+            change(self, *args, **kwargs)
+            call(getattr(self, callbacks))
 
-    return changed
+        return changed
 
-
-def _then_call_pop_callbacks(change: Callable[Concatenate[Xcom, P], None]) -> Callable[Concatenate[Xcom, P], None]:
-    """Call the pop callbacks after a change; `__wrapped__` is the change alone."""
-
-    @wraps(change)
-    def changed(self: Xcom, /, *args: P.args, **kwargs: P.kwargs) -> None:
-        change(self, *args, **kwargs)
-        call(self._pop_callbacks)
-
-    return changed
+    return decorate
 
 
 class Xcom(QueueTaker):
@@ -102,17 +96,17 @@ class Xcom(QueueTaker):
         """Add a value at the end; the same as `append`, with its errors."""
         self.append(value)
 
-    @_then_call_push_callbacks
+    @_then_call("_push_callbacks")
     def appendleft(self, value: Any) -> None:
         """Add a value at the beginning. Raises what `append` raises."""
         self._push(value, left=True)
 
-    @_then_call_push_callbacks
+    @_then_call("_push_callbacks")
     def extend(self, new: Iterable[Any]) -> None:
         """Add all values at the end, or none. Raises what `append` raises."""
         self._extend(list(new), left=False)
 
-    @_then_call_push_callbacks
+    @_then_call("_push_callbacks")
     def extendleft(self, new: Iterable[Any]) -> None:
         """Add all values at the beginning, or none; the last one comes first. Raises what `append` raises."""
         self._extend(list(new)[::-1], left=True)
@@ -144,7 +138,7 @@ class Xcom(QueueTaker):
         """Remove every value. Raises `AttemptClosed` and `LeaseLost` like `pop`."""
         self._apply(lambda live: Edit([value.seq for value in live], [], []))
 
-    @_then_call_pop_callbacks
+    @_then_call("_pop_callbacks")
     def remove(self, value: Any) -> None:
         """Remove the first value equal to this one.
 
@@ -184,12 +178,12 @@ class Xcom(QueueTaker):
         for _ in edit.removed:
             call(self._pop_callbacks)
 
-    @_then_call_push_callbacks
+    @_then_call("_push_callbacks")
     def insert(self, index: SupportsIndex, value: Any) -> None:
         """Insert a value before an index. Raises what `append` raises."""
         self._apply(edit_insert(as_number(index), self._encode(value)), pushed=[value])
 
-    @_then_call_push_callbacks
+    @_then_call("_push_callbacks")
     def __setitem__(self, index: SupportsIndex, value: Any) -> None:
         self._apply(edit_set_item(as_index(index), self._encode(value)), pushed=[value])
 

@@ -1,6 +1,6 @@
 """The reading half of a queue: everything that changes none of its values.
 
-How a queue changes when values seem to move. A value never moves: it is removed and continues under a new seq.
+Before it are the edits of a queue whose values seem to move. None moves: it is removed and continues under a new seq.
 """
 
 from __future__ import annotations

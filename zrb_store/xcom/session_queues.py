@@ -1,4 +1,4 @@
-"""The ids of one session's queues."""
+"""What all queues of one session share: their ids, the owner of changes, and the search for dead holders."""
 
 from __future__ import annotations
 
@@ -46,9 +46,7 @@ class SessionQueues:
     def find_id(self, name: str, *, refresh: bool = False) -> int | None:
         """Return the id of a queue, or None if there is no such queue.
 
-        Args:
-            name: Name of the queue.
-            refresh: Ask the database although the id is known: the session may have been removed and created again.
+        With `refresh` the database is asked in any case: the session may have been removed and created again.
         """
         found = None if refresh else self._ids.get(name)
         if found is None:
@@ -60,12 +58,7 @@ class SessionQueues:
         return found
 
     def queue_id(self, name: str, owner: Owner | None = None, *, refresh: bool = False) -> int:
-        """Return the id of a queue. Create the queue, and its session, if they do not exist.
-
-        Args:
-            name: Name of the queue.
-            owner: The attempt that needs it.
-            refresh: As for `find_id`.
+        """Return the id of a queue that `owner` needs. Create the queue, and its session, if they do not exist.
 
         Raises:
             AttemptClosed: There is no such queue, and the owner may not create it.

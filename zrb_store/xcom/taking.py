@@ -1,7 +1,4 @@
-"""The taking half of a queue: what a process does with the values of others.
-
-The attempt that the current code runs in.
-"""
+"""The taking half of a queue, and `current_attempt`: the attempt that the code runs in, which owns what it takes."""
 
 from __future__ import annotations
 
@@ -157,14 +154,13 @@ class QueueTaker(QueueReader):
             is_vain = waiting is not None and not waiting.may_get_value()
             queue_id = None if is_vain else queues.find_id(self.name, refresh=True)
             # PostgreSQL finds no value if the only one it saw was taken while a newer one was pushed.
-            if queue_id and (self._has_value(queue_id) or queues.reclaim(queue_id, owner, missing=True)):
+            if queue_id and (
+                takes.has_live(queues.database, queue_id) or queues.reclaim(queue_id, owner, missing=True)
+            ):
                 if found := take(queue_id):
                     return found
             elif waiting is None or not waiting.wait():
                 return None
-
-    def _has_value(self, queue_id: int) -> bool:
-        return takes.has_live(self._queues.database, queue_id)
 
     def append_pop_callback(self, callback: Callable[[], Any]) -> None:
         """Call `callback` after each pop of this object (not of other processes)."""
