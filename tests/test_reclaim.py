@@ -9,7 +9,6 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any
 
-import psutil
 import pytest
 import sqlalchemy as sa
 
@@ -20,8 +19,10 @@ from tests.processes import Child
 from tests.rows import query, states
 from zrb_store import LeaseLost, SessionCompleted, Store, open_store
 from zrb_store.db.transaction import Executor
+from zrb_store.process import is_running
 from zrb_store.queries import lease as lease_queries
 from zrb_store.queries import reclaim as queries
+from zrb_store.queries import runs
 from zrb_store.queries.reclaim import HoldingRun
 from zrb_store.runtime import reclaim
 from zrb_store.testing import expire_lease
@@ -199,7 +200,10 @@ class TestDeath:
     ) -> None:
         with Child(become_another_program, location) as child:
             assert child.receive() == "a"
-            wait_until(lambda: psutil.Process(child.pid).name() == "sleep", lambda: "it is no other program")
+            run = runs.last(store.database, store.session("worker").record().id)
+            assert run is not None
+            # The kernel names the new program before it says where its stack is.
+            wait_until(lambda: is_running(*lease_queries._process(run)) is None, lambda: "it is no other program")
             assert inbox.pop() == "b"
             age_lease(store, "worker", known=True)
             assert open_again(store).pop() == "c"
