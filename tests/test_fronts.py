@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import psycopg
 import pytest
@@ -14,7 +15,7 @@ from sqlalchemy.engine import make_url
 from tests.attempts import Broken, acting_as
 from tests.consumers import fail
 from tests.postgres import DEADLINE, wait_until, waits_for_lock
-from zrb_store import Store, open_store
+from zrb_store import Store, StoreUnavailable, open_store
 from zrb_store.db.transaction import Transaction
 from zrb_store.operations.values import requeue_all
 from zrb_store.queries import takes
@@ -86,6 +87,7 @@ def test_takes_do_not_read_what_was_taken(store: Store, snapshot: object, monkey
     queue.extend(range(200))
     monkeypatch.setattr("zrb_store.queries.takes._SLOW", 0.0)
     monkeypatch.setattr("zrb_store.queries.takes._LASTS", DEADLINE)
+    monkeypatch.setattr("zrb_store.queries.takes._hints", WeakKeyDictionary())  # a pop before may have been slow
     read = []
     for _ in range(2):
         before = entries_read(store)
@@ -218,3 +220,20 @@ def test_nothing_is_remembered_of_a_connection_that_was_lost(
     postgres_admin.execute("SELECT pg_terminate_backend(%s, 10000)", [session])
     assert queue.pop() == 0
     assert takes.known_front(store.database, store.session("inbox").xcom.queue_id("q")) is None
+
+
+@pytest.mark.promise(number=8)
+def test_a_look_that_fails_loses_no_value_that_was_taken(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A slow search is followed by a look, but before the next search: what was taken reaches its taker."""
+
+    def unreachable(*_: object) -> None:
+        raise StoreUnavailable("the queue is locked")
+
+    monkeypatch.setattr(takes, "_SLOW", 0.0)
+    monkeypatch.setattr(takes, "look", unreachable)
+    queue = queue_of(store)
+    queue.extend([0, 1])
+    assert queue.pop() == 0
+    with pytest.raises(StoreUnavailable):
+        queue.pop()
+    assert list(queue) == [1]

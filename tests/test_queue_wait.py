@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
 import sqlite3
 import threading
@@ -10,6 +11,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from multiprocessing.connection import Connection
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psycopg
@@ -342,3 +344,22 @@ def test_the_history_tells_of_it_as_of_any_pop(store: Store, asked: list[bool]) 
             store.session("inbox").xcom["files"].push("late")
         sql = "SELECT a.task FROM zrb_value v JOIN zrb_attempt a ON a.id = v.taken_by"
         assert query(store, sql) == [("load",)]
+
+
+@ON_POSTGRESQL
+def test_one_slow_answer_does_not_end_the_asking(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(runtime_waiting, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    asked = []
+
+    def has_value() -> bool:
+        asked.append(clock[0])
+        clock[0] += 0.4 if len(asked) == 1 else 0.001
+        return False
+
+    watch = QueueWait(store.database, "inbox", "files", 10, has_value=has_value)
+    while (pause := watch.next_pause()) is not None:
+        clock[0] += max(pause, 0.001)
+        watch.is_time_to_look()
+    assert max(later - before for before, later in itertools.pairwise(asked)) <= 2 * runtime_waiting.LOOK_EVERY
+    assert len(asked) > 20

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 
 _SLOW = 0.001  # seconds: a search that takes longer may be slow because of such entries
+_DUE = -1.0  # instead of the time until when a hint is used: look before the next search
 _LASTS = 10.0  # seconds for which a hint is used, in case that somebody has changed rows in another way than we do
 
 
@@ -107,8 +108,10 @@ def _state() -> sa.Select[int, int | None]:
 
 
 def known_front(database: Database, queue_id: int) -> Front | None:
-    """Return where the live values of a queue begin, if this process knows it."""
+    """Return where the live values of a queue begin, if this process knows it; look, if the last search was slow."""
     hint = _hints.get(database, {}).get(queue_id)
+    if hint is not None and hint.until == _DUE:
+        hint = look(database, queue_id)
     is_usable = hint is not None and hint.connection == database.connections and time.monotonic() < hint.until
     return hint.front if hint is not None and is_usable else None
 
@@ -127,10 +130,11 @@ def note_search(database: Database, queue_id: int, front: Front | None, seconds:
         if hint is not None and hint.front == front and taken is not None and taken >= front.first:
             hints[queue_id] = hint._replace(front=front._replace(first=taken + 1))
     elif seconds >= _SLOW and (hint is None or time.monotonic() >= hint.until):
-        look(database, queue_id)
+        # Not now: what was taken must reach its taker, whatever becomes of the look.
+        hints[queue_id] = _Hint(None, _DUE, database.connections)
 
 
-def look(database: Database, queue_id: int) -> None:
+def look(database: Database, queue_id: int) -> _Hint:
     """Find out where the live values of a queue begin, and remember it.
 
     The lock waits for changes that make values live again. Those that come later record returns with higher numbers.
@@ -148,6 +152,7 @@ def look(database: Database, queue_id: int) -> None:
     front = database.transact(work)
     hint = _Hint(front, time.monotonic() + _LASTS, database.connections)
     _hints.setdefault(database, {})[queue_id] = hint
+    return hint
 
 
 def parameters(front: Front | None) -> dict[str, int]:

@@ -112,10 +112,10 @@ class OutputBuffer:
             new = self.texts[self._counted :]
             if not new:
                 return
+            self._counted += len(new)  # first: a signal handler that prints comes here again
             # This is done now, as long as the processor has the texts at hand.
             self._has_parts = self._has_parts or set(map(_LAST, new)) != {"\n"}
             self._prefix = max(self._prefix, self._prefix_of(new[-1]))
-            self._counted += len(new)
             self._least += sum(map(len, new)) - self._prefix * len(new)
             if self._least > 3 * self._room:
                 kept, first = 0, self._counted

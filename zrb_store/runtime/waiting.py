@@ -161,7 +161,8 @@ class QueueWait(_Waiter):
             if mark == self._mark:
                 return False  # and not quiet, if the file was written: that may be committed any moment
         found = self.has_value()
-        self._pause = max(self._shortest, _PAUSE * (time.monotonic() - now))
+        # At most half of the time to the next full look: else one slow answer would be the last question.
+        self._pause = min(LOOK_EVERY / 2, max(self._shortest, _PAUSE * (time.monotonic() - now)))
         self._mark = mark  # now that the question was answered
         self._is_quiet = is_armed
         return found

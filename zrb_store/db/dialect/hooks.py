@@ -23,7 +23,7 @@ class Ticket(NamedTuple):
 
     Attributes:
         number: The transaction's number.
-        life: Since when the server has run without a crash; None if it does not say.
+        life: Since when the server has run without a crash or a takeover; None if it does not say.
     """
 
     number: str

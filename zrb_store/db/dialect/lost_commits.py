@@ -25,9 +25,14 @@ Died = list[tuple[int, int]]
 
 # -- what PostgreSQL is asked
 
-# When the server's statistics began. Each crash resets them, after which the server may give the numbers of lost
-# transactions to others; a standby has its own. An orderly restart keeps them.
-_LIFE = "extract(epoch FROM pg_catalog.pg_stat_get_bgwriter_stat_reset_time())::text"
+# When the server's statistics began: each crash resets them, after which the server may give the numbers of lost
+# transactions to others, and an orderly restart keeps them. A copy of a server that was stopped has the same ones, but
+# each takeover by a standby begins a timeline, which is part of the names of the log's files.
+_LIFE = (
+    "CASE WHEN NOT pg_catalog.pg_is_in_recovery() THEN "
+    "extract(epoch FROM pg_catalog.pg_stat_get_bgwriter_stat_reset_time())::text || ' ' || "
+    "left(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 8) END"
+)
 TICKET_SQL = f"pg_catalog.txid_current()::text, {_LIFE}"
 _STATUS = (
     f"SELECT pg_catalog.pg_is_in_recovery(), CASE WHEN {_LIFE} = %(life)s THEN pg_catalog.txid_status(%(number)s) END"
