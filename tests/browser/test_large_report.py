@@ -50,11 +50,11 @@ def many_attempts(tmp_path_factory: pytest.TempPathFactory) -> Path:
         return write(store, "s", folder)
 
 
-def test_a_hundred_thousand_values_open_within_a_second(many_values: Path, new_page: NewPage) -> None:
+def test_a_hundred_thousand_values_open_at_once(many_values: Path, new_page: NewPage) -> None:
     assert many_values.stat().st_size <= 5_000_000
     pages = [new_page() for _ in range(3)]
     times = [processor_time(page, lambda page=page: page.goto(many_values.as_uri())) for page in pages]  # type: ignore[misc]
-    assert min(times) < 10, times
+    assert min(times) < 20, times  # it takes 7 on an idle machine; to draw every value would take hundreds
 
 
 def test_a_hundred_thousand_values_scroll_and_are_searched(many_values: Path, new_page: NewPage) -> None:
