@@ -12,18 +12,18 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator,
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from zrb_store import codec
 from zrb_store.errors import UnencodableValue, ValueTooLarge
 from zrb_store.masking import MASK, is_secret_name, mask_command, mask_remembered, remember
 from zrb_store.plugin import compat
 from zrb_store.plugin.compat import Patches
-from zrb_store.records import SessionRecord
 
 if TYPE_CHECKING:
     from zrb.context.any_shared_context import AnySharedContext
     from zrb.input.any_input import AnyInput
     from zrb.session.any_session import AnySession
     from zrb.task.any_task import AnyTask
+
+    from zrb_store.records import SessionRecord
 
 R = TypeVar("R")
 
@@ -158,6 +158,8 @@ def given_again(session: SessionRecord) -> frozenset[str]:
 
     An input that is not secret is among them if its whole value was a secret.
     """
+    from zrb_store import codec  # late: zrb imports this module whenever it starts
+
     stored = codec.decode(session.inputs) if session.inputs else {}
     return frozenset(name for name, value in stored.items() if value == _GIVEN)
 
@@ -205,6 +207,8 @@ def to_store(value: Any, text_given: Callable[[], str | None]) -> Any:
 
 def _encoded(value: Any) -> str | None:
     """Return the text of a value that each process gets back as it is; None for another value."""
+    from zrb_store import codec
+
     try:
         data = codec.encode(value).data
         return data if codec.encode(codec.decode(data)).data == data else None

@@ -20,12 +20,11 @@ from typing import TYPE_CHECKING
 
 from zrb_store.local_time import is_repeated, zone_name
 from zrb_store.masking import mask_text, one_line, printable
-from zrb_store.records import JsonTree, to_datetime
 
 if TYPE_CHECKING:
     from zrb_store.inspect.value import Value
     from zrb_store.queries.by_hand import Change
-    from zrb_store.records import ErrorRecord, JsonValue, RunRecord
+    from zrb_store.records import ErrorRecord, JsonTree, JsonValue, RunRecord
 
 
 PROGRAM = "zrb-store"
@@ -189,6 +188,8 @@ class TimeFormat:
         self._day = None if day_of is None else self._time(day_of).date()
 
     def _time(self, micros: int) -> datetime:
+        from zrb_store.records import to_datetime  # late: see the head
+
         time = to_datetime(micros)
         return time.astimezone() if self._is_local else time
 
