@@ -89,7 +89,7 @@ class StepMachine(Machine):
         holders = {item.holder for queue in queues for item in queue.items if item.pusher is pusher}
         return {step for step in self.steps_of.get(parent, ()) if step.stands and step in holders}
 
-    def resting(self, name: str, parent: Actor, *, elsewhere: bool) -> list[StepActor]:
+    def dependent(self, name: str, parent: Actor, *, elsewhere: bool) -> list[StepActor]:
         """Return the completed steps of an attempt that rest on what comes back, the newest first."""
         foreign = [queue for (home, _), queue in zip(PLACES, self.queues, strict=True) if home != name]
         found = self.taking_from(parent, parent, foreign if elsewhere else self.queues)
@@ -128,7 +128,7 @@ class StepMachine(Machine):
 
     def undo_elsewhere(self, name: str, actor: Actor) -> None:
         self.close_steps(name, actor, actor.status)
-        for step in self.resting(name, actor, elsewhere=True):
+        for step in self.dependent(name, actor, elsewhere=True):
             self.give_back(step, actor.status)
         super().undo_elsewhere(name, actor)
         self.forget_takes()
@@ -138,7 +138,7 @@ class StepMachine(Machine):
             name = actor.name.removeprefix(self.prefix).partition("/")[0]
             reason = "lost" if actor.status == "running" else actor.status
             of_attempt = [step for step in self.steps_of.get(actor, ()) if step.status == "running"]
-            both = [*of_attempt, *self.resting(name, actor, elsewhere=False)]
+            both = [*of_attempt, *self.dependent(name, actor, elsewhere=False)]
             for step in sorted(both, key=lambda step: -step.began):
                 self.give_back(step, reason)
             self.give_back(actor, reason)

@@ -116,7 +116,7 @@ def test_values_of_other_queues_are_no_reason_to_look(store: Store, location: st
 @ON_SQLITE
 @pytest.mark.usefixtures("no_looks")
 def test_a_new_connection_is_no_reason_to_miss_a_value(store: Store, location: str, asked: list[bool]) -> None:
-    """A fork closes the connection, and the last one that is closed removes the file that the bell watches."""
+    """A fork closes the connection, and the last one that is closed removes the file that is watched."""
     with waiting(asked, lambda: TAKERS["python"](store)) as taken:
         store.database.before_fork()
         assert not Path(location + "-wal").exists()

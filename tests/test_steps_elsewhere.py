@@ -128,7 +128,7 @@ def test_what_a_dead_process_held_by_steps(store: Store, location: str, files: X
 
 
 @pytest.mark.parametrize("look", ["take", "read what it pushed"])
-def test_a_dead_process_is_found_by_what_its_resting_steps_have(
+def test_a_dead_process_is_found_by_what_its_dependent_steps_have(
     store: Store, location: str, files: Xcom, look: str
 ) -> None:
     """A step that took from this queue, or pushed to it, comes back with what the attempt took from another queue."""

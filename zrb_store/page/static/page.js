@@ -4,7 +4,7 @@
    Everything that comes from the store is text: `el` makes text nodes, and nothing here or in any part sets innerHTML. */
 const Page = (() => {
   // What Python's str.isprintable() is false for, but for newlines and tabs. Lone surrogates are of \p{C}, too. Joiners
-  // between letters, marks and symbols stay: see safe_text.py.
+  // between letters, marks and symbols stay: see masking.py.
   const JOINED = "(?!\\p{ASCII})[\\p{L}\\p{M}\\p{S}]";
   const JOINER = `(?<=${JOINED})[\\u200c\\u200d](?=${JOINED})`;
   const UNPRINTABLE = new RegExp(`(?!${JOINER})(?:(?![\\n\\t])[\\p{C}\\p{Zl}\\p{Zp}]|(?! )\\p{Zs})`, "gu");
