@@ -26,7 +26,7 @@ from zrb_store.page.stores import Stores, Watcher
 _WAIT = 3  # seconds for answers that are not finished when the server ends
 _HEADER = 10  # seconds that the header of a request may take
 _MOST = 100  # connections: each takes a file descriptor, of which macOS allows 256
-_BACKLOG = 50  # connections that are accepted before the first of them is looked at
+_BACKLOG = 25  # connections that one round of the event loop accepts; it takes three to close one that is too many
 
 
 def listen(host: str, port: int) -> socket.socket:
