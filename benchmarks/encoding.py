@@ -75,7 +75,7 @@ def run(effort: Effort) -> Answer:
             rows.append([f"{shape}, {size}", *map(str, faster + most)])
             if shape == "records":
                 for operation, ratio in zip(("write", "read", "write and read"), faster, strict=True):
-                    answer.goals.append(at_least(f"{operation} {size} of records: faster than `json`", 2.5, ratio))
+                    answer.goals.append(at_least(f"{operation} {size} of records: faster than `json`", 2, ratio))
     ceilings_head = ["write: msgspec alone", "read: msgspec alone", "read: pickle", "read: marshal"]
     answer.add(*table(["x faster than the standard library", "write", "read", "both", *ceilings_head], rows))
     return answer
