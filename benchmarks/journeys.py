@@ -1,11 +1,12 @@
-"""Count the rooms that a journey through the code crosses: `python -m benchmarks.journeys`.
+"""Count the rooms that a journey through the code crosses: `python -m benchmarks.journeys [--functions]`.
 
-For each journey it prints how many files of the package have functions that ran, and how many functions ran. First it
-prints the size of the package.
+For each journey it prints how many files of the package have functions that ran, and how many functions ran; with
+`--functions` also their names. First it prints the size of the package.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -16,7 +17,7 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parent.parent / "zrb_store"
 
-# Runs first in the process that is observed. `<module>` is the import of a file, which counts only for `show`.
+# Runs first in the process that is observed. The import of a file counts if a class or another block in it runs then.
 OBSERVER = f"""
 import atexit, json, os, sys, threading
 package, functions = {str(PACKAGE)!r} + os.sep, set()
@@ -25,9 +26,8 @@ def observe(frame, event, argument):
     if event != "call" or not frame.f_code.co_filename.startswith(package):
         return
     file, name = frame.f_code.co_filename, frame.f_code.co_qualname
-    if name == "<module>" and not os.environ.get("COUNT_IMPORTS"):
-        return
-    functions.add((file, name))
+    if name != "<module>":
+        functions.add((file, name))
 
 def begin():
     threading.setprofile_all_threads(observe) if hasattr(threading, "setprofile_all_threads") else None
@@ -38,7 +38,7 @@ def end():
     sys.setprofile(None)
     threading.setprofile(None)
     with open(os.environ["COUNTED"], "w") as file:
-        json.dump([len({{file for file, _ in functions}}), len(functions)], file)
+        json.dump(sorted((name[len(package):], function) for name, function in functions), file)
 """
 
 TASKS = """
@@ -85,14 +85,16 @@ runpy.run_path({program!r}, run_name="__main__")
 """
 
 
-def counted(folder: Path, code: str, **settings: str) -> list[int]:
-    """Run code in a process of its own, and return files and functions."""
+Ran = list[tuple[str, str]]  # the file and the name of each function
+
+
+def counted(folder: Path, code: str, **settings: str) -> Ran:
+    """Run code in a process of its own, and return the functions that ran."""
     result = folder / "counted.json"
     result.unlink(missing_ok=True)
     environ = {**os.environ, "ZRB_STORE_URL": str(folder / "runs.db"), "COUNTED": str(result), **settings}
     subprocess.run([sys.executable, "-c", OBSERVER + code], cwd=folder, env=environ, capture_output=True, check=False)
-    counts: list[int] = json.loads(result.read_text())
-    return counts
+    return [(file, function) for file, function in json.loads(result.read_text())]
 
 
 def command(*argv: str) -> str:
@@ -101,8 +103,8 @@ def command(*argv: str) -> str:
     return COMMAND.format(argv=list(argv), program=program)
 
 
-def journeys(folder: Path) -> dict[str, list[int]]:
-    """Return files and functions of each journey."""
+def journeys(folder: Path) -> dict[str, Ran]:
+    """Return what ran on each journey."""
     (folder / "zrb_init.py").write_text(TASKS)
     push = IN_ATTEMPT.format(
         session="push", before='attempt.xcom["files"].push(0)', journey='attempt.xcom["files"].push(1)'
@@ -115,7 +117,7 @@ def journeys(folder: Path) -> dict[str, list[int]]:
         "two deliveries of `consume`": counted(folder, DELIVERIES),
         "`zrb load`, two tasks": counted(folder, command("zrb", "load"), **named),
         "`zrb xcom resume`": counted(folder, command("zrb", "xcom", "resume", "nightly"), REPAIRED="1"),
-        "`show`, with imports": counted(folder, command("zrb-store", "show", "nightly"), COUNT_IMPORTS="1"),
+        "`show`": counted(folder, command("zrb-store", "show", "nightly")),
     }
 
 
@@ -128,8 +130,14 @@ def main() -> None:
     print(f"{len(files)} Python files, {lines:,} lines, {len(shown)} entries, {untyped:,} times `Any`\n")
     print("| journey | files | functions |\n|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
-        for name, counts in journeys(Path(folder)).items():
-            print(f"| {name} | {' | '.join(map(str, counts))} |")
+        ran = journeys(Path(folder))
+    for name, functions in ran.items():
+        print(f"| {name} | {len({file for file, _ in functions})} | {len(functions)} |")
+    if "--functions" in sys.argv:
+        for name, functions in ran.items():
+            print(f"\n{name}:")
+            for file, group in itertools.groupby(functions, key=lambda each: each[0]):
+                print(f"  {file}: {', '.join(function for _, function in group)}")
 
 
 if __name__ == "__main__":
