@@ -1,7 +1,8 @@
 """Hand-written SQL on the same schema: the baseline of every ratio.
 
 Our migrations create the schema, and the pragmas are ours. The statements do the same work as those of the store, with
-the fence and attempt check, in one autocommit statement each. Values are encoded by the standard library's JSON.
+the fence and attempt check and the ticks that order the rows, in one autocommit statement each. Values are encoded by
+the standard library's JSON.
 """
 
 from __future__ import annotations
@@ -20,12 +21,13 @@ from zrb_store.attempt import Attempt
 _MAY_WRITE = """
     EXISTS (SELECT 1 FROM zrb_attempt a JOIN zrb_session s ON s.id = a.session_id
             WHERE a.id = ? AND a.status = 'running' AND a.fence = s.fence)"""
+_TICK, _NEXT_TICK = "(SELECT tick FROM zrb_clock)", "(SELECT tick + 1 FROM zrb_clock)"
 _NEXT_SEQ = "max(coalesce((SELECT max(seq) FROM zrb_value WHERE queue_id = q.id), 0), q.high) + 1"
 _PUSH = f"""
-    INSERT INTO zrb_value (queue_id, seq, type, size, pushed_at, pushed_by, data)
-    SELECT q.id, {_NEXT_SEQ}, ?, ?, ?, ?, ? FROM zrb_queue q WHERE q.id = ? AND {_MAY_WRITE} RETURNING seq"""
+    INSERT INTO zrb_value (queue_id, seq, type, size, pushed_at, pushed_tick, pushed_by, data)
+    SELECT q.id, {_NEXT_SEQ}, ?, ?, ?, {_TICK}, ?, ? FROM zrb_queue q WHERE q.id = ? AND {_MAY_WRITE} RETURNING seq"""
 _POP = f"""
-    UPDATE zrb_value SET state = 'taken', ended_at = ?, taken_by = ?
+    UPDATE zrb_value SET state = 'taken', ended_at = ?, ended_tick = {_TICK}, taken_by = ?
     WHERE queue_id = ? AND seq =
         (SELECT seq FROM zrb_value WHERE queue_id = ? AND ended_at IS NULL ORDER BY seq LIMIT 1) AND {_MAY_WRITE}
     RETURNING seq, data"""
@@ -35,29 +37,33 @@ _NEWEST = f"SELECT data {_LIVE} ORDER BY seq DESC LIMIT 1"
 _LENGTH = f"SELECT count(*) {_LIVE}"
 _ITERATE = f"SELECT data {_LIVE} ORDER BY seq"
 _INSERT = """
-    INSERT INTO zrb_value (queue_id, seq, type, size, pushed_at, pushed_by, data) VALUES (?, ?, ?, ?, ?, ?, ?)"""
-_BEGIN = """
-    INSERT INTO zrb_attempt (session_id, run_id, fence, task, number, role, status, arguments, started_at)
+    INSERT INTO zrb_value (queue_id, seq, type, size, pushed_at, pushed_tick, pushed_by, data)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?)"""
+_BEGIN = f"""
+    INSERT INTO zrb_attempt (session_id, run_id, fence, task, number, role, status, arguments, started_at, started_tick)
     SELECT s.id, ?, s.fence, ?,
         (SELECT coalesce(max(number), 0) + 1 FROM zrb_attempt WHERE session_id = s.id AND task = ?),
-        'task', 'running', ?, ?
+        'task', 'running', ?, ?, {_NEXT_TICK}
     FROM zrb_session s WHERE s.id = ? AND s.fence = ? AND NOT EXISTS
         (SELECT 1 FROM zrb_attempt WHERE session_id = s.id AND task = ? AND given_back_at IS NULL
             AND status != 'completed')
     RETURNING id"""
 _COMPLETE = f"""
-    UPDATE zrb_attempt SET status = 'completed', ended_at = ?, result_queue_id = ?, result_seq = ?
+    UPDATE zrb_attempt
+    SET status = 'completed', ended_at = ?, ended_tick = {_NEXT_TICK}, result_queue_id = ?, result_seq = ?
     WHERE id = ? AND {_MAY_WRITE}"""
 _BEGIN_STEP = f"""
     INSERT INTO zrb_attempt (session_id, run_id, fence, task, number, role, status, arguments, started_at,
-        parent_id, step_of, step, step_number, once)
+        started_tick, parent_id, step_of, step, step_number, once)
     SELECT p.session_id, p.run_id, p.fence, ?,
         (SELECT coalesce(max(number), 0) + 1 FROM zrb_attempt WHERE session_id = p.session_id AND task = ?),
-        'step', 'running', ?, ?, p.id, p.task, ?, ?, 0
+        'step', 'running', ?, ?, {_NEXT_TICK}, p.id, p.task, ?, ?, 0
     FROM zrb_attempt p WHERE p.id = ? AND {_MAY_WRITE}
     RETURNING id, number"""
 _COMPLETE_STEP = f"""
-    UPDATE zrb_attempt SET status = 'completed', ended_at = ?, restorable = 1, result = ? WHERE id = ? AND {_MAY_WRITE}
+    UPDATE zrb_attempt
+    SET status = 'completed', ended_at = ?, ended_tick = {_NEXT_TICK}, restorable = 1, result = ?
+    WHERE id = ? AND {_MAY_WRITE}
     RETURNING id"""
 _QUEUE = "INSERT INTO zrb_queue (session_id, name) VALUES (?, ?) RETURNING id"
 
@@ -113,11 +119,11 @@ class RawSQLite:
             raise AssertionError("the attempt has ended")
         next_seq = f"SELECT {_NEXT_SEQ} FROM zrb_queue q WHERE q.id = ?"
         first = self.connection.execute(next_seq, (self.queue_id,)).fetchone()[0]
-        now = _micros()
+        now, tick = _micros(), self.connection.execute("SELECT tick FROM zrb_clock").fetchone()[0]
         self.connection.executemany(
             _INSERT,
             [
-                (self.queue_id, seq, kind, len(data), now, self.attempt_id, data)
+                (self.queue_id, seq, kind, len(data), now, tick, self.attempt_id, data)
                 for seq, (kind, data) in enumerate(encoded, first)
             ],
         )
