@@ -2,13 +2,16 @@
 
 The page is performance.template.md with figures in the places of `[[...]]`:
 
-    [[conditions]]    the machine and the versions          [[met]]       how many goals are met, of how many
-    [[row: WHAT]]     a goal's row of a table               [[missed]]    the table of goals that are not met
+    [[conditions]]       the machine and the versions
+    [[met]]              how many goals are met, of how many
+    [[main: WHAT...]]    a table of these goals, one on each line, as far as they are met
+    [[missed]]           a table of the goals that are not met
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -16,7 +19,7 @@ RESULTS = HERE / "RESULTS.md"
 PAGE = HERE.parent / "docs" / "explanation" / "performance.md"
 TEMPLATE = HERE / "performance.template.md"
 
-_HEAD = ["| what | goal | measured | met |", "|---|---|---|---|"]
+_HEAD = ["| what | goal | measured |", "|---|---|---|"]
 
 
 def performance_page(results: str) -> str:
@@ -25,16 +28,16 @@ def performance_page(results: str) -> str:
     missed = [cells for cells in goals.values() if cells[3] != "yes"]
 
     def figure(place: re.Match[str]) -> str:
-        kind, _, what = place[1].partition(": ")
-        if kind == "row":
-            return _line(goals[what])
+        kind, _, names = place[1].partition(":")
+        if kind == "main":
+            return _table(goals[name] for name in names.strip().splitlines() if goals[name] not in missed)
         return {
             "conditions": _section(results, "Measured on"),
             "met": f"{len(goals) - len(missed)} of {len(goals)}",
-            "missed": "\n".join([*_HEAD, *map(_line, missed)]) if missed else "None.",
+            "missed": _table(missed) if missed else "None.",
         }[kind]
 
-    return re.sub(r"\[\[(.+?)\]\]", figure, TEMPLATE.read_text(encoding="utf-8"))
+    return re.sub(r"\[\[(.+?)\]\]", figure, TEMPLATE.read_text(encoding="utf-8"), flags=re.DOTALL)
 
 
 def _section(page: str, title: str) -> str:
@@ -48,8 +51,8 @@ def _rows(table: str) -> list[list[str]]:
     return [cells for cells in rows[2:] if len(cells) == 4]
 
 
-def _line(cells: list[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
+def _table(rows: Iterable[list[str]]) -> str:
+    return "\n".join([*_HEAD, *("| " + " | ".join(cells[:3]) + " |" for cells in rows)])
 
 
 def write() -> None:

@@ -27,8 +27,8 @@ PAGES = {
     "docs/how-to/steps.md": 24,
     "docs/how-to/upgrade.md": 3,
     "docs/explanation/security.md": 3,
-    "docs/reference/json.md": 4,
-    "docs/reference/settings.md": 5,
+    "docs/reference/json.md": 3,
+    "docs/reference/settings.md": 4,
     "docs/reference/sql.md": 4,
     "docs/reference/types.md": 3,
 }
