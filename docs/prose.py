@@ -95,14 +95,33 @@ def messages(path: Path) -> Iterator[Text]:
             yield Text(_name(path), node.lineno, re.sub(r"`[^`]+`", _blank, text), True)
 
 
+_TAG = re.compile(r"\{[%#{].*?[%#}]\}|<script.*?</script>|<[^>]*>|&\w+;", re.DOTALL)
+_LITERAL = re.compile(r""""[^"\n]*"|'[^'\n]*'|`[^`]*`""")
+
+
+def shown_in_browser(path: Path) -> Iterator[Text]:
+    """Yield the text of a template, or the string literals of a script that are sentences."""
+    source = path.read_text(encoding="utf-8")
+    if path.suffix == ".html":
+        yield Text(_name(path), 1, _TAG.sub(_blank, source), True)
+        return
+    for found in _LITERAL.finditer(re.sub(r"/\*.*?\*/|^\s*//.*$", _blank, source, flags=re.MULTILINE | re.DOTALL)):
+        text = re.sub(r"\$\{[^}]*\}", "…", found[0][1:-1])
+        if len(text.split()) >= 3:
+            yield Text(_name(path), source.count("\n", 0, found.start()) + 1, text, True)
+
+
 def everything() -> Iterator[Text]:
     """Yield all texts that people read."""
     yield page(ROOT / "README.md")
     yield page(ROOT / "CONTRIBUTING.md")
     for path in sorted((ROOT / "docs").rglob("*.md")):
         yield page(path)
-    for path in sorted((ROOT / "zrb_store").rglob("*.py")):
-        yield from messages(path)
+    for path in sorted((ROOT / "zrb_store").rglob("*")):
+        if path.suffix == ".py":
+            yield from messages(path)
+        elif path.suffix in (".html", ".js") and "vendor" not in path.parts:
+            yield from shown_in_browser(path)
 
 
 def linter() -> Callable[[Text], list[Finding]]:
