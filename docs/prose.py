@@ -25,11 +25,14 @@ from proselint.tools import LintFile
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIG: dict[str, Any] = tomllib.loads((ROOT / "docs" / "prose.toml").read_text(encoding="utf-8"))
-GENERATED = {"docs/reference/commands.md", "docs/reference/python.md"}
-"""Pages made of texts in zrb_store/: these are checked there."""
+GENERATED = {"docs/reference/python.md"}
+"""Pages made of docstrings in zrb_store/."""
 
 _CODE = re.compile(r"^```.*?^```$|^ {4}\S[^\n]*$|`[^`]+`|\]\([^)]*\)|<!--.*?-->", re.MULTILINE | re.DOTALL)
-_SQL = re.compile(r"\b(?:SELECT|INSERT INTO|UPDATE|DELETE FROM|CREATE|ALTER|PRAGMA|SET LOCAL|WITH RECURSIVE)\b")
+_SQL = re.compile(
+    r"\b(?:SELECT|INSERT INTO|UPDATE|DELETE FROM|CREATE|ALTER|PRAGMA|SET LOCAL|WITH RECURSIVE|CASE WHEN)\b"
+)
+_SHELL = re.compile(r"^\s*(?:fi|end|esac|done)\s*$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -63,10 +66,8 @@ def _blank(found: re.Match[str]) -> str:
 
 
 def page(path: Path) -> Text:
-    """Return a Markdown page without its code. On the page of commands the code is what people read."""
+    """Return a Markdown page without its code."""
     name, text = _name(path), path.read_text(encoding="utf-8")
-    if name == "docs/reference/commands.md":
-        return Text(name, 1, re.sub(r"^```\w*$|^  zrb-store .*$|`[^`\n]+`", _blank, text, flags=re.MULTILINE), True)
     if name == "docs/reference/settings.md":  # its table comes from settings.py
         text = re.sub(r"^\| `ZRB_STORE_.*$", _blank, text.partition("## Exit codes")[0], flags=re.MULTILINE) + "".join(
             text.partition("## Exit codes")[1:]
@@ -80,7 +81,7 @@ def _name(path: Path) -> str:
 
 
 def messages(path: Path) -> Iterator[Text]:
-    """Yield the string literals of a module that are sentences, without docstrings and SQL."""
+    """Yield the string literals of a module that are sentences: no docstrings, no SQL, no shell scripts."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     docstrings = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
     inner = {id(part) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in ast.walk(node)}
@@ -91,8 +92,24 @@ def messages(path: Path) -> Iterator[Text]:
             text = node.value
         else:
             continue
-        if len(text.split()) >= 3 and not _SQL.search(text):
+        if len(text.split()) >= 3 and not _SQL.search(text) and not _SHELL.search(text):
             yield Text(_name(path), node.lineno, re.sub(r"`[^`]+`", _blank, text), True)
+
+
+_TAG = re.compile(r"\{[%#{].*?[%#}]\}|<script.*?</script>|<[^>]*>|&\w+;", re.DOTALL)
+_LITERAL = re.compile(r""""[^"\n]*"|'[^'\n]*'|`[^`]*`""")
+
+
+def shown_in_browser(path: Path) -> Iterator[Text]:
+    """Yield the text of a template, or the string literals of a script that are sentences."""
+    source = path.read_text(encoding="utf-8")
+    if path.suffix == ".html":
+        yield Text(_name(path), 1, _TAG.sub(_blank, source), True)
+        return
+    for found in _LITERAL.finditer(re.sub(r"/\*.*?\*/|^\s*//.*$", _blank, source, flags=re.MULTILINE | re.DOTALL)):
+        text = re.sub(r"\$\{[^}]*\}", "…", found[0][1:-1])
+        if len(text.split()) >= 3:
+            yield Text(_name(path), source.count("\n", 0, found.start()) + 1, text, True)
 
 
 def everything() -> Iterator[Text]:
@@ -100,9 +117,13 @@ def everything() -> Iterator[Text]:
     yield page(ROOT / "README.md")
     yield page(ROOT / "CONTRIBUTING.md")
     for path in sorted((ROOT / "docs").rglob("*.md")):
-        yield page(path)
-    for path in sorted((ROOT / "zrb_store").rglob("*.py")):
-        yield from messages(path)
+        if path.name != "commands.md":  # made of messages
+            yield page(path)
+    for path in sorted((ROOT / "zrb_store").rglob("*")):
+        if path.suffix == ".py":
+            yield from messages(path)
+        elif path.suffix in (".html", ".js") and "vendor" not in path.parts:
+            yield from shown_in_browser(path)
 
 
 def linter() -> Callable[[Text], list[Finding]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -12,19 +13,20 @@ from typing import Any
 
 import pytest
 
-from tests.test_documentation import COMMANDS
 from zrb_store import Store, open_store, step
 
 pytestmark = [pytest.mark.slow, pytest.mark.on_sqlite]
 
 ROOT = Path(__file__).resolve().parent.parent
 # Each has its own tests: these need zrb, a port, or another shell.
-ELSEWHERE = [("resume",), ("page",), ("completion",)]
+ELSEWHERE = ("resume", "page", "completion")
+PAGE = (ROOT / "docs" / "reference" / "commands.md").read_text(encoding="utf-8")
 EXAMPLES = [
-    (" ".join(path), example.replace("{}", f"zrb-store {' '.join(path)}", 1))
-    for path, command in COMMANDS.items()
-    if path not in ELSEWHERE
-    for example in getattr(command, "examples", ())
+    (section.partition("\n")[0], line.strip())
+    for section in re.split(r"^## ", PAGE, flags=re.MULTILINE)
+    for block in re.findall(r"^Examples?:\n((?:  .+\n)+)", section, re.MULTILINE)
+    for line in block.splitlines()
+    if section.partition("\n")[0] not in ELSEWHERE
 ]
 # They find something, which is their purpose.
 CODES = {"check": 1, "diff": 1}

@@ -64,6 +64,19 @@ def test_messages_are_literals_that_people_read(tmp_path: Path) -> None:
     assert [finding.found for finding in prose.linter()(text)] == ["stands", "anew"]
 
 
+def test_templates_and_scripts_are_read(tmp_path: Path) -> None:
+    template, script = tmp_path / "page.html", tmp_path / "page.js"
+    template.write_text("<p>\n  {{ stands }} It <b>stands</b> anew.\n</p>\n", encoding="utf-8")
+    script.write_text("/* it stands anew */\nconst text = `it stands ${anew} in place`;\n", encoding="utf-8")
+    found = [
+        finding
+        for path in (template, script)
+        for text in prose.shown_in_browser(path)
+        for finding in prose.linter()(text)
+    ]
+    assert [(finding.line, finding.found) for finding in found] == [(2, "stands"), (2, "anew"), (2, "stands")]
+
+
 def test_the_command_fails_if_a_pattern_is_put_in(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     page = tmp_path / "page.md"
     page.write_text("What it prints is discarded.\n", encoding="utf-8")
