@@ -147,3 +147,19 @@ def test_a_backup_has_the_store_whatever_its_schema(
             store.session("inbox").xcom["backup"].push("b.csv")
     finally:
         postgres_admin.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+
+
+@pytest.mark.unpooled
+def test_a_role_can_name_the_schema_instead_of_the_url(roles: Roles, postgres_admin: psycopg.Connection[Any]) -> None:
+    url = make_url(roles.worker)
+    schema = str(url.query["options"]).rpartition("=")[2]
+    names = {"worker": f'"{url.username}"', "DATABASE jobs": f"DATABASE {url.database}", "= zrb": f"= {schema}"}
+    alter = shown("sql", "ALTER ROLE")
+    for word, name in names.items():
+        assert word in alter
+        alter = alter.replace(word, name)
+    postgres_admin.execute(alter.encode())
+    with open_store(url.difference_update_query(["options"]).render_as_string()) as store:
+        store.session("inbox").xcom["files"].push("a.csv")
+    with open_store(roles.reader, read_only=True) as store:
+        assert list(store.session("inbox").xcom["files"]) == ["a.csv"]
