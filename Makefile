@@ -14,7 +14,7 @@ BENCH_PIP := .bench/bin/python -m pip --disable-pip-version-check install --quie
 
 help:
 	@echo "make demo    a workflow fails; its values are shown, the cause is repaired, and it resumes; ends with its report"
-	@echo "make demo-agent  an agent is killed amid a tool call and goes on; no answer of its model is paid twice"
+	@echo "make demo-agent  an agent is killed during a tool call and resumed; no completed answer of its model is paid twice"
 	@echo "make test    every check and the whole test-suite (installs what it needs into .venv)"
 	@echo "make test-pooled  the tests of PostgreSQL, through a PgBouncer in transaction mode (install pgbouncer before)"
 	@echo "make quick   the tests to run between edits: SQLite, one release of zrb, nothing slow (two minutes on two cores)"
