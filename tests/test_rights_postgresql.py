@@ -127,7 +127,7 @@ def test_a_backup_has_the_store_whatever_its_schema(
     try:
         with postgres_server.connect(name) as connection:
             connection.execute(f"CREATE SCHEMA IF NOT EXISTS {schema}".encode())
-        url = f"{postgres_server.database_url(name)}&options=-csearch_path%3D{schema}"
+        url = f"{postgres_server.database_url(name)}&options=-csearch_path%3D{schema}".replace("+psycopg", "")
         with open_store(url) as store:
             fill_with_history(store)
             store.session("inbox").xcom["backup"].push("a.csv")
