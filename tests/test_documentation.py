@@ -133,7 +133,11 @@ def test_links_between_pages_lead_somewhere(page: Path) -> None:
 
 def test_files_that_developers_are_led_to_exist() -> None:
     pages = [ROOT / "CONTRIBUTING.md", *(ROOT / "docs" / "adr").glob("*.md")]
-    named = {name for page in pages for name in re.findall(r"`([\w/]+\.(?:py|js|html|json))`", page.read_text(encoding="utf-8"))}
+    named = {
+        name
+        for page in pages
+        for name in re.findall(r"`([\w/]+\.(?:py|js|html|json))`", page.read_text(encoding="utf-8"))
+    }
     folders = (ROOT, ROOT / "zrb_store", ROOT / "zrb_store" / "page")
     missing = {name for name in named if not any((folder / name).exists() for folder in folders)}
     assert missing == {"cli/NAME.py"}
