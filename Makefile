@@ -14,15 +14,15 @@ BENCH_PIP := .bench/bin/python -m pip --disable-pip-version-check install --quie
 
 help:
 	@echo "make demo    a workflow fails; its values are shown, the cause is repaired, and it resumes; ends with its report"
-	@echo "make demo-agent  an agent is killed amid a tool call and goes on; no answer of its model is paid twice"
+	@echo "make demo-agent  an agent is killed during a tool call and resumed; no completed answer of its model is paid twice"
 	@echo "make test    every check and the whole test-suite (installs what it needs into .venv)"
 	@echo "make test-pooled  the tests of PostgreSQL, through a PgBouncer in transaction mode (install pgbouncer before)"
 	@echo "make quick   the tests to run between edits: SQLite, one release of zrb, nothing slow (two minutes on two cores)"
 	@echo "make pythons a few tests on each other Python that is promised and found (one: make smoke PYTHON=python3.13)"
 	@echo "make crash   kill workflows two thousand times on each database; nothing is lost or done twice (most of an hour)"
 	@echo "make matrix  run the plugin's tests on a list of zrb releases, and print a table (RELEASES=\"3.28.0 latest\")"
-	@echo "make bench   measure what durability costs, into docs/performance.md (QUICK=1: in two minutes, only printed)"
-	@echo "make check   ruff and mypy only"
+	@echo "make bench   measure what durability costs, into benchmarks/RESULTS.md (QUICK=1: in two minutes, only printed)"
+	@echo "make check   ruff, mypy and the prose linter only"
 	@echo "make format  let ruff format and fix what it can"
 	@echo "make clean   remove .venv and everything generated"
 
@@ -47,6 +47,7 @@ check: venv
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python docs/prose.py
 
 format: venv
 	$(BIN)/ruff check --fix .

@@ -1,6 +1,7 @@
-"""The program behind `make bench`: it answers every question, prints the answers and writes docs/performance.md.
+"""The program behind `make bench`: it answers every question, prints the answers and writes RESULTS.md.
 
-Usage: python -m benchmarks [--quick] [NAME ...]. With a name or --quick, the answers are only printed.
+Usage: python -m benchmarks [--quick] [NAME ...]. With a name or --quick, the answers are only printed. A full run also
+writes the short page (summary.py).
 """
 
 from __future__ import annotations
@@ -9,8 +10,8 @@ import importlib
 import os
 import sys
 import time
-from pathlib import Path
 
+from benchmarks import summary
 from benchmarks.harness import Effort
 from benchmarks.report import Answer, conditions, page
 
@@ -38,7 +39,6 @@ QUESTIONS = (
     "size",
     "memory",
 )
-PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
 
 
 def ask(name: str, effort: Effort) -> tuple[str, str, Answer]:
@@ -68,11 +68,11 @@ def main(arguments: list[str]) -> None:
     loads = f"load average {load:.1f} at the beginning and {os.getloadavg()[0]:.1f} at the end"
     text = page(answers, [*conditions(), f"- {loads}; it took {time.monotonic() - began:.0f} s"])
     if names or effort.quick:
-        print(f"\n{PAGE.name} is not written: only a full run writes it.")
+        print(f"\n{summary.RESULTS.name} is not written: only a full run writes it.")
     else:
-        PAGE.parent.mkdir(exist_ok=True)
-        PAGE.write_text(text)
-        print(f"\n{PAGE} is written.")
+        summary.RESULTS.write_text(text, encoding="utf-8")
+        summary.write()
+        print(f"\n{summary.RESULTS} and {summary.PAGE} are written.")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Format tables and goals as Markdown, and compose the page that `make bench` writes."""
+"""Format tables and goals as Markdown, and compose the page of all results."""
 
 from __future__ import annotations
 
@@ -78,13 +78,11 @@ def ratios(race: Race, operations: Mapping[str, str], base: str) -> list[str]:
 
 
 def page(answers: Mapping[str, tuple[str, Answer]], conditions: Sequence[str]) -> str:
-    """Return the text of docs/performance.md."""
+    """Return the text of RESULTS.md."""
     goals = [goal.row() for _, answer in answers.values() for goal in answer.goals]
-    head, why = (Path(__file__).with_name(f"performance.{name}.md").read_text().rstrip() for name in ("head", "why"))
-    parts = [head]
+    parts = [Path(__file__).with_name("results.head.md").read_text(encoding="utf-8").rstrip()]
     parts.append("\n".join(["## Measured on", "", *conditions]))
     parts.append("\n".join(["## The goals", "", *table(["what", "goal", "measured", "met"], goals)]))
-    parts.append(why)
     for title, (prose, answer) in answers.items():
         parts.append("\n".join([f"## {title}", "", prose, "", *answer.lines]))
     return "\n\n".join(parts) + "\n"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A real workflow fails, is inspected from another process, is fixed, and resumes. Then a long task is killed and goes on.
+# A workflow fails, is inspected from another process, fixed and resumed. Then a long task is killed and resumed.
 # Usage: examples/demo.sh [FOLDER]     (FOLDER is emptied first; `make demo` uses .demo)
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -67,7 +67,7 @@ run "kill -9 $fetching" || unexpected "the task ended by itself"
 trap - EXIT
 run "cat first.log"
 
-say "Three steps have completed. The server works again: the task goes on, and asks for no page that it has."
+say "Three steps have completed. The server works again. The task continues, and asks for no page again that it has."
 run "zrb xcom resume pages-1 --plan"
 run "touch server-is-up"
 run "zrb xcom resume pages-1 | tee second.log"
@@ -79,7 +79,7 @@ asked() { sed -n 's/^ *asking the server for page //p' "$1" | tr '\n' ' '; }
 [ "$(asked first.log)" = "1 2 3 4 " ] || unexpected "the first attempt asked for other pages"
 [ "$(asked second.log)" = "4 5 6 " ] || unexpected "the second attempt asked for other pages"
 
-say "To look at, or to attach to a ticket: one file with everything that is known of the first workflow."
+say "A report has the whole first workflow in one file, for example for a ticket."
 cd ../audit
 export ZRB_STORE_URL=xcom.db
 run "zrb xcom report audit-1 -o audit-1.html"

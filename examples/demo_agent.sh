@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# An agent is killed amid a tool call, and goes on there. Then a person goes back to its third answer, with another model.
+# An agent is killed during a tool call and resumed. Then a person rewinds it to its third answer, with another model.
 # Usage: examples/demo_agent.sh [FOLDER]     (FOLDER is emptied first; `make demo-agent` uses .demo-agent)
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -20,7 +20,7 @@ unexpected() { printf '\nUnexpected: %s\n' "$1" >&2; exit 1; }
 is() { [ "$(cat "$1")" = "$2" ] || unexpected "$1 holds something else"; }
 
 say "An agent pays refunds to Ada, Ben, Cleo and Dan (examples/agent/zrb_init.py; its model is a function).
-# The bank hangs at Cleo, amid the third call of a tool: kill -9. zrb shows the conversation on stderr, which goes to a file."
+# The bank hangs at Cleo, during the third call of a tool: kill -9. zrb prints the conversation on stderr, which goes to a file."
 run "export ZRB_INIT_MODULES=$ZRB_INIT_MODULES ZRB_STORE_URL=$ZRB_STORE_URL"
 run "ZRB_STORE_SESSION=refunds-1 zrb refund >first.log 2>chat.log &"
 paying=$!
@@ -34,21 +34,21 @@ run "kill -9 $paying" || unexpected "the agent ended by itself"
 trap - EXIT
 run "cat first.log"
 
-say "The store has three answers and two refunds. The third refund was in the middle."
+say "The store has three answers and two refunds. The third refund was interrupted."
 run "zrb xcom show refunds-1"
 
-say "The bank works again. The agent goes on with Cleo: it asks for no answer that it has, and repeats no refund."
+say "The bank works again. The agent continues with Cleo. It asks for no stored answer again, and repeats no refund."
 run "touch bank-is-up"
 run "zrb xcom resume refunds-1 2>chat.log"
 
-say "What was paid: five answers of the model, each once, and four refunds, each once."
+say "Five answers of the model were paid, each once, and four refunds, each once:"
 run "sort bill | uniq -c"
 run "sort refunds | uniq -c"
 run "zrb xcom show refunds-1"
 is bill "$(for number in {1..5}; do echo "answer $number of the quick model"; done)"
 is refunds "$(for name in Ada Ben Cleo Dan; do echo "$name gets 100"; done)"
 
-say "What would a careful model have done from its third answer on? A fork keeps what was before, and the rest runs anew."
+say "What would a careful model have done from its third answer on? A fork keeps the two answers before, and the rest runs again."
 zrb xcom show refunds-1 --format json >before.json
 run "mv bill first-bill; mv refunds first-refunds"
 run "zrb xcom fork refunds-1 --from refund --step model~3 --name careful-1"

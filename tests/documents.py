@@ -3,27 +3,43 @@
 A block whose first line is `# NAME` (with a dot in NAME) is a file that the reader saves. A ```python``` block is
 executed. If it begins with `>>> `, it is executed as a doctest together with all others of its page.
 
-A ```console``` block contains `$ command` lines, each followed by its output. `...` alone on a line stands for any
-lines, and within a line for any text.
+A ```console``` block contains `$ command` lines, each followed by its output on a terminal of 100 columns. `...` alone
+on a line stands for any lines, and within a line for any text.
+
+The jobs of a ```crontab``` block are started as cron does, once, in a folder that has the page's files and is called
+`/srv/NAME` there.
 
 A ```sh``` block is for the reader's own machine and is not run.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
+import pty
 import re
+import select
+import shlex
+import struct
 import subprocess
 import sys
-from collections.abc import Iterator
+import termios
+import time
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import click
+
+from tests.terminals import plain, read
+
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _FILE = re.compile(r"\A(?:#!.*\n)?# (\S+\.\w+)\n")
+_COLUMNS = 100
+_DEADLINE = 600.0  # seconds, for a hang
 # What differs from run to run: times, durations, process ids.
 _VOLATILE = [
-    (re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?Z?"), "MOMENT"),
+    (re.compile(r"\b(\d{4}-)?\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?Z?"), "MOMENT"),
     (re.compile(r"\b\d\d:\d\d:\d\d(\.\d+)?Z?\b"), "CLOCK"),
     (re.compile(r"\b\d+(\.\d+)? ?(ms|s|min|m)\b"), "DURATION"),
     (re.compile(r"\bpid \d+"), "pid PID"),
@@ -70,13 +86,25 @@ def commands(text: str) -> Iterator[tuple[str, list[str]]]:
         yield command, expected
 
 
-def run_page(page: Path, folder: Path) -> int:
-    """Run every block of a page in `folder`, and return how many commands and code blocks were run."""
+def run_page(page: Path, folder: Path, *, on_terminal: bool) -> int:
+    """Run every block of a page in `folder`, and return how many commands and code blocks were run.
+
+    Args:
+        page: The page.
+        folder: An empty folder.
+        on_terminal: Run each command on a terminal, and compare what it prints with the page. Otherwise run it in a
+            pipe, where tables look different, and only check whether it fails as the page says.
+    """
     environment = {name: text for name, text in os.environ.items() if not name.startswith("ZRB_")}
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
     # Without buffering, the lines of stdout and stderr come in the order that a terminal shows.
     environment.update(
-        PYTHONUNBUFFERED="1", HOME=str(folder), NO_COLOR="1", COLUMNS="100", TZ="UTC", PYTHONPATH=str(page_root(page))
+        PYTHONUNBUFFERED="1",
+        HOME=str(folder),
+        NO_COLOR="1",
+        COLUMNS=str(_COLUMNS),
+        TZ="UTC",
+        PYTHONPATH=str(page_root(page)),
     )
     ran = 0
     for block in blocks(page):
@@ -92,11 +120,83 @@ def run_page(page: Path, folder: Path) -> int:
         elif block.language == "console":
             for command, expected in commands(block.text):
                 ran += 1
-                ended, found = _shell(command, folder, environment)
+                ended, found = _shell(command, folder, environment, on_terminal=on_terminal)
                 printed = f"{where}: $ {command}\nprinted:\n" + "\n".join(found)
-                assert matches(expected, found), printed
+                assert not on_terminal or matches(expected, found), printed
                 assert ended == 0 or _tells_of_failure(expected), f"{printed}\nand ended with {ended}"
     return ran
+
+
+def run_crontabs(page: Path, folder: Path) -> int:
+    """Start each job of the page's crontabs once, as cron does, and return how many were started.
+
+    cron knows no virtual environment, no working directory and no variable but those of the crontab.
+    """
+    started = 0
+    for block in blocks(page):
+        if block.file and block.language in ("python", "sh"):
+            (folder / block.file).write_text(block.text, encoding="utf-8")
+            (folder / block.file).chmod(0o755)
+    (folder / ".venv").symlink_to(sys.prefix)
+    for block in (block for block in blocks(page) if block.language == "crontab"):
+        environment = {"HOME": str(folder), "SHELL": "/bin/sh", "PATH": "/usr/bin:/bin"}
+        for line in re.sub(r"/srv/\w+", str(folder), block.text).splitlines():
+            if variable := re.fullmatch(r"(\w+)=(.*)", line):
+                environment[variable[1]] = variable[2]
+                continue
+            *_, job = line.split(maxsplit=5)
+            # The store is there, as after the first night.
+            subprocess.run(["zrb-store", "db", "upgrade"], cwd=folder, env=environment, capture_output=True, check=True)
+            assert "%" not in job.replace(r"\%", ""), f"cron ends the command at an unescaped %: {line}"
+            done = subprocess.run(
+                ["/bin/sh", "-c", job.replace(r"\%", "%")],
+                cwd=folder,
+                env=environment,
+                capture_output=True,
+                text=True,
+                timeout=_DEADLINE,
+            )
+            said = f"{page.name}:{block.line}: {job} ended with {done.returncode}:\n{done.stdout}{done.stderr}"
+            assert done.returncode in (0, 1, 3), said
+            assert "not found" not in done.stderr, said
+            started += 1
+    return started
+
+
+_COMMAND = re.compile(r"\b(?:zrb-store|zrb xcom) ([a-z][^|;&`<>\n]*)")
+
+
+def named_commands(page: Path) -> Iterator[list[str]]:
+    """Yield the words of each command of zrb-store that the page names in code, in a block or in a line."""
+    text = page.read_text(encoding="utf-8")
+    spans = re.findall(r"`((?:zrb-store|zrb xcom) [^`]+)`", _FENCE.sub("", text))
+    shown = [
+        line
+        for block in blocks(page)
+        if block.language in ("console", "sh", "crontab")
+        for line in block.text.splitlines()
+    ]
+    for code in [*spans, *shown]:
+        for found in _COMMAND.finditer(code):
+            try:
+                yield shlex.split(found[1])
+            except ValueError:  # a quotation that ends in another line
+                yield found[1].split()
+
+
+def unknown_words(words: list[str], app: click.Group) -> list[str]:
+    """Return which of the words should be a command of the program or an option of its command, and are none."""
+    command: click.Command = app
+    while isinstance(command, click.Group):
+        inner = command.get_command(click.Context(command), words[0]) if words else None
+        if inner is None:
+            return words[:1]
+        command, words = inner, words[1:]
+    if command.context_settings.get("ignore_unknown_options"):
+        return []
+    options = {"--help", "-h", *(name for one in command.params for name in one.opts)}
+    given = words[: words.index("--")] if "--" in words else words
+    return [word for word in given if re.match(r"--?[a-z]", word) and word.partition("=")[0] not in options]
 
 
 def page_root(page: Path) -> Path:
@@ -109,20 +209,51 @@ def _tells_of_failure(expected: list[str]) -> bool:
     return any(re.match(r"zrb-store: |zrb xcom: |\w+Error: |Traceback |error: ", line) for line in expected)
 
 
-def _shell(command: str, folder: Path, environment: dict[str, str]) -> tuple[int, list[str]]:
-    """Run a command as it is typed. `export` and `cd` stay in effect until the end of the page."""
+def _shell(command: str, folder: Path, environment: Mapping[str, str], *, on_terminal: bool) -> tuple[int, list[str]]:
+    """Run a command as it is typed. `export` stays in effect until the end of the page."""
     state = folder / ".shell-state"
     script = f'[ -f "{state}" ] && . "{state}"\n{command}\ncode=$?\nexport -p > "{state}"; exit $code'
+    if on_terminal:
+        return _on_terminal(script, folder, environment)
     done = subprocess.run(
         ["bash", "-c", script],
         cwd=folder,
         env=environment,
+        stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=600,
+        timeout=_DEADLINE,
     )
     return done.returncode, done.stdout.splitlines()
+
+
+def _on_terminal(script: str, folder: Path, environment: Mapping[str, str]) -> tuple[int, list[str]]:
+    master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 50, _COLUMNS, 0, 0))
+    printed, deadline = b"", time.monotonic() + _DEADLINE
+    with subprocess.Popen(
+        ["bash", "-c", script],
+        cwd=folder,
+        env={**environment, "TERM": "xterm-256color"},
+        stdin=slave,
+        stdout=slave,
+        stderr=slave,
+        start_new_session=True,
+    ) as process:
+        os.close(slave)
+        try:
+            ended = False
+            while not ended:
+                ended = process.poll() is not None  # before the look, which finds what it has printed
+                assert time.monotonic() < deadline, printed.decode()
+                while select.select([master], [], [], 0 if ended else 0.05)[0] and (chunk := read(master)):
+                    printed += chunk
+        finally:
+            if process.poll() is None:
+                process.kill()
+            os.close(master)
+    return process.returncode, plain(printed.decode()).replace("\r\n", "\n").splitlines()
 
 
 def matches(expected: list[str], found: list[str]) -> bool:

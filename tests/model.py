@@ -1,6 +1,6 @@
 """A model of queues and attempts, independent of the store: Python lists and the rules of promises 1 and 10.
 
-See docs/promises.md, promise 1, and docs/promises.md, promise 10.
+See guarantees.md, promise 1, and guarantees.md, promise 10.
 """
 
 from __future__ import annotations

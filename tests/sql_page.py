@@ -1,4 +1,4 @@
-"""The page docs/sql.md: its views, its queries, and a store that they are about."""
+"""The page docs/reference/sql.md: its views, its queries, and a store that they are about."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests import stepping
 from tests.sessions import etl, inbox
 from zrb_store import Store, open_store
 
-PAGE = Path(__file__).parent.parent / "docs" / "sql.md"
+PAGE = Path(__file__).parent.parent / "docs" / "reference" / "sql.md"
 
 Row = dict[str, Any]
 

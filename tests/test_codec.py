@@ -1,4 +1,4 @@
-"""Values come back equal and with the same type (docs/promises.md, promise 6)."""
+"""Values come back equal and with the same type (guarantees.md, promise 6)."""
 
 from __future__ import annotations
 

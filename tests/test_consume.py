@@ -1,4 +1,4 @@
-"""docs/promises.md, promise 10: `Run.consume` gives each value of a queue to an attempt of its own."""
+"""guarantees.md, promise 10: `Run.consume` gives each value of a queue to an attempt of its own."""
 
 from __future__ import annotations
 

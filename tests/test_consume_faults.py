@@ -1,4 +1,4 @@
-"""docs/promises.md, promise 10: deliveries of processes that die, of threads, and of a store that fails."""
+"""guarantees.md, promise 10: deliveries of processes that die, of threads, and of a store that fails."""
 
 from __future__ import annotations
 

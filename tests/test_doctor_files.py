@@ -76,7 +76,7 @@ def test_rights(open_path: Path, place: str, mode: int, finding: dict[str, str])
 def test_a_store_that_a_group_shares(open_path: Path) -> None:
     open_path.parent.chmod(0o2770)
     open_path.chmod(0o660)
-    assert checks(open_path) == {}, "docs/operations.md shares a store so"
+    assert checks(open_path) == {}, "docs/explanation/security.md shares a store so"
     open_path.chmod(0o640)
     open_path.parent.chmod(0o2750)
     assert checks(open_path) == {"file-rights": "warning"}, "a group that may only read was not given the folder"

@@ -13,12 +13,17 @@ import click
 import pytest
 
 import zrb_store
+from benchmarks import summary
 from zrb_store import settings
 from zrb_store.cli.command import app
-from zrb_store.settings import CHILD_VARIABLES
+from zrb_store.settings import CHILD_VARIABLES, TOLD
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
+PAGES = [
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "benchmarks/RESULTS.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
+]
+SETTINGS_PAGE = (ROOT / "docs" / "reference" / "settings.md").read_text(encoding="utf-8")
 
 
 def generator() -> ModuleType:
@@ -47,10 +52,10 @@ COMMANDS = every_command(app)
 @pytest.mark.parametrize(
     ("page", "made_by"),
     [
-        ("cli.md", "cli_page"),
-        ("api.md", "api_page"),
+        ("reference/commands.md", "commands_page"),
+        ("reference/python.md", "python_page"),
+        ("reference/settings.md", "settings_page"),
         ("schema/export.json", "export_schema"),
-        ("../README.md", "readme"),
         ("../zrb_store/db/sqlite_statements.json", "sqlite_statements"),
     ],
 )
@@ -71,24 +76,68 @@ def test_every_command_has_a_purpose_an_example_and_help_for_each_option(path: t
             assert parameter.help, f"{parameter.opts} has no help"
 
 
-def test_every_setting_is_in_the_readme_and_every_one_there_is_read() -> None:
+def test_the_page_of_performance_has_the_figures_of_the_results() -> None:
+    made = summary.performance_page(summary.RESULTS.read_text(encoding="utf-8"))
+    assert summary.PAGE.read_text(encoding="utf-8") == made, "run: python -m benchmarks.summary"
+
+
+def test_every_setting_is_on_its_page_and_every_one_there_is_read() -> None:
     table_text = inspect.getsource(settings).partition("SETTINGS = (")[2].partition("\n)\n")[0]
     source = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "zrb_store").rglob("*.py"))
     inner = set(CHILD_VARIABLES).difference(one.name for one in settings.SETTINGS)
     read = set(re.findall(r"\bZRB_STORE_[A-Z_]+[A-Z]\b", source.replace(table_text, ""))) - inner
-    table = re.findall(r"^\| `(ZRB_STORE_[A-Z_]+)`", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    table = re.findall(r"^\| `(ZRB_STORE_[A-Z_]+)`", SETTINGS_PAGE.partition("## Exit")[0], re.MULTILINE)
     assert set(table) == read
 
 
-def test_every_error_and_public_name_is_in_the_api_page() -> None:
-    page = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+def test_every_exit_code_and_variable_of_a_hook_is_on_the_page_of_settings() -> None:
+    codes = dict(re.findall(r"^\| (\d+) \| .* \| (.*) \|$", SETTINGS_PAGE, re.MULTILINE))
+    for name, error in vars(zrb_store.errors).items():
+        if isinstance(error, type) and issubclass(error, zrb_store.errors.ZrbStoreError) and error.__name__ == name:
+            assert f"`{name}`" in codes[str(error.exit_code)], name
+    assert set(TOLD) <= set(
+        re.findall(r"^\| `(ZRB_STORE_\w+)`", SETTINGS_PAGE.partition("## Variables")[2], re.MULTILINE)
+    )
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs" / "adr").glob("0*.md")), ids=lambda page: page.stem)
+def test_a_decision_has_at_most_120_words(page: Path) -> None:
+    assert len(page.read_text(encoding="utf-8").split()) <= 120
+
+
+def test_every_error_and_public_name_is_on_the_page_of_python() -> None:
+    page = (ROOT / "docs" / "reference" / "python.md").read_text(encoding="utf-8")
     for name in zrb_store.__all__:
         thing: Any = getattr(zrb_store, name)
         assert thing.__doc__, f"{name} has no docstring"
+        if getattr(thing, "__name__", name) != name:
+            continue  # the old name of another error
         assert f"`{name}`" in page or f"## {name}" in page
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub makes them."""
+    prose = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    titles = (re.sub(r"[`*]|\]\([^)]*\)|\[", "", title) for title in re.findall(r"^#+ (.+)$", prose, re.MULTILINE))
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_between_pages_lead_somewhere(page: Path) -> None:
-    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
-        assert (page.parent / target).exists(), f"{page.name} links to {target}"
+    for target, anchor in re.findall(r"\]\((?![a-z]+:)([^)#\s]*)#?([^)\s]*)\)", page.read_text(encoding="utf-8")):
+        goal = page.parent / target if target else page
+        assert goal.exists(), f"{page.name} links to {target}"
+        if anchor and goal.suffix == ".md":
+            assert anchor in anchors(goal), f"{page.name} links to {target}#{anchor}"
+
+
+def test_files_that_developers_are_led_to_exist() -> None:
+    pages = [ROOT / "CONTRIBUTING.md", *(ROOT / "docs" / "adr").glob("*.md")]
+    named = {
+        name
+        for page in pages
+        for name in re.findall(r"`([\w/]+\.(?:py|js|html|json))`", page.read_text(encoding="utf-8"))
+    }
+    folders = (ROOT, ROOT / "zrb_store", ROOT / "zrb_store" / "page")
+    missing = {name for name in named if not any((folder / name).exists() for folder in folders)}
+    assert missing == {"cli/NAME.py"}

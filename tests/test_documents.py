@@ -2,39 +2,86 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from pathlib import Path
 
 import pytest
 
-from tests.documents import blocks, matches, run_page
+from tests.documents import blocks, matches, named_commands, run_crontabs, run_page, unknown_words
+from zrb_store.cli.command import app
 
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parent.parent
+ALL = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 # The pages with commands, and the least number of commands and code blocks that must be run in each.
 PAGES = {
-    "README.md": 12,
-    "docs/cookbook.md": 19,
-    "docs/codecs.md": 3,
-    "docs/guide.md": 30,
-    "docs/steps.md": 24,
-    "docs/agents.md": 4,
+    "README.md": 9,
+    "docs/tutorials/nightly-job.md": 29,
+    "docs/tutorials/python-script.md": 8,
+    "docs/how-to/agents.md": 7,
+    "docs/how-to/alerts.md": 8,
+    "docs/how-to/cron-and-shell.md": 16,
+    "docs/how-to/operate-sqlite.md": 14,
+    "docs/how-to/queues-and-consumers.md": 20,
+    "docs/how-to/report-and-page.md": 7,
+    "docs/how-to/steps.md": 24,
+    "docs/how-to/upgrade.md": 3,
+    "docs/explanation/security.md": 3,
+    "docs/reference/json.md": 3,
+    "docs/reference/settings.md": 4,
+    "docs/reference/sql.md": 4,
+    "docs/reference/types.md": 3,
+}
+CRONTABS = {
+    "docs/tutorials/nightly-job.md": 2,
+    "docs/how-to/alerts.md": 2,
+    "docs/how-to/cron-and-shell.md": 1,
+    "docs/how-to/operate-sqlite.md": 1,
+    "docs/how-to/queues-and-consumers.md": 4,
 }
 
 
+def pages_with(*languages: str) -> set[str]:
+    return {str(page.relative_to(ROOT)) for page in ALL if any(block.language in languages for block in blocks(page))}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """An empty folder with the name that the tables of a page show."""
+    made = tmp_path / "etl"
+    made.mkdir()
+    return made
+
+
 @pytest.mark.parametrize("name", PAGES)
-def test_a_page_prints_what_it_shows(name: str, tmp_path: Path) -> None:
-    assert run_page(ROOT / name, tmp_path) >= PAGES[name]
+def test_a_page_prints_what_it_shows(name: str, folder: Path) -> None:
+    if "sqlite3 " in (ROOT / name).read_text(encoding="utf-8") and shutil.which("sqlite3") is None:
+        if os.environ.get("CI"):
+            pytest.fail("install sqlite3")
+        pytest.skip("the program sqlite3 is not installed")
+    assert run_page(ROOT / name, folder, on_terminal=True) >= PAGES[name]
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_the_commands_of_a_page_work_in_a_pipe(name: str, folder: Path) -> None:
+    run_page(ROOT / name, folder, on_terminal=False)
+
+
+@pytest.mark.parametrize("name", CRONTABS)
+def test_cron_can_start_the_jobs_of_a_page(name: str, folder: Path) -> None:
+    assert run_crontabs(ROOT / name, folder) == CRONTABS[name]
 
 
 def test_every_page_with_commands_is_run() -> None:
-    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
-    with_commands = {
-        str(page.relative_to(ROOT))
-        for page in pages
-        if any(block.language in ("console", "python") for block in blocks(page))
-    }
-    assert with_commands <= set(PAGES)
+    assert pages_with("console", "python") <= set(PAGES)
+    assert pages_with("crontab") == set(CRONTABS)
+
+
+@pytest.mark.parametrize("page", ALL, ids=lambda page: str(page.relative_to(ROOT)))
+def test_a_page_names_commands_and_options_that_exist(page: Path) -> None:
+    assert [words for words in named_commands(page) if unknown_words(words, app)] == []
 
 
 def test_the_comparison_can_fail() -> None:

@@ -1,4 +1,4 @@
-"""What an attempt did to any queue is undone if the attempt does not complete (docs/promises.md, promise 1)."""
+"""What an attempt did to any queue is undone if the attempt does not complete (guarantees.md, promise 1)."""
 
 from __future__ import annotations
 
@@ -226,7 +226,7 @@ def test_several_workers_on_one_inbox(store: Store) -> None:
 
 @pytest.mark.promise(number=3)
 def test_each_return_is_kept_with_who_when_and_why(store: Store) -> None:
-    """The row of a value and its returns contain its history (docs/promises.md, promise 3)."""
+    """The row of a value and its returns contain its history (guarantees.md, promise 3)."""
     queue: Any = store.session("shared").xcom["q"]
     queue.push("v")
     run = start(store, "flow")

@@ -1,4 +1,4 @@
-"""A long text goes in and comes out with at most five times its size in memory (docs/operations.md)."""
+"""A long text goes in and comes out with at most five times its size in memory (docs/how-to, queues and consumers)."""
 
 from __future__ import annotations
 

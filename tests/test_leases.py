@@ -55,7 +55,7 @@ def until(store: Store, status: str) -> None:
 
 @pytest.mark.promise(number=5)
 def test_a_stopped_run_that_was_taken_over_changes_no_row(store: Store, location: str) -> None:
-    """No kind of write gets through, as when a laptop slept (docs/promises.md, promise 5)."""
+    """No kind of write gets through, as when a laptop slept (guarantees.md, promise 5)."""
     with runner(location, store, 1) as (child, writes):
         child.stop_between_writes(store)
         until(store, "stale")

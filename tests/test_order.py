@@ -1,4 +1,4 @@
-"""Order needs no clock (docs/promises.md, promise 17): everything stays right after the clock was set back."""
+"""Order needs no clock (guarantees.md, promise 17): everything stays right after the clock was set back."""
 
 from __future__ import annotations
 

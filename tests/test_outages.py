@@ -1,4 +1,4 @@
-"""docs/promises.md, promise 10: a live consumer keeps its value through an outage of the server or of its machine."""
+"""guarantees.md, promise 10: a live consumer keeps its value through an outage of the server or of its machine."""
 
 from __future__ import annotations
 

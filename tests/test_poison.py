@@ -1,4 +1,4 @@
-"""docs/promises.md, promise 10: a value that nobody can work on dies, is kept, and may be requeued."""
+"""guarantees.md, promise 10: a value that nobody can work on dies, is kept, and may be requeued."""
 
 from __future__ import annotations
 

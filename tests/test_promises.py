@@ -1,4 +1,4 @@
-"""Each promise in docs/promises.md has a test that is marked with its number."""
+"""Each promise in docs/explanation/guarantees.md has a test that is marked with its number."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PAGE = (ROOT / "docs" / "promises.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs" / "explanation" / "guarantees.md").read_text(encoding="utf-8")
 # The number in the heading of each section, or the whole heading.
 SECTIONS = [heading.partition(".")[0] for heading in re.findall(r"^## (.+)$", PAGE, re.MULTILINE)]
 TESTS = "\n".join(
@@ -35,6 +35,6 @@ def test_code_and_tests_refer_to_promises_that_exist() -> None:
     sources = "\n".join(
         path.read_text(encoding="utf-8") for folder in folders for path in (ROOT / folder).rglob("*.py")
     )
-    referred = set(re.findall(r"docs/promises\.md,\s+promise (\d+)", sources))
+    referred = set(re.findall(r"\bguarantees\.md,\s+promise (\d+)", sources))
     assert referred
     assert referred <= set(SECTIONS)

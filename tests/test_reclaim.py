@@ -1,4 +1,4 @@
-"""docs/promises.md, promise 10: what an attempt did to queues of other sessions comes back by itself."""
+"""guarantees.md, promise 10: what an attempt did to queues of other sessions comes back by itself."""
 
 from __future__ import annotations
 

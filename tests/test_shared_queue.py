@@ -1,4 +1,4 @@
-"""docs/promises.md, promise 10, under fire: consumers of a shared queue that are killed at any moment."""
+"""guarantees.md, promise 10, under fire: consumers of a shared queue that are killed at any moment."""
 
 from __future__ import annotations
 

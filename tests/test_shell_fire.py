@@ -1,4 +1,4 @@
-"""docs/promises.md, promise 10, under fire: shell scripts under `zrb-store consume`."""
+"""guarantees.md, promise 10, under fire: shell scripts under `zrb-store consume`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""docs/sql.md describes the SQL views, and every program gets the same from them."""
+"""docs/reference/sql.md describes the SQL views, and every program gets the same from them."""
 
 from __future__ import annotations
 

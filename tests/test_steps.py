@@ -1,4 +1,4 @@
-"""Steps: attempts inside an attempt, which stand although it fails (docs/promises.md, promise 11)."""
+"""Steps: attempts inside an attempt, which stand although it fails (guarantees.md, promise 11)."""
 
 from __future__ import annotations
 

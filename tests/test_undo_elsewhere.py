@@ -1,4 +1,4 @@
-"""docs/promises.md, promise 10: what an attempt that fails did to queues of other sessions is undone at once."""
+"""guarantees.md, promise 10: what an attempt that fails did to queues of other sessions is undone at once."""
 
 from __future__ import annotations
 

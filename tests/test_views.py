@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -237,10 +238,10 @@ def analyst(new_postgres: str, postgres_admin: psycopg.Connection[Any]) -> Itera
     schema = new_postgres.rpartition("%3D")[2]
     role = f"analyst_{schema}"
     (grants,) = (block.text for block in documents.blocks(PAGE) if "GRANT" in block.text)
-    grants = grants.replace("analyst", role).replace("SCHEMA zrb", f"SCHEMA {schema}")
+    grants = re.sub(r"\bzrb\b", schema, grants.replace("analyst", role))
     postgres_admin.execute(f"CREATE ROLE {role} LOGIN".encode())
     try:
-        postgres_admin.execute(f"SET search_path = {schema}; {grants}".encode())
+        postgres_admin.execute(grants.encode())
         yield sa.make_url(new_postgres).set(username=role).render_as_string()
     finally:
         postgres_admin.execute(f"RESET search_path; DROP OWNED BY {role}; DROP ROLE {role}".encode())

@@ -118,7 +118,7 @@ def test_description_is_the_readme_with_absolute_links(metadata: Message, descri
     urls = dict(url.split(", ") for url in metadata.get_all("Project-URL", []))
     here = urls["Source"] + "/blob/main/"
     paths = [target.removeprefix(here).partition("#")[0] for target in targets if target.startswith(here)]
-    assert "docs/guide.md" in paths
+    assert "docs/tutorials/nightly-job.md" in paths
     assert not [path for path in paths if not (ROOT / path).is_file()]
     pictures = urls["Source"] + "/raw/main/"
     shown = [target.removeprefix(pictures) for target in targets if target.startswith(pictures)]

@@ -70,8 +70,8 @@ SETTINGS = (
     ),
     Setting(
         "ZRB_STORE_AGENTS",
-        "`on`: each model request and tool call of an LLM task is a [step](docs/agents.md) · `off` · `private`: steps "
-        "without prompts and answers, so that nothing can be used again",
+        "`on`: each model request and tool call of an LLM task is a [step](../how-to/agents.md) · `off` · `private`: "
+        "steps without prompts and answers, so that nothing can be used again",
         "on",
         "on",
     ),
@@ -84,15 +84,15 @@ SETTINGS = (
     ),
     Setting(
         "ZRB_STORE_OUTPUT",
-        "how much is kept of what each attempt [prints and logs](docs/zrb.md#what-tasks-print), in bytes, from its end "
+        "how much is kept of what each attempt [prints and logs](zrb.md#what-tasks-print), in bytes, from its end "
         "· `0`: nothing",
         str(DEFAULT_OUTPUT),
         "65536 (64 KiB)",
     ),
     Setting(
         "ZRB_STORE_ON_FAILURE",
-        "a shell command that is [started](docs/alerts.md) when a run fails or is interrupted, a value dies, or the "
-        "store cannot be used",
+        "a shell command that is [started](../how-to/alerts.md) when a run fails or is interrupted, a value dies, or "
+        "the store cannot be used",
         None,
         "none",
     ),

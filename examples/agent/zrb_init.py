@@ -1,4 +1,4 @@
-"""An agent pays refunds. Killed amid one, it goes on there: no answer of the model is paid twice, and no refund either.
+"""An agent pays refunds. After a kill it continues where it stopped, and pays no completed answer or refund again.
 
 zrb refund
 

@@ -1,4 +1,4 @@
-r"""The SQL views, for other programs (docs/sql.md). Nothing in zrb-store reads them.
+r"""The SQL views, for other programs (docs/reference/sql.md). Nothing in zrb-store reads them.
 
 Their names begin with `zrb_`, as those of the tables do: a schema can be shared, and `pg_dump -t 'zrb_*'` saves both.
 Then they are called like the command, `zrb xcom`, and `\dv zrb_xcom*` lists them alone.

@@ -224,7 +224,7 @@ def _rights(path: Path) -> Iterator[Finding]:
 
 
 def _is_shared(path: Path) -> bool:
-    """Whether the store is shared with a group as docs/operations.md says: mode 660 in a folder of mode 2770."""
+    """Whether a group shares the store as docs/explanation/security.md says: mode 660 in a folder of mode 2770."""
     folder = stat.S_IMODE(path.parent.stat().st_mode)
     return bool(path.stat().st_mode & stat.S_IWGRP and folder & stat.S_IWGRP and folder & stat.S_ISGID)
 

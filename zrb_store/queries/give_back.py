@@ -51,7 +51,7 @@ def _within(dialect_name: str, in_queues: bool) -> list[sa.ColumnElement[bool]]:
 @statement
 def _record_returns(dialect_name: str, in_queues: bool) -> sa.Insert:
     within = _within(dialect_name, in_queues)
-    # Only what failed or died counts against a value, not what a person or a signal stopped (docs/promises.md,
+    # Only what failed or died counts against a value, not what a person or a signal stopped (guarantees.md,
     # promise 10).
     counts = sa.and_(
         bindparam("counted", type_=sa.Boolean),
@@ -191,7 +191,7 @@ def give_back(
     counted: bool = True,
     just_ended: Collection[int] = (),
 ) -> None:
-    """Undo what attempts did to any queue of the store (docs/promises.md, promise 1), in the open transaction.
+    """Undo what attempts did to any queue of the store (guarantees.md, promise 1), in the open transaction.
 
     The steps of an attempt that run, or that depend on what comes back, are undone before it (promise 11).
 
@@ -280,7 +280,7 @@ def _undone_whole(dialect_name: str) -> sa.Select[int]:
 
 
 def undo_ended(transaction: Transaction, attempt_ids: Sequence[int], reason: str) -> None:
-    """Undo what attempts that have just ended without completing must not leave behind (docs/promises.md, promise 10).
+    """Undo what attempts that have just ended without completing must not leave behind (guarantees.md, promise 10).
 
     Deliveries and steps are given back whole. Of any other attempt, only what it did to queues of other sessions is
     undone, and the steps that depend on that (promise 11). What it did to queues of its own session, and of parent and

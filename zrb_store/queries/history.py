@@ -31,7 +31,7 @@ class AttemptName(NamedTuple):
     failed: Moment | None = None
 
     def undone(self, session: str) -> Moment | None:
-        """Return when its changes to queues of a session were undone, or None (docs/promises.md, promises 1 and 10).
+        """Return when its changes to queues of a session were undone, or None (guarantees.md, promises 1 and 10).
 
         A parent or child session counts as any other, although it is treated like the attempt's own.
         """

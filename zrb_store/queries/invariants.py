@@ -1,4 +1,4 @@
-"""What must hold of the rows of a store (docs/promises.md), and which rows violate it.
+"""What must hold of the rows of a store (guarantees.md), and which rows violate it.
 
 `doctor` reports violations, `export` and `copy` leave out sessions that have one, and `import` refuses a document that
 has one. What single columns may contain is stated in `db/columns.py`.

@@ -1,4 +1,4 @@
-"""Begin, complete and find steps: attempts inside an attempt (docs/promises.md, promise 11)."""
+"""Begin, complete and find steps: attempts inside an attempt (guarantees.md, promise 11)."""
 
 from __future__ import annotations
 

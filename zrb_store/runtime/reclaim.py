@@ -1,4 +1,4 @@
-"""Takes values back from attempts whose process died (docs/promises.md, promise 10)."""
+"""Takes values back from attempts whose process died (guarantees.md, promise 10)."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 "use strict";
 /* Values as a person reads them: `24.90` for a Decimal, `(1, 2)` for a tuple, `Order(id=7)` for a dataclass.
 
-   It says the same as render/readable.py, which has the tags of docs/codecs.md. */
+   It says the same as render/readable.py, which has the tags of docs/reference/types.md. */
 const Readable = (() => {
   const TEXTS = new Set(["Decimal", "UUID", "PosixPath", "WindowsPath", "PurePosixPath", "PureWindowsPath", "ZoneInfo",
     "date", "float", "int", "number"]); // a number that JavaScript cannot write as Python does has the tag `number`
