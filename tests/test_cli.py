@@ -136,6 +136,7 @@ def test_a_mistyped_command(capsys: pytest.CaptureFixture[str]) -> None:
         (["%"], "there is no command '%' (see `zrb-store --help`)"),
         (["drop", "x"], "there is no command 'drop' (see `zrb-store --help`)"),
         (["stop", "x"], "there is no command 'stop'; did you mean show?"),
+        (["delete", "x"], "there is no command 'delete': it is called rm (see `zrb-store --help`)"),
         (["pussh", "x"], "there is no command 'pussh' (see `zrb-store --help`)"),
         (["db", "statsu"], "there is no command 'statsu'; did you mean status?"),
         (["db", "upgrad"], "there is no command 'upgrad' (see `zrb-store db --help`)"),

@@ -62,7 +62,7 @@ def dangerous_store(store: Store) -> Store:
 JSON_COMMANDS = [
     ["list", "--format", "json"],
     ["list", "--format", "jsonl"],
-    ["show", "a", "--format", "json"],
+    ["show", "a", "--json"],
     ["show", "a", "--format", "jsonl"],
     ["show", "c", "--format", "json"],
     ["get", "a", f"queue {TEXT}", "--seq", "1", "--format", "json"],

@@ -165,6 +165,7 @@ SEVERAL = {
     "postgresql+psycopg://u:a,b@h1,h2:5434/db": "postgresql+psycopg://u:***@/db?host=h1,h2&port=,5434",
     "postgresql://[::1]:5433,h2/db": "postgresql+psycopg:///db?host=::1,h2&port=5433,",
     "postgresql://u@/db?host=h1:5433&host=h2:5434": "postgresql+psycopg://u@/db?host=h1:5433&host=h2:5434",
+    "postgres://u@h1/db": "postgresql+psycopg://u@h1/db",
     "postgresql://u:a,b@h1/db": "postgresql+psycopg://u:***@h1/db",
 }
 

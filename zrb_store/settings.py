@@ -40,7 +40,7 @@ class Setting(NamedTuple):
 SETTINGS = (
     Setting(
         "ZRB_STORE_URL",
-        'file path or SQLAlchemy URL (`postgresql+psycopg://...` with `pip install "zrb-store[postgres]"`)',
+        'file path or SQLAlchemy URL (`postgresql://...` with `pip install "zrb-store[postgres]"`)',
         "~/.zrb/xcom.db",
         "~/.zrb/xcom.db",
     ),

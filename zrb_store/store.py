@@ -138,7 +138,7 @@ def open_store(location: str | os.PathLike[str] | None = None, *, read_only: boo
     """Open a store; create it if it does not exist.
 
     Args:
-        location: Path of a SQLite file, or a SQLAlchemy URL (`sqlite:///...`, `postgresql+psycopg://...`);
+        location: Path of a SQLite file, or a SQLAlchemy URL (`sqlite:///...`, `postgresql://...`);
             by default `ZRB_STORE_URL`, else `~/.zrb/xcom.db`.
         read_only: Create, upgrade and write nothing.
 

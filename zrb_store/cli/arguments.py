@@ -42,9 +42,9 @@ part_option = click.option("--path", metavar="PATH", help="Only a part of it, e.
 
 
 def format_option(default: str = "table", choices: Sequence[str] = FORMATS) -> Callable[[_Function], _Function]:
-    """Decorate a command to give it `--format`, which its function receives as `output_format`."""
+    """Decorate a command to give it `--format` and `--json`, which its function receives as `output_format`."""
     *others, last = (_FORMAT_HELP[choice] for choice in choices)
-    return click.option(
+    chosen = click.option(
         "--format",
         "output_format",
         type=click.Choice(choices),
@@ -52,6 +52,9 @@ def format_option(default: str = "table", choices: Sequence[str] = FORMATS) -> C
         show_default=True,
         help=f"{', '.join(others)}{',' if others[1:] else ''} or {last}.",
     )
+    # The option that comes last decides what its function gets if neither is given.
+    as_json = click.option("--json", "output_format", flag_value="json", help="Short for --format json.")
+    return lambda function: as_json(chosen(function))
 
 
 def limit_option(what: str) -> Callable[[_Function], _Function]:

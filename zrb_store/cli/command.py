@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 
 import click
 from click.shell_completion import CompletionItem
 
-from zrb_store.cli.command_table import COMMANDS, READING
+from zrb_store.cli.command_table import COMMANDS, OTHER_WORDS, READING
 from zrb_store.names import nearest
 from zrb_store.render.format import PROGRAM
 
@@ -69,12 +69,16 @@ class Group(click.Group):
 
     reading: Sequence[str] = ()
     """The names of its commands that only read."""
+    other_words: Mapping[str, str] = {}
+    """What other programs call its commands."""
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
-            ctx.fail(f"there is no command {args[0]!r}{nearest(args[0], self.reading)}")
+            named = self.other_words.get(args[0])
+            hint = f": it is called {named}" if named else nearest(args[0], self.reading)
+            ctx.fail(f"there is no command {args[0]!r}{hint}")
         return super().resolve_command(ctx, args)
 
 
@@ -82,6 +86,7 @@ class LazyGroup(Group):
     """The commands of the table, each imported when it is first used."""
 
     reading = READING
+    other_words = OTHER_WORDS
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)

@@ -42,3 +42,6 @@ READING = (
     *("doctor", "completion"),
 )
 """Those that change and take nothing. Only they are suggested to a user who mistypes a command."""
+
+OTHER_WORDS = {"delete": "rm", "remove": "rm", "retry": "resume", "rerun": "resume", "serve": "page", "ui": "page"}
+"""What other programs call these commands."""

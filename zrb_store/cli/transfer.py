@@ -68,7 +68,7 @@ def import_(file: str, rename: dict[str, str]) -> None:
 
 @command(
     "copy",
-    "{} ~/.zrb/xcom.db postgresql+psycopg://zrb@db.example/jobs",
+    "{} ~/.zrb/xcom.db postgresql://zrb@db.example/jobs",
     "{} xcom.db backup.db etl-2026-11-24",
     details="Copies all sessions, or those named, as they were at one moment. FROM and TO are file paths or URLs; TO "
     "is created if it does not exist. Nothing is written if TO already has a session with one of these names. A "

@@ -41,7 +41,7 @@ def with_hosts_as_parameters(location: str) -> str:
 StoreUrl: TypeAlias = "URL"
 """The URL of a store, for modules that do not import SQLAlchemy."""
 
-_MALFORMED = "the store's URL is malformed: use a file path, sqlite:///PATH or postgresql+psycopg://USER@HOST/NAME"
+_MALFORMED = "the store's URL is malformed: use a file path, sqlite:///PATH or postgresql://USER@HOST/NAME"
 _STRAY_AT = "the store's URL has an unescaped @ in its user, password or database name: write it as %40"
 # A URL that lacks its beginning, or a connection string of libpq. If it were taken for the name of a file, messages
 # would show its password.
@@ -95,6 +95,8 @@ def store_url(location: str | os.PathLike[str] | None = None) -> URL:
         raise InvalidArgument(f"the store's URL {shown} has bytes that are not UTF-8: name another file") from None
     if text == ":memory:":
         text = "sqlite://"
+    if text.startswith("postgres://"):  # libpq takes it, SQLAlchemy does not
+        text = text.replace("postgres", "postgresql", 1)
     if "://" not in text:
         if _NO_PATH.match(text):
             raise InvalidArgument(_MALFORMED)

@@ -78,6 +78,4 @@ def dialect_of(url: URL) -> Dialect[Any]:
         return SQLite()
     if url.drivername in ("postgresql", "postgresql+psycopg"):
         return PostgreSQL()
-    raise StoreUnavailable(
-        f"{url.drivername!r} is not supported: use a file path, sqlite:///PATH or postgresql+psycopg://..."
-    )
+    raise StoreUnavailable(f"{url.drivername!r} is not supported: use a file path, sqlite:///PATH or postgresql://...")
