@@ -38,7 +38,7 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
             made.append(timeout or 0)
             return self.is_set()
 
-    monkeypatch.setattr("zrb_store.run.consumer.threading", SimpleNamespace(Event=Event, Lock=threading.Lock))
+    monkeypatch.setattr("zrb_store.run.deliveries.threading", SimpleNamespace(Event=Event, Lock=threading.Lock))
     return made
 
 
@@ -82,7 +82,7 @@ class TestMemory:
         self, store: Store, inbox: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """One that is requeued need not go to another consumer, as one that merely came back."""
-        monkeypatch.setattr("zrb_store.run.consumer._FEW", 2)
+        monkeypatch.setattr("zrb_store.run.deliveries._FEW", 2)
         inbox.max_deliveries = 1
         with store.session("worker").run() as run:
             consumer = run.consumer(inbox)

@@ -232,7 +232,7 @@ class ZrbXcom(Xcom):
         try:
             return codec.encode(value, limit=limit)
         except (UnencodableValue, ValueTooLarge) as error:
-            self._run.warn_unstorable(self._owner(), error)
+            self._run.warn_unstorable(self._queues.owner_of_change(), error)
         return codec.encode(value, lenient=True, limit=limit)._replace(restorable=False)
 
     encode = _encode

@@ -52,9 +52,11 @@ class _Renewal:
         self._thread: threading.Thread | None = None
 
     def duration_in_micros(self) -> int:
+        """Return how long a lease lasts."""
         return int(self.duration * 1_000_000)
 
     def set_duration(self, seconds: float) -> float:
+        """Let leases last this long, and renew all of them now. Return how many seconds they lasted before."""
         previous, self.duration, self.interval = self.duration, seconds, seconds / _RENEWALS
         with self._changed:
             self._due = True
@@ -76,10 +78,12 @@ class _Renewal:
             self._changed.notify()
 
     def is_renewed(self, database: Database, run_id: int) -> bool:
+        """Whether this process renews the lease of a run of this database."""
         with self._changed:
             return any((each.id, each.database.url) == (run_id, database.url) for each in self._holders)
 
     def abandon(self, database: Database, run_id: int) -> None:
+        """Stop renewing the lease of a run of this database, if this process does."""
         with self._changed:
             kept = [each for each in self._holders if (each.id, each.database.url) != (run_id, database.url)]
             self._holders[:] = kept
@@ -152,17 +156,11 @@ class _Renewal:
 _renewal = _Renewal()
 
 start_renewing = _renewal.add
-"""Renew the lease of a run from now on."""
 stop_renewing = _renewal.remove
-"""Stop renewing the lease of a run."""
 is_renewed = _renewal.is_renewed
-"""Whether this process renews the lease of a run of this database."""
 abandon = _renewal.abandon
-"""Stop renewing the lease of a run of this database, if this process does."""
 duration_in_micros = _renewal.duration_in_micros
-"""Return how long a lease lasts, in microseconds."""
 set_duration = _renewal.set_duration
-"""Let leases last this many seconds, and renew all of them now. Return how long they lasted before."""
 
 if hasattr(os, "register_at_fork"):
     # A forked child has neither the leases of its parent nor the thread.

@@ -40,11 +40,7 @@ class FileWatch:
     _WRITTEN = 0x2  # IN_MODIFY in sys/inotify.h; the end of the file is told in any case
 
     def __init__(self, path: Path) -> None:
-        """Prepare to watch a file.
-
-        Raises:
-            OSError: The system does not offer it, or this user watches too many files.
-        """
+        """Prepare to watch a file; raise `OSError` if the system does not offer it, or has no room."""
         if sys.platform != "linux":
             raise OSError("there is no inotify")
         import ctypes  # late: these two load slowly, and only those who wait need them
@@ -122,12 +118,6 @@ class QueueWait(_Waiter):
         seconds: float,
         has_value: Callable[[], bool] | None = None,
     ) -> None:
-        """Begin to wait.
-
-        Args:
-            seconds: How long to wait; infinity is allowed.
-            has_value: Tells whether the queue has a value that is waited for; by default any value is.
-        """
         check_seconds(seconds)
         super().__init__(database)
         self.has_value = has_value or deliveries.has_value(database, session, queue)
@@ -168,14 +158,7 @@ class QueueWait(_Waiter):
         return found
 
     def wait(self, is_over: Callable[[], bool] = lambda: False) -> bool:
-        """Sleep until it is time to look.
-
-        Args:
-            is_over: Whether to wait no longer. It is asked at least once a second.
-
-        Returns:
-            False if there is no time left, or the waiting is over.
-        """
+        """Sleep until it is time to look; return False if no time is left, or `is_over`, asked each second, says so."""
         while (pause := self.next_pause()) is not None:
             time.sleep(pause)
             if self._is_quiet and self._is_written(min(self._look_at, self._end) - time.monotonic()):
@@ -194,28 +177,13 @@ class CommitWatcher(_Waiter):
     """
 
     def __init__(self, database: Database) -> None:
-        """Begin to watch.
-
-        Args:
-            database: The store, opened for reading. Nothing else should use this object, since each wait may use its
-                connection.
-
-        Raises:
-            StoreUnavailable: The store cannot be read.
-        """
+        """Watch a store that was opened for reading only for this, since each wait may use its connection."""
         super().__init__(database)
         self._is_quiet = self._arm()
         self._mark = self._ask()
 
     def wait(self, seconds: float) -> bool:
-        """Wait until something is committed that was not when `wait` last returned.
-
-        Returns:
-            False if nothing was committed in this time.
-
-        Raises:
-            StoreUnavailable: The store cannot be read, or its file was deleted or replaced.
-        """
+        """Wait until something is committed that was not when `wait` last returned; return False if nothing was."""
         end = time.monotonic() + seconds
         self._database.refuse_replaced()
         while (left := end - time.monotonic()) > 0:

@@ -136,7 +136,7 @@ class QueueReader:
 
     def is_in(self, database: Database) -> bool:
         """Whether the queue is in this store."""
-        return self._queues.database is database or self._queues.database.url == database.url
+        return self._queues.is_in(database)
 
     @property
     def maxlen(self) -> None:
