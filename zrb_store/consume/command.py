@@ -17,7 +17,6 @@ import struct
 import sys
 import termios
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from types import TracebackType
 from typing import IO
 
 from zrb_store.consume.child import Child, Guard
+from zrb_store.db.clock import clock
 from zrb_store.errors import InvalidArgument
 from zrb_store.masking import mask_printed, one_line, storable
 from zrb_store.process import process_started
@@ -327,10 +327,10 @@ class CommandRunner:
     def _wait(self, child: Child, feed: Feed, relays: list[Relay]) -> tuple[int, str | None]:
         """Wait until the command ends, or end it. Return its exit code, and why it had to be ended: stop or timeout."""
         why = None
-        deadline = math.inf if self._timeout is None else time.monotonic() + self._timeout
+        deadline = math.inf if self._timeout is None else clock.monotonic() + self._timeout
         # When it is being ended, the others of its group have the same time as the command itself.
         while (exit_code := child.exit_code()) is None or (why and deadline < math.inf and child.group_is_alive()):
-            now = time.monotonic()
+            now = clock.monotonic()
             if why is None and (self._stopped or now >= deadline):
                 why = "stop" if self._stopped else "timeout"
                 child.send(signal.SIGTERM)
@@ -344,7 +344,7 @@ class CommandRunner:
             for stream in streams:
                 stream.proceed()
             watch = [] if exit_code is not None else list(child.awaited())
-            seconds = deadline - now if watch else min(deadline - now, _LOOK)
+            seconds = min(deadline - now, clock.ask_every if watch else _LOOK)
             self._poll([*watch, *_awaited(streams)], seconds, stoppable=why is None)
         return exit_code, why
 

@@ -8,13 +8,13 @@ import re
 import shlex
 import socket
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 
 from zrb_store.consume.child import EndingSignals
 from zrb_store.consume.command import CommandRunner, Outcome
+from zrb_store.db.clock import clock
 from zrb_store.db.dialect import StoreReplaced
 from zrb_store.db.transaction import Transaction
 from zrb_store.errors import (
@@ -85,7 +85,7 @@ class ShellConsumer:
         self._jobs = jobs
         self._text = text
         self._report = report
-        self._prune_at = time.monotonic() + _RETENTION_EVERY
+        self._prune_at = clock.monotonic() + _RETENTION_EVERY
         self._lock = threading.Lock()
         self._error: BaseException | None = None
 
@@ -94,12 +94,12 @@ class ShellConsumer:
         with self.signals:
             if self._name is not None:
                 self._refuse_busy(self._name)
-            began = time.monotonic()
+            began = clock.monotonic()
             if not math.isinf(self._wait) and not self._wait_for_value():
                 return
             with self._start() as run:
                 consumer = run.consumer(self._queue, decode=self._text, tell=self._report)
-                self._work_in_threads(consumer, max(0.0, self._wait - (time.monotonic() - began)))
+                self._work_in_threads(consumer, max(0.0, self._wait - (clock.monotonic() - began)))
                 if self.signals.count > 1:
                     run.end("interrupted")
                 elif self.tally["failed"]:
@@ -142,8 +142,8 @@ class ShellConsumer:
 
     def _prune(self) -> None:
         """Now and then apply the retention of the store, which otherwise waits for the end of the run."""
-        if os.environ.get("ZRB_STORE_RETENTION") and time.monotonic() > self._prune_at:
-            self._prune_at = time.monotonic() + _RETENTION_EVERY
+        if os.environ.get("ZRB_STORE_RETENTION") and clock.monotonic() > self._prune_at:
+            self._prune_at = clock.monotonic() + _RETENTION_EVERY
             apply_retention(self._store.database)
 
     def _stop(self) -> None:
@@ -189,7 +189,7 @@ class ShellConsumer:
                 if not math.isinf(self._wait) or not self._may_wait(error):
                     raise
                 self._report(f"waiting for the store: {error}")
-                if self._finishing.wait(_PATIENCE):
+                if clock.wait(self._finishing, _PATIENCE):
                     return None
 
     def _may_wait(self, error: StoreUnavailable) -> bool:
@@ -207,7 +207,7 @@ class ShellConsumer:
                 if not has_told:
                     self._report(f"{delivery.ids[0]}: waiting for the store: {error}")
                 has_told = True
-                time.sleep(_PATIENCE)
+                clock.sleep(_PATIENCE)
             except AttemptClosed:
                 # The connection may have been lost after the commit.
                 found = attempts.by_id(delivery.attempt.database, delivery.attempt.id)
@@ -216,7 +216,7 @@ class ShellConsumer:
                 return None
 
     def _handle(self, delivery: Delivery) -> None:
-        name, began = delivery.ids[0], time.monotonic()
+        name, began = delivery.ids[0], clock.monotonic()
         try:
             outcome = self._runner.run(
                 delivery.value,
@@ -243,7 +243,7 @@ class ShellConsumer:
                 self._report(f"{name}: completed, but the store could not record it, so it may be done again")
                 raise
             self._count("completed")
-            self._report(f"{name}: completed in {time.monotonic() - began:.1f} s")
+            self._report(f"{name}: completed in {clock.monotonic() - began:.1f} s")
 
     def _give_back(self, delivery: Delivery, error: Exception | ErrorText, why: str, status: str) -> None:
         self._record(delivery, lambda: delivery.fail(error, status), status)

@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 
 from zrb_store import codec
 from zrb_store.attempt import Attempt, status_after
+from zrb_store.db.clock import clock
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Executor, Transaction
 from zrb_store.errors import InvalidArgument, StoreUnavailable, ZrbStoreError
@@ -415,7 +416,7 @@ class Deliveries(Iterator[Delivery], AsyncIterator[Delivery]):
 
     def __next__(self) -> Delivery:
         self._refuse_if_open()
-        if self._finishing.wait(self._pause()):
+        if clock.wait(self._finishing, self._pause()):
             raise StopIteration
         waiting = None
         while (delivery := self._consumer.take()) is None:

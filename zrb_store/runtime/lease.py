@@ -9,6 +9,7 @@ import threading
 from collections.abc import Collection, Hashable
 from typing import Protocol
 
+from zrb_store.db.clock import clock
 from zrb_store.db.dialect import NoConnectionLeft, StoreReplaced
 from zrb_store.db.engine import Database
 from zrb_store.errors import LeaseLost, ZrbStoreError
@@ -75,7 +76,8 @@ class _Renewal:
             with contextlib.suppress(ValueError):
                 self._holders.remove(holder)
             self._failing.discard(holder)
-            self._changed.notify()
+            if not self._holders:
+                self._changed.notify()
 
     def is_renewed(self, database: Database, run_id: int) -> bool:
         """Whether this process renews the lease of a run of this database."""
@@ -91,7 +93,8 @@ class _Renewal:
     def _renew_all(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._due or not self._holders, timeout=self.interval)
+                if not self._due and self._holders:
+                    clock.wait(self._changed, self.interval)
                 self._due = False
                 if not self._holders:
                     self._close_all_but(())

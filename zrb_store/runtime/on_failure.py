@@ -13,12 +13,12 @@ import shlex
 import subprocess
 import tempfile
 import threading
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import IO, TYPE_CHECKING
 
 from zrb_store import settings
+from zrb_store.db.clock import clock
 from zrb_store.db.engine import Database
 from zrb_store.db.location import StoreUrl, shown_url, store_url, url_for_commands
 from zrb_store.errors import ZrbStoreError
@@ -133,7 +133,7 @@ def tell_unavailable(
     An error that does not end a command with exit code 69 is ignored. It may end the run of a session with this main
     task. The command that helps is by default one that looks at the store.
     """
-    now = time.monotonic()
+    now = clock.monotonic()
     is_told = bool(_told_unavailable) and now - _told_unavailable[-1] < _QUIET_FOR
     if settings.on_failure() is None or error.exit_code != 69 or is_told:
         return
@@ -236,7 +236,7 @@ class BackgroundCommands:
             printed.close()
             self._alone.append(process)  # Python warns if the object of a running process is deleted
             return
-        self._waiting.append((thread, time.monotonic() + PATIENCE))
+        self._waiting.append((thread, clock.monotonic() + PATIENCE))
 
     def _wait(self, name: str, process: subprocess.Popen[bytes], printed: IO[bytes]) -> None:
         with printed:
@@ -258,7 +258,7 @@ class BackgroundCommands:
             return
         with contextlib.suppress(KeyboardInterrupt):
             for thread, until in self._waiting:
-                thread.join(max(0.0, until - time.monotonic() + 0.5))  # the thread has to log its warning
+                thread.join(max(0.0, until - clock.monotonic() + 0.5))  # the thread has to log its warning
 
 
 def _last_line(printed: IO[bytes]) -> str:

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
+from zrb_store.db.clock import clock
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
 from zrb_store.errors import ZrbStoreError
@@ -62,10 +63,10 @@ class Writer:
     def _store_all(self) -> None:
         while True:
             with self._changed:
-                if not self._changed.wait_for(lambda: self._due, timeout=_IDLE):
+                if not self._due and not clock.wait(self._changed, _IDLE):
                     self._thread = None
                     return
-            time.sleep(INTERVAL)
+            clock.sleep(INTERVAL)
             with self._changed:
                 due, self._due = list(self._due), {}
             for output in due:

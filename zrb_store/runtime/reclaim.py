@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import asdict
 from weakref import WeakKeyDictionary
 
+from zrb_store.db.clock import clock
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
 from zrb_store.process import identity
@@ -22,7 +22,7 @@ _due: WeakKeyDictionary[Database, dict[int, float]] = WeakKeyDictionary()
 
 
 def due_times(database: Database) -> dict[int, float]:
-    """Return when each queue is due to be searched again, by `time.monotonic`: one dictionary for each database."""
+    """Return when each queue is due to be searched again, by `clock.monotonic`: one dictionary for each database."""
     return _due.setdefault(database, {})
 
 
@@ -32,7 +32,7 @@ def search(database: Database, queue_id: int, taker: str | None, *, missing: boo
     It is time at the first look of this process, when something is `missing` (the queue is empty, or it is edited), and
     else once a second. Return whether something came back, by this process or by another one that was faster.
     """
-    due, now = due_times(database), time.monotonic()
+    due, now = due_times(database), clock.monotonic()
     if not missing and now < due.get(queue_id, now):
         return False
     due[queue_id] = now + _INTERVAL

@@ -6,10 +6,10 @@
 from __future__ import annotations
 
 import contextlib
-import time
 import warnings
 from contextvars import ContextVar, Token
 
+from zrb_store.db.clock import clock
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
 from zrb_store.queries import queues
@@ -116,7 +116,7 @@ class SessionQueues:
             Whether anything was reclaimed.
         """
         # Most looks and takes end here, since a queue is searched once a second.
-        if not missing and time.monotonic() < self._due.get(queue_id, 0.0):
+        if not missing and clock.monotonic() < self._due.get(queue_id, 0.0):
             return False
         if self.database.read_only:
             return False
