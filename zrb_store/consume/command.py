@@ -362,17 +362,13 @@ class CommandRunner:
                 return
 
     def _poll(self, awaited: Iterable[tuple[int, int]], seconds: float, *, stoppable: bool) -> bool:
-        """Wait until something can be done, and return whether there is; replace a guard that has died."""
+        """Wait until something can be done, and return whether there is."""
         poll = select.poll()
-        poll.register(self._guard, 0)
         if stoppable:
             poll.register(self._stop_read, select.POLLIN)
         for descriptor, events in awaited:
             poll.register(descriptor, events)
-        found = [descriptor for descriptor, _ in poll.poll(min(max(seconds, 0), _LONGEST_WAIT) * 1000)]
-        if self._guard.fileno() in found:
-            self._guard.replace()
-        return bool(found)
+        return bool(poll.poll(min(max(seconds, 0), _LONGEST_WAIT) * 1000))
 
     def close(self) -> None:
         """End the guard. No command may be running."""

@@ -33,7 +33,6 @@ from zrb_store.xcom.reader import (
     edit_insert,
     edit_reverse,
     edit_rotate,
-    edit_set_item,
 )
 from zrb_store.xcom.session_queues import SessionQueues
 
@@ -316,7 +315,7 @@ class Xcom(QueueReader):
 
     @_then_call("_push_callbacks")
     def __setitem__(self, index: SupportsIndex, value: Any) -> None:
-        self._apply(edit_set_item(as_index(index), self._encode(value)), pushed=[value])
+        self._apply(edit_insert(as_index(index), self._encode(value), replace=True), pushed=[value])
 
     def rotate(self, n: SupportsIndex = 1) -> None:
         """Move the last `n` values to the beginning, or the first ones to the end if `n` is negative."""

@@ -68,30 +68,19 @@ def edit_delete(index: int) -> Editor:
     return lambda live: Edit([live[_place(index, len(live))].seq], (), ())
 
 
-def edit_insert(index: int, item: Encoded) -> Editor:
-    """Return the editor for `queue.insert(index, item)`: the shorter side gets new seqs."""
+def edit_insert(index: int, item: Encoded, *, replace: bool = False) -> Editor:
+    """Return the editor for `queue.insert(index, item)` or `queue[index] = item`: the shorter side gets new seqs."""
 
     def editor(live: Live) -> Edit:
-        place = max(index + len(live), 0) if index < 0 else min(index, len(live))
-        return _between(live[:place], [], item, live[place:])
+        length = len(live)
+        place = _place(index, length) if replace else slice(index, None).indices(length)[0]
+        rest = place + 1 if replace else place
+        before, dropped, after = live[:place], live[place:rest], live[rest:]
+        if len(after) <= len(before):
+            return Edit(_seqs([*dropped, *after]), (), [NewValue(item), *_moved(after)])
+        return Edit(_seqs([*dropped, *before]), [*_moved(before), NewValue(item)], ())
 
     return editor
-
-
-def edit_set_item(index: int, item: Encoded) -> Editor:
-    """Return the editor for `queue[index] = item`."""
-
-    def editor(live: Live) -> Edit:
-        place = _place(index, len(live))
-        return _between(live[:place], [live[place].seq], item, live[place + 1 :])
-
-    return editor
-
-
-def _between(before: Live, dropped: list[int], item: Encoded, after: Live) -> Edit:
-    if len(after) <= len(before):
-        return Edit(dropped + _seqs(after), (), [NewValue(item), *_moved(after)])
-    return Edit(dropped + _seqs(before), [*_moved(before), NewValue(item)], ())
 
 
 def edit_rotate(n: int) -> Editor:
