@@ -92,7 +92,7 @@ class Steps:
         started: How often each name was claimed.
         failed: The arguments of those that failed, by name and count: a call with these is that step's next attempt.
         open: The open steps, by names that are claimed; None if the step has not begun.
-        lock: The lock of the names.
+        lock: The lock of all that. It is also held while the store is asked for the highest number.
     """
 
     def __init__(self, attempt: OpenAttempt) -> None:
@@ -107,8 +107,7 @@ class Steps:
 
     def _reset(self) -> None:
         self._pid = os.getpid()
-        self.lock = threading.Lock()
-        self._counting = threading.Lock()  # of the numbers, while the store is asked for the highest one
+        self.lock = threading.RLock()  # a signal handler may push while its thread is here
         self.open: dict[str, Step | None] = {}
 
     def _reset_if_forked(self) -> None:
@@ -211,7 +210,7 @@ class Steps:
     def task_had_steps(self) -> bool:
         """Whether the task may have had steps before. If it had none, there is nothing to look for."""
         if self._had_steps is None:
-            with self._counting:
+            with self.lock:
                 if self._had_steps is None:
                     self._highest_number = self._read_highest_number()
                     self._had_steps = self._highest_number > 0
@@ -241,7 +240,7 @@ class Steps:
         attempt = self._attempt
         if known is None:
             last = 0
-            with self._counting:
+            with self.lock:
                 self._highest_number = number = self._highest_number + 1
         else:
             number, last = known.step_number, known.number
@@ -263,7 +262,7 @@ class Steps:
                 give_back(transaction, [(known.id, NOT_RESTORABLE)])
             return begun
 
-        if known is not None and (known.status == "running" or known.stands):
+        if known is not None and (known.status == "running" or known.in_effect):
             begun = attempt.database.transact(begin_again, "step_begin", is_made=attempts.is_begun)
         else:
             failpoint("step_begin:before")
@@ -286,7 +285,7 @@ class Steps:
             newest = self.newest(name)
             if newest is None or newest.id != known.id:
                 return
-        with self._counting:
+        with self.lock:
             highest = self._read_highest_number()
             self._highest_number = max(highest, self._highest_number)
         if known is None and highest >= number:

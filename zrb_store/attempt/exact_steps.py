@@ -13,7 +13,7 @@ from zrb_store.db.transaction import Transaction
 from zrb_store.errors import StepUncertain
 from zrb_store.masking import mask_text
 from zrb_store.queries.attempts import BegunAttempt
-from zrb_store.queries.dependent_steps import Span, standing_in, uncertain_in
+from zrb_store.queries.dependent_steps import Span, completed_in, uncertain_in
 from zrb_store.queries.give_back import give_back
 from zrb_store.queries.steps import StepRecord
 
@@ -87,7 +87,7 @@ def _begun_or_done(attempt: Attempt, call: ExactStep) -> Step | Done:
                 change = call.change(known.arguments)
             if change is None:
                 return Done(known.result or "null")
-        elif known is not None and known.stands and call.leads:
+        elif known is not None and known.in_effect and call.leads:
             change = Change(NOT_RESTORABLE, call.arguments)
         elif known is not None and not call.repeat:
             refuse_uncertain(attempt, known, call.name)
@@ -111,7 +111,7 @@ def _discard_from(
     span = Span(attempt.id, attempt.task, known.id, before)
     step = uncertain_in(transaction, span)
     if step is not None:
-        what = "has completed" if step.stands else "may have happened"
+        what = "has completed" if step.in_effect else "may have happened"
         if reason == NOT_RESTORABLE:
             reason, advice = f"the result of step {name} is not stored", "start the task over"
         else:
@@ -122,4 +122,4 @@ def _discard_from(
                 f"`once`, but might run again ({reason}): {advice} with --from {attempt.task} --repeat-once"
             )
         )
-    give_back(transaction, [(step_id, reason) for step_id in standing_in(transaction, span)])
+    give_back(transaction, [(step_id, reason) for step_id in completed_in(transaction, span)])

@@ -248,16 +248,16 @@ class Step(OpenAttempt):
         """
         self._refuse_other_process()
         item = self._encode(None if result is NO_RESULT else result)
-        stands = False
+        completed = False
         failpoint("step_complete:before")
         try:
             with self._xcoms.watched():
                 restorable = item.restorable and self.restorable
-                stands = steps.complete(self.database, self.id, item.data, restorable=restorable)
-                if not stands:
+                completed = steps.complete(self.database, self.id, item.data, restorable=restorable)
+                if not completed:
                     self._refuse(self.database)
         finally:
-            self._xcoms.step_ended(self, self.parent, stands=stands)
+            self._xcoms.step_ended(self, self.parent, completed=completed)
         failpoint("step_complete:after")
         self._open = False
         if not self.restorable:
@@ -293,7 +293,7 @@ class Step(OpenAttempt):
             with self._xcoms.watched():
                 super().fail(error, status, first_frame=first_frame)
         finally:
-            self._xcoms.step_ended(self, self.parent, stands=False)
+            self._xcoms.step_ended(self, self.parent, completed=False)
 
 
 def _below_our_code(frame: TracebackType | None) -> TracebackType | None:
@@ -351,7 +351,7 @@ def refuse_uncertain(attempt: OpenAttempt, known: StepRecord, name: str) -> None
     if not known.once or known.status == "failed":
         return
     what = f"began at {iso(known.started_at)}, and its end is unknown"
-    if known.stands:
+    if known.in_effect:
         what = "completed, but its result could not be stored"
     elif known.status == "completed":
         what = "completed, and was given back"

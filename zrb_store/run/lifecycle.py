@@ -351,7 +351,7 @@ class RunLifecycle:
         """
         every = attempts.of_session(self.database, self.session_id)
         last = {attempt.task: attempt for attempt in every if attempt.run_id == self.id or not self._spec.again}
-        done = all(attempt.stands or attempt.role == "check" for attempt in last.values())
+        done = all(attempt.in_effect or attempt.role == "check" for attempt in last.values())
         return "completed" if done and not deliveries.has_failed(self.database, self.id) else "failed"
 
     def refuse_if_over(self) -> None:

@@ -78,7 +78,7 @@ class Run(RunLifecycle):
             task: Name of the task.
             role: `task`, `server`, `fallback` or `check`. A check has one attempt, which is opened again.
             arguments: Encoded arguments, for comparison in the next run.
-            once: Begin none if an attempt of the task stands.
+            once: Begin none if the task has completed.
 
         Raises:
             InvalidArgument: No task can have this name.
@@ -219,12 +219,12 @@ class Run(RunLifecycle):
         return Attempt(self._xcoms, begun.id, task, begun.number, self.number)
 
     def completed(self, task: str) -> AttemptRecord | None:
-        """Return the newest attempt of a task that completed and stands, or None.
+        """Return the attempt by which a task has completed, unless it was given back, or None.
 
         Raises:
             InvalidArgument: No task can have this name.
         """
-        return attempts.standing(self.database, self.session_id, check_name(task, "task"))
+        return attempts.in_effect(self.database, self.session_id, check_name(task, "task"))
 
     def result(self, completed: AttemptRecord) -> Any:
         """Return the stored result of a completed attempt, whether or not it was taken; None if it has none."""

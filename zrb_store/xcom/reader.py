@@ -10,7 +10,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from types import GenericAlias
-from typing import Any, NamedTuple, NoReturn, SupportsIndex
+from typing import Any, NamedTuple, NoReturn, SupportsIndex, TypeAlias
 
 from zrb_store import codec
 from zrb_store.codec import Encoded
@@ -27,6 +27,7 @@ EMPTY = (
 )
 
 Live = Sequence[LiveValue]
+Values: TypeAlias = "deque[Any]"
 
 
 class Edit(NamedTuple):
@@ -232,16 +233,16 @@ class QueueReader:
         """Return the current values in a plain deque: there cannot be two durable queues of one name."""
         return deque(self)
 
-    def __copy__(self) -> deque[Any]:
+    def __copy__(self) -> Values:
         return self.copy()
 
-    def __add__(self, other: deque[Any] | QueueReader) -> deque[Any]:
+    def __add__(self, other: Values | QueueReader) -> Values:
         return self.copy() + _plain(other)
 
-    def __radd__(self, other: deque[Any]) -> deque[Any]:
+    def __radd__(self, other: Values) -> Values:
         return other + deque(self) if isinstance(other, deque) else NotImplemented
 
-    def __mul__(self, times: SupportsIndex) -> deque[Any]:
+    def __mul__(self, times: SupportsIndex) -> Values:
         return self.copy() * times  # type: ignore[operator]  # takes whatever has __index__
 
     __rmul__ = __mul__
@@ -257,20 +258,20 @@ class QueueReader:
             return True
         return deque(self) == _plain(other) if isinstance(other, deque | QueueReader) else NotImplemented
 
-    def __lt__(self, other: deque[Any] | QueueReader) -> bool:
+    def __lt__(self, other: Values | QueueReader) -> bool:
         return deque(self) < _plain(other) if isinstance(other, deque | QueueReader) else NotImplemented
 
-    def __le__(self, other: deque[Any] | QueueReader) -> bool:
+    def __le__(self, other: Values | QueueReader) -> bool:
         return deque(self) <= _plain(other) if isinstance(other, deque | QueueReader) else NotImplemented
 
-    def __gt__(self, other: deque[Any] | QueueReader) -> bool:
+    def __gt__(self, other: Values | QueueReader) -> bool:
         return deque(self) > _plain(other) if isinstance(other, deque | QueueReader) else NotImplemented
 
-    def __ge__(self, other: deque[Any] | QueueReader) -> bool:
+    def __ge__(self, other: Values | QueueReader) -> bool:
         return deque(self) >= _plain(other) if isinstance(other, deque | QueueReader) else NotImplemented
 
 
-def _plain(other: deque[Any] | QueueReader) -> deque[Any]:
+def _plain(other: Values | QueueReader) -> Values:
     return deque(other) if isinstance(other, QueueReader) else other
 
 

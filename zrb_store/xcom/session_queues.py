@@ -129,8 +129,8 @@ class SessionQueues:
         """Run a block that begins, ends or looks for a step. A subclass may act on the errors of the store."""
         return _UNWATCHED
 
-    def step_ended(self, step: Owner, parent: Owner, *, stands: bool) -> None:
-        """Do something after a step has completed (then it stands) or failed."""
+    def step_ended(self, step: Owner, parent: Owner, *, completed: bool) -> None:
+        """Do something after a step has completed or failed."""
 
     def warn(self, message: str) -> None:
         """Tell the user something that does not stop the work."""
