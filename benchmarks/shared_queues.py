@@ -24,7 +24,7 @@ SEARCHING, BLIND = "as it is", "without the search"
 DELIVERY, ATTEMPT = "a delivery", "an attempt with a pop"
 
 
-def _find_nothing(queues: SessionQueues, queue_id: int, owner: object, *, empty: bool = False) -> bool:
+def _find_nothing(queues: SessionQueues, queue_id: int, owner: object, *, missing: bool = False) -> bool:
     """Look for nothing, as fast as any function can; a mock would take longer than the search."""
     return False
 

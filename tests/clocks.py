@@ -1,10 +1,13 @@
-"""A clock of a database that goes wrong."""
+"""Clocks: one of a database that goes wrong, and one of this process that is turned."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
+from tests.postgres import wait_until
 from zrb_store import Store
+from zrb_store.db.clock import Clock
 from zrb_store.db.transaction import Transaction
 
 
@@ -24,3 +27,13 @@ def set_back(store: Store, seconds: float) -> None:
         )
 
     store.database.operate(work)
+
+
+def turn_until(clock: Clock, is_so: Callable[[], bool], problem: Callable[[], str]) -> None:
+    """Turn the clock on, again and again, since what takes its time may begin after a turn, until something is so."""
+
+    def happened() -> bool:
+        clock.turn(15)
+        return is_so()
+
+    wait_until(happened, problem)

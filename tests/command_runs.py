@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from zrb_store.consume.command import CommandRunner
-from zrb_store.consume.outcome import Outcome
+from zrb_store.consume.command import CommandRunner, Outcome
 from zrb_store.process import process_started
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import itertools
+import math
 import os
 import shutil
 import signal
@@ -26,6 +27,8 @@ from tests.statements import built_again
 from tests.told import Told
 from tests.zrb.environments import RELEASES, is_left_out
 from zrb_store.db import REVISION, migrate, patience
+from zrb_store.db.clock import Clock
+from zrb_store.db.clock import clock as process_clock
 from zrb_store.db.location import store_url
 from zrb_store.db.schema import open_database
 from zrb_store.db.tables import value
@@ -318,6 +321,14 @@ def many_steps(store: Store) -> Store:
 
     stepping.many(store)
     return store
+
+
+@pytest.fixture
+def clock() -> Iterator[Clock]:
+    """The clock of this process, for tests that turn it. It stays turned, since no deadline may move away."""
+    process_clock.ask_every = 0.01
+    yield process_clock
+    process_clock.ask_every = math.inf
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from zrb_store import (
     Store,
     open_store,
 )
-from zrb_store.run.delivery import Delivery
+from zrb_store.run.deliveries import Delivery
 
 
 def attempts(store: Store) -> list[tuple[Any, ...]]:

@@ -145,7 +145,7 @@ class Shell:
             "ZRB_STORE_URL": self.url,
             "PATH": f"{folder}:{os.environ['PATH']}",
             # Pauses that would only cost time.
-            "zrb_store.run.consumer:_FIRST_PAUSE": "0.02",
+            "zrb_store.run.deliveries:_FIRST_PAUSE": "0.02",
         }
 
     def start(self, *args: str, **environment: str) -> Consumer:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from zrb_store import Attempt, Store
-from zrb_store.attempt.step import Done, Step
+from zrb_store.attempt import Done, Step
 
 
 class Broken(Exception):

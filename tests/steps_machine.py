@@ -13,8 +13,7 @@ from tests.attempts import acting_as
 from tests.model import Actor, Item, Queue, give_back
 from tests.stepping import execution
 from tests.test_state_machine import PLACES, RUNNERS, Machine, Operation
-from zrb_store.attempt import Step
-from zrb_store.attempt.step import Done
+from zrb_store.attempt import Done, Step
 from zrb_store.testing import expire_lease
 from zrb_store.xcom import current_attempt
 
@@ -33,7 +32,7 @@ class StepActor(Actor):
     result: Any = None
 
     @property
-    def stands(self) -> bool:
+    def in_effect(self) -> bool:
         return self.status == "completed" and not self.given_back
 
 
@@ -87,7 +86,7 @@ class StepMachine(Machine):
     def taking_from(self, parent: Actor, pusher: Actor, queues: Iterable[Queue]) -> set[StepActor]:
         """Return the completed steps of an attempt that hold what the attempt, or a step of it, pushed."""
         holders = {item.holder for queue in queues for item in queue.items if item.pusher is pusher}
-        return {step for step in self.steps_of.get(parent, ()) if step.stands and step in holders}
+        return {step for step in self.steps_of.get(parent, ()) if step.in_effect and step in holders}
 
     def dependent(self, name: str, parent: Actor, *, elsewhere: bool) -> list[StepActor]:
         """Return the completed steps of an attempt that rest on what comes back, the newest first."""
@@ -95,7 +94,7 @@ class StepMachine(Machine):
         found = self.taking_from(parent, parent, foreign if elsewhere else self.queues)
         takes = [self.taken_at[item] for queue in foreign for item in queue.items if item.holder is parent]
         if takes:
-            found |= {step for step in self.steps_of.get(parent, ()) if step.stands and step.began >= min(takes)}
+            found |= {step for step in self.steps_of.get(parent, ()) if step.in_effect and step.began >= min(takes)}
         new = list(found)
         while new:
             more = self.taking_from(parent, new.pop(), self.queues) - found
@@ -167,14 +166,14 @@ class StepMachine(Machine):
             found = block.__enter__()
         finally:
             current_attempt.set(None)
-        if known is not None and known.stands and known.restorable:
+        if known is not None and known.in_effect and known.restorable:
             assert isinstance(found, Done)
             assert found.result == str(known.result)
             block.__exit__(None, None, None)
             return
         assert isinstance(found, Step)
         self.clock += 1
-        if known is not None and known.stands:
+        if known is not None and known.in_effect:
             self.give_back(known, "not-restorable")
         actor = StepActor(found.full_name, step=full, began=self.clock)
         self.steps_of.setdefault(parent, []).append(actor)
@@ -279,7 +278,7 @@ class StepMachine(Machine):
         done = self.runs[name].completed(task)
         if done:
             attempts = [actor for actor, attempt in self.actors[name] if attempt.task == task]
-            steps = [step for actor in attempts for step in self.steps_of.get(actor, ()) if step.stands]
+            steps = [step for actor in attempts for step in self.steps_of.get(actor, ()) if step.in_effect]
             for step in sorted(steps, key=lambda step: -step.began):
                 self.give_back(step, "again")
         super().run_again(name, task)

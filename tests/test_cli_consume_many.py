@@ -173,7 +173,7 @@ def test_forever_tries_again_what_failed(store: Store, shell: Shell) -> None:
 
 def test_while_it_passes_over_a_value_new_ones_are_taken_at_once(store: Store, shell: Shell) -> None:
     fill(store, "a")
-    first_pause = {"zrb_store.run.consumer:_FIRST_PAUSE": "1000", "zrb_store.run.consumer:_LONGEST_PAUSE": "1000"}
+    first_pause = {"zrb_store.run.deliveries:_FIRST_PAUSE": "1000", "zrb_store.run.deliveries:_LONGEST_PAUSE": "1000"}
     consumer = shell.start_sh('[ "$1" != a ]', "--forever", **first_pause)
     consumer.wait_for("#1: sh exited with 1")
     fill(store, "b")
@@ -273,7 +273,7 @@ def test_a_signal_that_does_not_interrupt_the_main_thread(store: Store, shell: S
 
 def test_a_signal_ends_the_pause(store: Store, shell: Shell) -> None:
     fill(store, *"abc")
-    pause = {"zrb_store.run.consumer:_FIRST_PAUSE": "1000", "zrb_store.run.consumer:_LONGEST_PAUSE": "1000"}
+    pause = {"zrb_store.run.deliveries:_FIRST_PAUSE": "1000", "zrb_store.run.deliveries:_LONGEST_PAUSE": "1000"}
     consumer = shell.start_sh("exit 1", "--all", **pause)
     consumer.wait_for("#2: sh exited with 1")
     consumer.signal(signal.SIGTERM)

@@ -16,7 +16,7 @@ from tests.rows import faults, query, states
 from zrb_store import Run, Store, ZrbStoreError, open_store
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import set_callback
-from zrb_store.run.consumer import Deliveries
+from zrb_store.run.deliveries import Deliveries
 from zrb_store.xcom import current_attempt
 
 

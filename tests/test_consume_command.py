@@ -18,7 +18,7 @@ from tests.command_runs import Commands, ignore, is_gone
 from tests.postgres import wait_until
 from zrb_store import InvalidArgument
 from zrb_store.consume import command as command_module
-from zrb_store.consume.outcome import Outcome
+from zrb_store.consume.command import Outcome
 from zrb_store.process import has_living_member
 
 SHOW = 'for one in "$@"; do printf "<%s>" "$one"; done'

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.connection import Connection
 from typing import Any
@@ -21,9 +20,11 @@ from zrb_store import (
     StoreUnavailable,
     open_store,
 )
-from zrb_store.consume import workers
+from zrb_store.consume import shell_consumer
 from zrb_store.consume.command import CommandRunner
+from zrb_store.consume.shell_consumer import ShellConsumer
 from zrb_store.db.transaction import set_callback
+from zrb_store.run.deliveries import Consumer
 from zrb_store.testing import expire_lease
 
 pytestmark = pytest.mark.usefixtures("sound")
@@ -198,27 +199,15 @@ class TestTheStoreAway:
     def test_workers_go_on_after_an_end_whose_commit_was_in_doubt(
         self, store: Store, inbox: Any, monkeypatch: pytest.MonkeyPatch, point: str
     ) -> None:
-        monkeypatch.setattr(workers, "_PATIENCE", 0.01)
-        tally: Counter[str] = Counter()
+        monkeypatch.setattr(shell_consumer, "_PATIENCE", 0.01)
+        monkeypatch.setattr(Consumer, "announced_pause", lambda self: 0.0)
         exit_code = int(point == "fail:after")
-        with (
-            store.session("worker").run() as run,
-            CommandRunner(["sh", "-c", f"exit {exit_code}"], stdout=1, stderr=2) as runner,
-        ):
+        with CommandRunner(["sh", "-c", f"exit {exit_code}"], stdout=1, stderr=2) as runner:
             unavailable_at(point)
-            consumer = run.consumer(inbox, decode=str)
-            monkeypatch.setattr(consumer, "announced_pause", lambda: 0.0)
-            workers.Workers(
-                consumer,
-                runner,
-                tally,
-                threading.Event(),
-                wait=0,
-                only_one=False,
-                between=lambda: None,
-                report=lambda line: None,
-            ).work(1)
-        assert tally == {"failed" if exit_code else "completed": 3}
+            options: Any = {"name": "worker", "wait": 0.0, "only_one": False, "jobs": 1}
+            consumer = ShellConsumer(store, inbox, runner, text=str, report=lambda line: None, **options)
+            consumer.consume()
+        assert consumer.tally == {"failed" if exit_code else "completed": 3}
         assert deliveries_of(store) == [exit_code] * 3
 
     @pytest.mark.parametrize("point", ["complete:before", "complete:inside", "complete:after"])

@@ -78,17 +78,18 @@ def test_a_consumer_that_dies_before_the_gate_starts_nothing(tmp_path: Path, pla
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV])
-def test_a_killed_guard_is_replaced(tmp_path: Path, number: int) -> None:
-    child, pid, _ = start(tmp_path, "sh", "-c", FAMILY)
-    with child:
-        pids = family(pid)
-        first = guard_of(child.pid)
+def test_a_killed_guard_is_replaced(number: int) -> None:
+    killed = Guard()
+    with subprocess.Popen(["sleep", "1000"], start_new_session=True) as sleeper:
+        first = guard_of(os.getpid())
         assert first
         os.kill(first, number)
-        wait_until(lambda: guard_of(child.pid) not in (None, first), lambda: "no other guard comes")
-        assert not any(map(is_gone, pids)), "the command does not notice"
-        child.kill()
-        wait_until(lambda: all(map(is_gone, pids)), lambda: "the command lives on")
+        wait_until(lambda: guard_of(os.getpid()) is None, lambda: "the guard lives on")
+        killed.register(sleeper.pid)
+        assert guard_of(os.getpid()) is not None
+        assert not is_gone(sleeper.pid)
+        killed.close()
+        assert sleeper.wait() == -signal.SIGKILL
 
 
 @pytest.mark.promise(number=10)
@@ -157,7 +158,7 @@ def test_a_stopped_guard_with_a_full_pipe_is_replaced() -> None:
         os.kill(first, signal.SIGSTOP)
         with contextlib.suppress(BlockingIOError):
             while True:
-                os.write(stopped.fileno(), b"\n" * 4096)
+                os.write(stopped._pipe, b"\n" * 4096)
         stopped.register(sleeper.pid)
         assert guard_of(os.getpid()) not in (None, first)
         assert not is_gone(sleeper.pid)

@@ -15,9 +15,8 @@ import pytest
 from tests.command_runs import Commands, ignore, is_gone
 from tests.postgres import DEADLINE, wait_until
 from zrb_store import masking
-from zrb_store.consume import outcome as streams
-from zrb_store.consume.command import CommandRunner
-from zrb_store.consume.outcome import KEPT
+from zrb_store.consume import command as streams
+from zrb_store.consume.command import KEPT, CommandRunner
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import itertools
 import math
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -23,6 +22,7 @@ from zrb_store import (
     open_store,
 )
 from zrb_store.codec import Undecodable
+from zrb_store.db.clock import Clock, Condition
 from zrb_store.operations.values import requeue
 
 pytestmark = pytest.mark.usefixtures("sound")
@@ -33,12 +33,15 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The pauses that a consumer made; it does not really sleep."""
     made: list[float] = []
 
-    class Event(threading.Event):
-        def wait(self, timeout: float | None = None) -> bool:
-            made.append(timeout or 0)
-            return self.is_set()
+    wait = Clock.wait
 
-    monkeypatch.setattr("zrb_store.run.consumer.threading", SimpleNamespace(Event=Event, Lock=threading.Lock))
+    def noted(self: Clock, condition: Condition, seconds: float) -> bool:
+        if not isinstance(condition, threading.Event):
+            return wait(self, condition, seconds)
+        made.append(seconds)
+        return condition.is_set()
+
+    monkeypatch.setattr(Clock, "wait", noted)
     return made
 
 
@@ -82,7 +85,7 @@ class TestMemory:
         self, store: Store, inbox: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """One that is requeued need not go to another consumer, as one that merely came back."""
-        monkeypatch.setattr("zrb_store.run.consumer._FEW", 2)
+        monkeypatch.setattr("zrb_store.run.deliveries._FEW", 2)
         inbox.max_deliveries = 1
         with store.session("worker").run() as run:
             consumer = run.consumer(inbox)

@@ -13,7 +13,8 @@ import pytest
 
 from tests.rows import faults, query
 from zrb_store import StepUncertain, Store, ZrbStoreError
-from zrb_store.attempt import Attempt, Change, Done, ExactStep
+from zrb_store.attempt import Attempt, Done
+from zrb_store.attempt.exact_steps import Change, ExactStep, open_exact
 from zrb_store.queries import attempts
 
 
@@ -43,7 +44,7 @@ def ask(
             return None
         return Change(f"asked {question}", arguments(changed=question))
 
-    with attempt.steps.open(ExactStep(name, arguments(), change, **more)) as step:
+    with open_exact(attempt, ExactStep(name, arguments(), change, **more)) as step:
         if isinstance(step, Done):
             return json.loads(step.result), False
         result = work()
@@ -125,7 +126,7 @@ def test_a_once_step_is_not_discarded(store: Store, ends: str) -> None:
             with pytest.raises(Boom):
                 ask(attempt, "charge", work=fail, once=True)
         else:  # it is open when the attempt ends
-            attempt.steps.open(ExactStep("charge", "[[], {}]", lambda _: None, once=True)).__enter__()
+            open_exact(attempt, ExactStep("charge", "[[], {}]", lambda _: None, once=True)).__enter__()
     with attempt_of(store) as attempt:
         if ends == "failed":
             assert ask(attempt, "model", "what else?")[1]
@@ -138,7 +139,7 @@ def test_a_once_step_is_not_discarded(store: Store, ends: str) -> None:
 
 def test_it_may_begin_although_an_end_is_unknown(store: Store) -> None:
     with attempt_of(store) as attempt:
-        attempt.steps.open(ExactStep("charge", "[[], {}]", lambda _: None, once=True)).__enter__()
+        open_exact(attempt, ExactStep("charge", "[[], {}]", lambda _: None, once=True)).__enter__()
     with attempt_of(store) as attempt:
         with pytest.raises(StepUncertain):
             ask(attempt, "charge", once=True)

@@ -241,7 +241,7 @@ def state(store: Store, name: str) -> Any:
     done = {
         task: (attempt.number, attempt.result_seq, attempts.stored_result(store.database, attempt))
         for task in TASKS
-        if (attempt := attempts.standing(store.database, record.id, task))
+        if (attempt := attempts.in_effect(store.database, record.id, task))
     }
     return {queue: rows for queue, rows in live.items() if rows}, done
 

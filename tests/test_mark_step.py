@@ -85,7 +85,7 @@ def test_a_marked_step_rests_on_nothing(command: Commands, store: Store, inbox: 
         assert inbox.pop() == "a"
     run.end("failed")
     assert command("mark", "night", "pay", "--step", "charge", "completed", "--result", "8").code == 0
-    done = attempts.standing(store.database, store.session("night").record().id, "pay")
+    done = attempts.in_effect(store.database, store.session("night").record().id, "pay")
     assert done is not None
     assert recorded(store, "pay/1").parent_id == done.id
     chosen = Reruns([(done.id, "not-restorable")])

@@ -219,7 +219,7 @@ class TestUnavailable:
     def test_once_in_ten_minutes(self, told: Told, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (tmp_path / "file").write_text("not a folder")
         monkeypatch.setattr(on_failure, "_QUIET_FOR", 600.0)
-        monkeypatch.setattr(on_failure, "_unavailable", on_failure._Unavailable())
+        monkeypatch.setattr(on_failure, "_told_unavailable", [])
         for _ in range(3):
             with pytest.raises(StoreUnavailable):
                 open_store(tmp_path / "file" / "store.db")

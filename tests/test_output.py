@@ -23,7 +23,7 @@ from tests.sessions import logged, show
 from tests.test_doctor import doctor_findings
 from zrb_store import InvalidArgument, OutputHandler, Store, open_store
 from zrb_store.operations.sessions import fork, remove_sessions
-from zrb_store.runtime.output import Writer
+from zrb_store.runtime.output import Output, Writer
 from zrb_store.testing import expire_lease
 
 
@@ -312,7 +312,10 @@ def test_the_thread_ends_when_nobody_prints(monkeypatch: pytest.MonkeyPatch) -> 
     def has_ended(count: int) -> bool:
         return len(stored) == count and writer._thread is None
 
-    class Said:
+    class Said(Output):
+        def __init__(self) -> None:
+            """Say nothing that needs a store."""
+
         def store(self) -> None:
             stored.append(self)
             if len(stored) == 1:

@@ -349,7 +349,7 @@ def test_the_history_tells_of_it_as_of_any_pop(store: Store, asked: list[bool]) 
 @ON_POSTGRESQL
 def test_one_slow_answer_does_not_end_the_asking(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [0.0]
-    monkeypatch.setattr(runtime_waiting, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr(runtime_waiting, "clock", SimpleNamespace(monotonic=lambda: clock[0], ask_every=math.inf))
     asked = []
 
     def has_value() -> bool:

@@ -18,6 +18,7 @@ from tests.postgres import wait_until
 from tests.processes import Child
 from tests.rows import query, states
 from zrb_store import LeaseLost, SessionCompleted, Store, open_store
+from zrb_store.db.clock import Clock
 from zrb_store.db.transaction import Executor
 from zrb_store.process import is_running
 from zrb_store.queries import lease as lease_queries
@@ -340,7 +341,7 @@ def pop_at_once(store: Store) -> Any:
 
 
 @pytest.mark.promise(number=10)
-def test_takers_look_at_most_once_a_second(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_takers_look_at_most_once_a_second(store: Store, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     looks = []
 
     def no_holders(executor: Executor, queue_id: int) -> list[HoldingRun]:
@@ -348,15 +349,15 @@ def test_takers_look_at_most_once_a_second(store: Store, monkeypatch: pytest.Mon
         return []
 
     monkeypatch.setattr(queries, "holding_runs", no_holders)
-    moment = 0.0
+    now = clock.monotonic()
+    monkeypatch.setattr(clock, "monotonic", lambda: now)
     reclaim.due_times(store.database).clear()
-    monkeypatch.setattr("time.monotonic", lambda: moment)
     queue = store.session("inbox").xcom["files"]
     queue.extend(range(30))
     for _ in range(10):
         queue.pop()
     assert len(looks) == 1
-    moment = 1.0
+    now += 1.0
     queue.pop()
     queue.pop()
     assert len(looks) == 2

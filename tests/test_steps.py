@@ -104,7 +104,7 @@ def test_a_failed_step_is_given_back_at_once(store: Store) -> None:
         assert (list(session.xcom["in"]), list(session.xcom["out"])) == (["a"], [])
         failed = recorded(store, "convert/1")
         assert (failed.status, failed.error_type) == ("failed", "Boom")
-        assert "attempt/steps.py" not in str(failed.error_traceback).partition("take_and_fail")[0]
+        assert "attempt/attempt.py" not in str(failed.error_traceback).partition("take_and_fail")[0]
         # The same call again is the step's second attempt, not another step.
         with pytest.raises(Boom):
             attempt.step("page", take_and_fail)

@@ -15,10 +15,12 @@ from typing import Any
 import psycopg
 import pytest
 
+from tests.clocks import turn_until
 from tests.postgres import DEADLINE, wait_until
 from tests.rows import query
 from zrb_store import Store, StoreUnavailable, open_store
 from zrb_store.db import patience
+from zrb_store.db.clock import Clock
 from zrb_store.db.dialect import watchdog
 from zrb_store.queries import lease as lease_queries
 from zrb_store.runtime import lease
@@ -213,7 +215,7 @@ def expiry(admin: psycopg.Connection, schema: str) -> int:
 
 
 def test_renewals_that_fail_are_reported_once(
-    store: Store, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    store: Store, clock: Clock, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     renew = lease_queries.renew
     failing = threading.Event()
@@ -228,19 +230,19 @@ def test_renewals_that_fail_are_reported_once(
 
     monkeypatch.setattr(lease, "renew", maybe_renew)
     failing.set()
-    with caplog.at_level(logging.WARNING, "zrb_store"), short_lease(2), store.session("flow").run():
-        wait_until(lambda: calls >= 3, lambda: "the lease is not renewed")
+    with caplog.at_level(logging.WARNING, "zrb_store"), store.session("flow").run():
+        turn_until(clock, lambda: calls >= 3, lambda: "the lease is not renewed")
         assert caplog.messages == ["the lease of session flow could not be renewed: away"]
         failing.clear()
-        wait_until(lambda: len(caplog.messages) == 2, lambda: str(caplog.messages))
+        turn_until(clock, lambda: len(caplog.messages) == 2, lambda: str(caplog.messages))
         assert caplog.messages[1] == "the lease of session flow is renewed again"
 
 
-def test_renewals_go_over_a_connection_of_their_own(location: str) -> None:
+def test_renewals_go_over_a_connection_of_their_own(location: str, clock: Clock) -> None:
     """The connection exists only during runs, and is closed with the last lease."""
-    with open_store(location) as store, short_lease(2):
+    with open_store(location) as store:
         with store.session("flow").run():
-            wait_until(lambda: bool(lease._renewal._databases), lambda: "no renewal yet")
+            turn_until(clock, lambda: bool(lease._renewal._databases), lambda: "no renewal yet")
             (own,) = lease._renewal._databases.values()
             assert own is not store.database
         wait_until(lambda: own.closed, lambda: "the connection is not closed")

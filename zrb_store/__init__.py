@@ -34,7 +34,7 @@ from zrb_store import errors
 
 if TYPE_CHECKING:
     from zrb_store.attempt import Attempt as Attempt
-    from zrb_store.attempt.attempt import OutputHandler as OutputHandler
+    from zrb_store.attempt import OutputHandler as OutputHandler
     from zrb_store.codec import register_codec as register_codec
     from zrb_store.run import Delivery as Delivery
     from zrb_store.run import Run as Run

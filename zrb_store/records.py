@@ -224,7 +224,7 @@ class AttemptRecord:
         return _error(self.error_type, self.error_message, self.error_traceback)
 
     @property
-    def stands(self) -> bool:
+    def in_effect(self) -> bool:
         """Whether the attempt has completed and has not been given back since."""
         return self.status == "completed" and self.given_back_at is None
 

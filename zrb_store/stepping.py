@@ -22,7 +22,7 @@ def step(name: str, function: Callable[..., T], /, *args: Any, once: bool = Fals
     Raises:
         ZrbStoreError: The code does not run in an attempt. Otherwise as for `Attempt.step`.
     """
-    from zrb_store.attempt.attempt import surrounding_attempt  # late: imports SQLAlchemy
+    from zrb_store.attempt import surrounding_attempt  # late: imports SQLAlchemy
 
     return surrounding_attempt(name).step(name, function, *args, once=once, **kwargs)
 

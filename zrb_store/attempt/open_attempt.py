@@ -1,27 +1,44 @@
-"""What all attempts have in common.
+"""What attempts of tasks and steps have in common (`OpenAttempt`), and steps (`Step`).
 
-`AttemptReference` knows the identity of an attempt, which may be one of another process. `OpenAttempt` is one that this
-process has begun: it writes, ends once, and is a context manager.
+`AttemptReference` is an attempt known by its identity, which may be one of another process. At the end are the reasons
+why a step that began before is not simply run, or its result returned.
 """
 
 from __future__ import annotations
 
 import contextlib
 import functools
+import inspect
 import os
-from collections.abc import Sequence
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, NoReturn, Self
+import shlex
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import FunctionType, NoneType, TracebackType
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn, Self
 
+from zrb_store import codec
 from zrb_store.codec import Encoded
+from zrb_store.codec.compare import call_text, describe_changes, mask_encoded
 from zrb_store.db.engine import Database
-from zrb_store.db.transaction import Executor, Transaction
-from zrb_store.errors import AttemptClosed, InvalidArgument, LeaseLost, ZrbStoreError
-from zrb_store.masking import ErrorText, error_text
+from zrb_store.db.transaction import Executor, Transaction, failpoint
+from zrb_store.errors import (
+    AttemptClosed,
+    InputsDiffer,
+    InvalidArgument,
+    LeaseLost,
+    StepUncertain,
+    UnencodableValue,
+    ValueTooLarge,
+    ZrbStoreError,
+    what_makes_storable,
+)
+from zrb_store.masking import ErrorText, error_text, mask_text, printable
 from zrb_store.names import split_id
-from zrb_store.queries import attempts, sessions
+from zrb_store.queries import attempts, sessions, steps
 from zrb_store.queries.give_back import undo_ended
+from zrb_store.queries.steps import StepRecord
 from zrb_store.queries.store import Owner
+from zrb_store.records import iso
 from zrb_store.runtime.output import Output
 from zrb_store.xcom import Xcoms, current_attempt, leave
 
@@ -30,14 +47,7 @@ if TYPE_CHECKING:
 
 
 class AttemptReference:
-    """An attempt known by its identity. It can own changes to queues, but not complete or fail.
-
-    Attributes:
-        session: Name of the session.
-        task: Name of the task.
-        number: 1 for the first attempt of the task in its session.
-        fence: Number of the run that it belongs to.
-    """
+    """An attempt known by its identity. It can own changes to queues, but not complete or fail."""
 
     def __init__(self, database: Database, session: str, attempt_id: int, task: str, number: int, fence: int) -> None:
         self.database = database
@@ -67,15 +77,7 @@ class AttemptReference:
         return self
 
     def refuse_if_closed(self, executor: Executor | None = None) -> None:
-        """Raise an error unless the attempt may still write.
-
-        Args:
-            executor: The open transaction, if there is one.
-
-        Raises:
-            AttemptClosed: The attempt has ended.
-            LeaseLost: Another process has taken the session over.
-        """
+        """Raise `AttemptClosed` or `LeaseLost` unless the attempt may still write."""
         executor = executor or self.database
         record = attempts.by_id(executor, self.id)
         if record is None:
@@ -90,12 +92,7 @@ class AttemptReference:
 
 
 def referenced_attempt(database: Database, token: str) -> AttemptReference:
-    """Return the attempt that the text of `ZRB_STORE_ATTEMPT` names.
-
-    Raises:
-        AttemptClosed: The store has no such attempt.
-        InvalidArgument: The text is not of the form SESSION/TASK#NUMBER@FENCE.
-    """
+    """Return the attempt that the text of `ZRB_STORE_ATTEMPT` names; raise `AttemptClosed` if the store has none."""
     name, _, fence = token.rpartition("@")
     try:
         session, task, number = split_id(name)
@@ -110,23 +107,17 @@ def referenced_attempt(database: Database, token: str) -> AttemptReference:
 
 
 NO_RESULT: Final = object()
-
-
 _NO_OUTPUT: Final = contextlib.nullcontext()
 
 
 class OpenAttempt(AttemptReference):
-    """An attempt of a task, or a step, that this process has begun.
+    """An attempt of a task, or a step, that this process has begun. The `task` of a step is its id within the session.
 
     As a context manager, it completes when the block ends, and fails if the block raises. A forked child can write for
     it, but not end it: when the child leaves the block, nothing happens.
 
     Attributes:
-        session: Name of the session.
-        task: Name of the task; of a step, its id within the session.
-        number: 1 for the first attempt of the task, or of the step, in its session.
-        token: Names the attempt to a child process, in `ZRB_STORE_ATTEMPT`: SESSION/TASK#NUMBER@FENCE.
-        restorable: Whether its stored result can stand for it. False if it has pushed a value that could not be stored.
+        restorable: Whether a later attempt may have its stored result. False if it pushed what could not be stored.
     """
 
     _output: Output | None = None  # made when something is printed; steps have none
@@ -157,7 +148,6 @@ class OpenAttempt(AttemptReference):
             )
 
     def complete(self, result: Any = NO_RESULT) -> Encoded | None:
-        """Complete the attempt with its result, in one transaction."""
         raise NotImplementedError
 
     def fail(
@@ -178,10 +168,6 @@ class OpenAttempt(AttemptReference):
             error: Kept with the attempt; of its traceback, the last 16 KiB. Texts are kept as they are.
             status: `failed` or `interrupted`.
             first_frame: Where the traceback begins, if not at its first frame.
-
-        Raises:
-            AttemptClosed: The attempt has ended before, or another process began it.
-            LeaseLost: Another process has taken the session over.
         """
         self._refuse_other_process()
         text = error_text(error, first_frame) if isinstance(error, BaseException) else error
@@ -238,3 +224,150 @@ class OpenAttempt(AttemptReference):
 def status_after(error: BaseException) -> str:
     """Return how an attempt or a run ends by this exception: `failed` or `interrupted`."""
     return "failed" if isinstance(error, (Exception, SystemExit)) else "interrupted"
+
+
+_OUR_CODE = str(Path(__file__).parent)
+
+
+class Step(OpenAttempt):
+    """An open step of the attempt `parent`. It completes with its result, which stays in its row.
+
+    Attributes:
+        step: Its name, such as `page~2`.
+    """
+
+    def __init__(self, parent: OpenAttempt, step_id: int, task: str, number: int, step: str) -> None:
+        super().__init__(parent.xcom, step_id, task, number, parent.fence)
+        self.parent = parent
+        self.step = step
+
+    def complete(self, result: Any = NO_RESULT) -> Encoded:
+        """Complete the step and store its result, in one transaction, and return the result as it was stored.
+
+        A result that cannot be stored is kept as its type and repr; the step runs again in its task's next attempt.
+        """
+        self._refuse_other_process()
+        item = self._encode(None if result is NO_RESULT else result)
+        completed = False
+        failpoint("step_complete:before")
+        try:
+            with self._xcoms.watched():
+                restorable = item.restorable and self.restorable
+                completed = steps.complete(self.database, self.id, item.data, restorable=restorable)
+                if not completed:
+                    self._refuse(self.database)
+        finally:
+            self._xcoms.step_ended(self, self.parent, completed=completed)
+        failpoint("step_complete:after")
+        self._open = False
+        if not self.restorable:
+            self.parent.restorable = False  # its value is in a queue, whichever of the two pushed it
+        return item
+
+    def _encode(self, result: Any) -> Encoded:
+        limit = self._xcoms.max_value
+        if isinstance(result, Encoded):
+            return result
+        try:
+            return codec.encode(result, limit=limit)
+        except (UnencodableValue, ValueTooLarge) as error:
+            # The advice in parentheses is for code that pushes to a store by itself.
+            self._xcoms.warn(
+                f"step {self.step} of task {self.parent.task}: {str(error).partition(' (')[0]}; its result is handed "
+                "on, but the step runs again in the task's next attempt "
+                f"({what_makes_storable(error)} makes it storable)"
+            )
+        return codec.encode(result, lenient=True, limit=limit)._replace(restorable=False)
+
+    def fail(
+        self,
+        error: BaseException | ErrorText | None = None,
+        status: str = "failed",
+        *,
+        first_frame: TracebackType | None = None,
+    ) -> None:
+        """End the step without completing it, and give it back, in one transaction; as `Attempt.fail`."""
+        if isinstance(error, BaseException):
+            first_frame = first_frame or _below_our_code(error.__traceback__)
+        try:
+            with self._xcoms.watched():
+                super().fail(error, status, first_frame=first_frame)
+        finally:
+            self._xcoms.step_ended(self, self.parent, completed=False)
+
+
+def _below_our_code(frame: TracebackType | None) -> TracebackType | None:
+    """Return the first frame of the step's own function; None if the traceback has none."""
+    while frame is not None and frame.tb_frame.f_code.co_filename.startswith(_OUR_CODE):
+        frame = frame.tb_next
+    return frame
+
+
+_FINISHED = frozenset({bool, bytes, dict, float, int, list, NoneType, str, tuple})  # most results are of these types
+
+
+def is_async(function: Callable[..., Any]) -> bool:
+    """Whether this is a coroutine function."""
+    if type(function) is FunctionType and not vars(function):  # nothing marks it as something else
+        return bool(function.__code__.co_flags & inspect.CO_COROUTINE)
+    while isinstance(function, functools.partial):
+        function = function.func
+    call = getattr(type(function), "__call__", None)  # noqa: B004 - it may be a coroutine function
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(call)
+
+
+class Done(NamedTuple):
+    """A step that is done."""
+
+    result: str  # encoded
+
+
+def refuse_unfinished(result: Any, name: str) -> None:
+    """Refuse a result whose code has still to run, which would be outside of the step."""
+    if type(result) in _FINISHED:
+        return
+    if inspect.isawaitable(result):
+        for end in ("close", "cancel"):  # of a coroutine; of an asyncio task
+            getattr(result, end, lambda: None)()
+        raise InvalidArgument(f"the function of step {name} returned an awaitable: give the coroutine function itself")
+    if inspect.isgenerator(result) or inspect.isasyncgen(result):
+        raise InvalidArgument(
+            f"the function of step {name} returned a generator, whose code would run outside of the step: "
+            "return a list instead"
+        )
+
+
+def refuse_other_arguments(attempt: OpenAttempt, known: StepRecord, name: str, arguments: str) -> None:
+    """Raise `InputsDiffer` if a step that is done had other arguments."""
+    if known.arguments is None:  # a person marked it before it ever began
+        return
+    difference = describe_changes(mask_encoded(known.arguments), arguments)
+    if difference:
+        raise InputsDiffer(mask_text(f"{_describe(attempt, known, name)} completed with other arguments: {difference}"))
+
+
+def refuse_uncertain(attempt: OpenAttempt, known: StepRecord, name: str) -> None:
+    """Raise `StepUncertain` if a step was declared `once`, began before, and is not known to have failed."""
+    if not known.once or known.status == "failed":
+        return
+    what = f"began at {iso(known.started_at)}, and its end is unknown"
+    if known.in_effect:
+        what = "completed, but its result could not be stored"
+    elif known.status == "completed":
+        what = "completed, and was given back"
+    arguments = "unknown" if known.arguments is None else call_text(known.arguments)
+    # A command names a step by its name, or by its id if messages show the name differently.
+    reference = name if printable(mask_text(name)) == name else f"{attempt.task}/{known.step_number}"
+    words = shlex.join([attempt.session, attempt.task, "--step", reference])
+    raise StepUncertain(
+        mask_text(
+            f"{_describe(attempt, known, name)} {what}; its arguments were {arguments}. It is declared `once`: find "
+            f"out whether it happened, then run `zrb-store mark {words} completed --result JSON`, or the same with "
+            "`failed` and no result to let it run again"
+        )
+    )
+
+
+def _describe(attempt: OpenAttempt, known: StepRecord, name: str) -> str:
+    step_id = f"{attempt.session}/{attempt.task}/{known.step_number}#{known.number}"
+    return f"step {name} of task {attempt.task} ({step_id})"

@@ -119,17 +119,14 @@ class Guard:
     """Kills the registered process groups when this process dies, in whatever way.
 
     It is a shell that reads the groups from a pipe whose other end only this process has. It lives in a session of its
-    own, where no Ctrl-C reaches it, and holds nothing of this process open. If it is killed, another one takes over.
+    own, where no Ctrl-C reaches it, and holds nothing of this process open. If it was killed, another one takes over
+    when the next command begins. Until then, a command that outlives this process keeps its value (`living_command`).
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._groups: set[int] = set()
         self._process, self._pipe = self._start()
-
-    def fileno(self) -> int:
-        """Return a descriptor that `poll` reports with an error when the guard has died: then call `replace`."""
-        return self._pipe
 
     def register(self, group: int) -> None:
         """Let this process group die with this process. When this returns, nothing can prevent it any more."""
@@ -141,14 +138,8 @@ class Guard:
         """Forget a process group. Its leader must not have been reaped, because then its number may be used again."""
         with self._lock:
             self._groups.discard(group)
-            with contextlib.suppress(OSError):  # the group has ended, and those that run will call `replace`
+            with contextlib.suppress(OSError):  # the group has ended
                 self._tell()
-
-    def replace(self) -> None:
-        """Start another guard if this one has died."""
-        with self._lock:
-            if self._process.poll() is not None:
-                self._replace()
 
     def close(self) -> None:
         """End the guard, and the groups that are still registered."""

@@ -1,38 +1,205 @@
 """`CommandRunner` runs a command for one value after the other, or for several at a time; none outlives this process.
 
-Before it is the command line: a check of it, and its arguments for one value.
+Before it are how a command ended (`Outcome`), what goes into it (`Feed`) and comes out (`Relay`), where nothing ever
+waits, and the command line.
 """
 
 from __future__ import annotations
 
 import errno
+import fcntl
 import math
 import os
 import select
 import shutil
 import signal
+import struct
 import sys
-import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import termios
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 from pathlib import PurePath
 from types import TracebackType
+from typing import IO
 
 from zrb_store.consume.child import Child, Guard
-from zrb_store.consume.outcome import Feed, Outcome, Relay, make_outcome
+from zrb_store.db.clock import clock
 from zrb_store.errors import InvalidArgument
+from zrb_store.masking import mask_printed, one_line, storable
 from zrb_store.process import process_started
+
+KEPT = 4096
+"""Bytes that are kept of what a command wrote."""
+_LONGEST_LINE = 200  # characters of the last line
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a command ended.
+
+    Attributes:
+        exit_code: Its exit code; the negative number of the signal if one ended it.
+        error: What went wrong, on one line, with secrets masked; None if the command succeeded.
+        output: The end of what it wrote to stdout and stderr, with secrets masked.
+        stopped: Whether it was ended because the consumer stops.
+        timed_out: Whether it was ended because it took too long.
+    """
+
+    exit_code: int
+    error: str | None
+    output: str
+    stopped: bool = False
+    timed_out: bool = False
+
+
+def make_outcome(name: str, exit_code: int, written: bytes, *, stopped: bool, timed_out: float | None) -> Outcome:
+    """Describe how a command ended that had `timed_out` seconds, if they were not enough.
+
+    The end of what it has written is more than is kept, so that a secret that is cut in two does not remain.
+    """
+    text = storable(mask_printed(written.decode(errors="backslashreplace")))
+    output = text.encode()[-KEPT:].decode(errors="ignore")
+    if stopped:
+        what = "was stopped"
+    elif timed_out is not None:
+        what = f"timed out after {timed_out:g} s"
+    elif exit_code < 0:
+        what = f"was killed by {_signal_name(-exit_code)}"
+    elif exit_code:
+        what = f"exited with {exit_code}"
+    else:
+        return Outcome(exit_code, None, output)
+    lines = [line for line in map(one_line, output.splitlines()) if line]
+    error = f"{one_line(name)} {what}" + (f": {_shortened(lines[-1])}" if lines else "")
+    return Outcome(exit_code, error, output, stopped, timed_out is not None)
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # a real-time signal
+        return f"signal {number}"
+
+
+def _shortened(line: str) -> str:
+    return line if len(line) <= _LONGEST_LINE else f"{line[: _LONGEST_LINE - 1]}…"
+
+
+_PIECE = 4096  # bytes that a pipe takes at once if it takes any (PIPE_BUF); macOS takes as many in practice
+
+_writing = threading.Lock()
+
+
+class Feed:
+    """Writes bytes to a command's stdin, as fast as it reads them, and closes it."""
+
+    def __init__(self, pipe: IO[bytes], data: bytes) -> None:
+        self._pipe = pipe
+        self._rest = memoryview(data)
+        os.set_blocking(pipe.fileno(), False)
+
+    def awaited(self) -> Iterator[tuple[int, int]]:
+        """Yield what to poll for."""
+        if not self._pipe.closed:
+            yield self._pipe.fileno(), select.POLLOUT
+
+    def proceed(self) -> None:
+        """Write what the pipe takes now."""
+        try:
+            while self._rest and not self._pipe.closed:
+                self._rest = self._rest[os.write(self._pipe.fileno(), self._rest) :]
+        except BlockingIOError:
+            return
+        except BrokenPipeError:  # the command does not read it, which is its own affair
+            pass
+        self._pipe.close()
+
+
+class Relay:
+    """Passes on what a command writes to one of our own outputs.
+
+    Args:
+        pipe: What the command writes to.
+        target: Where it goes. If that fails, as when its reader has gone, the rest is dropped: the command's work
+            counts, whether or not anybody reads about it.
+        tail: Keeps the end of it.
+    """
+
+    def __init__(self, pipe: IO[bytes], target: int, tail: bytearray) -> None:
+        self._pipe = pipe
+        self._target: int | None = target  # None after it has failed
+        self._tail = tail
+        self._pending = b""
+        self._left: int | None = None
+        os.set_blocking(pipe.fileno(), False)
+
+    def awaited(self) -> Iterator[tuple[int, int]]:
+        """Yield what to poll for."""
+        if self._pending and self._target is not None:
+            yield self._target, select.POLLOUT
+        elif not self._pipe.closed:
+            yield self._pipe.fileno(), select.POLLIN
+
+    def proceed(self) -> None:
+        """Read and write a piece, if that can be done now."""
+        if not self._pending and not self._pipe.closed:
+            self._read()
+        if self._pending:
+            self._write()
+
+    def finish(self) -> None:
+        """Read only what the pipe holds now: the command has ended, and others that have the pipe may never end."""
+        if not self._pipe.closed:
+            (self._left,) = struct.unpack("i", fcntl.ioctl(self._pipe, termios.FIONREAD, bytes(4)))
+            if not self._left:
+                self._pipe.close()
+
+    @property
+    def done(self) -> bool:
+        """Whether everything was passed on."""
+        return self._pipe.closed and not self._pending
+
+    def _read(self) -> None:
+        try:
+            data = os.read(self._pipe.fileno(), _PIECE if self._left is None else min(_PIECE, self._left))
+        except BlockingIOError:
+            return
+        if self._left is not None:
+            self._left -= len(data)
+        if not data or self._left == 0:
+            self._pipe.close()
+        self._tail += data
+        del self._tail[: -2 * KEPT]
+        self._pending = data
+
+    def _write(self) -> None:
+        if self._target is None:
+            self._pending = b""
+            return
+        with _writing:  # another thread must not fill the pipe in between
+            try:
+                if _takes_more(self._target):
+                    self._pending = self._pending[os.write(self._target, self._pending) :]
+            except BlockingIOError:
+                pass
+            except OSError:
+                self._target, self._pending = None, b""
+
+
+def _takes_more(target: int) -> bool:
+    poll = select.poll()
+    poll.register(target, select.POLLOUT)
+    return bool(poll.poll(0))
+
 
 PLACE = "{}"
 """What stands for the value."""
 
 
 def check_command(command: Sequence[str]) -> None:
-    """Raise an error if a command cannot run, whatever the value is.
-
-    Raises:
-        InvalidArgument: It does not exist, may not be executed, or would be a value itself.
-    """
+    """Raise `InvalidArgument` if a command cannot run, whatever the value is."""
     if not command or not command[0]:
         raise InvalidArgument("there is no command: write it after --")
     if PLACE in command[0]:
@@ -42,11 +209,7 @@ def check_command(command: Sequence[str]) -> None:
 
 
 def arguments(command: Sequence[str], text: str) -> list[bytes]:
-    """Return a command line with a value in place of each `{}`, whether that is an argument or a part of one.
-
-    Raises:
-        InvalidArgument: The value contains NUL, which no argument can.
-    """
+    """Return a command line with a value in place of each `{}`, whether that is an argument or a part of one."""
     takes_value = any(PLACE in word for word in command)
     if takes_value and "\0" in text:
         raise InvalidArgument(f"the value contains NUL, and no argument can: read it from stdin instead of {PLACE}")
@@ -81,10 +244,6 @@ class CommandRunner:
         timeout: Seconds after which a command is ended.
         stdout: The descriptor that gets what commands write to stdout, as they write it.
         stderr: Likewise for stderr.
-
-    Raises:
-        InvalidArgument: The command does not exist or may not be executed.
-        OSError: No process can be started.
     """
 
     def __init__(self, command: Sequence[str], *, stdout: int, stderr: int, timeout: float | None = None) -> None:
@@ -121,9 +280,6 @@ class CommandRunner:
             text: The value's text: the command's stdin, and what replaces `{}`.
             environment: The command's environment; None for that of this process.
             on_started: Called when the command has a process, which waits for this to return. An error ends it.
-
-        Raises:
-            InvalidArgument: The value cannot be an argument.
         """
         with ExitStack() as stack:
             child = self._start(text, environment)
@@ -171,10 +327,10 @@ class CommandRunner:
     def _wait(self, child: Child, feed: Feed, relays: list[Relay]) -> tuple[int, str | None]:
         """Wait until the command ends, or end it. Return its exit code, and why it had to be ended: stop or timeout."""
         why = None
-        deadline = math.inf if self._timeout is None else time.monotonic() + self._timeout
+        deadline = math.inf if self._timeout is None else clock.monotonic() + self._timeout
         # When it is being ended, the others of its group have the same time as the command itself.
         while (exit_code := child.exit_code()) is None or (why and deadline < math.inf and child.group_is_alive()):
-            now = time.monotonic()
+            now = clock.monotonic()
             if why is None and (self._stopped or now >= deadline):
                 why = "stop" if self._stopped else "timeout"
                 child.send(signal.SIGTERM)
@@ -188,7 +344,7 @@ class CommandRunner:
             for stream in streams:
                 stream.proceed()
             watch = [] if exit_code is not None else list(child.awaited())
-            seconds = deadline - now if watch else min(deadline - now, _LOOK)
+            seconds = min(deadline - now, clock.ask_every if watch else _LOOK)
             self._poll([*watch, *_awaited(streams)], seconds, stoppable=why is None)
         return exit_code, why
 
@@ -206,17 +362,13 @@ class CommandRunner:
                 return
 
     def _poll(self, awaited: Iterable[tuple[int, int]], seconds: float, *, stoppable: bool) -> bool:
-        """Wait until something can be done, and return whether there is; replace a guard that has died."""
+        """Wait until something can be done, and return whether there is."""
         poll = select.poll()
-        poll.register(self._guard, 0)
         if stoppable:
             poll.register(self._stop_read, select.POLLIN)
         for descriptor, events in awaited:
             poll.register(descriptor, events)
-        found = [descriptor for descriptor, _ in poll.poll(min(max(seconds, 0), _LONGEST_WAIT) * 1000)]
-        if self._guard.fileno() in found:
-            self._guard.replace()
-        return bool(found)
+        return bool(poll.poll(min(max(seconds, 0), _LONGEST_WAIT) * 1000))
 
     def close(self) -> None:
         """End the guard. No command may be running."""

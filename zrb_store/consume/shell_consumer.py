@@ -1,30 +1,47 @@
-"""What `consume` does: it waits for a value, starts a run, and lets its threads work."""
+"""What `consume` does: it waits for a value, starts a run, and lets threads run the command for its values."""
 
 from __future__ import annotations
 
 import math
 import os
 import re
+import shlex
 import socket
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 
 from zrb_store.consume.child import EndingSignals
-from zrb_store.consume.command import CommandRunner
-from zrb_store.consume.workers import Workers
-from zrb_store.errors import InputsDiffer, SessionBusy, SessionNotFound
+from zrb_store.consume.command import CommandRunner, Outcome
+from zrb_store.db.clock import clock
+from zrb_store.db.dialect import StoreReplaced
+from zrb_store.db.transaction import Transaction
+from zrb_store.errors import (
+    AttemptClosed,
+    InputsDiffer,
+    InvalidArgument,
+    SessionBusy,
+    SessionNotFound,
+    StoreUnavailable,
+    ZrbStoreError,
+)
+from zrb_store.masking import ErrorText
+from zrb_store.queries import attempts
 from zrb_store.queries.clock import now_micros
+from zrb_store.queries.deliveries import fate, set_command
 from zrb_store.queries.lease import refuse_live
 from zrb_store.queries.queues import find_queue
 from zrb_store.run import Run
+from zrb_store.run.deliveries import Consumer, Deliveries, Delivery
 from zrb_store.run.retention import apply_retention
 from zrb_store.runtime import reclaim
 from zrb_store.runtime.waiting import QueueWait
 from zrb_store.store import Store
 from zrb_store.xcom import Xcom
 
+_LOOK = 0.5  # seconds
+_PATIENCE = 5.0  # seconds between two tries while the store is away
 _MOST_NAMES = 1000
 _RETENTION_EVERY = 600.0  # seconds
 _LAST_WAIT = 3.0  # seconds that the store may stay locked when everything has to end
@@ -34,7 +51,8 @@ class ShellConsumer:
     """Runs a command for the values of a queue, until there are none or a signal ends it.
 
     Attributes:
-        tally: What became of the values, as in `Workers`.
+        tally: What became of the values: `completed`, `failed` (the command failed, so they were given back) or
+            `interrupted` (they were given back because the consumer had to end at once).
         signals: The signals that came.
     """
 
@@ -51,12 +69,9 @@ class ShellConsumer:
         text: Callable[[str], str],
         report: Callable[[str], object],
     ) -> None:
-        """Prepare to consume.
+        """Prepare to consume with `jobs` commands at a time, which get stored data as `text` formats it.
 
-        Args:
-            name: The consumer's session; None: the first of consume.HOST.N that is free.
-            jobs: How many commands run at a time.
-            text: Formats stored data as the text that the command gets.
+        The session is called `name`, by default the first of consume.HOST.N that is free.
         """
         self.tally: Counter[str] = Counter()
         self._finishing = threading.Event()
@@ -70,36 +85,21 @@ class ShellConsumer:
         self._jobs = jobs
         self._text = text
         self._report = report
-        self._prune_at = time.monotonic() + _RETENTION_EVERY
+        self._prune_at = clock.monotonic() + _RETENTION_EVERY
+        self._lock = threading.Lock()
+        self._error: BaseException | None = None
 
     def consume(self) -> None:
-        """Consume.
-
-        A consumer that finds nothing leaves nothing in the store, so that cron may start one every minute.
-
-        Raises:
-            SessionBusy: Another process consumes under this name.
-            InputsDiffer: The session of this name is for something else.
-            LeaseLost: Another process has taken over the session.
-        """
+        """Consume. If nothing is found, nothing is left in the store, so that cron may start this every minute."""
         with self.signals:
             if self._name is not None:
                 self._refuse_busy(self._name)
-            began = time.monotonic()
+            began = clock.monotonic()
             if not math.isinf(self._wait) and not self._wait_for_value():
                 return
             with self._start() as run:
-                workers = Workers(
-                    run.consumer(self._queue, decode=self._text, tell=self._report),
-                    self._runner,
-                    self.tally,
-                    self._finishing,
-                    wait=max(0.0, self._wait - (time.monotonic() - began)),
-                    only_one=self._only_one,
-                    between=self._prune,
-                    report=self._report,
-                )
-                workers.work(self._jobs)
+                consumer = run.consumer(self._queue, decode=self._text, tell=self._report)
+                self._work_in_threads(consumer, max(0.0, self._wait - (clock.monotonic() - began)))
                 if self.signals.count > 1:
                     run.end("interrupted")
                 elif self.tally["failed"]:
@@ -142,10 +142,150 @@ class ShellConsumer:
 
     def _prune(self) -> None:
         """Now and then apply the retention of the store, which otherwise waits for the end of the run."""
-        if os.environ.get("ZRB_STORE_RETENTION") and time.monotonic() > self._prune_at:
-            self._prune_at = time.monotonic() + _RETENTION_EVERY
+        if os.environ.get("ZRB_STORE_RETENTION") and clock.monotonic() > self._prune_at:
+            self._prune_at = clock.monotonic() + _RETENTION_EVERY
             apply_retention(self._store.database)
 
     def _stop(self) -> None:
         self._runner.stop()
         self._store.database.stop_waiting(_LAST_WAIT)
+
+    # -- the threads, each of which takes one value after the other
+
+    def _work_in_threads(self, consumer: Consumer, wait: float) -> None:
+        """Work until there is no value, or no more are to be taken."""
+        threads = [
+            threading.Thread(target=self._work, args=(consumer, wait), name=f"zrb-store-consume-{n}")
+            for n in range(self._jobs)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            # Without a timeout, a signal that comes just before the waiting would be noticed only after it.
+            while thread.is_alive():
+                thread.join(_LOOK)
+        if self._error is not None:
+            raise self._error
+
+    def _work(self, consumer: Consumer, wait: float) -> None:
+        deliveries = Deliveries(consumer, wait, self._finishing)
+        try:
+            while (delivery := self._next(deliveries)) is not None:
+                self._handle(delivery)
+                if self._only_one or self._finishing.is_set():
+                    return
+                self._prune()
+        except BaseException as error:  # noqa: BLE001 - raised again in the main thread
+            with self._lock:
+                self._error = self._error or error
+            self._finishing.set()
+
+    def _next(self, deliveries: Deliveries) -> Delivery | None:
+        """Return the next delivery. A consumer that is to go on for ever outlives a store that is away for a while."""
+        while True:
+            try:
+                return next(deliveries, None)
+            except StoreUnavailable as error:
+                if not math.isinf(self._wait) or not self._may_wait(error):
+                    raise
+                self._report(f"waiting for the store: {error}")
+                if clock.wait(self._finishing, _PATIENCE):
+                    return None
+
+    def _may_wait(self, error: StoreUnavailable) -> bool:
+        return not isinstance(error, StoreReplaced) and not self._store.database.is_stopping
+
+    def _record(self, delivery: Delivery, end: Callable[[], None], status: str) -> None:
+        """Record the end of a delivery, however long the store is away: what was done must not be done again."""
+        has_told = False
+        while True:
+            try:
+                return end()
+            except StoreUnavailable as error:
+                if not self._may_wait(error):
+                    raise
+                if not has_told:
+                    self._report(f"{delivery.ids[0]}: waiting for the store: {error}")
+                has_told = True
+                clock.sleep(_PATIENCE)
+            except AttemptClosed:
+                # The connection may have been lost after the commit.
+                found = attempts.by_id(delivery.attempt.database, delivery.attempt.id)
+                if not has_told or found is None or found.status != status:
+                    raise
+                return None
+
+    def _handle(self, delivery: Delivery) -> None:
+        name, began = delivery.ids[0], clock.monotonic()
+        try:
+            outcome = self._runner.run(
+                delivery.value,
+                _environment(delivery),
+                lambda *process: self._record(delivery, lambda: _record_command(delivery, *process), "running"),
+            )
+        except InvalidArgument as error:  # the command cannot get this value
+            self._give_back(delivery, ErrorText("InvalidArgument", str(error), str(error)), str(error), "failed")
+            self._count("failed")
+        except OSError as error:  # no process can be started, which is no fault of the value
+            self._give_back(delivery, error, f"the system starts no command: {error}", "interrupted")
+            self._count("failed")
+        else:
+            if outcome.error is not None:
+                # A command that was replaced or removed meanwhile is no fault of the value either.
+                is_gone = outcome.exit_code in (126, 127) and not self._runner.can_run()
+                status = "interrupted" if outcome.stopped or is_gone else "failed"
+                self._give_back(delivery, _error_text(outcome), outcome.error, status)
+                self._count("failed" if is_gone else status)
+                return
+            try:
+                self._record(delivery, delivery.complete, "completed")
+            except ZrbStoreError:
+                self._report(f"{name}: completed, but the store could not record it, so it may be done again")
+                raise
+            self._count("completed")
+            self._report(f"{name}: completed in {clock.monotonic() - began:.1f} s")
+
+    def _give_back(self, delivery: Delivery, error: Exception | ErrorText, why: str, status: str) -> None:
+        self._record(delivery, lambda: delivery.fail(error, status), status)
+        fate_of_value = _fate(delivery) if status == "failed" else "given back, and not counted as a delivery"
+        self._report(f"{delivery.ids[0]}: {why} ({fate_of_value})")
+
+    def _count(self, what: str) -> None:
+        with self._lock:
+            self.tally[what] += 1
+
+
+def _environment(delivery: Delivery) -> dict[str, str]:
+    """Return the environment of a command, whose pushes and pops belong to the delivery."""
+    url = delivery.attempt.database.url.render_as_string(hide_password=False)
+    inherited = {name: text for name, text in os.environ.items() if name != "ZRB_STORE_SESSION"}
+    return {**inherited, "ZRB_STORE_URL": url, "ZRB_STORE_ATTEMPT": delivery.attempt.token}
+
+
+def _record_command(delivery: Delivery, pid: int, started: str | None) -> None:
+    def work(transaction: Transaction) -> bool:
+        return set_command(transaction, delivery.attempt.id, pid, started)
+
+    if not delivery.attempt.database.transact(work, "command"):
+        delivery.attempt.refuse_if_closed()
+
+
+def _error_text(outcome: Outcome) -> ErrorText:
+    kind, message = "CommandTimedOut" if outcome.timed_out else "CommandFailed", outcome.error or ""
+    # `log` shows only this text, so it ends as a traceback does: with what went wrong.
+    return ErrorText(kind, message, f"{outcome.output.rstrip()}\n{kind}: {message}".lstrip())
+
+
+def _fate(delivery: Delivery) -> str:
+    """Describe what became of the value of a delivery that failed."""
+    found = None
+    with suppress(ZrbStoreError):
+        found = fate(delivery.attempt.database, *delivery.place, delivery.seqs[0])
+    if found is None:
+        return "given back"
+    session, queue = delivery.place
+    allowed = f" of {found.max_deliveries}" if found.max_deliveries else ""
+    if found.state == "dead":
+        where = f"{session} {shlex.quote(queue)}"
+        return f"delivery {found.deliveries}{allowed}: dead, `zrb-store show {where} --dead` tells more"
+    return f"given back, delivery {found.deliveries}{allowed}"

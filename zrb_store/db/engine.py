@@ -12,12 +12,12 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-import time
 import weakref
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from zrb_store.db import REVISION
+from zrb_store.db.clock import clock
 from zrb_store.db.core import Params, ready
 from zrb_store.db.dialect import OpenFile, StoreReplaced, dialect_of, revision_of, upgraded_meanwhile
 from zrb_store.db.dialect.lost_commits import Asking, Committing, roll_back
@@ -174,7 +174,7 @@ class Database(Patience):
 
         Keep it short: as long as a snapshot is open, SQLite cannot checkpoint what was written after it began.
         """
-        began = time.monotonic()
+        began = clock.monotonic()
         wait = None
         while True:
             with self._lock:
@@ -223,7 +223,7 @@ class Database(Patience):
         With `may_be_ended`, `work` itself finds out if the server has ended the connection: nobody looks before. For
         `in_background` see `transact`.
         """
-        began = time.monotonic()
+        began = clock.monotonic()
         wait = None
         while True:
             with self._lock:
@@ -278,7 +278,7 @@ class Database(Patience):
             if stops or not wait.is_over(self._stop_at):
                 return wait
             if not in_background:
-                self.gave_up_at = time.monotonic()
+                self.gave_up_at = clock.monotonic()
         if explained := self.dialect.explain(error, self.url, locked=busy):
             raise may_be_made(explained) if gone and self._may_be_committed else explained from error
         raise error

@@ -18,6 +18,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql import Executable
 
 from zrb_store.db import OLD_VERSION_TABLE, VERSION_TABLE, patience, tables, version_table, views
+from zrb_store.db.clock import clock
 from zrb_store.db.dialect import dialect_of, tables_of_revision
 from zrb_store.db.location import StoreUrl
 from zrb_store.db.patience import Notice
@@ -160,7 +161,7 @@ def make_views(dialect_name: str, execute: Callable[[Executable], object]) -> No
 def exclusive(connection: sa.Connection, notice: Notice | None = None) -> Iterator[None]:
     """Run a block in one transaction, while no other process migrates; roll back if the block raises."""
     guard = _sqlite if connection.dialect.name == "sqlite" else _postgresql
-    began = time.monotonic()
+    began = clock.monotonic()
     with ExitStack() as stack:
         if notice is None:
             stack.enter_context(guard(connection))
@@ -182,13 +183,13 @@ def _connection(bind: sa.Engine | sa.Connection) -> Iterator[sa.Connection]:
 
 
 def _retry_while_busy(action: Callable[[], T], engine: sa.Engine) -> T:
-    deadline = time.monotonic() + WAIT_SECONDS
+    deadline = clock.monotonic() + WAIT_SECONDS
     while True:
         try:
             return action()
         except DBAPIError as error:
             busy = error.orig is not None and dialect_of(engine.url).is_busy(error.orig)
-            if not busy or time.monotonic() > deadline:
+            if not busy or clock.monotonic() > deadline:
                 raise
             time.sleep(random.uniform(0.001, 0.01))
 

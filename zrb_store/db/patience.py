@@ -1,6 +1,6 @@
 """How long operations wait for a database that is locked or unreachable, how often they ask, and the warning about it.
 
-All times are those of `time.monotonic`.
+All times are those of `clock.monotonic`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ import threading
 import time
 from collections.abc import Iterator
 from contextvars import ContextVar
+
+from zrb_store.db.clock import clock
 
 WARN_AFTER = 2.0
 """Seconds of waiting after which a warning is logged."""
@@ -65,7 +67,7 @@ class Patience:
     def begin_waiting(self, began: float) -> Wait:
         """Return how an operation waits that began then."""
         # A caller that has just got a timeout must not wait again for each operation that it still has to do.
-        gave_up = time.monotonic() - self.gave_up_at < _GIVE_UP_FOR
+        gave_up = clock.monotonic() - self.gave_up_at < _GIVE_UP_FOR
         wait = Wait(self.notice, began, 0.0 if gave_up else self.timeout, self.operations)
         self.operations = 0
         return wait
@@ -75,7 +77,7 @@ class Patience:
 
         Each operation is still tried once. This may be called from a signal handler, and from any thread.
         """
-        self._stop_at = time.monotonic() + within
+        self._stop_at = clock.monotonic() + within
 
     def wait_again(self) -> None:
         """Revoke `stop_waiting`, because the process continues."""
@@ -89,7 +91,7 @@ class Patience:
     @property
     def is_overdue(self) -> bool:
         """Whether the process has to end, and the time of `stop_waiting` is over."""
-        return time.monotonic() > self._stop_at
+        return clock.monotonic() > self._stop_at
 
 
 class Wait:
@@ -115,11 +117,11 @@ class Wait:
 
     def is_over(self, stop_at: float) -> bool:
         """Whether the time is up, or all waiting in this process, which ends at `stop_at`."""
-        return time.monotonic() >= min(self._deadline, stop_at)
+        return clock.monotonic() >= min(self._deadline, stop_at)
 
     def sleep(self) -> None:
         """Pause before the next try."""
-        if time.monotonic() - self._began > WARN_AFTER:
+        if clock.monotonic() - self._began > WARN_AFTER:
             self._notice.give(UNREACHABLE if self.is_unreachable else LOCKED, self._began, self._deadline)
         time.sleep(random.uniform(0.05, 0.25) if self.is_unreachable else self._pause_for_lock())
 
@@ -156,7 +158,7 @@ class Notice:
 
     def give(self, why: str, began: float, deadline: float) -> None:
         """Log why an operation waits, unless its waiting is over, or another operation has logged it."""
-        now = time.monotonic()
+        now = clock.monotonic()
         with self._lock:
             if now < self._until or now >= deadline:
                 return
@@ -167,12 +169,12 @@ class Notice:
         """Log that the operation that began then has succeeded, if the warning was logged for it."""
         if self.given_for == began:
             self.given_for, self._until = None, -math.inf
-            _log.warning("the store %s can be used again, after %.0f s", self._store, time.monotonic() - began)
+            _log.warning("the store %s can be used again, after %.0f s", self._store, clock.monotonic() - began)
 
     @contextlib.contextmanager
     def if_slow(self, why: str, said_at: float, began: float, deadline: float) -> Iterator[None]:
         """Log why an operation waits if the block, which nothing can interrupt, still runs at the time `said_at`."""
-        timer = threading.Timer(max(0.0, said_at - time.monotonic()), self.give, (why, began, deadline))
+        timer = threading.Timer(max(0.0, said_at - clock.monotonic()), self.give, (why, began, deadline))
         timer.daemon = True
         timer.start()
         try:

@@ -111,7 +111,7 @@ def get_result(database: Database, session: str, task: str) -> StoredValue | Ste
     """
     with database.snapshot() as transaction:
         record = sessions.get(transaction, session)
-        standing = attempts.standing(transaction, record.id, task)
+        standing = attempts.in_effect(transaction, record.id, task)
         if standing is not None:
             return _result(transaction, record, standing)
         known = {each.task for each in show.attempted_tasks(transaction, record.id)} | set(record.tasks)
@@ -180,7 +180,7 @@ def _step_result(transaction: Transaction, step: AttemptRecord) -> StepResult:
     name = f"step {step.step} ({step.session}/{step.name})"
     if step.status != "completed":
         raise ValueNotFound(f"{name} has not completed: it is {step.status}")
-    if not step.stands:
+    if not step.in_effect:
         raise ValueNotFound(f"{name} has completed, and was given back")
     data = attempts.stored_result(transaction, step)
     if data is None:

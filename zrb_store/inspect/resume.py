@@ -189,7 +189,7 @@ def decide(
     Raises:
         InvalidArgument: No resume starts that task.
     """
-    standing = {record.task: record for record in records if record.stands}
+    standing = {record.task: record for record in records if record.in_effect}
     last = {record.task: record for record in records}
 
     def unfinished(name: str) -> str:
@@ -256,7 +256,9 @@ def reruns(decisions: Sequence[Decision], records: Sequence[AttemptRecord], *, r
     """
     running = (decision for decision in decisions if decision.action == "run")
     again = {decision.task: decision.reason for decision in running if decision.reason not in _LATE}
-    chosen = [(record.id, again[record.task]) for record in reversed(records) if record.stands and record.task in again]
+    chosen = [
+        (record.id, again[record.task]) for record in reversed(records) if record.in_effect and record.task in again
+    ]
     over = {task: reason for task, reason in again.items() if reason == "forced" or reason.startswith("downstream-of:")}
     return Reruns(chosen, over, repeat_once)
 
@@ -273,7 +275,7 @@ def with_steps(
         done: How many steps of each task are done, without those that come back as the run starts.
     """
     # Checks, and servers and fallbacks that had completed, start over when their turn comes.
-    late = {record.task for record in records if record.role == "check" or record.stands}
+    late = {record.task for record in records if record.role == "check" or record.in_effect}
     over = {decision.task for decision in decisions if decision.reason in _LATE and decision.action == "run"} & late
     over.update(starting_over)
     return [replace(each, steps=0 if each.task in over else done.get(each.task, 0)) for each in decisions]

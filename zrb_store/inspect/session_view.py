@@ -249,7 +249,7 @@ class SessionView:
         if last is not None and last.status in UNSUCCESSFUL:
             self.unfinished[last.id] = last.name
         counts, result = self.steps.get(name), None
-        if last is not None and last.stands and last.result_seq is not None:
+        if last is not None and last.in_effect and last.result_seq is not None:
             queue = queues.get(last.result_queue_id or 0)
             result = None if queue is None else full_name(self.session.name, queue, last.result_seq)
         return Task(
@@ -269,7 +269,7 @@ class SessionView:
             last, result = own[-1]
             for attempt, _ in own:
                 self._note(attempt)
-            content = codec.to_json(result) if result is not None and last.stands else None
+            content = codec.to_json(result) if result is not None and last.in_effect else None
             yield Step([attempt for attempt, _ in own], task_status(last, "waiting"), content)
 
 
@@ -303,4 +303,4 @@ def task_status(last: AttemptRecord | None, known: str) -> str:
     """
     if last is None or (last.given_back_at is not None and known == "skipped"):
         return known
-    return last.status if last.status != "completed" or last.stands else "waiting"
+    return last.status if last.status != "completed" or last.in_effect else "waiting"

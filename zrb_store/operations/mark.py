@@ -58,7 +58,7 @@ def mark(
             _refuse_step(transaction, record, task)
             hint = "" if record.tasks else "; --new marks one that has not begun yet"
             raise _no_task(session, task, known, hint)
-        if attempts.standing(transaction, record.id, task):
+        if attempts.in_effect(transaction, record.id, task):
             raise TaskCompleted(f"task {task} has completed in session {session} already: its result is stored")
         give_back_unfinished(transaction, record.id, task)
         begun = attempts.begin(transaction, record.id, None, record.fence, task, "manual", None)
@@ -142,11 +142,11 @@ def _of_begun_step(
     last = queries.newest_step(transaction, session.id, task, step)
     if last is None:
         raise _changed_meanwhile(session.name)
-    if last.stands and last.restorable:
+    if last.in_effect and last.restorable:
         raise TaskCompleted(
             f"step {step} of task {task} ({session.name}/{last.name}) has completed already: its result is stored"
         )
-    if last.stands and not completed:  # its result could not be stored, and it is to run again
+    if last.in_effect and not completed:  # its result could not be stored, and it is to run again
         give_back(transaction, [(last.id, "not-restorable")])
     same = ("session_id", "task", "arguments", "parent_id", "step_of", "step", "step_number", "once")
     return {"fence": session.fence, **{name: getattr(last, name) for name in same}}

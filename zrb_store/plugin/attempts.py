@@ -147,7 +147,7 @@ def _recorder_of_action(task: AnyTask, ctx: AnyContext) -> Recorder | None:
 
 
 async def _attempt(recorder: Recorder, action: Action, task: AnyTask, ctx: compat.Context) -> Any:
-    from zrb_store.xcom.taking import current_attempt  # late: imports SQLAlchemy
+    from zrb_store.xcom import current_attempt  # late: imports SQLAlchemy
 
     outer = _inside.get(), current_attempt.get()
     try:
@@ -190,7 +190,7 @@ def outside_attempts() -> Iterator[Owner | None]:
     Yields:
         The attempt that started the block, or None.
     """
-    from zrb_store.xcom.taking import current_attempt  # late: imports SQLAlchemy
+    from zrb_store.xcom import current_attempt  # late: imports SQLAlchemy
 
     inside, attempt = _inside.get(), current_attempt.get()
     _inside.set(None)

@@ -171,12 +171,12 @@ class CtxXcomContent:
             if owner in users or not users:
                 self._xcoms[name].store_changed(owner)
 
-    def attempt_ended(self, owner: Owner, *, stands: bool) -> None:
-        """Forget what an ended attempt has changed in place, unless it stands or another open attempt has the value."""
+    def attempt_ended(self, owner: Owner, *, completed: bool) -> None:
+        """Forget what an ended attempt changed in place, unless it completed or another open attempt has the value."""
         for name, users in list(self._used.items()):
             if owner in users:
                 users.discard(owner)
-                if not stands and not users:
+                if not completed and not users:
                     self._xcoms[name].forget_changed()
 
     def _note_use(self, name: str, value: Any, owner: Owner | None) -> None:

@@ -109,10 +109,10 @@ class QueueMemory:
 _held: WeakKeyDictionary[Owner, list[tuple[QueueMemory, int]]] = WeakKeyDictionary()
 
 
-def forget_objects_of(attempt: Owner, *, stands: bool) -> None:
+def forget_objects_of(attempt: Owner, *, completed: bool) -> None:
     """Forget the objects that an ended attempt took, unless it does not stand: then they may come back."""
     for memory, seq in _held.pop(attempt, ()):
-        if stands:
+        if completed:
             memory.objects.pop(seq, None)
 
 
@@ -232,7 +232,7 @@ class ZrbXcom(Xcom):
         try:
             return codec.encode(value, limit=limit)
         except (UnencodableValue, ValueTooLarge) as error:
-            self._run.warn_unstorable(self._owner(), error)
+            self._run.warn_unstorable(self._queues.owner_of_change(), error)
         return codec.encode(value, lenient=True, limit=limit)._replace(restorable=False)
 
     encode = _encode
@@ -370,10 +370,10 @@ class ZrbXcoms(Xcoms):
             self.run.stop(error)
             raise
 
-    def step_ended(self, step: Owner, parent: Owner, *, stands: bool) -> None:
+    def step_ended(self, step: Owner, parent: Owner, *, completed: bool) -> None:
         """Keep the objects that a completed step took until its attempt ends: it may be given back with the attempt."""
         held = _held.pop(step, None)
-        if held and stands:
+        if held and completed:
             _held.setdefault(parent, []).extend(held)
 
     def warn(self, message: str) -> None:

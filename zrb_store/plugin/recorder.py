@@ -78,13 +78,13 @@ class CompletedTasks:
         chosen = reruns(decisions, known, repeat_once=self._repeat_once)
         given_back = dict(chosen.attempts)
         rerun = {record.task for record in known if record.id in given_back}
-        self._standing = {record.task: record for record in known if record.stands and record.task not in rerun}
+        self._standing = {record.task: record for record in known if record.in_effect and record.task not in rerun}
         return chosen
 
     def find(self, task: AnyTask, run: Run) -> AttemptRecord | None:
         """Return the completed attempt whose result a task has; None if the task must run.
 
-        An attempt that stands although its task is about to run (a check, a server, a fallback) is given back.
+        An attempt that is in effect although its task is about to run (a check, a server, a fallback) is given back.
         """
         name = self._graph.task_name(task)
         standing = self._standing.get(name)
@@ -349,8 +349,8 @@ class Recorder:
                 own.remember_object(attempt.result_seq, item, result)
             if isinstance(queue, ZrbXcom):
                 own_push.expect(queue.place, result, fresh=True)
-        self._close(attempt, stands=True)
-        self._content.attempt_ended(attempt, stands=True)
+        self._close(attempt, completed=True)
+        self._content.attempt_ended(attempt, completed=True)
 
     def fail(self, attempt: Attempt, task: AnyTask, error: BaseException) -> None:
         """End an attempt by the exception that its action raised.
@@ -358,14 +358,14 @@ class Recorder:
         Raises:
             TaskStopped: The end of a step is unknown, so the task must not be tried again.
         """
-        self._close(attempt, stands=False)
+        self._close(attempt, completed=False)
         role = self.graph.role(task)
         self._outcome.attempt_ends(attempt.task, role, error)
         if self.fatal is None and not self.ended:
             with contextlib.suppress(AttemptClosed):
                 status = "interrupted" if isinstance(error, _STOPPING) else "failed"
                 attempt.fail(text_of_error(error, task, attempt), status)
-            self._content.attempt_ended(attempt, stands=False)
+            self._content.attempt_ended(attempt, completed=False)
         uncertain = uncertain_step(error)
         if uncertain is not None:
             self.uncertain.append(uncertain)
@@ -373,8 +373,8 @@ class Recorder:
                 self._halt()  # zrb does not tell those that wait for it that it was cancelled
             raise TaskStopped(str(uncertain)) from error
 
-    def _close(self, attempt: Attempt, *, stands: bool) -> None:
-        forget_objects_of(attempt, stands=stands)
+    def _close(self, attempt: Attempt, *, completed: bool) -> None:
+        forget_objects_of(attempt, completed=completed)
         self._open.pop(attempt.task, None)
         working = asyncio.current_task()
         if working is not None:
@@ -424,6 +424,6 @@ class Recorder:
         """Return the stored result of the main task of a completed session, and when the session completed."""
         database = self.xcoms.database
         session = sessions.find(database, self.xcoms.session)
-        record = attempts.standing(database, session.id, self.graph.task_name(self.main)) if session else None
+        record = attempts.in_effect(database, session.id, self.graph.task_name(self.main)) if session else None
         result = None if record is None else self.run.result(record)
         return result, session.finished_at if session else None

@@ -25,7 +25,7 @@ def attempt_as(alias: str) -> sa.FromClause:
     return t.attempt.alias(alias)
 
 
-def is_standing(of: sa.FromClause | None = None) -> sa.ColumnElement[bool]:
+def is_in_effect(of: sa.FromClause | None = None) -> sa.ColumnElement[bool]:
     """Return the condition that an attempt has completed and was not given back."""
     columns = t.attempt.c if of is None else of.c
     return sa.and_(columns.status == literal_column("'completed'"), columns.given_back_at.is_(None))
@@ -339,7 +339,7 @@ def of_session(executor: Executor, session_id: int) -> list[AttemptRecord]:
 
 
 class CompletedTask(NamedTuple):
-    """What `run.step` needs of an attempt that stands: its number, its arguments, and the place of its result."""
+    """What `run.step` needs of an attempt that is in effect: its number, its arguments, and the place of its result."""
 
     number: int
     arguments: str | None
@@ -348,24 +348,24 @@ class CompletedTask(NamedTuple):
 
 
 @statement
-def _standing(short: bool) -> sa.Select[*Row]:
+def _in_effect(short: bool) -> sa.Select[*Row]:
     found = sa.select(*(t.attempt.c[name] for name in CompletedTask._fields)) if short else selection()
     return (
-        found.where(_of_task(), t.attempt.c.role.not_in(_no_task()), is_standing())
+        found.where(_of_task(), t.attempt.c.role.not_in(_no_task()), is_in_effect())
         .order_by(t.attempt.c.number.desc())
         .limit(literal_column("1"))
     )
 
 
-def standing(executor: Executor, session_id: int, task: str) -> AttemptRecord | None:
+def in_effect(executor: Executor, session_id: int, task: str) -> AttemptRecord | None:
     """Return the newest attempt of the task that has completed and was not given back, or None."""
-    rows = executor.execute(_standing(False), {"session_id": session_id, "task": task})
+    rows = executor.execute(_in_effect(False), {"session_id": session_id, "task": task})
     return record(rows[0]) if rows else None
 
 
 def completed_task(executor: Executor, session_id: int, task: str) -> CompletedTask | None:
     """Return the same attempt, read more quickly: every `run.step` looks for it."""
-    rows = executor.execute(_standing(True), {"session_id": session_id, "task": task})
+    rows = executor.execute(_in_effect(True), {"session_id": session_id, "task": task})
     return CompletedTask(*rows[0]) if rows else None
 
 

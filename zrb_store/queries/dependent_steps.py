@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from zrb_store.db.core import Params, bindparam, exists, literal_column, sa, statement, t
 from zrb_store.db.dialect import among
 from zrb_store.db.transaction import Executor
-from zrb_store.queries.attempts import attempt_as, is_standing
+from zrb_store.queries.attempts import attempt_as, is_in_effect
 from zrb_store.queries.steps import is_running
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def _begun_since() -> sa.Select[int]:
         .where(
             _parent().c.id == bindparam("attempt_id"),
             t.attempt.c.parent_id == bindparam("attempt_id"),
-            is_standing(),
+            is_in_effect(),
             t.attempt.c.started_tick >= bindparam("since", type_=sa.BigInteger),
             # What a person marked depends on nothing.
             t.attempt.c.run_id.is_not(None),
@@ -67,7 +67,7 @@ def _taking_from(dialect_name: str, *, in_queues: bool) -> sa.Select[int]:
         .where(
             t.value.c.pushed_by == bindparam("pusher_id"),
             t.attempt.c.parent_id == bindparam("attempt_id"),
-            is_standing(),
+            is_in_effect(),
             *_within(dialect_name, in_queues),
         )
     )
@@ -152,8 +152,8 @@ def _of_task() -> tuple[sa.ColumnElement[bool], ...]:
 
 
 @statement
-def _standing() -> sa.Select[int]:
-    return sa.select(t.attempt.c.id).where(*_of_task(), is_standing()).order_by(t.attempt.c.id.desc())
+def _in_effect() -> sa.Select[int]:
+    return sa.select(t.attempt.c.id).where(*_of_task(), is_in_effect()).order_by(t.attempt.c.id.desc())
 
 
 class Span(NamedTuple):
@@ -165,16 +165,16 @@ class Span(NamedTuple):
     before: int  # the id of an attempt, of a step or of the task, that began after all of them
 
 
-def standing_in(executor: Executor, span: Span) -> list[int]:
+def completed_in(executor: Executor, span: Span) -> list[int]:
     """Return the ids of the attempts of completed steps that were not given back, the newest first."""
-    return [row[0] for row in executor.execute(_standing(), span._asdict())]
+    return [row[0] for row in executor.execute(_in_effect(), span._asdict())]
 
 
 @statement
 def _uncertain() -> sa.Select[str, str | None, bool]:
     newer = t.attempt.alias("newer")
     return (
-        sa.select(t.attempt.c.task, t.attempt.c.step, is_standing())
+        sa.select(t.attempt.c.task, t.attempt.c.step, is_in_effect())
         .where(
             *_of_task(),
             t.attempt.c.once,
@@ -197,7 +197,7 @@ class UncertainStep(NamedTuple):
 
     task: str  # the step's id within its session: TASK/NUMBER
     step: str
-    stands: bool  # whether it has completed and has not been given back since
+    in_effect: bool  # whether it has completed and has not been given back since
 
 
 def uncertain_in(executor: Executor, span: Span) -> UncertainStep | None:

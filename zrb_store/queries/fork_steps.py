@@ -109,7 +109,7 @@ def _first_takes() -> sa.CompoundSelect[int | None]:
     )
 
 
-def _standing() -> tuple[sa.ColumnElement[bool], ...]:
+def _in_effect() -> tuple[sa.ColumnElement[bool], ...]:
     return (
         _step().c.parent_id == bindparam("parent_id", type_=t.attempt.c.id.type),
         is_step(_step()),
@@ -128,7 +128,7 @@ def _begun_since() -> sa.Select[int]:
         )
         .where(
             _parent().c.id == bindparam("parent_id", type_=t.attempt.c.id.type),
-            *_standing(),
+            *_in_effect(),
             _step().c.started_tick >= bindparam("since", type_=sa.BigInteger),
             _step().c.run_id.is_not(None),
         )
@@ -141,12 +141,12 @@ def _taking_from() -> sa.CompoundSelect[int]:
     return sa.union(
         sa.select(_step().c.id)
         .select_from(t.value.join(_step(), _step().c.id == t.value.c.taken_by))
-        .where(t.value.c.pushed_by == pusher, *_standing(), t.value.c.ended_tick <= given_tick()),
+        .where(t.value.c.pushed_by == pusher, *_in_effect(), t.value.c.ended_tick <= given_tick()),
         sa.select(_step().c.id)
         .select_from(t.value.join(t.returned, _of_value()).join(_step(), _step().c.id == t.returned.c.taken_by))
         .where(
             t.value.c.pushed_by == pusher,
-            *_standing(),
+            *_in_effect(),
             t.returned.c.taken_tick <= given_tick(),
             t.returned.c.returned_tick > given_tick(),
         ),

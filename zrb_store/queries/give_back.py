@@ -248,7 +248,7 @@ def give_back_steps(transaction: Transaction, session_id: int, task: str, reason
     Args:
         transaction: The open transaction, in which no attempt of the task runs.
     """
-    give_back(transaction, [(step.id, reason) for step in steps.standing_of_task(transaction, session_id, task)])
+    give_back(transaction, [(step.id, reason) for step in steps.completed_of_task(transaction, session_id, task)])
 
 
 @statement

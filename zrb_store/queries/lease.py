@@ -16,7 +16,7 @@ from zrb_store.db.transaction import Executor, Row
 from zrb_store.errors import SessionBusy
 from zrb_store.process import is_group_alive, is_own, is_running, is_stopped
 from zrb_store.queries import deliveries, runs
-from zrb_store.queries.attempts import is_standing
+from zrb_store.queries.attempts import is_in_effect
 from zrb_store.records import RunRecord, SessionRecord
 
 if TYPE_CHECKING:
@@ -315,7 +315,7 @@ def _holding_steps(dialect_name: str) -> sa.Select[int, int, str | None, str, in
         whole.c.session_id == t.attempt.c.session_id,
         whole.c.task == t.attempt.c.step_of,
         whole.c.role.not_in([literal_column("'delivery'"), literal_column("'step'")]),
-        is_standing(whole),
+        is_in_effect(whole),
     )
     since = sa.func.min(t.value.c.ended_at)
     columns = (t.queue.c.session_id, t.attempt.c.session_id, t.attempt.c.step_of, t.attempt.c.task, t.attempt.c.number)
@@ -329,7 +329,7 @@ def _holding_steps(dialect_name: str) -> sa.Select[int, int, str | None, str, in
         .where(
             among(dialect_name, t.attempt.c.session_id, "step_sessions"),
             t.attempt.c.step_of.is_not(None),
-            is_standing(),
+            is_in_effect(),
             t.value.c.state == literal_column("'taken'"),
             among(dialect_name, t.queue.c.session_id, "session_ids"),
             t.queue.c.session_id != t.attempt.c.session_id,

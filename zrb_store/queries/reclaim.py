@@ -9,7 +9,7 @@ from zrb_store.db.columns import RUN
 from zrb_store.db.core import Params, bindparam, literal_column, made_once, sa, statement, t
 from zrb_store.db.transaction import Executor, Row, Transaction
 from zrb_store.queries import runs
-from zrb_store.queries.attempts import is_standing
+from zrb_store.queries.attempts import is_in_effect
 from zrb_store.queries.clock import draw
 from zrb_store.records import RunRecord, SessionRecord
 
@@ -65,7 +65,7 @@ def _holding_runs() -> sa.Select[*Row]:
             step.c.session_id == t.attempt.c.session_id,
             step.c.step_of == t.attempt.c.task,
             step.c.parent_id == t.attempt.c.id,
-            is_standing(step),
+            is_in_effect(step),
         )
         .correlate(t.attempt)
     )

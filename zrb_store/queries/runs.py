@@ -15,7 +15,7 @@ from zrb_store.db.dialect import new_id
 from zrb_store.db.transaction import Executor, Row, Transaction
 from zrb_store.masking import ErrorText
 from zrb_store.process import Projects, program_of
-from zrb_store.queries.attempts import is_standing
+from zrb_store.queries.attempts import is_in_effect
 from zrb_store.queries.clock import Moment, draw, given_moment, given_tick
 from zrb_store.queries.give_back import undo_ended
 from zrb_store.records import RunRecord, SessionRecord
@@ -320,7 +320,7 @@ def _of_any_project() -> sa.Select[str, int]:
         .where(
             t.session.c.status == literal_column("'completed'"),
             t.attempt.c.task == bindparam("task"),
-            is_standing(),
+            is_in_effect(),
             t.attempt.c.result_seq.is_not(None),
         )
         .order_by(t.attempt.c.ended_tick.desc(), t.attempt.c.id.desc())
@@ -338,7 +338,7 @@ def _newest_result(in_folder: bool) -> sa.Select[str, int]:
 def newest_result(
     transaction: Transaction, task: str, projects: Projects | None, of: str | None = None
 ) -> tuple[str, int] | None:
-    """Find the newest attempt of a task that completed with a result and stands, among completed sessions.
+    """Find the newest attempt of a task that completed with a result and is in effect, among completed sessions.
 
     Args:
         projects: Search only sessions of these projects or of none; None for all sessions.

@@ -12,7 +12,7 @@ from zrb_store.db.core import bindparam, exists, literal_column, sa, statement, 
 from zrb_store.db.dialect import among, now, whole_text
 from zrb_store.db.transaction import Executor, Row, Transaction
 from zrb_store.queries import attempts
-from zrb_store.queries.attempts import attempt_as, is_standing
+from zrb_store.queries.attempts import attempt_as, is_in_effect
 from zrb_store.queries.by_hand import is_dead
 from zrb_store.queries.clock import Moment, by_then
 from zrb_store.queries.output import has_output
@@ -291,7 +291,7 @@ def _of(step: sa.FromClause, session: str) -> sa.ColumnElement[bool]:
         step.c.session_id == bindparam(session),
         step.c.step_of.is_not(None),
         step.c.step.is_not(None),
-        is_standing(step),
+        is_in_effect(step),
         step.c.restorable,
     )
 

@@ -11,7 +11,7 @@ from zrb_store.db.core import Params, bindparam, literal_column, sa, statement, 
 from zrb_store.db.dialect import among, insert_if_absent, new_id, next_tick, now, schema_is_unchanged
 from zrb_store.db.transaction import Executor, Row, Transaction
 from zrb_store.errors import InvalidArgument
-from zrb_store.queries.attempts import BegunAttempt, attempt_as, attempt_may_write, is_standing
+from zrb_store.queries.attempts import BegunAttempt, attempt_as, attempt_may_write, is_in_effect
 
 if TYPE_CHECKING:
     from sqlalchemy.sql.dml import ReturningInsert, ReturningUpdate
@@ -58,14 +58,14 @@ class StepRecord(NamedTuple):
     result: str | None  # its encoded result, or None
 
     @property
-    def stands(self) -> bool:
+    def in_effect(self) -> bool:
         """Whether it has completed and has not been given back since."""
         return self.status == "completed" and not self.given_back
 
     @property
     def is_done(self) -> bool:
         """Whether its stored result is returned instead of running the step again."""
-        return self.stands and self.restorable
+        return self.in_effect and self.restorable
 
 
 @statement
@@ -255,17 +255,17 @@ def close_running(executor: Executor, parent_id: int) -> list[int]:
 
 
 @statement
-def _standing_of_task() -> sa.Select[int, str, str | None, bool]:
+def _completed_of_task() -> sa.Select[int, str, str | None, bool]:
     return (
         sa.select(t.attempt.c.id, t.attempt.c.task, t.attempt.c.step, t.attempt.c.once)
         .where(
-            t.attempt.c.session_id == bindparam("session_id"), t.attempt.c.step_of == bindparam("task"), is_standing()
+            t.attempt.c.session_id == bindparam("session_id"), t.attempt.c.step_of == bindparam("task"), is_in_effect()
         )
         .order_by(t.attempt.c.id.desc())
     )
 
 
-class StandingStep(NamedTuple):
+class CompletedStep(NamedTuple):
     """A completed step that was not given back."""
 
     id: int  # the id of the attempt that completed
@@ -274,10 +274,10 @@ class StandingStep(NamedTuple):
     once: bool  # whether it may not be repeated unless a person lets it
 
 
-def standing_of_task(executor: Executor, session_id: int, task: str) -> list[StandingStep]:
+def completed_of_task(executor: Executor, session_id: int, task: str) -> list[CompletedStep]:
     """Return the completed steps of a task, in whichever attempt of it they ran, the newest first."""
-    rows = executor.execute(_standing_of_task(), {"session_id": session_id, "task": task})
-    return [StandingStep(step_id, name, step, bool(once)) for step_id, name, step, once in rows]
+    rows = executor.execute(_completed_of_task(), {"session_id": session_id, "task": task})
+    return [CompletedStep(step_id, name, step, bool(once)) for step_id, name, step, once in rows]
 
 
 @statement
@@ -343,7 +343,7 @@ def refuse_repeating(
         InvalidArgument: There is such a step.
     """
     for task in tasks:
-        for step in standing_of_task(executor, session_id, task):
+        for step in completed_of_task(executor, session_id, task):
             if step.once and step.id not in without:
                 raise InvalidArgument(
                     f"step {step.step} ({session}/{step.task}) has completed and is declared `once`, and would run "
@@ -358,7 +358,7 @@ def _count_done(dialect_name: str) -> sa.Select[str | None, int]:
         .where(
             t.attempt.c.session_id == bindparam("session_id"),
             t.attempt.c.step_of.is_not(None),
-            is_standing(),
+            is_in_effect(),
             t.attempt.c.restorable,
             sa.not_(among(dialect_name, t.attempt.c.id, "without")),
         )

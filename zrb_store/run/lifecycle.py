@@ -50,23 +50,17 @@ if TYPE_CHECKING:
 class RunSpec:
     """What a run is for, and how it was started.
 
+    None means that something does not matter. What is not described here, `Session.run` describes.
+
     Attributes:
-        task: Name of the main task, or the absolute path of a script; None if it does not matter.
-        path: How zrb's command line names the task.
-        inputs: The task's inputs; None if they do not matter. Of secret ones, those that were given, without their
-            values.
+        inputs: The task's inputs. Of secret ones, those that were given, without their values.
         secret_inputs: Names of the inputs that are secret. They are not compared, but a run must be given those that an
             earlier run was given.
         changed_inputs: Names of the inputs that are not compared either: a resume was given them, or their defaults,
             since the task declares them in another way now.
         default_of: Returns the text of the default that an input has; None if it has another value. It is asked about
             inputs that an earlier run did not have: those with their defaults are not compared.
-        project: Folder of the project; None if it does not matter.
-        parent: SESSION or SESSION/TASK#N that started this session.
-        origin: `cli`, `web` or `library`.
         command: The command line; its secrets are masked before it is stored.
-        zrb_version: Version of zrb, None without zrb.
-        again: Whether a completed session is run again.
     """
 
     task: str | None = None
@@ -104,13 +98,9 @@ class RunSpec:
         }
 
     def refuse_other(self, session: SessionRecord) -> dict[str, str]:
-        """Refuse a session that is for another project, another task or other inputs.
+        """Raise `InputsDiffer` if a session is for another project, another task or other inputs.
 
-        Returns:
-            The texts of the defaults of inputs that the task has declared since, by name.
-
-        Raises:
-            InputsDiffer: The session is for something else.
+        Return the texts of the defaults of inputs that the task has declared since, by name.
         """
         theirs, ours = session.project, self.project
         if theirs and ours and theirs != ours:
@@ -190,11 +180,7 @@ class RunLifecycle:
     """
 
     def __init__(self, xcoms: Xcoms, spec: RunSpec, on_lost: Callable[[ZrbStoreError], None] | None = None) -> None:
-        """Prepare a run; `start` begins it.
-
-        Args:
-            on_lost: Called, in another thread, when the renewal of the lease finds that the run must end.
-        """
+        """Prepare a run. `on_lost` is called, in another thread, when the renewal of its lease is refused."""
         self.database = xcoms.database
         self.session = xcoms.session
         self.lost = False
@@ -291,7 +277,6 @@ class RunLifecycle:
             first_frame: The frame at which its traceback begins; by default the outermost one.
 
         Raises:
-            LeaseLost: Another process has taken the session over.
             ZrbStoreError: Another process began the run.
         """
         if self.is_inherited:
@@ -366,16 +351,11 @@ class RunLifecycle:
         """
         every = attempts.of_session(self.database, self.session_id)
         last = {attempt.task: attempt for attempt in every if attempt.run_id == self.id or not self._spec.again}
-        done = all(attempt.stands or attempt.role == "check" for attempt in last.values())
+        done = all(attempt.in_effect or attempt.role == "check" for attempt in last.values())
         return "completed" if done and not deliveries.has_failed(self.database, self.id) else "failed"
 
     def refuse_if_over(self) -> None:
-        """Raise an error unless the run has started and has not ended.
-
-        Raises:
-            LeaseLost: Another process has taken the session over.
-            ZrbStoreError: The run was not started, or has ended.
-        """
+        """Raise an error unless the run has started, has not ended, and was not taken over."""
         if self.lost:
             self.database.refuse_replaced()
             raise self._mark_lost()

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-import time
 
 from zrb_store import settings
+from zrb_store.db.clock import clock
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Executor, Transaction
 from zrb_store.errors import ZrbStoreError
@@ -35,11 +35,11 @@ def apply_retention(database: Database) -> None:
 
 def _prune(database: Database, policy: Policy, damage: Damage) -> None:
     """Prune until all is done or the process has to end. Log a message if that takes long."""
-    tell_at: float | None = time.monotonic() + _TELL_AFTER
+    tell_at: float | None = clock.monotonic() + _TELL_AFTER
     for _ in prune(database, policy, damage=damage):
         if database.is_stopping:
             return
-        if tell_at is not None and time.monotonic() > tell_at:
+        if tell_at is not None and clock.monotonic() > tell_at:
             tell_at = None
             _log.warning(
                 "old sessions are being deleted, as ZRB_STORE_RETENTION says; what is left waits for tomorrow "

@@ -21,8 +21,7 @@ from zrb_store.names import check_name
 from zrb_store.queries import attempts, sessions
 from zrb_store.queries.give_back import give_back, give_back_steps, give_back_unfinished
 from zrb_store.records import AttemptRecord
-from zrb_store.run.consumer import Consumer, Deliveries
-from zrb_store.run.delivery import OpenDeliveries
+from zrb_store.run.deliveries import Consumer, Deliveries, OpenDeliveries
 from zrb_store.run.lifecycle import RunLifecycle, RunSpec
 from zrb_store.xcom import Xcom, Xcoms, current_attempt
 
@@ -32,7 +31,8 @@ T = TypeVar("T")
 class Run(RunLifecycle):
     """One process working on a session under a lease.
 
-    As a context manager, it ends the session as `completed` unless a task failed.
+    As a context manager, it ends the session as `completed` unless a task failed. Whatever it writes raises `LeaseLost`
+    if another process has taken the session over.
 
     Attributes:
         number: 1 for the first run of the session; also its fence number.
@@ -48,16 +48,9 @@ class Run(RunLifecycle):
     def attempt(self, task: str) -> Attempt:
         """Begin the next attempt of a task, to be used as a context manager.
 
-        Args:
-            task: Name of the task.
-
-        Returns:
-            The attempt, open.
-
         Raises:
             InvalidArgument: No task can have this name.
             TaskCompleted: The task has completed in this session.
-            LeaseLost: Another process has taken the session over.
             ZrbStoreError: An attempt of the task is open in this process, or the caller is inside another attempt
                 (attempts do not nest), or the run has ended.
         """
@@ -85,15 +78,11 @@ class Run(RunLifecycle):
             task: Name of the task.
             role: `task`, `server`, `fallback` or `check`. A check has one attempt, which is opened again.
             arguments: Encoded arguments, for comparison in the next run.
-            once: Begin none if an attempt of the task stands.
-
-        Returns:
-            The attempt, open.
+            once: Begin none if the task has completed.
 
         Raises:
             InvalidArgument: No task can have this name.
             TaskCompleted: `once`, and the task has completed in this session.
-            LeaseLost: Another process has taken the session over.
             ZrbStoreError: This is a forked child, and an attempt of the task is open.
         """
         check_name(task, "task")
@@ -167,7 +156,6 @@ class Run(RunLifecycle):
             InputsDiffer: The task completed with other arguments, in type or value: 1, 1.0 and True differ.
             UnencodableValue: The result cannot be stored.
             ValueTooLarge: It is larger than the limit.
-            LeaseLost: Another process has taken the session over.
             ZrbStoreError: An attempt of the task, begun by `attempt`, is open in this process, or the caller is
                 inside another attempt (attempts do not nest), or the run has ended.
         """
@@ -213,12 +201,8 @@ class Run(RunLifecycle):
             batch: Let a delivery have up to this many values, as a list. Values that came back before come alone.
             on_error: `continue` goes on with the next value after an exception; `raise` raises it in the loop.
 
-        Returns:
-            The deliveries.
-
         Raises:
             InvalidArgument: An argument is not of this form, or the queue belongs to another store.
-            LeaseLost: In the loop: another process has taken the session over.
         """
         if on_error not in ("continue", "raise"):
             raise InvalidArgument(f"on_error={on_error!r} is neither 'continue' nor 'raise'")
@@ -235,12 +219,12 @@ class Run(RunLifecycle):
         return Attempt(self._xcoms, begun.id, task, begun.number, self.number)
 
     def completed(self, task: str) -> AttemptRecord | None:
-        """Return the newest attempt of a task that completed and stands, or None.
+        """Return the attempt by which a task has completed, unless it was given back, or None.
 
         Raises:
             InvalidArgument: No task can have this name.
         """
-        return attempts.standing(self.database, self.session_id, check_name(task, "task"))
+        return attempts.in_effect(self.database, self.session_id, check_name(task, "task"))
 
     def result(self, completed: AttemptRecord) -> Any:
         """Return the stored result of a completed attempt, whether or not it was taken; None if it has none."""
@@ -250,12 +234,7 @@ class Run(RunLifecycle):
     def give_back(self, completed: AttemptRecord, reason: str) -> None:
         """Give a completed attempt back, with the steps of its task, so that the task starts over.
 
-        Args:
-            completed: The attempt.
-            reason: Stored with each value that is given back.
-
-        Raises:
-            LeaseLost: Another process has taken the session over.
+        The reason is stored with each value that is given back.
         """
 
         def work(transaction: Transaction) -> bool:
@@ -269,14 +248,7 @@ class Run(RunLifecycle):
             raise self._mark_lost()
 
     def note_tasks(self, tasks: Mapping[str, str]) -> None:
-        """Store which tasks the session has.
-
-        Args:
-            tasks: `waiting` or `skipped` by the task's name, in order.
-
-        Raises:
-            LeaseLost: Another process has taken the session over.
-        """
+        """Store which tasks the session has: `waiting` or `skipped` by the task's name, in order."""
         if not sessions.set_tasks(self.database, self.session_id, self.number, tasks):
             raise self._mark_lost()
 
@@ -297,14 +269,9 @@ class Claims:
         self._attempts: weakref.WeakValueDictionary[str, Attempt] = weakref.WeakValueDictionary()
 
     def take(self, task: str, wait: Callable[[], object] | None = None) -> None:
-        """Claim a task for this thread, until `release`.
+        """Claim a task for this thread, until `release`; raise an error if it is under way.
 
-        Args:
-            task: Name of the task.
-            wait: If given, wait while another thread has the task claimed, and call this now and then; it may raise.
-
-        Raises:
-            ZrbStoreError: The task is under way, and is not to be waited for.
+        With `wait`, wait while another thread has the task claimed, and call this now and then; it may raise, too.
         """
         if self._pid != os.getpid():
             self._reset()  # a forked child has none of its parent's other threads

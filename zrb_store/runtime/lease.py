@@ -9,6 +9,7 @@ import threading
 from collections.abc import Collection, Hashable
 from typing import Protocol
 
+from zrb_store.db.clock import clock
 from zrb_store.db.dialect import NoConnectionLeft, StoreReplaced
 from zrb_store.db.engine import Database
 from zrb_store.errors import LeaseLost, ZrbStoreError
@@ -52,9 +53,11 @@ class _Renewal:
         self._thread: threading.Thread | None = None
 
     def duration_in_micros(self) -> int:
+        """Return how long a lease lasts."""
         return int(self.duration * 1_000_000)
 
     def set_duration(self, seconds: float) -> float:
+        """Let leases last this long, and renew all of them now. Return how many seconds they lasted before."""
         previous, self.duration, self.interval = self.duration, seconds, seconds / _RENEWALS
         with self._changed:
             self._due = True
@@ -73,13 +76,16 @@ class _Renewal:
             with contextlib.suppress(ValueError):
                 self._holders.remove(holder)
             self._failing.discard(holder)
-            self._changed.notify()
+            if not self._holders:
+                self._changed.notify()
 
     def is_renewed(self, database: Database, run_id: int) -> bool:
+        """Whether this process renews the lease of a run of this database."""
         with self._changed:
             return any((each.id, each.database.url) == (run_id, database.url) for each in self._holders)
 
     def abandon(self, database: Database, run_id: int) -> None:
+        """Stop renewing the lease of a run of this database, if this process does."""
         with self._changed:
             kept = [each for each in self._holders if (each.id, each.database.url) != (run_id, database.url)]
             self._holders[:] = kept
@@ -87,7 +93,8 @@ class _Renewal:
     def _renew_all(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._due or not self._holders, timeout=self.interval)
+                if not self._due and self._holders:
+                    clock.wait(self._changed, self.interval)
                 self._due = False
                 if not self._holders:
                     self._close_all_but(())
@@ -152,17 +159,11 @@ class _Renewal:
 _renewal = _Renewal()
 
 start_renewing = _renewal.add
-"""Renew the lease of a run from now on."""
 stop_renewing = _renewal.remove
-"""Stop renewing the lease of a run."""
 is_renewed = _renewal.is_renewed
-"""Whether this process renews the lease of a run of this database."""
 abandon = _renewal.abandon
-"""Stop renewing the lease of a run of this database, if this process does."""
 duration_in_micros = _renewal.duration_in_micros
-"""Return how long a lease lasts, in microseconds."""
 set_duration = _renewal.set_duration
-"""Let leases last this many seconds, and renew all of them now. Return how long they lasted before."""
 
 if hasattr(os, "register_at_fork"):
     # A forked child has neither the leases of its parent nor the thread.

@@ -13,12 +13,12 @@ import shlex
 import subprocess
 import tempfile
 import threading
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import IO, TYPE_CHECKING
 
 from zrb_store import settings
+from zrb_store.db.clock import clock
 from zrb_store.db.engine import Database
 from zrb_store.db.location import StoreUrl, shown_url, store_url, url_for_commands
 from zrb_store.errors import ZrbStoreError
@@ -72,8 +72,7 @@ def has_untold(database: Database) -> bool:
 def tell_stale(database: Database) -> None:
     """Tell of each root run whose process died, once, whichever process finds it first.
 
-    A run whose process cannot be looked at counts as dead when its lease has expired and was not renewed in the 20 s
-    after somebody has noticed that. An error of the store is logged, not raised.
+    An error of the store is logged, not raised.
     """
     told = 0
     try:
@@ -117,22 +116,8 @@ def tell_dead_values(database: Database, died: Sequence[tuple[int, int]]) -> Non
         _start(event, database.url, values=names)
 
 
-class _Unavailable:
-    """When this process last told that a store cannot be used: a worker that tries again must not tell each time."""
-
-    def __init__(self) -> None:
-        self._told_at: float | None = None
-
-    def is_due(self) -> bool:
-        """Whether it is time to tell. The caller tells then."""
-        moment = time.monotonic()
-        if self._told_at is not None and moment - self._told_at < _QUIET_FOR:
-            return False
-        self._told_at = moment
-        return True
-
-
-_unavailable = _Unavailable()
+_told_unavailable: list[float] = []
+"""When this process told that a store cannot be used: a worker that tries again must not tell each time."""
 
 
 def tell_unavailable(
@@ -145,14 +130,14 @@ def tell_unavailable(
 ) -> None:
     """Tell that the store cannot be used, at most every ten minutes.
 
-    Args:
-        error: Why. An error that does not end a command with exit code 69 is ignored.
-        url: The URL of the store; by default the one that the settings name.
-        session: The session whose run it ends, and `task` its main task.
-        remedy: The command that helps; by default one that looks at the store.
+    An error that does not end a command with exit code 69 is ignored. It may end the run of a session with this main
+    task. The command that helps is by default one that looks at the store.
     """
-    if settings.on_failure() is None or error.exit_code != 69 or not _unavailable.is_due():
+    now = clock.monotonic()
+    is_told = bool(_told_unavailable) and now - _told_unavailable[-1] < _QUIET_FOR
+    if settings.on_failure() is None or error.exit_code != 69 or is_told:
         return
+    _told_unavailable[:] = [now]
     with _reporting("the store"):
         url = store_url() if url is None else url
         what = f"session {session}" if session else f"the store {shown_url(url)}"
@@ -211,9 +196,6 @@ def _reporting(what: str) -> Iterator[None]:
         _log.warning("the command of ZRB_STORE_ON_FAILURE is not started for %s: %s", what, error)
 
 
-# -- the shell command that is started, and waited for in the background, for ten seconds at most
-
-
 class BackgroundCommands:
     """The commands that this process has started. At its end it waits for them, but not longer than that."""
 
@@ -254,7 +236,7 @@ class BackgroundCommands:
             printed.close()
             self._alone.append(process)  # Python warns if the object of a running process is deleted
             return
-        self._waiting.append((thread, time.monotonic() + PATIENCE))
+        self._waiting.append((thread, clock.monotonic() + PATIENCE))
 
     def _wait(self, name: str, process: subprocess.Popen[bytes], printed: IO[bytes]) -> None:
         with printed:
@@ -276,7 +258,7 @@ class BackgroundCommands:
             return
         with contextlib.suppress(KeyboardInterrupt):
             for thread, until in self._waiting:
-                thread.join(max(0.0, until - time.monotonic() + 0.5))  # the thread has to log its warning
+                thread.join(max(0.0, until - clock.monotonic() + 0.5))  # the thread has to log its warning
 
 
 def _last_line(printed: IO[bytes]) -> str:
@@ -289,6 +271,4 @@ def _last_line(printed: IO[bytes]) -> str:
 
 _commands = BackgroundCommands()
 start_command = _commands.start
-"""Start a shell command of this process (`BackgroundCommands.start`)."""
 wait_for_all = _commands.wait_for_all
-"""Wait for the commands of this process. At its end this happens by itself."""

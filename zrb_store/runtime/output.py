@@ -12,8 +12,9 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
+from zrb_store.db.clock import clock
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
 from zrb_store.errors import ZrbStoreError
@@ -32,13 +33,6 @@ _log = logging.getLogger("zrb_store")
 R = TypeVar("R")
 
 
-class Storable(Protocol):
-    """The output of an attempt."""
-
-    def store(self) -> None:
-        """Store what was printed since the last time."""
-
-
 class Writer:
     """The thread. It starts with the first line that any attempt prints, and ends when nobody prints for a while."""
 
@@ -47,16 +41,12 @@ class Writer:
 
     def reset(self) -> None:
         """Forget the thread and what it has to do: a forked child has neither."""
-        self._due: dict[Storable, None] = {}
+        self._due: dict[Output, None] = {}
         self._changed = threading.Condition(threading.RLock())  # a signal handler may print
         self._thread: threading.Thread | None = None
 
-    def wake(self, output: Storable) -> bool:
-        """Store this output in a second.
-
-        Returns:
-            False if no thread can be started at the moment: ask again.
-        """
+    def wake(self, output: Output) -> bool:
+        """Store this output in a second; return False if no thread can be started at the moment: ask again."""
         with self._changed:
             self._due[output] = None
             if self._thread is not None:
@@ -73,10 +63,10 @@ class Writer:
     def _store_all(self) -> None:
         while True:
             with self._changed:
-                if not self._changed.wait_for(lambda: self._due, timeout=_IDLE):
+                if not self._due and not clock.wait(self._changed, _IDLE):
                     self._thread = None
                     return
-            time.sleep(INTERVAL)
+            clock.sleep(INTERVAL)
             with self._changed:
                 due, self._due = list(self._due), {}
             for output in due:
@@ -110,13 +100,7 @@ class Output:
         end: queries.End | None = None,
         writer: Writer = writer,
     ) -> None:
-        """Begin with nothing.
-
-        Args:
-            name: SESSION/TASK#N, for messages.
-            end: Where its stored output ends; None if that is not known.
-            writer: Says when to store.
-        """
+        """Begin with nothing. `end` is where the stored output of the attempt ends; None if that is not known."""
         # What ends so is not noted. It is empty after the end of the attempt: nothing is noted.
         self._ignored_ending: str | None = None
         self._database = database
@@ -145,13 +129,9 @@ class Output:
             self._wake()
 
     def noting(self, print_text: Callable[[str], R], parse: Parse) -> Callable[[str], R]:
-        """Return a function that adds each text to the output before it calls `print_text`.
+        """Return a function that adds each text to the output before it calls `print_text`, which keeps it in memory.
 
-        It is as quick as it can be, since some tasks print very much.
-
-        Args:
-            print_text: Gets texts with their newlines, and keeps them in memory.
-            parse: Finds streams and texts in such texts.
+        It is as quick as it can be, since some tasks print very much. `parse` finds streams and texts in such texts.
         """
         self._buffer.parse = parse
         times, texts, now = self._buffer.times, self._buffer.texts, time.time

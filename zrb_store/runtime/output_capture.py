@@ -41,12 +41,7 @@ _COVERS = re.compile(f"{COVER}+")
 
 
 class Printed(NamedTuple):
-    """What was printed since the last time.
-
-    Attributes:
-        lines: The last lines of it, with secrets masked.
-        skipped: How many bytes came before them.
-    """
+    """The last lines of what was printed since the last time, and how many bytes came before them."""
 
     lines: list[OutputLine]
     skipped: int

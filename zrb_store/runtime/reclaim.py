@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import asdict
 from weakref import WeakKeyDictionary
 
+from zrb_store.db.clock import clock
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
 from zrb_store.process import identity
@@ -22,26 +22,17 @@ _due: WeakKeyDictionary[Database, dict[int, float]] = WeakKeyDictionary()
 
 
 def due_times(database: Database) -> dict[int, float]:
-    """Return when each queue is due to be searched again, on the clock of `time.monotonic`: at once if it is not there.
-
-    The dictionary is the same one for all users of a database in this process.
-    """
+    """Return when each queue is due to be searched again, by `clock.monotonic`: one dictionary for each database."""
     return _due.setdefault(database, {})
 
 
 def search(database: Database, queue_id: int, taker: str | None, *, missing: bool = False) -> bool:
     """Reclaim what dead attempts of other sessions, and dead deliveries, hold of a queue, if it is time to look.
 
-    It is time at the first look of this process, when something is missing, and else once a second.
-
-    Args:
-        taker: The attempt or the session that does it, by its full name; None outside any attempt.
-        missing: Look in any case, since what they hold would be missing: the queue is empty, or it is edited.
-
-    Returns:
-        Whether something came back, by this process or by another one that was faster.
+    It is time at the first look of this process, when something is `missing` (the queue is empty, or it is edited), and
+    else once a second. Return whether something came back, by this process or by another one that was faster.
     """
-    due, now = due_times(database), time.monotonic()
+    due, now = due_times(database), clock.monotonic()
     if not missing and now < due.get(queue_id, now):
         return False
     due[queue_id] = now + _INTERVAL

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from numbers import Real
 from pathlib import Path
 
+from zrb_store.db.clock import clock
 from zrb_store.db.engine import Database
 from zrb_store.errors import InvalidArgument
 from zrb_store.queries import deliveries
@@ -40,11 +41,7 @@ class FileWatch:
     _WRITTEN = 0x2  # IN_MODIFY in sys/inotify.h; the end of the file is told in any case
 
     def __init__(self, path: Path) -> None:
-        """Prepare to watch a file.
-
-        Raises:
-            OSError: The system does not offer it, or this user watches too many files.
-        """
+        """Prepare to watch a file; raise `OSError` if the system does not offer it, or has no room."""
         if sys.platform != "linux":
             raise OSError("there is no inotify")
         import ctypes  # late: these two load slowly, and only those who wait need them
@@ -96,7 +93,7 @@ class _Waiter:
 
     def _is_written(self, seconds: float) -> bool:
         """Sleep until the file is written, at most so long."""
-        is_written = self._watch is not None and self._watch.wait(seconds)
+        is_written = self._watch is not None and self._watch.wait(min(seconds, clock.ask_every))
         if is_written:
             time.sleep(_COMMIT_TIME)
         return is_written
@@ -122,17 +119,11 @@ class QueueWait(_Waiter):
         seconds: float,
         has_value: Callable[[], bool] | None = None,
     ) -> None:
-        """Begin to wait.
-
-        Args:
-            seconds: How long to wait; infinity is allowed.
-            has_value: Tells whether the queue has a value that is waited for; by default any value is.
-        """
         check_seconds(seconds)
         super().__init__(database)
         self.has_value = has_value or deliveries.has_value(database, session, queue)
         self.may_get_value = deliveries.may_get_value(database, session, queue)
-        now = time.monotonic()
+        now = clock.monotonic()
         self._end = now + seconds
         self._look_at = now + LOOK_EVERY
         # Random, so that processes that wait for the same queue do not stay in step.
@@ -142,7 +133,7 @@ class QueueWait(_Waiter):
 
     def next_pause(self) -> float | None:
         """Return how many seconds to sleep before the next `is_time_to_look`; None if the time is over."""
-        now = time.monotonic()
+        now = clock.monotonic()
         if now >= self._end:
             return None
         return max(0.0, min(self._pause, self._look_at - now, self._end - now))
@@ -150,7 +141,7 @@ class QueueWait(_Waiter):
     def is_time_to_look(self) -> bool:
         """Whether the queue has a value, or enough time has passed to look in any case."""
         is_armed = self._arm()
-        now = time.monotonic()
+        now = clock.monotonic()
         if now >= self._end or now + self._pause > self._look_at:  # a little early, rather than wake up once more
             self._look_at = now + LOOK_EVERY
             self._is_quiet = is_armed
@@ -162,23 +153,16 @@ class QueueWait(_Waiter):
                 return False  # and not quiet, if the file was written: that may be committed any moment
         found = self.has_value()
         # At most half of the time to the next full look: else one slow answer would be the last question.
-        self._pause = min(LOOK_EVERY / 2, max(self._shortest, _PAUSE * (time.monotonic() - now)))
+        self._pause = min(LOOK_EVERY / 2, max(self._shortest, _PAUSE * (clock.monotonic() - now)))
         self._mark = mark  # now that the question was answered
         self._is_quiet = is_armed
         return found
 
     def wait(self, is_over: Callable[[], bool] = lambda: False) -> bool:
-        """Sleep until it is time to look.
-
-        Args:
-            is_over: Whether to wait no longer. It is asked at least once a second.
-
-        Returns:
-            False if there is no time left, or the waiting is over.
-        """
+        """Sleep until it is time to look; return False if no time is left, or `is_over`, asked each second, says so."""
         while (pause := self.next_pause()) is not None:
             time.sleep(pause)
-            if self._is_quiet and self._is_written(min(self._look_at, self._end) - time.monotonic()):
+            if self._is_quiet and self._is_written(min(self._look_at, self._end) - clock.monotonic()):
                 self._is_quiet = False
             if is_over():
                 return False
@@ -194,31 +178,16 @@ class CommitWatcher(_Waiter):
     """
 
     def __init__(self, database: Database) -> None:
-        """Begin to watch.
-
-        Args:
-            database: The store, opened for reading. Nothing else should use this object, since each wait may use its
-                connection.
-
-        Raises:
-            StoreUnavailable: The store cannot be read.
-        """
+        """Watch a store that was opened for reading only for this, since each wait may use its connection."""
         super().__init__(database)
         self._is_quiet = self._arm()
         self._mark = self._ask()
 
     def wait(self, seconds: float) -> bool:
-        """Wait until something is committed that was not when `wait` last returned.
-
-        Returns:
-            False if nothing was committed in this time.
-
-        Raises:
-            StoreUnavailable: The store cannot be read, or its file was deleted or replaced.
-        """
-        end = time.monotonic() + seconds
+        """Wait until something is committed that was not when `wait` last returned; return False if nothing was."""
+        end = clock.monotonic() + seconds
         self._database.refuse_replaced()
-        while (left := end - time.monotonic()) > 0:
+        while (left := end - clock.monotonic()) > 0:
             is_written = self._is_quiet and self._is_written(left)
             if not self._is_quiet:
                 time.sleep(min(left, _ASK_EVERY if self._watch is None else _LATE))

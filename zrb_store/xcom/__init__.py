@@ -1,6 +1,6 @@
 """Durable queues: `Xcom`, and the mapping of a session's queues by name."""
 
 from zrb_store.xcom.queue import Xcom, Xcoms
-from zrb_store.xcom.taking import current_attempt, leave
+from zrb_store.xcom.session_queues import current_attempt, leave
 
 __all__ = ["Xcom", "Xcoms", "current_attempt", "leave"]

@@ -1,22 +1,22 @@
-"""`Xcom`: a durable queue with the interface of zrb's `Xcom` and of `collections.deque`; here it writes.
+"""`Xcom`: a durable queue with the interface of zrb's `Xcom` and of `collections.deque`; `reader.py` has what reads it.
 
-`reader.py` reads it, `taking.py` takes values from it. `Xcoms` are the queues of one session by name.
+`Xcoms` are the queues of one session by name.
 """
 
 from __future__ import annotations
 
+import functools
 import operator
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import wraps
-from typing import Any, Concatenate, Literal, NoReturn, ParamSpec, Self, SupportsIndex, TypeVar, overload
+from typing import Any, Concatenate, Literal, ParamSpec, Self, SupportsIndex, TypeVar, overload
 
 from zrb_store import codec
 from zrb_store.codec import Encoded
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction, failpoint
-from zrb_store.errors import SessionNotFound
-from zrb_store.queries import queues, values
+from zrb_store.errors import InvalidArgument, SessionNotFound
+from zrb_store.queries import queues, takes, values
 from zrb_store.queries.clock import draw
 from zrb_store.queries.sessions import being_removed
 from zrb_store.queries.store import Owner
@@ -26,18 +26,23 @@ from zrb_store.xcom.reader import (
     Edit,
     Editor,
     Live,
+    QueueReader,
     as_index,
     as_number,
     edit_delete,
     edit_insert,
     edit_reverse,
     edit_rotate,
-    edit_set_item,
 )
 from zrb_store.xcom.session_queues import SessionQueues
-from zrb_store.xcom.taking import QueueTaker, call
 
 P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def _call(callbacks: list[Callable[[], Any]]) -> None:
+    for callback in callbacks:
+        callback()
 
 
 def _then_call(
@@ -46,26 +51,29 @@ def _then_call(
     """Let a change call callbacks after it; `__wrapped__` is the change alone."""
 
     def decorate(change: Callable[Concatenate[Xcom, P], None]) -> Callable[Concatenate[Xcom, P], None]:
-        @wraps(change)
+        @functools.wraps(change)
         def changed(self: Xcom, /, *args: P.args, **kwargs: P.kwargs) -> None:
             change(self, *args, **kwargs)
-            call(getattr(self, callbacks))
+            _call(getattr(self, callbacks))
 
         return changed
 
     return decorate
 
 
-class Xcom(QueueTaker):
+class Xcom(QueueReader):
     """One queue of a session. Each operation is one transaction, which every process sees at once.
 
     `pop` takes the oldest value, as in zrb; use `popright` for the newest. A value that was taken stays in the history.
     Operations inside an attempt belong to it: they are undone unless it completes. Outside an attempt they are final.
+    A change raises `AttemptClosed` if the attempt that it belongs to has ended, and `LeaseLost` if another process has
+    taken over the session of that attempt.
     """
 
     def __init__(self, queues: SessionQueues, name: str) -> None:
         super().__init__(queues, name)
         self._push_callbacks: list[Callable[[], Any]] = []
+        self._pop_callbacks: list[Callable[[], Any]] = []
 
     # -- what a subclass may change: how values are encoded, and what it remembers of them
 
@@ -78,6 +86,9 @@ class Xcom(QueueTaker):
     def _after_move(self, old: int, new: int) -> None:
         """Do something after the commit of a value that continues under another seq."""
 
+    def _after_take(self, seqs: Sequence[int], owner: Owner | None) -> None:
+        """Do something after the commit in which `owner` took or removed values; a subclass may."""
+
     # -- push
 
     def append(self, value: Any) -> None:
@@ -86,11 +97,9 @@ class Xcom(QueueTaker):
         Raises:
             UnencodableValue: No codec takes a part of it.
             ValueTooLarge: It is larger than the limit.
-            AttemptClosed: The attempt that this operation belongs to has ended.
-            LeaseLost: Another process has taken over the session of that attempt.
         """
         self._push(value, left=False)
-        call(self._push_callbacks)
+        _call(self._push_callbacks)
 
     def push(self, value: Any) -> None:
         """Add a value at the end; the same as `append`, with its errors."""
@@ -113,18 +122,26 @@ class Xcom(QueueTaker):
 
     def _push(self, value: Any, left: bool) -> None:
         item = self._encode(value)
-        owner = self._owner()
+        owner = self._queues.owner_of_change()
         attempt_id = owner.id if owner else None
         database = self._queues.database
-        queue_id = self._queues.queue_id(self.name, owner)
         failpoint("push:before")
-        seq = values.push(database, queue_id, item, attempt_id, left=left)
-        if seq is None:
-            seq = values.push(database, self._renewed_id(owner), item, attempt_id, left=left)
-            if seq is None:
-                self._refuse(owner)
+        seq = self._change(owner, lambda queue_id: values.push(database, queue_id, item, attempt_id, left=left))
         failpoint("push:after")
         self._after_push(seq, item, value)
+
+    def _change(self, owner: Owner | None, change: Callable[[int], T | None]) -> T:
+        """Call `change` with the queue's id, again if the queue was removed; raise an error if it writes nothing."""
+        done = change(self._queues.queue_id(self.name, owner))
+        if done is None:
+            if owner:
+                owner.refuse_if_closed()
+            done = change(self._queues.queue_id(self.name, owner, refresh=True))
+        if done is not None:
+            return done
+        if owner:
+            owner.refuse_if_closed()
+        raise SessionNotFound(being_removed(self._queues.session))
 
     def _extend(self, new: Sequence[Any], left: bool) -> None:
         items = [NewValue(self._encode(value)) for value in new]
@@ -132,10 +149,126 @@ class Xcom(QueueTaker):
             edit = Edit([], items if left else [], [] if left else items)
             self._apply(lambda live: edit, read=False, pushed=new)
 
+    # -- take
+
+    def pop(self, *, wait: float = 0) -> Any:
+        """Take the oldest value.
+
+        Waiting locks nothing and creates neither the queue nor its session. It blocks the thread, as every operation
+        does; a coroutine calls `await asyncio.to_thread(xcom.pop, wait=60)`.
+
+        Args:
+            wait: How many seconds to wait for a value if the queue is empty; `math.inf` for ever.
+
+        Raises:
+            IndexError: The queue is empty, and stayed so.
+            InvalidArgument: The time to wait is negative or no number.
+        """
+        if wait != 0:
+            from zrb_store.runtime.waiting import check_seconds  # late: most programs never wait
+
+            check_seconds(wait)
+        return self._pop(right=False, wait=wait)
+
+    def popleft(self) -> Any:
+        """Take the oldest value; the same as `pop` without waiting, with its errors."""
+        return self._pop(right=False)
+
+    def popright(self) -> Any:
+        """Take the newest value. Raises what `pop` raises."""
+        return self._pop(right=True)
+
+    def pop_many(self, n: SupportsIndex) -> list[Any]:
+        """Take the oldest values, at most `n`, in one transaction.
+
+        Returns:
+            The values, the oldest first; an empty list if the queue is empty.
+
+        Raises:
+            InvalidArgument: `n` is less than 1.
+        """
+        return self._pop_many(operator.index(n))
+
+    def _pop(self, right: bool, wait: float = 0) -> Any:
+        owner = self._queues.owner_of_change()
+        queue_id = self._searched_queue(owner)
+        found = self._take(queue_id, owner, right) if queue_id else None
+        if found is None:
+            found = self._take_later(owner, lambda queue_id: self._take_any(queue_id, owner, right), wait)
+            if found is None:
+                raise IndexError(self._empty_pop)
+        failpoint("pop:after")
+        value = self._decode(*found)
+        self._after_take(found[:1], owner)
+        _call(self._pop_callbacks)
+        return value
+
+    def _take(self, queue_id: int, owner: Owner | None, right: bool) -> tuple[int, str] | None:
+        database = self._queues.database
+        attempt_id = owner.id if owner else None
+        if right or database.dialect_name == "sqlite":
+            return takes.take(database, queue_id, attempt_id, right=right)
+        return takes.take_first(
+            database, queue_id, lambda front: takes.take(database, queue_id, attempt_id, front=front)
+        )
+
+    def _take_any(self, queue_id: int, owner: Owner | None, right: bool) -> tuple[int, str] | None:
+        found = self._take(queue_id, owner, right)
+        return found or takes.take_large(self._queues.database, queue_id, owner.id if owner else None, right=right)
+
+    def _pop_many(self, n: int) -> list[Any]:
+        if n < 1:
+            raise InvalidArgument(f"pop_many({n}) would take nothing: give 1 or more")
+        owner = self._queues.owner_of_change()
+        attempt_id = owner.id if owner else None
+
+        def take(queue_id: int) -> list[tuple[int, str]]:
+            def work(transaction: Transaction) -> list[tuple[int, str]]:
+                if not values.open_change(transaction, queue_id, attempt_id):
+                    return []
+                return takes.take_many(transaction, queue_id, attempt_id, n)
+
+            return self._queues.database.transact(work)
+
+        queue_id = self._searched_queue(owner)
+        found = (take(queue_id) if queue_id else None) or self._take_later(owner, take) or []
+        failpoint("pop:after")
+        decoded = [self._decode(*one) for one in found]
+        self._after_take([seq for seq, _ in found], owner)
+        for _ in found:
+            _call(self._pop_callbacks)
+        return decoded
+
+    def _searched_queue(self, owner: Owner | None) -> int | None:
+        """Return the queue's id, if it exists, after it was searched for what dead processes hold."""
+        queue_id = self._queues.find_id(self.name)
+        if queue_id:
+            self._queues.reclaim(queue_id, owner)
+        failpoint("pop:before")
+        return queue_id
+
+    def _take_later(self, owner: Owner | None, take: Callable[[int], T | None], wait: float = 0) -> T | None:
+        """Call `take` with the queue's id until it finds something; return None if the queue stays empty."""
+        from zrb_store.runtime.waiting import QueueWait  # late: as above
+
+        database = self._queues.database
+        waiting = QueueWait(database, *self.place, wait) if wait else None
+        while True:
+            if owner:
+                owner.refuse_if_closed()
+            is_vain = waiting is not None and not waiting.may_get_value()
+            queue_id = None if is_vain else self._queues.find_id(self.name, refresh=True)
+            # PostgreSQL finds no value if the only one it saw was taken while a newer one was pushed.
+            if queue_id and (takes.has_live(database, queue_id) or self._queues.reclaim(queue_id, owner, missing=True)):
+                if found := take(queue_id):
+                    return found
+            elif waiting is None or not waiting.wait():
+                return None
+
     # -- remove
 
     def clear(self) -> None:
-        """Remove every value. Raises `AttemptClosed` and `LeaseLost` like `pop`."""
+        """Remove every value."""
         self._apply(lambda live: Edit([value.seq for value in live], [], []))
 
     @_then_call("_pop_callbacks")
@@ -144,10 +277,7 @@ class Xcom(QueueTaker):
 
         Raises:
             ValueError: There is none.
-            AttemptClosed: The attempt that this operation belongs to has ended.
-            LeaseLost: Another process has taken over the session of that attempt.
         """
-
         other: set[int] = set()
 
         def editor(live: Live) -> Edit:
@@ -174,9 +304,9 @@ class Xcom(QueueTaker):
         """Replace all values by this one. Raises what `append` raises."""
         new = [NewValue(self._encode(new_value))]
         edit = self._apply(lambda live: Edit([value.seq for value in live], [], new), pushed=[new_value])
-        call(self._push_callbacks)
+        _call(self._push_callbacks)
         for _ in edit.removed:
-            call(self._pop_callbacks)
+            _call(self._pop_callbacks)
 
     @_then_call("_push_callbacks")
     def insert(self, index: SupportsIndex, value: Any) -> None:
@@ -185,17 +315,14 @@ class Xcom(QueueTaker):
 
     @_then_call("_push_callbacks")
     def __setitem__(self, index: SupportsIndex, value: Any) -> None:
-        self._apply(edit_set_item(as_index(index), self._encode(value)), pushed=[value])
+        self._apply(edit_insert(as_index(index), self._encode(value), replace=True), pushed=[value])
 
     def rotate(self, n: SupportsIndex = 1) -> None:
-        """Move the last `n` values to the beginning, or the first ones to the end if `n` is negative.
-
-        Raises what `clear` raises.
-        """
+        """Move the last `n` values to the beginning, or the first ones to the end if `n` is negative."""
         self._apply(edit_rotate(as_number(n)))
 
     def reverse(self) -> None:
-        """Reverse the order in place. Raises what `clear` raises."""
+        """Reverse the order in place."""
         self._apply(edit_reverse)
 
     def __iadd__(self, other: Iterable[Any]) -> Self:  # type: ignore[override]  # in place, unlike +
@@ -213,17 +340,17 @@ class Xcom(QueueTaker):
 
     def _apply(self, editor: Editor, *, read: bool = True, pushed: Sequence[Any] = ()) -> Edit:
         """Read the live values, decide, and write, in one transaction."""
-        owner = self._owner()
+        owner = self._queues.owner_of_change()
         attempt_id = owner.id if owner else None
         queues = self._queues
 
-        def change() -> tuple[Edit, int, int] | None:
+        def change(queue_id: int) -> tuple[Edit, int, int] | None:
             if read:
                 # What a dead process holds would come back after the edit, which would not have seen it.
                 queues.reclaim(queue_id, owner, missing=True)
-            return queues.database.transact(work, "change")
+            return queues.database.transact(functools.partial(work, queue_id), "change")
 
-        def work(transaction: Transaction) -> tuple[Edit, int, int] | None:
+        def work(queue_id: int, transaction: Transaction) -> tuple[Edit, int, int] | None:
             if not values.open_change(transaction, queue_id, attempt_id):
                 return None
             edit = editor(values.live(transaction, queue_id, lock=True) if read else [])
@@ -240,14 +367,7 @@ class Xcom(QueueTaker):
             edit = editor([])
             if not edit.left and not edit.right:
                 return edit  # there is no queue, and no need for one
-        queue_id = queues.queue_id(self.name, owner)
-        done = change()
-        if done is None:
-            queue_id = self._renewed_id(owner)
-            done = change()
-            if done is None:
-                self._refuse(owner)
-        edit, left, right = done
+        edit, left, right = self._change(owner, change)
         fresh = iter(pushed)
         for first, items in ((left, edit.left), (right, edit.right)):
             for seq, new in enumerate(items, first):
@@ -266,15 +386,14 @@ class Xcom(QueueTaker):
         time becomes dead: it is kept and shown, but not taken any more until `zrb-store requeue` makes it live again.
         Setting the limit creates the queue if it does not exist; values that are live stay live.
         """
-        from zrb_store.operations import values as limits  # late: few programs ask
-
-        return limits.max_deliveries(self._queues.database, self._queues.session, self.name)
+        queue_id = self._queues.find_id(self.name, refresh=True)
+        return None if queue_id is None else queues.max_deliveries(self._queues.database, queue_id)
 
     @max_deliveries.setter
     def max_deliveries(self, limit: int | None) -> None:
-        from zrb_store.operations import values as limits  # late: few programs ask
+        from zrb_store.operations.values import set_max_deliveries  # late: few programs do by Python what people do
 
-        limits.set_max_deliveries(self._queues.database, self._queues.session, self.name, limit)
+        set_max_deliveries(self._queues.database, self._queues.session, self.name, limit)
 
     # -- callbacks, under the names that zrb's releases have used
 
@@ -284,17 +403,11 @@ class Xcom(QueueTaker):
 
     add_push_callback = append_push_callback
 
-    # -- helpers
+    def append_pop_callback(self, callback: Callable[[], Any]) -> None:
+        """Call `callback` after each pop of this object (not of other processes)."""
+        self._pop_callbacks.append(callback)
 
-    def _renewed_id(self, owner: Owner | None) -> int:
-        if owner:
-            owner.refuse_if_closed()
-        return self._queues.queue_id(self.name, owner, refresh=True)
-
-    def _refuse(self, owner: Owner | None) -> NoReturn:
-        if owner:
-            owner.refuse_if_closed()
-        raise SessionNotFound(being_removed(self._queues.session))
+    add_pop_callback = append_pop_callback
 
 
 D = TypeVar("D")

@@ -10,7 +10,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from types import GenericAlias
-from typing import Any, NamedTuple, NoReturn, SupportsIndex
+from typing import Any, NamedTuple, NoReturn, SupportsIndex, TypeAlias
 
 from zrb_store import codec
 from zrb_store.codec import Encoded
@@ -27,6 +27,7 @@ EMPTY = (
 )
 
 Live = Sequence[LiveValue]
+Values: TypeAlias = "deque[Any]"
 
 
 class Edit(NamedTuple):
@@ -68,30 +69,19 @@ def edit_delete(index: int) -> Editor:
     return lambda live: Edit([live[_place(index, len(live))].seq], (), ())
 
 
-def edit_insert(index: int, item: Encoded) -> Editor:
-    """Return the editor for `queue.insert(index, item)`: the shorter side gets new seqs."""
+def edit_insert(index: int, item: Encoded, *, replace: bool = False) -> Editor:
+    """Return the editor for `queue.insert(index, item)` or `queue[index] = item`: the shorter side gets new seqs."""
 
     def editor(live: Live) -> Edit:
-        place = max(index + len(live), 0) if index < 0 else min(index, len(live))
-        return _between(live[:place], [], item, live[place:])
+        length = len(live)
+        place = _place(index, length) if replace else slice(index, None).indices(length)[0]
+        rest = place + 1 if replace else place
+        before, dropped, after = live[:place], live[place:rest], live[rest:]
+        if len(after) <= len(before):
+            return Edit(_seqs([*dropped, *after]), (), [NewValue(item), *_moved(after)])
+        return Edit(_seqs([*dropped, *before]), [*_moved(before), NewValue(item)], ())
 
     return editor
-
-
-def edit_set_item(index: int, item: Encoded) -> Editor:
-    """Return the editor for `queue[index] = item`."""
-
-    def editor(live: Live) -> Edit:
-        place = _place(index, len(live))
-        return _between(live[:place], [live[place].seq], item, live[place + 1 :])
-
-    return editor
-
-
-def _between(before: Live, dropped: list[int], item: Encoded, after: Live) -> Edit:
-    if len(after) <= len(before):
-        return Edit(dropped + _seqs(after), (), [NewValue(item), *_moved(after)])
-    return Edit(dropped + _seqs(before), [*_moved(before), NewValue(item)], ())
 
 
 def edit_rotate(n: int) -> Editor:
@@ -136,7 +126,7 @@ class QueueReader:
 
     def is_in(self, database: Database) -> bool:
         """Whether the queue is in this store."""
-        return self._queues.database is database or self._queues.database.url == database.url
+        return self._queues.is_in(database)
 
     @property
     def maxlen(self) -> None:
@@ -243,16 +233,16 @@ class QueueReader:
         """Return the current values in a plain deque: there cannot be two durable queues of one name."""
         return deque(self)
 
-    def __copy__(self) -> deque[Any]:
+    def __copy__(self) -> Values:
         return self.copy()
 
-    def __add__(self, other: deque[Any] | QueueReader) -> deque[Any]:
+    def __add__(self, other: Values | QueueReader) -> Values:
         return self.copy() + _plain(other)
 
-    def __radd__(self, other: deque[Any]) -> deque[Any]:
+    def __radd__(self, other: Values) -> Values:
         return other + deque(self) if isinstance(other, deque) else NotImplemented
 
-    def __mul__(self, times: SupportsIndex) -> deque[Any]:
+    def __mul__(self, times: SupportsIndex) -> Values:
         return self.copy() * times  # type: ignore[operator]  # takes whatever has __index__
 
     __rmul__ = __mul__
@@ -268,20 +258,20 @@ class QueueReader:
             return True
         return deque(self) == _plain(other) if isinstance(other, deque | QueueReader) else NotImplemented
 
-    def __lt__(self, other: deque[Any] | QueueReader) -> bool:
+    def __lt__(self, other: Values | QueueReader) -> bool:
         return deque(self) < _plain(other) if isinstance(other, deque | QueueReader) else NotImplemented
 
-    def __le__(self, other: deque[Any] | QueueReader) -> bool:
+    def __le__(self, other: Values | QueueReader) -> bool:
         return deque(self) <= _plain(other) if isinstance(other, deque | QueueReader) else NotImplemented
 
-    def __gt__(self, other: deque[Any] | QueueReader) -> bool:
+    def __gt__(self, other: Values | QueueReader) -> bool:
         return deque(self) > _plain(other) if isinstance(other, deque | QueueReader) else NotImplemented
 
-    def __ge__(self, other: deque[Any] | QueueReader) -> bool:
+    def __ge__(self, other: Values | QueueReader) -> bool:
         return deque(self) >= _plain(other) if isinstance(other, deque | QueueReader) else NotImplemented
 
 
-def _plain(other: deque[Any] | QueueReader) -> deque[Any]:
+def _plain(other: Values | QueueReader) -> Values:
     return deque(other) if isinstance(other, QueueReader) else other
 
 

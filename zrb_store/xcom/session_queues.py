@@ -1,17 +1,33 @@
-"""What all queues of one session share: their ids, the owner of changes, and the search for dead holders."""
+"""What all queues of one session share: their ids, the owner of changes, and the search for dead holders.
+
+`current_attempt` is the attempt that the code runs in, which owns what it pushes and takes.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import time
 import warnings
+from contextvars import ContextVar, Token
 
+from zrb_store.db.clock import clock
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
 from zrb_store.queries import queues
 from zrb_store.queries.attempts import may_write
 from zrb_store.queries.store import Owner
 from zrb_store.runtime import reclaim
+
+current_attempt: ContextVar[Owner | None] = ContextVar("zrb_store_current_attempt", default=None)
+
+
+def leave(token: Token[Owner | None]) -> None:
+    """Let the code run in what it ran in before `current_attempt.set` returned this token."""
+    # A generator or a coroutine that is closed elsewhere ends in another context, where there is nothing to reset.
+    try:  # noqa: SIM105 - contextlib.suppress takes longer, and every step ends here
+        current_attempt.reset(token)
+    except ValueError:
+        pass
+
 
 _UNWATCHED = contextlib.nullcontext()
 
@@ -20,9 +36,6 @@ class SessionQueues:
     """The ids of one session's queues, by name.
 
     Attributes:
-        database: The store's database.
-        session: Name of the session.
-        max_value: The largest encoded value in bytes.
         owner: The attempt that every operation belongs to; None: the attempt that the code runs in.
         parent_attempt: The attempt of another process that started this one. It owns what no attempt here owns.
     """
@@ -43,6 +56,16 @@ class SessionQueues:
         self._ids: dict[str, int] = {}
         self._due = reclaim.due_times(database)
 
+    def is_in(self, database: Database) -> bool:
+        """Whether these queues are in this store."""
+        return self.database is database or self.database.url == database.url
+
+    def owner_of_change(self) -> Owner | None:
+        """Return the attempt, or the step, that owns a change which is made now; None if that is final."""
+        owner = self.owner
+        owner = owner.owner_of_change() if owner else current_attempt.get()
+        return owner if owner and self.is_in(owner.database) else self.parent_attempt
+
     def find_id(self, name: str, *, refresh: bool = False) -> int | None:
         """Return the id of a queue, or None if there is no such queue.
 
@@ -58,12 +81,7 @@ class SessionQueues:
         return found
 
     def queue_id(self, name: str, owner: Owner | None = None, *, refresh: bool = False) -> int:
-        """Return the id of a queue that `owner` needs. Create the queue, and its session, if they do not exist.
-
-        Raises:
-            AttemptClosed: There is no such queue, and the owner may not create it.
-            LeaseLost: Likewise.
-        """
+        """Return the id of a queue that `owner` needs. Create the queue, and its session, if they do not exist."""
         found = self.find_id(name, refresh=refresh)
         if found is None:
             found = self.database.transact(lambda transaction: self.create_queue(transaction, name, owner), "create")
@@ -71,14 +89,9 @@ class SessionQueues:
         return found
 
     def create_queue(self, transaction: Transaction, name: str, owner: Owner | None = None) -> int:
-        """Return the id of a queue, created in this transaction if it does not exist.
+        """Return the id of a queue, created in this transaction if it does not exist and the owner may create it.
 
         Call `remember_id` after the commit, not before: the id of a queue that was rolled back may be given to another.
-
-        Raises:
-            AttemptClosed: There is no such queue, and the owner may not create it.
-            LeaseLost: Likewise.
-            SessionNotFound: Another process is removing the session.
         """
         found = self._ids.get(name)
         if found is None:
@@ -103,7 +116,7 @@ class SessionQueues:
             Whether anything was reclaimed.
         """
         # Most looks and takes end here, since a queue is searched once a second.
-        if not missing and time.monotonic() < self._due.get(queue_id, 0.0):
+        if not missing and clock.monotonic() < self._due.get(queue_id, 0.0):
             return False
         if self.database.read_only:
             return False
@@ -116,8 +129,8 @@ class SessionQueues:
         """Run a block that begins, ends or looks for a step. A subclass may act on the errors of the store."""
         return _UNWATCHED
 
-    def step_ended(self, step: Owner, parent: Owner, *, stands: bool) -> None:
-        """Do something after a step has completed (then it stands) or failed."""
+    def step_ended(self, step: Owner, parent: Owner, *, completed: bool) -> None:
+        """Do something after a step has completed or failed."""
 
     def warn(self, message: str) -> None:
         """Tell the user something that does not stop the work."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import select as readiness
 import socket
-import time
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from zrb_store.db.clock import clock
 from zrb_store.db.patience import connect_until
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def until(deadline: float) -> Iterator[None]:
     """Wait for a server no longer than this within a block.
 
     Args:
-        deadline: When the server must have answered, by `time.monotonic`.
+        deadline: When the server must have answered, by `clock.monotonic`.
     """
     token = connect_until.set(deadline)
     try:
@@ -43,7 +43,7 @@ def connect(engine: sa.Engine, deadline: float) -> PoolProxiedConnection:
 
     Args:
         engine: The engine of the server. It asks `connect_until` when to give up.
-        deadline: When to give up, by `time.monotonic`.
+        deadline: When to give up, by `clock.monotonic`.
     """
     with until(deadline):
         return engine.raw_connection()
@@ -77,8 +77,8 @@ def answer(driver: ServerConnection, sql: str) -> list[bytes]:
 
     pgconn = driver.pgconn
     until = connect_until.get()
-    seconds = SECONDS if until is None else min(SECONDS, max(_LEAST, until - time.monotonic()))
-    deadline = time.monotonic() + seconds
+    seconds = SECONDS if until is None else min(SECONDS, max(_LEAST, until - clock.monotonic()))
+    deadline = clock.monotonic() + seconds
     poll = readiness.poll()
     poll.register(driver.fileno(), readiness.POLLIN)
     pgconn.send_query(sql.encode())
@@ -86,7 +86,7 @@ def answer(driver: ServerConnection, sql: str) -> list[bytes]:
     rows: list[bytes] = []
     while True:
         while pgconn.is_busy():
-            if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
+            if not poll.poll(max(0.0, deadline - clock.monotonic()) * 1000):
                 raise psycopg.OperationalError(f"the server has not answered for {seconds:.0f} s")
             pgconn.consume_input()
         result = pgconn.get_result()

@@ -35,7 +35,7 @@ class OpenDatabase(Protocol):
 
     Attributes:
         closed: Whether the database was closed.
-        began: When the operation under way began, by `time.monotonic`.
+        began: When the operation under way began, by `clock.monotonic`.
         notice: The warning that the database cannot be used at the moment.
     """
 
@@ -45,7 +45,7 @@ class OpenDatabase(Protocol):
 
     @property
     def deadline(self) -> float:
-        """When the operation under way stops waiting, by `time.monotonic`."""
+        """When the operation under way stops waiting, by `clock.monotonic`."""
 
     @property
     def is_overdue(self) -> bool:

@@ -6,12 +6,12 @@ import logging
 import math
 import re
 import select as readiness
-import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from zrb_store.db import REVISION_SQL, patience
+from zrb_store.db.clock import clock
 from zrb_store.db.core import sa
 from zrb_store.db.dialect.connecting import ServerConnection, addresses, answer, connect, is_pooled
 from zrb_store.db.dialect.hooks import Dialect, OpenDatabase, Ticket
@@ -112,7 +112,7 @@ class PostgreSQL(Dialect[ServerConnection]):
         def limit(_dialect: Any, _record: Any, _args: Any, parameters: dict[str, Any]) -> None:
             until = connect_until.get()
             if until is not None and "connect_timeout" not in url.query:
-                most = min(float(parameters["connect_timeout"]), until - time.monotonic())
+                most = min(float(parameters["connect_timeout"]), until - clock.monotonic())
                 parameters["connect_timeout"] = max(_LEAST, math.ceil(most / addresses(parameters)))
 
         @sa.event.listens_for(engine, "connect", insert=True)  # before SQLAlchemy reads the server's version as text

@@ -19,6 +19,7 @@ import weakref
 from typing import Any
 
 from zrb_store.db import patience
+from zrb_store.db.clock import clock
 from zrb_store.db.dialect.connecting import SECONDS, ServerConnection, answer, connect, is_pooled, until
 from zrb_store.db.dialect.hooks import OpenDatabase
 from zrb_store.db.transaction import Transaction
@@ -90,7 +91,7 @@ class _Watchdog:
             _break(statement.driver)
             return
         number, since = self._since.get(key, (-1, 0.0))
-        now = time.monotonic()
+        now = clock.monotonic()
         if number != statement.sent:
             self._since[key] = (statement.sent, now)
         elif now - since > ASK_AFTER or (now > database.deadline and since < database.began + patience.WARN_AFTER):
@@ -103,7 +104,7 @@ class _Watchdog:
     def _ask(self, database: OpenDatabase, statement: Transaction, number: int, *, cancel: bool) -> None:
         """Ask the server whether a statement waits for a lock, and say so."""
         driver = statement.driver
-        now, began, waits_until = time.monotonic(), database.began, database.deadline
+        now, began, waits_until = clock.monotonic(), database.began, database.deadline
         # Whoever stops waiting soon is not kept longer by a server that does not answer at all.
         deadline = now + SECONDS if now > waits_until else min(now + SECONDS, waits_until)
         found = False

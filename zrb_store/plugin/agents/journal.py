@@ -18,7 +18,8 @@ from pydantic_ai.models import Model, ModelRequestParameters
 from pydantic_ai.settings import ModelSettings
 
 from zrb_store import codec
-from zrb_store.attempt import Attempt, Change, Done, ExactStep, Step
+from zrb_store.attempt import Attempt, Done, Step
+from zrb_store.attempt.exact_steps import Change, ExactStep, open_exact, stored_step
 from zrb_store.codec.compare import positional_and_named, stored_arguments
 from zrb_store.errors import AttemptClosed, LeaseLost, StepUncertain, StoreUnavailable, ZrbStoreError
 from zrb_store.masking import ErrorText
@@ -120,7 +121,7 @@ class Journal:
 
     def stored_prompt(self) -> Any:
         """Return what is stored of the prompt that the agent is about to start from: its arguments and its result."""
-        return self._attempt.steps.peek(_numbered("prompt", self._prompts + 1))
+        return stored_step(self._attempt, _numbered("prompt", self._prompts + 1))
 
     @contextmanager
     def request(
@@ -213,7 +214,7 @@ class Journal:
         if self._restart_at is None:  # else the next request decides whether the one that has failed is made again
             self._keep_refusal()
         try:
-            with self._attempt.steps.open(call) as step:
+            with open_exact(self._attempt, call) as step:
                 if self._is_private and isinstance(step, Step):
                     with self._keeping_private(step):
                         yield step

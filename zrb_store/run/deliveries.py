@@ -1,39 +1,209 @@
-"""`Consumer` takes the values of a queue, each by an attempt of its own; `Deliveries` is the loop over it.
+"""The values that a run consumes, each by an attempt of its own (`Delivery`).
 
-The loop is a `for` or an `async for`. The threads of `zrb-store consume` have one loop each over one consumer.
+A `Consumer` takes them from a queue, and `Deliveries` is the loop over it, a `for` or an `async for`. The threads of
+`zrb-store consume` have one loop each over one consumer. `OpenDeliveries` are those of a run that have not ended.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import contextvars
 import functools
 import logging
 import math
 import threading
 import time
+import weakref
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from typing import Any
+from types import TracebackType
+from typing import Any, TypeVar
 
 from zrb_store import codec
-from zrb_store.attempt import Attempt
+from zrb_store.attempt import Attempt, status_after
+from zrb_store.db.clock import clock
+from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Executor, Transaction
-from zrb_store.errors import InvalidArgument, ZrbStoreError
-from zrb_store.names import storable_name
+from zrb_store.errors import InvalidArgument, StoreUnavailable, ZrbStoreError
+from zrb_store.masking import ErrorText, printable
+from zrb_store.names import full_name, storable_name
 from zrb_store.queries import attempts, deliveries, queues, takes
 from zrb_store.queries.by_hand import dead_values
 from zrb_store.queries.deliveries import NextValue
-from zrb_store.queries.give_back import lock_queue
+from zrb_store.queries.give_back import lock_queue, undo_ended
+from zrb_store.queries.store import Owner
 from zrb_store.queries.takes import Front
-from zrb_store.run.delivery import Delivery, OpenDeliveries, in_thread
 from zrb_store.run.lifecycle import RunLifecycle
 from zrb_store.runtime import reclaim
 from zrb_store.runtime.waiting import QueueWait, check_seconds
-from zrb_store.xcom import Xcom, current_attempt
+from zrb_store.xcom import Xcom, current_attempt, leave
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0  # seconds
 _FEW = 100  # values that failed here: so many may be dead meanwhile, and still be remembered
 
 _log = logging.getLogger("zrb_store")
+
+T = TypeVar("T")
+
+
+class Delivery:
+    """A value that an attempt of its own has taken from a queue; a context manager, also for `async with`.
+
+    The block gets the value. At its end the attempt completes. If the block raises, everything that the attempt did to
+    any queue is given back, the value first of all. `complete` and `fail` raise what those of `Attempt` raise.
+
+    Attributes:
+        attempt: The attempt.
+        value: The value; in batches, the list of values.
+        place: Session and name of the queue.
+        seqs: The seqs of the values.
+        ids: The values, as SESSION/QUEUE#SEQ.
+    """
+
+    def __init__(
+        self,
+        attempt: Attempt,
+        place: tuple[str, str],
+        seqs: Sequence[int],
+        value: Any,
+        on_end: Callable[[bool], None],
+        *,
+        raises: bool,
+    ) -> None:
+        """Describe a delivery that has begun. At its end, `on_end` gets whether it completed.
+
+        With `raises`, an exception that ends the block is raised again after it was recorded.
+        """
+        self.attempt = attempt
+        self.value = value
+        self.place = place
+        self.seqs = seqs
+        self.ids = tuple(full_name(*place, seq) for seq in seqs)
+        self._on_end = on_end
+        self._has_ended = False
+        self._raises = raises
+        self._token: contextvars.Token[Owner | None] | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it has not ended."""
+        return self.attempt.is_open
+
+    def complete(self) -> None:
+        """Complete the delivery, as the end of the block does."""
+        self.attempt.complete()
+        self._note_end(True)
+
+    def fail(self, error: BaseException | ErrorText | None = None, status: str = "failed") -> None:
+        """Give everything back that the delivery did, and record why.
+
+        Args:
+            error: What ended it.
+            status: `failed`, or `interrupted`: that does not count as a delivery of the value.
+        """
+        self._note_end(False)
+        self.attempt.fail(error, status)
+
+    def _note_end(self, completed: bool) -> None:
+        if not self._has_ended:
+            self._has_ended = True
+            self._on_end(completed)
+
+    def __enter__(self) -> Any:
+        self._token = current_attempt.set(self.attempt)
+        return self.value
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        self._leave()
+        return self._end(error)
+
+    async def __aenter__(self) -> Any:
+        return self.__enter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        self._leave()
+        return await in_thread(lambda: self._end(error))
+
+    def _leave(self) -> None:
+        if self._token is not None:
+            leave(self._token)
+            self._token = None
+
+    def _end(self, error: BaseException | None) -> bool:
+        """End the delivery after its block. Return whether the exception is dealt with, and not to be raised again."""
+        if not self.is_open:
+            return False
+        if error is None:
+            self.complete()
+            return False
+        if self._raises or not isinstance(error, Exception):
+            with contextlib.suppress(ZrbStoreError):  # the exception itself says more
+                self.fail(error, status_after(error))
+            return False
+        self.fail(error)
+        _log.warning("%s failed: %s: %s", self.attempt.full_name, type(error).__name__, printable(str(error)))
+        return True
+
+
+class OpenDeliveries:
+    """The open deliveries of a run, which all its consumers share.
+
+    If the connection is lost while a delivery begins, nobody knows whether it has begun. If it has, it holds a value
+    that nobody works on, so it is given back before the next one begins.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._lock = threading.Lock()
+        # Those that somebody can still end. They stay known while their end cannot be recorded.
+        self._known: weakref.WeakValueDictionary[int, Attempt] = weakref.WeakValueDictionary()
+        self._in_doubt = False
+
+    def begin(self, run_id: int, take: Callable[[], tuple[Attempt, T] | None]) -> tuple[Attempt, T] | None:
+        """Begin a delivery of a run by `take`, which returns its attempt and something else; None without a value."""
+        with self._lock:  # so that no delivery is taken for one that nobody knows
+            if self._in_doubt:
+                self._database.transact(functools.partial(self._give_back_unknown, run_id), "fail")
+                self._in_doubt = False
+            try:
+                begun = take()
+            except StoreUnavailable:
+                self._in_doubt = True
+                raise
+            if begun is not None:
+                self._known[begun[0].id] = begun[0]
+            return begun
+
+    def _give_back_unknown(self, run_id: int, transaction: Transaction) -> None:
+        for attempt_id in deliveries.running(transaction, run_id):
+            if attempt_id not in self._known and attempts.fail(transaction, attempt_id, "interrupted", None):
+                undo_ended(transaction, [attempt_id], "interrupted")
+
+
+async def in_thread(work: Callable[[], T], undo: Callable[[T], object] | None = None) -> T:
+    """Call a function in a thread, and wait until it has ended, however often the coroutine is cancelled meanwhile.
+
+    If it was cancelled, nobody gets what the function returned: `undo` is called with it likewise.
+    """
+    # Not a task: when its program ends, `asyncio.run` cancels all tasks at once, and what one returned would be lost.
+    future = asyncio.get_running_loop().run_in_executor(None, contextvars.copy_context().run, work)
+    cancelled: asyncio.CancelledError | None = None
+    while not future.done():
+        try:
+            await asyncio.wait([future])
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is None:
+        return future.result()
+    if future.exception() is None and undo is not None:
+        with contextlib.suppress(ZrbStoreError):  # the cancellation itself says more
+            await in_thread(functools.partial(undo, future.result()))
+    raise cancelled
+
 
 Begin = Callable[[Transaction, str], Attempt]
 """Begins a delivery of the task in the open transaction, or raises `LeaseLost`."""
@@ -51,7 +221,6 @@ class Consumer:
 
     Attributes:
         task: The task that its deliveries are attempts of: SESSION/QUEUE.
-        database: The store's database.
     """
 
     def __init__(
@@ -66,18 +235,13 @@ class Consumer:
         decode: Callable[[str], Any] = codec.decode,
         tell: Callable[[str], object] = _log.warning,
     ) -> None:
-        """Prepare to take values.
+        """Prepare to take values of a queue, which need not exist yet.
 
         Args:
-            run: The run, which has started.
-            queue: The queue. It need not exist yet.
             batch: How many values a delivery may have; None: each has one, which is not in a list.
             raises: Whether exceptions that end deliveries are raised.
             decode: Converts stored data to the value of a delivery.
             tell: Gets a line about each pause.
-
-        Raises:
-            InvalidArgument: The batch is less than 1, or the queue belongs to another store.
         """
         if batch is not None and (type(batch) is not int or batch < 1):
             raise InvalidArgument(f"batch={batch!r} is not a number of values: give 1 or more")
@@ -143,17 +307,10 @@ class Consumer:
         return QueueWait(self.database, *self._place, seconds, self.has_value)
 
     def take(self) -> Delivery | None:
-        """Take the oldest value that this consumer has not given back itself.
+        """Take the oldest value that this consumer has not given back itself; None if there is none.
 
         A batch has the oldest values that never came back from anybody. One that did comes alone, so that a value which
         makes deliveries fail does not take others with it.
-
-        Returns:
-            The delivery, or None if there is no such value.
-
-        Raises:
-            LeaseLost: Another process has taken over the session of the run.
-            ZrbStoreError: The run has ended, or the caller is inside an attempt (attempts do not nest).
         """
         self._run.refuse_if_over()
         if current_attempt.get() is not None:
@@ -250,15 +407,7 @@ class Deliveries(Iterator[Delivery], AsyncIterator[Delivery]):
     """
 
     def __init__(self, consumer: Consumer, wait: float, finishing: threading.Event | None = None) -> None:
-        """Prepare to take values.
-
-        Args:
-            wait: How many seconds to wait for a value; `math.inf` for ever.
-            finishing: When it is set, the iteration ends.
-
-        Raises:
-            InvalidArgument: The time is negative or no number.
-        """
+        """Wait up to `wait` seconds for a value. The iteration ends when `finishing` is set."""
         self._consumer = consumer
         self._wait = wait
         self._finishing = finishing or threading.Event()
@@ -267,7 +416,7 @@ class Deliveries(Iterator[Delivery], AsyncIterator[Delivery]):
 
     def __next__(self) -> Delivery:
         self._refuse_if_open()
-        if self._finishing.wait(self._pause()):
+        if clock.wait(self._finishing, self._pause()):
             raise StopIteration
         waiting = None
         while (delivery := self._consumer.take()) is None:

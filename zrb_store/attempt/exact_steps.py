@@ -1,0 +1,125 @@
+"""Steps that are known by exact names, as the journal of an agent names them, and begin again if a request changed."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from zrb_store.attempt.attempt import NOT_RESTORABLE, Attempt
+from zrb_store.attempt.open_attempt import Done, Step, refuse_uncertain
+from zrb_store.db.transaction import Transaction
+from zrb_store.errors import StepUncertain
+from zrb_store.masking import mask_text
+from zrb_store.queries.attempts import BegunAttempt
+from zrb_store.queries.dependent_steps import Span, completed_in, uncertain_in
+from zrb_store.queries.give_back import give_back
+from zrb_store.queries.steps import StepRecord
+
+
+class Change(NamedTuple):
+    """Why a step that completed does not stand for a call.
+
+    Attributes:
+        reason: Stored with every value that comes back.
+        arguments: The encoded arguments of the step's next attempt.
+    """
+
+    reason: str
+    arguments: str
+
+
+class ExactStep(NamedTuple):
+    """A step whose name says which one it is, however often the attempt comes to it.
+
+    Attributes:
+        name: The name, with the ~2 of a second step if it is one.
+        arguments: The encoded arguments.
+        change: Compares the encoded arguments of the step that completed with those of now. If it returns a change, the
+            step and all that began after it are given back, and the step begins again. It is not asked about a step
+            that a person has kept, by `fork` or `mark`.
+        once: Whether the step must not be repeated if its end is unknown.
+        repeat: Whether it may begin although the end of an earlier try is unknown.
+        leads: Whether the steps after it rest on its result: if that could not be stored, they are given back with it.
+    """
+
+    name: str
+    arguments: str
+    change: Callable[[str], Change | None]
+    once: bool = False
+    repeat: bool = False
+    leads: bool = False
+
+
+def stored_step(attempt: Attempt, name: str) -> StepRecord | None:
+    """Return the step of this exact name if it is done."""
+    with attempt.xcom.watched():
+        known = attempt.steps.newest(name)
+    return known if known is not None and known.is_done else None
+
+
+@contextlib.contextmanager
+def open_exact(attempt: Attempt, call: ExactStep) -> Iterator[Step | Done]:
+    """Yield the step of this exact name, begun, or its result if it is done. The block completes it, or it fails.
+
+    Raises:
+        StepUncertain: A step declared `once` began before, and its end is unknown; or one would be given back that is
+            not known to have failed.
+    """
+    with attempt.steps.holding(call.name):
+        with attempt.xcom.watched():
+            step = _begun_or_done(attempt, call)
+        if isinstance(step, Done):
+            yield step
+        else:
+            with step:
+                yield step
+
+
+def _begun_or_done(attempt: Attempt, call: ExactStep) -> Step | Done:
+    steps = attempt.steps
+    while True:
+        known = steps.newest(call.name) if steps.task_had_steps() or steps.any_began else None
+        change = None
+        if known is not None and known.is_done:
+            if known.arguments is not None and not known.kept:  # what a person has kept is kept
+                change = call.change(known.arguments)
+            if change is None:
+                return Done(known.result or "null")
+        elif known is not None and known.in_effect and call.leads:
+            change = Change(NOT_RESTORABLE, call.arguments)
+        elif known is not None and not call.repeat:
+            refuse_uncertain(attempt, known, call.name)
+        undo = None
+        if known is not None and change is not None:
+            undo = functools.partial(_discard_from, attempt, call.name, known, change.reason)
+        arguments = change.arguments if change else call.arguments
+        step = steps.begin(call.name, call.name, arguments, known, once=call.once, undo=undo)
+        if step is not None:
+            return step
+
+
+def _discard_from(
+    attempt: Attempt, name: str, known: StepRecord, reason: str, transaction: Transaction, begun: BegunAttempt
+) -> None:
+    """Give back a step that completed, and those that began after it, in the transaction that begins it again.
+
+    What this attempt has done since it began, it did on the way to this step, unless it has done this step too.
+    """
+    before = attempt.id if known.id < attempt.id else begun.id
+    span = Span(attempt.id, attempt.task, known.id, before)
+    step = uncertain_in(transaction, span)
+    if step is not None:
+        what = "has completed" if step.in_effect else "may have happened"
+        if reason == NOT_RESTORABLE:
+            reason, advice = f"the result of step {name} is not stored", "start the task over"
+        else:
+            advice = "undo the change, or start the task over"
+        raise StepUncertain(
+            mask_text(
+                f"step {step.step} of task {attempt.task} ({attempt.session}/{step.task}) {what} and is declared "
+                f"`once`, but might run again ({reason}): {advice} with --from {attempt.task} --repeat-once"
+            )
+        )
+    give_back(transaction, [(step_id, reason) for step_id in completed_in(transaction, span)])

@@ -1,0 +1,55 @@
+"""The clock by which this process spends its time: the machine's, which a test may turn.
+
+Pauses, delays, timeouts and renewals go by `monotonic`; the long ones are spent in `wait` and `sleep`. What is stored,
+and so the end of a lease, suspicion, retention and ages, goes by the clock of the database, so that all processes
+agree (`queries/clock.py`).
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import Protocol
+
+
+class Condition(Protocol):
+    """A condition whose lock is held, or an event."""
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait at most this long; return False if the time is over."""
+
+
+class Clock:
+    """A clock that can be turned.
+
+    Attributes:
+        monotonic: Returns seconds that never go back.
+        ask_every: How many seconds a wait lasts before it asks the clock again. Who turns it makes them few.
+    """
+
+    def __init__(self) -> None:
+        self.monotonic = time.monotonic
+        self.ask_every = math.inf
+        self._ahead = 0.0
+
+    def wait(self, condition: Condition, seconds: float) -> bool:
+        """Wait until a condition is notified, or an event is set; return False if the time is over."""
+        end = self.monotonic() + seconds
+        while (left := end - self.monotonic()) > 0:
+            if condition.wait(min(left, self.ask_every)):
+                return True
+        return condition.wait(0)
+
+    def sleep(self, seconds: float) -> None:
+        """Sleep this long."""
+        end = self.monotonic() + seconds
+        while (left := end - self.monotonic()) > 0:
+            time.sleep(min(left, self.ask_every))
+
+    def turn(self, seconds: float) -> None:
+        """Let it be so many seconds later at once."""
+        ahead = self._ahead = self._ahead + seconds
+        self.monotonic = lambda: time.monotonic() + ahead
+
+
+clock = Clock()
