@@ -7,19 +7,8 @@ memory and then put into `ctx.xcom` becomes durable (`AdoptedXcom`).
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import (
-    Callable,
-    Collection,
-    Hashable,
-    ItemsView,
-    Iterable,
-    Iterator,
-    KeysView,
-    Mapping,
-    MutableMapping,
-    ValuesView,
-)
-from typing import Any, SupportsIndex
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, MutableMapping
+from typing import Any, Self, SupportsIndex
 
 from zrb_store.attempt import OpenAttempt, Step
 from zrb_store.errors import InvalidArgument
@@ -46,20 +35,16 @@ def become_durable(stock: StockXcom, durable: ZrbXcom) -> None:
     stock.durable = durable  # type: ignore[attr-defined]  # it is an AdoptedXcom now
 
 
-def _forwarding(name: str) -> Any:
-    def forward(self: AdoptedXcom, *args: Any, **kwargs: Any) -> Any:
-        return getattr(self.durable, name)(*args, **kwargs)
-
-    return forward
-
-
 def _forward_all() -> None:
+    def forward(name: str) -> Callable[..., Any]:
+        return lambda self, *args, **kwargs: getattr(self.durable, name)(*args, **kwargs)
+
     own = {*vars(AdoptedXcom), "__init__"}
     for cls in ZrbXcom.__mro__[:-1]:
         for name, value in vars(cls).items():
             special = name.startswith("__")
             if callable(value) and name not in own and (special or not name.startswith("_")):
-                setattr(AdoptedXcom, name, _forwarding(name))
+                setattr(AdoptedXcom, name, forward(name))
 
 
 _forward_all()
@@ -74,13 +59,11 @@ class CtxXcomContent:
     A queue is durable if it is of zrb's own class, its name fits the store, and zrb does not fill it with values that
     are worthless in another process; a plain value is, if a durable queue could have its name. It is kept as the only
     value of that queue. All else stays in memory until the process ends.
-
-    Attributes:
-        names: What is in `ctx.xcom`, by name; the queue, if a plain value is kept in it. Operations on these queues
-            belong to the current attempt.
     """
 
     def __init__(self, xcoms: ZrbXcoms, is_volatile: Callable[[str], bool], warn_once: Callable[[str], None]) -> None:
+        # What is in `ctx.xcom`, by name; the queue, if a plain value is kept in it. Operations on these queues belong
+        # to the current attempt.
         self.names: dict[Any, Any] = {}
         self._xcoms = xcoms
         self._is_volatile = is_volatile
@@ -92,14 +75,9 @@ class CtxXcomContent:
         self._adopted: list[tuple[StockXcom, ZrbXcom]] = []
 
     def seed(self, earlier: Mapping[str, Any], known: Collection[str], plain: Collection[str]) -> None:
-        """Take over what the session's dictionary held before the session was stored.
+        """Take over what zrb's own dictionary held before the session was stored. Then call `finish_adoption`.
 
-        Call `finish_adoption` when nothing can go wrong any more.
-
-        Args:
-            earlier: zrb's own dictionary.
-            known: Names of queues that are in the store already: their values there are kept.
-            plain: Names of those that keep plain values, or did so last.
+        Queues `known` in the store keep their values there; those in `plain` keep plain values, or did so last.
         """
         self._plain.update(plain)
         for name, value in earlier.items():
@@ -144,14 +122,7 @@ class CtxXcomContent:
             own.bound_to(owner).delete()
 
     def remove(self, name: Any, owner: Owner | None) -> Any:
-        """Delete a name.
-
-        Returns:
-            What had the name. A durable queue becomes a queue in memory with the same values.
-
-        Raises:
-            KeyError: Nothing had the name.
-        """
+        """Delete a name, and return what had it: a durable queue as a queue in memory with the same values."""
         if not self.has(name):
             raise KeyError(name)
         value = self.get(name)
@@ -247,7 +218,7 @@ class CtxXcomContent:
         return False
 
 
-class CtxXcom(MutableMapping[Hashable, Any]):
+class CtxXcom(MutableMapping[Any, Any]):
     """The queues of a session and other values by name. `isinstance` takes it for zrb's own `DotDict`.
 
     Reading a missing name gives an empty queue; `in` and `get` create nothing, and see the queues of other processes.
@@ -285,7 +256,7 @@ class CtxXcom(MutableMapping[Hashable, Any]):
         return self._content.has(name)
 
     def __iter__(self) -> Iterator[Hashable]:
-        return iter(self._content.names)
+        return iter(list(self._content.names))  # to read a name may add it
 
     def __reversed__(self) -> Iterator[Hashable]:
         return iter(reversed(self._content.names))
@@ -333,45 +304,27 @@ class CtxXcom(MutableMapping[Hashable, Any]):
             return name, self.pop(name)
         raise KeyError("popitem(): dictionary is empty")
 
-    def keys(self) -> KeysView[Hashable]:
-        """Return a live view of the names, as of a dict."""
-        return self._content.names.keys()
-
-    def values(self) -> ValuesView[Any]:
-        """Return the current values."""
-        return self._now().values()
-
-    def items(self) -> ItemsView[Hashable, Any]:
-        """Return the current items."""
-        return self._now().items()
+    fromkeys = DotDict.fromkeys
 
     def copy(self) -> DotDict:
         """Return a plain dictionary of the same queues."""
-        return DotDict(self._now())
+        return DotDict(self)
 
-    @staticmethod
-    def fromkeys(names: Iterable[Hashable], value: Any = None) -> DotDict:
-        """Make a DotDict of these names, as DotDict does."""
-        return DotDict.fromkeys(names, value)  # type: ignore[return-value]
+    def __or__(self, other: dict[Hashable, Any]) -> dict[Hashable, Any]:
+        return dict(self) | other
 
-    def __or__(self, other: Any) -> Any:
-        return self._now() | other
+    def __ror__(self, other: dict[Hashable, Any]) -> dict[Hashable, Any]:
+        return other | dict(self)
 
-    def __ror__(self, other: Any) -> Any:
-        return other | self._now()
-
-    def __ior__(self, other: Any) -> CtxXcom:
+    def __ior__(self, other: Mapping[Hashable, Any]) -> Self:
         self.update(other)
         return self
 
     def __repr__(self) -> str:
-        return repr(self._now())
+        return repr(dict(self))
 
-    def __reduce_ex__(self, protocol: SupportsIndex) -> Any:
+    def __reduce_ex__(self, protocol: SupportsIndex) -> str | tuple[Any, ...]:
         return self.copy().__reduce_ex__(protocol)
-
-    def _now(self) -> dict[Any, Any]:
-        return {name: self[name] for name in list(self)}
 
 
 def owner_of(view: CtxXcom) -> Owner | None:

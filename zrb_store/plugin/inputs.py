@@ -29,15 +29,10 @@ R = TypeVar("R")
 
 
 class GivenInputs(NamedTuple):
-    """How a task was given its inputs. Those that are in neither attribute are defaults.
+    """How a task was given its inputs. Those that are in neither attribute are defaults."""
 
-    Attributes:
-        texts: Those that zrb parses, by name.
-        objects: Names of those that zrb takes as they are.
-    """
-
-    texts: Mapping[str, str]
-    objects: Collection[str]
+    texts: Mapping[str, str]  # those that zrb parses, by name
+    objects: Collection[str]  # names of those that zrb takes as they are
 
 
 _given: ContextVar[GivenInputs | None] = ContextVar("zrb_store_given_inputs", default=None)
@@ -95,13 +90,10 @@ _GIVEN = {MASKED: MASK}
 
 
 class Secrets:
-    """The secret inputs of a session.
+    """The secret inputs of a session, by all their names.
 
     Their values are remembered as long as the process lives: a secret of one session may turn up in what is stored of
     another.
-
-    Attributes:
-        names: Their names, including aliases.
     """
 
     def __init__(self, tasks: Iterable[AnyTask], given: Mapping[str, Any], inherited: Secrets | None = None) -> None:
@@ -154,10 +146,7 @@ def _differs(task_input: AnyInput, context: compat.SharedContext, value: Any) ->
 
 
 def given_again(session: SessionRecord) -> frozenset[str]:
-    """Return the names of the secret inputs that a run of a stored session was given, so that the next one needs them.
-
-    An input that is not secret is among them if its whole value was a secret.
-    """
+    """Return the names of a session's inputs that were secret as a whole, so that the next run must be given them."""
     from zrb_store import codec  # late: zrb imports this module whenever it starts
 
     stored = codec.decode(session.inputs) if session.inputs else {}
@@ -170,11 +159,8 @@ def inputs_to_store(
     """Return the session's inputs as they are stored and compared: rendered, and each under one name.
 
     An input that contains a secret, such as a default made of one, becomes `{"masked": TEXT}` with the secret masked.
-    So does a secret input that was given; others are not stored. An input whose value does not come back from the
-    store becomes `{"text": TEXT}`, with the text that zrb parsed.
-
-    Args:
-        given_now: Names of the secret inputs that were given.
+    So does a secret input that was given (`given_now`); others are not stored. An input whose value does not come back
+    from the store becomes `{"text": TEXT}`, with the text that zrb parsed.
     """
     found = shared_ctx.input
     declared = {task_input.name: task_input for task_input in task.inputs}
@@ -191,14 +177,11 @@ def inputs_to_store(
 
 
 def to_store(value: Any, text_given: Callable[[], str | None]) -> Any:
-    """Return an input as it is stored: its value, or a dict with the text that was given, or that text masked.
-
-    Without such a text it is the value itself, although the store only keeps its type, or its parts as plain data.
-    """
+    """Return an input as it is stored: its value, or a dict with the text that was given, or that text masked."""
     stored, text = value, value if isinstance(value, str) else _encoded(value)
     if text is None or is_marked(value, MASKED, TEXT):
         text = text_given()
-        if text is None:
+        if text is None:  # the store keeps its type, or its parts as plain data
             return value
         stored = {TEXT: text}
     masked = mask_remembered(text)

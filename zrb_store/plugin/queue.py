@@ -29,17 +29,11 @@ from zrb_store.xcom.reader import Edit, Editor, Live
 
 
 class ExpectedPush(NamedTuple):
-    """A push that zrb will do next.
+    """A push that zrb will do next."""
 
-    Attributes:
-        place: Session and name of the queue.
-        value: The result, compared by identity.
-        fresh: Whether the result was stored just now, not by an earlier run: callbacks are called then.
-    """
-
-    place: tuple[str, str]
-    value: Any
-    fresh: bool
+    place: tuple[str, str]  # session and name of the queue
+    value: Any  # the result, compared by identity
+    fresh: bool  # whether it was stored just now, not by an earlier run: callbacks are called then
 
 
 # zrb pushes a result right after the action returned, without an await in between, in the same asyncio task.
@@ -159,11 +153,7 @@ class ZrbXcom(Xcom):
         self.memory.pop_callbacks[:] = getattr(stock, "pop_callbacks", [])
 
     def replace(self, new: Sequence[Any], *, plain: bool = False) -> list[Any]:
-        """Put these values in place of all live ones, in one transaction and without calling callbacks.
-
-        Returns:
-            The values that were live.
-        """
+        """Put these values in place of all live ones, which are returned, in one transaction and without callbacks."""
         items = [NewValue(self._encode(value), plain=plain) for value in new]
         objects = dict(self.memory.objects)  # a removed value may be forgotten at once
         removed: list[LiveValue] = []
@@ -217,11 +207,7 @@ class ZrbXcom(Xcom):
         return (value,) if is_changed else None
 
     def delete(self) -> list[Any]:
-        """Remove all values and callbacks, since the queue's name is deleted.
-
-        Returns:
-            The values that were live.
-        """
+        """Remove all values and callbacks, since the queue's name is deleted, and return the values that were live."""
         self.memory.push_callbacks.clear()
         self.memory.pop_callbacks.clear()
         return self.replace([])

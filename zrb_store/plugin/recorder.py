@@ -1,13 +1,13 @@
-"""The stored session of a running zrb session: its run, its open attempts, and how they end.
+"""The stored session of a running zrb session (`Recorder`): its run, its open attempts, and how they end.
 
-`Recorder` is what the rest of the plugin uses. Before it are its parts: what earlier runs have completed, and what of
-this run has not completed.
+Before it are its parts: what earlier runs have completed, and what of this run has not completed.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import threading
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -40,42 +40,28 @@ from zrb_store.xcom import current_attempt
 
 if TYPE_CHECKING:
     from zrb.context.any_context import AnyContext
+    from zrb.session.session import Session
     from zrb.task.any_task import AnyTask
     from zrb.task_status.task_status import TaskStatus
 
 
 class CompletedTasks:
-    """The completed attempts of earlier runs that stand for their tasks in this one.
+    """The completed attempts of earlier runs that stand for their tasks in this one."""
 
-    Attributes:
-        decisions: What was decided on each task as the run started.
-        goes_on: Whether a task had run before.
-    """
-
-    def __init__(self, graph: Graph, main: AnyTask, forced: str | None, *, repeat_once: bool) -> None:
+    def __init__(self, graph: Graph) -> None:
         self._graph = graph
-        self._main = main
-        self._forced = forced
-        self._repeat_once = repeat_once
         self._standing: dict[str, AttemptRecord] = {}
-        self.decisions: list[Decision] = []
-        self.goes_on = False
+        self.decisions: list[Decision] = []  # on each task, as the run started
+        self.goes_on = False  # whether a task had run before
 
-    def choose_reruns(self, known: list[AttemptRecord]) -> Reruns:
-        """Note what has completed, and choose what is given back because it runs again.
+    def choose_reruns(self, main: AnyTask, forced: str | None, repeat: bool, known: list[AttemptRecord]) -> Reruns:
+        """Note what has completed, and choose what is given back because it runs again, of every known attempt.
 
         `Run.start` calls this in the transaction that takes the lease.
-
-        Args:
-            known: Every attempt of the session, the oldest first.
-
-        Raises:
-            InvalidArgument: No resume starts it.
         """
-        decisions = decide(self._graph.workflow(self._main), known, self._forced)
-        self.decisions = decisions
+        self.decisions = decide(self._graph.workflow(main), known, forced)
         self.goes_on = bool(known)
-        chosen = reruns(decisions, known, repeat_once=self._repeat_once)
+        chosen = reruns(self.decisions, known, repeat_once=repeat)
         given_back = dict(chosen.attempts)
         rerun = {record.task for record in known if record.id in given_back}
         self._standing = {record.task: record for record in known if record.stands and record.task not in rerun}
@@ -142,32 +128,33 @@ class RunStopped(asyncio.CancelledError):
 
 
 class Recorder:
-    """The stored session of a running zrb session.
+    """The stored session of a running zrb session."""
 
-    Attributes:
-        completed: What earlier runs have completed.
-        warn_once: Prints a line for the user, once in this session.
-        fatal: Why the run must end at once, if it must.
-        uncertain: Why tasks were ended without a retry: the end of a step is unknown.
-        ended: Whether the run has ended, so that no task may begin any more.
-    """
-
-    def __init__(self, zrb_session: Any, main: AnyTask, graph: Graph, secrets: Secrets) -> None:
+    def __init__(
+        self,
+        zrb_session: Session,
+        main: AnyTask,
+        graph: Graph,
+        secrets: Secrets,
+        store: Store,
+        name: str,
+        spec: RunSpec,
+    ) -> None:
         self.zrb_session = zrb_session
         self.main = main
         self.graph = graph
         self.secrets = secrets
+        self.origin = spec.origin
+        self.url = store.database.url.render_as_string(hide_password=False)
         self.warn_once: Callable[[str], None] = WarnOnce()
-        self.fatal: Exception | None = None
-        self.uncertain: list[StepUncertain] = []
+        self.fatal: Exception | None = None  # why the run must end at once
+        self.uncertain: list[StepUncertain] = []  # why tasks were ended without a retry
         self.ended = False
-        self.origin = "library"
-        self.url = ""
-        self.run: Run
-        self.xcoms: ZrbXcoms
-        self.ctx_xcom: CtxXcom
-        self._content: CtxXcomContent
-        self.completed: CompletedTasks
+        self.xcoms = ZrbXcoms(self, store.database, name, store.max_value)
+        self._content = CtxXcomContent(self.xcoms, graph.is_volatile, self.warn_once)
+        self.ctx_xcom = CtxXcom(self._content)
+        self.completed = CompletedTasks(graph)
+        self.run = Run(self.xcoms, spec, on_lost=self.stop)
         self._open: dict[str, Attempt] = {}
         self._working: set[asyncio.Task[Any]] = set()  # those that run the actions of open attempts
         self._outcome = Outcome()
@@ -177,18 +164,9 @@ class Recorder:
 
     # -- the run
 
-    def start(
-        self, store: Store, name: str, spec: RunSpec, forced: str | None = None, *, repeat_once: bool = False
-    ) -> None:
+    def start(self, forced: str | None, *, repeat_once: bool) -> None:
         """Take the lease, and learn what has completed."""
-        self.origin = spec.origin
-        self.url = store.database.url.render_as_string(hide_password=False)
-        self.xcoms = ZrbXcoms(self, store.database, name, store.max_value)
-        self._content = CtxXcomContent(self.xcoms, self.graph.is_volatile, self.warn_once)
-        self.ctx_xcom = CtxXcom(self._content)
-        self.completed = CompletedTasks(self.graph, self.main, forced, repeat_once=repeat_once)
-        self.run = Run(self.xcoms, spec, on_lost=self.stop)
-        self.run.start(self.completed.choose_reruns)
+        self.run.start(functools.partial(self.completed.choose_reruns, self.main, forced, repeat_once))
         try:
             known = list(self.xcoms)
             for queue in dict.fromkeys([task.name for task in self.graph.tasks] + known):
@@ -232,11 +210,7 @@ class Recorder:
 
     @contextlib.contextmanager
     def end_run_on_refusal(self, cause: BaseException | None = None) -> Iterator[None]:
-        """End the run, on every zrb release, if the store refuses what the block asks for.
-
-        Raises:
-            RunStopped: The run must end.
-        """
+        """End the run if the store refuses what the block asks for: `RunStopped` does so on every zrb release."""
         try:
             yield
         except (LeaseLost, StoreUnavailable) as error:
@@ -259,13 +233,8 @@ class Recorder:
                 await asyncio.wait(working, timeout=_WAIT)
 
     def end(self, error: BaseException | None, *, interrupted: bool) -> str:
-        """End the run with its true outcome.
-
-        Returns:
-            `completed`, `failed` or `interrupted`. A forked child that comes here ends nothing, and there is nothing to
-            say: `completed`.
-        """
-        if self.run.is_inherited:
+        """End the run with its true outcome, and return it: `completed`, `failed` or `interrupted`."""
+        if self.run.is_inherited:  # a forked child ends nothing, and has nothing to say
             self.ended = True
             return "completed"
         main = self.zrb_session.get_task_status(self.main)
@@ -284,14 +253,6 @@ class Recorder:
         elif isinstance(self.fatal, StoreUnavailable):
             self.run.tell_unavailable(self.fatal)
         return "failed" if self.fatal else outcome
-
-    def stop_waiting(self, within: float) -> None:
-        """Wait at most this many seconds for the store from now on, since the process has to end."""
-        self.run.database.stop_waiting(within)
-
-    def wait_again(self) -> None:
-        """Wait for the store as long as usual."""
-        self.run.database.wait_again()
 
     def end_at_once(self) -> None:
         """End the run as interrupted, since the process dies before the run can end itself."""
@@ -329,11 +290,7 @@ class Recorder:
         return CtxXcom(self._content, attempt)
 
     def complete(self, attempt: Attempt, task: AnyTask, result: Any) -> None:
-        """Complete an attempt with its result, in one transaction. zrb's own push of the result then does nothing.
-
-        Raises:
-            AttemptClosed: The attempt has ended before.
-        """
+        """Complete an attempt with its result, in one transaction. zrb's own push of the result then does nothing."""
         self._content.store_changed(attempt)
         if self.graph.role(task) == "check":
             attempt.complete()
@@ -353,11 +310,7 @@ class Recorder:
         self._content.attempt_ended(attempt, stands=True)
 
     def fail(self, attempt: Attempt, task: AnyTask, error: BaseException) -> None:
-        """End an attempt by the exception that its action raised.
-
-        Raises:
-            TaskStopped: The end of a step is unknown, so the task must not be tried again.
-        """
+        """End an attempt by its action's exception; raise `TaskStopped` if the task must not be retried."""
         self._close(attempt, stands=False)
         role = self.graph.role(task)
         self._outcome.attempt_ends(attempt.task, role, error)
@@ -382,21 +335,16 @@ class Recorder:
 
     # -- what queues and contexts ask
 
-    def xcom_of(self, ctx: AnyContext) -> Any:
-        """Return `ctx.xcom` of a task, bound to the task's attempt, also in its threads."""
-        view: CtxXcom | None = ctx.__dict__.get(compat.VIEW)
-        if view is None:
-            return self.ctx_xcom
-        owner: Any = owner_of(view)
-        current: Any = current_attempt.get()
-        attempt: Any = current.parent if isinstance(current, Step) else current
-        if (
-            attempt is not None
-            and attempt is not owner
-            and (attempt.session, attempt.task) == (owner.session, owner.task)
-        ):
+    def xcom_of(self, ctx: AnyContext) -> CtxXcom:
+        """Return `ctx.xcom` of a task whose context has a view, bound to the task's attempt, also in its threads."""
+        view: CtxXcom = vars(ctx)[compat.VIEW]
+        owner, current = owner_of(view), current_attempt.get()
+        attempt = current.parent if isinstance(current, Step) else current
+        if attempt is owner or not isinstance(owner, OpenAttempt):
+            return view
+        if isinstance(attempt, OpenAttempt) and (attempt.session, attempt.task) == (owner.session, owner.task):
             return CtxXcom(self._content, current)  # a thread that an earlier attempt, or a step of it, left behind
-        if attempt is owner or self._open.get(owner.task) is owner or threading.get_ident() != self._thread:
+        if self._open.get(owner.task) is owner or threading.get_ident() != self._thread:
             return view
         return self.ctx_xcom  # zrb's own work between attempts
 
@@ -418,7 +366,7 @@ class Recorder:
     def has_result(self) -> bool:
         """Whether the main task may have left a result."""
         status = self.zrb_session._task_status.get(self.main)
-        return self.fatal is None and status is not None and bool(status.is_completed)
+        return self.fatal is None and status is not None and status.is_completed
 
     def stored_result(self) -> tuple[Any, int | None]:
         """Return the stored result of the main task of a completed session, and when the session completed."""

@@ -9,7 +9,7 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from zrb_store import codec
 from zrb_store.attempt import Attempt
@@ -21,10 +21,12 @@ from zrb_store.names import check_name
 from zrb_store.queries import attempts, sessions
 from zrb_store.queries.give_back import give_back, give_back_steps, give_back_unfinished
 from zrb_store.records import AttemptRecord
-from zrb_store.run.consumer import Consumer, Deliveries
 from zrb_store.run.delivery import OpenDeliveries
 from zrb_store.run.lifecycle import RunLifecycle, RunSpec
 from zrb_store.xcom import Xcom, Xcoms, current_attempt
+
+if TYPE_CHECKING:
+    from zrb_store.run.consumer import Consumer, Deliveries
 
 T = TypeVar("T")
 
@@ -222,10 +224,14 @@ class Run(RunLifecycle):
         """
         if on_error not in ("continue", "raise"):
             raise InvalidArgument(f"on_error={on_error!r} is neither 'continue' nor 'raise'")
+        from zrb_store.run.consumer import Deliveries  # late: most runs consume no queue
+
         return Deliveries(self.consumer(queue, batch=batch, raises=on_error == "raise"), wait)
 
     def consumer(self, queue: Xcom, **options: Any) -> Consumer:
         """Return what `consume` takes values with; the options are those of `Consumer`."""
+        from zrb_store.run.consumer import Consumer  # late: as above
+
         return Consumer(self, self._begin_delivery, self._open_deliveries, queue, **options)
 
     def _begin_delivery(self, transaction: Transaction, task: str) -> Attempt:

@@ -40,11 +40,6 @@ def arguments_of(calls: Sequence[ToolCallPart]) -> dict[str, Any]:
     return {call.tool_call_id: copy.deepcopy(call.args) for call in calls if isinstance(call.args, dict)}
 
 
-def are_decided(results: DeferredToolResults) -> bool:
-    """Whether each call is approved or denied. pydantic-ai refuses all else that a task's function may return."""
-    return all(isinstance(one, (bool, ToolApproved, ToolDenied)) for one in results.approvals.values())
-
-
 def stored_approvals(
     results: DeferredToolResults, calls: Sequence[ToolCallPart], before: Mapping[str, Any]
 ) -> dict[str, Any]:
@@ -59,11 +54,7 @@ def stored_approvals(
 
 
 def repeat_approvals(stored: Any, calls: Sequence[ToolCallPart]) -> DeferredToolResults:
-    """Return what was decided, after the arguments of the calls are rewritten as they were then.
-
-    Raises:
-        NotReadable: It is no decision.
-    """
+    """Return what was decided, after the arguments of the calls are rewritten as they were then."""
     try:
         results = _RESULTS.validate_python(stored["results"])
     except (KeyError, TypeError, ValueError) as error:
@@ -158,9 +149,8 @@ def _read(stored: Any, requests: DeferredToolRequests) -> DeferredToolResults:
 def declared_instructions(task: AnyTask, text: str) -> dict[str, str]:
     """Return digests of the instructions that a task declares.
 
-    If zrb adds no sections of its own, these are the whole text. The sections name the folder, the commands and the
-    project's files that zrb finds, and so on: of these only the names count, and of a function that makes instructions
-    only its code.
+    Of the sections that zrb adds (the folder, commands, the project's files) only the names count, and of a function
+    that makes instructions only its code.
     """
     manager = getattr(task, "prompt_manager_attr", None)
     sections = list(getattr(manager, "active_sections", ()))
@@ -176,7 +166,7 @@ def _of_code(function: Any) -> Any:
 
 
 def _constants(code: CodeType) -> Any:
-    """Return what distinguishes a code from another, and is the same in each release of Python."""
+    """Return what distinguishes code from other code, and is the same in each release of Python."""
     constants = [
         # The repr of a set, as of `x in {"a", "b"}`, has another order in each process.
         _constants(one) if isinstance(one, CodeType) else one if isinstance(one, frozenset) else repr(one)
@@ -186,6 +176,7 @@ def _constants(code: CodeType) -> Any:
 
 
 RunAgent = Callable[..., Awaitable[Any]]
+Decide = Callable[..., Awaitable[DeferredToolResults | None]]
 
 
 class AgentRun:
@@ -214,11 +205,7 @@ class AgentRun:
         return self._system_prompt
 
     async def run(self, run_agent: RunAgent, **kwargs: Any) -> Any:
-        """Run the agent as zrb does, over the steps of the attempt.
-
-        Raises:
-            ZrbStoreError: The store, or a step that must not be repeated, has stopped the agent.
-        """
+        """Run the agent as zrb does, over the steps of the attempt."""
         self._agent = agent = kwargs["agent"]
         agent.run = self._over_steps(agent.run)
         arguments = {
@@ -252,12 +239,7 @@ class AgentRun:
         return agent is not None and agent is self._agent
 
     def start(self, history: list[ModelMessage], message: Any) -> tuple[list[ModelMessage], Any]:
-        """Return the history and the message that the agent starts from: the stored ones, if there are any.
-
-        Args:
-            history: What zrb has prepared now.
-            message: The final prompt of the user, likewise; None if the history ends with it.
-        """
+        """Return the history and the message that the agent starts from: the stored ones, else those of zrb."""
         if self._step is not None:
             self.journal.complete(self._step, Prompt(message, history, self._system_prompt).stored(self.journal.limit))
             self._step = None
@@ -289,16 +271,13 @@ class AgentRun:
         return self._logged_usage is not None and usage is self._logged_usage
 
     async def approve(
-        self, decide: RunAgent, note_edited: Callable[[Any, Any], None], requests: Any, *args: Any
-    ) -> Any:
+        self, decide: Decide, note_edited: Callable[[Any, Any], None], requests: Any, *args: Any
+    ) -> DeferredToolResults | None:
         """Return what was decided about tool calls that need an approval, then or now: each call is a step.
 
-        Args:
-            decide: zrb's function, which asks a person, or whoever decides.
-            note_edited: zrb's function that notes of an approved call that its arguments were edited.
-            *args: What `decide` takes beside them.
+        `note_edited` is zrb's function that notes of an approved call that its arguments were edited.
         """
-        decided: Any = None
+        decided: DeferredToolResults | None = None
         for name in ("calls", "approvals"):
             for call in getattr(requests, name) or ():
                 one = replace(requests, **{"calls": [], "approvals": [], name: [call]})
@@ -312,16 +291,18 @@ class AgentRun:
         return decided if decided is not None else await decide(requests, *args)
 
     async def _approve_one(
-        self, decide: RunAgent, note_edited: Callable[[Any, Any], None], call: ToolCallPart, *args: Any
-    ) -> Any:
+        self, decide: Decide, note_edited: Callable[[Any, Any], None], call: ToolCallPart, *args: Any
+    ) -> DeferredToolResults | None:
         with self.journal.approval(call.tool_call_id) as step:
             if isinstance(step, Done):
-                results = repeat_approvals(codec.decode(step.result), [call])
-                note_edited(call, results.approvals.get(call.tool_call_id))
-                return results
+                repeated = repeat_approvals(codec.decode(step.result), [call])
+                note_edited(call, repeated.approvals.get(call.tool_call_id))
+                return repeated
             before = arguments_of([call])
             results = await decide(*args)
-            if results is None or not are_decided(results):
+            # pydantic-ai refuses all else that a task's function may return.
+            decided = (bool, ToolApproved, ToolDenied)
+            if results is None or not all(isinstance(one, decided) for one in results.approvals.values()):
                 step.fail(None, "interrupted")  # somebody decides later
             else:
                 self.journal.complete(step, stored_approvals(results, [call], before))

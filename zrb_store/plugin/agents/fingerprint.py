@@ -33,13 +33,9 @@ Fallback: TypeAlias = Callable[[Any], Any]
 
 
 def plain(value: Any, fallback: Fallback | None = None) -> JsonValue:
-    """Return a value as JSON data, as a model sees it, and the same in each process.
+    """Return a value as JSON data, as a model sees it, with the elements of sets sorted.
 
-    The elements of a set are in an order of their own. Fields of pydantic-ai's objects that are at their default are
-    left out, since each of its releases has more of them.
-
-    Args:
-        fallback: Called for an object that pydantic does not know.
+    Fields of pydantic-ai's objects that are at their default are left out, since each of its releases has more of them.
     """
     kind = type(value)
     if value is None or (isinstance(value, str | int | float) and kind in (str, bool, int, float)):
@@ -58,7 +54,7 @@ def plain(value: Any, fallback: Fallback | None = None) -> JsonValue:
 
 
 def seen(value: Any) -> JsonValue:
-    """Return a value as JSON data, as a model sees it. The elements of a set are in an order of their own."""
+    """Return a value as JSON data, as a model sees it, with the elements of sets sorted."""
     return _in_order(_written(value), value, lambda data, _: data)
 
 
@@ -75,14 +71,12 @@ def _without_defaults(data: JsonValue, value: Any) -> JsonValue:
 
 
 def _in_order(data: JsonValue, value: Any, content: Callable[[JsonValue, Any], JsonValue]) -> JsonValue:
-    """Return the JSON data that pydantic has made of a value, with the elements of each set in an order of their own.
-
-    Pydantic iterates a set as we do, so that each element is found beside its data.
-    """
+    """Return the JSON data that pydantic has made of a value, with the elements of sets sorted."""
     if _is_of_pydantic_ai(type(value)):
         return content(data, value)
     if isinstance(value, RootModel):
         return _in_order(data, value.root, content)
+    # Pydantic iterates a set as we do, so that each element is found beside its data.
     if isinstance(data, list) and isinstance(value, (set, frozenset, list, tuple)) and len(data) == len(value):
         items = [_in_order(one, item, content) for one, item in zip(data, value, strict=True)]
         return sorted(items, key=_sorting) if isinstance(value, (set, frozenset)) else items
@@ -153,16 +147,10 @@ def digest(value: Any, length: int = 12) -> str:
 
 @dataclass
 class Request:
-    """A request to a model, as digests.
+    """A request to a model, as digests."""
 
-    Attributes:
-        model: The model's name.
-        parts: Digests of what is sent beside the messages: `settings` and `tools` by name, `output` and `instructions`.
-        messages: Digests of the messages.
-    """
-
-    model: str
-    parts: dict[str, JsonValue]
+    model: str  # its name
+    parts: dict[str, JsonValue]  # sent beside the messages: `settings` and `tools` by name, `output`, `instructions`
     messages: list[str]
     whole: str = field(init=False)
 

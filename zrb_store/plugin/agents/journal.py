@@ -40,11 +40,9 @@ class CallNames:
         self._numbers: dict[str, dict[tuple[int, int], int]] = {}
 
     def number(self, text: str, position: int) -> int:
-        """Return which of the calls with this text this one is, from 1.
+        """Return which of the calls with this text, which has its id, this one is, from 1.
 
-        Args:
-            text: The call, with its id.
-            position: How many requests the agent has made: the last answer asks for the call.
+        The answer to request number `position` asks for it.
         """
         self._made[text, position] += 1
         use = (position, self._made[text, position])
@@ -59,23 +57,19 @@ class CallNames:
 
 
 _LONGEST_NAME = 400
-# What other errors of ours mean to a tool, the tool or the model decides.
+# The tool or the model decides what other errors of ours mean.
 _FATAL = (AttemptClosed, LeaseLost, StoreUnavailable)
 
 
 class Journal:
-    """The steps of the agent that works in one attempt.
-
-    Attributes:
-        once: The tools that must not be repeated, by name, and what happens if the end of one is unknown.
-        fatal: The error by which the store, or a step that must not be repeated, has stopped the agent.
-        any_live: Whether an answer did not come from the store since this was last set to False.
-    """
+    """The steps of the agent that works in one attempt."""
 
     def __init__(self, attempt: Attempt, *, is_private: bool) -> None:
+        # The tools that must not be repeated, by name, and what happens if the end of one is unknown.
         self.once: dict[str, Policy] = {}
+        # By it the store, or a step that must not be repeated, has stopped the agent.
         self.fatal: ZrbStoreError | None = None
-        self.any_live = False
+        self.any_live = False  # whether an answer did not come from the store since this was last set to False
         self._attempt = attempt
         self._is_private = is_private
         self._fingerprints = Fingerprints()
@@ -101,11 +95,7 @@ class Journal:
 
     @contextmanager
     def prompt(self, arguments: Mapping[str, Any]) -> Iterator[Step | Done]:
-        """Yield the step that keeps what an agent starts from, or what is stored of it.
-
-        Args:
-            arguments: What was asked of the agent, as digests.
-        """
+        """Yield the step that keeps what an agent starts from, or what is stored of it."""
         self._prompts += 1
 
         def change(before: str) -> Change | None:
@@ -177,11 +167,7 @@ class Journal:
                 self.complete(step, stored_refusal(error, self.limit), {"kind": "refused"})
 
     def name_of_call(self, text: str) -> str:
-        """Return the name of the step of a call, which is made now.
-
-        Args:
-            text: What is called, and the id that the model gave the call. Some models give an id again and again.
-        """
+        """Return the name of the step of a call that is made now. The text has the id that the model gave it."""
         position = len(self._requests) if self._restart_at is None else self._restart_at
         return _numbered(_bounded(text), self._calls.number(text, position))
 
@@ -257,11 +243,7 @@ class Journal:
         step.complete(result)
 
     def refuse_if_stopping(self) -> None:
-        """Let nothing begin after a signal has cancelled what runs: the cancellation may not have come here yet.
-
-        Raises:
-            asyncio.CancelledError: That is so.
-        """
+        """Let nothing begin after a signal has cancelled what runs: the cancellation may not have come here yet."""
         if signals.received and any(task.cancelling() for task in asyncio.all_tasks()):
             raise asyncio.CancelledError
 

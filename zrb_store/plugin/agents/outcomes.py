@@ -50,19 +50,12 @@ UNKNOWN = (
 
 
 class Ended(NamedTuple):
-    """How a tool call ended.
+    """How a tool call ended."""
 
-    Attributes:
-        outcome: What is stored.
-        result: What the tool returned.
-        raised: What it raised.
-        undone: Whether what it did to queues is given back, since it failed.
-    """
-
-    outcome: dict[str, Any]
+    outcome: dict[str, Any]  # what is stored
     result: Any = None
     raised: BaseException | None = None
-    undone: bool = False
+    undone: bool = False  # whether what it did to queues is given back, since it failed
 
     @property
     def error(self) -> BaseException | ErrorText:
@@ -74,11 +67,7 @@ class Ended(NamedTuple):
 
 
 async def ended(call: Callable[[], Awaitable[Any]]) -> Ended:
-    """Call a tool and tell how it ended.
-
-    Raises:
-        BaseException: What ends the agent, or is not known to come again in the same form.
-    """
+    """Call a tool and return how it ended; raise what ends the agent, or may come in another form the next time."""
     try:
         result = await call()
     except (ModelRetry, ToolRetryError) as error:
@@ -144,7 +133,7 @@ def encoded(outcome: dict[str, Any], limit: int) -> Encoded | dict[str, Any]:
     """Return an outcome in the form in which it is stored.
 
     If a model would see something else in what our codecs restore, or if they do not know it, what it sees is stored as
-    JSON: a model of pydantic comes back as plain data. What pydantic does not know either is returned as it is.
+    JSON. What pydantic does not know either is returned as it is.
     """
     try:
         stored = codec.encode(storable(outcome), limit=limit)
@@ -166,11 +155,7 @@ def encoded(outcome: dict[str, Any], limit: int) -> Encoded | dict[str, Any]:
 
 
 def repeat(outcome: Any) -> Any:
-    """Return what the tool returned, or raise what it raised. What a person has marked as the result is returned.
-
-    Raises:
-        Exception: What the tool raised.
-    """
+    """Return what the tool returned, or raise what it raised. What a person has marked as the result is returned."""
     kind = outcome.get("kind") if isinstance(outcome, dict) else None
     if kind == "retry":
         raise ModelRetry(outcome["message"])

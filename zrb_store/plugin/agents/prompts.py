@@ -33,16 +33,9 @@ class NotReadable(Exception):
 
 
 class Prompt(NamedTuple):
-    """What an agent starts from.
+    """What an agent starts from."""
 
-    Attributes:
-        message: The final prompt of the user, with zrb's live context and the attachments; None if the history ends
-            with it.
-        history: The messages before.
-        system_prompt: The instructions.
-    """
-
-    message: Any
+    message: Any  # the final prompt of the user, with live context and attachments; None if the history ends with it
     history: list[ModelMessage]
     system_prompt: str
 
@@ -64,11 +57,7 @@ class Prompt(NamedTuple):
 
 
 def read_prompt(stored: Any) -> Prompt | None:
-    """Return a stored prompt; None if a person has marked its step as completed, without a result.
-
-    Raises:
-        NotReadable: It is no prompt.
-    """
+    """Return a stored prompt; None if a person has marked its step as completed, without a result."""
     if stored is None:
         return None
     try:
@@ -80,24 +69,15 @@ def read_prompt(stored: Any) -> Prompt | None:
 
 
 def stored_response(response: ModelResponse, limit: int, reason: str | None = None) -> Encoded | dict[str, Any]:
-    """Return a model's answer as it is stored.
-
-    Args:
-        response: The answer.
-        reason: Why the model was asked again although the step had completed.
-    """
+    """Return an answer as it is stored, with the reason why the model was asked again if the step had completed."""
     kept = {"kind": "answer", **({"changed": reason} if reason else {})}
     return encoded_messages(lambda mode: {**kept, "response": _RESPONSE.dump_python(response, mode=mode)}, limit)
 
 
 def encoded_messages(dump: Callable[[Mode], dict[str, Any]], limit: int) -> Encoded | dict[str, Any]:
-    """Return messages as they are stored.
+    """Return messages as they are stored: what our codecs do not know, as pydantic writes it.
 
-    What our codecs do not know, in the details of a provider for example, is stored as pydantic writes it. What
-    pydantic does not know either is returned as it is.
-
-    Args:
-        dump: Makes plain data of them, in one of pydantic's modes.
+    What pydantic does not know either is returned as it is.
     """
     plain = dump("python")  # not as JSON: a date in the provider's details would come back as a text
     try:
@@ -111,12 +91,7 @@ def encoded_messages(dump: Callable[[Mode], dict[str, Any]], limit: int) -> Enco
 
 
 def read_response(stored: Any) -> ModelResponse:
-    """Return a stored answer: the very response. A text that a person has marked as the result is one too.
-
-    Raises:
-        NotReadable: It is neither.
-        Exception: The request was refused.
-    """
+    """Return a stored answer, or raise a stored refusal. A text that a person has marked as the result is an answer."""
     if isinstance(stored, str):
         return ModelResponse(parts=[TextPart(stored)])
     try:
@@ -129,11 +104,7 @@ def read_response(stored: Any) -> ModelResponse:
 
 
 def stored_refusal(error: Exception, limit: int) -> Encoded | dict[str, Any]:
-    """Return the refusal of a request as it is stored: what zrb decides by when it goes on from it.
-
-    Args:
-        error: What was raised.
-    """
+    """Return the refusal of a request as it is stored: what zrb decides by when it goes on from it."""
     details = {}
     for name, value in vars(error).items():
         if not name.startswith("_") and name != "headers":  # these may have cookies
