@@ -7,7 +7,7 @@ memory and then put into `ctx.xcom` becomes durable (`AdoptedXcom`).
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Collection, Iterator, Mapping, MutableMapping
 from typing import Any, Self, SupportsIndex
 
 from zrb_store.attempt import OpenAttempt, Step
@@ -64,7 +64,7 @@ class CtxXcomContent:
     def __init__(self, xcoms: ZrbXcoms, is_volatile: Callable[[str], bool], warn_once: Callable[[str], None]) -> None:
         # What is in `ctx.xcom`, by name; the queue, if a plain value is kept in it. Operations on these queues belong
         # to the current attempt.
-        self.names: dict[Any, Any] = {}
+        self.names: dict[str, Any] = {}
         self._xcoms = xcoms
         self._is_volatile = is_volatile
         self._warn_once = warn_once
@@ -91,7 +91,7 @@ class CtxXcomContent:
         while self._adopted:
             become_durable(*self._adopted.pop())
 
-    def get(self, name: Any, owner: Owner | None = None) -> Any:
+    def get(self, name: str, owner: Owner | None = None) -> Any:
         """Return what has this name; a new queue if nothing has."""
         if name in self._plain and (found := self._xcoms[name].plain()) is not None:
             self._note_use(name, found[0], owner)
@@ -113,7 +113,7 @@ class CtxXcomContent:
         # The store keeps a deleted queue for its history: the name is back when the queue has values again.
         return name not in self._deleted or (len(self._xcoms[name]) > 0 and not self._has_other_name(name))
 
-    def put(self, name: Any, value: Any, owner: Owner | None) -> None:
+    def put(self, name: str, value: Any, owner: Owner | None) -> None:
         """Give a name to a queue or another value. The values of the queue that had the name are removed."""
         own = self._own(name)
         self._put(name, value, owner, values=True)
@@ -121,7 +121,7 @@ class CtxXcomContent:
         if own is not None and self.names[name] is not own:
             own.bound_to(owner).delete()
 
-    def remove(self, name: Any, owner: Owner | None) -> Any:
+    def remove(self, name: str, owner: Owner | None) -> Any:
         """Delete a name, and return what had it: a durable queue as a queue in memory with the same values."""
         if not self.has(name):
             raise KeyError(name)
@@ -158,7 +158,7 @@ class CtxXcomContent:
         if user is not None:
             users.add(user.parent if isinstance(user, Step) else user)
 
-    def _put(self, name: Any, value: Any, owner: Owner | None, *, values: bool) -> None:
+    def _put(self, name: str, value: Any, owner: Owner | None, *, values: bool) -> None:
         if type(value) is AdoptedXcom:
             value = value.durable
         if type(value) is ZrbXcom:
@@ -175,8 +175,7 @@ class CtxXcomContent:
             self.names[name] = value
         self._plain.discard(name)
 
-    def _put_plain(self, name: Any, value: Any, owner: Owner | None) -> None:
-        is_volatile = isinstance(name, str) and self._is_volatile(name)
+    def _put_plain(self, name: str, value: Any, owner: Owner | None) -> None:
         if self._is_durable(name, warn=False) and not self._has_other_name(name):
             queue = self.names[name] = self._xcoms[name]
             queue.bound_to(owner).assign(value)
@@ -186,10 +185,10 @@ class CtxXcomContent:
         self.names[name] = value
         self._plain.discard(name)
         assigner = owner or current_attempt.get()
-        if isinstance(assigner, OpenAttempt) and not is_volatile:
+        if isinstance(assigner, OpenAttempt) and not (isinstance(name, str) and self._is_volatile(name)):
             assigner.restorable = False  # it has to be assigned again in another process
 
-    def _own(self, name: Any) -> ZrbXcom | None:
+    def _own(self, name: str) -> ZrbXcom | None:
         """Return the queue that is stored under this name, if it has this name and no other."""
         value = self.names.get(name)
         own = type(value) is ZrbXcom and value.place == (self._xcoms.session, name) and not self._has_other_name(name)
@@ -201,7 +200,7 @@ class CtxXcomContent:
             type(value) is ZrbXcom and value.place == place for other, value in self.names.items() if other != name
         )
 
-    def _is_durable(self, name: Any, queue: Any = None, *, warn: bool = True) -> bool:
+    def _is_durable(self, name: str, queue: Any = None, *, warn: bool = True) -> bool:
         """Whether the queue of this name is stored. Warn once if it cannot be."""
         try:
             check_name(name, "queue")
@@ -218,12 +217,13 @@ class CtxXcomContent:
         return False
 
 
-class CtxXcom(MutableMapping[Any, Any]):
+class CtxXcom(MutableMapping[str, Any]):
     """The queues of a session and other values by name. `isinstance` takes it for zrb's own `DotDict`.
 
-    Reading a missing name gives an empty queue; `in` and `get` create nothing, and see the queues of other processes.
-    With an owner every operation belongs to that attempt, in any thread; without one, to the current attempt.
-    It does not derive from dict: code written in C would read that dict, which is empty, without calling these methods.
+    Names are of any kind, although zrb's types say `str`. Reading a missing name gives an empty queue; `in` and `get`
+    create nothing, and see the queues of other processes. With an owner every operation belongs to that attempt, in any
+    thread; without one, to the current attempt. It does not derive from dict: code written in C would read that dict,
+    which is empty, without calling these methods.
     """
 
     __class__ = property(lambda self: DotDict)
@@ -237,28 +237,27 @@ class CtxXcom(MutableMapping[Any, Any]):
         for name, value in (("_content", content), ("_owner", owner), ("_bound", {})):
             object.__setattr__(self, name, value)
 
-    def __getitem__(self, name: Hashable) -> Any:
+    def __getitem__(self, name: str) -> Any:
         value = self._content.get(name, self._owner)
         if self._owner is None or type(value) is not ZrbXcom:
             return value
-        bound = self._bound.get(value.place)
-        if bound is None:
-            bound = self._bound[value.place] = value.bound_to(self._owner)
-        return bound
+        if value.place not in self._bound:
+            self._bound[value.place] = value.bound_to(self._owner)
+        return self._bound[value.place]
 
-    def __setitem__(self, name: Hashable, value: Any) -> None:
+    def __setitem__(self, name: str, value: Any) -> None:
         self._content.put(name, value, self._owner)
 
-    def __delitem__(self, name: Hashable) -> None:
+    def __delitem__(self, name: str) -> None:
         self._content.remove(name, self._owner)
 
     def __contains__(self, name: object) -> bool:
         return self._content.has(name)
 
-    def __iter__(self) -> Iterator[Hashable]:
+    def __iter__(self) -> Iterator[str]:
         return iter(list(self._content.names))  # to read a name may add it
 
-    def __reversed__(self) -> Iterator[Hashable]:
+    def __reversed__(self) -> Iterator[str]:
         return iter(reversed(self._content.names))
 
     def __len__(self) -> int:
@@ -279,17 +278,17 @@ class CtxXcom(MutableMapping[Any, Any]):
         except KeyError:
             raise AttributeError(f"'DotDict' object has no attribute '{name}'") from None
 
-    def get(self, name: Hashable, default: Any = None, /) -> Any:
+    def get(self, name: str, default: Any = None, /) -> Any:
         """Return the queue or value of that name if there is one, else the default."""
         return self[name] if name in self else default  # noqa: SIM401 - this is get
 
-    def setdefault(self, name: Hashable, default: Any = None, /) -> Any:
+    def setdefault(self, name: str, default: Any = None, /) -> Any:
         """Return the value of a name, set to the default if there is none."""
         if name not in self:
             self[name] = default
         return self[name]
 
-    def pop(self, name: Hashable, default: Any = _ABSENT, /) -> Any:
+    def pop(self, name: str, default: Any = _ABSENT, /) -> Any:
         """Delete a name and return its value. A durable queue becomes a queue in memory with the same values."""
         try:
             return self._content.remove(name, self._owner)
@@ -298,7 +297,7 @@ class CtxXcom(MutableMapping[Any, Any]):
                 raise
             return default
 
-    def popitem(self) -> tuple[Hashable, Any]:
+    def popitem(self) -> tuple[str, Any]:
         """Delete and return the last item."""
         for name in reversed(self._content.names):
             return name, self.pop(name)
@@ -310,13 +309,13 @@ class CtxXcom(MutableMapping[Any, Any]):
         """Return a plain dictionary of the same queues."""
         return DotDict(self)
 
-    def __or__(self, other: dict[Hashable, Any]) -> dict[Hashable, Any]:
+    def __or__(self, other: dict[str, Any]) -> dict[str, Any]:
         return dict(self) | other
 
-    def __ror__(self, other: dict[Hashable, Any]) -> dict[Hashable, Any]:
+    def __ror__(self, other: dict[str, Any]) -> dict[str, Any]:
         return other | dict(self)
 
-    def __ior__(self, other: Mapping[Hashable, Any]) -> Self:
+    def __ior__(self, other: Mapping[str, Any]) -> Self:
         self.update(other)
         return self
 

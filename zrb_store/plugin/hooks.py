@@ -306,7 +306,8 @@ def install() -> None:
         if not hasattr(SharedContext, "task_name"):
             patches.put(SharedContext, "task_name", property(_task_name_in_template))
         patches.wrap(BaseTask, "exec_root_tasks", _exec_root_tasks)
-        inputs.hook_runs(patches)
+        patches.wrap(BaseTask, "run", inputs.noting_run)
+        patches.wrap(BaseTask, "async_run", inputs.noting_async_run)
         compat.remember_trigger_check(patches)
         patches.wrap(BaseTrigger, "_fanout_and_trigger_callback", _fanout)
         patches.wrap(Callback, "async_run", _run_callback)

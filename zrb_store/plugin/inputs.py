@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from zrb_store.errors import UnencodableValue, ValueTooLarge
 from zrb_store.masking import MASK, is_secret_name, mask_command, mask_remembered, remember
 from zrb_store.plugin import compat
-from zrb_store.plugin.compat import Patches
 
 if TYPE_CHECKING:
     from zrb.context.any_shared_context import AnySharedContext
@@ -43,12 +42,6 @@ def given_inputs() -> GivenInputs:
     return _given.get() or GivenInputs({}, ())
 
 
-def hook_runs(patches: Patches) -> None:
-    """Note how each run of a task is given its inputs."""
-    patches.wrap(compat.BaseTask, "run", _run)
-    patches.wrap(compat.BaseTask, "async_run", _async_run)
-
-
 @contextlib.contextmanager
 def _noted(
     self: AnyTask,
@@ -67,7 +60,9 @@ def _noted(
         _given.reset(token)
 
 
-def _run(stock: Callable[..., R]) -> Callable[..., R]:
+def noting_run(stock: Callable[..., R]) -> Callable[..., R]:
+    """Note how a run of a task is given its inputs."""
+
     def run(*args: Any, **kwargs: Any) -> R:
         with _noted(*args, **kwargs):
             return stock(*args, **kwargs)
@@ -75,7 +70,9 @@ def _run(stock: Callable[..., R]) -> Callable[..., R]:
     return run
 
 
-def _async_run(stock: Callable[..., Awaitable[R]]) -> Callable[..., Awaitable[R]]:
+def noting_async_run(stock: Callable[..., Awaitable[R]]) -> Callable[..., Awaitable[R]]:
+    """As `noting_run`."""
+
     async def async_run(*args: Any, **kwargs: Any) -> R:
         with _noted(*args, **kwargs):
             return await stock(*args, **kwargs)
@@ -123,17 +120,14 @@ def given_secrets(task: AnyTask, found: Mapping[str, Any], words: Sequence[str])
         if name not in found:
             continue
         value = found[name]
+        is_option = any(word.partition("=")[0] == f"--{name}" for word in words)
         if compat.is_secret(task_input) and (
-            _is_option(name, words) or all(_differs(task_input, context, value) for context in contexts)
+            is_option or all(_differs(task_input, context, value) for context in contexts)
         ):
             given.add(name)
         for context in contexts:
             context.input[name] = context.input[compat.to_snake_case(name)] = value
     return given
-
-
-def _is_option(name: str, words: Sequence[str]) -> bool:
-    return any(word.partition("=")[0] == f"--{name}" for word in words)
 
 
 def _differs(task_input: AnyInput, context: compat.SharedContext, value: Any) -> bool:

@@ -9,11 +9,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol, SupportsIndex, TypeVar
+from typing import Any, Concatenate, NamedTuple, ParamSpec, Protocol, SupportsIndex, TypeVar
 from weakref import WeakKeyDictionary
 
 from zrb_store import codec
@@ -37,38 +36,32 @@ class ExpectedPush(NamedTuple):
 
 
 # zrb pushes a result right after the action returned, without an await in between, in the same asyncio task.
-_expected: weakref.WeakKeyDictionary[asyncio.Task[Any], ExpectedPush] = weakref.WeakKeyDictionary()
+_expected: WeakKeyDictionary[asyncio.Task[Any], ExpectedPush] = WeakKeyDictionary()
 
 
 def expect(place: tuple[str, str], value: Any, *, fresh: bool) -> None:
     """Expect zrb's push of this very object to this queue, in this asyncio task."""
-    task = asyncio.current_task()
-    if task is not None:
+    if task := asyncio.current_task():
         _expected[task] = ExpectedPush(place, value, fresh)
 
 
 def forget() -> None:
     """Expect no push any more. One that never came, because of an interrupt, must not swallow a later one."""
-    task = asyncio.current_task()
-    if task is not None:
+    if task := asyncio.current_task():
         _expected.pop(task, None)
 
 
 def arrived(place: tuple[str, str], value: Any) -> ExpectedPush | None:
     """Return what was expected if this push is zrb's own, else None."""
-    if not _expected:
-        return None
     try:
-        task = asyncio.current_task()
+        task = asyncio.current_task() if _expected else None
     except RuntimeError:  # a thread: never zrb itself
         return None
     found = _expected.get(task) if task else None
-    if found is None or found.value is not value or found.place != place:
-        return None
-    forget()
-    return found
+    return _expected.pop(task) if task and found and found.value is value and found.place == place else None
 
 
+P = ParamSpec("P")
 R = TypeVar("R")
 
 # Equal ones cannot be told apart: reading their row is as good as keeping the object.
@@ -89,12 +82,15 @@ class RunControl(Protocol):
         """Warn once that a value is kept as its type and repr only."""
 
 
+Callback = Callable[[], Any]
+
+
 @dataclass
 class QueueMemory:
     """What this process remembers of one queue: callbacks, and the objects that it pushed."""
 
-    push_callbacks: list[Callable[[], Any]] = field(default_factory=list)
-    pop_callbacks: list[Callable[[], Any]] = field(default_factory=list)
+    push_callbacks: list[Callback] = field(default_factory=list)
+    pop_callbacks: list[Callback] = field(default_factory=list)
     objects: dict[int, Any] = field(default_factory=dict)
     check_at: int = _MANY
 
@@ -110,11 +106,11 @@ def forget_objects_of(attempt: Owner, *, stands: bool) -> None:
             memory.objects.pop(seq, None)
 
 
-def _watched(method: Callable[..., R]) -> Callable[..., R]:
+def _watched(method: Callable[Concatenate[ZrbXcom, P], R]) -> Callable[Concatenate[ZrbXcom, P], R]:
     """Make a method end the run on a lost lease or store, before the task's action sees the error."""
 
     @functools.wraps(method)
-    def watched(self: ZrbXcom, *args: Any, **kwargs: Any) -> R:
+    def watched(self: ZrbXcom, /, *args: P.args, **kwargs: P.kwargs) -> R:
         try:  # not `with self._queues.watched()`, which is slower
             return method(self, *args, **kwargs)
         except (LeaseLost, StoreUnavailable) as error:
@@ -248,10 +244,10 @@ class ZrbXcom(Xcom):
     def _after_take(self, seqs: Sequence[int], owner: Owner | None) -> None:
         """Forget the objects that were taken: at once without an owner, else when the owning attempt completes."""
         objects = self.memory.objects
-        if objects and owner is None:
+        if owner is None:
             for seq in seqs:
                 objects.pop(seq, None)
-        elif objects and owner is not None:
+        elif objects:
             _held.setdefault(owner, []).extend((self.memory, seq) for seq in seqs if seq in objects)
 
     def _forget_taken_elsewhere(self) -> None:
@@ -302,17 +298,8 @@ class ZrbXcom(Xcom):
         return Xcom._apply(self, editor, read=read, pushed=pushed)
 
     def __iter__(self) -> Iterator[Any]:
-        values = Xcom.__iter__(self)
-        while True:
-            try:
-                value = self._next(values)
-            except StopIteration:
-                return
-            yield value
-
-    @_watched
-    def _next(self, values: Iterator[Any]) -> Any:
-        return next(values)
+        with self._queues.watched():
+            yield from Xcom.__iter__(self)
 
 
 for _name in compat.WITHOUT_CALLBACKS:

@@ -42,7 +42,6 @@ if TYPE_CHECKING:
     from zrb.context.any_context import AnyContext
     from zrb.session.session import Session
     from zrb.task.any_task import AnyTask
-    from zrb.task_status.task_status import TaskStatus
 
 
 class CompletedTasks:
@@ -88,38 +87,6 @@ class CompletedTasks:
 _STOPPING = (asyncio.CancelledError, KeyboardInterrupt, GeneratorExit)  # these stop an action rather than fail it
 
 
-class Outcome:
-    """How the last attempt of each task ended, if it did not complete."""
-
-    def __init__(self) -> None:
-        self._failed: set[str] = set()
-        self._stopped: set[str] = set()
-        self._exited: set[str] = set()
-
-    def attempt_begins(self, task: str) -> None:
-        """Forget how the task's attempt before this one ended."""
-        for ended in (self._failed, self._stopped, self._exited):
-            ended.discard(task)
-
-    def attempt_ends(self, task: str, role: str, error: BaseException) -> None:
-        """Record the exception that ended an attempt."""
-        if isinstance(error, SystemExit):
-            self._exited.add(task)
-        stopped = isinstance(error, _STOPPING)
-        # zrb stops servers and checks itself when all else is done.
-        if role != "check" and not (stopped and role == "server"):
-            (self._stopped if stopped else self._failed).add(task)
-
-    def of_run(self, main: TaskStatus, error: BaseException | None, *, interrupted: bool) -> str:
-        """Return how the run ends, `completed`, `failed` or `interrupted`, by zrb's status of its main task."""
-        done = (main.is_completed or main.is_skipped) and not self._failed and not self._exited
-        if error is not None and not isinstance(error, _STOPPING):
-            return "failed"
-        if done and not (interrupted and self._stopped):
-            return "completed"
-        return "interrupted" if interrupted and not self._exited else "failed"
-
-
 _WAIT = 1.0  # seconds that the actions of an ended run may take to notice that they were cancelled
 
 
@@ -157,7 +124,7 @@ class Recorder:
         self.run = Run(self.xcoms, spec, on_lost=self.stop)
         self._open: dict[str, Attempt] = {}
         self._working: set[asyncio.Task[Any]] = set()  # those that run the actions of open attempts
-        self._outcome = Outcome()
+        self._errors: dict[str, type[BaseException]] = {}  # by which the last attempt of a task ended
         self._children = 0
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
@@ -237,8 +204,7 @@ class Recorder:
         if self.run.is_inherited:  # a forked child ends nothing, and has nothing to say
             self.ended = True
             return "completed"
-        main = self.zrb_session.get_task_status(self.main)
-        outcome = self._outcome.of_run(main, error, interrupted=interrupted)
+        outcome = self._outcome(error, interrupted)
         self.ended = True
         lease.stop_renewing(self.run)  # even if the store cannot be reached: the process may live long
         if self.fatal is None:
@@ -253,6 +219,16 @@ class Recorder:
         elif isinstance(self.fatal, StoreUnavailable):
             self.run.tell_unavailable(self.fatal)
         return "failed" if self.fatal else outcome
+
+    def _outcome(self, error: BaseException | None, interrupted: bool) -> str:
+        main = self.zrb_session.get_task_status(self.main)
+        stopped = [issubclass(kind, _STOPPING) for kind in self._errors.values()]
+        if error is not None and not isinstance(error, _STOPPING):
+            return "failed"
+        if (main.is_completed or main.is_skipped) and all(stopped) and not (interrupted and stopped):
+            return "completed"
+        exited = any(issubclass(kind, SystemExit) for kind in self._errors.values())
+        return "interrupted" if interrupted and not exited else "failed"
 
     def end_at_once(self) -> None:
         """End the run as interrupted, since the process dies before the run can end itself."""
@@ -282,7 +258,7 @@ class Recorder:
         working = asyncio.current_task()
         if working is not None:
             self._working.add(working)
-        self._outcome.attempt_begins(attempt.task)
+        self._errors.pop(attempt.task, None)
         return attempt
 
     def view(self, attempt: Attempt) -> CtxXcom:
@@ -313,7 +289,10 @@ class Recorder:
         """End an attempt by its action's exception; raise `TaskStopped` if the task must not be retried."""
         self._close(attempt, stands=False)
         role = self.graph.role(task)
-        self._outcome.attempt_ends(attempt.task, role, error)
+        # zrb stops servers and checks itself when all else is done.
+        by_zrb = role == "check" or (role == "server" and isinstance(error, _STOPPING))
+        if not by_zrb or isinstance(error, SystemExit):
+            self._errors[attempt.task] = type(error)
         if self.fatal is None and not self.ended:
             with contextlib.suppress(AttemptClosed):
                 status = "interrupted" if isinstance(error, _STOPPING) else "failed"

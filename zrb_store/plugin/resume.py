@@ -74,12 +74,14 @@ class ResumedInputs:
                 if name in self._given:
                     raise InvalidArgument(self._not_taken(name))
             elif name in self._given:
-                self._take_given(task_input)
+                self._parse_given(task_input, self._given[name])
                 self.changed |= {name} if is_comparable or name not in self._stored else set()
             elif is_comparable:
                 raise self._not_stored(name)
+            elif self._asking and compat.is_secret(task_input):
+                self._parse_given(task_input, ask(task_input, self._context, was_given=name in self._stored))
             elif self._is_withheld(task_input):
-                self._take_withheld(task_input)
+                self._parse_default(task_input)
             else:
                 self._take_added(task_input)
         found = self._context.input
@@ -145,24 +147,13 @@ class ResumedInputs:
         self._put(task_input, stored)
         return is_same
 
-    def _take_given(self, task_input: AnyInput) -> None:
+    def _parse_given(self, task_input: AnyInput, text: str) -> None:
         for name in (task_input.name, compat.to_snake_case(task_input.name)):
             self._context.input.pop(name, None)  # what is stored may have been tried
-        self._parse_given(task_input, self._given[task_input.name])
-
-    def _parse_given(self, task_input: AnyInput, text: str) -> None:
         try:
             self._parse(task_input, text)
         except Exception:  # noqa: BLE001 - the user's function; its text may quote a secret
             raise InvalidArgument(f"--{task_input.name} was given a value that the input does not take") from None
-
-    def _take_withheld(self, task_input: AnyInput) -> None:
-        """Take an input that is or contains a secret, and was not given: ask for it, or compute it again."""
-        if not compat.is_secret(task_input) or not self._asking:
-            self._parse_default(task_input)
-        else:
-            was_given = task_input.name in self._stored
-            self._parse_given(task_input, ask(task_input, self._context, was_given=was_given))
 
     def _take_added(self, task_input: AnyInput) -> None:
         """Take the default of an input that was not declared when the session started."""
@@ -227,26 +218,21 @@ def ask(task_input: AnyInput, context: compat.SharedContext, *, was_given: bool)
         # zrb would take the default if there is nothing to read, after a prompt that nobody sees.
         answer = sys.stdin.readline().rstrip("\r\n") if sys.stdin else ""
     else:
-        answer = _prompt(task_input, context)
+        try:
+            with warnings.catch_warnings():
+                # A piped answer is as good as a typed one.
+                warnings.simplefilter("ignore", getpass.GetPassWarning)
+                answer = str(task_input.prompt_cli_str(context))
+        except (EOFError, ValueError):  # what zrb raises without a terminal depends on its release
+            print(file=sys.stderr)  # the prompt has no end of line
+            raise InvalidArgument(
+                f"secret input {name} is not stored, and nobody can be asked: give --{name} VALUE"
+            ) from None
     if was_given and answer in ("", default):
         raise InvalidArgument(
             f"secret input {name} was given at the start, and is not stored: give --{name} VALUE again"
         )
     return answer
-
-
-def _prompt(task_input: AnyInput, context: compat.SharedContext) -> str:
-    try:
-        with warnings.catch_warnings():
-            # A piped answer is as good as a typed one.
-            warnings.simplefilter("ignore", getpass.GetPassWarning)
-            return str(task_input.prompt_cli_str(context))
-    except (EOFError, ValueError):  # what zrb raises without a terminal depends on its release
-        print(file=sys.stderr)  # the prompt has no end of line
-        name = task_input.name
-        raise InvalidArgument(
-            f"secret input {name} is not stored, and nobody can be asked: give --{name} VALUE"
-        ) from None
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,13 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from types import CodeType
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import TypeAdapter
 from pydantic_ai import DeferredToolRequests, DeferredToolResults, ToolApproved, ToolDenied
 from pydantic_ai.capabilities import AbstractCapability, CapabilityOrdering
 from pydantic_ai.messages import ModelMessage, ToolCallPart
-from pydantic_ai.tools import RunContext
+from pydantic_ai.tools import AgentDepsT, RunContext
 from zrb.task.any_task import AnyTask
 
 from zrb_store import codec
@@ -30,8 +30,10 @@ from zrb_store.plugin.agents.fingerprint import digest
 from zrb_store.plugin.agents.journal import Journal
 from zrb_store.plugin.agents.outcomes import UNKNOWN, storable
 from zrb_store.plugin.agents.prompts import Mode, NotReadable, Prompt, encoded_messages, read_prompt
+from zrb_store.records import JsonValue
 from zrb_store.xcom import current_attempt
 
+T = TypeVar("T")
 _RESULTS: TypeAdapter[DeferredToolResults] = TypeAdapter(DeferredToolResults)
 
 
@@ -70,7 +72,7 @@ _KIND = "deferred results"
 _HANDLE = "handle_deferred_tool_calls"
 
 
-class StoredHandler(AbstractCapability[Any]):
+class StoredHandler(AbstractCapability[AgentDepsT]):
     """Makes a step of what the other capabilities of an agent do about the deferred calls of one answer."""
 
     def __init__(self, journal: Journal) -> None:
@@ -83,7 +85,7 @@ class StoredHandler(AbstractCapability[Any]):
         return CapabilityOrdering(position="outermost")
 
     async def handle_deferred_tool_calls(
-        self, ctx: RunContext[Any], *, requests: DeferredToolRequests
+        self, ctx: RunContext[AgentDepsT], *, requests: DeferredToolRequests
     ) -> DeferredToolResults | None:
         """Return the stored results, or those that the others give; None if they have none."""
         root: Any = getattr(ctx, "root_capability", None)  # older releases have none
@@ -146,7 +148,7 @@ def _read(stored: Any, requests: DeferredToolRequests) -> DeferredToolResults:
     return _RESULTS.validate_python(stored["results"])
 
 
-def declared_instructions(task: AnyTask, text: str) -> dict[str, str]:
+def declared_instructions(task: AnyTask, text: str) -> dict[str, JsonValue]:
     """Return digests of the instructions that a task declares.
 
     Of the sections that zrb adds (the folder, commands, the project's files) only the names count, and of a function
@@ -156,20 +158,17 @@ def declared_instructions(task: AnyTask, text: str) -> dict[str, str]:
     sections = list(getattr(manager, "active_sections", ()))
     if not sections:
         return {"text": digest(text)}
-    prompts = [prompt if isinstance(prompt, str) else _of_code(prompt) for prompt in manager.prompts]  # type: ignore[union-attr]
-    return {"sections": digest(sections), "prompts": digest(prompts)}
+    return {"sections": digest(sections), "prompts": digest([_of_prompt(one) for one in manager.prompts])}  # type: ignore[union-attr]
 
 
-def _of_code(function: Any) -> Any:
-    code = getattr(function, "__code__", None)
-    return _constants(code) if isinstance(code, CodeType) else type(function).__qualname__
-
-
-def _constants(code: CodeType) -> Any:
-    """Return what distinguishes code from other code, and is the same in each release of Python."""
+def _of_prompt(prompt: Any) -> Any:
+    """Return what distinguishes a prompt, or the code of a function that makes one, in each release of Python."""
+    code = prompt if isinstance(prompt, CodeType) else getattr(prompt, "__code__", None)
+    if not isinstance(code, CodeType):
+        return prompt if isinstance(prompt, str) else type(prompt).__qualname__
     constants = [
         # The repr of a set, as of `x in {"a", "b"}`, has another order in each process.
-        _constants(one) if isinstance(one, CodeType) else one if isinstance(one, frozenset) else repr(one)
+        _of_prompt(one) if isinstance(one, CodeType) else one if isinstance(one, frozenset) else repr(one)
         for one in code.co_consts
     ]
     return [code.co_name, list(code.co_names), constants]
@@ -187,7 +186,7 @@ class AgentRun:
         self.journal = journal
         self._agent: Any = None
         self._system_prompt = ""
-        self._declared: dict[str, str] = {}
+        self._declared: dict[str, JsonValue] = {}
         self._step: Step | None = None
         self._opened = ExitStack()
         self._prompt: Prompt | None = None
@@ -208,7 +207,7 @@ class AgentRun:
         """Run the agent as zrb does, over the steps of the attempt."""
         self._agent = agent = kwargs["agent"]
         agent.run = self._over_steps(agent.run)
-        arguments = {
+        arguments: dict[str, JsonValue] = {
             "message": digest(kwargs.get("message")),
             "attachments": digest(kwargs.get("attachments") or []),
             "instructions": self._declared,
@@ -238,7 +237,7 @@ class AgentRun:
         """Whether this is the run of an agent: others may run inside it."""
         return agent is not None and agent is self._agent
 
-    def start(self, history: list[ModelMessage], message: Any) -> tuple[list[ModelMessage], Any]:
+    def start(self, history: list[ModelMessage], message: T) -> tuple[list[ModelMessage], T]:
         """Return the history and the message that the agent starts from: the stored ones, else those of zrb."""
         if self._step is not None:
             self.journal.complete(self._step, Prompt(message, history, self._system_prompt).stored(self.journal.limit))

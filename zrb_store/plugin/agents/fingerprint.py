@@ -157,7 +157,7 @@ class Request:
     def __post_init__(self) -> None:
         self.whole = digest([self.model, self.parts, self.messages], 32)
 
-    def stored(self, before: Request | None) -> dict[str, Any]:
+    def stored(self, before: Request | None) -> dict[str, JsonValue]:
         """Return what is stored of it: what differs from the request before, and a digest of the whole."""
         known = before.parts if before else {}
         same = _common(before.messages if before else [], self.messages)
@@ -166,7 +166,7 @@ class Request:
             "model": self.model,
             **changed,
             "messages": len(self.messages),
-            "new": self.messages[same:],
+            "new": [*self.messages[same:]],
             "digest": self.whole,
         }
 
@@ -216,7 +216,6 @@ class Fingerprints:
 
     def __init__(self) -> None:
         self._messages: dict[int, tuple[ModelMessage, int, str]] = {}
-        self._definitions: tuple[Any, dict[str, JsonValue]] | None = None
 
     def of(
         self,
@@ -227,16 +226,6 @@ class Fingerprints:
     ) -> Request:
         """Return the fingerprint of a request."""
         instructions = [part.content for part in getattr(parameters, "instruction_parts", None) or ()]
-        parts: dict[str, JsonValue] = {
-            "settings": {
-                name: digest(value) for name, value in (settings or {}).items() if name not in _SETTINGS_LEFT_OUT
-            },
-            "instructions": digest(instructions),
-            **self._tools_and_output(parameters),
-        }
-        return Request(model_name(model), parts, [self._of_message(message) for message in messages])
-
-    def _tools_and_output(self, parameters: ModelRequestParameters) -> dict[str, JsonValue]:
         tools = (*parameters.function_tools, *parameters.output_tools)
         output = (
             parameters.output_mode,
@@ -244,14 +233,15 @@ class Fingerprints:
             parameters.allow_text_output,
             [(type(tool).__qualname__, tool) for tool in parameters.native_tools],
         )
-        if self._definitions is not None and self._definitions[0] == (tools, output):
-            return self._definitions[1]
-        found: dict[str, JsonValue] = {
+        parts: dict[str, JsonValue] = {
+            "settings": {
+                name: digest(value) for name, value in (settings or {}).items() if name not in _SETTINGS_LEFT_OUT
+            },
+            "instructions": digest(instructions),
             "tools": {tool.name: digest([_fields(tool).get(name) for name in _TOOL_FIELDS]) for tool in tools},
             "output": digest(output),
         }
-        self._definitions = ((tools, output), found)
-        return found
+        return Request(model_name(model), parts, [self._of_message(message) for message in messages])
 
     def _of_message(self, message: ModelMessage) -> str:
         known = self._messages.get(id(message))

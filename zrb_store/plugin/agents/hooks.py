@@ -82,9 +82,7 @@ _UNSUPPORTED = "agents of this release of zrb cannot be stored step by step ({er
 _tried: set[str] = set()
 
 # What is replaced. A release that lacks one of these runs its agents as without this package.
-_OF_APPROVALS = "zrb.llm.agent.run.deferred_calls"
 _NOTE_EDITED = "_record_override_if_edited"
-_OF_CHAT = "_create_llm_task_core"
 _CHAT = "_llm_chat_task"
 _USAGE_LOG = "_record_run_usage"  # 3.14 and before have no such log
 
@@ -196,7 +194,7 @@ def _execution_loop(stock: Callable[..., Awaitable[R]]) -> Callable[..., Awaitab
 def _process_deferred_requests(
     stock: Callable[P, Awaitable[DeferredToolResults | None]],
 ) -> Callable[P, Awaitable[DeferredToolResults | None]]:
-    note_edited = getattr(importlib.import_module(_OF_APPROVALS), _NOTE_EDITED, lambda *_: None)
+    note_edited = getattr(importlib.import_module("zrb.llm.agent.run.deferred_calls"), _NOTE_EDITED, lambda *_: None)
 
     async def process_deferred_requests(*args: P.args, **kwargs: P.kwargs) -> DeferredToolResults | None:
         run = _running.get()
@@ -240,7 +238,7 @@ def _agent_run(task: AnyTask) -> AgentRun | None:
 
 
 def _hook_chat(patches: Patches, module: ModuleType) -> None:
-    patches.wrap(module.ChatExecution, _OF_CHAT, _create_llm_task_core)
+    patches.wrap(module.ChatExecution, "_create_llm_task_core", _create_llm_task_core)
 
 
 def _create_llm_task_core(stock: Callable[..., R]) -> Callable[..., R]:

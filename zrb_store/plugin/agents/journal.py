@@ -26,6 +26,7 @@ from zrb_store.names import storable_name
 from zrb_store.plugin.agents.fingerprint import Fingerprints, Request
 from zrb_store.plugin.agents.prompts import NotReadable, stored_refusal
 from zrb_store.plugin.signals import WAIT, signals
+from zrb_store.records import JsonValue
 from zrb_store.stepping import Policy
 
 
@@ -94,7 +95,7 @@ class Journal:
         self._calls.restart(position)
 
     @contextmanager
-    def prompt(self, arguments: Mapping[str, Any]) -> Iterator[Step | Done]:
+    def prompt(self, arguments: Mapping[str, JsonValue]) -> Iterator[Step | Done]:
         """Yield the step that keeps what an agent starts from, or what is stored of it."""
         self._prompts += 1
 
@@ -171,7 +172,7 @@ class Journal:
         position = len(self._requests) if self._restart_at is None else self._restart_at
         return _numbered(_bounded(text), self._calls.number(text, position))
 
-    def tool(self, step_name: str, tool_name: str, arguments: Any, *, repeat: bool = False) -> Any:
+    def tool(self, step_name: str, tool_name: str, arguments: JsonValue, *, repeat: bool = False) -> Any:
         """Open the step of a tool call."""
         named = {} if self._is_private else arguments
         return self._open(
@@ -260,7 +261,7 @@ class Journal:
         """Return why a step runs although it had completed, if that is so."""
         return self._reasons.get(step.step)
 
-    def _changed(self, difference: str, arguments: Mapping[str, Any]) -> Change:
+    def _changed(self, difference: str, arguments: Mapping[str, JsonValue]) -> Change:
         reason = f"request changed: {difference}"
         return Change(reason, _text({**arguments, "changed": reason}))
 
@@ -276,7 +277,7 @@ def _bounded(name: str) -> str:
     return f"{name[: _LONGEST_NAME // 8]} {hashlib.sha256(name.encode()).hexdigest()[:16]}"
 
 
-def _text(arguments: Any) -> str:
-    if isinstance(arguments, Mapping) and all(isinstance(name, str) for name in arguments):
+def _text(arguments: JsonValue | Mapping[str, JsonValue]) -> str:
+    if isinstance(arguments, Mapping):
         return stored_arguments((), dict(arguments))
     return stored_arguments((arguments,), {})
