@@ -11,15 +11,12 @@ from zrb_store import settings
 from zrb_store.errors import SchemaAhead, SchemaBehind, SessionCompleted, StoreMissing, StoreUnavailable
 from zrb_store.names import check_session_name
 from zrb_store.plugin import compat
+from zrb_store.plugin.compat import AnySession, AnyTask, Session
 from zrb_store.plugin.inputs import given_inputs
 from zrb_store.plugin.messages import describe_completed, describe_resume, warn
 from zrb_store.process import current_project
 
 if TYPE_CHECKING:
-    from zrb.session.any_session import AnySession
-    from zrb.session.session import Session
-    from zrb.task.any_task import AnyTask
-
     from zrb_store.plugin.recorder import Recorder
     from zrb_store.plugin.resume import ResumeRequest
     from zrb_store.queries.store import Owner
@@ -105,7 +102,9 @@ def attach(task: AnyTask, zrb_session: Session, outer: Owner | None) -> Recorder
 
 
 def _attach(task: AnyTask, zrb_session: Session, outer: Owner | None) -> Recorder:
-    # late: imports SQLAlchemy
+    # late: importlib.metadata is slow to import, and the others import SQLAlchemy
+    from importlib.metadata import version
+
     from zrb_store.inspect.resume import without_task
     from zrb_store.plugin.graph import Graph
     from zrb_store.plugin.inputs import Secrets, default_of, given_secrets, inputs_to_store
@@ -135,7 +134,7 @@ def _attach(task: AnyTask, zrb_session: Session, outer: Owner | None) -> Recorde
         parent=_parent_name(parent, None if is_web else outer, store),
         origin=_origin(zrb_session, parent, is_web),
         command=secrets.mask_command(sys.argv),
-        zrb_version=compat.zrb_version(),
+        zrb_version=version("zrb"),
         again=resumed is not None and resumed.forced is not None,
     )
     name = check_session_name(given or (parent.next_child() if parent else _unused(zrb_session.name, store)))

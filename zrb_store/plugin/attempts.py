@@ -17,17 +17,13 @@ from zrb_store import settings
 from zrb_store.masking import mask_word
 from zrb_store.plugin import attach, compat
 from zrb_store.plugin.attach import recorder_of
+from zrb_store.plugin.compat import AnyContext, AnySession, AnyTask, Session
 from zrb_store.plugin.messages import speaker, warn
 from zrb_store.plugin.output import keep_output
 from zrb_store.plugin.signals import signals
 from zrb_store.render.format import PROGRAM
 
 if TYPE_CHECKING:
-    from zrb.context.any_context import AnyContext
-    from zrb.session.any_session import AnySession
-    from zrb.session.session import Session
-    from zrb.task.any_task import AnyTask
-
     from zrb_store.plugin.recorder import Recorder
     from zrb_store.queries.store import Owner
 
@@ -263,11 +259,9 @@ async def _conduct(recorder: Recorder, run: Callable[[], Awaitable[R]]) -> R:
 
 
 def _how_to_resume(recorder: Recorder, outcome: str) -> str:
-    name = recorder.run.session
-    if recorder.zrb_session.task_path and speaker.program != PROGRAM:
-        return f"session {name} {_PAST[outcome]}; `{speaker.program} resume {name}` runs what is left of it"
-    what = "task" if recorder.zrb_session.task_path else "program"
-    return f"session {name} {_PAST[outcome]}; start this {what} again with ZRB_STORE_SESSION={name} to run what is left"
-
-
-_PAST = {"failed": "failed", "interrupted": "was interrupted"}
+    name, path = recorder.run.session, recorder.zrb_session.task_path
+    ended = f"session {name} {'failed' if outcome == 'failed' else 'was interrupted'}"
+    if path and speaker.program != PROGRAM:
+        return f"{ended}; `{speaker.program} resume {name}` runs what is left of it"
+    what = "task" if path else "program"
+    return f"{ended}; start this {what} again with ZRB_STORE_SESSION={name} to run what is left"

@@ -16,6 +16,8 @@ from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 from zrb.callback.callback import Callback as Callback
 from zrb.config.config import CFG as CFG
+from zrb.context.any_context import AnyContext as AnyContext
+from zrb.context.any_shared_context import AnySharedContext as AnySharedContext
 from zrb.context.context import Context as Context
 from zrb.context.shared_context import SharedContext as SharedContext
 from zrb.dot_dict.dot_dict import DotDict as DotDict
@@ -24,6 +26,7 @@ from zrb.group.group import Group as Group
 from zrb.input.any_input import AnyInput as AnyInput
 from zrb.runner.cli import Cli as Cli
 from zrb.runner.cli import cli as cli
+from zrb.session.any_session import AnySession as AnySession
 from zrb.session.session import Session as Session
 from zrb.task import cmd_task as cmd_task
 from zrb.task.any_task import AnyTask as AnyTask
@@ -122,10 +125,7 @@ TOUCHED: dict[type | ModuleType, dict[str, str | type]] = {
         "_task_name": str,
         "_shared_ctx": SharedContext,
     },
-    SharedContext: {
-        **_properties("xcom input is_tty ?is_web_mode"),
-        "_xcom": DotDict,
-    },
+    SharedContext: {**_properties("xcom input is_tty ?is_web_mode"), "_xcom": DotDict},
     BaseTrigger: {"_fanout_and_trigger_callback": "async (self, session)", **_properties("readiness_checks")},
     Callback: {"async_run": "async (self, parent_session, session)", "_task": AnyTask},
     AnyInput: {
@@ -259,9 +259,7 @@ def render_plain_cmd(patches: Patches) -> None:
     if not hasattr(cmd_task.CmdTask, "_resolve_cmd_val"):  # 1.x and 2.x render every plain string themselves
         return
 
-    def rendering(
-        stock: Callable[Concatenate[cmd_task.CmdTask, Context, T, P], R],
-    ) -> Callable[..., R]:
+    def rendering(stock: Callable[Concatenate[cmd_task.CmdTask, Context, T, P], R]) -> Callable[..., R]:
         def resolve_cmd_val(self: cmd_task.CmdTask, ctx: Context, cmd_val: T, *args: P.args, **kwargs: P.kwargs) -> R:
             # Only placeholders that read the context. Other braces are the shell's (`${HOME}`, awk), as in zrb 3.
             def render(part: str) -> str:
@@ -329,10 +327,3 @@ def stock_exit_is_interrupt(session: Session, task: AnyTask) -> bool:
         return False
     status = session.get_task_status(task)
     return not (status.is_completed or status.is_skipped)
-
-
-def zrb_version() -> str:
-    """Return the version of the running zrb."""
-    from importlib.metadata import version  # late: slow to import, and needed only when a session is stored
-
-    return version("zrb")

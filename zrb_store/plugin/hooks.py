@@ -1,8 +1,7 @@
 """The hooks: what the plugin replaces of zrb's classes, once per process.
 
-First it is checked that this zrb has all that the plugin touches (`problems`); nothing is changed by that. Then the
-live pages under zrb's own web server, at `/xcom/` and behind its login: nothing of a web server is imported before
-zrb's is started. Then the methods, and `install`, which replaces all of them or none.
+First it is checked that this zrb has all that the plugin touches (`problems`). Then come the live pages under zrb's own
+web server, and the methods. `install` replaces all of them or none.
 """
 
 from __future__ import annotations
@@ -99,7 +98,7 @@ def _problems_of_objects() -> list[str]:
 def _conditions(shared_ctx: SharedContext, session: Session, task: AnyTask) -> dict[str, bool]:
     """Return whether other conditions hold, each named by its violation."""
     status = session.get_task_status(task)
-    queue: Any = compat.Xcom([1])
+    queue = compat.Xcom([1])
     for kind in ("push", "pop"):
         (getattr(queue, f"append_{kind}_callback", None) or getattr(queue, f"add_{kind}_callback"))(_conditions)
     return {
@@ -132,8 +131,8 @@ def _web_server_is_ending() -> bool:
 
 
 PATH = "/xcom"
+# What a user of zrb's login must have among the accessible tasks to see the pages, unless it is the super admin.
 RIGHT = "xcom-page"
-"""What a user of zrb's login must have among the accessible tasks to see the pages, unless it is the super admin."""
 
 
 def hook_web_server(patches: Patches) -> None:
@@ -203,9 +202,7 @@ def _pages(web_auth_config: WebAuthConfig) -> UnderLogin | OnThisMachine:
 # release may add some.
 
 
-def _register_single_task(
-    stock: Callable[Concatenate[Session, AnyTask, P], R],
-) -> Callable[..., R]:
+def _register_single_task(stock: Callable[Concatenate[Session, AnyTask, P], R]) -> Callable[..., R]:
     def register_single_task(self: Session, task: AnyTask, *args: P.args, **kwargs: P.kwargs) -> R:
         attempts.wrap_action(task)
         return stock(self, task, *args, **kwargs)
@@ -263,9 +260,7 @@ def _exec_root_tasks(
     return exec_root_tasks
 
 
-def _fanout(
-    stock: Callable[Concatenate[BaseTrigger, Session, P], Awaitable[R]],
-) -> Callable[..., Awaitable[R]]:
+def _fanout(stock: Callable[Concatenate[BaseTrigger, Session, P], Awaitable[R]]) -> Callable[..., Awaitable[R]]:
     async def fanout(self: BaseTrigger, session: Session, *args: P.args, **kwargs: P.kwargs) -> R:
         # The callback inherits the context of the push, but is no part of that attempt: when the trigger's attempt is
         # given back, a handled event must not come back.

@@ -10,18 +10,14 @@ import functools
 import os
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard, TypeVar
 
 from zrb_store.errors import UnencodableValue, ValueTooLarge
 from zrb_store.masking import MASK, is_secret_name, mask_command, mask_remembered, remember
 from zrb_store.plugin import compat
+from zrb_store.plugin.compat import AnyInput, AnySession, AnySharedContext, AnyTask
 
 if TYPE_CHECKING:
-    from zrb.context.any_shared_context import AnySharedContext
-    from zrb.input.any_input import AnyInput
-    from zrb.session.any_session import AnySession
-    from zrb.task.any_task import AnyTask
-
     from zrb_store.records import SessionRecord
 
 R = TypeVar("R")
@@ -218,6 +214,6 @@ def default_of(task: AnyTask, shared_ctx: AnySharedContext, given: GivenInputs, 
     return None
 
 
-def is_marked(stored: Any, *keys: str) -> bool:
+def is_marked(stored: Any, *keys: str) -> TypeGuard[dict[str, str]]:
     """Whether a stored input is not a value, but a dict with one of these keys."""
     return isinstance(stored, dict) and len(stored) == 1 and not stored.keys().isdisjoint(keys)

@@ -5,7 +5,6 @@ zrb imports this module whenever it starts, so it imports little.
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -76,10 +75,6 @@ def describe_resume(session: str, decisions: Sequence[Decision]) -> str:
 def _named(tasks: Sequence[str]) -> str:
     more = f" and {len(tasks) - _NAMED} more" if len(tasks) > _NAMED else ""
     return f"{', '.join(tasks[:_NAMED]) or 'nothing'}{more}"
-
-
-class TaskStopped(asyncio.CancelledError):
-    """A step's end is unknown. Every zrb release lets a cancellation pass: no retry, no fallback, no successor."""
 
 
 def uncertain_step(error: BaseException | None) -> StepUncertain | None:

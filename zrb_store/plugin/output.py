@@ -8,15 +8,13 @@ import re
 import sys
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, TypeVar
 
 from zrb_store import settings
 from zrb_store.plugin import compat
-from zrb_store.plugin.compat import Patches
+from zrb_store.plugin.compat import Context, Patches
 
 if TYPE_CHECKING:
-    from zrb.context.context import Context
-
     from zrb_store.attempt import Attempt
     from zrb_store.runtime.output import Output
 
@@ -75,47 +73,27 @@ def _prefix(text: str) -> int:
     return end + len(_PREFIX_END) if end >= 0 and text.find("\n", 0, end) < 0 else 0
 
 
-class _Command:
-    """A command of a CmdTask while it runs."""
+class _Command(NamedTuple):
+    """A command of a CmdTask that runs, and the output that is made for it when it prints something."""
 
-    def __init__(self, attempt: Attempt) -> None:
-        """Begin without output, which is made when the command prints something."""
-        self._attempt = attempt
-        self._output: Output | None = None
-
-    def read_streams(self, process: asyncio.subprocess.Process) -> None:
-        """Add what zrb reads of the streams of the process to the attempt's output."""
-        for stream in ("stdout", "stderr"):
-            reader = getattr(process, stream, None)
-            if isinstance(reader, asyncio.StreamReader):
-                for method in ("read", "readline"):
-                    setattr(reader, method, self._noting(stream, getattr(reader, method)))
-
-    def _noting(self, stream: str, read: Callable[P, Awaitable[bytes]]) -> Callable[P, Awaitable[bytes]]:
-        async def noting(*args: P.args, **kwargs: P.kwargs) -> bytes:
-            data = await read(*args, **kwargs)
-            # A `read` of everything reads by `read` with a limit.
-            if data and (args or read.__name__ != "read"):
-                self._add(stream, data)
-            return data
-
-        return noting
-
-    def _add(self, stream: str, data: bytes) -> None:
-        if self._output is None:
-            self._output = self._attempt.output
-            if self._output is None:
-                return
-            self._output.ignore(_ENDING)
-        self._output.add(stream, data)
-
-    def end(self) -> None:
-        """Note again texts that end as lines of the command do, since it has ended."""
-        if self._output is not None:
-            self._output.ignore(None)
+    attempt: Attempt
+    outputs: set[Output]
 
 
 _running: ContextVar[_Command | None] = ContextVar("zrb_store_running_command", default=None)
+
+
+def _noting(command: _Command, stream: str, read: Callable[P, Awaitable[bytes]]) -> Callable[P, Awaitable[bytes]]:
+    async def noting(*args: P.args, **kwargs: P.kwargs) -> bytes:
+        data = await read(*args, **kwargs)
+        # A `read` of everything reads by `read` with a limit.
+        if data and (args or read.__name__ != "read") and (output := command.attempt.output) is not None:
+            command.outputs.add(output)
+            output.ignore(_ENDING)
+            output.add(stream, data)
+        return data
+
+    return noting
 
 
 class _Asyncio:
@@ -128,8 +106,11 @@ class _Asyncio:
         """Start a process. If it is the command of a CmdTask, what it prints is added to the output of the attempt."""
         process = await asyncio.create_subprocess_exec(*args, **kwargs)
         command = _running.get()
-        if command is not None:
-            command.read_streams(process)
+        for stream in ("stdout", "stderr"):
+            reader = getattr(process, stream, None)
+            if command is not None and isinstance(reader, asyncio.StreamReader):
+                for method in ("read", "readline"):
+                    setattr(reader, method, _noting(command, stream, getattr(reader, method)))
         return process
 
 
@@ -146,13 +127,14 @@ def _run_command(stock: Callable[P, Awaitable[R]]) -> Callable[P, Awaitable[R]]:
         attempt = running_attempt()
         if attempt is None or not settings.output():
             return await stock(*args, **kwargs)
-        command = _Command(attempt)
+        command = _Command(attempt, set())
         token = _running.set(command)
         try:
             return await stock(*args, **kwargs)
         finally:
             _running.reset(token)
-            command.end()
+            for output in command.outputs:
+                output.ignore(None)  # what is printed now is no line of the command
 
     return run_command
 

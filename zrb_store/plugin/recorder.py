@@ -10,7 +10,7 @@ import contextlib
 import functools
 import threading
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from zrb_store.attempt import Attempt, OpenAttempt, Step
 from zrb_store.errors import (
@@ -24,10 +24,11 @@ from zrb_store.errors import (
 from zrb_store.inspect.resume import Decision, Reruns, decide, reruns
 from zrb_store.plugin import compat
 from zrb_store.plugin import queue as own_push
+from zrb_store.plugin.compat import AnyContext, AnyTask, Session
 from zrb_store.plugin.ctx_xcom import CtxXcom, CtxXcomContent, owner_of
 from zrb_store.plugin.graph import Graph
 from zrb_store.plugin.inputs import Secrets
-from zrb_store.plugin.messages import TaskStopped, WarnOnce, first_user_frame, text_of_error, uncertain_step
+from zrb_store.plugin.messages import WarnOnce, first_user_frame, text_of_error, uncertain_step
 from zrb_store.plugin.queue import ZrbXcom, ZrbXcoms, forget_objects_of
 from zrb_store.queries import attempts, sessions
 from zrb_store.queries.store import Owner
@@ -37,11 +38,6 @@ from zrb_store.run import Run, RunSpec
 from zrb_store.runtime import lease
 from zrb_store.store import Store
 from zrb_store.xcom import current_attempt
-
-if TYPE_CHECKING:
-    from zrb.context.any_context import AnyContext
-    from zrb.session.session import Session
-    from zrb.task.any_task import AnyTask
 
 
 class CompletedTasks:
@@ -90,8 +86,11 @@ _STOPPING = (asyncio.CancelledError, KeyboardInterrupt, GeneratorExit)  # these 
 _WAIT = 1.0  # seconds that the actions of an ended run may take to notice that they were cancelled
 
 
-class RunStopped(asyncio.CancelledError):
-    """The store refused the run. Every zrb release lets a cancellation pass: no retry, no fallback, no successor."""
+class Stopped(asyncio.CancelledError):
+    """The store refused the run, or a step's end is unknown.
+
+    Every zrb release lets a cancellation pass: no retry, no fallback, no successor.
+    """
 
 
 class Recorder:
@@ -177,20 +176,20 @@ class Recorder:
 
     @contextlib.contextmanager
     def end_run_on_refusal(self, cause: BaseException | None = None) -> Iterator[None]:
-        """End the run if the store refuses what the block asks for: `RunStopped` does so on every zrb release."""
+        """End the run if the store refuses what the block asks for: `Stopped` does so on every zrb release."""
         try:
             yield
         except (LeaseLost, StoreUnavailable) as error:
             self.stop(error)
         if self.fatal is not None:
-            raise RunStopped(str(self.fatal)) from cause
+            raise Stopped(str(self.fatal)) from cause
 
     def refuse_if_ended(self) -> None:
-        """Raise `RunStopped` if the run has ended, or belongs to the process that this one was forked from."""
+        """Raise `Stopped` if the run has ended, or belongs to the process that this one was forked from."""
         if self.ended:
-            raise RunStopped("the run has ended")
+            raise Stopped("the run has ended")
         if self.run.is_inherited:
-            raise RunStopped("the run belongs to another process: a child that a task forks ends by `os._exit`")
+            raise Stopped("the run belongs to another process: a child that a task forks ends by `os._exit`")
 
     async def wait_for_actions(self) -> None:
         """Wait a moment for the actions that still run: zrb cancels them after the run, but does not wait."""
@@ -286,7 +285,7 @@ class Recorder:
         self._content.attempt_ended(attempt, stands=True)
 
     def fail(self, attempt: Attempt, task: AnyTask, error: BaseException) -> None:
-        """End an attempt by its action's exception; raise `TaskStopped` if the task must not be retried."""
+        """End an attempt by its action's exception; raise `Stopped` if the task must not be retried."""
         self._close(attempt, stands=False)
         role = self.graph.role(task)
         # zrb stops servers and checks itself when all else is done.
@@ -303,7 +302,7 @@ class Recorder:
             self.uncertain.append(uncertain)
             if role in ("server", "check"):
                 self._halt()  # zrb does not tell those that wait for it that it was cancelled
-            raise TaskStopped(str(uncertain)) from error
+            raise Stopped(str(uncertain)) from error
 
     def _close(self, attempt: Attempt, *, stands: bool) -> None:
         forget_objects_of(attempt, stands=stands)

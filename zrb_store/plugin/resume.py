@@ -12,7 +12,7 @@ import sys
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from zrb_store import codec
 from zrb_store.errors import InputsDiffer, InvalidArgument, TaskNotFound
@@ -20,6 +20,7 @@ from zrb_store.inspect.resume import Decision, is_of_event, plan, refuse_program
 from zrb_store.masking import MASK, mask_named, mask_remembered, mask_text, one_line, remember
 from zrb_store.names import nearest
 from zrb_store.plugin import compat
+from zrb_store.plugin.compat import AnyInput, AnyTask
 from zrb_store.plugin.graph import Graph
 from zrb_store.plugin.inputs import MASKED, TEXT, given_again, is_marked, to_store
 from zrb_store.plugin.messages import ErrorExit, warn
@@ -27,10 +28,6 @@ from zrb_store.process import current_project
 from zrb_store.records import SessionRecord
 from zrb_store.run import RunSpec
 from zrb_store.store import Store
-
-if TYPE_CHECKING:
-    from zrb.input.any_input import AnyInput
-    from zrb.task.any_task import AnyTask
 
 
 class ResumedInputs:
@@ -183,7 +180,7 @@ class ResumedInputs:
     def _refuse_other_secrets(self) -> None:
         """Raise an error if an input that contained a secret is another one now."""
         for name, task_input in self._declared.items():
-            stored: Any = self._stored.get(name)
+            stored = self._stored.get(name)
             if compat.is_secret(task_input) or not is_marked(stored, MASKED):
                 continue
             if to_store(self._context.input[name], functools.partial(self.texts.get, name)) != stored:

@@ -18,18 +18,18 @@ from pydantic_ai import DeferredToolRequests, DeferredToolResults, ToolApproved,
 from pydantic_ai.capabilities import AbstractCapability, CapabilityOrdering
 from pydantic_ai.messages import ModelMessage, ToolCallPart
 from pydantic_ai.tools import AgentDepsT, RunContext
-from zrb.task.any_task import AnyTask
+from pydantic_ai.usage import RunUsage
 
 from zrb_store import codec
 from zrb_store.attempt import Attempt, Done, Step
-from zrb_store.codec import Encoded
 from zrb_store.codec.compare import positional_and_named
 from zrb_store.errors import StepUncertain
 from zrb_store.plugin.agents.capability import StoredAgent
 from zrb_store.plugin.agents.fingerprint import digest
 from zrb_store.plugin.agents.journal import Journal
 from zrb_store.plugin.agents.outcomes import UNKNOWN, storable
-from zrb_store.plugin.agents.prompts import Mode, NotReadable, Prompt, encoded_messages, read_prompt
+from zrb_store.plugin.agents.prompts import Data, Mode, NotReadable, Prompt, Stored, encoded_messages, read_prompt
+from zrb_store.plugin.compat import AnyTask
 from zrb_store.records import JsonValue
 from zrb_store.xcom import current_attempt
 
@@ -37,14 +37,12 @@ T = TypeVar("T")
 _RESULTS: TypeAdapter[DeferredToolResults] = TypeAdapter(DeferredToolResults)
 
 
-def arguments_of(calls: Sequence[ToolCallPart]) -> dict[str, Any]:
+def arguments_of(calls: Sequence[ToolCallPart]) -> Data:
     """Return the arguments of tool calls by call id, as they are now. A hook of zrb may rewrite them in place."""
     return {call.tool_call_id: copy.deepcopy(call.args) for call in calls if isinstance(call.args, dict)}
 
 
-def stored_approvals(
-    results: DeferredToolResults, calls: Sequence[ToolCallPart], before: Mapping[str, Any]
-) -> dict[str, Any]:
+def stored_approvals(results: DeferredToolResults, calls: Sequence[ToolCallPart], before: Mapping[str, Any]) -> Data:
     """Return what was decided as plain data. `before` are the arguments of the calls before that."""
     now = arguments_of(calls)
     rewritten = {call_id: args for call_id, args in now.items() if args != before.get(call_id)}
@@ -129,8 +127,8 @@ def _has_handler(root: Any) -> bool:
     )
 
 
-def _stored(results: DeferredToolResults, limit: int) -> Encoded | dict[str, Any]:
-    def dump(mode: Mode) -> dict[str, Any]:
+def _stored(results: DeferredToolResults, limit: int) -> Stored:
+    def dump(mode: Mode) -> Data:
         dumped = _RESULTS.dump_python(results, mode=mode)
         if mode == "python":  # a picture among them would come back as a dict
             dumped["calls"] |= {name: own for name, one in results.calls.items() if (own := storable(one)) is not one}
@@ -190,7 +188,7 @@ class AgentRun:
         self._step: Step | None = None
         self._opened = ExitStack()
         self._prompt: Prompt | None = None
-        self._logged_usage: Any = None
+        self._logged_usage: RunUsage | None = None
 
     def system_prompt(self, text: str) -> str:
         """Return the instructions of the agent: the stored ones, unless the task declares others now."""
@@ -203,7 +201,7 @@ class AgentRun:
                 self._system_prompt = prompt.system_prompt if prompt else text
         return self._system_prompt
 
-    async def run(self, run_agent: RunAgent, **kwargs: Any) -> Any:
+    async def run(self, run_agent: Callable[..., Awaitable[T]], **kwargs: Any) -> T:
         """Run the agent as zrb does, over the steps of the attempt."""
         self._agent = agent = kwargs["agent"]
         agent.run = self._over_steps(agent.run)
@@ -265,7 +263,7 @@ class AgentRun:
 
         return run_over_steps
 
-    def is_logged(self, usage: Any) -> bool:
+    def is_logged(self, usage: RunUsage) -> bool:
         """Whether zrb logged this usage before: every answer that it sums up came from the store."""
         return self._logged_usage is not None and usage is self._logged_usage
 

@@ -103,7 +103,7 @@ def _hooked(run_in_thread: RunInThread) -> RunInThread:
 def _install() -> None:
     """Hook what zrb and pydantic-ai call functions in threads with, as far as this release has it."""
     for module, name in ((common, "asyncio"), (_function_schema, "run_in_executor")):
-        found: Any = vars(module).get(name)
+        found = vars(module).get(name)
         if found is asyncio:  # that module of zrb has no other use for it
             setattr(module, name, SimpleNamespace(**{**vars(asyncio), "to_thread": _hooked(asyncio.to_thread)}))
         elif found is not None:
@@ -161,8 +161,7 @@ class StoredModel(WrapperModel):
                 self._complete(step, stream.get())
 
     def _complete(self, step: Step, response: ModelResponse) -> None:
-        reason = self._journal.why_anew(step)
-        stored = stored_response(response, self._journal.limit, reason)
+        stored = stored_response(response, self._journal.limit, self._journal.reasons.get(step.step))
         self._journal.complete(step, stored, summary_of_response(response))
 
 

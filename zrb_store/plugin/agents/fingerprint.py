@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from typing import Any, TypeAlias
 from pydantic import ConfigDict, RootModel, TypeAdapter
 from pydantic_ai.messages import ModelMessage
 from pydantic_ai.models import Model, ModelRequestParameters
+from pydantic_ai.settings import ModelSettings
 from pydantic_core import to_jsonable_python
 
 from zrb_store.records import JsonValue
@@ -203,12 +205,8 @@ _SINGULAR = {"settings": "setting", "tools": "tool"}
 
 
 def _common(one: Sequence[str], two: Sequence[str]) -> int:
-    count = 0
-    for left, right in zip(one, two, strict=False):
-        if left != right:
-            break
-        count += 1
-    return count
+    same = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(one, two, strict=False))
+    return sum(1 for _ in same)
 
 
 class Fingerprints:
@@ -220,7 +218,7 @@ class Fingerprints:
     def of(
         self,
         model: Model,
-        settings: Mapping[str, Any] | None,
+        settings: ModelSettings | None,
         parameters: ModelRequestParameters,
         messages: Sequence[ModelMessage],
     ) -> Request:

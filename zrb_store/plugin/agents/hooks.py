@@ -16,7 +16,7 @@ from weakref import WeakKeyDictionary
 from zrb_store import settings
 from zrb_store.errors import InvalidArgument
 from zrb_store.plugin import compat
-from zrb_store.plugin.compat import Patches
+from zrb_store.plugin.compat import AnyContext, AnyTask, Patches
 from zrb_store.plugin.messages import WarnOnce
 from zrb_store.plugin.output import running_attempt
 from zrb_store.stepping import POLICIES, Policy, policy_of
@@ -24,8 +24,6 @@ from zrb_store.stepping import POLICIES, Policy, policy_of
 if TYPE_CHECKING:
     from pydantic_ai import DeferredToolResults
     from pydantic_ai.usage import RunUsage
-    from zrb.context.any_context import AnyContext
-    from zrb.task.any_task import AnyTask
 
     from zrb_store.attempt import Attempt
     from zrb_store.plugin.agents.agent_run import AgentRun
@@ -151,9 +149,7 @@ def _get_effective_prompt(
     return get_effective_prompt
 
 
-def _get_all_tools(
-    stock: Callable[Concatenate[AnyTask, P], list[R]],
-) -> Callable[Concatenate[AnyTask, P], list[R]]:
+def _get_all_tools(stock: Callable[Concatenate[AnyTask, P], list[R]]) -> Callable[Concatenate[AnyTask, P], list[R]]:
     def get_all_tools(self: AnyTask, /, *args: P.args, **kwargs: P.kwargs) -> list[R]:
         tools = stock(self, *args, **kwargs)
         run = _running.get()
@@ -206,9 +202,7 @@ def _process_deferred_requests(
     return process_deferred_requests
 
 
-def _record_run_usage(
-    stock: Callable[Concatenate[str, RunUsage, P], R],
-) -> Callable[..., R | None]:
+def _record_run_usage(stock: Callable[Concatenate[str, RunUsage, P], R]) -> Callable[..., R | None]:
     def record_run_usage(model_name: str, usage: RunUsage, *args: P.args, **kwargs: P.kwargs) -> R | None:
         run = _running.get()
         return None if run is not None and run.is_logged(usage) else stock(model_name, usage, *args, **kwargs)

@@ -79,7 +79,7 @@ class Journal:
         self._failed: tuple[ExactStep, Exception] | None = None  # the last request, if it has failed
         self._calls = CallNames()
         self._prompts = 0
-        self._reasons: dict[str, str] = {}
+        self.reasons: dict[str, str] = {}  # why steps run although they had completed, by name
 
     @property
     def position(self) -> int:
@@ -136,7 +136,7 @@ class Journal:
             if not difference:
                 return None
             changed = self._changed(difference, arguments)
-            self._reasons[name] = changed.reason
+            self.reasons[name] = changed.reason
             return changed
 
         call = ExactStep(name, _text(arguments), change, leads=True)
@@ -201,11 +201,12 @@ class Journal:
             self._keep_refusal()
         try:
             with self._attempt.steps.open(call) as step:
-                if self._is_private and isinstance(step, Step):
-                    with self._keeping_private(step):
-                        yield step
-                else:
+                try:
                     yield step
+                except Exception as error:
+                    if self._is_private and isinstance(step, Step):
+                        self.fail(step, error)  # without the text of the error
+                    raise
         except NotReadable as error:
             place = f"{self._attempt.session} --from {shlex.quote(self._attempt.task)} --step {shlex.quote(call.name)}"
             self.fatal = ZrbStoreError(
@@ -218,15 +219,6 @@ class Journal:
             raise
         except _FATAL as error:
             self.fatal = error
-            raise
-
-    @contextmanager
-    def _keeping_private(self, step: Step) -> Iterator[None]:
-        """Do not store the text of the error by which a step fails."""
-        try:
-            yield
-        except Exception as error:
-            self.fail(step, error)
             raise
 
     def fail(self, step: Step, error: BaseException | ErrorText) -> None:
@@ -256,10 +248,6 @@ class Journal:
     def limit(self) -> int:
         """How many bytes one stored value may have."""
         return self._attempt.xcom.max_value
-
-    def why_anew(self, step: Step) -> str | None:
-        """Return why a step runs although it had completed, if that is so."""
-        return self._reasons.get(step.step)
 
     def _changed(self, difference: str, arguments: Mapping[str, JsonValue]) -> Change:
         reason = f"request changed: {difference}"

@@ -29,10 +29,10 @@ from pydantic_ai.messages import (
 )
 
 from zrb_store import codec
-from zrb_store.codec import Encoded
 from zrb_store.errors import UnencodableValue, ValueTooLarge
 from zrb_store.masking import ErrorText, error_text
 from zrb_store.plugin.agents.fingerprint import digest, seen
+from zrb_store.plugin.agents.prompts import Data, Stored
 
 _RETURN: TypeAdapter[Any] = TypeAdapter(ToolReturn)
 _FIELDS = ("return_value", "content", "metadata", "tools")
@@ -52,7 +52,7 @@ UNKNOWN = (
 class Ended(NamedTuple):
     """How a tool call ended."""
 
-    outcome: dict[str, Any]  # what is stored
+    outcome: Data  # what is stored
     result: Any = None
     raised: BaseException | None = None
     undone: bool = False  # whether what it did to queues is given back, since it failed
@@ -96,7 +96,7 @@ def _is_plain(error: BaseException, kind: type[BaseException]) -> bool:
     return type(error) is kind or not type(error).__module__.startswith("pydantic_ai")
 
 
-def unknown(name: str) -> dict[str, Any]:
+def unknown(name: str) -> Data:
     """Return what is stored of a call whose end is unknown, and that was not repeated."""
     return {"kind": "unknown", "value": UNKNOWN.format(name=name)}
 
@@ -129,7 +129,7 @@ def storable(value: Any) -> Any:
     return {key: storable(item) for key, item in value.items()} if type(value) is dict else value
 
 
-def encoded(outcome: dict[str, Any], limit: int) -> Encoded | dict[str, Any]:
+def encoded(outcome: Data, limit: int) -> Stored:
     """Return an outcome in the form in which it is stored.
 
     If a model would see something else in what our codecs restore, or if they do not know it, what it sees is stored as
