@@ -77,10 +77,10 @@ def is_to_be_stored(task: AnyTask, zrb_session: AnySession) -> bool:
         return False
     if hasattr(zrb_session, compat.RESUMED):
         return True
-    persist = settings.value_of("ZRB_STORE_PERSIST")
+    persist = settings.persist()
     if persist == "user":
         return not compat.declared_by_zrb(task)
-    if settings.persist() == "named":
+    if persist == "named":
         return settings.session_name() is not None and not compat.declared_by_zrb(task)
     # All requests to the web server would belong to the task that runs it, and nobody resumes `version`.
     return not (compat.declared_by_zrb(task) and task.name in ("start-server", "version"))

@@ -279,9 +279,10 @@ class Resumer:
         with store.database.snapshot() as transaction:
             decisions = plan(transaction, session, graph.workflow(self._task), forced, repeat_once=repeat_once)
             notes = without_task(transaction, session.id, decisions)
+        added = ResumedInputs(self._task, session, inputs, asking=False).added
         runs = any(decision.action == "run" for decision in decisions)
         self._request = ResumeRequest(session, forced, inputs, graph, repeat_once, runs, given_again(session))
-        return decisions, [*ResumedInputs(self._task, session, inputs, asking=False).added, *notes]
+        return decisions, [*added, *notes]
 
     def accept(self) -> None:
         """Note that what was planned is to be run. `run` does it once click is done."""

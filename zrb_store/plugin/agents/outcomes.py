@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 
 from pydantic import TypeAdapter
+from pydantic_ai import messages
 from pydantic_ai.exceptions import (
     ApprovalRequired,
     CallDeferred,
@@ -14,19 +15,7 @@ from pydantic_ai.exceptions import (
     ToolFailedError,
     ToolRetryError,
 )
-from pydantic_ai.messages import (
-    AudioUrl,
-    BinaryAudio,
-    BinaryContent,
-    BinaryImage,
-    CachePoint,
-    DocumentUrl,
-    ImageUrl,
-    TextContent,
-    ToolReturn,
-    UploadedFile,
-    VideoUrl,
-)
+from pydantic_ai.messages import ToolReturn
 
 from zrb_store import codec
 from zrb_store.errors import UnencodableValue, ValueTooLarge
@@ -37,8 +26,8 @@ from zrb_store.plugin.agents.prompts import Data, Stored
 _RETURN: TypeAdapter[Any] = TypeAdapter(ToolReturn)
 _FIELDS = ("return_value", "content", "metadata", "tools")
 _CONTENT_CLASSES = (
-    *(AudioUrl, BinaryAudio, BinaryContent, BinaryImage, CachePoint),
-    *(DocumentUrl, ImageUrl, TextContent, UploadedFile, VideoUrl),
+    *(messages.AudioUrl, messages.BinaryAudio, messages.BinaryContent, messages.BinaryImage, messages.CachePoint),
+    *(messages.DocumentUrl, messages.ImageUrl, messages.TextContent, messages.UploadedFile, messages.VideoUrl),
 )
 _CONTENT: dict[str, TypeAdapter[Any]] = {cls.__name__: TypeAdapter(cls) for cls in _CONTENT_CLASSES}
 
