@@ -120,7 +120,7 @@ def differences(workflow: Workflow, name: str, forced: str | None) -> list[str]:
     decided.update(step.action for step in steps)
     workflow.ran.clear()
     with contextlib.redirect_stdout(io.StringIO()):
-        resumer.accept(record, forced, {})
+        resumer.accept()
         resumer.run()
     with open_store(read_only=True) as store:
         status = store.session(name).status

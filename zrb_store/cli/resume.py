@@ -33,25 +33,13 @@ class Resumer(Protocol):
         *,
         repeat_once: bool = False,
     ) -> tuple[list[Decision], list[str]]:
-        """Decide what a resume of this session runs and skips. Nothing is run or written.
+        """Decide what a resume of this session runs and skips, and what else a user should know, in one line each.
 
-        Args:
-            store: Where the session is.
-            inputs: The inputs given as `--NAME VALUE`.
-
-        Returns:
-            The decisions, and what else a user should know, in one line each.
+        `inputs` are given as `--NAME VALUE`. Nothing is run or written.
         """
 
-    def accept(
-        self, session: SessionRecord, forced: str | None, inputs: dict[str, str], *, repeat_once: bool = False
-    ) -> None:
-        """Remember what is to be resumed. It is run after click is done, with zrb's own exit codes.
-
-        Args:
-            inputs: The inputs given as `--NAME VALUE`: those that are not stored, because they are or contain secrets,
-                and those that are declared in another way now.
-        """
+    def accept(self) -> None:
+        """Let what was planned be run after click is done, with zrb's own exit codes."""
 
 
 _COLUMNS = (Column("task"), Column("action"), Column("reason", status=True))
@@ -124,7 +112,7 @@ def resume(
         # Also without --plan: mistakes are reported before anybody is asked for a secret input.
         decisions, notes = resumer.plan(store, record, forced, given_inputs, repeat_once=repeat_once)
     if not plan:
-        resumer.accept(record, forced, given_inputs, repeat_once=repeat_once)
+        resumer.accept()
         return
     for note in notes:
         print_line(note, program_name())

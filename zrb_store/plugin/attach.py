@@ -11,14 +11,12 @@ from zrb_store import settings
 from zrb_store.errors import SchemaAhead, SchemaBehind, SessionCompleted, StoreMissing, StoreUnavailable
 from zrb_store.names import check_session_name
 from zrb_store.plugin import compat
+from zrb_store.plugin.compat import AnySession, AnyTask, Session
 from zrb_store.plugin.inputs import given_inputs
-from zrb_store.plugin.messages import warn
+from zrb_store.plugin.messages import describe_completed, describe_resume, warn
 from zrb_store.process import current_project
 
 if TYPE_CHECKING:
-    from zrb.session.any_session import AnySession
-    from zrb.task.any_task import AnyTask
-
     from zrb_store.plugin.recorder import Recorder
     from zrb_store.plugin.resume import ResumeRequest
     from zrb_store.queries.store import Owner
@@ -26,11 +24,7 @@ if TYPE_CHECKING:
 
 
 class AlreadyCompleted(Exception):
-    """The session completed before. Its text says so to the user.
-
-    Attributes:
-        result: The stored result of its main task.
-    """
+    """The session completed before. Its text says so to the user, and it has the stored result of its main task."""
 
     def __init__(self, text: str, result: Any) -> None:
         super().__init__(text)
@@ -83,27 +77,19 @@ def is_to_be_stored(task: AnyTask, zrb_session: AnySession) -> bool:
         return False
     if hasattr(zrb_session, compat.RESUMED):
         return True
-    persist = settings.value_of("ZRB_STORE_PERSIST")
+    persist = settings.persist()
     if persist == "user":
         return not compat.declared_by_zrb(task)
-    if settings.persist() == "named":
+    if persist == "named":
         return settings.session_name() is not None and not compat.declared_by_zrb(task)
     # All requests to the web server would belong to the task that runs it, and nobody resumes `version`.
     return not (compat.declared_by_zrb(task) and task.name in ("start-server", "version"))
 
 
-def attach(task: AnyTask, zrb_session: AnySession, outer: Owner | None) -> Recorder | None:
+def attach(task: AnyTask, zrb_session: Session, outer: Owner | None) -> Recorder | None:
     """Begin to store a zrb session: its run takes the lease, and `ctx.xcom` becomes durable.
 
-    Args:
-        outer: The attempt that starts this session, if there is one.
-
-    Returns:
-        None if the store cannot be reached and ZRB_STORE_ON_ERROR is `ignore`.
-
-    Raises:
-        AlreadyCompleted: The session has completed: there is nothing left to run.
-        ZrbStoreError: The session cannot be run (busy, other inputs), or the store cannot be used.
+    `outer` is the attempt that starts this session. None if the store cannot be used and ZRB_STORE_ON_ERROR=ignore.
     """
     ignoring = settings.on_error() == "ignore"
     try:
@@ -115,9 +101,11 @@ def attach(task: AnyTask, zrb_session: AnySession, outer: Owner | None) -> Recor
         return None
 
 
-def _attach(task: AnyTask, zrb_session: Any, outer: Owner | None) -> Recorder:
-    # late: imports SQLAlchemy
-    from zrb_store.plugin import messages
+def _attach(task: AnyTask, zrb_session: Session, outer: Owner | None) -> Recorder:
+    # late: importlib.metadata is slow to import, and the others import SQLAlchemy
+    from importlib.metadata import version
+
+    from zrb_store.inspect.resume import without_task
     from zrb_store.plugin.graph import Graph
     from zrb_store.plugin.inputs import Secrets, default_of, given_secrets, inputs_to_store
     from zrb_store.plugin.recorder import Recorder
@@ -132,7 +120,6 @@ def _attach(task: AnyTask, zrb_session: Any, outer: Owner | None) -> Recorder:
     resumed: ResumeRequest | None = getattr(zrb_session, compat.RESUMED, None)
     graph = resumed.graph if resumed else Graph(zrb_session)
     secrets = Secrets(graph.tasks, shared_ctx.input, parent.secrets if parent else None)
-    recorder = Recorder(zrb_session, task, graph, secrets)
     given_now: set[str] = set() if parent else given_secrets(task, shared_ctx.input, sys.argv)
     if resumed:
         given_now |= resumed.secrets
@@ -147,17 +134,18 @@ def _attach(task: AnyTask, zrb_session: Any, outer: Owner | None) -> Recorder:
         parent=_parent_name(parent, None if is_web else outer, store),
         origin=_origin(zrb_session, parent, is_web),
         command=secrets.mask_command(sys.argv),
-        zrb_version=compat.zrb_version(),
+        zrb_version=version("zrb"),
         again=resumed is not None and resumed.forced is not None,
     )
-    name = check_session_name(given or (parent.next_child() if parent else _unused(str(zrb_session.name), store)))
+    name = check_session_name(given or (parent.next_child() if parent else _unused(zrb_session.name, store)))
     forced, repeat_once = (resumed.forced, resumed.repeat_once) if resumed else (None, False)
+    recorder = Recorder(zrb_session, task, graph, secrets, store, name, spec)
     try:
-        recorder.start(store, name, spec, forced, repeat_once=repeat_once)
+        recorder.start(forced, repeat_once=repeat_once)
     except SessionCompleted:
         result, finished_at = recorder.stored_result()
         has_result, is_resume = result is not None, resumed is not None
-        text = messages.completed(name, finished_at, has_result=has_result, is_resume=is_resume)
+        text = describe_completed(name, finished_at, has_result=has_result, is_resume=is_resume)
         raise AlreadyCompleted(text, result) from None
     if recorder.run.added_inputs:
         from zrb_store.plugin.resume import describe_added  # late: few runs need it
@@ -165,14 +153,12 @@ def _attach(task: AnyTask, zrb_session: Any, outer: Owner | None) -> Recorder:
         for added, text in recorder.run.added_inputs.items():
             warn(describe_added(added, name, text))
     if (resumed or recorder.completed.goes_on) and parent is None:
-        from zrb_store.inspect.resume import without_task  # late: only a resume needs it
-
-        warn(messages.resumed(name, recorder.completed.decisions))
+        warn(describe_resume(name, recorder.completed.decisions))
         for line in without_task(store.database, recorder.run.session_id, recorder.completed.decisions):
             warn(line)
     zrb_session._name = name
     setattr(zrb_session, compat.RECORDER, recorder)
-    shared_ctx._xcom = recorder.ctx_xcom
+    vars(shared_ctx)["_xcom"] = recorder.ctx_xcom
     return recorder
 
 

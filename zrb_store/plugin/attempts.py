@@ -17,16 +17,13 @@ from zrb_store import settings
 from zrb_store.masking import mask_word
 from zrb_store.plugin import attach, compat
 from zrb_store.plugin.attach import recorder_of
+from zrb_store.plugin.compat import AnyContext, AnySession, AnyTask, Session
 from zrb_store.plugin.messages import speaker, warn
 from zrb_store.plugin.output import keep_output
 from zrb_store.plugin.signals import signals
 from zrb_store.render.format import PROGRAM
 
 if TYPE_CHECKING:
-    from zrb.context.any_context import AnyContext
-    from zrb.session.any_session import AnySession
-    from zrb.task.any_task import AnyTask
-
     from zrb_store.plugin.recorder import Recorder
     from zrb_store.queries.store import Owner
 
@@ -84,10 +81,11 @@ def runs_in_memory(zrb_session: AnySession | None) -> bool:
     return isinstance(getattr(shared_ctx, "_xcom", None), XcomsInMemory)
 
 
-def run_in_memory(zrb_session: Any) -> None:
+def run_in_memory(zrb_session: AnySession) -> None:
     """Run a session in memory, with missing queues read as empty."""
     if not runs_in_memory(zrb_session):
-        zrb_session.shared_ctx._xcom = XcomsInMemory(zrb_session.shared_ctx._xcom)
+        shared_ctx = vars(zrb_session.shared_ctx)
+        shared_ctx["_xcom"] = XcomsInMemory(shared_ctx["_xcom"])
 
 
 # The context whose action runs. An override that calls super() must not begin a second attempt.
@@ -139,11 +137,11 @@ def _wrapped(action: Action) -> Action:
 def _recorder_of_action(task: AnyTask, ctx: AnyContext) -> Recorder | None:
     if _inside.get() is ctx:
         return None
-    session: Any = ctx.session
-    recorder = recorder_of(session)
+    recorder = recorder_of(ctx.session)
     # An action run by hand with another task's context is part of that task's attempt.
-    is_other = recorder is None or session._context.get(task) is not ctx or recorder.open_attempt(task)
-    return None if is_other else recorder
+    if recorder is None or recorder.zrb_session._context.get(task) is not ctx or recorder.open_attempt(task):
+        return None
+    return recorder
 
 
 async def _attempt(recorder: Recorder, action: Action, task: AnyTask, ctx: compat.Context) -> Any:
@@ -185,11 +183,7 @@ async def _attempt(recorder: Recorder, action: Action, task: AnyTask, ctx: compa
 
 @contextlib.contextmanager
 def outside_attempts() -> Iterator[Owner | None]:
-    """Run a block outside of any attempt, even if an attempt started it.
-
-    Yields:
-        The attempt that started the block, or None.
-    """
+    """Run a block outside of any attempt, and yield the one that started it."""
     from zrb_store.xcom import current_attempt  # late: imports SQLAlchemy
 
     inside, attempt = _inside.get(), current_attempt.get()
@@ -203,18 +197,14 @@ def outside_attempts() -> Iterator[Owner | None]:
 
 
 def task_name_of_action() -> str:
-    """Return the name of the task whose action runs.
-
-    Raises:
-        AttributeError: No action runs: the template that asks for the name is not a task's.
-    """
+    """Return the name of the task whose action runs."""
     ctx = _inside.get()
-    if ctx is None:
+    if ctx is None:  # the template that asks for the name is not a task's
         raise AttributeError("ctx.task_name is known inside a task only")
     return str(ctx._task_name)
 
 
-async def run_session(run: Callable[[], Awaitable[Any]], task: AnyTask, session: Any) -> Any:
+async def run_session(run: Callable[[], Awaitable[R]], task: AnyTask, session: Session) -> R | None:
     """Run the main task of a zrb session as zrb does, by `run`, and store the session if it is to be stored."""
     for line in settings.unknown_variables():
         warn(line)
@@ -229,14 +219,15 @@ async def run_session(run: Callable[[], Awaitable[Any]], task: AnyTask, session:
             warn(str(completed))
             session.get_task_status(task).mark_as_completed()
             session.terminate()
-            return completed.result
+            result: R | None = completed.result
+            return result
         if recorder is None:
             run_in_memory(session)
             return await run()
-        return await _conduct(recorder, run, is_inner=session.parent is not None)
+        return await _conduct(recorder, run)
 
 
-async def _conduct(recorder: Recorder, run: Callable[[], Awaitable[R]], *, is_inner: bool) -> R:
+async def _conduct(recorder: Recorder, run: Callable[[], Awaitable[R]]) -> R:
     signals.begin(recorder)
     failure: BaseException | None = None
     try:
@@ -254,7 +245,7 @@ async def _conduct(recorder: Recorder, run: Callable[[], Awaitable[R]], *, is_in
         warn(str(other))
     interrupted = interrupted or isinstance(failure, (asyncio.CancelledError, KeyboardInterrupt))
     outcome = recorder.end(failure, interrupted=interrupted)
-    if outcome != "completed" and recorder.fatal is None and not is_inner:
+    if outcome != "completed" and recorder.fatal is None and recorder.zrb_session.parent is None:
         warn(_how_to_resume(recorder, outcome))
     stopped = signals.received
     signals.end(recorder)
@@ -268,11 +259,9 @@ async def _conduct(recorder: Recorder, run: Callable[[], Awaitable[R]], *, is_in
 
 
 def _how_to_resume(recorder: Recorder, outcome: str) -> str:
-    name = recorder.run.session
-    if recorder.zrb_session.task_path and speaker.program != PROGRAM:
-        return f"session {name} {_PAST[outcome]}; `{speaker.program} resume {name}` runs what is left of it"
-    what = "task" if recorder.zrb_session.task_path else "program"
-    return f"session {name} {_PAST[outcome]}; start this {what} again with ZRB_STORE_SESSION={name} to run what is left"
-
-
-_PAST = {"failed": "failed", "interrupted": "was interrupted"}
+    name, path = recorder.run.session, recorder.zrb_session.task_path
+    ended = f"session {name} {'failed' if outcome == 'failed' else 'was interrupted'}"
+    if path and speaker.program != PROGRAM:
+        return f"{ended}; `{speaker.program} resume {name}` runs what is left of it"
+    what = "task" if path else "program"
+    return f"{ended}; start this {what} again with ZRB_STORE_SESSION={name} to run what is left"

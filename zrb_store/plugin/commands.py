@@ -5,45 +5,38 @@ A session that is started again by its name asks for its secret inputs, where zr
 
 from __future__ import annotations
 
-import functools
 import os
 import sys
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from zrb_store import settings
 from zrb_store.cli.command_table import COMMANDS
 from zrb_store.errors import StoreMissing, StoreUnavailable
 from zrb_store.plugin import compat
 from zrb_store.plugin.attach import process
-from zrb_store.plugin.compat import Patches
+from zrb_store.plugin.compat import AnyContext, AnyGroup, AnyTask, Patches
 from zrb_store.plugin.inputs import given_again, given_secrets
 from zrb_store.plugin.messages import ErrorExit, speaker, warn
 
-if TYPE_CHECKING:
-    from zrb.context.any_context import AnyContext
-    from zrb.group.any_group import AnyGroup
-    from zrb.task.any_task import AnyTask
-
+P = ParamSpec("P")
+R = TypeVar("R")
 
 GROUP = "xcom"
-
-_own_group: AnyGroup | None = None
 
 
 def hook_command_line(patches: Patches) -> None:
     """Register the commands, and take `zrb xcom ...` over before zrb parses its arguments."""
-    global _own_group
     error_exit = ErrorExit()
-    _hook_cli(patches, error_exit)
+    group = compat.Group(name=GROUP, description="📦 Stored sessions and their values (zrb-store)")
+    _hook_cli(patches, error_exit, group)
     if GROUP in compat.cli.subgroups:
         warn(f"your tasks have a group {GROUP!r}: use `zrb-store` in place of `zrb {GROUP}`")
         return
-    group = compat.Group(name=GROUP, description="📦 Stored sessions and their values (zrb-store)")
     for name, (_, purpose) in COMMANDS.items():
         group.add_task(_task(name, purpose, error_exit))
-    _own_group = compat.cli.add_group(group)
-    speaker.program = _program()
+    compat.cli.add_group(group)
+    speaker.program = f"{compat.cli.name} {GROUP}"
 
 
 def _task(name: str, purpose: str, error_exit: ErrorExit) -> AnyTask:
@@ -60,58 +53,62 @@ def dispatch(args: list[str], error_exit: ErrorExit) -> int:
     """Run one command with the arguments as typed, and return the exit code that `zrb-store` has for it."""
     from zrb_store.cli import run  # late: imports click
 
-    program = _program()
-    speaker.name = program
+    speaker.name = speaker.program
     if args[:1] not in (["resume"], ["report"]):
-        return run(args, program)
+        return run(args, speaker.program)
     from zrb_store.plugin.resume import Resumer  # late: imports SQLAlchemy
 
     resumer = Resumer(error_exit)
-    code = run(args, program, resumer)
+    code = run(args, speaker.program, resumer)
     if code == 0:  # a report only plans
         resumer.run()  # only when click is done: zrb reports its tasks' exceptions and signals
     return code
 
 
-def _program() -> str:
-    """Return what is typed before the name of a command."""
-    return f"{compat.cli.name} {GROUP}"
+def _hook_cli(patches: Patches, error_exit: ErrorExit, group: AnyGroup) -> None:
+    def run_or_dispatch(stock: Callable[..., R]) -> Callable[..., R]:
+        def run(self: compat.Cli, str_args: list[str] | None = None, *args: Any, **kwargs: Any) -> R:
+            words = list(str_args or [])
+            if words[:1] == [GROUP] and self.subgroups.get(GROUP) is group:
+                raise SystemExit(dispatch(words[1:], error_exit))
+            try:
+                return stock(self, words, *args, **kwargs)
+            except Exception:
+                # 2.20 trips over its own clean-up when a run is refused.
+                if error_exit.code is not None:
+                    raise SystemExit(error_exit.code) from None
+                raise
 
+        return run
 
-def _hook_cli(patches: Patches, error_exit: ErrorExit) -> None:
-    cli: Any = compat.Cli
-    run, run_task, print_run_command = cli.run, cli._run_task, cli._print_run_command
+    def run_or_refuse(
+        stock: Callable[Concatenate[compat.Cli, AnyTask, list[str], Mapping[str, str], P], R],
+    ) -> Callable[..., R]:
+        def run_task(
+            self: compat.Cli,
+            task: AnyTask,
+            args: list[str],
+            run_kwargs: Mapping[str, str],
+            *more: P.args,
+            **kwargs: P.kwargs,
+        ) -> R:
+            with error_exit:
+                if session := settings.session_name():
+                    run_kwargs = ask_again(task, run_kwargs, session)
+                return stock(self, task, args, run_kwargs, *more, **kwargs)
 
-    @functools.wraps(run)
-    def run_or_dispatch(self: compat.Cli, str_args: list[str] | None = None, *args: Any, **kwargs: Any) -> Any:
-        words = list(str_args or [])
-        if words[:1] == [GROUP] and _own_group is not None and self.subgroups.get(GROUP) is _own_group:
-            raise SystemExit(dispatch(words[1:], error_exit))
-        try:
-            return run(self, words, *args, **kwargs)
-        except Exception:
-            # 2.20 trips over its own clean-up when a run is refused.
-            if error_exit.code is not None:
-                raise SystemExit(error_exit.code) from None
-            raise
+        return run_task
 
-    @functools.wraps(run_task)
-    def run_task_or_refuse(
-        self: compat.Cli, task: AnyTask, words: list[str], run_kwargs: Mapping[str, str], *args: Any, **kwargs: Any
-    ) -> Any:
-        with error_exit:
-            if session := settings.session_name():
-                run_kwargs = ask_again(task, run_kwargs, session)
-            return run_task(self, task, words, run_kwargs, *args, **kwargs)
+    def print_if_run(stock: Callable[P, None]) -> Callable[P, None]:
+        def print_run_command(*args: P.args, **kwargs: P.kwargs) -> None:
+            if error_exit.code is None:  # a refusal is one line
+                stock(*args, **kwargs)
 
-    @functools.wraps(print_run_command)
-    def print_run_command_if_run(*args: Any, **kwargs: Any) -> None:
-        if error_exit.code is None:  # a refusal is one line
-            print_run_command(*args, **kwargs)
+        return print_run_command
 
-    patches.put(cli, "run", run_or_dispatch)
-    patches.put(cli, "_run_task", run_task_or_refuse)
-    patches.put(cli, "_print_run_command", print_run_command_if_run)
+    patches.wrap(compat.Cli, "run", run_or_dispatch)
+    patches.wrap(compat.Cli, "_run_task", run_or_refuse)
+    patches.wrap(compat.Cli, "_print_run_command", print_if_run)
 
 
 def ask_again(task: AnyTask, given: Mapping[str, str], name: str) -> Mapping[str, str]:

@@ -10,92 +10,66 @@ import functools
 import re
 import sys
 from collections.abc import Callable, Iterator
-from typing import Any, Final
+from contextlib import ExitStack
+from types import ModuleType
+from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
-from zrb.callback.callback import Callback
-from zrb.config.config import CFG
-from zrb.context.context import Context
-from zrb.context.shared_context import SharedContext
-from zrb.dot_dict.dot_dict import DotDict
-from zrb.group.group import Group
-from zrb.input.any_input import AnyInput
-from zrb.runner.cli import Cli, cli
-from zrb.session.session import Session
-from zrb.task import cmd_task
-from zrb.task.any_task import AnyTask
-from zrb.task.base_trigger import BaseTrigger
-from zrb.task_status.task_status import TaskStatus
+from zrb.callback.callback import Callback as Callback
+from zrb.config.config import CFG as CFG
+from zrb.context.any_context import AnyContext as AnyContext
+from zrb.context.any_shared_context import AnySharedContext as AnySharedContext
+from zrb.context.context import Context as Context
+from zrb.context.shared_context import SharedContext as SharedContext
+from zrb.dot_dict.dot_dict import DotDict as DotDict
+from zrb.group.any_group import AnyGroup as AnyGroup
+from zrb.group.group import Group as Group
+from zrb.input.any_input import AnyInput as AnyInput
+from zrb.runner.cli import Cli as Cli
+from zrb.runner.cli import cli as cli
+from zrb.session.any_session import AnySession as AnySession
+from zrb.session.session import Session as Session
+from zrb.task import cmd_task as cmd_task
+from zrb.task.any_task import AnyTask as AnyTask
+from zrb.task.base_trigger import BaseTrigger as BaseTrigger
+from zrb.task_status.task_status import TaskStatus as TaskStatus
 from zrb.util.string import conversion
-from zrb.xcom.xcom import Xcom
+from zrb.xcom.xcom import Xcom as Xcom
 
-RECORDER: Final = "_zrb_store_recorder"
-"""On a session: its `Recorder`."""
-RESUMED: Final = "_zrb_store_resumed"
-"""On a session that `zrb xcom resume` starts: its `ResumeRequest`."""
-CHILD: Final = "_zrb_store_child"
-"""On a session that a trigger starts: the name that it is stored under."""
-NEVER: Final = "_zrb_store_never"
-"""On a task whose sessions are never stored."""
-VIEW: Final = "_zrb_store_view"
-"""On a task's context: `ctx.xcom` of its attempt."""
-CHECKS: Final = "_zrb_store_checks"
-"""On a trigger: its default readiness checks."""
-BUILTIN: Final = "_zrb_store_builtin"
-"""On a task: whether zrb itself declared it."""
+try:
+    from zrb.task.base.base_task import BaseTask as BaseTask
+except ImportError:  # before 2.69 the class was one folder higher
+    from zrb.task.base_task import BaseTask as BaseTask  # type: ignore[import-not-found,no-redef]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+T = TypeVar("T")
+
+# Attributes that the plugin sets on objects of zrb.
+RECORDER: Final = "_zrb_store_recorder"  # on a session: its `Recorder`
+RESUMED: Final = "_zrb_store_resumed"  # on a session that `zrb xcom resume` starts: its `ResumeRequest`
+CHILD: Final = "_zrb_store_child"  # on a session that a trigger starts: the name that it is stored under
+NEVER: Final = "_zrb_store_never"  # on a task whose sessions are never stored
+VIEW: Final = "_zrb_store_view"  # on a task's context: `ctx.xcom` of its attempt
+CHECKS: Final = "_zrb_store_checks"  # on a trigger: its default readiness checks
+BUILTIN: Final = "_zrb_store_builtin"  # on a task: whether zrb itself declared it
 
 
-_ABSENT = object()
+class Patches(ExitStack):
+    """What is replaced of zrb. It is restored if the `with` block raises; if not, the block ends with `pop_all`."""
 
-
-class Patches:
-    """The attributes that were replaced, so that they can be restored."""
-
-    def __init__(self) -> None:
-        self._replaced: list[tuple[Any, str, Any]] = []
-
-    def put(self, owner: Any, name: str, new: Any) -> None:
-        """Set an attribute of a class or a module."""
-        self._replaced.append((owner, name, vars(owner).get(name, _ABSENT)))
+    def put(self, owner: Any, name: str, new: T) -> None:
+        """Set an attribute of a class, a module or an object."""
+        if name in vars(owner):
+            self.callback(setattr, owner, name, vars(owner)[name])
+        else:
+            self.callback(delattr, owner, name)
         setattr(owner, name, new)
 
-    def wrap(self, owner: Any, name: str, wrapper: Callable[[Any], Any]) -> None:
+    def wrap(self, owner: type | ModuleType, name: str, wrapper: Callable[[Any], Callable[..., T]]) -> None:
         """Replace a function of a class or a module by what `wrapper` makes of it."""
         stock = vars(owner)[name] if name in vars(owner) else getattr(owner, name)
         self.put(owner, name, functools.wraps(stock)(wrapper(stock)))
 
-    def undo(self) -> None:
-        """Restore everything, the last change first."""
-        while self._replaced:
-            owner, name, old = self._replaced.pop()
-            if old is _ABSENT:
-                delattr(owner, name)
-            else:
-                setattr(owner, name, old)
-
-
-try:
-    from zrb.task.base.base_task import BaseTask
-except ImportError:  # before 2.69 the class was one folder higher
-    from zrb.task.base_task import BaseTask  # type: ignore[import-not-found,no-redef]
-
-__all__ = [
-    "CFG",
-    "AnyInput",
-    "AnyTask",
-    "BaseTask",
-    "BaseTrigger",
-    "Callback",
-    "Cli",
-    "Context",
-    "DotDict",
-    "Group",
-    "Session",
-    "SharedContext",
-    "TaskStatus",
-    "Xcom",
-    "cli",
-    "cmd_task",
-]
 
 # The method that zrb's retry loop calls. `exec_action` came with 2.32 and calls the older `_exec_action`.
 ACTION = "exec_action" if hasattr(BaseTask, "exec_action") else "_exec_action"
@@ -116,75 +90,46 @@ WITHOUT_CALLBACKS = [
     name for name in ("appendleft", "extend", "extendleft", "insert", "remove", "__setitem__") if name not in vars(Xcom)
 ]
 
-# Whether the method of the session's log appends to a list, passes the text on to a parent session, and does no more.
-_code = getattr(getattr(SharedContext, "append_to_shared_log", None), "__code__", None)
-_NAMES = "_log append session parent shared_ctx append_to_shared_log"
-LOG_IS_LIST = _code is not None and " ".join(_code.co_names) == _NAMES
 
-_SEED_PLACEHOLDER = r"(?<!\{)\{(ctx\.[^{}]+)\}(?!\})"  # compiled at its first use, which most processes do not have
+def _properties(names: str) -> dict[str, str]:
+    return {name.removeprefix("?"): "? property" if name.startswith("?") else "property" for name in names.split()}
 
 
 # Everything of zrb that the plugin touches: functions with their first parameters (async ones are coroutine functions),
 # properties, and attributes that __init__ sets, with their types. A `?` marks what some releases lack.
 # A zrb that differs from this is left alone (see `hooks.problems`).
-TOUCHED: dict[Any, dict[str, Any]] = {
+TOUCHED: dict[type | ModuleType, dict[str, str | type]] = {
     BaseTask: {
         ACTION: "async (self, ctx)",
         "exec_root_tasks": "async (self, session)",
         "run": "(self, session, str_kwargs, kwargs)",
         "async_run": "async (self, session, str_kwargs, kwargs)",
-        "name": "property",
-        "inputs": "property",
-        "own_inputs": "? property",
-        "execute_condition": "? property",
-        "upstreams": "property",
-        "successors": "property",
-        "fallbacks": "property",
-        "readiness_checks": "property",
+        **_properties("name inputs ?own_inputs ?execute_condition upstreams successors fallbacks readiness_checks"),
     },
     Session: {
         "_register_single_task": "(self, task)",
         "set_main_task": "(self, main_task)",
         "get_task_status": "(self, task)",
         "terminate": "(self)",
-        "final_result": "property",
-        "name": "property",
-        "shared_ctx": "property",
-        "parent": "property",
-        "root_group": "property",
-        "task_path": "property",
-        "is_terminated": "property",
+        **_properties("final_result name shared_ctx parent root_group task_path is_terminated"),
         "_name": str,
         "_context": dict,
         "_task_status": dict,
     },
-    TaskStatus: {"mark_as_completed": "(self)", "is_completed": "property", "is_skipped": "property"},
+    TaskStatus: {"mark_as_completed": "(self)", **_properties("is_completed is_skipped")},
     Context: {
         "render": "(self, template)",
         "log_info": "(self, *values)",
         "append_to_shared_log": "(self, message)",
-        "xcom": "property",
-        "args": "property",
-        "env": "property",
-        "session": "property",
+        **_properties("xcom args env session"),
         "_task_name": str,
         "_shared_ctx": SharedContext,
     },
-    SharedContext: {
-        "xcom": "property",
-        "input": "property",
-        "is_tty": "property",
-        "is_web_mode": "? property",
-        "append_to_shared_log": "(self, message)",
-        "shared_log": "property",
-        "_xcom": DotDict,
-    },
-    BaseTrigger: {"_fanout_and_trigger_callback": "async (self, session)", "readiness_checks": "property"},
+    SharedContext: {**_properties("xcom input is_tty ?is_web_mode"), "_xcom": DotDict},
+    BaseTrigger: {"_fanout_and_trigger_callback": "async (self, session)", **_properties("readiness_checks")},
     Callback: {"async_run": "async (self, parent_session, session)", "_task": AnyTask},
     AnyInput: {
-        "name": "property",
-        "always_prompt": "property",
-        "is_secret": "? property",
+        **_properties("name always_prompt ?is_secret"),
         "get_default_str": "(self, shared_ctx)",
         "prompt_cli_str": "(self, shared_ctx)",
         "update_shared_context": "(self, shared_ctx, str_value, value)",
@@ -192,21 +137,17 @@ TOUCHED: dict[Any, dict[str, Any]] = {
     Group: {
         "add_group": "(self, group)",
         "add_task": "(self, task)",
-        "subgroups": "property",
-        "subtasks": "property",
+        **_properties("subgroups subtasks"),
         "extract_node": "? (self, args)",
     },
     Cli: {
         "run": "(self, str_args)",
         "_run_task": "(self, task, args, run_kwargs)",
         "_print_run_command": "(self, run_command)",
-        "name": "property",
+        **_properties("name"),
     },
     cmd_task.CmdTask: {"_resolve_cmd_val": "? (self, ctx, cmd_val)"},
-    cmd_task: {
-        "_reject_unrendered_placeholder": "? (task_name, cmd)",
-        "run_command": "async (cmd)",
-    },
+    cmd_task: {"_reject_unrendered_placeholder": "? (task_name, cmd)", "run_command": "async (cmd)"},
     type(CFG): {"get_mistyped_env_keys": "? (self)"},
 }
 
@@ -265,16 +206,18 @@ def to_snake_case(name: str) -> str:
 
 def find_task(path: list[str]) -> AnyTask | None:
     """Return the task that these words call on the command line, or None."""
-    extract_node = cli.extract_node if hasattr(cli, "extract_node") else extract_node_function()
+    extract = extract_node()
     try:
-        node, _, rest = extract_node(path)
+        node, _, rest = extract(path) if extract else (None, None, path)
     except Exception:  # noqa: BLE001 - NodeNotFoundError lives in another module in each line of releases
         return None
     return node if isinstance(node, AnyTask) and not rest else None
 
 
-def extract_node_function() -> Any:
-    """Return the function that finds a task by words. Since 2.45 it is a method of groups instead: None."""
+def extract_node() -> Callable[[list[str]], tuple[AnyTask | AnyGroup, list[str], list[str]]] | None:
+    """Return the function that finds a task by words, since 2.45 a method of groups; None if there is none."""
+    if hasattr(cli, "extract_node"):
+        return cli.extract_node
     try:
         from zrb.util.group import extract_node_from_args  # type: ignore[import-not-found]  # late: not in all releases
     except ImportError:
@@ -282,7 +225,7 @@ def extract_node_function() -> Any:
     return functools.partial(extract_node_from_args, cli)
 
 
-def task_paths(group: Any = cli, before: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+def task_paths(group: AnyGroup = cli, before: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
     """Return the words that call each task on the command line."""
     for alias in group.subtasks:
         yield (*before, alias)
@@ -292,17 +235,18 @@ def task_paths(group: Any = cli, before: tuple[str, ...] = ()) -> Iterator[tuple
 
 def remember_trigger_check(patches: Patches) -> None:
     """Make a trigger return the same default check each time. 2.28 and before make a new task each time."""
-    stock: Any = vars(BaseTrigger)["readiness_checks"]
+    stock: Callable[[BaseTrigger], list[AnyTask]] = vars(BaseTrigger)["readiness_checks"].fget
     probe = BaseTrigger(name="probe")
     if probe.readiness_checks[0] is probe.readiness_checks[0]:
         return
 
-    def readiness_checks(self: BaseTrigger) -> Any:
+    def readiness_checks(self: BaseTrigger) -> list[AnyTask]:
         if super(BaseTrigger, self).readiness_checks:
-            return stock.fget(self)
+            return stock(self)
         if CHECKS not in self.__dict__:
-            setattr(self, CHECKS, stock.fget(self))
-        return getattr(self, CHECKS)
+            setattr(self, CHECKS, stock(self))
+        checks: list[AnyTask] = getattr(self, CHECKS)
+        return checks
 
     patches.put(BaseTrigger, "readiness_checks", property(readiness_checks))
 
@@ -312,67 +256,63 @@ def render_plain_cmd(patches: Patches) -> None:
 
     Since 3.0 plain strings are literals; later releases refuse `{ctx.` in one when the task is declared.
     """
-    resolve = getattr(cmd_task.CmdTask, "_resolve_cmd_val", None)
-    if resolve is None:  # 1.x and 2.x render every plain string themselves
+    if not hasattr(cmd_task.CmdTask, "_resolve_cmd_val"):  # 1.x and 2.x render every plain string themselves
         return
 
-    def resolve_cmd_val(self: cmd_task.CmdTask, ctx: Context, cmd_val: Any, *args: Any, **kwargs: Any) -> Any:
-        parts = (
-            [_render_seed(ctx, part) for part in cmd_val] if isinstance(cmd_val, list) else _render_seed(ctx, cmd_val)
-        )
-        return resolve(self, ctx, parts, *args, **kwargs)
+    def rendering(stock: Callable[Concatenate[cmd_task.CmdTask, Context, T, P], R]) -> Callable[..., R]:
+        def resolve_cmd_val(self: cmd_task.CmdTask, ctx: Context, cmd_val: T, *args: P.args, **kwargs: P.kwargs) -> R:
+            # Only placeholders that read the context. Other braces are the shell's (`${HOME}`, awk), as in zrb 3.
+            def render(part: str) -> str:
+                return re.sub(r"(?<!\{)\{(ctx\.[^{}]+)\}(?!\})", lambda found: str(ctx.render(found.group(0))), part)
 
-    patches.put(cmd_task.CmdTask, "_resolve_cmd_val", resolve_cmd_val)
-    refuse = getattr(cmd_task, "_reject_unrendered_placeholder", None)
-    if refuse is not None:
+            return stock(self, ctx, _with_seeds(cmd_val, render), *args, **kwargs)
 
-        def reject_unrendered_placeholder(task_name: str, cmd: Any, *args: Any, **kwargs: Any) -> None:
-            parts = cmd if isinstance(cmd, list) else [cmd]
+        return resolve_cmd_val
+
+    def accepting(stock: Callable[Concatenate[str, T, P], None]) -> Callable[..., None]:
+        def reject_unrendered_placeholder(task_name: str, cmd: T, *args: P.args, **kwargs: P.kwargs) -> None:
             # An empty part stands for one that we render: the message counts the parts.
-            kept = ["" if _has_seed_syntax(part) else part for part in parts]
-            refuse(task_name, kept if isinstance(cmd, list) else kept[0], *args, **kwargs)
+            stock(task_name, _with_seeds(cmd, lambda _: ""), *args, **kwargs)
 
-        patches.put(cmd_task, "_reject_unrendered_placeholder", reject_unrendered_placeholder)
+        return reject_unrendered_placeholder
+
+    patches.wrap(cmd_task.CmdTask, "_resolve_cmd_val", rendering)
+    if hasattr(cmd_task, "_reject_unrendered_placeholder"):
+        patches.wrap(cmd_task, "_reject_unrendered_placeholder", accepting)
 
 
-def _has_seed_syntax(part: Any) -> bool:
-    return isinstance(part, str) and ("{ctx.xcom[" in part or "{ctx.task_name" in part)
-
-
-def _render_seed(ctx: Context, part: Any) -> Any:
-    if not _has_seed_syntax(part):
-        return part
-    # Only placeholders that read the context. Other braces are the shell's (`${HOME}`, awk), as in zrb 3.
-    return re.sub(_SEED_PLACEHOLDER, lambda found: str(ctx.render(found.group(0))), part)
+def _with_seeds(cmd: Any, change: Callable[[str], str]) -> Any:
+    """Return a `cmd`, or a list of its parts, with those plain strings changed that ask for a queue or a name."""
+    if isinstance(cmd, list):
+        return [_with_seeds(part, change) for part in cmd]
+    return change(cmd) if isinstance(cmd, str) and ("{ctx.xcom[" in cmd or "{ctx.task_name" in cmd) else cmd
 
 
 def spare_our_settings(patches: Patches) -> None:
     """Keep zrb from taking our settings for misspelt ones of its own, as it does since 3.28."""
-    stock = getattr(type(CFG), "get_mistyped_env_keys", None)
-    if stock is not None:
 
-        def get_mistyped_env_keys(self: Any, *args: Any, **kwargs: Any) -> dict[str, str]:
-            found = stock(self, *args, **kwargs)
+    def without_ours(stock: Callable[P, dict[str, str]]) -> Callable[P, dict[str, str]]:
+        def get_mistyped_env_keys(*args: P.args, **kwargs: P.kwargs) -> dict[str, str]:
+            found = stock(*args, **kwargs)
             return {name: meant for name, meant in found.items() if not name.startswith("ZRB_STORE_")}
 
-        patches.put(type(CFG), "get_mistyped_env_keys", get_mistyped_env_keys)
+        return get_mistyped_env_keys
 
-
-def builtin_tasks() -> Iterator[AnyTask]:
-    """Return the tasks that zrb itself declares, as far as its modules are loaded."""
-    for name, module in list(sys.modules.items()):
-        if name == "zrb" or name.startswith("zrb."):
-            for value in list(vars(module).values()):
-                if isinstance(value, AnyTask):
-                    yield value
+    if hasattr(type(CFG), "get_mistyped_env_keys"):
+        patches.wrap(type(CFG), "get_mistyped_env_keys", without_ours)
 
 
 def declared_by_zrb(task: AnyTask) -> bool:
     """Whether a task is one of zrb's own utilities."""
     if BUILTIN not in task.__dict__:
         # 1.21 binds `llm chat` to no module, so the module of its action decides.
-        module = getattr(getattr(task, "_action", None), "__module__", None) or ""
-        of_zrb = module.startswith("zrb.builtin.") or any(task is builtin for builtin in builtin_tasks())
+        of_action = getattr(getattr(task, "_action", None), "__module__", None) or ""
+        of_zrb = of_action.startswith("zrb.builtin.") or any(
+            task is value
+            for name, module in list(sys.modules.items())
+            if f"{name}.".startswith("zrb.")
+            for value in list(vars(module).values())
+        )
         setattr(task, BUILTIN, of_zrb)  # asked at each event of a trigger
     return bool(getattr(task, BUILTIN))
 
@@ -387,10 +327,3 @@ def stock_exit_is_interrupt(session: Session, task: AnyTask) -> bool:
         return False
     status = session.get_task_status(task)
     return not (status.is_completed or status.is_skipped)
-
-
-def zrb_version() -> str:
-    """Return the version of the running zrb."""
-    from importlib.metadata import version  # late: slow to import, and needed only when a session is stored
-
-    return version("zrb")

@@ -7,19 +7,8 @@ memory and then put into `ctx.xcom` becomes durable (`AdoptedXcom`).
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import (
-    Callable,
-    Collection,
-    Hashable,
-    ItemsView,
-    Iterable,
-    Iterator,
-    KeysView,
-    Mapping,
-    MutableMapping,
-    ValuesView,
-)
-from typing import Any, SupportsIndex
+from collections.abc import Callable, Collection, Iterator, Mapping, MutableMapping
+from typing import Any, Self, SupportsIndex
 
 from zrb_store.attempt import OpenAttempt, Step
 from zrb_store.errors import InvalidArgument
@@ -46,20 +35,16 @@ def become_durable(stock: StockXcom, durable: ZrbXcom) -> None:
     stock.durable = durable  # type: ignore[attr-defined]  # it is an AdoptedXcom now
 
 
-def _forwarding(name: str) -> Any:
-    def forward(self: AdoptedXcom, *args: Any, **kwargs: Any) -> Any:
-        return getattr(self.durable, name)(*args, **kwargs)
-
-    return forward
-
-
 def _forward_all() -> None:
+    def forward(name: str) -> Callable[..., Any]:
+        return lambda self, *args, **kwargs: getattr(self.durable, name)(*args, **kwargs)
+
     own = {*vars(AdoptedXcom), "__init__"}
     for cls in ZrbXcom.__mro__[:-1]:
         for name, value in vars(cls).items():
             special = name.startswith("__")
             if callable(value) and name not in own and (special or not name.startswith("_")):
-                setattr(AdoptedXcom, name, _forwarding(name))
+                setattr(AdoptedXcom, name, forward(name))
 
 
 _forward_all()
@@ -74,14 +59,12 @@ class CtxXcomContent:
     A queue is durable if it is of zrb's own class, its name fits the store, and zrb does not fill it with values that
     are worthless in another process; a plain value is, if a durable queue could have its name. It is kept as the only
     value of that queue. All else stays in memory until the process ends.
-
-    Attributes:
-        names: What is in `ctx.xcom`, by name; the queue, if a plain value is kept in it. Operations on these queues
-            belong to the current attempt.
     """
 
     def __init__(self, xcoms: ZrbXcoms, is_volatile: Callable[[str], bool], warn_once: Callable[[str], None]) -> None:
-        self.names: dict[Any, Any] = {}
+        # What is in `ctx.xcom`, by name; the queue, if a plain value is kept in it. Operations on these queues belong
+        # to the current attempt.
+        self.names: dict[str, Any] = {}
         self._xcoms = xcoms
         self._is_volatile = is_volatile
         self._warn_once = warn_once
@@ -92,14 +75,9 @@ class CtxXcomContent:
         self._adopted: list[tuple[StockXcom, ZrbXcom]] = []
 
     def seed(self, earlier: Mapping[str, Any], known: Collection[str], plain: Collection[str]) -> None:
-        """Take over what the session's dictionary held before the session was stored.
+        """Take over what zrb's own dictionary held before the session was stored. Then call `finish_adoption`.
 
-        Call `finish_adoption` when nothing can go wrong any more.
-
-        Args:
-            earlier: zrb's own dictionary.
-            known: Names of queues that are in the store already: their values there are kept.
-            plain: Names of those that keep plain values, or did so last.
+        Queues `known` in the store keep their values there; those in `plain` keep plain values, or did so last.
         """
         self._plain.update(plain)
         for name, value in earlier.items():
@@ -113,7 +91,7 @@ class CtxXcomContent:
         while self._adopted:
             become_durable(*self._adopted.pop())
 
-    def get(self, name: Any, owner: Owner | None = None) -> Any:
+    def get(self, name: str, owner: Owner | None = None) -> Any:
         """Return what has this name; a new queue if nothing has."""
         if name in self._plain and (found := self._xcoms[name].plain()) is not None:
             self._note_use(name, found[0], owner)
@@ -135,7 +113,7 @@ class CtxXcomContent:
         # The store keeps a deleted queue for its history: the name is back when the queue has values again.
         return name not in self._deleted or (len(self._xcoms[name]) > 0 and not self._has_other_name(name))
 
-    def put(self, name: Any, value: Any, owner: Owner | None) -> None:
+    def put(self, name: str, value: Any, owner: Owner | None) -> None:
         """Give a name to a queue or another value. The values of the queue that had the name are removed."""
         own = self._own(name)
         self._put(name, value, owner, values=True)
@@ -143,15 +121,8 @@ class CtxXcomContent:
         if own is not None and self.names[name] is not own:
             own.bound_to(owner).delete()
 
-    def remove(self, name: Any, owner: Owner | None) -> Any:
-        """Delete a name.
-
-        Returns:
-            What had the name. A durable queue becomes a queue in memory with the same values.
-
-        Raises:
-            KeyError: Nothing had the name.
-        """
+    def remove(self, name: str, owner: Owner | None) -> Any:
+        """Delete a name, and return what had it: a durable queue as a queue in memory with the same values."""
         if not self.has(name):
             raise KeyError(name)
         value = self.get(name)
@@ -187,7 +158,7 @@ class CtxXcomContent:
         if user is not None:
             users.add(user.parent if isinstance(user, Step) else user)
 
-    def _put(self, name: Any, value: Any, owner: Owner | None, *, values: bool) -> None:
+    def _put(self, name: str, value: Any, owner: Owner | None, *, values: bool) -> None:
         if type(value) is AdoptedXcom:
             value = value.durable
         if type(value) is ZrbXcom:
@@ -204,8 +175,7 @@ class CtxXcomContent:
             self.names[name] = value
         self._plain.discard(name)
 
-    def _put_plain(self, name: Any, value: Any, owner: Owner | None) -> None:
-        is_volatile = isinstance(name, str) and self._is_volatile(name)
+    def _put_plain(self, name: str, value: Any, owner: Owner | None) -> None:
         if self._is_durable(name, warn=False) and not self._has_other_name(name):
             queue = self.names[name] = self._xcoms[name]
             queue.bound_to(owner).assign(value)
@@ -215,10 +185,10 @@ class CtxXcomContent:
         self.names[name] = value
         self._plain.discard(name)
         assigner = owner or current_attempt.get()
-        if isinstance(assigner, OpenAttempt) and not is_volatile:
+        if isinstance(assigner, OpenAttempt) and not (isinstance(name, str) and self._is_volatile(name)):
             assigner.restorable = False  # it has to be assigned again in another process
 
-    def _own(self, name: Any) -> ZrbXcom | None:
+    def _own(self, name: str) -> ZrbXcom | None:
         """Return the queue that is stored under this name, if it has this name and no other."""
         value = self.names.get(name)
         own = type(value) is ZrbXcom and value.place == (self._xcoms.session, name) and not self._has_other_name(name)
@@ -230,7 +200,7 @@ class CtxXcomContent:
             type(value) is ZrbXcom and value.place == place for other, value in self.names.items() if other != name
         )
 
-    def _is_durable(self, name: Any, queue: Any = None, *, warn: bool = True) -> bool:
+    def _is_durable(self, name: str, queue: Any = None, *, warn: bool = True) -> bool:
         """Whether the queue of this name is stored. Warn once if it cannot be."""
         try:
             check_name(name, "queue")
@@ -247,12 +217,13 @@ class CtxXcomContent:
         return False
 
 
-class CtxXcom(MutableMapping[Hashable, Any]):
+class CtxXcom(MutableMapping[str, Any]):
     """The queues of a session and other values by name. `isinstance` takes it for zrb's own `DotDict`.
 
-    Reading a missing name gives an empty queue; `in` and `get` create nothing, and see the queues of other processes.
-    With an owner every operation belongs to that attempt, in any thread; without one, to the current attempt.
-    It does not derive from dict: code written in C would read that dict, which is empty, without calling these methods.
+    Names are of any kind, although zrb's types say `str`. Reading a missing name gives an empty queue; `in` and `get`
+    create nothing, and see the queues of other processes. With an owner every operation belongs to that attempt, in any
+    thread; without one, to the current attempt. It does not derive from dict: code written in C would read that dict,
+    which is empty, without calling these methods.
     """
 
     __class__ = property(lambda self: DotDict)
@@ -266,28 +237,27 @@ class CtxXcom(MutableMapping[Hashable, Any]):
         for name, value in (("_content", content), ("_owner", owner), ("_bound", {})):
             object.__setattr__(self, name, value)
 
-    def __getitem__(self, name: Hashable) -> Any:
+    def __getitem__(self, name: str) -> Any:
         value = self._content.get(name, self._owner)
         if self._owner is None or type(value) is not ZrbXcom:
             return value
-        bound = self._bound.get(value.place)
-        if bound is None:
-            bound = self._bound[value.place] = value.bound_to(self._owner)
-        return bound
+        if value.place not in self._bound:
+            self._bound[value.place] = value.bound_to(self._owner)
+        return self._bound[value.place]
 
-    def __setitem__(self, name: Hashable, value: Any) -> None:
+    def __setitem__(self, name: str, value: Any) -> None:
         self._content.put(name, value, self._owner)
 
-    def __delitem__(self, name: Hashable) -> None:
+    def __delitem__(self, name: str) -> None:
         self._content.remove(name, self._owner)
 
     def __contains__(self, name: object) -> bool:
         return self._content.has(name)
 
-    def __iter__(self) -> Iterator[Hashable]:
-        return iter(self._content.names)
+    def __iter__(self) -> Iterator[str]:
+        return iter(list(self._content.names))  # to read a name may add it
 
-    def __reversed__(self) -> Iterator[Hashable]:
+    def __reversed__(self) -> Iterator[str]:
         return iter(reversed(self._content.names))
 
     def __len__(self) -> int:
@@ -308,17 +278,17 @@ class CtxXcom(MutableMapping[Hashable, Any]):
         except KeyError:
             raise AttributeError(f"'DotDict' object has no attribute '{name}'") from None
 
-    def get(self, name: Hashable, default: Any = None, /) -> Any:
+    def get(self, name: str, default: Any = None, /) -> Any:
         """Return the queue or value of that name if there is one, else the default."""
         return self[name] if name in self else default  # noqa: SIM401 - this is get
 
-    def setdefault(self, name: Hashable, default: Any = None, /) -> Any:
+    def setdefault(self, name: str, default: Any = None, /) -> Any:
         """Return the value of a name, set to the default if there is none."""
         if name not in self:
             self[name] = default
         return self[name]
 
-    def pop(self, name: Hashable, default: Any = _ABSENT, /) -> Any:
+    def pop(self, name: str, default: Any = _ABSENT, /) -> Any:
         """Delete a name and return its value. A durable queue becomes a queue in memory with the same values."""
         try:
             return self._content.remove(name, self._owner)
@@ -327,51 +297,33 @@ class CtxXcom(MutableMapping[Hashable, Any]):
                 raise
             return default
 
-    def popitem(self) -> tuple[Hashable, Any]:
+    def popitem(self) -> tuple[str, Any]:
         """Delete and return the last item."""
         for name in reversed(self._content.names):
             return name, self.pop(name)
         raise KeyError("popitem(): dictionary is empty")
 
-    def keys(self) -> KeysView[Hashable]:
-        """Return a live view of the names, as of a dict."""
-        return self._content.names.keys()
-
-    def values(self) -> ValuesView[Any]:
-        """Return the current values."""
-        return self._now().values()
-
-    def items(self) -> ItemsView[Hashable, Any]:
-        """Return the current items."""
-        return self._now().items()
+    fromkeys = DotDict.fromkeys
 
     def copy(self) -> DotDict:
         """Return a plain dictionary of the same queues."""
-        return DotDict(self._now())
+        return DotDict(self)
 
-    @staticmethod
-    def fromkeys(names: Iterable[Hashable], value: Any = None) -> DotDict:
-        """Make a DotDict of these names, as DotDict does."""
-        return DotDict.fromkeys(names, value)  # type: ignore[return-value]
+    def __or__(self, other: dict[str, Any]) -> dict[str, Any]:
+        return dict(self) | other
 
-    def __or__(self, other: Any) -> Any:
-        return self._now() | other
+    def __ror__(self, other: dict[str, Any]) -> dict[str, Any]:
+        return other | dict(self)
 
-    def __ror__(self, other: Any) -> Any:
-        return other | self._now()
-
-    def __ior__(self, other: Any) -> CtxXcom:
+    def __ior__(self, other: Mapping[str, Any]) -> Self:
         self.update(other)
         return self
 
     def __repr__(self) -> str:
-        return repr(self._now())
+        return repr(dict(self))
 
-    def __reduce_ex__(self, protocol: SupportsIndex) -> Any:
+    def __reduce_ex__(self, protocol: SupportsIndex) -> str | tuple[Any, ...]:
         return self.copy().__reduce_ex__(protocol)
-
-    def _now(self) -> dict[Any, Any]:
-        return {name: self[name] for name in list(self)}
 
 
 def owner_of(view: CtxXcom) -> Owner | None:

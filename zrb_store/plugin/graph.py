@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
 
 from zrb_store.inspect.resume import Node, Workflow, role_of
 from zrb_store.names import storable_name
 from zrb_store.plugin import compat
-
-if TYPE_CHECKING:
-    from zrb.task.any_task import AnyTask
+from zrb_store.plugin.compat import AnyTask, Session
 
 
 class Graph:
     """The tasks of a zrb session. Tasks that are registered while it runs are added as they appear."""
 
-    def __init__(self, session: Any) -> None:
+    def __init__(self, session: Session) -> None:
         self._session = session
         self._names: dict[AnyTask, str] = {}
         self._used: set[str] = set()
@@ -57,9 +54,7 @@ class Graph:
     def role(self, task: AnyTask) -> str:
         """Return `check`, `server` (a task with a readiness check), `fallback` or `task`."""
         return role_of(
-            is_check=task in self._checks,
-            has_checks=bool(task.readiness_checks),
-            is_fallback=task in self._fallbacks,
+            is_check=task in self._checks, has_checks=bool(task.readiness_checks), is_fallback=task in self._fallbacks
         )
 
     def is_volatile(self, queue: str) -> bool:

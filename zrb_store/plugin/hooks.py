@@ -1,8 +1,7 @@
 """The hooks: what the plugin replaces of zrb's classes, once per process.
 
-First it is checked that this zrb has all that the plugin touches (`problems`); nothing is changed by that. Then the
-live pages under zrb's own web server, at `/xcom/` and behind its login: nothing of a web server is imported before
-zrb's is started. Then the methods, and `install`, which replaces all of them or none.
+First it is checked that this zrb has all that the plugin touches (`problems`). Then come the live pages under zrb's own
+web server, and the methods. `install` replaces all of them or none.
 """
 
 from __future__ import annotations
@@ -15,13 +14,13 @@ import sys
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
-
-from zrb.config.config import CFG
 
 from zrb_store.plugin import attempts, commands, compat, inputs, output
 from zrb_store.plugin.attach import is_to_be_stored, recorder_of
 from zrb_store.plugin.compat import (
+    AnyGroup,
     AnyTask,
     BaseTask,
     BaseTrigger,
@@ -35,7 +34,11 @@ from zrb_store.plugin.compat import (
 from zrb_store.plugin.messages import speaker, warn
 
 if TYPE_CHECKING:
+    from fastapi import FastAPI, Request
+    from zrb.config.web_auth_config import WebAuthConfig
+
     from zrb_store.page.access import OnThisMachine, UnderLogin
+    from zrb_store.plugin.ctx_xcom import CtxXcom
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -52,7 +55,7 @@ def problems() -> list[str]:
     return found or _problems_of_objects()
 
 
-def _problem_of_class(owner: Any, name: str, kind: str) -> str | None:
+def _problem_of_class(owner: type | ModuleType, name: str, kind: str) -> str | None:
     value = inspect.getattr_static(owner, name, None)
     if value is None or (getattr(value, "__isabstractmethod__", False) and not inspect.isabstract(owner)):
         return None if kind.startswith("? ") else f"it has no {_shown(owner, name)}"
@@ -65,7 +68,7 @@ def _problem_of_class(owner: Any, name: str, kind: str) -> str | None:
     return None if right else f"{_shown(owner, name)} is no {'async ' if is_async else ''}def ({', '.join(parameters)})"
 
 
-def _takes(function: Any, expected: list[str]) -> bool:
+def _takes(function: Callable[..., Any], expected: list[str]) -> bool:
     """Whether these are the function's first parameters, and it needs no others."""
     parameters = list(inspect.signature(function).parameters.values())
     first = [f"*{one.name}" if one.kind is one.VAR_POSITIONAL else one.name for one in parameters[: len(expected)]]
@@ -80,15 +83,12 @@ def _problems_of_objects() -> list[str]:
     task = compat.BaseTask(name="probe", description="", cli_only=True, action=None, retries=0)
     session.set_main_task(task)
     compat.Group(name="probe", description="").add_task(task)
-    made: dict[Any, Any] = {
-        compat.Session: session,
-        compat.SharedContext: shared_ctx,
-        compat.Context: vars(session).get("_context", {}).get(task),
-        compat.Callback: compat.Callback(task=task, input_mapping={}),
-    }
+    ctx = vars(session).get("_context", {}).get(task)
+    callback = compat.Callback(task=task, input_mapping={})
+    made = [(Session, session), (SharedContext, shared_ctx), (Context, ctx), (Callback, callback)]
     found = [
         f"it has no {_shown(owner, name)}"
-        for owner, one in made.items()
+        for owner, one in made
         for name, kind in compat.TOUCHED[owner].items()
         if isinstance(kind, type) and not isinstance(vars(one).get(name) if one else None, kind)
     ]
@@ -98,7 +98,7 @@ def _problems_of_objects() -> list[str]:
 def _conditions(shared_ctx: SharedContext, session: Session, task: AnyTask) -> dict[str, bool]:
     """Return whether other conditions hold, each named by its violation."""
     status = session.get_task_status(task)
-    queue: Any = compat.Xcom([1])
+    queue = compat.Xcom([1])
     for kind in ("push", "pop"):
         (getattr(queue, f"append_{kind}_callback", None) or getattr(queue, f"add_{kind}_callback"))(_conditions)
     return {
@@ -109,7 +109,7 @@ def _conditions(shared_ctx: SharedContext, session: Session, task: AnyTask) -> d
         "Xcom is no deque": isinstance(queue, deque) and list(queue) == [1],
         "it has no Xcom.push_callbacks": getattr(queue, "push_callbacks", None) == [_conditions],
         "it has no Xcom.pop_callbacks": getattr(queue, "pop_callbacks", None) == [_conditions],
-        "it has no extract_node": hasattr(compat.cli, "extract_node") or compat.extract_node_function() is not None,
+        "it has no extract_node": compat.extract_node() is not None,
         "PasswordInput is not secret": hasattr(compat.AnyInput, "is_secret") or _password_is_secret(),
     }
 
@@ -120,100 +120,74 @@ def _password_is_secret() -> bool:
     return compat.is_secret(PasswordInput(name="probe"))
 
 
-def _shown(owner: Any, name: str) -> str:
+def _shown(owner: type | ModuleType, name: str) -> str:
     return f"{owner.__name__.rpartition('.')[2]}.{name}"
 
 
-def web_server_task() -> Any:
-    """Return the task that starts zrb's web server, or None if it is not there or has another form."""
-    task = getattr(sys.modules.get("zrb.runner.cli"), "start_server", None)
-    return task if inspect.iscoroutinefunction(getattr(task, "_action", None)) else None
-
-
-def web_app_module() -> Any:
-    """Return the module that makes the app of zrb's web server. It imports the web server's libraries."""
-    from zrb.runner import web_app
-
-    return web_app
-
-
-async def web_user(web_auth_config: Any, request: Any) -> Any:
-    """Return the user of a request to zrb's web server: who has logged in, else its guest."""
-    from zrb.runner.web_util.user import get_user_from_request
-
-    return await get_user_from_request(web_auth_config, request)
-
-
-def add_web_script(patches: Patches, path: str) -> None:
-    """Let every page of zrb's web server load one script more. In 1.21 the setting cannot be set."""
-    setting = inspect.getattr_static(type(CFG), "WEB_JS_PATH")
-
-    def paths(self: Any) -> list[str]:
-        return [*setting.__get__(self, type(self)), path]
-
-    patches.put(type(CFG), "WEB_JS_PATH", property(paths, getattr(setting, "__set__", None)))
-
-
-def web_server_is_ending() -> bool:
+def _web_server_is_ending() -> bool:
     """Whether zrb's web server has been asked to end. It waits for open connections, 1.21 for ever."""
     server = getattr(signal.getsignal(signal.SIGINT), "__self__", None)  # while it runs, uvicorn handles the signal
     return bool(getattr(server, "should_exit", False))
 
 
 PATH = "/xcom"
+# What a user of zrb's login must have among the accessible tasks to see the pages, unless it is the super admin.
 RIGHT = "xcom-page"
-"""What a user of zrb's login must have among the accessible tasks to see the pages, unless it is the super admin."""
 
 
 def hook_web_server(patches: Patches) -> None:
-    """Show the pages as soon as zrb's web server is started."""
-    start = web_server_task()
-    if start is None:
+    """Show the pages as soon as zrb's web server is started, if the task that starts it has the form that we know."""
+    start = getattr(sys.modules.get("zrb.runner.cli"), "start_server", None)
+    action = getattr(start, "_action", None)
+    if not inspect.iscoroutinefunction(action):
         return
-    action = start._action
 
     @functools.wraps(action)
     async def start_with_pages(*args: Any, **kwargs: Any) -> Any:
-        _hook_app(patches)
+        from zrb.runner import web_app  # late: imports the web server's libraries
+
+        if not hasattr(web_app.create_web_app, "__wrapped__"):
+            patches.wrap(web_app, "create_web_app", functools.partial(_create_web_app, patches))
         return await action(*args, **kwargs)
 
     patches.put(start, "_action", start_with_pages)
 
 
-def _hook_app(patches: Patches) -> None:
-    web_app = web_app_module()
-    create = web_app.create_web_app
-    if hasattr(create, "__wrapped__"):
-        return
-
-    @functools.wraps(create)
-    def create_web_app(root_group: Any, web_auth_config: Any, *args: Any, **kwargs: Any) -> Any:
-        app = create(root_group, web_auth_config, *args, **kwargs)
+def _create_web_app(patches: Patches, stock: Callable[..., FastAPI]) -> Callable[..., FastAPI]:
+    def create_web_app(root_group: AnyGroup, web_auth_config: WebAuthConfig, *args: Any, **kwargs: Any) -> FastAPI:
+        app = stock(root_group, web_auth_config, *args, **kwargs)
         try:
             app.mount(PATH, _pages(web_auth_config))
         except Exception as error:  # noqa: BLE001 - zrb's server runs without our pages
             warn(f"there are no pages at {PATH}/: {type(error).__name__}: {error}")
-        else:
-            add_web_script(patches, f"{PATH}/static/zrb-link.js")
+            return app
+        scripts = inspect.getattr_static(type(compat.CFG), "WEB_JS_PATH")  # a property, which cannot be set in 1.21
+
+        def with_ours(self: Any) -> list[str]:
+            return [*scripts.__get__(self, type(self)), f"{PATH}/static/zrb-link.js"]
+
+        patches.put(type(compat.CFG), "WEB_JS_PATH", property(with_ours, getattr(scripts, "__set__", None)))
         return app
 
-    patches.put(web_app, "create_web_app", create_web_app)
+    return create_web_app
 
 
-def _pages(web_auth_config: Any) -> UnderLogin | OnThisMachine:
+def _pages(web_auth_config: WebAuthConfig) -> UnderLogin | OnThisMachine:
+    from zrb.runner.web_util.user import get_user_from_request
+
     from zrb_store.page.access import OnThisMachine, Refusal, UnderLogin
     from zrb_store.page.site import Site
     from zrb_store.page.stores import Stores, Watcher
 
     stores = Stores()
-    watcher = Watcher(stores, web_server_is_ending)
+    watcher = Watcher(stores, _web_server_is_ending)
     # What keeps somebody logged in who looks at a page for hours.
     scripts = ["/refresh-token.js"] if web_auth_config.enable_auth else []
     site = Site(stores, watcher, speaker.program, scripts=scripts)
     right = compat.BaseTask(name=RIGHT)
 
-    async def refusal(request: Any) -> Refusal | None:
-        user = await web_user(web_auth_config, request)
+    async def refusal(request: Request) -> Refusal | None:
+        user = await get_user_from_request(web_auth_config, request)
         if user.can_access_task(right):
             return None
         text = f"The user {user.username} may not see the stored sessions: that needs the right {RIGHT}."
@@ -228,8 +202,8 @@ def _pages(web_auth_config: Any) -> UnderLogin | OnThisMachine:
 # release may add some.
 
 
-def _register_single_task(stock: Callable[..., R]) -> Callable[..., R]:
-    def register_single_task(self: Session, task: AnyTask, *args: Any, **kwargs: Any) -> R:
+def _register_single_task(stock: Callable[Concatenate[Session, AnyTask, P], R]) -> Callable[..., R]:
+    def register_single_task(self: Session, task: AnyTask, *args: P.args, **kwargs: P.kwargs) -> R:
         attempts.wrap_action(task)
         return stock(self, task, *args, **kwargs)
 
@@ -260,11 +234,11 @@ def _render(stock: Callable[Concatenate[Context, P], R]) -> Callable[Concatenate
     return render
 
 
-def _xcom_of_task(self: Any) -> DotDict:
+def _xcom_of_task(self: Context) -> DotDict | CtxXcom:
     recorder = recorder_of(self.session) if compat.VIEW in self.__dict__ else None
     # Not `_shared_ctx.xcom`: while a template of this context is rendered, that asks this context.
-    found: DotDict = self._shared_ctx._xcom if recorder is None else recorder.xcom_of(self)
-    return found
+    found: DotDict = vars(self._shared_ctx)["_xcom"]
+    return found if recorder is None else recorder.xcom_of(self)
 
 
 def _xcom_of_session(self: SharedContext) -> DotDict:
@@ -277,15 +251,17 @@ def _task_name_in_template(self: SharedContext) -> str:
     return attempts.task_name_of_action() if ctx is None or ctx._shared_ctx is not self else str(ctx._task_name)
 
 
-def _exec_root_tasks(stock: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
-    async def exec_root_tasks(self: BaseTask, session: Session, *args: Any, **kwargs: Any) -> Any:
+def _exec_root_tasks(
+    stock: Callable[Concatenate[BaseTask, Session, P], Awaitable[R]],
+) -> Callable[..., Awaitable[R | None]]:
+    async def exec_root_tasks(self: BaseTask, session: Session, *args: P.args, **kwargs: P.kwargs) -> R | None:
         return await attempts.run_session(lambda: stock(self, session, *args, **kwargs), self, session)
 
     return exec_root_tasks
 
 
-def _fanout(stock: Callable[..., Awaitable[R]]) -> Callable[..., Awaitable[R]]:
-    async def fanout(self: BaseTrigger, session: Session, *args: Any, **kwargs: Any) -> R:
+def _fanout(stock: Callable[Concatenate[BaseTrigger, Session, P], Awaitable[R]]) -> Callable[..., Awaitable[R]]:
+    async def fanout(self: BaseTrigger, session: Session, *args: P.args, **kwargs: P.kwargs) -> R:
         # The callback inherits the context of the push, but is no part of that attempt: when the trigger's attempt is
         # given back, a handled event must not come back.
         outside = contextlib.nullcontext() if recorder_of(session) is None else attempts.outside_attempts()
@@ -295,8 +271,12 @@ def _fanout(stock: Callable[..., Awaitable[R]]) -> Callable[..., Awaitable[R]]:
     return fanout
 
 
-def _run_callback(stock: Callable[..., Awaitable[R]]) -> Callable[..., Awaitable[R]]:
-    async def async_run(self: Callback, parent_session: Session, session: Session, *args: Any, **kwargs: Any) -> R:
+def _run_callback(
+    stock: Callable[Concatenate[Callback, Session, Session, P], Awaitable[R]],
+) -> Callable[..., Awaitable[R]]:
+    async def async_run(
+        self: Callback, parent_session: Session, session: Session, *args: P.args, **kwargs: P.kwargs
+    ) -> R:
         # Name the session of an event before the callback publishes the name.
         parent = recorder_of(parent_session)
         if parent is not None and is_to_be_stored(self._task, session):
@@ -309,8 +289,7 @@ def _run_callback(stock: Callable[..., Awaitable[R]]) -> Callable[..., Awaitable
 
 def install() -> None:
     """Hook zrb's classes and register `zrb xcom`. If that fails, leave zrb as it was."""
-    patches = Patches()
-    try:
+    with Patches() as patches:
         patches.wrap(Session, "_register_single_task", _register_single_task)
         patches.put(Session, "final_result", property(_final_result(vars(Session)["final_result"].fget)))
         patches.put(Context, "xcom", property(_xcom_of_task))
@@ -322,7 +301,8 @@ def install() -> None:
         if not hasattr(SharedContext, "task_name"):
             patches.put(SharedContext, "task_name", property(_task_name_in_template))
         patches.wrap(BaseTask, "exec_root_tasks", _exec_root_tasks)
-        inputs.hook_runs(patches)
+        patches.wrap(BaseTask, "run", inputs.noting_run)
+        patches.wrap(BaseTask, "async_run", inputs.noting_async_run)
         compat.remember_trigger_check(patches)
         patches.wrap(BaseTrigger, "_fanout_and_trigger_callback", _fanout)
         patches.wrap(Callback, "async_run", _run_callback)
@@ -331,6 +311,4 @@ def install() -> None:
         compat.spare_our_settings(patches)
         commands.hook_command_line(patches)
         hook_web_server(patches)
-    except BaseException:
-        patches.undo()
-        raise
+        patches.pop_all()

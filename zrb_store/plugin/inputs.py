@@ -10,34 +10,24 @@ import functools
 import os
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard, TypeVar
 
 from zrb_store.errors import UnencodableValue, ValueTooLarge
 from zrb_store.masking import MASK, is_secret_name, mask_command, mask_remembered, remember
 from zrb_store.plugin import compat
-from zrb_store.plugin.compat import Patches
+from zrb_store.plugin.compat import AnyInput, AnySession, AnySharedContext, AnyTask
 
 if TYPE_CHECKING:
-    from zrb.context.any_shared_context import AnySharedContext
-    from zrb.input.any_input import AnyInput
-    from zrb.session.any_session import AnySession
-    from zrb.task.any_task import AnyTask
-
     from zrb_store.records import SessionRecord
 
 R = TypeVar("R")
 
 
 class GivenInputs(NamedTuple):
-    """How a task was given its inputs. Those that are in neither attribute are defaults.
+    """How a task was given its inputs. Those that are in neither attribute are defaults."""
 
-    Attributes:
-        texts: Those that zrb parses, by name.
-        objects: Names of those that zrb takes as they are.
-    """
-
-    texts: Mapping[str, str]
-    objects: Collection[str]
+    texts: Mapping[str, str]  # those that zrb parses, by name
+    objects: Collection[str]  # names of those that zrb takes as they are
 
 
 _given: ContextVar[GivenInputs | None] = ContextVar("zrb_store_given_inputs", default=None)
@@ -46,12 +36,6 @@ _given: ContextVar[GivenInputs | None] = ContextVar("zrb_store_given_inputs", de
 def given_inputs() -> GivenInputs:
     """Return how the task that begins here was given its inputs."""
     return _given.get() or GivenInputs({}, ())
-
-
-def hook_runs(patches: Patches) -> None:
-    """Note how each run of a task is given its inputs."""
-    patches.wrap(compat.BaseTask, "run", _run)
-    patches.wrap(compat.BaseTask, "async_run", _async_run)
 
 
 @contextlib.contextmanager
@@ -72,7 +56,9 @@ def _noted(
         _given.reset(token)
 
 
-def _run(stock: Callable[..., R]) -> Callable[..., R]:
+def noting_run(stock: Callable[..., R]) -> Callable[..., R]:
+    """Note how a run of a task is given its inputs."""
+
     def run(*args: Any, **kwargs: Any) -> R:
         with _noted(*args, **kwargs):
             return stock(*args, **kwargs)
@@ -80,7 +66,9 @@ def _run(stock: Callable[..., R]) -> Callable[..., R]:
     return run
 
 
-def _async_run(stock: Callable[..., Awaitable[R]]) -> Callable[..., Awaitable[R]]:
+def noting_async_run(stock: Callable[..., Awaitable[R]]) -> Callable[..., Awaitable[R]]:
+    """As `noting_run`."""
+
     async def async_run(*args: Any, **kwargs: Any) -> R:
         with _noted(*args, **kwargs):
             return await stock(*args, **kwargs)
@@ -95,13 +83,10 @@ _GIVEN = {MASKED: MASK}
 
 
 class Secrets:
-    """The secret inputs of a session.
+    """The secret inputs of a session, by all their names.
 
     Their values are remembered as long as the process lives: a secret of one session may turn up in what is stored of
     another.
-
-    Attributes:
-        names: Their names, including aliases.
     """
 
     def __init__(self, tasks: Iterable[AnyTask], given: Mapping[str, Any], inherited: Secrets | None = None) -> None:
@@ -131,17 +116,14 @@ def given_secrets(task: AnyTask, found: Mapping[str, Any], words: Sequence[str])
         if name not in found:
             continue
         value = found[name]
+        is_option = any(word.partition("=")[0] == f"--{name}" for word in words)
         if compat.is_secret(task_input) and (
-            _is_option(name, words) or all(_differs(task_input, context, value) for context in contexts)
+            is_option or all(_differs(task_input, context, value) for context in contexts)
         ):
             given.add(name)
         for context in contexts:
             context.input[name] = context.input[compat.to_snake_case(name)] = value
     return given
-
-
-def _is_option(name: str, words: Sequence[str]) -> bool:
-    return any(word.partition("=")[0] == f"--{name}" for word in words)
 
 
 def _differs(task_input: AnyInput, context: compat.SharedContext, value: Any) -> bool:
@@ -154,10 +136,7 @@ def _differs(task_input: AnyInput, context: compat.SharedContext, value: Any) ->
 
 
 def given_again(session: SessionRecord) -> frozenset[str]:
-    """Return the names of the secret inputs that a run of a stored session was given, so that the next one needs them.
-
-    An input that is not secret is among them if its whole value was a secret.
-    """
+    """Return the names of a session's inputs that were secret as a whole, so that the next run must be given them."""
     from zrb_store import codec  # late: zrb imports this module whenever it starts
 
     stored = codec.decode(session.inputs) if session.inputs else {}
@@ -170,11 +149,8 @@ def inputs_to_store(
     """Return the session's inputs as they are stored and compared: rendered, and each under one name.
 
     An input that contains a secret, such as a default made of one, becomes `{"masked": TEXT}` with the secret masked.
-    So does a secret input that was given; others are not stored. An input whose value does not come back from the
-    store becomes `{"text": TEXT}`, with the text that zrb parsed.
-
-    Args:
-        given_now: Names of the secret inputs that were given.
+    So does a secret input that was given (`given_now`); others are not stored. An input whose value does not come back
+    from the store becomes `{"text": TEXT}`, with the text that zrb parsed.
     """
     found = shared_ctx.input
     declared = {task_input.name: task_input for task_input in task.inputs}
@@ -191,14 +167,11 @@ def inputs_to_store(
 
 
 def to_store(value: Any, text_given: Callable[[], str | None]) -> Any:
-    """Return an input as it is stored: its value, or a dict with the text that was given, or that text masked.
-
-    Without such a text it is the value itself, although the store only keeps its type, or its parts as plain data.
-    """
+    """Return an input as it is stored: its value, or a dict with the text that was given, or that text masked."""
     stored, text = value, value if isinstance(value, str) else _encoded(value)
     if text is None or is_marked(value, MASKED, TEXT):
         text = text_given()
-        if text is None:
+        if text is None:  # the store keeps its type, or its parts as plain data
             return value
         stored = {TEXT: text}
     masked = mask_remembered(text)
@@ -241,6 +214,6 @@ def default_of(task: AnyTask, shared_ctx: AnySharedContext, given: GivenInputs, 
     return None
 
 
-def is_marked(stored: Any, *keys: str) -> bool:
+def is_marked(stored: Any, *keys: str) -> TypeGuard[dict[str, str]]:
     """Whether a stored input is not a value, but a dict with one of these keys."""
     return isinstance(stored, dict) and len(stored) == 1 and not stored.keys().isdisjoint(keys)

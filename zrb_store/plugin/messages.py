@@ -5,7 +5,6 @@ zrb imports this module whenever it starts, so it imports little.
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,16 +23,12 @@ if TYPE_CHECKING:
 
 
 class Speaker:
-    """What prints the messages of the plugin.
-
-    Attributes:
-        name: What each line begins with.
-        program: What the user types before a command, also in advice: `zrb xcom`, unless the user's tasks have a group
-            of that name. Only `zrb xcom` has a command that runs tasks.
-    """
+    """What prints the messages of the plugin."""
 
     def __init__(self) -> None:
-        self.name = PROGRAM
+        self.name = PROGRAM  # what each line begins with
+        # What the user types before a command, also in advice: `zrb xcom`, unless the user's tasks have a group of that
+        # name. Only `zrb xcom` has a command that runs tasks.
         self.program = PROGRAM
 
     def warn(self, message: str) -> None:
@@ -61,7 +56,7 @@ class WarnOnce:
 _NAMED = 5  # tasks in one line
 
 
-def completed(session: str, finished_at: int | None, *, has_result: bool, is_resume: bool) -> str:
+def describe_completed(session: str, finished_at: int | None, *, has_result: bool, is_resume: bool) -> str:
     """Say that a session has completed, and that nothing runs, whether a resume or ZRB_STORE_SESSION asked for it."""
     when = TimeFormat().full(finished_at)
     what = "this is its stored result, and nothing runs" if has_result else "it has no result, and nothing runs"
@@ -69,7 +64,7 @@ def completed(session: str, finished_at: int | None, *, has_result: bool, is_res
     return f"session {session} completed at {when}: {what}; {advice}"
 
 
-def resumed(session: str, decisions: Sequence[Decision]) -> str:
+def describe_resume(session: str, decisions: Sequence[Decision]) -> str:
     """Say what a resume runs and skips."""
     runs = [decision.task for decision in decisions if decision.action == "run"]
     skips = [decision.task for decision in decisions if decision.action == "skip" and decision.reason == "completed"]
@@ -80,10 +75,6 @@ def resumed(session: str, decisions: Sequence[Decision]) -> str:
 def _named(tasks: Sequence[str]) -> str:
     more = f" and {len(tasks) - _NAMED} more" if len(tasks) > _NAMED else ""
     return f"{', '.join(tasks[:_NAMED]) or 'nothing'}{more}"
-
-
-class TaskStopped(asyncio.CancelledError):
-    """A step's end is unknown. Every zrb release lets a cancellation pass: no retry, no fallback, no successor."""
 
 
 def uncertain_step(error: BaseException | None) -> StepUncertain | None:
@@ -97,16 +88,10 @@ def uncertain_step(error: BaseException | None) -> StepUncertain | None:
 
 
 class ErrorExit:
-    """A context manager that ends the command with one line and the exit code of the store's error.
-
-    It works on every zrb release.
-
-    Attributes:
-        code: That exit code, or None. If there is one, zrb must not add how to run the command again.
-    """
+    """Ends the command with one line and the exit code of the store's error, on every release of zrb."""
 
     def __init__(self) -> None:
-        self.code: int | None = None
+        self.code: int | None = None  # if there is one, zrb must not add how to run the command again
 
     def __enter__(self) -> None:
         self.code = None
@@ -139,11 +124,10 @@ _LONGEST_LINE = 2000  # of stderr, since it becomes a message
 
 
 def text_of_error(error: BaseException, task: AnyTask, attempt: Attempt) -> ErrorText:
-    """Return type, message and traceback.
+    """Return type, message and traceback, which begins with the user's own code.
 
-    The traceback of a Python task begins with the user's own code, and is whole from there on: what zrb did with what
-    that code asked for may explain the error. In a CmdTask only frames of other code are kept, and if its command
-    failed, the message is what the command said last on stderr, with the exit code.
+    In a CmdTask only frames of other code than zrb's are kept, and if its command failed, the message is what the
+    command said last on stderr, with the exit code.
     """
     from zrb_store.plugin import compat  # late: without zrb this module still has to say so
 

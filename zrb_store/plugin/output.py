@@ -8,11 +8,11 @@ import re
 import sys
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, TypeVar
 
 from zrb_store import settings
 from zrb_store.plugin import compat
-from zrb_store.plugin.compat import Patches
+from zrb_store.plugin.compat import Context, Patches
 
 if TYPE_CHECKING:
     from zrb_store.attempt import Attempt
@@ -23,7 +23,6 @@ R = TypeVar("R")
 
 # Ends what stands before each line, `251124 03:12:45.123 1/3  🍎 load ⬤  `. Faster than a regular expression.
 _PREFIX_END = " \u2b24  "
-_TIME = 19  # the length of its time
 _LEVEL = re.compile(r"\[(DEBUG|INFO|WARNING|ERROR|CRITICAL)\] ")
 # zrb ends the lines that a command prints like this, but not its own messages about the command.
 _ENDING = "\r\n"
@@ -31,73 +30,39 @@ _ENDING = "\r\n"
 _ENVIRONMENT = "Environment map: "
 
 
-def keep_output(ctx: Any, attempt: Attempt) -> None:
+def keep_output(ctx: Context, attempt: Attempt) -> None:
     """Add to an attempt's output what its context prints from now on.
 
     Each text that a context prints gets into the log of its session, without colours. The method that puts it there is
     replaced in this context alone. Nothing else is made before the first text, since most tasks print nothing.
     """
     if settings.output():
-        ctx.append_to_shared_log = functools.partial(_append_first, ctx, attempt)
+        vars(ctx)["append_to_shared_log"] = functools.partial(_append_first, ctx, attempt)
     else:
         vars(ctx).pop("append_to_shared_log", None)
 
 
-def _append_first(ctx: Any, attempt: Attempt, message: str) -> Any:
-    """Append the first text to the log, and let those that follow take a shorter way."""
-    append = _append_to_log(ctx)
+def _append_first(ctx: Context, attempt: Attempt, message: str) -> None:
+    append: Callable[[str], None] = type(ctx).append_to_shared_log.__get__(ctx)
     if (output := attempt.output) is not None:
-        append = output.noting(append, _Parser())
-    ctx.append_to_shared_log = append
-    return append(message)
+        append = output.noting(append, _parse)
+    vars(ctx)["append_to_shared_log"] = append
+    append(message)
 
 
-def _append_to_log(ctx: Any) -> Callable[[str], Any]:
-    """Return what puts a text into the log of a context's session, as directly as that log allows.
-
-    A chatty task calls it ten thousand times, and zrb's two methods cost more than noting a text.
-    """
-    method = type(ctx).append_to_shared_log
-    if method is not compat.Context.append_to_shared_log:
-        return method.__get__(ctx)  # type: ignore[no-any-return]
-    shared_ctx, session = ctx._shared_ctx, ctx.session
-    append = shared_ctx.append_to_shared_log
-    is_list = compat.LOG_IS_LIST and append == compat.SharedContext.append_to_shared_log.__get__(shared_ctx)
-    if is_list and session is not None and session.parent is None:
-        append = shared_ctx.shared_log.append
-    return append  # type: ignore[no-any-return]
-
-
-class _Parser:
-    """Parses what one context prints.
-
-    Its lines have the same text between time and message. That is compared, since it is quicker than being parsed.
-    """
-
-    def __init__(self) -> None:
-        self._head: str | tuple[()] = ()  # nothing begins with it
-        self._end = 0
-
-    def __call__(self, printed: list[str]) -> tuple[list[str], list[str]]:
-        """Return the streams and the texts of what was printed: `print`, or the level of a log message."""
-        streams, texts = ["print"] * len(printed), []
-        head, end = self._head, self._end
-        for text in printed:
-            if text.startswith(head, _TIME):
-                text = text[end:]
-            elif found := _prefix(text):
-                self._head, self._end = head, end = text[_TIME:found], found
-                text = text[end:]
-            else:
-                texts.append(text)
-                continue
+def _parse(printed: list[str]) -> tuple[list[str], list[str]]:
+    """Return the streams and the texts of what a context printed: `print`, or the level of a log message."""
+    streams, texts = ["print"] * len(printed), []
+    for number, text in enumerate(printed):
+        if found := _prefix(text):
+            text = text[found:]
             if text[:1] == "[" and (level := _LEVEL.match(text)):
-                streams[len(texts)] = level[1].lower()
+                streams[number] = level[1].lower()
                 text = text[level.end() :]
                 if text.startswith(_ENVIRONMENT):
                     text = f"{_ENVIRONMENT}***\n"
-            texts.append(text)
-        return streams, texts
+        texts.append(text)
+    return streams, texts
 
 
 def _prefix(text: str) -> int:
@@ -108,47 +73,27 @@ def _prefix(text: str) -> int:
     return end + len(_PREFIX_END) if end >= 0 and text.find("\n", 0, end) < 0 else 0
 
 
-class _Command:
-    """A command of a CmdTask while it runs."""
+class _Command(NamedTuple):
+    """A command of a CmdTask that runs, and the output that is made for it when it prints something."""
 
-    def __init__(self, attempt: Attempt) -> None:
-        """Begin without output, which is made when the command prints something."""
-        self._attempt = attempt
-        self._output: Output | None = None
-
-    def read_streams(self, process: asyncio.subprocess.Process) -> None:
-        """Add what zrb reads of the streams of the process to the attempt's output."""
-        for stream in ("stdout", "stderr"):
-            reader = getattr(process, stream, None)
-            if isinstance(reader, asyncio.StreamReader):
-                for method in ("read", "readline"):
-                    setattr(reader, method, self._noting(stream, getattr(reader, method)))
-
-    def _noting(self, stream: str, read: Callable[P, Awaitable[bytes]]) -> Callable[P, Awaitable[bytes]]:
-        async def noting(*args: P.args, **kwargs: P.kwargs) -> bytes:
-            data = await read(*args, **kwargs)
-            # A `read` of everything reads by `read` with a limit.
-            if data and (args or read.__name__ != "read"):
-                self._add(stream, data)
-            return data
-
-        return noting
-
-    def _add(self, stream: str, data: bytes) -> None:
-        if self._output is None:
-            self._output = self._attempt.output
-            if self._output is None:
-                return
-            self._output.ignore(_ENDING)
-        self._output.add(stream, data)
-
-    def end(self) -> None:
-        """Note again texts that end as lines of the command do, since it has ended."""
-        if self._output is not None:
-            self._output.ignore(None)
+    attempt: Attempt
+    outputs: set[Output]
 
 
 _running: ContextVar[_Command | None] = ContextVar("zrb_store_running_command", default=None)
+
+
+def _noting(command: _Command, stream: str, read: Callable[P, Awaitable[bytes]]) -> Callable[P, Awaitable[bytes]]:
+    async def noting(*args: P.args, **kwargs: P.kwargs) -> bytes:
+        data = await read(*args, **kwargs)
+        # A `read` of everything reads by `read` with a limit.
+        if data and (args or read.__name__ != "read") and (output := command.attempt.output) is not None:
+            command.outputs.add(output)
+            output.ignore(_ENDING)
+            output.add(stream, data)
+        return data
+
+    return noting
 
 
 class _Asyncio:
@@ -161,8 +106,11 @@ class _Asyncio:
         """Start a process. If it is the command of a CmdTask, what it prints is added to the output of the attempt."""
         process = await asyncio.create_subprocess_exec(*args, **kwargs)
         command = _running.get()
-        if command is not None:
-            command.read_streams(process)
+        for stream in ("stdout", "stderr"):
+            reader = getattr(process, stream, None)
+            if command is not None and isinstance(reader, asyncio.StreamReader):
+                for method in ("read", "readline"):
+                    setattr(reader, method, _noting(command, stream, getattr(reader, method)))
         return process
 
 
@@ -176,22 +124,26 @@ def hook_commands(patches: Patches) -> None:
 
 def _run_command(stock: Callable[P, Awaitable[R]]) -> Callable[P, Awaitable[R]]:
     async def run_command(*args: P.args, **kwargs: P.kwargs) -> R:
-        attempt = _current_attempt()
+        attempt = running_attempt()
         if attempt is None or not settings.output():
             return await stock(*args, **kwargs)
-        command = _Command(attempt)
+        command = _Command(attempt, set())
         token = _running.set(command)
         try:
             return await stock(*args, **kwargs)
         finally:
             _running.reset(token)
-            command.end()
+            for output in command.outputs:
+                output.ignore(None)  # what is printed now is no line of the command
 
     return run_command
 
 
-def _current_attempt() -> Attempt | None:
-    from zrb_store.attempt import Attempt  # late: imports SQLAlchemy
+def running_attempt() -> Attempt | None:
+    """Return the attempt that the code runs in, unless it runs in a step or nothing is stored."""
+    if "zrb_store.attempt" not in sys.modules:  # no session is stored, and the store is not even loaded
+        return None
+    from zrb_store.attempt import Attempt  # late: loads the store
     from zrb_store.xcom import current_attempt
 
     attempt = current_attempt.get()

@@ -9,11 +9,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol, SupportsIndex, TypeVar
+from typing import Any, Concatenate, NamedTuple, ParamSpec, Protocol, SupportsIndex, TypeVar
 from weakref import WeakKeyDictionary
 
 from zrb_store import codec
@@ -29,52 +28,40 @@ from zrb_store.xcom.reader import Edit, Editor, Live
 
 
 class ExpectedPush(NamedTuple):
-    """A push that zrb will do next.
+    """A push that zrb will do next."""
 
-    Attributes:
-        place: Session and name of the queue.
-        value: The result, compared by identity.
-        fresh: Whether the result was stored just now, not by an earlier run: callbacks are called then.
-    """
-
-    place: tuple[str, str]
-    value: Any
-    fresh: bool
+    place: tuple[str, str]  # session and name of the queue
+    value: Any  # the result, compared by identity
+    fresh: bool  # whether it was stored just now, not by an earlier run: callbacks are called then
 
 
 # zrb pushes a result right after the action returned, without an await in between, in the same asyncio task.
-_expected: weakref.WeakKeyDictionary[asyncio.Task[Any], ExpectedPush] = weakref.WeakKeyDictionary()
+_expected: WeakKeyDictionary[asyncio.Task[Any], ExpectedPush] = WeakKeyDictionary()
 
 
 def expect(place: tuple[str, str], value: Any, *, fresh: bool) -> None:
     """Expect zrb's push of this very object to this queue, in this asyncio task."""
-    task = asyncio.current_task()
-    if task is not None:
+    if task := asyncio.current_task():
         _expected[task] = ExpectedPush(place, value, fresh)
 
 
 def forget() -> None:
     """Expect no push any more. One that never came, because of an interrupt, must not swallow a later one."""
-    task = asyncio.current_task()
-    if task is not None:
+    if task := asyncio.current_task():
         _expected.pop(task, None)
 
 
 def arrived(place: tuple[str, str], value: Any) -> ExpectedPush | None:
     """Return what was expected if this push is zrb's own, else None."""
-    if not _expected:
-        return None
     try:
-        task = asyncio.current_task()
+        task = asyncio.current_task() if _expected else None
     except RuntimeError:  # a thread: never zrb itself
         return None
     found = _expected.get(task) if task else None
-    if found is None or found.value is not value or found.place != place:
-        return None
-    forget()
-    return found
+    return _expected.pop(task) if task and found and found.value is value and found.place == place else None
 
 
+P = ParamSpec("P")
 R = TypeVar("R")
 
 # Equal ones cannot be told apart: reading their row is as good as keeping the object.
@@ -95,12 +82,15 @@ class RunControl(Protocol):
         """Warn once that a value is kept as its type and repr only."""
 
 
+Callback = Callable[[], Any]
+
+
 @dataclass
 class QueueMemory:
     """What this process remembers of one queue: callbacks, and the objects that it pushed."""
 
-    push_callbacks: list[Callable[[], Any]] = field(default_factory=list)
-    pop_callbacks: list[Callable[[], Any]] = field(default_factory=list)
+    push_callbacks: list[Callback] = field(default_factory=list)
+    pop_callbacks: list[Callback] = field(default_factory=list)
     objects: dict[int, Any] = field(default_factory=dict)
     check_at: int = _MANY
 
@@ -116,11 +106,11 @@ def forget_objects_of(attempt: Owner, *, completed: bool) -> None:
             memory.objects.pop(seq, None)
 
 
-def _watched(method: Callable[..., R]) -> Callable[..., R]:
+def _watched(method: Callable[Concatenate[ZrbXcom, P], R]) -> Callable[Concatenate[ZrbXcom, P], R]:
     """Make a method end the run on a lost lease or store, before the task's action sees the error."""
 
     @functools.wraps(method)
-    def watched(self: ZrbXcom, *args: Any, **kwargs: Any) -> R:
+    def watched(self: ZrbXcom, /, *args: P.args, **kwargs: P.kwargs) -> R:
         try:  # not `with self._queues.watched()`, which is slower
             return method(self, *args, **kwargs)
         except (LeaseLost, StoreUnavailable) as error:
@@ -159,11 +149,7 @@ class ZrbXcom(Xcom):
         self.memory.pop_callbacks[:] = getattr(stock, "pop_callbacks", [])
 
     def replace(self, new: Sequence[Any], *, plain: bool = False) -> list[Any]:
-        """Put these values in place of all live ones, in one transaction and without calling callbacks.
-
-        Returns:
-            The values that were live.
-        """
+        """Put these values in place of all live ones, which are returned, in one transaction and without callbacks."""
         items = [NewValue(self._encode(value), plain=plain) for value in new]
         objects = dict(self.memory.objects)  # a removed value may be forgotten at once
         removed: list[LiveValue] = []
@@ -217,11 +203,7 @@ class ZrbXcom(Xcom):
         return (value,) if is_changed else None
 
     def delete(self) -> list[Any]:
-        """Remove all values and callbacks, since the queue's name is deleted.
-
-        Returns:
-            The values that were live.
-        """
+        """Remove all values and callbacks, since the queue's name is deleted, and return the values that were live."""
         self.memory.push_callbacks.clear()
         self.memory.pop_callbacks.clear()
         return self.replace([])
@@ -262,10 +244,10 @@ class ZrbXcom(Xcom):
     def _after_take(self, seqs: Sequence[int], owner: Owner | None) -> None:
         """Forget the objects that were taken: at once without an owner, else when the owning attempt completes."""
         objects = self.memory.objects
-        if objects and owner is None:
+        if owner is None:
             for seq in seqs:
                 objects.pop(seq, None)
-        elif objects and owner is not None:
+        elif objects:
             _held.setdefault(owner, []).extend((self.memory, seq) for seq in seqs if seq in objects)
 
     def _forget_taken_elsewhere(self) -> None:
@@ -316,17 +298,8 @@ class ZrbXcom(Xcom):
         return Xcom._apply(self, editor, read=read, pushed=pushed)
 
     def __iter__(self) -> Iterator[Any]:
-        values = Xcom.__iter__(self)
-        while True:
-            try:
-                value = self._next(values)
-            except StopIteration:
-                return
-            yield value
-
-    @_watched
-    def _next(self, values: Iterator[Any]) -> Any:
-        return next(values)
+        with self._queues.watched():
+            yield from Xcom.__iter__(self)
 
 
 for _name in compat.WITHOUT_CALLBACKS:

@@ -1,16 +1,16 @@
-"""The stored session of a running zrb session: its run, its open attempts, and how they end.
+"""The stored session of a running zrb session (`Recorder`): its run, its open attempts, and how they end.
 
-`Recorder` is what the rest of the plugin uses. Before it are its parts: what earlier runs have completed, and what of
-this run has not completed.
+Before it are its parts: what earlier runs have completed, and what of this run has not completed.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import threading
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from zrb_store.attempt import Attempt, OpenAttempt, Step
 from zrb_store.errors import (
@@ -24,10 +24,11 @@ from zrb_store.errors import (
 from zrb_store.inspect.resume import Decision, Reruns, decide, reruns
 from zrb_store.plugin import compat
 from zrb_store.plugin import queue as own_push
+from zrb_store.plugin.compat import AnyContext, AnyTask, Session
 from zrb_store.plugin.ctx_xcom import CtxXcom, CtxXcomContent, owner_of
 from zrb_store.plugin.graph import Graph
 from zrb_store.plugin.inputs import Secrets
-from zrb_store.plugin.messages import TaskStopped, WarnOnce, first_user_frame, text_of_error, uncertain_step
+from zrb_store.plugin.messages import WarnOnce, first_user_frame, text_of_error, uncertain_step
 from zrb_store.plugin.queue import ZrbXcom, ZrbXcoms, forget_objects_of
 from zrb_store.queries import attempts, sessions
 from zrb_store.queries.store import Owner
@@ -38,44 +39,24 @@ from zrb_store.runtime import lease
 from zrb_store.store import Store
 from zrb_store.xcom import current_attempt
 
-if TYPE_CHECKING:
-    from zrb.context.any_context import AnyContext
-    from zrb.task.any_task import AnyTask
-    from zrb.task_status.task_status import TaskStatus
-
 
 class CompletedTasks:
-    """The completed attempts of earlier runs that stand for their tasks in this one.
+    """The completed attempts of earlier runs that stand for their tasks in this one."""
 
-    Attributes:
-        decisions: What was decided on each task as the run started.
-        goes_on: Whether a task had run before.
-    """
-
-    def __init__(self, graph: Graph, main: AnyTask, forced: str | None, *, repeat_once: bool) -> None:
+    def __init__(self, graph: Graph) -> None:
         self._graph = graph
-        self._main = main
-        self._forced = forced
-        self._repeat_once = repeat_once
         self._standing: dict[str, AttemptRecord] = {}
-        self.decisions: list[Decision] = []
-        self.goes_on = False
+        self.decisions: list[Decision] = []  # on each task, as the run started
+        self.goes_on = False  # whether a task had run before
 
-    def choose_reruns(self, known: list[AttemptRecord]) -> Reruns:
-        """Note what has completed, and choose what is given back because it runs again.
+    def choose_reruns(self, main: AnyTask, forced: str | None, repeat: bool, known: list[AttemptRecord]) -> Reruns:
+        """Note what has completed, and choose what is given back because it runs again, of every known attempt.
 
         `Run.start` calls this in the transaction that takes the lease.
-
-        Args:
-            known: Every attempt of the session, the oldest first.
-
-        Raises:
-            InvalidArgument: No resume starts it.
         """
-        decisions = decide(self._graph.workflow(self._main), known, self._forced)
-        self.decisions = decisions
+        self.decisions = decide(self._graph.workflow(main), known, forced)
         self.goes_on = bool(known)
-        chosen = reruns(decisions, known, repeat_once=self._repeat_once)
+        chosen = reruns(self.decisions, known, repeat_once=repeat)
         given_back = dict(chosen.attempts)
         rerun = {record.task for record in known if record.id in given_back}
         self._standing = {record.task: record for record in known if record.in_effect and record.task not in rerun}
@@ -102,93 +83,56 @@ class CompletedTasks:
 _STOPPING = (asyncio.CancelledError, KeyboardInterrupt, GeneratorExit)  # these stop an action rather than fail it
 
 
-class Outcome:
-    """How the last attempt of each task ended, if it did not complete."""
-
-    def __init__(self) -> None:
-        self._failed: set[str] = set()
-        self._stopped: set[str] = set()
-        self._exited: set[str] = set()
-
-    def attempt_begins(self, task: str) -> None:
-        """Forget how the task's attempt before this one ended."""
-        for ended in (self._failed, self._stopped, self._exited):
-            ended.discard(task)
-
-    def attempt_ends(self, task: str, role: str, error: BaseException) -> None:
-        """Record the exception that ended an attempt."""
-        if isinstance(error, SystemExit):
-            self._exited.add(task)
-        stopped = isinstance(error, _STOPPING)
-        # zrb stops servers and checks itself when all else is done.
-        if role != "check" and not (stopped and role == "server"):
-            (self._stopped if stopped else self._failed).add(task)
-
-    def of_run(self, main: TaskStatus, error: BaseException | None, *, interrupted: bool) -> str:
-        """Return how the run ends, `completed`, `failed` or `interrupted`, by zrb's status of its main task."""
-        done = (main.is_completed or main.is_skipped) and not self._failed and not self._exited
-        if error is not None and not isinstance(error, _STOPPING):
-            return "failed"
-        if done and not (interrupted and self._stopped):
-            return "completed"
-        return "interrupted" if interrupted and not self._exited else "failed"
-
-
 _WAIT = 1.0  # seconds that the actions of an ended run may take to notice that they were cancelled
 
 
-class RunStopped(asyncio.CancelledError):
-    """The store refused the run. Every zrb release lets a cancellation pass: no retry, no fallback, no successor."""
+class Stopped(asyncio.CancelledError):
+    """The store refused the run, or a step's end is unknown.
+
+    Every zrb release lets a cancellation pass: no retry, no fallback, no successor.
+    """
 
 
 class Recorder:
-    """The stored session of a running zrb session.
+    """The stored session of a running zrb session."""
 
-    Attributes:
-        completed: What earlier runs have completed.
-        warn_once: Prints a line for the user, once in this session.
-        fatal: Why the run must end at once, if it must.
-        uncertain: Why tasks were ended without a retry: the end of a step is unknown.
-        ended: Whether the run has ended, so that no task may begin any more.
-    """
-
-    def __init__(self, zrb_session: Any, main: AnyTask, graph: Graph, secrets: Secrets) -> None:
+    def __init__(
+        self,
+        zrb_session: Session,
+        main: AnyTask,
+        graph: Graph,
+        secrets: Secrets,
+        store: Store,
+        name: str,
+        spec: RunSpec,
+    ) -> None:
         self.zrb_session = zrb_session
         self.main = main
         self.graph = graph
         self.secrets = secrets
+        self.origin = spec.origin
+        self.url = store.database.url.render_as_string(hide_password=False)
         self.warn_once: Callable[[str], None] = WarnOnce()
-        self.fatal: Exception | None = None
-        self.uncertain: list[StepUncertain] = []
+        self.fatal: Exception | None = None  # why the run must end at once
+        self.uncertain: list[StepUncertain] = []  # why tasks were ended without a retry
         self.ended = False
-        self.origin = "library"
-        self.url = ""
-        self.run: Run
-        self.xcoms: ZrbXcoms
-        self.ctx_xcom: CtxXcom
-        self._content: CtxXcomContent
-        self.completed: CompletedTasks
+        self.xcoms = ZrbXcoms(self, store.database, name, store.max_value)
+        self._content = CtxXcomContent(self.xcoms, graph.is_volatile, self.warn_once)
+        self.ctx_xcom = CtxXcom(self._content)
+        self.completed = CompletedTasks(graph)
+        self.run = Run(self.xcoms, spec, on_lost=self.stop)
         self._open: dict[str, Attempt] = {}
         self._working: set[asyncio.Task[Any]] = set()  # those that run the actions of open attempts
-        self._outcome = Outcome()
+        self._errors: dict[str, type[BaseException]] = {}  # by which the last attempt of a task ended
         self._children = 0
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
 
     # -- the run
 
-    def start(
-        self, store: Store, name: str, spec: RunSpec, forced: str | None = None, *, repeat_once: bool = False
-    ) -> None:
+    def start(self, forced: str | None, *, repeat_once: bool) -> None:
         """Take the lease, and learn what has completed."""
-        self.origin = spec.origin
-        self.url = store.database.url.render_as_string(hide_password=False)
-        self.xcoms = ZrbXcoms(self, store.database, name, store.max_value)
-        self._content = CtxXcomContent(self.xcoms, self.graph.is_volatile, self.warn_once)
-        self.ctx_xcom = CtxXcom(self._content)
-        self.completed = CompletedTasks(self.graph, self.main, forced, repeat_once=repeat_once)
-        self.run = Run(self.xcoms, spec, on_lost=self.stop)
-        self.run.start(self.completed.choose_reruns)
+        self.run.start(functools.partial(self.completed.choose_reruns, self.main, forced, repeat_once))
         try:
             known = list(self.xcoms)
             for queue in dict.fromkeys([task.name for task in self.graph.tasks] + known):
@@ -232,24 +176,20 @@ class Recorder:
 
     @contextlib.contextmanager
     def end_run_on_refusal(self, cause: BaseException | None = None) -> Iterator[None]:
-        """End the run, on every zrb release, if the store refuses what the block asks for.
-
-        Raises:
-            RunStopped: The run must end.
-        """
+        """End the run if the store refuses what the block asks for: `Stopped` does so on every zrb release."""
         try:
             yield
         except (LeaseLost, StoreUnavailable) as error:
             self.stop(error)
         if self.fatal is not None:
-            raise RunStopped(str(self.fatal)) from cause
+            raise Stopped(str(self.fatal)) from cause
 
     def refuse_if_ended(self) -> None:
-        """Raise `RunStopped` if the run has ended, or belongs to the process that this one was forked from."""
+        """Raise `Stopped` if the run has ended, or belongs to the process that this one was forked from."""
         if self.ended:
-            raise RunStopped("the run has ended")
+            raise Stopped("the run has ended")
         if self.run.is_inherited:
-            raise RunStopped("the run belongs to another process: a child that a task forks ends by `os._exit`")
+            raise Stopped("the run belongs to another process: a child that a task forks ends by `os._exit`")
 
     async def wait_for_actions(self) -> None:
         """Wait a moment for the actions that still run: zrb cancels them after the run, but does not wait."""
@@ -259,17 +199,11 @@ class Recorder:
                 await asyncio.wait(working, timeout=_WAIT)
 
     def end(self, error: BaseException | None, *, interrupted: bool) -> str:
-        """End the run with its true outcome.
-
-        Returns:
-            `completed`, `failed` or `interrupted`. A forked child that comes here ends nothing, and there is nothing to
-            say: `completed`.
-        """
-        if self.run.is_inherited:
+        """End the run with its true outcome, and return it: `completed`, `failed` or `interrupted`."""
+        if self.run.is_inherited:  # a forked child ends nothing, and has nothing to say
             self.ended = True
             return "completed"
-        main = self.zrb_session.get_task_status(self.main)
-        outcome = self._outcome.of_run(main, error, interrupted=interrupted)
+        outcome = self._outcome(error, interrupted)
         self.ended = True
         lease.stop_renewing(self.run)  # even if the store cannot be reached: the process may live long
         if self.fatal is None:
@@ -285,13 +219,15 @@ class Recorder:
             self.run.tell_unavailable(self.fatal)
         return "failed" if self.fatal else outcome
 
-    def stop_waiting(self, within: float) -> None:
-        """Wait at most this many seconds for the store from now on, since the process has to end."""
-        self.run.database.stop_waiting(within)
-
-    def wait_again(self) -> None:
-        """Wait for the store as long as usual."""
-        self.run.database.wait_again()
+    def _outcome(self, error: BaseException | None, interrupted: bool) -> str:
+        main = self.zrb_session.get_task_status(self.main)
+        stopped = [issubclass(kind, _STOPPING) for kind in self._errors.values()]
+        if error is not None and not isinstance(error, _STOPPING):
+            return "failed"
+        if (main.is_completed or main.is_skipped) and all(stopped) and not (interrupted and stopped):
+            return "completed"
+        exited = any(issubclass(kind, SystemExit) for kind in self._errors.values())
+        return "interrupted" if interrupted and not exited else "failed"
 
     def end_at_once(self) -> None:
         """End the run as interrupted, since the process dies before the run can end itself."""
@@ -321,7 +257,7 @@ class Recorder:
         working = asyncio.current_task()
         if working is not None:
             self._working.add(working)
-        self._outcome.attempt_begins(attempt.task)
+        self._errors.pop(attempt.task, None)
         return attempt
 
     def view(self, attempt: Attempt) -> CtxXcom:
@@ -329,11 +265,7 @@ class Recorder:
         return CtxXcom(self._content, attempt)
 
     def complete(self, attempt: Attempt, task: AnyTask, result: Any) -> None:
-        """Complete an attempt with its result, in one transaction. zrb's own push of the result then does nothing.
-
-        Raises:
-            AttemptClosed: The attempt has ended before.
-        """
+        """Complete an attempt with its result, in one transaction. zrb's own push of the result then does nothing."""
         self._content.store_changed(attempt)
         if self.graph.role(task) == "check":
             attempt.complete()
@@ -353,14 +285,13 @@ class Recorder:
         self._content.attempt_ended(attempt, completed=True)
 
     def fail(self, attempt: Attempt, task: AnyTask, error: BaseException) -> None:
-        """End an attempt by the exception that its action raised.
-
-        Raises:
-            TaskStopped: The end of a step is unknown, so the task must not be tried again.
-        """
+        """End an attempt by its action's exception; raise `Stopped` if the task must not be retried."""
         self._close(attempt, completed=False)
         role = self.graph.role(task)
-        self._outcome.attempt_ends(attempt.task, role, error)
+        # zrb stops servers and checks itself when all else is done.
+        by_zrb = role == "check" or (role == "server" and isinstance(error, _STOPPING))
+        if not by_zrb or isinstance(error, SystemExit):
+            self._errors[attempt.task] = type(error)
         if self.fatal is None and not self.ended:
             with contextlib.suppress(AttemptClosed):
                 status = "interrupted" if isinstance(error, _STOPPING) else "failed"
@@ -371,7 +302,7 @@ class Recorder:
             self.uncertain.append(uncertain)
             if role in ("server", "check"):
                 self._halt()  # zrb does not tell those that wait for it that it was cancelled
-            raise TaskStopped(str(uncertain)) from error
+            raise Stopped(str(uncertain)) from error
 
     def _close(self, attempt: Attempt, *, completed: bool) -> None:
         forget_objects_of(attempt, completed=completed)
@@ -382,21 +313,16 @@ class Recorder:
 
     # -- what queues and contexts ask
 
-    def xcom_of(self, ctx: AnyContext) -> Any:
-        """Return `ctx.xcom` of a task, bound to the task's attempt, also in its threads."""
-        view: CtxXcom | None = ctx.__dict__.get(compat.VIEW)
-        if view is None:
-            return self.ctx_xcom
-        owner: Any = owner_of(view)
-        current: Any = current_attempt.get()
-        attempt: Any = current.parent if isinstance(current, Step) else current
-        if (
-            attempt is not None
-            and attempt is not owner
-            and (attempt.session, attempt.task) == (owner.session, owner.task)
-        ):
+    def xcom_of(self, ctx: AnyContext) -> CtxXcom:
+        """Return `ctx.xcom` of a task whose context has a view, bound to the task's attempt, also in its threads."""
+        view: CtxXcom = vars(ctx)[compat.VIEW]
+        owner, current = owner_of(view), current_attempt.get()
+        attempt = current.parent if isinstance(current, Step) else current
+        if attempt is owner or not isinstance(owner, OpenAttempt):
+            return view
+        if isinstance(attempt, OpenAttempt) and (attempt.session, attempt.task) == (owner.session, owner.task):
             return CtxXcom(self._content, current)  # a thread that an earlier attempt, or a step of it, left behind
-        if attempt is owner or self._open.get(owner.task) is owner or threading.get_ident() != self._thread:
+        if self._open.get(owner.task) is owner or threading.get_ident() != self._thread:
             return view
         return self.ctx_xcom  # zrb's own work between attempts
 
@@ -418,7 +344,7 @@ class Recorder:
     def has_result(self) -> bool:
         """Whether the main task may have left a result."""
         status = self.zrb_session._task_status.get(self.main)
-        return self.fatal is None and status is not None and bool(status.is_completed)
+        return self.fatal is None and status is not None and status.is_completed
 
     def stored_result(self) -> tuple[Any, int | None]:
         """Return the stored result of the main task of a completed session, and when the session completed."""

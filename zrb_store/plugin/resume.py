@@ -11,8 +11,8 @@ import os
 import sys
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import Any
 
 from zrb_store import codec
 from zrb_store.errors import InputsDiffer, InvalidArgument, TaskNotFound
@@ -20,6 +20,7 @@ from zrb_store.inspect.resume import Decision, is_of_event, plan, refuse_program
 from zrb_store.masking import MASK, mask_named, mask_remembered, mask_text, one_line, remember
 from zrb_store.names import nearest
 from zrb_store.plugin import compat
+from zrb_store.plugin.compat import AnyInput, AnyTask
 from zrb_store.plugin.graph import Graph
 from zrb_store.plugin.inputs import MASKED, TEXT, given_again, is_marked, to_store
 from zrb_store.plugin.messages import ErrorExit, warn
@@ -28,52 +29,20 @@ from zrb_store.records import SessionRecord
 from zrb_store.run import RunSpec
 from zrb_store.store import Store
 
-if TYPE_CHECKING:
-    from zrb.input.any_input import AnyInput
-    from zrb.task.any_task import AnyTask
 
-
-@dataclass
 class ResumedInputs:
-    """The inputs that a resumed task gets.
+    """The inputs that a resumed task gets: the stored ones, completed by what is not stored.
 
-    Attributes:
-        values: The values, each under both of its names.
-        texts: The texts of those that zrb parsed, by name.
-        changed: Names of those that are not the stored ones: the task declares them in another way now.
-        added: A line about each input that the task has declared since, and that gets its default.
+    A secret input comes from the command line, or is asked for as zrb asks, if anything runs (`asking`). An input that
+    is stored with a secret masked comes from the command line, or is its default again; so does one that the task has
+    declared since. An input that does not take what is stored, since it is declared in another way now, comes from the
+    command line.
     """
-
-    values: dict[str, Any] = field(default_factory=dict)
-    texts: dict[str, str] = field(default_factory=dict)
-    changed: set[str] = field(default_factory=set)
-    added: list[str] = field(default_factory=list)
-
-
-def inputs_to_resume(
-    task: AnyTask, session: SessionRecord, given: Mapping[str, str], *, asking: bool = True
-) -> ResumedInputs:
-    """Return the inputs for a task that is resumed: the stored ones, completed by what is not stored.
-
-    A secret input comes from the command line, or is asked for as zrb asks. An input that is stored with a secret
-    masked comes from the command line, or is its default again; so does one that the task has declared since. An input
-    that does not take what is stored, since it is declared in another way now, comes from the command line.
-
-    Args:
-        given: Inputs from the command line, by name.
-        asking: Whether to ask for secret inputs; otherwise their defaults do, since nothing runs.
-
-    Raises:
-        InvalidArgument: An input was given although it is stored, or one that is not stored cannot be known.
-        InputsDiffer: The task declares other inputs now.
-    """
-    return _Reading(task, session, given, asking=asking).read()
-
-
-class _Reading:
-    """One reading of the inputs of a session, for its task as it is declared now."""
 
     def __init__(self, task: AnyTask, session: SessionRecord, given: Mapping[str, str], *, asking: bool) -> None:
+        self.texts: dict[str, str] = {}  # of those that zrb parses, by name
+        self.changed: set[str] = set()  # those that are not the stored ones: the task declares them in another way now
+        self.added: list[str] = []  # a line about each that the task has declared since, and that gets its default
         self._task = task
         self._declared = {task_input.name: task_input for task_input in task.inputs}
         self._session = session.name
@@ -81,10 +50,14 @@ class _Reading:
         self._given = given
         self._asking = asking
         self._context = compat.SharedContext(env=dict(os.environ))
-        self._inputs = ResumedInputs()
+        self._read()
 
-    def read(self) -> ResumedInputs:
-        """Return the inputs, or raise an error (see `inputs_to_resume`)."""
+    @property
+    def values(self) -> dict[str, Any]:
+        """The values, each under both of its names."""
+        return dict(self._context.input)
+
+    def _read(self) -> None:
         for name in self._stored:
             if name not in self._declared:
                 raise self._changed(name, "is not declared any more", "declare it again")
@@ -98,20 +71,20 @@ class _Reading:
                 if name in self._given:
                     raise InvalidArgument(self._not_taken(name))
             elif name in self._given:
-                self._take_given(task_input)
-                self._inputs.changed |= {name} if is_comparable or name not in self._stored else set()
+                self._parse_given(task_input, self._given[name])
+                self.changed |= {name} if is_comparable or name not in self._stored else set()
             elif is_comparable:
                 raise self._not_stored(name)
+            elif self._asking and compat.is_secret(task_input):
+                self._parse_given(task_input, ask(task_input, self._context, was_given=name in self._stored))
             elif self._is_withheld(task_input):
-                self._take_withheld(task_input)
+                self._parse_default(task_input)
             else:
                 self._take_added(task_input)
         found = self._context.input
         remember(*(str(found[name]) for name, task_input in self._declared.items() if compat.is_secret(task_input)))
         if self._asking:
             self._refuse_other_secrets()
-        self._inputs.values = dict(self._context.input)
-        return self._inputs
 
     def _is_withheld(self, task_input: AnyInput) -> bool:
         """Whether an input is not stored because it is or contains a secret."""
@@ -144,11 +117,10 @@ class _Reading:
 
     def _parse(self, task_input: AnyInput, text: str) -> None:
         task_input.update_shared_context(self._context, str_value=text)
-        self._inputs.texts[task_input.name] = text
+        self.texts[task_input.name] = text
 
     def _put(self, task_input: AnyInput, value: Any) -> None:
-        for name in (task_input.name, compat.to_snake_case(task_input.name)):
-            self._context.input[name] = value
+        self._context.input.update(dict.fromkeys((task_input.name, compat.to_snake_case(task_input.name)), value))
 
     def _take_stored(self, task_input: AnyInput) -> bool:
         """Take what is stored; for an input of zrb's own class, if that is what zrb would make of its text now."""
@@ -172,24 +144,13 @@ class _Reading:
         self._put(task_input, stored)
         return is_same
 
-    def _take_given(self, task_input: AnyInput) -> None:
+    def _parse_given(self, task_input: AnyInput, text: str) -> None:
         for name in (task_input.name, compat.to_snake_case(task_input.name)):
             self._context.input.pop(name, None)  # what is stored may have been tried
-        self._parse_given(task_input, self._given[task_input.name])
-
-    def _parse_given(self, task_input: AnyInput, text: str) -> None:
         try:
             self._parse(task_input, text)
         except Exception:  # noqa: BLE001 - the user's function; its text may quote a secret
             raise InvalidArgument(f"--{task_input.name} was given a value that the input does not take") from None
-
-    def _take_withheld(self, task_input: AnyInput) -> None:
-        """Take an input that is or contains a secret, and was not given: ask for it, or compute it again."""
-        if not compat.is_secret(task_input) or not self._asking:
-            self._parse_default(task_input)
-        else:
-            was_given = task_input.name in self._stored
-            self._parse_given(task_input, ask(task_input, self._context, was_given=was_given))
 
     def _take_added(self, task_input: AnyInput) -> None:
         """Take the default of an input that was not declared when the session started."""
@@ -197,8 +158,8 @@ class _Reading:
         text = self._parse_default(task_input)
         if text == "" and not compat.allows_empty(task_input):
             raise self._changed(name, "is new, and has no default", f"give --{name} VALUE")
-        self._inputs.changed.add(name)
-        self._inputs.added.append(describe_added(name, self._session, text))
+        self.changed.add(name)
+        self.added.append(describe_added(name, self._session, text))
 
     def _parse_default(self, task_input: AnyInput) -> str:
         """Take the default of an input, and return its text."""
@@ -219,10 +180,10 @@ class _Reading:
     def _refuse_other_secrets(self) -> None:
         """Raise an error if an input that contained a secret is another one now."""
         for name, task_input in self._declared.items():
-            stored: Any = self._stored.get(name)
+            stored = self._stored.get(name)
             if compat.is_secret(task_input) or not is_marked(stored, MASKED):
                 continue
-            if to_store(self._context.input[name], functools.partial(self._inputs.texts.get, name)) != stored:
+            if to_store(self._context.input[name], functools.partial(self.texts.get, name)) != stored:
                 raise InvalidArgument(
                     f"input {name} held a secret, which is not stored: give --{name} VALUE as it was, "
                     f"{stored[MASKED]!r}"
@@ -243,12 +204,7 @@ def _shown(name: str, value: Any) -> str:
 def ask(task_input: AnyInput, context: compat.SharedContext, *, was_given: bool) -> str:
     """Ask for a secret input as zrb asks, or return its default.
 
-    Args:
-        context: zrb's context with the inputs before it.
-        was_given: Whether the session was started with a value for it: then its default is no answer.
-
-    Raises:
-        InvalidArgument: Nobody can be asked, or the answer is a default that is none.
+    If the session was started with a value for it (`was_given`), its default is no answer.
     """
     name = task_input.name
     default = str(task_input.get_default_str(context))
@@ -259,7 +215,16 @@ def ask(task_input: AnyInput, context: compat.SharedContext, *, was_given: bool)
         # zrb would take the default if there is nothing to read, after a prompt that nobody sees.
         answer = sys.stdin.readline().rstrip("\r\n") if sys.stdin else ""
     else:
-        answer = _prompt(task_input, context)
+        try:
+            with warnings.catch_warnings():
+                # A piped answer is as good as a typed one.
+                warnings.simplefilter("ignore", getpass.GetPassWarning)
+                answer = str(task_input.prompt_cli_str(context))
+        except (EOFError, ValueError):  # what zrb raises without a terminal depends on its release
+            print(file=sys.stderr)  # the prompt has no end of line
+            raise InvalidArgument(
+                f"secret input {name} is not stored, and nobody can be asked: give --{name} VALUE"
+            ) from None
     if was_given and answer in ("", default):
         raise InvalidArgument(
             f"secret input {name} was given at the start, and is not stored: give --{name} VALUE again"
@@ -267,43 +232,18 @@ def ask(task_input: AnyInput, context: compat.SharedContext, *, was_given: bool)
     return answer
 
 
-def _prompt(task_input: AnyInput, context: compat.SharedContext) -> str:
-    try:
-        with warnings.catch_warnings():
-            # A piped answer is as good as a typed one.
-            warnings.simplefilter("ignore", getpass.GetPassWarning)
-            return str(task_input.prompt_cli_str(context))
-    except (EOFError, ValueError):  # what zrb raises without a terminal depends on its release
-        print(file=sys.stderr)  # the prompt has no end of line
-        name = task_input.name
-        raise InvalidArgument(
-            f"secret input {name} is not stored, and nobody can be asked: give --{name} VALUE"
-        ) from None
-
-
 @dataclass(frozen=True)
 class ResumeRequest:
-    """A resume that was asked for.
-
-    Attributes:
-        session: The stored session.
-        forced: Task that runs again with everything downstream of it.
-        inputs: Inputs that are not stored, by name.
-        graph: The session's tasks.
-        repeat_once: Whether completed steps that were declared `once` may run again with `forced`.
-        runs: Whether anything is left to run.
-        secrets: Names of the secret inputs that an earlier run was given.
-        changed_inputs: Names of the inputs that are not the stored ones, since they are declared in another way now.
-    """
+    """A resume that was asked for."""
 
     session: SessionRecord
-    forced: str | None
-    inputs: dict[str, str]
+    forced: str | None  # the task that runs again with everything downstream of it
+    inputs: Mapping[str, str]  # those that are not stored, by name
     graph: Graph
-    repeat_once: bool = False
-    runs: bool = True
-    secrets: frozenset[str] = frozenset()
-    changed_inputs: frozenset[str] = frozenset()
+    repeat_once: bool = False  # whether completed steps that were declared `once` may run again with `forced`
+    runs: bool = True  # whether anything is left to run
+    secrets: frozenset[str] = frozenset()  # names of the secret inputs that an earlier run was given
+    changed_inputs: frozenset[str] = frozenset()  # names of those that are declared in another way now
 
 
 class Resumer:
@@ -311,11 +251,10 @@ class Resumer:
 
     def __init__(self, error_exit: ErrorExit) -> None:
         self._error_exit = error_exit
+        self._is_accepted = False
         self._task: AnyTask
-        self._zrb_session: Any = None
-        self._graph: Graph
-        self._runs = True
-        self._request: ResumeRequest | None = None
+        self._zrb_session: compat.Session
+        self._request: ResumeRequest
 
     def plan(
         self,
@@ -326,17 +265,7 @@ class Resumer:
         *,
         repeat_once: bool = False,
     ) -> tuple[list[Decision], list[str]]:
-        """Decide what a resume of the session runs and skips. Nothing is run or written.
-
-        Returns:
-            The decisions, and what else a user should know, in one line each.
-
-        Raises:
-            TaskNotFound: The main task, or the task to run again, is not here.
-            InvalidArgument: No resume starts the task to run again, or a step would run again that may not.
-            InputsDiffer: The session is of another project, or of another task with this path, or the task declares
-                other inputs now.
-        """
+        """Decide what a resume of the session runs and skips, and what else a user should know, in one line each."""
         project = current_project(compat.CFG.INIT_FILE_NAME)
         RunSpec(project=project).refuse_other(session)
         refuse_program(store.database, session)
@@ -345,33 +274,30 @@ class Resumer:
         shared_ctx = compat.SharedContext(args=[], env=dict(os.environ))
         self._zrb_session = compat.Session(shared_ctx=shared_ctx, root_group=compat.cli)
         self._zrb_session.set_main_task(self._task)
-        self._graph = Graph(self._zrb_session)
-        RunSpec(task=self._graph.task_name(self._task), project=project).refuse_other(session)
-        workflow = self._graph.workflow(self._task)
+        graph = Graph(self._zrb_session)
+        RunSpec(task=graph.task_name(self._task), project=project).refuse_other(session)
         with store.database.snapshot() as transaction:
-            decisions = plan(transaction, session, workflow, forced, repeat_once=repeat_once)
+            decisions = plan(transaction, session, graph.workflow(self._task), forced, repeat_once=repeat_once)
             notes = without_task(transaction, session.id, decisions)
-        self._runs = any(decision.action == "run" for decision in decisions)
-        return decisions, [*inputs_to_resume(self._task, session, inputs, asking=False).added, *notes]
+        added = ResumedInputs(self._task, session, inputs, asking=False).added
+        runs = any(decision.action == "run" for decision in decisions)
+        self._request = ResumeRequest(session, forced, inputs, graph, repeat_once, runs, given_again(session))
+        return decisions, [*added, *notes]
 
-    def accept(
-        self, session: SessionRecord, forced: str | None, inputs: dict[str, str], *, repeat_once: bool = False
-    ) -> None:
-        """Remember what is to be resumed, as it was planned. `run` does it once click is done."""
-        self._request = ResumeRequest(
-            session, forced, inputs, self._graph, repeat_once, self._runs, given_again(session)
-        )
+    def accept(self) -> None:
+        """Note that what was planned is to be run. `run` does it once click is done."""
+        self._is_accepted = True
 
     def run(self) -> None:
         """Run what was accepted, if anything was. Exceptions and signals of its tasks end the process as in stock zrb.
 
         The decision of `plan` is taken again when the run has the lease.
         """
-        request = self._request
-        if request is None:
+        if not self._is_accepted:
             return
+        request = self._request
         with self._error_exit:
-            inputs = inputs_to_resume(self._task, request.session, request.inputs, asking=request.runs)
+            inputs = ResumedInputs(self._task, request.session, request.inputs, asking=request.runs)
             for line in inputs.added:
                 warn(line)
             setattr(self._zrb_session, compat.RESUMED, replace(request, changed_inputs=frozenset(inputs.changed)))

@@ -7,7 +7,10 @@ import signal
 import threading
 from collections.abc import Callable
 from types import FrameType
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from zrb_store.plugin.recorder import Recorder
 
 GRACE = 5.0
 """Seconds that a task may take to stop before the process ends anyway, on releases where SIGTERM kills."""
@@ -17,33 +20,16 @@ WAIT = 3.0
 Handler = Callable[[int, FrameType | None], Any]
 
 
-class Stoppable(Protocol):
-    """A session that runs."""
-
-    def stop_waiting(self, within: float) -> None:
-        """Wait at most this many seconds for the store from now on. A signal handler calls this."""
-
-    def wait_again(self) -> None:
-        """Wait for the store as long as usual again."""
-
-    def end_at_once(self) -> None:
-        """End the run, since the process ends now. Another thread may call this."""
-
-
 class StopSignals:
-    """Handlers of the signals that ask a process to stop. They pass them on to the handlers that were there before.
-
-    Attributes:
-        received: Whether such a signal came while the current sessions run.
-    """
+    """Handlers of the signals that ask a process to stop. They pass them on to the handlers that were there before."""
 
     def __init__(self) -> None:
-        self.received = False
-        self._sessions: list[Stoppable] = []
+        self.received = False  # whether such a signal came while the current sessions run
+        self._sessions: list[Recorder] = []
         self._before: dict[int, tuple[Handler, Handler | int | None]] = {}
         self._is_killed = False
 
-    def begin(self, session: Stoppable) -> None:
+    def begin(self, session: Recorder) -> None:
         """Handle signals for a session that starts to run."""
         self._sessions.append(session)
         if self._before or threading.current_thread() is not threading.main_thread():
@@ -55,7 +41,7 @@ class StopSignals:
             elif before is signal.SIG_DFL and number == signal.SIGTERM:  # zrb 3.8.0 and before die of it at once
                 self._replace(number, self._interrupt)
 
-    def end(self, session: Stoppable) -> None:
+    def end(self, session: Recorder) -> None:
         """Forget a session, which has ended. Kill the process after the last one if SIGTERM asked for it."""
         self._sessions.remove(session)
         if self._sessions:
@@ -63,7 +49,7 @@ class StopSignals:
         if self._is_killed:
             self._die()
         self.received = False
-        session.wait_again()
+        session.run.database.wait_again()
         if threading.current_thread() is threading.main_thread():
             for number, (ours, before) in self._before.items():
                 if signal.getsignal(number) is ours:
@@ -76,7 +62,7 @@ class StopSignals:
     def _note(self) -> None:
         self.received = True
         for session in list(self._sessions):
-            session.stop_waiting(WAIT)
+            session.run.database.stop_waiting(WAIT)
 
     def _pass_on(self, before: Handler) -> Handler:
         def handle(number: int, frame: FrameType | None) -> None:

@@ -12,17 +12,20 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from zrb_store.errors import ZrbStoreError
-from zrb_store.inspect.value import Damage
 from zrb_store.masking import printable
 from zrb_store.records import JsonTree, JsonValue
 from zrb_store.render.document import Block, Chart, Column, Fields, Lines, Table, on_terminal, page_width
 from zrb_store.render.format import as_json, counted, dumps, pieces, print_line, program_name, single_text
 from zrb_store.render.readable import readable
 from zrb_store.render.table import GAP, Row, display_width, measured_chunks, shorten
+
+if TYPE_CHECKING:
+    from zrb_store.inspect.value import Damage
 
 
 def print_document(blocks: Iterable[Block], *, full: bool = False) -> None:
@@ -217,6 +220,8 @@ def slices(text: str) -> Iterator[str]:
 @contextlib.contextmanager
 def noting_damage(what: str = "damaged") -> Iterator[Damage]:
     """Collect the rows that cannot be read, and name them in one line, which begins so, after everything else."""
+    from zrb_store.inspect.value import Damage  # late: loads what is shown of values
+
     damage = Damage(what)
     yield damage
     print_damage(damage)

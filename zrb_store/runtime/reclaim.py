@@ -14,7 +14,6 @@ from zrb_store.queries import reclaim as queries
 from zrb_store.queries.by_hand import record_change
 from zrb_store.queries.clock import now_micros
 from zrb_store.queries.reclaim import HoldingRun
-from zrb_store.runtime.on_failure import tell_death
 
 _INTERVAL = 1.0  # seconds between two searches of a queue that has values
 
@@ -78,5 +77,7 @@ def _reclaim(database: Database, holder: HoldingRun, taker: str | None) -> bool:
 
     if not database.transact(work, "reclaim"):
         return False
+    from zrb_store.runtime.on_failure import tell_death  # late: few processes die
+
     tell_death(database, holder.session, holder.run, reason)
     return True

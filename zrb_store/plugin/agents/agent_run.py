@@ -11,43 +11,38 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from types import CodeType
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import TypeAdapter
 from pydantic_ai import DeferredToolRequests, DeferredToolResults, ToolApproved, ToolDenied
 from pydantic_ai.capabilities import AbstractCapability, CapabilityOrdering
 from pydantic_ai.messages import ModelMessage, ToolCallPart
-from pydantic_ai.tools import RunContext
-from zrb.task.any_task import AnyTask
+from pydantic_ai.tools import AgentDepsT, RunContext
+from pydantic_ai.usage import RunUsage
 
 from zrb_store import codec
 from zrb_store.attempt import Attempt, Done, Step
-from zrb_store.codec import Encoded
 from zrb_store.codec.compare import positional_and_named
 from zrb_store.errors import StepUncertain
 from zrb_store.plugin.agents.capability import StoredAgent
 from zrb_store.plugin.agents.fingerprint import digest
 from zrb_store.plugin.agents.journal import Journal
 from zrb_store.plugin.agents.outcomes import UNKNOWN, storable
-from zrb_store.plugin.agents.prompts import Mode, NotReadable, Prompt, encoded_messages, read_prompt
+from zrb_store.plugin.agents.prompts import Data, Mode, NotReadable, Prompt, Stored, encoded_messages, read_prompt
+from zrb_store.plugin.compat import AnyTask
+from zrb_store.records import JsonValue
 from zrb_store.xcom import current_attempt
 
+T = TypeVar("T")
 _RESULTS: TypeAdapter[DeferredToolResults] = TypeAdapter(DeferredToolResults)
 
 
-def arguments_of(calls: Sequence[ToolCallPart]) -> dict[str, Any]:
+def arguments_of(calls: Sequence[ToolCallPart]) -> Data:
     """Return the arguments of tool calls by call id, as they are now. A hook of zrb may rewrite them in place."""
     return {call.tool_call_id: copy.deepcopy(call.args) for call in calls if isinstance(call.args, dict)}
 
 
-def are_decided(results: DeferredToolResults) -> bool:
-    """Whether each call is approved or denied. pydantic-ai refuses all else that a task's function may return."""
-    return all(isinstance(one, (bool, ToolApproved, ToolDenied)) for one in results.approvals.values())
-
-
-def stored_approvals(
-    results: DeferredToolResults, calls: Sequence[ToolCallPart], before: Mapping[str, Any]
-) -> dict[str, Any]:
+def stored_approvals(results: DeferredToolResults, calls: Sequence[ToolCallPart], before: Mapping[str, Any]) -> Data:
     """Return what was decided as plain data. `before` are the arguments of the calls before that."""
     now = arguments_of(calls)
     rewritten = {call_id: args for call_id, args in now.items() if args != before.get(call_id)}
@@ -59,11 +54,7 @@ def stored_approvals(
 
 
 def repeat_approvals(stored: Any, calls: Sequence[ToolCallPart]) -> DeferredToolResults:
-    """Return what was decided, after the arguments of the calls are rewritten as they were then.
-
-    Raises:
-        NotReadable: It is no decision.
-    """
+    """Return what was decided, after the arguments of the calls are rewritten as they were then."""
     try:
         results = _RESULTS.validate_python(stored["results"])
     except (KeyError, TypeError, ValueError) as error:
@@ -79,7 +70,7 @@ _KIND = "deferred results"
 _HANDLE = "handle_deferred_tool_calls"
 
 
-class StoredHandler(AbstractCapability[Any]):
+class StoredHandler(AbstractCapability[AgentDepsT]):
     """Makes a step of what the other capabilities of an agent do about the deferred calls of one answer."""
 
     def __init__(self, journal: Journal) -> None:
@@ -92,7 +83,7 @@ class StoredHandler(AbstractCapability[Any]):
         return CapabilityOrdering(position="outermost")
 
     async def handle_deferred_tool_calls(
-        self, ctx: RunContext[Any], *, requests: DeferredToolRequests
+        self, ctx: RunContext[AgentDepsT], *, requests: DeferredToolRequests
     ) -> DeferredToolResults | None:
         """Return the stored results, or those that the others give; None if they have none."""
         root: Any = getattr(ctx, "root_capability", None)  # older releases have none
@@ -136,8 +127,8 @@ def _has_handler(root: Any) -> bool:
     )
 
 
-def _stored(results: DeferredToolResults, limit: int) -> Encoded | dict[str, Any]:
-    def dump(mode: Mode) -> dict[str, Any]:
+def _stored(results: DeferredToolResults, limit: int) -> Stored:
+    def dump(mode: Mode) -> Data:
         dumped = _RESULTS.dump_python(results, mode=mode)
         if mode == "python":  # a picture among them would come back as a dict
             dumped["calls"] |= {name: own for name, one in results.calls.items() if (own := storable(one)) is not one}
@@ -155,37 +146,34 @@ def _read(stored: Any, requests: DeferredToolRequests) -> DeferredToolResults:
     return _RESULTS.validate_python(stored["results"])
 
 
-def declared_instructions(task: AnyTask, text: str) -> dict[str, str]:
+def declared_instructions(task: AnyTask, text: str) -> dict[str, JsonValue]:
     """Return digests of the instructions that a task declares.
 
-    If zrb adds no sections of its own, these are the whole text. The sections name the folder, the commands and the
-    project's files that zrb finds, and so on: of these only the names count, and of a function that makes instructions
-    only its code.
+    Of the sections that zrb adds (the folder, commands, the project's files) only the names count, and of a function
+    that makes instructions only its code.
     """
     manager = getattr(task, "prompt_manager_attr", None)
     sections = list(getattr(manager, "active_sections", ()))
     if not sections:
         return {"text": digest(text)}
-    prompts = [prompt if isinstance(prompt, str) else _of_code(prompt) for prompt in manager.prompts]  # type: ignore[union-attr]
-    return {"sections": digest(sections), "prompts": digest(prompts)}
+    return {"sections": digest(sections), "prompts": digest([_of_prompt(one) for one in manager.prompts])}  # type: ignore[union-attr]
 
 
-def _of_code(function: Any) -> Any:
-    code = getattr(function, "__code__", None)
-    return _constants(code) if isinstance(code, CodeType) else type(function).__qualname__
-
-
-def _constants(code: CodeType) -> Any:
-    """Return what distinguishes a code from another, and is the same in each release of Python."""
+def _of_prompt(prompt: Any) -> Any:
+    """Return what distinguishes a prompt, or the code of a function that makes one, in each release of Python."""
+    code = prompt if isinstance(prompt, CodeType) else getattr(prompt, "__code__", None)
+    if not isinstance(code, CodeType):
+        return prompt if isinstance(prompt, str) else type(prompt).__qualname__
     constants = [
         # The repr of a set, as of `x in {"a", "b"}`, has another order in each process.
-        _constants(one) if isinstance(one, CodeType) else one if isinstance(one, frozenset) else repr(one)
+        _of_prompt(one) if isinstance(one, CodeType) else one if isinstance(one, frozenset) else repr(one)
         for one in code.co_consts
     ]
     return [code.co_name, list(code.co_names), constants]
 
 
 RunAgent = Callable[..., Awaitable[Any]]
+Decide = Callable[..., Awaitable[DeferredToolResults | None]]
 
 
 class AgentRun:
@@ -196,11 +184,11 @@ class AgentRun:
         self.journal = journal
         self._agent: Any = None
         self._system_prompt = ""
-        self._declared: dict[str, str] = {}
+        self._declared: dict[str, JsonValue] = {}
         self._step: Step | None = None
         self._opened = ExitStack()
         self._prompt: Prompt | None = None
-        self._logged_usage: Any = None
+        self._logged_usage: RunUsage | None = None
 
     def system_prompt(self, text: str) -> str:
         """Return the instructions of the agent: the stored ones, unless the task declares others now."""
@@ -213,15 +201,11 @@ class AgentRun:
                 self._system_prompt = prompt.system_prompt if prompt else text
         return self._system_prompt
 
-    async def run(self, run_agent: RunAgent, **kwargs: Any) -> Any:
-        """Run the agent as zrb does, over the steps of the attempt.
-
-        Raises:
-            ZrbStoreError: The store, or a step that must not be repeated, has stopped the agent.
-        """
+    async def run(self, run_agent: Callable[..., Awaitable[T]], **kwargs: Any) -> T:
+        """Run the agent as zrb does, over the steps of the attempt."""
         self._agent = agent = kwargs["agent"]
         agent.run = self._over_steps(agent.run)
-        arguments = {
+        arguments: dict[str, JsonValue] = {
             "message": digest(kwargs.get("message")),
             "attachments": digest(kwargs.get("attachments") or []),
             "instructions": self._declared,
@@ -251,13 +235,8 @@ class AgentRun:
         """Whether this is the run of an agent: others may run inside it."""
         return agent is not None and agent is self._agent
 
-    def start(self, history: list[ModelMessage], message: Any) -> tuple[list[ModelMessage], Any]:
-        """Return the history and the message that the agent starts from: the stored ones, if there are any.
-
-        Args:
-            history: What zrb has prepared now.
-            message: The final prompt of the user, likewise; None if the history ends with it.
-        """
+    def start(self, history: list[ModelMessage], message: T) -> tuple[list[ModelMessage], T]:
+        """Return the history and the message that the agent starts from: the stored ones, else those of zrb."""
         if self._step is not None:
             self.journal.complete(self._step, Prompt(message, history, self._system_prompt).stored(self.journal.limit))
             self._step = None
@@ -284,21 +263,18 @@ class AgentRun:
 
         return run_over_steps
 
-    def is_logged(self, usage: Any) -> bool:
+    def is_logged(self, usage: RunUsage) -> bool:
         """Whether zrb logged this usage before: every answer that it sums up came from the store."""
         return self._logged_usage is not None and usage is self._logged_usage
 
     async def approve(
-        self, decide: RunAgent, note_edited: Callable[[Any, Any], None], requests: Any, *args: Any
-    ) -> Any:
+        self, decide: Decide, note_edited: Callable[[Any, Any], None], requests: Any, *args: Any
+    ) -> DeferredToolResults | None:
         """Return what was decided about tool calls that need an approval, then or now: each call is a step.
 
-        Args:
-            decide: zrb's function, which asks a person, or whoever decides.
-            note_edited: zrb's function that notes of an approved call that its arguments were edited.
-            *args: What `decide` takes beside them.
+        `note_edited` is zrb's function that notes of an approved call that its arguments were edited.
         """
-        decided: Any = None
+        decided: DeferredToolResults | None = None
         for name in ("calls", "approvals"):
             for call in getattr(requests, name) or ():
                 one = replace(requests, **{"calls": [], "approvals": [], name: [call]})
@@ -312,16 +288,18 @@ class AgentRun:
         return decided if decided is not None else await decide(requests, *args)
 
     async def _approve_one(
-        self, decide: RunAgent, note_edited: Callable[[Any, Any], None], call: ToolCallPart, *args: Any
-    ) -> Any:
+        self, decide: Decide, note_edited: Callable[[Any, Any], None], call: ToolCallPart, *args: Any
+    ) -> DeferredToolResults | None:
         with self.journal.approval(call.tool_call_id) as step:
             if isinstance(step, Done):
-                results = repeat_approvals(codec.decode(step.result), [call])
-                note_edited(call, results.approvals.get(call.tool_call_id))
-                return results
+                repeated = repeat_approvals(codec.decode(step.result), [call])
+                note_edited(call, repeated.approvals.get(call.tool_call_id))
+                return repeated
             before = arguments_of([call])
             results = await decide(*args)
-            if results is None or not are_decided(results):
+            # pydantic-ai refuses all else that a task's function may return.
+            decided = (bool, ToolApproved, ToolDenied)
+            if results is None or not all(isinstance(one, decided) for one in results.approvals.values()):
                 step.fail(None, "interrupted")  # somebody decides later
             else:
                 self.journal.complete(step, stored_approvals(results, [call], before))

@@ -15,7 +15,7 @@ from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ParamSpec, Protocol, TypeVar
 
 from pydantic_ai import _function_schema
 from pydantic_ai.capabilities import AbstractCapability, CapabilityOrdering
@@ -29,7 +29,7 @@ from pydantic_ai.models import (
 )
 from pydantic_ai.models.wrapper import WrapperModel
 from pydantic_ai.settings import ModelSettings
-from pydantic_ai.tools import RunContext, ToolDefinition
+from pydantic_ai.tools import AgentDepsT, RunContext, ToolDefinition
 from pydantic_core import to_jsonable_python
 from zrb.llm.agent import common
 
@@ -40,6 +40,9 @@ from zrb_store.plugin.agents import outcomes
 from zrb_store.plugin.agents.journal import Journal
 from zrb_store.plugin.agents.prompts import read_response, stored_response, summary_of_response
 from zrb_store.plugin.signals import signals
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 _call: ContextVar[tuple[Journal, asyncio.Task[Any] | None] | None] = ContextVar("zrb_store_tool_call", default=None)
 """The journal of the tool call under way, and asyncio's task that makes it. Agents inside the tool have other tasks."""
@@ -59,15 +62,21 @@ def waiting_for_threads(journal: Journal) -> Iterator[None]:
         _call.reset(token)
 
 
-def _hooked(run_in_thread: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
-    @functools.wraps(run_in_thread)
-    async def run_in_executor(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+class RunInThread(Protocol):
+    """As `asyncio.to_thread`."""
+
+    async def __call__(self, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call a function in a thread."""
+
+
+def _hooked(run_in_thread: RunInThread) -> RunInThread:
+    async def run_in_executor(function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         journal, task = _call.get() or (None, None)
         if journal is None or task is not asyncio.current_task():
             return await run_in_thread(function, *args, **kwargs)
         begins = threading.Lock()  # whoever gets it decides whether the function is called
 
-        def call(*args: Any, **kwargs: Any) -> Any:
+        def call(*args: P.args, **kwargs: P.kwargs) -> R:
             if not begins.acquire(blocking=False):
                 raise asyncio.CancelledError
             return function(*args, **kwargs)
@@ -94,7 +103,7 @@ def _hooked(run_in_thread: Callable[..., Awaitable[Any]]) -> Callable[..., Await
 def _install() -> None:
     """Hook what zrb and pydantic-ai call functions in threads with, as far as this release has it."""
     for module, name in ((common, "asyncio"), (_function_schema, "run_in_executor")):
-        found: Any = vars(module).get(name)
+        found = vars(module).get(name)
         if found is asyncio:  # that module of zrb has no other use for it
             setattr(module, name, SimpleNamespace(**{**vars(asyncio), "to_thread": _hooked(asyncio.to_thread)}))
         elif found is not None:
@@ -152,13 +161,12 @@ class StoredModel(WrapperModel):
                 self._complete(step, stream.get())
 
     def _complete(self, step: Step, response: ModelResponse) -> None:
-        reason = self._journal.why_anew(step)
-        stored = stored_response(response, self._journal.limit, reason)
+        stored = stored_response(response, self._journal.limit, self._journal.reasons.get(step.step))
         self._journal.complete(step, stored, summary_of_response(response))
 
 
 @dataclass(init=False)
-class StoredAgent(AbstractCapability[Any]):
+class StoredAgent(AbstractCapability[AgentDepsT]):
     """Makes each model request and each tool execution of an agent a step of the attempt that it works in."""
 
     def __init__(self, journal: Journal) -> None:
@@ -170,7 +178,7 @@ class StoredAgent(AbstractCapability[Any]):
         return CapabilityOrdering(position="innermost")
 
     async def before_model_request(
-        self, ctx: RunContext[Any], request_context: ModelRequestContext
+        self, ctx: RunContext[AgentDepsT], request_context: ModelRequestContext
     ) -> ModelRequestContext:
         """Send the request through the store."""
         if not isinstance(request_context.model, StoredModel):
@@ -179,7 +187,7 @@ class StoredAgent(AbstractCapability[Any]):
 
     async def wrap_tool_execute(
         self,
-        ctx: RunContext[Any],
+        ctx: RunContext[AgentDepsT],
         *,
         call: ToolCallPart,
         tool_def: ToolDefinition,
@@ -193,8 +201,7 @@ class StoredAgent(AbstractCapability[Any]):
         name = journal.name_of_call(f"tool {call.tool_name} {call.tool_call_id}{suffix}")
         arguments = to_jsonable_python(args, fallback=repr, bytes_mode="base64")
 
-        def open_step(*, repeat: bool = False) -> Any:
-            return journal.tool(name, call.tool_name, arguments, repeat=repeat)
+        open_step = functools.partial(journal.tool, name, call.tool_name, arguments)
 
         async def execute() -> Any:
             with waiting_for_threads(journal):

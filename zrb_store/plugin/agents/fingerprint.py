@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from typing import Any, TypeAlias
 from pydantic import ConfigDict, RootModel, TypeAdapter
 from pydantic_ai.messages import ModelMessage
 from pydantic_ai.models import Model, ModelRequestParameters
+from pydantic_ai.settings import ModelSettings
 from pydantic_core import to_jsonable_python
 
 from zrb_store.records import JsonValue
@@ -33,13 +35,9 @@ Fallback: TypeAlias = Callable[[Any], Any]
 
 
 def plain(value: Any, fallback: Fallback | None = None) -> JsonValue:
-    """Return a value as JSON data, as a model sees it, and the same in each process.
+    """Return a value as JSON data, as a model sees it, with the elements of sets sorted.
 
-    The elements of a set are in an order of their own. Fields of pydantic-ai's objects that are at their default are
-    left out, since each of its releases has more of them.
-
-    Args:
-        fallback: Called for an object that pydantic does not know.
+    Fields of pydantic-ai's objects that are at their default are left out, since each of its releases has more of them.
     """
     kind = type(value)
     if value is None or (isinstance(value, str | int | float) and kind in (str, bool, int, float)):
@@ -58,7 +56,7 @@ def plain(value: Any, fallback: Fallback | None = None) -> JsonValue:
 
 
 def seen(value: Any) -> JsonValue:
-    """Return a value as JSON data, as a model sees it. The elements of a set are in an order of their own."""
+    """Return a value as JSON data, as a model sees it, with the elements of sets sorted."""
     return _in_order(_written(value), value, lambda data, _: data)
 
 
@@ -75,14 +73,12 @@ def _without_defaults(data: JsonValue, value: Any) -> JsonValue:
 
 
 def _in_order(data: JsonValue, value: Any, content: Callable[[JsonValue, Any], JsonValue]) -> JsonValue:
-    """Return the JSON data that pydantic has made of a value, with the elements of each set in an order of their own.
-
-    Pydantic iterates a set as we do, so that each element is found beside its data.
-    """
+    """Return the JSON data that pydantic has made of a value, with the elements of sets sorted."""
     if _is_of_pydantic_ai(type(value)):
         return content(data, value)
     if isinstance(value, RootModel):
         return _in_order(data, value.root, content)
+    # Pydantic iterates a set as we do, so that each element is found beside its data.
     if isinstance(data, list) and isinstance(value, (set, frozenset, list, tuple)) and len(data) == len(value):
         items = [_in_order(one, item, content) for one, item in zip(data, value, strict=True)]
         return sorted(items, key=_sorting) if isinstance(value, (set, frozenset)) else items
@@ -153,23 +149,17 @@ def digest(value: Any, length: int = 12) -> str:
 
 @dataclass
 class Request:
-    """A request to a model, as digests.
+    """A request to a model, as digests."""
 
-    Attributes:
-        model: The model's name.
-        parts: Digests of what is sent beside the messages: `settings` and `tools` by name, `output` and `instructions`.
-        messages: Digests of the messages.
-    """
-
-    model: str
-    parts: dict[str, JsonValue]
+    model: str  # its name
+    parts: dict[str, JsonValue]  # sent beside the messages: `settings` and `tools` by name, `output`, `instructions`
     messages: list[str]
     whole: str = field(init=False)
 
     def __post_init__(self) -> None:
         self.whole = digest([self.model, self.parts, self.messages], 32)
 
-    def stored(self, before: Request | None) -> dict[str, Any]:
+    def stored(self, before: Request | None) -> dict[str, JsonValue]:
         """Return what is stored of it: what differs from the request before, and a digest of the whole."""
         known = before.parts if before else {}
         same = _common(before.messages if before else [], self.messages)
@@ -178,7 +168,7 @@ class Request:
             "model": self.model,
             **changed,
             "messages": len(self.messages),
-            "new": self.messages[same:],
+            "new": [*self.messages[same:]],
             "digest": self.whole,
         }
 
@@ -215,12 +205,8 @@ _SINGULAR = {"settings": "setting", "tools": "tool"}
 
 
 def _common(one: Sequence[str], two: Sequence[str]) -> int:
-    count = 0
-    for left, right in zip(one, two, strict=False):
-        if left != right:
-            break
-        count += 1
-    return count
+    same = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(one, two, strict=False))
+    return sum(1 for _ in same)
 
 
 class Fingerprints:
@@ -228,27 +214,16 @@ class Fingerprints:
 
     def __init__(self) -> None:
         self._messages: dict[int, tuple[ModelMessage, int, str]] = {}
-        self._definitions: tuple[Any, dict[str, JsonValue]] | None = None
 
     def of(
         self,
         model: Model,
-        settings: Mapping[str, Any] | None,
+        settings: ModelSettings | None,
         parameters: ModelRequestParameters,
         messages: Sequence[ModelMessage],
     ) -> Request:
         """Return the fingerprint of a request."""
         instructions = [part.content for part in getattr(parameters, "instruction_parts", None) or ()]
-        parts: dict[str, JsonValue] = {
-            "settings": {
-                name: digest(value) for name, value in (settings or {}).items() if name not in _SETTINGS_LEFT_OUT
-            },
-            "instructions": digest(instructions),
-            **self._tools_and_output(parameters),
-        }
-        return Request(model_name(model), parts, [self._of_message(message) for message in messages])
-
-    def _tools_and_output(self, parameters: ModelRequestParameters) -> dict[str, JsonValue]:
         tools = (*parameters.function_tools, *parameters.output_tools)
         output = (
             parameters.output_mode,
@@ -256,14 +231,15 @@ class Fingerprints:
             parameters.allow_text_output,
             [(type(tool).__qualname__, tool) for tool in parameters.native_tools],
         )
-        if self._definitions is not None and self._definitions[0] == (tools, output):
-            return self._definitions[1]
-        found: dict[str, JsonValue] = {
+        parts: dict[str, JsonValue] = {
+            "settings": {
+                name: digest(value) for name, value in (settings or {}).items() if name not in _SETTINGS_LEFT_OUT
+            },
+            "instructions": digest(instructions),
             "tools": {tool.name: digest([_fields(tool).get(name) for name in _TOOL_FIELDS]) for tool in tools},
             "output": digest(output),
         }
-        self._definitions = ((tools, output), found)
-        return found
+        return Request(model_name(model), parts, [self._of_message(message) for message in messages])
 
     def _of_message(self, message: ModelMessage) -> str:
         known = self._messages.get(id(message))

@@ -7,27 +7,31 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextvars import ContextVar
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, Concatenate, Final, Literal, ParamSpec, TypeVar, cast
 from weakref import WeakKeyDictionary
 
 from zrb_store import settings
 from zrb_store.errors import InvalidArgument
 from zrb_store.plugin import compat
-from zrb_store.plugin.compat import Patches
+from zrb_store.plugin.compat import AnyContext, AnyTask, Patches
 from zrb_store.plugin.messages import WarnOnce
+from zrb_store.plugin.output import running_attempt
 from zrb_store.stepping import POLICIES, Policy, policy_of
 
 if TYPE_CHECKING:
-    from zrb.context.any_context import AnyContext
-    from zrb.task.any_task import AnyTask
+    from pydantic_ai import DeferredToolResults
+    from pydantic_ai.usage import RunUsage
 
     from zrb_store.attempt import Attempt
     from zrb_store.plugin.agents.agent_run import AgentRun
     from zrb_store.plugin.agents.journal import Journal
 
 P = ParamSpec("P")
+A = TypeVar("A")
+M = TypeVar("M")
 R = TypeVar("R")
 
 STORE_AGENT: Final = "store_agent"
@@ -39,11 +43,7 @@ Mode = Literal["on", "off", "private"]
 
 
 def mode_of(task: AnyTask) -> Mode:
-    """Return how the steps of a task's agent are stored.
-
-    Raises:
-        InvalidArgument: The setting or the task's attribute has another value.
-    """
+    """Return how the steps of a task's agent are stored."""
     mode = settings.agents()
     own = getattr(task, STORE_AGENT, True)
     if own not in (True, False, "private"):
@@ -53,16 +53,10 @@ def mode_of(task: AnyTask) -> Mode:
     return "private" if own == "private" else cast(Mode, mode)
 
 
-def once_tools(task: AnyTask, tools: list[Any]) -> dict[str, Policy]:
-    """Return the tools of a task that must not be repeated, by name, and what happens if the end of one is unknown.
-
-    Its tools are functions, or pydantic-ai's objects that have one.
-
-    Raises:
-        InvalidArgument: The task's attribute has another form.
-    """
+def once_tools(task: AnyTask, tools: Sequence[Any]) -> dict[str, Policy]:
+    """Return the tools of a task that must not be repeated, by name, and what happens if the end of one is unknown."""
     found: dict[str, Policy] = {}
-    for tool in tools:
+    for tool in tools:  # functions, or pydantic-ai's objects that have one
         function = getattr(tool, "function", tool)
         policy = policy_of(function)
         if policy is not None:
@@ -86,9 +80,7 @@ _UNSUPPORTED = "agents of this release of zrb cannot be stored step by step ({er
 _tried: set[str] = set()
 
 # What is replaced. A release that lacks one of these runs its agents as without this package.
-_OF_APPROVALS = "zrb.llm.agent.run.deferred_calls"
 _NOTE_EDITED = "_record_override_if_edited"
-_OF_CHAT = "_create_llm_task_core"
 _CHAT = "_llm_chat_task"
 _USAGE_LOG = "_record_run_usage"  # 3.14 and before have no such log
 
@@ -98,15 +90,15 @@ def install() -> None:
     for name, hook in (("zrb.llm.task.llm_task", _hook_task), ("zrb.llm.task.chat.execution", _hook_chat)):
         if name in sys.modules and name not in _tried:
             _tried.add(name)
-            patches = Patches()
             try:
-                hook(patches, sys.modules[name])
+                with Patches() as patches:
+                    hook(patches, sys.modules[name])
+                    patches.pop_all()
             except Exception as error:  # noqa: BLE001 - whatever another release has changed: the tasks run
-                patches.undo()
                 _say(_UNSUPPORTED.format(error=error))
 
 
-def _hook_task(patches: Patches, module: Any) -> None:
+def _hook_task(patches: Patches, module: ModuleType) -> None:
     runner = importlib.import_module("zrb.llm.agent.run.runner")
     patches.wrap(module.LLMTask, "_exec_action_inner", _exec_action_inner)
     patches.wrap(module.LLMTask, "get_system_prompt", _get_system_prompt)
@@ -143,10 +135,12 @@ def _get_system_prompt(stock: Callable[P, str]) -> Callable[P, str]:
     return get_system_prompt
 
 
-def _get_effective_prompt(stock: Callable[..., Any]) -> Callable[..., Any]:
+def _get_effective_prompt(
+    stock: Callable[Concatenate[AnyTask, AnyContext, M, A, P], tuple[M, A]],
+) -> Callable[..., tuple[M, A]]:
     def get_effective_prompt(
-        self: AnyTask, ctx: AnyContext, message: Any, attachments: Any, *args: Any, **kwargs: Any
-    ) -> Any:
+        self: AnyTask, ctx: AnyContext, message: M, attachments: A, *args: P.args, **kwargs: P.kwargs
+    ) -> tuple[M, A]:
         # A retry goes on from the steps, not from a history with a notice.
         if _running.get() is not None:
             return message, attachments
@@ -155,10 +149,8 @@ def _get_effective_prompt(stock: Callable[..., Any]) -> Callable[..., Any]:
     return get_effective_prompt
 
 
-def _get_all_tools(
-    stock: Callable[Concatenate[AnyTask, P], list[Any]],
-) -> Callable[Concatenate[AnyTask, P], list[Any]]:
-    def get_all_tools(self: AnyTask, /, *args: P.args, **kwargs: P.kwargs) -> list[Any]:
+def _get_all_tools(stock: Callable[Concatenate[AnyTask, P], list[R]]) -> Callable[Concatenate[AnyTask, P], list[R]]:
+    def get_all_tools(self: AnyTask, /, *args: P.args, **kwargs: P.kwargs) -> list[R]:
         tools = stock(self, *args, **kwargs)
         run = _running.get()
         if run is not None:
@@ -176,8 +168,8 @@ def _unless_stored(stock: Callable[P, R]) -> Callable[P, R | None]:
     return save
 
 
-def _run_agent(stock: Callable[..., Awaitable[R]]) -> Callable[..., Awaitable[R]]:
-    async def run_over_steps(*args: Any, **kwargs: Any) -> R:
+def _run_agent(stock: Callable[P, Awaitable[R]]) -> Callable[P, Awaitable[R]]:
+    async def run_over_steps(*args: P.args, **kwargs: P.kwargs) -> R:
         run = _running.get()
         return await (stock(*args, **kwargs) if run is None or args else run.run(stock, **kwargs))
 
@@ -195,41 +187,32 @@ def _execution_loop(stock: Callable[..., Awaitable[R]]) -> Callable[..., Awaitab
     return execution_loop
 
 
-def _process_deferred_requests(stock: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
-    note_edited = getattr(importlib.import_module(_OF_APPROVALS), _NOTE_EDITED, lambda *_: None)
+def _process_deferred_requests(
+    stock: Callable[P, Awaitable[DeferredToolResults | None]],
+) -> Callable[P, Awaitable[DeferredToolResults | None]]:
+    note_edited = getattr(importlib.import_module("zrb.llm.agent.run.deferred_calls"), _NOTE_EDITED, lambda *_: None)
 
-    async def process_deferred_requests(*args: Any, **kwargs: Any) -> Any:
+    async def process_deferred_requests(*args: P.args, **kwargs: P.kwargs) -> DeferredToolResults | None:
         run = _running.get()
         # An agent inside a tool works in the step of the tool.
-        if run is None or kwargs or _attempt() is None:
+        if run is None or kwargs or running_attempt() is None:
             return await stock(*args, **kwargs)
         return await run.approve(stock, note_edited, *args)
 
     return process_deferred_requests
 
 
-def _record_run_usage(stock: Callable[..., R]) -> Callable[..., R | None]:
-    def record_run_usage(model_name: str, usage: Any, *args: Any, **kwargs: Any) -> R | None:
+def _record_run_usage(stock: Callable[Concatenate[str, RunUsage, P], R]) -> Callable[..., R | None]:
+    def record_run_usage(model_name: str, usage: RunUsage, *args: P.args, **kwargs: P.kwargs) -> R | None:
         run = _running.get()
         return None if run is not None and run.is_logged(usage) else stock(model_name, usage, *args, **kwargs)
 
     return record_run_usage
 
 
-def _attempt() -> Attempt | None:
-    """Return the attempt that the code runs in, unless it runs in a step or nothing is stored."""
-    if "zrb_store.attempt" not in sys.modules:  # no session is stored, and the store is not even loaded
-        return None
-    from zrb_store.attempt import Attempt  # late: loads the store
-    from zrb_store.xcom import current_attempt
-
-    attempt = current_attempt.get()
-    return attempt if isinstance(attempt, Attempt) else None
-
-
 def _agent_run(task: AnyTask) -> AgentRun | None:
     """Return the run of a task's agent; None if its steps are not stored."""
-    attempt = _attempt()
+    attempt = running_attempt()
     if attempt is None or (mode := mode_of(task)) == "off":
         return None
     try:
@@ -248,8 +231,8 @@ def _agent_run(task: AnyTask) -> AgentRun | None:
     return AgentRun(task, _journals[attempt])
 
 
-def _hook_chat(patches: Patches, module: Any) -> None:
-    patches.wrap(module.ChatExecution, _OF_CHAT, _create_llm_task_core)
+def _hook_chat(patches: Patches, module: ModuleType) -> None:
+    patches.wrap(module.ChatExecution, "_create_llm_task_core", _create_llm_task_core)
 
 
 def _create_llm_task_core(stock: Callable[..., R]) -> Callable[..., R]:

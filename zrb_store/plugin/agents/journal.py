@@ -27,6 +27,7 @@ from zrb_store.names import storable_name
 from zrb_store.plugin.agents.fingerprint import Fingerprints, Request
 from zrb_store.plugin.agents.prompts import NotReadable, stored_refusal
 from zrb_store.plugin.signals import WAIT, signals
+from zrb_store.records import JsonValue
 from zrb_store.stepping import Policy
 
 
@@ -41,11 +42,9 @@ class CallNames:
         self._numbers: dict[str, dict[tuple[int, int], int]] = {}
 
     def number(self, text: str, position: int) -> int:
-        """Return which of the calls with this text this one is, from 1.
+        """Return which of the calls with this text, which has its id, this one is, from 1.
 
-        Args:
-            text: The call, with its id.
-            position: How many requests the agent has made: the last answer asks for the call.
+        The answer to request number `position` asks for it.
         """
         self._made[text, position] += 1
         use = (position, self._made[text, position])
@@ -60,23 +59,19 @@ class CallNames:
 
 
 _LONGEST_NAME = 400
-# What other errors of ours mean to a tool, the tool or the model decides.
+# The tool or the model decides what other errors of ours mean.
 _FATAL = (AttemptClosed, LeaseLost, StoreUnavailable)
 
 
 class Journal:
-    """The steps of the agent that works in one attempt.
-
-    Attributes:
-        once: The tools that must not be repeated, by name, and what happens if the end of one is unknown.
-        fatal: The error by which the store, or a step that must not be repeated, has stopped the agent.
-        any_live: Whether an answer did not come from the store since this was last set to False.
-    """
+    """The steps of the agent that works in one attempt."""
 
     def __init__(self, attempt: Attempt, *, is_private: bool) -> None:
+        # The tools that must not be repeated, by name, and what happens if the end of one is unknown.
         self.once: dict[str, Policy] = {}
+        # By it the store, or a step that must not be repeated, has stopped the agent.
         self.fatal: ZrbStoreError | None = None
-        self.any_live = False
+        self.any_live = False  # whether an answer did not come from the store since this was last set to False
         self._attempt = attempt
         self._is_private = is_private
         self._fingerprints = Fingerprints()
@@ -85,7 +80,7 @@ class Journal:
         self._failed: tuple[ExactStep, Exception] | None = None  # the last request, if it has failed
         self._calls = CallNames()
         self._prompts = 0
-        self._reasons: dict[str, str] = {}
+        self.reasons: dict[str, str] = {}  # why steps run although they had completed, by name
 
     @property
     def position(self) -> int:
@@ -101,12 +96,8 @@ class Journal:
         self._calls.restart(position)
 
     @contextmanager
-    def prompt(self, arguments: Mapping[str, Any]) -> Iterator[Step | Done]:
-        """Yield the step that keeps what an agent starts from, or what is stored of it.
-
-        Args:
-            arguments: What was asked of the agent, as digests.
-        """
+    def prompt(self, arguments: Mapping[str, JsonValue]) -> Iterator[Step | Done]:
+        """Yield the step that keeps what an agent starts from, or what is stored of it."""
         self._prompts += 1
 
         def change(before: str) -> Change | None:
@@ -146,7 +137,7 @@ class Journal:
             if not difference:
                 return None
             changed = self._changed(difference, arguments)
-            self._reasons[name] = changed.reason
+            self.reasons[name] = changed.reason
             return changed
 
         call = ExactStep(name, _text(arguments), change, leads=True)
@@ -178,15 +169,11 @@ class Journal:
                 self.complete(step, stored_refusal(error, self.limit), {"kind": "refused"})
 
     def name_of_call(self, text: str) -> str:
-        """Return the name of the step of a call, which is made now.
-
-        Args:
-            text: What is called, and the id that the model gave the call. Some models give an id again and again.
-        """
+        """Return the name of the step of a call that is made now. The text has the id that the model gave it."""
         position = len(self._requests) if self._restart_at is None else self._restart_at
         return _numbered(_bounded(text), self._calls.number(text, position))
 
-    def tool(self, step_name: str, tool_name: str, arguments: Any, *, repeat: bool = False) -> Any:
+    def tool(self, step_name: str, tool_name: str, arguments: JsonValue, *, repeat: bool = False) -> Any:
         """Open the step of a tool call."""
         named = {} if self._is_private else arguments
         return self._open(
@@ -215,11 +202,12 @@ class Journal:
             self._keep_refusal()
         try:
             with open_exact(self._attempt, call) as step:
-                if self._is_private and isinstance(step, Step):
-                    with self._keeping_private(step):
-                        yield step
-                else:
+                try:
                     yield step
+                except Exception as error:
+                    if self._is_private and isinstance(step, Step):
+                        self.fail(step, error)  # without the text of the error
+                    raise
         except NotReadable as error:
             place = f"{self._attempt.session} --from {shlex.quote(self._attempt.task)} --step {shlex.quote(call.name)}"
             self.fatal = ZrbStoreError(
@@ -232,15 +220,6 @@ class Journal:
             raise
         except _FATAL as error:
             self.fatal = error
-            raise
-
-    @contextmanager
-    def _keeping_private(self, step: Step) -> Iterator[None]:
-        """Do not store the text of the error by which a step fails."""
-        try:
-            yield
-        except Exception as error:
-            self.fail(step, error)
             raise
 
     def fail(self, step: Step, error: BaseException | ErrorText) -> None:
@@ -258,11 +237,7 @@ class Journal:
         step.complete(result)
 
     def refuse_if_stopping(self) -> None:
-        """Let nothing begin after a signal has cancelled what runs: the cancellation may not have come here yet.
-
-        Raises:
-            asyncio.CancelledError: That is so.
-        """
+        """Let nothing begin after a signal has cancelled what runs: the cancellation may not have come here yet."""
         if signals.received and any(task.cancelling() for task in asyncio.all_tasks()):
             raise asyncio.CancelledError
 
@@ -275,11 +250,7 @@ class Journal:
         """How many bytes one stored value may have."""
         return self._attempt.xcom.max_value
 
-    def why_anew(self, step: Step) -> str | None:
-        """Return why a step runs although it had completed, if that is so."""
-        return self._reasons.get(step.step)
-
-    def _changed(self, difference: str, arguments: Mapping[str, Any]) -> Change:
+    def _changed(self, difference: str, arguments: Mapping[str, JsonValue]) -> Change:
         reason = f"request changed: {difference}"
         return Change(reason, _text({**arguments, "changed": reason}))
 
@@ -295,7 +266,7 @@ def _bounded(name: str) -> str:
     return f"{name[: _LONGEST_NAME // 8]} {hashlib.sha256(name.encode()).hexdigest()[:16]}"
 
 
-def _text(arguments: Any) -> str:
-    if isinstance(arguments, Mapping) and all(isinstance(name, str) for name in arguments):
+def _text(arguments: JsonValue | Mapping[str, JsonValue]) -> str:
+    if isinstance(arguments, Mapping):
         return stored_arguments((), dict(arguments))
     return stored_arguments((arguments,), {})

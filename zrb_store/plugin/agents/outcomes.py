@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 
 from pydantic import TypeAdapter
+from pydantic_ai import messages
 from pydantic_ai.exceptions import (
     ApprovalRequired,
     CallDeferred,
@@ -14,31 +15,19 @@ from pydantic_ai.exceptions import (
     ToolFailedError,
     ToolRetryError,
 )
-from pydantic_ai.messages import (
-    AudioUrl,
-    BinaryAudio,
-    BinaryContent,
-    BinaryImage,
-    CachePoint,
-    DocumentUrl,
-    ImageUrl,
-    TextContent,
-    ToolReturn,
-    UploadedFile,
-    VideoUrl,
-)
+from pydantic_ai.messages import ToolReturn
 
 from zrb_store import codec
-from zrb_store.codec import Encoded
 from zrb_store.errors import UnencodableValue, ValueTooLarge
 from zrb_store.masking import ErrorText, error_text
 from zrb_store.plugin.agents.fingerprint import digest, seen
+from zrb_store.plugin.agents.prompts import Data, Stored
 
 _RETURN: TypeAdapter[Any] = TypeAdapter(ToolReturn)
 _FIELDS = ("return_value", "content", "metadata", "tools")
 _CONTENT_CLASSES = (
-    *(AudioUrl, BinaryAudio, BinaryContent, BinaryImage, CachePoint),
-    *(DocumentUrl, ImageUrl, TextContent, UploadedFile, VideoUrl),
+    *(messages.AudioUrl, messages.BinaryAudio, messages.BinaryContent, messages.BinaryImage, messages.CachePoint),
+    *(messages.DocumentUrl, messages.ImageUrl, messages.TextContent, messages.UploadedFile, messages.VideoUrl),
 )
 _CONTENT: dict[str, TypeAdapter[Any]] = {cls.__name__: TypeAdapter(cls) for cls in _CONTENT_CLASSES}
 
@@ -50,19 +39,12 @@ UNKNOWN = (
 
 
 class Ended(NamedTuple):
-    """How a tool call ended.
+    """How a tool call ended."""
 
-    Attributes:
-        outcome: What is stored.
-        result: What the tool returned.
-        raised: What it raised.
-        undone: Whether what it did to queues is given back, since it failed.
-    """
-
-    outcome: dict[str, Any]
+    outcome: Data  # what is stored
     result: Any = None
     raised: BaseException | None = None
-    undone: bool = False
+    undone: bool = False  # whether what it did to queues is given back, since it failed
 
     @property
     def error(self) -> BaseException | ErrorText:
@@ -74,11 +56,7 @@ class Ended(NamedTuple):
 
 
 async def ended(call: Callable[[], Awaitable[Any]]) -> Ended:
-    """Call a tool and tell how it ended.
-
-    Raises:
-        BaseException: What ends the agent, or is not known to come again in the same form.
-    """
+    """Call a tool and return how it ended; raise what ends the agent, or may come in another form the next time."""
     try:
         result = await call()
     except (ModelRetry, ToolRetryError) as error:
@@ -107,7 +85,7 @@ def _is_plain(error: BaseException, kind: type[BaseException]) -> bool:
     return type(error) is kind or not type(error).__module__.startswith("pydantic_ai")
 
 
-def unknown(name: str) -> dict[str, Any]:
+def unknown(name: str) -> Data:
     """Return what is stored of a call whose end is unknown, and that was not repeated."""
     return {"kind": "unknown", "value": UNKNOWN.format(name=name)}
 
@@ -140,11 +118,11 @@ def storable(value: Any) -> Any:
     return {key: storable(item) for key, item in value.items()} if type(value) is dict else value
 
 
-def encoded(outcome: dict[str, Any], limit: int) -> Encoded | dict[str, Any]:
+def encoded(outcome: Data, limit: int) -> Stored:
     """Return an outcome in the form in which it is stored.
 
     If a model would see something else in what our codecs restore, or if they do not know it, what it sees is stored as
-    JSON: a model of pydantic comes back as plain data. What pydantic does not know either is returned as it is.
+    JSON. What pydantic does not know either is returned as it is.
     """
     try:
         stored = codec.encode(storable(outcome), limit=limit)
@@ -166,11 +144,7 @@ def encoded(outcome: dict[str, Any], limit: int) -> Encoded | dict[str, Any]:
 
 
 def repeat(outcome: Any) -> Any:
-    """Return what the tool returned, or raise what it raised. What a person has marked as the result is returned.
-
-    Raises:
-        Exception: What the tool raised.
-    """
+    """Return what the tool returned, or raise what it raised. What a person has marked as the result is returned."""
     kind = outcome.get("kind") if isinstance(outcome, dict) else None
     if kind == "retry":
         raise ModelRetry(outcome["message"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeAlias, TypeGuard
 
 from pydantic import TypeAdapter
 from pydantic_ai import exceptions
@@ -25,6 +25,8 @@ from zrb_store.masking import mask_named, mask_printed, mask_texts
 
 _RESPONSE: TypeAdapter[ModelResponse] = TypeAdapter(ModelResponse)
 Mode = Literal["python", "json"]
+Data: TypeAlias = dict[str, Any]  # plain data, and what our codecs know
+Stored: TypeAlias = Encoded | Data
 _WRONG = (KeyError, IndexError, AttributeError, TypeError, ValueError)
 
 
@@ -33,26 +35,19 @@ class NotReadable(Exception):
 
 
 class Prompt(NamedTuple):
-    """What an agent starts from.
+    """What an agent starts from."""
 
-    Attributes:
-        message: The final prompt of the user, with zrb's live context and the attachments; None if the history ends
-            with it.
-        history: The messages before.
-        system_prompt: The instructions.
-    """
-
-    message: Any
+    message: Any  # the final prompt of the user, with live context and attachments; None if the history ends with it
     history: list[ModelMessage]
     system_prompt: str
 
-    def stored(self, limit: int) -> Encoded | dict[str, Any]:
+    def stored(self, limit: int) -> Stored:
         """Return it as it is stored."""
         message: list[ModelMessage] = (
             [] if self.message is None else [ModelRequest(parts=[UserPromptPart(self.message)])]
         )
 
-        def dump(mode: Mode) -> dict[str, Any]:
+        def dump(mode: Mode) -> Data:
             return {
                 "kind": "prompt",
                 "message": ModelMessagesTypeAdapter.dump_python(message, mode=mode),
@@ -64,11 +59,7 @@ class Prompt(NamedTuple):
 
 
 def read_prompt(stored: Any) -> Prompt | None:
-    """Return a stored prompt; None if a person has marked its step as completed, without a result.
-
-    Raises:
-        NotReadable: It is no prompt.
-    """
+    """Return a stored prompt; None if a person has marked its step as completed, without a result."""
     if stored is None:
         return None
     try:
@@ -79,25 +70,16 @@ def read_prompt(stored: Any) -> Prompt | None:
         raise NotReadable("no prompt of an agent") from error
 
 
-def stored_response(response: ModelResponse, limit: int, reason: str | None = None) -> Encoded | dict[str, Any]:
-    """Return a model's answer as it is stored.
-
-    Args:
-        response: The answer.
-        reason: Why the model was asked again although the step had completed.
-    """
+def stored_response(response: ModelResponse, limit: int, reason: str | None = None) -> Stored:
+    """Return an answer as it is stored, with the reason why the model was asked again if the step had completed."""
     kept = {"kind": "answer", **({"changed": reason} if reason else {})}
     return encoded_messages(lambda mode: {**kept, "response": _RESPONSE.dump_python(response, mode=mode)}, limit)
 
 
-def encoded_messages(dump: Callable[[Mode], dict[str, Any]], limit: int) -> Encoded | dict[str, Any]:
-    """Return messages as they are stored.
+def encoded_messages(dump: Callable[[Mode], Data], limit: int) -> Stored:
+    """Return messages as they are stored: what our codecs do not know, as pydantic writes it.
 
-    What our codecs do not know, in the details of a provider for example, is stored as pydantic writes it. What
-    pydantic does not know either is returned as it is.
-
-    Args:
-        dump: Makes plain data of them, in one of pydantic's modes.
+    What pydantic does not know either is returned as it is.
     """
     plain = dump("python")  # not as JSON: a date in the provider's details would come back as a text
     try:
@@ -111,12 +93,7 @@ def encoded_messages(dump: Callable[[Mode], dict[str, Any]], limit: int) -> Enco
 
 
 def read_response(stored: Any) -> ModelResponse:
-    """Return a stored answer: the very response. A text that a person has marked as the result is one too.
-
-    Raises:
-        NotReadable: It is neither.
-        Exception: The request was refused.
-    """
+    """Return a stored answer, or raise a stored refusal. A text that a person has marked as the result is an answer."""
     if isinstance(stored, str):
         return ModelResponse(parts=[TextPart(stored)])
     try:
@@ -128,12 +105,8 @@ def read_response(stored: Any) -> ModelResponse:
     raise refusal
 
 
-def stored_refusal(error: Exception, limit: int) -> Encoded | dict[str, Any]:
-    """Return the refusal of a request as it is stored: what zrb decides by when it goes on from it.
-
-    Args:
-        error: What was raised.
-    """
+def stored_refusal(error: Exception, limit: int) -> Stored:
+    """Return the refusal of a request as it is stored: what zrb decides by when it goes on from it."""
     details = {}
     for name, value in vars(error).items():
         if not name.startswith("_") and name != "headers":  # these may have cookies
@@ -148,8 +121,8 @@ def stored_refusal(error: Exception, limit: int) -> Encoded | dict[str, Any]:
     return encoded_messages(lambda _: refusal, limit)
 
 
-def _read_refusal(stored: dict[str, Any]) -> Exception:
-    found: list[Any] = [getattr(exceptions, name, None) for name in stored["types"]]
+def _read_refusal(stored: Data) -> Exception:
+    found = [getattr(exceptions, name, None) for name in stored["types"]]
     known = [one for one in found if _is_of_pydantic_ai(one)]
     bases = [one for one in known if not any(issubclass(other, one) for other in known if other is not one)]
     # Adapters raise private classes that have two bases: the error with an HTTP status, and a category.
@@ -159,12 +132,12 @@ def _read_refusal(stored: dict[str, Any]) -> Exception:
     return refusal
 
 
-def _is_of_pydantic_ai(kind: Any) -> bool:
+def _is_of_pydantic_ai(kind: Any) -> TypeGuard[type[Exception]]:
     """Whether a class is one of pydantic-ai's errors, by its name."""
     return isinstance(kind, type) and issubclass(kind, Exception) and getattr(exceptions, kind.__name__, None) is kind
 
 
-def summary_of_response(response: ModelResponse) -> dict[str, Any]:
+def summary_of_response(response: ModelResponse) -> Data:
     """Return what may be stored of an answer whose content may not: its model and its cost."""
     dumped = _RESPONSE.dump_python(ModelResponse(parts=[], usage=response.usage), mode="json")
     return {"kind": "answer", "response": {"model_name": response.model_name, "usage": dumped["usage"]}}
