@@ -10,7 +10,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "log",
         "Show what a session's attempts printed, their errors and tracebacks, and how runs were started.",
     ),
-    "trace": ("show", "Show the history of one value: its push, every take and give-back, its copies."),
+    "trace": ("values", "Show the history of one value: its push, every take and give-back, its copies."),
     "check": ("check", "Tell what failed, went stale, is dead or is overdue, for cron and monitors."),
     "report": ("report", "Write a session as one HTML file: for a ticket, or to look at."),
     "page": ("report", "Show the store in a browser, live."),

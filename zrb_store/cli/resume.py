@@ -9,15 +9,13 @@ from typing import Protocol
 import click
 
 from zrb_store.cli import completion
-from zrb_store.cli.arguments import session_argument
+from zrb_store.cli.arguments import format_option, session_argument
 from zrb_store.cli.command import command
 from zrb_store.errors import ZrbStoreError
 from zrb_store.inspect import session_names
 from zrb_store.inspect.resume import Decision, refuse_program
 from zrb_store.records import SessionRecord
-from zrb_store.render import printing
-from zrb_store.render.document import Column, Table
-from zrb_store.render.format import print_line, program_name
+from zrb_store.stderr import print_line
 from zrb_store.store import Store, open_store
 
 
@@ -33,28 +31,15 @@ class Resumer(Protocol):
         *,
         repeat_once: bool = False,
     ) -> tuple[list[Decision], list[str]]:
-        """Decide what a resume of this session runs and skips. Nothing is run or written.
-
-        Args:
-            store: Where the session is.
-            inputs: The inputs given as `--NAME VALUE`.
-
-        Returns:
-            The decisions, and what else a user should know, in one line each.
-        """
+        """Decide what a resume runs and skips, and what else a user should know, in one line each. Nothing is run."""
 
     def accept(
         self, session: SessionRecord, forced: str | None, inputs: dict[str, str], *, repeat_once: bool = False
     ) -> None:
         """Remember what is to be resumed. It is run after click is done, with zrb's own exit codes.
 
-        Args:
-            inputs: The inputs given as `--NAME VALUE`: those that are not stored, because they are or contain secrets,
-                and those that are declared in another way now.
+        The inputs are those given as `--NAME VALUE`, because they are not stored or are declared in another way now.
         """
-
-
-_COLUMNS = (Column("task"), Column("action"), Column("reason", status=True))
 
 
 @command(
@@ -94,12 +79,7 @@ _COLUMNS = (Column("task"), Column("action"), Column("reason", status=True))
     is_flag=True,
     help="With --from: let completed steps run again that are declared `once`. Without it, they are refused.",
 )
-@click.option(
-    "--format",
-    "output_format",
-    type=click.Choice(["table", "json"]),
-    help="Format of --plan: table (plain text in a pipe) or json.",
-)
+@format_option(None, choices=("table", "json"), help_text="Format of --plan: table (plain text in a pipe) or json.")
 @click.pass_obj
 def resume(
     resumer: Resumer | None,
@@ -126,6 +106,10 @@ def resume(
     if not plan:
         resumer.accept(record, forced, given_inputs, repeat_once=repeat_once)
         return
+    from zrb_store.render import printing  # late: only a plan is printed
+    from zrb_store.render.document import Column, Table
+    from zrb_store.render.format import program_name
+
     for note in notes:
         print_line(note, program_name())
     if output_format == "json":
@@ -133,7 +117,8 @@ def resume(
         printing.echo_json({"session": record.name, "from": forced, "tasks": tasks})
     else:
         rows = [(decision.task, decision.action, _reason(decision)) for decision in decisions]
-        printing.print_document([Table(_COLUMNS, rows)])
+        columns = (Column("task"), Column("action"), Column("reason", status=True))
+        printing.print_document([Table(columns, rows)])
 
 
 def _reason(decision: Decision) -> str:
