@@ -40,9 +40,8 @@ def run(args: Sequence[str], prog_name: str = PROGRAM, resumer: Resumer | None =
         sys.stdout = open(os.open(os.devnull, os.O_RDONLY), "w")  # noqa: SIM115, PTH123 - open until the process ends
     if sys.stderr is None:
         sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115
-    if not any(name.endswith("_COMPLETE") for name in os.environ):  # a shell that completes wants no other lines
-        for line in settings.unknown_variables():
-            print_line(line, prog_name)
+    for line in settings.unknown_variables():
+        print_line(line, prog_name)
     try:
         with printing_warnings(lambda line: print_line(line, prog_name)):
             # Not `list(args)`: the command `list` is a module of this package, and so takes that name here.

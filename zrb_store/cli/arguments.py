@@ -1,4 +1,4 @@
-"""What several commands take: arguments and options that stand once, and parsers of what a person typed."""
+"""What several commands share: arguments, options, and parsers of what a person typed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 _Function = TypeVar("_Function", bound=Callable[..., int | None])
 _Parsed = TypeVar("_Parsed")
 
-FORMATS = ("table", "json", "jsonl", "value")
 _FORMAT_HELP = {
     "table": "table (plain text in a pipe)",
     "json": "json",
@@ -44,7 +43,7 @@ part_option = click.option("--path", metavar="PATH", help="Only a part of it, e.
 
 
 def format_option(
-    default: str | None = "table", choices: Sequence[str] = FORMATS, help_text: str = ""
+    default: str | None = "table", choices: Sequence[str] = tuple(_FORMAT_HELP), help_text: str = ""
 ) -> Callable[[_Function], _Function]:
     """Decorate a command to give it `--format`, which its function receives as `output_format`."""
     if not help_text:

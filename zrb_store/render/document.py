@@ -318,17 +318,12 @@ def _fit_pipe(
         widths = [max(pair) for pair in zip(widths, like.widths, strict=True)]
     if width is None:
         return Fit(places, widths)
-    cut = [place for place in places if columns[place].cut]
-    if fill:
-        cut = cut or places[-1:]
+    cut = [place for place in places if columns[place].cut] or (places[-1:] if fill else [])
     room = width - _total(widths, places) + sum(widths[place] for place in cut)
-    if fill:
-        for place in cut:
-            widths[place] = max(_LEAST_CUT_WIDTH_IN_PIPE, room // len(cut))
-        return Fit(places, widths)
     # The narrowest first: what it does not need is left to the others.
     for sharing, place in zip(range(len(cut), 0, -1), sorted(cut, key=widths.__getitem__), strict=True):
-        widths[place] = min(widths[place], max(_LEAST_CUT_WIDTH_IN_PIPE, room // sharing))
+        share = max(_LEAST_CUT_WIDTH_IN_PIPE, room // sharing)
+        widths[place] = share if fill else min(widths[place], share)
         room -= widths[place]
     return Fit(places, widths)
 
