@@ -117,30 +117,26 @@ class SessionPrinter:
     def _fields(self) -> Fields:
         session, runs, times = self._document.session, self._document.runs, self._times
         inputs = inputs_of(session)
-        pairs = [("Session", session.name), ("Status", session.status + (", pinned" if session.pinned else ""))]
-        if self._look.at is not None:
-            pairs.append(("As it was", self._look.at))
-        if session.task:
-            pairs.append(("Task", one_line(" ".join(session.path) or session.task)))
-        if session.project:
-            pairs.append(("Project", one_line(session.project)))
-        if type(inputs) is dict and inputs:
-            texts = (one_line(f"{key}={setting_text(value)}") for key, value in inputs.items())
-            pairs.append(("Inputs", ", ".join(texts)))
-        origins = (("Parent", session.parent), ("Fork of", session.forked_from))
-        pairs += [(label, one_line(name)) for label, name in origins if name]
-        if not runs:
-            return Fields([*pairs, ("Created", times.full(session.created_at))])
-        pairs.append(("Started", times.full(runs[0].started_at)))
-        if runs[-1].outcome is None and self._until is not None:
-            pairs.append(("Running", f"for {self._took(runs[-1], 'running')}"))
-        if session.finished_at is not None:
-            pairs.append(("Ended", times.full(session.finished_at)))
-        if len(runs) == 1:
-            pairs.append(("Run by", run_process(runs[0])))
-        if error := runs[-1].error:
-            pairs.append(("Error", one_line(error_line(error))))
-        return Fields(pairs)
+        given = inputs.items() if type(inputs) is dict else ()
+        is_running = bool(runs) and runs[-1].outcome is None and self._until is not None
+        error = runs[-1].error if runs else None
+        texts = {
+            "Session": session.name,
+            "Status": session.status + (", pinned" if session.pinned else ""),
+            "As it was": self._look.at,
+            "Task": one_line(" ".join(session.path) or session.task) if session.task else None,
+            "Project": one_line(session.project or ""),
+            "Inputs": ", ".join(one_line(f"{key}={setting_text(value)}") for key, value in given),
+            "Parent": one_line(session.parent or ""),
+            "Fork of": one_line(session.forked_from or ""),
+            "Created": None if runs else times.full(session.created_at),
+            "Started": times.full(runs[0].started_at) if runs else None,
+            "Running": f"for {self._took(runs[-1], 'running')}" if is_running else None,
+            "Ended": times.full(session.finished_at) if runs and session.finished_at is not None else None,
+            "Run by": run_process(runs[0]) if len(runs) == 1 else None,
+            "Error": one_line(error_line(error)) if error else None,
+        }
+        return Fields([(label, text) for label, text in texts.items() if text])
 
     def _run_rows(self, runs: Sequence[RunRecord]) -> Iterator[list[str]]:
         hidden = self._hidden(runs)
