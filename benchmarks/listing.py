@@ -1,7 +1,7 @@
 """What does it cost to look at one store of 100,000 sessions?
 
 Each session has a run, 2 tasks and 2 queues of 5 values; a million values in all. Only the SQL is timed, all statements
-of a command together. What click, rich and the start of the interpreter add is the next question.
+of a command together. What click and the start of the interpreter add is the next question.
 """
 
 from __future__ import annotations

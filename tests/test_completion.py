@@ -244,7 +244,7 @@ def test_an_answer_needs_no_slow_import(store: Store, location: str) -> None:
     store.session("s").xcom["q"].push(1)
     code = (
         "import sys; from zrb_store.cli import completion, run; completion.DEADLINE = 600; run(sys.argv[1:]); "
-        "print('imported', *sorted({'alembic', 'rich', 'sqlalchemy', 'zrb'} & {*sys.modules}))"
+        "print('imported', *sorted({'alembic', 'sqlalchemy', 'zrb'} & {*sys.modules}))"
     )
     slow = "imported\n" if "://" not in location else "imported sqlalchemy\n"
     assert ask("show", "s", url=location, code=code) == f"words\ns\n{slow}"

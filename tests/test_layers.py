@@ -29,7 +29,7 @@ ROWS = [
     ("queries", {"queries"}),
     ("database", {"db"}),
     ("values", {"codec"}),
-    ("ground", {"errors", "local_time", "masking", "names", "process", "records", "settings"}),
+    ("ground", {"errors", "local_time", "masking", "names", "process", "records", "settings", "stderr"}),
 ]
 
 # Where each library may be imported.
@@ -43,7 +43,6 @@ LIBRARIES = {
     "pydantic": {"zrb_store.plugin.agents"},
     "pydantic_ai": {"zrb_store.plugin.agents"},
     "pydantic_core": {"zrb_store.plugin.agents"},
-    "rich": {"zrb_store.cli", "zrb_store.render"},
     "sqlalchemy": {"zrb_store.db", "zrb_store.queries"},
     "starlette": {"zrb_store.page"},
     "uvicorn": {"zrb_store.page"},

@@ -15,9 +15,7 @@ from tests.screens.store import COMMANDS, LONG, NAMES, REGION, fill
 from tests.terminals import WIDTHS, drawn, screen_of
 from zrb_store import open_store
 from zrb_store.cli.list import _COLUMNS as LIST_COLUMNS
-from zrb_store.render.document import Column, Fields, Table
-from zrb_store.render.table import display_width, fit, headings, wrap
-from zrb_store.render.terminal import styled_lines
+from zrb_store.render.document import Block, Column, Fields, Table, display_width, fit, headings, laid_out, wrap
 
 _LEAVING = ["PROJECT", "OWNER", "TASKS", "TASK", "TOOK", "STARTED"]
 
@@ -120,11 +118,16 @@ def test_what_is_measured_is_what_a_terminal_draws(width: int) -> None:
     assert len(drawn("\r\n".join(lines), width)) == len(lines), "the terminal wraps none of them again"
 
 
+def shown(block: Block) -> list[str]:
+    """Return the lines of a terminal that is as wide as COLUMNS says."""
+    return ["".join(text for text, _ in line) for line in laid_out([block], fits=True)]
+
+
 @pytest.mark.parametrize("width", WIDTHS)
 def test_a_name_beside_a_label_stays_on_one_line(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", str(width))
     name = "n" * width
-    lines = [line.plain for line in styled_lines([Fields([("Session", name), ("Resume:", f"zrb xcom resume {name}")])])]
+    lines = shown(Fields([("Session", name), ("Resume:", f"zrb xcom resume {name}")]))
     assert lines.count(name) == 2
     assert max(map(len, lines)) == width
 
@@ -137,7 +140,7 @@ def test_a_later_row_may_be_longer_than_all_before(monkeypatch: pytest.MonkeyPat
         yield from ([f"etl-{number}", "open", "-"] for number in range(1500))
         yield ["nightly-warehouse-refresh-eu-west-1-2026-11-24", "completed, pinned", "x"]
 
-    lines = [line.plain for line in styled_lines([Table((Column("name"), Column("status"), Column("note")), rows())])]
+    lines = shown(Table((Column("name"), Column("status"), Column("note")), rows()))
     assert lines[0].split() == ["NAME", "STATUS", "NOTE"]
     assert "nightly-warehouse-refresh-eu-west-1-2026-11-24" in lines
     assert lines[-1].split() == ["completed,", "pinned", "x"]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zrb_store.errors import ZrbStoreError
-from zrb_store.render.format import PROGRAM, print_line
+from zrb_store.stderr import PROGRAM, print_line
 
 if TYPE_CHECKING:
     from zrb_store.cli.resume import Resumer
@@ -21,15 +21,9 @@ def main(args: Sequence[str] | None = None, prog_name: str = PROGRAM) -> None:
 
 
 def run(args: Sequence[str], prog_name: str = PROGRAM, resumer: Resumer | None = None) -> int:
-    """Run one command.
+    """Run one command with the arguments as typed after `prog_name`. Without a resumer no tasks can be run.
 
-    Args:
-        args: The arguments as typed.
-        prog_name: What the user typed before them.
-        resumer: What plans and accepts a resume; None where no tasks can be run.
-
-    Returns:
-        The exit code: 0 ok, 1 differs or unhealthy, 2 usage, 3 not found, 65 inputs differ, 69 no store, 75 busy.
+    The exit code: 0 ok, 1 differs or unhealthy, 2 usage, 3 not found, 65 inputs differ, 69 no store, 75 busy.
     """
     if args[:1] == ["__complete"]:  # a shell asks, by the script of `completion`
         from zrb_store.cli.completion import answer  # late: imports click
@@ -39,17 +33,15 @@ def run(args: Sequence[str], prog_name: str = PROGRAM, resumer: Resumer | None =
 
     from zrb_store import settings
     from zrb_store.cli.command import app
-    from zrb_store.render import printing
-    from zrb_store.render.format import printing_warnings
+    from zrb_store.stderr import printing_warnings
 
     # Closed by the parent process, as with `>&-`: what must be printed cannot be, and messages go nowhere.
     if sys.stdout is None:
         sys.stdout = open(os.open(os.devnull, os.O_RDONLY), "w")  # noqa: SIM115, PTH123 - open until the process ends
     if sys.stderr is None:
         sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115
-    if not any(name.endswith("_COMPLETE") for name in os.environ):  # a shell that completes wants no other lines
-        for line in settings.unknown_variables():
-            print_line(line, prog_name)
+    for line in settings.unknown_variables():
+        print_line(line, prog_name)
     try:
         with printing_warnings(lambda line: print_line(line, prog_name)):
             # Not `list(args)`: the command `list` is a module of this package, and so takes that name here.
@@ -58,30 +50,28 @@ def run(args: Sequence[str], prog_name: str = PROGRAM, resumer: Resumer | None =
             finally:
                 if on_failure := sys.modules.get("zrb_store.runtime.on_failure"):
                     on_failure.wait_for_all()  # they may warn of their failure
-        printing.flush()
+        if printing := sys.modules.get("zrb_store.render.printing"):
+            printing.flush()
         return code if isinstance(code, int) else 0
     except ZrbStoreError as error:
-        return _print_error(prog_name, str(error), error.exit_code)
+        message, code = str(error), error.exit_code
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message())
         return 2
     except click.UsageError as error:
         command = error.ctx.command_path if error.ctx else prog_name
-        return _print_error(prog_name, f"{error.format_message()} (see `{command} --help`)", 2)
+        message, code = f"{error.format_message()} (see `{command} --help`)", 2
     except click.ClickException as error:
-        return _print_error(prog_name, error.format_message(), error.exit_code)
+        message, code = error.format_message(), error.exit_code
     except (click.Abort, KeyboardInterrupt):
-        return _print_error(prog_name, "interrupted", 130)
+        message, code = "interrupted", 130
     except click.exceptions.Exit as error:
         return error.exit_code
     except UnicodeEncodeError:
-        return _print_error(prog_name, "an argument or a setting has bytes that are not UTF-8: give it as text", 2)
+        message, code = "an argument or a setting has bytes that are not UTF-8: give it as text", 2
     except OSError as error:
-        return _print_error(prog_name, f"the system refuses this: {error}", 1)
+        message, code = f"the system refuses this: {error}", 1
     except Exception as error:  # noqa: BLE001 - a bug of ours, of which a traceback would not help the user
-        return _print_error(prog_name, f"internal error, please report it: {type(error).__name__}: {error}", 1)
-
-
-def _print_error(prog_name: str, message: str, code: int) -> int:
+        message, code = f"internal error, please report it: {type(error).__name__}: {error}", 1
     print_line(message, prog_name)
     return code

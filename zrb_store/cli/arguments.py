@@ -1,7 +1,8 @@
-"""What several commands take: arguments and options that stand once, and parsers of what a person typed."""
+"""What several commands share: arguments, options, and parsers of what a person typed."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import re
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
     from zrb_store.db.engine import Database
 
 _Function = TypeVar("_Function", bound=Callable[..., int | None])
+_Parsed = TypeVar("_Parsed")
 
-FORMATS = ("table", "json", "jsonl", "value")
 _FORMAT_HELP = {
     "table": "table (plain text in a pipe)",
     "json": "json",
@@ -41,17 +42,17 @@ dry_run_option = click.option("--dry-run", is_flag=True, help="Delete nothing, p
 part_option = click.option("--path", metavar="PATH", help="Only a part of it, e.g. $.rows[0].name.")
 
 
-def format_option(default: str = "table", choices: Sequence[str] = FORMATS) -> Callable[[_Function], _Function]:
+def format_option(
+    default: str | None = "table", choices: Sequence[str] = tuple(_FORMAT_HELP), help_text: str = ""
+) -> Callable[[_Function], _Function]:
     """Decorate a command to give it `--format` and `--json`, which its function receives as `output_format`."""
-    *others, last = (_FORMAT_HELP[choice] for choice in choices)
-    chosen = click.option(
-        "--format",
-        "output_format",
-        type=click.Choice(choices),
-        default=default,
-        show_default=True,
-        help=f"{', '.join(others)}{',' if others[1:] else ''} or {last}.",
-    )
+    if not help_text:
+        *others, last = (_FORMAT_HELP[choice] for choice in choices)
+        help_text = f"{', '.join(others)}{',' if others[1:] else ''} or {last}."
+    kind = click.Choice(choices)
+    chosen = click.option("--format", "output_format", type=kind, default=default, show_default=True, help=help_text)
+    if "json" not in choices:
+        return chosen
     # The option that comes last decides what its function gets if neither is given.
     as_json = click.option("--json", "output_format", flag_value="json", help="Short for --format json.")
     return lambda function: as_json(chosen(function))
@@ -65,11 +66,7 @@ def limit_option(what: str) -> Callable[[_Function], _Function]:
 
 
 def project_option(help_text: str) -> Callable[[_Function], _Function]:
-    """Decorate a command to give it `--project`, for `zrb_store.process.projects_named`.
-
-    Args:
-        help_text: What the option does, up to the words that say how a project is named.
-    """
+    """Decorate a command to give it `--project`; the help text ends with how a project is named."""
     return click.option(
         "--project",
         is_flag=False,
@@ -82,21 +79,21 @@ def project_option(help_text: str) -> Callable[[_Function], _Function]:
 
 def parse_duration(text: str) -> timedelta:
     """Parse a length of time such as 90s, 15m, 1.5h, 30d or 2w."""
-    try:
-        return local_time.parse_duration(text)
-    except InvalidArgument as error:
-        raise click.BadParameter(str(error)) from None
+    return _parsed(local_time.parse_duration, text)
 
 
 def parse_since(text: str) -> timedelta | datetime:
     """Parse a length of time, or the time from which on something is asked for."""
-    try:
+    with contextlib.suppress(InvalidArgument):
         return local_time.parse_duration(text)
-    except InvalidArgument:
-        try:
-            return local_time.parse_since(text)
-        except InvalidArgument as error:
-            raise click.BadParameter(str(error)) from None
+    return _parsed(local_time.parse_since, text)
+
+
+def _parsed(parse: Callable[[str], _Parsed], text: str) -> _Parsed:
+    try:
+        return parse(text)
+    except InvalidArgument as error:
+        raise click.BadParameter(str(error)) from None
 
 
 def parse_queue(text: str) -> str:
@@ -137,16 +134,7 @@ def parse_seconds(text: str) -> float:
 
 
 def parse_json(text: str, name: str, otherwise: str = "text goes in double quotes: '\"text\"'") -> JsonValue:
-    """Parse a JSON text that a person typed.
-
-    Args:
-        name: How messages name the argument.
-        otherwise: What the message advises if it is not JSON.
-
-    Raises:
-        UsageError: It is not JSON, or has a number that is too large for a float.
-        ValueTooLarge: It has an int that is longer than the limit.
-    """
+    """Parse a JSON text that a person typed, with ints of any length. Messages name the argument, and give advice."""
     limit = settings.max_value()
 
     def refuse_constant(constant: str) -> NoReturn:
@@ -200,11 +188,7 @@ def sessions_to_change(database: Database, texts: Sequence[str]) -> list[str]:
 
 
 def binary_stdin() -> BinaryIO:
-    """Return stdin, to be read as bytes.
-
-    Raises:
-        UsageError: It is closed.
-    """
+    """Return stdin, to be read as bytes."""
     if sys.stdin is None:
         raise click.UsageError("stdin is closed")
     return sys.stdin.buffer

@@ -15,10 +15,10 @@ from zrb_store.cli.command import command
 from zrb_store.errors import ZrbStoreError
 from zrb_store.inspect.check import alerts, has_sessions
 from zrb_store.process import current_folder, projects_named
-from zrb_store.render.document import on_terminal, page_width
-from zrb_store.render.format import TimeFormat, command_as_typed, print_line, program_name
-from zrb_store.render.printing import echo, echo_json, noting_damage
-from zrb_store.render.table import wrap
+from zrb_store.render.document import Lines, on_terminal
+from zrb_store.render.format import TimeFormat, program_name
+from zrb_store.render.printing import echo, echo_records, noting_damage, print_document
+from zrb_store.stderr import command_as_typed, print_line
 from zrb_store.store import open_store
 
 
@@ -70,22 +70,17 @@ def check(
             tell_unavailable(error)
         raise
     if settings.on_failure() is not None:
+        from zrb_store.runtime.on_failure import has_untold, tell_stale
+
         try:
-            _tell()
+            with open_store(read_only=True) as store:
+                untold = has_untold(store.database)
+            if untold:  # else nothing is written
+                with open_store() as store:
+                    tell_stale(store.database)
         except ZrbStoreError as error:
             print_line(f"nobody is told of stale sessions: {error}", program_name())
     return code
-
-
-def _tell() -> None:
-    """Start the command of `ZRB_STORE_ON_FAILURE` for stale sessions; nothing is written if there are none."""
-    from zrb_store.runtime.on_failure import has_untold, tell_stale
-
-    with open_store(read_only=True) as store:
-        untold = has_untold(store.database)
-    if untold:
-        with open_store() as store:
-            tell_stale(store.database)
 
 
 def _print(max_ages: dict[str, timedelta], project: str | None, limit: int, output_format: str) -> int:
@@ -101,17 +96,12 @@ def _print(max_ages: dict[str, timedelta], project: str | None, limit: int, outp
                 for alert in itertools.chain([] if first is None else [first], found)
             )
             shown = itertools.islice(every, limit or None)
-            if output_format == "json":
-                echo_json(alert.to_json() for alert in shown)
-            elif output_format == "jsonl":
-                for alert in shown:
-                    echo_json(alert.to_json(), one_line=True)
+            if output_format != "table":
+                echo_records((alert.to_json() for alert in shown), output_format)
             else:
                 times = TimeFormat()
                 for alert in shown:
-                    line = alert.line(times.short(alert.at))
-                    for part in wrap(line, page_width()) if on_terminal() else [line]:
-                        echo(part)
+                    print_document([Lines([alert.line(times.short(alert.at))])])
                 if limit and next(every, None) is not None:
                     echo(f"There are more: --limit {limit * 10}, or --limit 0 for all.")
                 elif first is None and on_terminal():

@@ -10,7 +10,7 @@ from click.shell_completion import CompletionItem
 
 from zrb_store.cli.command_table import COMMANDS, OTHER_WORDS, READING
 from zrb_store.names import nearest
-from zrb_store.render.format import PROGRAM
+from zrb_store.stderr import PROGRAM
 
 
 class Command(click.Command):
@@ -39,14 +39,10 @@ class Command(click.Command):
 def command(
     name: str, *examples: str, details: str = "", purpose: str = "", unknown_options: bool = False
 ) -> Callable[[Callable[..., int | None]], Command]:
-    """Decorate a function to make it a command.
+    """Decorate a function to make it a command. Its help has a purpose, by default that of the table, and details.
 
-    Args:
-        *examples: Command lines, the first `{}` of which stands for the program and the command's name. Another
-            command is written as `zrb-store X`.
-        details: More paragraphs of help, after the purpose.
-        purpose: What it does, for a command that is not in `command_table.py`.
-        unknown_options: Whether what looks like an unknown option is an argument.
+    In examples, the first `{}` stands for the program and the command's name; another command is written as
+    `zrb-store X`. With `unknown_options`, what looks like an unknown option is an argument.
     """
 
     def decorate(function: Callable[..., int | None]) -> Command:

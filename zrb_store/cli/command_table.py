@@ -6,11 +6,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "list": ("list", "List sessions, the newest first."),
     "show": ("show", "Show a session: its tasks and attempts, its queues and the fate of every value."),
     "get": ("values", "Print one value, ready for use in $(...)."),
-    "log": (
-        "log",
-        "Show what a session's attempts printed, their errors and tracebacks, and how runs were started.",
-    ),
-    "trace": ("show", "Show the history of one value: its push, every take and give-back, its copies."),
+    "log": ("log", "Show what a session's attempts printed, their errors and tracebacks, and how runs were started."),
+    "trace": ("values", "Show the history of one value: its push, every take and give-back, its copies."),
     "check": ("check", "Tell what failed, went stale, is dead or is overdue, for cron and monitors."),
     "report": ("report", "Write a session as one HTML file: for a ticket, or to look at."),
     "page": ("report", "Show the store in a browser, live."),

@@ -1,8 +1,8 @@
 """`completion`: TAB completes commands and options, which click knows, and the names in the store.
 
-A shell asks with the word `__complete`, so that no program takes it for a command, and gives the words of its line. It
-gets lines back: what kind of words they are (`words`; `part`, if more follows in the same word; `files` or `commands`,
-which the shell knows itself), then one for each candidate.
+A shell asks by its script, `completion.SHELL`, with the word `__complete`, so that no program takes it for a command,
+and gives the words of its line. It gets lines back: what kind of words they are (`words`; `part`, if more follows in
+the same word; `files` or `commands`, which the shell knows itself), then one for each candidate.
 """
 
 from __future__ import annotations
@@ -12,22 +12,22 @@ import os
 import re
 import shlex
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from click.shell_completion import CompletionItem, ShellComplete
 
 from zrb_store.cli.command import command
 from zrb_store.errors import ZrbStoreError
-from zrb_store.render.format import program_name
-from zrb_store.render.printing import echo_raw
+from zrb_store.inspect.session_names import resolve
+from zrb_store.queries import sessions as session_queries
 
 if TYPE_CHECKING:
     from zrb_store.db.engine import Database
     from zrb_store.queries.history import Only
-    from zrb_store.records import SessionRecord
 
 DEADLINE = 1.5
 """Seconds after which a store that does not respond is given up: the user is waiting."""
@@ -35,96 +35,7 @@ _SESSIONS = 50
 _VALUES = 100  # the newest of a queue
 _ATTEMPTS = 10  # the newest of a task
 
-_BASH = r"""
-# TAB completion for `@NAME@`: eval "$(@NAME@ completion bash)"
-@FUNCTION@() {
-    local program=${1/#\~\//$HOME/}
-@ZRB@    mapfile -t COMPREPLY < <("$program" __complete bash @COUNT@ "${COMP_LINE:0:COMP_POINT}" "$2" \
-        </dev/null 2>/dev/null)
-    case ${COMPREPLY-} in
-        part) compopt -o nospace ;;
-        files) compopt -o default ;;
-        commands) mapfile -t -O 1 COMPREPLY < <(compgen -c -- "$2") ;;
-    esac
-    COMPREPLY=("${COMPREPLY[@]:1}")
-}
-complete -o nosort -F @FUNCTION@ @COMMAND@ 2>/dev/null || complete -F @FUNCTION@ @COMMAND@
-"""
-_BASH_ZRB = r"""
-    if [[ ${COMP_WORDS[1]-} != xcom ]] || ((COMP_CWORD < 2)); then
-        if declare -F _@COMMAND@_complete >/dev/null; then _@COMMAND@_complete "$@"; else compopt -o default; fi
-        return
-    fi
-    if [[ $program == */* ]]; then program=${program%/*}/zrb-store; else program=zrb-store; fi
-"""
-_ZSH = r"""
-#compdef @COMMAND@
-# TAB completion for `@NAME@`, after compinit: source <(@NAME@ completion zsh)
-@FUNCTION@() {
-    local program=${~${(Q)words[1]}} kind
-    local -a answer
-@ZRB@    answer=("${(@0)$("$program" __complete zsh @COUNT@ "${(@Q)words[1,CURRENT-1]}" "${(Q)PREFIX}" \
-        </dev/null 2>/dev/null)}")
-    kind=$answer[1]
-    answer=("${(@)answer[2,-2]}")
-    case $kind in
-        words) compadd -V names -a answer ;;
-        part) compadd -V names -S '' -a answer ;;
-        described) _describe -V '@NAME@' answer ;;
-        files) compset -P '--*='; _files ;;
-        commands) _command_names -e ;;
-    esac
-}
-if [[ $zsh_eval_context[-1] == loadautofunc ]]; then
-    @FUNCTION@ "$@"
-else
-    compdef @FUNCTION@ @COMMAND@
-fi
-"""
-_ZSH_ZRB = r"""
-    if [[ $words[2] != xcom ]] || ((CURRENT < 3)); then
-        if (($+functions[_@COMMAND@_complete])); then _@COMMAND@_complete "$@"; else _default; fi
-        return
-    fi
-    if [[ $program == */* ]]; then program=${program:h}/zrb-store; else program=zrb-store; fi
-"""
-_FISH = r"""
-# TAB completion for `@NAME@`: @NAME@ completion fish | source
-function @FUNCTION@
-    set -l words (commandline -xpc 2>/dev/null; or commandline -opc)
-    set -l typed (commandline -ct)
-    set -l program $words[1]
-@ZRB@    set -l answer ($program __complete fish @COUNT@ $words "$typed" </dev/null 2>/dev/null)
-    switch "$answer[1]"
-        case words part
-            string collect -- $answer[2..]
-        case files
-            set -l option (string match -r -- '^--.*?=' "$typed")
-            printf "$option%s\n" (__fish_complete_path (string replace -- "$option" '' "$typed"))
-        case commands
-            complete -C "$typed"
-    end
-end
-complete --command @COMMAND@ --erase
-complete --command @COMMAND@ --no-files --keep-order --arguments '(@FUNCTION@)'
-"""
-_FISH_ZRB = r"""
-    if test "$words[2]" != xcom
-        if functions -q __@COMMAND@_complete
-            __@COMMAND@_complete
-        else
-            __fish_complete_path "$typed"
-        end
-        return
-    end
-    if string match -q '*/*' $program
-        set program (string replace -r '[^/]*$' zrb-store $program)
-    else
-        set program zrb-store
-    end
-"""
-_SCRIPTS = {"bash": (_BASH, _BASH_ZRB), "zsh": (_ZSH, _ZSH_ZRB), "fish": (_FISH, _FISH_ZRB)}
-SHELLS = tuple(_SCRIPTS)
+SHELLS = ("bash", "zsh", "fish")
 
 
 @command(
@@ -137,29 +48,28 @@ SHELLS = tuple(_SCRIPTS)
 )
 @click.argument("shell", type=click.Choice(SHELLS))
 def completion(shell: str) -> None:
+    from zrb_store.render.format import program_name  # late: every command imports this module
+    from zrb_store.render.printing import echo_raw
+
     echo_raw(script(shell, program_name()))
 
 
 def script(shell: str, program: str) -> str:
     """Return the script for one of `SHELLS` and a program, `zrb-store` or `zrb xcom`."""
     words = program.split()
-    text, part_for_zrb = _SCRIPTS[shell]
-    text = text.strip().replace("@ZRB@", part_for_zrb[1:] if len(words) > 1 else "")
-    names = {"NAME": program, "FUNCTION": f"_{'_'.join(words)}_completion".replace("-", "_")}
-    for name, value in {**names, "COMMAND": words[0], "COUNT": str(len(words))}.items():
+    text = Path(__file__).with_suffix(f".{shell}").read_text(encoding="utf-8").rstrip("\n")
+    function = f"_{'_'.join(words)}_completion".replace("-", "_")
+    names = {"NAME": program, "FUNCTION": function, "COMMAND": words[0], "COUNT": str(len(words))}
+    for name, value in names.items():
         text = text.replace(f"@{name}@", value)
     return text
 
 
 def answer(args: Sequence[str]) -> int:
-    """Print the candidates for a word. Whatever goes wrong, nothing else is printed: the user is typing.
+    """Print the candidates for a word, and return 0. Whatever goes wrong, nothing else is printed: the user is typing.
 
-    Args:
-        args: The shell, how many words name the program, and the line: of bash as text and with what readline would
-            replace of it; of others as words.
-
-    Returns:
-        The exit code, always 0.
+    Asked with the shell, how many words name the program, and the line: of bash as text and with what readline would
+    replace of it; of others as words.
     """
     with suppress(Exception):  # no candidates are an answer too
         shell, count, *line = args
@@ -236,18 +146,17 @@ def _quoted(text: str, quote: str) -> str:
     return re.sub(r"([^\w@%+=:,./#-]|^#)", r"\\\1", text)
 
 
-_Given = Mapping[str, Any]
-_Find = Callable[["Database", _Given, str], Iterable[str]]
+_Find = Callable[["Database", click.Context, str], Iterable[str]]
 
 
 def _from_store(find: _Find) -> Callable[[click.Context, click.Parameter, str], list[CompletionItem[str]]]:
     """Make a function that finds names in a store the `shell_complete` of a parameter.
 
-    It gets the store, what the line gives before the word, by parameter, and what is typed of the word.
+    It gets the store, what the line gives before the word, and what is typed of the word.
     """
 
     def complete(ctx: click.Context, param: click.Parameter, typed: str) -> list[CompletionItem[str]]:
-        from zrb_store.store import open_store  # late: only TAB needs it here
+        from zrb_store.store import open_store  # late: `show` does without it
 
         given = ctx.params.get(param.name or "")
         before = given if isinstance(given, tuple) else ()
@@ -256,7 +165,7 @@ def _from_store(find: _Find) -> Callable[[click.Context, click.Parameter, str], 
         watchdog.daemon = True
         watchdog.start()
         with suppress(ZrbStoreError), open_store(ctx.params.get("source"), read_only=True) as store:  # of `copy`
-            found = dict.fromkeys(find(store.database, ctx.params, typed))
+            found = dict.fromkeys(find(store.database, ctx, typed))
         watchdog.cancel()
         names = [name for name in found if name.startswith(typed) and name not in before]
         is_part = bool(names) and all(name.endswith(("/", ":")) for name in names)
@@ -265,27 +174,20 @@ def _from_store(find: _Find) -> Callable[[click.Context, click.Parameter, str], 
     return complete
 
 
-def _session(database: Database, text: str) -> SessionRecord:
-    from zrb_store.inspect import session_names
-
-    return session_names.resolve(database, text)
-
-
 def _session_names(database: Database, typed: str) -> Iterator[str]:
     """Yield the newest names, or those that begin so, and the first and the last of all.
 
     A shell inserts what all candidates begin with, which must not be more than all names in the store begin with.
     """
-    from zrb_store.queries import sessions as queries
+    if typed:
+        yield from session_queries.names_with_prefix(database, typed, _SESSIONS)
+    else:
+        yield from session_queries.newest_names(database, _SESSIONS)
+    yield from session_queries.names_with_prefix(database, typed, 1)
+    yield from session_queries.first_with_prefix(database, typed)
 
-    yield from (
-        queries.names_with_prefix(database, typed, _SESSIONS) if typed else queries.newest_names(database, _SESSIONS)
-    )
-    yield from queries.names_with_prefix(database, typed, 1)
-    yield from queries.first_with_prefix(database, typed)
 
-
-def _changeable(database: Database, given: _Given, typed: str) -> Iterator[str]:
+def _changeable(database: Database, ctx: click.Context, typed: str) -> Iterator[str]:
     yield from ["@this"] if os.environ.get("ZRB_STORE_ATTEMPT") else []
     yield from _session_names(database, typed)
 
@@ -295,29 +197,31 @@ sessions_to_change = _from_store(_changeable)
 
 
 @_from_store
-def sessions(database: Database, given: _Given, typed: str) -> Iterable[str]:
+def sessions(database: Database, ctx: click.Context, typed: str) -> Iterable[str]:
     """Complete a session of a command that takes any form of its name."""
-    return ["@last", "@last-failed", *_changeable(database, given, typed)]
+    return ["@last", "@last-failed", *_changeable(database, ctx, typed)]
 
 
 def _queues(database: Database, session: str) -> dict[str, int]:
-    from zrb_store.queries.show import queue_names
+    from zrb_store.queries.show import queue_names  # late, as below: only TAB needs it here
 
-    found = queue_names(database, _session(database, session).id)
+    found = queue_names(database, resolve(database, session).id)
     return {name: queue_id for queue_id, name in sorted(found.items(), key=operator.itemgetter(1))}
 
 
 @_from_store
-def queues(database: Database, given: _Given, typed: str) -> Iterable[str]:
+def queues(database: Database, ctx: click.Context, typed: str) -> Iterable[str]:
     """Complete a queue of the session; with `--result`, a task."""
-    return _tasks(database, given, typed) if given.get("result") else _queues(database, given["session"])
+    if ctx.params.get("result"):
+        return _tasks(database, ctx, typed)
+    return _queues(database, ctx.params["session"])
 
 
-def _tasks(database: Database, given: _Given, typed: str) -> Iterator[str]:
+def _tasks(database: Database, ctx: click.Context, typed: str) -> Iterator[str]:
     from zrb_store.queries.history import counts
     from zrb_store.queries.show import attempted_tasks
 
-    session = _session(database, given["session"])
+    session = resolve(database, ctx.params["session"])
     yield from session.tasks
     yield from (each.task for each in attempted_tasks(database, session.id))
     if "/" in typed:
@@ -329,19 +233,18 @@ tasks = _from_store(_tasks)
 
 
 @_from_store
-def main_tasks(database: Database, given: _Given, typed: str) -> Iterable[str]:
+def main_tasks(database: Database, ctx: click.Context, typed: str) -> Iterable[str]:
     """Complete a main task of any session."""
-    from zrb_store.queries.sessions import main_tasks
-
-    return main_tasks(database)
+    return session_queries.main_tasks(database)
 
 
 @_from_store
-def steps(database: Database, given: _Given, typed: str) -> Iterable[str]:
+def steps(database: Database, ctx: click.Context, typed: str) -> Iterable[str]:
     """Complete a step of the task."""
     from zrb_store.queries.steps import names
 
-    return names(database, _session(database, given["session"]).id, given.get("task") or given["from_task"])
+    session = resolve(database, ctx.params["session"])
+    return names(database, session.id, ctx.params.get("task") or ctx.params["from_task"])
 
 
 def _seqs(database: Database, queue_id: int, only: Only | None = None) -> list[str]:
@@ -354,9 +257,9 @@ def _seqs(database: Database, queue_id: int, only: Only | None = None) -> list[s
 
 
 @_from_store
-def seqs(database: Database, given: _Given, typed: str) -> list[str]:
+def seqs(database: Database, ctx: click.Context, typed: str) -> list[str]:
     """Complete the number of a value of the queue."""
-    return _seqs(database, _queues(database, given["session"])[given["queue"]])
+    return _seqs(database, _queues(database, ctx.params["session"])[ctx.params["queue"]])
 
 
 def _value_ids(database: Database, typed: str, only: Only | None = None) -> Iterator[str]:
@@ -371,17 +274,17 @@ def _value_ids(database: Database, typed: str, only: Only | None = None) -> Iter
 
 
 @_from_store
-def value_ids(database: Database, given: _Given, typed: str) -> Iterator[str]:
+def value_ids(database: Database, ctx: click.Context, typed: str) -> Iterator[str]:
     """Complete the id of a value, SESSION/QUEUE#SEQ."""
     yield from [] if "/" in typed else ["@last/", "@last-failed/"]
     yield from _value_ids(database, typed)
 
 
 @_from_store
-def dead_values(database: Database, given: _Given, typed: str) -> Iterable[str]:
+def dead_values(database: Database, ctx: click.Context, typed: str) -> Iterable[str]:
     """Complete what `requeue` takes: ids of dead values, or with `--all-dead` a session and a queue."""
-    before = given["values"] or ()
-    if not given["all_dead"]:
+    before = ctx.params["values"] or ()
+    if not ctx.params["all_dead"]:
         return _value_ids(database, typed, "dead")
     if not before:
         return _session_names(database, typed)
@@ -389,15 +292,15 @@ def dead_values(database: Database, given: _Given, typed: str) -> Iterable[str]:
 
 
 @_from_store
-def moments(database: Database, given: _Given, typed: str) -> list[str]:
+def moments(database: Database, ctx: click.Context, typed: str) -> list[str]:
     """Complete `before:` and `after:`, then the attempts of the session, the newest of each task."""
     from zrb_store.queries.show import attempted_tasks
 
     side, colon, _ = typed.partition(":")
     if not colon:
         return ["before:", "after:"]
-    tasks = attempted_tasks(database, _session(database, given["session"]).id)
-    return [f"{side}:{each.task}#{n}" for each in tasks for n in range(each.last, max(0, each.last - _ATTEMPTS), -1)]
+    found = attempted_tasks(database, resolve(database, ctx.params["session"]).id)
+    return [f"{side}:{each.task}#{n}" for each in found for n in range(each.last, max(0, each.last - _ATTEMPTS), -1)]
 
 
 def files(ctx: click.Context, param: click.Parameter, typed: str) -> list[CompletionItem[str]]:

@@ -15,8 +15,9 @@ from zrb_store.inspect.doctor import examine
 from zrb_store.operations import db as operations
 from zrb_store.records import JsonObject
 from zrb_store.render.document import Column, Fields, Lines, Table
-from zrb_store.render.format import as_typed, print_line, program_name
-from zrb_store.render.printing import echo, echo_json, echo_raw, print_document
+from zrb_store.render.format import program_name
+from zrb_store.render.printing import echo, echo_json, echo_raw, echo_records, print_document
+from zrb_store.stderr import as_typed, print_line
 
 _PURPOSE = COMMANDS["db"][1]
 _SETTINGS = (Column("setting"), Column("value", fold=True), Column("from"))
@@ -44,7 +45,17 @@ def status(output_format: str) -> None:
     for line in settings.unusable():
         print_line(line, program_name())
     if output_format in ("json", "jsonl"):
-        echo_json(_as_json(found), one_line=output_format == "jsonl")
+        shown: JsonObject = {
+            "url": found.url,
+            "database": found.database,
+            "revision": found.revision,
+            "wanted": found.needed,
+            "size": found.size,
+            "wal_size": found.wal_size,
+            "rows": {name.replace(" ", "_"): count for name, count in found.rows.items()},
+            "settings": {one.name: {"value": one.value, "from": one.origin} for one in found.settings},
+        }
+        echo_json(shown, one_line=output_format == "jsonl")
         return
     if output_format == "value":
         echo(found.revision)
@@ -62,19 +73,6 @@ def status(output_format: str) -> None:
     ]
     rows = [(one.name, one.shown, one.origin) for one in found.settings]
     print_document([Fields(pairs), Table(_SETTINGS, rows)])
-
-
-def _as_json(status: operations.DatabaseStatus) -> JsonObject:
-    return {
-        "url": status.url,
-        "database": status.database,
-        "revision": status.revision,
-        "wanted": status.needed,
-        "size": status.size,
-        "wal_size": status.wal_size,
-        "rows": {name.replace(" ", "_"): count for name, count in status.rows.items()},
-        "settings": {one.name: {"value": one.value, "from": one.origin} for one in status.settings},
-    }
 
 
 @command(
@@ -125,11 +123,8 @@ def doctor(output_format: str) -> int:
     with contextlib.closing(operations.open_unchecked()) as database:
         program = program_name()
         findings = [dataclasses.replace(one, remedy=as_typed(one.remedy, program)) for one in examine(database)]
-    if output_format == "json":
-        echo_json([dataclasses.asdict(finding) for finding in findings])
-    elif output_format == "jsonl":
-        for finding in findings:
-            echo_json(dataclasses.asdict(finding), one_line=True)
+    if output_format in ("json", "jsonl"):
+        echo_records(map(dataclasses.asdict, findings), output_format)
     elif output_format == "value":
         for finding in findings:
             echo(finding.check)

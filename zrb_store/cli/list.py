@@ -20,7 +20,7 @@ from zrb_store.process import Projects, projects_named
 from zrb_store.queries.list import known_projects
 from zrb_store.render.document import Column, Lines, Table
 from zrb_store.render.format import NOTHING, TimeFormat, format_duration
-from zrb_store.render.printing import echo, echo_json, noting_damage, print_document
+from zrb_store.render.printing import echo, echo_records, noting_damage, print_document
 from zrb_store.store import open_store
 
 _COLUMNS = (
@@ -89,8 +89,8 @@ def list_(
             first = next(found, None)
             every = found if first is None else itertools.chain([first], found)
             shown = itertools.islice(every, limit or None)
-            if output_format == "json":
-                echo_json(_noted(summary, damage).to_json() for summary in shown)
+            if output_format in ("json", "jsonl"):
+                echo_records((_noted(summary, damage).to_json() for summary in shown), output_format)
             elif output_format == "table" and first is not None:
                 times = TimeFormat()
                 rows = (_row(_noted(summary, damage), times) for summary in shown)
@@ -98,10 +98,8 @@ def list_(
                 if limit and next(found, None) is not None:
                     hint = f"There are older ones: --limit {limit * 10}, or --limit 0 for all."
                     print_document([Lines(["", hint])])
-            for summary in shown:
-                if output_format == "jsonl":
-                    echo_json(_noted(summary, damage).to_json(), one_line=True)
-                elif output_format == "value":
+            elif output_format == "value":
+                for summary in shown:
                     echo(one_line(summary.session.name))
         if output_format == "table" and first is None:
             nothing = "no sessions" if is_restricted else "no sessions yet"

@@ -7,7 +7,7 @@ import itertools
 import shlex
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 import click
 
@@ -15,10 +15,9 @@ from zrb_store.cli import completion
 from zrb_store.cli.arguments import format_option, session_argument
 from zrb_store.cli.command import command
 from zrb_store.inspect import session_names
-from zrb_store.inspect.log import AttemptLog, AttemptOutput, Follower, Printed, RunLog, SessionLog, line_json
+from zrb_store.inspect.log import AttemptLog, AttemptOutput, Follower, RunLog, SessionLog, line_json
 from zrb_store.inspect.log import log as read_log
 from zrb_store.masking import one_line
-from zrb_store.queries.by_hand import Change
 from zrb_store.records import ErrorRecord, JsonObject, OutputLine
 from zrb_store.render.document import Block, Column, Fields, Lines, Table
 from zrb_store.render.format import (
@@ -34,7 +33,7 @@ from zrb_store.render.format import (
     run_process,
     size,
 )
-from zrb_store.render.printing import echo, echo_json, echo_raw, flush, noting_damage, print_document
+from zrb_store.render.printing import echo, echo_json, echo_raw, echo_records, flush, noting_damage, print_document
 from zrb_store.store import open_store
 
 _LAST = 20  # lines that are shown unless all are asked for
@@ -71,20 +70,19 @@ def log(session: str, task: str | None, whole: bool, follow: bool, output_format
 def _print(session_log: SessionLog, task: str | None, output_format: str, *, whole: bool) -> None:
     if output_format == "json":
         echo_json(session_log.to_json())
+    elif output_format == "jsonl":
+        echo_records((attempt.to_json() for attempt in session_log.attempts), output_format)
     elif output_format == "table":
         print_document(_blocks(session_log, task, whole=whole))
-    if output_format == "value" and task is None and not whole:
-        for run in session_log.runs:
-            if run.error:
-                echo_raw(error_details(run.error).rstrip("\n"))
-    for attempt in session_log.attempts:
-        if output_format == "jsonl":
-            echo_json(attempt.to_json(), one_line=True)
-        elif output_format == "value" and whole:
+    elif whole:
+        for attempt in session_log.attempts:
             for line in attempt.output.lines if attempt.output else ():
                 echo_raw(line.text)
-        elif output_format == "value" and (error := attempt.record.error):
-            echo_raw(error_details(error).rstrip("\n"))
+    else:
+        of_runs = (run.error for run in session_log.runs if task is None)
+        for error in itertools.chain(of_runs, (attempt.record.error for attempt in session_log.attempts)):
+            if error:
+                echo_raw(error_details(error).rstrip("\n"))
 
 
 def _blocks(session_log: SessionLog, task: str | None, *, whole: bool) -> Iterator[Block]:
@@ -122,9 +120,13 @@ def _blocks(session_log: SessionLog, task: str | None, *, whole: bool) -> Iterat
         summary.append(f"{counted(completed[each], 'step')} of {one_line(each)} completed{more}.")
     if summary:
         yield Lines(summary)
-    first_change = next(session_log.changes, None)
-    if first_change is not None:
-        yield _changes_table(itertools.chain([first_change], session_log.changes), times)
+    rows = (
+        [times.full(change.at), one_line(change.action), process(change), one_line(change.detail or "")]
+        for change in session_log.changes
+    )
+    if first := next(rows, None):
+        columns = (Column("at", words=True), Column("what"), Column("by", fold=True), Column("detail"))
+        yield Table(columns, itertools.chain([first], rows), "By others")
 
 
 def _run_fields(log: RunLog, times: TimeFormat) -> Fields:
@@ -143,7 +145,7 @@ def _run_fields(log: RunLog, times: TimeFormat) -> Fields:
             ("Folder", one_line(run.folder or NOTHING)),
             ("Versions", ", ".join(f"{name} {version}" for name, version in versions.items() if version) or NOTHING),
         ],
-        frozenset({label}),
+        status=label,
     )
 
 
@@ -192,15 +194,6 @@ def _title(attempt: AttemptLog, times: TimeFormat) -> str:
     return f"{one_line(name)} {record.status}{where}, {times.full(record.started_at)}{said}"
 
 
-def _changes_table(changes: Iterable[Change], times: TimeFormat) -> Table:
-    columns = (Column("at", words=True), Column("what"), Column("by", fold=True), Column("detail"))
-    rows = (
-        [times.full(change.at), one_line(change.action), process(change), one_line(change.detail or "")]
-        for change in changes
-    )
-    return Table(columns, rows, "By others")
-
-
 def _output_lines(output: AttemptOutput, times: TimeFormat, *, whole: bool) -> list[str]:
     """Return all lines of an attempt's output, or only the last ones."""
     hidden = 0 if whole else max(len(output.lines) - _LAST, 0)
@@ -223,8 +216,14 @@ def _follow(follower: Follower, output_format: str, *, whole: bool) -> None:
         times = TimeFormat(follower.started_at)
         found = found if whole else found[-_LAST:]
         while True:
-            for printed in found:
-                _echo(printed, output_format, times)
+            for attempt, line in found:
+                if output_format == "jsonl":
+                    shown: JsonObject = {"attempt": attempt, **line_json(line)}
+                    echo_json(shown, one_line=True)
+                elif output_format == "value":
+                    echo_raw(line.text)
+                else:
+                    echo(f"{one_line(attempt)} {_line(line, times)}")
             flush()
             if follower.status != "running":
                 break
@@ -232,14 +231,3 @@ def _follow(follower: Follower, output_format: str, *, whole: bool) -> None:
             found = follower.read()
         if output_format == "table":
             echo(f"The session is {follower.status}.")
-
-
-def _echo(printed: Printed, output_format: str, times: TimeFormat) -> None:
-    line = printed.line
-    if output_format == "jsonl":
-        shown: JsonObject = {"attempt": printed.attempt, **line_json(line)}
-        echo_json(shown, one_line=True)
-    elif output_format == "value":
-        echo_raw(line.text)
-    else:
-        echo(f"{one_line(printed.attempt)} {_line(line, times)}")

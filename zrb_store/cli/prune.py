@@ -67,12 +67,11 @@ def _print_deletions(deletions: Iterator[Deletion], output_format: str, dry_run:
         )
         return
     columns = [Column("session"), Column("would delete" if dry_run else "deleted"), Column("rule")]
-    rows = ((deletion.session, _what(deletion), deletion.rule) for deletion in deletions)
+    rows = (
+        (deletion.session, "all" if deletion.values is None else counted(deletion.values, "value"), deletion.rule)
+        for deletion in deletions
+    )
     if first := next(rows, None):
         print_document([Table(columns, itertools.chain([first], rows))])
     elif dry_run:
         print_document([Lines(["nothing to delete"])])
-
-
-def _what(deletion: Deletion) -> str:
-    return "all" if deletion.values is None else counted(deletion.values, "value")

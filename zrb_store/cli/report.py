@@ -11,15 +11,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from zrb_store.cli.arguments import session_argument, whole_number
+from zrb_store.cli.arguments import format_option, session_argument, whole_number
 from zrb_store.cli.command import command
 from zrb_store.errors import ZrbStoreError
 from zrb_store.inspect import session_names
 from zrb_store.inspect.report import Plan
 from zrb_store.records import SessionRecord
 from zrb_store.render.document import on_terminal
-from zrb_store.render.format import as_typed, program_name
+from zrb_store.render.format import program_name
 from zrb_store.render.printing import echo, noting_damage, whole_file, write_bytes
+from zrb_store.stderr import as_typed
 from zrb_store.store import Store, open_store
 
 if TYPE_CHECKING:
@@ -42,14 +43,7 @@ if TYPE_CHECKING:
 @click.option(
     "-o", "--output", "file", metavar="FILE", type=click.Path(dir_okay=False), help="Write to FILE, not stdout."
 )
-@click.option(
-    "--format",
-    "format_",
-    type=click.Choice(["html", "perfetto"]),
-    default="html",
-    show_default=True,
-    help="What to write.",
-)
+@format_option("html", choices=("html", "perfetto"), help_text="What to write.")
 @click.option(
     "--redact",
     is_flag=True,
@@ -57,10 +51,12 @@ if TYPE_CHECKING:
 )
 @click.option("--open", "opens", is_flag=True, help="Show it in the browser; without -o from a temporary file.")
 @click.pass_obj
-def report(resumer: Resumer | None, session: str, file: str | None, format_: str, redact: bool, opens: bool) -> None:
+def report(
+    resumer: Resumer | None, session: str, file: str | None, output_format: str, redact: bool, opens: bool
+) -> None:
     if file is None and not opens and on_terminal():
         raise click.UsageError("a report is not for a terminal: give -o FILE, or --open, or redirect stdout to a file")
-    if format_ == "perfetto":
+    if output_format == "perfetto":
         if opens:
             raise click.UsageError("--open is for HTML: open the trace in https://ui.perfetto.dev")
         if redact:
@@ -106,9 +102,6 @@ def _plan(resumer: Resumer, store: Store, session: SessionRecord) -> Plan | None
     return Plan(None, decisions)
 
 
-_PORT = 21214  # the one after that of zrb's own web server
-
-
 @command(
     "page",
     "{}",
@@ -124,7 +117,7 @@ _PORT = 21214  # the one after that of zrb's own web server
 @click.option(
     "--port",
     type=whole_number(0, 65535),
-    default=_PORT,
+    default=21214,  # the one after that of zrb's own web server
     metavar="N",
     show_default=True,
     help="The port; 0 for any that is free.",

@@ -9,15 +9,13 @@ from typing import Protocol
 import click
 
 from zrb_store.cli import completion
-from zrb_store.cli.arguments import session_argument
+from zrb_store.cli.arguments import format_option, session_argument
 from zrb_store.cli.command import command
 from zrb_store.errors import ZrbStoreError
 from zrb_store.inspect import session_names
 from zrb_store.inspect.resume import Decision, refuse_program
 from zrb_store.records import SessionRecord
-from zrb_store.render import printing
-from zrb_store.render.document import Column, Table
-from zrb_store.render.format import print_line, program_name
+from zrb_store.stderr import print_line
 from zrb_store.store import Store, open_store
 
 
@@ -40,9 +38,6 @@ class Resumer(Protocol):
 
     def accept(self) -> None:
         """Let what was planned be run after click is done, with zrb's own exit codes."""
-
-
-_COLUMNS = (Column("task"), Column("action"), Column("reason", status=True))
 
 
 @command(
@@ -82,12 +77,7 @@ _COLUMNS = (Column("task"), Column("action"), Column("reason", status=True))
     is_flag=True,
     help="With --from: let completed steps run again that are declared `once`. Without it, they are refused.",
 )
-@click.option(
-    "--format",
-    "output_format",
-    type=click.Choice(["table", "json"]),
-    help="Format of --plan: table (plain text in a pipe) or json.",
-)
+@format_option(None, choices=("table", "json"), help_text="Format of --plan: table (plain text in a pipe) or json.")
 @click.pass_obj
 def resume(
     resumer: Resumer | None,
@@ -114,6 +104,10 @@ def resume(
     if not plan:
         resumer.accept()
         return
+    from zrb_store.render import printing  # late: only a plan is printed
+    from zrb_store.render.document import Column, Table
+    from zrb_store.render.format import program_name
+
     for note in notes:
         print_line(note, program_name())
     if output_format == "json":
@@ -121,7 +115,8 @@ def resume(
         printing.echo_json({"session": record.name, "from": forced, "tasks": tasks})
     else:
         rows = [(decision.task, decision.action, _reason(decision)) for decision in decisions]
-        printing.print_document([Table(_COLUMNS, rows)])
+        columns = (Column("task"), Column("action"), Column("reason", status=True))
+        printing.print_document([Table(columns, rows)])
 
 
 def _reason(decision: Decision) -> str:

@@ -8,24 +8,16 @@ from datetime import timedelta
 import click
 
 from zrb_store import codec
-from zrb_store.cli import completion
-from zrb_store.cli.arguments import (
-    changed_session_argument,
-    dry_run_option,
-    format_option,
-    parse_duration,
-    parse_json,
-    part_option,
-    sessions_to_change,
-)
+from zrb_store.cli import arguments, completion
 from zrb_store.cli.command import command
 from zrb_store.inspect import session_names
 from zrb_store.names import NamePattern, nearest
 from zrb_store.operations.sessions import check_removable, remove_matching, remove_sessions
 from zrb_store.operations.sessions import fork as fork_session
 from zrb_store.operations.sessions import pin as pin_sessions
-from zrb_store.render.format import print_line, program_name
+from zrb_store.render.format import program_name
 from zrb_store.render.printing import echo
+from zrb_store.stderr import print_line
 from zrb_store.store import open_store
 
 
@@ -40,11 +32,13 @@ from zrb_store.store import open_store
     "ran, as a path or the last part of it. The result of a step is not found: it lies in no queue.",
 )
 @click.argument("task", shell_complete=completion.main_tasks)
-@click.option("--max-age", type=parse_duration, metavar="LENGTH", help="Exit 3 if it is older, e.g. 90m, 26h, 2d.")
+@click.option(
+    "--max-age", type=arguments.parse_duration, metavar="LENGTH", help="Exit 3 if it is older, e.g. 90m, 26h, 2d."
+)
 @click.option("--any-project", is_flag=True, help="Look in every project.")
 @click.option("--of", metavar="NAME", help="Only sessions of this main task, or of this script or program.")
-@part_option
-@format_option("value")
+@arguments.part_option
+@arguments.format_option("value")
 def last(
     task: str, max_age: timedelta | None, any_project: bool, of: str | None, path: str | None, output_format: str
 ) -> None:
@@ -71,7 +65,7 @@ def last(
 )
 @click.argument("sessions", metavar="SESSION...", nargs=-1, shell_complete=completion.sessions_to_change)
 @click.option("--match", "pattern", metavar="PATTERN", help="Every session whose name matches, e.g. 'test-*'.")
-@dry_run_option
+@arguments.dry_run_option
 def rm(sessions: tuple[str, ...], pattern: str | None, dry_run: bool) -> None:
     if bool(sessions) == (pattern is not None):
         raise click.UsageError("name the sessions, or give --match PATTERN, but not both")
@@ -84,7 +78,7 @@ def rm(sessions: tuple[str, ...], pattern: str | None, dry_run: bool) -> None:
             except click.exceptions.Exit:  # the reader has seen enough, but the rest is deleted all the same
                 deque(names, maxlen=0)
             return
-        chosen = sessions_to_change(store.database, sessions)
+        chosen = arguments.sessions_to_change(store.database, sessions)
         if not dry_run:
             remove_sessions(store.database, *chosen)
             return
@@ -101,18 +95,15 @@ _pinned_argument = click.argument(
 @command("pin", "{} etl-2026-11-24")
 @_pinned_argument
 def pin(sessions: tuple[str, ...]) -> None:
-    _set_pinned(sessions, True)
+    with open_store() as store:
+        pin_sessions(store.database, *arguments.sessions_to_change(store.database, sessions), pinned=True)
 
 
 @command("unpin", "{} etl-2026-11-24")
 @_pinned_argument
 def unpin(sessions: tuple[str, ...]) -> None:
-    _set_pinned(sessions, False)
-
-
-def _set_pinned(sessions: tuple[str, ...], pinned: bool) -> None:
     with open_store() as store:
-        pin_sessions(store.database, *sessions_to_change(store.database, sessions), pinned=pinned)
+        pin_sessions(store.database, *arguments.sessions_to_change(store.database, sessions), pinned=False)
 
 
 @command(
@@ -126,7 +117,7 @@ def _set_pinned(sessions: tuple[str, ...], pinned: bool) -> None:
     "With --step, a step of TASK has completed and is not run again, or has failed and runs again, also if it was "
     "declared `once` and its end was unknown.",
 )
-@changed_session_argument
+@arguments.changed_session_argument
 @click.argument("task", shell_complete=completion.tasks)
 @click.argument("status", type=click.Choice(["completed", "failed"]))
 @click.option(
@@ -147,7 +138,7 @@ def mark_(session: str, task: str, status: str, step: str | None, new: bool, res
         raise click.UsageError("a step that failed has no result: leave --result out")
     if new and step is not None:
         raise click.UsageError("--new is for tasks: a new step is marked without it")
-    value = None if result is None else parse_json(result, "--result")
+    value = None if result is None else arguments.parse_json(result, "--result")
     with open_store() as store:
         encoded = None if result is None else codec.encode(value, limit=store.max_value)
         name = session_names.resolve(store.database, session, exact=True).name
@@ -173,7 +164,7 @@ def mark_(session: str, task: str, status: str, step: str | None, new: bool, res
     "\n\nWith --step, that is the moment before STEP first started, and the steps of TASK that had completed by then "
     "are copied too. What is not copied is done again, steps that were declared `once` too.",
 )
-@changed_session_argument
+@arguments.changed_session_argument
 @click.option(
     "--from",
     "from_task",

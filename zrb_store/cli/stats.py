@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 from pathlib import PurePath
 
 import click
 
 from zrb_store.cli import completion
-from zrb_store.cli.arguments import parse_since
+from zrb_store.cli.arguments import format_option, parse_since
 from zrb_store.cli.command import command
 from zrb_store.inspect.stats import TaskStats, task_stats
 from zrb_store.masking import one_line, printable
 from zrb_store.names import nearest
 from zrb_store.render.document import Column, Lines, Table
 from zrb_store.render.format import NOTHING, TimeFormat, format_duration, percent
-from zrb_store.render.printing import echo, echo_json, print_document
+from zrb_store.render.printing import echo, echo_records, print_document
 from zrb_store.store import open_store
 
 _COLUMNS = (
@@ -50,23 +50,16 @@ _MOST = 5  # main tasks that are named
     metavar="LENGTH|TIME",
     help="Only runs started at most this long ago, e.g. 26h, 30d, or since a time, e.g. 2026-11-24, midnight.",
 )
-@click.option(
-    "--format",
-    "output_format",
-    type=click.Choice(["table", "json", "jsonl", "prometheus"]),
-    default="table",
-    show_default=True,
-    help="table (plain text in a pipe), json, jsonl (one line each) or prometheus (its text format).",
+@format_option(
+    choices=("table", "json", "jsonl", "prometheus"),
+    help_text="table (plain text in a pipe), json, jsonl (one line each) or prometheus (its text format).",
 )
 def stats(task: str | None, since: timedelta | datetime | None, output_format: str) -> None:
     with open_store(read_only=True) as store:
         found = task_stats(store.database, task=task, since=since)
         others = task_stats(store.database, since=since) if task and not found and output_format == "table" else []
-    if output_format == "json":
-        echo_json([one.to_json() for one in found])
-    elif output_format == "jsonl":
-        for one in found:
-            echo_json(one.to_json(), one_line=True)
+    if output_format in ("json", "jsonl"):
+        echo_records((one.to_json() for one in found), output_format)
     elif output_format == "prometheus":
         for line in prometheus_lines(found):
             echo(line)
@@ -101,20 +94,15 @@ def _row(stats: TaskStats, times: TimeFormat) -> list[str]:
 
 _Sample = tuple[str, dict[str, str], float | None]  # suffix of the name, more labels, number
 
-
-def prometheus_lines(stats: Sequence[TaskStats]) -> Iterator[str]:
-    """Yield the lines of the text format. Numbers are gauges, since `prune` lowers them; errors are no labels."""
-    yield from _family(
-        stats,
+# Name, kind and purpose of each family. Numbers are gauges, since `prune` lowers them; errors are no labels.
+_FAMILIES: tuple[tuple[str, str, str, Callable[[TaskStats], list[_Sample]]], ...] = (
+    (
         "zrb_store_runs",
         "gauge",
         "Runs of a task by how they ended; running if they have not.",
-        lambda one: [
-            ("", {"outcome": outcome}, count) for outcome, count in {**one.ended, "running": one.running}.items()
-        ],
-    )
-    yield from _family(
-        stats,
+        lambda one: [("", {"outcome": word}, count) for word, count in {**one.ended, "running": one.running}.items()],
+    ),
+    (
         "zrb_store_run_duration_seconds",
         "summary",
         "How long completed runs of a task took.",
@@ -124,34 +112,33 @@ def prometheus_lines(stats: Sequence[TaskStats]) -> Iterator[str]:
             ("_sum", {}, _seconds(one.total)),
             ("_count", {}, one.completed),
         ],
-    )
-    yield from _family(
-        stats,
+    ),
+    (
         "zrb_store_last_completed_timestamp_seconds",
         "gauge",
         "When a run of a task last completed.",
         lambda one: [("", {}, _seconds(one.last_completed_at))],
-    )
-    yield from _family(
-        stats,
+    ),
+    (
         "zrb_store_last_failure_timestamp_seconds",
         "gauge",
         "When a run of a task last failed, was interrupted or was lost.",
         lambda one: [("", {}, _seconds(one.last_failure.at if one.last_failure else None))],
-    )
+    ),
+)
 
 
-def _family(
-    stats: Iterable[TaskStats], name: str, kind: str, purpose: str, samples: Callable[[TaskStats], list[_Sample]]
-) -> Iterator[str]:
-    yield f"# HELP {name} {purpose}"
-    yield f"# TYPE {name} {kind}"
-    for one in stats:
-        for suffix, more, number in samples(one):
-            if number is not None:
-                labels = {"project": one.project or "", "task": one.task or "", **more}
-                shown = ",".join(f'{label}="{_label_value(text)}"' for label, text in labels.items())
-                yield f"{name}{suffix}{{{shown}}} {number!r}"
+def prometheus_lines(stats: Sequence[TaskStats]) -> Iterator[str]:
+    """Yield the lines of Prometheus's text format."""
+    for name, kind, purpose, samples in _FAMILIES:
+        yield f"# HELP {name} {purpose}"
+        yield f"# TYPE {name} {kind}"
+        for one in stats:
+            for suffix, more, number in samples(one):
+                if number is not None:
+                    labels = {"project": one.project or "", "task": one.task or "", **more}
+                    shown = ",".join(f'{label}="{_label_value(text)}"' for label, text in labels.items())
+                    yield f"{name}{suffix}{{{shown}}} {number!r}"
 
 
 def _seconds(micros: int | None) -> float | None:

@@ -1,4 +1,4 @@
-"""Single values: `get` one, `push` and `pop` from a shell script, `requeue` dead ones; `queue` limits deliveries."""
+"""Single values: `get` and `trace` one, `push` and `pop` from a shell, `requeue` dead ones; `queue` limits them."""
 
 from __future__ import annotations
 
@@ -7,19 +7,7 @@ import shlex
 import click
 
 from zrb_store import codec
-from zrb_store.cli import completion
-from zrb_store.cli.arguments import (
-    binary_stdin,
-    changed_session_argument,
-    format_option,
-    parse_json,
-    parse_queue,
-    parse_seconds,
-    parse_whole_number,
-    part_option,
-    queue_argument,
-    session_argument,
-)
+from zrb_store.cli import arguments, completion
 from zrb_store.cli.command import command
 from zrb_store.errors import ZrbStoreError
 from zrb_store.inspect import session_names
@@ -32,7 +20,8 @@ from zrb_store.operations.values import requeue as requeue_values
 from zrb_store.operations.values import requeue_all, set_max_deliveries
 from zrb_store.render import printing
 from zrb_store.render.document import Fields
-from zrb_store.render.format import as_json, counted, print_line, program_name
+from zrb_store.render.format import as_json, counted, program_name
+from zrb_store.stderr import print_line
 from zrb_store.store import open_store
 
 
@@ -47,19 +36,19 @@ from zrb_store.store import open_store
     "a bytes value are written as they are, and text without the newline at its end; what would be JSON has no raw "
     "form, and is refused.",
 )
-@session_argument
+@arguments.session_argument
 @click.argument("queue", metavar="QUEUE|TASK", shell_complete=completion.queues)
 @click.option(
     "--seq",
-    type=parse_whole_number,
+    type=arguments.parse_whole_number,
     metavar="N",
     shell_complete=completion.seqs,
     help="The value of this number, live or not.",
 )
 @click.option("--result", is_flag=True, help="The stored result of TASK, taken or not, or of a step TASK/NUMBER.")
-@part_option
+@arguments.part_option
 @click.option("--raw", is_flag=True, help="Write exactly the bytes, or the text in UTF-8, and nothing else.")
-@format_option("value")
+@arguments.format_option("value")
 def get(
     session: str, queue: str, seq: int | None, result: bool, path: str | None, raw: bool, output_format: str
 ) -> None:
@@ -76,6 +65,27 @@ def get(
     print_value(stored, "raw" if raw else output_format, path)
 
 
+@command("trace", "{} 'etl-2026-11-24/load#1'", details="`show` prints the number of each value.")
+@click.argument("value_id", metavar="SESSION/QUEUE#SEQ", shell_complete=completion.value_ids)
+@click.option("--full", is_flag=True, help="Do not shorten the value.")
+@arguments.format_option()
+def trace(value_id: str, full: bool, output_format: str) -> None:
+    from zrb_store.inspect.trace import trace as read_trace  # late: no other command here needs it
+    from zrb_store.render.value import print_trace
+
+    session, queue, seq = split_id(value_id)
+    with session_names.open_for_reading() as database, printing.noting_damage() as damage:
+        history = read_trace(database, session_names.resolve(database, session).name, queue, seq, damage)
+    if output_format == "json":
+        printing.echo_json(history.to_json())
+    elif output_format == "jsonl":
+        printing.echo_records((event.to_json() for event in history.events), output_format)
+    elif output_format == "value":
+        printing.echo_value(history.value.content)
+    else:
+        print_trace(history, full=full)
+
+
 @command(
     "push",
     "{} inbox files '\"a.csv\"'",
@@ -84,13 +94,13 @@ def get(
     "not exist. Inside a CmdTask the value belongs to the running attempt, and @this names its session.",
     unknown_options=True,  # a negative number is a value, not an option
 )
-@changed_session_argument
-@click.argument("queue", type=parse_queue, shell_complete=completion.queues)
+@arguments.changed_session_argument
+@click.argument("queue", type=arguments.parse_queue, shell_complete=completion.queues)
 @click.argument("value")
 @click.option("--text", is_flag=True, help="Store VALUE as text; from stdin, without its final newline.")
 def push(session: str, queue: str, value: str, text: bool) -> None:
     content = _read_stdin(without_newline=text) if value == "-" else value
-    item = content if text else parse_json(content, "VALUE", "--text stores it as it is")
+    item = content if text else arguments.parse_json(content, "VALUE", "--text stores it as it is")
     with open_store() as store:
         name = session_names.session_name(session)
         encoded = codec.encode(item, limit=store.max_value)
@@ -98,7 +108,7 @@ def push(session: str, queue: str, value: str, text: bool) -> None:
 
 
 def _read_stdin(*, without_newline: bool) -> str:
-    content = binary_stdin().read()
+    content = arguments.binary_stdin().read()
     end = len(content) - (without_newline and content.endswith(b"\n"))
     try:
         return str(memoryview(content)[:end], "utf-8")  # without another copy
@@ -115,10 +125,10 @@ def _read_stdin(*, without_newline: bool) -> str:
     "create them. A damaged value is refused with exit code 1, and stays where it is. Inside a CmdTask the value "
     "belongs to the running attempt: it is given back if that one fails. @this names the attempt's session.",
 )
-@changed_session_argument
-@queue_argument
-@click.option("--wait", metavar="SECONDS", type=parse_seconds, help="How long to wait for a value.")
-@format_option("value", choices=("value", "json"))
+@arguments.changed_session_argument
+@arguments.queue_argument
+@click.option("--wait", metavar="SECONDS", type=arguments.parse_seconds, help="How long to wait for a value.")
+@arguments.format_option("value", choices=("value", "json"))
 def pop(session: str, queue: str, wait: float | None, output_format: str) -> None:
     with open_store() as store:
         name = session_names.session_name(session)
@@ -157,8 +167,8 @@ def _parse_limit(text: str) -> int | str:
     "shown, but nobody can take it until `requeue` makes it live again. With --max-deliveries, session and queue are "
     "created if they do not exist.",
 )
-@session_argument
-@queue_argument
+@arguments.session_argument
+@arguments.queue_argument
 @click.option(
     "--max-deliveries",
     "limit",
@@ -166,10 +176,10 @@ def _parse_limit(text: str) -> int | str:
     type=_parse_limit,
     help="Deliver each value at most N times; `unlimited` for any number.",
 )
-@format_option(choices=("table", "json"))
+@arguments.format_option(choices=("table", "json"))
 def queue(session: str, queue: str, limit: int | str | None, output_format: str) -> None:
     if limit is not None:
-        parse_queue(queue)
+        arguments.parse_queue(queue)
         with open_store() as store:
             name = session_names.session_name(session)
             set_max_deliveries(store.database, name, queue, None if limit == _UNLIMITED else int(limit))

@@ -38,7 +38,7 @@ from zrb_store.page.pages import (
 from zrb_store.page.render import Context, environment
 from zrb_store.page.stores import Stores, Watcher
 from zrb_store.records import JsonTree
-from zrb_store.render.format import as_typed
+from zrb_store.stderr import as_typed
 
 _HEARTBEAT = 15.0  # seconds after which an idle connection is written to, so that it is noticed if nobody reads it
 _LONGEST = 20  # heartbeats after which a connection ends; the browser opens another one

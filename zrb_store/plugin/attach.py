@@ -41,7 +41,7 @@ class _Process:
     def open(self) -> Store:
         """Return the store that the settings name, opened at its first use."""
         # late: imports SQLAlchemy
-        from zrb_store.render.format import print_warnings
+        from zrb_store.stderr import print_warnings
         from zrb_store.store import open_store
 
         if self.store is None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from zrb_store.errors import StepUncertain, ZrbStoreError
 from zrb_store.masking import ErrorText, error_text
-from zrb_store.render.format import PROGRAM, TimeFormat, print_line
+from zrb_store.stderr import PROGRAM, print_line
 
 if TYPE_CHECKING:
     from zrb.task.any_task import AnyTask
@@ -58,6 +58,8 @@ _NAMED = 5  # tasks in one line
 
 def describe_completed(session: str, finished_at: int | None, *, has_result: bool, is_resume: bool) -> str:
     """Say that a session has completed, and that nothing runs, whether a resume or ZRB_STORE_SESSION asked for it."""
+    from zrb_store.render.format import TimeFormat  # late: rarely needed
+
     when = TimeFormat().full(finished_at)
     what = "this is its stored result, and nothing runs" if has_result else "it has no result, and nothing runs"
     advice = "--from TASK runs a part of it again" if is_resume else "another ZRB_STORE_SESSION starts a new one"

@@ -1,1 +1,1 @@
-"""What commands print and pages show: values, tables, times and messages as text. Below all edges."""
+"""What commands print and pages show: values, times and documents as text. Below all edges."""

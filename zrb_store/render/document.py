@@ -1,16 +1,24 @@
-"""The blocks of a document: tables, fields, lines and charts, and the page that they are printed on.
+"""Documents: blocks of tables, fields, lines and drawings, and their layout as lines on a page.
 
-Stored text becomes printable when it is put in a block.
+Stored text becomes printable when it is put in a block. A long table is laid out in chunks, so that the first rows need
+not wait for the last; its columns may grow from one chunk to the next.
 """
 
 from __future__ import annotations
 
+import itertools
+import math
+import re
 import shutil
 import sys
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, TypeAlias
 
 from zrb_store.masking import printable
+
+Line: TypeAlias = list[tuple[str, str]]
+"""A line in parts: text, and the codes that colour it on a terminal (SGR), or nothing."""
 
 
 @dataclass(frozen=True)
@@ -19,35 +27,23 @@ class Column:
 
     On a terminal a table fits the page: columns are cut or wrapped where they may be, others leave. In a pipe every
     column is printed, and only those that may be cut are.
-
-    Attributes:
-        title: Its heading.
-        cut: Whether its cells are cut to fit the page. Cells of other columns never are.
-        fold: Whether its cells may be wrapped on a narrow terminal. Those of the last column always may.
-        words: Whether its cells may be wrapped there, but only between words.
-        status: Whether its cells are statuses, which are coloured on a terminal.
-        right: Whether its cells are aligned to the right.
-        leaves: When it leaves a terminal that is too narrow for all columns: 1 is the first to leave, 0 never does.
     """
 
     title: str
-    cut: bool = False
-    fold: bool = False
-    words: bool = False
-    status: bool = False
-    right: bool = False
-    leaves: int = 0
+    cut: bool = False  # its cells are cut to fit the page; those of other columns never are
+    fold: bool = False  # its cells may be wrapped on a narrow terminal; those of the last column always may
+    words: bool = False  # its cells may be wrapped there, but only between words
+    status: bool = False  # its cells are statuses, which are coloured on a terminal
+    right: bool = False  # its cells are aligned to the right
+    leaves: int = 0  # when it leaves a terminal that is too narrow for all: 1 is the first to leave, 0 never does
 
 
 @dataclass
 class Table:
-    """Rows of cells, which can be iterated over once. A cell of the last column may have several lines.
+    """Rows of cells, which may be read while they are printed. A cell of the last column may have several lines.
 
     A cell of the first column, unless that may be folded, is never wrapped on a terminal if it fits the page: where it
     is too long to stand beside the others, it gets a line of its own.
-
-    A long table is printed in chunks, so that the first rows need not wait for the last; its columns may grow from one
-    chunk to the next.
     """
 
     columns: Sequence[Column]
@@ -56,24 +52,19 @@ class Table:
     note: str = ""  # between title and headings
 
     def __post_init__(self) -> None:
-        rows = ([printable(cell, keep="\n") for cell in row] for row in self.rows)
-        self.rows = list(rows) if isinstance(self.rows, Sequence) else rows
+        self.rows = ([printable(cell, keep="\n") for cell in row] for row in self.rows)
         self.title = printable(self.title)
         self.note = printable(self.note)
 
 
 @dataclass
 class Fields:
-    """Labelled texts, one on each line.
-
-    Attributes:
-        statuses: The labels of those texts that are statuses, which are coloured on a terminal.
-        label_width: How much room the labels have at least, in columns.
-    """
+    """Labelled texts, one on each line."""
 
     pairs: Sequence[tuple[str, str]]
-    statuses: frozenset[str] = field(default=frozenset({"Status"}))
-    label_width: int = 0
+    status: str = "Status"  # the label of a status, which is coloured on a terminal
+    label_width: int = 0  # columns that the labels have at least
+    title: str = ""
 
     def __post_init__(self) -> None:
         self.pairs = [(label, printable(text)) for label, text in self.pairs]
@@ -91,54 +82,15 @@ class Lines:
         self.title = printable(self.title)
 
 
-@dataclass(frozen=True)
-class Bar:
-    """A bar of a chart, from one moment to another, in microseconds, and its status."""
-
-    start: int
-    end: int
-    status: str
-
-
-@dataclass(frozen=True)
-class ChartRow:
-    """A row of a chart: a label, any number of bars, and a note at the end."""
-
-    label: str
-    bars: Sequence[Bar]
-    note: str
-
-
 @dataclass
-class Chart:
-    """Rows of bars on an axis of time, from which pauses are left out.
+class Drawing:
+    """Lines that a function draws in a number of columns."""
 
-    Attributes:
-        spans: What the axis shows: start and end of spans of time, in order, with the texts of these moments.
-    """
-
-    rows: Sequence[ChartRow]
-    spans: Sequence[tuple[Moment, Moment]]
-    title: str = ""
-
-    def __post_init__(self) -> None:
-        self.rows = [replace(row, label=printable(row.label), note=printable(row.note)) for row in self.rows]
+    draw: Callable[[int], Iterable[Line]]
+    title: str
 
 
-@dataclass(frozen=True)
-class Moment:
-    """A moment on an axis, in microseconds, and its text."""
-
-    at: int
-    text: str
-
-
-Block = Table | Fields | Lines | Chart
-
-
-def with_rows_read(block: Block) -> Block:
-    """Read the rows of a table, so that the block can be kept and compared with another one."""
-    return replace(block, rows=list(block.rows)) if isinstance(block, Table) else block
+Block = Table | Fields | Lines | Drawing
 
 
 def on_terminal() -> bool:
@@ -149,3 +101,328 @@ def on_terminal() -> bool:
 def page_width() -> int:
     """Return the width of the terminal in columns; in a pipe 80, or COLUMNS."""
     return shutil.get_terminal_size((80, 24)).columns
+
+
+STYLES = {
+    "completed": "32",  # green
+    "running": "36",  # cyan
+    "failed": "1;31",  # bold red
+    "interrupted": "33",  # yellow
+    "stale": "1;33",  # bold yellow
+    "lost": "1;33",
+    "live": "32",
+    "retracted": "33",
+    "dead": "1;31",
+}
+DIM = "2"  # labels, headings and axes
+_TITLE_STYLE = "1"  # bold
+_LAST_MARK = re.compile(r".*[-/_.,:](?=.)")  # after which a long word is broken
+_JAMO = range(0x1160, 0x1200)  # vowels and final consonants, which are drawn into the syllable before them
+
+
+def display_width(text: str) -> int:
+    """Return how many columns a text takes on a terminal."""
+    return len(text) if text.isascii() else sum(map(_char_width, text))
+
+
+def _char_width(char: str) -> int:
+    if char.isascii():
+        return 1
+    import unicodedata  # late: large, and rarely needed
+
+    if unicodedata.category(char) in ("Mn", "Me", "Cf") or ord(char) in _JAMO:  # Cf: a joiner
+        return 0
+    return 2 if unicodedata.east_asian_width(char) in "WF" else 1
+
+
+def shorten(text: str, width: int) -> str:
+    """Cut a text to `width` columns, ending in `...` if anything was cut off."""
+    if display_width(text) <= width:
+        return text
+    return f"{_beginning(text, max(0, width - 3))}..."
+
+
+def _beginning(text: str, width: int) -> str:
+    """Return as much of the beginning of a text as fits in `width` columns, with all marks on its last character."""
+    if text[: width + 1].isascii():
+        return text[:width]
+    room = width
+    for place, char in enumerate(text):
+        room -= _char_width(char)
+        if room < 0:
+            return text[:place]
+    return text
+
+
+def wrap(text: str, width: float) -> Iterator[str]:
+    """Yield the lines of a text that is wrapped at spaces. Only a word that is wider than a line is broken itself.
+
+    The first line keeps the spaces before it.
+    """
+    width = max(2, width)  # the widest character takes two columns
+    while display_width(text) > width:
+        line = _beginning(text, int(width))
+        if text[len(line)] != " ":
+            words = len(line) - len(line.lstrip(" "))
+            if " " in line[words:]:
+                line = line[: line.rindex(" ")]
+            elif mark := _LAST_MARK.search(line, words):
+                line = line[: mark.end()]
+        yield line.rstrip(" ")
+        text = text[len(line) :].lstrip(" ")
+    yield text
+
+
+def longest_word(text: str) -> int:
+    """Return the width of the widest word of a text."""
+    return max(map(display_width, text.split()), default=0)
+
+
+GAP = "  "
+_LEAST_CUT_WIDTH_IN_PIPE = 16  # what a cell that is cut keeps, however narrow the page
+_LEAST_CUT_WIDTH = 24  # the same on a terminal, where other columns leave for it
+_LEAST_FOLD_WIDTH = 12  # what a column that may be wrapped keeps
+_MOST_FOLD_WIDTH = 20  # such a column has room for a word of this width
+_LEAST_LAST_WIDTH = 24  # what the last column, which has the longest texts, keeps
+_NARROWEST = 8  # what columns keep where even these widths have no room
+_MOST_FOR_NAMES = 60  # percent of the page that the first column may take from the others
+
+Row = Sequence[str]
+
+
+class Fit(NamedTuple):
+    """The columns that a page has room for, by their places, and how wide each of them is."""
+
+    places: list[int]
+    widths: list[int]
+
+
+def fit(columns: Sequence[Column], rows: Sequence[Row], width: int, *, like: Fit | None, fill: bool) -> Fit:
+    """Fit rows, the headings first, to a terminal.
+
+    Columns leave in their fixed order until the others have room. A cell of the first column does not count, and gets a
+    line of its own, if it cannot stand beside the columns that never leave, or takes more than most of the page.
+
+    `like` is how the rows before these were fitted: the same columns are shown, none narrower unless it must be. With
+    `fill`, columns that may be cut take all that is left, since more rows follow.
+    """
+    needed = _widths(columns, rows)
+    least = [_least(columns, place, rows, needed[place]) for place in range(len(columns))]
+    if not _is_elastic(columns, 0) and not columns[0].words:
+        needed[0] = least[0] = _first_width(columns, rows, needed, least, width)
+    places = list(range(len(columns))) if like is None else like.places
+    if like is None:
+        for place in sorted(range(len(columns)), key=lambda place: columns[place].leaves):
+            if columns[place].leaves and _total(least, places) > width:
+                places.remove(place)
+    else:
+        for place, before in zip(places, like.widths, strict=True):
+            needed[place] = max(needed[place], before)
+            if not _is_elastic(columns, place):
+                least[place] = needed[place]
+    for place in places:
+        if columns[place].words and _total(least, places) - least[place] + needed[place] <= width:
+            least[place] = needed[place]
+    elastic = [place for place in places if _is_elastic(columns, place)]
+    if fill:
+        for place in [place for place in places if columns[place].cut] or places[-1:]:
+            needed[place] = width
+    room = width - _total(least, places) + sum(least[place] for place in elastic)
+    level = next(level for level in range(width, -1, -1) if level <= _NARROWEST or _sum(level, least, elastic) <= room)
+    least = [min(size, level) if place in elastic else size for place, size in enumerate(least)]
+    level = max(level for level in range(width + 1) if not level or _sum(level, needed, elastic, least) <= room)
+    widths = {place: max(least[place], min(level, needed[place])) for place in elastic}
+    spare = room - sum(widths.values())
+    for place in elastic:  # fewer columns are left than there are cells that need one
+        more = min(max(spare, 0), 1) if widths[place] < needed[place] else 0
+        widths[place] += more
+        spare -= more
+    return Fit(places, [widths.get(place, least[place]) for place in places])
+
+
+def _sum(level: int, sizes: Sequence[int], places: Sequence[int], least: Sequence[int] | None = None) -> int:
+    """Return how wide columns are together if each is at most `level` wide, but at least so wide as it must be."""
+    return sum(max(least[place] if least else 0, min(level, sizes[place])) for place in places)
+
+
+def _is_elastic(columns: Sequence[Column], place: int) -> bool:
+    return columns[place].cut or columns[place].fold or place == len(columns) - 1
+
+
+def _least(columns: Sequence[Column], place: int, rows: Sequence[Row], needed: int) -> int:
+    """Return how narrow a column may become."""
+    column = columns[place]
+    if not _is_elastic(columns, place) and not column.words:
+        return needed
+    if column.cut:
+        least = _LEAST_CUT_WIDTH
+    elif place == len(columns) - 1:
+        least = _LEAST_LAST_WIDTH
+    else:
+        word = max(longest_word(row[place]) for row in rows)
+        least = word if column.words else min(_MOST_FOLD_WIDTH, max(_LEAST_FOLD_WIDTH, word))
+    return min(needed, max(least, len(column.title)))
+
+
+def _first_width(
+    columns: Sequence[Column], rows: Sequence[Row], needed: Sequence[int], least: Sequence[int], width: int
+) -> int:
+    """Return the width of the first column: that of its widest cell which does not get a line of its own."""
+    if _total(needed, range(len(columns))) <= width:
+        return needed[0]
+    staying = [place for place in range(len(columns)) if place == 0 or not columns[place].leaves]
+    room = min(width * _MOST_FOR_NAMES // 100, width - _total(least, staying) + least[0])
+    cells = [display_width(row[0]) for row in rows]
+    return max([len(columns[0].title), *(cell for cell in cells if cell <= room)])
+
+
+def _total(widths: Sequence[int], places: Sequence[int]) -> int:
+    return sum(widths[place] for place in places) + len(GAP) * (len(places) - 1)
+
+
+_CHUNK_ROWS = 1000
+_CHUNK_CHARACTERS = 4 * 1024 * 1024
+
+
+def _chunks(table: Table) -> Iterator[tuple[list[Row], bool]]:
+    """Divide a table, its headings first, into chunks that fit in memory. Each comes with whether there are several."""
+    rows = iter(table.rows)
+    chunk = [headings(table), *_read_chunk(rows)]
+    following = _read_chunk(rows)
+    is_long = bool(following)
+    while chunk:
+        yield chunk, is_long
+        chunk, following = following, _read_chunk(rows)
+
+
+def _read_chunk(rows: Iterator[Row]) -> list[Row]:
+    chunk: list[Row] = []
+    room = _CHUNK_CHARACTERS
+    while len(chunk) < _CHUNK_ROWS and room > 0 and (row := next(rows, None)) is not None:
+        chunk.append(row)
+        room -= sum(map(len, row))
+    return chunk
+
+
+def headings(table: Table) -> list[str]:
+    """Return the titles of a table's columns, as they are printed."""
+    return [column.title.upper() for column in table.columns]
+
+
+def _fit_pipe(
+    columns: Sequence[Column], rows: Sequence[Row], width: int | None, *, like: Fit | None, fill: bool
+) -> Fit:
+    """Fit rows to a pipe: all columns are shown, and only those that may be cut are narrowed. See `fit`."""
+    widths, places = _widths(columns, rows), list(range(len(columns)))
+    if like is not None:
+        widths = [max(pair) for pair in zip(widths, like.widths, strict=True)]
+    if width is None:
+        return Fit(places, widths)
+    cut = [place for place in places if columns[place].cut] or (places[-1:] if fill else [])
+    room = width - _total(widths, places) + sum(widths[place] for place in cut)
+    # The narrowest first: what it does not need is left to the others.
+    for sharing, place in zip(range(len(cut), 0, -1), sorted(cut, key=widths.__getitem__), strict=True):
+        share = max(_LEAST_CUT_WIDTH_IN_PIPE, room // sharing)
+        widths[place] = share if fill else min(widths[place], share)
+        room -= widths[place]
+    return Fit(places, widths)
+
+
+def _widths(columns: Sequence[Column], rows: Sequence[Row]) -> list[int]:
+    """Return how wide the cells of each column are."""
+    return [
+        max((display_width(line) for row in rows for line in row[place].splitlines()), default=0)
+        for place in range(len(columns))
+    ]
+
+
+def laid_out(blocks: Iterable[Block], *, fits: bool, full: bool = False) -> Iterator[Line]:
+    """Yield the lines of a document, with an empty one between its blocks.
+
+    If it `fits`, no line is wider than the page, which is a terminal; in a pipe only cells are cut. With `full`, none
+    is.
+    """
+    page = page_width()
+    width = page if fits else math.inf
+    for number, block in enumerate(blocks):
+        if number:
+            yield []
+        if block.title:
+            yield from ([(text, _TITLE_STYLE)] for text in wrap(block.title, width))
+        if isinstance(block, Lines):
+            yield from ([(line, "")] for text in block.lines for line in wrap(text, width))
+            continue
+        indent = GAP if block.title and not fits else ""
+        lines: Iterable[Line]
+        if isinstance(block, Fields):
+            lines = _fields(block, width)
+        elif isinstance(block, Drawing):
+            lines = block.draw(page - len(indent))
+        else:
+            lines = _table(block, page - len(indent), fits=fits, full=full)
+        yield from (_rstripped([(indent, ""), *line]) for line in lines)
+
+
+def _rstripped(line: Line) -> Line:
+    while line and not line[-1][0].strip(" "):
+        line.pop()
+    return [*line[:-1], (line[-1][0].rstrip(" "), line[-1][1])] if line else line
+
+
+def _fields(fields: Fields, width: float) -> Iterator[Line]:
+    label_width = max([fields.label_width, *(display_width(label) for label, _ in fields.pairs)])
+    room = width - label_width - len(GAP)
+    for label, text in fields.pairs:
+        style = _status_style(text) if label == fields.status else ""
+        beside = longest_word(text) <= room
+        if not beside:  # below its label a long name may fit on one line
+            yield [(label, DIM)]
+        for number, line in enumerate(wrap(text, room if beside else width)):
+            label_cell = label if beside and not number else ""
+            margin = " " * (label_width - display_width(label_cell) + len(GAP)) if beside else ""
+            yield [(label_cell, DIM), (margin, ""), (line, style)]
+
+
+def _table(table: Table, page: int, *, fits: bool, full: bool) -> Iterator[Line]:
+    if table.note:
+        yield from ([(line, "")] for line in wrap(table.note, page if fits else math.inf))
+    found: Fit | None = None
+    for rows, is_long in _chunks(table):
+        is_first = found is None
+        if fits:
+            found = fit(table.columns, rows, page, like=found, fill=is_long)
+        else:
+            found = _fit_pipe(table.columns, rows, None if full else page, like=found, fill=is_long)
+        lines = (_row(table.columns, row, found, page, fits=fits, full=full) for row in rows)
+        if is_first:
+            yield from ([(text, DIM) for text, _ in line] for line in next(lines))
+        yield from itertools.chain.from_iterable(lines)
+
+
+def _row(columns: Sequence[Column], row: Row, found: Fit, page: int, *, fits: bool, full: bool) -> Iterator[Line]:
+    """Yield the lines of a row: as many as its cells need side by side, after the first cell if that is too long."""
+    cells = []
+    for place, width in zip(found.places, found.widths, strict=True):
+        column, cell = columns[place], row[place]
+        is_name = place == 0 and not (column.fold or column.words or column.cut)
+        if column.cut and not full:
+            cells.append([shorten(cell, width)])
+        elif not fits:
+            cells.append(cell.splitlines() or [""])
+        elif is_name and display_width(cell) > width:
+            yield from ([(line, "")] for line in wrap(cell, page))
+            cells.append([""])
+        else:
+            cells.append([line for text in cell.splitlines() or [""] for line in wrap(text, width)])
+    styles = [_status_style(row[place]) if columns[place].status else "" for place in found.places]
+    for lines in itertools.zip_longest(*cells, fillvalue=""):
+        parts: Line = []
+        for place, width, line, style in zip(found.places, found.widths, lines, styles, strict=True):
+            padding = " " * (width - display_width(line))
+            parts += [(padding, ""), (line, style)] if columns[place].right else [(line, style), (padding, "")]
+            parts.append((GAP, ""))
+        yield parts
+
+
+def _status_style(text: str) -> str:
+    return STYLES.get(text.replace(",", " ").split(" ", 1)[0], "")

@@ -1,25 +1,24 @@
-"""How anything is written as text: messages, times, sizes, names, errors, values, and JSON.
-
-Messages go to stderr. A command that they advise is `zrb-store X`, or `zrb xcom X` inside zrb. Code below the edges
-does not know which program is running: it names a command as `zrb-store X`, between backticks, and whoever prints the
-message calls `as_typed`. zrb imports this module whenever it starts, so it imports little.
-"""
+"""How anything is written as text: times, sizes, names, errors, values, and JSON."""
 
 from __future__ import annotations
 
 import codecs
 import contextlib
 import json
-import logging
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+import click
+
 from zrb_store.local_time import is_repeated, zone_name
-from zrb_store.masking import mask_text, one_line, printable
+from zrb_store.masking import one_line, printable
+from zrb_store.records import to_datetime
+from zrb_store.render.readable import TEXT_TAGS, readable
+from zrb_store.stderr import as_typed
 
 if TYPE_CHECKING:
     from zrb_store.inspect.value import Value
@@ -27,143 +26,41 @@ if TYPE_CHECKING:
     from zrb_store.records import ErrorRecord, JsonTree, JsonValue, RunRecord
 
 
-PROGRAM = "zrb-store"
-
-
-def as_typed(message: str, program: str) -> str:
-    """Return a message in which every command begins with what this user types."""
-    return message.replace(f"`{PROGRAM} ", f"`{program} ")
-
-
-def command_as_typed(command: str, program: str) -> str:
-    """Return a command line that begins with what this user types, if it is one of ours."""
-    return command.replace(f"{PROGRAM} ", f"{program} ", 1) if command.startswith(f"{PROGRAM} ") else command
-
-
-def zrb_program(program: str) -> str:
-    """Return what is typed before a command that only zrb can carry out: `resume`."""
-    return "zrb xcom" if program == PROGRAM else program
-
-
-def print_line(message: str, program: str, name: str | None = None) -> None:
-    """Print a message as one line, with secrets masked.
-
-    It is written in one piece: another thread may print at the same time.
-
-    Args:
-        name: What the line begins with, if not the program; an empty text for nothing.
-    """
-    begin = program if name is None else name
-    line = f"{begin}: " * bool(begin) + one_line(as_typed(mask_text(message), program))
-    print(f"{line}\n", end="", file=sys.stderr, flush=True)
-
-
-_log = logging.getLogger("zrb_store")
-
-
-class LogLines(logging.Handler):
-    """Prints warnings as the command prints its other messages."""
-
-    def __init__(self, tell: Callable[[str], None]) -> None:
-        """Begin to pass on."""
-        super().__init__(logging.WARNING)
-        self._tell = tell
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Print one message. Whatever fails here must not fail the operation that logs."""
-        with contextlib.suppress(Exception):  # stderr may be closed
-            self._tell(record.getMessage())
-
-
-def print_warnings(tell: Callable[[str], None]) -> LogLines | None:
-    """Have the package's warnings printed from now on, and not by the program's other handlers, of which zrb has one.
-
-    Returns:
-        What prints them; None if they are printed already.
-    """
-    if any(isinstance(handler, LogLines) for handler in _log.handlers):
-        return None
-    handler = LogLines(tell)
-    _log.addHandler(handler)
-    _log.propagate = False
-    return handler
-
-
-@contextlib.contextmanager
-def printing_warnings(tell: Callable[[str], None]) -> Iterator[None]:
-    """Have the package's warnings printed within a block, unless they are already."""
-    handler = print_warnings(tell)
-    try:
-        yield
-    finally:
-        if handler is not None:
-            _log.removeHandler(handler)
-            _log.propagate = True
-
-
 def program_name() -> str:
     """Return what the user of this command types before it: `zrb-store` or `zrb xcom`."""
-    import click  # late: zrb does not need it when it starts
-
     return click.get_current_context().find_root().command_path
 
 
-_SCALARS = frozenset({str, int, float, bool, type(None)})
 _NOT_PLAIN = re.compile(r"[^\x20-\x7e\n]+")  # newlines stand only between items: in a string they are escapes
 
 
-def pieces(tree: JsonTree, *, compact: bool, level: int = 0) -> Iterator[str]:
-    """Yield the JSON text of plain data in pieces, while its lazy lists and iterators are read.
-
-    Args:
-        compact: Whether all is on one line; otherwise it has an indent of 2.
-        level: How deep the tree is nested in the whole.
-    """
-    if not _has_lazy_parts(tree):
+def pieces(tree: JsonTree, *, compact: bool, new_line: str = "\n") -> Iterator[str]:
+    """Yield the JSON text of plain data, on one line or indented, in pieces, while its lazy lists are read."""
+    try:
         text = dumps(tree, indent=None if compact else 2)
-        # A newline stands only between two items: in a string it is an escape.
-        yield text if compact or not level else text.replace("\n", _new_line(level))
+    except TypeError:  # something in it is lazy
+        if not isinstance(tree, Iterable):
+            raise
+    else:
+        yield text if compact else text.replace("\n", new_line)
         return
-    opening, closing = "{}" if isinstance(tree, dict) else "[]"
-    colon, inner, outer = (":", "", "") if compact else (": ", _new_line(level + 1), _new_line(level))
+    items: Iterable[tuple[str | None, JsonTree]] = ((None, item) for item in tree)
+    opening, closing = "[]"
+    if isinstance(tree, Mapping):
+        items, opening, closing = tree.items(), "{", "}"
+    colon, inner, outer = (":", "", "") if compact else (": ", f"{new_line}  ", new_line)
     separator = opening
-    items: Iterable[tuple[str | None, JsonTree]] = ()
-    if isinstance(tree, dict):
-        items = tree.items()
-    elif isinstance(tree, Iterable):
-        items = ((None, item) for item in tree)
     for key, item in items:
         prefix = separator + inner + ("" if key is None else f"{dumps(key)}{colon}")
-        for piece in pieces(item, compact=compact, level=level + 1):
+        for piece in pieces(item, compact=compact, new_line=inner):
             yield prefix + piece
             prefix = ""
         separator = ","
     yield opening + closing if separator == opening else outer + closing
 
 
-def _new_line(level: int) -> str:
-    return "\n" + level * "  "
-
-
-def _has_lazy_parts(tree: JsonTree) -> bool:
-    """Whether anything in the tree is neither a dict nor a list nor a scalar."""
-    remaining = [tree]  # not recursive: values may be nested as deep as Python's stack allows
-    while remaining:
-        part = remaining.pop()
-        if type(part) is dict:
-            remaining += part.values()
-        elif type(part) is list:
-            remaining += part
-        elif type(part) not in _SCALARS:
-            return True
-    return False
-
-
 def dumps(tree: JsonTree, *, indent: int | None = None) -> str:
-    """Write plain data as JSON: where stdout is UTF-8 with escapes only for what cannot be printed, elsewhere in ASCII.
-
-    Without an indent it is compact, on one line.
-    """
+    """Write plain data as JSON: if stdout is UTF-8 with escapes only for what cannot be printed, else in ASCII."""
     separators = (",", ":") if indent is None else None
     if codecs.lookup(sys.stdout.encoding or "ascii").name != "utf-8":
         return json.dumps(tree, indent=indent, separators=separators)
@@ -188,8 +85,6 @@ class TimeFormat:
         self._day = None if day_of is None else self._time(day_of).date()
 
     def _time(self, micros: int) -> datetime:
-        from zrb_store.records import to_datetime  # late: see the head
-
         time = to_datetime(micros)
         return time.astimezone() if self._is_local else time
 
@@ -241,11 +136,10 @@ def format_duration(micros: int | None) -> str:
     if seconds < 60:
         return f"{seconds:.1f} s"
     whole = int(seconds)
-    for unit, name, part, part_name in ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
-        if whole >= unit:
-            rest = whole % unit // part
-            return f"{whole // unit} {name}" + (f" {rest} {part_name}" if rest else "")
-    return f"{whole} s"
+    units = ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s"))
+    unit, name, part, part_name = next(each for each in units if whole >= each[0])
+    rest = whole % unit // part
+    return f"{whole // unit} {name}" + (f" {rest} {part_name}" if rest else "")
 
 
 def size(count: int) -> str:
@@ -259,19 +153,16 @@ def size(count: int) -> str:
 
 
 def counted(count: int, noun: str) -> str:
-    """Format a number of things: `1 session`, `2 sessions`."""
-    return f"{count} {noun}" + ("" if count == 1 else "s")
+    """Format a number of things: `1 session`, `2 sessions`, `2 deliveries`."""
+    if count == 1:
+        return f"1 {noun}"
+    return f"{count} {noun.removesuffix('y')}ies" if noun.endswith("ry") else f"{count} {noun}s"
 
 
 def percent(share: float) -> str:
     """Return a share in percent, which is 0 % or 100 % only if it is exactly that."""
     rounded = round(share * 100)
     return f"{min(max(rounded, 1), 99) if 0 < share < 1 else rounded} %"
-
-
-def deliveries(count: int) -> str:
-    """Format a number of deliveries: `1 delivery`, `5 deliveries`."""
-    return "1 delivery" if count == 1 else f"{count} deliveries"
 
 
 def run_process(run: RunRecord) -> str:
@@ -299,6 +190,25 @@ def _who(attempt: str | None, by_hand: Change | None) -> str | None:
     return one_line(attempt) if attempt else process(by_hand) if by_hand else None
 
 
+def fate(value: Value, times: TimeFormat) -> str:
+    """Return what became of a value: `live`, `taken by load#2`, `retracted`, `dead after 5 deliveries`.
+
+    If no attempt took it, or one that was deleted, it says when: `taken by amy, pid 7 on db-1, at 03:12:45`.
+    """
+    state = value.record.state
+    if state == "dead":
+        return f"dead after {counted(value.record.deliveries, 'delivery')}"
+    by = taker(value)
+    if state != "taken" or value.taken_by:
+        return f"{state}{f' by {by}' if value.taken_by else ''}{orphaned(value)}"
+    return f"taken{f' by {by},' if by else ''} at {times.brief(value.taken_at)}{orphaned(value)}"
+
+
+def orphaned(value: Value) -> str:
+    """Return what follows the fate of a value whose pusher was undone; for other values nothing."""
+    return ", orphaned" if value.record.orphaned else ""
+
+
 def error_summary(error: ErrorRecord) -> str:
     """Return type and message of an error. What a failed command said speaks for itself."""
     if error.type == "CmdTaskError" and error.message:
@@ -307,17 +217,12 @@ def error_summary(error: ErrorRecord) -> str:
 
 
 def preview(tree: JsonValue, *, full: bool = False) -> str:
-    """Format a value, as `codec.to_json` returns it, on one line, as a person reads it.
+    """Format a value, as `codec.to_json` returns it, on one line, as a person reads it: all, or what fits in a table.
 
     A command's result is shown as its output, but a str is put in quotes, so that it differs from a number.
-
-    Args:
-        full: Whether all of it is needed, not only what fits in a table.
     """
     text = single_text(tree) if type(tree) is dict and tree.get("$") == "CmdResult" else None
     if text is None:
-        from zrb_store.render.readable import readable  # late: zrb imports this module whenever it starts
-
         text = readable(tree, None if full else _PREVIEW_LENGTH)
     return printable(text if full else text[:_PREVIEW_LENGTH])
 
@@ -346,11 +251,7 @@ def setting_text(tree: JsonValue) -> str:
     Of an input with a secret, which is stored as `{"masked": TEXT}`, this is the text.
     """
     text = single_text(tree["masked"] if type(tree) is dict and tree.keys() == {"masked"} else tree)
-    if text is not None:
-        return text
-    from zrb_store.render.readable import readable  # late: as above
-
-    return readable(tree)
+    return readable(tree) if text is None else text
 
 
 def as_json(tree: JsonValue) -> JsonValue:
@@ -366,7 +267,7 @@ def as_json(tree: JsonValue) -> JsonValue:
     if tag == "dict" and type(content) is list:
         pairs = [pair for pair in content if type(pair) is list and len(pair) == 2]
         items = {key: as_json(item) for key, item in pairs if type(key) is str}
-        if len(pairs) == len(content) and all(type(pair[0]) is str for pair in pairs):
+        if len(items) == len(content):
             return items
     if tag == "int" and type(content) is str:
         with contextlib.suppress(ValueError):  # damaged, or longer than Python writes
@@ -380,8 +281,6 @@ def single_text(tree: JsonValue) -> str | None:
         return tree
     if type(tree) is not dict or type(tag := tree.get("$")) is not str:
         return None
-    from zrb_store.render.readable import TEXT_TAGS  # late: as above
-
     content = tree.get("v")
     if tag == "CmdResult" and type(content) is dict:
         return single_text(content.get("output"))

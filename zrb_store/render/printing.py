@@ -10,7 +10,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,28 +19,36 @@ import click
 from zrb_store.errors import ZrbStoreError
 from zrb_store.masking import printable
 from zrb_store.records import JsonTree, JsonValue
-from zrb_store.render.document import Block, Chart, Column, Fields, Lines, Table, on_terminal, page_width
-from zrb_store.render.format import as_json, counted, dumps, pieces, print_line, program_name, single_text
+from zrb_store.render.document import Block, Line, laid_out, on_terminal, shorten
+from zrb_store.render.format import as_json, counted, dumps, pieces, program_name, single_text
 from zrb_store.render.readable import readable
-from zrb_store.render.table import GAP, Row, display_width, measured_chunks, shorten
+from zrb_store.stderr import print_line
 
 if TYPE_CHECKING:
     from zrb_store.inspect.value import Damage
 
 
 def print_document(blocks: Iterable[Block], *, full: bool = False) -> None:
-    """Print a document block by block: with rich on a terminal, elsewhere as plain text without escape sequences.
+    """Print a document line by line while it is read. With `full`, long cells are left whole."""
+    print_lines(laid_out(blocks, fits=on_terminal(), full=full))
 
-    Args:
-        full: Whether long cells are left whole.
-    """
-    if on_terminal():
-        from zrb_store.render.terminal import print_blocks  # late: rich takes long to import
 
-        print_blocks(blocks, full=full)
-        return
-    for line in plain_lines(blocks, None if full else page_width()):
-        echo(line)
+def print_lines(lines: Iterable[Line]) -> None:
+    """Print lines that are laid out: in colours on a terminal, elsewhere without escape sequences."""
+    for line in lines:
+        _write(_coloured(line))
+
+
+def _coloured(line: Line) -> str:
+    has_colours = on_terminal() and _obeys_codes() and not os.environ.get("NO_COLOR")
+    return "".join(
+        f"\x1b[{codes}m{text}\x1b[0m" if codes and text and has_colours else text
+        for text, codes in ((_encodable(text), codes) for text, codes in line)
+    )
+
+
+def _obeys_codes() -> bool:
+    return os.environ.get("TERM") not in ("dumb", "unknown")
 
 
 def echo(text: str) -> None:
@@ -59,9 +67,6 @@ def echo_value(tree: JsonValue) -> None:
     """Print a value, as `codec.to_json` returns it, and nothing else.
 
     A text is printed as it is. Anything else is JSON for a program, and on a terminal as a person reads it.
-
-    Raises:
-        ZrbStoreError: It is a text for a program that stdout cannot express.
     """
     refuse_inexpressible(tree)
     text = single_text(tree)
@@ -92,6 +97,15 @@ def echo_json(tree: JsonTree, *, one_line: bool = False) -> None:
     _write("")
 
 
+def echo_records(records: Iterable[JsonTree], output_format: str) -> None:
+    """Print records as JSON, while they are read: as one list, or with `jsonl` as one line each."""
+    if output_format == "json":
+        echo_json(records)
+        return
+    for record in records:
+        echo_json(record, one_line=True)
+
+
 def write_bytes(content: bytes) -> None:
     """Write bytes to stdout, and nothing else."""
     with _handle_write_errors():
@@ -101,39 +115,27 @@ def write_bytes(content: bytes) -> None:
 
 @contextlib.contextmanager
 def whole_file(path: Path) -> Iterator[Callable[[bytes], object]]:
-    """Yield a function that writes bytes to a file of mode 0600. Until all is written, an old file stays as it was.
-
-    Raises:
-        ZrbStoreError: The file cannot be written.
-    """
-    if path.exists() and not path.is_file():  # such as /dev/stdout
-        with _naming(path), path.open("wb") as there:
-            yield there.write
-        return
-    with _naming(path), contextlib.ExitStack() as stack:
+    """Yield a function that writes bytes to a file of mode 0600. Until all is written, an old file stays as it was."""
+    try:
+        if path.exists() and not path.is_file():  # such as /dev/stdout
+            with path.open("wb") as there:
+                yield there.write
+            return
         target = path.resolve()
         part = target.with_name(f".{target.name[:200]}.{os.getpid()}.part")
-        stack.callback(part.unlink, missing_ok=True)
-        # Only its user may read it, as the store's own file.
-        with open(part, "xb", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
-            yield file.write
-        part.replace(target)
-
-
-@contextlib.contextmanager
-def _naming(path: Path) -> Iterator[None]:
-    try:
-        yield
+        try:
+            # Only its user may read it, as the store's own file.
+            with open(part, "xb", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
+                yield file.write
+            part.replace(target)
+        finally:
+            part.unlink(missing_ok=True)
     except OSError as error:
         raise ZrbStoreError(f"{path} cannot be written: {error.strerror}") from None
 
 
 def flush() -> None:
-    """Write what stdout still holds back.
-
-    Raises:
-        ZrbStoreError: The output cannot be written.
-    """
+    """Write what stdout still holds back."""
     with _handle_write_errors():
         sys.stdout.flush()
 
@@ -163,52 +165,6 @@ def _handle_write_errors() -> Iterator[None]:
         raise ZrbStoreError(f"the output cannot be written: {error.strerror}") from None
 
 
-def plain_lines(blocks: Iterable[Block], width: int | None) -> Iterator[str]:
-    """Yield the lines of a document, with an empty one between its blocks.
-
-    Args:
-        width: The width to which long cells are cut; None leaves them whole.
-    """
-    for number, block in enumerate(blocks):
-        if number:
-            yield ""
-        if isinstance(block, Fields):
-            label_width = max((len(label) for label, _ in block.pairs), default=0)
-            label_width = max(label_width, block.label_width)
-            yield from (f"{label:{label_width}}{GAP}{text}".rstrip() for label, text in block.pairs)
-            continue
-        if block.title:
-            yield block.title
-        if isinstance(block, Chart):
-            from zrb_store.render.chart import draw  # late: few documents have one
-
-            page = page_width() if width is None else width
-            yield from ((GAP + "".join(text for text, _ in line)).rstrip() for line in draw(block, page - len(GAP)))
-        else:
-            yield from block.lines if isinstance(block, Lines) else _table_lines(block, width)
-
-
-def _table_lines(table: Table, width: int | None) -> Iterator[str]:
-    indent = GAP if table.title else ""
-    if table.note:
-        yield indent + table.note
-    for rows, widths in measured_chunks(table, None if width is None else width - len(indent)):
-        for row in rows:
-            lines = _row_lines(table.columns, row, widths, cut=width is not None)
-            yield from (f"{indent}{line}".rstrip() for line in lines)
-
-
-def _row_lines(columns: Sequence[Column], row: Row, widths: Sequence[int], *, cut: bool) -> Iterator[str]:
-    cells = []
-    for column, cell, width in zip(columns, row, widths, strict=True):
-        text = shorten(cell, width) if column.cut and cut else next(iter(cell.splitlines()), "")
-        padding = " " * max(0, width - display_width(text))
-        cells.append(padding + text if column.right else text + padding)
-    yield GAP.join(cells)
-    margin = " " * (sum(widths[:-1]) + len(GAP) * (len(widths) - 1))
-    yield from (margin + line for line in row[-1].splitlines()[1:])
-
-
 _SLICE = 1024 * 1024  # characters
 
 
@@ -234,55 +190,42 @@ def print_damage(damage: Damage) -> None:
 
 
 _INTERVAL = 1.0  # seconds
-
-Draw = Callable[[Sequence[Block], bool], None]
-"""Draws a document in place of the one before; the second argument is the `full` of `print_document`."""
+# The alternate screen, without a cursor, where a line that is too long is cut; and back.
+_ENTER, _LEAVE = "\x1b[?1049h\x1b[?25l\x1b[?7l", "\x1b[?7h\x1b[?25h\x1b[?1049l"
 
 
 @contextlib.contextmanager
-def display() -> Iterator[Draw]:
-    """Yield a function that draws. Ctrl-C leaves the block, and leaving it restores the terminal."""
-    with _on_screen() if on_terminal() else _in_pipe() as draw, contextlib.suppress(KeyboardInterrupt):
-        yield draw
+def display() -> Iterator[Callable[[list[Line]], None]]:
+    """Yield a function that draws lines in place of those before. Ctrl-C leaves the block."""
+    is_screen = on_terminal() and _obeys_codes()
+    drawn: list[Line] | None = None
+
+    def draw(lines: list[Line]) -> None:
+        nonlocal drawn
+        if is_screen:
+            columns, height = shutil.get_terminal_size()
+            if len(lines) > height:
+                shown = max(1, height - 1)
+                note = counted(len(lines) - shown, "more line")
+                note = shorten(f"{note} below: make the terminal higher; Ctrl-C ends and prints all", columns)
+                lines = [*lines[:shown], [(note, "7")]]
+            _write("\x1b[H\x1b[J" + "\n".join(map(_coloured, lines)), end="")
+        elif lines != drawn:  # in a pipe
+            print_lines(lines if drawn is None else [[], *lines])
+            drawn = lines
+        flush()
+
+    if is_screen:
+        _write(_ENTER, end="")
+    try:
+        with contextlib.suppress(KeyboardInterrupt):
+            yield draw
+    finally:
+        if is_screen:
+            _write(_LEAVE, end="")
+            flush()
 
 
 def pause() -> None:
     """Wait until the next drawing is due."""
     time.sleep(_INTERVAL)
-
-
-@contextlib.contextmanager
-def _on_screen() -> Iterator[Draw]:
-    from rich.live import Live  # late: rich takes long to import
-    from rich.text import Text
-
-    from zrb_store.render.terminal import console, styled_lines
-
-    with Live(console=console(), screen=True, auto_refresh=False) as live:
-
-        def draw(blocks: Sequence[Block], full: bool) -> None:
-            columns, height = shutil.get_terminal_size()
-            lines = list(styled_lines(blocks, full=full))
-            if hidden := len(lines) - max(1, height - 1) if len(lines) > height else 0:
-                note = f"{counted(hidden, 'more line')} below: make the terminal higher; Ctrl-C ends and prints all"
-                lines[len(lines) - hidden :] = [Text(shorten(note, columns), "reverse")]
-            live.update(Text("\n", no_wrap=True, overflow="crop").join(lines), refresh=True)
-
-        yield draw
-
-
-@contextlib.contextmanager
-def _in_pipe() -> Iterator[Draw]:
-    drawn: Sequence[Block] | None = None
-
-    def draw(blocks: Sequence[Block], full: bool) -> None:
-        nonlocal drawn
-        if drawn == blocks:
-            return
-        if drawn is not None:
-            echo("")
-        drawn = blocks
-        print_document(blocks, full=full)
-        sys.stdout.flush()
-
-    yield draw

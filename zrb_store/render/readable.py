@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import binascii
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 from typing import NamedTuple, TypeAlias, TypeVar
 
@@ -26,57 +26,45 @@ class _Part(NamedTuple):
     tree: JsonValue
 
 
-_Pieces = Iterator[str | _Part]
+_Pieces = Iterable[str | _Part]
 _Tagged: TypeAlias = dict[str, JsonValue]
 _Pair = tuple[str | _Part, JsonValue]
 _K = TypeVar("_K", str, list[JsonValue], dict[str, JsonValue])
 
 
 def readable(tree: JsonValue, length: int | None = None) -> str:
-    """Write a value, as `codec.to_json` returns it, on one line.
+    """Write a value, as `codec.to_json` returns it, on one line: all, or at least the first `length` characters.
 
     What Python and JSON write alike is written as JSON, so a str is in quotes. A command's result is written as its
     output. What is known of a value that cannot be decoded is written as it is.
-
-    Args:
-        length: About how many characters are needed; by default all.
     """
     written, room = [], length
-    for piece in _written(tree, length):
-        written.append(piece)
+    # Each level of the tree takes one call, and `codec` reads no tree that is nested deeper than Python's stack allows.
+    for piece in _parts(tree, length):
+        written.append(readable(piece.tree, room) if isinstance(piece, _Part) else piece)
         if room is not None:
-            room -= len(piece)
+            room -= len(written[-1])
             if room < 0:
                 break
     return "".join(written)
 
 
-def _written(tree: JsonValue, length: int | None) -> Iterator[str]:
-    unfinished: list[_Pieces] = [iter([_Part(tree)])]  # not recursive: a damaged value may be nested very deep
-    while unfinished:
-        piece = next(unfinished[-1], None)
-        if piece is None:
-            unfinished.pop()
-        elif isinstance(piece, _Part):
-            unfinished.append(_parts(piece.tree, length))
-        else:
-            yield piece
-
-
 def _parts(tree: JsonValue, length: int | None) -> _Pieces:
     if type(tree) is str:
-        yield _quoted(tree if length is None else tree[:length])
-    elif type(tree) is list:
-        yield from _listed("[", tree, "]")
-    elif type(tree) is not dict:
-        yield json.dumps(tree)
-    elif "$" not in tree:
-        yield from _paired("{", ((_quoted(key), item) for key, item in tree.items()), "}")
-    else:
-        content = tree.get("v")
-        if length is not None and tree["$"] in ("bytes", "bytearray") and type(content) is str:
-            tree = {**tree, "v": content[: 4 * length]}  # whole groups of three bytes
-        yield from _tagged(tree)
+        return [_quoted(tree if length is None else tree[:length])]
+    if type(tree) is list:
+        return _listed("[", tree, "]")
+    if type(tree) is not dict:
+        return [json.dumps(tree)]
+    if "$" not in tree:
+        return _paired("{", ((_quoted(key), item) for key, item in tree.items()), "}")
+    content = tree.get("v")
+    if length is not None and tree["$"] in ("bytes", "bytearray") and type(content) is str:
+        tree = {**tree, "v": content[: 4 * length]}  # whole groups of three bytes
+    try:
+        return _TAGS[_checked(tree["$"], str)](tree)
+    except Exception:  # noqa: BLE001 - a damaged value, or one of a later version: shown as it is stored
+        return [json.dumps(tree, ensure_ascii=False)]
 
 
 def _quoted(text: str) -> str:
@@ -87,8 +75,7 @@ def _listed(opening: str, items: Iterable[JsonValue], closing: str) -> _Pieces:
     """Write the items of a container."""
     yield opening
     for number, item in enumerate(items):
-        if number:
-            yield ", "
+        yield ", " if number else ""
         yield _Part(item)
     yield closing
 
@@ -97,23 +84,8 @@ def _paired(opening: str, pairs: Iterable[_Pair], closing: str, joint: str = ": 
     """Write the pairs of a container."""
     yield opening
     for number, (key, item) in enumerate(pairs):
-        if number:
-            yield ", "
-        yield key
-        yield joint
-        yield _Part(item)
+        yield from (", " if number else "", key, joint, _Part(item))
     yield closing
-
-
-def _tagged(tree: _Tagged) -> _Pieces:
-    try:
-        pieces = _TAGS[_checked(tree["$"], str)](tree)
-        beginning = next(pieces)
-    except Exception:  # noqa: BLE001 - a damaged value, or one of a later version: shown as it is stored
-        yield json.dumps(tree, ensure_ascii=False)
-    else:
-        yield beginning
-        yield from pieces
 
 
 def _checked(part: JsonValue, kind: type[_K]) -> _K:
@@ -131,61 +103,51 @@ def _numbers(part: JsonValue) -> list[float]:
 
 
 def _text(tree: _Tagged) -> _Pieces:
-    yield _checked(tree["v"], str)
+    return [_checked(tree["v"], str)]
 
 
 def _moment(tree: _Tagged) -> _Pieces:
-    yield _checked(tree["v"], str).replace("T", " ")
+    written: list[str | _Part] = [_checked(tree["v"], str).replace("T", " ")]
     if "tz" in tree:
-        yield " "
-        yield _Part(tree["tz"])
-    if "fold" in tree:
-        yield " (the second time)"
-
-
-def _joined(tree: _Tagged) -> _Pieces:
-    yield _quoted("".join(map(str, _checked(tree["v"], list))))
+        written += (" ", _Part(tree["tz"]))
+    return [*written, " (the second time)"] if "fold" in tree else written
 
 
 def _tuple(tree: _Tagged) -> _Pieces:
     items = _checked(tree["v"], list)
-    yield from _listed("(", items, ",)" if len(items) == 1 else ")")
+    return _listed("(", items, ",)" if len(items) == 1 else ")")
 
 
 def _set(tree: _Tagged) -> _Pieces:
     items, opening, closing = _checked(tree["v"], list), "{", "}"
     if not items or tree["$"] == "frozenset":
         opening, closing = f"{tree['$']}({opening * bool(items)}", f"{closing * bool(items)})"
-    yield from _listed(opening, items, closing)
+    return _listed(opening, items, closing)
 
 
 def _pairs(tree: _Tagged) -> _Pieces:
-    pairs: list[_Pair] = []
-    for pair in _checked(tree["v"], list):
-        key, item = _checked(pair, list)
-        pairs.append((_Part(key), item))
-    yield from _paired("{", pairs, "}")
+    pairs = (_checked(pair, list) for pair in _checked(tree["v"], list))
+    return _paired("{", [(_Part(key), item) for key, item in pairs], "}")
 
 
 def _bytes(tree: _Tagged) -> _Pieces:
     content = binascii.a2b_base64(_checked(tree["v"], str), strict_mode=True)
-    yield repr(content if tree["$"] == "bytes" else bytearray(content))
+    return [repr(content if tree["$"] == "bytes" else bytearray(content))]
 
 
 def _timedelta(tree: _Tagged) -> _Pieces:
     length = timedelta(*_numbers(tree["v"]))
-    yield f"-{-length}" if length < timedelta() else str(length)
+    return [f"-{-length}" if length < timedelta() else str(length)]
 
 
 def _timezone(tree: _Tagged) -> _Pieces:
     offset, *name = _checked(tree["v"], list)
     if name:
-        yield _checked(name[0], str)
-        return
+        return [_checked(name[0], str)]
     length = timedelta(*_numbers(offset))
     minutes, seconds = divmod(abs(length) // timedelta(seconds=1), 60)
     sign = "-" if length < timedelta() else "+"
-    yield f"UTC{sign}{minutes // 60:02}:{minutes % 60:02}" + (f":{seconds:02}" if seconds else "")
+    return [f"UTC{sign}{minutes // 60:02}:{minutes % 60:02}" + (f":{seconds:02}" if seconds else "")]
 
 
 def _class_name(tree: _Tagged) -> str:
@@ -194,41 +156,19 @@ def _class_name(tree: _Tagged) -> str:
 
 def _enum(tree: _Tagged) -> _Pieces:
     if tree["name"] is None:  # a flag without a name
-        yield from _object(tree)
-    else:
-        yield f"{_class_name(tree)}.{_checked(tree['name'], str)}"
-
-
-def _dataclass(tree: _Tagged) -> _Pieces:
-    yield from _paired(f"{_class_name(tree)}(", _checked(tree["v"], dict).items(), ")", "=")
+        return _object(tree)
+    return [f"{_class_name(tree)}.{_checked(tree['name'], str)}"]
 
 
 def _object(tree: _Tagged) -> _Pieces:
-    content = tree["v"]
-    yield f"{_class_name(tree)}("
-    yield _Part(content)
-    yield ")"
-
-
-def _cmd_result(tree: _Tagged) -> _Pieces:
-    output = _checked(tree["v"], dict)["output"]
-    yield ""
-    yield _Part(output)
-
-
-def _opaque(tree: _Tagged) -> _Pieces:
-    yield str(tree["repr"])
-
-
-def _undecodable(tree: _Tagged) -> _Pieces:
-    yield f"undecodable: {tree['raw']}"
+    return [f"{_class_name(tree)}(", _Part(tree["v"]), ")"]
 
 
 _TAGS: dict[str, Callable[[_Tagged], _Pieces]] = {
     **dict.fromkeys(TEXT_TAGS, _text),
     "datetime": _moment,
     "time": _moment,
-    "str": _joined,
+    "str": lambda tree: [_quoted("".join(map(str, _checked(tree["v"], list))))],
     "int": _text,
     "tuple": _tuple,
     "set": _set,
@@ -240,9 +180,9 @@ _TAGS: dict[str, Callable[[_Tagged], _Pieces]] = {
     "timedelta": _timedelta,
     "timezone": _timezone,
     "enum": _enum,
-    "dataclass": _dataclass,
+    "dataclass": lambda tree: _paired(f"{_class_name(tree)}(", _checked(tree["v"], dict).items(), ")", "="),
     "object": _object,
-    "CmdResult": _cmd_result,
-    "opaque": _opaque,
-    "undecodable": _undecodable,
+    "CmdResult": lambda tree: [_Part(_checked(tree["v"], dict)["output"])],
+    "opaque": lambda tree: [str(tree["repr"])],
+    "undecodable": lambda tree: [f"undecodable: {tree['raw']}"],
 }

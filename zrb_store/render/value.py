@@ -1,19 +1,25 @@
-"""One value alone, or the result of a step, as `get` and `last` print it."""
+"""One value, or the result of a step, as `get` and `last` print it, and with its history, as `trace` does."""
 
 from __future__ import annotations
 
 import binascii
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from zrb_store.errors import ZrbStoreError
 from zrb_store.inspect.get import StepResult, StoredValue, part
 from zrb_store.inspect.value import Value
 from zrb_store.masking import one_line, printable
 from zrb_store.records import JsonObject, JsonValue
-from zrb_store.render.document import Fields, Lines, on_terminal
-from zrb_store.render.format import NOTHING, TimeFormat, preview, pusher, single_text, size
+from zrb_store.render.document import Column, Fields, Lines, Table, on_terminal
+from zrb_store.render.format import NOTHING, TimeFormat, fate, preview, process, pusher, single_text, size
 from zrb_store.render.printing import echo_json, echo_value, print_damage, print_document, slices, write_bytes
-from zrb_store.render.values import fate
+
+if TYPE_CHECKING:
+    from zrb_store.inspect.trace import Event, Trace
+
+_SHOWN_LENGTH = 240  # characters of a traced value, unless all of it is asked for
+_EVENT_COLUMNS = (Column("at", words=True), Column("event", status=True), Column("by", fold=True), Column("note"))
 
 
 def print_value(stored: StoredValue | StepResult, output_format: str, path: str | None) -> None:
@@ -24,8 +30,13 @@ def print_value(stored: StoredValue | StepResult, output_format: str, path: str 
     elif output_format == "value":
         echo_value(content)
     elif output_format == "table":
-        fields = _value_fields(stored.value) if isinstance(stored, StoredValue) else _step_fields(stored)
-        print_document([Fields(fields, frozenset({"State"})), Lines([preview(content, full=True)])])
+        if isinstance(stored, StoredValue):
+            value, times = stored.value, TimeFormat()
+            pushed = f"{times.full(value.record.pushed_at)} by {pusher(value) or 'no attempt'}"
+            fields = _fields(value, times, ("Pushed", pushed))
+        else:
+            fields = _step_fields(stored)
+        print_document([fields, Lines([preview(content, full=True)])])
     else:
         shown: JsonObject = {**stored.to_json(), "value": content}
         echo_json(shown, one_line=output_format == "jsonl")
@@ -44,30 +55,52 @@ def _write_raw(tree: JsonValue, name: str) -> None:
         write_bytes(piece)
 
 
-def _value_fields(value: Value) -> list[tuple[str, str]]:
-    return [
-        ("Value", one_line(value.id)),
-        ("State", fate(value, TimeFormat())),
-        ("Type", f"{one_line(value.record.type)}, {size(value.record.size)}"),
-        ("Pushed", f"{TimeFormat().full(value.record.pushed_at)} by {pusher(value) or 'no attempt'}"),
-    ]
+def _fields(value: Value, times: TimeFormat, last: tuple[str, str]) -> Fields:
+    record = value.record
+    kind = f"{one_line(record.type)}, {size(record.size)}"
+    pairs = [("Value", one_line(value.id)), ("State", fate(value, times)), ("Type", kind), last]
+    return Fields(pairs, status="State")
 
 
-def _step_fields(result: StepResult) -> list[tuple[str, str]]:
+def _step_fields(result: StepResult) -> Fields:
     step = result.step
-    return [
-        ("Result of", one_line(result.id)),
-        ("Step", one_line(step.step or NOTHING) + ("" if step.restorable else ", not restorable")),
-        ("Size", size(result.size)),
-        ("Completed", TimeFormat().full(step.ended_at)),
-    ]
+    return Fields(
+        [
+            ("Result of", one_line(result.id)),
+            ("Step", one_line(step.step or NOTHING) + ("" if step.restorable else ", not restorable")),
+            ("Size", size(result.size)),
+            ("Completed", TimeFormat().full(step.ended_at)),
+        ]
+    )
+
+
+def print_trace(history: Trace, *, full: bool) -> None:
+    """Print the history of a value as a table."""
+    times, text = TimeFormat(), preview(history.value.content, full=full)
+    shown = text if full or len(text) <= _SHOWN_LENGTH else f"{text[:_SHOWN_LENGTH]}..."
+    rows = ([times.exact(event.at), event.event, one_line(_by(event)), _note(event)] for event in history.events)
+    fields = _fields(history.value, times, ("Content", shown))
+    print_document([fields, Table(_EVENT_COLUMNS, rows)], full=full)
+
+
+def _by(event: Event) -> str:
+    """Name the attempt of an event; of a step, with its name: `load/3#1 (page 3)`; or who did it from a shell."""
+    if by_hand := event.pushed_from or event.popped_by:
+        return process(by_hand)
+    by = event.by or NOTHING
+    return by if event.step is None else f"{by} ({event.step})"
+
+
+def _note(event: Event) -> str:
+    verb = {"pushed": "continues ", "moved": "continued as "}.get(event.event, "")
+    other_value = None if event.value is None else f"{verb}{event.value}"
+    return one_line(", ".join(part for part in (other_value, event.reason) if part))
 
 
 def _raw_pieces(tree: JsonValue) -> Iterator[bytes]:
-    """Yield the raw form of a value, as `codec.to_json` returns it. A long text is encoded piece by piece.
+    """Yield the raw form of a value, as `codec.to_json` returns it; a long text is encoded piece by piece.
 
-    Raises:
-        ValueError: The value has none. The message continues a sentence that begins with its name.
+    If it has none, the message of the ValueError continues a sentence that begins with the name of the value.
     """
     if type(tree) is dict and tree.get("$") in ("bytes", "bytearray"):
         content = tree.get("v")

@@ -1,0 +1,344 @@
+"""A session as `show` prints it: what it is, its runs, tasks, attempts and steps, and its queues."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Sequence, Sized
+from dataclasses import dataclass
+
+from zrb_store.inspect.queues import HeldBy
+from zrb_store.inspect.session_view import Attempt, Step, Task, inputs_of
+from zrb_store.inspect.show import Queue, SessionDocument
+from zrb_store.inspect.value import Returned, Value
+from zrb_store.masking import one_line
+from zrb_store.queries.history import Only, StepCounts
+from zrb_store.records import UNSUCCESSFUL, AttemptRecord, RunRecord
+from zrb_store.render.document import Block, Column, Fields, Lines, Table, display_width, page_width, shorten
+from zrb_store.render.format import (
+    NOTHING,
+    TimeFormat,
+    counted,
+    error_line,
+    fate,
+    format_duration,
+    orphaned,
+    preview,
+    program_name,
+    pusher,
+    run_process,
+    setting_text,
+    size,
+)
+from zrb_store.stderr import zrb_program
+
+_ERROR_WIDTH = 300  # columns; `log` shows all of an error's message
+_DELIVERY_WIDTH = 120  # columns of a delivery with its error
+_STEP_WIDTH = 60  # columns of a step's name
+_AGENT_WIDTH = 90  # columns of what an agent's step did
+_BEFORE_NOTE = 50  # columns of the page that a note leaves to the others
+_LEAST_RESULT = 16  # columns of a step's result, however narrow the page
+_FEW = 20  # runs, or attempts or steps of a task: no more are shown one by one
+_LAST = 10  # how many of more runs and attempts are shown
+
+_RUN_COLUMNS = (
+    Column("run", right=True),
+    Column("outcome", status=True),
+    Column("started", leaves=2),
+    Column("took", right=True, leaves=1),
+    Column("by"),
+)
+_TASK_COLUMNS = (
+    Column("attempt"),
+    Column("status", status=True),
+    Column("run", right=True, leaves=1),
+    Column("started", leaves=2),
+    Column("took", right=True, leaves=3),
+    Column("note"),
+)
+_VALUE_COLUMNS = (
+    Column("seq", right=True),
+    Column("value", cut=True),
+    Column("type", leaves=2),
+    Column("size", right=True, leaves=1),
+    Column("pushed by", fold=True, leaves=3),
+    Column("fate", status=True),
+)
+
+
+@dataclass(frozen=True)
+class Look:
+    """What is shown of a session, as the options of `show` say."""
+
+    queue: str | None
+    only: Only | None
+    at: str | None  # the moment, as the user gave it; None for now
+    every: bool  # long lists are shown whole
+    full: bool  # values are shown whole
+    steps: bool
+    timeline: bool
+
+
+class SessionPrinter:
+    """Makes the blocks that show a session. Their rows are read while they are printed."""
+
+    def __init__(self, document: SessionDocument, look: Look, *, with_elapsed: bool = True) -> None:
+        """Create a printer, which says with `with_elapsed` how long what runs has taken."""
+        self._document, self._look = document, look
+        self._until = document.moment if with_elapsed else None
+        self._width = None if look.full else page_width()
+        session, runs = document.session, document.runs
+        self._times = TimeFormat(runs[0].started_at if runs else session.created_at if look.at is None else None)
+        self._holders = document.holders() if look.at is None else []
+        self._states = {
+            f"{each.task}#{each.number}" if each.session == session.name else each.name: each.state
+            for each in self._holders
+        }
+
+    def blocks(self) -> Iterator[Block]:
+        """Yield the blocks."""
+        document, look = self._document, self._look
+        if look.queue is None:
+            yield self._fields()
+            if look.timeline:
+                from zrb_store.render.chart import timeline_chart  # late: most are shown as tables
+
+                skip = {task.name: self._hidden(task.attempts) for task in document.tasks}
+                yield timeline_chart(document, self._times, skip, steps=look.steps)
+                return
+            if len(document.runs) > 1:
+                yield Table(_RUN_COLUMNS, self._run_rows(document.runs), "Runs")
+            if document.tasks:
+                yield Table(_TASK_COLUMNS, self._task_rows(document.tasks), "Tasks")
+        yield from map(self._queue, document.queues)
+        if look.queue is None and look.at is None and (hints := _hints(document, self._holders)):
+            yield Fields(hints, label_width=len("Pending:"))
+
+    def _fields(self) -> Fields:
+        session, runs, times = self._document.session, self._document.runs, self._times
+        inputs = inputs_of(session)
+        given = inputs.items() if type(inputs) is dict else ()
+        is_running = bool(runs) and runs[-1].outcome is None and self._until is not None
+        error = runs[-1].error if runs else None
+        texts = {
+            "Session": session.name,
+            "Status": session.status + (", pinned" if session.pinned else ""),
+            "As it was": self._look.at,
+            "Task": one_line(" ".join(session.path) or session.task) if session.task else None,
+            "Project": one_line(session.project or ""),
+            "Inputs": ", ".join(one_line(f"{key}={setting_text(value)}") for key, value in given),
+            "Parent": one_line(session.parent or ""),
+            "Fork of": one_line(session.forked_from or ""),
+            "Created": None if runs else times.full(session.created_at),
+            "Started": times.full(runs[0].started_at) if runs else None,
+            "Running": f"for {self._took(runs[-1], 'running')}" if is_running else None,
+            "Ended": times.full(session.finished_at) if runs and session.finished_at is not None else None,
+            "Run by": run_process(runs[0]) if len(runs) == 1 else None,
+            "Error": one_line(error_line(error)) if error else None,
+        }
+        return Fields([(label, text) for label, text in texts.items() if text])
+
+    def _run_rows(self, runs: Sequence[RunRecord]) -> Iterator[list[str]]:
+        hidden = self._hidden(runs)
+        if hidden:
+            yield [*[NOTHING] * 4, _earlier("runs", (run.outcome or "running" for run in runs[:hidden]))]
+        for run in runs[hidden:]:
+            outcome = one_line(run.outcome or "running")
+            times = self._times.brief(run.started_at), self._took(run, outcome)
+            yield [str(run.number), outcome, *times, run_process(run)]
+
+    def _task_rows(self, tasks: Iterable[Task]) -> Iterator[list[str]]:
+        """Yield for each task its last attempts, and a row if it waits or was skipped; then its steps."""
+        for task in tasks:
+            attempts: Iterator[Attempt] = iter(task.attempts)
+            hidden = self._hidden(task.attempts)
+            if hidden:
+                statuses = (attempt.record.status for attempt in itertools.islice(attempts, hidden))
+                yield [one_line(task.name), *[NOTHING] * 4, _earlier("attempts", statuses)]
+            for place, (attempt, _) in enumerate(attempts, hidden + 1):
+                is_last = place == len(task.attempts)
+                note = _error(attempt) or ("not restorable" if is_last and not task.restorable else "")
+                yield self._attempt_row(one_line(attempt.name), attempt.status, attempt, note)
+            if not task.attempts or task.status in ("waiting", "skipped"):
+                yield [one_line(task.name), task.status, NOTHING, NOTHING, NOTHING, ""]
+            if task.counts is not None:
+                yield from self._step_rows(task, task.counts)
+
+    def _step_rows(self, task: Task, counts: StepCounts) -> Iterator[list[str]]:
+        """Yield what the agent of a task has done, if it has one; then its steps, or the sum of many."""
+        from zrb_store.inspect.agents import agent_sum  # late: most tasks have no steps
+
+        last_run = deque((attempt.record.run for attempt in task.attempts), maxlen=1)
+        if counts.prompts and (total := agent_sum(task.steps, last_run[0] if last_run else None)):
+            yield [one_line(task.name), *[NOTHING] * 4, total]
+        if len(task.steps) <= _FEW or self._look.steps or self._look.every:
+            yield from map(self._step_row, task.steps)
+        else:
+            yield [one_line(task.name), *[NOTHING] * 4, _all_steps(counts)]
+
+    def _step_row(self, step: Step) -> list[str]:
+        """Return the row of a step: its last attempt, with the name of the step and its result."""
+        from zrb_store.inspect.agents import agent_note
+
+        attempts, last, width = step.attempts, step.last, self._width
+        has_completed = last.status == "completed"
+        facts = {
+            f"{len(attempts)} attempts": len(attempts) > 1,
+            "once": last.once,
+            "given back": has_completed and step.status != "completed",
+            "not restorable": has_completed and not last.restorable,
+        }
+        of_agent = agent_note(step.name, step.result)
+        name = one_line(of_agent or step.name)
+        note = name if width is None else shorten(name, _AGENT_WIDTH if of_agent else _STEP_WIDTH)
+        if any(facts.values()):
+            note += f" ({', '.join(fact for fact, holds in facts.items() if holds)})"
+        if error := _error(last):
+            note += f": {error}"
+        elif step.result is not None and of_agent is None:
+            result = preview(step.result, full=width is None)
+            if width is not None:
+                result = shorten(result, max(_LEAST_RESULT, width - _BEFORE_NOTE - display_width(note)))
+            note += f" = {result}"
+        return self._attempt_row(f"  {one_line(step.id)}", step.status, last, note)
+
+    def _attempt_row(self, name: str, status: str, attempt: AttemptRecord, note: str) -> list[str]:
+        run = NOTHING if attempt.run is None else str(attempt.run)
+        return [name, status, run, self._times.brief(attempt.started_at), self._took(attempt, attempt.status), note]
+
+    def _hidden(self, every: Sized) -> int:
+        """Return how many of the first runs, or attempts, are not shown one by one."""
+        return 0 if self._look.every or len(every) <= _FEW else len(every) - _LAST
+
+    def _took(self, ended: RunRecord | AttemptRecord, status: str) -> str:
+        """Return how long a run or an attempt took, or has taken if it still runs."""
+        if status == "lost":  # it ended at an unknown time, before anybody noticed
+            return NOTHING
+        ended_at = self._until if ended.ended_at is None and status == "running" else ended.ended_at
+        return format_duration(None if ended_at is None else ended_at - ended.started_at)
+
+    def _queue(self, queue: Queue) -> Block:
+        is_now = self._look.at is None
+        limit = queue.max_deliveries if is_now else None  # which is not known of an earlier moment
+        if self._look.only == "dead":
+            parts = [f"{queue.count:,} dead"]
+        else:
+            parts = [f"{len(queue.live):,} live of {queue.count:,}" if queue.count else "empty"]
+            if is_now and queue.dead:
+                parts.append(f"{queue.dead} dead")
+        if limit is not None:
+            parts.append(f"at most {counted(limit, 'delivery')}")
+        title = f"Queue {one_line(queue.name)}: {', '.join(parts)}"
+        rows = (self._value_row(value, limit) for value in queue.values)
+        return Table(_VALUE_COLUMNS, rows, title, _not_shown(queue.earlier)) if len(queue.values) else Lines([], title)
+
+    def _value_row(self, value: Value, limit: int | None) -> list[str]:
+        record = value.record
+        moved_from = "" if record.moved_from is None else f", as #{record.moved_from}"
+        history = map(self._delivery if record.state == "dead" else _return, value.returns)
+        return [
+            f"#{record.seq}",
+            preview(value.content, full=self._look.full),
+            one_line(record.type),
+            size(record.size),
+            (pusher(value) or NOTHING) + moved_from,
+            "\n".join([*history, self._fate(value, limit)]),
+        ]
+
+    def _fate(self, value: Value, limit: int | None) -> str:
+        """Return what became of a value; of one that is held, by whom and for how long: `held by load#2 for 12 min`."""
+        record = value.record
+        holder = self._states.get(value.taken_by or "") if record.state == "taken" else None
+        text = fate(value, self._times)
+        if holder is not None:
+            duration = format_duration(None if value.taken_at is None else self._document.read_at - value.taken_at)
+            text = f"held by {one_line(value.taken_by or '')} for {duration} ({holder}){orphaned(value)}"
+        may_die = limit is not None and record.deliveries and (record.state == "live" or holder is not None)
+        return f"{text}, delivered {record.deliveries} of {limit}" if may_die else text
+
+    def _delivery(self, returned: Returned) -> str:
+        """Say who took a value that is dead now, when, and how that ended."""
+        record = returned.record
+        if not record.deliveries:
+            return _return(returned)
+        error = "" if returned.error is None else f", {error_line(returned.error)}"
+        text = f"{self._times.brief(record.taken_at)} {_taker(returned)}: {record.reason}{error}"
+        return shorten(one_line(f"delivery {record.deliveries}: {text}"), _DELIVERY_WIDTH)
+
+
+def _hints(document: SessionDocument, holders: Sequence[HeldBy]) -> list[tuple[str, str]]:
+    """Say what to do next about a session that did not end well, or whose values such a session holds."""
+    name, status = document.session.name, document.session.status
+    hints = []
+    attempts = (attempt for task in document.tasks for attempt in task.attempts)
+    failed_steps = any(task.counts is not None and task.counts.failed for task in document.tasks)
+    has_run_error = any(run.error for run in document.runs)
+    if failed_steps or has_run_error or any(each.record.error or each.output for each in attempts):
+        hints.append(("Log:", f"{program_name()} log {name}"))
+    is_halted, is_zrb = status in ("failed", "interrupted", "stale"), bool(document.session.path)
+    if is_halted and is_zrb:
+        hints.append(("Resume:", f"{zrb_program(program_name())} resume {name}"))
+    if status != "completed" and (pending := [one_line(attempt) for attempt in document.pending()]):
+        hints.append(
+            ("Pending:", f"what {', '.join(pending)} took and pushed is given back when the session is resumed")
+        )
+    counts = [task.counts for task in document.tasks if task.status != "completed" and task.counts is not None]
+    if is_halted and (completed := [each for each in counts if each.standing]):
+        again = f", unless with --from {one_line(completed[0].task)}" if is_zrb and len(completed) == 1 else ""
+        steps = " and ".join(f"{counted(each.standing, 'step')} of {one_line(each.task)}" for each in completed)
+        hints.append(("Steps:", f"{steps} completed and stand: a resume does not run them again{again}"))
+    holding = list(dict.fromkeys((each.session, each.step_of) for each in holders if each.step_of is not None))
+    if holding:
+        session, task = holding[0]
+        more = f" (and {len(holding) - 1} more)" if len(holding) > 1 else ""
+        text = (
+            f"what completed steps of {one_line(f'{session}/{task}')}{more} hold comes back only if "
+            f"{session} is resumed with --from {one_line(str(task))}, or removed"
+        )
+        hints.append(("Held:", text))
+    return hints
+
+
+def _earlier(what: str, statuses: Iterable[str]) -> str:
+    """Sum up what is not shown one by one."""
+    counts = Counter(statuses)
+    return f"{counts.total()} earlier {what}: " + ", ".join(f"{n} {one_line(word)}" for word, n in counts.items())
+
+
+def _error(attempt: AttemptRecord) -> str:
+    error = attempt.error
+    return "" if error is None else shorten(one_line(error_line(error)), _ERROR_WIDTH)
+
+
+def _all_steps(counts: StepCounts) -> str:
+    """Sum up the steps of a task: `57 steps, 3 failed attempts`."""
+    parts = [f"{counts.steps} steps"]
+    if counts.standing < counts.steps:
+        parts.append(f"{counts.standing} completed")
+    if counts.running:
+        parts.append(f"{counts.running} running")
+    attempts = {"failed": counts.failed, "interrupted": counts.interrupted, "lost": counts.lost}
+    return ", ".join([*parts, *(counted(number, f"{word} attempt") for word, number in attempts.items() if number)])
+
+
+def _not_shown(earlier: dict[str, int]) -> str:
+    """Say how many values come before those that are shown, and what became of them."""
+    if not earlier:
+        return ""
+    states = sorted(earlier, key=lambda state: (state != "live", state != "taken", state))
+    parts = ", ".join(f"{earlier[state]:,} {state}" for state in states)
+    count = sum(earlier.values())
+    are = "earlier value is" if count == 1 else "earlier values are"
+    return f"{count:,} {are} not shown ({parts}): --all shows {'it' if count == 1 else 'them'}"
+
+
+def _return(returned: Returned) -> str:
+    reason = returned.record.reason
+    if returned.is_requeue:
+        return one_line(reason)  # requeued, and by whom
+    # That an attempt failed or was lost is shown among the tasks already.
+    return one_line(f"given back by {_taker(returned)}{'' if reason in UNSUCCESSFUL else f': {reason}'}")
+
+
+def _taker(returned: Returned) -> str:
+    return returned.taken_by or "a deleted attempt"
