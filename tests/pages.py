@@ -109,9 +109,9 @@ class Pages:
     """
 
     def __init__(self, location: str | os.PathLike[str], program: str = "zrb-store") -> None:
-        self._stores = Stores(location)
-        self.watcher = Watcher(self._stores)
-        self.app = Site(self._stores, self.watcher, program).app()
+        stores = Stores(location)
+        self.watcher = Watcher(stores)
+        self.app = Site(stores, self.watcher, program).app()
 
     def __call__(self, target: str, status: int = 200, **headers: str) -> Answer:
         """Ask for a page, whose answer must have this status."""
@@ -120,9 +120,8 @@ class Pages:
         return answer
 
     def close(self) -> None:
-        """End the watching, and close the store."""
+        """End the watching."""
         self.watcher.close()
-        self._stores.close()
 
 
 @contextlib.contextmanager

@@ -14,6 +14,7 @@ from zrb_store.cli.arguments import format_option, limit_option, parse_duration,
 from zrb_store.cli.command import command
 from zrb_store.errors import ZrbStoreError
 from zrb_store.inspect.check import alerts, has_sessions
+from zrb_store.inspect.session_names import open_for_reading
 from zrb_store.process import current_folder, projects_named
 from zrb_store.render.document import on_terminal, page_width
 from zrb_store.render.format import TimeFormat, command_as_typed, print_line, program_name
@@ -81,8 +82,8 @@ def _tell() -> None:
     """Start the command of `ZRB_STORE_ON_FAILURE` for stale sessions; nothing is written if there are none."""
     from zrb_store.runtime.on_failure import has_untold, tell_stale
 
-    with open_store(read_only=True) as store:
-        untold = has_untold(store.database)
+    with open_for_reading() as database:
+        untold = has_untold(database)
     if untold:
         with open_store() as store:
             tell_stale(store.database)
@@ -91,10 +92,8 @@ def _tell() -> None:
 def _print(max_ages: dict[str, timedelta], project: str | None, limit: int, output_format: str) -> int:
     """Print what has to be looked at, and return the exit code."""
     projects, program = projects_named(project), program_name()
-    with open_store(read_only=True) as store, noting_damage() as damage:
-        with alerts(
-            store.database, max_ages, damage, projects=projects, here=current_folder(), program=program
-        ) as found:
+    with open_for_reading() as database, noting_damage() as damage:
+        with alerts(database, max_ages, damage, projects=projects, here=current_folder(), program=program) as found:
             first = next(found, None)
             every = (
                 dataclasses.replace(alert, remedy=command_as_typed(alert.remedy, program))
@@ -117,6 +116,6 @@ def _print(max_ages: dict[str, timedelta], project: str | None, limit: int, outp
                 elif first is None and on_terminal():
                     echo("all is well")
         # The project's name may be misspelt.
-        if first is None and projects is not None and not has_sessions(store.database, projects):
+        if first is None and projects is not None and not has_sessions(database, projects):
             print_line(f"no session belongs to project {projects.name or projects.folders[0]}", program)
     return 0 if first is None else 1

@@ -15,8 +15,7 @@ from zrb_store.cli.command import command
 from zrb_store.db.engine import Database
 from zrb_store.inspect import session_names
 from zrb_store.inspect.queues import HeldBy
-from zrb_store.inspect.session_view import inputs_of
-from zrb_store.inspect.show import SessionDocument, open_session
+from zrb_store.inspect.show import SessionDocument, inputs_of, open_session
 from zrb_store.inspect.value import Damage
 from zrb_store.masking import one_line
 from zrb_store.names import split_id

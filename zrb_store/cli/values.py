@@ -70,10 +70,10 @@ def get(
         raise click.UsageError("--seq and --result exclude each other")
     if raw and output_format != "value":
         raise click.UsageError(f"--raw and --format {output_format} exclude each other")
-    with open_store(read_only=True) as store:
-        name = session_names.resolve(store.database, session).name
-        stored = get_result(store.database, name, queue) if result else get_value(store.database, name, queue, seq)
-    print_value(stored, "raw" if raw else output_format, path)
+    with printing.noting_damage() as damage, session_names.open_for_reading() as database:
+        name = session_names.resolve(database, session).name
+        stored = get_result(database, name, queue, damage) if result else get_value(database, name, queue, seq, damage)
+        print_value(stored, "raw" if raw else output_format, path)
 
 
 @command(

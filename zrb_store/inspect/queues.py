@@ -43,25 +43,15 @@ def settings_of(database: Database, session: str, queue: str) -> QueueSettings:
 
 
 class HeldBy(NamedTuple):
-    """What holds values of a session.
+    """What holds values of a session: a running attempt, or a completed step, from which they do not come back."""
 
-    Attributes:
-        home_id: The session whose values it holds.
-        session: Name of the session of the holder.
-        task: Name of the holder's task; of a step, its id.
-        state: What is known of it. Of a running attempt, its process: `alive`, `dead`, or `lease expired` on another
-            machine. Of a step, as in `step of a failed session`.
-        step_of: Of a completed step, the task; else None. What such a step holds does not come back by itself.
-        since: Of a completed step, since when, in microseconds.
-    """
-
-    home_id: int
-    session: str
-    task: str
+    home_id: int  # the session whose values it holds
+    session: str  # name of the session of the holder
+    task: str  # of a step, its id
     number: int
-    state: str
-    step_of: str | None = None
-    since: int | None = None
+    state: str  # of its process, `alive`, `dead` or `lease expired`; of a step, as in `step of a failed session`
+    step_of: str | None = None  # of a completed step, the task
+    since: int | None = None  # of a completed step, in microseconds
 
     @property
     def name(self) -> str:
@@ -119,17 +109,11 @@ class Held(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class QueueSummary:
-    """A queue in an overview.
-
-    Attributes:
-        state: Its row, with the numbers of its values.
-        held: The values that running attempts hold.
-        steps: Completed steps that hold values of the session's queues; of which of them is not read.
-    """
+    """A queue in an overview."""
 
     state: QueueState
-    held: list[Held]
-    steps: list[HeldBy]
+    held: list[Held]  # by running attempts
+    steps: list[HeldBy]  # completed steps that hold values of the session's queues; of which of them is not read
 
     @property
     def held_count(self) -> int:
@@ -157,15 +141,10 @@ class QueueSummary:
 
 
 class QueueOverview(NamedTuple):
-    """The queues of a store that somebody may have to look at.
+    """The queues of a store that somebody may have to look at."""
 
-    Attributes:
-        queues: The queues, those with dead values first, then those with held ones.
-        are_all: Whether there are no others that have dead or held values or belong to an open session.
-    """
-
-    queues: list[QueueSummary]
-    are_all: bool
+    queues: list[QueueSummary]  # those with dead values first, then those with held ones
+    are_all: bool  # whether there are no others that have dead or held values or belong to an open session
 
 
 def queue_overview(database: Database) -> QueueOverview:

@@ -41,17 +41,11 @@ _LICENCES = {PLOTTER: "uPlot 1.6.32", GRAPHER: "dagre 3.1.3"}
 
 
 class Inlined(NamedTuple):
-    """Scripts and style as they stand in a page that is one file.
-
-    Attributes:
-        scripts: The text of each script.
-        style: The text of the style.
-        policy: The Content-Security-Policy that allows these and nothing else.
-    """
+    """The texts of scripts and of the style in a page that is one file."""
 
     scripts: tuple[str, ...]
     style: str
-    policy: str
+    policy: str  # the Content-Security-Policy that allows these and nothing else
 
 
 @functools.cache

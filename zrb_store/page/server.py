@@ -61,14 +61,9 @@ def _reason(error: Exception) -> str:
 def serve(
     listener: socket.socket, host: str, program: str, tell: Callable[[str], object], *, has_token: bool, opens: bool
 ) -> None:
-    """Serve the pages until a signal ends that.
+    """Serve the pages until a signal ends that, and `tell` the user the address, and if no browser can be started.
 
-    Args:
-        host: The host that was asked for.
-        program: What the user types before the name of a command.
-        tell: Tells the user the address, and if no browser can be started.
-        has_token: Whether the address carries a token, without which nothing is shown.
-        opens: Whether to open the address in the browser.
+    With `has_token`, the address carries a token, without which nothing is shown.
     """
     stores = Stores()
     watcher = Watcher(stores)
@@ -97,7 +92,6 @@ def serve(
     tell(f"{address}  (Ctrl-C ends it)")
     with contextlib.ExitStack() as ending:
         ending.callback(listener.close)
-        ending.callback(stores.close)
         ending.callback(watcher.close)
         ending.enter_context(contextlib.suppress(KeyboardInterrupt))  # it is how the page is ended, and no failure
         if opens:

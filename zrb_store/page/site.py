@@ -9,7 +9,6 @@ import hashlib
 import json
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import NamedTuple
 
@@ -49,19 +48,10 @@ _MAX_AGE = 4.0  # seconds: that a process has died, or how long it has run, is c
 
 
 class Site:
-    """The pages of one store.
-
-    Attributes:
-        watcher: What notices changes of the store.
-    """
+    """The pages of one store."""
 
     def __init__(self, stores: Stores, watcher: Watcher, program: str, scripts: Sequence[str] = ()) -> None:
-        """Prepare the pages.
-
-        Args:
-            program: What the user types before the name of a command.
-            scripts: Addresses of more scripts for every page.
-        """
+        """Prepare the pages for users of `program`, each with the scripts at these addresses besides its own."""
         self.watcher = watcher
         self._scripts = scripts
         self._stores = stores
@@ -156,18 +146,13 @@ def _root(request: Request) -> str:
 
 
 class Answer(NamedTuple):
-    """An answer to a request, for as many as ask the same.
-
-    Attributes:
-        tag: What differs if the page has to be drawn again.
-        location: The address to which it leads, if it leads elsewhere.
-    """
+    """An answer to a request, for as many as ask the same."""
 
     status: int
     body: bytes
     media_type: str
-    tag: str
-    location: str | None = None
+    tag: str  # differs if the page has to be drawn again
+    location: str | None = None  # the address to which it leads, if it leads elsewhere
 
 
 def tag_of(body: bytes) -> str:
@@ -216,37 +201,32 @@ class Answers:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._made: OrderedDict[str, tuple[str, float, Answer]] = OrderedDict()
+        self._mark: str | None = None
+        self._made: dict[str, tuple[float, Answer]] = {}  # with when it began to be made, since this mark
         self._making: dict[str, threading.Lock] = {}
 
     def get(self, key: str, mark: Callable[[], str | None], make: Callable[[], Answer]) -> Answer:
         """Return an answer, made now or a moment ago; who asks for the same at the same time gets the same.
 
-        Args:
-            mark: Returns the mark of the store's last change; None if nobody watches the store.
+        `mark` returns the mark of the store's last change; None if nobody watches the store.
         """
         if mark() is None:
             return make()
         with self._lock:
             own = self._making.setdefault(key, threading.Lock())
         with own:
-            now = mark()
+            now, began = mark(), time.monotonic()
             with self._lock:
-                before = self._made.get(key)
-            if before is not None and before[0] == now and time.monotonic() - before[1] < _MAX_AGE:
-                return before[2]
-            began = time.monotonic()
+                kept_at, kept = self._made.get(key, (0.0, None))
+                if kept is not None and self._mark == now and began - kept_at < _MAX_AGE:
+                    return kept
             answer = make()
-            if now is not None and answer.status == 200:
-                self._keep(key, now, began, answer)
+            with self._lock:
+                size = sum(len(each.body) for _, each in self._made.values())
+                if now != self._mark or size > _MOST_BYTES or len(self._made) >= 100:
+                    self._mark = now
+                    self._made.clear()
+                    self._making.clear()
+                if now is not None and answer.status == 200:
+                    self._made[key] = began, answer
             return answer
-
-    def _keep(self, key: str, mark: str, began: float, answer: Answer) -> None:
-        with self._lock:
-            self._made[key] = mark, began, answer
-            self._made.move_to_end(key)
-            size = sum(len(kept.body) for _, _, kept in self._made.values())
-            while size > _MOST_BYTES or len(self._made) > 100:
-                oldest, (_, _, dropped) = self._made.popitem(last=False)
-                size -= len(dropped.body)
-                self._making.pop(oldest, None)

@@ -1,98 +1,42 @@
-"""How pages reach their store: `Stores` lends connections, `Watcher` tells open pages that something was committed."""
+"""How pages reach their store: `Stores` opens it, `Watcher` tells open pages that something was committed."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import os
-import queue
 import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator
 
-from zrb_store.db import REVISION
-from zrb_store.db.dialect import StoreReplaced
-from zrb_store.db.dialect.sqlite import wal
 from zrb_store.db.engine import Database
-from zrb_store.db.schema import file_of, is_file, revision
-from zrb_store.errors import ZrbStoreError
 from zrb_store.runtime.waiting import CommitWatcher
 from zrb_store.store import Store, open_store
 
-_MOST = 4
+_MOST = 4  # readers at the same time
 
 
 class Stores:
-    """Read-only connections to one store, each used by one thread at a time.
+    """A store that is opened again for each reader, and for at most four at the same time.
 
-    A store that cannot be read is opened again for the next reader, so that pages recover by themselves: after an
-    outage, an upgrade, or when the file was deleted, replaced or created.
+    So pages recover by themselves: after an outage, an upgrade, or when the file was deleted, replaced or created.
     """
 
     def __init__(self, location: str | os.PathLike[str] | None = None) -> None:
         """Prepare to open a store, by default that of `ZRB_STORE_URL`."""
         self._location = location
-        self._idle: queue.LifoQueue[Store | None] = queue.LifoQueue()
-        self._is_closed = False
-        for _ in range(_MOST):
-            self._idle.put(None)
+        self._free = threading.Semaphore(_MOST)
 
     @contextlib.contextmanager
     def database(self) -> Iterator[Database]:
-        """Yield a database that no other thread uses meanwhile.
-
-        Raises:
-            StoreUnavailable: It cannot be read.
-            SchemaBehind: It must be upgraded first.
-            SchemaAhead: A newer zrb-store has upgraded it.
-        """
-        store = self._idle.get()
-        try:
-            store = self._usable(store)
+        """Open the store for a reader. Raises StoreUnavailable, SchemaBehind and SchemaAhead as `open_store` does."""
+        with self._free, self.open() as store:
             yield store.database
-        except ZrbStoreError as error:
-            if error.exit_code == 69 and store is not None:  # not for a session that does not exist
-                store.close()
-                store = None
-            raise
-        finally:
-            if store is not None and (self._is_closed or not _sees_commits(store.database)):
-                store.close()
-                store = None
-            self._idle.put(store)
 
     def open(self) -> Store:
-        """Open the store for somebody who closes it. Raises as `database` does."""
+        """Open the store for somebody who closes it, however many readers there are."""
         return open_store(self._location, read_only=True)
-
-    def _usable(self, store: Store | None) -> Store:
-        if store is not None:
-            is_same = False
-            with contextlib.suppress(StoreReplaced):
-                store.database.refuse_replaced()
-                is_same = revision(store.database) == REVISION
-            if is_same:
-                return store
-            store.close()
-        return self.open()
-
-    def close(self) -> None:
-        """Close the connections that are idle, and the others as soon as they are."""
-        self._is_closed = True
-        idle = []
-        with contextlib.suppress(queue.Empty):
-            while True:
-                idle.append(self._idle.get_nowait())
-        for store in idle:  # all are out of the queue: its last one in is its first one out
-            self._idle.put(None)
-            if store is not None:
-                store.close()
-
-
-def _sees_commits(database: Database) -> bool:
-    """Whether an open connection sees what is committed later. One to a file without a log may not."""
-    return not is_file(database) or wal(file_of(database)).exists()
 
 
 _AT_MOST_EVERY = 0.2  # seconds between two changes that are told
@@ -101,20 +45,13 @@ _TRY_AGAIN = 1.0  # seconds between two tries to read a store that cannot be rea
 
 
 class Watcher:
-    """What tells open pages that something was committed to the store.
+    """What tells open pages that something was committed to the store. While none is open, nothing is asked.
 
-    While no page is open nothing is watched and nothing is asked.
-
-    Attributes:
-        is_closed: Whether the server ends, so that open connections must end too.
+    `is_closed` says that the server ends, so that open connections must end too.
     """
 
     def __init__(self, stores: Stores, is_ending: Callable[[], bool] = lambda: False) -> None:
-        """Prepare to watch.
-
-        Args:
-            is_ending: Whether the server ends. The thread asks this twice a second.
-        """
+        """Prepare to watch. Whether the server `is_ending` is asked twice a second."""
         self._stores = stores
         self._is_ending = is_ending
         self._lock = threading.Lock()
@@ -135,10 +72,9 @@ class Watcher:
         return bool(self._listeners)
 
     async def changed(self, mark: str, seconds: float) -> str | None:
-        """Wait at most this long until the mark of what a page shows is not the current one any more.
+        """Wait at most this long for a change after the mark of what a page shows, and return the current mark.
 
-        Returns:
-            The current mark, which is the same if the time was over; None if the server ends.
+        It is the same if the time was over, and None if the server ends.
         """
         event = asyncio.Event()
         with self._lock:

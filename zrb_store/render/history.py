@@ -6,7 +6,7 @@ import itertools
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence, Sized
 
-from zrb_store.inspect.session_view import Attempt, Step, Task
+from zrb_store.inspect.show import Attempt, Step, Task
 from zrb_store.masking import one_line
 from zrb_store.queries.history import StepCounts
 from zrb_store.records import AttemptRecord, RunRecord

@@ -219,11 +219,6 @@ def noting_damage(what: str = "damaged") -> Iterator[Damage]:
     """Collect the rows that cannot be read, and name them in one line, which begins so, after everything else."""
     damage = Damage(what)
     yield damage
-    print_damage(damage)
-
-
-def print_damage(damage: Damage) -> None:
-    """Print which rows could not be read, if there are any."""
     if damage:
         print_line(str(damage), program_name())
 

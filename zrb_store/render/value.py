@@ -6,17 +6,17 @@ import binascii
 from collections.abc import Iterator
 
 from zrb_store.errors import ZrbStoreError
-from zrb_store.inspect.get import StepResult, StoredValue, part
+from zrb_store.inspect.get import StepResult, part
 from zrb_store.inspect.value import Value
 from zrb_store.masking import one_line, printable
 from zrb_store.records import JsonObject, JsonValue
 from zrb_store.render.document import Fields, Lines, on_terminal
 from zrb_store.render.format import NOTHING, TimeFormat, preview, pusher, single_text, size
-from zrb_store.render.printing import echo_json, echo_value, print_damage, print_document, slices, write_bytes
+from zrb_store.render.printing import echo_json, echo_value, print_document, slices, write_bytes
 from zrb_store.render.values import fate
 
 
-def print_value(stored: StoredValue | StepResult, output_format: str, path: str | None) -> None:
+def print_value(stored: Value | StepResult, output_format: str, path: str | None) -> None:
     """Print a value or the result of a step, or the part of it at a path, in one of the formats or as `raw`."""
     content = stored.content if path is None else part(stored.content, path)
     if output_format == "raw":
@@ -24,12 +24,11 @@ def print_value(stored: StoredValue | StepResult, output_format: str, path: str 
     elif output_format == "value":
         echo_value(content)
     elif output_format == "table":
-        fields = _value_fields(stored.value) if isinstance(stored, StoredValue) else _step_fields(stored)
+        fields = _value_fields(stored) if isinstance(stored, Value) else _step_fields(stored)
         print_document([Fields(fields, frozenset({"State"})), Lines([preview(content, full=True)])])
     else:
         shown: JsonObject = {**stored.to_json(), "value": content}
         echo_json(shown, one_line=output_format == "jsonl")
-    print_damage(stored.damage)
 
 
 def _write_raw(tree: JsonValue, name: str) -> None:
