@@ -16,7 +16,7 @@ from tests.attempts import Broken
 from tests.commands import Commands
 from zrb_store import SessionNotFound, Store, ValueNotFound, ZrbStoreError, cli
 from zrb_store.inspect.get import get_value
-from zrb_store.inspect.value import Damage
+from zrb_store.records import Damage
 
 pytestmark = pytest.mark.on_sqlite
 

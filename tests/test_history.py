@@ -17,7 +17,7 @@ from zrb_store.inspect.diff import diff
 from zrb_store.inspect.get import get_result, get_value
 from zrb_store.inspect.list import list_sessions
 from zrb_store.inspect.session_names import resolve
-from zrb_store.inspect.value import Damage
+from zrb_store.records import Damage
 
 READS: dict[str, tuple[int, Callable[[Store], Any]]] = {
     "list": (4, lambda store: list_sessions(store.database, limit=50)),

@@ -14,7 +14,7 @@ from zrb_store import Store, open_store
 from zrb_store.db.dialect import SQLite
 from zrb_store.db.transaction import Transaction
 from zrb_store.page.site import Answer, Answers
-from zrb_store.page.stores import Stores, Watcher
+from zrb_store.page.watcher import Watcher
 from zrb_store.runtime.waiting import CommitWatcher
 
 
@@ -90,7 +90,7 @@ def test_who_waits_is_woken(store: Store, reader: Store) -> None:
 @pytest.fixture
 def watcher(store: Store, location: str) -> Iterator[Watcher]:
     """What watches the store for pages."""
-    made = Watcher(Stores(location))
+    made = Watcher(location)
     yield made
     made.close()
 
@@ -146,7 +146,7 @@ def test_open_pages_are_let_go_when_the_server_ends(watcher: Watcher) -> None:
 
 def test_open_pages_are_let_go_when_zrbs_server_ends(store: Store, location: str) -> None:
     is_ending = False
-    watcher = Watcher(Stores(location), lambda: is_ending)
+    watcher = Watcher(location, lambda: is_ending)
 
     async def page() -> None:
         nonlocal is_ending
@@ -160,7 +160,7 @@ def test_open_pages_are_let_go_when_zrbs_server_ends(store: Store, location: str
 
 
 def test_a_store_that_comes_back_is_watched_again(new_location: str) -> None:
-    watcher = Watcher(Stores(new_location))
+    watcher = Watcher(new_location)
 
     async def page() -> None:
         mark: str | None = watcher.mark

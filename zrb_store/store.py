@@ -246,7 +246,7 @@ class Store:
             ValueNotFound: There is none, or the newest is too old.
         """
         from zrb_store.inspect.get import last_result
-        from zrb_store.inspect.value import Damage
+        from zrb_store.records import Damage
 
         found = last_result(self.database, task, max_age=max_age, any_project=any_project, of=of, damage=Damage())
         return codec.decode(found.record.data)

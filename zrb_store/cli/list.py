@@ -14,11 +14,11 @@ from zrb_store.cli.command import command
 from zrb_store.db.engine import Database
 from zrb_store.inspect.list import HALTED, STATUSES, SessionSummary, list_sessions, summaries
 from zrb_store.inspect.session_names import open_for_reading
-from zrb_store.inspect.value import Damage
 from zrb_store.masking import one_line
 from zrb_store.names import NamePattern
 from zrb_store.process import Projects, projects_named
 from zrb_store.queries.list import known_projects
+from zrb_store.records import Damage
 from zrb_store.render.document import Column, Lines, Table
 from zrb_store.render.format import NOTHING, TimeFormat, format_duration
 from zrb_store.render.printing import echo, echo_json, noting_damage, print_document

@@ -16,10 +16,10 @@ from zrb_store.db.engine import Database
 from zrb_store.inspect import session_names
 from zrb_store.inspect.queues import HeldBy
 from zrb_store.inspect.show import SessionDocument, inputs_of, open_session
-from zrb_store.inspect.value import Damage
 from zrb_store.masking import one_line
 from zrb_store.names import split_id
 from zrb_store.queries.history import Only
+from zrb_store.records import Damage
 from zrb_store.render.document import Block, Column, Fields, Table, on_terminal, with_rows_read
 from zrb_store.render.format import (
     NOTHING,

@@ -13,7 +13,6 @@ from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
 from zrb_store.inspect import alert
 from zrb_store.inspect.alert import Alert
-from zrb_store.inspect.value import Damage
 from zrb_store.process import Projects
 from zrb_store.queries import attempts, lease
 from zrb_store.queries.clock import now_micros
@@ -21,7 +20,7 @@ from zrb_store.queries.list import matching_sessions, runs_by_session
 from zrb_store.queries.on_failure import last_errors
 from zrb_store.queries.runs import newest_result
 from zrb_store.queries.stats import Completion, dead_queues, last_completion, not_done, with_deliveries
-from zrb_store.records import RunRecord, SessionRecord
+from zrb_store.records import Damage, RunRecord, SessionRecord
 
 _PAGE = 100  # sessions whose runs and errors are read by one statement each
 

@@ -38,17 +38,10 @@ _SESSION_TEXTS = ("path", "inputs", "tasks")
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is wrong.
+    """One thing that is wrong."""
 
-    Attributes:
-        level: `error`, or `warning` for what may be intended.
-        check: Name of the check, for programs.
-        what: What is wrong.
-        remedy: What to do.
-    """
-
-    level: Level
-    check: str
+    level: Level  # `warning` for what may be intended
+    check: str  # name of the check, for programs
     what: str
     remedy: str
 
@@ -60,11 +53,7 @@ Check = Callable[[Database], Iterator[Finding]]
 
 
 def examine(database: Database) -> Iterator[Finding]:
-    """Check everything that can be checked of a store, whatever its revision, and yield what is wrong.
-
-    Raises:
-        StoreUnavailable: The server cannot be reached.
-    """
+    """Check everything that can be checked of a store, whatever its revision, and yield what is wrong."""
     checks: list[Check] = [_revision]
     if schema.is_file(database):
         yield from _examine_place(database)

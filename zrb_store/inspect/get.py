@@ -13,7 +13,7 @@ from zrb_store.codec.json_text import size_of
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
 from zrb_store.errors import InvalidArgument, TaskNotFound, ValueNotFound
-from zrb_store.inspect.value import Damage, Value, find_history, find_queue, with_acts
+from zrb_store.inspect.value import Value, find_history, find_queue, with_acts
 from zrb_store.local_time import rounded
 from zrb_store.names import full_name, nearest
 from zrb_store.process import Projects, current_project
@@ -21,7 +21,7 @@ from zrb_store.queries import attempts, history, sessions, show
 from zrb_store.queries.clock import now_micros
 from zrb_store.queries.history import ValueHistory
 from zrb_store.queries.runs import newest_result
-from zrb_store.records import AttemptRecord, JsonObject, JsonValue, SessionRecord, iso
+from zrb_store.records import AttemptRecord, Damage, JsonObject, JsonValue, SessionRecord, iso
 
 
 @dataclass(frozen=True)
@@ -160,10 +160,6 @@ def _step_result(transaction: Transaction, step: AttemptRecord, damage: Damage) 
 _SEGMENT = re.compile(r"""\.([^.\[\]"']+)|\[(-?\d+)\]|\[("(?:[^"\\]|\\.)*")\]|\['([^']*)'\]""")
 
 
-class _Absent(Exception):
-    """A value has no such part."""
-
-
 def part(tree: JsonValue, path: str) -> JsonValue:
     """Return the part of a value at a path such as `$.rows[0].name`, or raise InvalidArgument or ValueNotFound."""
     here = "$"
@@ -171,7 +167,7 @@ def part(tree: JsonValue, path: str) -> JsonValue:
         here += key_segment(segment)
         try:
             tree = _inner(tree, segment)
-        except (_Absent, IndexError, KeyError):
+        except (IndexError, KeyError):
             raise ValueNotFound(f"the value has no part {here}") from None
     return tree
 
@@ -186,7 +182,7 @@ def _inner(tree: JsonValue, segment: str | int) -> JsonValue:
         return tree[segment]
     if type(tree) is dict and type(segment) is str:
         return tree[segment]
-    raise _Absent
+    raise KeyError(segment)
 
 
 def _segments(path: str) -> list[str | int]:

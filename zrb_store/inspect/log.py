@@ -13,7 +13,6 @@ from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
 from zrb_store.errors import TaskNotFound
 from zrb_store.inspect.show import SessionView
-from zrb_store.inspect.value import Damage
 from zrb_store.names import nearest
 from zrb_store.queries import by_hand, history, lease, output, runs, sessions
 from zrb_store.queries.by_hand import Change
@@ -22,6 +21,7 @@ from zrb_store.queries.show import LoggedAttempt, attempted_tasks, attempts_with
 from zrb_store.records import (
     UNSUCCESSFUL,
     AttemptRecord,
+    Damage,
     JsonObject,
     OutputLine,
     RunRecord,

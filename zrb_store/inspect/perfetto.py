@@ -17,14 +17,13 @@ from typing import NamedTuple
 from zrb_store.db.engine import Database
 from zrb_store.inspect.show import Queue, Task, open_session
 from zrb_store.inspect.trace import Span, Timeline
-from zrb_store.inspect.value import Damage, Value
-from zrb_store.records import AttemptRecord, JsonObject, JsonTree, RunRecord, iso
+from zrb_store.inspect.value import Value
+from zrb_store.records import AttemptRecord, Damage, JsonObject, JsonTree, RunRecord, iso
 
 Event = JsonObject
 
 # Names that the format has for colours, for chrome://tracing.
 _COLOURS = {"completed": "good", "failed": "terrible", "lost": "terrible", "interrupted": "bad"}
-_PIECE = 1000  # events that are written at once
 
 
 @contextmanager
@@ -48,8 +47,8 @@ def _text(about: JsonObject, trace: Iterator[Event]) -> Iterator[str]:
     """Yield the JSON text of a trace, in ASCII and with one event in each line."""
     yield f'{{"displayTimeUnit": "ms", "otherData": {json.dumps(about)}, "traceEvents": [\n'
     separator = ""
-    while piece := list(itertools.islice(trace, _PIECE)):
-        yield separator + ",\n".join(json.dumps(event, separators=(",", ":")) for event in piece)
+    for event in trace:
+        yield separator + json.dumps(event, separators=(",", ":"))
         separator = ",\n"
     yield "\n]}\n"
 

@@ -51,7 +51,8 @@ class HeldBy(NamedTuple):
     number: int
     state: str  # of its process, `alive`, `dead` or `lease expired`; of a step, as in `step of a failed session`
     step_of: str | None = None  # of a completed step, the task
-    since: int | None = None  # of a completed step, in microseconds
+    since: int | None = None  # of a completed step, in microseconds; also of an attempt in an overview of queues
+    values: int = 0  # how many it holds, in an overview
 
     @property
     def name(self) -> str:
@@ -86,39 +87,18 @@ def holders_of(transaction: Transaction, session_ids: Sequence[int], moment: int
     return found
 
 
-class Held(NamedTuple):
-    """Values of a queue that one running attempt holds, and what is known of its process."""
-
-    values: HeldValues
-    state: str
-
-    @property
-    def attempt(self) -> str:
-        """The attempt's name."""
-        return full_name(self.values.session, self.values.task, self.values.number)
-
-    def to_json(self) -> JsonObject:
-        """Return it as `queues?format=json` of a page shows it."""
-        return {
-            "attempt": self.attempt,
-            "values": self.values.values,
-            "since": iso(self.values.since),
-            "state": self.state,
-        }
-
-
 @dataclass(frozen=True, slots=True)
 class QueueSummary:
     """A queue in an overview."""
 
     state: QueueState
-    held: list[Held]  # by running attempts
+    held: list[HeldBy]  # by running attempts
     steps: list[HeldBy]  # completed steps that hold values of the session's queues; of which of them is not read
 
     @property
     def held_count(self) -> int:
         """How many values running attempts hold."""
-        return sum(each.values.values for each in self.held)
+        return sum(each.values for each in self.held)
 
     def to_json(self) -> JsonObject:
         """Return it as `queues?format=json` of a page shows it."""
@@ -131,7 +111,10 @@ class QueueSummary:
             "live": state.live,
             "oldest_at": iso(state.oldest_at),
             "held": self.held_count,
-            "held_by": [each.to_json() for each in self.held],
+            "held_by": [
+                {"attempt": each.name, "values": each.values, "since": iso(each.since), "state": each.state}
+                for each in self.held
+            ],
             "steps_of_session": [
                 {"attempt": each.name, "since": iso(each.since), "state": each.state} for each in self.steps
             ],
@@ -164,8 +147,18 @@ def queue_overview(database: Database) -> QueueOverview:
                 steps.setdefault(holder.home_id, []).append(holder)
         found = []
         for state in states:
-            own = held.get(state.queue_id, [])
-            by = [Held(each, lease.state_of_process(transaction, each.run, moment)) for each in own]
+            by = [
+                HeldBy(
+                    state.session_id,
+                    each.session,
+                    each.task,
+                    each.number,
+                    lease.state_of_process(transaction, each.run, moment),
+                    since=each.since,
+                    values=each.values,
+                )
+                for each in held.get(state.queue_id, [])
+            ]
             found.append(QueueSummary(state, by, steps.get(state.session_id, [])))
     found.sort(key=lambda each: (not each.state.dead, not each.held_count, each.state.session, each.state.queue))
     return QueueOverview(found, max(len(dead), len(held), len(inboxes)) <= MOST)

@@ -16,11 +16,12 @@ from zrb_store.inspect.log import AttemptLog, SessionLog, change_json, line_json
 from zrb_store.inspect.resume import Decision
 from zrb_store.inspect.show import Queue, SessionDocument, Step, Task, header, inputs_of, open_session
 from zrb_store.inspect.trace import Span, merged, span_of
-from zrb_store.inspect.value import Damage, Value
+from zrb_store.inspect.value import Value
 from zrb_store.queries.by_hand import Change
 from zrb_store.queries.lease import worked_until
 from zrb_store.records import (
     AttemptRecord,
+    Damage,
     JsonObject,
     JsonTree,
     JsonValue,

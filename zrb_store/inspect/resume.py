@@ -226,39 +226,20 @@ def reruns(decisions: Sequence[Decision], records: Sequence[AttemptRecord], *, r
     return Reruns(chosen, over, repeat_once)
 
 
-def with_steps(
-    decisions: Sequence[Decision],
-    records: Sequence[AttemptRecord],
-    starting_over: Iterable[str],
-    done: Mapping[str, int],
-) -> list[Decision]:
-    """Return the decisions with the number of steps that stand when the task runs, of those that are done now."""
-    # Checks, and servers and fallbacks that had completed, start over when their turn comes.
-    late = {record.task for record in records if record.role == "check" or record.stands}
-    over = {decision.task for decision in decisions if decision.reason in _LATE and decision.action == "run"} & late
-    over.update(starting_over)
-    return [replace(each, steps=0 if each.task in over else done.get(each.task, 0)) for each in decisions]
-
-
-def _unknown(name: str, workflow: Workflow, ran: Collection[str]) -> TaskNotFound:
-    """Return the error that there is no task of this name."""
-    names = list(workflow.order())
-    every = f"; the tasks are {', '.join(names[:_SHOWN])}{', ...' if len(names) > _SHOWN else ''}"
-    like = nearest(name, names)
-    if name not in ran:
-        return TaskNotFound(f"there is no task {name!r} here{like or every}")
-    return TaskNotFound(
-        f"task {name!r}, which the session ran, is not here any more: it was renamed or removed{every}{like}"
-    )
-
-
 def _forced_reasons(
     workflow: Workflow, reachable: set[str], forced: str | None, ran: Collection[str]
 ) -> dict[str, str]:
     if forced is None:
         return {}
     if forced not in workflow.nodes:
-        raise _unknown(forced, workflow, ran)
+        names = workflow.order()
+        every = f"; the tasks are {', '.join(names[:_SHOWN])}{', ...' if len(names) > _SHOWN else ''}"
+        like = nearest(forced, names)
+        if forced not in ran:
+            raise TaskNotFound(f"there is no task {forced!r} here{like or every}")
+        raise TaskNotFound(
+            f"task {forced!r}, which the session ran, is not here any more: it was renamed or removed{every}{like}"
+        )
     if forced not in reachable:
         owners = workflow.owners[forced]
         why = f"it is a fallback, and runs only if {' or '.join(owners)} fails" if owners else "nothing starts it"
@@ -318,4 +299,8 @@ def plan(
         refuse_repeating(executor, session.name, session.id, chosen.starting_over, without=lost)
     given_back = of_attempts(executor, [attempt_id for attempt_id, _ in chosen.attempts])
     done = count_done(executor, session.id, without=lost | given_back)
-    return with_steps(decisions, known, chosen.starting_over, done)
+    # Checks, and servers and fallbacks that had completed, start over when their turn comes.
+    late = {record.task for record in known if record.role == "check" or record.stands}
+    over = {decision.task for decision in decisions if decision.reason in _LATE and decision.action == "run"} & late
+    over.update(chosen.starting_over)
+    return [replace(each, steps=0 if each.task in over else done.get(each.task, 0)) for each in decisions]

@@ -62,20 +62,15 @@ def resolve(database: Database, text: str, *, exact: bool = False) -> SessionRec
 def session_name(text: str) -> str:
     """Return the full name that a text stands for. There need not be a session of this name."""
     if text == "@this":
-        return this_session()
+        session, slash, _ = os.environ.get("ZRB_STORE_ATTEMPT", "").partition("/")
+        if not slash:
+            raise InvalidArgument("@this names the session of a running task: ZRB_STORE_ATTEMPT is not set here")
+        return session
     if text in ("@last", "@last-failed"):
         raise InvalidArgument(f"{text} may change from one moment to the next: to change a session give its full name")
     if text.startswith("@"):
         raise InvalidArgument(f"{text!r} names no session: there are @last, @last-failed and @this")
     return text
-
-
-def this_session() -> str:
-    """Return the name of the session whose task started this process."""
-    session, slash, _ = os.environ.get("ZRB_STORE_ATTEMPT", "").partition("/")
-    if not slash:
-        raise InvalidArgument("@this names the session of a running task: ZRB_STORE_ATTEMPT is not set here")
-    return session
 
 
 def not_found(database: Database, name: str, when: str = "") -> SessionNotFound:

@@ -14,7 +14,7 @@ from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
 from zrb_store.errors import SessionNotFound, ValueNotFound
 from zrb_store.inspect.queues import HeldBy, holders_of
-from zrb_store.inspect.value import Damage, Value, each_with_acts
+from zrb_store.inspect.value import Value, each_with_acts
 from zrb_store.masking import mask_named
 from zrb_store.names import full_name, nearest
 from zrb_store.queries import history, lease, output, runs, sessions, show
@@ -25,6 +25,7 @@ from zrb_store.queries.show import QueueSummary, holding_values, queue_summaries
 from zrb_store.records import (
     UNSUCCESSFUL,
     AttemptRecord,
+    Damage,
     JsonObject,
     JsonValue,
     Lazy,

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
 from zrb_store.inspect.show import SessionDocument
-from zrb_store.inspect.value import Damage, Value, find_history, find_queue, process_json
+from zrb_store.inspect.value import Value, find_history, find_queue, process_json
 from zrb_store.names import full_name
 from zrb_store.queries import fork, sessions
 from zrb_store.queries import history as value_history
@@ -20,7 +20,7 @@ from zrb_store.queries.by_hand import Change
 from zrb_store.queries.clock import Moment
 from zrb_store.queries.history import AttemptName, ValueHistory, continued_as
 from zrb_store.queries.lease import worked_until
-from zrb_store.records import AttemptRecord, JsonObject, SessionRecord, iso
+from zrb_store.records import AttemptRecord, Damage, JsonObject, SessionRecord, iso
 
 
 class Span(NamedTuple):
@@ -87,20 +87,19 @@ def span_of(attempt: AttemptRecord, ends: Mapping[int, int], moment: int) -> Spa
 
 def merged(spans: Iterable[Span]) -> list[Span]:
     """Join spans that overlap, or between which there is little in comparison with all of them."""
-    joined: list[Span] = []
-    for span in sorted(spans):
-        if joined and span.start <= joined[-1].end:
-            joined[-1] = Span(joined[-1].start, max(joined[-1].end, span.end))
+    joined = _joined(sorted(spans), 0)
+    return _joined(joined, max(_NO_PAUSE, sum(span.end - span.start for span in joined) // _SHORT_PAUSE))
+
+
+def _joined(spans: Iterable[Span], gap: int) -> list[Span]:
+    """Join spans, in order of their starts, between which there is at most this gap."""
+    found: list[Span] = []
+    for span in spans:
+        if found and span.start - found[-1].end <= gap:
+            found[-1] = Span(found[-1].start, max(found[-1].end, span.end))
         else:
-            joined.append(span)
-    short = max(_NO_PAUSE, sum(span.end - span.start for span in joined) // _SHORT_PAUSE)
-    near: list[Span] = []
-    for span in joined:
-        if near and span.start - near[-1].end <= short:
-            near[-1] = Span(near[-1].start, span.end)
-        else:
-            near.append(span)
-    return near
+            found.append(span)
+    return found
 
 
 _NO_PAUSE = 1_000_000  # less than a second between two spans is none

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -16,50 +16,17 @@ from zrb_store.queries.by_hand import Act, Change, acts_from, acts_on
 from zrb_store.queries.clock import Moment
 from zrb_store.queries.history import AttemptName, ValueHistory
 from zrb_store.records import (
+    Damage,
     ErrorRecord,
     JsonObject,
     JsonTree,
     JsonValue,
     ReturnRecord,
-    RunRecord,
     SessionRecord,
     ValueRecord,
     iso,
     json_or_null,
 )
-
-_NAMED = 3  # damaged rows that the note names
-
-
-class Damage:
-    """A collection of rows with impossible values. It is true if it has any, and its text is the note about them."""
-
-    def __init__(self, verdict: str = "damaged") -> None:
-        """Begin without rows. The verdict is what the note says of all of them."""
-        self._verdict = verdict
-        self._rows: dict[str, tuple[str, ...]] = {}
-        self._count = 0
-
-    def note(self, row: str, columns: Sequence[str]) -> None:
-        """Add a row by the name that the note gives it, unless no column is damaged."""
-        if columns and row not in self._rows:
-            self._count += 1
-            if len(self._rows) < _NAMED:
-                self._rows[row] = tuple(columns)
-
-    def note_session(self, session: SessionRecord, runs: Sequence[RunRecord]) -> None:
-        """Add the rows of a session and of its runs."""
-        self.note(f"session {session.name}", session.damage)
-        for run in runs:
-            self.note(f"run {run.number} of session {session.name}", run.damage)
-
-    def __bool__(self) -> bool:
-        return bool(self._count)
-
-    def __str__(self) -> str:
-        named = "; ".join(f"{row} ({', '.join(columns)})" for row, columns in self._rows.items())
-        more = f" and {self._count - len(self._rows)} more" if self._count > len(self._rows) else ""
-        return f"{self._verdict}: {named}{more}; `zrb-store doctor` says what to do"
 
 
 class Returned(NamedTuple):

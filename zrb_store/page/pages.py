@@ -22,7 +22,6 @@ from zrb_store.inspect.queues import MOST, queue_overview
 from zrb_store.inspect.report import Budget, describe
 from zrb_store.inspect.show import open_session
 from zrb_store.inspect.stats import recent_runs, task_stats
-from zrb_store.inspect.value import Damage
 from zrb_store.local_time import parse_duration
 from zrb_store.names import NamePattern
 from zrb_store.page.assets import SESSION_SCRIPTS
@@ -30,7 +29,7 @@ from zrb_store.page.render import Context, address, address_of_session, as_json,
 from zrb_store.page.report import session_context
 from zrb_store.process import projects_named
 from zrb_store.queries.stats import RecentRun
-from zrb_store.records import JsonObject, JsonTree, JsonValue, Lazy, SessionRecord, iso, whole
+from zrb_store.records import Damage, JsonObject, JsonTree, JsonValue, Lazy, SessionRecord, iso, whole
 from zrb_store.render.format import preview, preview_items
 
 _FILTERS = ("name", "status", "task", "project", "since")
@@ -54,25 +53,20 @@ class Question(NamedTuple):
 
 @dataclass(frozen=True)
 class Found:
-    """What was found: a template with its context, or if data was asked for, what the command's JSON has."""
+    """What was found: a template with its context; or if data was asked for, what the command's JSON has."""
 
     template: str = ""
     context: Context = field(default_factory=dict)
     tree: JsonTree = None
     unless: str | None = None  # if it is the same as before, the page need not be drawn again; None if that is unknown
+    elsewhere: str | None = None  # the address of the page that was meant
 
 
-class Elsewhere(NamedTuple):
-    """The address of the page that was meant."""
-
-    address: str
-
-
-Reader = Callable[[Database, Question], Found | Elsewhere]
+Reader = Callable[[Database, Question], Found]
 """Reads what a page shows."""
 
 
-def read_comparison(database: Database, question: Question) -> Found | Elsewhere:
+def read_comparison(database: Database, question: Question) -> Found:
     """Read where two sessions differ. Without two names, the page asks for them."""
     chosen = [text for text in question.all_given.get("session", []) if text][:2]  # the two ticked in the list
     given = [question.given.get("a", ""), question.given.get("b", "")]
@@ -81,7 +75,7 @@ def read_comparison(database: Database, question: Question) -> Found | Elsewhere
         return Found("compare.html", {"a": a, "b": b, "differences": None})
     names = [session_names.resolve(database, text).name for text in (a, b)]
     if names != given:
-        return Elsewhere(address("compare", a=names[0], b=names[1], format="json" if question.as_json else None))
+        return Found(elsewhere=address("compare", a=names[0], b=names[1], format="json" if question.as_json else None))
     with diff(database, *names) as comparison:
         if question.as_json:
             return Found(tree=whole(comparison.to_json()))
@@ -202,7 +196,7 @@ def read_queues(database: Database, question: Question) -> Found:
     return Found("queues.html", context)
 
 
-def read_session(database: Database, question: Question) -> Found | Elsewhere:
+def read_session(database: Database, question: Question) -> Found:
     """Read a session. A unique beginning of its name, `@last` and `@last-failed` lead to its address."""
     asked = question.path.get("name") or question.given.get("name", "")
     name = session_names.resolve(database, asked).name
@@ -210,7 +204,7 @@ def read_session(database: Database, question: Question) -> Found | Elsewhere:
         with open_session(database, name) as document:
             return Found(tree=whole(document.to_json()))
     if name != asked:
-        return Elsewhere(address_of_session(name))
+        return Found(elsewhere=address_of_session(name))
     described = describe(database, name, budget=_BUDGET)
     context = {**session_context(described, question.program), "scripts": SESSION_SCRIPTS}
     if described.session.status in ("running", "stale"):

@@ -69,26 +69,19 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )
     made.globals["address"] = address
+    named = (percent, story, size, counted, deliveries, process, content, life, pusher)
+    made.filters |= {each.__name__: each for each in named}
     made.filters |= {
         "session_address": address_of_session,
         "project_name": _project_name,
-        "percent": percent,
-        "story": story,
         "time": _format_time,
         "moment": _format_moment,
         "short_moment": _format_short_moment,
         "exact": _format_exact,
         "duration": format_duration,
         "between": length,
-        "size": size,
-        "counted": counted,
         "error": error_summary,
         "setting": setting_text,
-        "deliveries": deliveries,
-        "process": process,
-        "content": content,
-        "life": life,
-        "pusher": pusher,
         "clock": _format_clock,
         "thousands": "{:,}".format,
         "quote": shlex.quote,

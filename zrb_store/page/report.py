@@ -17,10 +17,10 @@ from markupsafe import Markup
 from zrb_store.db.engine import Database
 from zrb_store.inspect.redact import redacted
 from zrb_store.inspect.report import Budget, Plan, Report, describe
-from zrb_store.inspect.value import Damage, Value
+from zrb_store.inspect.value import Value
 from zrb_store.page.assets import GRAPHER, PLOTTER, SESSION_SCRIPTS, inlined
 from zrb_store.page.render import MOST_ATTEMPTS, MOST_ROWS, Context, as_json, environment, measure, packed, queues, rows
-from zrb_store.records import AttemptRecord, JsonObject, JsonValue, iso
+from zrb_store.records import AttemptRecord, Damage, JsonObject, JsonValue, iso
 from zrb_store.render.format import counted, error_summary, preview, pusher, taker, zrb_program
 
 _MOST_EVENTS = 200  # that the text lists: the last ones

@@ -21,7 +21,7 @@ from uvicorn.protocols.http.auto import AutoHTTPProtocol
 from zrb_store.errors import ZrbStoreError
 from zrb_store.page.access import TOKEN, OnThisMachine, WithToken, is_loopback, new_token
 from zrb_store.page.site import Site
-from zrb_store.page.stores import Stores, Watcher
+from zrb_store.page.watcher import Watcher
 
 _WAIT = 3  # seconds for answers that are not finished when the server ends
 _HEADER = 10  # seconds that the header of a request may take
@@ -65,9 +65,8 @@ def serve(
 
     With `has_token`, the address carries a token, without which nothing is shown.
     """
-    stores = Stores()
-    watcher = Watcher(stores)
-    app: ASGIApp = Site(stores, watcher, program).app()
+    watcher = Watcher()
+    app: ASGIApp = Site(watcher, program).app()
     port: int = listener.getsockname()[1]
     name = socket.gethostname() if host in ("0.0.0.0", "::", "") else host
     address = f"http://{f'[{name}]' if ':' in name else name}:{port}/"

@@ -25,7 +25,6 @@ from zrb_store.masking import mask_text, storable
 from zrb_store.page.access import OnlyReading
 from zrb_store.page.assets import STATIC, STYLES
 from zrb_store.page.pages import (
-    Elsewhere,
     Question,
     Reader,
     read_comparison,
@@ -35,26 +34,28 @@ from zrb_store.page.pages import (
     read_stats,
 )
 from zrb_store.page.render import Context, environment
-from zrb_store.page.stores import Stores, Watcher
+from zrb_store.page.watcher import Watcher
 from zrb_store.records import JsonTree
 from zrb_store.render.format import as_typed
+from zrb_store.store import open_store
 
 _HEARTBEAT = 15.0  # seconds after which an idle connection is written to, so that it is noticed if nobody reads it
 _LONGEST = 20  # heartbeats after which a connection ends; the browser opens another one
 _KINDS = {".css": "text/css", ".js": "text/javascript"}
 _FILES = {file.relative_to(STATIC).as_posix(): file for file in STATIC.rglob("*") if file.suffix in _KINDS}
 _MOST_BYTES = 32 * 1024 * 1024  # of all answers that are kept
+_READERS = 4  # at the same time
 _MAX_AGE = 4.0  # seconds: that a process has died, or how long it has run, is committed nowhere
 
 
 class Site:
     """The pages of one store."""
 
-    def __init__(self, stores: Stores, watcher: Watcher, program: str, scripts: Sequence[str] = ()) -> None:
+    def __init__(self, watcher: Watcher, program: str, scripts: Sequence[str] = ()) -> None:
         """Prepare the pages for users of `program`, each with the scripts at these addresses besides its own."""
         self.watcher = watcher
         self._scripts = scripts
-        self._stores = stores
+        self._readers = threading.Semaphore(_READERS)
         self._program = program
         self._answers = Answers()
 
@@ -99,14 +100,14 @@ class Site:
         try:
             if given.get("format") not in (None, "", "json"):
                 raise InvalidArgument(f"format={given['format'][:40]!r} is not known: leave it out, or use json")
-            with self._stores.database() as database:
-                found = reader(database, question)
-                store = database.shown_url
-            if isinstance(found, Elsewhere):
-                return Answer(303, b"", "text/html", "", root + found.address)
+            # Opened for each answer, so that pages recover by themselves when the store comes back or is replaced.
+            with self._readers, open_store(self.watcher.location, read_only=True) as store:
+                found = reader(store.database, question)
+            if found.elsewhere is not None:
+                return Answer(303, b"", "text/html", "", root + found.elsewhere)
             if question.as_json:
                 return _json(found.tree)
-            context: Context = {"root": root, "page": page, "mark": mark, "store": store, "program": self._program}
+            context: Context = {"root": root, "page": page, "mark": mark, "store": store.url, "program": self._program}
             context["others_scripts"] = self._scripts
             return _page(found.template, {**context, **found.context}, depends_on=found.unless)
         except ZrbStoreError as error:

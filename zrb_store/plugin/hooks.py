@@ -203,13 +203,12 @@ def _hook_app(patches: Patches) -> None:
 def _pages(web_auth_config: Any) -> UnderLogin | OnThisMachine:
     from zrb_store.page.access import OnThisMachine, Refusal, UnderLogin
     from zrb_store.page.site import Site
-    from zrb_store.page.stores import Stores, Watcher
+    from zrb_store.page.watcher import Watcher
 
-    stores = Stores()
-    watcher = Watcher(stores, web_server_is_ending)
+    watcher = Watcher(is_ending=web_server_is_ending)
     # What keeps somebody logged in who looks at a page for hours.
     scripts = ["/refresh-token.js"] if web_auth_config.enable_auth else []
-    site = Site(stores, watcher, speaker.program, scripts=scripts)
+    site = Site(watcher, speaker.program, scripts)
     right = compat.BaseTask(name=RIGHT)
 
     async def refusal(request: Any) -> Refusal | None:

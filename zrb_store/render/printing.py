@@ -16,9 +16,8 @@ from pathlib import Path
 import click
 
 from zrb_store.errors import ZrbStoreError
-from zrb_store.inspect.value import Damage
 from zrb_store.masking import printable
-from zrb_store.records import JsonTree, JsonValue
+from zrb_store.records import Damage, JsonTree, JsonValue
 from zrb_store.render.document import Block, Chart, Column, Fields, Lines, Table, on_terminal, page_width
 from zrb_store.render.format import as_json, counted, dumps, pieces, print_line, program_name, single_text
 from zrb_store.render.readable import readable

@@ -1,43 +1,16 @@
-"""How pages reach their store: `Stores` opens it, `Watcher` tells open pages that something was committed."""
+"""What tells open pages that something was committed to the store."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
-from zrb_store.db.engine import Database
 from zrb_store.runtime.waiting import CommitWatcher
-from zrb_store.store import Store, open_store
-
-_MOST = 4  # readers at the same time
-
-
-class Stores:
-    """A store that is opened again for each reader, and for at most four at the same time.
-
-    So pages recover by themselves: after an outage, an upgrade, or when the file was deleted, replaced or created.
-    """
-
-    def __init__(self, location: str | os.PathLike[str] | None = None) -> None:
-        """Prepare to open a store, by default that of `ZRB_STORE_URL`."""
-        self._location = location
-        self._free = threading.Semaphore(_MOST)
-
-    @contextlib.contextmanager
-    def database(self) -> Iterator[Database]:
-        """Open the store for a reader. Raises StoreUnavailable, SchemaBehind and SchemaAhead as `open_store` does."""
-        with self._free, self.open() as store:
-            yield store.database
-
-    def open(self) -> Store:
-        """Open the store for somebody who closes it, however many readers there are."""
-        return open_store(self._location, read_only=True)
-
+from zrb_store.store import open_store
 
 _AT_MOST_EVERY = 0.2  # seconds between two changes that are told
 _LOOK_UP = 0.5  # seconds after which the thread looks whether anybody still listens
@@ -45,14 +18,16 @@ _TRY_AGAIN = 1.0  # seconds between two tries to read a store that cannot be rea
 
 
 class Watcher:
-    """What tells open pages that something was committed to the store. While none is open, nothing is asked.
+    """A thread that watches the store while a page is open. While none is, nothing is asked.
 
     `is_closed` says that the server ends, so that open connections must end too.
     """
 
-    def __init__(self, stores: Stores, is_ending: Callable[[], bool] = lambda: False) -> None:
-        """Prepare to watch. Whether the server `is_ending` is asked twice a second."""
-        self._stores = stores
+    def __init__(
+        self, location: str | os.PathLike[str] | None = None, is_ending: Callable[[], bool] = lambda: False
+    ) -> None:
+        """Prepare to watch a store, by default that of `ZRB_STORE_URL`. It asks twice a second if the server ends."""
+        self.location = location
         self._is_ending = is_ending
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -126,7 +101,7 @@ class Watcher:
                     return
 
     def _watch_store(self) -> None:
-        with self._stores.open() as store:
+        with open_store(self.location, read_only=True) as store:
             commits = CommitWatcher(store.database)
             self._tell()  # what was committed while this was opened
             last_heard = time.monotonic()
