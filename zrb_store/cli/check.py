@@ -13,7 +13,8 @@ from zrb_store.cli import completion
 from zrb_store.cli.arguments import format_option, limit_option, parse_duration, project_option
 from zrb_store.cli.command import command
 from zrb_store.errors import ZrbStoreError
-from zrb_store.inspect.check import alerts, has_sessions
+from zrb_store.inspect.check import alerts
+from zrb_store.inspect.list import list_sessions
 from zrb_store.inspect.session_names import open_for_reading
 from zrb_store.process import current_folder, projects_named
 from zrb_store.render.document import on_terminal, page_width
@@ -116,6 +117,6 @@ def _print(max_ages: dict[str, timedelta], project: str | None, limit: int, outp
                 elif first is None and on_terminal():
                     echo("all is well")
         # The project's name may be misspelt.
-        if first is None and projects is not None and not has_sessions(database, projects):
+        if first is None and projects is not None and not list_sessions(database, projects=projects, limit=1):
             print_line(f"no session belongs to project {projects.name or projects.folders[0]}", program)
     return 0 if first is None else 1

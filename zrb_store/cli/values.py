@@ -23,7 +23,7 @@ from zrb_store.cli.arguments import (
 from zrb_store.cli.command import command
 from zrb_store.errors import ZrbStoreError
 from zrb_store.inspect import session_names
-from zrb_store.inspect.queues import settings_of
+from zrb_store.inspect.queues import max_deliveries
 from zrb_store.masking import one_line
 from zrb_store.names import full_name, split_id
 from zrb_store.operations.values import pop as pop_value
@@ -175,12 +175,12 @@ def queue(session: str, queue: str, limit: int | str | None, output_format: str)
             set_max_deliveries(store.database, name, queue, None if limit == _UNLIMITED else int(limit))
     with open_store(read_only=True) as store:
         name = session_names.resolve(store.database, session, exact=limit is not None).name
-        shown = settings_of(store.database, name, queue)
+        allowed = max_deliveries(store.database, name, queue)
     if output_format == "json":
-        printing.echo_json(shown._asdict())
-        return
-    allowed = shown.max_deliveries or _UNLIMITED
-    printing.print_document([Fields([("Queue", one_line(f"{name}/{queue}")), ("Max deliveries", str(allowed))])])
+        printing.echo_json({"session": name, "queue": queue, "max_deliveries": allowed})
+    else:
+        fields = [("Queue", one_line(f"{name}/{queue}")), ("Max deliveries", str(allowed or _UNLIMITED))]
+        printing.print_document([Fields(fields)])
 
 
 @command(

@@ -16,7 +16,7 @@ from zrb_store.inspect.alert import Alert
 from zrb_store.process import Projects
 from zrb_store.queries import attempts, lease
 from zrb_store.queries.clock import now_micros
-from zrb_store.queries.list import matching_sessions, runs_by_session
+from zrb_store.queries.list import runs_by_session
 from zrb_store.queries.on_failure import last_errors
 from zrb_store.queries.runs import newest_result
 from zrb_store.queries.stats import Completion, dead_queues, last_completion, not_done, with_deliveries
@@ -51,12 +51,6 @@ def alerts(
                 for each in dead_queues(transaction, projects)
             )
             yield itertools.chain(overdue, dead, sessions)
-
-
-def has_sessions(database: Database, projects: Projects) -> bool:
-    """Whether any session belongs to these projects."""
-    with database.snapshot() as transaction:
-        return next(matching_sessions(transaction, projects=projects, limit=1), None) is not None
 
 
 def _overdue(

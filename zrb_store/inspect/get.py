@@ -50,11 +50,7 @@ class StepResult:
 
 
 def get_value(database: Database, session: str, queue: str, seq: int | None, damage: Damage) -> Value:
-    """Return a value of a queue, whatever its state, by its number; without one, the newest live value.
-
-    Raises:
-        ValueNotFound: There is no such queue or value, or no value is live.
-    """
+    """Return a value of a queue, whatever its state, by its number; without one, the newest live value."""
     with database.snapshot() as transaction:
         record = sessions.get(transaction, session)
         queue_id = find_queue(transaction, record, queue)
@@ -69,10 +65,6 @@ def get_result(database: Database, session: str, task: str, damage: Damage) -> V
     """Return the stored result of a task's completed attempt, whether or not it was taken, or of a completed step.
 
     A step is named by its id TASK/NUMBER; a task whose name looks so goes first.
-
-    Raises:
-        TaskNotFound: The session has no such task or step.
-        ValueNotFound: The task or step has not completed, or completed without a result.
     """
     with database.snapshot() as transaction:
         record = sessions.get(transaction, session)
@@ -98,11 +90,7 @@ def last_result(
     of: str | None,
     damage: Damage,
 ) -> Value:
-    """Return the newest result of a task, which need not be the main one, in a completed session of this project.
-
-    Raises:
-        ValueNotFound: There is no result, or the newest one is too old.
-    """
+    """Return the newest result of a task, which need not be the main one, in a completed session of this project."""
     project = None if any_project else current_project()
     with database.snapshot() as transaction:
         found = newest_result(transaction, task, None if project is None else Projects((project,)), of)

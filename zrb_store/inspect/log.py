@@ -212,11 +212,7 @@ class Follower:
         self._read: dict[int, int] = {}  # the number of the last piece that was read, by attempt
 
     def read(self) -> list[Printed]:
-        """Return what was printed since the last time, by its time; at first, all that is stored of the run.
-
-        Raises:
-            TaskNotFound: The session has ended, or has not begun, and has no attempt of this task.
-        """
+        """Return what was printed since the last time, by its time; at first, all that is stored of the run."""
         with self._database.snapshot() as transaction:
             session = sessions.get(transaction, self._session)
             last = runs.last(transaction, session.id)

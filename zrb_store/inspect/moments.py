@@ -22,10 +22,6 @@ def moment_of(
 
     The text is `before:TASK#N` (just before attempt N starts), `after:TASK#N` (its end; None for now, since it has not
     ended), or a time as it is printed: without a date it is of the day of `start`, in microseconds.
-
-    Raises:
-        InvalidArgument: The text has none of these forms, or the time is ambiguous.
-        TaskNotFound: There is no such attempt.
     """
     match = _BY_ATTEMPT.fullmatch(text)
     if match is None:

@@ -27,19 +27,11 @@ MOST = 500
 """The most queues that an overview shows of each kind."""
 
 
-class QueueSettings(NamedTuple):
-    """What a queue allows. The fields are those of `queue --format json`."""
-
-    session: str
-    queue: str
-    max_deliveries: int | None
-
-
-def settings_of(database: Database, session: str, queue: str) -> QueueSettings:
-    """Return what a queue allows."""
+def max_deliveries(database: Database, session: str, queue: str) -> int | None:
+    """Return how often a queue delivers a value; None for any number."""
     with database.snapshot() as transaction:
         queue_id = find_queue(transaction, sessions.get(transaction, session), queue)
-        return QueueSettings(session, queue, queues.max_deliveries(transaction, queue_id))
+        return queues.max_deliveries(transaction, queue_id)
 
 
 class HeldBy(NamedTuple):

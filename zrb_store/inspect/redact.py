@@ -26,7 +26,10 @@ def redacted(report: Report) -> Report:
         report,
         session=replace(session, project=None, task=task),
         inputs={},
-        runs=[run._replace(record=_silent_run(run.record)) for run in report.runs],
+        runs=[
+            run._replace(record=replace(_silent(run.record), user=None, host="", pid=0, command=[], folder=None))
+            for run in report.runs
+        ],
         tasks=[each._replace(task=_silent_task(each.task)) for each in report.tasks],
         queues=[
             each._replace(queue=replace(each.queue, values=list(map(_emptied, each.queue.values))))
@@ -36,10 +39,6 @@ def redacted(report: Report) -> Report:
         changes=[_nobody(change)._replace(detail=None) for change in report.changes],
         plan=None if plan is None or plan.refused else plan,
     )
-
-
-def _silent_run(run: RunRecord) -> RunRecord:
-    return replace(_silent(run), user=None, host="", pid=0, command=[], folder=None)
 
 
 _Ended = TypeVar("_Ended", AttemptRecord, RunRecord)

@@ -149,36 +149,26 @@ _Attempted = tuple[str, AttemptRecord | None, Rows[Attempt]]  # a task, its last
 
 
 class SessionView:
-    """A session with its runs and attempts at one moment, while its snapshot is open.
-
-    Attributes:
-        session: Its record, with the status that readers see.
-        runs: Its runs, the first one first.
-        at: The moment that is shown; None for now.
-        read_at: When it was read, in microseconds.
-    """
+    """A session with its runs and attempts at one moment, while its snapshot is open."""
 
     def __init__(self, transaction: Transaction, name: str, at: str | None, damage: Damage | None) -> None:
-        """Read a session at a moment that is given as a user types it, by default now.
-
-        Raises:
-            InvalidArgument: `at` does not name a moment, or one that is ambiguous.
-        """
+        """Read a session at a moment that is given as a user types it, by default now."""
         session = sessions.get(transaction, name)
         self.transaction = transaction
         self.damage = Damage() if damage is None else damage
+        # When it was read, in microseconds.
         self.read_at, attempts, self._has_steps = show.attempt_summary(transaction, session.id)
         self._attempts = show.short_attempts(transaction, session.id) if attempts <= records.MAX_ROWS else None
         self._outputs: dict[int, StoredOutput] | None = None  # read when the attempts are shown
         self._dead_runs: frozenset[int] = frozenset()
-        self.at: Moment | None = None
+        self.at: Moment | None = None  # the moment that is shown; None for now
         self.runs: Sequence[RunRecord] = runs.of_session(transaction, session.id)
         self.session = session
         if at is not None:
             self._go_back(at)
         if self.at is None:
             status = lease.status_of(transaction, session, self.runs[-1] if self.runs else None, self.read_at)
-            self.session = replace(session, status=status)
+            self.session = replace(session, status=status)  # as readers see it
             self._dead_runs = frozenset(
                 run.id
                 for run in self.runs
@@ -405,14 +395,14 @@ class SessionDocument(SessionView):
         return Queue(queue.name, queue.max_deliveries, Lazy(live, queue.live), rows, queue.dead, earlier)
 
     def _values(self, queue: QueueSummary, histories: Iterable[ValueHistory]) -> Iterator[Value]:
-        for each in each_with_acts(self.transaction, self.session, histories, self.damage):
-            seen: ValueHistory | None = each
-            if self.at is not None:
-                from zrb_store.inspect.moments import history_at
+        name, at = self.session.name, self.at
+        found = each_with_acts(self.transaction, self.session, histories, self.damage)
+        if at is not None:
+            from zrb_store.inspect.moments import history_at
 
-                seen = history_at(each, self.session.name, self.at)
-            if seen is not None:
-                yield Value.of(seen, self.session.name, queue.name, self.damage)
+            found = (seen for each in found if (seen := history_at(each, name, at)) is not None)
+        for each in found:
+            yield Value.of(each, name, queue.name, self.damage)
 
 
 @contextmanager

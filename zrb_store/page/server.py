@@ -30,11 +30,7 @@ _BACKLOG = 25  # connections that one round of the event loop accepts; it takes 
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Return a socket that listens on a port; 0 for any that is free.
-
-    Raises:
-        ZrbStoreError: The port is in use or not allowed, or there is no such host.
-    """
+    """Return a socket that listens on a port; 0 for any that is free."""
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         listener = socket.socket(family, socket.SOCK_STREAM)
