@@ -68,23 +68,20 @@ def of_session(
             # These say no more than that it was interrupted.
             says_little = error.type in ("CancelledError", "KeyboardInterrupt")
             why = f"while {error.task} ran" if error.task and says_little else error.text()
+    if session.path:
+        remedy = resume_by_zrb(session.name, session.project, here)
+    else:
+        remedy = how_to_start_again(session, runs, here) or f"zrb-store log {session.name}"
     return Alert(
         event=session.status,
         what=f"session {session.name}" + (f" ({session.task})" if session.task else ""),
         why=why,
         at=at,
-        remedy=how_to_resume(session, runs, here),
+        remedy=remedy,
         session=session.name,
         project=session.project,
         task=session.task,
     )
-
-
-def how_to_resume(session: SessionRecord, runs: Sequence[RunRecord], here: str | None) -> str:
-    """Return the shell command that runs what a session has left to do."""
-    if session.path:
-        return resume_by_zrb(session.name, session.project, here)
-    return how_to_start_again(session, runs, here) or f"zrb-store log {session.name}"
 
 
 def how_to_start_again(session: SessionRecord, runs: Sequence[RunRecord], here: str | None) -> str | None:
