@@ -57,7 +57,7 @@ class Alert:
 def of_session(
     session: SessionRecord, runs: Sequence[RunRecord], error: LastError | None, died: str | None, here: str | None
 ) -> Alert:
-    """Describe a session that failed with an error, was interrupted, or is stale because its process `died` so."""
+    """Describe a session that failed, was interrupted or is stale; `died` says how it is known that it died."""
     last = runs[-1] if runs else None
     if session.status == "stale":
         at = None if last is None else max(last.started_at, worked_until(last, None))

@@ -196,15 +196,12 @@ class Printed(NamedTuple):
 
 
 class Follower:
-    """A reader of what the attempts of a session's newest run print.
-
-    `status` is the session's when it was last read; `started_at` is when that run started, in microseconds.
-    """
+    """A reader of what the attempts of a session's newest run print."""
 
     def __init__(self, database: Database, session: str, task: str | None, damage: Damage) -> None:
         """Begin to follow a session, or only the attempts of one of its tasks, which may begin later."""
-        self.status = ""
-        self.started_at: int | None = None
+        self.status = ""  # the session's, when it was last read
+        self.started_at: int | None = None  # when its newest run started, in microseconds
         self._database = database
         self._session = session
         self._task = task

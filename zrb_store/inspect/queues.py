@@ -35,7 +35,7 @@ def max_deliveries(database: Database, session: str, queue: str) -> int | None:
 
 
 class HeldBy(NamedTuple):
-    """What holds values of a session: a running attempt, or a completed step, from which they do not come back."""
+    """What holds values of a session: a running attempt, or a completed step, which never gives them back by itself."""
 
     home_id: int  # the session whose values it holds
     session: str  # name of the session of the holder

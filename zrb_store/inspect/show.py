@@ -343,7 +343,7 @@ class SessionDocument(SessionView):
         return {"live": queue.live, "dead": queue.dead, None: queue.values}[self._only]
 
     def _read_few(self, queues: Sequence[QueueSummary], name: str | None) -> list[Queue]:
-        """Read all values of the session, or of the queue of that name, at once; nothing if they are too many."""
+        """Read all values of the session, or of the queue of that name, at once; an empty list if they are too many."""
         counts = list(map(self._count, queues))
         is_cut = self._last is not None and max(counts, default=0) > self._last
         if self._only == "dead" or is_cut or sum(counts) > records.MAX_ROWS:

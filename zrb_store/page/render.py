@@ -73,7 +73,7 @@ def environment() -> Environment:
     made.filters |= {each.__name__: each for each in named}
     made.filters |= {
         "session_address": address_of_session,
-        "project_name": _project_name,
+        "project_name": lambda project: PurePath(project).name or project,
         "time": _format_time,
         "moment": _format_moment,
         "short_moment": _format_short_moment,
@@ -107,10 +107,6 @@ def address_of_session(name: str) -> str:
     """Return the address of a session's page."""
     # A browser would take the path `..` for the folder above.
     return f"session/{quote(name, safe=':+')}" if name.strip(".") else address("session", name=name)
-
-
-def _project_name(project: str) -> str:
-    return PurePath(project).name or project
 
 
 def _format_time(at: int | None) -> str:
