@@ -17,7 +17,7 @@ from starlette.types import ASGIApp
 from zrb_store.db.location import store_url
 from zrb_store.db.migrate import engine_of
 from zrb_store.page.site import Site
-from zrb_store.page.stores import Stores, Watcher
+from zrb_store.page.watcher import Watcher
 
 
 class Answer(NamedTuple):
@@ -109,9 +109,8 @@ class Pages:
     """
 
     def __init__(self, location: str | os.PathLike[str], program: str = "zrb-store") -> None:
-        self._stores = Stores(location)
-        self.watcher = Watcher(self._stores)
-        self.app = Site(self._stores, self.watcher, program).app()
+        self.watcher = Watcher(location)
+        self.app = Site(self.watcher, program).app()
 
     def __call__(self, target: str, status: int = 200, **headers: str) -> Answer:
         """Ask for a page, whose answer must have this status."""
@@ -120,9 +119,8 @@ class Pages:
         return answer
 
     def close(self) -> None:
-        """End the watching, and close the store."""
+        """End the watching."""
         self.watcher.close()
-        self._stores.close()
 
 
 @contextlib.contextmanager

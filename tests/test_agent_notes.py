@@ -8,7 +8,7 @@ import pytest
 
 from tests.sessions import attempt_record
 from zrb_store.inspect.agents import agent_note, agent_sum
-from zrb_store.inspect.session_view import Step
+from zrb_store.inspect.show import Step
 
 
 def answer(given: int, answered: int, **more: Any) -> dict[str, Any]:

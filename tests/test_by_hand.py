@@ -7,6 +7,7 @@ import json
 import re
 import socket
 import subprocess
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -18,9 +19,10 @@ from tests.sessions import parse, parse_lines, show
 from tests.terminals import MAIN
 from zrb_store import Store
 from zrb_store.db.tables import change
-from zrb_store.inspect import value as by_hand
+from zrb_store.db.transaction import Transaction
 from zrb_store.inspect.show import open_session
-from zrb_store.queries.by_hand import record_change
+from zrb_store.queries import by_hand
+from zrb_store.queries.by_hand import Act, record_change
 from zrb_store.records import MAX_ROWS, Lazy, iso
 
 ME = {"user": getpass.getuser(), "host": socket.gethostname()}
@@ -130,10 +132,7 @@ def test_before_it_was_taken_nobody_had_taken_it(store: Store) -> None:
 
 @pytest.mark.promise(number=3)
 @pytest.mark.parametrize("many", [False, True])
-def test_every_queue_and_number_finds_its_own(
-    store: Store, monkeypatch: pytest.MonkeyPatch, many: bool, command: Commands
-) -> None:
-    monkeypatch.setattr(by_hand, "_MOST_PASSED_OVER", 3)
+def test_every_queue_and_number_finds_its_own(store: Store, many: bool, command: Commands) -> None:
     session = store.session("inbox")
     names = ["files", "files#1", "#", "-", "7", "fi les-3"]
     for name in names:
@@ -176,25 +175,27 @@ def test_every_queue_and_number_finds_its_own(
     assert faults(store) == []
 
 
-def test_one_statement_answers_for_all_queues(store: Store, command: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_queue_is_asked_for_once_and_only_if_it_may_know(
+    store: Store, command: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
     places: list[tuple[int, int]] = []
+    acts_from = by_hand.acts_from
 
-    class Watched(by_hand.ByHand):
-        def _read_from(self, place: tuple[int, int]) -> None:
-            places.append(place)
-            super()._read_from(place)
+    def watched(transaction: Transaction, session: str, session_id: int, first: tuple[int, int]) -> Iterator[Act]:
+        places.append(first)
+        return acts_from(transaction, session, session_id, first)
 
-    monkeypatch.setattr("zrb_store.inspect.session_view.ByHand", Watched)
+    monkeypatch.setattr("zrb_store.inspect.value.acts_from", watched)
     with store.session("inbox").run() as run, run.attempt("t") as attempt:
         for number in range(5):
             attempt.xcom[f"q{number}"].extend([1, 2])
     show(store.database, "inbox")
     assert len(places) == 0, "an attempt pushed all of them, and nobody took any"
-    for number in range(5):
+    for number in range(4):
         command.ok("pop", "inbox", f"q{number}")
         command.ok("push", "inbox", f"q{number}", "3")
     show(store.database, "inbox")
-    assert len(places) == 1
+    assert len(places) == 4
 
 
 def test_a_long_list_can_be_read_again(store: Store, command: Commands) -> None:

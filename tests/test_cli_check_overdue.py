@@ -13,7 +13,7 @@ from tests.sessions import Broken, parse
 from tests.test_cli_check import end, reported
 from zrb_store import Store
 from zrb_store.inspect.check import alerts
-from zrb_store.inspect.value import Damage
+from zrb_store.records import Damage
 
 
 class TestDeadValues:

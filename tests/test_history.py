@@ -17,6 +17,7 @@ from zrb_store.inspect.diff import diff
 from zrb_store.inspect.get import get_result, get_value
 from zrb_store.inspect.list import list_sessions
 from zrb_store.inspect.session_names import resolve
+from zrb_store.records import Damage
 
 READS: dict[str, tuple[int, Callable[[Store], Any]]] = {
     "list": (4, lambda store: list_sessions(store.database, limit=50)),
@@ -28,13 +29,13 @@ READS: dict[str, tuple[int, Callable[[Store], Any]]] = {
     "show steps": (10, lambda store: show(store.database, "stepping")),
     "show visited": (8, lambda store: show(store.database, "inbox")),
     "show queue": (8, lambda store: show(store.database, "etl-24", "rows", live=True)),
-    "show at": (8, lambda store: show(store.database, "etl-24", at="before:load#2")),
+    "show at": (9, lambda store: show(store.database, "etl-24", at="before:load#2")),
     "log": (7, lambda store: logged(store, "etl-24")),
     "log of a step": (8, lambda store: logged(store, "stepping", "load/7")),
     "diff": (9, lambda store: compared(store, "stepping", "etl-24")),
-    "get": (6, lambda store: get_value(store.database, "etl-24", "rows")),
-    "get result": (6, lambda store: get_result(store.database, "etl-25", "load")),
-    "result of a step": (6, lambda store: get_result(store.database, "stepping", "load/7")),
+    "get": (6, lambda store: get_value(store.database, "etl-24", "rows", None, Damage())),
+    "get result": (6, lambda store: get_result(store.database, "etl-25", "load", Damage())),
+    "result of a step": (6, lambda store: get_result(store.database, "stepping", "load/7", Damage())),
     "list holders": (7, lambda store: list_sessions(store.database, limit=50, with_holders=True)),
 }
 

@@ -24,14 +24,13 @@ from zrb_store import Store, codec, open_store
 from zrb_store.codec import Undecodable
 from zrb_store.db.tables import session
 from zrb_store.db.transaction import Transaction
-from zrb_store.inspect.value import Damage
 from zrb_store.operations import prune
 from zrb_store.operations.export import export
 from zrb_store.operations.sessions import remove_sessions
 from zrb_store.operations.transfer import copy, import_sessions
 from zrb_store.queries import chunks, takes
 from zrb_store.queries.chunks import LONGEST, long_from
-from zrb_store.records import AttemptRecord
+from zrb_store.records import AttemptRecord, Damage
 from zrb_store.testing import temporary_store
 
 IN_ROW, IN_CHUNKS = (

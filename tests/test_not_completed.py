@@ -13,9 +13,9 @@ from zrb_store import Store
 from zrb_store.db.engine import Database
 from zrb_store.inspect import check
 from zrb_store.inspect.list import HALTED, list_sessions
-from zrb_store.inspect.value import Damage
 from zrb_store.queries.on_failure import running_and_untold
 from zrb_store.queries.queues import queues_of_open_sessions
+from zrb_store.records import Damage
 
 
 def alerts(database: Database) -> list[Any]:

@@ -11,12 +11,10 @@ from sqlalchemy.engine import URL
 
 from tests.postgres import DEADLINE, wait_until
 from zrb_store import Store, open_store
-from zrb_store.db import REVISION
 from zrb_store.db.dialect import SQLite
-from zrb_store.db.schema import revision
 from zrb_store.db.transaction import Transaction
 from zrb_store.page.site import Answer, Answers
-from zrb_store.page.stores import Stores, Watcher
+from zrb_store.page.watcher import Watcher
 from zrb_store.runtime.waiting import CommitWatcher
 
 
@@ -92,11 +90,9 @@ def test_who_waits_is_woken(store: Store, reader: Store) -> None:
 @pytest.fixture
 def watcher(store: Store, location: str) -> Iterator[Watcher]:
     """What watches the store for pages."""
-    stores = Stores(location)
-    made = Watcher(stores)
+    made = Watcher(location)
     yield made
     made.close()
-    stores.close()
 
 
 def threads() -> list[threading.Thread]:
@@ -150,7 +146,7 @@ def test_open_pages_are_let_go_when_the_server_ends(watcher: Watcher) -> None:
 
 def test_open_pages_are_let_go_when_zrbs_server_ends(store: Store, location: str) -> None:
     is_ending = False
-    watcher = Watcher(Stores(location), lambda: is_ending)
+    watcher = Watcher(location, lambda: is_ending)
 
     async def page() -> None:
         nonlocal is_ending
@@ -164,7 +160,7 @@ def test_open_pages_are_let_go_when_zrbs_server_ends(store: Store, location: str
 
 
 def test_a_store_that_comes_back_is_watched_again(new_location: str) -> None:
-    watcher = Watcher(Stores(new_location))
+    watcher = Watcher(new_location)
 
     async def page() -> None:
         mark: str | None = watcher.mark
@@ -228,16 +224,3 @@ def test_errors_are_not_used_again() -> None:
     for expected in (503, 200):
         answer = answers.get("/", lambda: "era-1", lambda: Answer(statuses.pop(0), b"", "text/html", ""))
         assert answer.status == expected
-
-
-def test_closing_the_stores_of_a_page_closes_all_that_are_idle(location: str, store: Store) -> None:
-    stores = Stores(location)
-    with stores.database() as one, stores.database() as two, stores.database() as three:
-        opened = [one, two, three]
-        for database in opened:
-            revision(database)
-    stores.close()
-    assert [database.closed for database in opened] == [True] * 3
-    with stores.database() as late:
-        assert revision(late) == REVISION
-    assert late.closed

@@ -17,8 +17,7 @@ from tests.test_doctor import fill_with_history
 from tests.trace_events import Event
 from zrb_store import Store
 from zrb_store.inspect.perfetto import events, open_trace
-from zrb_store.inspect.session_view import Attempt, Step, Task
-from zrb_store.inspect.show import open_session
+from zrb_store.inspect.show import Attempt, Step, Task, open_session
 from zrb_store.inspect.trace import Span
 from zrb_store.queries.history import StepCounts
 from zrb_store.records import AttemptRecord

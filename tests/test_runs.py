@@ -30,8 +30,8 @@ from zrb_store import (
     Store,
     StoreUnavailable,
 )
-from zrb_store.inspect.value import Damage
 from zrb_store.page.report import report
+from zrb_store.records import Damage
 from zrb_store.testing import expire_lease, short_lease
 
 

@@ -7,7 +7,7 @@ stand-ins for them (`db/columns.py`). Long lists are lazy: they are read while t
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Generic, NamedTuple, Protocol, TypeAlias, TypeVar
@@ -266,6 +266,40 @@ class ReturnRecord:
     taken_tick: int
     returned_tick: int
     damage: tuple[str, ...] = ()
+
+
+_NAMED = 3  # damaged rows that the note names
+
+
+class Damage:
+    """A collection of rows with impossible values. It is true if it has any, and its text is the note about them."""
+
+    def __init__(self, verdict: str = "damaged") -> None:
+        """Begin without rows. The verdict is what the note says of all of them."""
+        self._verdict = verdict
+        self._rows: dict[str, tuple[str, ...]] = {}
+        self._count = 0
+
+    def note(self, row: str, columns: Sequence[str]) -> None:
+        """Add a row by the name that the note gives it, unless no column is damaged."""
+        if columns and row not in self._rows:
+            self._count += 1
+            if len(self._rows) < _NAMED:
+                self._rows[row] = tuple(columns)
+
+    def note_session(self, session: SessionRecord, runs: Sequence[RunRecord]) -> None:
+        """Add the rows of a session and of its runs."""
+        self.note(f"session {session.name}", session.damage)
+        for run in runs:
+            self.note(f"run {run.number} of session {session.name}", run.damage)
+
+    def __bool__(self) -> bool:
+        return bool(self._count)
+
+    def __str__(self) -> str:
+        named = "; ".join(f"{row} ({', '.join(columns)})" for row, columns in self._rows.items())
+        more = f" and {self._count - len(self._rows)} more" if self._count > len(self._rows) else ""
+        return f"{self._verdict}: {named}{more}; `zrb-store doctor` says what to do"
 
 
 def iso(moment: int | None) -> str | None:

@@ -246,9 +246,10 @@ class Store:
             ValueNotFound: There is none, or the newest is too old.
         """
         from zrb_store.inspect.get import last_result
+        from zrb_store.records import Damage
 
-        found = last_result(self.database, task, max_age=max_age, any_project=any_project, of=of)
-        return codec.decode(found.value.record.data)
+        found = last_result(self.database, task, max_age=max_age, any_project=any_project, of=of, damage=Damage())
+        return codec.decode(found.record.data)
 
     def fork(self, session: str, *, from_task: str, from_step: str | None = None, name: str | None = None) -> Session:
         """Copy a session as it was before a task, or a step of it, first started. A run of the copy goes on from there.

@@ -15,8 +15,8 @@ from typing import Any
 from playwright.sync_api import Page
 
 from zrb_store import Store
-from zrb_store.inspect.value import Damage
 from zrb_store.page.report import report
+from zrb_store.records import Damage
 
 ROOT = Path(__file__).parent.parent.parent
 AUDIT = ROOT / "examples" / "audit" / "zrb_init.py"

@@ -13,7 +13,9 @@ from zrb_store.cli import completion
 from zrb_store.cli.arguments import format_option, limit_option, parse_duration, project_option
 from zrb_store.cli.command import command
 from zrb_store.errors import ZrbStoreError
-from zrb_store.inspect.check import alerts, has_sessions
+from zrb_store.inspect.check import alerts
+from zrb_store.inspect.list import list_sessions
+from zrb_store.inspect.session_names import open_for_reading
 from zrb_store.process import current_folder, projects_named
 from zrb_store.render.document import Lines, on_terminal
 from zrb_store.render.format import TimeFormat, program_name
@@ -86,10 +88,8 @@ def check(
 def _print(max_ages: dict[str, timedelta], project: str | None, limit: int, output_format: str) -> int:
     """Print what has to be looked at, and return the exit code."""
     projects, program = projects_named(project), program_name()
-    with open_store(read_only=True) as store, noting_damage() as damage:
-        with alerts(
-            store.database, max_ages, damage, projects=projects, here=current_folder(), program=program
-        ) as found:
+    with open_for_reading() as database, noting_damage() as damage:
+        with alerts(database, max_ages, damage, projects=projects, here=current_folder(), program=program) as found:
             first = next(found, None)
             every = (
                 dataclasses.replace(alert, remedy=command_as_typed(alert.remedy, program))
@@ -107,6 +107,6 @@ def _print(max_ages: dict[str, timedelta], project: str | None, limit: int, outp
                 elif first is None and on_terminal():
                     echo("all is well")
         # The project's name may be misspelt.
-        if first is None and projects is not None and not has_sessions(store.database, projects):
+        if first is None and projects is not None and not list_sessions(database, projects=projects, limit=1):
             print_line(f"no session belongs to project {projects.name or projects.folders[0]}", program)
     return 0 if first is None else 1

@@ -19,7 +19,6 @@ from zrb_store.records import JsonValue, Lazy
 from zrb_store.render.document import Block, Column, Fields, Lines, Table
 from zrb_store.render.format import NOTHING, preview, preview_items
 from zrb_store.render.printing import echo, echo_json, print_document
-from zrb_store.store import open_store
 
 
 @command(
@@ -34,9 +33,9 @@ from zrb_store.store import open_store
 @click.option("--full", is_flag=True, help="Do not shorten values.")
 @format_option()
 def diff(a: str, b: str, full: bool, output_format: str) -> int:
-    with open_store(read_only=True) as store:
-        names = [session_names.resolve(store.database, text).name for text in (a, b)]
-        with compare_sessions(store.database, *names) as comparison:
+    with session_names.open_for_reading() as database:
+        names = [session_names.resolve(database, text).name for text in (a, b)]
+        with compare_sessions(database, *names) as comparison:
             first = next(comparison.differences, None)
             differences = comparison.differences if first is None else itertools.chain([first], comparison.differences)
             comparison = replace(comparison, differences=differences)

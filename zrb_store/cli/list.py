@@ -13,15 +13,15 @@ from zrb_store.cli.arguments import format_option, limit_option, parse_since, pr
 from zrb_store.cli.command import command
 from zrb_store.db.engine import Database
 from zrb_store.inspect.list import HALTED, STATUSES, SessionSummary, list_sessions, summaries
-from zrb_store.inspect.value import Damage
+from zrb_store.inspect.session_names import open_for_reading
 from zrb_store.masking import one_line
 from zrb_store.names import NamePattern
 from zrb_store.process import Projects, projects_named
 from zrb_store.queries.list import known_projects
+from zrb_store.records import Damage
 from zrb_store.render.document import Column, Lines, Table
 from zrb_store.render.format import NOTHING, TimeFormat, format_duration
 from zrb_store.render.printing import echo, echo_records, noting_damage, print_document
-from zrb_store.store import open_store
 
 _COLUMNS = (
     Column("name"),
@@ -74,9 +74,9 @@ def list_(
     statuses = HALTED if failed else None if status is None else [status]
     is_restricted = any(condition is not None for condition in (statuses, name, project, task, since))
     chosen = projects_named(project)
-    with open_store(read_only=True) as store, noting_damage() as damage:
+    with open_for_reading() as database, noting_damage() as damage:
         with summaries(
-            store.database,
+            database,
             statuses=statuses,
             name=None if name is None else NamePattern(name),
             task=task,
@@ -103,7 +103,7 @@ def list_(
                     echo(one_line(summary.session.name))
         if output_format == "table" and first is None:
             nothing = "no sessions" if is_restricted else "no sessions yet"
-            print_document([Lines([nothing + (_of_project(store.database, chosen) if chosen else "")])])
+            print_document([Lines([nothing + (_of_project(database, chosen) if chosen else "")])])
 
 
 def _of_project(database: Database, chosen: Projects) -> str:

@@ -15,10 +15,10 @@ from zrb_store.cli import completion
 from zrb_store.cli.arguments import format_option, session_argument
 from zrb_store.cli.command import command
 from zrb_store.inspect import session_names
-from zrb_store.inspect.log import AttemptLog, AttemptOutput, Follower, RunLog, SessionLog, line_json
+from zrb_store.inspect.log import AttemptLog, AttemptOutput, Follower, SessionLog, line_json
 from zrb_store.inspect.log import log as read_log
 from zrb_store.masking import one_line
-from zrb_store.records import ErrorRecord, JsonObject, OutputLine
+from zrb_store.records import ErrorRecord, JsonObject, OutputLine, RunRecord
 from zrb_store.render.document import Block, Column, Fields, Lines, Table
 from zrb_store.render.format import (
     NOTHING,
@@ -34,7 +34,6 @@ from zrb_store.render.format import (
     size,
 )
 from zrb_store.render.printing import echo, echo_json, echo_raw, echo_records, flush, noting_damage, print_document
-from zrb_store.store import open_store
 
 _LAST = 20  # lines that are shown unless all are asked for
 _INTERVAL = 0.5  # seconds between two looks at what is followed
@@ -58,12 +57,12 @@ _INTERVAL = 0.5  # seconds between two looks at what is followed
 def log(session: str, task: str | None, whole: bool, follow: bool, output_format: str) -> None:
     if follow and output_format == "json":
         raise click.UsageError("--follow prints lines as they come: use --format jsonl")
-    with open_store(read_only=True) as store, noting_damage() as damage:
-        name = session_names.resolve(store.database, session).name
+    with session_names.open_for_reading() as database, noting_damage() as damage:
+        name = session_names.resolve(database, session).name
         if follow:
-            _follow(Follower(store.database, name, task, damage), output_format, whole=whole)
+            _follow(Follower(database, name, task, damage), output_format, whole=whole)
             return
-        with read_log(store.database, name, task, damage) as session_log:
+        with read_log(database, name, task, damage) as session_log:
             _print(session_log, task, output_format, whole=whole)
 
 
@@ -88,12 +87,12 @@ def _print(session_log: SessionLog, task: str | None, output_format: str, *, who
 def _blocks(session_log: SessionLog, task: str | None, *, whole: bool) -> Iterator[Block]:
     """Yield the blocks that show a log."""
     runs, name = session_log.runs, session_log.name
-    times = TimeFormat(runs[0].record.started_at if runs else None)
+    times = TimeFormat(runs[0].started_at if runs else None)
     yield Fields([("Session", name), ("Status", session_log.status)])
     for run in runs:
         yield _run_fields(run, times)
         if run.error and task is None:
-            title = f"Run {run.record.number} {run.record.outcome} outside of its attempts"
+            title = f"Run {run.number} {run.outcome} outside of its attempts"
             yield Lines(_error_lines(run.error), title)
     completed: Counter[str] = Counter()
     given_back: Counter[str] = Counter()
@@ -129,8 +128,7 @@ def _blocks(session_log: SessionLog, task: str | None, *, whole: bool) -> Iterat
         yield Table(columns, itertools.chain([first], rows), "By others")
 
 
-def _run_fields(log: RunLog, times: TimeFormat) -> Fields:
-    run = log.record
+def _run_fields(run: RunRecord, times: TimeFormat) -> Fields:
     # When the process of a lost run died is not known.
     took = None if run.outcome == "lost" else length(run.started_at, run.ended_at)
     versions = {"Python": run.python_version, "zrb": run.zrb_version}

@@ -16,7 +16,7 @@ from zrb_store.operations.sessions import check_removable, remove_matching, remo
 from zrb_store.operations.sessions import fork as fork_session
 from zrb_store.operations.sessions import pin as pin_sessions
 from zrb_store.render.format import program_name
-from zrb_store.render.printing import echo
+from zrb_store.render.printing import echo, noting_damage
 from zrb_store.stderr import print_line
 from zrb_store.store import open_store
 
@@ -45,9 +45,9 @@ def last(
     from zrb_store.inspect.get import last_result  # late: no other command here needs it
     from zrb_store.render.value import print_value
 
-    with open_store(read_only=True) as store:
-        stored = last_result(store.database, task, max_age=max_age, any_project=any_project, of=of)
-    print_value(stored, output_format, path)
+    with noting_damage() as damage, session_names.open_for_reading() as database:
+        stored = last_result(database, task, max_age=max_age, any_project=any_project, of=of, damage=damage)
+        print_value(stored, output_format, path)
 
 
 @command(

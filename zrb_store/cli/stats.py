@@ -12,13 +12,13 @@ import click
 from zrb_store.cli import completion
 from zrb_store.cli.arguments import format_option, parse_since
 from zrb_store.cli.command import command
+from zrb_store.inspect.session_names import open_for_reading
 from zrb_store.inspect.stats import TaskStats, task_stats
 from zrb_store.masking import one_line, printable
 from zrb_store.names import nearest
 from zrb_store.render.document import Column, Lines, Table
 from zrb_store.render.format import NOTHING, TimeFormat, format_duration, percent
 from zrb_store.render.printing import echo, echo_records, print_document
-from zrb_store.store import open_store
 
 _COLUMNS = (
     Column("task"),
@@ -55,9 +55,9 @@ _MOST = 5  # main tasks that are named
     help_text="table (plain text in a pipe), json, jsonl (one line each) or prometheus (its text format).",
 )
 def stats(task: str | None, since: timedelta | datetime | None, output_format: str) -> None:
-    with open_store(read_only=True) as store:
-        found = task_stats(store.database, task=task, since=since)
-        others = task_stats(store.database, since=since) if task and not found and output_format == "table" else []
+    with open_for_reading() as database:
+        found = task_stats(database, task=task, since=since)
+        others = task_stats(database, since=since) if task and not found and output_format == "table" else []
     if output_format in ("json", "jsonl"):
         echo_records((one.to_json() for one in found), output_format)
     elif output_format == "prometheus":

@@ -11,7 +11,7 @@ from zrb_store.cli import arguments, completion
 from zrb_store.cli.command import command
 from zrb_store.errors import ZrbStoreError
 from zrb_store.inspect import session_names
-from zrb_store.inspect.queues import settings_of
+from zrb_store.inspect.queues import max_deliveries
 from zrb_store.masking import one_line
 from zrb_store.names import full_name, split_id
 from zrb_store.operations.values import pop as pop_value
@@ -59,10 +59,10 @@ def get(
         raise click.UsageError("--seq and --result exclude each other")
     if raw and output_format != "value":
         raise click.UsageError(f"--raw and --format {output_format} exclude each other")
-    with open_store(read_only=True) as store:
-        name = session_names.resolve(store.database, session).name
-        stored = get_result(store.database, name, queue) if result else get_value(store.database, name, queue, seq)
-    print_value(stored, "raw" if raw else output_format, path)
+    with printing.noting_damage() as damage, session_names.open_for_reading() as database:
+        name = session_names.resolve(database, session).name
+        stored = get_result(database, name, queue, damage) if result else get_value(database, name, queue, seq, damage)
+        print_value(stored, "raw" if raw else output_format, path)
 
 
 @command("trace", "{} 'etl-2026-11-24/load#1'", details="`show` prints the number of each value.")
@@ -185,12 +185,12 @@ def queue(session: str, queue: str, limit: int | str | None, output_format: str)
             set_max_deliveries(store.database, name, queue, None if limit == _UNLIMITED else int(limit))
     with open_store(read_only=True) as store:
         name = session_names.resolve(store.database, session, exact=limit is not None).name
-        shown = settings_of(store.database, name, queue)
+        allowed = max_deliveries(store.database, name, queue)
     if output_format == "json":
-        printing.echo_json(shown._asdict())
-        return
-    allowed = shown.max_deliveries or _UNLIMITED
-    printing.print_document([Fields([("Queue", one_line(f"{name}/{queue}")), ("Max deliveries", str(allowed))])])
+        printing.echo_json({"session": name, "queue": queue, "max_deliveries": allowed})
+    else:
+        fields = [("Queue", one_line(f"{name}/{queue}")), ("Max deliveries", str(allowed or _UNLIMITED))]
+        printing.print_document([Fields(fields)])
 
 
 @command(

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
-from zrb_store.inspect.session_view import Step
 from zrb_store.records import JsonValue
+
+if TYPE_CHECKING:
+    from zrb_store.inspect.show import Step
 
 _Object: TypeAlias = dict[str, JsonValue]
 
@@ -17,11 +19,7 @@ _MOST = 60  # characters of a call's arguments
 
 
 def agent_note(name: str, result: JsonValue) -> str | None:
-    """Return what the step of an agent did, such as `model 4: gpt-5.2, 1,204 in / 88 out tokens`; None for other steps.
-
-    Args:
-        result: Its result as plain data, or None.
-    """
+    """Return what the step of an agent did, such as `model 4: gpt-5.2, 1,204 in / 88 out tokens`; None for others."""
     try:
         return _note(name, result)
     except (AttributeError, KeyError, TypeError, ValueError):  # a step of the user's own that only looks like one
@@ -56,13 +54,8 @@ def _note(name: str, result: JsonValue) -> str | None:
 def agent_sum(steps: Iterable[Step], run: int | None) -> str:
     """Sum up the steps of an agent: `6 answers (1,204 in / 88 out tokens), 9 tool calls; 3 and 4 of them used again`.
 
-    Args:
-        steps: The steps of a task.
-        run: Number of the run of the task's last attempt. What completed in an earlier one, or was
-            copied by a fork, was used again in this one.
-
-    Returns:
-        The sum; empty if there is no answer.
+    What completed before `run`, that of the task's last attempt, or was copied by a fork, was used again. Without an
+    answer the sum is empty.
     """
     answers = calls = again = called_again = 0
     spent = [0, 0]

@@ -19,30 +19,18 @@ _LONGEST = 300  # characters of an error in one line
 
 @dataclass(frozen=True)
 class Alert:
-    """Something that somebody has to look at.
+    """Something that somebody has to look at."""
 
-    Attributes:
-        event: `failed`, `interrupted` or `stale` of a session; `dead` of values; `overdue` of a task.
-        what: What it is about, such as `session etl-2026-11-24 (load)`.
-        why: What is known of the cause; None if nothing is.
-        at: When it happened, in microseconds (for `stale`, the last sign of life); None if that was at no one moment.
-        remedy: The command that helps.
-        project: The folder of the session's project.
-        task: The session's main task; of an overdue task, that task.
-        queue: The queue that has dead values.
-        values: How many values are dead.
-    """
-
-    event: str
-    what: str
-    why: str | None
-    at: int | None
-    remedy: str
+    event: str  # failed, interrupted or stale, of a session; dead, of values; overdue, of a task
+    what: str  # what it is about, such as `session etl-2026-11-24 (load)`
+    why: str | None  # what is known of the cause
+    at: int | None  # when it happened, in microseconds (for `stale`, the last sign of life); None for no one moment
+    remedy: str  # the command that helps
     session: str | None = None
-    project: str | None = None
-    task: str | None = None
-    queue: str | None = None
-    values: int | None = None
+    project: str | None = None  # its folder
+    task: str | None = None  # the session's main task, or the overdue one
+    queue: str | None = None  # the one that has dead values
+    values: int | None = None  # how many values are dead
 
     def line(self, time: str = "") -> str:
         """Return it as one line, in which the time `at` is written so."""
@@ -69,13 +57,7 @@ class Alert:
 def of_session(
     session: SessionRecord, runs: Sequence[RunRecord], error: LastError | None, died: str | None, here: str | None
 ) -> Alert:
-    """Describe a session that failed, was interrupted or is stale.
-
-    Args:
-        error: The error that ended its last run.
-        died: How it is known that its process has died, if the session is stale.
-        here: The folder in which the remedy is run; None if that is not known.
-    """
+    """Describe a session that failed, was interrupted or is stale; `died` says how it is known that it died."""
     last = runs[-1] if runs else None
     if session.status == "stale":
         at = None if last is None else max(last.started_at, worked_until(last, None))
@@ -86,23 +68,20 @@ def of_session(
             # These say no more than that it was interrupted.
             says_little = error.type in ("CancelledError", "KeyboardInterrupt")
             why = f"while {error.task} ran" if error.task and says_little else error.text()
+    if session.path:
+        remedy = resume_by_zrb(session.name, session.project, here)
+    else:
+        remedy = how_to_start_again(session, runs, here) or f"zrb-store log {session.name}"
     return Alert(
         event=session.status,
         what=f"session {session.name}" + (f" ({session.task})" if session.task else ""),
         why=why,
         at=at,
-        remedy=how_to_resume(session, runs, here),
+        remedy=remedy,
         session=session.name,
         project=session.project,
         task=session.task,
     )
-
-
-def how_to_resume(session: SessionRecord, runs: Sequence[RunRecord], here: str | None) -> str:
-    """Return the shell command that runs what a session has left to do."""
-    if session.path:
-        return resume_by_zrb(session.name, session.project, here)
-    return how_to_start_again(session, runs, here) or f"zrb-store log {session.name}"
 
 
 def how_to_start_again(session: SessionRecord, runs: Sequence[RunRecord], here: str | None) -> str | None:
@@ -149,13 +128,9 @@ def of_dead_values(session: str, project: str | None, queue: str, count: int, at
 def of_overdue_task(
     task: str, newest: tuple[str, int] | None, moment: int, max_age: int, project: str | None, program: str
 ) -> Alert:
-    """Describe a task whose newest result is too old, or that has none.
+    """Describe a task whose newest result, of this session and time, is too old, or that has none.
 
-    Args:
-        newest: The session with its newest result, and when that completed, in microseconds; None if there is none.
-        moment: Now, in microseconds.
-        max_age: How old the result may be, in microseconds.
-        project: The folder of the project that was searched; None for all.
+    Times are in microseconds. The project is that which was searched; None for all.
     """
     if newest is None:
         why = "no completed session has a result of it"

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import replace
 from datetime import timedelta
 
@@ -12,15 +13,14 @@ from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
 from zrb_store.inspect import alert
 from zrb_store.inspect.alert import Alert
-from zrb_store.inspect.value import Damage
 from zrb_store.process import Projects
 from zrb_store.queries import attempts, lease
 from zrb_store.queries.clock import now_micros
-from zrb_store.queries.list import matching_sessions, runs_by_session
+from zrb_store.queries.list import runs_by_session
 from zrb_store.queries.on_failure import last_errors
 from zrb_store.queries.runs import newest_result
 from zrb_store.queries.stats import Completion, dead_queues, last_completion, not_done, with_deliveries
-from zrb_store.records import RunRecord, SessionRecord
+from zrb_store.records import Damage, RunRecord, SessionRecord
 
 _PAGE = 100  # sessions whose runs and errors are read by one statement each
 
@@ -37,16 +37,9 @@ def alerts(
 ) -> Iterator[Iterator[Alert]]:
     """Read what somebody has to look at, as of one moment.
 
-    A session is left out if a newer one of the same project and main task has completed since it failed. Workers that
-    take deliveries stand in for each other: such a session is left out if any of them has completed since.
-
-    The context manager gives an iterator, which can be used within the block.
-
-    Args:
-        max_ages: By task, how old its newest result may be.
-        projects: Look only at these projects.
-        here: The folder in which the remedies are run; None if that is not known.
-        program: `zrb-store` or `zrb xcom`, for the remedies.
+    The newest result of a task may have its `max_ages`. A session is left out if a newer one of the same project and
+    main task has completed since it failed; one that takes deliveries, if any such session has. The remedies are
+    commands of a program, run in the folder `here`.
     """
     with database.snapshot() as transaction:
         moment = now_micros(transaction)
@@ -58,12 +51,6 @@ def alerts(
                 for each in dead_queues(transaction, projects)
             )
             yield itertools.chain(overdue, dead, sessions)
-
-
-def has_sessions(database: Database, projects: Projects) -> bool:
-    """Whether any session belongs to these projects."""
-    with database.snapshot() as transaction:
-        return next(matching_sessions(transaction, projects=projects, limit=1), None) is not None
 
 
 def _overdue(
@@ -82,7 +69,7 @@ def _overdue(
 def _sessions(
     transaction: Transaction, moment: int, damage: Damage, projects: Projects | None, here: str | None
 ) -> Generator[Alert]:
-    successors = _Successors(transaction)
+    last_of_task = functools.cache(functools.partial(last_completion, transaction))
     found = not_done(transaction, projects)
     while page := list(itertools.islice(found, _PAGE)):
         runs = runs_by_session(transaction, [session.id for session in page])
@@ -91,7 +78,9 @@ def _sessions(
         left = [
             session
             for session in page
-            if not successors.has_any(session, last_runs.get(session.id), worker=session.id in workers)
+            if not _was_done_since(
+                last_of_task, transaction, session, last_runs.get(session.id), is_worker=session.id in workers
+            )
         ]
         errors = last_errors(transaction, [last_runs[each.id].id for each in left if each.id in last_runs])
         for session in left:
@@ -105,24 +94,24 @@ def _sessions(
             yield alert.of_session(replace(session, status=status), own, error, how, here)
 
 
-class _Successors:
-    """The sessions that completed in the place of one that did not. Each task is looked up once, as far as possible."""
+def _was_done_since(
+    last_of_task: Callable[[str, str | None], Completion | None],
+    transaction: Transaction,
+    session: SessionRecord,
+    last_run: RunRecord | None,
+    *,
+    is_worker: bool,
+) -> bool:
+    """Whether a session of the same project and main task has completed since this one failed or was last seen.
 
-    def __init__(self, transaction: Transaction) -> None:
-        self._transaction = transaction
-        self._last: dict[tuple[str, str | None], Completion | None] = {}
-
-    def has_any(self, session: SessionRecord, last_run: RunRecord | None, *, worker: bool) -> bool:
-        """Whether a session of the same project and main task has completed since this one failed or was last seen."""
-        if session.task is None:
-            return False
-        since = session.finished_tick
-        if since is None:
-            since = session.created_tick if last_run is None else last_run.started_tick
-        task = session.task, session.project
-        if task not in self._last:
-            self._last[task] = last_completion(self._transaction, *task)
-        last = self._last[task]
-        if last is not None and last.tick > since and not worker and last.session_id < session.id:
-            last = last_completion(self._transaction, *task, after_id=session.id)
-        return last is not None and last.tick > since
+    That of a worker need not be newer than this one. `last_of_task` remembers what it has found.
+    """
+    if session.task is None:
+        return False
+    since = session.finished_tick
+    if since is None:
+        since = session.created_tick if last_run is None else last_run.started_tick
+    last = last_of_task(session.task, session.project)
+    if last is not None and last.tick > since and not is_worker and last.session_id < session.id:
+        last = last_completion(transaction, session.task, session.project, after_id=session.id)
+    return last is not None and last.tick > since

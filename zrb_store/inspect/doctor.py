@@ -38,17 +38,10 @@ _SESSION_TEXTS = ("path", "inputs", "tasks")
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is wrong.
+    """One thing that is wrong."""
 
-    Attributes:
-        level: `error`, or `warning` for what may be intended.
-        check: Name of the check, for programs.
-        what: What is wrong.
-        remedy: What to do.
-    """
-
-    level: Level
-    check: str
+    level: Level  # `warning` for what may be intended
+    check: str  # name of the check, for programs
     what: str
     remedy: str
 
@@ -60,11 +53,7 @@ Check = Callable[[Database], Iterator[Finding]]
 
 
 def examine(database: Database) -> Iterator[Finding]:
-    """Check everything that can be checked of a store, whatever its revision, and yield what is wrong.
-
-    Raises:
-        StoreUnavailable: The server cannot be reached.
-    """
+    """Check everything that can be checked of a store, whatever its revision, and yield what is wrong."""
     checks: list[Check] = [_revision]
     if schema.is_file(database):
         yield from _examine_place(database)
@@ -201,7 +190,10 @@ def _examine_place(database: Database) -> Iterator[Finding]:
         if kind in NETWORK_FILE_SYSTEMS:
             what = f"{path} is on a network file system ({kind}), where SQLite cannot share a store between machines"
             yield Finding("warning", "file-system", what, "keep it on a local disk, or use PostgreSQL")
-    yield from _release(sqlite3.sqlite_version_info)
+    version = sqlite3.sqlite_version_info
+    if _WAL_RESET_BUG[0] <= version <= _WAL_RESET_BUG[1]:
+        what = f"SQLite {'.'.join(map(str, version))} has the WAL-reset bug, which can very rarely damage a busy store"
+        yield Finding("warning", "sqlite-release", what, "use a Python with SQLite 3.51.3 or newer, and keep backups")
 
 
 def _rights(path: Path) -> Iterator[Finding]:
@@ -270,12 +262,6 @@ def file_system_of(path: Path) -> str | None:
         if here.is_relative_to(folder) and len(folder.parts) >= depth:
             found, depth = kind, len(folder.parts)
     return found
-
-
-def _release(version: tuple[int, ...]) -> Iterator[Finding]:
-    if _WAL_RESET_BUG[0] <= version <= _WAL_RESET_BUG[1]:
-        what = f"SQLite {'.'.join(map(str, version))} has the WAL-reset bug, which can very rarely damage a busy store"
-        yield Finding("warning", "sqlite-release", what, "use a Python with SQLite 3.51.3 or newer, and keep backups")
 
 
 def _journal(database: Database) -> Iterator[Finding]:

@@ -13,7 +13,7 @@ from zrb_store.codec.json_text import size_of
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
 from zrb_store.errors import InvalidArgument, TaskNotFound, ValueNotFound
-from zrb_store.inspect.value import Damage, Value, find_history, find_queue, with_acts
+from zrb_store.inspect.value import Value, find_history, find_queue, with_acts
 from zrb_store.local_time import rounded
 from zrb_store.names import full_name, nearest
 from zrb_store.process import Projects, current_project
@@ -21,47 +21,16 @@ from zrb_store.queries import attempts, history, sessions, show
 from zrb_store.queries.clock import now_micros
 from zrb_store.queries.history import ValueHistory
 from zrb_store.queries.runs import newest_result
-from zrb_store.records import AttemptRecord, JsonObject, JsonValue, SessionRecord, iso
-
-
-@dataclass(frozen=True)
-class StoredValue:
-    """One value of a queue, with its damaged columns."""
-
-    value: Value
-    damage: Damage
-
-    @classmethod
-    def of(cls, history: ValueHistory, session: str, queue: str) -> StoredValue:
-        """Make one from a value's history and the names of its session and queue."""
-        damage, record = Damage(), history.value
-        if "data" not in record.damage and codec.problem_of(record.data):
-            damage.note(f"value {full_name(session, queue, record.seq)}", (*record.damage, "data"))
-        return cls(Value.of(history, session, queue, damage), damage)
-
-    @property
-    def id(self) -> str:
-        """SESSION/QUEUE#SEQ."""
-        return self.value.id
-
-    @property
-    def content(self) -> JsonValue:
-        """The value itself."""
-        return self.value.content
-
-    def to_json(self) -> JsonObject:
-        """Return it as `get --format json` shows it."""
-        return self.value.to_json()
+from zrb_store.records import AttemptRecord, Damage, JsonObject, JsonValue, SessionRecord, iso
 
 
 @dataclass(frozen=True)
 class StepResult:
-    """The result of a completed step, with the damaged columns of the step."""
+    """The result of a completed step."""
 
     step: AttemptRecord
     size: int
     content: JsonValue
-    damage: Damage
 
     @property
     def id(self) -> str:
@@ -80,15 +49,8 @@ class StepResult:
         }
 
 
-def get_value(database: Database, session: str, queue: str, seq: int | None = None) -> StoredValue:
-    """Return one value of a queue.
-
-    Args:
-        seq: The value's number, whatever its state; by default the newest live value is returned.
-
-    Raises:
-        ValueNotFound: There is no such queue or value, or no value is live.
-    """
+def get_value(database: Database, session: str, queue: str, seq: int | None, damage: Damage) -> Value:
+    """Return a value of a queue, whatever its state, by its number; without one, the newest live value."""
     with database.snapshot() as transaction:
         record = sessions.get(transaction, session)
         queue_id = find_queue(transaction, record, queue)
@@ -96,28 +58,23 @@ def get_value(database: Database, session: str, queue: str, seq: int | None = No
             seq = history.first_of_last(transaction, queue_id, 1, only="live")
             if seq is None:
                 raise ValueNotFound(f"queue {queue!r} of session {session} has no live value; --seq N shows others")
-        return StoredValue.of(find_history(transaction, record, queue, queue_id, seq), session, queue)
+        return _value(find_history(transaction, record, queue, queue_id, seq), session, queue, damage)
 
 
-def get_result(database: Database, session: str, task: str) -> StoredValue | StepResult:
+def get_result(database: Database, session: str, task: str, damage: Damage) -> Value | StepResult:
     """Return the stored result of a task's completed attempt, whether or not it was taken, or of a completed step.
 
-    Args:
-        task: Name of the task, or the id TASK/NUMBER of a step. A task whose name looks so goes first.
-
-    Raises:
-        TaskNotFound: The session has no such task or step.
-        ValueNotFound: The task or step has not completed, or completed without a result.
+    A step is named by its id TASK/NUMBER; a task whose name looks so goes first.
     """
     with database.snapshot() as transaction:
         record = sessions.get(transaction, session)
         standing = attempts.in_effect(transaction, record.id, task)
         if standing is not None:
-            return _result(transaction, record, standing)
+            return _result(transaction, record, standing, damage)
         known = {each.task for each in show.attempted_tasks(transaction, record.id)} | set(record.tasks)
         step = None if task in known else history.newest(transaction, record.id, task)
         if step is not None:
-            return _step_result(transaction, step)
+            return _step_result(transaction, step, damage)
         known.update(each.task for each in history.counts(transaction, record.id))
         if task not in known:
             raise TaskNotFound(f"session {session} has no task {task!r}{nearest(task, known)}")
@@ -128,20 +85,12 @@ def last_result(
     database: Database,
     task: str,
     *,
-    max_age: timedelta | None = None,
-    any_project: bool = False,
-    of: str | None = None,
-) -> StoredValue:
-    """Return the newest result of a task in a completed session of the current project.
-
-    Args:
-        task: Name of the task, which need not be the main task of its session.
-        max_age: Refuse a result that is older.
-        any_project: Look in every project.
-
-    Raises:
-        ValueNotFound: There is no result, or the newest one is too old.
-    """
+    max_age: timedelta | None,
+    any_project: bool,
+    of: str | None,
+    damage: Damage,
+) -> Value:
+    """Return the newest result of a task, which need not be the main one, in a completed session of this project."""
     project = None if any_project else current_project()
     with database.snapshot() as transaction:
         found = newest_result(transaction, task, None if project is None else Projects((project,)), of)
@@ -160,10 +109,17 @@ def last_result(
                 f"the newest result of task {task!r}{where} is of session {name}, "
                 f"{rounded(age)} old, older than {rounded(most)}"
             )
-        return _result(transaction, session, attempt)
+        return _result(transaction, session, attempt, damage)
 
 
-def _result(transaction: Transaction, session: SessionRecord, attempt: AttemptRecord) -> StoredValue:
+def _value(history: ValueHistory, session: str, queue: str, damage: Damage) -> Value:
+    record = history.value
+    if "data" not in record.damage and codec.problem_of(record.data):
+        damage.note(f"value {full_name(session, queue, record.seq)}", (*record.damage, "data"))
+    return Value.of(history, session, queue, damage)
+
+
+def _result(transaction: Transaction, session: SessionRecord, attempt: AttemptRecord, damage: Damage) -> Value:
     """Return the stored result of an attempt, whether or not it was taken."""
     found = None
     if attempt.result_queue_id is not None and attempt.result_seq is not None:
@@ -171,11 +127,10 @@ def _result(transaction: Transaction, session: SessionRecord, attempt: AttemptRe
     if found is None:
         raise ValueNotFound(f"{attempt.session}/{attempt.name} completed without a result")
     queue = show.queue_names(transaction, session.id).get(found.value.queue_id, attempt.task)
-    found = with_acts(transaction, found, session.name, queue, Damage())
-    return StoredValue.of(found, session.name, queue)
+    return _value(with_acts(transaction, found, session.name, queue, Damage()), session.name, queue, damage)
 
 
-def _step_result(transaction: Transaction, step: AttemptRecord) -> StepResult:
+def _step_result(transaction: Transaction, step: AttemptRecord, damage: Damage) -> StepResult:
     """Return the stored result of a step, whose newest attempt is given."""
     name = f"step {step.step} ({step.session}/{step.name})"
     if step.status != "completed":
@@ -185,32 +140,22 @@ def _step_result(transaction: Transaction, step: AttemptRecord) -> StepResult:
     data = attempts.stored_result(transaction, step)
     if data is None:
         raise ValueNotFound(f"{name} completed without a result")
-    damage = Damage()
     problem = ("result",) if codec.problem_of(data) else ()
     damage.note(f"attempt {step.session}/{step.name}", (*step.damage, *problem))
-    return StepResult(step, size_of(data), codec.to_json(data), damage)
+    return StepResult(step, size_of(data), codec.to_json(data))
 
 
 _SEGMENT = re.compile(r"""\.([^.\[\]"']+)|\[(-?\d+)\]|\[("(?:[^"\\]|\\.)*")\]|\['([^']*)'\]""")
 
 
-class _Absent(Exception):
-    """A value has no such part."""
-
-
 def part(tree: JsonValue, path: str) -> JsonValue:
-    """Return the part of a value at a path such as `$.rows[0].name`.
-
-    Raises:
-        InvalidArgument: The path is not of the form `$.name[0]["odd name"]`.
-        ValueNotFound: The value has no such part.
-    """
+    """Return the part of a value at a path such as `$.rows[0].name`, or raise InvalidArgument or ValueNotFound."""
     here = "$"
     for segment in _segments(path):
         here += key_segment(segment)
         try:
             tree = _inner(tree, segment)
-        except (_Absent, IndexError, KeyError):
+        except (IndexError, KeyError):
             raise ValueNotFound(f"the value has no part {here}") from None
     return tree
 
@@ -225,7 +170,7 @@ def _inner(tree: JsonValue, segment: str | int) -> JsonValue:
         return tree[segment]
     if type(tree) is dict and type(segment) is str:
         return tree[segment]
-    raise _Absent
+    raise KeyError(segment)
 
 
 def _segments(path: str) -> list[str | int]:

@@ -13,7 +13,7 @@ from typing import TypedDict, Unpack
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
 from zrb_store.inspect.queues import HeldBy, holders_of
-from zrb_store.inspect.session_view import header
+from zrb_store.inspect.show import header
 from zrb_store.local_time import beginning
 from zrb_store.names import NamePattern
 from zrb_store.process import Projects
@@ -32,25 +32,15 @@ _PAGE = 100  # sessions whose runs and tasks are read by one statement each
 
 @dataclass(frozen=True)
 class SessionSummary:
-    """One session in a list.
+    """One session in a list."""
 
-    Attributes:
-        session: Its record, with the status that readers see.
-        tasks: How many tasks it is known to have.
-        done: How many of them have completed or were skipped.
-        holders: What holds values of its queues and belongs to other sessions: running attempts, then completed steps
-            of sessions that do not run.
-        dead: How many values of its queues are dead.
-        moment: When all this was read, in microseconds.
-    """
-
-    session: SessionRecord
+    session: SessionRecord  # with the status that readers see
     runs: list[RunRecord]
-    tasks: int
-    done: int
-    holders: list[HeldBy]
-    dead: int
-    moment: int
+    tasks: int  # how many tasks it is known to have
+    done: int  # how many of them have completed or were skipped
+    holders: list[HeldBy]  # what holds values of its queues and belongs to other sessions
+    dead: int  # how many values of its queues are dead
+    moment: int  # when all this was read, in microseconds
 
     @property
     def owner(self) -> RunRecord | None:
@@ -80,42 +70,23 @@ class SessionSummary:
 
 
 class Conditions(TypedDict, total=False):
-    """Which sessions a list has, and what is read of them.
+    """Which sessions a list has, and what is read of them."""
 
-    Attributes:
-        statuses: Only sessions that readers see with one of these statuses.
-        name: Only sessions whose name matches.
-        task: Only sessions of this main task.
-        projects: Only sessions of these projects.
-        since: Only sessions created within this length of time, or since this time.
-        before: Only sessions that come after the session of this name in this order.
-        roots: Leave out child sessions.
-        limit: At most this many sessions.
-        with_holders: Read who holds values of them.
-        with_dead: Count their dead values.
-    """
-
-    statuses: Collection[str] | None
+    statuses: Collection[str] | None  # as readers see them
     name: NamePattern | None
-    task: str | None
+    task: str | None  # the main task
     projects: Projects | None
-    since: timedelta | datetime | None
-    before: str | None
-    roots: bool
+    since: timedelta | datetime | None  # created within this length of time, or since this time
+    before: str | None  # only sessions that come after the session of this name in this order
+    roots: bool  # leave out child sessions
     limit: int | None
-    with_holders: bool
-    with_dead: bool
+    with_holders: bool  # read who holds values of them
+    with_dead: bool  # count their dead values
 
 
 @contextmanager
 def summaries(database: Database, **conditions: Unpack[Conditions]) -> Iterator[Iterator[SessionSummary]]:
-    """Read the sessions that meet every given condition, the newest first, as of one moment and with flat memory.
-
-    The context manager gives an iterator, which can be used within the block.
-
-    Raises:
-        SessionNotFound: There is no session of the name `before`.
-    """
+    """Read the sessions that meet every given condition, the newest first, as of one moment and with flat memory."""
     with database.snapshot() as transaction:
         moment = now_micros(transaction)
         statuses, limit = conditions.get("statuses"), conditions.get("limit")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from zrb_store import records
@@ -12,8 +12,7 @@ from zrb_store.db.columns import OUTPUT
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
 from zrb_store.errors import TaskNotFound
-from zrb_store.inspect.session_view import SessionView
-from zrb_store.inspect.value import Damage
+from zrb_store.inspect.show import SessionView
 from zrb_store.names import nearest
 from zrb_store.queries import by_hand, history, lease, output, runs, sessions
 from zrb_store.queries.by_hand import Change
@@ -22,7 +21,7 @@ from zrb_store.queries.show import LoggedAttempt, attempted_tasks, attempts_with
 from zrb_store.records import (
     UNSUCCESSFUL,
     AttemptRecord,
-    ErrorRecord,
+    Damage,
     JsonObject,
     OutputLine,
     RunRecord,
@@ -31,32 +30,12 @@ from zrb_store.records import (
 )
 
 
-class RunLog(NamedTuple):
-    """A run, with the error that ended it outside of its attempts and its traceback."""
-
-    record: RunRecord
-    error: ErrorRecord | None
-
-    def to_json(self) -> JsonObject:
-        """Return it as `log --format json` shows it."""
-        record = self.record
-        return {
-            **record.to_json(),
-            "error": None if self.error is None else self.error.with_traceback(),
-            "user": record.user,
-            "command": record.command,
-            "folder": record.folder,
-            "python_version": record.python_version,
-            "zrb_version": record.zrb_version,
-        }
-
-
 class AttemptOutput(NamedTuple):
-    """What an attempt printed: how many bytes, whether only the end of it is stored, and the lines that are."""
+    """What an attempt printed."""
 
     bytes: int
-    truncated: bool
-    lines: list[OutputLine]
+    truncated: bool  # whether only the end of it is stored
+    lines: list[OutputLine]  # those that are stored
 
     def to_json(self) -> JsonObject:
         """Return it as `log --format json` shows it."""
@@ -100,7 +79,7 @@ class SessionLog:
 
     name: str
     status: str
-    runs: list[RunLog]
+    runs: list[RunRecord]  # with tracebacks
     attempts: Iterator[AttemptLog]
     changes: Iterator[Change]
 
@@ -109,10 +88,23 @@ class SessionLog:
         return {
             "name": self.name,
             "status": self.status,
-            "runs": [run.to_json() for run in self.runs],
+            "runs": list(map(run_json, self.runs)),
             "attempts": map(AttemptLog.to_json, self.attempts),
             "changes": map(change_json, self.changes),
         }
+
+
+def run_json(run: RunRecord) -> JsonObject:
+    """Return a run as `log --format json` shows it."""
+    return {
+        **run.to_json(),
+        "error": None if run.error is None else run.error.with_traceback(),
+        "user": run.user,
+        "command": run.command,
+        "folder": run.folder,
+        "python_version": run.python_version,
+        "zrb_version": run.zrb_version,
+    }
 
 
 def change_json(change: Change) -> JsonObject:
@@ -127,32 +119,29 @@ def line_json(line: OutputLine) -> JsonObject:
 
 @contextmanager
 def log(database: Database, name: str, task: str | None = None, damage: Damage | None = None) -> Iterator[SessionLog]:
-    """Read the log of a session.
-
-    Args:
-        task: Only attempts of this task and of its steps; or of a step, by its id TASK/NUMBER.
-    """
+    """Read the log of a session; only attempts of `task` and of its steps, or of a step by its id TASK/NUMBER."""
     with database.snapshot() as transaction:
-        view = SessionView(transaction, name, damage=damage)
+        view = SessionView(transaction, name, None, damage)
         view.damage.note_session(view.session, view.runs)
         yield log_of(view, task)
 
 
 def log_of(view: SessionView, task: str | None = None) -> SessionLog:
     """Return the log of a session whose snapshot is open, as `log` does."""
-    transaction, name = view.transaction, view.session.name
-    is_step = task is not None and _is_step(transaction, view.session.id, name, task)
-    attempts = attempts_with_errors(transaction, view.session.id, task, is_step=is_step)
+    transaction, session = view.transaction, view.session
+    is_step = task is not None and _is_step(transaction, session.id, session.name, task)
+    attempts = attempts_with_errors(transaction, session.id, task, is_step=is_step)
     return SessionLog(
-        name,
-        view.session.status,
-        [
-            RunLog(run, run.error and run.error._replace(traceback=runs.traceback_of(transaction, run.id)))
-            for run in view.runs
-        ],
+        session.name,
+        session.status,
+        [_with_traceback(transaction, run) for run in view.runs],
         (_attempt(view, logged) for logged in attempts),
-        _changes(transaction, name, view.damage),
+        _changes(transaction, session.name, view.damage),
     )
+
+
+def _with_traceback(transaction: Transaction, run: RunRecord) -> RunRecord:
+    return run if run.error is None else replace(run, error_traceback=runs.traceback_of(transaction, run.id))
 
 
 def _is_step(transaction: Transaction, session_id: int, session: str, task: str) -> bool:
@@ -207,17 +196,12 @@ class Printed(NamedTuple):
 
 
 class Follower:
-    """A reader of what the attempts of a session's newest run print.
-
-    Attributes:
-        status: The session's status when it was last read.
-        started_at: When its newest run started, in microseconds; None before it is read, or if there is none.
-    """
+    """A reader of what the attempts of a session's newest run print."""
 
     def __init__(self, database: Database, session: str, task: str | None, damage: Damage) -> None:
         """Begin to follow a session, or only the attempts of one of its tasks, which may begin later."""
-        self.status = ""
-        self.started_at: int | None = None
+        self.status = ""  # the session's, when it was last read
+        self.started_at: int | None = None  # when its newest run started, in microseconds
         self._database = database
         self._session = session
         self._task = task
@@ -225,11 +209,7 @@ class Follower:
         self._read: dict[int, int] = {}  # the number of the last piece that was read, by attempt
 
     def read(self) -> list[Printed]:
-        """Return what was printed since the last time, by its time; at first, all that is stored of the run.
-
-        Raises:
-            TaskNotFound: The session has ended, or has not begun, and has no attempt of this task.
-        """
+        """Return what was printed since the last time, by its time; at first, all that is stored of the run."""
         with self._database.snapshot() as transaction:
             session = sessions.get(transaction, self._session)
             last = runs.last(transaction, session.id)

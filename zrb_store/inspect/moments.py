@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from typing import NamedTuple
 
 from zrb_store.errors import InvalidArgument, TaskNotFound
 from zrb_store.local_time import parse_time
@@ -16,31 +15,13 @@ from zrb_store.records import AttemptRecord, ReturnRecord, RunRecord
 _BY_ATTEMPT = re.compile(r"(before|after):(.+)#(\d{1,18})")
 
 
-class NamedMoment(NamedTuple):
-    """A moment at which a session is shown.
+def moment_of(
+    text: str, session: str, start: int, find: Callable[[str, int], AttemptRecord | None]
+) -> tuple[Moment | None, str | None]:
+    """Return the moment that a text names, and the task whose attempt starts next if it is named by that.
 
-    Attributes:
-        moment: None for now, since the attempt that was named has not ended.
-        awaited: The task whose attempt starts next, if the moment was named by that.
-    """
-
-    moment: Moment | None
-    awaited: str | None = None
-
-
-def moment_of(text: str, session: str, start: int, find: Callable[[str, int], AttemptRecord | None]) -> NamedMoment:
-    """Return the moment that a text names.
-
-    Args:
-        text: `before:TASK#N` (just before attempt N starts), `after:TASK#N` (its end), or a time as it is printed
-            (`parse_time`).
-        session: Name of the session, for messages.
-        start: When it started, in microseconds: a time without a date is of that day, one without a year of that year.
-        find: Finds an attempt of the session by task and number.
-
-    Raises:
-        InvalidArgument: The text has none of these forms, or the time is ambiguous.
-        TaskNotFound: There is no such attempt.
+    The text is `before:TASK#N` (just before attempt N starts), `after:TASK#N` (its end; None for now, since it has not
+    ended), or a time as it is printed: without a date it is of the day of `start`, in microseconds.
     """
     match = _BY_ATTEMPT.fullmatch(text)
     if match is None:
@@ -50,19 +31,18 @@ def moment_of(text: str, session: str, start: int, find: Callable[[str, int], At
                 f"{text!r} is not a moment: use a time as it is printed, e.g. 2026-11-24 03:12:45 (local time), "
                 "2026-11-24T02:12:45Z or 03:12:45; or before:TASK#1 or after:TASK#1"
             )
-        return NamedMoment(Moment(time, None))
+        return Moment(time, None), None
     side, task, number = match[1], match[2], int(match[3])
     found = find(task, number)
     if found is None:
         raise TaskNotFound(f"session {session} has no attempt {task}#{number}; `zrb-store show {session}` lists them")
     if side == "before":
         # What an earlier attempt did was given back before.
-        moment = Moment(found.started_at, found.started_tick - 1)
-        return NamedMoment(moment, task if found.step_of is None else None)
+        return Moment(found.started_at, found.started_tick - 1), task if found.step_of is None else None
     if found.ended_at is None or found.ended_tick is None:
-        return NamedMoment(None)
+        return None, None
     # A lost attempt ends when it is given back, which undoes what it did.
-    return NamedMoment(Moment(found.ended_at, found.ended_tick - (found.status == "lost")))
+    return Moment(found.ended_at, found.ended_tick - (found.status == "lost")), None
 
 
 def attempt_at(attempt: AttemptRecord, moment: Moment) -> AttemptRecord:

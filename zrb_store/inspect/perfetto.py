@@ -15,17 +15,15 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 from zrb_store.db.engine import Database
-from zrb_store.inspect.session_view import Task
-from zrb_store.inspect.show import Queue, open_session
+from zrb_store.inspect.show import Queue, Task, open_session
 from zrb_store.inspect.trace import Span, Timeline
-from zrb_store.inspect.value import Damage, Value
-from zrb_store.records import AttemptRecord, JsonObject, JsonTree, RunRecord, iso
+from zrb_store.inspect.value import Value
+from zrb_store.records import AttemptRecord, Damage, JsonObject, JsonTree, RunRecord, iso
 
 Event = JsonObject
 
 # Names that the format has for colours, for chrome://tracing.
 _COLOURS = {"completed": "good", "failed": "terrible", "lost": "terrible", "interrupted": "bad"}
-_PIECE = 1000  # events that are written at once
 
 
 @contextmanager
@@ -49,8 +47,8 @@ def _text(about: JsonObject, trace: Iterator[Event]) -> Iterator[str]:
     """Yield the JSON text of a trace, in ASCII and with one event in each line."""
     yield f'{{"displayTimeUnit": "ms", "otherData": {json.dumps(about)}, "traceEvents": [\n'
     separator = ""
-    while piece := list(itertools.islice(trace, _PIECE)):
-        yield separator + ",\n".join(json.dumps(event, separators=(",", ":")) for event in piece)
+    for event in trace:
+        yield separator + json.dumps(event, separators=(",", ":"))
         separator = ",\n"
     yield "\n]}\n"
 
@@ -99,7 +97,6 @@ class _Drawn(NamedTuple):
 
     span: Span
     name: str
-    label: str
     is_step: bool
     attempt: AttemptRecord
 
@@ -108,10 +105,10 @@ def _spans_by_run(task: Task, span_of: Callable[[AttemptRecord], Span]) -> dict[
     """Return the attempts of a task and of its steps by their run, in the order of time, the outer one first."""
     found: dict[int | None, list[_Drawn]] = defaultdict(list)
     for each, _ in task.attempts:
-        found[each.run].append(_Drawn(_visible(span_of(each)), each.name, each.name, False, each))
+        found[each.run].append(_Drawn(_visible(span_of(each)), each.name, False, each))
     for step in task.steps:
         for each in step.attempts:
-            found[each.run].append(_Drawn(_visible(span_of(each)), step.name, each.name, True, each))
+            found[each.run].append(_Drawn(_visible(span_of(each)), step.name, True, each))
     for drawn in found.values():
         drawn.sort(key=lambda each: (each.span.start, each.is_step, -each.span.end))
     return found
@@ -123,7 +120,7 @@ def _draw(
     """Draw each span on the first track of its kind that is free; steps in the attempt around them, if it has room."""
     lanes: dict[bool, list[_Place]] = {False: [], True: []}  # the last span of each track, of attempts and of steps
     inner: dict[int, int] = {}  # the end of the last step on the track of an attempt
-    for span, name, label, is_step, attempt in spans:
+    for span, name, is_step, attempt in spans:
         around = [each for each in lanes[False] if each.span.start <= span.start and span.end <= each.span.end]
         free = [each for each in around if inner.get(each.tid, 0) <= span.start] if is_step else []
         if free:
@@ -137,8 +134,8 @@ def _draw(
                 title = f"{task}: steps" if is_step else task
                 yield from _track(own[-1], title if number == 0 else f"{title} ({number + 1})")
             place = own[number] = own[number]._replace(span=span)
-        places[label] = place
-        about: JsonObject = {"id": label} if is_step else {}
+        places[attempt.name] = place
+        about: JsonObject = {"id": attempt.name} if is_step else {}
         if attempt.error is not None:
             about["error"] = f"{attempt.error.type}: {attempt.error.message}"
         yield _slice(name, "step" if is_step else "attempt", place, attempt.status, about)

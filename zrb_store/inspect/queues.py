@@ -27,41 +27,24 @@ MOST = 500
 """The most queues that an overview shows of each kind."""
 
 
-class QueueSettings(NamedTuple):
-    """What a queue allows. The fields are those of `queue --format json`."""
-
-    session: str
-    queue: str
-    max_deliveries: int | None
-
-
-def settings_of(database: Database, session: str, queue: str) -> QueueSettings:
-    """Return what a queue allows."""
+def max_deliveries(database: Database, session: str, queue: str) -> int | None:
+    """Return how often a queue delivers a value; None for any number."""
     with database.snapshot() as transaction:
         queue_id = find_queue(transaction, sessions.get(transaction, session), queue)
-        return QueueSettings(session, queue, queues.max_deliveries(transaction, queue_id))
+        return queues.max_deliveries(transaction, queue_id)
 
 
 class HeldBy(NamedTuple):
-    """What holds values of a session.
+    """What holds values of a session: a running attempt, or a completed step, which never gives them back by itself."""
 
-    Attributes:
-        home_id: The session whose values it holds.
-        session: Name of the session of the holder.
-        task: Name of the holder's task; of a step, its id.
-        state: What is known of it. Of a running attempt, its process: `alive`, `dead`, or `lease expired` on another
-            machine. Of a step, as in `step of a failed session`.
-        step_of: Of a completed step, the task; else None. What such a step holds does not come back by itself.
-        since: Of a completed step, since when, in microseconds.
-    """
-
-    home_id: int
-    session: str
-    task: str
+    home_id: int  # the session whose values it holds
+    session: str  # name of the session of the holder
+    task: str  # of a step, its id
     number: int
-    state: str
-    step_of: str | None = None
-    since: int | None = None
+    state: str  # of its process, `alive`, `dead` or `lease expired`; of a step, as in `step of a failed session`
+    step_of: str | None = None  # of a completed step, the task
+    since: int | None = None  # of a completed step, in microseconds; also of an attempt in an overview of queues
+    values: int = 0  # how many it holds, in an overview
 
     @property
     def name(self) -> str:
@@ -96,45 +79,18 @@ def holders_of(transaction: Transaction, session_ids: Sequence[int], moment: int
     return found
 
 
-class Held(NamedTuple):
-    """Values of a queue that one running attempt holds, and what is known of its process."""
-
-    values: HeldValues
-    state: str
-
-    @property
-    def attempt(self) -> str:
-        """The attempt's name."""
-        return full_name(self.values.session, self.values.task, self.values.number)
-
-    def to_json(self) -> JsonObject:
-        """Return it as `queues?format=json` of a page shows it."""
-        return {
-            "attempt": self.attempt,
-            "values": self.values.values,
-            "since": iso(self.values.since),
-            "state": self.state,
-        }
-
-
 @dataclass(frozen=True, slots=True)
 class QueueSummary:
-    """A queue in an overview.
-
-    Attributes:
-        state: Its row, with the numbers of its values.
-        held: The values that running attempts hold.
-        steps: Completed steps that hold values of the session's queues; of which of them is not read.
-    """
+    """A queue in an overview."""
 
     state: QueueState
-    held: list[Held]
-    steps: list[HeldBy]
+    held: list[HeldBy]  # by running attempts
+    steps: list[HeldBy]  # completed steps that hold values of the session's queues; of which of them is not read
 
     @property
     def held_count(self) -> int:
         """How many values running attempts hold."""
-        return sum(each.values.values for each in self.held)
+        return sum(each.values for each in self.held)
 
     def to_json(self) -> JsonObject:
         """Return it as `queues?format=json` of a page shows it."""
@@ -147,7 +103,10 @@ class QueueSummary:
             "live": state.live,
             "oldest_at": iso(state.oldest_at),
             "held": self.held_count,
-            "held_by": [each.to_json() for each in self.held],
+            "held_by": [
+                {"attempt": each.name, "values": each.values, "since": iso(each.since), "state": each.state}
+                for each in self.held
+            ],
             "steps_of_session": [
                 {"attempt": each.name, "since": iso(each.since), "state": each.state} for each in self.steps
             ],
@@ -157,15 +116,10 @@ class QueueSummary:
 
 
 class QueueOverview(NamedTuple):
-    """The queues of a store that somebody may have to look at.
+    """The queues of a store that somebody may have to look at."""
 
-    Attributes:
-        queues: The queues, those with dead values first, then those with held ones.
-        are_all: Whether there are no others that have dead or held values or belong to an open session.
-    """
-
-    queues: list[QueueSummary]
-    are_all: bool
+    queues: list[QueueSummary]  # those with dead values first, then those with held ones
+    are_all: bool  # whether there are no others that have dead or held values or belong to an open session
 
 
 def queue_overview(database: Database) -> QueueOverview:
@@ -185,8 +139,18 @@ def queue_overview(database: Database) -> QueueOverview:
                 steps.setdefault(holder.home_id, []).append(holder)
         found = []
         for state in states:
-            own = held.get(state.queue_id, [])
-            by = [Held(each, lease.state_of_process(transaction, each.run, moment)) for each in own]
+            by = [
+                HeldBy(
+                    state.session_id,
+                    each.session,
+                    each.task,
+                    each.number,
+                    lease.state_of_process(transaction, each.run, moment),
+                    since=each.since,
+                    values=each.values,
+                )
+                for each in held.get(state.queue_id, [])
+            ]
             found.append(QueueSummary(state, by, steps.get(state.session_id, [])))
     found.sort(key=lambda each: (not each.state.dead, not each.held_count, each.state.session, each.state.queue))
     return QueueOverview(found, max(len(dead), len(held), len(inboxes)) <= MOST)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import PurePath
+from typing import TypeVar
 
-from zrb_store.inspect.log import RunLog
-from zrb_store.inspect.report import Report, ReportStep, ReportTask, ReportValue
+from zrb_store.inspect.report import Report
+from zrb_store.inspect.show import Step, Task
+from zrb_store.inspect.value import Value
 from zrb_store.masking import MASK
 from zrb_store.queries.by_hand import Change
-from zrb_store.records import UNSUCCESSFUL, AttemptRecord, ErrorRecord, ReturnRecord
+from zrb_store.records import UNSUCCESSFUL, AttemptRecord, ErrorRecord, ReturnRecord, RunRecord
 
 
 def redacted(report: Report) -> Report:
@@ -24,23 +26,27 @@ def redacted(report: Report) -> Report:
         report,
         session=replace(session, project=None, task=task),
         inputs={},
-        runs=[run._replace(log=_silent_run(run.log)) for run in report.runs],
-        tasks=list(map(_silent_task, report.tasks)),
-        queues=[replace(queue, values=list(map(_emptied, queue.values))) for queue in report.queues],
+        runs=[
+            run._replace(record=replace(_silent(run.record), user=None, host="", pid=0, command=[], folder=None))
+            for run in report.runs
+        ],
+        tasks=[each._replace(task=_silent_task(each.task)) for each in report.tasks],
+        queues=[
+            each._replace(queue=replace(each.queue, values=list(map(_emptied, each.queue.values))))
+            for each in report.queues
+        ],
         logged=[replace(each, record=_nameless(each.record), output=None) for each in report.logged if each.has_failed],
         changes=[_nobody(change)._replace(detail=None) for change in report.changes],
         plan=None if plan is None or plan.refused else plan,
     )
 
 
-def _silent_run(run: RunLog) -> RunLog:
-    record = replace(run.record, user=None, host="", pid=0, command=[], folder=None)
-    return RunLog(record, run.error and ErrorRecord(run.error.type, ""))
+_Ended = TypeVar("_Ended", AttemptRecord, RunRecord)
 
 
-def _silent(attempt: AttemptRecord) -> AttemptRecord:
+def _silent(record: _Ended) -> _Ended:
     """Leave out what an error says."""
-    return attempt if attempt.error is None else replace(attempt, error_message="", error_traceback=None)
+    return record if record.error is None else replace(record, error_message="", error_traceback=None)
 
 
 def _nameless(attempt: AttemptRecord) -> AttemptRecord:
@@ -51,20 +57,19 @@ def _nobody(change: Change) -> Change:
     return change._replace(user=None, host="", pid=0)
 
 
-def _silent_task(task: ReportTask) -> ReportTask:
+def _silent_task(task: Task) -> Task:
     attempts = [attempt._replace(record=_silent(attempt.record)) for attempt in task.attempts]
     return replace(task, attempts=attempts, steps=list(map(_silent_step, task.steps)))
 
 
-def _silent_step(shown: ReportStep) -> ReportStep:
-    result = None if shown.step.result is None and shown.beginning is None else MASK
-    attempts = list(map(_nameless, shown.step.attempts))  # a step without a name is named by its id
-    return ReportStep(replace(shown.step, attempts=attempts, result=result))
+def _silent_step(step: Step) -> Step:
+    result = None if step.result is None and step.beginning is None else MASK
+    # A step without a name is named by its id.
+    return replace(step, attempts=list(map(_nameless, step.attempts)), result=result, beginning=None)
 
 
-def _emptied(shown: ReportValue) -> ReportValue:
+def _emptied(value: Value) -> Value:
     """Leave out a value, and who moved it by hand."""
-    value = shown.value
     returns = [
         each._replace(
             record=replace(each.record, reason=_plain_reason(each.record)),
@@ -72,14 +77,13 @@ def _emptied(shown: ReportValue) -> ReportValue:
         )
         for each in value.returns
     ]
-    return ReportValue(
-        replace(
-            value,
-            content=MASK,
-            pushed_from=value.pushed_from and _nobody(value.pushed_from),
-            popped_by=value.popped_by and _nobody(value.popped_by),
-            returns=returns,
-        )
+    return replace(
+        value,
+        content=MASK,
+        beginning=None,
+        pushed_from=value.pushed_from and _nobody(value.pushed_from),
+        popped_by=value.popped_by and _nobody(value.popped_by),
+        returns=returns,
     )
 
 

@@ -12,20 +12,20 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Generic, NamedTuple, TypeVar
 
 from zrb_store.db.engine import Database
-from zrb_store.inspect.log import AttemptLog, RunLog, SessionLog, change_json, line_json, log_of
+from zrb_store.inspect.log import AttemptLog, SessionLog, change_json, line_json, log_of, run_json
 from zrb_store.inspect.resume import Decision
-from zrb_store.inspect.session_view import Attempt, Step, Task, header, inputs_of
-from zrb_store.inspect.show import Queue, SessionDocument, open_session
+from zrb_store.inspect.show import Queue, SessionDocument, Step, Task, header, inputs_of, open_session
 from zrb_store.inspect.trace import Span, merged, span_of
-from zrb_store.inspect.value import Damage, Value
+from zrb_store.inspect.value import Value
 from zrb_store.queries.by_hand import Change
 from zrb_store.queries.lease import worked_until
 from zrb_store.records import (
     AttemptRecord,
-    ErrorRecord,
+    Damage,
     JsonObject,
     JsonTree,
     JsonValue,
+    RunRecord,
     SessionRecord,
     iso,
     json_or_null,
@@ -85,30 +85,17 @@ def cut_text(text: str, length: int) -> str:
 
 @dataclass(frozen=True)
 class Budget:
-    """How much a report holds.
+    """How much a report holds, in bytes as `measure` counts them unless it says otherwise."""
 
-    Attributes:
-        values: Bytes of all values together.
-        value: Bytes of one value; of a longer one, only the beginning is shown.
-        tasks: Bytes of the attempts and steps of all tasks together. Half of what the values leave is added.
-        logged: Bytes of errors and output together.
-        message: Characters of an error's message where it is told in short, and of what somebody did by hand.
-        lines: Lines of output of one attempt.
-        runs: How many runs are described, the last ones.
-        changes: How many changes by hand are described, the last ones.
-        most_values: How many values of a queue are read.
-        measure: Measures data on the page.
-    """
-
-    values: int = 3_900_000
-    value: int = 64 * 1024
-    tasks: int = 600_000
-    logged: int = 300_000
-    message: int = 400
-    lines: int = 200
-    runs: int = 300
-    changes: int = 300
-    most_values: int = 100_000
+    values: int = 3_900_000  # of all values together
+    value: int = 64 * 1024  # of one value; of a longer one, only the beginning is shown
+    tasks: int = 600_000  # of the attempts and steps of all tasks together; half of what the values leave is added
+    logged: int = 300_000  # of errors and output together
+    message: int = 400  # characters of an error's message in a summary, and of what somebody did by hand
+    lines: int = 200  # lines of output of one attempt
+    runs: int = 300  # the last runs
+    changes: int = 300  # the last changes by hand
+    most_values: int = 100_000  # values of a queue that are read
     measure: Measure = field(default=json_length)
 
     def part(self, share: float) -> Budget:
@@ -132,87 +119,54 @@ class Budget:
 class ReportRun(NamedTuple):
     """A run, and until when its process is known to have worked."""
 
-    log: RunLog
+    record: RunRecord
     worked_until: int
 
     def to_json(self) -> JsonObject:
         """Return it in the shape of docs/schema/report.json, as all that follow."""
-        return {**self.log.to_json(), "worked_until": iso(self.worked_until)}
+        return {**run_json(self.record), "worked_until": iso(self.worked_until)}
 
 
-class ReportStep(NamedTuple):
-    """A step; of one with a long result only its beginning."""
-
-    step: Step
-    beginning: str | None = None
-
-    def to_json(self) -> JsonObject:
-        """Return it in the shape of a report."""
-        return _with_beginning(self.step.to_json(), self.beginning)
-
-
-@dataclass(frozen=True, slots=True)
-class ReportTask:
-    """A task with its last attempts and steps."""
+class ReportTask(NamedTuple):
+    """A task with its last attempts and steps, and how many come before these."""
 
     task: Task
-    attempts: list[Attempt]
     attempts_left_out: int
-    steps: list[ReportStep]
     steps_left_out: int
 
     def to_json(self) -> JsonObject:
         """Return it in the shape of a report."""
-        shown = replace(self.task, attempts=self.attempts, steps=[]).to_json()
-        shown["attempts_left_out"] = self.attempts_left_out
-        if self.task.counts is not None:
-            steps = [step.to_json() for step in self.steps]
-            shown |= {
-                "steps": steps,
-                "steps_left_out": self.steps_left_out,
-                "steps_standing": self.task.counts.standing,
-            }
-        return shown
+        shown, counts = {**self.task.to_json(), "attempts_left_out": self.attempts_left_out}, self.task.counts
+        if counts is None:
+            return shown
+        return {**shown, "steps_left_out": self.steps_left_out, "steps_standing": counts.standing}
 
 
-class ReportValue(NamedTuple):
-    """A value; of a long one only its beginning."""
-
-    value: Value
-    beginning: str | None = None
-
-    @property
-    def undone_at(self) -> int | None:
-        """When its push was undone."""
-        return None if self.value.undone is None else self.value.undone.at
-
-    def to_json(self) -> JsonObject:
-        """Return it in the shape of a report, with the time at which it stopped to be live."""
-        times: JsonObject = {"ended_at": iso(self.value.record.ended_at), "undone_at": iso(self.undone_at)}
-        return _with_beginning({**self.value.to_json(), **times}, self.beginning)
-
-
-def _with_beginning(shown: JsonObject, beginning: str | None) -> JsonObject:
-    return shown if beginning is None else {**shown, "beginning": beginning}
-
-
-@dataclass(frozen=True, slots=True)
-class ReportQueue:
-    """A queue with its last values: of so many, so many come before these."""
+class ReportQueue(NamedTuple):
+    """A queue with its last values, and how many come before these."""
 
     queue: Queue
-    count: int
     left_out: int
-    values: list[ReportValue]
 
-    def to_json(self, values: JsonTree = None) -> JsonObject:
-        """Return it in the shape of a report, with other data in place of the values if it is given."""
+    @property
+    def total(self) -> int:
+        """How many values it has."""
+        return len(self.queue.values) + self.left_out
+
+    def to_json(self, value_json: Callable[[Value], JsonTree]) -> JsonObject:
+        """Return it in the shape of a report."""
         return {
             "max_deliveries": self.queue.max_deliveries,
-            "counts": {"values": self.count, "live": len(self.queue.live), "dead": self.queue.dead},
+            "counts": {"values": self.total, "live": len(self.queue.live), "dead": self.queue.dead},
             "left_out": self.left_out,
-            "values": [value.to_json() for value in self.values] if values is None else values,
+            "values": [value_json(value) for value in self.queue.values],
         }
+
+
+def _value_json(value: Value) -> JsonObject:
+    """Return a value in the shape of a report, with the times at which it stopped to be live."""
+    undone_at = None if value.undone is None else iso(value.undone.at)
+    return {**value.to_json(), "ended_at": iso(value.record.ended_at), "undone_at": undone_at}
 
 
 class Plan(NamedTuple):
@@ -228,36 +182,25 @@ class Plan(NamedTuple):
 
 @dataclass(frozen=True)
 class Report:
-    """A session cut to what a page can hold.
+    """A session cut to what a page can hold."""
 
-    Attributes:
-        session: Its record, with the status that readers see.
-        read_at: When it was read, in microseconds.
-        runs: Its last runs; so many come before them. So with what follows.
-        logged: The last attempts that failed or printed something.
-        changes: The last changes by hand.
-        pending: Names of unfinished attempts that still have an effect on some queue.
-        plan: What a resume would do, if that is known.
-        work: When the session worked: what lies between these spans are pauses.
-    """
-
-    session: SessionRecord
+    session: SessionRecord  # with the status that readers see
     inputs: JsonValue
-    read_at: int
-    runs: list[ReportRun]
-    runs_left_out: int
+    read_at: int  # microseconds
+    runs: list[ReportRun]  # the last ones
+    runs_left_out: int  # how many come before them
     tasks: list[ReportTask]
     queues: list[ReportQueue]
-    logged: list[AttemptLog]
+    logged: list[AttemptLog]  # the last attempts that failed or printed something
     logged_left_out: int
-    changes: list[Change]
-    pending: list[str]
+    changes: list[Change]  # the last ones
+    pending: list[str]  # names of unfinished attempts that still have an effect on some queue
     pending_left_out: int
-    plan: Plan | None
+    plan: Plan | None  # what a resume would do, if that is known
     damage: str | None
-    work: list[Span]
+    work: list[Span]  # when the session worked: what lies between these spans are pauses
 
-    def to_json(self, queue_json: Callable[[ReportQueue], JsonTree] = ReportQueue.to_json) -> JsonObject:
+    def to_json(self, value_json: Callable[[Value], JsonTree] = _value_json) -> JsonObject:
         """Return it in the shape of docs/schema/report.json."""
         return {
             **header(self.session),
@@ -266,7 +209,7 @@ class Report:
             "runs": [run.to_json() for run in self.runs],
             "runs_left_out": self.runs_left_out,
             "tasks": [task.to_json() for task in self.tasks],
-            "queues": {each.queue.name: queue_json(each) for each in self.queues},
+            "queues": {each.queue.name: each.to_json(value_json) for each in self.queues},
             "logged": {"attempts": [each.to_json() for each in self.logged], "left_out": self.logged_left_out},
             "changes": list(map(change_json, self.changes)),
             "pending": self.pending,
@@ -282,7 +225,7 @@ def describe(database: Database, name: str, *, budget: Budget | None = None, dam
     budget = budget or Budget()
     damage = Damage() if damage is None else damage
     with open_session(database, name, last=budget.most_values, damage=damage) as document:
-        log = log_of(document.view)
+        log = log_of(document)
         runs, pending = _runs(document, log, budget), document.pending()
         queues, used = _queues(document, budget)
         inputs = inputs_of(document.session)
@@ -314,22 +257,23 @@ def describe(database: Database, name: str, *, budget: Budget | None = None, dam
 
 def _runs(document: SessionDocument, log: SessionLog, budget: Budget) -> list[ReportRun]:
     runs = []
-    for place, (record, error) in enumerate(log.runs):
-        if error is not None:
-            is_late = place >= len(log.runs) - _TRACEBACKS
-            message = error.message and cut_text(error.message, budget.message)
-            error = ErrorRecord(error.type, message, error.traceback if is_late else None)
-        shown = replace(record, command=[cut_text(word, BEGINNING) for word in record.command])
-        runs.append(ReportRun(RunLog(shown, error), worked_until(record, document.moment)))
+    for place, run in enumerate(log.runs):
+        shown = replace(
+            run,
+            command=[cut_text(word, BEGINNING) for word in run.command],
+            error_message=run.error_message and cut_text(run.error_message, budget.message),
+            error_traceback=run.error_traceback if place >= len(log.runs) - _TRACEBACKS else None,
+        )
+        runs.append(ReportRun(shown, worked_until(run, document.moment)))
     return runs
 
 
 def _work(report: Report) -> list[Span]:
-    ends = {run.log.record.number: run.worked_until for run in report.runs}
-    spans = [Span(run.log.record.started_at, run.worked_until) for run in report.runs]
-    for task in report.tasks:
+    ends = {run.record.number: run.worked_until for run in report.runs}
+    spans = [Span(run.record.started_at, run.worked_until) for run in report.runs]
+    for task, _, _ in report.tasks:
         attempts = [attempt.record for attempt in task.attempts]
-        attempts += (attempt for step in task.steps for attempt in step.step.attempts)
+        attempts += (attempt for step in task.steps for attempt in step.attempts)
         spans += (span_of(attempt, ends, report.read_at) for attempt in attempts)
     return merged(spans)
 
@@ -337,9 +281,9 @@ def _work(report: Report) -> list[Span]:
 def _queues(document: SessionDocument, budget: Budget) -> tuple[list[ReportQueue], int]:
     """Return the queues, and how many bytes their values take."""
 
-    def measure(shown: ReportValue) -> int:
-        content = budget.measure(shown.value.content if shown.beginning is None else shown.beginning)
-        returns = [each.to_json() for each in shown.value.returns]
+    def measure(value: Value) -> int:
+        content = budget.measure(value.content if value.beginning is None else value.beginning)
+        returns = [each.to_json() for each in value.returns]
         return _PER_VALUE + content + (budget.measure(returns) if returns else 0)
 
     queues = []
@@ -349,41 +293,41 @@ def _queues(document: SessionDocument, budget: Budget) -> tuple[list[ReportQueue
         cut = last_within(_shown(queue.values, budget, share), share, measure)
         room -= cut.used
         remaining -= 1
-        queues.append(ReportQueue(queue, queue.count, sum(queue.earlier.values()) + cut.left_out, cut.items))
+        left_out = sum(queue.earlier.values()) + cut.left_out
+        queues.append(ReportQueue(replace(queue, values=cut.items), left_out))
     return queues, min(budget.values, budget.values - room)
 
 
-def _shown(values: Iterable[Value], budget: Budget, share: int) -> Iterator[ReportValue]:
+def _shown(values: Iterable[Value], budget: Budget, share: int) -> Iterator[Value]:
     """Yield values; of one that takes more than a quarter of the room only its beginning."""
     most = min(budget.value, max(share // 4, BEGINNING))
     for value in values:
         size = value.record.size
         if size <= most and (size <= BEGINNING or budget.measure(value.content) <= most):
-            yield ReportValue(value)
+            yield value
         else:
-            yield ReportValue(replace(value, content=None), beginning(value.content))
+            yield replace(value, content=None, beginning=beginning(value.content))
 
 
 def _tasks(document: SessionDocument, budget: Budget, room: int) -> list[ReportTask]:
     def measure_attempt(attempt: AttemptRecord) -> int:
         return _PER_ATTEMPT + (budget.measure(attempt.error.to_json()) if attempt.error else 0)
 
-    def measure_step(shown: ReportStep) -> int:
-        result = shown.step.result if shown.beginning is None else shown.beginning
-        attempts = sum(map(measure_attempt, shown.step.attempts))
-        return _PER_STEP + budget.measure(shown.step.name) + budget.measure(result) + attempts
+    def measure_step(step: Step) -> int:
+        result = step.result if step.beginning is None else step.beginning
+        return _PER_STEP + budget.measure(step.name) + budget.measure(result) + sum(map(measure_attempt, step.attempts))
 
     tasks = []
     remaining = len(document.tasks)
     for task in document.tasks:
-        share, has_steps = room // remaining, task.counts is not None
+        share = room // remaining
         shown = (attempt._replace(record=_cut(attempt.record, budget)) for attempt in task.attempts)
-        attempts = last_within(
-            shown, share // 2 if has_steps else share, lambda attempt: measure_attempt(attempt.record)
-        )
+        attempts_share = share if task.counts is None else share // 2
+        attempts = last_within(shown, attempts_share, lambda attempt: measure_attempt(attempt.record))
         steps = last_within(_steps(task, budget), share - attempts.used, measure_step)
         room -= attempts.used + steps.used
-        tasks.append(ReportTask(task, attempts.items, attempts.left_out, steps.items, steps.left_out))
+        kept = replace(task, attempts=attempts.items, steps=steps.items)
+        tasks.append(ReportTask(kept, attempts.left_out, steps.left_out))
         remaining -= 1
     return tasks
 
@@ -393,13 +337,12 @@ def _cut(attempt: AttemptRecord, budget: Budget) -> AttemptRecord:
     return attempt if not message else replace(attempt, error_message=cut_text(message, budget.message))
 
 
-def _steps(task: Task, budget: Budget) -> Iterator[ReportStep]:
+def _steps(task: Task, budget: Budget) -> Iterator[Step]:
     for step in task.steps:
         shown = replace(step, attempts=[_cut(attempt, budget) for attempt in step.attempts])
         if budget.measure(step.result) > BEGINNING:
-            yield ReportStep(replace(shown, result=None), beginning(step.result))
-        else:
-            yield ReportStep(shown)
+            shown = replace(shown, result=None, beginning=beginning(step.result))
+        yield shown
 
 
 def _logged(attempts: Iterable[AttemptLog], budget: Budget) -> Cut[AttemptLog]:

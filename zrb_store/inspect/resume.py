@@ -1,7 +1,6 @@
 """The plan of a resume: what it runs and skips, and why. It is made from a description of the tasks, without zrb.
 
-`plan`, at the end, makes it from a session in the store, as `resume --plan` shows it. The decisions about each task are
-made by `decide`, from a `Workflow` and the attempts that there are.
+`decide` decides about each task from a `Workflow` and the attempts that there are; `plan` reads these from the store.
 """
 
 from __future__ import annotations
@@ -23,23 +22,14 @@ from zrb_store.records import AttemptRecord, SessionRecord
 
 @dataclass(frozen=True)
 class Node:
-    """A task of a workflow. It refers to other tasks by their names.
-
-    Attributes:
-        name: The task's name in the store.
-        upstreams: The tasks that must be done or skipped before it starts.
-        successors: The tasks that start once it has completed.
-        checks: Its readiness checks; a task that has some is a server.
-        fallbacks: The tasks that start once it has failed and is not retried any more.
-        condition: Whether its condition holds; None if that is decided only when its turn comes.
-    """
+    """A task of a workflow. It refers to other tasks by their names in the store."""
 
     name: str
-    upstreams: Sequence[str] = ()
-    successors: Sequence[str] = ()
-    checks: Sequence[str] = ()
-    fallbacks: Sequence[str] = ()
-    condition: bool | None = True
+    upstreams: Sequence[str] = ()  # the tasks that must be done or skipped before it starts
+    successors: Sequence[str] = ()  # the tasks that start once it has completed
+    checks: Sequence[str] = ()  # its readiness checks; a task that has some is a server
+    fallbacks: Sequence[str] = ()  # the tasks that start once it has failed and is not retried any more
+    condition: bool | None = True  # whether its condition holds; None if that is decided only when its turn comes
 
     @property
     def off(self) -> bool:
@@ -51,28 +41,23 @@ class Node:
 class Decision:
     """What a resume does with one task, and why.
 
-    Attributes:
-        task: The task's name in the store.
-        action: `run` or `skip`. If the task has a condition, it is evaluated when the task's turn comes, and the task
-            runs only if it holds then.
-        reason: One of these:
-            `completed`: the task has completed.
-            `failed`, `interrupted`, `lost`, `never-started`: how its last attempt ended. It was `lost` if its process
-            died, or if the attempt was given back.
-            `forced`, `downstream-of:TASK`: it runs again because it was named by `--from`, or follows that task.
-            `readiness`: it is a readiness check, or a server that has one.
-            `not-restorable`: its result cannot be restored, and a task that runs needs it.
-            `fallback`: it runs if another task fails, and always if another task starts it.
-            `condition`: with `run`, it has never started, and its condition decides whether it will; with `skip`, the
-            condition never holds, or the session has completed without the task.
-            `gone`: the task has completed, and is not in the workflow any more.
-        steps: How many completed steps of the task stand. If it runs, it gets their results without running them.
+    A condition is evaluated when the task's turn comes, and the task runs only if it holds then. The reason is one of:
+        `completed`: the task has completed.
+        `failed`, `interrupted`, `lost`, `never-started`: how its last attempt ended. It was `lost` if its process died,
+        or if the attempt was given back.
+        `forced`, `downstream-of:TASK`: it runs again because it was named by `--from`, or follows that task.
+        `readiness`: it is a readiness check, or a server that has one.
+        `not-restorable`: its result cannot be restored, and a task that runs needs it.
+        `fallback`: it runs if another task fails, and always if another task starts it.
+        `condition`: with `run`, it has never started, and its condition decides whether it will; with `skip`, the
+        condition never holds, or the session has completed without the task.
+        `gone`: the task has completed, and is not in the workflow any more.
     """
 
     task: str
-    action: str
+    action: str  # run or skip
     reason: str
-    steps: int = 0
+    steps: int = 0  # how many completed steps stand; if the task runs, it gets their results without running them
 
 
 def role_of(*, is_check: bool, has_checks: bool, is_fallback: bool) -> str:
@@ -85,11 +70,9 @@ def role_of(*, is_check: bool, has_checks: bool, is_fallback: bool) -> str:
 
 
 class Workflow:
-    """The tasks of a session, and the order between them.
+    """The tasks of a session, by name in order of registration, and the order between them.
 
-    Attributes:
-        nodes: Every task by name, in order of registration.
-        main: Name of the main task.
+    `owners` are by name the tasks whose fallback a task is.
     """
 
     def __init__(self, nodes: Iterable[Node], main: str) -> None:
@@ -97,7 +80,7 @@ class Workflow:
         self.main = main
         self._after: dict[str, list[str]] = {name: [] for name in self.nodes}
         self._starters: dict[str, list[str]] = {name: [] for name in self.nodes}
-        self._owners: dict[str, list[str]] = {name: [] for name in self.nodes}
+        self.owners: dict[str, list[str]] = {name: [] for name in self.nodes}
         self._checked: dict[str, list[str]] = {name: [] for name in self.nodes}
         for node in self.nodes.values():
             for upstream in node.upstreams:
@@ -108,14 +91,14 @@ class Workflow:
             for check in node.checks:
                 self._checked[check].append(node.name)
             for fallback in node.fallbacks:
-                self._owners[fallback].append(node.name)
+                self.owners[fallback].append(node.name)
 
     def role(self, name: str) -> str:
         """Return the role of a task, as `role_of` does."""
         return role_of(
             is_check=bool(self._checked[name]),
             has_checks=bool(self.nodes[name].checks),
-            is_fallback=bool(self._owners[name]),
+            is_fallback=bool(self.owners[name]),
         )
 
     def order(self) -> list[str]:
@@ -153,7 +136,7 @@ class Workflow:
         # As soon as one starter of a task is done, of whichever kind, zrb considers the task, and starts it if all its
         # upstreams are done or skipped. The fallbacks of a task that completes are skipped.
         return any(starter in found for starter in self._starters[name]) and all(
-            upstream in found or any(owner in found and not self.nodes[owner].off for owner in self._owners[upstream])
+            upstream in found or any(owner in found and not self.nodes[owner].off for owner in self.owners[upstream])
             for upstream in self.nodes[name].upstreams
         )
 
@@ -169,25 +152,13 @@ class Workflow:
             waiting += new
         return list(found)
 
-    def tasks_with_fallback(self, name: str) -> list[str]:
-        """Return the tasks whose fallback this task is."""
-        return self._owners[name]
-
 
 def decide(
     workflow: Workflow, records: Sequence[AttemptRecord], forced: str | None = None, *, finished: bool = False
 ) -> list[Decision]:
-    """Decide for each task whether a resume runs it.
+    """Decide for each task, in an order in which they can run, whether a resume runs it.
 
-    Args:
-        forced: A task that runs again, with everything downstream of it, even if it has completed.
-        finished: Whether the session has completed; then nothing runs without `forced`.
-
-    Returns:
-        A decision for each task, in an order in which they can run.
-
-    Raises:
-        InvalidArgument: No resume starts that task.
+    A forced task runs again, with everything downstream of it. In a finished session nothing else runs.
     """
     standing = {record.task: record for record in records if record.in_effect}
     last = {record.task: record for record in records}
@@ -234,17 +205,11 @@ _SHOWN = 8  # tasks that a message names
 
 @dataclass(frozen=True)
 class Reruns:
-    """What a run gives back as it starts, because it runs again.
+    """What a run gives back as it starts, because it runs again; attempts and tasks each with the reason."""
 
-    Attributes:
-        attempts: The completed attempts whose tasks run again, the newest first, each with the reason.
-        starting_over: The tasks that start over, without the steps that they have completed, each with the reason.
-        repeat_once: Whether steps that were declared `once` may run again with them.
-    """
-
-    attempts: Sequence[tuple[int, str]] = ()
-    starting_over: Mapping[str, str] = field(default_factory=dict)
-    repeat_once: bool = False
+    attempts: Sequence[tuple[int, str]] = ()  # the completed attempts whose tasks run again, the newest first
+    starting_over: Mapping[str, str] = field(default_factory=dict)  # the tasks that do not keep their completed steps
+    repeat_once: bool = False  # whether steps that were declared `once` may run again with them
 
 
 def reruns(decisions: Sequence[Decision], records: Sequence[AttemptRecord], *, repeat_once: bool = False) -> Reruns:
@@ -263,45 +228,22 @@ def reruns(decisions: Sequence[Decision], records: Sequence[AttemptRecord], *, r
     return Reruns(chosen, over, repeat_once)
 
 
-def with_steps(
-    decisions: Sequence[Decision],
-    records: Sequence[AttemptRecord],
-    starting_over: Iterable[str],
-    done: Mapping[str, int],
-) -> list[Decision]:
-    """Return the decisions with the number of steps that stand when the task runs.
-
-    Args:
-        done: How many steps of each task are done, without those that come back as the run starts.
-    """
-    # Checks, and servers and fallbacks that had completed, start over when their turn comes.
-    late = {record.task for record in records if record.role == "check" or record.in_effect}
-    over = {decision.task for decision in decisions if decision.reason in _LATE and decision.action == "run"} & late
-    over.update(starting_over)
-    return [replace(each, steps=0 if each.task in over else done.get(each.task, 0)) for each in decisions]
-
-
-def _unknown(name: str, workflow: Workflow, ran: Collection[str]) -> TaskNotFound:
-    """Return the error that there is no task of this name."""
-    names = list(workflow.order())
-    every = f"; the tasks are {', '.join(names[:_SHOWN])}{', ...' if len(names) > _SHOWN else ''}"
-    like = nearest(name, names)
-    if name not in ran:
-        return TaskNotFound(f"there is no task {name!r} here{like or every}")
-    return TaskNotFound(
-        f"task {name!r}, which the session ran, is not here any more: it was renamed or removed{every}{like}"
-    )
-
-
 def _forced_reasons(
     workflow: Workflow, reachable: set[str], forced: str | None, ran: Collection[str]
 ) -> dict[str, str]:
     if forced is None:
         return {}
     if forced not in workflow.nodes:
-        raise _unknown(forced, workflow, ran)
+        names = workflow.order()
+        every = f"; the tasks are {', '.join(names[:_SHOWN])}{', ...' if len(names) > _SHOWN else ''}"
+        like = nearest(forced, names)
+        if forced not in ran:
+            raise TaskNotFound(f"there is no task {forced!r} here{like or every}")
+        raise TaskNotFound(
+            f"task {forced!r}, which the session ran, is not here any more: it was renamed or removed{every}{like}"
+        )
     if forced not in reachable:
-        owners = workflow.tasks_with_fallback(forced)
+        owners = workflow.owners[forced]
         why = f"it is a fallback, and runs only if {' or '.join(owners)} fails" if owners else "nothing starts it"
         if workflow.nodes[forced].off:
             why = "its condition never holds"
@@ -311,11 +253,7 @@ def _forced_reasons(
 
 
 def refuse_program(executor: Executor, session: SessionRecord) -> None:
-    """Refuse a session that no command of zrb started, and say what runs it instead.
-
-    Raises:
-        TaskNotFound: A program started it, or nothing did.
-    """
+    """Refuse a session that no command of zrb started, and say what runs it instead."""
     if session.path or is_of_event(session):
         return
     known = runs.of_session(executor, session.id)
@@ -363,4 +301,8 @@ def plan(
         refuse_repeating(executor, session.name, session.id, chosen.starting_over, without=lost)
     given_back = of_attempts(executor, [attempt_id for attempt_id, _ in chosen.attempts])
     done = count_done(executor, session.id, without=lost | given_back)
-    return with_steps(decisions, known, chosen.starting_over, done)
+    # Checks, and servers and fallbacks that had completed, start over when their turn comes.
+    late = {record.task for record in known if record.role == "check" or record.in_effect}
+    over = {decision.task for decision in decisions if decision.reason in _LATE and decision.action == "run"} & late
+    over.update(chosen.starting_over)
+    return [replace(each, steps=0 if each.task in over else done.get(each.task, 0)) for each in decisions]

@@ -33,17 +33,10 @@ def open_for_reading() -> Iterator[Database]:
 
 
 def resolve(database: Database, text: str, *, exact: bool = False) -> SessionRecord:
-    """Find the session that a text names.
+    """Find the session that a text names; with `exact`, for a command that changes it, by its full name or `@this`.
 
-    Args:
-        text: A full name; its unique beginning; `@last`, the newest session; `@last-failed`, the newest one that
-            failed, was interrupted or died; or `@this`, the session of the task that runs this command. Neither
-            `@last` nor `@last-failed` is ever a child session.
-        exact: Accept only a full name or `@this`. This is for commands that change the session.
-
-    Raises:
-        SessionNotFound: There is no such session; the message suggests one with a similar name.
-        InvalidArgument: The beginning is not unique, or `exact` is set and the text is not a full name.
+    Neither `@last`, the newest session, nor `@last-failed`, the newest one that ended without completing, is ever a
+    child session.
     """
     if text in ("@last", "@last-failed") and not exact:
         from zrb_store.inspect.list import HALTED, list_sessions  # late: a name needs no list
@@ -67,13 +60,12 @@ def resolve(database: Database, text: str, *, exact: bool = False) -> SessionRec
 
 
 def session_name(text: str) -> str:
-    """Return the full name that a text stands for. There need not be a session of this name.
-
-    Raises:
-        InvalidArgument: The text is `@this` and no task started this process, or it is another word with `@`.
-    """
+    """Return the full name that a text stands for. There need not be a session of this name."""
     if text == "@this":
-        return this_session()
+        session, slash, _ = os.environ.get("ZRB_STORE_ATTEMPT", "").partition("/")
+        if not slash:
+            raise InvalidArgument("@this names the session of a running task: ZRB_STORE_ATTEMPT is not set here")
+        return session
     if text in ("@last", "@last-failed"):
         raise InvalidArgument(f"{text} may change from one moment to the next: to change a session give its full name")
     if text.startswith("@"):
@@ -81,23 +73,7 @@ def session_name(text: str) -> str:
     return text
 
 
-def this_session() -> str:
-    """Return the name of the session whose task started this process.
-
-    Raises:
-        InvalidArgument: No task started it.
-    """
-    session, slash, _ = os.environ.get("ZRB_STORE_ATTEMPT", "").partition("/")
-    if not slash:
-        raise InvalidArgument("@this names the session of a running task: ZRB_STORE_ATTEMPT is not set here")
-    return session
-
-
 def not_found(database: Database, name: str, when: str = "") -> SessionNotFound:
-    """Return the error that there is no session of this name, with a name that is like it.
-
-    Args:
-        when: When there was none, as ` after 60 s`.
-    """
+    """Return the error that there is no session of this name, with a name that is like it."""
     hint = nearest(name, newest_names(database, _SEARCHED)) or "; `zrb-store list` shows all sessions"
     return SessionNotFound(f"there is no session {name!r}{when}{hint}")

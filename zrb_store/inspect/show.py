@@ -1,44 +1,135 @@
-"""What `show` shows: one session with its runs, tasks and queues, now or as it was at an earlier moment."""
+"""A session as readers see it, now or at an earlier moment: its runs, its tasks with their attempts, and its queues."""
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+import functools
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from zrb_store import codec, records
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
-from zrb_store.errors import ValueNotFound
-from zrb_store.inspect.moments import history_at
+from zrb_store.errors import SessionNotFound, ValueNotFound
 from zrb_store.inspect.queues import HeldBy, holders_of
-from zrb_store.inspect.session_view import SessionView, Task, header
-from zrb_store.inspect.value import Damage, Value
-from zrb_store.names import nearest
-from zrb_store.queries import history
-from zrb_store.queries.history import Only, ValueHistory
+from zrb_store.inspect.value import Value, each_with_acts
+from zrb_store.masking import mask_named
+from zrb_store.names import full_name, nearest
+from zrb_store.queries import history, lease, output, runs, sessions, show
+from zrb_store.queries.clock import Moment
+from zrb_store.queries.history import Only, StepCounts, ValueHistory
+from zrb_store.queries.output import StoredOutput
 from zrb_store.queries.show import QueueSummary, holding_values, queue_summaries
-from zrb_store.records import JsonObject, JsonValue, Lazy, Rows, RunRecord, SessionRecord, each_as_json
+from zrb_store.records import (
+    UNSUCCESSFUL,
+    AttemptRecord,
+    Damage,
+    JsonObject,
+    JsonValue,
+    Lazy,
+    Rows,
+    RunRecord,
+    SessionRecord,
+    each_as_json,
+    iso,
+    json_or_null,
+)
+
+
+class Attempt(NamedTuple):
+    """An attempt as it is seen, and how much it printed; None for nothing."""
+
+    record: AttemptRecord
+    output: StoredOutput | None = None
+
+    def to_json(self) -> JsonObject:
+        """Return it as `show --format json` shows it."""
+        record = self.record
+        return {
+            "number": record.number,
+            "run": record.run,
+            "status": record.status,
+            "started_at": iso(record.started_at),
+            "ended_at": iso(record.ended_at),
+            "error": json_or_null(record.error),
+            "output": None if self.output is None else self.output._asdict(),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A step of a task with its attempts in order."""
+
+    attempts: list[AttemptRecord]
+    status: str
+    result: JsonValue  # None unless it has completed
+    beginning: str | None = None  # in a report, of a long result, which is left out
+
+    @property
+    def last(self) -> AttemptRecord:
+        """Its last attempt."""
+        return self.attempts[-1]
+
+    @property
+    def id(self) -> str:
+        """TASK/NUMBER."""
+        return self.last.task
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return self.last.step or self.last.task
+
+    def to_json(self) -> JsonObject:
+        """Return it as `show --format json` shows it."""
+        shown: JsonObject = {
+            "id": self.id,
+            "name": self.name,
+            "status": self.status,
+            "restorable": self.last.restorable,
+            "once": self.last.once,
+            "attempts": [Attempt(each).to_json() for each in self.attempts],  # steps have no output
+            "result": self.result,
+        }
+        return shown if self.beginning is None else {**shown, "beginning": self.beginning}
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A task of a session, with its attempts and steps in the order in which they started."""
+
+    name: str
+    status: str
+    restorable: bool  # whether the result of its last attempt can be restored
+    result: str | None  # the id of the value that is its result, if it has one that was not given back
+    attempts: Rows[Attempt]
+    counts: StepCounts | None  # None if it has no steps
+    steps: Rows[Step]
+
+    def to_json(self) -> JsonObject:
+        """Return it as `show --format json` shows it."""
+        shown: JsonObject = {
+            "task": self.name,
+            "status": self.status,
+            "restorable": self.restorable,
+            "result": self.result,
+            "attempts": each_as_json(self.attempts, Attempt.to_json),
+        }
+        return shown if self.counts is None else {**shown, "steps": each_as_json(self.steps, Step.to_json)}
 
 
 @dataclass(frozen=True, slots=True)
 class Queue:
-    """A queue of a session.
-
-    Attributes:
-        max_deliveries: How often it delivers a value; None for any number.
-        values: All its values, or those that were asked for.
-        dead: How many of its values are dead now.
-        earlier: If only the last values were asked for, how many come before them, by their state.
-    """
+    """A queue of a session, with all its values or those that were asked for."""
 
     name: str
-    max_deliveries: int | None
+    max_deliveries: int | None  # None for any number
     live: Rows[JsonValue]
     values: Rows[Value]
-    dead: int
-    earlier: dict[str, int]
+    dead: int  # how many of its values are dead now
+    earlier: dict[str, int]  # if only the last values were asked for, how many come before them, by their state
 
     @property
     def count(self) -> int:
@@ -54,33 +145,98 @@ class Queue:
         }
 
 
-@dataclass(frozen=True)
-class SessionDocument:
-    """A session as it is shown, while its snapshot is open."""
+_Attempted = tuple[str, AttemptRecord | None, Rows[Attempt]]  # a task, its last attempt, and all its attempts
 
-    view: SessionView
-    tasks: list[Task]
-    queues: list[Queue]
 
-    @property
-    def session(self) -> SessionRecord:
-        """Its record, with the status that readers see."""
-        return self.view.session
+class SessionView:
+    """A session with its runs and attempts at one moment, while its snapshot is open."""
 
-    @property
-    def runs(self) -> Sequence[RunRecord]:
-        """Its runs, the first one first."""
-        return self.view.runs
+    def __init__(self, transaction: Transaction, name: str, at: str | None, damage: Damage | None) -> None:
+        """Read a session at a moment that is given as a user types it, by default now."""
+        session = sessions.get(transaction, name)
+        self.transaction = transaction
+        self.damage = Damage() if damage is None else damage
+        # When it was read, in microseconds.
+        self.read_at, attempts, self._has_steps = show.attempt_summary(transaction, session.id)
+        self._attempts = show.short_attempts(transaction, session.id) if attempts <= records.MAX_ROWS else None
+        self._outputs: dict[int, StoredOutput] | None = None  # read when the attempts are shown
+        self._dead_runs: frozenset[int] = frozenset()
+        self.at: Moment | None = None  # the moment that is shown; None for now
+        self.runs: Sequence[RunRecord] = runs.of_session(transaction, session.id)
+        self.session = session
+        if at is not None:
+            self._go_back(at)
+        if self.at is None:
+            status = lease.status_of(transaction, session, self.runs[-1] if self.runs else None, self.read_at)
+            self.session = replace(session, status=status)  # as readers see it
+            self._dead_runs = frozenset(
+                run.id
+                for run in self.runs
+                if run.ended_at is None and not lease.is_live(transaction, run, self.read_at)
+            )
+            self.runs = [replace(run, outcome="lost") if run.id in self._dead_runs else run for run in self.runs]
 
-    @property
-    def read_at(self) -> int:
-        """When it was read, in microseconds."""
-        return self.view.read_at
+    def _go_back(self, at: str) -> None:
+        """See the session and its runs as they were at a moment, unless the attempt that names it has not ended."""
+        from zrb_store.inspect.moments import moment_of, runs_at, status_at  # late: most are shown as they are now
+
+        session = self.session
+        start = self.runs[0].started_at if self.runs else session.created_at
+        find = functools.partial(show.short_attempt, self.transaction, session.id)
+        self.at, awaited = moment_of(at, session.name, start, find)
+        if self.at is None:
+            return
+        if session.created_at > self.at.at and self.at.tick is None and "created_at" not in session.damage:
+            raise SessionNotFound(f"there was no session {session.name} at {iso(self.at.at)}: it was created later")
+        self.runs = runs_at(self.runs, self.at)
+        finished_at = session.finished_at if self.runs and self.runs[-1].ended_at is not None else None
+        tasks = session.tasks
+        if awaited is not None and awaited not in tasks:  # only zrb says in advance what tasks there are
+            tasks = {**tasks, awaited: "waiting"}
+        self.session = replace(session, status=status_at(self.runs, self.at), finished_at=finished_at, tasks=tasks)
+
+    def seen(self, attempt: AttemptRecord) -> AttemptRecord:
+        """Return an attempt as it is seen at this view's moment."""
+        if self.at is not None:
+            from zrb_store.inspect.moments import attempt_at
+
+            return attempt_at(attempt, self.at)
+        if attempt.status == "running" and attempt.run_id in self._dead_runs:
+            return replace(attempt, status="lost")
+        return attempt
+
+
+class SessionDocument(SessionView):
+    """A session with its tasks and its queues, as `show` shows it."""
+
+    def __init__(
+        self,
+        transaction: Transaction,
+        name: str,
+        queue: str | None,
+        only: Only | None,
+        at: str | None,
+        last: int | None,
+        damage: Damage | None,
+    ) -> None:
+        super().__init__(transaction, name, at, damage)
+        self._only = only
+        self._last = last
+        self._unfinished: dict[int, str] = {}  # by id, the names of last attempts that did not complete, and lost steps
+        queues = queue_summaries(transaction, self.session.id, queue, at=self.at)
+        self.tasks = self._read_tasks({each.id: each.name for each in queues})
+        if queue is not None:
+            names = [each.name for each in queues]
+            queues = [each for each in queues if each.name == queue]
+            if not queues:
+                raise ValueNotFound(f"session {name} has no queue {queue!r}{nearest(queue, names)}")
+        self.queues = self._read_few(queues, queue) or [self._lazy(each) for each in queues]
+        self.damage.note_session(self.session, self.runs)
 
     @property
     def moment(self) -> int:
         """The moment that is shown, in microseconds: `read_at`, or an earlier one."""
-        return self.read_at if self.view.moment is None else self.view.moment.at
+        return self.read_at if self.at is None else self.at.at
 
     def to_json(self) -> JsonObject:
         """Return it as `show --format json` shows it."""
@@ -93,13 +249,160 @@ class SessionDocument:
 
     def holders(self) -> list[HeldBy]:
         """Return what holds values of the session's queues: running attempts, and completed steps of other sessions."""
-        return holders_of(self.view.transaction, [self.session.id], self.read_at)
+        return holders_of(self.transaction, [self.session.id], self.read_at)
 
     def pending(self) -> list[str]:
         """Return the names of unfinished attempts that still have an effect on some queue."""
-        unfinished = self.view.unfinished
-        holding = holding_values(self.view.transaction, list(unfinished)) if unfinished else set()
+        unfinished = self._unfinished
+        holding = holding_values(self.transaction, list(unfinished)) if unfinished else set()
         return [name for attempt_id, name in unfinished.items() if attempt_id in holding]
+
+    def _read_tasks(self, queues: Mapping[int, str]) -> list[Task]:
+        """Return every task: first those that have attempts, in the order in which they were first started."""
+        counts: dict[str, StepCounts] = {}
+        if self._has_steps:
+            found = history.counts(self.transaction, self.session.id, self.at, dead_runs=self._dead_runs)
+            counts = {each.task: each for each in found}
+            if self._dead_runs:
+                running = history.running(self.transaction, self.session.id)
+                self._unfinished.update((each.id, each.name) for each in running if self.seen(each).status == "lost")
+        attempted = self._stream_attempts() if self._attempts is None else self._group(self._attempts)
+        tasks = [self._task(*each, queues, counts.get(each[0])) for each in attempted]
+        known = {task.name for task in tasks}
+        # A fork may have steps of a task that has no attempts yet.
+        others = dict.fromkeys(name for name in (*self.session.tasks, *counts) if name not in known)
+        return tasks + [self._task(name, None, [], queues, counts.get(name)) for name in others]
+
+    def _group(self, attempts: list[AttemptRecord]) -> Iterator[_Attempted]:
+        """Group attempts, which are all those of the session, by task."""
+        by_task: dict[str, list[AttemptRecord]] = {}
+        for attempt in attempts:
+            if self.at is None or self.at.includes(attempt.started_at, attempt.started_tick):
+                by_task.setdefault(attempt.task, []).append(self.seen(attempt))
+        for name, own in by_task.items():
+            own.sort(key=lambda attempt: attempt.number)
+            yield name, own[-1], [self._attempt(attempt) for attempt in own]
+
+    def _stream_attempts(self) -> Iterator[_Attempted]:
+        """Read the tasks from the store; their attempts are too many to keep."""
+        for name, last, count in show.attempted_tasks(self.transaction, self.session.id, self.at):
+            newest = show.short_attempt(self.transaction, self.session.id, name, last)
+            yield name, newest and self.seen(newest), Lazy(functools.partial(self._attempts_of, name), count)
+
+    def _attempts_of(self, task: str) -> Iterator[Attempt]:
+        for attempt in show.attempts_of_task(self.transaction, self.session.id, task, self.at):
+            yield self._attempt(self.seen(attempt))
+
+    def _attempt(self, attempt: AttemptRecord) -> Attempt:
+        """Add how much an attempt printed until now, also if the view is of an earlier moment."""
+        self._note(attempt)
+        if self._attempts is None:
+            return Attempt(attempt, output.of_attempt(self.transaction, attempt.id))
+        if self._outputs is None:
+            self._outputs = output.of_attempts(self.transaction, self.session.id)
+        return Attempt(attempt, self._outputs.get(attempt.id))
+
+    def _note(self, attempt: AttemptRecord) -> None:
+        self.damage.note(f"attempt {attempt.session}/{attempt.name}", attempt.damage)
+
+    def _task(
+        self,
+        name: str,
+        last: AttemptRecord | None,
+        attempts: Rows[Attempt],
+        queues: Mapping[int, str],
+        counts: StepCounts | None,
+    ) -> Task:
+        if last is not None and last.status in UNSUCCESSFUL:
+            self._unfinished[last.id] = last.name
+        result = None
+        if last is not None and last.in_effect and last.result_seq is not None:
+            queue = queues.get(last.result_queue_id or 0)
+            result = None if queue is None else full_name(self.session.name, queue, last.result_seq)
+        return Task(
+            name,
+            _status(last, self.session.tasks.get(name, "waiting")),
+            last is None or last.restorable,
+            result,
+            attempts,
+            counts,
+            [] if counts is None else Lazy(functools.partial(self._steps_of, name), counts.steps),
+        )
+
+    def _steps_of(self, task: str) -> Iterator[Step]:
+        attempts = history.of_task(self.transaction, self.session.id, task, self.at)
+        for _, group in itertools.groupby(attempts, lambda each: each[0].step_number):
+            own = [(self.seen(attempt), result) for attempt, result in group]
+            last, result = own[-1]
+            for attempt, _ in own:
+                self._note(attempt)
+            content = codec.to_json(result) if result is not None and last.in_effect else None
+            yield Step([attempt for attempt, _ in own], _status(last, "waiting"), content)
+
+    def _count(self, queue: QueueSummary) -> int:
+        return {"live": queue.live, "dead": queue.dead, None: queue.values}[self._only]
+
+    def _read_few(self, queues: Sequence[QueueSummary], name: str | None) -> list[Queue]:
+        """Read all values of the session, or of the queue of that name, at once; an empty list if they are too many."""
+        counts = list(map(self._count, queues))
+        is_cut = self._last is not None and max(counts, default=0) > self._last
+        if self._only == "dead" or is_cut or sum(counts) > records.MAX_ROWS:
+            return []
+        histories: dict[int, list[ValueHistory]] = {queue.id: [] for queue in queues}
+        size = 0
+        for each in history.of_session(self.transaction, self.session.id, name, only=self._only, at=self.at):
+            histories[each.value.queue_id].append(each)
+            size += each.value.size
+            if size > records.MAX_BYTES:
+                return []
+        return [
+            Queue(
+                queue.name,
+                queue.max_deliveries,
+                [codec.to_json(each.value.data) for each in histories[queue.id] if each.is_live],
+                list(self._values(queue, histories[queue.id])),
+                queue.dead,
+                {},
+            )
+            for queue in queues
+        ]
+
+    def _lazy(self, queue: QueueSummary) -> Queue:
+        """Return a queue whose values are read when they are iterated over."""
+        only, at = self._only, self.at
+        were_dead = only == "dead" and at is not None  # which values were, only their whole history tells
+        first: int | None = None
+
+        def live() -> Iterator[JsonValue]:
+            return map(codec.to_json, history.live_data(self.transaction, queue.id, at))
+
+        def values() -> Iterator[Value]:
+            asked = None if were_dead else only
+            histories = history.of_queue(self.transaction, queue.id, only=asked, at=at, from_seq=first)
+            found = self._values(queue, histories)
+            return (each for each in found if each.record.state == "dead") if were_dead else found
+
+        count = sum(1 for _ in values()) if were_dead else self._count(queue)
+        shown = count if self._last is None else min(count, self._last)
+        earlier: dict[str, int] = {}
+        if shown < count and were_dead:
+            earlier = {"dead": count - shown}
+        elif shown < count:
+            first = history.first_of_last(self.transaction, queue.id, shown, only=only, at=at)
+            earlier = {} if first is None else history.earlier(self.transaction, queue.id, first, only=only, at=at)
+        skipped = earlier.get("dead", 0) if were_dead else 0
+        rows = Lazy(lambda: itertools.islice(values(), skipped, None), shown)
+        return Queue(queue.name, queue.max_deliveries, Lazy(live, queue.live), rows, queue.dead, earlier)
+
+    def _values(self, queue: QueueSummary, histories: Iterable[ValueHistory]) -> Iterator[Value]:
+        name, at = self.session.name, self.at
+        found = each_with_acts(self.transaction, self.session, histories, self.damage)
+        if at is not None:
+            from zrb_store.inspect.moments import history_at
+
+            found = (seen for each in found if (seen := history_at(each, name, at)) is not None)
+        for each in found:
+            yield Value.of(each, name, queue.name, self.damage)
 
 
 @contextmanager
@@ -113,107 +416,41 @@ def open_session(
     last: int | None = None,
     damage: Damage | None = None,
 ) -> Iterator[SessionDocument]:
-    """Read everything of one session as of one moment.
+    """Read a session as of one moment: now, or `at` a time as it is printed, `before:TASK#N` or `after:TASK#N`.
 
-    Args:
-        queue: Only this queue.
-        only: Only live values, or only dead ones.
-        at: Show the session as it was at a moment: a time as it is printed, `before:TASK#N` or `after:TASK#N`.
-        last: Only so many values of each queue, the last ones.
-
-    Raises:
-        InvalidArgument: `at` does not name a moment.
+    Of `queue`, or of every queue, it has all values, or `only` these, or only so many, the `last` ones.
     """
     with database.snapshot() as transaction:
-        view = SessionView(transaction, name, at, damage)
-        queues = queue_summaries(transaction, view.session.id, queue, at=view.moment)
-        tasks = view.tasks({each.id: each.name for each in queues})
-        if queue is not None:
-            names = [each.name for each in queues]
-            queues = [each for each in queues if each.name == queue]
-            if not queues:
-                raise ValueNotFound(f"session {name} has no queue {queue!r}{nearest(queue, names)}")
-        with closing(view.by_hand):
-            document = SessionDocument(view, tasks, _Queues(view, only, last).read(queues, queue))
-            view.damage.note_session(view.session, view.runs)
-            yield document
+        yield SessionDocument(transaction, name, queue, only, at, last, damage)
 
 
-class _Queues:
-    """Reads the queues of a session."""
+def header(session: SessionRecord) -> JsonObject:
+    """Return the part of a session that `list --format json` and `show --format json` share."""
+    return {
+        "name": session.name,
+        "project": session.project,
+        "status": session.status,
+        "task": session.task,
+        "path": session.path,
+        "inputs": inputs_of(session),
+        "created_at": iso(session.created_at),
+        "finished_at": iso(session.finished_at),
+        "parent": session.parent,
+        "forked_from": session.forked_from,
+        "pinned": session.pinned,
+    }
 
-    def __init__(self, view: SessionView, only: Only | None, last: int | None) -> None:
-        self._view = view
-        self._transaction: Transaction = view.transaction
-        self._only = only
-        self._last = last
-        # Which values were dead at a moment, only their whole history tells.
-        self._were_dead = only == "dead" and view.moment is not None
 
-    def read(self, queues: list[QueueSummary], name: str | None) -> list[Queue]:
-        """Return queues: all of the session, or the one that is named."""
-        is_cut = self._last is not None and any(self._count(queue) > self._last for queue in queues)
-        few = sum(queue.live if self._only == "live" else queue.values for queue in queues) <= records.MAX_ROWS
-        if few and self._only != "dead" and not is_cut:
-            histories: dict[int, list[ValueHistory]] = {queue.id: [] for queue in queues}
-            size = 0
-            for each in history.of_session(
-                self._transaction, self._view.session.id, name, only=self._only, at=self._view.moment
-            ):
-                histories[each.value.queue_id].append(each)
-                size += each.value.size
-                if size > records.MAX_BYTES:
-                    break
-            else:
-                return [
-                    Queue(
-                        queue.name,
-                        queue.max_deliveries,
-                        [codec.to_json(each.value.data) for each in histories[queue.id] if each.is_live],
-                        list(self._values(queue, histories[queue.id])),
-                        queue.dead,
-                        {},
-                    )
-                    for queue in queues
-                ]
-        return [self._cut(queue, self._lazy(queue)) for queue in queues]
+def inputs_of(session: SessionRecord) -> JsonValue:
+    """Return the inputs of a session, in which secrets are masked: a dict, unless they are damaged."""
+    return mask_named(codec.to_json(session.inputs)) if session.inputs else {}
 
-    def _count(self, queue: QueueSummary) -> int:
-        return {"live": queue.live, "dead": queue.dead, None: queue.values}[self._only]
 
-    def _lazy(self, queue: QueueSummary) -> Queue:
-        def live() -> Iterator[JsonValue]:
-            return map(codec.to_json, history.live_data(self._transaction, queue.id, self._view.moment))
+def _status(last: AttemptRecord | None, known: str) -> str:
+    """Return the status of a task or a step from its last attempt; without one, `waiting` or `skipped`, as is known.
 
-        def values() -> Iterator[Value]:
-            found = self._values(queue, self._histories(queue, None if self._were_dead else self._only))
-            return (each for each in found if each.record.state == "dead") if self._were_dead else found
-
-        count = sum(1 for _ in values()) if self._were_dead else self._count(queue)
-        return Queue(queue.name, queue.max_deliveries, Lazy(live, queue.live), Lazy(values, count), queue.dead, {})
-
-    def _cut(self, queue: QueueSummary, found: Queue) -> Queue:
-        """Leave only the last values, if only these were asked for."""
-        last = self._last
-        if last is None or len(found.values) <= last:
-            return found
-        if self._were_dead:
-            kept = list(deque(found.values, maxlen=last))
-            return replace(found, values=kept, earlier={"dead": len(found.values) - last})
-        at, only = self._view.moment, self._only
-        first = history.first_of_last(self._transaction, queue.id, last, only=only, at=at)
-        values = Lazy(lambda: self._values(queue, self._histories(queue, only, first)), last)
-        if first is None:
-            return replace(found, values=values)
-        earlier = history.earlier(self._transaction, queue.id, first, only=only, at=at)
-        return replace(found, values=values, earlier=earlier)
-
-    def _histories(self, queue: QueueSummary, only: Only | None, first: int | None = None) -> Iterator[ValueHistory]:
-        return history.of_queue(self._transaction, queue.id, only=only, at=self._view.moment, from_seq=first)
-
-    def _values(self, queue: QueueSummary, histories: Iterable[ValueHistory]) -> Iterator[Value]:
-        view = self._view
-        for each in map(view.by_hand.completed, histories):
-            seen = each if view.moment is None else history_at(each, view.session.name, view.moment)
-            if seen is not None:
-                yield Value.of(seen, view.session.name, queue.name, view.damage)
+    If that attempt was given back, the task is skipped or has to run again.
+    """
+    if last is None or (last.given_back_at is not None and known == "skipped"):
+        return known
+    return last.status if last.status != "completed" or last.in_effect else "waiting"

@@ -23,16 +23,11 @@ _RECENT = 3000  # runs of all tasks that are looked at for them
 
 @dataclass(frozen=True)
 class Failure:
-    """A run that did not complete.
-
-    Attributes:
-        outcome: `failed`, `interrupted` or `lost`.
-        at: When it ended, in microseconds; if its process died and nobody has taken it over, when it started.
-    """
+    """A run that did not complete."""
 
     session: str
-    outcome: str
-    at: int
+    outcome: str  # failed, interrupted or lost
+    at: int  # when it ended, in microseconds; if its process died and nobody has taken it over, when it started
     error: LastError | None
 
     def text(self) -> str:
@@ -49,26 +44,18 @@ class Failure:
 
 @dataclass
 class TaskStats:
-    """The runs of one main task in one project.
-
-    Attributes:
-        running: How many runs have not ended.
-        ended: How many runs ended, by their outcome. A run whose process died is `lost`.
-        median: Median of the durations of completed runs, in microseconds; None if there are none.
-        p95: 95th percentile of them, by nearest rank.
-        total: Sum of them.
-        last_failure: The newest run that ended without completing.
-    """
+    """The runs of one main task in one project. A run whose process died is `lost`."""
 
     project: str | None
     task: str | None
-    running: int = 0
+    running: int = 0  # how many runs have not ended
+    # How many ended, by their outcome.
     ended: dict[str, int] = field(default_factory=lambda: dict.fromkeys(("completed", *UNSUCCESSFUL), 0))
-    median: int | None = None
-    p95: int | None = None
-    total: int = 0
+    median: int | None = None  # of the durations of completed runs, in microseconds; None if there are none
+    p95: int | None = None  # the 95th percentile of them, by nearest rank
+    total: int = 0  # the sum of them
     last_completed_at: int | None = None
-    last_failure: Failure | None = None
+    last_failure: Failure | None = None  # the newest run that ended without completing
 
     @property
     def completed(self) -> int:
@@ -109,10 +96,7 @@ def _seconds(micros: int | None) -> float | None:
 def task_stats(
     database: Database, *, task: str | None = None, since: timedelta | datetime | None = None
 ) -> list[TaskStats]:
-    """Return the statistics of each main task in each project, as of one moment, ordered by both.
-
-    Memory does not grow with the number of runs: their durations are sorted by the database.
-    """
+    """Return the statistics of each main task in each project, as of one moment, ordered by both."""
     with database.snapshot() as transaction:
         moment = now_micros(transaction)
         start = None if since is None else beginning(since, moment)

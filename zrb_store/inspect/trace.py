@@ -12,7 +12,7 @@ from typing import NamedTuple
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
 from zrb_store.inspect.show import SessionDocument
-from zrb_store.inspect.value import Damage, Value, find_history, find_queue, process_json
+from zrb_store.inspect.value import Value, find_history, find_queue, process_json
 from zrb_store.names import full_name
 from zrb_store.queries import fork, sessions
 from zrb_store.queries import history as value_history
@@ -20,7 +20,7 @@ from zrb_store.queries.by_hand import Change
 from zrb_store.queries.clock import Moment
 from zrb_store.queries.history import AttemptName, ValueHistory, continued_as
 from zrb_store.queries.lease import worked_until
-from zrb_store.records import AttemptRecord, JsonObject, SessionRecord, iso
+from zrb_store.records import AttemptRecord, Damage, JsonObject, SessionRecord, iso
 
 
 class Span(NamedTuple):
@@ -32,26 +32,16 @@ class Span(NamedTuple):
 
 @dataclass(frozen=True)
 class TimelineRow:
-    """A row of a timeline: an attempt, a step with all its attempts, or a task without attempts.
-
-    Attributes:
-        status: Its status; of a step, that of its last attempt.
-        bars: The spans of its attempts, each with its status.
-    """
+    """A row of a timeline: an attempt, a step with all its attempts, or a task without attempts."""
 
     name: str
     is_step: bool
-    status: str
-    bars: Sequence[tuple[Span, str]]
+    status: str  # of a step, that of its last attempt
+    bars: Sequence[tuple[Span, str]]  # the spans of its attempts, each with its status
 
 
 class Timeline:
-    """Spans of time of a session.
-
-    Attributes:
-        runs: When each run worked, by its number.
-        work: When the session worked: spans in order that do not overlap. What lies between them are pauses.
-    """
+    """Spans of time of a session; `runs` are those of its runs, by number."""
 
     def __init__(self, document: SessionDocument) -> None:
         self._document = document
@@ -63,16 +53,11 @@ class Timeline:
 
     @property
     def work(self) -> list[Span]:
-        """When the session worked, which is complete after `rows` was read."""
+        """When the session worked, which is complete after `rows` was read. What lies between the spans are pauses."""
         return merged(self._spans)
 
     def rows(self, *, steps: bool, skip: dict[str, int]) -> Iterator[TimelineRow]:
-        """Yield the rows, task by task.
-
-        Args:
-            steps: Whether the steps have rows.
-            skip: How many of the first attempts of a task are left out.
-        """
+        """Yield the rows, task by task, also of steps if they are wanted, without so many first attempts of a task."""
         for task in self._document.tasks:
             for place, attempt in enumerate(task.attempts):
                 if place >= skip.get(task.name, 0):
@@ -93,12 +78,7 @@ class Timeline:
 
 
 def span_of(attempt: AttemptRecord, ends: Mapping[int, int], moment: int) -> Span:
-    """Return when an attempt worked.
-
-    Args:
-        ends: Until when each run is known to have worked, by its number. A lost attempt ended at an unknown time.
-        moment: Until when a running attempt has worked.
-    """
+    """Return when an attempt worked: a running one until a moment, a lost one until its run was last known to work."""
     start = attempt.started_at
     if attempt.ended_at is not None and attempt.status != "lost":
         return Span(start, attempt.ended_at)
@@ -107,20 +87,19 @@ def span_of(attempt: AttemptRecord, ends: Mapping[int, int], moment: int) -> Spa
 
 def merged(spans: Iterable[Span]) -> list[Span]:
     """Join spans that overlap, or between which there is little in comparison with all of them."""
-    joined: list[Span] = []
-    for span in sorted(spans):
-        if joined and span.start <= joined[-1].end:
-            joined[-1] = Span(joined[-1].start, max(joined[-1].end, span.end))
+    joined = _joined(sorted(spans), 0)
+    return _joined(joined, max(_NO_PAUSE, sum(span.end - span.start for span in joined) // _SHORT_PAUSE))
+
+
+def _joined(spans: Iterable[Span], gap: int) -> list[Span]:
+    """Join spans, in order of their starts, between which there is at most this gap."""
+    found: list[Span] = []
+    for span in spans:
+        if found and span.start - found[-1].end <= gap:
+            found[-1] = Span(found[-1].start, max(found[-1].end, span.end))
         else:
-            joined.append(span)
-    short = max(_NO_PAUSE, sum(span.end - span.start for span in joined) // _SHORT_PAUSE)
-    near: list[Span] = []
-    for span in joined:
-        if near and span.start - near[-1].end <= short:
-            near[-1] = Span(near[-1].start, span.end)
-        else:
-            near.append(span)
-    return near
+            found.append(span)
+    return found
 
 
 _NO_PAUSE = 1_000_000  # less than a second between two spans is none
@@ -129,27 +108,17 @@ _SHORT_PAUSE = 20  # a pause of a twentieth of the work is shown as long as it w
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """What happened to a value at one moment.
-
-    Attributes:
-        event: What happened: `pushed`, `taken`, `given back`, `requeued`, `died`, and so on.
-        at: When, in microseconds.
-        by: Name of the attempt that did it.
-        step: If that is an attempt of a step, the step's name.
-        value: The other value that is concerned.
-        pushed_from: Who pushed the value from a shell.
-        popped_by: Who took it from a shell.
-    """
+    """What happened to a value at one moment."""
 
     tick: int
-    event: str
-    at: int | None
-    by: str | None = None
-    step: str | None = None
+    event: str  # pushed, taken, given back, requeued, died, and so on
+    at: int | None  # microseconds
+    by: str | None = None  # name of the attempt that did it
+    step: str | None = None  # if that is an attempt of a step, the step's name
     reason: str | None = None
-    value: str | None = None
-    pushed_from: Change | None = None
-    popped_by: Change | None = None
+    value: str | None = None  # the other value that is concerned
+    pushed_from: Change | None = None  # who pushed the value from a shell
+    popped_by: Change | None = None  # who took it from a shell
 
     def to_json(self) -> JsonObject:
         """Return it as `trace --format json` shows it."""
@@ -178,14 +147,7 @@ class Trace:
 
 
 def trace(database: Database, session: str, queue: str, seq: int, damage: Damage | None = None) -> Trace:
-    """Return a value with everything that happened to it.
-
-    The events name the value that it continues and those that continue it. A value that `fork` copied has the events of
-    its original until the fork.
-
-    Raises:
-        ValueNotFound: There is no such queue or value.
-    """
+    """Return a value with everything that happened to it; if `fork` copied it, also to its original until then."""
     damage = Damage() if damage is None else damage
     with database.snapshot() as transaction:
         record = sessions.get(transaction, session)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -16,65 +16,25 @@ from zrb_store.queries.by_hand import Act, Change, acts_from, acts_on
 from zrb_store.queries.clock import Moment
 from zrb_store.queries.history import AttemptName, ValueHistory
 from zrb_store.records import (
+    Damage,
     ErrorRecord,
     JsonObject,
     JsonTree,
     JsonValue,
     ReturnRecord,
-    RunRecord,
     SessionRecord,
     ValueRecord,
     iso,
     json_or_null,
 )
 
-_NAMED = 3  # damaged rows that the note names
-_MOST_PASSED_OVER = 1000  # changes by hand: rather than pass over more, read again from the place that is asked for
-
-
-class Damage:
-    """A collection of rows with impossible values. It is true if it has any, and its text is the note about them."""
-
-    def __init__(self, verdict: str = "damaged") -> None:
-        """Begin without rows. The verdict is what the note says of all of them."""
-        self._verdict = verdict
-        self._rows: dict[str, tuple[str, ...]] = {}
-        self._count = 0
-
-    def note(self, row: str, columns: Sequence[str]) -> None:
-        """Add a row by the name that the note gives it, unless no column is damaged."""
-        if columns and row not in self._rows:
-            self._count += 1
-            if len(self._rows) < _NAMED:
-                self._rows[row] = tuple(columns)
-
-    def note_session(self, session: SessionRecord, runs: Sequence[RunRecord]) -> None:
-        """Add the rows of a session and of its runs."""
-        self.note(f"session {session.name}", session.damage)
-        for run in runs:
-            self.note(f"run {run.number} of session {session.name}", run.damage)
-
-    def __bool__(self) -> bool:
-        return bool(self._count)
-
-    def __str__(self) -> str:
-        named = "; ".join(f"{row} ({', '.join(columns)})" for row, columns in self._rows.items())
-        more = f" and {self._count - len(self._rows)} more" if self._count > len(self._rows) else ""
-        return f"{self._verdict}: {named}{more}; `zrb-store doctor` says what to do"
-
 
 class Returned(NamedTuple):
-    """A return of a value to its queue.
-
-    Attributes:
-        record: Its row.
-        taken_by: Name of the attempt that held the value before, if it still exists.
-        error: The error with which that attempt ended; its message may be cut.
-    """
+    """A return of a value to its queue."""
 
     record: ReturnRecord
-    taken_by: str | None
-    error: ErrorRecord | None
+    taken_by: str | None  # name of the attempt that held the value before, if it still exists
+    error: ErrorRecord | None  # with which that attempt ended; its message may be cut
 
     @property
     def is_requeue(self) -> bool:
@@ -97,28 +57,20 @@ class Returned(NamedTuple):
 class Value:
     """A value of a queue.
 
-    Attributes:
-        id: SESSION/QUEUE#SEQ.
-        record: Its row.
-        content: The value itself.
-        pushed_by: Name of the attempt that pushed it, if one did and it still exists. Here and below, a name is
-            `load#1` for an attempt of the value's own session and `SESSION/load#1` for one of another session.
-        pushed_from: Who pushed it from a shell outside any attempt, if that is recorded.
-        taken_by: Name of the attempt that holds it, if one does and it still exists.
-        popped_by: Who took it from a shell.
-        returns: Its returns to the queue, the oldest first.
-        undone: When what its pusher did was undone; None if it was not.
+    A name of an attempt is `load#1` if it is of the value's own session, else `SESSION/load#1`; None if there is none,
+    or it was deleted.
     """
 
-    id: str
+    id: str  # SESSION/QUEUE#SEQ
     record: ValueRecord
     content: JsonValue
     pushed_by: str | None
-    pushed_from: Change | None
+    pushed_from: Change | None  # who pushed it from a shell outside any attempt, if that is recorded
     taken_by: str | None
-    popped_by: Change | None
-    returns: list[Returned]
-    undone: Moment | None
+    popped_by: Change | None  # who took it from a shell
+    returns: list[Returned]  # the oldest first
+    undone: Moment | None  # when what its pusher did was undone
+    beginning: str | None = None  # in a report, of a long value, whose content is left out
 
     @classmethod
     def of(cls, history: ValueHistory, session: str, queue: str, damage: Damage) -> Value:
@@ -152,7 +104,7 @@ class Value:
     def to_json(self) -> JsonObject:
         """Return it as `show --format json` shows it."""
         record = self.record
-        return {
+        shown: JsonObject = {
             "id": self.id,
             "seq": record.seq,
             "state": record.state,
@@ -170,6 +122,7 @@ class Value:
             "deliveries": record.deliveries,
             "returns": [each.to_json() for each in self.returns],
         }
+        return shown if self.beginning is None else {**shown, "beginning": self.beginning}
 
 
 def process_json(change: Change | None) -> JsonTree:
@@ -214,55 +167,26 @@ def with_acts(
     return history
 
 
-class ByHand:
-    """The values of a session that were pushed or taken from a shell.
+def each_with_acts(
+    transaction: Transaction, session: SessionRecord, histories: Iterable[ValueHistory], damage: Damage
+) -> Iterator[ValueHistory]:
+    """Yield histories of values of one queue, as of now and in order, as `with_acts` returns each.
 
-    Nothing is read before the first question. Values are asked for in the order of their queues and numbers, so that
-    one statement answers all questions and memory stays flat; another order costs a statement each time that it goes
-    back.
+    What was done from a shell is read by one statement, which begins at the first value that needs it.
     """
-
-    def __init__(self, transaction: Transaction, session: str, session_id: int, damage: Damage) -> None:
-        self._transaction = transaction
-        self._session = session
-        self._session_id = session_id
-        self._damage = damage
-        self._found: Generator[Act, None, None] | None = None
-        self._next: Act | None = None
-        self._asked: tuple[int, int] | None = None
-
-    def completed(self, history: ValueHistory) -> ValueHistory:
-        """Return the history of a value, as of now, with who pushed and took it from a shell if that is recorded."""
-        if not _is_incomplete(history):
-            return history
+    acts: Iterator[Act] | None = None
+    act: Act | None = None
+    for history in histories:
         place = (history.value.queue_id, history.value.seq)
-        if self._asked is None or place <= self._asked:
-            self._read_from(place)
-        self._asked = place
-        passed_over = 0
-        while self._next is not None and self._next.place < place:
-            passed_over += 1
-            if passed_over < _MOST_PASSED_OVER:
-                self._next = self._read()
-            else:
-                self._read_from(place)
-        while self._next is not None and self._next.place == place:
-            history = _with(history, self._next, self._session, self._damage)
-            self._next = self._read()
-        return history
-
-    def close(self) -> None:
-        """End the statement that is being read, if there is one. This is due before the snapshot ends."""
-        if self._found is not None:
-            self._found.close()
-
-    def _read_from(self, place: tuple[int, int]) -> None:
-        self.close()
-        self._found = acts_from(self._transaction, self._session, self._session_id, place)
-        self._next = self._read()
-
-    def _read(self) -> Act | None:
-        return None if self._found is None else next(self._found, None)
+        if _is_incomplete(history):
+            if acts is None:
+                acts = acts_from(transaction, session.name, session.id, place)
+                act = next(acts, None)
+            while act is not None and act.place <= place:
+                if act.place == place:
+                    history = _with(history, act, session.name, damage)
+                act = next(acts, None)
+        yield history
 
 
 def _is_incomplete(history: ValueHistory) -> bool:

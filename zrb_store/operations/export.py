@@ -15,11 +15,11 @@ from zrb_store.db.columns import ColumnRule, Columns
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
 from zrb_store.errors import InvalidArgument, ZrbStoreError
-from zrb_store.inspect.value import Damage
 from zrb_store.names import is_session_name, split_id
 from zrb_store.queries import transfer as queries
 from zrb_store.queries.invariants import damaged_sessions
 from zrb_store.queries.transfer import Record
+from zrb_store.records import Damage
 
 
 def export(database: Database, names: Sequence[str] | None = None, damage: Damage | None = None) -> Iterator[str]:

@@ -12,13 +12,13 @@ from datetime import timedelta
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
 from zrb_store.errors import InvalidArgument
-from zrb_store.inspect.value import Damage
 from zrb_store.operations.sessions import delete
 from zrb_store.queries import lease, queues, runs, sessions
 from zrb_store.queries import prune as queries
 from zrb_store.queries.by_hand import has_dead_values, record_change
 from zrb_store.queries.clock import now_micros
 from zrb_store.queries.prune import Candidate
+from zrb_store.records import Damage
 
 VALUES_AT_ONCE = 500
 """How many values, or deliveries, one transaction deletes, so that other processes can write in between."""

@@ -24,7 +24,6 @@ from zrb_store.db.engine import Database
 from zrb_store.db.schema import scratch_database
 from zrb_store.db.transaction import Transaction
 from zrb_store.errors import InvalidArgument, SessionNotFound, ZrbStoreError
-from zrb_store.inspect.value import Damage
 from zrb_store.names import check_session_name, split_id
 from zrb_store.operations.export import InvalidRecord, damaged_line, read_lines, require, sound_sessions
 from zrb_store.queries import attempts, clock, sessions
@@ -32,6 +31,7 @@ from zrb_store.queries import transfer as queries
 from zrb_store.queries.by_hand import record_change
 from zrb_store.queries.invariants import INVARIANTS, violations
 from zrb_store.queries.transfer import Record
+from zrb_store.records import Damage
 
 BATCH = 500
 """The most rows that are written at once."""

@@ -106,12 +106,7 @@ class WithToken:
     """Asks for a token: once in the address, from where it goes into a cookie; or in the header `Authorization`."""
 
     def __init__(self, app: ASGIApp, token: str, port: int) -> None:
-        """Protect an app.
-
-        Args:
-            token: The secret.
-            port: The server's port. Cookies do not know ports, so it is part of their name.
-        """
+        """Protect an app by a secret. Cookies do not know ports, so the server's port is part of their name."""
         self._app = app
         self._token = token.encode()
         self._cookie = f"zrb-store-{port}"
@@ -149,26 +144,17 @@ class WithToken:
 
 
 class Refusal(NamedTuple):
-    """Why a login does not let somebody see the pages.
-
-    Attributes:
-        text: A sentence that says so.
-        login: The address at which they can log in; None if they have.
-    """
+    """Why a login does not let somebody see the pages."""
 
     text: str
-    login: str | None
+    login: str | None  # the address at which they can log in; None if they have
 
 
 class UnderLogin:
     """Lets those see the pages whom the login of another server allows it. Scripts and style are for everybody."""
 
     def __init__(self, app: ASGIApp, refusal: Callable[[Request], Awaitable[Refusal | None]]) -> None:
-        """Protect an app.
-
-        Args:
-            refusal: Tells of a request why it is refused; None if it is not.
-        """
+        """Protect an app from requests for which there is a refusal."""
         self._app = app
         self._refusal = refusal
 

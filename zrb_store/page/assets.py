@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import functools
 import hashlib
-import re
 from pathlib import Path
 from typing import NamedTuple
 
@@ -36,29 +35,22 @@ STYLES = ("vendor/uPlot.min.css", "style.css", "flow.css", "moment.css", "print.
 PLOTTER, GRAPHER = SESSION_SCRIPTS[:2]
 """The libraries, which a report without plots, or without queues, leaves out."""
 
-_COMMENT = re.compile(r"^[ \t]*/\*.*?\*/[ \t]*$", re.MULTILINE | re.DOTALL)
 _LICENCES = {PLOTTER: "uPlot 1.6.32", GRAPHER: "dagre 3.1.3"}
 
 
 class Inlined(NamedTuple):
-    """Scripts and style as they stand in a page that is one file.
-
-    Attributes:
-        scripts: The text of each script.
-        style: The text of the style.
-        policy: The Content-Security-Policy that allows these and nothing else.
-    """
+    """The texts of scripts and of the style in a page that is one file."""
 
     scripts: tuple[str, ...]
     style: str
-    policy: str
+    policy: str  # the Content-Security-Policy that allows these and nothing else
 
 
 @functools.cache
 def inlined(scripts: tuple[str, ...] = SESSION_SCRIPTS) -> Inlined:
     """Return scripts and the style for a page that is one file."""
     texts = tuple(_script(name) for name in scripts)
-    style = "\n".join(lean((STATIC / name).read_text(encoding="utf-8")) for name in STYLES)
+    style = "\n".join((STATIC / name).read_text(encoding="utf-8") for name in STYLES)
     sources = " ".join(f"'{_digest(text)}'" for text in texts)
     policy = (
         f"default-src 'none'; script-src {sources}; style-src '{_digest(style)}'; img-src data:; "
@@ -67,19 +59,10 @@ def inlined(scripts: tuple[str, ...] = SESSION_SCRIPTS) -> Inlined:
     return Inlined(texts, style, policy)
 
 
-def lean(text: str) -> str:
-    """Return one of our own scripts or styles without indents and without comments that have lines of their own.
-
-    No string in them has several lines.
-    """
-    lines = (line.strip() for line in _COMMENT.sub("", text).splitlines())
-    return "\n".join(line for line in lines if line and not line.startswith("//"))
-
-
 def _script(name: str) -> str:
     text = (STATIC / name).read_text(encoding="utf-8")
     if name not in _LICENCES:
-        return lean(text)
+        return text
     licence = (STATIC / name).with_name(f"{_LICENCES[name].split()[0]}.LICENSE").read_text(encoding="utf-8")
     return f"/*! {_LICENCES[name]}\n{licence}*/\n{text}"
 

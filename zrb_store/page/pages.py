@@ -22,7 +22,6 @@ from zrb_store.inspect.queues import MOST, queue_overview
 from zrb_store.inspect.report import Budget, describe
 from zrb_store.inspect.show import open_session
 from zrb_store.inspect.stats import recent_runs, task_stats
-from zrb_store.inspect.value import Damage
 from zrb_store.local_time import parse_duration
 from zrb_store.names import NamePattern
 from zrb_store.page.assets import SESSION_SCRIPTS
@@ -30,7 +29,7 @@ from zrb_store.page.render import Context, address, address_of_session, as_json,
 from zrb_store.page.report import session_context
 from zrb_store.process import projects_named
 from zrb_store.queries.stats import RecentRun
-from zrb_store.records import JsonObject, JsonTree, JsonValue, Lazy, SessionRecord, iso, whole
+from zrb_store.records import Damage, JsonObject, JsonTree, JsonValue, Lazy, SessionRecord, iso, whole
 from zrb_store.render.format import preview, preview_items
 
 _FILTERS = ("name", "status", "task", "project", "since")
@@ -43,57 +42,32 @@ _BUDGET = replace(Budget(measure=measure), most_values=5000)
 
 
 class Question(NamedTuple):
-    """What a request asks for.
+    """What a request asks for."""
 
-    Attributes:
-        path: The parts of the address's path that have names.
-        given: What the address says after `?`; without empty texts, and of several texts of one name the last.
-        all_given: Every text of each name, empty ones too.
-        as_json: Whether data is wanted rather than a page.
-        program: What a reader types before the name of a command.
-    """
-
-    path: Mapping[str, str]
-    given: Mapping[str, str]
-    all_given: Mapping[str, list[str]]
-    as_json: bool
-    program: str
+    path: Mapping[str, str]  # the parts of the address's path that have names
+    given: Mapping[str, str]  # what follows `?`; without empty texts, and of several texts of one name the last
+    all_given: Mapping[str, list[str]]  # every text of each name, empty ones too
+    as_json: bool  # whether data is wanted rather than a page
+    program: str  # what a reader types before the name of a command
 
 
 @dataclass(frozen=True)
 class Found:
-    """What was found.
-
-    Attributes:
-        template: The name of the template that shows it.
-        context: What the template is given.
-        tree: The same as data, in the shape of the command's `--format json`. Empty unless data was asked for.
-        unless: If it is the same as before, the page need not be drawn again; None if that is unknown.
-    """
+    """What was found: a template with its context; or if data was asked for, what the command's JSON has."""
 
     template: str = ""
     context: Context = field(default_factory=dict)
     tree: JsonTree = None
-    unless: str | None = None
+    unless: str | None = None  # if it is the same as before, the page need not be drawn again; None if that is unknown
+    elsewhere: str | None = None  # the address of the page that was meant
 
 
-class Elsewhere(NamedTuple):
-    """The address of the page that was meant."""
-
-    address: str
-
-
-Reader = Callable[[Database, Question], Found | Elsewhere]
+Reader = Callable[[Database, Question], Found]
 """Reads what a page shows."""
 
 
-def read_comparison(database: Database, question: Question) -> Found | Elsewhere:
-    """Read where two sessions differ. Without two names, the page asks for them.
-
-    Raises:
-        SessionNotFound: There is no session of one of the names.
-        InvalidArgument: The beginning of a name is not unique.
-    """
+def read_comparison(database: Database, question: Question) -> Found:
+    """Read where two sessions differ. Without two names, the page asks for them."""
     chosen = [text for text in question.all_given.get("session", []) if text][:2]  # the two ticked in the list
     given = [question.given.get("a", ""), question.given.get("b", "")]
     a, b = (chosen[1], chosen[0]) if len(chosen) == 2 else (given[0] or (chosen or [""])[0], given[1])
@@ -101,7 +75,7 @@ def read_comparison(database: Database, question: Question) -> Found | Elsewhere
         return Found("compare.html", {"a": a, "b": b, "differences": None})
     names = [session_names.resolve(database, text).name for text in (a, b)]
     if names != given:
-        return Elsewhere(address("compare", a=names[0], b=names[1], format="json" if question.as_json else None))
+        return Found(elsewhere=address("compare", a=names[0], b=names[1], format="json" if question.as_json else None))
     with diff(database, *names) as comparison:
         if question.as_json:
             return Found(tree=whole(comparison.to_json()))
@@ -138,12 +112,7 @@ def _cell(part: JsonValue | Lazy[JsonValue]) -> str:
 
 
 def read_list(database: Database, question: Question) -> Found:
-    """Read the sessions that an address asks for.
-
-    Raises:
-        InvalidArgument: The address has a status, a length of time or a limit that is none.
-        SessionNotFound: The session after which the list begins is not there any more.
-    """
+    """Read the sessions that an address asks for."""
     given = question.given
     limit = _limit(given.get("limit"))
     damage = Damage()
@@ -227,19 +196,15 @@ def read_queues(database: Database, question: Question) -> Found:
     return Found("queues.html", context)
 
 
-def read_session(database: Database, question: Question) -> Found | Elsewhere:
-    """Read a session. A unique beginning of its name, `@last` and `@last-failed` lead to its address.
-
-    Raises:
-        InvalidArgument: The beginning is not unique.
-    """
+def read_session(database: Database, question: Question) -> Found:
+    """Read a session. A unique beginning of its name, `@last` and `@last-failed` lead to its address."""
     asked = question.path.get("name") or question.given.get("name", "")
     name = session_names.resolve(database, asked).name
     if question.as_json:
         with open_session(database, name) as document:
             return Found(tree=whole(document.to_json()))
     if name != asked:
-        return Elsewhere(address_of_session(name))
+        return Found(elsewhere=address_of_session(name))
     described = describe(database, name, budget=_BUDGET)
     context = {**session_context(described, question.program), "scripts": SESSION_SCRIPTS}
     if described.session.status in ("running", "stale"):
@@ -249,11 +214,7 @@ def read_session(database: Database, question: Question) -> Found | Elsewhere:
 
 
 def read_stats(database: Database, question: Question) -> Found:
-    """Read the statistics of each main task.
-
-    Raises:
-        InvalidArgument: The address has a length of time that is none.
-    """
+    """Read the statistics of each main task."""
     given = question.given
     task, since = given.get("task"), _parse_length(given.get("since"))
     found = task_stats(database, task=task, since=since)

@@ -21,7 +21,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from zrb_store.inspect.agents import agent_note
-from zrb_store.inspect.report import Report, ReportQueue, ReportRun, ReportStep, ReportTask, ReportValue, cut_text
+from zrb_store.inspect.report import Report, ReportQueue, ReportRun, cut_text
+from zrb_store.inspect.show import Step, Task
+from zrb_store.inspect.value import Value
 from zrb_store.masking import printable
 from zrb_store.records import UNSUCCESSFUL, AttemptRecord, JsonTree, RunRecord, iso, to_datetime
 from zrb_store.render.format import (
@@ -66,25 +68,19 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )
     made.globals["address"] = address
+    named = (percent, story, size, counted, process, content, life, pusher)
+    made.filters |= {each.__name__: each for each in named}
     made.filters |= {
         "session_address": address_of_session,
-        "project_name": _project_name,
-        "percent": percent,
-        "story": story,
+        "project_name": lambda project: PurePath(project).name or project,
         "time": _format_time,
         "moment": _format_moment,
         "short_moment": _format_short_moment,
         "exact": _format_exact,
         "duration": format_duration,
         "between": length,
-        "size": size,
-        "counted": counted,
         "error": error_summary,
         "setting": setting_text,
-        "process": process,
-        "content": content,
-        "life": life,
-        "pusher": pusher,
         "clock": _format_clock,
         "thousands": "{:,}".format,
         "quote": shlex.quote,
@@ -110,10 +106,6 @@ def address_of_session(name: str) -> str:
     """Return the address of a session's page."""
     # A browser would take the path `..` for the folder above.
     return f"session/{quote(name, safe=':+')}" if name.strip(".") else address("session", name=name)
-
-
-def _project_name(project: str) -> str:
-    return PurePath(project).name or project
 
 
 def _format_time(at: int | None) -> str:
@@ -179,14 +171,14 @@ def measure(tree: JsonTree) -> int:
 
 def story(report: Report) -> str:
     """Return a sentence such as `load failed in run 1 after 3 of 4 tasks; resumed 9 h later by bob; completed`."""
-    runs = [run for run in report.runs if run.log.record.origin != "reclaim"]
+    runs = [run for run in report.runs if run.record.origin != "reclaim"]
     if not runs:
         return _without_runs(report)
     clauses: list[str] = []
     for place, run in enumerate(runs):
         if place:
-            clauses.append(_resumed(runs[place - 1], run.log.record))
-        clauses.append(_ended(report, run.log.record, is_first=not place))
+            clauses.append(_resumed(runs[place - 1], run.record))
+        clauses.append(_ended(report, run.record, is_first=not place))
     if len(runs) > _MOST_RUNS:
         clauses[5:-4] = [f"… {len(runs) - 5} more runs …"]  # the first three runs and the last two stay
     return "; ".join(clauses)
@@ -195,12 +187,12 @@ def story(report: Report) -> str:
 def _without_runs(report: Report) -> str:
     if report.session.forked_from:
         return f"forked from {report.session.forked_from}; it has not run yet"
-    count = sum(queue.count for queue in report.queues)
+    count = sum(queue.total for queue in report.queues)
     return f"holds {counted(count, 'value')} in {counted(len(report.queues), 'queue')}; no run belongs to it"
 
 
 def _resumed(before: ReportRun, run: RunRecord) -> str:
-    last, ended_at = before.log.record, before.log.record.ended_at
+    last, ended_at = before.record, before.record.ended_at
     paused = run.started_at - (before.worked_until if ended_at is None else ended_at)
     user = f" by {run.user}" if run.user and run.user != last.user else ""
     host = f" on {run.host}" if run.host != last.host else ""
@@ -232,21 +224,21 @@ def _ended(report: Report, run: RunRecord, *, is_first: bool) -> str:
 def _done_after(report: Report, number: int) -> int:
     """Count the tasks that had completed by the end of a run."""
     return sum(
-        each.task.status == "skipped"
+        task.status == "skipped"
         or any(
             attempt.status == "completed" and (attempt.run is None or attempt.run <= number)
-            for attempt, _ in each.attempts
+            for attempt, _ in task.attempts
         )
-        for each in report.tasks
+        for task, _, _ in report.tasks
     )
 
 
 def _in_run(report: Report, number: int, statuses: Sequence[str]) -> Iterator[str]:
     """Yield the tasks whose last attempt in a run has one of these statuses."""
-    for each in report.tasks:
-        last = next((attempt for attempt, _ in reversed(each.attempts) if attempt.run == number), None)
-        if last is not None and last.status in statuses:
-            yield each.task.name
+    for task, _, _ in report.tasks:
+        attempts = [attempt for attempt, _ in task.attempts if attempt.run == number]
+        if attempts and attempts[-1].status in statuses:
+            yield task.name
 
 
 def _named(tasks: Iterator[str]) -> str:
@@ -269,15 +261,10 @@ class Row(NamedTuple):
 
 
 class Rows(NamedTuple):
-    """The rows that are shown.
-
-    Attributes:
-        items: The rows.
-        left_out: How many attempts and steps are not shown.
-    """
+    """The rows that are shown."""
 
     items: list[Row]
-    left_out: int
+    left_out: int  # how many attempts and steps are not shown
 
 
 def rows(report: Report) -> Rows:
@@ -285,32 +272,31 @@ def rows(report: Report) -> Rows:
     found: list[Row] = []
     left_out = 0
     share = max(1, MOST_ROWS // max(1, len(report.tasks)))
-    for task in report.tasks:
+    for task, attempts_left_out, steps_left_out in report.tasks:
         own = list(_task_rows(task, report.read_at))
         steps = [_step_row(step, report.read_at) for step in task.steps]
-        left_out += task.attempts_left_out + task.steps_left_out
+        left_out += attempts_left_out + steps_left_out
         for part in (own, steps):
             left_out += max(0, len(part) - share)
             found += part[-share:]
     return Rows(found[:MOST_ROWS], left_out + max(0, len(found) - MOST_ROWS))
 
 
-def _task_rows(shown: ReportTask, read_at: int) -> Iterator[Row]:
-    for attempt, _ in shown.attempts:
+def _task_rows(task: Task, read_at: int) -> Iterator[Row]:
+    for attempt, _ in task.attempts:
         yield _row(attempt.name, attempt, attempt.status, read_at, _error(attempt))
-    if not shown.attempts or shown.task.status in ("waiting", "skipped"):
-        yield Row(shown.task.name, shown.task.status)
+    if not task.attempts or task.status in ("waiting", "skipped"):
+        yield Row(task.name, task.status)
 
 
-def _step_row(shown: ReportStep, read_at: int) -> Row:
-    step = shown.step
+def _step_row(step: Step, read_at: int) -> Row:
     note = agent_note(step.name, step.result) or step.name
     if len(step.attempts) > 1:
         note += f", {len(step.attempts)} attempts"
     if error := _error(step.last):
         note += f": {error}"
-    elif shown.beginning is not None:
-        note += f" = {shown.beginning[:_CONTENT]}"
+    elif step.beginning is not None:
+        note += f" = {step.beginning[:_CONTENT]}"
     elif step.result is not None:
         note += f" = {preview(step.result)[:_CONTENT]}"
     return _row(step.id, step.last, step.status, read_at, note)._replace(is_step=True)
@@ -330,28 +316,28 @@ class QueueText(NamedTuple):
     """A queue with the last of its values that are in the report; `not_shown` counts those before."""
 
     report: ReportQueue
-    values: list[ReportValue]
+    values: list[Value]
     not_shown: int
 
 
 def queues(report: Report) -> list[QueueText]:
     """Return the queues that the text has."""
     share = max(5, _MOST_VALUES // max(1, len(report.queues)))
-    shown = ((queue, queue.values[-share:]) for queue in report.queues[:_MOST_QUEUES])
-    return [QueueText(queue, values, queue.count - len(values)) for queue, values in shown]
+    shown = ((each, list(each.queue.values)[-share:]) for each in report.queues[:_MOST_QUEUES])
+    return [QueueText(each, values, each.total - len(values)) for each, values in shown]
 
 
-def content(shown: ReportValue) -> str:
+def content(value: Value) -> str:
     """Return the beginning of a value as a person reads it."""
-    if shown.beginning is not None:
-        return f"{shown.beginning[:_CONTENT]} […] {size(shown.value.record.size)}"
-    text = preview(shown.value.content)
+    if value.beginning is not None:
+        return f"{value.beginning[:_CONTENT]} […] {size(value.record.size)}"
+    text = preview(value.content)
     return text if len(text) <= _CONTENT else f"{text[:_CONTENT]} […]"
 
 
-def life(shown: ReportValue) -> Iterator[str]:
+def life(value: Value) -> Iterator[str]:
     """Yield what became of a value, in order."""
-    value, record = shown.value, shown.value.record
+    record = value.record
     for each in value.returns:
         if each.is_requeue:
             yield each.record.reason  # requeued, and by whom

@@ -16,11 +16,11 @@ from markupsafe import Markup
 
 from zrb_store.db.engine import Database
 from zrb_store.inspect.redact import redacted
-from zrb_store.inspect.report import Budget, Plan, Report, ReportQueue, ReportValue, describe
-from zrb_store.inspect.value import Damage
+from zrb_store.inspect.report import Budget, Plan, Report, describe
+from zrb_store.inspect.value import Value
 from zrb_store.page.assets import GRAPHER, PLOTTER, SESSION_SCRIPTS, inlined
 from zrb_store.page.render import MOST_ATTEMPTS, MOST_ROWS, Context, as_json, environment, measure, packed, queues, rows
-from zrb_store.records import AttemptRecord, JsonObject, JsonValue, iso
+from zrb_store.records import AttemptRecord, Damage, JsonObject, JsonValue, iso
 from zrb_store.render.format import counted, error_summary, preview, pusher, taker
 from zrb_store.stderr import zrb_program
 
@@ -38,12 +38,7 @@ _MOST_BYTES = 5_000_000  # of a report
 def report(
     database: Database, name: str, program: str, plan: Plan | None, damage: Damage, *, redact: bool = False
 ) -> bytes:
-    """Return the report of a session, an HTML file.
-
-    Args:
-        plan: What a resume would do; None if that is not known.
-        redact: Whether it is for strangers: without values and whatever else was said.
-    """
+    """Return the report of a session, an HTML file, which says what a resume would do if a plan is given."""
     budget = Budget(measure=measure)
     while True:
         described = replace(describe(database, name, budget=budget, damage=damage), plan=plan)
@@ -55,7 +50,7 @@ def report(
 
 def _page(described: Report, program: str, is_redacted: bool) -> str:
     needed = {
-        PLOTTER: any(_may_be_plotted(shown.value.content) for queue in described.queues for shown in queue.values),
+        PLOTTER: any(_may_be_plotted(value.content) for each in described.queues for value in each.queue.values),
         GRAPHER: bool(described.queues),
     }
     assets = inlined(tuple(name for name in SESSION_SCRIPTS if needed.get(name, True)))
@@ -80,7 +75,7 @@ def _may_be_plotted(tree: JsonValue) -> bool:
 
 def session_context(described: Report, program: str) -> Context:
     """Return what the templates of a session's page are given."""
-    description: JsonObject = {"program": program, **described.to_json(_queue_with_numbers)}
+    description: JsonObject = {"program": program, **described.to_json(_with_numbers)}
     text = as_json(description)
     return {
         "session": described.session,
@@ -99,19 +94,14 @@ def session_context(described: Report, program: str) -> Context:
     }
 
 
-def _queue_with_numbers(queue: ReportQueue) -> JsonObject:
-    """Return a queue with the times of values in microseconds: reading 100,000 as texts takes a browser long."""
-    return queue.to_json([_with_numbers(value) for value in queue.values])
-
-
-def _with_numbers(shown: ReportValue) -> JsonObject:
-    value, record = shown.value, shown.value.record
+def _with_numbers(value: Value) -> JsonObject:
+    """Return a value with its times in microseconds: reading 100,000 as texts takes a browser long."""
     return {
-        **shown.to_json(),
-        "pushed_at": record.pushed_at,
+        **value.to_json(),
+        "pushed_at": value.record.pushed_at,
         "taken_at": value.taken_at,
-        "ended_at": record.ended_at,
-        "undone_at": shown.undone_at,
+        "ended_at": value.record.ended_at,
+        "undone_at": None if value.undone is None else value.undone.at,
     }
 
 
@@ -128,19 +118,19 @@ class Flow(NamedTuple):
 def flow(report: Report) -> list[Flow]:
     """Return the queues of a session with who pushed to them and who took from them, by task."""
     found = []
-    for shown in report.queues[:_MOST_FLOWS]:
+    for queue, _ in report.queues[:_MOST_FLOWS]:
         pushed: Counter[str] = Counter()
         taken: Counter[str] = Counter()
         back: Counter[str] = Counter()
         states: Counter[str] = Counter()
-        for value, _ in shown.values:
+        for value in queue.values:
             pushed[_task(value.pushed_by)] += 1
             states[value.record.state] += 1
             if value.record.state in ("taken", "removed"):
                 taken[_task(value.taken_by)] += 1
             back.update(_task(each.taken_by) for each in value.returns if not each.is_requeue)
         state = ", ".join(f"{count:,} {state}" for state, count in states.most_common())
-        found.append(Flow(shown.queue.name, _parties(pushed), _parties(taken), _parties(back), state))
+        found.append(Flow(queue.name, _parties(pushed), _parties(taken), _parties(back), state))
     return found
 
 
@@ -167,15 +157,10 @@ class Event(NamedTuple):
 
 
 class Events(NamedTuple):
-    """The last events of a session.
-
-    Attributes:
-        items: The events, the oldest first.
-        left_out: Whether there are earlier ones.
-    """
+    """The last events of a session, the oldest first."""
 
     items: list[Event]
-    left_out: bool
+    left_out: bool  # whether there are earlier ones
 
 
 def events(report: Report) -> Events:
@@ -192,23 +177,14 @@ def events(report: Report) -> Events:
 
 
 class _Happening(NamedTuple):
-    """What happened to one attempt or value.
+    """What happened to one attempt or value."""
 
-    Attributes:
-        at: When, in microseconds.
-        rank: Its place among what happened at that time.
-        subject: Who did it.
-        verb: What was done.
-        place: The queue, with a preposition.
-        value: The value.
-    """
-
-    at: int
-    rank: int
-    subject: str
+    at: int  # microseconds
+    rank: int  # its place among what happened at that time
+    subject: str  # who did it
     verb: str
-    place: str = ""
-    value: ReportValue | None = None
+    place: str = ""  # the queue, with a preposition
+    value: Value | None = None
 
 
 _order = attrgetter("at", "rank")
@@ -222,17 +198,17 @@ def _sentence(subject: str, verb: str, place: str, values: list[str]) -> str:
 
 def _all(report: Report) -> Iterator[_Happening]:
     for shown in report.runs:
-        run, name = shown.log.record, f"run {shown.log.record.number}"
+        run, name = shown.record, f"run {shown.record.number}"
         yield _Happening(run.started_at, 0, name, "began")
         if run.ended_at is not None:
             yield _Happening(run.ended_at, 9, name, f"ended: {run.outcome}")
-    for task in report.tasks:
-        yield from _of_attempts(task.task.name, (attempt for attempt, _ in task.attempts))
-        for step, _ in task.steps:
+    for task, _, _ in report.tasks:
+        yield from _of_attempts(task.name, (attempt for attempt, _ in task.attempts))
+        for step in task.steps:
             yield from _of_attempts(f"step {step.name}, {step.id}", step.attempts)
-    for queue in report.queues:
+    for queue, _ in report.queues:
         for value in queue.values:
-            yield from _of_value(queue.queue.name, value)
+            yield from _of_value(queue.name, value)
 
 
 def _of_attempts(name: str, attempts: Iterable[AttemptRecord]) -> Iterator[_Happening]:
@@ -244,28 +220,28 @@ def _of_attempts(name: str, attempts: Iterable[AttemptRecord]) -> Iterator[_Happ
             yield _Happening(attempt.ended_at, 1, subject, f"{attempt.status}{error}")
 
 
-def _of_value(queue: str, shown: ReportValue) -> Iterator[_Happening]:
-    value, record = shown.value, shown.value.record
+def _of_value(queue: str, value: Value) -> Iterator[_Happening]:
+    record = value.record
     verb, place = ("pushed", f"to {queue}") if record.moved_from is None else ("moved", f"within {queue}")
-    yield _Happening(record.pushed_at, 4, pusher(value) or _SOMEBODY, verb, place, shown)
+    yield _Happening(record.pushed_at, 4, pusher(value) or _SOMEBODY, verb, place, value)
     for each in value.returns:
         row, holder = each.record, each.taken_by or "a deleted attempt"
         if each.is_requeue:
-            yield _Happening(row.returned_at, 2, f"{row.reason}:", "", f"in {queue}", shown)
+            yield _Happening(row.returned_at, 2, f"{row.reason}:", "", f"in {queue}", value)
             continue
-        yield _Happening(row.taken_at, 5, holder, "took", f"from {queue}", shown)
-        yield _Happening(row.returned_at, 2, holder, f"gave back ({row.reason})", f"to {queue}", shown)
+        yield _Happening(row.taken_at, 5, holder, "took", f"from {queue}", value)
+        yield _Happening(row.returned_at, 2, holder, f"gave back ({row.reason})", f"to {queue}", value)
     if record.ended_at is None:  # live, or the time is damaged
         return
     if record.state in ("taken", "removed"):
         by = taker(value) or _SOMEBODY
         verb = "took" if record.state == "taken" else "removed"
-        yield _Happening(record.ended_at, 5, by, verb, f"from {queue}", shown)
+        yield _Happening(record.ended_at, 5, by, verb, f"from {queue}", value)
     elif record.state in ("retracted", "dead"):
         words = f"retracted from {queue}:" if record.state == "retracted" else f"dead in {queue}:"
-        yield _Happening(record.ended_at, 3, words, "", "", shown)
+        yield _Happening(record.ended_at, 3, words, "", "", value)
 
 
-def _short(shown: ReportValue) -> str:
-    text = preview(shown.value.content) if shown.beginning is None else shown.beginning
+def _short(value: Value) -> str:
+    text = preview(value.content) if value.beginning is None else value.beginning
     return text if len(text) <= _CONTENT else f"{text[: _CONTENT - 1]}…"

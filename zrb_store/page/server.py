@@ -21,7 +21,7 @@ from uvicorn.protocols.http.auto import AutoHTTPProtocol
 from zrb_store.errors import ZrbStoreError
 from zrb_store.page.access import TOKEN, OnThisMachine, WithToken, is_loopback, new_token
 from zrb_store.page.site import Site
-from zrb_store.page.stores import Stores, Watcher
+from zrb_store.page.watcher import Watcher
 
 _WAIT = 3  # seconds for answers that are not finished when the server ends
 _HEADER = 10  # seconds that the header of a request may take
@@ -30,11 +30,7 @@ _BACKLOG = 25  # connections that one round of the event loop accepts; it takes 
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Return a socket that listens on a port; 0 for any that is free.
-
-    Raises:
-        ZrbStoreError: The port is in use or not allowed, or there is no such host.
-    """
+    """Return a socket that listens on a port; 0 for any that is free."""
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         listener = socket.socket(family, socket.SOCK_STREAM)
@@ -61,18 +57,12 @@ def _reason(error: Exception) -> str:
 def serve(
     listener: socket.socket, host: str, program: str, tell: Callable[[str], object], *, has_token: bool, opens: bool
 ) -> None:
-    """Serve the pages until a signal ends that.
+    """Serve the pages until a signal ends that, and `tell` the user the address, and if no browser can be started.
 
-    Args:
-        host: The host that was asked for.
-        program: What the user types before the name of a command.
-        tell: Tells the user the address, and if no browser can be started.
-        has_token: Whether the address carries a token, without which nothing is shown.
-        opens: Whether to open the address in the browser.
+    With `has_token`, the address carries a token, without which nothing is shown.
     """
-    stores = Stores()
-    watcher = Watcher(stores)
-    app: ASGIApp = Site(stores, watcher, program).app()
+    watcher = Watcher()
+    app: ASGIApp = Site(watcher, program).app()
     port: int = listener.getsockname()[1]
     name = socket.gethostname() if host in ("0.0.0.0", "::", "") else host
     address = f"http://{f'[{name}]' if ':' in name else name}:{port}/"
@@ -97,7 +87,6 @@ def serve(
     tell(f"{address}  (Ctrl-C ends it)")
     with contextlib.ExitStack() as ending:
         ending.callback(listener.close)
-        ending.callback(stores.close)
         ending.callback(watcher.close)
         ending.enter_context(contextlib.suppress(KeyboardInterrupt))  # it is how the page is ended, and no failure
         if opens:

@@ -9,7 +9,6 @@ import hashlib
 import json
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import NamedTuple
 
@@ -26,7 +25,6 @@ from zrb_store.masking import mask_text, storable
 from zrb_store.page.access import OnlyReading
 from zrb_store.page.assets import STATIC, STYLES
 from zrb_store.page.pages import (
-    Elsewhere,
     Question,
     Reader,
     read_comparison,
@@ -36,35 +34,28 @@ from zrb_store.page.pages import (
     read_stats,
 )
 from zrb_store.page.render import Context, environment
-from zrb_store.page.stores import Stores, Watcher
+from zrb_store.page.watcher import Watcher
 from zrb_store.records import JsonTree
 from zrb_store.stderr import as_typed
+from zrb_store.store import open_store
 
 _HEARTBEAT = 15.0  # seconds after which an idle connection is written to, so that it is noticed if nobody reads it
 _LONGEST = 20  # heartbeats after which a connection ends; the browser opens another one
 _KINDS = {".css": "text/css", ".js": "text/javascript"}
 _FILES = {file.relative_to(STATIC).as_posix(): file for file in STATIC.rglob("*") if file.suffix in _KINDS}
 _MOST_BYTES = 32 * 1024 * 1024  # of all answers that are kept
+_READERS = 4  # at the same time
 _MAX_AGE = 4.0  # seconds: that a process has died, or how long it has run, is committed nowhere
 
 
 class Site:
-    """The pages of one store.
+    """The pages of one store."""
 
-    Attributes:
-        watcher: What notices changes of the store.
-    """
-
-    def __init__(self, stores: Stores, watcher: Watcher, program: str, scripts: Sequence[str] = ()) -> None:
-        """Prepare the pages.
-
-        Args:
-            program: What the user types before the name of a command.
-            scripts: Addresses of more scripts for every page.
-        """
+    def __init__(self, watcher: Watcher, program: str, scripts: Sequence[str] = ()) -> None:
+        """Prepare the pages for users of `program`, each with the scripts at these addresses besides its own."""
         self.watcher = watcher
         self._scripts = scripts
-        self._stores = stores
+        self._readers = threading.Semaphore(_READERS)
         self._program = program
         self._answers = Answers()
 
@@ -109,14 +100,14 @@ class Site:
         try:
             if given.get("format") not in (None, "", "json"):
                 raise InvalidArgument(f"format={given['format'][:40]!r} is not known: leave it out, or use json")
-            with self._stores.database() as database:
-                found = reader(database, question)
-                store = database.shown_url
-            if isinstance(found, Elsewhere):
-                return Answer(303, b"", "text/html", "", root + found.address)
+            # Opened for each answer, so that pages recover by themselves when the store comes back or is replaced.
+            with self._readers, open_store(self.watcher.location, read_only=True) as store:
+                found = reader(store.database, question)
+            if found.elsewhere is not None:
+                return Answer(303, b"", "text/html", "", root + found.elsewhere)
             if question.as_json:
                 return _json(found.tree)
-            context: Context = {"root": root, "page": page, "mark": mark, "store": store, "program": self._program}
+            context: Context = {"root": root, "page": page, "mark": mark, "store": store.url, "program": self._program}
             context["others_scripts"] = self._scripts
             return _page(found.template, {**context, **found.context}, depends_on=found.unless)
         except ZrbStoreError as error:
@@ -156,18 +147,13 @@ def _root(request: Request) -> str:
 
 
 class Answer(NamedTuple):
-    """An answer to a request, for as many as ask the same.
-
-    Attributes:
-        tag: What differs if the page has to be drawn again.
-        location: The address to which it leads, if it leads elsewhere.
-    """
+    """An answer to a request, for as many as ask the same."""
 
     status: int
     body: bytes
     media_type: str
-    tag: str
-    location: str | None = None
+    tag: str  # differs if the page has to be drawn again
+    location: str | None = None  # the address to which it leads, if it leads elsewhere
 
 
 def tag_of(body: bytes) -> str:
@@ -216,37 +202,32 @@ class Answers:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._made: OrderedDict[str, tuple[str, float, Answer]] = OrderedDict()
+        self._mark: str | None = None
+        self._made: dict[str, tuple[float, Answer]] = {}  # with when it began to be made, since this mark
         self._making: dict[str, threading.Lock] = {}
 
     def get(self, key: str, mark: Callable[[], str | None], make: Callable[[], Answer]) -> Answer:
         """Return an answer, made now or a moment ago; who asks for the same at the same time gets the same.
 
-        Args:
-            mark: Returns the mark of the store's last change; None if nobody watches the store.
+        `mark` returns the mark of the store's last change; None if nobody watches the store.
         """
         if mark() is None:
             return make()
         with self._lock:
             own = self._making.setdefault(key, threading.Lock())
         with own:
-            now = mark()
+            now, began = mark(), time.monotonic()
             with self._lock:
-                before = self._made.get(key)
-            if before is not None and before[0] == now and time.monotonic() - before[1] < _MAX_AGE:
-                return before[2]
-            began = time.monotonic()
+                kept_at, kept = self._made.get(key, (0.0, None))
+                if kept is not None and self._mark == now and began - kept_at < _MAX_AGE:
+                    return kept
             answer = make()
-            if now is not None and answer.status == 200:
-                self._keep(key, now, began, answer)
+            with self._lock:
+                size = sum(len(each.body) for _, each in self._made.values())
+                if now != self._mark or size > _MOST_BYTES or len(self._made) >= 100:
+                    self._mark = now
+                    self._made.clear()
+                    self._making.clear()
+                if now is not None and answer.status == 200:
+                    self._made[key] = began, answer
             return answer
-
-    def _keep(self, key: str, mark: str, began: float, answer: Answer) -> None:
-        with self._lock:
-            self._made[key] = mark, began, answer
-            self._made.move_to_end(key)
-            size = sum(len(kept.body) for _, _, kept in self._made.values())
-            while size > _MOST_BYTES or len(self._made) > 100:
-                oldest, (_, _, dropped) = self._made.popitem(last=False)
-                size -= len(dropped.body)
-                self._making.pop(oldest, None)

@@ -177,13 +177,12 @@ def _pages(web_auth_config: WebAuthConfig) -> UnderLogin | OnThisMachine:
 
     from zrb_store.page.access import OnThisMachine, Refusal, UnderLogin
     from zrb_store.page.site import Site
-    from zrb_store.page.stores import Stores, Watcher
+    from zrb_store.page.watcher import Watcher
 
-    stores = Stores()
-    watcher = Watcher(stores, _web_server_is_ending)
+    watcher = Watcher(is_ending=_web_server_is_ending)
     # What keeps somebody logged in who looks at a page for hours.
     scripts = ["/refresh-token.js"] if web_auth_config.enable_auth else []
-    site = Site(stores, watcher, speaker.program, scripts=scripts)
+    site = Site(watcher, speaker.program, scripts)
     right = compat.BaseTask(name=RIGHT)
 
     async def refusal(request: Request) -> Refusal | None:

@@ -12,20 +12,16 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from zrb_store.errors import ZrbStoreError
 from zrb_store.masking import printable
-from zrb_store.records import JsonTree, JsonValue
+from zrb_store.records import Damage, JsonTree, JsonValue
 from zrb_store.render.document import Block, Line, laid_out, on_terminal, shorten
 from zrb_store.render.format import as_json, counted, dumps, pieces, program_name, single_text
 from zrb_store.render.readable import readable
 from zrb_store.stderr import print_line
-
-if TYPE_CHECKING:
-    from zrb_store.inspect.value import Damage
 
 
 def print_document(blocks: Iterable[Block], *, full: bool = False) -> None:
@@ -176,15 +172,8 @@ def slices(text: str) -> Iterator[str]:
 @contextlib.contextmanager
 def noting_damage(what: str = "damaged") -> Iterator[Damage]:
     """Collect the rows that cannot be read, and name them in one line, which begins so, after everything else."""
-    from zrb_store.inspect.value import Damage  # late: loads what is shown of values
-
     damage = Damage(what)
     yield damage
-    print_damage(damage)
-
-
-def print_damage(damage: Damage) -> None:
-    """Print which rows could not be read, if there are any."""
     if damage:
         print_line(str(damage), program_name())
 

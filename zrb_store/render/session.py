@@ -8,8 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass
 
 from zrb_store.inspect.queues import HeldBy
-from zrb_store.inspect.session_view import Attempt, Step, Task, inputs_of
-from zrb_store.inspect.show import Queue, SessionDocument
+from zrb_store.inspect.show import Attempt, Queue, SessionDocument, Step, Task, inputs_of
 from zrb_store.inspect.value import Returned, Value
 from zrb_store.masking import one_line
 from zrb_store.queries.history import Only, StepCounts

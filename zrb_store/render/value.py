@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from zrb_store.errors import ZrbStoreError
-from zrb_store.inspect.get import StepResult, StoredValue, part
+from zrb_store.inspect.get import StepResult, part
 from zrb_store.inspect.value import Value
 from zrb_store.masking import one_line, printable
 from zrb_store.records import JsonObject, JsonValue
 from zrb_store.render.document import Column, Fields, Lines, Table, on_terminal
 from zrb_store.render.format import NOTHING, TimeFormat, fate, preview, process, pusher, single_text, size
-from zrb_store.render.printing import echo_json, echo_value, print_damage, print_document, slices, write_bytes
+from zrb_store.render.printing import echo_json, echo_value, print_document, slices, write_bytes
 
 if TYPE_CHECKING:
     from zrb_store.inspect.trace import Event, Trace
@@ -22,7 +22,7 @@ _SHOWN_LENGTH = 240  # characters of a traced value, unless all of it is asked f
 _EVENT_COLUMNS = (Column("at", words=True), Column("event", status=True), Column("by", fold=True), Column("note"))
 
 
-def print_value(stored: StoredValue | StepResult, output_format: str, path: str | None) -> None:
+def print_value(stored: Value | StepResult, output_format: str, path: str | None) -> None:
     """Print a value or the result of a step, or the part of it at a path, in one of the formats or as `raw`."""
     content = stored.content if path is None else part(stored.content, path)
     if output_format == "raw":
@@ -30,17 +30,16 @@ def print_value(stored: StoredValue | StepResult, output_format: str, path: str 
     elif output_format == "value":
         echo_value(content)
     elif output_format == "table":
-        if isinstance(stored, StoredValue):
-            value, times = stored.value, TimeFormat()
-            pushed = f"{times.full(value.record.pushed_at)} by {pusher(value) or 'no attempt'}"
-            fields = _fields(value, times, ("Pushed", pushed))
+        if isinstance(stored, Value):
+            times = TimeFormat()
+            pushed = f"{times.full(stored.record.pushed_at)} by {pusher(stored) or 'no attempt'}"
+            fields = _fields(stored, times, ("Pushed", pushed))
         else:
             fields = _step_fields(stored)
         print_document([fields, Lines([preview(content, full=True)])])
     else:
         shown: JsonObject = {**stored.to_json(), "value": content}
         echo_json(shown, one_line=output_format == "jsonl")
-    print_damage(stored.damage)
 
 
 def _write_raw(tree: JsonValue, name: str) -> None:

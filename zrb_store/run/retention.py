@@ -9,10 +9,10 @@ from zrb_store.db.clock import clock
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Executor, Transaction
 from zrb_store.errors import ZrbStoreError
-from zrb_store.inspect.value import Damage
 from zrb_store.operations.prune import Policy, prune
 from zrb_store.queries.by_hand import last_of_store, record_change
 from zrb_store.queries.clock import now_micros
+from zrb_store.records import Damage
 
 _TELL_AFTER = 2.0  # seconds
 _DAY = 24 * 60 * 60 * 1_000_000
