@@ -26,12 +26,7 @@ def is_session_name(text: object) -> bool:
 
 
 def check_session_name(name: str) -> str:
-    """Return `name` if a session may have it.
-
-    Raises:
-        InvalidArgument: The name has characters other than letters, digits and `. _ : + -`, starts with `-`, is empty,
-            or has more than 200 characters.
-    """
+    """Return `name` if a session may have it."""
     if not is_session_name(name):
         raise InvalidArgument(
             f"{name!r} cannot name a session: use 1 to 200 letters, digits and . _ : + -, not starting with -"
@@ -40,15 +35,7 @@ def check_session_name(name: str) -> str:
 
 
 def check_name(name: str, what: str, most: int = _MAX_BYTES) -> str:
-    """Return `name` if a queue or a task may have it: any text that every database can store and index.
-
-    Args:
-        what: What it names, for the error message.
-        most: The most bytes that it may have.
-
-    Raises:
-        InvalidArgument: The name is not a text, contains NUL or a lone surrogate, or has too many bytes.
-    """
+    """Return `name` if a queue or a task may have it: any text that every database can store and index."""
     if not isinstance(name, str) or storable(name) != name:
         raise InvalidArgument(f"{name!r} cannot name a {what}: use a text without NUL and lone surrogates")
     if len(name) > most // 4 and len(name.encode()) > most:
@@ -57,12 +44,7 @@ def check_name(name: str, what: str, most: int = _MAX_BYTES) -> str:
 
 
 def check_step_name(name: str) -> str:
-    """Return `name` if a step may have it.
-
-    Raises:
-        InvalidArgument: The name is no text that a database can store and index, has more than 500 bytes, or ends as
-            the store names the second step of a name.
-    """
+    """Return `name` if a step may have it."""
     if "~" in check_name(name, "step", _STEP_NAME_BYTES) and _NUMBERED.fullmatch(name):
         raise InvalidArgument(f"{name!r} cannot name a step: the store appends ~2 to the second step of a name")
     return name

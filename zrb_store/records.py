@@ -282,17 +282,11 @@ def to_datetime(moment: int) -> datetime:
 
 
 class OutputLine(NamedTuple):
-    """One line that an attempt printed or logged.
+    """One line that an attempt printed or logged."""
 
-    Attributes:
-        at: When, in microseconds since 1970 UTC by the clock of the process that printed it.
-        stream: Where it came from, such as `stdout`, `stderr`, `print` or `warning`.
-        text: The line without its newline.
-    """
-
-    at: int
-    stream: str
-    text: str
+    at: int  # microseconds since 1970 UTC by the clock of the process that printed it
+    stream: str  # such as `stdout`, `stderr`, `print` or `warning`
+    text: str  # without its newline
 
     @property
     def size(self) -> int:
@@ -307,11 +301,7 @@ def encode_lines(lines: Iterable[OutputLine]) -> str:
 
 
 def decode_lines(data: str) -> list[OutputLine]:
-    """Read the lines of a piece.
-
-    Raises:
-        ValueError: It is not a piece of output.
-    """
+    """Read the lines of a piece; raise ValueError if it is not one."""
     return [OutputLine(*line) for line in json.loads(data)]
 
 

@@ -22,18 +22,11 @@ _PREFIX = "ZRB_STORE_"
 
 
 class Setting(NamedTuple):
-    """A variable that users set.
-
-    Attributes:
-        name: The variable.
-        meaning: What it means, in Markdown.
-        default: What it is if nobody sets it, as one would write it; None if it is unset then.
-        shown_default: How people are told of that.
-    """
+    """A variable that users set."""
 
     name: str
-    meaning: str
-    default: str | None
+    meaning: str  # in Markdown
+    default: str | None  # as one would write it; None if it is unset by default
     shown_default: str
 
 
@@ -226,15 +219,10 @@ def session_name() -> str | None:
 
 
 class RetentionRule(NamedTuple):
-    """Which sessions are pruned after a run. At least one of the two conditions is given.
+    """Which sessions are pruned after a run. At least one of the two conditions is given."""
 
-    Attributes:
-        older_than: Only sessions that ended longer ago than this.
-        keep_last: How many sessions of each task are kept.
-    """
-
-    older_than: timedelta | None
-    keep_last: int | None
+    older_than: timedelta | None  # only sessions that ended longer ago
+    keep_last: int | None  # how many sessions of each task are kept
 
 
 def retention() -> RetentionRule | None:

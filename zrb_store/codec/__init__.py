@@ -3,11 +3,10 @@
 The text is plain JSON. A value that JSON cannot express becomes an object with the key `"$"`, a tagged object:
 `{"$": "tuple", "v": [1, 2]}`.
 
-`text.py` encodes and decodes, and finds damaged texts. `plain.py` encodes values of JSON's own types without a copy.
-For all others `text.py` walks through the value: `standard.py` knows the types of the standard library, and
-`classes.py` enums, dataclasses and the classes that users register. `compare.py` compares two stored values, and stores
-arguments for that. `display.py` describes values in messages, and replaces those that cannot be restored.
-`json_text.py` writes and reads JSON.
+`text.py` encodes and decodes, and finds damaged texts; `walk.py` walks through values that are more than JSON.
+`standard.py` knows the types of the standard library, and `classes.py` enums, dataclasses and the classes that users
+register. `compare.py` compares two stored values, and stores arguments for that. `display.py` describes values in
+messages, and replaces those that cannot be restored. `json_text.py` writes and reads JSON.
 """
 
 from __future__ import annotations
