@@ -289,8 +289,8 @@ def test_an_upgrade_that_waits_for_another_one(
 
 def test_the_time_for_a_connection_is_shared_by_the_addresses_of_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket, "getaddrinfo", lambda host, *_, **__: [host] * (2 if host == "two" else 1))
-    for host, count in (("two", 2), ("one", 1), ("two,one", 3), ("/tmp/socket", 1), (None, 1)):
-        assert connecting.addresses({"host": host}) == count
+    for host, count in (("two", 2), ("one", 1), ("two,one", 3), ("/tmp/socket", 1), ("", 1)):
+        assert connecting.addresses(host) == count
 
 
 def test_a_connection_takes_no_longer_than_somebody_waits(

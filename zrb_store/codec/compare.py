@@ -1,6 +1,6 @@
 """Compare stored values, including the types of all their parts, and store inputs and arguments for that.
 
-`same` says whether two values are equal, `differences` where they differ, for `diff`, and `changes` says it in words.
+`same` says whether two values are equal, `differences` where they differ, for `diff`, `describe_changes` in words.
 `encode_arguments` and what follows store the inputs of a session and the arguments of a step, so that a later run can
 compare its own with them.
 """
@@ -122,14 +122,7 @@ _Both = tuple[str, _Part, _Part]  # a segment, and the part of either
 
 
 class Difference(NamedTuple):
-    """A part in which two values differ. The fields are those of `diff --format json`.
-
-    Attributes:
-        path: The path to it.
-        kind: Whether it has `changed`, or which of the two has it.
-        a: What the one has.
-        b: What the other has.
-    """
+    """A part in which two values differ. The fields are those of `diff --format json`."""
 
     path: str
     kind: Literal["changed", "only_a", "only_b"]
@@ -164,10 +157,7 @@ def _compared(a: _Part, b: _Part, path: str) -> Iterator[Difference]:
 
 
 def _parts(one: JsonValue, two: JsonValue) -> list[_Both] | None:
-    """Return the segment for each part of two containers of the same kind, with that part of either.
-
-    None if the two can only be compared as a whole.
-    """
+    """Return the parts of two containers of the same kind; None if these can only be compared as a whole."""
     if type(one) is list and type(two) is list:
         pairs = zip_longest(one, two, fillvalue=_ABSENT)
         return [(f"[{place}]", a, b) for place, (a, b) in enumerate(pairs)]
@@ -198,18 +188,12 @@ def _all_by_segment(pairs: JsonValue) -> dict[str, JsonValue] | None:
 # -- the same, in words
 
 
-def changes(before: JsonValue, after: JsonValue, name: str = "") -> Iterator[str]:
-    """Describe where two trees, as `to_json` returns them, differ in type or value. What has a secret name is masked.
-
-    A part that could not be stored in one of the two is not compared. Lists of different lengths differ as a whole.
-
-    Yields:
-        Texts such as `rows[0].name: 1 became 2`, `name is new` and `name is gone`.
-    """
-    return _changes(before, after, name, is_secret_name(name))
-
-
 def _changes(before: JsonValue, after: JsonValue, path: str, is_secret: bool) -> Iterator[str]:
+    """Describe where two trees differ, as `rows[0].name: 1 became 2`, `name is new` and `name is gone`.
+
+    What has a secret name is masked. A part that could not be stored in one of the two is not compared. Lists of
+    different lengths differ as a whole.
+    """
     if is_opaque(before) or is_opaque(after) or same(before, after):
         return
     parts = _parts(before, after)
@@ -320,11 +304,11 @@ def describe_changes(before: str, after: str) -> str:
         found: list[str] = []
         for name in dict.fromkeys([*one, *two]):  # shown without the quotes that a path has around `day-of`
             if name in one and name in two:
-                found += changes(one[name], two[name], name)
+                found += _changes(one[name], two[name], name, is_secret_name(name))
             else:
                 found.append(f"{name} is {'new' if name in two else 'gone'}")
         return ", ".join(found)
-    return ", ".join(changes(one, two))
+    return ", ".join(_changes(one, two, "", False))
 
 
 def names_of(encoded: str) -> list[str]:

@@ -33,40 +33,25 @@ _CONTAINERS = frozenset({list, dict})
 _PLAIN = _LEAVES | _CONTAINERS
 _SHORT = 100  # characters of a text that the standard library writes as fast
 _DIGITS = 632  # an int of HUGE_INT_BITS has one more
-_MANY = 1_000_000  # with more lists and dicts at one depth, check whether the value contains itself
 _DIGITS_AS_ZEROS = bytes(ord("0") if chr(byte).isdigit() else ord(" ") for byte in range(128)) + bytes(128)
 
 
 class Encoded(NamedTuple):
-    """An encoded value.
-
-    Attributes:
-        data: The JSON text.
-        type: The name of the value's class, for display.
-        size: The size of the text in bytes.
-        restorable: Whether `decode(data)` returns an equal value.
-        problem: If it is not restorable, the part that could not be stored, such as `$.rows[3].conn: socket`.
-    """
+    """An encoded value."""
 
     data: str
-    type: str
-    size: int
-    restorable: bool = True
-    problem: str | None = None
+    type: str  # the name of the value's class, for display
+    size: int  # of the text in bytes
+    restorable: bool = True  # whether `decode(data)` returns an equal value
+    problem: str | None = None  # the part that could not be stored, such as `$.rows[3].conn: socket`
 
 
 def encode(value: Any, *, lenient: bool = False, limit: int | None = None, path: str = "$") -> Encoded:
     """Encode a value as JSON text, which `decode` turns back into an equal value of equal type.
 
-    Args:
-        value: The value. No other thread may change a container in it while this function runs.
-        lenient: Store the type and repr (`Opaque`) of a value that cannot be encoded, instead of raising.
-        limit: How many bytes the text may have, 16 MiB by default.
-        path: The name of the value itself in messages.
-
-    Raises:
-        UnencodableValue: No codec can store a part of the value, or the value contains itself or is nested too deep.
-        ValueTooLarge: The text would be longer than `limit`.
+    With `lenient`, the type and repr (`Opaque`) of a value that cannot be encoded are stored, instead of raising. The
+    limit is in bytes, 16 MiB by default; `path` is the name of the value itself in messages. No other thread may change
+    a container in it meanwhile.
     """
     kind = type(value)
     if lenient and kind in (Opaque, Undecodable):
@@ -80,7 +65,7 @@ def encode(value: Any, *, lenient: bool = False, limit: int | None = None, path:
             data = _plain_text(value, limit // 2)  # each item takes at least two bytes
         if data is None:
             data = dumps(ValueWriter(limit // 2, classes.writer_of).walk(value))
-        size = size_of(data)
+        size = len(data) if data.isascii() else len(data.encode())
         if size > limit:
             raise _too_large(value, str(size), limit)
         return Encoded(data, kind.__name__ if kind in _PLAIN else type_name(kind), size)
@@ -96,9 +81,8 @@ def encode(value: Any, *, lenient: bool = False, limit: int | None = None, path:
 def decode(data: str) -> Any:
     """Decode a text that `encode` returned. Never raises, and runs no code except the `decode` of registered codecs.
 
-    Returns:
-        The value; an `Opaque` for a value that could not be stored; an `Undecodable` for a damaged text. A part that is
-        damaged, or whose type is not registered in this process, is an `Undecodable` inside the value.
+    A value that could not be stored is an `Opaque`. A damaged text is an `Undecodable`, and so is a part of a value
+    that is damaged or whose type is not registered in this process.
     """
     try:
         tree = loads(data)
@@ -196,16 +180,12 @@ def _survey(value: Any, max_items: int) -> _Survey | None:
 
     Whether JSON has the floats, ints and texts is not checked. No code of a class in the value runs.
     """
-    level, nones, found, many = [value], 0, set[type](), _MANY
+    level, nones, found = [value], 0, set[type]()
     for _ in range(MAX_DEPTH):
         count = sum(map(len, level))
         max_items -= count
-        if max_items < 0 or len(level) > many:
-            if _contains_itself(value):
-                return None
-            if max_items < 0:
-                raise TooManyItems
-            many = max_items
+        if max_items < 0:  # or it contains itself, which the walk finds out
+            return None
         # All items of the lists and dicts, in half the time of a loop. A dict that has a key of another type than str,
         # or had one once, adds its keys.
         items = gc.get_referents(*level)
@@ -217,35 +197,8 @@ def _survey(value: Any, max_items: int) -> _Survey | None:
             nones += items.count(None)
         if kinds <= _LEAVES:
             return _Survey(nones, found)
-        level = items if kinds <= _CONTAINERS else _containers(items, kinds & _CONTAINERS)
+        level = items if kinds <= _CONTAINERS else [item for item in items if type(item) in _CONTAINERS]
     return None
-
-
-def _containers(items: list[Any], kinds: set[type]) -> list[Any]:
-    if len(kinds) > 1:
-        return [item for item in items if type(item) is list or type(item) is dict]
-    (kind,) = kinds
-    return [item for item in items if type(item) is kind]
-
-
-def _contains_itself(value: Any) -> bool:
-    """Whether any list or dict contains itself, at any depth. A part that occurs several times is searched once."""
-    above: set[int] = set()
-    done: set[int] = set()
-    stack = [(value, False)]
-    while stack:
-        items, is_left = stack.pop()
-        if is_left:
-            above.discard(id(items))
-            done.add(id(items))
-        elif id(items) in above:
-            return True
-        elif id(items) not in done:
-            above.add(id(items))
-            stack.append((items, True))
-            inside = items.values() if type(items) is dict else items
-            stack.extend((item, False) for item in inside if type(item) in (list, dict))
-    return False
 
 
 def _may_have_huge_int(data: bytes) -> bool:

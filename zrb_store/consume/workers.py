@@ -13,7 +13,7 @@ from contextlib import suppress
 
 from zrb_store.consume.command import CommandRunner
 from zrb_store.consume.outcome import Outcome
-from zrb_store.db.dialect import StoreReplaced
+from zrb_store.db.engine import StoreReplaced
 from zrb_store.db.transaction import Transaction
 from zrb_store.errors import AttemptClosed, InvalidArgument, StoreUnavailable, ZrbStoreError
 from zrb_store.masking import ErrorText

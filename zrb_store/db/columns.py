@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 from zrb_store.codec import problem_of
 from zrb_store.errors import InvalidArgument
@@ -29,47 +29,37 @@ _SEQ = 10**17  # no queue gets that far, and SQLite's arithmetic is exact far be
 _LATEST = 253_402_300_799_999_999  # the last microsecond of the year 9999, where datetime ends
 
 
+Cell: TypeAlias = int | float | str | bytes | bool | None
+"""What a database may return for a column, valid or not."""
+
+
 @dataclass(frozen=True)
 class ColumnRule:
-    """What one column may contain.
+    """What one column may contain."""
 
-    Attributes:
-        kind: `int`, `str` or `bool`.
-        nullable: Whether the column may be NULL.
-        least: The lowest valid number.
-        most: The highest valid number.
-        words: The only valid texts, if these are limited.
-        pattern: The pattern that a text matches as a whole, for docs/schema.
-        note: A description of the content, for docs/schema.
-        content: Returns what is wrong with a text, or None.
-        long: Whether readers check the content themselves when they show it.
-        stand_in: What readers get instead of invalid content. If it is None and the column is not nullable, they get
-            the nearest valid number, or the content as text.
-    """
-
-    kind: type
+    kind: type[int] | type[str] | type[bool]
     nullable: bool = False
     least: int = 0
     most: int = 0
-    words: tuple[str, ...] = ()
-    pattern: str | None = None
-    note: str | None = None
-    content: Callable[[str], str | None] | None = field(default=None, compare=False)
-    long: bool = False
+    words: tuple[str, ...] = ()  # the only valid texts, if these are limited
+    pattern: str | None = None  # which a text matches as a whole, for docs/schema
+    note: str | None = None  # a description of the content, for docs/schema
+    content: Callable[[str], str | None] | None = field(default=None, compare=False)  # what is wrong with a text
+    long: bool = False  # whether readers check the content themselves when they show it
+    # What readers get instead of invalid content. By default it is the nearest valid number, or the content as text.
     stand_in: str | None = None
 
-    def problem(self, item: Any, *, shallow: bool = False) -> str | None:
+    def problem(self, item: Cell, *, shallow: bool = False) -> str | None:
         """Return what is wrong with an item, or None. With `shallow`, the content of long texts is not checked."""
         if item is None and self.nullable:
             return None
-        kind = type(item)
-        if kind is not self.kind:
+        if type(item) is not self.kind:
             return "is not of its type"
-        if self.kind is int:
-            if self.least <= item <= self.most:
+        if isinstance(item, int):
+            if self.kind is bool or self.least <= item <= self.most:
                 return None
             return f"is less than {self.least}" if item < self.least else "is too large"
-        if self.kind is not str:
+        if not isinstance(item, str):
             return None
         if self.words:
             return None if item in self.words else f"is none of {', '.join(self.words)}"
@@ -77,7 +67,7 @@ class ColumnRule:
             return "is not text"
         return None if self.content is None or (shallow and self.long) else self.content(item)
 
-    def readable(self, item: Any) -> Any:
+    def readable(self, item: Cell) -> Any:
         """Return what readers get instead of an invalid item."""
         if self.nullable or self.stand_in is not None:
             return self.stand_in
@@ -91,13 +81,9 @@ class ColumnRule:
 Columns = Mapping[str, ColumnRule]
 
 
-def readable(columns: Columns, row: Sequence[Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """Make a row readable.
-
-    Returns:
-        The row by column names, with stand-ins for invalid items, and the names of the columns that have stand-ins.
-    """
-    named = dict(zip(columns, row, strict=True))
+def readable(columns: Columns, row: Sequence[Cell]) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Return a row by column names, with stand-ins for invalid items, and the names of the columns that have them."""
+    named: dict[str, Any] = dict(zip(columns, row, strict=True))
     damage: tuple[str, ...] = ()
     for (name, column), item in zip(columns.items(), row, strict=True):
         # For speed, the usual cases come first and call no function: this loop runs for each value that is shown.

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from zrb_store.db import OLD_VERSION_TABLE, REVISION, VERSION_TABLE, version_table
 from zrb_store.db.core import sa, statement, t
-from zrb_store.db.dialect import now, sqlite_path, tables_of_revision
-from zrb_store.db.dialect.sqlite import stamp, wal
+from zrb_store.db.dialect import now, tables_of_revision
+from zrb_store.db.dialect.sqlite import sqlite_path, stamp, wal
 from zrb_store.db.engine import Database
 from zrb_store.db.location import store_url
 from zrb_store.errors import SchemaAhead, SchemaBehind, StoreMissing
@@ -41,16 +41,7 @@ def revision(database: Database) -> str | None:
 
 
 def open_database(url: URL, *, read_only: bool, durability: str) -> Database:
-    """Open a store, and create or upgrade its schema if necessary.
-
-    Args:
-        durability: `normal` or `full`.
-
-    Raises:
-        StoreMissing: There is no store, and it is opened for reading.
-        SchemaBehind: The schema is older, and must be upgraded by hand.
-        SchemaAhead: A newer zrb-store created the schema, or the database belongs to another program.
-    """
+    """Open a store, and create or upgrade its schema if necessary; `durability` is `normal` or `full`."""
     database = Database(url, read_only=read_only, durability=durability)
     try:
         _make_usable(database)
@@ -116,14 +107,7 @@ def _foreign_table() -> sa.TextClause:
 
 
 def refuse_foreign(database: Database, found: str | None) -> None:
-    """Raise unless the database is a store that this version can use, or has no tables yet.
-
-    Args:
-        found: The revision of its schema, None if it has none.
-
-    Raises:
-        SchemaAhead: The database belongs to another program, or a newer zrb-store created the schema.
-    """
+    """Raise SchemaAhead unless this version can use the database, which has no tables yet if no revision was found."""
     if found is None:
         with contextlib.suppress(StoreMissing):
             if is_file(database) and database.execute(_foreign_table()):
@@ -141,12 +125,7 @@ def refuse_foreign(database: Database, found: str | None) -> None:
 
 
 def refuse_missing(database: Database) -> NoReturn:
-    """Raise the error for a database without a store.
-
-    Raises:
-        SchemaAhead: The database has another program's tables.
-        StoreMissing: The database is empty, or does not exist.
-    """
+    """Raise the error for a database without a store: it has other tables, is empty, or does not exist."""
     refuse_foreign(database, None)
     raise StoreMissing(f"there is no store in {database.shown_url}; the first run or push creates it")
 

@@ -12,9 +12,8 @@ import time
 from collections.abc import Callable, Iterator
 
 from zrb_store.db import REVISION
-from zrb_store.db.dialect import StoreReplaced
 from zrb_store.db.dialect.sqlite import wal
-from zrb_store.db.engine import Database
+from zrb_store.db.engine import Database, StoreReplaced
 from zrb_store.db.schema import file_of, is_file, revision
 from zrb_store.errors import ZrbStoreError
 from zrb_store.runtime.waiting import CommitWatcher

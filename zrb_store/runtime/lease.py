@@ -9,8 +9,8 @@ import threading
 from collections.abc import Collection, Hashable
 from typing import Protocol
 
-from zrb_store.db.dialect import NoConnectionLeft, StoreReplaced
-from zrb_store.db.engine import Database
+from zrb_store.db.engine import Database, StoreReplaced
+from zrb_store.db.patience import NoConnectionLeft
 from zrb_store.errors import LeaseLost, ZrbStoreError
 from zrb_store.queries.lease import DURATION, renew
 

@@ -16,7 +16,6 @@ import socket
 import threading
 import time
 import weakref
-from typing import Any
 
 from zrb_store.db import patience
 from zrb_store.db.dialect.connecting import SECONDS, ServerConnection, answer, connect, is_pooled, until
@@ -110,9 +109,8 @@ class _Watchdog:
         try:
             with (
                 database.notice.if_slow(patience.UNREACHABLE, now + _ANSWER_WITHIN, began, waits_until),
-                contextlib.closing(connect(database.engine, deadline)) as connection,
+                contextlib.closing(connect(database.engine, deadline)) as other,
             ):
-                other: Any = connection.driver_connection
                 if statement.sent == number:
                     statement.cancelled = cancel  # set before the waiting thread gets the server's answer
                     with until(deadline):
@@ -126,7 +124,7 @@ class _Watchdog:
                 _break(driver)
 
 
-def _is_locked_out(statement: Transaction, other: Any, *, cancel: bool) -> bool:
+def _is_locked_out(statement: Transaction, other: ServerConnection, *, cancel: bool) -> bool:
     """Return whether a statement waits for a lock."""
     driver = statement.driver
     if not is_pooled(other, int(answer(other, "SELECT pg_catalog.pg_backend_pid()")[0])):
