@@ -19,8 +19,7 @@ from typing import Any, NamedTuple
 MASK = "***"
 SHORTEST = 4
 """Length of the shortest secret that is remembered: masking a shorter one would mangle other words."""
-SHORTEST_LINE = 12
-"""Likewise, of the lines of a secret that has several."""
+SHORTEST_LINE = 12  # likewise, of the lines of a secret that has several
 TRACEBACK_LIMIT = 16 * 1024
 """Bytes that are kept of a traceback, from its end, and of an error's message, from its beginning."""
 

@@ -13,11 +13,9 @@ _NUMBERED = re.compile(r".*~\d+", re.DOTALL)
 _SESSION_NAME = re.compile(r"[A-Za-z0-9._:+][A-Za-z0-9._:+-]{0,199}")
 # An index entry of PostgreSQL holds at most 2,704 bytes. One holds a task's name and a step's.
 _MAX_BYTES = 2_000
-TASK_ID_BYTES = 2_020
-"""The most bytes of the name of a task, or of the id TASK/NUMBER of a step."""
+TASK_ID_BYTES = 2_020  # the most bytes of the name of a task, or of the id TASK/NUMBER of a step
 _STEP_NAME_BYTES = 500
-STEP_BYTES = _STEP_NAME_BYTES + 20
-"""The most bytes of a step's name, with the ~2 of the second step of that name."""
+STEP_BYTES = _STEP_NAME_BYTES + 20  # the most bytes of a step's name, with the ~2 of the second step of that name
 
 
 def is_session_name(text: object) -> bool:
@@ -84,23 +82,17 @@ _TOKEN = re.compile(r"(?P<wild>[*?])|(?P<one_of>\[!?\]?[^\]]*\])|(?P<plain>.)", 
 
 
 class NamePattern:
-    """A pattern as in a shell: `*` is any text, `?` one character, `[abc]` one of these, `[!abc]` none of them.
-
-    Attributes:
-        prefix: What each name that it matches begins with; may be empty.
-        glob: The pattern for SQLite's GLOB, which knows case.
-        like: The pattern for LIKE with a backslash as escape.
-        is_exact: Whether `glob` and `like` match the same names. Otherwise they match more, and `matches` decides.
-    """
+    """A pattern as in a shell: `*` is any text, `?` one character, `[abc]` one of these, `[!abc]` none of them."""
 
     def __init__(self, text: str) -> None:
         self.text = text
         tokens = list(_TOKEN.finditer(text))
+        # Whether `glob` and `like` match the same names. Otherwise they match more, and `matches` decides.
         self.is_exact = not any(token["one_of"] for token in tokens)
-        self.glob = "".join(_glob(token) for token in tokens)
-        self.like = "".join(_like(token) for token in tokens)
+        self.glob = "".join(_glob(token) for token in tokens)  # for SQLite's GLOB, which knows case
+        self.like = "".join(_like(token) for token in tokens)  # for LIKE with a backslash as escape
         wild = next((token.start() for token in tokens if not token["plain"]), len(text))
-        self.prefix = text[:wild]
+        self.prefix = text[:wild]  # what each name that it matches begins with; may be empty
 
     def matches(self, name: str) -> bool:
         """Whether a name matches, in the same case."""

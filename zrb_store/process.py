@@ -269,10 +269,9 @@ def program_of(command: Sequence[str], folder: str | None) -> str | None:
 
 
 def current_script() -> str | None:
-    """Return the absolute path of the script that this process runs, or None.
+    """Return the absolute path of the script that this process runs; None in a REPL, under `python -m`, and so on.
 
-    There is no script under `python -c` and `python -m`, in a REPL or a notebook, and for code from a pipe. A program
-    that is installed beside the interpreter (pytest, celery, zrb) does not count, since it may run anybody's code.
+    A program that is installed beside the interpreter (pytest, celery, zrb) is none, since it may run anybody's code.
     """
     main = sys.modules.get("__main__")
     file = getattr(main, "__file__", None)

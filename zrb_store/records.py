@@ -16,8 +16,7 @@ T = TypeVar("T")
 
 MAX_ROWS = 1000
 """The most attempts, or values, that are read at once and kept in memory; longer lists are lazy."""
-MAX_BYTES = 4 * 1024 * 1024
-"""The most bytes that values kept in memory may have together."""
+MAX_BYTES = 4 * 1024 * 1024  # the most bytes that values kept in memory may have together
 
 JsonValue: TypeAlias = bool | int | float | str | list["JsonValue"] | dict[str, "JsonValue"] | None
 """A stored value as `codec.to_json` returns it: what JSON text becomes."""
@@ -72,8 +71,7 @@ def whole(tree: JsonTree) -> JsonTree:
     return [whole(item) for item in tree]
 
 
-UNSUCCESSFUL = ("failed", "interrupted", "lost")
-"""The statuses of attempts that have ended without completing."""
+UNSUCCESSFUL = ("failed", "interrupted", "lost")  # the statuses of attempts that have ended without completing
 
 
 class ErrorRecord(NamedTuple):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 from datetime import timedelta
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from zrb_store.errors import InvalidArgument
 from zrb_store.local_time import parse_duration
@@ -102,27 +102,8 @@ CHILD_VARIABLES = ("ZRB_STORE_ATTEMPT", "ZRB_STORE_TESTING", *TOLD)
 _warned: set[str] = set()
 
 
-class CurrentSetting(NamedTuple):
-    """A setting as it is in this process. Its value may contain a password; it is None if unset and without default."""
-
-    name: str
-    value: str | None
-    origin: Literal["environment", "default"]
-    shown_default: str
-
-
-def current_settings() -> list[CurrentSetting]:
-    """Return every setting as it is in this process. An empty variable counts as unset."""
-    found = []
-    for setting in SETTINGS:
-        given = os.environ.get(setting.name) or None
-        origin: Literal["environment", "default"] = "default" if given is None else "environment"
-        found.append(CurrentSetting(setting.name, given or setting.default, origin, setting.shown_default))
-    return found
-
-
 def value_of(variable: str) -> str | None:
-    """Return the value of a setting: the environment's, else its default; None if it is unset and has none."""
+    """Return the value of a setting: the environment's, else its default; None if it has none. Empty is unset."""
     given = os.environ.get(variable)
     return given or next(setting.default for setting in SETTINGS if setting.name == variable)
 

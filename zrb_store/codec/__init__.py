@@ -12,7 +12,7 @@ messages, and replaces those that cannot be restored. `json_text.py` writes and 
 from __future__ import annotations
 
 from zrb_store.codec.classes import register_codec
-from zrb_store.codec.compare import encode_arguments, encode_named, same
+from zrb_store.codec.compare import encode_named, same
 from zrb_store.codec.display import CmdResult, Opaque, Undecodable
 from zrb_store.codec.text import Encoded, decode, encode, from_json, problem_of, to_json
 
@@ -23,7 +23,6 @@ __all__ = [
     "Undecodable",
     "decode",
     "encode",
-    "encode_arguments",
     "encode_named",
     "from_json",
     "problem_of",

@@ -6,13 +6,16 @@ import dataclasses
 import sys
 from collections.abc import Callable
 from enum import Enum, Flag
-from typing import Any, NamedTuple, TypeVar, overload
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, overload
 
 from zrb_store.codec.display import CmdResult, Opaque, Undecodable, Unencodable, qualified_name
 from zrb_store.codec.standard import WRITERS, checked
 from zrb_store.codec.walk import LEAF_WRITERS, Readers, TaggedObject, TreeReader, ValueWriter, WriteFunction
 from zrb_store.errors import InvalidArgument
 from zrb_store.records import JsonValue
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 T = TypeVar("T")
 _HEAP_TYPE = 1 << 9  # the flag (Py_TPFLAGS_HEAPTYPE) of a class that a class statement made
@@ -184,7 +187,7 @@ def _read_enum(tree: TaggedObject, reader: TreeReader) -> Any:
     return member
 
 
-def _write_dataclass(value: Any, writer: ValueWriter) -> JsonValue:
+def _write_dataclass(value: DataclassInstance, writer: ValueWriter) -> JsonValue:
     cls = type(value)
     unset = object()
     names = [field.name for field in dataclasses.fields(cls)]
@@ -208,8 +211,8 @@ def _read_dataclass(tree: TaggedObject, reader: TreeReader) -> Any:
     return _restored(codec.cls, stored)
 
 
-def _restored(cls: type, stored: dict[str, Any]) -> Any:
-    value: Any = object.__new__(cls)
+def _restored(cls: type[DataclassInstance], stored: dict[str, Any]) -> DataclassInstance:
+    value = object.__new__(cls)
     for field in dataclasses.fields(cls):
         if field.name in stored:
             item = stored.pop(field.name)
@@ -227,18 +230,18 @@ def _restored(cls: type, stored: dict[str, Any]) -> Any:
     return value
 
 
-def _write_cmd_result(value: Any, writer: ValueWriter) -> JsonValue:
+def _write_cmd_result(value: CmdResult, writer: ValueWriter) -> JsonValue:
     return {"$": "CmdResult", "v": writer.named(vars(value))}
 
 
-def _read_cmd_result(tree: TaggedObject, reader: TreeReader) -> Any:
+def _read_cmd_result(tree: TaggedObject, reader: TreeReader) -> CmdResult:
     stored = checked(tree, "v", dict)
     if not {"output", "error"} <= stored.keys():
         raise ValueError("it has no output and error")
     # Reading must not import modules, so zrb's class is used only if zrb is loaded. It is not called, since the
     # parameters of its constructor differ between releases.
     cls = getattr(sys.modules.get("zrb.cmd.cmd_result"), "CmdResult", CmdResult)
-    value = cls.__new__(cls)
+    value: CmdResult = cls.__new__(cls)
     value.__dict__.update(reader.named(stored))
     return value
 

@@ -1,7 +1,7 @@
 """Compare stored values, including the types of all their parts, and store inputs and arguments for that.
 
 `same` says whether two values are equal, `differences` where they differ, for `diff`, `describe_changes` in words.
-`encode_arguments` and what follows store the inputs of a session and the arguments of a step, so that a later run can
+`stored_arguments` and what follows store the inputs of a session and the arguments of a step, so that a later run can
 compare its own with them.
 """
 
@@ -12,7 +12,7 @@ import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from enum import Enum
 from itertools import zip_longest
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar
 
 from zrb_store.codec.classes import codec_named
 from zrb_store.codec.display import PAIRS, bounded_repr, by_segment, qualified_name, segment_of, shortened
@@ -28,6 +28,7 @@ from zrb_store.settings import DEFAULT_MAX_VALUE
 _BY_VALUE = ("Decimal", "datetime", "time", "object")
 _UNORDERED = ("set", "frozenset")
 _SHOWN = 300  # characters of each of two values that differ
+T = TypeVar("T")
 _Tree = dict[str, JsonValue]
 
 
@@ -67,7 +68,7 @@ def _contents(one: _Tree, two: _Tree) -> tuple[JsonValue, JsonValue] | None:
     if tag != two["$"] or one.keys() != two.keys():
         return None
     if tag in _BY_VALUE:
-        return ([], []) if dumps(one) == dumps(two) or _equal(from_json(one), from_json(two)) else None
+        return ([], []) if dumps(one) == dumps(two) or _equal(one, two) else None
     if tag == "dict":
         return _by_key(one.get("v")), _by_key(two.get("v"))
     ignored = _ignored_fields(one) if tag == "dataclass" else ()
@@ -100,9 +101,10 @@ def _ignored_fields(tree: _Tree) -> Collection[str]:
     return [field.name for field in dataclasses.fields(codec.cls) if not field.compare]
 
 
-def _equal(one: Any, two: Any) -> bool:
+def _equal(one: JsonValue, two: JsonValue) -> bool:
+    a, b = from_json(one), from_json(two)
     try:
-        return type(one) is type(two) and bool(one == two)
+        return type(a) is type(b) and bool(a == b)
     except Exception:  # noqa: BLE001 - a signaling NaN or a user's class may raise anything
         return False
 
@@ -227,24 +229,25 @@ def _shown(tree: JsonValue, is_secret: bool) -> str:
 # -- inputs and arguments, as they are stored to be compared
 
 
-def encode_arguments(args: Sequence[Any], kwargs: Mapping[str, Any], limit: int = DEFAULT_MAX_VALUE) -> str:
-    """Encode the arguments of a call as the text of `[[...], {...}]`.
+def stored_arguments(args: Sequence[Any], kwargs: Mapping[str, Any], limit: int = DEFAULT_MAX_VALUE) -> str:
+    """Return what is stored of the arguments of a call: the text of `[[...], {...}]`, with secrets masked.
 
     An argument that cannot be encoded, or that would exceed the limit, is stored as an `Opaque` with only its type.
     """
     try:
-        return encode([list(args), dict(kwargs)], limit=limit).data
+        encoded = encode([list(args), dict(kwargs)], limit=limit).data
     except (UnencodableValue, ValueTooLarge):
         encoder = _OneByOne(limit)
-        return dumps([[encoder.tree(value) for value in args], encoder.named(kwargs)])
+        encoded = dumps([[encoder.tree(value) for value in args], encoder.named(kwargs)])
+    return mask_encoded(encoded)
 
 
-def encode_named(values: Mapping[str, Any], limit: int = DEFAULT_MAX_VALUE) -> str:
-    """Encode named values as the text of a dict, in the same way as `encode_arguments`."""
+def encode_named(values: Mapping[str, Any]) -> str:
+    """Encode named values as the text of a dict, each as `stored_arguments` does."""
     try:
-        return encode(dict(values), limit=limit).data
+        return encode(dict(values)).data
     except (UnencodableValue, ValueTooLarge):
-        return dumps(_OneByOne(limit).named(values))
+        return dumps(_OneByOne(DEFAULT_MAX_VALUE).named(values))
 
 
 class _OneByOne:
@@ -268,19 +271,20 @@ class _OneByOne:
         return named if len(named) == len(pairs) else {"$": "dict", "v": [list(pair) for pair in pairs]}
 
 
-def without_secrets(inputs: Mapping[str, Any]) -> dict[str, Any]:
+def without_secrets(inputs: Mapping[str, T]) -> dict[str, T]:
     """Mask the passwords of URLs in inputs, and the values that this process's command line gives to secret options.
 
     What is masked is not compared.
     """
 
-    def masked(value: Any) -> Any:
+    def masked(value: T) -> T:
         try:
             encoded = encode(value).data
         except (UnencodableValue, ValueTooLarge):
             return value  # only its type will be stored
         shown = mask_encoded(encoded)
-        return value if shown == encoded else decode(shown)
+        found: T = value if shown == encoded else decode(shown)
+        return found
 
     return {name: masked(value) for name, value in inputs.items()}
 
@@ -329,11 +333,6 @@ def without_names(encoded: str, names: Collection[str]) -> str:
     if type(tree) is not dict or "$" in tree:
         return encoded
     return dumps({name: value for name, value in tree.items() if name not in names})
-
-
-def stored_arguments(args: Sequence[Any], kwargs: Mapping[str, Any], limit: int = DEFAULT_MAX_VALUE) -> str:
-    """Return what is stored of the arguments of a call, with secrets masked: the text of `[[...], {...}]`."""
-    return mask_encoded(encode_arguments(args, kwargs, limit))
 
 
 def positional_and_named(encoded: str) -> tuple[list[JsonValue], dict[str, JsonValue]]:

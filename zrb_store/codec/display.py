@@ -67,14 +67,6 @@ def key_segment(key: object) -> str:
     return f"[<{type_name(type(key))}>]"
 
 
-def shorten_path(path: str) -> str:
-    """Replace the middle of a very long path by `...`."""
-    if len(path) <= _PATH_SIZE:
-        return path
-    half = _PATH_SIZE // 2
-    return f"{path[:half]}...{path[-half:]}"
-
-
 def bounded_repr(value: object) -> str:
     """Return at most 4 KiB of `repr(value)`, even if the value is huge, contains itself, or has a repr that raises."""
     parts: list[str] = []
@@ -119,8 +111,7 @@ def _leaf(value: Any) -> str:
         return f"<{qualified_name(type(value))} whose repr raised {type_name(type(error))}>"
 
 
-PAIRS = ("dict", "OrderedDict")
-"""The tags of dicts that are stored as pairs of key and item."""
+PAIRS = ("dict", "OrderedDict")  # the tags of dicts that are stored as pairs of key and item
 
 
 def segment_of(key: str | int) -> str:
@@ -165,8 +156,10 @@ class Unencodable(Exception):
         self.segments: list[str] = []  # the innermost first; each level adds its own while the exception passes it
 
     def path(self, root: str) -> str:
-        """Return the path from the root to the part."""
-        return shorten_path(root + "".join(reversed(self.segments)))
+        """Return the path from the root to the part, without the middle of a very long one."""
+        path = root + "".join(reversed(self.segments))
+        half = _PATH_SIZE // 2
+        return path if len(path) <= _PATH_SIZE else f"{path[:half]}...{path[-half:]}"
 
 
 def shortened(text: str, length: int = 200) -> str:

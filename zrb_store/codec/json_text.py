@@ -15,19 +15,17 @@ import re
 import sys
 from collections.abc import Callable
 from itertools import accumulate
-from typing import Any, NoReturn
+from typing import NoReturn
 
-from zrb_store.records import JsonValue
+from zrb_store.records import JsonTree, JsonValue
 
 # The lowest limit that a user can set on the digits of an int that Python parses is 640. An int of 2100 bits has fewer.
 HUGE_INT_DIGITS = 640
 HUGE_INT_BITS = 2100
 
-MAX_DEPTH = 200
-"""How deep containers may be nested in a value, so that the stack suffices to read it."""
+MAX_DEPTH = 200  # how deep containers may be nested in a value, so that the stack suffices to read it
 
-TEXT_DEPTH = 3 * MAX_DEPTH + 10
-"""How deep brackets may be nested in the text of such a value."""
+TEXT_DEPTH = 3 * MAX_DEPTH + 10  # how deep brackets may be nested in the text of such a value
 
 _USUAL_RECURSION_LIMIT = 3000
 _ALL_BUT_BRACKETS = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[^][{}"]+', re.DOTALL)
@@ -39,7 +37,7 @@ _FAST_FROM = 256  # characters; the standard library is fast enough with shorter
 _dumps = json.JSONEncoder(separators=(",", ":"), allow_nan=False, check_circular=False, ensure_ascii=False).encode
 
 
-def dumps(value: Any) -> str:
+def dumps(value: JsonTree) -> str:
     """Write JSON text in the form that is stored. Surrogates are escaped, because UTF-8 does not have them."""
     data = _dumps(value)
     return data if data.isascii() else _SURROGATE.sub(lambda found: f"\\u{ord(found[0]):04x}", data)
@@ -120,12 +118,10 @@ def load() -> None:
 
 # Imported late: many commands neither write nor read a value, and the milliseconds are noticed.
 @functools.cache
-def writer() -> Callable[[Any], bytes] | None:
+def writer() -> Callable[[JsonTree], bytes] | None:
     """Return a function that writes a value as JSON in UTF-8, or None if msgspec is not installed.
 
-    It writes tuples and sets as lists, members of enums as their values, UUIDs, dates and bytes as texts, keys that are
-    numbers as texts, and nan and infinities as `null`. It raises for a surrogate, and in some releases for an int of
-    more than 64 bits.
+    It also writes what JSON does not have (ADR 0004), nan and infinities as `null`, and raises for a surrogate.
     """
     try:
         from msgspec.json import Encoder

@@ -11,6 +11,7 @@ import json
 import os
 import re
 from collections import OrderedDict
+from collections.abc import Hashable
 from datetime import date, datetime, time, timedelta, timezone, tzinfo
 from decimal import Context, Decimal, InvalidOperation
 from pathlib import PosixPath, PurePath, PurePosixPath, PureWindowsPath, WindowsPath
@@ -61,14 +62,14 @@ def _read_float(tree: TaggedObject, reader: TreeReader) -> float:
 # -- containers --
 
 
-def _write_set(value: set[Any] | frozenset[Any], writer: ValueWriter) -> JsonValue:
+def _write_set(value: set[Hashable] | frozenset[Hashable], writer: ValueWriter) -> JsonValue:
     trees = writer.items(value, "{{*}}")
     writer.refuse_collisions(value, trees)
     # In the order of ASCII texts, as earlier versions stored them, since `same` compares the lists.
     return {"$": type(value).__name__, "v": sorted(trees, key=json.dumps)}
 
 
-def _read_elements(tree: TaggedObject, reader: TreeReader) -> frozenset[Any]:
+def _read_elements(tree: TaggedObject, reader: TreeReader) -> frozenset[Hashable]:
     trees: list[JsonValue] = checked(tree, "v", list)
     elements = reader.key(trees)
     reader.refuse_collisions(elements, trees)
@@ -85,13 +86,13 @@ def _write_dict(value: dict[Any, Any], writer: ValueWriter) -> JsonValue:
     return writer.named(value)
 
 
-def _read_dict(tree: TaggedObject, reader: TreeReader) -> dict[Any, Any]:
+def _read_dict(tree: TaggedObject, reader: TreeReader) -> dict[Hashable, Any]:
     pairs = checked(tree, "v", list)
-    keys: list[Any] = []
+    keys: list[Hashable] = []
     for key, _ in pairs:
         keys.append(key if type(key) in LEAF_WRITERS else reader.key(key))
     reader.refuse_collisions(keys, (key for key, _ in pairs))
-    values: dict[Any, Any] = {}
+    values: dict[Hashable, Any] = {}
     for key, (_, item) in zip(keys, pairs):  # noqa: B905 - checking the lengths takes a tenth more time
         values[key] = item if type(item) in LEAF_WRITERS else reader.walk(item)
     if len(values) != len(pairs):

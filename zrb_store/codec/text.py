@@ -57,20 +57,17 @@ def encode(value: Any, *, lenient: bool = False, limit: int | None = None, path:
     if lenient and kind in (Opaque, Undecodable):
         return _encode_stand_in(value)
     limit = DEFAULT_MAX_VALUE if limit is None else limit
-    data: str | None = None
     try:
-        if kind is str and len(value) <= _SHORT:
-            data = dumps(LEAF_WRITERS[str](value))
-        elif kind in _PLAIN:
-            data = _plain_text(value, limit // 2)  # each item takes at least two bytes
-        if data is None:
+        found = _plain_text(value, limit // 2) if kind in _PLAIN else None  # each item takes at least two bytes
+        if found is None:
             data = dumps(ValueWriter(limit // 2, classes.writer_of).walk(value))
-        size = len(data) if data.isascii() else len(data.encode())
+            found = data, size_of(data)
+        data, size = found
         if size > limit:
-            raise _too_large(value, str(size), limit)
+            raise _too_large(kind, str(size), limit)
         return Encoded(data, kind.__name__ if kind in _PLAIN else type_name(kind), size)
     except TooManyItems:
-        refused = _too_large(value, f"more than {limit}", limit)
+        refused = _too_large(kind, f"more than {limit}", limit)
     except RecursionError:
         refused = Unencodable(type_name(kind), "it is nested too deep")
     except Unencodable as unencodable:
@@ -112,9 +109,9 @@ def to_json(data: str) -> JsonValue:
         return {"$": "undecodable", "raw": data if isinstance(data, str) else repr(data)}
 
 
-def _too_large(value: Any, size: str, limit: int) -> Unencodable:
+def _too_large(kind: type, size: str, limit: int) -> Unencodable:
     return Unencodable(
-        f"{type_name(type(value))} of {size} bytes",
+        f"{type_name(kind)} of {size} bytes",
         f"the limit is {limit}; raise ZRB_STORE_MAX_VALUE, or keep the data elsewhere and push where it is",
         ValueTooLarge,
     )
@@ -155,27 +152,28 @@ class _Survey(NamedTuple):
     kinds: set[type]
 
 
-def _plain_text(value: Any, max_items: int) -> str | None:
-    """Return the text of a value; None if it may need tags, or if msgspec does not write it as it is stored."""
+def _plain_text(value: JsonValue, max_items: int) -> tuple[str, int] | None:
+    """Return the text of a value and its size; None if it may need tags, or if msgspec writes it otherwise."""
+    if isinstance(value, str) and len(value) <= _SHORT:
+        data = dumps(LEAF_WRITERS[str](value))
+        return data, size_of(data)
     write = writer()
-    survey = None
-    if write is not None:
-        survey = _survey(value, max_items) if type(value) in _CONTAINERS else _Survey(value is None, {type(value)})
+    survey = _survey(value, max_items) if isinstance(value, (list, dict)) else _Survey(value is None, {type(value)})
     if write is None or survey is None:
         return None
     try:
-        data = write(value)
+        written = write(value)
     except (TypeError, ValueError, OverflowError, RuntimeError):  # the last one if another thread changes a container
         return None
     # A text in the value may also have these characters.
-    if (b"$" in data and b'"$"' in data) or (float in survey.kinds and data.count(b"null") != survey.nones):
+    if (b"$" in written and b'"$"' in written) or (float in survey.kinds and written.count(b"null") != survey.nones):
         return None
-    if int in survey.kinds and len(data) >= _DIGITS and _may_have_huge_int(data):
+    if int in survey.kinds and len(written) >= _DIGITS and _may_have_huge_int(written):
         return None
-    return data.decode()
+    return written.decode(), len(written)
 
 
-def _survey(value: Any, max_items: int) -> _Survey | None:
+def _survey(value: list[JsonValue] | dict[str, JsonValue], max_items: int) -> _Survey | None:
     """Check that a list or a dict consists of exactly the types of JSON; return None if it does not.
 
     Whether JSON has the floats, ints and texts is not checked. No code of a class in the value runs.

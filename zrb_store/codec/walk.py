@@ -16,7 +16,7 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
 from typing import Any, TypeAlias
 
 from zrb_store.codec.display import Undecodable, Unencodable, describe_error, key_segment, type_name
@@ -55,7 +55,7 @@ class _Walk:
 
     _excess_left = ALLOWED_EXCESS
 
-    def has_too_many_collisions(self, keys: Collection[Any], trees: Iterable[JsonValue]) -> bool:
+    def has_too_many_collisions(self, keys: Collection[Hashable], trees: Iterable[JsonValue]) -> bool:
         """Whether the keys of a dict, or the elements of a set, which have these trees, take too long to compare."""
         if len(keys) <= FEW:
             return False
@@ -141,7 +141,7 @@ class ValueWriter(_Walk):
             raise
         return trees
 
-    def pairs(self, mapping: Mapping[Any, Any]) -> list[JsonValue]:
+    def pairs(self, mapping: Mapping[Hashable, Any]) -> list[JsonValue]:
         """Return the items of a mapping as pairs of trees; its keys may be of any type."""
         trees: list[JsonValue] = []
         keys: list[JsonValue] = []
@@ -171,10 +171,10 @@ class ValueWriter(_Walk):
                 raise
         return trees
 
-    def refuse_collisions(self, value: Collection[Any], trees: Iterable[JsonValue]) -> None:
+    def refuse_collisions(self, keys: Collection[Hashable], trees: Iterable[JsonValue]) -> None:
         """Raise if too many keys of a dict, or elements of a set, have the same hash."""
-        if self.has_too_many_collisions(value, trees):
-            raise Unencodable(type_name(type(value)), TOO_MANY)
+        if self.has_too_many_collisions(keys, trees):
+            raise Unencodable(type_name(type(keys)), TOO_MANY)
 
     def _count_item(self) -> None:
         # The tree of a value whose parts occur several times in it may be exponentially larger than the value.
@@ -193,7 +193,7 @@ class TreeReader(_Walk):
     def walk(self, tree: JsonValue) -> Any:
         """Return the value of a tree, with an `Undecodable` in place of a part that cannot be read."""
         if type(tree) is list:
-            items: list[Any] = []
+            items = []  # no comprehension, which would be another frame
             for item in tree:
                 items.append(item if type(item) in LEAF_WRITERS else self.walk(item))
             return items
@@ -229,7 +229,7 @@ class TreeReader(_Walk):
         finally:
             self._keys_open -= 1
 
-    def refuse_collisions(self, keys: Collection[Any], trees: Iterable[JsonValue]) -> None:
+    def refuse_collisions(self, keys: Collection[Hashable], trees: Iterable[JsonValue]) -> None:
         """Raise if too many keys of a dict, or elements of a set, have the same hash."""
         if self.has_too_many_collisions(keys, trees):
             raise ValueError(TOO_MANY)

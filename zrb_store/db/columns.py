@@ -17,8 +17,7 @@ from zrb_store.masking import storable
 from zrb_store.names import STEP_BYTES, TASK_ID_BYTES, check_name, is_session_name
 from zrb_store.records import JsonValue
 
-DAMAGED = "damaged"
-"""The word that readers show in place of an invalid word, such as an unknown status."""
+DAMAGED = "damaged"  # the word that readers show in place of an invalid word, such as an unknown status
 
 LONGEST_LEASE = 24 * 60 * 60 * 1_000_000
 """Microseconds from now within which every valid lease expires. A lease lasts a minute, but clocks differ."""
@@ -127,12 +126,11 @@ def _json(is_valid: Callable[[JsonValue], bool], what: str) -> Callable[[str], s
     return problem
 
 
-def _is_texts(tree: JsonValue) -> bool:
-    return type(tree) is list and all(type(item) is str for item in tree)
-
-
-def _is_tasks(tree: JsonValue) -> bool:
-    return type(tree) is dict and all(item in ("waiting", "skipped") for item in tree.values())
+_texts = _json(lambda tree: type(tree) is list and {*map(type, tree)} <= {str}, "a list of texts")
+_tasks = _json(
+    lambda tree: type(tree) is dict and all(item in ("waiting", "skipped") for item in tree.values()),
+    "a dict of tasks, each waiting or skipped",
+)
 
 
 def _is_line(line: JsonValue) -> bool:
@@ -142,12 +140,10 @@ def _is_line(line: JsonValue) -> bool:
     return isinstance(at, int) and 0 <= at <= _LATEST
 
 
-def _is_lines(tree: JsonValue) -> bool:
-    return type(tree) is list and all(map(_is_line, tree))
-
-
 def _lines(text: str) -> str | None:
-    return _json(_is_lines, "a list of lines")(text) if text.isascii() else "is not ASCII"
+    if not text.isascii():
+        return "is not ASCII"
+    return _json(lambda tree: type(tree) is list and all(map(_is_line, tree)), "a list of lines")(text)
 
 
 def _inputs(text: str) -> str | None:
@@ -171,7 +167,6 @@ _TEXT = ColumnRule(str)
 _TEXT_OR_NULL = ColumnRule(str, nullable=True)
 _FLAG = ColumnRule(bool)
 _TASK_OR_NULL = ColumnRule(str, nullable=True, note="at most 2,000 bytes", content=_named("task"))
-_TEXTS = _json(_is_texts, "a list of texts")
 _SESSION_NAME = r"^[A-Za-z0-9._:+][A-Za-z0-9._:+-]{0,199}$"
 
 
@@ -185,14 +180,9 @@ SESSION: Columns = {
     "status": _words("open running completed failed interrupted"),
     "project": _TEXT_OR_NULL,
     "task": _TASK_OR_NULL,
-    "path": ColumnRule(str, nullable=True, note="JSON: a list of texts", content=_TEXTS),
+    "path": ColumnRule(str, nullable=True, note="JSON: a list of texts", content=_texts),
     "inputs": ColumnRule(str, nullable=True, note="JSON: an encoded dict", content=_inputs),
-    "tasks": ColumnRule(
-        str,
-        nullable=True,
-        note="JSON: names of tasks, each with waiting or skipped",
-        content=_json(_is_tasks, "a dict of tasks, each waiting or skipped"),
-    ),
+    "tasks": ColumnRule(str, nullable=True, note="JSON: names of tasks, each with waiting or skipped", content=_tasks),
     "parent": _TEXT_OR_NULL,
     "forked_from": ColumnRule(str, nullable=True, pattern=_SESSION_NAME, content=_session_name),
     "pinned": _FLAG,
@@ -213,7 +203,7 @@ RUN: Columns = {
     "pid": _COUNT,
     "process_started": _TEXT_OR_NULL,
     "user": _TEXT_OR_NULL,
-    "command": ColumnRule(str, nullable=True, note="JSON: a list of texts", content=_TEXTS),
+    "command": ColumnRule(str, nullable=True, note="JSON: a list of texts", content=_texts),
     "folder": _TEXT_OR_NULL,
     "python_version": _TEXT_OR_NULL,
     "zrb_version": _TEXT_OR_NULL,

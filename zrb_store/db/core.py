@@ -49,24 +49,7 @@ else:
     t = _Module("zrb_store.db.tables")
     compiling = _Module("zrb_store.db.dialect.compiling")
 
-__all__ = [
-    "STATEMENTS",
-    "Params",
-    "Ready",
-    "Statement",
-    "binder",
-    "bindparam",
-    "compiled",
-    "compiling",
-    "exists",
-    "file_content",
-    "literal_column",
-    "made_once",
-    "ready",
-    "sa",
-    "statement",
-    "t",
-]
+__all__ = ["compiling", "sa", "t"]  # what it imports for others
 PATH = Path(__file__).with_name("sqlite_statements.json")
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -281,7 +281,7 @@ class Database(Patience):
         # If a connection is lost during a statement that commits itself, nobody knows whether the change was made.
         if busy or (gone and not self._may_be_committed):
             if wait is None:
-                wait = self.begin_waiting(began)
+                wait = Wait(self, began)
             wait.is_unreachable = gone
             if stops or not wait.is_over(self._stop_at):
                 return wait

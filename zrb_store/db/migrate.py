@@ -17,8 +17,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql import Executable
 
-from zrb_store.db import OLD_VERSION_TABLE, VERSION_TABLE, patience, tables, version_table, views
-from zrb_store.db.dialect import tables_of_revision
+from zrb_store.db import OLD_VERSION_TABLE, TABLES_SQL, VERSION_TABLE, patience, tables, version_table, views
 from zrb_store.db.dialect.sqlite import BUSY, primary_code
 from zrb_store.db.engine import dialect_of
 from zrb_store.db.location import StoreUrl
@@ -133,9 +132,8 @@ def version_schema(connection: sa.Connection) -> str | None:
 def move_revision(connection: sa.Connection, execute: Callable[[str], None]) -> None:
     """Move the revision of a store at revision 0001 to the table in which Alembic now looks for it.
 
-    A store of a newer revision is not changed. The old table keeps a text that is no revision, so that a zrb-store of
-    revision 0001 refuses the store from now on. `execute` runs a statement in the transaction of the upgrade, or prints
-    it.
+    The old table keeps a text that is no revision, so that a zrb-store of revision 0001 refuses the store from now on.
+    `execute` runs a statement in the transaction of the upgrade, or prints it.
     """
     if _version_table(connection) == OLD_VERSION_TABLE:
         execute(CREATE_VERSION_TABLE.format(VERSION_TABLE))
@@ -144,10 +142,7 @@ def move_revision(connection: sa.Connection, execute: Callable[[str], None]) -> 
 
 
 def make_views(dialect_name: str, execute: Callable[[Executable], object]) -> None:
-    """Make the SQL views, at the end of an upgrade to the newest revision, whatever views the store has.
-
-    `execute` runs a statement in the transaction of the upgrade, or prints it.
-    """
+    """Make the SQL views, at the end of an upgrade to the newest revision, whatever views the store has."""
     for statement in views.statements(dialect_name):
         execute(statement)
 
@@ -260,5 +255,5 @@ def _revision(connection: sa.Connection) -> str | None:
 
 
 def _version_table(connection: sa.Connection) -> str | None:
-    found = connection.execute(tables_of_revision(connection.dialect.name).construct)
+    found = connection.exec_driver_sql(TABLES_SQL[connection.dialect.name])
     return version_table([row[0] for row in found])

@@ -15,8 +15,7 @@ from collections.abc import Iterator
 
 from zrb_store.errors import StoreUnavailable
 
-WARN_AFTER = 2.0
-"""Seconds of waiting after which a warning is logged."""
+WARN_AFTER = 2.0  # seconds of waiting after which a warning is logged
 UNREACHABLE = "cannot be reached"
 LOCKED = "is locked by another program"
 
@@ -54,14 +53,6 @@ class Patience:
         """When the operation under way stops waiting."""
         return min(self.began + self.timeout, self._stop_at)
 
-    def begin_waiting(self, began: float) -> Wait:
-        """Return how an operation waits that began then."""
-        # A caller that has just got a timeout must not wait again for each operation that it still has to do.
-        gave_up = time.monotonic() - self.gave_up_at < _GIVE_UP_FOR
-        wait = Wait(self.notice, began, 0.0 if gave_up else self.timeout, self.operations)
-        self.operations = 0
-        return wait
-
     def stop_waiting(self, within: float) -> None:
         """Let no operation wait longer than `within` seconds from now, because the process has to end.
 
@@ -85,15 +76,18 @@ class Patience:
 
 
 class Wait:
-    """The waiting of one operation, until `timeout` seconds after it began."""
+    """The waiting of one operation of a database."""
 
-    def __init__(self, notice: Notice, began: float, timeout: float, operations: int) -> None:
+    def __init__(self, patience: Patience, began: float) -> None:
         self.is_unreachable = False  # rather than locked
-        self._notice = notice
+        self._notice = patience.notice
         self._began = began
-        self._deadline = began + timeout
+        # A caller that has just got a timeout must not wait again for each operation that it still has to do.
+        gave_up = time.monotonic() - patience.gave_up_at < _GIVE_UP_FOR
+        self._deadline = began if gave_up else began + patience.timeout
         self._tries = 0
-        self._pause = min(max(_PER_OPERATION * operations, _SHORTEST), _LONGEST)
+        self._pause = min(max(_PER_OPERATION * patience.operations, _SHORTEST), _LONGEST)
+        patience.operations = 0
 
     def is_over(self, stop_at: float) -> bool:
         """Whether the time is up, or all waiting in this process, which ends at `stop_at`."""

@@ -7,8 +7,6 @@ event and draws the next tick; a change of a queue has a tick between those of t
 
 from __future__ import annotations
 
-from typing import Any
-
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -51,11 +49,11 @@ Id = BigInteger().with_variant(Integer, "sqlite")
 tick = Sequence("zrb_tick", data_type=BigInteger, metadata=metadata)
 
 
-def _first_tick(name: str) -> Column[Any]:
+def _first_tick(name: str) -> Column[int]:
     return Column(name, BigInteger, nullable=False, server_default=text("0"))
 
 
-def _id() -> Column[Any]:
+def _id() -> Column[int]:
     # AUTOINCREMENT: the id of a deleted row must never be used again.
     return Column("id", Id, primary_key=True, autoincrement=True)
 
@@ -283,11 +281,7 @@ CLOCK_ON_SQLITE = (
 
 
 def add_postgresql_options() -> None:
-    """Set the conditions of partial indexes for PostgreSQL too. Only migrations and their tests need them.
-
-    The option is not set above, because it makes SQLAlchemy import PostgreSQL's dialects, which would cost users of
-    SQLite 50 ms.
-    """
+    """Set the conditions of partial indexes for PostgreSQL, which makes SQLAlchemy import its dialects, for 50 ms."""
     for table in metadata.tables.values():
         for index in table.indexes:
             index.dialect_options["postgresql"]["where"] = index.dialect_options["sqlite"]["where"]

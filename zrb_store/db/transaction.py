@@ -18,9 +18,8 @@ if TYPE_CHECKING:
     from zrb_store.db.core import Runnable
 
 
-MOST_ROWS = 500
-MOST_BYTES = 4 * 1024 * 1024
-"""How many rows, and how many bytes, `Transaction.stream` reads from a server at once."""
+MOST_ROWS = 500  # that `Transaction.stream` reads from a server at once
+MOST_BYTES = 4 * 1024 * 1024  # that these rows may have together
 
 _cursors = itertools.count()
 
@@ -66,6 +65,13 @@ class Transaction:
         self.sent += 1
         cursor = self.driver.execute(self.sql, bind(params))
         return cursor.fetchall() if cursor.description is not None else []
+
+    def ask(self, sql: str) -> list[Row]:
+        """Run a query about the database itself, which is no statement of `queries/`."""
+        self.sql = sql
+        self.sent += 1
+        rows: list[Row] = self.driver.execute(sql).fetchall()
+        return rows
 
     def transact(self, work: Callable[[Transaction], T], /) -> T:
         """Call `work` with this transaction, which is one already."""

@@ -42,8 +42,8 @@ def next_tick() -> sa.ColumnElement[int]:
 def new_id(table: str) -> sa.ColumnElement[int]:
     """Return an id for a new row of a table: higher than those that there are, and part of it random.
 
-    Restored from a copy, a store continues to count from where the copy was made. If ids were consecutive, a process
-    that has the store open would take the rows of others for those that it knows.
+    If ids were consecutive, a process that has the store open while it is restored from a copy, and counts from there,
+    would take the rows of others for those that it knows.
     """
     return compiling.Expression(
         sa.BigInteger(),
@@ -99,18 +99,6 @@ def whole_text() -> sa.ColumnElement[str]:
 def schema_is_unchanged() -> sa.Exists:
     """Return a condition for each statement that writes outside a transaction: nobody has upgraded the store since."""
     return sa.exists(sa.select(literal_column("1")).where(t.version.c.version_num == literal_column(f"'{REVISION}'")))
-
-
-@statement
-def tables_of_revision(dialect_name: str) -> sa.TextClause:
-    """Return the names of those tables that exist and that `version_table` needs to know about."""
-    names = "('zrb_version', 'zrb_session', 'alembic_version')"
-    if dialect_name == "sqlite":
-        return sa.text(f"SELECT name FROM sqlite_master WHERE name IN {names}")
-    # Only in the schema of our tables: a table in other schemas of the search_path may belong to another program.
-    return sa.text(
-        f"SELECT tablename FROM pg_catalog.pg_tables WHERE schemaname = current_schema() AND tablename IN {names}"
-    )
 
 
 def revision_of(driver: Any) -> str | None:
@@ -172,11 +160,9 @@ def numbered_insert(
 ) -> ReturningInsert[int, int]:
     """Return a statement that inserts a value at the end (or the beginning) of queue `:queue_id`.
 
-    It returns the value's seq and the time of the push. It inserts nothing if a condition in `where` does not hold.
-
-    SQLite has one writer at a time, so the next number can be found from the rows. PostgreSQL uses a counter, whose row
-    is locked until the commit. So values are numbered in the order in which their transactions commit, which a sequence
-    would not ensure, and no number is used twice.
+    It returns the value's seq and the time of the push. SQLite has one writer at a time, so the next number can be
+    found from the rows. PostgreSQL uses a counter, whose row is locked until the commit, so that values are numbered in
+    the order in which their transactions commit, which a sequence would not ensure.
     """
     names = ["queue_id", "seq", *columns]
     if dialect_name == "sqlite":

@@ -17,8 +17,7 @@ if TYPE_CHECKING:
 
 ServerConnection: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 
-SECONDS = 10.0
-"""How long the server may take to answer: as long as it may take to accept a connection."""
+SECONDS = 10.0  # how long the server may take to answer: as long as it may take to accept a connection
 _LEAST = 1.0  # seconds, although somebody waits less long
 
 connect_until: ContextVar[float | None] = ContextVar("zrb_store_connect_until", default=None)
@@ -89,8 +88,5 @@ def answer(driver: ServerConnection, sql: str) -> list[bytes]:
 
 
 def is_pooled(driver: ServerConnection, backend: int) -> bool:
-    """Whether there is a pooler between a connection and its server session, which is number `backend`.
-
-    To each client a pooler gives a number of its own, because it must know whose statement a client wants to cancel.
-    """
+    """Whether a pooler, which gives each client a number of its own, is before the server session of this number."""
     return bool(backend != driver.pgconn.backend_pid)

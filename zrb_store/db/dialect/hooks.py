@@ -42,26 +42,16 @@ class OpenDatabase(Protocol):
 
 
 class Dialect(Generic[Driver]):
-    """The hooks; those with a body here do what suits a database without a server. `driver` is the driver's connection.
-
-    Attributes:
-        name: `sqlite` or `postgresql`.
-        begin_snapshot: The statement that begins a transaction for several reads as of one moment.
-        poll_every: After how many seconds a waiting process asks again whether its queue has a value.
-        backs_up: Whether an older store is backed up before an upgrade, so that its first writer may upgrade it.
-        make_usable: A statement to run before a store is written; None if there is none.
-        may_lose_answers: Whether a statement may be carried out although its answer does not come.
-        commits_unsynced: Whether a statement outside a transaction would be less durable than the store promises.
-        change_mark: Returns what differs from now on if anything is committed; None if that takes a query.
-    """
+    """The hooks; those with a body here do what suits a database without a server."""
 
     name: str
-    begin_snapshot: str
-    poll_every: float
-    backs_up = False
-    make_usable: str | None = None
-    may_lose_answers = False
-    commits_unsynced = False
+    begin_snapshot: str  # the statement that begins a transaction for several reads as of one moment
+    poll_every: float  # seconds after which a waiting process asks again whether its queue has a value
+    backs_up = False  # whether an older store is backed up before an upgrade, so that its first writer may upgrade it
+    make_usable: str | None = None  # a statement to run before a store is written
+    may_lose_answers = False  # whether a statement may be carried out although its answer does not come
+    commits_unsynced = False  # whether a statement outside a transaction would be less durable than the store promises
+    # Returns what differs from now on if anything is committed; None if that takes a query.
     change_mark: Callable[[Transaction], object] | None = None
 
     def __init__(self, url: URL) -> None:

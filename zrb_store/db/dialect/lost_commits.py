@@ -31,11 +31,7 @@ class _Sent(NamedTuple, Generic[T]):
 
 
 class Committing(Generic[T]):
-    """A transaction that is tried, perhaps several times and over several connections, until it is committed once.
-
-    Attributes:
-        sent: What may have been committed, because nobody has answered its COMMIT.
-    """
+    """A transaction that is tried, perhaps several times and over several connections, until it is committed once."""
 
     def __init__(
         self,
@@ -45,7 +41,7 @@ class Committing(Generic[T]):
         shown_url: str,
         is_made: Callable[[Transaction, T], bool] | None,
     ) -> None:
-        self.sent: _Sent[T] | None = None
+        self.sent: _Sent[T] | None = None  # what may have been committed, because nobody has answered its COMMIT
         self._dialect = dialect
         self._work = work
         self._name = name
@@ -86,14 +82,10 @@ class Committing(Generic[T]):
 
 
 class Asking:
-    """A statement that commits itself, and that is tried, perhaps over several connections, until it was run once.
-
-    Attributes:
-        session: The server session in which it may have been run, because nobody has answered it.
-    """
+    """A statement that commits itself, and that is tried, perhaps over several connections, until it was run once."""
 
     def __init__(self, dialect: Dialect[Any], write: Callable[[Transaction], list[Row]], lost: Lost) -> None:
-        self.session: str | None = None
+        self.session: str | None = None  # the server session in which it may have been run: nobody has answered it
         self._dialect = dialect
         self._write = write
         self._find = lost

@@ -22,10 +22,10 @@ from zrb_store.db.dialect.connecting import SECONDS, ServerConnection, answer, c
 from zrb_store.db.dialect.hooks import OpenDatabase
 from zrb_store.db.transaction import Transaction
 
-LOOK_EVERY = 0.5
-"""Seconds between two checks."""
+LOOK_EVERY = 0.5  # seconds between two checks
 ASK_AFTER = 5.0
 """Seconds after which the server is told to cancel a statement that waits for a lock; it is told again after them."""
+_IN_PROGRESS = 1  # libpq's PQTRANS_ACTIVE
 _ANSWER_WITHIN = 0.5  # seconds after which a server that does not answer is said to be unreachable
 
 _log = logging.getLogger("zrb_store")
@@ -81,7 +81,7 @@ class _Watchdog:
     def _check(self, database: OpenDatabase) -> None:
         statement = database.under_way
         key = id(database)
-        if statement is None or not _is_active(statement.driver):
+        if statement is None or statement.driver.pgconn.transaction_status != _IN_PROGRESS:
             self._since.pop(key, None)
             self._asked.pop(key, None)
             return
@@ -145,10 +145,6 @@ def _pattern(sql: str) -> str:
     shown = _PLACEHOLDER.sub(lambda match: "%" if match[0] == "%%" else "$\0", sql)[:_SHOWN]
     pattern = re.sub(r"([\\%_])", r"\\\1", shown).replace("\0", "%").replace("'", "''")
     return f"'{pattern}%'"
-
-
-def _is_active(driver: ServerConnection) -> bool:
-    return bool(driver.pgconn.transaction_status == 1)  # PQTRANS_ACTIVE: a command is in progress
 
 
 def _break(driver: ServerConnection) -> None:
