@@ -23,4 +23,4 @@ def _forget() -> None:
     core.ready.cache_clear()
     for each in gc.get_objects():
         if type(each) is core.Statement:
-            each._built.clear()
+            each.__dict__.pop("construct", None)

@@ -27,6 +27,9 @@ from tests.workers import (
     take_and_sometimes_undo,
 )
 from zrb_store import Store, open_store
+from zrb_store.db import engine
+from zrb_store.db.dialect.lost_commits import roll_back
+from zrb_store.db.transaction import Transaction
 
 pytestmark = pytest.mark.slow
 
@@ -230,16 +233,15 @@ def test_nothing_joins_an_open_transaction(store: Store, use: Callable[[Any], An
 
 def test_a_snapshot_is_in_use_until_its_transaction_has_ended(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """psycopg would wait for itself for ever if a signal handler used a connection during its ROLLBACK."""
-    roll_back = store.database._roll_back
     ends = []
 
-    def interrupted() -> None:
+    def interrupted(transaction: Transaction) -> None:
         with pytest.raises(RuntimeError, match="is in use by this thread"):
             store.session("s").xcom["q"].push(1)
-        roll_back()
+        roll_back(transaction)
         ends.append("rolled back")
 
-    monkeypatch.setattr(store.database, "_roll_back", interrupted)
+    monkeypatch.setattr(engine, "roll_back", interrupted)
     with store.database.snapshot():
         pass
     assert ends == ["rolled back"]

@@ -16,7 +16,7 @@ import pytest
 from tests.test_cli_places import as_nobody
 from tests.test_doctor import doctor_findings
 from zrb_store import StoreMissing, open_store
-from zrb_store.db.dialect import SQLite
+from zrb_store.db.dialect.sqlite import SQLite
 from zrb_store.db.engine import Database
 from zrb_store.db.location import store_url
 from zrb_store.db.migrate import PAGE_SIZE
@@ -105,7 +105,7 @@ def test_a_store_made_in_an_empty_file_is_its_owners_alone(tmp_path: Path, befor
     file = tmp_path / "store.db"
     file.touch()
     file.chmod(before)
-    SQLite().create(store_url(file))
+    SQLite(store_url(file)).create()
     assert file.stat().st_mode & 0o777 == after
     if before & 0o200:
         with open_store(file) as store:

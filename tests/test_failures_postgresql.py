@@ -17,7 +17,8 @@ from tests.processes import Child
 from tests.workers import hold_many_files
 from zrb_store import Store, StoreUnavailable, open_store
 from zrb_store.db import patience
-from zrb_store.db.dialect import PostgreSQL, watchdog
+from zrb_store.db.dialect import watchdog
+from zrb_store.db.dialect.postgresql import PostgreSQL
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
 from zrb_store.queries import takes

@@ -16,7 +16,7 @@ from tests.pgbouncer import pooler
 from tests.postgres import DEADLINE, Server, private_server, server_session, wait_until, waits_for_lock
 from tests.proxy import AFTER, BEFORE, MOMENTS, Interrupted, Proxy, cut, proxy, through
 from zrb_store import Store, StoreUnavailable, open_store
-from zrb_store.db.dialect import lost_commits, watchdog
+from zrb_store.db.dialect import postgresql, watchdog
 from zrb_store.db.transaction import Transaction
 from zrb_store.inspect.show import open_session
 
@@ -232,7 +232,7 @@ def test_a_commit_that_has_not_ended_is_waited_for(
 ) -> None:
     """The server may not have noticed yet that its client is lost."""
     asked: list[str] = []
-    was_committed: Callable[..., bool] = lost_commits.was_committed
+    was_committed: Callable[..., bool] = postgresql.PostgreSQL.was_committed
 
     class Driver:
         def __init__(self, driver: Any) -> None:
@@ -243,15 +243,16 @@ def test_a_commit_that_has_not_ended_is_waited_for(
 
         def execute(self, sql: str, *args: Any) -> Any:
             cursor = self._driver.execute(sql, *args)
-            if sql != lost_commits._STATUS or len(asked) >= 3:
+            if sql != postgresql._STATUS or len(asked) >= 3:
                 return cursor
             ((*others, status),) = cursor.fetchall()
             asked.append(status)
             return SimpleNamespace(fetchall=lambda: [(*others, "in progress")])
 
     monkeypatch.setattr(
-        "zrb_store.db.dialect.postgresql.was_committed",
-        lambda driver, ticket, where: was_committed(Driver(driver), ticket, where),
+        postgresql.PostgreSQL,
+        "was_committed",
+        lambda self, driver, ticket: was_committed(self, Driver(driver), ticket),
     )
     with open_store(through(between.folder, location)) as store:
         queue = store.session("s").xcom["q"]

@@ -24,7 +24,7 @@ from zrb_store import open_store
 from zrb_store.db import OLD_VERSION_TABLE, REVISION, VERSION_TABLE, migrate
 from zrb_store.db.location import store_url
 from zrb_store.db.tables import CLOCK_ON_SQLITE, clock, metadata, queue, session
-from zrb_store.db.views import VIEWS
+from zrb_store.db.views import queries
 from zrb_store.errors import StoreUnavailable
 
 ROOT = Path(__file__).parent.parent
@@ -140,7 +140,7 @@ def test_postgresql_schema_is_the_same_migrated_or_created(new_postgres: str) ->
     migrate.upgrade(engine)
     migrated = schema()
     with engine.begin() as connection:
-        connection.exec_driver_sql(f"DROP VIEW {', '.join(VIEWS)}")
+        connection.exec_driver_sql(f"DROP VIEW {', '.join(queries('sqlite'))}")
     metadata.drop_all(engine)
     metadata.create_all(engine)
     create_views(engine)

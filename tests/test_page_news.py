@@ -7,11 +7,10 @@ import threading
 from collections.abc import Iterator
 
 import pytest
-from sqlalchemy.engine import URL
 
 from tests.postgres import DEADLINE, wait_until
 from zrb_store import Store, open_store
-from zrb_store.db.dialect import SQLite
+from zrb_store.db.dialect.sqlite import SQLite
 from zrb_store.db.transaction import Transaction
 from zrb_store.page.site import Answer, Answers
 from zrb_store.page.watcher import Watcher
@@ -29,7 +28,7 @@ def reader(store: Store, location: str) -> Iterator[Store]:
 def watched(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """With Linux's inotify, and where there is none. PostgreSQL never has it."""
     if request.param == "not watched":
-        monkeypatch.setattr(SQLite, "written_file", lambda self, url: None)
+        monkeypatch.setattr(SQLite, "written_file", lambda self: None)
 
 
 @pytest.mark.usefixtures("watched")
@@ -57,7 +56,7 @@ def test_without_a_commit_there_is_no_news(store: Store, reader: Store) -> None:
 @pytest.mark.parametrize("location", ["sqlite", "postgresql"], indirect=True)
 def test_waiting_asks_seldom(store: Store, reader: Store, monkeypatch: pytest.MonkeyPatch, most: int) -> None:
     if most > 2:
-        monkeypatch.setattr(SQLite, "written_file", lambda self, url: None)
+        monkeypatch.setattr(SQLite, "written_file", lambda self: None)
     elif store.database.dialect_name != "sqlite":
         pytest.skip("PostgreSQL has no file")
     store.session("inbox").xcom["q"].push(1)
@@ -66,9 +65,9 @@ def test_waiting_asks_seldom(store: Store, reader: Store, monkeypatch: pytest.Mo
     dialect = reader.database.dialect
     ask = dialect.latest_commit
 
-    def counted(connection: Transaction, url: URL) -> object:
+    def counted(connection: Transaction) -> object:
         asked.append(1)
-        return ask(connection, url)
+        return ask(connection)
 
     monkeypatch.setattr(dialect, "latest_commit", counted)
     while news.wait(1.0):

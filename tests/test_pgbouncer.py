@@ -21,7 +21,8 @@ from tests.postgres import DEADLINE, Server, private_server, wait_until, waits_f
 from tests.test_doctor import fill_with_history
 from tests.test_postgres_faults import stopped_server
 from zrb_store import Store, StoreUnavailable, open_store, step
-from zrb_store.db.dialect import PostgreSQL, connecting, postgresql, watchdog
+from zrb_store.db.dialect import connecting, postgresql, watchdog
+from zrb_store.db.dialect.postgresql import PostgreSQL
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
 from zrb_store.runtime.waiting import QueueWait

@@ -19,7 +19,7 @@ from tests import postgres
 from tests.pgbouncer import pooler
 from tests.postgres import DEADLINE, Server, private_server, wait_until
 from zrb_store import InvalidArgument, StoreUnavailable, open_store
-from zrb_store.db.dialect import PostgreSQL
+from zrb_store.db.dialect.postgresql import PostgreSQL
 from zrb_store.db.engine import Database
 from zrb_store.db.location import shown_url, store_url
 from zrb_store.runtime import lease
@@ -180,7 +180,7 @@ def test_several_hosts_in_any_form(location: str, given: str, shown: str) -> Non
 def test_several_hosts_reach_the_driver(location: str) -> None:
     given = "postgresql://u@h1:5433,h2:5434/db"
     for text in (given, "postgresql://u@/db?host=h1:5433&host=h2:5434"):
-        engine = PostgreSQL().engine(store_url(text), read_only=True, durability="normal")()
+        engine = PostgreSQL(store_url(text)).engine(read_only=True, durability="normal")()
         _, parameters = engine.dialect.create_connect_args(engine.url)
         assert (parameters["host"], parameters["port"]) == ("h1,h2", "5433,5434")
 

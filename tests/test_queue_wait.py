@@ -22,7 +22,7 @@ from tests.postgres import DEADLINE, is_in_transaction, server_session, wait_unt
 from tests.processes import Child
 from tests.rows import query
 from zrb_store import AttemptClosed, InvalidArgument, LeaseLost, SessionNotFound, Store, StoreUnavailable, open_store
-from zrb_store.db.dialect import SQLite
+from zrb_store.db.dialect.sqlite import SQLite
 from zrb_store.operations.values import pop
 from zrb_store.runtime import waiting as runtime_waiting
 from zrb_store.runtime.waiting import QueueWait, watch_of
@@ -40,7 +40,7 @@ def no_looks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
     """Let a waiting process notice a value, or miss it for ever; on SQLite also where there is no inotify."""
     monkeypatch.setattr(runtime_waiting, "LOOK_EVERY", 3600.0)
     if request.param == "not watched":  # as PostgreSQL always is
-        monkeypatch.setattr(SQLite, "written_file", lambda self, url: None)
+        monkeypatch.setattr(SQLite, "written_file", lambda self: None)
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from zrb_store import SchemaBehind, Store, cli, codec, open_store
 from zrb_store.db import REVISION, migrate, schema
 from zrb_store.db.tables import metadata, output
 from zrb_store.db.tables import run as run_table
-from zrb_store.db.views import VIEWS
+from zrb_store.db.views import queries
 from zrb_store.operations.values import requeue_all
 
 STORED = sorted(HERE.glob("*.sql"))
@@ -81,7 +81,7 @@ def test_a_stored_database_is_upgraded_and_used(
     with open_store(new_location) as store:
         assert schema.revision(store.database) == REVISION
         with store.database.engine.connect() as connection:
-            rows = {name: connection.exec_driver_sql(f"SELECT * FROM {name}").fetchall() for name in VIEWS}
+            rows = {name: connection.exec_driver_sql(f"SELECT * FROM {name}").fetchall() for name in queries("sqlite")}
         assert [name for name in rows if not rows[name]] == ([] if stored.stem >= "0005" else ["zrb_xcom_steps"])
         statuses = {"inbox": "open", "done": "completed", "dead": "stale"}
         poison = store.session("inbox").xcom["poison"]

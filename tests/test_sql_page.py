@@ -17,12 +17,12 @@ import pytest
 from tests.sql_page import PAGE, QUERIES, SECTIONS, Row, fill, filled_location, from_psycopg, from_sqlite3, plain
 from tests.test_migrations import engine_of
 from zrb_store import Store, open_store
-from zrb_store.db.views import VIEWS
+from zrb_store.db.views import queries
 
 
 @pytest.mark.promise(number=15)
 def test_the_page_describes_every_view_and_column_in_order(store: Store) -> None:
-    assert list(SECTIONS) == list(VIEWS)
+    assert list(SECTIONS) == list(queries("sqlite"))
     for name, (columns, _) in SECTIONS.items():
         with store.database.engine.connect() as connection:
             assert list(connection.exec_driver_sql(f"SELECT * FROM {name}").keys()) == columns, name
@@ -151,6 +151,6 @@ def test_datasette(file: str) -> None:
         return about["views"], asked, filtered
 
     views, asked, filtered = asyncio.run(answers())
-    assert {view["name"] for view in views} == VIEWS.keys()
+    assert {view["name"] for view in views} == queries("sqlite").keys()
     assert asked == {name: from_sqlite3(file)(query) for name, query in QUERIES.items()}
     assert filtered == from_sqlite3(file)("SELECT * FROM zrb_xcom_values WHERE session = 'etl-25'")

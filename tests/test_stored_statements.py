@@ -16,7 +16,6 @@ import pytest
 from tests.sessions import etl, inbox
 from zrb_store import Store, open_store
 from zrb_store.db import core
-from zrb_store.db.dialect import compiling
 from zrb_store.db.tables import session
 from zrb_store.queries import attempts, values
 
@@ -93,7 +92,7 @@ def test_a_program_runs_without_sqlalchemy(tmp_path: Path) -> None:
 
 def test_a_stored_statement_is_what_its_function_makes() -> None:
     found = core.Compiled(*core._stored(attempts._fail().key) or pytest.fail("it is not stored"))
-    assert found == core.compiled(compiling.dialect("sqlite"), attempts._fail().construct)
+    assert found == core.compiled(core.compiling.dialect("sqlite"), attempts._fail().construct)
     assert found.writes
 
 

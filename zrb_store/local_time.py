@@ -31,20 +31,10 @@ def is_repeated(local: datetime) -> bool:
 def parse_time(text: str, start: int, *, first: bool = False) -> int | None:
     """Return the moment that a text names, in microseconds since 1970.
 
-    The moment is the end of what was given: of that second, if the text has seconds, or else of that minute or day. So
-    whatever is printed with this time has happened by then.
-
-    Args:
-        text: `2026-11-24T03:12:45`, with a space for the `T`, without the year, without the date, without the time of
-            day, or without the seconds. It is local, unless `Z`, an offset or the name of the zone follows.
-        start: The moment, in microseconds since 1970, whose day or year is meant if the text has none.
-        first: Whether the beginning of what was given is meant instead.
-
-    Returns:
-        The moment, or None if the text is no time.
-
-    Raises:
-        InvalidArgument: The zone is not known here, or the local clock showed this time twice or never.
+    The text is `2026-11-24T03:12:45`, with a space for the `T`, without the year, the date, the time of day or the
+    seconds; then the day or year is that of `start`. It is local, unless `Z`, an offset or the name of the zone
+    follows. The moment is the end (or, with `first`, the beginning) of that second, minute or day, so that whatever is
+    printed with this time has happened by then. None if the text is no time.
     """
     parts = _TIME.fullmatch(text.strip())
     if parts is None or not (parts["day"] or parts["clock"]):
@@ -73,14 +63,7 @@ def parse_time(text: str, start: int, *, first: bool = False) -> int | None:
 
 
 def parse_since(text: str) -> datetime:
-    """Return the moment from which on something is asked for: the beginning of a day, a minute or a second.
-
-    Args:
-        text: A time as `parse_time` takes it, of today or of this year if it does not say; or `midnight`.
-
-    Raises:
-        InvalidArgument: The text is no such time, or one to come.
-    """
+    """Return the beginning of a past day, minute or second: a time as `parse_time` takes it, or `midnight`."""
     now = _now()
     day = f"{now.astimezone():%Y-%m-%d}" if text.strip().lower() == "midnight" else text
     moment = parse_time(day, (now - _EPOCH) // _MICROSECOND, first=True)
@@ -150,11 +133,7 @@ def _instants(clock: datetime) -> list[datetime]:
 
 
 def parse_duration(text: str) -> timedelta:
-    """Parse a length of time such as `90s`, `15m`, `1.5h`, `30d` or `2w`.
-
-    Raises:
-        InvalidArgument: The text does not have that form.
-    """
+    """Parse a length of time such as `90s`, `15m`, `1.5h`, `30d` or `2w`."""
     match = re.fullmatch(r"(\d{1,7}(?:\.\d{1,6})?)([smhdw])", text.strip())
     if match is None:
         raise InvalidArgument(f"{text!r} is not a length of time: use e.g. 90s, 15m, 1.5h, 30d or 2w")

@@ -19,8 +19,7 @@ from typing import Any, NamedTuple
 MASK = "***"
 SHORTEST = 4
 """Length of the shortest secret that is remembered: masking a shorter one would mangle other words."""
-SHORTEST_LINE = 12
-"""Likewise, of the lines of a secret that has several."""
+SHORTEST_LINE = 12  # likewise, of the lines of a secret that has several
 TRACEBACK_LIMIT = 16 * 1024
 """Bytes that are kept of a traceback, from its end, and of an error's message, from its beginning."""
 
@@ -168,11 +167,7 @@ def _masked_assignment(match: re.Match[str]) -> str:
 
 
 def mask_command(words: Sequence[str], is_secret: Callable[[str], bool] = is_secret_name) -> list[str]:
-    """Mask the arguments of secret options in a command line, and what `mask_word` masks in its words.
-
-    Args:
-        is_secret: Tells whether the option of this name, without leading dashes, is secret.
-    """
+    """Mask the arguments of secret options in a command line, and what `mask_word` masks in its words."""
     return [shown + MASK if secret else mask_word(shown) for shown, secret in _secrets_of(words, is_secret)]
 
 
@@ -199,11 +194,7 @@ _remembered: set[str] = set()
 
 
 def remember(*secrets: str) -> None:
-    """Mask these values from now on in everything that this process stores or prints, however they are quoted.
-
-    Args:
-        *secrets: The values; those of fewer than `SHORTEST` characters are ignored.
-    """
+    """Mask these values from now on in everything that this process stores or prints, however they are quoted."""
     for secret in map(str.strip, secrets):
         # What a program prints of a key that has several lines is masked line by line.
         lines = [line.strip() for line in secret.splitlines()] if "\n" in secret else []
@@ -260,12 +251,7 @@ def _unicode_escape(char: str) -> str:
 
 
 def printable(text: str, keep: str = "", escape: Callable[[str], str] = _unicode_escape) -> str:
-    """Escape what cannot be printed: control characters, invisible characters and lone surrogates.
-
-    Args:
-        keep: Characters that stay as they are, such as a newline.
-        escape: Returns the escape of a character.
-    """
+    """Escape what cannot be printed, except characters to keep: control and invisible characters, lone surrogates."""
     if text.isprintable():
         return text
     return "".join(
@@ -285,7 +271,7 @@ def storable(text: str) -> str:
 
 
 class ErrorText(NamedTuple):
-    """The texts of an exception that are stored with the attempt that it ended."""
+    """The texts of an exception, as they are stored."""
 
     type: str
     message: str
@@ -297,11 +283,7 @@ def error_text(
 ) -> ErrorText:
     """Return the texts of an exception, with secrets masked, and at most 16 KiB of its message and of its traceback.
 
-    Args:
-        error: The exception.
-        first_frame: The frame at which the traceback begins; by default the outermost one.
-        without: Folders whose frames are left out, also of exceptions that led to this one, and notes about files in
-            them.
+    Frames of files in the folders `without`, and notes about them, are left out, also of exceptions that led to it.
     """
     try:
         message = str(error)

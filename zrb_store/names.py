@@ -13,11 +13,9 @@ _NUMBERED = re.compile(r".*~\d+", re.DOTALL)
 _SESSION_NAME = re.compile(r"[A-Za-z0-9._:+][A-Za-z0-9._:+-]{0,199}")
 # An index entry of PostgreSQL holds at most 2,704 bytes. One holds a task's name and a step's.
 _MAX_BYTES = 2_000
-TASK_ID_BYTES = 2_020
-"""The most bytes of the name of a task, or of the id TASK/NUMBER of a step."""
+TASK_ID_BYTES = 2_020  # the most bytes of the name of a task, or of the id TASK/NUMBER of a step
 _STEP_NAME_BYTES = 500
-STEP_BYTES = _STEP_NAME_BYTES + 20
-"""The most bytes of a step's name, with the ~2 of the second step of that name."""
+STEP_BYTES = _STEP_NAME_BYTES + 20  # the most bytes of a step's name, with the ~2 of the second step of that name
 
 
 def is_session_name(text: object) -> bool:
@@ -26,12 +24,7 @@ def is_session_name(text: object) -> bool:
 
 
 def check_session_name(name: str) -> str:
-    """Return `name` if a session may have it.
-
-    Raises:
-        InvalidArgument: The name has characters other than letters, digits and `. _ : + -`, starts with `-`, is empty,
-            or has more than 200 characters.
-    """
+    """Return `name` if a session may have it."""
     if not is_session_name(name):
         raise InvalidArgument(
             f"{name!r} cannot name a session: use 1 to 200 letters, digits and . _ : + -, not starting with -"
@@ -40,15 +33,7 @@ def check_session_name(name: str) -> str:
 
 
 def check_name(name: str, what: str, most: int = _MAX_BYTES) -> str:
-    """Return `name` if a queue or a task may have it: any text that every database can store and index.
-
-    Args:
-        what: What it names, for the error message.
-        most: The most bytes that it may have.
-
-    Raises:
-        InvalidArgument: The name is not a text, contains NUL or a lone surrogate, or has too many bytes.
-    """
+    """Return `name` if a queue or a task may have it: any text that every database can store and index."""
     if not isinstance(name, str) or storable(name) != name:
         raise InvalidArgument(f"{name!r} cannot name a {what}: use a text without NUL and lone surrogates")
     if len(name) > most // 4 and len(name.encode()) > most:
@@ -57,12 +42,7 @@ def check_name(name: str, what: str, most: int = _MAX_BYTES) -> str:
 
 
 def check_step_name(name: str) -> str:
-    """Return `name` if a step may have it.
-
-    Raises:
-        InvalidArgument: The name is no text that a database can store and index, has more than 500 bytes, or ends as
-            the store names the second step of a name.
-    """
+    """Return `name` if a step may have it."""
     if "~" in check_name(name, "step", _STEP_NAME_BYTES) and _NUMBERED.fullmatch(name):
         raise InvalidArgument(f"{name!r} cannot name a step: the store appends ~2 to the second step of a name")
     return name
@@ -102,23 +82,17 @@ _TOKEN = re.compile(r"(?P<wild>[*?])|(?P<one_of>\[!?\]?[^\]]*\])|(?P<plain>.)", 
 
 
 class NamePattern:
-    """A pattern as in a shell: `*` is any text, `?` one character, `[abc]` one of these, `[!abc]` none of them.
-
-    Attributes:
-        prefix: What each name that it matches begins with; may be empty.
-        glob: The pattern for SQLite's GLOB, which knows case.
-        like: The pattern for LIKE with a backslash as escape.
-        is_exact: Whether `glob` and `like` match the same names. Otherwise they match more, and `matches` decides.
-    """
+    """A pattern as in a shell: `*` is any text, `?` one character, `[abc]` one of these, `[!abc]` none of them."""
 
     def __init__(self, text: str) -> None:
         self.text = text
         tokens = list(_TOKEN.finditer(text))
+        # Whether `glob` and `like` match the same names. Otherwise they match more, and `matches` decides.
         self.is_exact = not any(token["one_of"] for token in tokens)
-        self.glob = "".join(_glob(token) for token in tokens)
-        self.like = "".join(_like(token) for token in tokens)
+        self.glob = "".join(_glob(token) for token in tokens)  # for SQLite's GLOB, which knows case
+        self.like = "".join(_like(token) for token in tokens)  # for LIKE with a backslash as escape
         wild = next((token.start() for token in tokens if not token["plain"]), len(text))
-        self.prefix = text[:wild]
+        self.prefix = text[:wild]  # what each name that it matches begins with; may be empty
 
     def matches(self, name: str) -> bool:
         """Whether a name matches, in the same case."""

@@ -22,29 +22,20 @@ OUT_OF_FILES = "this process has as many files open as it may: close some, or ra
 
 @dataclass(frozen=True, slots=True)
 class ProcessIdentity:
-    """What identifies one process, among all that run on its machine until the next boot.
-
-    Attributes:
-        pid_namespace: The namespaces in which the pid and the start time are valid.
-        process_started: The process's start, in the kernel's own count, and what names the program that it executes. It
-            is only ever compared for equality: a start time in seconds changes when the clock is set, so that a running
-            process would be taken for a dead one.
-    """
+    """What identifies one process, among all that run on its machine until the next boot."""
 
     host: str
     boot_id: str | None
-    pid_namespace: str | None
+    pid_namespace: str | None  # the namespaces in which the pid and the start time are valid
     pid: int
+    # Its start in the kernel's own count, and what names its program. It is only compared for equality: a start time in
+    # seconds changes when the clock is set, so that a running process would be taken for a dead one.
     process_started: str | None
     user: str | None
 
 
 def identity() -> ProcessIdentity:
-    """Return the identity of this process; a forked child has its own.
-
-    Raises:
-        StoreUnavailable: It may open no file in which the kernel tells its identity.
-    """
+    """Return the identity of this process; a forked child has its own."""
     return _identity(os.getpid())
 
 
@@ -70,11 +61,10 @@ def is_out_of_files() -> bool:
 
 
 def is_running(boot_id: str | None, pid_namespace: str | None, pid: int, started: str | None) -> bool | None:
-    """Whether the process with this identity is still running.
+    """Whether the process with this identity is still running; None if this process cannot tell.
 
-    Returns:
-        None if this process cannot tell, because the other one runs on another machine, in another boot or container,
-        is hidden from this user, or executes another program by now. Then it counts as running until its lease expires.
+    It cannot if the other one runs on another machine, in another boot or container, is hidden from this user, or
+    executes another program by now. Then it counts as running until its lease expires.
     """
     if started is None or not _is_here(boot_id, pid_namespace):
         return None
@@ -94,11 +84,7 @@ def is_own(boot_id: str | None, pid_namespace: str | None, pid: int, started: st
 
 
 def is_group_alive(boot_id: str | None, pid_namespace: str | None, pid: int, started: str | None) -> bool | None:
-    """Whether anything is left of a process group: its leader, which has this identity, or any other process of it.
-
-    Returns:
-        None if this process cannot tell, as in `is_running`.
-    """
+    """Whether a process group, whose leader has this identity, still has a process; None as in `is_running`."""
     if started is None or not _is_here(boot_id, pid_namespace):
         return None
     try:
@@ -111,10 +97,7 @@ def is_group_alive(boot_id: str | None, pid_namespace: str | None, pid: int, sta
 
 
 def has_living_member(group: int) -> bool:
-    """Whether a process group has a process that is not a zombie.
-
-    Zombies count for nothing: in a container, pid 1 is often a program that leaves them for ever.
-    """
+    """Whether a process group has a process that is not a zombie: in a container, pid 1 often leaves them for ever."""
     try:
         os.killpg(group, 0)
     except ProcessLookupError:
@@ -173,8 +156,7 @@ def is_stopped(pid: int) -> bool:
 def process_started(pid: int) -> str | None:
     """Return the kernel's count of when a process started, or None if there is no such process or it is a zombie.
 
-    Raises:
-        PermissionError: The process exists, but this user may not read its start time.
+    Raise PermissionError if the process exists, but this user may not read its start time.
     """
     if platform.system() == "Linux":
         try:
@@ -201,11 +183,7 @@ def _stat(pid: int) -> list[str]:
 
 
 def _program(pid: int) -> str | None:
-    """Return what names the program that a process executes: where Linux has placed its stack, which `execv` changes.
-
-    Returns:
-        None if that is not known, as that of another user's process.
-    """
+    """Return where Linux has placed a process's stack, which `execv` changes; None if that cannot be read."""
     try:
         stack = _stat(pid)[25]
     except (OSError, IndexError):
@@ -256,17 +234,7 @@ class Projects:
 
 
 def current_project(init_file: str | None = None) -> str:
-    """Return the folder of the current project.
-
-    That is the nearest folder, from the working directory upwards, that contains `zrb_init.py`; if there is none, it is
-    the working directory itself.
-
-    Args:
-        init_file: Name of the file that marks a project; by default zrb's own setting `ZRB_INIT_FILE_NAME`.
-
-    Raises:
-        InvalidArgument: The working directory no longer exists.
-    """
+    """Return the folder of the project that the working directory belongs to, as `project_of` does."""
     try:
         here = Path.cwd()
     except OSError:
@@ -275,7 +243,10 @@ def current_project(init_file: str | None = None) -> str:
 
 
 def project_of(here: Path, init_file: str | None = None) -> str:
-    """Return the folder of the project that an absolute path belongs to; the arguments are as in `current_project`."""
+    """Return the nearest folder, from an absolute path upwards, that has a `zrb_init.py`; else the path itself.
+
+    By default, zrb's own setting `ZRB_INIT_FILE_NAME` may give that file another name.
+    """
     name = init_file or os.environ.get("ZRB_INIT_FILE_NAME") or "zrb_init.py"
     return storable(str(next((folder for folder in (here, *here.parents) if (folder / name).is_file()), here)))
 
@@ -289,24 +260,18 @@ def current_folder() -> str | None:
 
 
 def program_of(command: Sequence[str], folder: str | None) -> str | None:
-    """Return the path of the program that a process runs: a script, a module, or an installed program.
+    """Return the path of the script, module or installed program that a command line (`sys.argv`) runs in a folder.
 
-    Args:
-        command: Its command line, as Python has it in `sys.argv`.
-        folder: Its working directory.
-
-    Returns:
-        The path; None if the code is in no file, as in a REPL and under `python -c`.
+    None if the code is in no file, as in a REPL and under `python -c`.
     """
     program = command[0] if command else ""
     return os.path.normpath(Path(folder or "", program)) if program and not program.startswith("-") else None
 
 
 def current_script() -> str | None:
-    """Return the absolute path of the script that this process runs, or None.
+    """Return the absolute path of the script that this process runs; None in a REPL, under `python -m`, and so on.
 
-    There is no script under `python -c` and `python -m`, in a REPL or a notebook, and for code from a pipe. A program
-    that is installed beside the interpreter (pytest, celery, zrb) does not count, since it may run anybody's code.
+    A program that is installed beside the interpreter (pytest, celery, zrb) is none, since it may run anybody's code.
     """
     main = sys.modules.get("__main__")
     file = getattr(main, "__file__", None)
@@ -327,11 +292,10 @@ def is_same_file(one: str | Path, two: str | Path) -> bool:
 
 
 def projects_named(text: str | None) -> Projects | None:
-    """Return the projects that an option names.
+    """Return the projects that an option names; None, for every project, if it is not given.
 
-    Args:
-        text: The name of its folder; or a path to it or into it, which has a slash or is `.`, `..` or `~`; or an empty
-            text for the current project; or None for every project.
+    It is the name of a folder, or a path to it or into it (with a slash, or `.`, `..` or `~`), or empty: the current
+    project.
     """
     if text is None:
         return None

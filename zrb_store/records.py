@@ -16,8 +16,7 @@ T = TypeVar("T")
 
 MAX_ROWS = 1000
 """The most attempts, or values, that are read at once and kept in memory; longer lists are lazy."""
-MAX_BYTES = 4 * 1024 * 1024
-"""The most bytes that values kept in memory may have together."""
+MAX_BYTES = 4 * 1024 * 1024  # the most bytes that values kept in memory may have together
 
 JsonValue: TypeAlias = bool | int | float | str | list["JsonValue"] | dict[str, "JsonValue"] | None
 """A stored value as `codec.to_json` returns it: what JSON text becomes."""
@@ -72,8 +71,7 @@ def whole(tree: JsonTree) -> JsonTree:
     return [whole(item) for item in tree]
 
 
-UNSUCCESSFUL = ("failed", "interrupted", "lost")
-"""The statuses of attempts that have ended without completing."""
+UNSUCCESSFUL = ("failed", "interrupted", "lost")  # the statuses of attempts that have ended without completing
 
 
 class ErrorRecord(NamedTuple):
@@ -316,17 +314,11 @@ def to_datetime(moment: int) -> datetime:
 
 
 class OutputLine(NamedTuple):
-    """One line that an attempt printed or logged.
+    """One line that an attempt printed or logged."""
 
-    Attributes:
-        at: When, in microseconds since 1970 UTC by the clock of the process that printed it.
-        stream: Where it came from, such as `stdout`, `stderr`, `print` or `warning`.
-        text: The line without its newline.
-    """
-
-    at: int
-    stream: str
-    text: str
+    at: int  # microseconds since 1970 UTC by the clock of the process that printed it
+    stream: str  # such as `stdout`, `stderr`, `print` or `warning`
+    text: str  # without its newline
 
     @property
     def size(self) -> int:
@@ -341,11 +333,7 @@ def encode_lines(lines: Iterable[OutputLine]) -> str:
 
 
 def decode_lines(data: str) -> list[OutputLine]:
-    """Read the lines of a piece.
-
-    Raises:
-        ValueError: It is not a piece of output.
-    """
+    """Read the lines of a piece; raise ValueError if it is not one."""
     return [OutputLine(*line) for line in json.loads(data)]
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 from datetime import timedelta
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from zrb_store.errors import InvalidArgument
 from zrb_store.local_time import parse_duration
@@ -22,18 +22,11 @@ _PREFIX = "ZRB_STORE_"
 
 
 class Setting(NamedTuple):
-    """A variable that users set.
-
-    Attributes:
-        name: The variable.
-        meaning: What it means, in Markdown.
-        default: What it is if nobody sets it, as one would write it; None if it is unset then.
-        shown_default: How people are told of that.
-    """
+    """A variable that users set."""
 
     name: str
-    meaning: str
-    default: str | None
+    meaning: str  # in Markdown
+    default: str | None  # as one would write it; None if it is unset by default
     shown_default: str
 
 
@@ -109,27 +102,8 @@ CHILD_VARIABLES = ("ZRB_STORE_ATTEMPT", "ZRB_STORE_TESTING", *TOLD)
 _warned: set[str] = set()
 
 
-class CurrentSetting(NamedTuple):
-    """A setting as it is in this process. Its value may contain a password; it is None if unset and without default."""
-
-    name: str
-    value: str | None
-    origin: Literal["environment", "default"]
-    shown_default: str
-
-
-def current_settings() -> list[CurrentSetting]:
-    """Return every setting as it is in this process. An empty variable counts as unset."""
-    found = []
-    for setting in SETTINGS:
-        given = os.environ.get(setting.name) or None
-        origin: Literal["environment", "default"] = "default" if given is None else "environment"
-        found.append(CurrentSetting(setting.name, given or setting.default, origin, setting.shown_default))
-    return found
-
-
 def value_of(variable: str) -> str | None:
-    """Return the value of a setting: the environment's, else its default; None if it is unset and has none."""
+    """Return the value of a setting: the environment's, else its default; None if it has none. Empty is unset."""
     given = os.environ.get(variable)
     return given or next(setting.default for setting in SETTINGS if setting.name == variable)
 
@@ -226,15 +200,10 @@ def session_name() -> str | None:
 
 
 class RetentionRule(NamedTuple):
-    """Which sessions are pruned after a run. At least one of the two conditions is given.
+    """Which sessions are pruned after a run. At least one of the two conditions is given."""
 
-    Attributes:
-        older_than: Only sessions that ended longer ago than this.
-        keep_last: How many sessions of each task are kept.
-    """
-
-    older_than: timedelta | None
-    keep_last: int | None
+    older_than: timedelta | None  # only sessions that ended longer ago
+    keep_last: int | None  # how many sessions of each task are kept
 
 
 def retention() -> RetentionRule | None:

@@ -204,37 +204,72 @@ CREATE INDEX ix_zrb_session_task_id ON zrb_session (task, id);
 CREATE INDEX ix_zrb_session_task_finished_tick ON zrb_session (task, finished_tick);
 CREATE INDEX ix_zrb_session_not_completed ON zrb_session (status, id) WHERE status <> 'completed';
 CREATE INDEX ix_zrb_attempt_completed ON zrb_attempt (task, ended_tick) WHERE status = 'completed';
-CREATE VIEW zrb_xcom_sessions AS
-SELECT zrb_session.name AS session, zrb_session.status, zrb_session.task, zrb_session.project, zrb_session.fence AS runs, (strftime('%Y-%m-%dT%H:%M:%S', zrb_session.created_at / 1000000, 'unixepoch') || printf('.%06dZ', zrb_session.created_at % 1000000)) AS created_at, (strftime('%Y-%m-%dT%H:%M:%S', zrb_session.finished_at / 1000000, 'unixepoch') || printf('.%06dZ', zrb_session.finished_at % 1000000)) AS finished_at, zrb_session.inputs, zrb_session.path, zrb_session.parent, zrb_session.forked_from, zrb_session.pinned 
-FROM zrb_session;
-CREATE VIEW zrb_xcom_runs AS
-SELECT zrb_session.name AS session, zrb_run.number AS run, zrb_run.outcome, (strftime('%Y-%m-%dT%H:%M:%S', zrb_run.started_at / 1000000, 'unixepoch') || printf('.%06dZ', zrb_run.started_at % 1000000)) AS started_at, (strftime('%Y-%m-%dT%H:%M:%S', zrb_run.ended_at / 1000000, 'unixepoch') || printf('.%06dZ', zrb_run.ended_at % 1000000)) AS ended_at, CAST(zrb_run.ended_at - zrb_run.started_at AS DOUBLE) / (1000000 + 0.0) AS seconds, zrb_run.origin, zrb_run.user AS user_name, zrb_run.host, zrb_run.pid, zrb_run.command, zrb_run.folder, zrb_run.python_version, zrb_run.zrb_version, (strftime('%Y-%m-%dT%H:%M:%S', zrb_run.lease_expires_at / 1000000, 'unixepoch') || printf('.%06dZ', zrb_run.lease_expires_at % 1000000)) AS lease_expires_at, zrb_run.error_type, zrb_run.error_message, zrb_run.error_traceback 
-FROM zrb_run JOIN zrb_session ON zrb_session.id = zrb_run.session_id;
-CREATE VIEW zrb_xcom_attempts AS
-SELECT zrb_session.name || '/' || zrb_attempt.task || '#' || CAST(zrb_attempt.number AS TEXT) AS attempt, zrb_session.name AS session, zrb_attempt.task, zrb_attempt.number, zrb_attempt.role, zrb_attempt.status, zrb_run.number AS run, (strftime('%Y-%m-%dT%H:%M:%S', zrb_attempt.started_at / 1000000, 'unixepoch') || printf('.%06dZ', zrb_attempt.started_at % 1000000)) AS started_at, (strftime('%Y-%m-%dT%H:%M:%S', zrb_attempt.ended_at / 1000000, 'unixepoch') || printf('.%06dZ', zrb_attempt.ended_at % 1000000)) AS ended_at, CAST(zrb_attempt.ended_at - zrb_attempt.started_at AS DOUBLE) / (1000000 + 0.0) AS seconds, (strftime('%Y-%m-%dT%H:%M:%S', zrb_attempt.given_back_at / 1000000, 'unixepoch') || printf('.%06dZ', zrb_attempt.given_back_at % 1000000)) AS given_back_at, zrb_attempt.error_type, zrb_attempt.error_message, zrb_attempt.error_traceback, zrb_attempt.restorable, CASE WHEN zrb_value.data = '' THEN coalesce((SELECT group_concat(in_order.data, '') FROM (SELECT chunk.data, chunk.number FROM zrb_chunk AS chunk WHERE chunk.queue_id = zrb_value.queue_id AND chunk.seq = zrb_value.seq ORDER BY chunk.number) AS in_order), '') ELSE zrb_value.data END AS result, zrb_attempt.id AS attempt_id 
-FROM zrb_attempt JOIN zrb_session ON zrb_session.id = zrb_attempt.session_id LEFT OUTER JOIN zrb_run ON zrb_run.id = zrb_attempt.run_id LEFT OUTER JOIN zrb_value ON zrb_value.queue_id = zrb_attempt.result_queue_id AND zrb_value.seq = zrb_attempt.result_seq 
-WHERE zrb_attempt.step_of IS NULL;
-CREATE VIEW zrb_xcom_steps AS
-SELECT zrb_session.name || '/' || zrb_attempt.task || '#' || CAST(zrb_attempt.number AS TEXT) AS attempt, zrb_session.name AS session, zrb_attempt.step_of AS task, zrb_attempt.step, zrb_attempt.number, zrb_attempt.once, zrb_attempt.status, zrb_run.number AS run, (strftime('%Y-%m-%dT%H:%M:%S', zrb_attempt.started_at / 1000000, 'unixepoch') || printf('.%06dZ', zrb_attempt.started_at % 1000000)) AS started_at, (strftime('%Y-%m-%dT%H:%M:%S', zrb_attempt.ended_at / 1000000, 'unixepoch') || printf('.%06dZ', zrb_attempt.ended_at % 1000000)) AS ended_at, CAST(zrb_attempt.ended_at - zrb_attempt.started_at AS DOUBLE) / (1000000 + 0.0) AS seconds, (strftime('%Y-%m-%dT%H:%M:%S', zrb_attempt.given_back_at / 1000000, 'unixepoch') || printf('.%06dZ', zrb_attempt.given_back_at % 1000000)) AS given_back_at, zrb_attempt.error_type, zrb_attempt.error_message, zrb_attempt.error_traceback, zrb_attempt.restorable, zrb_attempt.result, zrb_session.name || '/' || outer_attempt.task || '#' || CAST(outer_attempt.number AS TEXT) AS parent, zrb_attempt.parent_id, zrb_attempt.id AS attempt_id 
-FROM zrb_attempt JOIN zrb_session ON zrb_session.id = zrb_attempt.session_id LEFT OUTER JOIN zrb_run ON zrb_run.id = zrb_attempt.run_id LEFT OUTER JOIN zrb_attempt AS outer_attempt ON outer_attempt.id = zrb_attempt.parent_id 
-WHERE zrb_attempt.step_of IS NOT NULL;
-CREATE VIEW zrb_xcom_queues AS
-SELECT zrb_session.name AS session, zrb_queue.name AS queue, (SELECT count(*) AS count_1 
-FROM zrb_value 
-WHERE zrb_value.queue_id = zrb_queue.id AND zrb_value.ended_at IS NULL) AS live, (SELECT count(*) AS count_2 
-FROM zrb_value 
-WHERE zrb_value.queue_id = zrb_queue.id AND zrb_value.state = 'dead') AS dead, zrb_queue.max_deliveries 
-FROM zrb_queue JOIN zrb_session ON zrb_session.id = zrb_queue.session_id;
-CREATE VIEW zrb_xcom_values AS
-SELECT zrb_session.name AS session, zrb_queue.name AS queue, zrb_value.seq, zrb_value.state, zrb_value.type, CASE WHEN zrb_value.data = '' THEN coalesce((SELECT group_concat(in_order.data, '') FROM (SELECT chunk.data, chunk.number FROM zrb_chunk AS chunk WHERE chunk.queue_id = zrb_value.queue_id AND chunk.seq = zrb_value.seq ORDER BY chunk.number) AS in_order), '') ELSE zrb_value.data END AS value, zrb_value.size, (strftime('%Y-%m-%dT%H:%M:%S', zrb_value.pushed_at / 1000000, 'unixepoch') || printf('.%06dZ', zrb_value.pushed_at % 1000000)) AS pushed_at, pusher_session.name || '/' || pusher.task || '#' || CAST(pusher.number AS TEXT) AS pushed_by, pusher_session.name AS pushed_by_session, coalesce(pusher.step_of, pusher.task) AS pushed_by_task, (strftime('%Y-%m-%dT%H:%M:%S', zrb_value.ended_at / 1000000, 'unixepoch') || printf('.%06dZ', zrb_value.ended_at % 1000000)) AS ended_at, taker_session.name || '/' || taker.task || '#' || CAST(taker.number AS TEXT) AS taken_by, taker_session.name AS taken_by_session, coalesce(taker.step_of, taker.task) AS taken_by_task, zrb_value.deliveries, zrb_value.moved_from, zrb_value.orphaned, zrb_session.name || '/' || zrb_queue.name || '#' || CAST(zrb_value.seq AS TEXT) AS id, zrb_value.pushed_by AS pushed_by_id, zrb_value.taken_by AS taken_by_id 
-FROM zrb_value JOIN zrb_queue ON zrb_queue.id = zrb_value.queue_id JOIN zrb_session ON zrb_session.id = zrb_queue.session_id LEFT OUTER JOIN zrb_attempt AS pusher ON pusher.id = zrb_value.pushed_by LEFT OUTER JOIN zrb_session AS pusher_session ON pusher_session.id = pusher.session_id LEFT OUTER JOIN zrb_attempt AS taker ON taker.id = zrb_value.taken_by LEFT OUTER JOIN zrb_session AS taker_session ON taker_session.id = taker.session_id;
-CREATE VIEW zrb_xcom_returns AS
-SELECT zrb_session.name AS session, zrb_queue.name AS queue, zrb_return.seq, taker_session.name || '/' || taker.task || '#' || CAST(taker.number AS TEXT) AS taken_by, taker_session.name AS taken_by_session, coalesce(taker.step_of, taker.task) AS taken_by_task, (strftime('%Y-%m-%dT%H:%M:%S', zrb_return.taken_at / 1000000, 'unixepoch') || printf('.%06dZ', zrb_return.taken_at % 1000000)) AS taken_at, (strftime('%Y-%m-%dT%H:%M:%S', zrb_return.returned_at / 1000000, 'unixepoch') || printf('.%06dZ', zrb_return.returned_at % 1000000)) AS returned_at, zrb_return.reason, zrb_return.deliveries, zrb_return.taken_by AS taken_by_id 
-FROM zrb_return JOIN zrb_queue ON zrb_queue.id = zrb_return.queue_id JOIN zrb_session ON zrb_session.id = zrb_queue.session_id LEFT OUTER JOIN zrb_attempt AS taker ON taker.id = zrb_return.taken_by LEFT OUTER JOIN zrb_session AS taker_session ON taker_session.id = taker.session_id;
-CREATE VIEW zrb_xcom_lineage AS
-SELECT pusher_session.name || '/' || pusher.task || '#' || CAST(pusher.number AS TEXT) AS pushed_by, pusher_session.name AS pushed_by_session, coalesce(pusher.step_of, pusher.task) AS pushed_by_task, taker_session.name || '/' || taker.task || '#' || CAST(taker.number AS TEXT) AS taken_by, taker_session.name AS taken_by_session, coalesce(taker.step_of, taker.task) AS taken_by_task, zrb_session.name AS session, zrb_queue.name AS queue, zrb_value.seq, (strftime('%Y-%m-%dT%H:%M:%S', zrb_value.pushed_at / 1000000, 'unixepoch') || printf('.%06dZ', zrb_value.pushed_at % 1000000)) AS pushed_at, (strftime('%Y-%m-%dT%H:%M:%S', zrb_value.ended_at / 1000000, 'unixepoch') || printf('.%06dZ', zrb_value.ended_at % 1000000)) AS taken_at, zrb_value.pushed_by AS pushed_by_id, zrb_value.taken_by AS taken_by_id 
-FROM zrb_value JOIN zrb_queue ON zrb_queue.id = zrb_value.queue_id JOIN zrb_session ON zrb_session.id = zrb_queue.session_id JOIN zrb_attempt AS taker ON taker.id = zrb_value.taken_by JOIN zrb_session AS taker_session ON taker_session.id = taker.session_id LEFT OUTER JOIN zrb_attempt AS pusher ON pusher.id = zrb_value.pushed_by LEFT OUTER JOIN zrb_session AS pusher_session ON pusher_session.id = pusher.session_id 
-WHERE zrb_value.state = 'taken';
+CREATE VIEW zrb_xcom_sessions AS SELECT
+            session.name AS session, session.status, session.task, session.project, session.fence AS runs,
+            (strftime('%Y-%m-%dT%H:%M:%S', session.created_at / 1000000, 'unixepoch') || printf('.%06dZ', session.created_at % 1000000)) AS created_at, (strftime('%Y-%m-%dT%H:%M:%S', session.finished_at / 1000000, 'unixepoch') || printf('.%06dZ', session.finished_at % 1000000)) AS finished_at, session.inputs, session.path, session.parent,
+            session.forked_from, session.pinned
+            FROM zrb_session AS session;
+CREATE VIEW zrb_xcom_runs AS SELECT
+            session.name AS session, run.number AS run, run.outcome, (strftime('%Y-%m-%dT%H:%M:%S', run.started_at / 1000000, 'unixepoch') || printf('.%06dZ', run.started_at % 1000000)) AS started_at, (strftime('%Y-%m-%dT%H:%M:%S', run.ended_at / 1000000, 'unixepoch') || printf('.%06dZ', run.ended_at % 1000000)) AS ended_at,
+            CAST(run.ended_at - run.started_at AS DOUBLE PRECISION) / 1000000.0 AS seconds, run.origin, run."user" AS user_name, run.host, run.pid, run.command, run.folder,
+            run.python_version, run.zrb_version, (strftime('%Y-%m-%dT%H:%M:%S', run.lease_expires_at / 1000000, 'unixepoch') || printf('.%06dZ', run.lease_expires_at % 1000000)) AS lease_expires_at, run.error_type, run.error_message,
+            run.error_traceback
+            FROM zrb_run AS run JOIN zrb_session AS session ON session.id = run.session_id;
+CREATE VIEW zrb_xcom_attempts AS SELECT
+            session.name || '/' || attempt.task || '#' || CAST(attempt.number AS TEXT) AS attempt, session.name AS session, attempt.task, attempt.number,
+            attempt.role, attempt.status, run.number AS run, (strftime('%Y-%m-%dT%H:%M:%S', attempt.started_at / 1000000, 'unixepoch') || printf('.%06dZ', attempt.started_at % 1000000)) AS started_at, (strftime('%Y-%m-%dT%H:%M:%S', attempt.ended_at / 1000000, 'unixepoch') || printf('.%06dZ', attempt.ended_at % 1000000)) AS ended_at,
+            CAST(attempt.ended_at - attempt.started_at AS DOUBLE PRECISION) / 1000000.0 AS seconds, (strftime('%Y-%m-%dT%H:%M:%S', attempt.given_back_at / 1000000, 'unixepoch') || printf('.%06dZ', attempt.given_back_at % 1000000)) AS given_back_at, attempt.error_type, attempt.error_message,
+            attempt.error_traceback, attempt.restorable, CASE WHEN zrb_value.data = '' THEN coalesce((SELECT group_concat(in_order.data, '') FROM (SELECT chunk.data, chunk.number FROM zrb_chunk AS chunk WHERE chunk.queue_id = zrb_value.queue_id AND chunk.seq = zrb_value.seq ORDER BY chunk.number) AS in_order), '') ELSE zrb_value.data END AS result, attempt.id AS attempt_id
+            FROM zrb_attempt AS attempt JOIN zrb_session AS session ON session.id = attempt.session_id
+            LEFT JOIN zrb_run AS run ON run.id = attempt.run_id LEFT JOIN zrb_value
+            ON zrb_value.queue_id = attempt.result_queue_id AND zrb_value.seq = attempt.result_seq
+            WHERE attempt.step_of IS NULL;
+CREATE VIEW zrb_xcom_steps AS SELECT
+            session.name || '/' || attempt.task || '#' || CAST(attempt.number AS TEXT) AS attempt, session.name AS session, attempt.step_of AS task,
+            attempt.step, attempt.number, attempt.once, attempt.status, run.number AS run, (strftime('%Y-%m-%dT%H:%M:%S', attempt.started_at / 1000000, 'unixepoch') || printf('.%06dZ', attempt.started_at % 1000000)) AS started_at, (strftime('%Y-%m-%dT%H:%M:%S', attempt.ended_at / 1000000, 'unixepoch') || printf('.%06dZ', attempt.ended_at % 1000000)) AS ended_at,
+            CAST(attempt.ended_at - attempt.started_at AS DOUBLE PRECISION) / 1000000.0 AS seconds, (strftime('%Y-%m-%dT%H:%M:%S', attempt.given_back_at / 1000000, 'unixepoch') || printf('.%06dZ', attempt.given_back_at % 1000000)) AS given_back_at, attempt.error_type, attempt.error_message,
+            attempt.error_traceback, attempt.restorable, attempt.result,
+            session.name || '/' || parent.task || '#' || CAST(parent.number AS TEXT) AS parent, attempt.parent_id, attempt.id AS attempt_id
+            FROM zrb_attempt AS attempt JOIN zrb_session AS session ON session.id = attempt.session_id
+            LEFT JOIN zrb_run AS run ON run.id = attempt.run_id LEFT JOIN zrb_attempt AS parent ON parent.id = attempt.parent_id
+            WHERE attempt.step_of IS NOT NULL;
+CREATE VIEW zrb_xcom_queues AS SELECT
+            session.name AS session, queue.name AS queue, (SELECT count(*) FROM zrb_value AS value WHERE value.queue_id = queue.id AND value.ended_at IS NULL) AS live,
+            (SELECT count(*) FROM zrb_value AS value WHERE value.queue_id = queue.id AND value.state = 'dead') AS dead, queue.max_deliveries
+            FROM zrb_queue AS queue JOIN zrb_session AS session ON session.id = queue.session_id;
+CREATE VIEW zrb_xcom_values AS SELECT
+            session.name AS session, queue.name AS queue, zrb_value.seq, zrb_value.state, zrb_value.type,
+            CASE WHEN zrb_value.data = '' THEN coalesce((SELECT group_concat(in_order.data, '') FROM (SELECT chunk.data, chunk.number FROM zrb_chunk AS chunk WHERE chunk.queue_id = zrb_value.queue_id AND chunk.seq = zrb_value.seq ORDER BY chunk.number) AS in_order), '') ELSE zrb_value.data END AS value, zrb_value.size, (strftime('%Y-%m-%dT%H:%M:%S', zrb_value.pushed_at / 1000000, 'unixepoch') || printf('.%06dZ', zrb_value.pushed_at % 1000000)) AS pushed_at, pusher_session.name || '/' || pusher.task || '#' || CAST(pusher.number AS TEXT) AS pushed_by, pusher_session.name AS pushed_by_session,
+            coalesce(pusher.step_of, pusher.task) AS pushed_by_task,
+            (strftime('%Y-%m-%dT%H:%M:%S', zrb_value.ended_at / 1000000, 'unixepoch') || printf('.%06dZ', zrb_value.ended_at % 1000000)) AS ended_at, taker_session.name || '/' || taker.task || '#' || CAST(taker.number AS TEXT) AS taken_by, taker_session.name AS taken_by_session,
+            coalesce(taker.step_of, taker.task) AS taken_by_task, zrb_value.deliveries, zrb_value.moved_from,
+            zrb_value.orphaned, session.name || '/' || queue.name || '#' || CAST(zrb_value.seq AS TEXT) AS id,
+            zrb_value.pushed_by AS pushed_by_id, zrb_value.taken_by AS taken_by_id
+            FROM zrb_value JOIN zrb_queue AS queue ON queue.id = zrb_value.queue_id
+            JOIN zrb_session AS session ON session.id = queue.session_id
+            LEFT JOIN zrb_attempt AS pusher ON pusher.id = zrb_value.pushed_by LEFT JOIN zrb_session AS pusher_session
+            ON pusher_session.id = pusher.session_id LEFT JOIN zrb_attempt AS taker ON taker.id = zrb_value.taken_by LEFT JOIN zrb_session AS taker_session
+            ON taker_session.id = taker.session_id;
+CREATE VIEW zrb_xcom_returns AS SELECT
+            session.name AS session, queue.name AS queue, returned.seq, taker_session.name || '/' || taker.task || '#' || CAST(taker.number AS TEXT) AS taken_by, taker_session.name AS taken_by_session,
+            coalesce(taker.step_of, taker.task) AS taken_by_task,
+            (strftime('%Y-%m-%dT%H:%M:%S', returned.taken_at / 1000000, 'unixepoch') || printf('.%06dZ', returned.taken_at % 1000000)) AS taken_at, (strftime('%Y-%m-%dT%H:%M:%S', returned.returned_at / 1000000, 'unixepoch') || printf('.%06dZ', returned.returned_at % 1000000)) AS returned_at, returned.reason, returned.deliveries,
+            returned.taken_by AS taken_by_id
+            FROM zrb_return AS returned JOIN zrb_queue AS queue ON queue.id = returned.queue_id
+            JOIN zrb_session AS session ON session.id = queue.session_id
+            LEFT JOIN zrb_attempt AS taker ON taker.id = returned.taken_by LEFT JOIN zrb_session AS taker_session
+            ON taker_session.id = taker.session_id;
+CREATE VIEW zrb_xcom_lineage AS SELECT
+            pusher_session.name || '/' || pusher.task || '#' || CAST(pusher.number AS TEXT) AS pushed_by, pusher_session.name AS pushed_by_session,
+            coalesce(pusher.step_of, pusher.task) AS pushed_by_task, taker_session.name || '/' || taker.task || '#' || CAST(taker.number AS TEXT) AS taken_by, taker_session.name AS taken_by_session,
+            coalesce(taker.step_of, taker.task) AS taken_by_task, session.name AS session, queue.name AS queue,
+            zrb_value.seq, (strftime('%Y-%m-%dT%H:%M:%S', zrb_value.pushed_at / 1000000, 'unixepoch') || printf('.%06dZ', zrb_value.pushed_at % 1000000)) AS pushed_at, (strftime('%Y-%m-%dT%H:%M:%S', zrb_value.ended_at / 1000000, 'unixepoch') || printf('.%06dZ', zrb_value.ended_at % 1000000)) AS taken_at,
+            zrb_value.pushed_by AS pushed_by_id, zrb_value.taken_by AS taken_by_id
+            FROM zrb_value JOIN zrb_queue AS queue ON queue.id = zrb_value.queue_id
+            JOIN zrb_session AS session ON session.id = queue.session_id INNER JOIN zrb_attempt AS taker ON taker.id = zrb_value.taken_by INNER JOIN zrb_session AS taker_session
+            ON taker_session.id = taker.session_id LEFT JOIN zrb_attempt AS pusher ON pusher.id = zrb_value.pushed_by LEFT JOIN zrb_session AS pusher_session
+            ON pusher_session.id = pusher.session_id
+            WHERE zrb_value.state = 'taken';
 DELETE FROM "sqlite_sequence";
 INSERT INTO "sqlite_sequence" VALUES('zrb_queue',1309651835);
 INSERT INTO "sqlite_sequence" VALUES('zrb_session',465377683);

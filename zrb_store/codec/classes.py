@@ -6,23 +6,16 @@ import dataclasses
 import sys
 from collections.abc import Callable
 from enum import Enum, Flag
-from typing import Any, NamedTuple, TypeVar, overload
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, overload
 
-from zrb_store.codec.display import (
-    CmdResult,
-    Opaque,
-    Reader,
-    ReadFunction,
-    TaggedObject,
-    Undecodable,
-    Unencodable,
-    WriteFunction,
-    Writer,
-    qualified_name,
-)
-from zrb_store.codec.standard import LEAF_WRITERS, WRITERS, checked
+from zrb_store.codec.display import CmdResult, Opaque, Undecodable, Unencodable, qualified_name
+from zrb_store.codec.standard import WRITERS, checked
+from zrb_store.codec.walk import LEAF_WRITERS, Readers, TaggedObject, TreeReader, ValueWriter, WriteFunction
 from zrb_store.errors import InvalidArgument
 from zrb_store.records import JsonValue
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 T = TypeVar("T")
 _HEAP_TYPE = 1 << 9  # the flag (Py_TPFLAGS_HEAPTYPE) of a class that a class statement made
@@ -136,6 +129,8 @@ def _check(codec: Codec) -> None:
 
 def writer_of(cls: type) -> WriteFunction | None:
     """Return the function that writes objects of this class, or None if they cannot be written."""
+    if cls in WRITERS:
+        return WRITERS[cls]
     codec = _by_class.get(cls)
     if codec is not None and codec.encode is not None:
         return _write_object
@@ -153,21 +148,21 @@ def _stored_name(cls: type) -> str:
     return qualified_name(cls) if codec is None else codec.name
 
 
-def _write_object(value: Any, writer: Writer) -> JsonValue:
+def _write_object(value: Any, writer: ValueWriter) -> JsonValue:
     codec = _by_class.get(type(value))
     assert codec is not None
     assert codec.encode is not None
     return {"$": "object", "type": codec.name, "v": writer.walk(codec.encode(value))}
 
 
-def _read_object(tree: TaggedObject, reader: Reader) -> Any:
+def _read_object(tree: TaggedObject, reader: TreeReader) -> Any:
     codec = codec_named(tree["type"])
     if codec is None or codec.decode is None:
         raise LookupError("no codec of this name is registered here")
     return codec.decode(reader.walk(tree["v"]))
 
 
-def _write_enum(value: Enum, writer: Writer) -> JsonValue:
+def _write_enum(value: Enum, writer: ValueWriter) -> JsonValue:
     tree: TaggedObject = {"$": "enum", "type": _stored_name(type(value)), "name": value._name_}
     try:
         return tree | writer.named({"v": value._value_})
@@ -177,7 +172,7 @@ def _write_enum(value: Enum, writer: Writer) -> JsonValue:
         return tree  # the member of a registered enum is found by its name
 
 
-def _read_enum(tree: TaggedObject, reader: Reader) -> Any:
+def _read_enum(tree: TaggedObject, reader: TreeReader) -> Any:
     codec = codec_named(tree["type"])
     if codec is None:
         return reader.plain(reader.walk(tree["v"]))
@@ -192,7 +187,7 @@ def _read_enum(tree: TaggedObject, reader: Reader) -> Any:
     return member
 
 
-def _write_dataclass(value: Any, writer: Writer) -> JsonValue:
+def _write_dataclass(value: DataclassInstance, writer: ValueWriter) -> JsonValue:
     cls = type(value)
     unset = object()
     names = [field.name for field in dataclasses.fields(cls)]
@@ -204,7 +199,7 @@ def _write_dataclass(value: Any, writer: Writer) -> JsonValue:
     return {"$": "dataclass", "type": _stored_name(cls), "v": writer.named(stored)}
 
 
-def _read_dataclass(tree: TaggedObject, reader: Reader) -> Any:
+def _read_dataclass(tree: TaggedObject, reader: TreeReader) -> Any:
     if type(tree["v"]) is not dict:
         raise TypeError("'v' is not a dict")
     codec = codec_named(tree["type"])
@@ -216,8 +211,8 @@ def _read_dataclass(tree: TaggedObject, reader: Reader) -> Any:
     return _restored(codec.cls, stored)
 
 
-def _restored(cls: type, stored: dict[str, Any]) -> Any:
-    value: Any = object.__new__(cls)
+def _restored(cls: type[DataclassInstance], stored: dict[str, Any]) -> DataclassInstance:
+    value = object.__new__(cls)
     for field in dataclasses.fields(cls):
         if field.name in stored:
             item = stored.pop(field.name)
@@ -235,23 +230,23 @@ def _restored(cls: type, stored: dict[str, Any]) -> Any:
     return value
 
 
-def _write_cmd_result(value: Any, writer: Writer) -> JsonValue:
+def _write_cmd_result(value: CmdResult, writer: ValueWriter) -> JsonValue:
     return {"$": "CmdResult", "v": writer.named(vars(value))}
 
 
-def _read_cmd_result(tree: TaggedObject, reader: Reader) -> Any:
+def _read_cmd_result(tree: TaggedObject, reader: TreeReader) -> CmdResult:
     stored = checked(tree, "v", dict)
     if not {"output", "error"} <= stored.keys():
         raise ValueError("it has no output and error")
     # Reading must not import modules, so zrb's class is used only if zrb is loaded. It is not called, since the
     # parameters of its constructor differ between releases.
     cls = getattr(sys.modules.get("zrb.cmd.cmd_result"), "CmdResult", CmdResult)
-    value = cls.__new__(cls)
+    value: CmdResult = cls.__new__(cls)
     value.__dict__.update(reader.named(stored))
     return value
 
 
-READERS: dict[str, tuple[ReadFunction, frozenset[str]]] = {
+READERS: Readers = {
     "object": (_read_object, frozenset({"$", "type", "v"})),
     "enum": (_read_enum, frozenset({"$", "type", "name", "v"})),
     "dataclass": (_read_dataclass, frozenset({"$", "type", "v"})),

@@ -1,7 +1,7 @@
 """Compare stored values, including the types of all their parts, and store inputs and arguments for that.
 
-`same` says whether two values are equal, `differences` where they differ, for `diff`, and `changes` says it in words.
-`encode_arguments` and what follows store the inputs of a session and the arguments of a step, so that a later run can
+`same` says whether two values are equal, `differences` where they differ, for `diff`, `describe_changes` in words.
+`stored_arguments` and what follows store the inputs of a session and the arguments of a step, so that a later run can
 compare its own with them.
 """
 
@@ -12,7 +12,7 @@ import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from enum import Enum
 from itertools import zip_longest
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar
 
 from zrb_store.codec.classes import codec_named
 from zrb_store.codec.display import PAIRS, bounded_repr, by_segment, qualified_name, segment_of, shortened
@@ -28,6 +28,7 @@ from zrb_store.settings import DEFAULT_MAX_VALUE
 _BY_VALUE = ("Decimal", "datetime", "time", "object")
 _UNORDERED = ("set", "frozenset")
 _SHOWN = 300  # characters of each of two values that differ
+T = TypeVar("T")
 _Tree = dict[str, JsonValue]
 
 
@@ -67,7 +68,7 @@ def _contents(one: _Tree, two: _Tree) -> tuple[JsonValue, JsonValue] | None:
     if tag != two["$"] or one.keys() != two.keys():
         return None
     if tag in _BY_VALUE:
-        return ([], []) if dumps(one) == dumps(two) or _equal(from_json(one), from_json(two)) else None
+        return ([], []) if dumps(one) == dumps(two) or _equal(one, two) else None
     if tag == "dict":
         return _by_key(one.get("v")), _by_key(two.get("v"))
     ignored = _ignored_fields(one) if tag == "dataclass" else ()
@@ -100,9 +101,10 @@ def _ignored_fields(tree: _Tree) -> Collection[str]:
     return [field.name for field in dataclasses.fields(codec.cls) if not field.compare]
 
 
-def _equal(one: Any, two: Any) -> bool:
+def _equal(one: JsonValue, two: JsonValue) -> bool:
+    a, b = from_json(one), from_json(two)
     try:
-        return type(one) is type(two) and bool(one == two)
+        return type(a) is type(b) and bool(a == b)
     except Exception:  # noqa: BLE001 - a signaling NaN or a user's class may raise anything
         return False
 
@@ -122,14 +124,7 @@ _Both = tuple[str, _Part, _Part]  # a segment, and the part of either
 
 
 class Difference(NamedTuple):
-    """A part in which two values differ. The fields are those of `diff --format json`.
-
-    Attributes:
-        path: The path to it.
-        kind: Whether it has `changed`, or which of the two has it.
-        a: What the one has.
-        b: What the other has.
-    """
+    """A part in which two values differ. The fields are those of `diff --format json`."""
 
     path: str
     kind: Literal["changed", "only_a", "only_b"]
@@ -164,10 +159,7 @@ def _compared(a: _Part, b: _Part, path: str) -> Iterator[Difference]:
 
 
 def _parts(one: JsonValue, two: JsonValue) -> list[_Both] | None:
-    """Return the segment for each part of two containers of the same kind, with that part of either.
-
-    None if the two can only be compared as a whole.
-    """
+    """Return the parts of two containers of the same kind; None if these can only be compared as a whole."""
     if type(one) is list and type(two) is list:
         pairs = zip_longest(one, two, fillvalue=_ABSENT)
         return [(f"[{place}]", a, b) for place, (a, b) in enumerate(pairs)]
@@ -198,18 +190,12 @@ def _all_by_segment(pairs: JsonValue) -> dict[str, JsonValue] | None:
 # -- the same, in words
 
 
-def changes(before: JsonValue, after: JsonValue, name: str = "") -> Iterator[str]:
-    """Describe where two trees, as `to_json` returns them, differ in type or value. What has a secret name is masked.
-
-    A part that could not be stored in one of the two is not compared. Lists of different lengths differ as a whole.
-
-    Yields:
-        Texts such as `rows[0].name: 1 became 2`, `name is new` and `name is gone`.
-    """
-    return _changes(before, after, name, is_secret_name(name))
-
-
 def _changes(before: JsonValue, after: JsonValue, path: str, is_secret: bool) -> Iterator[str]:
+    """Describe where two trees differ, as `rows[0].name: 1 became 2`, `name is new` and `name is gone`.
+
+    What has a secret name is masked. A part that could not be stored in one of the two is not compared. Lists of
+    different lengths differ as a whole.
+    """
     if is_opaque(before) or is_opaque(after) or same(before, after):
         return
     parts = _parts(before, after)
@@ -243,24 +229,25 @@ def _shown(tree: JsonValue, is_secret: bool) -> str:
 # -- inputs and arguments, as they are stored to be compared
 
 
-def encode_arguments(args: Sequence[Any], kwargs: Mapping[str, Any], limit: int = DEFAULT_MAX_VALUE) -> str:
-    """Encode the arguments of a call as the text of `[[...], {...}]`.
+def stored_arguments(args: Sequence[Any], kwargs: Mapping[str, Any], limit: int = DEFAULT_MAX_VALUE) -> str:
+    """Return what is stored of the arguments of a call: the text of `[[...], {...}]`, with secrets masked.
 
     An argument that cannot be encoded, or that would exceed the limit, is stored as an `Opaque` with only its type.
     """
     try:
-        return encode([list(args), dict(kwargs)], limit=limit).data
+        encoded = encode([list(args), dict(kwargs)], limit=limit).data
     except (UnencodableValue, ValueTooLarge):
         encoder = _OneByOne(limit)
-        return dumps([[encoder.tree(value) for value in args], encoder.named(kwargs)])
+        encoded = dumps([[encoder.tree(value) for value in args], encoder.named(kwargs)])
+    return mask_encoded(encoded)
 
 
-def encode_named(values: Mapping[str, Any], limit: int = DEFAULT_MAX_VALUE) -> str:
-    """Encode named values as the text of a dict, in the same way as `encode_arguments`."""
+def encode_named(values: Mapping[str, Any]) -> str:
+    """Encode named values as the text of a dict, each as `stored_arguments` does."""
     try:
-        return encode(dict(values), limit=limit).data
+        return encode(dict(values)).data
     except (UnencodableValue, ValueTooLarge):
-        return dumps(_OneByOne(limit).named(values))
+        return dumps(_OneByOne(DEFAULT_MAX_VALUE).named(values))
 
 
 class _OneByOne:
@@ -284,19 +271,20 @@ class _OneByOne:
         return named if len(named) == len(pairs) else {"$": "dict", "v": [list(pair) for pair in pairs]}
 
 
-def without_secrets(inputs: Mapping[str, Any]) -> dict[str, Any]:
+def without_secrets(inputs: Mapping[str, T]) -> dict[str, T]:
     """Mask the passwords of URLs in inputs, and the values that this process's command line gives to secret options.
 
     What is masked is not compared.
     """
 
-    def masked(value: Any) -> Any:
+    def masked(value: T) -> T:
         try:
             encoded = encode(value).data
         except (UnencodableValue, ValueTooLarge):
             return value  # only its type will be stored
         shown = mask_encoded(encoded)
-        return value if shown == encoded else decode(shown)
+        found: T = value if shown == encoded else decode(shown)
+        return found
 
     return {name: masked(value) for name, value in inputs.items()}
 
@@ -320,11 +308,11 @@ def describe_changes(before: str, after: str) -> str:
         found: list[str] = []
         for name in dict.fromkeys([*one, *two]):  # shown without the quotes that a path has around `day-of`
             if name in one and name in two:
-                found += changes(one[name], two[name], name)
+                found += _changes(one[name], two[name], name, is_secret_name(name))
             else:
                 found.append(f"{name} is {'new' if name in two else 'gone'}")
         return ", ".join(found)
-    return ", ".join(changes(one, two))
+    return ", ".join(_changes(one, two, "", False))
 
 
 def names_of(encoded: str) -> list[str]:
@@ -345,11 +333,6 @@ def without_names(encoded: str, names: Collection[str]) -> str:
     if type(tree) is not dict or "$" in tree:
         return encoded
     return dumps({name: value for name, value in tree.items() if name not in names})
-
-
-def stored_arguments(args: Sequence[Any], kwargs: Mapping[str, Any], limit: int = DEFAULT_MAX_VALUE) -> str:
-    """Return what is stored of the arguments of a call, with secrets masked: the text of `[[...], {...}]`."""
-    return mask_encoded(encode_arguments(args, kwargs, limit))
 
 
 def positional_and_named(encoded: str) -> tuple[list[JsonValue], dict[str, JsonValue]]:

@@ -1,4 +1,4 @@
-"""What the codec's files share: texts about a value, stand-ins for values, and the types of writers and readers.
+"""What the codec's files share: texts about a value, and stand-ins for values.
 
 Texts about a value, its type and its place (`$.rows[0].name`) are short and on one line; what makes them never raises.
 
@@ -9,10 +9,10 @@ key `"$"` is a tagged object, which represents a value that JSON cannot express.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Protocol
+from typing import Any
 
 from zrb_store.errors import UnencodableValue, ZrbStoreError
 from zrb_store.records import JsonValue
@@ -67,14 +67,6 @@ def key_segment(key: object) -> str:
     return f"[<{type_name(type(key))}>]"
 
 
-def shorten_path(path: str) -> str:
-    """Replace the middle of a very long path by `...`."""
-    if len(path) <= _PATH_SIZE:
-        return path
-    half = _PATH_SIZE // 2
-    return f"{path[:half]}...{path[-half:]}"
-
-
 def bounded_repr(value: object) -> str:
     """Return at most 4 KiB of `repr(value)`, even if the value is huge, contains itself, or has a repr that raises."""
     parts: list[str] = []
@@ -119,8 +111,7 @@ def _leaf(value: Any) -> str:
         return f"<{qualified_name(type(value))} whose repr raised {type_name(type(error))}>"
 
 
-PAIRS = ("dict", "OrderedDict")
-"""The tags of dicts that are stored as pairs of key and item."""
+PAIRS = ("dict", "OrderedDict")  # the tags of dicts that are stored as pairs of key and item
 
 
 def segment_of(key: str | int) -> str:
@@ -155,26 +146,20 @@ NO_CODEC = (
 
 
 class Unencodable(Exception):
-    """A part of a value cannot be stored.
-
-    Attributes:
-        what: The part's type, for display.
-        why: The reason.
-        error: The class of the error that the caller of `encode` gets.
-        segments: The path to the part, the innermost segment first. Each level adds its segment while the exception
-            passes it.
-    """
+    """A part of a value, of the type `what`, cannot be stored; `error` is what the caller of `encode` gets."""
 
     def __init__(self, what: str, why: str = NO_CODEC, error: type[ZrbStoreError] = UnencodableValue) -> None:
         super().__init__(what, why)
         self.what = what
         self.why = why
         self.error = error
-        self.segments: list[str] = []
+        self.segments: list[str] = []  # the innermost first; each level adds its own while the exception passes it
 
     def path(self, root: str) -> str:
-        """Return the path from the root to the part."""
-        return shorten_path(root + "".join(reversed(self.segments)))
+        """Return the path from the root to the part, without the middle of a very long one."""
+        path = root + "".join(reversed(self.segments))
+        half = _PATH_SIZE // 2
+        return path if len(path) <= _PATH_SIZE else f"{path[:half]}...{path[-half:]}"
 
 
 def shortened(text: str, length: int = 200) -> str:
@@ -184,19 +169,12 @@ def shortened(text: str, length: int = 200) -> str:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Opaque:
-    """A value that could not be stored; only its type and repr are known.
+    """A value that could not be stored; only its type and repr are known."""
 
-    Attributes:
-        type: Module and name of the value's class.
-        repr: The value's repr when it was stored, possibly cut.
-        path: The path to the part that could not be stored, such as `$.rows[3].conn`.
-        cause: The type of that part, such as `socket`.
-    """
-
-    type: str
-    repr: str
-    path: str = "$"
-    cause: str = ""
+    type: str  # module and name of the value's class
+    repr: str  # the value's repr when it was stored, possibly cut
+    path: str = "$"  # to the part that could not be stored, such as `$.rows[3].conn`
+    cause: str = ""  # the type of that part, such as `socket`
 
     def __repr__(self) -> str:
         return f"<opaque {self.type}: {shortened(self.repr)}>"
@@ -204,17 +182,11 @@ class Opaque:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Undecodable:
-    """A stored text, or a part of one, that is damaged or has a type that this process does not know.
-
-    Attributes:
-        raw: The stored text.
-        type: The type that the text names, if it names one.
-        reason: Why the text could not be read.
-    """
+    """A stored text, or a part of one, that is damaged or has a type that this process does not know."""
 
     raw: str
-    type: str | None = None
-    reason: str = ""
+    type: str | None = None  # what the text names as its type
+    reason: str = ""  # why it could not be read
 
     def __repr__(self) -> str:
         kind = f" {shortened(self.type)}" if self.type else ""
@@ -232,61 +204,3 @@ class CmdResult:
 
     def __str__(self) -> str:
         return self.output
-
-
-TaggedObject = dict[str, JsonValue]
-
-
-class Writer(Protocol):
-    """The interface of `text.ValueWriter`, which converts a value to a tree."""
-
-    def walk(self, value: Any) -> JsonValue:
-        """Return the tree of a value."""
-        ...
-
-    def items(self, values: Iterable[Any], segment: str = "[{}]") -> list[JsonValue]:
-        """Return the trees of a container's items."""
-        ...
-
-    def pairs(self, mapping: Mapping[Any, Any]) -> list[JsonValue]:
-        """Return the items of a mapping as pairs of trees; its keys may be of any type."""
-        ...
-
-    def named(self, mapping: Mapping[str, Any]) -> dict[str, JsonValue]:
-        """Return the trees of the values of a mapping, by its keys, which must be valid keys in JSON."""
-        ...
-
-    def refuse_collisions(self, value: Collection[Any], trees: Iterable[JsonValue]) -> None:
-        """Raise if too many keys of a dict, or elements of a set, have the same hash."""
-        ...
-
-
-class Reader(Protocol):
-    """The interface of `text.TreeReader`, which converts a tree to a value."""
-
-    def walk(self, tree: JsonValue) -> Any:
-        """Return the value of a tree."""
-        ...
-
-    def named(self, tree: TaggedObject) -> dict[str, Any]:
-        """Return the values of an object without a tag."""
-        ...
-
-    def key(self, tree: JsonValue) -> Any:
-        """Return the value of a tree that represents a key of a dict, or an element of a set."""
-        ...
-
-    def refuse_collisions(self, keys: Collection[Any], trees: Iterable[JsonValue]) -> None:
-        """Raise if too many keys of a dict, or elements of a set, have the same hash."""
-        ...
-
-    def plain(self, value: Any) -> Any:
-        """Return plain data in place of an object of an unregistered class."""
-        ...
-
-
-WriteFunction = Callable[[Any, Writer], JsonValue]
-"""A function that returns the tree of a value of one type."""
-
-ReadFunction = Callable[[TaggedObject, Reader], Any]
-"""A function that returns the value of a tagged object with one tag. It may raise anything."""

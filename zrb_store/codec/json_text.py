@@ -1,8 +1,8 @@
 """Write JSON text in the form that is stored (compact, without NaN and surrogates), and read it.
 
 msgspec does it several times as fast as the standard library, which does what msgspec cannot do or does differently,
-and everything where it is not installed: it does not have wheels for every platform. Earlier versions stored all
-characters but ASCII as escapes; such texts are read like any others.
+and everything where it is not installed. Earlier versions stored all characters but ASCII as escapes; such texts are
+read like any others.
 """
 
 from __future__ import annotations
@@ -15,19 +15,17 @@ import re
 import sys
 from collections.abc import Callable
 from itertools import accumulate
-from typing import Any, NoReturn
+from typing import NoReturn
 
-from zrb_store.records import JsonValue
+from zrb_store.records import JsonTree, JsonValue
 
 # The lowest limit that a user can set on the digits of an int that Python parses is 640. An int of 2100 bits has fewer.
 HUGE_INT_DIGITS = 640
 HUGE_INT_BITS = 2100
 
-MAX_DEPTH = 200
-"""How deep containers may be nested in a value, so that the stack suffices to read it."""
+MAX_DEPTH = 200  # how deep containers may be nested in a value, so that the stack suffices to read it
 
-TEXT_DEPTH = 3 * MAX_DEPTH + 10
-"""How deep brackets may be nested in the text of such a value."""
+TEXT_DEPTH = 3 * MAX_DEPTH + 10  # how deep brackets may be nested in the text of such a value
 
 _USUAL_RECURSION_LIMIT = 3000
 _ALL_BUT_BRACKETS = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[^][{}"]+', re.DOTALL)
@@ -36,29 +34,10 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 _FAST_FROM = 256  # characters; the standard library is fast enough with shorter texts, and need not be found
 
 
-def fastest_encoder(*, ascii_only: bool) -> Callable[[Any], str]:
-    """Return a function that does what `JSONEncoder.encode` does in half the time.
-
-    `JSONEncoder.encode` makes a new C encoder for each value; this function makes one for all values.
-    """
-    usual = json.JSONEncoder(separators=(",", ":"), allow_nan=False, check_circular=False, ensure_ascii=ascii_only)
-    try:  # these names are undocumented: another Python may lack them, or change their parameters
-        from json.encoder import c_make_encoder, encode_basestring, encode_basestring_ascii  # type: ignore[attr-defined]
-
-        text = encode_basestring_ascii if ascii_only else encode_basestring
-        pieces = c_make_encoder(None, usual.default, text, None, ":", ",", False, False, False)
-    except (ImportError, TypeError):
-        return usual.encode
-    return lambda value: "".join(pieces(value, 0))
+_dumps = json.JSONEncoder(separators=(",", ":"), allow_nan=False, check_circular=False, ensure_ascii=False).encode
 
 
-_dumps = fastest_encoder(ascii_only=False)
-
-ascii_dumps = fastest_encoder(ascii_only=True)
-"""Write JSON text in ASCII, with escapes for all other characters."""
-
-
-def dumps(value: Any) -> str:
+def dumps(value: JsonTree) -> str:
     """Write JSON text in the form that is stored. Surrogates are escaped, because UTF-8 does not have them."""
     data = _dumps(value)
     return data if data.isascii() else _SURROGATE.sub(lambda found: f"\\u{ord(found[0]):04x}", data)
@@ -125,9 +104,6 @@ _FINITE_DECODER = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=
 
 # -- msgspec
 
-REFUSALS = (TypeError, ValueError, OverflowError)
-"""What the function that `writer` returns raises for a value that it does not write."""
-
 # While a large value is read, these Pythons look for garbage again and again, which doubles the time. Later ones wait
 # until a function in C has returned.
 _COLLECTS_MEANWHILE = sys.version_info < (3, 12)
@@ -142,12 +118,10 @@ def load() -> None:
 
 # Imported late: many commands neither write nor read a value, and the milliseconds are noticed.
 @functools.cache
-def writer() -> Callable[[Any], bytes] | None:
+def writer() -> Callable[[JsonTree], bytes] | None:
     """Return a function that writes a value as JSON in UTF-8, or None if msgspec is not installed.
 
-    The function writes tuples and sets as lists, members of enums as their values, UUIDs, dates and bytes as texts,
-    keys that are numbers as texts, and nan and infinities as `null`. It refuses a surrogate in a text, and in some
-    releases an int of more than 64 bits.
+    It also writes what JSON does not have (ADR 0004), nan and infinities as `null`, and raises for a surrogate.
     """
     try:
         from msgspec.json import Encoder
@@ -166,13 +140,7 @@ def _decoder() -> Callable[[str], JsonValue] | None:
 
 
 def read(data: str) -> JsonValue:
-    """Return the value of a text, as the standard library does, or raise.
-
-    Raises:
-        ValueError: The text is not JSON, or it has a surrogate or a number that is out of range; or msgspec is not
-            installed.
-        RecursionError: The value is nested too deep.
-    """
+    """Return the value of a text, as the standard library does; raise ValueError for what msgspec cannot read."""
     decode = _decoder()
     if decode is None:
         raise ValueError("msgspec is not installed")

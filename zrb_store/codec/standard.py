@@ -1,17 +1,17 @@
 """Writers and readers for the types of the standard library.
 
 A writer is found by a value's exact type, so that an object of a subclass is never restored as one of the base class.
-A reader gets the whole tagged object and may raise anything; `text.TreeReader` then returns an `Undecodable`.
+A reader gets the whole tagged object and may raise anything; `walk.TreeReader` then returns an `Undecodable`.
 """
 
 from __future__ import annotations
 
 import binascii
-import math
+import json
 import os
 import re
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Hashable
 from datetime import date, datetime, time, timedelta, timezone, tzinfo
 from decimal import Context, Decimal, InvalidOperation
 from pathlib import PosixPath, PurePath, PurePosixPath, PureWindowsPath, WindowsPath
@@ -19,25 +19,23 @@ from typing import Any, TypeVar
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from zrb_store.codec.display import (
-    Opaque,
-    Reader,
+from zrb_store.codec.display import Opaque, Undecodable, Unencodable
+from zrb_store.codec.walk import (
+    LEAF_WRITERS,
+    Readers,
     ReadFunction,
     TaggedObject,
-    Undecodable,
-    Unencodable,
+    TreeReader,
+    ValueWriter,
     WriteFunction,
-    Writer,
+    write_text,
 )
-from zrb_store.codec.json_text import HUGE_INT_BITS, ascii_dumps
-from zrb_store.codec.plain import FEW
 from zrb_store.records import JsonValue
 
 T = TypeVar("T")
 
 _JUST_VALUE = frozenset({"$", "v"})
 _WITH_ZONE = frozenset({"$", "v", "tz", "fold"})
-_BETWEEN_SURROGATES = re.compile("(?<=[\ud800-\udbff])(?=[\udc00-\udfff])")
 _ZONE_KEY = re.compile(r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*")
 _NON_FINITE = ("nan", "inf", "-inf")
 _RAISE_IF_INVALID = Context(traps=[InvalidOperation])
@@ -55,17 +53,7 @@ def _text(tree: TaggedObject) -> str:
     return checked(tree, "v", str)
 
 
-# -- types of JSON, some of whose values JSON would not restore --
-
-
-def _write_text(value: str) -> JsonValue:
-    # JSON would read a high and a low surrogate, which are two characters here, as one character.
-    if value.isascii() or not _BETWEEN_SURROGATES.search(value):
-        return value
-    return {"$": "str", "v": _BETWEEN_SURROGATES.split(value)}
-
-
-def _read_float(tree: TaggedObject, reader: Reader) -> float:
+def _read_float(tree: TaggedObject, reader: TreeReader) -> float:
     if _text(tree) not in _NON_FINITE:
         raise ValueError("not nan, inf or -inf")
     return float(_text(tree))
@@ -74,40 +62,37 @@ def _read_float(tree: TaggedObject, reader: Reader) -> float:
 # -- containers --
 
 
-def _write_set(value: set[Any] | frozenset[Any], writer: Writer) -> JsonValue:
+def _write_set(value: set[Hashable] | frozenset[Hashable], writer: ValueWriter) -> JsonValue:
     trees = writer.items(value, "{{*}}")
-    if len(value) > FEW:
-        writer.refuse_collisions(value, trees)
+    writer.refuse_collisions(value, trees)
     # In the order of ASCII texts, as earlier versions stored them, since `same` compares the lists.
-    return {"$": type(value).__name__, "v": sorted(trees, key=ascii_dumps)}
+    return {"$": type(value).__name__, "v": sorted(trees, key=json.dumps)}
 
 
-def _read_elements(tree: TaggedObject, reader: Reader) -> frozenset[Any]:
+def _read_elements(tree: TaggedObject, reader: TreeReader) -> frozenset[Hashable]:
     trees: list[JsonValue] = checked(tree, "v", list)
     elements = reader.key(trees)
-    if len(elements) > FEW:
-        reader.refuse_collisions(elements, trees)
+    reader.refuse_collisions(elements, trees)
     found = frozenset(elements)
     if len(found) != len(elements):
         raise ValueError("two elements are equal")
     return found
 
 
-def _write_dict(value: dict[Any, Any], writer: Writer) -> JsonValue:
+def _write_dict(value: dict[Any, Any], writer: ValueWriter) -> JsonValue:
     for key in value:
-        if type(key) is not str or key == "$" or type(_write_text(key)) is not str:
+        if type(key) is not str or key == "$" or type(write_text(key)) is not str:
             return {"$": "dict", "v": writer.pairs(value)}
     return writer.named(value)
 
 
-def _read_dict(tree: TaggedObject, reader: Reader) -> dict[Any, Any]:
+def _read_dict(tree: TaggedObject, reader: TreeReader) -> dict[Hashable, Any]:
     pairs = checked(tree, "v", list)
-    keys: list[Any] = []
+    keys: list[Hashable] = []
     for key, _ in pairs:
         keys.append(key if type(key) in LEAF_WRITERS else reader.key(key))
-    if len(keys) > FEW:
-        reader.refuse_collisions(keys, (key for key, _ in pairs))
-    values: dict[Any, Any] = {}
+    reader.refuse_collisions(keys, (key for key, _ in pairs))
+    values: dict[Hashable, Any] = {}
     for key, (_, item) in zip(keys, pairs):  # noqa: B905 - checking the lengths takes a tenth more time
         values[key] = item if type(item) in LEAF_WRITERS else reader.walk(item)
     if len(values) != len(pairs):
@@ -118,16 +103,16 @@ def _read_dict(tree: TaggedObject, reader: Reader) -> dict[Any, Any]:
 # -- bytes, numbers, names --
 
 
-def _write_bytes(value: bytes | bytearray, writer: Writer) -> JsonValue:
+def _write_bytes(value: bytes | bytearray, writer: ValueWriter) -> JsonValue:
     return {"$": type(value).__name__, "v": binascii.b2a_base64(value, newline=False).decode()}
 
 
-def _read_bytes(tree: TaggedObject, reader: Reader) -> bytes:
+def _read_bytes(tree: TaggedObject, reader: TreeReader) -> bytes:
     return binascii.a2b_base64(_text(tree), strict_mode=True)
 
 
-def _write_as_text(value: Decimal | UUID | PurePath | ZoneInfo, writer: Writer) -> JsonValue:
-    return {"$": type(value).__name__, "v": _write_text(str(value))}
+def _write_as_text(value: Decimal | UUID | PurePath | ZoneInfo, writer: ValueWriter) -> JsonValue:
+    return {"$": type(value).__name__, "v": write_text(str(value))}
 
 
 def _path_reader(native: type[PurePath], pure: type[PurePath], system: str) -> ReadFunction:
@@ -146,7 +131,7 @@ def _iso_preserves(zone: tzinfo | None) -> bool:
     return not name and not offset.microseconds  # fromisoformat reads an offset of less than a second as UTC
 
 
-def _write_moment(value: datetime | time, writer: Writer) -> JsonValue:
+def _write_moment(value: datetime | time, writer: ValueWriter) -> JsonValue:
     tree: TaggedObject = {"$": type(value).__name__}
     if _iso_preserves(value.tzinfo):
         tree["v"] = value.isoformat()
@@ -158,7 +143,7 @@ def _write_moment(value: datetime | time, writer: Writer) -> JsonValue:
     return tree
 
 
-def _read_moment(tree: TaggedObject, reader: Reader, cls: type[datetime] | type[time]) -> datetime | time:
+def _read_moment(tree: TaggedObject, reader: TreeReader, cls: type[datetime] | type[time]) -> datetime | time:
     value = cls.fromisoformat(_text(tree))
     if "tz" in tree:
         zone = reader.walk(tree["tz"])
@@ -179,23 +164,23 @@ def _from_parts(parts: JsonValue) -> timedelta:
     return timedelta(*numbers)
 
 
-def _write_timezone(value: timezone, writer: Writer) -> JsonValue:
+def _write_timezone(value: timezone, writer: ValueWriter) -> JsonValue:
     offset, *name = value.__getinitargs__()  # type: ignore[attr-defined]
     return {"$": "timezone", "v": [_parts(offset), *writer.items(name)]}
 
 
-def _read_timezone(tree: TaggedObject, reader: Reader) -> timezone:
+def _read_timezone(tree: TaggedObject, reader: TreeReader) -> timezone:
     offset, *name = checked(tree, "v", list)
     return timezone(_from_parts(offset), *reader.walk(name))
 
 
-def _write_zone_info(value: ZoneInfo, writer: Writer) -> JsonValue:
+def _write_zone_info(value: ZoneInfo, writer: ValueWriter) -> JsonValue:
     if value.key is None:
         raise Unencodable("ZoneInfo", "it has no key")
     return _write_as_text(value, writer)
 
 
-def _read_zone_info(tree: TaggedObject, reader: Reader) -> ZoneInfo:
+def _read_zone_info(tree: TaggedObject, reader: TreeReader) -> ZoneInfo:
     if not _ZONE_KEY.fullmatch(_text(tree)):  # checked because ZoneInfo imports and opens what the key names
         raise ValueError("not the key of a time zone")
     return ZoneInfo(_text(tree))
@@ -204,18 +189,11 @@ def _read_zone_info(tree: TaggedObject, reader: Reader) -> ZoneInfo:
 # -- stand-ins --
 
 
-def _read_opaque(tree: TaggedObject, reader: Reader) -> Opaque:
+def _read_opaque(tree: TaggedObject, reader: TreeReader) -> Opaque:
     type_, repr_, path, cause = (checked(tree, key, str) for key in ("type", "repr", "path", "cause"))
     return Opaque(type_, repr_, path, cause)
 
 
-LEAF_WRITERS: dict[type, Callable[[Any], JsonValue]] = {
-    str: _write_text,
-    int: lambda value: value if value.bit_length() < HUGE_INT_BITS else {"$": "int", "v": hex(value)},
-    float: lambda value: value if math.isfinite(value) else {"$": "float", "v": repr(value)},
-    bool: lambda value: value,
-    type(None): lambda value: value,
-}
 WRITERS: dict[type, WriteFunction] = {
     list: lambda value, writer: writer.items(value),
     tuple: lambda value, writer: {"$": "tuple", "v": writer.items(value)},
@@ -238,7 +216,7 @@ WRITERS: dict[type, WriteFunction] = {
     timezone: _write_timezone,
     ZoneInfo: _write_zone_info,
 }
-READERS: dict[str, tuple[ReadFunction, frozenset[str]]] = {
+READERS: Readers = {
     "str": (lambda tree, reader: "".join(checked(tree, "v", list)), _JUST_VALUE),
     "int": (lambda tree, reader: int(_text(tree), 16), _JUST_VALUE),
     "float": (_read_float, _JUST_VALUE),

@@ -1,91 +1,91 @@
 """Encode a value as text, decode the text, and check whether it is damaged.
 
-A value that `plain.py` does not encode is walked through: `ValueWriter` makes its tree, `TreeReader` makes a value of a
-tree, and `TreeChecker` only finds out whether that can be done. These walks are recursive, with at most three frames
-for each level of the value, so that MAX_DEPTH levels fit on the stack.
+msgspec writes a value that consists of JSON's own types, without a copy. All others, and what msgspec would write
+otherwise than it is stored, take the walks of `walk.py`.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Collection, Iterable, Mapping
+import gc
 from typing import Any, NamedTuple
 
 from zrb_store.codec import classes, standard
 from zrb_store.codec.display import (
     NO_CODEC,
     Opaque,
-    TaggedObject,
     Undecodable,
     Unencodable,
     bounded_repr,
     describe_error,
-    key_segment,
     qualified_name,
     type_name,
 )
-from zrb_store.codec.json_text import MAX_DEPTH, dumps, loads, loads_finite, size_of
-from zrb_store.codec.plain import ALLOWED_EXCESS, FEW, TOO_MANY, TooManyItems, encode_plain, excess_work
+from zrb_store.codec.json_text import MAX_DEPTH, dumps, loads, loads_finite, size_of, writer
+from zrb_store.codec.walk import LEAF_WRITERS, Readers, TooManyItems, TreeChecker, TreeReader, ValueWriter
 from zrb_store.errors import ValueTooLarge
 from zrb_store.records import JsonValue
 from zrb_store.settings import DEFAULT_MAX_VALUE
 
+READERS: Readers = standard.READERS | classes.READERS
+
+_LEAVES = frozenset(LEAF_WRITERS)
+_CONTAINERS = frozenset({list, dict})
+_PLAIN = _LEAVES | _CONTAINERS
+_SHORT = 100  # characters of a text that the standard library writes as fast
+_DIGITS = 632  # an int of HUGE_INT_BITS has one more
+_DIGITS_AS_ZEROS = bytes(ord("0") if chr(byte).isdigit() else ord(" ") for byte in range(128)) + bytes(128)
+
 
 class Encoded(NamedTuple):
-    """An encoded value.
-
-    Attributes:
-        data: The JSON text.
-        type: The name of the value's class, for display.
-        size: The size of the text in bytes.
-        restorable: Whether `decode(data)` returns an equal value.
-        problem: If it is not restorable, the part that could not be stored, such as `$.rows[3].conn: socket`.
-    """
+    """An encoded value."""
 
     data: str
-    type: str
-    size: int
-    restorable: bool = True
-    problem: str | None = None
+    type: str  # the name of the value's class, for display
+    size: int  # of the text in bytes
+    restorable: bool = True  # whether `decode(data)` returns an equal value
+    problem: str | None = None  # the part that could not be stored, such as `$.rows[3].conn: socket`
 
 
 def encode(value: Any, *, lenient: bool = False, limit: int | None = None, path: str = "$") -> Encoded:
     """Encode a value as JSON text, which `decode` turns back into an equal value of equal type.
 
-    Args:
-        value: The value. No other thread may change a container in it while this function runs.
-        lenient: Store the type and repr (`Opaque`) of a value that cannot be encoded, instead of raising.
-        limit: How many bytes the text may have, 16 MiB by default.
-        path: The name of the value itself in messages.
-
-    Raises:
-        UnencodableValue: No codec can store a part of the value, or the value contains itself or is nested too deep.
-        ValueTooLarge: The text would be longer than `limit`.
+    With `lenient`, the type and repr (`Opaque`) of a value that cannot be encoded are stored, instead of raising. The
+    limit is in bytes, 16 MiB by default; `path` is the name of the value itself in messages. No other thread may change
+    a container in it meanwhile.
     """
+    kind = type(value)
+    if lenient and kind in (Opaque, Undecodable):
+        return _encode_stand_in(value)
     limit = DEFAULT_MAX_VALUE if limit is None else limit
     try:
-        found = encode_plain(value, limit // 2)  # each item takes at least two bytes
+        found = _plain_text(value, limit // 2) if kind in _PLAIN else None  # each item takes at least two bytes
         if found is None:
-            return _encode_tagged(value, limit, lenient)
-        return _fitting(Encoded(found[0], type(value).__name__, found[1]), value, limit)
+            data = dumps(ValueWriter(limit // 2, classes.writer_of).walk(value))
+            found = data, size_of(data)
+        data, size = found
+        if size > limit:
+            raise _too_large(kind, str(size), limit)
+        return Encoded(data, kind.__name__ if kind in _PLAIN else type_name(kind), size)
     except TooManyItems:
-        return _refuse(_too_large(value, None, limit), value, lenient, path)
+        refused = _too_large(kind, f"more than {limit}", limit)
+    except RecursionError:
+        refused = Unencodable(type_name(kind), "it is nested too deep")
     except Unencodable as unencodable:
-        return _refuse(unencodable, value, lenient, path)
+        refused = unencodable
+    return _refuse(refused, value, lenient, path)
 
 
 def decode(data: str) -> Any:
     """Decode a text that `encode` returned. Never raises, and runs no code except the `decode` of registered codecs.
 
-    Returns:
-        The value; an `Opaque` for a value that could not be stored; an `Undecodable` for a damaged text. A part that is
-        damaged, or whose type is not registered in this process, is an `Undecodable` inside the value.
+    A value that could not be stored is an `Opaque`. A damaged text is an `Undecodable`, and so is a part of a value
+    that is damaged or whose type is not registered in this process.
     """
     try:
         tree = loads(data)
         if "$" not in data or '"$"' not in data:  # the first of these is found fast
             return tree
-        return TreeReader().walk(tree)
+        return TreeReader(READERS).walk(tree)
     except Exception as error:  # noqa: BLE001 - damaged data may cause any error, and must not stop a reader
         return Undecodable(data if isinstance(data, str) else repr(data), reason=describe_error(error))
 
@@ -93,7 +93,7 @@ def decode(data: str) -> Any:
 def from_json(tree: JsonValue) -> Any:
     """Decode a tree that `to_json` returned, or a part of one, as `decode` does."""
     try:
-        return TreeReader().walk(tree)
+        return TreeReader(READERS).walk(tree)
     except Exception as error:  # noqa: BLE001 - as in decode
         return Undecodable(bounded_repr(tree), reason=describe_error(error))
 
@@ -101,8 +101,7 @@ def from_json(tree: JsonValue) -> Any:
 def to_json(data: str) -> JsonValue:
     """Parse a stored text into its tree, in which values of other types than JSON's are tagged objects. Never raises.
 
-    Returns:
-        A tree that `json.dumps` can write, without NaN; `{"$": "undecodable", "raw": text}` for a damaged text.
+    A damaged text becomes `{"$": "undecodable", "raw": text}`. `json.dumps` can write each tree; none has a NaN.
     """
     try:
         return loads_finite(data)
@@ -110,27 +109,9 @@ def to_json(data: str) -> JsonValue:
         return {"$": "undecodable", "raw": data if isinstance(data, str) else repr(data)}
 
 
-def _fitting(encoded: Encoded, value: Any, limit: int) -> Encoded:
-    if encoded.size > limit:
-        raise _too_large(value, encoded.size, limit)
-    return encoded
-
-
-def _encode_tagged(value: Any, limit: int, lenient: bool) -> Encoded:
-    kind = type(value)
-    if lenient and kind in (Opaque, Undecodable):
-        return _encode_stand_in(value)
-    try:
-        data = dumps(ValueWriter(limit // 2).walk(value))
-    except RecursionError:
-        raise Unencodable(type_name(kind), "it is nested too deep") from None
-    return _fitting(Encoded(data, type_name(kind), size_of(data)), value, limit)
-
-
-def _too_large(value: Any, size: int | None, limit: int) -> Unencodable:
-    shown = f"more than {limit}" if size is None else size
+def _too_large(kind: type, size: str, limit: int) -> Unencodable:
     return Unencodable(
-        f"{type_name(type(value))} of {shown} bytes",
+        f"{type_name(kind)} of {size} bytes",
         f"the limit is {limit}; raise ZRB_STORE_MAX_VALUE, or keep the data elsewhere and push where it is",
         ValueTooLarge,
     )
@@ -161,187 +142,70 @@ def _encode_stand_in(value: Opaque | Undecodable) -> Encoded:
     return Encoded(data, "Undecodable", size_of(data), False, f"$: {value!r}")
 
 
-READERS = standard.READERS | classes.READERS
-"""For each tag, the function that reads a tagged object, and the keys that the object may have."""
+# -- values of JSON's own types
 
 
-class ValueWriter:
-    """The walk that converts one value to a tree (`display.Writer`)."""
+class _Survey(NamedTuple):
+    """What a value contains that msgspec may write otherwise: as `null`, or as a number that nobody can read."""
 
-    def __init__(self, max_items: int) -> None:
-        self._items_left = max_items
-        self._excess_left = ALLOWED_EXCESS
-        self._open: set[int] = set()
-
-    def walk(self, value: Any) -> JsonValue:
-        kind = type(value)
-        if kind in standard.LEAF_WRITERS:
-            return standard.LEAF_WRITERS[kind](value)
-        if id(value) in self._open:
-            raise Unencodable(type_name(kind), "it contains itself")
-        if len(self._open) == MAX_DEPTH:
-            raise Unencodable(type_name(kind), f"it is nested more than {MAX_DEPTH} deep")
-        self._open.add(id(value))
-        try:
-            write = standard.WRITERS.get(kind) or classes.writer_of(kind)
-            if write is None:
-                raise Unencodable(type_name(kind))
-            return write(value, self)
-        except (Unencodable, TooManyItems, RecursionError):
-            raise
-        except Exception as error:  # raised by the value's class, or by its codec
-            raise Unencodable(type_name(kind), f"reading it raised {describe_error(error)}") from error
-        finally:
-            self._open.discard(id(value))
-
-    def items(self, values: Iterable[Any], segment: str = "[{}]") -> list[JsonValue]:
-        trees: list[JsonValue] = []
-        try:
-            for item in values:
-                self._count_item()
-                write = standard.LEAF_WRITERS.get(type(item))
-                trees.append(write(item) if write else self.walk(item))
-        except Unencodable as unencodable:
-            unencodable.segments.append(segment.format(len(trees)))
-            raise
-        return trees
-
-    def pairs(self, mapping: Mapping[Any, Any]) -> list[JsonValue]:
-        trees: list[JsonValue] = []
-        keys: list[JsonValue] = []
-        for key, item in mapping.items():
-            self._count_item()
-            segment = f".keys()[{len(trees)}]"
-            try:
-                key_tree = self.walk(key)
-                segment = key_segment(key)
-                keys.append(key_tree)
-                trees.append([key_tree, self.walk(item)])
-            except Unencodable as unencodable:
-                unencodable.segments.append(segment)
-                raise
-        if len(mapping) > FEW:
-            self.refuse_collisions(mapping, keys)
-        return trees
-
-    def named(self, mapping: Mapping[str, Any]) -> dict[str, JsonValue]:
-        trees: dict[str, JsonValue] = {}
-        for name, item in mapping.items():
-            self._count_item()
-            try:
-                trees[name] = self.walk(item)
-            except Unencodable as unencodable:
-                unencodable.segments.append(key_segment(name))
-                raise
-        return trees
-
-    def refuse_collisions(self, value: Collection[Any], trees: Iterable[JsonValue]) -> None:
-        self._excess_left -= excess_work(value, trees)
-        if self._excess_left < 0:
-            raise Unencodable(type_name(type(value)), TOO_MANY)
-
-    def _count_item(self) -> None:
-        # The tree of a value whose parts occur several times in it may be exponentially larger than the value.
-        self._items_left -= 1
-        if self._items_left < 0:
-            raise TooManyItems
+    nones: int
+    kinds: set[type]
 
 
-class TreeReader:
-    """The walk that converts one tree to a value (`display.Reader`), without changing the tree."""
-
-    def __init__(self) -> None:
-        self._keys_open = 0
-        self._excess_left = ALLOWED_EXCESS
-
-    def walk(self, tree: JsonValue) -> Any:
-        """Return the value of a tree, with an `Undecodable` in place of a part that cannot be read."""
-        if type(tree) is list:
-            items: list[Any] = []
-            for item in tree:
-                items.append(item if type(item) in standard.LEAF_WRITERS else self.walk(item))
-            return items
-        if type(tree) is not dict:
-            return tree
-        if "$" not in tree:
-            return self.named(tree)
-        tag = tree["$"]
-        if type(tag) is not str or tag not in READERS:
-            return self._undecodable(tree, "no such type")
-        read, keys = READERS[tag]
-        try:
-            if not tree.keys() <= keys:
-                raise ValueError("not of the form this version writes")
-            return read(tree, self)
-        except RecursionError:
-            raise
-        except Exception as error:  # noqa: BLE001 - a registered codec may raise anything
-            return self._undecodable(tree, describe_error(error))
-
-    def named(self, tree: TaggedObject) -> dict[str, Any]:
-        values: dict[str, Any] = {}
-        for name, item in tree.items():
-            values[name] = item if type(item) in standard.LEAF_WRITERS else self.walk(item)
-        return values
-
-    def key(self, tree: JsonValue) -> Any:
-        self._keys_open += 1
-        try:
-            return self.walk(tree)
-        finally:
-            self._keys_open -= 1
-
-    def refuse_collisions(self, keys: Collection[Any], trees: Iterable[JsonValue]) -> None:
-        self._excess_left -= excess_work(keys, trees)
-        if self._excess_left < 0:
-            raise ValueError(TOO_MANY)
-
-    def plain(self, value: Any) -> Any:
-        """Return plain data in place of an object of an unregistered class; hashable data inside a key or a set."""
-        if not self._keys_open:
-            return value
-        if type(value) is dict:
-            return tuple(value.items())
-        return tuple(value) if type(value) is list else value
-
-    def _undecodable(self, tree: TaggedObject, reason: str) -> Undecodable:
-        names = (tree.get("type"), tree["$"])
-        return Undecodable(json.dumps(tree), next((name for name in names if type(name) is str), None), reason)
+def _plain_text(value: JsonValue, max_items: int) -> tuple[str, int] | None:
+    """Return the text of a value and its size; None if it may need tags, or if msgspec writes it otherwise."""
+    if isinstance(value, str) and len(value) <= _SHORT:
+        data = dumps(LEAF_WRITERS[str](value))
+        return data, size_of(data)
+    write = writer()
+    survey = _survey(value, max_items) if isinstance(value, (list, dict)) else _Survey(value is None, {type(value)})
+    if write is None or survey is None:
+        return None
+    try:
+        written = write(value)
+    except (TypeError, ValueError, OverflowError, RuntimeError):  # the last one if another thread changes a container
+        return None
+    # A text in the value may also have these characters.
+    if (b"$" in written and b'"$"' in written) or (float in survey.kinds and written.count(b"null") != survey.nones):
+        return None
+    if int in survey.kinds and len(written) >= _DIGITS and _may_have_huge_int(written):
+        return None
+    return written.decode(), len(written)
 
 
-class TreeChecker(TreeReader):
-    """The walk through a tree that only finds out whether it can be read."""
+def _survey(value: list[JsonValue] | dict[str, JsonValue], max_items: int) -> _Survey | None:
+    """Check that a list or a dict consists of exactly the types of JSON; return None if it does not.
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.problem: str | None = None  # what is wrong with the first part that cannot be read
+    Whether JSON has the floats, ints and texts is not checked. No code of a class in the value runs.
+    """
+    level, nones, found = [value], 0, set[type]()
+    for _ in range(MAX_DEPTH):
+        count = sum(map(len, level))
+        max_items -= count
+        if max_items < 0:  # or it contains itself, which the walk finds out
+            return None
+        # All items of the lists and dicts, in half the time of a loop. A dict that has a key of another type than str,
+        # or had one once, adds its keys.
+        items = gc.get_referents(*level)
+        kinds = set(map(type, items))
+        if len(items) != count or not kinds <= _PLAIN:
+            return None
+        found |= kinds
+        if type(None) in kinds:
+            nones += items.count(None)
+        if kinds <= _LEAVES:
+            return _Survey(nones, found)
+        level = items if kinds <= _CONTAINERS else [item for item in items if type(item) in _CONTAINERS]
+    return None
 
-    def walk(self, tree: JsonValue) -> Any:
-        """Return the value of a tree; any object in place of one that needs a registered class or a time zone."""
-        if type(tree) is not dict or "$" not in tree:
-            return super().walk(tree)
-        tag, is_of_class = tree["$"], type(tree.get("type")) is str
-        if tag == "ZoneInfo" or (tag in ("object", "enum") and is_of_class):
-            if tree.keys() <= READERS[tag][1]:
-                self.walk(tree.get("v"))
-                return object()
-        elif tag == "dataclass" and is_of_class:
-            tree = {**tree, "type": ""}  # as of a class that is not registered
-        elif tag in ("datetime", "time") and "tz" in tree:
-            self.walk(tree["tz"])
-            tree = {name: part for name, part in tree.items() if name != "tz"}
-        return super().walk(tree)
 
-    def _undecodable(self, tree: TaggedObject, reason: str) -> Undecodable:
-        if self.problem is None:
-            tag = tree["$"]
-            self.problem = (
-                f"has a part of type {tag!r} that is not of its form"
-                if type(tag) is str and tag in READERS
-                else f"has the unknown type {str(tag)[:40]!r}: a newer zrb-store may know it"
-            )
-        return super()._undecodable(tree, reason)
+def _may_have_huge_int(data: bytes) -> bool:
+    """Whether the text has a row of digits as long as that of an int which is not stored as a number."""
+    # Such a row also shows up in every 64th character, of which there are fewer to search.
+    return all(b"0" * (_DIGITS // step) in data[::step].translate(_DIGITS_AS_ZEROS) for step in (64, 8, 1))
 
+
+# -- damage
 
 NOT_JSON = "is not JSON"
 
@@ -357,6 +221,6 @@ def problem_of(data: str) -> str | None:
         return NOT_JSON
     if '"$"' not in data:
         return None
-    checker = TreeChecker()
+    checker = TreeChecker(READERS)
     checker.walk(tree)
     return checker.problem

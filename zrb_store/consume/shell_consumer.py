@@ -15,7 +15,7 @@ from contextlib import suppress
 from zrb_store.consume.child import EndingSignals
 from zrb_store.consume.command import CommandRunner, Outcome
 from zrb_store.db.clock import clock
-from zrb_store.db.dialect import StoreReplaced
+from zrb_store.db.engine import StoreReplaced
 from zrb_store.db.transaction import Transaction
 from zrb_store.errors import (
     AttemptClosed,

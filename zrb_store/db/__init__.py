@@ -14,13 +14,21 @@ VERSION_TABLE = "zrb_version"
 OLD_VERSION_TABLE = "alembic_version"
 
 REVISION_SQL = f"SELECT version_num FROM {VERSION_TABLE}"
+_NAMES = f"('{VERSION_TABLE}', 'zrb_session', '{OLD_VERSION_TABLE}')"
+# What asks which of the tables exist that `version_table` needs to know about. On PostgreSQL only in the schema of our
+# tables: a table in other schemas of the search_path may belong to another program.
+TABLES_SQL = {
+    "sqlite": f"SELECT name FROM sqlite_master WHERE name IN {_NAMES}",
+    "postgresql": (
+        f"SELECT tablename FROM pg_catalog.pg_tables WHERE schemaname = current_schema() AND tablename IN {_NAMES}"
+    ),
+}
 
 
 def version_table(tables: Collection[str]) -> str | None:
     """Return which of the existing tables holds the store's revision, or None if there is no store.
 
-    `alembic_version` holds it only if our tables exist and `zrb_version` does not; otherwise it may belong to another
-    program.
+    Without our tables, or beside `zrb_version`, `alembic_version` may belong to another program.
     """
     if VERSION_TABLE in tables:
         return VERSION_TABLE

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 from zrb_store.codec import problem_of
 from zrb_store.errors import InvalidArgument
@@ -17,8 +17,7 @@ from zrb_store.masking import storable
 from zrb_store.names import STEP_BYTES, TASK_ID_BYTES, check_name, is_session_name
 from zrb_store.records import JsonValue
 
-DAMAGED = "damaged"
-"""The word that readers show in place of an invalid word, such as an unknown status."""
+DAMAGED = "damaged"  # the word that readers show in place of an invalid word, such as an unknown status
 
 LONGEST_LEASE = 24 * 60 * 60 * 1_000_000
 """Microseconds from now within which every valid lease expires. A lease lasts a minute, but clocks differ."""
@@ -29,47 +28,37 @@ _SEQ = 10**17  # no queue gets that far, and SQLite's arithmetic is exact far be
 _LATEST = 253_402_300_799_999_999  # the last microsecond of the year 9999, where datetime ends
 
 
+Cell: TypeAlias = int | float | str | bytes | bool | None
+"""What a database may return for a column, valid or not."""
+
+
 @dataclass(frozen=True)
 class ColumnRule:
-    """What one column may contain.
+    """What one column may contain."""
 
-    Attributes:
-        kind: `int`, `str` or `bool`.
-        nullable: Whether the column may be NULL.
-        least: The lowest valid number.
-        most: The highest valid number.
-        words: The only valid texts, if these are limited.
-        pattern: The pattern that a text matches as a whole, for docs/schema.
-        note: A description of the content, for docs/schema.
-        content: Returns what is wrong with a text, or None.
-        long: Whether readers check the content themselves when they show it.
-        stand_in: What readers get instead of invalid content. If it is None and the column is not nullable, they get
-            the nearest valid number, or the content as text.
-    """
-
-    kind: type
+    kind: type[int] | type[str] | type[bool]
     nullable: bool = False
     least: int = 0
     most: int = 0
-    words: tuple[str, ...] = ()
-    pattern: str | None = None
-    note: str | None = None
-    content: Callable[[str], str | None] | None = field(default=None, compare=False)
-    long: bool = False
+    words: tuple[str, ...] = ()  # the only valid texts, if these are limited
+    pattern: str | None = None  # which a text matches as a whole, for docs/schema
+    note: str | None = None  # a description of the content, for docs/schema
+    content: Callable[[str], str | None] | None = field(default=None, compare=False)  # what is wrong with a text
+    long: bool = False  # whether readers check the content themselves when they show it
+    # What readers get instead of invalid content. By default it is the nearest valid number, or the content as text.
     stand_in: str | None = None
 
-    def problem(self, item: Any, *, shallow: bool = False) -> str | None:
+    def problem(self, item: Cell, *, shallow: bool = False) -> str | None:
         """Return what is wrong with an item, or None. With `shallow`, the content of long texts is not checked."""
         if item is None and self.nullable:
             return None
-        kind = type(item)
-        if kind is not self.kind:
+        if type(item) is not self.kind:
             return "is not of its type"
-        if self.kind is int:
-            if self.least <= item <= self.most:
+        if isinstance(item, int):
+            if self.kind is bool or self.least <= item <= self.most:
                 return None
             return f"is less than {self.least}" if item < self.least else "is too large"
-        if self.kind is not str:
+        if not isinstance(item, str):
             return None
         if self.words:
             return None if item in self.words else f"is none of {', '.join(self.words)}"
@@ -77,7 +66,7 @@ class ColumnRule:
             return "is not text"
         return None if self.content is None or (shallow and self.long) else self.content(item)
 
-    def readable(self, item: Any) -> Any:
+    def readable(self, item: Cell) -> Any:
         """Return what readers get instead of an invalid item."""
         if self.nullable or self.stand_in is not None:
             return self.stand_in
@@ -91,13 +80,9 @@ class ColumnRule:
 Columns = Mapping[str, ColumnRule]
 
 
-def readable(columns: Columns, row: Sequence[Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """Make a row readable.
-
-    Returns:
-        The row by column names, with stand-ins for invalid items, and the names of the columns that have stand-ins.
-    """
-    named = dict(zip(columns, row, strict=True))
+def readable(columns: Columns, row: Sequence[Cell]) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Return a row by column names, with stand-ins for invalid items, and the names of the columns that have them."""
+    named: dict[str, Any] = dict(zip(columns, row, strict=True))
     damage: tuple[str, ...] = ()
     for (name, column), item in zip(columns.items(), row, strict=True):
         # For speed, the usual cases come first and call no function: this loop runs for each value that is shown.
@@ -141,12 +126,11 @@ def _json(is_valid: Callable[[JsonValue], bool], what: str) -> Callable[[str], s
     return problem
 
 
-def _is_texts(tree: JsonValue) -> bool:
-    return type(tree) is list and all(type(item) is str for item in tree)
-
-
-def _is_tasks(tree: JsonValue) -> bool:
-    return type(tree) is dict and all(item in ("waiting", "skipped") for item in tree.values())
+_texts = _json(lambda tree: type(tree) is list and {*map(type, tree)} <= {str}, "a list of texts")
+_tasks = _json(
+    lambda tree: type(tree) is dict and all(item in ("waiting", "skipped") for item in tree.values()),
+    "a dict of tasks, each waiting or skipped",
+)
 
 
 def _is_line(line: JsonValue) -> bool:
@@ -156,12 +140,10 @@ def _is_line(line: JsonValue) -> bool:
     return isinstance(at, int) and 0 <= at <= _LATEST
 
 
-def _is_lines(tree: JsonValue) -> bool:
-    return type(tree) is list and all(map(_is_line, tree))
-
-
 def _lines(text: str) -> str | None:
-    return _json(_is_lines, "a list of lines")(text) if text.isascii() else "is not ASCII"
+    if not text.isascii():
+        return "is not ASCII"
+    return _json(lambda tree: type(tree) is list and all(map(_is_line, tree)), "a list of lines")(text)
 
 
 def _inputs(text: str) -> str | None:
@@ -185,7 +167,6 @@ _TEXT = ColumnRule(str)
 _TEXT_OR_NULL = ColumnRule(str, nullable=True)
 _FLAG = ColumnRule(bool)
 _TASK_OR_NULL = ColumnRule(str, nullable=True, note="at most 2,000 bytes", content=_named("task"))
-_TEXTS = _json(_is_texts, "a list of texts")
 _SESSION_NAME = r"^[A-Za-z0-9._:+][A-Za-z0-9._:+-]{0,199}$"
 
 
@@ -199,14 +180,9 @@ SESSION: Columns = {
     "status": _words("open running completed failed interrupted"),
     "project": _TEXT_OR_NULL,
     "task": _TASK_OR_NULL,
-    "path": ColumnRule(str, nullable=True, note="JSON: a list of texts", content=_TEXTS),
+    "path": ColumnRule(str, nullable=True, note="JSON: a list of texts", content=_texts),
     "inputs": ColumnRule(str, nullable=True, note="JSON: an encoded dict", content=_inputs),
-    "tasks": ColumnRule(
-        str,
-        nullable=True,
-        note="JSON: names of tasks, each with waiting or skipped",
-        content=_json(_is_tasks, "a dict of tasks, each waiting or skipped"),
-    ),
+    "tasks": ColumnRule(str, nullable=True, note="JSON: names of tasks, each with waiting or skipped", content=_tasks),
     "parent": _TEXT_OR_NULL,
     "forked_from": ColumnRule(str, nullable=True, pattern=_SESSION_NAME, content=_session_name),
     "pinned": _FLAG,
@@ -227,7 +203,7 @@ RUN: Columns = {
     "pid": _COUNT,
     "process_started": _TEXT_OR_NULL,
     "user": _TEXT_OR_NULL,
-    "command": ColumnRule(str, nullable=True, note="JSON: a list of texts", content=_TEXTS),
+    "command": ColumnRule(str, nullable=True, note="JSON: a list of texts", content=_texts),
     "folder": _TEXT_OR_NULL,
     "python_version": _TEXT_OR_NULL,
     "zrb_version": _TEXT_OR_NULL,

@@ -49,24 +49,7 @@ else:
     t = _Module("zrb_store.db.tables")
     compiling = _Module("zrb_store.db.dialect.compiling")
 
-__all__ = [
-    "STATEMENTS",
-    "Params",
-    "Ready",
-    "Statement",
-    "binder",
-    "bindparam",
-    "compiled",
-    "compiling",
-    "exists",
-    "file_content",
-    "literal_column",
-    "made_once",
-    "ready",
-    "sa",
-    "statement",
-    "t",
-]
+__all__ = ["compiling", "sa", "t"]  # what it imports for others
 PATH = Path(__file__).with_name("sqlite_statements.json")
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -98,42 +81,33 @@ def made_once(build: Callable[P, T]) -> Callable[P, T]:
     @functools.wraps(build)
     def get(*args: P.args, **kwargs: P.kwargs) -> T:
         key = (args, *kwargs.items())
-        if key not in built:
-            with _building:
-                if key not in built:
-                    # If a signal handler interrupts this and builds it too, the first one counts.
-                    built.setdefault(key, build(*args, **kwargs))
-        return built[key]
+        with _building:
+            if key not in built:
+                # If a signal handler interrupts this and builds it too, the first one counts.
+                built.setdefault(key, build(*args, **kwargs))
+            return built[key]
 
     return get
 
 
 class Statement(Generic[Construct]):
-    """A statement that is built when its construct is needed."""
-
-    __slots__ = ("_build", "_built", "key")
+    """A statement that is built when its construct is needed. The key names it in the file."""
 
     def __init__(self, key: str, build: Callable[[], Construct]) -> None:
-        """Note how to build it. The key names it in the file."""
         self.key = key
         self._build = build
-        self._built: list[Construct] = []
 
-    @property
+    @functools.cached_property
     def construct(self) -> Construct:
         """What the function returns."""
-        if not self._built:
-            with _building:
-                if not self._built:
-                    self._built.append(self._build())
-        return self._built[0]
+        return self._build()
 
 
 if TYPE_CHECKING:
     Runnable = Statement[Executable] | Executable
     """What an executor runs: a statement, or a construct that was put together of what a user gave."""
 
-STATEMENTS: list[Callable[..., Any]] = []
+STATEMENTS: list[Callable[..., Executable]] = []
 """The functions that `statement` has decorated, for docs/generate.py."""
 
 
@@ -157,42 +131,24 @@ def statement(build: Callable[P, Construct]) -> Callable[P, Statement[Construct]
 
 
 class Compiled(NamedTuple):
-    """A statement as it is stored.
-
-    Attributes:
-        sql: Its SQL.
-        names: The order of its parameters, if the driver expects a sequence; None if it expects a mapping.
-        constants: The values that the statement itself contains, by the names of their parameters.
-        writes: Whether it changes rows.
-    """
+    """A statement as it is stored."""
 
     sql: str
-    names: list[str] | None
-    constants: Mapping[str, Any]
-    writes: bool
+    names: list[str] | None  # the order of its parameters, if the driver expects a sequence; None for a mapping
+    constants: Params  # the values that the statement itself contains, by the names of their parameters
+    writes: bool  # whether it changes rows
 
 
 def compiled(dialect: sa.Dialect, construct: Executable) -> Compiled:
     """Compile a statement for a database."""
     result: Any = construct.compile(dialect=dialect, compile_kwargs={"render_postcompile": True})  # type: ignore[attr-defined]
-    constants = {key: value for key, value in result.params.items() if value is not None or not _is_open(result, key)}
+    needed = {key for key, bind in result.binds.items() if bind.required}  # others that are None are constants
+    constants = {key: value for key, value in result.params.items() if value is not None or key not in needed}
     return Compiled(str(result), result.positiontup, constants, bool(construct.is_dml))
 
 
-def _is_open(result: Any, key: str) -> bool:
-    """Whether the parameter needs a value, rather than being a constant None."""
-    bind = result.binds.get(key)
-    return bind is not None and bind.required
-
-
 class Ready(NamedTuple):
-    """A statement as the driver runs it.
-
-    Attributes:
-        sql: Its SQL.
-        bind: Converts parameters to the form that the driver expects.
-        writes: Whether it changes rows.
-    """
+    """A statement as the driver runs it; `bind` converts parameters to the form that the driver expects."""
 
     sql: str
     bind: Callable[[Params], Any]
@@ -201,7 +157,7 @@ class Ready(NamedTuple):
 
 @functools.lru_cache(maxsize=512)
 def ready(statement: Runnable, dialect_name: str) -> Ready:
-    """Return a statement as the driver of a database runs it. It is compiled only once."""
+    """Return a statement as the driver of a database runs it."""
     found = None
     if isinstance(statement, Statement):
         found = _stored(statement.key) if dialect_name == "sqlite" else None
@@ -212,12 +168,7 @@ def ready(statement: Runnable, dialect_name: str) -> Ready:
 
 
 def binder(names: Sequence[str] | None, constants: Params) -> Callable[[Params], Any]:
-    """Return a function that adds a statement's constants to its parameters.
-
-    Args:
-        names: The order of the parameters, if the driver expects a sequence; None if it expects a mapping.
-        constants: The values that the statement itself contains.
-    """
+    """Return a function that adds a statement's constants to its parameters, in the form that the driver expects."""
     if names is None:
         return (lambda params: {**constants, **params}) if constants else dict
     if constants or len(names) < 2:

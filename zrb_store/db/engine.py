@@ -14,13 +14,15 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple
 
 from zrb_store.db import REVISION
 from zrb_store.db.clock import clock
 from zrb_store.db.core import Params, ready
-from zrb_store.db.dialect import OpenFile, StoreReplaced, dialect_of, revision_of, upgraded_meanwhile
-from zrb_store.db.dialect.lost_commits import Asking, Committing, roll_back
+from zrb_store.db.dialect import revision_of, upgraded_meanwhile
+from zrb_store.db.dialect.hooks import Dialect
+from zrb_store.db.dialect.lost_commits import Asking, Committing, Died, roll_back
+from zrb_store.db.dialect.sqlite import SQLite
 from zrb_store.db.location import shown_url
 from zrb_store.db.patience import Patience, Wait
 from zrb_store.db.transaction import Lost, Row, Transaction, failpoint
@@ -34,6 +36,22 @@ if TYPE_CHECKING:
 
 
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+
+class StoreReplaced(StoreUnavailable):
+    """The file of the store was deleted, or another file has taken its name."""
+
+
+def dialect_of(url: URL) -> Dialect[Any]:
+    """Return the hooks for the database of this URL."""
+    if url.drivername in ("sqlite", "sqlite+pysqlite"):
+        return SQLite(url)
+    if url.drivername in ("postgresql", "postgresql+psycopg"):
+        from zrb_store.db.dialect.postgresql import PostgreSQL  # late: users of SQLite do not need it
+
+        return PostgreSQL(url)
+    raise StoreUnavailable(f"{url.drivername!r} is not supported: use a file path, sqlite:///PATH or postgresql://...")
 
 
 class Database(Patience):
@@ -42,41 +60,30 @@ class Database(Patience):
     All threads share one connection and one lock. Of the arrangements measured, this one is the fairest, and as fast as
     a connection per thread. While an operation waits for another program, it releases the lock, so that other threads
     can read. After a fork each of the two processes opens its own connection.
-
-    Attributes:
-        dialect_name: `sqlite` or `postgresql`.
-        closed: Whether `close` was called; no operation is possible any more.
-        connections: How many connections were opened up to now.
-        revision_due: When the next operation makes sure that nobody has upgraded the store, as each write does anyway.
-        on_death: Called after a transaction in which values died, with this object, and queue id and seq of each.
     """
 
-    on_death: Callable[[Database, list[tuple[int, int]]], object] | None = None
+    # Called after a transaction in which values died, with this object, and queue id and seq of each.
+    on_death: Callable[[Database, Died], object] | None = None
 
     def __init__(self, url: URL, *, read_only: bool = False, durability: str = "normal") -> None:
         """Prepare to use a store. Its schema is checked by `schema.open_database`, not here."""
-        super().__init__(shown_url(url), read_only=read_only)
+        self.shown_url = shown_url(url)  # with passwords masked
+        super().__init__(self.shown_url, read_only=read_only)
         self.url = url
         self.read_only = read_only
         self.dialect = dialect_of(url)
         self.dialect_name = self.dialect.name
-        self.connections = 0
-        self._make_engine = self.dialect.engine(url, read_only=read_only, durability=durability)
+        self.connections = 0  # how many were opened up to now
+        self._make_engine = self.dialect.engine(read_only=read_only, durability=durability)
         self._lock = threading.RLock()
         self._transaction: Transaction | None = None
-        self._pooled: Any = None
-        self._file: OpenFile | None = None
         self._in_use = self._is_replaced = self._locked_for_fork = self.closed = False
+        # When the next operation makes sure that nobody has upgraded the store, as each write does anyway.
         self.revision_due = float("inf")
         self._may_be_committed = False  # whether the server may already have committed the current change
         with _fork_lock:
             _known.add(self)
         self.dialect.watch(self)
-
-    @property
-    def shown_url(self) -> str:
-        """The URL of the store, with passwords masked."""
-        return shown_url(self.url)
 
     @property
     def engine(self) -> sa.Engine:
@@ -97,9 +104,6 @@ class Database(Patience):
 
         A statement that writes must have `schema_is_unchanged` as a condition, and return the rows that it changed. If
         its answer is lost, it is an error that says so, unless `lost` can tell whether it was run.
-
-        Raises:
-            StoreUnavailable: The database stayed locked or unreachable, or it refuses the statement.
         """
         if not ready(statement, self.dialect_name).writes:
             return self.operate(Transaction.execute, statement, params)
@@ -111,13 +115,13 @@ class Database(Patience):
         try:
             return self.operate(self._ask, change)
         except StoreUnavailable as error:
-            raise may_be_made(error) if change.is_unanswered else error from error.__cause__
+            raise error if change.session is None else may_be_made(error) from error.__cause__
 
     def _ask(self, transaction: Transaction, change: Asking) -> list[Row]:
         try:
             return change(transaction)
         finally:
-            self._may_be_committed &= not change.is_unanswered  # that is found out over the next connection
+            self._may_be_committed &= change.session is None  # else that is found out over the next connection
 
     def write(self, transaction: Transaction, statement: Runnable, params: Params) -> list[Row]:
         """Run a statement that writes in its own transaction, once. It is for `operate`."""
@@ -125,7 +129,9 @@ class Database(Patience):
         rows = transaction.execute(statement, params)
         if not rows:
             self._refuse_upgraded(transaction)
-        return self._in_place(rows)
+        if not self.dialect.is_kept():
+            self.refuse_replaced()
+        return rows
 
     def transact(
         self,
@@ -137,35 +143,31 @@ class Database(Patience):
     ) -> T:
         """Run `work` in one write transaction. If another transaction conflicts with it, run it again from the start.
 
-        Args:
-            work: Gets the transaction. It may be called several times, so what it does outside the database must be
-                safe to repeat.
-            name: The first part of the names of the failpoints `NAME:before`, `NAME:inside` and `NAME:after`.
-            is_made: Tells from the rows, and by what the work returned, whether it was committed. It is asked if a
-                COMMIT was not answered and the server cannot tell: it has crashed, or another one has taken over.
-            in_background: Whether nobody waits for it: if it gives up, other operations still wait as long as ever.
-
-        Raises:
-            StoreUnavailable: The database stayed locked or unreachable, or it was opened for reading.
+        `name` begins the names of the failpoints. If a COMMIT was not answered and the server cannot tell, because it
+        has crashed or another one has taken over, `is_made` tells from the rows whether it was committed. With
+        `in_background` nobody waits for it: if it gives up, other operations still wait as long as ever.
         """
         if self.read_only:
             raise StoreUnavailable(f"the store {self.shown_url} does not allow this: it was opened for reading only")
         if name:
             failpoint(f"{name}:before")
-        shown_url = lambda: self.shown_url  # noqa: E731 - masking the URL takes long
-        change = Committing(self.dialect, work, name, shown_url, is_made)
+        change = Committing(self.dialect, work, name, self.shown_url, is_made)
         try:
-            result, died = self.operate(
-                lambda transaction: self._in_place(change(transaction)), in_background=in_background
-            )
+            result, died = self.operate(self._commit, change, in_background=in_background)
         except StoreUnavailable as error:
-            if change.is_unanswered:
+            if change.sent is not None:
                 raise may_be_made(error) from error
             raise
         if name:
             failpoint(f"{name}:after")
         if died and self.on_death is not None:
             self.on_death(self, died)
+        return result
+
+    def _commit(self, transaction: Transaction, change: Committing[T]) -> tuple[T, Died]:
+        result = change(transaction)
+        if not self.dialect.is_kept():
+            self.refuse_replaced()
         return result
 
     @contextlib.contextmanager
@@ -178,9 +180,10 @@ class Database(Patience):
         wait = None
         while True:
             with self._lock:
-                self._refuse_nesting()
+                if self._in_use:
+                    raise self._nested()
                 try:
-                    self._begin(began)
+                    self._in_use, self._may_be_committed, self.began = True, False, began
                     try:
                         transaction = self._connection()
                         transaction.driver.execute(self.dialect.begin_snapshot)
@@ -191,12 +194,13 @@ class Database(Patience):
                         yield transaction
                         return
                 except Exception as error:
-                    if explained := self.dialect.explain(error, self.url, locked=self._is_cancelled):
+                    if explained := self.dialect.explain(error, locked=self._is_cancelled):
                         raise explained from error
                     raise
                 finally:
                     try:
-                        self._roll_back()
+                        if self._transaction is not None:
+                            roll_back(self._transaction)
                     finally:
                         self._in_use = False
             wait.sleep()
@@ -208,16 +212,22 @@ class Database(Patience):
 
         with self._lock:
             try:
-                self.dialect.create(self.url)
+                self.dialect.create()
                 yield self.engine
             except (OSError, sa.exc.DBAPIError) as error:
                 cause = getattr(error, "orig", None) or error
-                raise self.dialect.explain(cause, self.url) or cause from error
+                raise self.dialect.explain(cause) or cause from error
             finally:
                 # It remembers a file without tables, which SQLite may believe while other processes open the file.
                 self._drop()
 
-    def operate(self, work: Callable[..., T], *args: Any, may_be_ended: bool = False, in_background: bool = False) -> T:
+    def operate(
+        self,
+        work: Callable[[Transaction, *Ts], T],
+        *args: *Ts,
+        may_be_ended: bool = False,
+        in_background: bool = False,
+    ) -> T:
         """Call `work` with the connection. Repeat that while the database is locked or unreachable.
 
         With `may_be_ended`, `work` itself finds out if the server has ended the connection: nobody looks before. For
@@ -227,32 +237,28 @@ class Database(Patience):
         wait = None
         while True:
             with self._lock:
-                self._refuse_nesting()
+                if self._in_use:
+                    raise self._nested()
                 try:
-                    self._begin(began)
+                    self._in_use, self._may_be_committed, self.began = True, False, began
                     result = work(self._connection(may_be_ended), *args)
                 except Exception as error:  # noqa: BLE001 - raised again unless it is a reason to wait
                     wait = self._wait_or_raise(error, wait, began, in_background)
                 else:
                     self.operations += 1
-                    self.notice.revoke_for(began)
+                    if self.notice.given_for is not None:
+                        self.notice.revoke_for(began)
                     return result
                 finally:
                     self._in_use = False
             wait.sleep()
 
-    def _begin(self, began: float) -> None:
-        self._in_use = True
-        self._may_be_committed = False
-        self.began = began
-
-    def _refuse_nesting(self) -> None:
-        if self._in_use:
-            # If the outer operation were rolled back, the inner one would be too, although it had been acknowledged.
-            raise RuntimeError(
-                f"the store {self.shown_url} is in use by this thread at this moment: "
-                "a signal handler, a codec or a comparison of values must not use it"
-            )
+    def _nested(self) -> RuntimeError:
+        # If the outer operation were rolled back, the inner one would be too, although it had been acknowledged.
+        return RuntimeError(
+            f"the store {self.shown_url} is in use by this thread at this moment: "
+            "a signal handler, a codec or a comparison of values must not use it"
+        )
 
     # -- errors and waiting
 
@@ -273,13 +279,13 @@ class Database(Patience):
         # If a connection is lost during a statement that commits itself, nobody knows whether the change was made.
         if busy or (gone and not self._may_be_committed):
             if wait is None:
-                wait = self.begin_waiting(began)
+                wait = Wait(self, began)
             wait.is_unreachable = gone
             if stops or not wait.is_over(self._stop_at):
                 return wait
             if not in_background:
                 self.gave_up_at = clock.monotonic()
-        if explained := self.dialect.explain(error, self.url, locked=busy):
+        if explained := self.dialect.explain(error, locked=busy):
             raise may_be_made(explained) if gone and self._may_be_committed else explained from error
         raise error
 
@@ -288,12 +294,10 @@ class Database(Patience):
 
         This is checked after each write, so that no write is acknowledged that went to a file nobody can find again.
         """
-        file = self._file
-        if file is not None and (file.has_lost_log or not file.is_in_place()):
+        if lost := self.dialect.lost_file():
             self._is_replaced = True
-            what = "-wal file" if file.has_lost_log else "file"
             raise StoreReplaced(
-                f"the {what} of the store {self.shown_url} was deleted or replaced while this process had it open: "
+                f"the {lost} of the store {self.shown_url} was deleted or replaced while this process had it open: "
                 "end this process, and start it again"
             )
 
@@ -302,22 +306,13 @@ class Database(Patience):
         if (found := revision_of(transaction.driver)) != REVISION:
             raise upgraded_meanwhile(self.shown_url, found)
 
-    def _roll_back(self) -> None:
-        if self._transaction is not None:
-            roll_back(self._transaction)
-
-    def _in_place(self, result: T) -> T:
-        if self._file is not None and not self._file.is_kept():
-            self.refuse_replaced()
-        return result
-
     # -- the connection
 
     def _connection(self, may_be_ended: bool = False) -> Transaction:
         transaction = self._transaction
         if transaction is not None:
-            usable = not self._is_replaced and not transaction.cancelled and self.dialect.is_idle(transaction.driver)
-            if usable and (may_be_ended or not self.dialect.is_ended(transaction.driver)):
+            usable = not self._is_replaced and not transaction.cancelled
+            if usable and self.dialect.is_usable(transaction.driver, look=not may_be_ended):
                 if self.began >= self.revision_due and not may_be_ended:
                     self.revision_due = self.began + 1.0
                     self._refuse_upgraded(transaction)
@@ -326,21 +321,15 @@ class Database(Patience):
         if self.closed:
             raise ZrbStoreError("this store was closed: open it again")
         self.refuse_replaced()
-        self._pooled = self.dialect.connect(self)
+        self._transaction = Transaction(self.dialect.connect(self), self.dialect_name)
         self.connections += 1
-        self._file = self.dialect.open_file(self.url)
-        self._transaction = Transaction(self._pooled.driver_connection, self.dialect_name)
         return self._transaction
 
     def _drop(self) -> None:
-        pooled, self._pooled, self._transaction = self._pooled, None, None
-        if pooled is None:
-            return
-        with contextlib.suppress(Exception):
-            if self._file is None or self._file.let_close(pooled.driver_connection):
-                pooled.invalidate()
-            if self._file is not None:
-                self._file.put_log_aside()
+        transaction, self._transaction = self._transaction, None
+        if transaction is not None:
+            with contextlib.suppress(Exception):
+                self.dialect.close(transaction.driver)
 
     @property
     def _is_cancelled(self) -> bool:
@@ -364,9 +353,8 @@ class Database(Patience):
             if self._locked_for_fork:
                 self._lock.release()
             return
-        # Inherited only if the fork happened during a transaction. They are kept so that they are not closed.
-        self._inherited = (self._pooled, self._transaction)
-        self._pooled = self._transaction = None
+        # Inherited only if the fork happened during a transaction. It is kept so that it is not closed.
+        self._inherited, self._transaction = self._transaction, None
         self._in_use = False
         self._lock = threading.RLock()
 

@@ -83,9 +83,6 @@ def store_url(location: str | os.PathLike[str] | None = None) -> URL:
 
     A store has the same URL, however it was named: the path of a file is absolute, so that a child process in another
     folder finds it too, and without links; the driver for PostgreSQL is psycopg, and several hosts are parameters.
-
-    Raises:
-        InvalidArgument: The location is neither a path nor a valid URL.
     """
     text = os.fspath(location) if location is not None else str(value_of("ZRB_STORE_URL"))
     try:

@@ -17,9 +17,10 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql import Executable
 
-from zrb_store.db import OLD_VERSION_TABLE, VERSION_TABLE, patience, tables, version_table, views
+from zrb_store.db import OLD_VERSION_TABLE, TABLES_SQL, VERSION_TABLE, patience, tables, version_table, views
 from zrb_store.db.clock import clock
-from zrb_store.db.dialect import dialect_of, tables_of_revision
+from zrb_store.db.dialect.sqlite import BUSY, primary_code
+from zrb_store.db.engine import dialect_of
 from zrb_store.db.location import StoreUrl
 from zrb_store.db.patience import Notice
 from zrb_store.errors import StoreUnavailable
@@ -52,14 +53,8 @@ _alembic_lock = threading.Lock()
 def upgrade(bind: sa.Engine | sa.Connection, *, back_up: bool = False, notice: Notice | None = None) -> None:
     """Upgrade a store to the newest revision, completely or not at all.
 
-    Processes that do this at the same time wait for each other; the later ones find nothing to do.
-
-    Args:
-        bind: The store. A connection must not be in a transaction.
-        back_up: Copy a SQLite store with an older revision to `FILE.REVISION.bak` first.
-
-    Raises:
-        StoreUnavailable: The upgrade was undone, because rows would have referred to missing rows.
+    Processes that do this at the same time wait for each other; the later ones find nothing to do. With `back_up`, a
+    SQLite store with an older revision is copied to `FILE.REVISION.bak` first.
     """
     from alembic import command
 
@@ -100,8 +95,8 @@ def is_known(revision: str) -> bool:
 def engine_of(url: StoreUrl) -> sa.Engine:
     """Return the engine of a store, whose file is created if necessary."""
     dialect = dialect_of(url)
-    dialect.create(url)
-    return dialect.engine(url, read_only=False, durability="normal")()
+    dialect.create()
+    return dialect.engine(read_only=False, durability="normal")()
 
 
 def alembic_config(connection: sa.Connection) -> Config:
@@ -138,9 +133,8 @@ def version_schema(connection: sa.Connection) -> str | None:
 def move_revision(connection: sa.Connection, execute: Callable[[str], None]) -> None:
     """Move the revision of a store at revision 0001 to the table in which Alembic now looks for it.
 
-    A store of a newer revision is not changed. The old table keeps a text that is no revision, so that a zrb-store of
-    revision 0001 refuses the store from now on. `execute` runs a statement in the transaction of the upgrade, or prints
-    it.
+    The old table keeps a text that is no revision, so that a zrb-store of revision 0001 refuses the store from now on.
+    `execute` runs a statement in the transaction of the upgrade, or prints it.
     """
     if _version_table(connection) == OLD_VERSION_TABLE:
         execute(CREATE_VERSION_TABLE.format(VERSION_TABLE))
@@ -149,10 +143,7 @@ def move_revision(connection: sa.Connection, execute: Callable[[str], None]) -> 
 
 
 def make_views(dialect_name: str, execute: Callable[[Executable], object]) -> None:
-    """Make the SQL views, at the end of an upgrade to the newest revision, whatever views the store has.
-
-    `execute` runs a statement in the transaction of the upgrade, or prints it.
-    """
+    """Make the SQL views, at the end of an upgrade to the newest revision, whatever views the store has."""
     for statement in views.statements(dialect_name):
         execute(statement)
 
@@ -177,19 +168,18 @@ def _connection(bind: sa.Engine | sa.Connection) -> Iterator[sa.Connection]:
     """Yield a connection to the store, to one thread of this process at a time."""
     with ExitStack() as stack:
         if isinstance(bind, sa.Engine):
-            bind = stack.enter_context(_retry_while_busy(bind.connect, bind))
+            bind = stack.enter_context(_retry_while_busy(bind.connect))
         stack.enter_context(_alembic_lock)
         yield bind
 
 
-def _retry_while_busy(action: Callable[[], T], engine: sa.Engine) -> T:
+def _retry_while_busy(action: Callable[[], T]) -> T:
     deadline = clock.monotonic() + WAIT_SECONDS
     while True:
         try:
             return action()
         except DBAPIError as error:
-            busy = error.orig is not None and dialect_of(engine.url).is_busy(error.orig)
-            if not busy or clock.monotonic() > deadline:
+            if error.orig is None or primary_code(error.orig) not in BUSY or clock.monotonic() > deadline:
                 raise
             time.sleep(random.uniform(0.001, 0.01))
 
@@ -204,7 +194,7 @@ def _sqlite(connection: sa.Connection) -> Iterator[None]:
     try:
         connection.exec_driver_sql(f"PRAGMA page_size={PAGE_SIZE}")  # has no effect on a store that has tables
         # This fails at once while another process opens the file, regardless of busy_timeout.
-        _retry_while_busy(lambda: connection.exec_driver_sql("PRAGMA journal_mode=WAL"), connection.engine)
+        _retry_while_busy(lambda: connection.exec_driver_sql("PRAGMA journal_mode=WAL"))
         # A migration that changes a table on SQLite recreates it, which would delete the rows that refer to it.
         # This pragma has no effect inside a transaction.
         connection.exec_driver_sql("PRAGMA foreign_keys=OFF")
@@ -266,5 +256,5 @@ def _revision(connection: sa.Connection) -> str | None:
 
 
 def _version_table(connection: sa.Connection) -> str | None:
-    found = connection.execute(tables_of_revision(connection.dialect.name).construct)
+    found = connection.exec_driver_sql(TABLES_SQL[connection.dialect.name])
     return version_table([row[0] for row in found])

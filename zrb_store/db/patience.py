@@ -12,12 +12,11 @@ import random
 import threading
 import time
 from collections.abc import Iterator
-from contextvars import ContextVar
 
 from zrb_store.db.clock import clock
+from zrb_store.errors import StoreUnavailable
 
-WARN_AFTER = 2.0
-"""Seconds of waiting after which a warning is logged."""
+WARN_AFTER = 2.0  # seconds of waiting after which a warning is logged
 UNREACHABLE = "cannot be reached"
 LOCKED = "is locked by another program"
 
@@ -30,31 +29,22 @@ _GIVE_UP_FOR = 5.0  # seconds after a timeout in which other operations do not w
 
 _log = logging.getLogger("zrb_store")
 
-connect_until: ContextVar[float | None] = ContextVar("zrb_store_connect_until", default=None)
-"""When a server must have accepted a connection; None if that is not limited."""
+
+class NoConnectionLeft(StoreUnavailable):
+    """The server, the role or a pooler allows no further connection."""
 
 
 class Patience:
-    """How long the operations of a database wait while it is locked or unreachable.
+    """How long the operations of a database wait while it is locked or unreachable."""
 
-    Attributes:
-        timeout: Seconds for which an operation is retried.
-        read_timeout: The same, if the database was opened for reading only: nothing is lost if a reader gives up.
-        began: When the operation under way began.
-        notice: The warning that the store cannot be used at the moment.
-        operations: How many operations have succeeded since one had to wait.
-        gave_up_at: When one gave up waiting last.
-    """
-
-    timeout = 30.0
-    read_timeout = 5.0
+    timeout = 30.0  # seconds for which an operation is retried
+    read_timeout = 5.0  # the same, if it was opened for reading only: nothing is lost if a reader gives up
 
     def __init__(self, store: str, *, read_only: bool) -> None:
-        """Wait for the store of this URL, which may have been opened for reading only."""
         self.notice = Notice(store)
-        self.began = 0.0
-        self.operations = 0
-        self.gave_up_at = -math.inf
+        self.began = 0.0  # when the operation under way began
+        self.operations = 0  # how many have succeeded since one had to wait
+        self.gave_up_at = -math.inf  # when one gave up waiting last
         self._stop_at = math.inf
         if read_only:
             self.timeout = min(self.timeout, self.read_timeout)
@@ -64,18 +54,10 @@ class Patience:
         """When the operation under way stops waiting."""
         return min(self.began + self.timeout, self._stop_at)
 
-    def begin_waiting(self, began: float) -> Wait:
-        """Return how an operation waits that began then."""
-        # A caller that has just got a timeout must not wait again for each operation that it still has to do.
-        gave_up = clock.monotonic() - self.gave_up_at < _GIVE_UP_FOR
-        wait = Wait(self.notice, began, 0.0 if gave_up else self.timeout, self.operations)
-        self.operations = 0
-        return wait
-
     def stop_waiting(self, within: float) -> None:
         """Let no operation wait longer than `within` seconds from now, because the process has to end.
 
-        Each operation is still tried once. This may be called from a signal handler, and from any thread.
+        Each is still tried once. A signal handler may call this, in any thread.
         """
         self._stop_at = clock.monotonic() + within
 
@@ -95,25 +77,18 @@ class Patience:
 
 
 class Wait:
-    """The waiting of one operation.
+    """The waiting of one operation of a database."""
 
-    Attributes:
-        is_unreachable: Whether the server is unreachable, rather than the database locked.
-    """
-
-    def __init__(self, notice: Notice, began: float, timeout: float, operations: int) -> None:
-        """Wait at most until `timeout` seconds after the operation began.
-
-        Args:
-            notice: The warning that the store cannot be used.
-            operations: How many operations were done here since one had to wait.
-        """
-        self.is_unreachable = False
-        self._notice = notice
+    def __init__(self, patience: Patience, began: float) -> None:
+        self.is_unreachable = False  # rather than locked
+        self._notice = patience.notice
         self._began = began
-        self._deadline = began + timeout
+        # A caller that has just got a timeout must not wait again for each operation that it still has to do.
+        gave_up = clock.monotonic() - patience.gave_up_at < _GIVE_UP_FOR
+        self._deadline = began if gave_up else began + patience.timeout
         self._tries = 0
-        self._pause = min(max(_PER_OPERATION * operations, _SHORTEST), _LONGEST)
+        self._pause = min(max(_PER_OPERATION * patience.operations, _SHORTEST), _LONGEST)
+        patience.operations = 0
 
     def is_over(self, stop_at: float) -> bool:
         """Whether the time is up, or all waiting in this process, which ends at `stop_at`."""
@@ -144,14 +119,10 @@ class Wait:
 
 
 class Notice:
-    """The warning that a store cannot be used at the moment: one for all operations that wait for it.
-
-    Attributes:
-        given_for: When the operation began for which it was logged last; None if none waited.
-    """
+    """The warning that a store cannot be used at the moment: one for all operations that wait for it."""
 
     def __init__(self, store: str) -> None:
-        self.given_for: float | None = None
+        self.given_for: float | None = None  # when the operation began for which it was logged last
         self._store = store
         self._lock = threading.Lock()
         self._until = -math.inf

@@ -10,47 +10,31 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
-from zrb_store.db import OLD_VERSION_TABLE, REVISION, VERSION_TABLE, version_table
-from zrb_store.db.core import sa, statement, t
-from zrb_store.db.dialect import now, sqlite_path, tables_of_revision
-from zrb_store.db.dialect.sqlite import stamp, wal
+from zrb_store.db import REVISION, TABLES_SQL, VERSION_TABLE, version_table
+from zrb_store.db.core import sa, t
+from zrb_store.db.dialect import now
+from zrb_store.db.dialect.sqlite import sqlite_path, stamp, wal
 from zrb_store.db.engine import Database
 from zrb_store.db.location import store_url
+from zrb_store.db.transaction import Transaction
 from zrb_store.errors import SchemaAhead, SchemaBehind, StoreMissing
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import URL
 
 
-@statement
-def _revision(is_old: bool) -> sa.Select[str]:
-    if is_old:
-        return sa.select(sa.column("version_num", sa.Text)).select_from(sa.table(OLD_VERSION_TABLE))
-    return sa.select(t.version.c.version_num)
-
-
 def revision(database: Database) -> str | None:
     """Return the revision of the schema in the database, or None if there is no schema."""
-    table = version_table([row[0] for row in database.execute(tables_of_revision(database.dialect_name))])
-    if table is None:
-        return None
-    rows = database.execute(_revision(table == OLD_VERSION_TABLE))
+    found = database.operate(Transaction.ask, TABLES_SQL[database.dialect_name])
+    table = version_table([row[0] for row in found])
+    rows = database.operate(Transaction.ask, f"SELECT version_num FROM {table}") if table else []
     return rows[0][0] if rows else None
 
 
 def open_database(url: URL, *, read_only: bool, durability: str) -> Database:
-    """Open a store, and create or upgrade its schema if necessary.
-
-    Args:
-        durability: `normal` or `full`.
-
-    Raises:
-        StoreMissing: There is no store, and it is opened for reading.
-        SchemaBehind: The schema is older, and must be upgraded by hand.
-        SchemaAhead: A newer zrb-store created the schema, or the database belongs to another program.
-    """
+    """Open a store, and create or upgrade its schema if necessary; `durability` is `normal` or `full`."""
     database = Database(url, read_only=read_only, durability=durability)
     try:
         _make_usable(database)
@@ -88,7 +72,7 @@ def _make_usable(database: Database) -> None:
     if found == REVISION:
         statement = database.dialect.make_usable
         if statement is not None and not database.read_only:
-            database.operate(lambda transaction: transaction.driver.execute(statement).fetchall())
+            database.operate(Transaction.ask, statement)
         return
     if found is None and database.read_only:
         refuse_missing(database)
@@ -106,27 +90,17 @@ def upgrade(database: Database) -> None:
         migrate.upgrade(engine, back_up=True, notice=database.notice)
 
 
-@statement
-def _foreign_table() -> sa.TextClause:
-    # Only on SQLite: programs may share a PostgreSQL database, where the prefix of our tables keeps them apart.
-    return sa.text(
-        "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name NOT GLOB 'zrb_*' "
-        "AND name NOT GLOB 'sqlite_*' LIMIT 1"
-    )
+# Only on SQLite: programs may share a PostgreSQL database, where the prefix of our tables keeps them apart.
+_FOREIGN_TABLE = (
+    "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name NOT GLOB 'zrb_*' AND name NOT GLOB 'sqlite_*' LIMIT 1"
+)
 
 
 def refuse_foreign(database: Database, found: str | None) -> None:
-    """Raise unless the database is a store that this version can use, or has no tables yet.
-
-    Args:
-        found: The revision of its schema, None if it has none.
-
-    Raises:
-        SchemaAhead: The database belongs to another program, or a newer zrb-store created the schema.
-    """
+    """Raise SchemaAhead unless this version can use the database, which has no tables yet if no revision was found."""
     if found is None:
         with contextlib.suppress(StoreMissing):
-            if is_file(database) and database.execute(_foreign_table()):
+            if is_file(database) and database.operate(Transaction.ask, _FOREIGN_TABLE):
                 raise SchemaAhead(
                     f"{database.shown_url} is another program's database: name another file in ZRB_STORE_URL"
                 )
@@ -141,62 +115,49 @@ def refuse_foreign(database: Database, found: str | None) -> None:
 
 
 def refuse_missing(database: Database) -> NoReturn:
-    """Raise the error for a database without a store.
-
-    Raises:
-        SchemaAhead: The database has another program's tables.
-        StoreMissing: The database is empty, or does not exist.
-    """
+    """Raise the error for a database without a store: it has other tables, is empty, or does not exist."""
     refuse_foreign(database, None)
     raise StoreMissing(f"there is no store in {database.shown_url}; the first run or push creates it")
 
 
 def _has_live_lease(database: Database) -> bool:
     # This reads an older store, so it may use only columns of the first revision.
-    live: sa.Select[Any] = (
+    live: sa.Select[int] = (
         sa.select(sa.literal_column("1")).where(t.run.c.ended_at.is_(None), t.run.c.lease_expires_at > now()).limit(1)
     )
     return bool(database.execute(live))
 
 
-@statement
-def _product(dialect_name: str) -> sa.TextClause:
-    if dialect_name == "sqlite":
-        return sa.text("SELECT 'SQLite ' || sqlite_version()")
-    return sa.text("SELECT 'PostgreSQL ' || current_setting('server_version')")
-
-
-@statement
-def _size(dialect_name: str) -> sa.TextClause:
-    if dialect_name == "sqlite":
-        return sa.text("SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()")
-    return sa.text(
+_PRODUCT = {
+    "sqlite": "SELECT 'SQLite ' || sqlite_version()",
+    "postgresql": "SELECT 'PostgreSQL ' || current_setting('server_version')",
+}
+_SIZE = {
+    "sqlite": "SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()",
+    "postgresql": (
         "SELECT coalesce(sum(pg_catalog.pg_total_relation_size(c.oid)), 0)::bigint FROM pg_catalog.pg_class c "
         "WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind = 'r' AND c.relname LIKE 'zrb\\_%'"
-    )
+    ),
+}
+_OTHERS = (
+    "SELECT count(*) FROM pg_catalog.pg_stat_activity "
+    "WHERE datname = current_database() AND pid <> pg_catalog.pg_backend_pid()"
+)
 
 
 def product(database: Database) -> str:
     """Return name and version of the database product."""
-    return str(database.execute(_product(database.dialect_name))[0][0])
-
-
-@statement
-def _others() -> sa.TextClause:
-    return sa.text(
-        "SELECT count(*) FROM pg_catalog.pg_stat_activity "
-        "WHERE datname = current_database() AND pid <> pg_catalog.pg_backend_pid()"
-    )
+    return str(database.operate(Transaction.ask, _PRODUCT[database.dialect_name])[0][0])
 
 
 def other_connections(database: Database) -> int:
     """Count the other connections to the same PostgreSQL database, of whatever program."""
-    return int(database.execute(_others())[0][0])
+    return int(database.operate(Transaction.ask, _OTHERS)[0][0])
 
 
 def size(database: Database) -> int:
     """Return how many bytes the store occupies, without SQLite's `-wal` file."""
-    return int(database.execute(_size(database.dialect_name))[0][0])
+    return int(database.operate(Transaction.ask, _SIZE[database.dialect_name])[0][0])
 
 
 def is_file(database: Database) -> bool:
@@ -219,15 +180,15 @@ def wal_size(database: Database) -> int | None:
 
 def journal_mode(database: Database) -> str:
     """Return SQLite's journal mode, which should be `wal`."""
-    return str(database.execute(sa.text("PRAGMA journal_mode"))[0][0])
+    return str(database.operate(Transaction.ask, "PRAGMA journal_mode")[0][0])
 
 
 def damage(database: Database) -> list[str]:
     """Return the problems that SQLite finds in its file, an empty list if there are none."""
-    found = [row[0].splitlines()[-1] for row in database.execute(sa.text("PRAGMA integrity_check"))]
+    found = [row[0].splitlines()[-1] for row in database.operate(Transaction.ask, "PRAGMA integrity_check")]
     return [] if found == ["ok"] else found
 
 
 def dangling(database: Database) -> dict[str, int]:
     """Count, for each SQLite table that has such rows, the rows that refer to missing rows."""
-    return dict(Counter(row[0] for row in database.execute(sa.text("PRAGMA foreign_key_check"))))
+    return dict(Counter(row[0] for row in database.operate(Transaction.ask, "PRAGMA foreign_key_check")))

@@ -7,8 +7,6 @@ event and draws the next tick; a change of a queue has a tick between those of t
 
 from __future__ import annotations
 
-from typing import Any
-
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -51,11 +49,11 @@ Id = BigInteger().with_variant(Integer, "sqlite")
 tick = Sequence("zrb_tick", data_type=BigInteger, metadata=metadata)
 
 
-def _first_tick(name: str) -> Column[Any]:
+def _first_tick(name: str) -> Column[int]:
     return Column(name, BigInteger, nullable=False, server_default=text("0"))
 
 
-def _id() -> Column[Any]:
+def _id() -> Column[int]:
     # AUTOINCREMENT: the id of a deleted row must never be used again.
     return Column("id", Id, primary_key=True, autoincrement=True)
 
@@ -83,12 +81,7 @@ session = Table(
     Index(None, "task", "id"),
     Index(None, "task", "finished_tick"),
     # For whoever looks for what is not done. It leaves out most sessions, so it is short.
-    Index(
-        "ix_zrb_session_not_completed",
-        "status",
-        "id",
-        sqlite_where=text("status <> 'completed'"),
-    ),
+    Index("ix_zrb_session_not_completed", "status", "id", sqlite_where=text("status <> 'completed'")),
     sqlite_autoincrement=True,
 )
 
@@ -164,20 +157,9 @@ attempt = Table(
     # For takers, which look for dead holders of a queue.
     Index("ix_zrb_attempt_running", "run_id", sqlite_where=text("status = 'running'")),
     # For `last`, which looks for the newest result of a task.
-    Index(
-        "ix_zrb_attempt_completed",
-        "task",
-        "ended_tick",
-        sqlite_where=text("status = 'completed'"),
-    ),
+    Index("ix_zrb_attempt_completed", "task", "ended_tick", sqlite_where=text("status = 'completed'")),
     # Only a few attempts are steps.
-    Index(
-        "ix_zrb_attempt_step",
-        "session_id",
-        "step_of",
-        "step",
-        sqlite_where=text("step_of IS NOT NULL"),
-    ),
+    Index("ix_zrb_attempt_step", "session_id", "step_of", "step", sqlite_where=text("step_of IS NOT NULL")),
     sqlite_autoincrement=True,
 )
 
@@ -231,31 +213,10 @@ value = Table(
     Column("ended_tick", BigInteger),
     Column("plain", Boolean, nullable=False, server_default=false()),  # assigned as `ctx.xcom["mode"] = "dry-run"`
     # With ended_at, the index covers len(), and SQLite's planner chooses it without ANALYZE.
-    Index(
-        "ix_zrb_value_live",
-        "queue_id",
-        "seq",
-        "ended_at",
-        unique=True,
-        sqlite_where=text("ended_at IS NULL"),
-    ),
-    Index(
-        "ix_zrb_value_pushed_by",
-        "pushed_by",
-        sqlite_where=text("pushed_by IS NOT NULL"),
-    ),
-    Index(
-        "ix_zrb_value_taken_by",
-        "taken_by",
-        "queue_id",
-        sqlite_where=text("taken_by IS NOT NULL"),
-    ),
-    Index(
-        "ix_zrb_value_dead",
-        "queue_id",
-        "seq",
-        sqlite_where=text("state = 'dead'"),
-    ),
+    Index("ix_zrb_value_live", "queue_id", "seq", "ended_at", unique=True, sqlite_where=text("ended_at IS NULL")),
+    Index("ix_zrb_value_pushed_by", "pushed_by", sqlite_where=text("pushed_by IS NOT NULL")),
+    Index("ix_zrb_value_taken_by", "taken_by", "queue_id", sqlite_where=text("taken_by IS NOT NULL")),
+    Index("ix_zrb_value_dead", "queue_id", "seq", sqlite_where=text("state = 'dead'")),
     # Rows are stored in queue order, so that a push writes one page less (benchmarks/, docs/adr).
     sqlite_with_rowid=False,
 )
@@ -320,11 +281,7 @@ CLOCK_ON_SQLITE = (
 
 
 def add_postgresql_options() -> None:
-    """Set the conditions of partial indexes for PostgreSQL too. Only migrations and their tests need them.
-
-    The option is not set above, because it makes SQLAlchemy import PostgreSQL's dialects, which would cost users of
-    SQLite 50 ms.
-    """
+    """Set the conditions of partial indexes for PostgreSQL, which makes SQLAlchemy import its dialects, for 50 ms."""
     for table in metadata.tables.values():
         for index in table.indexes:
             index.dialect_options["postgresql"]["where"] = index.dialect_options["sqlite"]["where"]

@@ -18,9 +18,8 @@ if TYPE_CHECKING:
     from zrb_store.db.core import Runnable
 
 
-MOST_ROWS = 500
-MOST_BYTES = 4 * 1024 * 1024
-"""How many rows, and how many bytes, `Transaction.stream` reads from a server at once."""
+MOST_ROWS = 500  # that `Transaction.stream` reads from a server at once
+MOST_BYTES = 4 * 1024 * 1024  # that these rows may have together
 
 _cursors = itertools.count()
 
@@ -34,10 +33,7 @@ class Executor(Protocol):
     """What a query function runs on: a `Database` (each statement in its own transaction) or a `Transaction`."""
 
     def execute(self, statement: Runnable, params: Params = ..., lost: Lost | None = None, /) -> list[Row]:
-        """Run one statement and return its rows; an empty list if it returns none.
-
-        If it commits itself, and its answer is lost, `lost` may tell over a new connection what it had returned.
-        """
+        """Run one statement and return its rows, if any. If its answer is lost, `lost` tells what it had returned."""
 
     def transact(self, work: Callable[[Transaction], T], /) -> T:
         """Run several statements as one change, and return what `work` returns. It may be called several times."""
@@ -51,28 +47,17 @@ class Executor(Protocol):
 
 
 class Transaction:
-    """A driver connection that is in use. Query functions run statements on it, and never commit.
-
-    Attributes:
-        driver: The driver's connection.
-        sql: The newest of the statements that were sent over it, with the driver's placeholders.
-        sent: How many statements were sent over it.
-        cancelled: Whether the server was asked to cancel a statement. It may then cancel a later one instead.
-        prepared: Names of the statements that were prepared below psycopg.
-        died: Queue id and seq of each value that has died in the open transaction.
-        dialect_name: `sqlite` or `postgresql`.
-    """
+    """A connection of the driver that is in use. Query functions run statements on it, and never commit."""
 
     __slots__ = ("cancelled", "dialect_name", "died", "driver", "prepared", "sent", "sql")
 
     def __init__(self, driver: Any, dialect_name: str) -> None:
-        """Use a connection of the driver."""
         self.driver = driver
-        self.sent = 0
-        self.sql = ""
-        self.cancelled = False
-        self.prepared: set[bytes] = set()
-        self.died: list[tuple[int, int]] = []
+        self.sql = ""  # the newest of the statements that were sent over it, with the driver's placeholders
+        self.sent = 0  # how many were sent
+        self.cancelled = False  # whether the server was asked to cancel one. It may then cancel a later one instead
+        self.prepared: set[bytes] = set()  # names of the statements that were prepared below psycopg
+        self.died: list[tuple[int, int]] = []  # queue id and seq of each value that has died in the open transaction
         self.dialect_name = dialect_name
 
     def execute(self, statement: Runnable, params: Params = {}, lost: Lost | None = None, /) -> list[Row]:  # noqa: B006
@@ -80,6 +65,13 @@ class Transaction:
         self.sent += 1
         cursor = self.driver.execute(self.sql, bind(params))
         return cursor.fetchall() if cursor.description is not None else []
+
+    def ask(self, sql: str) -> list[Row]:
+        """Run a query about the database itself, which is no statement of `queries/`."""
+        self.sql = sql
+        self.sent += 1
+        rows: list[Row] = self.driver.execute(sql).fetchall()
+        return rows
 
     def transact(self, work: Callable[[Transaction], T], /) -> T:
         """Call `work` with this transaction, which is one already."""
@@ -142,11 +134,7 @@ def failpoint(name: str) -> None:
 
 
 def set_callback(callback: Callback | None) -> Callback | None:
-    """Let every point call `callback` with its name; None turns that off.
-
-    Returns:
-        The previous callback.
-    """
+    """Let every point call `callback` with its name, or nothing for None. Return the previous callback."""
     global _callback
     previous, _callback = _callback, callback
     return previous

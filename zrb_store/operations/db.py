@@ -85,10 +85,10 @@ def status(database: Database) -> DatabaseStatus:
 def shown_settings() -> list[ShownSetting]:
     """Return each setting of this process as it may be shown."""
     found = []
-    for one in settings.current_settings():
-        value = None if one.value is None else _masked(one.value)
-        is_default = value is None or one.origin == "default"
-        found.append(ShownSetting(one.name, value, one.origin, one.shown_default if is_default else str(value)))
+    for one in settings.SETTINGS:
+        given = _masked(os.environ.get(one.name, ""))
+        origin = "environment" if given else "default"
+        found.append(ShownSetting(one.name, given or one.default, origin, given or one.shown_default))
     return found
 
 

@@ -217,7 +217,7 @@ class RunLifecycle:
         try:
             json_text.load()
         except OSError as error:  # this process may open no more files
-            raise self.database.dialect.explain(error, self.database.url) or error from error
+            raise self.database.dialect.explain(error) or error from error
         try:
             started = self.database.transact(
                 lambda transaction: self._start(transaction, choose_reruns),

@@ -10,8 +10,8 @@ from collections.abc import Collection, Hashable
 from typing import Protocol
 
 from zrb_store.db.clock import clock
-from zrb_store.db.dialect import NoConnectionLeft, StoreReplaced
-from zrb_store.db.engine import Database
+from zrb_store.db.engine import Database, StoreReplaced
+from zrb_store.db.patience import NoConnectionLeft
 from zrb_store.errors import LeaseLost, ZrbStoreError
 from zrb_store.queries.lease import DURATION, renew
 

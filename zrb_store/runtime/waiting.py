@@ -72,7 +72,7 @@ class FileWatch:
 
 def watch_of(database: Database) -> FileWatch | None:
     """Return what notices each commit to a database; None if nothing does, and one must ask."""
-    path = database.dialect.written_file(database.url)
+    path = database.dialect.written_file()
     with contextlib.suppress(OSError):
         return FileWatch(path) if path is not None else None
     return None
@@ -201,4 +201,4 @@ class CommitWatcher(_Waiter):
         return False
 
     def _ask(self) -> object:
-        return self._database.operate(self._database.dialect.latest_commit, self._database.url)
+        return self._database.operate(self._database.dialect.latest_commit)

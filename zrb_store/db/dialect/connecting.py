@@ -5,32 +5,29 @@ from __future__ import annotations
 import contextlib
 import select as readiness
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from zrb_store.db.clock import clock
-from zrb_store.db.patience import connect_until
 
 if TYPE_CHECKING:
     import psycopg
     import sqlalchemy as sa
-    from sqlalchemy.pool import PoolProxiedConnection
 
 
 ServerConnection: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 
-SECONDS = 10.0
-"""How long the server may take to answer: as long as it may take to accept a connection."""
+SECONDS = 10.0  # how long the server may take to answer: as long as it may take to accept a connection
 _LEAST = 1.0  # seconds, although somebody waits less long
+
+connect_until: ContextVar[float | None] = ContextVar("zrb_store_connect_until", default=None)
+"""When a server must have answered, by `clock.monotonic`; None if that is not limited."""
 
 
 @contextlib.contextmanager
 def until(deadline: float) -> Iterator[None]:
-    """Wait for a server no longer than this within a block.
-
-    Args:
-        deadline: When the server must have answered, by `clock.monotonic`.
-    """
+    """Wait for a server no longer than this within a block."""
     token = connect_until.set(deadline)
     try:
         yield
@@ -38,21 +35,20 @@ def until(deadline: float) -> Iterator[None]:
         connect_until.reset(token)
 
 
-def connect(engine: sa.Engine, deadline: float) -> PoolProxiedConnection:
-    """Open a connection.
-
-    Args:
-        engine: The engine of the server. It asks `connect_until` when to give up.
-        deadline: When to give up, by `clock.monotonic`.
-    """
+def connect(engine: sa.Engine, deadline: float) -> ServerConnection:
+    """Open a connection. Give up at the deadline, by `clock.monotonic`."""
     with until(deadline):
-        return engine.raw_connection()
+        connection = engine.raw_connection()
+    driver: ServerConnection | None = connection.driver_connection
+    assert driver is not None
+    connection.detach()  # nobody but us closes it
+    return driver
 
 
-def addresses(parameters: Mapping[str, Any]) -> int:
+def addresses(hosts: str) -> int:
     """Return how many addresses the driver tries one after the other, each for as long as a connection may take."""
     count = 0
-    for host in str(parameters.get("host") or "").split(","):
+    for host in hosts.split(","):
         try:
             found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM) if host and host[0] not in "/@" else [()]
         except OSError:  # the driver says so
@@ -64,14 +60,8 @@ def addresses(parameters: Mapping[str, Any]) -> int:
 def answer(driver: ServerConnection, sql: str) -> list[bytes]:
     """Return the first row of a query that the server answers at once; an empty list if there is no row.
 
-    A pooler accepts connections even if its server does not answer, and would let this process wait.
-
-    Args:
-        driver: A psycopg connection that nobody else uses.
-        sql: A query without parameters, none of whose fields is null.
-
-    Raises:
-        psycopg.Error: The server did not answer in time, or answered with an error.
+    A pooler accepts connections even if its server does not answer, and would let this process wait. The query has no
+    parameters, and none of its fields is null. An error of psycopg says that the server did not answer in time.
     """
     import psycopg
 
@@ -99,8 +89,5 @@ def answer(driver: ServerConnection, sql: str) -> list[bytes]:
 
 
 def is_pooled(driver: ServerConnection, backend: int) -> bool:
-    """Whether there is a pooler between a connection and its server session, which is number `backend`.
-
-    To each client a pooler gives a number of its own, because it must know whose statement a client wants to cancel.
-    """
+    """Whether a pooler, which gives each client a number of its own, is before the server session of this number."""
     return bool(backend != driver.pgconn.backend_pid)

@@ -7,25 +7,25 @@ import math
 import re
 import select as readiness
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 from zrb_store.db import REVISION_SQL, patience
 from zrb_store.db.clock import clock
-from zrb_store.db.core import sa
-from zrb_store.db.dialect.connecting import ServerConnection, addresses, answer, connect, is_pooled
+from zrb_store.db.dialect.connecting import ServerConnection, addresses, answer, connect, connect_until, is_pooled
 from zrb_store.db.dialect.hooks import Dialect, OpenDatabase, Ticket
-from zrb_store.db.dialect.lost_commits import ABOUT_SESSION_SQL, TICKET_SQL, end_session, was_committed
 from zrb_store.db.dialect.watchdog import watch
 from zrb_store.db.location import shown_url
-from zrb_store.db.patience import connect_until
+from zrb_store.db.patience import NoConnectionLeft
 from zrb_store.db.transaction import Transaction
 from zrb_store.errors import InvalidArgument, StoreUnavailable, ZrbStoreError
 from zrb_store.masking import mask_text
 from zrb_store.process import OUT_OF_FILES, is_out_of_files
 
 if TYPE_CHECKING:
+    import sqlalchemy as sa
     from sqlalchemy.engine import URL
+    from sqlalchemy.pool import ConnectionPoolEntry
 
 # SQLSTATEs of a transaction that was rolled back because of another one.
 _BUSY = ("40001", "40P01", "55P03")
@@ -51,7 +51,32 @@ _PERMANENT = re.compile(
 _LEAST = 2  # seconds: psycopg gives no connection less
 # SQLSTATEs of a prepared statement that the server session does not have, or has from another client.
 _NOT_PREPARED = ("26000", "42P05")
-_REVISION_AND_TICKET = REVISION_SQL.replace(" FROM", f", {TICKET_SQL} FROM")
+
+# When the server's statistics began: each crash resets them, after which the server may give the numbers of lost
+# transactions to others, and an orderly restart keeps them. A copy of a server that was stopped has the same ones, but
+# each takeover by a standby begins a timeline, which is part of the names of the log's files.
+_LIFE = (
+    "CASE WHEN NOT pg_catalog.pg_is_in_recovery() THEN "
+    "extract(epoch FROM pg_catalog.pg_stat_get_bgwriter_stat_reset_time())::text || ' ' || "
+    "left(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 8) END"
+)
+_REVISION_AND_TICKET = REVISION_SQL.replace(" FROM", f", pg_catalog.txid_current()::text, {_LIFE} FROM")
+_STATUS = (
+    f"SELECT pg_catalog.pg_is_in_recovery(), CASE WHEN {_LIFE} = %(life)s THEN pg_catalog.txid_status(%(number)s) END"
+)
+# A session that was ended while it waited for a synchronous standby has committed, but not there yet. This comes later.
+_WAIT_FOR_STANDBY = "SELECT pg_catalog.pg_logical_emit_message(true, 'zrb_store', '')"
+# A number alone may be another session's by now.
+_ABOUT_SESSION = (
+    "SELECT pid::text || ' ' || extract(epoch FROM backend_start)::text, "
+    "pg_catalog.current_setting('synchronous_commit'), pid "
+    "FROM pg_catalog.pg_stat_get_activity(pg_catalog.pg_backend_pid())"
+)
+# A role may end its own sessions.
+_END_SESSION = (
+    "SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_get_activity(%s) "
+    "WHERE extract(epoch FROM backend_start)::text = %s"
+)
 
 # psycopg logs a warning if a connection ends during a pipeline. Without a handler, Python would print it to stderr.
 logging.getLogger("psycopg").addHandler(logging.NullHandler())
@@ -67,10 +92,6 @@ def _may_be_standby(url: URL) -> bool:
     return several and url.query.get("target_session_attrs", "any") == "any"
 
 
-class NoConnectionLeft(StoreUnavailable):
-    """The server, the role or a pooler allows no further connection."""
-
-
 class PostgreSQL(Dialect[ServerConnection]):
     """PostgreSQL through psycopg 3, with one connection for each process.
 
@@ -84,14 +105,14 @@ class PostgreSQL(Dialect[ServerConnection]):
     poll_every = 0.085
     may_lose_answers = True
 
-    def __init__(self) -> None:
+    def __init__(self, url: URL) -> None:
+        super().__init__(url)
         self._prepares = True
-        self._where = ""
+        self._where = shown_url(url)
         self._sessions: WeakKeyDictionary[ServerConnection, str] = WeakKeyDictionary()
 
-    def engine(self, url: URL, *, read_only: bool, durability: str) -> Callable[[], sa.Engine]:
-        self._where = shown_url(url)
-        import sqlalchemy as sa  # late: takes long, and users of SQLite seldom need it
+    def engine(self, *, read_only: bool, durability: str) -> Callable[[], sa.Engine]:
+        import sqlalchemy as sa
 
         try:
             import psycopg  # noqa: F401 - to know whether it is installed
@@ -99,47 +120,53 @@ class PostgreSQL(Dialect[ServerConnection]):
             raise StoreUnavailable('PostgreSQL needs psycopg: pip install "zrb-store[postgres]"') from None
         # Options in the URL take precedence. With the first four, a server that vanishes is noticed. A role may have an
         # encoding in which not every text can be sent.
-        options: dict[str, Any] = {"keepalives_idle": 15, "keepalives_interval": 5, "keepalives_count": 3}
+        options: dict[str, str | int] = {"keepalives_idle": 15, "keepalives_interval": 5, "keepalives_count": 3}
         options |= {"tcp_user_timeout": 30_000, "connect_timeout": 10, "client_encoding": "utf8", "autocommit": True}
+        url = self.url.set(drivername="postgresql+psycopg")
         options = {name: number for name, number in options.items() if name not in url.query}
-        url = url.set(drivername="postgresql+psycopg")
         try:
             engine = sa.create_engine(url, connect_args=options, poolclass=sa.NullPool)
         except sa.exc.ArgumentError as error:
             raise InvalidArgument(f"the store's URL {self._where} is not understood: {error}") from None
 
         @sa.event.listens_for(engine, "do_connect")
-        def limit(_dialect: Any, _record: Any, _args: Any, parameters: dict[str, Any]) -> None:
+        def limit(
+            _: sa.Dialect, _entry: ConnectionPoolEntry, _args: list[str], parameters: dict[str, str | float]
+        ) -> None:
             until = connect_until.get()
             if until is not None and "connect_timeout" not in url.query:
                 most = min(float(parameters["connect_timeout"]), until - clock.monotonic())
-                parameters["connect_timeout"] = max(_LEAST, math.ceil(most / addresses(parameters)))
+                hosts = str(parameters.get("host") or "")
+                parameters["connect_timeout"] = max(_LEAST, math.ceil(most / addresses(hosts)))
 
         @sa.event.listens_for(engine, "connect", insert=True)  # before SQLAlchemy reads the server's version as text
-        def prepare(driver: ServerConnection, _: Any) -> None:
+        def prepare(driver: ServerConnection, _: ConnectionPoolEntry) -> None:
             try:
-                self._prepare(driver, url, durability)
+                self._prepare(driver, durability)
             except BaseException:
                 driver.close()
                 raise
 
         return lambda: engine
 
-    def connect(self, database: OpenDatabase) -> Any:
+    def connect(self, database: OpenDatabase) -> ServerConnection:
         began = database.began
         said_at = began + patience.WARN_AFTER
         with database.notice.if_slow(patience.UNREACHABLE, said_at, began, database.deadline):
             return connect(database.engine, database.deadline)
 
-    def _prepare(self, driver: ServerConnection, url: URL, durability: str) -> None:
+    def close(self, driver: ServerConnection) -> None:
+        driver.close()
+
+    def _prepare(self, driver: ServerConnection, durability: str) -> None:
         """Prepare a new connection for use."""
         encoding = driver.info.parameter_status("server_encoding")
         if encoding and encoding != "UTF8":  # a pooler may not report it
             raise StoreUnavailable(
-                f"the database {url.database} has encoding {encoding}, in which not every text can be stored: "
+                f"the database {self.url.database} has encoding {encoding}, in which not every text can be stored: "
                 "use one with encoding UTF8"
             )
-        session, synchronous_commit, backend = answer(driver, ABOUT_SESSION_SQL)
+        session, synchronous_commit, backend = answer(driver, _ABOUT_SESSION)
         pooled = is_pooled(driver, int(backend))
         if not self._prepares or pooled:
             driver.prepare_threshold = None
@@ -166,24 +193,44 @@ class PostgreSQL(Dialect[ServerConnection]):
         return (None, None) if row is None else (str(row[0]), Ticket(*row[1:]))
 
     def was_committed(self, driver: ServerConnection, ticket: Ticket) -> bool:
-        return was_committed(driver, ticket, self._where)
+        import psycopg
+
+        asked = driver.execute(_STATUS, {"number": int(ticket.number), "life": ticket.life})
+        ((is_standby, status),) = asked.fetchall()
+        if is_standby:
+            raise psycopg.OperationalError("the server is a standby, and the connection was lost during a COMMIT")
+        if status is None:
+            raise StoreUnavailable(
+                f"the store {self._where} was lost during a COMMIT, and its server has since crashed or changed"
+            )
+        if status == "in progress":
+            raise psycopg.OperationalError("the connection was lost during a COMMIT that has not ended")
+        if status == "committed":
+            driver.execute(_WAIT_FOR_STANDBY)
+        return bool(status == "committed")
 
     def session_of(self, driver: ServerConnection) -> str | None:
         return self._sessions.get(driver)
 
     def end_session(self, driver: ServerConnection, session: str) -> None:
-        end_session(driver, session)
+        import psycopg
 
-    def is_idle(self, driver: ServerConnection) -> bool:
-        return not (driver.closed or driver.pgconn.transaction_status or driver.pgconn.pipeline_status)
+        number, start = session.split(" ")
+        if driver.execute(_END_SESSION, [int(number), start]).fetchall():
+            raise psycopg.OperationalError("the connection was lost during a statement that has not ended")
+        driver.execute(_WAIT_FOR_STANDBY)
 
-    def is_ended(self, driver: ServerConnection) -> bool:
+    def is_usable(self, driver: ServerConnection, *, look: bool) -> bool:
+        if driver.closed or driver.pgconn.transaction_status or driver.pgconn.pipeline_status:
+            return False
+        if not look:
+            return True
         # The server sends nothing over an idle connection. If there is something to read, the connection has ended.
         poll = readiness.poll()  # not select(), which rejects file descriptors above 1023
         poll.register(driver.fileno(), readiness.POLLIN)
-        return bool(poll.poll(0))
+        return not poll.poll(0)
 
-    def latest_commit(self, connection: Transaction, url: URL) -> object:
+    def latest_commit(self, connection: Transaction) -> object:
         # Which transactions of the server have ended. Nothing is read from a table, and a standby knows it too.
         return connection.driver.execute("SELECT CAST(pg_catalog.txid_current_snapshot() AS text)").fetchone()
 
@@ -214,10 +261,10 @@ class PostgreSQL(Dialect[ServerConnection]):
             return any(words in text for words in _TEMPORARY)
         return not _PERMANENT.search(text)
 
-    def explain(self, error: BaseException, url: URL, *, locked: bool = False) -> ZrbStoreError | None:
+    def explain(self, error: BaseException, *, locked: bool = False) -> ZrbStoreError | None:
         import psycopg
 
-        where = shown_url(url)
+        where = self._where
         if isinstance(error, (OSError, psycopg.OperationalError)) and is_out_of_files():
             return StoreUnavailable(f"the store {where} cannot be reached: {OUT_OF_FILES}")
         if not isinstance(error, psycopg.Error):
@@ -225,7 +272,7 @@ class PostgreSQL(Dialect[ServerConnection]):
         text = " ".join(mask_text(str(error)).split())  # masked because libpq quotes parameters that it rejects
         state = error.sqlstate or ""
         if state in ("42501", "25006"):
-            hint = _OTHER_HOST if state == "25006" and _may_be_standby(url) else ""
+            hint = _OTHER_HOST if state == "25006" and _may_be_standby(self.url) else ""
             return StoreUnavailable(f"the store {where} does not allow this: {text}{hint}")
         if state == "42P01":
             return StoreUnavailable(f"the store {where} has lost a table: {text}; restore a backup")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import functools
 import os
 import sqlite3
@@ -12,9 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zrb_store.db.core import compiling, sa
+from zrb_store.db.dialect import revision_of
 from zrb_store.db.dialect.hooks import Dialect, OpenDatabase
-from zrb_store.db.dialect.open_file import OpenFile
-from zrb_store.db.dialect.statements import revision_of
 from zrb_store.db.transaction import Transaction
 from zrb_store.errors import StoreMissing, StoreUnavailable, ZrbStoreError
 from zrb_store.process import OUT_OF_FILES, is_out_of_files
@@ -23,10 +23,14 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import URL
 
 
-_SQLITE_BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL)
+_FileIdentity = tuple[int, int]
+
+# Each connection holds a shared lock on this byte of the -shm file (UNIX_SHM_DMS in SQLite's os_unix.c).
+_LOCKED_BYTE = 128
+BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL)
 # Explanations of SQLite's errors by primary result code (https://www.sqlite.org/rescode.html).
-_SQLITE_REASONS = {
-    **dict.fromkeys(_SQLITE_BUSY, "is locked by another program; end it, or try again later"),
+_REASONS = {
+    **dict.fromkeys(BUSY, "is locked by another program; end it, or try again later"),
     sqlite3.SQLITE_READONLY: "cannot be written: its file or folder is read-only for this user",
     sqlite3.SQLITE_PERM: "is not allowed to this user; check the rights of the file and its folder",
     sqlite3.SQLITE_CANTOPEN: "cannot be opened; it must be a file that this user may read, in a folder it may write",
@@ -37,23 +41,13 @@ _SQLITE_REASONS = {
 }
 
 
-class _Connection:
-    """A connection as SQLAlchemy's pool hands it out.
-
-    Attributes:
-        driver_connection: The driver's connection.
-    """
-
-    def __init__(self, driver: sqlite3.Connection) -> None:
-        self.driver_connection = driver
-
-    def invalidate(self) -> None:
-        """Close it."""
-        self.driver_connection.close()
-
-
 class SQLite(Dialect[sqlite3.Connection]):
-    """SQLite 3.35 or newer in WAL mode, with one connection for each process."""
+    """SQLite 3.35 or newer in WAL mode, with one connection for each process.
+
+    If the open file is deleted or replaced, SQLite keeps writing to the old file, which nobody can find any more. It
+    also leaves a -wal file, which SQLite would apply to the new file of the same name. If only the -wal file is
+    deleted, the next process makes another one, and neither sees what the other writes.
+    """
 
     name = "sqlite"
     begin_snapshot = "BEGIN"
@@ -62,24 +56,73 @@ class SQLite(Dialect[sqlite3.Connection]):
     # A file that was restored from the copy of a VACUUM INTO is not in this mode.
     make_usable: str | None = "PRAGMA journal_mode=WAL"
 
-    def engine(self, url: URL, *, read_only: bool, durability: str) -> Callable[[], sa.Engine]:
-        self._open = functools.partial(_open, sqlite_path(url), read_only=read_only, durability=durability)
+    def __init__(self, url: URL) -> None:
+        super().__init__(url)
+        self._path = sqlite_path(url)
+        self._file_name = str(self._path)
+        self._wal_name = f"{self._path}-wal"
+        # Of what was opened last; that of the log is known after the first write.
+        self._file: _FileIdentity | None = None
+        self._wal: _FileIdentity | None = None
+        self._has_lost_log = False
+
+    def engine(self, *, read_only: bool, durability: str) -> Callable[[], sa.Engine]:
+        self._open = functools.partial(_open, self._path, read_only=read_only, durability=durability)
         # Statements whose SQL is stored run without SQLAlchemy.
         return functools.cache(lambda: compiling.sqlite_engine(self._open))
 
-    def connect(self, database: OpenDatabase) -> _Connection:
-        return _Connection(self._open())
+    def connect(self, database: OpenDatabase) -> sqlite3.Connection:
+        driver = self._open()
+        self._file, self._wal, self._has_lost_log = _identity(self._file_name), None, False
+        return driver
 
-    def open_file(self, url: URL) -> OpenFile | None:
-        return OpenFile(sqlite_path(url))
+    def close(self, driver: sqlite3.Connection) -> None:
+        if self._has_lost_log and _identity(self._wal_name) is not None:
+            # It would write the lost log over what others have written since, and delete theirs. So it stays open as
+            # long as the process, whoever forgets it.
+            import ctypes  # late: few need it
+
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(driver))
+        else:
+            driver.close()
+        self._put_log_aside()
+
+    def _put_log_aside(self) -> None:
+        """If the file was replaced, rename its -wal file to `-wal.replaced`, unless another process uses it."""
+        log, index = wal(self._path), self._path.with_name(self._path.name + "-shm")
+        is_replaced = _identity(self._file_name) not in (self._file, None)
+        if not is_replaced or _identity(self._wal_name) != self._wal or not index.exists():
+            return
+        with index.open("r+b") as file:
+            try:
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, _LOCKED_BYTE)
+            except OSError:
+                return
+            log.rename(log.with_name(log.name + ".replaced"))
+            index.unlink()
+
+    def lost_file(self) -> str | None:
+        if self._has_lost_log:
+            return "-wal file"
+        return None if self._file in (None, _identity(self._file_name)) else "file"
+
+    def is_kept(self) -> bool:
+        is_in_place, log = _identity(self._file_name) == self._file, _identity(self._wal_name)
+        if self._wal is None and is_in_place:
+            self._wal = log  # the first write has created it, and SQLite keeps it as long as the connection
+        self._has_lost_log = self._wal is not None and log != self._wal
+        return is_in_place and not self._has_lost_log
+
+    def is_usable(self, driver: sqlite3.Connection, *, look: bool) -> bool:
+        return not driver.in_transaction  # a Ctrl-C during a rollback leaves the transaction open
 
     def begin(self, driver: sqlite3.Connection) -> tuple[str | None, None]:
         # A deferred transaction that reads and then writes fails at once if another process has written in between.
         driver.execute("BEGIN IMMEDIATE")
         return revision_of(driver), None
 
-    def create(self, url: URL) -> None:
-        path = sqlite_path(url)
+    def create(self) -> None:
+        path = self._path
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         # An existing file is never opened except by SQLite, because closing it would drop SQLite's locks.
         try:
@@ -90,32 +133,28 @@ class SQLite(Dialect[sqlite3.Connection]):
                 with contextlib.suppress(PermissionError):  # the file belongs to another user, who lets us write to it
                     path.chmod(path.stat().st_mode & 0o600)
 
-    def is_idle(self, driver: sqlite3.Connection) -> bool:
-        return not driver.in_transaction  # a Ctrl-C during a rollback leaves the transaction open
-
     def change_mark(self, connection: Transaction) -> object:
         # The first number tells of commits over other connections, the second of changes over this one. A new
         # connection counts anew.
         ((others,),) = connection.driver.execute("PRAGMA data_version").fetchall()
         return connection, others, connection.driver.total_changes
 
-    def latest_commit(self, connection: Transaction, url: URL) -> object:
+    def latest_commit(self, connection: Transaction) -> object:
         # A connection that was opened while there was no log, in a folder that we may not write, sees no commit.
-        path = sqlite_path(url)
-        return self.change_mark(connection), *(stamp(file) for file in (path, wal(path)))
+        return self.change_mark(connection), *(stamp(file) for file in (self._path, wal(self._path)))
 
-    def written_file(self, url: URL) -> Path:
-        return wal(sqlite_path(url).resolve())  # SQLite follows symbolic links, too
+    def written_file(self) -> Path:
+        return wal(self._path.resolve())  # SQLite follows symbolic links, too
 
     def is_busy(self, error: BaseException) -> bool:
-        return primary_code(error) in _SQLITE_BUSY
+        return primary_code(error) in BUSY
 
-    def explain(self, error: BaseException, url: URL, *, locked: bool = False) -> ZrbStoreError | None:
-        path = sqlite_path(url)
+    def explain(self, error: BaseException, *, locked: bool = False) -> ZrbStoreError | None:
+        path = self._path
         if isinstance(error, (OSError, sqlite3.OperationalError)) and is_out_of_files():
             return StoreUnavailable(f"the store {path} cannot be opened: {OUT_OF_FILES}")
         if isinstance(error, PermissionError):
-            return StoreUnavailable(f"the store {path} {_SQLITE_REASONS[sqlite3.SQLITE_PERM]} ({error.strerror})")
+            return StoreUnavailable(f"the store {path} {_REASONS[sqlite3.SQLITE_PERM]} ({error.strerror})")
         if isinstance(error, OSError):
             return StoreUnavailable(f"the store {path} cannot be created: {error.strerror or error}")
         if not isinstance(error, sqlite3.Error):
@@ -125,7 +164,7 @@ class SQLite(Dialect[sqlite3.Connection]):
         if path.is_dir():
             return StoreUnavailable(f"the store {path} is a folder; name a file in it")
         code = primary_code(error)
-        reason = _SQLITE_REASONS.get(sqlite3.SQLITE_FULL if code == sqlite3.SQLITE_IOERR and _is_full(path) else code)
+        reason = _REASONS.get(sqlite3.SQLITE_FULL if code == sqlite3.SQLITE_IOERR and _is_full(path) else code)
         return StoreUnavailable(f"the store {path} {reason} ({error})") if reason else None
 
 
@@ -156,10 +195,7 @@ def open_file_read_only(path: Path) -> sqlite3.Connection:
 
 
 def is_open_elsewhere(path: Path) -> bool:
-    """Whether any other connection has the file open. This is not seen of one that uses no write-ahead log.
-
-    Connections of this process count too.
-    """
+    """Whether another connection, of any process, has the file open. One without a write-ahead log is not seen."""
     driver = open_uri(f"{path.absolute().as_uri()}?mode=rw")
     try:
         driver.execute("PRAGMA locking_mode=EXCLUSIVE")
@@ -222,12 +258,16 @@ def _is_full(path: Path) -> bool:
     return False
 
 
-def sqlite_path(url: URL) -> Path:
-    """Return the file of a SQLite URL.
+def _identity(name: str) -> _FileIdentity | None:
+    try:
+        found = os.stat(name)  # noqa: PTH116 - Path.stat takes longer, and every write waits for this
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
 
-    Raises:
-        StoreUnavailable: The URL does not name a file.
-    """
+
+def sqlite_path(url: URL) -> Path:
+    """Return the file of a SQLite URL."""
     if not url.database or url.database == ":memory:":
         raise StoreUnavailable("an in-memory database is lost with its process: name a file instead")
     return Path(url.database)

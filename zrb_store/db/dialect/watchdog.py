@@ -16,7 +16,6 @@ import socket
 import threading
 import time
 import weakref
-from typing import Any
 
 from zrb_store.db import patience
 from zrb_store.db.clock import clock
@@ -24,10 +23,10 @@ from zrb_store.db.dialect.connecting import SECONDS, ServerConnection, answer, c
 from zrb_store.db.dialect.hooks import OpenDatabase
 from zrb_store.db.transaction import Transaction
 
-LOOK_EVERY = 0.5
-"""Seconds between two checks."""
+LOOK_EVERY = 0.5  # seconds between two checks
 ASK_AFTER = 5.0
 """Seconds after which the server is told to cancel a statement that waits for a lock; it is told again after them."""
+_IN_PROGRESS = 1  # libpq's PQTRANS_ACTIVE
 _ANSWER_WITHIN = 0.5  # seconds after which a server that does not answer is said to be unreachable
 
 _log = logging.getLogger("zrb_store")
@@ -83,7 +82,7 @@ class _Watchdog:
     def _check(self, database: OpenDatabase) -> None:
         statement = database.under_way
         key = id(database)
-        if statement is None or not _is_active(statement.driver):
+        if statement is None or statement.driver.pgconn.transaction_status != _IN_PROGRESS:
             self._since.pop(key, None)
             self._asked.pop(key, None)
             return
@@ -111,9 +110,8 @@ class _Watchdog:
         try:
             with (
                 database.notice.if_slow(patience.UNREACHABLE, now + _ANSWER_WITHIN, began, waits_until),
-                contextlib.closing(connect(database.engine, deadline)) as connection,
+                contextlib.closing(connect(database.engine, deadline)) as other,
             ):
-                other: Any = connection.driver_connection
                 if statement.sent == number:
                     statement.cancelled = cancel  # set before the waiting thread gets the server's answer
                     with until(deadline):
@@ -127,7 +125,7 @@ class _Watchdog:
                 _break(driver)
 
 
-def _is_locked_out(statement: Transaction, other: Any, *, cancel: bool) -> bool:
+def _is_locked_out(statement: Transaction, other: ServerConnection, *, cancel: bool) -> bool:
     """Return whether a statement waits for a lock."""
     driver = statement.driver
     if not is_pooled(other, int(answer(other, "SELECT pg_catalog.pg_backend_pid()")[0])):
@@ -148,10 +146,6 @@ def _pattern(sql: str) -> str:
     shown = _PLACEHOLDER.sub(lambda match: "%" if match[0] == "%%" else "$\0", sql)[:_SHOWN]
     pattern = re.sub(r"([\\%_])", r"\\\1", shown).replace("\0", "%").replace("'", "''")
     return f"'{pattern}%'"
-
-
-def _is_active(driver: ServerConnection) -> bool:
-    return bool(driver.pgconn.transaction_status == 1)  # PQTRANS_ACTIVE: a command is in progress
 
 
 def _break(driver: ServerConnection) -> None:
