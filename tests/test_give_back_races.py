@@ -17,7 +17,8 @@ from zrb_store.db.transaction import Transaction
 from zrb_store.queries import attempts, takes, values
 from zrb_store.queries.by_hand import dead_values, revive
 from zrb_store.queries.clock import draw
-from zrb_store.queries.give_back import give_back, lock_queue
+from zrb_store.queries.give_back import give_back
+from zrb_store.queries.values import lock_queue
 from zrb_store.testing import expire_lease
 
 pytestmark = pytest.mark.parametrize("location", ["postgresql"], indirect=True)

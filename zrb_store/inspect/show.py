@@ -17,7 +17,7 @@ from zrb_store.inspect.session_view import SessionView, Task, header
 from zrb_store.inspect.value import Damage, Value
 from zrb_store.names import nearest
 from zrb_store.queries import history
-from zrb_store.queries.history import Only, ValueHistory
+from zrb_store.queries.history import Only, Scope, ValueHistory
 from zrb_store.queries.show import QueueSummary, holding_values, queue_summaries
 from zrb_store.records import JsonObject, JsonValue, Lazy, Rows, RunRecord, SessionRecord, each_as_json
 
@@ -157,9 +157,9 @@ class _Queues:
         if few and self._only != "dead" and not is_cut:
             histories: dict[int, list[ValueHistory]] = {queue.id: [] for queue in queues}
             size = 0
-            for each in history.of_session(
-                self._transaction, self._view.session.id, name, only=self._only, at=self._view.moment
-            ):
+            scope: Scope = "session" if name is None else "queue"
+            of = self._view.session.id if name is None else queues[0].id
+            for each in history.histories(self._transaction, scope, of, only=self._only, at=self._view.moment):
                 histories[each.value.queue_id].append(each)
                 size += each.value.size
                 if size > records.MAX_BYTES:
@@ -209,7 +209,7 @@ class _Queues:
         return replace(found, values=values, earlier=earlier)
 
     def _histories(self, queue: QueueSummary, only: Only | None, first: int | None = None) -> Iterator[ValueHistory]:
-        return history.of_queue(self._transaction, queue.id, only=only, at=self._view.moment, from_seq=first)
+        return history.histories(self._transaction, "queue", queue.id, seq=first, only=only, at=self._view.moment)
 
     def _values(self, queue: QueueSummary, histories: Iterable[ValueHistory]) -> Iterator[Value]:
         view = self._view

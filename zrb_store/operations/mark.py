@@ -23,15 +23,10 @@ Columns: TypeAlias = dict[str, str | int | None]
 
 
 class ManualAttempt(NamedTuple):
-    """The attempt that was recorded for a task or a step.
+    """The attempt that was recorded for a task or a step."""
 
-    Attributes:
-        attempt: Its name, such as `load#3`.
-        others: If there was no step of this name before, those that there were, since the name may be misspelt.
-    """
-
-    attempt: str
-    others: list[str] | None
+    attempt: str  # its name, such as `load#3`
+    others: list[str] | None  # if there was no step of this name before, those that there were: it may be misspelt
 
 
 def mark(
@@ -39,16 +34,8 @@ def mark(
 ) -> ManualAttempt:
     """Record a completed attempt with the role `manual`, so that no run starts the task again.
 
-    What unfinished attempts of the task did is given back first, as before any attempt.
-
-    Args:
-        result: The task's result, which is pushed to the queue of the task's name.
-        new: Whether the task may be one that has never begun in a session without a list of its tasks, as sessions of
-            Python programs are.
-
-    Raises:
-        TaskNotFound: The session has no such task.
-        TaskCompleted: The task has completed already.
+    What unfinished attempts of the task did is given back first. With `new`, the task may be one that has never begun
+    in a session without a list of its tasks, as sessions of Python programs are.
     """
 
     def work(transaction: Transaction) -> ManualAttempt:
@@ -80,19 +67,8 @@ def mark_step(
 ) -> ManualAttempt:
     """Record an attempt of a step that a person knows to have completed or failed, so that its end is known.
 
-    A completed step is not run again, and its result is what is given; a failed one runs again, even if it was declared
-    `once`. What unfinished attempts of the task did is given back first, as before any attempt.
-
-    Args:
-        step: Name of the step, or its id, TASK/NUMBER. The name goes first. A step that has never begun can only be
-            marked as completed.
-        completed: Whether it completed; otherwise it failed.
-        result: What the step returned; by default null.
-
-    Raises:
-        TaskNotFound: The session has no such task, or the task no such step.
-        TaskCompleted: The step has completed already.
-        InvalidArgument: No step can have this name.
+    What unfinished attempts of the task did is given back first. The step is given by its name or else by its id; one
+    that has never begun can only be marked as completed. A failed one runs again, even if it was declared `once`.
     """
     check_name(step, "step", STEP_BYTES)
 

@@ -16,7 +16,7 @@ from zrb_store.inspect.value import Damage
 from zrb_store.operations.sessions import delete
 from zrb_store.queries import lease, queues, runs, sessions
 from zrb_store.queries import prune as queries
-from zrb_store.queries.by_hand import has_dead_values, record_change
+from zrb_store.queries.by_hand import delete_acts, has_dead_values, record_change
 from zrb_store.queries.clock import now_micros
 from zrb_store.queries.prune import Candidate
 
@@ -27,22 +27,13 @@ _LOWEST_SEQ = -(2**63)
 
 @dataclass(frozen=True)
 class Policy:
-    """Which sessions may be deleted: those that meet every given condition.
+    """Which sessions may be deleted: those that meet every given condition."""
 
-    Raises:
-        InvalidArgument: Neither `older_than` nor `keep_last` is given.
-
-    Attributes:
-        older_than: Only sessions that ended longer ago than this.
-        keep_last: For each task of each project, and for each program whose sessions have no task, keep this many of
-            the last sessions, and as many of the last that completed: the last results stay, however often the task has
-            failed since.
-        statuses: Only sessions with one of these statuses.
-    """
-
-    older_than: timedelta | None = None
+    older_than: timedelta | None = None  # only sessions that ended longer ago than this
+    # For each task of each project, and for each program whose sessions have no task, keep this many of the last
+    # sessions, and as many of the last that completed: the last results stay, however often the task has failed since.
     keep_last: int | None = None
-    statuses: tuple[str, ...] = ()
+    statuses: tuple[str, ...] = ()  # only sessions with one of these statuses
 
     def __post_init__(self) -> None:
         if self.older_than is None and self.keep_last is None:
@@ -51,16 +42,11 @@ class Policy:
 
 @dataclass(frozen=True)
 class Deletion:
-    """A session, or values of a session, that were deleted.
-
-    Attributes:
-        rule: Why it was deleted.
-        values: How many of its values were deleted; None if the whole session was.
-    """
+    """A session, or values of a session, that were deleted."""
 
     session: str
-    rule: str
-    values: int | None = None
+    rule: str  # why it was deleted
+    values: int | None = None  # how many of its values were deleted; None if the whole session was
 
 
 def prune(
@@ -71,13 +57,8 @@ def prune(
     A session that is running or pinned, or has dead values, is never deleted. An `open` session is never deleted as a
     whole: it loses the values that have left its queues, but neither the results of tasks, nor dead values, nor values
     whose taker may yet be given back. Of any session, values that completed deliveries took are deleted, and after them
-    the deliveries. A session is left alone if a column that decides about it, such as a time, is damaged.
-
-    Args:
-        damage: Collects the sessions that are left alone because they are damaged.
-
-    Yields:
-        Each deletion after it was made, or what would be deleted, the oldest session first.
+    the deliveries. A session is left alone if a column that decides about it, such as a time, is damaged: `damage`
+    collects it. Each deletion is yielded after it was made.
     """
     chosen = array("q")  # fences and ids, not records: there may be a million sessions
     with database.snapshot() as transaction:
@@ -190,10 +171,7 @@ def _prune_values(
 
 
 def _prune_deliveries(database: Database, cutoff: int, policy: Policy, dry_run: bool) -> Iterator[Deletion]:
-    """Delete the values that completed deliveries took, whatever the status of the queue's session; then the rest.
-
-    That is: deliveries that no value names any more, and runs that have none left.
-    """
+    """Delete values that completed deliveries took, deliveries that no value names, and runs that have none left."""
     counts: Counter[str] = Counter()
     for queue in queries.delivered_queues(database, cutoff):
         if dry_run:
@@ -237,7 +215,7 @@ def _delete_settled(database: Database, queue_id: int, cutoff: int, *, delivered
 
 def _record_values(database: Database, session: str, cutoff: int, detail: str) -> None:
     def work(transaction: Transaction) -> None:
-        queries.delete_old_changes(transaction, session, cutoff)
+        delete_acts(transaction, session, cutoff)
         record_change(transaction, "prune", session, detail)
 
     database.transact(work, "prune")

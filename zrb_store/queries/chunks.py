@@ -52,13 +52,9 @@ def _of_value() -> sa.Select[int, str]:
 
 
 def whole(executor: Executor, queue_id: int, seq: int, text: str) -> str | None:
-    """Return the text of a value.
+    """Return the text of a value for which `short_text` is `text`; None if it was deleted meanwhile.
 
-    Args:
-        text: What `short_text` is for the value.
-
-    Returns:
-        The text; None if the value was deleted meanwhile. Of a damaged value, what comes before the damage: no JSON.
+    Of a damaged value it is what comes before the damage, which is no JSON.
     """
     if text:
         return text
@@ -73,11 +69,7 @@ def whole(executor: Executor, queue_id: int, seq: int, text: str) -> str | None:
 
 
 def whole_rows(executor: Executor, queue_id: int, rows: Iterable[tuple[int, str]]) -> Iterator[tuple[int, str]]:
-    """Yield the seq and the text of values of a queue, without those that were deleted meanwhile.
-
-    Args:
-        rows: For each value its seq, and what `short_text` is for it.
-    """
+    """Yield seq and text of values, given by seq and `short_text`, without those that were deleted meanwhile."""
     for seq, text in rows:
         found = whole(executor, queue_id, seq, text)
         if found is not None:

@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from zrb_store.db.core import Statement, bindparam, exists, literal_column, sa, statement, t
+from zrb_store.db.core import Statement, bindparam, exists, is_one_of, literal, sa, statement, t
 from zrb_store.db.dialect import among, short_text
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Executor, Transaction
@@ -33,7 +33,7 @@ class NextValue(NamedTuple):
 @statement
 def _next(dialect_name: str, from_front: bool, lock: bool) -> sa.Select[int, bool]:
     came_back = sa.or_(
-        t.value.c.deliveries > literal_column("0"),
+        t.value.c.deliveries > literal(0),
         exists(t.returned.c.queue_id == t.value.c.queue_id, t.returned.c.seq == t.value.c.seq),
     )
     found = (
@@ -83,11 +83,7 @@ def _take(dialect_name: str) -> ReturningUpdate[int, str]:
 def take(
     transaction: Transaction, queue_id: int, seqs: Collection[int], attempt_id: int, run_id: int
 ) -> list[tuple[int, str]]:
-    """Take values that the transaction has locked, for an attempt that it has begun.
-
-    Returns:
-        The seq and the encoded value of each, the oldest first; none if the run has ended.
-    """
+    """Take values that the transaction has locked for an attempt that it has begun; none if the run has ended."""
     params = {"queue_id": queue_id, "seqs": json.dumps(list(seqs)), "attempt_id": attempt_id, "run_id": run_id}
     params.update(draw(transaction).params)
     rows = sorted((seq, text) for seq, text in transaction.execute(_take(transaction.dialect_name), params))
@@ -105,30 +101,8 @@ def _set_command() -> ReturningUpdate[int]:
 
 
 def set_command(transaction: Transaction, attempt_id: int, pid: int, started: str | None) -> bool:
-    """Record the process that leads the group of a delivery's command.
-
-    Returns:
-        False if the delivery may no longer write.
-    """
+    """Record the process that leads a delivery's command; return False if the delivery may no longer write."""
     return bool(transaction.execute(_set_command(), {"attempt_id": attempt_id, "pid": pid, "started": started}))
-
-
-@statement
-def _commands() -> sa.Select[int | None, str | None]:
-    return (
-        sa.select(t.attempt.c.command_pid, t.attempt.c.command_started)
-        .where(
-            t.attempt.c.run_id == bindparam("run_id"),
-            t.attempt.c.status == literal_column("'running'"),
-            t.attempt.c.command_pid.is_not(None),
-        )
-        .with_hint(t.attempt, "INDEXED BY ix_zrb_attempt_running", "sqlite")
-    )
-
-
-def commands(executor: Executor, run_id: int) -> list[tuple[int, str | None]]:
-    """Return the commands of a run's deliveries that have not ended: the pid and the start of each."""
-    return [(pid, started) for pid, started in executor.execute(_commands(), {"run_id": run_id})]
 
 
 @statement
@@ -137,8 +111,8 @@ def _running() -> sa.Select[int]:
         sa.select(t.attempt.c.id)
         .where(
             t.attempt.c.run_id == bindparam("run_id"),
-            t.attempt.c.status == literal_column("'running'"),
-            t.attempt.c.role == literal_column("'delivery'"),
+            t.attempt.c.status == literal("running"),
+            t.attempt.c.role == literal("delivery"),
         )
         .with_hint(t.attempt, "INDEXED BY ix_zrb_attempt_running", "sqlite")
     )
@@ -152,13 +126,13 @@ def running(executor: Executor, run_id: int) -> list[int]:
 @statement
 def _failed() -> sa.Select[int]:
     return (
-        sa.select(literal_column("1"))
+        sa.select(literal(1))
         .where(
             t.attempt.c.run_id == bindparam("run_id"),
-            t.attempt.c.role == literal_column("'delivery'"),
-            t.attempt.c.status.not_in([literal_column("'completed'"), literal_column("'interrupted'")]),
+            t.attempt.c.role == literal("delivery"),
+            ~is_one_of(t.attempt.c.status, "completed", "interrupted"),
         )
-        .limit(literal_column("1"))
+        .limit(literal(1))
     )
 
 
@@ -212,7 +186,7 @@ def _queue_id() -> sa.ScalarSelect[int]:
 
 def _live_value() -> sa.Select[int]:
     return (
-        sa.select(literal_column("1"))
+        sa.select(literal(1))
         .where(t.value.c.queue_id == _queue_id(), t.value.c.ended_at.is_(None))
         .with_hint(t.value, "INDEXED BY ix_zrb_value_live", "sqlite")
     )
@@ -220,18 +194,18 @@ def _live_value() -> sa.Select[int]:
 
 @statement
 def _has_value() -> sa.Select[int]:
-    return _live_value().limit(literal_column("1"))
+    return _live_value().limit(literal(1))
 
 
 @statement
 def _may_get_value() -> sa.Select[int]:
     held_value = (
-        sa.select(literal_column("1"))
+        sa.select(literal(1))
         .select_from(t.attempt.join(t.value, t.value.c.taken_by == t.attempt.c.id))
-        .where(t.attempt.c.status == literal_column("'running'"), t.value.c.queue_id == _queue_id())
+        .where(t.attempt.c.status == literal("running"), t.value.c.queue_id == _queue_id())
         .with_hint(t.attempt, "INDEXED BY ix_zrb_attempt_running", "sqlite")
     )
-    return sa.select(literal_column("1")).where(sa.or_(sa.exists(_live_value()), sa.exists(held_value)))
+    return sa.select(literal(1)).where(sa.or_(sa.exists(_live_value()), sa.exists(held_value)))
 
 
 Question = Callable[[], bool]

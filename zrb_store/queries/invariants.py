@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from zrb_store.db import columns
-from zrb_store.db.core import made_once, sa, statement, t
+from zrb_store.db.core import is_one_of, literal, made_once, sa, statement, t
 from zrb_store.db.dialect import among, byte_length, now, whole_text
 from zrb_store.db.transaction import Executor, Row, Transaction
 from zrb_store.queries.attempts import attempt_as
@@ -23,9 +23,7 @@ from zrb_store.queries.damage import (
     columns_of,
     exists,
     invariant,
-    is_one_of,
     label,
-    literal,
     rows_of,
     say,
 )

@@ -7,7 +7,7 @@ import json
 from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
 
-from zrb_store.db.core import bindparam, literal_column, made_once, sa, statement, t
+from zrb_store.db.core import bindparam, literal, made_once, sa, statement, t
 from zrb_store.db.dialect import among, matches
 from zrb_store.db.transaction import Executor, Row, Transaction
 from zrb_store.names import NamePattern
@@ -45,11 +45,7 @@ def matching_sessions(
 ) -> Iterator[SessionRecord]:
     """Yield the sessions that meet all given conditions, the newest first, each with its stored status.
 
-    Args:
-        statuses: Only sessions with one of these stored statuses.
-        since: Only sessions that were created at this moment (in microseconds) or later.
-        before: Only sessions that were created before the one with this id.
-        roots: Leave out child sessions.
+    `since` is in microseconds, `before` the id of a session, and `roots` leaves out child sessions.
     """
     chosen = (statuses, name, task, projects, since, before)
     if limit is not None and not roots and all(each is None for each in chosen):  # the SQL of this one is stored
@@ -86,7 +82,7 @@ def _has_many(transaction: Transaction, name: NamePattern) -> bool:
     """Whether SQLite finds many sessions by the beginning of their name."""
     if transaction.dialect_name != "sqlite" or not name.prefix:
         return False
-    named = sa.select(literal_column("1")).where(matches(transaction.dialect_name, t.session.c.name, name))
+    named = sa.select(literal(1)).where(matches(transaction.dialect_name, t.session.c.name, name))
     return len(transaction.execute(named.limit(_MANY), {})) == _MANY
 
 
@@ -119,7 +115,7 @@ class TaskCounts(NamedTuple):
 @statement
 def _task_counts(dialect_name: str) -> sa.Select[int, str, int, int, int]:
     was_kept = t.attempt.c.given_back_at.is_(None)
-    completed = sa.case((sa.and_(t.attempt.c.status == literal_column("'completed'"), was_kept), t.attempt.c.task))
+    completed = sa.case((sa.and_(t.attempt.c.status == literal("completed"), was_kept), t.attempt.c.task))
     kept = sa.case((was_kept, t.attempt.c.task))
     # One row for each session, but one for each task of a session whose tasks are asked for.
     task = sa.case((among(dialect_name, t.attempt.c.session_id, "by_task"), t.attempt.c.task))
@@ -127,7 +123,7 @@ def _task_counts(dialect_name: str) -> sa.Select[int, str, int, int, int]:
     return (
         sa.select(t.attempt.c.session_id, task.label("name"), *counted)
         .where(among(dialect_name, t.attempt.c.session_id, "ids"), no_step())
-        .group_by(literal_column("1"), literal_column("2"))
+        .group_by(literal(1), literal(2))
     )
 
 

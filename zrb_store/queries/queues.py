@@ -6,14 +6,13 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from zrb_store.db.columns import QUEUE, RUN
-from zrb_store.db.core import bindparam, literal_column, sa, statement, t
+from zrb_store.db.columns import QUEUE
+from zrb_store.db.core import bindparam, literal, sa, statement, t
 from zrb_store.db.dialect import among, insert_if_absent, new_id
 from zrb_store.db.transaction import Executor, Row, Transaction
 from zrb_store.errors import SessionNotFound
-from zrb_store.queries import runs, sessions
+from zrb_store.queries import sessions
 from zrb_store.queries.by_hand import is_dead
-from zrb_store.records import RunRecord
 
 if TYPE_CHECKING:
     from sqlalchemy.sql.dml import ReturningInsert
@@ -108,57 +107,12 @@ def set_max_deliveries(executor: Executor, queue_id: int, limit: int | None) -> 
     executor.execute(_set_limit(), {"of_queue": queue_id, "limit": limit})
 
 
-class HeldValues(NamedTuple):
-    """Values of one queue that a running attempt has taken."""
-
-    queue_id: int
-    session: str  # name of the attempt's session
-    task: str
-    number: int
-    values: int  # how many values it has taken
-    since: int  # when it took the first of them, in microseconds
-    run: RunRecord  # its run, whose process may have died
-
-
-@statement
-def _held() -> sa.Select[*Row]:
-    holder = t.session.alias("holder")
-    run_columns = [t.run.c[name] for name in RUN]
-    return (
-        sa.select(
-            t.value.c.queue_id,
-            holder.c.name,
-            t.attempt.c.task,
-            t.attempt.c.number,
-            sa.func.count(),
-            sa.func.min(t.value.c.ended_at),
-            *run_columns,
-        )
-        .select_from(
-            t.attempt.join(t.run)
-            .join(holder, holder.c.id == t.attempt.c.session_id)
-            .join(t.value, t.value.c.taken_by == t.attempt.c.id)
-        )
-        .where(t.attempt.c.status == literal_column("'running'"), t.value.c.state == literal_column("'taken'"))
-        .with_hint(t.attempt, "INDEXED BY ix_zrb_attempt_running", "sqlite")
-        .group_by(t.value.c.queue_id, holder.c.name, t.attempt.c.task, t.attempt.c.number, *run_columns)
-    )
-
-
-def held_values(executor: Executor) -> list[HeldValues]:
-    """Return what running attempts hold of each queue of the store."""
-    return [
-        HeldValues(queue_id, name, task, number, values, since, runs.record(tuple(columns)))
-        for queue_id, name, task, number, values, since, *columns in executor.execute(_held())
-    ]
-
-
 @statement
 def _open() -> sa.Select[int]:
     return (
         sa.select(t.queue.c.id)
         .select_from(t.queue.join(t.session))
-        .where(t.session.c.status == literal_column("'open'"), sessions.is_not_completed())
+        .where(t.session.c.status == literal("open"), sessions.is_not_completed())
         .order_by(t.queue.c.id.desc())
         .limit(bindparam("most", type_=sa.Integer))
     )
@@ -201,7 +155,7 @@ def _states(dialect_name: str) -> sa.Select[*Row]:
         .subquery("dead")
     )
     oldest = t.value.alias("oldest")
-    none = literal_column("0")
+    none = literal(0)
     return (
         sa.select(
             t.queue.c.id,

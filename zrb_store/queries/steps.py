@@ -7,11 +7,11 @@ import json
 from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from zrb_store.db.core import Params, bindparam, literal_column, sa, statement, t
+from zrb_store.db.core import Params, bindparam, literal, sa, statement, t
 from zrb_store.db.dialect import among, insert_if_absent, new_id, next_tick, now, schema_is_unchanged
 from zrb_store.db.transaction import Executor, Row, Transaction
 from zrb_store.errors import InvalidArgument
-from zrb_store.queries.attempts import BegunAttempt, attempt_as, attempt_may_write, is_standing
+from zrb_store.queries.attempts import BegunAttempt, attempt_as, attempt_may_write, is_of_no_task, is_standing
 
 if TYPE_CHECKING:
     from sqlalchemy.sql.dml import ReturningInsert, ReturningUpdate
@@ -28,11 +28,11 @@ def is_running() -> sa.ColumnElement[bool]:
     # The status is compared twice: if PostgreSQL has waited for a step that has just completed, it compares the step's
     # own columns once more, but does not search for the ids again.
     return sa.and_(
-        t.attempt.c.status == literal_column("'running'"),
+        t.attempt.c.status == literal("running"),
         t.attempt.c.id.in_(
             sa.select(_other().c.id)
             .where(
-                _other().c.status == literal_column("'running'"),
+                _other().c.status == literal("running"),
                 _other().c.run_id
                 == sa.select(_parent().c.run_id).where(_parent().c.id == bindparam("attempt_id")).scalar_subquery(),
                 _other().c.parent_id == bindparam("attempt_id"),
@@ -90,7 +90,7 @@ def _newest() -> sa.Select[*Row]:
             t.attempt.c.step == bindparam("step"),
         )
         .order_by(t.attempt.c.id.desc())
-        .limit(literal_column("1"))
+        .limit(literal(1))
     )
 
 
@@ -122,7 +122,7 @@ def highest_number(executor: Executor, parent_id: int, task: str) -> int:
 def _begin(dialect_name: str) -> ReturningInsert[int, int]:
     task = bindparam("task", type_=sa.Text)
     last = (
-        sa.select(sa.func.coalesce(sa.func.max(_other().c.number), literal_column("0")))
+        sa.select(sa.func.coalesce(sa.func.max(_other().c.number), literal(0)))
         .where(_other().c.session_id == _parent().c.session_id, _other().c.task == task)
         .scalar_subquery()
     )
@@ -132,9 +132,9 @@ def _begin(dialect_name: str) -> ReturningInsert[int, int]:
         "run_id": _parent().c.run_id,
         "fence": _parent().c.fence,
         "task": task,
-        "number": bindparam("known", type_=sa.Integer) + literal_column("1"),
-        "role": literal_column("'step'"),
-        "status": literal_column("'running'"),
+        "number": bindparam("known", type_=sa.Integer) + literal(1),
+        "role": literal("step"),
+        "status": literal("running"),
         "arguments": bindparam("arguments", type_=sa.Text),
         "started_at": now(),
         "started_tick": next_tick(),
@@ -146,7 +146,7 @@ def _begin(dialect_name: str) -> ReturningInsert[int, int]:
     }
     rows = sa.select(*begun.values()).where(
         _parent().c.id == bindparam("attempt_id"),
-        _parent().c.role.not_in([literal_column("'delivery'"), literal_column("'step'")]),
+        ~is_of_no_task(_parent()),
         last == bindparam("known", type_=sa.Integer),  # a forked process may have begun one meanwhile
         schema_is_unchanged(),
         attempt_may_write(),
@@ -164,26 +164,19 @@ def _begun_already() -> sa.Select[int, int]:
             t.attempt.c.parent_id == bindparam("attempt_id"),
             t.attempt.c.task == bindparam("task", type_=sa.Text),
             t.attempt.c.step == bindparam("step", type_=sa.Text),
-            t.attempt.c.status == literal_column("'running'"),
+            t.attempt.c.status == literal("running"),
         )
         .order_by(t.attempt.c.id.desc())
-        .limit(literal_column("1"))
+        .limit(literal(1))
     )
 
 
 def begin(
     executor: Executor, parent_id: int, task: str, step: str, number: int, arguments: str, *, once: bool, known: int = 0
 ) -> BegunAttempt | None:
-    """Begin the next attempt of a step.
+    """Begin the next attempt of a step, of whose attempts the caller knows those up to the number `known`.
 
-    Args:
-        arguments: Its encoded arguments, for comparison.
-        once: Whether it must not be repeated unless a person lets it.
-        known: The number of its newest attempt that the caller knows of, or 0.
-
-    Returns:
-        The attempt; None if the attempt around it may no longer write, or is a delivery, or if another process has
-        begun an attempt of this step, or of another one that has the number.
+    Return None if the attempt around it may no longer write or is a delivery, or if another process was faster.
     """
     params = {"attempt_id": parent_id, "task": f"{task}/{number}", "step": step, "step_number": number, "known": known}
 
@@ -200,7 +193,7 @@ def _complete() -> ReturningUpdate[int]:
         sa.update(t.attempt)
         .where(t.attempt.c.id == bindparam("attempt_id"), schema_is_unchanged(), attempt_may_write())
         .values(
-            status=literal_column("'completed'"),
+            status=literal("completed"),
             ended_at=now(),
             ended_tick=next_tick(),
             restorable=bindparam("restorable", type_=sa.Boolean),
@@ -214,19 +207,12 @@ def _complete() -> ReturningUpdate[int]:
 def _is_completed() -> sa.Select[int]:
     # Only the process that runs a step completes it.
     return sa.select(t.attempt.c.id).where(
-        t.attempt.c.id == bindparam("attempt_id"), t.attempt.c.status == literal_column("'completed'")
+        t.attempt.c.id == bindparam("attempt_id"), t.attempt.c.status == literal("completed")
     )
 
 
 def complete(executor: Executor, step_id: int, result: str, *, restorable: bool) -> bool:
-    """Mark a running attempt of a step as completed.
-
-    Args:
-        restorable: Whether the stored result can stand for the step in a later attempt of its task.
-
-    Returns:
-        False if the attempt may no longer write.
-    """
+    """Mark a running attempt of a step as completed; return False if it may no longer write."""
     params = {"attempt_id": step_id}
 
     def completed(transaction: Transaction) -> list[Row] | None:
@@ -240,17 +226,13 @@ def _close() -> ReturningUpdate[int]:
     return (
         sa.update(t.attempt)
         .where(is_running())
-        .values(status=literal_column("'interrupted'"), ended_at=now(), ended_tick=next_tick())
+        .values(status=literal("interrupted"), ended_at=now(), ended_tick=next_tick())
         .returning(t.attempt.c.id)
     )
 
 
 def close_running(executor: Executor, parent_id: int) -> list[int]:
-    """End the running steps of an attempt as interrupted, in the open transaction that ends the attempt.
-
-    Returns:
-        Their ids. What they did is still to be undone.
-    """
+    """End the running steps of an attempt as interrupted, and return their ids. Their changes are not undone yet."""
     return [row[0] for row in executor.execute(_close(), {"attempt_id": parent_id})]
 
 
@@ -306,7 +288,7 @@ def _names(by: Literal["name", "number"] | None) -> sa.Select[str | None]:
         return found.distinct().order_by(t.attempt.c.step)
     number = bindparam("number", type_=sa.Integer)
     is_it = t.attempt.c.step == bindparam("step") if by == "name" else t.attempt.c.step_number == number
-    return found.where(is_it).limit(literal_column("1"))
+    return found.where(is_it).limit(literal(1))
 
 
 def number_of(task: str, reference: str) -> int | None:
@@ -316,11 +298,7 @@ def number_of(task: str, reference: str) -> int | None:
 
 
 def find(executor: Executor, session_id: int, task: str, reference: str) -> str | None:
-    """Return the name of a step that has begun, or None.
-
-    Args:
-        reference: Name of the step, or its id. The name goes first.
-    """
+    """Return the name of a step that has begun, or None. It is given by its name or else by its id."""
     of_task: Params = {"session_id": session_id, "task": task}
     rows = executor.execute(_names("name"), {**of_task, "step": reference})
     number = number_of(task, reference)
@@ -337,11 +315,7 @@ def names(executor: Executor, session_id: int, task: str) -> list[str]:
 def refuse_repeating(
     executor: Executor, session: str, session_id: int, tasks: Iterable[str], *, without: Collection[int] = ()
 ) -> None:
-    """Refuse to let tasks start over that have completed a step which was declared `once`.
-
-    Raises:
-        InvalidArgument: There is such a step.
-    """
+    """Raise `InvalidArgument` if a task that starts over has completed a step that was declared `once`."""
     for task in tasks:
         for step in standing_of_task(executor, session_id, task):
             if step.once and step.id not in without:

@@ -22,8 +22,8 @@ from zrb_store.names import storable_name
 from zrb_store.queries import attempts, deliveries, queues, takes
 from zrb_store.queries.by_hand import dead_values
 from zrb_store.queries.deliveries import NextValue
-from zrb_store.queries.give_back import lock_queue
 from zrb_store.queries.takes import Front
+from zrb_store.queries.values import lock_queue
 from zrb_store.run.delivery import Delivery, OpenDeliveries, in_thread
 from zrb_store.run.lifecycle import RunLifecycle
 from zrb_store.runtime import reclaim
