@@ -203,7 +203,7 @@ def test_value_being_retracted_while_it_is_requeued(
     assert faults(deadly) == []
 
 
-def pushing(attempt: Attempt, queue_id: int, pushed: list[int | None]) -> Work:
+def pushing(attempt: Attempt, queue_id: int, pushed: list[values.PushedValue | None]) -> Work:
     return lambda transaction: pushed.append(values.push(transaction, queue_id, codec.encode("late"), attempt.id))
 
 
@@ -211,7 +211,7 @@ def test_write_that_waits_for_a_take_over_is_refused(
     store: Store, other: Store, pusher: Attempt, interleave: Interleave
 ) -> None:
     expire_lease(store.session("pusher"))
-    pushed: list[int | None] = []
+    pushed: list[values.PushedValue | None] = []
     interleave(other, (other.session("pusher").run()._start,), store, pushing(pusher, queue_id(store), pushed))
     assert pushed == [None]
     assert states(store, "shared") == [("v", "retracted")]
@@ -221,10 +221,10 @@ def test_take_over_that_waits_for_a_write_gives_it_back(
     store: Store, other: Store, pusher: Attempt, interleave: Interleave
 ) -> None:
     expire_lease(store.session("pusher"))
-    pushed: list[int | None] = []
+    pushed: list[values.PushedValue | None] = []
     push = pushing(pusher, queue_id(store), pushed)
     interleave(store, (push, push), other, other.session("pusher").run()._start)
-    assert pushed == [2, 3]
+    assert [each and each.seq for each in pushed] == [2, 3]
     assert states(store, "shared") == [("v", "retracted"), ("late", "retracted"), ("late", "retracted")]
     assert faults(store) == []  # nothing ended before it was pushed, for example
 

@@ -148,7 +148,7 @@ class Attempt(OpenAttempt):
             place = at = None
             if item is not None:
                 queue_id = self.xcom.create_queue(transaction, name)
-                pushed = values.push_at(transaction, queue_id, item, self.id)
+                pushed = values.push(transaction, queue_id, item, self.id)
                 if pushed is None:
                     self._refuse(transaction)
                 place, at = (queue_id, pushed.seq), pushed.at

@@ -300,7 +300,7 @@ class Steps:
         return steps.newest(self._attempt.database, self._attempt.id, self._attempt.task, name)
 
     def _read_highest_number(self) -> int:
-        return steps.highest_number(self._attempt.database, self._attempt.id, self._attempt.task)
+        return steps.highest_number(self._attempt.database, self._attempt.task, parent_id=self._attempt.id)
 
     def _begin(
         self,

@@ -86,7 +86,7 @@ def _masked(value: str) -> str:
 
 
 def upgrade(database: Database) -> tuple[str | None, str]:
-    """Bring a store to the newest revision, or create it; return both revisions. A SQLite store is backed up first."""
+    """Bring a store to the newest revision, or create it; return the old and the new one. SQLite is backed up."""
     try:
         found = schema.revision(database)
     except StoreMissing:

@@ -35,7 +35,7 @@ def export(database: Database, names: Sequence[str] | None = None, damage: Damag
 
 
 def sound_sessions(transaction: Transaction, names: Sequence[str] | None, damage: Damage | None) -> Iterator[str]:
-    """Yield the names of sessions, or of all, that can be imported, the oldest first. `damage` collects the others."""
+    """Yield which of these sessions, or of all, can be imported, the oldest first. `damage` collects the others."""
     chosen = None if names is None else set(names)
     damaged = damaged_sessions(transaction, names)
     for name in queries.names(transaction):

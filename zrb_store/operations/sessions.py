@@ -57,8 +57,8 @@ def remove_sessions(database: Database, *names: str) -> None:
 def remove_matching(database: Database, pattern: NamePattern, *, dry_run: bool = False) -> Iterator[str]:
     """Delete the sessions whose names match a pattern, and yield their names; none if one is being run or is pinned.
 
-    This is found out first. Then they are deleted by several transactions, so that others can write in between. A
-    session that somebody runs or pins meanwhile stays, and the error says so when the others are deleted.
+    They are deleted by several transactions, so that others can write in between. A session that somebody runs or pins
+    meanwhile stays, and the error says so at the end.
     """
     with database.snapshot() as transaction:
         names = list(matching_names(transaction, pattern))
@@ -125,10 +125,8 @@ def fork(
 ) -> str:
     """Copy a session as it was before a task, or a step of it, first started, and return the new name.
 
-    The new session is `open` and has the same task, inputs and project. It has the tasks and steps that had completed
-    by then, with their results. Its queues are those of that moment, with every attempt that had not completed given
-    back, and the steps that depend on it. No step of the task itself is copied, unless the copy begins at a step, which
-    is given by its name or its id.
+    Its queues are those of that moment, with every attempt that had not completed given back, and the steps that depend
+    on it. No step of the task itself is copied, unless the copy begins at a step, given by its name or its id.
     """
     if name is not None:
         check_session_name(name)

@@ -48,10 +48,7 @@ def copy(
     progress: Callable[[int, int], None] = lambda done, total: None,
     damage: Damage | None = None,
 ) -> int:
-    """Copy sessions, or all, as of one moment, each in one transaction. Damaged sessions are left out.
-
-    `progress` gets the numbers of sessions done and of all. Nothing is written if the target has one of the names.
-    """
+    """Copy sessions, or all, as of one moment, each in one transaction, unless the target has one of the names."""
     if source.url == target.url:
         raise InvalidArgument("both are the same store: name another one to copy to")
     chosen = None if names is None else list(dict.fromkeys(names))
@@ -65,11 +62,7 @@ def copy(
 
 
 def import_sessions(database: Database, file: IO[bytes], where: str, rename: Mapping[str, str] | None = None) -> int:
-    """Write the sessions of an export, each in one transaction, after the whole file was checked.
-
-    `where` is what messages call the file, `rename` has new names by old ones. Nothing is written if a line is damaged
-    or there is a session of such a name.
-    """
+    """Write the sessions of an export, each in one transaction, after the whole file and all names were checked."""
     rename = dict(rename or {})
     for name in rename.values():
         check_session_name(name)
@@ -195,11 +188,7 @@ def _renumber(record: Record, base: int) -> int:
 
 
 class _SessionWriter:
-    """A writer of the records of one session, with ids in place of names.
-
-    Attributes:
-        session_id: The id of the session, which is written at once.
-    """
+    """A writer of the records of one session, with ids in place of names."""
 
     def __init__(self, transaction: Transaction, session: Record, owners: IO[str]) -> None:
         """Write the session."""

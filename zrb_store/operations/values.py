@@ -41,11 +41,11 @@ def push(database: Database, session: str, queue: str, item: Encoded, owner: Own
         if owner is not None and not may_write(transaction, owner.id):
             owner.refuse_if_closed(transaction)
         queue_id = queues.ensure_queue(transaction, session, queue)
-        seq = values.push(transaction, queue_id, item, owner.id if owner else None)
-        if seq is None:
+        pushed = values.push(transaction, queue_id, item, owner.id if owner else None)
+        if pushed is None:
             raise SessionNotFound(being_removed(session))
         if owner is None:
-            record_change(transaction, "push", session, f"{queue}#{seq}")
+            record_change(transaction, "push", session, f"{queue}#{pushed.seq}")
 
     database.transact(work, "push")
 

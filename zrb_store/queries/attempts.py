@@ -96,29 +96,27 @@ def _begin(how: Literal["task", "once", "delivery"]) -> ReturningInsert[int, int
     # consumer may have several deliveries at once.
     other = t.attempt.alias("other")
     of_task = sa.and_(other.c.session_id == bindparam("session_id"), other.c.task == bindparam("task"))
-    unless: list[sa.ColumnElement[bool]] = []
-    if how == "task":
-        unless.append(other.c.status != literal("completed"))
-    elif how == "delivery":
-        unless.append(sa.false())
-    in_the_way = exists(of_task, other.c.given_back_at.is_(None), ~is_of_no_task(other), *unless)
+    unless: dict[str, list[sa.ColumnElement[bool]]] = {
+        "task": [other.c.status != literal("completed")],
+        "delivery": [sa.false()],
+    }
+    in_the_way = exists(of_task, other.c.given_back_at.is_(None), ~is_of_no_task(other), *unless.get(how, []))
     number = sa.func.coalesce(sa.func.max(other.c.number), literal(0)) + literal(1)
-    source = sa.select(
-        new_id("zrb_attempt"),
-        bindparam("session_id", type_=t.attempt.c.id.type),
-        bindparam("run_id", type_=t.attempt.c.id.type),
-        bindparam("fence", type_=sa.Integer),
-        bindparam("task", type_=sa.Text),
-        sa.select(number).where(of_task).scalar_subquery(),
-        bindparam("role", type_=sa.Text),
-        literal("running"),
-        bindparam("arguments", type_=sa.Text),
-        now(),
-        next_tick(),
-    ).where(schema_is_unchanged(), _run_may_write(), ~in_the_way)
-    columns = ["id", "session_id", "run_id", "fence", "task", "number", "role", "status", "arguments"]
-    columns += ["started_at", "started_tick"]
-    return sa.insert(t.attempt).from_select(columns, source).returning(t.attempt.c.id, t.attempt.c.number)
+    new = {
+        "id": new_id("zrb_attempt"),
+        "session_id": bindparam("session_id", type_=t.attempt.c.id.type),
+        "run_id": bindparam("run_id", type_=t.attempt.c.id.type),
+        "fence": bindparam("fence", type_=sa.Integer),
+        "task": bindparam("task", type_=sa.Text),
+        "number": sa.select(number).where(of_task).scalar_subquery(),
+        "role": bindparam("role", type_=sa.Text),
+        "status": literal("running"),
+        "arguments": bindparam("arguments", type_=sa.Text),
+        "started_at": now(),
+        "started_tick": next_tick(),
+    }
+    source = sa.select(*new.values()).where(schema_is_unchanged(), _run_may_write(), ~in_the_way)
+    return sa.insert(t.attempt).from_select(list(new), source).returning(t.attempt.c.id, t.attempt.c.number)
 
 
 class BegunAttempt(NamedTuple):
@@ -140,11 +138,7 @@ def begin(
     once: bool = False,
     lost: Lost | None = None,
 ) -> BegunAttempt | None:
-    """Begin the next attempt of a task, with `once` only if none has completed.
-
-    Return None if a newer run has taken over the session or an earlier attempt is in the way. `lost` finds the attempt
-    if the answer is lost.
-    """
+    """Begin the next attempt of a task, with `once` only if none has completed; return None if one is in the way."""
     params = {"session_id": session_id, "run_id": run_id, "fence": fence, "task": task, "role": role}
     statement = _begin("delivery" if role == "delivery" else "once" if once else "task")
     rows = executor.execute(statement, {**params, "arguments": arguments}, lost)
@@ -154,6 +148,10 @@ def begin(
 def is_begun(executor: Executor, begun: BegunAttempt | None) -> bool:
     """Whether an attempt that was begun is there and runs."""
     return begun is not None and status_of(executor, begun.id) == "running"
+
+
+ERROR = ("error_type", "error_message", "error_traceback")
+"""The columns of an error."""
 
 
 @statement
@@ -167,13 +165,7 @@ def _reopen() -> ReturningUpdate[int, int]:
             status=literal("running"),
             started_at=now(),
             started_tick=next_tick(),
-            ended_at=None,
-            ended_tick=None,
-            given_back_at=None,
-            given_back_tick=None,
-            error_type=None,
-            error_message=None,
-            error_traceback=None,
+            **dict.fromkeys(("ended_at", "ended_tick", "given_back_at", "given_back_tick", *ERROR)),
         )
         .returning(t.attempt.c.id, t.attempt.c.number)
     )
@@ -224,10 +216,7 @@ def _complete() -> ReturningUpdate[int]:
 def complete(
     executor: Executor, attempt_id: int, at: int | None, *, restorable: bool, result: tuple[int, int] | None
 ) -> bool:
-    """Mark a running attempt as completed; return False if it may no longer write.
-
-    It ends `at` the microsecond at which its result was pushed, if it has one, at the place `result`.
-    """
+    """Mark a running attempt as completed when its result was pushed; return False if it may no longer write."""
     queue_id, seq = result or (None, None)
     params = {"attempt_id": attempt_id, "at": at, "restorable": restorable}
     return bool(executor.execute(_complete(), {**params, "result_queue_id": queue_id, "result_seq": seq}))
@@ -238,25 +227,15 @@ def _fail() -> ReturningUpdate[int]:
     return (
         sa.update(t.attempt)
         .where(attempt_may_write(), t.attempt.c.id == bindparam("attempt_id"))
-        .values(
-            status=bindparam("status"),
-            ended_at=now(),
-            ended_tick=next_tick(),
-            error_type=bindparam("error_type"),
-            error_message=bindparam("error_message"),
-            error_traceback=bindparam("error_traceback"),
-        )
+        .values(status=bindparam("status"), ended_at=now(), ended_tick=next_tick())
+        .values({name: bindparam(name) for name in ERROR})
         .returning(t.attempt.c.id)
     )
 
 
 def fail(executor: Executor, attempt_id: int, status: str, error: ErrorText | None) -> bool:
-    """End a running attempt as `failed` or `interrupted`; return False if it may no longer write.
-
-    Its changes stay until it is given back.
-    """
-    kind, message, traceback = error or (None, None, None)
-    params = {"error_type": kind, "error_message": message, "error_traceback": traceback}
+    """End a running attempt as `failed` or `interrupted`; return False if it may no longer write."""
+    params = dict(zip(ERROR, error or (None, None, None), strict=True))
     return bool(executor.execute(_fail(), {"attempt_id": attempt_id, "status": status, **params}))
 
 

@@ -1,4 +1,4 @@
-"""What people do by hand: the records of it, the steps that `mark` writes, and dead values that `requeue` revives.
+"""What people do by hand: the records of it, and dead values that `requeue` revives.
 
 The push or pop of a value from a shell, outside any attempt, is recorded as a change with the detail QUEUE#SEQ.
 """
@@ -8,19 +8,14 @@ from __future__ import annotations
 import json
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from zrb_store.db.columns import CHANGE, readable
-from zrb_store.db.core import Params, bindparam, is_one_of, literal, sa, statement, t
-from zrb_store.db.dialect import among, new_id, now
+from zrb_store.db.core import bindparam, is_one_of, literal, sa, statement, t
+from zrb_store.db.dialect import among, now
 from zrb_store.db.transaction import Executor, Row, Transaction
 from zrb_store.process import identity
-from zrb_store.queries import attempts
 from zrb_store.queries.clock import Moment, given_moment, given_tick
-from zrb_store.records import AttemptRecord
-
-if TYPE_CHECKING:
-    from sqlalchemy.sql.dml import ReturningInsert
 
 
 class Change(NamedTuple):
@@ -49,9 +44,8 @@ def _insert() -> sa.Insert:
 
 def record_change(executor: Executor, action: str, session_name: str | None, detail: str | None = None) -> None:
     """Record what a person does with this process to a session, or to the whole store (None)."""
-    who = asdict(identity())
-    params = {"action": action, "session": session_name, "detail": detail}
-    executor.execute(_insert(), {**params, **{name: who[name] for name in ("user", "host", "pid")}})
+    params = {**asdict(identity()), "action": action, "session": session_name, "detail": detail}
+    executor.execute(_insert(), params)
 
 
 @statement
@@ -131,7 +125,7 @@ def _from() -> sa.Select[*Row]:
 def acts_from(
     transaction: Transaction, session: str, session_id: int, first: tuple[int, int]
 ) -> Generator[Act, None, None]:
-    """Yield what was done from a shell to the values of a session, by queue id and seq, beginning at these."""
+    """Yield what was done from a shell to the values of a session, from this queue id and seq on, in that order."""
     params = {"session": session, "session_id": session_id, "first_queue": first[0], "first_seq": first[1]}
     for queue_id, seq, *columns in transaction.stream(_from(), params):
         yield Act((queue_id, seq), *_change(columns))
@@ -166,62 +160,6 @@ def delete_acts(executor: Executor, session: str, before: int | None = None) -> 
 def _change(columns: Sequence[Any]) -> tuple[Change, tuple[str, ...]]:
     named, damage = readable(CHANGE, columns)
     return Change(**{name: named[name] for name in Change._fields}), damage
-
-
-def _of_task() -> sa.ColumnElement[bool]:
-    return sa.and_(t.attempt.c.session_id == bindparam("session_id"), t.attempt.c.step_of == bindparam("task"))
-
-
-@statement
-def _newest_step() -> sa.Select[*Row]:
-    newest = attempts.selection().where(_of_task(), t.attempt.c.step == bindparam("step"))
-    return newest.order_by(t.attempt.c.id.desc()).limit(literal(1))
-
-
-def newest_step(executor: Executor, session_id: int, task: str, step: str) -> AttemptRecord | None:
-    """Return the newest attempt of a step, or None if the step never began."""
-    rows = executor.execute(_newest_step(), {"session_id": session_id, "task": task, "step": step})
-    return attempts.record(rows[0]) if rows else None
-
-
-@statement
-def _highest() -> sa.Select[int | None]:
-    return sa.select(sa.func.max(t.attempt.c.step_number)).where(_of_task())
-
-
-def highest_number(executor: Executor, session_id: int, task: str) -> int:
-    """Return the highest number that a step of a task has; 0 if the task has no steps."""
-    return executor.execute(_highest(), {"session_id": session_id, "task": task})[0][0] or 0
-
-
-_MARKED = (
-    *("session_id", "fence", "task", "status", "arguments", "error_message", "parent_id"),
-    *("step_of", "step", "step_number", "once", "result"),
-    *("started_at", "started_tick", "ended_at", "ended_tick", "given_back_at", "given_back_tick"),
-)
-
-
-@statement
-def _insert_marked() -> ReturningInsert[int]:
-    other = t.attempt.alias("other")
-    return (
-        sa.insert(t.attempt)
-        .values({name: bindparam(name, type_=t.attempt.c[name].type) for name in _MARKED})
-        .values(
-            id=new_id("zrb_attempt"),
-            role=literal("step"),
-            number=sa.select(sa.func.coalesce(sa.func.max(other.c.number), literal(0)) + literal(1))
-            .where(other.c.session_id == bindparam("session_id"), other.c.task == bindparam("task"))
-            .scalar_subquery(),
-        )
-        .returning(t.attempt.c.number)
-    )
-
-
-def insert_step(executor: Executor, row: Params) -> int:
-    """Insert an attempt of a step that has ended already, and return its number. The session is locked."""
-    number: int = executor.execute(_insert_marked(), row)[0][0]
-    return number
 
 
 def is_dead() -> sa.ColumnElement[bool]:

@@ -52,10 +52,7 @@ def _of_value() -> sa.Select[int, str]:
 
 
 def whole(executor: Executor, queue_id: int, seq: int, text: str) -> str | None:
-    """Return the text of a value for which `short_text` is `text`; None if it was deleted meanwhile.
-
-    Of a damaged value it is what comes before the damage, which is no JSON.
-    """
+    """Return the text of a value with this `short_text`, up to a damaged chunk; None if it was deleted meanwhile."""
     if text:
         return text
     text, exists, following = "", False, 0

@@ -27,10 +27,7 @@ def _first_start(of: Literal["task", "any step", "step"]) -> sa.Select[int | Non
 
 
 def first_start(executor: Executor, session_id: int, task: str, step: str | None = None) -> int | None:
-    """Return the tick at which a task, or a step of it, first started; None if it never did.
-
-    A fork may have steps of a task that has not started in it. Then the first of them counts.
-    """
+    """Return the tick at which a task first started, or a step of it, or the first step that a fork has of it."""
     of_task = {"source": session_id, "task": task}
     if step is not None:
         rows = executor.execute(_first_start("step"), {**of_task, "step": step})
@@ -210,8 +207,7 @@ def _copy_values(dialect_name: str) -> sa.Insert:
     # Only the count of a value that is itself a copy, which has no returns, begins with its death: it is not known
     # then.
     before_next = sa.case(
-        (next_count.scalar_subquery() == literal(0), literal(1)),
-        else_=next_count.scalar_subquery() - literal(1),
+        (next_count.scalar_subquery() == literal(0), literal(1)), else_=next_count.scalar_subquery() - literal(1)
     )
     deliveries = sa.func.coalesce(last_count.scalar_subquery(), before_next, t.value.c.deliveries)
     pusher_undone, holder_undone = _undone(pusher, dialect_name), _undone(holder, dialect_name)
@@ -302,30 +298,19 @@ def copy_as_of(executor: Executor, source: int, target: int, task: str, step: st
         executor.execute(copy, params)
 
 
-def _in_session() -> sa.ColumnElement[bool]:
+@statement
+def _copies(original: bool) -> sa.Select[str, int, int]:
     # A copied value keeps its queue, its seq and the time of its push. No two values of a session have all three in
     # common.
-    return sa.and_(
+    found = sa.select(t.session.c.name, t.session.c.created_at, t.session.c.created_tick).where(
+        (t.session.c.name if original else t.session.c.forked_from) == bindparam("source", type_=sa.Text),
         t.queue.c.session_id == t.session.c.id,
         t.queue.c.name == bindparam("queue", type_=sa.Text),
         t.value.c.queue_id == t.queue.c.id,
         t.value.c.seq == bindparam("seq", type_=sa.BigInteger),
         t.value.c.pushed_at == bindparam("pushed_at", type_=sa.BigInteger),
     )
-
-
-@statement
-def _has_original() -> sa.Select[int]:
-    return sa.select(literal(1)).where(t.session.c.name == bindparam("source", type_=sa.Text), _in_session())
-
-
-@statement
-def _copies() -> sa.Select[str, int, int]:
-    return (
-        sa.select(t.session.c.name, t.session.c.created_at, t.session.c.created_tick)
-        .where(t.session.c.forked_from == bindparam("source", type_=sa.Text), _in_session())
-        .order_by(t.session.c.created_tick, t.session.c.id)
-    )
+    return found.order_by(t.session.c.created_tick, t.session.c.id)
 
 
 class Copy(NamedTuple):
@@ -339,10 +324,10 @@ class Copy(NamedTuple):
 def has_original(executor: Executor, source: str, queue_name: str, seq: int, pushed_at: int) -> bool:
     """Whether session `source` still has the original of a copied value, which has the copy's queue, seq and time."""
     place = {"source": source, "queue": queue_name, "seq": seq, "pushed_at": pushed_at}
-    return bool(executor.execute(_has_original(), place))
+    return bool(executor.execute(_copies(True), place))
 
 
 def copies(executor: Executor, source: str, queue_name: str, seq: int, pushed_at: int) -> list[Copy]:
     """Return the forks of session `source` that have a copy of this value, the oldest first."""
     place = {"source": source, "queue": queue_name, "seq": seq, "pushed_at": pushed_at}
-    return [Copy(*row) for row in executor.execute(_copies(), place)]
+    return [Copy(*row) for row in executor.execute(_copies(False), place)]

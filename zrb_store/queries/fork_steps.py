@@ -42,10 +42,7 @@ def _is_left_out(table: sa.FromClause) -> sa.ColumnElement[bool]:
 
 
 def stood_alone(table: sa.FromClause) -> sa.ColumnElement[bool]:
-    """Return the condition that an attempt had completed, was not given back by then, and is not left out.
-
-    Whether it stood depends on other attempts, too.
-    """
+    """Return the condition that an attempt had completed, was not given back by then, and is not left out."""
     return sa.and_(
         table.c.status == literal("completed"),
         table.c.ended_tick <= given_tick(),

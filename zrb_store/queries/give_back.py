@@ -49,10 +49,7 @@ def _record_returns(dialect_name: str, in_queues: bool) -> sa.Insert:
     # promise 10).
     counts = sa.and_(
         bindparam("counted", type_=sa.Boolean),
-        exists(
-            t.attempt.c.id == bindparam("of_attempt"),
-            is_one_of(t.attempt.c.status, "failed", "lost"),
-        ),
+        exists(t.attempt.c.id == bindparam("of_attempt"), is_one_of(t.attempt.c.status, "failed", "lost")),
     )
     delivered = sa.tuple_(t.value.c.queue_id, t.value.c.seq).in_(_delivered(within))
     return sa.insert(t.returned).from_select(
@@ -192,7 +189,12 @@ def give_back(
 
 
 def _undo(transaction: Transaction, params: Params, *, in_queues: bool) -> None:
-    """Undo the changes of an attempt, in all queues or only in those of `:queue_ids`."""
+    """Undo the changes of an attempt, in all queues or only in those of `:queue_ids`.
+
+    A value that it pushed is retracted if it is in its queue, and marked as orphaned if another attempt holds it. A
+    value that it took becomes live again at its old place, retracted if it was orphaned, or dead if its queue allows no
+    more deliveries.
+    """
     name = transaction.dialect_name
     for each in (_record_returns(name, in_queues), _disown(name, in_queues), _return_taken(name, in_queues)):
         transaction.execute(each, params)

@@ -31,10 +31,7 @@ class AttemptName(NamedTuple):
     failed: Moment | None = None
 
     def undone(self, session: str) -> Moment | None:
-        """Return when its changes to queues of a session were undone, or None (promises 1 and 10).
-
-        A parent or child session counts as any other, although it is treated like the attempt's own.
-        """
+        """Return when its changes to queues of a session were undone, or None. Relatives of its own count as others."""
         return self.given_back if session == self.session or self.failed is None else self.failed
 
 
@@ -297,7 +294,7 @@ def _counts(dialect_name: str, then: bool) -> sa.Select[*Row]:
 def counts(
     executor: Executor, session_id: int, moment: Moment | None = None, *, dead_runs: Collection[int] = ()
 ) -> list[StepCounts]:
-    """Count the steps of a session's tasks, in the order of their first steps. In `dead_runs` running ones are lost."""
+    """Count the steps of a session's tasks, in the order of their first steps. In dead runs, running ones are lost."""
     params = {"session_id": session_id, "dead_runs": json.dumps(list(dead_runs)), **(moment.bounds if moment else {})}
     found = executor.execute(_counts(executor.dialect_name, moment is not None), params)
     return [StepCounts(*row) for row in found]

@@ -11,7 +11,7 @@ from zrb_store.db.core import exists, is_one_of, literal, sa, statement, t
 from zrb_store.db.dialect import among
 from zrb_store.db.transaction import Executor, Row
 from zrb_store.queries import runs
-from zrb_store.queries.attempts import is_of_no_task, is_standing
+from zrb_store.queries.attempts import attempt_as, is_of_no_task, is_standing
 from zrb_store.records import RunRecord
 
 
@@ -30,39 +30,36 @@ class HeldValues(NamedTuple):
 
 @statement
 def _held(dialect_name: str, of_sessions: bool) -> sa.Select[*Row]:
-    holder = t.session.alias("holder")
-    name = (holder.c.name, t.attempt.c.task, t.attempt.c.number)
-    group = (t.queue.c.session_id, t.queue.c.id, *name)
-    run_columns = [t.run.c[name] for name in RUN]
-    found = (
-        sa.select(*group, sa.func.count(), sa.func.min(t.value.c.ended_at), *run_columns)
-        .select_from(
-            t.attempt.join(t.run)
-            .join(holder, holder.c.id == t.attempt.c.session_id)
-            .join(t.value, t.value.c.taken_by == t.attempt.c.id)
-            .join(t.queue, t.queue.c.id == t.value.c.queue_id)
-        )
-        .where(t.attempt.c.status == literal("running"))
+    holder, is_taken = attempt_as("holder"), t.value.c.state == literal("taken")
+    taken = (sa.func.count().label("count"), sa.func.min(t.value.c.ended_at).label("since"))
+    held = (
+        sa.select(t.attempt.c.id, t.value.c.queue_id, *taken)
+        .select_from(t.attempt.join(t.value, t.value.c.taken_by == t.attempt.c.id))
+        .where(t.attempt.c.status == literal("running"), *([] if of_sessions else [is_taken]))
         .with_hint(t.attempt, "INDEXED BY ix_zrb_attempt_running", "sqlite")
+        .group_by(t.attempt.c.id, t.value.c.queue_id)
+        .subquery("held")
+    )
+    name = (t.session.c.name, holder.c.task, holder.c.number)
+    found = sa.select(
+        *(t.queue.c.session_id, t.queue.c.id, *name, held.c.count, held.c.since), *(t.run.c[name] for name in RUN)
+    ).select_from(
+        held.join(t.queue, t.queue.c.id == held.c.queue_id)
+        .join(holder, holder.c.id == held.c.id)
+        .join(t.session, t.session.c.id == holder.c.session_id)
+        .join(t.run, t.run.c.id == holder.c.run_id)
     )
     if of_sessions:
         found = found.where(among(dialect_name, t.queue.c.session_id, "session_ids"))
-        return found.group_by(*group, t.attempt.c.id, *run_columns).order_by(t.attempt.c.id)
-    found = found.where(t.value.c.state == literal("taken"))
-    return found.group_by(*group, *run_columns).order_by(t.queue.c.id, *name)
+        return found.order_by(holder.c.id, t.queue.c.id)
+    return found.order_by(t.queue.c.id, *name)
 
 
 def held_values(executor: Executor, session_ids: Sequence[int] | None = None) -> list[HeldValues]:
-    """Return what running attempts hold of each queue of these sessions, the oldest attempt first, or of all queues.
-
-    What they have removed counts only for these sessions.
-    """
+    """Return what running attempts hold of each queue of these sessions, or what they took of any queue."""
     statement = _held(executor.dialect_name, session_ids is not None)
     rows = executor.execute(statement, {"session_ids": json.dumps(list(session_ids or ()))})
-    return [
-        HeldValues(home_id, queue_id, name, task, number, values, since, runs.record(tuple(run)))
-        for home_id, queue_id, name, task, number, values, since, *run in rows
-    ]
+    return [HeldValues._make((*row[:7], runs.record(row[7:]))) for row in rows]
 
 
 class UnfinishedSession(NamedTuple):
@@ -98,7 +95,7 @@ def _unfinished() -> sa.Select[*Row]:
                 t.run, sa.and_(t.run.c.session_id == t.session.c.id, t.run.c.number == t.session.c.fence)
             )
         )
-        .where(is_one_of(t.session.c.status, *("running", "failed", "interrupted")))
+        .where(is_one_of(t.session.c.status, "running", "failed", "interrupted"))
     )
 
 

@@ -53,16 +53,12 @@ def is_live(executor: Executor, run: RunRecord, moment: int) -> bool:
 
 
 def state_of_process(executor: Executor, run: RunRecord, moment: int) -> str:
-    """Return what is known of a run's process at `moment`: `alive`, `dead`, or `lease expired` if nothing more.
-
-    It is alive if the run holds its lease, or the process runs on this machine and is not stopped. Such a process may
-    have lost its lease because one call has kept all its threads waiting. It is dead if it ran on this machine.
-    """
+    """Return `alive`, `dead` or, if nothing more is known, `lease expired` of a run's process at `moment`."""
     if is_live(executor, run, moment):
         return "alive"
     running = is_running(*_process(run))
     if running and not is_stopped(run.pid):
-        return "alive"
+        return "alive"  # one call may have kept all its threads waiting until its lease expired
     return "dead" if running is False else "lease expired"
 
 
@@ -93,10 +89,7 @@ def _suspect() -> ReturningUpdate[int]:
 
 
 def cause_of_death(executor: Executor, run: RunRecord, moment: int) -> str | None:
-    """Return why a run that has not ended counts as dead; None if it does not, or not yet.
-
-    Whoever first finds its lease expired records that as a suspicion, which a renewal removes.
-    """
+    """Return why a run that has not ended counts as dead; None if it does not, or is only suspected so far."""
     state = state_of_process(executor, run, moment)
     if state == "alive" or living_command(executor, run) is not None:
         return None
@@ -123,14 +116,11 @@ def status_of(executor: Executor, session: SessionRecord, run: RunRecord | None,
 def refuse_live(
     executor: Executor, session: SessionRecord, moment: int, is_renewed: Callable[[int], bool] = lambda _: False
 ) -> RunRecord | None:
-    """Raise `SessionBusy` if a process is running the session, else return its newest run.
-
-    `is_renewed` tells whether this process still renews the lease of a run of its own.
-    """
+    """Raise `SessionBusy` if a process runs the session, else return its newest run, or None."""
     last = runs.last(executor, session.id)
     if last is None or last.ended_at is not None:
         return last
-    own = is_own_run(last)
+    own = is_own_run(last)  # `is_renewed`: whether this process still renews its own lease
     if (
         (is_live(executor, last, moment) or is_renewed(last.id))
         if own
@@ -190,7 +180,7 @@ def living_command(executor: Executor, run: RunRecord) -> int | None:
 
 
 def worked_until(run: RunRecord, now: int | None) -> int:
-    """Return the last microsecond at which a run is known to have worked, seen at `now`, or None if it does not run."""
+    """Return until when a run is known to have worked, in microseconds. `now` is None if it does not run now."""
     if run.ended_at is not None and run.outcome != "lost":
         return run.ended_at
     if now is not None and run.outcome is None:

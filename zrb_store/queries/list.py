@@ -23,9 +23,6 @@ def _newest() -> sa.Select[*Row]:
     return sessions.selection().order_by(t.session.c.id.desc()).limit(bindparam("limit", type_=sa.Integer))
 
 
-_MANY = 1000  # names
-
-
 @made_once
 def _since() -> sa.FromClause:
     return t.session.alias("since")
@@ -38,24 +35,18 @@ def matching_sessions(
     name: NamePattern | None = None,
     task: str | None = None,
     projects: Projects | None = None,
-    since: int | None = None,
-    before: int | None = None,
-    roots: bool = False,
+    since: int | None = None,  # in microseconds
+    before: int | None = None,  # id of a session
+    roots: bool = False,  # leave out child sessions
     limit: int | None = None,
 ) -> Iterator[SessionRecord]:
-    """Yield the sessions that meet all given conditions, the newest first, each with its stored status.
-
-    `since` is in microseconds, `before` the id of a session, and `roots` leaves out child sessions.
-    """
+    """Yield the sessions that meet all given conditions, the newest first, each with its stored status."""
     chosen = (statuses, name, task, projects, since, before)
     if limit is not None and not roots and all(each is None for each in chosen):  # the SQL of this one is stored
         return map(sessions.record, transaction.stream(_newest(), {"limit": limit}))
     statement = sessions.selection().order_by(t.session.c.id.desc())
     if name is not None:
         statement = statement.where(matches(transaction.dialect_name, t.session.c.name, name))
-        if limit is not None and _has_many(transaction, name):
-            # SQLite would look up all of them by name, and then sort them.
-            statement = statement.with_hint(t.session, "NOT INDEXED", "sqlite")
     if statuses is not None:
         statement = statement.where(t.session.c.status.in_(statuses))
         if "completed" not in statuses:
@@ -76,14 +67,6 @@ def matching_sessions(
         return map(sessions.record, transaction.stream(statement.limit(limit)))
     found = map(sessions.record, transaction.stream(statement))
     return itertools.islice((each for each in found if name.matches(each.name)), limit)
-
-
-def _has_many(transaction: Transaction, name: NamePattern) -> bool:
-    """Whether SQLite finds many sessions by the beginning of their name."""
-    if transaction.dialect_name != "sqlite" or not name.prefix:
-        return False
-    named = sa.select(literal(1)).where(matches(transaction.dialect_name, t.session.c.name, name))
-    return len(transaction.execute(named.limit(_MANY), {})) == _MANY
 
 
 @statement
@@ -136,15 +119,3 @@ def task_counts(executor: Executor, session_ids: Sequence[int], by_task: Sequenc
         names = before.kept | {task} if kept and task is not None else before.kept
         found[session_id] = TaskCounts(before.attempted + attempted, before.completed + completed, names)
     return found
-
-
-@statement
-def _projects() -> sa.Select[str | None]:
-    return (
-        sa.select(t.session.c.project).where(t.session.c.project.is_not(None)).distinct().order_by(t.session.c.project)
-    )
-
-
-def known_projects(executor: Executor) -> Iterator[str]:
-    """Yield the projects that sessions are of."""
-    return (project for (project,) in executor.execute(_projects()))

@@ -61,11 +61,7 @@ def _own_errors(dialect_name: str) -> sa.Select[int, str | None, str | None, str
 
 
 def last_errors(executor: Executor, run_ids: Sequence[int]) -> dict[int, LastError]:
-    """Return by the id of a run the error that ended it.
-
-    It is that of the newest attempt that ended with one and whose task did not complete afterwards, or else the error
-    that ended the run outside of its attempts.
-    """
+    """Return by run the error of its newest attempt whose task did not complete later, or else the run's own."""
     ids = {"ids": json.dumps(list(run_ids))}
     rows = [
         *executor.execute(_own_errors(executor.dialect_name), ids),
@@ -114,10 +110,7 @@ def _untold() -> sa.Select[*Row]:
 
 
 def running_and_untold(executor: Executor) -> list[tuple[str, RunRecord]]:
-    """Return session and run of the newest runs that have not ended and of whose death nobody was told.
-
-    Child sessions are left out.
-    """
+    """Return session and run of root sessions that run, or did when they died, unless somebody was told."""
     return [(name, runs.record(tuple(columns))) for name, *columns in executor.execute(_untold())]
 
 
@@ -134,17 +127,10 @@ class DiedValue(NamedTuple):
 
 @statement
 def _died() -> sa.Select[*Row]:
+    value = (t.session.c.name, t.session.c.project, t.session.c.task, t.queue.c.name, t.value.c.deliveries)
+    error = (t.attempt.c.task, t.attempt.c.error_type, t.attempt.c.error_message)
     return (
-        sa.select(
-            t.session.c.name,
-            t.session.c.project,
-            t.session.c.task,
-            t.queue.c.name,
-            t.value.c.deliveries,
-            t.attempt.c.task,
-            t.attempt.c.error_type,
-            t.attempt.c.error_message,
-        )
+        sa.select(*value, *error)
         .select_from(
             t.value.join(t.queue)
             .join(t.session, t.session.c.id == t.queue.c.session_id)
@@ -168,6 +154,5 @@ def died_value(executor: Executor, queue_id: int, seq: int) -> DiedValue | None:
     rows = executor.execute(_died(), {"queue_id": queue_id, "seq": seq})
     if not rows:
         return None
-    name, project, main_task, queue_name, count, task, type_, message = rows[0]
-    error = None if task is None else LastError(task, type_, message)
-    return DiedValue(name, project, main_task, queue_name, count, error)
+    *value, task, type_, message = rows[0]
+    return DiedValue._make((*value, None if task is None else LastError(task, type_, message)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from zrb_store.db.columns import SESSION, readable
@@ -136,7 +136,7 @@ def _keep_numbers() -> sa.Update:
     )
 
 
-def count_settled(executor: Executor, queue_ids: Sequence[int], before: int, *, delivered: bool = False) -> int:
+def count_settled(executor: Executor, queue_ids: Collection[int], before: int, *, delivered: bool = False) -> int:
     """Count the values that left these queues before a moment and can no longer return to them."""
     return sum(
         executor.execute(_count(delivered), {"queue_id": queue_id, "before": before})[0][0] for queue_id in queue_ids
@@ -146,10 +146,7 @@ def count_settled(executor: Executor, queue_ids: Sequence[int], before: int, *, 
 def delete_settled(
     executor: Executor, queue_id: int, before: int, after: int, size: int, *, delivered: bool = False
 ) -> tuple[int, int] | None:
-    """Delete a batch of such values with seqs above `after`, whose numbers are never used again.
-
-    Return how many were deleted, and the highest seq of the batch; None if no values were left.
-    """
+    """Delete a batch of such values after a seq; return their number and the highest seq, None if none were left."""
     where = {"queue_id": queue_id, "before": before}
     lowest, highest, count = executor.execute(_bounds(delivered), {**where, "after": after, "size": size})[0]
     if not count:
@@ -157,13 +154,6 @@ def delete_settled(
     executor.execute(_keep_numbers(), {"queue_id": queue_id, "lowest": lowest, "highest": highest})
     deleted = executor.execute(_delete(delivered), {**where, "lowest": lowest, "highest": highest})
     return len(deleted), highest
-
-
-class DeliveredQueue(NamedTuple):
-    """A queue with values that deliveries took."""
-
-    id: int
-    session: str  # name of its session, which is neither `open` nor pinned
 
 
 @statement
@@ -186,9 +176,12 @@ def _queues() -> sa.Select[int, str]:
     )
 
 
-def delivered_queues(executor: Executor, before: int) -> list[DeliveredQueue]:
-    """Return the queues, of sessions that had a run, from which deliveries took values before a moment."""
-    return [DeliveredQueue(*row) for row in executor.execute(_queues(), {"before": before})]
+def delivered_queues(executor: Executor, before: int) -> dict[str, list[int]]:
+    """Return by session the queues from which deliveries took values before a moment, if it is not pinned or open."""
+    found: dict[str, list[int]] = {}
+    for queue_id, session in executor.execute(_queues(), {"before": before}):
+        found.setdefault(session, []).append(queue_id)
+    return found
 
 
 @statement

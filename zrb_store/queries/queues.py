@@ -19,17 +19,15 @@ if TYPE_CHECKING:
 
 
 @statement
-def _queue_id() -> sa.Select[int]:
-    return (
-        sa.select(t.queue.c.id)
-        .select_from(t.queue.join(t.session))
-        .where(t.session.c.name == bindparam("session"), t.queue.c.name == bindparam("queue"))
-    )
+def named_queue() -> sa.Select[int]:
+    """Select the id of queue `:queue` of session `:session`."""
+    of_session = sa.select(t.queue.c.id).select_from(t.queue.join(t.session))
+    return of_session.where(t.session.c.name == bindparam("session"), t.queue.c.name == bindparam("queue"))
 
 
 def find_queue(executor: Executor, session_name: str, queue_name: str) -> int | None:
     """Return the id of a queue, or None if no value was ever pushed to it."""
-    rows = executor.execute(_queue_id(), {"session": session_name, "queue": queue_name})
+    rows = executor.execute(named_queue(), {"session": session_name, "queue": queue_name})
     return rows[0][0] if rows else None
 
 
@@ -138,6 +136,13 @@ class QueueState(NamedTuple):
     died_at: int | None  # when the last of these died
 
 
+def dead_values() -> sa.Select[int, int, int]:
+    """Select the queues that have dead values, how many, and when the last of them died."""
+    at = sa.func.max(t.value.c.ended_at).label("at")
+    found = sa.select(t.value.c.queue_id, sa.func.count().label("count"), at).where(is_dead())
+    return found.with_hint(t.value, "INDEXED BY ix_zrb_value_dead", "sqlite").group_by(t.value.c.queue_id)
+
+
 @statement
 def _states(dialect_name: str) -> sa.Select[*Row]:
     live = (
@@ -147,28 +152,13 @@ def _states(dialect_name: str) -> sa.Select[*Row]:
         .group_by(t.value.c.queue_id)
         .subquery("live")
     )
-    dead = (
-        sa.select(t.value.c.queue_id, sa.func.count().label("count"), sa.func.max(t.value.c.ended_at).label("at"))
-        .where(among(dialect_name, t.value.c.queue_id, "queue_ids"), is_dead())
-        .with_hint(t.value, "INDEXED BY ix_zrb_value_dead", "sqlite")
-        .group_by(t.value.c.queue_id)
-        .subquery("dead")
-    )
+    dead = dead_values().where(among(dialect_name, t.value.c.queue_id, "queue_ids")).subquery("dead")
     oldest = t.value.alias("oldest")
-    none = literal(0)
+    of_session = (t.session.c.id, t.session.c.name, t.session.c.status)
+    queue = (t.queue.c.id, *of_session, t.queue.c.name, t.queue.c.max_deliveries)
+    count, none = sa.func.coalesce, literal(0)
     return (
-        sa.select(
-            t.queue.c.id,
-            t.session.c.id,
-            t.session.c.name,
-            t.session.c.status,
-            t.queue.c.name,
-            t.queue.c.max_deliveries,
-            sa.func.coalesce(live.c.count, none),
-            oldest.c.pushed_at,
-            sa.func.coalesce(dead.c.count, none),
-            dead.c.at,
-        )
+        sa.select(*queue, count(live.c.count, none), oldest.c.pushed_at, count(dead.c.count, none), dead.c.at)
         .select_from(
             t.queue.join(t.session)
             .outerjoin(live, live.c.queue_id == t.queue.c.id)
@@ -184,20 +174,3 @@ def queue_states(executor: Executor, queue_ids: Sequence[int]) -> list[QueueStat
     """Return what these queues have now, ordered by session and name."""
     params = {"queue_ids": json.dumps(list(queue_ids))}
     return [QueueState(*row) for row in executor.execute(_states(executor.dialect_name), params)]
-
-
-@statement
-def _with_dead() -> sa.Select[int]:
-    return (
-        sa.select(t.value.c.queue_id)
-        .where(is_dead())
-        .group_by(t.value.c.queue_id)
-        .order_by(t.value.c.queue_id.desc())
-        .limit(bindparam("most", type_=sa.Integer))
-        .with_hint(t.value, "INDEXED BY ix_zrb_value_dead", "sqlite")
-    )
-
-
-def queues_with_dead(executor: Executor, most: int) -> list[int]:
-    """Return the ids of queues that have dead values, at most so many."""
-    return [row[0] for row in executor.execute(_with_dead(), {"most": most})]

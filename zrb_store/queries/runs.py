@@ -6,7 +6,6 @@ A session is of a project, and of its main task, or else of the program that las
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from zrb_store.db.columns import RUN, readable
@@ -15,14 +14,12 @@ from zrb_store.db.dialect import new_id
 from zrb_store.db.transaction import Executor, Row, Transaction
 from zrb_store.masking import ErrorText
 from zrb_store.process import Projects, program_of
-from zrb_store.queries.attempts import is_standing
+from zrb_store.queries.attempts import ERROR, is_standing
 from zrb_store.queries.clock import Moment, draw, given_moment, given_tick
 from zrb_store.records import RunRecord, SessionRecord
 
 if TYPE_CHECKING:
     from sqlalchemy.sql.dml import ReturningInsert, ReturningUpdate
-
-    from zrb_store.db.core import Runnable
 
 
 def selection() -> sa.Select[*Row]:
@@ -91,8 +88,7 @@ def _lose() -> sa.Update:
     )
 
 
-_ERROR = ("error_type", "error_message", "error_traceback")
-_LATER = ("id", "suspected_at", "ended_at", "ended_tick", "outcome", "told_at", *_ERROR)
+_LATER = ("id", "suspected_at", "ended_at", "ended_tick", "outcome", "told_at", *ERROR)
 _STARTED = [name for name in RUN if name not in _LATER]
 
 
@@ -129,19 +125,15 @@ class StartedRun(NamedTuple):
 
 
 def start(
-    transaction: Transaction,
-    session_record: SessionRecord,
-    lease: int,
-    run_columns: Params,
-    session_columns: Mapping[str, str | None],
+    transaction: Transaction, session: SessionRecord, lease: int, run_columns: Params, session_columns: Params
 ) -> StartedRun:
     """Start a run, which gets a lease of so many microseconds. The caller has checked that no other run is live."""
-    number = session_record.fence + 1
+    number = session.fence + 1
     moment = draw(transaction)
-    transaction.execute(_lose(), {"of_session": session_record.id, **moment.params})
+    transaction.execute(_lose(), {"of_session": session.id, **moment.params})
     row = {
         **run_columns,
-        "session_id": session_record.id,
+        "session_id": session.id,
         "number": number,
         "started_at": moment.at,
         "started_tick": moment.tick,
@@ -149,7 +141,7 @@ def start(
     }
     [[run_id]] = transaction.execute(_insert(), row)
     renamed = {f"new_{name}": text for name, text in session_columns.items()}
-    transaction.execute(_start_session(), {"of_session": session_record.id, "new_fence": number, **renamed})
+    transaction.execute(_start_session(), {"of_session": session.id, "new_fence": number, **renamed})
     return StartedRun(run_id, number)
 
 
@@ -191,7 +183,7 @@ def _keep_error() -> sa.Update:
                 ),
             ),
         )
-        .values({name: bindparam(name) for name in _ERROR})
+        .values({name: bindparam(name) for name in ERROR})
     )
 
 
@@ -246,7 +238,7 @@ def end(
     if not transaction.execute(_end(), {**params, "told": moment.at if told else None}):
         return False
     if error is not None:
-        kept = dict(zip(_ERROR, error, strict=True))
+        kept = dict(zip(ERROR, error, strict=True))
         transaction.execute(_keep_error(), {"of_run": run_id, "says_little": says_little, **kept})
     end_attempts(transaction, run_id, "interrupted", moment, "interrupted")
     transaction.execute(_end_session(), params)
@@ -321,29 +313,20 @@ def newest_result(
 
     `projects` are searched beside sessions of none. `of` is a main task, or else a program's path or the end of that.
     """
-    if of is None:
-        rows = transaction.execute(*_newest(task, projects))
+    if of is None and (projects is None or len(projects.folders) == 1):  # the SQL of these is stored
+        folder = None if projects is None else projects.folders[0]
+        rows = transaction.execute(_newest_result(folder is not None), {"task": task, "folder": folder})
         return (rows[0][0], rows[0][1]) if rows else None
-    statement = _of_any_project() if projects is None else _of_any_project().where(_may_be_of(projects))
+    statement = _of_any_project()
+    if projects is not None:
+        statement = statement.where(sa.or_(is_of(projects), t.session.c.project.is_(None)))
+    if of is None:
+        rows = transaction.execute(statement.limit(literal(1)), {"task": task})
+        return (rows[0][0], rows[0][1]) if rows else None
     statement = statement.where(sa.or_(t.session.c.task.is_(None), is_named(t.session.c.task, of)))
     found = transaction.stream(statement.add_columns(t.session.c.task, *program_columns()), {"task": task})
     for name, attempt_id, main_task, *columns in found:
-        if main_task is not None or _is_program(program(tuple(columns)), of):
+        path = program(tuple(columns))
+        if main_task is not None or (path is not None and (path == of or path.endswith(f"/{of}"))):
             return name, attempt_id
     return None
-
-
-def _newest(task: str, projects: Projects | None) -> tuple[Runnable, dict[str, str]]:
-    if projects is None:
-        return _newest_result(False), {"task": task}
-    if len(projects.folders) == 1:  # the SQL of this one is stored
-        return _newest_result(True), {"task": task, "folder": projects.folders[0]}
-    return _of_any_project().where(_may_be_of(projects)).limit(literal(1)), {"task": task}
-
-
-def _may_be_of(projects: Projects) -> sa.ColumnElement[bool]:
-    return sa.or_(is_of(projects), t.session.c.project.is_(None))
-
-
-def _is_program(path: str | None, name: str) -> bool:
-    return path is not None and (path == name or path.endswith(f"/{name}"))

@@ -206,10 +206,16 @@ def newest_names(executor: Executor, limit: int) -> list[str]:
 
 
 @statement
-def _main_tasks() -> sa.Select[str]:
-    return sa.select(t.session.c.task).where(t.session.c.task.is_not(None)).distinct().order_by(t.session.c.task)
+def _distinct(name: Literal["task", "project"]) -> sa.Select[str]:
+    column = t.session.c[name]
+    return sa.select(column).where(column.is_not(None)).distinct().order_by(column)
 
 
 def main_tasks(executor: Executor) -> list[str]:
     """Return the names of the main tasks of all sessions."""
-    return [row[0] for row in executor.execute(_main_tasks())]
+    return [row[0] for row in executor.execute(_distinct("task"))]
+
+
+def known_projects(executor: Executor) -> list[str]:
+    """Return the projects that sessions are of."""
+    return [row[0] for row in executor.execute(_distinct("project"))]

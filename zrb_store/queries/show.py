@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import operator
 from collections.abc import Iterator, Sequence
@@ -263,9 +262,6 @@ def count_standing(transaction: Transaction, queue_id: int) -> int:
     return number
 
 
-_a, _b = functools.partial(attempt_as, "a"), functools.partial(attempt_as, "b")
-
-
 def _of(step: sa.FromClause, session: str) -> sa.ColumnElement[bool]:
     """Return the condition that an attempt is one of a step of a session that is done, with a stored result."""
     return sa.and_(
@@ -278,28 +274,16 @@ def _of(step: sa.FromClause, session: str) -> sa.ColumnElement[bool]:
 
 
 @statement
-def _steps_of_a() -> sa.Select[str | None, str | None, str | None, str | None]:
+def _differing(done_in: Literal["a", "b"]) -> sa.Select[str | None, str | None, str | None, str | None]:
+    a, b = attempt_as("a"), attempt_as("b")
+    here, one, there, other = ("a", a, "b", b) if done_in == "a" else ("b", b, "a", a)
+    same = sa.and_(other.c.step_of == one.c.step_of, other.c.step == one.c.step)
+    differs = sa.or_(other.c.id.is_(None), *([a.c.result != b.c.result] if done_in == "a" else []))
     return (
-        sa.select(_a().c.step_of, _a().c.step, _a().c.result, _b().c.result)
-        .select_from(
-            _a().outerjoin(
-                _b(), sa.and_(_of(_b(), "b"), sa.and_(_b().c.step_of == _a().c.step_of, _b().c.step == _a().c.step))
-            )
-        )
-        .where(_of(_a(), "a"), sa.or_(_b().c.id.is_(None), _a().c.result != _b().c.result))
-        .order_by(_a().c.id)
-    )
-
-
-@statement
-def _steps_of_b() -> sa.Select[str | None, str | None, str | None, str | None]:
-    return (
-        sa.select(_b().c.step_of, _b().c.step, sa.null(), _b().c.result)
-        .where(
-            _of(_b(), "b"),
-            ~exists(_of(_a(), "a"), sa.and_(_b().c.step_of == _a().c.step_of, _b().c.step == _a().c.step)),
-        )
-        .order_by(_b().c.id)
+        sa.select(one.c.step_of, one.c.step, a.c.result, b.c.result)
+        .select_from(one.outerjoin(other, sa.and_(_of(other, there), same)))
+        .where(_of(one, here), differs)
+        .order_by(one.c.id)
     )
 
 
@@ -314,6 +298,6 @@ class ComparedStep(NamedTuple):
 
 def differing_steps(transaction: Transaction, a: int, b: int) -> Iterator[ComparedStep]:
     """Yield the steps whose stored results differ between two sessions, or that are done in only one of them."""
-    for steps in (_steps_of_a(), _steps_of_b()):
+    for steps in (_differing("a"), _differing("b")):
         for row in transaction.stream(steps, {"a": a, "b": b}):
             yield ComparedStep(*row)

@@ -12,7 +12,7 @@ from zrb_store.db.dialect import among
 from zrb_store.db.transaction import Executor, Row, Transaction
 from zrb_store.process import Projects
 from zrb_store.queries import runs, sessions
-from zrb_store.queries.by_hand import is_dead
+from zrb_store.queries.queues import dead_values
 from zrb_store.queries.runs import is_of
 from zrb_store.records import RunRecord, SessionRecord
 
@@ -59,8 +59,7 @@ def durations(
     took = sa.func.coalesce(t.run.c.ended_at - t.run.c.started_at, literal(0)).label("took")
     statement = _chosen(sa.select(t.session.c.project, t.session.c.task, took), task, since)
     statement = statement.where(t.run.c.outcome == literal("completed"))
-    rows = transaction.stream(statement.order_by(t.session.c.project, t.session.c.task, took))
-    return ((project, name, duration) for project, name, duration in rows)
+    return transaction.stream(statement.order_by(t.session.c.project, t.session.c.task, took))
 
 
 def running(
@@ -86,17 +85,10 @@ class RecentRun(NamedTuple):
 
 def recent_runs(executor: Executor, task: str | None, since: int | None, most: int) -> list[RecentRun]:
     """Return the runs that have ended, those that began last first, of which there are at most so many."""
-    columns = (
-        t.session.c.project,
-        t.session.c.task,
-        t.session.c.name,
-        t.run.c.outcome,
-        t.run.c.started_at,
-        t.run.c.ended_at,
-    )
-    statement = _chosen(sa.select(*columns), task, since).where(
-        t.run.c.ended_at.is_not(None), t.run.c.outcome.is_not(None)
-    )
+    of_session = (t.session.c.project, t.session.c.task, t.session.c.name)
+    columns = (*of_session, t.run.c.outcome, t.run.c.started_at, t.run.c.ended_at)
+    statement = _chosen(sa.select(*columns), task, since)
+    statement = statement.where(t.run.c.ended_at.is_not(None), t.run.c.outcome.is_not(None))
     return [RecentRun(*row) for row in executor.execute(statement.order_by(t.run.c.id.desc()).limit(most), {})]
 
 
@@ -118,7 +110,7 @@ def _not_done() -> sa.Select[*Row]:
     return (
         sessions.selection()
         .where(
-            is_one_of(t.session.c.status, *("running", "failed", "interrupted")),
+            is_one_of(t.session.c.status, "running", "failed", "interrupted"),
             sessions.is_not_completed(),
             t.session.c.parent.is_(None),
         )
@@ -157,7 +149,7 @@ def _last_completion(in_project: bool, newer: bool) -> sa.Select[int | None, int
 def last_completion(
     executor: Executor, task: str, project: str | None, after_id: int | None = None
 ) -> Completion | None:
-    """Return how a session of a task in a project last completed, of those created after a session's id; or None."""
+    """Return how a session of this task and project last completed, of those created after that id; or None."""
     statement = _last_completion(project is not None, after_id is not None)
     rows = executor.execute(statement, {"task": task, "project": project, "after_id": after_id})
     return Completion(*rows[0]) if rows else None
@@ -192,13 +184,7 @@ class DeadQueue(NamedTuple):
 
 @statement
 def _dead_queues() -> sa.Select[*Row]:
-    dead = (
-        sa.select(t.value.c.queue_id, sa.func.count().label("count"), sa.func.max(t.value.c.ended_at).label("at"))
-        .where(is_dead())
-        .group_by(t.value.c.queue_id)
-        .with_hint(t.value, "INDEXED BY ix_zrb_value_dead", "sqlite")
-        .subquery()
-    )
+    dead = dead_values().subquery()
     return (
         sa.select(
             t.queue.c.id, t.session.c.id, t.session.c.name, t.session.c.project, t.queue.c.name, dead.c.count, dead.c.at

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from zrb_store.db.core import Params, bindparam, literal, sa, statement, t
 from zrb_store.db.dialect import among, insert_if_absent, new_id, next_tick, now, schema_is_unchanged
-from zrb_store.db.transaction import Executor, Row, Transaction
+from zrb_store.db.transaction import Executor, Row
 from zrb_store.errors import InvalidArgument
+from zrb_store.queries import attempts
 from zrb_store.queries.attempts import BegunAttempt, attempt_as, attempt_may_write, is_of_no_task, is_standing
+from zrb_store.records import AttemptRecord
 
 if TYPE_CHECKING:
     from sqlalchemy.sql.dml import ReturningInsert, ReturningUpdate
@@ -19,8 +21,11 @@ if TYPE_CHECKING:
 _parent, _other = functools.partial(attempt_as, "parent"), functools.partial(attempt_as, "other")
 
 
-def _session_of_parent() -> sa.ScalarSelect[int]:
-    return sa.select(_parent().c.session_id).where(_parent().c.id == bindparam("attempt_id")).scalar_subquery()
+def _of_task(of_parent: bool = False) -> sa.ColumnElement[bool]:
+    """Return the condition that an attempt is of a step of `:task`, in `:session_id` or in that of `:attempt_id`."""
+    parents = sa.select(_parent().c.session_id).where(_parent().c.id == bindparam("attempt_id")).scalar_subquery()
+    session_id = parents if of_parent else bindparam("session_id")
+    return sa.and_(t.attempt.c.session_id == session_id, t.attempt.c.step_of == bindparam("task"))
 
 
 def is_running() -> sa.ColumnElement[bool]:
@@ -49,13 +54,13 @@ class StepRecord(NamedTuple):
     number: int
     step_number: int  # the step's number within its task
     status: str
-    restorable: bool  # whether its result could be stored
-    given_back: bool  # whether it was given back
-    once: bool  # whether it may not be repeated unless a person lets it
-    kept: bool  # whether a person has kept it: `fork` copied it, or `mark` wrote it
     started_at: int  # when it began, in microseconds
     arguments: str | None  # its encoded arguments; None if a person marked the step as completed before it ever began
     result: str | None  # its encoded result, or None
+    restorable: bool  # whether its result could be stored
+    once: bool  # whether it may not be repeated unless a person lets it
+    given_back: bool  # whether it was given back
+    kept: bool  # whether a person has kept it: `fork` copied it, or `mark` wrote it
 
     @property
     def stands(self) -> bool:
@@ -70,25 +75,10 @@ class StepRecord(NamedTuple):
 
 @statement
 def _newest() -> sa.Select[*Row]:
+    columns = (t.attempt.c[name] for name in StepRecord._fields[:-2])
     return (
-        sa.select(
-            t.attempt.c.id,
-            t.attempt.c.number,
-            t.attempt.c.step_number,
-            t.attempt.c.status,
-            t.attempt.c.restorable,
-            t.attempt.c.given_back_at.is_not(None),
-            t.attempt.c.once,
-            t.attempt.c.run_id.is_(None),
-            t.attempt.c.started_at,
-            t.attempt.c.arguments,
-            t.attempt.c.result,
-        )
-        .where(
-            t.attempt.c.session_id == _session_of_parent(),
-            t.attempt.c.step_of == bindparam("task"),
-            t.attempt.c.step == bindparam("step"),
-        )
+        sa.select(*columns, t.attempt.c.given_back_at.is_not(None), t.attempt.c.run_id.is_(None))
+        .where(_of_task(of_parent=True), t.attempt.c.step == bindparam("step"))
         .order_by(t.attempt.c.id.desc())
         .limit(literal(1))
     )
@@ -99,23 +89,32 @@ def newest(executor: Executor, parent_id: int, task: str, step: str) -> StepReco
     rows = executor.execute(_newest(), {"attempt_id": parent_id, "task": task, "step": step})
     if not rows:
         return None
-    record_id, number, step_number, status, *flags, started_at, arguments, result = rows[0]
-    restorable, given_back, once, kept = map(bool, flags)
-    return StepRecord(
-        record_id, number, step_number, status, restorable, given_back, once, kept, started_at, arguments, result
-    )
+    return StepRecord._make((*rows[0][:-4], *map(bool, rows[0][-4:])))
 
 
 @statement
-def _highest_number() -> sa.Select[int | None]:
-    return sa.select(sa.func.max(t.attempt.c.step_number)).where(
-        t.attempt.c.session_id == _session_of_parent(), t.attempt.c.step_of == bindparam("task")
-    )
+def _newest_attempt() -> sa.Select[*Row]:
+    newest = attempts.selection().where(_of_task(), t.attempt.c.step == bindparam("step"))
+    return newest.order_by(t.attempt.c.id.desc()).limit(literal(1))
 
 
-def highest_number(executor: Executor, parent_id: int, task: str) -> int:
-    """Return the highest number that a step of a task has; 0 if the task has no steps."""
-    return executor.execute(_highest_number(), {"attempt_id": parent_id, "task": task})[0][0] or 0
+def newest_attempt(executor: Executor, session_id: int, task: str, step: str) -> AttemptRecord | None:
+    """Return the newest attempt of a step, or None if the step never began."""
+    rows = executor.execute(_newest_attempt(), {"session_id": session_id, "task": task, "step": step})
+    return attempts.record(rows[0]) if rows else None
+
+
+@statement
+def _highest_number(of_parent: bool) -> sa.Select[int | None]:
+    return sa.select(sa.func.max(t.attempt.c.step_number)).where(_of_task(of_parent))
+
+
+def highest_number(
+    executor: Executor, task: str, *, session_id: int | None = None, parent_id: int | None = None
+) -> int:
+    """Return the highest number of a task's steps, or 0: in a session, or in that of an attempt of the task."""
+    params = {"session_id": session_id, "attempt_id": parent_id, "task": task}
+    return executor.execute(_highest_number(parent_id is not None), params)[0][0] or 0
 
 
 @statement
@@ -174,16 +173,13 @@ def _begun_already() -> sa.Select[int, int]:
 def begin(
     executor: Executor, parent_id: int, task: str, step: str, number: int, arguments: str, *, once: bool, known: int = 0
 ) -> BegunAttempt | None:
-    """Begin the next attempt of a step, of whose attempts the caller knows those up to the number `known`.
-
-    Return None if the attempt around it may no longer write or is a delivery, or if another process was faster.
-    """
+    """Begin the next attempt of a step; None if the one around it may not write, or another process was faster."""
     params = {"attempt_id": parent_id, "task": f"{task}/{number}", "step": step, "step_number": number, "known": known}
-
-    def begun(transaction: Transaction) -> list[Row] | None:
-        return transaction.execute(_begun_already(), params) or None
-
-    rows = executor.execute(_begin(executor.dialect_name), {**params, "arguments": arguments, "once": once}, begun)
+    rows = executor.execute(
+        _begin(executor.dialect_name),
+        {**params, "arguments": arguments, "once": once},
+        lambda transaction: transaction.execute(_begun_already(), params) or None,
+    )
     return BegunAttempt(*rows[0]) if rows else None
 
 
@@ -213,12 +209,9 @@ def _is_completed() -> sa.Select[int]:
 
 def complete(executor: Executor, step_id: int, result: str, *, restorable: bool) -> bool:
     """Mark a running attempt of a step as completed; return False if it may no longer write."""
-    params = {"attempt_id": step_id}
-
-    def completed(transaction: Transaction) -> list[Row] | None:
-        return transaction.execute(_is_completed(), params) or None
-
-    return bool(executor.execute(_complete(), {**params, "result": result, "restorable": restorable}, completed))
+    params = {"attempt_id": step_id, "result": result, "restorable": restorable}
+    rows = executor.execute(_complete(), params, lambda other: other.execute(_is_completed(), params) or None)
+    return bool(rows)
 
 
 @statement
@@ -240,9 +233,7 @@ def close_running(executor: Executor, parent_id: int) -> list[int]:
 def _standing_of_task() -> sa.Select[int, str, str | None, bool]:
     return (
         sa.select(t.attempt.c.id, t.attempt.c.task, t.attempt.c.step, t.attempt.c.once)
-        .where(
-            t.attempt.c.session_id == bindparam("session_id"), t.attempt.c.step_of == bindparam("task"), is_standing()
-        )
+        .where(_of_task(), is_standing())
         .order_by(t.attempt.c.id.desc())
     )
 
@@ -282,13 +273,42 @@ def let_repeat(executor: Executor, session_id: int, task: str) -> None:
 
 @statement
 def _names(by: Literal["name", "number"] | None) -> sa.Select[str | None]:
-    of_task = (t.attempt.c.session_id == bindparam("session_id"), t.attempt.c.step_of == bindparam("task"))
-    found = sa.select(t.attempt.c.step).where(*of_task)
+    found = sa.select(t.attempt.c.step).where(_of_task())
     if by is None:
         return found.distinct().order_by(t.attempt.c.step)
     number = bindparam("number", type_=sa.Integer)
     is_it = t.attempt.c.step == bindparam("step") if by == "name" else t.attempt.c.step_number == number
     return found.where(is_it).limit(literal(1))
+
+
+_MARKED = (
+    *("session_id", "fence", "task", "status", "arguments", "error_message", "parent_id"),
+    *("step_of", "step", "step_number", "once", "result"),
+    *("started_at", "started_tick", "ended_at", "ended_tick", "given_back_at", "given_back_tick"),
+)
+
+
+@statement
+def _insert_marked() -> ReturningInsert[int]:
+    other = t.attempt.alias("other")
+    return (
+        sa.insert(t.attempt)
+        .values({name: bindparam(name, type_=t.attempt.c[name].type) for name in _MARKED})
+        .values(
+            id=new_id("zrb_attempt"),
+            role=literal("step"),
+            number=sa.select(sa.func.coalesce(sa.func.max(other.c.number), literal(0)) + literal(1))
+            .where(other.c.session_id == bindparam("session_id"), other.c.task == bindparam("task"))
+            .scalar_subquery(),
+        )
+        .returning(t.attempt.c.number)
+    )
+
+
+def insert_marked(executor: Executor, row: Params) -> int:
+    """Insert an attempt of a step that has ended already, and return its number. The session is locked."""
+    number: int = executor.execute(_insert_marked(), row)[0][0]
+    return number
 
 
 def number_of(task: str, reference: str) -> int | None:

@@ -196,10 +196,7 @@ def _take(owned: bool, right: bool, from_front: bool, only_if_it_fits: bool) -> 
 def take(
     executor: Executor, queue_id: int, attempt_id: int | None, *, right: bool = False, front: Front | None = None
 ) -> tuple[int, str] | None:
-    """Take the oldest live value of a queue, or with `right` the newest, by one statement.
-
-    None if no value is live, the attempt may not write, or the value is so large that only `take_large` takes it.
-    """
+    """Take the oldest live value of a queue, or with `right` the newest, unless it is as large as for `take_large`."""
     statement = _take(attempt_id is not None, right, front is not None, True)
     params = {"queue_id": queue_id, "attempt_id": attempt_id, **parameters(front)}
     return chunks.first_whole(executor, queue_id, executor.execute(statement, params))

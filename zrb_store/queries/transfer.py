@@ -162,7 +162,10 @@ def read(transaction: Transaction, name: str) -> Iterator[Record]:
 
 def _read_values(transaction: Transaction, queue_id: int, queue_name: str) -> Iterator[Record]:
     # Both streams are in the order of seq.
-    returns = _read_returns(transaction, queue_id, queue_name)
+    returns = (
+        _record("return", fields, queue=queue_name, taken_by=_owner(session_name, task, number))
+        for *fields, session_name, task, number in transaction.stream(_rows("return"), {"queue_id": queue_id})
+    )
     next_return = next(returns, None)
     for row in transaction.stream(_rows("value"), {"queue_id": queue_id}):
         *fields, pusher_session, pusher_task, pusher_number, taker_session, taker_task, taker_number = row
@@ -176,11 +179,6 @@ def _read_values(transaction: Transaction, queue_id: int, queue_name: str) -> It
         while next_return is not None and next_return["seq"] <= seq:
             yield next_return
             next_return = next(returns, None)
-
-
-def _read_returns(transaction: Transaction, queue_id: int, queue_name: str) -> Iterator[Record]:
-    for *fields, session_name, task, number in transaction.stream(_rows("return"), {"queue_id": queue_id}):
-        yield _record("return", fields, queue=queue_name, taken_by=_owner(session_name, task, number))
 
 
 _NUMBER = columns.ATTEMPT["number"]
@@ -291,5 +289,5 @@ def _set_owner(link: Link) -> sa.Update:
 
 
 def set_owner(executor: Executor, link: Link, queue_id: int, seq: int, at: int, attempt_id: int) -> None:
-    """Set the owner of a value pushed, taken or returned at that moment, unless it has changed or has another state."""
+    """Set the owner of a value that was written without one, if it has not changed and the owner agrees with it."""
     executor.execute(_set_owner(link), {"of_queue": queue_id, "of_seq": seq, "at": at, "owner": attempt_id})

@@ -57,7 +57,7 @@ class PushedValue(NamedTuple):
     at: int
 
 
-def push_at(
+def push(
     executor: Executor, queue_id: int, item: Encoded, attempt_id: int | None, *, left: bool = False
 ) -> PushedValue | None:
     """Add one value at the end of a queue; None if the queue was deleted or the attempt may not write."""
@@ -76,15 +76,9 @@ def push_at(
     return executor.transact(work)
 
 
-def push(executor: Executor, queue_id: int, item: Encoded, attempt_id: int | None, *, left: bool = False) -> int | None:
-    """Add one value as `push_at` does, and return its seq or None."""
-    pushed = push_at(executor, queue_id, item, attempt_id, left=left)
-    return pushed.seq if pushed else None
-
-
 _INSERTED = (
-    *("queue_id", "seq", "type", "size", "pushed_at", "pushed_by", "moved_from", "deliveries", "data"),
-    *("pushed_tick", "plain"),
+    *("queue_id", "seq", "type", "size", "data", "moved_from", "deliveries", "plain"),
+    *("pushed_by", "pushed_at", "pushed_tick"),
 )
 
 
@@ -115,17 +109,11 @@ def push_many(
     statement = reserve(transaction.dialect_name, left=left)
     first: int = transaction.execute(statement, {"queue_id": queue_id, "count": len(items)})[0][0]
     least = long_from(transaction.dialect_name)
-    transaction.execute_many(
-        _insert(),
-        _INSERTED,
-        (
-            (
-                *(queue_id, seq, kind, size, moment.at, attempt_id, moved_from, deliveries),
-                *(data if size < least else "", moment.tick, plain),
-            )
-            for seq, ((data, kind, size, *_), moved_from, deliveries, plain) in enumerate(items, first)
-        ),
+    rows = (
+        (queue_id, seq, item.type, item.size, item.data if item.size < least else "", *rest, attempt_id, *moment)
+        for seq, (item, *rest) in enumerate(items, first)
     )
+    transaction.execute_many(_insert(), _INSERTED, rows)
     for seq, (item, *_) in enumerate(items, first):
         if item.size >= least:
             chunks.add(transaction, queue_id, seq, item.data)
@@ -313,10 +301,7 @@ def _remove() -> sa.Update:
             t.value.c.ended_at.is_(None),
         )
         .values(
-            state=literal("removed"),
-            ended_at=given_moment(),
-            ended_tick=given_tick(),
-            taken_by=bindparam("attempt_id"),
+            state=literal("removed"), ended_at=given_moment(), ended_tick=given_tick(), taken_by=bindparam("attempt_id")
         )
     )
 

@@ -236,7 +236,7 @@ class Consumer:
     ) -> list[NextValue]:
         with self._lock:
             passed_over = [seq for of_queue, seq in self._passed_over if of_queue == queue_id]
-        return deliveries.next_values(executor, queue_id, passed_over, count, lock=lock, front=front)
+        return deliveries.next_values(executor, queue_id, passed_over, count, front, lock=lock)
 
 
 def _pause(times: int) -> float:

@@ -118,13 +118,13 @@ class Xcom(QueueTaker):
         database = self._queues.database
         queue_id = self._queues.queue_id(self.name, owner)
         failpoint("push:before")
-        seq = values.push(database, queue_id, item, attempt_id, left=left)
-        if seq is None:
-            seq = values.push(database, self._renewed_id(owner), item, attempt_id, left=left)
-            if seq is None:
+        pushed = values.push(database, queue_id, item, attempt_id, left=left)
+        if pushed is None:
+            pushed = values.push(database, self._renewed_id(owner), item, attempt_id, left=left)
+            if pushed is None:
                 self._refuse(owner)
         failpoint("push:after")
-        self._after_push(seq, item, value)
+        self._after_push(pushed.seq, item, value)
 
     def _extend(self, new: Sequence[Any], left: bool) -> None:
         items = [NewValue(self._encode(value)) for value in new]
