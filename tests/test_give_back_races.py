@@ -17,7 +17,8 @@ from zrb_store.db.transaction import Transaction
 from zrb_store.queries import attempts, takes, values
 from zrb_store.queries.by_hand import dead_values, revive
 from zrb_store.queries.clock import draw
-from zrb_store.queries.give_back import give_back, lock_queue
+from zrb_store.queries.give_back import give_back
+from zrb_store.queries.values import lock_queue
 from zrb_store.testing import expire_lease
 
 pytestmark = pytest.mark.parametrize("location", ["postgresql"], indirect=True)
@@ -202,7 +203,7 @@ def test_value_being_retracted_while_it_is_requeued(
     assert faults(deadly) == []
 
 
-def pushing(attempt: Attempt, queue_id: int, pushed: list[int | None]) -> Work:
+def pushing(attempt: Attempt, queue_id: int, pushed: list[values.PushedValue | None]) -> Work:
     return lambda transaction: pushed.append(values.push(transaction, queue_id, codec.encode("late"), attempt.id))
 
 
@@ -210,7 +211,7 @@ def test_write_that_waits_for_a_take_over_is_refused(
     store: Store, other: Store, pusher: Attempt, interleave: Interleave
 ) -> None:
     expire_lease(store.session("pusher"))
-    pushed: list[int | None] = []
+    pushed: list[values.PushedValue | None] = []
     interleave(other, (other.session("pusher").run()._start,), store, pushing(pusher, queue_id(store), pushed))
     assert pushed == [None]
     assert states(store, "shared") == [("v", "retracted")]
@@ -220,10 +221,10 @@ def test_take_over_that_waits_for_a_write_gives_it_back(
     store: Store, other: Store, pusher: Attempt, interleave: Interleave
 ) -> None:
     expire_lease(store.session("pusher"))
-    pushed: list[int | None] = []
+    pushed: list[values.PushedValue | None] = []
     push = pushing(pusher, queue_id(store), pushed)
     interleave(store, (push, push), other, other.session("pusher").run()._start)
-    assert pushed == [2, 3]
+    assert [each and each.seq for each in pushed] == [2, 3]
     assert states(store, "shared") == [("v", "retracted"), ("late", "retracted"), ("late", "retracted")]
     assert faults(store) == []  # nothing ended before it was pushed, for example
 

@@ -222,7 +222,7 @@ class Steps:
         return steps.newest(self._attempt.database, self._attempt.id, self._attempt.task, name)
 
     def _read_highest_number(self) -> int:
-        return steps.highest_number(self._attempt.database, self._attempt.id, self._attempt.task)
+        return steps.highest_number(self._attempt.database, self._attempt.task, parent_id=self._attempt.id)
 
     def begin(
         self,
@@ -421,7 +421,7 @@ class Attempt(OpenAttempt):
             place = at = None
             if item is not None:
                 queue_id = self.xcom.create_queue(transaction, name)
-                pushed = values.push_at(transaction, queue_id, item, self.id)
+                pushed = values.push(transaction, queue_id, item, self.id)
                 if pushed is None:
                     self._refuse(transaction)
                 place, at = (queue_id, pushed.seq), pushed.at

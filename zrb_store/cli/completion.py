@@ -7,7 +7,6 @@ the same word; `files` or `commands`, which the shell knows itself), then one fo
 
 from __future__ import annotations
 
-import operator
 import os
 import re
 import shlex
@@ -179,12 +178,14 @@ def _session_names(database: Database, typed: str) -> Iterator[str]:
 
     A shell inserts what all candidates begin with, which must not be more than all names in the store begin with.
     """
+    from zrb_store.queries import sessions as queries  # late, as below: only TAB needs it here
+
     if typed:
-        yield from session_queries.names_with_prefix(database, typed, _SESSIONS)
+        yield from queries.names_with_prefix(database, typed, _SESSIONS)
     else:
-        yield from session_queries.newest_names(database, _SESSIONS)
-    yield from session_queries.names_with_prefix(database, typed, 1)
-    yield from session_queries.first_with_prefix(database, typed)
+        yield from queries.newest_names(database, _SESSIONS)
+    yield from queries.names_with_prefix(database, typed, 1)
+    yield from queries.names_with_prefix(database, typed, 1, last=False)
 
 
 def _changeable(database: Database, ctx: click.Context, typed: str) -> Iterator[str]:
@@ -203,10 +204,9 @@ def sessions(database: Database, ctx: click.Context, typed: str) -> Iterable[str
 
 
 def _queues(database: Database, session: str) -> dict[str, int]:
-    from zrb_store.queries.show import queue_names  # late, as below: only TAB needs it here
+    from zrb_store.queries.queues import queue_ids
 
-    found = queue_names(database, resolve(database, session).id)
-    return {name: queue_id for queue_id, name in sorted(found.items(), key=operator.itemgetter(1))}
+    return dict(sorted(queue_ids(database, resolve(database, session).name).items()))
 
 
 @_from_store
@@ -249,11 +249,12 @@ def steps(database: Database, ctx: click.Context, typed: str) -> Iterable[str]:
 
 def _seqs(database: Database, queue_id: int, only: Only | None = None) -> list[str]:
     """Return the numbers of the last values of a queue, or of the last dead ones, the newest first."""
-    from zrb_store.queries.history import first_of_last, of_queue
+    from zrb_store.queries.history import first_of_last, histories
 
     with database.snapshot() as transaction:
         first = first_of_last(transaction, queue_id, _VALUES, only=only)
-        return [str(each.value.seq) for each in of_queue(transaction, queue_id, only=only, from_seq=first)][::-1]
+        found = histories(transaction, "queue", queue_id, seq=first, only=only)
+        return [str(each.value.seq) for each in found][::-1]
 
 
 @_from_store

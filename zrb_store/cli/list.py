@@ -17,7 +17,7 @@ from zrb_store.inspect.session_names import open_for_reading
 from zrb_store.masking import one_line
 from zrb_store.names import NamePattern
 from zrb_store.process import Projects, projects_named
-from zrb_store.queries.list import known_projects
+from zrb_store.queries import sessions
 from zrb_store.records import Damage
 from zrb_store.render.document import Column, Lines, Table
 from zrb_store.render.format import NOTHING, TimeFormat, format_duration
@@ -109,7 +109,7 @@ def list_(
 def _of_project(database: Database, chosen: Projects) -> str:
     """Say that no session is of a project, and which projects there are: it may be misspelt. Empty if one is."""
     with database.snapshot() as transaction:
-        known = list(itertools.islice(known_projects(transaction), _MOST + 1))
+        known = list(itertools.islice(sessions.known_projects(transaction), _MOST + 1))
     if list_sessions(database, projects=chosen, limit=1):
         return ""
     shown = ", ".join(known[:_MOST]) + ", ..." * (len(known) > _MOST)

@@ -4,7 +4,7 @@ A statement is a function that returns a construct of SQLAlchemy Core. It is bui
 
     @statement
     def _oldest(locked: bool) -> sa.Select[int]:
-        found = sa.select(t.value.c.seq).order_by(t.value.c.seq).limit(literal_column("1"))
+        found = sa.select(t.value.c.seq).order_by(t.value.c.seq).limit(literal(1))
         return found.with_for_update() if locked else found
 
     rows = executor.execute(_oldest(True), params)
@@ -64,14 +64,19 @@ def bindparam(name: str, type_: Any = None) -> sa.BindParameter[Any]:
     return sa.bindparam(name, type_=type_)
 
 
-def literal_column(sql: str) -> sa.ColumnClause[Any]:
-    """Return an expression that is written as SQL."""
-    return sa.literal_column(sql)
+def literal(item: int | str) -> sa.ColumnClause[Any]:
+    """Return a number or a word that is written into the SQL itself."""
+    return sa.literal_column(f"'{item}'" if isinstance(item, str) else str(item))
+
+
+def is_one_of(column: sa.ColumnElement[Any], *words: str) -> sa.ColumnElement[bool]:
+    """Return the condition that a column has one of these words."""
+    return column.in_([literal(word) for word in words])
 
 
 def exists(*conditions: sa.ColumnElement[bool]) -> sa.Exists:
     """Return the condition that there is a row that meets these conditions."""
-    return sa.exists(sa.select(literal_column("1")).where(*conditions))
+    return sa.exists(sa.select(literal(1)).where(*conditions))
 
 
 def made_once(build: Callable[P, T]) -> Callable[P, T]:

@@ -14,7 +14,8 @@ from zrb_store.codec.display import key_segment
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
 from zrb_store.queries import sessions
-from zrb_store.queries.show import count_standing, differing_steps, queue_names, standing_data
+from zrb_store.queries.queues import queue_ids
+from zrb_store.queries.show import count_standing, differing_steps, standing_data
 from zrb_store.records import JsonObject, JsonValue, Lazy
 
 
@@ -40,14 +41,14 @@ def diff(database: Database, a: str, b: str) -> Iterator[Comparison]:
     """
     with database.snapshot() as transaction:
         ids = [sessions.get(transaction, name).id for name in (a, b)]
-        of_values = _differences(*(_queues(transaction, session_id) for session_id in ids))
+        of_values = _differences(*(_queues(transaction, name) for name in (a, b)))
         yield Comparison(a, b, itertools.chain(of_values, _step_differences(transaction, *ids)))
 
 
-def _queues(transaction: Transaction, session_id: int) -> dict[str, Lazy[JsonValue]]:
+def _queues(transaction: Transaction, session: str) -> dict[str, Lazy[JsonValue]]:
     """Return the live or taken values of each queue that has some, in the order of the queues' first push."""
-    names = queue_names(transaction, session_id)
-    counts = ((queue_id, queue, count_standing(transaction, queue_id)) for queue_id, queue in names.items())
+    ids = queue_ids(transaction, session)
+    counts = ((queue_id, queue, count_standing(transaction, queue_id)) for queue, queue_id in ids.items())
     return {
         queue: Lazy(functools.partial(_contents, transaction, queue_id), count)
         for queue_id, queue, count in counts

@@ -19,9 +19,9 @@ from zrb_store.db.columns import OUTPUT, RUN, SESSION
 from zrb_store.db.engine import Database
 from zrb_store.errors import StoreUnavailable
 from zrb_store.names import is_session_name
-from zrb_store.queries.by_hand import dead_by_queue
 from zrb_store.queries.damage import SHOWN, Level, label, say, texts
 from zrb_store.queries.invariants import of_database, violations
+from zrb_store.queries.stats import dead_queues
 
 # WAL needs shared memory, which files on these systems cannot give to processes on several machines.
 NETWORK_FILE_SYSTEMS = frozenset(
@@ -85,7 +85,7 @@ def _guarded(check: Check, database: Database) -> Iterator[Finding]:
 
 def _dead_values(database: Database) -> Iterator[Finding]:
     """Report the queues that have dead values. This is no fault of the store, but somebody has to look at them."""
-    for each in dead_by_queue(database):
+    for each in sorted(dead_queues(database)):
         place = f"{each.session} {shlex.quote(each.queue)}"
         what = f"dead values in queue {each.queue!r} of session {each.session}: {each.dead}"
         remedy = (

@@ -20,6 +20,7 @@ from zrb_store.process import Projects, current_project
 from zrb_store.queries import attempts, history, sessions, show
 from zrb_store.queries.clock import now_micros
 from zrb_store.queries.history import ValueHistory
+from zrb_store.queries.queues import queue_ids
 from zrb_store.queries.runs import newest_result
 from zrb_store.records import AttemptRecord, Damage, JsonObject, JsonValue, SessionRecord, iso
 
@@ -126,7 +127,8 @@ def _result(transaction: Transaction, session: SessionRecord, attempt: AttemptRe
         found = history.of_value(transaction, attempt.result_queue_id, attempt.result_seq)
     if found is None:
         raise ValueNotFound(f"{attempt.session}/{attempt.name} completed without a result")
-    queue = show.queue_names(transaction, session.id).get(found.value.queue_id, attempt.task)
+    ids = queue_ids(transaction, session.name)
+    queue = next((name for name, queue_id in ids.items() if queue_id == found.value.queue_id), attempt.task)
     return _value(with_acts(transaction, found, session.name, queue, Damage()), session.name, queue, damage)
 
 

@@ -18,9 +18,9 @@ from zrb_store.local_time import beginning
 from zrb_store.names import NamePattern
 from zrb_store.process import Projects
 from zrb_store.queries import lease, sessions
-from zrb_store.queries.by_hand import dead_by_queue
 from zrb_store.queries.clock import now_micros
 from zrb_store.queries.list import TaskCounts, matching_sessions, runs_by_session, task_counts
+from zrb_store.queries.stats import dead_queues
 from zrb_store.records import JsonObject, RunRecord, SessionRecord, iso
 
 STATUSES = ("open", "running", "stale", "completed", "failed", "interrupted")
@@ -105,7 +105,7 @@ def summaries(database: Database, **conditions: Unpack[Conditions]) -> Iterator[
             limit=None if is_computed else limit,
         )
         dead: Counter[int] = Counter()
-        for each in dead_by_queue(transaction) if conditions.get("with_dead") else ():
+        for each in dead_queues(transaction) if conditions.get("with_dead") else ():
             dead[each.session_id] += each.dead
         every = _summarized(transaction, found, moment, conditions.get("with_holders", False), dead)
         if statuses is not None and is_computed:

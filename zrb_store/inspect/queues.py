@@ -12,15 +12,8 @@ from zrb_store.inspect.value import find_queue
 from zrb_store.names import full_name
 from zrb_store.queries import lease, queues, sessions
 from zrb_store.queries.clock import now_micros
-from zrb_store.queries.lease import holders, holding_steps, unfinished_sessions
-from zrb_store.queries.queues import (
-    HeldValues,
-    QueueState,
-    held_values,
-    queue_states,
-    queues_of_open_sessions,
-    queues_with_dead,
-)
+from zrb_store.queries.holders import HeldValues, held_values, holding_steps, unfinished_sessions
+from zrb_store.queries.queues import QueueState, queue_states, queues_of_open_sessions
 from zrb_store.records import JsonObject, iso
 
 MOST = 500
@@ -58,12 +51,9 @@ def holders_of(transaction: Transaction, session_ids: Sequence[int], moment: int
     A step is named if its task has not completed and its session does not run. Values of the step's own session are not
     counted, since nothing else waits for them.
     """
-    found = [
-        HeldBy(
-            each.home_id, each.session, each.task, each.number, lease.state_of_process(transaction, each.run, moment)
-        )
-        for each in holders(transaction, session_ids)
-    ]
+    held = held_values(transaction, session_ids)
+    running = {(each.home_id, each.session, each.task, each.number): each.run for each in held}
+    found = [HeldBy(*name, lease.state_of_process(transaction, run, moment)) for name, run in running.items()]
     halted = {
         each.id: each
         for each in unfinished_sessions(transaction)
@@ -124,9 +114,12 @@ class QueueOverview(NamedTuple):
 
 def queue_overview(database: Database) -> QueueOverview:
     """Read, as of one moment, the queues with held or dead values, and those of sessions that have had no run."""
+    from zrb_store.queries.stats import dead_queues  # late: `show` reads only who holds values
+
     with database.snapshot() as transaction:
         moment = now_micros(transaction)
-        dead, inboxes = queues_with_dead(transaction, MOST + 1), queues_of_open_sessions(transaction, MOST + 1)
+        dead = sorted((each.id for each in dead_queues(transaction)), reverse=True)
+        inboxes = queues_of_open_sessions(transaction, MOST + 1)
         held: dict[int, list[HeldValues]] = {}
         for each in held_values(transaction):
             held.setdefault(each.queue_id, []).append(each)

@@ -19,7 +19,7 @@ from zrb_store.masking import mask_named
 from zrb_store.names import full_name, nearest
 from zrb_store.queries import history, lease, output, runs, sessions, show
 from zrb_store.queries.clock import Moment
-from zrb_store.queries.history import Only, StepCounts, ValueHistory
+from zrb_store.queries.history import Only, Scope, StepCounts, ValueHistory
 from zrb_store.queries.output import StoredOutput
 from zrb_store.queries.show import QueueSummary, holding_values, queue_summaries
 from zrb_store.records import (
@@ -350,7 +350,9 @@ class SessionDocument(SessionView):
             return []
         histories: dict[int, list[ValueHistory]] = {queue.id: [] for queue in queues}
         size = 0
-        for each in history.of_session(self.transaction, self.session.id, name, only=self._only, at=self.at):
+        scope: Scope = "session" if name is None else "queue"
+        of = self.session.id if name is None else queues[0].id
+        for each in history.histories(self.transaction, scope, of, only=self._only, at=self.at):
             histories[each.value.queue_id].append(each)
             size += each.value.size
             if size > records.MAX_BYTES:
@@ -378,7 +380,7 @@ class SessionDocument(SessionView):
 
         def values() -> Iterator[Value]:
             asked = None if were_dead else only
-            histories = history.of_queue(self.transaction, queue.id, only=asked, at=at, from_seq=first)
+            histories = history.histories(self.transaction, "queue", queue.id, seq=first, only=asked, at=at)
             found = self._values(queue, histories)
             return (each for each in found if each.record.state == "dead") if were_dead else found
 

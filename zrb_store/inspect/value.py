@@ -11,10 +11,10 @@ from zrb_store.db.transaction import Transaction
 from zrb_store.errors import ValueNotFound
 from zrb_store.names import full_name, nearest
 from zrb_store.queries import history as value_history
-from zrb_store.queries import show
 from zrb_store.queries.by_hand import Act, Change, acts_from, acts_on
 from zrb_store.queries.clock import Moment
 from zrb_store.queries.history import AttemptName, ValueHistory
+from zrb_store.queries.queues import queue_ids
 from zrb_store.records import (
     Damage,
     ErrorRecord,
@@ -140,11 +140,10 @@ def _owner_name(owner: AttemptName | None, session: str) -> str | None:
 
 def find_queue(transaction: Transaction, session: SessionRecord, queue: str) -> int:
     """Return the id of a session's queue."""
-    names = show.queue_names(transaction, session.id)
-    queue_id = next((each for each, name in names.items() if name == queue), None)
-    if queue_id is None:
-        raise ValueNotFound(f"session {session.name} has no queue {queue!r}{nearest(queue, names.values())}")
-    return queue_id
+    ids = queue_ids(transaction, session.name)
+    if queue not in ids:
+        raise ValueNotFound(f"session {session.name} has no queue {queue!r}{nearest(queue, ids)}")
+    return ids[queue]
 
 
 def find_history(

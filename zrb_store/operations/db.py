@@ -19,40 +19,25 @@ from zrb_store.queries.store import holders, rows
 
 @dataclass(frozen=True)
 class ShownSetting:
-    """A setting of this process.
-
-    Attributes:
-        value: Its value, with passwords masked; None if it is unset and has no default.
-        origin: Where the value comes from: `environment` or `default`.
-        shown: The value for people. It says what the default means, if that is no text that one could set.
-    """
+    """A setting of this process."""
 
     name: str
-    value: str | None
-    origin: str
-    shown: str
+    value: str | None  # with passwords masked; None if it is unset and has no default
+    origin: str  # `environment` or `default`
+    shown: str  # the value for people, or what the default means
 
 
 @dataclass(frozen=True)
 class DatabaseStatus:
-    """What `db status` shows.
+    """What `db status` shows."""
 
-    Attributes:
-        url: Where the store is, with passwords masked.
-        database: Name and version of the database.
-        needed: The revision that this version of zrb-store works with.
-        size: Size in bytes, without SQLite's `-wal` file.
-        wal_size: Size of the `-wal` file in bytes; None on PostgreSQL.
-        rows: How many rows there are of each kind; empty if the revision is another.
-    """
-
-    url: str
-    database: str
+    url: str  # where the store is, with passwords masked
+    database: str  # name and version of the database
     revision: str
-    needed: str
-    size: int
-    wal_size: int | None
-    rows: dict[str, int]
+    needed: str  # the revision that this version of zrb-store works with
+    size: int  # in bytes, without SQLite's `-wal` file
+    wal_size: int | None  # of the `-wal` file in bytes; None on PostgreSQL
+    rows: dict[str, int]  # how many rows there are of each kind; empty if the revision is another
     settings: list[ShownSetting]
 
 
@@ -62,11 +47,7 @@ def open_unchecked(location: str | os.PathLike[str] | None = None, *, read_only:
 
 
 def status(database: Database) -> DatabaseStatus:
-    """Return what `db status` shows.
-
-    Raises:
-        SchemaAhead: The database belongs to another program.
-    """
+    """Return what `db status` shows; raise `SchemaAhead` if the database belongs to another program."""
     revision = schema.revision(database)
     if revision is None:
         schema.refuse_missing(database)
@@ -105,14 +86,7 @@ def _masked(value: str) -> str:
 
 
 def upgrade(database: Database) -> tuple[str | None, str]:
-    """Bring a store to the newest revision, or create it. A SQLite store is backed up first.
-
-    Returns:
-        The revision before, None if there was no store, and the revision now.
-
-    Raises:
-        SchemaBehind: Somebody may be at work with the older revision.
-    """
+    """Bring a store to the newest revision, or create it; return the old and the new one. SQLite is backed up."""
     try:
         found = schema.revision(database)
     except StoreMissing:

@@ -23,11 +23,7 @@ from zrb_store.records import Damage
 
 
 def export(database: Database, names: Sequence[str] | None = None, damage: Damage | None = None) -> Iterator[str]:
-    """Write sessions as JSON Lines, as of one moment. Damaged sessions, which could not be imported, are left out.
-
-    Args:
-        names: Full names of the sessions; by default all sessions. The oldest session comes first in any case.
-    """
+    """Write sessions, or all, as JSON Lines as of one moment, the oldest first. Damaged ones are left out."""
 
     def read() -> Generator[Record]:
         for name in sound_sessions(transaction, names, damage):
@@ -39,12 +35,7 @@ def export(database: Database, names: Sequence[str] | None = None, damage: Damag
 
 
 def sound_sessions(transaction: Transaction, names: Sequence[str] | None, damage: Damage | None) -> Iterator[str]:
-    """Yield the names of sessions that can be imported, the oldest first.
-
-    Args:
-        names: Full names of the sessions, in any order; None for all sessions.
-        damage: Collects the other ones.
-    """
+    """Yield which of these sessions, or of all, can be imported, the oldest first. `damage` collects the others."""
     chosen = None if names is None else set(names)
     damaged = damaged_sessions(transaction, names)
     for name in queries.names(transaction):
@@ -91,47 +82,19 @@ _QUEUE = ColumnRule(str, note="name of the session's queue", content=columns.QUE
 _RUN = ColumnRule(int, nullable=True, least=1, most=columns.RUN["number"].most, note="number of the session's run")
 
 
-def _fields(table: Columns, links: Columns, *without: str) -> Columns:
-    return {**links, **{name: column for name, column in table.items() if name not in ("id", "session_id", *without)}}
-
-
-FIELDS: Mapping[str, Columns] = {
-    "session": _fields(columns.SESSION, {}),
-    "run": _fields(columns.RUN, {}, "suspected_at"),
-    "queue": _fields(columns.QUEUE, {}),
-    "attempt": _fields(
-        columns.ATTEMPT,
-        {"run": _RUN, "result_queue": dataclasses.replace(_QUEUE, nullable=True), "parent": _OWNER},
-        "run_id",
-        "result_queue_id",
-        "parent_id",
-        "command_pid",
-        "command_started",
-    ),
-    "output": _fields(columns.OUTPUT, {"attempt": dataclasses.replace(_OWNER, nullable=False)}, "attempt_id"),
-    "value": _fields(
-        columns.VALUE,
-        {"queue": _QUEUE, "pushed_by": _OWNER, "taken_by": _OWNER},
-        "queue_id",
-        "pushed_by",
-        "taken_by",
-    ),
-    "return": _fields(columns.RETURN, {"queue": _QUEUE, "taken_by": _OWNER}, "queue_id", "taken_by"),
-    "change": _fields(columns.CHANGE, {}, "session"),
+_LINKS: Mapping[str, Columns] = {
+    "attempt": {"run": _RUN, "result_queue": dataclasses.replace(_QUEUE, nullable=True), "parent": _OWNER},
+    "output": {"attempt": dataclasses.replace(_OWNER, nullable=False)},
+    "value": {"queue": _QUEUE, "pushed_by": _OWNER, "taken_by": _OWNER},
+    "return": {"queue": _QUEUE, "taken_by": _OWNER},
 }
+FIELDS: Mapping[str, Columns] = {kind: {**_LINKS.get(kind, {}), **copied} for kind, copied in queries.COPIED.items()}
 """What each field may hold, by kind of record and name of the field."""
 
 _LATER: Mapping[str, Mapping[str, object]] = {
     "run": {"told_at": None, "error_type": None, "error_message": None, "error_traceback": None},
     "queue": {"max_deliveries": None},
-    "attempt": {
-        "parent": None,
-        "step_of": None,
-        "step": None,
-        "step_number": None,
-        "once": False,
-        "result": None,
-    },
+    "attempt": {"parent": None, "step_of": None, "step": None, "step_number": None, "once": False, "result": None},
     "value": {"deliveries": 0, "plain": False},
     "return": {"deliveries": None},
 }
@@ -149,11 +112,7 @@ def require(condition: bool, reason: str) -> None:
 
 
 def check_fields(kind: str, record: Record) -> None:
-    """Check each field of a record by itself.
-
-    Raises:
-        InvalidRecord: No store can have this record.
-    """
+    """Check each field of a record by itself; raise `InvalidRecord` if no store can have it."""
     fields = FIELDS[kind]
     require(record.keys() == fields.keys(), "its fields are not those of this format")
     for name, column in fields.items():
@@ -181,11 +140,7 @@ def write_lines(records: Iterable[Record]) -> Iterator[str]:
 
 
 def read_lines(lines: Iterable[bytes], where: str) -> Iterator[tuple[int, Record]]:
-    """Read the records of lines that `write_lines` wrote, each with the number of its line, and check their fields.
-
-    Raises:
-        ZrbStoreError: A line is damaged, is missing, or has another format.
-    """
+    """Read the records of lines that `write_lines` wrote, each with the number of its line, and check their fields."""
     chain = HashChain()
     previous = "start"
     number = count = 0
@@ -228,10 +183,7 @@ def _ticks(kind: Any, record: Record) -> Record:
 
 
 class HashChain:
-    """A chain of hashes, each over a record and the hash before it.
-
-    The chain breaks at a line that is changed, moved or missing.
-    """
+    """A chain of hashes, each over a record and the one before: it breaks where a line is changed, moved or missing."""
 
     def __init__(self) -> None:
         self._last = ""
@@ -241,11 +193,7 @@ class HashChain:
         return json.dumps({**record, _HASH: self._next(record)}, separators=(",", ":"))
 
     def read(self, line: bytes) -> Record:
-        """Return the record of a line.
-
-        Raises:
-            InvalidRecord: Its hash is not that of the next line.
-        """
+        """Return the record of a line; raise `InvalidRecord` if its hash is not that of the next line."""
         record = json.loads(line.decode())
         expected = record.pop(_HASH)
         require(self._next(record) == expected, "its hash does not match")

@@ -12,7 +12,6 @@ from zrb_store.errors import SessionCompleted, TaskCompleted, TaskNotFound, ZrbS
 from zrb_store.names import STEP_BYTES, check_name, nearest
 from zrb_store.process import identity
 from zrb_store.queries import attempts, lease, queues, sessions, steps, values
-from zrb_store.queries import by_hand as queries
 from zrb_store.queries.by_hand import record_change
 from zrb_store.queries.clock import draw, now_micros
 from zrb_store.queries.give_back import give_back, give_back_unfinished
@@ -23,15 +22,10 @@ Columns: TypeAlias = dict[str, str | int | None]
 
 
 class ManualAttempt(NamedTuple):
-    """The attempt that was recorded for a task or a step.
+    """The attempt that was recorded for a task or a step."""
 
-    Attributes:
-        attempt: Its name, such as `load#3`.
-        others: If there was no step of this name before, those that there were, since the name may be misspelt.
-    """
-
-    attempt: str
-    others: list[str] | None
+    attempt: str  # its name, such as `load#3`
+    others: list[str] | None  # if there was no step of this name before, those that there were: it may be misspelt
 
 
 def mark(
@@ -39,16 +33,7 @@ def mark(
 ) -> ManualAttempt:
     """Record a completed attempt with the role `manual`, so that no run starts the task again.
 
-    What unfinished attempts of the task did is given back first, as before any attempt.
-
-    Args:
-        result: The task's result, which is pushed to the queue of the task's name.
-        new: Whether the task may be one that has never begun in a session without a list of its tasks, as sessions of
-            Python programs are.
-
-    Raises:
-        TaskNotFound: The session has no such task.
-        TaskCompleted: The task has completed already.
+    What unfinished attempts of the task did is given back first. Only with `new` the task may be one that never began.
     """
 
     def work(transaction: Transaction) -> ManualAttempt:
@@ -66,7 +51,7 @@ def mark(
         place = at = None
         if result:
             queue_id = _checked(queues.create_queue(transaction, session, _result_queue(task, record)), session)
-            pushed = _checked(values.push_at(transaction, queue_id, result, attempt_id), session)
+            pushed = _checked(values.push(transaction, queue_id, result, attempt_id), session)
             place, at = (queue_id, pushed.seq), pushed.at
         _checked(attempts.complete(transaction, attempt_id, at, restorable=True, result=place) or None, session)
         record_change(transaction, "mark", session, f"{task}#{number} completed")
@@ -80,19 +65,7 @@ def mark_step(
 ) -> ManualAttempt:
     """Record an attempt of a step that a person knows to have completed or failed, so that its end is known.
 
-    A completed step is not run again, and its result is what is given; a failed one runs again, even if it was declared
-    `once`. What unfinished attempts of the task did is given back first, as before any attempt.
-
-    Args:
-        step: Name of the step, or its id, TASK/NUMBER. The name goes first. A step that has never begun can only be
-            marked as completed.
-        completed: Whether it completed; otherwise it failed.
-        result: What the step returned; by default null.
-
-    Raises:
-        TaskNotFound: The session has no such task, or the task no such step.
-        TaskCompleted: The step has completed already.
-        InvalidArgument: No step can have this name.
+    What unfinished attempts of the task did is given back first. The step is given by its name or else by its id.
     """
     check_name(step, "step", STEP_BYTES)
 
@@ -127,7 +100,7 @@ def mark_step(
             "given_back_at": None if completed else at,
             "given_back_tick": None if completed else tick,
         }
-        number = queries.insert_step(transaction, of_step | outcome)
+        number = steps.insert_marked(transaction, of_step | outcome)
         attempt = f"{of_step['task']}#{number}"
         record_change(transaction, "mark", session, f"{attempt} {status} ({of_step['step']})")
         return ManualAttempt(attempt, others)
@@ -139,7 +112,7 @@ def _of_begun_step(
     transaction: Transaction, session: SessionRecord, task: str, step: str, *, completed: bool
 ) -> Columns:
     """Return what the next attempt of a step has in common with its last one. What that one did is settled."""
-    last = queries.newest_step(transaction, session.id, task, step)
+    last = steps.newest_attempt(transaction, session.id, task, step)
     if last is None:
         raise _changed_meanwhile(session.name)
     if last.in_effect and last.restorable:
@@ -154,7 +127,7 @@ def _of_begun_step(
 
 def _of_new_step(transaction: Transaction, session: SessionRecord, task: str, step: str) -> Columns:
     """Return what the first attempt of a step has that has never begun. Its arguments are not known."""
-    number = queries.highest_number(transaction, session.id, task) + 1
+    number = steps.highest_number(transaction, task, session_id=session.id) + 1
     return {
         "session_id": session.id,
         "fence": session.fence,

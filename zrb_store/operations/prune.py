@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import NamedTuple
 
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
@@ -15,7 +16,7 @@ from zrb_store.errors import InvalidArgument
 from zrb_store.operations.sessions import delete
 from zrb_store.queries import lease, queues, runs, sessions
 from zrb_store.queries import prune as queries
-from zrb_store.queries.by_hand import has_dead_values, record_change
+from zrb_store.queries.by_hand import delete_acts, has_dead_values, record_change
 from zrb_store.queries.clock import now_micros
 from zrb_store.queries.prune import Candidate
 from zrb_store.records import Damage
@@ -27,22 +28,13 @@ _LOWEST_SEQ = -(2**63)
 
 @dataclass(frozen=True)
 class Policy:
-    """Which sessions may be deleted: those that meet every given condition.
+    """Which sessions may be deleted: those that meet every given condition."""
 
-    Raises:
-        InvalidArgument: Neither `older_than` nor `keep_last` is given.
-
-    Attributes:
-        older_than: Only sessions that ended longer ago than this.
-        keep_last: For each task of each project, and for each program whose sessions have no task, keep this many of
-            the last sessions, and as many of the last that completed: the last results stay, however often the task has
-            failed since.
-        statuses: Only sessions with one of these statuses.
-    """
-
-    older_than: timedelta | None = None
+    older_than: timedelta | None = None  # only sessions that ended longer ago than this
+    # For each task of each project, and for each program whose sessions have no task, keep this many of the last
+    # sessions, and as many of the last that completed: the last results stay, however often the task has failed since.
     keep_last: int | None = None
-    statuses: tuple[str, ...] = ()
+    statuses: tuple[str, ...] = ()  # only sessions with one of these statuses
 
     def __post_init__(self) -> None:
         if self.older_than is None and self.keep_last is None:
@@ -51,16 +43,11 @@ class Policy:
 
 @dataclass(frozen=True)
 class Deletion:
-    """A session, or values of a session, that were deleted.
-
-    Attributes:
-        rule: Why it was deleted.
-        values: How many of its values were deleted; None if the whole session was.
-    """
+    """A session, or values of a session, that were deleted."""
 
     session: str
-    rule: str
-    values: int | None = None
+    rule: str  # why it was deleted
+    values: int | None = None  # how many of its values were deleted; None if the whole session was
 
 
 def prune(
@@ -68,81 +55,74 @@ def prune(
 ) -> Iterator[Deletion]:
     """Delete the sessions that a policy names, each session or batch of values in a transaction of its own.
 
-    A session that is running or pinned, or has dead values, is never deleted. An `open` session is never deleted as a
-    whole: it loses the values that have left its queues, but neither the results of tasks, nor dead values, nor values
-    whose taker may yet be given back. Of any session, values that completed deliveries took are deleted, and after them
-    the deliveries. A session is left alone if a column that decides about it, such as a time, is damaged.
-
-    Args:
-        damage: Collects the sessions that are left alone because they are damaged.
-
-    Yields:
-        Each deletion after it was made, or what would be deleted, the oldest session first.
+    Sessions that are running, pinned, damaged, or have dead values are left alone. An `open` session only loses the
+    values that have left its queues for good, without the results of tasks. Of any session, values that completed
+    deliveries took are deleted, and then the deliveries.
     """
     chosen = array("q")  # fences and ids, not records: there may be a million sessions
     with database.snapshot() as transaction:
         moment = now_micros(transaction)
         cutoff = None if policy.older_than is None else moment - policy.older_than // timedelta(microseconds=1)
-        every = _sessions_to_prune(transaction, moment, Damage() if damage is None else damage)
+        every = _seen_sessions(transaction, moment, Damage() if damage is None else damage)
         for session in _choose(every, policy, cutoff):
             chosen.extend((session.fence, session.id))
+    ago = f"more than {_length(policy.older_than)} ago"
     while chosen:
         found, fence = queries.candidate(database, chosen.pop()), chosen.pop()
         if found is None or found.fence != fence:
             continue  # it was deleted or run since it was chosen
         if found.status == "open":
             if cutoff is not None:
-                yield from _prune_values(database, found, cutoff, policy, dry_run)
+                ids = queues.queue_ids(database, found.name).values()
+                yield from _prune_values(database, found.name, ids, cutoff, f"taken or removed {ago}", dry_run)
         elif has_dead_values(database, found.id):
             continue
         elif dry_run or _delete_session(database, found, _rule(policy, found)):
             yield Deletion(found.name, _rule(policy, found))
     if cutoff is not None and not policy.statuses:
-        yield from _prune_deliveries(database, cutoff, policy, dry_run)
+        yield from _prune_deliveries(database, cutoff, ago, dry_run)
 
 
-class _SessionToPrune:
+class _Seen(NamedTuple):
     """A session with the status that readers see, and when it ended."""
 
-    def __init__(self, transaction: Transaction, session: Candidate, moment: int) -> None:
-        self.session = session
-        self.status = session.status
-        self.ended_at = session.finished_at or session.created_at
-        self.damage = session.damage
-        if session.status == "running":
+    session: Candidate
+    status: str
+    ended_at: int
+
+
+def _seen_sessions(transaction: Transaction, moment: int, damage: Damage) -> Iterator[_Seen]:
+    """Yield the sessions that are not damaged, in descending order of their end."""
+    for session in queries.candidates(transaction):
+        status, ended_at, problems = session.status, session.finished_at or session.created_at, session.damage
+        if status == "running":
             run = runs.last(transaction, session.id)
             if run is None or not lease.is_live(transaction, run, moment):
-                self.status = "stale"
+                status = "stale"
             if run is not None:
-                self.ended_at = run.lease_expires_at
-                self.damage += run.damage
+                ended_at = run.lease_expires_at
+                problems += run.damage
+        damage.note(f"session {session.name}", problems)
+        if not problems:
+            yield _Seen(session, status, ended_at)
 
 
-def _sessions_to_prune(transaction: Transaction, moment: int, damage: Damage) -> Iterator[_SessionToPrune]:
-    """Yield the sessions that are not damaged, in descending order of their end."""
-    for candidate in queries.candidates(transaction):
-        inspected = _SessionToPrune(transaction, candidate, moment)
-        damage.note(f"session {candidate.name}", inspected.damage)
-        if not inspected.damage:
-            yield inspected
-
-
-def _choose(every: Iterable[_SessionToPrune], policy: Policy, cutoff: int | None) -> Iterator[Candidate]:
+def _choose(every: Iterable[_Seen], policy: Policy, cutoff: int | None) -> Iterator[Candidate]:
     """Choose the sessions to delete, and the open sessions, whose values may be deleted."""
     sessions_of: Counter[tuple[str | None, str | None]] = Counter()
     results_of: Counter[tuple[str | None, str | None]] = Counter()
-    for inspected in every:
-        session = inspected.session
+    for seen in every:
+        session = seen.session
         task = (session.project, session.of)
-        sessions_of[task] += inspected.status not in ("open", "running")
+        sessions_of[task] += seen.status not in ("open", "running")
         results_of[task] += _left_a_result(session)
-        if policy.statuses and inspected.status not in policy.statuses:
+        if policy.statuses and seen.status not in policy.statuses:
             continue
         # A session with a result is ranked among those with results.
         rank = (results_of if _left_a_result(session) else sessions_of)[task]
-        is_old = cutoff is None or inspected.ended_at < cutoff
+        is_old = cutoff is None or seen.ended_at < cutoff
         is_beyond = policy.keep_last is None or rank > policy.keep_last
-        is_free = inspected.status != "running" and not session.pinned
+        is_free = seen.status != "running" and not session.pinned
         if is_free and (session.status == "open" or (is_old and is_beyond)):
             yield session
 
@@ -174,38 +154,30 @@ def _delete_session(database: Database, chosen: Candidate, rule: str) -> bool:
 
 
 def _prune_values(
-    database: Database, session: Candidate, cutoff: int, policy: Policy, dry_run: bool
+    database: Database,
+    session: str,
+    ids: Collection[int],
+    cutoff: int,
+    rule: str,
+    dry_run: bool,
+    delivered: bool = False,
 ) -> Iterator[Deletion]:
-    queue_ids = list(queues.queue_ids(database, session.name).values())
+    """Delete values that left these queues of a session, or with `delivered` only those that deliveries took."""
     if dry_run:
-        count = queries.count_settled(database, queue_ids, cutoff)
+        count = queries.count_settled(database, ids, cutoff, delivered=delivered)
     else:
-        count = sum(_delete_settled(database, queue_id, cutoff) for queue_id in queue_ids)
-    if not count:
-        return
-    rule = f"taken or removed more than {_length(policy.older_than)} ago"
-    if not dry_run:
-        _record_values(database, session.name, cutoff, f"{count} {rule}")
-    yield Deletion(session.name, rule, count)
-
-
-def _prune_deliveries(database: Database, cutoff: int, policy: Policy, dry_run: bool) -> Iterator[Deletion]:
-    """Delete the values that completed deliveries took, whatever the status of the queue's session; then the rest.
-
-    That is: deliveries that no value names any more, and runs that have none left.
-    """
-    counts: Counter[str] = Counter()
-    for queue in queries.delivered_queues(database, cutoff):
-        if dry_run:
-            counts[queue.session] += queries.count_settled(database, [queue.id], cutoff, delivered=True)
-        else:
-            counts[queue.session] += _delete_settled(database, queue.id, cutoff, delivered=True)
-    rule = f"taken by deliveries that completed more than {_length(policy.older_than)} ago"
-    for session, count in counts.items():
+        count = sum(_delete_settled(database, queue_id, cutoff, delivered) for queue_id in ids)
         if count:
-            if not dry_run:
-                _record_values(database, session, cutoff, f"{count} {rule}")
-            yield Deletion(session, rule, count)
+            _record_values(database, session, cutoff, f"{count} {rule}")
+    if count:
+        yield Deletion(session, rule, count)
+
+
+def _prune_deliveries(database: Database, cutoff: int, ago: str, dry_run: bool) -> Iterator[Deletion]:
+    """Delete values that completed deliveries took, deliveries that no value names, and runs that have none left."""
+    rule = f"taken by deliveries that completed {ago}"
+    for session, ids in queries.delivered_queues(database, cutoff).items():
+        yield from _prune_values(database, session, ids, cutoff, rule, dry_run, delivered=True)
     if dry_run:
         return
     total, deleted = 0, [0]
@@ -224,7 +196,7 @@ def _prune_deliveries(database: Database, cutoff: int, policy: Policy, dry_run: 
     database.transact(delete_runs, "prune")
 
 
-def _delete_settled(database: Database, queue_id: int, cutoff: int, *, delivered: bool = False) -> int:
+def _delete_settled(database: Database, queue_id: int, cutoff: int, delivered: bool) -> int:
     total, after = 0, _LOWEST_SEQ
 
     def work(transaction: Transaction) -> tuple[int, int] | None:
@@ -237,7 +209,7 @@ def _delete_settled(database: Database, queue_id: int, cutoff: int, *, delivered
 
 def _record_values(database: Database, session: str, cutoff: int, detail: str) -> None:
     def work(transaction: Transaction) -> None:
-        queries.delete_old_changes(transaction, session, cutoff)
+        delete_acts(transaction, session, cutoff)
         record_change(transaction, "prune", session, detail)
 
     database.transact(work, "prune")

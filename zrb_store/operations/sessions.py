@@ -41,7 +41,7 @@ def remove_sessions(database: Database, *names: str) -> None:
     """Delete sessions, all of them or none.
 
     What their unfinished attempts did to queues of other sessions is given back first, with dependent steps. What other
-     completed steps took stays taken.
+    completed steps took stays taken.
     """
 
     def work(transaction: Transaction) -> None:
@@ -55,16 +55,10 @@ def remove_sessions(database: Database, *names: str) -> None:
 
 
 def remove_matching(database: Database, pattern: NamePattern, *, dry_run: bool = False) -> Iterator[str]:
-    """Delete the sessions whose names match a pattern; none of them if one is being run or is pinned.
+    """Delete the sessions whose names match a pattern, and yield their names; none if one is being run or is pinned.
 
-    This is found out first. Then they are deleted by several transactions, so that others can write in between. A
-    session that somebody runs or pins meanwhile stays, and the error says so when the others are deleted.
-
-    Yields:
-        The name of each session after it was deleted, or that would be deleted, in order.
-
-    Raises:
-        SessionNotFound: No name matches.
+    They are deleted by several transactions, so that others can write in between. A session that somebody runs or pins
+    meanwhile stays, and the error says so at the end.
     """
     with database.snapshot() as transaction:
         names = list(matching_names(transaction, pattern))
@@ -129,21 +123,10 @@ def delete(transaction: Transaction, session: SessionRecord) -> None:
 def fork(
     database: Database, source: str, from_task: str, name: str | None = None, *, from_step: str | None = None
 ) -> str:
-    """Copy a session as it was before a task, or a step of it, first started. `resume` runs the independent copy.
+    """Copy a session as it was before a task, or a step of it, first started, and return the new name.
 
-    The new session is `open` and has the same task, inputs and project. It has the tasks and steps that had completed
-    by then, with their results. Its queues are those of that moment, with every attempt that had not completed given
-    back, and the steps that depend on it. No step of the task itself is copied, unless the copy begins at a step.
-
-    Args:
-        source: Full name of the session to copy.
-        from_task: Name of the task.
-        from_step: Name of a step of the task, or its id, TASK/NUMBER: copy the session as it was before that first
-            started.
-        name: Name of the new session; by default the first of `SOURCE-fork`, `SOURCE-fork-2`... that is free.
-
-    Returns:
-        The name of the new session.
+    Its queues are those of that moment, with every attempt that had not completed given back, and the steps that depend
+    on it. No step of the task itself is copied, unless the copy begins at a step, given by its name or its id.
     """
     if name is not None:
         check_session_name(name)

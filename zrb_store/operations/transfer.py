@@ -48,46 +48,21 @@ def copy(
     progress: Callable[[int, int], None] = lambda done, total: None,
     damage: Damage | None = None,
 ) -> int:
-    """Copy sessions as of one moment, each in one transaction. Damaged sessions are left out.
-
-    Args:
-        names: Full names of the sessions; by default all sessions.
-        progress: Called after each session with the number of sessions done and the number of all.
-
-    Returns:
-        The number of sessions copied.
-
-    Raises:
-        InvalidArgument: Both are the same store.
-        ZrbStoreError: The target has a session of such a name already. Nothing was written.
-    """
+    """Copy sessions, or all, as of one moment, each in one transaction, unless the target has one of the names."""
     if source.url == target.url:
         raise InvalidArgument("both are the same store: name another one to copy to")
     chosen = None if names is None else list(dict.fromkeys(names))
     with source.snapshot() as rows:
-        total = queries.count(rows) if chosen is None else len(chosen)
+        total = 0
         for name in queries.names(rows) if chosen is None else chosen:
+            total += 1
             _refuse_existing(target, name, "copy to a new store, delete it there, or name the sessions to copy")
         sound = sound_sessions(rows, chosen, damage)
         return _write(rows, target, sound, "copy", progress=lambda done: progress(done, total))
 
 
 def import_sessions(database: Database, file: IO[bytes], where: str, rename: Mapping[str, str] | None = None) -> int:
-    """Write the sessions of an export, each in one transaction, after the whole file was checked.
-
-    Args:
-        file: The lines of `export`.
-        where: What messages call the file.
-        rename: New names of sessions by their old names.
-
-    Returns:
-        The number of sessions.
-
-    Raises:
-        ZrbStoreError: A line is damaged or missing, or there is a session of such a name already. Nothing was written.
-        SessionNotFound: The file does not have a session that is to be renamed.
-        InvalidArgument: No session can have one of the new names.
-    """
+    """Write the sessions of an export, each in one transaction, after the whole file and all names were checked."""
     rename = dict(rename or {})
     for name in rename.values():
         check_session_name(name)
@@ -170,11 +145,7 @@ def _write(
     change: Change = lambda record: record,
     progress: Callable[[int], None] = lambda done: None,
 ) -> int:
-    """Copy sessions. A value keeps an owner in another session only if that session is copied as well.
-
-    Returns:
-        The number of sessions.
-    """
+    """Copy sessions. A value keeps an owner in another session only if that session is copied as well."""
     written = array("q")  # ids, not names: there may be a million sessions
     base: int | None = None
     with tempfile.TemporaryFile("w+") as owners:
@@ -217,11 +188,7 @@ def _renumber(record: Record, base: int) -> int:
 
 
 class _SessionWriter:
-    """A writer of the records of one session, with ids in place of names.
-
-    Attributes:
-        session_id: The id of the session, which is written at once.
-    """
+    """A writer of the records of one session, with ids in place of names."""
 
     def __init__(self, transaction: Transaction, session: Record, owners: IO[str]) -> None:
         """Write the session."""

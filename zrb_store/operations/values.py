@@ -19,22 +19,20 @@ from zrb_store.queries import queues, sessions, takes, values
 from zrb_store.queries.attempts import may_write
 from zrb_store.queries.by_hand import record_change
 from zrb_store.queries.clock import draw
-from zrb_store.queries.give_back import lock_queue
+from zrb_store.queries.deliveries import fate
 from zrb_store.queries.sessions import being_removed
 from zrb_store.queries.store import Owner
 from zrb_store.queries.takes import has_live
+from zrb_store.queries.values import lock_queue
 from zrb_store.runtime import reclaim
 from zrb_store.runtime.waiting import QueueWait
 
 
 def push(database: Database, session: str, queue: str, item: Encoded, owner: Owner | None) -> None:
-    """Add a value at the end of a queue. Create the session and the queue if they do not exist.
+    """Add a value at the end of a queue, which is created if necessary.
 
-    The value belongs to the owner and is retracted when the owner is given back. Without an owner it stays, and the
-    push is recorded with user, host and pid in the same transaction.
-
-    Raises:
-        InvalidArgument: No session, or no queue, can have this name.
+    It belongs to the owner and is retracted when the owner is given back. Without an owner it stays, and the push is
+    recorded with user, host and pid.
     """
     check_session_name(session)
     check_name(queue, "queue")
@@ -43,11 +41,11 @@ def push(database: Database, session: str, queue: str, item: Encoded, owner: Own
         if owner is not None and not may_write(transaction, owner.id):
             owner.refuse_if_closed(transaction)
         queue_id = queues.ensure_queue(transaction, session, queue)
-        seq = values.push(transaction, queue_id, item, owner.id if owner else None)
-        if seq is None:
+        pushed = values.push(transaction, queue_id, item, owner.id if owner else None)
+        if pushed is None:
             raise SessionNotFound(being_removed(session))
         if owner is None:
-            record_change(transaction, "push", session, f"{queue}#{seq}")
+            record_change(transaction, "push", session, f"{queue}#{pushed.seq}")
 
     database.transact(work, "push")
 
@@ -62,20 +60,8 @@ def pop(
 ) -> tuple[int, str]:
     """Take the oldest value of a queue. Neither the session nor the queue needs to exist, and neither is created.
 
-    The owner holds the value, which returns to its queue when the owner is given back. Without an owner the value stays
-    taken, and the pop is recorded with user, host and pid in the same transaction.
-
-    Args:
-        wait: How many seconds to wait for a value if the queue is empty.
-        check: Gets the encoded data of the value. If it raises an error, the value stays where it is.
-
-    Returns:
-        The value's number and its encoded data.
-
-    Raises:
-        SessionNotFound: There was no such session all the time.
-        ValueNotFound: There was no such queue, or it was empty.
-        ZrbStoreError: The value is damaged. It stays where it is.
+    The owner holds the value, which returns when the owner is given back. Without an owner it stays taken, and the pop
+    is recorded with user, host and pid. If the value is damaged, or `check` raises an error, it stays where it is.
     """
     check_session_name(session)
     attempt_id, taker = (owner.id, owner.full_name) if owner else (None, None)
@@ -130,16 +116,10 @@ def max_deliveries(database: Database, session: str, queue: str) -> int | None:
 
 
 def set_max_deliveries(database: Database, session: str, queue: str, limit: int | None) -> None:
-    """Limit how often a value of a queue is delivered. Create the session and the queue if they do not exist.
+    """Limit how often a value of a queue is delivered, None for no limit; the queue is created if necessary.
 
     A delivery counts if the attempt that took the value failed or its process died. A value that is given back for the
     last time that its queue allows becomes dead. A change of the limit is recorded with user, host and pid.
-
-    Args:
-        limit: The number of deliveries, at least 1; None: without limit.
-
-    Raises:
-        InvalidArgument: No session, or no queue, can have this name, or the limit is not such a number.
     """
     check_session_name(session)
     check_name(queue, "queue")
@@ -158,15 +138,9 @@ def set_max_deliveries(database: Database, session: str, queue: str, limit: int 
 
 
 def requeue(database: Database, ids: Iterable[str]) -> None:
-    """Make dead values live again, all of them or none. Each returns to its place, and its deliveries count from 0.
+    """Make dead values (SESSION/QUEUE#SEQ) live again, all of them or none.
 
-    Args:
-        ids: The values, as SESSION/QUEUE#SEQ.
-
-    Raises:
-        InvalidArgument: One of them is not dead, or is not of this form.
-        SessionNotFound: The session of one of them does not exist.
-        ValueNotFound: One of them does not exist.
+    Each returns to its place, and its deliveries count from 0.
     """
     chosen: dict[tuple[str, str], list[int]] = {}
     for session, queue, seq in dict.fromkeys(split_id(each) for each in ids):
@@ -178,22 +152,18 @@ def requeue(database: Database, ids: Iterable[str]) -> None:
             lock_queue(transaction, queue_id)
         for queue_id, (session, queue) in queue_ids.items():
             for seq in chosen[session, queue]:
-                name, state = full_name(session, queue, seq), queries.state_of(transaction, queue_id, seq)
-                if state is None:
+                name, found = full_name(session, queue, seq), fate(transaction, session, queue, seq)
+                if found is None:
                     raise ValueNotFound(f"there is no value {name}")
-                if state != "dead":
-                    raise InvalidArgument(f"value {name} is {state}, not dead: only dead values can be requeued")
+                if found.state != "dead":
+                    raise InvalidArgument(f"value {name} is {found.state}, not dead: only dead values can be requeued")
             _revive(transaction, session, queue, queue_id, chosen[session, queue])
 
     database.transact(work, "requeue")
 
 
 def requeue_all(database: Database, session: str, queue: str) -> int:
-    """Make all dead values of a queue live again, as `requeue` does.
-
-    Returns:
-        How many there were.
-    """
+    """Make all dead values of a queue live again, as `requeue` does, and return how many there were."""
 
     def work(transaction: Transaction) -> int:
         queue_id = _queue_id(transaction, session, queue)

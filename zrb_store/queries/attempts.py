@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from zrb_store.db.columns import ATTEMPT, readable
-from zrb_store.db.core import bindparam, exists, literal_column, made_once, sa, statement, t
+from zrb_store.db.core import bindparam, exists, is_one_of, literal, made_once, sa, statement, t
 from zrb_store.db.dialect import new_id, next_tick, now, schema_is_unchanged, short_text
 from zrb_store.db.transaction import Executor, Lost, Row
 from zrb_store.masking import ErrorText
@@ -28,7 +28,7 @@ def attempt_as(alias: str) -> sa.FromClause:
 def is_in_effect(of: sa.FromClause | None = None) -> sa.ColumnElement[bool]:
     """Return the condition that an attempt has completed and was not given back."""
     columns = t.attempt.c if of is None else of.c
-    return sa.and_(columns.status == literal_column("'completed'"), columns.given_back_at.is_(None))
+    return sa.and_(columns.status == literal("completed"), columns.given_back_at.is_(None))
 
 
 def attempt_may_write() -> sa.Exists:
@@ -37,10 +37,10 @@ def attempt_may_write() -> sa.Exists:
     # Not a join: once ANALYZE has found a single row in a table, SQLite reads all its rows even for a lookup by id.
     writer = t.attempt.alias("writer")
     return sa.exists(
-        sa.select(literal_column("1"))
+        sa.select(literal(1))
         .where(
             writer.c.id == bindparam("attempt_id"),
-            writer.c.status == literal_column("'running'"),
+            writer.c.status == literal("running"),
             writer.c.fence
             == sa.select(t.session.c.fence)
             .where(t.session.c.id == writer.c.session_id)
@@ -72,16 +72,16 @@ def _of_task() -> sa.ColumnElement[bool]:
     return sa.and_(t.attempt.c.session_id == bindparam("session_id"), t.attempt.c.task == bindparam("task"))
 
 
-def _no_task() -> list[sa.ColumnElement[str]]:
-    # Deliveries and steps are attempts of no task, though a task may have the name that they have.
-    return [literal_column("'delivery'"), literal_column("'step'")]
+def is_of_no_task(of: sa.FromClause | None = None) -> sa.ColumnElement[bool]:
+    """Return the condition that an attempt is a delivery or a step. A task may have the name that it has."""
+    return is_one_of((t.attempt if of is None else of).c.role, "delivery", "step")
 
 
 def _run_may_write() -> sa.ColumnElement[bool]:
     run_id = bindparam("run_id", type_=t.attempt.c.id.type)
     return sa.and_(
         sa.exists(
-            sa.select(literal_column("1"))
+            sa.select(literal(1))
             .where(t.session.c.id == bindparam("session_id"), t.session.c.fence == bindparam("fence", type_=sa.Integer))
             .with_for_update(read=True)
         ),
@@ -96,31 +96,27 @@ def _begin(how: Literal["task", "once", "delivery"]) -> ReturningInsert[int, int
     # consumer may have several deliveries at once.
     other = t.attempt.alias("other")
     of_task = sa.and_(other.c.session_id == bindparam("session_id"), other.c.task == bindparam("task"))
-    unless: list[sa.ColumnElement[bool]] = []
-    if how == "task":
-        unless.append(other.c.status != literal_column("'completed'"))
-    elif how == "delivery":
-        unless.append(sa.false())
-    in_the_way = sa.select(literal_column("1")).where(
-        of_task, other.c.given_back_at.is_(None), other.c.role.not_in(_no_task()), *unless
-    )
-    number = sa.func.coalesce(sa.func.max(other.c.number), literal_column("0")) + literal_column("1")
-    source = sa.select(
-        new_id("zrb_attempt"),
-        bindparam("session_id", type_=t.attempt.c.id.type),
-        bindparam("run_id", type_=t.attempt.c.id.type),
-        bindparam("fence", type_=sa.Integer),
-        bindparam("task", type_=sa.Text),
-        sa.select(number).where(of_task).scalar_subquery(),
-        bindparam("role", type_=sa.Text),
-        literal_column("'running'"),
-        bindparam("arguments", type_=sa.Text),
-        now(),
-        next_tick(),
-    ).where(schema_is_unchanged(), _run_may_write(), ~sa.exists(in_the_way))
-    columns = ["id", "session_id", "run_id", "fence", "task", "number", "role", "status", "arguments"]
-    columns += ["started_at", "started_tick"]
-    return sa.insert(t.attempt).from_select(columns, source).returning(t.attempt.c.id, t.attempt.c.number)
+    unless: dict[str, list[sa.ColumnElement[bool]]] = {
+        "task": [other.c.status != literal("completed")],
+        "delivery": [sa.false()],
+    }
+    in_the_way = exists(of_task, other.c.given_back_at.is_(None), ~is_of_no_task(other), *unless.get(how, []))
+    number = sa.func.coalesce(sa.func.max(other.c.number), literal(0)) + literal(1)
+    new = {
+        "id": new_id("zrb_attempt"),
+        "session_id": bindparam("session_id", type_=t.attempt.c.id.type),
+        "run_id": bindparam("run_id", type_=t.attempt.c.id.type),
+        "fence": bindparam("fence", type_=sa.Integer),
+        "task": bindparam("task", type_=sa.Text),
+        "number": sa.select(number).where(of_task).scalar_subquery(),
+        "role": bindparam("role", type_=sa.Text),
+        "status": literal("running"),
+        "arguments": bindparam("arguments", type_=sa.Text),
+        "started_at": now(),
+        "started_tick": next_tick(),
+    }
+    source = sa.select(*new.values()).where(schema_is_unchanged(), _run_may_write(), ~in_the_way)
+    return sa.insert(t.attempt).from_select(list(new), source).returning(t.attempt.c.id, t.attempt.c.number)
 
 
 class BegunAttempt(NamedTuple):
@@ -142,18 +138,7 @@ def begin(
     once: bool = False,
     lost: Lost | None = None,
 ) -> BegunAttempt | None:
-    """Begin the next attempt of a task.
-
-    Args:
-        role: `task`, `server`, `fallback`, `manual` or `delivery`.
-        arguments: Encoded arguments of the task, for comparison.
-        once: Do nothing if an earlier attempt has completed.
-        lost: Finds the attempt if the answer is lost.
-
-    Returns:
-        The attempt. None if a newer run has taken over the session, if an earlier attempt is unfinished (which does not
-        matter to a delivery), or if one has completed and `once` is set.
-    """
+    """Begin the next attempt of a task, with `once` only if none has completed; return None if one is in the way."""
     params = {"session_id": session_id, "run_id": run_id, "fence": fence, "task": task, "role": role}
     statement = _begin("delivery" if role == "delivery" else "once" if once else "task")
     rows = executor.execute(statement, {**params, "arguments": arguments}, lost)
@@ -165,66 +150,50 @@ def is_begun(executor: Executor, begun: BegunAttempt | None) -> bool:
     return begun is not None and status_of(executor, begun.id) == "running"
 
 
+ERROR = ("error_type", "error_message", "error_traceback")
+"""The columns of an error."""
+
+
 @statement
 def _reopen() -> ReturningUpdate[int, int]:
     return (
         sa.update(t.attempt)
-        .where(_of_task(), t.attempt.c.role == literal_column("'check'"), _run_may_write())
+        .where(_of_task(), t.attempt.c.role == literal("check"), _run_may_write())
         .values(
             run_id=bindparam("run_id", type_=t.attempt.c.id.type),
             fence=bindparam("fence", type_=sa.Integer),
-            status=literal_column("'running'"),
+            status=literal("running"),
             started_at=now(),
             started_tick=next_tick(),
-            ended_at=None,
-            ended_tick=None,
-            given_back_at=None,
-            given_back_tick=None,
-            error_type=None,
-            error_message=None,
-            error_traceback=None,
+            **dict.fromkeys(("ended_at", "ended_tick", "given_back_at", "given_back_tick", *ERROR)),
         )
         .returning(t.attempt.c.id, t.attempt.c.number)
     )
 
 
 def reopen_check(executor: Executor, session_id: int, run_id: int, fence: int, task: str) -> BegunAttempt | None:
-    """Begin the only attempt of a readiness check again.
-
-    Returns:
-        The attempt; None if there is no attempt yet, or if a newer run has taken over the session.
-    """
+    """Begin the only attempt of a readiness check again; return None if there is none or the session is taken over."""
     rows = executor.execute(_reopen(), {"session_id": session_id, "run_id": run_id, "fence": fence, "task": task})
     return BegunAttempt(*rows[0]) if rows else None
 
 
 @statement
-def _lock() -> sa.Select[int]:
-    return (
-        sa.select(literal_column("1"))
-        .where(attempt_may_write(), t.attempt.c.id == bindparam("attempt_id"))
-        .with_for_update(of=t.attempt, key_share=True)
-    )
+def _may_write(lock: bool) -> sa.Select[int]:
+    found = sa.select(literal(1)).where(attempt_may_write())
+    if not lock:
+        return found
+    return found.where(t.attempt.c.id == bindparam("attempt_id")).with_for_update(of=t.attempt, key_share=True)
 
 
 def lock(executor: Executor, attempt_id: int) -> bool:
-    """Lock an attempt until the transaction ends, so that nothing else writes for it.
-
-    Returns:
-        False if the attempt may no longer write.
-    """
+    """Lock an attempt until the transaction ends; return False if it may no longer write."""
     # SQLite has one writer at a time, and each write checks the attempt.
-    return executor.dialect_name == "sqlite" or bool(executor.execute(_lock(), {"attempt_id": attempt_id}))
-
-
-@statement
-def _may_write() -> sa.Select[int]:
-    return sa.select(literal_column("1")).where(attempt_may_write())
+    return executor.dialect_name == "sqlite" or bool(executor.execute(_may_write(True), {"attempt_id": attempt_id}))
 
 
 def may_write(executor: Executor, attempt_id: int) -> bool:
     """Whether an attempt may write: it is running, and no newer run has taken over its session."""
-    return bool(executor.execute(_may_write(), {"attempt_id": attempt_id}))
+    return bool(executor.execute(_may_write(False), {"attempt_id": attempt_id}))
 
 
 @statement
@@ -233,7 +202,7 @@ def _complete() -> ReturningUpdate[int]:
         sa.update(t.attempt)
         .where(attempt_may_write(), t.attempt.c.id == bindparam("attempt_id"))
         .values(
-            status=literal_column("'completed'"),
+            status=literal("completed"),
             ended_at=sa.func.coalesce(bindparam("at", type_=sa.BigInteger), now()),
             ended_tick=next_tick(),
             restorable=bindparam("restorable", type_=sa.Boolean),
@@ -247,19 +216,10 @@ def _complete() -> ReturningUpdate[int]:
 def complete(
     executor: Executor, attempt_id: int, at: int | None, *, restorable: bool, result: tuple[int, int] | None
 ) -> bool:
-    """Mark a running attempt as completed.
-
-    Args:
-        at: When its result was pushed, in microseconds: the time of its end. None if it has no result.
-        restorable: Whether the stored result can stand for the task in a later run.
-
-    Returns:
-        False if the attempt may no longer write.
-    """
+    """Mark a running attempt as completed when its result was pushed; return False if it may no longer write."""
     queue_id, seq = result or (None, None)
-    params = {"attempt_id": attempt_id, "restorable": restorable, "result_queue_id": queue_id, "result_seq": seq}
-    params["at"] = at
-    return bool(executor.execute(_complete(), params))
+    params = {"attempt_id": attempt_id, "at": at, "restorable": restorable}
+    return bool(executor.execute(_complete(), {**params, "result_queue_id": queue_id, "result_seq": seq}))
 
 
 @statement
@@ -267,26 +227,15 @@ def _fail() -> ReturningUpdate[int]:
     return (
         sa.update(t.attempt)
         .where(attempt_may_write(), t.attempt.c.id == bindparam("attempt_id"))
-        .values(
-            status=bindparam("status"),
-            ended_at=now(),
-            ended_tick=next_tick(),
-            error_type=bindparam("error_type"),
-            error_message=bindparam("error_message"),
-            error_traceback=bindparam("error_traceback"),
-        )
+        .values(status=bindparam("status"), ended_at=now(), ended_tick=next_tick())
+        .values({name: bindparam(name) for name in ERROR})
         .returning(t.attempt.c.id)
     )
 
 
 def fail(executor: Executor, attempt_id: int, status: str, error: ErrorText | None) -> bool:
-    """Mark a running attempt as `failed` or `interrupted`. Its changes stay until it is given back.
-
-    Returns:
-        False if the attempt may no longer write.
-    """
-    kind, message, traceback = error or (None, None, None)
-    params = {"error_type": kind, "error_message": message, "error_traceback": traceback}
+    """End a running attempt as `failed` or `interrupted`; return False if it may no longer write."""
+    params = dict(zip(ERROR, error or (None, None, None), strict=True))
     return bool(executor.execute(_fail(), {"attempt_id": attempt_id, "status": status, **params}))
 
 
@@ -302,13 +251,13 @@ def by_id(executor: Executor, attempt_id: int) -> AttemptRecord | None:
 
 
 @statement
-def _status() -> sa.Select[str]:
-    return sa.select(t.attempt.c.status).where(t.attempt.c.id == bindparam("attempt_id"))
+def _column(name: Literal["status", "result"]) -> sa.Select[str | None]:
+    return sa.select(t.attempt.c[name]).where(t.attempt.c.id == bindparam("attempt_id"))
 
 
 def status_of(executor: Executor, attempt_id: int) -> str | None:
     """Return the status of an attempt, or None if it is not there."""
-    rows = executor.execute(_status(), {"attempt_id": attempt_id})
+    rows = executor.execute(_column("status"), {"attempt_id": attempt_id})
     return rows[0][0] if rows else None
 
 
@@ -327,9 +276,7 @@ def by_name(executor: Executor, session_name: str, task: str, number: int) -> At
 @statement
 def _of_session() -> sa.Select[*Row]:
     return (
-        selection()
-        .where(t.attempt.c.session_id == bindparam("session_id"), t.attempt.c.role.not_in(_no_task()))
-        .order_by(t.attempt.c.id)
+        selection().where(t.attempt.c.session_id == bindparam("session_id"), ~is_of_no_task()).order_by(t.attempt.c.id)
     )
 
 
@@ -350,11 +297,8 @@ class CompletedTask(NamedTuple):
 @statement
 def _in_effect(short: bool) -> sa.Select[*Row]:
     found = sa.select(*(t.attempt.c[name] for name in CompletedTask._fields)) if short else selection()
-    return (
-        found.where(_of_task(), t.attempt.c.role.not_in(_no_task()), is_in_effect())
-        .order_by(t.attempt.c.number.desc())
-        .limit(literal_column("1"))
-    )
+    found = found.where(_of_task(), ~is_of_no_task(), is_in_effect())
+    return found.order_by(t.attempt.c.number.desc()).limit(literal(1))
 
 
 def in_effect(executor: Executor, session_id: int, task: str) -> AttemptRecord | None:
@@ -371,11 +315,10 @@ def completed_task(executor: Executor, session_id: int, task: str) -> CompletedT
 
 @statement
 def _unfinished(of_task: bool, lock: bool) -> sa.Select[*Row]:
-    unfinished = sa.and_(t.attempt.c.given_back_at.is_(None), t.attempt.c.status != literal_column("'completed'"))
+    found = selection().where(t.attempt.c.session_id == bindparam("session_id"))
     if of_task:
-        found = selection().where(_of_task(), t.attempt.c.role.not_in(_no_task()), unfinished)
-    else:
-        found = selection().where(t.attempt.c.session_id == bindparam("session_id"), unfinished)
+        found = found.where(t.attempt.c.task == bindparam("task"), ~is_of_no_task())
+    found = found.where(t.attempt.c.given_back_at.is_(None), t.attempt.c.status != literal("completed"))
     found = found.order_by(t.attempt.c.id.desc())
     return found.with_for_update(of=t.attempt, key_share=True) if lock else found
 
@@ -383,18 +326,9 @@ def _unfinished(of_task: bool, lock: bool) -> sa.Select[*Row]:
 def unfinished(
     executor: Executor, session_id: int, task: str | None = None, *, lock: bool = False
 ) -> list[AttemptRecord]:
-    """Return the attempts that have neither completed nor been given back, the newest first.
-
-    Args:
-        lock: Lock them until the transaction ends, after waiting for their writes in progress.
-    """
+    """Return the attempts that have neither completed nor been given back, the newest first."""
     rows = executor.execute(_unfinished(task is not None, lock), {"session_id": session_id, "task": task})
     return [record(row) for row in rows]
-
-
-@statement
-def _result_of_step() -> sa.Select[str | None]:
-    return sa.select(t.attempt.c.result).where(t.attempt.c.id == bindparam("attempt_id"))
 
 
 @statement
@@ -405,7 +339,7 @@ def _result() -> sa.Select[str]:
 def stored_result(executor: Executor, completed: AttemptRecord) -> str | None:
     """Return the encoded result of an attempt, even if the value was taken; None if it has none."""
     if completed.step is not None:
-        rows = executor.execute(_result_of_step(), {"attempt_id": completed.id})
+        rows = executor.execute(_column("result"), {"attempt_id": completed.id})
         return rows[0][0] if rows else None
     return result_at(executor, completed.result_queue_id, completed.result_seq)
 
@@ -423,15 +357,10 @@ MESSAGE_LENGTH = 300
 
 
 class JoinedAttempt:
-    """The attempt to which a column of another table refers.
+    """The attempt to which a column of another table refers, and columns to select of it.
 
-    Attributes:
-        name: The columns that name it: its session's name, its task and its number.
-        step: The column of its name as a step.
-        given_back: The columns that say when it was given back: the time and the tick.
-        failed: When it ended, if it did not complete; NULL if it did, and for deliveries and steps: these are given
-            back whole.
-        error: The columns of its error: the type, and the beginning of the message.
+    `failed` is when it ended, if it did not complete; NULL if it did, and for deliveries and steps: these are given
+    back whole.
     """
 
     def __init__(self, alias: str) -> None:
@@ -440,13 +369,10 @@ class JoinedAttempt:
         self.name = (self._session.c.name, self._attempt.c.task, self._attempt.c.number)
         self.step = self._attempt.c.step
         self.given_back = (self._attempt.c.given_back_at, self._attempt.c.given_back_tick)
-        failed = self._attempt.c.status.in_([literal_column(f"'{status}'") for status in UNSUCCESSFUL])
-        whole = self._attempt.c.role.in_([literal_column("'delivery'"), literal_column("'step'")])
-        self.failed = tuple(
-            sa.case((sa.and_(failed, ~whole), ended))
-            for ended in (self._attempt.c.ended_at, self._attempt.c.ended_tick)
-        )
-        beginning = (literal_column("1"), literal_column(str(MESSAGE_LENGTH)))
+        failed = is_one_of(self._attempt.c.status, *UNSUCCESSFUL)
+        failed = sa.and_(failed, ~is_of_no_task(self._attempt))
+        self.failed = tuple(sa.case((failed, self._attempt.c[name])) for name in ("ended_at", "ended_tick"))
+        beginning = (literal(1), literal(MESSAGE_LENGTH))
         self.error = (self._attempt.c.error_type, sa.func.substr(self._attempt.c.error_message, *beginning))
 
     def join(self, rows: sa.FromClause, link: sa.Column[Any]) -> sa.FromClause:

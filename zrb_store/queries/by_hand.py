@@ -1,4 +1,4 @@
-"""What people do by hand: the records of it, the steps that `mark` writes, and dead values that `requeue` revives.
+"""What people do by hand: the records of it, and dead values that `requeue` revives.
 
 The push or pop of a value from a shell, outside any attempt, is recorded as a change with the detail QUEUE#SEQ.
 """
@@ -8,19 +8,14 @@ from __future__ import annotations
 import json
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from zrb_store.db.columns import CHANGE, readable
-from zrb_store.db.core import Params, bindparam, literal_column, sa, statement, t
-from zrb_store.db.dialect import among, new_id, now
+from zrb_store.db.core import bindparam, is_one_of, literal, sa, statement, t
+from zrb_store.db.dialect import among, now
 from zrb_store.db.transaction import Executor, Row, Transaction
 from zrb_store.process import identity
-from zrb_store.queries import attempts
 from zrb_store.queries.clock import Moment, given_moment, given_tick
-from zrb_store.records import AttemptRecord
-
-if TYPE_CHECKING:
-    from sqlalchemy.sql.dml import ReturningInsert
 
 
 class Change(NamedTuple):
@@ -34,9 +29,9 @@ class Change(NamedTuple):
     pid: int
 
 
-def is_push_or_pop() -> sa.ColumnElement[bool]:
-    """Return the condition that a change is a push or a pop by hand."""
-    return t.change.c.action.in_([literal_column("'push'"), literal_column("'pop'")])
+def _of_values() -> sa.ColumnElement[bool]:
+    """Return the condition that a change is the push or the pop of a value of a session."""
+    return sa.and_(t.change.c.session == bindparam("session"), is_one_of(t.change.c.action, "push", "pop"))
 
 
 _GIVEN = ("action", "session", "detail", "user", "host", "pid")
@@ -48,14 +43,9 @@ def _insert() -> sa.Insert:
 
 
 def record_change(executor: Executor, action: str, session_name: str | None, detail: str | None = None) -> None:
-    """Record what a person does with this process, with its user, host and pid.
-
-    Args:
-        session_name: The session; None for the store as a whole.
-    """
-    who = asdict(identity())
-    params = {"action": action, "session": session_name, "detail": detail}
-    executor.execute(_insert(), {**params, **{name: who[name] for name in ("user", "host", "pid")}})
+    """Record what a person does with this process to a session, or to the whole store (None)."""
+    params = {**asdict(identity()), "action": action, "session": session_name, "detail": detail}
+    executor.execute(_insert(), params)
 
 
 @statement
@@ -97,16 +87,16 @@ class Act(NamedTuple):
 @statement
 def _from() -> sa.Select[*Row]:
     first_queue = bindparam("first_queue", type_=sa.BigInteger)
-    before_seq = sa.func.rtrim(t.change.c.detail, literal_column("'-0123456789'"))  # QUEUE#
-    name_length = sa.func.length(before_seq) - literal_column("1")
+    before_seq = sa.func.rtrim(t.change.c.detail, literal("-0123456789"))  # QUEUE#
+    name_length = sa.func.length(before_seq) - literal(1)
     name = sa.func.substr(
-        t.change.c.detail, literal_column("1"), sa.func.abs(name_length)
+        t.change.c.detail, literal(1), sa.func.abs(name_length)
     )  # PostgreSQL refuses a negative length
-    digits = sa.func.substr(t.change.c.detail, sa.func.length(before_seq) + literal_column("1"))
+    digits = sa.func.substr(t.change.c.detail, sa.func.length(before_seq) + literal(1))
     is_number = sa.and_(
-        sa.func.rtrim(digits, literal_column("'0123456789'")).in_([literal_column("''"), literal_column("'-'")]),
-        digits.not_in([literal_column("''"), literal_column("'-'")]),
-        sa.func.length(digits) <= literal_column("18"),
+        is_one_of(sa.func.rtrim(digits, literal("0123456789")), "", "-"),
+        ~is_one_of(digits, "", "-"),
+        sa.func.length(digits) <= literal(18),
     )
     # The detail may be damaged, and then PostgreSQL refuses to cast it.
     seq = sa.case((is_number, sa.cast(digits, sa.BigInteger)))
@@ -118,11 +108,11 @@ def _from() -> sa.Select[*Row]:
             sa.and_(
                 t.queue.c.session_id == bindparam("session_id"),
                 t.queue.c.name == name,
-                t.queue.c.name + literal_column("'#'") == before_seq,
+                t.queue.c.name + literal("#") == before_seq,
             ),
         )
         .where(
-            sa.and_(t.change.c.session == bindparam("session"), is_push_or_pop()),
+            _of_values(),
             sa.or_(
                 t.queue.c.id > first_queue,
                 sa.and_(t.queue.c.id == first_queue, seq >= bindparam("first_seq", type_=sa.BigInteger)),
@@ -135,11 +125,7 @@ def _from() -> sa.Select[*Row]:
 def acts_from(
     transaction: Transaction, session: str, session_id: int, first: tuple[int, int]
 ) -> Generator[Act, None, None]:
-    """Yield what was done from a shell to the values of a session, by queue id and seq.
-
-    Args:
-        first: The queue id and the seq to begin at.
-    """
+    """Yield what was done from a shell to the values of a session, from this queue id and seq on, in that order."""
     params = {"session": session, "session_id": session_id, "first_queue": first[0], "first_seq": first[1]}
     for queue_id, seq, *columns in transaction.stream(_from(), params):
         yield Act((queue_id, seq), *_change(columns))
@@ -149,22 +135,26 @@ def acts_from(
 def _on_value() -> sa.Select[*Row]:
     return (
         sa.select(*(t.change.c[name] for name in CHANGE))
-        .where(
-            sa.and_(t.change.c.session == bindparam("session"), is_push_or_pop()),
-            t.change.c.detail == bindparam("detail"),
-        )
+        .where(_of_values(), t.change.c.detail == bindparam("detail"))
         .order_by(t.change.c.id)
     )
 
 
 def acts_on(executor: Executor, session: str, queue_name: str, place: tuple[int, int]) -> list[Act]:
-    """Return what was done to one value from a shell.
-
-    Args:
-        place: The queue's id, and the value's seq.
-    """
+    """Return what was done from a shell to one value, given by queue id and seq."""
     rows = executor.execute(_on_value(), {"session": session, "detail": f"{queue_name}#{place[1]}"})
     return [Act(place, *_change(row)) for row in rows]
+
+
+@statement
+def _delete_acts(old: bool) -> sa.Delete:
+    deleted = sa.delete(t.change).where(_of_values())
+    return deleted.where(t.change.c.at < bindparam("before", type_=sa.BigInteger)) if old else deleted
+
+
+def delete_acts(executor: Executor, session: str, before: int | None = None) -> None:
+    """Delete the records of what was done from a shell to the values of a session, or only those before a moment."""
+    executor.execute(_delete_acts(before is not None), {"session": session, "before": before})
 
 
 def _change(columns: Sequence[Any]) -> tuple[Change, tuple[str, ...]]:
@@ -172,78 +162,18 @@ def _change(columns: Sequence[Any]) -> tuple[Change, tuple[str, ...]]:
     return Change(**{name: named[name] for name in Change._fields}), damage
 
 
-def _of_task() -> sa.ColumnElement[bool]:
-    return sa.and_(t.attempt.c.session_id == bindparam("session_id"), t.attempt.c.step_of == bindparam("task"))
-
-
-@statement
-def _newest_step() -> sa.Select[*Row]:
-    newest = attempts.selection().where(_of_task(), t.attempt.c.step == bindparam("step"))
-    return newest.order_by(t.attempt.c.id.desc()).limit(literal_column("1"))
-
-
-def newest_step(executor: Executor, session_id: int, task: str, step: str) -> AttemptRecord | None:
-    """Return the newest attempt of a step, or None if the step never began."""
-    rows = executor.execute(_newest_step(), {"session_id": session_id, "task": task, "step": step})
-    return attempts.record(rows[0]) if rows else None
-
-
-@statement
-def _highest() -> sa.Select[int | None]:
-    return sa.select(sa.func.max(t.attempt.c.step_number)).where(_of_task())
-
-
-def highest_number(executor: Executor, session_id: int, task: str) -> int:
-    """Return the highest number that a step of a task has; 0 if the task has no steps."""
-    return executor.execute(_highest(), {"session_id": session_id, "task": task})[0][0] or 0
-
-
-_MARKED = (
-    *("session_id", "fence", "task", "status", "arguments", "error_message", "parent_id"),
-    *("step_of", "step", "step_number", "once", "result"),
-    *("started_at", "started_tick", "ended_at", "ended_tick", "given_back_at", "given_back_tick"),
-)
-
-
-@statement
-def _insert_marked() -> ReturningInsert[int]:
-    other = t.attempt.alias("other")
-    return (
-        sa.insert(t.attempt)
-        .values({name: bindparam(name, type_=t.attempt.c[name].type) for name in _MARKED})
-        .values(
-            id=new_id("zrb_attempt"),
-            role=literal_column("'step'"),
-            number=sa.select(sa.func.coalesce(sa.func.max(other.c.number), literal_column("0")) + literal_column("1"))
-            .where(other.c.session_id == bindparam("session_id"), other.c.task == bindparam("task"))
-            .scalar_subquery(),
-        )
-        .returning(t.attempt.c.number)
-    )
-
-
-def insert_step(executor: Executor, row: Params) -> int:
-    """Insert an attempt of a step that has ended already, and return its number.
-
-    Args:
-        executor: The open transaction, in which the session is locked.
-    """
-    number: int = executor.execute(_insert_marked(), row)[0][0]
-    return number
-
-
 def is_dead() -> sa.ColumnElement[bool]:
     """Return the condition that a value is dead, in the form that lets SQLite use the index of dead values."""
-    return t.value.c.state == literal_column("'dead'")
+    return t.value.c.state == literal("dead")
 
 
 @statement
 def _dead_of_session() -> sa.Select[int]:
     return (
-        sa.select(literal_column("1"))
+        sa.select(literal(1))
         .select_from(t.queue.join(t.value, t.value.c.queue_id == t.queue.c.id))
         .where(t.queue.c.session_id == bindparam("session_id"), is_dead())
-        .limit(literal_column("1"))
+        .limit(literal(1))
     )
 
 
@@ -251,13 +181,6 @@ def _dead_of_session() -> sa.Select[int]:
 def _of_queue() -> sa.Select[int]:
     return (
         sa.select(t.value.c.seq).where(t.value.c.queue_id == bindparam("queue_id"), is_dead()).order_by(t.value.c.seq)
-    )
-
-
-@statement
-def _state() -> sa.Select[str]:
-    return sa.select(t.value.c.state).where(
-        t.value.c.queue_id == bindparam("queue_id"), t.value.c.seq == bindparam("seq", type_=sa.BigInteger)
     )
 
 
@@ -271,44 +194,6 @@ def dead_values(executor: Executor, queue_id: int) -> list[int]:
     return [row[0] for row in executor.execute(_of_queue(), {"queue_id": queue_id})]
 
 
-class DeadValues(NamedTuple):
-    """How many dead values a queue has."""
-
-    session_id: int
-    session: str
-    queue: str
-    dead: int
-
-
-@statement
-def _counts() -> sa.Select[int, str, str, int]:
-    dead = (
-        sa.select(t.value.c.queue_id, sa.func.count().label("count"))
-        .where(is_dead())
-        .group_by(t.value.c.queue_id)
-        .with_hint(t.value, "INDEXED BY ix_zrb_value_dead", "sqlite")
-        .subquery()
-    )
-    return (
-        sa.select(t.session.c.id, t.session.c.name, t.queue.c.name, dead.c.count)
-        .select_from(
-            dead.join(t.queue, t.queue.c.id == dead.c.queue_id).join(t.session, t.session.c.id == t.queue.c.session_id)
-        )
-        .order_by(t.queue.c.id)
-    )
-
-
-def dead_by_queue(executor: Executor) -> list[DeadValues]:
-    """Return every queue of the store that has dead values. This reads the index of dead values, which are few."""
-    return [DeadValues(*row) for row in executor.execute(_counts())]
-
-
-def state_of(executor: Executor, queue_id: int, seq: int) -> str | None:
-    """Return the state of a value, or None if there is no such value."""
-    rows = executor.execute(_state(), {"queue_id": queue_id, "seq": seq})
-    return rows[0][0] if rows else None
-
-
 def _chosen(dialect_name: str) -> tuple[sa.ColumnElement[bool], ...]:
     of_queue = t.value.c.queue_id == bindparam("of_queue")
     return of_queue, among(dialect_name, t.value.c.seq, "seqs"), is_dead()
@@ -317,7 +202,7 @@ def _chosen(dialect_name: str) -> tuple[sa.ColumnElement[bool], ...]:
 @statement
 def _record_returns(dialect_name: str) -> sa.Insert:
     ended = (t.value.c.ended_at, t.value.c.ended_tick)
-    returned = (given_moment(), given_tick(), bindparam("reason", type_=sa.Text), literal_column("0"))
+    returned = (given_moment(), given_tick(), bindparam("reason", type_=sa.Text), literal(0))
     return sa.insert(t.returned).from_select(
         ["queue_id", "seq", "taken_at", "taken_tick", "returned_at", "returned_tick", "reason", "deliveries"],
         sa.select(t.value.c.queue_id, t.value.c.seq, *ended, *returned).where(*_chosen(dialect_name)),
@@ -326,17 +211,12 @@ def _record_returns(dialect_name: str) -> sa.Insert:
 
 @statement
 def _revive(dialect_name: str) -> sa.Update:
-    lives = {"state": literal_column("'live'"), "ended_at": sa.null(), "ended_tick": sa.null()}
-    return sa.update(t.value).where(*_chosen(dialect_name)).values(**lives, deliveries=literal_column("0"))
+    lives = {"state": literal("live"), "ended_at": sa.null(), "ended_tick": sa.null()}
+    return sa.update(t.value).where(*_chosen(dialect_name)).values(**lives, deliveries=literal(0))
 
 
 def revive(executor: Executor, queue_id: int, seqs: Sequence[int], moment: Moment, reason: str) -> None:
-    """Make dead values live again at their old places, with no deliveries.
-
-    Args:
-        executor: The open transaction, in which the queue is locked.
-        reason: Stored in the history of each value.
-    """
+    """Make dead values of a locked queue live again at their old places, with no deliveries."""
     params = {"of_queue": queue_id, "seqs": json.dumps(list(seqs)), "reason": reason, **moment.params}
     executor.execute(_record_returns(executor.dialect_name), params)
     executor.execute(_revive(executor.dialect_name), params)

@@ -52,14 +52,7 @@ def _of_value() -> sa.Select[int, str]:
 
 
 def whole(executor: Executor, queue_id: int, seq: int, text: str) -> str | None:
-    """Return the text of a value.
-
-    Args:
-        text: What `short_text` is for the value.
-
-    Returns:
-        The text; None if the value was deleted meanwhile. Of a damaged value, what comes before the damage: no JSON.
-    """
+    """Return the text of a value with this `short_text`, up to a damaged chunk; None if it was deleted meanwhile."""
     if text:
         return text
     text, exists, following = "", False, 0
@@ -73,11 +66,7 @@ def whole(executor: Executor, queue_id: int, seq: int, text: str) -> str | None:
 
 
 def whole_rows(executor: Executor, queue_id: int, rows: Iterable[tuple[int, str]]) -> Iterator[tuple[int, str]]:
-    """Yield the seq and the text of values of a queue, without those that were deleted meanwhile.
-
-    Args:
-        rows: For each value its seq, and what `short_text` is for it.
-    """
+    """Yield seq and text of values, given by seq and `short_text`, without those that were deleted meanwhile."""
     for seq, text in rows:
         found = whole(executor, queue_id, seq, text)
         if found is not None:

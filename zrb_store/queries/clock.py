@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from zrb_store.db.core import bindparam, literal_column, sa, statement, t
+from zrb_store.db.core import bindparam, literal, sa, statement, t
 from zrb_store.db.dialect import next_tick, now, tick
 from zrb_store.db.transaction import Executor, Transaction
 
@@ -58,16 +58,12 @@ class Moment(NamedTuple):
 
 
 def by_then(table: sa.FromClause, what: str) -> sa.ColumnElement[bool]:
-    """Return the condition that something of a row had happened by the moment of the parameters.
-
-    Args:
-        what: The first word of the columns: `started` for `started_at` and `started_tick`.
-    """
+    """Return the condition that what the columns `WHAT_at` and `WHAT_tick` say had happened by the given moment."""
     return sa.and_(table.c[f"{what}_tick"] <= given_tick(), table.c[f"{what}_at"] <= given_moment())
 
 
 def later(table: sa.FromClause, what: str) -> sa.ColumnElement[bool]:
-    """Return the condition that something of a row happened after the moment of the parameters."""
+    """Return the condition that what the columns `WHAT_at` and `WHAT_tick` say happened after the given moment."""
     return sa.or_(table.c[f"{what}_tick"] > given_tick(), table.c[f"{what}_at"] > given_moment())
 
 
@@ -75,18 +71,13 @@ def later(table: sa.FromClause, what: str) -> sa.ColumnElement[bool]:
 def _draw(dialect_name: str) -> ReturningUpdate[int, int] | sa.Select[int, int]:
     if dialect_name != "sqlite":
         return sa.select(now(), next_tick())
-    return (
-        sa.update(t.clock)
-        .values(tick=t.clock.c.tick + literal_column("2"))
-        .returning(now(), t.clock.c.tick - literal_column("1"))
-    )
+    return sa.update(t.clock).values(tick=t.clock.c.tick + literal(2)).returning(now(), t.clock.c.tick - literal(1))
 
 
 def draw(transaction: Transaction) -> Moment:
     """Draw the next tick, and read the clock: the moment of the changes that follow in the transaction.
 
-    Call this after all locks are taken. Otherwise a value could seem to have been taken before it was pushed, or by two
-    attempts at once.
+    Call this after all locks are taken. Otherwise a value could seem taken before it was pushed, or by two at once.
     """
     return Moment(*transaction.execute(_draw(transaction.dialect_name))[0])
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from zrb_store.db import columns
-from zrb_store.db.core import sa, statement, t
+from zrb_store.db.core import is_one_of, literal, sa, statement, t
 from zrb_store.db.dialect import whole_text
 from zrb_store.db.transaction import Row, Transaction
 from zrb_store.queries.attempts import attempt_as
@@ -24,27 +24,16 @@ REPORT = "restore a backup, and report it as a bug of zrb-store"
 
 @dataclass(frozen=True)
 class Invariant:
-    """A condition that must hold for all rows.
-
-    Attributes:
-        table: The table of the rows that it is about.
-        name: The name, for programs.
-        wrong: What the message says about the rows that violate it.
-        violation: The condition that a row violates it, in the kind of database that is given.
-        remedy: What the user can do.
-        level: How serious a violation is.
-        dialect: The database to which it applies, if it is only one.
-        rows: Selects these rows if more than their table is needed.
-    """
+    """A condition that must hold for all rows."""
 
     table: str
-    name: str
-    wrong: str
-    violation: Callable[[str], Condition]
-    remedy: str = REPORT
+    name: str  # for programs
+    wrong: str  # what the message says about the rows that violate it
+    violation: Callable[[str], Condition]  # the condition that a row violates it, in this kind of database
+    remedy: str = REPORT  # what the user can do
     level: Level = "error"
-    dialect: str | None = None
-    rows: Callable[[], sa.Select[*Row]] | None = None
+    dialect: str | None = None  # the database to which it applies, if it is only one
+    rows: Callable[[], sa.Select[*Row]] | None = None  # selects these rows if more than their table is needed
 
     @property
     def noun(self) -> str:
@@ -60,14 +49,6 @@ class Invariant:
 
 
 # -- parts of conditions
-
-
-def literal(item: int | str) -> sa.ColumnElement[Any]:
-    return sa.literal_column(f"'{item}'" if isinstance(item, str) else str(item))
-
-
-def is_one_of(column: sa.ColumnElement[Any], *words: str) -> Condition:
-    return column.in_([literal(word) for word in words])
 
 
 def exists(source: Any, *conditions: Any) -> sa.Exists:
@@ -93,10 +74,7 @@ def _broken(table: str, dialect: str) -> Condition:
 
 
 def rows_of(table: str) -> sa.Select[*Row]:
-    """Select the rows of a table by what people call them.
-
-    That is the session's name, with queue and seq of a value, or task and number of an attempt.
-    """
+    """Select the sessions of the rows of a table by name, with queue and seq of values, task and number of attempts."""
     match table:
         case "zrb_change":
             return sa.select(t.change.c.session)

@@ -8,15 +8,16 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Callable, Collection
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from zrb_store.db.core import Statement, bindparam, exists, literal_column, sa, statement, t
+from zrb_store.db.core import Statement, bindparam, exists, is_one_of, literal, sa, statement, t
 from zrb_store.db.dialect import among, short_text
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Executor, Transaction
 from zrb_store.queries import chunks
 from zrb_store.queries.attempts import attempt_may_write
 from zrb_store.queries.clock import draw
+from zrb_store.queries.queues import named_queue
 from zrb_store.queries.takes import Front, not_before_front, parameters, taken_at_once
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ class NextValue(NamedTuple):
 @statement
 def _next(dialect_name: str, from_front: bool, lock: bool) -> sa.Select[int, bool]:
     came_back = sa.or_(
-        t.value.c.deliveries > literal_column("0"),
+        t.value.c.deliveries > literal(0),
         exists(t.returned.c.queue_id == t.value.c.queue_id, t.returned.c.seq == t.value.c.seq),
     )
     found = (
@@ -50,13 +51,7 @@ def _next(dialect_name: str, from_front: bool, lock: bool) -> sa.Select[int, boo
 
 
 def next_values(
-    executor: Executor,
-    queue_id: int,
-    passed_over: Collection[int],
-    count: int,
-    *,
-    lock: bool = False,
-    front: Front | None = None,
+    executor: Executor, queue_id: int, passed_over: Collection[int], count: int, front: Front | None, *, lock: bool
 ) -> list[NextValue]:
     """Return the oldest live values of a queue, except those to pass over."""
     statement = _next(executor.dialect_name, front is not None, lock)
@@ -83,11 +78,7 @@ def _take(dialect_name: str) -> ReturningUpdate[int, str]:
 def take(
     transaction: Transaction, queue_id: int, seqs: Collection[int], attempt_id: int, run_id: int
 ) -> list[tuple[int, str]]:
-    """Take values that the transaction has locked, for an attempt that it has begun.
-
-    Returns:
-        The seq and the encoded value of each, the oldest first; none if the run has ended.
-    """
+    """Take values that the transaction has locked for an attempt that it has begun; none if the run has ended."""
     params = {"queue_id": queue_id, "seqs": json.dumps(list(seqs)), "attempt_id": attempt_id, "run_id": run_id}
     params.update(draw(transaction).params)
     rows = sorted((seq, text) for seq, text in transaction.execute(_take(transaction.dialect_name), params))
@@ -105,30 +96,8 @@ def _set_command() -> ReturningUpdate[int]:
 
 
 def set_command(transaction: Transaction, attempt_id: int, pid: int, started: str | None) -> bool:
-    """Record the process that leads the group of a delivery's command.
-
-    Returns:
-        False if the delivery may no longer write.
-    """
+    """Record the process that leads a delivery's command; return False if the delivery may no longer write."""
     return bool(transaction.execute(_set_command(), {"attempt_id": attempt_id, "pid": pid, "started": started}))
-
-
-@statement
-def _commands() -> sa.Select[int | None, str | None]:
-    return (
-        sa.select(t.attempt.c.command_pid, t.attempt.c.command_started)
-        .where(
-            t.attempt.c.run_id == bindparam("run_id"),
-            t.attempt.c.status == literal_column("'running'"),
-            t.attempt.c.command_pid.is_not(None),
-        )
-        .with_hint(t.attempt, "INDEXED BY ix_zrb_attempt_running", "sqlite")
-    )
-
-
-def commands(executor: Executor, run_id: int) -> list[tuple[int, str | None]]:
-    """Return the commands of a run's deliveries that have not ended: the pid and the start of each."""
-    return [(pid, started) for pid, started in executor.execute(_commands(), {"run_id": run_id})]
 
 
 @statement
@@ -137,8 +106,8 @@ def _running() -> sa.Select[int]:
         sa.select(t.attempt.c.id)
         .where(
             t.attempt.c.run_id == bindparam("run_id"),
-            t.attempt.c.status == literal_column("'running'"),
-            t.attempt.c.role == literal_column("'delivery'"),
+            t.attempt.c.status == literal("running"),
+            t.attempt.c.role == literal("delivery"),
         )
         .with_hint(t.attempt, "INDEXED BY ix_zrb_attempt_running", "sqlite")
     )
@@ -152,13 +121,13 @@ def running(executor: Executor, run_id: int) -> list[int]:
 @statement
 def _failed() -> sa.Select[int]:
     return (
-        sa.select(literal_column("1"))
+        sa.select(literal(1))
         .where(
             t.attempt.c.run_id == bindparam("run_id"),
-            t.attempt.c.role == literal_column("'delivery'"),
-            t.attempt.c.status.not_in([literal_column("'completed'"), literal_column("'interrupted'")]),
+            t.attempt.c.role == literal("delivery"),
+            ~is_one_of(t.attempt.c.status, "completed", "interrupted"),
         )
-        .limit(literal_column("1"))
+        .limit(literal(1))
     )
 
 
@@ -201,37 +170,32 @@ def fate(executor: Executor, session_name: str, queue_name: str, seq: int) -> Fa
 _TUPLES_OK = 2  # libpq's status of a query that went well
 
 
-def _queue_id() -> sa.ScalarSelect[int]:
-    return (
-        sa.select(t.queue.c.id)
-        .select_from(t.queue.join(t.session))
-        .where(t.session.c.name == bindparam("session"), t.queue.c.name == bindparam("queue"))
-        .scalar_subquery()
-    )
+def _is_in_queue() -> sa.ColumnElement[bool]:
+    return t.value.c.queue_id == named_queue().construct.scalar_subquery()
 
 
 def _live_value() -> sa.Select[int]:
     return (
-        sa.select(literal_column("1"))
-        .where(t.value.c.queue_id == _queue_id(), t.value.c.ended_at.is_(None))
+        sa.select(literal(1))
+        .where(_is_in_queue(), t.value.c.ended_at.is_(None))
         .with_hint(t.value, "INDEXED BY ix_zrb_value_live", "sqlite")
     )
 
 
 @statement
 def _has_value() -> sa.Select[int]:
-    return _live_value().limit(literal_column("1"))
+    return _live_value().limit(literal(1))
 
 
 @statement
 def _may_get_value() -> sa.Select[int]:
     held_value = (
-        sa.select(literal_column("1"))
+        sa.select(literal(1))
         .select_from(t.attempt.join(t.value, t.value.c.taken_by == t.attempt.c.id))
-        .where(t.attempt.c.status == literal_column("'running'"), t.value.c.queue_id == _queue_id())
+        .where(t.attempt.c.status == literal("running"), _is_in_queue())
         .with_hint(t.attempt, "INDEXED BY ix_zrb_attempt_running", "sqlite")
     )
-    return sa.select(literal_column("1")).where(sa.or_(sa.exists(_live_value()), sa.exists(held_value)))
+    return sa.select(literal(1)).where(sa.or_(sa.exists(_live_value()), sa.exists(held_value)))
 
 
 Question = Callable[[], bool]
@@ -251,38 +215,27 @@ def may_get_value(database: Database, session_name: str, queue_name: str) -> Que
 def _question(
     database: Database, name: bytes, statement: Statement[sa.Select[int]], session_name: str, queue_name: str
 ) -> Question:
-    question = _Prepared(name, statement, session_name, queue_name)
-    # Who waits does not mind that a lost connection is noticed a moment later, but looking first costs time every time.
-    return functools.partial(database.operate, question, may_be_ended=True)
+    params = {"session": session_name, "queue": queue_name}
+    encoded: list[bytes] = []
 
-
-class _Prepared:
-    """A question that PostgreSQL has prepared: by psycopg's cursor, eight waiting processes cost 3.3 % of a core."""
-
-    def __init__(self, name: bytes, statement: Statement[sa.Select[int]], session_name: str, queue_name: str) -> None:
-        self._name = name
-        self._statement = statement
-        self._params = {"session": session_name, "queue": queue_name}
-        self._encoded: list[bytes] = []
-
-    def __call__(self, connection: Transaction) -> bool:
-        """Ask over a connection."""
+    def ask(connection: Transaction) -> bool:
+        # PostgreSQL has prepared it: by psycopg's cursor, eight waiting processes cost 3.3 % of a core.
         driver = connection.driver
         if connection.dialect_name == "sqlite" or driver.prepare_threshold is None:  # behind a pooler
-            return bool(connection.execute(self._statement, self._params))
-        if self._name in connection.prepared:
+            return bool(connection.execute(statement, params))
+        if name in connection.prepared:
             connection.sent += 1
-            result = driver.pgconn.exec_prepared(self._name, self._encoded or self._encode(driver))
+            encoded[:] = encoded or [text.encode(driver.info.encoding) for text in params.values()]
+            result = driver.pgconn.exec_prepared(name, encoded)
             if result.status == _TUPLES_OK:
                 return bool(result.ntuples)
             connection.prepared.clear()  # a pooler may have given us another server session
-        found = connection.execute(self._statement, self._params)  # raises psycopg's error, if there is one
+        found = connection.execute(statement, params)  # raises psycopg's error, if there is one
         sql = connection.sql.replace("%(session)s", "$1").replace("%(queue)s", "$2")
         connection.sent += 1
-        driver.pgconn.prepare(self._name, sql.encode())
-        connection.prepared.add(self._name)
+        driver.pgconn.prepare(name, sql.encode())
+        connection.prepared.add(name)
         return bool(found)
 
-    def _encode(self, driver: Any) -> list[bytes]:
-        self._encoded = [text.encode(driver.info.encoding) for text in self._params.values()]
-        return self._encoded
+    # Who waits does not mind that a lost connection is noticed a moment later, but looking first costs time every time.
+    return functools.partial(database.operate, ask, may_be_ended=True)

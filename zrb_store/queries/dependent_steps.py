@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from zrb_store.db.core import Params, bindparam, exists, literal_column, sa, statement, t
+from zrb_store.db.core import Params, bindparam, exists, literal, sa, statement, t
 from zrb_store.db.dialect import among
 from zrb_store.db.transaction import Executor
 from zrb_store.queries.attempts import attempt_as, is_in_effect
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 _parent = functools.partial(attempt_as, "parent")
 
 
-def _within(dialect_name: str, in_queues: bool) -> list[sa.ColumnElement[bool]]:
+def within(dialect_name: str, in_queues: bool) -> list[sa.ColumnElement[bool]]:
+    """Return the condition that a value is in one of `:queue_ids`, if only these queues are meant."""
     return [among(dialect_name, t.value.c.queue_id, "queue_ids")] if in_queues else []
 
 
@@ -32,7 +33,7 @@ def _first_take(dialect_name: str, *, in_queues: bool) -> sa.Select[int | None]:
         .where(
             t.value.c.taken_by == bindparam("attempt_id"),
             t.queue.c.session_id != _parent().c.session_id,
-            *_within(dialect_name, in_queues),
+            *within(dialect_name, in_queues),
         )
     )
 
@@ -68,7 +69,7 @@ def _taking_from(dialect_name: str, *, in_queues: bool) -> sa.Select[int]:
             t.value.c.pushed_by == bindparam("pusher_id"),
             t.attempt.c.parent_id == bindparam("attempt_id"),
             is_in_effect(),
-            *_within(dialect_name, in_queues),
+            *within(dialect_name, in_queues),
         )
     )
 
@@ -78,31 +79,34 @@ def of_attempt(executor: Executor, attempt_id: int, queue_ids: Sequence[int] | N
 
     These are the steps that began after the attempt, outside of steps, had taken a value of another session; those that
     took what the attempt had pushed outside of steps; and those that took what such a step had pushed.
-
-    Args:
-        executor: The open transaction, in which the attempt is locked or has ended.
     """
     name, in_queues = executor.dialect_name, queue_ids is not None
     params = {"attempt_id": attempt_id, "queue_ids": json.dumps(list(queue_ids or ()))}
-    found = _ids(executor, _taking_from(name, in_queues=in_queues), {**params, "pusher_id": attempt_id})
+    found = ids(executor, _taking_from(name, in_queues=in_queues), {**params, "pusher_id": attempt_id})
     since = executor.execute(_first_take(name, in_queues=in_queues), params)[0][0]
     if since is not None:
-        found |= _ids(executor, _begun_since(), {**params, "since": since})
-    new = list(found)
+        found |= ids(executor, _begun_since(), {**params, "since": since})
+    return sorted(with_takers(executor, found, _taking_from(name, in_queues=False), params), reverse=True)
+
+
+def with_takers(executor: Executor, found: set[int], takers: Runnable, params: Params) -> set[int]:
+    """Add to some steps those that took what one of them (`:pusher_id`) pushed, and so on."""
+    found, new = set(found), list(found)
     while new:
-        more = _ids(executor, _taking_from(name, in_queues=False), {**params, "pusher_id": new.pop()}) - found
+        more = ids(executor, takers, {**params, "pusher_id": new.pop()}) - found
         new += more
         found |= more
-    return sorted(found, reverse=True)
+    return found
 
 
 def of_attempts(executor: Executor, attempt_ids: Iterable[int]) -> set[int]:
     """Return the completed steps that depend on what comes back if all these attempts are given back."""
-    with_any = _ids(executor, _have_steps(executor.dialect_name), {"ids": json.dumps(list(attempt_ids))})
-    return {step_id for attempt_id in with_any for step_id in of_attempt(executor, attempt_id)}
+    having_steps = ids(executor, _have_steps(executor.dialect_name), {"ids": json.dumps(list(attempt_ids))})
+    return {step_id for attempt_id in having_steps for step_id in of_attempt(executor, attempt_id)}
 
 
-def _ids(executor: Executor, statement: Runnable, params: Params) -> set[int]:
+def ids(executor: Executor, statement: Runnable, params: Params) -> set[int]:
+    """Return the ids that a statement selects."""
     return {row[0] for row in executor.execute(statement, params)}
 
 
@@ -119,21 +123,14 @@ def _have_steps(dialect_name: str) -> sa.Select[int]:
     )
 
 
-def with_steps(executor: Executor, chosen: Iterable[tuple[int, str]]) -> list[tuple[int, str]]:
-    """Add the steps that are undone with attempts, each before its attempt, to a list of attempts to give back.
-
-    Args:
-        chosen: Ids of attempts, in the order in which they are undone, each with the reason.
-    """
-    chosen = list(chosen)
-    have_steps: set[int] = set()
-    if chosen:
-        ids = json.dumps([attempt_id for attempt_id, _ in chosen])
-        have_steps = _ids(executor, _have_steps(executor.dialect_name), {"ids": ids})
+def with_steps(executor: Executor, chosen: Sequence[tuple[int, str]]) -> list[tuple[int, str]]:
+    """Add to attempts, each with a reason, the steps that are undone with them, each step before its attempt."""
+    params = {"ids": json.dumps([attempt_id for attempt_id, _ in chosen])}
+    having_steps = ids(executor, _have_steps(executor.dialect_name), params)
     found: dict[int, str] = {}
     for attempt_id, reason in chosen:
-        if attempt_id in have_steps:
-            running = _ids(executor, _running(), {"attempt_id": attempt_id})
+        if attempt_id in having_steps:
+            running = ids(executor, _running(), {"attempt_id": attempt_id})
             for step_id in sorted(running.union(of_attempt(executor, attempt_id)), reverse=True):
                 found.setdefault(step_id, reason)
         found.setdefault(attempt_id, reason)
@@ -178,7 +175,7 @@ def _uncertain() -> sa.Select[str, str | None, bool]:
         .where(
             *_of_task(),
             t.attempt.c.once,
-            t.attempt.c.status != literal_column("'failed'"),
+            t.attempt.c.status != literal("failed"),
             ~exists(
                 newer.c.session_id == t.attempt.c.session_id,
                 newer.c.step_of == t.attempt.c.step_of,
@@ -188,7 +185,7 @@ def _uncertain() -> sa.Select[str, str | None, bool]:
             ),
         )
         .order_by(t.attempt.c.id)
-        .limit(literal_column("1"))
+        .limit(literal(1))
     )
 
 

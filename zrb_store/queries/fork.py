@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from zrb_store.db.core import Params, bindparam, literal_column, made_once, sa, statement, t
+from zrb_store.db.core import Params, bindparam, literal, made_once, sa, statement, t
 from zrb_store.db.dialect import among, insert_if_absent, new_id, new_ids, now, tick
 from zrb_store.db.transaction import Executor
 from zrb_store.queries.clock import given_tick
@@ -27,10 +27,7 @@ def _first_start(of: Literal["task", "any step", "step"]) -> sa.Select[int | Non
 
 
 def first_start(executor: Executor, session_id: int, task: str, step: str | None = None) -> int | None:
-    """Return the tick at which a task, or a step of it, first started; None if it never did.
-
-    A fork may have steps of a task that has not started in it. Then the first of them counts.
-    """
+    """Return the tick at which a task first started, or a step of it, or the first step that a fork has of it."""
     of_task = {"source": session_id, "task": task}
     if step is not None:
         rows = executor.execute(_first_start("step"), {**of_task, "step": step})
@@ -46,17 +43,13 @@ def first_start(executor: Executor, session_id: int, task: str, step: str | None
 def _create(dialect_name: str) -> ReturningInsert[int]:
     columns = ("name", "project", "task", "path", "inputs", "tasks", "forked_from")
     values: dict[str, sa.ColumnElement[Any]] = {name: bindparam(name) for name in columns}
-    values |= {"status": literal_column("'open'"), "created_at": now(), "created_tick": tick()}
+    values |= {"status": literal("open"), "created_at": now(), "created_tick": tick()}
     values["id"] = new_id("zrb_session")
     return insert_if_absent(dialect_name, t.session).values(values).returning(t.session.c.id)
 
 
 def create(executor: Executor, name: str, source: SessionRecord) -> int | None:
-    """Create an `open` session with the task and inputs of `source`.
-
-    Returns:
-        Its id, or None if a session of that name exists.
-    """
+    """Create an `open` session with the task and inputs of `source`; return its id, or None if the name is taken."""
     row = {
         "name": name,
         "project": source.project,
@@ -144,7 +137,7 @@ def _copy_attempts(dialect_name: str, *, steps: bool) -> sa.Insert:
         sa.select(
             new_ids("zrb_attempt", t.attempt.c.id),
             bindparam("target", type_=t.session.c.id.type),
-            literal_column("0"),
+            literal(0),
             _new_queue().c.id,
             new_parent.c.id,
             *(t.attempt.c[name] for name in _KEPT),
@@ -203,21 +196,18 @@ def _copy_values(dialect_name: str) -> sa.Insert:
     taken_at = sa.case((returned_later, t.returned.c.taken_at), else_=t.value.c.ended_at)
     taken_tick = sa.case((returned_later, t.returned.c.taken_tick), else_=t.value.c.ended_tick)
     was_held = sa.or_(returned_later, sa.func.coalesce(had_ended, sa.false()))
-    is_dead = t.value.c.state == literal_column("'dead'")
-    is_retracted = t.value.c.state == literal_column("'retracted'")
+    is_dead = t.value.c.state == literal("dead")
+    is_retracted = t.value.c.state == literal("retracted")
     counted = t.returned.alias("counted")
     counts = sa.select(counted.c.deliveries).where(
         counted.c.queue_id == t.value.c.queue_id, counted.c.seq == t.value.c.seq, counted.c.deliveries.is_not(None)
     )
-    last_count = (
-        counts.where(counted.c.returned_tick <= given_tick()).order_by(counted.c.id.desc()).limit(literal_column("1"))
-    )
-    next_count = counts.where(counted.c.returned_tick > given_tick()).order_by(counted.c.id).limit(literal_column("1"))
+    last_count = counts.where(counted.c.returned_tick <= given_tick()).order_by(counted.c.id.desc()).limit(literal(1))
+    next_count = counts.where(counted.c.returned_tick > given_tick()).order_by(counted.c.id).limit(literal(1))
     # Only the count of a value that is itself a copy, which has no returns, begins with its death: it is not known
     # then.
     before_next = sa.case(
-        (next_count.scalar_subquery() == literal_column("0"), literal_column("1")),
-        else_=next_count.scalar_subquery() - literal_column("1"),
+        (next_count.scalar_subquery() == literal(0), literal(1)), else_=next_count.scalar_subquery() - literal(1)
     )
     deliveries = sa.func.coalesce(last_count.scalar_subquery(), before_next, t.value.c.deliveries)
     pusher_undone, holder_undone = _undone(pusher, dialect_name), _undone(holder, dialect_name)
@@ -225,7 +215,7 @@ def _copy_values(dialect_name: str) -> sa.Insert:
     # so it had not completed.
     given_back = sa.or_(holder_undone, sa.and_(returned_later, t.returned.c.taken_by.is_(None)))
     was_dead = sa.or_(
-        sa.and_(returned_later, sa.func.coalesce(t.returned.c.deliveries, literal_column("1")) == literal_column("0")),
+        sa.and_(returned_later, sa.func.coalesce(t.returned.c.deliveries, literal(1)) == literal(0)),
         sa.and_(
             sa.not_(returned_later),
             sa.func.coalesce(had_ended, sa.false()),
@@ -242,9 +232,9 @@ def _copy_values(dialect_name: str) -> sa.Insert:
         sa.select(
             _new_queue().c.id,
             sa.case(
-                (was_dead, literal_column("'dead'")),
-                (sa.not_(stays_taken), literal_column("'live'")),
-                (returned_later, literal_column("'taken'")),
+                (was_dead, literal("dead")),
+                (sa.not_(stays_taken), literal("live")),
+                (returned_later, literal("taken")),
                 else_=t.value.c.state,
             ),
             new_pusher.c.id,
@@ -297,13 +287,8 @@ def _copy_chunks() -> sa.Insert:
 def copy_as_of(executor: Executor, source: int, target: int, task: str, step: str | None, tick: int) -> None:
     """Copy a session as it was before a tick, as if every attempt that had not completed by then were given back.
 
-    Only attempts that had completed are copied, and the steps that stand without the attempts around them. A value
-    keeps its seq, and it keeps its pusher and its taker if they are copied too. Attempts of other sessions are not
-    copied, so that the copy does not depend on other sessions. What an attempt printed is copied with it.
-
-    Args:
-        task: The task that first started at that moment, or the task of `step`. Its attempts are not copied.
-        step: The step that first started at that moment. Without one, no steps of the task are copied.
+    A value keeps its seq, and its pusher and taker if they are copied too. Attempts of other sessions are not copied,
+    nor those of `task` itself, nor its steps; if `step` is given, only that one of its steps is not.
     """
     at: Params = {"source": source, "task": task, "step": step, "tick": tick}
     params = {**at, "target": target, "dependent": json.dumps(dependent(executor, at))}
@@ -313,30 +298,19 @@ def copy_as_of(executor: Executor, source: int, target: int, task: str, step: st
         executor.execute(copy, params)
 
 
-def _in_session() -> sa.ColumnElement[bool]:
+@statement
+def _copies(original: bool) -> sa.Select[str, int, int]:
     # A copied value keeps its queue, its seq and the time of its push. No two values of a session have all three in
     # common.
-    return sa.and_(
+    found = sa.select(t.session.c.name, t.session.c.created_at, t.session.c.created_tick).where(
+        (t.session.c.name if original else t.session.c.forked_from) == bindparam("source", type_=sa.Text),
         t.queue.c.session_id == t.session.c.id,
         t.queue.c.name == bindparam("queue", type_=sa.Text),
         t.value.c.queue_id == t.queue.c.id,
         t.value.c.seq == bindparam("seq", type_=sa.BigInteger),
         t.value.c.pushed_at == bindparam("pushed_at", type_=sa.BigInteger),
     )
-
-
-@statement
-def _has_original() -> sa.Select[int]:
-    return sa.select(literal_column("1")).where(t.session.c.name == bindparam("source", type_=sa.Text), _in_session())
-
-
-@statement
-def _copies() -> sa.Select[str, int, int]:
-    return (
-        sa.select(t.session.c.name, t.session.c.created_at, t.session.c.created_tick)
-        .where(t.session.c.forked_from == bindparam("source", type_=sa.Text), _in_session())
-        .order_by(t.session.c.created_tick, t.session.c.id)
-    )
+    return found.order_by(t.session.c.created_tick, t.session.c.id)
 
 
 class Copy(NamedTuple):
@@ -350,10 +324,10 @@ class Copy(NamedTuple):
 def has_original(executor: Executor, source: str, queue_name: str, seq: int, pushed_at: int) -> bool:
     """Whether session `source` still has the original of a copied value, which has the copy's queue, seq and time."""
     place = {"source": source, "queue": queue_name, "seq": seq, "pushed_at": pushed_at}
-    return bool(executor.execute(_has_original(), place))
+    return bool(executor.execute(_copies(True), place))
 
 
 def copies(executor: Executor, source: str, queue_name: str, seq: int, pushed_at: int) -> list[Copy]:
     """Return the forks of session `source` that have a copy of this value, the oldest first."""
     place = {"source": source, "queue": queue_name, "seq": seq, "pushed_at": pushed_at}
-    return [Copy(*row) for row in executor.execute(_copies(), place)]
+    return [Copy(*row) for row in executor.execute(_copies(False), place)]

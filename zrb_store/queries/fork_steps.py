@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING
 
-from zrb_store.db.core import Params, bindparam, literal_column, sa, statement, t
+from zrb_store.db.core import Params, bindparam, literal, sa, statement, t
 from zrb_store.db.transaction import Executor
 from zrb_store.queries.attempts import attempt_as
 from zrb_store.queries.clock import given_tick
-
-if TYPE_CHECKING:
-    from zrb_store.db.core import Runnable
+from zrb_store.queries.dependent_steps import ids, with_takers
 
 _step, _parent = functools.partial(attempt_as, "step"), functools.partial(attempt_as, "parent")
 
@@ -23,14 +20,11 @@ def source_id() -> sa.BindParameter[int]:
 
 def is_step(table: sa.FromClause) -> sa.ColumnElement[bool]:
     """Return the condition that an attempt is one of a step."""
-    return table.c.role == literal_column("'step'")
+    return table.c.role == literal("step")
 
 
 def _is_left_out(table: sa.FromClause) -> sa.ColumnElement[bool]:
-    """Return the condition that an attempt is of the task `:task` itself, or of a step that is not to be copied.
-
-    All steps of the task are left out, unless `:step` is given: then only that one.
-    """
+    """Return the condition that an attempt is of the task `:task`, or of its step `:step` (NULL: any of them)."""
     task = bindparam("task", type_=sa.Text)
     return sa.and_(
         table.c.session_id == source_id(),
@@ -48,12 +42,9 @@ def _is_left_out(table: sa.FromClause) -> sa.ColumnElement[bool]:
 
 
 def stood_alone(table: sa.FromClause) -> sa.ColumnElement[bool]:
-    """Return the condition that an attempt stood at the moment, as far as that does not depend on other attempts.
-
-    It had completed and had not been given back by then, and it is not left out.
-    """
+    """Return the condition that an attempt had completed, was not given back by then, and is not left out."""
     return sa.and_(
-        table.c.status == literal_column("'completed'"),
+        table.c.status == literal("completed"),
         table.c.ended_tick <= given_tick(),
         sa.or_(table.c.given_back_at.is_(None), table.c.given_back_tick > given_tick()),
         sa.not_(_is_left_out(table)),
@@ -154,32 +145,14 @@ def _taking_from() -> sa.CompoundSelect[int]:
 
 
 def dependent(executor: Executor, at: Params) -> list[int]:
-    """Return the completed steps that depend on what unfinished attempts had done by then, which is given back.
-
-    These are the steps that `queries/dependent_steps.py` would have found at the moment of the fork.
-
-    Args:
-        at: The session `source`, the `tick` of the moment, and the `task` and the `step` from which on nothing is
-            copied.
-    """
-    found: set[int] = set()
-    for (parent_id,) in executor.execute(_all_undone_parents(), at):
-        found |= _of_attempt(executor, {**at, "parent_id": parent_id})
-    return sorted(found)
+    """Return the completed steps that depend on what is given back in a copy, as of its moment."""
+    parents = ids(executor, _all_undone_parents(), at)
+    return sorted({each for parent_id in parents for each in _of_attempt(executor, {**at, "parent_id": parent_id})})
 
 
 def _of_attempt(executor: Executor, params: Params) -> set[int]:
-    found = _ids(executor, _taking_from(), {**params, "pusher_id": params["parent_id"]})
+    found = ids(executor, _taking_from(), {**params, "pusher_id": params["parent_id"]})
     takes = [row[0] for row in executor.execute(_first_takes(), params) if row[0] is not None]
     if takes:
-        found |= _ids(executor, _begun_since(), {**params, "since": min(takes)})
-    new = list(found)
-    while new:
-        more = _ids(executor, _taking_from(), {**params, "pusher_id": new.pop()}) - found
-        new += more
-        found |= more
-    return found
-
-
-def _ids(executor: Executor, statement: Runnable, params: Params) -> set[int]:
-    return {row[0] for row in executor.execute(statement, params)}
+        found |= ids(executor, _begun_since(), {**params, "since": min(takes)})
+    return with_takers(executor, found, _taking_from(), params)

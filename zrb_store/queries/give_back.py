@@ -6,12 +6,13 @@ import json
 from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from zrb_store.db.core import Params, bindparam, exists, literal_column, sa, statement, t
+from zrb_store.db.core import Params, bindparam, exists, is_one_of, literal, sa, statement, t
 from zrb_store.db.dialect import among
 from zrb_store.db.transaction import Executor, Transaction
 from zrb_store.queries import dependent_steps, sessions, steps
-from zrb_store.queries.attempts import unfinished
+from zrb_store.queries.attempts import is_of_no_task, unfinished
 from zrb_store.queries.clock import draw, given_moment, given_tick
+from zrb_store.queries.values import lock_queue
 
 if TYPE_CHECKING:
     from sqlalchemy.sql.dml import ReturningUpdate
@@ -27,9 +28,7 @@ def _close() -> sa.Update:
             given_back_tick=given_tick(),
             ended_at=sa.func.coalesce(t.attempt.c.ended_at, given_moment()),
             ended_tick=sa.func.coalesce(t.attempt.c.ended_tick, given_tick()),
-            status=sa.case(
-                (t.attempt.c.status == literal_column("'running'"), literal_column("'lost'")), else_=t.attempt.c.status
-            ),
+            status=sa.case((t.attempt.c.status == literal("running"), literal("lost")), else_=t.attempt.c.status),
         )
     )
 
@@ -43,22 +42,14 @@ def _set_end() -> sa.Update:
     )
 
 
-def _within(dialect_name: str, in_queues: bool) -> list[sa.ColumnElement[bool]]:
-    """Return the condition that a value is in one of `:queue_ids`, if only these queues are meant."""
-    return [among(dialect_name, t.value.c.queue_id, "queue_ids")] if in_queues else []
-
-
 @statement
 def _record_returns(dialect_name: str, in_queues: bool) -> sa.Insert:
-    within = _within(dialect_name, in_queues)
+    within = dependent_steps.within(dialect_name, in_queues)
     # Only what failed or died counts against a value, not what a person or a signal stopped (guarantees.md,
     # promise 10).
     counts = sa.and_(
         bindparam("counted", type_=sa.Boolean),
-        exists(
-            t.attempt.c.id == bindparam("of_attempt"),
-            t.attempt.c.status.in_([literal_column("'failed'"), literal_column("'lost'")]),
-        ),
+        exists(t.attempt.c.id == bindparam("of_attempt"), is_one_of(t.attempt.c.status, "failed", "lost")),
     )
     delivered = sa.tuple_(t.value.c.queue_id, t.value.c.seq).in_(_delivered(within))
     return sa.insert(t.returned).from_select(
@@ -75,20 +66,16 @@ def _record_returns(dialect_name: str, in_queues: bool) -> sa.Insert:
             given_moment(),
             given_tick(),
             bindparam("reason", type_=sa.Text),
-            sa.case((sa.and_(counts, delivered), t.value.c.deliveries + literal_column("1"))),
+            sa.case((sa.and_(counts, delivered), t.value.c.deliveries + literal(1))),
         ).where(t.value.c.taken_by == bindparam("of_attempt"), *within),
     )
 
 
 def _delivered(within: Sequence[sa.ColumnElement[bool]]) -> sa.Select[int, int]:
-    """Select the values that an attempt took, as queue and seq.
-
-    Of a value that it moved and then took, all the places that it moved the value from are selected: one of these comes
-    back.
-    """
+    """Select queue and seq of the values that an attempt took, and of all places from which it had moved them."""
     taken = (
         sa.select(t.value.c.queue_id, t.value.c.seq, t.value.c.moved_from)
-        .where(t.value.c.taken_by == bindparam("of_attempt"), t.value.c.state == literal_column("'taken'"), *within)
+        .where(t.value.c.taken_by == bindparam("of_attempt"), t.value.c.state == literal("taken"), *within)
         .cte("delivered", recursive=True)
     )
     earlier = t.value.alias("earlier")
@@ -105,16 +92,16 @@ def _delivered(within: Sequence[sa.ColumnElement[bool]]) -> sa.Select[int, int]:
 def _disown(dialect_name: str, in_queues: bool) -> sa.Update:
     # One statement for live, dead and taken values: if another transaction is taking or returning such a value,
     # PostgreSQL waits for its end, and then chooses the case by the new row.
-    held = sa.and_(t.value.c.ended_at.is_not(None), t.value.c.state != literal_column("'dead'"))
+    held = sa.and_(t.value.c.ended_at.is_not(None), t.value.c.state != literal("dead"))
     return (
         sa.update(t.value)
         .where(
             t.value.c.pushed_by == bindparam("of_attempt"),
-            t.value.c.state != literal_column("'retracted'"),
-            *_within(dialect_name, in_queues),
+            t.value.c.state != literal("retracted"),
+            *dependent_steps.within(dialect_name, in_queues),
         )
         .values(
-            state=sa.case((held, t.value.c.state), else_=literal_column("'retracted'")),
+            state=sa.case((held, t.value.c.state), else_=literal("retracted")),
             ended_at=sa.func.coalesce(t.value.c.ended_at, given_moment()),
             ended_tick=sa.func.coalesce(t.value.c.ended_tick, given_tick()),
             orphaned=held,
@@ -126,9 +113,9 @@ def _disown(dialect_name: str, in_queues: bool) -> sa.Update:
 def _return_taken(dialect_name: str, in_queues: bool) -> sa.Update:
     return (
         sa.update(t.value)
-        .where(t.value.c.taken_by == bindparam("of_attempt"), *_within(dialect_name, in_queues))
+        .where(t.value.c.taken_by == bindparam("of_attempt"), *dependent_steps.within(dialect_name, in_queues))
         .values(
-            state=sa.case((t.value.c.orphaned, literal_column("'retracted'")), else_=literal_column("'live'")),
+            state=sa.case((t.value.c.orphaned, literal("retracted")), else_=literal("live")),
             ended_at=sa.case((t.value.c.orphaned, given_moment()), else_=sa.null()),
             ended_tick=sa.case((t.value.c.orphaned, given_tick()), else_=sa.null()),
             taken_by=None,
@@ -139,7 +126,7 @@ def _return_taken(dialect_name: str, in_queues: bool) -> sa.Update:
 
 @statement
 def _count_deliveries() -> ReturningUpdate[int, int, str]:
-    dies = sa.and_(t.value.c.state == literal_column("'live'"), t.returned.c.deliveries >= t.queue.c.max_deliveries)
+    dies = sa.and_(t.value.c.state == literal("live"), t.returned.c.deliveries >= t.queue.c.max_deliveries)
     return (
         sa.update(t.value)
         .where(
@@ -152,7 +139,7 @@ def _count_deliveries() -> ReturningUpdate[int, int, str]:
         )
         .values(
             deliveries=t.returned.c.deliveries,
-            state=sa.case((dies, literal_column("'dead'")), else_=t.value.c.state),
+            state=sa.case((dies, literal("dead")), else_=t.value.c.state),
             ended_at=sa.case((dies, given_moment()), else_=t.value.c.ended_at),
             ended_tick=sa.case((dies, given_tick()), else_=t.value.c.ended_tick),
         )
@@ -168,22 +155,6 @@ def _queues() -> sa.CompoundSelect[int]:
     )
 
 
-@statement
-def _lock_queue() -> sa.Select[int]:
-    return sa.select(t.queue.c.id).where(t.queue.c.id == bindparam("queue_id")).with_for_update(key_share=True)
-
-
-def lock_queue(executor: Executor, queue_id: int) -> bool:
-    """Lock a queue until the transaction ends, so that no other change of several statements runs at the same time.
-
-    A transaction that takes several locks takes them in this order: sessions, attempts, queues by id, values.
-
-    Returns:
-        False if the queue is gone.
-    """
-    return bool(executor.execute(_lock_queue(), {"queue_id": queue_id}))
-
-
 def give_back(
     transaction: Transaction,
     chosen: Iterable[tuple[int, str]],
@@ -191,23 +162,17 @@ def give_back(
     counted: bool = True,
     just_ended: Collection[int] = (),
 ) -> None:
-    """Undo what attempts did to any queue of the store (guarantees.md, promise 1), in the open transaction.
+    """Undo what attempts did to any queue of the store, one after the other, in the open transaction (promise 1).
 
-    The steps of an attempt that run, or that depend on what comes back, are undone before it (promise 11).
-
-    A value that an attempt pushed is retracted if it is live, and marked as orphaned if another attempt holds it. A
-    value that it took becomes live again at its old place, retracted if its own pusher was given back, or dead if its
-    queue allows no more deliveries. An attempt that is still `running` becomes `lost`.
-
-    Args:
-        chosen: Ids of attempts that may no longer write, in the order in which they are undone. Each comes with the
-            reason that is stored with the values that it returns.
-        counted: Whether values that a failed or lost attempt returns have had one more delivery.
-        just_ended: Those of them that this transaction has ended: the moment of the undoing is that of their end.
+    Each comes with the reason that is stored with the values that it returns. Its steps that run, or that depend on
+    what comes back, are undone before it (promise 11). A running attempt becomes `lost`. With `counted`, values that a
+    failed or lost attempt returns have had one more delivery. Those in `just_ended` have ended in this transaction: the
+    moment of the undoing becomes that of their end.
     """
-    chosen = dependent_steps.with_steps(transaction, chosen)
+    chosen = list(chosen)
     if not chosen:
         return
+    chosen = dependent_steps.with_steps(transaction, chosen)
     if transaction.dialect_name != "sqlite":  # SQLite has one writer at a time
         touched = {
             row[0] for attempt_id, _ in chosen for row in transaction.execute(_queues(), {"of_attempt": attempt_id})
@@ -224,7 +189,12 @@ def give_back(
 
 
 def _undo(transaction: Transaction, params: Params, *, in_queues: bool) -> None:
-    """Undo the changes of an attempt, in all queues or only in those of `:queue_ids`."""
+    """Undo the changes of an attempt, in all queues or only in those of `:queue_ids`.
+
+    A value that it pushed is retracted if it is in its queue, and marked as orphaned if another attempt holds it. A
+    value that it took becomes live again at its old place, retracted if it was orphaned, or dead if its queue allows no
+    more deliveries.
+    """
     name = transaction.dialect_name
     for each in (_record_returns(name, in_queues), _disown(name, in_queues), _return_taken(name, in_queues)):
         transaction.execute(each, params)
@@ -243,11 +213,7 @@ def give_back_unfinished(
 
 
 def give_back_steps(transaction: Transaction, session_id: int, task: str, reason: str) -> None:
-    """Give back all completed steps of a task, since it starts over, in the open transaction.
-
-    Args:
-        transaction: The open transaction, in which no attempt of the task runs.
-    """
+    """Give back all completed steps of a task, since it starts over and no attempt of it runs."""
     give_back(transaction, [(step.id, reason) for step in steps.completed_of_task(transaction, session_id, task)])
 
 
@@ -261,7 +227,7 @@ def _touched() -> sa.Select[int, int, int]:
                 sa.union(
                     sa.select(t.value.c.queue_id).where(t.value.c.taken_by == bindparam("of_attempt")),
                     sa.select(t.value.c.queue_id).where(
-                        t.value.c.pushed_by == bindparam("of_attempt"), t.value.c.state != literal_column("'retracted'")
+                        t.value.c.pushed_by == bindparam("of_attempt"), t.value.c.state != literal("retracted")
                     ),
                 )
             ),
@@ -273,22 +239,14 @@ def _touched() -> sa.Select[int, int, int]:
 
 @statement
 def _undone_whole(dialect_name: str) -> sa.Select[int]:
-    return sa.select(t.attempt.c.id).where(
-        among(dialect_name, t.attempt.c.id, "ids"),
-        t.attempt.c.role.in_([literal_column("'delivery'"), literal_column("'step'")]),
-    )
+    return sa.select(t.attempt.c.id).where(among(dialect_name, t.attempt.c.id, "ids"), is_of_no_task())
 
 
 def undo_ended(transaction: Transaction, attempt_ids: Sequence[int], reason: str) -> None:
-    """Undo what attempts that have just ended without completing must not leave behind (guarantees.md, promise 10).
+    """Undo what attempts that have just ended without completing must not leave behind (promise 10).
 
-    Deliveries and steps are given back whole. Of any other attempt, only what it did to queues of other sessions is
-    undone, and the steps that depend on that (promise 11). What it did to queues of its own session, and of parent and
-    child sessions, stays until it is given back.
-
-    Args:
-        transaction: The open transaction, in which they ended. Their end becomes the moment of the undoing.
-        attempt_ids: The attempts. They can no longer write. The newest is undone first.
+    Deliveries and steps are given back whole. Of any other attempt, only what it did to queues of unrelated sessions is
+    undone, and the steps that depend on that (promise 11). The moment of the undoing becomes that of their end.
     """
     if not attempt_ids:
         return

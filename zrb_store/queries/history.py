@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any, Literal, NamedTuple, TypeVarTuple
 
 from zrb_store.db.columns import ATTEMPT, RETURN, VALUE, ColumnRule, readable
-from zrb_store.db.core import Params, bindparam, literal_column, sa, statement, t
+from zrb_store.db.core import bindparam, literal, sa, statement, t
 from zrb_store.db.dialect import among, short_text, whole_text
 from zrb_store.db.transaction import Executor, Row, Transaction
 from zrb_store.queries import attempts, chunks
@@ -31,10 +31,7 @@ class AttemptName(NamedTuple):
     failed: Moment | None = None
 
     def undone(self, session: str) -> Moment | None:
-        """Return when its changes to queues of a session were undone, or None (guarantees.md, promises 1 and 10).
-
-        A parent or child session counts as any other, although it is treated like the attempt's own.
-        """
+        """Return when its changes to queues of a session were undone, or None. Relatives of its own count as others."""
         return self.given_back if session == self.session or self.failed is None else self.failed
 
 
@@ -63,21 +60,23 @@ class ValueHistory(NamedTuple):
 Only = Literal["live", "dead"]
 """The values that are asked for, if not all."""
 
-Scope = Literal["value", "queue", "session", "named"]
-"""Whose values are asked for: `value`, `queue`, `session` (all its queues) or `named` (one queue by name)."""
+Scope = Literal["session", "queue", "end", "value"]
+"""Whose values are asked for: of a session, of a queue, of a queue those from a seq on, or that one."""
 
 
 def _within(table: sa.Table, scope: Scope) -> sa.ColumnElement[bool]:
-    """Return the condition for a scope."""
-    if scope in ("value", "queue"):
-        of_queue = table.c.queue_id == bindparam("queue_id")
-        return of_queue if scope == "queue" else sa.and_(of_queue, table.c.seq == bindparam("seq", type_=sa.BigInteger))
-    ids = sa.select(t.queue.c.id).where(t.queue.c.session_id == bindparam("session_id"))
-    return table.c.queue_id.in_(ids.where(t.queue.c.name == bindparam("queue")) if scope == "named" else ids)
+    """Return the condition for a scope, by the id `:of` of the session or the queue, and `:seq`."""
+    if scope == "session":
+        return table.c.queue_id.in_(sa.select(t.queue.c.id).where(t.queue.c.session_id == bindparam("of")))
+    of_queue = table.c.queue_id == bindparam("of")
+    if scope == "queue":
+        return of_queue
+    seq = bindparam("seq", type_=sa.BigInteger)
+    return sa.and_(of_queue, table.c.seq >= seq if scope == "end" else table.c.seq == seq)
 
 
 @statement
-def _values(scope: Scope, only: Only | None, then: bool, from_seq: bool) -> sa.Select[*Row]:
+def _values(scope: Scope, only: Only | None, then: bool) -> sa.Select[*Row]:
     is_live = was_live() if then else t.value.c.ended_at.is_(None)
     statement = (
         sa.select(
@@ -94,8 +93,6 @@ def _values(scope: Scope, only: Only | None, then: bool, from_seq: bool) -> sa.S
         .where(_within(t.value, scope))
         .order_by(t.value.c.queue_id, t.value.c.seq)
     )
-    if from_seq:
-        statement = statement.where(t.value.c.seq >= bindparam("from_seq", type_=sa.BigInteger))
     if only is None:
         return statement
     if only == "dead":
@@ -105,71 +102,40 @@ def _values(scope: Scope, only: Only | None, then: bool, from_seq: bool) -> sa.S
 
 
 @statement
-def _returns(scope: Scope, from_seq: bool) -> sa.Select[*Row]:
-    statement = (
+def _returns(scope: Scope) -> sa.Select[*Row]:
+    return (
         sa.select(*(t.returned.c[name] for name in RETURN), *taker().name, taker().step, *taker().error)
         .select_from(taker().join(t.returned, t.returned.c.taken_by))
         .where(_within(t.returned, scope))
         .order_by(t.returned.c.queue_id, t.returned.c.seq, t.returned.c.id)
     )
-    return statement.where(t.returned.c.seq >= bindparam("from_seq", type_=sa.BigInteger)) if from_seq else statement
-
-
-def of_session(
-    transaction: Transaction,
-    session_id: int,
-    queue_name: str | None = None,
-    *,
-    only: Only | None = None,
-    at: Moment | None = None,
-) -> Iterator[ValueHistory]:
-    """Yield the histories of the values of a session, queue by queue.
-
-    Args:
-        only: Only live values, or only those that are dead now.
-        at: A moment: the values that were live then count as live.
-    """
-    scope: Scope = "session" if queue_name is None else "named"
-    return _histories(transaction, scope, {"session_id": session_id, "queue": queue_name}, only, at)
-
-
-def of_queue(
-    transaction: Transaction,
-    queue_id: int,
-    *,
-    only: Only | None = None,
-    at: Moment | None = None,
-    from_seq: int | None = None,
-) -> Iterator[ValueHistory]:
-    """Yield the histories of the values of one queue as `of_session` does, but by an index on both databases.
-
-    With `from_seq` they begin with the value of that number.
-    """
-    return _histories(transaction, "queue", {"queue_id": queue_id}, only, at, from_seq)
 
 
 def of_value(transaction: Transaction, queue_id: int, seq: int) -> ValueHistory | None:
     """Return the history of one value, or None if there is no such value."""
-    return next(_histories(transaction, "value", {"queue_id": queue_id, "seq": seq}, None, None), None)
+    return next(histories(transaction, "value", queue_id, seq=seq), None)
 
 
-def _histories(
+def histories(
     transaction: Transaction,
     scope: Scope,
-    params: Params,
-    only: Only | None,
-    at: Moment | None,
-    from_seq: int | None = None,
+    of: int,
+    *,
+    seq: int | None = None,
+    only: Only | None = None,
+    at: Moment | None = None,
 ) -> Iterator[ValueHistory]:
-    params = {**params, **(at.bounds if at else {}), "from_seq": from_seq}
-    all_returns = map(_return, transaction.stream(_returns(scope, from_seq is not None), params))
+    """Yield the histories of the values of a session or a queue. With `at`, those live at that moment are live."""
+    scope = "end" if scope == "queue" and seq is not None else scope
+    params = {"of": of, "seq": seq, **(at.bounds if at else {})}
+    all_returns = map(_return, transaction.stream(_returns(scope), params))
     upcoming = next(all_returns, None)
-    for row in transaction.stream(_values(scope, only, at is not None, from_seq is not None), params):
+    for row in transaction.stream(_values(scope, only, at is not None), params):
         history = _history(transaction, row)
-        record = history.value
+        place = (history.value.queue_id, history.value.seq)
         # Both streams are in the order of queue and seq.
-        while upcoming is not None and (upcoming.record.queue_id, upcoming.record.seq) <= (record.queue_id, record.seq):
-            if (upcoming.record.queue_id, upcoming.record.seq) == (record.queue_id, record.seq):
+        while upcoming is not None and (upcoming.record.queue_id, upcoming.record.seq) <= place:
+            if (upcoming.record.queue_id, upcoming.record.seq) == place:
                 history.returns.append(upcoming)
             upcoming = next(all_returns, None)
         yield history
@@ -252,7 +218,7 @@ def _restricted(statement: sa.Select[*Ts], only: Only | None, then: bool) -> sa.
 @statement
 def _first_of_last(only: Only | None, then: bool) -> sa.Select[int]:
     before = bindparam("before", type_=sa.Integer)
-    ordered = sa.select(t.value.c.seq).order_by(t.value.c.seq.desc()).limit(literal_column("1")).offset(before)
+    ordered = sa.select(t.value.c.seq).order_by(t.value.c.seq.desc()).limit(literal(1)).offset(before)
     return _restricted(ordered, only, then)
 
 
@@ -269,11 +235,11 @@ def first_of_last(
 def _earlier(only: Only | None, then: bool) -> sa.Select[str, int]:
     state: sa.ColumnElement[str] = t.value.c.state
     if then:  # what had become of the others by then, only their whole history tells
-        state = sa.case((was_live(), literal_column("'live'")), else_=literal_column("'no longer live'"))
+        state = sa.case((was_live(), literal("live")), else_=literal("no longer live"))
     counted = sa.select(state.label("state"), sa.func.count()).where(
         t.value.c.seq < bindparam("seq", type_=sa.BigInteger)
     )
-    return _restricted(counted, only, then).group_by(literal_column("1"))
+    return _restricted(counted, only, then).group_by(literal(1))
 
 
 def earlier(
@@ -302,18 +268,18 @@ def _counts(dialect_name: str, then: bool) -> sa.Select[*Row]:
     status: sa.ColumnElement[str] = t.attempt.c.status
     given_back: sa.ColumnElement[bool] = t.attempt.c.given_back_at.is_not(None)
     if then:
-        status = sa.case((by_then(t.attempt, "ended"), status), else_=literal_column("'running'"))
+        status = sa.case((by_then(t.attempt, "ended"), status), else_=literal("running"))
         given_back = sa.and_(given_back, by_then(t.attempt, "given_back"))
-    is_dead = sa.and_(status == literal_column("'running'"), among(dialect_name, t.attempt.c.run_id, "dead_runs"))
-    status = sa.case((is_dead, literal_column("'lost'")), else_=status)
-    stands = sa.and_(status == literal_column("'completed'"), ~given_back)
-    counted = (stands, *(status == literal_column(f"'{word}'") for word in ("running", *UNSUCCESSFUL)))
+    is_dead = sa.and_(status == literal("running"), among(dialect_name, t.attempt.c.run_id, "dead_runs"))
+    status = sa.case((is_dead, literal("lost")), else_=status)
+    stands = sa.and_(status == literal("completed"), ~given_back)
+    counted = (stands, *(status == literal(word) for word in ("running", *UNSUCCESSFUL)))
     return (
         sa.select(
             t.attempt.c.step_of,
             sa.func.count(t.attempt.c.step_number.distinct()),
-            *(sa.func.count(sa.case((condition, literal_column("1")))) for condition in counted),
-            sa.func.count(sa.case((t.attempt.c.step == literal_column("'prompt'"), literal_column("1")))),
+            *(sa.func.count(sa.case((condition, literal(1)))) for condition in counted),
+            sa.func.count(sa.case((t.attempt.c.step == literal("prompt"), literal(1)))),
         )
         .where(
             t.attempt.c.session_id == bindparam("session_id"),
@@ -328,11 +294,7 @@ def _counts(dialect_name: str, then: bool) -> sa.Select[*Row]:
 def counts(
     executor: Executor, session_id: int, moment: Moment | None = None, *, dead_runs: Collection[int] = ()
 ) -> list[StepCounts]:
-    """Count the steps of a session's tasks, in the order of their first steps. Tasks without steps are left out.
-
-    Args:
-        dead_runs: Runs whose running attempts count as lost.
-    """
+    """Count the steps of a session's tasks, in the order of their first steps. In dead runs, running ones are lost."""
     params = {"session_id": session_id, "dead_runs": json.dumps(list(dead_runs)), **(moment.bounds if moment else {})}
     found = executor.execute(_counts(executor.dialect_name, moment is not None), params)
     return [StepCounts(*row) for row in found]
@@ -366,7 +328,7 @@ def of_task(
 @statement
 def _running() -> sa.Select[*Row]:
     return attempts_without("arguments", "error_traceback").where(
-        t.attempt.c.step_of.is_not(None), t.attempt.c.status == literal_column("'running'")
+        t.attempt.c.step_of.is_not(None), t.attempt.c.status == literal("running")
     )
 
 
@@ -381,7 +343,7 @@ def _of_step() -> sa.Select[*Row]:
         attempts_without("error_traceback")
         .where(t.attempt.c.step_of.is_not(None), t.attempt.c.task == bindparam("step_id"))
         .order_by(t.attempt.c.number.desc())
-        .limit(literal_column("1"))
+        .limit(literal(1))
     )
 
 

@@ -12,23 +12,11 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from zrb_store.db import columns
-from zrb_store.db.core import made_once, sa, statement, t
+from zrb_store.db.core import is_one_of, literal, made_once, sa, statement, t
 from zrb_store.db.dialect import among, byte_length, now, whole_text
 from zrb_store.db.transaction import Executor, Row, Transaction
 from zrb_store.queries.attempts import attempt_as
-from zrb_store.queries.damage import (
-    RESTORE,
-    SHOWN,
-    Invariant,
-    columns_of,
-    exists,
-    invariant,
-    is_one_of,
-    label,
-    literal,
-    rows_of,
-    say,
-)
+from zrb_store.queries.damage import RESTORE, SHOWN, Invariant, columns_of, exists, invariant, label, rows_of, say
 
 if TYPE_CHECKING:
     from zrb_store.queries.damage import Condition
@@ -44,6 +32,10 @@ _pusher, _taker = functools.partial(attempt_as, "pusher"), functools.partial(att
 
 def _of_value() -> Condition:
     return sa.and_(t.returned.c.queue_id == t.value.c.queue_id, t.returned.c.seq == t.value.c.seq)
+
+
+def _is_held() -> Condition:
+    return is_one_of(t.value.c.state, "taken", "removed")
 
 
 def _last_count() -> sa.ScalarSelect[int]:
@@ -85,7 +77,7 @@ _OF_VALUES = [
     _value(
         "value-taker",
         "are live, retracted or dead, but have a taker",
-        lambda: sa.and_(t.value.c.taken_by.is_not(None), ~is_one_of(t.value.c.state, "taken", "removed")),
+        lambda: sa.and_(t.value.c.taken_by.is_not(None), ~_is_held()),
     ),
     _value(
         "value-orphaned",
@@ -94,7 +86,7 @@ _OF_VALUES = [
             t.value.c.orphaned,
             # A readiness check has only one row, which is reopened after a give-back.
             sa.or_(
-                ~is_one_of(t.value.c.state, "taken", "removed"),
+                ~_is_held(),
                 sa.and_(
                     ~is_one_of(_pusher().c.role, "check"),
                     _pusher().c.given_back_at.is_(None),
@@ -112,10 +104,7 @@ _OF_VALUES = [
         "are live or dead, or held and not marked orphaned, although the attempt that pushed them was given back",
         lambda: sa.and_(
             _pusher().c.given_back_at.is_not(None),
-            sa.or_(
-                is_one_of(t.value.c.state, "live", "dead"),
-                sa.and_(is_one_of(t.value.c.state, "taken", "removed"), sa.not_(t.value.c.orphaned)),
-            ),
+            sa.or_(is_one_of(t.value.c.state, "live", "dead"), sa.and_(_is_held(), sa.not_(t.value.c.orphaned))),
         ),
     ),
     _value(
@@ -185,6 +174,10 @@ def _before() -> sa.FromClause:
     return t.output.alias("before")
 
 
+def _is_step() -> Condition:
+    return is_one_of(t.attempt.c.role, "step")
+
+
 def _last_piece_before() -> sa.ScalarSelect[int]:
     earlier = t.output.alias("earlier")
     of_attempt = earlier.c.attempt_id == t.output.c.attempt_id
@@ -217,7 +210,7 @@ def _has_twin_after() -> sa.Exists:
         twin,
         *is_twin,
         twin.c.number > t.attempt.c.number,
-        is_one_of(twin.c.role, "step") == is_one_of(t.attempt.c.role, "step"),
+        is_one_of(twin.c.role, "step") == _is_step(),
         ~is_one_of(t.attempt.c.role, "delivery"),
     )
 
@@ -307,7 +300,7 @@ _OF_ATTEMPTS = [
         "after these",
         lambda: sa.case(
             (
-                is_one_of(t.attempt.c.role, "step"),
+                _is_step(),
                 # If one of them is NULL, the id is too.
                 sa.or_(
                     t.attempt.c.step.is_(None),
@@ -337,13 +330,13 @@ _OF_ATTEMPTS = [
         "step-parent",
         "are steps of an attempt that is not there, or is of another task",
         # A fork does not copy attempts that had not completed, and a person who marks a step is no attempt.
-        lambda: sa.and_(is_one_of(t.attempt.c.role, "step"), t.attempt.c.parent_id.is_not(None), ~_is_parent_of_step()),
+        lambda: sa.and_(_is_step(), t.attempt.c.parent_id.is_not(None), ~_is_parent_of_step()),
     ),
     _attempt(
         "step-running",
         "are steps that run although the attempt around them does not",
         lambda: sa.and_(
-            is_one_of(t.attempt.c.role, "step"),
+            _is_step(),
             is_one_of(t.attempt.c.status, "running"),
             ~_parent_is(is_one_of(attempt_as("parent").c.status, "running")),
         ),
@@ -353,7 +346,7 @@ _OF_ATTEMPTS = [
         "step-unfinished",
         "are steps that failed and were not given back, or have a result without having completed",
         lambda: sa.and_(
-            is_one_of(t.attempt.c.role, "step"),
+            _is_step(),
             sa.or_(
                 sa.and_(
                     is_one_of(t.attempt.c.status, "failed", "interrupted"),

@@ -1,22 +1,16 @@
-"""Leases: which run may work on a session, by the database's clock; and what holds the values of other sessions.
-
-Values are held by running attempts, and by completed steps of tasks that have not completed.
-"""
+"""Leases: which run may work on a session, by the database's clock, and when a run counts as dead."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from zrb_store.db.columns import RUN
-from zrb_store.db.core import bindparam, exists, literal_column, sa, statement, t
-from zrb_store.db.dialect import among, now, schema_is_unchanged
-from zrb_store.db.transaction import Executor, Row
+from zrb_store.db.core import bindparam, literal, sa, statement, t
+from zrb_store.db.dialect import now, schema_is_unchanged
+from zrb_store.db.transaction import Executor
 from zrb_store.errors import SessionBusy
 from zrb_store.process import is_group_alive, is_own, is_running, is_stopped
-from zrb_store.queries import deliveries, runs
-from zrb_store.queries.attempts import is_in_effect
+from zrb_store.queries import runs
 from zrb_store.records import RunRecord, SessionRecord
 
 if TYPE_CHECKING:
@@ -59,19 +53,12 @@ def is_live(executor: Executor, run: RunRecord, moment: int) -> bool:
 
 
 def state_of_process(executor: Executor, run: RunRecord, moment: int) -> str:
-    """Return what is known of a run's process at `moment`.
-
-    Returns:
-        `alive`: the run holds its lease, or its process runs on this machine and is not stopped. Such a process may
-        have lost its lease, for instance because one call has kept all its threads waiting.
-        `dead`: the process ran on this machine, and is not there any more.
-        `lease expired`: nothing more is known.
-    """
+    """Return `alive`, `dead` or, if nothing more is known, `lease expired` of a run's process at `moment`."""
     if is_live(executor, run, moment):
         return "alive"
     running = is_running(*_process(run))
     if running and not is_stopped(run.pid):
-        return "alive"
+        return "alive"  # one call may have kept all its threads waiting until its lease expired
     return "dead" if running is False else "lease expired"
 
 
@@ -102,10 +89,7 @@ def _suspect() -> ReturningUpdate[int]:
 
 
 def cause_of_death(executor: Executor, run: RunRecord, moment: int) -> str | None:
-    """Return why a run that has not ended counts as dead; None if it does not, or not yet.
-
-    Whoever first finds its lease expired records that as a suspicion, which a renewal removes.
-    """
+    """Return why a run that has not ended counts as dead; None if it does not, or is only suspected so far."""
     state = state_of_process(executor, run, moment)
     if state == "alive" or living_command(executor, run) is not None:
         return None
@@ -132,18 +116,11 @@ def status_of(executor: Executor, session: SessionRecord, run: RunRecord | None,
 def refuse_live(
     executor: Executor, session: SessionRecord, moment: int, is_renewed: Callable[[int], bool] = lambda _: False
 ) -> RunRecord | None:
-    """Raise `SessionBusy` if a process is running the session at `moment`.
-
-    Args:
-        is_renewed: Whether this process still renews the lease of this run. Other processes are looked at.
-
-    Returns:
-        The newest run, on which no process works any more; None if there was none.
-    """
+    """Raise `SessionBusy` if a process runs the session, else return its newest run, or None."""
     last = runs.last(executor, session.id)
     if last is None or last.ended_at is not None:
         return last
-    own = is_own_run(last)
+    own = is_own_run(last)  # `is_renewed`: whether this process still renews its own lease
     if (
         (is_live(executor, last, moment) or is_renewed(last.id))
         if own
@@ -181,166 +158,32 @@ def suspected(executor: Executor, session: SessionRecord, run: RunRecord, moment
     )
 
 
-def living_command(executor: Executor, run: RunRecord) -> int | None:
-    """Return the process group of a command that a run has started and that still works, although the run may be dead.
+@statement
+def _commands() -> sa.Select[int | None, str | None]:
+    return (
+        sa.select(t.attempt.c.command_pid, t.attempt.c.command_started)
+        .where(
+            t.attempt.c.run_id == bindparam("run_id"),
+            t.attempt.c.status == literal("running"),
+            t.attempt.c.command_pid.is_not(None),
+        )
+        .with_hint(t.attempt, "INDEXED BY ix_zrb_attempt_running", "sqlite")
+    )
 
-    What such a command has been given cannot be given to another one yet.
-    """
+
+def living_command(executor: Executor, run: RunRecord) -> int | None:
+    """Return the process group of a command of this run that still works, and keeps its values; None if none does."""
     if run.ended_at is not None:
         return None
-    started = deliveries.commands(executor, run.id)
+    started = executor.execute(_commands(), {"run_id": run.id})
     return next((pid for pid, at in started if is_group_alive(run.boot_id, run.pid_namespace, pid, at)), None)
 
 
 def worked_until(run: RunRecord, now: int | None) -> int:
-    """Return the last moment at which a run is known to have worked, in microseconds.
-
-    Args:
-        run: The run, with the outcome that readers see: `lost` if its process died.
-        now: The present, or the moment at which the run is seen; None if it does not run then.
-    """
+    """Return until when a run is known to have worked, in microseconds. `now` is None if it does not run now."""
     if run.ended_at is not None and run.outcome != "lost":
         return run.ended_at
     if now is not None and run.outcome is None:
         return now
     # The last that is known of a run that died is when it renewed its lease.
     return run.lease_expires_at - int(DURATION * 1_000_000)
-
-
-class Holder(NamedTuple):
-    """An attempt that is running and holds values."""
-
-    home_id: int  # the session whose values it holds
-    session: str  # name of the attempt's own session
-    task: str
-    number: int
-    run: RunRecord  # its run, whose process may have died
-
-
-@statement
-def _holders(dialect_name: str) -> sa.Select[*Row]:
-    return (
-        sa.select(
-            t.queue.c.session_id,
-            t.session.c.name,
-            t.attempt.c.task,
-            t.attempt.c.number,
-            *(t.run.c[name] for name in RUN),
-        )
-        .select_from(
-            t.attempt.join(t.run)
-            .join(t.session, t.session.c.id == t.attempt.c.session_id)
-            .join(t.value, t.value.c.taken_by == t.attempt.c.id)
-            .join(t.queue, t.queue.c.id == t.value.c.queue_id)
-        )
-        .where(
-            t.attempt.c.status == literal_column("'running'"), among(dialect_name, t.queue.c.session_id, "session_ids")
-        )
-        .with_hint(t.attempt, "INDEXED BY ix_zrb_attempt_running", "sqlite")
-        .distinct()
-    )
-
-
-def holders(executor: Executor, session_ids: Sequence[int]) -> list[Holder]:
-    """Return the running attempts, of any session, that hold values of some sessions' queues."""
-    rows = executor.execute(_holders(executor.dialect_name), {"session_ids": json.dumps(list(session_ids))})
-    return [
-        Holder(home_id, name, task, number, runs.record(tuple(columns)))
-        for home_id, name, task, number, *columns in rows
-    ]
-
-
-class UnfinishedSession(NamedTuple):
-    """A session that has steps and has not completed."""
-
-    id: int
-    name: str
-    status: str  # its stored status: `failed`, `interrupted`, or `running`, though the run may have died
-    run: RunRecord
-
-
-def _next_with_steps(*after: sa.ColumnElement[bool]) -> sa.Select[*Row]:
-    """Select the first session that has steps, found by the index of steps without reading the others."""
-    return (
-        sa.select(sa.func.min(t.attempt.c.session_id).label("session_id"))
-        .where(t.attempt.c.step_of.is_not(None), *after)
-        .with_hint(t.attempt, "INDEXED BY ix_zrb_attempt_step", "sqlite")
-    )
-
-
-@statement
-def _unfinished() -> sa.Select[*Row]:
-    found = _next_with_steps().cte("found", recursive=True)
-    with_steps = found.union_all(
-        sa.select(_next_with_steps(t.attempt.c.session_id > found.c.session_id).scalar_subquery()).where(
-            found.c.session_id.is_not(None)
-        )
-    )
-    return (
-        sa.select(t.session.c.id, t.session.c.name, t.session.c.status, *(t.run.c[name] for name in RUN))
-        .select_from(
-            with_steps.join(t.session, t.session.c.id == with_steps.c.session_id).join(
-                t.run, sa.and_(t.run.c.session_id == t.session.c.id, t.run.c.number == t.session.c.fence)
-            )
-        )
-        .where(
-            t.session.c.status.in_([literal_column(f"'{status}'") for status in ("running", "failed", "interrupted")])
-        )
-    )
-
-
-def unfinished_sessions(executor: Executor) -> list[UnfinishedSession]:
-    """Return the sessions that have steps and a run and have not completed."""
-    return [
-        UnfinishedSession(session_id, name, status, runs.record(tuple(columns)))
-        for session_id, name, status, *columns in executor.execute(_unfinished())
-    ]
-
-
-class HoldingStep(NamedTuple):
-    """A completed step of a task that has not completed, which holds values of another session."""
-
-    home_id: int  # the session whose values it holds
-    session_id: int  # the step's own session
-    step_of: str
-    task: str  # the step's id: TASK/NUMBER
-    number: int
-    since: int  # when it took the first of these values, in microseconds
-
-
-@statement
-def _holding_steps(dialect_name: str) -> sa.Select[int, int, str | None, str, int, int | None]:
-    whole = t.attempt.alias("whole")
-    completed = exists(
-        whole.c.session_id == t.attempt.c.session_id,
-        whole.c.task == t.attempt.c.step_of,
-        whole.c.role.not_in([literal_column("'delivery'"), literal_column("'step'")]),
-        is_in_effect(whole),
-    )
-    since = sa.func.min(t.value.c.ended_at)
-    columns = (t.queue.c.session_id, t.attempt.c.session_id, t.attempt.c.step_of, t.attempt.c.task, t.attempt.c.number)
-    return (
-        sa.select(*columns, since)
-        .select_from(
-            t.attempt.join(t.value, t.value.c.taken_by == t.attempt.c.id).join(
-                t.queue, t.queue.c.id == t.value.c.queue_id
-            )
-        )
-        .where(
-            among(dialect_name, t.attempt.c.session_id, "step_sessions"),
-            t.attempt.c.step_of.is_not(None),
-            is_in_effect(),
-            t.value.c.state == literal_column("'taken'"),
-            among(dialect_name, t.queue.c.session_id, "session_ids"),
-            t.queue.c.session_id != t.attempt.c.session_id,
-            ~completed,
-        )
-        .group_by(*columns)
-        .order_by(since)
-    )
-
-
-def holding_steps(executor: Executor, session_ids: Sequence[int], step_sessions: Sequence[int]) -> list[HoldingStep]:
-    """Return the completed steps that hold values of other sessions, of tasks that have not completed."""
-    params = {"session_ids": json.dumps(list(session_ids)), "step_sessions": json.dumps(list(step_sessions))}
-    return [HoldingStep(*row) for row in executor.execute(_holding_steps(executor.dialect_name), params)]

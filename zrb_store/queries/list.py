@@ -7,7 +7,7 @@ import json
 from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
 
-from zrb_store.db.core import bindparam, literal_column, made_once, sa, statement, t
+from zrb_store.db.core import bindparam, literal, made_once, sa, statement, t
 from zrb_store.db.dialect import among, matches
 from zrb_store.db.transaction import Executor, Row, Transaction
 from zrb_store.names import NamePattern
@@ -23,9 +23,6 @@ def _newest() -> sa.Select[*Row]:
     return sessions.selection().order_by(t.session.c.id.desc()).limit(bindparam("limit", type_=sa.Integer))
 
 
-_MANY = 1000  # names
-
-
 @made_once
 def _since() -> sa.FromClause:
     return t.session.alias("since")
@@ -38,28 +35,18 @@ def matching_sessions(
     name: NamePattern | None = None,
     task: str | None = None,
     projects: Projects | None = None,
-    since: int | None = None,
-    before: int | None = None,
-    roots: bool = False,
+    since: int | None = None,  # in microseconds
+    before: int | None = None,  # id of a session
+    roots: bool = False,  # leave out child sessions
     limit: int | None = None,
 ) -> Iterator[SessionRecord]:
-    """Yield the sessions that meet all given conditions, the newest first, each with its stored status.
-
-    Args:
-        statuses: Only sessions with one of these stored statuses.
-        since: Only sessions that were created at this moment (in microseconds) or later.
-        before: Only sessions that were created before the one with this id.
-        roots: Leave out child sessions.
-    """
+    """Yield the sessions that meet all given conditions, the newest first, each with its stored status."""
     chosen = (statuses, name, task, projects, since, before)
     if limit is not None and not roots and all(each is None for each in chosen):  # the SQL of this one is stored
         return map(sessions.record, transaction.stream(_newest(), {"limit": limit}))
     statement = sessions.selection().order_by(t.session.c.id.desc())
     if name is not None:
         statement = statement.where(matches(transaction.dialect_name, t.session.c.name, name))
-        if limit is not None and _has_many(transaction, name):
-            # SQLite would look up all of them by name, and then sort them.
-            statement = statement.with_hint(t.session, "NOT INDEXED", "sqlite")
     if statuses is not None:
         statement = statement.where(t.session.c.status.in_(statuses))
         if "completed" not in statuses:
@@ -80,14 +67,6 @@ def matching_sessions(
         return map(sessions.record, transaction.stream(statement.limit(limit)))
     found = map(sessions.record, transaction.stream(statement))
     return itertools.islice((each for each in found if name.matches(each.name)), limit)
-
-
-def _has_many(transaction: Transaction, name: NamePattern) -> bool:
-    """Whether SQLite finds many sessions by the beginning of their name."""
-    if transaction.dialect_name != "sqlite" or not name.prefix:
-        return False
-    named = sa.select(literal_column("1")).where(matches(transaction.dialect_name, t.session.c.name, name))
-    return len(transaction.execute(named.limit(_MANY), {})) == _MANY
 
 
 @statement
@@ -119,7 +98,7 @@ class TaskCounts(NamedTuple):
 @statement
 def _task_counts(dialect_name: str) -> sa.Select[int, str, int, int, int]:
     was_kept = t.attempt.c.given_back_at.is_(None)
-    completed = sa.case((sa.and_(t.attempt.c.status == literal_column("'completed'"), was_kept), t.attempt.c.task))
+    completed = sa.case((sa.and_(t.attempt.c.status == literal("completed"), was_kept), t.attempt.c.task))
     kept = sa.case((was_kept, t.attempt.c.task))
     # One row for each session, but one for each task of a session whose tasks are asked for.
     task = sa.case((among(dialect_name, t.attempt.c.session_id, "by_task"), t.attempt.c.task))
@@ -127,7 +106,7 @@ def _task_counts(dialect_name: str) -> sa.Select[int, str, int, int, int]:
     return (
         sa.select(t.attempt.c.session_id, task.label("name"), *counted)
         .where(among(dialect_name, t.attempt.c.session_id, "ids"), no_step())
-        .group_by(literal_column("1"), literal_column("2"))
+        .group_by(literal(1), literal(2))
     )
 
 
@@ -140,15 +119,3 @@ def task_counts(executor: Executor, session_ids: Sequence[int], by_task: Sequenc
         names = before.kept | {task} if kept and task is not None else before.kept
         found[session_id] = TaskCounts(before.attempted + attempted, before.completed + completed, names)
     return found
-
-
-@statement
-def _projects() -> sa.Select[str | None]:
-    return (
-        sa.select(t.session.c.project).where(t.session.c.project.is_not(None)).distinct().order_by(t.session.c.project)
-    )
-
-
-def known_projects(executor: Executor) -> Iterator[str]:
-    """Yield the projects that sessions are of."""
-    return (project for (project,) in executor.execute(_projects()))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from zrb_store.db.columns import RUN
-from zrb_store.db.core import bindparam, exists, literal_column, sa, statement, t
+from zrb_store.db.core import bindparam, exists, is_one_of, literal, sa, statement, t
 from zrb_store.db.dialect import among, now, schema_is_unchanged
 from zrb_store.db.transaction import Executor, Row
 from zrb_store.queries import runs, sessions
@@ -37,14 +37,14 @@ def _last_errors(dialect_name: str) -> sa.Select[int | None, str, str | None, st
         sa.select(sa.func.max(t.attempt.c.id))
         .where(
             among(dialect_name, t.attempt.c.run_id, "ids"),
-            t.attempt.c.status.in_([literal_column(f"'{status}'") for status in UNSUCCESSFUL]),
+            is_one_of(t.attempt.c.status, *UNSUCCESSFUL),
             t.attempt.c.error_type.is_not(None),
             t.attempt.c.step_of.is_(None),  # the error of a step is its task's, too
             ~exists(
                 later.c.run_id == t.attempt.c.run_id,
                 later.c.task == t.attempt.c.task,
                 later.c.id > t.attempt.c.id,
-                later.c.status == literal_column("'completed'"),
+                later.c.status == literal("completed"),
             ),
         )
         .group_by(t.attempt.c.run_id)
@@ -61,11 +61,7 @@ def _own_errors(dialect_name: str) -> sa.Select[int, str | None, str | None, str
 
 
 def last_errors(executor: Executor, run_ids: Sequence[int]) -> dict[int, LastError]:
-    """Return by the id of a run the error that ended it.
-
-    It is that of the newest attempt that ended with one and whose task did not complete afterwards, or else the error
-    that ended the run outside of its attempts.
-    """
+    """Return by run the error of its newest attempt whose task did not complete later, or else the run's own."""
     ids = {"ids": json.dumps(list(run_ids))}
     rows = [
         *executor.execute(_own_errors(executor.dialect_name), ids),
@@ -91,11 +87,7 @@ def _claim() -> ReturningUpdate[int]:
 
 
 def claim(executor: Executor, dead: RunRecord) -> bool:
-    """Record that somebody is told of the death of a run.
-
-    Returns:
-        False if somebody was told before, by this process or by another one, or if the run has renewed its lease.
-    """
+    """Record that somebody is told of the death of a run; return False if somebody was, or it has renewed its lease."""
     return bool(executor.execute(_claim(), {"run_id": dead.id, "seen": dead.lease_expires_at}))
 
 
@@ -107,7 +99,7 @@ def _untold() -> sa.Select[*Row]:
             t.session.join(t.run, sa.and_(t.run.c.session_id == t.session.c.id, t.run.c.number == t.session.c.fence))
         )
         .where(
-            t.session.c.status == literal_column("'running'"),
+            t.session.c.status == literal("running"),
             sessions.is_not_completed(),
             t.session.c.parent.is_(None),
             t.run.c.ended_at.is_(None),
@@ -118,13 +110,7 @@ def _untold() -> sa.Select[*Row]:
 
 
 def running_and_untold(executor: Executor) -> list[tuple[str, RunRecord]]:
-    """Return the newest run of each session that runs, or did when it died, unless somebody was told of its death.
-
-    Child sessions are left out.
-
-    Returns:
-        The name of the session, and the run.
-    """
+    """Return session and run of root sessions that run, or did when they died, unless somebody was told."""
     return [(name, runs.record(tuple(columns))) for name, *columns in executor.execute(_untold())]
 
 
@@ -141,17 +127,10 @@ class DiedValue(NamedTuple):
 
 @statement
 def _died() -> sa.Select[*Row]:
+    value = (t.session.c.name, t.session.c.project, t.session.c.task, t.queue.c.name, t.value.c.deliveries)
+    error = (t.attempt.c.task, t.attempt.c.error_type, t.attempt.c.error_message)
     return (
-        sa.select(
-            t.session.c.name,
-            t.session.c.project,
-            t.session.c.task,
-            t.queue.c.name,
-            t.value.c.deliveries,
-            t.attempt.c.task,
-            t.attempt.c.error_type,
-            t.attempt.c.error_message,
-        )
+        sa.select(*value, *error)
         .select_from(
             t.value.join(t.queue)
             .join(t.session, t.session.c.id == t.queue.c.session_id)
@@ -166,7 +145,7 @@ def _died() -> sa.Select[*Row]:
             is_dead(),
         )
         .order_by(t.returned.c.id.desc())
-        .limit(literal_column("1"))
+        .limit(literal(1))
     )
 
 
@@ -175,6 +154,5 @@ def died_value(executor: Executor, queue_id: int, seq: int) -> DiedValue | None:
     rows = executor.execute(_died(), {"queue_id": queue_id, "seq": seq})
     if not rows:
         return None
-    name, project, main_task, queue_name, count, task, type_, message = rows[0]
-    error = None if task is None else LastError(task, type_, message)
-    return DiedValue(name, project, main_task, queue_name, count, error)
+    *value, task, type_, message = rows[0]
+    return DiedValue._make((*value, None if task is None else LastError(task, type_, message)))

@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 from zrb_store import records
 from zrb_store.db.columns import OUTPUT
-from zrb_store.db.core import bindparam, literal_column, sa, statement, t
+from zrb_store.db.core import bindparam, literal, sa, statement, t
 from zrb_store.db.transaction import Executor, Row, Transaction
 from zrb_store.records import OutputLine
 
@@ -35,7 +35,7 @@ def _end() -> sa.Select[int, int]:
         sa.select(t.output.c.piece, t.output.c.start + t.output.c.size)
         .where(t.output.c.attempt_id == _attempt())
         .order_by(t.output.c.piece.desc())
-        .limit(literal_column("1"))
+        .limit(literal(1))
     )
 
 
@@ -73,17 +73,10 @@ def end_of(executor: Executor, attempt_id: int) -> End:
 def add(
     transaction: Transaction, attempt_id: int, end: End, lines: Sequence[OutputLine], limit: int, skipped: int = 0
 ) -> End:
-    """Store more of an attempt's output, and delete the pieces that end before the last `limit` bytes.
+    """Store more of an attempt's output after `end`, keep its last `limit` bytes, and return where it ends now.
 
-    Only the process that runs the attempt does this, and knows that the attempt may write.
-
-    Args:
-        end: Where its stored output ends.
-        limit: How many bytes of output are kept.
-        skipped: Bytes that it printed before these lines, and that are not stored.
-
-    Returns:
-        Where its stored output ends now.
+    Only the process that runs the attempt does this, and knows that the attempt may write. `skipped` bytes were printed
+    before these lines and are not stored.
     """
     had_pieces = end.piece > 0
     start = end.position + skipped
@@ -156,7 +149,7 @@ _PIECE_END = OUTPUT["start"]
 
 def has_output() -> sa.Exists:
     """Return the condition that an attempt has printed something."""
-    any_of_attempt = sa.select(literal_column("1")).where(t.output.c.attempt_id == t.attempt.c.id)
+    any_of_attempt = sa.select(literal(1)).where(t.output.c.attempt_id == t.attempt.c.id)
     return sa.exists(any_of_attempt)
 
 

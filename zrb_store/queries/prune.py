@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from zrb_store.db.columns import SESSION, readable
-from zrb_store.db.core import bindparam, exists, literal_column, made_once, sa, statement, t
+from zrb_store.db.core import bindparam, exists, literal, made_once, sa, statement, t
 from zrb_store.db.transaction import Executor, Row, Transaction
-from zrb_store.queries.by_hand import is_push_or_pop
 from zrb_store.queries.runs import program, program_columns
 
 if TYPE_CHECKING:
@@ -60,20 +59,6 @@ def _candidate(row: Row) -> Candidate:
     return Candidate(**named, of=named["task"] or program(row[len(_COLUMNS) :]), damage=damage)
 
 
-@statement
-def _delete_changes() -> sa.Delete:
-    return sa.delete(t.change).where(
-        t.change.c.session == bindparam("name"),
-        is_push_or_pop(),
-        t.change.c.at < bindparam("before", type_=sa.BigInteger),
-    )
-
-
-def delete_old_changes(executor: Executor, name: str, before: int) -> None:
-    """Delete the records of a session's pushes and pops by hand that are older than a moment."""
-    executor.execute(_delete_changes(), {"name": name, "before": before})
-
-
 @made_once
 def _taker_session() -> sa.FromClause:
     return t.session.alias("taker_session")
@@ -81,27 +66,24 @@ def _taker_session() -> sa.FromClause:
 
 def is_delivery() -> sa.ColumnElement[bool]:
     """Return the condition that an attempt is a delivery. One that has completed is never given back."""
-    return t.attempt.c.role == literal_column("'delivery'")
+    return t.attempt.c.role == literal("delivery")
 
 
 def _taken_by(*conditions: sa.ColumnElement[bool]) -> sa.Exists:
     """Return the condition that a completed attempt, which meets these conditions, has taken the value."""
     return sa.exists(
-        sa.select(literal_column("1"))
+        sa.select(literal(1))
         .select_from(t.attempt.join(_taker_session(), _taker_session().c.id == t.attempt.c.session_id))
-        .where(t.attempt.c.id == t.value.c.taken_by, t.attempt.c.status == literal_column("'completed'"), *conditions)
+        .where(t.attempt.c.id == t.value.c.taken_by, t.attempt.c.status == literal("completed"), *conditions)
     )
 
 
 def _settled(delivered: bool) -> sa.ColumnElement[bool]:
-    """Return the condition that a value can no longer return to its queue: its taker cannot be given back.
-
-    With `delivered`, its taker must be a delivery.
-    """
+    """Return the condition that a value can no longer return to its queue; with `delivered`, as a delivery took it."""
     old = sa.and_(
         t.value.c.queue_id == bindparam("queue_id"),
         t.value.c.ended_at < bindparam("before", type_=sa.BigInteger),
-        t.value.c.state != literal_column("'dead'"),
+        t.value.c.state != literal("dead"),
         # A task's result is kept as long as its attempt.
         ~exists(
             t.attempt.c.id == t.value.c.pushed_by,
@@ -111,7 +93,7 @@ def _settled(delivered: bool) -> sa.ColumnElement[bool]:
     )
     if delivered:
         return sa.and_(old, _taken_by(is_delivery()))
-    of_completed_session = _taker_session().c.status == literal_column("'completed'")
+    of_completed_session = _taker_session().c.status == literal("completed")
     taken_for_good = _taken_by(sa.or_(is_delivery(), of_completed_session))
     return sa.and_(old, sa.or_(t.value.c.taken_by.is_(None), taken_for_good))
 
@@ -154,11 +136,8 @@ def _keep_numbers() -> sa.Update:
     )
 
 
-def count_settled(executor: Executor, queue_ids: Sequence[int], before: int, *, delivered: bool = False) -> int:
-    """Count the values that left these queues before a moment and can no longer return to them.
-
-    With `delivered`, only those that completed deliveries took are counted.
-    """
+def count_settled(executor: Executor, queue_ids: Collection[int], before: int, *, delivered: bool = False) -> int:
+    """Count the values that left these queues before a moment and can no longer return to them."""
     return sum(
         executor.execute(_count(delivered), {"queue_id": queue_id, "before": before})[0][0] for queue_id in queue_ids
     )
@@ -167,17 +146,7 @@ def count_settled(executor: Executor, queue_ids: Sequence[int], before: int, *, 
 def delete_settled(
     executor: Executor, queue_id: int, before: int, after: int, size: int, *, delivered: bool = False
 ) -> tuple[int, int] | None:
-    """Delete a batch of values that left a queue before a moment and can no longer return to it.
-
-    Their numbers are never used again.
-
-    Args:
-        after: Delete only values with a higher seq.
-        delivered: Delete only those that completed deliveries took.
-
-    Returns:
-        How many values were deleted, and the highest seq of the batch; None if no values were left.
-    """
+    """Delete a batch of such values after a seq; return their number and the highest seq, None if none were left."""
     where = {"queue_id": queue_id, "before": before}
     lowest, highest, count = executor.execute(_bounds(delivered), {**where, "after": after, "size": size})[0]
     if not count:
@@ -185,13 +154,6 @@ def delete_settled(
     executor.execute(_keep_numbers(), {"queue_id": queue_id, "lowest": lowest, "highest": highest})
     deleted = executor.execute(_delete(delivered), {**where, "lowest": lowest, "highest": highest})
     return len(deleted), highest
-
-
-class DeliveredQueue(NamedTuple):
-    """A queue with values that deliveries took."""
-
-    id: int
-    session: str  # name of its session, which is neither `open` nor pinned
 
 
 @statement
@@ -206,7 +168,7 @@ def _queues() -> sa.Select[int, str]:
         .where(
             is_delivery(),
             t.attempt.c.ended_at < bindparam("before", type_=sa.BigInteger),
-            t.session.c.status != literal_column("'open'"),
+            t.session.c.status != literal("open"),
             t.session.c.pinned.is_(sa.false()),
         )
         .distinct()
@@ -214,15 +176,18 @@ def _queues() -> sa.Select[int, str]:
     )
 
 
-def delivered_queues(executor: Executor, before: int) -> list[DeliveredQueue]:
-    """Return the queues, of sessions that had a run, from which deliveries took values before a moment."""
-    return [DeliveredQueue(*row) for row in executor.execute(_queues(), {"before": before})]
+def delivered_queues(executor: Executor, before: int) -> dict[str, list[int]]:
+    """Return by session the queues from which deliveries took values before a moment, if it is not pinned or open."""
+    found: dict[str, list[int]] = {}
+    for queue_id, session in executor.execute(_queues(), {"before": before}):
+        found.setdefault(session, []).append(queue_id)
+    return found
 
 
 @statement
 def _delete_deliveries() -> ReturningDelete[int]:
     newest = t.attempt.alias("newest")
-    ended = sa.or_(t.attempt.c.status == literal_column("'completed'"), t.attempt.c.given_back_at.is_not(None))
+    ended = sa.or_(t.attempt.c.status == literal("completed"), t.attempt.c.given_back_at.is_not(None))
     is_named = sa.or_(
         *(exists(link == t.attempt.c.id) for link in (t.value.c.pushed_by, t.value.c.taken_by, t.returned.c.taken_by))
     )

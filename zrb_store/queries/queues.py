@@ -6,31 +6,28 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from zrb_store.db.columns import QUEUE, RUN
-from zrb_store.db.core import bindparam, literal_column, sa, statement, t
+from zrb_store.db.columns import QUEUE
+from zrb_store.db.core import bindparam, literal, sa, statement, t
 from zrb_store.db.dialect import among, insert_if_absent, new_id
 from zrb_store.db.transaction import Executor, Row, Transaction
 from zrb_store.errors import SessionNotFound
-from zrb_store.queries import runs, sessions
+from zrb_store.queries import sessions
 from zrb_store.queries.by_hand import is_dead
-from zrb_store.records import RunRecord
 
 if TYPE_CHECKING:
     from sqlalchemy.sql.dml import ReturningInsert
 
 
 @statement
-def _queue_id() -> sa.Select[int]:
-    return (
-        sa.select(t.queue.c.id)
-        .select_from(t.queue.join(t.session))
-        .where(t.session.c.name == bindparam("session"), t.queue.c.name == bindparam("queue"))
-    )
+def named_queue() -> sa.Select[int]:
+    """Select the id of queue `:queue` of session `:session`."""
+    of_session = sa.select(t.queue.c.id).select_from(t.queue.join(t.session))
+    return of_session.where(t.session.c.name == bindparam("session"), t.queue.c.name == bindparam("queue"))
 
 
 def find_queue(executor: Executor, session_name: str, queue_name: str) -> int | None:
     """Return the id of a queue, or None if no value was ever pushed to it."""
-    rows = executor.execute(_queue_id(), {"session": session_name, "queue": queue_name})
+    rows = executor.execute(named_queue(), {"session": session_name, "queue": queue_name})
     return rows[0][0] if rows else None
 
 
@@ -108,57 +105,12 @@ def set_max_deliveries(executor: Executor, queue_id: int, limit: int | None) -> 
     executor.execute(_set_limit(), {"of_queue": queue_id, "limit": limit})
 
 
-class HeldValues(NamedTuple):
-    """Values of one queue that a running attempt has taken."""
-
-    queue_id: int
-    session: str  # name of the attempt's session
-    task: str
-    number: int
-    values: int  # how many values it has taken
-    since: int  # when it took the first of them, in microseconds
-    run: RunRecord  # its run, whose process may have died
-
-
-@statement
-def _held() -> sa.Select[*Row]:
-    holder = t.session.alias("holder")
-    run_columns = [t.run.c[name] for name in RUN]
-    return (
-        sa.select(
-            t.value.c.queue_id,
-            holder.c.name,
-            t.attempt.c.task,
-            t.attempt.c.number,
-            sa.func.count(),
-            sa.func.min(t.value.c.ended_at),
-            *run_columns,
-        )
-        .select_from(
-            t.attempt.join(t.run)
-            .join(holder, holder.c.id == t.attempt.c.session_id)
-            .join(t.value, t.value.c.taken_by == t.attempt.c.id)
-        )
-        .where(t.attempt.c.status == literal_column("'running'"), t.value.c.state == literal_column("'taken'"))
-        .with_hint(t.attempt, "INDEXED BY ix_zrb_attempt_running", "sqlite")
-        .group_by(t.value.c.queue_id, holder.c.name, t.attempt.c.task, t.attempt.c.number, *run_columns)
-    )
-
-
-def held_values(executor: Executor) -> list[HeldValues]:
-    """Return what running attempts hold of each queue of the store."""
-    return [
-        HeldValues(queue_id, name, task, number, values, since, runs.record(tuple(columns)))
-        for queue_id, name, task, number, values, since, *columns in executor.execute(_held())
-    ]
-
-
 @statement
 def _open() -> sa.Select[int]:
     return (
         sa.select(t.queue.c.id)
         .select_from(t.queue.join(t.session))
-        .where(t.session.c.status == literal_column("'open'"), sessions.is_not_completed())
+        .where(t.session.c.status == literal("open"), sessions.is_not_completed())
         .order_by(t.queue.c.id.desc())
         .limit(bindparam("most", type_=sa.Integer))
     )
@@ -184,6 +136,13 @@ class QueueState(NamedTuple):
     died_at: int | None  # when the last of these died
 
 
+def dead_values() -> sa.Select[int, int, int]:
+    """Select the queues that have dead values, how many, and when the last of them died."""
+    at = sa.func.max(t.value.c.ended_at).label("at")
+    found = sa.select(t.value.c.queue_id, sa.func.count().label("count"), at).where(is_dead())
+    return found.with_hint(t.value, "INDEXED BY ix_zrb_value_dead", "sqlite").group_by(t.value.c.queue_id)
+
+
 @statement
 def _states(dialect_name: str) -> sa.Select[*Row]:
     live = (
@@ -193,28 +152,13 @@ def _states(dialect_name: str) -> sa.Select[*Row]:
         .group_by(t.value.c.queue_id)
         .subquery("live")
     )
-    dead = (
-        sa.select(t.value.c.queue_id, sa.func.count().label("count"), sa.func.max(t.value.c.ended_at).label("at"))
-        .where(among(dialect_name, t.value.c.queue_id, "queue_ids"), is_dead())
-        .with_hint(t.value, "INDEXED BY ix_zrb_value_dead", "sqlite")
-        .group_by(t.value.c.queue_id)
-        .subquery("dead")
-    )
+    dead = dead_values().where(among(dialect_name, t.value.c.queue_id, "queue_ids")).subquery("dead")
     oldest = t.value.alias("oldest")
-    none = literal_column("0")
+    of_session = (t.session.c.id, t.session.c.name, t.session.c.status)
+    queue = (t.queue.c.id, *of_session, t.queue.c.name, t.queue.c.max_deliveries)
+    count, none = sa.func.coalesce, literal(0)
     return (
-        sa.select(
-            t.queue.c.id,
-            t.session.c.id,
-            t.session.c.name,
-            t.session.c.status,
-            t.queue.c.name,
-            t.queue.c.max_deliveries,
-            sa.func.coalesce(live.c.count, none),
-            oldest.c.pushed_at,
-            sa.func.coalesce(dead.c.count, none),
-            dead.c.at,
-        )
+        sa.select(*queue, count(live.c.count, none), oldest.c.pushed_at, count(dead.c.count, none), dead.c.at)
         .select_from(
             t.queue.join(t.session)
             .outerjoin(live, live.c.queue_id == t.queue.c.id)
@@ -230,20 +174,3 @@ def queue_states(executor: Executor, queue_ids: Sequence[int]) -> list[QueueStat
     """Return what these queues have now, ordered by session and name."""
     params = {"queue_ids": json.dumps(list(queue_ids))}
     return [QueueState(*row) for row in executor.execute(_states(executor.dialect_name), params)]
-
-
-@statement
-def _with_dead() -> sa.Select[int]:
-    return (
-        sa.select(t.value.c.queue_id)
-        .where(is_dead())
-        .group_by(t.value.c.queue_id)
-        .order_by(t.value.c.queue_id.desc())
-        .limit(bindparam("most", type_=sa.Integer))
-        .with_hint(t.value, "INDEXED BY ix_zrb_value_dead", "sqlite")
-    )
-
-
-def queues_with_dead(executor: Executor, most: int) -> list[int]:
-    """Return the ids of queues that have dead values, at most so many."""
-    return [row[0] for row in executor.execute(_with_dead(), {"most": most})]

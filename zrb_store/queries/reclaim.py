@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from zrb_store.db.columns import RUN
-from zrb_store.db.core import Params, bindparam, literal_column, made_once, sa, statement, t
+from zrb_store.db.core import Params, bindparam, literal, made_once, sa, statement, t
 from zrb_store.db.transaction import Executor, Row, Transaction
 from zrb_store.queries import runs
 from zrb_store.queries.attempts import is_in_effect
 from zrb_store.queries.clock import draw
 from zrb_store.records import RunRecord, SessionRecord
-
-if TYPE_CHECKING:
-    pass
 
 
 class HoldingRun(NamedTuple):
@@ -39,7 +36,7 @@ def _pusher_of_next(order: sa.UnaryExpression[int]) -> sa.ScalarSelect[int]:
         .where(_next().c.queue_id == bindparam("queue_id"), _next().c.ended_at.is_(None))
         .with_hint(_next(), "INDEXED BY ix_zrb_value_live", "sqlite")
         .order_by(order)
-        .limit(literal_column("1"))
+        .limit(literal(1))
         .scalar_subquery()
     )
 
@@ -54,7 +51,7 @@ def _holding_runs() -> sa.Select[*Row]:
     # depend on that value, and then come back with it (promise 11).
     elsewhere = t.queue.alias("elsewhere")
     takes_elsewhere = sa.exists(
-        sa.select(literal_column("1"))
+        sa.select(literal(1))
         .select_from(taken.join(elsewhere, elsewhere.c.id == taken.c.queue_id))
         .where(taken.c.taken_by == t.attempt.c.id, elsewhere.c.session_id != t.attempt.c.session_id)
     )
@@ -71,7 +68,7 @@ def _holding_runs() -> sa.Select[*Row]:
     )
     # Not by the queue: its history may be long.
     held = (
-        sa.select(literal_column("1"))
+        sa.select(literal(1))
         .where(taken.c.queue_id == bindparam("queue_id"))
         .with_hint(taken, "INDEXED BY ix_zrb_value_taken_by", "sqlite")
     )
@@ -86,7 +83,7 @@ def _holding_runs() -> sa.Select[*Row]:
             ),
         ),
     )
-    is_delivery = t.attempt.c.role == literal_column("'delivery'")
+    is_delivery = t.attempt.c.role == literal("delivery")
     return (
         sa.select(*(t.run.c[name] for name in RUN), t.session.c.name, t.session.c.id, t.queue.c.session_id, is_delivery)
         .select_from(
@@ -95,7 +92,7 @@ def _holding_runs() -> sa.Select[*Row]:
             .join(t.queue, t.queue.c.id == bindparam("queue_id"))
         )
         .where(
-            t.attempt.c.status == literal_column("'running'"),
+            t.attempt.c.status == literal("running"),
             t.run.c.ended_at.is_(None),
             sa.or_(t.queue.c.session_id != t.attempt.c.session_id, is_delivery),
             has_values,

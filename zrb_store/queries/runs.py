@@ -6,24 +6,20 @@ A session is of a project, and of its main task, or else of the program that las
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from zrb_store.db.columns import RUN, readable
-from zrb_store.db.core import Params, bindparam, exists, literal_column, sa, statement, t
+from zrb_store.db.core import Params, bindparam, exists, literal, sa, statement, t
 from zrb_store.db.dialect import new_id
 from zrb_store.db.transaction import Executor, Row, Transaction
 from zrb_store.masking import ErrorText
 from zrb_store.process import Projects, program_of
-from zrb_store.queries.attempts import is_in_effect
+from zrb_store.queries.attempts import ERROR, is_in_effect
 from zrb_store.queries.clock import Moment, draw, given_moment, given_tick
-from zrb_store.queries.give_back import undo_ended
 from zrb_store.records import RunRecord, SessionRecord
 
 if TYPE_CHECKING:
     from sqlalchemy.sql.dml import ReturningInsert, ReturningUpdate
-
-    from zrb_store.db.core import Runnable
 
 
 def selection() -> sa.Select[*Row]:
@@ -42,7 +38,7 @@ def record(row: Row) -> RunRecord:
 def _of_session(last: bool) -> sa.Select[*Row]:
     found = selection().where(t.run.c.session_id == bindparam("session_id"))
     if last:
-        return found.order_by(t.run.c.number.desc()).limit(literal_column("1"))
+        return found.order_by(t.run.c.number.desc()).limit(literal(1))
     return found.order_by(t.run.c.number)
 
 
@@ -58,31 +54,26 @@ def last(executor: Executor, session_id: int) -> RunRecord | None:
 
 
 @statement
-def _traceback() -> sa.Select[str | None]:
-    return sa.select(t.run.c.error_traceback).where(t.run.c.id == bindparam("of_run"))
+def _column(name: Literal["outcome", "error_traceback"]) -> sa.Select[str | None]:
+    return sa.select(t.run.c[name]).where(t.run.c.id == bindparam("of_run"))
 
 
 def traceback_of(executor: Executor, run_id: int) -> str | None:
     """Return the traceback of the error that ended a run outside of its attempts, or None."""
-    rows = executor.execute(_traceback(), {"of_run": run_id})
+    rows = executor.execute(_column("error_traceback"), {"of_run": run_id})
     return rows[0][0] if rows else None
-
-
-@statement
-def _outcome() -> sa.Select[str | None]:
-    return sa.select(t.run.c.outcome).where(t.run.c.id == bindparam("of_run"))
 
 
 def outcome_of(executor: Executor, run_id: int) -> tuple[str | None] | None:
     """Return the outcome of a run, in a tuple; None if the run is not there."""
-    rows = executor.execute(_outcome(), {"of_run": run_id})
+    rows = executor.execute(_column("outcome"), {"of_run": run_id})
     return (rows[0][0],) if rows else None
 
 
 def is_newest() -> sa.Exists:
     """Return a condition for each write of a run: no newer run has taken over its session."""
     return sa.exists(
-        sa.select(literal_column("1"))
+        sa.select(literal(1))
         .where(t.session.c.id == t.run.c.session_id, t.session.c.fence == t.run.c.number)
         .with_for_update(read=True)
     )
@@ -93,12 +84,11 @@ def _lose() -> sa.Update:
     return (
         sa.update(t.run)
         .where(t.run.c.session_id == bindparam("of_session"), t.run.c.ended_at.is_(None))
-        .values(ended_at=given_moment(), ended_tick=given_tick(), outcome=literal_column("'lost'"))
+        .values(ended_at=given_moment(), ended_tick=given_tick(), outcome=literal("lost"))
     )
 
 
-_ERROR = ("error_type", "error_message", "error_traceback")
-_LATER = ("id", "suspected_at", "ended_at", "ended_tick", "outcome", "told_at", *_ERROR)
+_LATER = ("id", "suspected_at", "ended_at", "ended_tick", "outcome", "told_at", *ERROR)
 _STARTED = [name for name in RUN if name not in _LATER]
 
 
@@ -118,7 +108,7 @@ def _start_session() -> sa.Update:
         .where(t.session.c.id == bindparam("of_session"))
         .values({name: bindparam(f"new_{name}") for name in _SESSION_COLUMNS})
         .values(
-            status=literal_column("'running'"),
+            status=literal("running"),
             fence=bindparam("new_fence"),
             finished_at=None,
             finished_tick=None,
@@ -135,25 +125,15 @@ class StartedRun(NamedTuple):
 
 
 def start(
-    transaction: Transaction,
-    session_record: SessionRecord,
-    lease: int,
-    run_columns: Params,
-    session_columns: Mapping[str, str | None],
+    transaction: Transaction, session: SessionRecord, lease: int, run_columns: Params, session_columns: Params
 ) -> StartedRun:
-    """Start a run, which gets the lease of the session. The caller has checked that no other run is live.
-
-    Args:
-        lease: How long the lease lasts, in microseconds.
-        run_columns: The columns of the run, except its number and its times.
-        session_columns: `project`, `task`, `path`, `inputs` and `parent` of the session.
-    """
-    number = session_record.fence + 1
+    """Start a run, which gets a lease of so many microseconds. The caller has checked that no other run is live."""
+    number = session.fence + 1
     moment = draw(transaction)
-    transaction.execute(_lose(), {"of_session": session_record.id, **moment.params})
+    transaction.execute(_lose(), {"of_session": session.id, **moment.params})
     row = {
         **run_columns,
-        "session_id": session_record.id,
+        "session_id": session.id,
         "number": number,
         "started_at": moment.at,
         "started_tick": moment.tick,
@@ -161,15 +141,13 @@ def start(
     }
     [[run_id]] = transaction.execute(_insert(), row)
     renamed = {f"new_{name}": text for name, text in session_columns.items()}
-    transaction.execute(_start_session(), {"of_session": session_record.id, "new_fence": number, **renamed})
+    transaction.execute(_start_session(), {"of_session": session.id, "new_fence": number, **renamed})
     return StartedRun(run_id, number)
 
 
 @statement
 def _lock_session() -> sa.Select[int]:
-    return (
-        sa.select(literal_column("1")).where(t.session.c.id == bindparam("of_session")).with_for_update(key_share=True)
-    )
+    return sa.select(literal(1)).where(t.session.c.id == bindparam("of_session")).with_for_update(key_share=True)
 
 
 @statement
@@ -205,7 +183,7 @@ def _keep_error() -> sa.Update:
                 ),
             ),
         )
-        .values({name: bindparam(name) for name in _ERROR})
+        .values({name: bindparam(name) for name in ERROR})
     )
 
 
@@ -213,8 +191,8 @@ def _keep_error() -> sa.Update:
 def _end_attempts(status: Literal["interrupted", "lost"]) -> ReturningUpdate[int]:
     return (
         sa.update(t.attempt)
-        .where(t.attempt.c.run_id == bindparam("of_run"), t.attempt.c.status == literal_column("'running'"))
-        .values(status=literal_column(f"'{status}'"), ended_at=given_moment(), ended_tick=given_tick())
+        .where(t.attempt.c.run_id == bindparam("of_run"), t.attempt.c.status == literal("running"))
+        .values(status=literal(status), ended_at=given_moment(), ended_tick=given_tick())
         .returning(t.attempt.c.id)
     )
 
@@ -223,6 +201,8 @@ def end_attempts(
     transaction: Transaction, run_id: int, status: Literal["interrupted", "lost"], moment: Moment, reason: str
 ) -> None:
     """End the attempts of a run that are running, and undo what they must not leave behind."""
+    from zrb_store.queries.give_back import undo_ended  # late: whoever only reads runs does not need it
+
     ended = transaction.execute(_end_attempts(status), {"of_run": run_id, **moment.params})
     undo_ended(transaction, [row[0] for row in ended], reason)
 
@@ -246,16 +226,10 @@ def end(
     says_little: bool = False,
     told: bool = False,
 ) -> bool:
-    """End a run and its lease. Attempts that are still running become interrupted.
+    """End a run and its lease, and interrupt its running attempts; return False if it has lost its lease.
 
-    Args:
-        outcome: `completed`, `failed` or `interrupted`; it becomes the session's status.
-        error: What ended it. It is stored unless an attempt of the run ended by it.
-        says_little: Whether the error says less than that of any attempt.
-        told: Whether the command of `ZRB_STORE_ON_FAILURE` is started for this end.
-
-    Returns:
-        False if the run has lost its lease.
+    Its `error` is stored unless an attempt ended by it, or `says_little` and an attempt has any. `told` says that the
+    command of `ZRB_STORE_ON_FAILURE` is started for this end.
     """
     if transaction.dialect_name != "sqlite":  # SQLite has one writer at a time
         transaction.execute(_lock_session(), {"of_session": session_id})
@@ -264,7 +238,7 @@ def end(
     if not transaction.execute(_end(), {**params, "told": moment.at if told else None}):
         return False
     if error is not None:
-        kept = dict(zip(_ERROR, error, strict=True))
+        kept = dict(zip(ERROR, error, strict=True))
         transaction.execute(_keep_error(), {"of_run": run_id, "says_little": says_little, **kept})
     end_attempts(transaction, run_id, "interrupted", moment, "interrupted")
     transaction.execute(_end_session(), params)
@@ -275,15 +249,12 @@ _READ = {name: RUN[name] for name in ("command", "folder")}
 
 
 def _of_last_run(column: sa.Column[Any]) -> sa.Case[Any]:
-    """Select a column of a session's last run, if the session has no task.
-
-    Whoever reclaimed a dead run has left a run of its own, which says nothing of the program.
-    """
+    """Select a column of a session's last run that was not only reclaiming, if the session has no task."""
     found = (
         sa.select(column)
-        .where(t.run.c.session_id == t.session.c.id, t.run.c.origin != literal_column("'reclaim'"))
+        .where(t.run.c.session_id == t.session.c.id, t.run.c.origin != literal("reclaim"))
         .order_by(t.run.c.number.desc())
-        .limit(literal_column("1"))
+        .limit(literal(1))
     )
     return sa.case((t.session.c.task.is_(None), found.scalar_subquery()))
 
@@ -318,7 +289,7 @@ def _of_any_project() -> sa.Select[str, int]:
         sa.select(t.session.c.name, t.attempt.c.id)
         .select_from(t.attempt.join(t.session))
         .where(
-            t.session.c.status == literal_column("'completed'"),
+            t.session.c.status == literal("completed"),
             t.attempt.c.task == bindparam("task"),
             is_in_effect(),
             t.attempt.c.result_seq.is_not(None),
@@ -332,7 +303,7 @@ def _newest_result(in_folder: bool) -> sa.Select[str, int]:
     found = _of_any_project()
     if in_folder:
         found = found.where(sa.or_(t.session.c.project == bindparam("folder"), t.session.c.project.is_(None)))
-    return found.limit(literal_column("1"))
+    return found.limit(literal(1))
 
 
 def newest_result(
@@ -340,33 +311,22 @@ def newest_result(
 ) -> tuple[str, int] | None:
     """Find the newest attempt of a task that completed with a result and is in effect, among completed sessions.
 
-    Args:
-        projects: Search only sessions of these projects or of none; None for all sessions.
-        of: Search only sessions of this main task, or else of this program: its path, or the last part of that.
+    `projects` are searched beside sessions of none. `of` is a main task, or else a program's path or the end of that.
     """
-    if of is None:
-        rows = transaction.execute(*_newest(task, projects))
+    if of is None and (projects is None or len(projects.folders) == 1):  # the SQL of these is stored
+        folder = None if projects is None else projects.folders[0]
+        rows = transaction.execute(_newest_result(folder is not None), {"task": task, "folder": folder})
         return (rows[0][0], rows[0][1]) if rows else None
-    statement = _of_any_project() if projects is None else _of_any_project().where(_may_be_of(projects))
+    statement = _of_any_project()
+    if projects is not None:
+        statement = statement.where(sa.or_(is_of(projects), t.session.c.project.is_(None)))
+    if of is None:
+        rows = transaction.execute(statement.limit(literal(1)), {"task": task})
+        return (rows[0][0], rows[0][1]) if rows else None
     statement = statement.where(sa.or_(t.session.c.task.is_(None), is_named(t.session.c.task, of)))
     found = transaction.stream(statement.add_columns(t.session.c.task, *program_columns()), {"task": task})
     for name, attempt_id, main_task, *columns in found:
-        if main_task is not None or _is_program(program(tuple(columns)), of):
+        path = program(tuple(columns))
+        if main_task is not None or (path is not None and (path == of or path.endswith(f"/{of}"))):
             return name, attempt_id
     return None
-
-
-def _newest(task: str, projects: Projects | None) -> tuple[Runnable, dict[str, str]]:
-    if projects is None:
-        return _newest_result(False), {"task": task}
-    if len(projects.folders) == 1:  # the SQL of this one is stored
-        return _newest_result(True), {"task": task, "folder": projects.folders[0]}
-    return _of_any_project().where(_may_be_of(projects)).limit(literal_column("1")), {"task": task}
-
-
-def _may_be_of(projects: Projects) -> sa.ColumnElement[bool]:
-    return sa.or_(is_of(projects), t.session.c.project.is_(None))
-
-
-def _is_program(path: str | None, name: str) -> bool:
-    return path is not None and (path == name or path.endswith(f"/{name}"))

@@ -7,12 +7,12 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Literal
 
 from zrb_store.db.columns import SESSION, readable
-from zrb_store.db.core import bindparam, literal_column, sa, statement, t
+from zrb_store.db.core import bindparam, literal, sa, statement, t
 from zrb_store.db.dialect import bytewise, insert_if_absent, matches, new_id, now, schema_is_unchanged, tick
 from zrb_store.db.transaction import Executor, Row, Transaction
 from zrb_store.errors import SessionNotFound, ZrbStoreError
 from zrb_store.names import NamePattern
-from zrb_store.queries.by_hand import is_push_or_pop
+from zrb_store.queries.by_hand import delete_acts
 from zrb_store.records import SessionRecord
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def record(row: Row) -> SessionRecord:
 
 def is_not_completed() -> sa.ColumnElement[bool]:
     """Return the condition that a session has not completed, in the form that the index of such sessions is for."""
-    return t.session.c.status != literal_column("'completed'")
+    return t.session.c.status != literal("completed")
 
 
 @statement
@@ -44,12 +44,7 @@ def _by_name(lock: bool) -> sa.Select[*Row]:
 
 
 def find(executor: Executor, name: str, *, lock: bool = False, even_damaged: bool = False) -> SessionRecord | None:
-    """Find the session with this name.
-
-    Args:
-        lock: Lock its row until the transaction ends, in order to change it.
-        even_damaged: Lock the row even if it is damaged.
-    """
+    """Find the session with this name. `lock` locks its row, but refuses a damaged one unless `even_damaged` is set."""
     rows = executor.execute(_by_name(lock), {"name": name})
     found = record(rows[0]) if rows else None
     if found and found.damage and lock and not even_damaged:
@@ -75,7 +70,7 @@ def being_removed(name: str) -> str:
 
 @statement
 def _create(dialect_name: str) -> sa.Insert:
-    values = {"name": bindparam("name"), "status": literal_column("'open'"), "created_at": now()}
+    values = {"name": bindparam("name"), "status": literal("open"), "created_at": now()}
     values |= {"id": new_id("zrb_session"), "created_tick": tick()}
     return insert_if_absent(dialect_name, t.session).values(values)
 
@@ -100,14 +95,7 @@ def _set_tasks() -> ReturningUpdate[int]:
 
 
 def set_tasks(executor: Executor, session_id: int, fence: int, tasks: Mapping[str, str]) -> bool:
-    """Store which tasks a session has.
-
-    Args:
-        tasks: Maps the name of each task, in order, to `waiting` or `skipped`.
-
-    Returns:
-        False if a newer run has taken over the session.
-    """
+    """Store which tasks a session has, as `waiting` or `skipped`; return False if a newer run has taken it over."""
     params = {"session_id": session_id, "run_fence": fence, "known_tasks": json.dumps(dict(tasks))}
     return bool(executor.execute(_set_tasks(), params, lambda _: None))  # it may be repeated
 
@@ -165,12 +153,6 @@ def pin(executor: Executor, session_id: int, pinned: bool) -> None:
 
 
 @statement
-def _delete_changes() -> sa.Delete:
-    of_session = t.change.c.session == bindparam("name")
-    return sa.delete(t.change).where(of_session, is_push_or_pop())
-
-
-@statement
 def _delete_queues() -> sa.Delete:
     return sa.delete(t.queue).where(t.queue.c.session_id == bindparam("session_id"))
 
@@ -186,45 +168,29 @@ def delete(executor: Executor, session_id: int, name: str) -> None:
     # again, when their values are already deleted.
     executor.execute(_delete_queues(), {"session_id": session_id})
     executor.execute(_delete(), {"session_id": session_id})
-    executor.execute(_delete_changes(), {"name": name})
-
-
-def _begins_so() -> sa.ColumnElement[bool]:
-    return sa.func.substr(t.session.c.name, literal_column("1"), bindparam("length")) == bindparam("prefix")
+    delete_acts(executor, name)
 
 
 @statement
-def _prefix() -> sa.Select[str]:
+def _prefix(last: bool) -> sa.Select[str]:
     # Ordered by name, so that only the index of names is read. Among names that contain a date, the newest come first.
-    return sa.select(t.session.c.name).where(_begins_so()).order_by(t.session.c.name.desc()).limit(bindparam("count"))
+    begins_so = sa.func.substr(t.session.c.name, literal(1), bindparam("length")) == bindparam("prefix")
+    order = t.session.c.name.desc() if last else t.session.c.name.asc()
+    return sa.select(t.session.c.name).where(begins_so).order_by(order).limit(bindparam("count"))
 
 
-@statement
-def _first() -> sa.Select[str]:
-    return sa.select(t.session.c.name).where(_begins_so()).order_by(t.session.c.name).limit(literal_column("1"))
-
-
-def names_with_prefix(executor: Executor, prefix: str, limit: int) -> list[str]:
-    """Return up to `limit` names of sessions that begin with `prefix`, in the same case."""
-    rows = executor.execute(_prefix(), {"prefix": prefix, "length": len(prefix), "count": limit})
+def names_with_prefix(executor: Executor, prefix: str, limit: int, *, last: bool = True) -> list[str]:
+    """Return up to `limit` names of sessions that begin with `prefix`, in the same case: the last or the first ones."""
+    rows = executor.execute(_prefix(last), {"prefix": prefix, "length": len(prefix), "count": limit})
     return [row[0] for row in rows]
 
 
-def first_with_prefix(executor: Executor, prefix: str) -> list[str]:
-    """Return the name that is the first in order of those that begin with `prefix`, if there is one."""
-    return [row[0] for row in executor.execute(_first(), {"prefix": prefix, "length": len(prefix)})]
-
-
 def matching_names(transaction: Transaction, pattern: NamePattern, *, perhaps_kept: bool = False) -> Iterator[str]:
-    """Yield the names of sessions that match a pattern, in the order of their bytes.
-
-    Args:
-        perhaps_kept: Only sessions that are pinned, or that are being run or died.
-    """
+    """Yield the names that match a pattern in bytewise order, or only those of pinned and `running` sessions."""
     dialect_name = transaction.dialect_name
     statement = sa.select(t.session.c.name).where(matches(dialect_name, t.session.c.name, pattern))
     if perhaps_kept:
-        statement = statement.where(sa.or_(t.session.c.pinned, t.session.c.status == literal_column("'running'")))
+        statement = statement.where(sa.or_(t.session.c.pinned, t.session.c.status == literal("running")))
     found = (row[0] for row in transaction.stream(statement.order_by(bytewise(dialect_name, t.session.c.name))))
     return found if pattern.is_exact else filter(pattern.matches, found)
 
@@ -240,10 +206,16 @@ def newest_names(executor: Executor, limit: int) -> list[str]:
 
 
 @statement
-def _main_tasks() -> sa.Select[str]:
-    return sa.select(t.session.c.task).where(t.session.c.task.is_not(None)).distinct().order_by(t.session.c.task)
+def _distinct(name: Literal["task", "project"]) -> sa.Select[str]:
+    column = t.session.c[name]
+    return sa.select(column).where(column.is_not(None)).distinct().order_by(column)
 
 
 def main_tasks(executor: Executor) -> list[str]:
     """Return the names of the main tasks of all sessions."""
-    return [row[0] for row in executor.execute(_main_tasks())]
+    return [row[0] for row in executor.execute(_distinct("task"))]
+
+
+def known_projects(executor: Executor) -> list[str]:
+    """Return the projects that sessions are of."""
+    return [row[0] for row in executor.execute(_distinct("project"))]

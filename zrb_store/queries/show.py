@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import operator
 from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple
 
-from zrb_store.db.core import bindparam, exists, literal_column, sa, statement, t
+from zrb_store.db.core import bindparam, exists, literal, sa, statement, t
 from zrb_store.db.dialect import among, now, whole_text
 from zrb_store.db.transaction import Executor, Row, Transaction
 from zrb_store.queries import attempts
@@ -23,7 +22,7 @@ from zrb_store.records import AttemptRecord
 
 def no_step() -> sa.ColumnElement[bool]:
     """Return the condition that an attempt is none of a step."""
-    return t.attempt.c.role != literal_column("'step'")
+    return t.attempt.c.role != literal("step")
 
 
 @statement
@@ -50,16 +49,6 @@ def attempt_summary(executor: Executor, session_id: int) -> AttemptSummary:
     return AttemptSummary(moment, count, bool(has_steps))
 
 
-@statement
-def _queues() -> sa.Select[int, str]:
-    return sa.select(t.queue.c.id, t.queue.c.name).where(t.queue.c.session_id == bindparam("session_id"))
-
-
-def queue_names(executor: Executor, session_id: int) -> dict[int, str]:
-    """Return the names of a session's queues by id, in the order of their first pushes."""
-    return {row[0]: row[1] for row in sorted(executor.execute(_queues(), {"session_id": session_id}))}
-
-
 class QueueSummary(NamedTuple):
     """A queue of a session."""
 
@@ -72,11 +61,7 @@ class QueueSummary(NamedTuple):
 
 
 @statement
-def _summaries(
-    named: bool, then: bool
-) -> (
-    sa.Select[int, str, int | None, int | None, int | None, int | None] | sa.Select[int, str, int, int, int, int | None]
-):
+def _summaries(named: bool, then: bool) -> sa.Select[*Row]:
     count = sa.select(sa.func.count()).where(t.value.c.queue_id == t.queue.c.id)
     if then:
         every = count.where(by_then(t.value, "pushed"))
@@ -87,7 +72,7 @@ def _summaries(
     dead = count.where(is_dead()).with_hint(t.value, "INDEXED BY ix_zrb_value_dead", "sqlite")
     counts: list[sa.ColumnElement[int]] = [each.scalar_subquery() for each in (every, live, dead)]
     if named:
-        zero = literal_column("0")
+        zero = literal(0)
         counts = [sa.case((t.queue.c.name == bindparam("queue"), each), else_=zero) for each in counts]
     columns = (t.queue.c.id, t.queue.c.name, *counts, t.queue.c.max_deliveries)
     return sa.select(*columns).where(t.queue.c.session_id == bindparam("session_id"))
@@ -121,10 +106,7 @@ def _short_of_tasks() -> sa.Select[*Row]:
 
 
 def short_attempts(executor: Executor, session_id: int) -> list[AttemptRecord]:
-    """Return all attempts of a session, the oldest first, without steps, and without arguments and tracebacks.
-
-    The texts may be long, and the steps very many.
-    """
+    """Return all attempts of a session, the oldest first, without steps, and without arguments and tracebacks."""
     # Sorted here, because SQLite would walk the whole table by id.
     found = map(attempts.record, executor.execute(_short_of_tasks(), {"session_id": session_id}))
     return sorted(found, key=operator.attrgetter("id"))
@@ -208,8 +190,8 @@ def live_values_of(executor: Executor, session_id: int, task: str) -> dict[str, 
 @statement
 def _holding(dialect_name: str) -> sa.Select[int]:
     owned = t.value.alias("owned")
-    one = literal_column("1")
-    in_queue = sa.or_(owned.c.ended_at.is_(None), owned.c.state == literal_column("'dead'"))
+    one = literal(1)
+    in_queue = sa.or_(owned.c.ended_at.is_(None), owned.c.state == literal("dead"))
     return sa.select(t.attempt.c.id).where(
         among(dialect_name, t.attempt.c.id, "ids"),
         sa.or_(
@@ -250,11 +232,9 @@ class LoggedAttempt(NamedTuple):
 def attempts_with_errors(
     transaction: Transaction, session_id: int, task: str | None = None, *, is_step: bool = False
 ) -> Iterator[LoggedAttempt]:
-    """Yield attempts of a session with their tracebacks, the oldest first, but steps after the attempt around them.
+    """Yield attempts with their tracebacks, the oldest first, but steps after the attempt around them.
 
-    Args:
-        task: Only attempts of this task and of its steps.
-        is_step: `task` is the id of a step: yield only attempts of this step.
+    Only those of a task and its steps, if one is given; with `is_step` those of the step with that id.
     """
     statement = _logged("session" if task is None else "step" if is_step else "task")
     for *columns, number, printed in transaction.stream(statement, {"session_id": session_id, "task": task}):
@@ -264,7 +244,7 @@ def attempts_with_errors(
 
 @statement
 def _standing(count: bool) -> sa.Select[str] | sa.Select[int]:
-    states = [literal_column("'live'"), literal_column("'taken'")]
+    states = [literal("live"), literal("taken")]
     of_queue = (t.value.c.queue_id == bindparam("queue_id"), t.value.c.state.in_(states))
     if count:
         return sa.select(sa.func.count()).where(*of_queue)
@@ -282,9 +262,6 @@ def count_standing(transaction: Transaction, queue_id: int) -> int:
     return number
 
 
-_a, _b = functools.partial(attempt_as, "a"), functools.partial(attempt_as, "b")
-
-
 def _of(step: sa.FromClause, session: str) -> sa.ColumnElement[bool]:
     """Return the condition that an attempt is one of a step of a session that is done, with a stored result."""
     return sa.and_(
@@ -297,28 +274,16 @@ def _of(step: sa.FromClause, session: str) -> sa.ColumnElement[bool]:
 
 
 @statement
-def _steps_of_a() -> sa.Select[str | None, str | None, str | None, str | None]:
+def _differing(done_in: Literal["a", "b"]) -> sa.Select[str | None, str | None, str | None, str | None]:
+    a, b = attempt_as("a"), attempt_as("b")
+    here, one, there, other = ("a", a, "b", b) if done_in == "a" else ("b", b, "a", a)
+    same = sa.and_(other.c.step_of == one.c.step_of, other.c.step == one.c.step)
+    differs = sa.or_(other.c.id.is_(None), *([a.c.result != b.c.result] if done_in == "a" else []))
     return (
-        sa.select(_a().c.step_of, _a().c.step, _a().c.result, _b().c.result)
-        .select_from(
-            _a().outerjoin(
-                _b(), sa.and_(_of(_b(), "b"), sa.and_(_b().c.step_of == _a().c.step_of, _b().c.step == _a().c.step))
-            )
-        )
-        .where(_of(_a(), "a"), sa.or_(_b().c.id.is_(None), _a().c.result != _b().c.result))
-        .order_by(_a().c.id)
-    )
-
-
-@statement
-def _steps_of_b() -> sa.Select[str | None, str | None, str | None, str | None]:
-    return (
-        sa.select(_b().c.step_of, _b().c.step, sa.null(), _b().c.result)
-        .where(
-            _of(_b(), "b"),
-            ~exists(_of(_a(), "a"), sa.and_(_b().c.step_of == _a().c.step_of, _b().c.step == _a().c.step)),
-        )
-        .order_by(_b().c.id)
+        sa.select(one.c.step_of, one.c.step, a.c.result, b.c.result)
+        .select_from(one.outerjoin(other, sa.and_(_of(other, there), same)))
+        .where(_of(one, here), differs)
+        .order_by(one.c.id)
     )
 
 
@@ -333,6 +298,6 @@ class ComparedStep(NamedTuple):
 
 def differing_steps(transaction: Transaction, a: int, b: int) -> Iterator[ComparedStep]:
     """Yield the steps whose stored results differ between two sessions, or that are done in only one of them."""
-    for steps in (_steps_of_a(), _steps_of_b()):
+    for steps in (_differing("a"), _differing("b")):
         for row in transaction.stream(steps, {"a": a, "b": b}):
             yield ComparedStep(*row)

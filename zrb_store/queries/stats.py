@@ -7,12 +7,12 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple, TypeVarTuple
 
 from zrb_store.db.columns import RUN
-from zrb_store.db.core import bindparam, literal_column, sa, statement, t
+from zrb_store.db.core import bindparam, is_one_of, literal, sa, statement, t
 from zrb_store.db.dialect import among
 from zrb_store.db.transaction import Executor, Row, Transaction
 from zrb_store.process import Projects
 from zrb_store.queries import runs, sessions
-from zrb_store.queries.by_hand import is_dead
+from zrb_store.queries.queues import dead_values
 from zrb_store.queries.runs import is_of
 from zrb_store.records import RunRecord, SessionRecord
 
@@ -21,7 +21,7 @@ Ts = TypeVarTuple("Ts")
 
 def _ran() -> sa.ColumnElement[bool]:
     # What reclaims a dead run is stored as a run too.
-    return t.run.c.origin != literal_column("'reclaim'")
+    return t.run.c.origin != literal("reclaim")
 
 
 def _chosen(statement: sa.Select[*Ts], task: str | None, since: int | None) -> sa.Select[*Ts]:
@@ -56,11 +56,10 @@ def durations(
 ) -> Iterator[tuple[str | None, str | None, int]]:
     """Yield project, main task and duration (in microseconds) of each completed run, in that order."""
     # The end of a damaged run may be missing.
-    took = sa.func.coalesce(t.run.c.ended_at - t.run.c.started_at, literal_column("0")).label("took")
+    took = sa.func.coalesce(t.run.c.ended_at - t.run.c.started_at, literal(0)).label("took")
     statement = _chosen(sa.select(t.session.c.project, t.session.c.task, took), task, since)
-    statement = statement.where(t.run.c.outcome == literal_column("'completed'"))
-    rows = transaction.stream(statement.order_by(t.session.c.project, t.session.c.task, took))
-    return ((project, name, duration) for project, name, duration in rows)
+    statement = statement.where(t.run.c.outcome == literal("completed"))
+    return transaction.stream(statement.order_by(t.session.c.project, t.session.c.task, took))
 
 
 def running(
@@ -86,17 +85,10 @@ class RecentRun(NamedTuple):
 
 def recent_runs(executor: Executor, task: str | None, since: int | None, most: int) -> list[RecentRun]:
     """Return the runs that have ended, those that began last first, of which there are at most so many."""
-    columns = (
-        t.session.c.project,
-        t.session.c.task,
-        t.session.c.name,
-        t.run.c.outcome,
-        t.run.c.started_at,
-        t.run.c.ended_at,
-    )
-    statement = _chosen(sa.select(*columns), task, since).where(
-        t.run.c.ended_at.is_not(None), t.run.c.outcome.is_not(None)
-    )
+    of_session = (t.session.c.project, t.session.c.task, t.session.c.name)
+    columns = (*of_session, t.run.c.outcome, t.run.c.started_at, t.run.c.ended_at)
+    statement = _chosen(sa.select(*columns), task, since)
+    statement = statement.where(t.run.c.ended_at.is_not(None), t.run.c.outcome.is_not(None))
     return [RecentRun(*row) for row in executor.execute(statement.order_by(t.run.c.id.desc()).limit(most), {})]
 
 
@@ -118,7 +110,7 @@ def _not_done() -> sa.Select[*Row]:
     return (
         sessions.selection()
         .where(
-            t.session.c.status.in_([literal_column(f"'{status}'") for status in ("running", "failed", "interrupted")]),
+            is_one_of(t.session.c.status, "running", "failed", "interrupted"),
             sessions.is_not_completed(),
             t.session.c.parent.is_(None),
         )
@@ -127,10 +119,7 @@ def _not_done() -> sa.Select[*Row]:
 
 
 def not_done(transaction: Transaction, projects: Projects | None = None) -> Iterator[SessionRecord]:
-    """Yield the sessions that failed, were interrupted or run, with their stored status, the newest first.
-
-    Child sessions are left out.
-    """
+    """Yield the root sessions that failed, were interrupted or run, with their stored status, the newest first."""
     statement = _not_done() if projects is None else _not_done().construct.where(is_of(projects))
     return map(sessions.record, transaction.stream(statement))
 
@@ -144,7 +133,7 @@ class Completion(NamedTuple):
 
 @statement
 def _last_completion(in_project: bool, newer: bool) -> sa.Select[int | None, int]:
-    has_completed = t.session.c.status == literal_column("'completed'")
+    has_completed = t.session.c.status == literal("completed")
     # Not IS NOT DISTINCT FROM, for which PostgreSQL uses no index.
     project = t.session.c.project == bindparam("project") if in_project else t.session.c.project.is_(None)
     completed = (t.session.c.task == bindparam("task"), project, has_completed, t.session.c.finished_tick.is_not(None))
@@ -152,7 +141,7 @@ def _last_completion(in_project: bool, newer: bool) -> sa.Select[int | None, int
         sa.select(t.session.c.finished_tick, t.session.c.id)
         .where(*completed)
         .order_by(t.session.c.finished_tick.desc())
-        .limit(literal_column("1"))
+        .limit(literal(1))
     )
     return statement.where(t.session.c.id > bindparam("after_id")) if newer else statement
 
@@ -160,12 +149,7 @@ def _last_completion(in_project: bool, newer: bool) -> sa.Select[int | None, int
 def last_completion(
     executor: Executor, task: str, project: str | None, after_id: int | None = None
 ) -> Completion | None:
-    """Return how a session of a task last completed, or None.
-
-    Args:
-        project: The folder of the project; None for sessions of no project.
-        after_id: Only sessions that were created after the one with this id count.
-    """
+    """Return how a session of this task and project last completed, of those created after that id; or None."""
     statement = _last_completion(project is not None, after_id is not None)
     rows = executor.execute(statement, {"task": task, "project": project, "after_id": after_id})
     return Completion(*rows[0]) if rows else None
@@ -175,7 +159,7 @@ def last_completion(
 def _with_deliveries(dialect_name: str) -> sa.Select[int]:
     return (
         sa.select(t.attempt.c.session_id)
-        .where(among(dialect_name, t.attempt.c.session_id, "ids"), t.attempt.c.role == literal_column("'delivery'"))
+        .where(among(dialect_name, t.attempt.c.session_id, "ids"), t.attempt.c.role == literal("delivery"))
         .distinct()
     )
 
@@ -189,6 +173,8 @@ def with_deliveries(executor: Executor, session_ids: Sequence[int]) -> set[int]:
 class DeadQueue(NamedTuple):
     """A queue that has dead values."""
 
+    id: int
+    session_id: int
     session: str
     project: str | None  # the folder of the session's project
     queue: str
@@ -197,16 +183,12 @@ class DeadQueue(NamedTuple):
 
 
 @statement
-def _dead_queues() -> sa.Select[str, str | None, str, int, int]:
-    dead = (
-        sa.select(t.value.c.queue_id, sa.func.count().label("count"), sa.func.max(t.value.c.ended_at).label("at"))
-        .where(is_dead())
-        .group_by(t.value.c.queue_id)
-        .with_hint(t.value, "INDEXED BY ix_zrb_value_dead", "sqlite")
-        .subquery()
-    )
+def _dead_queues() -> sa.Select[*Row]:
+    dead = dead_values().subquery()
     return (
-        sa.select(t.session.c.name, t.session.c.project, t.queue.c.name, dead.c.count, dead.c.at)
+        sa.select(
+            t.queue.c.id, t.session.c.id, t.session.c.name, t.session.c.project, t.queue.c.name, dead.c.count, dead.c.at
+        )
         .select_from(
             dead.join(t.queue, t.queue.c.id == dead.c.queue_id).join(t.session, t.session.c.id == t.queue.c.session_id)
         )

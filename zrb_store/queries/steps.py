@@ -7,11 +7,13 @@ import json
 from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from zrb_store.db.core import Params, bindparam, literal_column, sa, statement, t
+from zrb_store.db.core import Params, bindparam, literal, sa, statement, t
 from zrb_store.db.dialect import among, insert_if_absent, new_id, next_tick, now, schema_is_unchanged
-from zrb_store.db.transaction import Executor, Row, Transaction
+from zrb_store.db.transaction import Executor, Row
 from zrb_store.errors import InvalidArgument
-from zrb_store.queries.attempts import BegunAttempt, attempt_as, attempt_may_write, is_in_effect
+from zrb_store.queries import attempts
+from zrb_store.queries.attempts import BegunAttempt, attempt_as, attempt_may_write, is_in_effect, is_of_no_task
+from zrb_store.records import AttemptRecord
 
 if TYPE_CHECKING:
     from sqlalchemy.sql.dml import ReturningInsert, ReturningUpdate
@@ -19,8 +21,11 @@ if TYPE_CHECKING:
 _parent, _other = functools.partial(attempt_as, "parent"), functools.partial(attempt_as, "other")
 
 
-def _session_of_parent() -> sa.ScalarSelect[int]:
-    return sa.select(_parent().c.session_id).where(_parent().c.id == bindparam("attempt_id")).scalar_subquery()
+def _of_task(of_parent: bool = False) -> sa.ColumnElement[bool]:
+    """Return the condition that an attempt is of a step of `:task`, in `:session_id` or in that of `:attempt_id`."""
+    parents = sa.select(_parent().c.session_id).where(_parent().c.id == bindparam("attempt_id")).scalar_subquery()
+    session_id = parents if of_parent else bindparam("session_id")
+    return sa.and_(t.attempt.c.session_id == session_id, t.attempt.c.step_of == bindparam("task"))
 
 
 def is_running() -> sa.ColumnElement[bool]:
@@ -28,11 +33,11 @@ def is_running() -> sa.ColumnElement[bool]:
     # The status is compared twice: if PostgreSQL has waited for a step that has just completed, it compares the step's
     # own columns once more, but does not search for the ids again.
     return sa.and_(
-        t.attempt.c.status == literal_column("'running'"),
+        t.attempt.c.status == literal("running"),
         t.attempt.c.id.in_(
             sa.select(_other().c.id)
             .where(
-                _other().c.status == literal_column("'running'"),
+                _other().c.status == literal("running"),
                 _other().c.run_id
                 == sa.select(_parent().c.run_id).where(_parent().c.id == bindparam("attempt_id")).scalar_subquery(),
                 _other().c.parent_id == bindparam("attempt_id"),
@@ -49,13 +54,13 @@ class StepRecord(NamedTuple):
     number: int
     step_number: int  # the step's number within its task
     status: str
-    restorable: bool  # whether its result could be stored
-    given_back: bool  # whether it was given back
-    once: bool  # whether it may not be repeated unless a person lets it
-    kept: bool  # whether a person has kept it: `fork` copied it, or `mark` wrote it
     started_at: int  # when it began, in microseconds
     arguments: str | None  # its encoded arguments; None if a person marked the step as completed before it ever began
     result: str | None  # its encoded result, or None
+    restorable: bool  # whether its result could be stored
+    once: bool  # whether it may not be repeated unless a person lets it
+    given_back: bool  # whether it was given back
+    kept: bool  # whether a person has kept it: `fork` copied it, or `mark` wrote it
 
     @property
     def in_effect(self) -> bool:
@@ -70,27 +75,12 @@ class StepRecord(NamedTuple):
 
 @statement
 def _newest() -> sa.Select[*Row]:
+    columns = (t.attempt.c[name] for name in StepRecord._fields[:-2])
     return (
-        sa.select(
-            t.attempt.c.id,
-            t.attempt.c.number,
-            t.attempt.c.step_number,
-            t.attempt.c.status,
-            t.attempt.c.restorable,
-            t.attempt.c.given_back_at.is_not(None),
-            t.attempt.c.once,
-            t.attempt.c.run_id.is_(None),
-            t.attempt.c.started_at,
-            t.attempt.c.arguments,
-            t.attempt.c.result,
-        )
-        .where(
-            t.attempt.c.session_id == _session_of_parent(),
-            t.attempt.c.step_of == bindparam("task"),
-            t.attempt.c.step == bindparam("step"),
-        )
+        sa.select(*columns, t.attempt.c.given_back_at.is_not(None), t.attempt.c.run_id.is_(None))
+        .where(_of_task(of_parent=True), t.attempt.c.step == bindparam("step"))
         .order_by(t.attempt.c.id.desc())
-        .limit(literal_column("1"))
+        .limit(literal(1))
     )
 
 
@@ -99,30 +89,39 @@ def newest(executor: Executor, parent_id: int, task: str, step: str) -> StepReco
     rows = executor.execute(_newest(), {"attempt_id": parent_id, "task": task, "step": step})
     if not rows:
         return None
-    record_id, number, step_number, status, *flags, started_at, arguments, result = rows[0]
-    restorable, given_back, once, kept = map(bool, flags)
-    return StepRecord(
-        record_id, number, step_number, status, restorable, given_back, once, kept, started_at, arguments, result
-    )
+    return StepRecord._make((*rows[0][:-4], *map(bool, rows[0][-4:])))
 
 
 @statement
-def _highest_number() -> sa.Select[int | None]:
-    return sa.select(sa.func.max(t.attempt.c.step_number)).where(
-        t.attempt.c.session_id == _session_of_parent(), t.attempt.c.step_of == bindparam("task")
-    )
+def _newest_attempt() -> sa.Select[*Row]:
+    newest = attempts.selection().where(_of_task(), t.attempt.c.step == bindparam("step"))
+    return newest.order_by(t.attempt.c.id.desc()).limit(literal(1))
 
 
-def highest_number(executor: Executor, parent_id: int, task: str) -> int:
-    """Return the highest number that a step of a task has; 0 if the task has no steps."""
-    return executor.execute(_highest_number(), {"attempt_id": parent_id, "task": task})[0][0] or 0
+def newest_attempt(executor: Executor, session_id: int, task: str, step: str) -> AttemptRecord | None:
+    """Return the newest attempt of a step, or None if the step never began."""
+    rows = executor.execute(_newest_attempt(), {"session_id": session_id, "task": task, "step": step})
+    return attempts.record(rows[0]) if rows else None
+
+
+@statement
+def _highest_number(of_parent: bool) -> sa.Select[int | None]:
+    return sa.select(sa.func.max(t.attempt.c.step_number)).where(_of_task(of_parent))
+
+
+def highest_number(
+    executor: Executor, task: str, *, session_id: int | None = None, parent_id: int | None = None
+) -> int:
+    """Return the highest number of a task's steps, or 0: in a session, or in that of an attempt of the task."""
+    params = {"session_id": session_id, "attempt_id": parent_id, "task": task}
+    return executor.execute(_highest_number(parent_id is not None), params)[0][0] or 0
 
 
 @statement
 def _begin(dialect_name: str) -> ReturningInsert[int, int]:
     task = bindparam("task", type_=sa.Text)
     last = (
-        sa.select(sa.func.coalesce(sa.func.max(_other().c.number), literal_column("0")))
+        sa.select(sa.func.coalesce(sa.func.max(_other().c.number), literal(0)))
         .where(_other().c.session_id == _parent().c.session_id, _other().c.task == task)
         .scalar_subquery()
     )
@@ -132,9 +131,9 @@ def _begin(dialect_name: str) -> ReturningInsert[int, int]:
         "run_id": _parent().c.run_id,
         "fence": _parent().c.fence,
         "task": task,
-        "number": bindparam("known", type_=sa.Integer) + literal_column("1"),
-        "role": literal_column("'step'"),
-        "status": literal_column("'running'"),
+        "number": bindparam("known", type_=sa.Integer) + literal(1),
+        "role": literal("step"),
+        "status": literal("running"),
         "arguments": bindparam("arguments", type_=sa.Text),
         "started_at": now(),
         "started_tick": next_tick(),
@@ -146,7 +145,7 @@ def _begin(dialect_name: str) -> ReturningInsert[int, int]:
     }
     rows = sa.select(*begun.values()).where(
         _parent().c.id == bindparam("attempt_id"),
-        _parent().c.role.not_in([literal_column("'delivery'"), literal_column("'step'")]),
+        ~is_of_no_task(_parent()),
         last == bindparam("known", type_=sa.Integer),  # a forked process may have begun one meanwhile
         schema_is_unchanged(),
         attempt_may_write(),
@@ -164,33 +163,23 @@ def _begun_already() -> sa.Select[int, int]:
             t.attempt.c.parent_id == bindparam("attempt_id"),
             t.attempt.c.task == bindparam("task", type_=sa.Text),
             t.attempt.c.step == bindparam("step", type_=sa.Text),
-            t.attempt.c.status == literal_column("'running'"),
+            t.attempt.c.status == literal("running"),
         )
         .order_by(t.attempt.c.id.desc())
-        .limit(literal_column("1"))
+        .limit(literal(1))
     )
 
 
 def begin(
     executor: Executor, parent_id: int, task: str, step: str, number: int, arguments: str, *, once: bool, known: int = 0
 ) -> BegunAttempt | None:
-    """Begin the next attempt of a step.
-
-    Args:
-        arguments: Its encoded arguments, for comparison.
-        once: Whether it must not be repeated unless a person lets it.
-        known: The number of its newest attempt that the caller knows of, or 0.
-
-    Returns:
-        The attempt; None if the attempt around it may no longer write, or is a delivery, or if another process has
-        begun an attempt of this step, or of another one that has the number.
-    """
+    """Begin the next attempt of a step; None if the one around it may not write, or another process was faster."""
     params = {"attempt_id": parent_id, "task": f"{task}/{number}", "step": step, "step_number": number, "known": known}
-
-    def begun(transaction: Transaction) -> list[Row] | None:
-        return transaction.execute(_begun_already(), params) or None
-
-    rows = executor.execute(_begin(executor.dialect_name), {**params, "arguments": arguments, "once": once}, begun)
+    rows = executor.execute(
+        _begin(executor.dialect_name),
+        {**params, "arguments": arguments, "once": once},
+        lambda transaction: transaction.execute(_begun_already(), params) or None,
+    )
     return BegunAttempt(*rows[0]) if rows else None
 
 
@@ -200,7 +189,7 @@ def _complete() -> ReturningUpdate[int]:
         sa.update(t.attempt)
         .where(t.attempt.c.id == bindparam("attempt_id"), schema_is_unchanged(), attempt_may_write())
         .values(
-            status=literal_column("'completed'"),
+            status=literal("completed"),
             ended_at=now(),
             ended_tick=next_tick(),
             restorable=bindparam("restorable", type_=sa.Boolean),
@@ -214,25 +203,15 @@ def _complete() -> ReturningUpdate[int]:
 def _is_completed() -> sa.Select[int]:
     # Only the process that runs a step completes it.
     return sa.select(t.attempt.c.id).where(
-        t.attempt.c.id == bindparam("attempt_id"), t.attempt.c.status == literal_column("'completed'")
+        t.attempt.c.id == bindparam("attempt_id"), t.attempt.c.status == literal("completed")
     )
 
 
 def complete(executor: Executor, step_id: int, result: str, *, restorable: bool) -> bool:
-    """Mark a running attempt of a step as completed.
-
-    Args:
-        restorable: Whether the stored result can stand for the step in a later attempt of its task.
-
-    Returns:
-        False if the attempt may no longer write.
-    """
-    params = {"attempt_id": step_id}
-
-    def completed(transaction: Transaction) -> list[Row] | None:
-        return transaction.execute(_is_completed(), params) or None
-
-    return bool(executor.execute(_complete(), {**params, "result": result, "restorable": restorable}, completed))
+    """Mark a running attempt of a step as completed; return False if it may no longer write."""
+    params = {"attempt_id": step_id, "result": result, "restorable": restorable}
+    rows = executor.execute(_complete(), params, lambda other: other.execute(_is_completed(), params) or None)
+    return bool(rows)
 
 
 @statement
@@ -240,17 +219,13 @@ def _close() -> ReturningUpdate[int]:
     return (
         sa.update(t.attempt)
         .where(is_running())
-        .values(status=literal_column("'interrupted'"), ended_at=now(), ended_tick=next_tick())
+        .values(status=literal("interrupted"), ended_at=now(), ended_tick=next_tick())
         .returning(t.attempt.c.id)
     )
 
 
 def close_running(executor: Executor, parent_id: int) -> list[int]:
-    """End the running steps of an attempt as interrupted, in the open transaction that ends the attempt.
-
-    Returns:
-        Their ids. What they did is still to be undone.
-    """
+    """End the running steps of an attempt as interrupted, and return their ids. Their changes are not undone yet."""
     return [row[0] for row in executor.execute(_close(), {"attempt_id": parent_id})]
 
 
@@ -258,9 +233,7 @@ def close_running(executor: Executor, parent_id: int) -> list[int]:
 def _completed_of_task() -> sa.Select[int, str, str | None, bool]:
     return (
         sa.select(t.attempt.c.id, t.attempt.c.task, t.attempt.c.step, t.attempt.c.once)
-        .where(
-            t.attempt.c.session_id == bindparam("session_id"), t.attempt.c.step_of == bindparam("task"), is_in_effect()
-        )
+        .where(_of_task(), is_in_effect())
         .order_by(t.attempt.c.id.desc())
     )
 
@@ -300,13 +273,42 @@ def let_repeat(executor: Executor, session_id: int, task: str) -> None:
 
 @statement
 def _names(by: Literal["name", "number"] | None) -> sa.Select[str | None]:
-    of_task = (t.attempt.c.session_id == bindparam("session_id"), t.attempt.c.step_of == bindparam("task"))
-    found = sa.select(t.attempt.c.step).where(*of_task)
+    found = sa.select(t.attempt.c.step).where(_of_task())
     if by is None:
         return found.distinct().order_by(t.attempt.c.step)
     number = bindparam("number", type_=sa.Integer)
     is_it = t.attempt.c.step == bindparam("step") if by == "name" else t.attempt.c.step_number == number
-    return found.where(is_it).limit(literal_column("1"))
+    return found.where(is_it).limit(literal(1))
+
+
+_MARKED = (
+    *("session_id", "fence", "task", "status", "arguments", "error_message", "parent_id"),
+    *("step_of", "step", "step_number", "once", "result"),
+    *("started_at", "started_tick", "ended_at", "ended_tick", "given_back_at", "given_back_tick"),
+)
+
+
+@statement
+def _insert_marked() -> ReturningInsert[int]:
+    other = t.attempt.alias("other")
+    return (
+        sa.insert(t.attempt)
+        .values({name: bindparam(name, type_=t.attempt.c[name].type) for name in _MARKED})
+        .values(
+            id=new_id("zrb_attempt"),
+            role=literal("step"),
+            number=sa.select(sa.func.coalesce(sa.func.max(other.c.number), literal(0)) + literal(1))
+            .where(other.c.session_id == bindparam("session_id"), other.c.task == bindparam("task"))
+            .scalar_subquery(),
+        )
+        .returning(t.attempt.c.number)
+    )
+
+
+def insert_marked(executor: Executor, row: Params) -> int:
+    """Insert an attempt of a step that has ended already, and return its number. The session is locked."""
+    number: int = executor.execute(_insert_marked(), row)[0][0]
+    return number
 
 
 def number_of(task: str, reference: str) -> int | None:
@@ -316,11 +318,7 @@ def number_of(task: str, reference: str) -> int | None:
 
 
 def find(executor: Executor, session_id: int, task: str, reference: str) -> str | None:
-    """Return the name of a step that has begun, or None.
-
-    Args:
-        reference: Name of the step, or its id. The name goes first.
-    """
+    """Return the name of a step that has begun, or None. It is given by its name or else by its id."""
     of_task: Params = {"session_id": session_id, "task": task}
     rows = executor.execute(_names("name"), {**of_task, "step": reference})
     number = number_of(task, reference)
@@ -337,11 +335,7 @@ def names(executor: Executor, session_id: int, task: str) -> list[str]:
 def refuse_repeating(
     executor: Executor, session: str, session_id: int, tasks: Iterable[str], *, without: Collection[int] = ()
 ) -> None:
-    """Refuse to let tasks start over that have completed a step which was declared `once`.
-
-    Raises:
-        InvalidArgument: There is such a step.
-    """
+    """Raise `InvalidArgument` if a task that starts over has completed a step that was declared `once`."""
     for task in tasks:
         for step in completed_of_task(executor, session_id, task):
             if step.once and step.id not in without:

@@ -66,8 +66,4 @@ class Owner(Protocol):
         """Return the owner of a change that is made now: the attempt itself, or a step of it."""
 
     def refuse_if_closed(self, executor: Executor | None = None) -> None:
-        """Raise an error if the attempt may no longer write.
-
-        Raises:
-            LeaseLost: Another process has taken over its session.
-        """
+        """Raise an error if the attempt may no longer write."""

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakKeyDictionary
 
-from zrb_store.db.core import bindparam, literal_column, sa, statement, t
+from zrb_store.db.core import bindparam, literal, sa, statement, t
 from zrb_store.db.dialect import among, now, schema_is_unchanged, short_text, tick
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Executor, Transaction
@@ -22,7 +22,7 @@ from zrb_store.queries import chunks
 from zrb_store.queries.attempts import attempt_may_write
 from zrb_store.queries.chunks import LONGEST
 from zrb_store.queries.clock import draw, given_moment, given_tick
-from zrb_store.queries.values import by_seq, from_live
+from zrb_store.queries.values import by_seq, from_live, oldest
 
 if TYPE_CHECKING:
     from sqlalchemy.sql.dml import ReturningUpdate
@@ -55,14 +55,13 @@ _hints: WeakKeyDictionary[Database, dict[int, _Hint]] = WeakKeyDictionary()
 def _returns() -> sa.ColumnElement[int]:
     # Whatever makes a value live again records a return, while it has the queue locked. A sequence tells its last
     # number at once, before the commit.
-    return literal_column("coalesce(pg_catalog.pg_sequence_last_value('zrb_return_id_seq'::regclass), 0)")
+    return sa.literal_column("coalesce(pg_catalog.pg_sequence_last_value('zrb_return_id_seq'::regclass), 0)")
 
 
 def not_before_front() -> sa.ColumnElement[bool]:
     """Return the condition that a value does not lie before the front, if the front still holds.
 
-    The fields of the front are parameters. A change that makes it invalid, and that the statement sees, is committed;
-    so its number is seen too.
+    A change that makes it invalid, and that the statement sees, is committed; so its number is seen too.
     """
     other = t.value.alias("other")
     is_valid = sa.and_(
@@ -71,21 +70,21 @@ def not_before_front() -> sa.ColumnElement[bool]:
         sa.select(other.c.seq)
         .where(other.c.queue_id == bindparam("queue_id"), other.c.seq < bindparam("low", type_=sa.BigInteger))
         .order_by(other.c.seq.desc())
-        .limit(literal_column("1"))
+        .limit(literal(1))
         .scalar_subquery()
         .is_(None),
     )
     return (
         t.value.c.seq
         >= sa.select(
-            sa.case((is_valid, bindparam("first", type_=sa.BigInteger)), else_=literal_column("-9223372036854775807"))
+            sa.case((is_valid, bindparam("first", type_=sa.BigInteger)), else_=literal(-9223372036854775807))
         ).scalar_subquery()
     )
 
 
 @statement
 def _lock() -> sa.Select[int, int, bool]:
-    may_know = literal_column("has_sequence_privilege('zrb_return_id_seq', 'USAGE')")
+    may_know: sa.ColumnClause[bool] = sa.literal_column("has_sequence_privilege('zrb_return_id_seq', 'USAGE')")
     return (
         sa.select(t.queue.c.low, t.queue.c.high, may_know)
         .where(t.queue.c.id == bindparam("queue_id"))
@@ -93,18 +92,10 @@ def _lock() -> sa.Select[int, int, bool]:
     )
 
 
-def _first_live() -> sa.Select[int]:
-    return (
-        sa.select(t.value.c.seq)
-        .where(t.value.c.queue_id == bindparam("queue_id"), t.value.c.ended_at.is_(None))
-        .order_by(t.value.c.seq)
-        .limit(literal_column("1"))
-    )
-
-
 @statement
 def _state() -> sa.Select[int, int | None]:
-    return sa.select(_returns(), _first_live().scalar_subquery())
+    first = from_live(sa.select(t.value.c.seq)).order_by(t.value.c.seq).limit(literal(1))
+    return sa.select(_returns(), first.scalar_subquery())
 
 
 def known_front(database: Database, queue_id: int) -> Front | None:
@@ -117,11 +108,7 @@ def known_front(database: Database, queue_id: int) -> Front | None:
 
 
 def note_search(database: Database, queue_id: int, front: Front | None, seconds: float, taken: int | None) -> None:
-    """Note how a search for the first live value of a queue went, for the next ones.
-
-    Args:
-        taken: The seq of the value, if it was taken and that is committed.
-    """
+    """Note how a search for the first live value of a queue went. `taken` is the seq that was taken and committed."""
     if database.dialect_name == "sqlite":
         return
     hints = _hints.setdefault(database, {})
@@ -163,11 +150,7 @@ def parameters(front: Front | None) -> dict[str, int]:
 def take_first(
     database: Database, queue_id: int, take: Callable[[Front | None], tuple[int, str] | None]
 ) -> tuple[int, str] | None:
-    """Take the first live value of a queue, in a transaction of its own.
-
-    Args:
-        take: Takes the value, searching from a front on, and returns its seq and the encoded value.
-    """
+    """Take the first live value of a queue in a transaction of its own, by a function that searches from a front on."""
     front = known_front(database, queue_id)
     began = time.perf_counter()
     found = take(front)
@@ -177,11 +160,8 @@ def take_first(
 
 @statement
 def _has_live(from_front: bool) -> sa.Select[int]:
-    of_queue = (t.value.c.queue_id == bindparam("queue_id"), t.value.c.ended_at.is_(None))
-    found = sa.select(literal_column("1")).where(*of_queue).limit(literal_column("1"))
-    if from_front:
-        return found.where(not_before_front())
-    return found.with_hint(t.value, "INDEXED BY ix_zrb_value_live", "sqlite")
+    found = from_live(sa.select(literal(1))).limit(literal(1))
+    return found.where(not_before_front()) if from_front else found
 
 
 def has_live(database: Database, queue_id: int) -> bool:
@@ -191,20 +171,20 @@ def has_live(database: Database, queue_id: int) -> bool:
 
 
 def _fits_chunk() -> sa.ColumnElement[bool]:
-    return t.value.c.size <= literal_column(str(LONGEST))
+    return t.value.c.size <= literal(LONGEST)
 
 
 @statement
 def _take(owned: bool, right: bool, from_front: bool, only_if_it_fits: bool) -> ReturningUpdate[int, str]:
-    live_value = from_live(sa.select(t.value.c.seq)).where(*([not_before_front()] if from_front else []))
-    place = live_value.order_by(by_seq(right)).limit(literal_column("1")).with_for_update().scalar_subquery()
-    condition = [t.value.c.queue_id == bindparam("queue_id"), t.value.c.seq == place]
+    live = from_live(sa.select(t.value.c.seq)).where(*([not_before_front()] if from_front else []))
+    place = live.order_by(by_seq(right)).limit(literal(1)).with_for_update().scalar_subquery()
     return (
         sa.update(t.value)
-        .where(*condition, *([_fits_chunk()] if only_if_it_fits else []))
+        .where(t.value.c.queue_id == bindparam("queue_id"), t.value.c.seq == place)
+        .where(*([_fits_chunk()] if only_if_it_fits else []))
         .where(schema_is_unchanged(), *([attempt_may_write()] if owned else []))
         .values(
-            state=literal_column("'taken'"),
+            state=literal("taken"),
             ended_at=now(),
             ended_tick=tick(),
             taken_by=bindparam("attempt_id", type_=t.value.c.taken_by.type),
@@ -216,15 +196,7 @@ def _take(owned: bool, right: bool, from_front: bool, only_if_it_fits: bool) -> 
 def take(
     executor: Executor, queue_id: int, attempt_id: int | None, *, right: bool = False, front: Front | None = None
 ) -> tuple[int, str] | None:
-    """Take the oldest live value of a queue, or with `right` the newest, by one statement.
-
-    Args:
-        executor: The database, where the statement is a transaction of its own.
-
-    Returns:
-        Its seq and the encoded value; None if no value is live, the attempt may not write, or the value is so large
-        that only `take_large` takes it.
-    """
+    """Take the oldest live value of a queue, or with `right` the newest, unless it is as large as for `take_large`."""
     statement = _take(attempt_id is not None, right, front is not None, True)
     params = {"queue_id": queue_id, "attempt_id": attempt_id, **parameters(front)}
     return chunks.first_whole(executor, queue_id, executor.execute(statement, params))
@@ -233,11 +205,7 @@ def take(
 def take_whole(
     transaction: Transaction, queue_id: int, attempt_id: int | None, *, right: bool = False
 ) -> tuple[int, str] | None:
-    """Take the oldest live value of a queue, or with `right` the newest, however long it is.
-
-    Returns:
-        Its seq and the encoded value; None if no value is live or the attempt may not write.
-    """
+    """Take the oldest live value of a queue, or with `right` the newest, however long it is."""
     statement = _take(attempt_id is not None, right, False, False)
     rows = transaction.execute(statement, {"queue_id": queue_id, "attempt_id": attempt_id})
     return chunks.first_whole(transaction, queue_id, rows)
@@ -245,17 +213,13 @@ def take_whole(
 
 @statement
 def _fits_next(right: bool) -> sa.Select[bool]:
-    return from_live(sa.select(_fits_chunk())).order_by(by_seq(right)).limit(literal_column("1"))
+    return from_live(sa.select(_fits_chunk())).order_by(by_seq(right)).limit(literal(1))
 
 
 def take_large(
     database: Database, queue_id: int, attempt_id: int | None, *, right: bool = False
 ) -> tuple[int, str] | None:
-    """Take a value that is larger than one chunk, in the transaction in which it is read, so that it cannot get lost.
-
-    Returns:
-        Its seq and the encoded value; None if it is not so large, no value is live, or the attempt may not write.
-    """
+    """Take a value that is larger than one chunk in the transaction in which it is read, so that it cannot get lost."""
     if all(fits for (fits,) in database.execute(_fits_next(right), {"queue_id": queue_id})):
         return None
     return database.transact(lambda transaction: take_whole(transaction, queue_id, attempt_id, right=right))
@@ -264,21 +228,11 @@ def take_large(
 def taken_at_once() -> dict[str, sa.ColumnElement[Any]]:
     """Return what changes in values that are taken together, at one moment."""
     return {
-        "state": literal_column("'taken'"),
+        "state": literal("taken"),
         "ended_at": given_moment(),
         "ended_tick": given_tick(),
         "taken_by": bindparam("attempt_id", type_=t.value.c.taken_by.type),
     }
-
-
-@statement
-def _oldest_locked() -> sa.Select[int, str]:
-    return (
-        from_live(sa.select(t.value.c.seq, short_text()))
-        .order_by(t.value.c.seq)
-        .limit(bindparam("count"))
-        .with_for_update()
-    )
 
 
 @statement
@@ -291,12 +245,8 @@ def _take_these(dialect_name: str) -> sa.Update:
 
 
 def take_many(transaction: Transaction, queue_id: int, attempt_id: int | None, count: int) -> list[tuple[int, str]]:
-    """Take the oldest live values of a queue, at most `count`. The caller has called `open_change`.
-
-    Returns:
-        The seq and the encoded value of each, the oldest first.
-    """
-    rows = transaction.execute(_oldest_locked(), {"queue_id": queue_id, "count": count})
+    """Take the oldest live values of a queue, at most `count`. The caller has called `open_change`."""
+    rows = transaction.execute(oldest(True), {"queue_id": queue_id, "count": count})
     if rows:
         seqs = json.dumps([row[0] for row in rows])
         params = {"of_queue": queue_id, "seqs": seqs, "attempt_id": attempt_id, **draw(transaction).params}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from zrb_store.db import columns
 from zrb_store.db.columns import Columns
-from zrb_store.db.core import bindparam, literal_column, sa, statement, t
+from zrb_store.db.core import bindparam, exists, is_one_of, literal, sa, statement, t
 from zrb_store.db.dialect import insert_if_absent, new_id, whole_text
 from zrb_store.db.transaction import Executor, Row, Transaction
 from zrb_store.names import full_name
@@ -59,22 +59,8 @@ def names(transaction: Transaction) -> Iterator[str]:
     return (name for (name,) in transaction.stream(_names()))
 
 
-@statement
-def _count() -> sa.Select[int]:
-    return sa.select(sa.func.count()).select_from(t.session)
-
-
-def count(executor: Executor) -> int:
-    """Count the sessions."""
-    number: int = executor.execute(_count())[0][0]
-    return number
-
-
-def _columns(kind: Kind) -> list[sa.Column[Any]]:
-    table = {"session": t.session, "run": t.run, "queue": t.queue, "attempt": t.attempt}.get(kind)
-    if table is None:
-        table = {"output": t.output, "value": t.value, "return": t.returned, "change": t.change}[kind]
-    return [table.c[name] for name in COPIED[kind]]
+def _table(kind: Kind) -> sa.Table:
+    return t.metadata.tables[f"zrb_{kind}"]
 
 
 def _of_session() -> sa.BindParameter[int]:
@@ -84,9 +70,10 @@ def _of_session() -> sa.BindParameter[int]:
 @statement
 def _rows(kind: Kind) -> sa.Select[*Row]:
     """Select the rows of a session, or the values or returns of a queue, with what names the rows they refer to."""
-    rows = sa.select(*_columns(kind))
+    columns = [_table(kind).c[name] for name in COPIED[kind]]
+    rows = sa.select(*columns)
     # The plus sign keeps SQLite from walking the whole table by id.
-    by_attempt = literal_column("+zrb_attempt.id")
+    by_attempt: sa.ColumnClause[int] = sa.literal_column("+zrb_attempt.id")
     match kind:
         case "session":
             return rows.add_columns(t.session.c.id).where(t.session.c.name == bindparam("name"))
@@ -118,9 +105,9 @@ def _rows(kind: Kind) -> sa.Select[*Row]:
                 .order_by(by_attempt, t.output.c.piece)
             )
         case "value":
-            columns = (whole_text() if column is t.value.c.data else column for column in _columns(kind))
+            texts = (whole_text() if column is t.value.c.data else column for column in columns)
             return (
-                sa.select(*columns, *pusher().name, *taker().name)
+                sa.select(*texts, *pusher().name, *taker().name)
                 .select_from(taker().join(pusher().join(t.value, t.value.c.pushed_by), t.value.c.taken_by))
                 .where(t.value.c.queue_id == bindparam("queue_id"))
                 .order_by(t.value.c.seq)
@@ -134,7 +121,7 @@ def _rows(kind: Kind) -> sa.Select[*Row]:
             )
         case "change":
             # Without the imports and copies that brought the session here, which mean nothing in another store.
-            brought = [literal_column("'import'"), literal_column("'copy'")]
+            brought = [literal("import"), literal("copy")]
             of_session = (t.change.c.session == bindparam("name"), t.change.c.action.not_in(brought))
             return rows.where(*of_session).order_by(t.change.c.id)
 
@@ -175,7 +162,10 @@ def read(transaction: Transaction, name: str) -> Iterator[Record]:
 
 def _read_values(transaction: Transaction, queue_id: int, queue_name: str) -> Iterator[Record]:
     # Both streams are in the order of seq.
-    returns = _read_returns(transaction, queue_id, queue_name)
+    returns = (
+        _record("return", fields, queue=queue_name, taken_by=_owner(session_name, task, number))
+        for *fields, session_name, task, number in transaction.stream(_rows("return"), {"queue_id": queue_id})
+    )
     next_return = next(returns, None)
     for row in transaction.stream(_rows("value"), {"queue_id": queue_id}):
         *fields, pusher_session, pusher_task, pusher_number, taker_session, taker_task, taker_number = row
@@ -189,11 +179,6 @@ def _read_values(transaction: Transaction, queue_id: int, queue_name: str) -> It
         while next_return is not None and next_return["seq"] <= seq:
             yield next_return
             next_return = next(returns, None)
-
-
-def _read_returns(transaction: Transaction, queue_id: int, queue_name: str) -> Iterator[Record]:
-    for *fields, session_name, task, number in transaction.stream(_rows("return"), {"queue_id": queue_id}):
-        yield _record("return", fields, queue=queue_name, taken_by=_owner(session_name, task, number))
 
 
 _NUMBER = columns.ATTEMPT["number"]
@@ -241,7 +226,7 @@ _LINKS: Mapping[Kind, tuple[str, ...]] = {
 
 @statement
 def _add(kind: Literal["run", "queue", "attempt"]) -> ReturningInsert[int]:
-    table = {"run": t.run, "queue": t.queue, "attempt": t.attempt}[kind]
+    table = _table(kind)
     new = {name: bindparam(name) for name in (*_LINKS[kind], *COPIED[kind])}
     return sa.insert(table).values(new).values(id=new_id(table.name)).returning(table.c.id)
 
@@ -254,8 +239,7 @@ def add(executor: Executor, fields: Record) -> int:
 
 @statement
 def _add_many(kind: Batched) -> sa.Insert:
-    table = {"output": t.output, "value": t.value, "return": t.returned, "change": t.change}[kind]
-    return sa.insert(table).values({name: bindparam(name) for name in (*_LINKS[kind], *COPIED[kind])})
+    return sa.insert(_table(kind)).values({name: bindparam(name) for name in (*_LINKS[kind], *COPIED[kind])})
 
 
 def add_many(transaction: Transaction, kind: Batched, rows: Sequence[Record]) -> None:
@@ -291,27 +275,19 @@ def _set_owner(link: Link) -> sa.Update:
     if link == "returned":
         return update
     owner = t.attempt.alias("new_owner")
-    one, is_owner = literal_column("1"), owner.c.id == bindparam("owner", type_=t.attempt.c.id.type)
-    given_back = sa.exists(sa.select(one).where(is_owner, owner.c.given_back_at.is_not(None)))
+    is_owner = owner.c.id == bindparam("owner", type_=t.attempt.c.id.type)
+    given_back = exists(is_owner, owner.c.given_back_at.is_not(None))
     if link == "taken_by":
         return update.where(~given_back)
     # An attempt that did not complete has undone what it did to other sessions, though it was not given back. A check
     # is opened again after it was given back.
-    unsuccessful = owner.c.status.in_([literal_column(f"'{status}'") for status in UNSUCCESSFUL])
-    may_orphan = sa.exists(
-        sa.select(one).where(is_owner, sa.or_(owner.c.role == literal_column("'check'"), unsuccessful))
-    )
-    undone = sa.or_(t.value.c.state == literal_column("'retracted'"), t.value.c.orphaned)
+    unsuccessful = is_one_of(owner.c.status, *UNSUCCESSFUL)
+    may_orphan = exists(is_owner, sa.or_(owner.c.role == literal("check"), unsuccessful))
+    undone = sa.or_(t.value.c.state == literal("retracted"), t.value.c.orphaned)
     kept = sa.or_(sa.not_(t.value.c.orphaned), may_orphan)
     return update.where(sa.or_(sa.and_(given_back, undone), sa.and_(~given_back, kept)))
 
 
 def set_owner(executor: Executor, link: Link, queue_id: int, seq: int, at: int, attempt_id: int) -> None:
-    """Set the owner of a value that was written without one, if the value has not changed since.
-
-    Nothing is set if that would contradict the rows, for example if the attempt was given back and the value was not.
-
-    Args:
-        at: When the value was pushed, taken or returned.
-    """
+    """Set the owner of a value that was written without one, if it has not changed and the owner agrees with it."""
     executor.execute(_set_owner(link), {"of_queue": queue_id, "of_seq": seq, "at": at, "owner": attempt_id})

@@ -8,17 +8,18 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple, TypeVarTuple
 
 from zrb_store.codec import Encoded
-from zrb_store.db.core import bindparam, exists, literal_column, sa, statement, t
+from zrb_store.db.core import Params, bindparam, exists, literal, sa, statement, t
 from zrb_store.db.dialect import among, now, numbered_insert, reserve, schema_is_unchanged, short_text, tick
 from zrb_store.db.transaction import Executor, Transaction
 from zrb_store.queries import chunks
 from zrb_store.queries.attempts import attempt_may_write, may_write
 from zrb_store.queries.chunks import long_from
 from zrb_store.queries.clock import Moment, by_then, given_moment, given_tick, later
-from zrb_store.queries.give_back import lock_queue
 
 if TYPE_CHECKING:
     from sqlalchemy.sql.dml import ReturningInsert
+
+    from zrb_store.db.core import Runnable
 
 Ts = TypeVarTuple("Ts")
 
@@ -56,14 +57,10 @@ class PushedValue(NamedTuple):
     at: int
 
 
-def push_at(
+def push(
     executor: Executor, queue_id: int, item: Encoded, attempt_id: int | None, *, left: bool = False
 ) -> PushedValue | None:
-    """Add one value at the end of a queue, or with `left` at its beginning.
-
-    Returns:
-        The value's seq and time; None if the queue was deleted or the attempt may not write.
-    """
+    """Add one value at the end of a queue; None if the queue was deleted or the attempt may not write."""
     statement = _push(executor.dialect_name, attempt_id is not None, left)
     row = {"queue_id": queue_id, "type": item.type, "size": item.size, "data": item.data, "attempt_id": attempt_id}
     if item.size < long_from(executor.dialect_name):
@@ -79,15 +76,9 @@ def push_at(
     return executor.transact(work)
 
 
-def push(executor: Executor, queue_id: int, item: Encoded, attempt_id: int | None, *, left: bool = False) -> int | None:
-    """Add one value as `push_at` does, and return its seq or None."""
-    pushed = push_at(executor, queue_id, item, attempt_id, left=left)
-    return pushed.seq if pushed else None
-
-
 _INSERTED = (
-    *("queue_id", "seq", "type", "size", "pushed_at", "pushed_by", "moved_from", "deliveries", "data"),
-    *("pushed_tick", "plain"),
+    *("queue_id", "seq", "type", "size", "data", "moved_from", "deliveries", "plain"),
+    *("pushed_by", "pushed_at", "pushed_tick"),
 )
 
 
@@ -114,27 +105,15 @@ def push_many(
     *,
     left: bool = False,
 ) -> int:
-    """Add values in their order at the end of a queue, or with `left` at its beginning.
-
-    The caller has checked that the attempt may write.
-
-    Returns:
-        The seq of the first value; the following ones have consecutive numbers.
-    """
+    """Add values in their order, and return the seq of the first. The caller has checked that the attempt may write."""
     statement = reserve(transaction.dialect_name, left=left)
     first: int = transaction.execute(statement, {"queue_id": queue_id, "count": len(items)})[0][0]
     least = long_from(transaction.dialect_name)
-    transaction.execute_many(
-        _insert(),
-        _INSERTED,
-        (
-            (
-                *(queue_id, seq, kind, size, moment.at, attempt_id, moved_from, deliveries),
-                *(data if size < least else "", moment.tick, plain),
-            )
-            for seq, ((data, kind, size, *_), moved_from, deliveries, plain) in enumerate(items, first)
-        ),
+    rows = (
+        (queue_id, seq, item.type, item.size, item.data if item.size < least else "", *rest, attempt_id, *moment)
+        for seq, (item, *rest) in enumerate(items, first)
     )
+    transaction.execute_many(_insert(), _INSERTED, rows)
     for seq, (item, *_) in enumerate(items, first):
         if item.size >= least:
             chunks.add(transaction, queue_id, seq, item.data)
@@ -143,13 +122,17 @@ def push_many(
 
 @statement
 def _peek(right: bool) -> sa.Select[int, str]:
-    return from_live(sa.select(t.value.c.seq, short_text())).order_by(by_seq(right)).limit(literal_column("1"))
+    return from_live(sa.select(t.value.c.seq, short_text())).order_by(by_seq(right)).limit(literal(1))
 
 
 def peek(executor: Executor, queue_id: int, *, right: bool = False) -> tuple[int, str] | None:
     """Return the oldest live value, or with `right` the newest, as seq and text; None if no value is live."""
-    while rows := executor.execute(_peek(right), {"queue_id": queue_id}):
-        if found := chunks.first_whole(executor, queue_id, rows):
+    return _first(executor, _peek(right), {"queue_id": queue_id})
+
+
+def _first(executor: Executor, statement: Runnable, params: Params) -> tuple[int, str] | None:
+    while rows := executor.execute(statement, params):
+        if found := chunks.first_whole(executor, params["queue_id"], rows):
             return found
     return None
 
@@ -157,12 +140,7 @@ def peek(executor: Executor, queue_id: int, *, right: bool = False) -> tuple[int
 @statement
 def _at(right: bool) -> sa.Select[int, str]:
     # The rows before it are skipped in the index alone. With their data, that takes five times as long.
-    place = (
-        from_live(sa.select(t.value.c.seq))
-        .order_by(by_seq(right))
-        .limit(literal_column("1"))
-        .offset(bindparam("place"))
-    )
+    place = from_live(sa.select(t.value.c.seq)).order_by(by_seq(right)).limit(literal(1)).offset(bindparam("place"))
     return sa.select(t.value.c.seq, short_text()).where(
         t.value.c.queue_id == bindparam("queue_id"), t.value.c.seq == place.scalar_subquery()
     )
@@ -172,10 +150,7 @@ def at(executor: Executor, queue_id: int, index: int) -> tuple[int, str] | None:
     """Return the live value at an index, as seq and text. As in a deque, negative indices count from the end."""
     right = index < 0
     params = {"queue_id": queue_id, "place": -index - 1 if right else index}
-    while rows := executor.execute(_at(right), params):
-        if found := chunks.first_whole(executor, queue_id, rows):
-            return found
-    return None
+    return _first(executor, _at(right), params)
 
 
 @statement
@@ -183,7 +158,7 @@ def _plain() -> sa.Select[int, str, bool]:
     return (
         from_live(sa.select(t.value.c.seq, short_text(), t.value.c.plain))
         .order_by(t.value.c.seq.desc())
-        .limit(literal_column("1"))
+        .limit(literal(1))
     )
 
 
@@ -274,8 +249,10 @@ def was_live() -> sa.ColumnElement[bool]:
 
 
 @statement
-def _first_page() -> sa.Select[int, str]:
-    return from_live(sa.select(t.value.c.seq, short_text())).order_by(t.value.c.seq).limit(bindparam("count"))
+def oldest(lock: bool) -> sa.Select[int, str]:
+    """Select seq and text of the oldest live values of a queue, `:count` at most."""
+    found = from_live(sa.select(t.value.c.seq, short_text())).order_by(t.value.c.seq).limit(bindparam("count"))
+    return found.with_for_update() if lock else found
 
 
 @statement
@@ -301,7 +278,7 @@ def _page(dialect_name: str) -> sa.Select[int, str]:
 
 def iterate(executor: Executor, queue_id: int, page: int = 1000) -> Iterator[tuple[int, str]]:
     """Yield the values that are live when the iteration begins, the oldest first. They are read page by page."""
-    rows = executor.execute(_first_page(), {"queue_id": queue_id, "count": page + 1})
+    rows = executor.execute(oldest(False), {"queue_id": queue_id, "count": page + 1})
     if len(rows) <= page:
         yield from chunks.whole_rows(executor, queue_id, rows)
         return
@@ -324,10 +301,7 @@ def _remove() -> sa.Update:
             t.value.c.ended_at.is_(None),
         )
         .values(
-            state=literal_column("'removed'"),
-            ended_at=given_moment(),
-            ended_tick=given_tick(),
-            taken_by=bindparam("attempt_id"),
+            state=literal("removed"), ended_at=given_moment(), ended_tick=given_tick(), taken_by=bindparam("attempt_id")
         )
     )
 
@@ -340,10 +314,19 @@ def remove(
     transaction.execute_many(_remove(), names, ((queue_id, seq, *moment, attempt_id) for seq in seqs))
 
 
-def open_change(transaction: Transaction, queue_id: int, attempt_id: int | None) -> bool:
-    """Begin a change of several statements on one queue: check the attempt, and lock the queue.
+@statement
+def _lock_queue() -> sa.Select[int]:
+    return sa.select(t.queue.c.id).where(t.queue.c.id == bindparam("queue_id")).with_for_update(key_share=True)
 
-    Returns:
-        False if the queue was deleted or the attempt may not write.
+
+def lock_queue(executor: Executor, queue_id: int) -> bool:
+    """Lock a queue until the transaction ends; return False if it is gone.
+
+    A transaction that takes several locks takes them in this order: sessions, attempts, queues by id, values.
     """
+    return bool(executor.execute(_lock_queue(), {"queue_id": queue_id}))
+
+
+def open_change(transaction: Transaction, queue_id: int, attempt_id: int | None) -> bool:
+    """Check the attempt and lock the queue; return False if it was deleted or the attempt may not write."""
     return (attempt_id is None or may_write(transaction, attempt_id)) and lock_queue(transaction, queue_id)

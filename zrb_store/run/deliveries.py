@@ -30,9 +30,10 @@ from zrb_store.names import full_name, storable_name
 from zrb_store.queries import attempts, deliveries, queues, takes
 from zrb_store.queries.by_hand import dead_values
 from zrb_store.queries.deliveries import NextValue
-from zrb_store.queries.give_back import lock_queue, undo_ended
+from zrb_store.queries.give_back import undo_ended
 from zrb_store.queries.store import Owner
 from zrb_store.queries.takes import Front
+from zrb_store.queries.values import lock_queue
 from zrb_store.run.lifecycle import RunLifecycle
 from zrb_store.runtime import reclaim
 from zrb_store.runtime.waiting import QueueWait, check_seconds
@@ -393,7 +394,7 @@ class Consumer:
     ) -> list[NextValue]:
         with self._lock:
             passed_over = [seq for of_queue, seq in self._passed_over if of_queue == queue_id]
-        return deliveries.next_values(executor, queue_id, passed_over, count, lock=lock, front=front)
+        return deliveries.next_values(executor, queue_id, passed_over, count, front, lock=lock)
 
 
 def _pause(times: int) -> float:

@@ -126,9 +126,9 @@ class Xcom(QueueReader):
         attempt_id = owner.id if owner else None
         database = self._queues.database
         failpoint("push:before")
-        seq = self._change(owner, lambda queue_id: values.push(database, queue_id, item, attempt_id, left=left))
+        pushed = self._change(owner, lambda queue_id: values.push(database, queue_id, item, attempt_id, left=left))
         failpoint("push:after")
-        self._after_push(seq, item, value)
+        self._after_push(pushed.seq, item, value)
 
     def _change(self, owner: Owner | None, change: Callable[[int], T | None]) -> T:
         """Call `change` with the queue's id, again if the queue was removed; raise an error if it writes nothing."""

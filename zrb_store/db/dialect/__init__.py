@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from zrb_store.db import REVISION, REVISION_SQL
-from zrb_store.db.core import bindparam, compiling, literal_column, sa, statement, t
+from zrb_store.db.core import bindparam, compiling, literal, sa, statement, t
 from zrb_store.errors import SchemaAhead
 from zrb_store.names import NamePattern
 
@@ -98,7 +98,7 @@ def whole_text() -> sa.ColumnElement[str]:
 
 def schema_is_unchanged() -> sa.Exists:
     """Return a condition for each statement that writes outside a transaction: nobody has upgraded the store since."""
-    return sa.exists(sa.select(literal_column("1")).where(t.version.c.version_num == literal_column(f"'{REVISION}'")))
+    return sa.exists(sa.select(literal(1)).where(t.version.c.version_num == literal(REVISION)))
 
 
 def revision_of(driver: Any) -> str | None:
@@ -170,7 +170,7 @@ def numbered_insert(
             t.queue.c.id == bindparam("queue_id"), *where
         )
     else:
-        counter = _move_counter(literal_column("1"), left).where(*where).cte("counter")
+        counter = _move_counter(literal(1), left).where(*where).cte("counter")
         source = sa.select(counter.c.id, counter.c.seq, *columns.values())
     return sa.insert(t.value).from_select(names, source).returning(t.value.c.seq, t.value.c.pushed_at)
 
@@ -191,8 +191,8 @@ def _beyond(left: bool) -> sa.ColumnElement[int]:
     edge = sa.func.min if left else sa.func.max
     rows = sa.select(edge(t.value.c.seq)).where(t.value.c.queue_id == t.queue.c.id).scalar_subquery()
     if left:
-        return sa.func.min(sa.func.coalesce(rows, literal_column("1")), t.queue.c.low) - literal_column("1")
-    return sa.func.max(sa.func.coalesce(rows, literal_column("0")), t.queue.c.high) + literal_column("1")
+        return sa.func.min(sa.func.coalesce(rows, literal(1)), t.queue.c.low) - literal(1)
+    return sa.func.max(sa.func.coalesce(rows, literal(0)), t.queue.c.high) + literal(1)
 
 
 def _move_counter(count: sa.ColumnElement[int], left: bool) -> ReturningUpdate[int, int]:

@@ -1,0 +1,156 @@
+"""What holds the values of sessions: running attempts, and completed steps of tasks that have not completed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from zrb_store.db.columns import RUN
+from zrb_store.db.core import exists, is_one_of, literal, sa, statement, t
+from zrb_store.db.dialect import among
+from zrb_store.db.transaction import Executor, Row
+from zrb_store.queries import runs
+from zrb_store.queries.attempts import attempt_as, is_in_effect, is_of_no_task
+from zrb_store.records import RunRecord
+
+
+class HeldValues(NamedTuple):
+    """Values of one queue that a running attempt holds."""
+
+    home_id: int  # the session of the queue
+    queue_id: int
+    session: str  # name of the attempt's own session
+    task: str
+    number: int
+    values: int  # how many values it has taken
+    since: int  # when it took the first of them, in microseconds
+    run: RunRecord  # its run, whose process may have died
+
+
+@statement
+def _held(dialect_name: str, of_sessions: bool) -> sa.Select[*Row]:
+    holder, is_taken = attempt_as("holder"), t.value.c.state == literal("taken")
+    taken = (sa.func.count().label("count"), sa.func.min(t.value.c.ended_at).label("since"))
+    held = (
+        sa.select(t.attempt.c.id, t.value.c.queue_id, *taken)
+        .select_from(t.attempt.join(t.value, t.value.c.taken_by == t.attempt.c.id))
+        .where(t.attempt.c.status == literal("running"), *([] if of_sessions else [is_taken]))
+        .with_hint(t.attempt, "INDEXED BY ix_zrb_attempt_running", "sqlite")
+        .group_by(t.attempt.c.id, t.value.c.queue_id)
+        .subquery("held")
+    )
+    name = (t.session.c.name, holder.c.task, holder.c.number)
+    found = sa.select(
+        *(t.queue.c.session_id, t.queue.c.id, *name, held.c.count, held.c.since), *(t.run.c[name] for name in RUN)
+    ).select_from(
+        held.join(t.queue, t.queue.c.id == held.c.queue_id)
+        .join(holder, holder.c.id == held.c.id)
+        .join(t.session, t.session.c.id == holder.c.session_id)
+        .join(t.run, t.run.c.id == holder.c.run_id)
+    )
+    if of_sessions:
+        found = found.where(among(dialect_name, t.queue.c.session_id, "session_ids"))
+        return found.order_by(holder.c.id, t.queue.c.id)
+    return found.order_by(t.queue.c.id, *name)
+
+
+def held_values(executor: Executor, session_ids: Sequence[int] | None = None) -> list[HeldValues]:
+    """Return what running attempts hold of each queue of these sessions, or what they took of any queue."""
+    statement = _held(executor.dialect_name, session_ids is not None)
+    rows = executor.execute(statement, {"session_ids": json.dumps(list(session_ids or ()))})
+    return [HeldValues._make((*row[:7], runs.record(row[7:]))) for row in rows]
+
+
+class UnfinishedSession(NamedTuple):
+    """A session that has steps and has not completed."""
+
+    id: int
+    name: str
+    status: str  # its stored status: `failed`, `interrupted`, or `running`, though the run may have died
+    run: RunRecord
+
+
+def _next_with_steps(*after: sa.ColumnElement[bool]) -> sa.Select[*Row]:
+    """Select the first session that has steps, found by the index of steps without reading the others."""
+    return (
+        sa.select(sa.func.min(t.attempt.c.session_id).label("session_id"))
+        .where(t.attempt.c.step_of.is_not(None), *after)
+        .with_hint(t.attempt, "INDEXED BY ix_zrb_attempt_step", "sqlite")
+    )
+
+
+@statement
+def _unfinished() -> sa.Select[*Row]:
+    found = _next_with_steps().cte("found", recursive=True)
+    with_steps = found.union_all(
+        sa.select(_next_with_steps(t.attempt.c.session_id > found.c.session_id).scalar_subquery()).where(
+            found.c.session_id.is_not(None)
+        )
+    )
+    return (
+        sa.select(t.session.c.id, t.session.c.name, t.session.c.status, *(t.run.c[name] for name in RUN))
+        .select_from(
+            with_steps.join(t.session, t.session.c.id == with_steps.c.session_id).join(
+                t.run, sa.and_(t.run.c.session_id == t.session.c.id, t.run.c.number == t.session.c.fence)
+            )
+        )
+        .where(is_one_of(t.session.c.status, "running", "failed", "interrupted"))
+    )
+
+
+def unfinished_sessions(executor: Executor) -> list[UnfinishedSession]:
+    """Return the sessions that have steps and a run and have not completed."""
+    return [
+        UnfinishedSession(session_id, name, status, runs.record(tuple(columns)))
+        for session_id, name, status, *columns in executor.execute(_unfinished())
+    ]
+
+
+class HoldingStep(NamedTuple):
+    """A completed step of a task that has not completed, which holds values of another session."""
+
+    home_id: int  # the session whose values it holds
+    session_id: int  # the step's own session
+    step_of: str
+    task: str  # the step's id: TASK/NUMBER
+    number: int
+    since: int  # when it took the first of these values, in microseconds
+
+
+@statement
+def _holding_steps(dialect_name: str) -> sa.Select[int, int, str | None, str, int, int | None]:
+    whole = t.attempt.alias("whole")
+    completed = exists(
+        whole.c.session_id == t.attempt.c.session_id,
+        whole.c.task == t.attempt.c.step_of,
+        ~is_of_no_task(whole),
+        is_in_effect(whole),
+    )
+    since = sa.func.min(t.value.c.ended_at)
+    columns = (t.queue.c.session_id, t.attempt.c.session_id, t.attempt.c.step_of, t.attempt.c.task, t.attempt.c.number)
+    return (
+        sa.select(*columns, since)
+        .select_from(
+            t.attempt.join(t.value, t.value.c.taken_by == t.attempt.c.id).join(
+                t.queue, t.queue.c.id == t.value.c.queue_id
+            )
+        )
+        .where(
+            among(dialect_name, t.attempt.c.session_id, "step_sessions"),
+            t.attempt.c.step_of.is_not(None),
+            is_in_effect(),
+            t.value.c.state == literal("taken"),
+            among(dialect_name, t.queue.c.session_id, "session_ids"),
+            t.queue.c.session_id != t.attempt.c.session_id,
+            ~completed,
+        )
+        .group_by(*columns)
+        .order_by(since)
+    )
+
+
+def holding_steps(executor: Executor, session_ids: Sequence[int], step_sessions: Sequence[int]) -> list[HoldingStep]:
+    """Return the completed steps that hold values of other sessions, of tasks that have not completed."""
+    params = {"session_ids": json.dumps(list(session_ids)), "step_sessions": json.dumps(list(step_sessions))}
+    return [HoldingStep(*row) for row in executor.execute(_holding_steps(executor.dialect_name), params)]
