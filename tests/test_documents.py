@@ -20,7 +20,7 @@ PAGES = {
     "README.md": 9,
     "docs/tutorials/nightly-job.md": 29,
     "docs/tutorials/python-script.md": 8,
-    "docs/how-to/agents.md": 7,
+    "docs/how-to/agents.md": 15,
     "docs/how-to/alerts.md": 8,
     "docs/how-to/cron-and-shell.md": 16,
     "docs/how-to/operate-sqlite.md": 14,
