@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from zrb_store import codec, settings
 from zrb_store.attempt.open_attempt import NO_RESULT, OpenAttempt
@@ -18,12 +18,11 @@ from zrb_store.db.transaction import Transaction
 from zrb_store.errors import ZrbStoreError
 from zrb_store.queries import attempts, values
 from zrb_store.queries.give_back import undo_ended
+from zrb_store.queries.output import NO_OUTPUT
 from zrb_store.queries.steps import close_running
 from zrb_store.queries.store import Owner
+from zrb_store.runtime.output import Output
 from zrb_store.xcom import Xcoms, current_attempt
-
-if TYPE_CHECKING:
-    from zrb_store.runtime.output import Output
 
 T = TypeVar("T")
 
@@ -57,8 +56,6 @@ class Attempt(OpenAttempt):
     def output(self) -> Output | None:
         """What it prints and logs; None if that is not kept, if it has ended without any, and in a forked child."""
         if self._output is None and self.is_open and (limit := settings.output()):
-            from zrb_store.runtime.output import NO_OUTPUT, Output  # late: most attempts print nothing
-
             end = None if self._has_begun_before else NO_OUTPUT
             made = Output(self.database, self.id, self.full_name, limit, end)
             # Another thread, or a signal handler in the middle of this, may have made one as well. One remains.

@@ -22,12 +22,11 @@ from zrb_store.names import split_id
 from zrb_store.queries import attempts, sessions
 from zrb_store.queries.give_back import undo_ended
 from zrb_store.queries.store import Owner
+from zrb_store.runtime.output import Output
 from zrb_store.xcom import Xcoms, current_attempt, leave
 
 if TYPE_CHECKING:
     from contextvars import Token
-
-    from zrb_store.runtime.output import Output
 
 
 class AttemptReference:
