@@ -90,6 +90,11 @@ WITHOUT_CALLBACKS = [
     name for name in ("appendleft", "extend", "extendleft", "insert", "remove", "__setitem__") if name not in vars(Xcom)
 ]
 
+# Whether the method of the session's log appends to a list, passes the text on to a parent session, and does no more.
+_code = getattr(getattr(SharedContext, "append_to_shared_log", None), "__code__", None)
+_NAMES = "_log append session parent shared_ctx append_to_shared_log"
+LOG_IS_LIST = _code is not None and " ".join(_code.co_names) == _NAMES
+
 
 def _properties(names: str) -> dict[str, str]:
     return {name.removeprefix("?"): "? property" if name.startswith("?") else "property" for name in names.split()}
@@ -125,7 +130,11 @@ TOUCHED: dict[type | ModuleType, dict[str, str | type]] = {
         "_task_name": str,
         "_shared_ctx": SharedContext,
     },
-    SharedContext: {**_properties("xcom input is_tty ?is_web_mode"), "_xcom": DotDict},
+    SharedContext: {
+        "append_to_shared_log": "(self, message)",
+        **_properties("xcom input is_tty ?is_web_mode shared_log"),
+        "_xcom": DotDict,
+    },
     BaseTrigger: {"_fanout_and_trigger_callback": "async (self, session)", **_properties("readiness_checks")},
     Callback: {"async_run": "async (self, parent_session, session)", "_task": AnyTask},
     AnyInput: {

@@ -23,6 +23,7 @@ R = TypeVar("R")
 
 # Ends what stands before each line, `251124 03:12:45.123 1/3  🍎 load ⬤  `. Faster than a regular expression.
 _PREFIX_END = " \u2b24  "
+_TIME = 19  # the length of its time
 _LEVEL = re.compile(r"\[(DEBUG|INFO|WARNING|ERROR|CRITICAL)\] ")
 # zrb ends the lines that a command prints like this, but not its own messages about the command.
 _ENDING = "\r\n"
@@ -42,27 +43,61 @@ def keep_output(ctx: Context, attempt: Attempt) -> None:
         vars(ctx).pop("append_to_shared_log", None)
 
 
-def _append_first(ctx: Context, attempt: Attempt, message: str) -> None:
-    append: Callable[[str], None] = type(ctx).append_to_shared_log.__get__(ctx)
+def _append_first(ctx: Any, attempt: Attempt, message: str) -> Any:
+    """Append the first text to the log, and let those that follow take a shorter way."""
+    append = _append_to_log(ctx)
     if (output := attempt.output) is not None:
-        append = output.noting(append, _parse)
-    vars(ctx)["append_to_shared_log"] = append
-    append(message)
+        append = output.noting(append, _Parser())
+    ctx.append_to_shared_log = append
+    return append(message)
 
 
-def _parse(printed: list[str]) -> tuple[list[str], list[str]]:
-    """Return the streams and the texts of what a context printed: `print`, or the level of a log message."""
-    streams, texts = ["print"] * len(printed), []
-    for number, text in enumerate(printed):
-        if found := _prefix(text):
-            text = text[found:]
+def _append_to_log(ctx: Any) -> Callable[[str], Any]:
+    """Return what puts a text into the log of a context's session, as directly as that log allows.
+
+    A chatty task calls it ten thousand times, and zrb's two methods cost more than noting a text.
+    """
+    method = type(ctx).append_to_shared_log
+    if method is not compat.Context.append_to_shared_log:
+        return method.__get__(ctx)  # type: ignore[no-any-return]
+    shared_ctx, session = ctx._shared_ctx, ctx.session
+    append = shared_ctx.append_to_shared_log
+    is_list = compat.LOG_IS_LIST and append == compat.SharedContext.append_to_shared_log.__get__(shared_ctx)
+    if is_list and session is not None and session.parent is None:
+        append = shared_ctx.shared_log.append
+    return append  # type: ignore[no-any-return]
+
+
+class _Parser:
+    """Parses what one context prints.
+
+    Its lines have the same text between time and message. That is compared, since it is quicker than being parsed.
+    """
+
+    def __init__(self) -> None:
+        self._head: str | tuple[()] = ()  # nothing begins with it
+        self._end = 0
+
+    def __call__(self, printed: list[str]) -> tuple[list[str], list[str]]:
+        """Return the streams and the texts of what was printed: `print`, or the level of a log message."""
+        streams, texts = ["print"] * len(printed), []
+        head, end = self._head, self._end
+        for text in printed:
+            if text.startswith(head, _TIME):
+                text = text[end:]
+            elif found := _prefix(text):
+                self._head, self._end = head, end = text[_TIME:found], found
+                text = text[end:]
+            else:
+                texts.append(text)
+                continue
             if text[:1] == "[" and (level := _LEVEL.match(text)):
-                streams[number] = level[1].lower()
+                streams[len(texts)] = level[1].lower()
                 text = text[level.end() :]
                 if text.startswith(_ENVIRONMENT):
                     text = f"{_ENVIRONMENT}***\n"
-        texts.append(text)
-    return streams, texts
+            texts.append(text)
+        return streams, texts
 
 
 def _prefix(text: str) -> int:
