@@ -17,6 +17,7 @@ from tests.postgres import wait_until
 from tests.processes import DEADLINE, Child
 from zrb_store import cli
 from zrb_store.consume.child import EndingSignals
+from zrb_store.db.clock import clock
 from zrb_store.db.location import store_url
 from zrb_store.runtime import lease
 
@@ -47,7 +48,7 @@ def run_program(
         folder: Where to run.
         files: What gets stdout and stderr.
         environment: Additional variables. One like `module:variable` sets a variable of a module to a number, and
-            `lease` the seconds that leases last.
+            `lease` the seconds that leases last. With `turned`, SIGUSR1 turns its clock by so many seconds.
         args: The arguments.
     """
     os.setsid()
@@ -64,12 +65,20 @@ def run_program(
             setattr(importlib.import_module(module), variable, float(text))
         elif name == "lease":
             lease.set_duration(float(text))
+        elif name == "turned":
+            turn_at_signal(float(text))
         else:
             os.environ[name] = text
     sys.argv = ["zrb-store", *args]
     signal.signal(signal.SIGINT, signal.default_int_handler)
     note_signals(handled_file(folder, os.getpid()))
     cli.main(args)
+
+
+def turn_at_signal(seconds: float) -> None:
+    """Let SIGUSR1 turn the clock of this process."""
+    clock.ask_every = 0.01
+    signal.signal(signal.SIGUSR1, lambda number, frame: clock.turn(seconds))
 
 
 def handled_file(folder: Path, pid: int) -> Path:
@@ -125,6 +134,15 @@ class Consumer(Child):
     def wait_for(self, line: str) -> None:
         """Wait until it has written this to stderr."""
         wait_until(lambda: line in self.err, lambda: f"no {line!r} in {self.err!r}", DEADLINE)
+
+    def turn_until(self, line: str) -> None:
+        """Turn its clock, which it was started for, until it has written this to stderr."""
+
+        def is_written() -> bool:
+            self.signal(signal.SIGUSR1)
+            return line in self.err
+
+        wait_until(is_written, lambda: f"no {line!r} in {self.err!r}", DEADLINE)
 
     def _read(self, number: int) -> str:
         file = self._files[number]

@@ -166,15 +166,15 @@ def test_a_server_that_is_away_for_a_while(tmp_path: Path) -> None:
         with open_store(server.url) as store:
             fill(store, "a")
         script = "echo $$ >group; while [ ! -e go ]; do sleep 0.02; done; echo done >>work"
-        consumer = shell.start_sh(script, "--forever")
+        consumer = shell.start_sh(script, "--forever", turned="10")
         shell.until_file("group")
         server.stop()
         (tmp_path / "go").touch()
-        consumer.wait_for("inbox/files#1: waiting for the store: ")
+        consumer.turn_until("inbox/files#1: waiting for the store: ")
         server.start()
         consumer.wait_for("inbox/files#1: completed")
         server.stop()
-        consumer.wait_for("waiting for the store: ")
+        consumer.turn_until("\nwaiting for the store: ")
         server.start()
         with open_store(server.url) as store:
             fill(store, "b")

@@ -178,17 +178,14 @@ class Store:
             raise
         if settings.on_failure() is not None:
             self.database.on_death = _tell_dead_values
+        self.parent_attempt: AttemptReference | None = None
+        token = os.environ.get("ZRB_STORE_ATTEMPT")
         try:
-            self.parent_attempt = self._find_parent_attempt()
+            if token and not read_only and store_url() == self.database.url:
+                self.parent_attempt = referenced_attempt(self.database, token)
         except BaseException:
             self.close()
             raise
-
-    def _find_parent_attempt(self) -> AttemptReference | None:
-        token = os.environ.get("ZRB_STORE_ATTEMPT")
-        if self.database.read_only or not token or store_url() != self.database.url:
-            return None
-        return referenced_attempt(self.database, token)
 
     def session(self, name: str) -> Session:
         """Return the session of that name. Nothing is read or created yet.

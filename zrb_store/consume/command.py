@@ -71,8 +71,10 @@ def make_outcome(name: str, exit_code: int, written: bytes, *, stopped: bool, ti
         what = f"exited with {exit_code}"
     else:
         return Outcome(exit_code, None, output)
-    lines = [line for line in map(one_line, output.splitlines()) if line]
-    error = f"{one_line(name)} {what}" + (f": {_shortened(lines[-1])}" if lines else "")
+    error = f"{one_line(name)} {what}"
+    if lines := [line for line in map(one_line, output.splitlines()) if line]:
+        last = lines[-1]
+        error += f": {last if len(last) <= _LONGEST_LINE else f'{last[: _LONGEST_LINE - 1]}…'}"
     return Outcome(exit_code, error, output, stopped, timed_out is not None)
 
 
@@ -81,10 +83,6 @@ def _signal_name(number: int) -> str:
         return signal.Signals(number).name
     except ValueError:  # a real-time signal
         return f"signal {number}"
-
-
-def _shortened(line: str) -> str:
-    return line if len(line) <= _LONGEST_LINE else f"{line[: _LONGEST_LINE - 1]}…"
 
 
 _PIECE = 4096  # bytes that a pipe takes at once if it takes any (PIPE_BUF); macOS takes as many in practice

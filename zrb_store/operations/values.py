@@ -109,12 +109,6 @@ def nothing_there(database: Database, session: str, queue: str, after: str) -> Z
 _MOST_DELIVERIES = 1_000_000
 
 
-def max_deliveries(database: Database, session: str, queue: str) -> int | None:
-    """Return how often a value of a queue is delivered at most; None if that is not limited."""
-    queue_id = queues.find_queue(database, session, queue)
-    return None if queue_id is None else queues.max_deliveries(database, queue_id)
-
-
 def set_max_deliveries(database: Database, session: str, queue: str, limit: int | None) -> None:
     """Limit how often a value of a queue is delivered, None for no limit; the queue is created if necessary.
 

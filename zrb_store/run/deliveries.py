@@ -164,8 +164,8 @@ class OpenDeliveries:
         self._known: weakref.WeakValueDictionary[int, Attempt] = weakref.WeakValueDictionary()
         self._in_doubt = False
 
-    def begin(self, run_id: int, take: Callable[[], tuple[Attempt, T] | None]) -> tuple[Attempt, T] | None:
-        """Begin a delivery of a run by `take`, which returns its attempt and something else; None without a value."""
+    def begin(self, run_id: int, take: Callable[[], tuple[Attempt, T]]) -> tuple[Attempt, T]:
+        """Begin a delivery of a run by `take`, which returns its attempt and something else."""
         with self._lock:  # so that no delivery is taken for one that nobody knows
             if self._in_doubt:
                 self._database.transact(functools.partial(self._give_back_unknown, run_id), "fail")
@@ -175,8 +175,7 @@ class OpenDeliveries:
             except StoreUnavailable:
                 self._in_doubt = True
                 raise
-            if begun is not None:
-                self._known[begun[0].id] = begun[0]
+            self._known[begun[0].id] = begun[0]
             return begun
 
     def _give_back_unknown(self, run_id: int, transaction: Transaction) -> None:
@@ -370,9 +369,8 @@ class Consumer:
             taken = self._open.begin(self._run.id, lambda: self.database.transact(work, "consume", is_made=is_made))
         except _NothingToTakeError:
             return None
-        if taken is not None:
-            first = None if self._passed_over else taken[1][0][0]
-            takes.note_search(self.database, queue_id, front, seconds, first)
+        first = None if self._passed_over else taken[1][0][0]
+        takes.note_search(self.database, queue_id, front, seconds, first)
         return taken
 
     def _note_end(self, queue_id: int, seqs: Sequence[int], completed: bool) -> None:

@@ -35,13 +35,11 @@ def search(database: Database, queue_id: int, taker: str | None, *, missing: boo
     if not missing and now < due.get(queue_id, now):
         return False
     due[queue_id] = now + _INTERVAL
+    own = None if taker is None else taker.partition("/")[0]
     found = queries.holding_runs(database, queue_id)
-    return sum(_reclaim(database, holder, taker) for holder in found if not _is_own(holder, taker)) > 0
-
-
-def _is_own(holder: HoldingRun, taker: str | None) -> bool:
-    """Whether a run is the taker's own: it is alive, whatever became of its lease."""
-    return lease.is_own_run(holder.run) or (taker is not None and taker.partition("/")[0] == holder.session)
+    # The taker's own run is alive, whatever became of its lease.
+    others = [each for each in found if each.session != own and not lease.is_own_run(each.run)]
+    return sum(_reclaim(database, holder, taker) for holder in others) > 0
 
 
 def _reclaim(database: Database, holder: HoldingRun, taker: str | None) -> bool:

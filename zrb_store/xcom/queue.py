@@ -125,18 +125,19 @@ class Xcom(QueueReader):
         owner = self._queues.owner_of_change()
         attempt_id = owner.id if owner else None
         database = self._queues.database
+        queue_id = self._queues.queue_id(self.name, owner)
         failpoint("push:before")
-        pushed = self._change(owner, lambda queue_id: values.push(database, queue_id, item, attempt_id, left=left))
+        pushed = values.push(database, queue_id, item, attempt_id, left=left)
+        if pushed is None:
+            pushed = self._try_again(owner, lambda new_id: values.push(database, new_id, item, attempt_id, left=left))
         failpoint("push:after")
         self._after_push(pushed.seq, item, value)
 
-    def _change(self, owner: Owner | None, change: Callable[[int], T | None]) -> T:
-        """Call `change` with the queue's id, again if the queue was removed; raise an error if it writes nothing."""
-        done = change(self._queues.queue_id(self.name, owner))
-        if done is None:
-            if owner:
-                owner.refuse_if_closed()
-            done = change(self._queues.queue_id(self.name, owner, refresh=True))
+    def _try_again(self, owner: Owner | None, change: Callable[[int], T | None]) -> T:
+        """Make a change that wrote nothing with the queue's present id; if it writes nothing again, say why."""
+        if owner:
+            owner.refuse_if_closed()
+        done = change(self._queues.queue_id(self.name, owner, refresh=True))
         if done is not None:
             return done
         if owner:
@@ -367,7 +368,7 @@ class Xcom(QueueReader):
             edit = editor([])
             if not edit.left and not edit.right:
                 return edit  # there is no queue, and no need for one
-        edit, left, right = self._change(owner, change)
+        edit, left, right = change(queues.queue_id(self.name, owner)) or self._try_again(owner, change)
         fresh = iter(pushed)
         for first, items in ((left, edit.left), (right, edit.right)):
             for seq, new in enumerate(items, first):
