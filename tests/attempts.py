@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 from zrb_store import Run, Store
-from zrb_store.queries.store import Owner
+from zrb_store.queries.attempts import Owner
 from zrb_store.testing import expire_lease
 from zrb_store.xcom import current_attempt
 

@@ -16,7 +16,7 @@ import pytest
 from zrb_store import Store, cli, open_store, settings, step
 from zrb_store.cli.command_table import COMMANDS
 from zrb_store.db.location import store_url
-from zrb_store.stderr import as_typed, command_as_typed, print_line, zrb_program
+from zrb_store.render.stderr import as_typed, command_as_typed, print_line, zrb_program
 
 ROOT = Path(__file__).resolve().parent.parent
 PROGRAMS = ("zrb-store", "zrb xcom")

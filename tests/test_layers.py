@@ -29,7 +29,7 @@ ROWS = [
     ("queries", {"queries"}),
     ("database", {"db"}),
     ("values", {"codec"}),
-    ("ground", {"errors", "local_time", "masking", "names", "process", "records", "settings", "stderr"}),
+    ("ground", {"errors", "local_time", "masking", "names", "process", "records", "settings"}),
 ]
 
 # Where each library may be imported.

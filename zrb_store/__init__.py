@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from zrb_store.attempt import Attempt as Attempt
     from zrb_store.attempt import OutputHandler as OutputHandler
     from zrb_store.codec import register_codec as register_codec
-    from zrb_store.run import Delivery as Delivery
     from zrb_store.run import Run as Run
+    from zrb_store.run.deliveries import Delivery as Delivery
     from zrb_store.stepping import once_tool as once_tool
     from zrb_store.stepping import step as step
     from zrb_store.store import Session as Session
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Attempt": "attempt",
-    "Delivery": "run",
+    "Delivery": "run.deliveries",
     "OutputHandler": "attempt",
     "Run": "run",
     "Session": "store",

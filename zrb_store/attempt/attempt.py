@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -28,11 +29,10 @@ from zrb_store.db.transaction import Executor, Transaction, failpoint
 from zrb_store.errors import InvalidArgument, ZrbStoreError
 from zrb_store.names import check_step_name
 from zrb_store.queries import attempts, steps, values
-from zrb_store.queries.attempts import BegunAttempt
+from zrb_store.queries.attempts import BegunAttempt, Owner
 from zrb_store.queries.give_back import give_back, undo_ended
 from zrb_store.queries.output import NO_OUTPUT
 from zrb_store.queries.steps import StepRecord
-from zrb_store.queries.store import Owner
 from zrb_store.runtime.output import Output
 from zrb_store.xcom import Xcoms, current_attempt
 
@@ -442,3 +442,47 @@ class Attempt(OpenAttempt):
 
     def _close_steps(self, transaction: Transaction) -> Sequence[int]:
         return steps.close_running(transaction, self.id) if self.steps.any_began else ()
+
+
+def _attempt_around(attempt: Owner | None) -> Attempt | None:
+    if isinstance(attempt, Step):
+        attempt = attempt.parent
+    return attempt if isinstance(attempt, Attempt) else None
+
+
+def surrounding_attempt(step: str) -> Attempt:
+    """Return the attempt in which this step is to begin: the one that the code runs in, also in a step of it."""
+    attempt = _attempt_around(current_attempt.get())
+    if attempt is None:
+        raise ZrbStoreError(
+            f"step {step} is not inside an attempt: call it in a zrb task's action or in `with run.attempt(...)`, "
+            "and in a thread that has no context use attempt.step"
+        )
+    return attempt
+
+
+class OutputHandler(logging.Handler):
+    """A `logging.Handler` that adds each message to the output of the attempt that the code runs in.
+
+    Messages from outside of attempts are ignored. What a step logs belongs to the attempt around it.
+    """
+
+    def __init__(self, attempt: Attempt | None = None, level: int | str = logging.NOTSET) -> None:
+        """Create a handler: `logging.getLogger().addHandler(zrb_store.OutputHandler())`.
+
+        Args:
+            attempt: The attempt that gets the messages of all threads; by default each thread's own.
+            level: Messages below this level are ignored.
+        """
+        super().__init__(level)
+        self._attempt = attempt
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Add a message."""
+        attempt = _attempt_around(self._attempt or current_attempt.get())
+        if attempt is None:
+            return
+        try:
+            attempt.log(self.format(record), stream=record.levelname.lower())
+        except Exception:  # noqa: BLE001 - as every handler of logging does
+            self.handleError(record)

@@ -35,9 +35,9 @@ from zrb_store.errors import (
 from zrb_store.masking import ErrorText, error_text, mask_text, printable
 from zrb_store.names import split_id
 from zrb_store.queries import attempts, sessions, steps
+from zrb_store.queries.attempts import Owner
 from zrb_store.queries.give_back import undo_ended
 from zrb_store.queries.steps import StepRecord
-from zrb_store.queries.store import Owner
 from zrb_store.records import iso
 from zrb_store.runtime.output import Output
 from zrb_store.xcom import Xcoms, current_attempt, leave

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zrb_store.errors import ZrbStoreError
-from zrb_store.stderr import PROGRAM, print_line
+from zrb_store.render.stderr import PROGRAM, print_line
 
 if TYPE_CHECKING:
     from zrb_store.cli.resume import Resumer
@@ -33,7 +33,7 @@ def run(args: Sequence[str], prog_name: str = PROGRAM, resumer: Resumer | None =
 
     from zrb_store import settings
     from zrb_store.cli.command import app
-    from zrb_store.stderr import printing_warnings
+    from zrb_store.render.stderr import printing_warnings
 
     # Closed by the parent process, as with `>&-`: what must be printed cannot be, and messages go nowhere.
     if sys.stdout is None:

@@ -20,7 +20,7 @@ from zrb_store.process import current_folder, projects_named
 from zrb_store.render.document import Lines, on_terminal
 from zrb_store.render.format import TimeFormat, program_name
 from zrb_store.render.printing import echo, echo_records, noting_damage, print_document
-from zrb_store.stderr import command_as_typed, print_line
+from zrb_store.render.stderr import command_as_typed, print_line
 from zrb_store.store import open_store
 
 

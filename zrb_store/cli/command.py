@@ -10,7 +10,7 @@ from click.shell_completion import CompletionItem
 
 from zrb_store.cli.command_table import COMMANDS, OTHER_WORDS, READING
 from zrb_store.names import nearest
-from zrb_store.stderr import PROGRAM
+from zrb_store.render.stderr import PROGRAM
 
 
 class Command(click.Command):

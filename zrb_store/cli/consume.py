@@ -19,7 +19,7 @@ from zrb_store.errors import ValueNotFound
 from zrb_store.inspect import session_names
 from zrb_store.operations.values import nothing_there
 from zrb_store.render.format import program_name, shell_text
-from zrb_store.stderr import print_line
+from zrb_store.render.stderr import print_line
 from zrb_store.store import open_store
 
 

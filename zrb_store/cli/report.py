@@ -20,7 +20,7 @@ from zrb_store.records import SessionRecord
 from zrb_store.render.document import on_terminal
 from zrb_store.render.format import program_name
 from zrb_store.render.printing import echo, noting_damage, whole_file, write_bytes
-from zrb_store.stderr import as_typed
+from zrb_store.render.stderr import as_typed
 from zrb_store.store import Store, open_store
 
 if TYPE_CHECKING:

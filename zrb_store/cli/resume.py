@@ -15,7 +15,7 @@ from zrb_store.errors import ZrbStoreError
 from zrb_store.inspect import session_names
 from zrb_store.inspect.resume import Decision, refuse_program
 from zrb_store.records import SessionRecord
-from zrb_store.stderr import print_line
+from zrb_store.render.stderr import print_line
 from zrb_store.store import Store, open_store
 
 

@@ -17,7 +17,7 @@ from zrb_store.operations.sessions import fork as fork_session
 from zrb_store.operations.sessions import pin as pin_sessions
 from zrb_store.render.format import program_name
 from zrb_store.render.printing import echo, noting_damage
-from zrb_store.stderr import print_line
+from zrb_store.render.stderr import print_line
 from zrb_store.store import open_store
 
 

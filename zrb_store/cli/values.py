@@ -21,7 +21,7 @@ from zrb_store.operations.values import requeue_all, set_max_deliveries
 from zrb_store.render import printing
 from zrb_store.render.document import Fields
 from zrb_store.render.format import as_json, counted, program_name
-from zrb_store.stderr import print_line
+from zrb_store.render.stderr import print_line
 from zrb_store.store import open_store
 
 

@@ -16,12 +16,11 @@ from zrb_store.names import check_name, check_session_name, full_name, nearest, 
 from zrb_store.process import identity
 from zrb_store.queries import by_hand as queries
 from zrb_store.queries import queues, sessions, takes, values
-from zrb_store.queries.attempts import may_write
+from zrb_store.queries.attempts import Owner, may_write
 from zrb_store.queries.by_hand import record_change
 from zrb_store.queries.clock import draw
 from zrb_store.queries.deliveries import fate
 from zrb_store.queries.sessions import being_removed
-from zrb_store.queries.store import Owner
 from zrb_store.queries.takes import has_live
 from zrb_store.queries.values import lock_queue
 from zrb_store.runtime import reclaim

@@ -22,7 +22,7 @@ from zrb_store.page.assets import GRAPHER, PLOTTER, SESSION_SCRIPTS, inlined
 from zrb_store.page.render import MOST_ATTEMPTS, MOST_ROWS, Context, as_json, environment, measure, packed, queues, rows
 from zrb_store.records import AttemptRecord, Damage, JsonObject, JsonValue, iso
 from zrb_store.render.format import counted, error_summary, preview, pusher, taker
-from zrb_store.stderr import zrb_program
+from zrb_store.render.stderr import zrb_program
 
 _MOST_EVENTS = 200  # that the text lists: the last ones
 _MOST_FLOWS = 300  # queues that the table has: the first ones

@@ -36,7 +36,7 @@ from zrb_store.page.pages import (
 from zrb_store.page.render import Context, environment
 from zrb_store.page.watcher import Watcher
 from zrb_store.records import JsonTree
-from zrb_store.stderr import as_typed
+from zrb_store.render.stderr import as_typed
 from zrb_store.store import open_store
 
 _HEARTBEAT = 15.0  # seconds after which an idle connection is written to, so that it is noticed if nobody reads it

@@ -19,7 +19,7 @@ from zrb_store.process import current_project
 if TYPE_CHECKING:
     from zrb_store.plugin.recorder import Recorder
     from zrb_store.plugin.resume import ResumeRequest
-    from zrb_store.queries.store import Owner
+    from zrb_store.queries.attempts import Owner
     from zrb_store.store import Store
 
 
@@ -41,7 +41,7 @@ class _Process:
     def open(self) -> Store:
         """Return the store that the settings name, opened at its first use."""
         # late: imports SQLAlchemy
-        from zrb_store.stderr import print_warnings
+        from zrb_store.render.stderr import print_warnings
         from zrb_store.store import open_store
 
         if self.store is None:

@@ -21,11 +21,11 @@ from zrb_store.plugin.compat import AnyContext, AnySession, AnyTask, Session
 from zrb_store.plugin.messages import speaker, warn
 from zrb_store.plugin.output import keep_output
 from zrb_store.plugin.signals import signals
-from zrb_store.stderr import PROGRAM
+from zrb_store.render.stderr import PROGRAM
 
 if TYPE_CHECKING:
     from zrb_store.plugin.recorder import Recorder
-    from zrb_store.queries.store import Owner
+    from zrb_store.queries.attempts import Owner
 
 R = TypeVar("R")
 

@@ -16,7 +16,7 @@ from zrb_store.names import check_name
 from zrb_store.plugin.compat import DotDict
 from zrb_store.plugin.compat import Xcom as StockXcom
 from zrb_store.plugin.queue import PLAIN, ZrbXcom, ZrbXcoms
-from zrb_store.queries.store import Owner
+from zrb_store.queries.attempts import Owner
 from zrb_store.xcom import current_attempt
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from zrb_store.errors import StepUncertain, ZrbStoreError
 from zrb_store.masking import ErrorText, error_text
-from zrb_store.stderr import PROGRAM, print_line
+from zrb_store.render.stderr import PROGRAM, print_line
 
 if TYPE_CHECKING:
     from zrb.task.any_task import AnyTask

@@ -21,7 +21,7 @@ from zrb_store.db.engine import Database
 from zrb_store.errors import LeaseLost, StoreUnavailable, UnencodableValue, ValueTooLarge
 from zrb_store.plugin import compat
 from zrb_store.queries import values as queries
-from zrb_store.queries.store import Owner
+from zrb_store.queries.attempts import Owner
 from zrb_store.queries.values import LiveValue, NewValue
 from zrb_store.xcom import Xcom, Xcoms
 from zrb_store.xcom.reader import Edit, Editor, Live

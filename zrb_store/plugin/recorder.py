@@ -31,7 +31,7 @@ from zrb_store.plugin.inputs import Secrets
 from zrb_store.plugin.messages import WarnOnce, first_user_frame, text_of_error, uncertain_step
 from zrb_store.plugin.queue import ZrbXcom, ZrbXcoms, forget_objects_of
 from zrb_store.queries import attempts, sessions
-from zrb_store.queries.store import Owner
+from zrb_store.queries.attempts import Owner
 from zrb_store.queries.values import plain_names
 from zrb_store.records import AttemptRecord
 from zrb_store.run import Run, RunSpec

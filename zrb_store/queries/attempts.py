@@ -5,7 +5,7 @@ The conditions on attempts that other files share come first; the joins that nam
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 from zrb_store.db.columns import ATTEMPT, readable
 from zrb_store.db.core import bindparam, exists, is_one_of, literal, made_once, sa, statement, t
@@ -17,6 +17,25 @@ from zrb_store.records import UNSUCCESSFUL, AttemptRecord
 
 if TYPE_CHECKING:
     from sqlalchemy.sql.dml import ReturningInsert, ReturningUpdate
+
+    from zrb_store.db.engine import Database
+
+
+class Owner(Protocol):
+    """An attempt that owns changes to queues: they are given back if it does not complete."""
+
+    id: int
+    database: Database
+
+    @property
+    def full_name(self) -> str:
+        """`SESSION/TASK#N`."""
+
+    def owner_of_change(self) -> Owner:
+        """Return the owner of a change that is made now: the attempt itself, or a step of it."""
+
+    def refuse_if_closed(self, executor: Executor | None = None) -> None:
+        """Raise an error if the attempt may no longer write."""
 
 
 @made_once

@@ -16,6 +16,7 @@ from zrb_store.db.dialect import among, now
 from zrb_store.db.transaction import Executor, Row, Transaction
 from zrb_store.process import identity
 from zrb_store.queries.clock import Moment, given_moment, given_tick
+from zrb_store.queries.values import is_dead
 
 
 class Change(NamedTuple):
@@ -160,11 +161,6 @@ def delete_acts(executor: Executor, session: str, before: int | None = None) -> 
 def _change(columns: Sequence[Any]) -> tuple[Change, tuple[str, ...]]:
     named, damage = readable(CHANGE, columns)
     return Change(**{name: named[name] for name in Change._fields}), damage
-
-
-def is_dead() -> sa.ColumnElement[bool]:
-    """Return the condition that a value is dead, in the form that lets SQLite use the index of dead values."""
-    return t.value.c.state == literal("dead")
 
 
 @statement

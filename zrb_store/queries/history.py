@@ -13,10 +13,10 @@ from zrb_store.db.dialect import among, short_text, whole_text
 from zrb_store.db.transaction import Executor, Row, Transaction
 from zrb_store.queries import attempts, chunks
 from zrb_store.queries.attempts import pusher, taker
-from zrb_store.queries.by_hand import Change, is_dead
+from zrb_store.queries.by_hand import Change
 from zrb_store.queries.clock import Moment, by_then
 from zrb_store.queries.show import attempts_without
-from zrb_store.queries.values import was_live
+from zrb_store.queries.values import is_dead, was_live
 from zrb_store.records import UNSUCCESSFUL, AttemptRecord, ReturnRecord, ValueRecord
 
 

@@ -11,7 +11,7 @@ from zrb_store.db.core import bindparam, exists, is_one_of, literal, sa, stateme
 from zrb_store.db.dialect import among, now, schema_is_unchanged
 from zrb_store.db.transaction import Executor, Row
 from zrb_store.queries import runs, sessions
-from zrb_store.queries.by_hand import is_dead
+from zrb_store.queries.values import is_dead
 from zrb_store.records import UNSUCCESSFUL, RunRecord
 
 if TYPE_CHECKING:

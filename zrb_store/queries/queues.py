@@ -12,7 +12,7 @@ from zrb_store.db.dialect import among, insert_if_absent, new_id
 from zrb_store.db.transaction import Executor, Row, Transaction
 from zrb_store.errors import SessionNotFound
 from zrb_store.queries import sessions
-from zrb_store.queries.by_hand import is_dead
+from zrb_store.queries.values import is_dead
 
 if TYPE_CHECKING:
     from sqlalchemy.sql.dml import ReturningInsert

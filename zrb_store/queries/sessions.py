@@ -12,7 +12,6 @@ from zrb_store.db.dialect import bytewise, insert_if_absent, matches, new_id, no
 from zrb_store.db.transaction import Executor, Row, Transaction
 from zrb_store.errors import SessionNotFound, ZrbStoreError
 from zrb_store.names import NamePattern
-from zrb_store.queries.by_hand import delete_acts
 from zrb_store.records import SessionRecord
 
 if TYPE_CHECKING:
@@ -164,6 +163,8 @@ def _delete() -> sa.Delete:
 
 def delete(executor: Executor, session_id: int, name: str) -> None:
     """Delete a session with everything in it, and the records of pushes and pops by hand."""
+    from zrb_store.queries.by_hand import delete_acts  # late: few sessions are deleted
+
     # Queues first: deleting an attempt updates the returns that this transaction wrote, and PostgreSQL then checks them
     # again, when their values are already deleted.
     executor.execute(_delete_queues(), {"session_id": session_id})

@@ -12,11 +12,10 @@ from zrb_store.db.dialect import among, now, whole_text
 from zrb_store.db.transaction import Executor, Row, Transaction
 from zrb_store.queries import attempts
 from zrb_store.queries.attempts import attempt_as, is_in_effect
-from zrb_store.queries.by_hand import is_dead
 from zrb_store.queries.clock import Moment, by_then
 from zrb_store.queries.output import has_output
 from zrb_store.queries.queues import readable_limit
-from zrb_store.queries.values import was_live
+from zrb_store.queries.values import is_dead, was_live
 from zrb_store.records import AttemptRecord
 
 

@@ -1,12 +1,11 @@
-"""What `db` reads of a whole store, and the interface of the attempt that owns a change."""
+"""What `db` reads of a whole store."""
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple, Protocol, get_args
+from typing import Literal, NamedTuple, get_args
 
 from zrb_store.db.core import sa, statement, t
 from zrb_store.db.dialect import now
-from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Executor
 
 Kind = Literal["sessions", "runs", "attempts", "queues", "values", "live values"]
@@ -50,20 +49,3 @@ def _holders() -> sa.Select[str, str, str | None, str | None, int, str | None]:
 def holders(executor: Executor) -> list[Holder]:
     """Return the runs whose lease has not expired, in a store of any revision."""
     return [Holder(*row) for row in executor.execute(_holders())]
-
-
-class Owner(Protocol):
-    """An attempt that owns changes to queues: they are given back if it does not complete."""
-
-    id: int
-    database: Database
-
-    @property
-    def full_name(self) -> str:
-        """`SESSION/TASK#N`."""
-
-    def owner_of_change(self) -> Owner:
-        """Return the owner of a change that is made now: the attempt itself, or a step of it."""
-
-    def refuse_if_closed(self, executor: Executor | None = None) -> None:
-        """Raise an error if the attempt may no longer write."""

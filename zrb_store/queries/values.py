@@ -36,6 +36,11 @@ def from_live(statement: sa.Select[*Ts]) -> sa.Select[*Ts]:
     ).with_hint(t.value, "INDEXED BY ix_zrb_value_live", "sqlite")
 
 
+def is_dead() -> sa.ColumnElement[bool]:
+    """Return the condition that a value is dead, in the form that lets SQLite use the index of dead values."""
+    return t.value.c.state == literal("dead")
+
+
 @statement
 def _push(dialect_name: str, owned: bool, left: bool) -> ReturningInsert[int, int]:
     columns = {

@@ -18,7 +18,7 @@ from zrb_store.local_time import is_repeated, zone_name
 from zrb_store.masking import one_line, printable
 from zrb_store.records import to_datetime
 from zrb_store.render.readable import TEXT_TAGS, readable
-from zrb_store.stderr import as_typed
+from zrb_store.render.stderr import as_typed
 
 if TYPE_CHECKING:
     from zrb_store.inspect.value import Value

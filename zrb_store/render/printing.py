@@ -21,7 +21,7 @@ from zrb_store.records import Damage, JsonTree, JsonValue
 from zrb_store.render.document import Block, Line, laid_out, on_terminal, shorten
 from zrb_store.render.format import as_json, counted, dumps, pieces, program_name, single_text
 from zrb_store.render.readable import readable
-from zrb_store.stderr import print_line
+from zrb_store.render.stderr import print_line
 
 
 def print_document(blocks: Iterable[Block], *, full: bool = False) -> None:

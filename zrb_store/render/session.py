@@ -29,7 +29,7 @@ from zrb_store.render.format import (
     setting_text,
     size,
 )
-from zrb_store.stderr import zrb_program
+from zrb_store.render.stderr import zrb_program
 
 _ERROR_WIDTH = 300  # columns; `log` shows all of an error's message
 _DELIVERY_WIDTH = 120  # columns of a delivery with its error

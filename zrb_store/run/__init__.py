@@ -1,7 +1,6 @@
 """A run: one process working on a session under a lease."""
 
-from zrb_store.run.deliveries import Delivery
 from zrb_store.run.lifecycle import RunSpec
 from zrb_store.run.run import Run
 
-__all__ = ["Delivery", "Run", "RunSpec"]
+__all__ = ["Run", "RunSpec"]

@@ -28,10 +28,10 @@ from zrb_store.errors import InvalidArgument, StoreUnavailable, ZrbStoreError
 from zrb_store.masking import ErrorText, printable
 from zrb_store.names import full_name, storable_name
 from zrb_store.queries import attempts, deliveries, queues, takes
+from zrb_store.queries.attempts import Owner
 from zrb_store.queries.by_hand import dead_values
 from zrb_store.queries.deliveries import NextValue
 from zrb_store.queries.give_back import undo_ended
-from zrb_store.queries.store import Owner
 from zrb_store.queries.takes import Front
 from zrb_store.queries.values import lock_queue
 from zrb_store.run.lifecycle import RunLifecycle

@@ -9,7 +9,7 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from zrb_store import codec
 from zrb_store.attempt import Attempt
@@ -21,9 +21,11 @@ from zrb_store.names import check_name
 from zrb_store.queries import attempts, sessions
 from zrb_store.queries.give_back import give_back, give_back_steps, give_back_unfinished
 from zrb_store.records import AttemptRecord
-from zrb_store.run.deliveries import Consumer, Deliveries, OpenDeliveries
 from zrb_store.run.lifecycle import RunLifecycle, RunSpec
 from zrb_store.xcom import Xcom, Xcoms, current_attempt
+
+if TYPE_CHECKING:
+    from zrb_store.run.deliveries import Consumer, Deliveries
 
 T = TypeVar("T")
 
@@ -42,7 +44,6 @@ class Run(RunLifecycle):
     def __init__(self, xcoms: Xcoms, spec: RunSpec, on_lost: Callable[[ZrbStoreError], None] | None = None) -> None:
         super().__init__(xcoms, spec, on_lost)
         self._claims = Claims()
-        self._open_deliveries = OpenDeliveries(self.database)
         self._numbers: dict[str, int] = {}  # of the last attempt of each task that this process has begun
 
     def attempt(self, task: str) -> Attempt:
@@ -206,11 +207,17 @@ class Run(RunLifecycle):
         """
         if on_error not in ("continue", "raise"):
             raise InvalidArgument(f"on_error={on_error!r} is neither 'continue' nor 'raise'")
+        from zrb_store.run.deliveries import Deliveries  # late: most runs consume no queue
+
         return Deliveries(self.consumer(queue, batch=batch, raises=on_error == "raise"), wait)
 
     def consumer(self, queue: Xcom, **options: Any) -> Consumer:
         """Return what `consume` takes values with; the options are those of `Consumer`."""
-        return Consumer(self, self._begin_delivery, self._open_deliveries, queue, **options)
+        from zrb_store.run.deliveries import Consumer, OpenDeliveries  # late: as above
+
+        # All consumers of the run share these, also those that two threads make at once.
+        opened: OpenDeliveries = vars(self).setdefault("_open_deliveries", OpenDeliveries(self.database))
+        return Consumer(self, self._begin_delivery, opened, queue, **options)
 
     def _begin_delivery(self, transaction: Transaction, task: str) -> Attempt:
         begun = attempts.begin(transaction, self.session_id, self.id, self.number, task, "delivery", None)

@@ -11,7 +11,6 @@ from zrb_store.db.transaction import Transaction
 from zrb_store.process import identity
 from zrb_store.queries import lease, runs, sessions
 from zrb_store.queries import reclaim as queries
-from zrb_store.queries.by_hand import record_change
 from zrb_store.queries.clock import now_micros
 from zrb_store.queries.reclaim import HoldingRun
 
@@ -70,6 +69,8 @@ def _reclaim(database: Database, holder: HoldingRun, taker: str | None) -> bool:
         if lease.is_live(transaction, last, now_micros(transaction)) or lease.living_command(transaction, last):
             return False
         queries.take_over(transaction, last, session, columns, f"reclaimed by {by}: {reason}")
+        from zrb_store.queries.by_hand import record_change  # late: most runs find nobody dead
+
         record_change(transaction, "reclaim", session.name, f"run {last.number}: {reason}; reclaimed by {by}")
         return True
 

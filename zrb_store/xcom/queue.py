@@ -17,9 +17,9 @@ from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction, failpoint
 from zrb_store.errors import InvalidArgument, SessionNotFound
 from zrb_store.queries import queues, takes, values
+from zrb_store.queries.attempts import Owner
 from zrb_store.queries.clock import draw
 from zrb_store.queries.sessions import being_removed
-from zrb_store.queries.store import Owner
 from zrb_store.queries.values import NewValue
 from zrb_store.xcom.reader import (
     NOTHING,

@@ -13,8 +13,7 @@ from zrb_store.db.clock import clock
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
 from zrb_store.queries import queues
-from zrb_store.queries.attempts import may_write
-from zrb_store.queries.store import Owner
+from zrb_store.queries.attempts import Owner, may_write
 from zrb_store.runtime import reclaim
 
 current_attempt: ContextVar[Owner | None] = ContextVar("zrb_store_current_attempt", default=None)
