@@ -166,7 +166,7 @@ def test_a_stream_that_is_not_utf_8_gets_escapes(folder: Path, monkeypatch: pyte
 def test_start_up_imports_no_more_than_it_needs(folder: Path, args: list[str]) -> None:
     code = (
         f"import sys; from zrb_store.cli import run; code = run({args!r}); "
-        "print(code, [name for name in ('alembic', 'psutil', 'psycopg', 'difflib') if name in sys.modules])"
+        "print(code, [name for name in ('alembic', 'psutil', 'rich', 'psycopg', 'difflib') if name in sys.modules])"
     )
     out = subprocess.check_output([sys.executable, "-c", code], text=True)
     assert out.splitlines()[-1] == "0 []"

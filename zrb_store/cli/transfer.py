@@ -92,11 +92,9 @@ def _progress_bar() -> Iterator[Callable[[int, int], None]]:
     if not sys.stderr.isatty():
         yield lambda done, total: None
         return
+    from rich.console import Console  # late: rich takes long to import
+    from rich.progress import Progress
 
-    def show(done: int, total: int) -> None:
-        print(f"\rcopying {'=' * (40 * done // total):<40} {done / total:.0%}", end="", file=sys.stderr, flush=True)
-
-    try:
-        yield show
-    finally:
-        print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("copying", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)

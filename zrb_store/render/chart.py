@@ -131,7 +131,7 @@ def _bars(row: _Row, axis: _Axis) -> Line:
         if axis.has(bar):
             start = axis.column(bar.start)
             end = max(start + 1, axis.column(bar.end, end=True))
-            style = f"{STYLES[status]};7" if status in STYLES else ""
+            style = f"{STYLES[status]} reverse" if status in STYLES else ""
             cells[start:end] = [(_CHARACTERS.get(status, "-"), style)] * (end - start)
     groups = itertools.groupby(cells, key=lambda cell: cell[1])
     return [("".join(text for text, _ in group), style) for style, group in groups]

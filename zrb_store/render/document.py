@@ -18,7 +18,7 @@ from typing import NamedTuple, TypeAlias
 from zrb_store.masking import printable
 
 Line: TypeAlias = list[tuple[str, str]]
-"""A line in parts: text, and the codes that colour it on a terminal (SGR), or nothing."""
+"""A line in parts: text, and its style on a terminal (rich's name of it), or nothing."""
 
 
 @dataclass(frozen=True)
@@ -104,18 +104,18 @@ def page_width() -> int:
 
 
 STYLES = {
-    "completed": "32",  # green
-    "running": "36",  # cyan
-    "failed": "1;31",  # bold red
-    "interrupted": "33",  # yellow
-    "stale": "1;33",  # bold yellow
-    "lost": "1;33",
-    "live": "32",
-    "retracted": "33",
-    "dead": "1;31",
+    "completed": "green",
+    "running": "cyan",
+    "failed": "bold red",
+    "interrupted": "yellow",
+    "stale": "bold yellow",
+    "lost": "bold yellow",
+    "live": "green",
+    "retracted": "yellow",
+    "dead": "bold red",
 }
-DIM = "2"  # labels, headings and axes
-_TITLE_STYLE = "1"  # bold
+DIM = "dim"  # labels, headings and axes
+_TITLE_STYLE = "bold"
 _LAST_MARK = re.compile(r".*[-/_.,:](?=.)")  # after which a long word is broken
 _JAMO = range(0x1160, 0x1200)  # vowels and final consonants, which are drawn into the syllable before them
 

@@ -6,12 +6,14 @@ A closed pipe ends the command without an error: its reader has seen enough.
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import shutil
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -23,6 +25,10 @@ from zrb_store.render.format import as_json, counted, dumps, pieces, program_nam
 from zrb_store.render.readable import readable
 from zrb_store.render.stderr import print_line
 
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.text import Text
+
 
 def print_document(blocks: Iterable[Block], *, full: bool = False) -> None:
     """Print a document line by line while it is read. With `full`, long cells are left whole."""
@@ -30,21 +36,29 @@ def print_document(blocks: Iterable[Block], *, full: bool = False) -> None:
 
 
 def print_lines(lines: Iterable[Line]) -> None:
-    """Print lines that are laid out: in colours on a terminal, elsewhere without escape sequences."""
+    """Print lines that are laid out: by rich on a terminal, elsewhere without escape sequences."""
+    terminal = _console() if on_terminal() else None
     for line in lines:
-        _write(_coloured(line))
+        if terminal is None:
+            _write(_encodable("".join(text for text, _ in line)))
+        else:
+            with _handle_write_errors():
+                terminal.print(_styled(line), soft_wrap=True)
 
 
-def _coloured(line: Line) -> str:
-    has_colours = on_terminal() and _obeys_codes() and not os.environ.get("NO_COLOR")
-    return "".join(
-        f"\x1b[{codes}m{text}\x1b[0m" if codes and text and has_colours else text
-        for text, codes in ((_encodable(text), codes) for text, codes in line)
-    )
+def _console() -> Console:
+    """Return rich's console on stdout, which escapes what the terminal's encoding lacks."""
+    from rich.console import Console  # late: rich takes long to import
+
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+    return Console(highlight=False)
 
 
-def _obeys_codes() -> bool:
-    return os.environ.get("TERM") not in ("dumb", "unknown")
+def _styled(line: Line) -> Text:
+    from rich.text import Text
+
+    return Text.assemble(*line)
 
 
 def echo(text: str) -> None:
@@ -179,40 +193,39 @@ def noting_damage(what: str = "damaged") -> Iterator[Damage]:
 
 
 _INTERVAL = 1.0  # seconds
-# The alternate screen, without a cursor, where a line that is too long is cut; and back.
-_ENTER, _LEAVE = "\x1b[?1049h\x1b[?25l\x1b[?7l", "\x1b[?7h\x1b[?25h\x1b[?1049l"
 
 
 @contextlib.contextmanager
 def display() -> Iterator[Callable[[list[Line]], None]]:
     """Yield a function that draws lines in place of those before. Ctrl-C leaves the block."""
-    is_screen = on_terminal() and _obeys_codes()
+    terminal = _console() if on_terminal() else None
     drawn: list[Line] | None = None
 
     def draw(lines: list[Line]) -> None:
         nonlocal drawn
-        if is_screen:
+        if live is not None:
+            from rich.text import Text
+
             columns, height = shutil.get_terminal_size()
             if len(lines) > height:
                 shown = max(1, height - 1)
                 note = counted(len(lines) - shown, "more line")
                 note = shorten(f"{note} below: make the terminal higher; Ctrl-C ends and prints all", columns)
-                lines = [*lines[:shown], [(note, "7")]]
-            _write("\x1b[H\x1b[J" + "\n".join(map(_coloured, lines)), end="")
+                lines = [*lines[:shown], [(note, "reverse")]]
+            live.update(Text("\n", no_wrap=True, overflow="crop").join(map(_styled, lines)), refresh=True)
         elif lines != drawn:  # in a pipe
             print_lines(lines if drawn is None else [[], *lines])
             drawn = lines
         flush()
 
-    if is_screen:
-        _write(_ENTER, end="")
-    try:
+    with contextlib.ExitStack() as ending:
+        live = None
+        if terminal is not None and not terminal.is_dumb_terminal:
+            from rich.live import Live
+
+            live = ending.enter_context(Live(console=terminal, screen=True, auto_refresh=False))
         with contextlib.suppress(KeyboardInterrupt):
             yield draw
-    finally:
-        if is_screen:
-            _write(_LEAVE, end="")
-            flush()
 
 
 def pause() -> None:
