@@ -89,7 +89,16 @@ def test_rows_that_contradict_each_other_are_refused_at_once(
     queue_id = store.session("s").xcom.queue_id("q")
 
     def twice(transaction: Transaction) -> None:
-        row = (queue_id, 1, "int", 1, 0, None, None, 0, "1", 0, False)
+        columns = {
+            "queue_id": queue_id,
+            "seq": 1,
+            "type": "int",
+            "size": 1,
+            "data": "1",
+            "pushed_at": 0,
+            "pushed_tick": 0,
+        }
+        row = tuple((columns | {"deliveries": 0, "plain": False}).get(name) for name in values._INSERTED)
         transaction.execute_many(values._insert(), values._INSERTED, [row, row])
 
     began = time.monotonic()
