@@ -81,6 +81,7 @@ def test_a_message_is_written_in_one_piece(monkeypatch: pytest.MonkeyPatch) -> N
     assert stream.pieces == ["zrb xcom: use `zrb xcom list` at postgresql://me:***@db/x\n", "a.csv failed\n"]
 
 
+@pytest.mark.slow
 def test_below_the_edges_a_command_is_written_so_that_it_can_be_replaced() -> None:
     found = dict(of_package())
     assert len(found) > 15, found
@@ -215,6 +216,7 @@ def test_a_message_in_a_program(name: str, program: str, store_file: Path, capfd
         assert (other, command) == ("zrb xcom", "resume"), said
 
 
+@pytest.mark.slow
 def test_every_command_that_is_advised_is_in_a_case() -> None:
     """Except where a program gets the message, and no command line."""
     by_program = {"show", "mark", "fork"}  # SessionCompleted, StepUncertain, an agent of zrb

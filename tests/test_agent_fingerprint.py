@@ -277,6 +277,7 @@ def in_a_process(script: str, seed: int, given: str = "") -> Any:
 
 
 @pytest.mark.promise(number=11)
+@pytest.mark.slow
 def test_what_comes_back_in_another_process_has_the_same_digest() -> None:
     """Sets are in another order there, and classes that nobody has registered come back as plain data."""
     before = in_a_process(IN_ONE_PROCESS, 1)
@@ -316,6 +317,7 @@ print(json.dumps(declared_instructions(types.SimpleNamespace(prompt_manager_attr
 """
 
 
+@pytest.mark.slow
 def test_a_function_with_a_set_in_its_code_is_the_same_in_another_process() -> None:
     assert in_a_process(OF_A_FUNCTION, 1) == in_a_process(OF_A_FUNCTION, 2)
 

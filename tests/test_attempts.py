@@ -147,6 +147,7 @@ class TestEnds:
         assert text.startswith(f"[...]\n{char}")
         assert text.endswith(f"{char}{'z' * shift}\n")
 
+    @pytest.mark.slow
     def test_no_half_of_a_secret_survives_the_cut(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(masking, "_remembered", {"ABCDEFGHIJ"})
         for size in range(TRACEBACK_LIMIT - 400, TRACEBACK_LIMIT + 40):

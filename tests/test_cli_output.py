@@ -254,6 +254,7 @@ def test_a_closed_stderr_sends_no_message_to_stdout(store: Store) -> None:
 
 
 @pytest.mark.parametrize("form", [[], ["--format", "perfetto"]])
+@pytest.mark.slow
 def test_a_file_that_cannot_be_written_whole_keeps_what_it_had(
     command: Commands, store: Store, tmp_path: Path, form: list[str]
 ) -> None:

@@ -151,6 +151,7 @@ def test_rows_whose_reader_went_away_are_dropped_after_their_connection(new_loca
     rows.close()
 
 
+@pytest.mark.slow
 def test_a_stream_that_is_not_utf_8_gets_escapes(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with open_store(folder / "store.db") as store:
         store.session("s").xcom["q"].push({"naïve": "文"})

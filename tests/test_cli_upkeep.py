@@ -83,6 +83,7 @@ def test_help_has_an_example(command: Commands, name: str) -> None:
 
 
 @pytest.mark.parametrize("form", ["table", "json"])
+@pytest.mark.slow
 def test_prune_finishes_even_if_its_reader_has_closed_the_pipe(store: Store, location: str, form: str) -> None:
     """`zrb-store prune ... | head -1`, with more output than a pipe holds."""
     store.database.transact(

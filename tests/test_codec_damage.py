@@ -146,6 +146,7 @@ def test_a_too_deep_text_is_not_given_to_a_json_writer() -> None:
     assert to_json(flat) == [[]] * 2000
 
 
+@pytest.mark.slow
 def test_deep_text_ends_no_process_that_raised_the_recursion_limit() -> None:
     script = (
         "import json, sys; from zrb_store.codec import Undecodable, decode, to_json\n"

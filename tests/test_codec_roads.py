@@ -99,6 +99,7 @@ def comes_back_the_same(value: Any) -> None:
 @example(10**636, 0)  # it has more than 2100 bits, but not as many digits as Python may refuse to parse
 @example([0.1, 1e16, 1e22, 1e-7, 5e-324, 2.2250738585072011e-308, 123456789012345680.0, -0.0], 300)
 @example(["\ud800", "null", None, math.nan], 300)
+@pytest.mark.slow
 def test_both_roads_lead_to_the_same_value(value: Any, length: int) -> None:
     comes_back_the_same(value)
     comes_back_the_same([value, "x" * length])
@@ -234,6 +235,7 @@ def test_garbage_is_collected_again_after_a_large_value_was_read() -> None:
         gc.enable()
 
 
+@pytest.mark.slow
 def test_a_text_that_would_not_fit_into_memory_is_refused_before_it_is_written() -> None:
     wide: Any = [0] * 1_000_000
     for value in ([wide] * 1_000_000, {"a": [[wide] * 1000] * 1000}):

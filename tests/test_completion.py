@@ -277,6 +277,7 @@ def test_a_locked_store_is_no_error(tmp_path: Path) -> None:
         assert ask("show", "", url=path, code=HASTY) in ("", "words\n")
 
 
+@pytest.mark.slow
 def test_a_server_that_does_not_answer_is_no_error() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]

@@ -117,6 +117,7 @@ def test_each_module_imports_from_its_own_row_and_below() -> None:
     assert [one for module, path in MODULES.items() for one in violations(module, path.read_text())] == []
 
 
+@pytest.mark.slow
 def test_no_modules_import_each_other() -> None:
     trees = {module: ast.parse(path.read_text()) for module, path in MODULES.items()}
     assert circle({module: {name for name in imports(tree) if name in MODULES} for module, tree in trees.items()}) == []

@@ -115,6 +115,7 @@ def test_a_browser_is_led_to_the_address_and_nobody_else(start: Any, tmp_path: P
 
 @pytest.mark.promise(number=16)
 @pytest.mark.parametrize("location", ["sqlite"], indirect=True)
+@pytest.mark.slow
 def test_half_requests_keep_nobody_from_the_page(filled: Store, start: Any) -> None:
     server = start(descriptors=256)
     with server.events() as lines, contextlib.ExitStack() as stack:

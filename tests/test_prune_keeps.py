@@ -129,6 +129,7 @@ def programs(command: Commands, store: Store, tmp_path: Path) -> Store:
     return store
 
 
+@pytest.mark.slow
 def test_busy_workers_do_not_displace_what_another_program_did(programs: Store, command: Commands) -> None:
     gone = [
         "module-nightly",
@@ -169,6 +170,7 @@ def test_a_session_that_was_reclaimed_is_still_of_its_program(store: Store, tmp_
     assert pruned(store, Policy(keep_last=1)) == []
 
 
+@pytest.mark.slow
 def test_last_finds_the_result_of_one_program(programs: Store, command: Commands) -> None:
     assert command.ok("last", "load") == "named-2\n"
     assert command.ok("last", "load", "--of", "night") == "named-nightly\n"

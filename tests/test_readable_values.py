@@ -202,6 +202,7 @@ def test_raw_text_has_no_newline_at_its_end(store: Store, location: str) -> None
     assert all((each.returncode, each.stderr) == (0, b"") for each in found)
 
 
+@pytest.mark.slow
 def test_what_has_no_raw_form_is_refused(store: Store, location: str, command: Commands) -> None:
     values = [{"a": 1}, [b"x"], None, True, "\ud800", (b"x",)]
     store.session("s").xcom["q"].extend(values)

@@ -109,6 +109,7 @@ def run_program(machine: StepMachine, seed: int) -> None:
 
 
 @pytest.mark.promise(number=11)
+@pytest.mark.slow
 def test_random_programs_with_steps(machine: type[StepMachine]) -> None:
     """For more of them, set the number in the environment: STEPS_PROGRAMS=1000."""
     for seed in range(int(os.environ.get("STEPS_PROGRAMS", "10"))):

@@ -34,6 +34,7 @@ def points_in_source() -> Iterator[str]:
                     yield from (f"{name}:{place}" for name in names for place in ("before", "inside", "after"))
 
 
+@pytest.mark.slow
 def test_points_are_those_of_the_source() -> None:
     assert set(POINTS) == set(points_in_source())
     assert len(POINTS) == len(set(POINTS))

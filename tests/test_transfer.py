@@ -80,6 +80,7 @@ def back(store: Store, tmp_path: Path) -> Iterator[Store]:
 # -- round trips
 
 
+@pytest.mark.slow
 def test_a_store_with_a_past_goes_there_and_back(store: Store, other: Store, back: Store) -> None:
     fill_with_history(store)
     assert copy(store.database, other.database) == 5

@@ -60,6 +60,7 @@ def test_damage_is_found(
 
 @hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
+@pytest.mark.slow
 def test_every_changed_character_is_found(empty_store: Store, sample_export: bytes, data: st.DataObject) -> None:
     place = data.draw(st.integers(0, len(sample_export) - 2))
     byte = data.draw(st.integers(0, 255).filter(lambda byte: byte != sample_export[place]))

@@ -139,6 +139,7 @@ def test_the_printed_statements_do_the_same(old: sa.Engine) -> None:
     assert migrate.statements(old).count("zrb_version") == 0, "nothing may be left to do"
 
 
+@pytest.mark.slow
 def test_alembic_from_a_checkout(old: sa.Engine, new_location: str) -> None:
     alembic(new_location, "current")
     assert program_0001.open_store(old) == "usable", "a command that only reads must change nothing"
