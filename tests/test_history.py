@@ -106,7 +106,7 @@ def test_reads_take_few_statements_each_by_an_index(sqlite_store: Store, name: s
         for *_, step in driver.execute(f"EXPLAIN QUERY PLAN {sql}"):
             # By id, sessions are read only as far as the last one that is shown.
             by_id = step == "SCAN zrb_session" and ("LIMIT" in sql or name == "list running")
-            running = step == "SCAN zrb_attempt USING INDEX ix_zrb_attempt_running"  # only the few that run
+            running = step.endswith("INDEX ix_zrb_attempt_running")  # only the few that run
             assert by_id or running or not step.startswith("SCAN zrb_"), (sql, step)
             assert "TEMP B-TREE FOR ORDER BY" not in step or "zrb_session.id" not in sql.partition("FROM")[0], sql
     driver.close()
