@@ -23,6 +23,7 @@ from tests.postgres import DEADLINE, Server, private_server, wait_until
 from tests.test_postgres_faults import stopped_server
 from zrb_store import Store, StoreUnavailable, open_store
 from zrb_store.db import migrate, patience
+from zrb_store.db.clock import clock
 from zrb_store.db.dialect import connecting, watchdog
 from zrb_store.db.engine import Database
 
@@ -240,16 +241,17 @@ def test_a_reader_that_succeeds_meanwhile_does_not_call_the_store_usable(
     assert ["waiting up to" in line for line in caplog.messages] == [True, False]
 
 
-def test_an_outage_after_one_that_was_not_survived_is_told_again(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_outage_after_one_that_was_not_survived_is_told_again(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     notice = patience.Notice("x.db")
-    now = time.monotonic()
-    ends = now + 0.1
-    notice.give(patience.LOCKED, now, ends)
-    notice.give(patience.LOCKED, now, now + 10)
-    wait_until(lambda: time.monotonic() > ends, lambda: "")
-    notice.give(patience.LOCKED, now, ends)
-    notice.give(patience.LOCKED, now, now + 10)
-    assert [line.rpartition("to ")[2] for line in caplog.messages] == ["0 s more", "10 s more"]
+    monkeypatch.setattr(clock, "monotonic", lambda: 100.0)
+    notice.give(patience.LOCKED, 100, 101)
+    notice.give(patience.LOCKED, 100, 110)
+    monkeypatch.setattr(clock, "monotonic", lambda: 101.0)
+    notice.give(patience.LOCKED, 100, 101)
+    notice.give(patience.LOCKED, 101, 111)
+    assert [line.rpartition("to ")[2] for line in caplog.messages] == ["1 s more", "10 s more"]
 
 
 def test_readers_wait_less_than_writers(location: str) -> None:
