@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+import re
 import signal
+from pathlib import Path
 
 import pytest
 
-from tests.zrb.conftest import Zrb
+from tests.postgres import wait_until
+from tests.zrb.conftest import DEADLINE, Process, Zrb
 
 pytestmark = pytest.mark.slow
 
 SCRIPT = 'touch "started-$1"; while [ ! -e "go-$1" ]; do sleep 0.02; done; echo "$1"'
+
+
+def has_handled_it(process: Process) -> None:
+    """Wait until the main thread, which looks around twice a second, has had the time to handle a signal."""
+
+    def looks() -> int:
+        found = re.search(r"^voluntary_ctxt_switches:\s*(\d+)", Path(f"/proc/{process.pid}/status").read_text(), re.M)
+        assert found is not None
+        return int(found[1])
+
+    before = looks()
+    wait_until(lambda: looks() >= before + 4, lambda: "it does not look around", DEADLINE)
 
 
 @pytest.mark.parametrize("program", [("zrb", "xcom"), ("zrb-store",)])
@@ -21,6 +36,7 @@ def test_signals(zrb: Zrb, program: tuple[str, ...]) -> None:
     command = (*group, "consume", "inbox", "files", "--forever", "--as", "me", "--", "sh", "-c", SCRIPT, "sh", "{}")
     for value, number in [("a", signal.SIGTERM), ("b", signal.SIGINT)]:
         running = zrb.start(*command, program=name).reaches(f"started-{value}").signal(number)
+        has_handled_it(running)
         (zrb.folder / f"go-{value}").touch()
         done = running.done()
         assert (done.code, done.out) == (0, f"{value}\n")
