@@ -103,7 +103,7 @@ def test_whichever_way_an_attempt_ends_its_running_steps_are_given_back(
 ) -> None:
     end, status, error = WAYS[way]
     told: list[bool] = []
-    monkeypatch.setattr(Xcoms, "step_ended", lambda self, step, parent, *, stands: told.append(stands))
+    monkeypatch.setattr(Xcoms, "step_ended", lambda self, step, parent, *, completed: told.append(completed))
     session = store.session("night")
     session.xcom["in"].push("a")
     run = session.run().start()

@@ -149,8 +149,7 @@ def _stored_name(cls: type) -> str:
 
 
 def _write_object(value: Any, writer: ValueWriter) -> JsonValue:
-    codec = _by_class.get(type(value))
-    assert codec is not None
+    codec = _by_class[type(value)]
     assert codec.encode is not None
     return {"$": "object", "type": codec.name, "v": writer.walk(codec.encode(value))}
 

@@ -75,14 +75,12 @@ def tell_stale(database: Database) -> None:
     An error of the store is logged, not raised.
     """
     told = 0
-    try:
+    with _reporting("stale sessions"):
         for session, run in running_and_untold(database):
             died = None if run.damage else cause_of_death(database, run, now_micros(database))
             if died is not None and told < _MOST_COMMANDS:
                 tell_death(database, session, run, died)
                 told += 1
-    except ZrbStoreError as error:
-        _log.warning("the command of ZRB_STORE_ON_FAILURE is not started for stale sessions: %s", error)
 
 
 def tell_dead_values(database: Database, died: Sequence[tuple[int, int]]) -> None:

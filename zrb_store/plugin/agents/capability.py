@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import functools
 import threading
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -52,16 +52,6 @@ class NotBegun(asyncio.CancelledError):
     """A tool was cancelled before its thread began."""
 
 
-@contextlib.contextmanager
-def waiting_for_threads(journal: Journal) -> Iterator[None]:
-    """Let a tool call that is made here, in a thread, end after a signal before the agent does."""
-    token = _call.set((journal, asyncio.current_task()))
-    try:
-        yield
-    finally:
-        _call.reset(token)
-
-
 class RunInThread(Protocol):
     """As `asyncio.to_thread`."""
 
@@ -100,17 +90,13 @@ def _hooked(run_in_thread: RunInThread) -> RunInThread:
     return run_in_executor
 
 
-def _install() -> None:
-    """Hook what zrb and pydantic-ai call functions in threads with, as far as this release has it."""
-    for module, name in ((common, "asyncio"), (_function_schema, "run_in_executor")):
-        found = vars(module).get(name)
-        if found is asyncio:  # that module of zrb has no other use for it
-            setattr(module, name, SimpleNamespace(**{**vars(asyncio), "to_thread": _hooked(asyncio.to_thread)}))
-        elif found is not None:
-            setattr(module, name, _hooked(found))
-
-
-_install()
+# Hook what zrb and pydantic-ai call functions in threads with, as far as this release has it.
+for _module, _name in ((common, "asyncio"), (_function_schema, "run_in_executor")):
+    _found = vars(_module).get(_name)
+    if _found is asyncio:  # that module of zrb has no other use for it
+        setattr(_module, _name, SimpleNamespace(**{**vars(asyncio), "to_thread": _hooked(asyncio.to_thread)}))
+    elif _found is not None:
+        setattr(_module, _name, _hooked(_found))
 
 
 _SHORT = 200
@@ -204,8 +190,12 @@ class StoredAgent(AbstractCapability[AgentDepsT]):
         open_step = functools.partial(journal.tool, name, call.tool_name, arguments)
 
         async def execute() -> Any:
-            with waiting_for_threads(journal):
+            # If it runs in a thread, it ends before the agent does after a signal.
+            token = _call.set((journal, asyncio.current_task()))
+            try:
                 return await handler(args)
+            finally:
+                _call.reset(token)
 
         journal.refuse_if_stopping()
         try:

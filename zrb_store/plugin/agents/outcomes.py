@@ -59,16 +59,14 @@ async def ended(call: Callable[[], Awaitable[Any]]) -> Ended:
     """Call a tool and return how it ended; raise what ends the agent, or may come in another form the next time."""
     try:
         result = await call()
-    except (ModelRetry, ToolRetryError) as error:
-        retry = error if isinstance(error, ModelRetry) else error.__cause__
-        if not isinstance(retry, ModelRetry) or not _is_plain(retry, ModelRetry):
+    except (ModelRetry, ToolRetryError, ToolFailed, ToolFailedError) as error:
+        is_retry = isinstance(error, (ModelRetry, ToolRetryError))
+        cls = ModelRetry if is_retry else ToolFailed
+        own = error if isinstance(error, cls) else error.__cause__
+        if not isinstance(own, cls) or not _is_plain(own, cls):
             raise
-        return Ended({"kind": "retry", "message": retry.message}, raised=error, undone=True)
-    except (ToolFailed, ToolFailedError) as error:
-        failed = error if isinstance(error, ToolFailed) else error.__cause__
-        if not isinstance(failed, ToolFailed) or not _is_plain(failed, ToolFailed):
-            raise
-        return Ended({"kind": "failed", "message": failed.message}, raised=error, undone=True)
+        outcome = {"kind": "retry" if is_retry else "failed", "message": own.message}
+        return Ended(outcome, raised=error, undone=True)
     except (ApprovalRequired, CallDeferred) as error:
         kind = "approval" if isinstance(error, ApprovalRequired) else "deferred"
         return Ended({"kind": kind, "metadata": error.metadata}, raised=error)
