@@ -254,8 +254,7 @@ class Recorder:
         own_push.forget()
         attempt = self.run.begin(self.graph.task_name(task), role=self.graph.role(task))
         self._open[attempt.task] = attempt
-        working = asyncio.current_task()
-        if working is not None:
+        if working := asyncio.current_task():
             self._working.add(working)
         self._errors.pop(attempt.task, None)
         return attempt
@@ -307,8 +306,7 @@ class Recorder:
     def _close(self, attempt: Attempt, *, completed: bool) -> None:
         forget_objects_of(attempt, completed=completed)
         self._open.pop(attempt.task, None)
-        working = asyncio.current_task()
-        if working is not None:
+        if working := asyncio.current_task():
             self._working.discard(working)
 
     # -- what queues and contexts ask

@@ -112,7 +112,10 @@ class _Renewal:
                 except StoreReplaced as error:
                     self._lose(holder, error)
                 except Exception as error:  # noqa: BLE001 - whatever it is, the other leases must be renewed
-                    self._report_failure(holder, error)
+                    # There is time for more attempts before the lease ends, and the run's own writes report errors too.
+                    if holder not in self._failing:
+                        self._failing.add(holder)
+                        _log.warning("the lease of session %s could not be renewed: %s", holder.session, error)
 
     def _renew(self, holder: LeaseHolder) -> None:
         holder.database.refuse_replaced()
@@ -148,12 +151,6 @@ class _Renewal:
                 return
             self._holders.remove(holder)
         holder.lose(error)
-
-    def _report_failure(self, holder: LeaseHolder, error: Exception) -> None:
-        # There is time for more attempts before the lease ends, and the run's own writes report errors too.
-        if holder not in self._failing:
-            self._failing.add(holder)
-            _log.warning("the lease of session %s could not be renewed: %s", holder.session, error)
 
     def _close_all_but(self, needed: Collection[Hashable]) -> None:
         for url in [url for url in self._databases if url not in needed]:

@@ -163,6 +163,7 @@ def _start(event: Alert, url: StoreUrl, values: Sequence[str] = ()) -> None:
     command = settings.on_failure()
     if command is None:
         return
+    at = "" if event.at is None else (iso(event.at) or "").partition(".")[0].replace("T", " ") + "Z"
     told = {
         "EVENT": event.event,
         "SESSION": event.session,
@@ -170,7 +171,7 @@ def _start(event: Alert, url: StoreUrl, values: Sequence[str] = ()) -> None:
         "VALUE": "\n".join(values),
         "ERROR": event.why,
         "REMEDY": event.remedy,
-        "MESSAGE": event.line(_time(event)),
+        "MESSAGE": event.line(at),
         "SHOWN_URL": shown_url(url),
     }
     environment = {name: text for name, text in os.environ.items() if name not in _NOT_INHERITED}
@@ -179,10 +180,6 @@ def _start(event: Alert, url: StoreUrl, values: Sequence[str] = ()) -> None:
             environment[f"ZRB_STORE_{name}"] = storable(mask_text(text))[:_MOST_CHARACTERS]
     environment["ZRB_STORE_URL"] = url_for_commands(url)
     start_command("the command of ZRB_STORE_ON_FAILURE", command, environment)
-
-
-def _time(event: Alert) -> str:
-    return (iso(event.at) or "").partition(".")[0].replace("T", " ") + "Z" if event.at is not None else ""
 
 
 @contextlib.contextmanager

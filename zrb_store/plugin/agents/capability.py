@@ -99,9 +99,6 @@ for _module, _name in ((common, "asyncio"), (_function_schema, "run_in_executor"
         setattr(_module, _name, _hooked(_found))
 
 
-_SHORT = 200
-
-
 class StoredModel(WrapperModel):
     """A model whose answers are steps. A stored answer is given again without a request."""
 
@@ -209,7 +206,7 @@ class StoredAgent(AbstractCapability[AgentDepsT]):
                 except NotBegun as error:
                     journal.fail(step, error)  # its end is known
                     raise
-                if len(str(arguments)) < _SHORT:
+                if len(str(arguments)) < 200:
                     end.outcome["call"] = arguments  # for `show`, which does not read the arguments of steps
                 if not end.undone:
                     return self._end(step, end)
@@ -218,9 +215,9 @@ class StoredAgent(AbstractCapability[AgentDepsT]):
             if journal.fatal is not None:
                 raise
             with open_step(repeat=True) as step:
-                outcome = {**outcomes.unknown(call.tool_name), "call": arguments}
-                journal.complete(step, outcome)
-                return outcome["value"]
+                told = outcomes.UNKNOWN.format(name=call.tool_name)
+                journal.complete(step, {"kind": "unknown", "value": told, "call": arguments})
+                return told
         # What the failed call did to queues is given back. How it ended is stored, to be told to the model again.
         with open_step(repeat=True) as step:
             return self._end(step, end)

@@ -80,8 +80,6 @@ _say = functools.cache(warn)
 _UNSUPPORTED = "agents of this release of zrb cannot be stored step by step ({error}): each runs as a whole"
 _tried: set[str] = set()
 
-# What is replaced. A release that lacks one of these runs its agents as without this package.
-_NOTE_EDITED = "_record_override_if_edited"
 _USAGE_LOG = "_record_run_usage"  # 3.14 and before have no such log
 
 
@@ -190,7 +188,8 @@ def _execution_loop(stock: Callable[..., Awaitable[R]]) -> Callable[..., Awaitab
 def _process_deferred_requests(
     stock: Callable[P, Awaitable[DeferredToolResults | None]],
 ) -> Callable[P, Awaitable[DeferredToolResults | None]]:
-    note_edited = getattr(importlib.import_module("zrb.llm.agent.run.deferred_calls"), _NOTE_EDITED, lambda *_: None)
+    deferred_calls = importlib.import_module("zrb.llm.agent.run.deferred_calls")
+    note_edited = getattr(deferred_calls, "_record_override_if_edited", lambda *_: None)
 
     async def process_deferred_requests(*args: P.args, **kwargs: P.kwargs) -> DeferredToolResults | None:
         run = _running.get()

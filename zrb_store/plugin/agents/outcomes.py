@@ -63,7 +63,8 @@ async def ended(call: Callable[[], Awaitable[Any]]) -> Ended:
         is_retry = isinstance(error, (ModelRetry, ToolRetryError))
         cls = ModelRetry if is_retry else ToolFailed
         own = error if isinstance(error, cls) else error.__cause__
-        if not isinstance(own, cls) or not _is_plain(own, cls):
+        # Subclasses of pydantic-ai's own tell the model more than the error's text.
+        if not isinstance(own, cls) or (type(own) is not cls and type(own).__module__.startswith("pydantic_ai")):
             raise
         outcome = {"kind": "retry" if is_retry else "failed", "message": own.message}
         return Ended(outcome, raised=error, undone=True)
@@ -76,16 +77,6 @@ async def ended(call: Callable[[], Awaitable[Any]]) -> Ended:
     failed_in_zrb = isinstance(result.metadata, dict) and result.metadata.get("error") is True
     fields = {name: getattr(result, name) for name in _FIELDS if getattr(result, name, None) is not None}
     return Ended({"kind": "return", **fields}, result, undone=failed_in_zrb)
-
-
-def _is_plain(error: BaseException, kind: type[BaseException]) -> bool:
-    """Whether the model is told only the error's text: pydantic-ai's own subclasses tell it more."""
-    return type(error) is kind or not type(error).__module__.startswith("pydantic_ai")
-
-
-def unknown(name: str) -> Data:
-    """Return what is stored of a call whose end is unknown, and that was not repeated."""
-    return {"kind": "unknown", "value": UNKNOWN.format(name=name)}
 
 
 class _Content(NamedTuple):
