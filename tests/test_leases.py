@@ -257,6 +257,25 @@ class TestRenewal:
         with open_store(location) as store:
             assert store.session("flow").status == "running"  # until the lease expires, since this process is alive
 
+    def test_a_lease_that_is_being_renewed_can_be_expired(self, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+        """`expire_lease` waits for the renewal, which would give the lease back after it."""
+        under_way, expired = threading.Event(), threading.Event()
+        renew = lease_queries.renew
+
+        def late_renew(*arguments: Any) -> bool:
+            under_way.set()
+            expired.wait(0.5)  # comes only if `expire_lease` does not wait
+            return renew(*arguments)
+
+        monkeypatch.setattr(lease, "renew", late_renew)
+        store.session("flow").run().start()
+        lease.set_duration(60.0)  # renews all leases now
+        assert under_way.wait(60)
+        expire_lease(store.session("flow"))
+        expired.set()
+        wait_until(ended, lambda: "the thread does not end")
+        assert start_at_once(store) == 2
+
 
 def ended() -> bool:
     lease.set_duration(60.0)  # makes it forget the leases of closed stores of other tests

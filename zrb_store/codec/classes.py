@@ -137,7 +137,7 @@ def writer_of(cls: type) -> WriteFunction | None:
     if issubclass(cls, Enum):
         return _write_enum
     if cls is CmdResult or (cls.__name__ == "CmdResult" and cls.__module__.startswith("zrb.")):
-        return _write_cmd_result
+        return lambda value, writer: {"$": "CmdResult", "v": writer.named(vars(value))}
     if cls in (Opaque, Undecodable):
         return None
     return _write_dataclass if is_stored_by_fields(cls) else None
@@ -149,8 +149,7 @@ def _stored_name(cls: type) -> str:
 
 
 def _write_object(value: Any, writer: ValueWriter) -> JsonValue:
-    codec = _by_class.get(type(value))
-    assert codec is not None
+    codec = _by_class[type(value)]
     assert codec.encode is not None
     return {"$": "object", "type": codec.name, "v": writer.walk(codec.encode(value))}
 
@@ -228,10 +227,6 @@ def _restored(cls: type[DataclassInstance], stored: dict[str, Any]) -> Dataclass
     if hasattr(value, "__dict__"):
         value.__dict__.update(stored)
     return value
-
-
-def _write_cmd_result(value: CmdResult, writer: ValueWriter) -> JsonValue:
-    return {"$": "CmdResult", "v": writer.named(vars(value))}
 
 
 def _read_cmd_result(tree: TaggedObject, reader: TreeReader) -> CmdResult:

@@ -13,7 +13,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import IO, Any
 
 from zrb_store.process import has_living_member
@@ -51,13 +51,10 @@ class Child:
             self._pidfd = os.pidfd_open(self.pid)
 
     @property
-    def pipes(self) -> tuple[IO[bytes], IO[bytes], IO[bytes]]:
+    def pipes(self) -> list[IO[bytes]]:
         """The other ends of its stdin, stdout and stderr."""
         process = self._process
-        assert process.stdin
-        assert process.stdout
-        assert process.stderr
-        return process.stdin, process.stdout, process.stderr
+        return [pipe for pipe in (process.stdin, process.stdout, process.stderr) if pipe is not None]
 
     def awaited(self) -> Iterator[tuple[int, int]]:
         """Yield what to poll for until it ends; nothing if `exit_code` has to be asked again and again."""
@@ -84,10 +81,6 @@ class Child:
         """Whether any process of the group still runs."""
         return has_living_member(self.pid)
 
-    def reap(self) -> None:
-        """Wait until the command itself ends, and release its number."""
-        self._process.wait()
-
     def wait_for_group(self, seconds: float) -> None:
         """Wait until nothing of the group runs any more, but no longer than this."""
         deadline = time.monotonic() + seconds
@@ -95,7 +88,8 @@ class Child:
             time.sleep(0.005)
 
     def close(self) -> None:
-        """Close the pipes."""
+        """Wait until the command itself ends, release its number, and close the pipes."""
+        self._process.wait()
         for pipe in self.pipes:
             pipe.close()
         if self._pidfd is not None:
@@ -231,9 +225,7 @@ class EndingSignals:
                     self._previous[number] = signal.signal(number, self._handle)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         for number, handler in self._previous.items():
             # None: the handler was not set by Python, which then cannot set it again either.
             signal.signal(number, signal.SIG_DFL if handler is None else handler)

@@ -21,7 +21,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import PurePath
-from types import TracebackType
 from typing import IO
 
 from zrb_store.consume.child import Child, Guard
@@ -282,7 +281,6 @@ class CommandRunner:
         with ExitStack() as stack:
             child = self._start(text, environment)
             stack.callback(child.close)
-            stack.callback(child.reap)
             stack.callback(self._guard.unregister, child.pid)
             stack.push(lambda kind, *_: child.send(signal.SIGKILL) if kind else None)
             self._guard.register(child.pid)
@@ -377,9 +375,7 @@ class CommandRunner:
     def __enter__(self) -> CommandRunner:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
 

@@ -93,7 +93,9 @@ class ShellConsumer:
         """Consume. If nothing is found, nothing is left in the store, so that cron may start this every minute."""
         with self.signals:
             if self._name is not None:
-                self._refuse_busy(self._name)
+                database = self._store.database
+                with suppress(SessionNotFound):
+                    refuse_live(database, self._store.session(self._name).record(), now_micros(database))
             began = clock.monotonic()
             if not math.isinf(self._wait) and not self._wait_for_value():
                 return
@@ -104,14 +106,6 @@ class ShellConsumer:
                     run.end("interrupted")
                 elif self.tally["failed"]:
                     run.end("failed")
-
-    def _refuse_busy(self, name: str) -> None:
-        database = self._store.database
-        try:
-            session = self._store.session(name).record()
-        except SessionNotFound:
-            return
-        refuse_live(database, session, now_micros(database))
 
     def _wait_for_value(self) -> bool:
         """Wait until the queue has a value, or gets one back from a dead process."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import functools
+import itertools
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -194,9 +195,5 @@ def _unused(name: str, store: Store) -> str:
     """Return zrb's random name with a number if it is taken: zrb has only a few million names."""
     from zrb_store.queries import sessions  # late: imports SQLAlchemy
 
-    number = 1
-    candidate = name
-    while sessions.find(store.database, candidate) is not None:
-        number += 1
-        candidate = f"{name}-{number}"
-    return candidate
+    numbered = (f"{name}-{number}" for number in itertools.count(2))
+    return next(free for free in itertools.chain([name], numbered) if sessions.find(store.database, free) is None)

@@ -37,11 +37,6 @@ def export_attempt(ctx: AnyContext, url: str, token: str) -> None:
     ctx.env["ZRB_STORE_URL"] = url
     hide_url(ctx)
     ctx.env["ZRB_STORE_ATTEMPT"] = token
-    drop_session(ctx)
-
-
-def drop_session(ctx: AnyContext) -> None:
-    """Drop the name of the session that this process runs, so that a zrb among the commands does not run it too."""
     ctx.env.pop("ZRB_STORE_SESSION", None)
 
 
@@ -124,7 +119,7 @@ def _wrapped(action: Action) -> Action:
             _inside.set(ctx)
             hide_url(ctx)
             if runs_in_memory(ctx.session):
-                drop_session(ctx)
+                ctx.env.pop("ZRB_STORE_SESSION", None)  # a zrb among the commands must not run this session
         try:
             result = action(self, ctx)
             return await result if inspect.isawaitable(result) else result

@@ -28,13 +28,6 @@ class AdoptedXcom(StockXcom):
     durable: ZrbXcom
 
 
-def become_durable(stock: StockXcom, durable: ZrbXcom) -> None:
-    """Let a queue in memory forward every operation to a durable one from now on."""
-    deque.clear(stock)
-    stock.__class__ = AdoptedXcom
-    stock.durable = durable  # type: ignore[attr-defined]  # it is an AdoptedXcom now
-
-
 def _forward_all() -> None:
     def forward(name: str) -> Callable[..., Any]:
         return lambda self, *args, **kwargs: getattr(self.durable, name)(*args, **kwargs)
@@ -89,7 +82,10 @@ class CtxXcomContent:
     def finish_adoption(self) -> None:
         """Make the queues in memory that were taken over forward to the durable ones from now on."""
         while self._adopted:
-            become_durable(*self._adopted.pop())
+            stock, durable = self._adopted.pop()
+            deque.clear(stock)
+            stock.__class__ = AdoptedXcom
+            stock.durable = durable  # type: ignore[attr-defined]  # it is an AdoptedXcom now
 
     def get(self, name: str, owner: Owner | None = None) -> Any:
         """Return what has this name; a new queue if nothing has."""
@@ -324,8 +320,3 @@ class CtxXcom(MutableMapping[str, Any]):
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> str | tuple[Any, ...]:
         return self.copy().__reduce_ex__(protocol)
-
-
-def owner_of(view: CtxXcom) -> Owner | None:
-    """Return the attempt that every operation of a `ctx.xcom` belongs to; None: the current attempt."""
-    return view._owner

@@ -40,19 +40,6 @@ speaker = Speaker()
 warn = speaker.warn
 
 
-class WarnOnce:
-    """A function that prints each message once."""
-
-    def __init__(self) -> None:
-        self._printed: set[str] = set()
-
-    def __call__(self, message: str) -> None:
-        """Print one line on stderr, once."""
-        if message not in self._printed:
-            self._printed.add(message)
-            warn(message)
-
-
 _NAMED = 5  # tasks in one line
 
 

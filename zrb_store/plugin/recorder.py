@@ -25,10 +25,10 @@ from zrb_store.inspect.resume import Decision, Reruns, decide, reruns
 from zrb_store.plugin import compat
 from zrb_store.plugin import queue as own_push
 from zrb_store.plugin.compat import AnyContext, AnyTask, Session
-from zrb_store.plugin.ctx_xcom import CtxXcom, CtxXcomContent, owner_of
+from zrb_store.plugin.ctx_xcom import CtxXcom, CtxXcomContent
 from zrb_store.plugin.graph import Graph
 from zrb_store.plugin.inputs import Secrets
-from zrb_store.plugin.messages import WarnOnce, first_user_frame, text_of_error, uncertain_step
+from zrb_store.plugin.messages import first_user_frame, text_of_error, uncertain_step, warn
 from zrb_store.plugin.queue import ZrbXcom, ZrbXcoms, forget_objects_of
 from zrb_store.queries import attempts, sessions
 from zrb_store.queries.attempts import Owner
@@ -112,7 +112,7 @@ class Recorder:
         self.secrets = secrets
         self.origin = spec.origin
         self.url = store.database.url.render_as_string(hide_password=False)
-        self.warn_once: Callable[[str], None] = WarnOnce()
+        self.warn_once: Callable[[str], None] = functools.cache(warn)
         self.fatal: Exception | None = None  # why the run must end at once
         self.uncertain: list[StepUncertain] = []  # why tasks were ended without a retry
         self.ended = False
@@ -254,8 +254,7 @@ class Recorder:
         own_push.forget()
         attempt = self.run.begin(self.graph.task_name(task), role=self.graph.role(task))
         self._open[attempt.task] = attempt
-        working = asyncio.current_task()
-        if working is not None:
+        if working := asyncio.current_task():
             self._working.add(working)
         self._errors.pop(attempt.task, None)
         return attempt
@@ -307,8 +306,7 @@ class Recorder:
     def _close(self, attempt: Attempt, *, completed: bool) -> None:
         forget_objects_of(attempt, completed=completed)
         self._open.pop(attempt.task, None)
-        working = asyncio.current_task()
-        if working is not None:
+        if working := asyncio.current_task():
             self._working.discard(working)
 
     # -- what queues and contexts ask
@@ -316,7 +314,7 @@ class Recorder:
     def xcom_of(self, ctx: AnyContext) -> CtxXcom:
         """Return `ctx.xcom` of a task whose context has a view, bound to the task's attempt, also in its threads."""
         view: CtxXcom = vars(ctx)[compat.VIEW]
-        owner, current = owner_of(view), current_attempt.get()
+        owner, current = view._owner, current_attempt.get()
         attempt = current.parent if isinstance(current, Step) else current
         if attempt is owner or not isinstance(owner, OpenAttempt):
             return view

@@ -50,6 +50,7 @@ class _Renewal:
         self._failing: set[LeaseHolder] = set()
         self._due = False
         self._changed = threading.Condition()
+        self._renewing = threading.Lock()
         self._thread: threading.Thread | None = None
 
     def duration_in_micros(self) -> int:
@@ -85,8 +86,8 @@ class _Renewal:
             return any((each.id, each.database.url) == (run_id, database.url) for each in self._holders)
 
     def abandon(self, database: Database, run_id: int) -> None:
-        """Stop renewing the lease of a run of this database, if this process does."""
-        with self._changed:
+        """Stop renewing the lease of a run of this database, if this process does. A renewal under way ends first."""
+        with self._renewing, self._changed:
             kept = [each for each in self._holders if (each.id, each.database.url) != (run_id, database.url)]
             self._holders[:] = kept
 
@@ -111,15 +112,21 @@ class _Renewal:
                 except StoreReplaced as error:
                     self._lose(holder, error)
                 except Exception as error:  # noqa: BLE001 - whatever it is, the other leases must be renewed
-                    self._report_failure(holder, error)
+                    # There is time for more attempts before the lease ends, and the run's own writes report errors too.
+                    if holder not in self._failing:
+                        self._failing.add(holder)
+                        _log.warning("the lease of session %s could not be renewed: %s", holder.session, error)
 
     def _renew(self, holder: LeaseHolder) -> None:
         holder.database.refuse_replaced()
-        try:
-            renewed = renew(self._database(holder), holder.id, self.duration_in_micros())
-        except NoConnectionLeft:
-            self._sharing.add(holder.database.url)
-            renewed = renew(holder.database, holder.id, self.duration_in_micros())
+        with self._renewing:
+            if holder not in self._holders:  # it was abandoned, or the run has ended
+                return
+            try:
+                renewed = renew(self._database(holder), holder.id, self.duration_in_micros())
+            except NoConnectionLeft:
+                self._sharing.add(holder.database.url)
+                renewed = renew(holder.database, holder.id, self.duration_in_micros())
         if renewed:
             if holder in self._failing:
                 self._failing.discard(holder)
@@ -144,12 +151,6 @@ class _Renewal:
                 return
             self._holders.remove(holder)
         holder.lose(error)
-
-    def _report_failure(self, holder: LeaseHolder, error: Exception) -> None:
-        # There is time for more attempts before the lease ends, and the run's own writes report errors too.
-        if holder not in self._failing:
-            self._failing.add(holder)
-            _log.warning("the lease of session %s could not be renewed: %s", holder.session, error)
 
     def _close_all_but(self, needed: Collection[Hashable]) -> None:
         for url in [url for url in self._databases if url not in needed]:

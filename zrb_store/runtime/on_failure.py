@@ -75,14 +75,12 @@ def tell_stale(database: Database) -> None:
     An error of the store is logged, not raised.
     """
     told = 0
-    try:
+    with _reporting("stale sessions"):
         for session, run in running_and_untold(database):
             died = None if run.damage else cause_of_death(database, run, now_micros(database))
             if died is not None and told < _MOST_COMMANDS:
                 tell_death(database, session, run, died)
                 told += 1
-    except ZrbStoreError as error:
-        _log.warning("the command of ZRB_STORE_ON_FAILURE is not started for stale sessions: %s", error)
 
 
 def tell_dead_values(database: Database, died: Sequence[tuple[int, int]]) -> None:
@@ -165,6 +163,7 @@ def _start(event: Alert, url: StoreUrl, values: Sequence[str] = ()) -> None:
     command = settings.on_failure()
     if command is None:
         return
+    at = "" if event.at is None else (iso(event.at) or "").partition(".")[0].replace("T", " ") + "Z"
     told = {
         "EVENT": event.event,
         "SESSION": event.session,
@@ -172,7 +171,7 @@ def _start(event: Alert, url: StoreUrl, values: Sequence[str] = ()) -> None:
         "VALUE": "\n".join(values),
         "ERROR": event.why,
         "REMEDY": event.remedy,
-        "MESSAGE": event.line(_time(event)),
+        "MESSAGE": event.line(at),
         "SHOWN_URL": shown_url(url),
     }
     environment = {name: text for name, text in os.environ.items() if name not in _NOT_INHERITED}
@@ -181,10 +180,6 @@ def _start(event: Alert, url: StoreUrl, values: Sequence[str] = ()) -> None:
             environment[f"ZRB_STORE_{name}"] = storable(mask_text(text))[:_MOST_CHARACTERS]
     environment["ZRB_STORE_URL"] = url_for_commands(url)
     start_command("the command of ZRB_STORE_ON_FAILURE", command, environment)
-
-
-def _time(event: Alert) -> str:
-    return (iso(event.at) or "").partition(".")[0].replace("T", " ") + "Z" if event.at is not None else ""
 
 
 @contextlib.contextmanager

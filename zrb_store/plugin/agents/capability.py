@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import functools
 import threading
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -52,16 +52,6 @@ class NotBegun(asyncio.CancelledError):
     """A tool was cancelled before its thread began."""
 
 
-@contextlib.contextmanager
-def waiting_for_threads(journal: Journal) -> Iterator[None]:
-    """Let a tool call that is made here, in a thread, end after a signal before the agent does."""
-    token = _call.set((journal, asyncio.current_task()))
-    try:
-        yield
-    finally:
-        _call.reset(token)
-
-
 class RunInThread(Protocol):
     """As `asyncio.to_thread`."""
 
@@ -100,20 +90,13 @@ def _hooked(run_in_thread: RunInThread) -> RunInThread:
     return run_in_executor
 
 
-def _install() -> None:
-    """Hook what zrb and pydantic-ai call functions in threads with, as far as this release has it."""
-    for module, name in ((common, "asyncio"), (_function_schema, "run_in_executor")):
-        found = vars(module).get(name)
-        if found is asyncio:  # that module of zrb has no other use for it
-            setattr(module, name, SimpleNamespace(**{**vars(asyncio), "to_thread": _hooked(asyncio.to_thread)}))
-        elif found is not None:
-            setattr(module, name, _hooked(found))
-
-
-_install()
-
-
-_SHORT = 200
+# Hook what zrb and pydantic-ai call functions in threads with, as far as this release has it.
+for _module, _name in ((common, "asyncio"), (_function_schema, "run_in_executor")):
+    _found = vars(_module).get(_name)
+    if _found is asyncio:  # that module of zrb has no other use for it
+        setattr(_module, _name, SimpleNamespace(**{**vars(asyncio), "to_thread": _hooked(asyncio.to_thread)}))
+    elif _found is not None:
+        setattr(_module, _name, _hooked(_found))
 
 
 class StoredModel(WrapperModel):
@@ -204,8 +187,12 @@ class StoredAgent(AbstractCapability[AgentDepsT]):
         open_step = functools.partial(journal.tool, name, call.tool_name, arguments)
 
         async def execute() -> Any:
-            with waiting_for_threads(journal):
+            # If it runs in a thread, it ends before the agent does after a signal.
+            token = _call.set((journal, asyncio.current_task()))
+            try:
                 return await handler(args)
+            finally:
+                _call.reset(token)
 
         journal.refuse_if_stopping()
         try:
@@ -219,7 +206,7 @@ class StoredAgent(AbstractCapability[AgentDepsT]):
                 except NotBegun as error:
                     journal.fail(step, error)  # its end is known
                     raise
-                if len(str(arguments)) < _SHORT:
+                if len(str(arguments)) < 200:
                     end.outcome["call"] = arguments  # for `show`, which does not read the arguments of steps
                 if not end.undone:
                     return self._end(step, end)
@@ -228,9 +215,9 @@ class StoredAgent(AbstractCapability[AgentDepsT]):
             if journal.fatal is not None:
                 raise
             with open_step(repeat=True) as step:
-                outcome = {**outcomes.unknown(call.tool_name), "call": arguments}
-                journal.complete(step, outcome)
-                return outcome["value"]
+                told = outcomes.UNKNOWN.format(name=call.tool_name)
+                journal.complete(step, {"kind": "unknown", "value": told, "call": arguments})
+                return told
         # What the failed call did to queues is given back. How it ended is stored, to be told to the model again.
         with open_step(repeat=True) as step:
             return self._end(step, end)

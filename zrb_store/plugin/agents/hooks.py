@@ -5,6 +5,7 @@ Which of them store their steps: ZRB_STORE_AGENTS and attributes of the task dec
 
 from __future__ import annotations
 
+import functools
 import importlib
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -17,7 +18,7 @@ from zrb_store import settings
 from zrb_store.errors import InvalidArgument
 from zrb_store.plugin import compat
 from zrb_store.plugin.compat import AnyContext, AnyTask, Patches
-from zrb_store.plugin.messages import WarnOnce
+from zrb_store.plugin.messages import warn
 from zrb_store.plugin.output import running_attempt
 from zrb_store.stepping import POLICIES, Policy, policy_of
 
@@ -75,13 +76,10 @@ _running: ContextVar[AgentRun | None] = ContextVar("zrb_store_agent", default=No
 _journals: WeakKeyDictionary[Attempt, Journal] = WeakKeyDictionary()
 """The journal of each attempt that has an agent."""
 
-_say = WarnOnce()
+_say = functools.cache(warn)
 _UNSUPPORTED = "agents of this release of zrb cannot be stored step by step ({error}): each runs as a whole"
 _tried: set[str] = set()
 
-# What is replaced. A release that lacks one of these runs its agents as without this package.
-_NOTE_EDITED = "_record_override_if_edited"
-_CHAT = "_llm_chat_task"
 _USAGE_LOG = "_record_run_usage"  # 3.14 and before have no such log
 
 
@@ -190,7 +188,8 @@ def _execution_loop(stock: Callable[..., Awaitable[R]]) -> Callable[..., Awaitab
 def _process_deferred_requests(
     stock: Callable[P, Awaitable[DeferredToolResults | None]],
 ) -> Callable[P, Awaitable[DeferredToolResults | None]]:
-    note_edited = getattr(importlib.import_module("zrb.llm.agent.run.deferred_calls"), _NOTE_EDITED, lambda *_: None)
+    deferred_calls = importlib.import_module("zrb.llm.agent.run.deferred_calls")
+    note_edited = getattr(deferred_calls, "_record_override_if_edited", lambda *_: None)
 
     async def process_deferred_requests(*args: P.args, **kwargs: P.kwargs) -> DeferredToolResults | None:
         run = _running.get()
@@ -238,12 +237,11 @@ def _hook_chat(patches: Patches, module: ModuleType) -> None:
 def _create_llm_task_core(stock: Callable[..., R]) -> Callable[..., R]:
     def create_llm_task_core(self: Any, *args: Any, **kwargs: Any) -> R:
         inner = stock(self, *args, **kwargs)
-        chat = getattr(self, _CHAT)
         is_interactive = kwargs["interactive"] if "interactive" in kwargs else args[3]
         # The inner task is no session of its own: its agent works in the attempt of the chat.
         setattr(inner, compat.NEVER, True)
-        setattr(inner, STORE_AGENT, False if is_interactive else getattr(chat, STORE_AGENT, True))
-        setattr(inner, ONCE_TOOLS, getattr(chat, ONCE_TOOLS, ()))
+        setattr(inner, STORE_AGENT, False if is_interactive else getattr(self._llm_chat_task, STORE_AGENT, True))
+        setattr(inner, ONCE_TOOLS, getattr(self._llm_chat_task, ONCE_TOOLS, ()))
         return inner
 
     return create_llm_task_core

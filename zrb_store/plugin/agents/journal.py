@@ -95,9 +95,8 @@ class Journal:
         self._restart_at = position
         self._calls.restart(position)
 
-    @contextmanager
-    def prompt(self, arguments: Mapping[str, JsonValue]) -> Iterator[Step | Done]:
-        """Yield the step that keeps what an agent starts from, or what is stored of it."""
+    def prompt(self, arguments: Mapping[str, JsonValue]) -> AbstractContextManager[Step | Done]:
+        """Open the step that keeps what an agent starts from, or what is stored of it."""
         self._prompts += 1
 
         def change(before: str) -> Change | None:
@@ -107,8 +106,7 @@ class Journal:
             return self._changed(", ".join(changed), arguments) if changed else None
 
         text = _text({} if self._is_private else arguments)
-        with self._open(ExactStep(_numbered("prompt", self._prompts), text, change, leads=True)) as step:
-            yield step
+        return self._open(ExactStep(_numbered("prompt", self._prompts), text, change, leads=True))
 
     def stored_prompt(self) -> Any:
         """Return what is stored of the prompt that the agent is about to start from: its arguments and its result."""

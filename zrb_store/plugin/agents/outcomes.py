@@ -59,16 +59,15 @@ async def ended(call: Callable[[], Awaitable[Any]]) -> Ended:
     """Call a tool and return how it ended; raise what ends the agent, or may come in another form the next time."""
     try:
         result = await call()
-    except (ModelRetry, ToolRetryError) as error:
-        retry = error if isinstance(error, ModelRetry) else error.__cause__
-        if not isinstance(retry, ModelRetry) or not _is_plain(retry, ModelRetry):
+    except (ModelRetry, ToolRetryError, ToolFailed, ToolFailedError) as error:
+        is_retry = isinstance(error, (ModelRetry, ToolRetryError))
+        cls = ModelRetry if is_retry else ToolFailed
+        own = error if isinstance(error, cls) else error.__cause__
+        # Subclasses of pydantic-ai's own tell the model more than the error's text.
+        if not isinstance(own, cls) or (type(own) is not cls and type(own).__module__.startswith("pydantic_ai")):
             raise
-        return Ended({"kind": "retry", "message": retry.message}, raised=error, undone=True)
-    except (ToolFailed, ToolFailedError) as error:
-        failed = error if isinstance(error, ToolFailed) else error.__cause__
-        if not isinstance(failed, ToolFailed) or not _is_plain(failed, ToolFailed):
-            raise
-        return Ended({"kind": "failed", "message": failed.message}, raised=error, undone=True)
+        outcome = {"kind": "retry" if is_retry else "failed", "message": own.message}
+        return Ended(outcome, raised=error, undone=True)
     except (ApprovalRequired, CallDeferred) as error:
         kind = "approval" if isinstance(error, ApprovalRequired) else "deferred"
         return Ended({"kind": kind, "metadata": error.metadata}, raised=error)
@@ -78,16 +77,6 @@ async def ended(call: Callable[[], Awaitable[Any]]) -> Ended:
     failed_in_zrb = isinstance(result.metadata, dict) and result.metadata.get("error") is True
     fields = {name: getattr(result, name) for name in _FIELDS if getattr(result, name, None) is not None}
     return Ended({"kind": "return", **fields}, result, undone=failed_in_zrb)
-
-
-def _is_plain(error: BaseException, kind: type[BaseException]) -> bool:
-    """Whether the model is told only the error's text: pydantic-ai's own subclasses tell it more."""
-    return type(error) is kind or not type(error).__module__.startswith("pydantic_ai")
-
-
-def unknown(name: str) -> Data:
-    """Return what is stored of a call whose end is unknown, and that was not repeated."""
-    return {"kind": "unknown", "value": UNKNOWN.format(name=name)}
 
 
 class _Content(NamedTuple):
