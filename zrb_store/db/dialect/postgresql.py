@@ -167,11 +167,10 @@ class PostgreSQL(Dialect[ServerConnection]):
                 "use one with encoding UTF8"
             )
         session, synchronous_commit, backend = answer(driver, _ABOUT_SESSION)
-        pooled = is_pooled(driver, int(backend))
-        if not self._prepares or pooled:
-            driver.prepare_threshold = None
-        if self._prepares and not pooled:
+        if self._prepares and not is_pooled(driver, int(backend)):
             self._sessions[driver] = session.decode()
+        else:
+            driver.prepare_threshold = None
         if durability == "full":
             self.commits_unsynced = synchronous_commit == b"off"
 
