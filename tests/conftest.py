@@ -387,7 +387,8 @@ def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
 @pytest.fixture
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Texts of three bytes and more are stored in chunks of four characters."""
-    monkeypatch.setattr(db_chunks, "_LONG_FROM", {"sqlite": 3, "postgresql": 3})
+    for dialect_name in db_chunks.LONG_FROM:
+        monkeypatch.setitem(db_chunks.LONG_FROM, dialect_name, 3)
     monkeypatch.setattr(chunks, "LONGEST", 4)
     monkeypatch.setattr(takes, "_fits_chunk", lambda: value.c.size <= sa.literal_column("4"))
     with built_again():

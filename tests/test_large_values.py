@@ -29,7 +29,7 @@ from zrb_store.operations.export import export
 from zrb_store.operations.sessions import remove_sessions
 from zrb_store.operations.transfer import copy, import_sessions
 from zrb_store.queries import chunks, takes
-from zrb_store.queries.chunks import LONGEST, long_from
+from zrb_store.queries.chunks import LONG_FROM, LONGEST
 from zrb_store.records import AttemptRecord, Damage
 from zrb_store.testing import temporary_store
 
@@ -60,7 +60,7 @@ def text(request: pytest.FixtureRequest) -> str:
 def test_where_a_text_lies(store: Store, text: str) -> None:
     encoded = codec.encode(text)
     store.session("s").xcom["q"].push(text)
-    long = encoded.size >= long_from(store.database.dialect_name)
+    long = encoded.size >= LONG_FROM[store.database.dialect_name]
     assert query(store, IN_ROW) == ([] if long else [(1,)])
     assert query(store, IN_CHUNKS) == ([(1, -(-len(encoded.data) // LONGEST))] if long else [])
     assert faults(store) == []

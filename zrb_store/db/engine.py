@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple
 
 from zrb_store.db import REVISION
 from zrb_store.db.clock import clock
-from zrb_store.db.core import Params, ready
+from zrb_store.db.core import Params, ready, sa
 from zrb_store.db.dialect import revision_of, upgraded_meanwhile
 from zrb_store.db.dialect.hooks import Dialect
 from zrb_store.db.dialect.lost_commits import Asking, Committing, Died, roll_back
@@ -29,9 +29,6 @@ from zrb_store.db.transaction import Lost, Row, Transaction, failpoint
 from zrb_store.errors import StoreUnavailable, ZrbStoreError, may_be_made
 
 if TYPE_CHECKING:
-    import sqlalchemy as sa
-    from sqlalchemy.engine import URL
-
     from zrb_store.db.core import Runnable
 
 
@@ -43,7 +40,7 @@ class StoreReplaced(StoreUnavailable):
     """The file of the store was deleted, or another file has taken its name."""
 
 
-def dialect_of(url: URL) -> Dialect[Any]:
+def dialect_of(url: sa.URL) -> Dialect[Any]:
     """Return the hooks for the database of this URL."""
     if url.drivername in ("sqlite", "sqlite+pysqlite"):
         return SQLite(url)
@@ -65,7 +62,7 @@ class Database(Patience):
     # Called after a transaction in which values died, with this object, and queue id and seq of each.
     on_death: Callable[[Database, Died], object] | None = None
 
-    def __init__(self, url: URL, *, read_only: bool = False, durability: str = "normal") -> None:
+    def __init__(self, url: sa.URL, *, read_only: bool = False, durability: str = "normal") -> None:
         """Prepare to use a store. Its schema is checked by `schema.open_database`, not here."""
         self.shown_url = shown_url(url)  # with passwords masked
         super().__init__(self.shown_url, read_only=read_only)
@@ -208,8 +205,6 @@ class Database(Patience):
     @contextlib.contextmanager
     def migrating(self) -> Iterator[sa.Engine]:
         """Yield the engine for a migration. Meanwhile the process cannot fork; then a new connection is opened."""
-        import sqlalchemy as sa  # late: takes long
-
         with self._lock:
             try:
                 self.dialect.create()

@@ -10,7 +10,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 from zrb_store.db import REVISION, TABLES_SQL, VERSION_TABLE, version_table
 from zrb_store.db.core import sa, t
@@ -21,9 +21,6 @@ from zrb_store.db.location import store_url
 from zrb_store.db.transaction import Transaction
 from zrb_store.errors import SchemaAhead, SchemaBehind, StoreMissing
 
-if TYPE_CHECKING:
-    from sqlalchemy.engine import URL
-
 
 def revision(database: Database) -> str | None:
     """Return the revision of the schema in the database, or None if there is no schema."""
@@ -33,7 +30,7 @@ def revision(database: Database) -> str | None:
     return rows[0][0] if rows else None
 
 
-def open_database(url: URL, *, read_only: bool, durability: str) -> Database:
+def open_database(url: sa.URL, *, read_only: bool, durability: str) -> Database:
     """Open a store, and create or upgrade its schema if necessary; `durability` is `normal` or `full`."""
     database = Database(url, read_only=read_only, durability=durability)
     try:

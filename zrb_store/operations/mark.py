@@ -112,9 +112,7 @@ def _of_begun_step(
     transaction: Transaction, session: SessionRecord, task: str, step: str, *, completed: bool
 ) -> Columns:
     """Return what the next attempt of a step has in common with its last one. What that one did is settled."""
-    last = steps.newest_attempt(transaction, session.id, task, step)
-    if last is None:
-        raise _changed_meanwhile(session.name)
+    last = _checked(steps.newest_attempt(transaction, session.id, task, step), session.name)
     if last.in_effect and last.restorable:
         raise TaskCompleted(
             f"step {step} of task {task} ({session.name}/{last.name}) has completed already: its result is stored"
@@ -172,12 +170,8 @@ def _lock(transaction: Transaction, name: str) -> SessionRecord:
 def _checked(outcome: T | None, session: str) -> T:
     """Return what a statement returned. If it did nothing, raise an error, which undoes the whole transaction."""
     if outcome is None:
-        raise _changed_meanwhile(session)
+        raise ZrbStoreError(f"session {session} is being changed by another process: try again")
     return outcome
-
-
-def _changed_meanwhile(session: str) -> ZrbStoreError:
-    return ZrbStoreError(f"session {session} is being changed by another process: try again")
 
 
 def _result_queue(task: str, session: SessionRecord) -> str:

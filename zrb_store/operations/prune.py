@@ -163,12 +163,17 @@ def _prune_values(
     delivered: bool = False,
 ) -> Iterator[Deletion]:
     """Delete values that left these queues of a session, or with `delivered` only those that deliveries took."""
+
+    def record(transaction: Transaction) -> None:
+        delete_acts(transaction, session, cutoff)
+        record_change(transaction, "prune", session, f"{count} {rule}")
+
     if dry_run:
         count = queries.count_settled(database, ids, cutoff, delivered=delivered)
     else:
         count = sum(_delete_settled(database, queue_id, cutoff, delivered) for queue_id in ids)
         if count:
-            _record_values(database, session, cutoff, f"{count} {rule}")
+            database.transact(record, "prune")
     if count:
         yield Deletion(session, rule, count)
 
@@ -205,14 +210,6 @@ def _delete_settled(database: Database, queue_id: int, cutoff: int, delivered: b
     while deleted := database.transact(work, "prune"):
         total, after = total + deleted[0], deleted[1]
     return total
-
-
-def _record_values(database: Database, session: str, cutoff: int, detail: str) -> None:
-    def work(transaction: Transaction) -> None:
-        delete_acts(transaction, session, cutoff)
-        record_change(transaction, "prune", session, detail)
-
-    database.transact(work, "prune")
 
 
 def _rule(policy: Policy, session: Candidate) -> str:

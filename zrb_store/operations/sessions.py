@@ -10,7 +10,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 
 from zrb_store.db.engine import Database
-from zrb_store.db.transaction import Transaction
+from zrb_store.db.transaction import Executor, Transaction
 from zrb_store.errors import InvalidArgument, SessionNotFound, TaskNotFound, ZrbStoreError
 from zrb_store.names import NamePattern, check_session_name, is_session_name, nearest
 from zrb_store.queries import attempts, lease, sessions, steps
@@ -64,7 +64,7 @@ def remove_matching(database: Database, pattern: NamePattern, *, dry_run: bool =
         names = list(matching_names(transaction, pattern))
         if not names:
             raise SessionNotFound(f"no session matches {pattern.text!r}; `zrb-store list` shows all sessions")
-        _check(transaction, list(matching_names(transaction, pattern, perhaps_kept=True)))
+        check_removable(transaction, list(matching_names(transaction, pattern, perhaps_kept=True)))
     if dry_run:
         yield from names
         return
@@ -96,15 +96,11 @@ def _remove_batch(transaction: Transaction, names: Sequence[str]) -> tuple[list[
     return deleted, refused
 
 
-def check_removable(database: Database, names: Sequence[str]) -> None:
+def check_removable(executor: Executor, names: Sequence[str]) -> None:
     """Raise the error with which `remove_sessions` refuses to delete these sessions, if it does."""
-    with database.snapshot() as transaction:
-        _check(transaction, names)
-
-
-def _check(transaction: Transaction, names: Sequence[str]) -> None:
-    for name in names:
-        _refuse(transaction, sessions.get(transaction, name))
+    with executor.snapshot() as transaction:
+        for name in names:
+            _refuse(transaction, sessions.get(transaction, name))
 
 
 def _refuse(transaction: Transaction, session: SessionRecord) -> None:

@@ -16,8 +16,6 @@ from zrb_store.queries import chunks
 from zrb_store.records import UNSUCCESSFUL, AttemptRecord
 
 if TYPE_CHECKING:
-    from sqlalchemy.sql.dml import ReturningInsert, ReturningUpdate
-
     from zrb_store.db.engine import Database
 
 
@@ -110,7 +108,7 @@ def _run_may_write() -> sa.ColumnElement[bool]:
 
 
 @statement
-def _begin(how: Literal["task", "once", "delivery"]) -> ReturningInsert[int, int]:
+def _begin(how: Literal["task", "once", "delivery"]) -> sa.sql.dml.ReturningInsert[int, int]:
     # An earlier attempt of the task that was not given back is in the way: an unfinished one, with `once` any one. A
     # consumer may have several deliveries at once.
     other = t.attempt.alias("other")
@@ -160,8 +158,7 @@ def begin(
     """Begin the next attempt of a task, with `once` only if none has completed; return None if one is in the way."""
     params = {"session_id": session_id, "run_id": run_id, "fence": fence, "task": task, "role": role}
     statement = _begin("delivery" if role == "delivery" else "once" if once else "task")
-    rows = executor.execute(statement, {**params, "arguments": arguments}, lost)
-    return BegunAttempt(*rows[0]) if rows else None
+    return next(map(BegunAttempt._make, executor.execute(statement, {**params, "arguments": arguments}, lost)), None)
 
 
 def is_begun(executor: Executor, begun: BegunAttempt | None) -> bool:
@@ -174,7 +171,7 @@ ERROR = ("error_type", "error_message", "error_traceback")
 
 
 @statement
-def _reopen() -> ReturningUpdate[int, int]:
+def _reopen() -> sa.sql.dml.ReturningUpdate[int, int]:
     return (
         sa.update(t.attempt)
         .where(_of_task(), t.attempt.c.role == literal("check"), _run_may_write())
@@ -216,7 +213,7 @@ def may_write(executor: Executor, attempt_id: int) -> bool:
 
 
 @statement
-def _complete() -> ReturningUpdate[int]:
+def _complete() -> sa.sql.dml.ReturningUpdate[int]:
     return (
         sa.update(t.attempt)
         .where(attempt_may_write(), t.attempt.c.id == bindparam("attempt_id"))
@@ -242,7 +239,7 @@ def complete(
 
 
 @statement
-def _fail() -> ReturningUpdate[int]:
+def _fail() -> sa.sql.dml.ReturningUpdate[int]:
     return (
         sa.update(t.attempt)
         .where(attempt_may_write(), t.attempt.c.id == bindparam("attempt_id"))
@@ -265,8 +262,7 @@ def _by_id() -> sa.Select[*Row]:
 
 def by_id(executor: Executor, attempt_id: int) -> AttemptRecord | None:
     """Return the attempt with this id, or None."""
-    rows = executor.execute(_by_id(), {"attempt_id": attempt_id})
-    return record(rows[0]) if rows else None
+    return next(map(record, executor.execute(_by_id(), {"attempt_id": attempt_id})), None)
 
 
 @statement
@@ -276,8 +272,7 @@ def _column(name: Literal["status", "result"]) -> sa.Select[str | None]:
 
 def status_of(executor: Executor, attempt_id: int) -> str | None:
     """Return the status of an attempt, or None if it is not there."""
-    rows = executor.execute(_column("status"), {"attempt_id": attempt_id})
-    return rows[0][0] if rows else None
+    return next((row[0] for row in executor.execute(_column("status"), {"attempt_id": attempt_id})), None)
 
 
 @statement
@@ -322,8 +317,7 @@ def _in_effect(short: bool) -> sa.Select[*Row]:
 
 def in_effect(executor: Executor, session_id: int, task: str) -> AttemptRecord | None:
     """Return the newest attempt of the task that has completed and was not given back, or None."""
-    rows = executor.execute(_in_effect(False), {"session_id": session_id, "task": task})
-    return record(rows[0]) if rows else None
+    return next(map(record, executor.execute(_in_effect(False), {"session_id": session_id, "task": task})), None)
 
 
 def completed_task(executor: Executor, session_id: int, task: str) -> CompletedTask | None:
@@ -358,8 +352,7 @@ def _result() -> sa.Select[str]:
 def stored_result(executor: Executor, completed: AttemptRecord) -> str | None:
     """Return the encoded result of an attempt, even if the value was taken; None if it has none."""
     if completed.step is not None:
-        rows = executor.execute(_column("result"), {"attempt_id": completed.id})
-        return rows[0][0] if rows else None
+        return next((row[0] for row in executor.execute(_column("result"), {"attempt_id": completed.id})), None)
     return result_at(executor, completed.result_queue_id, completed.result_seq)
 
 
@@ -388,8 +381,7 @@ class JoinedAttempt:
         self.name = (self._session.c.name, self._attempt.c.task, self._attempt.c.number)
         self.step = self._attempt.c.step
         self.given_back = (self._attempt.c.given_back_at, self._attempt.c.given_back_tick)
-        failed = is_one_of(self._attempt.c.status, *UNSUCCESSFUL)
-        failed = sa.and_(failed, ~is_of_no_task(self._attempt))
+        failed = sa.and_(is_one_of(self._attempt.c.status, *UNSUCCESSFUL), ~is_of_no_task(self._attempt))
         self.failed = tuple(sa.case((failed, self._attempt.c[name])) for name in ("ended_at", "ended_tick"))
         beginning = (literal(1), literal(MESSAGE_LENGTH))
         self.error = (self._attempt.c.error_type, sa.func.substr(self._attempt.c.error_message, *beginning))

@@ -14,12 +14,8 @@ from zrb_store.db.transaction import Executor, Row, Transaction
 LONGEST = 256 * 1024
 """The most characters of a chunk. That much is sent and copied at once, however long a value is."""
 
-_LONG_FROM = {"sqlite": 4_000, "postgresql": LONGEST + 1}  # PostgreSQL itself keeps long texts apart from their rows
-
-
-def long_from(dialect_name: str) -> int:
-    """Return how many bytes the shortest text has that is stored in chunks."""
-    return _LONG_FROM[dialect_name]
+LONG_FROM = {"sqlite": 4_000, "postgresql": LONGEST + 1}  # PostgreSQL itself keeps long texts apart from their rows
+"""How many bytes the shortest text has that is stored in chunks."""
 
 
 _COLUMNS = ("queue_id", "seq", "number", "data")

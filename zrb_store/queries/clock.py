@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from zrb_store.db.core import bindparam, literal, sa, statement, t
 from zrb_store.db.dialect import next_tick, now, tick
 from zrb_store.db.transaction import Executor, Transaction
-
-if TYPE_CHECKING:
-    from sqlalchemy.sql.dml import ReturningUpdate
 
 
 @statement
@@ -68,7 +65,7 @@ def later(table: sa.FromClause, what: str) -> sa.ColumnElement[bool]:
 
 
 @statement
-def _draw(dialect_name: str) -> ReturningUpdate[int, int] | sa.Select[int, int]:
+def _draw(dialect_name: str) -> sa.sql.dml.ReturningUpdate[int, int] | sa.Select[int, int]:
     if dialect_name != "sqlite":
         return sa.select(now(), next_tick())
     return sa.update(t.clock).values(tick=t.clock.c.tick + literal(2)).returning(now(), t.clock.c.tick - literal(1))
@@ -84,8 +81,7 @@ def draw(transaction: Transaction) -> Moment:
 
 def now_micros(executor: Executor) -> int:
     """Read the database's clock, in microseconds since 1970 UTC: for leases, and for ages that people give."""
-    micros: int = executor.execute(_now())[0][0]
-    return micros
+    return int(executor.execute(_now())[0][0])
 
 
 @statement

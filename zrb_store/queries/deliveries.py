@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Callable, Collection
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from zrb_store.db.core import Statement, bindparam, exists, is_one_of, literal, sa, statement, t
 from zrb_store.db.dialect import among, short_text
@@ -19,9 +19,7 @@ from zrb_store.queries.attempts import attempt_may_write
 from zrb_store.queries.clock import draw
 from zrb_store.queries.queues import named_queue
 from zrb_store.queries.takes import Front, not_before_front, parameters, taken_at_once
-
-if TYPE_CHECKING:
-    from sqlalchemy.sql.dml import ReturningUpdate
+from zrb_store.queries.values import from_live
 
 
 class NextValue(NamedTuple):
@@ -38,12 +36,10 @@ def _next(dialect_name: str, from_front: bool, lock: bool) -> sa.Select[int, boo
         exists(t.returned.c.queue_id == t.value.c.queue_id, t.returned.c.seq == t.value.c.seq),
     )
     found = (
-        sa.select(t.value.c.seq, came_back)
-        .where(t.value.c.queue_id == bindparam("queue_id"), t.value.c.ended_at.is_(None))
+        from_live(sa.select(t.value.c.seq, came_back))
         .where(
             sa.not_(among(dialect_name, t.value.c.seq, "passed_over")), *([not_before_front()] if from_front else [])
         )
-        .with_hint(t.value, "INDEXED BY ix_zrb_value_live", "sqlite")
         .order_by(t.value.c.seq)
         .limit(bindparam("count"))
     )
@@ -60,7 +56,7 @@ def next_values(
 
 
 @statement
-def _take(dialect_name: str) -> ReturningUpdate[int, str]:
+def _take(dialect_name: str) -> sa.sql.dml.ReturningUpdate[int, str]:
     return (
         sa.update(t.value)
         .where(
@@ -86,7 +82,7 @@ def take(
 
 
 @statement
-def _set_command() -> ReturningUpdate[int]:
+def _set_command() -> sa.sql.dml.ReturningUpdate[int]:
     return (
         sa.update(t.attempt)
         .where(t.attempt.c.id == bindparam("attempt_id"), attempt_may_write())

@@ -16,7 +16,7 @@ from zrb_store.queries.attempts import pusher, taker
 from zrb_store.queries.by_hand import Change
 from zrb_store.queries.clock import Moment, by_then
 from zrb_store.queries.show import attempts_without
-from zrb_store.queries.values import is_dead, was_live
+from zrb_store.queries.values import from_live, is_dead, was_live
 from zrb_store.records import UNSUCCESSFUL, AttemptRecord, ReturnRecord, ValueRecord
 
 
@@ -191,10 +191,8 @@ def _moment(at: Any, tick: Any) -> Moment | None:
 
 @statement
 def _live(then: bool) -> sa.Select[str]:
-    values = sa.select(whole_text()).where(t.value.c.queue_id == bindparam("queue_id")).order_by(t.value.c.seq)
-    if then:
-        return values.where(was_live())
-    return values.where(t.value.c.ended_at.is_(None)).with_hint(t.value, "INDEXED BY ix_zrb_value_live", "sqlite")
+    values = sa.select(whole_text()).order_by(t.value.c.seq)
+    return values.where(t.value.c.queue_id == bindparam("queue_id"), was_live()) if then else from_live(values)
 
 
 def live_data(transaction: Transaction, queue_id: int, at: Moment | None = None) -> Iterator[str]:
@@ -227,8 +225,7 @@ def first_of_last(
 ) -> int | None:
     """Return the number of the first one of a queue's last values; None if the queue has fewer."""
     params = {"queue_id": queue_id, "before": count - 1, **(at.bounds if at else {})}
-    rows = executor.execute(_first_of_last(only, at is not None), params)
-    return rows[0][0] if rows else None
+    return next((row[0] for row in executor.execute(_first_of_last(only, at is not None), params)), None)
 
 
 @statement

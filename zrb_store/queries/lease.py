@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from zrb_store.db.core import bindparam, literal, sa, statement, t
 from zrb_store.db.dialect import now, schema_is_unchanged
@@ -12,10 +11,6 @@ from zrb_store.errors import SessionBusy
 from zrb_store.process import is_group_alive, is_own, is_running, is_stopped
 from zrb_store.queries import runs
 from zrb_store.records import RunRecord, SessionRecord
-
-if TYPE_CHECKING:
-    from sqlalchemy.sql.dml import ReturningUpdate
-
 
 DURATION = 60.0
 """Seconds that a lease lasts."""
@@ -27,7 +22,7 @@ Without this time, an outage of the server, or a machine that was suspended, wou
 
 
 @statement
-def _renew() -> ReturningUpdate[int]:
+def _renew() -> sa.sql.dml.ReturningUpdate[int]:
     return (
         sa.update(t.run)
         .where(t.run.c.id == bindparam("run_id"), t.run.c.ended_at.is_(None), runs.is_newest(), schema_is_unchanged())
@@ -72,7 +67,7 @@ def is_own_run(run: RunRecord) -> bool:
 
 
 @statement
-def _suspect() -> ReturningUpdate[int]:
+def _suspect() -> sa.sql.dml.ReturningUpdate[int]:
     return (
         sa.update(t.run)
         .where(

@@ -7,7 +7,7 @@ import json
 from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
 
-from zrb_store.db.core import bindparam, literal, made_once, sa, statement, t
+from zrb_store.db.core import bindparam, literal, sa, statement, t
 from zrb_store.db.dialect import among, matches
 from zrb_store.db.transaction import Executor, Row, Transaction
 from zrb_store.names import NamePattern
@@ -21,11 +21,6 @@ from zrb_store.records import RunRecord, SessionRecord
 @statement
 def _newest() -> sa.Select[*Row]:
     return sessions.selection().order_by(t.session.c.id.desc()).limit(bindparam("limit", type_=sa.Integer))
-
-
-@made_once
-def _since() -> sa.FromClause:
-    return t.session.alias("since")
 
 
 def matching_sessions(
@@ -57,7 +52,8 @@ def matching_sessions(
         statement = statement.where(is_of(projects))
     if since is not None:
         # The ids keep SQLite from reading all sessions. Some of these may be older, if the clock was set back.
-        first = sa.select(sa.func.min(_since().c.id)).where(_since().c.created_at >= since).scalar_subquery()
+        newer = t.session.alias("since")
+        first = sa.select(sa.func.min(newer.c.id)).where(newer.c.created_at >= since).scalar_subquery()
         statement = statement.where(t.session.c.id >= first, t.session.c.created_at >= since)
     if before is not None:
         statement = statement.where(t.session.c.id < before)

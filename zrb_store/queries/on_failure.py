@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from zrb_store.db.columns import RUN
 from zrb_store.db.core import bindparam, exists, is_one_of, literal, sa, statement, t
@@ -13,9 +13,6 @@ from zrb_store.db.transaction import Executor, Row
 from zrb_store.queries import runs, sessions
 from zrb_store.queries.values import is_dead
 from zrb_store.records import UNSUCCESSFUL, RunRecord
-
-if TYPE_CHECKING:
-    from sqlalchemy.sql.dml import ReturningUpdate
 
 
 class LastError(NamedTuple):
@@ -71,7 +68,7 @@ def last_errors(executor: Executor, run_ids: Sequence[int]) -> dict[int, LastErr
 
 
 @statement
-def _claim() -> ReturningUpdate[int]:
+def _claim() -> sa.sql.dml.ReturningUpdate[int]:
     return (
         sa.update(t.run)
         .where(

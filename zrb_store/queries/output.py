@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 from zrb_store import records
 from zrb_store.db.columns import OUTPUT
-from zrb_store.db.core import bindparam, literal, sa, statement, t
+from zrb_store.db.core import bindparam, exists, literal, sa, statement, t
 from zrb_store.db.transaction import Executor, Row, Transaction
 from zrb_store.records import OutputLine
 
@@ -141,16 +141,12 @@ def of_attempt(executor: Executor, attempt_id: int) -> StoredOutput | None:
 
 def _sum(row: Row) -> tuple[int, StoredOutput]:
     attempt_id, end, start = row
-    return attempt_id, StoredOutput(_PIECE_END.readable(end), bool(start))
-
-
-_PIECE_END = OUTPUT["start"]
+    return attempt_id, StoredOutput(OUTPUT["start"].readable(end), bool(start))
 
 
 def has_output() -> sa.Exists:
     """Return the condition that an attempt has printed something."""
-    any_of_attempt = sa.select(literal(1)).where(t.output.c.attempt_id == t.attempt.c.id)
-    return sa.exists(any_of_attempt)
+    return exists(t.output.c.attempt_id == t.attempt.c.id)
 
 
 @statement

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from zrb_store.db.columns import SESSION, readable
 from zrb_store.db.core import bindparam, exists, literal, made_once, sa, statement, t
 from zrb_store.db.transaction import Executor, Row, Transaction
 from zrb_store.queries.runs import program, program_columns
-
-if TYPE_CHECKING:
-    from sqlalchemy.sql.dml import ReturningDelete
 
 
 class Candidate(NamedTuple):
@@ -50,8 +47,7 @@ def candidates(transaction: Transaction) -> Iterator[Candidate]:
 
 def candidate(executor: Executor, session_id: int) -> Candidate | None:
     """Return the session with this id, or None."""
-    rows = executor.execute(_candidates(True), {"session_id": session_id})
-    return _candidate(rows[0]) if rows else None
+    return next(map(_candidate, executor.execute(_candidates(True), {"session_id": session_id})), None)
 
 
 def _candidate(row: Row) -> Candidate:
@@ -116,7 +112,7 @@ def _bounds(delivered: bool) -> sa.Select[int | None, int | None, int]:
 
 
 @statement
-def _delete(delivered: bool) -> ReturningDelete[int]:
+def _delete(delivered: bool) -> sa.sql.dml.ReturningDelete[int]:
     lowest, highest = bindparam("lowest", type_=sa.BigInteger), bindparam("highest", type_=sa.BigInteger)
     return (
         sa.delete(t.value).where(_settled(delivered), t.value.c.seq.between(lowest, highest)).returning(t.value.c.seq)
@@ -185,7 +181,7 @@ def delivered_queues(executor: Executor, before: int) -> dict[str, list[int]]:
 
 
 @statement
-def _delete_deliveries() -> ReturningDelete[int]:
+def _delete_deliveries() -> sa.sql.dml.ReturningDelete[int]:
     newest = t.attempt.alias("newest")
     ended = sa.or_(t.attempt.c.status == literal("completed"), t.attempt.c.given_back_at.is_not(None))
     is_named = sa.or_(
@@ -223,7 +219,7 @@ def delete_deliveries(executor: Executor, before: int, after: int, size: int) ->
 
 
 @statement
-def _delete_runs() -> ReturningDelete[int]:
+def _delete_runs() -> sa.sql.dml.ReturningDelete[int]:
     other = t.attempt.alias("other")
     return (
         sa.delete(t.run)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from zrb_store.db.columns import QUEUE
 from zrb_store.db.core import bindparam, literal, sa, statement, t
@@ -13,9 +13,6 @@ from zrb_store.db.transaction import Executor, Row, Transaction
 from zrb_store.errors import SessionNotFound
 from zrb_store.queries import sessions
 from zrb_store.queries.values import is_dead
-
-if TYPE_CHECKING:
-    from sqlalchemy.sql.dml import ReturningInsert
 
 
 @statement
@@ -50,7 +47,7 @@ def ensure_queue(transaction: Transaction, session_name: str, queue_name: str) -
 
 
 @statement
-def _create_queue(dialect_name: str) -> ReturningInsert[int]:
+def _create_queue(dialect_name: str) -> sa.sql.dml.ReturningInsert[int]:
     columns = (new_id("zrb_queue"), t.session.c.id, bindparam("queue", type_=sa.Text))
     of_session = sa.select(*columns).where(t.session.c.name == bindparam("session"))
     insert = insert_if_absent(dialect_name, t.queue).from_select(["id", "session_id", "name"], of_session)

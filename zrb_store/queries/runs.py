@@ -6,7 +6,7 @@ A session is of a project, and of its main task, or else of the program that las
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from zrb_store.db.columns import RUN, readable
 from zrb_store.db.core import Params, bindparam, exists, literal, sa, statement, t
@@ -17,9 +17,6 @@ from zrb_store.process import Projects, program_of
 from zrb_store.queries.attempts import ERROR, is_in_effect
 from zrb_store.queries.clock import Moment, draw, given_moment, given_tick
 from zrb_store.records import RunRecord, SessionRecord
-
-if TYPE_CHECKING:
-    from sqlalchemy.sql.dml import ReturningInsert, ReturningUpdate
 
 
 def selection() -> sa.Select[*Row]:
@@ -49,8 +46,7 @@ def of_session(executor: Executor, session_id: int) -> list[RunRecord]:
 
 def last(executor: Executor, session_id: int) -> RunRecord | None:
     """Return the newest run of the session, or None."""
-    rows = executor.execute(_of_session(True), {"session_id": session_id})
-    return record(rows[0]) if rows else None
+    return next(map(record, executor.execute(_of_session(True), {"session_id": session_id})), None)
 
 
 @statement
@@ -60,8 +56,7 @@ def _column(name: Literal["outcome", "error_traceback"]) -> sa.Select[str | None
 
 def traceback_of(executor: Executor, run_id: int) -> str | None:
     """Return the traceback of the error that ended a run outside of its attempts, or None."""
-    rows = executor.execute(_column("error_traceback"), {"of_run": run_id})
-    return rows[0][0] if rows else None
+    return next((row[0] for row in executor.execute(_column("error_traceback"), {"of_run": run_id})), None)
 
 
 def outcome_of(executor: Executor, run_id: int) -> tuple[str | None] | None:
@@ -93,7 +88,7 @@ _STARTED = [name for name in RUN if name not in _LATER]
 
 
 @statement
-def _insert() -> ReturningInsert[int]:
+def _insert() -> sa.sql.dml.ReturningInsert[int]:
     new = {"id": new_id("zrb_run"), **{name: bindparam(name) for name in _STARTED}}
     return sa.insert(t.run).values(new).returning(t.run.c.id)
 
@@ -151,7 +146,7 @@ def _lock_session() -> sa.Select[int]:
 
 
 @statement
-def _end() -> ReturningUpdate[int]:
+def _end() -> sa.sql.dml.ReturningUpdate[int]:
     return (
         sa.update(t.run)
         .where(t.run.c.id == bindparam("of_run"), t.run.c.ended_at.is_(None), is_newest())
@@ -188,7 +183,7 @@ def _keep_error() -> sa.Update:
 
 
 @statement
-def _end_attempts(status: Literal["interrupted", "lost"]) -> ReturningUpdate[int]:
+def _end_attempts(status: Literal["interrupted", "lost"]) -> sa.sql.dml.ReturningUpdate[int]:
     return (
         sa.update(t.attempt)
         .where(t.attempt.c.run_id == bindparam("of_run"), t.attempt.c.status == literal("running"))

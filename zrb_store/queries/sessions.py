@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from zrb_store.db.columns import SESSION, readable
 from zrb_store.db.core import bindparam, literal, sa, statement, t
@@ -13,9 +13,6 @@ from zrb_store.db.transaction import Executor, Row, Transaction
 from zrb_store.errors import SessionNotFound, ZrbStoreError
 from zrb_store.names import NamePattern
 from zrb_store.records import SessionRecord
-
-if TYPE_CHECKING:
-    from sqlalchemy.sql.dml import ReturningUpdate
 
 
 def selection() -> sa.Select[*Row]:
@@ -80,7 +77,7 @@ def create(executor: Executor, name: str) -> None:
 
 
 @statement
-def _set_tasks() -> ReturningUpdate[int]:
+def _set_tasks() -> sa.sql.dml.ReturningUpdate[int]:
     return (
         sa.update(t.session)
         .where(

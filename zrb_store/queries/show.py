@@ -257,8 +257,7 @@ def standing_data(transaction: Transaction, queue_id: int) -> Iterator[str]:
 
 def count_standing(transaction: Transaction, queue_id: int) -> int:
     """Count the values that `standing_data` reads."""
-    number: int = transaction.execute(_standing(True), {"queue_id": queue_id})[0][0]
-    return number
+    return int(transaction.execute(_standing(True), {"queue_id": queue_id})[0][0])
 
 
 def _of(step: sa.FromClause, session: str) -> sa.ColumnElement[bool]:

@@ -19,13 +19,9 @@ from zrb_store.records import RunRecord, SessionRecord
 Ts = TypeVarTuple("Ts")
 
 
-def _ran() -> sa.ColumnElement[bool]:
-    # What reclaims a dead run is stored as a run too.
-    return t.run.c.origin != literal("reclaim")
-
-
 def _chosen(statement: sa.Select[*Ts], task: str | None, since: int | None) -> sa.Select[*Ts]:
-    statement = statement.select_from(t.run.join(t.session)).where(_ran())
+    # What reclaims a dead run is stored as a run too.
+    statement = statement.select_from(t.run.join(t.session)).where(t.run.c.origin != literal("reclaim"))
     if task is not None:
         statement = statement.where(t.session.c.task == task)
     return statement if since is None else statement.where(t.run.c.started_at >= since)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Collection, Iterable
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from zrb_store.db.core import Params, bindparam, literal, sa, statement, t
 from zrb_store.db.dialect import among, insert_if_absent, new_id, next_tick, now, schema_is_unchanged
@@ -14,9 +14,6 @@ from zrb_store.errors import InvalidArgument
 from zrb_store.queries import attempts
 from zrb_store.queries.attempts import BegunAttempt, attempt_as, attempt_may_write, is_in_effect, is_of_no_task
 from zrb_store.records import AttemptRecord
-
-if TYPE_CHECKING:
-    from sqlalchemy.sql.dml import ReturningInsert, ReturningUpdate
 
 _parent, _other = functools.partial(attempt_as, "parent"), functools.partial(attempt_as, "other")
 
@@ -118,7 +115,7 @@ def highest_number(
 
 
 @statement
-def _begin(dialect_name: str) -> ReturningInsert[int, int]:
+def _begin(dialect_name: str) -> sa.sql.dml.ReturningInsert[int, int]:
     task = bindparam("task", type_=sa.Text)
     last = (
         sa.select(sa.func.coalesce(sa.func.max(_other().c.number), literal(0)))
@@ -184,7 +181,7 @@ def begin(
 
 
 @statement
-def _complete() -> ReturningUpdate[int]:
+def _complete() -> sa.sql.dml.ReturningUpdate[int]:
     return (
         sa.update(t.attempt)
         .where(t.attempt.c.id == bindparam("attempt_id"), schema_is_unchanged(), attempt_may_write())
@@ -215,7 +212,7 @@ def complete(executor: Executor, step_id: int, result: str, *, restorable: bool)
 
 
 @statement
-def _close() -> ReturningUpdate[int]:
+def _close() -> sa.sql.dml.ReturningUpdate[int]:
     return (
         sa.update(t.attempt)
         .where(is_running())
@@ -289,7 +286,7 @@ _MARKED = (
 
 
 @statement
-def _insert_marked() -> ReturningInsert[int]:
+def _insert_marked() -> sa.sql.dml.ReturningInsert[int]:
     other = t.attempt.alias("other")
     return (
         sa.insert(t.attempt)
@@ -307,8 +304,7 @@ def _insert_marked() -> ReturningInsert[int]:
 
 def insert_marked(executor: Executor, row: Params) -> int:
     """Insert an attempt of a step that has ended already, and return its number. The session is locked."""
-    number: int = executor.execute(_insert_marked(), row)[0][0]
-    return number
+    return int(executor.execute(_insert_marked(), row)[0][0])
 
 
 def number_of(task: str, reference: str) -> int | None:

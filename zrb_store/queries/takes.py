@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 from zrb_store.db.core import bindparam, literal, sa, statement, t
@@ -23,10 +23,6 @@ from zrb_store.queries.attempts import attempt_may_write
 from zrb_store.queries.chunks import LONGEST
 from zrb_store.queries.clock import draw, given_moment, given_tick
 from zrb_store.queries.values import by_seq, from_live, oldest
-
-if TYPE_CHECKING:
-    from sqlalchemy.sql.dml import ReturningUpdate
-
 
 _SLOW = 0.001  # seconds: a search that takes longer may be slow because of such entries
 _DUE = -1.0  # instead of the time until when a hint is used: look before the next search
@@ -175,7 +171,7 @@ def _fits_chunk() -> sa.ColumnElement[bool]:
 
 
 @statement
-def _take(owned: bool, right: bool, from_front: bool, only_if_it_fits: bool) -> ReturningUpdate[int, str]:
+def _take(owned: bool, right: bool, from_front: bool, only_if_it_fits: bool) -> sa.sql.dml.ReturningUpdate[int, str]:
     live = from_live(sa.select(t.value.c.seq)).where(*([not_before_front()] if from_front else []))
     place = live.order_by(by_seq(right)).limit(literal(1)).with_for_update().scalar_subquery()
     return (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from zrb_store.db import columns
 from zrb_store.db.columns import Columns
@@ -14,11 +14,8 @@ from zrb_store.db.transaction import Executor, Row, Transaction
 from zrb_store.names import full_name
 from zrb_store.queries import chunks
 from zrb_store.queries.attempts import attempt_as, pusher, taker
-from zrb_store.queries.chunks import long_from
+from zrb_store.queries.chunks import LONG_FROM
 from zrb_store.records import UNSUCCESSFUL
-
-if TYPE_CHECKING:
-    from sqlalchemy.sql.dml import ReturningInsert
 
 Kind = Literal["session", "run", "queue", "attempt", "output", "value", "return", "change"]
 Batched = Literal["output", "value", "return", "change"]
@@ -201,7 +198,7 @@ def _record(kind: Kind, row: Sequence[Any], **links: Any) -> Record:
 
 
 @statement
-def _create(dialect_name: str) -> ReturningInsert[int]:
+def _create(dialect_name: str) -> sa.sql.dml.ReturningInsert[int]:
     values: dict[str, sa.ColumnElement[Any]] = {name: bindparam(name) for name in COPIED["session"]}
     values["id"] = new_id("zrb_session")
     return insert_if_absent(dialect_name, t.session).values(values).returning(t.session.c.id)
@@ -209,8 +206,7 @@ def _create(dialect_name: str) -> ReturningInsert[int]:
 
 def add_session(executor: Executor, fields: Record) -> int | None:
     """Write a session. Return its id, or None if a session of that name exists."""
-    rows = executor.execute(_create(executor.dialect_name), fields)
-    return rows[0][0] if rows else None
+    return next((row[0] for row in executor.execute(_create(executor.dialect_name), fields)), None)
 
 
 _LINKS: Mapping[Kind, tuple[str, ...]] = {
@@ -225,7 +221,7 @@ _LINKS: Mapping[Kind, tuple[str, ...]] = {
 
 
 @statement
-def _add(kind: Literal["run", "queue", "attempt"]) -> ReturningInsert[int]:
+def _add(kind: Literal["run", "queue", "attempt"]) -> sa.sql.dml.ReturningInsert[int]:
     table = _table(kind)
     new = {name: bindparam(name) for name in (*_LINKS[kind], *COPIED[kind])}
     return sa.insert(table).values(new).values(id=new_id(table.name)).returning(table.c.id)
@@ -233,8 +229,7 @@ def _add(kind: Literal["run", "queue", "attempt"]) -> ReturningInsert[int]:
 
 def add(executor: Executor, fields: Record) -> int:
     """Write a run, a queue or an attempt that refers to other rows by id. Return its id."""
-    row_id: int = executor.execute(_add(fields["kind"]), fields)[0][0]
-    return row_id
+    return int(executor.execute(_add(fields["kind"]), fields)[0][0])
 
 
 @statement
@@ -245,7 +240,7 @@ def _add_many(kind: Batched) -> sa.Insert:
 def add_many(transaction: Transaction, kind: Batched, rows: Sequence[Record]) -> None:
     """Write output, values, returns or changes that refer to other rows by id."""
     names = (*_LINKS[kind], *COPIED[kind])
-    least = long_from(transaction.dialect_name)
+    least = LONG_FROM[transaction.dialect_name]
     long = [row for row in rows if kind == "value" and row["size"] >= least]
     texts = [row["data"] for row in long]
     for row in long:

@@ -13,12 +13,10 @@ from zrb_store.db.dialect import among, now, numbered_insert, reserve, schema_is
 from zrb_store.db.transaction import Executor, Transaction
 from zrb_store.queries import chunks
 from zrb_store.queries.attempts import attempt_may_write, may_write
-from zrb_store.queries.chunks import long_from
+from zrb_store.queries.chunks import LONG_FROM
 from zrb_store.queries.clock import Moment, by_then, given_moment, given_tick, later
 
 if TYPE_CHECKING:
-    from sqlalchemy.sql.dml import ReturningInsert
-
     from zrb_store.db.core import Runnable
 
 Ts = TypeVarTuple("Ts")
@@ -31,9 +29,8 @@ def by_seq(right: bool) -> sa.ColumnElement[int]:
 
 def from_live(statement: sa.Select[*Ts]) -> sa.Select[*Ts]:
     """Restrict a statement to live values, by their own index: the primary key would lead through all taken values."""
-    return statement.where(
-        sa.and_(t.value.c.queue_id == bindparam("queue_id"), t.value.c.ended_at.is_(None))
-    ).with_hint(t.value, "INDEXED BY ix_zrb_value_live", "sqlite")
+    live = statement.where(t.value.c.queue_id == bindparam("queue_id"), t.value.c.ended_at.is_(None))
+    return live.with_hint(t.value, "INDEXED BY ix_zrb_value_live", "sqlite")
 
 
 def is_dead() -> sa.ColumnElement[bool]:
@@ -42,7 +39,7 @@ def is_dead() -> sa.ColumnElement[bool]:
 
 
 @statement
-def _push(dialect_name: str, owned: bool, left: bool) -> ReturningInsert[int, int]:
+def _push(dialect_name: str, owned: bool, left: bool) -> sa.sql.dml.ReturningInsert[int, int]:
     columns = {
         "type": bindparam("type", type_=sa.Text),
         "size": bindparam("size", type_=sa.Integer),
@@ -68,9 +65,8 @@ def push(
     """Add one value at the end of a queue; None if the queue was deleted or the attempt may not write."""
     statement = _push(executor.dialect_name, attempt_id is not None, left)
     row = {"queue_id": queue_id, "type": item.type, "size": item.size, "data": item.data, "attempt_id": attempt_id}
-    if item.size < long_from(executor.dialect_name):
-        rows = executor.execute(statement, row)
-        return PushedValue(*rows[0]) if rows else None
+    if item.size < LONG_FROM[executor.dialect_name]:
+        return next(map(PushedValue._make, executor.execute(statement, row)), None)
 
     def work(transaction: Transaction) -> PushedValue | None:
         rows = transaction.execute(statement, {**row, "data": ""})
@@ -113,7 +109,7 @@ def push_many(
     """Add values in their order, and return the seq of the first. The caller has checked that the attempt may write."""
     statement = reserve(transaction.dialect_name, left=left)
     first: int = transaction.execute(statement, {"queue_id": queue_id, "count": len(items)})[0][0]
-    least = long_from(transaction.dialect_name)
+    least = LONG_FROM[transaction.dialect_name]
     rows = (
         (queue_id, seq, item.type, item.size, item.data if item.size < least else "", *rest, attempt_id, *moment)
         for seq, (item, *rest) in enumerate(items, first)
@@ -207,8 +203,7 @@ def _count() -> sa.Select[int]:
 
 def count(executor: Executor, queue_id: int) -> int:
     """Count the live values. Only their index is read."""
-    number: int = executor.execute(_count(), {"queue_id": queue_id})[0][0]
-    return number
+    return int(executor.execute(_count(), {"queue_id": queue_id})[0][0])
 
 
 class LiveValue(NamedTuple):

@@ -7,15 +7,12 @@ differences in migrations are in `db/migrate.py`, those in what the databases re
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from zrb_store.db import REVISION, REVISION_SQL
 from zrb_store.db.core import bindparam, compiling, literal, sa, statement, t
 from zrb_store.errors import SchemaAhead
 from zrb_store.names import NamePattern
-
-if TYPE_CHECKING:
-    from sqlalchemy.sql.dml import ReturningInsert, ReturningUpdate
 
 
 def now() -> sa.ColumnElement[int]:
@@ -157,7 +154,7 @@ def among(dialect_name: str, column: sa.ColumnElement[Any], name: str) -> sa.Col
 
 def numbered_insert(
     dialect_name: str, columns: dict[str, sa.ColumnElement[Any]], where: Sequence[sa.ColumnElement[bool]], *, left: bool
-) -> ReturningInsert[int, int]:
+) -> sa.sql.dml.ReturningInsert[int, int]:
     """Return a statement that inserts a value at the end (or the beginning) of queue `:queue_id`.
 
     It returns the value's seq and the time of the push. SQLite has one writer at a time, so the next number can be
@@ -195,7 +192,7 @@ def _beyond(left: bool) -> sa.ColumnElement[int]:
     return sa.func.max(sa.func.coalesce(rows, literal(0)), t.queue.c.high) + literal(1)
 
 
-def _move_counter(count: sa.ColumnElement[int], left: bool) -> ReturningUpdate[int, int]:
+def _move_counter(count: sa.ColumnElement[int], left: bool) -> sa.sql.dml.ReturningUpdate[int, int]:
     """Return PostgreSQL's statement that takes `count` numbers and returns the last one."""
     moved = {"low": t.queue.c.low - count} if left else {"high": t.queue.c.high + count}
     edge = t.queue.c.low if left else t.queue.c.high

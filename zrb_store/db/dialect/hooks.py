@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
+from zrb_store.db.core import sa
 from zrb_store.db.patience import Notice
 from zrb_store.db.transaction import Transaction
 from zrb_store.errors import ZrbStoreError
-
-if TYPE_CHECKING:
-    import sqlalchemy as sa
-    from sqlalchemy.engine import URL
 
 Driver = TypeVar("Driver")
 
@@ -54,7 +51,7 @@ class Dialect(Generic[Driver]):
     # Returns what differs from now on if anything is committed; None if that takes a query.
     change_mark: Callable[[Transaction], object] | None = None
 
-    def __init__(self, url: URL) -> None:
+    def __init__(self, url: sa.URL) -> None:
         self.url = url
 
     # -- connections

@@ -7,11 +7,11 @@ import math
 import re
 import select as readiness
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 from zrb_store.db import REVISION_SQL, patience
 from zrb_store.db.clock import clock
+from zrb_store.db.core import sa
 from zrb_store.db.dialect.connecting import ServerConnection, addresses, answer, connect, connect_until, is_pooled
 from zrb_store.db.dialect.hooks import Dialect, OpenDatabase, Ticket
 from zrb_store.db.dialect.watchdog import watch
@@ -21,11 +21,6 @@ from zrb_store.db.transaction import Transaction
 from zrb_store.errors import InvalidArgument, StoreUnavailable, ZrbStoreError
 from zrb_store.masking import mask_text
 from zrb_store.process import OUT_OF_FILES, is_out_of_files
-
-if TYPE_CHECKING:
-    import sqlalchemy as sa
-    from sqlalchemy.engine import URL
-    from sqlalchemy.pool import ConnectionPoolEntry
 
 # SQLSTATEs of a transaction that was rolled back because of another one.
 _BUSY = ("40001", "40P01", "55P03")
@@ -85,7 +80,7 @@ logging.getLogger("psycopg").addHandler(logging.NullHandler())
 _OTHER_HOST = "; add target_session_attrs=read-write to the URL, so that a host is used that can be written"
 
 
-def _may_be_standby(url: URL) -> bool:
+def _may_be_standby(url: sa.URL) -> bool:
     """Whether a URL names several hosts, and takes any of them."""
     hosts = url.query.get("host", "")
     several = not isinstance(hosts, str) or "," in hosts
@@ -105,15 +100,13 @@ class PostgreSQL(Dialect[ServerConnection]):
     poll_every = 0.085
     may_lose_answers = True
 
-    def __init__(self, url: URL) -> None:
+    def __init__(self, url: sa.URL) -> None:
         super().__init__(url)
         self._prepares = True
         self._where = shown_url(url)
         self._sessions: WeakKeyDictionary[ServerConnection, str] = WeakKeyDictionary()
 
     def engine(self, *, read_only: bool, durability: str) -> Callable[[], sa.Engine]:
-        import sqlalchemy as sa
-
         try:
             import psycopg  # noqa: F401 - to know whether it is installed
         except ImportError:
@@ -131,7 +124,7 @@ class PostgreSQL(Dialect[ServerConnection]):
 
         @sa.event.listens_for(engine, "do_connect")
         def limit(
-            _: sa.Dialect, _entry: ConnectionPoolEntry, _args: list[str], parameters: dict[str, str | float]
+            _: sa.Dialect, _entry: sa.pool.ConnectionPoolEntry, _args: list[str], parameters: dict[str, str | float]
         ) -> None:
             until = connect_until.get()
             if until is not None and "connect_timeout" not in url.query:
@@ -140,7 +133,7 @@ class PostgreSQL(Dialect[ServerConnection]):
                 parameters["connect_timeout"] = max(_LEAST, math.ceil(most / addresses(hosts)))
 
         @sa.event.listens_for(engine, "connect", insert=True)  # before SQLAlchemy reads the server's version as text
-        def prepare(driver: ServerConnection, _: ConnectionPoolEntry) -> None:
+        def prepare(driver: ServerConnection, _: sa.pool.ConnectionPoolEntry) -> None:
             try:
                 self._prepare(driver, durability)
             except BaseException:
@@ -167,11 +160,10 @@ class PostgreSQL(Dialect[ServerConnection]):
                 "use one with encoding UTF8"
             )
         session, synchronous_commit, backend = answer(driver, _ABOUT_SESSION)
-        pooled = is_pooled(driver, int(backend))
-        if not self._prepares or pooled:
-            driver.prepare_threshold = None
-        if self._prepares and not pooled:
+        if self._prepares and not is_pooled(driver, int(backend)):
             self._sessions[driver] = session.decode()
+        else:
+            driver.prepare_threshold = None
         if durability == "full":
             self.commits_unsynced = synchronous_commit == b"off"
 

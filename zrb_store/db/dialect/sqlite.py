@@ -10,7 +10,6 @@ import sqlite3
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from zrb_store.db.core import compiling, sa
 from zrb_store.db.dialect import revision_of
@@ -18,10 +17,6 @@ from zrb_store.db.dialect.hooks import Dialect, OpenDatabase
 from zrb_store.db.transaction import Transaction
 from zrb_store.errors import StoreMissing, StoreUnavailable, ZrbStoreError
 from zrb_store.process import OUT_OF_FILES, is_out_of_files
-
-if TYPE_CHECKING:
-    from sqlalchemy.engine import URL
-
 
 _FileIdentity = tuple[int, int]
 
@@ -56,7 +51,7 @@ class SQLite(Dialect[sqlite3.Connection]):
     # A file that was restored from the copy of a VACUUM INTO is not in this mode.
     make_usable: str | None = "PRAGMA journal_mode=WAL"
 
-    def __init__(self, url: URL) -> None:
+    def __init__(self, url: sa.URL) -> None:
         super().__init__(url)
         self._path = sqlite_path(url)
         self._file_name = str(self._path)
@@ -266,7 +261,7 @@ def _identity(name: str) -> _FileIdentity | None:
     return found.st_dev, found.st_ino
 
 
-def sqlite_path(url: URL) -> Path:
+def sqlite_path(url: sa.URL) -> Path:
     """Return the file of a SQLite URL."""
     if not url.database or url.database == ":memory:":
         raise StoreUnavailable("an in-memory database is lost with its process: name a file instead")
