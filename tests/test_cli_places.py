@@ -108,7 +108,7 @@ def test_watch_in_a_pipe_prints_what_changes_until_the_end(
     steps: Iterator[Callable[[], None]] = iter(
         [lambda: None, lambda: attempt.xcom["q"].push(1), lambda: run.end("failed")]
     )
-    monkeypatch.setattr("zrb_store.cli.show.pause", lambda: next(steps)())
+    monkeypatch.setattr("zrb_store.cli.show.sleep", lambda seconds: next(steps)())
     text = command.ok("show", "s", "--watch")
     assert [line.split()[1] for line in text.splitlines() if line.startswith("Status")] == [
         "running",
@@ -119,7 +119,7 @@ def test_watch_in_a_pipe_prints_what_changes_until_the_end(
 
 
 @pytest.mark.parametrize(
-    ("during", "shown"), [("zrb_store.cli.show.pause", True), ("zrb_store.cli.show.open_session", False)]
+    ("during", "shown"), [("zrb_store.cli.show.sleep", True), ("zrb_store.cli.show.open_session", False)]
 )
 def test_ctrl_c_ends_watching_without_an_error(
     command: Commands, store: Store, monkeypatch: pytest.MonkeyPatch, during: str, shown: bool

@@ -178,14 +178,12 @@ def _session_names(database: Database, typed: str) -> Iterator[str]:
 
     A shell inserts what all candidates begin with, which must not be more than all names in the store begin with.
     """
-    from zrb_store.queries import sessions as queries  # late, as below: only TAB needs it here
-
     if typed:
-        yield from queries.names_with_prefix(database, typed, _SESSIONS)
+        yield from session_queries.names_with_prefix(database, typed, _SESSIONS)
     else:
-        yield from queries.newest_names(database, _SESSIONS)
-    yield from queries.names_with_prefix(database, typed, 1)
-    yield from queries.names_with_prefix(database, typed, 1, last=False)
+        yield from session_queries.newest_names(database, _SESSIONS)
+    yield from session_queries.names_with_prefix(database, typed, 1)
+    yield from session_queries.names_with_prefix(database, typed, 1, last=False)
 
 
 def _changeable(database: Database, ctx: click.Context, typed: str) -> Iterator[str]:
@@ -204,7 +202,7 @@ def sessions(database: Database, ctx: click.Context, typed: str) -> Iterable[str
 
 
 def _queues(database: Database, session: str) -> dict[str, int]:
-    from zrb_store.queries.queues import queue_ids
+    from zrb_store.queries.queues import queue_ids  # late, as below: only TAB needs it here
 
     return dict(sorted(queue_ids(database, resolve(database, session).name).items()))
 

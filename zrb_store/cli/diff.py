@@ -15,9 +15,8 @@ from zrb_store.inspect import session_names
 from zrb_store.inspect.diff import Comparison
 from zrb_store.inspect.diff import diff as compare_sessions
 from zrb_store.masking import printable
-from zrb_store.records import JsonValue, Lazy
 from zrb_store.render.document import Block, Column, Fields, Lines, Table
-from zrb_store.render.format import NOTHING, preview, preview_items
+from zrb_store.render.format import NOTHING, preview_part
 from zrb_store.render.printing import echo, echo_json, print_document
 
 
@@ -60,16 +59,9 @@ def _blocks(comparison: Comparison, full: bool, *, are_equal: bool) -> Iterator[
     rows = (
         [
             printable(difference.path),
-            NOTHING if difference.kind == "only_b" else _cell(difference.a, full),
-            NOTHING if difference.kind == "only_a" else _cell(difference.b, full),
+            NOTHING if difference.kind == "only_b" else preview_part(difference.a, full=full),
+            NOTHING if difference.kind == "only_a" else preview_part(difference.b, full=full),
         ]
         for difference in comparison.differences
     )
     yield Table(columns, rows)
-
-
-def _cell(part: JsonValue | Lazy[JsonValue], full: bool) -> str:
-    """Format a part of a value, or as much as is shown of a queue that only one session has."""
-    if isinstance(part, Lazy):
-        part = list(part) if full else preview_items(part)
-    return preview(part, full=full)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from time import sleep
 
 import click
 
@@ -15,10 +16,11 @@ from zrb_store.inspect import session_names
 from zrb_store.inspect.show import SessionDocument, open_session
 from zrb_store.queries.history import Only
 from zrb_store.render.document import Line, laid_out, on_terminal
-from zrb_store.render.printing import display, echo_json, echo_value, noting_damage, pause, print_document, print_lines
+from zrb_store.render.printing import display, echo_json, echo_value, noting_damage, print_document, print_lines
 from zrb_store.render.session import Look, SessionPrinter
 
 _LAST_VALUES = 20  # of each queue, unless all are asked for
+_INTERVAL = 1.0  # seconds between two looks at what is watched
 _ENDED = ("completed", "failed", "interrupted", "stale")
 
 
@@ -103,6 +105,6 @@ def _watch(open_document: Callable[[], AbstractContextManager[SessionDocument]],
             draw(lines)
             if status in _ENDED:
                 break
-            pause()
+            sleep(_INTERVAL)
     if on_terminal():
         print_lines(lines)

@@ -13,7 +13,7 @@ from zrb_store.cli import completion
 from zrb_store.cli.arguments import format_option, parse_since
 from zrb_store.cli.command import command
 from zrb_store.inspect.session_names import open_for_reading
-from zrb_store.inspect.stats import TaskStats, task_stats
+from zrb_store.inspect.stats import TaskStats, seconds, task_stats
 from zrb_store.masking import one_line, printable
 from zrb_store.names import nearest
 from zrb_store.render.document import Column, Lines, Table
@@ -107,9 +107,9 @@ _FAMILIES: tuple[tuple[str, str, str, Callable[[TaskStats], list[_Sample]]], ...
         "summary",
         "How long completed runs of a task took.",
         lambda one: [
-            ("", {"quantile": "0.5"}, _seconds(one.median)),
-            ("", {"quantile": "0.95"}, _seconds(one.p95)),
-            ("_sum", {}, _seconds(one.total)),
+            ("", {"quantile": "0.5"}, seconds(one.median)),
+            ("", {"quantile": "0.95"}, seconds(one.p95)),
+            ("_sum", {}, seconds(one.total)),
             ("_count", {}, one.completed),
         ],
     ),
@@ -117,13 +117,13 @@ _FAMILIES: tuple[tuple[str, str, str, Callable[[TaskStats], list[_Sample]]], ...
         "zrb_store_last_completed_timestamp_seconds",
         "gauge",
         "When a run of a task last completed.",
-        lambda one: [("", {}, _seconds(one.last_completed_at))],
+        lambda one: [("", {}, seconds(one.last_completed_at))],
     ),
     (
         "zrb_store_last_failure_timestamp_seconds",
         "gauge",
         "When a run of a task last failed, was interrupted or was lost.",
-        lambda one: [("", {}, _seconds(one.last_failure.at if one.last_failure else None))],
+        lambda one: [("", {}, seconds(one.last_failure.at if one.last_failure else None))],
     ),
 )
 
@@ -139,10 +139,6 @@ def prometheus_lines(stats: Sequence[TaskStats]) -> Iterator[str]:
                     labels = {"project": one.project or "", "task": one.task or "", **more}
                     shown = ",".join(f'{label}="{_label_value(text)}"' for label, text in labels.items())
                     yield f"{name}{suffix}{{{shown}}} {number!r}"
-
-
-def _seconds(micros: int | None) -> float | None:
-    return None if micros is None else micros / 1_000_000
 
 
 def _label_value(text: str) -> str:

@@ -15,7 +15,6 @@ from zrb_store.errors import TaskNotFound
 from zrb_store.inspect.show import SessionView
 from zrb_store.names import nearest
 from zrb_store.queries import by_hand, history, lease, output, runs, sessions
-from zrb_store.queries.by_hand import Change
 from zrb_store.queries.clock import now_micros
 from zrb_store.queries.show import LoggedAttempt, attempted_tasks, attempts_with_errors
 from zrb_store.records import (
@@ -81,7 +80,7 @@ class SessionLog:
     status: str
     runs: list[RunRecord]  # with tracebacks
     attempts: Iterator[AttemptLog]
-    changes: Iterator[Change]
+    changes: Iterator[by_hand.Change]
 
     def to_json(self) -> JsonObject:
         """Return it as `log --format json` shows it."""
@@ -107,7 +106,7 @@ def run_json(run: RunRecord) -> JsonObject:
     }
 
 
-def change_json(change: Change) -> JsonObject:
+def change_json(change: by_hand.Change) -> JsonObject:
     """Return a change by hand as `log --format json` shows it."""
     return {**change._asdict(), "at": iso(change.at)}
 
@@ -134,14 +133,13 @@ def log_of(view: SessionView, task: str | None = None) -> SessionLog:
     return SessionLog(
         session.name,
         session.status,
-        [_with_traceback(transaction, run) for run in view.runs],
+        [
+            replace(run, error_traceback=runs.traceback_of(transaction, run.id)) if run.error else run
+            for run in view.runs
+        ],
         (_attempt(view, logged) for logged in attempts),
         _changes(transaction, session.name, view.damage),
     )
-
-
-def _with_traceback(transaction: Transaction, run: RunRecord) -> RunRecord:
-    return run if run.error is None else replace(run, error_traceback=runs.traceback_of(transaction, run.id))
 
 
 def _is_step(transaction: Transaction, session_id: int, session: str, task: str) -> bool:
@@ -175,7 +173,7 @@ def _attempt(view: SessionView, logged: LoggedAttempt) -> AttemptLog:
     return AttemptLog(attempt, logged.around, printed)
 
 
-def _changes(transaction: Transaction, name: str, damage: Damage) -> Iterator[Change]:
+def _changes(transaction: Transaction, name: str, damage: Damage) -> Iterator[by_hand.Change]:
     for change, damaged in by_hand.of_session(transaction, name):
         damage.note(f"a change of session {name}", damaged)
         yield change

@@ -30,7 +30,7 @@ _COLOURS = {"completed": "good", "failed": "terrible", "lost": "terrible", "inte
 def open_trace(database: Database, name: str, damage: Damage | None = None) -> Iterator[Iterator[str]]:
     """Read a session as a trace: give an iterator over the pieces of its text, which can be used within the block."""
     with open_session(database, name, damage=damage) as document:
-        timeline = Timeline(document)
+        timeline = Timeline(document.runs, document.moment)
         session = document.session
         about: JsonObject = {
             "name": session.name,

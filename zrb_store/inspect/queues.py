@@ -13,7 +13,6 @@ from zrb_store.names import full_name
 from zrb_store.queries import lease, queues, sessions
 from zrb_store.queries.clock import now_micros
 from zrb_store.queries.holders import HeldValues, held_values, holding_steps, unfinished_sessions
-from zrb_store.queries.queues import QueueState, queue_states, queues_of_open_sessions
 from zrb_store.records import JsonObject, iso
 
 MOST = 500
@@ -73,7 +72,7 @@ def holders_of(transaction: Transaction, session_ids: Sequence[int], moment: int
 class QueueSummary:
     """A queue in an overview."""
 
-    state: QueueState
+    state: queues.QueueState
     held: list[HeldBy]  # by running attempts
     steps: list[HeldBy]  # completed steps that hold values of the session's queues; of which of them is not read
 
@@ -105,26 +104,22 @@ class QueueSummary:
         }
 
 
-class QueueOverview(NamedTuple):
-    """The queues of a store that somebody may have to look at."""
+def queue_overview(database: Database) -> tuple[list[QueueSummary], bool]:
+    """Read, as of one moment, the queues with held or dead values, and those of sessions that have had no run.
 
-    queues: list[QueueSummary]  # those with dead values first, then those with held ones
-    are_all: bool  # whether there are no others that have dead or held values or belong to an open session
-
-
-def queue_overview(database: Database) -> QueueOverview:
-    """Read, as of one moment, the queues with held or dead values, and those of sessions that have had no run."""
+    Return them, those with dead values first, then those with held ones, and whether these are all.
+    """
     from zrb_store.queries.stats import dead_queues  # late: `show` reads only who holds values
 
     with database.snapshot() as transaction:
         moment = now_micros(transaction)
         dead = sorted((each.id for each in dead_queues(transaction)), reverse=True)
-        inboxes = queues_of_open_sessions(transaction, MOST + 1)
+        inboxes = queues.queues_of_open_sessions(transaction, MOST + 1)
         held: dict[int, list[HeldValues]] = {}
         for each in held_values(transaction):
             held.setdefault(each.queue_id, []).append(each)
         ids = list(dict.fromkeys([*dead[:MOST], *list(held)[:MOST], *inboxes[:MOST]]))
-        states = queue_states(transaction, ids)
+        states = queues.queue_states(transaction, ids)
         homes = list({state.session_id for state in states})
         steps: dict[int, list[HeldBy]] = {}
         for holder in holders_of(transaction, homes, moment):
@@ -146,4 +141,4 @@ def queue_overview(database: Database) -> QueueOverview:
             ]
             found.append(QueueSummary(state, by, steps.get(state.session_id, [])))
     found.sort(key=lambda each: (not each.state.dead, not each.held_count, each.state.session, each.state.queue))
-    return QueueOverview(found, max(len(dead), len(held), len(inboxes)) <= MOST)
+    return found, max(len(dead), len(held), len(inboxes)) <= MOST

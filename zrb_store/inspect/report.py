@@ -15,7 +15,7 @@ from zrb_store.db.engine import Database
 from zrb_store.inspect.log import AttemptLog, SessionLog, change_json, line_json, log_of, run_json
 from zrb_store.inspect.resume import Decision
 from zrb_store.inspect.show import Queue, SessionDocument, Step, Task, header, inputs_of, open_session
-from zrb_store.inspect.trace import Span, merged, span_of
+from zrb_store.inspect.trace import Span, Timeline, merged
 from zrb_store.inspect.value import Value
 from zrb_store.queries.by_hand import Change
 from zrb_store.queries.lease import worked_until
@@ -269,12 +269,12 @@ def _runs(document: SessionDocument, log: SessionLog, budget: Budget) -> list[Re
 
 
 def _work(report: Report) -> list[Span]:
-    ends = {run.record.number: run.worked_until for run in report.runs}
-    spans = [Span(run.record.started_at, run.worked_until) for run in report.runs]
+    timeline = Timeline([run.record for run in report.runs], report.read_at)
+    spans = list(timeline.runs.values())
     for task, _, _ in report.tasks:
         attempts = [attempt.record for attempt in task.attempts]
         attempts += (attempt for step in task.steps for attempt in step.attempts)
-        spans += (span_of(attempt, ends, report.read_at) for attempt in attempts)
+        spans += map(timeline.span_of, attempts)
     return merged(spans)
 
 

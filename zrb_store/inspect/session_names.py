@@ -16,7 +16,6 @@ from zrb_store.db.schema import open_database
 from zrb_store.errors import InvalidArgument, SessionNotFound
 from zrb_store.names import is_session_name, nearest
 from zrb_store.queries import sessions
-from zrb_store.queries.sessions import names_with_prefix, newest_names
 from zrb_store.records import SessionRecord
 
 _SHOWN = 8  # sessions that are named if a beginning is not unique
@@ -49,7 +48,7 @@ def resolve(database: Database, text: str, *, exact: bool = False) -> SessionRec
     name = session_name(text)
     found = sessions.find(database, name) if is_session_name(name) else None
     if found is None and not exact and is_session_name(name):
-        names = names_with_prefix(database, name, _SHOWN + 1)
+        names = sessions.names_with_prefix(database, name, _SHOWN + 1)
         if len(names) > 1:
             more = ", ..." if len(names) > _SHOWN else ""
             raise InvalidArgument(f"{name!r} is the beginning of several sessions: {', '.join(names[:_SHOWN])}{more}")
@@ -75,5 +74,5 @@ def session_name(text: str) -> str:
 
 def not_found(database: Database, name: str, when: str = "") -> SessionNotFound:
     """Return the error that there is no session of this name, with a name that is like it."""
-    hint = nearest(name, newest_names(database, _SEARCHED)) or "; `zrb-store list` shows all sessions"
+    hint = nearest(name, sessions.newest_names(database, _SEARCHED)) or "; `zrb-store list` shows all sessions"
     return SessionNotFound(f"there is no session {name!r}{when}{hint}")

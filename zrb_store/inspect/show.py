@@ -13,7 +13,6 @@ from zrb_store import codec, records
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
 from zrb_store.errors import SessionNotFound, ValueNotFound
-from zrb_store.inspect.queues import HeldBy, holders_of
 from zrb_store.inspect.value import Value, each_with_acts
 from zrb_store.masking import mask_named
 from zrb_store.names import full_name, nearest
@@ -21,7 +20,6 @@ from zrb_store.queries import history, lease, output, runs, sessions, show
 from zrb_store.queries.clock import Moment
 from zrb_store.queries.history import Only, Scope, StepCounts, ValueHistory
 from zrb_store.queries.output import StoredOutput
-from zrb_store.queries.show import QueueSummary, holding_values, queue_summaries
 from zrb_store.records import (
     UNSUCCESSFUL,
     AttemptRecord,
@@ -223,7 +221,7 @@ class SessionDocument(SessionView):
         self._only = only
         self._last = last
         self._unfinished: dict[int, str] = {}  # by id, the names of last attempts that did not complete, and lost steps
-        queues = queue_summaries(transaction, self.session.id, queue, at=self.at)
+        queues = show.queue_summaries(transaction, self.session.id, queue, at=self.at)
         self.tasks = self._read_tasks({each.id: each.name for each in queues})
         if queue is not None:
             names = [each.name for each in queues]
@@ -247,14 +245,10 @@ class SessionDocument(SessionView):
             "queues": {queue.name: queue.to_json() for queue in self.queues},
         }
 
-    def holders(self) -> list[HeldBy]:
-        """Return what holds values of the session's queues: running attempts, and completed steps of other sessions."""
-        return holders_of(self.transaction, [self.session.id], self.read_at)
-
     def pending(self) -> list[str]:
         """Return the names of unfinished attempts that still have an effect on some queue."""
         unfinished = self._unfinished
-        holding = holding_values(self.transaction, list(unfinished)) if unfinished else set()
+        holding = show.holding_values(self.transaction, list(unfinished)) if unfinished else set()
         return [name for attempt_id, name in unfinished.items() if attempt_id in holding]
 
     def _read_tasks(self, queues: Mapping[int, str]) -> list[Task]:
@@ -339,10 +333,10 @@ class SessionDocument(SessionView):
             content = codec.to_json(result) if result is not None and last.in_effect else None
             yield Step([attempt for attempt, _ in own], _status(last, "waiting"), content)
 
-    def _count(self, queue: QueueSummary) -> int:
+    def _count(self, queue: show.QueueSummary) -> int:
         return {"live": queue.live, "dead": queue.dead, None: queue.values}[self._only]
 
-    def _read_few(self, queues: Sequence[QueueSummary], name: str | None) -> list[Queue]:
+    def _read_few(self, queues: Sequence[show.QueueSummary], name: str | None) -> list[Queue]:
         """Read all values of the session, or of the queue of that name, at once; an empty list if they are too many."""
         counts = list(map(self._count, queues))
         is_cut = self._last is not None and max(counts, default=0) > self._last
@@ -369,7 +363,7 @@ class SessionDocument(SessionView):
             for queue in queues
         ]
 
-    def _lazy(self, queue: QueueSummary) -> Queue:
+    def _lazy(self, queue: show.QueueSummary) -> Queue:
         """Return a queue whose values are read when they are iterated over."""
         only, at = self._only, self.at
         were_dead = only == "dead" and at is not None  # which values were, only their whole history tells
@@ -396,7 +390,7 @@ class SessionDocument(SessionView):
         rows = Lazy(lambda: itertools.islice(values(), skipped, None), shown)
         return Queue(queue.name, queue.max_deliveries, Lazy(live, queue.live), rows, queue.dead, earlier)
 
-    def _values(self, queue: QueueSummary, histories: Iterable[ValueHistory]) -> Iterator[Value]:
+    def _values(self, queue: show.QueueSummary, histories: Iterable[ValueHistory]) -> Iterator[Value]:
         name, at = self.session.name, self.at
         found = each_with_acts(self.transaction, self.session, histories, self.damage)
         if at is not None:

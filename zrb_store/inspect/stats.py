@@ -12,7 +12,7 @@ from zrb_store.local_time import beginning
 from zrb_store.queries import lease, stats
 from zrb_store.queries.clock import now_micros
 from zrb_store.queries.on_failure import LastError, last_errors
-from zrb_store.records import UNSUCCESSFUL, JsonObject, JsonTree, iso, json_or_null
+from zrb_store.records import UNSUCCESSFUL, JsonObject, iso, json_or_null
 
 _Key = tuple[str | None, str | None]  # project and main task
 
@@ -36,9 +36,7 @@ class Failure:
 
     def to_json(self) -> JsonObject:
         """Return it as `stats --format json` shows it."""
-        error: JsonTree = None
-        if self.error is not None:
-            error = {"task": self.error.task, "type": self.error.type, "message": self.error.message}
+        error = None if self.error is None else self.error._asdict()
         return {"session": self.session, "outcome": self.outcome, "at": iso(self.at), "error": error}
 
 
@@ -82,14 +80,15 @@ class TaskStats:
             "running": self.running,
             **self.ended,
             "completed_share": self.share,
-            "median_seconds": _seconds(self.median),
-            "p95_seconds": _seconds(self.p95),
+            "median_seconds": seconds(self.median),
+            "p95_seconds": seconds(self.p95),
             "last_completed_at": iso(self.last_completed_at),
             "last_failure": json_or_null(self.last_failure),
         }
 
 
-def _seconds(micros: int | None) -> float | None:
+def seconds(micros: int | None) -> float | None:
+    """Return a length of time or a time in seconds, from microseconds."""
     return None if micros is None else micros / 1_000_000
 
 

@@ -5,13 +5,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
-from zrb_store.inspect.show import SessionDocument
 from zrb_store.inspect.value import Value, find_history, find_queue, process_json
 from zrb_store.names import full_name
 from zrb_store.queries import fork, sessions
@@ -20,7 +19,7 @@ from zrb_store.queries.by_hand import Change
 from zrb_store.queries.clock import Moment
 from zrb_store.queries.history import AttemptName, ValueHistory, continued_as
 from zrb_store.queries.lease import worked_until
-from zrb_store.records import AttemptRecord, Damage, JsonObject, SessionRecord, iso
+from zrb_store.records import AttemptRecord, Damage, JsonObject, RunRecord, SessionRecord, iso
 
 
 class Span(NamedTuple):
@@ -30,59 +29,21 @@ class Span(NamedTuple):
     end: int
 
 
-@dataclass(frozen=True)
-class TimelineRow:
-    """A row of a timeline: an attempt, a step with all its attempts, or a task without attempts."""
-
-    name: str
-    is_step: bool
-    status: str  # of a step, that of its last attempt
-    bars: Sequence[tuple[Span, str]]  # the spans of its attempts, each with its status
-
-
 class Timeline:
-    """Spans of time of a session; `runs` are those of its runs, by number."""
+    """Spans of time of a session as of a moment; `runs` are those of its runs, by number."""
 
-    def __init__(self, document: SessionDocument) -> None:
-        self._document = document
-        self._ends = {run.number: worked_until(run, document.moment) for run in document.runs}
-        self.runs = {
-            run.number: Span(run.started_at, max(run.started_at, self._ends[run.number])) for run in document.runs
-        }
-        self._spans = list(self.runs.values())
-
-    @property
-    def work(self) -> list[Span]:
-        """When the session worked, which is complete after `rows` was read. What lies between the spans are pauses."""
-        return merged(self._spans)
-
-    def rows(self, *, steps: bool, skip: dict[str, int]) -> Iterator[TimelineRow]:
-        """Yield the rows, task by task, also of steps if they are wanted, without so many first attempts of a task."""
-        for task in self._document.tasks:
-            for place, attempt in enumerate(task.attempts):
-                if place >= skip.get(task.name, 0):
-                    yield self._row(attempt.record.name, [attempt.record], is_step=False)
-            if not task.attempts or task.status in ("waiting", "skipped"):
-                yield TimelineRow(task.name, False, task.status, [])
-            for step in task.steps if steps else ():
-                yield self._row(step.name, step.attempts, is_step=True)
-
-    def _row(self, name: str, attempts: Sequence[AttemptRecord], *, is_step: bool) -> TimelineRow:
-        bars = [(self.span_of(attempt), attempt.status) for attempt in attempts]
-        self._spans += (span for span, _ in bars)
-        return TimelineRow(name, is_step, attempts[-1].status, bars)
+    def __init__(self, runs: Iterable[RunRecord], moment: int) -> None:
+        self._moment = moment
+        self.runs = {run.number: Span(run.started_at, max(run.started_at, worked_until(run, moment))) for run in runs}
 
     def span_of(self, attempt: AttemptRecord) -> Span:
-        """Return when an attempt, or an attempt of a step, worked."""
-        return span_of(attempt, self._ends, self._document.moment)
-
-
-def span_of(attempt: AttemptRecord, ends: Mapping[int, int], moment: int) -> Span:
-    """Return when an attempt worked: a running one until a moment, a lost one until its run was last known to work."""
-    start = attempt.started_at
-    if attempt.ended_at is not None and attempt.status != "lost":
-        return Span(start, attempt.ended_at)
-    return Span(start, max(start, moment if attempt.status == "running" else ends.get(attempt.run or 0, start)))
+        """Return when an attempt worked: a lost one until its run was last known to work, a running one until now."""
+        start = attempt.started_at
+        if attempt.ended_at is not None and attempt.status != "lost":
+            return Span(start, attempt.ended_at)
+        run = self.runs.get(attempt.run or 0)
+        end = self._moment if attempt.status == "running" else start if run is None else run.end
+        return Span(start, max(start, end))
 
 
 def merged(spans: Iterable[Span]) -> list[Span]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
 from typing import NamedTuple
 
 from zrb_store.codec.compare import Difference
@@ -29,8 +28,8 @@ from zrb_store.page.render import Context, address, address_of_session, as_json,
 from zrb_store.page.report import session_context
 from zrb_store.process import projects_named
 from zrb_store.queries.stats import RecentRun
-from zrb_store.records import Damage, JsonObject, JsonTree, JsonValue, Lazy, SessionRecord, iso, whole
-from zrb_store.render.format import preview, preview_items
+from zrb_store.records import Damage, JsonObject, JsonTree, SessionRecord, iso, whole
+from zrb_store.render.format import preview_part
 
 _FILTERS = ("name", "status", "task", "project", "since")
 _LENGTHS = ("1h", "1d", "7d", "30d")
@@ -102,13 +101,9 @@ def _difference_row(difference: Difference) -> dict[str, str | None]:
     return {
         "path": difference.path,
         "kind": kind,
-        "a": None if kind == "only_b" else _cell(difference.a),
-        "b": None if kind == "only_a" else _cell(difference.b),
+        "a": None if kind == "only_b" else preview_part(difference.a),
+        "b": None if kind == "only_a" else preview_part(difference.b),
     }
-
-
-def _cell(part: JsonValue | Lazy[JsonValue]) -> str:
-    return preview(preview_items(part) if isinstance(part, Lazy) else part)
 
 
 def read_list(database: Database, question: Question) -> Found:
@@ -122,7 +117,7 @@ def read_list(database: Database, question: Question) -> Found:
         name=NamePattern(given["name"]) if "name" in given else None,
         task=given.get("task"),
         projects=projects_named(given.get("project")),
-        since=_parse_length(given.get("since")),
+        since=parse_duration(given["since"]) if "since" in given else None,
         before=given.get("before"),
         limit=limit + 1,  # one more, to know whether there are older ones
         with_holders=True,
@@ -153,11 +148,6 @@ def read_list(database: Database, question: Question) -> Found:
     return Found("list.html", context)
 
 
-def _parse_length(text: str | None) -> timedelta | None:
-    """Parse a length of time such as 26h; None for none."""
-    return None if text is None else parse_duration(text)
-
-
 def _limit(text: str | None) -> int:
     if text is None:
         return _LIMIT
@@ -182,16 +172,15 @@ def _statuses(given: Mapping[str, str]) -> tuple[str, ...] | None:
 
 def read_queues(database: Database, question: Question) -> Found:
     """Read the queues with dead or held values, and those of sessions that have had no run."""
-    overview = queue_overview(database)
+    queues, are_all = queue_overview(database)
     if question.as_json:
-        return Found(tree=[each.to_json() for each in overview.queues])
-    queues = overview.queues
+        return Found(tree=[each.to_json() for each in queues])
     context = {
         "queues": queues,
         "dead": sum(each.state.dead for each in queues),
         "held": sum(each.held_count for each in queues),
         "live": sum(each.state.live for each in queues if each.state.status == "open"),
-        "most": None if overview.are_all else MOST,
+        "most": None if are_all else MOST,
     }
     return Found("queues.html", context)
 
@@ -216,7 +205,7 @@ def read_session(database: Database, question: Question) -> Found:
 def read_stats(database: Database, question: Question) -> Found:
     """Read the statistics of each main task."""
     given = question.given
-    task, since = given.get("task"), _parse_length(given.get("since"))
+    task, since = given.get("task"), parse_duration(given["since"]) if "since" in given else None
     found = task_stats(database, task=task, since=since)
     if question.as_json:
         return Found(tree=[one.to_json() for one in found])

@@ -32,6 +32,7 @@ from zrb_store.render.format import (
     error_summary,
     format_duration,
     length,
+    orphaned,
     percent,
     preview,
     process,
@@ -68,7 +69,7 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )
     made.globals["address"] = address
-    named = (percent, story, size, counted, process, content, life, pusher)
+    named = (percent, story, size, counted, process, content, life, pusher, iso)
     made.filters |= {each.__name__: each for each in named}
     made.filters |= {
         "session_address": address_of_session,
@@ -81,7 +82,7 @@ def environment() -> Environment:
         "between": length,
         "error": error_summary,
         "setting": setting_text,
-        "clock": _format_clock,
+        "clock": lambda at: to_datetime(at).strftime("%H:%M:%S"),
         "thousands": "{:,}".format,
         "quote": shlex.quote,
         "shell": shlex.join,
@@ -111,11 +112,6 @@ def address_of_session(name: str) -> str:
 def _format_time(at: int | None) -> str:
     """Format a time, as all below in microseconds, in UTC to the second."""
     return NOTHING if at is None else to_datetime(at).strftime("%Y-%m-%d %H:%M:%S UTC")
-
-
-def _format_clock(at: int) -> str:
-    """Format the time of day in UTC."""
-    return to_datetime(at).strftime("%H:%M:%S")
 
 
 def _format_moment(at: int | None) -> Markup:
@@ -331,8 +327,7 @@ def content(value: Value) -> str:
     """Return the beginning of a value as a person reads it."""
     if value.beginning is not None:
         return f"{value.beginning[:_CONTENT]} […] {size(value.record.size)}"
-    text = preview(value.content)
-    return text if len(text) <= _CONTENT else f"{text[:_CONTENT]} […]"
+    return cut_text(preview(value.content), _CONTENT)
 
 
 def life(value: Value) -> Iterator[str]:
@@ -345,8 +340,7 @@ def life(value: Value) -> Iterator[str]:
             reason = "" if each.record.reason in UNSUCCESSFUL else f": {each.record.reason}"
             yield f"taken and given back by {each.taken_by or 'a deleted attempt'}{reason}"
     by = taker(value)
-    orphaned = ", orphaned" if record.orphaned else ""
     if record.state == "dead":
         yield f"dead after {record.deliveries} deliveries"
     else:
-        yield f"{record.state}{f' by {by}' if by else ''}{orphaned}"
+        yield f"{record.state}{f' by {by}' if by else ''}{orphaned(value)}"

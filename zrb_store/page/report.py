@@ -20,7 +20,7 @@ from zrb_store.inspect.report import Budget, Plan, Report, describe
 from zrb_store.inspect.value import Value
 from zrb_store.page.assets import GRAPHER, PLOTTER, SESSION_SCRIPTS, inlined
 from zrb_store.page.render import MOST_ATTEMPTS, MOST_ROWS, Context, as_json, environment, measure, packed, queues, rows
-from zrb_store.records import AttemptRecord, Damage, JsonObject, JsonValue, iso
+from zrb_store.records import AttemptRecord, Damage, JsonObject, JsonValue
 from zrb_store.render.format import counted, error_summary, preview, pusher, taker
 from zrb_store.render.stderr import zrb_program
 
@@ -149,11 +149,6 @@ class Event(NamedTuple):
 
     at: int
     text: str
-
-    @property
-    def moment(self) -> str | None:
-        """The time as `show --at` takes it."""
-        return iso(self.at)
 
 
 class Events(NamedTuple):

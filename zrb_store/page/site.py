@@ -22,17 +22,9 @@ from starlette.types import ASGIApp
 
 from zrb_store.errors import InvalidArgument, ZrbStoreError
 from zrb_store.masking import mask_text, storable
+from zrb_store.page import pages
 from zrb_store.page.access import OnlyReading
 from zrb_store.page.assets import STATIC, STYLES
-from zrb_store.page.pages import (
-    Question,
-    Reader,
-    read_comparison,
-    read_list,
-    read_queues,
-    read_session,
-    read_stats,
-)
 from zrb_store.page.render import Context, environment
 from zrb_store.page.watcher import Watcher
 from zrb_store.records import JsonTree
@@ -62,18 +54,18 @@ class Site:
     def app(self) -> ASGIApp:
         """Return the app, which answers at the root of wherever it is mounted."""
         routes = [
-            self._route("/", "list", read_list),
-            self._route("/session", "session", read_session),
-            self._route("/session/{name}", "session", read_session),
-            self._route("/compare", "compare", read_comparison),
-            self._route("/queues", "queues", read_queues),
-            self._route("/stats", "stats", read_stats),
+            self._route("/", "list", pages.read_list),
+            self._route("/session", "session", pages.read_session),
+            self._route("/session/{name}", "session", pages.read_session),
+            self._route("/compare", "compare", pages.read_comparison),
+            self._route("/queues", "queues", pages.read_queues),
+            self._route("/stats", "stats", pages.read_stats),
             Route("/events", self._events),
             Route("/static/{file:path}", _static),
         ]
         return OnlyReading(Starlette(routes=routes, exception_handlers={HTTPException: self._no_page}))
 
-    def _route(self, path: str, page: str, reader: Reader) -> Route:
+    def _route(self, path: str, page: str, reader: pages.Reader) -> Route:
         async def endpoint(request: Request) -> Response:
             watcher = self.watcher
             answer = await run_in_threadpool(
@@ -86,10 +78,10 @@ class Site:
 
         return Route(path, endpoint)
 
-    def _answer(self, request: Request, reader: Reader, page: str) -> Answer:
+    def _answer(self, request: Request, reader: pages.Reader, page: str) -> Answer:
         """Read the store and show what was found, or what is the matter."""
         given = request.query_params
-        question = Question(
+        question = pages.Question(
             path={name: storable(text) for name, text in request.path_params.items()},
             given={name: storable(text) for name, text in given.items() if text},
             all_given={name: list(map(storable, given.getlist(name))) for name in given},

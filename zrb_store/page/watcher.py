@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import secrets
 import threading
@@ -60,10 +61,9 @@ class Watcher:
             is_new = mark != self.mark or self.is_closed
         try:
             if not is_new:
-                async with asyncio.timeout(seconds):
-                    await event.wait()
-        except TimeoutError:
-            pass
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(seconds):
+                        await event.wait()
         finally:
             with self._lock:
                 del self._listeners[event]
@@ -76,10 +76,8 @@ class Watcher:
 
     def _wake(self) -> None:
         for event, loop in list(self._listeners.items()):
-            try:
+            with contextlib.suppress(RuntimeError):  # the loop has been closed
                 loop.call_soon_threadsafe(event.set)
-            except RuntimeError:  # the loop has been closed
-                continue
 
     def _tell(self) -> None:
         with self._lock:

@@ -8,8 +8,9 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from zrb_store.inspect.show import SessionDocument
-from zrb_store.inspect.trace import Span, Timeline
+from zrb_store.inspect.trace import Span, Timeline, merged
 from zrb_store.masking import one_line, printable
+from zrb_store.records import AttemptRecord
 from zrb_store.render.document import DIM, GAP, STYLES, Drawing, Line, Lines, display_width, shorten, wrap
 from zrb_store.render.format import TimeFormat, format_duration
 
@@ -33,22 +34,31 @@ def timeline_chart(
     document: SessionDocument, times: TimeFormat, skip: dict[str, int], *, steps: bool
 ) -> Drawing | Lines:
     """Return the chart of a session's attempts, but for the first `skip` of each task, or a line if it has no tasks."""
-    timeline = Timeline(document)
+    timeline = Timeline(document.runs, document.moment)
     rows: list[_Row] = []
-    for each in timeline.rows(steps=steps, skip=skip):
-        label = f"  {shorten(one_line(each.name), _STEP_LABEL_WIDTH)}" if each.is_step else one_line(each.name)
-        note = printable(each.status)
-        if each.bars:
-            span, status = each.bars[-1]
-            note = "lost" if status == "lost" else format_duration(span.end - span.start)
-        rows.append(_Row(label, each.bars, note))
-    for task, hidden in skip.items():
+    for task in document.tasks:
+        name, hidden = one_line(task.name), skip.get(task.name, 0)
         if hidden:
-            place = next(place for place, row in enumerate(rows) if row.label.startswith(f"{one_line(task)}#"))
-            rows.insert(place, _Row(f"{one_line(task)}: {hidden} earlier", [], "--all"))
+            rows.append(_Row(f"{name}: {hidden} earlier", [], "--all"))
+        for attempt, _ in itertools.islice(task.attempts, hidden, None):
+            rows.append(_row(one_line(attempt.name), [attempt], timeline))
+        if not task.attempts or task.status in ("waiting", "skipped"):
+            rows.append(_Row(name, [], printable(task.status)))
+        for step in task.steps if steps else ():
+            label = f"  {shorten(one_line(step.name), _STEP_LABEL_WIDTH)}"
+            rows.append(_row(label, step.attempts, timeline))
     if not rows:
         return Lines(["The session has no tasks."], "Timeline")
-    return Drawing(functools.partial(_draw, rows, timeline.work, times), "Timeline")
+    # What lies between the spans of work are pauses.
+    work = merged([*timeline.runs.values(), *(span for row in rows for span, _ in row.bars)])
+    return Drawing(functools.partial(_draw, rows, work, times), "Timeline")
+
+
+def _row(label: str, attempts: Sequence[AttemptRecord], timeline: Timeline) -> _Row:
+    """Return the row of an attempt, or of a step with all its attempts."""
+    bars = [(timeline.span_of(attempt), attempt.status) for attempt in attempts]
+    span, status = bars[-1]
+    return _Row(label, bars, "lost" if status == "lost" else format_duration(span.end - span.start))
 
 
 class _Axis:

@@ -16,7 +16,7 @@ import click
 
 from zrb_store.local_time import is_repeated, zone_name
 from zrb_store.masking import one_line, printable
-from zrb_store.records import to_datetime
+from zrb_store.records import Lazy, to_datetime
 from zrb_store.render.readable import TEXT_TAGS, readable
 from zrb_store.render.stderr import as_typed
 
@@ -227,7 +227,14 @@ def preview(tree: JsonValue, *, full: bool = False) -> str:
     return printable(text if full else text[:_PREVIEW_LENGTH])
 
 
-def preview_items(items: Iterable[JsonValue]) -> list[JsonValue]:
+def preview_part(part: JsonValue | Lazy[JsonValue], *, full: bool = False) -> str:
+    """Format a part of a value as `preview` does, or as much as is shown of a queue that only one session has."""
+    if isinstance(part, Lazy):
+        part = list(part) if full else _first_items(part)
+    return preview(part, full=full)
+
+
+def _first_items(items: Iterable[JsonValue]) -> list[JsonValue]:
     """Return the first items, as many as a preview of them all shows."""
     room = _PREVIEW_LENGTH
     found: list[JsonValue] = []

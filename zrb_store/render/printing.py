@@ -10,7 +10,6 @@ import io
 import os
 import shutil
 import sys
-import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,7 +20,7 @@ from zrb_store.errors import ZrbStoreError
 from zrb_store.masking import printable
 from zrb_store.records import Damage, JsonTree, JsonValue
 from zrb_store.render.document import Block, Line, laid_out, on_terminal, shorten
-from zrb_store.render.format import as_json, counted, dumps, pieces, program_name, single_text
+from zrb_store.render.format import counted, pieces, program_name, shell_text, single_text
 from zrb_store.render.readable import readable
 from zrb_store.render.stderr import print_line
 
@@ -79,10 +78,8 @@ def echo_value(tree: JsonValue) -> None:
     A text is printed as it is. Anything else is JSON for a program, and on a terminal as a person reads it.
     """
     refuse_inexpressible(tree)
-    text = single_text(tree)
-    if text is None:
-        text = readable(tree) if on_terminal() else dumps(as_json(tree))
-    echo_raw(text)
+    text = single_text(tree) if on_terminal() else shell_text(tree)
+    echo_raw(readable(tree) if text is None else text)
 
 
 def refuse_inexpressible(tree: JsonValue) -> None:
@@ -192,9 +189,6 @@ def noting_damage(what: str = "damaged") -> Iterator[Damage]:
         print_line(str(damage), program_name())
 
 
-_INTERVAL = 1.0  # seconds
-
-
 @contextlib.contextmanager
 def display() -> Iterator[Callable[[list[Line]], None]]:
     """Yield a function that draws lines in place of those before. Ctrl-C leaves the block."""
@@ -226,8 +220,3 @@ def display() -> Iterator[Callable[[list[Line]], None]]:
             live = ending.enter_context(Live(console=terminal, screen=True, auto_refresh=False))
         with contextlib.suppress(KeyboardInterrupt):
             yield draw
-
-
-def pause() -> None:
-    """Wait until the next drawing is due."""
-    time.sleep(_INTERVAL)

@@ -7,7 +7,7 @@ from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass
 
-from zrb_store.inspect.queues import HeldBy
+from zrb_store.inspect.queues import HeldBy, holders_of
 from zrb_store.inspect.show import Attempt, Queue, SessionDocument, Step, Task, inputs_of
 from zrb_store.inspect.value import Returned, Value
 from zrb_store.masking import one_line
@@ -88,7 +88,7 @@ class SessionPrinter:
         self._width = None if look.full else page_width()
         session, runs = document.session, document.runs
         self._times = TimeFormat(runs[0].started_at if runs else session.created_at if look.at is None else None)
-        self._holders = document.holders() if look.at is None else []
+        self._holders = holders_of(document.transaction, [session.id], document.read_at) if look.at is None else []
         self._states = {
             f"{each.task}#{each.number}" if each.session == session.name else each.name: each.state
             for each in self._holders
