@@ -7,7 +7,9 @@ import os
 import signal
 import threading
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
 import pytest
 import sqlalchemy as sa
@@ -19,6 +21,20 @@ from zrb_store import Attempt, AttemptClosed, Store, settings
 from zrb_store.db.transaction import Transaction
 from zrb_store.runtime import output
 from zrb_store.runtime.output import Output
+
+
+def test_a_wake_that_comes_as_the_writer_stops_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    writer, stored = output.Writer(), threading.Event()
+    first, late = mock.Mock(), mock.Mock(store=stored.set)
+
+    def wait(condition: threading.Condition, seconds: float) -> bool:
+        if not stored.is_set():
+            writer.wake(late)
+        return False  # the time was over before
+
+    monkeypatch.setattr(output, "clock", SimpleNamespace(wait=wait, sleep=lambda seconds: None))
+    writer.wake(first)
+    assert stored.wait(DEADLINE)
 
 
 @pytest.mark.promise(number=12)

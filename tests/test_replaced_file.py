@@ -9,12 +9,14 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from subprocess import PIPE
+from typing import Any
 
 import pytest
 
 from tests.attempts import acting_as
 from tests.postgres import DEADLINE, wait_until
 from zrb_store import Store, StoreUnavailable, open_store
+from zrb_store.db.dialect import sqlite
 from zrb_store.testing import short_lease
 
 pytestmark = pytest.mark.parametrize("location", ["sqlite"], indirect=True)
@@ -116,6 +118,26 @@ def test_the_log_of_a_new_store_of_that_name_is_left_alone(location: str, end: s
             new.session("new").xcom["q"].push(10)
             with open_store(path) as another:
                 assert list(another.session("new").xcom["q"]) == list(range(11))
+
+
+def test_a_file_that_is_replaced_while_it_is_opened(
+    store: Store, location: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, open_file = Path(str(store.database.url.database)), sqlite._open
+    store.close()
+
+    def opened(*args: Any, **kwargs: Any) -> Any:
+        monkeypatch.undo()
+        driver = open_file(*args, **kwargs)
+        path.rename(path.with_name("moved.db"))
+        return driver
+
+    monkeypatch.setattr(sqlite, "_open", opened)
+    with open_store(location) as late:
+        with open_store(location) as new:
+            new.session("s").xcom["q"].push(1)
+        with pytest.raises(StoreUnavailable, match=GONE):
+            late.session("s").xcom["q"].push(2)
 
 
 def test_the_renewal_of_the_lease_notices_too(store: Store, location: str) -> None:

@@ -98,7 +98,7 @@ x |= {"i": Xcom([9])}; x["i"], x.i
 ({"j": 1} | x)["i"], ({"j": 1} | x)["j"]
 names(x), len(x) == len(list(x)), bool(x)
 sorted(x.keys()) == sorted(x), [n for n in x.keys() if n in "cdefghi"]
-list(zip(x.keys(), x.values())) == list(x.items())
+list(zip(x.keys(), x.values())) == list(x.items()), list(reversed(x.keys())) == list(x.keys())[::-1]
 [(k, v) for k, v in x.items() if k in "ei"], [v for v in x.values() if v == Xcom([9])]
 {k: v for k, v in dict(x).items() if k in "cdei"}
 {k: v for k, v in {**x}.items() if k in "cdei"}

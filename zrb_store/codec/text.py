@@ -32,7 +32,7 @@ _LEAVES = frozenset(LEAF_WRITERS)
 _CONTAINERS = frozenset({list, dict})
 _PLAIN = _LEAVES | _CONTAINERS
 _SHORT = 100  # characters of a text that the standard library writes as fast
-_DIGITS = 632  # an int of HUGE_INT_BITS has one more
+_DIGITS = 632  # an int of HUGE_INT_BITS has as many, or more
 _DIGITS_AS_ZEROS = bytes(ord("0") if chr(byte).isdigit() else ord(" ") for byte in range(128)) + bytes(128)
 
 

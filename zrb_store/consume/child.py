@@ -158,7 +158,7 @@ class Guard:
         self._process.kill()
         self._process.wait()
         self._process, pipe = self._start()
-        os.dup2(pipe, self._pipe, inheritable=False)  # other threads are polling this descriptor
+        os.dup2(pipe, self._pipe, inheritable=False)  # other threads use this descriptor
         os.close(pipe)
 
     def _start(self) -> tuple[subprocess.Popen[bytes], int]:

@@ -233,8 +233,8 @@ Started = Callable[[int, str | None], object]
 class CommandRunner:
     """Runs one command for many values; several threads may do so at once.
 
-    All commands that run die with this process, even if it is killed. No signal handler is installed: a handler may
-    call `stop`.
+    All commands that run die with this process, even if it is killed, unless their guard was killed before. No signal
+    handler is installed: a handler may call `stop`.
 
     Args:
         command: The command and its arguments. A value's text replaces `{}` in the arguments.

@@ -7,7 +7,7 @@ memory and then put into `ctx.xcom` becomes durable (`AdoptedXcom`).
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Collection, ItemsView, Iterator, KeysView, Mapping, MutableMapping, ValuesView
 from typing import Any, Self, SupportsIndex
 
 from zrb_store.attempt import OpenAttempt, Step
@@ -258,6 +258,17 @@ class CtxXcom(MutableMapping[str, Any]):
 
     def __len__(self) -> int:
         return len(self._content.names)
+
+    # Those of a dict: their views can be reversed.
+
+    def keys(self) -> KeysView[str]:
+        return self._content.names.keys()
+
+    def values(self) -> ValuesView[Any]:
+        return {name: self[name] for name in self}.values()
+
+    def items(self) -> ItemsView[str, Any]:
+        return {name: self[name] for name in self}.items()
 
     def __getattr__(self, name: str) -> Any:
         # copy, pickle and template engines probe for names such as __deepcopy__.

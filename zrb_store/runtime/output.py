@@ -63,7 +63,9 @@ class Writer:
     def _store_all(self) -> None:
         while True:
             with self._changed:
-                if not self._due and not clock.wait(self._changed, _IDLE):
+                if not self._due:
+                    clock.wait(self._changed, _IDLE)
+                if not self._due:  # it may have come as the time was over
                     self._thread = None
                     return
             clock.sleep(INTERVAL)

@@ -68,7 +68,8 @@ class SQLite(Dialect[sqlite3.Connection]):
 
     def connect(self, database: OpenDatabase) -> sqlite3.Connection:
         driver = self._open()
-        self._file, self._wal, self._has_lost_log = _identity(self._file_name), None, False
+        # (0, 0) is no file's: it was deleted or replaced as it was opened.
+        self._file, self._wal, self._has_lost_log = _identity(self._file_name) or (0, 0), None, False
         return driver
 
     def close(self, driver: sqlite3.Connection) -> None:
