@@ -80,6 +80,9 @@ _say = functools.cache(warn)
 _UNSUPPORTED = "agents of this release of zrb cannot be stored step by step ({error}): each runs as a whole"
 _tried: set[str] = set()
 
+# What is replaced. A release that lacks one of these runs its agents as without this package.
+_NOTE_EDITED = "_record_override_if_edited"
+_CHAT = "_llm_chat_task"
 _USAGE_LOG = "_record_run_usage"  # 3.14 and before have no such log
 
 
@@ -189,7 +192,7 @@ def _process_deferred_requests(
     stock: Callable[P, Awaitable[DeferredToolResults | None]],
 ) -> Callable[P, Awaitable[DeferredToolResults | None]]:
     deferred_calls = importlib.import_module("zrb.llm.agent.run.deferred_calls")
-    note_edited = getattr(deferred_calls, "_record_override_if_edited", lambda *_: None)
+    note_edited = getattr(deferred_calls, _NOTE_EDITED, lambda *_: None)
 
     async def process_deferred_requests(*args: P.args, **kwargs: P.kwargs) -> DeferredToolResults | None:
         run = _running.get()
@@ -240,8 +243,9 @@ def _create_llm_task_core(stock: Callable[..., R]) -> Callable[..., R]:
         is_interactive = kwargs["interactive"] if "interactive" in kwargs else args[3]
         # The inner task is no session of its own: its agent works in the attempt of the chat.
         setattr(inner, compat.NEVER, True)
-        setattr(inner, STORE_AGENT, False if is_interactive else getattr(self._llm_chat_task, STORE_AGENT, True))
-        setattr(inner, ONCE_TOOLS, getattr(self._llm_chat_task, ONCE_TOOLS, ()))
+        chat = getattr(self, _CHAT)
+        setattr(inner, STORE_AGENT, False if is_interactive else getattr(chat, STORE_AGENT, True))
+        setattr(inner, ONCE_TOOLS, getattr(chat, ONCE_TOOLS, ()))
         return inner
 
     return create_llm_task_core
