@@ -17,7 +17,7 @@ help:
 	@echo "make demo-agent  an agent is killed during a tool call and resumed; no completed answer of its model is paid twice"
 	@echo "make test    every check and the whole test-suite (installs what it needs into .venv)"
 	@echo "make test-pooled  the tests of PostgreSQL, through a PgBouncer in transaction mode (install pgbouncer before)"
-	@echo "make quick   the tests to run between edits: SQLite, one release of zrb, nothing slow (two minutes on two cores)"
+	@echo "make quick   the tests to run between edits: SQLite, one release of zrb, nothing slow (a minute and a half on two cores)"
 	@echo "make pythons a few tests on each other Python that is promised and found (one: make smoke PYTHON=python3.13)"
 	@echo "make crash   kill workflows two thousand times on each database; nothing is lost or done twice (most of an hour)"
 	@echo "make matrix  run the plugin's tests on a list of zrb releases, and print a table (RELEASES=\"3.28.0 latest\")"
@@ -65,7 +65,7 @@ test-pooled: venv
 	TEST_POOLED=$(PREPARED) $(BIN)/pytest -n 4 -m "$(SELECT)"
 
 quick: venv
-	$(BIN)/pytest -n 2 -m quick
+	$(BIN)/pytest -n 3 -m quick
 
 # One release of zrb, because the others run on the default Python.
 smoke: venv
