@@ -257,15 +257,18 @@ def _on_terminal(script: str, folder: Path, environment: Mapping[str, str]) -> t
 
 
 def matches(expected: list[str], found: list[str]) -> bool:
-    """Whether the words are as expected, apart from what differs from run to run.
+    """Whether the lines are as expected, apart from what differs from run to run.
 
-    Where a cell is wrapped depends on the widths of durations, so an end of a line is like a space.
+    Where a cell is wrapped depends on the widths of durations: a space may be an end of a line, and before a line that
+    continues a cell the other way round.
     """
-    wanted, got = (filter(None, map(_stable, lines)) for lines in (expected, found))
-    pattern = "".join(
-        "(?:.* )?" if line == "..." else re.escape(line).replace(r"\.\.\.", ".*") + " " for line in wanted
-    )
-    return re.fullmatch(pattern, "".join(f"{line} " for line in got)) is not None
+    pattern = ""
+    for line in expected:
+        if line.startswith(" " * 20) and pattern.endswith("\n"):
+            pattern = pattern.removesuffix("\n") + "[ \n]"
+        words = re.escape(_stable(line)).replace(r"\.\.\.", ".*").replace(r"\ ", "[ \n]")
+        pattern += "(?:.*\n)*?" if line == "..." else words + "\n"
+    return re.fullmatch(pattern, "".join(_stable(line) + "\n" for line in found)) is not None
 
 
 def _stable(line: str) -> str:
