@@ -3,8 +3,8 @@
 A process waits in `pop(wait=...)`, and another one pushes at random moments. The time runs from just before the push
 until the value is in the hands of the one that waited. It is measured with one process that waits, and with eight of
 which any may get the value. Then eight processes wait for a queue that stays empty. What they cost is their CPU time,
-in percent of one core; the server's is that of its eight sessions. On SQLite they sleep until the file is written, on
-PostgreSQL they ask about twelve times a second. Most of that is the price of waking up, which differs from machine to
+in percent of one core, once each has looked at the queue for the first time; the server's is that of its eight
+sessions. On SQLite they sleep until the file is written, on PostgreSQL they ask eleven times a second. Most of that is the price of waking up, which differs from machine to
 machine: the last column is what eight Python processes cost here that only sleep, 33 times a second.
 """
 
@@ -44,6 +44,8 @@ def work(location: str, what: str, seconds: float) -> None:
             while (pushed := queue.pop(wait=3600)) is not None:
                 print(json.dumps(time.monotonic() - pushed), flush=True)
             return
+        with contextlib.suppress(IndexError):
+            queue.pop(wait=0.1)  # it loads and compiles what the first look needs: that is no part of waiting
         began, spent = time.monotonic(), time.process_time()
         if what == "wait":
             with contextlib.suppress(IndexError):

@@ -97,7 +97,7 @@ class PostgreSQL(Dialect[ServerConnection]):
     name = "postgresql"
     lock_timeout = "5s"  # after that, the operation is repeated until its own timeout
     begin_snapshot = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
-    poll_every = 0.085
+    poll_every = 0.09
     may_lose_answers = True
 
     def __init__(self, url: sa.URL) -> None:
