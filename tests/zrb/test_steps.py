@@ -60,7 +60,7 @@ def main(ctx):
     zrb.start("main", ZRB_STORE_SESSION="long").reaches("hanging").signal(signal.SIGKILL).done()
     assert zrb.stored("long").live("pages") == list(range(13))
     shown = zrb.resume("long", "--plan").out.splitlines()
-    assert [" ".join(line.split()) for line in shown[1:]] == ["feed skip completed", "main run lost, 12 steps stand"]
+    assert [" ".join(line.split()) for line in shown[1:]] == ["feed skip completed", "main run lost, 12 steps kept"]
 
     assert zrb.resume("long").out.strip() == str([f"row{n}" for n in range(20)])
     assert sorted(zrb.ran) == sorted([f"fetch{n}" for n in range(20)] + ["fetch12"])

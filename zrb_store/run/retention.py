@@ -25,7 +25,7 @@ def apply_retention(database: Database) -> None:
     try:
         rule = settings.retention()
         if rule is not None and _is_due(database) and database.transact(_claim_the_day):
-            damage = Damage("not pruned, since they are damaged")
+            damage = Damage("not pruned, because they are damaged")
             _prune(database, Policy(rule.older_than, rule.keep_last), damage)
             if damage:
                 _log.warning("%s", damage)
