@@ -267,7 +267,7 @@ def test_a_damaged_value_is_named_and_stays_where_it_is(command: Commands, store
     before = all_rows(store)
     refused = command("pop", "inbox", "q")
     assert (refused.code, refused.out) == (1, "")
-    assert "inbox/q#1 is damaged, and was left where it is" in refused.err
+    assert "inbox/q#1 is damaged, and was left in its place" in refused.err
     shown = command("get", "inbox", "q", "--seq", "1")
     assert shown.code == 0
     assert "damaged: value inbox/q#1 (data)" in shown.err

@@ -58,7 +58,7 @@ def once_tool(function: Any = None, *, unknown: Policy = "stop") -> Any:
         InvalidArgument: `unknown` is something else.
     """
     if unknown not in POLICIES:
-        raise InvalidArgument(f"once_tool(unknown={unknown!r}): use stop or tell")
+        raise InvalidArgument(f"once_tool(unknown={unknown!r}): use `stop` or `tell`")
 
     def mark(tool: F) -> F:
         setattr(tool, _ATTRIBUTE, unknown)

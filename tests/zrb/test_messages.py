@@ -101,8 +101,8 @@ def test_an_unknown_variable_is_told_once(zrb: Zrb) -> None:
     zrb.mark("mended")
     misspelt = {"ZRB_STORE_PRESIST": "all", "ZRB_STORE_QQQ": "hunter2-is"}
     told = [
-        "ZRB_STORE_PRESIST is no setting of zrb-store, and is ignored: did you mean ZRB_STORE_PERSIST?",
-        "ZRB_STORE_QQQ is no setting of zrb-store, and is ignored: `zrb xcom db status` lists the settings",
+        "ZRB_STORE_PRESIST is not a setting of zrb-store, and is ignored: did you mean ZRB_STORE_PERSIST?",
+        "ZRB_STORE_QQQ is not a setting of zrb-store, and is ignored: `zrb xcom db status` lists the settings",
     ]
     run = zrb.run("etl", "load", program="zrb", code=0, cwd=None, ZRB_STORE_SESSION="night", **misspelt)
     assert said(run.err) == [f"zrb-store: {line}" for line in told]
@@ -169,8 +169,8 @@ def test_what_no_command_of_zrb_started_names_what_goes_on_with_it(zrb: Zrb) -> 
     started = "was not started by a command of zrb"
     for session, said in {
         "inbox": "session inbox was never run: it has queues, and nothing to resume",
-        "worker": rf"session worker {started}: `\S+zrb-store consume inbox files --as worker -- false` goes on with it",
-        "nightly": rf"session nightly {started}: `python3 \S+/nightly.py` goes on with it",
+        "worker": rf"session worker {started}: `\S+zrb-store consume inbox files --as worker -- false` continues it",
+        "nightly": rf"session nightly {started}: `python3 \S+/nightly.py` continues it",
         "typed": rf"session typed {started}: start its program again",
     }.items():
         (line,) = lines(zrb.resume(session, code=3).err)

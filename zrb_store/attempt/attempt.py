@@ -189,8 +189,8 @@ class Steps:
         """Let no other step of this name begin in this process. The caller has the lock."""
         if name in self.open:
             raise ZrbStoreError(
-                f"step {name} of {self._attempt.full_name} is under way: "
-                "steps that run at the same time need names of their own"
+                f"step {name} of {self._attempt.full_name} is running: "
+                "steps that run at the same time need different names"
             )
         self.open[name] = None
 
@@ -291,8 +291,8 @@ class Steps:
         if known is None and highest >= number:
             return
         raise InvalidArgument(
-            f"step {name} cannot begin in the delivery {attempt.full_name}: a delivery is given back whole, so no step "
-            "of it could stand; work on the value in `with run.attempt(...)`"
+            f"step {name} cannot begin in the delivery {attempt.full_name}: a delivery is given back whole, so its "
+            "steps could not be kept; work on the value in `with run.attempt(...)`"
         )
 
 

@@ -273,8 +273,8 @@ class Step(OpenAttempt):
         except (UnencodableValue, ValueTooLarge) as error:
             # The advice in parentheses is for code that pushes to a store by itself.
             self._xcoms.warn(
-                f"step {self.step} of task {self.parent.task}: {str(error).partition(' (')[0]}; its result is handed "
-                "on, but the step runs again in the task's next attempt "
+                f"step {self.step} of task {self.parent.task}: {str(error).partition(' (')[0]}; its result is "
+                "returned, but the step runs again in the task's next attempt "
                 f"({what_makes_storable(error)} makes it storable)"
             )
         return codec.encode(result, lenient=True, limit=limit)._replace(restorable=False)

@@ -47,7 +47,7 @@ from zrb_store.store import open_store
 )
 @click.option("--result", is_flag=True, help="The stored result of TASK, even if taken, or of the step TASK/NUMBER.")
 @arguments.part_option
-@click.option("--raw", is_flag=True, help="Write exactly the bytes, or the text in UTF-8, and nothing else.")
+@click.option("--raw", is_flag=True, help="Write exactly the bytes, or only the text in UTF-8.")
 @arguments.format_option("value")
 def get(
     session: str, queue: str, seq: int | None, result: bool, path: str | None, raw: bool, output_format: str

@@ -42,7 +42,7 @@ def _prune(database: Database, policy: Policy, damage: Damage) -> None:
         if tell_at is not None and clock.monotonic() > tell_at:
             tell_at = None
             _log.warning(
-                "old sessions are being deleted, as ZRB_STORE_RETENTION says; what is left waits for tomorrow "
+                "old sessions are being deleted, as ZRB_STORE_RETENTION says; the rest is deleted tomorrow "
                 "if you end this process"
             )
 

@@ -98,8 +98,8 @@ class Run(RunLifecycle):
                 return None
             if self.is_inherited and (running := self._running(transaction, task)):
                 raise ZrbStoreError(
-                    f"{running[0].name} is under way, and this is a forked child of the process that began the run: it "
-                    "begins no other attempt of the task"
+                    f"{running[0].name} is running, and this is a forked child of the process that began the run: it "
+                    "cannot begin another attempt of the task"
                 )
             give_back_unfinished(transaction, session_id, task)
             if role == "check":
@@ -308,4 +308,4 @@ class Claims:
 
 
 def _under_way(what: str) -> ZrbStoreError:
-    return ZrbStoreError(f"{what} is under way in this process: it must end before the task's next attempt begins")
+    return ZrbStoreError(f"{what} is running in this process: it must end before the task's next attempt begins")
