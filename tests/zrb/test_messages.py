@@ -65,10 +65,10 @@ def test_a_completed_session_says_that_its_result_is_stored_and_since_when(zrb: 
 def test_a_resume_says_what_it_runs_and_skips(zrb: Zrb) -> None:
     zrb.tasks(TASKS)
     first = said(zrb.run("etl", "load", code=1, ZRB_STORE_SESSION="night").err)
-    assert first == ["zrb-store: session night failed; `zrb xcom resume night` runs what is left of it"]
+    assert first == ["zrb-store: session night failed; `zrb xcom resume night` runs the rest"]
     skips = f"skips extract, {PAGES} and 2 more, completed before"
     runs = "session night is resumed: runs load; "
-    failed = "session night failed; `zrb xcom resume night` runs what is left of it"
+    failed = "session night failed; `zrb xcom resume night` runs the rest"
     again = zrb.run("etl", "load", code=1, ZRB_STORE_SESSION="night")
     assert said(again.err) == [f"zrb-store: {runs}{skips}", f"zrb-store: {failed}"]
     assert again.err.index("is resumed") < again.err.index("broken")
@@ -120,7 +120,7 @@ def test_a_group_of_the_users_own_is_not_advised(zrb: Zrb) -> None:
     zrb.tasks(f"cli.add_group(Group(name='xcom'))\nimport zrb_store.plugin\n{TASKS}")
     failed = zrb.run("etl", "load", code=1, ZRB_STORE_SESSION="night", ZRB_INIT_MODULES=None)
     assert said(failed.err)[-1] == (
-        "zrb-store: session night failed; start this task again with ZRB_STORE_SESSION=night to run what is left"
+        "zrb-store: session night failed; start this task again with ZRB_STORE_SESSION=night to run the rest"
     )
 
 
