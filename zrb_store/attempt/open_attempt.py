@@ -159,10 +159,10 @@ class OpenAttempt(AttemptReference):
     ) -> None:
         """End the attempt without completing it.
 
-        A step and a delivery are undone whole. What any other attempt did to queues of other sessions is undone at once
-        (promise 10), and so are its steps that have not completed. What it did to queues of its own session, and of
-        parent and child sessions, stays until the task's next attempt or the session's next run begins, so that a
-        fallback sees it.
+        A step and a delivery are undone whole. Changes of any other attempt to queues of other sessions are undone at
+        once (promise 10), together with its steps that have not completed. Its changes to queues of its own session,
+        and of parent and child sessions, stay until the task's next attempt or the session's next run begins. A
+        fallback therefore sees them.
 
         Args:
             error: Kept with the attempt; of its traceback, the last 16 KiB. Texts are kept as they are.
