@@ -27,7 +27,9 @@ CONFIG: dict[str, Any] = tomllib.loads((ROOT / "docs" / "prose.toml").read_text(
 GENERATED = {"docs/reference/python.md"}
 """Pages made of docstrings in zrb_store/."""
 
-_CODE = re.compile(r"^```.*?^```$|^ {4}\S[^\n]*$|`[^`]+`|\]\([^)]*\)|<!--.*?-->", re.MULTILINE | re.DOTALL)
+_CODE = re.compile(
+    r"^```.*?^```$|^ {4}\S[^\n]*$|`[^`]+`|\]\([^)]*\)|<!--.*?-->|<source[^>]*>", re.MULTILINE | re.DOTALL
+)
 _SQL = re.compile(
     r"\b(?:SELECT|INSERT INTO|UPDATE|DELETE FROM|CREATE|ALTER|PRAGMA|SET LOCAL|WITH RECURSIVE|CASE WHEN)\b"
 )

@@ -60,7 +60,7 @@ def test_pointing_at_a_bar_and_focusing_it_tells_the_same(run: Path, open_file: 
     page.get_by_role("button", name=re.compile("^find-packages#1, completed")).hover()
     expect(detail).to_contain_text("found ")
     failed.focus()
-    page.get_by_role("button", name="All its output").click()
+    page.get_by_role("button", name="Full log").click()
     shown = page.locator("details[data-attempt='report#1'] .traceback")
     expect(shown).to_be_visible()
     expect(shown).to_contain_text("Traceback (most recent call last)")

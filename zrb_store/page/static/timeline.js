@@ -279,7 +279,7 @@ const Timeline = (() => {
           attempt.ended_at && attempt.status !== "lost" ? `, ended ${time(attempt.ended_at, "exact")}` : ""),
         attempt.error ? el("p", { class: "error text" }, errorText(attempt.error)) : null,
         lines.length ? el("pre", { class: "output" }, lines.map((line) => `${time(line.at, "clock")} ${line.text}\n`)) : null,
-        logged ? el("button", { type: "button", click: () => this.openLogged(first.name) }, "All its output") : null);
+        logged ? el("button", { type: "button", click: () => this.openLogged(first.name) }, "Full log") : null);
     }
 
     openLogged(name) {
