@@ -2,25 +2,25 @@
 
 A session is one execution of a workflow. It has queues of values, and attempts: one execution of a task's action each.
 A run is one process at work on the session, under a lease. A step is an attempt inside an attempt; a delivery is an
-attempt that takes the value it works on as it begins. An attempt is a unit: completed, its outputs are part of it;
-given back, it is as if it had never run, and all of it stays visible.
+attempt that takes its value as it begins. An attempt is a unit: if it completes, its outputs are kept. If it is given
+back, the queues are as if it had never run, and its record stays visible.
 
 The tables (db/tables.py): `zrb_session`, `zrb_run`, `zrb_attempt` (of tasks, steps and deliveries), `zrb_queue`,
-`zrb_value` (by queue and seq; with who pushed and who took it), `zrb_return` (each take that was undone), `zrb_chunk`
+`zrb_value` (by queue and seq; with who pushed and who took it), `zrb_return` (each undone take), `zrb_chunk`
 (long values), `zrb_output` (what attempts print), `zrb_change` (what people did by hand), `zrb_clock`, `zrb_version`.
 
 Each write is one statement or one transaction, which checks in the database at that moment: the schema is of this
 release, the attempt runs, and its fence number is still that of the session. A run that takes a session over raises
-that number, so that every later write of the run before changes nothing, and raises an error.
+that number: every later write of the run before changes nothing and raises an error.
 
 Giving back (queries/give_back.py) closes the attempt, makes the values that it took live again at their old places,
 retracts what it pushed, and first gives back the completed steps that depend on either (queries/dependent_steps.py).
 
 Where to look:
-    store.py, run/, attempt/, xcom/    what a Python user holds; stepping.py: `step` and `once_tool`
-    runtime/     what happens by itself: leases, waiting, reclaiming from the dead, output, telling of failures
+    store.py, run/, attempt/, xcom/    the objects of a Python user; stepping.py: `step` and `once_tool`
+    runtime/     automatic work: leases, waiting, reclaiming from the dead, output, notifications
     consume/     a command for each value
-    operations/  what people do by hand         inspect/   what readers are shown: typed, one `to_json` each
+    operations/  changes by hand                inspect/   typed data for readers, with one `to_json` each
     queries/     all SQL, by noun               db/        connections, tables, statements, migrations
     codec/       values as JSON text            render/    text for terminals and pages
     cli/, page/, plugin/    the edges: commands, pages in a browser, zrb

@@ -1,7 +1,7 @@
 """Text that is safe to store and to show: without secrets, and without control characters that move the cursor.
 
 Three things are secret: a password in a URL, a value whose name says that it is secret, as that of an option or of a
-variable, and a value that this process was told to remember, in all forms in which texts quote it. Each is replaced by
+variable, and a value that this process remembers as secret, in all forms in which texts quote it. Each is replaced by
 `***`.
 """
 

@@ -1,7 +1,7 @@
 """The records that queries return, one class for each kind of row, and the types of data that JSON can hold.
 
 Times are microseconds since 1970 UTC. `damage` names the columns whose stored content is invalid; the record holds
-stand-ins for them (`db/columns.py`). Long lists are lazy: they are read while they are written.
+replacements for them (`db/columns.py`). Long lists are lazy: they are read while they are written.
 """
 
 from __future__ import annotations

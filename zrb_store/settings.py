@@ -1,7 +1,7 @@
 """Settings from the environment (`ZRB_STORE_*`), and the one table of them.
 
-The table in the README, `db status` and the warning about an unknown variable are made of `SETTINGS`. What returns a
-setting raises `InvalidArgument`, which says what to set, if the variable has another value.
+The table in the README, `db status` and the warning about an unknown variable are made of `SETTINGS`. The functions
+that return a setting raise `InvalidArgument`, which says what to set, if the variable has another value.
 """
 
 from __future__ import annotations

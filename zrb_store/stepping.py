@@ -1,4 +1,4 @@
-"""What task files import of steps: `step`, and `once_tool` for agents. The import does not load SQLAlchemy."""
+"""The steps that task files import: `step`, and `once_tool` for agents. The import does not load SQLAlchemy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Steps that are known by exact names, as the journal of an agent names them, and begin again if a request changed."""
+"""Steps with exact names, as the journal of an agent gives them. They begin again if a request changed."""
 
 from __future__ import annotations
 

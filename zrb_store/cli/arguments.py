@@ -1,4 +1,4 @@
-"""What several commands share: arguments, options, and parsers of what a person typed."""
+"""Arguments and options of several commands, and parsers of typed text."""
 
 from __future__ import annotations
 

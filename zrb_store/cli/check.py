@@ -1,4 +1,4 @@
-"""`check`: whether somebody has to look at the store, for cron and monitors."""
+"""`check`: problems that need somebody's attention, for cron and monitors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every command is made of: its purpose from the table, its examples, and the group that finds it."""
+"""The parts of every command: its purpose from the table, its examples, and the group that finds it."""
 
 from __future__ import annotations
 

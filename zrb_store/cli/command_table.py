@@ -1,4 +1,4 @@
-"""The commands: name -> (module of this package, purpose). click is not imported here, so that zrb starts fast."""
+"""The commands: name -> (module of this package, purpose). Without an import of click, so zrb starts fast."""
 
 from __future__ import annotations
 

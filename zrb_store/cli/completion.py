@@ -1,6 +1,6 @@
 """`completion`: TAB completes commands and options, which click knows, and the names in the store.
 
-A shell asks by its script, `completion.SHELL`, with the word `__complete`, so that no program takes it for a command,
+A shell asks by its script, `completion.SHELL`, with the word `__complete`, which no program takes for a command,
 and gives the words of its line. It gets lines back: what kind of words they are (`words`; `part`, if more follows in
 the same word; `files` or `commands`, which the shell knows itself), then one for each candidate.
 """

@@ -1,4 +1,4 @@
-"""`resume`: only zrb has tasks to run, so this command finds out what is to be resumed, and the plugin runs it."""
+"""`resume`: only zrb has tasks to run, so this command finds the session to resume, and the plugin runs it."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Compare stored values, including the types of all their parts, and store inputs and arguments for that.
 
 `same` says whether two values are equal, `differences` where they differ, for `diff`, `describe_changes` in words.
-`stored_arguments` and what follows store the inputs of a session and the arguments of a step, so that a later run can
-compare its own with them.
+`stored_arguments` and the functions after it store the inputs of a session and the arguments of a step, with which a
+later run compares its own.
 """
 
 from __future__ import annotations

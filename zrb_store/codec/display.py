@@ -1,6 +1,6 @@
-"""What the codec's files share: texts about a value, and stand-ins for values.
+"""Shared by the codec's files: texts about a value, and replacements for values.
 
-Texts about a value, its type and its place (`$.rows[0].name`) are short and on one line; what makes them never raises.
+Texts about a value, its type and its place (`$.rows[0].name`) are short and on one line, and making them never raises.
 
 A tree consists of the types that `json` reads and writes: None, bool, int, float, str, list and dict. A dict with the
 key `"$"` is a tagged object, which represents a value that JSON cannot express.

@@ -1,4 +1,4 @@
-"""Write JSON text in the form that is stored (compact, without NaN and surrogates), and read it.
+"""Write JSON text in the stored form (compact, without NaN and surrogates), and read it.
 
 msgspec does it several times as fast as the standard library, which does what msgspec cannot do or does differently,
 and everything where it is not installed. Earlier versions stored all characters but ASCII as escapes; such texts are

@@ -1,6 +1,6 @@
 """Writers and readers for the types of the standard library.
 
-A writer is found by a value's exact type, so that an object of a subclass is never restored as one of the base class.
+A writer is found by a value's exact type: an object of a subclass is never restored as one of the base class.
 A reader gets the whole tagged object and may raise anything; `walk.TreeReader` then returns an `Undecodable`.
 """
 

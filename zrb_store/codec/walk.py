@@ -1,10 +1,10 @@
-"""The walks through a value and through its tree, for what `text.py` does not hand to msgspec.
+"""The walks through a value and through its tree, for values that msgspec does not write.
 
 `ValueWriter` makes the tree of a value, `TreeReader` makes a value of a tree, and `TreeChecker` only finds out whether
-that can be done. They are recursive, with at most three frames for each level of the value, so that MAX_DEPTH levels
-fit on the stack. `standard.py` and `classes.py` have the functions for the types that JSON does not have.
+that can be done. They are recursive, with at most three frames for each level of the value: MAX_DEPTH levels fit
+on the stack. `standard.py` and `classes.py` have the functions for the types that JSON does not have.
 
-The limit on keys with the same hash is here too. Python compares a key with every other key of the same hash. Anybody
+Here is also the limit on keys with the same hash. Python compares a key with every other key of the same hash. Anybody
 can choose ints, Decimals, UUIDs and tuples that have the same hash, and a megabyte of them would keep a reader busy for
 minutes. So such a text is not read. To keep the promise that every stored value can be read again, such a value is not
 stored either.

@@ -1,1 +1,1 @@
-"""What consumers do with values: run a command for each one."""
+"""Consumers of values: run a command for each one."""

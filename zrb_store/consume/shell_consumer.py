@@ -1,4 +1,4 @@
-"""What `consume` does: it waits for a value, starts a run, and lets threads run the command for its values."""
+"""`consume`: it waits for a value, starts a run, and lets threads run the command for its values."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """The clock by which this process spends its time: the machine's, which a test may turn.
 
-Pauses, delays, timeouts and renewals go by `monotonic`; the long ones are spent in `wait` and `sleep`. What is stored,
-and so the end of a lease, suspicion, retention and ages, goes by the clock of the database, so that all processes
-agree (`queries/clock.py`).
+Pauses, delays, timeouts and renewals go by `monotonic`; the long ones are spent in `wait` and `sleep`. Stored times,
+and so the end of a lease, suspicion, retention and ages, go by the clock of the database, on which all processes agree
+(`queries/clock.py`).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What each column may contain, beyond what the databases themselves enforce.
 
 `import` refuses other content, `doctor` reports it, and docs/schema/export.json states the rules for other programs.
-Readers show a stand-in for it, so that one damaged row does not hide the others.
+Readers show a replacement for it: one damaged row does not hide the others.
 """
 
 from __future__ import annotations

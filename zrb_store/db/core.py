@@ -1,4 +1,4 @@
-"""Statements: what they are written with, how each is built and compiled once, and their SQL on SQLite, stored.
+"""Statements: the means to write them, how each is built and compiled once, and their stored SQL on SQLite.
 
 A statement is a function that returns a construct of SQLAlchemy Core. It is built when something needs it:
 
@@ -9,8 +9,8 @@ A statement is a function that returns a construct of SQLAlchemy Core. It is bui
 
     rows = executor.execute(_oldest(True), params)
 
-What statements share are functions too; aliases are made once. SQLAlchemy takes longer to import than most commands
-take altogether; so `sa` and `t`, the tables, are modules that load at their first use, and SQLite's SQL of each
+Shared parts of statements are also functions; aliases are made once. Importing SQLAlchemy takes longer than most
+commands; so `sa` and `t`, the tables, are modules that load at their first use, and SQLite's SQL of each
 statement is in sqlite_statements.json, by module, function and arguments. `python docs/generate.py` writes it.
 """
 

@@ -1,4 +1,4 @@
-"""How long operations wait for a database that is locked or unreachable, how often they ask, and the warning about it.
+"""How long operations wait for a locked or unreachable database, how often they ask, and the warning about it.
 
 All times are those of `clock.monotonic`.
 """

@@ -1,7 +1,7 @@
 """The tables. Only migrations create them; a test checks that both definitions are equal.
 
 Times are whole microseconds since 1970 UTC, read from the database's clock inside the transaction that writes them:
-they are for people. Ticks decide what came before what (guarantees.md, promise 17). Whatever begins or ends is an
+they are for people. Ticks decide what came before what (guarantees.md, promise 17). Each beginning or end is an
 event and draws the next tick; a change of a queue has a tick between those of the events before and after it.
 """
 

@@ -3,7 +3,7 @@ r"""The SQL views, for other programs (docs/reference/sql.md). Nothing in zrb-st
 Their names begin with `zrb_`, as those of the tables do: a schema can be shared, and `pg_dump -t 'zrb_*'` saves both.
 Then they are called like the command, `zrb xcom`, and `\dv zrb_xcom*` lists them alone.
 
-No migration knows them. They are made again at the end of each upgrade (`migrate.make_views`), so that they fit the
+No migration knows them. Each upgrade makes them again at its end (`migrate.make_views`), to fit the
 tables. A column that is on the page keeps its name and its meaning. New columns come last: PostgreSQL replaces a view,
 and keeps the rights on it, only if the others stay where they are.
 """

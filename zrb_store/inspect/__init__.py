@@ -1,1 +1,1 @@
-"""What readers are shown: sessions, values, names, and the findings of `doctor`. Nothing here writes to the store."""
+"""Data for readers: sessions, values, names, and the findings of `doctor`. Nothing here writes to the store."""

@@ -1,4 +1,4 @@
-"""What somebody has to be told: in one line, with the command that helps."""
+"""Alerts: one line each, with the command that helps."""
 
 from __future__ import annotations
 

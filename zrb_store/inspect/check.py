@@ -1,4 +1,4 @@
-"""What `check` shows: what failed, went stale, is dead in a queue or is overdue."""
+"""The alerts of `check`: failed and stale sessions, dead values and overdue tasks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `diff` shows: where the values of two sessions, and the results of their steps, differ."""
+"""The differences that `diff` shows: where the values of two sessions, and the results of their steps, differ."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `get` and `last` show: one value of a queue, or the result of a task or of a step, or a part of it."""
+"""The values that `get` and `last` show: one of a queue, or the result of a task or a step, or a part of one."""
 
 from __future__ import annotations
 

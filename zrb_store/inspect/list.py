@@ -1,4 +1,4 @@
-"""What `list` shows: each session with the status that readers see, its runs, and how many of its tasks are done."""
+"""The sessions of `list`, each with the status that readers see, its runs, and its number of completed tasks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `log` shows: how runs were started, what became of attempts, what they printed, and what people did by hand."""
+"""The log of a session: how runs were started, how attempts ended, their output, and changes by hand."""
 
 from __future__ import annotations
 

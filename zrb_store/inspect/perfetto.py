@@ -1,7 +1,7 @@
 """A session as a trace: events in Google's Trace Event Format, which Perfetto and chrome://tracing open.
 
-Each run is a process of the trace, and each task has a track in it. Spans on one track follow each other, or one lies
-in the other: attempts and steps that ran at the same time have further tracks. An arrow leads from where a value was
+Each run is a process of the trace, and each task has a track in it. Spans on one track follow each other, or one
+contains the other: concurrent attempts and steps have further tracks. An arrow leads from where a value was
 pushed to where it was taken.
 """
 

@@ -1,4 +1,4 @@
-"""A report for strangers: what happened, but nothing that was said."""
+"""A report for strangers: events without any content."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a report shows: a session as `show` and `log` know it, cut to what a page can hold (docs/schema/report.json).
+"""The data of a report: a session as `show` and `log` read it, cut to fit a page (docs/schema/report.json).
 
 `describe` reads it. The shapes are those of `show --format json` and `log --format json`, with counts of what is cut.
 """

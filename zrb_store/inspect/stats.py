@@ -1,4 +1,4 @@
-"""What `stats` shows of each task: how often it ran and completed, how long that took, and its last failure."""
+"""The statistics of each task: how often it ran and completed, how long that took, and its last failure."""
 
 from __future__ import annotations
 

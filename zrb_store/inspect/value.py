@@ -1,4 +1,4 @@
-"""A value of a queue as readers see it: who pushed, took and returned it. And the note about rows that are damaged."""
+"""A value of a queue as readers see it: who pushed, took and returned it. And the note about damaged rows."""
 
 from __future__ import annotations
 

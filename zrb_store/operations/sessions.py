@@ -1,6 +1,6 @@
-"""`pin`, `rm` and `fork`: what is done to whole sessions.
+"""`pin`, `rm` and `fork`: changes of whole sessions.
 
-A fork is a session that goes on from where another one was before a task, or a step of it, first started.
+A fork is a session that continues from where another one was before a task or one of its steps first started.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`push`, `pop`, `queue` and `requeue`: what is done by hand to one queue and its values."""
+"""`push`, `pop`, `queue` and `requeue`: changes by hand to one queue and its values."""
 
 from __future__ import annotations
 

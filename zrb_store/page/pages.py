@@ -1,4 +1,4 @@
-"""What each live page shows: a reader for each turns a question into a template's context, or into JSON.
+"""The data of each live page: a reader for each turns a question into a template's context, or into JSON.
 
 The pages are the list of sessions, one session, the comparison of two, queues, and statistics. An address takes the
 words of the command of the same name, and is relative to where all pages are (`root` in the templates).

@@ -1,4 +1,4 @@
-"""The live pages as an ASGI app: what `zrb-store page` serves, and what zrb's web server has at `/xcom/`.
+"""The live pages as an ASGI app: `zrb-store page` serves it, and zrb's web server has it at `/xcom/`.
 
 `Site` answers requests. `Answers` keeps what was made a moment ago, for all pages that ask for the same.
 """

@@ -1,4 +1,4 @@
-"""What tells open pages that something was committed to the store."""
+"""Notifies open pages of commits to the store."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """zrb's command line: `zrb xcom ...` are the commands of `zrb-store`, and a refusal of the store is one line.
 
-A session that is started again by its name asks for its secret inputs, where zrb itself takes their defaults.
+A session started again by its name asks for its secret inputs, where zrb itself takes their defaults.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the plugin tells the user, one line each on stderr, and what is stored of an error that a task raised.
+"""The plugin's messages to the user, one line each on stderr, and the stored form of errors that tasks raise.
 
 zrb imports this module whenever it starts, so it imports little.
 """

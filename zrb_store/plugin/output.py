@@ -1,4 +1,4 @@
-"""What zrb's tasks print and log, and what the commands of CmdTasks print, as the output of their attempts."""
+"""The output of zrb's tasks and of the commands of CmdTasks, as the output of their attempts."""
 
 from __future__ import annotations
 

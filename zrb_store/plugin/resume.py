@@ -1,6 +1,6 @@
-"""`zrb xcom resume`: plan and run what a stored session has left to do (`Resumer`).
+"""`zrb xcom resume`: plan and run the remaining tasks of a stored session (`Resumer`).
 
-First come its inputs: those that are stored, and those that the user gives again.
+First come its inputs: the stored ones, and those that the user gives again.
 """
 
 from __future__ import annotations

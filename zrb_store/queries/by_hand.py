@@ -1,4 +1,4 @@
-"""What people do by hand: the records of it, and dead values that `requeue` revives.
+"""The records of changes by hand, and dead values that `requeue` revives.
 
 The push or pop of a value from a shell, outside any attempt, is recorded as a change with the detail QUEUE#SEQ.
 """

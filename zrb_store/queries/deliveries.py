@@ -1,4 +1,4 @@
-"""Deliveries: attempts that `consume` makes, each of which takes what it works on as it begins.
+"""Deliveries: attempts that `consume` makes, each taking its values as it begins.
 
 The questions that a waiting process asks again and again come last.
 """

@@ -1,4 +1,4 @@
-"""The steps that are given back with the attempt around them, because they depend on what it did (promise 11)."""
+"""Steps given back with the attempt around them, because they depend on its changes (promise 11)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `fork` copies: a session as it was at one moment. The database copies the rows without sending them here."""
+"""Copies of a session as it was at one moment, for `fork`. The database copies the rows without sending them here."""
 
 from __future__ import annotations
 

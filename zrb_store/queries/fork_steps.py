@@ -1,4 +1,4 @@
-"""What stood at the moment of a fork, and which steps depend on what is given back in the copy (promises 1 and 11)."""
+"""Attempts in effect at the moment of a fork, and steps that depend on those given back in it (promises 1 and 11)."""
 
 from __future__ import annotations
 

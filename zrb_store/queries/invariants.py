@@ -1,7 +1,7 @@
-"""What must hold of the rows of a store (guarantees.md), and which rows violate it.
+"""Invariants of the rows of a store (guarantees.md), and the rows that violate them.
 
 `doctor` reports violations, `export` and `copy` leave out sessions that have one, and `import` refuses a document that
-has one. What single columns may contain is stated in `db/columns.py`.
+has one. `db/columns.py` states the limits of single columns.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What `list` reads: sessions, their runs, and how many of their tasks are done."""
+"""The sessions that `list` reads, with their runs and numbers of completed tasks."""
 
 from __future__ import annotations
 

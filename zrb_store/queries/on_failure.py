@@ -1,4 +1,4 @@
-"""What is told when a run fails or a value dies: the error, and whether somebody has been told already."""
+"""The content of notifications of failed runs and dead values, and whether they were sent already."""
 
 from __future__ import annotations
 

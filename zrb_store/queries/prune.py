@@ -1,4 +1,4 @@
-"""What `prune` reads and deletes: sessions, values that can no longer return, old deliveries and runs of consumers."""
+"""Rows to prune: sessions, values that can no longer return, old deliveries and runs of consumers."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Start, end and read the runs of a session, and find the newest result of a task.
 
-A session is of a project, and of its main task, or else of the program that last ran it.
+A session belongs to a project, and to its main task or otherwise to the program that last ran it.
 """
 
 from __future__ import annotations

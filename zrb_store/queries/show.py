@@ -1,4 +1,4 @@
-"""What `show`, `log` and `diff` read of a session: its attempts, the counts of its queues, and its steps' results."""
+"""For `show`, `log` and `diff`, rows of a session: its attempts, the counts of its queues, and its steps' results."""
 
 from __future__ import annotations
 

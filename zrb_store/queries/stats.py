@@ -1,4 +1,4 @@
-"""What `stats` and `check` read: how runs of a task ended and how long they took, what is not done, dead values."""
+"""Rows for `stats` and `check`: the ends and durations of a task's runs, unfinished work, dead values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `db` reads of a whole store."""
+"""The facts about a whole store that `db` reads."""
 
 from __future__ import annotations
 

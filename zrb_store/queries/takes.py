@@ -1,8 +1,8 @@
 """Take the values of queues.
 
-A hint tells where the live values of a queue begin, so that a backup or another old snapshot does not slow each pop
-down. As long as a snapshot may need them, PostgreSQL keeps the entries of values that were taken in the index of the
-live ones; a search from the beginning of the queue reads them all. A search that starts at the hint makes sure, in the
+A hint names the place where the live values of a queue begin: a backup or another old snapshot then does not slow each
+pop down. As long as a snapshot may need them, PostgreSQL keeps the entries of taken values in the index of the live
+ones; a search from the beginning of the queue reads them all. A search that starts at the hint makes sure, in the
 same statement, that nothing can have come back before it. SQLite has no such entries, and no hints.
 """
 

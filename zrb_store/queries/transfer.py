@@ -1,4 +1,4 @@
-"""What `export`, `import` and `copy` read and write: rows that refer to each other by name instead of id."""
+"""The rows that `export`, `import` and `copy` read and write, which refer to each other by name instead of id."""
 
 from __future__ import annotations
 

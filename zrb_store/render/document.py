@@ -1,7 +1,7 @@
 """Documents: blocks of tables, fields, lines and drawings, and their layout as lines on a page.
 
-Stored text becomes printable when it is put in a block. A long table is laid out in chunks, so that the first rows need
-not wait for the last; its columns may grow from one chunk to the next.
+Stored text becomes printable when it is put in a block. A long table is laid out in chunks: the first rows do not wait
+for the last; its columns may grow from one chunk to the next.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Messages to people: one line each on stderr. Warnings of the package become such lines, too.
+"""Messages to people: one line each on stderr. Warnings of the package also become such lines.
 
 A command that they advise is `zrb-store X`, or `zrb xcom X` inside zrb. Code below the edges does not know which
 program is running: it names a command as `zrb-store X`, between backticks, and whoever prints the message calls

@@ -1,6 +1,6 @@
 """The start and the end of a run: it takes the lease of its session, and ends with a status.
 
-`RunSpec` says what the run is for; a session refuses a run that is for something else.
+`RunSpec` says what the run is for; a session refuses a run for another purpose.
 """
 
 from __future__ import annotations

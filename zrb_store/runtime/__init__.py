@@ -1,1 +1,1 @@
-"""What happens by itself while a process works on a store: leases, waiting, reclaiming, output, telling of failures."""
+"""Automatic work while a process uses a store: leases, waiting, reclaiming, output, notifications."""

@@ -1,4 +1,4 @@
-"""What one attempt prints and logs, and its way into the store: a second after it was printed, and at the end.
+"""The output of an attempt, and its way into the store: a second after it was printed, and at the end.
 
 `Output` is that of one attempt; `Writer` is the thread that stores those of all attempts. `output_capture.py` keeps
 what was printed until it is stored.

@@ -1,6 +1,6 @@
 """The buffer of what an attempt prints: only the end is kept, and it costs next to nothing before it is taken.
 
-When it is taken, it is parsed, lines are made of it, and secrets in them are masked.
+When the buffer is taken, it is parsed and split into lines, and their secrets are masked.
 """
 
 from __future__ import annotations

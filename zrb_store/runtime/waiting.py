@@ -1,7 +1,7 @@
 """Waiting for a value to arrive in a queue (`QueueWait`), and for any commit to a store (`CommitWatcher`).
 
-Meanwhile nothing is locked and no transaction is open. On SQLite under Linux, writing to the file wakes whoever waits,
-so that waiting costs nothing while nobody writes. Elsewhere the store is asked again and again.
+Meanwhile nothing is locked and no transaction is open. On SQLite under Linux, writing to the file wakes all waiting
+processes, and waiting costs nothing while nobody writes. Elsewhere the store is asked again and again.
 """
 
 from __future__ import annotations

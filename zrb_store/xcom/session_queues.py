@@ -1,4 +1,4 @@
-"""What all queues of one session share: their ids, the owner of changes, and the search for dead holders.
+"""Shared by all queues of one session: their ids, the owner of changes, and the search for dead holders.
 
 `current_attempt` is the attempt that the code runs in, which owns what it pushes and takes.
 """

@@ -1,6 +1,6 @@
 """The parts of statements that differ between the two databases, and how a statement notices an upgrade.
 
-`hooks.py` says what else differs in the use of a store, and `sqlite.py` and `postgresql.py` implement it. The
+`hooks.py` has the other differences in the use of a store, and `sqlite.py` and `postgresql.py` implement it. The
 differences in migrations are in `db/migrate.py`, those in what the databases report about themselves in `db/schema.py`.
 """
 

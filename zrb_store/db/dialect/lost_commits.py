@@ -1,8 +1,8 @@
-"""A write whose answer is lost is made once: its rows or the server tell what became of it, or an error says so.
+"""A write whose answer is lost is made once: its rows or the server show whether it was made, or an error says so.
 
-The rows of runs, attempts and steps tell, since only the process that began them writes them. About other transactions
-the PostgreSQL server is asked by their number, unless it has crashed or another one has taken over since. What remains
-"may have been made". A statement that commits itself has no number: its session is ended, and its row tells.
+The rows of runs, attempts and steps show this: only the process that began them writes them. About other transactions
+the PostgreSQL server is asked by their number, unless it has crashed or another one has taken over since. All others
+"may have been made". A statement that commits itself has no number: its session is ended, and its row is read.
 """
 
 from __future__ import annotations

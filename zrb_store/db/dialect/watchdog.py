@@ -1,7 +1,7 @@
-"""A watchdog for statements on PostgreSQL, so that no operation waits forever for an answer.
+"""A watchdog for statements on PostgreSQL: no operation waits forever for an answer.
 
 A statement outside a transaction cannot limit how long it waits for a lock: the limit would have to be set on the
-server session, which a pooler may give to others. And a server that was paused, rather than shut down, keeps its
+server session, which a pooler may give to others. And a paused server, unlike a stopped one, keeps its
 connections open without ever answering. So a thread checks once a second for statements that have taken long, and asks
 the server about them over another connection.
 """

@@ -1,6 +1,6 @@
 """What pydantic-ai calls: a capability that makes each model request and each tool execution a step (`StoredAgent`).
 
-First come tools that run in threads. Nothing can stop a thread: after a signal, a call that runs in one goes on to its
+First come tools that run in threads. Nothing can stop a thread: after a signal, a call in a thread continues to its
 end.
 """
 

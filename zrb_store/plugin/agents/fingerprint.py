@@ -1,4 +1,4 @@
-"""The fingerprint of a model request: whether it is the same as one before, and else what has changed.
+"""The fingerprint of a model request: whether it equals an earlier one, and otherwise what has changed.
 
 A request repeats the whole conversation. So only what differs from the request before it is stored with a step.
 """

@@ -1,6 +1,6 @@
 """The steps of the agent that works in one attempt (`Journal`).
 
-`CallNames` tells which use of a call's id a call is: some models give the same id in each of their answers.
+`CallNames` counts the uses of a call's id: some models give the same id in each of their answers.
 """
 
 from __future__ import annotations

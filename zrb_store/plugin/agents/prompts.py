@@ -1,4 +1,4 @@
-"""What an agent starts from, and the answers of models, as they are stored."""
+"""The stored form of an agent's starting point and of the answers of models."""
 
 from __future__ import annotations
 
