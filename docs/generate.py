@@ -276,7 +276,7 @@ def export_schema() -> str:
     }
     frame: dict[str, dict[str, Any]] = {
         "zrb-store": {"format": {"const": FORMAT}},
-        "end": {"records": {"description": "how many lines lie between", "type": "integer", "minimum": 0}},
+        "end": {"records": {"description": "how many lines are between", "type": "integer", "minimum": 0}},
     }
     kinds = frame | {kind: {name: _field(column) for name, column in of.items()} for kind, of in FIELDS.items()}
     schema = {
@@ -286,7 +286,7 @@ def export_schema() -> str:
         "description": "The first is of kind zrb-store, the last of kind end. Each session is followed by its runs, "
         "queues, attempts, output, values (each with its returns) and changes. Fields are the columns of a row, links "
         "are names. `import` also refuses texts with NUL or lone surrogates, and records that contradict each other: a "
-        "live value with a taker, a run that is named and not there, a lease that ends more than a day from now.",
+        "live value with a taker, a named run that is missing, a lease that ends more than a day from now.",
         "type": "object",
         "properties": common,
         "required": list(common),

@@ -1,7 +1,7 @@
 """Find the patterns of prose.toml, and what proselint knows, in what people read: `python docs/prose.py [PATH...]`.
 
-Without a path these are README.md, CONTRIBUTING.md, docs/, and in zrb_store/ the help pages, messages, settings, page
-templates and page scripts. Exits with 1 if there is a finding.
+Without a path these are README.md, CONTRIBUTING.md, docs/ with its schemas, and in zrb_store/ the help pages, messages,
+settings, page templates and page scripts. Exits with 1 if there is a finding.
 """
 
 from __future__ import annotations
@@ -108,6 +108,13 @@ def shown_in_browser(path: Path) -> Iterator[Text]:
             yield Text(_name(path), source.count("\n", 0, found.start()) + 1, text, True)
 
 
+def descriptions(path: Path) -> Iterator[Text]:
+    """Yield the descriptions in a JSON schema."""
+    for line, text in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        if found := re.search(r'"description": "(.*)"', text):
+            yield Text(_name(path), line, found[1], True)
+
+
 def everything() -> Iterator[Text]:
     """Yield all texts that people read."""
     yield page(ROOT / "README.md")
@@ -115,6 +122,8 @@ def everything() -> Iterator[Text]:
     for path in sorted((ROOT / "docs").rglob("*.md")):
         if path.name != "commands.md":  # made of messages
             yield page(path)
+    for path in sorted((ROOT / "docs" / "schema").glob("*.json")):
+        yield from descriptions(path)
     for path in sorted((ROOT / "zrb_store").rglob("*")):
         if path.suffix == ".py":
             yield from messages(path)

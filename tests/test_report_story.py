@@ -19,7 +19,7 @@ def told(store: Store, name: str = "etl") -> str:
 def test_the_story(filled: Store) -> None:
     assert told(filled, "etl-24") == "load failed in run 1 after 2 of 4 tasks"
     assert told(filled, "etl-25") == "completed 4 tasks in T"
-    assert told(filled, "inbox") == "holds 3 values in 1 queue; no run belongs to it"
+    assert told(filled, "inbox") == "has 3 values in 1 queue, and no run"
 
 
 def test_the_story_of_a_resume(store: Store) -> None:

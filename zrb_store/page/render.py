@@ -184,7 +184,7 @@ def _without_runs(report: Report) -> str:
     if report.session.forked_from:
         return f"forked from {report.session.forked_from}; it has not run yet"
     count = sum(queue.total for queue in report.queues)
-    return f"holds {counted(count, 'value')} in {counted(len(report.queues), 'queue')}; no run belongs to it"
+    return f"has {counted(count, 'value')} in {counted(len(report.queues), 'queue')}, and no run"
 
 
 def _resumed(before: ReportRun, run: RunRecord) -> str:
