@@ -52,5 +52,5 @@ def test_tables_go_to_the_first_schema_of_the_search_path(
 
 def test_search_path_without_a_schema_is_explained(postgres_server: Server) -> None:
     engine = engine_of(f"{postgres_server.url}&options=-csearch_path%3Dnowhere")
-    with pytest.raises(StoreUnavailable, match="names no schema that exists"):
+    with pytest.raises(StoreUnavailable, match="names no existing schema"):
         migrate.upgrade(engine)

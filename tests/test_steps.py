@@ -257,7 +257,7 @@ def test_misuse_is_refused_with_advice(store: Store) -> None:
     with attempt_of(store) as attempt:
         with pytest.raises(ZrbStoreError, match="steps do not nest"):
             attempt.step("outer", lambda: step("inner", int))
-        with pytest.raises(ZrbStoreError, match="steps that run at the same time need names of their own"):
+        with pytest.raises(ZrbStoreError, match="steps that run at the same time need different names"):
             asyncio.run(twice_at_once(attempt))
         with pytest.raises(InvalidArgument, match="give the coroutine function itself"):
             _ = attempt.step("lazy", lambda: asyncio.sleep(0))

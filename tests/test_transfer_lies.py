@@ -81,7 +81,7 @@ IMPOSSIBLE: list[tuple[str, dict[str, Any], str]] = [
     ("attempt", {"given_back_at": None, "result_seq": 7}, "attempt-result"),
     ("output", {"attempt": "etl/extract#9"}, "session etl names attempt extract#9, which does not exist"),
     ("output", {"attempt": "other/extract#1"}, "its attempt is not of session etl"),
-    ("output", {"piece": 2}, "one of the last 500 lines is there twice"),
+    ("output", {"piece": 2}, "one of the last 500 lines is repeated"),
     ("output", {"piece": 0}, "piece is less than 1"),
     ("output", {"start": 3}, "output-pieces"),
     ("output", {"size": 77}, "size is not that of its lines"),

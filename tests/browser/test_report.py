@@ -54,7 +54,7 @@ def test_pointing_at_a_bar_and_focusing_it_tells_the_same(run: Path, open_file: 
     assert "FileNotFoundError: [Errno 2] No such file or directory: 'reports/audit.md'" in pointed
     assert re.search(r"Started \d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{6} \S+, ended ", pointed)
     page.mouse.move(0, 0)
-    expect(detail).to_contain_text("Point at a bar, or go to one with the tab and arrow keys.")
+    expect(detail).to_contain_text("Point at a bar, or move to one with the Tab and arrow keys.")
     failed.focus()
     assert detail.inner_text() == pointed
     page.get_by_role("button", name=re.compile("^find-packages#1, completed")).hover()

@@ -211,8 +211,8 @@ def test_the_session_of_an_event_is_not_resumed(zrb: Zrb, command: str) -> None:
     before = zrb.db.read_bytes()
     for more in ([], ["--plan"], ["--from", "handle"]):
         (line,) = lines(zrb.resume(child, *more, code=3).err)
-        assert f"session {child} handled an event of session watch, and an event is handled once" in line
-        assert "push it again" in line
+        assert f"session {child} handled an event of session watch, and events are handled once" in line
+        assert "push the event again" in line
     assert zrb.db.read_bytes() == before
 
 

@@ -82,7 +82,7 @@ def test_a_completed_once_step_is_repeated_only_if_a_person_says_so(zrb: Zrb) ->
     for more in ([], ["--plan"]):
         (line,) = lines(zrb.resume("chain", "--from", "first", *more, code=2).err)
         assert "step charge (chain/second/1) has completed and is declared `once`, and would run again" in line
-        assert "add --repeat-once if it may" in line
+        assert "add --repeat-once to allow it" in line
         assert "--repeat-once is for --from" in zrb.resume("chain", "--repeat-once", *more, code=2).err
     assert zrb.db.read_bytes() == before
     zrb.mark("mended")

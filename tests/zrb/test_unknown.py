@@ -31,7 +31,7 @@ def test_a_zrb_that_cannot_be_hooked_runs_as_stock(zrb: Zrb) -> None:
     done = zrb.run("main", PYTHONPATH=str(zrb.folder), ZRB_INIT_MODULES="future:zrb_store.plugin")
     assert done.out.strip() == "7"
     (line,) = [line for line in lines(done.err) if line.startswith("zrb-store:")]
-    assert "cannot be hooked (it has no Session._register_single_task): nothing is stored" in line
+    assert "is not supported (it has no Session._register_single_task): nothing is stored" in line
     assert zrb.sessions() == []
 
 
