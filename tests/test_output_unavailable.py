@@ -29,7 +29,7 @@ def test_lines_wait_for_a_store_that_cannot_be_reached(
         assert stored_pieces(store) == 0
         attempt.log("three")
     assert lines_of(store, "load#1") == ["log: one", "log: two", "log: three"]
-    warnings = [each.getMessage() for each in caplog.records if "printed" in each.getMessage()]
+    warnings = [each.getMessage() for each in caplog.records if "output of" in each.getMessage()]
     assert warnings == ["the output of s/load#1 could not be stored yet: the store cannot be reached"]
 
 
