@@ -39,6 +39,12 @@ SETTINGS = (
     ),
     Setting("ZRB_STORE_SESSION", "name of the session that zrb starts or resumes", None, "a random name"),
     Setting(
+        "ZRB_STORE_PROJECT",
+        "a name for the project, for one that is moved or deployed into a new folder each time",
+        None,
+        "its folder",
+    ),
+    Setting(
         "ZRB_STORE_PERSIST",
         "which runs are stored · `user`: those of tasks that you declared, not of zrb's own utilities · `all` · "
         "`named`: only those with `ZRB_STORE_SESSION`",
@@ -130,7 +136,7 @@ def _nearest(name: str, names: list[str]) -> str:
 def unusable() -> list[str]:
     """Return a line for each setting whose value is refused when it is used, with what to set it to."""
     found = []
-    for check in (persist, durability, max_value, retention, agents, on_error, output):
+    for check in (persist, project, durability, max_value, retention, agents, on_error, output):
         try:
             check()
         except InvalidArgument as error:
@@ -151,6 +157,14 @@ def agents() -> str:
 def on_error() -> str:
     """Return `stop` or `ignore`, from `ZRB_STORE_ON_ERROR`."""
     return _choice("ZRB_STORE_ON_ERROR", "stop", "ignore")
+
+
+def project() -> str | None:
+    """Return the name of the project, from `ZRB_STORE_PROJECT`; None if its folder names it."""
+    text = value_of("ZRB_STORE_PROJECT")
+    if text and not re.fullmatch(r"[\w.:+-]{1,200}", text):
+        raise InvalidArgument(f"ZRB_STORE_PROJECT is {text!r}: set it to a name of letters, digits and . _ : + -")
+    return text
 
 
 def durability() -> str:

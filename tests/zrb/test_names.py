@@ -67,10 +67,12 @@ def test_other_inputs_another_task_and_another_project(zrb: Zrb) -> None:
     zrb.tasks(TASKS, folder=elsewhere)
     moved = zrb.run("etl", "load", *INPUTS, code=65, cwd=elsewhere, ZRB_STORE_SESSION="night")
     there = f"zrb-store: session night belongs to project {zrb.folder}"
-    assert lines(moved.err) == [f"{there}, not to {elsewhere}: `cd {zrb.folder}`, and try again there"]
+    takes_over = "or `zrb xcom resume night --here` takes it over"
+    assert lines(moved.err) == [f"{there}, not to {elsewhere}: `cd {zrb.folder}`, and try again there, {takes_over}"]
     zrb.folder.rename(zrb.folder.with_name("gone"))
     moved = zrb.run("etl", "load", *INPUTS, code=65, cwd=elsewhere, ZRB_STORE_SESSION="night")
-    assert lines(moved.err) == [f"{there}, which is not here, and not to {elsewhere}: use another session name"]
+    gone = "that folder is gone; use another session name"
+    assert lines(moved.err) == [f"{there}, not to {elsewhere}: {gone}, {takes_over}"]
     zrb.folder.with_name("gone").rename(zrb.folder)
     assert zrb.ran == ["load"]
 
