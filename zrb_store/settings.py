@@ -40,7 +40,7 @@ SETTINGS = (
     Setting("ZRB_STORE_SESSION", "name of the session that zrb starts or resumes", None, "a random name"),
     Setting(
         "ZRB_STORE_PROJECT",
-        "a name for the project, for one that is moved or deployed into a new folder each time",
+        "a name for the project, if its folder changes, for example with each deployment",
         None,
         "its folder",
     ),

@@ -144,7 +144,8 @@ def _move(session: str, moved_from: str | None, project: str, *, is_agreed: bool
     if not is_agreed:
         if not sys.stdin.isatty():
             raise click.UsageError(f"{question}? Nobody can be asked: give --yes")
-        click.confirm(f"{question}?", abort=True, err=True)
+        if not click.confirm(f"{question}?", err=True):
+            raise ZrbStoreError(f"session {session} still belongs to project {moved_from}: nothing was changed")
     with open_store() as store:
         move_to_project(store.database, session, project)
 
