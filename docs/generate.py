@@ -53,6 +53,7 @@ _INTERNAL = {
         "outcome",
         "refuse_if_over",
         "result",
+        "step",  # the old name of `task`
         "tell_unavailable",
     },
     "Session": {"database"},

@@ -198,7 +198,7 @@ def test_show_one_queue_and_only_what_is_live(command: Commands, filled: Store) 
 
 def test_a_task_whose_result_was_given_back_waits_again(command: Commands, filled: Store) -> None:
     with filled.session("again").run() as run:
-        run.step("one", lambda: 1)
+        run.task("one", lambda: 1)
         standing = run.completed("one")
         assert standing is not None
         run.give_back(standing, "asked for")

@@ -81,7 +81,7 @@ def test_what_steps_of_a_halted_session_hold_is_named(command: Commands, store: 
     assert "Held:     what completed steps of night/convert hold comes back only if night is resumed with" in text
     assert "held by" not in command.ok("show", "inbox", "--at", "2099-01-01")
     with store.session("night").run(again=True) as again:
-        again.step("convert", int)
+        again.task("convert", int)
         text = command.ok("list") + command.ok("show", "inbox")
         again.end("failed")
     text += command.ok("list") + command.ok("show", "inbox")

@@ -260,6 +260,6 @@ def test_a_step_calls_few_functions(tmp_path: Path) -> None:
 
 def test_a_store_keeps_no_statistics_of_when_it_was_small(tmp_path: Path) -> None:
     with open_store(tmp_path / "store.db") as store, store.session("first").run() as run:
-        run.step("one", int)
+        run.task("one", int)
     with open_store(tmp_path / "store.db") as store:
         assert rows.query(store, "SELECT name FROM sqlite_master WHERE name LIKE 'sqlite_stat%'") == []

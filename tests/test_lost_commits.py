@@ -345,7 +345,7 @@ def test_an_attempt_whose_beginning_is_not_answered(location: str, between: Prox
         assert between.cut_at is None
         cut(between, moment, b"INSERT INTO zrb_attempt")
         if way == "step":
-            assert run.step("load", lambda: 7) == 7
+            assert run.task("load", lambda: 7) == 7
         else:
             with run.begin("load") as attempt:
                 attempt.complete(7)

@@ -70,8 +70,8 @@ def test_just_before_an_attempt_its_task_waits(command: Commands, filled: Store)
 
 def test_a_task_that_was_not_known_yet_waits_too(command: Commands, store: Store) -> None:
     with store.session("s").run() as run:
-        run.step("one", lambda: 1)
-        run.step("two", lambda: 2)
+        run.task("one", lambda: 1)
+        run.task("two", lambda: 2)
     document = parse("show", command.ok("show", "s", "--at", "before:two#1", "--format", "json"))
     assert [(one["task"], one["status"]) for one in document["tasks"]] == [("one", "completed"), ("two", "waiting")]
     document = parse("show", command.ok("show", "s", "--at", "before:one#1", "--format", "json"))

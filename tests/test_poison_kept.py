@@ -31,7 +31,7 @@ def poisoned(store: Store) -> Any:
         queue = store.session("s").xcom["q"]
         queue.max_deliveries = 1
         queue.extend(["deadly", "live", "taken"])
-        run.step("load", lambda: 1)
+        run.task("load", lambda: 1)
     deliver(store, queue.pop)
     assert queue.popright() == "taken"
     return queue
@@ -52,7 +52,7 @@ def test_retention_does_too(store: Store, poisoned: Any, monkeypatch: pytest.Mon
     age(store, 2)
     monkeypatch.setenv("ZRB_STORE_RETENTION", "1d")
     with store.session("new").run() as run:
-        run.step("one", int)
+        run.task("one", int)
     assert names(store) == {"s", "new"}
 
 

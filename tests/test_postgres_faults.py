@@ -197,7 +197,7 @@ def test_nothing_is_set_on_a_server_session_beyond_a_transaction(
             queue.push(4)
             queue.rotate()
             with used.session("flow").run() as run:
-                run.step("load", queue.pop)
+                run.task("load", queue.pop)
         driver = used.database._connection().driver
         changed = driver.execute(  # a pooler sets the search_path of the client that it serves
             "SELECT name FROM pg_settings WHERE source = 'session' "

@@ -37,7 +37,7 @@ def run(
     store: Store, name: str, task: str | None = "load", outcome: str = "completed", project: str | None = None
 ) -> None:
     started = store.session(name).run(task=task, project=project).start()
-    started.step("step", lambda: name)
+    started.task("step", lambda: name)
     started.end(outcome)
 
 
@@ -240,7 +240,7 @@ def test_a_value_that_may_come_back_stays(store: Store) -> None:
         assert list(inbox) == [1, 2]
         with again.attempt("taker") as attempt:
             store.session("inbox").xcom.bound_to(attempt)["q"].pop()
-        again.step("failed", lambda: None)
+        again.task("failed", lambda: None)
     age(store, 31)
     assert pruned(store, Policy(older_than=30 * DAY, statuses=("open",))) == ["inbox"], (
         "its taker's session has completed"
@@ -250,15 +250,15 @@ def test_a_value_that_may_come_back_stays(store: Store) -> None:
 def test_a_result_stays(store: Store) -> None:
     run(store, "s")
     started = store.session("s2").run().start()
-    started.step("a", lambda: "result")
-    started.step("b", lambda: None)
+    started.task("a", lambda: "result")
+    started.task("b", lambda: None)
     started.end("failed")
     forked = store.fork("s2", from_task="b")
     assert forked.xcom["a"].pop() == "result"
     age(store, 31)
     assert pruned(store, Policy(older_than=30 * DAY, statuses=("open",))) == []
     with forked.run() as again:
-        assert again.step("a", str) == "result"
+        assert again.task("a", str) == "result"
 
 
 def test_a_policy_says_something() -> None:

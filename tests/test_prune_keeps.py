@@ -104,7 +104,7 @@ PROGRAM = """
 import sys
 from zrb_store import open_store
 with open_store() as store, store.session(sys.argv[1]).run(task=(sys.argv[2:] or [None])[0]) as run:
-    run.step("load", lambda: sys.argv[1])
+    run.task("load", lambda: sys.argv[1])
 """
 
 

@@ -103,7 +103,7 @@ def test_a_stored_database_is_upgraded_and_used(
         assert list(files) == ["c.csv"]
         outlast_suspicion(store)
         with store.session("dead").run(task="load") as run:
-            assert run.step("count", lambda text: 1 / 0, "abcd") == 4
+            assert run.task("count", lambda text: 1 / 0, "abcd") == 4
             with run.attempt("load") as attempt:
                 assert attempt.number == 3
                 assert attempt.xcom["half"] == store.session("nothing").xcom["there"]

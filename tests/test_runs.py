@@ -254,7 +254,7 @@ class TestAnErrorOutsideOfAttempts:
     def test_it_is_shown_like_that_of_an_attempt(self, store: Store, command: Commands) -> None:
         session = store.session("flow")
         with contextlib.suppress(ValueError), session.run(task="nightly") as run:
-            run.step("first", int)
+            run.task("first", int)
             raise ValueError("no column 'price' in postgres://me:hunter2@db")
         error = {"type": "ValueError", "message": "no column 'price' in postgres://me:***@db"}
         line = "ValueError: no column 'price' in postgres://me:***@db"

@@ -191,7 +191,7 @@ def test_a_store_out_of_reach(zrb: Zrb) -> None:
     (line,) = lines(zrb.run("main", code=69, ZRB_STORE_URL=str(there)).err)
     assert str(there) in line
     assert zrb.ran == []
-    done = zrb.run("main", ZRB_STORE_URL=str(there), ZRB_STORE_ON_ERROR="ignore")
+    done = zrb.run("main", ZRB_STORE_URL=str(there), ZRB_STORE_UNAVAILABLE="memory")
     assert done.out.strip() == "1"
     (line,) = lines(done.err)
     assert "kept in memory only" in line

@@ -130,7 +130,7 @@ attempt = Table(
     Column("role", Text, nullable=False),  # task, check, server, fallback, manual, delivery or step
     Column("status", Text, nullable=False),
     Column("restorable", Boolean, nullable=False, server_default=true()),
-    Column("arguments", Text),  # the encoded arguments of `Run.step`
+    Column("arguments", Text),  # the encoded arguments of `Run.task`
     Column("result_queue_id", Id),
     Column("result_seq", BigInteger),
     Column("error_type", Text),

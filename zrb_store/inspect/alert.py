@@ -11,7 +11,7 @@ from zrb_store.local_time import rounded
 from zrb_store.masking import one_line
 from zrb_store.process import program_of
 from zrb_store.queries.lease import worked_until
-from zrb_store.queries.on_failure import LastError
+from zrb_store.queries.notify import LastError
 from zrb_store.records import JsonObject, RunRecord, SessionRecord, iso
 
 _LONGEST = 300  # characters of an error in one line

@@ -11,7 +11,7 @@ from zrb_store.db.engine import Database
 from zrb_store.local_time import beginning
 from zrb_store.queries import lease, stats
 from zrb_store.queries.clock import now_micros
-from zrb_store.queries.on_failure import LastError, last_errors
+from zrb_store.queries.notify import LastError, last_errors
 from zrb_store.records import UNSUCCESSFUL, JsonObject, iso, json_or_null
 
 _Key = tuple[str | None, str | None]  # project and main task

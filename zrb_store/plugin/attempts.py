@@ -201,7 +201,7 @@ def task_name_of_action() -> str:
 
 async def run_session(run: Callable[[], Awaitable[R]], task: AnyTask, session: Session) -> R | None:
     """Run the main task of a zrb session as zrb does, by `run`, and store the session if it is to be stored."""
-    for line in settings.unknown_variables():
+    for line in settings.doubtful_variables():
         warn(line)
     if not attach.is_to_be_stored(task, session):
         if attach.is_users_run(task, session):

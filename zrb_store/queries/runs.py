@@ -224,7 +224,7 @@ def end(
     """End a run and its lease, and interrupt its running attempts; return False if it has lost its lease.
 
     Its `error` is stored unless an attempt ended by it, or `says_little` and an attempt has any. `told` says that the
-    command of `ZRB_STORE_ON_FAILURE` is started for this end.
+    command of `ZRB_STORE_NOTIFY` is started for this end.
     """
     if transaction.dialect_name != "sqlite":  # SQLite has one writer at a time
         transaction.execute(_lock_session(), {"of_session": session_id})

@@ -304,7 +304,7 @@ class RunLifecycle:
             self.tell_unavailable(unavailable)
             raise
         if told:
-            from zrb_store.runtime.on_failure import tell_end  # only now: most runs end without it
+            from zrb_store.runtime.notify import tell_end  # only now: most runs end without it
 
             tell_end(self.database, self.session, self.id)
         # A process that was told to end has no time for retention; the next run sees to it.
@@ -314,11 +314,11 @@ class RunLifecycle:
             apply_retention(self.database)
 
     def tell_unavailable(self, error: ZrbStoreError) -> None:
-        """Start the command of `ZRB_STORE_ON_FAILURE` if the error says that the store cannot be used."""
+        """Start the command of `ZRB_STORE_NOTIFY` if the error says that the store cannot be used."""
         if not isinstance(error, StoreUnavailable | SchemaAhead | StoreMissing) or not self._tells():
             return
         from zrb_store.inspect.alert import resume_by_zrb
-        from zrb_store.runtime.on_failure import tell_unavailable
+        from zrb_store.runtime.notify import tell_unavailable
 
         spec = self._spec
         remedy = resume_by_zrb(self.session, spec.project, None) if spec.path else None
@@ -326,13 +326,13 @@ class RunLifecycle:
 
     def _tells(self) -> bool:
         """Whether somebody is told if this run fails. The failure of a child session is its parent's matter."""
-        return self._is_root and settings.on_failure() is not None
+        return self._is_root and settings.notify_command() is not None
 
     def _tell_deaths(self) -> None:
         """Tell of the dead run that this one has taken over, and of other runs that died."""
         if not self._tells():
             return
-        from zrb_store.runtime.on_failure import tell_death, tell_stale
+        from zrb_store.runtime.notify import tell_death, tell_stale
 
         if self._dead_run is not None:
             tell_death(self.database, self.session, *self._dead_run)
