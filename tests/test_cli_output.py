@@ -177,7 +177,7 @@ def test_no_row_reaches_a_reader_as_a_control_character(command: Commands, dange
         run.task("t", lambda: 5)
     for statement in (
         "UPDATE zrb_session SET status = :evil WHERE name <> 'd'",
-        "UPDATE zrb_run SET outcome = :evil, command = :words",
+        "UPDATE zrb_run SET status = :evil, command = :words",
         "UPDATE zrb_attempt SET task = :evil, status = :evil, role = :evil",
         "UPDATE zrb_value SET state = :evil, type = :evil",
     ):

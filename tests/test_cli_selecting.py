@@ -143,8 +143,8 @@ def test_a_project_that_was_stored_by_a_link_is_found(command: Commands, store: 
 
 
 def test_failed_is_what_did_not_complete_and_is_not_run(command: Commands, store: Store) -> None:
-    for outcome in ("completed", "failed", "interrupted"):
-        run(store, outcome, outcome=outcome)
+    for status in ("completed", "failed", "interrupted"):
+        run(store, status, status=status)
     store.session("open").xcom["q"].push(1)
     dead = store.session("stale").run().start()
     with store.session("running").run():
@@ -169,9 +169,9 @@ def test_json_has_what_the_table_has(command: Commands, filled: Store) -> None:
         filled.session("inbox").xcom["files"].pop()
         listed = {one["name"]: one for one in parse("list", command.ok("list", "--format", "json"))}
         assert listed["live"]["owner"]["pid"] == os.getpid()
-        assert listed["live"]["took_seconds"] > 0
-        assert listed["inbox"]["held_by"] == [{"attempt": "live/t#1", "state": "alive"}]
-    assert (listed["inbox"]["started_at"], listed["inbox"]["took_seconds"]) == (None, None)
+        assert listed["live"]["seconds"] > 0
+        assert listed["inbox"]["held_by"] == [{"attempt": "live/t#1", "status": "alive"}]
+    assert (listed["inbox"]["started_at"], listed["inbox"]["seconds"]) == (None, None)
     done = listed["etl-25"]
     assert (done["owner"], done["held_by"], done["pinned"], listed["etl-24"]["pinned"]) == (None, [], False, True)
     rows = {line.split()[0]: line for line in command.ok("list").splitlines()}
@@ -179,7 +179,7 @@ def test_json_has_what_the_table_has(command: Commands, filled: Store) -> None:
         counts = listed[name]["task_counts"]
         assert f" {counts['done']}/{counts['total']} " in rows[name]
         assert listed[name]["started_at"][:19].replace("T", " ") in rows[name]
-        assert 0 < listed[name]["took_seconds"] < 60
+        assert 0 < listed[name]["seconds"] < 60
     expire_lease(filled.session("live"))
 
 

@@ -33,7 +33,7 @@ def test_log_has_the_failed_steps_of_each_attempt(command: Commands, night: Stor
     assert text.endswith("\n4 steps of convert completed.\n")
     assert command.ok("log", "night", "convert") == text
     attempts = parse("log", command.ok("log", "night", "--format", "json"))["attempts"]
-    assert [(each["attempt"], each["role"], each["step"], each["inside"]) for each in attempts] == [
+    assert [(each["attempt"], each["role"], each["step"], each["parent"]) for each in attempts] == [
         ("convert#1", "task", None, None),
         ("convert/1#1", "step", "page 1", "convert#1"),
         ("convert/2#1", "step", "charge", "convert#1"),

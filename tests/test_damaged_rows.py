@@ -39,16 +39,16 @@ SESSION = [
     "status = 'done'",
     f"created_at = {FAR}",
     f"created_at = {-FAR}",
-    f"finished_at = {FAR}",
+    f"ended_at = {FAR}",
     "fence = -1",
 ]
 RUN = [
     "command = 'zrb load'",
     "command = '5'",
     "origin = 'cron'",
-    "outcome = 'done'",
+    "status = 'done'",
     f"started_at = {FAR}",
-    f"lease_expires_at = {FAR}, ended_at = NULL, outcome = NULL",
+    f"lease_expires_at = {FAR}, ended_at = NULL, status = NULL",
     f"ended_at = {-FAR}",
     "pid = -5",
 ]

@@ -109,7 +109,7 @@ def complete_and_give_back(run: Run, task: str) -> None:
 HISTORY = """
     INSERT INTO zrb_session (id, name, status, created_at) SELECT seq + 9, 'old-' || seq, 'completed', 1 FROM zrb_value;
     INSERT INTO zrb_queue (session_id, name) SELECT seq + 9, 'q' FROM zrb_value;
-    INSERT INTO zrb_run (session_id, number, host, origin, pid, started_at, lease_expires_at, ended_at, outcome)
+    INSERT INTO zrb_run (session_id, number, host, origin, pid, started_at, lease_expires_at, ended_at, status)
         SELECT seq + 9, 1, 'host', 'cli', 1, 1, 2, 2, 'completed' FROM zrb_value;
     INSERT INTO zrb_attempt (id, session_id, run_id, fence, task, number, role, status, started_at, ended_at)
         SELECT seq, session_id, r.id, 1, 'task', 1, 'task', 'completed', 1, 2

@@ -59,7 +59,7 @@ def state(store: Store) -> dict[str, Any]:
     rows = store.database.operate(
         lambda t: t.driver.execute("SELECT task, number, status FROM zrb_attempt ORDER BY id").fetchall()
     )
-    runs = store.database.operate(lambda t: t.driver.execute("SELECT outcome FROM zrb_run ORDER BY id").fetchall())
+    runs = store.database.operate(lambda t: t.driver.execute("SELECT status FROM zrb_run ORDER BY id").fetchall())
     return {"values": values, "attempts": rows, "runs": runs}
 
 
@@ -223,7 +223,7 @@ def test_rows_tell_what_became_of_runs_and_attempts_although_the_server_crashed(
                 "failed",
                 "completed",
             ]
-            assert [run.outcome for run in document.runs] == ["completed"]
+            assert [run.status for run in document.runs] == ["completed"]
             assert {queue.name: queue.live for queue in document.queues}["load"] == [1]
 
 

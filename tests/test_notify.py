@@ -103,7 +103,7 @@ class TestRuns:
 def one_time(store: Store) -> str:
     from zrb_store.records import iso
 
-    return (iso(store.session("night").record().finished_at) or "")[:19].replace("T", " ")
+    return (iso(store.session("night").record().ended_at) or "")[:19].replace("T", " ")
 
 
 class TestItsCommand:

@@ -98,7 +98,7 @@ def test_rows_that_contradict_each_other_are_refused_at_once(
             "pushed_at": 0,
             "pushed_tick": 0,
         }
-        row = tuple((columns | {"deliveries": 0, "plain": False}).get(name) for name in values._INSERTED)
+        row = tuple((columns | {"failed_deliveries": 0, "plain": False}).get(name) for name in values._INSERTED)
         transaction.execute_many(values._insert(), values._INSERTED, [row, row])
 
     began = time.monotonic()

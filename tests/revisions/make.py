@@ -59,7 +59,7 @@ def fill(store: Store) -> None:
     store.database.transact(lambda transaction: transaction.execute(_TELL))
 
 
-_TELL = sa.update(run_table).where(run_table.c.outcome == "failed").values(told_at=run_table.c.ended_at)
+_TELL = sa.update(run_table).where(run_table.c.status == "failed").values(told_at=run_table.c.ended_at)
 
 
 def main() -> None:

@@ -93,7 +93,7 @@ def _blocks(session_log: SessionLog, task: str | None, *, whole: bool) -> Iterat
     for run in runs:
         yield _run_fields(run, times)
         if run.error and task is None:
-            title = f"Run {run.number} {run.outcome} outside of its attempts"
+            title = f"Run {run.number} {run.status} outside of its attempts"
             yield Lines(_error_lines(run.error), title)
     completed: Counter[str] = Counter()
     given_back: Counter[str] = Counter()
@@ -129,13 +129,13 @@ def _blocks(session_log: SessionLog, task: str | None, *, whole: bool) -> Iterat
 
 def _run_fields(run: RunRecord, times: TimeFormat) -> Fields:
     # When the process of a lost run died is not known.
-    took = None if run.outcome == "lost" else length(run.started_at, run.ended_at)
+    took = None if run.status == "lost" else length(run.started_at, run.ended_at)
     versions = {"Python": run.python_version, "zrb": run.zrb_version}
     user = f" as {one_line(run.user)}" if run.user else ""
     label = f"Run {run.number}"
     return Fields(
         [
-            (label, one_line(run.outcome or "running")),
+            (label, one_line(run.status or "running")),
             ("Started", times.full(run.started_at) + ("" if took is None else f", took {format_duration(took)}")),
             ("By", run_process(run) + user),
             ("Command", one_line(shlex.join(run.command)) or NOTHING),
@@ -184,7 +184,7 @@ def _title(attempt: AttemptLog, times: TimeFormat) -> str:
     record = attempt.record
     name = record.name if record.step is None else f"{record.name} ({record.step})"
     run = None if record.run is None else f"run {record.run}"
-    places = ", ".join(place for place in (attempt.inside, run) if place is not None)
+    places = ", ".join(place for place in (attempt.parent, run) if place is not None)
     where = f" in {one_line(places)}" if places else ""
     error = record.error
     said = f": {error_line(error)}" if error and error.type == "CmdTaskError" else ""

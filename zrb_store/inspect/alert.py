@@ -63,7 +63,7 @@ def of_session(
         at = None if last is None else max(last.started_at, worked_until(last, None))
         why = died if last is None else f"pid {last.pid} on {last.host}: {died}"
     else:
-        at, why = session.finished_at, None
+        at, why = session.ended_at, None
         if error is not None:
             # These say no more than that it was interrupted.
             says_little = error.type in ("CancelledError", "KeyboardInterrupt")

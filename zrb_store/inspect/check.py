@@ -108,7 +108,7 @@ def _was_done_since(
     """
     if session.task is None:
         return False
-    since = session.finished_tick
+    since = session.ended_tick
     if since is None:
         since = session.created_tick if last_run is None else last_run.started_tick
     last = last_of_task(session.task, session.project)

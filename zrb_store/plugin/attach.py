@@ -144,9 +144,9 @@ def _attach(task: AnyTask, zrb_session: Session, outer: Owner | None) -> Recorde
     try:
         recorder.start(forced, repeat_once=repeat_once)
     except SessionCompleted:
-        result, finished_at = recorder.stored_result()
+        result, ended_at = recorder.stored_result()
         has_result, is_resume = result is not None, resumed is not None
-        text = describe_completed(name, finished_at, has_result=has_result, is_resume=is_resume)
+        text = describe_completed(name, ended_at, has_result=has_result, is_resume=is_resume)
         raise AlreadyCompleted(text, result) from None
     if recorder.run.added_inputs:
         from zrb_store.plugin.resume import describe_added  # late: few runs need it

@@ -223,7 +223,7 @@ class RunLifecycle:
                 lambda transaction: self._start(transaction, choose_reruns),
                 "start",
                 is_made=lambda transaction, started: (
-                    not isinstance(started, SessionBusy) and runs.outcome_of(transaction, started[1]) is not None
+                    not isinstance(started, SessionBusy) and runs.status_of(transaction, started[1]) is not None
                 ),
             )
             if isinstance(started, SessionBusy):
@@ -268,11 +268,11 @@ class RunLifecycle:
         started = runs.start(transaction, session, lease.duration_in_micros(), *columns)
         return session.id, started.id, started.number
 
-    def end(self, outcome: str, error: BaseException | None = None, first_frame: TracebackType | None = None) -> None:
+    def end(self, status: str, error: BaseException | None = None, first_frame: TracebackType | None = None) -> None:
         """End the run and release the lease.
 
         Args:
-            outcome: `completed`, `failed` or `interrupted`; the session's status from now on.
+            status: `completed`, `failed` or `interrupted`; the session's status from now on.
             error: What ended it. It is stored with the run, unless an attempt ended by it.
             first_frame: The frame at which its traceback begins; by default the outermost one.
 
@@ -286,16 +286,16 @@ class RunLifecycle:
             )
         lease.stop_renewing(self)
         self._ended = True
-        told = outcome != "completed" and self._tells()
+        told = status != "completed" and self._tells()
         text = None if error is None else error_text(error, first_frame)
         # They say only that the run was to end, not why.
-        says_little = isinstance(error, SystemExit) or outcome == "interrupted"
+        says_little = isinstance(error, SystemExit) or status == "interrupted"
 
         def work(transaction: Transaction) -> bool:
-            return runs.end(transaction, self.session_id, self.id, outcome, text, says_little=says_little, told=told)
+            return runs.end(transaction, self.session_id, self.id, status, text, says_little=says_little, told=told)
 
         def is_made(transaction: Transaction, _: bool) -> bool:
-            return runs.outcome_of(transaction, self.id) == (outcome,)
+            return runs.status_of(transaction, self.id) == (status,)
 
         try:
             if not self.database.transact(work, "end", is_made=is_made):
@@ -308,7 +308,7 @@ class RunLifecycle:
 
             tell_end(self.database, self.session, self.id)
         # A process that was told to end has no time for retention; the next run sees to it.
-        if outcome != "interrupted" and not self.database.is_stopping and os.environ.get("ZRB_STORE_RETENTION"):
+        if status != "interrupted" and not self.database.is_stopping and os.environ.get("ZRB_STORE_RETENTION"):
             from zrb_store.run.retention import apply_retention  # only now: most runs end without it
 
             apply_retention(self.database)
@@ -343,7 +343,7 @@ class RunLifecycle:
         """Whether this is a forked child of the process that began the run."""
         return self._pid != os.getpid()
 
-    def outcome(self) -> str:
+    def final_status(self) -> str:
         """Return `completed`, or `failed` if a task ended without completing and no later attempt of it did.
 
         A run that was started `again` is judged by its own attempts. Every run is judged by its own deliveries: it has
@@ -386,7 +386,7 @@ class RunLifecycle:
             return
         try:
             if error is None or (isinstance(error, SystemExit) and not error.code):
-                self.end(self.outcome())
+                self.end(self.final_status())
             else:
                 with contextlib.suppress(ZrbStoreError):  # the exception itself says more
                     self.end(status_after(error), error)

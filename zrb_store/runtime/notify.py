@@ -97,7 +97,7 @@ def tell_dead_values(database: Database, died: Sequence[tuple[int, int]]) -> Non
             return
         names, last = [name for name, _ in found], found[-1][1]
         more = f" and {len(died) - 1} more" if len(died) > 1 else ""
-        times = "1 delivery" if last.deliveries == 1 else f"{last.deliveries} deliveries"
+        times = "1 delivery" if last.failed_deliveries == 1 else f"{last.failed_deliveries} deliveries"
         from zrb_store.inspect.alert import Alert  # late: few processes have something to tell
 
         event = Alert(
@@ -155,7 +155,7 @@ def _tell_of_session(database: Database, session: str, run_id: int, died: str | 
         every = runs.of_session(transaction, found.id)
         error = last_errors(transaction, [run_id]).get(run_id)
     known = [run for run in every if run.id <= run_id]  # the session may have been resumed since
-    status = "stale" if died else next((run.outcome for run in known if run.id == run_id), None) or "failed"
+    status = "stale" if died else next((run.status for run in known if run.id == run_id), None) or "failed"
     _start(alert.of_session(replace(found, status=status), known, error, died, None), database.url)
 
 
