@@ -184,8 +184,8 @@ def test_last_takes_neither_failed_sessions_nor_what_is_too_old(command: Command
 
 def test_last_is_the_newest_by_when_it_completed(command: Commands, store: Store) -> None:
     older, newer = (store.session(name).run().start() for name in ("one", "two"))
-    newer.step("t", lambda: "earlier")
-    older.step("t", lambda: "later")
+    newer.task("t", lambda: "earlier")
+    older.task("t", lambda: "later")
     newer.end("completed")
     assert command.ok("last", "t") == "earlier\n"
     older.end("completed")

@@ -111,7 +111,7 @@ def test_a_step_that_two_threads_ask_for_completes_once(store: Store) -> None:
 
     def ask(task: str) -> str:
         together.wait()
-        return run.step(task, work, task)
+        return run.task(task, work, task)
 
     tasks = [f"t{number}" for number in range(60)]
     with store.session("s").run() as run, ThreadPoolExecutor(2) as threads:

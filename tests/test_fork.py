@@ -65,28 +65,28 @@ def test_a_fork_begins_where_the_task_first_started(store: Store) -> None:
 
 def test_results_that_were_taken_come_along(store: Store) -> None:
     with store.session("s").run() as run:
-        run.step("one", lambda: 1)
+        run.task("one", lambda: 1)
         with run.attempt("two") as two:
             assert two.xcom["one"].pop() == 1
             two.complete(2)
-        run.step("three", lambda: 3)
+        run.task("three", lambda: 3)
     forked = store.fork("s", from_task="three", name="again")
     assert list(forked.xcom["one"]) == []
     with forked.run() as run:
-        assert run.step("one", lambda: 0) == 1
-        assert run.step("two", lambda: 0) == 2
+        assert run.task("one", lambda: 0) == 1
+        assert run.task("two", lambda: 0) == 2
         # A completed attempt of the copy can be given back like any other.
         done = run.completed("two")
         assert done is not None
         run.give_back(done, "forced")
         assert list(forked.xcom["one"]) == [1]
-        assert run.step("three", lambda: 33) == 33
+        assert run.task("three", lambda: 33) == 33
 
 
 def test_a_later_attempt_does_not_move_the_moment(store: Store) -> None:
     fail_at_load(store)
     with store.session("etl").run() as run:
-        run.step("load", lambda: "loaded")
+        run.task("load", lambda: "loaded")
     assert list(store.fork("etl", from_task="load").xcom["in"]) == [2, 3]
 
 
@@ -96,7 +96,7 @@ def test_what_was_given_back_later_had_completed_then(store: Store) -> None:
     with session.run() as run:
         with run.attempt("a") as attempt:
             attempt.complete(attempt.xcom["q"].pop())
-        run.step("b", lambda: None)
+        run.task("b", lambda: None)
         done = run.completed("a")
         assert done is not None
         run.give_back(done, "forced")
@@ -104,7 +104,7 @@ def test_what_was_given_back_later_had_completed_then(store: Store) -> None:
     forked = store.fork("s", from_task="b")
     assert list(forked.xcom["q"]) == [2]
     with forked.run() as run:
-        assert run.step("a", lambda: 0) == 1
+        assert run.task("a", lambda: 0) == 1
 
 
 def test_a_fork_of_a_live_session_leaves_it_alone(store: Store) -> None:
@@ -122,7 +122,7 @@ def test_copies_stand_alone(store: Store) -> None:
     with store.session("s").run() as run:
         with run.attempt("take") as take:
             take.complete(inbox.pop())
-        run.step("use", lambda: None)
+        run.task("use", lambda: None)
     forked = store.fork("s", from_task="use")
     with forked.run() as run:
         done = run.completed("take")

@@ -111,9 +111,9 @@ class SessionRecord:
     pinned: bool
     fence: int
     created_at: int
-    finished_at: int | None
+    ended_at: int | None
     created_tick: int
-    finished_tick: int | None
+    ended_tick: int | None
     damage: tuple[str, ...] = ()
 
     @property
@@ -144,7 +144,7 @@ class RunRecord:
     lease_expires_at: int
     suspected_at: int | None
     ended_at: int | None
-    outcome: str | None
+    status: str | None
     told_at: int | None  # when the command for failures was started for its end
     started_tick: int
     ended_tick: int | None
@@ -167,7 +167,7 @@ class RunRecord:
             "pid": self.pid,
             "started_at": iso(self.started_at),
             "ended_at": iso(self.ended_at),
-            "outcome": self.outcome,
+            "status": self.status,
             "error": json_or_null(self.error),
         }
 
@@ -242,7 +242,7 @@ class ValueRecord:
     taken_by: int | None
     moved_from: int | None
     orphaned: bool
-    deliveries: int
+    failed_deliveries: int
     data: str
     pushed_tick: int
     ended_tick: int | None
@@ -260,7 +260,7 @@ class ReturnRecord:
     taken_at: int
     returned_at: int
     reason: str
-    deliveries: int | None  # the value's count from then on, if it changed; 0 if it was dead and was requeued
+    failed_deliveries: int | None  # the value's count from then on, if it changed; 0 if it was dead and was requeued
     taken_tick: int
     returned_tick: int
     damage: tuple[str, ...] = ()

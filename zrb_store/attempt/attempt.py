@@ -325,7 +325,7 @@ class Attempt(OpenAttempt):
     @property
     def output(self) -> Output | None:
         """What it prints and logs; None if that is not kept, if it has ended without any, and in a forked child."""
-        if self._output is None and self.is_open and (limit := settings.output()):
+        if self._output is None and self.is_open and (limit := settings.output_limit()):
             end = None if self._has_begun_before else NO_OUTPUT
             made = Output(self.database, self.id, self.full_name, limit, end)
             # Another thread, or a signal handler in the middle of this, may have made one as well. One remains.
@@ -335,9 +335,9 @@ class Attempt(OpenAttempt):
     def log(self, text: str, stream: str = "log") -> None:
         """Add a line to the attempt's output, which is kept with it: `zrb-store log SESSION` shows it.
 
-        The last 64 KiB of an attempt's output are kept (`ZRB_STORE_OUTPUT`). Lines are stored within a second, secrets
-        are masked, and nothing is raised: what the store does not take now is stored with what comes later. Steps have
-        no output of their own. A line that comes after the end of the attempt is ignored.
+        The last 64 KiB of an attempt's output are kept (`ZRB_STORE_OUTPUT_LIMIT`). Lines are stored within a second,
+        secrets are masked, and nothing is raised: what the store does not take now is stored with what comes later.
+        Steps have no output of their own. A line that comes after the end of the attempt is ignored.
 
         Args:
             text: The text, which may have several lines.

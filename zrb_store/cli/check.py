@@ -34,7 +34,7 @@ from zrb_store.store import open_store
     "1 if there is such a line; else it exits 0 and prints nothing, except on a terminal.\n\nA session is reported "
     "until it completes, is removed, or a newer one of the same project and main task completes after it failed. "
     "Workers of one queue stand in for each other: any of them need only complete later. Child sessions are left "
-    "out, because their parents are looked at.\n\nIf ZRB_STORE_ON_FAILURE is set, its command is "
+    "out, because their parents are looked at.\n\nIf ZRB_STORE_NOTIFY is set, its command is "
     "started once for each stale session of which nobody has been told, and if the store cannot be used. Only then "
     "this writes.",
 )
@@ -66,13 +66,13 @@ def check(
     try:
         code = _print(dict(zip(tasks, lengths, strict=False)), project, limit, output_format)
     except ZrbStoreError as error:
-        if settings.on_failure() is not None:
-            from zrb_store.runtime.on_failure import tell_unavailable
+        if settings.notify_command() is not None:
+            from zrb_store.runtime.notify import tell_unavailable
 
             tell_unavailable(error)
         raise
-    if settings.on_failure() is not None:
-        from zrb_store.runtime.on_failure import has_untold, tell_stale
+    if settings.notify_command() is not None:
+        from zrb_store.runtime.notify import has_untold, tell_stale
 
         try:
             with open_store(read_only=True) as store:

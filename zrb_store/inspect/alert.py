@@ -11,7 +11,7 @@ from zrb_store.local_time import rounded
 from zrb_store.masking import one_line
 from zrb_store.process import folder_of, program_of
 from zrb_store.queries.lease import worked_until
-from zrb_store.queries.on_failure import LastError
+from zrb_store.queries.notify import LastError
 from zrb_store.records import JsonObject, RunRecord, SessionRecord, iso
 
 _LONGEST = 300  # characters of an error in one line
@@ -63,7 +63,7 @@ def of_session(
         at = None if last is None else max(last.started_at, worked_until(last, None))
         why = died if last is None else f"pid {last.pid} on {last.host}: {died}"
     else:
-        at, why = session.finished_at, None
+        at, why = session.ended_at, None
         if error is not None:
             # These say no more than that it was interrupted.
             says_little = error.type in ("CancelledError", "KeyboardInterrupt")

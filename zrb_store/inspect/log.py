@@ -46,7 +46,7 @@ class AttemptLog:
     """An attempt, or one of a step, with its traceback, and the attempt around it if that still exists."""
 
     record: AttemptRecord
-    inside: str | None
+    parent: str | None
     output: AttemptOutput | None
 
     @property
@@ -62,7 +62,7 @@ class AttemptLog:
             "run": record.run,
             "role": record.role,
             "step": record.step,
-            "inside": self.inside,
+            "parent": self.parent,
             "status": record.status,
             "started_at": iso(record.started_at),
             "ended_at": iso(record.ended_at),

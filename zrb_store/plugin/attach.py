@@ -90,15 +90,15 @@ def is_to_be_stored(task: AnyTask, zrb_session: AnySession) -> bool:
 def attach(task: AnyTask, zrb_session: Session, outer: Owner | None) -> Recorder | None:
     """Begin to store a zrb session: its run takes the lease, and `ctx.xcom` becomes durable.
 
-    `outer` is the attempt that starts this session. None if the store cannot be used and ZRB_STORE_ON_ERROR=ignore.
+    `outer` is the attempt that starts this session. None if the store cannot be used and ZRB_STORE_UNAVAILABLE=memory.
     """
-    ignoring = settings.on_error() == "ignore"
+    in_memory = settings.unavailable() == "memory"
     try:
         return _attach(task, zrb_session, outer)
     except (StoreUnavailable, StoreMissing, SchemaAhead, SchemaBehind) as error:
-        if not ignoring:
+        if not in_memory:
             raise
-        warn(f"{error}; this run is kept in memory only (ZRB_STORE_ON_ERROR=ignore)")
+        warn(f"{error}; this run is kept in memory only (ZRB_STORE_UNAVAILABLE=memory)")
         return None
 
 
@@ -144,9 +144,9 @@ def _attach(task: AnyTask, zrb_session: Session, outer: Owner | None) -> Recorde
     try:
         recorder.start(forced, repeat_once=repeat_once)
     except SessionCompleted:
-        result, finished_at = recorder.stored_result()
+        result, ended_at = recorder.stored_result()
         has_result, is_resume = result is not None, resumed is not None
-        text = describe_completed(name, finished_at, has_result=has_result, is_resume=is_resume)
+        text = describe_completed(name, ended_at, has_result=has_result, is_resume=is_resume)
         raise AlreadyCompleted(text, result) from None
     if recorder.run.added_inputs:
         from zrb_store.plugin.resume import describe_added  # late: few runs need it

@@ -129,7 +129,7 @@ def ask_again(task: AnyTask, given: Mapping[str, str], name: str) -> Mapping[str
     try:
         session = sessions.find(process.open().database, name)
     except (StoreUnavailable, StoreMissing):
-        if settings.value_of("ZRB_STORE_ON_ERROR") == "ignore":  # whoever runs the task says so
+        if settings.value_of("ZRB_STORE_UNAVAILABLE") == "memory":  # whoever runs the task says so
             return given
         raise
     if session is None or session.is_finished:

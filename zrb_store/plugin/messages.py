@@ -43,11 +43,11 @@ warn = speaker.warn
 _NAMED = 5  # tasks in one line
 
 
-def describe_completed(session: str, finished_at: int | None, *, has_result: bool, is_resume: bool) -> str:
+def describe_completed(session: str, ended_at: int | None, *, has_result: bool, is_resume: bool) -> str:
     """Say that a session has completed, and that nothing runs, whether a resume or ZRB_STORE_SESSION asked for it."""
     from zrb_store.render.format import TimeFormat  # late: rarely needed
 
-    when = TimeFormat().full(finished_at)
+    when = TimeFormat().full(ended_at)
     what = "this is its stored result, and nothing runs" if has_result else "it has no result, and nothing runs"
     advice = "--from TASK runs a part of it again" if is_resume else "another ZRB_STORE_SESSION starts a new one"
     return f"session {session} completed at {when}: {what}; {advice}"

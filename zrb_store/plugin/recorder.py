@@ -199,11 +199,11 @@ class Recorder:
                 await asyncio.wait(working, timeout=_WAIT)
 
     def end(self, error: BaseException | None, *, interrupted: bool) -> str:
-        """End the run with its true outcome, and return it: `completed`, `failed` or `interrupted`."""
+        """End the run with its true status, and return it: `completed`, `failed` or `interrupted`."""
         if self.run.is_inherited:  # a forked child ends nothing, and has nothing to say
             self.ended = True
             return "completed"
-        outcome = self._outcome(error, interrupted)
+        status = self._true_status(error, interrupted)
         self.ended = True
         lease.stop_renewing(self.run)  # even if the store cannot be reached: the process may live long
         if self.fatal is None:
@@ -212,14 +212,14 @@ class Recorder:
                 statuses = self.zrb_session._task_status.items()
                 ends |= {self.graph.task_name(task): "skipped" for task, status in statuses if status.is_skipped}
                 self.run.note_tasks(ends)
-                self.run.end(outcome, error, None if error is None else first_user_frame(error))
+                self.run.end(status, error, None if error is None else first_user_frame(error))
             except ZrbStoreError as refusal:
                 self.fatal = refusal
         elif isinstance(self.fatal, StoreUnavailable):
             self.run.tell_unavailable(self.fatal)
-        return "failed" if self.fatal else outcome
+        return "failed" if self.fatal else status
 
-    def _outcome(self, error: BaseException | None, interrupted: bool) -> str:
+    def _true_status(self, error: BaseException | None, interrupted: bool) -> str:
         main = self.zrb_session.get_task_status(self.main)
         stopped = [issubclass(kind, _STOPPING) for kind in self._errors.values()]
         if error is not None and not isinstance(error, _STOPPING):
@@ -350,4 +350,4 @@ class Recorder:
         session = sessions.find(database, self.xcoms.session)
         record = attempts.in_effect(database, session.id, self.graph.task_name(self.main)) if session else None
         result = None if record is None else self.run.result(record)
-        return result, session.finished_at if session else None
+        return result, session.ended_at if session else None

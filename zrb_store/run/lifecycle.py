@@ -232,7 +232,7 @@ class RunLifecycle:
                 lambda transaction: self._start(transaction, choose_reruns),
                 "start",
                 is_made=lambda transaction, started: (
-                    not isinstance(started, SessionBusy) and runs.outcome_of(transaction, started[1]) is not None
+                    not isinstance(started, SessionBusy) and runs.status_of(transaction, started[1]) is not None
                 ),
             )
             if isinstance(started, SessionBusy):
@@ -277,11 +277,11 @@ class RunLifecycle:
         started = runs.start(transaction, session, lease.duration_in_micros(), *columns)
         return session.id, started.id, started.number
 
-    def end(self, outcome: str, error: BaseException | None = None, first_frame: TracebackType | None = None) -> None:
+    def end(self, status: str, error: BaseException | None = None, first_frame: TracebackType | None = None) -> None:
         """End the run and release the lease.
 
         Args:
-            outcome: `completed`, `failed` or `interrupted`; the session's status from now on.
+            status: `completed`, `failed` or `interrupted`; the session's status from now on.
             error: What ended it. It is stored with the run, unless an attempt ended by it.
             first_frame: The frame at which its traceback begins; by default the outermost one.
 
@@ -295,16 +295,16 @@ class RunLifecycle:
             )
         lease.stop_renewing(self)
         self._ended = True
-        told = outcome != "completed" and self._tells()
+        told = status != "completed" and self._tells()
         text = None if error is None else error_text(error, first_frame)
         # They say only that the run was to end, not why.
-        says_little = isinstance(error, SystemExit) or outcome == "interrupted"
+        says_little = isinstance(error, SystemExit) or status == "interrupted"
 
         def work(transaction: Transaction) -> bool:
-            return runs.end(transaction, self.session_id, self.id, outcome, text, says_little=says_little, told=told)
+            return runs.end(transaction, self.session_id, self.id, status, text, says_little=says_little, told=told)
 
         def is_made(transaction: Transaction, _: bool) -> bool:
-            return runs.outcome_of(transaction, self.id) == (outcome,)
+            return runs.status_of(transaction, self.id) == (status,)
 
         try:
             if not self.database.transact(work, "end", is_made=is_made):
@@ -313,21 +313,21 @@ class RunLifecycle:
             self.tell_unavailable(unavailable)
             raise
         if told:
-            from zrb_store.runtime.on_failure import tell_end  # only now: most runs end without it
+            from zrb_store.runtime.notify import tell_end  # only now: most runs end without it
 
             tell_end(self.database, self.session, self.id)
         # A process that was told to end has no time for retention; the next run sees to it.
-        if outcome != "interrupted" and not self.database.is_stopping and os.environ.get("ZRB_STORE_RETENTION"):
+        if status != "interrupted" and not self.database.is_stopping and os.environ.get("ZRB_STORE_RETENTION"):
             from zrb_store.run.retention import apply_retention  # only now: most runs end without it
 
             apply_retention(self.database)
 
     def tell_unavailable(self, error: ZrbStoreError) -> None:
-        """Start the command of `ZRB_STORE_ON_FAILURE` if the error says that the store cannot be used."""
+        """Start the command of `ZRB_STORE_NOTIFY` if the error says that the store cannot be used."""
         if not isinstance(error, StoreUnavailable | SchemaAhead | StoreMissing) or not self._tells():
             return
         from zrb_store.inspect.alert import resume_by_zrb
-        from zrb_store.runtime.on_failure import tell_unavailable
+        from zrb_store.runtime.notify import tell_unavailable
 
         spec = self._spec
         remedy = resume_by_zrb(self.session, folder_of(spec.project, current_folder()), None) if spec.path else None
@@ -335,13 +335,13 @@ class RunLifecycle:
 
     def _tells(self) -> bool:
         """Whether somebody is told if this run fails. The failure of a child session is its parent's matter."""
-        return self._is_root and settings.on_failure() is not None
+        return self._is_root and settings.notify_command() is not None
 
     def _tell_deaths(self) -> None:
         """Tell of the dead run that this one has taken over, and of other runs that died."""
         if not self._tells():
             return
-        from zrb_store.runtime.on_failure import tell_death, tell_stale
+        from zrb_store.runtime.notify import tell_death, tell_stale
 
         if self._dead_run is not None:
             tell_death(self.database, self.session, *self._dead_run)
@@ -352,7 +352,7 @@ class RunLifecycle:
         """Whether this is a forked child of the process that began the run."""
         return self._pid != os.getpid()
 
-    def outcome(self) -> str:
+    def final_status(self) -> str:
         """Return `completed`, or `failed` if a task ended without completing and no later attempt of it did.
 
         A run that was started `again` is judged by its own attempts. Every run is judged by its own deliveries: it has
@@ -395,7 +395,7 @@ class RunLifecycle:
             return
         try:
             if error is None or (isinstance(error, SystemExit) and not error.code):
-                self.end(self.outcome())
+                self.end(self.final_status())
             else:
                 with contextlib.suppress(ZrbStoreError):  # the exception itself says more
                     self.end(status_after(error), error)
