@@ -168,14 +168,15 @@ def test_a_project_with_a_name_goes_on_in_another_folder(zrb: Zrb) -> None:
     zrb.tasks(TASKS, folder=new)
     zrb.mark("broken")
     current.symlink_to(zrb.folder)
-    named = {"ZRB_STORE_SESSION": "night", "ZRB_STORE_PROJECT": "shop"}
-    zrb.run("etl", "load", *INPUTS, code=1, cwd=current, **named)
+    zrb.run("etl", "load", *INPUTS, code=1, cwd=current, ZRB_STORE_SESSION="night", ZRB_STORE_PROJECT="shop")
     current.unlink()
     current.symlink_to(new)
     refused = zrb.run("etl", "load", *INPUTS, code=65, cwd=current, ZRB_STORE_SESSION="night")
     (line,) = lines(refused.err)
     assert f"belongs to project shop, not to {new}: set ZRB_STORE_PROJECT=shop, or `zrb xcom resume " in line
-    assert lines(zrb.run("etl", "load", *INPUTS, cwd=current, **named).out) == ["tue 5"]
+    assert lines(
+        zrb.run("etl", "load", *INPUTS, cwd=current, ZRB_STORE_SESSION="night", ZRB_STORE_PROJECT="shop").out
+    ) == ["tue 5"]
     assert [each.project for each in zrb.sessions()] == ["shop"]
     wrong = zrb.run("etl", "load", *INPUTS, code=2, cwd=current, ZRB_STORE_PROJECT="my shop")
     assert lines(wrong.err) == [
