@@ -40,6 +40,12 @@ SETTINGS = (
     ),
     Setting("ZRB_STORE_SESSION", "name of the session that zrb starts or resumes", None, "a random name"),
     Setting(
+        "ZRB_STORE_PROJECT",
+        "a name for the project, if its folder changes, for example with each deployment",
+        None,
+        "its folder",
+    ),
+    Setting(
         "ZRB_STORE_PERSIST",
         "which runs are stored · `user`: those of tasks that you declared, not of zrb's own utilities · `all` · "
         "`named`: only those with `ZRB_STORE_SESSION`",
@@ -161,7 +167,7 @@ def _nearest(name: str, names: dict[str, str]) -> str:
 def unusable() -> list[str]:
     """Return a line for each setting whose value is refused when it is used, with what to set it to."""
     found = []
-    for check in (persist, durability, max_value, retention, agents, unavailable, output_limit):
+    for check in (persist, project, durability, max_value, retention, agents, unavailable, output_limit):
         try:
             check()
         except InvalidArgument as error:
@@ -182,6 +188,14 @@ def agents() -> str:
 def unavailable() -> str:
     """Return `stop` or `memory`, from `ZRB_STORE_UNAVAILABLE`."""
     return _choice("ZRB_STORE_UNAVAILABLE", "stop", "memory")
+
+
+def project() -> str | None:
+    """Return the name of the project, from `ZRB_STORE_PROJECT`; None if its folder names it."""
+    text = value_of("ZRB_STORE_PROJECT")
+    if text and not re.fullmatch(r"[\w.:+-]{1,200}", text):
+        raise InvalidArgument(f"ZRB_STORE_PROJECT is {text!r}: set it to a name of letters, digits and . _ : + -")
+    return text
 
 
 def durability() -> str:

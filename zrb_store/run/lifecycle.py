@@ -32,7 +32,7 @@ from zrb_store.errors import (
     ZrbStoreError,
 )
 from zrb_store.masking import error_text, mask_command, mask_text
-from zrb_store.process import current_folder, identity, is_same_file
+from zrb_store.process import current_folder, folder_of, identity, is_same_file
 from zrb_store.queries import attempts, deliveries, runs, sessions, steps
 from zrb_store.queries.clock import now_micros
 from zrb_store.queries.give_back import give_back, give_back_steps, give_back_unfinished
@@ -104,10 +104,7 @@ class RunSpec:
         """
         theirs, ours = session.project, self.project
         if theirs and ours and theirs != ours:
-            where = f"session {session.name} belongs to project {theirs}"
-            if Path(theirs).is_dir():
-                raise InputsDiffer(f"{where}, not to {ours}: `cd {shlex.quote(theirs)}`, and try again there")
-            raise InputsDiffer(f"{where}, which is not here, and not to {ours}: use another session name")
+            raise InputsDiffer(_other_project(session, theirs, ours))
         theirs, ours = session.task, self.task
         if theirs and ours and not _is_same_task(theirs, ours):
             between = f"{_named(theirs)}, not to {_named(ours) if _is_script(theirs) or _is_script(ours) else ours}"
@@ -149,6 +146,18 @@ class RunSpec:
                 f"session {session.name} was started with a value for {', '.join(missing)}, which is secret and not "
                 f"stored: give {options} again"
             )
+
+
+def _other_project(session: SessionRecord, theirs: str, ours: str) -> str:
+    """Say that a session belongs to another project, and how to continue it."""
+    where = f"session {session.name} belongs to project {theirs}, not to {ours}: "
+    if not Path(theirs).is_absolute():
+        where += f"set ZRB_STORE_PROJECT={theirs}"
+    elif Path(theirs).is_dir():
+        where += f"`cd {shlex.quote(theirs)}`, and try again there"
+    else:
+        where += "that folder is gone; use another session name"
+    return f"{where}, or `zrb xcom resume {session.name} --here` takes it over" if session.path else where
 
 
 def _is_same_task(theirs: str, ours: str) -> bool:
@@ -321,7 +330,7 @@ class RunLifecycle:
         from zrb_store.runtime.notify import tell_unavailable
 
         spec = self._spec
-        remedy = resume_by_zrb(self.session, spec.project, None) if spec.path else None
+        remedy = resume_by_zrb(self.session, folder_of(spec.project, current_folder()), None) if spec.path else None
         tell_unavailable(error, self.database.url, session=self.session, task=spec.task, remedy=remedy)
 
     def _tells(self) -> bool:
