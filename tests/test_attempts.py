@@ -300,7 +300,7 @@ class TestWhoOwnsWhat:
                 with pytest.raises(ZrbStoreError, match="report cannot begin inside another attempt"):
                     nested.attempt("report")
                 with pytest.raises(ZrbStoreError, match="attempts do not nest"):
-                    nested.step("report", lambda: 1)
+                    nested.task("report", lambda: 1)
         with run.attempt("report"):
             pass
 
