@@ -1,7 +1,7 @@
 """Find the patterns of prose.toml, and what proselint knows, in what people read: `python docs/prose.py [PATH...]`.
 
-Without a path these are README.md, CONTRIBUTING.md, docs/, and the help pages and messages in zrb_store/. The latter
-may have as many findings as prose.toml allows; `--all` prints even those. Exits with 1 if there is a finding.
+Without a path these are README.md, CONTRIBUTING.md, docs/, and in zrb_store/ the help pages, messages, settings, page
+templates and page scripts. Exits with 1 if there is a finding.
 """
 
 from __future__ import annotations
@@ -10,8 +10,7 @@ import ast
 import re
 import sys
 import tomllib
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +27,9 @@ CONFIG: dict[str, Any] = tomllib.loads((ROOT / "docs" / "prose.toml").read_text(
 GENERATED = {"docs/reference/python.md"}
 """Pages made of docstrings in zrb_store/."""
 
-_CODE = re.compile(r"^```.*?^```$|^ {4}\S[^\n]*$|`[^`]+`|\]\([^)]*\)|<!--.*?-->", re.MULTILINE | re.DOTALL)
+_CODE = re.compile(
+    r"^```.*?^```$|^ {4}\S[^\n]*$|`[^`]+`|\]\([^)]*\)|<!--.*?-->|<source[^>]*>", re.MULTILINE | re.DOTALL
+)
 _SQL = re.compile(
     r"\b(?:SELECT|INSERT INTO|UPDATE|DELETE FROM|CREATE|ALTER|PRAGMA|SET LOCAL|WITH RECURSIVE|CASE WHEN)\b"
 )
@@ -54,7 +55,6 @@ class Finding:
     rule: str
     found: str
     message: str
-    in_code: bool
 
     def __str__(self) -> str:
         return f"{self.path}:{self.line}: {self.rule}: {self.found!r}: {self.message}"
@@ -67,12 +67,8 @@ def _blank(found: re.Match[str]) -> str:
 
 def page(path: Path) -> Text:
     """Return a Markdown page without its code."""
-    name, text = _name(path), path.read_text(encoding="utf-8")
-    if name == "docs/reference/settings.md":  # its table comes from settings.py
-        text = re.sub(r"^\| `ZRB_STORE_.*$", _blank, text.partition("## Exit codes")[0], flags=re.MULTILINE) + "".join(
-            text.partition("## Exit codes")[1:]
-        )
-    return Text(name, 1, _CODE.sub(_blank, text), name in GENERATED)
+    name = _name(path)
+    return Text(name, 1, _CODE.sub(_blank, path.read_text(encoding="utf-8")), name in GENERATED)
 
 
 def _name(path: Path) -> str:
@@ -145,26 +141,16 @@ def linter() -> Callable[[Text], list[Finding]]:
             start, end = (position - 1 for position in result.span)  # proselint adds a newline before the text
             line = text.line + (0 if text.path.endswith(".py") else text.text.count("\n", 0, start))
             words, message = (" ".join(part.split()) for part in (text.text[start:end], result.message))
-            found.append(Finding(text.path, line, result.check_path, words, message, text.in_code))
+            found.append(Finding(text.path, line, result.check_path, words, message))
         return found
 
     return lint
 
 
-def unexpected(findings: Sequence[Finding]) -> list[Finding]:
-    """Return the findings without those that help pages and messages may still have."""
-    allowed = {f"plain.{rule['name']}": rule.get("in_code", 0) for rule in CONFIG["rule"]}
-    counts = Counter(finding.rule for finding in findings if finding.in_code)
-    return [one for one in findings if not one.in_code or counts[one.rule] > allowed[one.rule]]
-
-
 def main(arguments: list[str]) -> int:
     """Print the findings, and return the exit code."""
-    paths = [Path(argument) for argument in arguments if not argument.startswith("-")]
-    lint = linter()
-    findings = [finding for text in [page(path) for path in paths] or everything() for finding in lint(text)]
-    if "--all" not in arguments:
-        findings = unexpected(findings)
+    lint, pages = linter(), [page(Path(argument)) for argument in arguments]
+    findings = [finding for text in pages or everything() for finding in lint(text)]
     for finding in findings:
         print(finding)
     return 1 if findings else 0

@@ -158,7 +158,7 @@ CASES = {
     "a session of zrb": Case(
         ("show", "night"), "resume night", change('UPDATE zrb_session SET path = \'["etl", "load"]\''), resumes=True
     ),
-    "a value that dies": Case(("consume", "inbox", "more", "--", "false"), "show inbox more --dead` tells more"),
+    "a value that dies": Case(("consume", "inbox", "more", "--", "false"), "show inbox more --dead` shows more"),
     "no setting": Case(("list",), "db status` lists the settings", misspell),
     "check": Case(("check",), "requeue inbox files --all-dead"),
     "resume": Case(

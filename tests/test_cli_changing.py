@@ -102,7 +102,7 @@ def test_an_int_over_the_limit_is_refused(command: Commands, monkeypatch: pytest
 def test_a_number_that_no_float_can_hold_is_refused(command: Commands, store: Store, value: str) -> None:
     result = command("push", "inbox", "q", value)
     assert (result.code, result.out) == (2, "")
-    assert "but floats end at 1.8e308; write it as a text" in result.err
+    assert "but floats end at 1.8e308; write it as text" in result.err
     assert len(result.err) < 200
     assert store.sessions() == [], "nothing may be created"
 

@@ -62,7 +62,7 @@ class TestOverdue:
         result = command("check", "--task", "load", "--max-age", "26h")
         assert result.code == 1
         assert result.out == (
-            "overdue: task load: the newest result is 30 h old (session etl-23), not 26 h; "
+            "overdue: task load: the newest result is 30 h old (session etl-23), over 26 h; "
             "`zrb-store list --task load`\n"
         )
 

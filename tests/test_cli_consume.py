@@ -201,7 +201,7 @@ def test_default_names(store: Store, shell: Shell) -> None:
         (("inbox", "files", "--", "no-such-command"), "'no-such-command' does not exist or may not be executed"),
         (("inbox", "files", "--", "./data"), "'./data' does not exist or may not be executed"),
         (("inbox", "files", "--", "."), "'.' does not exist or may not be executed"),
-        (("inbox", "files", "--", "{}"), "a value cannot be the command itself"),
+        (("inbox", "files", "--", "{}"), "a value cannot be the command"),
         (("inbox", "files", "-j", "0", "--all", "--", "true"), "0 is not a number from 1 to 1,000"),
         (("inbox", "files", "-j", "two", "--all", "--", "true"), "'two' is not a whole number"),
         (("inbox", "files", "-j", "2", "--", "true"), "-j is for --all or --forever"),
@@ -234,7 +234,7 @@ def test_a_value_that_cannot_be_an_argument(store: Store, shell: Shell) -> None:
     ended = shell("inbox", "files", "--all", "--", "echo", "{}")
     assert (ended.code, ended.out) == (1, "good\n")
     assert ended.err.splitlines()[0] == (
-        "inbox/files#1: the value contains NUL, and no argument can: read it from stdin instead of {} "
+        "inbox/files#1: the value contains NUL, as no argument can: read it from stdin instead of {} "
         "(given back, delivery 1)"
     )
     assert "inbox/files#2: the value is too long for an argument" in ended.err

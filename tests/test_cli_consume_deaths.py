@@ -138,7 +138,7 @@ def test_a_replaced_file(store: Store, shell: Shell, location: str, tmp_path: Pa
     ended = consumer.wait()
     assert ended.code == 69
     said, error = ended.err.splitlines()
-    assert said == "inbox/files#1: completed, but the store could not record it, so it may be done again"
+    assert said == "inbox/files#1: completed, but the store could not record it, so it may run again"
     assert "was deleted or replaced" in error
     assert not Path(location).exists()
 
@@ -205,7 +205,7 @@ def test_a_second_signal_ends_the_waiting_for_a_server(tmp_path: Path) -> None:
         assert ended.code == 69
         *waiting, said, error = ended.err.splitlines()
         assert all("waiting up to" in line for line in waiting)
-        assert said == "inbox/files#1: completed, but the store could not record it, so it may be done again"
+        assert said == "inbox/files#1: completed, but the store could not record it, so it may run again"
         assert error.startswith("zrb-store: the store postgresql+psycopg:")
         assert not has_living_member(group)
         server.start()

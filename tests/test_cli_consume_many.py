@@ -135,7 +135,7 @@ def test_it_is_no_fault_of_the_value_if_no_process_can_be_started(
         )
         consumer.consume()
     (line,) = said
-    assert f"the system starts no command: [Errno {errno.EAGAIN}]" in line
+    assert f"the system cannot start a command: [Errno {errno.EAGAIN}]" in line
     assert line.endswith(" (given back, and not counted as a delivery)")
     assert consumer.tally == {"failed": 1}
     assert deliveries(store) == [0]
@@ -152,7 +152,7 @@ def test_a_value_dies(store: Store, shell: Shell) -> None:
     ended = shell.sh(script, "--all")
     assert ended.code == 1
     assert ended.err == (
-        "inbox/files#1: sh exited with 1 (delivery 2 of 2: dead, `zrb-store show inbox files --dead` tells more)\n"
+        "inbox/files#1: sh exited with 1 (delivery 2 of 2: dead, `zrb-store show inbox files --dead` shows more)\n"
     )
     assert states(store, "inbox", "files") == [("poison", "dead"), ("good", "taken")]
     assert shell.sh(script, "--all").code == 3

@@ -88,7 +88,7 @@ def test_what_is_no_longer_kept_is_said(command: Commands, store: Store, monkeyp
         for number in range(1000):
             attempt.log(f"line {number:04}")
     text = command.ok("log", "s", "load")
-    assert "[of 9.8 KiB that it printed, only the end is kept]\n" in text
+    assert "[only the end of 9.8 KiB of output is kept]\n" in text
     assert " line 0999\n" in text
 
 

@@ -139,7 +139,7 @@ def test_show_as_text(command: Commands, filled: Store) -> None:
         assert line in text.splitlines()
     assert "Broken: no column 'price' in row 3" in text
     assert "given back by load#1" in text
-    assert "Pending:  what load#2 took and pushed is given back when the session is resumed" in text
+    assert "Pending:  values that load#2 took and pushed are given back by a resume" in text
     assert "taken by load#2" in text
     assert "Resume" not in command.ok("show", "etl-25")
 

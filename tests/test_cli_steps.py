@@ -47,7 +47,7 @@ def test_show_draws_steps_under_their_task(command: Commands, night: Store) -> N
     ]
     assert "  convert/1 " in text
     assert (
-        "Steps:    3 steps of convert completed and stand: a resume does not run them again, unless with --from convert"
+        "Steps:    a resume keeps the results of 3 steps of convert, except with --from convert"
     ) in text.splitlines()
 
 
@@ -100,7 +100,7 @@ def test_a_lost_step_is_pending(command: Commands, store: Store) -> None:
     expire_lease(store.session("night"))
     text = command.ok("show", "night")
     assert "convert/1 lost" in rows(text)[1]
-    assert "Pending:  what convert/1#1 took and pushed is given back when the session is resumed" in text
+    assert "Pending:  values that convert/1#1 took and pushed are given back by a resume" in text
     assert "convert/1#1 (page) lost in convert#1, run 1" in command.ok("log", "night")
 
 

@@ -78,7 +78,7 @@ def test_what_steps_of_a_halted_session_hold_is_named(command: Commands, store: 
     assert re.search(rf"held by night/convert/1#1 for \d+ m?s \({words}\) and 1 more", command.ok("list"))
     text = command.ok("show", "inbox")
     assert len(re.findall(rf"held by night/convert/1#1 for .* \({words}\)", text)) == 2
-    assert "Held:     what completed steps of night/convert hold comes back only if night is resumed with" in text
+    assert "Held:     values held by completed steps of night/convert come back only if night is resumed with" in text
     assert "held by" not in command.ok("show", "inbox", "--at", "2099-01-01")
     with store.session("night").run(again=True) as again:
         again.task("convert", int)

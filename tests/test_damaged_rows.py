@@ -166,7 +166,7 @@ def check_export(command: Commands, damaged: Store, tmp_path: Path) -> None:
     if damaged.database.execute(sa.text("SELECT 1 FROM zrb_change WHERE at < 0")):
         assert "session etl-24 (sessions that have an unreadable record of a change by hand)" in result.err
     assert result.code == 1
-    assert result.err.startswith("zrb-store: left out, since they are damaged: session etl-24 (")
+    assert result.err.startswith("zrb-store: left out, because they are damaged: session etl-24 (")
     kept = [line["name"] for line in map(json.loads, result.out.splitlines()) if line["kind"] == "session"]
     assert sorted(kept) == ["etl-25", "inbox"]
     with open_store(tmp_path / "export.db") as new:
@@ -184,7 +184,7 @@ DECISIVE = [damage for damage in SESSION if damage.split()[0] not in ("path", "i
 )
 def test_prune_leaves_it_alone_and_rm_deletes_it(command: Commands, damaged: Store, location: str) -> None:
     result = command("prune", "--keep-last", "0")
-    assert (result.code, "left alone, since they are damaged: session etl-24 (" in result.err) == (0, True)
+    assert (result.code, "left alone, because they are damaged: session etl-24 (" in result.err) == (0, True)
     assert names(damaged) == {"etl-24", "inbox"}
     command.ok("pin", "etl-24")
     command.ok("unpin", "etl-24")
@@ -238,7 +238,7 @@ def test_retention_says_what_it_leaves_alone(
     monkeypatch.setenv("ZRB_STORE_RETENTION", "keep=0")
     with caplog.at_level(logging.WARNING), damaged.session("new").run():
         pass
-    assert "not pruned, since they are damaged: session etl-24 (tasks)" in caplog.text
+    assert "not pruned, because they are damaged: session etl-24 (tasks)" in caplog.text
 
 
 def test_many_are_counted_and_few_named(command: Commands, filled: Store) -> None:
@@ -267,7 +267,7 @@ def test_a_damaged_value_is_named_and_stays_where_it_is(command: Commands, store
     before = all_rows(store)
     refused = command("pop", "inbox", "q")
     assert (refused.code, refused.out) == (1, "")
-    assert "inbox/q#1 is damaged, and was left where it is" in refused.err
+    assert "inbox/q#1 is damaged, and was left in its place" in refused.err
     shown = command("get", "inbox", "q", "--seq", "1")
     assert shown.code == 0
     assert "damaged: value inbox/q#1 (data)" in shown.err

@@ -182,7 +182,7 @@ def test_rows_that_refer_to_nothing(path: Path) -> None:
         driver.commit()
     (finding,) = doctor_findings(str(path))
     assert (finding.level, finding.check) == ("error", "references")
-    assert "1 rows refer to rows that are not there (in zrb_queue)" in finding.what
+    assert "1 rows refer to missing rows (in zrb_queue)" in finding.what
 
 
 def test_an_index_that_misses_rows(path: Path) -> None:

@@ -128,7 +128,9 @@ def anchors(page: Path) -> set[str]:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_between_pages_lead_somewhere(page: Path) -> None:
-    for target, anchor in re.findall(r"\]\((?![a-z]+:)([^)#\s]*)#?([^)\s]*)\)", page.read_text(encoding="utf-8")):
+    text = page.read_text(encoding="utf-8")
+    pictures = [(picture, "") for picture in re.findall(r' (?:src|srcset)="([^"]*)"', text)]
+    for target, anchor in [*re.findall(r"\]\((?![a-z]+:)([^)#\s]*)#?([^)\s]*)\)", text), *pictures]:
         goal = page.parent / target if target else page
         assert goal.exists(), f"{page.name} links to {target}"
         if anchor and goal.suffix == ".md":

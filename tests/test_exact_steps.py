@@ -153,7 +153,7 @@ def test_two_of_one_name_do_not_run_at_once(store: Store) -> None:
         def other() -> Any:
             return pool.submit(ask, attempt, "model").result()
 
-        with pytest.raises(ZrbStoreError, match="is under way"):
+        with pytest.raises(ZrbStoreError, match="is running"):
             ask(attempt, "model", work=other)
 
 
@@ -177,7 +177,7 @@ def ask_in_vain(attempt: Attempt, name: str, work: Callable[[], Any] = lambda: N
         work()
         return object()
 
-    with pytest.warns(RuntimeWarning, match="its result is handed on"):
+    with pytest.warns(RuntimeWarning, match="its result is returned"):
         assert ask(attempt, name, work=result, **more)[1]
 
 

@@ -343,5 +343,7 @@ def test_a_process_that_may_open_no_more_files_is_told_so(location: str) -> None
     with Child(run_out_of_files, location) as child:
         for error, message in child.receive():
             assert error is StoreUnavailable
-            assert re.fullmatch(r"[^\n]*: this process has as many files open as it may: close some, [^\n]*", message)
+            assert re.fullmatch(
+                r"[^\n]*: this process has reached its limit of open files: close some, [^\n]*", message
+            )
         assert child.join() == 0

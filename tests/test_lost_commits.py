@@ -22,7 +22,7 @@ from zrb_store.inspect.show import open_session
 
 pytestmark = [pytest.mark.parametrize("location", ["postgresql"], indirect=True), pytest.mark.unpooled]
 
-UNKNOWN = r"^[^\n]*cannot be reached[^\n]*; the change may have been made: look before you repeat it$"
+UNKNOWN = r"^[^\n]*cannot be reached[^\n]*; the change may have been made: check before you repeat it$"
 
 
 @pytest.fixture

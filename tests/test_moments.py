@@ -50,7 +50,7 @@ def test_show_at_an_earlier_time_shows_the_session_of_that_time(command: Command
     assert (first["state"], first["taken_by"], first["returns"]) == ("taken", "load#1", [])
     assert parse("show", command.ok("show", "etl-24", "--at", now["ended_at"], "--format", "json")) == now
     text = command.ok("show", "etl-24", "--at", "before:load#1")
-    assert "As it was  before:load#1" in text
+    assert "As of    before:load#1" in text
     assert "Resume" not in text
 
 

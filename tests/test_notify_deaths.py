@@ -148,7 +148,7 @@ class TestDeadRuns:
         monkeypatch.setattr("zrb_store.runtime.notify.tell_stale", refuse)
         result = command("check")
         assert (result.code, "session night" in result.out) == (1, True)
-        assert result.err == "zrb-store: nobody is told of stale sessions: you may not write\n"
+        assert result.err == "zrb-store: stale sessions are not reported: you may not write\n"
 
 
 class TestDeadValues:

@@ -163,7 +163,7 @@ def test_stats_are_what_the_command_says(filled: Store, pages: Pages, command: C
 @pytest.mark.on_sqlite
 def test_an_empty_store_says_so(store: Store, pages: Pages) -> None:
     assert "No sessions yet" in pages("/").text
-    assert "No sessions are like that" in pages("/?task=x").text
+    assert "No session matches" in pages("/?task=x").text
     assert "No runs yet" in pages("/stats").text
     assert "No values are held or dead" in pages("/queues").text
 

@@ -131,11 +131,11 @@ def test_a_time_means_the_end_of_what_was_given(
 @pytest.mark.parametrize(
     ("moment", "said"),
     [
-        ("02:30:00", "'02:30:00' was twice, since the clock here was put back: add CEST or CET"),
-        ("2026-03-29 02:30", "'2026-03-29 02:30' never was: the clock here was put forward past it"),
-        ("01:30:00 PST", "a zone that is not the one here, which was CEST then: give an offset such as +01:00"),
-        ("01:30:00 CET", "a zone that is not the one here, which was CEST then: give an offset such as +01:00"),
-        ("2026-02-30", "'2026-02-30' is not a moment: use a time as it is printed, e.g. 2026-11-24 03:12:45"),
+        ("02:30:00", "'02:30:00' occurred twice, because the clock here was put back: add CEST or CET"),
+        ("2026-03-29 02:30", "'2026-03-29 02:30' does not exist: the clock here was put forward past it"),
+        ("01:30:00 PST", "the zone of this place, which was CEST then: give an offset such as +01:00"),
+        ("01:30:00 CET", "the zone of this place, which was CEST then: give an offset such as +01:00"),
+        ("2026-02-30", "'2026-02-30' is not a moment: use a time as printed, e.g. 2026-11-24 03:12:45"),
         ("25:00:00", "is not a moment"),
         ("14:03:22+99:99", "is not a moment"),
         ("0001-01-01", "is not a moment"),
@@ -179,11 +179,11 @@ def test_without_tz_only_a_time_that_is_shown_twice_names_its_zone(zone: str, mo
         ("2025-10-26T23:00:00Z", 1),
         ("10-26 23:00", 2),
         ("2025-10-26", 3),  # on that day the clocks were put back
-        ("03:31", "'03:31' is yet to come"),
-        ("11-01", "'11-01' is yet to come"),
+        ("03:31", "'03:31' is in the future"),
+        ("11-01", "'11-01' is in the future"),
         ("soon", "'soon' is neither a length of time, e.g. 90m, 1.5h or 2d, nor a time, e.g. 2026-11-24, "),
         ("02-30", "'02-30' is neither"),
-        ("10-26 02:30", "'10-26 02:30' was twice"),
+        ("10-26 02:30", "'10-26 02:30' occurred twice"),
     ],
 )
 def test_since_a_time_means_its_beginning(

@@ -89,11 +89,3 @@ def test_the_command_fails_if_a_pattern_is_put_in(tmp_path: Path, capsys: pytest
 @pytest.mark.slow
 def test_this_project_meets_the_rules(capsys: pytest.CaptureFixture[str]) -> None:
     assert prose.main([]) == 0, capsys.readouterr().out
-
-
-def test_more_findings_in_code_than_allowed_are_reported() -> None:
-    limit = RULES[0].get("in_code", 0)
-    rule = f"plain.{RULES[0]['name']}"
-    findings = [prose.Finding("zrb_store/x.py", 1, rule, "x", "x", True)] * (limit + 1)
-    assert prose.unexpected(findings[:limit]) == []
-    assert prose.unexpected(findings) == findings

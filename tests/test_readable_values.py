@@ -222,6 +222,6 @@ def test_bytes_do_not_upset_a_terminal(store: Store, location: str) -> None:
     variables = {"ZRB_STORE_URL": location}
     refused = shown_on_terminal([*args, "--seq", "1"], 120, variables)
     assert drawn(refused, 120) == [
-        "zrb-store: s/q#1 is not text, and would upset the terminal: redirect it, as in `--raw > FILE`"
+        "zrb-store: s/q#1 is not text, and could corrupt the terminal: redirect it, as in `--raw > FILE`"
     ]
     assert drawn(shown_on_terminal(args, 120, variables), 120) == ["text"]

@@ -18,7 +18,7 @@ from tests.runners import fork_amid_a_step
 from zrb_store import Attempt, InputsDiffer, LeaseLost, Run, Store, StoreUnavailable, ZrbStoreError
 
 PATIENCE = 30.0
-UNDER_WAY = "is under way in this process: it must end before the task's next attempt begins"
+UNDER_WAY = "is running in this process: it must end before the task's next attempt begins"
 
 
 class Step:

@@ -100,7 +100,7 @@ def test_an_unknown_variable_is_told_once(
     monkeypatch.setenv(variable, "hunter2-is")
     first = command("list")
     assert first.code == 0
-    assert first.err == f"zrb-store: {variable} is no setting of zrb-store, and is ignored{hint}\n"
+    assert first.err == f"zrb-store: {variable} is not a setting of zrb-store, and is ignored{hint}\n"
     assert command("list").err == ""
 
 

@@ -118,7 +118,7 @@ class TestWatching:
             screen = Screen(80, 24)
             lines = await_screen(master, screen, lambda lines: "more line" in lines[-1])
             hidden = re.fullmatch(
-                r"(\d+) more lines below: make the terminal higher; Ctrl-C ends and prints all", lines[-1]
+                r"(\d+) more lines below: enlarge the terminal, or press Ctrl-C to end and print all", lines[-1]
             )
             assert hidden, lines[-1]
             load = next(line for line in lines if line.startswith("load#1"))
@@ -230,7 +230,7 @@ class TestTimeline:
         assert max(map(len, lines)) <= max(int(columns), 36)
         shown = [line for line in lines if "load#" in line]
         assert [line.count("x") > 0 for line in shown] == [True] * len(shown)
-        assert len(shown) == 40 or f"{40 - len(shown)} rows of earlier runs have no room" in " ".join(text.split())
+        assert len(shown) == 40 or f"{40 - len(shown)} rows of earlier runs do not fit" in " ".join(text.split())
         assert "load: 30 earlier" in command.ok("show", "s", "--timeline")
 
     def test_what_it_excludes(self, command: Commands, etl: None) -> None:

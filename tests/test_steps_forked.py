@@ -84,7 +84,7 @@ def end_what_is_the_parents(run: Run, attempt: Attempt) -> None:
     with pytest.raises(ZrbStoreError, match="only that one can end it"):
         run.end("failed")
     if attempt.task == "work":  # deliveries are attempts of no task
-        with pytest.raises(ZrbStoreError, match="work#1 is under way"):
+        with pytest.raises(ZrbStoreError, match="work#1 is running"):
             run.begin("work")
 
 

@@ -111,7 +111,7 @@ def test_description_is_the_readme_with_absolute_links(metadata: Message, descri
     assert metadata["Description-Content-Type"] == "text/markdown"
     prose = re.sub(r"^```.*?^```$", "", description, flags=re.MULTILINE | re.DOTALL)
     links = re.findall(r"\]\(\s*([^)\s]+)", prose)
-    others = re.findall(r"(?:src|href)\s*=\s*[\"']([^\"']+)|^\[[^\]]+\]:\s*(\S+)", prose, flags=re.MULTILINE)
+    others = re.findall(r"(?:src|srcset|href)\s*=\s*[\"']([^\"']+)|^\[[^\]]+\]:\s*(\S+)", prose, flags=re.MULTILINE)
     targets = [*links, *("".join(found) for found in others)]
     assert not [target for target in targets if not target.startswith("https://")]
 

@@ -69,7 +69,7 @@ class StoreUnavailable(ZrbStoreError):
 
 def may_be_made(error: ZrbStoreError) -> ZrbStoreError:
     """Return the error of a change that may have been made although there was no answer."""
-    return type(error)(f"{error}; the change may have been made: look before you repeat it")
+    return type(error)(f"{error}; the change may have been made: check before you repeat it")
 
 
 class SchemaBehind(ZrbStoreError):

@@ -74,7 +74,7 @@ def parse_since(text: str) -> datetime:
         )
     since = _EPOCH + moment * _MICROSECOND
     if since > now:
-        raise InvalidArgument(f"{text!r} is yet to come")
+        raise InvalidArgument(f"{text!r} is in the future")
     return since
 
 
@@ -113,16 +113,16 @@ def _local(clock: datetime, zone: str | None, text: str) -> datetime:
     instants = _instants(clock)
     names = [zone_name(each) for each in instants]
     if not instants:
-        raise InvalidArgument(f"{text!r} never was: the clock here was put forward past it")
+        raise InvalidArgument(f"{text!r} does not exist: the clock here was put forward past it")
     if zone is not None:
         instants = [each for each, name in zip(instants, names, strict=True) if name.upper() == zone.upper()]
     if not instants:
         raise InvalidArgument(
-            f"{text!r} has a zone that is not the one here, which was {' or '.join(names)} then: "
+            f"{text!r} does not have the zone of this place, which was {' or '.join(names)} then: "
             "give an offset such as +01:00, or Z for UTC"
         )
     if len(instants) > 1:
-        raise InvalidArgument(f"{text!r} was twice, since the clock here was put back: add {' or '.join(names)}")
+        raise InvalidArgument(f"{text!r} occurred twice, because the clock here was put back: add {' or '.join(names)}")
     return instants[0]
 
 

@@ -18,7 +18,7 @@ from zrb_store.errors import InvalidArgument, StoreUnavailable
 from zrb_store.masking import storable
 from zrb_store.names import check_name
 
-OUT_OF_FILES = "this process has as many files open as it may: close some, or raise the limit (`ulimit -n`)"
+OUT_OF_FILES = "this process has reached its limit of open files: close some, or raise the limit (`ulimit -n`)"
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,14 +47,14 @@ SETTINGS = (
     ),
     Setting(
         "ZRB_STORE_PERSIST",
-        "which runs are stored · `user`: those of tasks that you declared, not of zrb's own utilities · `all` · "
-        "`named`: only those with `ZRB_STORE_SESSION`",
+        "the runs to store · `user`: those of tasks that you declared, not of zrb's own utilities · `all` · `named`: "
+        "only those with `ZRB_STORE_SESSION`",
         "user",
         "user",
     ),
     Setting(
         "ZRB_STORE_DURABILITY",
-        "`normal` · `full`: sync each commit to disk, so that a power cut loses nothing",
+        "`normal` · `full`: sync each commit to disk, against power cuts",
         "normal",
         "normal",
     ),
@@ -64,14 +64,14 @@ SETTINGS = (
     Setting(
         "ZRB_STORE_RETENTION",
         "for example `30d,keep=20`: delete sessions that ended more than 30 days ago, but keep the last 20 of each "
-        "task and its last 20 that completed; applied after a run, at most once a day",
+        "task and its last 20 completed ones; applied after a run, at most once a day",
         None,
         "nothing is deleted",
     ),
     Setting(
         "ZRB_STORE_AGENTS",
         "`on`: each model request and tool call of an LLM task is a [step](../how-to/agents.md) · `off` · `private`: "
-        "steps without prompts and answers, so that nothing can be used again",
+        "steps without prompts and answers, which cannot be used again",
         "on",
         "on",
     ),
@@ -84,15 +84,15 @@ SETTINGS = (
     ),
     Setting(
         "ZRB_STORE_OUTPUT_LIMIT",
-        "how much is kept of what each attempt [prints and logs](zrb.md#what-tasks-print), in bytes, from its end "
-        "· `0`: nothing",
+        "how many bytes to keep of the end of what each attempt [prints and logs](zrb.md#what-tasks-print) · `0`: "
+        "nothing",
         str(DEFAULT_OUTPUT_LIMIT),
         "65536 (64 KiB)",
     ),
     Setting(
         "ZRB_STORE_NOTIFY",
-        "a shell command that is [started](../how-to/alerts.md) when a run fails or is interrupted, a value dies, or "
-        "the store cannot be used",
+        "a shell command to [start](../how-to/alerts.md) when a run fails or is interrupted, a value dies, or the "
+        "store cannot be used",
         None,
         "none",
     ),
@@ -137,7 +137,7 @@ def doubtful_variables() -> list[str]:
     unknown = {name for name in os.environ if name.startswith(_PREFIX)} - {*names, *CHILD_VARIABLES} - _warned
     _warned.update(unknown)
     return renamed_variables() + [
-        f"{name} is no setting of zrb-store, and is ignored{_nearest(name, names)}" for name in sorted(unknown)
+        f"{name} is not a setting of zrb-store, and is ignored{_nearest(name, names)}" for name in sorted(unknown)
     ]
 
 

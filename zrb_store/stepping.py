@@ -44,12 +44,12 @@ def once_tool(*, unknown: Policy = "stop") -> Callable[[F], F]: ...
 def once_tool(function: Any = None, *, unknown: Policy = "stop") -> Any:
     """Mark a function as a tool whose call must not be repeated if its end is unknown.
 
-    It is a decorator, with or without arguments, and changes nothing else: the tool also works where nothing is stored.
+    It is a decorator, with or without arguments, and leaves the function as it is: the tool also works without a store.
 
     Args:
         function: The tool.
         unknown: What happens if the process died during a call. `stop` ends the task with `StepUncertain`, and a person
-            has to find out; `tell` makes the agent go on, with a result that says that the outcome is unknown.
+            has to find out; `tell` lets the agent continue, with a result that says that the outcome is unknown.
 
     Returns:
         The function itself.
@@ -58,7 +58,7 @@ def once_tool(function: Any = None, *, unknown: Policy = "stop") -> Any:
         InvalidArgument: `unknown` is something else.
     """
     if unknown not in POLICIES:
-        raise InvalidArgument(f"once_tool(unknown={unknown!r}): use stop or tell")
+        raise InvalidArgument(f"once_tool(unknown={unknown!r}): use `stop` or `tell`")
 
     def mark(tool: F) -> F:
         setattr(tool, _ATTRIBUTE, unknown)

@@ -92,12 +92,12 @@ class Session:
 
         Args:
             task: Name of the main task; later runs must have the same one. By default the absolute path of
-                the script that this process runs, so that a script which may be moved between two runs needs a name.
+                the script that this process runs: a script that may be moved between two runs needs a name.
                 `python -c` and `-m`, a REPL, a notebook, and an installed program such as pytest have none.
             path: How zrb's command line names the task.
-            inputs: Must be those of earlier runs; one that cannot be stored is never the same. Passwords of URLs are
+            inputs: The same as in earlier runs; an input that cannot be stored always differs. Passwords of URLs are
                 masked; leave other secrets out.
-            project: Folder of the project, which must be that of earlier runs; by default none. It is not the working
+            project: Folder of the project, the same as in earlier runs; by default none. It is not the working
                 directory, which differs between cron and a terminal.
             parent: SESSION or SESSION/TASK#N that started this session.
             origin: `cli`, `web` or `library`.
@@ -142,7 +142,7 @@ def open_store(location: str | os.PathLike[str] | None = None, *, read_only: boo
 
     Args:
         location: Path of a SQLite file, or a SQLAlchemy URL (`sqlite:///...`, `postgresql://...`);
-            by default `ZRB_STORE_URL`, else `~/.zrb/xcom.db`.
+            by default `ZRB_STORE_URL`, otherwise `~/.zrb/xcom.db`.
         read_only: Create, upgrade and write nothing.
 
     Raises:
@@ -239,10 +239,10 @@ class Store:
 
         Args:
             task: Name of the task, main or not.
-            max_age: How long ago it may have completed.
-            any_project: Look in every project. Sessions without a project are always looked at.
-            of: Only sessions of this main task; or of this script, module or program, by its path or the last part of
-                it.
+            max_age: Maximum age of the result.
+            any_project: Look in every project. Sessions without a project are always included.
+            of: Only sessions of this main task; or of this script, module or program, by its path or its
+                last part.
 
         Raises:
             ValueNotFound: There is none, or the newest is too old.
@@ -254,9 +254,9 @@ class Store:
         return codec.decode(found.record.data)
 
     def fork(self, session: str, *, from_task: str, from_step: str | None = None, name: str | None = None) -> Session:
-        """Copy a session as it was before a task, or a step of it, first started. A run of the copy goes on from there.
+        """Copy a session as it was before a task or one of its steps first started, for a run from there.
 
-        What is not copied is done again, steps that were declared `once` too.
+        Everything not copied is done again, including `once` steps.
 
         Args:
             session: Name of the session.

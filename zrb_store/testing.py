@@ -79,9 +79,9 @@ class Crash(BaseException):
 
 @contextmanager
 def crash_at(point: str, *, visit: int = 1, kill: bool = False) -> Iterator[None]:
-    """Die at a point: raise `Crash` there and at every later point, since a dead process writes nothing.
+    """Die at a point: raise `Crash` there and at every later point, because a dead process writes nothing.
 
-    The runs under way keep their leases: use `expire_lease`, or `short_lease` and wait.
+    Open runs keep their leases: use `expire_lease`, or `short_lease` and wait.
 
     Args:
         point: One of `POINTS`.
@@ -117,7 +117,7 @@ def crash_at(point: str, *, visit: int = 1, kill: bool = False) -> Iterator[None
 def short_lease(seconds: float) -> Iterator[None]:
     """Shorten the leases of this process, and renew them four times as often as they would end.
 
-    Use it in the process that is to lose its lease: a test then waits less for the end of it.
+    Use it in the process that is to lose its lease: a test then waits less.
 
     Args:
         seconds: How long a lease lasts.
@@ -130,9 +130,9 @@ def short_lease(seconds: float) -> Iterator[None]:
 
 
 def expire_lease(session: Session) -> None:
-    """End the lease of a session's run now, so that the next `session.run()` takes the session over.
+    """End the lease of a session's run now: the next `session.run()` takes the session over.
 
-    It does so if this process has started the run, or the process that did has died.
+    This works if this process started the run, or if the process of the run has died.
 
     Raises:
         SessionNotFound: There is no such session.
@@ -147,7 +147,7 @@ def expire_lease(session: Session) -> None:
 def temporary_store() -> Iterator[Store]:
     """Open a new SQLite store in a temporary folder, which is deleted at the end.
 
-    `ZRB_STORE_URL` names it meanwhile, so that `open_store()` and child processes use it too.
+    `ZRB_STORE_URL` names it meanwhile: `open_store()` and child processes also use it.
     """
     with tempfile.TemporaryDirectory(prefix="zrb-store-") as folder:
         path = str(Path(folder) / "xcom.db")

@@ -1,4 +1,4 @@
-"""Takes the pictures of the README from a session of the demo: `python -m tests.browser.pictures`."""
+"""Takes the pictures of the pages, light and dark, from a session of the demo: `python -m tests.browser.pictures`."""
 
 from __future__ import annotations
 
@@ -52,15 +52,13 @@ def main() -> None:
         for scheme in schemes:
             page = browser.new_page(viewport={"width": 1000, "height": 800}, color_scheme=scheme)
             page.goto(file.as_uri())
-            if scheme == "light":
-                page.locator("#timeline button.bar").nth(2).focus()
-                take(page, "report.png", "header .kind", "#timeline .detail")
-            else:
-                slider = page.locator("#moment input[type=range]")
-                slider.focus()
-                for _ in range(9):
-                    page.keyboard.press("ArrowLeft")
-                take(page, "moment.png", "#moment h2", "#moment .drawing")
+            page.locator("#timeline button.bar").nth(2).focus()
+            take(page, f"report-{scheme}.png", "header .kind", "#timeline .detail")
+            slider = page.locator("#moment input[type=range]")
+            slider.focus()
+            for _ in range(9):
+                page.keyboard.press("ArrowLeft")
+            take(page, f"moment-{scheme}.png", "#moment h2", "#moment .drawing")
         browser.close()
 
 

@@ -178,7 +178,7 @@ def test_of_very_many_queues_some_are_drawn_and_the_rest_is_counted(
         page = open_file(write(store, "many", tmp_path))
     assert page.locator("#flow .queue").count() == 100
     assert page.locator("#flow .graph .line.take").count() == 39
-    expect(page.locator("#flow")).to_contain_text("301 more queues, of which fewer values were taken, are not drawn.")
+    expect(page.locator("#flow")).to_contain_text("301 more queues with fewer taken values are not drawn.")
     assert processor_time(page, lambda: page.evaluate(REDRAW, "Flow")) < 20
     page.evaluate("Page.select('many/task 399#1')")
     assert lit_lines(page) == []

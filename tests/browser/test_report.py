@@ -17,7 +17,7 @@ from tests.test_report import MARKUP, hostile_session
 from zrb_store import Store
 
 Open = Callable[..., Page]
-PARTS = ["Timeline", "Data flow", "Queues at a moment", "Values", "Errors and output", "How to go on"]
+PARTS = ["Timeline", "Data flow", "Queues at a moment", "Values", "Errors and output", "How to continue"]
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,7 @@ def test_pointing_at_a_bar_and_focusing_it_tells_the_same(run: Path, open_file: 
     page.get_by_role("button", name=re.compile("^find-packages#1, completed")).hover()
     expect(detail).to_contain_text("found ")
     failed.focus()
-    page.get_by_role("button", name="All that it said").click()
+    page.get_by_role("button", name="Full log").click()
     shown = page.locator("details[data-attempt='report#1'] .traceback")
     expect(shown).to_be_visible()
     expect(shown).to_contain_text("Traceback (most recent call last)")

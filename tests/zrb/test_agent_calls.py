@@ -264,7 +264,7 @@ def test_an_answer_that_is_too_large(agents: Agents, result: str) -> None:
         + f"LONG = 'x' * {40_000_000 if result == 'not stored' else 40_000}\n"
     )
     output = agents.run("triage", code=-9)
-    assert ("its result is handed on, but the step runs again" in output) == (result == "not stored")
+    assert ("its result is returned, but the step runs again" in output) == (result == "not stored")
     agents.resume()
     numbers, processes = zip(*agents.live("out"), strict=True)
     assert numbers == (0, 10, 20, 30)

@@ -172,7 +172,7 @@ agent(tools=[kill_at(-1)], tool_factories=[], model=FunctionModel(stream_functio
             "model~2",
             '{"a": 1}',
             1,
-            "the result of step model~2 of s/triage#2 is no answer of a model: go back to before it with "
+            "the result of step model~2 of s/triage#2 is no answer of a model: fork the session with "
             "`zrb xcom fork s --from triage --step 'model~2'`",
         ),
         ("prompt", None, 0, "3 receipts"),
@@ -180,7 +180,7 @@ agent(tools=[kill_at(-1)], tool_factories=[], model=FunctionModel(stream_functio
             "prompt",
             '"Charge."',
             1,
-            "the result of step prompt of s/triage#2 is no prompt of an agent: go back to before it with "
+            "the result of step prompt of s/triage#2 is no prompt of an agent: fork the session with "
             "`zrb xcom fork s --from triage --step prompt`",
         ),
     ],

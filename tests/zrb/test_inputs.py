@@ -121,7 +121,7 @@ def test_an_input_whose_declaration_has_changed(
     fail(zrb, "--day", given)
     declare(zrb, after, "day")
     assert refused(zrb) == (
-        f"day of session night is stored as {stored}, which it would not be now: "
+        f"day of session night is stored as {stored}, but would be stored differently now: "
         "the declaration of task main has changed; give --day VALUE, or use another session name"
     )
     assert zrb.resume("night", "--day", "5").out.strip() == result
@@ -133,7 +133,10 @@ def test_a_choice_that_is_gone(zrb: Zrb) -> None:
     declare(zrb, 'OptionInput("day", options=["3", "4"])', "day")
     fail(zrb, "--day", "3")
     declare(zrb, 'OptionInput("day", options=["4", "5", "6"])', "day")
-    assert "is stored as '3', which it would not be now: the declaration of task main has changed;" in refused(zrb)
+    assert (
+        "is stored as '3', but would be stored differently now: the declaration of task main has changed;"
+        in refused(zrb)
+    )
     assert zrb.resume("night", "--day", "5").out.strip() == "['5']"
 
 
@@ -148,7 +151,7 @@ def test_inputs_that_were_added_or_removed(zrb: Zrb) -> None:
         "the declaration of task main has changed; give --new VALUE, or use another session name"
     )
     (line,) = lines(zrb.resume("night", "--plan", "--new", "n").err)
-    assert line == "zrb xcom: input size is new since session night started: its default is taken, '7'"
+    assert line == "zrb xcom: input size is new since session night started: its default is used, '7'"
     assert "day" in zrb.resume("night", "--day", "4", code=2).err
     done = zrb.resume("night", "--new", "n", "--my-key", "k")
     assert done.out.strip() == "['3', 7, 'n']"
@@ -164,9 +167,11 @@ def test_an_input_with_a_secret_name_is_not_shown(zrb: Zrb) -> None:
     declare(zrb, 'StrInput("day-token", default="1")', "day-token")
     fail(zrb, "--day-token", "hunter2")
     declare(zrb, 'IntInput("day-token", default=1), StrInput("new-token", default="hunter3")', "day-token", "new-token")
-    assert refused(zrb).startswith("day-token of session night is stored as '***', which it would not be now:")
+    assert refused(zrb).startswith(
+        "day-token of session night is stored as '***', but would be stored differently now:"
+    )
     (line,) = lines(zrb.resume("night", "--plan", "--day-token", "2").err)
-    assert line == "zrb xcom: input new-token is new since session night started: its default is taken, '***'"
+    assert line == "zrb xcom: input new-token is new since session night started: its default is used, '***'"
 
 
 def test_a_value_on_which_a_parser_of_ones_own_fails(zrb: Zrb) -> None:
@@ -186,5 +191,5 @@ def test_a_start_by_name_takes_the_default_of_an_added_input(zrb: Zrb) -> None:
     assert "was started with other inputs: size is new;" in other.err
     done = zrb.run("main", "--day", "1", ZRB_STORE_SESSION="night")
     assert done.out.strip() == "['1', 7]"
-    line = "zrb-store: input size is new since session night started: its default is taken, '7'"
+    line = "zrb-store: input size is new since session night started: its default is used, '7'"
     assert lines(done.err).count(line) == 1

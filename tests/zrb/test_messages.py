@@ -65,10 +65,10 @@ def test_a_completed_session_says_that_its_result_is_stored_and_since_when(zrb: 
 def test_a_resume_says_what_it_runs_and_skips(zrb: Zrb) -> None:
     zrb.tasks(TASKS)
     first = said(zrb.run("etl", "load", code=1, ZRB_STORE_SESSION="night").err)
-    assert first == ["zrb-store: session night failed; `zrb xcom resume night` runs what is left of it"]
+    assert first == ["zrb-store: session night failed; `zrb xcom resume night` runs the rest"]
     skips = f"skips extract, {PAGES} and 2 more, completed before"
     runs = "session night is resumed: runs load; "
-    failed = "session night failed; `zrb xcom resume night` runs what is left of it"
+    failed = "session night failed; `zrb xcom resume night` runs the rest"
     again = zrb.run("etl", "load", code=1, ZRB_STORE_SESSION="night")
     assert said(again.err) == [f"zrb-store: {runs}{skips}", f"zrb-store: {failed}"]
     assert again.err.index("is resumed") < again.err.index("broken")
@@ -101,8 +101,8 @@ def test_an_unknown_variable_is_told_once(zrb: Zrb) -> None:
     zrb.mark("mended")
     misspelt = {"ZRB_STORE_PRESIST": "all", "ZRB_STORE_QQQ": "hunter2-is"}
     told = [
-        "ZRB_STORE_PRESIST is no setting of zrb-store, and is ignored: did you mean ZRB_STORE_PERSIST?",
-        "ZRB_STORE_QQQ is no setting of zrb-store, and is ignored: `zrb xcom db status` lists the settings",
+        "ZRB_STORE_PRESIST is not a setting of zrb-store, and is ignored: did you mean ZRB_STORE_PERSIST?",
+        "ZRB_STORE_QQQ is not a setting of zrb-store, and is ignored: `zrb xcom db status` lists the settings",
     ]
     run = zrb.run("etl", "load", program="zrb", code=0, cwd=None, ZRB_STORE_SESSION="night", **misspelt)
     assert said(run.err) == [f"zrb-store: {line}" for line in told]
@@ -120,7 +120,7 @@ def test_a_group_of_the_users_own_is_not_advised(zrb: Zrb) -> None:
     zrb.tasks(f"cli.add_group(Group(name='xcom'))\nimport zrb_store.plugin\n{TASKS}")
     failed = zrb.run("etl", "load", code=1, ZRB_STORE_SESSION="night", ZRB_INIT_MODULES=None)
     assert said(failed.err)[-1] == (
-        "zrb-store: session night failed; start this task again with ZRB_STORE_SESSION=night to run what is left"
+        "zrb-store: session night failed; start this task again with ZRB_STORE_SESSION=night to run the rest"
     )
 
 
@@ -169,8 +169,8 @@ def test_what_no_command_of_zrb_started_names_what_goes_on_with_it(zrb: Zrb) -> 
     started = "was not started by a command of zrb"
     for session, said in {
         "inbox": "session inbox was never run: it has queues, and nothing to resume",
-        "worker": rf"session worker {started}: `\S+zrb-store consume inbox files --as worker -- false` goes on with it",
-        "nightly": rf"session nightly {started}: `python3 \S+/nightly.py` goes on with it",
+        "worker": rf"session worker {started}: `\S+zrb-store consume inbox files --as worker -- false` continues it",
+        "nightly": rf"session nightly {started}: `python3 \S+/nightly.py` continues it",
         "typed": rf"session typed {started}: start its program again",
     }.items():
         (line,) = lines(zrb.resume(session, code=3).err)

@@ -121,7 +121,7 @@ def test_from_a_task_that_was_renamed(zrb: Zrb) -> None:
         zrb.tasks(GRAPH.replace('name="second"', f'name="{new}"'))
         (line,) = lines(zrb.resume("plan", "--plan", "--from", "second", code=3).err)
         said, _, names = line.partition("; the tasks are ")
-        assert said.endswith("task 'second', which the session ran, is not here any more: it was renamed or removed")
+        assert said.endswith("task 'second', which the session ran, is no longer here: it was renamed or removed")
         assert new in names.partition(";")[0].split(", ")
         assert hint in names
 
@@ -145,7 +145,7 @@ def test_a_completed_task_that_was_renamed(zrb: Zrb) -> None:
     zrb.run("main", code=1, ZRB_STORE_SESSION="plan")
     zrb.tasks(tasks.replace('"count"', '"sum"'))
     left = (
-        "zrb xcom: task count has completed, and is not in the workflow as it is declared now: "
+        "zrb xcom: task count has completed, and is no longer in the workflow: "
         "it left 1 value in queue count, 1 value in queue log"
     )
     assert plan(zrb, "plan") == {"sum": "run never-started", "main": "run failed", "count": "skip gone"}

@@ -52,7 +52,7 @@ def test_a_resume_asks_for_secrets_again(zrb: Zrb) -> None:
     (line,) = lines(zrb.resume("night", "--rows", "7", code=2).err)
     assert line == (
         "zrb xcom: --rows is not a secret input of load: "
-        "a resume takes the inputs that are stored, and from the command line only --my-key"
+        "a resume takes the stored inputs, and from the command line only --my-key"
     )
     (line,) = lines(zrb.resume("night", "--my-kye", "7", code=2).err)
     assert line.endswith("and from the command line only --my-key; did you mean --my-key?")

@@ -60,7 +60,7 @@ def main(ctx):
     zrb.start("main", ZRB_STORE_SESSION="long").reaches("hanging").signal(signal.SIGKILL).done()
     assert zrb.stored("long").live("pages") == list(range(13))
     shown = zrb.resume("long", "--plan").out.splitlines()
-    assert [" ".join(line.split()) for line in shown[1:]] == ["feed skip completed", "main run lost, 12 steps stand"]
+    assert [" ".join(line.split()) for line in shown[1:]] == ["feed skip completed", "main run lost, 12 steps kept"]
 
     assert zrb.resume("long").out.strip() == str([f"row{n}" for n in range(20)])
     assert sorted(zrb.ran) == sorted([f"fetch{n}" for n in range(20)] + ["fetch12"])
@@ -161,7 +161,7 @@ async def main(ctx):
 """
     )
     done = zrb.start("main", ZRB_STORE_SESSION="end").reaches("between").signal(signal.SIGINT).done()
-    assert "zrb-store: session end was interrupted; `zrb xcom resume end` runs what is left of it" in done.err
+    assert "zrb-store: session end was interrupted; `zrb xcom resume end` runs the rest" in done.err
     assert zrb.stored("end").task("main") == ["interrupted"]
     zrb.mark("mended")
     assert zrb.resume("end").out.strip() == "row0"

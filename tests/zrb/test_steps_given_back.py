@@ -45,7 +45,7 @@ def planned(zrb: Zrb, *args: str) -> list[str]:
     shown = parse("plan", zrb.resume(*args, "--plan", "--format", "json").out)
     for row, task in zip(rows, shown["tasks"], strict=True):
         count = task["steps"] if task["action"] == "run" else 0
-        assert ("stand" in row) == bool(count)
+        assert ("kept" in row) == bool(count)
         assert f"{task['reason']}, {count} step" in row or not count
     return rows
 
@@ -54,7 +54,7 @@ def planned(zrb: Zrb, *args: str) -> list[str]:
 def test_from_takes_the_steps_of_the_task_and_of_all_downstream(zrb: Zrb) -> None:
     zrb.tasks(CHAIN.replace("ONCE", "False"))
     zrb.run("main", code=1, ZRB_STORE_SESSION="chain")
-    assert planned(zrb, "chain") == ["first skip completed", "second skip completed", "main run failed, 3 steps stand"]
+    assert planned(zrb, "chain") == ["first skip completed", "second skip completed", "main run failed, 3 steps kept"]
     assert planned(zrb, "chain", "--from", "second") == [
         "first skip completed",
         "second run forced",
@@ -113,10 +113,10 @@ def test_a_plan_does_not_count_steps_that_come_back_with_their_attempt(zrb: Zrb)
     for _ in range(3):
         zrb.run("push", "inbox", "files", "1", program="zrb-store")
     zrb.start("main", ZRB_STORE_SESSION="chain").reaches("in-main").signal(signal.SIGKILL).done()
-    assert planned(zrb, "chain")[-1] == "main run lost, 3 steps stand"
+    assert planned(zrb, "chain")[-1] == "main run lost, 3 steps kept"
     zrb.resume("chain", code=1)
     assert zrb.ran == [*ALL, "after-the-take", "after-the-take"]
-    assert planned(zrb, "chain")[-1] == "main run failed, 3 steps stand"
+    assert planned(zrb, "chain")[-1] == "main run failed, 3 steps kept"
 
 
 def test_a_task_whose_result_cannot_be_restored_keeps_its_steps(zrb: Zrb) -> None:
@@ -129,8 +129,8 @@ def test_a_task_whose_result_cannot_be_restored_keeps_its_steps(zrb: Zrb) -> Non
     zrb.run("main", code=1, ZRB_STORE_SESSION="chain")
     assert planned(zrb, "chain") == [
         "first skip completed",
-        "second run not-restorable, 1 step stands",
-        "main run failed, 3 steps stand",
+        "second run not-restorable, 1 step kept",
+        "main run failed, 3 steps kept",
     ]
     zrb.mark("mended")
     zrb.resume("chain")
@@ -187,7 +187,7 @@ def test_a_check_and_a_completed_server_start_over(zrb: Zrb) -> None:
 def test_a_server_that_had_not_completed_keeps_its_steps(zrb: Zrb) -> None:
     server(zrb, serves=True)
     assert zrb.stored("serve").task("server") == ["interrupted"]
-    assert planned(zrb, "serve")[0] == "server run readiness, 1 step stands"
+    assert planned(zrb, "serve")[0] == "server run readiness, 1 step kept"
     zrb.resume("serve", code=None)
     assert sorted(zrb.ran) == ["launch", "ping", "ping"]
 

@@ -189,8 +189,8 @@ class Steps:
         """Let no other step of this name begin in this process. The caller has the lock."""
         if name in self.open:
             raise ZrbStoreError(
-                f"step {name} of {self._attempt.full_name} is under way: "
-                "steps that run at the same time need names of their own"
+                f"step {name} of {self._attempt.full_name} is running: "
+                "steps that run at the same time need different names"
             )
         self.open[name] = None
 
@@ -291,23 +291,23 @@ class Steps:
         if known is None and highest >= number:
             return
         raise InvalidArgument(
-            f"step {name} cannot begin in the delivery {attempt.full_name}: a delivery is given back whole, so no step "
-            "of it could stand; work on the value in `with run.attempt(...)`"
+            f"step {name} cannot begin in the delivery {attempt.full_name}: a delivery is given back whole, so its "
+            "steps could not be kept; work on the value in `with run.attempt(...)`"
         )
 
 
 class Attempt(OpenAttempt):
     """An open attempt of a task.
 
-    As a context manager, it completes when the block ends, and fails if the block raises. Whatever it writes raises
+    As a context manager, it completes when the block ends, and fails if the block raises. Each of its changes raises
     `AttemptClosed` if it has ended, and `LeaseLost` if another process has taken the session over.
 
     Attributes:
         session: Name of the session.
         task: Name of the task.
         number: 1 for the first attempt of the task in its session.
-        xcom: The session's queues; every operation on them belongs to this attempt, in any thread, or to the step of it
-            that the code runs in.
+        xcom: The session's queues; every operation on them belongs to this attempt, in any thread, or to its step in
+            which the code runs.
         token: Names the attempt to a child process, in `ZRB_STORE_ATTEMPT`: SESSION/TASK#NUMBER@FENCE.
         result_seq: Seq of its result in the result's queue; None if there is none yet.
         steps: Its steps.
@@ -336,27 +336,27 @@ class Attempt(OpenAttempt):
         """Add a line to the attempt's output, which is kept with it: `zrb-store log SESSION` shows it.
 
         The last 64 KiB of an attempt's output are kept (`ZRB_STORE_OUTPUT_LIMIT`). Lines are stored within a second,
-        secrets are masked, and nothing is raised: what the store does not take now is stored with what comes later.
-        Steps have no output of their own. A line that comes after the end of the attempt is ignored.
+        secrets are masked, and no error is raised: lines that the store refuses are stored with later ones. Steps have
+        no output of their own. A line that comes after the end of the attempt is ignored.
 
         Args:
             text: The text, which may have several lines.
-            stream: What the lines are called, such as `log` or `warning`.
+            stream: Name of the kind of lines, such as `log` or `warning`.
         """
         output = self.output
         if output is not None:
             output.add(str(stream), f"{text}\n")
 
     def step(self, name: str, function: Callable[..., T], /, *args: Any, once: bool = False, **kwargs: Any) -> T:
-        """Run a function once per task: return its stored result if this step completed before, else run it as a step.
+        """Run a function once per task: return its stored result if this step completed before; otherwise run it.
 
-        A step is an attempt inside this attempt. It completes with its result and with what it did to queues, and then
-        stands although this attempt may fail: the task's next attempt gets its result and does not run it. A step that
-        fails is given back, and the exception goes on; its next run is its second attempt.
+        A step is an attempt inside this attempt. It completes with its result and its changes to queues. It is
+        kept even if this attempt fails: the task's next attempt gets its result and does not run it. A step that fails
+        is given back, and the exception propagates; its next run is its second attempt.
 
         Args:
             name: Name of the step. The second step of a name in one attempt is `name~2`, and so on. Steps that run at
-                the same time need names of their own.
+                the same time need different names.
             function: Called with the arguments. If it is a coroutine function, the call returns an awaitable.
             *args: Stored with the passwords of URLs masked, and compared with those of later calls. An argument that
                 cannot be encoded is not compared.

@@ -159,10 +159,10 @@ class OpenAttempt(AttemptReference):
     ) -> None:
         """End the attempt without completing it.
 
-        A step and a delivery are undone whole. What any other attempt did to queues of other sessions is undone at once
-        (promise 10), and so are its steps that have not completed. What it did to queues of its own session, and of
-        parent and child sessions, stays until the task's next attempt or the session's next run begins, so that a
-        fallback sees it.
+        A step and a delivery are undone whole. Changes of any other attempt to queues of other sessions are undone at
+        once (promise 10), together with its steps that have not completed. Its changes to queues of its own session,
+        and of parent and child sessions, stay until the task's next attempt or the session's next run begins. A
+        fallback therefore sees them.
 
         Args:
             error: Kept with the attempt; of its traceback, the last 16 KiB. Texts are kept as they are.
@@ -273,8 +273,8 @@ class Step(OpenAttempt):
         except (UnencodableValue, ValueTooLarge) as error:
             # The advice in parentheses is for code that pushes to a store by itself.
             self._xcoms.warn(
-                f"step {self.step} of task {self.parent.task}: {str(error).partition(' (')[0]}; its result is handed "
-                "on, but the step runs again in the task's next attempt "
+                f"step {self.step} of task {self.parent.task}: {str(error).partition(' (')[0]}; its result is "
+                "returned, but the step runs again in the task's next attempt "
                 f"({what_makes_storable(error)} makes it storable)"
             )
         return codec.encode(result, lenient=True, limit=limit)._replace(restorable=False)

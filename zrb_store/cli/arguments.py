@@ -38,8 +38,8 @@ _BYTES_PER_DIGIT = 0.83  # ints are stored in base 16
 session_argument = click.argument("session", shell_complete=completion.sessions)
 changed_session_argument = click.argument("session", shell_complete=completion.sessions_to_change)
 queue_argument = click.argument("queue", shell_complete=completion.queues)
-dry_run_option = click.option("--dry-run", is_flag=True, help="Delete nothing, print what would be deleted.")
-part_option = click.option("--path", metavar="PATH", help="Only a part of it, e.g. $.rows[0].name.")
+dry_run_option = click.option("--dry-run", is_flag=True, help="Print what would be deleted, and delete nothing.")
+part_option = click.option("--path", metavar="PATH", help="Print only this part, e.g. $.rows[0].name.")
 
 
 def format_option(
@@ -73,7 +73,7 @@ def project_option(help_text: str) -> Callable[[_Function], _Function]:
         flag_value="",
         metavar="[NAME|FOLDER]",
         shell_complete=completion.files,
-        help=f"{help_text}: its folder or only the folder's name, or nothing for the current project.",
+        help=f"{help_text}: give its folder, the folder's name, or nothing for the current project.",
     )
 
 
@@ -144,7 +144,7 @@ def parse_json(text: str, name: str, otherwise: str = "text goes in double quote
         number = float(digits)
         if math.isinf(number):
             shown = digits if len(digits) <= _SHOWN_DIGITS else digits[:_SHOWN_DIGITS] + "..."
-            raise click.UsageError(f"{name} has the number {shown}, but floats end at 1.8e308; write it as a text")
+            raise click.UsageError(f"{name} has the number {shown}, but floats end at 1.8e308; write it as text")
         return number
 
     def parse_int(digits: str) -> int:

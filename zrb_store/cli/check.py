@@ -30,13 +30,13 @@ from zrb_store.store import open_store
     "{} --task load --max-age 26h --task report --max-age 8d",
     "{} --format jsonl",
     details="Prints one line for each session that failed, was interrupted or is stale (its process died), for each "
-    "queue that has dead values, and for each task that is overdue: what happened, and the command that helps. Exits "
-    "1 if there is such a line; else it exits 0 and prints nothing, except on a terminal.\n\nA session is reported "
-    "until it completes, is removed, or a newer one of the same project and main task completes after it failed. "
-    "Workers of one queue stand in for each other: any of them need only complete later. Child sessions are left "
-    "out, because their parents are looked at.\n\nIf ZRB_STORE_NOTIFY is set, its command is "
-    "started once for each stale session of which nobody has been told, and if the store cannot be used. Only then "
-    "this writes.",
+    "queue with dead values, and for each overdue task. The line says what happened, and which command helps. Exits 1 "
+    "if there is such a line; otherwise it exits 0 and prints nothing, except on a terminal.\n\n"
+    "A session is reported until it completes or is removed, or until a newer session of the same project and main "
+    "task completes after the failure. For workers of one queue, any worker that completes later clears the alert. "
+    "Child sessions are left out, because their parents are reported.\n\n"
+    "If ZRB_STORE_NOTIFY is set, check starts its command once for each stale session not yet reported, and if "
+    "the store cannot be used. Only then does it write to the store.",
 )
 @click.option(
     "--task",
@@ -52,9 +52,9 @@ from zrb_store.store import open_store
     type=parse_duration,
     metavar="LENGTH",
     multiple=True,
-    help="How old its newest result may be, e.g. 90m, 26h, 8d; one for each --task, in this order, or one for all.",
+    help="Maximum age of its newest result, e.g. 90m, 26h, 8d; one for each --task in the same order, or one for all.",
 )
-@project_option("Look only at sessions of this project")
+@project_option("Report only sessions of this project")
 @limit_option("lines")
 @format_option(choices=("table", "json", "jsonl"))
 def check(
@@ -77,11 +77,11 @@ def check(
         try:
             with open_store(read_only=True) as store:
                 untold = has_untold(store.database)
-            if untold:  # else nothing is written
+            if untold:  # otherwise nothing is written
                 with open_store() as store:
                     tell_stale(store.database)
         except ZrbStoreError as error:
-            print_line(f"nobody is told of stale sessions: {error}", program_name())
+            print_line(f"stale sessions are not reported: {error}", program_name())
     return code
 
 

@@ -42,8 +42,8 @@ SHELLS = ("bash", "zsh", "fish")
     'eval "$({} bash)"     # in ~/.bashrc',
     "source <({} zsh)      # in ~/.zshrc, after compinit",
     "{} fish | source      # in ~/.config/fish/config.fish",
-    details="With it, TAB completes commands, options, sessions, queues, tasks, steps, the ids of values, statuses, "
-    "formats and files. It only reads the store, and says nothing if there is none.",
+    details="With this script, TAB completes commands, options, sessions, queues, tasks, steps, the ids of values, "
+    "statuses, formats and files. It only reads the store, and prints nothing if there is none.",
 )
 @click.argument("shell", type=click.Choice(SHELLS))
 def completion(shell: str) -> None:

@@ -28,15 +28,16 @@ from zrb_store.store import open_store
     "{} inbox files --wait 60 -- ./convert.sh {}",
     "{} inbox files --all -j 4 -- ./convert.sh",
     "{} inbox files --forever --as converter -- ./convert.sh --file={}",
-    details="Takes the oldest value as an attempt of its own, and gives it to COMMAND: on stdin, and in place of {} as "
-    "one argument, never through a shell. Text is given as it is, anything else as JSON. If COMMAND exits with 0, the "
-    "attempt completes. If it does not, or if anything is killed, the value is given back, and what COMMAND wrote last "
-    "is kept as the error. Another consumer may take the value; this one passes it over. If its queue limits "
-    "deliveries (see `queue`), it is dead after the last one. ZRB_STORE_ATTEMPT is set, so that what COMMAND pushes "
-    "and pops with this program belongs to the same attempt.\n\nAfter failures in a row it pauses, up to a minute. The "
-    "first SIGTERM or Ctrl-C lets the command in hand finish; the second one gives the value back at once. Exit: 0 if "
-    "all went well, 1 if a command failed, 3 if there was no value in time, 75 if another process consumes under the "
-    "same name, 128 + N if signal N ended it early.",
+    details="Takes the oldest value in an attempt of its own. COMMAND gets the value on stdin, and as one argument in "
+    "place of {}, never through a shell. Text is passed unchanged, any other value as JSON. If COMMAND exits with 0, "
+    "the attempt completes. If it does not, or if a process is killed, the value is given back, and the last output "
+    "of COMMAND is kept as the error. Another consumer may take the value; this one skips it. If the queue limits "
+    "deliveries (see `queue`), the value is dead after the last one. ZRB_STORE_ATTEMPT is set for COMMAND, so its "
+    "pushes and pops with this program belong to the same attempt.\n\n"
+    "After several failures in a row, consume pauses for up to a minute. The first SIGTERM or Ctrl-C lets the running "
+    "command finish; the second one gives the value back at once. Exit: 0 if all went well, 1 if a command failed, 3 "
+    "if there was no value in time, 75 if another process consumes under the same name, 128 + N if signal N ended it "
+    "early.",
 )
 @changed_session_argument
 @queue_argument
@@ -45,15 +46,18 @@ from zrb_store.store import open_store
 )
 @click.option("--wait", metavar="SECONDS", type=parse_seconds, help="How long to wait for a value if there is none.")
 @click.option(
-    "--all", "until_empty", is_flag=True, help="Go on until the queue is empty, or has only values that failed here."
+    "--all", "until_empty", is_flag=True, help="Continue until the queue is empty, or has only values that failed here."
 )
-@click.option("--forever", is_flag=True, help="Go on until SIGTERM, and try again what failed, after a pause.")
+@click.option("--forever", is_flag=True, help="Continue until SIGTERM, and try failed values again after a pause.")
 @click.option("-j", "--jobs", metavar="N", type=whole_number(1, 1000), default="1", help="Run N commands at a time.")
 @click.option(
-    "--timeout", metavar="SECONDS", type=parse_seconds, help="End a command that takes longer: it has failed."
+    "--timeout",
+    metavar="SECONDS",
+    type=parse_seconds,
+    help="End a command that takes longer; this counts as a failure.",
 )
 @click.option("--as", "name", metavar="NAME", help="The consumer's session; by default the first free consume.HOST.N.")
-@click.option("-q", "--quiet", is_flag=True, help="Do not say on stderr what became of each value.")
+@click.option("-q", "--quiet", is_flag=True, help="Do not report each value on stderr.")
 def consume(
     session: str,
     queue: str,
@@ -73,7 +77,7 @@ def consume(
     if jobs > 1 and not (until_empty or forever):
         raise click.UsageError("-j is for --all or --forever: without them one value is taken")
     if timeout == 0:
-        raise click.UsageError("--timeout 0 leaves a command no time: leave it out for no limit")
+        raise click.UsageError("--timeout 0 gives a command no time: leave it out for no limit")
     outputs = {"stdout": sys.stdout.fileno(), "stderr": sys.stderr.fileno()}
     with CommandRunner(argv, **outputs, timeout=timeout) as runner, open_store() as store:
         place = session_names.session_name(session), queue

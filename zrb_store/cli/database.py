@@ -35,8 +35,8 @@ db.reading = ("status",)
     "status",
     "{}",
     "{} --format json",
-    purpose="Show where the store is, its revision and its size, and each setting with its value and where that "
-    "came from: the environment, or the default. Passwords are masked. A value that cannot be used is named on stderr.",
+    purpose="Show the place, revision and size of the store, and the value of each setting with its source: the "
+    "environment or the default. Passwords are masked. Unusable values are named on stderr.",
 )
 @format_option()
 def status(output_format: str) -> None:
@@ -79,12 +79,12 @@ def status(output_format: str) -> None:
     "upgrade",
     "{}",
     "{} --sql",
-    purpose="Bring the store to the revision of this version, or create it.\n\n"
-    "A SQLite store is copied to FILE.REVISION.bak first. It is upgraded completely or not at all. It is refused while "
-    "a session runs, and on SQLite while another program has the store open. On PostgreSQL that cannot be seen: end "
-    "every older zrb-store first.",
+    purpose="Upgrade the store to the revision of this version, or create it.\n\n"
+    "A SQLite store is first copied to FILE.REVISION.bak. The upgrade is complete, or changes nothing. It is refused "
+    "while a session runs, and on SQLite while another program has the store open. PostgreSQL does not show which "
+    "programs these are: end every older zrb-store first.",
 )
-@click.option("--sql", is_flag=True, help="Change nothing, print the statements.")
+@click.option("--sql", is_flag=True, help="Print the statements, and change nothing.")
 def upgrade(sql: bool) -> None:
     with contextlib.closing(operations.open_unchecked(read_only=sql)) as database:
         if sql:
@@ -101,7 +101,7 @@ def upgrade(sql: bool) -> None:
         echo(f"upgraded from {before} to {now}")
     if others is not None:
         print_line(
-            f"end every older zrb-store that has this store open: none can be told from other programs "
+            f"end every older zrb-store that has this store open: it cannot be distinguished from other programs "
             f"({others} other connections to this database)",
             program_name(),
         )
@@ -115,8 +115,8 @@ db.add_command(upgrade)
     "doctor",
     "{}",
     "{} --format json",
-    details="Prints one line for each finding, with its remedy. Exits 1 if a finding is an error. It "
-    "only reads, and can be run while others write.",
+    details="Prints one line for each finding, with its remedy. Exits 1 if a finding is an error. It only reads, and "
+    "can run while others write.",
 )
 @format_option()
 def doctor(output_format: str) -> int:

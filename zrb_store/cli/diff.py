@@ -23,8 +23,8 @@ from zrb_store.render.printing import echo, echo_json, print_document
 @command(
     "diff",
     "{} etl-2026-11-23 etl-2026-11-24",
-    details="Compares the values that stand, live or taken, in the order of each queue: $.load[0].total is a part "
-    "of the first value of queue load. So are the results of steps, by name: $.load.steps.fetch.total. Exit 1 if the "
+    details="Compares the live and taken values of each queue, in order: $.load[0].total is a part of the first value "
+    "of queue load. Also compares the results of completed steps, by name: $.load.steps.fetch.total. Exits 1 if the "
     "sessions differ.",
 )
 @click.argument("a", metavar="SESSION_A", shell_complete=completion.sessions)

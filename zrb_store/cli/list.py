@@ -41,13 +41,11 @@ _MOST = 5  # projects that are named
     "{} --failed --since 2d",
     "{} --match 'etl-*' --project",
     "{} --task load --format value | head -n 1",
-    details="PATTERN is one of a shell, so put it in quotes: * stands for any text, ? for one character, [abc] for one "
-    "of these, [!abc] for one of all others.",
+    details="PATTERN is a shell pattern: * matches any text, ? one character, [abc] one of these, [!abc] one other. "
+    "Put it in quotes.",
 )
 @click.option("--status", type=click.Choice(STATUSES), help="Only sessions of this status.")
-@click.option(
-    "--failed", is_flag=True, help="Only sessions that are failed, interrupted or stale, as for @last-failed."
-)
+@click.option("--failed", is_flag=True, help="Only failed, interrupted and stale sessions, as for @last-failed.")
 @click.option("--match", "pattern", metavar="PATTERN", help="Only sessions whose name matches, e.g. 'etl-*'.")
 @click.option("--name", cls=OldOption, new="--match")
 @project_option("Only sessions of this project")
@@ -56,7 +54,8 @@ _MOST = 5  # projects that are named
     "--since",
     type=parse_since,
     metavar="LENGTH|TIME",
-    help="Created at most this long ago, e.g. 90m, 1.5h, 2d, or since a time, e.g. 2026-11-24, 03:12, midnight.",
+    help="Only sessions created within this time, e.g. 90m, 1.5h, 2d, or since this moment, e.g. 2026-11-24, 03:12, "
+    "midnight.",
 )
 @limit_option("sessions")
 @format_option()

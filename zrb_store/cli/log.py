@@ -45,15 +45,15 @@ _INTERVAL = 0.5  # seconds between two looks at what is followed
     "{} etl-2026-11-24 load",
     "{} etl-2026-11-24 load/3",
     "{} @last --follow",
-    details="Of an attempt that did not complete, the last 20 lines that it printed are shown. What completed attempts "
-    "printed is shown with TASK (its last 20 lines) or with --all.\n\n"
-    "With TASK, shows only the attempts of that task and of its steps. TASK/3 is the task's third step.",
+    details="Shows the last 20 lines printed by each attempt that did not complete. The output of completed attempts "
+    "is shown with TASK (its last 20 lines) or with --all.\n\n"
+    "With TASK, shows only the attempts of that task and its steps. TASK/3 is the task's third step.",
 )
 @session_argument
 @click.argument("task", required=False, shell_complete=completion.tasks)
-@click.option("--all", "whole", is_flag=True, help="Show all that is kept of what the attempts printed.")
+@click.option("--all", "whole", is_flag=True, help="Show all stored output of the attempts.")
 @click.option("--output", cls=OldOption, new="--all", is_flag=True)
-@click.option("--follow", is_flag=True, help="Print what the attempts print, until the session has ended.")
+@click.option("--follow", is_flag=True, help="Print output as the attempts write it, until the session has ended.")
 @format_option()
 def log(session: str, task: str | None, whole: bool, follow: bool, output_format: str) -> None:
     if follow and output_format == "json":
@@ -198,7 +198,7 @@ def _output_lines(output: AttemptOutput, times: TimeFormat, *, whole: bool) -> l
     if hidden:
         return [f"[{counted(hidden, 'earlier line')}: --all shows all that is kept]", *shown]
     if output.truncated:
-        return [f"[of {size(output.bytes)} that it printed, only the end is kept]", *shown]
+        return [f"[only the end of {size(output.bytes)} of output is kept]", *shown]
     return shown
 
 

@@ -25,18 +25,17 @@ _STATUSES = ("open", "stale", "completed", "failed", "interrupted")
     "prune",
     "{} --older-than 30d --keep-last 20 --dry-run",
     "{} --older-than 1w --status completed",
-    details="Deletes the sessions that meet every given condition, and prints the rule by which each is deleted. A "
-    "session that is being run or is pinned is never deleted. An open one, without a run, is never deleted as a whole: "
-    "it loses the values that left its queues longer ago than --older-than. ZRB_STORE_RETENTION=30d,keep=20 does the "
-    "same after a run, once a day.\n"
-    "\n"
-    "--keep-last 20 keeps, of each task in each project, the last 20 sessions and also the last 20 that completed, so "
-    "that no number of failures displaces the last results. Sessions of a Python program are of the task that "
-    "session.run(task=...) names, else of the script, module or installed program that is run. The last ones are those "
-    "that ended last. A session whose main task was skipped left no result, and does not count as completed.",
+    details="Deletes the sessions that meet every given condition, and prints the rule that applied to each. Running "
+    "and pinned sessions are never deleted. An open session (without a run) is never deleted as a whole: it loses the "
+    "values that left its queues longer ago than --older-than. ZRB_STORE_RETENTION=30d,keep=20 does the same after a "
+    "run, once a day.\n\n"
+    "--keep-last 20 keeps, for each task in each project, the last 20 sessions and also the last 20 completed ones: "
+    "failures do not displace the last results. A Python program's sessions belong to the task that "
+    "session.run(task=...) names, or otherwise to the script, module or installed program. The last sessions are "
+    "those that ended last. A session whose main task was skipped has no result, and does not count as completed.",
 )
 @click.option(
-    "--older-than", type=parse_duration, metavar="LENGTH", help="Only what ended longer ago than this, e.g. 30d."
+    "--older-than", type=parse_duration, metavar="LENGTH", help="Delete only what ended longer ago, e.g. 30d."
 )
 @click.option(
     "--keep-last",
@@ -51,7 +50,7 @@ def prune(
     older_than: timedelta | None, keep_last: int | None, statuses: tuple[str, ...], dry_run: bool, output_format: str
 ) -> None:
     policy = Policy(older_than, keep_last, statuses)
-    with open_store(read_only=dry_run) as store, noting_damage("left alone, since they are damaged") as damage:
+    with open_store(read_only=dry_run) as store, noting_damage("left alone, because they are damaged") as damage:
         deletions = prune_store(store.database, policy, dry_run=dry_run, damage=damage)
         try:
             _print_deletions(deletions, output_format, dry_run)

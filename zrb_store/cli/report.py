@@ -34,22 +34,22 @@ if TYPE_CHECKING:
     "{} @last --open",
     "{} @last --redact -o for-strangers.html",
     "{} @last --format perfetto -o trace.json",
-    details="The file needs no network and no program but a browser: a ticket or a mail can hold it. For strangers, "
-    "`--redact` leaves out all that was said: structure, times and types stay. SESSION is a full name, its unique "
-    "beginning, @last or @last-failed. `--format perfetto` writes a trace for ui.perfetto.dev and chrome://tracing: "
-    "attempts, steps and the ways of values on one axis of time.",
+    details="The file needs a browser, but no network and no other program, so it can be attached to a ticket or a "
+    "mail. For strangers, `--redact` leaves out all content; structure, times and types stay. SESSION is a full name, "
+    "the unique beginning of one, @last or @last-failed. `--format perfetto` writes a trace for ui.perfetto.dev and "
+    "chrome://tracing, with attempts, steps and the ways of values over time.",
 )
 @session_argument
 @click.option(
     "-o", "--output", "file", metavar="FILE", type=click.Path(dir_okay=False), help="Write to FILE, not stdout."
 )
-@format_option("html", choices=("html", "perfetto"), help_text="What to write.")
+@format_option("html", choices=("html", "perfetto"), help_text="Format of the file.")
 @click.option(
     "--redact",
     is_flag=True,
-    help="For strangers: leave out values, inputs, output, what errors say, commands, users, hosts and folders.",
+    help="Leave out values, inputs, output, texts of errors, commands, users, hosts and folders, for strangers.",
 )
-@click.option("--open", "opens", is_flag=True, help="Show it in the browser; without -o from a temporary file.")
+@click.option("--open", "opens", is_flag=True, help="Open the file in the browser; without -o, a temporary file.")
 @click.pass_obj
 def report(
     resumer: Resumer | None, session: str, file: str | None, output_format: str, redact: bool, opens: bool
@@ -60,7 +60,7 @@ def report(
         if opens:
             raise click.UsageError("--open is for HTML: open the trace in https://ui.perfetto.dev")
         if redact:
-            raise click.UsageError("--redact is for HTML: a trace has all that the session has")
+            raise click.UsageError("--redact is for HTML: a trace cannot be redacted")
         _write_trace(session, file)
         return
     from zrb_store.page.report import report as write_report  # late: imports Jinja2
@@ -108,11 +108,11 @@ def _plan(resumer: Resumer, store: Store, session: SessionRecord) -> Plan | None
     "{} --open",
     "{} --port 8080 --no-token",
     "{} --host 0.0.0.0",
-    details="Prints its address, and serves until Ctrl-C: the list of sessions, a page for each that follows it while "
-    "it runs, a comparison of two, the queues with what is held and dead, and statistics. It only reads: nothing can "
-    'be started or changed. Needs pip install "zrb-store[page]".\n\n'
-    "It asks for a token, which is part of the address that it prints, so that other users of this machine do not see "
-    "the store. Under zrb's own web server, `zrb server start`, the same pages are at /xcom/.",
+    details="Prints its address, and serves pages until Ctrl-C: the list of sessions, each session as it runs, a "
+    "comparison of two sessions, the queues with their held and dead values, and statistics. The pages only read: "
+    'they start and change nothing. Needs pip install "zrb-store[page]".\n\n'
+    "The printed address contains a token, so other users of this machine cannot see the store. Under zrb's own web "
+    "server, `zrb server start`, the same pages are at /xcom/.",
 )
 @click.option(
     "--port",
@@ -120,14 +120,14 @@ def _plan(resumer: Resumer, store: Store, session: SessionRecord) -> Plan | None
     default=21214,  # the one after that of zrb's own web server
     metavar="N",
     show_default=True,
-    help="The port; 0 for any that is free.",
+    help="The port; 0 for any free one.",
 )
 @click.option(
     "--host",
     default="127.0.0.1",
     metavar="NAME",
     show_default=True,
-    help="The address to listen on, e.g. 0.0.0.0 for all of this machine's.",
+    help="The address to listen on, e.g. 0.0.0.0 for all addresses of this machine.",
 )
 @click.option("--no-token", is_flag=True, help="Show the pages to all users of this machine, without a token.")
 @click.option("--open", "opens", is_flag=True, help="Open the address in the browser.")

@@ -53,20 +53,18 @@ class Resumer(Protocol):
     "{} etl-2026-11-24 --plan --format json",
     "{} etl-2026-11-24 --from transform --password=secret",
     "{} etl-2026-11-24 --here --yes",
-    details="Completed tasks are not run again; their stored results are used, and so are the stored inputs. Secret "
-    "inputs are not stored: give them as --NAME VALUE, or answer the prompt. The default of one that was given at the "
-    "start is never taken instead. An input that contained a secret is "
-    "computed from its default again, unless you give it in the same way. So is one that the task has declared since; "
-    "one that does not take the stored value, since it is declared in another way now, must be given. "
-    "SESSION may be the unique "
-    "beginning of a name, @last or @last-failed. A session that is being run is refused, also by --plan. "
+    details="Completed tasks do not run again: their stored results are used, and so are the stored inputs. Secret "
+    "inputs are not stored: give them as --NAME VALUE, or answer the prompt. The default of a secret input given at "
+    "the start is never substituted. An input that contained a secret is computed from its default again, unless you "
+    "give it in the same way. The same applies to inputs declared after the start. An input that no longer takes its "
+    "stored value, because its declaration has changed, must be given. SESSION may be the unique beginning of a name, "
+    "@last or @last-failed. A running session is refused, also by --plan.\n\n"
     "Reasons of --plan: how the task's last attempt ended (completed, failed, interrupted, lost, never-started); "
-    "forced and downstream-of:TASK (--from); readiness (a readiness check, or its server); not-restorable (its result, "
-    "or a value that it pushed or assigned, is needed and cannot be restored); fallback "
-    "(runs if another task fails); condition (has not run yet: runs if its "
-    "condition holds when its turn comes, is skipped if that never holds); gone (completed, and not in the workflow "
-    "any more). If steps of a task stand, it gets their "
-    "results without running them; a task that --from runs again starts over without them.",
+    "forced and downstream-of:TASK (--from); readiness (a readiness check, or its server); not-restorable (its "
+    "result, or a value that it pushed or assigned, is needed and cannot be restored); fallback (runs if another task "
+    "fails); condition (has not run yet: runs if its condition holds when its turn comes, is skipped if the condition "
+    "never holds); gone (completed, and no longer in the workflow). The completed steps of a task are kept: it gets "
+    "their results without running them. A task that --from runs again starts over without them.",
     unknown_options=True,  # the options of secret inputs are not known here
 )
 @session_argument
@@ -77,12 +75,12 @@ class Resumer(Protocol):
     "forced",
     metavar="TASK",
     shell_complete=completion.tasks,
-    help="Give back TASK and everything downstream of it, and run them again; also in a completed session.",
+    help="Give back TASK and all downstream tasks, and run them again, even in a completed session.",
 )
 @click.option(
     "--repeat-once",
     is_flag=True,
-    help="With --from: let completed steps run again that are declared `once`. Without it, they are refused.",
+    help="With --from: also run completed `once` steps again. Without this option, they are refused.",
 )
 @click.option(
     "--here",
@@ -153,7 +151,7 @@ def _move(session: str, moved_from: str | None, project: str, *, is_agreed: bool
 def _reason(decision: Decision) -> str:
     if decision.action == "skip" or not decision.steps:
         return decision.reason
-    return f"{decision.reason}, {decision.steps} {'step stands' if decision.steps == 1 else 'steps stand'}"
+    return f"{decision.reason}, {decision.steps} {'step' if decision.steps == 1 else 'steps'} kept"
 
 
 def _parse_inputs(args: tuple[str, ...]) -> dict[str, str]:

@@ -26,14 +26,14 @@ from zrb_store.store import open_store
     "rows=$({} load --max-age 26h) || exit",
     "{} load --any-project --path '$.rows[0]'",
     "{} load --of nightly.py",
-    details="Looks in the current project: the folder of the nearest zrb_init.py, else the working "
-    "directory. Sessions that belong to no project count everywhere, among them those of Python programs. --of keeps "
-    "these apart: by the task that session.run(task=...) names, else by the script, module or installed program that "
-    "ran, as a path or the last part of it. The result of a step is not found: it lies in no queue.",
+    details="Looks in the current project: the folder of the nearest zrb_init.py, or otherwise the working directory. "
+    "Sessions without a project, such as those of Python programs, are found in every project. --of distinguishes "
+    "them by the task that session.run(task=...) names, or otherwise by the script, module or installed program, "
+    "given as a path or its last part. Results of steps are not found, because no queue has them.",
 )
 @click.argument("task", shell_complete=completion.main_tasks)
 @click.option(
-    "--max-age", type=arguments.parse_duration, metavar="LENGTH", help="Exit 3 if it is older, e.g. 90m, 26h, 2d."
+    "--max-age", type=arguments.parse_duration, metavar="LENGTH", help="Exit 3 if the result is older, e.g. 90m, 26h."
 )
 @click.option("--any-project", is_flag=True, help="Look in every project.")
 @click.option("--of", metavar="NAME", help="Only sessions of this main task, or of this script or program.")
@@ -55,13 +55,12 @@ def last(
     "{} etl-2026-11-24",
     "{} test-1 test-2",
     "{} --match 'test-*' --dry-run",
-    details="What unfinished attempts and steps of a session took from queues of other sessions is given back first. "
-    "If one of the sessions is being run or is pinned, none is deleted.\n"
-    "\n"
-    "--match takes every session whose name matches, and prints each name as it deletes it, after it has found that "
-    "none is being run or is pinned. PATTERN is one of a shell, so put it in quotes: * stands for any text, ? for one "
-    "character, [abc] for one of these, [!abc] for one of all others. Nothing asks whether you are sure: --dry-run "
-    "prints the same names, or the same refusal, and deletes nothing.",
+    details="Values that unfinished attempts and steps of a session took from queues of other sessions are given back "
+    "first. If one of the sessions is running or pinned, none is deleted.\n\n"
+    "--match deletes every session whose name matches. It first checks that none is running or pinned, and prints "
+    "each name as it deletes it. PATTERN is a shell pattern: * matches any text, ? one character, [abc] one of these, "
+    "[!abc] one other. Put it in quotes. There is no confirmation prompt: --dry-run prints the same names, or the "
+    "same refusal, and deletes nothing.",
 )
 @click.argument("sessions", metavar="SESSION...", nargs=-1, shell_complete=completion.sessions_to_change)
 @click.option("--match", "pattern", metavar="PATTERN", help="Every session whose name matches, e.g. 'test-*'.")
@@ -112,9 +111,9 @@ def unpin(sessions: tuple[str, ...]) -> None:
     "{} etl-2026-11-24 load completed --result '{\"rows\": 12}'",
     "{} etl-2026-11-24 pay --step charge completed --result '\"receipt 7\"'",
     "{} etl-2026-11-24 pay --step charge failed",
-    details="No run starts TASK again. It is recorded as a manual attempt, with user and host; what its unfinished "
-    "attempts did to queues is given back. Refused while the session is being run. Prints the attempt.\n\n"
-    "With --step, a step of TASK has completed and is not run again, or has failed and runs again, also if it was "
+    details="TASK does not run again. This is recorded as a manual attempt, with user and host, and the unfinished "
+    "attempts of TASK are given back. A running session is refused. Prints the attempt.\n\n"
+    "With --step, a step of TASK is marked: a completed step does not run again, a failed one does, even if it is "
     "declared `once` and its end was unknown.",
 )
 @arguments.changed_session_argument
@@ -123,11 +122,11 @@ def unpin(sessions: tuple[str, ...]) -> None:
 @click.option(
     "--step", metavar="STEP", shell_complete=completion.steps, help="Name of a step of TASK, or its id, TASK/NUMBER."
 )
-@click.option("--new", is_flag=True, help="TASK of a Python program, whose tasks are not listed, has not begun yet.")
+@click.option("--new", is_flag=True, help="TASK has not begun yet (for Python programs, whose tasks are not listed).")
 @click.option(
     "--result",
     metavar="JSON",
-    help="Pushed to the queue of the task's name, as its return value, or the step's result.",
+    help="The task's return value, pushed to the queue of its name, or the step's result.",
 )
 def mark_(session: str, task: str, status: str, step: str | None, new: bool, result: str | None) -> None:
     from zrb_store.operations.mark import mark, mark_step  # late: no other command here needs it
@@ -135,7 +134,7 @@ def mark_(session: str, task: str, status: str, step: str | None, new: bool, res
     if status == "failed" and step is None:
         raise click.UsageError("only a step can be marked as failed: add --step STEP")
     if status == "failed" and result is not None:
-        raise click.UsageError("a step that failed has no result: leave --result out")
+        raise click.UsageError("a failed step has no result: leave --result out")
     if new and step is not None:
         raise click.UsageError("--new is for tasks: a new step is marked without it")
     value = None if result is None else arguments.parse_json(result, "--result")
@@ -159,10 +158,10 @@ def mark_(session: str, task: str, status: str, step: str | None, new: bool, res
     "{} etl-2026-11-24 --from load",
     "{} etl-2026-11-24 --from load --name try-again",
     "{} etl-2026-11-24 --from load --step 'page 57'",
-    details="The new session has the task and inputs of SESSION, the tasks that had completed before TASK first "
-    "started, with their results, and the queues of that moment. It stands alone; `resume` runs it. Prints its name."
-    "\n\nWith --step, that is the moment before STEP first started, and the steps of TASK that had completed by then "
-    "are copied too. What is not copied is done again, steps that were declared `once` too.",
+    details="The new session has the task and inputs of SESSION, the results of the tasks that completed before TASK "
+    "first started, and the queues of that moment. It is independent; `resume` runs it. Prints its name.\n\n"
+    "With --step, the moment is that before STEP first started, and the steps of TASK completed by then are also "
+    "copied. Everything not copied is done again, including `once` steps.",
 )
 @arguments.changed_session_argument
 @click.option(

@@ -32,22 +32,21 @@ _ENDED = ("completed", "failed", "interrupted", "stale")
     "{} inbox files --dead",
     "{} @last --watch",
     "{} @last --timeline --steps",
-    details="SESSION is a full name, its unique beginning, @last, @last-failed, or in a task @this.\n"
-    "\n"
-    "MOMENT is before:TASK#N, just before that attempt starts; after:TASK#N; or a time as it is printed: "
-    "2026-11-24T03:12:45 (local unless Z, an offset or the name of the local zone follows), 11-24 03:12:45 (in the "
-    "year in which the session started) or 03:12:45 (on that day). It is the end of the last unit that is given, a "
-    "second, a minute or a day, so that whatever is printed with this time has happened.",
+    details="SESSION is a full name, the unique beginning of one, @last, @last-failed, or @this in a task. MOMENT is "
+    "before:TASK#N (just before that attempt starts), after:TASK#N, or a time as printed: 2026-11-24T03:12:45 (local "
+    "unless Z, an offset or the name of the local zone follows), 11-24 03:12:45 (in the year of the session's start) "
+    "or 03:12:45 (on that day). A time means the end of its last unit (second, minute or day): everything printed "
+    "with this time has happened.",
 )
 @session_argument
 @click.argument("queue", required=False, shell_complete=completion.queues)
-@click.option("--live", is_flag=True, help="Only values that are still in their queue.")
-@click.option("--dead", is_flag=True, help="Only values that are dead: their queue allows no more deliveries.")
-@click.option("--at", metavar="MOMENT", shell_complete=completion.moments, help="As it was at that moment.")
-@click.option("--all", "every", is_flag=True, help="Show long lists whole, not only the last values and attempts.")
+@click.option("--live", is_flag=True, help="Only values still in their queue.")
+@click.option("--dead", is_flag=True, help="Only dead values: their queue allows no more deliveries.")
+@click.option("--at", metavar="MOMENT", shell_complete=completion.moments, help="Show the state at this moment.")
+@click.option("--all", "every", is_flag=True, help="Show all values and attempts, not only the last ones.")
 @click.option("--steps", is_flag=True, help="Show all steps of tasks that have more than 20.")
-@click.option("--full", is_flag=True, help="As --all, and do not shorten values either.")
-@click.option("--timeline", is_flag=True, help="Draw the attempts as bars of time; with --steps the steps too.")
+@click.option("--full", is_flag=True, help="As --all, and show each value in full.")
+@click.option("--timeline", is_flag=True, help="Draw the attempts as bars over time; with --steps also the steps.")
 @click.option("--watch", is_flag=True, help="Refresh the display until the session has ended.")
 @format_option()
 def show(

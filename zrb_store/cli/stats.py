@@ -38,17 +38,17 @@ _MOST = 5  # main tasks that are named
     "{} --since 30d",
     "{} load --format json",
     "{} --since 30d --format prometheus > /var/lib/node_exporter/zrb_store.prom",
-    details="Counts the runs of each main task, the one that was started, in each project. A session that was resumed "
-    "has several. COMPLETED is how many of them completed, and their share of those that have ended. Median and 95th "
-    "percentile (by nearest rank) are of the durations of completed runs. A run whose process died counts as lost, "
-    "which is a failure.",
+    details="Counts the runs of each main task (the started one) in each project. A resumed session has several runs. "
+    "COMPLETED is the number of completed runs, and their share of the ended runs. Median and 95th percentile (by "
+    "nearest rank) are of the durations of completed runs. A run whose process died is lost, which counts as a "
+    "failure.",
 )
 @click.argument("task", required=False, shell_complete=completion.main_tasks)
 @click.option(
     "--since",
     type=parse_since,
     metavar="LENGTH|TIME",
-    help="Only runs started at most this long ago, e.g. 26h, 30d, or since a time, e.g. 2026-11-24, midnight.",
+    help="Only runs started within this time, e.g. 26h, 30d, or since this moment, e.g. 2026-11-24, midnight.",
 )
 @format_option(
     choices=("table", "json", "jsonl", "prometheus"),

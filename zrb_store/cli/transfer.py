@@ -26,13 +26,13 @@ _sessions_argument = click.argument("sessions", metavar="[SESSION]...", nargs=-1
     "export",
     "{} > sessions.jsonl",
     "{} etl-2026-11-24 | ssh there zrb-store import",
-    details="Writes all sessions, or those named, as they were at one moment: everything that the store knows of them. "
-    "Each line has a hash over itself and the lines before it. A damaged session, which `import` would refuse, is left "
-    "out and named on stderr; then the command exits 1.",
+    details="Writes all sessions, or the named ones, as they were at one moment, with everything stored about them. "
+    "Each line has a hash over itself and the lines before it. A damaged session, which `import` would refuse, is "
+    "left out and named on stderr; the command then exits 1.",
 )
 @_sessions_argument
 def export(sessions: tuple[str, ...]) -> int:
-    with open_store(read_only=True) as store, noting_damage("left out, since they are damaged") as damage:
+    with open_store(read_only=True) as store, noting_damage("left out, because they are damaged") as damage:
         for line in export_lines(store.database, chosen_sessions(store.database, sessions), damage):
             echo(line)
     return 1 if damage else 0
@@ -50,8 +50,8 @@ def _renames(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]
     "import",
     "{} sessions.jsonl",
     "{} sessions.jsonl --rename etl=etl-restored",
-    details="FILE is what `export` wrote, stdin by default. Nothing is written if a line is damaged, missing "
-    "or invalid (docs/schema/export.json), or if a session with one of these names exists already.",
+    details="FILE is the output of `export`, by default from stdin. Nothing is written if a line is damaged, missing "
+    "or invalid (docs/schema/export.json), or if a session with one of these names already exists.",
 )
 @click.argument("file", default="-", type=click.Path(path_type=str))
 @click.option("--rename", metavar="OLD=NEW", multiple=True, callback=_renames, help="Give a session another name.")
@@ -70,15 +70,15 @@ def import_(file: str, rename: dict[str, str]) -> None:
     "copy",
     "{} ~/.zrb/xcom.db postgresql://zrb@db.example/jobs",
     "{} xcom.db backup.db etl-2026-11-24",
-    details="Copies all sessions, or those named, as they were at one moment. FROM and TO are file paths or URLs; TO "
-    "is created if it does not exist. Nothing is written if TO already has a session with one of these names. A "
-    "damaged session is left out and named on stderr; then the command exits 1.",
+    details="Copies all sessions, or the named ones, as they were at one moment. FROM and TO are file paths or URLs; "
+    "TO is created if it does not exist. Nothing is written if TO already has a session with one of these names. A "
+    "damaged session is left out and named on stderr; the command then exits 1.",
 )
 @click.argument("source", metavar="FROM", shell_complete=completion.files)
 @click.argument("target", metavar="TO", shell_complete=completion.files)
 @_sessions_argument
 def copy(source: str, target: str, sessions: tuple[str, ...]) -> int:
-    with open_store(source, read_only=True) as old, noting_damage("left out, since they are damaged") as damage:
+    with open_store(source, read_only=True) as old, noting_damage("left out, because they are damaged") as damage:
         names = chosen_sessions(old.database, sessions)
         with open_store(target) as new, _progress_bar() as show_progress:
             count = copy_sessions(old.database, new.database, names, show_progress, damage)

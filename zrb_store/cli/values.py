@@ -31,10 +31,10 @@ from zrb_store.store import open_store
     "{} @last load --result --format json",
     "{} etl-2026-11-24 load/3 --result",
     "{} etl-2026-11-24 report --raw > report.pdf",
-    details="Prints the newest live value of QUEUE, or exits 3 if there is none. A text, a path, a date or a command's "
-    "output is printed as it is, any other value as JSON, or on a terminal as `show` has it. With --raw, the bytes of "
-    "a bytes value are written as they are, and text without the newline at its end; what would be JSON has no raw "
-    "form, and is refused.",
+    details="Prints the newest live value of QUEUE, or exits 3 if there is none. A text, path, date or command output "
+    "is printed unchanged, any other value as JSON, or on a terminal as `show` prints it. With --raw, the bytes of a "
+    "bytes value are written unchanged, and text without the newline at its end. Values printed as JSON have no raw "
+    "form, and are refused.",
 )
 @arguments.session_argument
 @click.argument("queue", metavar="QUEUE|TASK", shell_complete=completion.queues)
@@ -43,11 +43,11 @@ from zrb_store.store import open_store
     type=arguments.parse_whole_number,
     metavar="N",
     shell_complete=completion.seqs,
-    help="The value of this number, live or not.",
+    help="The value with this number, live or not.",
 )
-@click.option("--result", is_flag=True, help="The stored result of TASK, taken or not, or of a step TASK/NUMBER.")
+@click.option("--result", is_flag=True, help="The stored result of TASK, even if taken, or of the step TASK/NUMBER.")
 @arguments.part_option
-@click.option("--raw", is_flag=True, help="Write exactly the bytes, or the text in UTF-8, and nothing else.")
+@click.option("--raw", is_flag=True, help="Write exactly the bytes, or only the text in UTF-8.")
 @arguments.format_option("value")
 def get(
     session: str, queue: str, seq: int | None, result: bool, path: str | None, raw: bool, output_format: str
@@ -120,10 +120,11 @@ def _read_stdin(*, without_newline: bool) -> str:
     "pop",
     "{} inbox files",
     "file=$({} inbox files --wait 60)",
-    details="Text is printed as it is, anything else as JSON, or on a terminal as `show` has it. If there is no value "
-    "it exits 3, and says if there is no such session or queue; --wait waits for these too, since somebody may yet "
-    "create them. A damaged value is refused with exit code 1, and stays where it is. Inside a CmdTask the value "
-    "belongs to the running attempt: it is given back if that one fails. @this names the attempt's session.",
+    details="Text is printed unchanged, any other value as JSON, or on a terminal as `show` prints it. If there is no "
+    "value, pop exits 3, and reports a missing session or queue. --wait also waits for a missing session or queue, "
+    "because somebody may yet create it. A damaged value is refused with exit code 1, and stays in its place. Inside "
+    "a CmdTask the value belongs to the running attempt, and is given back if the attempt fails. @this names the "
+    "attempt's session.",
 )
 @arguments.changed_session_argument
 @arguments.queue_argument
@@ -163,9 +164,9 @@ def _parse_limit(text: str) -> int | str:
     "{} inbox files",
     "{} inbox files --max-deliveries 5",
     details="A value is delivered when an attempt takes it. The delivery counts if the attempt fails or its process "
-    "dies, not if somebody interrupts it. A value that is given back for the Nth time becomes dead: it is kept and "
-    "shown, but nobody can take it until `requeue` makes it live again. With --max-deliveries, session and queue are "
-    "created if they do not exist.",
+    "dies, not if somebody interrupts it. A value given back for the Nth time becomes dead: it is kept and shown, but "
+    "nobody can take it until `requeue` makes it live again. With --max-deliveries, session and queue are created if "
+    "they do not exist.",
 )
 @arguments.session_argument
 @arguments.queue_argument
@@ -197,14 +198,14 @@ def queue(session: str, queue: str, limit: int | str | None, output_format: str)
     "requeue",
     "{} 'inbox/files#7' 'inbox/files#9'",
     "{} inbox files --all-dead",
-    details="Each value returns to its old place in the queue, and its deliveries count anew. If one of them is not "
-    "dead, none is requeued. User and host are recorded. `doctor` tells which queues have dead values, "
-    "`show SESSION QUEUE --dead` shows them.",
+    details="Each value returns to its old place in the queue, and its deliveries are counted from zero again. If one "
+    "of the values is not dead, none is requeued. User and host are recorded. `doctor` names the queues with dead "
+    "values, `show SESSION QUEUE --dead` shows the values.",
 )
 @click.argument(
     "values", metavar="VALUE...|SESSION QUEUE", nargs=-1, required=True, shell_complete=completion.dead_values
 )
-@click.option("--all-dead", is_flag=True, help="All dead values of QUEUE.")
+@click.option("--all-dead", is_flag=True, help="Requeue all dead values of QUEUE.")
 def requeue(values: tuple[str, ...], all_dead: bool) -> None:
     if all_dead and len(values) != 2:
         raise click.UsageError("--all-dead takes SESSION and QUEUE")

@@ -74,7 +74,7 @@ def register_codec(
     encode: Callable[[Any], Any] | None = None,
     decode: Callable[[Any], Any] | None = None,
 ) -> Any:
-    """Register a class, so that its objects can be stored and restored. Also a decorator, with or without arguments.
+    """Register a class whose objects can then be stored and restored. Also a decorator, with or without arguments.
 
     An Enum or a dataclass needs no functions. An Enum's member is restored by its name. A dataclass is restored from
     its stored attributes: `__init__` and `__post_init__` are not called again, and a field added since has its default.
@@ -82,7 +82,7 @@ def register_codec(
     Args:
         cls: The class. Its subclasses are not included.
         name: The name of the class in the store; by default its module and qualified name. A process that reads the
-            objects must register the same name, so give a name to a class that is defined in a script (`__main__`) or
+            objects must register the same name, so give a name to a class defined in a script (`__main__`) or
             may move to another module. A class may be registered under several names: objects are written under the
             newest name, and read under each of them.
         encode: Converts an object to a value that can be stored. Classes other than Enums and dataclasses need it,

@@ -112,7 +112,7 @@ def to_json(data: str) -> JsonValue:
 def _too_large(kind: type, size: str, limit: int) -> Unencodable:
     return Unencodable(
         f"{type_name(kind)} of {size} bytes",
-        f"the limit is {limit}; raise ZRB_STORE_MAX_VALUE, or keep the data elsewhere and push where it is",
+        f"the limit is {limit}; raise ZRB_STORE_MAX_VALUE, or keep the data elsewhere and push its path or URL",
         ValueTooLarge,
     )
 

@@ -200,7 +200,7 @@ def check_command(command: Sequence[str]) -> None:
     if not command or not command[0]:
         raise InvalidArgument("there is no command: write it after --")
     if PLACE in command[0]:
-        raise InvalidArgument(f"a value cannot be the command itself, or a part of it: {command[0]!r}")
+        raise InvalidArgument(f"a value cannot be the command, or a part of its name: {command[0]!r}")
     if shutil.which(command[0]) is None:
         raise InvalidArgument(f"{command[0]!r} does not exist or may not be executed")
 
@@ -209,7 +209,7 @@ def arguments(command: Sequence[str], text: str) -> list[bytes]:
     """Return a command line with a value in place of each `{}`, whether that is an argument or a part of one."""
     takes_value = any(PLACE in word for word in command)
     if takes_value and "\0" in text:
-        raise InvalidArgument(f"the value contains NUL, and no argument can: read it from stdin instead of {PLACE}")
+        raise InvalidArgument(f"the value contains NUL, as no argument can: read it from stdin instead of {PLACE}")
     return [os.fsencode(word).replace(PLACE.encode(), as_bytes(text)) for word in command]
 
 

@@ -221,7 +221,7 @@ class ShellConsumer:
             self._give_back(delivery, ErrorText("InvalidArgument", str(error), str(error)), str(error), "failed")
             self._count("failed")
         except OSError as error:  # no process can be started, which is no fault of the value
-            self._give_back(delivery, error, f"the system starts no command: {error}", "interrupted")
+            self._give_back(delivery, error, f"the system cannot start a command: {error}", "interrupted")
             self._count("failed")
         else:
             if outcome.error is not None:
@@ -234,7 +234,7 @@ class ShellConsumer:
             try:
                 self._record(delivery, delivery.complete, "completed")
             except ZrbStoreError:
-                self._report(f"{name}: completed, but the store could not record it, so it may be done again")
+                self._report(f"{name}: completed, but the store could not record it, so it may run again")
                 raise
             self._count("completed")
             self._report(f"{name}: completed in {clock.monotonic() - began:.1f} s")
@@ -281,5 +281,5 @@ def _fate(delivery: Delivery) -> str:
     allowed = f" of {found.max_deliveries}" if found.max_deliveries else ""
     if found.state == "dead":
         where = f"{session} {shlex.quote(queue)}"
-        return f"delivery {found.failed_deliveries}{allowed}: dead, `zrb-store show {where} --dead` tells more"
+        return f"delivery {found.failed_deliveries}{allowed}: dead, `zrb-store show {where} --dead` shows more"
     return f"given back, delivery {found.failed_deliveries}{allowed}"

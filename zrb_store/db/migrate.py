@@ -126,7 +126,7 @@ def version_schema(connection: sa.Connection) -> str | None:
         return None
     schema: str | None = connection.exec_driver_sql("SELECT current_schema()").scalar()
     if schema is None:
-        raise StoreUnavailable("the search_path of this database names no schema that exists: create it first")
+        raise StoreUnavailable("the search_path of this database names no existing schema: create one first")
     return schema
 
 

@@ -140,7 +140,7 @@ def of_overdue_task(
     if newest is None:
         why = "no completed session has a result of it"
     else:
-        why = f"the newest result is {rounded(moment - newest[1])} old (session {newest[0]}), not {rounded(max_age)}"
+        why = f"the newest result is {rounded(moment - newest[1])} old (session {newest[0]}), over {rounded(max_age)}"
     return Alert(
         event="overdue",
         what=f"task {task}",

@@ -80,7 +80,7 @@ def _guarded(check: Check, database: Database) -> Iterator[Finding]:
     except StoreUnavailable as error:
         if not schema.is_file(database):
             raise
-        yield Finding("error", "unreadable", "some of the store cannot be read", str(error))
+        yield Finding("error", "unreadable", "parts of the store cannot be read", str(error))
 
 
 def _dead_values(database: Database) -> Iterator[Finding]:
@@ -100,9 +100,7 @@ def _revision(database: Database) -> Iterator[Finding]:
         schema.refuse_missing(database)
     if found != REVISION:
         what = f"the schema has revision {found}, this version works with {REVISION}"
-        yield Finding(
-            "error", "revision", what, "`zrb-store db upgrade`, or a newer zrb-store if that does not know it"
-        )
+        yield Finding("error", "revision", what, "`zrb-store db upgrade`, or a newer zrb-store for a newer revision")
 
 
 # -- rows
@@ -147,10 +145,10 @@ def _sessions(database: Database) -> Iterator[Finding]:
                 damaged.add(name)
         damaged |= {name for name, command in texts(transaction, "run") if RUN["command"].problem(command)}
     wrong = "have a name that no session can have"
-    remedy = "delete them with SQL, since no command takes such a name"
+    remedy = "delete them with SQL, because no command takes such a name"
     yield from unnamed.finding("error", "session-name", "session", wrong, remedy)
     if damaged:
-        what = say("session", "have a path, inputs, tasks or a command line that is damaged", len(damaged), [*damaged])
+        what = say("session", "have a damaged path, inputs, tasks or command line", len(damaged), [*damaged])
         yield Finding("error", "session-text", what, "restore a backup, or delete them with `zrb-store rm`")
 
 
@@ -162,7 +160,7 @@ def _output(database: Database) -> Iterator[Finding]:
             if OUTPUT["data"].problem(data) or records.size_of_lines(data) != size:
                 damaged.add(row)
     remedy = "restore a backup, or delete these rows of zrb_output with SQL"
-    yield from damaged.finding("error", "output-data", "attempt", "have a piece of output that is damaged", remedy)
+    yield from damaged.finding("error", "output-data", "attempt", "have a damaged piece of output", remedy)
 
 
 def _encoded(database: Database, noun: Literal["result", "value"]) -> Iterator[Finding]:
@@ -174,7 +172,7 @@ def _encoded(database: Database, noun: Literal["result", "value"]) -> Iterator[F
             if problem:
                 (damaged if problem == NOT_JSON else unknown).add(row)
     yield from damaged.finding("error", f"{noun}-data", noun, "are not JSON", "restore a backup")
-    wrong = "are of a type that this version does not know"
+    wrong = "have a type unknown to this version"
     yield from unknown.finding("warning", f"{noun}-type", noun, wrong, "upgrade zrb-store, if a newer one wrote them")
 
 
@@ -229,7 +227,7 @@ def _folder_rights(path: Path) -> Iterator[Finding]:
     close = f"chmod {'2770' if is_shared else '700'} {folder}"
     if mode & stat.S_IWOTH and mode & stat.S_ISVTX:
         # Whoever creates a -wal or -journal file before SQLite does decides what SQLite reads.
-        can = "every user can put files beside the store, which SQLite takes for its own"
+        can = "every user can put files beside the store that SQLite would use as its own"
         found: tuple[Level, str, str] | None = ("warning", can, "move the store to a folder of its own")
     elif mode & stat.S_IWOTH:
         found = ("error", "every user can replace the store", close)
@@ -268,12 +266,12 @@ def _journal(database: Database) -> Iterator[Finding]:
     mode = schema.journal_mode(database)
     # If SQLite may not write to the folder, it reports `delete`, whatever the mode is.
     if mode != "wal" and _may(os.W_OK, schema.file_of(database).parent):
-        what = f"the journal mode is {mode}: readers and writers stop each other"
+        what = f"the journal mode is {mode}: readers and writers block each other"
         yield Finding("error", "journal-mode", what, f"sqlite3 {schema.file_of(database)} 'PRAGMA journal_mode=WAL'")
     size = schema.wal_size(database) or 0
     if size > LARGE_WAL:
-        what = f"the -wal file has {size:,} bytes: a process reads an old state, or none could write it back"
-        yield Finding("warning", "wal-size", what, "end processes that hang; it shrinks when all have closed the store")
+        what = f"the -wal file has {size:,} bytes: a process reads an old state, or no process could write it back"
+        yield Finding("warning", "wal-size", what, "end hanging processes; it shrinks when all have closed the store")
 
 
 def _integrity(database: Database) -> Iterator[Finding]:
@@ -285,5 +283,5 @@ def _integrity(database: Database) -> Iterator[Finding]:
         )
     dangling = schema.dangling(database)
     if dangling:
-        what = f"{sum(dangling.values())} rows refer to rows that are not there (in {', '.join(dangling)})"
+        what = f"{sum(dangling.values())} rows refer to missing rows (in {', '.join(dangling)})"
         yield Finding("error", "references", what, "restore a backup; another program changed the store")

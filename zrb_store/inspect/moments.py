@@ -28,7 +28,7 @@ def moment_of(
         time = parse_time(text, start)
         if time is None:
             raise InvalidArgument(
-                f"{text!r} is not a moment: use a time as it is printed, e.g. 2026-11-24 03:12:45 (local time), "
+                f"{text!r} is not a moment: use a time as printed, e.g. 2026-11-24 03:12:45 (local time), "
                 "2026-11-24T02:12:45Z or 03:12:45; or before:TASK#1 or after:TASK#1"
             )
         return Moment(time, None), None

@@ -240,7 +240,7 @@ def _forced_reasons(
         if forced not in ran:
             raise TaskNotFound(f"there is no task {forced!r} here{like or every}")
         raise TaskNotFound(
-            f"task {forced!r}, which the session ran, is not here any more: it was renamed or removed{every}{like}"
+            f"task {forced!r}, which the session ran, is no longer here: it was renamed or removed{every}{like}"
         )
     if forced not in reachable:
         owners = workflow.owners[forced]
@@ -262,7 +262,7 @@ def refuse_program(executor: Executor, session: SessionRecord) -> None:
     from zrb_store.inspect.alert import how_to_start_again  # late: only a refusal needs it
 
     command = how_to_start_again(session, known, current_folder())
-    how = f"`{command}` goes on with it" if command else "start its program again"
+    how = f"`{command}` continues it" if command else "start its program again"
     raise TaskNotFound(f"session {session.name} was not started by a command of zrb: {how}")
 
 
@@ -281,7 +281,7 @@ def without_task(executor: Executor, session_id: int, decisions: Iterable[Decisi
             left = live_values_of(executor, session_id, decision.task).items()
             values = [f"{count} value{'s' * (count > 1)} in queue {name}" for name, count in left]
             lines.append(
-                f"task {decision.task} has completed, and is not in the workflow as it is declared now: "
+                f"task {decision.task} has completed, and is no longer in the workflow: "
                 f"it left {', '.join(values) or 'no values'}"
             )
     return lines

@@ -66,7 +66,7 @@ def session_name(text: str) -> str:
             raise InvalidArgument("@this names the session of a running task: ZRB_STORE_ATTEMPT is not set here")
         return session
     if text in ("@last", "@last-failed"):
-        raise InvalidArgument(f"{text} may change from one moment to the next: to change a session give its full name")
+        raise InvalidArgument(f"{text} may name another session at any moment: to change a session, give its full name")
     if text.startswith("@"):
         raise InvalidArgument(f"{text!r} names no session: there are @last, @last-failed and @this")
     return text

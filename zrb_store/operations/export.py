@@ -179,7 +179,7 @@ def read_lines(lines: Iterable[bytes], where: str) -> Iterator[tuple[int, Record
             count += 1
             yield number, {"kind": kind, **record}
     if previous != "end":
-        raise ZrbStoreError(f"{where} ends after line {number}, before its end: it is cut off; nothing was imported")
+        raise ZrbStoreError(f"{where} ends after line {number}, before its end: it was cut off; nothing was imported")
 
 
 def damaged_line(line: int, where: str, reason: object) -> ZrbStoreError:

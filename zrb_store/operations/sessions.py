@@ -148,7 +148,7 @@ def fork(
         tick = queries.first_start(transaction, original.id, from_task, step)
         if tick is None:
             started = dict.fromkeys(attempt.task for attempt in attempts.of_session(transaction, original.id))
-            known = f"these have: {', '.join(started)}" if started else "nor has any other task"
+            known = f"these have: {', '.join(started)}" if started else "no task has started"
             raise TaskNotFound(f"task {from_task} has not started in session {source}; {known}")
         if from_step is not None and step is None:
             hint = nearest(from_step, steps.names(transaction, original.id, from_task))

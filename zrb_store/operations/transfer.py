@@ -133,7 +133,7 @@ def _naming_line(number: int, where: str) -> Iterator[None]:
     except InvalidRecord as error:
         raise damaged_line(number, where, error) from None
     except sqlite3.IntegrityError:
-        reason = f"one of the last {BATCH} lines is there twice, or belongs to one that is not there"
+        reason = f"one of the last {BATCH} lines is repeated, or belongs to a missing line"
         raise damaged_line(number, where, reason) from None
 
 

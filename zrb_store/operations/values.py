@@ -69,7 +69,7 @@ def pop(
         found = takes.take_whole(transaction, queue_id, attempt_id)
         if found is not None and (problem := codec.problem_of(found[1])):
             get_it = f"`zrb-store get {session} {shlex.quote(queue)} --seq {found[0]}` shows it"
-            left = f"{full_name(session, queue, found[0])} is damaged, and was left where it is"
+            left = f"{full_name(session, queue, found[0])} is damaged, and was left in its place"
             raise ZrbStoreError(f"{left}: it {problem}; {get_it}, and a pop in Python takes it")
         if found is not None and check is not None:
             check(found[1])

@@ -23,7 +23,7 @@ def install() -> None:
         problems = [f"{type(error).__name__}: {error}"]
     if problems:
         more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
-        warn(f"this release of zrb cannot be hooked ({'; '.join(problems[:3])}{more}): nothing is stored")
+        warn(f"this release of zrb is not supported ({'; '.join(problems[:3])}{more}): nothing is stored")
 
 
 install()

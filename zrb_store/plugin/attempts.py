@@ -257,6 +257,6 @@ def _how_to_resume(recorder: Recorder, status: str) -> str:
     name, path = recorder.run.session, recorder.zrb_session.task_path
     ended = f"session {name} {'failed' if status == 'failed' else 'was interrupted'}"
     if path and speaker.program != PROGRAM:
-        return f"{ended}; `{speaker.program} resume {name}` runs what is left of it"
+        return f"{ended}; `{speaker.program} resume {name}` runs the rest"
     what = "task" if path else "program"
-    return f"{ended}; start this {what} again with ZRB_STORE_SESSION={name} to run what is left"
+    return f"{ended}; start this {what} again with ZRB_STORE_SESSION={name} to run the rest"

@@ -286,7 +286,7 @@ class CtxXcom(MutableMapping[str, Any]):
             raise AttributeError(f"'DotDict' object has no attribute '{name}'") from None
 
     def get(self, name: str, default: Any = None, /) -> Any:
-        """Return the queue or value of that name if there is one, else the default."""
+        """Return the queue or value of that name if there is one, otherwise the default."""
         return self[name] if name in self else default  # noqa: SIM401 - this is get
 
     def setdefault(self, name: str, default: Any = None, /) -> Any:

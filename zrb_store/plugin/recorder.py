@@ -189,7 +189,7 @@ class Recorder:
         if self.ended:
             raise Stopped("the run has ended")
         if self.run.is_inherited:
-            raise Stopped("the run belongs to another process: a child that a task forks ends by `os._exit`")
+            raise Stopped("the run belongs to another process: end the child of a task with `os._exit`")
 
     async def wait_for_actions(self) -> None:
         """Wait a moment for the actions that still run: zrb cancels them after the run, but does not wait."""

@@ -100,7 +100,7 @@ class ResumedInputs:
         stored = self._stored[name]
         if isinstance(stored, codec.Opaque | codec.Undecodable):
             return InputsDiffer(f"input {name} of session {self._session} cannot be stored: give --{name} VALUE again")
-        what = f"is stored as {_shown(name, stored)}, which it would not be now"
+        what = f"is stored as {_shown(name, stored)}, but would be stored differently now"
         return self._changed(name, what, f"give --{name} VALUE")
 
     def _not_taken(self, name: str) -> str:
@@ -110,7 +110,7 @@ class ResumedInputs:
             for other, task_input in self._declared.items()
             if other not in self._stored or self._is_withheld(task_input)
         ]
-        others = "a resume takes the inputs that are stored"
+        others = "a resume takes the stored inputs"
         if options:
             others += f", and from the command line only {', '.join(options)}{nearest(f'--{name}', options)}"
         return f"--{name} is not a secret input of {self._task.name}: {others}"
@@ -192,7 +192,7 @@ class ResumedInputs:
 
 def describe_added(name: str, session: str, text: str) -> str:
     """Say that an input was not declared when the session started, and gets its default."""
-    return f"input {name} is new since session {session} started: its default is taken, {_shown(name, text)}"
+    return f"input {name} is new since session {session} started: its default is used, {_shown(name, text)}"
 
 
 def _shown(name: str, value: Any) -> str:
@@ -319,8 +319,8 @@ def _main_task(session: SessionRecord) -> AnyTask:
     # Also if its task is a command: without its parent, its results and its mapped queues would go nowhere.
     if is_of_event(session):
         raise TaskNotFound(
-            f"session {session.name} handled an event of session {session.parent}, and an event is handled once: "
-            "to have it handled again, push it again"
+            f"session {session.name} handled an event of session {session.parent}, and events are handled once: "
+            "push the event again to repeat it"
         )
     task = compat.find_task(session.path)
     if task is None:

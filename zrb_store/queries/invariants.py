@@ -21,7 +21,7 @@ from zrb_store.queries.damage import RESTORE, SHOWN, Invariant, columns_of, exis
 if TYPE_CHECKING:
     from zrb_store.queries.damage import Condition
 
-_CLOCK = "the clock was set back before `db upgrade` brought ticks; what is shown of those moments may be out of order"
+_CLOCK = "the clock was set back before `db upgrade` brought ticks; events of those moments may be out of order"
 _RERUN = "start or resume the session, which gives them back"
 _RESTORE_VALUE = "restore a backup; `zrb-store get SESSION QUEUE --seq N` shows what is left"
 _IMPOSSIBLE = "have a column with an invalid number, time or word"
@@ -107,9 +107,7 @@ _OF_VALUES = [
             sa.or_(is_one_of(t.value.c.state, "live", "dead"), sa.and_(_is_held(), sa.not_(t.value.c.orphaned))),
         ),
     ),
-    _value(
-        "taker-given-back", "are held by an attempt that was given back", lambda: _taker().c.given_back_at.is_not(None)
-    ),
+    _value("taker-given-back", "are held by a given-back attempt", lambda: _taker().c.given_back_at.is_not(None)),
     _value(
         "step-rests",
         "are held by a step although the attempt around it, which pushed them, was given back",
@@ -159,7 +157,7 @@ _OF_VALUES = [
     invariant(
         "zrb_chunk",
         "value-chunks",
-        "have a text of which a chunk is missing",
+        "have a text with a missing chunk",
         lambda: sa.and_(t.chunk.c.number > literal(0), ~_has_chunk(t.chunk.c.number - literal(1))),
         remedy=_RESTORE_VALUE,
     ),
@@ -277,7 +275,7 @@ _OF_ATTEMPTS = [
     ),
     _attempt(
         "attempt-result",
-        "completed with a result that is not there, or is not theirs",
+        "completed with a missing result, or with another attempt's result",
         lambda: sa.and_(
             is_one_of(t.attempt.c.status, "completed"),
             sa.or_(
@@ -296,7 +294,7 @@ _OF_ATTEMPTS = [
     ),
     _attempt(
         "step-id",
-        "are no steps but have what only steps have, or are steps without a task, a name or a number, or not named "
+        "have fields of steps without being steps, or are steps without a task, a name or a number, or not named "
         "after these",
         lambda: sa.case(
             (
@@ -323,12 +321,12 @@ _OF_ATTEMPTS = [
     ),
     _attempt(
         "step-number",
-        "are steps that have two numbers, or a number that two steps have",
+        "are steps with two numbers, or with the number of another step",
         lambda: sa.or_(_first_of_several("step", "step_number"), _first_of_several("step_number", "step")),
     ),
     _attempt(
         "step-parent",
-        "are steps of an attempt that is not there, or is of another task",
+        "are steps of a missing attempt, or of an attempt of another task",
         # A fork does not copy attempts that had not completed, and a person who marks a step is no attempt.
         lambda: sa.and_(_is_step(), t.attempt.c.parent_id.is_not(None), ~_is_parent_of_step()),
     ),
@@ -361,7 +359,7 @@ _OF_ATTEMPTS = [
     columns_of("output-columns", "have a piece of output with an invalid number", "zrb_output"),
     _attempt(
         "output-pieces",
-        "have output in which a piece is missing",
+        "have output with a missing piece",
         lambda: sa.and_(
             _before().c.piece == _last_piece_before(),
             sa.or_(
@@ -419,7 +417,7 @@ _OF_SESSIONS = [
     ),
     _session(
         "queue-numbers",
-        "have a queue whose counters are behind its values, so that numbers would be used twice",
+        "have a queue whose counters are behind its values: numbers would be used twice",
         lambda: exists(
             t.queue.join(t.value, t.value.c.queue_id == t.queue.c.id),
             t.queue.c.session_id == t.session.c.id,
@@ -434,7 +432,7 @@ _OF_SESSIONS = [
     invariant(
         "zrb_run",
         "lease-end",
-        "have a lease that ends more than a day from now, so that nobody else can run them",
+        "have a lease that ends more than a day from now: no other process can run them",
         lambda: sa.and_(t.run.c.ended_at.is_(None), t.run.c.lease_expires_at > now() + literal(columns.LONGEST_LEASE)),
         remedy="end the process that runs them; if there is none, set lease_expires_at in zrb_run to 0 with SQL",
     ),

@@ -149,7 +149,7 @@ def suspected(executor: Executor, session: SessionRecord, run: RunRecord, moment
     seconds = SUSPICION - (moment - since) // 1_000_000
     return SessionBusy(
         f"session {session.name} may still be run by pid {run.pid} on {run.host}, which has not renewed its lease: "
-        f"start again in {seconds:.0f} s, when that counts as dead"
+        f"start again in {seconds:.0f} s, when that process counts as dead"
     )
 
 

@@ -337,7 +337,7 @@ def refuse_repeating(
             if step.once and step.id not in without:
                 raise InvalidArgument(
                     f"step {step.step} ({session}/{step.task}) has completed and is declared `once`, and would run "
-                    "again: add --repeat-once if it may"
+                    "again: add --repeat-once to allow it"
                 )
 
 

@@ -128,8 +128,8 @@ def _draw(rows: Sequence[_Row], spans: Sequence[Span], times: TimeFormat, width:
     for line in _legend(rows, axis, width):
         yield [(line, DIM)]
     if hidden:
-        have = "row of earlier runs has" if hidden == 1 else "rows of earlier runs have"
-        yield from ([(line, DIM)] for line in wrap(f"{hidden} {have} no room on this page.", width))
+        rows_do_not = "row of earlier runs does not" if hidden == 1 else "rows of earlier runs do not"
+        yield from ([(line, DIM)] for line in wrap(f"{hidden} {rows_do_not} fit on this page.", width))
 
 
 def _bars(row: _Row, axis: _Axis) -> Line:

@@ -204,7 +204,7 @@ def display() -> Iterator[Callable[[list[Line]], None]]:
             if len(lines) > height:
                 shown = max(1, height - 1)
                 note = counted(len(lines) - shown, "more line")
-                note = shorten(f"{note} below: make the terminal higher; Ctrl-C ends and prints all", columns)
+                note = shorten(f"{note} below: enlarge the terminal, or press Ctrl-C to end and print all", columns)
                 lines = [*lines[:shown], [(note, "reverse")]]
             live.update(Text("\n", no_wrap=True, overflow="crop").join(map(_styled, lines)), refresh=True)
         elif lines != drawn:  # in a pipe

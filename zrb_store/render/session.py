@@ -122,7 +122,7 @@ class SessionPrinter:
         texts = {
             "Session": session.name,
             "Status": session.status + (", pinned" if session.pinned else ""),
-            "As it was": self._look.at,
+            "As of": self._look.at,
             "Task": one_line(" ".join(session.path) or session.task) if session.task else None,
             "Project": one_line(session.project or ""),
             "Inputs": ", ".join(one_line(f"{key}={setting_text(value)}") for key, value in given),
@@ -278,20 +278,18 @@ def _hints(document: SessionDocument, holders: Sequence[HeldBy]) -> list[tuple[s
     if is_halted and is_zrb:
         hints.append(("Resume:", f"{zrb_program(program_name())} resume {name}"))
     if status != "completed" and (pending := [one_line(attempt) for attempt in document.pending()]):
-        hints.append(
-            ("Pending:", f"what {', '.join(pending)} took and pushed is given back when the session is resumed")
-        )
+        hints.append(("Pending:", f"values that {', '.join(pending)} took and pushed are given back by a resume"))
     counts = [task.counts for task in document.tasks if task.status != "completed" and task.counts is not None]
     if is_halted and (completed := [each for each in counts if each.standing]):
-        again = f", unless with --from {one_line(completed[0].task)}" if is_zrb and len(completed) == 1 else ""
+        again = f", except with --from {one_line(completed[0].task)}" if is_zrb and len(completed) == 1 else ""
         steps = " and ".join(f"{counted(each.standing, 'step')} of {one_line(each.task)}" for each in completed)
-        hints.append(("Steps:", f"{steps} completed and stand: a resume does not run them again{again}"))
+        hints.append(("Steps:", f"a resume keeps the results of {steps}{again}"))
     holding = list(dict.fromkeys((each.session, each.step_of) for each in holders if each.step_of is not None))
     if holding:
         session, task = holding[0]
         more = f" (and {len(holding) - 1} more)" if len(holding) > 1 else ""
         text = (
-            f"what completed steps of {one_line(f'{session}/{task}')}{more} hold comes back only if "
+            f"values held by completed steps of {one_line(f'{session}/{task}')}{more} come back only if "
             f"{session} is resumed with --from {one_line(str(task))}, or removed"
         )
         hints.append(("Held:", text))

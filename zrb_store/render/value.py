@@ -49,7 +49,7 @@ def _write_raw(tree: JsonValue, name: str) -> None:
     except ValueError as error:
         raise ZrbStoreError(f"{name} {error}") from None
     if not all(fits):
-        raise ZrbStoreError(f"{name} is not text, and would upset the terminal: redirect it, as in `--raw > FILE`")
+        raise ZrbStoreError(f"{name} is not text, and could corrupt the terminal: redirect it, as in `--raw > FILE`")
     for piece in _raw_pieces(tree):
         write_bytes(piece)
 
@@ -110,7 +110,7 @@ def _raw_pieces(tree: JsonValue) -> Iterator[bytes]:
     if text is None and type(tree) in (int, float):
         text = repr(tree)
     if text is None:
-        raise ValueError("has no raw form, since it is neither bytes nor text: leave out --raw to get it as JSON")
+        raise ValueError("has no raw form, because it is neither bytes nor text: leave out --raw to get it as JSON")
     try:
         for part in slices(text):
             yield part.encode(errors="surrogateescape")  # the name of a file may have bytes that are not UTF-8

@@ -48,10 +48,10 @@ T = TypeVar("T")
 
 
 class Delivery:
-    """A value that an attempt of its own has taken from a queue; a context manager, also for `async with`.
+    """A value taken from a queue by an attempt of its own; a context manager, also for `async with`.
 
-    The block gets the value. At its end the attempt completes. If the block raises, everything that the attempt did to
-    any queue is given back, the value first of all. `complete` and `fail` raise what those of `Attempt` raise.
+    The block gets the value. At its end the attempt completes. If the block raises, its changes to all queues are
+    undone, and above all the value is given back. `complete` and `fail` raise what those of `Attempt` raise.
 
     Attributes:
         attempt: The attempt.

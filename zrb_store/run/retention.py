@@ -25,7 +25,7 @@ def apply_retention(database: Database) -> None:
     try:
         rule = settings.retention()
         if rule is not None and _is_due(database) and database.transact(_claim_the_day):
-            damage = Damage("not pruned, since they are damaged")
+            damage = Damage("not pruned, because they are damaged")
             _prune(database, Policy(rule.older_than, rule.keep_last), damage)
             if damage:
                 _log.warning("%s", damage)
@@ -42,7 +42,7 @@ def _prune(database: Database, policy: Policy, damage: Damage) -> None:
         if tell_at is not None and clock.monotonic() > tell_at:
             tell_at = None
             _log.warning(
-                "old sessions are being deleted, as ZRB_STORE_RETENTION says; what is left waits for tomorrow "
+                "old sessions are being deleted, as ZRB_STORE_RETENTION says; the rest is deleted tomorrow "
                 "if you end this process"
             )
 

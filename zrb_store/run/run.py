@@ -34,8 +34,8 @@ T = TypeVar("T")
 class Run(RunLifecycle):
     """One process working on a session under a lease.
 
-    As a context manager, it ends the session as `completed` unless a task failed. Whatever it writes raises `LeaseLost`
-    if another process has taken the session over.
+    As a context manager, it ends the session as `completed` unless a task failed. Each change raises `LeaseLost` if
+    another process has taken the session over.
 
     Attributes:
         number: 1 for the first run of the session; also its fence number.
@@ -99,8 +99,8 @@ class Run(RunLifecycle):
                 return None
             if self.is_inherited and (running := self._running(transaction, task)):
                 raise ZrbStoreError(
-                    f"{running[0].name} is under way, and this is a forked child of the process that began the run: it "
-                    "begins no other attempt of the task"
+                    f"{running[0].name} is running, and this is a forked child of the process that began the run: it "
+                    "cannot begin another attempt of the task"
                 )
             give_back_unfinished(transaction, session_id, task)
             if role == "check":
@@ -138,7 +138,7 @@ class Run(RunLifecycle):
         return session is not None and session.fence == self.number
 
     def task(self, name: str, function: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
-        """Run a function once per session: return its stored result if it has completed, else run it as an attempt.
+        """Run a function once per session: return its stored result if it has completed; otherwise run it.
 
         If another thread of this process is running the task, wait for it. Then return its result or, if it failed, run
         the function as the next attempt. In a coroutine use `asyncio.to_thread`: waiting blocks the event loop.
@@ -198,15 +198,15 @@ class Run(RunLifecycle):
 
         Use it in `for delivery in run.consume(...)` with `with delivery as value`, or in `async for` with `async with`,
         which blocks no event loop. A delivery whose block raises is given back whole, with the value, and is recorded.
-        The value then goes to another consumer, or becomes dead if its queue limits deliveries; this consumer passes it
-        over. After failures in a row it pauses, first for a second, at most for a minute.
+        The value then goes to another consumer, or becomes dead if its queue limits deliveries; this consumer skips
+        it. After failures in a row it pauses, first for a second, at most for a minute.
 
         Args:
             queue: The queue, of any session.
             wait: How many seconds the queue may be empty before the loop ends; `math.inf` for ever. Then the values
-                that this consumer passes over are tried again when nothing else is left.
+                that this consumer skips are tried again when no other value is left.
             batch: Let a delivery have up to this many values, as a list. Values that came back before come alone.
-            on_error: `continue` goes on with the next value after an exception; `raise` raises it in the loop.
+            on_error: `continue` takes the next value after an exception; `raise` raises it in the loop.
 
         Raises:
             InvalidArgument: An argument is not of this form, or the queue belongs to another store.
@@ -314,4 +314,4 @@ class Claims:
 
 
 def _under_way(what: str) -> ZrbStoreError:
-    return ZrbStoreError(f"{what} is under way in this process: it must end before the task's next attempt begins")
+    return ZrbStoreError(f"{what} is running in this process: it must end before the task's next attempt begins")

@@ -238,7 +238,7 @@ class BackgroundCommands:
             try:
                 code = process.wait(PATIENCE)
             except subprocess.TimeoutExpired:
-                _log.warning("%s still runs after %.0f s, and is not waited for any longer", name, PATIENCE)
+                _log.warning("%s still runs after %.0f s; zrb-store stops waiting for it", name, PATIENCE)
             else:
                 if code:
                     how = f"failed with exit code {code}" if code > 0 else f"was ended by signal {-code}"

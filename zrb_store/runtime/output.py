@@ -75,7 +75,7 @@ class Writer:
                 try:
                     output.store()
                 except Exception as error:  # noqa: BLE001 - output must never break a task, nor that of other attempts
-                    _log.warning("what an attempt printed could not be stored: %s", error)
+                    _log.warning("the output of an attempt could not be stored: %s", error)
 
 
 writer = Writer()
@@ -226,7 +226,7 @@ class Output:
             self._is_end_sure = False
             if not self._has_warned:
                 self._has_warned = True
-                _log.warning("what %s printed could not be stored yet: %s", self._name, error)
+                _log.warning("the output of %s could not be stored yet: %s", self._name, error)
 
     def _write(self, transaction: Transaction) -> queries.End:
         if self._end is None:

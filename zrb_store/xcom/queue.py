@@ -64,7 +64,7 @@ def _then_call(
 class Xcom(QueueReader):
     """One queue of a session. Each operation is one transaction, which every process sees at once.
 
-    `pop` takes the oldest value, as in zrb; use `popright` for the newest. A value that was taken stays in the history.
+    `pop` takes the oldest value, as in zrb; use `popright` for the newest. A taken value stays in the history.
     Operations inside an attempt belong to it: they are undone unless it completes. Outside an attempt they are final.
     A change raises `AttemptClosed` if the attempt that it belongs to has ended, and `LeaseLost` if another process has
     taken over the session of that attempt.
@@ -381,10 +381,10 @@ class Xcom(QueueReader):
 
     @property
     def max_deliveries(self) -> int | None:
-        """How often a value is delivered at most, or None: then that is not limited.
+        """Maximum deliveries of a value; None if they are unlimited.
 
-        A delivery counts if the attempt that took the value failed or died. A value that is given back for the last
-        time becomes dead: it is kept and shown, but not taken any more until `zrb-store requeue` makes it live again.
+        A delivery counts if the attempt that took the value failed or died. A value given back for the last time
+        becomes dead: it is kept and shown, but cannot be taken until `zrb-store requeue` makes it live again.
         Setting the limit creates the queue if it does not exist; values that are live stay live.
         """
         queue_id = self._queues.find_id(self.name, refresh=True)
@@ -448,7 +448,7 @@ class Xcoms(SessionQueues, Mapping[str, Xcom]):
     @overload
     def get(self, name: str, default: D, /) -> Xcom | D: ...
     def get(self, name: str, default: Any = None, /) -> Any:
-        """Return the queue if anything was ever pushed to it, else the default."""
+        """Return the queue if anything was ever pushed to it, otherwise the default."""
         return self[name] if name in self else default  # noqa: SIM401 - this is get
 
     def __iter__(self) -> Iterator[str]:

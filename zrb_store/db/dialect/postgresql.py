@@ -77,7 +77,7 @@ _END_SESSION = (
 logging.getLogger("psycopg").addHandler(logging.NullHandler())
 
 
-_OTHER_HOST = "; add target_session_attrs=read-write to the URL, so that a host is used that can be written"
+_OTHER_HOST = "; add target_session_attrs=read-write to the URL to use a writable host"
 
 
 def _may_be_standby(url: sa.URL) -> bool:

@@ -8,7 +8,7 @@ const Flow = (() => {
   const LONGEST = 26; // characters of a name
   const LEAST_SCALE = 0.8;
   const OUTSIDE = "somebody outside any task";
-  const HINT = "Point at a value to read its life; choose it to light its whole way, on all of this page.";
+  const HINT = "Point at a value to read its life; select it to highlight its whole way on this page.";
 
   const short = (text) => Lives.short(text, LONGEST);
   const number = (count) => count.toLocaleString("en");
@@ -172,7 +172,7 @@ const Flow = (() => {
       const way = (kind, text) => page.el("span", {}, page.svg("svg", { viewBox: "0 0 34 10", width: 34, height: 10, "aria-hidden": "true" },
         page.svg("path", { class: `line ${kind}`, d: "M1 5H33", "stroke-width": 2, "data-state": kind === "push" ? "retracted" : "taken" })), text);
       element.append(this.scroll, this.more, this.said, page.el("p", { class: "legend flow-legend" },
-        way("take", "taken"), way("back", "taken and given back"), way("push", "retracted: its pusher did not stand"),
+        way("take", "taken"), way("back", "taken and given back"), way("push", "retracted: its push was undone"),
         page.el("span", {}, "✕ dead, – removed")));
       page.on("select", () => this.light(true));
       addEventListener("resize", () => this.fit());
@@ -187,7 +187,7 @@ const Flow = (() => {
         return;
       }
       this.more.hidden = !graph.notDrawn;
-      this.more.textContent = `${this.page.counted(graph.notDrawn, "more queue")}, of which fewer values were taken, ${graph.notDrawn === 1 ? "is" : "are"} not drawn.`;
+      this.more.textContent = `${this.page.counted(graph.notDrawn, "more queue")} with fewer taken values ${graph.notDrawn === 1 ? "is" : "are"} not drawn.`;
       this.drawing = new Drawing(this, graph);
       for (const each of this.drawing.rows) {
         const { element, row } = each;

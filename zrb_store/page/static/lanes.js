@@ -14,7 +14,7 @@ const Lanes = (() => {
   function describe(page, queue, index, state, code) {
     const parts = [`${Lives.label(queue, index, 60)}, ${queue.name}#${queue.seq[index]}, ${WORDS[code]}`];
     if (code === HELD) parts.push(`by ${state.takenBy || "a deleted attempt"}`);
-    if (state.orphaned) parts.push("will not come back: its pusher was undone");
+    if (state.orphaned) parts.push("will not come back: its push was undone");
     if (state.failedDeliveries) parts.push(page.counted(state.failedDeliveries, "delivery").replace("deliverys", "deliveries"));
     return parts.join(", ");
   }
@@ -196,7 +196,7 @@ const Lanes = (() => {
         if (isShown) lane.show(queue, player, still() ? 0 : motion, selected);
       }
       this.more.hidden = lives.queues.length <= shown.size;
-      this.more.textContent = `These are the queues that changed last; ${(lives.queues.length - shown.size).toLocaleString("en")} more are not drawn.`;
+      this.more.textContent = `Only the last changed queues are drawn; ${(lives.queues.length - shown.size).toLocaleString("en")} more are not.`;
     }
 
     /** Add the lane of a queue; lanes are in the order of their queues' first pushes. */

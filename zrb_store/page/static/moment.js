@@ -65,7 +65,7 @@ const Moment = (() => {
       const each = (state, text) => el("span", {}, el("span", { class: "token", "data-state": state }, state), text);
       return el("p", { class: "legend flow-legend" }, el("span", {}, "The value on the left is taken next."),
         each("live", "in its queue"),
-        each("held", "taken; comes back to this place if its taker does not complete"),
+        each("held", "taken; returns to this place if its taker does not complete"),
         each("dead", "given back too often"));
     }
 

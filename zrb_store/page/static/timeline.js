@@ -24,7 +24,7 @@ const Timeline = (() => {
       this.sizer = el("div", { class: "lanes" });
       this.body = el("div", {
         class: "timeline-body", role: "group", tabindex: "-1",
-        "aria-label": "Attempts on their time: the arrow keys go from bar to bar, Enter shows the queues when it began",
+        "aria-label": "Attempts over time: the arrow keys move from bar to bar, Enter shows the queues at the bar's beginning",
         scroll: () => this.render(), keydown: (event) => this.onKey(event), click: (event) => this.press(event),
       }, this.sizer);
       this.detail = el("div", { class: "detail", "aria-live": "polite" });
@@ -257,7 +257,7 @@ const Timeline = (() => {
       const { el, time } = this.page;
       this.shown = cluster;
       if (!cluster) {
-        this.page.fill(this.detail, el("p", { class: "quiet" }, "Point at a bar, or go to one with the tab and arrow keys. Press at a time to see the queues as they were then."));
+        this.page.fill(this.detail, el("p", { class: "quiet" }, "Point at a bar, or move to one with the Tab and arrow keys. Click the timeline to see the queues of that moment."));
         return;
       }
       const [first] = cluster.bars, { attempt } = first;
@@ -265,7 +265,7 @@ const Timeline = (() => {
         const last = cluster.bars[cluster.bars.length - 1];
         this.page.fill(this.detail, 
           el("p", {}, el("strong", { class: "mono" }, first.name), " to ", el("strong", { class: "mono" }, last.name),
-            ` stand so close that they are drawn as one: ${counts(cluster.bars)}.`),
+            ` are drawn as one bar: ${counts(cluster.bars)}.`),
           el("p", { class: "quiet" }, `From ${time(first.start, "exact")} to ${time(Math.max(...cluster.bars.map((one) => one.end)), "exact")}`));
         return;
       }
@@ -279,7 +279,7 @@ const Timeline = (() => {
           attempt.ended_at && attempt.status !== "lost" ? `, ended ${time(attempt.ended_at, "exact")}` : ""),
         attempt.error ? el("p", { class: "error text" }, errorText(attempt.error)) : null,
         lines.length ? el("pre", { class: "output" }, lines.map((line) => `${time(line.at, "clock")} ${line.text}\n`)) : null,
-        logged ? el("button", { type: "button", click: () => this.openLogged(first.name) }, "All that it said") : null);
+        logged ? el("button", { type: "button", click: () => this.openLogged(first.name) }, "Full log") : null);
     }
 
     openLogged(name) {

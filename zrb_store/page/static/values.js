@@ -187,7 +187,7 @@ const Values = (() => {
       const get = `${program} get ${name} ${quoted(queueOf(value))} --seq ${value.seq}`;
       fill(this.detail,
         el("h3", {}, el("span", { class: "mono" }, value.id), " ", el("span", { class: "status", "data-status": value.state }, value.state)),
-        el("p", { class: "quiet" }, el("span", { class: "mono" }, value.type), `, ${size(value.size)}. All of it: `, command(get)),
+        el("p", { class: "quiet" }, el("span", { class: "mono" }, value.type), `, ${size(value.size)}. Whole value: `, command(get)),
         el("div", { class: "views", role: "group", "aria-label": "How the value is shown" }, buttons), content,
         el("table", { class: "life" },
           el("caption", {}, "Its life"),

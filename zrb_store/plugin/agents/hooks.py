@@ -65,7 +65,7 @@ def once_tools(task: AnyTask, tools: Sequence[Any]) -> dict[str, Policy]:
     named = getattr(task, ONCE_TOOLS, ())
     for name, own in named.items() if isinstance(named, Mapping) else [(name, "stop") for name in named]:
         if own not in POLICIES:
-            raise InvalidArgument(f"{task.name}.{ONCE_TOOLS}[{name!r}] is {own!r}: set it to stop or tell")
+            raise InvalidArgument(f"{task.name}.{ONCE_TOOLS}[{name!r}] is {own!r}: set it to `stop` or `tell`")
         found[name] = cast(Policy, own)
     return found
 

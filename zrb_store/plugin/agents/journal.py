@@ -209,7 +209,7 @@ class Journal:
         except NotReadable as error:
             place = f"{self._attempt.session} --from {shlex.quote(self._attempt.task)} --step {shlex.quote(call.name)}"
             self.fatal = ZrbStoreError(
-                f"the result of step {call.name} of {self._attempt.full_name} is {error}: go back to before it with "
+                f"the result of step {call.name} of {self._attempt.full_name} is {error}: fork the session with "
                 f"`zrb-store fork {place}`"
             )
             raise self.fatal from error
