@@ -60,15 +60,6 @@ class Decision:
     steps: int = 0  # how many completed steps stand; if the task runs, it gets their results without running them
 
 
-def role_of(*, is_check: bool, has_checks: bool, is_fallback: bool) -> str:
-    """Return the role of a task: `check`, `server` (if it has checks), `fallback` or `task`."""
-    if is_check:
-        return "check"
-    if has_checks:
-        return "server"
-    return "fallback" if is_fallback else "task"
-
-
 class Workflow:
     """The tasks of a session, by name in order of registration, and the order between them.
 
@@ -94,12 +85,12 @@ class Workflow:
                 self.owners[fallback].append(node.name)
 
     def role(self, name: str) -> str:
-        """Return the role of a task, as `role_of` does."""
-        return role_of(
-            is_check=bool(self._checked[name]),
-            has_checks=bool(self.nodes[name].checks),
-            is_fallback=bool(self.owners[name]),
-        )
+        """Return the role of a task: `check`, `server` (if it has checks), `fallback` or `task`."""
+        if self._checked[name]:
+            return "check"
+        if self.nodes[name].checks:
+            return "server"
+        return "fallback" if self.owners[name] else "task"
 
     def order(self) -> list[str]:
         """Return every task, each after its upstreams and before the tasks that it starts."""

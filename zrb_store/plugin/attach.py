@@ -106,7 +106,6 @@ def _attach(task: AnyTask, zrb_session: Session, outer: Owner | None) -> Recorde
     # late: importlib.metadata is slow to import, and the others import SQLAlchemy
     from importlib.metadata import version
 
-    from zrb_store.inspect.resume import without_task
     from zrb_store.plugin.graph import Graph
     from zrb_store.plugin.inputs import Secrets, default_of, given_secrets, inputs_to_store
     from zrb_store.plugin.recorder import Recorder
@@ -142,18 +141,20 @@ def _attach(task: AnyTask, zrb_session: Session, outer: Owner | None) -> Recorde
     forced, repeat_once = (resumed.forced, resumed.repeat_once) if resumed else (None, False)
     recorder = Recorder(zrb_session, task, graph, secrets, store, name, spec)
     try:
-        recorder.start(forced, repeat_once=repeat_once)
+        recorder.start(forced, repeat_once=repeat_once, is_resume=resumed is not None)
     except SessionCompleted:
         result, finished_at = recorder.stored_result()
         has_result, is_resume = result is not None, resumed is not None
         text = describe_completed(name, finished_at, has_result=has_result, is_resume=is_resume)
         raise AlreadyCompleted(text, result) from None
     if recorder.run.added_inputs:
-        from zrb_store.plugin.resume import describe_added  # late: few runs need it
+        from zrb_store.plugin.resume import describe_added  # late: most runs do not go on with a session
 
         for added, text in recorder.run.added_inputs.items():
             warn(describe_added(added, name, text))
     if (resumed or recorder.completed.goes_on) and parent is None:
+        from zrb_store.inspect.resume import without_task  # late: as above
+
         warn(describe_resume(name, recorder.completed.decisions))
         for line in without_task(store.database, recorder.run.session_id, recorder.completed.decisions):
             warn(line)

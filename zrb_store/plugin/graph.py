@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-from zrb_store.inspect.resume import Node, Workflow, role_of
 from zrb_store.names import storable_name
 from zrb_store.plugin import compat
 from zrb_store.plugin.compat import AnyTask, Session
+
+if TYPE_CHECKING:
+    from zrb_store.inspect.resume import Workflow
 
 
 class Graph:
@@ -27,10 +30,10 @@ class Graph:
         for task in [task for task in self._session._task_status if task not in self._names]:
             self._tasks_by_queue.setdefault(task.name, []).append(task)
             # The order of registration is zrb's walk through the declarations, the same in each process.
-            name, number = self.queue_name(task), 1
+            name, number = storable_name(task.name), 1
             while name in self._used:
                 number += 1
-                name = f"{self.queue_name(task)}~{number}"
+                name = f"{storable_name(task.name)}~{number}"
             self._names[task] = name
             self._used.add(name)
             self._checks.update(task.readiness_checks)
@@ -47,15 +50,13 @@ class Graph:
             self.add_new()
         return self._names[task]
 
-    def queue_name(self, task: AnyTask) -> str:
-        """Return the name of the queue for the task's results: the task's name, made to fit if the store refuses it."""
-        return storable_name(task.name)
-
     def role(self, task: AnyTask) -> str:
         """Return `check`, `server` (a task with a readiness check), `fallback` or `task`."""
-        return role_of(
-            is_check=task in self._checks, has_checks=bool(task.readiness_checks), is_fallback=task in self._fallbacks
-        )
+        if task in self._checks:
+            return "check"
+        if task.readiness_checks:
+            return "server"
+        return "fallback" if task in self._fallbacks else "task"
 
     def is_volatile(self, queue: str) -> bool:
         """Whether zrb fills this queue with values that are worthless in another process."""
@@ -72,6 +73,7 @@ class Graph:
 
     def workflow(self, main: AnyTask) -> Workflow:
         """Describe the tasks and their order, by name."""
+        from zrb_store.inspect.resume import Node, Workflow  # late: a first run has nothing to plan
 
         def names(tasks: Iterable[AnyTask]) -> list[str]:
             return list(dict.fromkeys(self._names[other] for other in tasks if other in self._names))

@@ -163,8 +163,8 @@ def _named(task: str) -> str:
     return f"{'script' if _is_script(task) else 'task'} {task}"
 
 
-ChooseReruns: TypeAlias = "Callable[[list[AttemptRecord]], Reruns]"
-"""Chooses, by all attempts of a session, what is given back because it runs again."""
+ChooseReruns: TypeAlias = "Callable[[list[AttemptRecord]], Reruns | None]"
+"""Chooses, by all attempts of a session, what is given back because it runs again; None for nothing."""
 
 
 class RunLifecycle:
@@ -254,9 +254,10 @@ class RunLifecycle:
         self._is_root = session.parent is None and self._spec.parent is None
         if last is not None and last.ended_at is None:
             self._dead_run = last, how_it_died(transaction, last, moment)
-        give_back_unfinished(transaction, session.id)
-        if choose_reruns is not None:
-            reruns = choose_reruns(attempts.of_session(transaction, session.id))
+        if last is not None:  # else nothing has begun
+            give_back_unfinished(transaction, session.id)
+        reruns = choose_reruns and choose_reruns(attempts.of_session(transaction, session.id))
+        if reruns is not None:
             if not reruns.repeat_once:
                 refuse_repeating(transaction, self.session, session.id, reruns.starting_over)
             for task, reason in reruns.starting_over.items():
