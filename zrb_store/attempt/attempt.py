@@ -10,7 +10,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Final, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 from zrb_store import codec, settings
 from zrb_store.attempt.open_attempt import (
@@ -31,10 +31,11 @@ from zrb_store.names import check_step_name
 from zrb_store.queries import attempts, steps, values
 from zrb_store.queries.attempts import BegunAttempt, Owner
 from zrb_store.queries.give_back import give_back, undo_ended
-from zrb_store.queries.output import NO_OUTPUT
 from zrb_store.queries.steps import StepRecord
-from zrb_store.runtime.output import Output
 from zrb_store.xcom import Xcoms, current_attempt
+
+if TYPE_CHECKING:
+    from zrb_store.runtime.output import Output
 
 T = TypeVar("T")
 
@@ -326,6 +327,11 @@ class Attempt(OpenAttempt):
     def output(self) -> Output | None:
         """What it prints and logs; None if that is not kept, if it has ended without any, and in a forked child."""
         if self._output is None and self.is_open and (limit := settings.output()):
+            try:
+                from zrb_store.queries.output import NO_OUTPUT  # late: most attempts print nothing
+                from zrb_store.runtime.output import Output
+            except (ImportError, OSError):  # this process may open no more files
+                return None
             end = None if self._has_begun_before else NO_OUTPUT
             made = Output(self.database, self.id, self.full_name, limit, end)
             # Another thread, or a signal handler in the middle of this, may have made one as well. One remains.

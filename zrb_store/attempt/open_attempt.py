@@ -39,11 +39,12 @@ from zrb_store.queries.attempts import Owner
 from zrb_store.queries.give_back import undo_ended
 from zrb_store.queries.steps import StepRecord
 from zrb_store.records import iso
-from zrb_store.runtime.output import Output
 from zrb_store.xcom import Xcoms, current_attempt, leave
 
 if TYPE_CHECKING:
     from contextvars import Token
+
+    from zrb_store.runtime.output import Output
 
 
 class AttemptReference:

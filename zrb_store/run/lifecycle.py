@@ -33,7 +33,7 @@ from zrb_store.errors import (
 )
 from zrb_store.masking import error_text, mask_command, mask_text
 from zrb_store.process import current_folder, identity, is_same_file
-from zrb_store.queries import attempts, deliveries, runs, sessions, steps
+from zrb_store.queries import attempts, runs, sessions, steps
 from zrb_store.queries.clock import now_micros
 from zrb_store.queries.give_back import give_back, give_back_steps, give_back_unfinished
 from zrb_store.queries.lease import how_it_died, refuse_live, suspected
@@ -350,10 +350,12 @@ class RunLifecycle:
         A run that was started `again` is judged by its own attempts. Every run is judged by its own deliveries: it has
         failed if one of them has failed.
         """
+        from zrb_store.queries.deliveries import has_failed  # late: zrb itself knows the outcome
+
         every = attempts.of_session(self.database, self.session_id)
         last = {attempt.task: attempt for attempt in every if attempt.run_id == self.id or not self._spec.again}
         done = all(attempt.in_effect or attempt.role == "check" for attempt in last.values())
-        return "completed" if done and not deliveries.has_failed(self.database, self.id) else "failed"
+        return "completed" if done and not has_failed(self.database, self.id) else "failed"
 
     def refuse_if_over(self) -> None:
         """Raise an error unless the run has started, has not ended, and was not taken over."""
