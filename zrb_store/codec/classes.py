@@ -9,8 +9,9 @@ from enum import Enum, Flag
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, overload
 
 from zrb_store.codec.display import CmdResult, Opaque, Undecodable, Unencodable, qualified_name
+from zrb_store.codec.json_text import LEAF_WRITERS
 from zrb_store.codec.standard import WRITERS, checked
-from zrb_store.codec.walk import LEAF_WRITERS, Readers, TaggedObject, TreeReader, ValueWriter, WriteFunction
+from zrb_store.codec.walk import Readers, TaggedObject, TreeReader, ValueWriter, WriteFunction
 from zrb_store.errors import InvalidArgument
 from zrb_store.records import JsonValue
 

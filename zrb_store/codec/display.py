@@ -139,6 +139,11 @@ def by_segment(pairs: JsonValue) -> dict[str, JsonValue]:
     return items
 
 
+def is_opaque(tree: JsonValue) -> bool:
+    """Whether a tree represents a value of which only the type and the repr could be stored."""
+    return type(tree) is dict and tree.get("$") == "opaque"
+
+
 NO_CODEC = (
     "no codec takes it; register one with register_codec, or push a value made of None, bool, numbers, text, bytes, "
     "lists, tuples, sets, dicts, dates and paths"

@@ -20,15 +20,14 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from zrb_store.codec.display import Opaque, Undecodable, Unencodable
+from zrb_store.codec.json_text import LEAF_WRITERS, write_text
 from zrb_store.codec.walk import (
-    LEAF_WRITERS,
     Readers,
     ReadFunction,
     TaggedObject,
     TreeReader,
     ValueWriter,
     WriteFunction,
-    write_text,
 )
 from zrb_store.records import JsonValue
 

@@ -13,14 +13,12 @@ stored either.
 from __future__ import annotations
 
 import json
-import math
-import re
 from collections import Counter
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
 from typing import Any, TypeAlias
 
 from zrb_store.codec.display import Undecodable, Unencodable, describe_error, key_segment, type_name
-from zrb_store.codec.json_text import HUGE_INT_BITS, MAX_DEPTH, dumps
+from zrb_store.codec.json_text import LEAF_WRITERS, MAX_DEPTH, dumps
 from zrb_store.records import JsonValue
 
 TaggedObject: TypeAlias = dict[str, JsonValue]
@@ -72,27 +70,6 @@ class _Walk:
             excess += (others - FEW) * len(dumps(tree)) // 2
         self._excess_left -= max(0, excess)
         return self._excess_left < 0
-
-
-# -- types of JSON, some of whose values JSON would not restore
-
-_BETWEEN_SURROGATES = re.compile("(?<=[\ud800-\udbff])(?=[\udc00-\udfff])")
-
-
-def write_text(value: str) -> JsonValue:
-    """Return the tree of a text. JSON would read a high and a low surrogate, which are two characters, as one."""
-    if value.isascii() or not _BETWEEN_SURROGATES.search(value):
-        return value
-    return {"$": "str", "v": _BETWEEN_SURROGATES.split(value)}
-
-
-LEAF_WRITERS: dict[type, Callable[[Any], JsonValue]] = {
-    str: write_text,
-    int: lambda value: value if value.bit_length() < HUGE_INT_BITS else {"$": "int", "v": hex(value)},
-    float: lambda value: value if math.isfinite(value) else {"$": "float", "v": repr(value)},
-    bool: lambda value: value,
-    type(None): lambda value: value,
-}
 
 
 # -- the walks

@@ -35,9 +35,8 @@ class AlreadyCompleted(Exception):
 class _Process:
     """What this process has only once: the open store, and whether ZRB_STORE_SESSION was used."""
 
-    def __init__(self) -> None:
-        self.store: Store | None = None
-        self.named = False
+    store: Store | None = None
+    named = False
 
     def open(self) -> Store:
         """Return the store that the settings name, opened at its first use."""
