@@ -132,15 +132,10 @@ class OpenAttempt(AttemptReference):
     @property
     def is_open(self) -> bool:
         """Whether this process began the attempt and has neither ended nor left it, as far as this object knows."""
-        return self._open and not self.is_inherited
-
-    @property
-    def is_inherited(self) -> bool:
-        """Whether this is a forked child of the process that began the attempt."""
-        return self._pid != os.getpid()
+        return self._open and self._pid == os.getpid()
 
     def _refuse_other_process(self) -> None:
-        if self.is_inherited:
+        if self._pid != os.getpid():
             raise AttemptClosed(
                 f"{self.full_name} was begun by process {self._pid}, and only that one can end it, not its forked "
                 "child: end the child with `os._exit`, and return its result to its parent"

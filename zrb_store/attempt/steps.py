@@ -89,7 +89,7 @@ class Steps:
 
     def __init__(self, attempt: OpenAttempt) -> None:
         self.any_began = False
-        self.in_doubt = attempt.is_inherited  # nor is it known what the process has begun that it was forked from
+        self.in_doubt = not attempt.is_open  # a forked child does not know what the other process has begun
         self.started: dict[str, int] = {}
         self.failed: dict[str, dict[int, str]] = {}
         self._attempt = attempt

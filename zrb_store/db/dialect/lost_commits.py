@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from zrb_store.db import REVISION
@@ -30,23 +31,16 @@ class _Sent(NamedTuple, Generic[T]):
     died: Died
 
 
+@dataclass
 class Committing(Generic[T]):
     """A transaction that is tried, perhaps several times and over several connections, until it is committed once."""
 
-    def __init__(
-        self,
-        dialect: Dialect[Any],
-        work: Callable[[Transaction], T],
-        name: str,
-        shown_url: str,
-        is_made: Callable[[Transaction, T], bool] | None,
-    ) -> None:
-        self.sent: _Sent[T] | None = None  # what may have been committed, because nobody has answered its COMMIT
-        self._dialect = dialect
-        self._work = work
-        self._name = name
-        self._shown_url = shown_url
-        self._is_made = is_made
+    dialect: Dialect[Any]
+    work: Callable[[Transaction], T]
+    name: str
+    shown_url: str
+    is_made: Callable[[Transaction, T], bool] | None
+    sent: _Sent[T] | None = None  # what may have been committed, because nobody has answered its COMMIT
 
     def __call__(self, transaction: Transaction) -> tuple[T, Died]:
         """Commit it over this connection, unless an earlier try did. Return the result of its work, and what died."""
@@ -55,17 +49,17 @@ class Committing(Generic[T]):
         self.sent = None
         transaction.died = []
         try:  # includes BEGIN, since a Ctrl-C right after it must not leave the transaction open
-            found, ticket = self._dialect.begin(transaction.driver)
+            found, ticket = self.dialect.begin(transaction.driver)
             if found != REVISION:
-                raise upgraded_meanwhile(self._shown_url, found)
-            result = self._work(transaction)
-            if self._name:
-                failpoint(f"{self._name}:inside")
+                raise upgraded_meanwhile(self.shown_url, found)
+            result = self.work(transaction)
+            if self.name:
+                failpoint(f"{self.name}:inside")
             if ticket is not None:
                 self.sent = _Sent(ticket, result, transaction.died)
             transaction.driver.execute("COMMIT")
         except BaseException as error:
-            if not self._dialect.is_gone(error):
+            if not self.dialect.is_gone(error):
                 self.sent = None
             roll_back(transaction)
             raise
@@ -73,12 +67,12 @@ class Committing(Generic[T]):
 
     def _was_committed(self, transaction: Transaction, sent: _Sent[T]) -> bool:
         try:
-            return self._dialect.was_committed(transaction.driver, sent.ticket)
+            return self.dialect.was_committed(transaction.driver, sent.ticket)
         except StoreUnavailable:
             # The server has crashed or another one has taken over, so the transaction has ended. Perhaps its rows tell.
-            if self._is_made is None:
+            if self.is_made is None:
                 raise
-            return self._is_made(transaction, sent.result)
+            return self.is_made(transaction, sent.result)
 
 
 class Asking:
