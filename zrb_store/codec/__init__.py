@@ -13,11 +13,10 @@ JSON.
 from __future__ import annotations
 
 from zrb_store.codec.arguments import encode_named
-from zrb_store.codec.display import CmdResult, Opaque, Undecodable
+from zrb_store.codec.display import Opaque, Undecodable
 from zrb_store.codec.text import Encoded, decode, encode, from_json, problem_of, to_json
 
 __all__ = [
-    "CmdResult",
     "Encoded",
     "Opaque",
     "Undecodable",

@@ -9,17 +9,15 @@ from typing import Any, TypeAlias
 
 from zrb_store.codec import classes, standard
 from zrb_store.codec.display import (
-    NO_CODEC,
     Opaque,
     Undecodable,
-    Unencodable,
     bounded_repr,
     describe_error,
     qualified_name,
     type_name,
 )
 from zrb_store.codec.json_text import dumps, size_of
-from zrb_store.codec.walk import Readers, TooManyItems, TreeChecker, TreeReader, ValueWriter
+from zrb_store.codec.walk import NO_CODEC, Readers, TooManyItems, TreeChecker, TreeReader, Unencodable, ValueWriter
 from zrb_store.errors import ValueTooLarge
 from zrb_store.records import JsonValue
 

@@ -17,9 +17,12 @@ from collections import Counter
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
 from typing import Any, TypeAlias
 
-from zrb_store.codec.display import Undecodable, Unencodable, describe_error, key_segment, type_name
+from zrb_store.codec.display import Undecodable, describe_error, key_segment, type_name
 from zrb_store.codec.json_text import LEAF_WRITERS, MAX_DEPTH, dumps
+from zrb_store.errors import UnencodableValue, ZrbStoreError
 from zrb_store.records import JsonValue
+
+_PATH_SIZE = 240  # characters
 
 TaggedObject: TypeAlias = dict[str, JsonValue]
 
@@ -31,6 +34,29 @@ ReadFunction: TypeAlias = Callable[[TaggedObject, "TreeReader"], Any]
 
 Readers: TypeAlias = dict[str, tuple[ReadFunction, frozenset[str]]]
 """For each tag, the function that reads a tagged object, and the keys that the object may have."""
+
+
+NO_CODEC = (
+    "no codec takes it; register one with register_codec, or push a value made of None, bool, numbers, text, bytes, "
+    "lists, tuples, sets, dicts, dates and paths"
+)
+
+
+class Unencodable(Exception):
+    """A part of a value, of the type `what`, cannot be stored; `error` is what the caller of `encode` gets."""
+
+    def __init__(self, what: str, why: str = NO_CODEC, error: type[ZrbStoreError] = UnencodableValue) -> None:
+        super().__init__(what, why)
+        self.what = what
+        self.why = why
+        self.error = error
+        self.segments: list[str] = []  # the innermost first; each level adds its own while the exception passes it
+
+    def path(self, root: str) -> str:
+        """Return the path from the root to the part, without the middle of a very long one."""
+        path = root + "".join(reversed(self.segments))
+        half = _PATH_SIZE // 2
+        return path if len(path) <= _PATH_SIZE else f"{path[:half]}...{path[-half:]}"
 
 
 class TooManyItems(Exception):

@@ -286,6 +286,8 @@ def plan(
     known = attempts.of_session(executor, session.id)
     decisions = decide(workflow, known, forced, finished=session.is_finished)
     chosen = reruns(decisions, known)
+    if not chosen.starting_over and not count_done(executor, session.id):
+        return decisions  # no step stands
     # A run first gives back what has not completed. A step that comes back with it does not stand.
     lost = of_attempts(executor, [record.id for record in attempts.unfinished(executor, session.id)])
     if not repeat_once:
