@@ -55,8 +55,8 @@ class Attempt(OpenAttempt):
         if self._steps is None:
             from zrb_store.attempt.steps import Steps  # late: most tasks have none
 
-            # Another thread may have begun one as well. One remains.
-            return vars(self).setdefault("_steps", Steps(self))  # type: ignore[no-any-return]
+            vars(self).setdefault("_steps", Steps(self))  # another thread may have made them as well
+        assert self._steps is not None
         return self._steps
 
     @property
@@ -71,7 +71,7 @@ class Attempt(OpenAttempt):
             end = None if self._has_begun_before else NO_OUTPUT
             made = Output(self.database, self.id, self.full_name, limit, end)
             # Another thread, or a signal handler in the middle of this, may have made one as well. One remains.
-            return vars(self).setdefault("_output", made)  # type: ignore[no-any-return]
+            vars(self).setdefault("_output", made)
         return self._output
 
     def log(self, text: str, stream: str = "log") -> None:

@@ -118,7 +118,7 @@ def _attach(task: AnyTask, zrb_session: Session, outer: Owner | None) -> Recorde
     zrb_session.set_main_task(task)
     resumed: ResumeRequest | None = getattr(zrb_session, compat.RESUMED, None)
     graph = resumed.graph if resumed else Graph(zrb_session)
-    secrets = Secrets(graph.tasks, shared_ctx.input, parent.secrets if parent else None)
+    secrets = Secrets(graph.names, shared_ctx.input, parent.secrets if parent else None)
     given_now: set[str] = set() if parent else given_secrets(task, shared_ctx.input, sys.argv)
     if resumed:
         given_now |= resumed.secrets

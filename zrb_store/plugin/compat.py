@@ -66,15 +66,15 @@ class Patches(ExitStack):
             self.callback(delattr, owner, name)
         setattr(owner, name, new)
 
-    def wrap(self, owner: type | ModuleType, name: str, hook: Callable[..., Any]) -> None:
+    def wrap(self, owner: type | ModuleType, name: str, hook: Callable[..., T]) -> None:
         """Let a hook be called in place of a function of a class or a module: with the function, and its arguments."""
         stock = vars(owner)[name] if name in vars(owner) else getattr(owner, name)
 
-        def hooked(*args: Any, **kwargs: Any) -> Any:
+        def hooked(*args: Any, **kwargs: Any) -> T:
             return hook(stock, *args, **kwargs)
 
         async def hooked_async(*args: Any, **kwargs: Any) -> Any:
-            return await hook(stock, *args, **kwargs)
+            return await hooked(*args, **kwargs)  # type: ignore[misc]  # this hook is a coroutine function as well
 
         self.put(owner, name, functools.wraps(stock)(hooked_async if inspect.iscoroutinefunction(stock) else hooked))
 

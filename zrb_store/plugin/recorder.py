@@ -147,11 +147,11 @@ class Recorder:
         self.run.start(choose)
         try:
             known = queue_ids(self.run.database, self.run.session)
-            for queue in dict.fromkeys([*(task.name for task in self.graph.tasks), *known]):
+            for queue in dict.fromkeys([*(task.name for task in self.graph.names), *known]):
                 self._content.get(queue)
             plain = plain_names(self.run.database, self.run.session_id) if known else ()
             self._content.seed(self.zrb_session.shared_ctx.xcom, known, plain)
-            self.run.note_tasks(dict.fromkeys(map(self.graph.task_name, self.graph.tasks), "waiting"))
+            self.run.note_tasks(dict.fromkeys(self.graph.names.values(), "waiting"))
             self._content.finish_adoption()
         except BaseException:
             lease.stop_renewing(self.run)
@@ -220,7 +220,7 @@ class Recorder:
         lease.stop_renewing(self.run)  # even if the store cannot be reached: the process may live long
         if self.fatal is None:
             try:
-                ends = dict.fromkeys(map(self.graph.task_name, self.graph.tasks), "waiting")
+                ends = dict.fromkeys(self.graph.names.values(), "waiting")
                 statuses = self.zrb_session._task_status.items()
                 ends |= {self.graph.task_name(task): "skipped" for task, status in statuses if status.is_skipped}
                 self.run.note_tasks(ends)

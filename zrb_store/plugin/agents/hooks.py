@@ -176,7 +176,7 @@ async def _execution_loop(stock: Callable[..., Awaitable[R]], *args: Any, **kwar
 
 
 async def _process_deferred_requests(
-    note_edited: Callable[[Any, Any], None],
+    note_edited: Callable[..., None],
     stock: Callable[P, Awaitable[DeferredToolResults | None]],
     *args: P.args,
     **kwargs: P.kwargs,
