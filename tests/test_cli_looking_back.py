@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from tests.commands import Commands
 from tests.sessions import Broken, etl, inbox, parse, parse_lines
 from zrb_store import Store, ValueNotFound, codec
-from zrb_store.codec.compare import differences
+from zrb_store.codec.compare import differences, same
 from zrb_store.inspect.get import part
 from zrb_store.process import identity
 from zrb_store.queries import by_hand
@@ -293,7 +293,7 @@ def test_colliding_keys_take_little_time() -> None:
         start = time.process_time()
         assert part(tree, f"$[{29_999 * factor}]") == 29_999
         assert list(differences(tree, json.loads(json.dumps(tree)))) == []
-        assert codec.same(tree, json.loads(json.dumps(tree)))
+        assert same(tree, json.loads(json.dumps(tree)))
         return time.process_time() - start
 
     assert spent(2**61 - 1) < 20 * spent(2**61 + 1)

@@ -28,8 +28,7 @@ from tests.workers import (
 )
 from zrb_store import Store, open_store
 from zrb_store.db import engine
-from zrb_store.db.dialect.lost_commits import roll_back
-from zrb_store.db.transaction import Transaction
+from zrb_store.db.transaction import Transaction, roll_back
 
 pytestmark = pytest.mark.slow
 

@@ -22,7 +22,7 @@ from zrb_store import (
     open_store,
 )
 from zrb_store.codec import Undecodable
-from zrb_store.db.clock import Clock, Condition
+from zrb_store.db.clock import Clock
 from zrb_store.operations.values import requeue
 
 pytestmark = pytest.mark.usefixtures("sound")
@@ -35,7 +35,7 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
     wait = Clock.wait
 
-    def noted(self: Clock, condition: Condition, seconds: float) -> bool:
+    def noted(self: Clock, condition: threading.Condition | threading.Event, seconds: float) -> bool:
         if not isinstance(condition, threading.Event):
             return wait(self, condition, seconds)
         made.append(seconds)

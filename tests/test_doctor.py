@@ -30,7 +30,7 @@ from zrb_store.operations.values import requeue
 from zrb_store.queries import output
 from zrb_store.queries.chunks import LONGEST
 from zrb_store.queries.invariants import INVARIANTS
-from zrb_store.records import OutputLine
+from zrb_store.queries.output import OutputLine
 from zrb_store.runtime import lease
 
 

@@ -6,7 +6,6 @@ stand-ins for them (`db/columns.py`). Long lists are lazy: they are read while t
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -311,32 +310,3 @@ def to_datetime(moment: int) -> datetime:
     """Convert microseconds since 1970 to an aware UTC datetime, without the rounding of a float."""
     seconds, micros = divmod(moment, 1_000_000)
     return datetime.fromtimestamp(seconds, UTC).replace(microsecond=micros)
-
-
-class OutputLine(NamedTuple):
-    """One line that an attempt printed or logged."""
-
-    at: int  # microseconds since 1970 UTC by the clock of the process that printed it
-    stream: str  # such as `stdout`, `stderr`, `print` or `warning`
-    text: str  # without its newline
-
-    @property
-    def size(self) -> int:
-        """Its length in bytes, with a newline."""
-        text = self.text
-        return (len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))) + 1
-
-
-def encode_lines(lines: Iterable[OutputLine]) -> str:
-    """Write lines as a piece of output. The text is ASCII, and a person can read it in the database."""
-    return json.dumps(list(lines), separators=(",", ":"))
-
-
-def decode_lines(data: str) -> list[OutputLine]:
-    """Read the lines of a piece; raise ValueError if it is not one."""
-    return [OutputLine(*line) for line in json.loads(data)]
-
-
-def size_of_lines(data: str) -> int:
-    """Return the bytes of the lines of a piece, with a newline after each."""
-    return sum(line.size for line in decode_lines(data))

@@ -12,7 +12,7 @@ from typing import Any
 
 from zrb_store import codec, settings
 from zrb_store.attempt import AttemptReference, referenced_attempt
-from zrb_store.codec.compare import without_secrets
+from zrb_store.codec.arguments import without_secrets
 from zrb_store.db.engine import Database
 from zrb_store.db.location import shown_url, store_url
 from zrb_store.db.schema import open_database

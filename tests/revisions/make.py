@@ -19,8 +19,7 @@ from zrb_store.db import REVISION
 from zrb_store.db.tables import run as run_table
 from zrb_store.process import identity
 from zrb_store.queries import output
-from zrb_store.queries.output import NO_OUTPUT
-from zrb_store.records import OutputLine
+from zrb_store.queries.output import NO_OUTPUT, OutputLine
 from zrb_store.testing import expire_lease, temporary_store
 
 HERE = Path(__file__).parent

@@ -18,7 +18,8 @@ from zrb_store.inspect import session_names
 from zrb_store.inspect.log import AttemptLog, AttemptOutput, Follower, SessionLog, line_json
 from zrb_store.inspect.log import log as read_log
 from zrb_store.masking import one_line
-from zrb_store.records import ErrorRecord, JsonObject, OutputLine, RunRecord
+from zrb_store.queries.output import OutputLine
+from zrb_store.records import ErrorRecord, JsonObject, RunRecord
 from zrb_store.render.document import Block, Column, Fields, Lines, Table
 from zrb_store.render.format import (
     NOTHING,

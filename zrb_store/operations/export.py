@@ -9,7 +9,6 @@ import json
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from zrb_store import records as output_text
 from zrb_store.db import columns
 from zrb_store.db.columns import ColumnRule, Columns
 from zrb_store.db.engine import Database
@@ -18,6 +17,7 @@ from zrb_store.errors import InvalidArgument, ZrbStoreError
 from zrb_store.names import is_session_name, split_id
 from zrb_store.queries import transfer as queries
 from zrb_store.queries.invariants import damaged_sessions
+from zrb_store.queries.output import size_of_lines
 from zrb_store.queries.transfer import Record
 from zrb_store.records import Damage
 
@@ -127,7 +127,7 @@ def check_fields(kind: str, record: Record) -> None:
         problem = column.problem(record[name])
         require(problem is None, f"{name} {problem}")
     if kind == "output":
-        require(record["size"] == output_text.size_of_lines(record["data"]), "size is not that of its lines")
+        require(record["size"] == size_of_lines(record["data"]), "size is not that of its lines")
 
 
 # -- lines

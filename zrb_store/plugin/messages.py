@@ -25,11 +25,10 @@ if TYPE_CHECKING:
 class Speaker:
     """What prints the messages of the plugin."""
 
-    def __init__(self) -> None:
-        self.name = PROGRAM  # what each line begins with
-        # What the user types before a command, also in advice: `zrb xcom`, unless the user's tasks have a group of that
-        # name. Only `zrb xcom` has a command that runs tasks.
-        self.program = PROGRAM
+    name = PROGRAM  # what each line begins with
+    # What the user types before a command, also in advice: `zrb xcom`, unless the user's tasks have a group of that
+    # name. Only `zrb xcom` has a command that runs tasks.
+    program = PROGRAM
 
     def warn(self, message: str) -> None:
         """Print one line on stderr, with secrets masked."""
@@ -79,8 +78,7 @@ def uncertain_step(error: BaseException | None) -> StepUncertain | None:
 class ErrorExit:
     """Ends the command with one line and the exit code of the store's error, on every release of zrb."""
 
-    def __init__(self) -> None:
-        self.code: int | None = None  # if there is one, zrb must not add how to run the command again
+    code: int | None = None  # if there is one, zrb must not add how to run the command again
 
     def __enter__(self) -> None:
         self.code = None

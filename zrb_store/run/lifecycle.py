@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias
 from zrb_store import codec, settings
 from zrb_store.attempt import status_after
 from zrb_store.codec import json_text
-from zrb_store.codec.compare import describe_changes, names_of, names_of_unstorable, without_names
 from zrb_store.db.transaction import Transaction
 from zrb_store.errors import (
     InputsDiffer,
@@ -33,7 +32,7 @@ from zrb_store.errors import (
 )
 from zrb_store.masking import error_text, mask_command, mask_text
 from zrb_store.process import current_folder, folder_of, identity, is_same_file
-from zrb_store.queries import attempts, deliveries, runs, sessions, steps
+from zrb_store.queries import attempts, runs, sessions, steps
 from zrb_store.queries.clock import now_micros
 from zrb_store.queries.give_back import give_back, give_back_steps, give_back_unfinished
 from zrb_store.queries.lease import how_it_died, refuse_live, suspected
@@ -115,6 +114,12 @@ class RunSpec:
         added: dict[str, str] = {}
         if self.inputs is not None and session.inputs is not None:
             before, now = session.inputs, codec.encode_named(self.inputs)
+            if before == now and '"$"' not in now:  # all of them can be compared
+                return added
+            # late: most runs have the same inputs
+            from zrb_store.codec.arguments import names_of, names_of_unstorable, without_names
+            from zrb_store.codec.compare import describe_changes
+
             other = {*self.secret_inputs, *self.changed_inputs}
             if self.default_of is not None:
                 new = [name for name in self.inputs if name not in {*other, *names_of(before)}]
@@ -136,8 +141,10 @@ class RunSpec:
 
     def refuse_default_secrets(self, session: SessionRecord) -> None:
         """Raise `InputsDiffer` if a secret input that was given to an earlier run is not given to this one."""
-        if self.inputs is None or session.inputs is None:
+        if self.inputs is None or session.inputs is None or not self.secret_inputs:
             return
+        from zrb_store.codec.arguments import names_of  # late: few tasks have secrets
+
         before = names_of(session.inputs)
         missing = [name for name in before if name in self.secret_inputs and name not in self.inputs]
         if missing:
@@ -172,8 +179,8 @@ def _named(task: str) -> str:
     return f"{'script' if _is_script(task) else 'task'} {task}"
 
 
-ChooseReruns: TypeAlias = "Callable[[list[AttemptRecord]], Reruns]"
-"""Chooses, by all attempts of a session, what is given back because it runs again."""
+ChooseReruns: TypeAlias = "Callable[[list[AttemptRecord]], Reruns | None]"
+"""Chooses, by all attempts of a session, what is given back because it runs again; None for nothing."""
 
 
 class RunLifecycle:
@@ -263,9 +270,10 @@ class RunLifecycle:
         self._is_root = session.parent is None and self._spec.parent is None
         if last is not None and last.ended_at is None:
             self._dead_run = last, how_it_died(transaction, last, moment)
-        give_back_unfinished(transaction, session.id)
-        if choose_reruns is not None:
-            reruns = choose_reruns(attempts.of_session(transaction, session.id))
+        if last is not None:  # else nothing has begun
+            give_back_unfinished(transaction, session.id)
+        reruns = choose_reruns and choose_reruns(attempts.of_session(transaction, session.id))
+        if reruns is not None:
             if not reruns.repeat_once:
                 refuse_repeating(transaction, self.session, session.id, reruns.starting_over)
             for task, reason in reruns.starting_over.items():
@@ -358,10 +366,12 @@ class RunLifecycle:
         A run that was started `again` is judged by its own attempts. Every run is judged by its own deliveries: it has
         failed if one of them has failed.
         """
+        from zrb_store.queries.deliveries import has_failed  # late: zrb itself knows the outcome
+
         every = attempts.of_session(self.database, self.session_id)
         last = {attempt.task: attempt for attempt in every if attempt.run_id == self.id or not self._spec.again}
         done = all(attempt.in_effect or attempt.role == "check" for attempt in last.values())
-        return "completed" if done and not deliveries.has_failed(self.database, self.id) else "failed"
+        return "completed" if done and not has_failed(self.database, self.id) else "failed"
 
     def refuse_if_over(self) -> None:
         """Raise an error unless the run has started, has not ended, and was not taken over."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from zrb_store import codec
 from zrb_store.attempt import Attempt
-from zrb_store.codec.compare import describe_changes, mask_encoded, stored_arguments
+from zrb_store.codec.arguments import mask_encoded, stored_arguments
 from zrb_store.db.transaction import Row, Transaction, failpoint
 from zrb_store.errors import InputsDiffer, InvalidArgument, TaskCompleted, ZrbStoreError
 from zrb_store.masking import mask_text
@@ -174,6 +174,8 @@ class Run(RunLifecycle):
                 return result
         finally:
             self._claims.release(name)
+        from zrb_store.codec.compare import describe_changes  # late: zrb's tasks have no arguments
+
         difference = describe_changes(mask_encoded(done.arguments), arguments) if done.arguments else ""
         if difference:
             attempt_name = full_name(self.session, name, done.number)
