@@ -12,8 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.commands import Commands
+from tests.rows import query, states
 from zrb_store import Attempt, InvalidArgument, Run, SessionNotFound, Store, TaskNotFound, ZrbStoreError, open_store
-from zrb_store.queries import attempts, queues, sessions, values
+from zrb_store.queries import attempts, sessions
 from zrb_store.queries.give_back import give_back
 
 QUEUES = ["p", "q"]
@@ -102,7 +103,7 @@ def test_what_was_given_back_later_had_completed_then(store: Store) -> None:
         run.give_back(done, "forced")
     assert list(session.xcom["q"]) == [1, 2]
     forked = store.fork("s", from_task="b")
-    assert list(forked.xcom["q"]) == [2]
+    assert states(store, forked.name) == [(1, "taken"), (2, "live")]
     with forked.run() as run:
         assert run.task("a", lambda: 0) == 1
 
@@ -232,18 +233,20 @@ class ScenarioRun:
 
 
 def state(store: Store, name: str) -> Any:
-    """Return the live values of a session with their seqs, and the results of the tasks that a resume skips."""
+    """Return what the queues of a session hold and what was taken, and the results of the tasks that a resume skips."""
     record = store.session(name).record()
-    live = {
-        queue: [(each.seq, each.item.data) for each in values.live(store.database, queue_id)]
-        for queue, queue_id in queues.queue_ids(store.database, name).items()
-    }
+    held = query(
+        store,
+        # A fork does not know whether what was returned later had been taken or removed.
+        "SELECT queue, seq, CASE state WHEN 'removed' THEN 'taken' ELSE state END, orphaned, value "
+        f"FROM zrb_xcom_values WHERE session = '{name}' AND state <> 'retracted' ORDER BY queue, seq",
+    )
     done = {
         task: (attempt.number, attempt.result_seq, attempts.stored_result(store.database, attempt))
         for task in TASKS
         if (attempt := attempts.in_effect(store.database, record.id, task))
     }
-    return {queue: rows for queue, rows in live.items() if rows}, done
+    return held, done
 
 
 def first_starts(scenario: Scenario) -> Iterator[tuple[str, int]]:
