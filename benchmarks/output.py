@@ -1,9 +1,9 @@
 """What does keeping the output of tasks cost?
 
 A chatty task prints 10,000 lines: the command of a CmdTask, or a Python task by `ctx.print`. It takes turns with the
-same task while no output is kept (`ZRB_STORE_OUTPUT=0`). zrb's own output goes nowhere, so that printing it costs as
-little as it can. The time is the processor time of zrb's process, all its threads together, between the task before and
-the task after: nothing is waited for, and a busy machine does not matter. The garbage of zrb's start is collected
+same task while no output is kept (`ZRB_STORE_OUTPUT_LIMIT=0`). zrb's own output goes nowhere, so that printing it costs
+as little as it can. The time is the processor time of zrb's process, all its threads together, between the task before
+and the task after: nothing is waited for, and a busy machine does not matter. The garbage of zrb's start is collected
 before: that takes 20 ms, and would fall into the time of one of the two by chance. A silent command is timed too: it
 starts no thread and sends no statement.
 """
@@ -66,10 +66,10 @@ def turn(zrb: str, folder: Path, output: str) -> Contestant:
     Args:
         zrb: The program.
         folder: The project.
-        output: The value of ZRB_STORE_OUTPUT.
+        output: The value of ZRB_STORE_OUTPUT_LIMIT.
     """
     environment = {name: value for name, value in os.environ.items() if not name.startswith("ZRB_")}
-    environment |= {"HOME": str(folder), "NO_COLOR": "1", "ZRB_STORE_OUTPUT": output}
+    environment |= {"HOME": str(folder), "NO_COLOR": "1", "ZRB_STORE_OUTPUT_LIMIT": output}
     environment["ZRB_INIT_MODULES"] = "zrb_store.plugin"
     times = folder / "times"
 

@@ -2,7 +2,7 @@
 
 `attempt.step` with a small result begins a step of a task, calls the function, and completes the step with its result.
 The raw driver writes the same rows in two transactions. If the task already had steps before this attempt, it is
-resumed, and each new step is first looked for. `run.step` makes a task of the function: it looks whether the task has
+resumed, and each new step is first looked for. `run.task` makes a task of the function: it looks whether the task has
 completed before, and pushes the result to a new queue. DBOS writes one row for each step. It ships with a rollback
 journal and synchronous=FULL, and so it is compared with our FULL.
 
@@ -37,7 +37,7 @@ from zrb_store.run import Run
 
 DBOS = "DBOS step"
 STEP, RESUMED, TASK = "step", "resumed", "task"
-OPERATIONS = {STEP: "`attempt.step`", RESUMED: "`attempt.step`, resumed", TASK: "`run.step`"}
+OPERATIONS = {STEP: "`attempt.step`", RESUMED: "`attempt.step`, resumed", TASK: "`run.task`"}
 
 Operation = Callable[[int], Any]
 """Runs one step, which is given its number."""
@@ -68,7 +68,7 @@ def our_operations(stack: ExitStack) -> dict[str, Operation]:
     return {
         STEP: lambda number: first.step(f"step {number}", work, number),
         RESUMED: lambda number: second.step(f"step {number}", work, number),
-        TASK: lambda number: run.step(f"task {number}", work, number),
+        TASK: lambda number: run.task(f"task {number}", work, number),
     }
 
 

@@ -4,8 +4,9 @@ A process waits in `pop(wait=...)`, and another one pushes at random moments. Th
 until the value is in the hands of the one that waited. It is measured with one process that waits, and with eight of
 which any may get the value. Then eight processes wait for a queue that stays empty. What they cost is their CPU time,
 in percent of one core, once each has looked at the queue for the first time; the server's is that of its eight
-sessions. On SQLite they sleep until the file is written, on PostgreSQL they ask eleven times a second. Most of that is the price of waking up, which differs from machine to
-machine: the last column is what eight Python processes cost here that only sleep, 33 times a second.
+sessions. On SQLite they sleep until the file is written, on PostgreSQL they ask eleven times a second. Most of that is
+the price of waking up, which differs from machine to machine: the last column is what eight Python processes cost here
+that only sleep, 33 times a second.
 """
 
 from __future__ import annotations

@@ -50,9 +50,10 @@ _INTERNAL = {
         "is_inherited",
         "lose",
         "note_tasks",
-        "outcome",
+        "final_status",
         "refuse_if_over",
         "result",
+        "step",  # the old name of `task`
         "tell_unavailable",
     },
     "Session": {"database"},

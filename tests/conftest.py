@@ -270,10 +270,10 @@ def command(location: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
 
 @pytest.fixture
 def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Told:
-    """What the command of ZRB_STORE_ON_FAILURE, which is set in this process alone, has been told."""
+    """What the command of ZRB_STORE_NOTIFY, which is set in this process alone, has been told."""
     start_server()
     made = Told(tmp_path / "told")
-    monkeypatch.setenv("ZRB_STORE_ON_FAILURE", made.command)
+    monkeypatch.setenv("ZRB_STORE_NOTIFY", made.command)
     return made
 
 

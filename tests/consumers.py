@@ -26,7 +26,7 @@ def attempts(store: Store) -> list[tuple[Any, ...]]:
 def deliveries_of(store: Store) -> list[int]:
     """Return how often each value of the inbox was delivered without success."""
     sql = (
-        "SELECT v.deliveries FROM zrb_value v JOIN zrb_queue q ON q.id = v.queue_id "
+        "SELECT v.failed_deliveries FROM zrb_value v JOIN zrb_queue q ON q.id = v.queue_id "
         "JOIN zrb_session s ON s.id = q.session_id WHERE s.name = 'inbox' ORDER BY v.seq"
     )
     return [row[0] for row in query(store, sql)]

@@ -21,12 +21,12 @@ FAULTS = {
     "pusher-given-back": [
         "UPDATE zrb_value SET orphaned = false WHERE orphaned",
         "UPDATE zrb_value SET state = 'live', ended_at = NULL WHERE state = 'retracted'",
-        "UPDATE zrb_value SET state = 'dead', deliveries = 1 WHERE state = 'retracted'",
+        "UPDATE zrb_value SET state = 'dead', failed_deliveries = 1 WHERE state = 'retracted'",
     ],
     "value-deliveries": [
-        "UPDATE zrb_value SET deliveries = 2 WHERE state = 'dead'",
+        "UPDATE zrb_value SET failed_deliveries = 2 WHERE state = 'dead'",
         "UPDATE zrb_value SET state = 'dead', ended_at = pushed_at WHERE state = 'live'",
-        "UPDATE zrb_return SET deliveries = 7 WHERE deliveries = 1",
+        "UPDATE zrb_return SET failed_deliveries = 7 WHERE failed_deliveries = 1",
     ],
     "taker-given-back": ["UPDATE zrb_attempt SET given_back_at = ended_at WHERE task = 'read'"],
     "value-size": ["UPDATE zrb_value SET data = '1' WHERE type = 'str'"],
@@ -45,7 +45,7 @@ FAULTS = {
         "UPDATE zrb_attempt SET ended_at = 1 WHERE status = 'running'",
     ],
     "attempt-running": [
-        "UPDATE zrb_run SET ended_at = started_at, outcome = 'lost' WHERE ended_at IS NULL",
+        "UPDATE zrb_run SET ended_at = started_at, status = 'lost' WHERE ended_at IS NULL",
         "UPDATE zrb_attempt SET run_id = NULL WHERE status = 'running'",
     ],
     "attempt-unfinished": [
@@ -79,21 +79,21 @@ FAULTS = {
     "attempt-times": ["UPDATE zrb_attempt SET ended_tick = started_tick - 1 WHERE task = 'read'"],
     "session-status": [
         "UPDATE zrb_session SET status = 'done' WHERE name = 'etl'",
-        "UPDATE zrb_session SET finished_at = NULL WHERE name = 'etl'",
-        "UPDATE zrb_session SET finished_at = 1 WHERE name = 'inbox'",
+        "UPDATE zrb_session SET ended_at = NULL WHERE name = 'etl'",
+        "UPDATE zrb_session SET ended_at = 1 WHERE name = 'inbox'",
     ],
     "session-fence": [
         "UPDATE zrb_session SET fence = 7 WHERE name = 'etl'",
         "UPDATE zrb_session SET fence = 1 WHERE name = 'inbox'",
     ],
-    "session-lease": ["UPDATE zrb_run SET ended_at = NULL, outcome = NULL"],
+    "session-lease": ["UPDATE zrb_run SET ended_at = NULL, status = NULL"],
     "session-run": [
-        "UPDATE zrb_session SET status = 'failed', finished_at = created_at WHERE name = 'under-way'",
-        "UPDATE zrb_session SET status = 'running', finished_at = NULL WHERE name = 'etl'",
+        "UPDATE zrb_session SET status = 'failed', ended_at = created_at WHERE name = 'under-way'",
+        "UPDATE zrb_session SET status = 'running', ended_at = NULL WHERE name = 'etl'",
     ],
-    "run-outcome": [
-        "UPDATE zrb_run SET outcome = NULL WHERE ended_at > 0",
-        "UPDATE zrb_run SET outcome = 'lost' WHERE ended_at IS NULL",
+    "run-status": [
+        "UPDATE zrb_run SET status = NULL WHERE ended_at > 0",
+        "UPDATE zrb_run SET status = 'lost' WHERE ended_at IS NULL",
     ],
     "queue-numbers": ["UPDATE zrb_queue SET high = 0", "UPDATE zrb_queue SET low = 5"],
     "value-columns": [
@@ -161,7 +161,7 @@ FAULTS = {
     ],
     "run-columns": [
         "UPDATE zrb_run SET origin = 'cron'",
-        "UPDATE zrb_run SET outcome = 'done' WHERE outcome = 'completed'",
+        "UPDATE zrb_run SET status = 'done' WHERE status = 'completed'",
         "UPDATE zrb_run SET pid = -1",
         "UPDATE zrb_run SET lease_expires_at = 4611686018427387904",
     ],

@@ -113,14 +113,14 @@ def fork_amid_a_step(pipe: Connection, location: str) -> None:
 
     with open_store(location) as store:
         run = store.session("flow").run().start()
-        threading.Thread(target=run.step, args=("load", work), daemon=True).start()
+        threading.Thread(target=run.task, args=("load", work), daemon=True).start()
         executing.wait()
         child = os.fork()
         if child == 0:
             try:
-                run.step("load", lambda: 0)
+                run.task("load", lambda: 0)
             except ZrbStoreError:
-                os._exit(run.step("report", lambda: 7))
+                os._exit(run.task("report", lambda: 7))
         pipe.send(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 
 

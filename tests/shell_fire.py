@@ -28,7 +28,7 @@ _TAKEN = (
 LEFT = f"SELECT 1 {_TAKEN} AND (v.state = 'live' OR a.status <> 'completed') LIMIT 1"
 TAKERS = f"SELECT v.state, a.status, count(*) {_TAKEN} GROUP BY v.state, a.status ORDER BY v.state"
 ATTEMPTS_WITH_MORE = f"SELECT a.id {_TAKEN} GROUP BY a.id HAVING count(*) > 1 AND a.id IS NOT NULL"
-DEATHS = "SELECT deliveries, count(*) FROM zrb_value WHERE state = 'dead' GROUP BY deliveries"
+DEATHS = "SELECT failed_deliveries, count(*) FROM zrb_value WHERE state = 'dead' GROUP BY failed_deliveries"
 ENDS = (-signal.SIGKILL, 0, 1, 3)
 RUNNING = "SELECT 1 FROM zrb_attempt WHERE status = 'running'"
 

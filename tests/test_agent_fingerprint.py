@@ -40,6 +40,7 @@ from pydantic_ai.native_tools import WebSearchTool
 from pydantic_ai.tools import ToolDefinition
 
 from zrb_store import codec, register_codec
+from zrb_store.codec.classes import CmdResult
 from zrb_store.plugin.agents.fingerprint import Fingerprints, Request
 from zrb_store.plugin.agents.outcomes import encoded, repeat
 
@@ -233,7 +234,7 @@ STORABLE: dict[str, Any] = {
     "registered class": Plain(set(WORDS)),
     "set of dataclasses": {Row(frozenset(one)) for one in WORDS},
     "dataclasses as keys": {Row(frozenset(WORDS)): 1},
-    "CmdResult": codec.CmdResult("out", "err"),
+    "CmdResult": CmdResult("out", "err"),
     "pydantic model": [Model(theNames=set(WORDS))],
     "pydantic dataclass": [Computed("a")],
     "types of pydantic": {"all": [Typed(more=set(WORDS))], "one": pydantic.HttpUrl("https://a.example")},  # type: ignore[call-arg]

@@ -249,7 +249,7 @@ class TestRefusals:
             lambda: run.begin("report"),
             lambda: run.begin("is it up?", role="check"),
             lambda: run.attempt("report"),
-            lambda: run.step("report", lambda: 1),
+            lambda: run.task("report", lambda: 1),
             lambda: run.give_back(done, "again"),
             lambda: run.note_tasks({"load": "waiting"}),
             lambda: run.end("completed"),
@@ -300,7 +300,7 @@ class TestWhoOwnsWhat:
                 with pytest.raises(ZrbStoreError, match="report cannot begin inside another attempt"):
                     nested.attempt("report")
                 with pytest.raises(ZrbStoreError, match="attempts do not nest"):
-                    nested.step("report", lambda: 1)
+                    nested.task("report", lambda: 1)
         with run.attempt("report"):
             pass
 

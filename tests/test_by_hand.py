@@ -53,7 +53,7 @@ def poppers(store: Store, name: str = "files", **options: Any) -> list[tuple[int
     """Return the seq of each value that was taken, and the pid of who took it from a shell."""
     values = show(store.database, "inbox", **options)["queues"][name]["values"]
     taken = [value for value in values if value["state"] == "taken"]
-    return [(value["seq"], value["popped_by"] and value["popped_by"]["pid"]) for value in taken]
+    return [(value["seq"], value["taken_from"] and value["taken_from"]["pid"]) for value in taken]
 
 
 @pytest.mark.promise(number=3)
@@ -66,7 +66,7 @@ def test_show_trace_and_get_say_who_pushed_and_took_a_value(command: Commands, s
     with store.session("s").run() as run, run.attempt("t"):
         store.session("inbox").xcom["files"].pop()
     values = parse("show", command.ok("show", "inbox", "--format", "json"))["queues"]["files"]["values"]
-    assert [value["popped_by"] for value in values] == [who, None, None, None]
+    assert [value["taken_from"] for value in values] == [who, None, None, None]
     assert [value["pushed_from"] for value in values] == [sender, None, None, None]
     assert [value["taken_by"] for value in values] == [None, None, "s/t#1", None]
     assert parse_lines("value", command.ok("show", "inbox", "--format", "jsonl")) == values
@@ -80,7 +80,7 @@ def test_show_trace_and_get_say_who_pushed_and_took_a_value(command: Commands, s
 
     traced = parse("trace", command.ok("trace", "inbox/files#1", "--format", "json"))
     assert traced["value"] == values[0]
-    assert [(each["event"], each["by"], each["pushed_from"], each["popped_by"]) for each in traced["events"]] == [
+    assert [(each["event"], each["by"], each["pushed_from"], each["taken_from"]) for each in traced["events"]] == [
         ("pushed", None, sender, None),
         ("taken", None, None, who),
     ]
@@ -93,8 +93,8 @@ def test_show_trace_and_get_say_who_pushed_and_took_a_value(command: Commands, s
     got = command.ok("get", "inbox", "files", "--seq", "1", "--format", "table")
     assert f"pid {who['pid']} on" in got
     assert f" by {ME['user']}, pid {sender['pid']} on {ME['host']}\n" in got
-    assert json.loads(command.ok("get", "inbox", "files", "--seq", "1", "--format", "json"))["popped_by"] == who
-    assert json.loads(command.ok("get", "inbox", "files", "--seq", "2", "--format", "json"))["popped_by"] is None
+    assert json.loads(command.ok("get", "inbox", "files", "--seq", "1", "--format", "json"))["taken_from"] == who
+    assert json.loads(command.ok("get", "inbox", "files", "--seq", "2", "--format", "json"))["taken_from"] is None
 
 
 def test_a_push_is_shown_at_every_moment_after_it(store: Store) -> None:
@@ -102,7 +102,7 @@ def test_a_push_is_shown_at_every_moment_after_it(store: Store) -> None:
     pop()
     (value,) = show(store.database, "inbox")["queues"]["files"]["values"]
     (then,) = show(store.database, "inbox", at=value["pushed_at"])["queues"]["files"]["values"]
-    assert (then["state"], then["pushed_from"], then["popped_by"]) == ("live", who, None)
+    assert (then["state"], then["pushed_from"], then["taken_from"]) == ("live", who, None)
 
 
 def test_what_a_command_pushes_in_an_attempt_is_the_attempts(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -205,7 +205,7 @@ def test_a_long_list_can_be_read_again(store: Store, command: Commands) -> None:
     with open_session(store.database, "inbox") as document:
         values = document.queues[0].values
         assert isinstance(values, Lazy)
-        first, second = ([bool(value.popped_by) for value in values] for _ in range(2))
+        first, second = ([bool(value.taken_from) for value in values] for _ in range(2))
     assert first == second == [True] * 3 + [False] * (MAX_ROWS - 2)
 
 

@@ -267,8 +267,8 @@ def test_a_step_mended_by_hand_is_not_run_again(command: Commands, store: Store)
     assert made is not None
     assert (made.role, made.status, made.run_id) == ("manual", "completed", None)
     with session.run() as run:
-        assert run.step("extract", dict) == {"rows": 12}
-        run.step("load", lambda: "loaded")
+        assert run.task("extract", dict) == {"rows": 12}
+        run.task("load", lambda: "loaded")
     assert session.status == "completed"
     assert changes(store) == [("mark", "etl", "extract#2 completed")]
 

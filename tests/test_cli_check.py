@@ -20,9 +20,9 @@ from zrb_store.errors import StoreMissing
 from zrb_store.operations.sessions import remove_sessions
 
 
-def end(store: Store, name: str, outcome: str = "failed", **settings: Any) -> None:
+def end(store: Store, name: str, status: str = "failed", **settings: Any) -> None:
     """Let a run of a session end in some way."""
-    store.session(name).run(**{"task": "load", "project": "/srv/etl", **settings}).start().end(outcome)
+    store.session(name).run(**{"task": "load", "project": "/srv/etl", **settings}).start().end(status)
 
 
 def reported(command: Commands, *args: str) -> list[tuple[str, str | None]]:
@@ -65,7 +65,7 @@ class TestSessions:
             "reason": "load: Broken: no column 'price'\nin row 3",
             "remedy": "cd /srv/shop && zrb xcom resume etl-24",
         }
-        assert record.finished_at is not None
+        assert record.ended_at is not None
         time = line["at"][:19].replace("T", " ")
         assert result.out == (
             f"failed at {time}Z: session etl-24 (report): load: Broken: no column 'price' in row 3; "
@@ -207,8 +207,8 @@ class TestUntilItIsDone:
         assert reported(command) == [("failed", "tuesday"), ("failed", "monday")]
 
     def test_without_a_task_nothing_takes_its_place(self, command: Commands, store: Store) -> None:
-        for name, outcome in (("one", "failed"), ("two", "completed")):
-            store.session(name).run(project="/srv/etl").start().end(outcome)
+        for name, status in (("one", "failed"), ("two", "completed")):
+            store.session(name).run(project="/srv/etl").start().end(status)
         store.database.execute(sa.text("UPDATE zrb_session SET task = NULL RETURNING 1"))
         assert reported(command) == [("failed", "one")]
 

@@ -146,7 +146,7 @@ def test_a_command_that_takes_too_long(store: Store, shell: Shell) -> None:
 def test_one_name_night_after_night(store: Store, shell: Shell) -> None:
     fill(store, "a", "b", "c")
     assert [shell.sh(f"exit {code}", "--as", "night").code for code in (0, 1, 0, 0)] == [0, 1, 0, 0]
-    outcomes = query(store, "SELECT outcome FROM zrb_run ORDER BY number")
+    outcomes = query(store, "SELECT status FROM zrb_run ORDER BY number")
     assert outcomes == [("completed",), ("failed",), ("completed",), ("completed",)]
     store.session("inbox").xcom["more"].push("x")
     ended = shell.sh("exit 0", "--as", "night", queue="more")
@@ -253,8 +253,8 @@ def test_a_command_that_disappears(store: Store, shell: Shell) -> None:
     ended = shell("inbox", "files", "--all", "--", "./mine", "-c", "rm mine")
     assert ended.code == 1
     assert [state for _, state in states(store, "inbox", "files")] == ["taken", "live"]
-    assert query(store, "SELECT deliveries FROM zrb_value") == [(0,), (0,)], "that was no fault of the value"
-    assert query(store, "SELECT outcome FROM zrb_run") == [("failed",)]
+    assert query(store, "SELECT failed_deliveries FROM zrb_value") == [(0,), (0,)], "that was no fault of the value"
+    assert query(store, "SELECT status FROM zrb_run") == [("failed",)]
 
 
 def test_a_value_that_cannot_be_decoded_is_given_as_it_is_stored(store: Store, shell: Shell) -> None:

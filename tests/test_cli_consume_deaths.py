@@ -56,7 +56,7 @@ def test_a_killed_consumer(store: Store, shell: Shell, command: Commands) -> Non
     consumer.kill()
     assert command.ok("pop", "inbox", "files", "--wait", "100") == "a\n"
     assert not has_living_member(group)
-    assert query(store, "SELECT deliveries FROM zrb_value") == [(1,)]
+    assert query(store, "SELECT failed_deliveries FROM zrb_value") == [(1,)]
     assert query(store, "SELECT status FROM zrb_attempt") == [("lost",)]
     assert store.session("me").status == "interrupted"
     assert "reclaimed by pid" in command.ok("log", "me")
@@ -183,7 +183,7 @@ def test_a_server_that_is_away_for_a_while(tmp_path: Path) -> None:
             assert consumer.wait().code == 0
             assert (tmp_path / "work").read_text() == "done\ndone\n"
             assert taken(store) == ["taken", "taken"]
-            assert query(store, "SELECT deliveries FROM zrb_value") == [(0,), (0,)]
+            assert query(store, "SELECT failed_deliveries FROM zrb_value") == [(0,), (0,)]
             assert faults(store) == []
         shell.close()
 

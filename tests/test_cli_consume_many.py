@@ -45,7 +45,7 @@ def taken(store: Store) -> list[str]:
 
 
 def deliveries(store: Store) -> list[int]:
-    return [count for (count,) in query(store, "SELECT deliveries FROM zrb_value ORDER BY seq")]
+    return [count for (count,) in query(store, "SELECT failed_deliveries FROM zrb_value ORDER BY seq")]
 
 
 def until_started(shell: Shell, count: int) -> list[str]:
@@ -197,7 +197,7 @@ def test_a_signal_lets_it_finish(store: Store, shell: Shell, number: signal.Sign
     assert ended.code == 0
     assert taken(store) == ["taken"] * int(jobs) + ["live"] * (3 - int(jobs))
     assert sorted((shell.folder / "done").read_text().split()) == working
-    assert query(store, "SELECT outcome FROM zrb_run") == [("completed",)]
+    assert query(store, "SELECT status FROM zrb_run") == [("completed",)]
 
 
 @pytest.mark.on_sqlite
@@ -231,7 +231,7 @@ def test_the_second_signal_gives_back_at_once(store: Store, shell: Shell, option
     assert deliveries(store) == [0, 0]
     assert not any(map(psutil.pid_exists, pids))
     assert query(store, "SELECT DISTINCT status FROM zrb_attempt") == [("interrupted",)]
-    assert query(store, "SELECT outcome FROM zrb_run") == [("interrupted",)]
+    assert query(store, "SELECT status FROM zrb_run") == [("interrupted",)]
     assert store.session("me").status == "interrupted"
 
 

@@ -21,7 +21,6 @@ from tests.test_migrations import NEXT
 from zrb_store import SchemaAhead, SchemaBehind, Store, StoreMissing, codec, open_store
 from zrb_store.db import REVISION, dialect, engine, migrate, schema
 from zrb_store.db.core import ready
-from zrb_store.db.dialect import lost_commits
 from zrb_store.db.location import store_url
 from zrb_store.inspect import doctor
 from zrb_store.operations import db as db_operations
@@ -48,7 +47,7 @@ def next_release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ca
         lines += ["def upgrade():", "    op.add_column('zrb_session', sa.Column('more', sa.Text))"]
         (folder / "versions" / f"{NEXT}_more.py").write_text("\n".join(lines))
         monkeypatch.setattr(migrate, "folder", lambda: folder)
-        for module in (engine, lost_commits, dialect, schema, db_operations):
+        for module in (engine, dialect, schema, db_operations):
             monkeypatch.setattr(module, "REVISION", NEXT)
         stack.enter_context(built_again())
 
@@ -125,7 +124,7 @@ def test_a_store_is_upgraded_once_its_sessions_have_ended(
         open_store(location)
     assert command("db", "upgrade").code == 69
     store.database.revision_due = math.inf  # as a process of the older release, for which nothing has changed
-    store.database.execute(sa.text(f"UPDATE zrb_run SET ended_at = 1, outcome = 'lost' WHERE id = {run.id}"))
+    store.database.execute(sa.text(f"UPDATE zrb_run SET ended_at = 1, status = 'lost' WHERE id = {run.id}"))
     store.close()
     assert command("db", "upgrade").code == 0
 

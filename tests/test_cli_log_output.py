@@ -41,13 +41,13 @@ def test_log_shows_the_last_lines_under_what_failed(command: Commands, talkative
     text = command.ok("log", "s")
     lines = text.splitlines()
     (title,) = (place for place, line in enumerate(lines) if line.startswith("bad#1 failed in run 1"))
-    assert lines[title + 1] == "[11 earlier lines: --output shows all that is kept]"
+    assert lines[title + 1] == "[11 earlier lines: --all shows all that is kept]"
     shown = lines[title + 2 : title + 22]
     assert [line.split(None, 1)[1] for line in shown[:3]] == ["stderr  line 12", "stdout  line 13", "stderr  line 14"]
     assert shown[-1].endswith(" print   escape \\x07 and \\u202e")
     assert lines[title + 22].startswith("Traceback")
     assert "all is well" not in text
-    assert "1 completed attempt printed something:  zrb-store log s --output\n" in text
+    assert "1 completed attempt printed something:  zrb-store log s --all\n" in text
 
 
 class CmdTaskError(Exception):
@@ -73,17 +73,17 @@ def test_log_of_a_task_shows_what_it_printed_though_it_completed(command: Comman
 
 
 def test_log_with_all_the_output(command: Commands, talkative: Store) -> None:
-    text = command.ok("log", "s", "--output")
+    text = command.ok("log", "s", "--all")
     for number in range(1, 31):
         assert f" line {number}\n" in text
     assert "all is well" in text
     assert "earlier" not in text
-    bare = command.ok("log", "s", "--output", "--format", "value").splitlines()
+    bare = command.ok("log", "s", "--all", "--format", "value").splitlines()
     assert bare == ["all is well", *(f"line {number}" for number in range(1, 31)), "escape \x07 and \u202e"]
 
 
 def test_what_is_no_longer_kept_is_said(command: Commands, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ZRB_STORE_OUTPUT", "100")
+    monkeypatch.setenv("ZRB_STORE_OUTPUT_LIMIT", "100")
     with store.session("s").run() as run, run.attempt("load") as attempt:
         for number in range(1000):
             attempt.log(f"line {number:04}")
@@ -205,7 +205,7 @@ def test_following_what_has_ended_prints_its_last_lines(command: Commands, talka
     lines = command.ok("log", "s", "--follow").splitlines()
     assert len(lines) == 21
     assert lines[-1] == "The session is failed."
-    assert len(command.ok("log", "s", "--follow", "--output").splitlines()) == 33
+    assert len(command.ok("log", "s", "--follow", "--all").splitlines()) == 33
     assert command.ok("log", "s", "fine", "--follow", "--format", "value") == "all is well\n"
 
 

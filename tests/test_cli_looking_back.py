@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from tests.commands import Commands
 from tests.sessions import Broken, etl, inbox, parse, parse_lines
 from zrb_store import Store, ValueNotFound, codec
-from zrb_store.codec.compare import differences
+from zrb_store.codec.compare import differences, same
 from zrb_store.inspect.get import part
 from zrb_store.process import identity
 from zrb_store.queries import by_hand
@@ -184,8 +184,8 @@ def test_last_takes_neither_failed_sessions_nor_what_is_too_old(command: Command
 
 def test_last_is_the_newest_by_when_it_completed(command: Commands, store: Store) -> None:
     older, newer = (store.session(name).run().start() for name in ("one", "two"))
-    newer.step("t", lambda: "earlier")
-    older.step("t", lambda: "later")
+    newer.task("t", lambda: "earlier")
+    older.task("t", lambda: "later")
     newer.end("completed")
     assert command.ok("last", "t") == "earlier\n"
     older.end("completed")
@@ -293,7 +293,7 @@ def test_colliding_keys_take_little_time() -> None:
         start = time.process_time()
         assert part(tree, f"$[{29_999 * factor}]") == 29_999
         assert list(differences(tree, json.loads(json.dumps(tree)))) == []
-        assert codec.same(tree, json.loads(json.dumps(tree)))
+        assert same(tree, json.loads(json.dumps(tree)))
         return time.process_time() - start
 
     assert spent(2**61 - 1) < 20 * spent(2**61 + 1)

@@ -174,10 +174,10 @@ def test_no_row_reaches_a_reader_as_a_control_character(command: Commands, dange
     """The texts of a store may come from anybody who can write to it."""
     store = dangerous_store
     with store.session("d").run(task="t") as run:
-        run.step("t", lambda: 5)
+        run.task("t", lambda: 5)
     for statement in (
         "UPDATE zrb_session SET status = :evil WHERE name <> 'd'",
-        "UPDATE zrb_run SET outcome = :evil, command = :words",
+        "UPDATE zrb_run SET status = :evil, command = :words",
         "UPDATE zrb_attempt SET task = :evil, status = :evil, role = :evil",
         "UPDATE zrb_value SET state = :evil, type = :evil",
     ):
@@ -208,7 +208,7 @@ NAME = "load\x1b[31m"
 def stored_names(store: Store) -> None:
     """Create a session whose queue, task and children have a name that is dangerous to print."""
     with store.session("s").run(task=NAME) as run:
-        run.step(NAME, lambda: 1)
+        run.task(NAME, lambda: 1)
 
 
 @pytest.mark.parametrize(

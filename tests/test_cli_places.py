@@ -88,8 +88,8 @@ def test_a_terminal_without_utf_8_gets_escapes(folder: Path, monkeypatch: pytest
 def test_times_are_local_on_a_terminal_and_utc_elsewhere(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TZ", "XYZ-5")
     document = json.loads(subprocess.check_output([*MAIN, "show", "etl-24", "--format", "json"]))
-    assert document["finished_at"].endswith("Z")
-    utc = f"{document['finished_at'][:19].replace('T', ' ')}"
+    assert document["ended_at"].endswith("Z")
+    utc = f"{document['ended_at'][:19].replace('T', ' ')}"
     assert f"{utc}Z" in subprocess.check_output([*MAIN, "show", "etl-24"], text=True)
     assert utc not in plain(on_terminal(["show", "etl-24"]))
 
@@ -266,7 +266,7 @@ def test_reads_work_while_a_run_is_under_way(command: Commands, filled: Store) -
         for args in ["list"], ["show", "live"], ["log", "live"], ["trace", "live/q#1"], ["get", "live", "q"]:
             assert command.ok(*args)
         document = parse("show", command.ok("show", "live", "--format", "json"))
-        assert (document["status"], document["runs"][0]["outcome"], document["finished_at"]) == ("running", None, None)
+        assert (document["status"], document["runs"][0]["status"], document["ended_at"]) == ("running", None, None)
         assert document["tasks"][0]["attempts"][0]["ended_at"] is None
 
 

@@ -152,8 +152,9 @@ class TestShow:
         assert document["live"] == ["b.csv", "c.csv"]
         assert document["max_deliveries"] == 2
         (value,) = document["values"]
-        assert [value[name] for name in ("state", "deliveries", "taken_by", "taken_at")] == ["dead", 2, None, None]
-        assert [(each["deliveries"], each["reason"], each["error"]["type"]) for each in value["returns"]] == [
+        assert (value["state"], value["failed_deliveries"]) == ("dead", 2)
+        assert (value["taken_by"], value["taken_at"]) == (None, None)
+        assert [(each["failed_deliveries"], each["reason"], each["error"]["type"]) for each in value["returns"]] == [
             (1, "failed", "ValueError"),
             (2, "failed", "ValueError"),
         ]

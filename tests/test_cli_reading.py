@@ -14,7 +14,7 @@ from tests.sessions import Broken, etl, parse, parse_lines
 from zrb_store import Store
 
 HEADER = [
-    *("name", "project", "status", "task", "path", "inputs", "created_at", "finished_at", "parent", "forked_from"),
+    *("name", "project", "status", "task", "path", "inputs", "created_at", "ended_at", "parent", "forked_from"),
     "pinned",
 ]
 
@@ -37,7 +37,7 @@ def test_list_tells_each_session_on_one_line(command: Commands, filled: Store) -
 
 def test_list_as_json_has_the_header_fields_and_what_the_table_has(command: Commands, filled: Store) -> None:
     listed = parse("list", command.ok("list", "--format", "json"))
-    more = ["started_at", "took_seconds", "task_counts", "owner", "held_by", "dead"]
+    more = ["started_at", "seconds", "task_counts", "owner", "held_by", "dead"]
     assert [list(one) for one in listed] == [[*HEADER, *more]] * 3
     assert parse_lines("header", command.ok("list", "--format", "jsonl")) == listed
     assert command.ok("list", "--format", "value").split() == [one["name"] for one in listed]
@@ -79,7 +79,7 @@ def test_a_running_session_has_an_owner_and_a_dead_one_is_stale(command: Command
         assert command.ok("list", "--status", "stale", "--format", "value") == "live\n"
         assert command.ok("list", "--status", "running", "--format", "value") == ""
         document = parse("show", command.ok("show", "live", "--format", "json"))
-        assert (document["status"], document["runs"][0]["outcome"], document["runs"][0]["ended_at"]) == (
+        assert (document["status"], document["runs"][0]["status"], document["runs"][0]["ended_at"]) == (
             "stale",
             "lost",
             None,
@@ -198,7 +198,7 @@ def test_show_one_queue_and_only_what_is_live(command: Commands, filled: Store) 
 
 def test_a_task_whose_result_was_given_back_waits_again(command: Commands, filled: Store) -> None:
     with filled.session("again").run() as run:
-        run.step("one", lambda: 1)
+        run.task("one", lambda: 1)
         standing = run.completed("one")
         assert standing is not None
         run.give_back(standing, "asked for")
@@ -230,7 +230,7 @@ def test_nothing_stored_reaches_a_terminal_as_a_control_character(command: Comma
         with pytest.raises(Broken), run.attempt(evil):
             raise Broken(evil)
         store.database.execute(
-            sa.text("UPDATE zrb_run SET host = :evil, origin = :evil, outcome = :evil"), {"evil": evil}
+            sa.text("UPDATE zrb_run SET host = :evil, origin = :evil, status = :evil"), {"evil": evil}
         )
         store.database.execute(sa.text("UPDATE zrb_session SET parent = :evil, forked_from = :evil"), {"evil": evil})
         shown = [command(*args) for args in (["list"], ["show", "s"], ["show", "t"], ["log", "t"])]

@@ -1,4 +1,4 @@
-"""Sessions chosen by name, project and failure: `list --name --project --failed`, and `rm --match`."""
+"""Sessions chosen by name, project and failure: `list --match --project --failed`, and `rm --match`."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def named(store: Store) -> Store:
     return store
 
 
-# -- list --name
+# -- list --match
 
 
 @pytest.mark.parametrize(
@@ -62,18 +62,18 @@ def named(store: Store) -> Store:
     ],
 )
 def test_a_pattern_is_one_of_a_shell(command: Commands, named: Store, pattern: str, matched: list[str]) -> None:
-    shown = command.ok("list", "--name", pattern, "--format", "value").split()
+    shown = command.ok("list", "--match", pattern, "--format", "value").split()
     assert shown == matched
     assert [name for name in NAMES if NamePattern(pattern).matches(name)] == matched
 
 
 def test_a_limit_counts_only_what_matches(command: Commands, named: Store) -> None:
     for pattern in ("etl-*", "etl-[0-9a-z]*"):
-        assert command.ok("list", "--name", pattern, "--limit", "2", "--format", "value").split() == ["etl-1", "etl-2"]
-        text = command.ok("list", "--name", pattern, "--limit", "2")
+        assert command.ok("list", "--match", pattern, "--limit", "2", "--format", "value").split() == ["etl-1", "etl-2"]
+        text = command.ok("list", "--match", pattern, "--limit", "2")
         assert "There are older ones" in text
-        assert "There are older ones" not in command.ok("list", "--name", pattern, "--limit", "4")
-    assert command.ok("list", "--name", "nothing*") == "no sessions\n"
+        assert "There are older ones" not in command.ok("list", "--match", pattern, "--limit", "4")
+    assert command.ok("list", "--match", "nothing*") == "no sessions\n"
 
 
 def test_sqlite_reads_only_the_names_that_begin_so(tmp_path: Path) -> None:
@@ -118,7 +118,7 @@ def test_projects_are_named_by_their_folder_or_a_path(
     assert listed("--project", "../../../old/shop") == {"theirs"}
     assert listed("--project", "no") == listed("--project", "/nowhere") == listed("--project", "%") == set()
     monkeypatch.chdir(other)
-    assert listed("--project", "--name", "*") == {"theirs"}
+    assert listed("--project", "--match", "*") == {"theirs"}
 
 
 def test_a_project_without_sessions_is_named(command: Commands, store: Store) -> None:
@@ -129,7 +129,7 @@ def test_a_project_without_sessions_is_named(command: Commands, store: Store) ->
     nothing = "no sessions of project {}; there are sessions of /old/shop, /work/shop\n"
     for given in ("/nope", "nope"):
         assert command.ok("list", "--project", given) == nothing.format(given)
-    assert command.ok("list", "--project", "shop", "--name", "x*") == "no sessions\n"
+    assert command.ok("list", "--project", "shop", "--match", "x*") == "no sessions\n"
 
 
 def test_a_project_that_was_stored_by_a_link_is_found(command: Commands, store: Store, tmp_path: Path) -> None:
@@ -143,15 +143,15 @@ def test_a_project_that_was_stored_by_a_link_is_found(command: Commands, store: 
 
 
 def test_failed_is_what_did_not_complete_and_is_not_run(command: Commands, store: Store) -> None:
-    for outcome in ("completed", "failed", "interrupted"):
-        run(store, outcome, outcome=outcome)
+    for status in ("completed", "failed", "interrupted"):
+        run(store, status, status=status)
     store.session("open").xcom["q"].push(1)
     dead = store.session("stale").run().start()
     with store.session("running").run():
         expire_lease(store.session("stale"))
         shown = command.ok("list", "--failed", "--format", "value").split()
         assert shown == ["stale", "interrupted", "failed"]
-        assert command.ok("list", "--failed", "--name", "f*", "--format", "value").split() == ["failed"]
+        assert command.ok("list", "--failed", "--match", "f*", "--format", "value").split() == ["failed"]
         assert command.ok("list", "--failed", "--limit", "1", "--format", "value").split() == ["stale"]
         assert "stale" in command.ok("show", "@last-failed")
     assert dead.number == 1
@@ -169,9 +169,9 @@ def test_json_has_what_the_table_has(command: Commands, filled: Store) -> None:
         filled.session("inbox").xcom["files"].pop()
         listed = {one["name"]: one for one in parse("list", command.ok("list", "--format", "json"))}
         assert listed["live"]["owner"]["pid"] == os.getpid()
-        assert listed["live"]["took_seconds"] > 0
-        assert listed["inbox"]["held_by"] == [{"attempt": "live/t#1", "state": "alive"}]
-    assert (listed["inbox"]["started_at"], listed["inbox"]["took_seconds"]) == (None, None)
+        assert listed["live"]["seconds"] > 0
+        assert listed["inbox"]["held_by"] == [{"attempt": "live/t#1", "status": "alive"}]
+    assert (listed["inbox"]["started_at"], listed["inbox"]["seconds"]) == (None, None)
     done = listed["etl-25"]
     assert (done["owner"], done["held_by"], done["pinned"], listed["etl-24"]["pinned"]) == (None, [], False, True)
     rows = {line.split()[0]: line for line in command.ok("list").splitlines()}
@@ -179,7 +179,7 @@ def test_json_has_what_the_table_has(command: Commands, filled: Store) -> None:
         counts = listed[name]["task_counts"]
         assert f" {counts['done']}/{counts['total']} " in rows[name]
         assert listed[name]["started_at"][:19].replace("T", " ") in rows[name]
-        assert 0 < listed[name]["took_seconds"] < 60
+        assert 0 < listed[name]["seconds"] < 60
     expire_lease(filled.session("live"))
 
 
@@ -268,7 +268,7 @@ def test_a_damaged_session_can_be_deleted_by_a_pattern(command: Commands, named:
 
 
 def test_conditions_add_up(command: Commands, filled: Store) -> None:
-    options = ["--failed", "--project", "shop", "--name", "etl-*", "--task", "report", "--since", "1h"]
+    options = ["--failed", "--project", "shop", "--match", "etl-*", "--task", "report", "--since", "1h"]
     assert command.ok("list", *options, "--format", "value") == "etl-24\n"
     assert command.ok("list", *options, "--project", "shopping", "--format", "value") == ""
 

@@ -26,14 +26,14 @@ HOUR = 3_600_000_000
 _numbers = itertools.count(1)
 
 
-def ran(store: Store, outcome: str = "completed", seconds: float = 1.0, *, hours_ago: float = 0.0, **of: Any) -> str:
+def ran(store: Store, status: str = "completed", seconds: float = 1.0, *, hours_ago: float = 0.0, **of: Any) -> str:
     """Let a run end in some way, as if it had taken so long, and return the name of its session."""
     name = of.pop("name", f"s{next(_numbers)}")
     run = store.session(name).run(**{"task": "load", "project": "/srv/etl", "again": True, **of}).start()
-    if outcome == "failed":
+    if status == "failed":
         with contextlib.suppress(Broken), run.attempt(f"clean {run.number}"):
             raise Broken(f"in {name}")
-    run.end(outcome)
+    run.end(status)
     ago = int(hours_ago * HOUR)
     store.database.execute(
         sa.text(
@@ -103,7 +103,7 @@ def test_all_that_is_known_of_a_task(command: Commands, store: Store) -> None:
         "last_completed_at": of_load["last_completed_at"],
         "last_failure": {
             "session": name,
-            "outcome": "failed",
+            "status": "failed",
             "at": of_load["last_failure"]["at"],
             "error": {"task": "clean 1", "type": "Broken", "message": f"in {name}"},
         },
@@ -132,7 +132,7 @@ def test_median_and_95th_percentile(command: Commands, store: Store, count: int)
 def fill(store: Store, seconds: Sequence[float]) -> None:
     """Copy a completed run of task load, once for each duration."""
     ran(store, seconds=seconds[0])
-    columns = "session_id, origin, host, pid, started_at, lease_expires_at, outcome"
+    columns = "session_id, origin, host, pid, started_at, lease_expires_at, status"
     for number, one in enumerate(seconds[1:], 2):
         store.database.execute(
             sa.text(
@@ -167,7 +167,7 @@ def test_the_last_failure_is_the_newest_and_its_error_is_its_own(command: Comman
     ran(store, "interrupted", name="one")
     [of_load] = shown(command)
     failure = of_load["last_failure"]
-    assert (failure["outcome"], failure["error"]) == ("interrupted", None)
+    assert (failure["status"], failure["error"]) == ("interrupted", None)
 
 
 def test_what_runs_and_what_died(command: Commands, store: Store, location: str) -> None:
@@ -178,7 +178,7 @@ def test_what_runs_and_what_died(command: Commands, store: Store, location: str)
         child.kill()
         [of_main] = shown(command)
     assert (of_main["running"], of_main["lost"], of_main["completed_share"]) == (0, 1, 0.0)
-    assert of_main["last_failure"]["outcome"] == "lost"
+    assert of_main["last_failure"]["status"] == "lost"
     with store.session("night").run(task="main"):
         pass
     [of_main] = shown(command)
@@ -198,7 +198,7 @@ def test_a_share_is_100_percent_only_if_all_completed(
     command: Commands, store: Store, completed: int, shown: str
 ) -> None:
     fill(store, [1.0] * 1000)
-    store.database.execute(sa.text(f"UPDATE zrb_run SET outcome = 'failed' WHERE number > {completed} RETURNING 1"))
+    store.database.execute(sa.text(f"UPDATE zrb_run SET status = 'failed' WHERE number > {completed} RETURNING 1"))
     assert f"({shown})" in command.ok("stats")
 
 

@@ -21,7 +21,7 @@ from zrb_store.testing import expire_lease
 
 def test_show_as_json_has_the_steps_of_each_task(command: Commands, night: Store) -> None:
     with night.session("night").run() as run:
-        run.step("report", int)
+        run.task("report", int)
         document = parse("show", command.ok("show", "night", "--format", "json"))
     convert, report = document["tasks"]
     assert "steps" not in report
@@ -64,7 +64,7 @@ def test_many_steps_are_folded(command: Commands, many_steps: Store, monkeypatch
 
 def test_steps_that_were_given_back_wait(command: Commands, night: Store) -> None:
     with night.session("night").run() as run:
-        run.step("convert", int)
+        run.task("convert", int)
         standing = run.completed("convert")
         assert standing is not None
         run.give_back(standing, "asked for")
@@ -183,7 +183,7 @@ def test_a_task_of_the_name_goes_first(command: Commands, night: Store) -> None:
     assert "page 1" not in command.ok("log", "night", "convert/1")
     assert command("get", "night", "convert/1", "--result").code == 3
     with night.session("night").run() as run:
-        run.step("convert/1", str)
+        run.task("convert/1", str)
         assert command.ok("get", "night", "convert/1", "--result") == "\n"
         tasks = parse("show", command.ok("show", "night", "--format", "json"))["tasks"]
     assert [(task["task"], len(task["attempts"]), len(task.get("steps", ()))) for task in tasks] == [

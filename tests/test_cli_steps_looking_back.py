@@ -33,7 +33,7 @@ def test_log_has_the_failed_steps_of_each_attempt(command: Commands, night: Stor
     assert text.endswith("\n4 steps of convert completed.\n")
     assert command.ok("log", "night", "convert") == text
     attempts = parse("log", command.ok("log", "night", "--format", "json"))["attempts"]
-    assert [(each["attempt"], each["role"], each["step"], each["inside"]) for each in attempts] == [
+    assert [(each["attempt"], each["role"], each["step"], each["parent"]) for each in attempts] == [
         ("convert#1", "task", None, None),
         ("convert/1#1", "step", "page 1", "convert#1"),
         ("convert/2#1", "step", "charge", "convert#1"),
@@ -81,7 +81,7 @@ def test_what_steps_of_a_halted_session_hold_is_named(command: Commands, store: 
     assert "Held:     values held by completed steps of night/convert come back only if night is resumed with" in text
     assert "held by" not in command.ok("show", "inbox", "--at", "2099-01-01")
     with store.session("night").run(again=True) as again:
-        again.step("convert", int)
+        again.task("convert", int)
         text = command.ok("list") + command.ok("show", "inbox")
         again.end("failed")
     text += command.ok("list") + command.ok("show", "inbox")

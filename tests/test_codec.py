@@ -19,7 +19,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from zrb_store.codec import CmdResult, decode, encode, to_json
+from zrb_store.codec import decode, encode, to_json
+from zrb_store.codec.classes import CmdResult
 from zrb_store.errors import UnencodableValue
 
 ROOT = Path(__file__).parent.parent

@@ -12,7 +12,8 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 import pytest
 
-from zrb_store.codec import Undecodable, classes, decode, encode, register_codec, to_json
+from zrb_store.codec import Undecodable, classes, decode, encode, to_json
+from zrb_store.codec.classes import register_codec
 from zrb_store.errors import InvalidArgument, UnencodableValue
 
 T = TypeVar("T")

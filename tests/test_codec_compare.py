@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from zrb_store import codec
+from zrb_store.codec.compare import same
 
 DEPTH = 200
 
@@ -22,8 +23,8 @@ def test_the_deepest_values(wrap: Any) -> None:
     two: Any = wrap(False)
     for _ in range(DEPTH - 1):
         one, two = wrap(one), wrap(two)
-    assert codec.same(tree(one), tree(one))
-    assert not codec.same(tree(one), tree(two))
+    assert same(tree(one), tree(one))
+    assert not same(tree(one), tree(two))
 
 
 @pytest.mark.parametrize(
@@ -47,15 +48,15 @@ def test_the_deepest_values(wrap: Any) -> None:
     ids=json.dumps,
 )
 def test_damaged_values_are_the_same_only_as_themselves(damaged: Any) -> None:
-    assert codec.same(damaged, json.loads(json.dumps(damaged)))
+    assert same(damaged, json.loads(json.dumps(damaged)))
     others: list[Any] = [{"$": "dict", "v": []}, {"$": "tuple", "v": []}, {}, [], None, {**damaged, "more": 1}]
     for other in others:
-        assert not codec.same(damaged, other)
-        assert not codec.same(other, damaged)
+        assert not same(damaged, other)
+        assert not same(other, damaged)
 
 
 def test_instants_and_numbers_are_compared_by_value() -> None:
     moment: Any = {"$": "datetime", "v": "2026-11-24T12:00:00+00:00"}
-    assert codec.same(moment, {"$": "datetime", "v": "2026-11-24T13:00:00+01:00"})
-    assert not codec.same(moment, {"$": "datetime", "v": "2026-11-24T13:00:00+00:00"})
-    assert codec.same({"$": "Decimal", "v": "1.0"}, {"$": "Decimal", "v": "1.00"})
+    assert same(moment, {"$": "datetime", "v": "2026-11-24T13:00:00+01:00"})
+    assert not same(moment, {"$": "datetime", "v": "2026-11-24T13:00:00+00:00"})
+    assert same({"$": "Decimal", "v": "1.0"}, {"$": "Decimal", "v": "1.00"})

@@ -15,10 +15,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from zrb_store.codec import Opaque, Undecodable, decode, encode, to_json
-from zrb_store.codec import text as walk
+from zrb_store.codec import Opaque, Undecodable, decode, encode, tagged, to_json
 
-TAGS = sorted(walk.READERS)
+TAGS = sorted(tagged.READERS)
 
 
 def tag(marker: Any, /, **rest: Any) -> str:

@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zrb_store.codec import Encoded, Opaque, Undecodable, decode, encode, to_json
-from zrb_store.codec.display import NO_CODEC
+from zrb_store.codec.walk import NO_CODEC
 from zrb_store.errors import UnencodableValue, ValueTooLarge
 
 

@@ -29,7 +29,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         for queue in ODD:
             store.session("box").xcom[queue].push(1)
         with store.session("nightly").run() as run:
-            run.step("load all", lambda: 1)
+            run.task("load all", lambda: 1)
     return {"ZRB_STORE_URL": str(path), "PYTHONPATH": str(ROOT)}
 
 

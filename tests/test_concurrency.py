@@ -28,8 +28,7 @@ from tests.workers import (
 )
 from zrb_store import Store, open_store
 from zrb_store.db import engine
-from zrb_store.db.dialect.lost_commits import roll_back
-from zrb_store.db.transaction import Transaction
+from zrb_store.db.transaction import Transaction, roll_back
 
 pytestmark = pytest.mark.slow
 
@@ -111,7 +110,7 @@ def test_a_step_that_two_threads_ask_for_completes_once(store: Store) -> None:
 
     def ask(task: str) -> str:
         together.wait()
-        return run.step(task, work, task)
+        return run.task(task, work, task)
 
     tasks = [f"t{number}" for number in range(60)]
     with store.session("s").run() as run, ThreadPoolExecutor(2) as threads:

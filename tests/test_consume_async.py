@@ -288,7 +288,7 @@ def test_a_task_cancelled_in_its_block(store: Store, inbox: Any) -> None:
     with store.session("worker").run() as run:
         asyncio.run(main(run))
     assert statuses(store) == ["interrupted"]
-    assert query(store, "SELECT max(deliveries) FROM zrb_value") == [(0,)]
+    assert query(store, "SELECT max(failed_deliveries) FROM zrb_value") == [(0,)]
 
 
 def test_a_task_cancelled_while_it_waits(store: Store) -> None:

@@ -22,7 +22,7 @@ from zrb_store import (
     open_store,
 )
 from zrb_store.codec import Undecodable
-from zrb_store.db.clock import Clock, Condition
+from zrb_store.db.clock import Clock
 from zrb_store.operations.values import requeue
 
 pytestmark = pytest.mark.usefixtures("sound")
@@ -35,7 +35,7 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
     wait = Clock.wait
 
-    def noted(self: Clock, condition: Condition, seconds: float) -> bool:
+    def noted(self: Clock, condition: threading.Condition | threading.Event, seconds: float) -> bool:
         if not isinstance(condition, threading.Event):
             return wait(self, condition, seconds)
         made.append(seconds)
@@ -217,11 +217,11 @@ class TestOutcome:
     def test_other_tasks_of_the_session(self, store: Store, inbox: Any) -> None:
         session = store.session("worker")
         with session.run() as run:
-            assert run.step("prepare", lambda: 1) == 1
+            assert run.task("prepare", lambda: 1) == 1
             sum(fail(delivery) for delivery in run.consume(inbox))
         assert session.status == "failed"
         with session.run() as run:  # not again: it had failed
-            assert run.step("prepare", lambda: 2) == 1
+            assert run.task("prepare", lambda: 2) == 1
             assert taken(run, inbox) == ["a", "b", "c"]
             assert [task for task, *_ in attempts(store)] == ["inbox/files"] * 6
         assert session.status == "completed"
@@ -238,16 +238,16 @@ class TestOutcome:
         """Neither hides the other."""
         session = store.session("worker")
         with session.run() as run:
-            assert run.step("inbox/files", lambda: "done") == "done"
+            assert run.task("inbox/files", lambda: "done") == "done"
             assert taken(run, inbox) == ["a", "b", "c"]
-            assert run.step("inbox/files", lambda: "again") == "done"
+            assert run.task("inbox/files", lambda: "again") == "done"
         assert session.status == "completed"
 
     def test_such_a_task_beside_an_open_delivery(self, store: Store, inbox: Any) -> None:
         with store.session("worker").run() as run:
             delivery = run.consumer(inbox).take()
             assert delivery is not None
-            assert run.step("inbox/files", lambda: "done") == "done"
+            assert run.task("inbox/files", lambda: "done") == "done"
             delivery.complete()
         assert [row[1:3] for row in attempts(store)] == [(1, "completed")]
         assert list(inbox) == ["b", "c"]
@@ -282,4 +282,4 @@ def test_a_session_with_many_deliveries(store: Store, command: Commands) -> None
     assert "worker" in command.ok("list")
     assert command.ok("mark", "worker", "prepare", "completed", "--result", "2") == "worker/prepare#2\n"
     with store.session("worker").run() as run:
-        assert run.step("prepare", lambda: 3) == 2
+        assert run.task("prepare", lambda: 3) == 2

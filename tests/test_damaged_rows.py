@@ -39,16 +39,16 @@ SESSION = [
     "status = 'done'",
     f"created_at = {FAR}",
     f"created_at = {-FAR}",
-    f"finished_at = {FAR}",
+    f"ended_at = {FAR}",
     "fence = -1",
 ]
 RUN = [
     "command = 'zrb load'",
     "command = '5'",
     "origin = 'cron'",
-    "outcome = 'done'",
+    "status = 'done'",
     f"started_at = {FAR}",
-    f"lease_expires_at = {FAR}, ended_at = NULL, outcome = NULL",
+    f"lease_expires_at = {FAR}, ended_at = NULL, status = NULL",
     f"ended_at = {-FAR}",
     "pid = -5",
 ]
@@ -201,7 +201,7 @@ def test_prune_takes_what_can_be_judged(command: Commands, damaged: Store) -> No
 
 def test_a_session_whose_run_is_damaged_is_not_pruned(command: Commands, store: Store) -> None:
     with store.session("s").run() as run:
-        run.step("a", lambda: 1)
+        run.task("a", lambda: 1)
         store.database.execute(sa.text(f"UPDATE zrb_run SET lease_expires_at = {FAR}"))
         result = command("prune", "--older-than", "0s")
         assert "session s (lease_expires_at)" in result.err

@@ -30,7 +30,7 @@ from zrb_store.operations.values import requeue
 from zrb_store.queries import output
 from zrb_store.queries.chunks import LONGEST
 from zrb_store.queries.invariants import INVARIANTS
-from zrb_store.records import OutputLine
+from zrb_store.queries.output import OutputLine
 from zrb_store.runtime import lease
 
 
@@ -67,11 +67,11 @@ def fill_with_history(store: Store) -> None:
     mark(store.database, "etl", "watch")
     store.fork("etl", from_task="load", name="again")
     again = store.session("etl").run(task="load").start()
-    again.step("load", lambda: "loaded")
+    again.task("load", lambda: "loaded")
     extracted = again.completed("extract")
     assert extracted is not None
     again.give_back(extracted, "forced")
-    again.step("extract", lambda: 1)
+    again.task("extract", lambda: 1)
     again.end("completed")
     under_way = store.session("under-way").run().start()
     under_way.begin("t").xcom["q"].push(1)

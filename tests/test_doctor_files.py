@@ -31,7 +31,7 @@ def path(tmp_path: Path) -> Path:
     with open_store(path) as store:
         store.session("s").xcom["q"].extend(["x" * 2000] * 200)
         with store.session("s2").run() as run:
-            run.step("a", lambda: 1)
+            run.task("a", lambda: 1)
     return path
 
 

@@ -71,9 +71,12 @@ def test_every_command_has_a_purpose_an_example_and_help_for_each_option(path: t
     if not isinstance(command, click.Group):
         shown = command.get_help(click.Context(command, info_name="zrb-store", **app.context_settings))
         assert "Example" in shown
+    names = {name for parameter in command.params for name in parameter.opts}
     for parameter in command.params:
         if isinstance(parameter, click.Option):
             assert parameter.help, f"{parameter.opts} has no help"
+            if "--format" in parameter.opts and isinstance(parameter.type, click.Choice):
+                assert ("json" in parameter.type.choices) == ("--json" in names)
 
 
 def test_the_page_of_performance_has_the_figures_of_the_results() -> None:
@@ -85,7 +88,8 @@ def test_every_setting_is_on_its_page_and_every_one_there_is_read() -> None:
     table_text = inspect.getsource(settings).partition("SETTINGS = (")[2].partition("\n)\n")[0]
     source = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "zrb_store").rglob("*.py"))
     inner = set(CHILD_VARIABLES).difference(one.name for one in settings.SETTINGS)
-    read = set(re.findall(r"\bZRB_STORE_[A-Z_]+[A-Z]\b", source.replace(table_text, ""))) - inner
+    source = re.sub(r"^OLD_NAMES = .*?^}$", "", source.replace(table_text, ""), flags=re.MULTILINE | re.DOTALL)
+    read = set(re.findall(r"\bZRB_STORE_[A-Z_]+[A-Z]\b", source)) - inner
     table = re.findall(r"^\| `(ZRB_STORE_[A-Z_]+)`", SETTINGS_PAGE.partition("## Exit")[0], re.MULTILINE)
     assert set(table) == read
 

@@ -37,7 +37,7 @@ PAGES = {
 CRONTABS = {
     "docs/tutorials/nightly-job.md": 2,
     "docs/how-to/alerts.md": 2,
-    "docs/how-to/cron-and-shell.md": 1,
+    "docs/how-to/cron-and-shell.md": 2,
     "docs/how-to/operate-sqlite.md": 1,
     "docs/how-to/queues-and-consumers.md": 4,
 }

@@ -122,6 +122,7 @@ def test_a_once_step_is_not_discarded(store: Store, ends: str) -> None:
         ask(attempt, "model")
         if ends == "completed":
             ask(attempt, "charge", once=True)
+            ask(attempt, "model~2")
         elif ends == "failed":
             with pytest.raises(Boom):
                 ask(attempt, "charge", work=fail, once=True)
@@ -145,6 +146,18 @@ def test_it_may_begin_although_an_end_is_unknown(store: Store) -> None:
             ask(attempt, "charge", once=True)
         assert ask(attempt, "charge", once=True, repeat=True, work=lambda: "unknown") == ("unknown", True)
         assert ask(attempt, "charge", once=True) == ("unknown", False)
+
+
+@pytest.mark.promise(number=11)
+def test_the_newest_try_of_a_once_step_decides_whether_it_may_have_happened(store: Store) -> None:
+    with attempt_of(store) as attempt:
+        ask(attempt, "model")
+        open_exact(attempt, ExactStep("charge", "[[], {}]", lambda _: None, once=True)).__enter__()
+    with attempt_of(store) as attempt, pytest.raises(ZeroDivisionError):
+        ask(attempt, "charge", once=True, repeat=True, work=lambda: 1 // 0)
+    with attempt_of(store) as attempt:
+        assert ask(attempt, "model", "what else?") == ("answer", True)
+    assert statuses(store, 2) == [("interrupted", True), ("failed", True)]
 
 
 def test_two_of_one_name_do_not_run_at_once(store: Store) -> None:

@@ -79,7 +79,7 @@ def test_a_server_that_goes_away_gives_one_error_and_a_session_that_resumes(
 
     def cut_off() -> None:
         with session.run() as run:
-            run.step("first", lambda: "done")
+            run.task("first", lambda: "done")
             with run.attempt("second"):
                 assert session.xcom["inbox"].pop() == 1
                 own_server.stop()
@@ -95,7 +95,7 @@ def test_a_server_that_goes_away_gives_one_error_and_a_session_that_resumes(
     own_store.database.transact(expire)
     assert session.status == "stale"
     with session.run() as run:
-        assert run.step("first", lambda: "never called") == "done"
+        assert run.task("first", lambda: "never called") == "done"
         assert list(session.xcom["inbox"]) == [1, 2]
 
 

@@ -12,8 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.commands import Commands
+from tests.rows import query, states
 from zrb_store import Attempt, InvalidArgument, Run, SessionNotFound, Store, TaskNotFound, ZrbStoreError, open_store
-from zrb_store.queries import attempts, queues, sessions, values
+from zrb_store.queries import attempts, sessions
 from zrb_store.queries.give_back import give_back
 
 QUEUES = ["p", "q"]
@@ -65,28 +66,28 @@ def test_a_fork_begins_where_the_task_first_started(store: Store) -> None:
 
 def test_results_that_were_taken_come_along(store: Store) -> None:
     with store.session("s").run() as run:
-        run.step("one", lambda: 1)
+        run.task("one", lambda: 1)
         with run.attempt("two") as two:
             assert two.xcom["one"].pop() == 1
             two.complete(2)
-        run.step("three", lambda: 3)
+        run.task("three", lambda: 3)
     forked = store.fork("s", from_task="three", name="again")
     assert list(forked.xcom["one"]) == []
     with forked.run() as run:
-        assert run.step("one", lambda: 0) == 1
-        assert run.step("two", lambda: 0) == 2
+        assert run.task("one", lambda: 0) == 1
+        assert run.task("two", lambda: 0) == 2
         # A completed attempt of the copy can be given back like any other.
         done = run.completed("two")
         assert done is not None
         run.give_back(done, "forced")
         assert list(forked.xcom["one"]) == [1]
-        assert run.step("three", lambda: 33) == 33
+        assert run.task("three", lambda: 33) == 33
 
 
 def test_a_later_attempt_does_not_move_the_moment(store: Store) -> None:
     fail_at_load(store)
     with store.session("etl").run() as run:
-        run.step("load", lambda: "loaded")
+        run.task("load", lambda: "loaded")
     assert list(store.fork("etl", from_task="load").xcom["in"]) == [2, 3]
 
 
@@ -96,15 +97,15 @@ def test_what_was_given_back_later_had_completed_then(store: Store) -> None:
     with session.run() as run:
         with run.attempt("a") as attempt:
             attempt.complete(attempt.xcom["q"].pop())
-        run.step("b", lambda: None)
+        run.task("b", lambda: None)
         done = run.completed("a")
         assert done is not None
         run.give_back(done, "forced")
     assert list(session.xcom["q"]) == [1, 2]
     forked = store.fork("s", from_task="b")
-    assert list(forked.xcom["q"]) == [2]
+    assert states(store, forked.name) == [(1, "taken"), (2, "live")]
     with forked.run() as run:
-        assert run.step("a", lambda: 0) == 1
+        assert run.task("a", lambda: 0) == 1
 
 
 def test_a_fork_of_a_live_session_leaves_it_alone(store: Store) -> None:
@@ -122,7 +123,7 @@ def test_copies_stand_alone(store: Store) -> None:
     with store.session("s").run() as run:
         with run.attempt("take") as take:
             take.complete(inbox.pop())
-        run.step("use", lambda: None)
+        run.task("use", lambda: None)
     forked = store.fork("s", from_task="use")
     with forked.run() as run:
         done = run.completed("take")
@@ -232,18 +233,20 @@ class ScenarioRun:
 
 
 def state(store: Store, name: str) -> Any:
-    """Return the live values of a session with their seqs, and the results of the tasks that a resume skips."""
+    """Return what the queues of a session hold and what was taken, and the results of the tasks that a resume skips."""
     record = store.session(name).record()
-    live = {
-        queue: [(each.seq, each.item.data) for each in values.live(store.database, queue_id)]
-        for queue, queue_id in queues.queue_ids(store.database, name).items()
-    }
+    held = query(
+        store,
+        # A fork does not know whether what was returned later had been taken or removed.
+        "SELECT queue, seq, CASE state WHEN 'removed' THEN 'taken' ELSE state END, orphaned, value "
+        f"FROM zrb_xcom_values WHERE session = '{name}' AND state <> 'retracted' ORDER BY queue, seq",
+    )
     done = {
         task: (attempt.number, attempt.result_seq, attempts.stored_result(store.database, attempt))
         for task in TASKS
         if (attempt := attempts.in_effect(store.database, record.id, task))
     }
-    return {queue: rows for queue, rows in live.items() if rows}, done
+    return held, done
 
 
 def first_starts(scenario: Scenario) -> Iterator[tuple[str, int]]:

@@ -12,8 +12,9 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.attempts import acting_as, start
 from tests.commands import Commands
-from tests.rows import faults
+from tests.rows import faults, states
 from tests.stepping import execution
 from tests.test_cli_changing import changes
 from tests.test_fork import QUEUES, TASKS, Died, Scenario, ScenarioRun, state
@@ -264,9 +265,42 @@ def test_steps_that_rest_on_what_comes_back_are_not_copied(store: Store, inbox: 
         attempt.step("third", lambda: queues["t"].push("on its own"))
         attempt.step("last", int)
         raise Boom
-    forked = store.fork("noon", from_task="convert", from_step="last")
-    assert list(standing_steps(store, forked.name)) == ["convert/3#1"]
-    assert {name: list(forked.xcom[name]) for name in "qrst"} == {"q": [], "r": [], "s": [], "t": ["on its own"]}
+    for _ in range(2):
+        forked = store.fork("noon", from_task="convert", from_step="last")
+        assert list(standing_steps(store, forked.name)) == ["convert/3#1"]
+        assert {name: list(forked.xcom[name]) for name in "qrst"} == {"q": [], "r": [], "s": [], "t": ["on its own"]}
+        with contextlib.suppress(Boom), store.session("noon").run() as run, run.attempt("convert"):
+            raise Boom  # what had been taken then has come back
+
+
+@pytest.mark.promise(number=11)
+def test_a_step_after_a_take_from_the_own_session_is_copied(store: Store, inbox: Xcom) -> None:
+    store.session("night").xcom["in"].push("a")
+    with store.session("bystander").run() as run, run.attempt("work"):
+        inbox.pop()
+    with attempt_of(store, "convert", fails=True) as attempt:
+        attempt.xcom["in"].pop()
+        attempt.step("after the take", int)
+        attempt.step("last", int)
+    for _ in range(2):
+        forked = store.fork("night", from_task="convert", from_step="last")
+        assert list(standing_steps(store, forked.name)) == ["convert/1#1"]
+        with attempt_of(store, "convert", fails=True):
+            pass  # what had been taken then has come back
+
+
+@pytest.mark.promise(number=11)
+def test_what_a_dependent_step_of_another_session_took_is_live_in_the_copy(store: Store, inbox: Xcom) -> None:
+    queue = store.session("night").xcom["q"]
+    queue.extend("ab")
+    with acting_as(start(store, "other").begin("work")) as attempt:
+        attempt.step("stands", queue.pop)
+        inbox.pop()
+        attempt.step("falls", queue.pop)
+    with attempt_of(store, "convert"):
+        attempt.complete()
+    forked = store.fork("night", from_task="convert")
+    assert states(store, forked.name) == [("a", "taken"), ("b", "live")]
 
 
 def test_a_fork_of_a_fork(store: Store) -> None:

@@ -23,7 +23,7 @@ def forked(store: Store) -> Store:
         with run.attempt("load") as load:
             load.xcom["in"].pop()
             load.complete()
-        run.step("report", lambda: 1)
+        run.task("report", lambda: 1)
     store.fork("etl-fork", from_task="report", name="again")
     return store
 

@@ -81,7 +81,7 @@ def fill(store: Store) -> None:
     night["load"].push({"total": 3})
     night["report"].push(b"%PDF")
     with store.session("nightly").run(task="/srv/nightly.py") as run:
-        run.step("load", dict, total=3, rows=[1])
+        run.task("load", dict, total=3, rows=[1])
     etl(store, "etl-2026-11-25", broken=False)
 
 

@@ -109,7 +109,7 @@ def complete_and_give_back(run: Run, task: str) -> None:
 HISTORY = """
     INSERT INTO zrb_session (id, name, status, created_at) SELECT seq + 9, 'old-' || seq, 'completed', 1 FROM zrb_value;
     INSERT INTO zrb_queue (session_id, name) SELECT seq + 9, 'q' FROM zrb_value;
-    INSERT INTO zrb_run (session_id, number, host, origin, pid, started_at, lease_expires_at, ended_at, outcome)
+    INSERT INTO zrb_run (session_id, number, host, origin, pid, started_at, lease_expires_at, ended_at, status)
         SELECT seq + 9, 1, 'host', 'cli', 1, 1, 2, 2, 'completed' FROM zrb_value;
     INSERT INTO zrb_attempt (id, session_id, run_id, fence, task, number, role, status, started_at, ended_at)
         SELECT seq, session_id, r.id, 1, 'task', 1, 'task', 'completed', 1, 2
@@ -260,6 +260,6 @@ def test_a_step_calls_few_functions(tmp_path: Path) -> None:
 
 def test_a_store_keeps_no_statistics_of_when_it_was_small(tmp_path: Path) -> None:
     with open_store(tmp_path / "store.db") as store, store.session("first").run() as run:
-        run.step("one", int)
+        run.task("one", int)
     with open_store(tmp_path / "store.db") as store:
         assert rows.query(store, "SELECT name FROM sqlite_master WHERE name LIKE 'sqlite_stat%'") == []

@@ -75,7 +75,7 @@ def test_a_stopped_run_that_was_taken_over_changes_no_row(store: Store, location
                         assert isinstance(error, LeaseLost), (name, error)
                         assert "session flow was taken over" in str(error)
                 assert all_rows(store, but=("zrb_run",)) == before
-                assert [tuple(row) for row in query(store, "SELECT number, outcome FROM zrb_run ORDER BY id")] == [
+                assert [tuple(row) for row in query(store, "SELECT number, status FROM zrb_run ORDER BY id")] == [
                     (1, "lost"),
                     (2, None),
                 ]

@@ -59,7 +59,7 @@ def state(store: Store) -> dict[str, Any]:
     rows = store.database.operate(
         lambda t: t.driver.execute("SELECT task, number, status FROM zrb_attempt ORDER BY id").fetchall()
     )
-    runs = store.database.operate(lambda t: t.driver.execute("SELECT outcome FROM zrb_run ORDER BY id").fetchall())
+    runs = store.database.operate(lambda t: t.driver.execute("SELECT status FROM zrb_run ORDER BY id").fetchall())
     return {"values": values, "attempts": rows, "runs": runs}
 
 
@@ -223,7 +223,7 @@ def test_rows_tell_what_became_of_runs_and_attempts_although_the_server_crashed(
                 "failed",
                 "completed",
             ]
-            assert [run.outcome for run in document.runs] == ["completed"]
+            assert [run.status for run in document.runs] == ["completed"]
             assert {queue.name: queue.live for queue in document.queues}["load"] == [1]
 
 
@@ -345,7 +345,7 @@ def test_an_attempt_whose_beginning_is_not_answered(location: str, between: Prox
         assert between.cut_at is None
         cut(between, moment, b"INSERT INTO zrb_attempt")
         if way == "step":
-            assert run.step("load", lambda: 7) == 7
+            assert run.task("load", lambda: 7) == 7
         else:
             with run.begin("load") as attempt:
                 attempt.complete(7)

@@ -37,8 +37,8 @@ def test_show_at_an_earlier_time_shows_the_session_of_that_time(command: Command
     now = parse("show", command.ok("show", "etl-24", "--format", "json"))
     started = now["tasks"][1]["attempts"][0]["started_at"]
     then = parse("show", command.ok("show", "etl-24", "--at", started, "--format", "json"))
-    assert (then["status"], then["finished_at"]) == ("running", None)
-    assert (then["runs"][0]["ended_at"], then["runs"][0]["outcome"]) == (None, None)
+    assert (then["status"], then["ended_at"]) == ("running", None)
+    assert (then["runs"][0]["ended_at"], then["runs"][0]["status"]) == (None, None)
     assert [(one["task"], one["status"]) for one in then["tasks"]][:2] == [
         ("extract", "completed"),
         ("load", "running"),
@@ -48,7 +48,7 @@ def test_show_at_an_earlier_time_shows_the_session_of_that_time(command: Command
     then = parse("show", command.ok("show", "etl-24", "--at", taken, "--format", "json"))
     first = then["queues"]["rows"]["values"][0]
     assert (first["state"], first["taken_by"], first["returns"]) == ("taken", "load#1", [])
-    assert parse("show", command.ok("show", "etl-24", "--at", now["finished_at"], "--format", "json")) == now
+    assert parse("show", command.ok("show", "etl-24", "--at", now["ended_at"], "--format", "json")) == now
     text = command.ok("show", "etl-24", "--at", "before:load#1")
     assert "As of    before:load#1" in text
     assert "Resume" not in text
@@ -70,8 +70,8 @@ def test_just_before_an_attempt_its_task_waits(command: Commands, filled: Store)
 
 def test_a_task_that_was_not_known_yet_waits_too(command: Commands, store: Store) -> None:
     with store.session("s").run() as run:
-        run.step("one", lambda: 1)
-        run.step("two", lambda: 2)
+        run.task("one", lambda: 1)
+        run.task("two", lambda: 2)
     document = parse("show", command.ok("show", "s", "--at", "before:two#1", "--format", "json"))
     assert [(one["task"], one["status"]) for one in document["tasks"]] == [("one", "completed"), ("two", "waiting")]
     document = parse("show", command.ok("show", "s", "--at", "before:one#1", "--format", "json"))
@@ -88,7 +88,7 @@ def test_invalid_moments(command: Commands, filled: Store, moment: str, code: in
 
 def test_a_moment_without_a_zone_is_local(command: Commands, filled: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     document = parse("show", command.ok("show", "etl-24", "--format", "json"))
-    utc = document["finished_at"].removesuffix("Z")
+    utc = document["ended_at"].removesuffix("Z")
     with monkeypatch.context() as patched:
         patched.setenv("TZ", "XYZ-5")  # in a time zone five hours ahead of UTC, the same digits mean an earlier moment
         time.tzset()

@@ -13,7 +13,7 @@ from zrb_store import Store
 from zrb_store.db.engine import Database
 from zrb_store.inspect import check
 from zrb_store.inspect.list import HALTED, list_sessions
-from zrb_store.queries.on_failure import running_and_untold
+from zrb_store.queries.notify import running_and_untold
 from zrb_store.queries.queues import queues_of_open_sessions
 from zrb_store.records import Damage
 

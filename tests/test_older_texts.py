@@ -25,7 +25,7 @@ WORDS = ["Öl", {"größe": ("ß", 1.5)}, {"é", "z"}, "\udc80", "中" * 300]
 def fill(store: Store, name: str) -> None:
     """Fill a session that has failed after a step, with texts in every column that holds encoded values."""
     with contextlib.suppress(ZeroDivisionError), store.session(name).run(task="load", inputs=INPUTS) as run:
-        run.step("count", len, WORDS)
+        run.task("count", len, WORDS)
         with run.attempt("load") as made:
             assert made.step("seite", list, WORDS) == WORDS
             made.xcom["wörter"].extend(WORDS)
@@ -87,7 +87,7 @@ def test_values_come_back_and_pass_all_checks(aged: Store, command: Commands) ->
 @pytest.mark.promise(number=6)
 def test_equal_inputs_and_arguments_are_equal(aged: Store) -> None:
     with aged.session("flow").run(task="load", inputs=INPUTS) as run:
-        assert run.step("count", lambda words: pytest.fail("called"), WORDS) == len(WORDS)
+        assert run.task("count", lambda words: pytest.fail("called"), WORDS) == len(WORDS)
         with run.attempt("load") as again:
             assert again.step("seite", lambda words: pytest.fail("called"), WORDS) == WORDS
 
@@ -99,7 +99,7 @@ def test_other_inputs_and_arguments_differ(aged: Store) -> None:
         aged.session("flow").run(task="load", inputs=INPUTS) as run,
         pytest.raises(InputsDiffer, match=r"\[0\]\[0\]\[0\]: 'Öl' became 'Ol'"),
     ):
-        run.step("count", len, ["Ol", *WORDS[1:]])
+        run.task("count", len, ["Ol", *WORDS[1:]])
 
 
 def test_old_and_new_sessions_do_not_differ(aged: Store, command: Commands) -> None:
@@ -112,7 +112,7 @@ def test_old_and_new_sessions_do_not_differ(aged: Store, command: Commands) -> N
 def test_a_fork_goes_on_with_them(aged: Store, command: Commands) -> None:
     aged.fork("flow", from_task="load", name="again")
     with aged.session("again").run(task="load", inputs=INPUTS) as run:
-        assert run.step("count", lambda words: pytest.fail("called"), WORDS) == len(WORDS)
+        assert run.task("count", lambda words: pytest.fail("called"), WORDS) == len(WORDS)
     command.ok("doctor")
 
 

@@ -94,7 +94,7 @@ def test_lines_are_stored_within_a_second_and_not_for_each_line(store: Store) ->
 
 @pytest.mark.promise(number=12)
 def test_only_the_end_is_kept(store: Store, location: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ZRB_STORE_OUTPUT", "1000")
+    monkeypatch.setenv("ZRB_STORE_OUTPUT_LIMIT", "1000")
     with store.session("s").run() as run, run.attempt("load") as attempt:
         output = attempt.output
         assert output is not None
@@ -113,7 +113,7 @@ def test_only_the_end_is_kept(store: Store, location: str, monkeypatch: pytest.M
 
 
 def test_more_than_the_limit_at_once(store: Store, location: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ZRB_STORE_OUTPUT", "1000")
+    monkeypatch.setenv("ZRB_STORE_OUTPUT_LIMIT", "1000")
     with store.session("s").run() as run, run.attempt("load") as attempt:
         output = attempt.output
         assert output is not None
@@ -141,7 +141,7 @@ def test_a_line_that_alone_is_too_long_is_counted_whole(store: Store, location: 
 
 
 def test_none_is_kept_if_nobody_wants_it(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ZRB_STORE_OUTPUT", "0")
+    monkeypatch.setenv("ZRB_STORE_OUTPUT_LIMIT", "0")
     with store.session("s").run() as run, run.attempt("load") as attempt:
         attempt.log("said")
     assert stored_pieces(store) == 0
@@ -149,9 +149,9 @@ def test_none_is_kept_if_nobody_wants_it(store: Store, monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize("text", ["64KiB", "-1", "1.5", "9999999999"])
 def test_a_limit_that_is_no_number_is_refused(location: str, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
-    monkeypatch.setenv("ZRB_STORE_OUTPUT", text)
+    monkeypatch.setenv("ZRB_STORE_OUTPUT_LIMIT", text)
     with pytest.raises(
-        InvalidArgument, match=r"ZRB_STORE_OUTPUT is .*: set it to a number of bytes, e\.g\. 65536, or 0"
+        InvalidArgument, match=r"ZRB_STORE_OUTPUT_LIMIT is .*: set it to a number of bytes, e\.g\. 65536, or 0"
     ):
         open_store(location)
 

@@ -61,7 +61,7 @@ def test_no_log_line_is_lost_between_threads(store: Store) -> None:
 
 def test_no_line_is_lost_if_two_threads_print_first(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     both = threading.Barrier(2)
-    limit = settings.output
+    limit = settings.output_limit
 
     def slow() -> int:
         with contextlib.suppress(threading.BrokenBarrierError):

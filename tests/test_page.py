@@ -137,7 +137,7 @@ def test_queues_tell_what_is_live_held_and_dead(store: Store, pages: Pages) -> N
     assert (first["session"], first["dead"], first["live"], first["max_deliveries"]) == ("orders", 1, 0, 1)
     assert first["died_at"] is not None
     assert (second["session"], second["queue"], second["live"], second["held"]) == ("inbox", "files", 1, 1)
-    assert [(each["attempt"], each["values"], each["state"]) for each in second["held_by"]] == [
+    assert [(each["attempt"], each["values"], each["status"]) for each in second["held_by"]] == [
         ("w-2/ship#1", 1, "alive")
     ]
     assert "w-2/ship#1" in text
@@ -148,7 +148,7 @@ def test_queues_tell_what_is_live_held_and_dead(store: Store, pages: Pages) -> N
 def test_queues_tell_which_steps_hold_values(night: Store, pages: Pages) -> None:
     (home,) = [each for each in pages("/queues?format=json").json if each["session"] == "inbox"]
     assert home["steps_of_session"][0]["attempt"].startswith("night/convert/")
-    assert home["steps_of_session"][0]["state"] == "step of a failed session"
+    assert home["steps_of_session"][0]["status"] == "step of a failed session"
 
 
 @pytest.mark.promise(number=16)
@@ -157,7 +157,7 @@ def test_stats_are_what_the_command_says(filled: Store, pages: Pages, command: C
     assert command.ok("stats", "x", "--format", "json") == pages("/stats?task=x&format=json").text + "\n"
     text = pages("/stats?since=1d").text
     assert "failed, load: Broken: no column &#39;price&#39;" in text
-    assert '"session":"etl-24","outcome":"failed"' in text
+    assert '"session":"etl-24","status":"failed"' in text
 
 
 @pytest.mark.on_sqlite

@@ -48,7 +48,7 @@ def fates(store: Store, session: str = "inbox", queue: str = "files") -> list[tu
     """Return each value that was ever in the queue with its state and its count of deliveries."""
     counts = query(
         store,
-        "SELECT v.deliveries FROM zrb_value v JOIN zrb_queue q ON q.id = v.queue_id JOIN zrb_session s "
+        "SELECT v.failed_deliveries FROM zrb_value v JOIN zrb_queue q ON q.id = v.queue_id JOIN zrb_session s "
         f"ON s.id = q.session_id WHERE s.name = '{session}' AND q.name = '{queue}' ORDER BY v.seq",
     )
     return [(*one, count) for one, (count,) in zip(states(store, session, queue), counts, strict=True)]
@@ -65,7 +65,7 @@ class TestDeath:
         deliver(store, inbox.pop)
         assert fates(store) == [("a", "dead", 3), ("b", "live", 0), ("c", "live", 0)]
         assert (len(inbox), inbox.pop(), list(inbox)) == (2, "b", ["c"])
-        assert query(store, "SELECT reason, deliveries FROM zrb_return ORDER BY id") == [
+        assert query(store, "SELECT reason, failed_deliveries FROM zrb_return ORDER BY id") == [
             ("failed", 1),
             ("failed", 2),
             ("failed", 3),
@@ -95,7 +95,7 @@ class TestDeath:
             inbox.pop()
         start(store, "worker")
         assert fates(store)[0] == ("a", "live", 1)
-        assert query(store, "SELECT reason, deliveries FROM zrb_return ORDER BY id") == [("lost", 1)]
+        assert query(store, "SELECT reason, failed_deliveries FROM zrb_return ORDER BY id") == [("lost", 1)]
 
     @pytest.mark.promise(number=10)
     def test_retries_in_the_own_session_count_when_the_next_one_begins(self, store: Store) -> None:
@@ -122,7 +122,8 @@ class TestDeath:
             inbox.pop()
         run.end("interrupted")
         assert fates(store)[0] == ("a", "live", 0)
-        assert query(store, "SELECT reason, deliveries FROM zrb_return ORDER BY id") == [("interrupted", None)] * 3
+        returns = query(store, "SELECT reason, failed_deliveries FROM zrb_return ORDER BY id")
+        assert returns == [("interrupted", None)] * 3
 
     @pytest.mark.promise(number=10)
     def test_neither_does_rm_nor_a_completed_attempt_that_runs_again(self, store: Store) -> None:
@@ -236,7 +237,7 @@ class TestPushersThatAreGivenBack:
         pushing.fail()
         assert fates(store) == [("a", "retracted", 1)]
         (then,) = show(store.database, "inbox", at=iso(before))["queues"]["files"]["values"]
-        assert (then["state"], then["deliveries"]) == ("dead", 1)
+        assert (then["state"], then["failed_deliveries"]) == ("dead", 1)
         with pytest.raises(InvalidArgument, match="is retracted, not dead"):
             requeue(store.database, ["inbox/files#1"])
 
@@ -255,7 +256,7 @@ class TestRequeue:
         assert query(store, "SELECT action, session, detail FROM zrb_change WHERE action = 'requeue'") == [
             ("requeue", "inbox", "files#3, files#1")
         ]
-        told = query(store, "SELECT taken_by, deliveries FROM zrb_return WHERE reason LIKE 'requeued by % on %'")
+        told = query(store, "SELECT taken_by, failed_deliveries FROM zrb_return WHERE reason LIKE 'requeued by % on %'")
         assert told == [(None, 0), (None, 0)]
 
     @pytest.mark.promise(number=10)
@@ -320,5 +321,6 @@ def test_every_earlier_moment_is_shown_as_it_was(store: Store, seed: int) -> Non
         assert shown["live"] == live
         states_then = [each["state"] + "+" * each["orphaned"] for each in shown["values"]]
         assert [
-            (each["value"], state, each["deliveries"]) for each, state in zip(shown["values"], states_then, strict=True)
+            (each["value"], state, each["failed_deliveries"])
+            for each, state in zip(shown["values"], states_then, strict=True)
         ] == then

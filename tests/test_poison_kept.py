@@ -31,7 +31,7 @@ def poisoned(store: Store) -> Any:
         queue = store.session("s").xcom["q"]
         queue.max_deliveries = 1
         queue.extend(["deadly", "live", "taken"])
-        run.step("load", lambda: 1)
+        run.task("load", lambda: 1)
     deliver(store, queue.pop)
     assert queue.popright() == "taken"
     return queue
@@ -52,7 +52,7 @@ def test_retention_does_too(store: Store, poisoned: Any, monkeypatch: pytest.Mon
     age(store, 2)
     monkeypatch.setenv("ZRB_STORE_RETENTION", "1d")
     with store.session("new").run() as run:
-        run.step("one", int)
+        run.task("one", int)
     assert names(store) == {"s", "new"}
 
 
@@ -125,7 +125,7 @@ def test_a_fork_of_a_fork_whose_dead_value_was_requeued(store: Store) -> None:
     # How often the original was delivered is not known any more.
     assert fates(store, "third", "q") == [("deadly", "dead", 1)]
     (then,) = show(store.database, "copy", at="before:second#1")["queues"]["q"]["values"]
-    assert (then["state"], then["deliveries"]) == ("dead", 1)
+    assert (then["state"], then["failed_deliveries"]) == ("dead", 1)
 
 
 def test_an_attempt_of_the_own_session_that_is_held_at_the_fork_does_not_count(store: Store) -> None:
@@ -152,7 +152,7 @@ def test_another_store_gets_them(store: Store, poisoned: Any, tmp_path: Any) -> 
         assert other.session("s").xcom["q"].max_deliveries == 1
         assert fates(other, "s", "q") == fates(store, "s", "q")
         assert show(other.database, "s", "q") == show(store.database, "s", "q")
-        counts = "SELECT reason, deliveries FROM zrb_return ORDER BY seq, returned_at"
+        counts = "SELECT reason, failed_deliveries FROM zrb_return ORDER BY seq, returned_at"
         assert query(other, counts) == query(store, counts)
         assert comparable(exported(other)) == comparable(content)
         assert requeue_all(other.database, "s", "q") == 1

@@ -98,7 +98,7 @@ def test_rows_that_contradict_each_other_are_refused_at_once(
             "pushed_at": 0,
             "pushed_tick": 0,
         }
-        row = tuple((columns | {"deliveries": 0, "plain": False}).get(name) for name in values._INSERTED)
+        row = tuple((columns | {"failed_deliveries": 0, "plain": False}).get(name) for name in values._INSERTED)
         transaction.execute_many(values._insert(), values._INSERTED, [row, row])
 
     began = time.monotonic()
@@ -197,7 +197,7 @@ def test_nothing_is_set_on_a_server_session_beyond_a_transaction(
             queue.push(4)
             queue.rotate()
             with used.session("flow").run() as run:
-                run.step("load", queue.pop)
+                run.task("load", queue.pop)
         driver = used.database._connection().driver
         changed = driver.execute(  # a pooler sets the search_path of the client that it serves
             "SELECT name FROM pg_settings WHERE source = 'session' "

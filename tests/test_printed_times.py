@@ -43,8 +43,8 @@ def spread(store: Store) -> None:
     """Run a session `s` whose tasks t0, t1... each took 0.2 seconds, and started so many seconds after its start."""
     with store.session("s").run() as started:
         for number, _ in enumerate(SECONDS):
-            started.step(f"t{number}", lambda: None)
-    store.database.execute(sa.update(session).values(created_at=START, finished_at=START + 10**15))
+            started.task(f"t{number}", lambda: None)
+    store.database.execute(sa.update(session).values(created_at=START, ended_at=START + 10**15))
     store.database.execute(sa.update(run).values(started_at=START, ended_at=START + 10**15))
     for number, seconds in enumerate(SECONDS):
         at = START + seconds * 1_000_000

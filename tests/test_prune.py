@@ -34,11 +34,11 @@ def age(store: Store, days: int) -> None:
 
 
 def run(
-    store: Store, name: str, task: str | None = "load", outcome: str = "completed", project: str | None = None
+    store: Store, name: str, task: str | None = "load", status: str = "completed", project: str | None = None
 ) -> None:
     started = store.session(name).run(task=task, project=project).start()
-    started.step("step", lambda: name)
-    started.end(outcome)
+    started.task("step", lambda: name)
+    started.end(status)
 
 
 def names(store: Store) -> set[str]:
@@ -65,7 +65,7 @@ def everything(store: Store) -> dict[str, Any]:
 
 def test_old_sessions_go(store: Store) -> None:
     run(store, "old")
-    run(store, "old-failed", outcome="failed")
+    run(store, "old-failed", status="failed")
     age(store, 31)
     run(store, "new")
     assert list(prune.prune(store.database, MONTH, dry_run=True)) == [
@@ -91,7 +91,7 @@ def test_the_newest_of_each_task_and_project_are_kept(store: Store) -> None:
 
 def test_every_condition_must_apply(store: Store) -> None:
     for number in range(3):
-        run(store, f"old-{number}", outcome="failed" if number == 0 else "completed")
+        run(store, f"old-{number}", status="failed" if number == 0 else "completed")
     age(store, 31)
     run(store, "new")
     policy = Policy(older_than=30 * DAY, keep_last=2, statuses=("completed",))
@@ -134,14 +134,14 @@ def test_a_pinned_session_never_goes(command: Commands, store: Store) -> None:
 
 def test_a_session_that_changed_since_it_was_seen_stays(store: Store) -> None:
     for name in ("first", "resumed", "awake", "pinned", "removed", "untouched"):
-        run(store, name, outcome="failed")
+        run(store, name, status="failed")
     pruning = prune.prune(store.database, Policy(keep_last=0))
     assert next(pruning).session == "first"
-    run(store, "resumed", outcome="failed")
+    run(store, "resumed", status="failed")
     pin(store.database, "pinned")
     remove_sessions(store.database, "removed")
     awake = store.session("awake").record().id
-    again = f"UPDATE zrb_run SET ended_at = NULL, outcome = NULL WHERE session_id = {awake}"
+    again = f"UPDATE zrb_run SET ended_at = NULL, status = NULL WHERE session_id = {awake}"
     store.database.transact(lambda t: t.driver.execute(again))  # this process is alive
     assert [gone.session for gone in pruning] == ["untouched"]
     assert names(store) == {"resumed", "pinned", "awake"}
@@ -240,7 +240,7 @@ def test_a_value_that_may_come_back_stays(store: Store) -> None:
         assert list(inbox) == [1, 2]
         with again.attempt("taker") as attempt:
             store.session("inbox").xcom.bound_to(attempt)["q"].pop()
-        again.step("failed", lambda: None)
+        again.task("failed", lambda: None)
     age(store, 31)
     assert pruned(store, Policy(older_than=30 * DAY, statuses=("open",))) == ["inbox"], (
         "its taker's session has completed"
@@ -250,15 +250,15 @@ def test_a_value_that_may_come_back_stays(store: Store) -> None:
 def test_a_result_stays(store: Store) -> None:
     run(store, "s")
     started = store.session("s2").run().start()
-    started.step("a", lambda: "result")
-    started.step("b", lambda: None)
+    started.task("a", lambda: "result")
+    started.task("b", lambda: None)
     started.end("failed")
     forked = store.fork("s2", from_task="b")
     assert forked.xcom["a"].pop() == "result"
     age(store, 31)
     assert pruned(store, Policy(older_than=30 * DAY, statuses=("open",))) == []
     with forked.run() as again:
-        assert again.step("a", str) == "result"
+        assert again.task("a", str) == "result"
 
 
 def test_a_policy_says_something() -> None:

@@ -13,7 +13,7 @@ from zrb_store.operations.prune import Deletion, Policy, prune
 OLD = Policy(older_than=DAY)
 RULE = "taken by deliveries that completed more than 1d ago"
 _COLUMNS = (
-    "zrb_session.created_at zrb_session.finished_at zrb_run.started_at zrb_run.ended_at zrb_attempt.started_at "
+    "zrb_session.created_at zrb_session.ended_at zrb_run.started_at zrb_run.ended_at zrb_attempt.started_at "
     "zrb_attempt.ended_at zrb_attempt.given_back_at zrb_value.pushed_at zrb_value.ended_at zrb_return.taken_at "
     "zrb_return.returned_at"
 )

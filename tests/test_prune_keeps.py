@@ -22,8 +22,8 @@ from zrb_store.operations.prune import Deletion, Policy
 
 def runs(store: Store, outcomes: Iterable[str]) -> None:
     """Run sessions with names like `3-failed`, the oldest first."""
-    for number, outcome in enumerate(outcomes):
-        run(store, f"{number}-{outcome}", outcome=outcome)
+    for number, status in enumerate(outcomes):
+        run(store, f"{number}-{status}", status=status)
 
 
 def test_failures_do_not_drive_out_the_last_results(store: Store) -> None:
@@ -46,7 +46,7 @@ def test_a_failure_that_newer_sessions_have_followed_goes(store: Store) -> None:
 
 
 def test_what_completed_last_is_kept_although_it_began_first(store: Store) -> None:
-    run(store, "began-first", outcome="failed")
+    run(store, "began-first", status="failed")
     run(store, "began-second")
     run(store, "began-first")
     assert pruned(store, Policy(keep_last=1)) == ["began-second"]
@@ -104,7 +104,7 @@ PROGRAM = """
 import sys
 from zrb_store import open_store
 with open_store() as store, store.session(sys.argv[1]).run(task=(sys.argv[2:] or [None])[0]) as run:
-    run.step("load", lambda: sys.argv[1])
+    run.task("load", lambda: sys.argv[1])
 """
 
 
@@ -212,6 +212,6 @@ def test_retention_keeps_the_last_result(store: Store, monkeypatch: pytest.Monke
     runs(store, ["completed", "failed", "failed"])
     age(store, 31)
     monkeypatch.setenv("ZRB_STORE_RETENTION", "30d,keep=1")
-    run(store, "new", outcome="failed")
+    run(store, "new", status="failed")
     assert names(store) == {"0-completed", "new"}
     assert store.last("step") == "0-completed"

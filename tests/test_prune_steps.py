@@ -128,5 +128,5 @@ def test_a_result_of_a_step_is_not_the_last_of_a_task(command: Commands, store: 
     assert command.ok("last", "convert", "--any-project") == "7\n"
     assert command("last", "convert/1", "--any-project").code == 3
     with store.session("noon").run() as run:
-        run.step("convert/1", lambda: "of a task")
+        run.task("convert/1", lambda: "of a task")
     assert command.ok("last", "convert/1", "--any-project") == "of a task\n"

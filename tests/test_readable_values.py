@@ -20,8 +20,8 @@ from tests.commands import Commands
 from tests.screens.store import Color, Order
 from tests.terminals import MAIN, drawn, shown_on_terminal
 from zrb_store import Store, codec
-from zrb_store.codec.display import CmdResult
-from zrb_store.codec.text import READERS
+from zrb_store.codec.classes import CmdResult
+from zrb_store.codec.tagged import READERS
 from zrb_store.records import JsonValue
 from zrb_store.render.format import preview
 from zrb_store.render.readable import readable

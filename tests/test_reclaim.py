@@ -120,7 +120,7 @@ class TestLooking:
             queue = reader.session("inbox").xcom["files"]
             assert (queue.peek(), "a" in queue, len(queue)) == ("b", False, 2)
         assert command.ok("get", "inbox", "files") == "c\n"
-        assert query(store, "SELECT outcome FROM zrb_run") == [(None,)]
+        assert query(store, "SELECT status FROM zrb_run") == [(None,)]
 
 
 class TestDeath:
@@ -134,7 +134,7 @@ class TestDeath:
         assert states(store, "done", "files") == [("half", "retracted")]
         assert list(store.session("worker-3").xcom["own"]) == ["half"], "until the session is run again"
         assert store.session("worker-3").status == "interrupted"
-        told = query(store, "SELECT outcome, origin FROM zrb_run WHERE outcome <> 'completed' ORDER BY number")
+        told = query(store, "SELECT status, origin FROM zrb_run WHERE status <> 'completed' ORDER BY number")
         assert told == [("lost", "library"), ("interrupted", "reclaim")]
         assert query(store, "SELECT command FROM zrb_run WHERE origin = 'reclaim'") == [("[]",)], "it may have secrets"
         assert query(store, "SELECT action, session, detail FROM zrb_change") == [

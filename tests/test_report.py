@@ -102,7 +102,7 @@ def test_times_when_values_left_their_queue(store: Store) -> None:
         attempt.xcom["q"].pop()
         raise ZeroDivisionError
     with session.run() as run:
-        run.step("a", lambda: 1)
+        run.task("a", lambda: 1)
     first, second = description(store.database, "s")["queues"]["q"]["values"]
     (given_back_at,) = {first["undone_at"], second["undone_at"]}
     assert (second["state"], second["ended_at"]) == ("retracted", given_back_at)
@@ -289,7 +289,7 @@ def test_what_has_no_room_is_counted_and_named(command: Commands, store: Store) 
     assert logged["left_out"] + len(logged["attempts"]) == 20_000
     assert "zrb-store show s q --all" in document.text
     assert "zrb-store show s --all" in document.text
-    assert "zrb-store log s --output" in document.text
+    assert "zrb-store log s --all" in document.text
 
 
 @pytest.mark.on_sqlite

@@ -15,7 +15,7 @@ from zrb_store import Store
 from zrb_store.inspect.redact import redacted
 from zrb_store.inspect.report import describe
 
-KEPT = {"status", "started_at", "ended_at", "type", "state", "origin", "outcome", "seq", "id", "number", "pushed_by"}
+KEPT = {"status", "started_at", "ended_at", "type", "state", "origin", "seq", "id", "number", "pushed_by"}
 
 
 def leaves(tree: Any, name: str = "") -> Iterator[tuple[str, Any]]:

@@ -33,7 +33,7 @@ def test_the_story_of_a_resume(store: Store) -> None:
 
 def test_the_story_of_a_run_that_goes_on_or_died(store: Store) -> None:
     with store.session("etl").run() as run:
-        run.step("a", int)
+        run.task("a", int)
         run.begin("b")
         assert told(store) == "run 1 has been running for T, now in b, after 1 of 2 tasks"
         store.database.execute(sa.text("UPDATE zrb_run SET lease_expires_at = 1000000, boot_id = 'other', host = 'x'"))

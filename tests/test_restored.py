@@ -11,8 +11,13 @@ from typing import Any
 
 import pytest
 
+from tests.consumers import hold_a_delivery, taken
 from tests.postgres import Server, programs
-from zrb_store import AttemptClosed, LeaseLost, SessionNotFound, Store, open_store
+from tests.processes import Child
+from tests.rows import faults
+from tests.runners import begin_a_step_and_hang
+from zrb_store import AttemptClosed, LeaseLost, SessionNotFound, StepUncertain, Store, open_store
+from zrb_store.inspect.list import list_sessions
 from zrb_store.queries import lease
 
 MakeCopy = Callable[[], Callable[[], None]]
@@ -28,12 +33,19 @@ def copy(location: str, tmp_path: Path, request: pytest.FixtureRequest) -> MakeC
 
 
 def copy_sqlite(location: str, copy: Path) -> Callable[[], None]:
-    def restore(source: str | Path = copy, target: str | Path = location) -> None:
-        with closing(sqlite3.connect(source)) as reading, closing(sqlite3.connect(target)) as writing:
-            reading.backup(writing)  # as `.restore` and `.backup` of the program sqlite3
+    copy_pages(location, copy)
+    return lambda: copy_pages(copy, location)
 
-    restore(location, copy)
-    return restore
+
+def copy_pages(source: str | Path, target: str | Path) -> None:
+    with closing(sqlite3.connect(source)) as reading, closing(sqlite3.connect(target)) as writing:
+        reading.backup(writing)  # as `.restore` and `.backup` of the program sqlite3
+
+
+def vacuum_into(location: str, copy: Path) -> Callable[[], None]:
+    with closing(sqlite3.connect(location)) as database:
+        database.execute("VACUUM INTO ?", [str(copy)])
+    return lambda: copy_pages(copy, location)
 
 
 def copy_postgresql(server: Server, schema: str, folder: Path) -> Callable[[], None]:
@@ -127,6 +139,50 @@ def test_who_was_there_when_the_copy_was_made_goes_on(store: Store, location: st
     attempt.complete("done")
     run.end("completed")
     assert [list(queue), list(store.session("mine").xcom["q"])] == [[1, 3], ["b"]]
+
+
+def do_again(*_: object) -> None:
+    pytest.fail("the step is done a second time")
+
+
+@pytest.mark.promise(number=8)
+@pytest.mark.unpooled
+@pytest.mark.parametrize("vacuum", [False, True], ids=["copy", "VACUUM INTO"])
+def test_a_copy_of_a_store_at_work_is_restored_and_work_continues(
+    store: Store, location: str, copy: MakeCopy, tmp_path: Path, vacuum: bool
+) -> None:
+    """Nothing is done twice that the copy knows of."""
+    if vacuum and location.startswith("postgresql"):
+        pytest.skip("VACUUM INTO is a statement of SQLite")
+    files = store.session("inbox").xcom["files"]
+    files.extend(["a", "b", "c"])
+    store.session("night").xcom["in"].extend([1, 2])
+    with (
+        Child(hold_a_delivery, location, "worker") as consumer,
+        Child(begin_a_step_and_hang, location, "night", "charge") as workflow,
+    ):
+        assert consumer.receive() == "a"
+        consumer.send("go on")
+        assert (consumer.receive(), workflow.receive()) == ("b", 7)
+        restore = vacuum_into(location, tmp_path / "vacuumed.db") if vacuum else copy()
+        consumer.send("go on")
+        assert consumer.receive() == "c"
+        consumer.kill()
+        workflow.kill()
+    restore()
+    statuses = {each.session.name: each.session.status for each in list_sessions(store.database)}
+    assert statuses == {"inbox": "open", "done": "open", "night": "stale", "worker": "stale"}
+    assert faults(store) == []
+    with store.session("night").run() as run, run.attempt("pay") as attempt:
+        assert attempt.step("before", do_again) == "done before"
+        assert list(attempt.xcom["in"]) == [1, 2]
+        with pytest.raises(StepUncertain):
+            attempt.step("charge", do_again, 7, once=True)
+        attempt.fail(None)
+    with store.session("worker").run(again=True) as run:
+        assert taken(run, files) == ["b", "c"]
+    assert list(store.session("done").xcom["files"]) == ["a"]
+    assert faults(store) == []
 
 
 @pytest.mark.unpooled

@@ -14,6 +14,7 @@ from alembic.script import ScriptDirectory
 
 from tests.clocks import set_back
 from tests.revisions.make import HERE
+from tests.sql_page import SECTIONS
 from tests.test_migrations import engine_of
 from zrb_store import SchemaBehind, Store, cli, codec, open_store
 from zrb_store.db import REVISION, migrate, schema
@@ -46,6 +47,9 @@ def restore(stored: Path, location: str) -> None:
 def restore_on_postgresql(database: sqlite3.Connection, revision: str, engine: sa.Engine) -> None:
     with engine.connect() as connection, migrate.exclusive(connection):
         alembic.command.upgrade(migrate.alembic_config(connection), revision)
+        views = HERE / "postgresql" / f"{revision}.sql"  # the views that this revision made, once it was the newest
+        if views.exists():
+            connection.exec_driver_sql(views.read_text(encoding="utf-8"))
     database.row_factory = sqlite3.Row
     with engine.connect() as connection:
         there = sa.inspect(connection).get_table_names()
@@ -103,7 +107,7 @@ def test_a_stored_database_is_upgraded_and_used(
         assert list(files) == ["c.csv"]
         outlast_suspicion(store)
         with store.session("dead").run(task="load") as run:
-            assert run.step("count", lambda text: 1 / 0, "abcd") == 4
+            assert run.task("count", lambda text: 1 / 0, "abcd") == 4
             with run.attempt("load") as attempt:
                 assert attempt.number == 3
                 assert attempt.xcom["half"] == store.session("nothing").xcom["there"]
@@ -115,6 +119,35 @@ def test_a_stored_database_is_upgraded_and_used(
         files.push("d.csv")
         assert list(files) == ["c.csv", "d.csv"]
     assert cli.run(["doctor"]) == 0, capsys.readouterr()
+
+
+@pytest.mark.promise(number=15)
+def test_what_users_built_on_views_lasts_when_columns_are_renamed(new_location: str) -> None:
+    restore(HERE / "0009.sql", new_location)
+    mine = "SELECT session, value FROM mine ORDER BY session, value"
+    engine = engine_of(new_location)
+    on_sqlite = engine.dialect.name == "sqlite"
+    with engine.begin() as connection:
+        run = connection.exec_driver_sql
+        run("CREATE VIEW mine AS SELECT session, value FROM zrb_xcom_values WHERE state = 'live'")
+        run('CREATE VIEW "how: it ended" AS SELECT session, outcome FROM zrb_xcom_runs')
+        if on_sqlite:
+            run("CREATE TRIGGER refused INSTEAD OF DELETE ON mine BEGIN SELECT raise(ABORT, 'only read'); END")
+        before = run(mine).fetchall()
+        ends = run('SELECT * FROM "how: it ended" ORDER BY session, outcome').fetchall()
+    migrate.upgrade(engine)
+    with engine.connect() as connection:
+        run = connection.exec_driver_sql
+        assert run(mine).fetchall() == before != []
+        for name, (columns, _) in SECTIONS.items():
+            assert [column["name"] for column in sa.inspect(connection).get_columns(name)] == columns
+        if on_sqlite:  # it keeps the text of a view, and the columns that the text names are gone
+            with pytest.raises(sa.exc.OperationalError, match="no such column: outcome"):
+                run('SELECT * FROM "how: it ended"')
+            with pytest.raises(sa.exc.IntegrityError, match="only read"):
+                run("DELETE FROM mine")
+        else:
+            assert run('SELECT * FROM "how: it ended" ORDER BY session, outcome').fetchall() == ends
 
 
 @pytest.mark.parametrize("stored", STORED, ids=lambda path: path.stem)

@@ -54,7 +54,7 @@ class Step:
     def ask(self, outcome: Any) -> Future[Any]:
         """Ask for the step in a thread. Return when that thread executes the function or waits for another thread."""
         event = self._waited if self._executing.is_set() else self._executing
-        future = self._threads.submit(self._run.step, "load", self._work, outcome)
+        future = self._threads.submit(self._run.task, "load", self._work, outcome)
         assert event.wait(PATIENCE)
         return future
 
@@ -149,14 +149,14 @@ def test_waiting_ends_when_the_run_is_lost(store: Store, run: Run, step: Step) -
 
 def test_other_tasks_do_not_wait(run: Run, step: Step) -> None:
     first = step.ask("result")
-    assert run.step("report", lambda: 1) == 1
+    assert run.task("report", lambda: 1) == 1
     step.go_on()
     first.result(PATIENCE)
 
 
 def test_a_step_in_itself_is_refused(run: Run) -> None:
     with pytest.raises(ZrbStoreError, match=UNDER_WAY):
-        run.step("load", lambda: run.step("load", lambda: 1))
+        run.task("load", lambda: run.task("load", lambda: 1))
 
 
 def test_a_forked_child_waits_for_no_thread_of_its_parent(location: str) -> None:
@@ -173,7 +173,7 @@ def test_coroutines_run_a_step_once(store: Store, run: Run) -> None:
         return name
 
     async def ask(name: str) -> list[str]:
-        return [run.step(name, work, name), await asyncio.to_thread(run.step, f"{name} in a thread", work, name)]
+        return [run.task(name, work, name), await asyncio.to_thread(run.task, f"{name} in a thread", work, name)]
 
     async def both() -> Any:
         return await asyncio.gather(ask("a"), ask("a"), ask("b"))
@@ -186,7 +186,7 @@ class TestAttempts:
     """A thread does not wait for an open attempt, since it may be the one that has to end it."""
 
     @pytest.mark.parametrize(
-        "ask", [lambda run: run.attempt("load"), lambda run: run.step("load", lambda: 1)], ids=["attempt", "step"]
+        "ask", [lambda run: run.attempt("load"), lambda run: run.task("load", lambda: 1)], ids=["attempt", "step"]
     )
     def test_one_that_is_open_is_left_alone(
         self, store: Store, run: Run, threads: ThreadPoolExecutor, ask: Callable[[Run], Any]
@@ -235,7 +235,7 @@ class TestAttempts:
         if end == "fail":
             with run.attempt("load") as second:
                 assert second.number == 2
-        assert run.step("load", lambda: pytest.fail("called")) is None
+        assert run.task("load", lambda: pytest.fail("called")) is None
 
     def test_it_is_over_when_its_block_was_left(self, store: Store, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
         """This holds even if the end could not be stored."""
@@ -255,18 +255,18 @@ class TestAttempts:
     def test_it_is_over_when_it_was_garbage_collected(self, store: Store, run: Run) -> None:
         run.attempt("load")
         gc.collect()
-        assert run.step("load", lambda: 5) == 5
+        assert run.task("load", lambda: 5) == 5
         assert attempts(store) == [("load", 1, "lost"), ("load", 2, "completed")]
 
     def test_not_before_the_run_starts_nor_after_its_end(self, store: Store) -> None:
         run = store.session("new").run()
-        for ask in (lambda: run.attempt("load"), lambda: run.step("load", lambda: 1)):
+        for ask in (lambda: run.attempt("load"), lambda: run.task("load", lambda: 1)):
             with pytest.raises(ZrbStoreError, match="this run of session new was not started: use `with"):
                 ask()
         with run:
-            run.step("count", lambda: 3)
-        for ask in (lambda: run.attempt("load"), lambda: run.step("load", lambda: 1)):
+            run.task("count", lambda: 3)
+        for ask in (lambda: run.attempt("load"), lambda: run.task("load", lambda: 1)):
             with pytest.raises(ZrbStoreError, match="this run of session new has ended: use `with"):
                 ask()
-        assert run.step("count", lambda: pytest.fail("called")) == 3
+        assert run.task("count", lambda: pytest.fail("called")) == 3
         assert attempts(store) == [("count", 1, "completed")]

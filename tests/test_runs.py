@@ -67,7 +67,7 @@ class TestWhoMayRun:
         assert store.session("flow").status == "stale"
         with store.session("flow").run() as run:
             assert run.number == 2
-        assert query(store, "SELECT number, outcome FROM zrb_run ORDER BY id") == [(1, "lost"), (2, "completed")]
+        assert query(store, "SELECT number, status FROM zrb_run ORDER BY id") == [(1, "lost"), (2, "completed")]
 
     def test_not_twice_in_one_process(self, store: Store) -> None:
         with store.session("flow").run(), pytest.raises(SessionBusy, match=f"pid {os.getpid()}"):
@@ -171,7 +171,7 @@ class TestStatus:
         assert store.session("flow").status == status
 
     @pytest.mark.slow
-    @pytest.mark.parametrize("broken", ["outcome", "end"])
+    @pytest.mark.parametrize("broken", ["final_status", "end"])
     def test_a_run_whose_end_cannot_be_stored_gives_up_its_lease(
         self, store: Store, monkeypatch: pytest.MonkeyPatch, broken: str
     ) -> None:
@@ -228,7 +228,7 @@ class TestStatus:
 def test_what_is_known_of_a_run(store: Store) -> None:
     with store.session("flow").run(origin="cli", command=["zrb", "load"], zrb_version="3.28.0"):
         pass
-    columns = "origin, host, pid, command, folder, zrb_version, outcome"
+    columns = "origin, host, pid, command, folder, zrb_version, status"
     [row] = query(store, f"SELECT {columns} FROM zrb_run")
     assert tuple(row) == (
         "cli",
@@ -254,7 +254,7 @@ class TestAnErrorOutsideOfAttempts:
     def test_it_is_shown_like_that_of_an_attempt(self, store: Store, command: Commands) -> None:
         session = store.session("flow")
         with contextlib.suppress(ValueError), session.run(task="nightly") as run:
-            run.step("first", int)
+            run.task("first", int)
             raise ValueError("no column 'price' in postgres://me:hunter2@db")
         error = {"type": "ValueError", "message": "no column 'price' in postgres://me:***@db"}
         line = "ValueError: no column 'price' in postgres://me:***@db"

@@ -19,7 +19,7 @@ import os
 from zrb_store import open_store
 
 with open_store() as store, store.session("nightly").run(task=os.environ.get("TASK")) as run:
-    run.step("count", lambda: 3)
+    run.task("count", lambda: 3)
     if "FAIL" in os.environ:
         raise SystemExit(1)
 """

@@ -198,7 +198,7 @@ def test_what_is_stored_to_be_compared(store: Store) -> None:
     for password in (PASSWORD, "another"):
         urls = (f"postgresql://me:{password}@db.example/jobs", {"to": [f"https://db.example?token={password}"]})
         with store.session("s").run(inputs={"url": urls[0]}, command=["job", f"--key-token={password}"]) as run:
-            results.append(run.step("load", len, [*urls, password]))
+            results.append(run.task("load", len, [*urls, password]))
             assert PASSWORD not in str(all_rows(store))
             if password == PASSWORD:
                 run.end("failed")
@@ -255,10 +255,10 @@ def test_secrets_beside_values_that_cannot_be_stored(store: Store) -> None:
     for url in ("https://me:hunter2@host", "https://me:another1@host"):
         held = {"in": (url, [url]), "set": {url}}
         with store.session(f"s-{url[11:14]}").run(inputs={"url": held, "connection": connection}) as run:
-            run.step("load", lambda *_, **__: 1, connection, held, url=url)
-            run.step("load", lambda *_, **__: pytest.fail("called"), connection, held, url="https://me:third333@host")
+            run.task("load", lambda *_, **__: 1, connection, held, url=url)
+            run.task("load", lambda *_, **__: pytest.fail("called"), connection, held, url="https://me:third333@host")
             with pytest.raises(InputsDiffer, match=r"\*\*\*@host' became 'https://me:\*\*\*@other'$"):
-                run.step("load", lambda *_, **__: 1, connection, held, url="https://me:hunter2@other")
+                run.task("load", lambda *_, **__: 1, connection, held, url="https://me:hunter2@other")
     stored = [*all_rows(store)["zrb_session"], *all_rows(store)["zrb_attempt"]]
     assert str(stored).count("https://me:***@host") == 14
     assert "hunter2" not in str(stored)
@@ -268,11 +268,11 @@ def test_secrets_beside_values_that_cannot_be_stored(store: Store) -> None:
 def test_what_a_refusal_quotes(store: Store, command: Commands) -> None:
     url = f"postgresql://me:{PASSWORD}@db.example/jobs"
     with store.session("s").run(inputs={"to": url}) as run:
-        run.step("load", str, url)
+        run.task("load", str, url)
         with pytest.raises(InputsDiffer, match=r"me:\*\*\*@"):
-            run.step("load", str, "elsewhere")
+            run.task("load", str, "elsewhere")
         with pytest.raises(InputsDiffer, match=r"became 'postgresql://me:\*\*\*@other'"):
-            run.step("load", str, f"postgresql://me:{PASSWORD}@other")
+            run.task("load", str, f"postgresql://me:{PASSWORD}@other")
         run.end("failed")
     with pytest.raises(InputsDiffer, match=r"me:\*\*\*@"):
         store.session("s").run(inputs={"to": "elsewhere"}).start()

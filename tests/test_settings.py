@@ -24,16 +24,16 @@ def _nothing_told(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_status_shows_each_setting_and_where_it_comes_from(command: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ZRB_STORE_RETENTION", "30d,keep=20")
-    monkeypatch.setenv("ZRB_STORE_ON_ERROR", "")  # as if it were unset
-    monkeypatch.setenv("ZRB_STORE_ON_FAILURE", "notify --token hunter2-is --to https://me:hunter3-is@host")
+    monkeypatch.setenv("ZRB_STORE_UNAVAILABLE", "")  # as if it were unset
+    monkeypatch.setenv("ZRB_STORE_NOTIFY", "notify --token hunter2-is --to https://me:hunter3-is@host")
     shown = parse("status", command.ok("db", "status", "--format", "json"))["settings"]
     assert list(shown) == [setting.name for setting in settings.SETTINGS]
     assert shown["ZRB_STORE_RETENTION"] == {"value": "30d,keep=20", "from": "environment"}
     assert shown["ZRB_STORE_URL"]["from"] == "environment"
     assert shown["ZRB_STORE_MAX_VALUE"] == {"value": "16777216", "from": "default"}
-    assert shown["ZRB_STORE_ON_ERROR"] == {"value": "stop", "from": "default"}
+    assert shown["ZRB_STORE_UNAVAILABLE"] == {"value": "stop", "from": "default"}
     assert shown["ZRB_STORE_SESSION"] == {"value": None, "from": "default"}
-    assert shown["ZRB_STORE_ON_FAILURE"]["value"] == "notify --token '***' --to 'https://me:***@host'"
+    assert shown["ZRB_STORE_NOTIFY"]["value"] == "notify --token '***' --to 'https://me:***@host'"
     text = command.ok("db", "status")
     rows = {row[0]: row[1:] for row in map(str.split, text.splitlines()) if row and row[0].startswith("ZRB_STORE")}
     assert rows["ZRB_STORE_RETENTION"] == ["30d,keep=20", "environment"]
@@ -44,8 +44,8 @@ def test_status_shows_each_setting_and_where_it_comes_from(command: Commands, mo
 
 
 def test_status_masks_secrets_of_a_command_whose_quotation_mark_is_open(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ZRB_STORE_ON_FAILURE", "notify --token hunter2-is 'it failed")
-    (shown,) = (each.shown for each in shown_settings() if each.name == "ZRB_STORE_ON_FAILURE")
+    monkeypatch.setenv("ZRB_STORE_NOTIFY", "notify --token hunter2-is 'it failed")
+    (shown,) = (each.shown for each in shown_settings() if each.name == "ZRB_STORE_NOTIFY")
     assert "hunter2-is" not in shown
     assert shown.startswith("notify --token ")
 
@@ -59,8 +59,8 @@ def test_status_masks_secrets_of_a_command_whose_quotation_mark_is_open(monkeypa
         ("MAX_VALUE", "0", "a number of bytes, e.g. 16777216"),
         ("RETENTION", "30", "e.g. 30d, keep=20 or 30d,keep=20"),
         ("AGENTS", "none", "on or off or private"),
-        ("ON_ERROR", "go", "stop or ignore"),
-        ("OUTPUT", "64 KiB", "a number of bytes, e.g. 65536, or 0"),
+        ("UNAVAILABLE", "go", "stop or memory"),
+        ("OUTPUT_LIMIT", "64 KiB", "a number of bytes, e.g. 65536, or 0"),
     ],
 )
 def test_status_names_a_value_that_cannot_be_used(
@@ -89,7 +89,7 @@ def test_status_masks_the_password_of_the_store(
     [
         ("ZRB_STORE_PRESIST", ": did you mean ZRB_STORE_PERSIST?"),
         ("ZRB_STORE_DURABLITY", ": did you mean ZRB_STORE_DURABILITY?"),
-        ("ZRB_STORE_ONFAILURE", ": did you mean ZRB_STORE_ON_FAILURE?"),
+        ("ZRB_STORE_NOTIFI", ": did you mean ZRB_STORE_NOTIFY?"),
         ("ZRB_STORE_URI", ": did you mean ZRB_STORE_URL?"),
         ("ZRB_STORE_QQQ", ": `zrb-store db status` lists the settings"),
     ],
@@ -111,7 +111,7 @@ def test_what_zrb_store_itself_sets_is_known(command: Commands, monkeypatch: pyt
     for setting in settings.SETTINGS:
         if setting.name not in settings.TOLD:
             monkeypatch.setenv(setting.name, setting.default or "")
-    assert settings.unknown_variables() == []
+    assert settings.doubtful_variables() == []
 
 
 def test_a_shell_that_completes_is_told_nothing(
@@ -127,8 +127,8 @@ def test_each_default_is_the_one_that_is_used() -> None:
     defaults = {setting.name: setting.default for setting in settings.SETTINGS}
     assert settings.durability() == defaults["ZRB_STORE_DURABILITY"]
     assert settings.max_value() == int(str(defaults["ZRB_STORE_MAX_VALUE"])) == 16 * 1024 * 1024
-    assert settings.output() == int(str(defaults["ZRB_STORE_OUTPUT"])) == 64 * 1024
-    assert [settings.retention(), settings.on_failure(), settings.session_name()] == [None] * 3
+    assert settings.output_limit() == int(str(defaults["ZRB_STORE_OUTPUT_LIMIT"])) == 64 * 1024
+    assert [settings.retention(), settings.notify_command(), settings.session_name()] == [None] * 3
     assert store_url() == store_url(defaults["ZRB_STORE_URL"])
     for choices in re.findall(r'_choice\("(\w+)", "(\w+)"', _source()):
         assert defaults[choices[0]] == choices[1]

@@ -68,7 +68,7 @@ def consume_under_fire(location: str, *, consumers: int, values: int, kills: int
         for child in living.values():
             assert child.join() == 0
         check(store, values)
-        hits = query(store, "SELECT count(*) FROM zrb_value WHERE state = 'taken' AND deliveries > 0")[0][0]
+        hits = query(store, "SELECT count(*) FROM zrb_value WHERE state = 'taken' AND failed_deliveries > 0")[0][0]
     return (
         f"{consumers} consumers, {values} values in {time.monotonic() - began:.0f} s: {len(hunted)} killed at random "
         f"({hits} good values in their hands), {poisoned} by poison; each good value done once, "
@@ -103,7 +103,8 @@ def is_settled(store: Store, hunted: list[str]) -> bool:
     came_back = query(
         store,
         "SELECT v.data FROM zrb_value v LEFT JOIN zrb_attempt a ON a.id = v.taken_by "
-        f"WHERE {_OF_INBOX} AND v.deliveries > 0 AND v.state <> 'dead' AND (a.id IS NULL OR a.status <> 'completed')",
+        f"WHERE {_OF_INBOX} AND v.failed_deliveries > 0 AND v.state <> 'dead' "
+        "AND (a.id IS NULL OR a.status <> 'completed')",
     )
     return not {name for (name,) in at_work}.intersection(hunted) and all(is_poison(int(data)) for (data,) in came_back)
 
@@ -118,7 +119,8 @@ def check(store: Store, values: int) -> None:
     ]
     takers = query(
         store,
-        "SELECT v.data, v.deliveries, a.status, a.role FROM zrb_value v LEFT JOIN zrb_attempt a ON a.id = v.taken_by "
+        "SELECT v.data, v.failed_deliveries, a.status, a.role "
+        "FROM zrb_value v LEFT JOIN zrb_attempt a ON a.id = v.taken_by "
         f"WHERE {_OF_INBOX} ORDER BY v.seq",
     )
     assert [tuple(row[2:]) for row in takers if not is_poison(int(row[0]))] == [("completed", "delivery")] * len(good)

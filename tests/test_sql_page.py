@@ -54,7 +54,7 @@ def test_each_query_of_the_page_answers_its_question(location: str) -> None:
     ask = plain(filled_location(location))
     found = {name: ask(query) for name, query in QUERIES.items()}
     assert [(row["session"], row["status"]) for row in found["zrb_xcom_sessions"]] == [("night", "failed")]
-    assert [(row["session"], row["run"], row["outcome"]) for row in found["zrb_xcom_runs"]] == [
+    assert [(row["session"], row["run"], row["status"]) for row in found["zrb_xcom_runs"]] == [
         ("etl-24", 2, "completed")
     ]
     assert [(row["task"], row["attempts"], row["unsuccessful"]) for row in found["zrb_xcom_attempts"]] == [

@@ -278,11 +278,11 @@ class Machine(RuleBasedStateMachine):
                 "JOIN zrb_queue q ON q.id = r.queue_id JOIN zrb_session s ON s.id = q.session_id "
                 f"WHERE s.name = '{self.prefix}{session}' AND q.name = '{name}' ORDER BY r.seq"
             )
-            counts = query(self.store, f"SELECT r.deliveries FROM zrb_value r {of_queue}")
+            counts = query(self.store, f"SELECT r.failed_deliveries FROM zrb_value r {of_queue}")
             assert [count for (count,) in counts] == [item.deliveries for item in model.items]
             returns = query(
                 self.store,
-                "SELECT s2.name || '/' || a.task || '#' || a.number, r.reason, r.deliveries FROM zrb_return r "
+                "SELECT s2.name || '/' || a.task || '#' || a.number, r.reason, r.failed_deliveries FROM zrb_return r "
                 "LEFT JOIN zrb_attempt a ON a.id = r.taken_by LEFT JOIN zrb_session s2 ON s2.id = a.session_id "
                 f"{of_queue}, r.id",
             )

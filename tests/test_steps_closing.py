@@ -137,7 +137,7 @@ def test_a_step_that_fails_is_given_back_with_its_end_or_not_at_all(store: Store
         assert list(session.xcom["in"]) == ["a"]
 
 
-def test_a_task_of_run_step_has_steps(store: Store) -> None:
+def test_a_task_of_run_task_has_steps(store: Store) -> None:
     calls: list[str] = []
 
     def task(attempts: int) -> int:
@@ -147,6 +147,6 @@ def test_a_task_of_run_step_has_steps(store: Store) -> None:
 
     for attempts in (0, 1):
         with contextlib.suppress(Boom), store.session("night").run() as run:
-            assert run.step("convert", task, attempts) == 7
+            assert run.task("convert", task, attempts) == 7
     assert calls == ["page"]
     assert store.session("night").status == "completed"

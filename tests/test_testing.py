@@ -44,7 +44,7 @@ def work(store: Store) -> None:
     """Finish the session, whatever was done before."""
     session = store.session("nightly")
     with contextlib.suppress(SessionCompleted), session.run() as run:
-        run.step("extract", lambda: [1, 2, 3])
+        run.task("extract", lambda: [1, 2, 3])
         if not run.completed("load"):
             with run.attempt("load") as attempt:
                 session.xcom["log"].push("loading")

@@ -124,15 +124,15 @@ def test_a_copied_session_is_resumed(store: Store, other: Store) -> None:
     session = store.session("s")
     session.xcom["in"].extend([1, 2])
     run = session.run(inputs={"day": 1}).start()
-    run.step("a", lambda: {"rows": 3})
+    run.task("a", lambda: {"rows": 3})
     run.begin("b").xcom["in"].pop()
     run.end("failed")
     copy(store.database, other.database)
     with other.session("s").run(inputs={"day": 1}) as again:
         assert again.number == 2
-        assert again.step("a", dict) == {"rows": 3}
+        assert again.task("a", dict) == {"rows": 3}
         assert list(other.session("s").xcom["in"]) == [1, 2], "the failed attempt must have been given back"
-        again.step("b", lambda: None)
+        again.task("b", lambda: None)
     assert session.status == "failed"
 
 

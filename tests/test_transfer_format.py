@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,8 +12,11 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from tests.test_transfer import exported, imported
-from zrb_store import Store, ZrbStoreError
+from tests.revisions.make import HERE
+from tests.rows import query
+from tests.test_revisions import restore
+from tests.test_transfer import comparable, exported, imported
+from zrb_store import Store, ZrbStoreError, open_store
 from zrb_store.operations.export import HashChain, write_lines
 
 
@@ -113,8 +117,8 @@ def test_what_does_not_fit_is_refused(
 
 
 def test_another_format_is_refused(empty_store: Store) -> None:
-    line = HashChain().write({"kind": "zrb-store", "format": 2})
-    assert "has format 2, unknown to this version: upgrade zrb-store" in refusal(empty_store, line.encode())
+    line = HashChain().write({"kind": "zrb-store", "format": 3})
+    assert "has format 3, unknown to this version: upgrade zrb-store" in refusal(empty_store, line.encode())
 
 
 def test_an_export_from_before_deliveries_were_counted_is_accepted(store: Store) -> None:
@@ -122,9 +126,24 @@ def test_an_export_from_before_deliveries_were_counted_is_accepted(store: Store)
     store.session("s").xcom["q"].push("v")
     records = [json.loads(line) for line in exported(store).splitlines()[1:-1]]
     for record in records:
-        for name in ("sha256", "deliveries", "max_deliveries"):
+        for name in ("sha256", "failed_deliveries", "max_deliveries"):
             record.pop(name, None)
     content = "\n".join(write_lines(records)).encode()
     assert imported(store, content, {"s": "older"}) == 1
     queue = store.session("older").xcom["q"]
     assert (queue.max_deliveries, list(queue)) == (None, ["v"])
+
+
+def test_an_export_of_format_1_is_imported_under_the_present_names(store: Store, tmp_path: Path) -> None:
+    """A zrb-store of revision 0009 wrote it from the stored database of that revision."""
+    content = (HERE / "format_1.jsonl").read_bytes()
+    assert imported(store, content) == 4
+    restore(HERE / "0009.sql", str(tmp_path / "upgraded.db"))
+    with open_store(tmp_path / "upgraded.db") as upgraded:
+        assert comparable(exported(store)) == comparable(exported(upgraded))
+    assert query(store, "SELECT count(*) FROM zrb_return WHERE failed_deliveries = 1") != [(0,)]
+
+
+def test_the_names_of_format_1_are_not_those_of_another(empty_store: Store) -> None:
+    lines = (HERE / "format_1.jsonl").read_bytes().splitlines()
+    assert "its fields are not those of this format" in refusal(empty_store, forged(content=b"\n".join(lines)))

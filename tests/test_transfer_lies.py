@@ -40,8 +40,8 @@ IMPOSSIBLE: list[tuple[str, dict[str, Any], str]] = [
     ("session", {"inputs": '{"a": {"$": "nonsense"}}'}, "inputs has the unknown type 'nonsense'"),
     ("session", {"status": "done"}, "status is none of open, running, completed, failed, interrupted"),
     ("session", {"status": "open"}, "session-status"),
-    ("session", {"status": "running", "finished_at": None}, "session-run"),
-    ("session", {"finished_at": None}, "session-status"),
+    ("session", {"status": "running", "ended_at": None}, "session-run"),
+    ("session", {"ended_at": None}, "session-status"),
     ("session", {"created_at": _FAR}, "created_at is too large"),
     ("session", {"created_at": -1}, "created_at is less than 0"),
     ("session", {"fence": -1}, "fence is less than 0"),
@@ -55,13 +55,13 @@ IMPOSSIBLE: list[tuple[str, dict[str, Any], str]] = [
     ("run", {"number": 0}, "number is less than 1"),
     ("run", {"number": 2}, "there is another run 2"),
     ("run", {"origin": "cron"}, "origin is none of cli, web, library"),
-    ("run", {"outcome": "done"}, "outcome is none of completed, failed, interrupted, lost"),
-    ("run", {"outcome": None}, "run-outcome"),
+    ("run", {"status": "done"}, "status is none of completed, failed, interrupted, lost"),
+    ("run", {"status": None}, "run-status"),
     ("run", {"pid": -1}, "pid is less than 0"),
     ("run", {"pid": 2**31}, "pid is too large"),
     ("run", {"lease_expires_at": _FAR}, "lease_expires_at is too large"),
-    ("run", {"ended_at": None, "outcome": None, "lease_expires_at": 4 * 10**15}, "session-run"),
-    ("run", {"ended_at": None, "outcome": None}, "session-run"),
+    ("run", {"ended_at": None, "status": None, "lease_expires_at": 4 * 10**15}, "session-run"),
+    ("run", {"ended_at": None, "status": None}, "session-run"),
     ("queue", {"high": 2**63 - 1}, "high is too large"),
     ("queue", {"low": -(2**62)}, "low is less than"),
     ("queue", {"high": 0}, "queue-numbers"),
@@ -95,7 +95,7 @@ IMPOSSIBLE: list[tuple[str, dict[str, Any], str]] = [
     ("value", {"size": 2**31}, "size is too large"),
     ("value", {"size": 77}, "value-size"),
     ("value", {"state": "lost"}, "state is none of live, taken, removed, retracted, dead"),
-    ("value", {"deliveries": -1}, "deliveries is less than 0"),
+    ("value", {"failed_deliveries": -1}, "failed_deliveries is less than 0"),
     ("value", {"ended_at": None}, "value-state"),
     ("value", {"state": "live"}, "value-state"),
     ("value", {"state": "live", "ended_at": None, "taken_by": "etl/load#2"}, "value-taker"),
@@ -133,15 +133,15 @@ def test_an_impossible_line_is_refused_and_named(
 
 
 DEAD: list[tuple[str, dict[str, Any], str]] = [
-    ("value", {"deliveries": 0}, "value-deliveries"),
-    ("value", {"deliveries": 2}, "value-deliveries"),
+    ("value", {"failed_deliveries": 0}, "value-deliveries"),
+    ("value", {"failed_deliveries": 2}, "value-deliveries"),
     ("value", {"ended_at": None}, "value-state"),
-    ("value", {"state": "live", "ended_at": None, "deliveries": 0}, "value-deliveries"),
+    ("value", {"state": "live", "ended_at": None, "failed_deliveries": 0}, "value-deliveries"),
     ("value", {"taken_by": "etl/load#2"}, "value-taker"),
     ("value", {"orphaned": True}, "value-orphaned"),
-    ("return", {"deliveries": -1}, "deliveries is less than 0"),
-    ("return", {"deliveries": 0}, "value-deliveries"),
-    ("return", {"deliveries": 5}, "value-deliveries"),
+    ("return", {"failed_deliveries": -1}, "failed_deliveries is less than 0"),
+    ("return", {"failed_deliveries": 0}, "value-deliveries"),
+    ("return", {"failed_deliveries": 5}, "value-deliveries"),
 ]
 
 
@@ -159,7 +159,7 @@ def test_lies_about_a_dead_value_are_refused(
 def test_a_dead_value_whose_pusher_was_given_back_is_refused(empty_store: Store, sample_export: bytes) -> None:
     lines = [json.loads(line) for line in sample_export.splitlines()]
     place = next(place for place, line in enumerate(lines) if line["kind"] == "value" and line["state"] == "retracted")
-    change = {"state": "dead", "deliveries": 1, "orphaned": False}
+    change = {"state": "dead", "failed_deliveries": 1, "orphaned": False}
     assert WRONG["pusher-given-back"] in refusal(empty_store, forged((place - 1, change), content=sample_export))
 
 

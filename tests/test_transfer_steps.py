@@ -49,7 +49,7 @@ def test_steps_keep_the_attempts_around_them(store: Store, tmp_path: Path) -> No
 
 def test_an_export_from_before_there_were_steps_is_accepted(store: Store) -> None:
     with store.session("s").run() as run:
-        run.step("load", lambda: 1)
+        run.task("load", lambda: 1)
     records = [json.loads(line) for line in exported(store).splitlines()[1:-1]]
     for record in records:
         of_steps = ("parent", "step_of", "step", "step_number", "once", "result") if record["kind"] == "attempt" else ()
@@ -57,7 +57,7 @@ def test_an_export_from_before_there_were_steps_is_accepted(store: Store) -> Non
             del record[name]
     assert imported(store, "\n".join(write_lines(records)).encode(), {"s": "older"}) == 1
     with store.session("older").run(again=True) as run:
-        assert run.step("load", lambda: 2) == 1
+        assert run.task("load", lambda: 2) == 1
 
 
 # A change of the first record whose fields are those that are given, and the error message or the invariant.

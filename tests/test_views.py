@@ -63,7 +63,7 @@ def test_the_views_say_what_show_says(store: Store) -> None:
             "task",
             "project",
             "created_at",
-            "finished_at",
+            "ended_at",
             "parent",
             "forked_from",
             "pinned",
@@ -71,7 +71,7 @@ def test_the_views_say_what_show_says(store: Store) -> None:
         assert {key: session[key] for key in same} == {key: shown[key] for key in same}
         assert json.loads(session["inputs"] or "{}") == shown["inputs"]
         assert session["runs"] == len(shown["runs"])
-        same = ("origin", "host", "pid", "started_at", "ended_at", "outcome")
+        same = ("origin", "host", "pid", "started_at", "ended_at", "status")
         assert [{key: run[key] for key in same} for run in of("runs", "run")] == [
             {key: run[key] for key in same} for run in shown["runs"]
         ]
@@ -85,12 +85,12 @@ def test_the_views_say_what_show_says(store: Store) -> None:
             for attempt in step["attempts"]
         )
         values = {row["id"]: row for row in of("values", "queue, seq")}
-        returns = of("returns", "queue, seq, returned_at, taken_at, deliveries")
+        returns = of("returns", "queue, seq, returned_at, taken_at, failed_deliveries")
         shown_values = [(queue, value) for queue, each in shown["queues"].items() for value in each["values"]]
         assert values.keys() == {value["id"] for _, value in shown_values}
         for queue, value in shown_values:
             row = values[value["id"]]
-            same = ("seq", "state", "type", "size", "pushed_at", "moved_from", "orphaned", "deliveries")
+            same = ("seq", "state", "type", "size", "pushed_at", "moved_from", "orphaned", "failed_deliveries")
             assert {key: row[key] for key in same} == {key: value[key] for key in same}
             assert json.loads(row["value"]) == value["value"]
             assert row["pushed_by"] == full(value["pushed_by"], name)
@@ -99,7 +99,7 @@ def test_the_views_say_what_show_says(store: Store) -> None:
             if value["taken_at"]:
                 assert row["ended_at"] == value["taken_at"]
             assert (row["state"] == "live") == (row["ended_at"] is None)
-            same = ("taken_at", "returned_at", "reason", "deliveries")
+            same = ("taken_at", "returned_at", "reason", "failed_deliveries")
             assert [
                 (full(each["taken_by"], name), *(each[key] for key in same))
                 for each in sorted(value["returns"], key=lambda each: each["returned_at"])

@@ -283,7 +283,7 @@ def test_the_clock_was_set_back_while_a_process_runs(store: Store) -> None:
     with pytest.raises(Exception, match=r"is being run by pid \d+ on .* for 0 s"):
         store.session("flow").run().start()
     run.end("completed")
-    assert query(store, "SELECT outcome FROM zrb_run") == [("completed",)]
+    assert query(store, "SELECT status FROM zrb_run") == [("completed",)]
 
 
 def test_a_statement_is_found_by_its_text_wherever_that_is_cut(postgres_admin: psycopg.Connection[Any]) -> None:

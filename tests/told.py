@@ -1,11 +1,11 @@
-"""Commands of ZRB_STORE_ON_FAILURE for tests: they write down what they are told."""
+"""Commands of ZRB_STORE_NOTIFY for tests: they write down what they are told."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from tests.postgres import wait_until
-from zrb_store.runtime import on_failure
+from zrb_store.runtime import notify
 
 PREFIX = "ZRB_STORE_"
 
@@ -15,7 +15,7 @@ class Told:
 
     Attributes:
         folder: The folder.
-        command: The value of ZRB_STORE_ON_FAILURE.
+        command: The value of ZRB_STORE_NOTIFY.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -30,7 +30,7 @@ class Told:
 
     def all(self) -> list[dict[str, str]]:
         """Wait for the commands that this process has started, and return the variables of each."""
-        on_failure.wait_for_all()
+        notify.wait_for_all()
         return self.so_far()
 
     def until(self, count: int) -> list[dict[str, str]]:

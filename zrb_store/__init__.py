@@ -35,7 +35,7 @@ from zrb_store import errors
 if TYPE_CHECKING:
     from zrb_store.attempt import Attempt as Attempt
     from zrb_store.attempt import OutputHandler as OutputHandler
-    from zrb_store.codec import register_codec as register_codec
+    from zrb_store.codec.classes import register_codec as register_codec
     from zrb_store.run import Run as Run
     from zrb_store.run.deliveries import Delivery as Delivery
     from zrb_store.stepping import once_tool as once_tool
@@ -55,7 +55,7 @@ _HOMES = {
     "Xcom": "xcom",
     "once_tool": "stepping",
     "open_store": "store",
-    "register_codec": "codec",
+    "register_codec": "codec.classes",
     "step": "stepping",
 }
 _ERRORS = [name for name, thing in vars(errors).items() if isinstance(thing, type) and issubclass(thing, Exception)]

@@ -296,8 +296,8 @@ def error_text(
     encoded = text.encode()
     # Secrets are masked before a long text is cut: a part of a secret would not be recognised.
     if len(encoded) > TRACEBACK_LIMIT:
-        text = _CUT + _whole_characters(encoded[len(_CUT) - TRACEBACK_LIMIT :])
-    message = _whole_characters(_stored(message).encode()[:TRACEBACK_LIMIT])
+        text = _CUT + encoded[len(_CUT) - TRACEBACK_LIMIT :].decode(errors="ignore")  # without a part of a character
+    message = _stored(message).encode()[:TRACEBACK_LIMIT].decode(errors="ignore")
     return ErrorText(_stored(type(error).__qualname__), message, text)
 
 
@@ -317,11 +317,6 @@ _CUT = "[...]\n"
 
 def _stored(text: str) -> str:
     return storable(mask_printed(text))
-
-
-def _whole_characters(cut: bytes) -> str:
-    """Decode UTF-8 whose first or last character may have been cut."""
-    return cut.decode(errors="ignore")
 
 
 # -- the forms in which texts quote a secret

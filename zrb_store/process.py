@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from zrb_store import settings
 from zrb_store.errors import InvalidArgument, StoreUnavailable
 from zrb_store.masking import storable
 from zrb_store.names import check_name
@@ -227,14 +228,16 @@ def _pid_namespace() -> str | None:
 
 @dataclass(frozen=True)
 class Projects:
-    """The projects that somebody asks for: those in some folders, or those whose folder has a name."""
+    """The projects that somebody asks for: some by their folders, or those that have a name or whose folder has it."""
 
     folders: tuple[str, ...] = ()
     name: str | None = None
 
 
 def current_project(init_file: str | None = None) -> str:
-    """Return the folder of the project that the working directory belongs to, as `project_of` does."""
+    """Return the name of the project (`ZRB_STORE_PROJECT`), else the folder that `project_of` finds from here."""
+    if name := settings.project():
+        return name
     try:
         here = Path.cwd()
     except OSError:
@@ -249,6 +252,11 @@ def project_of(here: Path, init_file: str | None = None) -> str:
     """
     name = init_file or os.environ.get("ZRB_INIT_FILE_NAME") or "zrb_init.py"
     return storable(str(next((folder for folder in (here, *here.parents) if (folder / name).is_file()), here)))
+
+
+def folder_of(project: str | None, folder: str | None) -> str | None:
+    """Return the folder of a project: of one that has a name, the folder in which something of it ran."""
+    return folder if project and not Path(project).is_absolute() else project
 
 
 def current_folder() -> str | None:

@@ -6,7 +6,6 @@ replacements for them (`db/columns.py`). Long lists are lazy: they are read whil
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -111,9 +110,9 @@ class SessionRecord:
     pinned: bool
     fence: int
     created_at: int
-    finished_at: int | None
+    ended_at: int | None
     created_tick: int
-    finished_tick: int | None
+    ended_tick: int | None
     damage: tuple[str, ...] = ()
 
     @property
@@ -144,7 +143,7 @@ class RunRecord:
     lease_expires_at: int
     suspected_at: int | None
     ended_at: int | None
-    outcome: str | None
+    status: str | None
     told_at: int | None  # when the command for failures was started for its end
     started_tick: int
     ended_tick: int | None
@@ -167,7 +166,7 @@ class RunRecord:
             "pid": self.pid,
             "started_at": iso(self.started_at),
             "ended_at": iso(self.ended_at),
-            "outcome": self.outcome,
+            "status": self.status,
             "error": json_or_null(self.error),
         }
 
@@ -242,7 +241,7 @@ class ValueRecord:
     taken_by: int | None
     moved_from: int | None
     orphaned: bool
-    deliveries: int
+    failed_deliveries: int
     data: str
     pushed_tick: int
     ended_tick: int | None
@@ -260,7 +259,7 @@ class ReturnRecord:
     taken_at: int
     returned_at: int
     reason: str
-    deliveries: int | None  # the value's count from then on, if it changed; 0 if it was dead and was requeued
+    failed_deliveries: int | None  # the value's count from then on, if it changed; 0 if it was dead and was requeued
     taken_tick: int
     returned_tick: int
     damage: tuple[str, ...] = ()
@@ -311,32 +310,3 @@ def to_datetime(moment: int) -> datetime:
     """Convert microseconds since 1970 to an aware UTC datetime, without the rounding of a float."""
     seconds, micros = divmod(moment, 1_000_000)
     return datetime.fromtimestamp(seconds, UTC).replace(microsecond=micros)
-
-
-class OutputLine(NamedTuple):
-    """One line that an attempt printed or logged."""
-
-    at: int  # microseconds since 1970 UTC by the clock of the process that printed it
-    stream: str  # such as `stdout`, `stderr`, `print` or `warning`
-    text: str  # without its newline
-
-    @property
-    def size(self) -> int:
-        """Its length in bytes, with a newline."""
-        text = self.text
-        return (len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))) + 1
-
-
-def encode_lines(lines: Iterable[OutputLine]) -> str:
-    """Write lines as a piece of output. The text is ASCII, and a person can read it in the database."""
-    return json.dumps(list(lines), separators=(",", ":"))
-
-
-def decode_lines(data: str) -> list[OutputLine]:
-    """Read the lines of a piece; raise ValueError if it is not one."""
-    return [OutputLine(*line) for line in json.loads(data)]
-
-
-def size_of_lines(data: str) -> int:
-    """Return the bytes of the lines of a piece, with a newline after each."""
-    return sum(line.size for line in decode_lines(data))

@@ -13,10 +13,11 @@ from typing import NamedTuple
 
 from zrb_store.errors import InvalidArgument
 from zrb_store.local_time import parse_duration
+from zrb_store.names import renamed
 
 DEFAULT_MAX_VALUE = 16 * 1024 * 1024
 
-DEFAULT_OUTPUT = 64 * 1024
+DEFAULT_OUTPUT_LIMIT = 64 * 1024
 
 _PREFIX = "ZRB_STORE_"
 
@@ -38,6 +39,12 @@ SETTINGS = (
         "~/.zrb/xcom.db",
     ),
     Setting("ZRB_STORE_SESSION", "name of the session that zrb starts or resumes", None, "a random name"),
+    Setting(
+        "ZRB_STORE_PROJECT",
+        "a name for the project, if its folder changes, for example with each deployment",
+        None,
+        "its folder",
+    ),
     Setting(
         "ZRB_STORE_PERSIST",
         "the runs to store · `user`: those of tasks that you declared, not of zrb's own utilities · `all` · `named`: "
@@ -69,21 +76,21 @@ SETTINGS = (
         "on",
     ),
     Setting(
-        "ZRB_STORE_ON_ERROR",
-        "what to do if the store cannot be reached · `stop`: end the run before its first task · `ignore`: warn, and "
+        "ZRB_STORE_UNAVAILABLE",
+        "what to do if the store cannot be reached · `stop`: end the run before its first task · `memory`: warn, and "
         "run in memory",
         "stop",
         "stop",
     ),
     Setting(
-        "ZRB_STORE_OUTPUT",
+        "ZRB_STORE_OUTPUT_LIMIT",
         "how many bytes to keep of the end of what each attempt [prints and logs](zrb.md#what-tasks-print) · `0`: "
         "nothing",
-        str(DEFAULT_OUTPUT),
+        str(DEFAULT_OUTPUT_LIMIT),
         "65536 (64 KiB)",
     ),
     Setting(
-        "ZRB_STORE_ON_FAILURE",
+        "ZRB_STORE_NOTIFY",
         "a shell command to [start](../how-to/alerts.md) when a run fails or is interrupted, a value dies, or the "
         "store cannot be used",
         None,
@@ -91,11 +98,19 @@ SETTINGS = (
     ),
 )
 
+OLD_NAMES = {
+    "ZRB_STORE_UNAVAILABLE": "ZRB_STORE_ON_ERROR",
+    "ZRB_STORE_OUTPUT_LIMIT": "ZRB_STORE_OUTPUT",
+    "ZRB_STORE_NOTIFY": "ZRB_STORE_ON_FAILURE",
+}
+"""The names of settings before 0.1.0; the next release removes them."""
+_OLD_VALUES = {("ZRB_STORE_UNAVAILABLE", "ignore"): "memory"}
+
 TOLD = tuple(
     f"ZRB_STORE_{name}"
     for name in ("EVENT", "SESSION", "TASK", "VALUE", "ERROR", "REMEDY", "MESSAGE", "URL", "SHOWN_URL")
 )
-"""The variables that the command of `ZRB_STORE_ON_FAILURE` gets; those that say nothing are not set."""
+"""The variables that the command of `ZRB_STORE_NOTIFY` gets; those that say nothing are not set."""
 CHILD_VARIABLES = ("ZRB_STORE_ATTEMPT", "ZRB_STORE_TESTING", *TOLD)
 """Variables that zrb-store sets for the processes that it starts, or that tests set: users do not."""
 
@@ -104,33 +119,55 @@ _warned: set[str] = set()
 
 def value_of(variable: str) -> str | None:
     """Return the value of a setting: the environment's, else its default; None if it has none. Empty is unset."""
-    given = os.environ.get(variable)
-    return given or next(setting.default for setting in SETTINGS if setting.name == variable)
+    return given(variable) or next(setting.default for setting in SETTINGS if setting.name == variable)
 
 
-def unknown_variables() -> list[str]:
-    """Return a line for each variable `ZRB_STORE_...` that is no setting, with the name that was probably meant.
+def given(variable: str) -> str | None:
+    """Return the value that the environment has for a setting, which may have its old name; None if it has none."""
+    value = os.environ.get(variable) or os.environ.get(OLD_NAMES.get(variable, "")) or None
+    return value and _OLD_VALUES.get((variable, value), value)
 
-    Each is told once in a process. Its value is not told, since it may be a secret.
+
+def doubtful_variables() -> list[str]:
+    """Return a line for each variable `ZRB_STORE_...` that is no setting or has an old name, with the right name.
+
+    A process returns each line once. Only old values are shown, because another one may be a secret.
     """
-    names = [setting.name for setting in SETTINGS]
+    names = {setting.name: setting.name for setting in SETTINGS} | {old: new for new, old in OLD_NAMES.items()}
     unknown = {name for name in os.environ if name.startswith(_PREFIX)} - {*names, *CHILD_VARIABLES} - _warned
     _warned.update(unknown)
-    return [f"{name} is not a setting of zrb-store, and is ignored{_nearest(name, names)}" for name in sorted(unknown)]
+    return renamed_variables() + [
+        f"{name} is not a setting of zrb-store, and is ignored{_nearest(name, names)}" for name in sorted(unknown)
+    ]
 
 
-def _nearest(name: str, names: list[str]) -> str:
+def renamed_variables() -> list[str]:
+    """Return a line for each variable that has an old name or an old value. A process returns each line once."""
+    lines = []
+    for new, old in OLD_NAMES.items():
+        for name in (old, new):
+            value, both = os.environ.get(name, ""), name == old and bool(os.environ.get(new))
+            value_now = _OLD_VALUES.get((new, value))
+            if not value or (name == new and value_now is None) or name in _warned:
+                continue
+            _warned.add(name)
+            shown = (name, new) if value_now is None or both else (f"{name}={value}", f"{new}={value_now}")
+            lines.append(renamed(*shown, both=both))
+    return lines
+
+
+def _nearest(name: str, names: dict[str, str]) -> str:
     import difflib  # late: hardly anybody misspells a setting
 
     ends = [known.removeprefix(_PREFIX) for known in names]
     close = difflib.get_close_matches(name.removeprefix(_PREFIX), ends, n=1, cutoff=0.5)
-    return f": did you mean {_PREFIX}{close[0]}?" if close else ": `zrb-store db status` lists the settings"
+    return f": did you mean {names[_PREFIX + close[0]]}?" if close else ": `zrb-store db status` lists the settings"
 
 
 def unusable() -> list[str]:
     """Return a line for each setting whose value is refused when it is used, with what to set it to."""
     found = []
-    for check in (persist, durability, max_value, retention, agents, on_error, output):
+    for check in (persist, project, durability, max_value, retention, agents, unavailable, output_limit):
         try:
             check()
         except InvalidArgument as error:
@@ -148,9 +185,17 @@ def agents() -> str:
     return _choice("ZRB_STORE_AGENTS", "on", "off", "private")
 
 
-def on_error() -> str:
-    """Return `stop` or `ignore`, from `ZRB_STORE_ON_ERROR`."""
-    return _choice("ZRB_STORE_ON_ERROR", "stop", "ignore")
+def unavailable() -> str:
+    """Return `stop` or `memory`, from `ZRB_STORE_UNAVAILABLE`."""
+    return _choice("ZRB_STORE_UNAVAILABLE", "stop", "memory")
+
+
+def project() -> str | None:
+    """Return the name of the project, from `ZRB_STORE_PROJECT`; None if its folder names it."""
+    text = value_of("ZRB_STORE_PROJECT")
+    if text and not re.fullmatch(r"[\w.:+-]{1,200}", text):
+        raise InvalidArgument(f"ZRB_STORE_PROJECT is {text!r}: set it to a name of letters, digits and . _ : + -")
+    return text
 
 
 def durability() -> str:
@@ -173,27 +218,29 @@ def max_value() -> int:
     return int(text)
 
 
-def output() -> int:
-    """Return how many bytes are kept of what an attempt prints, 0 for none, from `ZRB_STORE_OUTPUT`."""
-    text = str(value_of("ZRB_STORE_OUTPUT"))
+def output_limit() -> int:
+    """Return how many bytes are kept of what an attempt prints, 0 for none, from `ZRB_STORE_OUTPUT_LIMIT`."""
+    text = str(value_of("ZRB_STORE_OUTPUT_LIMIT"))
     if not re.fullmatch(r"\d{1,9}", text):
-        raise InvalidArgument(f"ZRB_STORE_OUTPUT is {text!r}: set it to a number of bytes, e.g. {DEFAULT_OUTPUT}, or 0")
+        raise InvalidArgument(
+            f"ZRB_STORE_OUTPUT_LIMIT is {text!r}: set it to a number of bytes, e.g. {DEFAULT_OUTPUT_LIMIT}, or 0"
+        )
     return int(text)
 
 
 EVENT = "ZRB_STORE_EVENT"
-"""The variable that marks the command of `ZRB_STORE_ON_FAILURE`, and what that starts: none of it starts it again."""
+"""The variable that marks the command of `ZRB_STORE_NOTIFY`, and what that starts: none of it starts it again."""
 
 
-def on_failure() -> str | None:
+def notify_command() -> str | None:
     """Return the shell command that is started when a run fails; None if there is none, or it started this process."""
-    return None if os.environ.get(EVENT) else os.environ.get("ZRB_STORE_ON_FAILURE", "").strip() or None
+    return None if os.environ.get(EVENT) else (value_of("ZRB_STORE_NOTIFY") or "").strip() or None
 
 
 def session_name() -> str | None:
     """Return the name that the first session of this process must have, from `ZRB_STORE_SESSION`; None for any name.
 
-    The command of `ZRB_STORE_ON_FAILURE` gets the name of the session that failed in that variable: what it starts must
+    The command of `ZRB_STORE_NOTIFY` gets the name of the session that failed in that variable: what it starts must
     not run that session.
     """
     return None if os.environ.get(EVENT) else os.environ.get("ZRB_STORE_SESSION") or None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -11,7 +12,7 @@ from typing import Any
 
 from zrb_store import codec, settings
 from zrb_store.attempt import AttemptReference, referenced_attempt
-from zrb_store.codec.compare import without_secrets
+from zrb_store.codec.arguments import without_secrets
 from zrb_store.db.engine import Database
 from zrb_store.db.location import shown_url, store_url
 from zrb_store.db.schema import open_database
@@ -25,6 +26,8 @@ from zrb_store.queries.lease import status_of
 from zrb_store.records import SessionRecord
 from zrb_store.run import Run, RunSpec
 from zrb_store.xcom import Xcoms
+
+_log = logging.getLogger("zrb_store")
 
 
 class Session:
@@ -162,21 +165,23 @@ class Store:
     """
 
     def __init__(self, location: str | os.PathLike[str] | None = None, *, read_only: bool = False) -> None:
+        for line in settings.renamed_variables():
+            _log.warning(line)
         url = store_url(location)
         self.url = shown_url(url)
         self.max_value = settings.max_value()
         settings.retention()  # a mistake in these is reported now, not at the end of a run
-        settings.output()
+        settings.output_limit()
         try:
             self.database = open_database(url, read_only=read_only, durability=settings.durability())
         except ZrbStoreError as error:
             # The user of a reader sees the error, and a parent process loses the same store.
-            if not read_only and not os.environ.get("ZRB_STORE_ATTEMPT") and settings.on_failure() is not None:
-                from zrb_store.runtime.on_failure import tell_unavailable  # only now: most stores can be used
+            if not read_only and not os.environ.get("ZRB_STORE_ATTEMPT") and settings.notify_command() is not None:
+                from zrb_store.runtime.notify import tell_unavailable  # only now: most stores can be used
 
                 tell_unavailable(error, url)
             raise
-        if settings.on_failure() is not None:
+        if settings.notify_command() is not None:
             self.database.on_death = _tell_dead_values
         self.parent_attempt: AttemptReference | None = None
         token = os.environ.get("ZRB_STORE_ATTEMPT")
@@ -289,6 +294,6 @@ class Store:
 
 
 def _tell_dead_values(database: Database, died: Sequence[tuple[int, int]]) -> None:
-    from zrb_store.runtime.on_failure import tell_dead_values  # only now: few values die
+    from zrb_store.runtime.notify import tell_dead_values  # only now: few values die
 
     tell_dead_values(database, died)

@@ -27,7 +27,7 @@ TIMES = {
     "zrb_attempt": ("started_at", "ended_at", "given_back_at"),
     "zrb_value": ("pushed_at", "ended_at"),
     "zrb_return": ("taken_at", "returned_at"),
-    "zrb_session": ("created_at", "finished_at"),
+    "zrb_session": ("created_at", "ended_at"),
 }
 
 

@@ -55,9 +55,9 @@ def stored(store: Store, session: str, at: str) -> list[dict[str, Any]]:
             "state": value["state"],
             "takenAt": value["taken_at"],
             "takenBy": value["taken_by"],
-            "poppedBy": value["popped_by"],
+            "takenFrom": value["taken_from"],
             "orphaned": value["orphaned"],
-            "deliveries": value["deliveries"],
+            "failedDeliveries": value["failed_deliveries"],
             "returns": len(value["returns"]),
         }
         for name, queue in queues.items()

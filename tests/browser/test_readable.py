@@ -99,7 +99,7 @@ def test_the_life_of_a_value_is_that_of_trace(
 
 
 def _process(event: dict[str, Any]) -> str | None:
-    by_hand = event["pushed_from"] or event["popped_by"]
+    by_hand = event["pushed_from"] or event["taken_from"]
     return process(Change(at=0, action="", detail=None, **by_hand)) if by_hand else None
 
 

@@ -19,8 +19,7 @@ from zrb_store.db import REVISION
 from zrb_store.db.tables import run as run_table
 from zrb_store.process import identity
 from zrb_store.queries import output
-from zrb_store.queries.output import NO_OUTPUT
-from zrb_store.records import OutputLine
+from zrb_store.queries.output import NO_OUTPUT, OutputLine
 from zrb_store.testing import expire_lease, temporary_store
 
 HERE = Path(__file__).parent
@@ -31,7 +30,7 @@ def fill(store: Store) -> None:
     files = store.session("inbox").xcom["files"]
     files.extend(["a.csv", "b.csv", "c.csv"])
     with store.session("done").run(task="load", inputs={"day": date(2026, 11, 24)}) as run:
-        run.step("count", len, "abc")
+        run.task("count", len, "abc")
         with run.attempt("load") as attempt:
             said = [
                 OutputLine(1_795_000_000_000_000, "stdout", "loading"),
@@ -41,7 +40,7 @@ def fill(store: Store) -> None:
             attempt.complete({"loaded": files.pop()})
     dead = store.session("dead")
     run = dead.run(task="load").start()
-    run.step("count", len, "abcd")
+    run.task("count", len, "abcd")
     with contextlib.suppress(ValueError), run.attempt("load"):
         files.pop()
         raise ValueError("the first attempt failed")
@@ -59,7 +58,7 @@ def fill(store: Store) -> None:
     store.database.transact(lambda transaction: transaction.execute(_TELL))
 
 
-_TELL = sa.update(run_table).where(run_table.c.outcome == "failed").values(told_at=run_table.c.ended_at)
+_TELL = sa.update(run_table).where(run_table.c.status == "failed").values(told_at=run_table.c.ended_at)
 
 
 def main() -> None:

@@ -124,7 +124,7 @@ def _set_times(store: Store) -> None:
     hour = 3600 * second
     execute = store.database.execute
     execute(sa.update(session).values(created_at=start + _place(session, session.c.id) * second))
-    execute(sa.update(session).where(session.c.finished_at.is_not(None)).values(finished_at=start + 30 * hour))
+    execute(sa.update(session).where(session.c.ended_at.is_not(None)).values(ended_at=start + 30 * hour))
     began = start + _place(run, run.c.id) * hour
     execute(sa.update(run).values(host="vm", pid=4711, origin="cli", user="ann", folder="/srv/shop", command='["zrb"]'))
     execute(sa.update(run).values(python_version="3.11.7", started_at=began, ended_at=began + 20 * second))

@@ -92,7 +92,7 @@ def test_show_as_text(zrb: Zrb) -> None:
     zrb.run("main", ZRB_STORE_SESSION="story")
     story = json.loads(zrb.run("xcom", "show", "story", "--format", "json").out)
     assert (story["name"], story["status"], story["task"], story["path"]) == ("story", "completed", "main", ["main"])
-    assert [(run["origin"], run["outcome"]) for run in story["runs"]] == [("cli", "completed")]
+    assert [(run["origin"], run["status"]) for run in story["runs"]] == [("cli", "completed")]
     tasks = {task["task"]: task for task in story["tasks"]}
     first, second = tasks["main"]["attempts"]
     assert (first["status"], first["error"]) == ("failed", {"type": "ValueError", "message": "once"})

@@ -168,7 +168,7 @@ def test_our_settings_are_no_misspelt_ones_of_zrb(zrb: Zrb) -> None:
     zrb.tasks("cli.add_task(Task(name='main', action=lambda ctx: 1))")
     zrb.run("main", ZRB_STORE_SESSION="old")
     with closing(sqlite3.connect(zrb.db)) as database:
-        database.execute("UPDATE zrb_session SET finished_at = 1")
+        database.execute("UPDATE zrb_session SET ended_at = 1")
         database.commit()
     done = zrb.run("main", ZRB_STORE_SESSION="new", ZRB_STORE_RETENTION="30d")
     assert "ZRB_STORE_RETENTION" not in done.err
@@ -191,7 +191,7 @@ def test_a_store_out_of_reach(zrb: Zrb) -> None:
     (line,) = lines(zrb.run("main", code=69, ZRB_STORE_URL=str(there)).err)
     assert str(there) in line
     assert zrb.ran == []
-    done = zrb.run("main", ZRB_STORE_URL=str(there), ZRB_STORE_ON_ERROR="ignore")
+    done = zrb.run("main", ZRB_STORE_URL=str(there), ZRB_STORE_UNAVAILABLE="memory")
     assert done.out.strip() == "1"
     (line,) = lines(done.err)
     assert "kept in memory only" in line

@@ -67,10 +67,12 @@ def test_other_inputs_another_task_and_another_project(zrb: Zrb) -> None:
     zrb.tasks(TASKS, folder=elsewhere)
     moved = zrb.run("etl", "load", *INPUTS, code=65, cwd=elsewhere, ZRB_STORE_SESSION="night")
     there = f"zrb-store: session night belongs to project {zrb.folder}"
-    assert lines(moved.err) == [f"{there}, not to {elsewhere}: `cd {zrb.folder}`, and try again there"]
+    takes_over = "or `zrb xcom resume night --here` takes it over"
+    assert lines(moved.err) == [f"{there}, not to {elsewhere}: `cd {zrb.folder}`, and try again there, {takes_over}"]
     zrb.folder.rename(zrb.folder.with_name("gone"))
     moved = zrb.run("etl", "load", *INPUTS, code=65, cwd=elsewhere, ZRB_STORE_SESSION="night")
-    assert lines(moved.err) == [f"{there}, which is not here, and not to {elsewhere}: use another session name"]
+    gone = "that folder is gone; use another session name"
+    assert lines(moved.err) == [f"{there}, not to {elsewhere}: {gone}, {takes_over}"]
     zrb.folder.with_name("gone").rename(zrb.folder)
     assert zrb.ran == ["load"]
 
@@ -155,3 +157,72 @@ def test_tasks_with_names_that_the_store_does_not_take(zrb: Zrb) -> None:
     long = "x" * 1980
     assert set(stored.tasks) == {"n\\0ul", long, f"{long}~2", "main"}
     assert stored.live("n\\0ul") == ["n\0ul"]
+
+
+def test_a_project_with_a_name_goes_on_in_another_folder(zrb: Zrb) -> None:
+    """A deploy turns a link over to the folder of the new release."""
+    current = zrb.folder.with_name("current")
+    new = zrb.folder.with_name("release-8")
+    new.mkdir()
+    zrb.tasks(TASKS)
+    zrb.tasks(TASKS, folder=new)
+    zrb.mark("broken")
+    current.symlink_to(zrb.folder)
+    zrb.run("etl", "load", *INPUTS, code=1, cwd=current, ZRB_STORE_SESSION="night", ZRB_STORE_PROJECT="shop")
+    current.unlink()
+    current.symlink_to(new)
+    refused = zrb.run("etl", "load", *INPUTS, code=65, cwd=current, ZRB_STORE_SESSION="night")
+    (line,) = lines(refused.err)
+    assert f"belongs to project shop, not to {new}: set ZRB_STORE_PROJECT=shop, or `zrb xcom resume " in line
+    assert lines(
+        zrb.run("etl", "load", *INPUTS, cwd=current, ZRB_STORE_SESSION="night", ZRB_STORE_PROJECT="shop").out
+    ) == ["tue 5"]
+    assert [each.project for each in zrb.sessions()] == ["shop"]
+    wrong = zrb.run("etl", "load", *INPUTS, code=2, cwd=current, ZRB_STORE_PROJECT="my shop")
+    assert lines(wrong.err) == [
+        "zrb-store: ZRB_STORE_PROJECT is 'my shop': set it to a name of letters, digits and . _ : + -"
+    ]
+
+
+# A terminal whose user answers the question.
+ANSWERING = """
+import os, pty, sys
+
+def read(terminal):
+    data = os.read(terminal, 1024)
+    if b"?" in data:
+        os.write(terminal, b"{}\\n")
+    return data
+
+sys.exit(os.waitstatus_to_exitcode(pty.spawn(["zrb", "xcom", "resume", "night", "--here", "--my-key=k2"], read)))
+"""
+
+
+def test_a_session_is_taken_over_into_the_project_of_this_folder(zrb: Zrb) -> None:
+    zrb.tasks(TASKS)
+    zrb.mark("slow")
+    running = zrb.start("etl", "load", *INPUTS, ZRB_STORE_SESSION="night").reaches("in-load")
+    elsewhere = zrb.folder.with_name("elsewhere")
+    elsewhere.mkdir()
+    zrb.tasks(TASKS, folder=elsewhere)
+
+    def resume(*options: str, code: int = 0) -> list[str]:
+        done = zrb.run("xcom", "resume", "night", "--here", "--my-key=k2", *options, code=code, cwd=elsewhere)
+        return [*lines(done.out), *lines(done.err)]
+
+    (line,) = resume("--yes", code=75)
+    assert f"pid {running.pid}" in line
+    running.signal(signal.SIGKILL).done()
+    assert any(line.split() == ["load", "run", "lost"] for line in resume("--plan"))
+    (line,) = resume(code=2)
+    assert (
+        f"session night belongs to project {zrb.folder}: let it belong to {elsewhere}? Nobody can be asked: give --yes"
+        in line
+    )
+    assert [each.project for each in zrb.sessions()] == [str(zrb.folder)]
+    for answer, code in (("n", 1), ("y", 0)):
+        at_terminal = zrb.run("-c", ANSWERING.format(answer), program="python", cwd=elsewhere, code=None)
+        assert (at_terminal.code, "tue 5" in at_terminal.out) == (code, answer == "y"), at_terminal
+    assert [each.project for each in zrb.sessions()] == [str(elsewhere)]
+    log = zrb.run("log", "night", program="zrb-store").out
+    assert f"{zrb.folder} -> {elsewhere}" in log

@@ -221,7 +221,7 @@ def test_a_command_that_is_killed_with_zrb(zrb: Zrb) -> None:
 
 def test_no_output_is_kept_if_nobody_wants_it(zrb: Zrb) -> None:
     zrb.tasks('cli.add_task(CmdTask(name="fails", retries=0, cmd="echo out; echo err >&2; exit 3"))')
-    done = zrb.run("fails", code=None, ZRB_STORE_OUTPUT="0")
+    done = zrb.run("fails", code=None, ZRB_STORE_OUTPUT_LIMIT="0")
     assert "err" in done.err
     assert output_of(zrb, "fails#1") == []
     assert attempts(zrb)["fails#1"]["error"]["message"] == "Process fails exited (3)"
@@ -297,8 +297,8 @@ def test_log_shows_it(zrb: Zrb) -> None:
     shown = zrb.run("xcom", "show", "@last").out
     assert "FATAL: no table (exit 2)\n" in shown
     log = zrb.run("xcom", "log", "@last").out
-    assert "[11 earlier lines: --output shows all that is kept]" in log
+    assert "[11 earlier lines: --all shows all that is kept]" in log
     assert " stdout  30\n" in log
     assert " stdout  11\n" not in log
     assert " stderr  FATAL: no table\n" in log
-    assert " stdout  11\n" in zrb.run("xcom", "log", "@last", "--output").out
+    assert " stdout  11\n" in zrb.run("xcom", "log", "@last", "--all").out

@@ -116,7 +116,7 @@ def test_a_killed_task_is_given_back_and_resumed(zrb: Zrb) -> None:
     assert etl.fates("loaded") == [([1, "half"], "retracted"), ([1, "whole"], "live")]
     assert etl.fates("rows") == [(1, "taken"), (2, "live"), (3, "live")]
     story = json.loads(zrb.run("xcom", "show", "etl", "--format", "json").out)
-    assert [run["outcome"] for run in story["runs"]] == ["lost", "completed"]
+    assert [run["status"] for run in story["runs"]] == ["lost", "completed"]
     (returned,) = story["queues"]["rows"]["values"][0]["returns"]
     assert (returned["taken_by"], returned["reason"]) == ("load#1", "lost")
 

@@ -27,7 +27,7 @@ oldest_and_newest = only(
 How = dict[str, str | None]
 STORED: How = {}
 UNNAMED: How = {"ZRB_STORE_PERSIST": "named"}
-OUT_OF_REACH: How = {"ZRB_STORE_ON_ERROR": "ignore", "ZRB_STORE_URL": "/dev/null/store.db"}
+OUT_OF_REACH: How = {"ZRB_STORE_UNAVAILABLE": "memory", "ZRB_STORE_URL": "/dev/null/store.db"}
 STOCK: How = {"ZRB_INIT_MODULES": None}
 
 
@@ -200,7 +200,7 @@ def test_a_name_is_not_passed_on_by_the_run_that_could_not_be_stored(zrb: Zrb) -
         "url = os.environ['ZRB_STORE_URL']\nos.environ['ZRB_STORE_URL'] = '/dev/null/store.db'\none.run()\n"
         "os.environ['ZRB_STORE_URL'] = url\none.run()\n"
     )
-    zrb.run(str(program), program="python", ZRB_STORE_SESSION="mine", ZRB_STORE_ON_ERROR="ignore")
+    zrb.run(str(program), program="python", ZRB_STORE_SESSION="mine", ZRB_STORE_UNAVAILABLE="memory")
     (stored,) = zrb.sessions()
     assert stored.name != "mine"
 
@@ -232,7 +232,7 @@ print(list(jobs), list(done))
 def test_queues_of_a_program_go_on_in_the_store_or_in_memory(zrb: Zrb, fails: bool) -> None:
     program = zrb.folder / "program.py"
     program.write_text(QUEUES_OF_A_PROGRAM.replace("FAILS", str(fails)))
-    done = zrb.run(str(program), program="python", ZRB_STORE_ON_ERROR="ignore")
+    done = zrb.run(str(program), program="python", ZRB_STORE_UNAVAILABLE="memory")
     assert done.out.strip() == "[2] [1]"
     assert ("kept in memory only" in done.err) == fails
     (session,) = zrb.sessions()

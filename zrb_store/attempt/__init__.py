@@ -1,7 +1,7 @@
 """Attempts: one execution of a task's action each, and the steps inside it.
 
-`attempt.py` has an attempt of a task and its steps, and finds the one that code runs in. `open_attempt.py` has the
-common parts of attempts and steps, `exact_steps.py` the steps of agents.
+`attempt.py` has an attempt of a task, and finds the one that code runs in. `steps.py` has its steps, `open_attempt.py`
+the common parts of attempts and steps, `exact_steps.py` the steps of agents.
 """
 
 from __future__ import annotations

@@ -1,61 +1,55 @@
-"""What attempts of tasks and steps have in common (`OpenAttempt`), and steps (`Step`).
+"""What attempts of tasks and steps have in common (`OpenAttempt`), and an open step (`Step`).
 
-`AttemptReference` is an attempt known by its identity, which may be one of another process. At the end are the reasons
-why a step that began before is not simply run, or its result returned.
+`AttemptReference` is an attempt known by its identity, which may be one of another process.
 """
 
 from __future__ import annotations
 
 import contextlib
 import functools
-import inspect
 import os
-import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from types import FunctionType, NoneType, TracebackType
+from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn, Self
 
 from zrb_store import codec
 from zrb_store.codec import Encoded
-from zrb_store.codec.compare import call_text, describe_changes, mask_encoded
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Executor, Transaction, failpoint
 from zrb_store.errors import (
     AttemptClosed,
-    InputsDiffer,
     InvalidArgument,
     LeaseLost,
-    StepUncertain,
     UnencodableValue,
     ValueTooLarge,
     ZrbStoreError,
     what_makes_storable,
 )
-from zrb_store.masking import ErrorText, error_text, mask_text, printable
+from zrb_store.masking import ErrorText, error_text
 from zrb_store.names import split_id
 from zrb_store.queries import attempts, sessions, steps
 from zrb_store.queries.attempts import Owner
 from zrb_store.queries.give_back import undo_ended
-from zrb_store.queries.steps import StepRecord
-from zrb_store.records import iso
-from zrb_store.runtime.output import Output
 from zrb_store.xcom import Xcoms, current_attempt, leave
 
 if TYPE_CHECKING:
     from contextvars import Token
 
+    from zrb_store.runtime.output import Output
 
+
+@dataclass(eq=False, repr=False)
 class AttemptReference:
     """An attempt known by its identity. It can own changes to queues, but not complete or fail."""
 
-    def __init__(self, database: Database, session: str, attempt_id: int, task: str, number: int, fence: int) -> None:
-        self.database = database
-        self.session = session
-        self.id = attempt_id
-        self.task = task
-        self.number = number
-        self.fence = fence
+    database: Database
+    session: str
+    id: int
+    task: str
+    number: int
+    fence: int
 
     @property
     def name(self) -> str:
@@ -303,71 +297,7 @@ def _below_our_code(frame: TracebackType | None) -> TracebackType | None:
     return frame
 
 
-_FINISHED = frozenset({bool, bytes, dict, float, int, list, NoneType, str, tuple})  # most results are of these types
-
-
-def is_async(function: Callable[..., Any]) -> bool:
-    """Whether this is a coroutine function."""
-    if type(function) is FunctionType and not vars(function):  # nothing marks it as something else
-        return bool(function.__code__.co_flags & inspect.CO_COROUTINE)
-    while isinstance(function, functools.partial):
-        function = function.func
-    call = getattr(type(function), "__call__", None)  # noqa: B004 - it may be a coroutine function
-    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(call)
-
-
 class Done(NamedTuple):
     """A step that is done."""
 
     result: str  # encoded
-
-
-def refuse_unfinished(result: Any, name: str) -> None:
-    """Refuse a result whose code has still to run, which would be outside of the step."""
-    if type(result) in _FINISHED:
-        return
-    if inspect.isawaitable(result):
-        for end in ("close", "cancel"):  # of a coroutine; of an asyncio task
-            getattr(result, end, lambda: None)()
-        raise InvalidArgument(f"the function of step {name} returned an awaitable: give the coroutine function itself")
-    if inspect.isgenerator(result) or inspect.isasyncgen(result):
-        raise InvalidArgument(
-            f"the function of step {name} returned a generator, whose code would run outside of the step: "
-            "return a list instead"
-        )
-
-
-def refuse_other_arguments(attempt: OpenAttempt, known: StepRecord, name: str, arguments: str) -> None:
-    """Raise `InputsDiffer` if a step that is done had other arguments."""
-    if known.arguments is None:  # a person marked it before it ever began
-        return
-    difference = describe_changes(mask_encoded(known.arguments), arguments)
-    if difference:
-        raise InputsDiffer(mask_text(f"{_describe(attempt, known, name)} completed with other arguments: {difference}"))
-
-
-def refuse_uncertain(attempt: OpenAttempt, known: StepRecord, name: str) -> None:
-    """Raise `StepUncertain` if a step was declared `once`, began before, and is not known to have failed."""
-    if not known.once or known.status == "failed":
-        return
-    what = f"began at {iso(known.started_at)}, and its end is unknown"
-    if known.in_effect:
-        what = "completed, but its result could not be stored"
-    elif known.status == "completed":
-        what = "completed, and was given back"
-    arguments = "unknown" if known.arguments is None else call_text(known.arguments)
-    # A command names a step by its name, or by its id if messages show the name differently.
-    reference = name if printable(mask_text(name)) == name else f"{attempt.task}/{known.step_number}"
-    words = shlex.join([attempt.session, attempt.task, "--step", reference])
-    raise StepUncertain(
-        mask_text(
-            f"{_describe(attempt, known, name)} {what}; its arguments were {arguments}. It is declared `once`: find "
-            f"out whether it happened, then run `zrb-store mark {words} completed --result JSON`, or the same with "
-            "`failed` and no result to let it run again"
-        )
-    )
-
-
-def _describe(attempt: OpenAttempt, known: StepRecord, name: str) -> str:
-    step_id = f"{attempt.session}/{attempt.task}/{known.step_number}#{known.number}"
-    return f"step {name} of task {attempt.task} ({step_id})"

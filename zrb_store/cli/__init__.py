@@ -40,7 +40,7 @@ def run(args: Sequence[str], prog_name: str = PROGRAM, resumer: Resumer | None =
         sys.stdout = open(os.open(os.devnull, os.O_RDONLY), "w")  # noqa: SIM115, PTH123 - open until the process ends
     if sys.stderr is None:
         sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115
-    for line in settings.unknown_variables():
+    for line in settings.doubtful_variables():
         print_line(line, prog_name)
     try:
         with printing_warnings(lambda line: print_line(line, prog_name)):
@@ -48,8 +48,8 @@ def run(args: Sequence[str], prog_name: str = PROGRAM, resumer: Resumer | None =
             try:
                 code = app.main(args=[*args], prog_name=prog_name, standalone_mode=False, obj=resumer)
             finally:
-                if on_failure := sys.modules.get("zrb_store.runtime.on_failure"):
-                    on_failure.wait_for_all()  # they may warn of their failure
+                if notify := sys.modules.get("zrb_store.runtime.notify"):
+                    notify.wait_for_all()  # they may warn of their failure
         if printing := sys.modules.get("zrb_store.render.printing"):
             printing.flush()
         return code if isinstance(code, int) else 0

@@ -35,7 +35,7 @@ from zrb_store.store import open_store
     "A session is reported until it completes or is removed, or until a newer session of the same project and main "
     "task completes after the failure. For workers of one queue, any worker that completes later clears the alert. "
     "Child sessions are left out, because their parents are reported.\n\n"
-    "If ZRB_STORE_ON_FAILURE is set, check starts its command once for each stale session not yet reported, and if "
+    "If ZRB_STORE_NOTIFY is set, check starts its command once for each stale session not yet reported, and if "
     "the store cannot be used. Only then does it write to the store.",
 )
 @click.option(
@@ -66,13 +66,13 @@ def check(
     try:
         code = _print(dict(zip(tasks, lengths, strict=False)), project, limit, output_format)
     except ZrbStoreError as error:
-        if settings.on_failure() is not None:
-            from zrb_store.runtime.on_failure import tell_unavailable
+        if settings.notify_command() is not None:
+            from zrb_store.runtime.notify import tell_unavailable
 
             tell_unavailable(error)
         raise
-    if settings.on_failure() is not None:
-        from zrb_store.runtime.on_failure import has_untold, tell_stale
+    if settings.notify_command() is not None:
+        from zrb_store.runtime.notify import has_untold, tell_stale
 
         try:
             with open_store(read_only=True) as store:

@@ -10,7 +10,7 @@ import click
 
 from zrb_store.cli import completion
 from zrb_store.cli.arguments import format_option, limit_option, parse_since, project_option
-from zrb_store.cli.command import command
+from zrb_store.cli.command import OldOption, command
 from zrb_store.db.engine import Database
 from zrb_store.inspect.list import HALTED, STATUSES, SessionSummary, list_sessions, summaries
 from zrb_store.inspect.session_names import open_for_reading
@@ -39,14 +39,15 @@ _MOST = 5  # projects that are named
 @command(
     "list",
     "{} --failed --since 2d",
-    "{} --name 'etl-*' --project",
+    "{} --match 'etl-*' --project",
     "{} --task load --format value | head -n 1",
     details="PATTERN is a shell pattern: * matches any text, ? one character, [abc] one of these, [!abc] one other. "
     "Put it in quotes.",
 )
 @click.option("--status", type=click.Choice(STATUSES), help="Only sessions of this status.")
 @click.option("--failed", is_flag=True, help="Only failed, interrupted and stale sessions, as for @last-failed.")
-@click.option("--name", metavar="PATTERN", help="Only sessions whose name matches, e.g. 'etl-*'.")
+@click.option("--match", "pattern", metavar="PATTERN", help="Only sessions whose name matches, e.g. 'etl-*'.")
+@click.option("--name", cls=OldOption, new="--match")
 @project_option("Only sessions of this project")
 @click.option("--task", metavar="NAME", shell_complete=completion.main_tasks, help="Only sessions of this main task.")
 @click.option(
@@ -61,7 +62,7 @@ _MOST = 5  # projects that are named
 def list_(
     status: str | None,
     failed: bool,
-    name: str | None,
+    pattern: str | None,
     project: str | None,
     task: str | None,
     since: timedelta | datetime | None,
@@ -71,13 +72,13 @@ def list_(
     if failed and status:
         raise click.UsageError("--failed and --status exclude each other")
     statuses = HALTED if failed else None if status is None else [status]
-    is_restricted = any(condition is not None for condition in (statuses, name, project, task, since))
+    is_restricted = any(condition is not None for condition in (statuses, pattern, project, task, since))
     chosen = projects_named(project)
     with open_for_reading() as database, noting_damage() as damage:
         with summaries(
             database,
             statuses=statuses,
-            name=None if name is None else NamePattern(name),
+            name=None if pattern is None else NamePattern(pattern),
             task=task,
             projects=chosen,
             since=since,
@@ -142,4 +143,4 @@ def _holders(summary: SessionSummary) -> str:
         return NOTHING
     first, more = summary.holders[0], len(summary.holders) - 1
     duration = "" if first.since is None else f" for {format_duration(summary.moment - first.since)}"
-    return one_line(f"held by {first.name}{duration} ({first.state})" + (f" and {more} more" if more else ""))
+    return one_line(f"held by {first.name}{duration} ({first.status})" + (f" and {more} more" if more else ""))

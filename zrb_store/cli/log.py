@@ -13,12 +13,13 @@ import click
 
 from zrb_store.cli import completion
 from zrb_store.cli.arguments import format_option, session_argument
-from zrb_store.cli.command import command
+from zrb_store.cli.command import OldOption, command
 from zrb_store.inspect import session_names
 from zrb_store.inspect.log import AttemptLog, AttemptOutput, Follower, SessionLog, line_json
 from zrb_store.inspect.log import log as read_log
 from zrb_store.masking import one_line
-from zrb_store.records import ErrorRecord, JsonObject, OutputLine, RunRecord
+from zrb_store.queries.output import OutputLine
+from zrb_store.records import ErrorRecord, JsonObject, RunRecord
 from zrb_store.render.document import Block, Column, Fields, Lines, Table
 from zrb_store.render.format import (
     NOTHING,
@@ -46,12 +47,13 @@ _INTERVAL = 0.5  # seconds between two looks at what is followed
     "{} etl-2026-11-24 load/3",
     "{} @last --follow",
     details="Shows the last 20 lines printed by each attempt that did not complete. The output of completed attempts "
-    "is shown with TASK (its last 20 lines) or with --output.\n\n"
+    "is shown with TASK (its last 20 lines) or with --all.\n\n"
     "With TASK, shows only the attempts of that task and its steps. TASK/3 is the task's third step.",
 )
 @session_argument
 @click.argument("task", required=False, shell_complete=completion.tasks)
-@click.option("--output", "whole", is_flag=True, help="Show all stored output of the attempts.")
+@click.option("--all", "whole", is_flag=True, help="Show all stored output of the attempts.")
+@click.option("--output", cls=OldOption, new="--all", is_flag=True)
 @click.option("--follow", is_flag=True, help="Print output as the attempts write it, until the session has ended.")
 @format_option()
 def log(session: str, task: str | None, whole: bool, follow: bool, output_format: str) -> None:
@@ -92,7 +94,7 @@ def _blocks(session_log: SessionLog, task: str | None, *, whole: bool) -> Iterat
     for run in runs:
         yield _run_fields(run, times)
         if run.error and task is None:
-            title = f"Run {run.number} {run.outcome} outside of its attempts"
+            title = f"Run {run.number} {run.status} outside of its attempts"
             yield Lines(_error_lines(run.error), title)
     completed: Counter[str] = Counter()
     given_back: Counter[str] = Counter()
@@ -111,9 +113,7 @@ def _blocks(session_log: SessionLog, task: str | None, *, whole: bool) -> Iterat
             (completed if record.given_back_at is None else given_back)[record.task.rpartition("/")[0]] += 1
     summary = ["No attempt failed."] * nothing_failed
     if quiet:
-        summary.append(
-            f"{counted(quiet, 'completed attempt')} printed something:  {program_name()} log {name} --output"
-        )
+        summary.append(f"{counted(quiet, 'completed attempt')} printed something:  {program_name()} log {name} --all")
     for each in completed | given_back:
         more = f"; {given_back[each]} completed and were given back" if given_back[each] else ""
         summary.append(f"{counted(completed[each], 'step')} of {one_line(each)} completed{more}.")
@@ -130,13 +130,13 @@ def _blocks(session_log: SessionLog, task: str | None, *, whole: bool) -> Iterat
 
 def _run_fields(run: RunRecord, times: TimeFormat) -> Fields:
     # When the process of a lost run died is not known.
-    took = None if run.outcome == "lost" else length(run.started_at, run.ended_at)
+    took = None if run.status == "lost" else length(run.started_at, run.ended_at)
     versions = {"Python": run.python_version, "zrb": run.zrb_version}
     user = f" as {one_line(run.user)}" if run.user else ""
     label = f"Run {run.number}"
     return Fields(
         [
-            (label, one_line(run.outcome or "running")),
+            (label, one_line(run.status or "running")),
             ("Started", times.full(run.started_at) + ("" if took is None else f", took {format_duration(took)}")),
             ("By", run_process(run) + user),
             ("Command", one_line(shlex.join(run.command)) or NOTHING),
@@ -185,7 +185,7 @@ def _title(attempt: AttemptLog, times: TimeFormat) -> str:
     record = attempt.record
     name = record.name if record.step is None else f"{record.name} ({record.step})"
     run = None if record.run is None else f"run {record.run}"
-    places = ", ".join(place for place in (attempt.inside, run) if place is not None)
+    places = ", ".join(place for place in (attempt.parent, run) if place is not None)
     where = f" in {one_line(places)}" if places else ""
     error = record.error
     said = f": {error_line(error)}" if error and error.type == "CmdTaskError" else ""
@@ -197,7 +197,7 @@ def _output_lines(output: AttemptOutput, times: TimeFormat, *, whole: bool) -> l
     hidden = 0 if whole else max(len(output.lines) - _LAST, 0)
     shown = [_line(line, times) for line in output.lines[hidden:]]
     if hidden:
-        return [f"[{counted(hidden, 'earlier line')}: --output shows all that is kept]", *shown]
+        return [f"[{counted(hidden, 'earlier line')}: --all shows all that is kept]", *shown]
     if output.truncated:
         return [f"[only the end of {size(output.bytes)} of output is kept]", *shown]
     return shown

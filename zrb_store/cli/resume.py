@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections.abc import Mapping
 from typing import Protocol
 
@@ -14,6 +15,7 @@ from zrb_store.cli.command import command
 from zrb_store.errors import ZrbStoreError
 from zrb_store.inspect import session_names
 from zrb_store.inspect.resume import Decision, refuse_program
+from zrb_store.operations.sessions import move_to_project
 from zrb_store.records import SessionRecord
 from zrb_store.render.stderr import print_line
 from zrb_store.store import Store, open_store
@@ -21,6 +23,10 @@ from zrb_store.store import Store, open_store
 
 class Resumer(Protocol):
     """What plans a resume and runs it later. The plugin passes one to `zrb_store.cli.run`."""
+
+    @property
+    def project(self) -> str:
+        """The project of the working directory."""
 
     def plan(
         self,
@@ -46,6 +52,7 @@ class Resumer(Protocol):
     "{} @last-failed --plan",
     "{} etl-2026-11-24 --plan --format json",
     "{} etl-2026-11-24 --from transform --password=secret",
+    "{} etl-2026-11-24 --here --yes",
     details="Completed tasks do not run again: their stored results are used, and so are the stored inputs. Secret "
     "inputs are not stored: give them as --NAME VALUE, or answer the prompt. The default of a secret input given at "
     "the start is never substituted. An input that contained a secret is computed from its default again, unless you "
@@ -75,6 +82,12 @@ class Resumer(Protocol):
     is_flag=True,
     help="With --from: also run completed `once` steps again. Without this option, they are refused.",
 )
+@click.option(
+    "--here",
+    is_flag=True,
+    help="Let the session belong to the project of this folder.",
+)
+@click.option("--yes", is_flag=True, help="With --here: do not ask.")
 @format_option(None, choices=("table", "json"), help_text="Format of --plan: table (plain text in a pipe) or json.")
 @click.pass_obj
 def resume(
@@ -84,6 +97,8 @@ def resume(
     plan: bool,
     forced: str | None,
     repeat_once: bool,
+    here: bool,
+    yes: bool,
     output_format: str | None,
 ) -> None:
     given_inputs = _parse_inputs(inputs)
@@ -97,9 +112,14 @@ def resume(
             refuse_program(store.database, record)
             name = record.name
             raise ZrbStoreError(f"only zrb can run tasks: use `zrb xcom resume {name}` in the folder of its project")
+        moves = here and record.project != resumer.project
+        if moves:
+            moved_from, record = record.project, dataclasses.replace(record, project=resumer.project)
         # Also without --plan: mistakes are reported before anybody is asked for a secret input.
         decisions, notes = resumer.plan(store, record, forced, given_inputs, repeat_once=repeat_once)
     if not plan:
+        if moves:
+            _move(record.name, moved_from, resumer.project, is_agreed=yes)
         resumer.accept()
         return
     from zrb_store.render import printing  # late: only a plan is printed
@@ -115,6 +135,17 @@ def resume(
         rows = [(decision.task, decision.action, _reason(decision)) for decision in decisions]
         columns = (Column("task"), Column("action"), Column("reason", status=True))
         printing.print_document([Table(columns, rows)])
+
+
+def _move(session: str, moved_from: str | None, project: str, *, is_agreed: bool) -> None:
+    question = f"session {session} belongs to project {moved_from}: let it belong to {project}"
+    if not is_agreed:
+        if not sys.stdin.isatty():
+            raise click.UsageError(f"{question}? Nobody can be asked: give --yes")
+        if not click.confirm(f"{question}?", err=True):
+            raise ZrbStoreError(f"session {session} still belongs to project {moved_from}: nothing was changed")
+    with open_store() as store:
+        move_to_project(store.database, session, project)
 
 
 def _reason(decision: Decision) -> str:

@@ -100,7 +100,7 @@ _FAMILIES: tuple[tuple[str, str, str, Callable[[TaskStats], list[_Sample]]], ...
         "zrb_store_runs",
         "gauge",
         "Runs of a task by how they ended; running if they have not.",
-        lambda one: [("", {"outcome": word}, count) for word, count in {**one.ended, "running": one.running}.items()],
+        lambda one: [("", {"status": word}, count) for word, count in {**one.ended, "running": one.running}.items()],
     ),
     (
         "zrb_store_run_duration_seconds",

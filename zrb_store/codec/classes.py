@@ -8,9 +8,10 @@ from collections.abc import Callable
 from enum import Enum, Flag
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, overload
 
-from zrb_store.codec.display import CmdResult, Opaque, Undecodable, Unencodable, qualified_name
+from zrb_store.codec.display import Opaque, Undecodable, qualified_name
+from zrb_store.codec.json_text import LEAF_WRITERS
 from zrb_store.codec.standard import WRITERS, checked
-from zrb_store.codec.walk import LEAF_WRITERS, Readers, TaggedObject, TreeReader, ValueWriter, WriteFunction
+from zrb_store.codec.walk import Readers, TaggedObject, TreeReader, Unencodable, ValueWriter, WriteFunction
 from zrb_store.errors import InvalidArgument
 from zrb_store.records import JsonValue
 
@@ -19,6 +20,18 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _HEAP_TYPE = 1 << 9  # the flag (Py_TPFLAGS_HEAPTYPE) of a class that a class statement made
+
+
+@dataclasses.dataclass
+class CmdResult:
+    """The result of a command, in a process that has not loaded zrb. As with zrb's class, `str` returns the output."""
+
+    output: str
+    error: str
+    display: str = ""
+
+    def __str__(self) -> str:
+        return self.output
 
 
 class Codec(NamedTuple):

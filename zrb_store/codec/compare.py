@@ -1,27 +1,23 @@
-"""Compare stored values, including the types of all their parts, and store inputs and arguments for that.
+"""Compare stored values, including the types of all their parts.
 
 `same` says whether two values are equal, `differences` where they differ, for `diff`, `describe_changes` in words.
-`stored_arguments` and the functions after it store the inputs of a session and the arguments of a step, with which a
-later run compares its own.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from enum import Enum
 from itertools import zip_longest
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Literal, NamedTuple, TypeVar
 
 from zrb_store.codec.classes import codec_named
-from zrb_store.codec.display import PAIRS, bounded_repr, by_segment, qualified_name, segment_of, shortened
+from zrb_store.codec.display import PAIRS, bounded_repr, by_segment, is_opaque, segment_of, shortened
 from zrb_store.codec.json_text import dumps
-from zrb_store.codec.text import decode, encode, from_json, to_json
-from zrb_store.errors import UnencodableValue, ValueTooLarge
-from zrb_store.masking import MASK, is_secret_name, mask_text, mask_texts, mask_word
+from zrb_store.codec.text import from_json, to_json
+from zrb_store.masking import MASK, is_secret_name, mask_word
 from zrb_store.records import JsonValue, Lazy
-from zrb_store.settings import DEFAULT_MAX_VALUE
 
 # The tags of types whose equal values may be written differently: 1.0 and 1.00, the same instant in two time zones,
 # objects with a registered codec.
@@ -190,6 +186,25 @@ def _all_by_segment(pairs: JsonValue) -> dict[str, JsonValue] | None:
 # -- the same, in words
 
 
+def describe_changes(before: str, after: str) -> str:
+    """Describe where two encoded values differ, as `name: 1 became 2`, joined by commas; empty if they do not.
+
+    What could not be stored of either one is not compared.
+    """
+    if before == after:
+        return ""
+    one, two = to_json(before), to_json(after)
+    if type(one) is dict and type(two) is dict and "$" not in one and "$" not in two:
+        found: list[str] = []
+        for name in dict.fromkeys([*one, *two]):  # shown without the quotes that a path has around `day-of`
+            if name in one and name in two:
+                found += _changes(one[name], two[name], name, is_secret_name(name))
+            else:
+                found.append(f"{name} is {'new' if name in two else 'gone'}")
+        return ", ".join(found)
+    return ", ".join(_changes(one, two, "", False))
+
+
 def _changes(before: JsonValue, after: JsonValue, path: str, is_secret: bool) -> Iterator[str]:
     """Describe where two trees differ, as `rows[0].name: 1 became 2`, `name is new` and `name is gone`.
 
@@ -210,11 +225,6 @@ def _changes(before: JsonValue, after: JsonValue, path: str, is_secret: bool) ->
             yield from _changes(one, two, place, is_secret or is_secret_name(_name_of(segment)))
 
 
-def is_opaque(tree: JsonValue) -> bool:
-    """Whether a tree represents a value of which only the type and the repr could be stored."""
-    return type(tree) is dict and tree.get("$") == "opaque"
-
-
 def _name_of(segment: str) -> str:
     """Return the key whose segment of a path this is; a place in a list or a number has no name."""
     if segment.startswith("."):
@@ -224,129 +234,3 @@ def _name_of(segment: str) -> str:
 
 def _shown(tree: JsonValue, is_secret: bool) -> str:
     return shortened(MASK if is_secret else mask_word(bounded_repr(from_json(tree))), _SHOWN)
-
-
-# -- inputs and arguments, as they are stored to be compared
-
-
-def stored_arguments(args: Sequence[Any], kwargs: Mapping[str, Any], limit: int = DEFAULT_MAX_VALUE) -> str:
-    """Return what is stored of the arguments of a call: the text of `[[...], {...}]`, with secrets masked.
-
-    An argument that cannot be encoded, or that would exceed the limit, is stored as an `Opaque` with only its type.
-    """
-    try:
-        encoded = encode([list(args), dict(kwargs)], limit=limit).data
-    except (UnencodableValue, ValueTooLarge):
-        encoder = _OneByOne(limit)
-        encoded = dumps([[encoder.tree(value) for value in args], encoder.named(kwargs)])
-    return mask_encoded(encoded)
-
-
-def encode_named(values: Mapping[str, Any]) -> str:
-    """Encode named values as the text of a dict, each as `stored_arguments` does."""
-    try:
-        return encode(dict(values)).data
-    except (UnencodableValue, ValueTooLarge):
-        return dumps(_OneByOne(DEFAULT_MAX_VALUE).named(values))
-
-
-class _OneByOne:
-    """An encoder that makes the tree of one value after the other, until their texts reach a limit."""
-
-    def __init__(self, limit: int) -> None:
-        self._room = limit
-
-    def tree(self, value: Any) -> JsonValue:
-        try:
-            encoded = encode(value, limit=self._room)
-        except (UnencodableValue, ValueTooLarge):
-            # Without the repr, which may differ from run to run, or contain a secret.
-            return {"$": "opaque", "type": qualified_name(type(value)), "repr": "", "path": "$", "cause": ""}
-        self._room -= encoded.size
-        return to_json(encoded.data)
-
-    def named(self, values: Mapping[str, Any]) -> JsonValue:
-        pairs = [(self.tree(name), self.tree(value)) for name, value in values.items()]
-        named = {name: value for name, value in pairs if type(name) is str and name != "$"}
-        return named if len(named) == len(pairs) else {"$": "dict", "v": [list(pair) for pair in pairs]}
-
-
-def without_secrets(inputs: Mapping[str, T]) -> dict[str, T]:
-    """Mask the passwords of URLs in inputs, and the values that this process's command line gives to secret options.
-
-    What is masked is not compared.
-    """
-
-    def masked(value: T) -> T:
-        try:
-            encoded = encode(value).data
-        except (UnencodableValue, ValueTooLarge):
-            return value  # only its type will be stored
-        shown = mask_encoded(encoded)
-        found: T = value if shown == encoded else decode(shown)
-        return found
-
-    return {name: masked(value) for name, value in inputs.items()}
-
-
-def mask_encoded(encoded: str) -> str:
-    """Mask the secrets in an encoded value that is stored only for comparison, as `without_secrets` does."""
-    if mask_text(encoded) == encoded:
-        return encoded
-    return dumps(mask_texts(to_json(encoded)))
-
-
-def describe_changes(before: str, after: str) -> str:
-    """Describe where two encoded values differ, as `name: 1 became 2`, joined by commas; empty if they do not.
-
-    What could not be stored of either one is not compared.
-    """
-    if before == after:
-        return ""
-    one, two = to_json(before), to_json(after)
-    if type(one) is dict and type(two) is dict and "$" not in one and "$" not in two:
-        found: list[str] = []
-        for name in dict.fromkeys([*one, *two]):  # shown without the quotes that a path has around `day-of`
-            if name in one and name in two:
-                found += _changes(one[name], two[name], name, is_secret_name(name))
-            else:
-                found.append(f"{name} is {'new' if name in two else 'gone'}")
-        return ", ".join(found)
-    return ", ".join(_changes(one, two, "", False))
-
-
-def names_of(encoded: str) -> list[str]:
-    """Return the names of encoded inputs."""
-    tree = to_json(encoded)
-    return [] if type(tree) is not dict or "$" in tree else list(tree)
-
-
-def names_of_unstorable(encoded: str) -> set[str]:
-    """Return the names of encoded inputs of which only the type could be stored."""
-    tree = to_json(encoded)
-    return {name for name, value in tree.items() if is_opaque(value)} if type(tree) is dict else set()
-
-
-def without_names(encoded: str, names: Collection[str]) -> str:
-    """Return encoded inputs without those of these names."""
-    tree = to_json(encoded) if names else None
-    if type(tree) is not dict or "$" in tree:
-        return encoded
-    return dumps({name: value for name, value in tree.items() if name not in names})
-
-
-def positional_and_named(encoded: str) -> tuple[list[JsonValue], dict[str, JsonValue]]:
-    """Return the trees of stored arguments: the positional and the named ones; none if they are damaged."""
-    tree = to_json(encoded)
-    if type(tree) is not list or len(tree) != 2:
-        return [], {}
-    positional, named = tree
-    return positional if type(positional) is list else [], named if type(named) is dict else {}
-
-
-def call_text(arguments: str) -> str:
-    """Return stored arguments as they stand in a call: `7, "a.csv", mode="fast"`; `none` if there are none."""
-    positional, named = positional_and_named(arguments)
-    if "$" in named:  # names that are no plain texts
-        return arguments
-    return ", ".join([*map(dumps, positional), *(f"{name}={dumps(value)}" for name, value in named.items())]) or "none"

@@ -14,13 +14,11 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from zrb_store.errors import UnencodableValue, ZrbStoreError
 from zrb_store.records import JsonValue
 
 _REPR_SIZE = 4096
 _REPR_DEPTH = 20
 _KEY_SIZE = 60
-_PATH_SIZE = 240
 _BRACKETS: dict[type, tuple[str, str]] = {
     list: ("[", "]"),
     tuple: ("(", ")"),
@@ -139,27 +137,9 @@ def by_segment(pairs: JsonValue) -> dict[str, JsonValue]:
     return items
 
 
-NO_CODEC = (
-    "no codec takes it; register one with register_codec, or push a value made of None, bool, numbers, text, bytes, "
-    "lists, tuples, sets, dicts, dates and paths"
-)
-
-
-class Unencodable(Exception):
-    """A part of a value, of the type `what`, cannot be stored; `error` is what the caller of `encode` gets."""
-
-    def __init__(self, what: str, why: str = NO_CODEC, error: type[ZrbStoreError] = UnencodableValue) -> None:
-        super().__init__(what, why)
-        self.what = what
-        self.why = why
-        self.error = error
-        self.segments: list[str] = []  # the innermost first; each level adds its own while the exception passes it
-
-    def path(self, root: str) -> str:
-        """Return the path from the root to the part, without the middle of a very long one."""
-        path = root + "".join(reversed(self.segments))
-        half = _PATH_SIZE // 2
-        return path if len(path) <= _PATH_SIZE else f"{path[:half]}...{path[-half:]}"
+def is_opaque(tree: JsonValue) -> bool:
+    """Whether a tree represents a value of which only the type and the repr could be stored."""
+    return type(tree) is dict and tree.get("$") == "opaque"
 
 
 def shortened(text: str, length: int = 200) -> str:
@@ -192,15 +172,3 @@ class Undecodable:
         kind = f" {shortened(self.type)}" if self.type else ""
         why = f" ({shortened(self.reason)})" if self.reason else ""
         return f"<undecodable{kind}: {shortened(self.raw)!r}{why}>"
-
-
-@dataclass
-class CmdResult:
-    """The result of a command, in a process that has not loaded zrb. As with zrb's class, `str` returns the output."""
-
-    output: str
-    error: str
-    display: str = ""
-
-    def __str__(self) -> str:
-        return self.output

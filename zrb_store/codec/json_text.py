@@ -11,11 +11,12 @@ import contextlib
 import functools
 import gc
 import json
+import math
 import re
 import sys
 from collections.abc import Callable
 from itertools import accumulate
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from zrb_store.records import JsonTree, JsonValue
 
@@ -100,6 +101,27 @@ def _finite_or_tagged(digits: str) -> JsonValue:
 
 _DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
 _FINITE_DECODER = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite_or_tagged)
+
+
+# -- types of JSON, some of whose values JSON would not restore
+
+_BETWEEN_SURROGATES = re.compile("(?<=[\ud800-\udbff])(?=[\udc00-\udfff])")
+
+
+def write_text(value: str) -> JsonValue:
+    """Return the tree of a text. JSON would read a high and a low surrogate, which are two characters, as one."""
+    if value.isascii() or not _BETWEEN_SURROGATES.search(value):
+        return value
+    return {"$": "str", "v": _BETWEEN_SURROGATES.split(value)}
+
+
+LEAF_WRITERS: dict[type, Callable[[Any], JsonValue]] = {
+    str: write_text,
+    int: lambda value: value if value.bit_length() < HUGE_INT_BITS else {"$": "int", "v": hex(value)},
+    float: lambda value: value if math.isfinite(value) else {"$": "float", "v": repr(value)},
+    bool: lambda value: value,
+    type(None): lambda value: value,
+}
 
 
 # -- msgspec

@@ -19,16 +19,16 @@ from typing import Any, TypeVar
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from zrb_store.codec.display import Opaque, Undecodable, Unencodable
+from zrb_store.codec.display import Opaque, Undecodable
+from zrb_store.codec.json_text import LEAF_WRITERS, write_text
 from zrb_store.codec.walk import (
-    LEAF_WRITERS,
     Readers,
     ReadFunction,
     TaggedObject,
     TreeReader,
+    Unencodable,
     ValueWriter,
     WriteFunction,
-    write_text,
 )
 from zrb_store.records import JsonValue
 

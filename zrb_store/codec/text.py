@@ -1,7 +1,7 @@
 """Encode a value as text, decode the text, and check whether it is damaged.
 
 msgspec writes a value that consists of JSON's own types, without a copy. All others, and what msgspec would write
-otherwise than it is stored, take the walks of `walk.py`.
+otherwise than it is stored, are written and read by `tagged.py`.
 """
 
 from __future__ import annotations
@@ -9,24 +9,10 @@ from __future__ import annotations
 import gc
 from typing import Any, NamedTuple
 
-from zrb_store.codec import classes, standard
-from zrb_store.codec.display import (
-    NO_CODEC,
-    Opaque,
-    Undecodable,
-    Unencodable,
-    bounded_repr,
-    describe_error,
-    qualified_name,
-    type_name,
-)
-from zrb_store.codec.json_text import MAX_DEPTH, dumps, loads, loads_finite, size_of, writer
-from zrb_store.codec.walk import LEAF_WRITERS, Readers, TooManyItems, TreeChecker, TreeReader, ValueWriter
-from zrb_store.errors import ValueTooLarge
+from zrb_store.codec.display import Undecodable, describe_error
+from zrb_store.codec.json_text import LEAF_WRITERS, MAX_DEPTH, dumps, loads, loads_finite, size_of, writer
 from zrb_store.records import JsonValue
 from zrb_store.settings import DEFAULT_MAX_VALUE
-
-READERS: Readers = standard.READERS | classes.READERS
 
 _LEAVES = frozenset(LEAF_WRITERS)
 _CONTAINERS = frozenset({list, dict})
@@ -54,25 +40,13 @@ def encode(value: Any, *, lenient: bool = False, limit: int | None = None, path:
     a container in it meanwhile.
     """
     kind = type(value)
-    if lenient and kind in (Opaque, Undecodable):
-        return _encode_stand_in(value)
     limit = DEFAULT_MAX_VALUE if limit is None else limit
-    try:
-        found = _plain_text(value, limit // 2) if kind in _PLAIN else None  # each item takes at least two bytes
-        if found is None:
-            data = dumps(ValueWriter(limit // 2, classes.writer_of).walk(value))
-            found = data, size_of(data)
-        data, size = found
-        if size > limit:
-            raise _too_large(kind, str(size), limit)
-        return Encoded(data, kind.__name__ if kind in _PLAIN else type_name(kind), size)
-    except TooManyItems:
-        refused = _too_large(kind, f"more than {limit}", limit)
-    except RecursionError:
-        refused = Unencodable(type_name(kind), "it is nested too deep")
-    except Unencodable as unencodable:
-        refused = unencodable
-    return _refuse(refused, value, lenient, path)
+    found = _plain_text(value, limit // 2) if kind in _PLAIN else None  # each item takes at least two bytes
+    if found is not None and found[1] <= limit:
+        return Encoded(found[0], kind.__name__, found[1])
+    from zrb_store.codec import tagged  # late: most values are of JSON's own types
+
+    return Encoded(*tagged.encode(value, found, lenient, limit, path))
 
 
 def decode(data: str) -> Any:
@@ -85,17 +59,18 @@ def decode(data: str) -> Any:
         tree = loads(data)
         if "$" not in data or '"$"' not in data:  # the first of these is found fast
             return tree
-        return TreeReader(READERS).walk(tree)
     except Exception as error:  # noqa: BLE001 - damaged data may cause any error, and must not stop a reader
         return Undecodable(data if isinstance(data, str) else repr(data), reason=describe_error(error))
+    from zrb_store.codec import tagged  # late: as in encode
+
+    return tagged.decode(tree, data)
 
 
 def from_json(tree: JsonValue) -> Any:
     """Decode a tree that `to_json` returned, or a part of one, as `decode` does."""
-    try:
-        return TreeReader(READERS).walk(tree)
-    except Exception as error:  # noqa: BLE001 - as in decode
-        return Undecodable(bounded_repr(tree), reason=describe_error(error))
+    from zrb_store.codec import tagged  # late: as in encode
+
+    return tagged.decode(tree)
 
 
 def to_json(data: str) -> JsonValue:
@@ -107,39 +82,6 @@ def to_json(data: str) -> JsonValue:
         return loads_finite(data)
     except Exception:  # noqa: BLE001 - as in decode
         return {"$": "undecodable", "raw": data if isinstance(data, str) else repr(data)}
-
-
-def _too_large(kind: type, size: str, limit: int) -> Unencodable:
-    return Unencodable(
-        f"{type_name(kind)} of {size} bytes",
-        f"the limit is {limit}; raise ZRB_STORE_MAX_VALUE, or keep the data elsewhere and push its path or URL",
-        ValueTooLarge,
-    )
-
-
-def _refuse(unencodable: Unencodable, value: Any, lenient: bool, path: str) -> Encoded:
-    """Raise the error that a caller gets; if `lenient`, return the text of an `Opaque` instead."""
-    place = unencodable.path(path)
-    if not lenient:
-        raise unencodable.error(
-            f"cannot store {place}: {unencodable.what} ({unencodable.why})"
-        ) from unencodable.__cause__
-    why = "" if unencodable.why is NO_CODEC else f" ({unencodable.why})"
-    stand_in = Opaque(qualified_name(type(value)), bounded_repr(value), place, unencodable.what)
-    return _encode_opaque(stand_in, f"{place}: {unencodable.what}{why}")
-
-
-def _encode_opaque(value: Opaque, problem: str) -> Encoded:
-    tree = {"$": "opaque", "type": value.type, "repr": value.repr, "path": value.path, "cause": value.cause}
-    data = dumps(tree)
-    return Encoded(data, value.type.rpartition(".")[2], size_of(data), False, problem)
-
-
-def _encode_stand_in(value: Opaque | Undecodable) -> Encoded:
-    if isinstance(value, Opaque):
-        return _encode_opaque(value, f"{value.path}: {value.cause}")
-    data = dumps({"$": "undecodable", "raw": value.raw})
-    return Encoded(data, "Undecodable", size_of(data), False, f"$: {value!r}")
 
 
 # -- values of JSON's own types
@@ -221,6 +163,6 @@ def problem_of(data: str) -> str | None:
         return NOT_JSON
     if '"$"' not in data:
         return None
-    checker = TreeChecker(READERS)
-    checker.walk(tree)
-    return checker.problem
+    from zrb_store.codec import tagged  # late: as in encode
+
+    return tagged.problem_of(tree)

@@ -13,15 +13,16 @@ stored either.
 from __future__ import annotations
 
 import json
-import math
-import re
 from collections import Counter
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
 from typing import Any, TypeAlias
 
-from zrb_store.codec.display import Undecodable, Unencodable, describe_error, key_segment, type_name
-from zrb_store.codec.json_text import HUGE_INT_BITS, MAX_DEPTH, dumps
+from zrb_store.codec.display import Undecodable, describe_error, key_segment, type_name
+from zrb_store.codec.json_text import LEAF_WRITERS, MAX_DEPTH, dumps
+from zrb_store.errors import UnencodableValue, ZrbStoreError
 from zrb_store.records import JsonValue
+
+_PATH_SIZE = 240  # characters
 
 TaggedObject: TypeAlias = dict[str, JsonValue]
 
@@ -33,6 +34,29 @@ ReadFunction: TypeAlias = Callable[[TaggedObject, "TreeReader"], Any]
 
 Readers: TypeAlias = dict[str, tuple[ReadFunction, frozenset[str]]]
 """For each tag, the function that reads a tagged object, and the keys that the object may have."""
+
+
+NO_CODEC = (
+    "no codec takes it; register one with register_codec, or push a value made of None, bool, numbers, text, bytes, "
+    "lists, tuples, sets, dicts, dates and paths"
+)
+
+
+class Unencodable(Exception):
+    """A part of a value, of the type `what`, cannot be stored; `error` is what the caller of `encode` gets."""
+
+    def __init__(self, what: str, why: str = NO_CODEC, error: type[ZrbStoreError] = UnencodableValue) -> None:
+        super().__init__(what, why)
+        self.what = what
+        self.why = why
+        self.error = error
+        self.segments: list[str] = []  # the innermost first; each level adds its own while the exception passes it
+
+    def path(self, root: str) -> str:
+        """Return the path from the root to the part, without the middle of a very long one."""
+        path = root + "".join(reversed(self.segments))
+        half = _PATH_SIZE // 2
+        return path if len(path) <= _PATH_SIZE else f"{path[:half]}...{path[-half:]}"
 
 
 class TooManyItems(Exception):
@@ -72,27 +96,6 @@ class _Walk:
             excess += (others - FEW) * len(dumps(tree)) // 2
         self._excess_left -= max(0, excess)
         return self._excess_left < 0
-
-
-# -- types of JSON, some of whose values JSON would not restore
-
-_BETWEEN_SURROGATES = re.compile("(?<=[\ud800-\udbff])(?=[\udc00-\udfff])")
-
-
-def write_text(value: str) -> JsonValue:
-    """Return the tree of a text. JSON would read a high and a low surrogate, which are two characters, as one."""
-    if value.isascii() or not _BETWEEN_SURROGATES.search(value):
-        return value
-    return {"$": "str", "v": _BETWEEN_SURROGATES.split(value)}
-
-
-LEAF_WRITERS: dict[type, Callable[[Any], JsonValue]] = {
-    str: write_text,
-    int: lambda value: value if value.bit_length() < HUGE_INT_BITS else {"$": "int", "v": hex(value)},
-    float: lambda value: value if math.isfinite(value) else {"$": "float", "v": repr(value)},
-    bool: lambda value: value,
-    type(None): lambda value: value,
-}
 
 
 # -- the walks

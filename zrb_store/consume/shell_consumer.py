@@ -281,5 +281,5 @@ def _fate(delivery: Delivery) -> str:
     allowed = f" of {found.max_deliveries}" if found.max_deliveries else ""
     if found.state == "dead":
         where = f"{session} {shlex.quote(queue)}"
-        return f"delivery {found.deliveries}{allowed}: dead, `zrb-store show {where} --dead` shows more"
-    return f"given back, delivery {found.deliveries}{allowed}"
+        return f"delivery {found.failed_deliveries}{allowed}: dead, `zrb-store show {where} --dead` shows more"
+    return f"given back, delivery {found.failed_deliveries}{allowed}"

@@ -8,15 +8,8 @@ and so the end of a lease, suspicion, retention and ages, go by the clock of the
 from __future__ import annotations
 
 import math
+import threading
 import time
-from typing import Protocol
-
-
-class Condition(Protocol):
-    """A condition whose lock is held, or an event."""
-
-    def wait(self, timeout: float | None = None) -> bool:
-        """Wait at most this long; return False if the time is over."""
 
 
 class Clock:
@@ -32,8 +25,8 @@ class Clock:
         self.ask_every = math.inf
         self._ahead = 0.0
 
-    def wait(self, condition: Condition, seconds: float) -> bool:
-        """Wait until a condition is notified, or an event is set; return False if the time is over."""
+    def wait(self, condition: threading.Condition | threading.Event, seconds: float) -> bool:
+        """Wait until a condition, whose lock is held, is notified, or an event is set; return False if time is over."""
         end = self.monotonic() + seconds
         while (left := end - self.monotonic()) > 0:
             if condition.wait(min(left, self.ask_every)):

@@ -188,9 +188,9 @@ SESSION: Columns = {
     "pinned": _FLAG,
     "fence": _COUNT,
     "created_at": _TIME,
-    "finished_at": _TIME_OR_NULL,
+    "ended_at": _TIME_OR_NULL,
     "created_tick": _TICK,
-    "finished_tick": _TICK_OR_NULL,
+    "ended_tick": _TICK_OR_NULL,
 }
 RUN: Columns = {
     "id": _ID,
@@ -211,7 +211,7 @@ RUN: Columns = {
     "lease_expires_at": _TIME,
     "suspected_at": _TIME_OR_NULL,
     "ended_at": _TIME_OR_NULL,
-    "outcome": _words("completed failed interrupted lost", nullable=True),
+    "status": _words("completed failed interrupted lost", nullable=True),
     "told_at": _TIME_OR_NULL,
     "started_tick": _TICK,
     "ended_tick": _TICK_OR_NULL,
@@ -287,7 +287,7 @@ VALUE: Columns = {
     "moved_from": _SEQ_OR_NULL,
     "orphaned": _FLAG,
     "data": ColumnRule(str, note="JSON: an encoded value", content=problem_of, long=True),
-    "deliveries": _COUNT,
+    "failed_deliveries": _COUNT,
     "pushed_tick": _TICK,
     "ended_tick": _TICK_OR_NULL,
     "plain": _FLAG,
@@ -306,7 +306,7 @@ RETURN: Columns = {
     "taken_at": _TIME,
     "returned_at": _TIME,
     "reason": _TEXT,
-    "deliveries": ColumnRule(int, nullable=True, least=0, most=_INTEGER),
+    "failed_deliveries": ColumnRule(int, nullable=True, least=0, most=_INTEGER),
     "taken_tick": _TICK,
     "returned_tick": _TICK,
 }

@@ -21,15 +21,15 @@ from zrb_store.db.clock import clock
 from zrb_store.db.core import Params, ready, sa
 from zrb_store.db.dialect import revision_of, upgraded_meanwhile
 from zrb_store.db.dialect.hooks import Dialect
-from zrb_store.db.dialect.lost_commits import Asking, Committing, Died, roll_back
 from zrb_store.db.dialect.sqlite import SQLite
 from zrb_store.db.location import shown_url
 from zrb_store.db.patience import Patience, Wait
-from zrb_store.db.transaction import Lost, Row, Transaction, failpoint
+from zrb_store.db.transaction import Died, Lost, Row, Transaction, failpoint, roll_back
 from zrb_store.errors import StoreUnavailable, ZrbStoreError, may_be_made
 
 if TYPE_CHECKING:
     from zrb_store.db.core import Runnable
+    from zrb_store.db.dialect.lost_commits import Asking, Committing
 
 
 T = TypeVar("T")
@@ -108,6 +108,8 @@ class Database(Patience):
             return self.transact(lambda transaction: transaction.execute(statement, params))
         if lost is None or not self.dialect.may_lose_answers:
             return self.operate(self.write, statement, params)
+        from zrb_store.db.dialect.lost_commits import Asking  # late: nothing is lost between a program and SQLite
+
         change = Asking(self.dialect, lambda transaction: self.write(transaction, statement, params), lost)
         try:
             return self.operate(self._ask, change)
@@ -148,11 +150,15 @@ class Database(Patience):
             raise StoreUnavailable(f"the store {self.shown_url} does not allow this: it was opened for reading only")
         if name:
             failpoint(f"{name}:before")
-        change = Committing(self.dialect, work, name, self.shown_url, is_made)
+        change = None
+        if self.dialect.may_lose_answers:
+            from zrb_store.db.dialect.lost_commits import Committing  # late: as above
+
+            change = Committing(self.dialect, is_made)
         try:
-            result, died = self.operate(self._commit, change, in_background=in_background)
+            result, died = self.operate(self._commit, work, name, change, in_background=in_background)
         except StoreUnavailable as error:
-            if change.sent is not None:
+            if change is not None and change.sent is not None:
                 raise may_be_made(error) from error
             raise
         if name:
@@ -161,11 +167,31 @@ class Database(Patience):
             self.on_death(self, died)
         return result
 
-    def _commit(self, transaction: Transaction, change: Committing[T]) -> tuple[T, Died]:
-        result = change(transaction)
+    def _commit(
+        self, transaction: Transaction, work: Callable[[Transaction], T], name: str, change: Committing[T] | None
+    ) -> tuple[T, Died]:
+        """Run `work` in a transaction, unless an earlier try was committed. Return its result, and what died."""
+        if change is not None and (earlier := change.earlier(transaction)) is not None:
+            return earlier.result, earlier.died
+        transaction.died = []
+        try:  # includes BEGIN, since a Ctrl-C right after it must not leave the transaction open
+            found, ticket = self.dialect.begin(transaction.driver)
+            if found != REVISION:
+                raise upgraded_meanwhile(self.shown_url, found)
+            result = work(transaction)
+            if name:
+                failpoint(f"{name}:inside")
+            if change is not None:
+                change.note(ticket, result, transaction.died)
+            transaction.driver.execute("COMMIT")
+        except BaseException as error:
+            if change is not None and not self.dialect.is_gone(error):
+                change.sent = None
+            roll_back(transaction)
+            raise
         if not self.dialect.is_kept():
             self.refuse_replaced()
-        return result
+        return result, transaction.died
 
     @contextlib.contextmanager
     def snapshot(self) -> Iterator[Transaction]:

@@ -74,12 +74,12 @@ session = Table(
     Column("pinned", Boolean, nullable=False, server_default=false()),
     Column("fence", Integer, nullable=False, server_default=text("0")),  # the number of the newest run
     Column("created_at", BigInteger, nullable=False),
-    Column("finished_at", BigInteger),
+    Column("ended_at", BigInteger),
     _first_tick("created_tick"),
-    Column("finished_tick", BigInteger),
+    Column("ended_tick", BigInteger),
     Index(None, "created_at"),
     Index(None, "task", "id"),
-    Index(None, "task", "finished_tick"),
+    Index(None, "task", "ended_tick"),
     # For whoever looks for what is not done. It leaves out most sessions, so it is short.
     Index("ix_zrb_session_not_completed", "status", "id", sqlite_where=text("status <> 'completed'")),
     sqlite_autoincrement=True,
@@ -106,7 +106,7 @@ run = Table(
     Column("lease_expires_at", BigInteger, nullable=False),
     Column("suspected_at", BigInteger),  # when the lease was found expired; a renewal sets it to NULL
     Column("ended_at", BigInteger),
-    Column("outcome", Text),  # completed, failed, interrupted or lost
+    Column("status", Text),  # completed, failed, interrupted or lost
     Column("told_at", BigInteger),  # when the command for failures was started for its end
     _first_tick("started_tick"),
     Column("ended_tick", BigInteger),
@@ -130,7 +130,7 @@ attempt = Table(
     Column("role", Text, nullable=False),  # task, check, server, fallback, manual, delivery or step
     Column("status", Text, nullable=False),
     Column("restorable", Boolean, nullable=False, server_default=true()),
-    Column("arguments", Text),  # the encoded arguments of `Run.step`
+    Column("arguments", Text),  # the encoded arguments of `Run.task`
     Column("result_queue_id", Id),
     Column("result_seq", BigInteger),
     Column("error_type", Text),
@@ -208,7 +208,7 @@ value = Table(
     # JSON, or '' if the text lies in chunks; last among the first columns, because it is the long one
     Column("data", Text, nullable=False),
     # How many attempts took it and then failed or died. SQLite reads 0 and 1 without reading `data`.
-    Column("deliveries", Integer, nullable=False, server_default=text("0")),
+    Column("failed_deliveries", Integer, nullable=False, server_default=text("0")),
     _first_tick("pushed_tick"),
     Column("ended_tick", BigInteger),
     Column("plain", Boolean, nullable=False, server_default=false()),  # assigned as `ctx.xcom["mode"] = "dry-run"`
@@ -243,8 +243,8 @@ returned = Table(
     Column("taken_at", BigInteger, nullable=False),
     Column("returned_at", BigInteger, nullable=False),
     Column("reason", Text, nullable=False),
-    # The value's `deliveries` from then on, if they changed. 0: it was dead and was requeued.
-    Column("deliveries", Integer),
+    # The value's `failed_deliveries` from then on, if they changed. 0: it was dead and was requeued.
+    Column("failed_deliveries", Integer),
     _first_tick("taken_tick"),
     _first_tick("returned_tick"),
     ForeignKeyConstraint(["queue_id", "seq"], ["zrb_value.queue_id", "zrb_value.seq"], ondelete="CASCADE"),

@@ -27,6 +27,8 @@ T = TypeVar("T")
 Row = tuple[Any, ...]
 Lost = Callable[["Transaction"], list[Row] | None]
 """Finds what a statement has changed, and returns what the statement returned; None if it has changed nothing."""
+Died = list[tuple[int, int]]
+"""Queue id and seq of each value that has died in a transaction."""
 
 
 class Executor(Protocol):
@@ -57,7 +59,7 @@ class Transaction:
         self.sent = 0  # how many were sent
         self.cancelled = False  # whether the server was asked to cancel one. It may then cancel a later one instead
         self.prepared: set[bytes] = set()  # names of the statements that were prepared below psycopg
-        self.died: list[tuple[int, int]] = []  # queue id and seq of each value that has died in the open transaction
+        self.died: Died = []  # in the open transaction
         self.dialect_name = dialect_name
 
     def execute(self, statement: Runnable, params: Params = {}, lost: Lost | None = None, /) -> list[Row]:  # noqa: B006
@@ -120,6 +122,12 @@ class Transaction:
         elif list(places) != list(range(len(names))):
             bound = map(operator.itemgetter(*places), rows)
         self.driver.cursor().executemany(self.sql, bound)
+
+
+def roll_back(transaction: Transaction) -> None:
+    """End what is open on a connection. Nothing may be: SQLite may have rolled back by itself, if the disk is full."""
+    with contextlib.suppress(Exception):  # a lost connection cannot answer
+        transaction.driver.execute("ROLLBACK")
 
 
 Callback = Callable[[str], None]

@@ -3,9 +3,9 @@ r"""The SQL views, for other programs (docs/reference/sql.md). Nothing in zrb-st
 Their names begin with `zrb_`, as those of the tables do: a schema can be shared, and `pg_dump -t 'zrb_*'` saves both.
 Then they are called like the command, `zrb xcom`, and `\dv zrb_xcom*` lists them alone.
 
-No migration knows them. Each upgrade makes them again at its end (`migrate.make_views`), to fit the
-tables. A column that is on the page keeps its name and its meaning. New columns come last: PostgreSQL replaces a view,
-and keeps the rights on it, only if the others stay where they are.
+Only a migration that renames a column knows them. Each upgrade makes them again at its end (`migrate.make_views`), to
+fit the tables. A column that is on the page keeps its name and its meaning. New columns come last: PostgreSQL replaces
+a view, and keeps the rights on it, only if the others stay where they are.
 """
 
 from __future__ import annotations
@@ -71,11 +71,11 @@ def queries(dialect_name: str) -> Mapping[str, str]:
     return {
         "zrb_xcom_sessions": f"""SELECT
             session.name AS session, session.status, session.task, session.project, session.fence AS runs,
-            {at("session.created_at")}, {at("session.finished_at")}, session.inputs, session.path, session.parent,
+            {at("session.created_at")}, {at("session.ended_at")}, session.inputs, session.path, session.parent,
             session.forked_from, session.pinned
             FROM zrb_session AS session""",
         "zrb_xcom_runs": f"""SELECT
-            session.name AS session, run.number AS run, run.outcome, {at("run.started_at")}, {at("run.ended_at")},
+            session.name AS session, run.number AS run, run.status, {at("run.started_at")}, {at("run.ended_at")},
             {seconds("run")}, run.origin, run."user" AS user_name, run.host, run.pid, run.command, run.folder,
             run.python_version, run.zrb_version, {at("run.lease_expires_at")}, run.error_type, run.error_message,
             run.error_traceback
@@ -99,14 +99,14 @@ def queries(dialect_name: str) -> Mapping[str, str]:
         "zrb_xcom_values": f"""SELECT
             session.name AS session, queue.name AS queue, zrb_value.seq, zrb_value.state, zrb_value.type,
             {text} AS value, zrb_value.size, {at("zrb_value.pushed_at")}, {who("pusher", "pushed_by")},
-            {at("zrb_value.ended_at")}, {who("taker", "taken_by")}, zrb_value.deliveries, zrb_value.moved_from,
+            {at("zrb_value.ended_at")}, {who("taker", "taken_by")}, zrb_value.failed_deliveries, zrb_value.moved_from,
             zrb_value.orphaned, session.name || '/' || queue.name || '#' || CAST(zrb_value.seq AS TEXT) AS id,
             zrb_value.pushed_by AS pushed_by_id, zrb_value.taken_by AS taken_by_id
             FROM zrb_value {in_queue.format("zrb_value")}
             {pusher} {by.format("LEFT", "taker", "zrb_value.taken_by")}""",
         "zrb_xcom_returns": f"""SELECT
             session.name AS session, queue.name AS queue, returned.seq, {who("taker", "taken_by")},
-            {at("returned.taken_at")}, {at("returned.returned_at")}, returned.reason, returned.deliveries,
+            {at("returned.taken_at")}, {at("returned.returned_at")}, returned.reason, returned.failed_deliveries,
             returned.taken_by AS taken_by_id
             FROM zrb_return AS returned {in_queue.format("returned")}
             {by.format("LEFT", "taker", "returned.taken_by")}""",

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from zrb_store.local_time import rounded
 from zrb_store.masking import one_line
-from zrb_store.process import program_of
+from zrb_store.process import folder_of, program_of
 from zrb_store.queries.lease import worked_until
-from zrb_store.queries.on_failure import LastError
+from zrb_store.queries.notify import LastError
 from zrb_store.records import JsonObject, RunRecord, SessionRecord, iso
 
 _LONGEST = 300  # characters of an error in one line
@@ -27,7 +27,7 @@ class Alert:
     at: int | None  # when it happened, in microseconds (for `stale`, the last sign of life); None for no one moment
     remedy: str  # the command that helps
     session: str | None = None
-    project: str | None = None  # its folder
+    project: str | None = None  # its folder or name
     task: str | None = None  # the session's main task, or the overdue one
     queue: str | None = None  # the one that has dead values
     values: int | None = None  # how many values are dead
@@ -63,13 +63,14 @@ def of_session(
         at = None if last is None else max(last.started_at, worked_until(last, None))
         why = died if last is None else f"pid {last.pid} on {last.host}: {died}"
     else:
-        at, why = session.finished_at, None
+        at, why = session.ended_at, None
         if error is not None:
             # These say no more than that it was interrupted.
             says_little = error.type in ("CancelledError", "KeyboardInterrupt")
             why = f"while {error.task} ran" if error.task and says_little else error.text()
     if session.path:
-        remedy = resume_by_zrb(session.name, session.project, here)
+        started = _last_started(runs)
+        remedy = resume_by_zrb(session.name, folder_of(session.project, started.folder if started else None), here)
     else:
         remedy = how_to_start_again(session, runs, here) or f"zrb-store log {session.name}"
     return Alert(
@@ -86,8 +87,7 @@ def of_session(
 
 def how_to_start_again(session: SessionRecord, runs: Sequence[RunRecord], here: str | None) -> str | None:
     """Return the shell command that starts a session's program again; None if that is not known."""
-    # Whoever reclaimed a dead run has left a run of its own, which says nothing of how the session was started.
-    last = next((run for run in reversed(runs) if run.origin != "reclaim"), None)
+    last = _last_started(runs)
     if last is None or not last.command or program_of(last.command, last.folder) is None:
         return None
     words = list(last.command)
@@ -98,9 +98,14 @@ def how_to_start_again(session: SessionRecord, runs: Sequence[RunRecord], here: 
     return _in_folder(last.folder, here, variable + shlex.join(words))
 
 
-def resume_by_zrb(session: str, project: str | None, here: str | None) -> str:
+def _last_started(runs: Sequence[RunRecord]) -> RunRecord | None:
+    """Return the last run that somebody started. A reclaim leaves a run of its own."""
+    return next((run for run in reversed(runs) if run.origin != "reclaim"), None)
+
+
+def resume_by_zrb(session: str, folder: str | None, here: str | None) -> str:
     """Return the shell command by which zrb resumes a session of its own, in the folder of its project."""
-    return _in_folder(project, here, f"zrb xcom resume {session}")
+    return _in_folder(folder, here, f"zrb xcom resume {session}")
 
 
 def _in_folder(folder: str | None, here: str | None, command: str) -> str:

@@ -17,7 +17,7 @@ from zrb_store.process import Projects
 from zrb_store.queries import attempts, lease
 from zrb_store.queries.clock import now_micros
 from zrb_store.queries.list import runs_by_session
-from zrb_store.queries.on_failure import last_errors
+from zrb_store.queries.notify import last_errors
 from zrb_store.queries.runs import newest_result
 from zrb_store.queries.stats import Completion, dead_queues, last_completion, not_done, with_deliveries
 from zrb_store.records import Damage, RunRecord, SessionRecord
@@ -108,7 +108,7 @@ def _was_done_since(
     """
     if session.task is None:
         return False
-    since = session.finished_tick
+    since = session.ended_tick
     if since is None:
         since = session.created_tick if last_run is None else last_run.started_tick
     last = last_of_task(session.task, session.project)

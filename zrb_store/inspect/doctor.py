@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from zrb_store import records
 from zrb_store.codec.text import NOT_JSON, problem_of
 from zrb_store.db import REVISION, schema
 from zrb_store.db.columns import OUTPUT, RUN, SESSION
@@ -21,6 +20,7 @@ from zrb_store.errors import StoreUnavailable
 from zrb_store.names import is_session_name
 from zrb_store.queries.damage import SHOWN, Level, label, say, texts
 from zrb_store.queries.invariants import of_database, violations
+from zrb_store.queries.output import size_of_lines
 from zrb_store.queries.stats import dead_queues
 
 # WAL needs shared memory, which files on these systems cannot give to processes on several machines.
@@ -157,7 +157,7 @@ def _output(database: Database) -> Iterator[Finding]:
     damaged = _Sample()
     with database.snapshot() as transaction:
         for *row, size, data in texts(transaction, "output"):
-            if OUTPUT["data"].problem(data) or records.size_of_lines(data) != size:
+            if OUTPUT["data"].problem(data) or size_of_lines(data) != size:
                 damaged.add(row)
     remedy = "restore a backup, or delete these rows of zrb_output with SQL"
     yield from damaged.finding("error", "output-data", "attempt", "have a damaged piece of output", remedy)

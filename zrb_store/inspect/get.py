@@ -46,7 +46,7 @@ class StepResult:
             "restorable": self.step.restorable,
             "size": self.size,
             "value": self.content,
-            "completed_at": iso(self.step.ended_at),
+            "ended_at": iso(self.step.ended_at),
         }
 
 

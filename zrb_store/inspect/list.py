@@ -61,10 +61,10 @@ class SessionSummary:
         return {
             **header(self.session),
             "started_at": iso(self.runs[0].started_at) if self.runs else None,
-            "took_seconds": None if took is None else took / 1_000_000,
+            "seconds": None if took is None else took / 1_000_000,
             "task_counts": {"done": self.done, "total": self.tasks},
             "owner": None if owner is None else {"host": owner.host, "pid": owner.pid},
-            "held_by": [{"attempt": each.name, "state": each.state} for each in self.holders],
+            "held_by": [{"attempt": each.name, "status": each.status} for each in self.holders],
             "dead": self.dead,
         }
 

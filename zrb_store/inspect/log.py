@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from zrb_store import records
 from zrb_store.db.columns import OUTPUT
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
@@ -22,7 +21,6 @@ from zrb_store.records import (
     AttemptRecord,
     Damage,
     JsonObject,
-    OutputLine,
     RunRecord,
     iso,
     json_or_null,
@@ -34,7 +32,7 @@ class AttemptOutput(NamedTuple):
 
     bytes: int
     truncated: bool  # whether only the end of it is stored
-    lines: list[OutputLine]  # those that are stored
+    lines: list[output.OutputLine]  # those that are stored
 
     def to_json(self) -> JsonObject:
         """Return it as `log --format json` shows it."""
@@ -46,7 +44,7 @@ class AttemptLog:
     """An attempt, or one of a step, with its traceback, and the attempt around it if that still exists."""
 
     record: AttemptRecord
-    inside: str | None
+    parent: str | None
     output: AttemptOutput | None
 
     @property
@@ -62,7 +60,7 @@ class AttemptLog:
             "run": record.run,
             "role": record.role,
             "step": record.step,
-            "inside": self.inside,
+            "parent": self.parent,
             "status": record.status,
             "started_at": iso(record.started_at),
             "ended_at": iso(record.ended_at),
@@ -111,7 +109,7 @@ def change_json(change: by_hand.Change) -> JsonObject:
     return {**change._asdict(), "at": iso(change.at)}
 
 
-def line_json(line: OutputLine) -> JsonObject:
+def line_json(line: output.OutputLine) -> JsonObject:
     """Return a line of output as `log --format json` shows it."""
     return {"at": iso(line.at), "stream": line.stream, "text": line.text}
 
@@ -166,7 +164,7 @@ def _attempt(view: SessionView, logged: LoggedAttempt) -> AttemptLog:
     view.damage.note(f"attempt {attempt.session}/{attempt.name}", attempt.damage)
     stored = output.of_attempt(view.transaction, attempt.id) if logged.printed else None
     if stored is not None:
-        lines: list[OutputLine] = []
+        lines: list[output.OutputLine] = []
         for _, data in output.pieces(view.transaction, attempt.id):
             lines += _lines(data, attempt.session, attempt.name, view.damage)
         printed = AttemptOutput(stored.bytes, stored.truncated, lines)
@@ -179,18 +177,18 @@ def _changes(transaction: Transaction, name: str, damage: Damage) -> Iterator[by
         yield change
 
 
-def _lines(data: str, session: str, attempt: str, damage: Damage) -> list[OutputLine]:
+def _lines(data: str, session: str, attempt: str, damage: Damage) -> list[output.OutputLine]:
     if OUTPUT["data"].problem(data):
         damage.note(f"the output of {session}/{attempt}", ("data",))
         return []
-    return records.decode_lines(data)
+    return output.decode_lines(data)
 
 
 class Printed(NamedTuple):
     """A line that an attempt printed, and the name TASK#N of the attempt."""
 
     attempt: str
-    line: OutputLine
+    line: output.OutputLine
 
 
 class Follower:

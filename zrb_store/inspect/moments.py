@@ -69,7 +69,7 @@ def runs_at(runs: Iterable[RunRecord], moment: Moment) -> list[RunRecord]:
     return [
         run
         if moment.includes(run.ended_at, run.ended_tick)
-        else replace(run, ended_at=None, outcome=None, error_type=None, error_message=None)
+        else replace(run, ended_at=None, status=None, error_type=None, error_message=None)
         for run in runs
         if moment.includes(run.started_at, run.started_tick)
     ]
@@ -82,7 +82,7 @@ def status_at(runs: Sequence[RunRecord], moment: Moment) -> str:
     last = runs[-1]
     if last.ended_at is None:
         return "running" if last.lease_expires_at > moment.at else "stale"
-    return "stale" if last.outcome == "lost" else last.outcome or "stale"
+    return "stale" if last.status == "lost" else last.status or "stale"
 
 
 def history_at(history: ValueHistory, session: str, moment: Moment) -> ValueHistory | None:
@@ -98,7 +98,7 @@ def history_at(history: ValueHistory, session: str, moment: Moment) -> ValueHist
     if history.is_live:
         value, taker = replace(value, state="live", ended_at=None, ended_tick=None, orphaned=False), None
     elif held is not None:
-        state = "dead" if held.record.deliveries == 0 else "taken"
+        state = "dead" if held.record.failed_deliveries == 0 else "taken"
         taken, taker = held.record, held.taker
         value = replace(value, state=state, ended_at=taken.taken_at, ended_tick=taken.taken_tick)
     elif value.state == "retracted" and undone is not None and not was_undone:
@@ -107,24 +107,24 @@ def history_at(history: ValueHistory, session: str, moment: Moment) -> ValueHist
         # A value that is still taken has its mark. One that came back since was orphaned if it is retracted.
         is_marked = history.value.orphaned or history.value.state == "retracted"
         value = replace(value, orphaned=is_marked and was_undone)
-    value = replace(value, deliveries=_deliveries_at(history, moment))
-    popper = history.popper if value.ended_tick == history.value.ended_tick else None
-    return history._replace(value=value, taker=taker, returns=returns, popper=popper)
+    value = replace(value, failed_deliveries=_failed_deliveries_at(history, moment))
+    taken_from = history.taken_from if value.ended_tick == history.value.ended_tick else None
+    return history._replace(value=value, taker=taker, returns=returns, taken_from=taken_from)
 
 
 def _has_returned(record: ReturnRecord, moment: Moment) -> bool:
     return moment.includes(record.returned_at, record.returned_tick)
 
 
-def _deliveries_at(history: ValueHistory, moment: Moment) -> int:
-    """Return the count of deliveries at a moment. A value that was moved or copied did not begin with 0."""
+def _failed_deliveries_at(history: ValueHistory, moment: Moment) -> int:
+    """Return the count of failed deliveries at a moment. A value that was moved or copied did not begin with 0."""
     changes = [
         (_has_returned(each.record, moment), count)
         for each in history.returns
-        if (count := each.record.deliveries) is not None
+        if (count := each.record.failed_deliveries) is not None
     ]
     if not changes:
-        return history.value.deliveries
+        return history.value.failed_deliveries
     # A count that begins with a requeue is that of a copy: how often its original was delivered is not known here.
     first = changes[0][1]
     return next((count for had_come, count in reversed(changes) if had_come), first - 1 if first else 1)

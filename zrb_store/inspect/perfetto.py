@@ -77,11 +77,11 @@ def events(
     tids = itertools.count(without_run + 1)
     places: dict[str, _Place] = {}
     for run, span in runs:
-        pid, outcome = run.number, run.outcome or "running"
-        yield from _process(pid, f"run {pid} ({outcome})")
+        pid, status = run.number, run.status or "running"
+        yield from _process(pid, f"run {pid} ({status})")
         place = _Place(pid, next(tids), _visible(span))
         yield from _track(place, "run")
-        yield _slice(f"run {pid}", "run", place, outcome, {"origin": run.origin, "host": run.host, "pid": run.pid})
+        yield _slice(f"run {pid}", "run", place, status, {"origin": run.origin, "host": run.host, "pid": run.pid})
     is_named = False
     for task in tasks:
         for run_number, spans in _spans_by_run(task, span_of).items():

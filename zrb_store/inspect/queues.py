@@ -33,7 +33,7 @@ class HeldBy(NamedTuple):
     session: str  # name of the session of the holder
     task: str  # of a step, its id
     number: int
-    state: str  # of its process, `alive`, `dead` or `lease expired`; of a step, as in `step of a failed session`
+    status: str  # of its process, `alive`, `dead` or `lease expired`; of a step, as in `step of a failed session`
     step_of: str | None = None  # of a completed step, the task
     since: int | None = None  # of a completed step, in microseconds; also of an attempt in an overview of queues
     values: int = 0  # how many it holds, in an overview
@@ -62,9 +62,9 @@ def holders_of(transaction: Transaction, session_ids: Sequence[int], moment: int
         return found
     for step in holding_steps(transaction, session_ids, list(halted)):
         session = halted[step.session_id]
-        status = "stale" if session.status == "running" else session.status
-        state = f"step of {'an' if status == 'interrupted' else 'a'} {status} session"
-        found.append(HeldBy(step.home_id, session.name, step.task, step.number, state, step.step_of, step.since))
+        of = "stale" if session.status == "running" else session.status
+        status = f"step of {'an' if of == 'interrupted' else 'a'} {of} session"
+        found.append(HeldBy(step.home_id, session.name, step.task, step.number, status, step.step_of, step.since))
     return found
 
 
@@ -93,11 +93,11 @@ class QueueSummary:
             "oldest_at": iso(state.oldest_at),
             "held": self.held_count,
             "held_by": [
-                {"attempt": each.name, "values": each.values, "since": iso(each.since), "state": each.state}
+                {"attempt": each.name, "values": each.values, "since": iso(each.since), "status": each.status}
                 for each in self.held
             ],
             "steps_of_session": [
-                {"attempt": each.name, "since": iso(each.since), "state": each.state} for each in self.steps
+                {"attempt": each.name, "since": iso(each.since), "status": each.status} for each in self.steps
             ],
             "dead": state.dead,
             "died_at": iso(state.died_at),

@@ -82,7 +82,7 @@ def _emptied(value: Value) -> Value:
         content=MASK,
         beginning=None,
         pushed_from=value.pushed_from and _nobody(value.pushed_from),
-        popped_by=value.popped_by and _nobody(value.popped_by),
+        taken_from=value.taken_from and _nobody(value.taken_from),
         returns=returns,
     )
 
@@ -90,4 +90,4 @@ def _emptied(value: Value) -> Value:
 def _plain_reason(record: ReturnRecord) -> str:
     if record.reason in UNSUCCESSFUL:
         return record.reason
-    return "requeued" if record.deliveries == 0 else "another reason"
+    return "requeued" if record.failed_deliveries == 0 else "another reason"

@@ -60,15 +60,6 @@ class Decision:
     steps: int = 0  # how many completed steps stand; if the task runs, it gets their results without running them
 
 
-def role_of(*, is_check: bool, has_checks: bool, is_fallback: bool) -> str:
-    """Return the role of a task: `check`, `server` (if it has checks), `fallback` or `task`."""
-    if is_check:
-        return "check"
-    if has_checks:
-        return "server"
-    return "fallback" if is_fallback else "task"
-
-
 class Workflow:
     """The tasks of a session, by name in order of registration, and the order between them.
 
@@ -94,12 +85,12 @@ class Workflow:
                 self.owners[fallback].append(node.name)
 
     def role(self, name: str) -> str:
-        """Return the role of a task, as `role_of` does."""
-        return role_of(
-            is_check=bool(self._checked[name]),
-            has_checks=bool(self.nodes[name].checks),
-            is_fallback=bool(self.owners[name]),
-        )
+        """Return the role of a task: `check`, `server` (if it has checks), `fallback` or `task`."""
+        if self._checked[name]:
+            return "check"
+        if self.nodes[name].checks:
+            return "server"
+        return "fallback" if self.owners[name] else "task"
 
     def order(self) -> list[str]:
         """Return every task, each after its upstreams and before the tasks that it starts."""
@@ -295,6 +286,8 @@ def plan(
     known = attempts.of_session(executor, session.id)
     decisions = decide(workflow, known, forced, finished=session.is_finished)
     chosen = reruns(decisions, known)
+    if not chosen.starting_over and not count_done(executor, session.id):
+        return decisions  # no step stands
     # A run first gives back what has not completed. A step that comes back with it does not stand.
     lost = of_attempts(executor, [record.id for record in attempts.unfinished(executor, session.id)])
     if not repeat_once:

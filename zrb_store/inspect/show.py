@@ -172,7 +172,7 @@ class SessionView:
                 for run in self.runs
                 if run.ended_at is None and not lease.is_live(transaction, run, self.read_at)
             )
-            self.runs = [replace(run, outcome="lost") if run.id in self._dead_runs else run for run in self.runs]
+            self.runs = [replace(run, status="lost") if run.id in self._dead_runs else run for run in self.runs]
 
     def _go_back(self, at: str) -> None:
         """See the session and its runs as they were at a moment, unless the attempt that names it has not ended."""
@@ -187,11 +187,11 @@ class SessionView:
         if session.created_at > self.at.at and self.at.tick is None and "created_at" not in session.damage:
             raise SessionNotFound(f"there was no session {session.name} at {iso(self.at.at)}: it was created later")
         self.runs = runs_at(self.runs, self.at)
-        finished_at = session.finished_at if self.runs and self.runs[-1].ended_at is not None else None
+        ended_at = session.ended_at if self.runs and self.runs[-1].ended_at is not None else None
         tasks = session.tasks
         if awaited is not None and awaited not in tasks:  # only zrb says in advance what tasks there are
             tasks = {**tasks, awaited: "waiting"}
-        self.session = replace(session, status=status_at(self.runs, self.at), finished_at=finished_at, tasks=tasks)
+        self.session = replace(session, status=status_at(self.runs, self.at), ended_at=ended_at, tasks=tasks)
 
     def seen(self, attempt: AttemptRecord) -> AttemptRecord:
         """Return an attempt as it is seen at this view's moment."""
@@ -430,7 +430,7 @@ def header(session: SessionRecord) -> JsonObject:
         "path": session.path,
         "inputs": inputs_of(session),
         "created_at": iso(session.created_at),
-        "finished_at": iso(session.finished_at),
+        "ended_at": iso(session.ended_at),
         "parent": session.parent,
         "forked_from": session.forked_from,
         "pinned": session.pinned,

@@ -11,7 +11,7 @@ from zrb_store.db.engine import Database
 from zrb_store.local_time import beginning
 from zrb_store.queries import lease, stats
 from zrb_store.queries.clock import now_micros
-from zrb_store.queries.on_failure import LastError, last_errors
+from zrb_store.queries.notify import LastError, last_errors
 from zrb_store.records import UNSUCCESSFUL, JsonObject, iso, json_or_null
 
 _Key = tuple[str | None, str | None]  # project and main task
@@ -26,18 +26,18 @@ class Failure:
     """A run that did not complete."""
 
     session: str
-    outcome: str  # failed, interrupted or lost
+    status: str  # failed, interrupted or lost
     at: int  # when it ended, in microseconds; if its process died and nobody has taken it over, when it started
     error: LastError | None
 
     def text(self) -> str:
-        """Return outcome and error: `failed, load: ValueError: no column 'price'`."""
-        return self.outcome + (f", {self.error.text()}" if self.error else "")
+        """Return status and error: `failed, load: ValueError: no column 'price'`."""
+        return self.status + (f", {self.error.text()}" if self.error else "")
 
     def to_json(self) -> JsonObject:
         """Return it as `stats --format json` shows it."""
         error = None if self.error is None else self.error._asdict()
-        return {"session": self.session, "outcome": self.outcome, "at": iso(self.at), "error": error}
+        return {"session": self.session, "status": self.status, "at": iso(self.at), "error": error}
 
 
 @dataclass
@@ -47,7 +47,7 @@ class TaskStats:
     project: str | None
     task: str | None
     running: int = 0  # how many runs have not ended
-    # How many ended, by their outcome.
+    # How many ended, by their status.
     ended: dict[str, int] = field(default_factory=lambda: dict.fromkeys(("completed", *UNSUCCESSFUL), 0))
     median: int | None = None  # of the durations of completed runs, in microseconds; None if there are none
     p95: int | None = None  # the 95th percentile of them, by nearest rank
@@ -100,17 +100,17 @@ def task_stats(
         moment = now_micros(transaction)
         start = None if since is None else beginning(since, moment)
         found: dict[_Key, TaskStats] = {}
-        failed: dict[_Key, tuple[int, str, int]] = {}  # id, outcome and end of the newest run that failed
-        for each in stats.outcomes(transaction, task, start):
+        failed: dict[_Key, tuple[int, str, int]] = {}  # id, status and end of the newest run that failed
+        for each in stats.run_counts(transaction, task, start):
             key = each.project, each.task
             of_task = found.setdefault(key, TaskStats(*key))
-            if each.outcome is None:
+            if each.status is None:
                 continue
-            of_task.ended[each.outcome] = each.runs
-            if each.outcome == "completed":
+            of_task.ended[each.status] = each.runs
+            if each.status == "completed":
                 of_task.last_completed_at = each.ended_at
             else:
-                failed[key] = max(failed.get(key, (0, "", 0)), (each.newest, each.outcome, each.ended_at or 0))
+                failed[key] = max(failed.get(key, (0, "", 0)), (each.newest, each.status, each.ended_at or 0))
         for project, name, run in stats.running(transaction, task, start):
             key = project, name
             if lease.is_live(transaction, run, moment):
@@ -121,8 +121,8 @@ def task_stats(
         _add_durations(found, stats.durations(transaction, task, start))
         run_ids = [run_id for run_id, _, _ in failed.values()]
         errors, names = last_errors(transaction, run_ids), stats.session_names(transaction, run_ids)
-    for key, (run_id, outcome, at) in failed.items():
-        found[key].last_failure = Failure(names[run_id], outcome, at, errors.get(run_id))
+    for key, (run_id, status, at) in failed.items():
+        found[key].last_failure = Failure(names[run_id], status, at, errors.get(run_id))
     return sorted(found.values(), key=lambda one: (one.task or "", one.project or ""))
 
 

@@ -79,7 +79,7 @@ class Event:
     reason: str | None = None
     value: str | None = None  # the other value that is concerned
     pushed_from: Change | None = None  # who pushed the value from a shell
-    popped_by: Change | None = None  # who took it from a shell
+    taken_from: Change | None = None  # who took it from a shell
 
     def to_json(self) -> JsonObject:
         """Return it as `trace --format json` shows it."""
@@ -91,7 +91,7 @@ class Event:
             "reason": self.reason,
             "value": self.value,
             "pushed_from": process_json(self.pushed_from),
-            "popped_by": process_json(self.popped_by),
+            "taken_from": process_json(self.taken_from),
         }
 
 
@@ -144,14 +144,14 @@ def _own_events(history: ValueHistory, value: Value) -> Iterator[Event]:
         by = each.taken_by, _step(taker)
         yield Event(record.taken_tick, "taken", record.taken_at, *by)
         yield Event(record.returned_tick, "given back", record.returned_at, *by, reason=record.reason)
-        if record.deliveries is not None and died.pop(record.returned_tick, None) is not None:
-            yield _death(record.returned_tick, record.returned_at, record.deliveries)
+        if record.failed_deliveries is not None and died.pop(record.returned_tick, None) is not None:
+            yield _death(record.returned_tick, record.returned_at, record.failed_deliveries)
     # A copy has no returns.
     for tick, at in died.items():
-        yield _death(tick, at, row.deliveries)
+        yield _death(tick, at, row.failed_deliveries)
     if row.state in ("taken", "removed"):
         taken = row.ended_tick or 0, row.state, value.taken_at, value.taken_by, _step(history.taker)
-        yield Event(*taken, popped_by=value.popped_by)
+        yield Event(*taken, taken_from=value.taken_from)
     if pusher is not None and undone is not None and (row.orphaned or row.state == "retracted"):
         is_retracted = row.state == "retracted"
         reason = f"{pushed_by} {'was given back' if pusher.given_back else 'did not complete'}"

@@ -39,7 +39,7 @@ class Returned(NamedTuple):
     @property
     def is_requeue(self) -> bool:
         """Whether the value was dead and somebody made it live again."""
-        return self.record.deliveries == 0
+        return self.record.failed_deliveries == 0
 
     def to_json(self) -> JsonObject:
         """Return it as `show --format json` shows it."""
@@ -48,7 +48,7 @@ class Returned(NamedTuple):
             "taken_at": iso(self.record.taken_at),
             "returned_at": iso(self.record.returned_at),
             "reason": self.record.reason,
-            "deliveries": self.record.deliveries,
+            "failed_deliveries": self.record.failed_deliveries,
             "error": json_or_null(self.error),
         }
 
@@ -67,7 +67,7 @@ class Value:
     pushed_by: str | None
     pushed_from: Change | None  # who pushed it from a shell outside any attempt, if that is recorded
     taken_by: str | None
-    popped_by: Change | None  # who took it from a shell
+    taken_from: Change | None  # who took it from a shell
     returns: list[Returned]  # the oldest first
     undone: Moment | None  # when what its pusher did was undone
     beginning: str | None = None  # in a report, of a long value, whose content is left out
@@ -91,7 +91,7 @@ class Value:
             _owner_name(pusher, session),
             history.pushed_from,
             _owner_name(history.taker, session),
-            history.popper,
+            history.taken_from,
             returns,
             None if pusher is None else pusher.undone(session),
         )
@@ -116,10 +116,10 @@ class Value:
             "pushed_from": process_json(self.pushed_from),
             "taken_at": iso(self.taken_at),
             "taken_by": self.taken_by,
-            "popped_by": process_json(self.popped_by),
+            "taken_from": process_json(self.taken_from),
             "moved_from": record.moved_from,
             "orphaned": record.orphaned,
-            "deliveries": record.deliveries,
+            "failed_deliveries": record.failed_deliveries,
             "returns": [each.to_json() for each in self.returns],
         }
         return shown if self.beginning is None else {**shown, "beginning": self.beginning}
@@ -197,7 +197,7 @@ def _with(history: ValueHistory, act: Act, session: str, damage: Damage) -> Valu
     if act.change.action == "push" and history.pusher is None:
         history = history._replace(pushed_from=act.change)
     elif act.change.action == "pop" and history.value.state == "taken" and history.taker is None:
-        history = history._replace(popper=act.change)
+        history = history._replace(taken_from=act.change)
     else:
         return history
     damage.note(f"a change of session {session}", act.damage)

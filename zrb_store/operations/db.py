@@ -67,7 +67,7 @@ def shown_settings() -> list[ShownSetting]:
     """Return each setting of this process as it may be shown."""
     found = []
     for one in settings.SETTINGS:
-        given = _masked(os.environ.get(one.name, ""))
+        given = _masked(settings.given(one.name) or "")
         origin = "environment" if given else "default"
         found.append(ShownSetting(one.name, given or one.default, origin, given or one.shown_default))
     return found

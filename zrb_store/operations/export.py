@@ -9,7 +9,6 @@ import json
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from zrb_store import records as output_text
 from zrb_store.db import columns
 from zrb_store.db.columns import ColumnRule, Columns
 from zrb_store.db.engine import Database
@@ -18,6 +17,7 @@ from zrb_store.errors import InvalidArgument, ZrbStoreError
 from zrb_store.names import is_session_name, split_id
 from zrb_store.queries import transfer as queries
 from zrb_store.queries.invariants import damaged_sessions
+from zrb_store.queries.output import size_of_lines
 from zrb_store.queries.transfer import Record
 from zrb_store.records import Damage
 
@@ -95,10 +95,18 @@ _LATER: Mapping[str, Mapping[str, object]] = {
     "run": {"told_at": None, "error_type": None, "error_message": None, "error_traceback": None},
     "queue": {"max_deliveries": None},
     "attempt": {"parent": None, "step_of": None, "step": None, "step_number": None, "once": False, "result": None},
-    "value": {"deliveries": 0, "plain": False},
-    "return": {"deliveries": None},
+    "value": {"failed_deliveries": 0, "plain": False},
+    "return": {"failed_deliveries": None},
 }
 """What fields that an export of an older version lacks are taken to hold."""
+
+_FORMER: Mapping[str, Mapping[str, str]] = {
+    "session": {"finished_at": "ended_at", "finished_tick": "ended_tick"},
+    "run": {"outcome": "status"},
+    "value": {"deliveries": "failed_deliveries"},
+    "return": {"deliveries": "failed_deliveries"},
+}
+"""The names that fields had in format 1, with those that they have now."""
 
 
 class InvalidRecord(ValueError):
@@ -119,12 +127,12 @@ def check_fields(kind: str, record: Record) -> None:
         problem = column.problem(record[name])
         require(problem is None, f"{name} {problem}")
     if kind == "output":
-        require(record["size"] == output_text.size_of_lines(record["data"]), "size is not that of its lines")
+        require(record["size"] == size_of_lines(record["data"]), "size is not that of its lines")
 
 
 # -- lines
 
-FORMAT = 1
+FORMAT = 2
 _HASH = "sha256"
 
 
@@ -144,19 +152,22 @@ def read_lines(lines: Iterable[bytes], where: str) -> Iterator[tuple[int, Record
     chain = HashChain()
     previous = "start"
     number = count = 0
+    former: Mapping[str, Mapping[str, str]] = {}
     for number, line in enumerate(lines, 1):
         try:
             record = chain.read(line)
             kind = record.pop("kind", None)
             _check_place(kind, previous)
             if kind == "zrb-store":
-                if record.get("format") != FORMAT:
-                    found = record.get("format")
+                found = record.get("format")
+                if found not in (1, FORMAT):
                     raise ZrbStoreError(f"{where} has format {found}, unknown to this version: upgrade zrb-store")
+                former = _FORMER if found == 1 else {}
                 require(record.keys() == {"format"}, "its fields are not those of this format")
             elif kind == "end":
                 require(record == {"records": count}, "records are missing")
             else:
+                record = _renamed(record, former.get(kind, {}))
                 record = {**_LATER.get(kind, {}), **_ticks(kind, record), **record}
                 check_fields(kind, record)
         except InvalidRecord as error:
@@ -174,6 +185,12 @@ def read_lines(lines: Iterable[bytes], where: str) -> Iterator[tuple[int, Record
 def damaged_line(line: int, where: str, reason: object) -> ZrbStoreError:
     """Return the error that a line is damaged."""
     return ZrbStoreError(f"line {line} of {where} is damaged: {reason}; nothing was imported")
+
+
+def _renamed(record: Record, names: Mapping[str, str]) -> Record:
+    """Return a record with fields under their present names, which are by their former ones."""
+    require(record.keys().isdisjoint(names.values()), "its fields are not those of this format")
+    return {names.get(name, name): field for name, field in record.items()}
 
 
 def _ticks(kind: Any, record: Record) -> Record:

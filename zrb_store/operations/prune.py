@@ -94,7 +94,7 @@ class _Seen(NamedTuple):
 def _seen_sessions(transaction: Transaction, moment: int, damage: Damage) -> Iterator[_Seen]:
     """Yield the sessions that are not damaged, in descending order of their end."""
     for session in queries.candidates(transaction):
-        status, ended_at, problems = session.status, session.finished_at or session.created_at, session.damage
+        status, ended_at, problems = session.status, session.ended_at or session.created_at, session.damage
         if status == "running":
             run = runs.last(transaction, session.id)
             if run is None or not lease.is_live(transaction, run, moment):

@@ -223,4 +223,4 @@ def read_stats(database: Database, question: Question) -> Found:
 
 def _plotted(run: RecentRun) -> JsonObject:
     started_at, seconds = run.started_at / 1_000_000, max(0, run.ended_at - run.started_at) / 1_000_000
-    return {"session": run.session, "outcome": run.outcome, "started_at": started_at, "seconds": seconds}
+    return {"session": run.session, "status": run.status, "started_at": started_at, "seconds": seconds}

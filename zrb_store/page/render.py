@@ -197,24 +197,24 @@ def _resumed(before: ReportRun, run: RunRecord) -> str:
 
 def _ended(report: Report, run: RunRecord, *, is_first: bool) -> str:
     done, total = _done_after(report, run.number), len(report.tasks)
-    number, outcome = run.number, run.outcome
-    if outcome == "completed":
+    number, status = run.number, run.status
+    if status == "completed":
         took = format_duration(length(run.started_at, run.ended_at))
         return f"completed {counted(total, 'task')} in {took}" if is_first and total else "completed"
     after = f" after {done} of {counted(total, 'task')}" if total else ""
-    if outcome is None:
+    if status is None:
         tasks = _named(_in_run(report, number, ("running",)))
         return f"run {number} has been running for {format_duration(report.read_at - run.started_at)}" + "".join(
             f",{part}" for part in (f" now in {tasks}" if tasks else "", after) if part
         )
-    culprits = _named(_in_run(report, number, (outcome, "lost") if outcome != "damaged" else ()))
-    if outcome == "failed":
+    culprits = _named(_in_run(report, number, (status, "lost") if status != "damaged" else ()))
+    if status == "failed":
         return f"{culprits} failed in run {number}{after}" if culprits else f"run {number} failed{after}"
-    if outcome == "interrupted":
+    if status == "interrupted":
         return f"run {number} was interrupted{f' in {culprits}' if culprits else ''}{after}"
-    if outcome == "lost":
+    if status == "lost":
         return f"the process of run {number} died{f' in {culprits}' if culprits else ''}{after}"
-    return f"run {number} ended ({outcome}){after}"
+    return f"run {number} ended ({status}){after}"
 
 
 def _done_after(report: Report, number: int) -> int:
@@ -341,6 +341,6 @@ def life(value: Value) -> Iterator[str]:
             yield f"taken and given back by {each.taken_by or 'a deleted attempt'}{reason}"
     by = taker(value)
     if record.state == "dead":
-        yield f"dead after {record.deliveries} deliveries"
+        yield f"dead after {record.failed_deliveries} deliveries"
     else:
         yield f"{record.state}{f' by {by}' if by else ''}{orphaned(value)}"

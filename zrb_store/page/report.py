@@ -196,7 +196,7 @@ def _all(report: Report) -> Iterator[_Happening]:
         run, name = shown.record, f"run {shown.record.number}"
         yield _Happening(run.started_at, 0, name, "began")
         if run.ended_at is not None:
-            yield _Happening(run.ended_at, 9, name, f"ended: {run.outcome}")
+            yield _Happening(run.ended_at, 9, name, f"ended: {run.status}")
     for task, _, _ in report.tasks:
         yield from _of_attempts(task.name, (attempt for attempt, _ in task.attempts))
         for step in task.steps:

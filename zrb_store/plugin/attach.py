@@ -35,9 +35,8 @@ class AlreadyCompleted(Exception):
 class _Process:
     """What this process has only once: the open store, and whether ZRB_STORE_SESSION was used."""
 
-    def __init__(self) -> None:
-        self.store: Store | None = None
-        self.named = False
+    store: Store | None = None
+    named = False
 
     def open(self) -> Store:
         """Return the store that the settings name, opened at its first use."""
@@ -90,15 +89,15 @@ def is_to_be_stored(task: AnyTask, zrb_session: AnySession) -> bool:
 def attach(task: AnyTask, zrb_session: Session, outer: Owner | None) -> Recorder | None:
     """Begin to store a zrb session: its run takes the lease, and `ctx.xcom` becomes durable.
 
-    `outer` is the attempt that starts this session. None if the store cannot be used and ZRB_STORE_ON_ERROR=ignore.
+    `outer` is the attempt that starts this session. None if the store cannot be used and ZRB_STORE_UNAVAILABLE=memory.
     """
-    ignoring = settings.on_error() == "ignore"
+    in_memory = settings.unavailable() == "memory"
     try:
         return _attach(task, zrb_session, outer)
     except (StoreUnavailable, StoreMissing, SchemaAhead, SchemaBehind) as error:
-        if not ignoring:
+        if not in_memory:
             raise
-        warn(f"{error}; this run is kept in memory only (ZRB_STORE_ON_ERROR=ignore)")
+        warn(f"{error}; this run is kept in memory only (ZRB_STORE_UNAVAILABLE=memory)")
         return None
 
 
@@ -106,7 +105,6 @@ def _attach(task: AnyTask, zrb_session: Session, outer: Owner | None) -> Recorde
     # late: importlib.metadata is slow to import, and the others import SQLAlchemy
     from importlib.metadata import version
 
-    from zrb_store.inspect.resume import without_task
     from zrb_store.plugin.graph import Graph
     from zrb_store.plugin.inputs import Secrets, default_of, given_secrets, inputs_to_store
     from zrb_store.plugin.recorder import Recorder
@@ -120,7 +118,7 @@ def _attach(task: AnyTask, zrb_session: Session, outer: Owner | None) -> Recorde
     zrb_session.set_main_task(task)
     resumed: ResumeRequest | None = getattr(zrb_session, compat.RESUMED, None)
     graph = resumed.graph if resumed else Graph(zrb_session)
-    secrets = Secrets(graph.tasks, shared_ctx.input, parent.secrets if parent else None)
+    secrets = Secrets(graph.names, shared_ctx.input, parent.secrets if parent else None)
     given_now: set[str] = set() if parent else given_secrets(task, shared_ctx.input, sys.argv)
     if resumed:
         given_now |= resumed.secrets
@@ -142,18 +140,20 @@ def _attach(task: AnyTask, zrb_session: Session, outer: Owner | None) -> Recorde
     forced, repeat_once = (resumed.forced, resumed.repeat_once) if resumed else (None, False)
     recorder = Recorder(zrb_session, task, graph, secrets, store, name, spec)
     try:
-        recorder.start(forced, repeat_once=repeat_once)
+        recorder.start(forced, repeat_once=repeat_once, is_resume=resumed is not None)
     except SessionCompleted:
-        result, finished_at = recorder.stored_result()
+        result, ended_at = recorder.stored_result()
         has_result, is_resume = result is not None, resumed is not None
-        text = describe_completed(name, finished_at, has_result=has_result, is_resume=is_resume)
+        text = describe_completed(name, ended_at, has_result=has_result, is_resume=is_resume)
         raise AlreadyCompleted(text, result) from None
     if recorder.run.added_inputs:
-        from zrb_store.plugin.resume import describe_added  # late: few runs need it
+        from zrb_store.plugin.resume import describe_added  # late: most runs do not go on with a session
 
         for added, text in recorder.run.added_inputs.items():
             warn(describe_added(added, name, text))
     if (resumed or recorder.completed.goes_on) and parent is None:
+        from zrb_store.inspect.resume import without_task  # late: as above
+
         warn(describe_resume(name, recorder.completed.decisions))
         for line in without_task(store.database, recorder.run.session_id, recorder.completed.decisions):
             warn(line)

@@ -201,7 +201,7 @@ def task_name_of_action() -> str:
 
 async def run_session(run: Callable[[], Awaitable[R]], task: AnyTask, session: Session) -> R | None:
     """Run the main task of a zrb session as zrb does, by `run`, and store the session if it is to be stored."""
-    for line in settings.unknown_variables():
+    for line in settings.doubtful_variables():
         warn(line)
     if not attach.is_to_be_stored(task, session):
         if attach.is_users_run(task, session):
@@ -239,9 +239,9 @@ async def _conduct(recorder: Recorder, run: Callable[[], Awaitable[R]]) -> R:
     for other in uncertain:
         warn(str(other))
     interrupted = interrupted or isinstance(failure, (asyncio.CancelledError, KeyboardInterrupt))
-    outcome = recorder.end(failure, interrupted=interrupted)
-    if outcome != "completed" and recorder.fatal is None and recorder.zrb_session.parent is None:
-        warn(_how_to_resume(recorder, outcome))
+    status = recorder.end(failure, interrupted=interrupted)
+    if status != "completed" and recorder.fatal is None and recorder.zrb_session.parent is None:
+        warn(_how_to_resume(recorder, status))
     stopped = signals.received
     signals.end(recorder)
     if recorder.fatal is not None and stopped and not isinstance(failure, Exception):
@@ -253,9 +253,9 @@ async def _conduct(recorder: Recorder, run: Callable[[], Awaitable[R]]) -> R:
     return result
 
 
-def _how_to_resume(recorder: Recorder, outcome: str) -> str:
+def _how_to_resume(recorder: Recorder, status: str) -> str:
     name, path = recorder.run.session, recorder.zrb_session.task_path
-    ended = f"session {name} {'failed' if outcome == 'failed' else 'was interrupted'}"
+    ended = f"session {name} {'failed' if status == 'failed' else 'was interrupted'}"
     if path and speaker.program != PROGRAM:
         return f"{ended}; `{speaker.program} resume {name}` runs the rest"
     what = "task" if path else "program"

@@ -5,10 +5,11 @@ A session started again by its name asks for its secret inputs, where zrb itself
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from collections.abc import Callable, Mapping
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Concatenate, ParamSpec, TypeVar
 
 from zrb_store import settings
 from zrb_store.cli.command_table import COMMANDS
@@ -24,32 +25,35 @@ R = TypeVar("R")
 
 GROUP = "xcom"
 
+error_exit = ErrorExit()
+
 
 def hook_command_line(patches: Patches) -> None:
     """Register the commands, and take `zrb xcom ...` over before zrb parses its arguments."""
-    error_exit = ErrorExit()
     group = compat.Group(name=GROUP, description="📦 Stored sessions and their values (zrb-store)")
-    _hook_cli(patches, error_exit, group)
+    patches.wrap(compat.Cli, "run", functools.partial(_run, group))
+    patches.wrap(compat.Cli, "_run_task", _run_task)
+    patches.wrap(compat.Cli, "_print_run_command", _print_run_command)
     if GROUP in compat.cli.subgroups:
         warn(f"your tasks have a group {GROUP!r}: use `zrb-store` in place of `zrb {GROUP}`")
         return
     for name, (_, purpose) in COMMANDS.items():
-        group.add_task(_task(name, purpose, error_exit))
+        group.add_task(_task(name, purpose))
     compat.cli.add_group(group)
     speaker.program = f"{compat.cli.name} {GROUP}"
 
 
-def _task(name: str, purpose: str, error_exit: ErrorExit) -> AnyTask:
+def _task(name: str, purpose: str) -> AnyTask:
     def action(ctx: AnyContext) -> None:
         # Only a program that calls the task gets here: the command line is taken over before.
-        raise SystemExit(dispatch([name, *map(str, ctx.args)], error_exit))
+        raise SystemExit(dispatch([name, *map(str, ctx.args)]))
 
     task = compat.BaseTask(name=name, description=purpose, cli_only=True, action=action, retries=0)
     setattr(task, compat.NEVER, True)
     return task
 
 
-def dispatch(args: list[str], error_exit: ErrorExit) -> int:
+def dispatch(args: list[str]) -> int:
     """Run one command with the arguments as typed, and return the exit code that `zrb-store` has for it."""
     from zrb_store.cli import run  # late: imports click
 
@@ -65,50 +69,47 @@ def dispatch(args: list[str], error_exit: ErrorExit) -> int:
     return code
 
 
-def _hook_cli(patches: Patches, error_exit: ErrorExit, group: AnyGroup) -> None:
-    def run_or_dispatch(stock: Callable[..., R]) -> Callable[..., R]:
-        def run(self: compat.Cli, str_args: list[str] | None = None, *args: Any, **kwargs: Any) -> R:
-            words = list(str_args or [])
-            if words[:1] == [GROUP] and self.subgroups.get(GROUP) is group:
-                raise SystemExit(dispatch(words[1:], error_exit))
-            try:
-                return stock(self, words, *args, **kwargs)
-            except Exception:
-                # 2.20 trips over its own clean-up when a run is refused.
-                if error_exit.code is not None:
-                    raise SystemExit(error_exit.code) from None
-                raise
+# The hooks of zrb's command line: each is called with the method as it was and its arguments.
 
-        return run
 
-    def run_or_refuse(
-        stock: Callable[Concatenate[compat.Cli, AnyTask, list[str], Mapping[str, str], P], R],
-    ) -> Callable[..., R]:
-        def run_task(
-            self: compat.Cli,
-            task: AnyTask,
-            args: list[str],
-            run_kwargs: Mapping[str, str],
-            *more: P.args,
-            **kwargs: P.kwargs,
-        ) -> R:
-            with error_exit:
-                if session := settings.session_name():
-                    run_kwargs = ask_again(task, run_kwargs, session)
-                return stock(self, task, args, run_kwargs, *more, **kwargs)
+def _run(
+    group: AnyGroup,
+    stock: Callable[Concatenate[compat.Cli, list[str], P], R],
+    self: compat.Cli,
+    str_args: list[str] | None = None,
+    *args: P.args,
+    **kwargs: P.kwargs,
+) -> R:
+    words = list(str_args or [])
+    if words[:1] == [GROUP] and self.subgroups.get(GROUP) is group:
+        raise SystemExit(dispatch(words[1:]))
+    try:
+        return stock(self, words, *args, **kwargs)
+    except Exception:
+        # 2.20 trips over its own clean-up when a run is refused.
+        if error_exit.code is not None:
+            raise SystemExit(error_exit.code) from None
+        raise
 
-        return run_task
 
-    def print_if_run(stock: Callable[P, None]) -> Callable[P, None]:
-        def print_run_command(*args: P.args, **kwargs: P.kwargs) -> None:
-            if error_exit.code is None:  # a refusal is one line
-                stock(*args, **kwargs)
+def _run_task(
+    stock: Callable[Concatenate[compat.Cli, AnyTask, list[str], Mapping[str, str], P], R],
+    self: compat.Cli,
+    task: AnyTask,
+    args: list[str],
+    run_kwargs: Mapping[str, str],
+    *more: P.args,
+    **kwargs: P.kwargs,
+) -> R:
+    with error_exit:
+        if session := settings.session_name():
+            run_kwargs = ask_again(task, run_kwargs, session)
+        return stock(self, task, args, run_kwargs, *more, **kwargs)
 
-        return print_run_command
 
-    patches.wrap(compat.Cli, "run", run_or_dispatch)
-    patches.wrap(compat.Cli, "_run_task", run_or_refuse)
-    patches.wrap(compat.Cli, "_print_run_command", print_if_run)
+def _print_run_command(stock: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
+    if error_exit.code is None:  # a refusal is one line
+        stock(*args, **kwargs)
 
 
 def ask_again(task: AnyTask, given: Mapping[str, str], name: str) -> Mapping[str, str]:
@@ -129,7 +130,7 @@ def ask_again(task: AnyTask, given: Mapping[str, str], name: str) -> Mapping[str
     try:
         session = sessions.find(process.open().database, name)
     except (StoreUnavailable, StoreMissing):
-        if settings.value_of("ZRB_STORE_ON_ERROR") == "ignore":  # whoever runs the task says so
+        if settings.value_of("ZRB_STORE_UNAVAILABLE") == "memory":  # whoever runs the task says so
             return given
         raise
     if session is None or session.is_finished:

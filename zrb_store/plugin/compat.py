@@ -7,6 +7,7 @@ zrb's.
 from __future__ import annotations
 
 import functools
+import inspect
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -65,10 +66,17 @@ class Patches(ExitStack):
             self.callback(delattr, owner, name)
         setattr(owner, name, new)
 
-    def wrap(self, owner: type | ModuleType, name: str, wrapper: Callable[[Any], Callable[..., T]]) -> None:
-        """Replace a function of a class or a module by what `wrapper` makes of it."""
+    def wrap(self, owner: type | ModuleType, name: str, hook: Callable[..., T]) -> None:
+        """Let a hook be called in place of a function of a class or a module: with the function, and its arguments."""
         stock = vars(owner)[name] if name in vars(owner) else getattr(owner, name)
-        self.put(owner, name, functools.wraps(stock)(wrapper(stock)))
+
+        def hooked(*args: Any, **kwargs: Any) -> T:
+            return hook(stock, *args, **kwargs)
+
+        async def hooked_async(*args: Any, **kwargs: Any) -> Any:
+            return await hooked(*args, **kwargs)  # type: ignore[misc]  # this hook is a coroutine function as well
+
+        self.put(owner, name, functools.wraps(stock)(hooked_async if inspect.iscoroutinefunction(stock) else hooked))
 
 
 # The method that zrb's retry loop calls. `exec_action` came with 2.32 and calls the older `_exec_action`.
@@ -242,52 +250,53 @@ def task_paths(group: AnyGroup = cli, before: tuple[str, ...] = ()) -> Iterator[
         yield from task_paths(inner, (*before, alias))
 
 
-def remember_trigger_check(patches: Patches) -> None:
-    """Make a trigger return the same default check each time. 2.28 and before make a new task each time."""
-    stock: Callable[[BaseTrigger], list[AnyTask]] = vars(BaseTrigger)["readiness_checks"].fget
+def hook_some_releases(patches: Patches) -> None:
+    """Replace what only some releases have, or do in another way."""
     probe = BaseTrigger(name="probe")
-    if probe.readiness_checks[0] is probe.readiness_checks[0]:
-        return
-
-    def readiness_checks(self: BaseTrigger) -> list[AnyTask]:
-        if super(BaseTrigger, self).readiness_checks:
-            return stock(self)
-        if CHECKS not in self.__dict__:
-            setattr(self, CHECKS, stock(self))
-        checks: list[AnyTask] = getattr(self, CHECKS)
-        return checks
-
-    patches.put(BaseTrigger, "readiness_checks", property(readiness_checks))
+    if probe.readiness_checks[0] is not probe.readiness_checks[0]:  # 2.28 and before make a new task each time
+        stock = vars(BaseTrigger)["readiness_checks"].fget
+        patches.put(BaseTrigger, "readiness_checks", property(functools.partial(_remembered_checks, stock)))
+    if hasattr(cmd_task.CmdTask, "_resolve_cmd_val"):  # 1.x and 2.x render every plain string themselves
+        patches.wrap(cmd_task.CmdTask, "_resolve_cmd_val", _resolve_cmd_val)
+        if hasattr(cmd_task, "_reject_unrendered_placeholder"):
+            patches.wrap(cmd_task, "_reject_unrendered_placeholder", _reject_unrendered_placeholder)
+    if hasattr(type(CFG), "get_mistyped_env_keys"):
+        patches.wrap(type(CFG), "get_mistyped_env_keys", _get_mistyped_env_keys)
 
 
-def render_plain_cmd(patches: Patches) -> None:
-    """On zrb 3, render a plain `cmd` string that uses `{ctx.xcom[...]}` or `{ctx.task_name}`.
+def _remembered_checks(stock: Callable[[BaseTrigger], list[AnyTask]], self: BaseTrigger) -> list[AnyTask]:
+    if super(BaseTrigger, self).readiness_checks:
+        return stock(self)
+    if CHECKS not in self.__dict__:
+        setattr(self, CHECKS, stock(self))
+    checks: list[AnyTask] = getattr(self, CHECKS)
+    return checks
 
-    Since 3.0 plain strings are literals; later releases refuse `{ctx.` in one when the task is declared.
-    """
-    if not hasattr(cmd_task.CmdTask, "_resolve_cmd_val"):  # 1.x and 2.x render every plain string themselves
-        return
 
-    def rendering(stock: Callable[Concatenate[cmd_task.CmdTask, Context, T, P], R]) -> Callable[..., R]:
-        def resolve_cmd_val(self: cmd_task.CmdTask, ctx: Context, cmd_val: T, *args: P.args, **kwargs: P.kwargs) -> R:
-            # Only placeholders that read the context. Other braces are the shell's (`${HOME}`, awk), as in zrb 3.
-            def render(part: str) -> str:
-                return re.sub(r"(?<!\{)\{(ctx\.[^{}]+)\}(?!\})", lambda found: str(ctx.render(found.group(0))), part)
+# On zrb 3, a plain `cmd` string that uses `{ctx.xcom[...]}` or `{ctx.task_name}` is rendered. Since 3.0 plain strings
+# are literals; later releases refuse `{ctx.` in one when the task is declared.
 
-            return stock(self, ctx, _with_seeds(cmd_val, render), *args, **kwargs)
 
-        return resolve_cmd_val
+def _resolve_cmd_val(
+    stock: Callable[Concatenate[cmd_task.CmdTask, Context, T, P], R],
+    self: cmd_task.CmdTask,
+    ctx: Context,
+    cmd_val: T,
+    *args: P.args,
+    **kwargs: P.kwargs,
+) -> R:
+    # Only placeholders that read the context. Other braces are the shell's (`${HOME}`, awk), as in zrb 3.
+    def render(part: str) -> str:
+        return re.sub(r"(?<!\{)\{(ctx\.[^{}]+)\}(?!\})", lambda found: str(ctx.render(found.group(0))), part)
 
-    def accepting(stock: Callable[Concatenate[str, T, P], None]) -> Callable[..., None]:
-        def reject_unrendered_placeholder(task_name: str, cmd: T, *args: P.args, **kwargs: P.kwargs) -> None:
-            # An empty part stands for one that we render: the message counts the parts.
-            stock(task_name, _with_seeds(cmd, lambda _: ""), *args, **kwargs)
+    return stock(self, ctx, _with_seeds(cmd_val, render), *args, **kwargs)
 
-        return reject_unrendered_placeholder
 
-    patches.wrap(cmd_task.CmdTask, "_resolve_cmd_val", rendering)
-    if hasattr(cmd_task, "_reject_unrendered_placeholder"):
-        patches.wrap(cmd_task, "_reject_unrendered_placeholder", accepting)
+def _reject_unrendered_placeholder(
+    stock: Callable[Concatenate[str, T, P], None], task_name: str, cmd: T, *args: P.args, **kwargs: P.kwargs
+) -> None:
+    # An empty part stands for one that we render: the message counts the parts.
+    stock(task_name, _with_seeds(cmd, lambda _: ""), *args, **kwargs)
 
 
 def _with_seeds(cmd: Any, change: Callable[[str], str]) -> Any:
@@ -297,18 +306,10 @@ def _with_seeds(cmd: Any, change: Callable[[str], str]) -> Any:
     return change(cmd) if isinstance(cmd, str) and ("{ctx.xcom[" in cmd or "{ctx.task_name" in cmd) else cmd
 
 
-def spare_our_settings(patches: Patches) -> None:
+def _get_mistyped_env_keys(stock: Callable[P, dict[str, str]], *args: P.args, **kwargs: P.kwargs) -> dict[str, str]:
     """Keep zrb from taking our settings for misspelt ones of its own, as it does since 3.28."""
-
-    def without_ours(stock: Callable[P, dict[str, str]]) -> Callable[P, dict[str, str]]:
-        def get_mistyped_env_keys(*args: P.args, **kwargs: P.kwargs) -> dict[str, str]:
-            found = stock(*args, **kwargs)
-            return {name: meant for name, meant in found.items() if not name.startswith("ZRB_STORE_")}
-
-        return get_mistyped_env_keys
-
-    if hasattr(type(CFG), "get_mistyped_env_keys"):
-        patches.wrap(type(CFG), "get_mistyped_env_keys", without_ours)
+    found = stock(*args, **kwargs)
+    return {name: meant for name, meant in found.items() if not name.startswith("ZRB_STORE_")}
 
 
 def declared_by_zrb(task: AnyTask) -> bool:

@@ -75,7 +75,7 @@ class CtxXcomContent:
         self._plain.update(plain)
         for name, value in earlier.items():
             if isinstance(value, StockXcom):
-                self._put(name, value, None, values=name not in known)
+                self._put(name, value, None, values=name not in known and len(value) > 0)
             elif name not in plain:
                 self.names[name] = value  # the program gives it to each run
 

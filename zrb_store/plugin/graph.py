@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-from zrb_store.inspect.resume import Node, Workflow, role_of
 from zrb_store.names import storable_name
 from zrb_store.plugin import compat
 from zrb_store.plugin.compat import AnyTask, Session
 
+if TYPE_CHECKING:
+    from zrb_store.inspect.resume import Workflow
+
 
 class Graph:
-    """The tasks of a zrb session. Tasks that are registered while it runs are added as they appear."""
+    """The tasks of a zrb session. Tasks that are registered while it runs are added as they appear.
+
+    Attributes:
+        names: Their names in the store, in order of registration.
+    """
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._names: dict[AnyTask, str] = {}
+        self.names: dict[AnyTask, str] = {}
         self._used: set[str] = set()
         self._tasks_by_queue: dict[str, list[AnyTask]] = {}
         self._checks: set[AnyTask] = set()
@@ -24,38 +31,31 @@ class Graph:
 
     def add_new(self) -> None:
         """Name the tasks that the session has registered since the last call."""
-        for task in [task for task in self._session._task_status if task not in self._names]:
+        for task in [task for task in self._session._task_status if task not in self.names]:
             self._tasks_by_queue.setdefault(task.name, []).append(task)
             # The order of registration is zrb's walk through the declarations, the same in each process.
-            name, number = self.queue_name(task), 1
+            name, number = storable_name(task.name), 1
             while name in self._used:
                 number += 1
-                name = f"{self.queue_name(task)}~{number}"
-            self._names[task] = name
+                name = f"{storable_name(task.name)}~{number}"
+            self.names[task] = name
             self._used.add(name)
             self._checks.update(task.readiness_checks)
             self._fallbacks.update(task.fallbacks)
 
-    @property
-    def tasks(self) -> list[AnyTask]:
-        """All tasks, in order of registration."""
-        return list(self._names)
-
     def task_name(self, task: AnyTask) -> str:
         """Return the task's name in the store."""
-        if task not in self._names:
+        if task not in self.names:
             self.add_new()
-        return self._names[task]
-
-    def queue_name(self, task: AnyTask) -> str:
-        """Return the name of the queue for the task's results: the task's name, made to fit if the store refuses it."""
-        return storable_name(task.name)
+        return self.names[task]
 
     def role(self, task: AnyTask) -> str:
         """Return `check`, `server` (a task with a readiness check), `fallback` or `task`."""
-        return role_of(
-            is_check=task in self._checks, has_checks=bool(task.readiness_checks), is_fallback=task in self._fallbacks
-        )
+        if task in self._checks:
+            return "check"
+        if task.readiness_checks:
+            return "server"
+        return "fallback" if task in self._fallbacks else "task"
 
     def is_volatile(self, queue: str) -> bool:
         """Whether zrb fills this queue with values that are worthless in another process."""
@@ -68,13 +68,14 @@ class Graph:
             return any(map(fills, self._tasks_by_queue.get(base, ())))
         if queue.startswith("_yolo_") or queue == "_global_subagents":
             return True
-        return queue in _CHAT and any(compat.is_llm_task(task) for task in self._names)
+        return queue in _CHAT and any(compat.is_llm_task(task) for task in self.names)
 
     def workflow(self, main: AnyTask) -> Workflow:
         """Describe the tasks and their order, by name."""
+        from zrb_store.inspect.resume import Node, Workflow  # late: a first run has nothing to plan
 
         def names(tasks: Iterable[AnyTask]) -> list[str]:
-            return list(dict.fromkeys(self._names[other] for other in tasks if other in self._names))
+            return list(dict.fromkeys(self.names[other] for other in tasks if other in self.names))
 
         nodes = [
             Node(
@@ -85,7 +86,7 @@ class Graph:
                 fallbacks=names(task.fallbacks),
                 condition=compat.condition(task),
             )
-            for task, name in self._names.items()
+            for task, name in self.names.items()
         ]
         return Workflow(nodes, self.task_name(main))
 

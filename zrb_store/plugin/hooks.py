@@ -153,23 +153,27 @@ def hook_web_server(patches: Patches) -> None:
     patches.put(start, "_action", start_with_pages)
 
 
-def _create_web_app(patches: Patches, stock: Callable[..., FastAPI]) -> Callable[..., FastAPI]:
-    def create_web_app(root_group: AnyGroup, web_auth_config: WebAuthConfig, *args: Any, **kwargs: Any) -> FastAPI:
-        app = stock(root_group, web_auth_config, *args, **kwargs)
-        try:
-            app.mount(PATH, _pages(web_auth_config))
-        except Exception as error:  # noqa: BLE001 - zrb's server runs without our pages
-            warn(f"there are no pages at {PATH}/: {type(error).__name__}: {error}")
-            return app
-        scripts = inspect.getattr_static(type(compat.CFG), "WEB_JS_PATH")  # a property, which cannot be set in 1.21
-
-        def with_ours(self: Any) -> list[str]:
-            return [*scripts.__get__(self, type(self)), f"{PATH}/static/zrb-link.js"]
-
-        patches.put(type(compat.CFG), "WEB_JS_PATH", property(with_ours, getattr(scripts, "__set__", None)))
+def _create_web_app(
+    patches: Patches,
+    stock: Callable[Concatenate[AnyGroup, WebAuthConfig, P], FastAPI],
+    root_group: AnyGroup,
+    web_auth_config: WebAuthConfig,
+    *args: P.args,
+    **kwargs: P.kwargs,
+) -> FastAPI:
+    app = stock(root_group, web_auth_config, *args, **kwargs)
+    try:
+        app.mount(PATH, _pages(web_auth_config))
+    except Exception as error:  # noqa: BLE001 - zrb's server runs without our pages
+        warn(f"there are no pages at {PATH}/: {type(error).__name__}: {error}")
         return app
+    scripts = inspect.getattr_static(type(compat.CFG), "WEB_JS_PATH")  # a property, which cannot be set in 1.21
 
-    return create_web_app
+    def with_ours(self: Any) -> list[str]:
+        return [*scripts.__get__(self, type(self)), f"{PATH}/static/zrb-link.js"]
+
+    patches.put(type(compat.CFG), "WEB_JS_PATH", property(with_ours, getattr(scripts, "__set__", None)))
+    return app
 
 
 def _pages(web_auth_config: WebAuthConfig) -> UnderLogin | OnThisMachine:
@@ -197,40 +201,37 @@ def _pages(web_auth_config: WebAuthConfig) -> UnderLogin | OnThisMachine:
     return pages if web_auth_config.enable_auth else OnThisMachine(pages)
 
 
-# What replaces zrb's methods: each function gets the method as it was. Unknown parameters are passed on, since a later
-# release may add some.
+# What is called in place of zrb's methods, with the method as it was and its arguments. Unknown parameters are passed
+# on, since a later release may add some.
 
 
-def _register_single_task(stock: Callable[Concatenate[Session, AnyTask, P], R]) -> Callable[..., R]:
-    def register_single_task(self: Session, task: AnyTask, *args: P.args, **kwargs: P.kwargs) -> R:
-        attempts.wrap_action(task)
-        return stock(self, task, *args, **kwargs)
+def _register_single_task(
+    stock: Callable[Concatenate[Session, AnyTask, P], R],
+    self: Session,
+    task: AnyTask,
+    *args: P.args,
+    **kwargs: P.kwargs,
+) -> R:
+    attempts.wrap_action(task)
+    return stock(self, task, *args, **kwargs)
 
-    return register_single_task
 
-
-def _final_result(stock: Callable[[Session], R]) -> Callable[[Session], R | None]:
-    def cheap_final_result(self: Session) -> R | None:
-        recorder = recorder_of(self)
-        # zrb's state logger asks at every tick: before the main task is done there is no result to read.
-        return stock(self) if recorder is None or recorder.has_result() else None
-
-    return cheap_final_result
+def _final_result(stock: Callable[[Session], R], self: Session) -> R | None:
+    recorder = recorder_of(self)
+    # zrb's state logger asks at every tick: before the main task is done there is no result to read.
+    return stock(self) if recorder is None or recorder.has_result() else None
 
 
 # The context whose template is being rendered: zrb gives templates the session's context, not the task's.
 _rendering: ContextVar[Context | None] = ContextVar("zrb_store_rendering", default=None)
 
 
-def _render(stock: Callable[Concatenate[Context, P], R]) -> Callable[Concatenate[Context, P], R]:
-    def render(self: Context, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        token = _rendering.set(self)
-        try:
-            return stock(self, *args, **kwargs)
-        finally:
-            _rendering.reset(token)
-
-    return render
+def _render(stock: Callable[Concatenate[Context, P], R], self: Context, /, *args: P.args, **kwargs: P.kwargs) -> R:
+    token = _rendering.set(self)
+    try:
+        return stock(self, *args, **kwargs)
+    finally:
+        _rendering.reset(token)
 
 
 def _xcom_of_task(self: Context) -> DotDict | CtxXcom:
@@ -250,47 +251,52 @@ def _task_name_in_template(self: SharedContext) -> str:
     return attempts.task_name_of_action() if ctx is None or ctx._shared_ctx is not self else str(ctx._task_name)
 
 
-def _exec_root_tasks(
+async def _exec_root_tasks(
     stock: Callable[Concatenate[BaseTask, Session, P], Awaitable[R]],
-) -> Callable[..., Awaitable[R | None]]:
-    async def exec_root_tasks(self: BaseTask, session: Session, *args: P.args, **kwargs: P.kwargs) -> R | None:
-        return await attempts.run_session(lambda: stock(self, session, *args, **kwargs), self, session)
-
-    return exec_root_tasks
-
-
-def _fanout(stock: Callable[Concatenate[BaseTrigger, Session, P], Awaitable[R]]) -> Callable[..., Awaitable[R]]:
-    async def fanout(self: BaseTrigger, session: Session, *args: P.args, **kwargs: P.kwargs) -> R:
-        # The callback inherits the context of the push, but is no part of that attempt: when the trigger's attempt is
-        # given back, a handled event must not come back.
-        outside = contextlib.nullcontext() if recorder_of(session) is None else attempts.outside_attempts()
-        with outside:
-            return await stock(self, session, *args, **kwargs)
-
-    return fanout
+    self: BaseTask,
+    session: Session,
+    *args: P.args,
+    **kwargs: P.kwargs,
+) -> R | None:
+    return await attempts.run_session(lambda: stock(self, session, *args, **kwargs), self, session)
 
 
-def _run_callback(
+async def _fanout(
+    stock: Callable[Concatenate[BaseTrigger, Session, P], Awaitable[R]],
+    self: BaseTrigger,
+    session: Session,
+    *args: P.args,
+    **kwargs: P.kwargs,
+) -> R:
+    # The callback inherits the context of the push, but is no part of that attempt: when the trigger's attempt is given
+    # back, a handled event must not come back.
+    outside = contextlib.nullcontext() if recorder_of(session) is None else attempts.outside_attempts()
+    with outside:
+        return await stock(self, session, *args, **kwargs)
+
+
+async def _run_callback(
     stock: Callable[Concatenate[Callback, Session, Session, P], Awaitable[R]],
-) -> Callable[..., Awaitable[R]]:
-    async def async_run(
-        self: Callback, parent_session: Session, session: Session, *args: P.args, **kwargs: P.kwargs
-    ) -> R:
-        # Name the session of an event before the callback publishes the name.
-        parent = recorder_of(parent_session)
-        if parent is not None and is_to_be_stored(self._task, session):
-            session._name = parent.next_child()
-            setattr(session, compat.CHILD, session._name)
-        return await stock(self, parent_session, session, *args, **kwargs)
-
-    return async_run
+    self: Callback,
+    parent_session: Session,
+    session: Session,
+    *args: P.args,
+    **kwargs: P.kwargs,
+) -> R:
+    # Name the session of an event before the callback publishes the name.
+    parent = recorder_of(parent_session)
+    if parent is not None and is_to_be_stored(self._task, session):
+        session._name = parent.next_child()
+        setattr(session, compat.CHILD, session._name)
+    return await stock(self, parent_session, session, *args, **kwargs)
 
 
 def install() -> None:
     """Hook zrb's classes and register `zrb xcom`. If that fails, leave zrb as it was."""
     with Patches() as patches:
         patches.wrap(Session, "_register_single_task", _register_single_task)
-        patches.put(Session, "final_result", property(_final_result(vars(Session)["final_result"].fget)))
+        stock_result = vars(Session)["final_result"].fget
+        patches.put(Session, "final_result", property(functools.partial(_final_result, stock_result)))
         patches.put(Context, "xcom", property(_xcom_of_task))
         patches.wrap(Context, "render", _render)
         patches.put(SharedContext, "xcom", property(_xcom_of_session))
@@ -300,14 +306,12 @@ def install() -> None:
         if not hasattr(SharedContext, "task_name"):
             patches.put(SharedContext, "task_name", property(_task_name_in_template))
         patches.wrap(BaseTask, "exec_root_tasks", _exec_root_tasks)
-        patches.wrap(BaseTask, "run", inputs.noting_run)
-        patches.wrap(BaseTask, "async_run", inputs.noting_async_run)
-        compat.remember_trigger_check(patches)
+        patches.wrap(BaseTask, "run", inputs.run)
+        patches.wrap(BaseTask, "async_run", inputs.async_run)
         patches.wrap(BaseTrigger, "_fanout_and_trigger_callback", _fanout)
         patches.wrap(Callback, "async_run", _run_callback)
         output.hook_commands(patches)
-        compat.render_plain_cmd(patches)
-        compat.spare_our_settings(patches)
+        compat.hook_some_releases(patches)
         commands.hook_command_line(patches)
         hook_web_server(patches)
         patches.pop_all()

@@ -56,24 +56,16 @@ def _noted(
         _given.reset(token)
 
 
-def noting_run(stock: Callable[..., R]) -> Callable[..., R]:
-    """Note how a run of a task is given its inputs."""
-
-    def run(*args: Any, **kwargs: Any) -> R:
-        with _noted(*args, **kwargs):
-            return stock(*args, **kwargs)
-
-    return run
+def run(stock: Callable[..., R], *args: Any, **kwargs: Any) -> R:
+    """Run a task, and note how it is given its inputs: the hook of zrb's `run`."""
+    with _noted(*args, **kwargs):
+        return stock(*args, **kwargs)
 
 
-def noting_async_run(stock: Callable[..., Awaitable[R]]) -> Callable[..., Awaitable[R]]:
-    """As `noting_run`."""
-
-    async def async_run(*args: Any, **kwargs: Any) -> R:
-        with _noted(*args, **kwargs):
-            return await stock(*args, **kwargs)
-
-    return async_run
+async def async_run(stock: Callable[..., Awaitable[R]], *args: Any, **kwargs: Any) -> R:
+    """As `run`."""
+    with _noted(*args, **kwargs):
+        return await stock(*args, **kwargs)
 
 
 # An input is stored as its value, or as a dict with one of these keys. zrb's own inputs are never dicts.

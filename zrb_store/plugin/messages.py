@@ -25,11 +25,10 @@ if TYPE_CHECKING:
 class Speaker:
     """What prints the messages of the plugin."""
 
-    def __init__(self) -> None:
-        self.name = PROGRAM  # what each line begins with
-        # What the user types before a command, also in advice: `zrb xcom`, unless the user's tasks have a group of that
-        # name. Only `zrb xcom` has a command that runs tasks.
-        self.program = PROGRAM
+    name = PROGRAM  # what each line begins with
+    # What the user types before a command, also in advice: `zrb xcom`, unless the user's tasks have a group of that
+    # name. Only `zrb xcom` has a command that runs tasks.
+    program = PROGRAM
 
     def warn(self, message: str) -> None:
         """Print one line on stderr, with secrets masked."""
@@ -43,11 +42,11 @@ warn = speaker.warn
 _NAMED = 5  # tasks in one line
 
 
-def describe_completed(session: str, finished_at: int | None, *, has_result: bool, is_resume: bool) -> str:
+def describe_completed(session: str, ended_at: int | None, *, has_result: bool, is_resume: bool) -> str:
     """Say that a session has completed, and that nothing runs, whether a resume or ZRB_STORE_SESSION asked for it."""
     from zrb_store.render.format import TimeFormat  # late: rarely needed
 
-    when = TimeFormat().full(finished_at)
+    when = TimeFormat().full(ended_at)
     what = "this is its stored result, and nothing runs" if has_result else "it has no result, and nothing runs"
     advice = "--from TASK runs a part of it again" if is_resume else "another ZRB_STORE_SESSION starts a new one"
     return f"session {session} completed at {when}: {what}; {advice}"
@@ -79,8 +78,7 @@ def uncertain_step(error: BaseException | None) -> StepUncertain | None:
 class ErrorExit:
     """Ends the command with one line and the exit code of the store's error, on every release of zrb."""
 
-    def __init__(self) -> None:
-        self.code: int | None = None  # if there is one, zrb must not add how to run the command again
+    code: int | None = None  # if there is one, zrb must not add how to run the command again
 
     def __enter__(self) -> None:
         self.code = None

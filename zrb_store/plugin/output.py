@@ -37,7 +37,7 @@ def keep_output(ctx: Context, attempt: Attempt) -> None:
     Each text that a context prints gets into the log of its session, without colours. The method that puts it there is
     replaced in this context alone. Nothing else is made before the first text, since most tasks print nothing.
     """
-    if settings.output():
+    if settings.output_limit():
         vars(ctx)["append_to_shared_log"] = functools.partial(_append_first, ctx, attempt)
     else:
         vars(ctx).pop("append_to_shared_log", None)
@@ -157,21 +157,18 @@ def hook_commands(patches: Patches) -> None:
         patches.put(starting, "asyncio", _Asyncio())
 
 
-def _run_command(stock: Callable[P, Awaitable[R]]) -> Callable[P, Awaitable[R]]:
-    async def run_command(*args: P.args, **kwargs: P.kwargs) -> R:
-        attempt = running_attempt()
-        if attempt is None or not settings.output():
-            return await stock(*args, **kwargs)
-        command = _Command(attempt, set())
-        token = _running.set(command)
-        try:
-            return await stock(*args, **kwargs)
-        finally:
-            _running.reset(token)
-            for output in command.outputs:
-                output.ignore(None)  # what is printed now is no line of the command
-
-    return run_command
+async def _run_command(stock: Callable[P, Awaitable[R]], *args: P.args, **kwargs: P.kwargs) -> R:
+    attempt = running_attempt()
+    if attempt is None or not settings.output_limit():
+        return await stock(*args, **kwargs)
+    command = _Command(attempt, set())
+    token = _running.set(command)
+    try:
+        return await stock(*args, **kwargs)
+    finally:
+        _running.reset(token)
+        for output in command.outputs:
+            output.ignore(None)  # what is printed now is no line of the command
 
 
 def running_attempt() -> Attempt | None:

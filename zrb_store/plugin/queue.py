@@ -309,24 +309,10 @@ for _name in compat.WITHOUT_CALLBACKS:
 class ZrbXcoms(Xcoms):
     """The queues of one session, as `ZrbXcom`."""
 
-    def __init__(
-        self,
-        run: RunControl,
-        database: Database,
-        session: str,
-        max_value: int,
-        owner: Owner | None = None,
-        memory: dict[str, QueueMemory] | None = None,
-    ) -> None:
-        super().__init__(database, session, max_value, owner)
+    def __init__(self, run: RunControl, database: Database, session: str, max_value: int) -> None:
+        super().__init__(database, session, max_value)
         self.run = run
-        self.memory: dict[str, QueueMemory] = {} if memory is None else memory
-
-    def bound_to(self, owner: Owner | None) -> ZrbXcoms:
-        """Return the same queues with every operation belonging to `owner` (None: to the current attempt)."""
-        bound = ZrbXcoms(self.run, self.database, self.session, self.max_value, owner, self.memory)
-        bound.share_ids(self)
-        return bound
+        self.memory: dict[str, QueueMemory] = {}
 
     def __getitem__(self, name: str) -> ZrbXcom:
         xcom = self._xcoms.get(name)

@@ -10,7 +10,7 @@ import contextlib
 import functools
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from zrb_store.attempt import Attempt, OpenAttempt, Step
 from zrb_store.errors import (
@@ -21,7 +21,7 @@ from zrb_store.errors import (
     ZrbStoreError,
     what_makes_storable,
 )
-from zrb_store.inspect.resume import Decision, Reruns, decide, reruns
+from zrb_store.names import storable_name
 from zrb_store.plugin import compat
 from zrb_store.plugin import queue as own_push
 from zrb_store.plugin.compat import AnyContext, AnyTask, Session
@@ -32,12 +32,16 @@ from zrb_store.plugin.messages import first_user_frame, text_of_error, uncertain
 from zrb_store.plugin.queue import ZrbXcom, ZrbXcoms, forget_objects_of
 from zrb_store.queries import attempts, sessions
 from zrb_store.queries.attempts import Owner
+from zrb_store.queries.queues import queue_ids
 from zrb_store.queries.values import plain_names
 from zrb_store.records import AttemptRecord
 from zrb_store.run import Run, RunSpec
 from zrb_store.runtime import lease
 from zrb_store.store import Store
 from zrb_store.xcom import current_attempt
+
+if TYPE_CHECKING:
+    from zrb_store.inspect.resume import Decision, Reruns
 
 
 class CompletedTasks:
@@ -49,13 +53,20 @@ class CompletedTasks:
         self.decisions: list[Decision] = []  # on each task, as the run started
         self.goes_on = False  # whether a task had run before
 
-    def choose_reruns(self, main: AnyTask, forced: str | None, repeat: bool, known: list[AttemptRecord]) -> Reruns:
+    def choose_reruns(
+        self, main: AnyTask, forced: str | None, repeat: bool, is_resume: bool, known: list[AttemptRecord]
+    ) -> Reruns | None:
         """Note what has completed, and choose what is given back because it runs again, of every known attempt.
 
-        `Run.start` calls this in the transaction that takes the lease.
+        `Run.start` calls this in the transaction that takes the lease. In a session's first run there is nothing to
+        choose, and nobody asks what it runs.
         """
-        self.decisions = decide(self._graph.workflow(main), known, forced)
         self.goes_on = bool(known)
+        if not known and not is_resume:
+            return None
+        from zrb_store.inspect.resume import decide, reruns
+
+        self.decisions = decide(self._graph.workflow(main), known, forced)
         chosen = reruns(self.decisions, known, repeat_once=repeat)
         given_back = dict(chosen.attempts)
         rerun = {record.task for record in known if record.id in given_back}
@@ -130,16 +141,17 @@ class Recorder:
 
     # -- the run
 
-    def start(self, forced: str | None, *, repeat_once: bool) -> None:
+    def start(self, forced: str | None, *, repeat_once: bool, is_resume: bool) -> None:
         """Take the lease, and learn what has completed."""
-        self.run.start(functools.partial(self.completed.choose_reruns, self.main, forced, repeat_once))
+        choose = functools.partial(self.completed.choose_reruns, self.main, forced, repeat_once, is_resume)
+        self.run.start(choose)
         try:
-            known = list(self.xcoms)
-            for queue in dict.fromkeys([task.name for task in self.graph.tasks] + known):
+            known = queue_ids(self.run.database, self.run.session)
+            for queue in dict.fromkeys([*(task.name for task in self.graph.names), *known]):
                 self._content.get(queue)
             plain = plain_names(self.run.database, self.run.session_id) if known else ()
             self._content.seed(self.zrb_session.shared_ctx.xcom, known, plain)
-            self.run.note_tasks(dict.fromkeys(map(self.graph.task_name, self.graph.tasks), "waiting"))
+            self.run.note_tasks(dict.fromkeys(self.graph.names.values(), "waiting"))
             self._content.finish_adoption()
         except BaseException:
             lease.stop_renewing(self.run)
@@ -199,27 +211,27 @@ class Recorder:
                 await asyncio.wait(working, timeout=_WAIT)
 
     def end(self, error: BaseException | None, *, interrupted: bool) -> str:
-        """End the run with its true outcome, and return it: `completed`, `failed` or `interrupted`."""
+        """End the run with its true status, and return it: `completed`, `failed` or `interrupted`."""
         if self.run.is_inherited:  # a forked child ends nothing, and has nothing to say
             self.ended = True
             return "completed"
-        outcome = self._outcome(error, interrupted)
+        status = self._true_status(error, interrupted)
         self.ended = True
         lease.stop_renewing(self.run)  # even if the store cannot be reached: the process may live long
         if self.fatal is None:
             try:
-                ends = dict.fromkeys(map(self.graph.task_name, self.graph.tasks), "waiting")
+                ends = dict.fromkeys(self.graph.names.values(), "waiting")
                 statuses = self.zrb_session._task_status.items()
                 ends |= {self.graph.task_name(task): "skipped" for task, status in statuses if status.is_skipped}
                 self.run.note_tasks(ends)
-                self.run.end(outcome, error, None if error is None else first_user_frame(error))
+                self.run.end(status, error, None if error is None else first_user_frame(error))
             except ZrbStoreError as refusal:
                 self.fatal = refusal
         elif isinstance(self.fatal, StoreUnavailable):
             self.run.tell_unavailable(self.fatal)
-        return "failed" if self.fatal else outcome
+        return "failed" if self.fatal else status
 
-    def _outcome(self, error: BaseException | None, interrupted: bool) -> str:
+    def _true_status(self, error: BaseException | None, interrupted: bool) -> str:
         main = self.zrb_session.get_task_status(self.main)
         stopped = [issubclass(kind, _STOPPING) for kind in self._errors.values()]
         if error is not None and not isinstance(error, _STOPPING):
@@ -270,7 +282,7 @@ class Recorder:
             attempt.complete()
         else:
             queue = self.ctx_xcom[task.name]
-            own = self.xcoms[self.graph.queue_name(task)]
+            own = self.xcoms[storable_name(task.name)]
             item = own.encode(result)
             if isinstance(queue, ZrbXcom) and queue.place != own.place:
                 # The queue of this name is another session's (Callback.xcom_mapping): it gets the result too.
@@ -350,4 +362,4 @@ class Recorder:
         session = sessions.find(database, self.xcoms.session)
         record = attempts.in_effect(database, session.id, self.graph.task_name(self.main)) if session else None
         result = None if record is None else self.run.result(record)
-        return result, session.finished_at if session else None
+        return result, session.ended_at if session else None

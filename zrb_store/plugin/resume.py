@@ -256,6 +256,11 @@ class Resumer:
         self._zrb_session: compat.Session
         self._request: ResumeRequest
 
+    @functools.cached_property
+    def project(self) -> str:
+        """The project of the working directory."""
+        return current_project(compat.CFG.INIT_FILE_NAME)
+
     def plan(
         self,
         store: Store,
@@ -266,8 +271,7 @@ class Resumer:
         repeat_once: bool = False,
     ) -> tuple[list[Decision], list[str]]:
         """Decide what a resume of the session runs and skips, and what else a user should know, in one line each."""
-        project = current_project(compat.CFG.INIT_FILE_NAME)
-        RunSpec(project=project).refuse_other(session)
+        RunSpec(project=self.project).refuse_other(session)
         refuse_program(store.database, session)
         self._task = _main_task(session)
         # With the environment: the graph makes the contexts of the tasks, and zrb copies it into each when it is made.
@@ -275,7 +279,7 @@ class Resumer:
         self._zrb_session = compat.Session(shared_ctx=shared_ctx, root_group=compat.cli)
         self._zrb_session.set_main_task(self._task)
         graph = Graph(self._zrb_session)
-        RunSpec(task=graph.task_name(self._task), project=project).refuse_other(session)
+        RunSpec(task=graph.task_name(self._task), project=self.project).refuse_other(session)
         with store.database.snapshot() as transaction:
             decisions = plan(transaction, session, graph.workflow(self._task), forced, repeat_once=repeat_once)
             notes = without_task(transaction, session.id, decisions)

@@ -300,7 +300,7 @@ def of_session(executor: Executor, session_id: int) -> list[AttemptRecord]:
 
 
 class CompletedTask(NamedTuple):
-    """What `run.step` needs of an attempt that is in effect: its number, its arguments, and the place of its result."""
+    """What `run.task` needs of an attempt that is in effect: its number, its arguments, and the place of its result."""
 
     number: int
     arguments: str | None
@@ -321,7 +321,7 @@ def in_effect(executor: Executor, session_id: int, task: str) -> AttemptRecord |
 
 
 def completed_task(executor: Executor, session_id: int, task: str) -> CompletedTask | None:
-    """Return the same attempt, read more quickly: every `run.step` looks for it."""
+    """Return the same attempt, read more quickly: every `run.task` looks for it."""
     rows = executor.execute(_in_effect(True), {"session_id": session_id, "task": task})
     return CompletedTask(*rows[0]) if rows else None
 

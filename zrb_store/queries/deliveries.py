@@ -32,7 +32,7 @@ class NextValue(NamedTuple):
 @statement
 def _next(dialect_name: str, from_front: bool, lock: bool) -> sa.Select[int, bool]:
     came_back = sa.or_(
-        t.value.c.deliveries > literal(0),
+        t.value.c.failed_deliveries > literal(0),
         exists(t.returned.c.queue_id == t.value.c.queue_id, t.returned.c.seq == t.value.c.seq),
     )
     found = (
@@ -136,14 +136,14 @@ class Fate(NamedTuple):
     """What became of a value that was given back."""
 
     state: str
-    deliveries: int  # how many deliveries of it have failed
+    failed_deliveries: int  # how many deliveries of it have failed
     max_deliveries: int | None  # how many its queue allows; None if that is not limited
 
 
 @statement
 def _fate() -> sa.Select[str, int, int | None]:
     return (
-        sa.select(t.value.c.state, t.value.c.deliveries, t.queue.c.max_deliveries)
+        sa.select(t.value.c.state, t.value.c.failed_deliveries, t.queue.c.max_deliveries)
         .select_from(
             t.session.join(t.queue, t.queue.c.session_id == t.session.c.id).join(
                 t.value, t.value.c.queue_id == t.queue.c.id

@@ -199,8 +199,10 @@ def _copy_values(dialect_name: str) -> sa.Insert:
     is_dead = t.value.c.state == literal("dead")
     is_retracted = t.value.c.state == literal("retracted")
     counted = t.returned.alias("counted")
-    counts = sa.select(counted.c.deliveries).where(
-        counted.c.queue_id == t.value.c.queue_id, counted.c.seq == t.value.c.seq, counted.c.deliveries.is_not(None)
+    counts = sa.select(counted.c.failed_deliveries).where(
+        counted.c.queue_id == t.value.c.queue_id,
+        counted.c.seq == t.value.c.seq,
+        counted.c.failed_deliveries.is_not(None),
     )
     last_count = counts.where(counted.c.returned_tick <= given_tick()).order_by(counted.c.id.desc()).limit(literal(1))
     next_count = counts.where(counted.c.returned_tick > given_tick()).order_by(counted.c.id).limit(literal(1))
@@ -209,13 +211,13 @@ def _copy_values(dialect_name: str) -> sa.Insert:
     before_next = sa.case(
         (next_count.scalar_subquery() == literal(0), literal(1)), else_=next_count.scalar_subquery() - literal(1)
     )
-    deliveries = sa.func.coalesce(last_count.scalar_subquery(), before_next, t.value.c.deliveries)
+    failed_deliveries = sa.func.coalesce(last_count.scalar_subquery(), before_next, t.value.c.failed_deliveries)
     pusher_undone, holder_undone = _undone(pusher, dialect_name), _undone(holder, dialect_name)
     # A holder that is unknown belonged to a session that was deleted. If a return followed, its attempt was given back,
     # so it had not completed.
     given_back = sa.or_(holder_undone, sa.and_(returned_later, t.returned.c.taken_by.is_(None)))
     was_dead = sa.or_(
-        sa.and_(returned_later, sa.func.coalesce(t.returned.c.deliveries, literal(1)) == literal(0)),
+        sa.and_(returned_later, sa.func.coalesce(t.returned.c.failed_deliveries, literal(1)) == literal(0)),
         sa.and_(
             sa.not_(returned_later),
             sa.func.coalesce(had_ended, sa.false()),
@@ -226,7 +228,7 @@ def _copy_values(dialect_name: str) -> sa.Insert:
     stays_taken = sa.and_(was_held, sa.not_(given_back), sa.not_(was_dead))
     return sa.insert(t.value).from_select(
         [
-            *("queue_id", "state", "pushed_by", "ended_at", "ended_tick", "taken_by", "orphaned", "deliveries"),
+            *("queue_id", "state", "pushed_by", "ended_at", "ended_tick", "taken_by", "orphaned", "failed_deliveries"),
             *_KEPT_OF_VALUE,
         ],
         sa.select(
@@ -242,7 +244,7 @@ def _copy_values(dialect_name: str) -> sa.Insert:
             sa.case((sa.or_(stays_taken, was_dead), taken_tick)),
             sa.case((stays_taken, new_holder.c.id)),
             sa.and_(stays_taken, pusher_undone),
-            deliveries,
+            failed_deliveries,
             *(t.value.c[name] for name in _KEPT_OF_VALUE),
         )
         .select_from(

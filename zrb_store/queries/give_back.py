@@ -55,7 +55,7 @@ def _record_returns(dialect_name: str, in_queues: bool) -> sa.Insert:
     return sa.insert(t.returned).from_select(
         [
             *("queue_id", "seq", "taken_by", "taken_at", "taken_tick", "returned_at", "returned_tick"),
-            *("reason", "deliveries"),
+            *("reason", "failed_deliveries"),
         ],
         sa.select(
             t.value.c.queue_id,
@@ -66,7 +66,7 @@ def _record_returns(dialect_name: str, in_queues: bool) -> sa.Insert:
             given_moment(),
             given_tick(),
             bindparam("reason", type_=sa.Text),
-            sa.case((sa.and_(counts, delivered), t.value.c.deliveries + literal(1))),
+            sa.case((sa.and_(counts, delivered), t.value.c.failed_deliveries + literal(1))),
         ).where(t.value.c.taken_by == bindparam("of_attempt"), *within),
     )
 
@@ -126,19 +126,19 @@ def _return_taken(dialect_name: str, in_queues: bool) -> sa.Update:
 
 @statement
 def _count_deliveries() -> ReturningUpdate[int, int, str]:
-    dies = sa.and_(t.value.c.state == literal("live"), t.returned.c.deliveries >= t.queue.c.max_deliveries)
+    dies = sa.and_(t.value.c.state == literal("live"), t.returned.c.failed_deliveries >= t.queue.c.max_deliveries)
     return (
         sa.update(t.value)
         .where(
             t.returned.c.taken_by == bindparam("of_attempt"),
             t.returned.c.returned_tick == given_tick(),
-            t.returned.c.deliveries.is_not(None),
+            t.returned.c.failed_deliveries.is_not(None),
             t.value.c.queue_id == t.returned.c.queue_id,
             t.value.c.seq == t.returned.c.seq,
             t.queue.c.id == t.returned.c.queue_id,
         )
         .values(
-            deliveries=t.returned.c.deliveries,
+            failed_deliveries=t.returned.c.failed_deliveries,
             state=sa.case((dies, literal("dead")), else_=t.value.c.state),
             ended_at=sa.case((dies, given_moment()), else_=t.value.c.ended_at),
             ended_tick=sa.case((dies, given_tick()), else_=t.value.c.ended_tick),

@@ -54,7 +54,7 @@ class ValueHistory(NamedTuple):
     returns: list[Return]  # its returns to the queue, the oldest first
     # Who pushed it from a shell outside any attempt, if that was looked for (`inspect/value.py`).
     pushed_from: Change | None = None
-    popper: Change | None = None  # who took it so
+    taken_from: Change | None = None  # who took it so
 
 
 Only = Literal["live", "dead"]

@@ -40,8 +40,8 @@ def _is_held() -> Condition:
 
 def _last_count() -> sa.ScalarSelect[int]:
     return (
-        sa.select(t.returned.c.deliveries)
-        .where(_of_value(), t.returned.c.deliveries.is_not(None))
+        sa.select(t.returned.c.failed_deliveries)
+        .where(_of_value(), t.returned.c.failed_deliveries.is_not(None))
         .order_by(t.returned.c.id.desc())
         .limit(literal(1))
         .scalar_subquery()
@@ -117,8 +117,8 @@ _OF_VALUES = [
         "value-deliveries",
         "have another count of deliveries than their returns, or are dead without any",
         lambda: sa.or_(
-            t.value.c.deliveries != sa.func.coalesce(_last_count(), t.value.c.deliveries),
-            sa.and_(is_one_of(t.value.c.state, "dead"), t.value.c.deliveries == literal(0)),
+            t.value.c.failed_deliveries != sa.func.coalesce(_last_count(), t.value.c.failed_deliveries),
+            sa.and_(is_one_of(t.value.c.state, "dead"), t.value.c.failed_deliveries == literal(0)),
         ),
     ),
     _value(
@@ -390,7 +390,7 @@ _OF_SESSIONS = [
         "have an unknown status, or a status and an end time that contradict each other",
         lambda: sa.or_(
             ~is_one_of(t.session.c.status, *columns.SESSION["status"].words),
-            is_one_of(t.session.c.status, "open", "running") != t.session.c.finished_at.is_(None),
+            is_one_of(t.session.c.status, "open", "running") != t.session.c.ended_at.is_(None),
         ),
     ),
     _session(
@@ -411,9 +411,9 @@ _OF_SESSIONS = [
         remedy="start the session again",
     ),
     _session(
-        "run-outcome",
-        "have a run whose outcome and end time contradict each other",
-        lambda: _has_run(t.run.c.ended_at.is_(None) != t.run.c.outcome.is_(None)),
+        "run-status",
+        "have a run whose status and end time contradict each other",
+        lambda: _has_run(t.run.c.ended_at.is_(None) != t.run.c.status.is_(None)),
     ),
     _session(
         "queue-numbers",

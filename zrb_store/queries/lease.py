@@ -176,9 +176,9 @@ def living_command(executor: Executor, run: RunRecord) -> int | None:
 
 def worked_until(run: RunRecord, now: int | None) -> int:
     """Return until when a run is known to have worked, in microseconds. `now` is None if it does not run now."""
-    if run.ended_at is not None and run.outcome != "lost":
+    if run.ended_at is not None and run.status != "lost":
         return run.ended_at
-    if now is not None and run.outcome is None:
+    if now is not None and run.status is None:
         return now
     # The last that is known of a run that died is when it renewed its lease.
     return run.lease_expires_at - int(DURATION * 1_000_000)

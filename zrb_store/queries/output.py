@@ -2,14 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal, NamedTuple
 
-from zrb_store import records
 from zrb_store.db.columns import OUTPUT
 from zrb_store.db.core import bindparam, exists, literal, sa, statement, t
 from zrb_store.db.transaction import Executor, Row, Transaction
-from zrb_store.records import OutputLine
+
+
+class OutputLine(NamedTuple):
+    """One line that an attempt printed or logged."""
+
+    at: int  # microseconds since 1970 UTC by the clock of the process that printed it
+    stream: str  # such as `stdout`, `stderr`, `print` or `warning`
+    text: str  # without its newline
+
+    @property
+    def size(self) -> int:
+        """Its length in bytes, with a newline."""
+        text = self.text
+        return (len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))) + 1
+
+
+def encode_lines(lines: Iterable[OutputLine]) -> str:
+    """Write lines as a piece of output. The text is ASCII, and a person can read it in the database."""
+    return json.dumps(list(lines), separators=(",", ":"))
+
+
+def decode_lines(data: str) -> list[OutputLine]:
+    """Read the lines of a piece; raise ValueError if it is not one."""
+    return [OutputLine(*line) for line in json.loads(data)]
+
+
+def size_of_lines(data: str) -> int:
+    """Return the bytes of the lines of a piece, with a newline after each."""
+    return sum(line.size for line in decode_lines(data))
+
 
 _PIECES = 4  # what is kept is at most this part longer than its limit, since pieces are deleted whole
 
@@ -82,7 +111,7 @@ def add(
     start = end.position + skipped
     first = start
     for number, (piece, size) in enumerate(_pieces(lines, limit // _PIECES), end.piece + 1):
-        data = records.encode_lines(piece)
+        data = encode_lines(piece)
         params = {"attempt_id": attempt_id, "piece": number, "start": start, "size": size, "data": data}
         transaction.execute(_add(), params)
         start += size

@@ -23,7 +23,7 @@ class Candidate(NamedTuple):
     pinned: bool
     fence: int
     created_at: int
-    finished_at: int | None
+    ended_at: int | None
     of: str | None = None  # what it is a session of: its task; or else the program that its last run was of; or None
     damage: tuple[str, ...] = ()
 
@@ -36,7 +36,7 @@ def _candidates(one: bool) -> sa.Select[*Row]:
     found = sa.select(*(t.session.c[name] for name in _COLUMNS), *program_columns())
     if one:
         return found.where(t.session.c.id == bindparam("session_id"))
-    ended = sa.func.coalesce(t.session.c.finished_tick, t.session.c.created_tick)
+    ended = sa.func.coalesce(t.session.c.ended_tick, t.session.c.created_tick)
     return found.order_by(ended.desc(), t.session.c.id.desc())
 
 

@@ -50,7 +50,7 @@ def last(executor: Executor, session_id: int) -> RunRecord | None:
 
 
 @statement
-def _column(name: Literal["outcome", "error_traceback"]) -> sa.Select[str | None]:
+def _column(name: Literal["status", "error_traceback"]) -> sa.Select[str | None]:
     return sa.select(t.run.c[name]).where(t.run.c.id == bindparam("of_run"))
 
 
@@ -59,9 +59,9 @@ def traceback_of(executor: Executor, run_id: int) -> str | None:
     return next((row[0] for row in executor.execute(_column("error_traceback"), {"of_run": run_id})), None)
 
 
-def outcome_of(executor: Executor, run_id: int) -> tuple[str | None] | None:
-    """Return the outcome of a run, in a tuple; None if the run is not there."""
-    rows = executor.execute(_column("outcome"), {"of_run": run_id})
+def status_of(executor: Executor, run_id: int) -> tuple[str | None] | None:
+    """Return the status of a run, in a tuple; None if the run is not there."""
+    rows = executor.execute(_column("status"), {"of_run": run_id})
     return (rows[0][0],) if rows else None
 
 
@@ -79,11 +79,11 @@ def _lose() -> sa.Update:
     return (
         sa.update(t.run)
         .where(t.run.c.session_id == bindparam("of_session"), t.run.c.ended_at.is_(None))
-        .values(ended_at=given_moment(), ended_tick=given_tick(), outcome=literal("lost"))
+        .values(ended_at=given_moment(), ended_tick=given_tick(), status=literal("lost"))
     )
 
 
-_LATER = ("id", "suspected_at", "ended_at", "ended_tick", "outcome", "told_at", *ERROR)
+_LATER = ("id", "suspected_at", "ended_at", "ended_tick", "status", "told_at", *ERROR)
 _STARTED = [name for name in RUN if name not in _LATER]
 
 
@@ -105,8 +105,8 @@ def _start_session() -> sa.Update:
         .values(
             status=literal("running"),
             fence=bindparam("new_fence"),
-            finished_at=None,
-            finished_tick=None,
+            ended_at=None,
+            ended_tick=None,
             parent=sa.func.coalesce(t.session.c.parent, bindparam("new_parent", type_=sa.Text)),
         )
     )
@@ -153,7 +153,7 @@ def _end() -> sa.sql.dml.ReturningUpdate[int]:
         .values(
             ended_at=given_moment(),
             ended_tick=given_tick(),
-            outcome=bindparam("new_outcome"),
+            status=bindparam("new_status"),
             told_at=sa.func.coalesce(bindparam("told", type_=sa.BigInteger), t.run.c.told_at),
         )
         .returning(t.run.c.id)
@@ -207,7 +207,7 @@ def _end_session() -> sa.Update:
     return (
         sa.update(t.session)
         .where(t.session.c.id == bindparam("of_session"))
-        .values(status=bindparam("new_outcome"), finished_at=given_moment(), finished_tick=given_tick())
+        .values(status=bindparam("new_status"), ended_at=given_moment(), ended_tick=given_tick())
     )
 
 
@@ -215,7 +215,7 @@ def end(
     transaction: Transaction,
     session_id: int,
     run_id: int,
-    outcome: str,
+    status: str,
     error: ErrorText | None = None,
     *,
     says_little: bool = False,
@@ -224,12 +224,12 @@ def end(
     """End a run and its lease, and interrupt its running attempts; return False if it has lost its lease.
 
     Its `error` is stored unless an attempt ended by it, or `says_little` and an attempt has any. `told` says that the
-    command of `ZRB_STORE_ON_FAILURE` is started for this end.
+    command of `ZRB_STORE_NOTIFY` is started for this end.
     """
     if transaction.dialect_name != "sqlite":  # SQLite has one writer at a time
         transaction.execute(_lock_session(), {"of_session": session_id})
     moment = draw(transaction)
-    params = {"of_session": session_id, "of_run": run_id, "new_outcome": outcome, **moment.params}
+    params = {"of_session": session_id, "of_run": run_id, "new_status": status, **moment.params}
     if not transaction.execute(_end(), {**params, "told": moment.at if told else None}):
         return False
     if error is not None:

@@ -27,24 +27,24 @@ def _chosen(statement: sa.Select[*Ts], task: str | None, since: int | None) -> s
     return statement if since is None else statement.where(t.run.c.started_at >= since)
 
 
-class Outcome(NamedTuple):
+class RunCount(NamedTuple):
     """The runs of one task that ended in the same way."""
 
     project: str | None  # the folder of the project, None for none
     task: str | None  # the main task, None if it is not known
-    outcome: str | None  # `completed`, `failed`, `interrupted` or `lost`; None for those that have not ended
+    status: str | None  # `completed`, `failed`, `interrupted` or `lost`; None for those that have not ended
     runs: int  # how many there are
     newest: int  # the id of the one that started last
     ended_at: int | None  # when the last of them ended, in microseconds
 
 
-def outcomes(executor: Executor, task: str | None = None, since: int | None = None) -> list[Outcome]:
-    """Count the runs of each project, main task and outcome."""
-    group = (t.session.c.project, t.session.c.task, t.run.c.outcome)
+def run_counts(executor: Executor, task: str | None = None, since: int | None = None) -> list[RunCount]:
+    """Count the runs of each project, main task and status."""
+    group = (t.session.c.project, t.session.c.task, t.run.c.status)
     statement = sa.select(*group, sa.func.count(), sa.func.max(t.run.c.id), sa.func.max(t.run.c.ended_at)).group_by(
         *group
     )
-    return [Outcome(*row) for row in executor.execute(_chosen(statement, task, since), {})]
+    return [RunCount(*row) for row in executor.execute(_chosen(statement, task, since), {})]
 
 
 def durations(
@@ -54,7 +54,7 @@ def durations(
     # The end of a damaged run may be missing.
     took = sa.func.coalesce(t.run.c.ended_at - t.run.c.started_at, literal(0)).label("took")
     statement = _chosen(sa.select(t.session.c.project, t.session.c.task, took), task, since)
-    statement = statement.where(t.run.c.outcome == literal("completed"))
+    statement = statement.where(t.run.c.status == literal("completed"))
     return transaction.stream(statement.order_by(t.session.c.project, t.session.c.task, took))
 
 
@@ -74,7 +74,7 @@ class RecentRun(NamedTuple):
     project: str | None  # the folder of the project, None for none
     task: str | None  # the main task, None if it is not known
     session: str
-    outcome: str  # `completed`, `failed`, `interrupted` or `lost`
+    status: str  # `completed`, `failed`, `interrupted` or `lost`
     started_at: int  # when it started, in microseconds
     ended_at: int  # when it ended
 
@@ -82,9 +82,9 @@ class RecentRun(NamedTuple):
 def recent_runs(executor: Executor, task: str | None, since: int | None, most: int) -> list[RecentRun]:
     """Return the runs that have ended, those that began last first, of which there are at most so many."""
     of_session = (t.session.c.project, t.session.c.task, t.session.c.name)
-    columns = (*of_session, t.run.c.outcome, t.run.c.started_at, t.run.c.ended_at)
+    columns = (*of_session, t.run.c.status, t.run.c.started_at, t.run.c.ended_at)
     statement = _chosen(sa.select(*columns), task, since)
-    statement = statement.where(t.run.c.ended_at.is_not(None), t.run.c.outcome.is_not(None))
+    statement = statement.where(t.run.c.ended_at.is_not(None), t.run.c.status.is_not(None))
     return [RecentRun(*row) for row in executor.execute(statement.order_by(t.run.c.id.desc()).limit(most), {})]
 
 
@@ -132,11 +132,11 @@ def _last_completion(in_project: bool, newer: bool) -> sa.Select[int | None, int
     has_completed = t.session.c.status == literal("completed")
     # Not IS NOT DISTINCT FROM, for which PostgreSQL uses no index.
     project = t.session.c.project == bindparam("project") if in_project else t.session.c.project.is_(None)
-    completed = (t.session.c.task == bindparam("task"), project, has_completed, t.session.c.finished_tick.is_not(None))
+    completed = (t.session.c.task == bindparam("task"), project, has_completed, t.session.c.ended_tick.is_not(None))
     statement = (
-        sa.select(t.session.c.finished_tick, t.session.c.id)
+        sa.select(t.session.c.ended_tick, t.session.c.id)
         .where(*completed)
-        .order_by(t.session.c.finished_tick.desc())
+        .order_by(t.session.c.ended_tick.desc())
         .limit(literal(1))
     )
     return statement.where(t.session.c.id > bindparam("after_id")) if newer else statement

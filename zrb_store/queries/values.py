@@ -78,7 +78,7 @@ def push(
 
 
 _INSERTED = (
-    *("queue_id", "seq", "type", "size", "data", "moved_from", "deliveries", "plain"),
+    *("queue_id", "seq", "type", "size", "data", "moved_from", "failed_deliveries", "plain"),
     *("pushed_by", "pushed_at", "pushed_tick"),
 )
 
@@ -93,7 +93,7 @@ class NewValue(NamedTuple):
 
     item: Encoded  # the encoded value
     moved_from: int | None = None  # the seq of the value that it continues, or None
-    deliveries: int = 0  # those of the value that it continues
+    failed_deliveries: int = 0  # those of the value that it continues
     plain: bool = False  # whether a program assigned it in place of the queue, as in `ctx.xcom["mode"] = "dry-run"`
 
 
@@ -211,17 +211,17 @@ class LiveValue(NamedTuple):
 
     seq: int
     item: Encoded
-    deliveries: int
+    failed_deliveries: int
 
     def moved(self) -> NewValue:
         """Return the value that continues this one at another place."""
-        return NewValue(self.item, self.seq, self.deliveries)
+        return NewValue(self.item, self.seq, self.failed_deliveries)
 
 
 @statement
 def _live(lock: bool) -> sa.Select[int, str, str, int, int]:
     found = from_live(
-        sa.select(t.value.c.seq, short_text(), t.value.c.type, t.value.c.size, t.value.c.deliveries)
+        sa.select(t.value.c.seq, short_text(), t.value.c.type, t.value.c.size, t.value.c.failed_deliveries)
     ).order_by(t.value.c.seq)
     return found.with_for_update() if lock else found
 
@@ -229,8 +229,8 @@ def _live(lock: bool) -> sa.Select[int, str, str, int, int]:
 def live(executor: Executor, queue_id: int, *, lock: bool = False) -> list[LiveValue]:
     """Return all live values, the oldest first. With `lock`, they are locked until the transaction ends."""
     return [
-        LiveValue(seq, Encoded(chunks.whole(executor, queue_id, seq, text) or "", kind, size), deliveries)
-        for seq, text, kind, size, deliveries in executor.execute(_live(lock), {"queue_id": queue_id})
+        LiveValue(seq, Encoded(chunks.whole(executor, queue_id, seq, text) or "", kind, size), failed_deliveries)
+        for seq, text, kind, size, failed_deliveries in executor.execute(_live(lock), {"queue_id": queue_id})
     ]
 
 

@@ -183,7 +183,7 @@ def pusher(value: Value) -> str | None:
 
 def taker(value: Value) -> str | None:
     """Name who took a value, as `pusher` does."""
-    return _who(value.taken_by, value.popped_by)
+    return _who(value.taken_by, value.taken_from)
 
 
 def _who(attempt: str | None, by_hand: Change | None) -> str | None:
@@ -197,7 +197,7 @@ def fate(value: Value, times: TimeFormat) -> str:
     """
     state = value.record.state
     if state == "dead":
-        return f"dead after {counted(value.record.deliveries, 'delivery')}"
+        return f"dead after {counted(value.record.failed_deliveries, 'delivery')}"
     by = taker(value)
     if state != "taken" or value.taken_by:
         return f"{state}{f' by {by}' if value.taken_by else ''}{orphaned(value)}"

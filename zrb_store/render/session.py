@@ -42,7 +42,7 @@ _LAST = 10  # how many of more runs and attempts are shown
 
 _RUN_COLUMNS = (
     Column("run", right=True),
-    Column("outcome", status=True),
+    Column("status", status=True),
     Column("started", leaves=2),
     Column("took", right=True, leaves=1),
     Column("by"),
@@ -90,7 +90,7 @@ class SessionPrinter:
         self._times = TimeFormat(runs[0].started_at if runs else session.created_at if look.at is None else None)
         self._holders = holders_of(document.transaction, [session.id], document.read_at) if look.at is None else []
         self._states = {
-            f"{each.task}#{each.number}" if each.session == session.name else each.name: each.state
+            f"{each.task}#{each.number}" if each.session == session.name else each.name: each.status
             for each in self._holders
         }
 
@@ -117,7 +117,7 @@ class SessionPrinter:
         session, runs, times = self._document.session, self._document.runs, self._times
         inputs = inputs_of(session)
         given = inputs.items() if type(inputs) is dict else ()
-        is_running = bool(runs) and runs[-1].outcome is None and self._until is not None
+        is_running = bool(runs) and runs[-1].status is None and self._until is not None
         error = runs[-1].error if runs else None
         texts = {
             "Session": session.name,
@@ -131,7 +131,7 @@ class SessionPrinter:
             "Created": None if runs else times.full(session.created_at),
             "Started": times.full(runs[0].started_at) if runs else None,
             "Running": f"for {self._took(runs[-1], 'running')}" if is_running else None,
-            "Ended": times.full(session.finished_at) if runs and session.finished_at is not None else None,
+            "Ended": times.full(session.ended_at) if runs and session.ended_at is not None else None,
             "Run by": run_process(runs[0]) if len(runs) == 1 else None,
             "Error": one_line(error_line(error)) if error else None,
         }
@@ -140,11 +140,11 @@ class SessionPrinter:
     def _run_rows(self, runs: Sequence[RunRecord]) -> Iterator[list[str]]:
         hidden = self._hidden(runs)
         if hidden:
-            yield [*[NOTHING] * 4, _earlier("runs", (run.outcome or "running" for run in runs[:hidden]))]
+            yield [*[NOTHING] * 4, _earlier("runs", (run.status or "running" for run in runs[:hidden]))]
         for run in runs[hidden:]:
-            outcome = one_line(run.outcome or "running")
-            times = self._times.brief(run.started_at), self._took(run, outcome)
-            yield [str(run.number), outcome, *times, run_process(run)]
+            status = one_line(run.status or "running")
+            times = self._times.brief(run.started_at), self._took(run, status)
+            yield [str(run.number), status, *times, run_process(run)]
 
     def _task_rows(self, tasks: Iterable[Task]) -> Iterator[list[str]]:
         """Yield for each task its last attempts, and a row if it waits or was skipped; then its steps."""
@@ -252,17 +252,17 @@ class SessionPrinter:
         if holder is not None:
             duration = format_duration(None if value.taken_at is None else self._document.read_at - value.taken_at)
             text = f"held by {one_line(value.taken_by or '')} for {duration} ({holder}){orphaned(value)}"
-        may_die = limit is not None and record.deliveries and (record.state == "live" or holder is not None)
-        return f"{text}, delivered {record.deliveries} of {limit}" if may_die else text
+        may_die = limit is not None and record.failed_deliveries and (record.state == "live" or holder is not None)
+        return f"{text}, delivered {record.failed_deliveries} of {limit}" if may_die else text
 
     def _delivery(self, returned: Returned) -> str:
         """Say who took a value that is dead now, when, and how that ended."""
         record = returned.record
-        if not record.deliveries:
+        if not record.failed_deliveries:
             return _return(returned)
         error = "" if returned.error is None else f", {error_line(returned.error)}"
         text = f"{self._times.brief(record.taken_at)} {_taker(returned)}: {record.reason}{error}"
-        return shorten(one_line(f"delivery {record.deliveries}: {text}"), _DELIVERY_WIDTH)
+        return shorten(one_line(f"delivery {record.failed_deliveries}: {text}"), _DELIVERY_WIDTH)
 
 
 def _hints(document: SessionDocument, holders: Sequence[HeldBy]) -> list[tuple[str, str]]:

@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias
 from zrb_store import codec, settings
 from zrb_store.attempt import status_after
 from zrb_store.codec import json_text
-from zrb_store.codec.compare import describe_changes, names_of, names_of_unstorable, without_names
 from zrb_store.db.transaction import Transaction
 from zrb_store.errors import (
     InputsDiffer,
@@ -32,8 +31,8 @@ from zrb_store.errors import (
     ZrbStoreError,
 )
 from zrb_store.masking import error_text, mask_command, mask_text
-from zrb_store.process import current_folder, identity, is_same_file
-from zrb_store.queries import attempts, deliveries, runs, sessions, steps
+from zrb_store.process import current_folder, folder_of, identity, is_same_file
+from zrb_store.queries import attempts, runs, sessions, steps
 from zrb_store.queries.clock import now_micros
 from zrb_store.queries.give_back import give_back, give_back_steps, give_back_unfinished
 from zrb_store.queries.lease import how_it_died, refuse_live, suspected
@@ -104,10 +103,7 @@ class RunSpec:
         """
         theirs, ours = session.project, self.project
         if theirs and ours and theirs != ours:
-            where = f"session {session.name} belongs to project {theirs}"
-            if Path(theirs).is_dir():
-                raise InputsDiffer(f"{where}, not to {ours}: `cd {shlex.quote(theirs)}`, and try again there")
-            raise InputsDiffer(f"{where}, which is not here, and not to {ours}: use another session name")
+            raise InputsDiffer(_other_project(session, theirs, ours))
         theirs, ours = session.task, self.task
         if theirs and ours and not _is_same_task(theirs, ours):
             between = f"{_named(theirs)}, not to {_named(ours) if _is_script(theirs) or _is_script(ours) else ours}"
@@ -118,6 +114,12 @@ class RunSpec:
         added: dict[str, str] = {}
         if self.inputs is not None and session.inputs is not None:
             before, now = session.inputs, codec.encode_named(self.inputs)
+            if before == now and '"$"' not in now:  # all of them can be compared
+                return added
+            # late: most runs have the same inputs
+            from zrb_store.codec.arguments import names_of, names_of_unstorable, without_names
+            from zrb_store.codec.compare import describe_changes
+
             other = {*self.secret_inputs, *self.changed_inputs}
             if self.default_of is not None:
                 new = [name for name in self.inputs if name not in {*other, *names_of(before)}]
@@ -139,8 +141,10 @@ class RunSpec:
 
     def refuse_default_secrets(self, session: SessionRecord) -> None:
         """Raise `InputsDiffer` if a secret input that was given to an earlier run is not given to this one."""
-        if self.inputs is None or session.inputs is None:
+        if self.inputs is None or session.inputs is None or not self.secret_inputs:
             return
+        from zrb_store.codec.arguments import names_of  # late: few tasks have secrets
+
         before = names_of(session.inputs)
         missing = [name for name in before if name in self.secret_inputs and name not in self.inputs]
         if missing:
@@ -149,6 +153,18 @@ class RunSpec:
                 f"session {session.name} was started with a value for {', '.join(missing)}, which is secret and not "
                 f"stored: give {options} again"
             )
+
+
+def _other_project(session: SessionRecord, theirs: str, ours: str) -> str:
+    """Say that a session belongs to another project, and how to continue it."""
+    where = f"session {session.name} belongs to project {theirs}, not to {ours}: "
+    if not Path(theirs).is_absolute():
+        where += f"set ZRB_STORE_PROJECT={theirs}"
+    elif Path(theirs).is_dir():
+        where += f"`cd {shlex.quote(theirs)}`, and try again there"
+    else:
+        where += "that folder is gone; use another session name"
+    return f"{where}, or `zrb xcom resume {session.name} --here` takes it over" if session.path else where
 
 
 def _is_same_task(theirs: str, ours: str) -> bool:
@@ -163,8 +179,8 @@ def _named(task: str) -> str:
     return f"{'script' if _is_script(task) else 'task'} {task}"
 
 
-ChooseReruns: TypeAlias = "Callable[[list[AttemptRecord]], Reruns]"
-"""Chooses, by all attempts of a session, what is given back because it runs again."""
+ChooseReruns: TypeAlias = "Callable[[list[AttemptRecord]], Reruns | None]"
+"""Chooses, by all attempts of a session, what is given back because it runs again; None for nothing."""
 
 
 class RunLifecycle:
@@ -223,7 +239,7 @@ class RunLifecycle:
                 lambda transaction: self._start(transaction, choose_reruns),
                 "start",
                 is_made=lambda transaction, started: (
-                    not isinstance(started, SessionBusy) and runs.outcome_of(transaction, started[1]) is not None
+                    not isinstance(started, SessionBusy) and runs.status_of(transaction, started[1]) is not None
                 ),
             )
             if isinstance(started, SessionBusy):
@@ -254,9 +270,10 @@ class RunLifecycle:
         self._is_root = session.parent is None and self._spec.parent is None
         if last is not None and last.ended_at is None:
             self._dead_run = last, how_it_died(transaction, last, moment)
-        give_back_unfinished(transaction, session.id)
-        if choose_reruns is not None:
-            reruns = choose_reruns(attempts.of_session(transaction, session.id))
+        if last is not None:  # else nothing has begun
+            give_back_unfinished(transaction, session.id)
+        reruns = choose_reruns and choose_reruns(attempts.of_session(transaction, session.id))
+        if reruns is not None:
             if not reruns.repeat_once:
                 refuse_repeating(transaction, self.session, session.id, reruns.starting_over)
             for task, reason in reruns.starting_over.items():
@@ -268,11 +285,11 @@ class RunLifecycle:
         started = runs.start(transaction, session, lease.duration_in_micros(), *columns)
         return session.id, started.id, started.number
 
-    def end(self, outcome: str, error: BaseException | None = None, first_frame: TracebackType | None = None) -> None:
+    def end(self, status: str, error: BaseException | None = None, first_frame: TracebackType | None = None) -> None:
         """End the run and release the lease.
 
         Args:
-            outcome: `completed`, `failed` or `interrupted`; the session's status from now on.
+            status: `completed`, `failed` or `interrupted`; the session's status from now on.
             error: What ended it. It is stored with the run, unless an attempt ended by it.
             first_frame: The frame at which its traceback begins; by default the outermost one.
 
@@ -286,16 +303,16 @@ class RunLifecycle:
             )
         lease.stop_renewing(self)
         self._ended = True
-        told = outcome != "completed" and self._tells()
+        told = status != "completed" and self._tells()
         text = None if error is None else error_text(error, first_frame)
         # They say only that the run was to end, not why.
-        says_little = isinstance(error, SystemExit) or outcome == "interrupted"
+        says_little = isinstance(error, SystemExit) or status == "interrupted"
 
         def work(transaction: Transaction) -> bool:
-            return runs.end(transaction, self.session_id, self.id, outcome, text, says_little=says_little, told=told)
+            return runs.end(transaction, self.session_id, self.id, status, text, says_little=says_little, told=told)
 
         def is_made(transaction: Transaction, _: bool) -> bool:
-            return runs.outcome_of(transaction, self.id) == (outcome,)
+            return runs.status_of(transaction, self.id) == (status,)
 
         try:
             if not self.database.transact(work, "end", is_made=is_made):
@@ -304,35 +321,35 @@ class RunLifecycle:
             self.tell_unavailable(unavailable)
             raise
         if told:
-            from zrb_store.runtime.on_failure import tell_end  # only now: most runs end without it
+            from zrb_store.runtime.notify import tell_end  # only now: most runs end without it
 
             tell_end(self.database, self.session, self.id)
         # A process that was told to end has no time for retention; the next run sees to it.
-        if outcome != "interrupted" and not self.database.is_stopping and os.environ.get("ZRB_STORE_RETENTION"):
+        if status != "interrupted" and not self.database.is_stopping and os.environ.get("ZRB_STORE_RETENTION"):
             from zrb_store.run.retention import apply_retention  # only now: most runs end without it
 
             apply_retention(self.database)
 
     def tell_unavailable(self, error: ZrbStoreError) -> None:
-        """Start the command of `ZRB_STORE_ON_FAILURE` if the error says that the store cannot be used."""
+        """Start the command of `ZRB_STORE_NOTIFY` if the error says that the store cannot be used."""
         if not isinstance(error, StoreUnavailable | SchemaAhead | StoreMissing) or not self._tells():
             return
         from zrb_store.inspect.alert import resume_by_zrb
-        from zrb_store.runtime.on_failure import tell_unavailable
+        from zrb_store.runtime.notify import tell_unavailable
 
         spec = self._spec
-        remedy = resume_by_zrb(self.session, spec.project, None) if spec.path else None
+        remedy = resume_by_zrb(self.session, folder_of(spec.project, current_folder()), None) if spec.path else None
         tell_unavailable(error, self.database.url, session=self.session, task=spec.task, remedy=remedy)
 
     def _tells(self) -> bool:
         """Whether somebody is told if this run fails. The failure of a child session is its parent's matter."""
-        return self._is_root and settings.on_failure() is not None
+        return self._is_root and settings.notify_command() is not None
 
     def _tell_deaths(self) -> None:
         """Tell of the dead run that this one has taken over, and of other runs that died."""
         if not self._tells():
             return
-        from zrb_store.runtime.on_failure import tell_death, tell_stale
+        from zrb_store.runtime.notify import tell_death, tell_stale
 
         if self._dead_run is not None:
             tell_death(self.database, self.session, *self._dead_run)
@@ -343,16 +360,18 @@ class RunLifecycle:
         """Whether this is a forked child of the process that began the run."""
         return self._pid != os.getpid()
 
-    def outcome(self) -> str:
+    def final_status(self) -> str:
         """Return `completed`, or `failed` if a task ended without completing and no later attempt of it did.
 
         A run that was started `again` is judged by its own attempts. Every run is judged by its own deliveries: it has
         failed if one of them has failed.
         """
+        from zrb_store.queries.deliveries import has_failed  # late: zrb itself knows the outcome
+
         every = attempts.of_session(self.database, self.session_id)
         last = {attempt.task: attempt for attempt in every if attempt.run_id == self.id or not self._spec.again}
         done = all(attempt.in_effect or attempt.role == "check" for attempt in last.values())
-        return "completed" if done and not deliveries.has_failed(self.database, self.id) else "failed"
+        return "completed" if done and not has_failed(self.database, self.id) else "failed"
 
     def refuse_if_over(self) -> None:
         """Raise an error unless the run has started, has not ended, and was not taken over."""
@@ -386,7 +405,7 @@ class RunLifecycle:
             return
         try:
             if error is None or (isinstance(error, SystemExit) and not error.code):
-                self.end(self.outcome())
+                self.end(self.final_status())
             else:
                 with contextlib.suppress(ZrbStoreError):  # the exception itself says more
                     self.end(status_after(error), error)

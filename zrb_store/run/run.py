@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import os
 import threading
+import warnings
 import weakref
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from zrb_store import codec
 from zrb_store.attempt import Attempt
-from zrb_store.codec.compare import describe_changes, mask_encoded, stored_arguments
+from zrb_store.codec.arguments import mask_encoded, stored_arguments
 from zrb_store.db.transaction import Row, Transaction, failpoint
 from zrb_store.errors import InputsDiffer, InvalidArgument, TaskCompleted, ZrbStoreError
 from zrb_store.masking import mask_text
-from zrb_store.names import check_name
+from zrb_store.names import check_name, full_name, renamed
 from zrb_store.queries import attempts, sessions
 from zrb_store.queries.give_back import give_back, give_back_steps, give_back_unfinished
 from zrb_store.records import AttemptRecord
@@ -72,7 +73,7 @@ class Run(RunLifecycle):
     def begin(self, task: str, *, role: str = "task", arguments: str | None = None, once: bool = False) -> Attempt:
         """Begin the next attempt of a task, giving back its unfinished ones first.
 
-        That includes an attempt that is open in this process: only `attempt` and `step` protect it. A forked
+        That includes an attempt that is open in this process: only `attempt` and `task` protect it. A forked
         child of the process that began the run gives back none that is open.
 
         Args:
@@ -136,14 +137,14 @@ class Run(RunLifecycle):
         session = sessions.find(transaction, self.session, lock=True)
         return session is not None and session.fence == self.number
 
-    def step(self, task: str, function: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
+    def task(self, name: str, function: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
         """Run a function once per session: return its stored result if it has completed; otherwise run it.
 
-        If another thread of this process is running the step, wait for it. Then return its result or, if it failed, run
+        If another thread of this process is running the task, wait for it. Then return its result or, if it failed, run
         the function as the next attempt. In a coroutine use `asyncio.to_thread`: waiting blocks the event loop.
 
         Args:
-            task: Name of the task; its result is pushed to the queue of that name.
+            name: Name of the task; its result is pushed to the queue of that name.
             function: Called with the arguments.
             *args: Stored with the passwords of URLs masked, and compared with those of later calls. An argument that
                 cannot be encoded is not compared.
@@ -161,24 +162,31 @@ class Run(RunLifecycle):
                 inside another attempt (attempts do not nest), or the run has ended.
         """
         arguments = stored_arguments(args, kwargs, self._xcoms.max_value)
-        self._claims.take(check_name(task, "task"), self.refuse_if_over)
+        self._claims.take(check_name(name, "task"), self.refuse_if_over)
         try:
-            done = attempts.completed_task(self.database, self.session_id, task)
+            done = attempts.completed_task(self.database, self.session_id, name)
             if done is None:
                 self.refuse_if_over()
-                self._refuse_nesting(task)
-                with self.begin(task, arguments=arguments, once=True) as attempt:
+                self._refuse_nesting(name)
+                with self.begin(name, arguments=arguments, once=True) as attempt:
                     result = function(*args, **kwargs)
                     attempt.complete(result)
                 return result
         finally:
-            self._claims.release(task)
+            self._claims.release(name)
+        from zrb_store.codec.compare import describe_changes  # late: zrb's tasks have no arguments
+
         difference = describe_changes(mask_encoded(done.arguments), arguments) if done.arguments else ""
         if difference:
-            name = f"{self.session}/{task}#{done.number}"
-            raise InputsDiffer(mask_text(f"{name} completed with other arguments: {difference}"))
+            attempt_name = full_name(self.session, name, done.number)
+            raise InputsDiffer(mask_text(f"{attempt_name} completed with other arguments: {difference}"))
         data = attempts.result_at(self.database, done.result_queue_id, done.result_seq)
         return codec.decode(data or "null")  # type: ignore[no-any-return]
+
+    def step(self, task: str, function: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
+        """Call `task`: the name of that method before 0.1.0; the next release removes it."""
+        warnings.warn(renamed("run.step", "run.task"), DeprecationWarning, stacklevel=2)
+        return self.task(task, function, *args, **kwargs)
 
     def consume(
         self,

@@ -20,7 +20,7 @@ from zrb_store.db.transaction import Transaction
 from zrb_store.errors import ZrbStoreError
 from zrb_store.queries import attempts
 from zrb_store.queries import output as queries
-from zrb_store.records import OutputLine
+from zrb_store.queries.output import OutputLine
 from zrb_store.runtime.output_capture import NOTHING, OutputBuffer, Parse, newest
 
 INTERVAL = 1.0

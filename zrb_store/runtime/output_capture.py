@@ -16,7 +16,7 @@ from operator import itemgetter
 from typing import NamedTuple
 
 from zrb_store.masking import COVER, MASK, cover_lines, ends_amid_secret, mask_printed, storable
-from zrb_store.records import OutputLine
+from zrb_store.queries.output import OutputLine
 
 CUT = "[...] "
 """What a line begins with if its beginning is not kept."""

@@ -76,7 +76,7 @@ def _reclaim(database: Database, holder: HoldingRun, taker: str | None) -> bool:
 
     if not database.transact(work, "reclaim"):
         return False
-    from zrb_store.runtime.on_failure import tell_death  # late: few processes die
+    from zrb_store.runtime.notify import tell_death  # late: few processes die
 
     tell_death(database, holder.session, holder.run, reason)
     return True

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import operator
 from collections import deque
@@ -417,21 +418,14 @@ D = TypeVar("D")
 class Xcoms(SessionQueues, Mapping[str, Xcom]):
     """The queues of one session by name. A missing queue reads as empty; `in` and `get` create nothing."""
 
-    def __init__(
-        self,
-        database: Database,
-        session: str,
-        max_value: int,
-        owner: Owner | None = None,
-        parent_attempt: Owner | None = None,
-    ) -> None:
-        super().__init__(database, session, max_value, owner, parent_attempt)
+    def __init__(self, database: Database, session: str, max_value: int, parent_attempt: Owner | None = None) -> None:
+        super().__init__(database, session, max_value, parent_attempt)
         self._xcoms: dict[str, Xcom] = {}
 
-    def bound_to(self, owner: Owner) -> Xcoms:
-        """Return the same queues, with every operation belonging to `owner`."""
-        bound = Xcoms(self.database, self.session, self.max_value, owner)
-        bound.share_ids(self)
+    def bound_to(self, owner: Owner | None) -> Self:
+        """Return the same queues, with every operation belonging to `owner`, or else to the current attempt."""
+        bound = copy.copy(self)
+        bound.owner, bound.parent_attempt, bound._xcoms = owner, None, {}
         return bound
 
     def __getitem__(self, name: str) -> Xcom:

@@ -39,18 +39,11 @@ class SessionQueues:
         parent_attempt: The attempt of another process that started this one. It owns what no attempt here owns.
     """
 
-    def __init__(
-        self,
-        database: Database,
-        session: str,
-        max_value: int,
-        owner: Owner | None = None,
-        parent_attempt: Owner | None = None,
-    ) -> None:
+    def __init__(self, database: Database, session: str, max_value: int, parent_attempt: Owner | None = None) -> None:
         self.database = database
         self.session = session
         self.max_value = max_value
-        self.owner = owner
+        self.owner: Owner | None = None
         self.parent_attempt = parent_attempt
         self._ids: dict[str, int] = {}
         self._due = reclaim.due_times(database)
@@ -134,7 +127,3 @@ class SessionQueues:
     def warn(self, message: str) -> None:
         """Tell the user something that does not stop the work."""
         warnings.warn(message, RuntimeWarning, stacklevel=1)
-
-    def share_ids(self, others: SessionQueues) -> None:
-        """Use the same memory of ids as `others`, which is of the same session."""
-        self._ids = others._ids

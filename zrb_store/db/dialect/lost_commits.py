@@ -7,22 +7,18 @@ the PostgreSQL server is asked by their number, unless it has crashed or another
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from zrb_store.db import REVISION
-from zrb_store.db.dialect import upgraded_meanwhile
 from zrb_store.db.dialect.hooks import Dialect, Ticket
-from zrb_store.db.transaction import Lost, Row, Transaction, failpoint
+from zrb_store.db.transaction import Died, Lost, Row, Transaction
 from zrb_store.errors import StoreUnavailable
 
 T = TypeVar("T")
 
-Died = list[tuple[int, int]]
 
-
-class _Sent(NamedTuple, Generic[T]):
+class Sent(NamedTuple, Generic[T]):
     """A transaction whose COMMIT was sent: its ticket, what its work returned, and the values that died in it."""
 
     ticket: Ticket
@@ -30,55 +26,32 @@ class _Sent(NamedTuple, Generic[T]):
     died: Died
 
 
+@dataclass
 class Committing(Generic[T]):
     """A transaction that is tried, perhaps several times and over several connections, until it is committed once."""
 
-    def __init__(
-        self,
-        dialect: Dialect[Any],
-        work: Callable[[Transaction], T],
-        name: str,
-        shown_url: str,
-        is_made: Callable[[Transaction, T], bool] | None,
-    ) -> None:
-        self.sent: _Sent[T] | None = None  # what may have been committed, because nobody has answered its COMMIT
-        self._dialect = dialect
-        self._work = work
-        self._name = name
-        self._shown_url = shown_url
-        self._is_made = is_made
+    dialect: Dialect[Any]
+    is_made: Callable[[Transaction, T], bool] | None
+    sent: Sent[T] | None = None  # what may have been committed, because nobody has answered its COMMIT
 
-    def __call__(self, transaction: Transaction) -> tuple[T, Died]:
-        """Commit it over this connection, unless an earlier try did. Return the result of its work, and what died."""
-        if self.sent is not None and self._was_committed(transaction, self.sent):
-            return self.sent.result, self.sent.died
-        self.sent = None
-        transaction.died = []
-        try:  # includes BEGIN, since a Ctrl-C right after it must not leave the transaction open
-            found, ticket = self._dialect.begin(transaction.driver)
-            if found != REVISION:
-                raise upgraded_meanwhile(self._shown_url, found)
-            result = self._work(transaction)
-            if self._name:
-                failpoint(f"{self._name}:inside")
-            if ticket is not None:
-                self.sent = _Sent(ticket, result, transaction.died)
-            transaction.driver.execute("COMMIT")
-        except BaseException as error:
-            if not self._dialect.is_gone(error):
-                self.sent = None
-            roll_back(transaction)
-            raise
-        return result, transaction.died
+    def earlier(self, transaction: Transaction) -> Sent[T] | None:
+        """Return what an earlier try has committed, over another connection; None if it has not, and never will."""
+        if self.sent is not None and not self._was_committed(transaction, self.sent):
+            self.sent = None
+        return self.sent
 
-    def _was_committed(self, transaction: Transaction, sent: _Sent[T]) -> bool:
+    def note(self, ticket: Ticket | None, result: T, died: Died) -> None:
+        """Note what a COMMIT that is sent next may commit."""
+        self.sent = None if ticket is None else Sent(ticket, result, died)
+
+    def _was_committed(self, transaction: Transaction, sent: Sent[T]) -> bool:
         try:
-            return self._dialect.was_committed(transaction.driver, sent.ticket)
+            return self.dialect.was_committed(transaction.driver, sent.ticket)
         except StoreUnavailable:
             # The server has crashed or another one has taken over, so the transaction has ended. Perhaps its rows tell.
-            if self._is_made is None:
+            if self.is_made is None:
                 raise
-            return self._is_made(transaction, sent.result)
+            return self.is_made(transaction, sent.result)
 
 
 class Asking:
@@ -104,9 +77,3 @@ class Asking:
             if self._dialect.is_gone(error):
                 self.session = self._dialect.session_of(transaction.driver)
             raise
-
-
-def roll_back(transaction: Transaction) -> None:
-    """End what is open on a connection. Nothing may be: SQLite may have rolled back by itself, if the disk is full."""
-    with contextlib.suppress(Exception):  # a lost connection cannot answer
-        transaction.driver.execute("ROLLBACK")

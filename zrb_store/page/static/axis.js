@@ -118,7 +118,7 @@ const Axis = (() => {
     const x = (at) => fold.position(at) * BINS;
     const runs = lives.runs.filter((run) => run.origin !== "reclaim").map((run) => {
       const width = Math.max(2, x(run.workedUntil) - x(run.start));
-      return page.svg("rect", { class: "run", x: x(run.start), y: 34, width, height: 4, rx: 1, "data-status": run.outcome || "running" },
+      return page.svg("rect", { class: "run", x: x(run.start), y: 34, width, height: 4, rx: 1, "data-status": run.status || "running" },
         page.svg("title", {}, `run ${run.number}`));
     });
     const gaps = fold.gaps().map(({ from, to, length }) =>

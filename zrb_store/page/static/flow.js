@@ -275,7 +275,7 @@ const Flow = (() => {
       const from = value.moved_from === null ? "" : `, moved from #${value.moved_from}`;
       parts.push(`pushed by ${Lives.pusher(value) || OUTSIDE}${from}`);
       for (const each of value.returns) {
-        if (each.deliveries === 0) parts.push("died and was requeued");
+        if (each.failed_deliveries === 0) parts.push("died and was requeued");
         else parts.push(`taken by ${each.taken_by || "a deleted attempt"} and given back (${Lives.short(each.reason, 40)})`);
       }
       const isTaken = value.state === "taken" || value.state === "removed";

@@ -117,7 +117,7 @@ const FlowGraph = (() => {
     const rowFor = (value, index) => {
       const pusher = actors.of(value.pushed_by, FROM_OUTSIDE);
       const taker = takerOf(value, actors);
-      const back = [...new Set(value.returns.filter((each) => each.deliveries !== 0)
+      const back = [...new Set(value.returns.filter((each) => each.failed_deliveries !== 0)
         .map((each) => actors.of(each.taken_by, null)).filter((id) => id !== null))].sort();
       const way = isSingle ? `#${value.seq}` : [pusher, value.state, taker, ...back].join("\n");
       if (!rows.has(way)) rows.set(way, { key: `${queue.name}\n${way}`, queue, index, count: 0, pusher, taker, back, state: value.state });

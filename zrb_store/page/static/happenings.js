@@ -77,7 +77,7 @@ const Happenings = (() => {
 
     _ofRun({ run, begins }) {
       if (begins) return `run ${run.number} began`;
-      return run.outcome === "lost" ? `run ${run.number} was found dead` : `run ${run.number} ended: ${run.outcome}`;
+      return run.status === "lost" ? `run ${run.number} was found dead` : `run ${run.number} ended: ${run.status}`;
     }
 
     _changes(event, marks) {
@@ -93,7 +93,7 @@ const Happenings = (() => {
         const queue = this.lives.queues[this.changes.queue[change]];
         const index = this.changes.index[change];
         for (const each of this._happened(queue, index, this.changes.at[change], change)) {
-          put(`${each.kind} ${queue.place} ${each.by} ${each.why} ${each.deliveries}`, { ...each, queue }, index);
+          put(`${each.kind} ${queue.place} ${each.by} ${each.why} ${each.failedDeliveries}`, { ...each, queue }, index);
         }
       }
       const rank = (group) => (["return", "die"].includes(group.kind) ? 0 : 1); // what came back, then what follows
@@ -112,28 +112,28 @@ const Happenings = (() => {
         happened.push({ kind: value.moved_from === null ? "push" : "move", by: value.pushed_by, who: value.pushed_from });
       }
       for (const each of value.returns) {
-        if (each.taken_at === at && each.deliveries !== 0 && !isMoved) happened.push({ kind: "take", by: each.taken_by });
+        if (each.taken_at === at && each.failed_deliveries !== 0 && !isMoved) happened.push({ kind: "take", by: each.taken_by });
         if (each.returned_at !== at) continue;
-        if (each.deliveries === 0) happened.push({ kind: "requeue", by: null });
-        else if (code === DEAD) happened.push({ kind: "die", by: each.taken_by, why: each.reason, deliveries: now.deliveries });
+        if (each.failed_deliveries === 0) happened.push({ kind: "requeue", by: null });
+        else if (code === DEAD) happened.push({ kind: "die", by: each.taken_by, why: each.reason, failedDeliveries: now.failedDeliveries });
         else if (code !== RETRACTED) happened.push({ kind: "return", by: each.taken_by, why: each.reason });
       }
       const ends = queue.endedAt[index] === at;
-      if (ends && value.state === "taken") happened.push({ kind: "take", by: now.takenBy, who: now.poppedBy });
+      if (ends && value.state === "taken") happened.push({ kind: "take", by: now.takenBy, who: now.takenFrom });
       else if (ends && code === REMOVED && !isMoved) happened.push({ kind: "remove", by: now.takenBy });
       else if (code === RETRACTED && was !== RETRACTED) happened.push({ kind: "retract", by: value.pushed_by });
       if (now.orphaned && queue.undoneAt[index] === at) happened.push({ kind: "orphan", by: value.pushed_by });
-      if (code === DEAD && !happened.length) happened.push({ kind: "dead", by: null, deliveries: now.deliveries });
+      if (code === DEAD && !happened.length) happened.push({ kind: "dead", by: null, failedDeliveries: now.failedDeliveries });
       return happened;
     }
 
     /** Return one sentence about values of one queue to which the same happened; null if another one says it. */
-    _tell({ kind, by, who, why, deliveries, queue, indexes, count }, marks) {
+    _tell({ kind, by, who, why, failedDeliveries, queue, indexes, count }, marks) {
       const names = this._names(queue, indexes, count);
       const plural = count > 1;
       const was = plural ? "were" : "was";
       const to = `${plural ? "their places" : "its place"} in ${queue.name}`;
-      const delivered = deliveries === 1 ? "1 delivery" : `${deliveries} deliveries`;
+      const delivered = failedDeliveries === 1 ? "1 delivery" : `${failedDeliveries} deliveries`;
       const actor = by || (who ? (who.user || "somebody") + (who.pid ? ` (pid ${who.pid} on ${who.host})` : "") : null);
       switch (kind) {
         case "push":

@@ -15,7 +15,7 @@ const Lanes = (() => {
     const parts = [`${Lives.label(queue, index, 60)}, ${queue.name}#${queue.seq[index]}, ${WORDS[code]}`];
     if (code === HELD) parts.push(`by ${state.takenBy || "a deleted attempt"}`);
     if (state.orphaned) parts.push("will not come back: its push was undone");
-    if (state.deliveries) parts.push(page.counted(state.deliveries, "delivery").replace("deliverys", "deliveries"));
+    if (state.failedDeliveries) parts.push(page.counted(state.failedDeliveries, "delivery").replace("deliverys", "deliveries"));
     return parts.join(", ");
   }
 
@@ -80,16 +80,16 @@ const Lanes = (() => {
       const { button } = token;
       button.dataset.id = queue.values[index].id;
       token.came = token.code !== null && token.code !== code && code === LIVE;
-      if (token.code !== code || token.holding !== state.takenBy || token.deliveries !== state.deliveries || token.orphaned !== state.orphaned) {
+      if (token.code !== code || token.holding !== state.takenBy || token.failedDeliveries !== state.failedDeliveries || token.orphaned !== state.orphaned) {
         button.dataset.state = WORDS[code];
         button.classList.toggle("orphaned", state.orphaned);
         button.setAttribute("aria-label", page.printable(describe(page, queue, index, state, code)));
         button.title = page.printable(describe(page, queue, index, state, code));
         const by = code === HELD ? `→ ${Lives.short(state.takenBy || "?", 24)}` : "";
-        const tries = state.deliveries && code !== HELD ? `×${state.deliveries}` : "";
+        const tries = state.failedDeliveries && code !== HELD ? `×${state.failedDeliveries}` : "";
         token.holder.textContent = page.printable(by || tries);
       }
-      [token.code, token.holding, token.deliveries, token.orphaned] = [code, state.takenBy, state.deliveries, state.orphaned];
+      [token.code, token.holding, token.failedDeliveries, token.orphaned] = [code, state.takenBy, state.failedDeliveries, state.orphaned];
       button.setAttribute("aria-pressed", String(selected.has(button.dataset.id)));
       return token;
     }

@@ -62,18 +62,18 @@ const Lives = (() => {
       session: description.name,
       queues: Object.entries(description.queues).map(([name, shape], place) => readQueue(name, shape, place)),
       attempts: readAttempts(description),
-      runs: description.runs.map(({ number, origin, outcome, started_at: start, ended_at: end, worked_until: workedUntil }) => ({
-        number, origin, outcome, start, end, workedUntil,
+      runs: description.runs.map(({ number, origin, status, started_at: start, ended_at: end, worked_until: workedUntil }) => ({
+        number, origin, status, start, end, workedUntil,
       })),
     };
   }
 
-  function deliveriesAt(value, moment) {
-    const counts = value.returns.filter((each) => each.deliveries !== null);
-    if (!counts.length) return value.deliveries;
+  function failedDeliveriesAt(value, moment) {
+    const counts = value.returns.filter((each) => each.failed_deliveries !== null);
+    if (!counts.length) return value.failed_deliveries;
     const past = counts.filter((each) => each.returned_at <= moment);
-    if (past.length) return past[past.length - 1].deliveries;
-    return counts[0].deliveries ? counts[0].deliveries - 1 : 1;
+    if (past.length) return past[past.length - 1].failed_deliveries;
+    return counts[0].failed_deliveries ? counts[0].failed_deliveries - 1 : 1;
   }
 
   /** Return the state of a value at a moment as `show --at` has it, or null if it was pushed later. */
@@ -82,10 +82,10 @@ const Lives = (() => {
     const value = queue.values[index];
     const [endedAt, undoneAt] = [queue.endedAt[index], queue.undoneAt[index]];
     const held = value.returns.find((each) => each.taken_at <= moment && moment < each.returned_at);
-    let { state, orphaned, taken_by: takenBy, popped_by: poppedBy } = value;
+    let { state, orphaned, taken_by: takenBy, taken_from: takenFrom } = value;
     let takenAt = endedAt;
     if (held) {
-      state = held.deliveries === 0 ? "dead" : "taken";
+      state = held.failed_deliveries === 0 ? "dead" : "taken";
       [takenAt, takenBy] = [held.taken_at, held.taken_by];
     } else if (endedAt > moment) {
       [state, orphaned, takenBy] = ["live", false, null];
@@ -94,14 +94,14 @@ const Lives = (() => {
     }
     const isTaken = state === "taken" || state === "removed";
     if (isTaken) orphaned = (value.orphaned || value.state === "retracted") && undoneAt <= moment;
-    if (state !== "taken" || takenBy !== null || takenAt !== endedAt) poppedBy = null;
+    if (state !== "taken" || takenBy !== null || takenAt !== endedAt) takenFrom = null;
     return {
       state,
       takenAt: isTaken ? takenAt : null,
       takenBy,
-      poppedBy,
+      takenFrom,
       orphaned,
-      deliveries: deliveriesAt(value, moment),
+      failedDeliveries: failedDeliveriesAt(value, moment),
       returns: value.returns.filter((each) => each.returned_at <= moment).length,
     };
   }
@@ -158,7 +158,7 @@ const Lives = (() => {
 
   /** Name who pushed a value, and who took it: an attempt, a process of a shell, or null. */
   const pusher = (value) => value.pushed_by || person(value.pushed_from);
-  const taker = (value) => value.taken_by || person(value.popped_by);
+  const taker = (value) => value.taken_by || person(value.taken_from);
 
   return { read, iso, stateAt, indexOf, find, chain, short, label, person, pusher, taker, SECOND };
 })();

@@ -102,7 +102,7 @@ const Page = (() => {
   /** Return an element with a command, which can be copied. */
   const command = (text) => el("code", { class: "command" }, text);
 
-  const TIMES = ["at", "created_at", "finished_at", "read_at", "started_at", "ended_at", "given_back_at", "pushed_at",
+  const TIMES = ["at", "created_at", "read_at", "started_at", "ended_at", "given_back_at", "pushed_at",
     "taken_at", "undone_at", "returned_at", "worked_until"];
 
   function withTimes(shape) {

@@ -1,7 +1,7 @@
 "use strict";
 /* The last runs of each task as bars: how long each took, coloured by how it ended. */
 (() => {
-  const OUTCOMES = ["completed", "failed", "interrupted", "lost"];
+  const STATUSES = ["completed", "failed", "interrupted", "lost"];
   const HEIGHT = 48;
   const drawn = new Map();
 
@@ -9,7 +9,7 @@
 
   function told(runs) {
     if (!runs.length) return "no runs lately";
-    const counts = OUTCOMES.map((name) => [name, runs.filter((run) => run.outcome === name).length]);
+    const counts = STATUSES.map((name) => [name, runs.filter((run) => run.status === name).length]);
     const longest = Math.max(...runs.map((run) => run.seconds));
     const parts = counts.filter(([, count]) => count).map(([name, count]) => `${count} ${name}`);
     return `the last ${Page.counted(runs.length, "run")}: ${parts.join(", ")}; the longest took ${Page.duration(longest * 1e6)}`;
@@ -30,7 +30,7 @@
     // A run of no length is still seen.
     const least = Math.max(...runs.map((run) => run.seconds)) / 24;
     const xs = runs.map((_, place) => places - runs.length + place);
-    const data = [xs, ...OUTCOMES.map((name) => runs.map((run) => (run.outcome === name ? Math.max(run.seconds, least, 1e-6) : null)))];
+    const data = [xs, ...STATUSES.map((name) => runs.map((run) => (run.status === name ? Math.max(run.seconds, least, 1e-6) : null)))];
     const over = (plot) => runs[plot.cursor.idx];
     new uPlot(
       {
@@ -43,7 +43,7 @@
         scales: { x: { time: false, range: () => [-0.5, places - 0.5] }, y: { range: (_, __, most) => [0, most || 1] } },
         series: [
           {},
-          ...OUTCOMES.map((name) => ({
+          ...STATUSES.map((name) => ({
             fill: colour(name), stroke: colour(name), width: 0, points: { show: false },
             paths: uPlot.paths.bars({ size: [0.75, 12] }),
           })),
@@ -53,7 +53,7 @@
             (plot) => {
               const run = over(plot);
               note.textContent = run && plot.cursor.left >= 0
-                ? Page.printable(`${run.session} ${run.outcome}, ${Page.duration(run.seconds * 1e6)}`) : "";
+                ? Page.printable(`${run.session} ${run.status}, ${Page.duration(run.seconds * 1e6)}`) : "";
             },
           ],
           ready: [

@@ -11,7 +11,7 @@ const Values = (() => {
     const events = [{ at: value.pushed_at, event: "pushed", by: Lives.pusher(value),
       detail: value.moved_from === null ? "" : `continues ${queue}#${value.moved_from}` }];
     for (const each of value.returns) {
-      if (each.deliveries === 0) {
+      if (each.failed_deliveries === 0) {
         events.push({ at: each.taken_at, event: "died", by: null, detail: "" });
         events.push({ at: each.returned_at, event: "requeued", by: null, detail: each.reason });
         continue;
@@ -20,7 +20,7 @@ const Values = (() => {
       events.push({ at: each.taken_at, event: "taken", by: each.taken_by, detail: "" });
       events.push({ at: each.returned_at, event: "given back", by: each.taken_by, detail: [each.reason, error].filter(Boolean).join(", ") });
     }
-    if (value.state === "dead") events.push({ at: value.ended_at, event: "died", by: null, detail: `after ${value.deliveries} deliveries` });
+    if (value.state === "dead") events.push({ at: value.ended_at, event: "died", by: null, detail: `after ${value.failed_deliveries} deliveries` });
     if (value.state === "taken" || value.state === "removed") {
       events.push({ at: value.taken_at, event: value.state, by: Lives.taker(value), detail: "" });
     }

@@ -22,7 +22,7 @@ from pydantic_ai.usage import RunUsage
 
 from zrb_store import codec
 from zrb_store.attempt import Attempt, Done, Step
-from zrb_store.codec.compare import positional_and_named
+from zrb_store.codec.arguments import positional_and_named
 from zrb_store.errors import StepUncertain
 from zrb_store.plugin.agents.capability import StoredAgent
 from zrb_store.plugin.agents.fingerprint import digest

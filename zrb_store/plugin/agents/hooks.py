@@ -109,107 +109,94 @@ def _hook_task(patches: Patches, module: ModuleType) -> None:
     patches.wrap(module.LLMTask, "save_cancelled_history", _unless_stored)
     patches.wrap(module, "run_agent", _run_agent)
     patches.wrap(runner, "_execution_loop", _execution_loop)
-    patches.wrap(runner, "process_deferred_requests", _process_deferred_requests)
+    deferred_calls = importlib.import_module("zrb.llm.agent.run.deferred_calls")
+    note_edited = getattr(deferred_calls, _NOTE_EDITED, lambda *_: None)
+    patches.wrap(runner, "process_deferred_requests", functools.partial(_process_deferred_requests, note_edited))
     if hasattr(runner, _USAGE_LOG):
         patches.wrap(runner, _USAGE_LOG, _record_run_usage)
 
 
-def _exec_action_inner(
-    stock: Callable[Concatenate[AnyTask, P], Awaitable[R]],
-) -> Callable[Concatenate[AnyTask, P], Awaitable[R]]:
-    async def exec_action_inner(self: AnyTask, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        token = _running.set(_agent_run(self))
-        try:
-            return await stock(self, *args, **kwargs)
-        finally:
-            _running.reset(token)
-
-    return exec_action_inner
+async def _exec_action_inner(
+    stock: Callable[Concatenate[AnyTask, P], Awaitable[R]], self: AnyTask, /, *args: P.args, **kwargs: P.kwargs
+) -> R:
+    token = _running.set(_agent_run(self))
+    try:
+        return await stock(self, *args, **kwargs)
+    finally:
+        _running.reset(token)
 
 
-def _get_system_prompt(stock: Callable[P, str]) -> Callable[P, str]:
-    def get_system_prompt(*args: P.args, **kwargs: P.kwargs) -> str:
-        run = _running.get()
-        text = stock(*args, **kwargs)
-        return text if run is None else run.system_prompt(text)
-
-    return get_system_prompt
+def _get_system_prompt(stock: Callable[P, str], *args: P.args, **kwargs: P.kwargs) -> str:
+    run = _running.get()
+    text = stock(*args, **kwargs)
+    return text if run is None else run.system_prompt(text)
 
 
 def _get_effective_prompt(
     stock: Callable[Concatenate[AnyTask, AnyContext, M, A, P], tuple[M, A]],
-) -> Callable[..., tuple[M, A]]:
-    def get_effective_prompt(
-        self: AnyTask, ctx: AnyContext, message: M, attachments: A, *args: P.args, **kwargs: P.kwargs
-    ) -> tuple[M, A]:
-        # A retry goes on from the steps, not from a history with a notice.
-        if _running.get() is not None:
-            return message, attachments
-        return stock(self, ctx, message, attachments, *args, **kwargs)
-
-    return get_effective_prompt
-
-
-def _get_all_tools(stock: Callable[Concatenate[AnyTask, P], list[R]]) -> Callable[Concatenate[AnyTask, P], list[R]]:
-    def get_all_tools(self: AnyTask, /, *args: P.args, **kwargs: P.kwargs) -> list[R]:
-        tools = stock(self, *args, **kwargs)
-        run = _running.get()
-        if run is not None:
-            run.journal.once.update(once_tools(self, tools))
-        return tools
-
-    return get_all_tools
+    self: AnyTask,
+    ctx: AnyContext,
+    message: M,
+    attachments: A,
+    *args: P.args,
+    **kwargs: P.kwargs,
+) -> tuple[M, A]:
+    # A retry goes on from the steps, not from a history with a notice.
+    if _running.get() is not None:
+        return message, attachments
+    return stock(self, ctx, message, attachments, *args, **kwargs)
 
 
-def _unless_stored(stock: Callable[P, R]) -> Callable[P, R | None]:
-    def save(*args: P.args, **kwargs: P.kwargs) -> R | None:
-        # The conversation goes on from the steps: a history that is ahead of them would tell of undone calls.
-        return stock(*args, **kwargs) if _running.get() is None else None
-
-    return save
-
-
-def _run_agent(stock: Callable[P, Awaitable[R]]) -> Callable[P, Awaitable[R]]:
-    async def run_over_steps(*args: P.args, **kwargs: P.kwargs) -> R:
-        run = _running.get()
-        return await (stock(*args, **kwargs) if run is None or args else run.run(stock, **kwargs))
-
-    return run_over_steps
+def _get_all_tools(
+    stock: Callable[Concatenate[AnyTask, P], list[R]], self: AnyTask, /, *args: P.args, **kwargs: P.kwargs
+) -> list[R]:
+    tools = stock(self, *args, **kwargs)
+    run = _running.get()
+    if run is not None:
+        run.journal.once.update(once_tools(self, tools))
+    return tools
 
 
-def _execution_loop(stock: Callable[..., Awaitable[R]]) -> Callable[..., Awaitable[R]]:
-    async def execution_loop(*args: Any, **kwargs: Any) -> R:
-        run = _running.get()
-        if run is not None and run.is_of(kwargs.get("agent")):
-            history, message = run.start(kwargs["current_history"], kwargs["current_message"])
-            kwargs |= {"current_history": history, "current_message": message}
-        return await stock(*args, **kwargs)
-
-    return execution_loop
+def _unless_stored(stock: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R | None:
+    # The conversation goes on from the steps: a history that is ahead of them would tell of undone calls.
+    return stock(*args, **kwargs) if _running.get() is None else None
 
 
-def _process_deferred_requests(
+async def _run_agent(stock: Callable[P, Awaitable[R]], *args: P.args, **kwargs: P.kwargs) -> R:
+    run = _running.get()
+    return await (stock(*args, **kwargs) if run is None or args else run.run(stock, **kwargs))
+
+
+async def _execution_loop(stock: Callable[..., Awaitable[R]], *args: Any, **kwargs: Any) -> R:
+    run = _running.get()
+    if run is not None and run.is_of(kwargs.get("agent")):
+        history, message = run.start(kwargs["current_history"], kwargs["current_message"])
+        kwargs |= {"current_history": history, "current_message": message}
+    return await stock(*args, **kwargs)
+
+
+async def _process_deferred_requests(
+    note_edited: Callable[..., None],
     stock: Callable[P, Awaitable[DeferredToolResults | None]],
-) -> Callable[P, Awaitable[DeferredToolResults | None]]:
-    deferred_calls = importlib.import_module("zrb.llm.agent.run.deferred_calls")
-    note_edited = getattr(deferred_calls, _NOTE_EDITED, lambda *_: None)
-
-    async def process_deferred_requests(*args: P.args, **kwargs: P.kwargs) -> DeferredToolResults | None:
-        run = _running.get()
-        # An agent inside a tool works in the step of the tool.
-        if run is None or kwargs or running_attempt() is None:
-            return await stock(*args, **kwargs)
-        return await run.approve(stock, note_edited, *args)
-
-    return process_deferred_requests
+    *args: P.args,
+    **kwargs: P.kwargs,
+) -> DeferredToolResults | None:
+    run = _running.get()
+    # An agent inside a tool works in the step of the tool.
+    if run is None or kwargs or running_attempt() is None:
+        return await stock(*args, **kwargs)
+    return await run.approve(stock, note_edited, *args)
 
 
-def _record_run_usage(stock: Callable[Concatenate[str, RunUsage, P], R]) -> Callable[..., R | None]:
-    def record_run_usage(model_name: str, usage: RunUsage, *args: P.args, **kwargs: P.kwargs) -> R | None:
-        run = _running.get()
-        return None if run is not None and run.is_logged(usage) else stock(model_name, usage, *args, **kwargs)
-
-    return record_run_usage
+def _record_run_usage(
+    stock: Callable[Concatenate[str, RunUsage, P], R],
+    model_name: str,
+    usage: RunUsage,
+    *args: P.args,
+    **kwargs: P.kwargs,
+) -> R | None:
+    run = _running.get()
+    return None if run is not None and run.is_logged(usage) else stock(model_name, usage, *args, **kwargs)
 
 
 def _agent_run(task: AnyTask) -> AgentRun | None:
@@ -237,15 +224,12 @@ def _hook_chat(patches: Patches, module: ModuleType) -> None:
     patches.wrap(module.ChatExecution, "_create_llm_task_core", _create_llm_task_core)
 
 
-def _create_llm_task_core(stock: Callable[..., R]) -> Callable[..., R]:
-    def create_llm_task_core(self: Any, *args: Any, **kwargs: Any) -> R:
-        inner = stock(self, *args, **kwargs)
-        is_interactive = kwargs["interactive"] if "interactive" in kwargs else args[3]
-        # The inner task is no session of its own: its agent works in the attempt of the chat.
-        setattr(inner, compat.NEVER, True)
-        chat = getattr(self, _CHAT)
-        setattr(inner, STORE_AGENT, False if is_interactive else getattr(chat, STORE_AGENT, True))
-        setattr(inner, ONCE_TOOLS, getattr(chat, ONCE_TOOLS, ()))
-        return inner
-
-    return create_llm_task_core
+def _create_llm_task_core(stock: Callable[..., R], self: Any, *args: Any, **kwargs: Any) -> R:
+    inner = stock(self, *args, **kwargs)
+    is_interactive = kwargs["interactive"] if "interactive" in kwargs else args[3]
+    # The inner task is no session of its own: its agent works in the attempt of the chat.
+    setattr(inner, compat.NEVER, True)
+    chat = getattr(self, _CHAT)
+    setattr(inner, STORE_AGENT, False if is_interactive else getattr(chat, STORE_AGENT, True))
+    setattr(inner, ONCE_TOOLS, getattr(chat, ONCE_TOOLS, ()))
+    return inner

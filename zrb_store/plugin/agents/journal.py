@@ -20,7 +20,7 @@ from pydantic_ai.settings import ModelSettings
 from zrb_store import codec
 from zrb_store.attempt import Attempt, Done, Step
 from zrb_store.attempt.exact_steps import Change, ExactStep, open_exact, stored_step
-from zrb_store.codec.compare import positional_and_named, stored_arguments
+from zrb_store.codec.arguments import positional_and_named, stored_arguments
 from zrb_store.errors import AttemptClosed, LeaseLost, StepUncertain, StoreUnavailable, ZrbStoreError
 from zrb_store.masking import ErrorText
 from zrb_store.names import storable_name

@@ -17,7 +17,7 @@ from pydantic_ai.exceptions import (
 )
 from pydantic_ai.messages import ToolReturn
 
-from zrb_store import codec
+from zrb_store import codec, register_codec
 from zrb_store.errors import UnencodableValue, ValueTooLarge
 from zrb_store.masking import ErrorText, error_text
 from zrb_store.plugin.agents.fingerprint import digest, seen
@@ -90,7 +90,7 @@ def _read_content(stored: Any) -> Any:
     return _CONTENT[name].validate_python(fields)
 
 
-codec.register_codec(
+register_codec(
     _Content,
     name="zrb_store.agents.Content",
     encode=lambda one: [type(one.content).__name__, _CONTENT[type(one.content).__name__].dump_python(one.content)],

@@ -118,13 +118,13 @@ class DiedValue(NamedTuple):
     project: str | None  # the folder of the session's project
     task: str | None  # the main task of the session
     queue: str
-    deliveries: int  # how often it was delivered
+    failed_deliveries: int
     error: LastError | None  # the error of the last attempt that took it
 
 
 @statement
 def _died() -> sa.Select[*Row]:
-    value = (t.session.c.name, t.session.c.project, t.session.c.task, t.queue.c.name, t.value.c.deliveries)
+    value = (t.session.c.name, t.session.c.project, t.session.c.task, t.queue.c.name, t.value.c.failed_deliveries)
     error = (t.attempt.c.task, t.attempt.c.error_type, t.attempt.c.error_message)
     return (
         sa.select(*value, *error)

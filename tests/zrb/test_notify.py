@@ -1,4 +1,4 @@
-"""ZRB_STORE_ON_FAILURE under a real zrb: it is told of each run that fails, is interrupted or dies, once."""
+"""ZRB_STORE_NOTIFY under a real zrb: it is told of each run that fails, is interrupted or dies, once."""
 
 from __future__ import annotations
 
@@ -33,22 +33,22 @@ def told(zrb: Zrb, tmp_path: Path) -> Told:
 
 
 def test_a_failure_and_its_remedy(zrb: Zrb, told: Told) -> None:
-    done = zrb.run("load", code=1, ZRB_STORE_ON_FAILURE=told.command, ZRB_STORE_SESSION="night")
-    assert "ZRB_STORE_ON_FAILURE" not in done.err, "all went well"
+    done = zrb.run("load", code=1, ZRB_STORE_NOTIFY=told.command, ZRB_STORE_SESSION="night")
+    assert "ZRB_STORE_NOTIFY" not in done.err, "all went well"
     [one] = told.so_far()  # zrb has waited for it
     assert (one["EVENT"], one["SESSION"], one["TASK"]) == ("failed", "night", "load")
     assert one["ERROR"] == "load: ValueError: no column 'price'"
     zrb.mark("mended")
     subprocess.run(["sh", "-c", one["REMEDY"]], cwd="/", env=zrb.environ(), check=True, capture_output=True)
     assert zrb.stored("night").status == "completed"
-    zrb.run("load", ZRB_STORE_ON_FAILURE=told.command)
+    zrb.run("load", ZRB_STORE_NOTIFY=told.command)
     assert len(told.so_far()) == 1, "completed runs tell nothing"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interruption(zrb: Zrb, told: Told, number: signal.Signals) -> None:
     zrb.mark("hang")
-    run = zrb.start("load", ZRB_STORE_ON_FAILURE=told.command, ZRB_STORE_SESSION="night")
+    run = zrb.start("load", ZRB_STORE_NOTIFY=told.command, ZRB_STORE_SESSION="night")
     run.reaches("in-load").signal(number).done()
     [one] = told.until(1)
     assert (one["EVENT"], one["SESSION"], one["ERROR"]) == ("interrupted", "night", "while load ran")
@@ -57,32 +57,32 @@ def test_an_interruption(zrb: Zrb, told: Told, number: signal.Signals) -> None:
 @pytest.mark.promise(number=13)
 def test_a_kill_is_told_by_the_next_run_once(zrb: Zrb, told: Told) -> None:
     zrb.mark("hang")
-    killed = zrb.start("load", ZRB_STORE_ON_FAILURE=told.command, ZRB_STORE_SESSION="night").reaches("in-load")
+    killed = zrb.start("load", ZRB_STORE_NOTIFY=told.command, ZRB_STORE_SESSION="night").reaches("in-load")
     killed.signal(signal.SIGKILL).done()
     assert told.so_far() == []
     (zrb.folder / "hang").unlink()
     zrb.mark("mended")
     for _ in range(2):
-        zrb.run("load", ZRB_STORE_ON_FAILURE=told.command)
+        zrb.run("load", ZRB_STORE_NOTIFY=told.command)
     assert [(one["EVENT"], one["SESSION"]) for one in told.so_far()] == [("stale", "night")]
-    zrb.run("xcom", "check", ZRB_STORE_ON_FAILURE=told.command)  # newer sessions have completed
+    zrb.run("xcom", "check", ZRB_STORE_NOTIFY=told.command)  # newer sessions have completed
     assert len(told.so_far()) == 1
 
 
 @pytest.mark.promise(number=13)
 def test_a_kill_is_told_by_check_once(zrb: Zrb, told: Told) -> None:
     zrb.mark("hang")
-    killed = zrb.start("load", ZRB_STORE_ON_FAILURE=told.command, ZRB_STORE_SESSION="night").reaches("in-load")
+    killed = zrb.start("load", ZRB_STORE_NOTIFY=told.command, ZRB_STORE_SESSION="night").reaches("in-load")
     killed.signal(signal.SIGKILL).done()
     for _ in range(2):
-        done = zrb.run("xcom", "check", code=1, ZRB_STORE_ON_FAILURE=told.command, cwd=Path("/"))
+        done = zrb.run("xcom", "check", code=1, ZRB_STORE_NOTIFY=told.command, cwd=Path("/"))
         assert done.out.startswith("stale at ")
         assert f"`cd {zrb.folder} && zrb xcom resume night`" in done.out
     assert [(one["EVENT"], one["SESSION"]) for one in told.so_far()] == [("stale", "night")]
 
 
 def test_the_zrb_in_a_command_of_a_task_is_its_parents_matter(zrb: Zrb, told: Told) -> None:
-    zrb.run("nested", code=1, ZRB_STORE_ON_FAILURE=told.command)
+    zrb.run("nested", code=1, ZRB_STORE_NOTIFY=told.command)
     assert [(one["EVENT"], one["TASK"]) for one in told.so_far()] == [("failed", "nested")]
     assert sorted(session.status for session in zrb.sessions()) == ["failed", "failed"]
 
@@ -90,7 +90,7 @@ def test_the_zrb_in_a_command_of_a_task_is_its_parents_matter(zrb: Zrb, told: To
 @pytest.mark.promise(number=13)
 def test_a_zrb_in_the_command_neither_resumes_the_session_nor_tells(zrb: Zrb, told: Told) -> None:
     command = f"{told.command}; zrb load; zrb-store show $ZRB_STORE_SESSION > '{told.folder}/shown'"
-    zrb.run("load", code=1, ZRB_STORE_ON_FAILURE=command, ZRB_STORE_SESSION="night")
+    zrb.run("load", code=1, ZRB_STORE_NOTIFY=command, ZRB_STORE_SESSION="night")
     until(lambda: "night" in _text(told.folder / "shown"))
     assert len(told.so_far()) == 1
     first, second = zrb.sessions()
@@ -100,18 +100,18 @@ def test_a_zrb_in_the_command_neither_resumes_the_session_nor_tells(zrb: Zrb, to
 
 def test_a_resume_in_the_command_does_not_loop(zrb: Zrb, told: Told) -> None:
     command = f'{told.command}; eval "$ZRB_STORE_REMEDY"; touch "{told.folder}/done"'
-    zrb.run("load", code=1, ZRB_STORE_ON_FAILURE=command, ZRB_STORE_SESSION="night")
+    zrb.run("load", code=1, ZRB_STORE_NOTIFY=command, ZRB_STORE_SESSION="night")
     until((told.folder / "done").exists)
     assert zrb.stored("night").task("load") == ["failed", "failed"]
     assert len(told.so_far()) == 1
 
 
-@pytest.mark.parametrize("on_error", ["stop", "ignore"])
-def test_a_store_that_cannot_be_used(zrb: Zrb, told: Told, on_error: str) -> None:
+@pytest.mark.parametrize("unavailable", ["stop", "memory"])
+def test_a_store_that_cannot_be_used(zrb: Zrb, told: Told, unavailable: str) -> None:
     zrb.mark("mended")
     url = f"{zrb.folder}/zrb_init.py/store.db"  # in a file, not in a folder
-    code = 69 if on_error == "stop" else 0
-    zrb.run("load", code=code, ZRB_STORE_URL=url, ZRB_STORE_ON_FAILURE=told.command, ZRB_STORE_ON_ERROR=on_error)
+    code = 69 if unavailable == "stop" else 0
+    zrb.run("load", code=code, ZRB_STORE_URL=url, ZRB_STORE_NOTIFY=told.command, ZRB_STORE_UNAVAILABLE=unavailable)
     [one] = told.so_far()
     assert (one["EVENT"], one["SHOWN_URL"]) == ("unavailable", f"sqlite:///{url}")
     assert one["ERROR"].startswith(f"the store {url} ")
@@ -119,10 +119,10 @@ def test_a_store_that_cannot_be_used(zrb: Zrb, told: Told, on_error: str) -> Non
 
 def test_a_failing_command_is_one_line_and_no_more(zrb: Zrb, told: Told) -> None:
     quiet = zrb.run("load", code=1, ZRB_STORE_SESSION="one").err.splitlines()
-    done = zrb.run("load", code=1, ZRB_STORE_SESSION="two", ZRB_STORE_ON_FAILURE="echo no; exit 7")
-    more = [line for line in done.err.splitlines() if "ZRB_STORE_ON_FAILURE" in line]
+    done = zrb.run("load", code=1, ZRB_STORE_SESSION="two", ZRB_STORE_NOTIFY="echo no; exit 7")
+    more = [line for line in done.err.splitlines() if "ZRB_STORE_NOTIFY" in line]
     assert len(more) == 1
-    assert "the command of ZRB_STORE_ON_FAILURE failed with exit code 7: no" in more[0]
+    assert "the command of ZRB_STORE_NOTIFY failed with exit code 7: no" in more[0]
     assert len(done.err.splitlines()) == len(quiet) + 1
 
 

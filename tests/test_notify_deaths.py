@@ -1,4 +1,4 @@
-"""ZRB_STORE_ON_FAILURE tells once of runs and values that died, and of a store that cannot be used."""
+"""ZRB_STORE_NOTIFY tells once of runs and values that died, and of a store that cannot be used."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from tests.terminals import MAIN
 from tests.test_reclaim import age_lease, age_suspicion, hold_a_value
 from tests.told import Told, events
 from zrb_store import InvalidArgument, LeaseLost, Store, StoreUnavailable, open_store
-from zrb_store.runtime import on_failure
-from zrb_store.runtime.on_failure import tell_stale
+from zrb_store.runtime import notify
+from zrb_store.runtime.notify import tell_stale
 
 
 @pytest.fixture(autouse=True)
 def _tell_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(on_failure, "_QUIET_FOR", 0.0)
+    monkeypatch.setattr(notify, "_QUIET_FOR", 0.0)
 
 
 class TestDeadRuns:
@@ -121,7 +121,7 @@ class TestDeadRuns:
 
     def test_a_claim_fails_if_the_lease_was_renewed_meanwhile(self, store: Store, told: Told) -> None:
         from zrb_store.queries import runs
-        from zrb_store.queries.on_failure import claim
+        from zrb_store.queries.notify import claim
 
         run = store.session("night").run().start()
         seen = runs.last(store.database, run.session_id)
@@ -145,7 +145,7 @@ class TestDeadRuns:
         def refuse(*args: object) -> None:
             raise refusal
 
-        monkeypatch.setattr("zrb_store.runtime.on_failure.tell_stale", refuse)
+        monkeypatch.setattr("zrb_store.runtime.notify.tell_stale", refuse)
         result = command("check")
         assert (result.code, "session night" in result.out) == (1, True)
         assert result.err == "zrb-store: stale sessions are not reported: you may not write\n"
@@ -218,8 +218,8 @@ class TestUnavailable:
 
     def test_once_in_ten_minutes(self, told: Told, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (tmp_path / "file").write_text("not a folder")
-        monkeypatch.setattr(on_failure, "_QUIET_FOR", 600.0)
-        monkeypatch.setattr(on_failure, "_told_unavailable", [])
+        monkeypatch.setattr(notify, "_QUIET_FOR", 600.0)
+        monkeypatch.setattr(notify, "_told_unavailable", [])
         for _ in range(3):
             with pytest.raises(StoreUnavailable):
                 open_store(tmp_path / "file" / "store.db")
@@ -248,11 +248,11 @@ class TestUnavailable:
 
     def test_check_says_that_the_command_failed_too(self, tmp_path: Path) -> None:
         """The command ends after `check` has written its error, and each has a line that begins with the program."""
-        environment = {"ZRB_STORE_URL": str(tmp_path / "missing.db"), "ZRB_STORE_ON_FAILURE": "sleep 0.2; exit 3"}
+        environment = {"ZRB_STORE_URL": str(tmp_path / "missing.db"), "ZRB_STORE_NOTIFY": "sleep 0.2; exit 3"}
         done = subprocess.run([*MAIN, "check"], env={**os.environ, **environment}, capture_output=True, text=True)
         lines = done.stderr.splitlines()
         assert (done.returncode, len(lines)) == (69, 2)
-        assert "zrb-store: the command of ZRB_STORE_ON_FAILURE failed with exit code 3" in lines
+        assert "zrb-store: the command of ZRB_STORE_NOTIFY failed with exit code 3" in lines
         assert all(line.startswith("zrb-store: ") for line in lines)
 
     @pytest.mark.promise(number=13)

@@ -1,4 +1,4 @@
-"""Starts the command of `ZRB_STORE_ON_FAILURE` when a run fails, a value dies, or the store cannot be used.
+"""Starts the command of `ZRB_STORE_NOTIFY` when a run fails, a value dies, or the store cannot be used.
 
 Nothing here raises an error of the store: whoever calls it has something worse to report, or works on.
 """
@@ -24,17 +24,17 @@ from zrb_store.db.location import StoreUrl, shown_url, store_url, url_for_comman
 from zrb_store.errors import ZrbStoreError
 from zrb_store.masking import mask_printed, mask_text, one_line, storable
 from zrb_store.names import full_name
-from zrb_store.queries import on_failure as queries
+from zrb_store.queries import notify as queries
 from zrb_store.queries import runs, sessions
 from zrb_store.queries.clock import now_micros
 from zrb_store.queries.lease import cause_of_death, is_live
-from zrb_store.queries.on_failure import last_errors, running_and_untold
+from zrb_store.queries.notify import last_errors, running_and_untold
 from zrb_store.records import RunRecord, iso
 
 if TYPE_CHECKING:
     from zrb_store.inspect.alert import Alert
 
-_NOT_INHERITED = (*settings.TOLD, "ZRB_STORE_ON_FAILURE", "ZRB_STORE_ATTEMPT")
+_NOT_INHERITED = (*settings.TOLD, "ZRB_STORE_NOTIFY", settings.OLD_NAMES["ZRB_STORE_NOTIFY"], "ZRB_STORE_ATTEMPT")
 _MOST_VALUES = 20  # of those that die together
 _MOST_CHARACTERS = 16 * 1024  # of one variable: the system allows 128 KiB
 _QUIET_FOR = 600.0  # seconds
@@ -55,7 +55,7 @@ def tell_end(database: Database, session: str, run_id: int) -> None:
 
 def tell_death(database: Database, session: str, dead: RunRecord, died: str) -> None:
     """Tell that a run is dead, which `died` explains, unless its session is a child, or somebody was told before."""
-    if settings.on_failure() is None:
+    if settings.notify_command() is None:
         return
     with _reporting(session):
         found = sessions.find(database, session)
@@ -85,7 +85,7 @@ def tell_stale(database: Database) -> None:
 
 def tell_dead_values(database: Database, died: Sequence[tuple[int, int]]) -> None:
     """Tell that values (queue id and seq of each) have died, once for all that died in one transaction."""
-    if settings.on_failure() is None:
+    if settings.notify_command() is None:
         return
     with _reporting("a dead value"):
         found = []
@@ -97,7 +97,7 @@ def tell_dead_values(database: Database, died: Sequence[tuple[int, int]]) -> Non
             return
         names, last = [name for name, _ in found], found[-1][1]
         more = f" and {len(died) - 1} more" if len(died) > 1 else ""
-        times = "1 delivery" if last.deliveries == 1 else f"{last.deliveries} deliveries"
+        times = "1 delivery" if last.failed_deliveries == 1 else f"{last.failed_deliveries} deliveries"
         from zrb_store.inspect.alert import Alert  # late: few processes have something to tell
 
         event = Alert(
@@ -133,7 +133,7 @@ def tell_unavailable(
     """
     now = clock.monotonic()
     is_told = bool(_told_unavailable) and now - _told_unavailable[-1] < _QUIET_FOR
-    if settings.on_failure() is None or error.exit_code != 69 or is_told:
+    if settings.notify_command() is None or error.exit_code != 69 or is_told:
         return
     _told_unavailable[:] = [now]
     with _reporting("the store"):
@@ -155,12 +155,12 @@ def _tell_of_session(database: Database, session: str, run_id: int, died: str | 
         every = runs.of_session(transaction, found.id)
         error = last_errors(transaction, [run_id]).get(run_id)
     known = [run for run in every if run.id <= run_id]  # the session may have been resumed since
-    status = "stale" if died else next((run.outcome for run in known if run.id == run_id), None) or "failed"
+    status = "stale" if died else next((run.status for run in known if run.id == run_id), None) or "failed"
     _start(alert.of_session(replace(found, status=status), known, error, died, None), database.url)
 
 
 def _start(event: Alert, url: StoreUrl, values: Sequence[str] = ()) -> None:
-    command = settings.on_failure()
+    command = settings.notify_command()
     if command is None:
         return
     at = "" if event.at is None else (iso(event.at) or "").partition(".")[0].replace("T", " ") + "Z"
@@ -179,7 +179,7 @@ def _start(event: Alert, url: StoreUrl, values: Sequence[str] = ()) -> None:
         if text:
             environment[f"ZRB_STORE_{name}"] = storable(mask_text(text))[:_MOST_CHARACTERS]
     environment["ZRB_STORE_URL"] = url_for_commands(url)
-    start_command("the command of ZRB_STORE_ON_FAILURE", command, environment)
+    start_command("the command of ZRB_STORE_NOTIFY", command, environment)
 
 
 @contextlib.contextmanager
@@ -188,7 +188,7 @@ def _reporting(what: str) -> Iterator[None]:
     try:
         yield
     except ZrbStoreError as error:
-        _log.warning("the command of ZRB_STORE_ON_FAILURE is not started for %s: %s", what, error)
+        _log.warning("the command of ZRB_STORE_NOTIFY is not started for %s: %s", what, error)
 
 
 class BackgroundCommands:

@@ -1,4 +1,4 @@
-"""ZRB_STORE_ON_FAILURE: a command is started once when a run fails, a value dies, or the store cannot be used."""
+"""ZRB_STORE_NOTIFY: a command is started once when a run fails, a value dies, or the store cannot be used."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.sessions import Broken
 from tests.told import Told, events
 from zrb_store import Store, masking, settings
 from zrb_store.db.location import store_url
-from zrb_store.runtime import on_failure
+from zrb_store.runtime import notify
 
 
 def fail(store: Store, name: str = "night", **settings: Any) -> None:
@@ -103,7 +103,7 @@ class TestRuns:
 def one_time(store: Store) -> str:
     from zrb_store.records import iso
 
-    return (iso(store.session("night").record().finished_at) or "")[:19].replace("T", " ")
+    return (iso(store.session("night").record().ended_at) or "")[:19].replace("T", " ")
 
 
 class TestItsCommand:
@@ -117,8 +117,8 @@ class TestItsCommand:
         )
         (told.folder / "program.py").write_text(program)
         again = f"{told.command}; '{sys.executable}' '{told.folder}/program.py' 2> '{told.folder}/err'"
-        monkeypatch.setenv("ZRB_STORE_ON_FAILURE", again)
-        monkeypatch.setattr(on_failure, "PATIENCE", 120.0)
+        monkeypatch.setenv("ZRB_STORE_NOTIFY", again)
+        monkeypatch.setattr(notify, "PATIENCE", 120.0)
         fail(store)
         assert events(told.all()) == [("failed", "night")]
         assert store.session("in-the-hook").status == "failed", "it ran, on the same store"
@@ -126,10 +126,10 @@ class TestItsCommand:
     @pytest.mark.parametrize("event", ["failed", ""])
     def test_what_runs_inside_takes_no_name_from_it(self, monkeypatch: pytest.MonkeyPatch, event: str) -> None:
         monkeypatch.setenv("ZRB_STORE_SESSION", "night")
-        monkeypatch.setenv("ZRB_STORE_ON_FAILURE", "x")
+        monkeypatch.setenv("ZRB_STORE_NOTIFY", "x")
         monkeypatch.setenv("ZRB_STORE_EVENT", event)
         assert settings.session_name() == (None if event else "night")
-        assert settings.on_failure() == (None if event else "x")
+        assert settings.notify_command() == (None if event else "x")
 
     @pytest.mark.promise(number=13)
     @pytest.mark.parametrize(
@@ -150,21 +150,21 @@ class TestItsCommand:
         command: str,
         warning: str,
     ) -> None:
-        monkeypatch.setenv("ZRB_STORE_ON_FAILURE", command)
+        monkeypatch.setenv("ZRB_STORE_NOTIFY", command)
         fail(store)
-        on_failure.wait_for_all()
+        notify.wait_for_all()
         [message] = caplog.messages
-        assert _matches(rf"the command of ZRB_STORE_ON_FAILURE {warning}", message)
+        assert _matches(rf"the command of ZRB_STORE_NOTIFY {warning}", message)
 
     def test_no_line_of_a_secret_is_in_the_warning(
         self, store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
         monkeypatch.setattr(masking, "_remembered", set())
         masking.remember("al1ce\nhunter2")
-        monkeypatch.setenv("ZRB_STORE_ON_FAILURE", r"printf 'al1ce\nhunter2'; exit 1")
+        monkeypatch.setenv("ZRB_STORE_NOTIFY", r"printf 'al1ce\nhunter2'; exit 1")
         fail(store)
-        on_failure.wait_for_all()
-        assert caplog.messages == ["the command of ZRB_STORE_ON_FAILURE failed with exit code 1: ***"]
+        notify.wait_for_all()
+        assert caplog.messages == ["the command of ZRB_STORE_NOTIFY failed with exit code 1: ***"]
 
     def test_it_is_started_where_no_thread_can_be(
         self, told: Told, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
@@ -176,7 +176,7 @@ class TestItsCommand:
 
         with monkeypatch.context() as refusing:
             refusing.setattr(threading.Thread, "start", refuse)
-            on_failure.start_command("it", told.command, {**os.environ, "ZRB_STORE_EVENT": "failed"})
+            notify.start_command("it", told.command, {**os.environ, "ZRB_STORE_EVENT": "failed"})
         assert events(told.until(1)) == [("failed", None)]
         assert caplog.messages == []
 
@@ -185,13 +185,13 @@ class TestItsCommand:
     ) -> None:
         go, done = tmp_path / "go", tmp_path / "done"
         command = f"until [ -e '{go}' ]; do sleep 0.02; done; mv '{go}' '{done}'"
-        monkeypatch.setenv("ZRB_STORE_ON_FAILURE", command)
-        monkeypatch.setattr(on_failure, "PATIENCE", 0.2)
+        monkeypatch.setenv("ZRB_STORE_NOTIFY", command)
+        monkeypatch.setattr(notify, "PATIENCE", 0.2)
         fail(store)
-        on_failure.wait_for_all()
+        notify.wait_for_all()
         _until(lambda: bool(caplog.messages))
         assert caplog.messages == [
-            "the command of ZRB_STORE_ON_FAILURE still runs after 0 s; zrb-store stops waiting for it"
+            "the command of ZRB_STORE_NOTIFY still runs after 0 s; zrb-store stops waiting for it"
         ]
         go.touch()
         _until(done.exists)
@@ -202,8 +202,8 @@ class TestItsCommand:
         program = (
             "import sys\n"
             "from zrb_store import open_store\n"
-            "from zrb_store.runtime import on_failure\n"
-            "on_failure.PATIENCE = float(sys.argv[1])\n"
+            "from zrb_store.runtime import notify\n"
+            "notify.PATIENCE = float(sys.argv[1])\n"
             "with open_store() as store, store.session('night').run() as run:\n"
             "    raise ValueError\n"
         )
@@ -213,7 +213,7 @@ class TestItsCommand:
             environment = {
                 **os.environ,
                 "ZRB_STORE_URL": store_url(location).render_as_string(hide_password=False),
-                "ZRB_STORE_ON_FAILURE": command,
+                "ZRB_STORE_NOTIFY": command,
             }
             ended = subprocess.run(
                 [sys.executable, "-c", program, str(patience)], env=environment, capture_output=True, text=True
@@ -245,7 +245,7 @@ class TestItsCommand:
         monkeypatch.setenv("ZRB_STORE_ATTEMPT", "night/load#1@1")
         fail(store)
         [one] = told.all()
-        assert not {"ATTEMPT", "ON_FAILURE"} & set(one)
+        assert not {"ATTEMPT", "NOTIFY"} & set(one)
 
 
 def _matches(pattern: str, text: str) -> bool:

@@ -1,4 +1,4 @@
-"""`zrb-store consume` starts the command of ZRB_STORE_ON_FAILURE, and after its death others do."""
+"""`zrb-store consume` starts the command of ZRB_STORE_NOTIFY, and after its death others do."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_a_command_that_fails_and_the_value_that_dies(store: Store, shell: Shell
     queue.max_deliveries = 1
     queue.push("a")
     args = shell.script("exit 7", "--as", "worker")
-    ended = shell(*args, ZRB_STORE_ON_FAILURE=silent.command)
+    ended = shell(*args, ZRB_STORE_NOTIFY=silent.command)
     assert ended.code == 1
     told = silent.until(2)
     assert events(told) == [("dead", "inbox"), ("failed", "worker")]
@@ -43,15 +43,15 @@ def test_a_command_that_fails_and_the_value_that_dies(store: Store, shell: Shell
 
 def test_it_tells_nothing_if_all_goes_well(store: Store, shell: Shell, silent: Told) -> None:
     store.session("inbox").xcom["files"].push("a")
-    assert shell(*shell.script("exit 0"), ZRB_STORE_ON_FAILURE=silent.command).code == 0
-    assert shell(*shell.script("exit 0"), ZRB_STORE_ON_FAILURE=silent.command).code == 3, "there is no value"
+    assert shell(*shell.script("exit 0"), ZRB_STORE_NOTIFY=silent.command).code == 0
+    assert shell(*shell.script("exit 0"), ZRB_STORE_NOTIFY=silent.command).code == 3, "there is no value"
     assert silent.so_far() == []
 
 
 def test_a_second_signal_interrupts_it(store: Store, shell: Shell, silent: Told) -> None:
     store.session("inbox").xcom["files"].push("a")
     args = shell.script("echo $1 > began; sleep 60", "--as", "worker")
-    consumer = shell.start(*args, ZRB_STORE_ON_FAILURE=silent.command)
+    consumer = shell.start(*args, ZRB_STORE_NOTIFY=silent.command)
     shell.until_file("began")
     consumer.signal(signal.SIGINT)
     consumer.signal(signal.SIGTERM)
@@ -62,12 +62,12 @@ def test_a_second_signal_interrupts_it(store: Store, shell: Shell, silent: Told)
 def test_after_a_kill_the_next_one_tells_of_it_once(store: Store, shell: Shell, silent: Told) -> None:
     store.session("inbox").xcom["files"].push("a")
     args = shell.script("echo $1 > began; sleep 60", "--as", "worker")
-    consumer = shell.start(*args, ZRB_STORE_ON_FAILURE=silent.command)
+    consumer = shell.start(*args, ZRB_STORE_NOTIFY=silent.command)
     shell.until_file("began")
     consumer.kill()
     shell.until(lambda: store.session("worker").status == "stale", "it lives")
     for _ in range(2):
-        ended = shell(*shell.script("exit 0", "--as", "next", "--wait", "60"), ZRB_STORE_ON_FAILURE=silent.command)
+        ended = shell(*shell.script("exit 0", "--as", "next", "--wait", "60"), ZRB_STORE_NOTIFY=silent.command)
         assert ended.code == 0
         store.session("inbox").xcom["files"].push("b")
     assert events(silent.until(1)) == [("stale", "worker")]

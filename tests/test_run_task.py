@@ -1,4 +1,4 @@
-"""`run.step` runs a function once per session, and compares its arguments with those of the first call."""
+"""`run.task` runs a function once per session, and compares its arguments with those of the first call."""
 
 from __future__ import annotations
 
@@ -37,23 +37,23 @@ def test_a_step_is_run_once(store: Store) -> None:
     for number in (1, 2, 3):
         run = start(store, "flow")
         assert run.number == number
-        assert run.step("count", count, 5) == {"rows": 5}
-        assert run.step("count", count, 5) == {"rows": 5}
+        assert run.task("count", count, 5) == {"rows": 5}
+        assert run.task("count", count, 5) == {"rows": 5}
     assert calls == [5]
     assert list(store.session("flow").xcom["count"]) == [{"rows": 5}]
 
 
 def test_its_result_is_kept_though_it_was_taken(store: Store) -> None:
     run = start(store, "flow")
-    run.step("count", lambda: 5)
+    run.task("count", lambda: 5)
     assert store.session("flow").xcom["count"].pop() == 5
-    assert start(store, "flow").step("count", lambda: 6) == 5
+    assert start(store, "flow").task("count", lambda: 6) == 5
 
 
 def test_none_is_a_result(store: Store) -> None:
     run = start(store, "flow")
-    assert run.step("nothing", lambda: None) is None
-    assert run.step("nothing", lambda: pytest.fail("called again")) is None
+    assert run.task("nothing", lambda: None) is None
+    assert run.task("nothing", lambda: pytest.fail("called again")) is None
     assert list(store.session("flow").xcom["nothing"]) == [None]
 
 
@@ -69,8 +69,8 @@ def test_one_that_failed_is_run_again(store: Store) -> None:
     run = start(store, "flow")
     for _ in range(2):
         with pytest.raises(Broken):
-            run.step("work", work, True)
-    assert run.step("work", work, False) == 1
+            run.task("work", work, True)
+    assert run.task("work", work, False) == 1
 
 
 @pytest.mark.on_sqlite
@@ -86,34 +86,34 @@ def test_one_that_failed_is_run_again(store: Store) -> None:
 )
 def test_other_arguments_are_refused(store: Store, args: Any, kwargs: Any, says: str) -> None:
     run = start(store, "flow")
-    assert run.step("f", lambda a, b, c: a + b, 1, b=2, c=[3]) == 3
+    assert run.task("f", lambda a, b, c: a + b, 1, b=2, c=[3]) == 3
     with pytest.raises(InputsDiffer, match=says):
-        start(store, "flow").step("f", lambda *_, **__: pytest.fail("called"), *args, **kwargs)
+        start(store, "flow").task("f", lambda *_, **__: pytest.fail("called"), *args, **kwargs)
 
 
 def test_the_same_ones_in_another_order_are_not(store: Store) -> None:
     run = start(store, "flow")
-    run.step("f", lambda a, b: None, a=1, b={"x": 1, "y": {2, 3}})
-    run.step("f", lambda a, b: pytest.fail("called"), b={"y": {3, 2}, "x": 1}, a=1)
+    run.task("f", lambda a, b: None, a=1, b={"x": 1, "y": {2, 3}})
+    run.task("f", lambda a, b: pytest.fail("called"), b={"y": {3, 2}, "x": 1}, a=1)
 
 
 def test_arguments_that_cannot_be_stored_are_not_compared(store: Store) -> None:
     run = start(store, "flow")
-    assert run.step("f", lambda connection: 1, object()) == 1
-    assert run.step("f", lambda connection: 2, object()) == 1
-    assert run.step("f", lambda connection: 2, 5) == 1
+    assert run.task("f", lambda connection: 1, object()) == 1
+    assert run.task("f", lambda connection: 2, object()) == 1
+    assert run.task("f", lambda connection: 2, 5) == 1
 
 
 def test_a_result_that_cannot_be_stored_fails_it(store: Store) -> None:
     run = start(store, "flow")
     with pytest.raises(UnencodableValue):
-        run.step("f", object)
+        run.task("f", object)
     assert query(store, "SELECT status, error_type FROM zrb_attempt") == [("failed", "UnencodableValue")]
 
 
 def test_an_attempt_of_a_completed_task_is_refused(store: Store) -> None:
     run = start(store, "flow")
-    run.step("load", lambda: 1)
+    run.task("load", lambda: 1)
     with pytest.raises(TaskCompleted, match="task load has completed in session flow"):
         run.attempt("load")
 
@@ -121,7 +121,7 @@ def test_an_attempt_of_a_completed_task_is_refused(store: Store) -> None:
 def test_a_step_given_back_is_run_again(store: Store) -> None:
     run = start(store, "flow")
     numbers = iter([1, 2])
-    work: Callable[[Run], int] = lambda run: run.step("f", lambda: next(numbers))  # noqa: E731
+    work: Callable[[Run], int] = lambda run: run.task("f", lambda: next(numbers))  # noqa: E731
     assert work(run) == 1
     done = run.completed("f")
     assert done is not None
@@ -132,7 +132,7 @@ def test_a_step_given_back_is_run_again(store: Store) -> None:
     assert list(store.session("flow").xcom["f"]) == [2]
 
 
-@register_codec(name="test_run_step.Order")
+@register_codec(name="test_run_task.Order")
 @dataclass
 class Order:
     """A dataclass that is used as an argument."""
@@ -156,7 +156,7 @@ class Tags:
         return f"Tags({self.tags})"
 
 
-register_codec(Tags, name="test_run_step.Tags", encode=lambda one: one.tags, decode=Tags)
+register_codec(Tags, name="test_run_task.Tags", encode=lambda one: one.tags, decode=Tags)
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
@@ -200,9 +200,9 @@ def only_with(value: Any) -> Any:
 def test_values_of_other_type_or_value_are_other_arguments(store: Store, one: Any, two: Any) -> None:
     run = start(store, "flow")
     for number, (first, second) in enumerate([(one, two), (two, one)]):
-        run.step(f"f{number}", only_with(first), first)
+        run.task(f"f{number}", only_with(first), first)
         with pytest.raises(InputsDiffer, match=f"f{number}#1 completed with other arguments: "):
-            run.step(f"f{number}", only_with(first), second)
+            run.task(f"f{number}", only_with(first), second)
 
 
 @pytest.mark.on_sqlite
@@ -222,8 +222,8 @@ def test_values_of_other_type_or_value_are_other_arguments(store: Store, one: An
 )
 def test_equal_values_are_the_same_arguments_however_they_are_written(store: Store, one: Any, two: Any) -> None:
     run = start(store, "flow")
-    run.step("f", only_with(one), one)
-    run.step("f", only_with(one), two)
+    run.task("f", only_with(one), one)
+    run.task("f", only_with(one), two)
 
 
 def test_an_argument_that_cannot_be_stored_does_not_hide_the_others(store: Store) -> None:
@@ -231,16 +231,16 @@ def test_an_argument_that_cannot_be_stored_does_not_hide_the_others(store: Store
         return f"{day} to {target}"
 
     lock = threading.Lock()
-    assert start(store, "flow").step("load", load, 1, lock, target="a", other=lock) == "1 to a"
+    assert start(store, "flow").task("load", load, 1, lock, target="a", other=lock) == "1 to a"
     again = start(store, "flow")
-    assert again.step("load", load, 1, threading.Lock(), target="a", other=threading.Lock()) == "1 to a"
-    assert again.step("load", load, 1, "may be stored", target="a", other=None) == "1 to a"
+    assert again.task("load", load, 1, threading.Lock(), target="a", other=threading.Lock()) == "1 to a"
+    assert again.task("load", load, 1, "may be stored", target="a", other=None) == "1 to a"
     calls: list[tuple[Callable[[], object], str]] = [
-        (lambda: again.step("load", load, 2, lock, target="a", other=lock), r"\[0\]\[0\]: 1 became 2$"),
-        (lambda: again.step("load", load, 1, lock, target="b", other=lock), r"\[1\]\.target: 'a' became 'b'$"),
-        (lambda: again.step("load", load, 1, lock, target="a"), r"\[1\]\.other is gone$"),
-        (lambda: again.step("load", load, 1, lock, target="a", other=lock, x=1), r"\[1\]\.x is new$"),
-        (lambda: again.step("load", load, 1, target="a", other=lock), r"\[0\]: \[1, .*\] became \[1\]$"),
+        (lambda: again.task("load", load, 2, lock, target="a", other=lock), r"\[0\]\[0\]: 1 became 2$"),
+        (lambda: again.task("load", load, 1, lock, target="b", other=lock), r"\[1\]\.target: 'a' became 'b'$"),
+        (lambda: again.task("load", load, 1, lock, target="a"), r"\[1\]\.other is gone$"),
+        (lambda: again.task("load", load, 1, lock, target="a", other=lock, x=1), r"\[1\]\.x is new$"),
+        (lambda: again.task("load", load, 1, target="a", other=lock), r"\[0\]: \[1, .*\] became \[1\]$"),
     ]
     for call, says in calls:
         with pytest.raises(InputsDiffer, match=says):
@@ -249,14 +249,14 @@ def test_an_argument_that_cannot_be_stored_does_not_hide_the_others(store: Store
 
 def test_an_argument_that_is_too_large_does_not_hide_the_others(store: Store) -> None:
     store.max_value = 1000
-    start(store, "flow").step("f", lambda *_: 1, 1, "x" * 600, "y" * 600, 2)
+    start(store, "flow").task("f", lambda *_: 1, 1, "x" * 600, "y" * 600, 2)
     [[arguments]] = query(store, "SELECT arguments FROM zrb_attempt")
     assert len(arguments) < 1200
     run = start(store, "flow")
-    assert run.step("f", lambda *_: pytest.fail("called"), 1, "x" * 600, "z" * 600, 2) == 1
+    assert run.task("f", lambda *_: pytest.fail("called"), 1, "x" * 600, "z" * 600, 2) == 1
     for args in ((1, "x" * 599, "y" * 600, 2), (1, "x" * 600, "y" * 600, 3)):
         with pytest.raises(InputsDiffer):
-            run.step("f", lambda *_: pytest.fail("called"), *args)
+            run.task("f", lambda *_: pytest.fail("called"), *args)
 
 
 def test_an_argument_that_is_nested_too_deep_together_with_others_is_compared(store: Store) -> None:
@@ -264,10 +264,10 @@ def test_an_argument_that_is_nested_too_deep_together_with_others_is_compared(st
     for _ in range(199):
         deep = [deep]
     run = start(store, "flow")
-    run.step("f", lambda *_: 1, deep, 1)
-    run.step("f", lambda *_: pytest.fail("called"), deep, 1)
+    run.task("f", lambda *_: 1, deep, 1)
+    run.task("f", lambda *_: pytest.fail("called"), deep, 1)
     with pytest.raises(InputsDiffer, match=r"\[0\]\[1\]: 1 became 2$"):
-        run.step("f", lambda *_: pytest.fail("called"), deep, 2)
+        run.task("f", lambda *_: pytest.fail("called"), deep, 2)
 
 
 @pytest.mark.on_sqlite
@@ -275,29 +275,29 @@ def test_an_argument_that_is_nested_too_deep_together_with_others_is_compared(st
 def test_odd_names_of_arguments(store: Store, name: str) -> None:
     run = start(store, "flow")
     odd: Any = {name: 1, "lock": threading.Lock()}
-    run.step("f", lambda **_: 1, **odd)
-    run.step("f", lambda **_: pytest.fail("called"), **odd)
+    run.task("f", lambda **_: 1, **odd)
+    run.task("f", lambda **_: pytest.fail("called"), **odd)
     with pytest.raises(InputsDiffer):
-        run.step("f", lambda **_: pytest.fail("called"), **{**odd, name: 2})
+        run.task("f", lambda **_: pytest.fail("called"), **{**odd, name: 2})
 
 
 def test_arguments_stored_by_earlier_versions(store: Store) -> None:
-    start(store, "flow").step("f", lambda *_, **__: 1, "a.csv", (1, 2), day=date(2026, 11, 24))
+    start(store, "flow").task("f", lambda *_, **__: 1, "a.csv", (1, 2), day=date(2026, 11, 24))
     stored = '[["a.csv",{"$":"tuple","v":[1,2]}],{"day":{"$":"date","v":"2026-11-24"}}]'
     assert query(store, "SELECT arguments FROM zrb_attempt") == [(stored,)], "the stored form must be the same"
     run = start(store, "flow")
     with pytest.raises(InputsDiffer, match=r"\[0\]\[0\]: 'a.csv' became 'b.csv'$"):
-        run.step("f", lambda *_, **__: pytest.fail("called"), "b.csv", (1, 2), day=date(2026, 11, 24))
+        run.task("f", lambda *_, **__: pytest.fail("called"), "b.csv", (1, 2), day=date(2026, 11, 24))
     # Earlier versions stored nothing if one of the arguments could not be stored.
     store.database.execute(sa.text("UPDATE zrb_attempt SET arguments = NULL"))
-    assert run.step("f", lambda *_, **__: pytest.fail("called"), "b.csv") == 1
+    assert run.task("f", lambda *_, **__: pytest.fail("called"), "b.csv") == 1
 
 
 def test_a_long_argument_is_cut_in_the_message(store: Store) -> None:
     run = start(store, "flow")
-    run.step("f", lambda _: 1, "x" * 100_000)
+    run.task("f", lambda _: 1, "x" * 100_000)
     with pytest.raises(InputsDiffer) as caught:
-        run.step("f", lambda _: pytest.fail("called"), "y" * 100_000)
+        run.task("f", lambda _: pytest.fail("called"), "y" * 100_000)
     assert len(str(caught.value)) < 800
 
 

@@ -1,0 +1,354 @@
+"""The steps of an attempt: each runs once, or its stored result is returned.
+
+`Steps` are those of one attempt, and `Claim` is one call of a step, which keeps its name meanwhile. At the end are the
+reasons why a step that began before is not simply run, or its result returned.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import inspect
+import os
+import shlex
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import FunctionType, NoneType
+from typing import Any, Final, Self
+
+from zrb_store import codec
+from zrb_store.attempt.open_attempt import Done, OpenAttempt, Step
+from zrb_store.codec.arguments import call_text, mask_encoded, stored_arguments
+from zrb_store.db.transaction import Executor, Transaction, failpoint
+from zrb_store.errors import InputsDiffer, InvalidArgument, StepUncertain, ZrbStoreError
+from zrb_store.masking import mask_text, printable
+from zrb_store.names import check_step_name
+from zrb_store.queries import attempts, steps
+from zrb_store.queries.attempts import BegunAttempt
+from zrb_store.queries.give_back import give_back, undo_ended
+from zrb_store.queries.steps import StepRecord
+from zrb_store.records import iso
+from zrb_store.xcom import current_attempt
+
+NOT_RESTORABLE: Final = "not-restorable"
+"""Why a step that completed is given back if its result could not be stored."""
+
+
+class Claim:
+    """A call of a step. Within its block, no other step of that name begins in this process.
+
+    Attributes:
+        base: The name that was given.
+        name: The name of this occurrence of it: the second one is `base~2`.
+        again: Whether this occurrence failed before in this attempt: then the call is its next attempt.
+    """
+
+    def __init__(self, all_steps: Steps, base: str, arguments: str) -> None:
+        self._steps = all_steps
+        self.base = base
+        self.arguments = arguments
+        with all_steps.lock:
+            all_steps.hold(base)
+            failed = all_steps.failed.get(base)
+            count = next((each for each, others in failed.items() if others == arguments), 0) if failed else 0
+            self.again = count > 0
+            if failed and self.again:
+                del failed[count]
+            else:
+                count = all_steps.started[base] = all_steps.started.get(base, 0) + 1
+        self.name = base if count == 1 else f"{base}~{count}"
+        self._count = count
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        all_steps = self._steps
+        with all_steps.lock:
+            is_begun = all_steps.open.pop(self.base, None) is not None
+            if error is None:
+                return
+            if self.again or is_begun:
+                all_steps.failed.setdefault(self.base, {})[self._count] = self.arguments
+            else:
+                all_steps.started[self.base] -= 1  # it was refused, so that it did not start
+                all_steps.in_doubt = True  # unless the connection was lost, so that nobody knows
+
+
+class Steps:
+    """The steps of one attempt.
+
+    Attributes:
+        any_began: Whether a step may have begun.
+        in_doubt: Whether a step may have begun that nobody here knows.
+        started: How often each name was claimed.
+        failed: The arguments of those that failed, by name and count: a call with these is that step's next attempt.
+        open: The open steps, by names that are claimed; None if the step has not begun.
+        lock: The lock of all that. It is also held while the store is asked for the highest number.
+    """
+
+    def __init__(self, attempt: OpenAttempt) -> None:
+        self.any_began = False
+        self.in_doubt = not attempt.is_open  # a forked child does not know what the other process has begun
+        self.started: dict[str, int] = {}
+        self.failed: dict[str, dict[int, str]] = {}
+        self._attempt = attempt
+        self._had_steps: bool | None = None  # whether the task had steps before; None if that was not asked yet
+        self._highest_number = 0  # of the task's steps
+        self._reset()
+
+    def _reset(self) -> None:
+        self._pid = os.getpid()
+        self.lock = threading.RLock()  # a signal handler may push while its thread is here
+        self.open: dict[str, Step | None] = {}
+
+    def _reset_if_forked(self) -> None:
+        if self._pid != os.getpid():
+            self._reset()  # a forked child has none of its parent's other threads
+            self.in_doubt = True  # what the other process does is not known here
+
+    def only_open(self) -> Step | None:
+        """Return the only open step, or None; raise an error if several are open."""
+        self._reset_if_forked()
+        with self.lock:
+            found = [step for step in self.open.values() if step is not None]
+        if len(found) > 1:
+            names = ", ".join(step.step for step in found)
+            raise ZrbStoreError(
+                f"several steps of {self._attempt.full_name} are open ({names}), and this thread belongs to none of "
+                "them: start it with asyncio.to_thread, or run its function in contextvars.copy_context()"
+            )
+        return found[0] if found else None
+
+    def run(
+        self, name: str, function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], *, once: bool
+    ) -> Any:
+        """Return the stored result of an equal step, or run the function as a step, as `Attempt.step` says."""
+        check_step_name(name)
+        if is_async(function):
+            return self._run_async(name, function, args, kwargs, once)
+        with self.claim(name, args, kwargs) as claim:
+            step = self.begun_or_done(claim, once=once)
+            if isinstance(step, Done):
+                return codec.decode(step.result)
+            with step:
+                result = function(*args, **kwargs)
+                refuse_unfinished(result, name)
+                step.complete(result)
+                return result
+
+    async def _run_async(
+        self, name: str, function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], once: bool
+    ) -> Any:
+        with self.claim(name, args, kwargs) as claim:
+            step = self.begun_or_done(claim, once=once)
+            if isinstance(step, Done):
+                return codec.decode(step.result)
+            with step:
+                result = await function(*args, **kwargs)
+                step.complete(result)
+                return result
+
+    def claim(self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Claim:
+        """Claim the name of a step for a call with these arguments."""
+        self._refuse_nesting(name)
+        self._reset_if_forked()
+        return Claim(self, name, stored_arguments(args, kwargs, self._attempt.xcom.max_value))
+
+    def begun_or_done(self, claim: Claim, *, once: bool) -> Step | Done:
+        """Return the step, begun, or the result of one that is done."""
+        name = claim.name
+        with self._attempt.xcom.watched():
+            while True:
+                known = self.newest(name) if claim.again or self.task_had_steps() else None
+                if known is not None:
+                    if known.is_done:
+                        refuse_other_arguments(self._attempt, known, name, claim.arguments)
+                        return Done(known.result or "null")
+                    refuse_uncertain(self._attempt, known, name)
+                step = self.begin(claim.base, name, claim.arguments, known, once=once)
+                if step is not None:
+                    return step
+
+    def _refuse_nesting(self, name: str) -> None:
+        current = current_attempt.get()
+        if isinstance(current, Step):
+            raise ZrbStoreError(f"step {name} cannot begin inside step {current.step}: steps do not nest")
+        if current is not None and current is not self._attempt:
+            raise ZrbStoreError(f"step {name} of {self._attempt.full_name} cannot begin inside {current.full_name}")
+
+    def hold(self, name: str) -> None:
+        """Let no other step of this name begin in this process. The caller has the lock."""
+        if name in self.open:
+            raise ZrbStoreError(
+                f"step {name} of {self._attempt.full_name} is running: "
+                "steps that run at the same time need different names"
+            )
+        self.open[name] = None
+
+    @contextlib.contextmanager
+    def holding(self, name: str) -> Iterator[None]:
+        """Let no other step of this exact name begin during a block."""
+        self._refuse_nesting(name)
+        self._reset_if_forked()
+        with self.lock:
+            self.hold(name)
+        try:
+            yield
+        finally:
+            with self.lock:
+                self.open.pop(name, None)
+
+    def task_had_steps(self) -> bool:
+        """Whether the task may have had steps before. If it had none, there is nothing to look for."""
+        if self._had_steps is None:
+            with self.lock:
+                if self._had_steps is None:
+                    self._highest_number = self._read_highest_number()
+                    self._had_steps = self._highest_number > 0
+        return self._had_steps or self.in_doubt
+
+    def newest(self, name: str) -> StepRecord | None:
+        """Return the newest attempt of the step of this name, or None."""
+        return steps.newest(self._attempt.database, self._attempt.id, self._attempt.task, name)
+
+    def _read_highest_number(self) -> int:
+        return steps.highest_number(self._attempt.database, self._attempt.task, parent_id=self._attempt.id)
+
+    def begin(
+        self,
+        base: str,
+        name: str,
+        arguments: str,
+        known: StepRecord | None,
+        *,
+        once: bool,
+        undo: Callable[[Transaction, BegunAttempt], None] | None = None,
+    ) -> Step | None:
+        """Begin the next attempt of a step; None if another process, forked inside the attempt, was faster: look again.
+
+        Before its `known` attempt, which completed, is given back by `undo`.
+        """
+        attempt = self._attempt
+        if known is None:
+            last = 0
+            with self.lock:
+                self._highest_number = number = self._highest_number + 1
+        else:
+            number, last = known.step_number, known.number
+        self.any_began = True
+
+        def insert(executor: Executor) -> BegunAttempt | None:
+            return steps.begin(executor, attempt.id, attempt.task, name, number, arguments, once=once, known=last)
+
+        def begin_again(transaction: Transaction) -> BegunAttempt | None:
+            begun = insert(transaction)
+            if begun is None or known is None:
+                return None  # before anything is given back for an attempt that may no longer write
+            if known.status == "running":  # its end could not be recorded
+                if attempts.fail(transaction, known.id, "interrupted", None):
+                    undo_ended(transaction, [known.id], "interrupted")
+            elif undo is not None:
+                undo(transaction, begun)
+            else:  # its result could not be stored
+                give_back(transaction, [(known.id, NOT_RESTORABLE)])
+            return begun
+
+        if known is not None and (known.status == "running" or known.in_effect):
+            begun = attempt.database.transact(begin_again, "step_begin", is_made=attempts.is_begun)
+        else:
+            failpoint("step_begin:before")
+            begun = insert(attempt.database)
+            failpoint("step_begin:after")
+        if begun is None:
+            self._refuse_unless_overtaken(name, number, known)
+            return None
+        step = Step(attempt, begun.id, f"{attempt.task}/{number}", begun.number, name)
+        with self.lock:
+            self.open[base] = step
+        return step
+
+    def _refuse_unless_overtaken(self, name: str, number: int, known: StepRecord | None) -> None:
+        """Raise an error that says why a step did not begin, unless another process has begun one in its place."""
+        attempt = self._attempt
+        attempt.refuse_if_closed()
+        self.in_doubt = True
+        if known is not None:
+            newest = self.newest(name)
+            if newest is None or newest.id != known.id:
+                return
+        with self.lock:
+            highest = self._read_highest_number()
+            self._highest_number = max(highest, self._highest_number)
+        if known is None and highest >= number:
+            return
+        raise InvalidArgument(
+            f"step {name} cannot begin in the delivery {attempt.full_name}: a delivery is given back whole, so its "
+            "steps could not be kept; work on the value in `with run.attempt(...)`"
+        )
+
+
+_FINISHED = frozenset({bool, bytes, dict, float, int, list, NoneType, str, tuple})  # most results are of these types
+
+
+def is_async(function: Callable[..., Any]) -> bool:
+    """Whether this is a coroutine function."""
+    if type(function) is FunctionType and not vars(function):  # nothing marks it as something else
+        return bool(function.__code__.co_flags & inspect.CO_COROUTINE)
+    while isinstance(function, functools.partial):
+        function = function.func
+    call = getattr(type(function), "__call__", None)  # noqa: B004 - it may be a coroutine function
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(call)
+
+
+def refuse_unfinished(result: Any, name: str) -> None:
+    """Refuse a result whose code has still to run, which would be outside of the step."""
+    if type(result) in _FINISHED:
+        return
+    if inspect.isawaitable(result):
+        for end in ("close", "cancel"):  # of a coroutine; of an asyncio task
+            getattr(result, end, lambda: None)()
+        raise InvalidArgument(f"the function of step {name} returned an awaitable: give the coroutine function itself")
+    if inspect.isgenerator(result) or inspect.isasyncgen(result):
+        raise InvalidArgument(
+            f"the function of step {name} returned a generator, whose code would run outside of the step: "
+            "return a list instead"
+        )
+
+
+def refuse_other_arguments(attempt: OpenAttempt, known: StepRecord, name: str, arguments: str) -> None:
+    """Raise `InputsDiffer` if a step that is done had other arguments."""
+    if known.arguments is None:  # a person marked it before it ever began
+        return
+    from zrb_store.codec.compare import describe_changes  # late: few steps were done before
+
+    difference = describe_changes(mask_encoded(known.arguments), arguments)
+    if difference:
+        raise InputsDiffer(mask_text(f"{_describe(attempt, known, name)} completed with other arguments: {difference}"))
+
+
+def refuse_uncertain(attempt: OpenAttempt, known: StepRecord, name: str) -> None:
+    """Raise `StepUncertain` if a step was declared `once`, began before, and is not known to have failed."""
+    if not known.once or known.status == "failed":
+        return
+    what = f"began at {iso(known.started_at)}, and its end is unknown"
+    if known.in_effect:
+        what = "completed, but its result could not be stored"
+    elif known.status == "completed":
+        what = "completed, and was given back"
+    arguments = "unknown" if known.arguments is None else call_text(known.arguments)
+    # A command names a step by its name, or by its id if messages show the name differently.
+    reference = name if printable(mask_text(name)) == name else f"{attempt.task}/{known.step_number}"
+    words = shlex.join([attempt.session, attempt.task, "--step", reference])
+    raise StepUncertain(
+        mask_text(
+            f"{_describe(attempt, known, name)} {what}; its arguments were {arguments}. It is declared `once`: find "
+            f"out whether it happened, then run `zrb-store mark {words} completed --result JSON`, or the same with "
+            "`failed` and no result to let it run again"
+        )
+    )
+
+
+def _describe(attempt: OpenAttempt, known: StepRecord, name: str) -> str:
+    step_id = f"{attempt.session}/{attempt.task}/{known.step_number}#{known.number}"
+    return f"step {name} of task {attempt.task} ({step_id})"
