@@ -164,11 +164,11 @@ class Store:
     def __init__(self, location: str | os.PathLike[str] | None = None, *, read_only: bool = False) -> None:
         url = store_url(location)
         self.url = shown_url(url)
-        self.max_value = settings.max_value()
+        self.max_value = settings.size("ZRB_STORE_MAX_VALUE")
         settings.retention()  # a mistake in these is reported now, not at the end of a run
-        settings.output()
+        settings.size("ZRB_STORE_OUTPUT")
         try:
-            self.database = open_database(url, read_only=read_only, durability=settings.durability())
+            self.database = open_database(url, read_only=read_only, durability=settings.choice("ZRB_STORE_DURABILITY"))
         except ZrbStoreError as error:
             # The user of a reader sees the error, and a parent process loses the same store.
             if not read_only and not os.environ.get("ZRB_STORE_ATTEMPT") and settings.on_failure() is not None:

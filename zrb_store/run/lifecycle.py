@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import platform
@@ -227,7 +228,7 @@ class RunLifecycle:
             raise self.database.dialect.explain(error) or error from error
         try:
             started = self.database.transact(
-                lambda transaction: self._start(transaction, choose_reruns),
+                functools.partial(self._start, choose_reruns=choose_reruns),
                 "start",
                 is_made=lambda transaction, started: (
                     not isinstance(started, SessionBusy) and runs.outcome_of(transaction, started[1]) is not None
