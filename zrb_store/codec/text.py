@@ -87,36 +87,30 @@ def to_json(data: str) -> JsonValue:
 # -- values of JSON's own types
 
 
-class _Survey(NamedTuple):
-    """What a value contains that msgspec may write otherwise: as `null`, or as a number that nobody can read."""
-
-    nones: int
-    kinds: set[type]
-
-
 def _plain_text(value: JsonValue, max_items: int) -> tuple[str, int] | None:
     """Return the text of a value and its size; None if it may need tags, or if msgspec writes it otherwise."""
     if isinstance(value, str) and len(value) <= _SHORT:
         data = dumps(LEAF_WRITERS[str](value))
         return data, size_of(data)
     write = writer()
-    survey = _survey(value, max_items) if isinstance(value, (list, dict)) else _Survey(value is None, {type(value)})
+    survey = _survey(value, max_items) if isinstance(value, (list, dict)) else (int(value is None), {type(value)})
     if write is None or survey is None:
         return None
     try:
         written = write(value)
     except (TypeError, ValueError, OverflowError, RuntimeError):  # the last one if another thread changes a container
         return None
-    # A text in the value may also have these characters.
-    if (b"$" in written and b'"$"' in written) or (float in survey.kinds and written.count(b"null") != survey.nones):
+    nones, kinds = survey
+    # A text in the value may also have these characters. msgspec writes what is no number of JSON as null.
+    if (b"$" in written and b'"$"' in written) or (float in kinds and written.count(b"null") != nones):
         return None
-    if int in survey.kinds and len(written) >= _DIGITS and _may_have_huge_int(written):
+    if int in kinds and len(written) >= _DIGITS and _may_have_huge_int(written):
         return None
     return written.decode(), len(written)
 
 
-def _survey(value: list[JsonValue] | dict[str, JsonValue], max_items: int) -> _Survey | None:
-    """Check that a list or a dict consists of exactly the types of JSON; return None if it does not.
+def _survey(value: list[JsonValue] | dict[str, JsonValue], max_items: int) -> tuple[int, set[type]] | None:
+    """Return how often None is in a list or a dict, and its types; None if it has others than those of JSON.
 
     Whether JSON has the floats, ints and texts is not checked. No code of a class in the value runs.
     """
@@ -136,7 +130,7 @@ def _survey(value: list[JsonValue] | dict[str, JsonValue], max_items: int) -> _S
         if type(None) in kinds:
             nones += items.count(None)
         if kinds <= _LEAVES:
-            return _Survey(nones, found)
+            return nones, found
         level = items if kinds <= _CONTAINERS else [item for item in items if type(item) in _CONTAINERS]
     return None
 
