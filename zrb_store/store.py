@@ -259,9 +259,6 @@ class Store:
             from_step: Name of a step of the task, or its id, TASK/NUMBER.
             name: Name of the new session; by default the first free one of `SESSION-fork`, `SESSION-fork-2`...
 
-        Returns:
-            The new session.
-
         Raises:
             SessionNotFound: There is no such session.
             TaskNotFound: The task, or the step, has not started in it.

@@ -14,7 +14,7 @@ from zrb_store.db.transaction import Transaction
 from zrb_store.errors import StepUncertain
 from zrb_store.masking import mask_text
 from zrb_store.queries.attempts import BegunAttempt
-from zrb_store.queries.exact_steps import Span, completed_in, uncertain_in
+from zrb_store.queries.dependent_steps import Span, completed_in, uncertain_in
 from zrb_store.queries.give_back import give_back
 from zrb_store.queries.steps import StepRecord
 

@@ -7,29 +7,19 @@ otherwise than it is stored, are written and read by `tagged.py`.
 from __future__ import annotations
 
 import gc
-from typing import Any, NamedTuple
+from typing import Any
 
 from zrb_store.codec.display import Undecodable, describe_error
-from zrb_store.codec.json_text import LEAF_WRITERS, MAX_DEPTH, dumps, loads, loads_finite, size_of, writer
+from zrb_store.codec.json_text import MAX_DEPTH, Encoded, dumps, loads, loads_finite, size_of, write_text, writer
 from zrb_store.records import JsonValue
 from zrb_store.settings import DEFAULT_MAX_VALUE
 
-_LEAVES = frozenset(LEAF_WRITERS)
+_LEAVES = frozenset({str, int, float, bool, type(None)})
 _CONTAINERS = frozenset({list, dict})
 _PLAIN = _LEAVES | _CONTAINERS
 _SHORT = 100  # characters of a text that the standard library writes as fast
 _DIGITS = 632  # an int of HUGE_INT_BITS has as many, or more
 _DIGITS_AS_ZEROS = bytes(ord("0") if chr(byte).isdigit() else ord(" ") for byte in range(128)) + bytes(128)
-
-
-class Encoded(NamedTuple):
-    """An encoded value."""
-
-    data: str
-    type: str  # the name of the value's class, for display
-    size: int  # of the text in bytes
-    restorable: bool = True  # whether `decode(data)` returns an equal value
-    problem: str | None = None  # the part that could not be stored, such as `$.rows[3].conn: socket`
 
 
 def encode(value: Any, *, lenient: bool = False, limit: int | None = None, path: str = "$") -> Encoded:
@@ -46,7 +36,7 @@ def encode(value: Any, *, lenient: bool = False, limit: int | None = None, path:
         return Encoded(found[0], kind.__name__, found[1])
     from zrb_store.codec import tagged  # late: most values are of JSON's own types
 
-    return Encoded(*tagged.encode(value, found, lenient, limit, path))
+    return tagged.encode(value, found, lenient, limit, path)
 
 
 def decode(data: str) -> Any:
@@ -90,7 +80,7 @@ def to_json(data: str) -> JsonValue:
 def _plain_text(value: JsonValue, max_items: int) -> tuple[str, int] | None:
     """Return the text of a value and its size; None if it may need tags, or if msgspec writes it otherwise."""
     if isinstance(value, str) and len(value) <= _SHORT:
-        data = dumps(LEAF_WRITERS[str](value))
+        data = dumps(write_text(value))
         return data, size_of(data)
     write = writer()
     survey = _survey(value, max_items) if isinstance(value, (list, dict)) else (int(value is None), {type(value)})

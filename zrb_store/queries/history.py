@@ -213,7 +213,7 @@ def _return(row: Row) -> Return:
     return Return(ReturnRecord(**named, damage=damage), _attempt_name(session_name, task, number, step), error)
 
 
-def _text(rule: ColumnRule, text: Any) -> str | None:
+def _text(rule: ColumnRule, text: str | None) -> str | None:
     return None if rule.problem(text) else text
 
 
@@ -224,9 +224,10 @@ def _attempt_name(session_name: str | None, task: str, number: int, step: Any, *
     return AttemptName(session_name, task, number, _text(_STEP, step), *moments)
 
 
-def _moment(at: Any, tick: Any) -> Moment | None:
-    is_damaged = at is None or tick is None or _TIME.problem(at) or _TICK.problem(tick)
-    return None if is_damaged else Moment(at, tick)
+def _moment(at: int | None, tick: int | None) -> Moment | None:
+    if at is None or tick is None or _TIME.problem(at) or _TICK.problem(tick):
+        return None
+    return Moment(at, tick)
 
 
 @statement

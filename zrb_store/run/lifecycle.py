@@ -211,9 +211,6 @@ class RunLifecycle:
             choose_reruns: Called in the transaction that takes the lease, so that nothing changes between its choice
                 and the start. What it chooses is given back, and runs again.
 
-        Returns:
-            The run itself.
-
         Raises:
             SessionBusy: Another process runs the session.
             SessionCompleted: There is nothing left to run.
