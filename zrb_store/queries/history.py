@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from typing import Any, Literal, NamedTuple, TypeVarTuple
 
@@ -186,7 +186,7 @@ _TIME, _TICK, _STEP, _ERROR_TYPE, _MESSAGE = (
 )
 
 
-def value_record(columns: Sequence[Any]) -> ValueRecord:
+def value_record(columns: Row) -> ValueRecord:
     """Return the record of a value whose columns are in the order of `VALUE`."""
     named, damage = readable(VALUE, columns)
     return ValueRecord(**named, damage=damage)
@@ -202,7 +202,7 @@ def _history(transaction: Transaction, row: Row) -> ValueHistory:
     if not columns[_DATA]:
         columns[_DATA] = chunks.whole(transaction, columns[0], columns[1], "") or ""
     pusher, taker = attempts[:-4], attempts[-4:]  # the last four name the taker
-    return ValueHistory(value_record(columns), bool(is_live), _attempt_name(*pusher), _attempt_name(*taker), [])
+    return ValueHistory(value_record(tuple(columns)), bool(is_live), _attempt_name(*pusher), _attempt_name(*taker), [])
 
 
 def _return(row: Row) -> Return:
