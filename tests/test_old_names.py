@@ -46,8 +46,10 @@ def test_a_setting(
     assert (result.code, result.err) == (0, f"zrb-store: ZRB_STORE_{line}\n" if line else "")
     shown = {one["value"] for one in parse("status", result.out)["settings"].values() if one["from"] == "environment"}
     assert (value in shown) == (value is not None)
-    assert settings.output_limit() == (int(value) if value in ("7", "8") else settings.DEFAULT_OUTPUT_LIMIT)
-    assert settings.unavailable() == ("memory" if value == "memory" else "stop")
+    assert settings.size("ZRB_STORE_OUTPUT_LIMIT") == (
+        int(value) if value in ("7", "8") else settings.DEFAULT_OUTPUT_LIMIT
+    )
+    assert settings.choice("ZRB_STORE_UNAVAILABLE") == ("memory" if value == "memory" else "stop")
     assert settings.notify_command() == (value if value and " me" in value else None)
     assert command("db", "status").err == ""
 

@@ -61,16 +61,16 @@ def test_no_log_line_is_lost_between_threads(store: Store) -> None:
 
 def test_no_line_is_lost_if_two_threads_print_first(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     both = threading.Barrier(2)
-    limit = settings.output_limit
+    size = settings.size
 
-    def slow() -> int:
+    def slow(variable: str) -> int:
         with contextlib.suppress(threading.BrokenBarrierError):
             both.wait(1)
-        return limit()
+        return size(variable)
 
     with store.session("s").run() as run, run.attempt("load") as attempt:
         with monkeypatch.context() as slowed:
-            slowed.setattr(settings, "output", slow)
+            slowed.setattr(settings, "size", slow)
             threads = [threading.Thread(target=attempt.log, args=(str(number),)) for number in range(2)]
             for thread in threads:
                 thread.start()

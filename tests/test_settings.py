@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
-import re
 from pathlib import Path
 
 import pytest
@@ -125,16 +123,10 @@ def test_a_shell_that_completes_is_told_nothing(
 
 def test_each_default_is_the_one_that_is_used() -> None:
     defaults = {setting.name: setting.default for setting in settings.SETTINGS}
-    assert settings.durability() == defaults["ZRB_STORE_DURABILITY"]
-    assert settings.max_value() == int(str(defaults["ZRB_STORE_MAX_VALUE"])) == 16 * 1024 * 1024
-    assert settings.output_limit() == int(str(defaults["ZRB_STORE_OUTPUT_LIMIT"])) == 64 * 1024
+    assert settings.choice("ZRB_STORE_DURABILITY") == defaults["ZRB_STORE_DURABILITY"]
+    assert settings.size("ZRB_STORE_MAX_VALUE") == int(str(defaults["ZRB_STORE_MAX_VALUE"])) == 16 * 1024 * 1024
+    assert settings.size("ZRB_STORE_OUTPUT_LIMIT") == int(str(defaults["ZRB_STORE_OUTPUT_LIMIT"])) == 64 * 1024
     assert [settings.retention(), settings.notify_command(), settings.session_name()] == [None] * 3
     assert store_url() == store_url(defaults["ZRB_STORE_URL"])
-    for choices in re.findall(r'_choice\("(\w+)", "(\w+)"', _source()):
-        assert defaults[choices[0]] == choices[1]
-
-
-def _source() -> str:
-    found = [inspect.getsource(settings)]
-    found += [path.read_text(encoding="utf-8") for path in (ROOT / "zrb_store" / "plugin").rglob("*.py")]
-    return "\n".join(found)
+    for name, (default, *_) in settings.CHOICES.items():
+        assert defaults[name] == default

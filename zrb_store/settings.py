@@ -164,30 +164,43 @@ def _nearest(name: str, names: dict[str, str]) -> str:
     return f": did you mean {names[_PREFIX + close[0]]}?" if close else ": `zrb-store db status` lists the settings"
 
 
+CHOICES = {
+    "ZRB_STORE_PERSIST": ("user", "all", "named"),
+    "ZRB_STORE_AGENTS": ("on", "off", "private"),
+    "ZRB_STORE_UNAVAILABLE": ("stop", "memory"),
+    "ZRB_STORE_DURABILITY": ("normal", "full"),
+}
+# Numbers of bytes: a pattern, and an example.
+SIZES = {
+    "ZRB_STORE_MAX_VALUE": (r"0*[1-9]\d{0,17}", f"{DEFAULT_MAX_VALUE}"),
+    "ZRB_STORE_OUTPUT_LIMIT": (r"\d{1,9}", f"{DEFAULT_OUTPUT_LIMIT}, or 0"),
+}
+
+
 def unusable() -> list[str]:
     """Return a line for each setting whose value is refused when it is used, with what to set it to."""
     found = []
-    for check in (persist, project, durability, max_value, retention, agents, unavailable, output_limit):
+    for name in (setting.name for setting in SETTINGS):
         try:
-            check()
+            if name in CHOICES:
+                choice(name)
+            elif name in SIZES:
+                size(name)
+            elif name == "ZRB_STORE_RETENTION":
+                retention()
+            elif name == "ZRB_STORE_PROJECT":
+                project()
         except InvalidArgument as error:
             found.append(str(error))
     return found
 
 
-def persist() -> str:
-    """Return `user`, `all` or `named`, from `ZRB_STORE_PERSIST`."""
-    return _choice("ZRB_STORE_PERSIST", "user", "all", "named")
-
-
-def agents() -> str:
-    """Return `on`, `off` or `private`, from `ZRB_STORE_AGENTS`."""
-    return _choice("ZRB_STORE_AGENTS", "on", "off", "private")
-
-
-def unavailable() -> str:
-    """Return `stop` or `memory`, from `ZRB_STORE_UNAVAILABLE`."""
-    return _choice("ZRB_STORE_UNAVAILABLE", "stop", "memory")
+def choice(variable: str) -> str:
+    """Return the word that a setting has, one of its choices."""
+    text = str(value_of(variable))
+    if text not in CHOICES[variable]:
+        raise InvalidArgument(f"{variable} is {text!r}: set it to {' or '.join(CHOICES[variable])}")
+    return text
 
 
 def project() -> str | None:
@@ -198,33 +211,12 @@ def project() -> str | None:
     return text
 
 
-def durability() -> str:
-    """Return `normal` or `full`, from `ZRB_STORE_DURABILITY`."""
-    return _choice("ZRB_STORE_DURABILITY", "normal", "full")
-
-
-def _choice(variable: str, *choices: str) -> str:
+def size(variable: str) -> int:
+    """Return how many bytes a setting says: of one encoded value, or of what is kept of an attempt's output."""
     text = str(value_of(variable))
-    if text not in choices:
-        raise InvalidArgument(f"{variable} is {text!r}: set it to {' or '.join(choices)}")
-    return text
-
-
-def max_value() -> int:
-    """Return how many bytes one encoded value may have, from `ZRB_STORE_MAX_VALUE`."""
-    text = str(value_of("ZRB_STORE_MAX_VALUE"))
-    if not re.fullmatch(r"0*[1-9]\d{0,17}", text):
-        raise InvalidArgument(f"ZRB_STORE_MAX_VALUE is {text!r}: set it to a number of bytes, e.g. {DEFAULT_MAX_VALUE}")
-    return int(text)
-
-
-def output_limit() -> int:
-    """Return how many bytes are kept of what an attempt prints, 0 for none, from `ZRB_STORE_OUTPUT_LIMIT`."""
-    text = str(value_of("ZRB_STORE_OUTPUT_LIMIT"))
-    if not re.fullmatch(r"\d{1,9}", text):
-        raise InvalidArgument(
-            f"ZRB_STORE_OUTPUT_LIMIT is {text!r}: set it to a number of bytes, e.g. {DEFAULT_OUTPUT_LIMIT}, or 0"
-        )
+    pattern, example = SIZES[variable]
+    if not re.fullmatch(pattern, text):
+        raise InvalidArgument(f"{variable} is {text!r}: set it to a number of bytes, e.g. {example}")
     return int(text)
 
 

@@ -169,11 +169,11 @@ class Store:
             _log.warning(line)
         url = store_url(location)
         self.url = shown_url(url)
-        self.max_value = settings.max_value()
+        self.max_value = settings.size("ZRB_STORE_MAX_VALUE")
         settings.retention()  # a mistake in these is reported now, not at the end of a run
-        settings.output_limit()
+        settings.size("ZRB_STORE_OUTPUT_LIMIT")
         try:
-            self.database = open_database(url, read_only=read_only, durability=settings.durability())
+            self.database = open_database(url, read_only=read_only, durability=settings.choice("ZRB_STORE_DURABILITY"))
         except ZrbStoreError as error:
             # The user of a reader sees the error, and a parent process loses the same store.
             if not read_only and not os.environ.get("ZRB_STORE_ATTEMPT") and settings.notify_command() is not None:
@@ -263,9 +263,6 @@ class Store:
             from_task: Name of the task. None of its steps are copied, unless `from_step` is given.
             from_step: Name of a step of the task, or its id, TASK/NUMBER.
             name: Name of the new session; by default the first free one of `SESSION-fork`, `SESSION-fork-2`...
-
-        Returns:
-            The new session.
 
         Raises:
             SessionNotFound: There is no such session.

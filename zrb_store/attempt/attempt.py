@@ -62,7 +62,7 @@ class Attempt(OpenAttempt):
     @property
     def output(self) -> Output | None:
         """What it prints and logs; None if that is not kept, if it has ended without any, and in a forked child."""
-        if self._output is None and self.is_open and (limit := settings.output_limit()):
+        if self._output is None and self.is_open and (limit := settings.size("ZRB_STORE_OUTPUT_LIMIT")):
             try:
                 from zrb_store.queries.output import NO_OUTPUT  # late: most attempts print nothing
                 from zrb_store.runtime.output import Output

@@ -38,7 +38,6 @@ class Claim:
     """A call of a step. Within its block, no other step of that name begins in this process.
 
     Attributes:
-        base: The name that was given.
         name: The name of this occurrence of it: the second one is `base~2`.
         again: Whether this occurrence failed before in this attempt: then the call is its next attempt.
     """

@@ -135,7 +135,7 @@ def parse_seconds(text: str) -> float:
 
 def parse_json(text: str, name: str, otherwise: str = "text goes in double quotes: '\"text\"'") -> JsonValue:
     """Parse a JSON text that a person typed, with ints of any length. Messages name the argument, and give advice."""
-    limit = settings.max_value()
+    limit = settings.size("ZRB_STORE_MAX_VALUE")
 
     def refuse_constant(constant: str) -> NoReturn:
         raise ValueError(f"{constant} is not JSON")

@@ -14,7 +14,8 @@ from __future__ import annotations
 
 from zrb_store.codec.arguments import encode_named
 from zrb_store.codec.display import Opaque, Undecodable
-from zrb_store.codec.text import Encoded, decode, encode, from_json, problem_of, to_json
+from zrb_store.codec.json_text import Encoded
+from zrb_store.codec.text import decode, encode, from_json, problem_of, to_json
 
 __all__ = [
     "Encoded",

@@ -9,9 +9,16 @@ from enum import Enum, Flag
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, overload
 
 from zrb_store.codec.display import Opaque, Undecodable, qualified_name
-from zrb_store.codec.json_text import LEAF_WRITERS
 from zrb_store.codec.standard import WRITERS, checked
-from zrb_store.codec.walk import Readers, TaggedObject, TreeReader, Unencodable, ValueWriter, WriteFunction
+from zrb_store.codec.walk import (
+    LEAF_WRITERS,
+    Readers,
+    TaggedObject,
+    TreeReader,
+    Unencodable,
+    ValueWriter,
+    WriteFunction,
+)
 from zrb_store.errors import InvalidArgument
 from zrb_store.records import JsonValue
 
@@ -101,9 +108,6 @@ def register_codec(
         encode: Converts an object to a value that can be stored. Classes other than Enums and dataclasses need it,
             together with `decode`.
         decode: Converts that value back to an object.
-
-    Returns:
-        The class.
 
     Raises:
         InvalidArgument: The name belongs to another class, a function is missing, or the class has a built-in codec.

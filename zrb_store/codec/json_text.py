@@ -11,12 +11,11 @@ import contextlib
 import functools
 import gc
 import json
-import math
 import re
 import sys
 from collections.abc import Callable
 from itertools import accumulate
-from typing import Any, NoReturn
+from typing import NamedTuple, NoReturn
 
 from zrb_store.records import JsonTree, JsonValue
 
@@ -36,6 +35,16 @@ _FAST_FROM = 256  # characters; the standard library is fast enough with shorter
 
 
 _dumps = json.JSONEncoder(separators=(",", ":"), allow_nan=False, check_circular=False, ensure_ascii=False).encode
+
+
+class Encoded(NamedTuple):
+    """An encoded value."""
+
+    data: str
+    type: str  # the name of the value's class, for display
+    size: int  # of the text in bytes
+    restorable: bool = True  # whether `decode(data)` returns an equal value
+    problem: str | None = None  # the part that could not be stored, such as `$.rows[3].conn: socket`
 
 
 def dumps(value: JsonTree) -> str:
@@ -103,8 +112,6 @@ _DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
 _FINITE_DECODER = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite_or_tagged)
 
 
-# -- types of JSON, some of whose values JSON would not restore
-
 _BETWEEN_SURROGATES = re.compile("(?<=[\ud800-\udbff])(?=[\udc00-\udfff])")
 
 
@@ -113,15 +120,6 @@ def write_text(value: str) -> JsonValue:
     if value.isascii() or not _BETWEEN_SURROGATES.search(value):
         return value
     return {"$": "str", "v": _BETWEEN_SURROGATES.split(value)}
-
-
-LEAF_WRITERS: dict[type, Callable[[Any], JsonValue]] = {
-    str: write_text,
-    int: lambda value: value if value.bit_length() < HUGE_INT_BITS else {"$": "int", "v": hex(value)},
-    float: lambda value: value if math.isfinite(value) else {"$": "float", "v": repr(value)},
-    bool: lambda value: value,
-    type(None): lambda value: value,
-}
 
 
 # -- msgspec

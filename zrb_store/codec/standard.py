@@ -20,8 +20,9 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from zrb_store.codec.display import Opaque, Undecodable
-from zrb_store.codec.json_text import LEAF_WRITERS, write_text
+from zrb_store.codec.json_text import write_text
 from zrb_store.codec.walk import (
+    LEAF_WRITERS,
     Readers,
     ReadFunction,
     TaggedObject,

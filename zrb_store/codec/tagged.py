@@ -5,7 +5,7 @@ Few values are of such types: `text.py` imports this module when it meets the fi
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from typing import Any
 
 from zrb_store.codec import classes, standard
 from zrb_store.codec.display import (
@@ -16,18 +16,15 @@ from zrb_store.codec.display import (
     qualified_name,
     type_name,
 )
-from zrb_store.codec.json_text import dumps, size_of
+from zrb_store.codec.json_text import Encoded, dumps, size_of
 from zrb_store.codec.walk import NO_CODEC, Readers, TooManyItems, TreeChecker, TreeReader, Unencodable, ValueWriter
 from zrb_store.errors import ValueTooLarge
 from zrb_store.records import JsonValue
 
 READERS: Readers = standard.READERS | classes.READERS
 
-Parts: TypeAlias = tuple[str, str, int, bool, str | None]
-"""What an `Encoded` is made of."""
 
-
-def encode(value: Any, found: tuple[str, int] | None, lenient: bool, limit: int, path: str) -> Parts:
+def encode(value: Any, found: tuple[str, int] | None, lenient: bool, limit: int, path: str) -> Encoded:
     """Encode a value as `text.encode` does. `found` are its text and size, if it consists of JSON's own types."""
     kind = type(value)
     if lenient and kind in (Opaque, Undecodable):
@@ -39,7 +36,7 @@ def encode(value: Any, found: tuple[str, int] | None, lenient: bool, limit: int,
         data, size = found
         if size > limit:
             raise _too_large(kind, str(size), limit)
-        return data, type_name(kind), size, True, None
+        return Encoded(data, type_name(kind), size)
     except TooManyItems:
         refused = _too_large(kind, f"more than {limit}", limit)
     except RecursionError:
@@ -72,7 +69,7 @@ def _too_large(kind: type, size: str, limit: int) -> Unencodable:
     )
 
 
-def _refuse(unencodable: Unencodable, value: Any, lenient: bool, path: str) -> Parts:
+def _refuse(unencodable: Unencodable, value: Any, lenient: bool, path: str) -> Encoded:
     """Raise the error that a caller gets; if `lenient`, return the text of an `Opaque` instead."""
     place = unencodable.path(path)
     if not lenient:
@@ -84,14 +81,14 @@ def _refuse(unencodable: Unencodable, value: Any, lenient: bool, path: str) -> P
     return _encode_opaque(stand_in, f"{place}: {unencodable.what}{why}")
 
 
-def _encode_opaque(value: Opaque, problem: str) -> Parts:
+def _encode_opaque(value: Opaque, problem: str) -> Encoded:
     tree = {"$": "opaque", "type": value.type, "repr": value.repr, "path": value.path, "cause": value.cause}
     data = dumps(tree)
-    return (data, value.type.rpartition(".")[2], size_of(data), False, problem)
+    return Encoded(data, value.type.rpartition(".")[2], size_of(data), False, problem)
 
 
-def _encode_stand_in(value: Opaque | Undecodable) -> Parts:
+def _encode_stand_in(value: Opaque | Undecodable) -> Encoded:
     if isinstance(value, Opaque):
         return _encode_opaque(value, f"{value.path}: {value.cause}")
     data = dumps({"$": "undecodable", "raw": value.raw})
-    return (data, "Undecodable", size_of(data), False, f"$: {value!r}")
+    return Encoded(data, "Undecodable", size_of(data), False, f"$: {value!r}")

@@ -7,29 +7,19 @@ otherwise than it is stored, are written and read by `tagged.py`.
 from __future__ import annotations
 
 import gc
-from typing import Any, NamedTuple
+from typing import Any
 
 from zrb_store.codec.display import Undecodable, describe_error
-from zrb_store.codec.json_text import LEAF_WRITERS, MAX_DEPTH, dumps, loads, loads_finite, size_of, writer
+from zrb_store.codec.json_text import MAX_DEPTH, Encoded, dumps, loads, loads_finite, size_of, write_text, writer
 from zrb_store.records import JsonValue
 from zrb_store.settings import DEFAULT_MAX_VALUE
 
-_LEAVES = frozenset(LEAF_WRITERS)
+_LEAVES = frozenset({str, int, float, bool, type(None)})
 _CONTAINERS = frozenset({list, dict})
 _PLAIN = _LEAVES | _CONTAINERS
 _SHORT = 100  # characters of a text that the standard library writes as fast
 _DIGITS = 632  # an int of HUGE_INT_BITS has as many, or more
 _DIGITS_AS_ZEROS = bytes(ord("0") if chr(byte).isdigit() else ord(" ") for byte in range(128)) + bytes(128)
-
-
-class Encoded(NamedTuple):
-    """An encoded value."""
-
-    data: str
-    type: str  # the name of the value's class, for display
-    size: int  # of the text in bytes
-    restorable: bool = True  # whether `decode(data)` returns an equal value
-    problem: str | None = None  # the part that could not be stored, such as `$.rows[3].conn: socket`
 
 
 def encode(value: Any, *, lenient: bool = False, limit: int | None = None, path: str = "$") -> Encoded:
@@ -46,7 +36,7 @@ def encode(value: Any, *, lenient: bool = False, limit: int | None = None, path:
         return Encoded(found[0], kind.__name__, found[1])
     from zrb_store.codec import tagged  # late: most values are of JSON's own types
 
-    return Encoded(*tagged.encode(value, found, lenient, limit, path))
+    return tagged.encode(value, found, lenient, limit, path)
 
 
 def decode(data: str) -> Any:
@@ -87,36 +77,30 @@ def to_json(data: str) -> JsonValue:
 # -- values of JSON's own types
 
 
-class _Survey(NamedTuple):
-    """What a value contains that msgspec may write otherwise: as `null`, or as a number that nobody can read."""
-
-    nones: int
-    kinds: set[type]
-
-
 def _plain_text(value: JsonValue, max_items: int) -> tuple[str, int] | None:
     """Return the text of a value and its size; None if it may need tags, or if msgspec writes it otherwise."""
     if isinstance(value, str) and len(value) <= _SHORT:
-        data = dumps(LEAF_WRITERS[str](value))
+        data = dumps(write_text(value))
         return data, size_of(data)
     write = writer()
-    survey = _survey(value, max_items) if isinstance(value, (list, dict)) else _Survey(value is None, {type(value)})
+    survey = _survey(value, max_items) if isinstance(value, (list, dict)) else (int(value is None), {type(value)})
     if write is None or survey is None:
         return None
     try:
         written = write(value)
     except (TypeError, ValueError, OverflowError, RuntimeError):  # the last one if another thread changes a container
         return None
-    # A text in the value may also have these characters.
-    if (b"$" in written and b'"$"' in written) or (float in survey.kinds and written.count(b"null") != survey.nones):
+    nones, kinds = survey
+    # A text in the value may also have these characters. msgspec writes what is no number of JSON as null.
+    if (b"$" in written and b'"$"' in written) or (float in kinds and written.count(b"null") != nones):
         return None
-    if int in survey.kinds and len(written) >= _DIGITS and _may_have_huge_int(written):
+    if int in kinds and len(written) >= _DIGITS and _may_have_huge_int(written):
         return None
     return written.decode(), len(written)
 
 
-def _survey(value: list[JsonValue] | dict[str, JsonValue], max_items: int) -> _Survey | None:
-    """Check that a list or a dict consists of exactly the types of JSON; return None if it does not.
+def _survey(value: list[JsonValue] | dict[str, JsonValue], max_items: int) -> tuple[int, set[type]] | None:
+    """Return how often None is in a list or a dict, and its types; None if it has others than those of JSON.
 
     Whether JSON has the floats, ints and texts is not checked. No code of a class in the value runs.
     """
@@ -136,7 +120,7 @@ def _survey(value: list[JsonValue] | dict[str, JsonValue], max_items: int) -> _S
         if type(None) in kinds:
             nones += items.count(None)
         if kinds <= _LEAVES:
-            return _Survey(nones, found)
+            return nones, found
         level = items if kinds <= _CONTAINERS else [item for item in items if type(item) in _CONTAINERS]
     return None
 

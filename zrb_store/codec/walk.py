@@ -13,12 +13,13 @@ stored either.
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
 from typing import Any, TypeAlias
 
 from zrb_store.codec.display import Undecodable, describe_error, key_segment, type_name
-from zrb_store.codec.json_text import LEAF_WRITERS, MAX_DEPTH, dumps
+from zrb_store.codec.json_text import HUGE_INT_BITS, MAX_DEPTH, dumps, write_text
 from zrb_store.errors import UnencodableValue, ZrbStoreError
 from zrb_store.records import JsonValue
 
@@ -96,6 +97,15 @@ class _Walk:
             excess += (others - FEW) * len(dumps(tree)) // 2
         self._excess_left -= max(0, excess)
         return self._excess_left < 0
+
+
+LEAF_WRITERS: dict[type, Callable[[Any], JsonValue]] = {
+    str: write_text,
+    int: lambda value: value if value.bit_length() < HUGE_INT_BITS else {"$": "int", "v": hex(value)},
+    float: lambda value: value if math.isfinite(value) else {"$": "float", "v": repr(value)},
+    bool: lambda value: value,
+    type(None): lambda value: value,
+}
 
 
 # -- the walks

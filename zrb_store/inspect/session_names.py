@@ -25,9 +25,12 @@ _SEARCHED = 1000  # newest sessions whose names are compared with a misspelt one
 @contextmanager
 def open_for_reading() -> Iterator[Database]:
     """Open the store that the settings name, without importing what a `Store` writes with."""
-    for setting in (settings.max_value, settings.retention, settings.output_limit, settings.notify_command):
-        setting()  # a mistake in it is reported now, as `open_store` does
-    with closing(open_database(store_url(), read_only=True, durability=settings.durability())) as database:
+    for name in ("ZRB_STORE_MAX_VALUE", "ZRB_STORE_OUTPUT_LIMIT"):
+        settings.size(name)  # a mistake in it is reported now, as `open_store` does
+    settings.retention()
+    with closing(
+        open_database(store_url(), read_only=True, durability=settings.choice("ZRB_STORE_DURABILITY"))
+    ) as database:
         yield database
 
 

@@ -43,7 +43,7 @@ class DatabaseStatus:
 
 def open_unchecked(location: str | os.PathLike[str] | None = None, *, read_only: bool = True) -> Database:
     """Open the database of a store, by default the one that the settings name, whatever revision its schema has."""
-    return Database(store_url(location), read_only=read_only, durability=settings.durability())
+    return Database(store_url(location), read_only=read_only, durability=settings.choice("ZRB_STORE_DURABILITY"))
 
 
 def status(database: Database) -> DatabaseStatus:

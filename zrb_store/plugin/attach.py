@@ -77,7 +77,7 @@ def is_to_be_stored(task: AnyTask, zrb_session: AnySession) -> bool:
         return False
     if hasattr(zrb_session, compat.RESUMED):
         return True
-    persist = settings.persist()
+    persist = settings.choice("ZRB_STORE_PERSIST")
     if persist == "user":
         return not compat.declared_by_zrb(task)
     if persist == "named":
@@ -91,7 +91,7 @@ def attach(task: AnyTask, zrb_session: Session, outer: Owner | None) -> Recorder
 
     `outer` is the attempt that starts this session. None if the store cannot be used and ZRB_STORE_UNAVAILABLE=memory.
     """
-    in_memory = settings.unavailable() == "memory"
+    in_memory = settings.choice("ZRB_STORE_UNAVAILABLE") == "memory"
     try:
         return _attach(task, zrb_session, outer)
     except (StoreUnavailable, StoreMissing, SchemaAhead, SchemaBehind) as error:

@@ -150,10 +150,9 @@ async def _attempt(recorder: Recorder, action: Action, task: AnyTask, ctx: compa
             if done is not None:
                 ctx.log_info(f"Completed before as {done.name}: its stored result is used")
                 return recorder.restore(task, done)
-            attempt = recorder.begin(task)
+            attempt = recorder.begin(task, ctx)
         _inside.set(ctx)
         current_attempt.set(attempt)
-        setattr(ctx, compat.VIEW, recorder.view(attempt))
         keep_output(ctx, attempt)
         export_attempt(ctx, recorder.url, attempt.token)
         result = action(task, ctx)

@@ -258,7 +258,7 @@ async def _exec_root_tasks(
     *args: P.args,
     **kwargs: P.kwargs,
 ) -> R | None:
-    return await attempts.run_session(lambda: stock(self, session, *args, **kwargs), self, session)
+    return await attempts.run_session(functools.partial(stock, self, session, *args, **kwargs), self, session)
 
 
 async def _fanout(

@@ -37,7 +37,7 @@ def keep_output(ctx: Context, attempt: Attempt) -> None:
     Each text that a context prints gets into the log of its session, without colours. The method that puts it there is
     replaced in this context alone. Nothing else is made before the first text, since most tasks print nothing.
     """
-    if settings.output_limit():
+    if settings.size("ZRB_STORE_OUTPUT_LIMIT"):
         vars(ctx)["append_to_shared_log"] = functools.partial(_append_first, ctx, attempt)
     else:
         vars(ctx).pop("append_to_shared_log", None)
@@ -159,7 +159,7 @@ def hook_commands(patches: Patches) -> None:
 
 async def _run_command(stock: Callable[P, Awaitable[R]], *args: P.args, **kwargs: P.kwargs) -> R:
     attempt = running_attempt()
-    if attempt is None or not settings.output_limit():
+    if attempt is None or not settings.size("ZRB_STORE_OUTPUT_LIMIT"):
         return await stock(*args, **kwargs)
     command = _Command(attempt, set())
     token = _running.set(command)

@@ -12,7 +12,7 @@ import functools
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Concatenate, NamedTuple, ParamSpec, Protocol, SupportsIndex, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, NamedTuple, ParamSpec, Protocol, SupportsIndex, TypeVar
 from weakref import WeakKeyDictionary
 
 from zrb_store import codec
@@ -70,16 +70,18 @@ PLAIN = (type(None), bool, int, float, str, bytes)
 _MANY = 256
 
 
-class RunControl(Protocol):
-    """What a queue needs of the run of its zrb session."""
+if TYPE_CHECKING:
 
-    warn_once: Callable[[str], None]
+    class RunControl(Protocol):
+        """What a queue needs of the run of its zrb session."""
 
-    def stop(self, error: Exception) -> None:
-        """End the run, because the store refuses it or cannot be used."""
+        warn_once: Callable[[str], None]
 
-    def warn_unstorable(self, owner: Owner | None, reason: Exception) -> None:
-        """Warn once that a value is kept as its type and repr only."""
+        def stop(self, error: Exception) -> None:
+            """End the run, because the store refuses it or cannot be used."""
+
+        def warn_unstorable(self, owner: Owner | None, reason: Exception) -> None:
+            """Warn once that a value is kept as its type and repr only."""
 
 
 Callback = Callable[[], Any]

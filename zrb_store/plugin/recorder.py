@@ -261,19 +261,16 @@ class Recorder:
         """Return the task's open attempt, or None."""
         return self._open.get(self.graph.task_name(task))
 
-    def begin(self, task: AnyTask) -> Attempt:
-        """Begin an attempt of a task."""
+    def begin(self, task: AnyTask, ctx: AnyContext) -> Attempt:
+        """Begin an attempt of a task, to which `ctx.xcom` of its context belongs."""
         own_push.forget()
         attempt = self.run.begin(self.graph.task_name(task), role=self.graph.role(task))
         self._open[attempt.task] = attempt
         if working := asyncio.current_task():
             self._working.add(working)
         self._errors.pop(attempt.task, None)
+        setattr(ctx, compat.VIEW, CtxXcom(self._content, attempt))
         return attempt
-
-    def view(self, attempt: Attempt) -> CtxXcom:
-        """Return `ctx.xcom` for an attempt."""
-        return CtxXcom(self._content, attempt)
 
     def complete(self, attempt: Attempt, task: AnyTask, result: Any) -> None:
         """Complete an attempt with its result, in one transaction. zrb's own push of the result then does nothing."""

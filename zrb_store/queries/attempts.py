@@ -1,11 +1,11 @@
 """Begin, complete, fail and find attempts. Every write of an attempt checks its fence.
 
-The conditions on attempts that other files share come first; the joins that name pushers and takers of values last.
+The conditions on attempts that other files share come first.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 from zrb_store.db.columns import ATTEMPT, readable
 from zrb_store.db.core import bindparam, exists, is_one_of, literal, made_once, sa, statement, t
@@ -13,7 +13,7 @@ from zrb_store.db.dialect import new_id, next_tick, now, schema_is_unchanged, sh
 from zrb_store.db.transaction import Executor, Lost, Row
 from zrb_store.masking import ErrorText
 from zrb_store.queries import chunks
-from zrb_store.records import UNSUCCESSFUL, AttemptRecord
+from zrb_store.records import AttemptRecord
 
 if TYPE_CHECKING:
     from zrb_store.db.engine import Database
@@ -362,44 +362,3 @@ def result_at(executor: Executor, queue_id: int | None, seq: int | None) -> str 
         return None
     rows = executor.execute(_result(), {"queue_id": queue_id, "seq": seq})
     return chunks.whole(executor, queue_id, seq, rows[0][0]) if rows else None
-
-
-MESSAGE_LENGTH = 300
-"""Characters of an error's message that are read with each return of a value: one error may be that of many."""
-
-
-class JoinedAttempt:
-    """The attempt to which a column of another table refers, and columns to select of it.
-
-    `failed` is when it ended, if it did not complete; NULL if it did, and for deliveries and steps: these are given
-    back whole.
-    """
-
-    def __init__(self, alias: str) -> None:
-        self._attempt = t.attempt.alias(alias)
-        self._session = t.session.alias(f"session_of_{alias}")
-        self.name = (self._session.c.name, self._attempt.c.task, self._attempt.c.number)
-        self.step = self._attempt.c.step
-        self.given_back = (self._attempt.c.given_back_at, self._attempt.c.given_back_tick)
-        failed = sa.and_(is_one_of(self._attempt.c.status, *UNSUCCESSFUL), ~is_of_no_task(self._attempt))
-        self.failed = tuple(sa.case((failed, self._attempt.c[name])) for name in ("ended_at", "ended_tick"))
-        beginning = (literal(1), literal(MESSAGE_LENGTH))
-        self.error = (self._attempt.c.error_type, sa.func.substr(self._attempt.c.error_message, *beginning))
-
-    def join(self, rows: sa.FromClause, link: sa.Column[Any]) -> sa.FromClause:
-        """Join the attempt, if there is one, to rows that have its id in the column `link`."""
-        return rows.outerjoin(self._attempt, self._attempt.c.id == link).outerjoin(
-            self._session, self._session.c.id == self._attempt.c.session_id
-        )
-
-
-@made_once
-def pusher() -> JoinedAttempt:
-    """Return the attempt that pushed a value."""
-    return JoinedAttempt("pusher")
-
-
-@made_once
-def taker() -> JoinedAttempt:
-    """Return the attempt that took a value."""
-    return JoinedAttempt("taker")

@@ -3,21 +3,61 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from typing import Any, Literal, NamedTuple, TypeVarTuple
 
 from zrb_store.db.columns import ATTEMPT, RETURN, VALUE, ColumnRule, readable
-from zrb_store.db.core import bindparam, literal, sa, statement, t
+from zrb_store.db.core import bindparam, is_one_of, literal, made_once, sa, statement, t
 from zrb_store.db.dialect import among, short_text, whole_text
 from zrb_store.db.transaction import Executor, Row, Transaction
 from zrb_store.queries import attempts, chunks
-from zrb_store.queries.attempts import pusher, taker
+from zrb_store.queries.attempts import is_of_no_task
 from zrb_store.queries.by_hand import Change
 from zrb_store.queries.clock import Moment, by_then
 from zrb_store.queries.show import attempts_without
 from zrb_store.queries.values import from_live, is_dead, was_live
 from zrb_store.records import UNSUCCESSFUL, AttemptRecord, ReturnRecord, ValueRecord
+
+MESSAGE_LENGTH = 300
+"""Characters of an error's message that are read with each return of a value: one error may be that of many."""
+
+
+class JoinedAttempt:
+    """The attempt to which a column of another table refers, and columns to select of it.
+
+    `failed` is when it ended, if it did not complete; NULL if it did, and for deliveries and steps: these are given
+    back whole.
+    """
+
+    def __init__(self, alias: str) -> None:
+        self._attempt = t.attempt.alias(alias)
+        self._session = t.session.alias(f"session_of_{alias}")
+        self.name = (self._session.c.name, self._attempt.c.task, self._attempt.c.number)
+        self.step = self._attempt.c.step
+        self.given_back = (self._attempt.c.given_back_at, self._attempt.c.given_back_tick)
+        failed = sa.and_(is_one_of(self._attempt.c.status, *UNSUCCESSFUL), ~is_of_no_task(self._attempt))
+        self.failed = tuple(sa.case((failed, self._attempt.c[name])) for name in ("ended_at", "ended_tick"))
+        beginning = (literal(1), literal(MESSAGE_LENGTH))
+        self.error = (self._attempt.c.error_type, sa.func.substr(self._attempt.c.error_message, *beginning))
+
+    def join(self, rows: sa.FromClause, link: sa.Column[Any]) -> sa.FromClause:
+        """Join the attempt, if there is one, to rows that have its id in the column `link`."""
+        return rows.outerjoin(self._attempt, self._attempt.c.id == link).outerjoin(
+            self._session, self._session.c.id == self._attempt.c.session_id
+        )
+
+
+@made_once
+def pusher() -> JoinedAttempt:
+    """Return the attempt that pushed a value."""
+    return JoinedAttempt("pusher")
+
+
+@made_once
+def taker() -> JoinedAttempt:
+    """Return the attempt that took a value."""
+    return JoinedAttempt("taker")
 
 
 class AttemptName(NamedTuple):
@@ -146,7 +186,7 @@ _TIME, _TICK, _STEP, _ERROR_TYPE, _MESSAGE = (
 )
 
 
-def value_record(columns: Sequence[Any]) -> ValueRecord:
+def value_record(columns: Row) -> ValueRecord:
     """Return the record of a value whose columns are in the order of `VALUE`."""
     named, damage = readable(VALUE, columns)
     return ValueRecord(**named, damage=damage)
@@ -162,7 +202,7 @@ def _history(transaction: Transaction, row: Row) -> ValueHistory:
     if not columns[_DATA]:
         columns[_DATA] = chunks.whole(transaction, columns[0], columns[1], "") or ""
     pusher, taker = attempts[:-4], attempts[-4:]  # the last four name the taker
-    return ValueHistory(value_record(columns), bool(is_live), _attempt_name(*pusher), _attempt_name(*taker), [])
+    return ValueHistory(value_record(tuple(columns)), bool(is_live), _attempt_name(*pusher), _attempt_name(*taker), [])
 
 
 def _return(row: Row) -> Return:
@@ -173,7 +213,7 @@ def _return(row: Row) -> Return:
     return Return(ReturnRecord(**named, damage=damage), _attempt_name(session_name, task, number, step), error)
 
 
-def _text(rule: ColumnRule, text: Any) -> str | None:
+def _text(rule: ColumnRule, text: str | None) -> str | None:
     return None if rule.problem(text) else text
 
 
@@ -184,9 +224,10 @@ def _attempt_name(session_name: str | None, task: str, number: int, step: Any, *
     return AttemptName(session_name, task, number, _text(_STEP, step), *moments)
 
 
-def _moment(at: Any, tick: Any) -> Moment | None:
-    is_damaged = at is None or tick is None or _TIME.problem(at) or _TICK.problem(tick)
-    return None if is_damaged else Moment(at, tick)
+def _moment(at: int | None, tick: int | None) -> Moment | None:
+    if at is None or tick is None or _TIME.problem(at) or _TICK.problem(tick):
+        return None
+    return Moment(at, tick)
 
 
 @statement

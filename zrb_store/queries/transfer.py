@@ -13,8 +13,9 @@ from zrb_store.db.dialect import insert_if_absent, new_id, whole_text
 from zrb_store.db.transaction import Executor, Row, Transaction
 from zrb_store.names import full_name
 from zrb_store.queries import chunks
-from zrb_store.queries.attempts import attempt_as, pusher, taker
+from zrb_store.queries.attempts import attempt_as
 from zrb_store.queries.chunks import LONG_FROM
+from zrb_store.queries.history import pusher, taker
 from zrb_store.records import UNSUCCESSFUL
 
 Kind = Literal["session", "run", "queue", "attempt", "output", "value", "return", "change"]

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import platform
@@ -219,9 +220,6 @@ class RunLifecycle:
             choose_reruns: Called in the transaction that takes the lease, so that nothing changes between its choice
                 and the start. What it chooses is given back, and runs again.
 
-        Returns:
-            The run itself.
-
         Raises:
             SessionBusy: Another process runs the session.
             SessionCompleted: There is nothing left to run.
@@ -236,7 +234,7 @@ class RunLifecycle:
             raise self.database.dialect.explain(error) or error from error
         try:
             started = self.database.transact(
-                lambda transaction: self._start(transaction, choose_reruns),
+                functools.partial(self._start, choose_reruns=choose_reruns),
                 "start",
                 is_made=lambda transaction, started: (
                     not isinstance(started, SessionBusy) and runs.status_of(transaction, started[1]) is not None

@@ -77,7 +77,6 @@ class Run(RunLifecycle):
         child of the process that began the run gives back none that is open.
 
         Args:
-            task: Name of the task.
             role: `task`, `server`, `fallback` or `check`. A check has one attempt, which is opened again.
             arguments: Encoded arguments, for comparison in the next run.
             once: Begin none if the task has completed.

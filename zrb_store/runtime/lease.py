@@ -7,7 +7,7 @@ import logging
 import os
 import threading
 from collections.abc import Collection, Hashable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from zrb_store.db.clock import clock
 from zrb_store.db.engine import Database, StoreReplaced
@@ -20,15 +20,17 @@ _RENEWALS = 4  # per length of a lease
 _log = logging.getLogger("zrb_store")
 
 
-class LeaseHolder(Protocol):
-    """A run that holds a lease."""
+if TYPE_CHECKING:
 
-    id: int
-    session: str
-    database: Database
+    class LeaseHolder(Protocol):
+        """A run that holds a lease."""
 
-    def lose(self, error: ZrbStoreError) -> None:
-        """Handle the loss of the lease. The renewal thread calls this."""
+        id: int
+        session: str
+        database: Database
+
+        def lose(self, error: ZrbStoreError) -> None:
+            """Handle the loss of the lease. The renewal thread calls this."""
 
 
 class _Renewal:

@@ -10,7 +10,7 @@ import functools
 import operator
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Concatenate, Literal, ParamSpec, Self, SupportsIndex, TypeVar, overload
+from typing import Any, Concatenate, ParamSpec, Self, SupportsIndex, TypeVar, overload
 
 from zrb_store import codec
 from zrb_store.codec import Encoded
@@ -47,19 +47,16 @@ def _call(callbacks: list[Callable[[], Any]]) -> None:
 
 
 def _then_call(
-    callbacks: Literal["_push_callbacks", "_pop_callbacks"],
-) -> Callable[[Callable[Concatenate[Xcom, P], None]], Callable[Concatenate[Xcom, P], None]]:
+    change: Callable[Concatenate[Xcom, P], None], callbacks: str = "_push_callbacks"
+) -> Callable[Concatenate[Xcom, P], None]:
     """Let a change call callbacks after it; `__wrapped__` is the change alone."""
 
-    def decorate(change: Callable[Concatenate[Xcom, P], None]) -> Callable[Concatenate[Xcom, P], None]:
-        @functools.wraps(change)
-        def changed(self: Xcom, /, *args: P.args, **kwargs: P.kwargs) -> None:
-            change(self, *args, **kwargs)
-            _call(getattr(self, callbacks))
+    @functools.wraps(change)
+    def changed(self: Xcom, /, *args: P.args, **kwargs: P.kwargs) -> None:
+        change(self, *args, **kwargs)
+        _call(getattr(self, callbacks))
 
-        return changed
-
-    return decorate
+    return changed
 
 
 class Xcom(QueueReader):
@@ -106,17 +103,17 @@ class Xcom(QueueReader):
         """Add a value at the end; the same as `append`, with its errors."""
         self.append(value)
 
-    @_then_call("_push_callbacks")
+    @_then_call
     def appendleft(self, value: Any) -> None:
         """Add a value at the beginning. Raises what `append` raises."""
         self._push(value, left=True)
 
-    @_then_call("_push_callbacks")
+    @_then_call
     def extend(self, new: Iterable[Any]) -> None:
         """Add all values at the end, or none. Raises what `append` raises."""
         self._extend(list(new), left=False)
 
-    @_then_call("_push_callbacks")
+    @_then_call
     def extendleft(self, new: Iterable[Any]) -> None:
         """Add all values at the beginning, or none; the last one comes first. Raises what `append` raises."""
         self._extend(list(new)[::-1], left=True)
@@ -273,7 +270,7 @@ class Xcom(QueueReader):
         """Remove every value."""
         self._apply(lambda live: Edit([value.seq for value in live], [], []))
 
-    @_then_call("_pop_callbacks")
+    @functools.partial(_then_call, callbacks="_pop_callbacks")
     def remove(self, value: Any) -> None:
         """Remove the first value equal to this one.
 
@@ -310,12 +307,12 @@ class Xcom(QueueReader):
         for _ in edit.removed:
             _call(self._pop_callbacks)
 
-    @_then_call("_push_callbacks")
+    @_then_call
     def insert(self, index: SupportsIndex, value: Any) -> None:
         """Insert a value before an index. Raises what `append` raises."""
         self._apply(edit_insert(as_number(index), self._encode(value)), pushed=[value])
 
-    @_then_call("_push_callbacks")
+    @_then_call
     def __setitem__(self, index: SupportsIndex, value: Any) -> None:
         self._apply(edit_insert(as_index(index), self._encode(value), replace=True), pushed=[value])
 

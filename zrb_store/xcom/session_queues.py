@@ -97,15 +97,9 @@ class SessionQueues:
         self._ids[name] = queue_id
 
     def reclaim(self, queue_id: int, owner: Owner | None = None, *, missing: bool = False) -> bool:
-        """Take back what dead attempts of other sessions hold of a queue, if it is time to look for them.
+        """Take back what dead attempts of other sessions hold of a queue, and return whether anything came back.
 
-        Args:
-            queue_id: The queue that is looked at, taken from or edited.
-            owner: The attempt that takes or edits.
-            missing: Look in any case, since what they hold would be missing.
-
-        Returns:
-            Whether anything was reclaimed.
+        They are looked for if it is time to, or in any case if what they hold would be `missing`.
         """
         # Most looks and takes end here, since a queue is searched once a second.
         if not missing and clock.monotonic() < self._due.get(queue_id, 0.0):

@@ -45,7 +45,7 @@ Mode = Literal["on", "off", "private"]
 
 def mode_of(task: AnyTask) -> Mode:
     """Return how the steps of a task's agent are stored."""
-    mode = settings.agents()
+    mode = settings.choice("ZRB_STORE_AGENTS")
     own = getattr(task, STORE_AGENT, True)
     if own not in (True, False, "private"):
         raise InvalidArgument(f'{task.name}.{STORE_AGENT} is {own!r}: set it to True, False or "private"')
