@@ -123,6 +123,8 @@ def test_a_once_step_is_not_discarded(store: Store, ends: str) -> None:
         if ends == "completed":
             ask(attempt, "charge", once=True)
             ask(attempt, "model~2")
+            with pytest.raises(StepUncertain, match=r"step charge of task agent .*asked twice"):
+                ask(attempt, "charge", "twice", once=True)
         elif ends == "failed":
             with pytest.raises(Boom):
                 ask(attempt, "charge", work=fail, once=True)

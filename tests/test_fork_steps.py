@@ -22,8 +22,10 @@ from tests.test_steps import Boom, Counted, attempt_of, failing
 from zrb_store import Attempt, Store, TaskNotFound, Xcom
 from zrb_store.attempt import Step
 from zrb_store.db.tables import attempt, session
+from zrb_store.db.transaction import Transaction
 from zrb_store.operations.sessions import remove_sessions
 from zrb_store.queries import attempts
+from zrb_store.queries.give_back import give_back_steps
 
 pytestmark = pytest.mark.usefixtures("sound")
 
@@ -258,19 +260,28 @@ def test_steps_that_rest_on_what_comes_back_are_not_copied(store: Store, inbox: 
     assert list(standing_steps(store, forked.name)) == ["convert/1#1"]
 
     queues = store.session("noon").xcom
-    with contextlib.suppress(Boom), store.session("noon").run() as run, run.attempt("convert") as attempt:
-        queues["q"].push("value")
-        attempt.step("first", lambda: queues["r"].push(queues["q"].pop()))
-        attempt.step("second", lambda: queues["s"].push(queues["r"].pop()))
-        attempt.step("third", lambda: queues["t"].push("on its own"))
-        attempt.step("last", int)
-        raise Boom
+    with contextlib.suppress(Boom), store.session("noon").run() as run:
+        with run.attempt("fill"):
+            queues["own"].push("on its own")
+        with run.attempt("convert") as attempt:
+            queues["q"].push("value")
+            attempt.step("first", lambda: queues["r"].push(queues["q"].pop()))
+            attempt.step("second", lambda: queues["s"].push(queues["r"].pop()))
+            attempt.step("third", lambda: queues["t"].push(queues["own"].pop()))
+            attempt.step("last", int)
+            raise Boom
+    source = store.session("noon").record().id
+
+    def start_over(transaction: Transaction) -> None:
+        give_back_steps(transaction, source, "convert", "again")
+
     for _ in range(2):
         forked = store.fork("noon", from_task="convert", from_step="last")
         assert list(standing_steps(store, forked.name)) == ["convert/3#1"]
         assert {name: list(forked.xcom[name]) for name in "qrst"} == {"q": [], "r": [], "s": [], "t": ["on its own"]}
         with contextlib.suppress(Boom), store.session("noon").run() as run, run.attempt("convert"):
             raise Boom  # what had been taken then has come back
+        store.database.transact(start_over)
 
 
 @pytest.mark.promise(number=11)

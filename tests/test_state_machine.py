@@ -300,6 +300,7 @@ def machine(location: str, small_chunks: None) -> Iterator[type[Machine]]:
 @pytest.mark.promise(number=1)
 @pytest.mark.promise(number=10)
 @pytest.mark.slow
+@pytest.mark.hypothesis
 def test_random_programs(machine: type[Machine]) -> None:
     assert settings.default is not None
     programs = settings(

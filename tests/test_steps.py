@@ -68,15 +68,19 @@ def test_completed_steps_stand_when_the_attempt_fails(store: Store) -> None:
         session.xcom["out"].push(page)
         return session.xcom["in"].pop()
 
+    store.session("bystander").run().start().begin("work")
+    after = Counted()
     with attempt_of(store, fails=True):
         assert [step(f"page {page}", fetch, page) for page in (1, 2)] == ["a", "b"]
         session.xcom["out"].push("outside")
         session.xcom["in"].pop()
+        step("after a take from its own session", after)
     assert list(session.xcom["out"]) == [1, 2, "outside"]
     with attempt_of(store):
         assert (list(session.xcom["out"]), list(session.xcom["in"])) == ([1, 2], ["c"])
         assert [step(f"page {page}", fetch, page) for page in (1, 2, 3)] == ["a", "b", "c"]
-    assert fetch.calls == 3
+        step("after a take from its own session", after)
+    assert (fetch.calls, after.calls) == (3, 1)
     assert list(session.xcom["out"]) == [1, 2, 3]
 
 

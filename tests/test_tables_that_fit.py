@@ -100,7 +100,9 @@ def test_any_table_fits(table: Table, width: int) -> None:
             assert room >= min(len(title), 8), "no heading is blank"
     rigid = (column for column in table.columns[2:-1] if not (column.cut or column.fold or column.leaves))
     if not any(column.words for column in table.columns) and not any(rigid):
-        assert sum(found.widths) + 2 * (len(found.widths) - 1) <= width
+        # 50 characters have no room for six columns of which none leaves: then each is as narrow as it may become.
+        fits = sum(found.widths) + 2 * (len(found.widths) - 1) <= width
+        assert fits or all(room <= 8 for place, room in zip(found.places, found.widths, strict=True) if place > 1)
 
 
 @given(st.text(st.sampled_from("ab -/日e\u0301"), max_size=60), st.integers(2, 30))

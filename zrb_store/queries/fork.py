@@ -165,15 +165,10 @@ def _copy_output() -> sa.Insert:
     original = t.attempt.alias("original")
     return sa.insert(t.output).from_select(
         ["attempt_id", *_KEPT_OF_OUTPUT],
-        sa.select(t.attempt.c.id, *(t.output.c[name] for name in _KEPT_OF_OUTPUT))
-        .select_from(
+        sa.select(t.attempt.c.id, *(t.output.c[name] for name in _KEPT_OF_OUTPUT)).select_from(
             t.attempt.join(original, _is_copy(t.attempt, original)).join(
                 t.output, t.output.c.attempt_id == original.c.id
             )
-        )
-        .where(
-            t.attempt.c.session_id == bindparam("target", type_=t.session.c.id.type),
-            original.c.session_id == source_id(),
         ),
     )
 
