@@ -17,6 +17,7 @@ from tests.rows import all_rows, faults, query
 from tests.runners import run_in_a_forked_child, run_until_told, with_a_skewed_clock
 from zrb_store import LeaseLost, SessionBusy, Store, StoreUnavailable, open_store
 from zrb_store.db.clock import Clock
+from zrb_store.db.clock import clock as process_clock
 from zrb_store.operations.prune import Policy, prune
 from zrb_store.operations.sessions import remove_sessions
 from zrb_store.queries import lease as lease_queries
@@ -249,6 +250,29 @@ class TestRenewal:
             with store.session(f"{name}-a").run(), store.session(f"{name}-b").run():
                 assert renewal_runs()
             wait_until(ended, lambda: "the thread does not end")
+
+    def test_a_lease_that_follows_at_once_is_not_renewed_at_once(
+        self, store: Store, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The thread is woken for the end of the last lease, and finds the next one. Its file would stay open."""
+        renewed: list[Any] = []
+        waits = threading.Semaphore(0)
+        monkeypatch.setattr(lease, "renew", lambda *arguments: not renewed.append(arguments))
+        wait = process_clock.wait
+
+        def counted_wait(condition: Any, seconds: float) -> bool:
+            waits.release()
+            return wait(condition, seconds)
+
+        monkeypatch.setattr(process_clock, "wait", counted_wait)
+        run = store.session("one").run().start()
+        assert waits.acquire(timeout=60)
+        renewed.clear()
+        with lease._renewal._changed:  # the thread cannot look in between
+            run.end("completed")
+            store.session("two").run().start()
+        assert waits.acquire(timeout=60)
+        assert renewed == []
 
     def test_a_closed_store_ends_its_leases(self, location: str) -> None:
         with open_store(location) as store:

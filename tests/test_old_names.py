@@ -34,7 +34,11 @@ def _nothing_told(monkeypatch: pytest.MonkeyPatch) -> None:
         (["OUTPUT=7", "OUTPUT_LIMIT=8"], f"OUTPUT is now called ZRB_STORE_OUTPUT_LIMIT{IGNORED}", "8"),
         (["ON_FAILURE=mail me"], f"ON_FAILURE is now called ZRB_STORE_NOTIFY{REMOVED}", "mail me"),
         (["ON_FAILURE=mail me", "NOTIFY=call me"], f"ON_FAILURE is now called ZRB_STORE_NOTIFY{IGNORED}", "call me"),
-        (["ONFAILURE=x"], "ONFAILURE is not a setting of zrb-store, and is ignored: did you mean ZRB_STORE_NOTIFY?", None),
+        (
+            ["ONFAILURE=x"],
+            "ONFAILURE is not a setting of zrb-store, and is ignored: did you mean ZRB_STORE_NOTIFY?",
+            None,
+        ),
     ],
 )  # fmt: skip
 def test_a_setting(

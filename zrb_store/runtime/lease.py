@@ -96,8 +96,9 @@ class _Renewal:
     def _renew_all(self) -> None:
         while True:
             with self._changed:
-                if not self._due and self._holders:
-                    clock.wait(self._changed, self.interval)
+                is_woken = not self._due and bool(self._holders) and clock.wait(self._changed, self.interval)
+                # The last lease has ended meanwhile. Those that are there are new, and need no renewal yet.
+                is_early = is_woken and not self._due
                 self._due = False
                 if not self._holders:
                     self._close_all_but(())
@@ -105,7 +106,7 @@ class _Renewal:
                     return
                 holders = list(self._holders)
             self._close_all_but({holder.database.url for holder in holders})
-            for holder in holders:
+            for holder in () if is_early else holders:
                 if holder.database.closed:
                     self.remove(holder)
                     continue
