@@ -288,7 +288,7 @@ def main(ctx):
 @only(lambda version: version < (2,) or version >= (3, 28))  # this does not depend on the release
 @pytest.mark.parametrize(
     "place",
-    ["transaction.set_callback(at)", "once(recorder.Recorder, 'view')", "once(attempts, 'export_attempt')"],
+    ["transaction.set_callback(at)", "once(recorder, 'CtxXcom')", "once(attempts, 'export_attempt')"],
     ids=["in the store", "before its view", "before its action"],
 )
 def test_an_interrupt_before_the_action_does_not_leave_the_attempt_open(zrb: Zrb, place: str) -> None:
