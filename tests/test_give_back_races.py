@@ -229,6 +229,19 @@ def test_take_over_that_waits_for_a_write_gives_it_back(
     assert faults(store) == []  # nothing ended before it was pushed, for example
 
 
+def test_attempt_that_completes_before_a_take_over_gets_its_lock_stands(
+    store: Store, other: Store, pusher: Attempt, interleave: Interleave
+) -> None:
+    expire_lease(store.session("pusher"))
+
+    def complete(transaction: Transaction) -> None:
+        assert attempts.complete(transaction, pusher.id, None, restorable=True, result=None)
+
+    interleave(store, (complete,), other, other.session("pusher").run()._start)
+    assert states(store, "shared") == [("v", "live")]
+    assert faults(store) == []
+
+
 def test_attempt_that_waits_for_a_take_over_does_not_begin(
     store: Store, other: Store, pusher: Attempt, interleave: Interleave
 ) -> None:
