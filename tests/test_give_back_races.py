@@ -276,3 +276,24 @@ def test_a_delivery_locks_its_queue_before_its_values(
         )
     thread.join(DEADLINE)
     assert [delivery.value for delivery in taken if delivery] == [[1, 2, 3]]
+
+
+def test_an_attempt_that_fails_locks_queues_elsewhere_before_their_values(
+    store: Store, other: Store, taker: Attempt, postgres_admin: psycopg.Connection[Any]
+) -> None:
+    store.session("shared").xcom["q"].extend([1, 2])
+    place = queue_id(store)
+    other.database.transact(taking(taker, place))
+    works: tuple[Work, ...] = (
+        lambda transaction: lock_queue(transaction, place),
+        lambda transaction: transaction.driver.execute("UPDATE zrb_value SET orphaned = orphaned"),
+    )
+    with uncommitted(store, works):
+        thread = threading.Thread(target=taker.fail)
+        thread.start()
+        wait_until(
+            lambda: waits_for_lock(postgres_admin, other.database.url),
+            lambda: "the attempt does not wait for the queue",
+        )
+    thread.join(DEADLINE)
+    assert states(store, "shared") == [(1, "live"), (2, "live")]
