@@ -229,6 +229,19 @@ def test_take_over_that_waits_for_a_write_gives_it_back(
     assert faults(store) == []  # nothing ended before it was pushed, for example
 
 
+def test_attempt_that_completes_before_a_take_over_gets_its_lock_stands(
+    store: Store, other: Store, pusher: Attempt, interleave: Interleave
+) -> None:
+    expire_lease(store.session("pusher"))
+
+    def complete(transaction: Transaction) -> None:
+        assert attempts.complete(transaction, pusher.id, None, restorable=True, result=None)
+
+    interleave(store, (complete,), other, other.session("pusher").run()._start)
+    assert states(store, "shared") == [("v", "live")]
+    assert faults(store) == []
+
+
 def test_attempt_that_waits_for_a_take_over_does_not_begin(
     store: Store, other: Store, pusher: Attempt, interleave: Interleave
 ) -> None:
@@ -263,3 +276,24 @@ def test_a_delivery_locks_its_queue_before_its_values(
         )
     thread.join(DEADLINE)
     assert [delivery.value for delivery in taken if delivery] == [[1, 2, 3]]
+
+
+def test_an_attempt_that_fails_locks_queues_elsewhere_before_their_values(
+    store: Store, other: Store, taker: Attempt, postgres_admin: psycopg.Connection[Any]
+) -> None:
+    store.session("shared").xcom["q"].extend([1, 2])
+    place = queue_id(store)
+    other.database.transact(taking(taker, place))
+    works: tuple[Work, ...] = (
+        lambda transaction: lock_queue(transaction, place),
+        lambda transaction: transaction.driver.execute("UPDATE zrb_value SET orphaned = orphaned"),
+    )
+    with uncommitted(store, works):
+        thread = threading.Thread(target=taker.fail)
+        thread.start()
+        wait_until(
+            lambda: waits_for_lock(postgres_admin, other.database.url),
+            lambda: "the attempt does not wait for the queue",
+        )
+    thread.join(DEADLINE)
+    assert states(store, "shared") == [(1, "live"), (2, "live")]

@@ -42,6 +42,7 @@ def test_and_as_a_run_ends_that_was_interrupted(store: Store, inbox: Any) -> Non
     run = start(store, "worker")
     with acting_as(run.begin("convert")):
         assert inbox.pop() == "a"
+    run.begin("report")  # it did nothing elsewhere, and is undone first
     run.end("interrupted")
     assert list(inbox) == ["a", "b", "c"]
     assert query(store, "SELECT reason FROM zrb_return") == [("interrupted",)]
