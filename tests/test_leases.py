@@ -257,7 +257,12 @@ class TestRenewal:
         """The thread is woken for the end of the last lease, and finds the next one. Its file would stay open."""
         renewed: list[Any] = []
         waits = threading.Semaphore(0)
-        monkeypatch.setattr(lease, "renew", lambda *arguments: not renewed.append(arguments))
+
+        def noted_renew(*arguments: Any) -> bool:
+            renewed.append(arguments)
+            return True
+
+        monkeypatch.setattr(lease, "renew", noted_renew)
         wait = process_clock.wait
 
         def counted_wait(condition: Any, seconds: float) -> bool:
