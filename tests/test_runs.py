@@ -78,7 +78,7 @@ class TestWhoMayRun:
         [
             (
                 {"project": "/b"},
-                "session flow belongs to project /a, which is not here, and not to /b: use another",
+                "session flow belongs to project /a, not to /b: that folder is gone; use another session name",
             ),
             ({"task": "clean"}, "session flow belongs to task load, not to clean: use another session name"),
             ({"inputs": {"day": 2, "n": [1]}}, "was started with other inputs: day: 1 became 2; use another"),

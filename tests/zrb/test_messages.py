@@ -90,7 +90,8 @@ def test_a_resume_in_another_folder_says_where_to_go(zrb: Zrb) -> None:
     zrb.tasks(TASKS, folder=elsewhere)
     away = zrb.run("xcom", "resume", "night", code=65, cwd=elsewhere)
     where = f"session night belongs to project {zrb.folder}, not to {elsewhere}"
-    assert lines(away.err) == [f"zrb xcom: {where}: `cd {zrb.folder}`, and try again there"]
+    here = "or `zrb xcom resume night --here` takes it over"
+    assert lines(away.err) == [f"zrb xcom: {where}: `cd {zrb.folder}`, and try again there, {here}"]
     zrb.run("etl", "load", code=1, cwd=elsewhere, ZRB_STORE_SESSION="other")
     (line,) = lines(zrb.resume("other", code=65).err)
     assert f"`cd '{elsewhere}'`, and try again there" in line

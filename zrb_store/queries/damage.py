@@ -62,7 +62,8 @@ def _broken(table: str, dialect: str) -> Condition:
         column = t.metadata.tables[table].c[name]
         if rule.kind is int:
             conditions += [column < literal(rule.least), column > literal(rule.most)]
-        if rule.words and name not in ("state", "status"):  # these have invariants of their own
+        # A state and a status have invariants of their own, but for that of a run.
+        if rule.words and (name not in ("state", "status") or table == "zrb_run"):
             conditions.append(~is_one_of(column, *rule.words))
         if dialect == "sqlite":
             conditions.append(~is_one_of(sa.func.typeof(column), "text" if rule.kind is str else "integer", "null"))
