@@ -52,7 +52,6 @@ POINTS = tuple(
         "mark",
         "pin",
         "pop",
-        "project",  # a session is taken over into another project
         "prune",
         "push",
         "queue",  # what a queue allows is set

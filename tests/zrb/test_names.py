@@ -214,6 +214,10 @@ def test_a_session_is_taken_over_into_the_project_of_this_folder(zrb: Zrb) -> No
     assert f"pid {running.pid}" in line
     running.signal(signal.SIGKILL).done()
     assert any(line.split() == ["load", "run", "lost"] for line in resume("--plan"))
+    # Nothing moves if the resume is refused after all: nobody gives the secret input.
+    refused = zrb.run("xcom", "resume", "night", "--here", "--yes", code=2, cwd=elsewhere)
+    assert "secret input my-key" in refused.err
+    assert [each.project for each in zrb.sessions()] == [str(zrb.folder)]
     (line,) = resume(code=2)
     assert (
         f"session night belongs to project {zrb.folder}: let it belong to {elsewhere}? Nobody can be asked: give --yes"

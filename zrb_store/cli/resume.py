@@ -15,7 +15,6 @@ from zrb_store.cli.command import command
 from zrb_store.errors import ZrbStoreError
 from zrb_store.inspect import session_names
 from zrb_store.inspect.resume import Decision, refuse_program
-from zrb_store.operations.sessions import move_to_project
 from zrb_store.records import SessionRecord
 from zrb_store.render.stderr import print_line
 from zrb_store.store import Store, open_store
@@ -36,6 +35,7 @@ class Resumer(Protocol):
         inputs: Mapping[str, str],
         *,
         repeat_once: bool = False,
+        takes_over: bool = False,
     ) -> tuple[list[Decision], list[str]]:
         """Decide what a resume of this session runs and skips, and what else a user should know, in one line each.
 
@@ -104,6 +104,8 @@ def resume(
     given_inputs = _parse_inputs(inputs)
     if output_format is not None and not plan:
         raise click.UsageError("--format is for --plan, which runs nothing")
+    if yes and not here:
+        raise click.UsageError("--yes is for --here")
     if repeat_once and forced is None:
         raise click.UsageError("--repeat-once is for --from: no other resume runs a completed step again")
     with open_store(read_only=True) as store:
@@ -112,14 +114,11 @@ def resume(
             refuse_program(store.database, record)
             name = record.name
             raise ZrbStoreError(f"only zrb can run tasks: use `zrb xcom resume {name}` in the folder of its project")
-        moves = here and record.project != resumer.project
-        if moves:
-            moved_from, record = record.project, dataclasses.replace(record, project=resumer.project)
         # Also without --plan: mistakes are reported before anybody is asked for a secret input.
-        decisions, notes = resumer.plan(store, record, forced, given_inputs, repeat_once=repeat_once)
+        decisions, notes = resumer.plan(store, record, forced, given_inputs, repeat_once=repeat_once, takes_over=here)
     if not plan:
-        if moves:
-            _move(record.name, moved_from, resumer.project, is_agreed=yes)
+        if here and not yes and record.project != resumer.project:
+            _refuse_unless_agreed(record.name, record.project, resumer.project)
         resumer.accept()
         return
     from zrb_store.render import printing  # late: only a plan is printed
@@ -137,15 +136,12 @@ def resume(
         printing.print_document([Table(columns, rows)])
 
 
-def _move(session: str, moved_from: str | None, project: str, *, is_agreed: bool) -> None:
-    question = f"session {session} belongs to project {moved_from}: let it belong to {project}"
-    if not is_agreed:
-        if not sys.stdin.isatty():
-            raise click.UsageError(f"{question}? Nobody can be asked: give --yes")
-        if not click.confirm(f"{question}?", err=True):
-            raise ZrbStoreError(f"session {session} still belongs to project {moved_from}: nothing was changed")
-    with open_store() as store:
-        move_to_project(store.database, session, project)
+def _refuse_unless_agreed(session: str, theirs: str | None, ours: str) -> None:
+    question = f"session {session} belongs to project {theirs}: let it belong to {ours}?"
+    if not sys.stdin.isatty():
+        raise click.UsageError(f"{question} Nobody can be asked: give --yes")
+    if not click.confirm(question, err=True):
+        raise ZrbStoreError(f"session {session} still belongs to project {theirs}: nothing was changed")
 
 
 def _reason(decision: Decision) -> str:

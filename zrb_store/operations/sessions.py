@@ -1,4 +1,4 @@
-"""`pin`, `rm`, `fork` and `resume --here`: changes of whole sessions.
+"""`pin`, `rm` and `fork`: changes of whole sessions.
 
 A fork is a session that continues from where another one was before a task or one of its steps first started.
 """
@@ -32,18 +32,6 @@ def pin(database: Database, *names: str, pinned: bool = True) -> None:
             record_change(transaction, "pin" if pinned else "unpin", name)
 
     database.transact(work, "pin")
-
-
-def move_to_project(database: Database, name: str, project: str) -> None:
-    """Let a session belong to another project, unless it is being run. The change is recorded."""
-
-    def work(transaction: Transaction) -> None:
-        session = sessions.get(transaction, name, lock=True)
-        lease.refuse_live(transaction, session, now_micros(transaction))
-        sessions.move_to_project(transaction, session.id, project)
-        record_change(transaction, "project", name, f"{session.project} -> {project}")
-
-    database.transact(work, "project")
 
 
 _AT_ONCE = 100  # sessions that one transaction deletes

@@ -135,6 +135,7 @@ def _attach(task: AnyTask, zrb_session: Session, outer: Owner | None) -> Recorde
         command=secrets.mask_command(sys.argv),
         zrb_version=version("zrb"),
         again=resumed is not None and resumed.forced is not None,
+        takes_over=resumed is not None and resumed.takes_over,
     )
     name = check_session_name(given or (parent.next_child() if parent else _unused(zrb_session.name, store)))
     forced, repeat_once = (resumed.forced, resumed.repeat_once) if resumed else (None, False)

@@ -244,6 +244,7 @@ class ResumeRequest:
     runs: bool = True  # whether anything is left to run
     secrets: frozenset[str] = frozenset()  # names of the secret inputs that an earlier run was given
     changed_inputs: frozenset[str] = frozenset()  # names of those that are declared in another way now
+    takes_over: bool = False  # whether the session belongs to this project from now on
 
 
 class Resumer:
@@ -269,9 +270,10 @@ class Resumer:
         inputs: Mapping[str, str],
         *,
         repeat_once: bool = False,
+        takes_over: bool = False,
     ) -> tuple[list[Decision], list[str]]:
         """Decide what a resume of the session runs and skips, and what else a user should know, in one line each."""
-        RunSpec(project=self.project).refuse_other(session)
+        RunSpec(project=self.project, takes_over=takes_over).refuse_other(session)
         refuse_program(store.database, session)
         self._task = _main_task(session)
         # With the environment: the graph makes the contexts of the tasks, and zrb copies it into each when it is made.
@@ -279,13 +281,15 @@ class Resumer:
         self._zrb_session = compat.Session(shared_ctx=shared_ctx, root_group=compat.cli)
         self._zrb_session.set_main_task(self._task)
         graph = Graph(self._zrb_session)
-        RunSpec(task=graph.task_name(self._task), project=self.project).refuse_other(session)
+        RunSpec(task=graph.task_name(self._task), project=self.project, takes_over=takes_over).refuse_other(session)
         with store.database.snapshot() as transaction:
             decisions = plan(transaction, session, graph.workflow(self._task), forced, repeat_once=repeat_once)
             notes = without_task(transaction, session.id, decisions)
         added = ResumedInputs(self._task, session, inputs, asking=False).added
         runs = any(decision.action == "run" for decision in decisions)
-        self._request = ResumeRequest(session, forced, inputs, graph, repeat_once, runs, given_again(session))
+        self._request = ResumeRequest(
+            session, forced, inputs, graph, repeat_once, runs, given_again(session), takes_over=takes_over
+        )
         return decisions, [*added, *notes]
 
     def accept(self) -> None:

@@ -149,20 +149,6 @@ def pin(executor: Executor, session_id: int, pinned: bool) -> None:
 
 
 @statement
-def _move_to_project() -> sa.Update:
-    return (
-        sa.update(t.session)
-        .where(t.session.c.id == bindparam("of_session"))
-        .values(project=bindparam("project", type_=sa.Text))
-    )
-
-
-def move_to_project(executor: Executor, session_id: int, project: str) -> None:
-    """Let a session belong to another project."""
-    executor.execute(_move_to_project(), {"of_session": session_id, "project": project})
-
-
-@statement
 def _delete_queues() -> sa.Delete:
     return sa.delete(t.queue).where(t.queue.c.session_id == bindparam("session_id"))
 

@@ -61,6 +61,7 @@ class RunSpec:
         default_of: Returns the text of the default that an input has; None if it has another value. It is asked about
             inputs that an earlier run did not have: those with their defaults are not compared.
         command: The command line; its secrets are masked before it is stored.
+        takes_over: Whether a session of another project belongs to this one from this run on.
     """
 
     task: str | None = None
@@ -75,6 +76,7 @@ class RunSpec:
     command: Sequence[str] = ()
     zrb_version: str | None = None
     again: bool = False
+    takes_over: bool = False
 
     def run_columns(self) -> dict[str, Any]:
         """Return what is stored with the run: how it was started, and in which process."""
@@ -103,7 +105,7 @@ class RunSpec:
         Return the texts of the defaults of inputs that the task has declared since, by name.
         """
         theirs, ours = session.project, self.project
-        if theirs and ours and theirs != ours:
+        if theirs and ours and theirs != ours and not self.takes_over:
             raise InputsDiffer(_other_project(session, theirs, ours))
         theirs, ours = session.task, self.task
         if theirs and ours and not _is_same_task(theirs, ours):
@@ -279,6 +281,10 @@ class RunLifecycle:
                     steps.let_repeat(transaction, session.id, task)
                 give_back_steps(transaction, session.id, task, reason)
             give_back(transaction, reruns.attempts)
+        if self._spec.takes_over and session.project != self._spec.project:
+            from zrb_store.queries.by_hand import record_change  # late: few sessions move
+
+            record_change(transaction, "project", session.name, f"{session.project} -> {self._spec.project}")
         columns = self._spec.run_columns(), self._spec.session_columns(session)
         started = runs.start(transaction, session, lease.duration_in_micros(), *columns)
         return session.id, started.id, started.number
