@@ -63,7 +63,7 @@ class _Renewal:
         """Let leases last this long, and renew all of them now. Return how many seconds they lasted before."""
         previous, self.duration, self.interval = self.duration, seconds, seconds / _RENEWALS
         with self._changed:
-            self._due = True
+            self._due = bool(self._holders)
             self._changed.notify()
         return previous
 
