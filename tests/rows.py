@@ -18,10 +18,12 @@ def query(store: Store, sql: str) -> list[Any]:
 
 
 def all_rows(store: Store, *, but: tuple[str, ...] = ()) -> dict[str, list[Any]]:
-    """Return all rows of all tables, without the ends of leases: a thread renews these meanwhile."""
+    """Return all rows of all tables, without the leases of runs that have not ended: a thread renews them."""
     read = {name: "*" for name in _TABLES if name not in but}
     if "zrb_run" in read:
-        read["zrb_run"] = ", ".join(f'"{column.name}"' for column in run.c if column.name != "lease_expires_at")
+        columns = {column.name: f'"{column.name}"' for column in run.c}
+        columns["lease_expires_at"] = "CASE WHEN ended_at IS NOT NULL THEN lease_expires_at END"
+        read["zrb_run"] = ", ".join(columns.values())
     return {name: sorted(query(store, f"SELECT {columns} FROM {name}"), key=repr) for name, columns in read.items()}
 
 

@@ -228,7 +228,7 @@ def _pid_namespace() -> str | None:
 
 @dataclass(frozen=True)
 class Projects:
-    """The projects that somebody asks for: some by their folders, or those that have a name or whose folder has it."""
+    """The projects that a user names: by their folders, or by a name, which may be that of a folder."""
 
     folders: tuple[str, ...] = ()
     name: str | None = None
@@ -255,7 +255,7 @@ def project_of(here: Path, init_file: str | None = None) -> str:
 
 
 def folder_of(project: str | None, folder: str | None) -> str | None:
-    """Return the folder of a project: of one that has a name, the folder in which something of it ran."""
+    """Return the folder of a project. A project with a name has none: its run's folder is returned."""
     return folder if project and not Path(project).is_absolute() else project
 
 

@@ -299,6 +299,15 @@ class Damage:
         return f"{self._verdict}: {named}{more}; `zrb-store doctor` says what to do"
 
 
+def role_of(*, is_check: bool, has_checks: bool, is_fallback: bool) -> str:
+    """Return the role of a task: `check`, `server` (if it has checks), `fallback` or `task`."""
+    if is_check:
+        return "check"
+    if has_checks:
+        return "server"
+    return "fallback" if is_fallback else "task"
+
+
 def iso(moment: int | None) -> str | None:
     """Format microseconds since 1970 as ISO 8601 in UTC, such as `2026-11-24T08:00:00.000000Z`."""
     if moment is None:

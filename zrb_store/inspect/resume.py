@@ -17,7 +17,7 @@ from zrb_store.queries.clock import now_micros
 from zrb_store.queries.dependent_steps import of_attempts
 from zrb_store.queries.lease import refuse_live
 from zrb_store.queries.steps import count_done, refuse_repeating
-from zrb_store.records import AttemptRecord, SessionRecord
+from zrb_store.records import AttemptRecord, SessionRecord, role_of
 
 
 @dataclass(frozen=True)
@@ -86,11 +86,11 @@ class Workflow:
 
     def role(self, name: str) -> str:
         """Return the role of a task: `check`, `server` (if it has checks), `fallback` or `task`."""
-        if self._checked[name]:
-            return "check"
-        if self.nodes[name].checks:
-            return "server"
-        return "fallback" if self.owners[name] else "task"
+        return role_of(
+            is_check=bool(self._checked[name]),
+            has_checks=bool(self.nodes[name].checks),
+            is_fallback=bool(self.owners[name]),
+        )
 
     def order(self) -> list[str]:
         """Return every task, each after its upstreams and before the tasks that it starts."""

@@ -167,7 +167,8 @@ def read_lines(lines: Iterable[bytes], where: str) -> Iterator[tuple[int, Record
             elif kind == "end":
                 require(record == {"records": count}, "records are missing")
             else:
-                record = _renamed(record, former.get(kind, {}))
+                if kind in former:
+                    record = _renamed(record, former[kind])
                 record = {**_LATER.get(kind, {}), **_ticks(kind, record), **record}
                 check_fields(kind, record)
         except InvalidRecord as error:
@@ -188,7 +189,7 @@ def damaged_line(line: int, where: str, reason: object) -> ZrbStoreError:
 
 
 def _renamed(record: Record, names: Mapping[str, str]) -> Record:
-    """Return a record with fields under their present names, which are by their former ones."""
+    """Return a record of format 1 with the present names of its fields."""
     require(record.keys().isdisjoint(names.values()), "its fields are not those of this format")
     return {names.get(name, name): field for name, field in record.items()}
 

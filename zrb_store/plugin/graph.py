@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from zrb_store.names import storable_name
 from zrb_store.plugin import compat
 from zrb_store.plugin.compat import AnyTask, Session
+from zrb_store.records import role_of
 
 if TYPE_CHECKING:
     from zrb_store.inspect.resume import Workflow
@@ -51,11 +52,9 @@ class Graph:
 
     def role(self, task: AnyTask) -> str:
         """Return `check`, `server` (a task with a readiness check), `fallback` or `task`."""
-        if task in self._checks:
-            return "check"
-        if task.readiness_checks:
-            return "server"
-        return "fallback" if task in self._fallbacks else "task"
+        return role_of(
+            is_check=task in self._checks, has_checks=bool(task.readiness_checks), is_fallback=task in self._fallbacks
+        )
 
     def is_volatile(self, queue: str) -> bool:
         """Whether zrb fills this queue with values that are worthless in another process."""

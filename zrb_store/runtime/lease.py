@@ -97,7 +97,7 @@ class _Renewal:
         while True:
             with self._changed:
                 is_woken = not self._due and bool(self._holders) and clock.wait(self._changed, self.interval)
-                # The last lease has ended meanwhile. Those that are there are new, and need no renewal yet.
+                # It was woken because the last lease ended. The present ones are new and need no renewal yet.
                 is_early = is_woken and not self._due
                 self._due = False
                 if not self._holders:
