@@ -103,7 +103,8 @@ def test_sqlite_schema_is_the_same_migrated_or_created(tmp_path: Path) -> None:
             )
             # A column that a migration adds stands behind the last line, which may have commas in parentheses.
             lines = {
-                name: {line.strip(", ()\t\n") for line in re.split(r"\n|, (?![^(]*\))", sql)} for name, sql in rows
+                name: {line.strip(", ()\t\n") for line in re.split(r"\n|, (?![^(]*\))", sql)} - {""}
+                for name, sql in rows
             }
             lines.pop(VERSION_TABLE, None)
             return lines

@@ -150,6 +150,8 @@ class RunRecord:
     error_type: str | None  # of the error that ended it outside of attempts
     error_message: str | None
     error_traceback: str | None
+    stop_requested_at: int | None  # when `stop` asked its process to end it
+    acknowledged_at: int | None  # when `ack` told `check` to be quiet about it
     damage: tuple[str, ...] = ()
 
     @property
@@ -246,6 +248,7 @@ class ValueRecord:
     pushed_tick: int
     ended_tick: int | None
     plain: bool
+    due_at: int | None  # until then it is delayed: in its place, but in nobody's queue
     damage: tuple[str, ...] = ()
 
 
@@ -262,6 +265,7 @@ class ReturnRecord:
     failed_deliveries: int | None  # the value's count from then on, if it changed; 0 if it was dead and was requeued
     taken_tick: int
     returned_tick: int
+    due_at: int | None  # until when the value had been delayed before it was taken
     damage: tuple[str, ...] = ()
 
 

@@ -132,6 +132,11 @@ _tasks = _json(
     "a dict of tasks, each waiting or skipped",
 )
 
+_durations = _json(
+    lambda tree: type(tree) is list and bool(tree) and all(type(item) is int and 0 <= item <= _LATEST for item in tree),
+    "a list of microseconds",
+)
+
 
 def _is_line(line: JsonValue) -> bool:
     if type(line) is not list or [type(item) for item in line] != [int, str, str]:
@@ -218,6 +223,8 @@ RUN: Columns = {
     "error_type": _TEXT_OR_NULL,
     "error_message": _TEXT_OR_NULL,
     "error_traceback": _TEXT_OR_NULL,
+    "stop_requested_at": _TIME_OR_NULL,
+    "acknowledged_at": _TIME_OR_NULL,
 }
 ATTEMPT: Columns = {
     "id": _ID,
@@ -273,6 +280,8 @@ QUEUE: Columns = {
     "high": _ANY_SEQ,
     "low": _ANY_SEQ,
     "max_deliveries": ColumnRule(int, nullable=True, least=1, most=_INTEGER),
+    "retry_after": ColumnRule(str, nullable=True, note="JSON: a list of microseconds", content=_durations),
+    "paused_at": _TIME_OR_NULL,
 }
 VALUE: Columns = {
     "queue_id": _ID,
@@ -291,6 +300,7 @@ VALUE: Columns = {
     "pushed_tick": _TICK,
     "ended_tick": _TICK_OR_NULL,
     "plain": _FLAG,
+    "due_at": _TIME_OR_NULL,
 }
 CHUNK: Columns = {
     "queue_id": _ID,
@@ -309,6 +319,18 @@ RETURN: Columns = {
     "failed_deliveries": ColumnRule(int, nullable=True, least=0, most=_INTEGER),
     "taken_tick": _TICK,
     "returned_tick": _TICK,
+    "due_at": _TIME_OR_NULL,
+}
+REPLACED: Columns = {
+    "id": _ID,
+    "queue_id": _ID,
+    "seq": _ANY_SEQ,
+    "type": _TEXT,
+    "size": VALUE["size"],
+    "data": VALUE["data"],
+    "failed_deliveries": _COUNT,
+    "replaced_at": _TIME,
+    "replaced_tick": _TICK,
 }
 CHANGE: Columns = {
     "id": _ID,
@@ -319,6 +341,7 @@ CHANGE: Columns = {
     "user": _TEXT_OR_NULL,
     "host": _TEXT,
     "pid": _COUNT,
+    "reason": _TEXT_OR_NULL,
 }
 TABLES: Mapping[str, Columns] = {
     "zrb_session": SESSION,
@@ -329,5 +352,6 @@ TABLES: Mapping[str, Columns] = {
     "zrb_value": VALUE,
     "zrb_chunk": CHUNK,
     "zrb_return": RETURN,
+    "zrb_replaced": REPLACED,
     "zrb_change": CHANGE,
 }

@@ -114,6 +114,8 @@ run = Table(
     Column("error_type", Text),
     Column("error_message", Text),
     Column("error_traceback", Text),
+    Column("stop_requested_at", BigInteger),  # when `stop` asked its process to end it
+    Column("acknowledged_at", BigInteger),  # when `ack` told `check` to be quiet about it
     UniqueConstraint("session_id", "number"),
     sqlite_autoincrement=True,
 )
@@ -187,6 +189,9 @@ queue = Table(
     Column("high", BigInteger, nullable=False, server_default=text("0")),
     Column("low", BigInteger, nullable=False, server_default=text("1")),
     Column("max_deliveries", Integer),  # NULL: unlimited
+    # JSON list of microseconds: how long a value is delayed that is given back for the first time, the second ...
+    Column("retry_after", Text),
+    Column("paused_at", BigInteger),  # since when consumers wait; NULL: not paused
     UniqueConstraint("session_id", "name"),
     sqlite_autoincrement=True,
 )
@@ -212,8 +217,12 @@ value = Table(
     _first_tick("pushed_tick"),
     Column("ended_tick", BigInteger),
     Column("plain", Boolean, nullable=False, server_default=false()),  # assigned as `ctx.xcom["mode"] = "dry-run"`
-    # With ended_at, the index covers len(), and SQLite's planner chooses it without ANALYZE.
-    Index("ix_zrb_value_live", "queue_id", "seq", "ended_at", unique=True, sqlite_where=text("ended_at IS NULL")),
+    Column("due_at", BigInteger),  # until then it is delayed: in its place, but in nobody's queue
+    # With ended_at and due_at, the index covers len(), and SQLite's planner chooses it without ANALYZE.
+    Index(
+        "ix_zrb_value_live", "queue_id", "seq", "ended_at", "due_at", unique=True, sqlite_where=text("ended_at IS NULL")
+    ),
+    Index("ix_zrb_value_delayed", "queue_id", "due_at", sqlite_where=text("due_at IS NOT NULL AND ended_at IS NULL")),
     Index("ix_zrb_value_pushed_by", "pushed_by", sqlite_where=text("pushed_by IS NOT NULL")),
     Index("ix_zrb_value_taken_by", "taken_by", "queue_id", sqlite_where=text("taken_by IS NOT NULL")),
     Index("ix_zrb_value_dead", "queue_id", "seq", sqlite_where=text("state = 'dead'")),
@@ -247,9 +256,28 @@ returned = Table(
     Column("failed_deliveries", Integer),
     _first_tick("taken_tick"),
     _first_tick("returned_tick"),
+    Column("due_at", BigInteger),  # until when the value had been delayed before it was taken
     ForeignKeyConstraint(["queue_id", "seq"], ["zrb_value.queue_id", "zrb_value.seq"], ondelete="CASCADE"),
     Index(None, "queue_id", "seq"),
     Index(None, "taken_by"),
+    sqlite_autoincrement=True,
+)
+
+# What a value was before `replace` put another content in its place. The change by hand tells who did it, and why.
+replaced = Table(
+    "zrb_replaced",
+    metadata,
+    _id(),
+    Column("queue_id", Id, nullable=False),
+    Column("seq", BigInteger, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("size", Integer, nullable=False),
+    Column("data", Text, nullable=False),  # as of a value, but always whole
+    Column("failed_deliveries", Integer, nullable=False),
+    Column("replaced_at", BigInteger, nullable=False),
+    Column("replaced_tick", BigInteger, nullable=False),
+    ForeignKeyConstraint(["queue_id", "seq"], ["zrb_value.queue_id", "zrb_value.seq"], ondelete="CASCADE"),
+    Index(None, "queue_id", "seq"),
     sqlite_autoincrement=True,
 )
 
@@ -265,6 +293,7 @@ change = Table(
     Column("user", Text),
     Column("host", Text, nullable=False),
     Column("pid", Integer, nullable=False),
+    Column("reason", Text),  # as the person gave it
     Index(None, "session"),
     sqlite_autoincrement=True,
 )

@@ -78,7 +78,7 @@ def queries(dialect_name: str) -> Mapping[str, str]:
             session.name AS session, run.number AS run, run.status, {at("run.started_at")}, {at("run.ended_at")},
             {seconds("run")}, run.origin, run."user" AS user_name, run.host, run.pid, run.command, run.folder,
             run.python_version, run.zrb_version, {at("run.lease_expires_at")}, run.error_type, run.error_message,
-            run.error_traceback
+            run.error_traceback, {at("run.acknowledged_at")}
             FROM zrb_run AS run JOIN zrb_session AS session ON session.id = run.session_id""",
         "zrb_xcom_attempts": f"""SELECT
             {attempt_name("session", "attempt", "attempt")}, session.name AS session, attempt.task, attempt.number,
@@ -94,14 +94,14 @@ def queries(dialect_name: str) -> Mapping[str, str]:
             WHERE attempt.step_of IS NOT NULL""",
         "zrb_xcom_queues": f"""SELECT
             session.name AS session, queue.name AS queue, ({live} value.ended_at IS NULL) AS live,
-            ({live} value.state = 'dead') AS dead, queue.max_deliveries
+            ({live} value.state = 'dead') AS dead, queue.max_deliveries, queue.retry_after, {at("queue.paused_at")}
             FROM zrb_queue AS queue JOIN zrb_session AS session ON session.id = queue.session_id""",
         "zrb_xcom_values": f"""SELECT
             session.name AS session, queue.name AS queue, zrb_value.seq, zrb_value.state, zrb_value.type,
             {text} AS value, zrb_value.size, {at("zrb_value.pushed_at")}, {who("pusher", "pushed_by")},
             {at("zrb_value.ended_at")}, {who("taker", "taken_by")}, zrb_value.failed_deliveries, zrb_value.moved_from,
             zrb_value.orphaned, session.name || '/' || queue.name || '#' || CAST(zrb_value.seq AS TEXT) AS id,
-            zrb_value.pushed_by AS pushed_by_id, zrb_value.taken_by AS taken_by_id
+            zrb_value.pushed_by AS pushed_by_id, zrb_value.taken_by AS taken_by_id, {at("zrb_value.due_at")}
             FROM zrb_value {in_queue.format("zrb_value")}
             {pusher} {by.format("LEFT", "taker", "zrb_value.taken_by")}""",
         "zrb_xcom_returns": f"""SELECT

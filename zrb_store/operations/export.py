@@ -92,11 +92,15 @@ FIELDS: Mapping[str, Columns] = {kind: {**_LINKS.get(kind, {}), **copied} for ki
 """What each field may hold, by kind of record and name of the field."""
 
 _LATER: Mapping[str, Mapping[str, object]] = {
-    "run": {"told_at": None, "error_type": None, "error_message": None, "error_traceback": None},
-    "queue": {"max_deliveries": None},
+    "run": {
+        **{"told_at": None, "error_type": None, "error_message": None, "error_traceback": None},
+        **{"stop_requested_at": None, "acknowledged_at": None},
+    },
+    "queue": {"max_deliveries": None, "retry_after": None, "paused_at": None},
     "attempt": {"parent": None, "step_of": None, "step": None, "step_number": None, "once": False, "result": None},
-    "value": {"failed_deliveries": 0, "plain": False},
-    "return": {"failed_deliveries": None},
+    "value": {"failed_deliveries": 0, "plain": False, "due_at": None},
+    "return": {"failed_deliveries": None, "due_at": None},
+    "change": {"reason": None},
 }
 """What fields that an export of an older version lacks are taken to hold."""
 

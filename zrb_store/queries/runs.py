@@ -83,7 +83,10 @@ def _lose() -> sa.Update:
     )
 
 
-_LATER = ("id", "suspected_at", "ended_at", "ended_tick", "status", "told_at", *ERROR)
+_LATER = (
+    *("id", "suspected_at", "ended_at", "ended_tick", "status", "told_at", *ERROR),
+    *("stop_requested_at", "acknowledged_at"),
+)
 _STARTED = [name for name in RUN if name not in _LATER]
 
 
