@@ -122,7 +122,8 @@ def run_record(number: int) -> RunRecord:
         id=number, session_id=1, number=number, origin="cli", host="h", boot_id=None, pid_namespace=None, pid=1,
         process_started=None, user=None, command=[], folder=None, python_version=None, zrb_version=None, started_at=1,
         lease_expires_at=1, suspected_at=None, ended_at=None, status=None, told_at=None, started_tick=1,
-        ended_tick=None, error_type=None, error_message=None, error_traceback=None, stop_requested_at=None, acknowledged_at=None,
+        ended_tick=None, error_type=None, error_message=None, error_traceback=None,
+        stop_requested_at=None, acknowledged_at=None,
     )  # fmt: skip
 
 

@@ -93,8 +93,8 @@ FIELDS: Mapping[str, Columns] = {kind: {**_LINKS.get(kind, {}), **copied} for ki
 
 _LATER: Mapping[str, Mapping[str, object]] = {
     "run": {
-        **{"told_at": None, "error_type": None, "error_message": None, "error_traceback": None},
-        **{"stop_requested_at": None, "acknowledged_at": None},
+        **dict.fromkeys(("told_at", "error_type", "error_message", "error_traceback")),
+        **dict.fromkeys(("stop_requested_at", "acknowledged_at")),
     },
     "queue": {"max_deliveries": None, "retry_after": None, "paused_at": None},
     "attempt": {"parent": None, "step_of": None, "step": None, "step_number": None, "once": False, "result": None},
