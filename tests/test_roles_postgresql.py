@@ -141,7 +141,7 @@ def test_a_statement_timeout_while_it_waits_for_a_lock_is_one_clear_line(
     queue.push(1)
     with open_store(with_settings(location, statement_timeout="100ms")) as other:
         theirs = other.session("s").xcom["q"]
-        for change in (theirs.push, lambda number: theirs.extend([number])):
+        for change in (theirs.append, lambda number: theirs.extend([number])):
             with (
                 locked_queues(location, postgres_admin),
                 pytest.raises(StoreUnavailable, match=r"^[^\n]*stopped a statement that took too long[^\n]*$"),

@@ -99,8 +99,11 @@ def test_a_stored_statement_is_what_its_function_makes() -> None:
 def test_a_function_returns_one_statement_for_the_same_arguments() -> None:
     assert values._peek(True) is values._peek(True)
     assert values._peek(True) is not values._peek(False)
-    names = {each.key for each in (values._peek(False), values._push("sqlite", True, False))}
-    assert names == {"zrb_store.queries.values._peek(False)", "zrb_store.queries.values._push('sqlite', True, False)"}
+    keys = [each.key for each in (values._peek(False), values._push("sqlite", True, False, False))]
+    assert keys == [
+        "zrb_store.queries.values._peek(False)",
+        "zrb_store.queries.values._push('sqlite', True, False, False)",
+    ]
 
 
 def test_what_is_stored_counts_only_for_the_sources_it_was_made_from(

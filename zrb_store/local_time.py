@@ -140,6 +140,22 @@ def parse_duration(text: str) -> timedelta:
     return timedelta(**{_UNITS[match[2]]: float(match[1])})
 
 
+_LONGEST_DELAY = timedelta(days=3660)
+
+
+def delay_in_micros(delay: timedelta | float) -> int:
+    """Return a delay, given as a timedelta or in seconds, in microseconds.
+
+    Raises:
+        InvalidArgument: It is not from 0 to ten years.
+    """
+    seconds = delay.total_seconds() if isinstance(delay, timedelta) else delay
+    is_number = isinstance(seconds, (int, float)) and not isinstance(seconds, bool)
+    if not is_number or not 0 <= seconds <= _LONGEST_DELAY.total_seconds():
+        raise InvalidArgument(f"{delay!r} is not a delay: give a timedelta or seconds, from 0 to ten years")
+    return round(seconds * 1_000_000)
+
+
 def rounded(micros: int) -> str:
     """Write a length of time, in microseconds, in the largest unit of which it has at least two."""
     seconds = micros / 1_000_000

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from datetime import timedelta
 
 import click
 
@@ -11,13 +12,15 @@ from zrb_store.cli import arguments, completion
 from zrb_store.cli.command import command
 from zrb_store.errors import ZrbStoreError
 from zrb_store.inspect import session_names
-from zrb_store.inspect.queues import max_deliveries
+from zrb_store.inspect.queues import queue_rules
+from zrb_store.local_time import rounded
 from zrb_store.masking import one_line
 from zrb_store.names import full_name, split_id
 from zrb_store.operations.values import pop as pop_value
 from zrb_store.operations.values import push as push_value
 from zrb_store.operations.values import requeue as requeue_values
-from zrb_store.operations.values import requeue_all, set_max_deliveries
+from zrb_store.operations.values import requeue_all, set_max_deliveries, set_retry_after
+from zrb_store.records import JsonObject
 from zrb_store.render import printing
 from zrb_store.render.document import Fields
 from zrb_store.render.format import as_json, counted, program_name
@@ -98,13 +101,20 @@ def trace(value_id: str, full: bool, output_format: str) -> None:
 @click.argument("queue", type=arguments.parse_queue, shell_complete=completion.queues)
 @click.argument("value")
 @click.option("--text", is_flag=True, help="Store VALUE as text; from stdin, without its final newline.")
-def push(session: str, queue: str, value: str, text: bool) -> None:
+@click.option(
+    "--delay",
+    metavar="TIME",
+    type=arguments.parse_duration,
+    default=timedelta(),
+    help="Until this time is over, e.g. 90s or 1h, nobody finds the value.",
+)
+def push(session: str, queue: str, value: str, text: bool, delay: timedelta) -> None:
     content = _read_stdin(without_newline=text) if value == "-" else value
     item = content if text else arguments.parse_json(content, "VALUE", "--text stores it as it is")
     with open_store() as store:
         name = session_names.session_name(session)
         encoded = codec.encode(item, limit=store.max_value)
-        push_value(store.database, name, queue, encoded, store.parent_attempt)
+        push_value(store.database, name, queue, encoded, store.parent_attempt, delay)
 
 
 def _read_stdin(*, without_newline: bool) -> str:
@@ -159,14 +169,22 @@ def _parse_limit(text: str) -> int | str:
     return int(text[:18])
 
 
+_AT_ONCE = "none"
+
+
+def _parse_delays(text: str) -> list[timedelta]:
+    return [] if text == _AT_ONCE else [arguments.parse_duration(each) for each in text.split(",")]
+
+
 @command(
     "queue",
     "{} inbox files",
-    "{} inbox files --max-deliveries 5",
+    "{} inbox files --max-deliveries 5 --retry-after 10s,1m,10m",
     details="A value is delivered when an attempt takes it. The delivery counts if the attempt fails or its process "
     "dies, not if somebody interrupts it. A value given back for the Nth time becomes dead: it is kept and shown, but "
-    "nobody can take it until `requeue` makes it live again. With --max-deliveries, session and queue are created if "
-    "they do not exist.",
+    "nobody can take it until `requeue` makes it live again. With --retry-after, a value that a failed delivery gives "
+    "back, or an attempt of another session, is delayed: after its first failure for the first time given, and so on; "
+    "the last one repeats. Both options create session and queue if they do not exist.",
 )
 @arguments.session_argument
 @arguments.queue_argument
@@ -177,20 +195,36 @@ def _parse_limit(text: str) -> int | str:
     type=_parse_limit,
     help="Deliver each value at most N times; `unlimited` for any number.",
 )
+@click.option(
+    "--retry-after",
+    "delays",
+    metavar="TIMES",
+    type=_parse_delays,
+    help="Delay values that come back by these times, e.g. 10s,1m,10m; `none` for no delay.",
+)
 @arguments.format_option(choices=("table", "json"))
-def queue(session: str, queue: str, limit: int | str | None, output_format: str) -> None:
-    if limit is not None:
+def queue(
+    session: str, queue: str, limit: int | str | None, delays: list[timedelta] | None, output_format: str
+) -> None:
+    changes = limit is not None or delays is not None
+    if changes:
         arguments.parse_queue(queue)
         with open_store() as store:
             name = session_names.session_name(session)
-            set_max_deliveries(store.database, name, queue, None if limit == _UNLIMITED else int(limit))
+            if delays is not None:
+                set_retry_after(store.database, name, queue, delays)
+            if limit is not None:
+                set_max_deliveries(store.database, name, queue, None if limit == _UNLIMITED else int(limit))
     with open_store(read_only=True) as store:
-        name = session_names.resolve(store.database, session, exact=limit is not None).name
-        allowed = max_deliveries(store.database, name, queue)
+        name = session_names.resolve(store.database, session, exact=changes).name
+        rules = queue_rules(store.database, name, queue)
     if output_format == "json":
-        printing.echo_json({"session": name, "queue": queue, "max_deliveries": allowed})
+        shown: JsonObject = {"session": name, "queue": queue, **rules.to_json()}
+        printing.echo_json(shown)
     else:
-        fields = [("Queue", one_line(f"{name}/{queue}")), ("Max deliveries", str(allowed or _UNLIMITED))]
+        fields = [("Queue", one_line(f"{name}/{queue}")), ("Max deliveries", str(rules.max_deliveries or _UNLIMITED))]
+        if rules.retry_after:
+            fields.append(("Retry after", ", ".join(map(rounded, rules.retry_after))))
         printing.print_document([Fields(fields)])
 
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 
 import sqlalchemy as sa
 
-from zrb_store.db.dialect import whole_text
+from zrb_store.db.dialect import now, whole_text
 from zrb_store.db.dialect.compiling import dialect
 
 # A time as ISO 8601 in UTC with microseconds, such as `2026-11-24T08:00:00.000000Z`. On PostgreSQL it is added in two
@@ -56,6 +56,8 @@ def queries(dialect_name: str) -> Mapping[str, str]:
         return f"""{attempt_name(f"{role}_session", role, name)}, {role}_session.name AS {name}_session,
             coalesce({role}.step_of, {role}.task) AS {name}_task"""
 
+    clock = str(now().compile(dialect=dialect(dialect_name)))
+    delayed = f"{{0}}.ended_at IS NULL AND {{0}}.due_at IS NOT NULL AND {{0}}.due_at > {clock}"
     text = str(whole_text().compile(dialect=dialect(dialect_name)))
     end = f"""attempt.status, run.number AS run, {at("attempt.started_at")}, {at("attempt.ended_at")},
             {seconds("attempt")}, {at("attempt.given_back_at")}, attempt.error_type, attempt.error_message,
@@ -93,11 +95,14 @@ def queries(dialect_name: str) -> Mapping[str, str]:
             FROM {with_run} LEFT JOIN zrb_attempt AS parent ON parent.id = attempt.parent_id
             WHERE attempt.step_of IS NOT NULL""",
         "zrb_xcom_queues": f"""SELECT
-            session.name AS session, queue.name AS queue, ({live} value.ended_at IS NULL) AS live,
-            ({live} value.state = 'dead') AS dead, queue.max_deliveries, queue.retry_after, {at("queue.paused_at")}
+            session.name AS session, queue.name AS queue,
+            ({live} value.ended_at IS NULL AND NOT ({delayed.format("value")})) AS live,
+            ({live} value.state = 'dead') AS dead, queue.max_deliveries, queue.retry_after, {at("queue.paused_at")},
+            ({live} {delayed.format("value")}) AS delayed
             FROM zrb_queue AS queue JOIN zrb_session AS session ON session.id = queue.session_id""",
         "zrb_xcom_values": f"""SELECT
-            session.name AS session, queue.name AS queue, zrb_value.seq, zrb_value.state, zrb_value.type,
+            session.name AS session, queue.name AS queue, zrb_value.seq,
+            CASE WHEN {delayed.format("zrb_value")} THEN 'delayed' ELSE zrb_value.state END AS state, zrb_value.type,
             {text} AS value, zrb_value.size, {at("zrb_value.pushed_at")}, {who("pusher", "pushed_by")},
             {at("zrb_value.ended_at")}, {who("taker", "taken_by")}, zrb_value.failed_deliveries, zrb_value.moved_from,
             zrb_value.orphaned, session.name || '/' || queue.name || '#' || CAST(zrb_value.seq AS TEXT) AS id,

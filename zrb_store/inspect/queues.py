@@ -13,17 +13,18 @@ from zrb_store.names import full_name
 from zrb_store.queries import lease, queues, sessions
 from zrb_store.queries.clock import now_micros
 from zrb_store.queries.holders import HeldValues, held_values, holding_steps, unfinished_sessions
+from zrb_store.queries.queues import QueueRules
 from zrb_store.records import JsonObject, iso
 
 MOST = 500
 """The most queues that an overview shows of each kind."""
 
 
-def max_deliveries(database: Database, session: str, queue: str) -> int | None:
-    """Return how often a queue delivers a value; None for any number."""
+def queue_rules(database: Database, session: str, queue: str) -> QueueRules:
+    """Return what a queue allows."""
     with database.snapshot() as transaction:
         queue_id = find_queue(transaction, sessions.get(transaction, session), queue)
-        return queues.max_deliveries(transaction, queue_id)
+        return queues.rules(transaction, queue_id)
 
 
 class HeldBy(NamedTuple):

@@ -156,7 +156,7 @@ class ReportQueue(NamedTuple):
     def to_json(self, value_json: Callable[[Value], JsonTree]) -> JsonObject:
         """Return it in the shape of a report."""
         return {
-            "max_deliveries": self.queue.max_deliveries,
+            **self.queue.rules.to_json(),
             "counts": {"values": self.total, "live": len(self.queue.live), "dead": self.queue.dead},
             "left_out": self.left_out,
             "values": [value_json(value) for value in self.queue.values],

@@ -20,6 +20,7 @@ from zrb_store.queries import history, lease, output, runs, sessions, show
 from zrb_store.queries.clock import Moment
 from zrb_store.queries.history import Only, Scope, StepCounts, ValueHistory
 from zrb_store.queries.output import StoredOutput
+from zrb_store.queries.queues import QueueRules
 from zrb_store.records import (
     UNSUCCESSFUL,
     AttemptRecord,
@@ -123,10 +124,11 @@ class Queue:
     """A queue of a session, with all its values or those that were asked for."""
 
     name: str
-    max_deliveries: int | None  # None for any number
+    rules: QueueRules
     live: Rows[JsonValue]
     values: Rows[Value]
     dead: int  # how many of its values are dead now
+    delayed: int  # how many are delayed now
     earlier: dict[str, int]  # if only the last values were asked for, how many come before them, by their state
 
     @property
@@ -137,7 +139,7 @@ class Queue:
     def to_json(self) -> JsonObject:
         """Return it as `show --format json` shows it."""
         return {
-            "max_deliveries": self.max_deliveries,
+            **self.rules.to_json(),
             "live": self.live,
             "values": each_as_json(self.values, Value.to_json),
         }
@@ -354,10 +356,11 @@ class SessionDocument(SessionView):
         return [
             Queue(
                 queue.name,
-                queue.max_deliveries,
+                queue.rules,
                 [codec.to_json(each.value.data) for each in histories[queue.id] if each.is_live],
                 list(self._values(queue, histories[queue.id])),
                 queue.dead,
+                queue.delayed,
                 {},
             )
             for queue in queues
@@ -388,7 +391,7 @@ class SessionDocument(SessionView):
             earlier = {} if first is None else history.earlier(self.transaction, queue.id, first, only=only, at=at)
         skipped = earlier.get("dead", 0) if were_dead else 0
         rows = Lazy(lambda: itertools.islice(values(), skipped, None), shown)
-        return Queue(queue.name, queue.max_deliveries, Lazy(live, queue.live), rows, queue.dead, earlier)
+        return Queue(queue.name, queue.rules, Lazy(live, queue.live), rows, queue.dead, queue.delayed, earlier)
 
     def _values(self, queue: show.QueueSummary, histories: Iterable[ValueHistory]) -> Iterator[Value]:
         name, at = self.session.name, self.at

@@ -120,6 +120,7 @@ class Value:
             "moved_from": record.moved_from,
             "orphaned": record.orphaned,
             "failed_deliveries": record.failed_deliveries,
+            "due_at": iso(record.due_at),
             "returns": [each.to_json() for each in self.returns],
         }
         return shown if self.beginning is None else {**shown, "beginning": self.beginning}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Iterable
+from datetime import timedelta
 
 from zrb_store import codec
 from zrb_store.codec import Encoded
@@ -12,6 +13,7 @@ from zrb_store.db.transaction import Transaction
 from zrb_store.errors import InvalidArgument, SessionNotFound, ValueNotFound, ZrbStoreError
 from zrb_store.inspect import session_names
 from zrb_store.inspect.value import find_queue
+from zrb_store.local_time import delay_in_micros, rounded
 from zrb_store.names import check_name, check_session_name, full_name, nearest, split_id
 from zrb_store.process import identity
 from zrb_store.queries import by_hand as queries
@@ -20,6 +22,7 @@ from zrb_store.queries.attempts import Owner, may_write
 from zrb_store.queries.by_hand import record_change
 from zrb_store.queries.clock import draw
 from zrb_store.queries.deliveries import fate
+from zrb_store.queries.queues import QueueRules
 from zrb_store.queries.sessions import being_removed
 from zrb_store.queries.takes import has_live
 from zrb_store.queries.values import lock_queue
@@ -27,20 +30,23 @@ from zrb_store.runtime import reclaim
 from zrb_store.runtime.waiting import QueueWait
 
 
-def push(database: Database, session: str, queue: str, item: Encoded, owner: Owner | None) -> None:
-    """Add a value at the end of a queue, which is created if necessary.
+def push(
+    database: Database, session: str, queue: str, item: Encoded, owner: Owner | None, delay: timedelta = timedelta()
+) -> None:
+    """Add a value at the end of a queue, which is created if necessary. Until the delay is over, nobody can take it.
 
     It belongs to the owner and is retracted when the owner is given back. Without an owner it stays, and the push is
     recorded with user, host and pid.
     """
     check_session_name(session)
     check_name(queue, "queue")
+    micros = delay_in_micros(delay)
 
     def work(transaction: Transaction) -> None:
         if owner is not None and not may_write(transaction, owner.id):
             owner.refuse_if_closed(transaction)
         queue_id = queues.ensure_queue(transaction, session, queue)
-        pushed = values.push(transaction, queue_id, item, owner.id if owner else None)
+        pushed = values.push(transaction, queue_id, item, owner.id if owner else None, delay=micros)
         if pushed is None:
             raise SessionNotFound(being_removed(session))
         if owner is None:
@@ -114,18 +120,39 @@ def set_max_deliveries(database: Database, session: str, queue: str, limit: int 
     A delivery counts if the attempt that took the value failed or its process died. A value that is given back for the
     last time that its queue allows becomes dead. A change of the limit is recorded with user, host and pid.
     """
-    check_session_name(session)
-    check_name(queue, "queue")
     if limit is not None and (type(limit) is not int or not 1 <= limit <= _MOST_DELIVERIES):
         allowed = f"a number from 1 to {_MOST_DELIVERIES:,}, or None for no limit"
         raise InvalidArgument(f"max_deliveries is {allowed}, not {limit!r}")
+    detail = f"max_deliveries {limit or 'unlimited'}"
+    _set_rules(database, session, queue, detail, lambda rules: rules._replace(max_deliveries=limit))
+
+
+def set_retry_after(database: Database, session: str, queue: str, delays: Iterable[timedelta | float]) -> None:
+    """Delay values that a failed or lost attempt gives back to a queue; the queue is created if necessary.
+
+    The first delay, a timedelta or a number of seconds, is for a value's first failed delivery, and so on; the last one
+    repeats. Without any, values are live at once. What a task finds again in its own session is never delayed. A change
+    is recorded with user, host and pid.
+    """
+    micros = tuple(map(delay_in_micros, delays))
+    detail = f"retry_after {','.join(rounded(each) for each in micros) or 'none'}"
+    _set_rules(database, session, queue, detail, lambda rules: rules._replace(retry_after=micros))
+
+
+def _set_rules(
+    database: Database, session: str, queue: str, detail: str, change: Callable[[QueueRules], QueueRules]
+) -> None:
+    check_session_name(session)
+    check_name(queue, "queue")
     found = queues.find_queue(database, session, queue)
-    if found is not None and queues.max_deliveries(database, found) == limit:
+    if found is not None and change(present := queues.rules(database, found)) == present:
         return
 
     def work(transaction: Transaction) -> None:
-        queues.set_max_deliveries(transaction, queues.ensure_queue(transaction, session, queue), limit)
-        record_change(transaction, "queue", session, f"{queue}: max_deliveries {limit or 'unlimited'}")
+        queue_id = queues.ensure_queue(transaction, session, queue)
+        lock_queue(transaction, queue_id)
+        queues.set_rules(transaction, queue_id, change(queues.rules(transaction, queue_id)))
+        record_change(transaction, "queue", session, f"{queue}: {detail}")
 
     database.transact(work, "queue")
 

@@ -12,6 +12,7 @@ import functools
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Concatenate, NamedTuple, ParamSpec, Protocol, SupportsIndex, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -257,15 +258,15 @@ class ZrbXcom(Xcom):
         needed = {seq for held in list(_held.values()) for holder, seq in held if holder is memory}
         queue_id = self._queues.find_id(self.name)
         if queue_id:
-            needed.update(seq for seq, _ in queries.iterate(self._queues.database, queue_id))
+            needed.update(queries.seqs_in_queue(self._queues.database, queue_id))
         memory.objects = {seq: value for seq, value in memory.objects.items() if seq in needed}
         memory.check_at = max(_MANY, 2 * len(memory.objects))
 
-    def push(self, value: Any) -> None:
+    def push(self, value: Any, *, delay: timedelta | float = 0) -> None:
         """Add a value at the end. zrb's own push of a result that is already stored only calls the callbacks."""
         expected = arrived(self.place, value)
         if expected is None:
-            self.append(value)
+            Xcom.push(self, value, delay=delay)
         elif expected.fresh:
             for callback in list(self.memory.push_callbacks):
                 callback()

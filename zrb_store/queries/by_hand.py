@@ -200,14 +200,17 @@ def _record_returns(dialect_name: str) -> sa.Insert:
     ended = (t.value.c.ended_at, t.value.c.ended_tick)
     returned = (given_moment(), given_tick(), bindparam("reason", type_=sa.Text), literal(0))
     return sa.insert(t.returned).from_select(
-        ["queue_id", "seq", "taken_at", "taken_tick", "returned_at", "returned_tick", "reason", "failed_deliveries"],
-        sa.select(t.value.c.queue_id, t.value.c.seq, *ended, *returned).where(*_chosen(dialect_name)),
+        [
+            *("queue_id", "seq", "taken_at", "taken_tick", "returned_at", "returned_tick", "reason"),
+            *("failed_deliveries", "due_at"),
+        ],
+        sa.select(t.value.c.queue_id, t.value.c.seq, *ended, *returned, t.value.c.due_at).where(*_chosen(dialect_name)),
     )
 
 
 @statement
 def _revive(dialect_name: str) -> sa.Update:
-    lives = {"state": literal("live"), "ended_at": sa.null(), "ended_tick": sa.null()}
+    lives = {"state": literal("live"), "ended_at": sa.null(), "ended_tick": sa.null(), "due_at": sa.null()}
     return sa.update(t.value).where(*_chosen(dialect_name)).values(**lives, failed_deliveries=literal(0))
 
 

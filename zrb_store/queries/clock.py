@@ -45,6 +45,7 @@ class Moment(NamedTuple):
         return {
             "moment": self.at if self.tick is None else _LATEST,
             "tick": _LATEST if self.tick is None else self.tick,
+            "time": self.at,  # for delays, which end by the clock
         }
 
     def includes(self, at: int | None, when: int | None) -> bool:

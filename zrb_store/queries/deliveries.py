@@ -19,7 +19,7 @@ from zrb_store.queries.attempts import attempt_may_write
 from zrb_store.queries.clock import draw
 from zrb_store.queries.queues import named_queue
 from zrb_store.queries.takes import Front, not_before_front, parameters, taken_at_once
-from zrb_store.queries.values import from_live
+from zrb_store.queries.values import from_live, is_due
 
 
 class NextValue(NamedTuple):
@@ -38,7 +38,9 @@ def _next(dialect_name: str, from_front: bool, lock: bool) -> sa.Select[int, boo
     found = (
         from_live(sa.select(t.value.c.seq, came_back))
         .where(
-            sa.not_(among(dialect_name, t.value.c.seq, "passed_over")), *([not_before_front()] if from_front else [])
+            # Who gave a value back that was delayed then may try it again.
+            sa.or_(sa.not_(among(dialect_name, t.value.c.seq, "passed_over")), t.value.c.due_at.is_not(None)),
+            *([not_before_front()] if from_front else []),
         )
         .order_by(t.value.c.seq)
         .limit(bindparam("count"))
@@ -173,7 +175,7 @@ def _is_in_queue() -> sa.ColumnElement[bool]:
 def _live_value() -> sa.Select[int]:
     return (
         sa.select(literal(1))
-        .where(_is_in_queue(), t.value.c.ended_at.is_(None))
+        .where(_is_in_queue(), t.value.c.ended_at.is_(None), is_due())
         .with_hint(t.value, "INDEXED BY ix_zrb_value_live", "sqlite")
     )
 

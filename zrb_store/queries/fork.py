@@ -10,6 +10,7 @@ from zrb_store.db.dialect import among, insert_if_absent, new_id, new_ids, now, 
 from zrb_store.db.transaction import Executor
 from zrb_store.queries.clock import given_tick
 from zrb_store.queries.fork_steps import dependent, is_step, source_id, stood_alone
+from zrb_store.queries.values import due_then
 from zrb_store.records import SessionRecord
 
 if TYPE_CHECKING:
@@ -73,17 +74,21 @@ def _undone(table: sa.FromClause, dialect_name: str) -> sa.ColumnElement[bool]:
     return sa.and_(table.c.id.is_not(None), sa.not_(_stood(table, dialect_name)))
 
 
+_RULES = ("max_deliveries", "retry_after")
+
+
 @statement
 def _copy_queues() -> sa.Insert:
+    rules = [t.queue.c[name] for name in _RULES]
     lowest = sa.func.min(t.value.c.seq)
     highest = sa.func.max(t.value.c.seq)
     return sa.insert(t.queue).from_select(
-        ["id", "session_id", "name", "max_deliveries", "low", "high"],
+        ["id", "session_id", "name", *_RULES, "low", "high"],
         sa.select(
             new_ids("zrb_queue", t.queue.c.id),
             bindparam("target", type_=t.session.c.id.type),
             t.queue.c.name,
-            t.queue.c.max_deliveries,
+            *rules,
             sa.case((lowest < 1, lowest), else_=1),
             sa.case((highest > 0, highest), else_=0),
         )
@@ -93,8 +98,8 @@ def _copy_queues() -> sa.Insert:
             )
         )
         .where(t.queue.c.session_id == source_id())
-        .group_by(t.queue.c.id, t.queue.c.name, t.queue.c.max_deliveries)
-        .having(sa.or_(highest.is_not(None), t.queue.c.max_deliveries.is_not(None)))
+        .group_by(t.queue.c.id, t.queue.c.name, *rules)
+        .having(sa.or_(highest.is_not(None), *(rule.is_not(None) for rule in rules)))
         .order_by(t.queue.c.id),
     )
 
@@ -173,6 +178,10 @@ def _copy_output() -> sa.Insert:
     )
 
 
+def _later(table: sa.FromClause, what: str) -> sa.ColumnElement[bool]:
+    return table.c[f"{what}_tick"] > given_tick()
+
+
 _KEPT_OF_VALUE = ("seq", "type", "size", "pushed_at", "moved_from", "data", "pushed_tick", "plain")
 
 
@@ -224,7 +233,7 @@ def _copy_values(dialect_name: str) -> sa.Insert:
     return sa.insert(t.value).from_select(
         [
             *("queue_id", "state", "pushed_by", "ended_at", "ended_tick", "taken_by", "orphaned", "failed_deliveries"),
-            *_KEPT_OF_VALUE,
+            *("due_at", *_KEPT_OF_VALUE),
         ],
         sa.select(
             _new_queue().c.id,
@@ -240,6 +249,8 @@ def _copy_values(dialect_name: str) -> sa.Insert:
             sa.case((stays_taken, new_holder.c.id)),
             sa.and_(stays_taken, pusher_undone),
             failed_deliveries,
+            # What comes back with the fork is not delayed: the attempt is one of its own session.
+            sa.case((sa.not_(was_held), due_then(_later))),
             *(t.value.c[name] for name in _KEPT_OF_VALUE),
         )
         .select_from(

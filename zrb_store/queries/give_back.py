@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 from zrb_store.db.core import Params, bindparam, exists, is_one_of, literal, sa, statement, t
 from zrb_store.db.dialect import among
 from zrb_store.db.transaction import Executor, Transaction
-from zrb_store.queries import dependent_steps, sessions, steps
+from zrb_store.queries import attempts, dependent_steps, sessions, steps
 from zrb_store.queries.attempts import is_of_no_task, unfinished
 from zrb_store.queries.clock import draw, given_moment, given_tick
+from zrb_store.queries.queues import readable_intervals
 from zrb_store.queries.values import lock_queue
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def _record_returns(dialect_name: str, in_queues: bool) -> sa.Insert:
     return sa.insert(t.returned).from_select(
         [
             *("queue_id", "seq", "taken_by", "taken_at", "taken_tick", "returned_at", "returned_tick"),
-            *("reason", "failed_deliveries"),
+            *("reason", "failed_deliveries", "due_at"),
         ],
         sa.select(
             t.value.c.queue_id,
@@ -67,6 +68,7 @@ def _record_returns(dialect_name: str, in_queues: bool) -> sa.Insert:
             given_tick(),
             bindparam("reason", type_=sa.Text),
             sa.case((sa.and_(counts, delivered), t.value.c.failed_deliveries + literal(1))),
+            t.value.c.due_at,
         ).where(t.value.c.taken_by == bindparam("of_attempt"), *within),
     )
 
@@ -120,6 +122,7 @@ def _return_taken(dialect_name: str, in_queues: bool) -> sa.Update:
             ended_tick=sa.case((t.value.c.orphaned, given_tick()), else_=sa.null()),
             taken_by=None,
             orphaned=sa.false(),
+            due_at=None,
         )
     )
 
@@ -144,6 +147,31 @@ def _count_deliveries() -> ReturningUpdate[int, int, str]:
             ended_tick=sa.case((dies, given_tick()), else_=t.value.c.ended_tick),
         )
         .returning(t.value.c.queue_id, t.value.c.seq, t.value.c.state)
+    )
+
+
+@statement
+def _retried() -> sa.Select[int, int, int, int, str]:
+    return sa.select(
+        t.value.c.queue_id, t.value.c.seq, t.value.c.failed_deliveries, t.queue.c.session_id, t.queue.c.retry_after
+    ).where(
+        t.returned.c.taken_by == bindparam("of_attempt"),
+        t.returned.c.returned_tick == given_tick(),
+        t.returned.c.failed_deliveries.is_not(None),
+        t.value.c.queue_id == t.returned.c.queue_id,
+        t.value.c.seq == t.returned.c.seq,
+        t.value.c.ended_at.is_(None),
+        t.queue.c.id == t.value.c.queue_id,
+        t.queue.c.retry_after.is_not(None),
+    )
+
+
+@statement
+def _delay() -> sa.Update:
+    return (
+        sa.update(t.value)
+        .where(t.value.c.queue_id == bindparam("of_queue"), t.value.c.seq == bindparam("of_seq"))
+        .values(due_at=bindparam("due_at"))
     )
 
 
@@ -200,6 +228,23 @@ def _undo(transaction: Transaction, params: Params, *, in_queues: bool) -> None:
         transaction.execute(each, params)
     counted = transaction.execute(_count_deliveries(), params)
     transaction.died += [(queue_id, seq) for queue_id, seq, state in counted if state == "dead"]
+    if counted:
+        _delay_returned(transaction, params)
+
+
+def _delay_returned(transaction: Transaction, params: Params) -> None:
+    """Delay what has come back to queues with `retry_after`.
+
+    What a task finds again in the queues of its own session, its parents and children is not delayed (promise 1).
+    """
+    for queue_id, seq, failed_deliveries, home, intervals in transaction.execute(_retried(), params):
+        attempt = attempts.by_id(transaction, params["of_attempt"])
+        delays = readable_intervals(intervals)
+        if not attempt or not delays:
+            continue
+        if attempt.role == "delivery" or not sessions.are_related(transaction, home, attempt.session_id):
+            due_at = params["moment"] + delays[min(failed_deliveries, len(delays)) - 1]
+            transaction.execute(_delay(), {"of_queue": queue_id, "of_seq": seq, "due_at": due_at})
 
 
 def give_back_unfinished(

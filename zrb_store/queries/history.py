@@ -16,7 +16,7 @@ from zrb_store.queries.attempts import is_of_no_task
 from zrb_store.queries.by_hand import Change
 from zrb_store.queries.clock import Moment, by_then
 from zrb_store.queries.show import attempts_without
-from zrb_store.queries.values import from_live, is_dead, was_live
+from zrb_store.queries.values import from_live, is_dead, is_delayed, is_due, was_live
 from zrb_store.records import UNSUCCESSFUL, AttemptRecord, ReturnRecord, ValueRecord
 
 MESSAGE_LENGTH = 300
@@ -97,6 +97,11 @@ class ValueHistory(NamedTuple):
     taken_from: Change | None = None  # who took it so
 
 
+def seen_state() -> sa.ColumnElement[str]:
+    """Return the state of a value as readers see it: one that is not due is `delayed`."""
+    return sa.case((is_delayed(), literal("delayed")), else_=t.value.c.state)
+
+
 Only = Literal["live", "dead"]
 """The values that are asked for, if not all."""
 
@@ -117,7 +122,7 @@ def _within(table: sa.Table, scope: Scope) -> sa.ColumnElement[bool]:
 
 @statement
 def _values(scope: Scope, only: Only | None, then: bool) -> sa.Select[*Row]:
-    is_live = was_live() if then else t.value.c.ended_at.is_(None)
+    is_live = was_live() if then else sa.and_(t.value.c.ended_at.is_(None), is_due())
     statement = (
         sa.select(
             *(short_text() if name == "data" else t.value.c[name] for name in VALUE),
@@ -202,7 +207,10 @@ def _history(transaction: Transaction, row: Row) -> ValueHistory:
     if not columns[_DATA]:
         columns[_DATA] = chunks.whole(transaction, columns[0], columns[1], "") or ""
     pusher, taker = attempts[:-4], attempts[-4:]  # the last four name the taker
-    return ValueHistory(value_record(tuple(columns)), bool(is_live), _attempt_name(*pusher), _attempt_name(*taker), [])
+    record = value_record(tuple(columns))
+    if record.state == "live" and not is_live:
+        record = replace(record, state="delayed")
+    return ValueHistory(record, bool(is_live), _attempt_name(*pusher), _attempt_name(*taker), [])
 
 
 def _return(row: Row) -> Return:
@@ -248,7 +256,7 @@ Ts = TypeVarTuple("Ts")
 def _restricted(statement: sa.Select[*Ts], only: Only | None, then: bool) -> sa.Select[*Ts]:
     statement = statement.where(t.value.c.queue_id == bindparam("queue_id"))
     if only == "live":
-        return statement.where(was_live() if then else t.value.c.ended_at.is_(None))
+        return statement.where(was_live() if then else sa.and_(t.value.c.ended_at.is_(None), is_due()))
     if only == "dead":
         return statement.where(is_dead())
     return statement.where(by_then(t.value, "pushed")) if then else statement
@@ -271,7 +279,7 @@ def first_of_last(
 
 @statement
 def _earlier(only: Only | None, then: bool) -> sa.Select[str, int]:
-    state: sa.ColumnElement[str] = t.value.c.state
+    state: sa.ColumnElement[str] = seen_state()
     if then:  # what had become of the others by then, only their whole history tells
         state = sa.case((was_live(), literal("live")), else_=literal("no longer live"))
     counted = sa.select(state.label("state"), sa.func.count()).where(

@@ -12,7 +12,8 @@ from zrb_store.db.dialect import among, insert_if_absent, new_id
 from zrb_store.db.transaction import Executor, Row, Transaction
 from zrb_store.errors import SessionNotFound
 from zrb_store.queries import sessions
-from zrb_store.queries.values import is_dead
+from zrb_store.queries.values import is_dead, is_due
+from zrb_store.records import JsonObject
 
 
 @statement
@@ -69,37 +70,57 @@ def queue_ids(executor: Executor, session_name: str) -> dict[str, int]:
     return {row[0]: row[1] for row in executor.execute(_queues(), {"session": session_name})}
 
 
-_LIMIT = QUEUE["max_deliveries"]
+_LIMIT, _RETRY_AFTER = QUEUE["max_deliveries"], QUEUE["retry_after"]
+
+
+class QueueRules(NamedTuple):
+    """What a queue allows."""
+
+    max_deliveries: int | None = None  # how often it delivers a value at most; None: any number
+    # How many microseconds a value is delayed that comes back for the first time, the second ...; the last one repeats.
+    retry_after: tuple[int, ...] = ()
+
+    def to_json(self) -> JsonObject:
+        """Return it as `show --format json` shows it, with seconds."""
+        delays = [micros / 1_000_000 for micros in self.retry_after]
+        return {"max_deliveries": self.max_deliveries, "retry_after": delays or None}
 
 
 @statement
-def _read_limit() -> sa.Select[int | None]:
-    return sa.select(t.queue.c.max_deliveries).where(t.queue.c.id == bindparam("of_queue", type_=t.queue.c.id.type))
+def _read_rules() -> sa.Select[int | None, str | None]:
+    of_queue = t.queue.c.id == bindparam("of_queue", type_=t.queue.c.id.type)
+    return sa.select(t.queue.c.max_deliveries, t.queue.c.retry_after).where(of_queue)
 
 
 @statement
-def _set_limit() -> sa.Update:
+def _set_rules() -> sa.Update:
     return (
         sa.update(t.queue)
         .where(t.queue.c.id == bindparam("of_queue", type_=t.queue.c.id.type))
-        .values(max_deliveries=bindparam("limit", type_=sa.Integer))
+        .values(max_deliveries=bindparam("limit", type_=sa.Integer), retry_after=bindparam("intervals", type_=sa.Text))
     )
 
 
-def max_deliveries(executor: Executor, queue_id: int) -> int | None:
-    """Return how often a value of the queue is delivered at most; None if that is not limited."""
-    rows = executor.execute(_read_limit(), {"of_queue": queue_id})
-    return readable_limit(rows[0][0]) if rows else None
+def rules(executor: Executor, queue_id: int) -> QueueRules:
+    """Return what a queue allows."""
+    rows = executor.execute(_read_rules(), {"of_queue": queue_id})
+    return readable_rules(*rows[0]) if rows else QueueRules()
 
 
-def readable_limit(limit: Any) -> int | None:
-    """Return a limit as it is stored, or None if it is damaged."""
-    return None if _LIMIT.problem(limit) else limit
+def readable_rules(limit: Any, intervals: Any) -> QueueRules:
+    """Return what a queue allows as it is stored, without what is damaged."""
+    return QueueRules(None if _LIMIT.problem(limit) else limit, readable_intervals(intervals))
 
 
-def set_max_deliveries(executor: Executor, queue_id: int, limit: int | None) -> None:
-    """Limit the deliveries of each value of the queue, in the open transaction. Values that are live stay live."""
-    executor.execute(_set_limit(), {"of_queue": queue_id, "limit": limit})
+def readable_intervals(intervals: Any) -> tuple[int, ...]:
+    """Return the delays of a queue as they are stored, or none if they are damaged."""
+    return () if intervals is None or _RETRY_AFTER.problem(intervals) else tuple(json.loads(intervals))
+
+
+def set_rules(executor: Executor, queue_id: int, rules: QueueRules) -> None:
+    """Set what a queue allows, in the open transaction. Values that are live stay live."""
+    intervals = json.dumps(rules.retry_after) if rules.retry_after else None
+    executor.execute(_set_rules(), {"of_queue": queue_id, "limit": rules.max_deliveries, "intervals": intervals})
 
 
 @statement
@@ -144,7 +165,7 @@ def dead_values() -> sa.Select[int, int, int]:
 def _states(dialect_name: str) -> sa.Select[*Row]:
     live = (
         sa.select(t.value.c.queue_id, sa.func.count().label("count"), sa.func.min(t.value.c.seq).label("oldest"))
-        .where(among(dialect_name, t.value.c.queue_id, "queue_ids"), t.value.c.ended_at.is_(None))
+        .where(among(dialect_name, t.value.c.queue_id, "queue_ids"), t.value.c.ended_at.is_(None), is_due())
         .with_hint(t.value, "INDEXED BY ix_zrb_value_live", "sqlite")
         .group_by(t.value.c.queue_id)
         .subquery("live")

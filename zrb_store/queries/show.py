@@ -14,8 +14,8 @@ from zrb_store.queries import attempts
 from zrb_store.queries.attempts import attempt_as, is_in_effect
 from zrb_store.queries.clock import Moment, by_then
 from zrb_store.queries.output import has_output
-from zrb_store.queries.queues import readable_limit
-from zrb_store.queries.values import is_dead, was_live
+from zrb_store.queries.queues import QueueRules, readable_rules
+from zrb_store.queries.values import is_dead, is_delayed, is_due, was_live
 from zrb_store.records import AttemptRecord
 
 
@@ -56,7 +56,8 @@ class QueueSummary(NamedTuple):
     values: int  # the number of its values, live or not
     live: int  # the number of its live values
     dead: int  # the number of its values that are dead now
-    max_deliveries: int | None  # how often each of its values is delivered at most now; None if that is not limited
+    delayed: int  # the number of its values that are delayed now
+    rules: QueueRules  # what it allows now
 
 
 @statement
@@ -67,13 +68,15 @@ def _summaries(named: bool, then: bool) -> sa.Select[*Row]:
         live = count.where(was_live())
     else:
         every = count
-        live = count.where(t.value.c.ended_at.is_(None)).with_hint(t.value, "INDEXED BY ix_zrb_value_live", "sqlite")
+        live = count.where(t.value.c.ended_at.is_(None), is_due())
+        live = live.with_hint(t.value, "INDEXED BY ix_zrb_value_live", "sqlite")
     dead = count.where(is_dead()).with_hint(t.value, "INDEXED BY ix_zrb_value_dead", "sqlite")
-    counts: list[sa.ColumnElement[int]] = [each.scalar_subquery() for each in (every, live, dead)]
+    delayed = count.where(is_delayed()).with_hint(t.value, "INDEXED BY ix_zrb_value_delayed", "sqlite")
+    counts: list[sa.ColumnElement[int]] = [each.scalar_subquery() for each in (every, live, dead, delayed)]
     if named:
         zero = literal(0)
         counts = [sa.case((t.queue.c.name == bindparam("queue"), each), else_=zero) for each in counts]
-    columns = (t.queue.c.id, t.queue.c.name, *counts, t.queue.c.max_deliveries)
+    columns = (t.queue.c.id, t.queue.c.name, *counts, t.queue.c.max_deliveries, t.queue.c.retry_after)
     return sa.select(*columns).where(t.queue.c.session_id == bindparam("session_id"))
 
 
@@ -83,8 +86,8 @@ def queue_summaries(
     """Return the queues of a session, in the order of their first pushes."""
     params = {"session_id": session_id, "queue": name, **(at.bounds if at else {})}
     rows = executor.execute(_summaries(name is not None, at is not None), params)
-    found = [QueueSummary(*row) for row in sorted(rows, key=operator.itemgetter(0))]
-    return [each._replace(max_deliveries=readable_limit(each.max_deliveries)) for each in found]
+    ordered = sorted(rows, key=operator.itemgetter(0))
+    return [QueueSummary._make((*row[:-2], readable_rules(*row[-2:]))) for row in ordered]
 
 
 _LONG_TEXTS = ("arguments", "error_traceback")

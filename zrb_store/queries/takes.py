@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
-from zrb_store.db.core import bindparam, literal, sa, statement, t
+from zrb_store.db.core import bindparam, exists, literal, sa, statement, t
 from zrb_store.db.dialect import among, now, schema_is_unchanged, short_text, tick
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Executor, Transaction
@@ -22,7 +22,7 @@ from zrb_store.queries import chunks
 from zrb_store.queries.attempts import attempt_may_write
 from zrb_store.queries.chunks import LONGEST
 from zrb_store.queries.clock import draw, given_moment, given_tick
-from zrb_store.queries.values import by_seq, from_live, oldest
+from zrb_store.queries.values import by_seq, from_live, from_queue, oldest
 
 _SLOW = 0.001  # seconds: a search that takes longer may be slow because of such entries
 _DUE = -1.0  # instead of the time until when a hint is used: look before the next search
@@ -59,8 +59,12 @@ def not_before_front() -> sa.ColumnElement[bool]:
 
     A change that makes it invalid, and that the statement sees, is committed; so its number is seen too.
     """
-    other = t.value.alias("other")
+    other, delayed = t.value.alias("other"), t.value.alias("delayed")
     is_valid = sa.and_(
+        # A value that was delayed may become due before it. They have an index of their own.
+        ~exists(
+            delayed.c.queue_id == bindparam("queue_id"), delayed.c.due_at.is_not(None), delayed.c.ended_at.is_(None)
+        ),
         bindparam("returns", type_=sa.BigInteger) == _returns(),
         # Not EXISTS: without the order, PostgreSQL might read the table, hoping to find a row at once.
         sa.select(other.c.seq)
@@ -90,7 +94,7 @@ def _lock() -> sa.Select[int, int, bool]:
 
 @statement
 def _state() -> sa.Select[int, int | None]:
-    first = from_live(sa.select(t.value.c.seq)).order_by(t.value.c.seq).limit(literal(1))
+    first = from_queue(sa.select(t.value.c.seq)).order_by(t.value.c.seq).limit(literal(1))
     return sa.select(_returns(), first.scalar_subquery())
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple, TypeVarTuple
 
 from zrb_store.codec import Encoded
@@ -27,10 +27,21 @@ def by_seq(right: bool) -> sa.ColumnElement[int]:
     return t.value.c.seq.desc() if right else t.value.c.seq.asc()
 
 
+def from_queue(statement: sa.Select[*Ts]) -> sa.Select[*Ts]:
+    """Restrict a statement to live and delayed values, by their own index: the primary key leads through all taken."""
+    found = statement.where(t.value.c.queue_id == bindparam("queue_id"), t.value.c.ended_at.is_(None))
+    return found.with_hint(t.value, "INDEXED BY ix_zrb_value_live", "sqlite")
+
+
 def from_live(statement: sa.Select[*Ts]) -> sa.Select[*Ts]:
-    """Restrict a statement to live values, by their own index: the primary key would lead through all taken values."""
-    live = statement.where(t.value.c.queue_id == bindparam("queue_id"), t.value.c.ended_at.is_(None))
-    return live.with_hint(t.value, "INDEXED BY ix_zrb_value_live", "sqlite")
+    """Restrict a statement to live values: those that are in the queue and not delayed."""
+    return from_queue(statement).where(is_due())
+
+
+def is_due() -> sa.ColumnElement[bool]:
+    """Return the condition that a value is not delayed now. Nobody has to do anything when it becomes due."""
+    # A subquery, since SQLite would read the clock again for each delayed value.
+    return sa.or_(t.value.c.due_at.is_(None), t.value.c.due_at <= sa.select(now()).scalar_subquery())
 
 
 def is_dead() -> sa.ColumnElement[bool]:
@@ -38,8 +49,17 @@ def is_dead() -> sa.ColumnElement[bool]:
     return t.value.c.state == literal("dead")
 
 
+def is_delayed() -> sa.ColumnElement[bool]:
+    """Return the condition that a value is delayed now, in the form that lets SQLite use the index of such values."""
+    return sa.and_(
+        t.value.c.ended_at.is_(None),
+        t.value.c.due_at.is_not(None),
+        t.value.c.due_at > sa.select(now()).scalar_subquery(),
+    )
+
+
 @statement
-def _push(dialect_name: str, owned: bool, left: bool) -> sa.sql.dml.ReturningInsert[int, int]:
+def _push(dialect_name: str, owned: bool, left: bool, delayed: bool) -> sa.sql.dml.ReturningInsert[int, int]:
     columns = {
         "type": bindparam("type", type_=sa.Text),
         "size": bindparam("size", type_=sa.Integer),
@@ -48,6 +68,8 @@ def _push(dialect_name: str, owned: bool, left: bool) -> sa.sql.dml.ReturningIns
         "pushed_by": bindparam("attempt_id", type_=t.value.c.pushed_by.type),
         "data": bindparam("data", type_=sa.Text),
     }
+    if delayed:
+        columns["due_at"] = now() + bindparam("delay", type_=sa.BigInteger)
     conditions = [schema_is_unchanged(), attempt_may_write()] if owned else [schema_is_unchanged()]
     return numbered_insert(dialect_name, columns, conditions, left=left)
 
@@ -60,11 +82,16 @@ class PushedValue(NamedTuple):
 
 
 def push(
-    executor: Executor, queue_id: int, item: Encoded, attempt_id: int | None, *, left: bool = False
+    executor: Executor, queue_id: int, item: Encoded, attempt_id: int | None, *, left: bool = False, delay: int = 0
 ) -> PushedValue | None:
-    """Add one value at the end of a queue; None if the queue was deleted or the attempt may not write."""
-    statement = _push(executor.dialect_name, attempt_id is not None, left)
+    """Add one value at the end of a queue; None if the queue was deleted or the attempt may not write.
+
+    `delay` is how long it is delayed, in microseconds.
+    """
+    statement = _push(executor.dialect_name, attempt_id is not None, left, delay > 0)
     row = {"queue_id": queue_id, "type": item.type, "size": item.size, "data": item.data, "attempt_id": attempt_id}
+    if delay:
+        row["delay"] = delay
     if item.size < LONG_FROM[executor.dialect_name]:
         return next(map(PushedValue._make, executor.execute(statement, row)), None)
 
@@ -206,6 +233,16 @@ def count(executor: Executor, queue_id: int) -> int:
     return int(executor.execute(_count(), {"queue_id": queue_id})[0][0])
 
 
+@statement
+def _in_queue() -> sa.Select[int]:
+    return from_queue(sa.select(t.value.c.seq))
+
+
+def seqs_in_queue(executor: Executor, queue_id: int) -> list[int]:
+    """Return the seqs of the live and delayed values."""
+    return [row[0] for row in executor.execute(_in_queue(), {"queue_id": queue_id})]
+
+
 class LiveValue(NamedTuple):
     """A value that is in its queue."""
 
@@ -245,7 +282,16 @@ def was_live() -> sa.ColumnElement[bool]:
             by_then(t.returned, "taken"),
             later(t.returned, "returned"),
         ),
+        sa.func.coalesce(due_then(later), literal(0)) <= bindparam("time", type_=sa.BigInteger),
     )
+
+
+def due_then(is_later: Callable[[sa.FromClause, str], sa.ColumnElement[bool]]) -> sa.ColumnElement[int | None]:
+    """Return until when a value was delayed at a moment: its next take tells it, or its row if there was none."""
+    take = t.returned.alias("next_take")
+    is_of_value = (take.c.queue_id == t.value.c.queue_id, take.c.seq == t.value.c.seq, is_later(take, "taken"))
+    due_at = sa.select(take.c.due_at).where(*is_of_value).order_by(take.c.id).limit(literal(1)).scalar_subquery()
+    return sa.case((exists(*is_of_value), due_at), else_=t.value.c.due_at)
 
 
 @statement

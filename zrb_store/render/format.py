@@ -198,6 +198,8 @@ def fate(value: Value, times: TimeFormat) -> str:
     state = value.record.state
     if state == "dead":
         return f"dead after {counted(value.record.failed_deliveries, 'delivery')}"
+    if state == "delayed":
+        return f"delayed until {times.brief(value.record.due_at)}"
     by = taker(value)
     if state != "taken" or value.taken_by:
         return f"{state}{f' by {by}' if value.taken_by else ''}{orphaned(value)}"

@@ -218,11 +218,13 @@ class SessionPrinter:
 
     def _queue(self, queue: Queue) -> Block:
         is_now = self._look.at is None
-        limit = queue.max_deliveries if is_now else None  # which is not known of an earlier moment
+        limit = queue.rules.max_deliveries if is_now else None  # which is not known of an earlier moment
         if self._look.only == "dead":
             parts = [f"{queue.count:,} dead"]
         else:
             parts = [f"{len(queue.live):,} live of {queue.count:,}" if queue.count else "empty"]
+            if is_now and queue.delayed:
+                parts.append(f"{queue.delayed} delayed")
             if is_now and queue.dead:
                 parts.append(f"{queue.dead} dead")
         if limit is not None:
@@ -252,7 +254,8 @@ class SessionPrinter:
         if holder is not None:
             duration = format_duration(None if value.taken_at is None else self._document.read_at - value.taken_at)
             text = f"held by {one_line(value.taken_by or '')} for {duration} ({holder}){orphaned(value)}"
-        may_die = limit is not None and record.failed_deliveries and (record.state == "live" or holder is not None)
+        is_in_queue = record.state in ("live", "delayed")
+        may_die = limit is not None and record.failed_deliveries and (is_in_queue or holder is not None)
         return f"{text}, delivered {record.failed_deliveries} of {limit}" if may_die else text
 
     def _delivery(self, returned: Returned) -> str:

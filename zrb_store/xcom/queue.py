@@ -10,6 +10,7 @@ import functools
 import operator
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import timedelta
 from typing import Any, Concatenate, ParamSpec, Self, SupportsIndex, TypeVar, overload
 
 from zrb_store import codec
@@ -99,9 +100,25 @@ class Xcom(QueueReader):
         self._push(value, left=False)
         _call(self._push_callbacks)
 
-    def push(self, value: Any) -> None:
-        """Add a value at the end; the same as `append`, with its errors."""
-        self.append(value)
+    def push(self, value: Any, *, delay: timedelta | float = 0) -> None:
+        """Add a value at the end.
+
+        Args:
+            delay: Until it is over the value is in nobody's queue: no taker, `len` or iteration finds it. A timedelta,
+                or a number of seconds.
+
+        Raises:
+            InvalidArgument: The delay is negative or no length of time.
+            UnencodableValue: No codec takes a part of the value.
+            ValueTooLarge: It is larger than the limit.
+        """
+        micros = 0
+        if delay:
+            from zrb_store.local_time import delay_in_micros  # late: most programs delay nothing
+
+            micros = delay_in_micros(delay)
+        self._push(value, left=False, delay=micros)
+        _call(self._push_callbacks)
 
     @_then_call
     def appendleft(self, value: Any) -> None:
@@ -118,16 +135,18 @@ class Xcom(QueueReader):
         """Add all values at the beginning, or none; the last one comes first. Raises what `append` raises."""
         self._extend(list(new)[::-1], left=True)
 
-    def _push(self, value: Any, left: bool) -> None:
+    def _push(self, value: Any, left: bool, delay: int = 0) -> None:
         item = self._encode(value)
         owner = self._queues.owner_of_change()
         attempt_id = owner.id if owner else None
         database = self._queues.database
         queue_id = self._queues.queue_id(self.name, owner)
         failpoint("push:before")
-        pushed = values.push(database, queue_id, item, attempt_id, left=left)
+        pushed = values.push(database, queue_id, item, attempt_id, left=left, delay=delay)
         if pushed is None:
-            pushed = self._try_again(owner, lambda new_id: values.push(database, new_id, item, attempt_id, left=left))
+            pushed = self._try_again(
+                owner, lambda new_id: values.push(database, new_id, item, attempt_id, left=left, delay=delay)
+            )
         failpoint("push:after")
         self._after_push(pushed.seq, item, value)
 
@@ -386,13 +405,30 @@ class Xcom(QueueReader):
         Setting the limit creates the queue if it does not exist; values that are live stay live.
         """
         queue_id = self._queues.find_id(self.name, refresh=True)
-        return None if queue_id is None else queues.max_deliveries(self._queues.database, queue_id)
+        return None if queue_id is None else queues.rules(self._queues.database, queue_id).max_deliveries
 
     @max_deliveries.setter
     def max_deliveries(self, limit: int | None) -> None:
         from zrb_store.operations.values import set_max_deliveries  # late: few programs do by Python what people do
 
         set_max_deliveries(self._queues.database, self._queues.session, self.name, limit)
+
+    @property
+    def retry_after(self) -> list[float]:
+        """Seconds for which a value is delayed that a failed or lost attempt gives back; the last one repeats.
+
+        The first is for the first failed delivery of the value, and so on. What a task finds again in its own session
+        is never delayed. Setting it takes timedeltas too, and creates the queue if it does not exist.
+        """
+        queue_id = self._queues.find_id(self.name, refresh=True)
+        delays = () if queue_id is None else queues.rules(self._queues.database, queue_id).retry_after
+        return [micros / 1_000_000 for micros in delays]
+
+    @retry_after.setter
+    def retry_after(self, delays: Iterable[timedelta | float]) -> None:
+        from zrb_store.operations.values import set_retry_after  # late: as above
+
+        set_retry_after(self._queues.database, self._queues.session, self.name, delays)
 
     # -- callbacks, under the names that zrb's releases have used
 
