@@ -38,19 +38,27 @@ class Item:
     orphaned: bool = False
     continues: Item | None = None
     deliveries: int = 0
+    delayed: bool = False  # meaningful while it is live: a delayed value is in its place, but nobody finds it
     returns: list[tuple[str | None, str, int | None]] = field(default_factory=list)
+
+    @property
+    def shown(self) -> str:
+        """The state that readers see."""
+        return "delayed" if self.state == "live" and self.delayed else self.state
 
 
 class Queue:
     """Every item that was ever in the queue, in order."""
 
-    def __init__(self) -> None:
+    def __init__(self, session: str = "") -> None:
+        self.session = session  # as it stands in the names of attempts
         self.items: list[Item] = []
         self.limit: int | None = None
+        self.retries = False  # whether what comes back from other sessions is delayed
 
     @property
     def live(self) -> list[Item]:
-        return [item for item in self.items if item.state == "live"]
+        return [item for item in self.items if item.state == "live" and not item.delayed]
 
     @property
     def contents(self) -> list[Any]:
@@ -101,7 +109,7 @@ class Queue:
         dead = [item for item in self.items if item.state == "dead"]
         for item in dead:
             item.returns.append((None, reason, 0))
-            item.state, item.deliveries = "live", 0
+            item.state, item.deliveries, item.delayed = "live", 0, False
         return len(dead)
 
     def delivered_to(self, actor: Actor) -> list[Item]:
@@ -132,6 +140,7 @@ def undo(queues: Sequence[Queue], actor: Actor, reason: str) -> None:
                 item.state = "retracted" if item.orphaned or item.pusher is actor else "live"
                 if item.state == "live" and item in counted and queue.limit and item.deliveries >= queue.limit:
                     item.state = "dead"
+                item.delayed = queue.retries and item in counted and not actor.name.startswith(f"{queue.session}/")
                 item.holder, item.orphaned = None, False
             elif item.pusher is actor:
                 if item.state in ("live", "dead"):

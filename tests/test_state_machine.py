@@ -71,7 +71,7 @@ class Machine(RuleBasedStateMachine):
         super().__init__()
         self.prefix = f"{next(self.numbers)}-"
         self.store = open_store(self.location)
-        self.queues = [Queue() for _ in PLACES]
+        self.queues = [Queue(self.prefix + session) for session, _ in PLACES]
         self.runs: dict[str, Run] = {}
         self.actors: dict[str, list[tuple[Actor, Attempt]]] = {name: [] for name in RUNNERS}
         self.moments: list[tuple[int, list[list[Any]]]] = []
@@ -149,6 +149,32 @@ class Machine(RuleBasedStateMachine):
     @rule(place=where, limit=st.sampled_from([None, 1, 2]))
     def limit(self, place: int, limit: int | None) -> None:
         self.queue(place).max_deliveries = self.queues[place].limit = limit
+
+    @rule(place=where, retries=st.booleans())
+    def retry_after(self, place: int, retries: bool) -> None:
+        self.queue(place).retry_after = [3600] * retries
+        self.queues[place].retries = retries
+
+    @rule(place=where, new=few)
+    def push_delayed(self, place: int, new: Any) -> None:
+        self.queue(place).push(new, delay=3600)
+        self.queues[place].push(None, [new])
+        self.queues[place].items[-1].delayed = True
+
+    @rule(place=where)
+    def come_due(self, place: int) -> None:
+        """Let the delays of a queue be over now, by the clock of the database, which no test turns."""
+        database = self.store.database
+        moment = now_micros(database)
+        in_queue = (value.c.queue_id == self.queue_id(place), value.c.ended_at.is_(None))
+        due = sa.update(value).where(*in_queue, value.c.due_at > moment).values(due_at=moment)
+        database.transact(lambda transaction: transaction.execute(due))
+        for item in self.queues[place].items:
+            item.delayed = item.delayed and item.state != "live"
+
+    def queue_id(self, place: int) -> int | None:
+        session, name = PLACES[place]
+        return self.store.session(self.prefix + session).xcom.queue_id(name)
 
     @rule(place=where)
     def requeue(self, place: int) -> None:
@@ -264,15 +290,16 @@ class Machine(RuleBasedStateMachine):
             .order_by(value.c.seq)
         )
         for place, expected in enumerate(then):
-            queue_id = self.store.session(self.prefix + PLACES[place][0]).xcom.queue_id(PLACES[place][1])
-            rows = self.store.database.execute(statement, {"queue_id": queue_id, **Moment(moment, None).bounds})
+            rows = self.store.database.execute(
+                statement, {"queue_id": self.queue_id(place), **Moment(moment, None).bounds}
+            )
             assert [codec.decode(row[0]) for row in rows] == expected
 
     @rule()
     def compare_history(self) -> None:
         """Compare all values that ever existed: their states, marks and returns."""
         for (session, name), model in zip(PLACES, self.queues, strict=True):
-            expected = [(item.value, item.state + "+" * item.orphaned) for item in model.items]
+            expected = [(item.value, item.shown + "+" * item.orphaned) for item in model.items]
             assert states(self.store, self.prefix + session, name) == expected
             of_queue = (
                 "JOIN zrb_queue q ON q.id = r.queue_id JOIN zrb_session s ON s.id = q.session_id "

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 
 import sqlalchemy as sa
 
-from zrb_store.db.dialect import now, whole_text
+from zrb_store.db.dialect import whole_text
 from zrb_store.db.dialect.compiling import dialect
 
 # A time as ISO 8601 in UTC with microseconds, such as `2026-11-24T08:00:00.000000Z`. On PostgreSQL it is added in two
@@ -26,6 +26,12 @@ ISO = {
         "(to_char(timestamp '1970-01-01' + {0} / 1000000 * interval '1 second' "
         '+ mod({0}, 1000000) * interval \'1 microsecond\', \'YYYY-MM-DD"T"HH24:MI:SS.US"Z"\') COLLATE "C")'
     ),
+}
+
+# Other programs do not have the function that we give to SQLite.
+NOW = {
+    "sqlite": "1000000 * strftime('%s', 'now')",
+    "postgresql": "extract(epoch FROM clock_timestamp()) * 1000000",
 }
 
 
@@ -56,8 +62,7 @@ def queries(dialect_name: str) -> Mapping[str, str]:
         return f"""{attempt_name(f"{role}_session", role, name)}, {role}_session.name AS {name}_session,
             coalesce({role}.step_of, {role}.task) AS {name}_task"""
 
-    clock = str(now().compile(dialect=dialect(dialect_name)))
-    delayed = f"{{0}}.ended_at IS NULL AND {{0}}.due_at IS NOT NULL AND {{0}}.due_at > {clock}"
+    delayed = f"{{0}}.ended_at IS NULL AND {{0}}.due_at IS NOT NULL AND {{0}}.due_at > {NOW[dialect_name]}"
     text = str(whole_text().compile(dialect=dialect(dialect_name)))
     end = f"""attempt.status, run.number AS run, {at("attempt.started_at")}, {at("attempt.ended_at")},
             {seconds("attempt")}, {at("attempt.given_back_at")}, attempt.error_type, attempt.error_message,

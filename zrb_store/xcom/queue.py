@@ -415,10 +415,10 @@ class Xcom(QueueReader):
 
     @property
     def retry_after(self) -> list[float]:
-        """Seconds for which a value is delayed that a failed or lost attempt gives back; the last one repeats.
+        """Seconds for which a failed or lost attempt delays a value when it gives it back; the last one repeats.
 
-        The first is for the first failed delivery of the value, and so on. What a task finds again in its own session
-        is never delayed. Setting it takes timedeltas too, and creates the queue if it does not exist.
+        The first is for the first failed delivery of the value, and so on. A task finds the values of its own session
+        at once. Setting it also takes timedeltas, and creates the queue if it does not exist.
         """
         queue_id = self._queues.find_id(self.name, refresh=True)
         delays = () if queue_id is None else queues.rules(self._queues.database, queue_id).retry_after
