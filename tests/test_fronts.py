@@ -15,6 +15,7 @@ from sqlalchemy.engine import make_url
 from tests.attempts import Broken, acting_as
 from tests.consumers import fail
 from tests.postgres import DEADLINE, wait_until, waits_for_lock
+from tests.test_delays import let_pass
 from zrb_store import Store, StoreUnavailable, open_store
 from zrb_store.db.transaction import Transaction
 from zrb_store.operations.values import requeue_all
@@ -237,3 +238,14 @@ def test_a_look_that_fails_loses_no_value_that_was_taken(store: Store, monkeypat
     with pytest.raises(StoreUnavailable):
         queue.pop()
     assert list(queue) == [1]
+
+
+@pytest.mark.promise(number=4)
+def test_a_value_that_becomes_due_is_found_before_the_front(store: Store) -> None:
+    queue = queue_of(store)
+    queue.push("late", delay=3600)
+    queue.extend(["a", "b"])
+    look(store)
+    assert queue.pop() == "a"
+    let_pass(store, 3600)
+    assert [queue.pop(), queue.pop()] == ["late", "b"]

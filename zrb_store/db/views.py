@@ -28,9 +28,9 @@ ISO = {
     ),
 }
 
-# Other programs do not have the function that we give to SQLite.
+# Other programs do not have the function that we give to SQLite. Its own clock has milliseconds.
 NOW = {
-    "sqlite": "1000000 * strftime('%s', 'now')",
+    "sqlite": "CAST((julianday('now') - 2440587.5) * 86400000000 AS INTEGER) + 1000",
     "postgresql": "extract(epoch FROM clock_timestamp()) * 1000000",
 }
 

@@ -225,7 +225,11 @@ def plain_names(executor: Executor, session_id: int) -> set[str]:
 
 @statement
 def _count() -> sa.Select[int]:
-    return from_live(sa.select(sa.func.count()).select_from(t.value))
+    # Both from indexes. A condition on each value would take half as long again.
+    every = from_queue(sa.select(sa.func.count()).select_from(t.value))
+    delayed = sa.select(sa.func.count()).where(t.value.c.queue_id == bindparam("queue_id"), is_delayed())
+    delayed = delayed.with_hint(t.value, "INDEXED BY ix_zrb_value_delayed", "sqlite")
+    return sa.select(every.scalar_subquery() - delayed.scalar_subquery())
 
 
 def count(executor: Executor, queue_id: int) -> int:
