@@ -105,7 +105,7 @@ def trace(value_id: str, full: bool, output_format: str) -> None:
     "--delay",
     metavar="TIME",
     type=arguments.parse_duration,
-    default=timedelta(),
+    default="0s",
     help="Until this time is over, e.g. 90s or 1h, nobody finds the value.",
 )
 def push(session: str, queue: str, value: str, text: bool, delay: timedelta) -> None:
