@@ -19,11 +19,11 @@ MOST = 500
 """The most queues that an overview shows of each kind."""
 
 
-def max_deliveries(database: Database, session: str, queue: str) -> int | None:
-    """Return how often a queue delivers a value; None for any number."""
+def queue_settings(database: Database, session: str, queue: str) -> tuple[int | None, int | None]:
+    """Return how often a queue delivers a value, None for any number; and since when it is paused, if it is."""
     with database.snapshot() as transaction:
         queue_id = find_queue(transaction, sessions.get(transaction, session), queue)
-        return queues.max_deliveries(transaction, queue_id)
+        return queues.max_deliveries(transaction, queue_id), queues.paused_at(transaction, queue_id)
 
 
 class HeldBy(NamedTuple):
@@ -89,6 +89,7 @@ class QueueSummary:
             "queue": state.queue,
             "status": state.status,
             "max_deliveries": state.max_deliveries,
+            "paused_at": iso(state.paused_at),
             "live": state.live,
             "oldest_at": iso(state.oldest_at),
             "held": self.held_count,

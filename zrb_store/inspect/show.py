@@ -124,6 +124,7 @@ class Queue:
 
     name: str
     max_deliveries: int | None  # None for any number
+    paused_at: int | None  # since when it is paused now; None if it is not
     live: Rows[JsonValue]
     values: Rows[Value]
     dead: int  # how many of its values are dead now
@@ -138,6 +139,7 @@ class Queue:
         """Return it as `show --format json` shows it."""
         return {
             "max_deliveries": self.max_deliveries,
+            "paused_at": iso(self.paused_at),
             "live": self.live,
             "values": each_as_json(self.values, Value.to_json),
         }
@@ -348,13 +350,14 @@ class SessionDocument(SessionView):
         of = self.session.id if name is None else queues[0].id
         for each in history.histories(self.transaction, scope, of, only=self._only, at=self.at):
             histories[each.value.queue_id].append(each)
-            size += each.value.size
+            size += each.value.size + sum(one.record.size for one in each.replaced)
             if size > records.MAX_BYTES:
                 return []
         return [
             Queue(
                 queue.name,
                 queue.max_deliveries,
+                queue.paused_at,
                 [codec.to_json(each.value.data) for each in histories[queue.id] if each.is_live],
                 list(self._values(queue, histories[queue.id])),
                 queue.dead,
@@ -388,7 +391,8 @@ class SessionDocument(SessionView):
             earlier = {} if first is None else history.earlier(self.transaction, queue.id, first, only=only, at=at)
         skipped = earlier.get("dead", 0) if were_dead else 0
         rows = Lazy(lambda: itertools.islice(values(), skipped, None), shown)
-        return Queue(queue.name, queue.max_deliveries, Lazy(live, queue.live), rows, queue.dead, earlier)
+        limits = queue.max_deliveries, queue.paused_at
+        return Queue(queue.name, *limits, Lazy(live, queue.live), rows, queue.dead, earlier)
 
     def _values(self, queue: show.QueueSummary, histories: Iterable[ValueHistory]) -> Iterator[Value]:
         name, at = self.session.name, self.at

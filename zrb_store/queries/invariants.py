@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from zrb_store.db import columns
 from zrb_store.db.core import is_one_of, literal, made_once, sa, statement, t
@@ -38,10 +38,23 @@ def _is_held() -> Condition:
     return is_one_of(t.value.c.state, "taken", "removed")
 
 
+def _replaced(what: sa.ColumnElement[Any]) -> sa.ScalarSelect[Any]:
+    of_value = (t.replaced.c.queue_id == t.value.c.queue_id, t.replaced.c.seq == t.value.c.seq)
+    return sa.select(what).select_from(t.replaced).where(*of_value).scalar_subquery()
+
+
+def _none_if_replaced() -> sa.ColumnElement[int]:
+    """Return the deliveries of a value that was replaced since it last came back."""
+    return _replaced(sa.func.max(literal(0)))
+
+
 def _last_count() -> sa.ScalarSelect[int]:
+    since_replaced = t.returned.c.returned_tick >= sa.func.coalesce(
+        _replaced(sa.func.max(t.replaced.c.replaced_tick)), literal(0)
+    )
     return (
         sa.select(t.returned.c.failed_deliveries)
-        .where(_of_value(), t.returned.c.failed_deliveries.is_not(None))
+        .where(_of_value(), t.returned.c.failed_deliveries.is_not(None), since_replaced)
         .order_by(t.returned.c.id.desc())
         .limit(literal(1))
         .scalar_subquery()
@@ -117,7 +130,8 @@ _OF_VALUES = [
         "value-deliveries",
         "have another count of deliveries than their returns, or are dead without any",
         lambda: sa.or_(
-            t.value.c.failed_deliveries != sa.func.coalesce(_last_count(), t.value.c.failed_deliveries),
+            t.value.c.failed_deliveries
+            != sa.func.coalesce(_last_count(), _none_if_replaced(), t.value.c.failed_deliveries),
             sa.and_(is_one_of(t.value.c.state, "dead"), t.value.c.failed_deliveries == literal(0)),
         ),
     ),
@@ -162,6 +176,14 @@ _OF_VALUES = [
         remedy=_RESTORE_VALUE,
     ),
     columns_of("return-columns", "have a return with an invalid number or time", "zrb_return"),
+    columns_of("replaced-columns", "have an earlier content with an invalid number or time", "zrb_replaced"),
+    invariant(
+        "zrb_replaced",
+        "replaced-size",
+        "have an earlier content that is not as long as its stored size: the data is damaged",
+        lambda: t.replaced.c.size != byte_length(t.replaced.c.data),
+        remedy=_RESTORE_VALUE,
+    ),
 ]
 
 # -- attempts

@@ -1,14 +1,15 @@
-"""Find and create queues, limit their deliveries, and read what an overview of queues shows."""
+"""Find and create queues, limit their deliveries, pause them, and read what an overview of queues shows."""
 
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from zrb_store.db.columns import QUEUE
 from zrb_store.db.core import bindparam, literal, sa, statement, t
-from zrb_store.db.dialect import among, insert_if_absent, new_id
+from zrb_store.db.dialect import among, insert_if_absent, new_id, now
 from zrb_store.db.transaction import Executor, Row, Transaction
 from zrb_store.errors import SessionNotFound
 from zrb_store.queries import sessions
@@ -26,6 +27,30 @@ def find_queue(executor: Executor, session_name: str, queue_name: str) -> int | 
     """Return the id of a queue, or None if no value was ever pushed to it."""
     rows = executor.execute(named_queue(), {"session": session_name, "queue": queue_name})
     return rows[0][0] if rows else None
+
+
+class FoundQueue(NamedTuple):
+    """A queue as those see it who wait while it is paused: consumers, and `pop` from a shell."""
+
+    id: int
+    is_paused: bool
+
+
+@statement
+def _named_or_paused() -> sa.Select[int, bool]:
+    return named_queue().construct.add_columns(t.queue.c.paused_at.is_not(None))
+
+
+def find_for_consumer(executor: Executor, session_name: str, queue_name: str) -> FoundQueue | None:
+    """Return a queue, or None if no value was ever pushed to it."""
+    rows = executor.execute(_named_or_paused(), {"session": session_name, "queue": queue_name})
+    return FoundQueue(rows[0][0], bool(rows[0][1])) if rows else None
+
+
+def being_paused(session_name: str, queue_name: str) -> str:
+    """Return the message that a queue is paused."""
+    unpause = f"zrb-store queue {session_name} {shlex.quote(queue_name)} --unpause"
+    return f"queue {queue_name!r} of session {session_name} is paused: `{unpause}` lets consumers go on"
 
 
 def create_queue(executor: Executor, session_name: str, queue_name: str) -> int | None:
@@ -103,6 +128,38 @@ def set_max_deliveries(executor: Executor, queue_id: int, limit: int | None) -> 
 
 
 @statement
+def _pause(paused: bool) -> sa.sql.dml.ReturningUpdate[int]:
+    is_paused = t.queue.c.paused_at.is_not(None)
+    return (
+        sa.update(t.queue)
+        .where(t.queue.c.id == bindparam("of_queue", type_=t.queue.c.id.type), ~is_paused if paused else is_paused)
+        .values(paused_at=now() if paused else sa.null())
+        .returning(t.queue.c.id)
+    )
+
+
+def set_paused(executor: Executor, queue_id: int, paused: bool) -> bool:
+    """Pause a queue, or end its pause; return whether that changes anything."""
+    return bool(executor.execute(_pause(paused), {"of_queue": queue_id}))
+
+
+@statement
+def _paused_at() -> sa.Select[int | None]:
+    return sa.select(t.queue.c.paused_at).where(t.queue.c.id == bindparam("of_queue", type_=t.queue.c.id.type))
+
+
+def paused_at(executor: Executor, queue_id: int) -> int | None:
+    """Return since when a queue is paused; None if it is not."""
+    rows = executor.execute(_paused_at(), {"of_queue": queue_id})
+    return readable_pause(rows[0][0]) if rows else None
+
+
+def readable_pause(moment: Any) -> int | None:
+    """Return since when a queue is paused as it is stored, or None if that is damaged."""
+    return None if QUEUE["paused_at"].problem(moment) else moment
+
+
+@statement
 def _open() -> sa.Select[int]:
     return (
         sa.select(t.queue.c.id)
@@ -131,6 +188,7 @@ class QueueState(NamedTuple):
     oldest_at: int | None  # when the oldest of these was pushed, in microseconds
     dead: int  # how many values are dead
     died_at: int | None  # when the last of these died
+    paused_at: int | None  # since when consumers wait; None if the queue is not paused
 
 
 def dead_values() -> sa.Select[int, int, int]:
@@ -156,6 +214,7 @@ def _states(dialect_name: str) -> sa.Select[*Row]:
     count, none = sa.func.coalesce, literal(0)
     return (
         sa.select(*queue, count(live.c.count, none), oldest.c.pushed_at, count(dead.c.count, none), dead.c.at)
+        .add_columns(t.queue.c.paused_at)
         .select_from(
             t.queue.join(t.session)
             .outerjoin(live, live.c.queue_id == t.queue.c.id)

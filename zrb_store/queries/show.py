@@ -14,7 +14,7 @@ from zrb_store.queries import attempts
 from zrb_store.queries.attempts import attempt_as, is_in_effect
 from zrb_store.queries.clock import Moment, by_then
 from zrb_store.queries.output import has_output
-from zrb_store.queries.queues import readable_limit
+from zrb_store.queries.queues import readable_limit, readable_pause
 from zrb_store.queries.values import is_dead, was_live
 from zrb_store.records import AttemptRecord
 
@@ -57,6 +57,7 @@ class QueueSummary(NamedTuple):
     live: int  # the number of its live values
     dead: int  # the number of its values that are dead now
     max_deliveries: int | None  # how often each of its values is delivered at most now; None if that is not limited
+    paused_at: int | None  # since when it is paused now; None if it is not
 
 
 @statement
@@ -73,7 +74,7 @@ def _summaries(named: bool, then: bool) -> sa.Select[*Row]:
     if named:
         zero = literal(0)
         counts = [sa.case((t.queue.c.name == bindparam("queue"), each), else_=zero) for each in counts]
-    columns = (t.queue.c.id, t.queue.c.name, *counts, t.queue.c.max_deliveries)
+    columns = (t.queue.c.id, t.queue.c.name, *counts, t.queue.c.max_deliveries, t.queue.c.paused_at)
     return sa.select(*columns).where(t.queue.c.session_id == bindparam("session_id"))
 
 
@@ -84,7 +85,10 @@ def queue_summaries(
     params = {"session_id": session_id, "queue": name, **(at.bounds if at else {})}
     rows = executor.execute(_summaries(name is not None, at is not None), params)
     found = [QueueSummary(*row) for row in sorted(rows, key=operator.itemgetter(0))]
-    return [each._replace(max_deliveries=readable_limit(each.max_deliveries)) for each in found]
+    return [
+        each._replace(max_deliveries=readable_limit(each.max_deliveries), paused_at=readable_pause(each.paused_at))
+        for each in found
+    ]
 
 
 _LONG_TEXTS = ("arguments", "error_traceback")
