@@ -28,7 +28,8 @@ class Actor:
 class Item:
     """A value. It keeps its place in the queue, whatever its state becomes.
 
-    Each return has the name of the taker, the reason, and the count of deliveries if that changed.
+    Each return has the name of the taker, the reason, and the count of deliveries if that changed. What it was before
+    it was replaced is in `earlier`.
     """
 
     value: Any
@@ -39,6 +40,26 @@ class Item:
     continues: Item | None = None
     deliveries: int = 0
     returns: list[tuple[str | None, str, int | None]] = field(default_factory=list)
+    earlier: list[Any] = field(default_factory=list)
+
+    @property
+    def is_at_hand(self) -> bool:
+        """Whether a person may drop or replace it."""
+        return self.state in ("live", "dead")
+
+    def drop(self, reason: str) -> None:
+        """Take it out for good."""
+        if self.state == "dead":
+            self.returns.append((None, reason, 0))
+            self.deliveries = 0
+        self.state = "removed"
+
+    def replace(self, new: Any, reason: str) -> None:
+        """Give it another value."""
+        if self.state == "dead":
+            self.returns.append((None, reason, 0))
+        self.earlier.append(self.value)
+        self.value, self.state, self.deliveries = new, "live", 0
 
 
 class Queue:
@@ -47,6 +68,7 @@ class Queue:
     def __init__(self) -> None:
         self.items: list[Item] = []
         self.limit: int | None = None
+        self.paused = False
 
     @property
     def live(self) -> list[Item]:
