@@ -20,7 +20,7 @@ from zrb_store.records import iso
 
 pytestmark = pytest.mark.usefixtures("sound")
 
-PAUSED = "queue 'files' of session inbox is paused: `zrb-store queue inbox files --unpause` lets consumers go on\n"
+PAUSED = "queue 'files' of session inbox is paused: `zrb-store queue inbox files --unpause` lets consumers continue\n"
 
 
 @pytest.fixture

@@ -176,7 +176,7 @@ def _parse_limit(text: str) -> int | str:
     "dies, not if somebody interrupts it. A value given back for the Nth time becomes dead: it is kept and shown, but "
     "nobody can take it until `requeue` makes it live again. With --max-deliveries, session and queue are created if "
     "they do not exist. While a queue is paused, `consume` and `pop` find it empty: with --wait or --forever they "
-    "wait, else they exit 3. Tasks and Python take values as before, and everybody may push.",
+    "wait, otherwise they exit 3. Tasks and Python take values as before, and everybody may push.",
 )
 @arguments.session_argument
 @arguments.queue_argument
@@ -187,7 +187,7 @@ def _parse_limit(text: str) -> int | str:
     type=_parse_limit,
     help="Deliver each value at most N times; `unlimited` for any number.",
 )
-@click.option("--pause/--unpause", default=None, help="Let consumers and `pop` wait, or go on.")
+@click.option("--pause/--unpause", default=None, help="Let consumers and `pop` wait, or continue.")
 @arguments.format_option(choices=("table", "json"))
 def queue(session: str, queue: str, limit: int | str | None, pause: bool | None, output_format: str) -> None:
     changes = limit is not None or pause is not None

@@ -259,7 +259,9 @@ def _refuse_unless_at_hand(
         if each.queue_id == queue_id and value.taken_by in (name, name.removeprefix(f"{session}/")):
             process = f"pid {each.run.pid} on {each.run.host}"
             raise SessionBusy(f"value {value.id} is held by {name} ({process}): wait until that has ended")
-    raise InvalidArgument(f"value {value.id} is {value.record.state}{by}: only live, delayed and dead values can be {done}")
+    raise InvalidArgument(
+        f"value {value.id} is {value.record.state}{by}: only live, delayed and dead values can be {done}"
+    )
 
 
 def _queue_id(transaction: Transaction, session: str, queue: str) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from zrb_store.db import columns
 from zrb_store.db.core import is_one_of, literal, made_once, sa, statement, t
@@ -30,28 +30,21 @@ _pusher, _taker = functools.partial(attempt_as, "pusher"), functools.partial(att
 # -- values
 
 
-def _of_value() -> Condition:
-    return sa.and_(t.returned.c.queue_id == t.value.c.queue_id, t.returned.c.seq == t.value.c.seq)
+def _of_value(table: sa.Table | None = None) -> Condition:
+    rows = t.returned if table is None else table
+    return sa.and_(rows.c.queue_id == t.value.c.queue_id, rows.c.seq == t.value.c.seq)
 
 
 def _is_held() -> Condition:
     return is_one_of(t.value.c.state, "taken", "removed")
 
 
-def _replaced(what: sa.ColumnElement[Any]) -> sa.ScalarSelect[Any]:
-    of_value = (t.replaced.c.queue_id == t.value.c.queue_id, t.replaced.c.seq == t.value.c.seq)
-    return sa.select(what).select_from(t.replaced).where(*of_value).scalar_subquery()
-
-
-def _none_if_replaced() -> sa.ColumnElement[int]:
-    """Return the deliveries of a value that was replaced since it last came back."""
-    return _replaced(sa.func.max(literal(0)))
+def _last_replaced() -> sa.ScalarSelect[int]:
+    return sa.select(sa.func.max(t.replaced.c.replaced_tick)).where(_of_value(t.replaced)).scalar_subquery()
 
 
 def _last_count() -> sa.ScalarSelect[int]:
-    since_replaced = t.returned.c.returned_tick >= sa.func.coalesce(
-        _replaced(sa.func.max(t.replaced.c.replaced_tick)), literal(0)
-    )
+    since_replaced = t.returned.c.returned_tick >= sa.func.coalesce(_last_replaced(), literal(0))
     return (
         sa.select(t.returned.c.failed_deliveries)
         .where(_of_value(), t.returned.c.failed_deliveries.is_not(None), since_replaced)
@@ -131,14 +124,17 @@ _OF_VALUES = [
         "have another count of deliveries than their returns, or are dead without any",
         lambda: sa.or_(
             t.value.c.failed_deliveries
-            != sa.func.coalesce(_last_count(), _none_if_replaced(), t.value.c.failed_deliveries),
+            != sa.func.coalesce(_last_count(), _last_replaced() * literal(0), t.value.c.failed_deliveries),
             sa.and_(is_one_of(t.value.c.state, "dead"), t.value.c.failed_deliveries == literal(0)),
         ),
     ),
     _value(
         "value-size",
         "are not as long as their stored size: the data is damaged",
-        lambda: t.value.c.size != byte_length(whole_text()),
+        lambda: sa.or_(
+            t.value.c.size != byte_length(whole_text()),
+            exists(t.replaced, _of_value(t.replaced), t.replaced.c.size != byte_length(t.replaced.c.data)),
+        ),
         remedy=_RESTORE_VALUE,
     ),
     _value(
@@ -177,13 +173,6 @@ _OF_VALUES = [
     ),
     columns_of("return-columns", "have a return with an invalid number or time", "zrb_return"),
     columns_of("replaced-columns", "have an earlier content with an invalid number or time", "zrb_replaced"),
-    invariant(
-        "zrb_replaced",
-        "replaced-size",
-        "have an earlier content that is not as long as its stored size: the data is damaged",
-        lambda: t.replaced.c.size != byte_length(t.replaced.c.data),
-        remedy=_RESTORE_VALUE,
-    ),
 ]
 
 # -- attempts
