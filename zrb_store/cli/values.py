@@ -13,7 +13,7 @@ from zrb_store.cli.command import command
 from zrb_store.errors import ZrbStoreError
 from zrb_store.inspect import session_names
 from zrb_store.inspect.queues import queue_settings
-from zrb_store.masking import one_line
+from zrb_store.masking import one_line, storable
 from zrb_store.names import full_name, split_id
 from zrb_store.operations.values import drop as drop_values
 from zrb_store.operations.values import pop as pop_value
@@ -250,7 +250,7 @@ def _full_names(ids: Iterable[tuple[str, str, int]]) -> list[str]:
     return sorted({full_name(session_names.session_name(session), queue, seq) for session, queue, seq in ids})
 
 
-_reason_option = click.option("--reason", metavar="TEXT", help="Why; kept, and shown with the value.")
+_reason_option = click.option("--reason", metavar="TEXT", type=storable, help="Why; kept, and shown with the value.")
 
 
 @command(

@@ -156,8 +156,7 @@ def _own_events(history: ValueHistory, value: Value) -> Iterator[Event]:
         yield Event(*event, reason=one.by and one.by.reason, taken_from=one.by, earlier=one.content)
     if row.state in ("taken", "removed"):
         taker = value.taken_from
-        word = "dropped" if row.state == "removed" and taker is not None else row.state
-        taken = row.ended_tick or 0, word, value.taken_at, value.taken_by, _step(history.taker)
+        taken = row.ended_tick or 0, value.outcome, value.taken_at, value.taken_by, _step(history.taker)
         yield Event(*taken, taker and taker.reason, taken_from=taker)
     if pusher is not None and undone is not None and (row.orphaned or row.state == "retracted"):
         is_retracted = row.state == "retracted"

@@ -128,6 +128,11 @@ class Value:
         return self.record.ended_at if self.record.state in ("taken", "removed") else None
 
     @property
+    def outcome(self) -> str:
+        """What became of it: its state, or `dropped` if a person took it out."""
+        return "dropped" if self.record.state == "removed" and self.taken_from is not None else self.record.state
+
+    @property
     def past(self) -> list[Returned | Replaced]:
         """What happened to it since its push, in order, without the ends of deaths that a later event tells."""
         told: list[tuple[int, Returned | Replaced]] = [

@@ -345,4 +345,5 @@ def life(value: Value) -> Iterator[str]:
     if record.state == "dead":
         yield f"dead after {record.failed_deliveries} deliveries"
     else:
-        yield f"{record.state}{f' by {by}' if by else ''}{orphaned(value)}"
+        reason = f": {value.taken_from.reason}" if value.taken_from and value.taken_from.reason else ""
+        yield f"{value.outcome}{f' by {by}' if by else ''}{orphaned(value)}{reason}"

@@ -234,7 +234,7 @@ def _of_value(queue: str, value: Value) -> Iterator[_Happening]:
         return
     if record.state in ("taken", "removed"):
         by = taker(value) or _SOMEBODY
-        verb = "took" if record.state == "taken" else "dropped" if value.taken_from else "removed"
+        verb = "took" if record.state == "taken" else value.outcome
         yield _Happening(record.ended_at, 5, by, verb, f"from {queue}", value)
     elif record.state in ("retracted", "dead"):
         words = f"retracted from {queue}:" if record.state == "retracted" else f"dead in {queue}:"

@@ -199,9 +199,12 @@ def _copy_values(dialect_name: str) -> sa.Insert:
     replaced, earlier = t.replaced.alias("replaced"), t.replaced.alias("earlier")
     replacements = (replaced.c.queue_id == t.value.c.queue_id, replaced.c.seq == t.value.c.seq)
     next_one = sa.select(sa.func.min(replaced.c.id)).where(*replacements, replaced.c.replaced_tick > given_tick())
-    was_replaced = sa.select(sa.func.max(replaced.c.replaced_tick)).where(
-        *replacements, replaced.c.replaced_tick <= given_tick()
-    )
+
+    def was_replaced(rows: sa.FromClause) -> sa.ScalarSelect[int]:
+        of_value = (replaced.c.queue_id == rows.c.queue_id, replaced.c.seq == rows.c.seq)
+        by_then = replaced.c.replaced_tick <= given_tick()
+        return sa.select(sa.func.max(replaced.c.replaced_tick)).where(*of_value, by_then).scalar_subquery()
+
     content = (sa.case((earlier.c.id.is_not(None), earlier.c[name]), else_=t.value.c[name]) for name in _CONTENT)
     counted = t.returned.alias("counted")
     counts = sa.select(counted.c.failed_deliveries).where(
@@ -212,7 +215,7 @@ def _copy_values(dialect_name: str) -> sa.Insert:
     last_count = (
         counts.where(
             counted.c.returned_tick <= given_tick(),
-            counted.c.returned_tick >= sa.func.coalesce(was_replaced.scalar_subquery(), literal(0)),
+            counted.c.returned_tick >= sa.func.coalesce(was_replaced(counted), literal(0)),
         )
         .order_by(counted.c.id.desc())
         .limit(literal(1))
@@ -232,7 +235,7 @@ def _copy_values(dialect_name: str) -> sa.Insert:
     )
     failed_deliveries = sa.func.coalesce(
         last_count.scalar_subquery(),
-        sa.case((was_replaced.scalar_subquery().is_not(None), literal(0))),
+        was_replaced(t.value) * literal(0),
         before_next,
         earlier.c.failed_deliveries,
         t.value.c.failed_deliveries,

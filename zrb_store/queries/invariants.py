@@ -30,21 +30,21 @@ _pusher, _taker = functools.partial(attempt_as, "pusher"), functools.partial(att
 # -- values
 
 
-def _of_value(table: sa.Table | None = None) -> Condition:
-    rows = t.returned if table is None else table
-    return sa.and_(rows.c.queue_id == t.value.c.queue_id, rows.c.seq == t.value.c.seq)
+def _of_value() -> Condition:
+    return sa.and_(t.returned.c.queue_id == t.value.c.queue_id, t.returned.c.seq == t.value.c.seq)
 
 
 def _is_held() -> Condition:
     return is_one_of(t.value.c.state, "taken", "removed")
 
 
-def _last_replaced() -> sa.ScalarSelect[int]:
-    return sa.select(sa.func.max(t.replaced.c.replaced_tick)).where(_of_value(t.replaced)).scalar_subquery()
+def _last_replaced(rows: sa.Table, *conditions: Condition) -> sa.ScalarSelect[int]:
+    of_value = (t.replaced.c.queue_id == rows.c.queue_id, t.replaced.c.seq == rows.c.seq)
+    return sa.select(sa.func.max(t.replaced.c.replaced_tick)).where(*of_value, *conditions).scalar_subquery()
 
 
 def _last_count() -> sa.ScalarSelect[int]:
-    since_replaced = t.returned.c.returned_tick >= sa.func.coalesce(_last_replaced(), literal(0))
+    since_replaced = t.returned.c.returned_tick >= sa.func.coalesce(_last_replaced(t.returned), literal(0))
     return (
         sa.select(t.returned.c.failed_deliveries)
         .where(_of_value(), t.returned.c.failed_deliveries.is_not(None), since_replaced)
@@ -124,7 +124,7 @@ _OF_VALUES = [
         "have another count of deliveries than their returns, or are dead without any",
         lambda: sa.or_(
             t.value.c.failed_deliveries
-            != sa.func.coalesce(_last_count(), _last_replaced() * literal(0), t.value.c.failed_deliveries),
+            != sa.func.coalesce(_last_count(), _last_replaced(t.value) * literal(0), t.value.c.failed_deliveries),
             sa.and_(is_one_of(t.value.c.state, "dead"), t.value.c.failed_deliveries == literal(0)),
         ),
     ),
@@ -133,7 +133,7 @@ _OF_VALUES = [
         "are not as long as their stored size: the data is damaged",
         lambda: sa.or_(
             t.value.c.size != byte_length(whole_text()),
-            exists(t.replaced, _of_value(t.replaced), t.replaced.c.size != byte_length(t.replaced.c.data)),
+            _last_replaced(t.value, t.replaced.c.size != byte_length(t.replaced.c.data)).is_not(None),
         ),
         remedy=_RESTORE_VALUE,
     ),

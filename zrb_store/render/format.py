@@ -199,12 +199,10 @@ def fate(value: Value, times: TimeFormat) -> str:
     if state == "dead":
         return f"dead after {counted(value.record.failed_deliveries, 'delivery')}"
     by, change = taker(value), value.taken_from
-    is_dropped = state == "removed" and change is not None
-    if not (state == "taken" or is_dropped) or value.taken_by:
+    if value.outcome not in ("taken", "dropped") or value.taken_by:
         return f"{state}{f' by {by}' if value.taken_by else ''}{orphaned(value)}"
     reason = f": {one_line(change.reason)}" if change and change.reason else ""
-    word = "dropped" if is_dropped else "taken"
-    return f"{word}{f' by {by},' if by else ''} at {times.brief(value.taken_at)}{orphaned(value)}{reason}"
+    return f"{value.outcome}{f' by {by},' if by else ''} at {times.brief(value.taken_at)}{orphaned(value)}{reason}"
 
 
 def replacement(replaced: Replaced, times: TimeFormat) -> str:
