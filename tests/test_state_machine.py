@@ -24,7 +24,7 @@ from hypothesis.stateful import (
 
 from tests.attempts import acting_as
 from tests.model import Actor, Queue, apply, apply_to_model, give_back, undo
-from tests.rows import faults, query, seqs, states
+from tests.rows import faults, query, states
 from zrb_store import (
     Attempt,
     AttemptClosed,
@@ -171,7 +171,8 @@ class Machine(RuleBasedStateMachine):
         session, name = self.prefix + PLACES[place][0], PLACES[place][1]
         items = self.queues[place].items
         item = items[number % len(items)]
-        value_id = f"{session}/{name}#{seqs(self.store, session, name)[number % len(items)]}"
+        of_queue = f"WHERE session = '{session}' AND queue = '{name}' ORDER BY seq"
+        value_id = query(self.store, f"SELECT id FROM zrb_xcom_values {of_queue}")[number % len(items)][0]
         if not item.is_at_hand:
             with pytest.raises((InvalidArgument, SessionBusy), match=r"is held by|only live"):
                 drop(self.store.database, [value_id], None)
