@@ -27,9 +27,13 @@ FAULTS = {
         "UPDATE zrb_value SET failed_deliveries = 2 WHERE state = 'dead'",
         "UPDATE zrb_value SET state = 'dead', ended_at = pushed_at WHERE state = 'live'",
         "UPDATE zrb_return SET failed_deliveries = 7 WHERE failed_deliveries = 1",
+        "UPDATE zrb_value SET failed_deliveries = 1 WHERE data = '\"mended\"'",
     ],
     "taker-given-back": ["UPDATE zrb_attempt SET given_back_at = ended_at WHERE task = 'read'"],
-    "value-size": ["UPDATE zrb_value SET data = '1' WHERE type = 'str'"],
+    "value-size": [
+        "UPDATE zrb_value SET data = '1' WHERE type = 'str'",
+        "UPDATE zrb_replaced SET size = size + 1",
+    ],
     "value-times": [
         "UPDATE zrb_value SET pushed_tick = ended_tick + 1 WHERE state = 'retracted'",
         "UPDATE zrb_return SET returned_tick = taken_tick - 1",
@@ -105,6 +109,7 @@ FAULTS = {
     "value-text": ["DELETE FROM zrb_chunk", "UPDATE zrb_value SET data = '1' WHERE data = ''"],
     "value-chunks": ["UPDATE zrb_chunk SET number = 5 WHERE number = 1"],
     "return-columns": ["UPDATE zrb_return SET taken_at = -1"],
+    "replaced-columns": ["UPDATE zrb_replaced SET failed_deliveries = -1"],
     "value-data": [
         "UPDATE zrb_value SET data = '[[[' WHERE type = 'int'",
         "UPDATE zrb_value SET data = '\u00e9' WHERE type = 'int'",

@@ -28,7 +28,8 @@ class Actor:
 class Item:
     """A value. It keeps its place in the queue, whatever its state becomes.
 
-    Each return has the name of the taker, the reason, and the count of deliveries if that changed.
+    Each return has the name of the taker, the reason, and the count of deliveries if that changed. What it was before
+    it was replaced is in `earlier`.
     """
 
     value: Any
@@ -40,6 +41,26 @@ class Item:
     deliveries: int = 0
     delayed: bool = False  # meaningful while it is live: a delayed value is in its place, but nobody finds it
     returns: list[tuple[str | None, str, int | None]] = field(default_factory=list)
+    earlier: list[Any] = field(default_factory=list)
+
+    @property
+    def is_at_hand(self) -> bool:
+        """Whether a person may drop or replace it."""
+        return self.state in ("live", "dead")
+
+    def drop(self, reason: str) -> None:
+        """Take it out for good."""
+        if self.state == "dead":
+            self.returns.append((None, reason, 0))
+            self.deliveries = 0
+        self.state = "removed"
+
+    def replace(self, new: Any, reason: str) -> None:
+        """Give it another value."""
+        if self.state == "dead":
+            self.returns.append((None, reason, 0))
+        self.earlier.append(self.value)
+        self.value, self.state, self.deliveries = new, "live", 0
 
     @property
     def shown(self) -> str:
@@ -55,6 +76,7 @@ class Queue:
         self.items: list[Item] = []
         self.limit: int | None = None
         self.retries = False  # whether what comes back from other sessions is delayed
+        self.paused = False
 
     @property
     def live(self) -> list[Item]:

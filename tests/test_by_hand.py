@@ -46,7 +46,7 @@ def _run(*args: str) -> dict[str, Any]:
     with subprocess.Popen([*MAIN, *args], stdout=subprocess.PIPE, text=True) as process:
         process.communicate()
     assert process.returncode == 0
-    return {**ME, "pid": process.pid}
+    return {**ME, "pid": process.pid, "reason": None}
 
 
 def poppers(store: Store, name: str = "files", **options: Any) -> list[tuple[int, int | None]]:

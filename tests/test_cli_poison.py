@@ -41,7 +41,7 @@ class TestQueue:
         queue = store.session("inbox").xcom["files"]
         assert queue.max_deliveries == 5
         shown = parse("queue", command.ok("queue", "inbox", "files", "--format", "json"))
-        assert shown == {"session": "inbox", "queue": "files", "max_deliveries": 5}
+        assert shown == {"session": "inbox", "queue": "files", "max_deliveries": 5, "paused_at": None}
         assert command.ok("queue", "inbox", "files", "--max-deliveries", "unlimited").split()[-1] == "unlimited"
         assert queue.max_deliveries is None
         assert parse("queue", command.ok("queue", "inbox", "files", "--format", "json"))["max_deliveries"] is None
@@ -130,6 +130,8 @@ class TestShow:
             '#2 "b.csv" str 7 B - given back by three/convert#1',
             "live, delivered 1 of 2",
             '#3 "c.csv" str 7 B - live',
+            "",
+            "Dead: zrb-store requeue inbox files --all-dead; or replace or drop single values",
         ]
 
     def test_a_long_error_is_cut(self, command: Commands, store: Store) -> None:

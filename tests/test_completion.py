@@ -130,7 +130,9 @@ def test_names_are_given_as_they_are(shop: Store, complete: Callable[[str], list
     assert sorted(complete("show box ")) == sorted(ODD)
 
 
-def test_only_dead_values_are_requeued(shop: Store, complete: Callable[[str], list[str]]) -> None:
+def test_only_dead_values_are_requeued_and_live_ones_dropped_too(
+    shop: Store, complete: Callable[[str], list[str]]
+) -> None:
     queue = shop.session("mail").xcom["out"]
     queue.extend(["a", "b"])
     queue.max_deliveries = 1
@@ -139,6 +141,7 @@ def test_only_dead_values_are_requeued(shop: Store, complete: Callable[[str], li
         raise Broken
     assert complete("requeue mail/") == ["mail/out#1"]
     assert complete("requeue mail/out#1 mail/") == []
+    assert complete("drop mail/") == complete("replace mail/") == ["mail/out#1", "mail/out#2"]
     assert complete("requeue --all-dead ma") == ["mail"]
     assert complete("requeue --all-dead mail ") == ["out"]
     assert complete("requeue --all-dead mail out ") == []

@@ -70,7 +70,7 @@ def test_what_people_do_by_hand_is_done_whole_or_not_at_all(
         with Child(hold_a_value, location, "worker") as child:
             child.receive()
             child.kill()
-    if change == "requeue":
+    if change in ("drop", "replace", "requeue"):
         poison = store.session("inbox").xcom["poison"]
         poison.max_deliveries = 1
         poison.extend(["deadly", "too"])

@@ -18,7 +18,7 @@ from tests.faults import FAULTS
 from tests.sessions import parse, parse_lines
 from tests.steps import fill_with_steps, insert_step
 from tests.test_fork import Scenario, ScenarioRun, first_starts, steps
-from zrb_store import Store, StoreMissing
+from zrb_store import Store, StoreMissing, codec
 from zrb_store.db.engine import Database
 from zrb_store.db.location import store_url
 from zrb_store.inspect import doctor
@@ -26,7 +26,7 @@ from zrb_store.inspect.doctor import Finding, examine
 from zrb_store.operations import prune
 from zrb_store.operations.mark import mark
 from zrb_store.operations.sessions import remove_sessions
-from zrb_store.operations.values import requeue
+from zrb_store.operations.values import replace, requeue
 from zrb_store.queries import output
 from zrb_store.queries.chunks import LONGEST
 from zrb_store.queries.invariants import INVARIANTS
@@ -61,6 +61,7 @@ def fill_with_history(store: Store) -> None:
     store.session("etl").xcom.bound_to(running)["log"].push("orphan")
     failing.fail(ValueError("no"))
     requeue(store.database, ["inbox/poison#4"])
+    replace(store.database, "inbox/poison#4", codec.encode("mended"), None)
     with store.session("reader").run() as reading, reading.attempt("read") as reader:
         reader.complete(store.session("etl").xcom["log"].pop())
     first.end("failed")

@@ -26,12 +26,22 @@ from hypothesis.stateful import (
 from tests.attempts import acting_as
 from tests.model import Actor, Queue, apply, apply_to_model, give_back, undo
 from tests.rows import faults, query, states
-from zrb_store import Attempt, AttemptClosed, LeaseLost, Run, Store, Xcom, codec, open_store
-from zrb_store.db.dialect import whole_text
+from zrb_store import (
+    Attempt,
+    AttemptClosed,
+    InvalidArgument,
+    LeaseLost,
+    Run,
+    SessionBusy,
+    Store,
+    Xcom,
+    codec,
+    open_store,
+)
 from zrb_store.db.tables import value
-from zrb_store.operations.values import requeue_all
+from zrb_store.operations.values import drop, replace, requeue_all, set_paused
 from zrb_store.process import identity
-from zrb_store.queries import values
+from zrb_store.queries import deliveries, history
 from zrb_store.queries.clock import Moment, now_micros
 from zrb_store.testing import expire_lease
 
@@ -39,7 +49,7 @@ from zrb_store.testing import expire_lease
 RUNNERS = ("one", "two")
 PLACES = (("one", "q"), ("shared", "q"), ("shared", "r"))
 TASKS = ("load", "report")
-REQUEUED = f"requeued by {identity().user} on {identity().host}"
+ME = f"by {identity().user} on {identity().host}"
 
 # With the fixture `small_chunks` the texts lie in one chunk and in several.
 few = st.one_of(st.integers(0, 9), st.sampled_from(["\u00e4\u00e4", "a long text"]))
@@ -179,7 +189,33 @@ class Machine(RuleBasedStateMachine):
     @rule(place=where)
     def requeue(self, place: int) -> None:
         number = requeue_all(self.store.database, self.prefix + PLACES[place][0], PLACES[place][1])
-        assert number == self.queues[place].requeue(REQUEUED)
+        assert number == self.queues[place].requeue(f"requeued {ME}")
+
+    # -- what people do to single values
+
+    @rule(place=where, number=st.integers(0, 30), new=st.one_of(st.none(), few))
+    def drop_or_replace(self, place: int, number: int, new: int | str | None) -> None:
+        """Replace a value, or drop it if there is no new one. One that is neither live nor dead stays as it is."""
+        session, name = self.prefix + PLACES[place][0], PLACES[place][1]
+        items = self.queues[place].items
+        item = items[number % len(items)]
+        of_queue = f"WHERE session = '{session}' AND queue = '{name}' ORDER BY seq"
+        value_id = query(self.store, f"SELECT id FROM zrb_xcom_values {of_queue}")[number % len(items)][0]
+        if not item.is_at_hand:
+            with pytest.raises((InvalidArgument, SessionBusy), match=r"is held by|only live"):
+                drop(self.store.database, [value_id], None)
+        elif new is None:
+            drop(self.store.database, [value_id], None)
+            item.drop(f"dropped {ME}")
+        else:
+            replace(self.store.database, value_id, codec.encode(new), None)
+            item.replace(new, f"replaced {ME}")
+
+    @rule(place=where, paused=st.booleans())
+    def pause(self, place: int, paused: bool) -> None:
+        """A pause is for consumers; all other rules go on."""
+        self.queues[place].paused = paused
+        set_paused(self.store.database, self.prefix + PLACES[place][0], PLACES[place][1], paused)
 
     # -- attempts and runs
 
@@ -275,6 +311,8 @@ class Machine(RuleBasedStateMachine):
             queue = self.queue(place)
             assert list(queue) == model.contents
             assert len(queue) == len(model.contents)
+            may_consume = deliveries.has_value(self.store.database, *queue.place, unpaused=True)()
+            assert may_consume == (bool(model.contents) and not model.paused)
 
     @invariant()
     def remember(self) -> None:
@@ -284,16 +322,12 @@ class Machine(RuleBasedStateMachine):
     def look_back(self, number: int) -> None:
         """Compare all queues at an earlier moment with the model at that moment."""
         moment, then = self.moments[number % len(self.moments)]
-        statement = (
-            sa.select(whole_text())
-            .where(value.c.queue_id == sa.bindparam("queue_id"), values.was_live())
-            .order_by(value.c.seq)
-        )
         for place, expected in enumerate(then):
-            rows = self.store.database.execute(
-                statement, {"queue_id": self.queue_id(place), **Moment(moment, None).bounds}
-            )
-            assert [codec.decode(row[0]) for row in rows] == expected
+            queue_id = self.queue_id(place)
+            with self.store.database.snapshot() as transaction:
+                assert queue_id is not None
+                data = history.live_data(transaction, queue_id, Moment(moment, None))
+                assert [codec.decode(text) for text in data] == expected
 
     @rule()
     def compare_history(self) -> None:
@@ -314,6 +348,8 @@ class Machine(RuleBasedStateMachine):
                 f"{of_queue}, r.id",
             )
             assert [tuple(row) for row in returns] == [one for item in model.items for one in item.returns]
+            earlier = query(self.store, f"SELECT r.data FROM zrb_replaced r {of_queue}, r.id")
+            assert [codec.decode(data) for (data,) in earlier] == [one for item in model.items for one in item.earlier]
 
 
 @pytest.fixture

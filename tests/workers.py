@@ -19,7 +19,7 @@ from zrb_store.db.location import store_url
 from zrb_store.db.transaction import Transaction
 from zrb_store.operations import mark, prune, sessions
 from zrb_store.operations.sessions import pin, remove_sessions
-from zrb_store.operations.values import pop, push, requeue_all, set_max_deliveries
+from zrb_store.operations.values import drop, pop, push, replace, requeue_all, set_max_deliveries
 from zrb_store.queries import takes, values
 from zrb_store.runtime import reclaim
 from zrb_store.testing import obey_environment
@@ -273,6 +273,7 @@ def try_as_nobody(pipe: Connection, path: str, action: str) -> None:
 
 
 MANUAL_CHANGES: dict[str, Callable[[Store], object]] = {
+    "drop": lambda store: drop(store.database, ["inbox/files#1", "inbox/poison#1"], "why"),
     "fork": lambda store: sessions.fork(store.database, "etl", "load"),
     "mark": lambda store: mark.mark(store.database, "etl", "load", codec.encode("by hand")),
     "pin": lambda store: pin(store.database, "etl"),
@@ -281,6 +282,7 @@ MANUAL_CHANGES: dict[str, Callable[[Store], object]] = {
     "push": lambda store: push(store.database, "inbox", "files", codec.encode("d.csv"), None),
     "queue": lambda store: set_max_deliveries(store.database, "inbox", "files", 5),
     "reclaim": lambda store: reclaim.search(store.database, store.session("inbox").xcom.queue_id("files"), None),
+    "replace": lambda store: replace(store.database, "inbox/poison#1", codec.encode("long" * 2000), "why"),
     "requeue": lambda store: requeue_all(store.database, "inbox", "poison"),
     "rm": lambda store: remove_sessions(store.database, "etl"),
 }

@@ -262,10 +262,25 @@ class ReturnRecord:
     taken_at: int
     returned_at: int
     reason: str
-    failed_deliveries: int | None  # the value's count from then on, if it changed; 0 if it was dead and was requeued
+    failed_deliveries: int | None  # the value's count from then on, if it changed; 0 if its death ended by hand
     taken_tick: int
     returned_tick: int
     due_at: int | None  # until when the value had been delayed before it was taken
+    damage: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ReplacedRecord:
+    """What a value was before another content was put in its place."""
+
+    queue_id: int
+    seq: int
+    type: str
+    size: int
+    data: str
+    failed_deliveries: int
+    replaced_at: int
+    replaced_tick: int
     damage: tuple[str, ...] = ()
 
 

@@ -45,6 +45,7 @@ POINTS = tuple(
         "complete",  # an attempt completes, its result with it
         "consume",  # a delivery begins with its value
         "create",  # a queue is created, and its session if there is none
+        "drop",
         "end",  # a run ends
         "fail",  # an attempt fails
         "fork",
@@ -54,8 +55,9 @@ POINTS = tuple(
         "pop",
         "prune",
         "push",
-        "queue",  # what a queue allows is set
+        "queue",  # what a queue allows is set, or it is paused
         "reclaim",  # a dead run is ended, and what it did to queues of other sessions is undone
+        "replace",
         "requeue",
         "rm",
         "step_begin",  # a step begins

@@ -233,3 +233,28 @@ def test_what_a_failed_attempt_changed_in_a_plain_value_is_forgotten(zrb: Zrb) -
         """
     )
     assert zrb.run("main").out.strip() == "[[], [1]]"
+
+
+@pytest.mark.promise(number=7)
+@oldest_and_newest
+def test_a_value_that_was_replaced_is_read_from_its_row(zrb: Zrb) -> None:
+    zrb.tasks(
+        """
+        import os
+        from zrb_store import codec, open_store
+        from zrb_store.operations.values import replace
+
+        @make_task(name="main", retries=0, group=cli)
+        def main(ctx):
+            for queue in ("todo", "mode"):
+                ctx.xcom[queue].extend([[1], [2]])
+            session = ctx.xcom["todo"].place[0]
+            with open_store() as other:  # as another process does it
+                for queue in ("todo", "mode"):
+                    replace(other.database, f"{session}/{queue}#1", codec.encode([9]), None)
+            todo, mode = ctx.xcom["todo"], ctx.xcom["mode"]
+            mode.rotate(1)
+            return [todo.peek(), list(todo), todo.pop(), todo.pop(), mode.popright(), mode.pop()]
+        """
+    )
+    assert zrb.run("main").out.strip() == "[[9], [[9], [2]], [9], [2], [9], [2]]"

@@ -7,6 +7,7 @@ the same word; `files` or `commands`, which the shell knows itself), then one fo
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import shlex
@@ -288,6 +289,12 @@ def dead_values(database: Database, ctx: click.Context, typed: str) -> Iterable[
     if not before:
         return _session_names(database, typed)
     return _queues(database, before[0]) if len(before) == 1 else ()
+
+
+@_from_store
+def values_at_hand(database: Database, ctx: click.Context, typed: str) -> Iterable[str]:
+    """Complete what `drop` and `replace` take: ids of dead values, then of live ones."""
+    return itertools.chain(_value_ids(database, typed, "dead"), _value_ids(database, typed, "live"))
 
 
 @_from_store

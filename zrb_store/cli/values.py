@@ -1,8 +1,9 @@
-"""Single values: `get` and `trace` one, `push` and `pop` from a shell, `requeue` dead ones; `queue` limits them."""
+"""Single values: `get` and `trace`, `push` and `pop`, `requeue`, `replace` and `drop`; `queue` limits and pauses."""
 
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 
 import click
@@ -14,16 +15,18 @@ from zrb_store.errors import ZrbStoreError
 from zrb_store.inspect import session_names
 from zrb_store.inspect.queues import queue_rules
 from zrb_store.local_time import rounded
-from zrb_store.masking import one_line
+from zrb_store.masking import one_line, storable
 from zrb_store.names import full_name, split_id
+from zrb_store.operations.values import drop as drop_values
 from zrb_store.operations.values import pop as pop_value
 from zrb_store.operations.values import push as push_value
+from zrb_store.operations.values import replace as replace_value
 from zrb_store.operations.values import requeue as requeue_values
-from zrb_store.operations.values import requeue_all, set_max_deliveries, set_retry_after
-from zrb_store.records import JsonObject
+from zrb_store.operations.values import requeue_all, set_max_deliveries, set_paused, set_retry_after
+from zrb_store.records import JsonObject, JsonValue
 from zrb_store.render import printing
 from zrb_store.render.document import Fields
-from zrb_store.render.format import as_json, counted, program_name
+from zrb_store.render.format import TimeFormat, as_json, counted, program_name
 from zrb_store.render.stderr import print_line
 from zrb_store.store import open_store
 
@@ -109,12 +112,16 @@ def trace(value_id: str, full: bool, output_format: str) -> None:
     help="Until this time is over, e.g. 90s or 1h, nobody finds the value.",
 )
 def push(session: str, queue: str, value: str, text: bool, delay: timedelta) -> None:
-    content = _read_stdin(without_newline=text) if value == "-" else value
-    item = content if text else arguments.parse_json(content, "VALUE", "--text stores it as it is")
+    item = _parse_value(value, "VALUE", text)
     with open_store() as store:
         name = session_names.session_name(session)
         encoded = codec.encode(item, limit=store.max_value)
         push_value(store.database, name, queue, encoded, store.parent_attempt, delay)
+
+
+def _parse_value(value: str, name: str, text: bool) -> JsonValue:
+    content = _read_stdin(without_newline=text) if value == "-" else value
+    return content if text else arguments.parse_json(content, name, "--text stores it as it is")
 
 
 def _read_stdin(*, without_newline: bool) -> str:
@@ -180,11 +187,14 @@ def _parse_delays(text: str) -> list[timedelta]:
     "queue",
     "{} inbox files",
     "{} inbox files --max-deliveries 5 --retry-after 10s,1m,10m",
+    "{} inbox files --pause",
     details="A value is delivered when an attempt takes it. The delivery counts if the attempt fails or its process "
     "dies, not if somebody interrupts it. A value given back for the Nth time becomes dead: it is kept and shown, but "
     "nobody can take it until `requeue` makes it live again. With --retry-after, a value that a failed delivery gives "
     "back, or an attempt of another session, is delayed: after its first failure for the first time given, and so on; "
-    "the last one repeats. Both options create session and queue if they do not exist.",
+    "the last one repeats. Both options create session and queue if they do not exist. While a queue is paused, "
+    "`consume` and `pop` find it empty: with --wait or --forever they wait, otherwise they exit 3. Tasks and Python "
+    "take values as before, and everybody may push.",
 )
 @arguments.session_argument
 @arguments.queue_argument
@@ -202,11 +212,17 @@ def _parse_delays(text: str) -> list[timedelta]:
     type=_parse_delays,
     help="Delay values that come back by these times, e.g. 10s,1m,10m; `none` for no delay.",
 )
+@click.option("--pause/--unpause", default=None, help="Let consumers and `pop` wait, or continue.")
 @arguments.format_option(choices=("table", "json"))
 def queue(
-    session: str, queue: str, limit: int | str | None, delays: list[timedelta] | None, output_format: str
+    session: str,
+    queue: str,
+    limit: int | str | None,
+    delays: list[timedelta] | None,
+    pause: bool | None,
+    output_format: str,
 ) -> None:
-    changes = limit is not None or delays is not None
+    changes = limit is not None or delays is not None or pause is not None
     if changes:
         arguments.parse_queue(queue)
         with open_store() as store:
@@ -215,6 +231,8 @@ def queue(
                 set_retry_after(store.database, name, queue, delays)
             if limit is not None:
                 set_max_deliveries(store.database, name, queue, None if limit == _UNLIMITED else int(limit))
+            if pause is not None:
+                set_paused(store.database, name, queue, pause)
     with open_store(read_only=True) as store:
         name = session_names.resolve(store.database, session, exact=changes).name
         rules = queue_rules(store.database, name, queue)
@@ -225,6 +243,8 @@ def queue(
         fields = [("Queue", one_line(f"{name}/{queue}")), ("Max deliveries", str(rules.max_deliveries or _UNLIMITED))]
         if rules.retry_after:
             fields.append(("Retry after", ", ".join(map(rounded, rules.retry_after))))
+        if rules.paused_at is not None:
+            fields.append(("Paused", f"since {TimeFormat().full(rules.paused_at)}"))
         printing.print_document([Fields(fields)])
 
 
@@ -245,15 +265,65 @@ def requeue(values: tuple[str, ...], all_dead: bool) -> None:
         raise click.UsageError("--all-dead takes SESSION and QUEUE")
     if not all_dead and not all("#" in value for value in values):
         raise click.UsageError("name values as SESSION/QUEUE#SEQ, or add --all-dead to SESSION and QUEUE")
-    # Checked before the store is opened, which would create a missing one.
-    ids = [] if all_dead else [split_id(value) for value in values]
+    ids = [] if all_dead else _parse_ids(values)
     with open_store() as store:
         if all_dead:
             session, queue = values
             name = session_names.resolve(store.database, session, exact=True).name
             count = requeue_all(store.database, name, queue)
         else:
-            names = {full_name(session_names.session_name(session), queue, seq) for session, queue, seq in ids}
-            requeue_values(store.database, sorted(names))
+            names = _full_names(ids)
+            requeue_values(store.database, names)
             count = len(names)
     print_line(f"requeued {counted(count, 'value')}", program_name())
+
+
+def _parse_ids(values: Sequence[str]) -> list[tuple[str, str, int]]:
+    """Parse ids before the store is opened, which would create a missing one."""
+    return [split_id(value) for value in values]
+
+
+def _full_names(ids: Iterable[tuple[str, str, int]]) -> list[str]:
+    return sorted({full_name(session_names.session_name(session), queue, seq) for session, queue, seq in ids})
+
+
+_reason_option = click.option("--reason", metavar="TEXT", type=storable, help="Why; kept, and shown with the value.")
+
+
+@command(
+    "replace",
+    "{} 'inbox/files#7' '\"b.csv\"' --reason 'wrong name'",
+    "{} 'inbox/days#9' - --text < day.txt",
+    details="NEW is JSON, or text with --text; - reads it from stdin. The value keeps its id, its place, who pushed it "
+    "and until when it is delayed; its deliveries are counted from zero, and a dead one is live again. `show` and "
+    "`trace` show what it was before, with user, host and --reason. A value that an attempt holds is refused.",
+    unknown_options=True,  # a negative number is a value, not an option
+)
+@click.argument("value_id", metavar="VALUE", shell_complete=completion.values_at_hand)
+@click.argument("new")
+@click.option("--text", is_flag=True, help="Store NEW as text; from stdin, without its final newline.")
+@_reason_option
+def replace(value_id: str, new: str, text: bool, reason: str | None) -> None:
+    ids = _parse_ids([value_id])
+    item = _parse_value(new, "NEW", text)
+    with open_store() as store:
+        (name,) = _full_names(ids)
+        replace_value(store.database, name, codec.encode(item, limit=store.max_value), reason)
+    print_line(f"replaced {one_line(name)}", program_name())
+
+
+@command(
+    "drop",
+    "{} 'inbox/files#7' 'inbox/files#9' --reason 'no such customer'",
+    details="The values become `removed`, and nothing brings them back. `show` and `trace` show them with user, host "
+    "and --reason. If one of them is neither live nor delayed nor dead, none is dropped: of a value that an attempt "
+    "holds, the attempt is named.",
+)
+@click.argument("values", metavar="VALUE...", nargs=-1, required=True, shell_complete=completion.values_at_hand)
+@_reason_option
+def drop(values: tuple[str, ...], reason: str | None) -> None:
+    ids = _parse_ids(values)
+    with open_store() as store:
+        names = _full_names(ids)
+        drop_values(store.database, names, reason)
+    print_line(f"dropped {counted(len(names), 'value')}", program_name())

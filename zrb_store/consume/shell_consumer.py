@@ -29,9 +29,9 @@ from zrb_store.errors import (
 from zrb_store.masking import ErrorText
 from zrb_store.queries import attempts
 from zrb_store.queries.clock import now_micros
-from zrb_store.queries.deliveries import fate, set_command
+from zrb_store.queries.deliveries import fate, has_value, set_command
 from zrb_store.queries.lease import refuse_live
-from zrb_store.queries.queues import find_queue
+from zrb_store.queries.queues import being_paused, find_for_consumer
 from zrb_store.run import Run
 from zrb_store.run.deliveries import Consumer, Deliveries, Delivery
 from zrb_store.run.retention import apply_retention
@@ -110,10 +110,15 @@ class ShellConsumer:
     def _wait_for_value(self) -> bool:
         """Wait until the queue has a value, or gets one back from a dead process."""
         database = self._store.database
-        waiting = QueueWait(database, *self._queue.place, self._wait)
+        place, has_told = self._queue.place, False
+        waiting = QueueWait(database, *place, self._wait, has_value(database, *place, unpaused=True))
         while not waiting.has_value():
-            queue_id = find_queue(database, *self._queue.place) if waiting.may_get_value() else None
-            if queue_id is not None and reclaim.search(database, queue_id, None, missing=True):
+            found = find_for_consumer(database, *place) if waiting.may_get_value() else None
+            if found is not None and found.is_paused:
+                if self._wait and not has_told:
+                    self._report(being_paused(*place))
+                has_told = True
+            elif found is not None and reclaim.search(database, found.id, None, missing=True):
                 continue
             if not waiting.wait(self._finishing.is_set):
                 return False

@@ -120,7 +120,7 @@ def of_dead_values(session: str, project: str | None, queue: str, count: int, at
     return Alert(
         event="dead",
         what=f"{count} {'value' if count == 1 else 'values'} of queue {session}/{queue}",
-        why=f"`{program} show {place} --dead` shows why",
+        why=f"`{program} show {place} --dead` shows why; replace or drop single ones, or requeue all",
         at=at,
         remedy=f"{program} requeue {place} --all-dead",
         session=session,

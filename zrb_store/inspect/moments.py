@@ -113,7 +113,8 @@ def history_at(history: ValueHistory, session: str, moment: Moment) -> ValueHist
         value = replace(value, orphaned=is_marked and was_undone)
     value = replace(value, failed_deliveries=_failed_deliveries_at(history, moment))
     taken_from = history.taken_from if value.ended_tick == history.value.ended_tick else None
-    return history._replace(value=value, taker=taker, returns=returns, taken_from=taken_from)
+    replaced = [each for each in history.replaced if moment.includes(*each.when)]
+    return history._replace(value=value, taker=taker, returns=returns, replaced=replaced, taken_from=taken_from)
 
 
 def _taken_tick(record: ReturnRecord) -> int:
@@ -126,13 +127,14 @@ def _has_returned(record: ReturnRecord, moment: Moment) -> bool:
 
 def _failed_deliveries_at(history: ValueHistory, moment: Moment) -> int:
     """Return the count of failed deliveries at a moment. A value that was moved or copied did not begin with 0."""
-    changes = [
-        (_has_returned(each.record, moment), count)
-        for each in history.returns
-        if (count := each.record.failed_deliveries) is not None
-    ]
+    counted = [each.record for each in history.returns if each.record.failed_deliveries is not None]
+    changes = [(row.returned_tick, _has_returned(row, moment), row.failed_deliveries or 0) for row in counted]
+    # A count that begins with a requeue is that of a copy: how often its original was delivered is not known here.
+    firsts = [(row.returned_tick, row.failed_deliveries - 1 if row.failed_deliveries else 1) for row in counted]
+    for each in history.replaced:
+        changes.append((each.record.replaced_tick, moment.includes(*each.when), 0))
+        # Before the return that ends a death.
+        firsts.append((each.record.replaced_tick - 1, each.record.failed_deliveries))
     if not changes:
         return history.value.failed_deliveries
-    # A count that begins with a requeue is that of a copy: how often its original was delivered is not known here.
-    first = changes[0][1]
-    return next((count for had_come, count in reversed(changes) if had_come), first - 1 if first else 1)
+    return next((count for _, had_come, count in sorted(changes, reverse=True) if had_come), min(firsts)[1])

@@ -171,7 +171,7 @@ def _arrows(queues: Iterable[Queue], places: Mapping[str, _Place]) -> Iterator[E
 def _takes(value: Value) -> Iterator[tuple[str | None, int, str]]:
     """Yield by whom and when a value was taken, and what became of that."""
     for each in value.returns:
-        if not each.is_requeue:
+        if not each.ended_death:
             yield each.taken_by, each.record.taken_at, "given back"
     if value.record.state == "taken" and value.taken_at is not None:  # it may be damaged
         yield value.taken_by, value.taken_at, "taken"

@@ -90,6 +90,7 @@ class QueueSummary:
             "queue": state.queue,
             "status": state.status,
             "max_deliveries": state.max_deliveries,
+            "paused_at": iso(state.paused_at),
             "live": state.live,
             "oldest_at": iso(state.oldest_at),
             "held": self.held_count,

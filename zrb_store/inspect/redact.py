@@ -8,10 +8,10 @@ from typing import TypeVar
 
 from zrb_store.inspect.report import Report
 from zrb_store.inspect.show import Step, Task
-from zrb_store.inspect.value import Value
+from zrb_store.inspect.value import Returned, Value
 from zrb_store.masking import MASK
 from zrb_store.queries.by_hand import Change
-from zrb_store.records import UNSUCCESSFUL, AttemptRecord, ErrorRecord, ReturnRecord, RunRecord
+from zrb_store.records import UNSUCCESSFUL, AttemptRecord, ErrorRecord, RunRecord
 
 
 def redacted(report: Report) -> Report:
@@ -54,7 +54,7 @@ def _nameless(attempt: AttemptRecord) -> AttemptRecord:
 
 
 def _nobody(change: Change) -> Change:
-    return change._replace(user=None, host="", pid=0)
+    return change._replace(user=None, host="", pid=0, reason=None)
 
 
 def _silent_task(task: Task) -> Task:
@@ -72,14 +72,16 @@ def _emptied(value: Value) -> Value:
     """Leave out a value, and who moved it by hand."""
     returns = [
         each._replace(
-            record=replace(each.record, reason=_plain_reason(each.record)),
+            record=replace(each.record, reason=_plain_reason(each)),
             error=each.error and ErrorRecord(each.error.type, ""),
         )
         for each in value.returns
     ]
+    replaced = [each._replace(content=MASK, by=each.by and _nobody(each.by)) for each in value.replaced]
     return replace(
         value,
         content=MASK,
+        replaced=replaced,
         beginning=None,
         pushed_from=value.pushed_from and _nobody(value.pushed_from),
         taken_from=value.taken_from and _nobody(value.taken_from),
@@ -87,7 +89,6 @@ def _emptied(value: Value) -> Value:
     )
 
 
-def _plain_reason(record: ReturnRecord) -> str:
-    if record.reason in UNSUCCESSFUL:
-        return record.reason
-    return "requeued" if record.failed_deliveries == 0 else "another reason"
+def _plain_reason(returned: Returned) -> str:
+    reason = returned.record.reason
+    return reason if reason in UNSUCCESSFUL else returned.ended_death or "another reason"

@@ -283,8 +283,8 @@ def _queues(document: SessionDocument, budget: Budget) -> tuple[list[ReportQueue
 
     def measure(value: Value) -> int:
         content = budget.measure(value.content if value.beginning is None else value.beginning)
-        returns = [each.to_json() for each in value.returns]
-        return _PER_VALUE + content + (budget.measure(returns) if returns else 0)
+        past = [*(each.to_json() for each in value.returns), *(each.to_json() for each in value.replaced)]
+        return _PER_VALUE + content + (budget.measure(past) if past else 0)
 
     queues = []
     room, remaining = budget.values, len(document.queues)
@@ -299,9 +299,15 @@ def _queues(document: SessionDocument, budget: Budget) -> tuple[list[ReportQueue
 
 
 def _shown(values: Iterable[Value], budget: Budget, share: int) -> Iterator[Value]:
-    """Yield values; of one that takes more than a quarter of the room only its beginning."""
+    """Yield values; of one that takes more than a quarter of the room, and of earlier contents, only the beginning."""
     most = min(budget.value, max(share // 4, BEGINNING))
     for value in values:
+        if value.replaced:
+            earlier = [
+                each if each.record.size <= BEGINNING else each._replace(content=f"{beginning(each.content)} […]")
+                for each in value.replaced
+            ]
+            value = replace(value, replaced=earlier)
         size = value.record.size
         if size <= most and (size <= BEGINNING or budget.measure(value.content) <= most):
             yield value

@@ -350,7 +350,7 @@ class SessionDocument(SessionView):
         of = self.session.id if name is None else queues[0].id
         for each in history.histories(self.transaction, scope, of, only=self._only, at=self.at):
             histories[each.value.queue_id].append(each)
-            size += each.value.size
+            size += each.value.size + sum(one.record.size for one in each.replaced)
             if size > records.MAX_BYTES:
                 return []
         return [

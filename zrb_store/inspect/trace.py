@@ -19,7 +19,7 @@ from zrb_store.queries.by_hand import Change
 from zrb_store.queries.clock import Moment
 from zrb_store.queries.history import AttemptName, ValueHistory, continued_as
 from zrb_store.queries.lease import worked_until
-from zrb_store.records import AttemptRecord, Damage, JsonObject, RunRecord, SessionRecord, iso
+from zrb_store.records import AttemptRecord, Damage, JsonObject, JsonValue, RunRecord, SessionRecord, iso
 
 
 class Span(NamedTuple):
@@ -72,14 +72,15 @@ class Event:
     """What happened to a value at one moment."""
 
     tick: int
-    event: str  # pushed, taken, given back, requeued, died, and so on
+    event: str  # pushed, taken, given back, requeued, replaced, died, and so on
     at: int | None  # microseconds
     by: str | None = None  # name of the attempt that did it
     step: str | None = None  # if that is an attempt of a step, the step's name
     reason: str | None = None
     value: str | None = None  # the other value that is concerned
     pushed_from: Change | None = None  # who pushed the value from a shell
-    taken_from: Change | None = None  # who took it from a shell
+    taken_from: Change | None = None  # who took the value from a shell, or dropped or replaced it
+    earlier: JsonValue = None  # what it was before it was replaced; its value's `replaced` has it in JSON
 
     def to_json(self) -> JsonObject:
         """Return it as `trace --format json` shows it."""
@@ -138,8 +139,9 @@ def _own_events(history: ValueHistory, value: Value) -> Iterator[Event]:
     )
     died = _died(value)
     for each, (record, taker, _) in zip(value.returns, history.returns, strict=True):
-        if each.is_requeue:
-            yield Event(record.returned_tick, "requeued", record.returned_at, reason=record.reason)
+        if each.ended_death is not None:
+            if each.ended_death == "requeued":
+                yield Event(record.returned_tick, "requeued", record.returned_at, reason=record.reason)
             continue
         by = each.taken_by, _step(taker)
         yield Event(record.taken_tick, "taken", record.taken_at, *by)
@@ -149,9 +151,13 @@ def _own_events(history: ValueHistory, value: Value) -> Iterator[Event]:
     # A copy has no returns.
     for tick, at in died.items():
         yield _death(tick, at, row.failed_deliveries)
+    for one in value.replaced:
+        event = one.record.replaced_tick, "replaced", one.record.replaced_at
+        yield Event(*event, reason=one.by and one.by.reason, taken_from=one.by, earlier=one.content)
     if row.state in ("taken", "removed"):
-        taken = row.ended_tick or 0, row.state, value.taken_at, value.taken_by, _step(history.taker)
-        yield Event(*taken, taken_from=value.taken_from)
+        by_hand = value.taken_from
+        taken = row.ended_tick or 0, value.outcome, value.taken_at, value.taken_by, _step(history.taker)
+        yield Event(*taken, by_hand and by_hand.reason, taken_from=by_hand)
     if pusher is not None and undone is not None and (row.orphaned or row.state == "retracted"):
         is_retracted = row.state == "retracted"
         reason = f"{pushed_by} {'was given back' if pusher.given_back else 'did not complete'}"
@@ -163,9 +169,9 @@ def _own_events(history: ValueHistory, value: Value) -> Iterator[Event]:
 
 
 def _died(value: Value) -> dict[int, int]:
-    """Return the time of each death of the value, by tick: after it the value was requeued or retracted, or is dead."""
+    """Return the time of each death of the value, by tick."""
     row, undone = value.record, value.undone
-    died = {each.record.taken_tick: each.record.taken_at for each in value.returns if each.is_requeue}
+    died = {each.record.taken_tick: each.record.taken_at for each in value.returns if each.ended_death}
     was_dead = row.state == "retracted" and undone is not None and (row.ended_tick or 0) < (undone.tick or 0)
     if (row.state == "dead" or was_dead) and row.ended_at is not None:
         died[row.ended_tick or 0] = row.ended_at

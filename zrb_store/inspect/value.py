@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -21,6 +21,7 @@ from zrb_store.records import (
     JsonObject,
     JsonTree,
     JsonValue,
+    ReplacedRecord,
     ReturnRecord,
     SessionRecord,
     ValueRecord,
@@ -37,9 +38,9 @@ class Returned(NamedTuple):
     error: ErrorRecord | None  # with which that attempt ended; its message may be cut
 
     @property
-    def is_requeue(self) -> bool:
-        """Whether the value was dead and somebody made it live again."""
-        return self.record.failed_deliveries == 0
+    def ended_death(self) -> str | None:
+        """How somebody ended the value's death: `requeued`, `replaced` or `dropped`, as the reason begins."""
+        return self.record.reason.partition(" ")[0] if self.record.failed_deliveries == 0 else None
 
     def to_json(self) -> JsonObject:
         """Return it as `show --format json` shows it."""
@@ -50,6 +51,26 @@ class Returned(NamedTuple):
             "reason": self.record.reason,
             "failed_deliveries": self.record.failed_deliveries,
             "error": json_or_null(self.error),
+        }
+
+
+class Replaced(NamedTuple):
+    """What a value was before somebody put another content in its place."""
+
+    record: ReplacedRecord
+    content: JsonValue
+    by: Change | None  # who did it, if that is recorded
+
+    def to_json(self) -> JsonObject:
+        """Return it as `show --format json` shows it."""
+        record = self.record
+        return {
+            "type": record.type,
+            "size": record.size,
+            "value": self.content,
+            "failed_deliveries": record.failed_deliveries,
+            "replaced_at": iso(record.replaced_at),
+            "replaced_by": process_json(self.by),
         }
 
 
@@ -67,8 +88,9 @@ class Value:
     pushed_by: str | None
     pushed_from: Change | None  # who pushed it from a shell outside any attempt, if that is recorded
     taken_by: str | None
-    taken_from: Change | None  # who took it from a shell
+    taken_from: Change | None  # who took it from a shell, or dropped it
     returns: list[Returned]  # the oldest first
+    replaced: list[Replaced]  # what it was before, the oldest first
     undone: Moment | None  # when what its pusher did was undone
     beginning: str | None = None  # in a report, of a long value, whose content is left out
 
@@ -84,6 +106,9 @@ class Value:
             damage.note(f"a return of {name}", each.record.damage)
             error = None if each.error == (None, None) else ErrorRecord(*each.error)
             returns.append(Returned(each.record, _owner_name(each.taker, session), error))
+        for one in history.replaced:
+            damage.note(f"an earlier content of {name}", one.record.damage)
+        replaced = [Replaced(one.record, codec.to_json(one.record.data), one.by) for one in history.replaced]
         return cls(
             name,
             record,
@@ -93,6 +118,7 @@ class Value:
             _owner_name(history.taker, session),
             history.taken_from,
             returns,
+            replaced,
             None if pusher is None else pusher.undone(session),
         )
 
@@ -100,6 +126,20 @@ class Value:
     def taken_at(self) -> int | None:
         """When it was taken or removed, if it is."""
         return self.record.ended_at if self.record.state in ("taken", "removed") else None
+
+    @property
+    def outcome(self) -> str:
+        """What became of it: its state, or `dropped` if a person took it out."""
+        return "dropped" if self.record.state == "removed" and self.taken_from is not None else self.record.state
+
+    @property
+    def past(self) -> list[Returned | Replaced]:
+        """What happened to it since its push, in order, without the ends of deaths that a later event tells."""
+        told: list[tuple[int, Returned | Replaced]] = [
+            (each.record.returned_tick, each) for each in self.returns if each.ended_death in (None, "requeued")
+        ]
+        told += [(each.record.replaced_tick, each) for each in self.replaced]
+        return [each for _, each in sorted(told, key=lambda pair: pair[0])]
 
     def to_json(self) -> JsonObject:
         """Return it as `show --format json` shows it."""
@@ -122,13 +162,16 @@ class Value:
             "failed_deliveries": record.failed_deliveries,
             "due_at": iso(record.due_at),
             "returns": [each.to_json() for each in self.returns],
+            "replaced": [each.to_json() for each in self.replaced],
         }
         return shown if self.beginning is None else {**shown, "beginning": self.beginning}
 
 
 def process_json(change: Change | None) -> JsonTree:
-    """Return the user, host and pid of what somebody did by hand."""
-    return None if change is None else {"user": change.user, "host": change.host, "pid": change.pid}
+    """Return the user, host and pid of what somebody did by hand, and the reason if one was given."""
+    if change is None:
+        return None
+    return {"user": change.user, "host": change.host, "pid": change.pid, "reason": change.reason}
 
 
 def _owner_name(owner: AttemptName | None, session: str) -> str | None:
@@ -162,8 +205,8 @@ def with_acts(
 ) -> ValueHistory:
     """Return the history of one value, as of now, with who pushed and took it from a shell, if that is recorded."""
     if _is_incomplete(history):
-        for act in acts_on(transaction, session, queue, (history.value.queue_id, history.value.seq)):
-            history = _with(history, act, session, damage)
+        place = (history.value.queue_id, history.value.seq)
+        return _with(history, acts_on(transaction, session, queue, place), session, damage)
     return history
 
 
@@ -182,24 +225,33 @@ def each_with_acts(
             if acts is None:
                 acts = acts_from(transaction, session.name, session.id, place)
                 act = next(acts, None)
+            own = []
             while act is not None and act.place <= place:
                 if act.place == place:
-                    history = _with(history, act, session.name, damage)
+                    own.append(act)
                 act = next(acts, None)
+            history = _with(history, own, session.name, damage)
         yield history
 
 
 def _is_incomplete(history: ValueHistory) -> bool:
-    """Whether a value was pushed or taken, but by no attempt that is still stored."""
-    return history.pusher is None or (history.value.state == "taken" and history.taker is None)
+    """Whether a value was pushed, taken or dropped, but by no attempt that is still stored, or replaced."""
+    is_held = history.value.state in ("taken", "removed")
+    return history.pusher is None or (is_held and history.taker is None) or bool(history.replaced)
 
 
-def _with(history: ValueHistory, act: Act, session: str, damage: Damage) -> ValueHistory:
-    if act.change.action == "push" and history.pusher is None:
-        history = history._replace(pushed_from=act.change)
-    elif act.change.action == "pop" and history.value.state == "taken" and history.taker is None:
-        history = history._replace(taken_from=act.change)
-    else:
-        return history
-    damage.note(f"a change of session {session}", act.damage)
-    return history
+def _with(history: ValueHistory, acts: Sequence[Act], session: str, damage: Damage) -> ValueHistory:
+    ends = {"taken": "pop", "removed": "drop"}.get(history.value.state)
+    for act in acts:
+        if act.change.action == "push" and history.pusher is None:
+            history = history._replace(pushed_from=act.change)
+        elif act.change.action == ends and history.taker is None:
+            history = history._replace(taken_from=act.change)
+        elif act.change.action != "replace":
+            continue
+        damage.note(f"a change of session {session}", act.damage)
+    # The records of old replacements may have been pruned.
+    known = [act.change for act in acts if act.change.action == "replace"]
+    pairs = zip(reversed(history.replaced), reversed(known), strict=False)
+    replaced = [each._replace(by=by) for each, by in pairs][::-1]
+    return history._replace(replaced=[*history.replaced[: len(history.replaced) - len(replaced)], *replaced])

@@ -87,6 +87,7 @@ _LINKS: Mapping[str, Columns] = {
     "output": {"attempt": dataclasses.replace(_OWNER, nullable=False)},
     "value": {"queue": _QUEUE, "pushed_by": _OWNER, "taken_by": _OWNER},
     "return": {"queue": _QUEUE, "taken_by": _OWNER},
+    "replaced": {"queue": _QUEUE},
 }
 FIELDS: Mapping[str, Columns] = {kind: {**_LINKS.get(kind, {}), **copied} for kind, copied in queries.COPIED.items()}
 """What each field may hold, by kind of record and name of the field."""

@@ -196,7 +196,13 @@ class _SessionWriter:
         self._name = session["name"]
         self._owners = owners
         self._ids: dict[str, dict[str | int, int]] = {"run": {}, "queue": {}, "attempt": {}}
-        self._waiting: dict[queries.Batched, list[Record]] = {"output": [], "value": [], "return": [], "change": []}
+        self._waiting: dict[queries.Batched, list[Record]] = {
+            "output": [],
+            "value": [],
+            "return": [],
+            "replaced": [],
+            "change": [],
+        }
         self._size = 0
         session_id = queries.add_session(transaction, session)
         if session_id is None:

@@ -1,4 +1,4 @@
-"""`push`, `pop`, `queue` and `requeue`: changes by hand to one queue and its values."""
+"""`push`, `pop`, `queue`, `requeue`, `drop` and `replace`: changes by hand to one queue and its values."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from datetime import timedelta
 from zrb_store import codec
 from zrb_store.codec import Encoded
 from zrb_store.db.engine import Database
-from zrb_store.db.transaction import Transaction
-from zrb_store.errors import InvalidArgument, SessionNotFound, ValueNotFound, ZrbStoreError
+from zrb_store.db.transaction import Executor, Transaction
+from zrb_store.errors import InvalidArgument, SessionBusy, SessionNotFound, ValueNotFound, ZrbStoreError
 from zrb_store.inspect import session_names
-from zrb_store.inspect.value import find_queue
+from zrb_store.inspect.value import Value, find_history, find_queue
 from zrb_store.local_time import delay_in_micros, rounded
 from zrb_store.names import check_name, check_session_name, full_name, nearest, split_id
 from zrb_store.process import identity
@@ -21,11 +21,13 @@ from zrb_store.queries import queues, sessions, takes, values
 from zrb_store.queries.attempts import Owner, may_write
 from zrb_store.queries.by_hand import record_change
 from zrb_store.queries.clock import draw
-from zrb_store.queries.deliveries import fate
+from zrb_store.queries.deliveries import fate, has_value
+from zrb_store.queries.holders import held_values
 from zrb_store.queries.queues import QueueRules
 from zrb_store.queries.sessions import being_removed
 from zrb_store.queries.takes import has_live
 from zrb_store.queries.values import lock_queue
+from zrb_store.records import Damage
 from zrb_store.runtime import reclaim
 from zrb_store.runtime.waiting import QueueWait
 
@@ -67,11 +69,18 @@ def pop(
 
     The owner holds the value, which returns when the owner is given back. Without an owner it stays taken, and the pop
     is recorded with user, host and pid. If the value is damaged, or `check` raises an error, it stays where it is.
+    While the queue is paused, it has no value for a shell.
     """
     check_session_name(session)
     attempt_id, taker = (owner.id, owner.full_name) if owner else (None, None)
 
+    def unpaused(executor: Executor) -> int:
+        found = queues.find_for_consumer(executor, session, queue)
+        return 0 if found is None or found.is_paused else found.id
+
     def work(transaction: Transaction) -> tuple[int, str] | None:
+        if not unpaused(transaction):
+            return None
         found = takes.take_whole(transaction, queue_id, attempt_id)
         if found is not None and (problem := codec.problem_of(found[1])):
             get_it = f"`zrb-store get {session} {shlex.quote(queue)} --seq {found[0]}` shows it"
@@ -83,9 +92,9 @@ def pop(
             record_change(transaction, "pop", session, f"{queue}#{found[0]}")
         return found
 
-    waiting = QueueWait(database, session, queue, wait)
+    waiting = QueueWait(database, session, queue, wait, has_value(database, session, queue, unpaused=True))
     while True:
-        queue_id = (queues.find_queue(database, session, queue) or 0) if waiting.may_get_value() else 0
+        queue_id = unpaused(database) if waiting.may_get_value() else 0
         if queue_id:
             # Look first, which locks nothing, however many processes wait for the same queue.
             reclaim.search(database, queue_id, taker, missing=not has_live(database, queue_id))
@@ -95,6 +104,7 @@ def pop(
                 return found
             if owner:
                 owner.refuse_if_closed()
+            queue_id = unpaused(database)
         if owner:
             owner.refuse_if_closed()
         if not waiting.wait():
@@ -105,6 +115,9 @@ def nothing_there(database: Database, session: str, queue: str, after: str) -> Z
     """Return the error that there is no value, which says whether that may be a matter of a wrong name."""
     if sessions.find(database, session) is None:
         return session_names.not_found(database, session, after)
+    found = queues.find_for_consumer(database, session, queue)
+    if found is not None and found.is_paused:
+        return ValueNotFound(queues.being_paused(session, queue))
     known = queues.queue_ids(database, session)
     if queue not in known:
         return ValueNotFound(f"session {session} has no queue {queue!r}{after}{nearest(queue, known)}")
@@ -157,29 +170,72 @@ def _set_rules(
     database.transact(work, "queue")
 
 
+def set_paused(database: Database, session: str, queue: str, paused: bool) -> None:
+    """Pause a queue, so that consumers and `pop` from a shell wait, or end its pause; a change is recorded."""
+
+    def work(transaction: Transaction) -> None:
+        if queues.set_paused(transaction, _queue_id(transaction, session, queue), paused):
+            record_change(transaction, "queue", session, f"{queue}: {'paused' if paused else 'unpaused'}")
+
+    database.transact(work, "queue")
+
+
 def requeue(database: Database, ids: Iterable[str]) -> None:
     """Make dead values (SESSION/QUEUE#SEQ) live again, all of them or none.
 
     Each returns to its place, and its deliveries count from 0.
     """
-    chosen: dict[tuple[str, str], list[int]] = {}
-    for session, queue, seq in dict.fromkeys(split_id(each) for each in ids):
-        chosen.setdefault((session, queue), []).append(seq)
+    chosen = _by_queue(ids)
 
     def work(transaction: Transaction) -> None:
-        queue_ids = {_queue_id(transaction, *place): place for place in chosen}
-        for queue_id in sorted(queue_ids):
-            lock_queue(transaction, queue_id)
-        for queue_id, (session, queue) in queue_ids.items():
-            for seq in chosen[session, queue]:
+        for queue_id, (session, queue), seqs in _locked(transaction, chosen):
+            for seq in seqs:
                 name, found = full_name(session, queue, seq), fate(transaction, session, queue, seq)
                 if found is None:
                     raise ValueNotFound(f"there is no value {name}")
                 if found.state != "dead":
                     raise InvalidArgument(f"value {name} is {found.state}, not dead: only dead values can be requeued")
-            _revive(transaction, session, queue, queue_id, chosen[session, queue])
+            _revive(transaction, session, queue, queue_id, seqs)
 
     database.transact(work, "requeue")
+
+
+def drop(database: Database, ids: Iterable[str], why: str | None) -> None:
+    """Take live, delayed or dead values (SESSION/QUEUE#SEQ) out of their queues for good, all of them or none."""
+    chosen = _by_queue(ids)
+
+    def work(transaction: Transaction) -> None:
+        locked = _locked(transaction, chosen)
+        for queue_id, place, seqs in locked:
+            queries.lock_values(transaction, queue_id, seqs)
+            for seq in seqs:
+                _refuse_unless_at_hand(transaction, *place, queue_id, seq, "dropped")
+        moment = draw(transaction)
+        for queue_id, (session, queue), seqs in locked:
+            queries.drop(transaction, queue_id, seqs, moment, _by_me("dropped"))
+            for seq in seqs:
+                record_change(transaction, "drop", session, f"{queue}#{seq}", why)
+
+    database.transact(work, "drop")
+
+
+def replace(database: Database, value_id: str, item: Encoded, why: str | None) -> None:
+    """Put another content in the place of a live, delayed or dead value (SESSION/QUEUE#SEQ), and keep the earlier one.
+
+    Its deliveries count from 0, and a dead one is live again. All else stays: who pushed it, and until when it is
+    delayed.
+    """
+    chosen = _by_queue([value_id])
+
+    def work(transaction: Transaction) -> None:
+        for queue_id, (session, queue), seqs in _locked(transaction, chosen):
+            queries.lock_values(transaction, queue_id, seqs)
+            for seq in seqs:
+                _refuse_unless_at_hand(transaction, session, queue, queue_id, seq, "replaced")
+                queries.replace(transaction, queue_id, seq, item, draw(transaction), _by_me("replaced"))
+                record_change(transaction, "replace", session, f"{queue}#{seq}", why)
+
+    database.transact(work, "replace")
 
 
 def requeue_all(database: Database, session: str, queue: str) -> int:
@@ -196,14 +252,57 @@ def requeue_all(database: Database, session: str, queue: str) -> int:
     return database.transact(work, "requeue")
 
 
+_Chosen = dict[tuple[str, str], list[int]]
+"""Seqs by session and queue."""
+
+
+def _by_queue(ids: Iterable[str]) -> _Chosen:
+    chosen: _Chosen = {}
+    for session, queue, seq in dict.fromkeys(split_id(each) for each in ids):
+        chosen.setdefault((session, queue), []).append(seq)
+    return chosen
+
+
+def _locked(transaction: Transaction, chosen: _Chosen) -> list[tuple[int, tuple[str, str], list[int]]]:
+    """Lock the queues, and return the id, the names and the seqs of each."""
+    found = sorted((_queue_id(transaction, *place), place, seqs) for place, seqs in chosen.items())
+    for queue_id, *_ in found:
+        lock_queue(transaction, queue_id)
+    return found
+
+
+def _refuse_unless_at_hand(
+    transaction: Transaction, session: str, queue: str, queue_id: int, seq: int, done: str
+) -> None:
+    """Refuse a value that is neither in its queue nor dead; name who holds it, or has taken it."""
+    record = sessions.get(transaction, session)
+    value = Value.of(find_history(transaction, record, queue, queue_id, seq), session, queue, Damage())
+    if value.record.state in ("live", "delayed", "dead"):
+        return
+    holder = value.taken_by or (value.taken_from and f"{value.taken_from.user} on {value.taken_from.host}")
+    by = f" by {holder}" if holder else ""
+    for each in held_values(transaction, [record.id]):
+        name = full_name(each.session, each.task, each.number)
+        if each.queue_id == queue_id and value.taken_by in (name, name.removeprefix(f"{session}/")):
+            process = f"pid {each.run.pid} on {each.run.host}"
+            raise SessionBusy(f"value {value.id} is held by {name} ({process}): wait until that has ended")
+    raise InvalidArgument(
+        f"value {value.id} is {value.record.state}{by}: only live, delayed and dead values can be {done}"
+    )
+
+
 def _queue_id(transaction: Transaction, session: str, queue: str) -> int:
     return find_queue(transaction, sessions.get(transaction, session), queue)
 
 
 def _revive(transaction: Transaction, session: str, queue: str, queue_id: int, seqs: list[int]) -> None:
-    me = identity()
-    reason = f"requeued by {me.user} on {me.host}"
-    queries.revive(transaction, queue_id, seqs, draw(transaction), reason)
+    queries.revive(transaction, queue_id, seqs, draw(transaction), _by_me("requeued"))
     shown = ", ".join(f"{queue}#{seq}" for seq in seqs[:10])
     more = f" and {len(seqs) - 10} more" if len(seqs) > 10 else ""
     record_change(transaction, "requeue", session, shown + more)
+
+
+def _by_me(done: str) -> str:
+    """Return the reason of a return that ends a value's death; it begins with what was done."""
+    me = identity()
+    return f"{done} by {me.user} on {me.host}"

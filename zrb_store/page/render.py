@@ -23,7 +23,7 @@ from markupsafe import Markup
 from zrb_store.inspect.agents import agent_note
 from zrb_store.inspect.report import Report, ReportQueue, ReportRun, cut_text
 from zrb_store.inspect.show import Step, Task
-from zrb_store.inspect.value import Value
+from zrb_store.inspect.value import Replaced, Value
 from zrb_store.masking import printable
 from zrb_store.records import UNSUCCESSFUL, AttemptRecord, JsonTree, RunRecord, iso, to_datetime
 from zrb_store.render.format import (
@@ -333,8 +333,10 @@ def content(value: Value) -> str:
 def life(value: Value) -> Iterator[str]:
     """Yield what became of a value, in order."""
     record = value.record
-    for each in value.returns:
-        if each.is_requeue:
+    for each in value.past:
+        if isinstance(each, Replaced):
+            yield f"replaced{f' by {process(each.by)}' if each.by else ''}; was {preview(each.content)[:_CONTENT]}"
+        elif each.ended_death:
             yield each.record.reason  # requeued, and by whom
         else:
             reason = "" if each.record.reason in UNSUCCESSFUL else f": {each.record.reason}"
@@ -343,4 +345,5 @@ def life(value: Value) -> Iterator[str]:
     if record.state == "dead":
         yield f"dead after {record.failed_deliveries} deliveries"
     else:
-        yield f"{record.state}{f' by {by}' if by else ''}{orphaned(value)}"
+        reason = f": {value.taken_from.reason}" if value.taken_from and value.taken_from.reason else ""
+        yield f"{value.outcome}{f' by {by}' if by else ''}{orphaned(value)}{reason}"

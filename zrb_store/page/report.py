@@ -17,11 +17,11 @@ from markupsafe import Markup
 from zrb_store.db.engine import Database
 from zrb_store.inspect.redact import redacted
 from zrb_store.inspect.report import Budget, Plan, Report, describe
-from zrb_store.inspect.value import Value
+from zrb_store.inspect.value import Replaced, Value
 from zrb_store.page.assets import GRAPHER, PLOTTER, SESSION_SCRIPTS, inlined
 from zrb_store.page.render import MOST_ATTEMPTS, MOST_ROWS, Context, as_json, environment, measure, packed, queues, rows
 from zrb_store.records import AttemptRecord, Damage, JsonObject, JsonValue
-from zrb_store.render.format import counted, error_summary, preview, pusher, taker
+from zrb_store.render.format import counted, error_summary, preview, process, pusher, taker
 from zrb_store.render.stderr import zrb_program
 
 _MOST_EVENTS = 200  # that the text lists: the last ones
@@ -128,7 +128,7 @@ def flow(report: Report) -> list[Flow]:
             states[value.record.state] += 1
             if value.record.state in ("taken", "removed"):
                 taken[_task(value.taken_by)] += 1
-            back.update(_task(each.taken_by) for each in value.returns if not each.is_requeue)
+            back.update(_task(each.taken_by) for each in value.returns if not each.ended_death)
         state = ", ".join(f"{count:,} {state}" for state, count in states.most_common())
         found.append(Flow(queue.name, _parties(pushed), _parties(taken), _parties(back), state))
     return found
@@ -219,9 +219,13 @@ def _of_value(queue: str, value: Value) -> Iterator[_Happening]:
     record = value.record
     verb, place = ("pushed", f"to {queue}") if record.moved_from is None else ("moved", f"within {queue}")
     yield _Happening(record.pushed_at, 4, pusher(value) or _SOMEBODY, verb, place, value)
-    for each in value.returns:
+    for each in value.past:
+        if isinstance(each, Replaced):
+            by = process(each.by) if each.by else _SOMEBODY
+            yield _Happening(each.record.replaced_at, 2, by, "replaced", f"in {queue}", value)
+            continue
         row, holder = each.record, each.taken_by or "a deleted attempt"
-        if each.is_requeue:
+        if each.ended_death:
             yield _Happening(row.returned_at, 2, f"{row.reason}:", "", f"in {queue}", value)
             continue
         yield _Happening(row.taken_at, 5, holder, "took", f"from {queue}", value)
@@ -230,7 +234,7 @@ def _of_value(queue: str, value: Value) -> Iterator[_Happening]:
         return
     if record.state in ("taken", "removed"):
         by = taker(value) or _SOMEBODY
-        verb = "took" if record.state == "taken" else "removed"
+        verb = "took" if record.state == "taken" else value.outcome
         yield _Happening(record.ended_at, 5, by, verb, f"from {queue}", value)
     elif record.state in ("retracted", "dead"):
         words = f"retracted from {queue}:" if record.state == "retracted" else f"dead in {queue}:"

@@ -88,13 +88,20 @@ if TYPE_CHECKING:
 Callback = Callable[[], Any]
 
 
+class KeptObject(NamedTuple):
+    """An object that this process pushed."""
+
+    value: Any
+    text: int  # hash of its row's text; if that has another one, a person has replaced the value
+
+
 @dataclass
 class QueueMemory:
     """What this process remembers of one queue: callbacks, and the objects that it pushed."""
 
     push_callbacks: list[Callback] = field(default_factory=list)
     pop_callbacks: list[Callback] = field(default_factory=list)
-    objects: dict[int, Any] = field(default_factory=dict)
+    objects: dict[int, KeptObject] = field(default_factory=dict)
     check_at: int = _MANY
 
 
@@ -162,7 +169,8 @@ class ZrbXcom(Xcom):
             return Edit([each.seq for each in live], [], items)
 
         self._apply(editor, pushed=new)
-        return [objects[each.seq] if each.seq in objects else codec.decode(each.item.data) for each in removed]
+        pairs = ((objects.get(each.seq), each.item.data) for each in removed)
+        return [kept.value if kept and kept.text == hash(data) else codec.decode(data) for kept, data in pairs]
 
     def assign(self, value: Any) -> None:
         """Put a plain value in place of all values and callbacks, since a program gave the queue's name to it."""
@@ -179,7 +187,7 @@ class ZrbXcom(Xcom):
                 seq, data = found
                 value = self._decode(seq, data)
                 if not isinstance(value, PLAIN):
-                    self.memory.objects[seq] = value  # a program may change it in place
+                    self.memory.objects[seq] = KeptObject(value, hash(data))  # a program may change it in place
                 return value, data
         return None
 
@@ -191,7 +199,7 @@ class ZrbXcom(Xcom):
     def forget_changed(self) -> None:
         """Read the plain value from the store again if the program has changed it in place."""
         if changed := self._changed():
-            for seq in [seq for seq, kept in list(self.memory.objects.items()) if kept is changed[0]]:
+            for seq in [seq for seq, kept in list(self.memory.objects.items()) if kept.value is changed[0]]:
                 del self.memory.objects[seq]
 
     def _changed(self) -> tuple[Any] | None:
@@ -223,14 +231,14 @@ class ZrbXcom(Xcom):
     encode = _encode
 
     def _decode(self, seq: int, data: str) -> Any:
-        objects = self.memory.objects
-        return objects[seq] if seq in objects else Xcom._decode(self, seq, data)
+        kept = self.memory.objects.get(seq)
+        return kept.value if kept is not None and kept.text == hash(data) else Xcom._decode(self, seq, data)
 
     def _after_push(self, seq: int, item: Encoded, value: Any) -> None:
         """Give readers in this process the very object that was pushed as `seq`."""
         if item.restorable and type(value) in PLAIN and value == value:  # NaN does not
             return
-        self.memory.objects[seq] = value
+        self.memory.objects[seq] = KeptObject(value, hash(item.data))
         if len(self.memory.objects) >= self.memory.check_at:
             self._forget_taken_elsewhere()
 

@@ -1,6 +1,6 @@
-"""The records of changes by hand, and dead values that `requeue` revives.
+"""The records of changes by hand, and the values that `requeue` revives, `drop` takes out and `replace` mends.
 
-The push or pop of a value from a shell, outside any attempt, is recorded as a change with the detail QUEUE#SEQ.
+What a person does to one value, outside any attempt, is recorded as a change with the detail QUEUE#SEQ.
 """
 
 from __future__ import annotations
@@ -10,11 +10,13 @@ from collections.abc import Generator, Iterator, Sequence
 from dataclasses import asdict
 from typing import Any, NamedTuple
 
+from zrb_store.codec import Encoded
 from zrb_store.db.columns import CHANGE, readable
 from zrb_store.db.core import bindparam, is_one_of, literal, sa, statement, t
-from zrb_store.db.dialect import among, now
+from zrb_store.db.dialect import among, now, whole_text
 from zrb_store.db.transaction import Executor, Row, Transaction
 from zrb_store.process import identity
+from zrb_store.queries import chunks
 from zrb_store.queries.clock import Moment, given_moment, given_tick
 from zrb_store.queries.values import is_dead
 
@@ -28,14 +30,16 @@ class Change(NamedTuple):
     user: str | None
     host: str
     pid: int
+    reason: str | None  # as the person gave it
 
 
 def _of_values() -> sa.ColumnElement[bool]:
-    """Return the condition that a change is the push or the pop of a value of a session."""
-    return sa.and_(t.change.c.session == bindparam("session"), is_one_of(t.change.c.action, "push", "pop"))
+    """Return the condition that a change is what somebody did to one value of a session."""
+    actions = is_one_of(t.change.c.action, "push", "pop", "drop", "replace")
+    return sa.and_(t.change.c.session == bindparam("session"), actions)
 
 
-_GIVEN = ("action", "session", "detail", "user", "host", "pid")
+_GIVEN = ("action", "session", "detail", "reason", "user", "host", "pid")
 
 
 @statement
@@ -43,9 +47,11 @@ def _insert() -> sa.Insert:
     return sa.insert(t.change).values({"at": now(), **{name: bindparam(name) for name in _GIVEN}})
 
 
-def record_change(executor: Executor, action: str, session_name: str | None, detail: str | None = None) -> None:
+def record_change(
+    executor: Executor, action: str, session_name: str | None, detail: str | None = None, reason: str | None = None
+) -> None:
     """Record what a person does with this process to a session, or to the whole store (None)."""
-    params = {**asdict(identity()), "action": action, "session": session_name, "detail": detail}
+    params = {**asdict(identity()), "action": action, "session": session_name, "detail": detail, "reason": reason}
     executor.execute(_insert(), params)
 
 
@@ -78,10 +84,10 @@ def last_of_store(executor: Executor, action: str) -> int | None:
 
 
 class Act(NamedTuple):
-    """The push or the pop of a value from a shell."""
+    """What a person did to a value: a push, a pop, a drop or a replacement."""
 
     place: tuple[int, int]  # the id of its queue, and its seq
-    change: Change  # which of both it was, who did it, and when
+    change: Change  # what it was, who did it, and when
     damage: tuple[str, ...]  # the damaged columns of that record
 
 
@@ -191,8 +197,18 @@ def dead_values(executor: Executor, queue_id: int) -> list[int]:
 
 
 def _chosen(dialect_name: str) -> tuple[sa.ColumnElement[bool], ...]:
-    of_queue = t.value.c.queue_id == bindparam("of_queue")
-    return of_queue, among(dialect_name, t.value.c.seq, "seqs"), is_dead()
+    return t.value.c.queue_id == bindparam("of_queue"), among(dialect_name, t.value.c.seq, "seqs")
+
+
+@statement
+def _lock_values(dialect_name: str) -> sa.Select[int]:
+    return sa.select(t.value.c.seq).where(*_chosen(dialect_name)).order_by(t.value.c.seq).with_for_update()
+
+
+def lock_values(executor: Executor, queue_id: int, seqs: Sequence[int]) -> None:
+    """Lock values of a locked queue, which others may be taking: after this, what is read of them holds."""
+    params = {"of_queue": queue_id, "seqs": json.dumps(list(seqs))}
+    executor.execute(_lock_values(executor.dialect_name), params)
 
 
 @statement
@@ -204,14 +220,16 @@ def _record_returns(dialect_name: str) -> sa.Insert:
             *("queue_id", "seq", "taken_at", "taken_tick", "returned_at", "returned_tick", "reason"),
             *("failed_deliveries", "due_at"),
         ],
-        sa.select(t.value.c.queue_id, t.value.c.seq, *ended, *returned, t.value.c.due_at).where(*_chosen(dialect_name)),
+        sa.select(t.value.c.queue_id, t.value.c.seq, *ended, *returned, t.value.c.due_at).where(
+            *_chosen(dialect_name), is_dead()
+        ),
     )
 
 
 @statement
 def _revive(dialect_name: str) -> sa.Update:
     lives = {"state": literal("live"), "ended_at": sa.null(), "ended_tick": sa.null(), "due_at": sa.null()}
-    return sa.update(t.value).where(*_chosen(dialect_name)).values(**lives, failed_deliveries=literal(0))
+    return sa.update(t.value).where(*_chosen(dialect_name), is_dead()).values(**lives, failed_deliveries=literal(0))
 
 
 def revive(executor: Executor, queue_id: int, seqs: Sequence[int], moment: Moment, reason: str) -> None:
@@ -219,3 +237,55 @@ def revive(executor: Executor, queue_id: int, seqs: Sequence[int], moment: Momen
     params = {"of_queue": queue_id, "seqs": json.dumps(list(seqs)), "reason": reason, **moment.params}
     executor.execute(_record_returns(executor.dialect_name), params)
     executor.execute(_revive(executor.dialect_name), params)
+
+
+@statement
+def _drop(dialect_name: str) -> sa.Update:
+    count = sa.case((is_dead(), literal(0)), else_=t.value.c.failed_deliveries)  # as the return says that ends a death
+    ended = {"ended_at": given_moment(), "ended_tick": given_tick()}
+    return (
+        sa.update(t.value)
+        .where(*_chosen(dialect_name))
+        .values(state=literal("removed"), **ended, failed_deliveries=count)
+    )
+
+
+def drop(executor: Executor, queue_id: int, seqs: Sequence[int], moment: Moment, reason: str) -> None:
+    """Take live, delayed and dead values, which are locked, out of a queue for good."""
+    params = {"of_queue": queue_id, "seqs": json.dumps(list(seqs)), "reason": reason, **moment.params}
+    executor.execute(_record_returns(executor.dialect_name), params)
+    executor.execute(_drop(executor.dialect_name), params)
+
+
+_KEPT = ("queue_id", "seq", "type", "size", "failed_deliveries")
+
+
+@statement
+def _keep(dialect_name: str) -> sa.Insert:
+    kept = (*(t.value.c[name] for name in _KEPT), whole_text(), given_moment(), given_tick())
+    return sa.insert(t.replaced).from_select(
+        [*_KEPT, "data", "replaced_at", "replaced_tick"], sa.select(*kept).where(*_chosen(dialect_name))
+    )
+
+
+@statement
+def _delete_chunks() -> sa.Delete:
+    return sa.delete(t.chunk).where(t.chunk.c.queue_id == bindparam("of_queue"), t.chunk.c.seq == bindparam("of_seq"))
+
+
+@statement
+def _replace(dialect_name: str) -> sa.Update:
+    lives = {"state": literal("live"), "ended_at": sa.null(), "ended_tick": sa.null()}
+    new = {name: bindparam(f"new_{name}", type_=t.value.c[name].type) for name in ("type", "size", "data")}
+    return sa.update(t.value).where(*_chosen(dialect_name)).values(**lives, **new, failed_deliveries=literal(0))
+
+
+def replace(transaction: Transaction, queue_id: int, seq: int, item: Encoded, moment: Moment, reason: str) -> None:
+    """Put another content in place of that of a live, delayed or dead value, which is locked; keep the earlier one."""
+    name, is_long = transaction.dialect_name, item.size >= chunks.LONG_FROM[transaction.dialect_name]
+    params = {"of_queue": queue_id, "of_seq": seq, "seqs": json.dumps([seq]), "reason": reason, **moment.params}
+    new = {"new_type": item.type, "new_size": item.size, "new_data": "" if is_long else item.data}
+    for each in (_record_returns(name), _keep(name), _delete_chunks(), _replace(name)):
+        transaction.execute(each, {**params, **new})
+    if is_long:
+        chunks.add(transaction, queue_id, seq, item.data)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from zrb_store.db.core import bindparam, sa, statement, t
+from zrb_store.db.core import bindparam, literal, sa, statement, t
 from zrb_store.db.transaction import Executor, Row, Transaction
 
 LONGEST = 256 * 1024
@@ -36,7 +36,8 @@ def add(transaction: Transaction, queue_id: int, seq: int, text: str) -> None:
 @statement
 def _of_value() -> sa.Select[int, str]:
     return (
-        sa.select(t.chunk.c.number, t.chunk.c.data)
+        # A value that was replaced meanwhile may be short now, without chunks.
+        sa.select(sa.func.coalesce(t.chunk.c.number, literal(0)), sa.func.coalesce(t.chunk.c.data, t.value.c.data))
         .select_from(
             t.value.outerjoin(
                 t.chunk, sa.and_(t.chunk.c.queue_id == t.value.c.queue_id, t.chunk.c.seq == t.value.c.seq)

@@ -40,7 +40,7 @@ class Invariant:
         """What the rows are called."""
         if self.table in ("zrb_attempt", "zrb_output"):
             return "attempt"
-        return "value" if self.table in ("zrb_value", "zrb_chunk", "zrb_return") else "session"
+        return "value" if self.table in ("zrb_value", "zrb_chunk", "zrb_return", "zrb_replaced") else "session"
 
     def violating(self, dialect_name: str) -> sa.Select[*Row]:
         """Return the statement that selects the rows that violate it."""
@@ -89,9 +89,11 @@ def rows_of(table: str) -> sa.Select[*Row]:
             found = sa.select(t.session.c.name, t.attempt.c.task, t.attempt.c.number).select_from(attempts)
             return found if table == "zrb_attempt" else found.join(t.output, t.output.c.attempt_id == t.attempt.c.id)
     place = (t.session.c.name, t.queue.c.name.label("queue"))
-    if table == "zrb_return":
-        returns = t.returned.join(t.queue, t.queue.c.id == t.returned.c.queue_id).join(t.session)
-        return sa.select(*place, t.returned.c.seq).select_from(returns)
+    if table in ("zrb_return", "zrb_replaced"):
+        rows = t.metadata.tables[table]
+        return sa.select(*place, rows.c.seq).select_from(
+            rows.join(t.queue, t.queue.c.id == rows.c.queue_id).join(t.session)
+        )
     pusher, taker = attempt_as("pusher"), attempt_as("taker")
     values = sa.select(*place, t.value.c.seq).select_from(
         t.value.join(t.queue)

@@ -42,6 +42,7 @@ def _next(dialect_name: str, from_front: bool, lock: bool) -> sa.Select[int, boo
             sa.or_(sa.not_(among(dialect_name, t.value.c.seq, "passed_over")), t.value.c.due_at.is_not(None)),
             *([not_before_front()] if from_front else []),
         )
+        .where(exists(t.queue.c.id == bindparam("queue_id"), t.queue.c.paused_at.is_(None)))
         .order_by(t.value.c.seq)
         .limit(bindparam("count"))
     )
@@ -51,7 +52,7 @@ def _next(dialect_name: str, from_front: bool, lock: bool) -> sa.Select[int, boo
 def next_values(
     executor: Executor, queue_id: int, passed_over: Collection[int], count: int, front: Front | None, *, lock: bool
 ) -> list[NextValue]:
-    """Return the oldest live values of a queue, except those to pass over."""
+    """Return the oldest live values of a queue, except those to pass over; none while the queue is paused."""
     statement = _next(executor.dialect_name, front is not None, lock)
     params = {"queue_id": queue_id, "passed_over": json.dumps(list(passed_over)), "count": count, **parameters(front)}
     return [NextValue(seq, bool(came_back)) for seq, came_back in executor.execute(statement, params)]
@@ -168,21 +169,23 @@ def fate(executor: Executor, session_name: str, queue_name: str, seq: int) -> Fa
 _TUPLES_OK = 2  # libpq's status of a query that went well
 
 
-def _is_in_queue() -> sa.ColumnElement[bool]:
-    return t.value.c.queue_id == named_queue().construct.scalar_subquery()
+def _is_in_queue(unpaused: bool = False) -> sa.ColumnElement[bool]:
+    queue = named_queue().construct
+    queue = queue.where(t.queue.c.paused_at.is_(None)) if unpaused else queue
+    return t.value.c.queue_id == queue.scalar_subquery()
 
 
-def _live_value() -> sa.Select[int]:
+def _live_value(unpaused: bool = False) -> sa.Select[int]:
     return (
         sa.select(literal(1))
-        .where(_is_in_queue(), t.value.c.ended_at.is_(None), is_due())
+        .where(_is_in_queue(unpaused), t.value.c.ended_at.is_(None), is_due())
         .with_hint(t.value, "INDEXED BY ix_zrb_value_live", "sqlite")
     )
 
 
 @statement
-def _has_value() -> sa.Select[int]:
-    return _live_value().limit(literal(1))
+def _has_value(unpaused: bool) -> sa.Select[int]:
+    return _live_value(unpaused).limit(literal(1))
 
 
 @statement
@@ -200,9 +203,10 @@ Question = Callable[[], bool]
 """Asks the database. It locks nothing, and costs little when it is asked again and again."""
 
 
-def has_value(database: Database, session_name: str, queue_name: str) -> Question:
-    """Return the question whether there is such a queue and it has a live value."""
-    return _question(database, b"zrb_has_value", _has_value(), session_name, queue_name)
+def has_value(database: Database, session_name: str, queue_name: str, *, unpaused: bool = False) -> Question:
+    """Return the question whether there is such a queue and it has a live value; with `unpaused`, and is not paused."""
+    name = b"zrb_has_value_now" if unpaused else b"zrb_has_value"
+    return _question(database, name, _has_value(unpaused), session_name, queue_name)
 
 
 def may_get_value(database: Database, session_name: str, queue_name: str) -> Question:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from zrb_store.db.columns import MOST_TICK
 from zrb_store.db.core import Params, bindparam, literal, made_once, sa, statement, t
 from zrb_store.db.dialect import among, insert_if_absent, new_id, new_ids, now, tick
 from zrb_store.db.transaction import Executor
@@ -182,7 +183,8 @@ def _later(table: sa.FromClause, what: str) -> sa.ColumnElement[bool]:
     return table.c[f"{what}_tick"] > given_tick()
 
 
-_KEPT_OF_VALUE = ("seq", "type", "size", "pushed_at", "moved_from", "data", "pushed_tick", "plain")
+_KEPT_OF_VALUE = ("seq", "pushed_at", "moved_from", "pushed_tick", "plain")
+_CONTENT = ("type", "size", "data")
 
 
 @statement
@@ -202,20 +204,51 @@ def _copy_values(dialect_name: str) -> sa.Insert:
     was_held = sa.or_(returned_later, sa.func.coalesce(had_ended, sa.false()))
     is_dead = t.value.c.state == literal("dead")
     is_retracted = t.value.c.state == literal("retracted")
+    # What it was at the moment, if another content was put in its place later.
+    replaced, earlier = t.replaced.alias("replaced"), t.replaced.alias("earlier")
+    replacements = (replaced.c.queue_id == t.value.c.queue_id, replaced.c.seq == t.value.c.seq)
+    next_one = sa.select(sa.func.min(replaced.c.id)).where(*replacements, replaced.c.replaced_tick > given_tick())
+
+    def was_replaced(rows: sa.FromClause) -> sa.ScalarSelect[int]:
+        of_value = (replaced.c.queue_id == rows.c.queue_id, replaced.c.seq == rows.c.seq)
+        by_then = replaced.c.replaced_tick <= given_tick()
+        return sa.select(sa.func.max(replaced.c.replaced_tick)).where(*of_value, by_then).scalar_subquery()
+
+    content = (sa.case((earlier.c.id.is_not(None), earlier.c[name]), else_=t.value.c[name]) for name in _CONTENT)
     counted = t.returned.alias("counted")
     counts = sa.select(counted.c.failed_deliveries).where(
         counted.c.queue_id == t.value.c.queue_id,
         counted.c.seq == t.value.c.seq,
         counted.c.failed_deliveries.is_not(None),
     )
-    last_count = counts.where(counted.c.returned_tick <= given_tick()).order_by(counted.c.id.desc()).limit(literal(1))
-    next_count = counts.where(counted.c.returned_tick > given_tick()).order_by(counted.c.id).limit(literal(1))
+    last_count = (
+        counts.where(
+            counted.c.returned_tick <= given_tick(),
+            counted.c.returned_tick >= sa.func.coalesce(was_replaced(counted), literal(0)),
+        )
+        .order_by(counted.c.id.desc())
+        .limit(literal(1))
+    )
+    next_count = (
+        counts.where(
+            counted.c.returned_tick > given_tick(),
+            counted.c.returned_tick < sa.func.coalesce(earlier.c.replaced_tick, literal(MOST_TICK * 2)),
+        )
+        .order_by(counted.c.id)
+        .limit(literal(1))
+    )
     # Only the count of a value that is itself a copy, which has no returns, begins with its death: it is not known
     # then.
     before_next = sa.case(
         (next_count.scalar_subquery() == literal(0), literal(1)), else_=next_count.scalar_subquery() - literal(1)
     )
-    failed_deliveries = sa.func.coalesce(last_count.scalar_subquery(), before_next, t.value.c.failed_deliveries)
+    failed_deliveries = sa.func.coalesce(
+        last_count.scalar_subquery(),
+        was_replaced(t.value) * literal(0),
+        before_next,
+        earlier.c.failed_deliveries,
+        t.value.c.failed_deliveries,
+    )
     pusher_undone, holder_undone = _undone(pusher, dialect_name), _undone(holder, dialect_name)
     # A holder that is unknown belonged to a session that was deleted. If a return followed, its attempt was given back,
     # so it had not completed.
@@ -233,7 +266,7 @@ def _copy_values(dialect_name: str) -> sa.Insert:
     return sa.insert(t.value).from_select(
         [
             *("queue_id", "state", "pushed_by", "ended_at", "ended_tick", "taken_by", "orphaned", "failed_deliveries"),
-            *("due_at", *_KEPT_OF_VALUE),
+            *("due_at", *_KEPT_OF_VALUE, *_CONTENT),
         ],
         sa.select(
             _new_queue().c.id,
@@ -252,6 +285,7 @@ def _copy_values(dialect_name: str) -> sa.Insert:
             # What comes back with the fork is not delayed: the attempt is one of its own session.
             sa.case((sa.not_(was_held), due_then(_later))),
             *(t.value.c[name] for name in _KEPT_OF_VALUE),
+            *content,
         )
         .select_from(
             t.value.join(t.queue)
@@ -265,6 +299,7 @@ def _copy_values(dialect_name: str) -> sa.Insert:
                     t.returned.c.returned_tick > given_tick(),
                 ),
             )
+            .outerjoin(earlier, earlier.c.id == next_one.scalar_subquery())
             .outerjoin(pusher, pusher.c.id == t.value.c.pushed_by)
             .outerjoin(holder, holder.c.id == holder_id)
             .outerjoin(new_pusher, _is_copy(new_pusher, pusher))
@@ -280,15 +315,17 @@ def _copy_values(dialect_name: str) -> sa.Insert:
 
 @statement
 def _copy_chunks() -> sa.Insert:
-    # The values themselves are copied before.
+    # The values themselves are copied before, and those whole whose content was replaced later.
     copied = t.value.alias("copied")
     return sa.insert(t.chunk).from_select(
         ["queue_id", "seq", "number", "data"],
-        sa.select(_new_queue().c.id, t.chunk.c.seq, t.chunk.c.number, t.chunk.c.data).select_from(
+        sa.select(_new_queue().c.id, t.chunk.c.seq, t.chunk.c.number, t.chunk.c.data)
+        .select_from(
             t.chunk.join(t.queue, t.queue.c.id == t.chunk.c.queue_id)
             .join(_new_queue(), _same_queue())
             .join(copied, sa.and_(copied.c.queue_id == _new_queue().c.id, copied.c.seq == t.chunk.c.seq))
-        ),
+        )
+        .where(copied.c.data == literal("")),
     )
 
 

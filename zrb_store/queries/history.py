@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
-from typing import Any, Literal, NamedTuple, TypeVarTuple
+from typing import Any, Literal, NamedTuple, TypeVar, TypeVarTuple
 
-from zrb_store.db.columns import ATTEMPT, RETURN, VALUE, ColumnRule, readable
+from zrb_store.db.columns import ATTEMPT, REPLACED, RETURN, VALUE, ColumnRule, readable
 from zrb_store.db.core import bindparam, is_one_of, literal, made_once, sa, statement, t
 from zrb_store.db.dialect import among, short_text, whole_text
 from zrb_store.db.transaction import Executor, Row, Transaction
 from zrb_store.queries import attempts, chunks
 from zrb_store.queries.attempts import is_of_no_task
 from zrb_store.queries.by_hand import Change
-from zrb_store.queries.clock import Moment, by_then
+from zrb_store.queries.clock import Moment, by_then, later
 from zrb_store.queries.show import attempts_without
 from zrb_store.queries.values import from_live, is_dead, is_delayed, is_due, was_live
-from zrb_store.records import UNSUCCESSFUL, AttemptRecord, ReturnRecord, ValueRecord
+from zrb_store.records import UNSUCCESSFUL, AttemptRecord, ReplacedRecord, ReturnRecord, ValueRecord
 
 MESSAGE_LENGTH = 300
 """Characters of an error's message that are read with each return of a value: one error may be that of many."""
@@ -84,17 +84,30 @@ class Return(NamedTuple):
     error: tuple[str | None, str | None]
 
 
+class Replacement(NamedTuple):
+    """A replacement of a value's content by hand."""
+
+    record: ReplacedRecord  # what the value was before
+    by: Change | None = None  # who did it, if that is recorded and was looked for (`inspect/value.py`)
+
+    @property
+    def when(self) -> Moment:
+        """When it happened."""
+        return Moment(self.record.replaced_at, self.record.replaced_tick)
+
+
 class ValueHistory(NamedTuple):
     """A value with everything that happened to it."""
 
-    value: ValueRecord  # its present row
+    value: ValueRecord  # its present row; as of a moment, with the content of then
     is_live: bool  # whether it is in its queue, or was at the given moment
     pusher: AttemptName | None  # the attempt that pushed it, if there was one and it still exists
     taker: AttemptName | None  # the attempt that holds it now, if there is one and it still exists
     returns: list[Return]  # its returns to the queue, the oldest first
+    replaced: list[Replacement]  # what it was before, the oldest first
     # Who pushed it from a shell outside any attempt, if that was looked for (`inspect/value.py`).
     pushed_from: Change | None = None
-    taken_from: Change | None = None  # who took it so
+    taken_from: Change | None = None  # who took or dropped it so
 
 
 def seen_state() -> sa.ColumnElement[str]:
@@ -156,6 +169,15 @@ def _returns(scope: Scope) -> sa.Select[*Row]:
     )
 
 
+@statement
+def _replacements(scope: Scope) -> sa.Select[*Row]:
+    return (
+        sa.select(*(t.replaced.c[name] for name in REPLACED))
+        .where(_within(t.replaced, scope))
+        .order_by(t.replaced.c.queue_id, t.replaced.c.seq, t.replaced.c.id)
+    )
+
+
 def of_value(transaction: Transaction, queue_id: int, seq: int) -> ValueHistory | None:
     """Return the history of one value, or None if there is no such value."""
     return next(histories(transaction, "value", queue_id, seq=seq), None)
@@ -170,20 +192,43 @@ def histories(
     only: Only | None = None,
     at: Moment | None = None,
 ) -> Iterator[ValueHistory]:
-    """Yield the histories of the values of a session or a queue. With `at`, those live at that moment are live."""
+    """Yield the histories of the values of a session or a queue.
+
+    With `at`, those live at that moment are live, and have the content of then.
+    """
     scope = "end" if scope == "queue" and seq is not None else scope
     params = {"of": of, "seq": seq, **(at.bounds if at else {})}
-    all_returns = map(_return, transaction.stream(_returns(scope), params))
-    upcoming = next(all_returns, None)
+    returns_of = _by_value(map(_return, transaction.stream(_returns(scope), params)))
+    replaced_of = _by_value(map(_replacement, transaction.stream(_replacements(scope), params)))
     for row in transaction.stream(_values(scope, only, at is not None), params):
         history = _history(transaction, row)
         place = (history.value.queue_id, history.value.seq)
-        # Both streams are in the order of queue and seq.
+        history.returns.extend(returns_of(place))
+        history.replaced.extend(replaced_of(place))
+        later_one = at and next((each.record for each in history.replaced if not at.includes(*each.when)), None)
+        if later_one:
+            then = {name: getattr(later_one, name) for name in ("type", "size", "data")}
+            history = history._replace(value=replace(history.value, **then))
+        yield history
+
+
+Event = TypeVar("Event", Return, Replacement)
+
+
+def _by_value(events: Iterator[Event]) -> Callable[[tuple[int, int]], list[Event]]:
+    """Return a function that gets one value after the other by queue and seq, in which order the events are too."""
+    upcoming = next(events, None)
+
+    def of(place: tuple[int, int]) -> list[Event]:
+        nonlocal upcoming
+        found = []
         while upcoming is not None and (upcoming.record.queue_id, upcoming.record.seq) <= place:
             if (upcoming.record.queue_id, upcoming.record.seq) == place:
-                history.returns.append(upcoming)
-            upcoming = next(all_returns, None)
-        yield history
+                found.append(upcoming)
+            upcoming = next(events, None)
+        return found
+
+    return of
 
 
 _TIME, _TICK, _STEP, _ERROR_TYPE, _MESSAGE = (
@@ -210,7 +255,7 @@ def _history(transaction: Transaction, row: Row) -> ValueHistory:
     record = value_record(tuple(columns))
     if record.state == "live" and not is_live:
         record = replace(record, state="delayed")
-    return ValueHistory(record, bool(is_live), _attempt_name(*pusher), _attempt_name(*taker), [])
+    return ValueHistory(record, bool(is_live), _attempt_name(*pusher), _attempt_name(*taker), [], [])
 
 
 def _return(row: Row) -> Return:
@@ -219,6 +264,12 @@ def _return(row: Row) -> Return:
     del named["id"]
     error = (_text(_ERROR_TYPE, error_type), _text(_MESSAGE, message))
     return Return(ReturnRecord(**named, damage=damage), _attempt_name(session_name, task, number, step), error)
+
+
+def _replacement(row: Row) -> Replacement:
+    named, damage = readable(REPLACED, row)
+    del named["id"]
+    return Replacement(ReplacedRecord(**named, damage=damage))
 
 
 def _text(rule: ColumnRule, text: str | None) -> str | None:
@@ -240,8 +291,12 @@ def _moment(at: int | None, tick: int | None) -> Moment | None:
 
 @statement
 def _live(then: bool) -> sa.Select[str]:
-    values = sa.select(whole_text()).order_by(t.value.c.seq)
-    return values.where(t.value.c.queue_id == bindparam("queue_id"), was_live()) if then else from_live(values)
+    if not then:
+        return from_live(sa.select(whole_text()).order_by(t.value.c.seq))
+    replaced = (t.replaced.c.queue_id == t.value.c.queue_id, t.replaced.c.seq == t.value.c.seq)
+    earlier = sa.select(t.replaced.c.data).where(*replaced, later(t.replaced, "replaced")).order_by(t.replaced.c.id)
+    text = sa.func.coalesce(earlier.limit(literal(1)).scalar_subquery(), whole_text())
+    return sa.select(text).where(t.value.c.queue_id == bindparam("queue_id"), was_live()).order_by(t.value.c.seq)
 
 
 def live_data(transaction: Transaction, queue_id: int, at: Moment | None = None) -> Iterator[str]:

@@ -38,10 +38,16 @@ def _is_held() -> Condition:
     return is_one_of(t.value.c.state, "taken", "removed")
 
 
+def _last_replaced(rows: sa.Table, *conditions: Condition) -> sa.ScalarSelect[int]:
+    of_value = (t.replaced.c.queue_id == rows.c.queue_id, t.replaced.c.seq == rows.c.seq)
+    return sa.select(sa.func.max(t.replaced.c.replaced_tick)).where(*of_value, *conditions).scalar_subquery()
+
+
 def _last_count() -> sa.ScalarSelect[int]:
+    since_replaced = t.returned.c.returned_tick >= sa.func.coalesce(_last_replaced(t.returned), literal(0))
     return (
         sa.select(t.returned.c.failed_deliveries)
-        .where(_of_value(), t.returned.c.failed_deliveries.is_not(None))
+        .where(_of_value(), t.returned.c.failed_deliveries.is_not(None), since_replaced)
         .order_by(t.returned.c.id.desc())
         .limit(literal(1))
         .scalar_subquery()
@@ -117,14 +123,18 @@ _OF_VALUES = [
         "value-deliveries",
         "have another count of deliveries than their returns, or are dead without any",
         lambda: sa.or_(
-            t.value.c.failed_deliveries != sa.func.coalesce(_last_count(), t.value.c.failed_deliveries),
+            t.value.c.failed_deliveries
+            != sa.func.coalesce(_last_count(), _last_replaced(t.value) * literal(0), t.value.c.failed_deliveries),
             sa.and_(is_one_of(t.value.c.state, "dead"), t.value.c.failed_deliveries == literal(0)),
         ),
     ),
     _value(
         "value-size",
         "are not as long as their stored size: the data is damaged",
-        lambda: t.value.c.size != byte_length(whole_text()),
+        lambda: sa.or_(
+            t.value.c.size != byte_length(whole_text()),
+            _last_replaced(t.value, t.replaced.c.size != byte_length(t.replaced.c.data)).is_not(None),
+        ),
         remedy=_RESTORE_VALUE,
     ),
     _value(
@@ -162,6 +172,7 @@ _OF_VALUES = [
         remedy=_RESTORE_VALUE,
     ),
     columns_of("return-columns", "have a return with an invalid number or time", "zrb_return"),
+    columns_of("replaced-columns", "have an earlier content with an invalid number or time", "zrb_replaced"),
 ]
 
 # -- attempts

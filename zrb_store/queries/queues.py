@@ -1,19 +1,20 @@
-"""Find and create queues, limit their deliveries, and read what an overview of queues shows."""
+"""Find and create queues, limit their deliveries, pause them, and read what an overview of queues shows."""
 
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from zrb_store.db.columns import QUEUE
 from zrb_store.db.core import bindparam, literal, sa, statement, t
-from zrb_store.db.dialect import among, insert_if_absent, new_id
+from zrb_store.db.dialect import among, insert_if_absent, new_id, now
 from zrb_store.db.transaction import Executor, Row, Transaction
 from zrb_store.errors import SessionNotFound
 from zrb_store.queries import sessions
 from zrb_store.queries.values import is_dead, is_due
-from zrb_store.records import JsonObject
+from zrb_store.records import JsonObject, iso
 
 
 @statement
@@ -27,6 +28,30 @@ def find_queue(executor: Executor, session_name: str, queue_name: str) -> int | 
     """Return the id of a queue, or None if no value was ever pushed to it."""
     rows = executor.execute(named_queue(), {"session": session_name, "queue": queue_name})
     return rows[0][0] if rows else None
+
+
+class FoundQueue(NamedTuple):
+    """A queue as those see it who wait while it is paused: consumers, and `pop` from a shell."""
+
+    id: int
+    is_paused: bool
+
+
+@statement
+def _named_or_paused() -> sa.Select[int, bool]:
+    return named_queue().construct.add_columns(t.queue.c.paused_at.is_not(None))
+
+
+def find_for_consumer(executor: Executor, session_name: str, queue_name: str) -> FoundQueue | None:
+    """Return a queue, or None if no value was ever pushed to it."""
+    rows = executor.execute(_named_or_paused(), {"session": session_name, "queue": queue_name})
+    return FoundQueue(rows[0][0], bool(rows[0][1])) if rows else None
+
+
+def being_paused(session_name: str, queue_name: str) -> str:
+    """Return the message that a queue is paused."""
+    unpause = f"zrb-store queue {session_name} {shlex.quote(queue_name)} --unpause"
+    return f"queue {queue_name!r} of session {session_name} is paused: `{unpause}` lets consumers continue"
 
 
 def create_queue(executor: Executor, session_name: str, queue_name: str) -> int | None:
@@ -70,7 +95,8 @@ def queue_ids(executor: Executor, session_name: str) -> dict[str, int]:
     return {row[0]: row[1] for row in executor.execute(_queues(), {"session": session_name})}
 
 
-_LIMIT, _RETRY_AFTER = QUEUE["max_deliveries"], QUEUE["retry_after"]
+RULES = ("max_deliveries", "retry_after", "paused_at")
+_LIMIT, _RETRY_AFTER, _PAUSED_AT = (QUEUE[name] for name in RULES)
 
 
 class QueueRules(NamedTuple):
@@ -79,17 +105,19 @@ class QueueRules(NamedTuple):
     max_deliveries: int | None = None  # how often it delivers a value at most; None: any number
     # How many microseconds a value is delayed that comes back for the first time, the second ...; the last one repeats.
     retry_after: tuple[int, ...] = ()
+    paused_at: int | None = None  # since when consumers wait; None if it is not paused
 
     def to_json(self) -> JsonObject:
         """Return it as `show --format json` shows it, with seconds."""
         delays = [micros / 1_000_000 for micros in self.retry_after]
-        return {"max_deliveries": self.max_deliveries, "retry_after": delays or None}
+        limits: JsonObject = {"max_deliveries": self.max_deliveries, "retry_after": delays or None}
+        return {**limits, "paused_at": iso(self.paused_at)}
 
 
 @statement
-def _read_rules() -> sa.Select[int | None, str | None]:
+def _read_rules() -> sa.Select[*Row]:
     of_queue = t.queue.c.id == bindparam("of_queue", type_=t.queue.c.id.type)
-    return sa.select(t.queue.c.max_deliveries, t.queue.c.retry_after).where(of_queue)
+    return sa.select(*(t.queue.c[name] for name in RULES)).where(of_queue)
 
 
 @statement
@@ -104,12 +132,14 @@ def _set_rules() -> sa.Update:
 def rules(executor: Executor, queue_id: int) -> QueueRules:
     """Return what a queue allows."""
     rows = executor.execute(_read_rules(), {"of_queue": queue_id})
-    return readable_rules(*rows[0]) if rows else QueueRules()
+    return readable_rules(rows[0]) if rows else QueueRules()
 
 
-def readable_rules(limit: Any, intervals: Any) -> QueueRules:
-    """Return what a queue allows as it is stored, without what is damaged."""
-    return QueueRules(None if _LIMIT.problem(limit) else limit, readable_intervals(intervals))
+def readable_rules(row: Row) -> QueueRules:
+    """Return what a queue allows by its columns `RULES`, without what is damaged."""
+    limit, intervals, paused_at = row
+    paused_at = None if _PAUSED_AT.problem(paused_at) else paused_at
+    return QueueRules(None if _LIMIT.problem(limit) else limit, readable_intervals(intervals), paused_at)
 
 
 def readable_intervals(intervals: Any) -> tuple[int, ...]:
@@ -121,6 +151,22 @@ def set_rules(executor: Executor, queue_id: int, rules: QueueRules) -> None:
     """Set what a queue allows, in the open transaction. Values that are live stay live."""
     intervals = json.dumps(rules.retry_after) if rules.retry_after else None
     executor.execute(_set_rules(), {"of_queue": queue_id, "limit": rules.max_deliveries, "intervals": intervals})
+
+
+@statement
+def _pause(paused: bool) -> sa.sql.dml.ReturningUpdate[int]:
+    is_paused = t.queue.c.paused_at.is_not(None)
+    return (
+        sa.update(t.queue)
+        .where(t.queue.c.id == bindparam("of_queue", type_=t.queue.c.id.type), ~is_paused if paused else is_paused)
+        .values(paused_at=now() if paused else sa.null())
+        .returning(t.queue.c.id)
+    )
+
+
+def set_paused(executor: Executor, queue_id: int, paused: bool) -> bool:
+    """Pause a queue, or end its pause; return whether that changes anything."""
+    return bool(executor.execute(_pause(paused), {"of_queue": queue_id}))
 
 
 @statement
@@ -152,6 +198,7 @@ class QueueState(NamedTuple):
     oldest_at: int | None  # when the oldest of these was pushed, in microseconds
     dead: int  # how many values are dead
     died_at: int | None  # when the last of these died
+    paused_at: int | None  # since when consumers wait; None if the queue is not paused
 
 
 def dead_values() -> sa.Select[int, int, int]:
@@ -177,6 +224,7 @@ def _states(dialect_name: str) -> sa.Select[*Row]:
     count, none = sa.func.coalesce, literal(0)
     return (
         sa.select(*queue, count(live.c.count, none), oldest.c.pushed_at, count(dead.c.count, none), dead.c.at)
+        .add_columns(t.queue.c.paused_at)
         .select_from(
             t.queue.join(t.session)
             .outerjoin(live, live.c.queue_id == t.queue.c.id)

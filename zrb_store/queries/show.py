@@ -14,7 +14,7 @@ from zrb_store.queries import attempts
 from zrb_store.queries.attempts import attempt_as, is_in_effect
 from zrb_store.queries.clock import Moment, by_then
 from zrb_store.queries.output import has_output
-from zrb_store.queries.queues import QueueRules, readable_rules
+from zrb_store.queries.queues import RULES, QueueRules, readable_rules
 from zrb_store.queries.values import is_dead, is_delayed, is_due, was_live
 from zrb_store.records import AttemptRecord
 
@@ -76,7 +76,7 @@ def _summaries(named: bool, then: bool) -> sa.Select[*Row]:
     if named:
         zero = literal(0)
         counts = [sa.case((t.queue.c.name == bindparam("queue"), each), else_=zero) for each in counts]
-    columns = (t.queue.c.id, t.queue.c.name, *counts, t.queue.c.max_deliveries, t.queue.c.retry_after)
+    columns = (t.queue.c.id, t.queue.c.name, *counts, *(t.queue.c[name] for name in RULES))
     return sa.select(*columns).where(t.queue.c.session_id == bindparam("session_id"))
 
 
@@ -87,7 +87,7 @@ def queue_summaries(
     params = {"session_id": session_id, "queue": name, **(at.bounds if at else {})}
     rows = executor.execute(_summaries(name is not None, at is not None), params)
     ordered = sorted(rows, key=operator.itemgetter(0))
-    return [QueueSummary._make((*row[:-2], readable_rules(*row[-2:]))) for row in ordered]
+    return [QueueSummary._make((*row[:6], readable_rules(*row[6:]))) for row in ordered]
 
 
 _LONG_TEXTS = ("arguments", "error_traceback")

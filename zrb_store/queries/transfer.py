@@ -18,10 +18,10 @@ from zrb_store.queries.chunks import LONG_FROM
 from zrb_store.queries.history import pusher, taker
 from zrb_store.records import UNSUCCESSFUL
 
-Kind = Literal["session", "run", "queue", "attempt", "output", "value", "return", "change"]
-Batched = Literal["output", "value", "return", "change"]
+Kind = Literal["session", "run", "queue", "attempt", "output", "value", "return", "replaced", "change"]
+Batched = Literal["output", "value", "return", "replaced", "change"]
 Record = dict[str, Any]
-"""`kind` (session, run, queue, attempt, output, value, return or change) and the fields of one row."""
+"""`kind` (session, run, queue, attempt, output, value, return, replaced or change) and the fields of one row."""
 
 
 def _without(table: Columns, *names: str) -> Columns:
@@ -40,6 +40,7 @@ COPIED: Mapping[Kind, Columns] = {
     "output": _without(columns.OUTPUT, "attempt_id"),
     "value": _without(columns.VALUE, "queue_id", "pushed_by", "taken_by"),
     "return": _without(columns.RETURN, "id", "queue_id", "taken_by"),
+    "replaced": _without(columns.REPLACED, "id", "queue_id"),
     "change": _without(columns.CHANGE, "id", "session"),
 }
 """The columns that are copied, by the kind of record."""
@@ -117,6 +118,10 @@ def _rows(kind: Kind) -> sa.Select[*Row]:
                 .where(t.returned.c.queue_id == bindparam("queue_id"))
                 .order_by(t.returned.c.seq, t.returned.c.id)
             )
+        case "replaced":
+            return rows.where(t.replaced.c.queue_id == bindparam("queue_id")).order_by(
+                t.replaced.c.seq, t.replaced.c.id
+            )
         case "change":
             # Without the imports and copies that brought the session here, which mean nothing in another store.
             brought = [literal("import"), literal("copy")]
@@ -154,6 +159,8 @@ def read(transaction: Transaction, name: str) -> Iterator[Record]:
             yield _record("output", fields, attempt=_owner(name, task, number))
         for queue_id, name_of_queue in queue_names.items():
             yield from _read_values(transaction, queue_id, name_of_queue)
+            for row in transaction.stream(_rows("replaced"), {"queue_id": queue_id}):
+                yield _record("replaced", row, queue=name_of_queue)
         for row in transaction.stream(_rows("change"), {"name": name}):
             yield _record("change", row)
 
@@ -217,6 +224,7 @@ _LINKS: Mapping[Kind, tuple[str, ...]] = {
     "output": ("attempt_id",),
     "value": ("queue_id", "pushed_by", "taken_by"),
     "return": ("queue_id", "taken_by"),
+    "replaced": ("queue_id",),
     "change": ("session",),
 }
 
@@ -239,7 +247,7 @@ def _add_many(kind: Batched) -> sa.Insert:
 
 
 def add_many(transaction: Transaction, kind: Batched, rows: Sequence[Record]) -> None:
-    """Write output, values, returns or changes that refer to other rows by id."""
+    """Write output, values, returns, replaced contents or changes that refer to other rows by id."""
     names = (*_LINKS[kind], *COPIED[kind])
     least = LONG_FROM[transaction.dialect_name]
     long = [row for row in rows if kind == "value" and row["size"] >= least]

@@ -21,7 +21,7 @@ from zrb_store.render.readable import TEXT_TAGS, readable
 from zrb_store.render.stderr import as_typed
 
 if TYPE_CHECKING:
-    from zrb_store.inspect.value import Value
+    from zrb_store.inspect.value import Replaced, Value
     from zrb_store.queries.by_hand import Change
     from zrb_store.records import ErrorRecord, JsonTree, JsonValue, RunRecord
 
@@ -200,10 +200,19 @@ def fate(value: Value, times: TimeFormat) -> str:
         return f"dead after {counted(value.record.failed_deliveries, 'delivery')}"
     if state == "delayed":
         return f"delayed until {times.brief(value.record.due_at)}"
-    by = taker(value)
-    if state != "taken" or value.taken_by:
+    by, change = taker(value), value.taken_from
+    if value.outcome not in ("taken", "dropped") or value.taken_by:
         return f"{state}{f' by {by}' if value.taken_by else ''}{orphaned(value)}"
-    return f"taken{f' by {by},' if by else ''} at {times.brief(value.taken_at)}{orphaned(value)}"
+    reason = f": {one_line(change.reason)}" if change and change.reason else ""
+    return f"{value.outcome}{f' by {by},' if by else ''} at {times.brief(value.taken_at)}{orphaned(value)}{reason}"
+
+
+def replacement(replaced: Replaced, times: TimeFormat) -> str:
+    """Say who replaced a value, when, why, and what it was: `at 03:12:45 by amy, pid 7 on db-1: typo; was 'b.csv'`."""
+    by = replaced.by
+    who = f" by {process(by)}" if by else ""
+    reason = f": {one_line(by.reason)}" if by and by.reason else ""
+    return f"at {times.brief(replaced.record.replaced_at)}{who}{reason}; was {preview(replaced.content)}"
 
 
 def orphaned(value: Value) -> str:

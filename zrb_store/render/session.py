@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import shlex
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass
 
 from zrb_store.inspect.queues import HeldBy, holders_of
 from zrb_store.inspect.show import Attempt, Queue, SessionDocument, Step, Task, inputs_of
-from zrb_store.inspect.value import Returned, Value
+from zrb_store.inspect.value import Replaced, Returned, Value
 from zrb_store.masking import one_line
 from zrb_store.queries.history import Only, StepCounts
 from zrb_store.records import UNSUCCESSFUL, AttemptRecord, RunRecord
@@ -25,6 +26,7 @@ from zrb_store.render.format import (
     preview,
     program_name,
     pusher,
+    replacement,
     run_process,
     setting_text,
     size,
@@ -227,6 +229,8 @@ class SessionPrinter:
                 parts.append(f"{queue.delayed} delayed")
             if is_now and queue.dead:
                 parts.append(f"{queue.dead} dead")
+        if is_now and queue.rules.paused_at is not None:
+            parts.append(f"paused since {self._times.brief(queue.rules.paused_at)}")
         if limit is not None:
             parts.append(f"at most {counted(limit, 'delivery')}")
         title = f"Queue {one_line(queue.name)}: {', '.join(parts)}"
@@ -236,7 +240,11 @@ class SessionPrinter:
     def _value_row(self, value: Value, limit: int | None) -> list[str]:
         record = value.record
         moved_from = "" if record.moved_from is None else f", as #{record.moved_from}"
-        history = map(self._delivery if record.state == "dead" else _return, value.returns)
+        tell = self._delivery if record.state == "dead" else _return
+        history = (
+            f"replaced {replacement(each, self._times)}" if isinstance(each, Replaced) else tell(each)
+            for each in value.past
+        )
         return [
             f"#{record.seq}",
             preview(value.content, full=self._look.full),
@@ -277,6 +285,9 @@ def _hints(document: SessionDocument, holders: Sequence[HeldBy]) -> list[tuple[s
     has_run_error = any(run.error for run in document.runs)
     if failed_steps or has_run_error or any(each.record.error or each.output for each in attempts):
         hints.append(("Log:", f"{program_name()} log {name}"))
+    if dead := next((queue.name for queue in document.queues if queue.dead), None):
+        requeue = f"{program_name()} requeue {name} {shlex.quote(one_line(dead))} --all-dead"
+        hints.append(("Dead:", f"{requeue}; or replace or drop single values"))
     is_halted, is_zrb = status in ("failed", "interrupted", "stale"), bool(document.session.path)
     if is_halted and is_zrb:
         hints.append(("Resume:", f"{zrb_program(program_name())} resume {name}"))
@@ -334,7 +345,7 @@ def _not_shown(earlier: dict[str, int]) -> str:
 
 def _return(returned: Returned) -> str:
     reason = returned.record.reason
-    if returned.is_requeue:
+    if returned.ended_death:
         return one_line(reason)  # requeued, and by whom
     # That an attempt failed or was lost is shown among the tasks already.
     return one_line(f"given back by {_taker(returned)}{'' if reason in UNSUCCESSFUL else f': {reason}'}")

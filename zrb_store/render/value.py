@@ -12,7 +12,7 @@ from zrb_store.inspect.value import Value
 from zrb_store.masking import one_line, printable
 from zrb_store.records import JsonObject, JsonValue
 from zrb_store.render.document import Column, Fields, Lines, Table, on_terminal
-from zrb_store.render.format import NOTHING, TimeFormat, fate, preview, process, pusher, single_text, size
+from zrb_store.render.format import NOTHING, TimeFormat, fate, preview, process, pusher, replacement, single_text, size
 from zrb_store.render.printing import echo_json, echo_value, print_document, slices, write_bytes
 
 if TYPE_CHECKING:
@@ -58,6 +58,7 @@ def _fields(value: Value, times: TimeFormat, last: tuple[str, str]) -> Fields:
     record = value.record
     kind = f"{one_line(record.type)}, {size(record.size)}"
     pairs = [("Value", one_line(value.id)), ("State", fate(value, times)), ("Type", kind), last]
+    pairs += [("Replaced", replacement(each, times)) for each in value.replaced]
     return Fields(pairs, status="State")
 
 
@@ -93,7 +94,8 @@ def _by(event: Event) -> str:
 def _note(event: Event) -> str:
     verb = {"pushed": "continues ", "moved": "continued as "}.get(event.event, "")
     other_value = None if event.value is None else f"{verb}{event.value}"
-    return one_line(", ".join(part for part in (other_value, event.reason) if part))
+    earlier = f"was {preview(event.earlier)}" if event.event == "replaced" else None
+    return one_line(", ".join(part for part in (other_value, earlier, event.reason) if part))
 
 
 def _raw_pieces(tree: JsonValue) -> Iterator[bytes]:

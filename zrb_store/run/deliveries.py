@@ -241,7 +241,7 @@ class Consumer:
             batch: How many values a delivery may have; None: each has one, which is not in a list.
             raises: Whether exceptions that end deliveries are raised.
             decode: Converts stored data to the value of a delivery.
-            tell: Gets a line about each pause.
+            tell: Gets a line about each pause, of this consumer or of the queue.
         """
         if batch is not None and (type(batch) is not int or batch < 1):
             raise InvalidArgument(f"batch={batch!r} is not a number of values: give 1 or more")
@@ -253,12 +253,13 @@ class Consumer:
         self._begin = begin
         self._open = open_deliveries
         self._place = queue.place
-        self._has_any = deliveries.has_value(run.database, *queue.place)
+        self._has_any = deliveries.has_value(run.database, *queue.place, unpaused=True)
         self._batch = batch
         self._raises = raises
         self._decode = decode
         self._tell = tell
         self._lock = threading.Lock()
+        self._is_paused = False  # as was last seen, and told
         # Values by queue and seq.
         self._passed_over: set[tuple[int, int]] = set()
         self._given_back: set[tuple[int, int]] = set()  # those that have failed here, passed over or not
@@ -282,8 +283,18 @@ class Consumer:
         """Whether the queue has a value that this consumer has not given back itself. This locks nothing."""
         if not self._passed_over:
             return self._has_any()
-        queue_id = queues.find_queue(self.database, *self._place)
+        queue_id = self._find_queue()
         return queue_id is not None and self._has_value_in(queue_id)
+
+    def _find_queue(self) -> int | None:
+        """Return the queue's id; None if there is no such queue, or if it is paused, which is told once."""
+        found = queues.find_for_consumer(self.database, *self._place)
+        is_paused = found is not None and found.is_paused
+        with self._lock:
+            is_news, self._is_paused = is_paused and not self._is_paused, is_paused
+        if is_news:
+            self._tell(queues.being_paused(*self._place))
+        return None if found is None or is_paused else found.id
 
     def _has_value_in(self, queue_id: int) -> bool:
         if not self._passed_over:
@@ -315,7 +326,7 @@ class Consumer:
         self._run.refuse_if_over()
         if current_attempt.get() is not None:
             raise ZrbStoreError(f"a delivery of {self.task} cannot begin inside an attempt: end that one first")
-        while (queue_id := queues.find_queue(self.database, *self._place)) is not None:
+        while (queue_id := self._find_queue()) is not None:
             self._forget_dead(queue_id)
             has_value = self._has_value_in(queue_id)
             found_dead = reclaim.search(self.database, queue_id, self._run.session, missing=not has_value)

@@ -37,7 +37,7 @@ const Contents = (() => {
     const value = queue.values[index];
     const endedAt = queue.endedAt[index];
     const until = value.state === "taken" ? heldUntil(lives, value.taken_by) : -Infinity;
-    if (!value.returns.length && queue.undoneAt[index] === Infinity) {
+    if (!value.returns.length && !value.replaced.length && queue.undoneAt[index] === Infinity) {
       add(queue.pushedAt[index], LIVE);
       if (endedAt === Infinity) return;
       if (until > endedAt) add(endedAt, HELD);
@@ -47,6 +47,8 @@ const Contents = (() => {
     }
     const times = [queue.pushedAt[index], endedAt, queue.undoneAt[index], until];
     for (const each of value.returns) times.push(each.taken_at, each.returned_at);
+    const replacedAt = value.replaced.map((each) => each.replaced_at);
+    times.push(...replacedAt);
     let last = ABSENT;
     let marked = false;
     for (const at of [...new Set(times)].sort((one, other) => one - other)) {
@@ -54,7 +56,7 @@ const Contents = (() => {
       const code = codeAt(lives, queue, index, at);
       const isMarked = Lives.stateAt(queue, index, at).orphaned;
       // A value may be taken again within the microsecond in which it came back, and a change of its mark is one too.
-      const again = code === last && times.filter((each) => each === at).length > 1;
+      const again = code === last && (times.filter((each) => each === at).length > 1 || replacedAt.includes(at));
       if (code !== last || again || isMarked !== marked) add(at, code);
       [last, marked] = [code, isMarked];
     }

@@ -275,9 +275,10 @@ const Flow = (() => {
       const from = value.moved_from === null ? "" : `, moved from #${value.moved_from}`;
       parts.push(`pushed by ${Lives.pusher(value) || OUTSIDE}${from}`);
       for (const each of value.returns) {
-        if (each.failed_deliveries === 0) parts.push("died and was requeued");
+        if (each.failed_deliveries === 0) parts.push(`died and was ${Lives.endedDeath(each)}`);
         else parts.push(`taken by ${each.taken_by || "a deleted attempt"} and given back (${Lives.short(each.reason, 40)})`);
       }
+      if (value.replaced.length) parts.push(`was ${Lives.short(Readable.readable(value.replaced[0].value, 40), 40)} before`);
       const isTaken = value.state === "taken" || value.state === "removed";
       if (isTaken) parts.push(`${value.state} by ${Lives.taker(value) || OUTSIDE}`);
       else parts.push(value.state);

@@ -114,13 +114,17 @@ const Happenings = (() => {
       for (const each of value.returns) {
         if (each.taken_at === at && each.failed_deliveries !== 0 && !isMoved) happened.push({ kind: "take", by: each.taken_by });
         if (each.returned_at !== at) continue;
-        if (each.failed_deliveries === 0) happened.push({ kind: "requeue", by: null });
+        if (Lives.endedDeath(each) === "requeued") happened.push({ kind: "requeue", by: null });
+        else if (each.failed_deliveries === 0) continue; // a replacement or a drop tells it
         else if (code === DEAD) happened.push({ kind: "die", by: each.taken_by, why: each.reason, failedDeliveries: now.failedDeliveries });
         else if (code !== RETRACTED) happened.push({ kind: "return", by: each.taken_by, why: each.reason });
       }
+      for (const each of value.replaced) {
+        if (each.replaced_at === at) happened.push({ kind: "replace", by: null, who: each.replaced_by });
+      }
       const ends = queue.endedAt[index] === at;
       if (ends && value.state === "taken") happened.push({ kind: "take", by: now.takenBy, who: now.takenFrom });
-      else if (ends && code === REMOVED && !isMoved) happened.push({ kind: "remove", by: now.takenBy });
+      else if (ends && code === REMOVED && !isMoved) happened.push({ kind: "remove", by: now.takenBy, who: now.takenFrom });
       else if (code === RETRACTED && was !== RETRACTED) happened.push({ kind: "retract", by: value.pushed_by });
       if (now.orphaned && queue.undoneAt[index] === at) happened.push({ kind: "orphan", by: value.pushed_by });
       if (code === DEAD && !happened.length) happened.push({ kind: "dead", by: null, failedDeliveries: now.failedDeliveries });
@@ -143,7 +147,9 @@ const Happenings = (() => {
         case "take":
           return actor ? `${actor} took ${names} from ${queue.name}` : `${names} ${was} taken from ${queue.name} outside any task`;
         case "remove":
-          return by ? `${by} removed ${names} from ${queue.name}` : `${names} ${was} removed from ${queue.name} outside any task`;
+          return actor ? `${actor} ${by ? "removed" : "dropped"} ${names} from ${queue.name}` : `${names} ${was} removed from ${queue.name} outside any task`;
+        case "replace":
+          return `${actor || "somebody"} replaced ${names} in ${queue.name}`;
         case "return":
           return `${this._undone(by, why, marks)}: ${names} came back to ${to}`;
         case "requeue":

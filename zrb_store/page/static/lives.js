@@ -69,11 +69,14 @@ const Lives = (() => {
   }
 
   function failedDeliveriesAt(value, moment) {
-    const counts = value.returns.filter((each) => each.failed_deliveries !== null);
+    const counts = value.replaced.map((each) => ({ at: each.replaced_at, before: each.failed_deliveries, after: 0 }));
+    for (const { returned_at: at, failed_deliveries: after } of value.returns) {
+      if (after !== null) counts.push({ at, before: after ? after - 1 : 1, after });
+    }
     if (!counts.length) return value.failed_deliveries;
-    const past = counts.filter((each) => each.returned_at <= moment);
-    if (past.length) return past[past.length - 1].failed_deliveries;
-    return counts[0].failed_deliveries ? counts[0].failed_deliveries - 1 : 1;
+    counts.sort((one, other) => one.at - other.at);
+    const past = counts.filter((each) => each.at <= moment);
+    return past.length ? past[past.length - 1].after : counts[0].before;
   }
 
   /** Return the state of a value at a moment as `show --at` has it, or null if it was pushed later. */
@@ -94,7 +97,7 @@ const Lives = (() => {
     }
     const isTaken = state === "taken" || state === "removed";
     if (isTaken) orphaned = (value.orphaned || value.state === "retracted") && undoneAt <= moment;
-    if (state !== "taken" || takenBy !== null || takenAt !== endedAt) takenFrom = null;
+    if (!isTaken || takenBy !== null || takenAt !== endedAt) takenFrom = null;
     return {
       state,
       takenAt: isTaken ? takenAt : null,
@@ -160,5 +163,8 @@ const Lives = (() => {
   const pusher = (value) => value.pushed_by || person(value.pushed_from);
   const taker = (value) => value.taken_by || person(value.taken_from);
 
-  return { read, iso, stateAt, indexOf, find, chain, short, label, person, pusher, taker, SECOND };
+  /** Return how a person ended the death that a return ends, as its reason begins: requeued, replaced or dropped. */
+  const endedDeath = (returned) => (returned.failed_deliveries === 0 ? returned.reason.split(" ")[0] : null);
+
+  return { endedDeath, read, iso, stateAt, indexOf, find, chain, short, label, person, pusher, taker, SECOND };
 })();

@@ -120,7 +120,7 @@ const Page = (() => {
       for (const step of task.steps || []) step.attempts.forEach(withTimes);
     }
     for (const queue of Object.values(description.queues)) {
-      for (const value of queue.values) value.returns.forEach(withTimes); // its own times are numbers
+      for (const value of queue.values) [...value.returns, ...value.replaced].forEach(withTimes); // its own are numbers
     }
     for (const attempt of description.logged.attempts) {
       withTimes(attempt);

@@ -13,7 +13,7 @@ const Values = (() => {
     for (const each of value.returns) {
       if (each.failed_deliveries === 0) {
         events.push({ at: each.taken_at, event: "died", by: null, detail: "" });
-        events.push({ at: each.returned_at, event: "requeued", by: null, detail: each.reason });
+        if (Lives.endedDeath(each) === "requeued") events.push({ at: each.returned_at, event: "requeued", by: null, detail: each.reason });
         continue;
       }
       const error = each.error ? [each.error.type, each.error.message].filter(Boolean).join(": ") : "";
@@ -21,8 +21,15 @@ const Values = (() => {
       events.push({ at: each.returned_at, event: "given back", by: each.taken_by, detail: [each.reason, error].filter(Boolean).join(", ") });
     }
     if (value.state === "dead") events.push({ at: value.ended_at, event: "died", by: null, detail: `after ${value.failed_deliveries} deliveries` });
+    for (const each of value.replaced) {
+      const was = `was ${Lives.short(Readable.readable(each.value, 200), 200)}`;
+      const why = each.replaced_by && each.replaced_by.reason;
+      events.push({ at: each.replaced_at, event: "replaced", by: Lives.person(each.replaced_by), detail: [was, why].filter(Boolean).join(", ") });
+    }
     if (value.state === "taken" || value.state === "removed") {
-      events.push({ at: value.taken_at, event: value.state, by: Lives.taker(value), detail: "" });
+      const isDropped = value.state === "removed" && value.taken_from;
+      const event = isDropped ? "dropped" : value.state;
+      events.push({ at: value.taken_at, event, by: Lives.taker(value), detail: (isDropped && value.taken_from.reason) || "" });
     }
     if (value.undone_at !== null && (value.orphaned || value.state === "retracted")) {
       const isRetracted = value.state === "retracted";
