@@ -87,7 +87,7 @@ def queue_summaries(
     params = {"session_id": session_id, "queue": name, **(at.bounds if at else {})}
     rows = executor.execute(_summaries(name is not None, at is not None), params)
     ordered = sorted(rows, key=operator.itemgetter(0))
-    return [QueueSummary._make((*row[:6], readable_rules(*row[6:]))) for row in ordered]
+    return [QueueSummary._make((*row[:6], readable_rules(row[6:]))) for row in ordered]
 
 
 _LONG_TEXTS = ("arguments", "error_traceback")
