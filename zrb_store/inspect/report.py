@@ -283,7 +283,7 @@ def _queues(document: SessionDocument, budget: Budget) -> tuple[list[ReportQueue
 
     def measure(value: Value) -> int:
         content = budget.measure(value.content if value.beginning is None else value.beginning)
-        past = [*(each.to_json() for each in value.returns), *(each.to_json() for each in value.replaced)]
+        past = [each.to_json() for each in value.past]
         return _PER_VALUE + content + (budget.measure(past) if past else 0)
 
     queues = []

@@ -155,9 +155,9 @@ def _own_events(history: ValueHistory, value: Value) -> Iterator[Event]:
         event = one.record.replaced_tick, "replaced", one.record.replaced_at
         yield Event(*event, reason=one.by and one.by.reason, taken_from=one.by, earlier=one.content)
     if row.state in ("taken", "removed"):
-        by_hand = value.taken_from
+        person = value.taken_from
         taken = row.ended_tick or 0, value.outcome, value.taken_at, value.taken_by, _step(history.taker)
-        yield Event(*taken, by_hand and by_hand.reason, taken_from=by_hand)
+        yield Event(*taken, person and person.reason, taken_from=person)
     if pusher is not None and undone is not None and (row.orphaned or row.state == "retracted"):
         is_retracted = row.state == "retracted"
         reason = f"{pushed_by} {'was given back' if pusher.given_back else 'did not complete'}"
