@@ -25,7 +25,7 @@ from tests.commands import Commands
 from tests.processes import start_server
 from tests.statements import built_again
 from tests.told import Told
-from tests.zrb.environments import RELEASES, is_left_out
+from tests.zrb.environments import RELEASES, left_out
 from zrb_store.db import REVISION, migrate, patience
 from zrb_store.db.clock import Clock
 from zrb_store.db.clock import clock as process_clock
@@ -55,7 +55,7 @@ for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
 
 # Tests whose examples are slow take a share of these. A long search: pytest -m hypothesis --hypothesis-profile=thorough
 hypothesis.settings.register_profile("thorough", max_examples=5000, deadline=None)
-hypothesis.settings.register_profile("usual", max_examples=100, deadline=None)
+hypothesis.settings.register_profile("usual", max_examples=50, deadline=None)
 hypothesis.settings.load_profile("usual")
 
 # Nothing of what is collected ever goes: looking for garbage among it takes two fifths of the time.
@@ -93,9 +93,9 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Choose releases of zrb. Mark the tests of `make quick`, and those for PgBouncer (`make test-pooled`)."""
-    left_out = {item for item in items if is_left_out(item)}
-    config.hook.pytest_deselected(items=[*left_out])
-    items[:] = [item for item in items if item not in left_out]
+    others = left_out(items)
+    config.hook.pytest_deselected(items=[*others])
+    items[:] = [item for item in items if item not in others]
     for item in items:
         if isinstance(item, pytest.Function) and is_quick(item):
             item.add_marker("quick")
@@ -220,19 +220,19 @@ def new_location(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 @pytest.fixture(params=DATABASES)
-def location(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+def location(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """The path or URL of an empty, up-to-date store that no other test uses.
 
-    It is a copy of a store that the migrations made. Copying takes 2 ms on SQLite and 20 ms on PostgreSQL.
+    It is a copy of a store that the migrations made.
     """
     if request.param == "sqlite":
         shutil.copy(request.getfixturevalue("sqlite_template"), tmp_path / "store.db")
-        return str(tmp_path / "store.db")
-    url: str = request.getfixturevalue("new_postgres")
-    request.getfixturevalue("postgres_admin").execute(
-        f"SET search_path = {url.rpartition('%3D')[2]}; {request.getfixturevalue('postgres_template')}"
-    )
-    return url
+        yield str(tmp_path / "store.db")
+        return
+    schemas: postgres.StoreSchemas = request.getfixturevalue("postgres_schemas")
+    schema = schemas.take()
+    yield f"{request.getfixturevalue('postgres_url')}&options=-csearch_path%3D{schema}"
+    schemas.give_back(schema)
 
 
 @pytest.fixture(scope="session")
@@ -251,6 +251,12 @@ def postgres_template(postgres_server: postgres.Server, postgres_admin: psycopg.
     engine = sa.create_engine(f"{postgres_server.url}&options=-csearch_path%3D{schema}", poolclass=sa.NullPool)
     with engine.connect() as connection:
         return migrate.statements(connection).replace(f"{schema}.", "")
+
+
+@pytest.fixture(scope="session")
+def postgres_schemas(postgres_admin: psycopg.Connection[Any], postgres_template: str) -> postgres.StoreSchemas:
+    """Schemas with an empty store, for one test after the other."""
+    return postgres.StoreSchemas(postgres_admin, postgres_template)
 
 
 @pytest.fixture

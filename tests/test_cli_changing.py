@@ -56,6 +56,7 @@ def test_a_value_goes_through_a_queue(command: Commands, store: Store, given: st
     assert command("pop", "inbox", "q").code == 3
 
 
+@pytest.mark.on_sqlite
 @pytest.mark.parametrize(
     ("given", "value"),
     [
@@ -90,6 +91,7 @@ def test_what_went_in_as_json_comes_out_as_that_json(command: Commands, store: S
     assert command.ok("get", "inbox", "q") == '{"$":"dict","v":[[1,{"$":{"$":"tuple","v":[1]}}]]}\n', "no JSON"
 
 
+@pytest.mark.on_sqlite
 @pytest.mark.parametrize("digits", [2000, 3_000_000])
 def test_an_int_over_the_limit_is_refused(command: Commands, monkeypatch: pytest.MonkeyPatch, digits: int) -> None:
     monkeypatch.setenv("ZRB_STORE_MAX_VALUE", "1000")
@@ -98,6 +100,7 @@ def test_an_int_over_the_limit_is_refused(command: Commands, monkeypatch: pytest
     assert f"VALUE has a number of {digits:,} digits; the limit is 1,000 bytes, see ZRB_STORE_MAX_VALUE" in result.err
 
 
+@pytest.mark.on_sqlite
 @pytest.mark.parametrize("value", ["1e400", '{"a": [1, -1e400]}', "1" * 400 + ".0"])
 def test_a_number_that_no_float_can_hold_is_refused(command: Commands, store: Store, value: str) -> None:
     result = command("push", "inbox", "q", value)
@@ -107,6 +110,7 @@ def test_a_number_that_no_float_can_hold_is_refused(command: Commands, store: St
     assert store.sessions() == [], "nothing may be created"
 
 
+@pytest.mark.on_sqlite
 def test_text_and_stdin(command: Commands, store: Store) -> None:
     command.ok("push", "inbox", "q", "not json", "--text")
     command.ok("push", "inbox", "q", "-", "--text", stdin="one\ntwo\n")
@@ -116,6 +120,7 @@ def test_text_and_stdin(command: Commands, store: Store) -> None:
     assert command.ok("pop", "inbox", "q", "--format", "json") == '"not json"\n'
 
 
+@pytest.mark.on_sqlite
 @pytest.mark.parametrize("value", ["", "word", "NaN", '{"a":', "[" * 100_000])
 def test_what_is_not_json_is_refused(command: Commands, store: Store, value: str) -> None:
     result = command("push", "inbox", "q", value)
@@ -126,6 +131,7 @@ def test_what_is_not_json_is_refused(command: Commands, store: Store, value: str
     assert store.sessions() == [], "nothing may be created"
 
 
+@pytest.mark.on_sqlite
 def test_wrong_names_are_refused(command: Commands, store: Store) -> None:
     store.session("inbox").xcom["q"].push(0)
     assert command("push", "not a name", "q", "1").code == 2
@@ -145,6 +151,7 @@ def test_wrong_names_are_refused(command: Commands, store: Store) -> None:
     assert list(store.session("inbox").xcom) == ["q"], "no queue may be created"
 
 
+@pytest.mark.on_sqlite
 def test_a_value_over_the_limit_is_refused(command: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ZRB_STORE_MAX_VALUE", "100")
     assert command("push", "inbox", "q", "x" * 101, "--text").code == 1
@@ -328,6 +335,7 @@ def test_what_cannot_be_marked(command: Commands, store: Store) -> None:
 # -- help
 
 
+@pytest.mark.on_sqlite
 @pytest.mark.parametrize("name", ["push", "pop", "fork", "mark"])
 def test_help_has_an_example(command: Commands, name: str) -> None:
     assert f"zrb-store {name} " in command.ok(name, "--help").partition("Example")[2]

@@ -41,6 +41,7 @@ class TestSessions:
         assert command.ok("check") == ""
         assert parse("check", command.ok("check", "--format", "json")) == []
 
+    @pytest.mark.on_sqlite
     def test_a_person_at_a_terminal_is_told_that_all_is_well(
         self, command: Commands, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -72,6 +73,7 @@ class TestSessions:
             "`cd /srv/shop && zrb xcom resume etl-24`\n"
         )
 
+    @pytest.mark.on_sqlite
     def test_a_long_error_is_cut(self, command: Commands, store: Store) -> None:
         with contextlib.suppress(Broken), store.session("long").run() as run, run.attempt("load"):
             raise Broken("x" * 5000)
@@ -79,6 +81,7 @@ class TestSessions:
         [line] = parse("check", command("check", "--format", "json").out)
         assert len(line["reason"]) > 5000, "JSON has all of it"
 
+    @pytest.mark.on_sqlite
     def test_what_helps_is_run_here_if_this_is_the_folder(
         self, command: Commands, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

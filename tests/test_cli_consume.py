@@ -91,6 +91,7 @@ def test_an_empty_queue(store: Store, shell: Shell) -> None:
     assert not (shell.folder / "started").exists()
 
 
+@pytest.mark.on_sqlite
 def test_quiet(store: Store, shell: Shell) -> None:
     fill(store, "a", "b")
     assert shell.sh("echo $1; exit 3", "-q") == (1, "a\n", "")
@@ -229,6 +230,7 @@ def test_mistakes(store: Store, shell: Shell, args: tuple[str, ...], says: str) 
     assert all_rows(store) == before
 
 
+@pytest.mark.on_sqlite
 def test_a_value_that_cannot_be_an_argument(store: Store, shell: Shell) -> None:
     fill(store, "a\0b", "x" * 5_000_000, "good")
     ended = shell("inbox", "files", "--all", "--", "echo", "{}")
@@ -247,6 +249,7 @@ def test_a_huge_value_that_is_not_read(store: Store, shell: Shell) -> None:
     assert states(store, "inbox", "files")[0][1] == "taken"
 
 
+@pytest.mark.on_sqlite
 def test_a_command_that_disappears(store: Store, shell: Shell) -> None:
     shutil.copy("/bin/sh", shell.folder / "mine")
     fill(store, "a", "b")

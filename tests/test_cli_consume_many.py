@@ -185,6 +185,7 @@ def test_while_it_passes_over_a_value_new_ones_are_taken_at_once(store: Store, s
     assert deliveries(store) == [1, 0, 0]
 
 
+@pytest.mark.on_sqlite
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 @pytest.mark.parametrize("jobs", ["1", "2"])
 def test_a_signal_lets_it_finish(store: Store, shell: Shell, number: signal.Signals, jobs: str) -> None:
@@ -214,6 +215,7 @@ def test_a_signal_is_in_the_exit_code_unless_it_was_to_go_on_for_ever(
     assert taken(store).count("taken") == len(working)
 
 
+@pytest.mark.on_sqlite
 @pytest.mark.promise(number=10)
 @pytest.mark.parametrize("options", [(), ("--forever",), ("--forever", "-j", "2")])
 def test_the_second_signal_gives_back_at_once(store: Store, shell: Shell, options: tuple[str, ...]) -> None:

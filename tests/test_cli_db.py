@@ -247,6 +247,7 @@ def test_a_password_is_never_shown(monkeypatch: pytest.MonkeyPatch, capsys: pyte
         assert "hunter2" not in result.err + result.out
 
 
+@pytest.mark.on_sqlite
 @pytest.mark.parametrize("name", ["status", "upgrade"])
 def test_help_has_an_example(command: Commands, name: str) -> None:
     assert f"zrb-store db {name}" in command.ok("db", name, "--help").partition("Example")[2]

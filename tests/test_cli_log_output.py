@@ -36,6 +36,7 @@ def talkative(store: Store) -> Store:
     return store
 
 
+@pytest.mark.on_sqlite
 @pytest.mark.promise(number=12)
 def test_log_shows_the_last_lines_under_what_failed(command: Commands, talkative: Store) -> None:
     text = command.ok("log", "s")
@@ -54,6 +55,7 @@ class CmdTaskError(Exception):
     """What zrb raises if a command fails."""
 
 
+@pytest.mark.on_sqlite
 def test_why_a_command_failed_is_said_however_much_it_printed(command: Commands, store: Store) -> None:
     with contextlib.suppress(CmdTaskError), store.session("s").run() as run, run.attempt("psql") as attempt:
         attempt.log("FATAL: no table", stream="stderr")
@@ -82,6 +84,7 @@ def test_log_with_all_the_output(command: Commands, talkative: Store) -> None:
     assert bare == ["all is well", *(f"line {number}" for number in range(1, 31)), "escape \x07 and \u202e"]
 
 
+@pytest.mark.on_sqlite
 def test_what_is_no_longer_kept_is_said(command: Commands, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ZRB_STORE_OUTPUT_LIMIT", "100")
     with store.session("s").run() as run, run.attempt("load") as attempt:
@@ -92,6 +95,7 @@ def test_what_is_no_longer_kept_is_said(command: Commands, store: Store, monkeyp
     assert " line 0999\n" in text
 
 
+@pytest.mark.on_sqlite
 def test_log_as_json_has_the_lines(command: Commands, talkative: Store) -> None:
     attempts = {each["attempt"]: each for each in parse("log", command.ok("log", "s", "--format", "json"))["attempts"]}
     assert attempts["quiet#1"]["output"] is None
@@ -217,6 +221,7 @@ def test_what_cannot_be_followed(command: Commands, talkative: Store) -> None:
     assert command("log", "nothing", "--follow").code == 3
 
 
+@pytest.mark.on_sqlite
 def test_the_lines_are_those_of_the_newest_run(command: Commands, store: Store) -> None:
     for text in ("first", "second"):
         with contextlib.suppress(ValueError), store.session("s").run() as run, run.attempt("load") as attempt:
@@ -226,6 +231,7 @@ def test_the_lines_are_those_of_the_newest_run(command: Commands, store: Store) 
     assert found == ["second"]
 
 
+@pytest.mark.on_sqlite
 def test_show_says_where_the_output_is(command: Commands, store: Store) -> None:
     with store.session("s").run() as run, run.attempt("load") as attempt:
         attempt.log("said")

@@ -83,9 +83,8 @@ class TestRequeue:
         assert command("requeue", "inbox", "files", "--all-dead").err == "zrb-store: requeued 2 values\n"
         assert command("requeue", "inbox", "files", "--all-dead").err == "zrb-store: requeued 0 values\n"
 
-    @pytest.mark.parametrize(
-        ("arguments", "code"),
-        [
+    def test_refuses_the_rest(self, command: Commands, store: Store, inbox: Any) -> None:
+        refused: list[tuple[list[str], int]] = [
             (["inbox/files#1", "inbox/files#2"], 2),
             (["inbox/files#1", "inbox/files#9"], 3),
             (["in/files#1"], 3),
@@ -95,14 +94,12 @@ class TestRequeue:
             (["inbox", "--all-dead"], 2),
             (["inbox", "nothing", "--all-dead"], 3),
             ([], 2),
-        ],
-    )
-    def test_refuses_the_rest(
-        self, command: Commands, store: Store, inbox: Any, arguments: list[str], code: int
-    ) -> None:
-        assert command("requeue", *arguments).code == code
-        assert fates(store)[0] == ("deadly.csv", "dead", 2)
+        ]
+        for arguments, code in refused:
+            assert (arguments, command("requeue", *arguments).code) == (arguments, code)
+            assert fates(store)[0] == ("deadly.csv", "dead", 2)
 
+    @pytest.mark.on_sqlite
     def test_says_how_to_name_all_of_a_queue(self, command: Commands, inbox: Any) -> None:
         for arguments in (["inbox", "files"], ["inbox/files"]):
             assert "add --all-dead to SESSION and QUEUE" in command("requeue", *arguments).err
@@ -134,6 +131,7 @@ class TestShow:
             "Dead: zrb-store requeue inbox files --all-dead; or replace or drop single values",
         ]
 
+    @pytest.mark.on_sqlite
     def test_a_long_error_is_cut(self, command: Commands, store: Store) -> None:
         queue = store.session("inbox").xcom["files"]
         queue.max_deliveries = 1

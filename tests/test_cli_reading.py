@@ -43,24 +43,24 @@ def test_list_as_json_has_the_header_fields_and_what_the_table_has(command: Comm
     assert command.ok("list", "--format", "value").split() == [one["name"] for one in listed]
 
 
-@pytest.mark.parametrize(
-    ("options", "names"),
-    [
-        (["--status", "failed"], ["etl-24"]),
-        (["--status", "open"], ["inbox"]),
-        (["--status", "stale"], []),
-        (["--status", "running"], []),
-        (["--task", "report"], ["etl-25", "etl-24"]),
-        (["--task", "load"], []),
-        (["--since", "1h"], ["etl-25", "etl-24", "inbox"]),
-        (["--since", "0s"], []),
-        (["--limit", "1"], ["etl-25"]),
-        (["--limit", "0"], ["etl-25", "etl-24", "inbox"]),
-        (["--status", "failed", "--task", "report", "--since", "2d", "--limit", "5"], ["etl-24"]),
-    ],
-)
-def test_list_takes_conditions(command: Commands, filled: Store, options: list[str], names: list[str]) -> None:
-    assert command.ok("list", "--format", "value", *options).split() == names
+CONDITIONS: list[tuple[list[str], list[str]]] = [
+    (["--status", "failed"], ["etl-24"]),
+    (["--status", "open"], ["inbox"]),
+    (["--status", "stale"], []),
+    (["--status", "running"], []),
+    (["--task", "report"], ["etl-25", "etl-24"]),
+    (["--task", "load"], []),
+    (["--since", "1h"], ["etl-25", "etl-24", "inbox"]),
+    (["--since", "0s"], []),
+    (["--limit", "1"], ["etl-25"]),
+    (["--limit", "0"], ["etl-25", "etl-24", "inbox"]),
+    (["--status", "failed", "--task", "report", "--since", "2d", "--limit", "5"], ["etl-24"]),
+]
+
+
+def test_list_takes_conditions(command: Commands, filled: Store) -> None:
+    for options, names in CONDITIONS:
+        assert (options, command.ok("list", "--format", "value", *options).split()) == (options, names)
 
 
 def test_list_says_that_there_is_more_or_nothing(command: Commands, filled: Store) -> None:

@@ -70,6 +70,7 @@ def test_a_task_that_nobody_started_by_itself(command: Commands, store: Store) -
     assert shown(command, "load") == []
 
 
+@pytest.mark.on_sqlite
 def test_a_table(command: Commands, store: Store) -> None:
     for seconds in (1, 2, 3):
         ran(store, seconds=seconds)
@@ -118,6 +119,7 @@ def test_each_run_of_a_session_counts(command: Commands, store: Store) -> None:
     assert (of_load["runs"], of_load["completed_share"]) == (2, 0.5)
 
 
+@pytest.mark.on_sqlite
 @pytest.mark.parametrize("count", [1, 2, 3, 19, 20, 21, 100])
 def test_median_and_95th_percentile(command: Commands, store: Store, count: int) -> None:
     numbers = random.Random(count)
@@ -193,6 +195,7 @@ def test_who_reclaims_a_dead_run_is_no_run(command: Commands, store: Store, loca
     assert sum(one["runs"] for one in shown(command)) == 1
 
 
+@pytest.mark.on_sqlite
 @pytest.mark.parametrize(("completed", "shown"), [(999, "99 %"), (1, "1 %"), (1000, "100 %")])
 def test_a_share_is_100_percent_only_if_all_completed(
     command: Commands, store: Store, completed: int, shown: str
@@ -202,6 +205,7 @@ def test_a_share_is_100_percent_only_if_all_completed(
     assert f"({shown})" in command.ok("stats")
 
 
+@pytest.mark.on_sqlite
 class TestPrometheus:
     def families(self, command: Commands, *args: str) -> dict[str, Any]:
         text = command.ok("stats", "--format", "prometheus", *args)

@@ -36,6 +36,7 @@ def test_show_as_json_has_the_steps_of_each_task(command: Commands, night: Store
     assert failed[0]["error"] == {"type": "Broken", "message": "no column 'price'\nin row 3"}
 
 
+@pytest.mark.on_sqlite
 def test_show_draws_steps_under_their_task(command: Commands, night: Store) -> None:
     text = command.ok("show", "night")
     assert rows(text) == [
@@ -51,6 +52,7 @@ def test_show_draws_steps_under_their_task(command: Commands, night: Store) -> N
     ) in text.splitlines()
 
 
+@pytest.mark.on_sqlite
 def test_many_steps_are_folded(command: Commands, many_steps: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     for option in ("--steps", "--full"):
         shown = rows(command.ok("show", "night", option))
@@ -80,6 +82,7 @@ def test_steps_that_were_given_back_wait(command: Commands, night: Store) -> Non
     assert "(night/convert/1#1) has completed, and was given back" in result.err
 
 
+@pytest.mark.on_sqlite
 def test_a_result_that_could_not_be_stored(command: Commands, store: Store) -> None:
     with attempt_of(store, fails=True) as attempt, pytest.warns(RuntimeWarning):
         attempt.step("make", object)

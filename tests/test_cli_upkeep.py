@@ -77,6 +77,7 @@ def test_each_leaves_a_record(command: Commands, store: Store) -> None:
     ], "records of pushes and pops are deleted with their values or their session"
 
 
+@pytest.mark.on_sqlite
 @pytest.mark.parametrize("name", ["rm", "pin", "unpin", "prune"])
 def test_help_has_an_example(command: Commands, name: str) -> None:
     assert f"zrb-store {name} " in command.ok(name, "--help").partition("Example")[2]

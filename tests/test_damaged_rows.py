@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 from pathlib import Path
 
 import pytest
@@ -128,9 +129,11 @@ def test_everything_else_is_shown_and_the_damage_is_named(command: Commands, dam
 
 @pytest.mark.parametrize("location", ["sqlite"], indirect=True)
 @pytest.mark.parametrize("damaged", PLANTED_ON_SQLITE, indirect=True, ids=lambda text: text[7:70])
-def test_columns_of_a_wrong_type(command: Commands, damaged: Store, location: str, tmp_path: Path) -> None:
+def test_columns_of_a_wrong_type(
+    command: Commands, damaged: Store, location: str, tmp_path: Path, sqlite_template: Path
+) -> None:
     check_reads(command, damaged, location)
-    check_export(command, damaged, tmp_path)
+    check_export(command, damaged, tmp_path, sqlite_template)
 
 
 def check_reads(command: Commands, damaged: Store, location: str) -> None:
@@ -157,11 +160,15 @@ def check_reads(command: Commands, damaged: Store, location: str) -> None:
 @pytest.mark.on_sqlite
 @pytest.mark.parametrize("damaged", PLANTED, indirect=True, ids=lambda text: text[7:70])
 @pytest.mark.slow
-def test_export_leaves_it_out_and_says_so(command: Commands, damaged: Store, tmp_path: Path) -> None:
-    check_export(command, damaged, tmp_path)
+def test_export_leaves_it_out_and_says_so(
+    command: Commands, damaged: Store, tmp_path: Path, sqlite_template: Path
+) -> None:
+    check_export(command, damaged, tmp_path, sqlite_template)
 
 
-def check_export(command: Commands, damaged: Store, tmp_path: Path) -> None:
+def check_export(command: Commands, damaged: Store, tmp_path: Path, sqlite_template: Path) -> None:
+    for name in ("export.db", "new.db"):
+        shutil.copy(sqlite_template, tmp_path / name)
     result = command("export")
     if damaged.database.execute(sa.text("SELECT 1 FROM zrb_change WHERE at < 0")):
         assert "session etl-24 (sessions that have an unreadable record of a change by hand)" in result.err

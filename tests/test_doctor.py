@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import itertools
 import re
+import shutil
+from collections.abc import Iterator
 from contextlib import closing
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -18,7 +21,7 @@ from tests.faults import FAULTS
 from tests.sessions import parse, parse_lines
 from tests.steps import fill_with_steps, insert_step
 from tests.test_fork import Scenario, ScenarioRun, first_starts, steps
-from zrb_store import Store, StoreMissing, codec
+from zrb_store import Store, StoreMissing, codec, open_store
 from zrb_store.db.engine import Database
 from zrb_store.db.location import store_url
 from zrb_store.inspect import doctor
@@ -86,11 +89,26 @@ def fill_with_history(store: Store) -> None:
     fill_with_steps(store, "under-way/t#1", running=True)
 
 
+@pytest.fixture(scope="module")
+def history(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path) -> Path:
+    """The file of a store with a history."""
+    path = tmp_path_factory.mktemp("history") / "store.db"
+    shutil.copy(sqlite_template, path)
+    with open_store(path) as store:
+        fill_with_history(store)
+    return path
+
+
 @pytest.fixture
-def used(store: Store) -> Store:
+def used(location: str, history: Path) -> Iterator[Store]:
     """A store with a history."""
-    fill_with_history(store)
-    return store
+    is_copied = "://" not in location
+    if is_copied:
+        shutil.copy(history, location)
+    with open_store(location) as store:
+        if not is_copied:
+            fill_with_history(store)
+        yield store
 
 
 def doctor_findings(location: str) -> list[Finding]:
@@ -152,7 +170,14 @@ def test_the_command(command: Commands, used: Store, monkeypatch: pytest.MonkeyP
     assert "zrb-store doctor" in command.ok("doctor", "--help").partition("Example")[2]
 
 
-@pytest.mark.parametrize(("check", "fault"), [(check, fault) for check, faults in FAULTS.items() for fault in faults])
+@pytest.mark.parametrize(
+    ("location", "check", "fault"),
+    [
+        *(("sqlite", check, fault) for check, faults in FAULTS.items() for fault in faults),
+        *(("postgresql", check, faults[0]) for check, faults in FAULTS.items()),  # one query finds all of a check
+    ],
+    indirect=["location"],
+)
 @pytest.mark.slow
 def test_a_fault_in_the_rows_is_found(used: Store, location: str, check: str, fault: str) -> None:
     used.database.execute(sa.text(fault))

@@ -106,6 +106,7 @@ def one_time(store: Store) -> str:
     return (iso(store.session("night").record().ended_at) or "")[:19].replace("T", " ")
 
 
+@pytest.mark.on_sqlite
 class TestItsCommand:
     @pytest.mark.promise(number=13)
     def test_it_starts_no_command_itself(self, store: Store, told: Told, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -47,6 +47,7 @@ def test_a_session_as_data_is_what_show_says(filled: Store, pages: Pages, comman
     assert command.ok("show", "etl-24", "--format", "json") == pages("/session/etl-24?format=json").text + "\n"
 
 
+@pytest.mark.on_sqlite
 @pytest.mark.parametrize(("asked", "full"), [("@last", "etl-25"), ("@last-failed", "etl-24"), ("inb", "inbox")])
 def test_a_name_in_short_leads_to_the_address_of_the_session(
     filled: Store, pages: Pages, asked: str, full: str
@@ -54,12 +55,14 @@ def test_a_name_in_short_leads_to_the_address_of_the_session(
     assert pages(f"/session/{asked}", status=303).headers["location"] == f"../session/{full}"
 
 
+@pytest.mark.on_sqlite
 def test_a_session_that_does_not_exist(filled: Store, pages: Pages) -> None:
     assert "there is no session &#39;etl-26&#39;" in pages("/session/etl-26", status=404).text
     assert "is the beginning of several sessions" in pages("/session/etl-2", status=400).text
     assert "There is no such page" in pages("/nix/nix", status=404).text
 
 
+@pytest.mark.on_sqlite
 def test_a_session_with_any_name_has_a_page(store: Store, pages: Pages) -> None:
     for name in ("a:b+c_d.e", "..", ".", "2026-11-26T10:00"):
         store.session(name).xcom["q"].push(1)
@@ -108,12 +111,14 @@ def test_the_comparison_is_what_diff_says(filled: Store, pages: Pages, command: 
         assert f"<code>{difference['path']}</code>".replace("'", "&#39;").replace('"', "&#34;") in text
 
 
+@pytest.mark.on_sqlite
 def test_two_ticked_sessions_are_compared_the_older_one_first(filled: Store, pages: Pages) -> None:
     answer = pages("/compare?session=etl-25&session=etl-24", status=303)
     assert answer.headers["location"] == "./compare?a=etl-24&b=etl-25"
     assert 'value="etl-25"' in pages("/compare?session=etl-25").text
 
 
+@pytest.mark.on_sqlite
 def test_equal_sessions(filled: Store, pages: Pages) -> None:
     assert "Their values are equal." in pages("/compare?a=etl-24&b=etl-24").text
     assert "Give two names" in pages("/compare").text

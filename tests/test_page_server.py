@@ -61,6 +61,7 @@ def test_a_page_that_connects_again_is_told_what_it_missed(filled: Store, start:
         assert next(line for line in lines if line.startswith("event")) == "event: changed"
 
 
+@pytest.mark.on_sqlite
 def test_sigterm_ends_it_too(start: Any) -> None:
     code, err = start().end(signal.SIGTERM)
     assert (code, err) == (-signal.SIGTERM, "")
@@ -144,6 +145,7 @@ def test_a_request_that_does_not_come_is_not_waited_for(start: Any, half: bytes)
     assert server.get("/")[0] == 200
 
 
+@pytest.mark.on_sqlite
 def test_a_port_in_use_is_one_line(command: Commands) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -154,6 +156,7 @@ def test_a_port_in_use_is_one_line(command: Commands) -> None:
     assert (result.code, result.err) == (1, f"zrb-store: port {port} of 127.0.0.1 is in use: {advice}\n")
 
 
+@pytest.mark.on_sqlite
 @pytest.mark.parametrize("host", ["no.such.host.invalid", "192.0.2.7"])
 def test_a_host_that_is_not_this_machine_is_one_line(command: Commands, host: str) -> None:
     result = command("page", "--port", "0", "--host", host)
@@ -161,6 +164,7 @@ def test_a_host_that_is_not_this_machine_is_one_line(command: Commands, host: st
     assert host in result.err
 
 
+@pytest.mark.on_sqlite
 def test_without_its_libraries_it_says_what_to_install(command: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [each for each in sys.modules if each.startswith("zrb_store.page.")]:
         monkeypatch.delitem(sys.modules, name)

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -49,3 +50,29 @@ def test_without_a_server_ci_fails(environment: dict[str, str], outcome: str) ->
     )
     assert outcome in done.stdout.splitlines()[-1], done.stdout
     assert (done.returncode != 0) == ("CI" in environment)
+
+
+def test_a_schema_in_which_a_test_has_changed_only_rows_is_used_again(
+    postgres_admin: psycopg.Connection[Any], postgres_template: str
+) -> None:
+    schemas = postgres.StoreSchemas(postgres_admin, postgres_template)
+    schema = schemas.take()
+    postgres_admin.execute(
+        "INSERT INTO zrb_change (at, action, host, pid) VALUES (1, 'pin', 'here', nextval('zrb_tick'))"
+    )
+    schemas.give_back(schema)
+    assert schemas.take() == schema
+    assert postgres_admin.execute("SELECT count(*), nextval('zrb_tick') FROM zrb_change").fetchall() == [(0, 1)]
+    for change in (
+        "ALTER TABLE zrb_attempt RENAME COLUMN role TO part",
+        "ALTER TABLE zrb_session DISABLE TRIGGER ALL",
+        "DROP INDEX ix_zrb_value_live",
+        "GRANT SELECT ON zrb_value TO PUBLIC",
+        "ANALYZE zrb_run",
+        "UPDATE zrb_version SET version_num = '0001'",
+        "DROP TABLE zrb_version",
+    ):
+        postgres_admin.execute(change.encode())
+        schemas.give_back(schema)
+        before, schema = schema, schemas.take()
+        assert schema != before, change

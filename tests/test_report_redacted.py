@@ -71,6 +71,7 @@ def test_strangers_see_structure_times_and_types(telling: Store, command: Comman
         assert text in page
 
 
+@pytest.mark.on_sqlite
 def test_a_trace_cannot_be_redacted(filled: Store, command: Commands) -> None:
     refused = command("report", "etl-24", "--redact", "--format", "perfetto")
     assert (refused.code, "--redact is for HTML" in refused.err) == (2, True)

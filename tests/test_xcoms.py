@@ -43,16 +43,16 @@ def test_names_come_in_the_order_of_their_first_push(store: Store) -> None:
     assert "a" in xcom
 
 
-@pytest.mark.parametrize(
-    "name", ["", " ", "a/b#1", "Ünïcödé 🎉", "'; DROP TABLE zrb_value; --", "%s", ":x", "x" * 2000]
-)
-def test_names_are_free(store: Store, name: str) -> None:
+def test_names_are_free(store: Store) -> None:
+    names = ["", " ", "a/b#1", "Ünïcödé 🎉", "'; DROP TABLE zrb_value; --", "%s", ":x", "x" * 2000]
     xcom = store.session("s").xcom
-    xcom[name].push(1)
-    assert list(xcom) == [name]
-    assert xcom[name].pop() == 1
+    for name in names:
+        xcom[name].push(name)
+    assert list(xcom) == names
+    assert [xcom[name].pop() for name in names] == names
 
 
+@pytest.mark.on_sqlite
 @pytest.mark.parametrize("name", ["a\0b", "\ud800", 5, None, b"q"])
 def test_names_that_no_database_holds_are_refused_with_a_reason(store: Store, name: Any) -> None:
     with pytest.raises(InvalidArgument, match="cannot name a queue: use a text without NUL and lone surrogates"):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Generic, NamedTuple, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeAlias, TypeVar
 
 T = TypeVar("T")
 
@@ -52,8 +52,10 @@ def each_as_json(rows: Rows[T], to_json: Callable[[T], JsonTree]) -> list[JsonTr
     return [to_json(row) for row in rows]
 
 
-class _HasJson(Protocol):
-    def to_json(self) -> JsonTree: ...
+if TYPE_CHECKING:
+
+    class _HasJson(Protocol):
+        def to_json(self) -> JsonTree: ...
 
 
 def json_or_null(thing: _HasJson | None) -> JsonTree:

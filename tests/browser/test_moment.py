@@ -66,6 +66,7 @@ def stored(store: Store, session: str, at: str) -> list[dict[str, Any]]:
 
 
 @pytest.mark.promise(number=14)
+@pytest.mark.on_sqlite
 @pytest.mark.parametrize("kind", hostile.SESSIONS)
 def test_each_moment_is_what_show_at_knows(
     store: Store, kind: str, tmp_path: Path, open_file: Callable[..., Page]

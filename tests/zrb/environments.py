@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -30,17 +31,30 @@ CHOSEN = os.environ.get("TEST_ZRB_RELEASES", "")
 def releases() -> list[str]:
     """Return the releases to test: those in TEST_ZRB_RELEASES (which may include `latest`), else the supported ones.
 
-    Without TEST_ZRB_RELEASES, those between the oldest and the newest are only for tests marked `every_release`. With
-    `all` (as CI does) every test runs on each of them.
+    Without TEST_ZRB_RELEASES, `left_out` says which tests run on which of them. With `all` (as CI does) every test runs
+    on each.
     """
     return RELEASES if CHOSEN in ("", "all") else CHOSEN.replace(",", " ").split()
 
 
-def is_left_out(test: Any) -> bool:
-    """Whether a test is of a release between the oldest and the newest, but not about what differs between releases."""
-    parameters = test.callspec.params if hasattr(test, "callspec") else {}
-    between = not CHOSEN and parameters.get("release") in RELEASES[1:-1]
-    return between and test.get_closest_marker("every_release") is None
+def left_out(tests: Iterable[Any]) -> set[Any]:
+    """Return the tests that do not run without TEST_ZRB_RELEASES.
+
+    On the newest release all of them run, on the oldest all but those marked `newest`, and on those between only those
+    marked `every_release`. Of several parameters, each release between gets one, the next release the next one.
+    """
+    found: set[Any] = set()
+    between: dict[tuple[Path, str, str], list[Any]] = {}
+    for test in tests if not CHOSEN else ():
+        release = test.callspec.params.get("release") if hasattr(test, "callspec") else None
+        if release in RELEASES[1:-1] and test.get_closest_marker("every_release") is not None:
+            between.setdefault((test.path, test.originalname, release), []).append(test)
+        elif release in RELEASES[1:-1] or (release == RELEASES[0] and test.get_closest_marker("newest") is not None):
+            found.add(test)
+    for (_, _, release), each in between.items():
+        turn = RELEASES.index(release) % len(each)
+        found.update(each[:turn], each[turn + 1 :])
+    return found
 
 
 def environment(release: str) -> Path:

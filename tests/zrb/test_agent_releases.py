@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -15,35 +14,14 @@ from tests.zrb.environments import RELEASES, environment
 from zrb_store import open_store
 
 __all__ = ["agents", "servers"]
-pytestmark = [pytest.mark.slow, pytest.mark.every_release, on_supported, sqlite]
+pytestmark = [pytest.mark.slow, on_supported, sqlite]
 
 # 2.69 makes the agent that condenses a chat before it knows whether there is anything to condense.
 KEY: dict[str, Any] = {"OPENAI_API_KEY": "none"}
 
 
 @pytest.mark.promise(number=11)
-@pytest.mark.cold
-def test_two_real_processes(zrb: Zrb, agents: Agents) -> None:
-    """The other tests fork a process that has loaded zrb."""
-    agents.tasks(
-        """
-async def charge(n: int) -> str:
-    log(f"tool {n}", "begin")
-    if n == 20 and once_here("killed"):
-        kill_me()
-    return f"receipt {n}"
-
-agent(tools=[charge], tool_factories=[])
-"""
-    )
-    zrb.run("triage", code=-9, ROUNDS="4", ZRB_STORE_URL=agents.location, ZRB_STORE_SESSION="s")
-    done = zrb.run("xcom", "resume", "s", ROUNDS="4", ZRB_STORE_URL=agents.location)
-    assert done.out.strip() == "10 receipts, 210"
-    agents.twice("tool 20")
-    assert Counter(agents.rows("status")) == {"completed": 16, "lost": 1}
-
-
-@pytest.mark.promise(number=11)
+@pytest.mark.every_release
 def test_a_tool_that_asks_for_a_retry(agents: Agents) -> None:
     agents.tasks(
         """
@@ -116,6 +94,7 @@ seed >> task
 
 @pytest.mark.promise(number=11)
 @pytest.mark.parametrize(("kind", "end"), [("collapsed", "kill"), ("corrected", "error"), ("shortened", "kill")])
+@pytest.mark.every_release
 def test_a_refusal_after_which_zrb_sends_another_request_comes_again(agents: Agents, kind: str, end: str) -> None:
     agents.tasks(REFUSED)
     env: dict[str, Any] = {"KIND": kind, "END": end}
@@ -142,6 +121,7 @@ def test_a_refusal_after_which_zrb_sends_another_request_comes_again(agents: Age
 
 
 @pytest.mark.promise(number=11)
+@pytest.mark.every_release
 def test_an_overloaded_provider_after_an_approved_call(agents: Agents) -> None:
     """The round that zrb begins anew starts with the calls that were approved."""
     agents.tasks(
@@ -216,6 +196,7 @@ task.once_tools = ["charge"]
 @pytest.mark.parametrize(
     ("name", "tool"), [("SIGINT", "charge"), ("SIGTERM", "charge"), ("SIGINT", "None"), ("SIGINT", "blocking")]
 )
+@pytest.mark.every_release
 def test_what_has_ended_after_a_signal_is_stored(agents: Agents, name: str, tool: str) -> None:
     """Nothing can stop a thread, or a function that blocks the event loop. The next call does not begin."""
     stopped = STOPPED.replace("NAME", name).replace("IN_THREAD", str(tool != "blocking")).replace("TOOL", tool)
@@ -240,6 +221,7 @@ chat = cli.add_task(LLMChatTask(
 
 
 @pytest.mark.promise(number=11)
+@pytest.mark.every_release
 def test_a_chat_that_is_not_interactive(agents: Agents) -> None:
     agents.tasks(CHAT)
     agents.run("chat", code=-9, ROUNDS="4", **KEY)
@@ -252,6 +234,7 @@ def test_a_chat_that_is_not_interactive(agents: Agents) -> None:
         assert sorted(one.name for one in store.sessions()) == ["off", "s"]
 
 
+@pytest.mark.every_release
 def test_a_chat_of_zrb_is_left_alone(agents: Agents) -> None:
     agents.tasks(
         """
@@ -284,15 +267,19 @@ agent(tools=[charge], tool_factories=[], model=FunctionModel(stream_function=exp
 
 
 @pytest.mark.promise(number=11)
+@pytest.mark.cold
 def test_an_upgrade_and_the_way_back_repeat_nothing(zrb: Zrb, agents: Agents, tmp_path: Path) -> None:
-    """Messages have more fields in one release than in the other, and sets are in another order in each process."""
+    """Messages have more fields in one release than in the other, and sets are in another order in each process.
+
+    These processes are real ones. Those of the other tests are forks of one that has loaded zrb.
+    """
     name = RELEASES[-1] if zrb.release != RELEASES[-1] else "2.69.0"
     (tmp_path / "other").mkdir()
     other = Zrb(name, environment(name), tmp_path / "other")
     other.folder = zrb.folder
     agents.tasks(rounds() + ANY_ORDER)
     env: dict[str, Any] = {"ZRB_STORE_URL": agents.location, "ZRB_STORE_SESSION": "s"}
-    zrb.run("triage", code=-9, **env)
-    other.run("xcom", "resume", "s", code=-9, **env)
-    assert "all receipts" in zrb.run("xcom", "resume", "s", **env).out
+    other.run("triage", code=-9, **env)
+    zrb.run("xcom", "resume", "s", code=-9, **env)
+    assert "all receipts" in other.run("xcom", "resume", "s", **env).out
     agents.twice("tool 20", "tool 30")

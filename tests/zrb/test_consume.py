@@ -28,7 +28,7 @@ def has_handled_it(process: Process) -> None:
     wait_until(lambda: looks() >= before + 4, lambda: "it does not look around", DEADLINE)
 
 
-@pytest.mark.parametrize("program", [("zrb", "xcom"), ("zrb-store",)])
+@pytest.mark.parametrize("program", [("zrb", "xcom"), pytest.param(("zrb-store",), marks=pytest.mark.newest)])
 def test_signals(zrb: Zrb, program: tuple[str, ...]) -> None:
     name, *group = program
     for value in "abc":

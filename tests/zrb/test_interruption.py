@@ -66,6 +66,7 @@ def test_signals(zrb: Zrb, number: signal.Signals) -> None:
     check_resume(zrb, status="interrupted")
 
 
+@pytest.mark.newest
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signals_while_another_program_keeps_the_store_locked(zrb: Zrb, number: signal.Signals) -> None:
     """The process waits a few seconds more for the store. Then it ends as it does on stock zrb, and can be resumed."""
@@ -108,6 +109,7 @@ def test_a_kill_and_a_closed_terminal(zrb: Zrb, number: signal.Signals) -> None:
     check_resume(zrb, status="stale")
 
 
+@pytest.mark.newest
 def test_a_command_under_way(zrb: Zrb) -> None:
     zrb.tasks(
         """
@@ -208,6 +210,7 @@ def test_a_lost_lease_ends_the_run(zrb: Zrb, action: str) -> None:
     check_resume(zrb, status="failed")
 
 
+@pytest.mark.newest
 def test_a_process_that_outlives_a_failure_of_its_store_gives_up_the_lease(zrb: Zrb) -> None:
     """A web server is such a process."""
     zrb.tasks(

@@ -82,11 +82,13 @@ def test_a_resume_takes_one_that_was_given(zrb: Zrb) -> None:
     assert done.out.strip() == "db://hunter3-is@elsewhere"
 
 
+@pytest.mark.newest
 def test_what_only_looks_masked_or_secret_is_stored(zrb: Zrb) -> None:
     fail(zrb, "--dsn", "db://***", "--token", "plain")
     assert zrb.resume("night", "--my-key", "hunter3-is").out.strip() == "db://*** plain"
 
 
+@pytest.mark.newest
 @pytest.mark.promise(number=9)
 def test_an_input_is_masked_by_its_name_and_kept_for_the_resume(zrb: Zrb) -> None:
     zrb.tasks(NAMED)
@@ -97,7 +99,7 @@ def test_an_input_is_masked_by_its_name_and_kept_for_the_resume(zrb: Zrb) -> Non
     shown = [
         zrb.run("xcom", *words, "night").out for words in (["show"], ["show", "--format", "json"], ["log"], ["report"])
     ]
-    assert not any("Zk7" in text for text in shown)
+    assert not any("Zk7-" in text for text in shown)  # base64 has no hyphen
     assert "api-key=***, to=https://me:***@db1?token=***" in shown[0]
     other = zrb.run("call", "--api-key", "Zk7-other", *options[2:], code=65, ZRB_STORE_SESSION="night").err
     assert "api-key: *** became ***" in other

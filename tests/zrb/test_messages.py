@@ -43,6 +43,7 @@ def said(text: str) -> list[str]:
     return [line for line in lines(text) if line.startswith(("zrb-store: ", "zrb xcom: "))]
 
 
+@pytest.mark.newest
 def test_a_completed_session_says_that_its_result_is_stored_and_since_when(zrb: Zrb) -> None:
     zrb.tasks(TASKS)
     zrb.mark("mended")
@@ -82,6 +83,7 @@ def test_a_resume_says_what_it_runs_and_skips(zrb: Zrb) -> None:
     assert "skips extract" in line
 
 
+@pytest.mark.newest
 def test_a_resume_in_another_folder_says_where_to_go(zrb: Zrb) -> None:
     zrb.tasks(TASKS)
     zrb.run("etl", "load", code=1, ZRB_STORE_SESSION="night")
@@ -97,6 +99,7 @@ def test_a_resume_in_another_folder_says_where_to_go(zrb: Zrb) -> None:
     assert f"`cd '{elsewhere}'`, and try again there" in line
 
 
+@pytest.mark.newest
 def test_an_unknown_variable_is_told_once(zrb: Zrb) -> None:
     zrb.tasks(TASKS)
     zrb.mark("mended")
@@ -125,6 +128,7 @@ def test_a_group_of_the_users_own_is_not_advised(zrb: Zrb) -> None:
     )
 
 
+@pytest.mark.newest
 def test_a_run_says_that_it_waits_for_its_store(zrb: Zrb) -> None:
     zrb.tasks(TASKS)
     zrb.mark("mended")
@@ -156,6 +160,7 @@ def test_a_run_says_that_it_waits_for_its_store(zrb: Zrb) -> None:
             assert popen.returncode == 0
 
 
+@pytest.mark.newest
 def test_what_no_command_of_zrb_started_names_what_goes_on_with_it(zrb: Zrb) -> None:
     zrb.tasks(TASKS)
     zrb.run("push", "inbox", "files", "1", program="zrb-store")

@@ -8,7 +8,7 @@ import pytest
 
 from tests.zrb.conftest import Zrb, lines, only, until
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.newest]
 
 TASKS = """
 from zrb import IntInput, PasswordInput, StrInput

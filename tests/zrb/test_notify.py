@@ -11,7 +11,7 @@ import pytest
 from tests.told import Told
 from tests.zrb.conftest import Zrb, until
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.newest]
 
 TASKS = """
 @make_task(name="load", group=cli, retries=0)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.zrb.conftest import Zrb, lines
+
+pytestmark = pytest.mark.newest
 
 
 def test_a_setting(zrb: Zrb) -> None:

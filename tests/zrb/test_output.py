@@ -49,6 +49,7 @@ def test_a_command(zrb: Zrb) -> None:
     assert re.search(r"^psql#2 failed in run 1, .*: FATAL: no table \(exit 2\)$", text, re.MULTILINE)
 
 
+@pytest.mark.newest
 @pytest.mark.promise(number=12)
 def test_nothing_is_made_for_silent_tasks(zrb: Zrb) -> None:
     zrb.tasks(
@@ -67,6 +68,7 @@ def test_nothing_is_made_for_silent_tasks(zrb: Zrb) -> None:
     assert zrb.run("second").out.strip() == "[0, 1]"
 
 
+@pytest.mark.newest
 def test_a_task_whose_forked_child_prints_first(zrb: Zrb) -> None:
     zrb.tasks(
         """
@@ -88,6 +90,7 @@ def test_a_task_whose_forked_child_prints_first(zrb: Zrb) -> None:
     assert output_of(zrb, "fork#1") == [("print", "from the parent")]
 
 
+@pytest.mark.newest
 @pytest.mark.promise(number=5)
 @pytest.mark.parametrize("leaving", ["return 'of the child'", "sys.exit(3)", "raise ValueError('of the child')"])
 def test_a_forked_child_that_leaves_its_task_ends_nothing(zrb: Zrb, leaving: str) -> None:
@@ -133,6 +136,7 @@ def test_an_error_of_the_users_code_in_a_command(zrb: Zrb) -> None:
     assert "zrb_init.py" in frames[0]
 
 
+@pytest.mark.newest
 def test_a_large_output_of_a_command(zrb: Zrb) -> None:
     zrb.tasks('cli.add_task(CmdTask(name="seq", retries=0, cmd="seq 1 30000"))')
     zrb.run("seq")
@@ -205,6 +209,7 @@ def test_secrets_are_masked(zrb: Zrb) -> None:
     assert output_of(zrb, "curl#1") == [("stderr", "***")]
 
 
+@pytest.mark.newest
 @pytest.mark.promise(number=12)
 def test_a_command_that_is_killed_with_zrb(zrb: Zrb) -> None:
     zrb.tasks('cli.add_task(CmdTask(name="slow", retries=0, cmd="echo begun; echo worse >&2; touch begun; sleep 60"))')
@@ -219,6 +224,7 @@ def test_a_command_that_is_killed_with_zrb(zrb: Zrb) -> None:
     assert attempts(zrb)["slow#1"]["status"] == "lost"
 
 
+@pytest.mark.newest
 def test_no_output_is_kept_if_nobody_wants_it(zrb: Zrb) -> None:
     zrb.tasks('cli.add_task(CmdTask(name="fails", retries=0, cmd="echo out; echo err >&2; exit 3"))')
     done = zrb.run("fails", code=None, ZRB_STORE_OUTPUT_LIMIT="0")
@@ -291,6 +297,7 @@ def test_a_task_with_threads_and_steps(zrb: Zrb) -> None:
     assert task["steps"][0]["attempts"][0]["output"] is None
 
 
+@pytest.mark.newest
 def test_log_shows_it(zrb: Zrb) -> None:
     zrb.tasks('cli.add_task(CmdTask(name="psql", retries=0, cmd="seq 1 30; echo FATAL: no table >&2; exit 2"))')
     zrb.run("psql", code=None)

@@ -11,7 +11,7 @@ import pytest
 from tests.sessions import parse
 from tests.zrb.conftest import Zrb, lines, only
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.newest]
 
 TWINS = """
 def acting(name):

@@ -66,6 +66,7 @@ def will_run(zrb: Zrb, session: str, *args: str) -> set[str]:
     return {step["task"] for step in shown["tasks"] if step["action"] == "run"}
 
 
+@pytest.mark.newest
 def test_plan_and_from(zrb: Zrb) -> None:
     zrb.tasks(GRAPH)
     zrb.run("main", code=1, ZRB_STORE_SESSION="plan")
@@ -114,6 +115,7 @@ def test_plan_and_from(zrb: Zrb) -> None:
     assert "there is no task 'secnd' here; did you mean second?" in line
 
 
+@pytest.mark.newest
 def test_from_a_task_that_was_renamed(zrb: Zrb) -> None:
     zrb.tasks(GRAPH)
     zrb.run("main", code=1, ZRB_STORE_SESSION="plan")
@@ -126,6 +128,7 @@ def test_from_a_task_that_was_renamed(zrb: Zrb) -> None:
         assert hint in names
 
 
+@pytest.mark.newest
 @pytest.mark.promise(number=2)
 def test_a_completed_task_that_was_renamed(zrb: Zrb) -> None:
     """The plan and the resume name it, with what it left in queues."""
@@ -172,6 +175,7 @@ def test_resumed_tasks_have_the_environment_of_the_resume(zrb: Zrb) -> None:
     assert zrb.resume("env", COLOUR="blue").out.strip() == str([home, "blue", "blue"])
 
 
+@pytest.mark.newest
 def test_a_task_that_is_gone(zrb: Zrb) -> None:
     zrb.tasks(GRAPH)
     zrb.run("main", code=1, ZRB_STORE_SESSION="plan")
@@ -212,6 +216,7 @@ def test_the_plan_is_what_runs(zrb: Zrb) -> None:
     assert zrb.stored("plan").status == "completed"
 
 
+@pytest.mark.newest
 def test_marked_and_forked_sessions_resume(zrb: Zrb) -> None:
     zrb.tasks(GRAPH)
     zrb.run("main", code=1, ZRB_STORE_SESSION="plan")

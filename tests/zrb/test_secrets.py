@@ -77,6 +77,7 @@ async def outer(ctx):
 """
 
 
+@pytest.mark.newest
 @pytest.mark.promise(number=9)
 def test_secrets_stay_out_of_other_sessions_of_the_process_and_however_quoted(zrb: Zrb) -> None:
     zrb.tasks(OUTER)
@@ -150,6 +151,7 @@ def main(ctx):
 """
 
 
+@pytest.mark.newest
 def test_a_secret_however_it_is_quoted_and_in_the_name_of_the_error(zrb: Zrb) -> None:
     zrb.tasks(QUOTING)
     secret = "Zk7 @'wört\\"
@@ -164,6 +166,7 @@ def test_a_secret_however_it_is_quoted_and_in_the_name_of_the_error(zrb: Zrb) ->
     assert files_with(zrb, "Zk7") == []
 
 
+@pytest.mark.newest
 def test_what_is_shorter_than_four_characters_mangles_nothing(zrb: Zrb) -> None:
     zrb.tasks(TASKS)
     zrb.mark("broken")

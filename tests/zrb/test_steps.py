@@ -39,6 +39,7 @@ def main(ctx):
     assert by_id[stored.rows["todo"][0].taken_by or 0] == "main/1#1"
 
 
+@pytest.mark.newest
 @pytest.mark.promise(number=11)
 def test_a_kill_amid_twenty_steps(zrb: Zrb) -> None:
     """No completed step runs twice; the one that was under way runs again, and what it had done is undone."""
@@ -70,6 +71,7 @@ def main(ctx):
     zrb.run("doctor", program="zrb-store")
 
 
+@pytest.mark.newest
 def test_an_exception_in_a_generator(zrb: Zrb) -> None:
     """A generator that is closed while its caller's step is under way leaves no step open."""
     zrb.tasks(
@@ -220,6 +222,7 @@ def main(ctx):
 )
 
 
+@pytest.mark.newest
 @pytest.mark.promise(number=11)
 def test_an_unstorable_value_pushed_in_a_step(zrb: Zrb) -> None:
     """The step is not done, and a resume that needs the value runs the task again."""

@@ -7,6 +7,8 @@ import pytest
 from tests.zrb.conftest import Zrb
 from tests.zrb.stepping import PAGES, step_attempts, steps_of
 
+pytestmark = pytest.mark.newest
+
 CONCURRENT = (
     PAGES
     + """

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import signal
 
+import pytest
+
 from tests.zrb.conftest import Zrb, lines
+
+pytestmark = pytest.mark.newest
 
 TASKS = """
 from zrb_store import step

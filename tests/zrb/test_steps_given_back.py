@@ -50,6 +50,7 @@ def planned(zrb: Zrb, *args: str) -> list[str]:
     return rows
 
 
+@pytest.mark.newest
 @pytest.mark.promise(number=11)
 def test_from_takes_the_steps_of_the_task_and_of_all_downstream(zrb: Zrb) -> None:
     zrb.tasks(CHAIN.replace("ONCE", "False"))
@@ -74,6 +75,7 @@ def test_from_takes_the_steps_of_the_task_and_of_all_downstream(zrb: Zrb) -> Non
     zrb.run("doctor", program="zrb-store")
 
 
+@pytest.mark.newest
 @pytest.mark.promise(number=11)
 def test_a_completed_once_step_is_repeated_only_if_a_person_says_so(zrb: Zrb) -> None:
     zrb.tasks(CHAIN.replace("ONCE", "True"))
@@ -94,6 +96,7 @@ def test_a_completed_once_step_is_repeated_only_if_a_person_says_so(zrb: Zrb) ->
     zrb.resume("chain", "--from", "second", "--plan", code=2)  # the new one is `once` again
 
 
+@pytest.mark.newest
 def test_a_plan_does_not_count_steps_that_come_back_with_their_attempt(zrb: Zrb) -> None:
     zrb.tasks(
         CHAIN.replace("ONCE", "False").replace(
@@ -119,6 +122,7 @@ def test_a_plan_does_not_count_steps_that_come_back_with_their_attempt(zrb: Zrb)
     assert planned(zrb, "chain")[-1] == "main run failed, 3 steps kept"
 
 
+@pytest.mark.newest
 def test_a_task_whose_result_cannot_be_restored_keeps_its_steps(zrb: Zrb) -> None:
     zrb.tasks(
         "import threading\n"

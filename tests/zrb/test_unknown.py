@@ -35,6 +35,7 @@ def test_a_zrb_that_cannot_be_hooked_runs_as_stock(zrb: Zrb) -> None:
     assert zrb.sessions() == []
 
 
+@pytest.mark.newest
 @pytest.mark.slow
 @oldest_and_newest
 def test_zrb_runs_as_stock_whatever_differs(zrb: Zrb) -> None:

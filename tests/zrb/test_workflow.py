@@ -226,6 +226,7 @@ def main(ctx):
 """
 
 
+@pytest.mark.newest
 @pytest.mark.promise(number=2)
 @pytest.mark.slow
 @only(lambda version: version < (2,) or version >= (3, 28))  # where the process dies does not depend on the release

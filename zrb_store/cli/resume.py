@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 from collections.abc import Mapping
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import click
 
@@ -19,31 +19,32 @@ from zrb_store.records import SessionRecord
 from zrb_store.render.stderr import print_line
 from zrb_store.store import Store, open_store
 
+if TYPE_CHECKING:
 
-class Resumer(Protocol):
-    """What plans a resume and runs it later. The plugin passes one to `zrb_store.cli.run`."""
+    class Resumer(Protocol):
+        """What plans a resume and runs it later. The plugin passes one to `zrb_store.cli.run`."""
 
-    @property
-    def project(self) -> str:
-        """The project of the working directory."""
+        @property
+        def project(self) -> str:
+            """The project of the working directory."""
 
-    def plan(
-        self,
-        store: Store,
-        session: SessionRecord,
-        forced: str | None,
-        inputs: Mapping[str, str],
-        *,
-        repeat_once: bool = False,
-        takes_over: bool = False,
-    ) -> tuple[list[Decision], list[str]]:
-        """Decide what a resume of this session runs and skips, and what else a user should know, in one line each.
+        def plan(
+            self,
+            store: Store,
+            session: SessionRecord,
+            forced: str | None,
+            inputs: Mapping[str, str],
+            *,
+            repeat_once: bool = False,
+            takes_over: bool = False,
+        ) -> tuple[list[Decision], list[str]]:
+            """Decide what a resume of this session runs and skips, and what else a user should know, in one line each.
 
-        `inputs` are given as `--NAME VALUE`. Nothing is run or written.
-        """
+            `inputs` are given as `--NAME VALUE`. Nothing is run or written.
+            """
 
-    def accept(self) -> None:
-        """Let what was planned be run after click is done, with zrb's own exit codes."""
+        def accept(self) -> None:
+            """Let what was planned be run after click is done, with zrb's own exit codes."""
 
 
 @command(

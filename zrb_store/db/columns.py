@@ -145,14 +145,18 @@ def _is_line(line: JsonValue) -> bool:
     return isinstance(at, int) and 0 <= at <= _LATEST
 
 
+_list_of_lines = _json(lambda tree: type(tree) is list and all(map(_is_line, tree)), "a list of lines")
+
+
 def _lines(text: str) -> str | None:
-    if not text.isascii():
-        return "is not ASCII"
-    return _json(lambda tree: type(tree) is list and all(map(_is_line, tree)), "a list of lines")(text)
+    return _list_of_lines(text) if text.isascii() else "is not ASCII"
+
+
+_dict = _json(lambda tree: type(tree) is dict, "a dict")
 
 
 def _inputs(text: str) -> str | None:
-    return problem_of(text) or _json(lambda tree: type(tree) is dict, "a dict")(text)
+    return problem_of(text) or _dict(text)
 
 
 # -- columns

@@ -164,7 +164,7 @@ def decide(
 
     ended = finished and forced is None
     reachable = set() if ended else workflow.reachable()
-    again = _forced_reasons(workflow, reachable, forced, last)
+    again = {} if forced is None else _forced_reasons(workflow, reachable, forced, last)
 
     def reason(name: str) -> str:
         role = workflow.role(name)
@@ -210,8 +210,7 @@ def reruns(decisions: Sequence[Decision], records: Sequence[AttemptRecord], *, r
     which a condition, or the success of another task, may prevent. A task that runs again only because its result is
     not restorable keeps its steps.
     """
-    running = (decision for decision in decisions if decision.action == "run")
-    again = {decision.task: decision.reason for decision in running if decision.reason not in _LATE}
+    again = {each.task: each.reason for each in decisions if each.action == "run" and each.reason not in _LATE}
     chosen = [
         (record.id, again[record.task]) for record in reversed(records) if record.in_effect and record.task in again
     ]
@@ -219,11 +218,7 @@ def reruns(decisions: Sequence[Decision], records: Sequence[AttemptRecord], *, r
     return Reruns(chosen, over, repeat_once)
 
 
-def _forced_reasons(
-    workflow: Workflow, reachable: set[str], forced: str | None, ran: Collection[str]
-) -> dict[str, str]:
-    if forced is None:
-        return {}
+def _forced_reasons(workflow: Workflow, reachable: set[str], forced: str, ran: Collection[str]) -> dict[str, str]:
     if forced not in workflow.nodes:
         names = workflow.order()
         every = f"; the tasks are {', '.join(names[:_SHOWN])}{', ...' if len(names) > _SHOWN else ''}"

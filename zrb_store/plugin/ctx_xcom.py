@@ -28,19 +28,15 @@ class AdoptedXcom(StockXcom):
     durable: ZrbXcom
 
 
-def _forward_all() -> None:
-    def forward(name: str) -> Callable[..., Any]:
-        return lambda self, *args, **kwargs: getattr(self.durable, name)(*args, **kwargs)
-
-    own = {*vars(AdoptedXcom), "__init__"}
-    for cls in ZrbXcom.__mro__[:-1]:
-        for name, value in vars(cls).items():
-            special = name.startswith("__")
-            if callable(value) and name not in own and (special or not name.startswith("_")):
-                setattr(AdoptedXcom, name, forward(name))
+def _forward(name: str) -> Callable[..., Any]:
+    return lambda self, *args, **kwargs: getattr(self.durable, name)(*args, **kwargs)
 
 
-_forward_all()
+_own = {*vars(AdoptedXcom), "__init__"}
+for _cls in ZrbXcom.__mro__[:-1]:
+    for _name, _value in vars(_cls).items():
+        if callable(_value) and _name not in _own and (_name.startswith("__") or not _name.startswith("_")):
+            setattr(AdoptedXcom, _name, _forward(_name))
 
 
 _ABSENT = object()

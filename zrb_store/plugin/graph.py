@@ -32,7 +32,9 @@ class Graph:
 
     def add_new(self) -> None:
         """Name the tasks that the session has registered since the last call."""
-        for task in [task for task in self._session._task_status if task not in self.names]:
+        for task in list(self._session._task_status):
+            if task in self.names:
+                continue
             self._tasks_by_queue.setdefault(task.name, []).append(task)
             # The order of registration is zrb's walk through the declarations, the same in each process.
             name, number = storable_name(task.name), 1

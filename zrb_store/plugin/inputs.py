@@ -101,7 +101,7 @@ def given_secrets(task: AnyTask, found: Mapping[str, Any], words: Sequence[str])
     """Return the names of a task's secret inputs that were given: a resume must not take their defaults instead."""
     given = set()
     # zrb before 3 makes the defaults of a session that it starts without the environment.
-    contexts = [compat.SharedContext(env=env) for env in (dict(os.environ), {})]
+    contexts = compat.SharedContext(env=dict(os.environ)), compat.SharedContext(env={})
     # One after the other, as zrb does it: a default may be made of earlier inputs.
     for task_input in task.inputs:
         name = task_input.name

@@ -296,7 +296,7 @@ def _of_session() -> sa.Select[*Row]:
 
 def of_session(executor: Executor, session_id: int) -> list[AttemptRecord]:
     """Return all attempts of the session, the oldest first, without deliveries and steps: there may be very many."""
-    return [record(row) for row in executor.execute(_of_session(), {"session_id": session_id})]
+    return list(map(record, executor.execute(_of_session(), {"session_id": session_id})))
 
 
 class CompletedTask(NamedTuple):
@@ -341,7 +341,7 @@ def unfinished(
 ) -> list[AttemptRecord]:
     """Return the attempts that have neither completed nor been given back, the newest first."""
     rows = executor.execute(_unfinished(task is not None, lock), {"session_id": session_id, "task": task})
-    return [record(row) for row in rows]
+    return list(map(record, rows))
 
 
 @statement

@@ -92,7 +92,7 @@ def _queues() -> sa.Select[str, int]:
 
 def queue_ids(executor: Executor, session_name: str) -> dict[str, int]:
     """Return the ids of a session's queues by name, in the order of their first pushes."""
-    return {row[0]: row[1] for row in executor.execute(_queues(), {"session": session_name})}
+    return dict(executor.execute(_queues(), {"session": session_name}))
 
 
 RULES = ("max_deliveries", "retry_after", "paused_at")

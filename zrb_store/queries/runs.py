@@ -41,7 +41,7 @@ def _of_session(last: bool) -> sa.Select[*Row]:
 
 def of_session(executor: Executor, session_id: int) -> list[RunRecord]:
     """Return all runs of the session, the oldest first."""
-    return [record(row) for row in executor.execute(_of_session(False), {"session_id": session_id})]
+    return list(map(record, executor.execute(_of_session(False), {"session_id": session_id})))
 
 
 def last(executor: Executor, session_id: int) -> RunRecord | None:

@@ -359,5 +359,4 @@ def _count_done(dialect_name: str) -> sa.Select[str | None, int]:
 def count_done(executor: Executor, session_id: int, *, without: Iterable[int] = ()) -> dict[str, int]:
     """Return, by task, how many steps need not run again in the task's next attempt."""
     params = {"session_id": session_id, "without": json.dumps(list(without))}
-    rows = executor.execute(_count_done(executor.dialect_name), params)
-    return {row[0]: row[1] for row in rows}
+    return dict(executor.execute(_count_done(executor.dialect_name), params))

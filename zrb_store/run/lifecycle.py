@@ -108,7 +108,7 @@ class RunSpec:
         if theirs and ours and theirs != ours and not self.takes_over:
             raise InputsDiffer(_other_project(session, theirs, ours))
         theirs, ours = session.task, self.task
-        if theirs and ours and not _is_same_task(theirs, ours):
+        if theirs and ours and theirs != ours and not _is_same_script(theirs, ours):
             between = f"{_named(theirs)}, not to {_named(ours) if _is_script(theirs) or _is_script(ours) else ours}"
             remedy = "use another session name"
             if _is_script(ours):
@@ -170,8 +170,8 @@ def _other_project(session: SessionRecord, theirs: str, ours: str) -> str:
     return f"{where}, or `zrb xcom resume {session.name} --here` takes it over" if session.path else where
 
 
-def _is_same_task(theirs: str, ours: str) -> bool:
-    return theirs == ours or (_is_script(theirs) and _is_script(ours) and is_same_file(theirs, ours))
+def _is_same_script(theirs: str, ours: str) -> bool:
+    return _is_script(theirs) and _is_script(ours) and is_same_file(theirs, ours)
 
 
 def _is_script(task: str) -> bool:

@@ -156,7 +156,7 @@ class _Renewal:
         holder.lose(error)
 
     def _close_all_but(self, needed: Collection[Hashable]) -> None:
-        for url in [url for url in self._databases if url not in needed]:
+        for url in self._databases.keys() - needed:
             self._databases.pop(url).close()
 
 

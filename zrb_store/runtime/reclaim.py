@@ -35,10 +35,12 @@ def search(database: Database, queue_id: int, taker: str | None, *, missing: boo
         return False
     due[queue_id] = now + _INTERVAL
     own = None if taker is None else taker.partition("/")[0]
-    found = queries.holding_runs(database, queue_id)
-    # The taker's own run is alive, whatever became of its lease.
-    others = [each for each in found if each.session != own and not lease.is_own_run(each.run)]
-    return sum(_reclaim(database, holder, taker) for holder in others) > 0
+    came_back = False
+    for holder in queries.holding_runs(database, queue_id):
+        # The taker's own run is alive, whatever became of its lease.
+        if holder.session != own and not lease.is_own_run(holder.run):
+            came_back |= _reclaim(database, holder, taker)
+    return came_back
 
 
 def _reclaim(database: Database, holder: HoldingRun, taker: str | None) -> bool:

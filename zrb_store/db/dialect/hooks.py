@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeVar
 
 from zrb_store.db.core import sa
 from zrb_store.db.patience import Notice
@@ -21,21 +21,23 @@ class Ticket(NamedTuple):
     life: str | None  # None if the server does not say
 
 
-class OpenDatabase(Protocol):
-    """A database (`engine.Database`) as its hooks see it. Times are those of `clock.monotonic`."""
+if TYPE_CHECKING:
 
-    closed: bool
-    began: float
-    notice: Notice
+    class OpenDatabase(Protocol):
+        """A database (`engine.Database`) as its hooks see it. Times are those of `clock.monotonic`."""
 
-    @property
-    def deadline(self) -> float: ...
-    @property
-    def is_overdue(self) -> bool: ...
-    @property
-    def engine(self) -> sa.Engine: ...
-    @property
-    def under_way(self) -> Transaction | None: ...
+        closed: bool
+        began: float
+        notice: Notice
+
+        @property
+        def deadline(self) -> float: ...
+        @property
+        def is_overdue(self) -> bool: ...
+        @property
+        def engine(self) -> sa.Engine: ...
+        @property
+        def under_way(self) -> Transaction | None: ...
 
 
 class Dialect(Generic[Driver]):

@@ -7,13 +7,14 @@ import math
 import re
 import select as readiness
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 from zrb_store.db import REVISION_SQL, patience
 from zrb_store.db.clock import clock
 from zrb_store.db.core import sa
 from zrb_store.db.dialect.connecting import ServerConnection, addresses, answer, connect, connect_until, is_pooled
-from zrb_store.db.dialect.hooks import Dialect, OpenDatabase, Ticket
+from zrb_store.db.dialect.hooks import Dialect, Ticket
 from zrb_store.db.dialect.watchdog import watch
 from zrb_store.db.location import shown_url
 from zrb_store.db.patience import NoConnectionLeft
@@ -21,6 +22,9 @@ from zrb_store.db.transaction import Transaction
 from zrb_store.errors import InvalidArgument, StoreUnavailable, ZrbStoreError
 from zrb_store.masking import mask_text
 from zrb_store.process import OUT_OF_FILES, is_out_of_files
+
+if TYPE_CHECKING:
+    from zrb_store.db.dialect.hooks import OpenDatabase
 
 # SQLSTATEs of a transaction that was rolled back because of another one.
 _BUSY = ("40001", "40P01", "55P03")

@@ -16,12 +16,15 @@ import socket
 import threading
 import time
 import weakref
+from typing import TYPE_CHECKING
 
 from zrb_store.db import patience
 from zrb_store.db.clock import clock
 from zrb_store.db.dialect.connecting import SECONDS, ServerConnection, answer, connect, is_pooled, until
-from zrb_store.db.dialect.hooks import OpenDatabase
 from zrb_store.db.transaction import Transaction
+
+if TYPE_CHECKING:
+    from zrb_store.db.dialect.hooks import OpenDatabase
 
 LOOK_EVERY = 0.5  # seconds between two checks
 ASK_AFTER = 5.0
