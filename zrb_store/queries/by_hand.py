@@ -28,6 +28,12 @@ class Change(NamedTuple):
     user: str | None
     host: str
     pid: int
+    reason: str | None = None
+
+    @property
+    def text(self) -> str:
+        """What it was done to, and why."""
+        return ": ".join(part for part in (self.detail, self.reason) if part)
 
 
 def _of_values() -> sa.ColumnElement[bool]:
@@ -35,7 +41,7 @@ def _of_values() -> sa.ColumnElement[bool]:
     return sa.and_(t.change.c.session == bindparam("session"), is_one_of(t.change.c.action, "push", "pop"))
 
 
-_GIVEN = ("action", "session", "detail", "user", "host", "pid")
+_GIVEN = ("action", "session", "detail", "user", "host", "pid", "reason")
 
 
 @statement
@@ -43,9 +49,11 @@ def _insert() -> sa.Insert:
     return sa.insert(t.change).values({"at": now(), **{name: bindparam(name) for name in _GIVEN}})
 
 
-def record_change(executor: Executor, action: str, session_name: str | None, detail: str | None = None) -> None:
+def record_change(
+    executor: Executor, action: str, session_name: str | None, detail: str | None = None, reason: str | None = None
+) -> None:
     """Record what a person does with this process to a session, or to the whole store (None)."""
-    params = {**asdict(identity()), "action": action, "session": session_name, "detail": detail}
+    params = {**asdict(identity()), "action": action, "session": session_name, "detail": detail, "reason": reason}
     executor.execute(_insert(), params)
 
 
@@ -62,6 +70,12 @@ def of_session(transaction: Transaction, session_name: str) -> Iterator[tuple[Ch
     """Yield what was done to a session by hand, the oldest change first, each with the names of its damaged columns."""
     for row in transaction.stream(_of_session(), {"session": session_name}):
         yield _change(row)
+
+
+def last_of_session(transaction: Transaction, session_name: str, action: str) -> Change | None:
+    """Return the last time that an action was done to a session, or None."""
+    found = [change for change, _ in of_session(transaction, session_name) if change.action == action]
+    return found[-1] if found else None
 
 
 @statement
