@@ -300,11 +300,11 @@ class RunLifecycle:
         """End the run and release the lease.
 
         Args:
-            status: `completed`, `failed` or `interrupted`; the session's status from now on. A failed run that was
-                asked to stop ends as `interrupted`.
+            status: `completed`, `failed` or `interrupted`; the session's status from now on. A failed run ends as
+                `interrupted` if `stop` asked for that.
             error: What ended it. It is stored with the run, unless an attempt ended by it.
             first_frame: The frame at which its traceback begins; by default the outermost one.
-            unless_stopped: A completed run that was asked to stop ends as `interrupted` as well: it may have left early.
+            unless_stopped: The same holds for a completed run: it may have left early.
 
         Raises:
             ZrbStoreError: Another process began the run.
