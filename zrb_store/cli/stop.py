@@ -47,7 +47,5 @@ def stop(session: str, timeout: timedelta, kill: bool) -> None:
     echo(f"{name}: {stopped.status}")
     for attempt, status in stopped.back.attempts:
         echo(one_line(f"{attempt}: {status}"))
-    for own, queue, count in stopped.back.values:
-        echo(one_line(f"{own}/{queue}: {counted(count, 'value')} given back"))
-    for own, queue, count in stopped.back.held:
-        echo(one_line(f"{own}/{queue}: {counted(count, 'value')} given back by the next run"))
+    for place, queue, count in stopped.back.values:
+        echo(one_line(f"{place}/{queue}: {counted(count, 'value')} given back"))

@@ -59,7 +59,7 @@ def stop(database: Database, name: str, *, timeout: float = 30.0, kill: bool = F
         ZrbStoreError: The session does not run, or has not ended in time.
     """
     request = database.transact(lambda transaction: _ask(transaction, name, kill=kill), "stop")
-    if request.is_here:
+    if request.is_here and runs.status_of(database, request.run.id) == (None,):  # it may just have ended by itself
         send_signal(*request.who, ending_signal(request.run.pid, handles_sigterm=request.run.handles_sigterm))
     if not _wait(database, request, timeout):
         if kill:

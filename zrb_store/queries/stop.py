@@ -125,19 +125,12 @@ def _ended_attempts(dialect_name: str) -> sa.Select[int, str, int, str]:
 
 
 @statement
-def _values(dialect_name: str, returned: bool) -> sa.Select[str, str, int]:
-    taken = t.returned if returned else t.value
-    chosen = [among(dialect_name, taken.c.taken_by, "ids")]
-    if returned:
-        chosen.append(t.returned.c.returned_tick > given_tick())
+def _values(dialect_name: str) -> sa.Select[str, str, int]:
+    queue = t.queue.join(t.session)
     return (
         sa.select(t.session.c.name, t.queue.c.name, sa.func.count())
-        .select_from(
-            taken.join(t.queue, t.queue.c.id == taken.c.queue_id).join(
-                t.session, t.session.c.id == t.queue.c.session_id
-            )
-        )
-        .where(*chosen)
+        .select_from(t.returned.join(queue, t.queue.c.id == t.returned.c.queue_id))
+        .where(among(dialect_name, t.returned.c.taken_by, "ids"), t.returned.c.returned_tick > given_tick())
         .group_by(t.session.c.name, t.queue.c.name)
         .order_by(t.session.c.name, t.queue.c.name)
     )
@@ -148,7 +141,6 @@ class CameBack(NamedTuple):
 
     attempts: list[tuple[str, str]]  # TASK#N and status
     values: list[tuple[str, str, int]]  # session, queue, and how many values were given back to it
-    held: list[tuple[str, str, int]]  # likewise, those that come back when the session is resumed
 
 
 def came_back(transaction: Transaction, live: Sequence[LiveRun], since: Moment) -> CameBack:
@@ -157,5 +149,5 @@ def came_back(transaction: Transaction, live: Sequence[LiveRun], since: Moment) 
     params = {"ids": json.dumps([each.id for each in live]), **since.params}
     ended = transaction.execute(_ended_attempts(dialect), params)
     params = {"ids": json.dumps([row[0] for row in ended]), **since.params}
-    values, held = ([(*row,) for row in transaction.execute(_values(dialect, each), params)] for each in (True, False))
-    return CameBack([(f"{task}#{number}", status) for _, task, number, status in ended], values, held)
+    values = [(session, queue, count) for session, queue, count in transaction.execute(_values(dialect), params)]
+    return CameBack([(f"{task}#{number}", status) for _, task, number, status in ended], values)

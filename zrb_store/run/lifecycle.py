@@ -322,16 +322,8 @@ class RunLifecycle:
         says_little = isinstance(error, SystemExit) or status == "interrupted"
 
         def work(transaction: Transaction) -> bool:
-            return runs.end(
-                transaction,
-                self.session_id,
-                self.id,
-                status,
-                text,
-                says_little=says_little,
-                told=told,
-                unless_stopped=unless_stopped,
-            )
+            details = {"says_little": says_little, "told": told, "unless_stopped": unless_stopped}
+            return runs.end(transaction, self.session_id, self.id, status, text, **details)
 
         def is_made(transaction: Transaction, _: bool) -> bool:
             return runs.status_of(transaction, self.id) in ((status,), ("interrupted",))

@@ -146,7 +146,7 @@ class _Renewal:
         """End this process as a signal does, if another machine asked for it and it runs no other session."""
         from zrb_store.queries import stop  # late: few runs are stopped
 
-        request = stop.request_to(holder.database, holder.id)
+        request = stop.request_to(self._database(holder), holder.id)
         if request is None or request.id <= self._answered.get(holder.id, 0):
             return
         self._answered[holder.id] = request.id
