@@ -159,9 +159,14 @@ def test_a_number_that_is_none_or_out_of_range(capsys: pytest.CaptureFixture[str
         assert message in capsys.readouterr().err
 
 
-def test_resume_takes_one_session(capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_resume_cannot_mean(capsys: pytest.CaptureFixture[str]) -> None:
     for words, message in (
-        (["a", "b"], "'b' is one argument too many: give one session, and inputs as --NAME VALUE"),
+        ([], "name the sessions, or give --failed, but not both"),
+        (["a", "--failed"], "name the sessions, or give --failed, but not both"),
+        (["a", "--since", "12h"], "--since and --task are for --failed"),
+        (["--failed", "--since", "soon"], "'soon'"),
+        (["a", "b", "--day", "monday"], "inputs, --from and --here are for one session"),
+        (["a", "-x"], "there is no option '-x': inputs are given as --NAME VALUE"),
         (["a", "--token"], "--token has no value: inputs are given as --NAME VALUE"),
     ):
         assert cli.run(["resume", *words]) == 2

@@ -14,10 +14,11 @@ from tests.processes import Child
 from tests.rows import all_rows
 from tests.runners import hold_a_run
 from tests.sessions import Broken, etl, inbox, parse, parse_lines
-from tests.test_reclaim import age_lease
+from tests.test_reclaim import age_lease, hold_a_value
 from zrb_store import Store
 from zrb_store.errors import StoreMissing
 from zrb_store.operations.sessions import remove_sessions
+from zrb_store.process import identity
 
 
 def end(store: Store, name: str, status: str = "failed", **settings: Any) -> None:
@@ -236,3 +237,56 @@ class TestUntilItIsDone:
         end(store, "main.1", parent="main")
         end(store, "inner", parent="main/load#1")
         assert reported(command) == [("failed", "main")]
+
+
+class TestAcknowledged:
+    def test_it_is_quiet_about_what_has_ended_and_not_about_what_comes(self, command: Commands, store: Store) -> None:
+        end(store, "etl")
+        assert command.ok("ack", "etl", "--reason", "the API was down") == ""
+        assert reported(command) == []
+        end(store, "etl")
+        assert reported(command) == [("failed", "etl")]
+
+    def test_a_dead_run(self, command: Commands, store: Store, location: str) -> None:
+        """It stays quiet when its values are reclaimed, and is reported again if it was not dead after all."""
+        store.session("inbox").xcom["files"].extend(["a", "b"])
+        with Child(hold_a_value, location, "worker") as child:
+            child.receive()
+            assert command("ack", "worker").code == 1  # it runs
+            child.kill()
+        assert reported(command) == [("stale", "worker")]
+        command.ok("ack", "worker")
+        assert reported(command) == []
+        assert store.session("inbox").xcom["files"].pop() == "a"
+        assert store.session("worker").status == "interrupted"
+        assert reported(command) == []
+
+    def test_a_run_that_only_seemed_dead(self, command: Commands, store: Store) -> None:
+        run = store.session("flow").run(task="load").start()
+        age_lease(store, "flow")
+        command.ok("ack", "flow")
+        run.end("failed")
+        assert reported(command) == [("failed", "flow")]
+
+    def test_it_is_shown_and_kept(self, command: Commands, store: Store, tmp_path: Path) -> None:
+        end(store, "etl")
+        command.ok("ack", "etl", "--reason", "the API was down")
+        shown = parse("show", command.ok("show", "etl", "--json"))
+        assert (shown["acknowledged_by"], shown["acknowledged_reason"]) == (identity().user, "the API was down")
+        assert "the API was down" in command.ok("show", "etl")
+        assert "failed, acknowledged" in command.ok("list")
+        exported = command.ok("export", "etl")
+        remove_sessions(store.database, "etl")
+        command("import", "-", stdin=exported)
+        again = parse("show", command.ok("show", "etl", "--json"))
+        for name in ("acknowledged_at", "acknowledged_by", "acknowledged_reason"):
+            assert again[name] == shown[name]
+        assert reported(command) == []
+
+    def test_all_or_none(self, command: Commands, store: Store) -> None:
+        end(store, "etl")
+        store.session("inbox").xcom["q"].push(1)
+        before = all_rows(store)
+        assert "no session 'etk'" in command("ack", "etl", "etk").err
+        assert "session inbox has no run that ended" in command("ack", "etl", "inbox").err
+        assert all_rows(store) == before

@@ -37,7 +37,7 @@ def test_list_tells_each_session_on_one_line(command: Commands, filled: Store) -
 
 def test_list_as_json_has_the_header_fields_and_what_the_table_has(command: Commands, filled: Store) -> None:
     listed = parse("list", command.ok("list", "--format", "json"))
-    more = ["started_at", "seconds", "task_counts", "owner", "held_by", "dead"]
+    more = ["started_at", "seconds", "task_counts", "owner", "held_by", "dead", "acknowledged_at"]
     assert [list(one) for one in listed] == [[*HEADER, *more]] * 3
     assert parse_lines("header", command.ok("list", "--format", "jsonl")) == listed
     assert command.ok("list", "--format", "value").split() == [one["name"] for one in listed]
@@ -93,7 +93,8 @@ def test_a_running_session_has_an_owner_and_a_dead_one_is_stale(command: Command
 
 def test_show_has_exactly_the_documented_shape(command: Commands, filled: Store) -> None:
     document = parse("show", command.ok("show", "etl-24", "--format", "json"))
-    assert list(document) == [*HEADER, "runs", "tasks", "queues"]
+    acknowledged = ["acknowledged_at", "acknowledged_by", "acknowledged_reason"]
+    assert list(document) == [*HEADER, *acknowledged, "runs", "tasks", "queues"]
     assert document["inputs"] == {"day": "2026-11-24"}
     assert [(one["task"], one["status"], one["result"]) for one in document["tasks"]] == [
         ("extract", "completed", "etl-24/extract#1"),

@@ -37,7 +37,21 @@ ODD = [
     "*",
 ]
 # What a person has to know: TAB shows nothing.
-FREE = {"LENGTH", "LENGTH|TIME", "N", "PATH", "VALUE", "SECONDS", "JSON", "NAME", "OLD=NEW", "PATTERN", "HOST", "PORT"}
+FREE = {
+    "LENGTH",
+    "LENGTH|TIME",
+    "N",
+    "PATH",
+    "VALUE",
+    "SECONDS",
+    "JSON",
+    "NAME",
+    "OLD=NEW",
+    "PATTERN",
+    "HOST",
+    "PORT",
+    "TEXT",
+}
 FREE |= {"[--SECRET VALUE]...", "[--INPUT VALUE]...", "name", "value"}
 
 

@@ -7,6 +7,8 @@ times instead of five.
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ from tests.crash import kill_on_one_database
 from tests.crash_steps import kill_steps_on_one_database
 from tests.processes import DEADLINE, Child
 from tests.rows import all_rows, faults
+from tests.runners import hold_a_run
 from tests.sessions import etl, inbox
 from tests.test_poison import deliver
 from tests.test_reclaim import hold_a_value
@@ -58,15 +61,26 @@ def test_a_zrb_task_that_is_killed_anywhere_does_nothing_twice(
         assert child.join() == 0
 
 
+@pytest.fixture
+def stack() -> Iterator[ExitStack]:
+    with ExitStack() as stack:
+        yield stack
+
+
 @pytest.mark.promise(number=8)
 @pytest.mark.parametrize("change", MANUAL_CHANGES)
-def test_what_people_do_by_hand_is_done_whole_or_not_at_all(store: Store, location: str, change: str) -> None:
+def test_what_people_do_by_hand_is_done_whole_or_not_at_all(
+    store: Store, location: str, change: str, stack: ExitStack
+) -> None:
     inbox(store, "a.csv", "b.csv", "c.csv")
     etl(store, "etl", broken=True)
     if change == "reclaim":
         with Child(hold_a_value, location, "worker") as child:
             child.receive()
             child.kill()
+    if change == "stop":
+        worker = stack.enter_context(Child(hold_a_run, location, "worker"))
+        worker.receive()
     if change in ("drop", "replace", "requeue"):
         poison = store.session("inbox").xcom["poison"]
         poison.max_deliveries = 1

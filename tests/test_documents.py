@@ -22,6 +22,7 @@ PAGES = {
     "docs/tutorials/python-script.md": 8,
     "docs/how-to/agents.md": 15,
     "docs/how-to/alerts.md": 8,
+    "docs/how-to/at-night.md": 6,
     "docs/how-to/cron-and-shell.md": 16,
     "docs/how-to/operate-sqlite.md": 14,
     "docs/how-to/queues-and-consumers.md": 20,

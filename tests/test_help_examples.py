@@ -18,8 +18,8 @@ from zrb_store import Store, open_store, step
 pytestmark = [pytest.mark.slow, pytest.mark.on_sqlite]
 
 ROOT = Path(__file__).resolve().parent.parent
-# Each has its own tests: these need zrb, a port, or another shell.
-ELSEWHERE = ("resume", "page", "completion")
+# Each has its own tests: these need zrb, a running process, a port, or another shell.
+ELSEWHERE = ("resume", "stop", "page", "completion")
 PAGE = (ROOT / "docs" / "reference" / "commands.md").read_text(encoding="utf-8")
 EXAMPLES = [
     (section.partition("\n")[0], line.strip())

@@ -170,7 +170,7 @@ def test_a_process_at_work_keeps_its_session_without_a_lease(store: Store, locat
     ours = start(store, "ours")
     with runner(location, store, 60) as (child, _):
         store.database.transact(lambda t: t.driver.execute("UPDATE zrb_run SET lease_expires_at = 1"))
-        with pytest.raises(SessionBusy, match=f"being run by pid {child.pid} .*, or end it with `kill {child.pid}`"):
+        with pytest.raises(SessionBusy, match=f"being run by pid {child.pid} .*, or end it with `zrb-store stop flow`"):
             store.session("flow").run().start()
         with pytest.raises(SessionBusy, match=r"wait for it$"):
             store.session("ours").run().start()
@@ -227,7 +227,7 @@ class TestRenewal:
         errors: list[Exception] = [StoreUnavailable("away"), RuntimeError("a bug")]
         renew = lease_queries.renew
 
-        def failing_renew(*arguments: Any) -> bool:
+        def failing_renew(*arguments: Any) -> Any:
             calls.append(arguments)
             if errors:
                 raise errors.pop()
@@ -291,7 +291,7 @@ class TestRenewal:
         under_way, expired = threading.Event(), threading.Event()
         renew = lease_queries.renew
 
-        def late_renew(*arguments: Any) -> bool:
+        def late_renew(*arguments: Any) -> Any:
             under_way.set()
             expired.wait(0.5)  # comes only if `expire_lease` does not wait
             return renew(*arguments)

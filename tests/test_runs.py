@@ -175,7 +175,7 @@ class TestStatus:
     def test_a_run_whose_end_cannot_be_stored_gives_up_its_lease(
         self, store: Store, monkeypatch: pytest.MonkeyPatch, broken: str
     ) -> None:
-        def unreachable(*_: object) -> None:
+        def unreachable(*_: object, **__: object) -> None:
             raise StoreUnavailable("gone for a moment")
 
         monkeypatch.setattr(Run, broken, unreachable)

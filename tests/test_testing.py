@@ -92,7 +92,7 @@ def test_nothing_is_written_after_a_crash(store: Store) -> None:
 
 def test_unknown_point_is_refused() -> None:
     with (
-        pytest.raises(InvalidArgument, match="no point 'complete:halfway': use one of begin:before"),
+        pytest.raises(InvalidArgument, match="no point 'complete:halfway': use one of ack:before"),
         crash_at("complete:halfway"),
     ):
         pass

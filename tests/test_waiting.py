@@ -221,7 +221,7 @@ def test_renewals_that_fail_are_reported_once(
     failing = threading.Event()
     calls = 0
 
-    def maybe_renew(*arguments: object) -> bool:
+    def maybe_renew(*arguments: object) -> Any:
         nonlocal calls
         calls += 1
         if failing.is_set():

@@ -19,6 +19,7 @@ from zrb_store.db.location import store_url
 from zrb_store.db.transaction import Transaction
 from zrb_store.operations import mark, prune, sessions
 from zrb_store.operations.sessions import pin, remove_sessions
+from zrb_store.operations.stop import stop
 from zrb_store.operations.values import drop, pop, push, replace, requeue_all, set_max_deliveries
 from zrb_store.queries import takes, values
 from zrb_store.runtime import reclaim
@@ -274,6 +275,7 @@ def try_as_nobody(pipe: Connection, path: str, action: str) -> None:
 
 MANUAL_CHANGES: dict[str, Callable[[Store], object]] = {
     "drop": lambda store: drop(store.database, ["inbox/files#1", "inbox/poison#1"], "why"),
+    "ack": lambda store: sessions.acknowledge(store.database, "etl", reason="known"),
     "fork": lambda store: sessions.fork(store.database, "etl", "load"),
     "mark": lambda store: mark.mark(store.database, "etl", "load", codec.encode("by hand")),
     "pin": lambda store: pin(store.database, "etl"),
@@ -285,6 +287,7 @@ MANUAL_CHANGES: dict[str, Callable[[Store], object]] = {
     "replace": lambda store: replace(store.database, "inbox/poison#1", codec.encode("long" * 2000), "why"),
     "requeue": lambda store: requeue_all(store.database, "inbox", "poison"),
     "rm": lambda store: remove_sessions(store.database, "etl"),
+    "stop": lambda store: stop(store.database, "worker"),
 }
 
 

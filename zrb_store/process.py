@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import functools
 import getpass
 import os
 import platform
+import signal
 import socket
 import sys
 from collections.abc import Sequence
@@ -137,6 +139,59 @@ def _pids() -> list[int]:
     import psutil  # late: as below
 
     return psutil.pids()
+
+
+def ending_signal(pid: int, *, handles_sigterm: bool) -> signal.Signals:
+    """Return the signal by which a process ends in order.
+
+    It is SIGTERM if `handles_sigterm` says that zrb or zrb-store handles it there, and otherwise SIGINT, which raises
+    KeyboardInterrupt, unless the process was started to ignore it, as by `&` in a script.
+    """
+    caught = -1
+    if platform.system() == "Linux":
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            caught = int(Path(f"/proc/{pid}/status").read_text().partition("\nSigCgt:")[2].split()[0], 16)
+
+    def catches(number: signal.Signals) -> bool:
+        return bool(caught >> (number - 1) & 1)
+
+    if (handles_sigterm and catches(signal.SIGTERM)) or not catches(signal.SIGINT):
+        return signal.SIGTERM
+    return signal.SIGINT
+
+
+def may_signal(pid: int) -> bool:
+    """Whether this user may send signals to a process."""
+    try:
+        os.kill(pid, 0)
+    except OSError:
+        return False
+    return True
+
+
+def send_signal(
+    boot_id: str | None, pid_namespace: str | None, pid: int, started: str | None, number: signal.Signals
+) -> bool:
+    """Send a signal to the process with this identity; return False if it is not here, or belongs to another user.
+
+    Where the system has handles of processes (Linux), no other process that got the number meanwhile can be hit.
+    """
+    handle = None
+    with contextlib.suppress(AttributeError, OSError):  # not everywhere, and not on every Linux
+        handle = os.pidfd_open(pid)
+    try:
+        if not is_running(boot_id, pid_namespace, pid, started):
+            return False
+        if handle is None:
+            os.kill(pid, number)
+        else:
+            signal.pidfd_send_signal(handle, number)
+    except (ProcessLookupError, PermissionError):
+        return False
+    finally:
+        if handle is not None:
+            os.close(handle)
+    return True
 
 
 def is_stopped(pid: int) -> bool:

@@ -157,6 +157,11 @@ class RunRecord:
     damage: tuple[str, ...] = ()
 
     @property
+    def handles_sigterm(self) -> bool:
+        """Whether zrb or zrb-store handles SIGTERM while it runs, and not only the program itself."""
+        return self.origin == "cli" or self.zrb_version is not None
+
+    @property
     def error(self) -> ErrorRecord | None:
         """The error that ended it outside of its attempts."""
         return _error(self.error_type, self.error_message, self.error_traceback)

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 POINTS = tuple(
     f"{change}:{place}"
     for change in (
+        "ack",
         "begin",  # an attempt begins; the unfinished one before it is given back
         "change",  # an operation of several statements: extend, set, insert, remove, rotate and so on
         "command",  # the process of a consumer's command is recorded
@@ -63,6 +64,7 @@ POINTS = tuple(
         "step_begin",  # a step begins
         "step_complete",  # a step completes with its result
         "start",  # a run takes the lease, and gives back what the runs before left unfinished
+        "stop",  # the process of a run is asked to end it
     )
     for place in ("before", "inside", "after")
     if (change, place) != ("step_complete", "inside")

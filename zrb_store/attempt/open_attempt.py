@@ -166,17 +166,18 @@ class OpenAttempt(AttemptReference):
         self._refuse_other_process()
         text = error_text(error, first_frame) if isinstance(error, BaseException) else error
 
-        def work(transaction: Transaction) -> bool:
-            if not attempts.fail(transaction, self.id, status, text):
-                return False
+        def work(transaction: Transaction) -> str | None:
+            ended = attempts.fail(transaction, self.id, status, text)
+            if ended is None:
+                return None
             if output is not None:
                 output.write_rest(transaction)
-            undo_ended(transaction, [*self._close_steps(transaction), self.id], status)
-            return True
+            undo_ended(transaction, [*self._close_steps(transaction), self.id], ended)
+            return ended
 
         with self._last_output() as output:
             has_failed = self.database.transact(
-                work, "fail", is_made=lambda transaction, _: attempts.status_of(transaction, self.id) == status
+                work, "fail", is_made=lambda transaction, ended: attempts.status_of(transaction, self.id) == ended
             )
         if not has_failed:
             self._refuse(self.database)

@@ -21,7 +21,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "requeue": ("values", "Make dead values live again."),
     "replace": ("values", "Put another value in place of one that is live, delayed or dead."),
     "drop": ("values", "Take live, delayed or dead values out of their queues for good."),
+    "stop": ("stop", "End the process that runs a session, and give back what it was doing."),
     "resume": ("resume", "Run the tasks that a session has not completed."),
+    "ack": ("sessions", "Acknowledge how sessions ended: `check` no longer reports it."),
     "mark": ("sessions", "Mark a task or step done by hand as completed."),
     "fork": ("sessions", "Copy a session as it was before a task or a step first started."),
     "rm": ("sessions", "Delete sessions."),
@@ -42,5 +44,6 @@ READING = (
 )
 """Commands that change and take nothing. Only they are suggested to a user who mistypes a command."""
 
-OTHER_WORDS = {"delete": "rm", "remove": "rm", "retry": "resume", "rerun": "resume", "serve": "page", "ui": "page"}
+OTHER_WORDS = dict(delete="rm", remove="rm", retry="resume", rerun="resume", serve="page", ui="page")  # noqa: C408
+OTHER_WORDS |= {"cancel": "stop", "kill": "stop"}
 """What other programs call these commands."""

@@ -220,7 +220,8 @@ def _tasks(database: Database, ctx: click.Context, typed: str) -> Iterator[str]:
     from zrb_store.queries.history import counts
     from zrb_store.queries.show import attempted_tasks
 
-    session = resolve(database, ctx.params["session"])
+    words = ctx.params.get("words") or [""]  # of `resume`, which takes several sessions
+    session = resolve(database, ctx.params.get("session") or words[0])
     yield from session.tasks
     yield from (each.task for each in attempted_tasks(database, session.id))
     if "/" in typed:

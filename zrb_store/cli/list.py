@@ -129,7 +129,10 @@ def _row(summary: SessionSummary, times: TimeFormat) -> list[str]:
         one_line(session.name),
         one_line(PurePath(session.project).name or session.project) if session.project else NOTHING,
         one_line(session.task) if session.task else NOTHING,
-        session.status + (f", {summary.dead} dead" if summary.dead else "") + (", pinned" if session.pinned else ""),
+        session.status
+        + (f", {summary.dead} dead" if summary.dead else "")
+        + (", pinned" if session.pinned else "")
+        + (", acknowledged" if summary.acknowledged_at else ""),
         times.short(started_at),
         format_duration(summary.took if session.status != "stale" else None),
         f"{summary.done}/{summary.tasks}" if summary.tasks else NOTHING,

@@ -120,10 +120,7 @@ def _blocks(session_log: SessionLog, task: str | None, *, whole: bool) -> Iterat
     if summary:
         yield Lines(summary)
     rows = (
-        [
-            *(times.full(change.at), one_line(change.action), process(change)),
-            one_line(": ".join(part for part in (change.detail, change.reason) if part)),
-        ]
+        [times.full(change.at), one_line(change.action), process(change), one_line(change.text)]
         for change in session_log.changes
     )
     if first := next(rows, None):

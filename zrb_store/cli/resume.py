@@ -3,21 +3,33 @@
 from __future__ import annotations
 
 import dataclasses
+import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Protocol
 
 import click
 
 from zrb_store.cli import completion
-from zrb_store.cli.arguments import format_option, session_argument
+from zrb_store.cli.arguments import format_option, parse_since, whole_number
 from zrb_store.cli.command import command
-from zrb_store.errors import ZrbStoreError
+from zrb_store.errors import SessionBusy, ZrbStoreError
 from zrb_store.inspect import session_names
+from zrb_store.inspect.list import halted
 from zrb_store.inspect.resume import Decision, refuse_program
-from zrb_store.records import SessionRecord
+from zrb_store.masking import one_line
+from zrb_store.queries import runs
+from zrb_store.queries.notify import last_errors
+from zrb_store.records import JsonTree, SessionRecord
+from zrb_store.render import printing
+from zrb_store.render.document import Column, Table
+from zrb_store.render.format import program_name
 from zrb_store.render.stderr import print_line
 from zrb_store.store import Store, open_store
+
+_PLAN_COLUMNS = (Column("task"), Column("action"), Column("reason", status=True))
 
 if TYPE_CHECKING:
 
@@ -46,6 +58,9 @@ if TYPE_CHECKING:
         def accept(self) -> None:
             """Let what was planned be run after click is done, with zrb's own exit codes."""
 
+        def command(self, name: str) -> list[str]:
+            """Return the command line that resumes a session in a process of its own."""
+
 
 @command(
     "resume",
@@ -54,12 +69,18 @@ if TYPE_CHECKING:
     "{} etl-2026-11-24 --plan --format json",
     "{} etl-2026-11-24 --from transform --password=secret",
     "{} etl-2026-11-24 --here --yes",
+    "{} etl-2026-11-24 etl-2026-11-25 -j 2",
+    "{} --failed --since 12h --task load --plan",
     details="Completed tasks do not run again: their stored results are used, and so are the stored inputs. Secret "
     "inputs are not stored: give them as --NAME VALUE, or answer the prompt. The default of a secret input given at "
     "the start is never substituted. An input that contained a secret is computed from its default again, unless you "
     "give it in the same way. The same applies to inputs declared after the start. An input that no longer takes its "
     "stored value, because its declaration has changed, must be given. SESSION may be the unique beginning of a name, "
     "@last or @last-failed. A running session is refused, also by --plan.\n\n"
+    "Several sessions are resumed in a process of their own each, in the order given, or with --failed in the order in "
+    "which they ended. A line says what became of each. One that needs a secret input is passed over. If one of the "
+    "names does not exist, nothing starts. Exits 0 if each completed, waits or is run by another process, and "
+    "otherwise 1.\n\n"
     "Reasons of --plan: how the task's last attempt ended (completed, failed, interrupted, lost, never-started); "
     "forced and downstream-of:TASK (--from); readiness (a readiness check, or its server); not-restorable (its "
     "result, or a value that it pushed or assigned, is needed and cannot be restored); fallback (runs if another task "
@@ -68,8 +89,31 @@ if TYPE_CHECKING:
     "their results without running them. A task that --from runs again starts over without them.",
     unknown_options=True,  # the options of secret inputs are not known here
 )
-@session_argument
-@click.argument("inputs", nargs=-1, type=click.UNPROCESSED, metavar="[--INPUT VALUE]...")
+@click.argument(
+    "words",
+    nargs=-1,
+    type=click.UNPROCESSED,
+    metavar="SESSION... [--INPUT VALUE]...",
+    shell_complete=completion.sessions,
+)
+@click.option(
+    "--failed",
+    is_flag=True,
+    help="Resume all sessions of this project that failed, were interrupted or are stale, except child sessions.",
+)
+@click.option(
+    "--since",
+    type=parse_since,
+    metavar="LENGTH|TIME",
+    help="With --failed: only sessions that ended within this time, e.g. 12h, or since this moment, e.g. 18:00.",
+)
+@click.option(
+    "--task",
+    metavar="NAME",
+    shell_complete=completion.main_tasks,
+    help="With --failed: only sessions of this main task.",
+)
+@click.option("-j", "--jobs", metavar="N", type=whole_number(1, 100), default="1", help="Resume N sessions at a time.")
 @click.option("--plan", is_flag=True, help="Print which tasks would run or be skipped, and why; run nothing.")
 @click.option(
     "--from",
@@ -93,16 +137,26 @@ if TYPE_CHECKING:
 @click.pass_obj
 def resume(
     resumer: Resumer | None,
-    session: str,
-    inputs: tuple[str, ...],
+    words: tuple[str, ...],
+    failed: bool,
+    since: timedelta | datetime | None,
+    task: str | None,
+    jobs: int,
     plan: bool,
     forced: str | None,
     repeat_once: bool,
     here: bool,
     yes: bool,
     output_format: str | None,
-) -> None:
-    given_inputs = _parse_inputs(inputs)
+) -> int:
+    names, given_inputs = _parse_words(words)
+    if failed == bool(names):
+        raise click.UsageError("name the sessions, or give --failed, but not both")
+    if not failed and (since is not None or task is not None):
+        raise click.UsageError("--since and --task are for --failed")
+    several = failed or len(names) > 1
+    if several and (given_inputs or forced is not None or here):
+        raise click.UsageError("inputs, --from and --here are for one session")
     if output_format is not None and not plan:
         raise click.UsageError("--format is for --plan, which runs nothing")
     if yes and not here:
@@ -110,31 +164,84 @@ def resume(
     if repeat_once and forced is None:
         raise click.UsageError("--repeat-once is for --from: no other resume runs a completed step again")
     with open_store(read_only=True) as store:
-        record = session_names.resolve(store.database, session)
+        records = [session_names.resolve(store.database, name) for name in names]
         if resumer is None:
-            refuse_program(store.database, record)
-            name = record.name
-            raise ZrbStoreError(f"only zrb can run tasks: use `zrb xcom resume {name}` in the folder of its project")
-        # Also without --plan: mistakes are reported before anybody is asked for a secret input.
-        decisions, notes = resumer.plan(store, record, forced, given_inputs, repeat_once=repeat_once, takes_over=here)
+            for record in records:
+                refuse_program(store.database, record)
+            shown = " ".join(record.name for record in records) or "--failed"
+            raise ZrbStoreError(f"only zrb can run tasks: use `zrb xcom resume {shown}` in the folder of its project")
+        if failed:
+            records = halted(store.database, resumer.project, task, since)
+        if several and not plan:
+            return _resume_each(store, resumer, list(dict.fromkeys(record.name for record in records)), jobs)
+        plans: list[JsonTree] = []
+        code = 0
+        for record in records:
+            # Also without --plan: mistakes are reported before anybody is asked for a secret input.
+            try:
+                decisions, notes = resumer.plan(
+                    store, record, forced, given_inputs, repeat_once=repeat_once, takes_over=here
+                )
+            except ZrbStoreError as error:
+                if not several:
+                    raise
+                code = 1
+                print_line(str(error), program_name())
+                continue
+            if plan:
+                for note in notes:
+                    print_line(note, program_name())
+                tasks = [dataclasses.asdict(decision) for decision in decisions]
+                plans.append({"session": record.name, "from": forced, "tasks": tasks})
+                if output_format != "json":
+                    rows = [(decision.task, decision.action, _reason(decision)) for decision in decisions]
+                    printing.print_document([Table(_PLAN_COLUMNS, rows, record.name if several else "")])
+    if output_format == "json":
+        printing.echo_json(plans if several else plans[0])
     if not plan:
         if here and not yes and record.project != resumer.project:
             _refuse_unless_agreed(record.name, record.project, resumer.project)
         resumer.accept()
-        return
-    from zrb_store.render import printing  # late: only a plan is printed
-    from zrb_store.render.document import Column, Table
-    from zrb_store.render.format import program_name
+    return code
 
-    for note in notes:
-        print_line(note, program_name())
-    if output_format == "json":
-        tasks = [dataclasses.asdict(decision) for decision in decisions]
-        printing.echo_json({"session": record.name, "from": forced, "tasks": tasks})
-    else:
-        rows = [(decision.task, decision.action, _reason(decision)) for decision in decisions]
-        columns = (Column("task"), Column("action"), Column("reason", status=True))
-        printing.print_document([Table(columns, rows)])
+
+def _resume_each(store: Store, resumer: Resumer, names: Sequence[str], jobs: int) -> int:
+    """Resume sessions in a process of their own each, so many at a time, and print what becomes of them."""
+    program = program_name()  # only this thread knows
+    with ThreadPoolExecutor(jobs) as pool:
+        running = {pool.submit(_resume_in_child, store, resumer.command(name), name, program): name for name in names}
+        try:
+            went_well = [_print_outcome(running[each], *each.result()) for each in as_completed(running)]
+        except BaseException:  # Ctrl-C also reaches those that run: they end as interrupted
+            pool.shutdown(cancel_futures=True)
+            raise
+    return 0 if all(went_well) else 1
+
+
+def _print_outcome(name: str, is_well: bool, outcome: str) -> bool:
+    printing.echo(one_line(f"{name}: {outcome}"))
+    return is_well
+
+
+def _resume_in_child(store: Store, command: Sequence[str], name: str, program: str) -> tuple[bool, str]:
+    """Resume a session, and return what became of it, and before that whether all is well."""
+    fence = store.session(name).record().fence
+    # Nobody can be asked for a secret. What its tasks print is kept with their attempts.
+    ended = subprocess.run(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False
+    )
+    if ended.returncode == 0:
+        return True, "completed"
+    lines = ended.stderr.decode(errors="replace").strip().splitlines() or [f"exit code {ended.returncode}"]
+    refusal = lines[-1].removeprefix(f"{program}: ")
+    if ended.returncode == SessionBusy.exit_code:  # it is run elsewhere
+        return True, refusal
+    session = store.session(name).record()
+    last = runs.last(store.database, session.id)
+    if last is None or session.fence == fence:
+        return False, f"passed over: {refusal}"
+    error = last_errors(store.database, [last.id]).get(last.id)
+    return False, session.status if error is None else f"{session.status}: {error.text()}"
 
 
 def _refuse_unless_agreed(session: str, theirs: str | None, ours: str) -> None:
@@ -151,16 +258,20 @@ def _reason(decision: Decision) -> str:
     return f"{decision.reason}, {decision.steps} {'step' if decision.steps == 1 else 'steps'} kept"
 
 
-def _parse_inputs(args: tuple[str, ...]) -> dict[str, str]:
-    """Parse arguments of the form `--NAME VALUE` or `--NAME=VALUE`."""
+def _parse_words(args: tuple[str, ...]) -> tuple[list[str], dict[str, str]]:
+    """Parse names of sessions, and inputs of the form `--NAME VALUE` or `--NAME=VALUE`."""
+    sessions: list[str] = []
     inputs: dict[str, str] = {}
     remaining = list(args)
     while remaining:
         arg = remaining.pop(0)
         name, equals, value = arg.removeprefix("--").partition("=")
+        if not arg.startswith("-"):
+            sessions.append(arg)
+            continue
         if not arg.startswith("--") or not name:
-            raise click.UsageError(f"{arg!r} is one argument too many: give one session, and inputs as --NAME VALUE")
+            raise click.UsageError(f"there is no option {arg!r}: inputs are given as --NAME VALUE")
         if not equals and not remaining:
             raise click.UsageError(f"{arg} has no value: inputs are given as --NAME VALUE")
         inputs[name] = value if equals else remaining.pop(0)
-    return inputs
+    return sessions, inputs

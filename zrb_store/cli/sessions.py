@@ -12,7 +12,7 @@ from zrb_store.cli import arguments, completion
 from zrb_store.cli.command import command
 from zrb_store.inspect import session_names
 from zrb_store.names import NamePattern, nearest
-from zrb_store.operations.sessions import check_removable, remove_matching, remove_sessions
+from zrb_store.operations.sessions import acknowledge, check_removable, remove_matching, remove_sessions
 from zrb_store.operations.sessions import fork as fork_session
 from zrb_store.operations.sessions import pin as pin_sessions
 from zrb_store.render.format import program_name
@@ -86,23 +86,38 @@ def rm(sessions: tuple[str, ...], pattern: str | None, dry_run: bool) -> None:
             echo(name)
 
 
-_pinned_argument = click.argument(
+_sessions_argument = click.argument(
     "sessions", metavar="SESSION...", nargs=-1, required=True, shell_complete=completion.sessions_to_change
 )
 
 
 @command("pin", "{} etl-2026-11-24")
-@_pinned_argument
+@_sessions_argument
 def pin(sessions: tuple[str, ...]) -> None:
     with open_store() as store:
         pin_sessions(store.database, *arguments.sessions_to_change(store.database, sessions), pinned=True)
 
 
 @command("unpin", "{} etl-2026-11-24")
-@_pinned_argument
+@_sessions_argument
 def unpin(sessions: tuple[str, ...]) -> None:
     with open_store() as store:
         pin_sessions(store.database, *arguments.sessions_to_change(store.database, sessions), pinned=False)
+
+
+@command(
+    "ack",
+    "{} etl-2026-11-24 --reason 'the API was down, ticket 4711'",
+    "{} etl-2026-11-24 etl-2026-11-25",
+    details="`check` says nothing more of the runs that have ended by now. It reports a later run that fails, is "
+    "interrupted or goes stale. Dead values and overdue tasks are still reported. `show` and `list` show the "
+    "acknowledgement. If one of the sessions does not exist, none is acknowledged.",
+)
+@_sessions_argument
+@click.option("--reason", metavar="TEXT", help="Kept, and shown by `show` and `log`.")
+def ack(sessions: tuple[str, ...], reason: str | None) -> None:
+    with open_store() as store:
+        acknowledge(store.database, *arguments.sessions_to_change(store.database, sessions), reason=reason)
 
 
 @command(

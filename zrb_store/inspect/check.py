@@ -18,7 +18,7 @@ from zrb_store.queries import attempts, lease
 from zrb_store.queries.clock import now_micros
 from zrb_store.queries.list import runs_by_session
 from zrb_store.queries.notify import last_errors
-from zrb_store.queries.runs import newest_result
+from zrb_store.queries.runs import acknowledged_at, newest_result
 from zrb_store.queries.stats import Completion, dead_queues, last_completion, not_done, with_deliveries
 from zrb_store.records import Damage, RunRecord, SessionRecord
 
@@ -86,7 +86,7 @@ def _sessions(
         for session in left:
             own, last = runs.get(session.id, []), last_runs.get(session.id)
             status = lease.status_of(transaction, session, last, moment)
-            if status == "running":
+            if status == "running" or acknowledged_at(own):
                 continue
             damage.note(f"session {session.name}", session.damage)
             error = None if last is None else errors.get(last.id)

@@ -20,6 +20,7 @@ from zrb_store.process import Projects
 from zrb_store.queries import lease, sessions
 from zrb_store.queries.clock import now_micros
 from zrb_store.queries.list import TaskCounts, matching_sessions, runs_by_session, task_counts
+from zrb_store.queries.runs import acknowledged_at
 from zrb_store.queries.stats import dead_queues
 from zrb_store.records import JsonObject, RunRecord, SessionRecord, iso
 
@@ -48,6 +49,11 @@ class SessionSummary:
         return self.runs[-1] if self.session.status in ("running", "stale") and self.runs else None
 
     @property
+    def acknowledged_at(self) -> int | None:
+        """When somebody acknowledged how it ended; None if nobody did."""
+        return acknowledged_at(self.runs)
+
+    @property
     def took(self) -> int | None:
         """How long the session's runs have worked, in microseconds; None if there was no run."""
         if not self.runs:
@@ -66,6 +72,7 @@ class SessionSummary:
             "owner": None if owner is None else {"host": owner.host, "pid": owner.pid},
             "held_by": [{"attempt": each.name, "status": each.status} for each in self.holders],
             "dead": self.dead,
+            "acknowledged_at": iso(self.acknowledged_at),
         }
 
 
@@ -117,6 +124,25 @@ def list_sessions(database: Database, **conditions: Unpack[Conditions]) -> list[
     """Return the sessions that meet every given condition, as `summaries` reads them."""
     with summaries(database, **conditions) as found:
         return list(found)
+
+
+def halted(
+    database: Database, project: str, task: str | None = None, since: timedelta | datetime | None = None
+) -> list[SessionRecord]:
+    """Return the sessions that zrb ran in a project and that ended without completing, the one that ended first first.
+
+    None of them is a child session. With `since`, they ended within this length of time, or since this time.
+    """
+    found = list_sessions(database, statuses=HALTED, task=task, projects=Projects((project,)), roots=True)
+    ended = []
+    for each in found:
+        last = each.runs[-1]
+        at, tick = each.session.ended_at, each.session.ended_tick
+        if at is None or tick is None:  # it is stale
+            at, tick = lease.worked_until(last, None), last.started_tick
+        if each.session.path and (since is None or at >= beginning(since, each.moment)):
+            ended.append((tick, each.session))
+    return [session for _, session in sorted(ended, key=lambda each: each[0])]
 
 
 def _summarized(

@@ -36,7 +36,7 @@ def redacted(report: Report) -> Report:
             for each in report.queues
         ],
         logged=[replace(each, record=_nameless(each.record), output=None) for each in report.logged if each.has_failed],
-        changes=[_nobody(change)._replace(detail=None) for change in report.changes],
+        changes=[_nobody(change)._replace(detail=None, reason=None) for change in report.changes],
         plan=None if plan is None or plan.refused else plan,
     )
 

@@ -19,6 +19,7 @@ from zrb_store.inspect.trace import Span, Timeline, merged
 from zrb_store.inspect.value import Value
 from zrb_store.queries.by_hand import Change
 from zrb_store.queries.lease import worked_until
+from zrb_store.queries.runs import acknowledged_at
 from zrb_store.records import (
     AttemptRecord,
     Damage,
@@ -199,6 +200,11 @@ class Report:
     plan: Plan | None  # what a resume would do, if that is known
     damage: str | None
     work: list[Span]  # when the session worked: what lies between these spans are pauses
+
+    @property
+    def is_acknowledged(self) -> bool:
+        """Whether somebody acknowledged how it ended."""
+        return acknowledged_at([run.record for run in self.runs]) is not None
 
     def to_json(self, value_json: Callable[[Value], JsonTree] = _value_json) -> JsonObject:
         """Return it in the shape of docs/schema/report.json."""

@@ -17,6 +17,7 @@ from zrb_store.inspect.value import Value, each_with_acts
 from zrb_store.masking import mask_named
 from zrb_store.names import full_name, nearest
 from zrb_store.queries import history, lease, output, runs, sessions, show
+from zrb_store.queries.by_hand import Change, last_of_session
 from zrb_store.queries.clock import Moment
 from zrb_store.queries.history import Only, Scope, StepCounts, ValueHistory
 from zrb_store.queries.output import StoredOutput
@@ -238,10 +239,24 @@ class SessionDocument(SessionView):
         """The moment that is shown, in microseconds: `read_at`, or an earlier one."""
         return self.read_at if self.at is None else self.at.at
 
+    @functools.cached_property
+    def acknowledged_at(self) -> int | None:
+        """When somebody acknowledged how it ended; None if nobody did, and at an earlier moment."""
+        return runs.acknowledged_at(self.runs) if self.at is None else None
+
+    @functools.cached_property
+    def acknowledgement(self) -> Change | None:
+        """Who acknowledged it and why, if that is known."""
+        return last_of_session(self.transaction, self.session.name, "ack") if self.acknowledged_at else None
+
     def to_json(self) -> JsonObject:
         """Return it as `show --format json` shows it."""
+        why = self.acknowledgement
         return {
             **header(self.session),
+            "acknowledged_at": iso(self.acknowledged_at),
+            "acknowledged_by": why and why.user,
+            "acknowledged_reason": why and why.reason,
             "runs": [run.to_json() for run in self.runs],
             "tasks": [task.to_json() for task in self.tasks],
             "queues": {queue.name: queue.to_json() for queue in self.queues},

@@ -1,4 +1,4 @@
-"""`pin`, `rm` and `fork`: changes of whole sessions.
+"""`pin`, `ack`, `rm` and `fork`: changes of whole sessions.
 
 A fork is a session that continues from where another one was before a task or one of its steps first started.
 """
@@ -13,7 +13,7 @@ from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Executor, Transaction
 from zrb_store.errors import InvalidArgument, SessionNotFound, TaskNotFound, ZrbStoreError
 from zrb_store.names import NamePattern, check_session_name, is_session_name, nearest
-from zrb_store.queries import attempts, lease, sessions, steps
+from zrb_store.queries import attempts, lease, runs, sessions, steps
 from zrb_store.queries import fork as queries
 from zrb_store.queries.by_hand import record_change
 from zrb_store.queries.clock import now_micros
@@ -32,6 +32,21 @@ def pin(database: Database, *names: str, pinned: bool = True) -> None:
             record_change(transaction, "pin" if pinned else "unpin", name)
 
     database.transact(work, "pin")
+
+
+def acknowledge(database: Database, *names: str, reason: str | None = None) -> None:
+    """Let `check` be quiet about how sessions have ended by now, all of them or none; it reports what comes later."""
+
+    def work(transaction: Transaction) -> None:
+        for name in names:
+            session = sessions.get(transaction, name, lock=True)
+            last, moment = runs.last(transaction, session.id), now_micros(transaction)
+            is_live = last is not None and lease.status_of(transaction, session, last, moment) == "running"
+            if not runs.acknowledge(transaction, session.id, but=last.id if last is not None and is_live else None):
+                raise ZrbStoreError(f"session {name} has no run that ended: nothing was acknowledged")
+            record_change(transaction, "ack", name, None, reason)
+
+    database.transact(work, "ack")
 
 
 _AT_ONCE = 100  # sessions that one transaction deletes

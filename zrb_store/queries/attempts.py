@@ -238,21 +238,36 @@ def complete(
     return bool(executor.execute(_complete(), {**params, "result_queue_id": queue_id, "result_seq": seq}))
 
 
+def lost_or_interrupted() -> sa.Case[str]:
+    """Return the status of an attempt whose process has died; `interrupted` if its run had been asked to stop."""
+    asked = exists(t.run.c.id == t.attempt.c.run_id, t.run.c.stop_requested_at.is_not(None))
+    return sa.case((asked, literal("interrupted")), else_=literal("lost"))
+
+
 @statement
-def _fail() -> sa.sql.dml.ReturningUpdate[int]:
+def _fail() -> sa.sql.dml.ReturningUpdate[str]:
+    # A handler of SIGTERM may end its process by SystemExit.
+    given, kind = bindparam("status", type_=sa.Text), bindparam("error_type", type_=sa.Text)
+    has_exited = sa.and_(kind == literal("SystemExit"), lost_or_interrupted() == literal("interrupted"))
     return (
         sa.update(t.attempt)
         .where(attempt_may_write(), t.attempt.c.id == bindparam("attempt_id"))
-        .values(status=bindparam("status"), ended_at=now(), ended_tick=next_tick())
-        .values({name: bindparam(name) for name in ERROR})
-        .returning(t.attempt.c.id)
+        .values(
+            status=sa.case((has_exited, literal("interrupted")), else_=given), ended_at=now(), ended_tick=next_tick()
+        )
+        .values({name: bindparam(name, type_=sa.Text) for name in ERROR})
+        .returning(t.attempt.c.status)
     )
 
 
-def fail(executor: Executor, attempt_id: int, status: str, error: ErrorText | None) -> bool:
-    """End a running attempt as `failed` or `interrupted`; return False if it may no longer write."""
+def fail(executor: Executor, attempt_id: int, status: str, error: ErrorText | None) -> str | None:
+    """End a running attempt as `failed` or `interrupted`, and return which; None if it may no longer write.
+
+    Exiting is no failure in a run that was asked to stop.
+    """
     params = dict(zip(ERROR, error or (None, None, None), strict=True))
-    return bool(executor.execute(_fail(), {"attempt_id": attempt_id, "status": status, **params}))
+    rows = executor.execute(_fail(), {"attempt_id": attempt_id, "status": status, **params})
+    return rows[0][0] if rows else None
 
 
 @statement

@@ -30,7 +30,12 @@ class Change(NamedTuple):
     user: str | None
     host: str
     pid: int
-    reason: str | None  # as the person gave it
+    reason: str | None = None  # as the person gave it
+
+    @property
+    def text(self) -> str:
+        """What it was done to, and why."""
+        return ": ".join(part for part in (self.detail, self.reason) if part)
 
 
 def _of_values() -> sa.ColumnElement[bool]:
@@ -68,6 +73,12 @@ def of_session(transaction: Transaction, session_name: str) -> Iterator[tuple[Ch
     """Yield what was done to a session by hand, the oldest change first, each with the names of its damaged columns."""
     for row in transaction.stream(_of_session(), {"session": session_name}):
         yield _change(row)
+
+
+def last_of_session(transaction: Transaction, session_name: str, action: str) -> Change | None:
+    """Return the last time that an action was done to a session, or None."""
+    found = [change for change, _ in of_session(transaction, session_name) if change.action == action]
+    return found[-1] if found else None
 
 
 @statement

@@ -10,7 +10,7 @@ from zrb_store.db.core import Params, bindparam, exists, is_one_of, literal, sa,
 from zrb_store.db.dialect import among
 from zrb_store.db.transaction import Executor, Transaction
 from zrb_store.queries import attempts, dependent_steps, sessions, steps
-from zrb_store.queries.attempts import is_of_no_task, unfinished
+from zrb_store.queries.attempts import is_of_no_task, lost_or_interrupted, unfinished
 from zrb_store.queries.clock import draw, given_moment, given_tick
 from zrb_store.queries.queues import readable_intervals
 from zrb_store.queries.values import lock_queue
@@ -29,7 +29,7 @@ def _close() -> sa.Update:
             given_back_tick=given_tick(),
             ended_at=sa.func.coalesce(t.attempt.c.ended_at, given_moment()),
             ended_tick=sa.func.coalesce(t.attempt.c.ended_tick, given_tick()),
-            status=sa.case((t.attempt.c.status == literal("running"), literal("lost")), else_=t.attempt.c.status),
+            status=sa.case((t.attempt.c.status == literal("running"), lost_or_interrupted()), else_=t.attempt.c.status),
         )
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 from zrb_store.db.core import bindparam, literal, sa, statement, t
 from zrb_store.db.dialect import now, schema_is_unchanged
@@ -22,18 +23,26 @@ Without this time, an outage of the server, or a machine that was suspended, wou
 
 
 @statement
-def _renew() -> sa.sql.dml.ReturningUpdate[int]:
+def _renew() -> sa.sql.dml.ReturningUpdate[int | None]:
     return (
         sa.update(t.run)
         .where(t.run.c.id == bindparam("run_id"), t.run.c.ended_at.is_(None), runs.is_newest(), schema_is_unchanged())
-        .values(lease_expires_at=now() + bindparam("lease", type_=sa.BigInteger), suspected_at=None)
-        .returning(t.run.c.id)
+        .values(
+            lease_expires_at=now() + bindparam("lease", type_=sa.BigInteger), suspected_at=None, acknowledged_at=None
+        )
+        .returning(t.run.c.stop_requested_at)
     )
 
 
-def renew(executor: Executor, run_id: int, lease: int) -> bool:
-    """Extend the lease of a run to `lease` microseconds from now; return False if the run has lost its lease."""
-    return bool(executor.execute(_renew(), {"run_id": run_id, "lease": lease}))
+class Renewed(NamedTuple):
+    """What a run is told when its lease is renewed."""
+
+    stop_requested_at: int | None
+
+
+def renew(executor: Executor, run_id: int, lease: int) -> Renewed | None:
+    """Extend the lease of a run to `lease` microseconds from now; return None if the run has lost its lease."""
+    return next((Renewed(*row) for row in executor.execute(_renew(), {"run_id": run_id, "lease": lease})), None)
 
 
 def is_live(executor: Executor, run: RunRecord, moment: int) -> bool:
@@ -122,10 +131,9 @@ def refuse_live(
         else (state_of_process(executor, last, moment) == "alive")
     ):
         age = max(0, moment - last.started_at) // 1_000_000
-        end = f"with `kill {last.pid}`" if is_running(*_process(last)) else "there"
         raise SessionBusy(
             f"session {session.name} is being run by pid {last.pid} on {last.host} for {age} s; wait for it"
-            + ("" if own else f", or end it {end} and start again")
+            + ("" if own else f", or end it with `zrb-store stop {session.name}` and start again")
         )
     pid = living_command(executor, last)
     if pid is not None:

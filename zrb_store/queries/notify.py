@@ -101,6 +101,7 @@ def _untold() -> sa.Select[*Row]:
             t.session.c.parent.is_(None),
             t.run.c.ended_at.is_(None),
             t.run.c.told_at.is_(None),
+            t.run.c.acknowledged_at.is_(None),
         )
         .order_by(t.run.c.id)
     )

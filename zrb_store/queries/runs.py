@@ -6,15 +6,16 @@ A session belongs to a project, and to its main task or otherwise to the program
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
 from zrb_store.db.columns import RUN, readable
 from zrb_store.db.core import Params, bindparam, exists, literal, sa, statement, t
-from zrb_store.db.dialect import new_id
+from zrb_store.db.dialect import new_id, now
 from zrb_store.db.transaction import Executor, Row, Transaction
 from zrb_store.masking import ErrorText
 from zrb_store.process import Projects, program_of
-from zrb_store.queries.attempts import ERROR, is_in_effect
+from zrb_store.queries.attempts import ERROR, is_in_effect, lost_or_interrupted
 from zrb_store.queries.clock import Moment, draw, given_moment, given_tick
 from zrb_store.records import RunRecord, SessionRecord
 
@@ -65,6 +66,26 @@ def status_of(executor: Executor, run_id: int) -> tuple[str | None] | None:
     return (rows[0][0],) if rows else None
 
 
+def acknowledged_at(runs: Sequence[RunRecord]) -> int | None:
+    """Return when `ack` acknowledged how a session ended, given all its runs; None if it did not."""
+    return next((run.acknowledged_at for run in reversed(runs) if run.origin != "reclaim"), None)
+
+
+@statement
+def _acknowledge() -> sa.sql.dml.ReturningUpdate[int]:
+    return (
+        sa.update(t.run)
+        .where(t.run.c.session_id == bindparam("of_session"), t.run.c.id != bindparam("but", type_=sa.BigInteger))
+        .values(acknowledged_at=sa.func.coalesce(t.run.c.acknowledged_at, now()))
+        .returning(t.run.c.id)
+    )
+
+
+def acknowledge(transaction: Transaction, session_id: int, but: int | None) -> bool:
+    """Acknowledge how the runs of a session have ended, `but` one that has not; return False if there are no others."""
+    return bool(transaction.execute(_acknowledge(), {"of_session": session_id, "but": but or 0}))
+
+
 def is_newest() -> sa.Exists:
     """Return a condition for each write of a run: no newer run has taken over its session."""
     return sa.exists(
@@ -79,7 +100,11 @@ def _lose() -> sa.Update:
     return (
         sa.update(t.run)
         .where(t.run.c.session_id == bindparam("of_session"), t.run.c.ended_at.is_(None))
-        .values(ended_at=given_moment(), ended_tick=given_tick(), status=literal("lost"))
+        .values(
+            ended_at=given_moment(),
+            ended_tick=given_tick(),
+            status=sa.case((t.run.c.stop_requested_at.is_not(None), literal("interrupted")), else_=literal("lost")),
+        )
     )
 
 
@@ -149,17 +174,21 @@ def _lock_session() -> sa.Select[int]:
 
 
 @statement
-def _end() -> sa.sql.dml.ReturningUpdate[int]:
+def _end() -> sa.sql.dml.ReturningUpdate[str]:
+    given = bindparam("new_status", type_=sa.Text)
+    may_be_unfinished = sa.or_(given == literal("failed"), bindparam("unless_stopped", type_=sa.Boolean))
+    was_stopped = sa.and_(may_be_unfinished, t.run.c.stop_requested_at.is_not(None))
     return (
         sa.update(t.run)
         .where(t.run.c.id == bindparam("of_run"), t.run.c.ended_at.is_(None), is_newest())
         .values(
             ended_at=given_moment(),
             ended_tick=given_tick(),
-            status=bindparam("new_status"),
+            status=sa.case((was_stopped, literal("interrupted")), else_=given),
             told_at=sa.func.coalesce(bindparam("told", type_=sa.BigInteger), t.run.c.told_at),
+            acknowledged_at=None,  # it seemed to have died
         )
-        .returning(t.run.c.id)
+        .returning(t.run.c.status)
     )
 
 
@@ -190,7 +219,11 @@ def _end_attempts(status: Literal["interrupted", "lost"]) -> sa.sql.dml.Returnin
     return (
         sa.update(t.attempt)
         .where(t.attempt.c.run_id == bindparam("of_run"), t.attempt.c.status == literal("running"))
-        .values(status=literal(status), ended_at=given_moment(), ended_tick=given_tick())
+        .values(
+            status=lost_or_interrupted() if status == "lost" else literal(status),
+            ended_at=given_moment(),
+            ended_tick=given_tick(),
+        )
         .returning(t.attempt.c.id)
     )
 
@@ -223,9 +256,11 @@ def end(
     *,
     says_little: bool = False,
     told: bool = False,
+    unless_stopped: bool = False,
 ) -> bool:
     """End a run and its lease, and interrupt its running attempts; return False if it has lost its lease.
 
+    A failed run that was asked to stop ends as `interrupted`; with `unless_stopped`, so does a completed one.
     Its `error` is stored unless an attempt ended by it, or `says_little` and an attempt has any. `told` says that the
     command of `ZRB_STORE_NOTIFY` is started for this end.
     """
@@ -233,13 +268,15 @@ def end(
         transaction.execute(_lock_session(), {"of_session": session_id})
     moment = draw(transaction)
     params = {"of_session": session_id, "of_run": run_id, "new_status": status, **moment.params}
-    if not transaction.execute(_end(), {**params, "told": moment.at if told else None}):
+    how = {"told": moment.at if told else None, "unless_stopped": unless_stopped}
+    ended = transaction.execute(_end(), {**params, **how})
+    if not ended:
         return False
     if error is not None:
         kept = dict(zip(ERROR, error, strict=True))
         transaction.execute(_keep_error(), {"of_run": run_id, "says_little": says_little, **kept})
     end_attempts(transaction, run_id, "interrupted", moment, "interrupted")
-    transaction.execute(_end_session(), params)
+    transaction.execute(_end_session(), {**params, "new_status": ended[0][0]})
     return True
 
 

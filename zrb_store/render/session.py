@@ -136,8 +136,17 @@ class SessionPrinter:
             "Ended": times.full(session.ended_at) if runs and session.ended_at is not None else None,
             "Run by": run_process(runs[0]) if len(runs) == 1 else None,
             "Error": one_line(error_line(error)) if error else None,
+            "Acknowledged": self._acknowledged(),
         }
         return Fields([(label, text) for label, text in texts.items() if text])
+
+    def _acknowledged(self) -> str | None:
+        """Say when somebody acknowledged how the session ended, who, and why."""
+        at, why = self._document.acknowledged_at, self._document.acknowledgement
+        if at is None:
+            return None
+        by = f" by {why.user or 'somebody'}" if why else ""
+        return one_line(f"{self._times.brief(at)}{by}" + (f": {why.reason}" if why and why.reason else ""))
 
     def _run_rows(self, runs: Sequence[RunRecord]) -> Iterator[list[str]]:
         hidden = self._hidden(runs)

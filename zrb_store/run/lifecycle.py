@@ -289,13 +289,22 @@ class RunLifecycle:
         started = runs.start(transaction, session, lease.duration_in_micros(), *columns)
         return session.id, started.id, started.number
 
-    def end(self, status: str, error: BaseException | None = None, first_frame: TracebackType | None = None) -> None:
+    def end(
+        self,
+        status: str,
+        error: BaseException | None = None,
+        first_frame: TracebackType | None = None,
+        *,
+        unless_stopped: bool = False,
+    ) -> None:
         """End the run and release the lease.
 
         Args:
-            status: `completed`, `failed` or `interrupted`; the session's status from now on.
+            status: `completed`, `failed` or `interrupted`; the session's status from now on. A failed run ends as
+                `interrupted` if `stop` asked for that.
             error: What ended it. It is stored with the run, unless an attempt ended by it.
             first_frame: The frame at which its traceback begins; by default the outermost one.
+            unless_stopped: The same holds for a completed run: it may have left early.
 
         Raises:
             ZrbStoreError: Another process began the run.
@@ -313,10 +322,11 @@ class RunLifecycle:
         says_little = isinstance(error, SystemExit) or status == "interrupted"
 
         def work(transaction: Transaction) -> bool:
-            return runs.end(transaction, self.session_id, self.id, status, text, says_little=says_little, told=told)
+            details = {"says_little": says_little, "told": told, "unless_stopped": unless_stopped}
+            return runs.end(transaction, self.session_id, self.id, status, text, **details)
 
         def is_made(transaction: Transaction, _: bool) -> bool:
-            return runs.status_of(transaction, self.id) == (status,)
+            return runs.status_of(transaction, self.id) in ((status,), ("interrupted",))
 
         try:
             if not self.database.transact(work, "end", is_made=is_made):
@@ -409,7 +419,7 @@ class RunLifecycle:
             return
         try:
             if error is None or (isinstance(error, SystemExit) and not error.code):
-                self.end(self.final_status())
+                self.end(self.final_status(), unless_stopped=True)
             else:
                 with contextlib.suppress(ZrbStoreError):  # the exception itself says more
                     self.end(status_after(error), error)

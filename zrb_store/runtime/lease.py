@@ -13,6 +13,7 @@ from zrb_store.db.clock import clock
 from zrb_store.db.engine import Database, StoreReplaced
 from zrb_store.db.patience import NoConnectionLeft
 from zrb_store.errors import LeaseLost, ZrbStoreError
+from zrb_store.process import ending_signal
 from zrb_store.queries.lease import DURATION, renew
 
 _RENEWALS = 4  # per length of a lease
@@ -50,6 +51,7 @@ class _Renewal:
         self._databases: dict[Hashable, Database] = {}
         self._sharing: set[Hashable] = set()
         self._failing: set[LeaseHolder] = set()
+        self._answered: dict[int, int] = {}  # by run, the last request to stop that this process has obeyed or refused
         self._due = False
         self._changed = threading.Condition()
         self._renewing = threading.Lock()
@@ -131,12 +133,31 @@ class _Renewal:
                 self._sharing.add(holder.database.url)
                 renewed = renew(holder.database, holder.id, self.duration_in_micros())
         if renewed:
+            if renewed.stop_requested_at is not None:
+                self._stop(holder)
             if holder in self._failing:
                 self._failing.discard(holder)
                 _log.warning("the lease of session %s is renewed again", holder.session)
         else:
             message = f"session {holder.session} was taken over by another process: this run must end"
             self._lose(holder, LeaseLost(message))
+
+    def _stop(self, holder: LeaseHolder) -> None:
+        """End this process as a signal does, if another machine asked for it and it runs no other session."""
+        from zrb_store.queries import stop  # late: few runs are stopped
+
+        request = stop.request_to(self._database(holder), holder.id)
+        if request is None or request.id <= self._answered.get(holder.id, 0):
+            return
+        self._answered[holder.id] = request.id
+        number = ending_signal(os.getpid(), handles_sigterm=request.run.handles_sigterm)
+        with self._changed:  # the run cannot end meanwhile: it first gives up its lease
+            others = {*request.others, *(each.session for each in self._holders)}
+            others = {name for name in others if not stop.is_part(name, holder.session)}
+            if others:
+                _log.warning("%s was asked to stop, but this process also runs %s", holder.session, ", ".join(others))
+            elif holder in self._holders:
+                os.kill(os.getpid(), number)
 
     def _database(self, holder: LeaseHolder) -> Database:
         url = holder.database.url

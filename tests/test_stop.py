@@ -1,0 +1,194 @@
+"""`stop`: a session ends as interrupted whatever its process does, and nothing is counted."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+from tests.commands import Commands
+from tests.postgres import wait_until
+from tests.processes import Child
+from tests.rows import all_rows, faults, query, states
+from tests.runners import hold_a_run
+from tests.shell_consumers import Shell, shells
+from tests.stopping import run_two, work
+from zrb_store import Store
+from zrb_store.db.transaction import Transaction
+from zrb_store.operations.stop import _ask, _end
+from zrb_store.process import send_signal
+
+pytestmark = pytest.mark.promise(number=5)
+
+T = TypeVar("T")
+
+
+@pytest.fixture
+def shell(location: str, tmp_path: Path) -> Iterator[Shell]:
+    yield from shells(tmp_path, location)
+
+
+def change(store: Store, sql: str) -> None:
+    store.database.transact(lambda transaction: transaction.driver.execute(sql))
+
+
+@pytest.mark.usefixtures("inbox", "sound")
+@pytest.mark.parametrize(
+    ("handler", "ignores_interrupts"),
+    [
+        ("none", False),
+        ("os._exit", False),
+        ("sys.exit", True),
+        ("sys.exit(0)", True),
+        ("os._exit", True),
+        ("none", True),
+    ],
+)
+def test_a_program_that_handles_sigterm_in_its_own_way(
+    store: Store, location: str, command: Commands, handler: str, ignores_interrupts: bool
+) -> None:
+    store.session("inbox").xcom["files"].max_deliveries = 1
+    with Child(work, location, handler, ignores_interrupts) as child:
+        child.receive()
+        out = command.ok("stop", "work")
+        child.join()
+    assert out == "work: interrupted\ninbox/files#1: interrupted\ninbox/files: 1 value given back\n"
+    assert states(store, "inbox", "files") == [("a", "live"), ("b", "live"), ("c", "live")]
+    assert query(store, "SELECT status FROM zrb_run UNION ALL SELECT status FROM zrb_attempt") == [("interrupted",)] * 2
+    assert query(store, "SELECT max(failed_deliveries) FROM zrb_value") == [(0,)]
+
+
+@pytest.mark.usefixtures("inbox", "sound")
+def test_a_stopped_process_that_somebody_else_reclaims(store: Store, location: str) -> None:
+    store.session("inbox").xcom["files"].max_deliveries = 1
+    with Child(work, location, "none", True) as child:
+        child.receive()
+        change(store, "UPDATE zrb_run SET stop_requested_at = started_at")
+        child.kill()
+    assert store.session("inbox").xcom["files"].pop() == "a"
+    assert query(store, "SELECT status FROM zrb_run WHERE origin <> 'reclaim'") == [("interrupted",)]
+    assert query(store, "SELECT status FROM zrb_attempt") == [("interrupted",)]
+
+
+@pytest.mark.usefixtures("inbox", "sound")
+def test_a_process_that_does_not_end(store: Store, location: str, command: Commands) -> None:
+    with Child(work, location, "ignores", True) as child:
+        child.receive()
+        result = command("stop", "work", "--timeout", "0s")
+        assert (result.code, result.out) == (1, "")
+        assert f"still runs 0 s after it was asked to stop: pid {child.pid} on" in result.err
+        assert child.is_running
+        assert "inbox/files: 1 value given back" in command.ok("stop", "work", "--timeout", "0s", "--kill")
+        assert child.join() == -signal.SIGKILL
+    assert "session work does not run: it is interrupted" in command("stop", "work").err
+
+
+@pytest.mark.usefixtures("inbox", "sound")
+def test_a_process_that_runs_another_session(store: Store, location: str, command: Commands) -> None:
+    with Child(work, location, "none", False, "other") as child:
+        child.receive()
+        result = command("stop", "work")
+        assert result.code == 75
+        assert f"pid {child.pid} on " in result.err
+        assert "runs session work, and also other: nothing was stopped" in result.err
+        assert query(store, "SELECT max(stop_requested_at) FROM zrb_run") == [(None,)]
+        assert query(store, "SELECT count(*) FROM zrb_change WHERE action = 'stop'") == [(0,)]
+        assert child.is_running
+
+
+def test_a_session_that_does_not_run(store: Store, command: Commands) -> None:
+    with store.session("done").run():
+        pass
+    result = command("stop", "done")
+    assert (result.code, result.out) == (1, "")
+    assert "session done does not run: it is completed" in result.err
+
+
+def test_from_another_machine(store: Store, location: str, command: Commands) -> None:
+    """The request is one run's: it does not end the next session of the process, and is obeyed once."""
+    with Child(run_two, location) as child:
+        assert child.receive() == "first"
+        child.send("wait")
+        assert "leave out --kill" in command("stop", "first", "--kill").err
+        assert command.ok("stop", "first") == "first: interrupted\n"
+        assert child.receive() == "first interrupted"
+        assert child.receive() == "second"
+        lease = "SELECT lease_expires_at FROM zrb_run WHERE ended_at IS NULL"
+        before = query(store, lease)
+        wait_until(lambda: query(store, lease) > before, lambda: "the lease is not renewed", 600)
+        child.send("go on")
+        assert child.receive() == "done"
+    assert store.session("second").status == "completed"
+
+
+def test_no_other_process_gets_the_signal(location: str, store: Store) -> None:
+    with Child(hold_a_run, location, "worker") as child:
+        child.receive()
+        [(boot, names, pid, started)] = query(store, "SELECT boot_id, pid_namespace, pid, process_started FROM zrb_run")
+        for a_boot, some_names, a_start in (
+            (boot, names, f"1{started}"),
+            (f"{boot}0", names, started),
+            (boot, "", started),
+        ):
+            assert not send_signal(a_boot, some_names, pid, a_start, signal.SIGKILL)
+        assert send_signal(boot, names, pid, started, signal.SIGKILL)
+        child.join()
+
+
+class _DiedError(Exception):
+    """The death of `stop`."""
+
+
+@pytest.mark.usefixtures("inbox", "sound")
+def test_a_stop_that_dies_at_any_statement(store: Store, location: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Either the run is asked to end, or nothing was recorded; and a dead one is ended whole, or not at all."""
+    execute = Transaction.execute
+    left = 0
+
+    def dying(self: Transaction, *arguments: object) -> object:
+        nonlocal left
+        left -= 1
+        if left == 0:
+            raise _DiedError
+        return execute(self, *arguments)  # type: ignore[arg-type]
+
+    def until_it_lives(work: Callable[[], T]) -> T:
+        nonlocal left
+        before = all_rows(store)
+        for allowed in itertools.count(1):
+            left = allowed
+            with monkeypatch.context() as patches, contextlib.suppress(_DiedError):
+                patches.setattr(Transaction, "execute", dying)
+                return work()
+            assert all_rows(store) == before
+        raise AssertionError
+
+    with Child(work, location, "os._exit", True) as child:
+        child.receive()
+        request = until_it_lives(lambda: store.database.transact(lambda each: _ask(each, "work", kill=False), "stop"))
+        child.kill()
+    until_it_lives(lambda: _end(store.database, request))
+    assert store.session("work").status == "interrupted"
+    assert states(store, "inbox", "files")[0] == ("a", "live")
+
+
+def test_a_consumer_finishes_the_command_in_hand(store: Store, shell: Shell, command: Commands) -> None:
+    store.session("inbox").xcom["files"].extend(["a", "b", "c"])
+    script = 'echo "$1" >>began; while [ ! -e go ]; do sleep 0.02; done; test "$1" = a'
+    consumer = shell.start_sh(script, "--forever", "-j", "2", "--as", "me")
+    shell.until(
+        lambda: (shell.folder / "began").exists() and len((shell.folder / "began").read_text()) == 4, "no start"
+    )
+    result = command("stop", "me", "--timeout", "0s")
+    assert result.code == 1
+    (shell.folder / "go").touch()
+    consumer.wait()
+    assert store.session("me").status == "interrupted"
+    assert sorted(query(store, "SELECT status FROM zrb_attempt")) == [("completed",), ("failed",)]
+    assert [state for _, state in states(store, "inbox", "files")] == ["taken", "live", "live"]
+    assert faults(store) == []

@@ -1,0 +1,137 @@
+"""`stop`: ask the process that runs a session to end it, and wait until it has.
+
+The request is recorded before the signal is sent, so that the run ends as `interrupted` whatever its process does.
+"""
+
+from __future__ import annotations
+
+import signal
+from dataclasses import dataclass
+
+from zrb_store import settings
+from zrb_store.db.clock import clock
+from zrb_store.db.engine import Database
+from zrb_store.db.transaction import Transaction
+from zrb_store.errors import SessionBusy, ZrbStoreError
+from zrb_store.process import ending_signal, is_running, may_signal, send_signal
+from zrb_store.queries import lease, runs, sessions
+from zrb_store.queries import stop as queries
+from zrb_store.queries.clock import Moment, draw, now_micros
+from zrb_store.queries.stop import CameBack, LiveRun
+from zrb_store.records import RunRecord
+
+_LOOK = 0.1  # seconds between two looks whether it has ended
+_KILLED = 10.0  # seconds that a process may take to be gone after SIGKILL
+
+
+@dataclass(frozen=True)
+class _Request:
+    """A request that was recorded."""
+
+    run: RunRecord
+    live: list[LiveRun]  # the run, then those of its child sessions
+    moment: Moment
+    is_here: bool  # whether a signal can be sent
+
+    @property
+    def who(self) -> tuple[str | None, str | None, int, str | None]:
+        """The identity of the process."""
+        return self.run.boot_id, self.run.pid_namespace, self.run.pid, self.run.process_started
+
+
+@dataclass(frozen=True)
+class Stopped:
+    """How a session ended that was stopped."""
+
+    session: str
+    status: str
+    back: CameBack
+
+
+def stop(database: Database, name: str, *, timeout: float = 30.0, kill: bool = False) -> Stopped:
+    """Ask the process that runs a session to end it, wait so many seconds, and return what came back.
+
+    With `kill`, the process gets SIGKILL if it has not ended by then. What its attempts did is then given back here,
+    and counts as no delivery.
+
+    Raises:
+        SessionBusy: The process runs other sessions too.
+        ZrbStoreError: The session does not run, or has not ended in time.
+    """
+    request = database.transact(lambda transaction: _ask(transaction, name, kill=kill), "stop")
+    if request.is_here and runs.status_of(database, request.run.id) == (None,):  # it may just have ended by itself
+        send_signal(*request.who, ending_signal(request.run.pid, handles_sigterm=request.run.handles_sigterm))
+    if not _wait(database, request, timeout):
+        if kill:
+            send_signal(*request.who, signal.SIGKILL)
+        if not kill or not _wait(database, request, _KILLED):
+            raise _still_running(database, request, name, timeout)
+    with database.snapshot() as transaction:
+        status = sessions.get(transaction, name).status
+        return Stopped(name, status, queries.came_back(transaction, request.live, request.moment))
+
+
+def _ask(transaction: Transaction, name: str, *, kill: bool) -> _Request:
+    session = sessions.get(transaction, name, lock=True)
+    run, moment = runs.last(transaction, session.id), now_micros(transaction)
+    if run is None or run.ended_at is not None or lease.state_of_process(transaction, run, moment) != "alive":
+        raise ZrbStoreError(
+            f"session {name} does not run: it is {lease.status_of(transaction, session, run, moment)}, and nothing was "
+            "stopped"
+        )
+    beside = queries.live_beside(transaction, run)
+    if others := [each.session for each in beside if not queries.is_part(each.session, name)]:
+        raise SessionBusy(
+            f"pid {run.pid} on {run.host} runs session {name}, and also {', '.join(others)}: nothing was stopped"
+        )
+    is_here = bool(is_running(run.boot_id, run.pid_namespace, run.pid, run.process_started)) and may_signal(run.pid)
+    if kill and not is_here:
+        raise ZrbStoreError(
+            f"this user cannot kill pid {run.pid} of {run.host} from here: leave out --kill, or go there"
+        )
+    since = draw(transaction)
+    live = [LiveRun(run.id, session.id, name), *beside]
+    queries.ask(transaction, run, live, since, by_lease=not is_here)
+    return _Request(run, live, since, is_here)
+
+
+def _wait(database: Database, request: _Request, seconds: float) -> bool:
+    """Wait until the run has ended; return False if it has not in so many seconds."""
+    deadline = clock.monotonic() + seconds
+    while runs.status_of(database, request.run.id) == (None,):
+        if is_running(*request.who) is False and lease.living_command(database, request.run) is None:
+            _end(database, request)
+        elif clock.monotonic() >= deadline:
+            return False
+        else:
+            clock.sleep(_LOOK)
+    return True
+
+
+def _end(database: Database, request: _Request) -> None:
+    """End the runs of a process that has died of the request, and give back what they did."""
+    told = settings.notify_command() is not None
+
+    def work(transaction: Transaction) -> list[LiveRun]:
+        return [
+            each for each in request.live if runs.end(transaction, each.session_id, each.id, "interrupted", told=told)
+        ]
+
+    ended = database.transact(work, "end")
+    if told and any(each.id == request.run.id for each in ended):
+        from zrb_store.runtime.notify import tell_end  # late: most processes end their runs themselves
+
+        tell_end(database, request.live[0].session, request.run.id)
+
+
+def _still_running(database: Database, request: _Request, name: str, timeout: float) -> ZrbStoreError:
+    run = request.run
+    last = runs.last(database, run.session_id) or run
+    age = max(0, now_micros(database) - max(last.started_at, lease.worked_until(last, None))) // 1_000_000
+    remedy = (
+        f"`zrb-store stop {name} --kill` kills it" if request.is_here else "it looks every 15 s whether it is to stop"
+    )
+    return ZrbStoreError(
+        f"session {name} still runs {timeout:g} s after it was asked to stop: pid {run.pid} on {run.host} last gave a "
+        f"sign of life {age} s ago; {remedy}"
+    )
