@@ -189,10 +189,10 @@ class TestShow:
         queue.max_deliveries = 1
         failing(run, "load", lambda: queue.push("a"))
         run.end("failed")
-        assert "Pending:  values that load#1 took" in command.ok("show", "s")
+        assert "Pending:  values that load#1 pushed" in command.ok("show", "s")
         deliver(store, queue.pop)
         assert fates(store, "s", "q") == [("a", "dead", 1)]
-        assert "Pending:  values that load#1 took" in command.ok("show", "s")
+        assert "Pending:  values that load#1 pushed" in command.ok("show", "s")
         start(store, "s").end("failed")
         assert fates(store, "s", "q") == [("a", "retracted", 1)]
         assert "Pending" not in command.ok("show", "s")

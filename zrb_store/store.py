@@ -72,7 +72,7 @@ class Session:
             SessionNotFound: There is no such session yet.
         """
         database, record = self.database, self.record()
-        return status_of(database, record, runs.last(database, record.id), now_micros(database))
+        return status_of(database, record.status, runs.last(database, record.id), now_micros(database))
 
     def run(
         self,

@@ -58,9 +58,10 @@ def of_session(
     session: SessionRecord, runs: Sequence[RunRecord], error: LastError | None, died: str | None, here: str | None
 ) -> Alert:
     """Describe a session that failed, was interrupted or is stale; `died` says how it is known that it died."""
-    last = runs[-1] if runs else None
+    last = _last_started(runs)
     if session.status == "stale":
         at = None if last is None else max(last.started_at, worked_until(last, None))
+        died = died or "it died, and other processes took its values back"
         why = died if last is None else f"pid {last.pid} on {last.host}: {died}"
     else:
         at, why = session.ended_at, None

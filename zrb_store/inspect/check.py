@@ -85,7 +85,7 @@ def _sessions(
         errors = last_errors(transaction, [last_runs[each.id].id for each in left if each.id in last_runs])
         for session in left:
             own, last = runs.get(session.id, []), last_runs.get(session.id)
-            status = lease.status_of(transaction, session, last, moment)
+            status = lease.status_of(transaction, session.status, last, moment)
             if status == "running":
                 continue
             damage.note(f"session {session.name}", session.damage)

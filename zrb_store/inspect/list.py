@@ -26,7 +26,7 @@ from zrb_store.records import JsonObject, RunRecord, SessionRecord, iso
 STATUSES = ("open", "running", "stale", "completed", "failed", "interrupted")
 HALTED = ("failed", "interrupted", "stale")
 """The statuses of sessions that ended without completing."""
-_COMPUTED = {"running", "stale"}  # a stale session is stored as running
+_COMPUTED = {"running", "stale", "interrupted"}  # a stale session is stored as running, or interrupted if reclaimed
 _PAGE = 100  # sessions whose runs and tasks are read by one statement each
 
 
@@ -45,7 +45,8 @@ class SessionSummary:
     @property
     def owner(self) -> RunRecord | None:
         """The run that is working on the session, or was when it died; None if the session is not running."""
-        return self.runs[-1] if self.session.status in ("running", "stale") and self.runs else None
+        is_running = self.session.status in ("running", "stale")
+        return next((run for run in reversed(self.runs) if is_running and run.origin != "reclaim"), None)
 
     @property
     def took(self) -> int | None:
@@ -94,8 +95,8 @@ def summaries(database: Database, **conditions: Unpack[Conditions]) -> Iterator[
         is_computed = statuses is not None and bool(set(statuses) & _COMPUTED)
         found = matching_sessions(
             transaction,
-            # SQL cannot tell whether a running session is stale.
-            statuses={"running", *(statuses or ())} - {"stale"} if is_computed else statuses,
+            # SQL cannot tell which sessions are stale.
+            statuses={"running", "interrupted", *(statuses or ())} - {"stale"} if is_computed else statuses,
             name=conditions.get("name"),
             task=conditions.get("task"),
             projects=conditions.get("projects"),
@@ -134,7 +135,7 @@ def _summarized(
             held.setdefault(holder.home_id, []).append(holder)
         for session in page:
             own = runs.get(session.id, [])
-            status = lease.status_of(transaction, session, own[-1] if own else None, moment)
+            status = lease.status_of(transaction, session.status, own[-1] if own else None, moment)
             counted = counts.get(session.id, TaskCounts(0, 0, frozenset()))
             tasks = max(counted.attempted, len(session.tasks))
             # A skipped task with an attempt that was not given back has failed or runs, or is counted as completed.

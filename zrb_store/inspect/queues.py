@@ -62,7 +62,7 @@ def holders_of(transaction: Transaction, session_ids: Sequence[int], moment: int
         return found
     for step in holding_steps(transaction, session_ids, list(halted)):
         session = halted[step.session_id]
-        of = "stale" if session.status == "running" else session.status
+        of = lease.status_of(transaction, session.status, session.run, moment)
         status = f"step of {'an' if of == 'interrupted' else 'a'} {of} session"
         found.append(HeldBy(step.home_id, session.name, step.task, step.number, status, step.step_of, step.since))
     return found

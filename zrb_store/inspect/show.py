@@ -165,7 +165,7 @@ class SessionView:
         if at is not None:
             self._go_back(at)
         if self.at is None:
-            status = lease.status_of(transaction, session, self.runs[-1] if self.runs else None, self.read_at)
+            status = lease.status_of(transaction, session.status, self.runs[-1] if self.runs else None, self.read_at)
             self.session = replace(session, status=status)  # as readers see it
             self._dead_runs = frozenset(
                 run.id
@@ -247,9 +247,13 @@ class SessionDocument(SessionView):
 
     def pending(self) -> list[str]:
         """Return the names of unfinished attempts that still have an effect on some queue."""
+        return list(self.pending_acts())
+
+    def pending_acts(self) -> dict[str, str]:
+        """Return by the names of these attempts what they did that still has one: `took`, `pushed` or both."""
         unfinished = self._unfinished
-        holding = show.holding_values(self.transaction, list(unfinished)) if unfinished else set()
-        return [name for attempt_id, name in unfinished.items() if attempt_id in holding]
+        holding = show.holding_values(self.transaction, list(unfinished)) if unfinished else {}
+        return {name: holding[attempt_id] for attempt_id, name in unfinished.items() if attempt_id in holding}
 
     def _read_tasks(self, queues: Mapping[int, str]) -> list[Task]:
         """Return every task: first those that have attempts, in the order in which they were first started."""

@@ -187,23 +187,23 @@ def live_values_of(executor: Executor, session_id: int, task: str) -> dict[str, 
 
 
 @statement
-def _holding(dialect_name: str) -> sa.Select[int]:
+def _holding(dialect_name: str) -> sa.Select[int, bool, bool]:
     owned = t.value.alias("owned")
     one = literal(1)
     in_queue = sa.or_(owned.c.ended_at.is_(None), owned.c.state == literal("dead"))
-    return sa.select(t.attempt.c.id).where(
-        among(dialect_name, t.attempt.c.id, "ids"),
-        sa.or_(
-            sa.exists(sa.select(one).where(owned.c.taken_by == t.attempt.c.id)),
-            sa.exists(sa.select(one).where(owned.c.pushed_by == t.attempt.c.id, in_queue)),
-        ),
-    )
+    took = sa.exists(sa.select(one).where(owned.c.taken_by == t.attempt.c.id))
+    pushed = sa.exists(sa.select(one).where(owned.c.pushed_by == t.attempt.c.id, in_queue))
+    return sa.select(t.attempt.c.id, took, pushed).where(among(dialect_name, t.attempt.c.id, "ids"))
 
 
-def holding_values(executor: Executor, attempt_ids: Sequence[int]) -> set[int]:
-    """Return those attempts, of the given ones, that hold a value of any queue or pushed one that is live or dead."""
+def holding_values(executor: Executor, attempt_ids: Sequence[int]) -> dict[int, str]:
+    """Return what each of these attempts did to values: `took` for one it holds, `pushed` for one in a queue, or both.
+
+    Attempts that did neither are left out.
+    """
     rows = executor.execute(_holding(executor.dialect_name), {"ids": json.dumps(list(attempt_ids))})
-    return {row[0] for row in rows}
+    done = {row[0]: " and ".join(["took"] * bool(row[1]) + ["pushed"] * bool(row[2])) for row in rows}
+    return {attempt_id: acts for attempt_id, acts in done.items() if acts}
 
 
 @statement

@@ -277,8 +277,10 @@ def _hints(document: SessionDocument, holders: Sequence[HeldBy]) -> list[tuple[s
     is_halted, is_zrb = status in ("failed", "interrupted", "stale"), bool(document.session.path)
     if is_halted and is_zrb:
         hints.append(("Resume:", f"{zrb_program(program_name())} resume {name}"))
-    if status != "completed" and (pending := [one_line(attempt) for attempt in document.pending()]):
-        hints.append(("Pending:", f"values that {', '.join(pending)} took and pushed are given back by a resume"))
+    if status != "completed" and (pending := document.pending_acts()):
+        names = {acts: ", ".join(name for name, own in pending.items() if own == acts) for acts in pending.values()}
+        whose = " and that ".join(f"{one_line(own)} {acts}" for acts, own in names.items())
+        hints.append(("Pending:", f"values that {whose} are given back by a resume"))
     counts = [task.counts for task in document.tasks if task.status != "completed" and task.counts is not None]
     if is_halted and (completed := [each for each in counts if each.standing]):
         again = f", except with --from {one_line(completed[0].task)}" if is_zrb and len(completed) == 1 else ""
