@@ -19,7 +19,7 @@ from zrb_store.names import NamePattern
 from zrb_store.process import Projects, projects_named
 from zrb_store.queries import sessions
 from zrb_store.records import Damage
-from zrb_store.render.document import Column, Lines, Table
+from zrb_store.render.document import Column, Lines, Table, on_terminal
 from zrb_store.render.format import NOTHING, TimeFormat, format_duration
 from zrb_store.render.printing import echo, echo_records, noting_damage, print_document
 
@@ -32,6 +32,7 @@ _COLUMNS = (
     Column("took", right=True, leaves=5),
     Column("tasks", right=True, leaves=3),
     Column("owner", leaves=2),
+    Column("error", cut=True, least=40, optional=True),
 )
 _MOST = 5  # projects that are named
 
@@ -42,7 +43,7 @@ _MOST = 5  # projects that are named
     "{} --match 'etl-*' --project",
     "{} --task load --format value | head -n 1",
     details="PATTERN is a shell pattern: * matches any text, ? one character, [abc] one of these, [!abc] one other. "
-    "Put it in quotes.",
+    "Put it in quotes. The session that started or ended last comes first; without a run, its creation counts.",
 )
 @click.option("--status", type=click.Choice(STATUSES), help="Only sessions of this status.")
 @click.option("--failed", is_flag=True, help="Only failed, interrupted and stale sessions, as for @last-failed.")
@@ -54,8 +55,8 @@ _MOST = 5  # projects that are named
     "--since",
     type=parse_since,
     metavar="LENGTH|TIME",
-    help="Only sessions created within this time, e.g. 90m, 1.5h, 2d, or since this moment, e.g. 2026-11-24, 03:12, "
-    "midnight.",
+    help="Only sessions that last started or ended, or were created, within this time, e.g. 90m, 2d, or since this "
+    "moment, e.g. 2026-11-24, 03:12, midnight.",
 )
 @limit_option("sessions")
 @format_option()
@@ -94,7 +95,7 @@ def list_(
             elif output_format == "table" and first is not None:
                 times = TimeFormat()
                 rows = (_row(_noted(summary, damage), times) for summary in shown)
-                print_document([Table(_COLUMNS, rows)])
+                print_document([Table(_COLUMNS, rows)], full=not on_terminal())  # a pipe gets whole errors
                 if limit and next(found, None) is not None:
                     hint = f"There are older ones: --limit {limit * 10}, or --limit 0 for all."
                     print_document([Lines(["", hint])])
@@ -134,6 +135,7 @@ def _row(summary: SessionSummary, times: TimeFormat) -> list[str]:
         format_duration(summary.took if session.status != "stale" else None),
         f"{summary.done}/{summary.tasks}" if summary.tasks else NOTHING,
         one_line(f"{owner.pid}@{owner.host}") if owner else _holders(summary),
+        one_line(summary.reason or ""),
     ]
 
 
