@@ -127,7 +127,8 @@ class Queue:
     live: Rows[JsonValue]
     values: Rows[Value]
     dead: int  # how many of its values are dead now
-    earlier: dict[str, int]  # if only the last values were asked for, how many come before them, by their state
+    held: int  # how many of them running attempts hold now
+    earlier: dict[str, int]  # if only the last values, or the notable ones, were asked for: the others by their state
 
     @property
     def count(self) -> int:
@@ -216,10 +217,12 @@ class SessionDocument(SessionView):
         at: str | None,
         last: int | None,
         damage: Damage | None,
+        whole_errors: bool,
     ) -> None:
         super().__init__(transaction, name, at, damage)
         self._only = only
         self._last = last
+        self._whole_errors = whole_errors
         self._unfinished: dict[int, str] = {}  # by id, the names of last attempts that did not complete, and lost steps
         queues = show.queue_summaries(transaction, self.session.id, queue, at=self.at)
         self.tasks = self._read_tasks({each.id: each.name for each in queues})
@@ -338,19 +341,22 @@ class SessionDocument(SessionView):
             yield Step([attempt for attempt, _ in own], _status(last, "waiting"), content)
 
     def _count(self, queue: show.QueueSummary) -> int:
-        return {"live": queue.live, "dead": queue.dead, None: queue.values}[self._only]
+        counts = {"live": queue.live, "dead": queue.dead, "held": queue.held, "next": min(1, queue.live)}
+        return counts.get(self._only or "", queue.values)
 
     def _read_few(self, queues: Sequence[show.QueueSummary], name: str | None) -> list[Queue]:
         """Read all values of the session, or of the queue of that name, at once; an empty list if they are too many."""
         counts = list(map(self._count, queues))
         is_cut = self._last is not None and max(counts, default=0) > self._last
-        if self._only == "dead" or is_cut or sum(counts) > records.MAX_ROWS:
+        if self._only in ("dead", "held", "next") or is_cut or sum(counts) > records.MAX_ROWS:
             return []
         histories: dict[int, list[ValueHistory]] = {queue.id: [] for queue in queues}
         size = 0
         scope: Scope = "session" if name is None else "queue"
         of = self.session.id if name is None else queues[0].id
-        for each in history.histories(self.transaction, scope, of, only=self._only, at=self.at):
+        only: Only | None = "live" if self._only == "live" else None  # all of a queue that is short are notable
+        found = history.histories(self.transaction, scope, of, only=only, at=self.at, whole_errors=self._whole_errors)
+        for each in found:
             histories[each.value.queue_id].append(each)
             size += each.value.size
             if size > records.MAX_BYTES:
@@ -362,6 +368,7 @@ class SessionDocument(SessionView):
                 [codec.to_json(each.value.data) for each in histories[queue.id] if each.is_live],
                 list(self._values(queue, histories[queue.id])),
                 queue.dead,
+                queue.held,
                 {},
             )
             for queue in queues
@@ -378,21 +385,32 @@ class SessionDocument(SessionView):
 
         def values() -> Iterator[Value]:
             asked = None if were_dead else only
-            histories = history.histories(self.transaction, "queue", queue.id, seq=first, only=asked, at=at)
+            histories = history.histories(
+                self.transaction, "queue", queue.id, seq=first, only=asked, at=at, whole_errors=self._whole_errors
+            )
             found = self._values(queue, histories)
             return (each for each in found if each.record.state == "dead") if were_dead else found
 
         count = sum(1 for _ in values()) if were_dead else self._count(queue)
-        shown = count if self._last is None else min(count, self._last)
+        shown = count if self._last is None or only in ("held", "next") else min(count, self._last)
         earlier: dict[str, int] = {}
-        if shown < count and were_dead:
+        if only == "notable" and shown == count:
+            only = None
+        elif only == "notable":
+            others = history.earlier(self.transaction, queue.id)
+            others["taken"] = others.get("taken", 0) - queue.held
+            others["live"] = others.get("live", 0) - min(1, queue.live)
+            usual = ("live", "taken", "removed", "retracted")
+            earlier = {state: number for state, number in others.items() if number and state in usual}
+            shown = count - sum(earlier.values())
+        elif shown < count and were_dead:
             earlier = {"dead": count - shown}
         elif shown < count:
             first = history.first_of_last(self.transaction, queue.id, shown, only=only, at=at)
             earlier = {} if first is None else history.earlier(self.transaction, queue.id, first, only=only, at=at)
         skipped = earlier.get("dead", 0) if were_dead else 0
         rows = Lazy(lambda: itertools.islice(values(), skipped, None), shown)
-        return Queue(queue.name, queue.max_deliveries, Lazy(live, queue.live), rows, queue.dead, earlier)
+        return Queue(queue.name, queue.max_deliveries, Lazy(live, queue.live), rows, queue.dead, queue.held, earlier)
 
     def _values(self, queue: show.QueueSummary, histories: Iterable[ValueHistory]) -> Iterator[Value]:
         name, at = self.session.name, self.at
@@ -415,13 +433,15 @@ def open_session(
     at: str | None = None,
     last: int | None = None,
     damage: Damage | None = None,
+    whole_errors: bool = False,
 ) -> Iterator[SessionDocument]:
     """Read a session as of one moment: now, or `at` a time as it is printed, `before:TASK#N` or `after:TASK#N`.
 
-    Of `queue`, or of every queue, it has all values, or `only` these, or only so many, the `last` ones.
+    Of `queue`, or of every queue, it has all values, or `only` these, or only so many, the `last` ones. Notable ones
+    are asked for only of queues with more values than that. Errors of deliveries are cut without `whole_errors`.
     """
     with database.snapshot() as transaction:
-        yield SessionDocument(transaction, name, queue, only, at, last, damage)
+        yield SessionDocument(transaction, name, queue, only, at, last, damage, whole_errors)
 
 
 def header(session: SessionRecord) -> JsonObject:

@@ -15,7 +15,7 @@ from zrb_store.queries.attempts import attempt_as, is_in_effect
 from zrb_store.queries.clock import Moment, by_then
 from zrb_store.queries.output import has_output
 from zrb_store.queries.queues import readable_limit
-from zrb_store.queries.values import is_dead, was_live
+from zrb_store.queries.values import is_dead, is_held, was_live
 from zrb_store.records import AttemptRecord
 
 
@@ -56,6 +56,7 @@ class QueueSummary(NamedTuple):
     values: int  # the number of its values, live or not
     live: int  # the number of its live values
     dead: int  # the number of its values that are dead now
+    held: int  # the number of its values that running attempts hold now
     max_deliveries: int | None  # how often each of its values is delivered at most now; None if that is not limited
 
 
@@ -69,7 +70,8 @@ def _summaries(named: bool, then: bool) -> sa.Select[*Row]:
         every = count
         live = count.where(t.value.c.ended_at.is_(None)).with_hint(t.value, "INDEXED BY ix_zrb_value_live", "sqlite")
     dead = count.where(is_dead()).with_hint(t.value, "INDEXED BY ix_zrb_value_dead", "sqlite")
-    counts: list[sa.ColumnElement[int]] = [each.scalar_subquery() for each in (every, live, dead)]
+    held = count.where(is_held())
+    counts: list[sa.ColumnElement[int]] = [each.scalar_subquery() for each in (every, live, dead, held)]
     if named:
         zero = literal(0)
         counts = [sa.case((t.queue.c.name == bindparam("queue"), each), else_=zero) for each in counts]

@@ -38,6 +38,14 @@ def is_dead() -> sa.ColumnElement[bool]:
     return t.value.c.state == literal("dead")
 
 
+def is_held() -> sa.ColumnElement[bool]:
+    """Return the condition that a running attempt, or one whose process died, has taken a value."""
+    holder = t.attempt.alias("holder")
+    running = sa.select(holder.c.id).where(holder.c.status == literal("running"))
+    running = running.with_hint(holder, "INDEXED BY ix_zrb_attempt_running", "sqlite")
+    return sa.and_(t.value.c.state == literal("taken"), t.value.c.taken_by.in_(running))
+
+
 @statement
 def _push(dialect_name: str, owned: bool, left: bool) -> sa.sql.dml.ReturningInsert[int, int]:
     columns = {

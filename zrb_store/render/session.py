@@ -219,29 +219,33 @@ class SessionPrinter:
     def _queue(self, queue: Queue) -> Block:
         is_now = self._look.at is None
         limit = queue.max_deliveries if is_now else None  # which is not known of an earlier moment
-        if self._look.only == "dead":
-            parts = [f"{queue.count:,} dead"]
+        if self._look.only in ("dead", "held"):
+            parts = [f"{queue.count:,} {self._look.only}"]
         else:
             parts = [f"{len(queue.live):,} live of {queue.count:,}" if queue.count else "empty"]
-            if is_now and queue.dead:
-                parts.append(f"{queue.dead} dead")
+            counts = {"held": queue.held, "dead": queue.dead} if is_now and self._look.only is None else {}
+            parts += [f"{number:,} {state}" for state, number in counts.items() if number]
         if limit is not None:
             parts.append(f"at most {counted(limit, 'delivery')}")
         title = f"Queue {one_line(queue.name)}: {', '.join(parts)}"
-        rows = (self._value_row(value, limit) for value in queue.values)
-        return Table(_VALUE_COLUMNS, rows, title, _not_shown(queue.earlier)) if len(queue.values) else Lines([], title)
+        shows_next = self._look.only == "next" or (is_now and self._look.only is None and bool(queue.earlier))
+        rows = (self._value_row(value, limit, shows_next=shows_next) for value in queue.values)
+        note = _not_shown(queue.earlier, "other" if is_now and self._look.only is None else "earlier")
+        if not len(queue.values):
+            return Lines([note] * bool(note), title)
+        return Table(_VALUE_COLUMNS, rows, title, note)
 
-    def _value_row(self, value: Value, limit: int | None) -> list[str]:
+    def _value_row(self, value: Value, limit: int | None, *, shows_next: bool) -> list[str]:
         record = value.record
         moved_from = "" if record.moved_from is None else f", as #{record.moved_from}"
-        history = map(self._delivery if record.state == "dead" else _return, value.returns)
+        history = self._deliveries(value.returns) if record.state == "dead" else map(_return, value.returns)
         return [
             f"#{record.seq}",
             preview(value.content, full=self._look.full),
             one_line(record.type),
             size(record.size),
             (pusher(value) or NOTHING) + moved_from,
-            "\n".join([*history, self._fate(value, limit)]),
+            "\n".join([*history, self._fate(value, limit) + ", next" * (shows_next and record.state == "live")]),
         ]
 
     def _fate(self, value: Value, limit: int | None) -> str:
@@ -255,14 +259,19 @@ class SessionPrinter:
         may_die = limit is not None and record.failed_deliveries and (record.state == "live" or holder is not None)
         return f"{text}, delivered {record.failed_deliveries} of {limit}" if may_die else text
 
-    def _delivery(self, returned: Returned) -> str:
-        """Say who took a value that is dead now, when, and how that ended."""
-        record = returned.record
-        if not record.failed_deliveries:
-            return _return(returned)
-        error = "" if returned.error is None else f", {error_line(returned.error)}"
-        text = f"{self._times.brief(record.taken_at)} {_taker(returned)}: {record.reason}{error}"
-        return shorten(one_line(f"delivery {record.failed_deliveries}: {text}"), _DELIVERY_WIDTH)
+    def _deliveries(self, returns: Iterable[Returned]) -> Iterator[str]:
+        """Say of a value that is dead now who took it, when, and how that ended; the same error only once."""
+        before = None
+        for returned in returns:
+            record, error = returned.record, returned.error
+            if not record.failed_deliveries:
+                yield _return(returned)
+                continue
+            why = "" if error is None else ", the same error" if error == before else f", {error_line(error)}"
+            text = f"{self._times.brief(record.taken_at)} {_taker(returned)}: {record.reason}{why}"
+            text = one_line(f"delivery {record.failed_deliveries}: {text}")
+            yield text if self._look.full else shorten(text, _DELIVERY_WIDTH)
+            before = error
 
 
 def _hints(document: SessionDocument, holders: Sequence[HeldBy]) -> list[tuple[str, str]]:
@@ -320,15 +329,15 @@ def _all_steps(counts: StepCounts) -> str:
     return ", ".join([*parts, *(counted(number, f"{word} attempt") for word, number in attempts.items() if number)])
 
 
-def _not_shown(earlier: dict[str, int]) -> str:
-    """Say how many values come before those that are shown, and what became of them."""
+def _not_shown(earlier: dict[str, int], which: str) -> str:
+    """Say how many values are not shown, and what became of them."""
     if not earlier:
         return ""
     states = sorted(earlier, key=lambda state: (state != "live", state != "taken", state))
     parts = ", ".join(f"{earlier[state]:,} {state}" for state in states)
     count = sum(earlier.values())
-    are = "earlier value is" if count == 1 else "earlier values are"
-    return f"{count:,} {are} not shown ({parts}): --all shows {'it' if count == 1 else 'them'}"
+    are = "value is" if count == 1 else "values are"
+    return f"{count:,} {which} {are} not shown ({parts}): --all shows {'it' if count == 1 else 'them'}"
 
 
 def _return(returned: Returned) -> str:
