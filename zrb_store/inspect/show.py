@@ -14,7 +14,7 @@ from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
 from zrb_store.errors import SessionNotFound, ValueNotFound
 from zrb_store.inspect.value import Value, each_with_acts
-from zrb_store.masking import mask_named
+from zrb_store.masking import MASK, mask_named
 from zrb_store.names import full_name, nearest
 from zrb_store.queries import history, lease, output, runs, sessions, show
 from zrb_store.queries.clock import Moment
@@ -464,6 +464,12 @@ def header(session: SessionRecord) -> JsonObject:
 def inputs_of(session: SessionRecord) -> JsonValue:
     """Return the inputs of a session, in which secrets are masked: a dict, unless they are damaged."""
     return mask_named(codec.to_json(session.inputs)) if session.inputs else {}
+
+
+def withheld_inputs(session: SessionRecord) -> list[str]:
+    """Return the names of the secret inputs that a session was given: they are not stored, and a resume needs them."""
+    inputs = codec.to_json(session.inputs) if session.inputs else {}
+    return [name for name, value in inputs.items() if value == {"masked": MASK}] if type(inputs) is dict else []
 
 
 def _status(last: AttemptRecord | None, known: str) -> str:

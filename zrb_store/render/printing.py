@@ -10,6 +10,7 @@ import io
 import os
 import shutil
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -187,6 +188,44 @@ def noting_damage(what: str = "damaged") -> Iterator[Damage]:
     yield damage
     if damage:
         print_line(str(damage), program_name())
+
+
+_PATIENCE = 2.0  # seconds that something takes before its progress is shown
+
+
+@contextlib.contextmanager
+def progress(what: str) -> Iterator[Callable[[int, int], None]]:
+    """Show a bar on stderr, if that is a terminal, while a block takes long.
+
+    Yield a function that says how many things are done, of how many. Until then the bar only moves.
+    """
+    done: tuple[int, int | None] = (0, None)
+    ended = threading.Event()
+
+    def report(count: int, total: int) -> None:
+        nonlocal done
+        done = count, total
+
+    def show() -> None:
+        if ended.wait(_PATIENCE):
+            return
+        from rich.console import Console  # late: rich takes long to import
+        from rich.progress import Progress
+
+        with Progress(console=Console(stderr=True), transient=True, redirect_stdout=False) as bar:
+            task = bar.add_task(what, total=None)
+            while not ended.wait(0.1):
+                bar.update(task, completed=done[0], total=done[1])
+
+    thread = threading.Thread(target=show, daemon=True)
+    if sys.stderr.isatty():
+        thread.start()
+    try:
+        yield report
+    finally:
+        ended.set()
+        if thread.is_alive():
+            thread.join()
 
 
 def _first_followed(lines: Sequence[Line], shown: int) -> int:

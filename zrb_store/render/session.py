@@ -8,9 +8,9 @@ from collections.abc import Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass
 
 from zrb_store.inspect.queues import HeldBy, holders_of
-from zrb_store.inspect.show import Attempt, Queue, SessionDocument, Step, Task, inputs_of
+from zrb_store.inspect.show import Attempt, Queue, SessionDocument, Step, Task, inputs_of, withheld_inputs
 from zrb_store.inspect.value import Returned, Value
-from zrb_store.masking import MASK, one_line
+from zrb_store.masking import one_line
 from zrb_store.queries.history import Only, StepCounts
 from zrb_store.records import UNSUCCESSFUL, AttemptRecord, RunRecord
 from zrb_store.render.document import Block, Column, Fields, Lines, Table, display_width, page_width, shorten
@@ -285,10 +285,8 @@ def _hints(document: SessionDocument, holders: Sequence[HeldBy]) -> list[tuple[s
         hints.append(("Log:", f"{program_name()} log {name}"))
     is_halted, is_zrb = status in ("failed", "interrupted", "stale"), bool(document.session.path)
     if is_halted and is_zrb:
-        inputs = inputs_of(document.session)
-        given = inputs.items() if type(inputs) is dict else ()
-        secrets = [one_line(key) for key, value in given if value == {"masked": MASK}]
-        asks = f", which asks for {', '.join(secrets)}" if secrets else ""
+        secrets = one_line(", ".join(withheld_inputs(document.session)))
+        asks = f", which asks for {secrets}" if secrets else ""
         hints.append(("Resume:", f"{zrb_program(program_name())} resume {name}{asks}"))
     if status != "completed" and (pending := document.pending_acts()):
         names = {acts: ", ".join(name for name, own in pending.items() if own == acts) for acts in pending.values()}
