@@ -153,8 +153,7 @@ def _print_groups(groups: Sequence[Group], limit: int) -> None:
         name = newest.subject + (f" and {group.size - 1} more" if group.size > 1 else "")
         why = (f"{counted(newest.values, 'value')}, " if newest.values else "") + group.why
         rows.append([one_line(name), newest.event, one_line(newest.task or NOTHING), times.short(newest.at), why])
-    commands = [each.remedy for group in shown for each in group.alerts]
-    hidden = sum(group.size for group in groups) - len(commands)
-    if hidden:
+    commands = list(dict.fromkeys(each.remedy for group in shown for each in group.alerts))
+    if hidden := sum(group.size - len(group.alerts) for group in groups):
         commands.append(f"{counted(hidden, 'command')} more: `{program_name()} check --format jsonl` has them all")
     print_document([Table(_COLUMNS, rows), Lines(commands, "What to do")])

@@ -35,7 +35,7 @@ _COLUMNS = (
     Column("owner", leaves=2),
     Column("error", cut=True, least=40, optional=True),
 )
-_HOLD_COLUMNS = (Column("value"), Column("held by"), Column("status", status=True), Column("for"))
+_HOLD_COLUMNS = (Column("value"), Column("status", status=True), Column("for", right=True), Column("held by"))
 _MOST = 5  # projects that are named
 
 
@@ -128,7 +128,7 @@ def _list_holds(limit: int, output_format: str) -> None:
                 echo(one_line(hold.value))
         elif first := next(shown, None):
             rows = (
-                (one_line(each.value), one_line(each.held_by), each.status, format_duration(moment - each.since))
+                (one_line(each.value), each.status, format_duration(moment - each.since), one_line(each.held_by))
                 for each in itertools.chain([first], shown)
             )
             print_document([Table(_HOLD_COLUMNS, rows)])
