@@ -400,8 +400,7 @@ class SessionDocument(SessionView):
             others = history.earlier(self.transaction, queue.id)
             others["taken"] = others.get("taken", 0) - queue.held
             others["live"] = others.get("live", 0) - min(1, queue.live)
-            usual = ("live", "taken", "removed", "retracted")
-            earlier = {state: number for state, number in others.items() if number and state in usual}
+            earlier = {state: number for state, number in others.items() if number and state in history.USUAL}
             shown = count - sum(earlier.values())
         elif shown < count and were_dead:
             earlier = {"dead": count - shown}

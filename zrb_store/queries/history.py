@@ -105,6 +105,9 @@ Held ones are taken by attempts that run, or ran when their process died. The ne
 these and the dead and delayed ones. Of an earlier moment only the live ones can be asked for.
 """
 
+USUAL = ("live", "taken", "removed", "retracted")
+"""The states of values that are notable only if they are held, or next."""
+
 Scope = Literal["session", "queue", "end", "value"]
 """Whose values are asked for: of a session, of a queue, of a queue those from a seq on, or that one."""
 
@@ -153,7 +156,7 @@ def _values(scope: Scope, only: Only | None, then: bool) -> sa.Select[*Row]:
     if only == "dead":
         return statement.where(is_dead()).with_hint(t.value, "INDEXED BY ix_zrb_value_dead", "sqlite")
     if only != "live":
-        is_usual = is_one_of(t.value.c.state, "live", "taken", "removed", "retracted")
+        is_usual = is_one_of(t.value.c.state, *USUAL)
         chosen = {"held": is_held(), "next": _next(), "notable": sa.or_(is_held(), _next(), ~is_usual)}
         return statement.where(chosen[only])
     statement = statement.where(is_live)
