@@ -10,10 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+import sqlalchemy as sa
 
 from tests import stepping
 from tests.sessions import etl, inbox
 from zrb_store import Store, open_store
+from zrb_store.db.tables import attempt, output
+from zrb_store.operations.sessions import pin
 
 PAGE = Path(__file__).parent.parent / "docs" / "reference" / "sql.md"
 
@@ -40,6 +43,10 @@ def fill(store: Store) -> None:
     etl(store, "etl-25", broken=False)
     etl(store, "etl-24", broken=False)
     stepping.night(store)
+    pin(store.database, "etl-25")
+    of_task = sa.select(attempt.c.id).where(attempt.c.task == "convert").scalar_subquery()
+    line = {"piece": 1, "start": 0, "size": 4, "data": '[[1795000000000000, "log", "one"]]'}
+    store.database.execute(sa.insert(output).values(attempt_id=of_task, **line))
 
 
 def from_sqlite3(path: str) -> Callable[[str], list[Row]]:

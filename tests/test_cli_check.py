@@ -65,13 +65,13 @@ class TestSessions:
             "values": None,
             "at": line["at"],
             "reason": "load: Broken: no column 'price'\nin row 3",
-            "remedy": "cd /srv/shop && zrb xcom resume etl-24",
+            "remedy": "zrb xcom resume etl-24 --here",  # its folder is gone
         }
         assert record.ended_at is not None
         time = line["at"][:19].replace("T", " ")
         assert result.out == (
             f"failed at {time}Z: session etl-24 (report): load: Broken: no column 'price' in row 3; "
-            "`cd /srv/shop && zrb xcom resume etl-24`\n"
+            "`zrb xcom resume etl-24 --here`\n"
         )
 
     @pytest.mark.on_sqlite
@@ -90,6 +90,38 @@ class TestSessions:
         end(store, "one", project=str(tmp_path), path=["etl", "load"])
         [line] = parse("check", command("check", "--format", "json").out)
         assert line["remedy"] == "zrb xcom resume one"
+
+    def test_what_helps_names_a_folder_that_exists(
+        self, command: Commands, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for folder in ("was there", "moved here"):
+            (tmp_path / folder).mkdir()
+            monkeypatch.chdir(tmp_path / folder)
+            end(store, f"program {folder[:3]}".replace(" ", "-"), task="program", project=None, command=["nightly.py"])
+        (tmp_path / "was there").rmdir()
+        end(store, "elsewhere", task="other", path=["etl", "load"])
+        store.database.execute(
+            sa.text(
+                "UPDATE zrb_run SET host = 'x' WHERE number = 1 AND session_id IN "
+                "(SELECT id FROM zrb_session WHERE name = 'elsewhere') RETURNING 1"
+            )
+        )
+        end(store, "moved", "completed", project=str(tmp_path / "moved here"))
+        end(store, "one", project=str(tmp_path / "was there"), path=["etl", "load"])
+        monkeypatch.chdir(tmp_path)
+        remedies = {line["session"]: line["remedy"] for line in parse("check", command("check", "--json").out)}
+        assert remedies == {
+            "one": f"cd '{tmp_path}/moved here' && zrb xcom resume one --here",
+            "program-was": "zrb-store log program-was",
+            "program-mov": f"cd '{tmp_path}/moved here' && python3 nightly.py",
+            "elsewhere": "cd /srv/etl && zrb xcom resume elsewhere",
+        }
+
+    def test_since_leaves_out_what_happened_earlier(self, command: Commands, store: Store) -> None:
+        end(store, "old", task="one")
+        end(store, "new", task="two")
+        store.database.execute(sa.text("UPDATE zrb_session SET ended_at = 0 WHERE name = 'old' RETURNING 1"))
+        assert reported(command, "--since", "1h") == [("failed", "new")]
 
     @pytest.mark.on_sqlite
     @pytest.mark.parametrize(
@@ -231,6 +263,27 @@ class TestUntilItIsDone:
         assert reported(command) == [("failed", "consume.2")]
         end(store, "consume.1", "completed", **worker)  # an older session, which has completed later
         assert reported(command) == ([] if takes else [("failed", "consume.2")])
+
+    @pytest.mark.parametrize("end_of_value", ["removed", "processed"])
+    def test_a_consumer_is_quiet_once_its_bad_value_is_gone(
+        self, command: Commands, store: Store, end_of_value: str
+    ) -> None:
+        queue = store.session("inbox").xcom["files"]
+        queue.extend(["good", "bad"])
+        run = store.session("consume.1").run(project=None).start()
+        for delivery in run.consume(queue):
+            with delivery as value:
+                if value == "bad":
+                    raise Broken
+        run.end("failed")
+        assert reported(command) == [("failed", "consume.1")]
+        if end_of_value == "removed":
+            queue.remove("bad")
+        else:
+            with store.session("other").run() as other, other.attempt("convert"):
+                queue.pop()
+                assert reported(command) == [("failed", "consume.1")], "nobody knows yet how this ends"
+        assert reported(command) == []
 
     def test_child_sessions_are_their_parents_matter(self, command: Commands, store: Store) -> None:
         end(store, "main")

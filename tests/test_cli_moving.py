@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.commands import Commands
+from tests.postgres import wait_until
 from tests.sessions import parse_lines
 from tests.test_doctor import fill_with_history
 from tests.test_transfer import comparable, exported
 from zrb_store import Store, open_store
 from zrb_store.operations.export import FIELDS
+from zrb_store.render import printing
 
 
 def test_export_and_import(command: Commands, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -56,8 +59,17 @@ def test_progress_is_shown_on_a_terminal(
     monkeypatch.setattr("sys.stderr", terminal)
     monkeypatch.setenv("TERM", "xterm")
     assert command("copy", location, str(tmp_path / "copy.db")).out == "5 sessions\n"
+    assert terminal.getvalue() == "", "it was quick"
+    monkeypatch.setattr(printing, "_PATIENCE", 0)
+
+    def copy(*args: Any) -> int:
+        args[3](3, 5)
+        wait_until(lambda: "60%" in terminal.getvalue(), terminal.getvalue)
+        return 5
+
+    monkeypatch.setattr("zrb_store.cli.transfer.copy_sessions", copy)
+    assert command("copy", location, str(tmp_path / "copy.db")).out == "5 sessions\n"
     assert "copying" in terminal.getvalue()
-    assert "100%" in terminal.getvalue()
 
 
 @pytest.mark.on_sqlite

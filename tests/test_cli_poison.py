@@ -122,7 +122,7 @@ class TestShow:
         error = "failed, ValueError: no column 'price' in"
         assert [" ".join(line.split()) for line in lines[place + 2 :]] == [
             f'#1 "deadly.csv" str 12 B - delivery 1: TIME one/convert#1: {error} deadly.csv second line',
-            f"delivery 2: TIME two/convert#1: {error} deadly.csv second line",
+            "delivery 2: TIME two/convert#1: failed, the same error",
             "dead after 2 deliveries",
             '#2 "b.csv" str 7 B - given back by three/convert#1',
             "live, delivered 1 of 2",
@@ -142,6 +142,32 @@ class TestShow:
         (value,) = parse("show", command.ok("show", "inbox", "--format", "json"))["queues"]["files"]["values"]
         assert value["returns"][0]["error"] == {"type": "ValueError", "message": "x" * 300}
         assert re.search(r"ValueError: x{50,}\.\.\.\n", command.ok("show", "inbox"))
+        assert "ValueError: " + "x" * 5000 in command.ok("show", "inbox", "--full")
+
+    def test_a_long_queue_shows_what_is_held_dead_and_next(self, command: Commands, store: Store, inbox: Any) -> None:
+        inbox.extend(f"{number}.csv" for number in range(40))
+        with acting_as(start(store, "worker-7").begin("convert")):
+            assert inbox.pop() == "b.csv"
+        inbox.pop()
+        ids = re.compile(r"^ *(#\d+) .*?((?:held by|dead|live).*)?$", re.MULTILINE)
+        text = command.ok("show", "inbox")
+        assert "Queue files: 40 live of 43, 1 held, 1 dead, at most 2 deliveries" in text
+        assert "40 other values are not shown (39 live, 1 taken): --all shows them" in text
+        assert [seq for seq, _ in ids.findall(text)] == ["#1", "#2", "#4"]
+        assert re.search(r"held by worker-7/convert#1 for .* \(alive\)", text)
+        assert re.search(r"#4 +\"0\.csv\" .* live, next\n", text)
+        for option, seqs in {"--held": ["#2"], "--next": ["#4"], "--dead": ["#1"]}.items():
+            assert [seq for seq, _ in ids.findall(command.ok("show", "inbox", "files", option))] == seqs
+            assert len(parse_lines("value", command.ok("show", "inbox", option, "--format", "jsonl"))) == 1
+        assert "--held and --next exclude each other" in command("show", "inbox", "--held", "--next").err
+        [held] = parse_lines("held", command.ok("list", "--holds", "--format", "jsonl"))
+        assert held == {
+            "value": "inbox/files#2",
+            "held_by": "worker-7/convert#1",
+            "since": held["since"],
+            "status": "alive",
+        }
+        assert re.search(r"inbox/files#2 +alive +\d.*s +worker-7/convert#1\n", command.ok("list", "--holds"))
 
     def test_only_the_dead_ones(self, command: Commands, inbox: Any) -> None:
         text = command.ok("show", "inbox", "files", "--dead")
@@ -189,10 +215,10 @@ class TestShow:
         queue.max_deliveries = 1
         failing(run, "load", lambda: queue.push("a"))
         run.end("failed")
-        assert "Pending:  values that load#1 took" in command.ok("show", "s")
+        assert "Pending:  values that load#1 pushed" in command.ok("show", "s")
         deliver(store, queue.pop)
         assert fates(store, "s", "q") == [("a", "dead", 1)]
-        assert "Pending:  values that load#1 took" in command.ok("show", "s")
+        assert "Pending:  values that load#1 pushed" in command.ok("show", "s")
         start(store, "s").end("failed")
         assert fates(store, "s", "q") == [("a", "retracted", 1)]
         assert "Pending" not in command.ok("show", "s")

@@ -15,7 +15,9 @@ from tests.test_prune import names, run
 from zrb_store import Store, ZrbStoreError, open_store
 from zrb_store.db.core import ready
 from zrb_store.db.dialect import matches
+from zrb_store.db.tables import run as runs
 from zrb_store.db.tables import session
+from zrb_store.inspect.list import summaries
 from zrb_store.names import NamePattern
 from zrb_store.operations import sessions
 from zrb_store.operations.sessions import pin
@@ -273,12 +275,45 @@ def test_conditions_add_up(command: Commands, filled: Store) -> None:
     assert command.ok("list", *options, "--project", "shopping", "--format", "value") == ""
 
 
-# -- list --since
+# -- the order of list, and --since
 
 
-def test_since_a_part_of_an_hour(command: Commands, store: Store) -> None:
-    for name, minutes in {"old": 100, "new": 80}.items():
-        store.session(name).xcom["q"].push(1)
-        at = session.c.created_at - minutes * 60_000_000
-        store.database.execute(sa.update(session).where(session.c.name == name).values(created_at=at))
-    assert command.ok("list", "--since", "1.5h", "--format", "value") == "new\n"
+def times_ago(store: Store, name: str, minutes: int) -> None:
+    """Let a session and its runs be older than they are."""
+    for column in (session.c.created_at, session.c.ended_at, runs.c.started_at, runs.c.ended_at):
+        of_it = sa.select(session.c.id).where(session.c.name == name).scalar_subquery()
+        at = sa.update(column.table).values({column.name: column - minutes * 60_000_000})
+        store.database.execute(at.where((session.c.id if column.table is session else runs.c.session_id) == of_it))
+
+
+@pytest.mark.promise(number=17)
+def test_the_one_that_started_or_ended_last_is_first(command: Commands, store: Store) -> None:
+    began = store.session("ends-last").run().start()
+    store.session("only-queues").xcom["q"].push(1)
+    for name in ("again", "failed-once"):
+        store.session(name).run().start().end("failed")
+    store.session("again").run().start()
+    began.end("failed")
+    times_ago(store, "ends-last", 100)  # its clock was set back: that changes no order
+    order = ["ends-last", "again", "failed-once", "only-queues"]
+    assert command.ok("list", "--format", "value").split() == order
+    assert command.ok("show", "@last-failed").split()[:2] == ["Session", "ends-last"]
+    with summaries(store.database, before="again") as older:
+        assert [each.session.name for each in older] == order[2:]
+
+
+def test_since_goes_by_the_last_start_or_end(command: Commands, store: Store) -> None:
+    for name, minutes in {"old": 100, "new": 80, "resumed": 100}.items():
+        store.session(name).run().start().end("failed")
+        times_ago(store, name, minutes)
+    store.session("resumed").run().start()
+    store.session("pushed").xcom["q"].push(1)
+    assert command.ok("list", "--since", "1.5h", "--format", "value").split() == ["pushed", "resumed", "new"]
+
+
+def test_the_error_is_whole_in_a_pipe(command: Commands, filled: Store) -> None:
+    header, line = command.ok("list", "--failed").splitlines()
+    assert header.endswith("  ERROR")
+    assert line.endswith("  load: Broken: no column 'price' in row 3")
+    [listed] = parse("list", command.ok("list", "--failed", "--format", "json"))
+    assert listed["reason"] == "load: Broken: no column 'price'\nin row 3"

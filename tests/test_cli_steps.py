@@ -103,7 +103,7 @@ def test_a_lost_step_is_pending(command: Commands, store: Store) -> None:
     expire_lease(store.session("night"))
     text = command.ok("show", "night")
     assert "convert/1 lost" in rows(text)[1]
-    assert "Pending:  values that convert/1#1 took and pushed are given back by a resume" in text
+    assert "Pending:  values that convert/1#1 took are given back by a resume" in text
     assert "convert/1#1 (page) lost in convert#1, run 1" in command.ok("log", "night")
 
 

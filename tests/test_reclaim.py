@@ -133,7 +133,8 @@ class TestDeath:
             assert inbox.pop() == "a"
         assert states(store, "done", "files") == [("half", "retracted")]
         assert list(store.session("worker-3").xcom["own"]) == ["half"], "until the session is run again"
-        assert store.session("worker-3").status == "interrupted"
+        assert [each.name for each in store.sessions(status="stale")] == ["worker-3"]
+        assert store.sessions(status="interrupted") == [], "nobody stopped it"
         told = query(store, "SELECT status, origin FROM zrb_run WHERE status <> 'completed' ORDER BY number")
         assert told == [("lost", "library"), ("interrupted", "reclaim")]
         assert query(store, "SELECT command FROM zrb_run WHERE origin = 'reclaim'") == [("[]",)], "it may have secrets"
@@ -323,7 +324,7 @@ class TestDeath:
         exported = command.ok("export")
         command.ok("rm", "worker", "worker-fork", "inbox", "done")
         command.ok("import", stdin=exported)
-        assert store.session("worker").status == "interrupted"
+        assert store.session("worker").status == "stale"
 
 
 def open_again(store: Store) -> Any:

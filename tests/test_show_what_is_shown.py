@@ -18,6 +18,8 @@ from tests.terminals import Screen, await_screen, terminal
 from zrb_store import Store, open_store
 from zrb_store.db.tables import attempt, run, value
 from zrb_store.records import iso
+from zrb_store.render.document import Line
+from zrb_store.render.printing import _first_followed
 
 pytestmark = pytest.mark.on_sqlite
 
@@ -27,7 +29,7 @@ def shown_seqs(text: str) -> list[int]:
 
 
 class TestLongQueues:
-    """Of a queue with more than 20 values, the last 20 are shown."""
+    """Of a queue with more than 20 values, those that matter are shown; of an earlier moment the last 20."""
 
     @pytest.fixture
     def queue(self, store: Store) -> str:
@@ -40,11 +42,11 @@ class TestLongQueues:
         store.session("s").xcom["few"].extend(range(20))
         return "files"
 
-    def test_the_last_values_are_shown(self, command: Commands, queue: str) -> None:
+    def test_the_next_value_is_shown(self, command: Commands, queue: str) -> None:
         text = command.ok("show", "s")
         assert "Queue files: 1,399 live of 2,000\n" in text
-        assert "  1,980 earlier values are not shown (1,379 live, 600 taken, 1 removed): --all shows them\n" in text
-        assert shown_seqs(text) == [*range(1981, 2001), *range(1, 21)]
+        assert "  1,999 other values are not shown (1,398 live, 600 taken, 1 removed): --all shows them\n" in text
+        assert shown_seqs(text) == [601, *range(1, 21)]
         assert text.count("not shown") == 1, "a queue of 20 values is shown whole"
 
     @pytest.mark.parametrize("more", [["--all"], ["--full"]])
@@ -73,7 +75,7 @@ class TestLongQueues:
 
     def test_one_value_is_hidden(self, command: Commands, store: Store) -> None:
         store.session("s").xcom["q"].extend(range(21))
-        assert "  1 earlier value is not shown (1 live): --all shows it\n" in command.ok("show", "s")
+        assert "  1 earlier value is not shown (1 live): --all shows it\n" in command.ok("show", "s", "--live")
 
     def test_dead_values(self, command: Commands, store: Store) -> None:
         queue = store.session("s").xcom["q"]
@@ -98,9 +100,14 @@ class TestLongQueues:
             for _ in range(22):
                 queue.pop()
             raise RuntimeError
-        text = command.ok("show", "s")
+        text = command.ok("show", "s", "--live")
         assert text.count("given back by w/load#1") == 20
         assert shown_seqs(text) == [*range(3, 23)]
+
+
+def test_the_part_of_a_long_screen_that_runs_is_followed() -> None:
+    lines: list[Line] = [[(str(number), "cyan" if number in (0, 70) else "")] for number in range(100)]
+    assert [_first_followed(lines[:end], 20) for end in (20, 60, 75, 100)] == [0, 0, 55, 56]
 
 
 class TestWatching:
@@ -247,7 +254,7 @@ class TestDone:
     """The column TASKS of `list`."""
 
     def done(self, command: Commands) -> str:
-        return command.ok("list").splitlines()[1].split()[-2]
+        return command.ok("list").splitlines()[1].partition("a: RuntimeError")[0].split()[-2]
 
     def test_skipped_tasks_are_done(self, command: Commands, store: Store) -> None:
         with store.session("s").run() as its_run:

@@ -86,6 +86,8 @@ def test_each_query_of_the_page_answers_its_question(location: str) -> None:
         "etl-25/load#1",
         "etl-25/load#2",
     ]
+    assert [json.loads(row["lines"])[0][2] for row in found["zrb_xcom_output"]] == ["one"]
+    assert [(row["session"], row["action"]) for row in found["zrb_xcom_changes"]] == [("etl-25", "pin")]
 
 
 def test_json_is_read_as_the_page_says(location: str) -> None:

@@ -23,6 +23,7 @@ from zrb_store.db import REVISION, migrate
 from zrb_store.db.columns import SESSION
 from zrb_store.db.engine import Database
 from zrb_store.db.views import ISO, queries
+from zrb_store.inspect.list import list_sessions
 from zrb_store.records import iso
 
 
@@ -49,6 +50,8 @@ def test_the_views_say_what_show_says(store: Store) -> None:
     stepping.night(store)
     names = [row["session"] for row in rows_of(store.database, "SELECT session FROM zrb_xcom_sessions")]
     assert sorted(names) == sorted(record.name for record in store.sessions())
+    listed = [each.to_json() for each in list_sessions(store.database)]
+    seconds = {each["name"]: each["seconds"] for each in listed}
     for name in names:
         shown = show(store.database, name)
 
@@ -71,6 +74,7 @@ def test_the_views_say_what_show_says(store: Store) -> None:
         assert {key: session[key] for key in same} == {key: shown[key] for key in same}
         assert json.loads(session["inputs"] or "{}") == shown["inputs"]
         assert session["runs"] == len(shown["runs"])
+        assert session["status"] == "running" or session["seconds"] == pytest.approx(seconds[name], abs=0.001)
         same = ("origin", "host", "pid", "started_at", "ended_at", "status")
         assert [{key: run[key] for key in same} for run in of("runs", "run")] == [
             {key: run[key] for key in same} for run in shown["runs"]
@@ -84,6 +88,7 @@ def test_the_views_say_what_show_says(store: Store) -> None:
             for step in task.get("steps", ())
             for attempt in step["attempts"]
         )
+        assert all(row["project"] == session["project"] for row in of("attempts", "task") + of("steps", "step"))
         values = {row["id"]: row for row in of("values", "queue, seq")}
         returns = of("returns", "queue, seq, returned_at, taken_at, failed_deliveries")
         shown_values = [(queue, value) for queue, each in shown["queues"].items() for value in each["values"]]
@@ -188,7 +193,7 @@ def test_conditions_on_sessions_and_numbers_use_an_index(location: str) -> None:
             for column, number in zip(quick, (None, 1, 1, 1), strict=True)
             if column in columns
         ]
-        assert len(looked_at) == 15
+        assert len(looked_at) == 18
         assert [each for each in looked_at if each[2]] == []
         # What this looks for can be found.
         assert full_scans(connection, "SELECT * FROM zrb_xcom_values WHERE type = 'dict'")
@@ -263,3 +268,24 @@ def test_an_analyst_reads_the_views_and_nothing_else_also_after_an_upgrade(
     add_migration("op.add_column('zrb_session', sa.Column('more', sa.Text))")
     migrate.upgrade(engine_of(new_postgres))
     reads()
+
+
+@pytest.mark.promise(number=15)
+def test_steps_have_their_arguments_and_group_by_name(store: Store) -> None:
+    names = ["model", "model", "model", "page 3", "a~b"]
+    with store.session("agent").run() as run, run.attempt("chat") as attempt:
+        for name in names:
+            attempt.step(name, len, "abc")
+    found = rows_of(store.database, "SELECT step, step_name, arguments FROM zrb_xcom_steps ORDER BY attempt_id")
+    assert [row["step_name"] for row in found] == names
+    assert [row["step"] for row in found][:3] == ["model", "model~2", "model~3"]
+    assert "abc" in found[0]["arguments"]
+
+
+@pytest.mark.promise(number=10)
+def test_a_reclaimed_session_is_stale(store: Store) -> None:
+    run = store.session("worker").run().start()
+    store.database.execute(sa.text("UPDATE zrb_run SET origin = 'reclaim' WHERE session_id IS NOT NULL RETURNING 1"))
+    run.end("interrupted")
+    [row] = rows_of(store.database, "SELECT status, seconds FROM zrb_xcom_sessions")
+    assert (row["status"], row["seconds"]) == ("stale", None)

@@ -72,7 +72,7 @@ class Session:
             SessionNotFound: There is no such session yet.
         """
         database, record = self.database, self.record()
-        return status_of(database, record, runs.last(database, record.id), now_micros(database))
+        return status_of(database, record.status, runs.last(database, record.id), now_micros(database))
 
     def run(
         self,
@@ -208,12 +208,14 @@ class Store:
         limit: int | None = None,
         project: str | None = None,
     ) -> list[SessionRecord]:
-        """Return the sessions that fit every given condition, the newest first, each with its status as shown.
+        """Return the sessions that fit every given condition, each with its status as shown.
+
+        The one that started or ended last is the first; without a run, its creation counts.
 
         Args:
             status: `open`, `running`, `stale`, `completed`, `failed` or `interrupted`.
             task: Name of the main task.
-            since: Only sessions created within this time.
+            since: Only sessions that started or ended, or were created, within this time.
             limit: At most this many.
             project: Folder of the project.
 

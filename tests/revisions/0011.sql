@@ -24,22 +24,22 @@ CREATE TABLE zrb_attempt (
 	CONSTRAINT fk_zrb_attempt_session_id FOREIGN KEY(session_id) REFERENCES zrb_session (id) ON DELETE CASCADE, 
 	CONSTRAINT uq_zrb_attempt_session_id_task_number UNIQUE (session_id, task, number)
 );
-INSERT INTO "zrb_attempt" VALUES(7751679,343398811,265348093,1,'count',1,'task','completed',1,'[["abc"],{}]',117303940,1,NULL,NULL,NULL,1795889015419818,1795889015420569,NULL,NULL,NULL,NULL,NULL,NULL,NULL,0,NULL,7,9,NULL);
-INSERT INTO "zrb_attempt" VALUES(195882786,343398811,265348093,1,'load',1,'task','completed',1,NULL,304691731,1,NULL,NULL,NULL,1795889015421137,1795889015423224,NULL,NULL,NULL,NULL,NULL,NULL,NULL,0,NULL,11,13,NULL);
-INSERT INTO "zrb_attempt" VALUES(317988064,444718349,350419956,1,'count',1,'task','completed',1,'[["abcd"],{}]',492059887,1,NULL,NULL,NULL,1795889015430327,1795889015430542,NULL,NULL,NULL,NULL,NULL,NULL,NULL,0,NULL,19,21,NULL);
-INSERT INTO "zrb_attempt" VALUES(334627963,444718349,350419956,1,'load',1,'task','failed',1,NULL,NULL,NULL,'ValueError','the first attempt failed','Traceback (most recent call last):
+INSERT INTO "zrb_attempt" VALUES(181233322,354725729,26168535,1,'count',1,'task','completed',1,'[["abc"],{}]',218293986,1,NULL,NULL,NULL,1795889152538113,1795889152538736,NULL,NULL,NULL,NULL,NULL,NULL,NULL,0,NULL,7,9,NULL);
+INSERT INTO "zrb_attempt" VALUES(447586681,354725729,26168535,1,'load',1,'task','completed',1,NULL,448689734,1,NULL,NULL,NULL,1795889152539193,1795889152546132,NULL,NULL,NULL,NULL,NULL,NULL,NULL,0,NULL,11,13,NULL);
+INSERT INTO "zrb_attempt" VALUES(462498645,382839897,183240932,1,'count',1,'task','completed',1,'[["abcd"],{}]',611452991,1,NULL,NULL,NULL,1795889152552451,1795889152552805,NULL,NULL,NULL,NULL,NULL,NULL,NULL,0,NULL,19,21,NULL);
+INSERT INTO "zrb_attempt" VALUES(686080753,382839897,183240932,1,'load',1,'task','failed',1,NULL,NULL,NULL,'ValueError','the first attempt failed','Traceback (most recent call last):
   File "/srv/zrb-store/tests/revisions/make.py", line 46, in fill
     raise ValueError("the first attempt failed")
 ValueError: the first attempt failed
-',1795889015430692,1795889015432738,1795889015439341,NULL,NULL,NULL,NULL,NULL,NULL,0,NULL,23,27,31);
-INSERT INTO "zrb_attempt" VALUES(387400001,444718349,350419956,1,'load',2,'task','running',1,NULL,NULL,NULL,NULL,NULL,NULL,1795889015440128,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,0,NULL,35,NULL,NULL);
-INSERT INTO "zrb_attempt" VALUES(491211000,444718349,350419956,1,'load/1',1,'step','completed',1,'[["one"],{}]',NULL,NULL,NULL,NULL,NULL,1795889015443891,1795889015444875,NULL,NULL,NULL,387400001,'load','page',1,0,'null',37,39,NULL);
-INSERT INTO "zrb_attempt" VALUES(732700802,444718349,350419956,1,'load/2',1,'step','completed',1,'[["abc"],{}]',NULL,NULL,NULL,NULL,NULL,1795889015445306,1795889015445409,NULL,NULL,NULL,387400001,'load','rest',2,0,'3',41,43,NULL);
-INSERT INTO "zrb_attempt" VALUES(772527364,570437394,568535638,1,'load',1,'task','failed',1,NULL,NULL,NULL,'ValueError','deadly','Traceback (most recent call last):
+',1795889152552975,1795889152557699,1795889152567948,NULL,NULL,NULL,NULL,NULL,NULL,0,NULL,23,27,31);
+INSERT INTO "zrb_attempt" VALUES(760005935,382839897,183240932,1,'load',2,'task','running',1,NULL,NULL,NULL,NULL,NULL,NULL,1795889152569210,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,0,NULL,35,NULL,NULL);
+INSERT INTO "zrb_attempt" VALUES(870234371,382839897,183240932,1,'load/1',1,'step','completed',1,'[["one"],{}]',NULL,NULL,NULL,NULL,NULL,1795889152583097,1795889152583985,NULL,NULL,NULL,760005935,'load','page',1,0,'null',37,39,NULL);
+INSERT INTO "zrb_attempt" VALUES(968810493,382839897,183240932,1,'load/2',1,'step','completed',1,'[["abc"],{}]',NULL,NULL,NULL,NULL,NULL,1795889152584393,1795889152584483,NULL,NULL,NULL,760005935,'load','rest',2,0,'3',41,43,NULL);
+INSERT INTO "zrb_attempt" VALUES(985233634,531471562,317668677,1,'load',1,'task','failed',1,NULL,NULL,NULL,'ValueError','deadly','Traceback (most recent call last):
   File "/srv/zrb-store/tests/revisions/make.py", line 56, in fill
     raise ValueError(poison.pop())
 ValueError: deadly
-',1795889015480843,1795889015481771,NULL,NULL,NULL,NULL,NULL,NULL,NULL,0,NULL,47,51,NULL);
+',1795889152635357,1795889152637204,NULL,NULL,NULL,NULL,NULL,NULL,NULL,0,NULL,47,51,NULL);
 CREATE TABLE zrb_change (
 	id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, 
 	at BIGINT NOT NULL, 
@@ -50,7 +50,7 @@ CREATE TABLE zrb_change (
 	host TEXT NOT NULL, 
 	pid INTEGER NOT NULL
 , reason TEXT);
-INSERT INTO "zrb_change" VALUES(1,1795889015479480,'queue','inbox','poison: max_deliveries 1','root','vm',22766,NULL);
+INSERT INTO "zrb_change" VALUES(1,1795889152631626,'queue','inbox','poison: max_deliveries 1','root','vm',28340,NULL);
 CREATE TABLE zrb_chunk (
 	queue_id INTEGER NOT NULL, 
 	seq BIGINT NOT NULL, 
@@ -59,7 +59,7 @@ CREATE TABLE zrb_chunk (
 	CONSTRAINT pk_zrb_chunk PRIMARY KEY (queue_id, seq, number), 
 	CONSTRAINT fk_zrb_chunk_queue_id_seq FOREIGN KEY(queue_id, seq) REFERENCES zrb_value (queue_id, seq) ON DELETE CASCADE
 );
-INSERT INTO "zrb_chunk" VALUES(876742269,1,0,'"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"');
+INSERT INTO "zrb_chunk" VALUES(914600534,1,0,'"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"');
 CREATE TABLE zrb_clock (tick BIGINT NOT NULL);
 INSERT INTO "zrb_clock" VALUES(56);
 CREATE TABLE zrb_output (
@@ -74,7 +74,7 @@ CREATE TABLE zrb_output (
  WITHOUT ROWID
 
 ;
-INSERT INTO "zrb_output" VALUES(195882786,1,0,9,'[[1795000000000000,"stdout","loading"],[1795000000000001,"print",""]]');
+INSERT INTO "zrb_output" VALUES(447586681,1,0,9,'[[1795000000000000,"stdout","loading"],[1795000000000001,"print",""]]');
 CREATE TABLE zrb_queue (
 	id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, 
 	session_id INTEGER NOT NULL, 
@@ -84,14 +84,14 @@ CREATE TABLE zrb_queue (
 	CONSTRAINT fk_zrb_queue_session_id FOREIGN KEY(session_id) REFERENCES zrb_session (id) ON DELETE CASCADE, 
 	CONSTRAINT uq_zrb_queue_session_id_name UNIQUE (session_id, name)
 );
-INSERT INTO "zrb_queue" VALUES(75909099,81761699,'files',0,1,NULL,NULL,NULL);
-INSERT INTO "zrb_queue" VALUES(117303940,343398811,'count',0,1,NULL,NULL,NULL);
-INSERT INTO "zrb_queue" VALUES(304691731,343398811,'load',0,1,NULL,NULL,NULL);
-INSERT INTO "zrb_queue" VALUES(492059887,444718349,'count',0,1,NULL,NULL,NULL);
-INSERT INTO "zrb_queue" VALUES(703935443,444718349,'pages',0,1,NULL,NULL,NULL);
-INSERT INTO "zrb_queue" VALUES(847633535,444718349,'half',0,1,NULL,NULL,NULL);
-INSERT INTO "zrb_queue" VALUES(858484332,81761699,'poison',0,1,1,NULL,NULL);
-INSERT INTO "zrb_queue" VALUES(876742269,81761699,'long',0,1,NULL,NULL,NULL);
+INSERT INTO "zrb_queue" VALUES(68040154,98961228,'files',0,1,NULL,NULL,NULL);
+INSERT INTO "zrb_queue" VALUES(218293986,354725729,'count',0,1,NULL,NULL,NULL);
+INSERT INTO "zrb_queue" VALUES(448689734,354725729,'load',0,1,NULL,NULL,NULL);
+INSERT INTO "zrb_queue" VALUES(611452991,382839897,'count',0,1,NULL,NULL,NULL);
+INSERT INTO "zrb_queue" VALUES(614563114,382839897,'pages',0,1,NULL,NULL,NULL);
+INSERT INTO "zrb_queue" VALUES(710879916,382839897,'half',0,1,NULL,NULL,NULL);
+INSERT INTO "zrb_queue" VALUES(893740846,98961228,'poison',0,1,1,NULL,NULL);
+INSERT INTO "zrb_queue" VALUES(914600534,98961228,'long',0,1,NULL,NULL,NULL);
 CREATE TABLE zrb_replaced (
 	id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, 
 	queue_id INTEGER NOT NULL, 
@@ -115,8 +115,8 @@ CREATE TABLE zrb_return (
 	CONSTRAINT fk_zrb_return_queue_id_seq FOREIGN KEY(queue_id, seq) REFERENCES zrb_value (queue_id, seq) ON DELETE CASCADE, 
 	CONSTRAINT fk_zrb_return_taken_by FOREIGN KEY(taken_by) REFERENCES zrb_attempt (id) ON DELETE SET NULL
 );
-INSERT INTO "zrb_return" VALUES(1,75909099,2,334627963,1795889015430902,1795889015432738,'failed',1,24,27,NULL);
-INSERT INTO "zrb_return" VALUES(2,858484332,1,772527364,1795889015481227,1795889015481771,'failed',1,48,51,NULL);
+INSERT INTO "zrb_return" VALUES(1,68040154,2,686080753,1795889152553094,1795889152557699,'failed',1,24,27,NULL);
+INSERT INTO "zrb_return" VALUES(2,893740846,1,985233634,1795889152635773,1795889152637204,'failed',1,48,51,NULL);
 CREATE TABLE zrb_run (
 	id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, 
 	session_id INTEGER NOT NULL, 
@@ -139,9 +139,9 @@ CREATE TABLE zrb_run (
 	CONSTRAINT fk_zrb_run_session_id FOREIGN KEY(session_id) REFERENCES zrb_session (id) ON DELETE CASCADE, 
 	CONSTRAINT uq_zrb_run_session_id_number UNIQUE (session_id, number)
 );
-INSERT INTO "zrb_run" VALUES(265348093,343398811,1,'library','vm','another-start-of-the-machine','pid:[4026531836] time:[4026531834]',22766,'562303/140735536371008','root','["/srv/zrb-store/tests/revisions/make.py"]','/srv/zrb-store','3.11.7',NULL,1795889015417234,1795889075417234,1795889015428421,'completed',NULL,NULL,5,15,NULL,NULL,NULL,NULL,NULL);
-INSERT INTO "zrb_run" VALUES(350419956,444718349,1,'library','vm','another-start-of-the-machine','pid:[4026531836] time:[4026531834]',22766,'562303/140735536371008','root','["/srv/zrb-store/tests/revisions/make.py"]','/srv/zrb-store','3.11.7',NULL,1795889015429780,1795889015445910,NULL,NULL,NULL,NULL,17,NULL,NULL,NULL,NULL,NULL,NULL);
-INSERT INTO "zrb_run" VALUES(568535638,570437394,1,'library','vm','another-start-of-the-machine','pid:[4026531836] time:[4026531834]',22766,'562303/140735536371008','root','["/srv/zrb-store/tests/revisions/make.py"]','/srv/zrb-store','3.11.7',NULL,1795889015480591,1795889075480591,1795889015482364,'failed',NULL,1795889015482364,45,55,NULL,NULL,NULL,NULL,NULL);
+INSERT INTO "zrb_run" VALUES(26168535,354725729,1,'library','vm','another-start-of-the-machine','pid:[4026531836] time:[4026531834]',28340,'575855/140733697138784','root','["/srv/zrb-store/tests/revisions/make.py"]','/srv/zrb-store','3.11.7',NULL,1795889152535809,1795889212535809,1795889152550345,'completed',NULL,NULL,5,15,NULL,NULL,NULL,NULL,NULL);
+INSERT INTO "zrb_run" VALUES(183240932,382839897,1,'library','vm','another-start-of-the-machine','pid:[4026531836] time:[4026531834]',28340,'575855/140733697138784','root','["/srv/zrb-store/tests/revisions/make.py"]','/srv/zrb-store','3.11.7',NULL,1795889152551760,1795889152585371,NULL,NULL,NULL,NULL,17,NULL,NULL,NULL,NULL,NULL,NULL);
+INSERT INTO "zrb_run" VALUES(317668677,531471562,1,'library','vm','another-start-of-the-machine','pid:[4026531836] time:[4026531834]',28340,'575855/140733697138784','root','["/srv/zrb-store/tests/revisions/make.py"]','/srv/zrb-store','3.11.7',NULL,1795889152632645,1795889212632645,1795889152639207,'failed',NULL,1795889152639207,45,55,NULL,NULL,NULL,NULL,NULL);
 CREATE TABLE zrb_session (
 	id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, 
 	name TEXT NOT NULL, 
@@ -159,10 +159,10 @@ CREATE TABLE zrb_session (
 	ended_at BIGINT, created_tick BIGINT DEFAULT 0 NOT NULL, ended_tick BIGINT, 
 	CONSTRAINT uq_zrb_session_name UNIQUE (name)
 );
-INSERT INTO "zrb_session" VALUES(81761699,'inbox','open',NULL,NULL,NULL,NULL,NULL,NULL,NULL,0,0,1795889015368448,NULL,2,NULL);
-INSERT INTO "zrb_session" VALUES(343398811,'done','completed',NULL,'load','[]','{"day":{"$":"date","v":"2026-11-24"}}',NULL,NULL,NULL,0,1,1795889015415164,1795889015428421,4,15);
-INSERT INTO "zrb_session" VALUES(444718349,'dead','running',NULL,'load','[]',NULL,NULL,NULL,NULL,0,1,1795889015429462,NULL,16,NULL);
-INSERT INTO "zrb_session" VALUES(570437394,'victim','failed',NULL,'load','[]',NULL,NULL,NULL,NULL,0,1,1795889015480140,1795889015482364,44,55);
+INSERT INTO "zrb_session" VALUES(98961228,'inbox','open',NULL,NULL,NULL,NULL,NULL,NULL,NULL,0,0,1795889152494272,NULL,2,NULL);
+INSERT INTO "zrb_session" VALUES(354725729,'done','completed',NULL,'load','[]','{"day":{"$":"date","v":"2026-11-24"}}',NULL,NULL,NULL,0,1,1795889152534139,1795889152550345,4,15);
+INSERT INTO "zrb_session" VALUES(382839897,'dead','running',NULL,'load','[]',NULL,NULL,NULL,NULL,0,1,1795889152551507,NULL,16,NULL);
+INSERT INTO "zrb_session" VALUES(531471562,'victim','failed',NULL,'load','[]',NULL,NULL,NULL,NULL,0,1,1795889152632251,1795889152639207,44,55);
 CREATE TABLE zrb_value (
 	queue_id INTEGER NOT NULL, 
 	seq BIGINT NOT NULL, 
@@ -184,16 +184,16 @@ CREATE TABLE zrb_value (
  WITHOUT ROWID
 
 ;
-INSERT INTO "zrb_value" VALUES(75909099,1,'taken','str',7,1795889015375546,NULL,1795889015422716,195882786,NULL,0,'"a.csv"',0,3,12,0,NULL);
-INSERT INTO "zrb_value" VALUES(75909099,2,'taken','str',7,1795889015375546,NULL,1795889015445002,387400001,NULL,0,'"b.csv"',1,3,40,0,NULL);
-INSERT INTO "zrb_value" VALUES(75909099,3,'live','str',7,1795889015375546,NULL,NULL,NULL,NULL,0,'"c.csv"',0,3,NULL,0,NULL);
-INSERT INTO "zrb_value" VALUES(117303940,1,'live','int',1,1795889015420569,7751679,NULL,NULL,NULL,0,'3',0,8,NULL,0,NULL);
-INSERT INTO "zrb_value" VALUES(304691731,1,'live','dict',18,1795889015423224,195882786,NULL,NULL,NULL,0,'{"loaded":"a.csv"}',0,12,NULL,0,NULL);
-INSERT INTO "zrb_value" VALUES(492059887,1,'live','int',1,1795889015430542,317988064,NULL,NULL,NULL,0,'4',0,20,NULL,0,NULL);
-INSERT INTO "zrb_value" VALUES(703935443,1,'live','str',5,1795889015444584,491211000,NULL,NULL,NULL,0,'"one"',0,38,NULL,0,NULL);
-INSERT INTO "zrb_value" VALUES(847633535,1,'live','str',7,1795889015445164,387400001,NULL,NULL,NULL,0,'"b.csv"',0,40,NULL,0,NULL);
-INSERT INTO "zrb_value" VALUES(858484332,1,'dead','str',8,1795889015479928,NULL,1795889015481771,NULL,NULL,0,'"deadly"',1,44,51,0,NULL);
-INSERT INTO "zrb_value" VALUES(876742269,1,'live','str',9002,1795889015483083,NULL,NULL,NULL,NULL,0,'',0,56,NULL,0,NULL);
+INSERT INTO "zrb_value" VALUES(68040154,1,'taken','str',7,1795889152498100,NULL,1795889152540631,447586681,NULL,0,'"a.csv"',0,3,12,0,NULL);
+INSERT INTO "zrb_value" VALUES(68040154,2,'taken','str',7,1795889152498100,NULL,1795889152584103,760005935,NULL,0,'"b.csv"',1,3,40,0,NULL);
+INSERT INTO "zrb_value" VALUES(68040154,3,'live','str',7,1795889152498100,NULL,NULL,NULL,NULL,0,'"c.csv"',0,3,NULL,0,NULL);
+INSERT INTO "zrb_value" VALUES(218293986,1,'live','int',1,1795889152538736,181233322,NULL,NULL,NULL,0,'3',0,8,NULL,0,NULL);
+INSERT INTO "zrb_value" VALUES(448689734,1,'live','dict',18,1795889152546132,447586681,NULL,NULL,NULL,0,'{"loaded":"a.csv"}',0,12,NULL,0,NULL);
+INSERT INTO "zrb_value" VALUES(611452991,1,'live','int',1,1795889152552805,462498645,NULL,NULL,NULL,0,'4',0,20,NULL,0,NULL);
+INSERT INTO "zrb_value" VALUES(614563114,1,'live','str',5,1795889152583680,870234371,NULL,NULL,NULL,0,'"one"',0,38,NULL,0,NULL);
+INSERT INTO "zrb_value" VALUES(710879916,1,'live','str',7,1795889152584251,760005935,NULL,NULL,NULL,0,'"b.csv"',0,40,NULL,0,NULL);
+INSERT INTO "zrb_value" VALUES(893740846,1,'dead','str',8,1795889152632049,NULL,1795889152637204,NULL,NULL,0,'"deadly"',1,44,51,0,NULL);
+INSERT INTO "zrb_value" VALUES(914600534,1,'live','str',9002,1795889152640306,NULL,NULL,NULL,NULL,0,'',0,56,NULL,0,NULL);
 CREATE TABLE zrb_version (
 	version_num VARCHAR(32) NOT NULL, 
 	CONSTRAINT zrb_version_pkc PRIMARY KEY (version_num)
@@ -219,9 +219,13 @@ CREATE UNIQUE INDEX ix_zrb_value_live ON zrb_value (queue_id, seq, ended_at, due
 CREATE INDEX ix_zrb_value_delayed ON zrb_value (queue_id, due_at) WHERE due_at IS NOT NULL AND ended_at IS NULL;
 CREATE INDEX ix_zrb_replaced_queue_id_seq ON zrb_replaced (queue_id, seq);
 CREATE VIEW zrb_xcom_sessions AS SELECT
-            session.name AS session, session.status, session.task, session.project, session.fence AS runs,
+            session.name AS session, CASE WHEN session.status = 'interrupted' AND EXISTS (SELECT 1 FROM zrb_run AS run
+            WHERE run.session_id = session.id AND run.number = session.fence AND run.origin = 'reclaim') THEN 'stale' ELSE session.status END AS status,
+            session.task, session.project, session.fence AS runs,
             (strftime('%Y-%m-%dT%H:%M:%S', session.created_at / 1000000, 'unixepoch') || printf('.%06dZ', session.created_at % 1000000)) AS created_at, (strftime('%Y-%m-%dT%H:%M:%S', session.ended_at / 1000000, 'unixepoch') || printf('.%06dZ', session.ended_at % 1000000)) AS ended_at, session.inputs, session.path, session.parent,
-            session.forked_from, session.pinned
+            session.forked_from, session.pinned, CASE WHEN session.status = 'interrupted' AND EXISTS (SELECT 1 FROM zrb_run AS run
+            WHERE run.session_id = session.id AND run.number = session.fence AND run.origin = 'reclaim') THEN NULL ELSE (SELECT CAST(sum(CASE WHEN CASE WHEN run.status <> 'lost' THEN run.ended_at ELSE run.lease_expires_at - 60000000 END > run.started_at THEN CASE WHEN run.status <> 'lost' THEN run.ended_at ELSE run.lease_expires_at - 60000000 END - run.started_at ELSE 0 END)
+            AS DOUBLE PRECISION) / 1000000.0 FROM zrb_run AS run WHERE run.session_id = session.id) END AS seconds
             FROM zrb_session AS session;
 CREATE VIEW zrb_xcom_runs AS SELECT
             session.name AS session, run.number AS run, run.status, (strftime('%Y-%m-%dT%H:%M:%S', run.started_at / 1000000, 'unixepoch') || printf('.%06dZ', run.started_at % 1000000)) AS started_at, (strftime('%Y-%m-%dT%H:%M:%S', run.ended_at / 1000000, 'unixepoch') || printf('.%06dZ', run.ended_at % 1000000)) AS ended_at,
@@ -233,7 +237,8 @@ CREATE VIEW zrb_xcom_attempts AS SELECT
             session.name || '/' || attempt.task || '#' || CAST(attempt.number AS TEXT) AS attempt, session.name AS session, attempt.task, attempt.number,
             attempt.role, attempt.status, run.number AS run, (strftime('%Y-%m-%dT%H:%M:%S', attempt.started_at / 1000000, 'unixepoch') || printf('.%06dZ', attempt.started_at % 1000000)) AS started_at, (strftime('%Y-%m-%dT%H:%M:%S', attempt.ended_at / 1000000, 'unixepoch') || printf('.%06dZ', attempt.ended_at % 1000000)) AS ended_at,
             CAST(attempt.ended_at - attempt.started_at AS DOUBLE PRECISION) / 1000000.0 AS seconds, (strftime('%Y-%m-%dT%H:%M:%S', attempt.given_back_at / 1000000, 'unixepoch') || printf('.%06dZ', attempt.given_back_at % 1000000)) AS given_back_at, attempt.error_type, attempt.error_message,
-            attempt.error_traceback, attempt.restorable, CASE WHEN zrb_value.data = '' THEN coalesce((SELECT group_concat(in_order.data, '') FROM (SELECT chunk.data, chunk.number FROM zrb_chunk AS chunk WHERE chunk.queue_id = zrb_value.queue_id AND chunk.seq = zrb_value.seq ORDER BY chunk.number) AS in_order), '') ELSE zrb_value.data END AS result, attempt.id AS attempt_id
+            attempt.error_traceback, attempt.restorable, CASE WHEN zrb_value.data = '' THEN coalesce((SELECT group_concat(in_order.data, '') FROM (SELECT chunk.data, chunk.number FROM zrb_chunk AS chunk WHERE chunk.queue_id = zrb_value.queue_id AND chunk.seq = zrb_value.seq ORDER BY chunk.number) AS in_order), '') ELSE zrb_value.data END AS result, attempt.id AS attempt_id,
+            session.project
             FROM zrb_attempt AS attempt JOIN zrb_session AS session ON session.id = attempt.session_id
             LEFT JOIN zrb_run AS run ON run.id = attempt.run_id LEFT JOIN zrb_value
             ON zrb_value.queue_id = attempt.result_queue_id AND zrb_value.seq = attempt.result_seq
@@ -243,7 +248,9 @@ CREATE VIEW zrb_xcom_steps AS SELECT
             attempt.step, attempt.number, attempt.once, attempt.status, run.number AS run, (strftime('%Y-%m-%dT%H:%M:%S', attempt.started_at / 1000000, 'unixepoch') || printf('.%06dZ', attempt.started_at % 1000000)) AS started_at, (strftime('%Y-%m-%dT%H:%M:%S', attempt.ended_at / 1000000, 'unixepoch') || printf('.%06dZ', attempt.ended_at % 1000000)) AS ended_at,
             CAST(attempt.ended_at - attempt.started_at AS DOUBLE PRECISION) / 1000000.0 AS seconds, (strftime('%Y-%m-%dT%H:%M:%S', attempt.given_back_at / 1000000, 'unixepoch') || printf('.%06dZ', attempt.given_back_at % 1000000)) AS given_back_at, attempt.error_type, attempt.error_message,
             attempt.error_traceback, attempt.restorable, attempt.result,
-            session.name || '/' || parent.task || '#' || CAST(parent.number AS TEXT) AS parent, attempt.parent_id, attempt.id AS attempt_id
+            session.name || '/' || parent.task || '#' || CAST(parent.number AS TEXT) AS parent, attempt.parent_id, attempt.id AS attempt_id,
+            attempt.arguments, CASE WHEN rtrim(attempt.step, '0123456789') <> attempt.step AND rtrim(attempt.step, '0123456789') LIKE '%~'
+            THEN substr(attempt.step, 1, length(rtrim(attempt.step, '0123456789')) - 1) ELSE attempt.step END AS step_name, session.project
             FROM zrb_attempt AS attempt JOIN zrb_session AS session ON session.id = attempt.session_id
             LEFT JOIN zrb_run AS run ON run.id = attempt.run_id LEFT JOIN zrb_attempt AS parent ON parent.id = attempt.parent_id
             WHERE attempt.step_of IS NOT NULL;
@@ -287,11 +294,20 @@ CREATE VIEW zrb_xcom_lineage AS SELECT
             ON taker_session.id = taker.session_id LEFT JOIN zrb_attempt AS pusher ON pusher.id = zrb_value.pushed_by LEFT JOIN zrb_session AS pusher_session
             ON pusher_session.id = pusher.session_id
             WHERE zrb_value.state = 'taken';
+CREATE VIEW zrb_xcom_output AS SELECT
+            session.name || '/' || attempt.task || '#' || CAST(attempt.number AS TEXT) AS attempt, session.name AS session, attempt.task, output.piece,
+            output.start, output.size, output.data AS lines, attempt.id AS attempt_id
+            FROM zrb_output AS output JOIN zrb_attempt AS attempt ON attempt.id = output.attempt_id
+            JOIN zrb_session AS session ON session.id = attempt.session_id;
+CREATE VIEW zrb_xcom_changes AS SELECT
+            change.session, (strftime('%Y-%m-%dT%H:%M:%S', change.at / 1000000, 'unixepoch') || printf('.%06dZ', change.at % 1000000)) AS changed_at, change.action, change.detail, change."user" AS user_name,
+            change.host, change.pid, change.id AS change_id
+            FROM zrb_change AS change;
 DELETE FROM "sqlite_sequence";
-INSERT INTO "sqlite_sequence" VALUES('zrb_queue',876742269);
-INSERT INTO "sqlite_sequence" VALUES('zrb_session',570437394);
-INSERT INTO "sqlite_sequence" VALUES('zrb_run',568535638);
-INSERT INTO "sqlite_sequence" VALUES('zrb_attempt',772527364);
+INSERT INTO "sqlite_sequence" VALUES('zrb_queue',914600534);
+INSERT INTO "sqlite_sequence" VALUES('zrb_session',531471562);
+INSERT INTO "sqlite_sequence" VALUES('zrb_run',317668677);
+INSERT INTO "sqlite_sequence" VALUES('zrb_attempt',985233634);
 INSERT INTO "sqlite_sequence" VALUES('zrb_return',2);
 INSERT INTO "sqlite_sequence" VALUES('zrb_change',1);
 COMMIT;

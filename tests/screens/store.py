@@ -24,6 +24,8 @@ WIDE = "毎晩の倉庫更新タスク毎晩の倉庫更新タスク"
 MARKED = "cafe\u0301-re\u0301sume\u0301"
 COMMANDS = {
     "list": ["list"],
+    "failed": ["list", "--failed"],
+    "check": ["check"],
     "show": ["show", "etl"],
     "show-wide": ["show", REGION],
     "values": ["show", "values"],
@@ -91,6 +93,11 @@ def fill(store: Store) -> None:
             done.complete({"rows": 2, "total": Decimal("24.90")})
     for number in range(2):
         _etl(store, broken=not number)
+    for number in range(1, 4):
+        converter = store.session(f"converter-{number}")
+        its_run = converter.run(task="convert", project="/srv/shop", path=["convert"])
+        with contextlib.suppress(ValueError), its_run as converting, converting.attempt("convert"):
+            raise ValueError(f"cannot parse corrupt-{number}.csv: expected 7 columns, found 6 (separator is ';')")
     store.database.execute(sa.update(session).where(session.c.name == "shared").values(pinned=True))
     _set_times(store)
 
@@ -126,7 +133,7 @@ def _set_times(store: Store) -> None:
     execute(sa.update(session).values(created_at=start + _place(session, session.c.id) * second))
     execute(sa.update(session).where(session.c.ended_at.is_not(None)).values(ended_at=start + 30 * hour))
     began = start + _place(run, run.c.id) * hour
-    execute(sa.update(run).values(host="vm", pid=4711, origin="cli", user="ann", folder="/srv/shop", command='["zrb"]'))
+    execute(sa.update(run).values(host="h1", pid=4711, origin="cli", user="ann", folder="/srv/shop", command='["zrb"]'))
     execute(sa.update(run).values(python_version="3.11.7", started_at=began, ended_at=began + 20 * second))
     its_run = _place(run, attempt.c.run_id)
     began = start + its_run * hour + _place(attempt, attempt.c.id) * second
@@ -138,7 +145,7 @@ def _set_times(store: Store) -> None:
     execute(sa.update(value).where(value.c.ended_at.is_not(None)).values(ended_at=pushed + 8 * hour))
     returned_at = start + returned.c.id * hour
     execute(sa.update(returned).values(taken_at=returned_at, returned_at=returned_at + second))
-    execute(sa.update(change).values(at=start, pid=4711, host="vm", user="ann"))
+    execute(sa.update(change).values(at=start, pid=4711, host="h1", user="ann"))
 
 
 def long_ago() -> timedelta:

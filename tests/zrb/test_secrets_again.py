@@ -53,6 +53,9 @@ def refuses(done: Done, line: str) -> None:
 def test_no_way_takes_the_default_silently(zrb: Zrb) -> None:
     fail(zrb, "--token=given-token", "--pin", "given-pin")
     zrb.run("xcom", "fork", "night", "--from", "load", "--name", "copy")
+    assert "zrb xcom resume night, which asks for token, pin\n" in zrb.run("xcom", "show", "night").out
+    asked = "zrb xcom: secret input {0} is asked for, unless it is given: --{0} VALUE"
+    assert lines(zrb.resume("night", "--plan", "--pin=1234").err) == [asked.format("token")]
     ways: list[list[str]] = [["night"], ["night", "--from", "first"], ["copy"]]
     for way in ways:
         refused = f"zrb xcom: secret input token {REFUSED} --token VALUE again"

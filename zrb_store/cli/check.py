@@ -4,24 +4,34 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from datetime import timedelta
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 
 import click
 
 from zrb_store import settings
 from zrb_store.cli import completion
-from zrb_store.cli.arguments import format_option, limit_option, parse_duration, project_option
+from zrb_store.cli.arguments import format_option, limit_option, parse_duration, parse_since, project_option
 from zrb_store.cli.command import command
 from zrb_store.errors import ZrbStoreError
-from zrb_store.inspect.check import alerts
+from zrb_store.inspect.check import Group, alerts, grouped
 from zrb_store.inspect.list import list_sessions
 from zrb_store.inspect.session_names import open_for_reading
+from zrb_store.masking import one_line
 from zrb_store.process import current_folder, projects_named
-from zrb_store.render.document import Lines, on_terminal
-from zrb_store.render.format import TimeFormat, program_name
+from zrb_store.render.document import Column, Lines, Table, on_terminal
+from zrb_store.render.format import NOTHING, TimeFormat, counted, program_name
 from zrb_store.render.printing import echo, echo_records, noting_damage, print_document
 from zrb_store.render.stderr import command_as_typed, print_line
 from zrb_store.store import open_store
+
+_COLUMNS = (
+    Column("what"),
+    Column("event", status=True),
+    Column("task", leaves=1),
+    Column("at", leaves=2),
+    Column("why"),
+)
 
 
 @command(
@@ -31,10 +41,12 @@ from zrb_store.store import open_store
     "{} --format jsonl",
     details="Prints one line for each session that failed, was interrupted or is stale (its process died), for each "
     "queue with dead values, and for each overdue task. The line says what happened, and which command helps. Exits 1 "
-    "if there is such a line; otherwise it exits 0 and prints nothing, except on a terminal.\n\n"
+    "if there is such a line; otherwise it exits 0 and prints nothing, except on a terminal. There it prints a table "
+    "in which events with the same cause are one row, and below it the commands.\n\n"
     "A session is reported until it completes or is removed, until `ack` acknowledges it, or until a newer session of "
     "the same project and main task completes after the failure. For workers of one queue, any worker that completes "
-    "later clears the alert. Child sessions are left out, because their parents are reported.\n\n"
+    "later clears the alert, and so does the end of the values on which it failed: they were processed, dropped or "
+    "removed. Child sessions are left out, because their parents are reported.\n\n"
     "If ZRB_STORE_NOTIFY is set, check starts its command once for each stale session not yet reported, and if "
     "the store cannot be used. Only then does it write to the store.",
 )
@@ -55,16 +67,27 @@ from zrb_store.store import open_store
     help="Maximum age of its newest result, e.g. 90m, 26h, 8d; one for each --task in the same order, or one for all.",
 )
 @project_option("Report only sessions of this project")
+@click.option(
+    "--since",
+    type=parse_since,
+    metavar="LENGTH|TIME",
+    help="Only what happened within this time, e.g. 90m, 2d, or since this moment, e.g. 2026-11-24, midnight.",
+)
 @limit_option("lines")
 @format_option(choices=("table", "json", "jsonl"))
 def check(
-    tasks: tuple[str, ...], max_ages: tuple[timedelta, ...], project: str | None, limit: int, output_format: str
+    tasks: tuple[str, ...],
+    max_ages: tuple[timedelta, ...],
+    project: str | None,
+    since: timedelta | datetime | None,
+    limit: int,
+    output_format: str,
 ) -> int:
     if bool(tasks) != bool(max_ages) or (len(max_ages) > 1 and len(max_ages) != len(tasks)):
         raise click.UsageError("give --task and --max-age in pairs, or one --max-age for all tasks")
     lengths = max_ages if len(max_ages) > 1 else itertools.repeat(max_ages[0]) if max_ages else ()
     try:
-        code = _print(dict(zip(tasks, lengths, strict=False)), project, limit, output_format)
+        code = _print(dict(zip(tasks, lengths, strict=False)), project, since, limit, output_format)
     except ZrbStoreError as error:
         if settings.notify_command() is not None:
             from zrb_store.runtime.notify import tell_unavailable
@@ -85,11 +108,18 @@ def check(
     return code
 
 
-def _print(max_ages: dict[str, timedelta], project: str | None, limit: int, output_format: str) -> int:
+def _print(
+    max_ages: dict[str, timedelta],
+    project: str | None,
+    since: timedelta | datetime | None,
+    limit: int,
+    output_format: str,
+) -> int:
     """Print what has to be looked at, and return the exit code."""
     projects, program = projects_named(project), program_name()
     with open_for_reading() as database, noting_damage() as damage:
-        with alerts(database, max_ages, damage, projects=projects, here=current_folder(), program=program) as found:
+        here = current_folder()
+        with alerts(database, max_ages, damage, projects=projects, since=since, here=here, program=program) as found:
             first = next(found, None)
             every = (
                 dataclasses.replace(alert, remedy=command_as_typed(alert.remedy, program))
@@ -98,6 +128,8 @@ def _print(max_ages: dict[str, timedelta], project: str | None, limit: int, outp
             shown = itertools.islice(every, limit or None)
             if output_format != "table":
                 echo_records((alert.to_json() for alert in shown), output_format)
+            elif on_terminal() and first is not None:
+                _print_groups(grouped(every), limit)
             else:
                 times = TimeFormat()
                 for alert in shown:
@@ -110,3 +142,18 @@ def _print(max_ages: dict[str, timedelta], project: str | None, limit: int, outp
         if first is None and projects is not None and not list_sessions(database, projects=projects, limit=1):
             print_line(f"no session belongs to project {projects.name or projects.folders[0]}", program)
     return 0 if first is None else 1
+
+
+def _print_groups(groups: Sequence[Group], limit: int) -> None:
+    """Print a row for each kind of trouble, and below them the commands that help."""
+    times, shown = TimeFormat(), groups[: limit or None]
+    rows = []
+    for group in shown:
+        newest = group.alerts[0]
+        name = newest.subject + (f" and {group.size - 1} more" if group.size > 1 else "")
+        why = (f"{counted(newest.values, 'value')}, " if newest.values else "") + group.why
+        rows.append([one_line(name), newest.event, one_line(newest.task or NOTHING), times.short(newest.at), why])
+    commands = list(dict.fromkeys(each.remedy for group in shown for each in group.alerts))
+    if hidden := sum(group.size - len(group.alerts) for group in groups):
+        commands.append(f"{counted(hidden, 'command')} more: `{program_name()} check --format jsonl` has them all")
+    print_document([Table(_COLUMNS, rows), Lines(commands, "What to do")])

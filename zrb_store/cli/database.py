@@ -16,7 +16,7 @@ from zrb_store.operations import db as operations
 from zrb_store.records import JsonObject
 from zrb_store.render.document import Column, Fields, Lines, Table
 from zrb_store.render.format import program_name
-from zrb_store.render.printing import echo, echo_json, echo_raw, echo_records, print_document
+from zrb_store.render.printing import echo, echo_json, echo_raw, echo_records, print_document, progress
 from zrb_store.render.stderr import as_typed, print_line
 
 _PURPOSE = COMMANDS["db"][1]
@@ -91,7 +91,8 @@ def upgrade(sql: bool) -> None:
             for line in operations.upgrade_statements(database).splitlines():
                 echo_raw(line)
             return
-        before, now = operations.upgrade(database)
+        with progress("upgrading"):
+            before, now = operations.upgrade(database)
         others = operations.unseen(database) if before not in (None, now) else None
     if before is None:
         echo(f"created at revision {now}")

@@ -13,13 +13,14 @@ from zrb_store.cli.arguments import format_option, limit_option, parse_since, pr
 from zrb_store.cli.command import OldOption, command
 from zrb_store.db.engine import Database
 from zrb_store.inspect.list import HALTED, STATUSES, SessionSummary, list_sessions, summaries
+from zrb_store.inspect.queues import all_holds
 from zrb_store.inspect.session_names import open_for_reading
 from zrb_store.masking import one_line
 from zrb_store.names import NamePattern
 from zrb_store.process import Projects, projects_named
 from zrb_store.queries import sessions
 from zrb_store.records import Damage
-from zrb_store.render.document import Column, Lines, Table
+from zrb_store.render.document import Column, Lines, Table, on_terminal
 from zrb_store.render.format import NOTHING, TimeFormat, format_duration
 from zrb_store.render.printing import echo, echo_records, noting_damage, print_document
 
@@ -32,7 +33,9 @@ _COLUMNS = (
     Column("took", right=True, leaves=5),
     Column("tasks", right=True, leaves=3),
     Column("owner", leaves=2),
+    Column("error", cut=True, least=40, optional=True),
 )
+_HOLD_COLUMNS = (Column("value"), Column("status", status=True), Column("for", right=True), Column("held by"))
 _MOST = 5  # projects that are named
 
 
@@ -40,9 +43,10 @@ _MOST = 5  # projects that are named
     "list",
     "{} --failed --since 2d",
     "{} --match 'etl-*' --project",
+    "{} --holds",
     "{} --task load --format value | head -n 1",
     details="PATTERN is a shell pattern: * matches any text, ? one character, [abc] one of these, [!abc] one other. "
-    "Put it in quotes.",
+    "Put it in quotes. The session that started or ended last comes first; without a run, its creation counts.",
 )
 @click.option("--status", type=click.Choice(STATUSES), help="Only sessions of this status.")
 @click.option("--failed", is_flag=True, help="Only failed, interrupted and stale sessions, as for @last-failed.")
@@ -54,9 +58,10 @@ _MOST = 5  # projects that are named
     "--since",
     type=parse_since,
     metavar="LENGTH|TIME",
-    help="Only sessions created within this time, e.g. 90m, 1.5h, 2d, or since this moment, e.g. 2026-11-24, 03:12, "
-    "midnight.",
+    help="Only sessions that last started or ended, or were created, within this time, e.g. 90m, 2d, or since this "
+    "moment, e.g. 2026-11-24, 03:12, midnight.",
 )
+@click.option("--holds", is_flag=True, help="Instead of sessions, every value that is held, and by whom.")
 @limit_option("sessions")
 @format_option()
 def list_(
@@ -66,6 +71,7 @@ def list_(
     project: str | None,
     task: str | None,
     since: timedelta | datetime | None,
+    holds: bool,
     limit: int,
     output_format: str,
 ) -> None:
@@ -73,6 +79,11 @@ def list_(
         raise click.UsageError("--failed and --status exclude each other")
     statuses = HALTED if failed else None if status is None else [status]
     is_restricted = any(condition is not None for condition in (statuses, pattern, project, task, since))
+    if holds:
+        if is_restricted:
+            raise click.UsageError("--holds lists values: only --limit and --format go with it")
+        _list_holds(limit, output_format)
+        return
     chosen = projects_named(project)
     with open_for_reading() as database, noting_damage() as damage:
         with summaries(
@@ -94,7 +105,7 @@ def list_(
             elif output_format == "table" and first is not None:
                 times = TimeFormat()
                 rows = (_row(_noted(summary, damage), times) for summary in shown)
-                print_document([Table(_COLUMNS, rows)])
+                print_document([Table(_COLUMNS, rows)], full=not on_terminal())  # a pipe gets whole errors
                 if limit and next(found, None) is not None:
                     hint = f"There are older ones: --limit {limit * 10}, or --limit 0 for all."
                     print_document([Lines(["", hint])])
@@ -104,6 +115,27 @@ def list_(
         if output_format == "table" and first is None:
             nothing = "no sessions" if is_restricted else "no sessions yet"
             print_document([Lines([nothing + (_of_project(database, chosen) if chosen else "")])])
+
+
+def _list_holds(limit: int, output_format: str) -> None:
+    """Print every value of the store that a running attempt holds, or a completed step of a session that halted."""
+    with open_for_reading() as database, all_holds(database) as (found, moment):
+        shown = itertools.islice(found, limit or None)
+        if output_format in ("json", "jsonl"):
+            echo_records((hold.to_json() for hold in shown), output_format)
+        elif output_format == "value":
+            for hold in shown:
+                echo(one_line(hold.value))
+        elif first := next(shown, None):
+            rows = (
+                (one_line(each.value), each.status, format_duration(moment - each.since), one_line(each.held_by))
+                for each in itertools.chain([first], shown)
+            )
+            print_document([Table(_HOLD_COLUMNS, rows)])
+            if next(found, None) is not None:
+                print_document([Lines(["", f"There are more: --limit {limit * 10}, or --limit 0 for all."])])
+        else:
+            print_document([Lines(["no value is held"])])
 
 
 def _of_project(database: Database, chosen: Projects) -> str:
@@ -137,6 +169,7 @@ def _row(summary: SessionSummary, times: TimeFormat) -> list[str]:
         format_duration(summary.took if session.status != "stale" else None),
         f"{summary.done}/{summary.tasks}" if summary.tasks else NOTHING,
         one_line(f"{owner.pid}@{owner.host}") if owner else _holders(summary),
+        one_line(summary.reason or ""),
     ]
 
 

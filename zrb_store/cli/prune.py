@@ -13,9 +13,9 @@ from zrb_store.cli.arguments import dry_run_option, format_option, parse_duratio
 from zrb_store.cli.command import command
 from zrb_store.operations.prune import Deletion, Policy
 from zrb_store.operations.prune import prune as prune_store
-from zrb_store.render.document import Column, Lines, Table
+from zrb_store.render.document import Column, Lines, Table, on_terminal
 from zrb_store.render.format import counted
-from zrb_store.render.printing import echo_json, noting_damage, print_document
+from zrb_store.render.printing import echo_json, noting_damage, print_document, progress
 from zrb_store.store import open_store
 
 _STATUSES = ("open", "stale", "completed", "failed", "interrupted")
@@ -52,6 +52,9 @@ def prune(
     policy = Policy(older_than, keep_last, statuses)
     with open_store(read_only=dry_run) as store, noting_damage("left alone, because they are damaged") as damage:
         deletions = prune_store(store.database, policy, dry_run=dry_run, damage=damage)
+        if on_terminal():  # the table follows the bar, which would be drawn over it
+            with progress("pruning"):
+                deletions = iter(list(deletions))
         try:
             _print_deletions(deletions, output_format, dry_run)
         except click.exceptions.Exit:  # the reader has seen enough, but the rest is deleted all the same

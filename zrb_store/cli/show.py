@@ -19,7 +19,7 @@ from zrb_store.render.document import Line, laid_out, on_terminal
 from zrb_store.render.printing import display, echo_json, echo_value, noting_damage, print_document, print_lines
 from zrb_store.render.session import Look, SessionPrinter
 
-_LAST_VALUES = 20  # of each queue, unless all are asked for
+_FEW_VALUES = 20  # a queue with more is not shown whole unless that is asked for
 _INTERVAL = 1.0  # seconds between two looks at what is watched
 _ENDED = ("completed", "failed", "interrupted", "stale")
 
@@ -36,12 +36,16 @@ _ENDED = ("completed", "failed", "interrupted", "stale")
     "before:TASK#N (just before that attempt starts), after:TASK#N, or a time as printed: 2026-11-24T03:12:45 (local "
     "unless Z, an offset or the name of the local zone follows), 11-24 03:12:45 (in the year of the session's start) "
     "or 03:12:45 (on that day). A time means the end of its last unit (second, minute or day): everything printed "
-    "with this time has happened.",
+    "with this time has happened.\n\n"
+    "Of a queue with more than 20 values, the table has the held and dead ones and the next one to be taken, and sums "
+    "up the others; with --at it has the last 20.",
 )
 @session_argument
 @click.argument("queue", required=False, shell_complete=completion.queues)
 @click.option("--live", is_flag=True, help="Only values still in their queue.")
 @click.option("--dead", is_flag=True, help="Only dead values: their queue allows no more deliveries.")
+@click.option("--held", is_flag=True, help="Only values that running attempts hold.")
+@click.option("--next", "next_", is_flag=True, help="Only the next value of each queue.")
 @click.option("--at", metavar="MOMENT", shell_complete=completion.moments, help="Show the state at this moment.")
 @click.option("--all", "every", is_flag=True, help="Show all values and attempts, not only the last ones.")
 @click.option("--steps", is_flag=True, help="Show all steps of tasks that have more than 20.")
@@ -54,6 +58,8 @@ def show(
     queue: str | None,
     live: bool,
     dead: bool,
+    held: bool,
+    next_: bool,
     at: str | None,
     every: bool,
     steps: bool,
@@ -62,18 +68,25 @@ def show(
     watch: bool,
     output_format: str,
 ) -> None:
-    if live and dead:
-        raise click.UsageError("--live and --dead exclude each other")
-    only: Only | None = "live" if live else "dead" if dead else None
+    options: dict[Only, bool] = {"live": live, "dead": dead, "held": held, "next": next_}
+    given = [name for name, is_given in options.items() if is_given]
+    if len(given) > 1:
+        raise click.UsageError(f"--{given[0]} and --{given[1]} exclude each other")
+    only = given[0] if given else None
+    if at and only in ("held", "next"):
+        raise click.UsageError(f"--{only} shows what is {only} now: leave out --at")
     if watch and (at or output_format != "table"):
         raise click.UsageError("--watch shows the table as it is now: leave out --at and --format")
     if timeline and (queue is not None or only or output_format != "table"):
-        raise click.UsageError("--timeline draws the tasks: leave out QUEUE, --live, --dead and --format")
+        raise click.UsageError("--timeline draws the tasks: leave out QUEUE, --format and what chooses values")
     look = Look(queue, only, at, every=every or full, full=full, steps=steps, timeline=timeline)
-    last = _LAST_VALUES if output_format == "table" and not look.every else None
+    last = _FEW_VALUES if output_format == "table" and not look.every else None
+    asked: Only | None = "notable" if last and only is None and at is None else only
     with session_names.open_for_reading() as database:
         name = session_names.resolve(database, session).name
-        open_document = functools.partial(open_session, database, name, queue, only=only, at=at, last=last)
+        open_document = functools.partial(
+            open_session, database, name, queue, only=asked, at=at, last=last, whole_errors=full
+        )
         if watch:
             _watch(open_document, look)
             return
@@ -87,7 +100,7 @@ def show(
                     for value in each.values:
                         echo_json(value.to_json(), one_line=True)
                 elif output_format == "value":
-                    for content in (value.content for value in each.values) if dead else each.live:
+                    for content in each.live if only in (None, "live") else (value.content for value in each.values):
                         echo_value(content)
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import click
@@ -15,8 +13,9 @@ from zrb_store.cli.command import command
 from zrb_store.operations.export import export as export_lines
 from zrb_store.operations.transfer import copy as copy_sessions
 from zrb_store.operations.transfer import import_sessions
+from zrb_store.render.document import on_terminal
 from zrb_store.render.format import counted
-from zrb_store.render.printing import echo, noting_damage
+from zrb_store.render.printing import echo, noting_damage, progress
 from zrb_store.store import open_store
 
 _sessions_argument = click.argument("sessions", metavar="[SESSION]...", nargs=-1, shell_complete=completion.sessions)
@@ -33,8 +32,10 @@ _sessions_argument = click.argument("sessions", metavar="[SESSION]...", nargs=-1
 @_sessions_argument
 def export(sessions: tuple[str, ...]) -> int:
     with open_store(read_only=True) as store, noting_damage("left out, because they are damaged") as damage:
-        for line in export_lines(store.database, chosen_sessions(store.database, sessions), damage):
-            echo(line)
+        lines = export_lines(store.database, chosen_sessions(store.database, sessions), damage)
+        with progress("exporting") if not on_terminal() else contextlib.nullcontext():
+            for line in lines:
+                echo(line)
     return 1 if damage else 0
 
 
@@ -62,7 +63,8 @@ def import_(file: str, rename: dict[str, str]) -> None:
         except OSError as error:
             raise click.UsageError(f"{file} cannot be read: {error.strerror}") from None
         store = stack.enter_context(open_store())
-        count = import_sessions(store.database, source, "stdin" if file == "-" else file, rename)
+        show_progress = stack.enter_context(progress("importing"))
+        count = import_sessions(store.database, source, "stdin" if file == "-" else file, rename, show_progress)
     echo(counted(count, "session"))
 
 
@@ -80,21 +82,7 @@ def import_(file: str, rename: dict[str, str]) -> None:
 def copy(source: str, target: str, sessions: tuple[str, ...]) -> int:
     with open_store(source, read_only=True) as old, noting_damage("left out, because they are damaged") as damage:
         names = chosen_sessions(old.database, sessions)
-        with open_store(target) as new, _progress_bar() as show_progress:
+        with open_store(target) as new, progress("copying") as show_progress:
             count = copy_sessions(old.database, new.database, names, show_progress, damage)
     echo(counted(count, "session"))
     return 1 if damage else 0
-
-
-@contextlib.contextmanager
-def _progress_bar() -> Iterator[Callable[[int, int], None]]:
-    """Show a progress bar on stderr if that is a terminal, and yield what moves it."""
-    if not sys.stderr.isatty():
-        yield lambda done, total: None
-        return
-    from rich.console import Console  # late: rich takes long to import
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("copying", total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -74,12 +74,23 @@ def queries(dialect_name: str) -> Mapping[str, str]:
     by = """{0} JOIN zrb_attempt AS {1} ON {1}.id = {2} {0} JOIN zrb_session AS {1}_session
             ON {1}_session.id = {1}.session_id"""
     pusher = by.format("LEFT", "pusher", "zrb_value.pushed_by")
+    # As `lease.worked_until` has it: a run that died worked until it renewed its lease for the last time.
+    until = "CASE WHEN run.status <> 'lost' THEN run.ended_at ELSE run.lease_expires_at - 60000000 END"
+    worked = f"""SELECT CAST(sum(CASE WHEN {until} > run.started_at THEN {until} - run.started_at ELSE 0 END)
+            AS DOUBLE PRECISION) / 1000000.0 FROM zrb_run AS run WHERE run.session_id = session.id"""
+    is_reclaimed = """session.status = 'interrupted' AND EXISTS (SELECT 1 FROM zrb_run AS run
+            WHERE run.session_id = session.id AND run.number = session.fence AND run.origin = 'reclaim')"""
+    # `model` of `model~10`: the second step of a name in its attempt gets a number.
+    unnumbered = "rtrim(attempt.step, '0123456789')"
+    group = f"""CASE WHEN {unnumbered} <> attempt.step AND {unnumbered} LIKE '%~'
+            THEN substr(attempt.step, 1, length({unnumbered}) - 1) ELSE attempt.step END AS step_name"""
     live = "SELECT count(*) FROM zrb_value AS value WHERE value.queue_id = queue.id AND"
     return {
         "zrb_xcom_sessions": f"""SELECT
-            session.name AS session, session.status, session.task, session.project, session.fence AS runs,
+            session.name AS session, CASE WHEN {is_reclaimed} THEN 'stale' ELSE session.status END AS status,
+            session.task, session.project, session.fence AS runs,
             {at("session.created_at")}, {at("session.ended_at")}, session.inputs, session.path, session.parent,
-            session.forked_from, session.pinned
+            session.forked_from, session.pinned, CASE WHEN {is_reclaimed} THEN NULL ELSE ({worked}) END AS seconds
             FROM zrb_session AS session""",
         "zrb_xcom_runs": f"""SELECT
             session.name AS session, run.number AS run, run.status, {at("run.started_at")}, {at("run.ended_at")},
@@ -89,14 +100,16 @@ def queries(dialect_name: str) -> Mapping[str, str]:
             FROM zrb_run AS run JOIN zrb_session AS session ON session.id = run.session_id""",
         "zrb_xcom_attempts": f"""SELECT
             {attempt_name("session", "attempt", "attempt")}, session.name AS session, attempt.task, attempt.number,
-            attempt.role, {end}, {text} AS result, attempt.id AS attempt_id
+            attempt.role, {end}, {text} AS result, attempt.id AS attempt_id,
+            session.project
             FROM {with_run} LEFT JOIN zrb_value
             ON zrb_value.queue_id = attempt.result_queue_id AND zrb_value.seq = attempt.result_seq
             WHERE attempt.step_of IS NULL""",
         "zrb_xcom_steps": f"""SELECT
             {attempt_name("session", "attempt", "attempt")}, session.name AS session, attempt.step_of AS task,
             attempt.step, attempt.number, attempt.once, {end}, attempt.result,
-            {attempt_name("session", "parent", "parent")}, attempt.parent_id, attempt.id AS attempt_id
+            {attempt_name("session", "parent", "parent")}, attempt.parent_id, attempt.id AS attempt_id,
+            attempt.arguments, {group}, session.project
             FROM {with_run} LEFT JOIN zrb_attempt AS parent ON parent.id = attempt.parent_id
             WHERE attempt.step_of IS NOT NULL""",
         "zrb_xcom_queues": f"""SELECT
@@ -127,4 +140,13 @@ def queries(dialect_name: str) -> Mapping[str, str]:
             zrb_value.pushed_by AS pushed_by_id, zrb_value.taken_by AS taken_by_id
             FROM zrb_value {in_queue.format("zrb_value")} {by.format("INNER", "taker", "zrb_value.taken_by")} {pusher}
             WHERE zrb_value.state = 'taken'""",
+        "zrb_xcom_output": f"""SELECT
+            {attempt_name("session", "attempt", "attempt")}, session.name AS session, attempt.task, output.piece,
+            output.start, output.size, output.data AS lines, attempt.id AS attempt_id
+            FROM zrb_output AS output JOIN zrb_attempt AS attempt ON attempt.id = output.attempt_id
+            JOIN zrb_session AS session ON session.id = attempt.session_id""",
+        "zrb_xcom_changes": f"""SELECT
+            change.session, {at("change.at", "changed_at")}, change.action, change.detail, change."user" AS user_name,
+            change.host, change.pid, change.id AS change_id
+            FROM zrb_change AS change""",
     }

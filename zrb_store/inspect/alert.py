@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from zrb_store.local_time import rounded
 from zrb_store.masking import one_line
-from zrb_store.process import folder_of, program_of
+from zrb_store.process import folder_of, identity, program_of
 from zrb_store.queries.lease import worked_until
 from zrb_store.queries.notify import LastError
 from zrb_store.records import JsonObject, RunRecord, SessionRecord, iso
@@ -32,12 +32,22 @@ class Alert:
     queue: str | None = None  # the one that has dead values
     values: int | None = None  # how many values are dead
 
+    @property
+    def subject(self) -> str:
+        """The name of the session, queue or task."""
+        place = f"{self.session}/{self.queue}" if self.queue is not None else self.session
+        return place if place is not None and self.event != "overdue" else str(self.task)
+
     def line(self, time: str = "") -> str:
         """Return it as one line, in which the time `at` is written so."""
         when = f" at {time}" if time and self.at is not None else ""
-        why = one_line(self.why or "")
-        why = f": {why[:_LONGEST]}{'...' if len(why) > _LONGEST else ''}" if why else ""
+        why = f": {self.shown_reason()}" if self.why else ""
         return one_line(f"{self.event}{when}: {self.what}{why}; `{self.remedy}`")
+
+    def shown_reason(self) -> str:
+        """Return what is known of the cause on one line, which ends somewhere."""
+        why = one_line(self.why or "")
+        return f"{why[:_LONGEST]}{'...' if len(why) > _LONGEST else ''}"
 
     def to_json(self) -> JsonObject:
         """Return it as `check --format json` shows it."""
@@ -55,34 +65,55 @@ class Alert:
 
 
 def of_session(
-    session: SessionRecord, runs: Sequence[RunRecord], error: LastError | None, died: str | None, here: str | None
+    session: SessionRecord,
+    runs: Sequence[RunRecord],
+    error: LastError | None,
+    died: str | None,
+    here: str | None,
+    find_project: Callable[[SessionRecord], str | None] | None = None,
 ) -> Alert:
-    """Describe a session that failed, was interrupted or is stale; `died` says how it is known that it died."""
-    last = runs[-1] if runs else None
+    """Describe a session that failed, was interrupted or is stale; `died` says how it is known that it died.
+
+    If the folder of its project is gone, `find_project` looks for the one where the project is now.
+    """
+    started = _last_started(runs)
+    at = session.ended_at
     if session.status == "stale":
-        at = None if last is None else max(last.started_at, worked_until(last, None))
-        why = died if last is None else f"pid {last.pid} on {last.host}: {died}"
-    else:
-        at, why = session.ended_at, None
-        if error is not None:
-            # These say no more than that it was interrupted.
-            says_little = error.type in ("CancelledError", "KeyboardInterrupt")
-            why = f"while {error.task} ran" if error.task and says_little else error.text()
+        at = None if started is None else max(started.started_at, worked_until(started, None))
+    folder = started.folder if started else None
     if session.path:
-        started = _last_started(runs)
-        remedy = resume_by_zrb(session.name, folder_of(session.project, started.folder if started else None), here)
+        folder = folder_of(session.project, folder)
+    is_gone = find_project and started and started.host == identity().host and folder and not Path(folder).is_dir()
+    if session.path and find_project and is_gone:
+        remedy = f"{resume_by_zrb(session.name, find_project(session), here)} --here"
+    elif session.path:
+        remedy = resume_by_zrb(session.name, folder, here)
     else:
-        remedy = how_to_start_again(session, runs, here) or f"zrb-store log {session.name}"
+        again = None if is_gone else how_to_start_again(session, runs, here)
+        remedy = again or f"zrb-store log {session.name}"
     return Alert(
         event=session.status,
         what=f"session {session.name}" + (f" ({session.task})" if session.task else ""),
-        why=why,
+        why=reason(session, runs, error, died),
         at=at,
         remedy=remedy,
         session=session.name,
         project=session.project,
         task=session.task,
     )
+
+
+def reason(session: SessionRecord, runs: Sequence[RunRecord], error: LastError | None, died: str | None) -> str | None:
+    """Say why a session failed, was interrupted or is stale; None if nothing is known."""
+    if session.status == "stale":
+        last = _last_started(runs)
+        died = died or "it died, and other processes took its values back"
+        return died if last is None else f"pid {last.pid} on {last.host}: {died}"
+    if error is None:
+        return None
+    # These say no more than that it was interrupted.
+    says_little = error.type in ("CancelledError", "KeyboardInterrupt")
+    return f"while {error.task} ran" if error.task and says_little else error.text()
 
 
 def how_to_start_again(session: SessionRecord, runs: Sequence[RunRecord], here: str | None) -> str | None:

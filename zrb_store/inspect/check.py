@@ -5,21 +5,33 @@ from __future__ import annotations
 import contextlib
 import functools
 import itertools
-from collections.abc import Callable, Generator, Iterator, Mapping
+import re
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import NamedTuple
 
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
 from zrb_store.inspect import alert
 from zrb_store.inspect.alert import Alert
+from zrb_store.local_time import beginning
 from zrb_store.process import Projects
 from zrb_store.queries import attempts, lease
 from zrb_store.queries.clock import now_micros
 from zrb_store.queries.list import runs_by_session
 from zrb_store.queries.notify import last_errors
 from zrb_store.queries.runs import acknowledged_at, newest_result
-from zrb_store.queries.stats import Completion, dead_queues, last_completion, not_done, with_deliveries
+from zrb_store.queries.sessions import projects_of_task
+from zrb_store.queries.stats import (
+    Completion,
+    dead_queues,
+    last_completion,
+    not_done,
+    unresolved_failures,
+    with_deliveries,
+)
 from zrb_store.records import Damage, RunRecord, SessionRecord
 
 _PAGE = 100  # sessions whose runs and errors are read by one statement each
@@ -32,14 +44,16 @@ def alerts(
     damage: Damage,
     *,
     projects: Projects | None = None,
+    since: timedelta | datetime | None = None,
     here: str | None = None,
     program: str = "zrb-store",
 ) -> Iterator[Iterator[Alert]]:
     """Read what somebody has to look at, as of one moment.
 
     The newest result of a task may have its `max_ages`. A session is left out if a newer one of the same project and
-    main task has completed since it failed; one that takes deliveries, if any such session has. The remedies are
-    commands of a program, run in the folder `here`.
+    main task has completed since it failed; one that takes deliveries, if any such session has, or if nothing is left
+    of the values on which it failed. With `since`, earlier events are left out. The remedies are commands of a program,
+    run in the folder `here`.
     """
     with database.snapshot() as transaction:
         moment = now_micros(transaction)
@@ -50,7 +64,9 @@ def alerts(
                 alert.of_dead_values(each.session, each.project, each.queue, each.dead, each.at, program)
                 for each in dead_queues(transaction, projects)
             )
-            yield itertools.chain(overdue, dead, sessions)
+            first = None if since is None else beginning(since, moment)
+            every = itertools.chain(overdue, dead, sessions)
+            yield (each for each in every if first is None or each.at is None or each.at >= first)
 
 
 def _overdue(
@@ -70,6 +86,12 @@ def _sessions(
     transaction: Transaction, moment: int, damage: Damage, projects: Projects | None, here: str | None
 ) -> Generator[Alert]:
     last_of_task = functools.cache(functools.partial(last_completion, transaction))
+
+    def find_project(session: SessionRecord) -> str | None:
+        """Return the existing folder where the main task of a session ran last."""
+        known = projects_of_task(transaction, session.task)
+        return next((folder for folder in known if Path(folder).is_absolute() and Path(folder).is_dir()), None)
+
     found = not_done(transaction, projects)
     while page := list(itertools.islice(found, _PAGE)):
         runs = runs_by_session(transaction, [session.id for session in page])
@@ -82,16 +104,43 @@ def _sessions(
                 last_of_task, transaction, session, last_runs.get(session.id), is_worker=session.id in workers
             )
         ]
-        errors = last_errors(transaction, [last_runs[each.id].id for each in left if each.id in last_runs])
+        ids = [last_runs[each.id].id for each in left if each.id in last_runs]
+        errors, unresolved = last_errors(transaction, ids), unresolved_failures(transaction, ids)
         for session in left:
             own, last = runs.get(session.id, []), last_runs.get(session.id)
-            status = lease.status_of(transaction, session, last, moment)
-            if status == "running" or acknowledged_at(own):
+            status = lease.status_of(transaction, session.status, last, moment)
+            is_resolved = last is not None and last.error is None and unresolved.get(last.id) == 0
+            if status == "running" or acknowledged_at(own) or (status == "failed" and is_resolved):
                 continue
             damage.note(f"session {session.name}", session.damage)
             error = None if last is None else errors.get(last.id)
             how = lease.how_it_died(transaction, last, moment) if last is not None and last.ended_at is None else None
-            yield alert.of_session(replace(session, status=status), own, error, how, here)
+            yield alert.of_session(replace(session, status=status), own, error, how, here, find_project)
+
+
+class Group(NamedTuple):
+    """Alerts of one kind whose reasons differ only in names and numbers."""
+
+    alerts: list[Alert]  # the first ones
+    size: int
+    why: str  # the reason, with `...` for what differs
+
+
+_SPECIFIC = re.compile(r"""\S*[\d'"/.]\S*""")  # words that name one file, value or number
+_KEPT = 3  # alerts of a group: there may be many thousands
+
+
+def grouped(every: Iterable[Alert]) -> list[Group]:
+    """Group alerts, the first of each group in their order."""
+    groups: dict[tuple[str | None, ...], Group] = {}
+    for each in every:
+        why = each.shown_reason()
+        key = (each.event, each.project, each.task, each.queue, _SPECIFIC.sub("...", why))
+        known = groups.get(key, Group([], 0, why))
+        words = zip(known.why.split(), why.split(), strict=True)  # they differ only in what is specific
+        common = " ".join(word if word == other else "..." for word, other in words)
+        groups[key] = Group([*known.alerts, each][:_KEPT], known.size + 1, common)
+    return list(groups.values())
 
 
 def _was_done_since(

@@ -12,6 +12,7 @@ from typing import TypedDict, Unpack
 
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
+from zrb_store.inspect import alert
 from zrb_store.inspect.queues import HeldBy, holders_of
 from zrb_store.inspect.show import header
 from zrb_store.local_time import beginning
@@ -20,6 +21,7 @@ from zrb_store.process import Projects
 from zrb_store.queries import lease, sessions
 from zrb_store.queries.clock import now_micros
 from zrb_store.queries.list import TaskCounts, matching_sessions, runs_by_session, task_counts
+from zrb_store.queries.notify import last_errors
 from zrb_store.queries.runs import acknowledged_at
 from zrb_store.queries.stats import dead_queues
 from zrb_store.records import JsonObject, RunRecord, SessionRecord, iso
@@ -27,7 +29,7 @@ from zrb_store.records import JsonObject, RunRecord, SessionRecord, iso
 STATUSES = ("open", "running", "stale", "completed", "failed", "interrupted")
 HALTED = ("failed", "interrupted", "stale")
 """The statuses of sessions that ended without completing."""
-_COMPUTED = {"running", "stale"}  # a stale session is stored as running
+_COMPUTED = {"running", "stale", "interrupted"}  # a stale session is stored as running, or interrupted if reclaimed
 _PAGE = 100  # sessions whose runs and tasks are read by one statement each
 
 
@@ -41,12 +43,14 @@ class SessionSummary:
     done: int  # how many of them have completed or were skipped
     holders: list[HeldBy]  # what holds values of its queues and belongs to other sessions
     dead: int  # how many values of its queues are dead
+    reason: str | None  # why it failed, was interrupted or is stale, if that is known
     moment: int  # when all this was read, in microseconds
 
     @property
     def owner(self) -> RunRecord | None:
         """The run that is working on the session, or was when it died; None if the session is not running."""
-        return self.runs[-1] if self.session.status in ("running", "stale") and self.runs else None
+        is_running = self.session.status in ("running", "stale")
+        return next((run for run in reversed(self.runs) if is_running and run.origin != "reclaim"), None)
 
     @property
     def acknowledged_at(self) -> int | None:
@@ -62,7 +66,7 @@ class SessionSummary:
         return sum(max(0, lease.worked_until(run, until) - run.started_at) for run in self.runs)
 
     def to_json(self) -> JsonObject:
-        """Return it as `list --format json` shows it, if it was read with its holders and its dead values."""
+        """Return it as `list --format json` shows it, if it was read with its holders, dead values and reason."""
         owner, took = self.owner, self.took if self.session.status != "stale" else None
         return {
             **header(self.session),
@@ -73,6 +77,7 @@ class SessionSummary:
             "held_by": [{"attempt": each.name, "status": each.status} for each in self.holders],
             "dead": self.dead,
             "acknowledged_at": iso(self.acknowledged_at),
+            "reason": self.reason,
         }
 
 
@@ -83,17 +88,20 @@ class Conditions(TypedDict, total=False):
     name: NamePattern | None
     task: str | None  # the main task
     projects: Projects | None
-    since: timedelta | datetime | None  # created within this length of time, or since this time
+    since: timedelta | datetime | None  # last started or ended, or created, within this length of time, or since then
     before: str | None  # only sessions that come after the session of this name in this order
     roots: bool  # leave out child sessions
     limit: int | None
-    with_holders: bool  # read who holds values of them
+    with_holders: bool  # read who holds values of them, and why they did not complete
     with_dead: bool  # count their dead values
 
 
 @contextmanager
 def summaries(database: Database, **conditions: Unpack[Conditions]) -> Iterator[Iterator[SessionSummary]]:
-    """Read the sessions that meet every given condition, the newest first, as of one moment and with flat memory."""
+    """Read the sessions that meet every given condition, in the order of their last start or end, as of one moment.
+
+    The latest is the first. Memory stays flat.
+    """
     with database.snapshot() as transaction:
         moment = now_micros(transaction)
         statuses, limit = conditions.get("statuses"), conditions.get("limit")
@@ -101,8 +109,8 @@ def summaries(database: Database, **conditions: Unpack[Conditions]) -> Iterator[
         is_computed = statuses is not None and bool(set(statuses) & _COMPUTED)
         found = matching_sessions(
             transaction,
-            # SQL cannot tell whether a running session is stale.
-            statuses={"running", *(statuses or ())} - {"stale"} if is_computed else statuses,
+            # SQL cannot tell which sessions are stale.
+            statuses={"running", "interrupted", *(statuses or ())} - {"stale"} if is_computed else statuses,
             name=conditions.get("name"),
             task=conditions.get("task"),
             projects=conditions.get("projects"),
@@ -155,17 +163,21 @@ def _summarized(
         }
         runs = runs_by_session(transaction, ids)
         counts = task_counts(transaction, ids, [session_id for session_id, tasks in skipped.items() if tasks])
+        errors = last_errors(transaction, [own[-1].id for own in runs.values()]) if with_holders else {}
         held: dict[int, list[HeldBy]] = {}
         for holder in holders_of(transaction, ids, moment) if with_holders else ():
             held.setdefault(holder.home_id, []).append(holder)
         for session in page:
             own = runs.get(session.id, [])
-            status = lease.status_of(transaction, session, own[-1] if own else None, moment)
+            last = own[-1] if own else None
+            seen = replace(session, status=lease.status_of(transaction, session.status, last, moment))
+            reason = None
+            if with_holders and last is not None and seen.status in HALTED:
+                died = lease.how_it_died(transaction, last, moment) if last.ended_at is None else None
+                reason = alert.reason(seen, own, errors.get(last.id), died)
             counted = counts.get(session.id, TaskCounts(0, 0, frozenset()))
             tasks = max(counted.attempted, len(session.tasks))
             # A skipped task with an attempt that was not given back has failed or runs, or is counted as completed.
             done = counted.completed + len(skipped[session.id] - counted.kept)
             elsewhere = [each for each in held.get(session.id, []) if each.session != session.name]
-            yield SessionSummary(
-                replace(session, status=status), own, tasks, done, elsewhere, dead.get(session.id, 0), moment
-            )
+            yield SessionSummary(seen, own, tasks, done, elsewhere, dead.get(session.id, 0), reason, moment)

@@ -209,7 +209,7 @@ class Follower:
         with self._database.snapshot() as transaction:
             session = sessions.get(transaction, self._session)
             last = runs.last(transaction, session.id)
-            self.status = lease.status_of(transaction, session, last, now_micros(transaction))
+            self.status = lease.status_of(transaction, session.status, last, now_micros(transaction))
             if self._task is not None and self.status != "running":
                 known = [each.task for each in attempted_tasks(transaction, session.id)]
                 if self._task not in known:

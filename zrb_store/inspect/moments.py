@@ -82,7 +82,7 @@ def status_at(runs: Sequence[RunRecord], moment: Moment) -> str:
     last = runs[-1]
     if last.ended_at is None:
         return "running" if last.lease_expires_at > moment.at else "stale"
-    return "stale" if last.status == "lost" else last.status or "stale"
+    return "stale" if last.status == "lost" or last.origin == "reclaim" else last.status or "stale"
 
 
 def history_at(history: ValueHistory, session: str, moment: Moment) -> ValueHistory | None:

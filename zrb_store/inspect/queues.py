@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -12,7 +13,7 @@ from zrb_store.inspect.value import find_queue
 from zrb_store.names import full_name
 from zrb_store.queries import lease, queues, sessions
 from zrb_store.queries.clock import now_micros
-from zrb_store.queries.holders import HeldValues, held_values, holding_steps, unfinished_sessions
+from zrb_store.queries.holders import HeldValues, each_held, held_values, holding_steps, unfinished_sessions
 from zrb_store.queries.queues import QueueRules
 from zrb_store.records import JsonObject, iso
 
@@ -54,19 +55,52 @@ def holders_of(transaction: Transaction, session_ids: Sequence[int], moment: int
     held = held_values(transaction, session_ids)
     running = {(each.home_id, each.session, each.task, each.number): each.run for each in held}
     found = [HeldBy(*name, lease.state_of_process(transaction, run, moment)) for name, run in running.items()]
-    halted = {
-        each.id: each
-        for each in unfinished_sessions(transaction)
-        if each.status != "running" or not lease.is_live(transaction, each.run, moment)
-    }
-    if not halted:
-        return found
-    for step in holding_steps(transaction, session_ids, list(halted)):
-        session = halted[step.session_id]
-        of = "stale" if session.status == "running" else session.status
-        status = f"step of {'an' if of == 'interrupted' else 'a'} {of} session"
-        found.append(HeldBy(step.home_id, session.name, step.task, step.number, status, step.step_of, step.since))
+    halted = _halted(transaction, moment)
+    for step in holding_steps(transaction, session_ids, list(halted)) if halted else ():
+        session, status = halted[step.session_id]
+        found.append(HeldBy(step.home_id, session, step.task, step.number, status, step.step_of, step.since))
     return found
+
+
+def _halted(transaction: Transaction, moment: int) -> dict[int, tuple[str, str]]:
+    """Return by their ids the sessions whose steps may hold values: each name, and what such a step is one of."""
+    found = {}
+    for each in unfinished_sessions(transaction):
+        of = lease.status_of(transaction, each.status, each.run, moment)
+        if of != "running":
+            found[each.id] = each.name, f"step of {'an' if of == 'interrupted' else 'a'} {of} session"
+    return found
+
+
+class Hold(NamedTuple):
+    """A value that is held, and by whom."""
+
+    value: str  # SESSION/QUEUE#SEQ
+    held_by: str  # SESSION/TASK#NUMBER
+    since: int  # in microseconds
+    status: str  # of the holder, as in `HeldBy`
+
+    def to_json(self) -> JsonObject:
+        """Return it as `list --holds --format json` shows it."""
+        return {**self._asdict(), "since": iso(self.since)}
+
+
+@contextmanager
+def all_holds(database: Database) -> Iterator[tuple[Iterator[Hold], int]]:
+    """Read every value of the store that is held, the oldest hold first, and the moment at which this is so."""
+    with database.snapshot() as transaction:
+        moment = now_micros(transaction)
+        halted = _halted(transaction, moment)
+        found = (
+            Hold(
+                full_name(each.home, each.queue, each.seq),
+                full_name(each.session, each.task, each.number),
+                each.since,
+                halted[each.session_id][1] if each.is_step else lease.state_of_process(transaction, each.run, moment),
+            )
+            for each in each_held(transaction, list(halted))
+        )
+        yield found, moment
 
 
 @dataclass(frozen=True, slots=True)

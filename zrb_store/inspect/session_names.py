@@ -37,8 +37,8 @@ def open_for_reading() -> Iterator[Database]:
 def resolve(database: Database, text: str, *, exact: bool = False) -> SessionRecord:
     """Find the session that a text names; with `exact`, for a command that changes it, by its full name or `@this`.
 
-    Neither `@last`, the newest session, nor `@last-failed`, the newest one that ended without completing, is ever a
-    child session.
+    Neither `@last`, the session that started or ended last, nor `@last-failed`, the last of those that ended without
+    completing, is ever a child session.
     """
     if text in ("@last", "@last-failed") and not exact:
         from zrb_store.inspect.list import HALTED, list_sessions  # late: a name needs no list

@@ -14,7 +14,7 @@ from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
 from zrb_store.errors import SessionNotFound, ValueNotFound
 from zrb_store.inspect.value import Value, each_with_acts
-from zrb_store.masking import mask_named
+from zrb_store.masking import MASK, mask_named
 from zrb_store.names import full_name, nearest
 from zrb_store.queries import history, lease, output, runs, sessions, show
 from zrb_store.queries.by_hand import Change, last_of_session
@@ -130,7 +130,8 @@ class Queue:
     values: Rows[Value]
     dead: int  # how many of its values are dead now
     delayed: int  # how many are delayed now
-    earlier: dict[str, int]  # if only the last values were asked for, how many come before them, by their state
+    held: int  # how many of them running attempts hold now
+    earlier: dict[str, int]  # if only the last values, or the notable ones, were asked for: the others by their state
 
     @property
     def count(self) -> int:
@@ -168,7 +169,7 @@ class SessionView:
         if at is not None:
             self._go_back(at)
         if self.at is None:
-            status = lease.status_of(transaction, session, self.runs[-1] if self.runs else None, self.read_at)
+            status = lease.status_of(transaction, session.status, self.runs[-1] if self.runs else None, self.read_at)
             self.session = replace(session, status=status)  # as readers see it
             self._dead_runs = frozenset(
                 run.id
@@ -219,10 +220,12 @@ class SessionDocument(SessionView):
         at: str | None,
         last: int | None,
         damage: Damage | None,
+        whole_errors: bool,
     ) -> None:
         super().__init__(transaction, name, at, damage)
         self._only = only
         self._last = last
+        self._whole_errors = whole_errors
         self._unfinished: dict[int, str] = {}  # by id, the names of last attempts that did not complete, and lost steps
         queues = show.queue_summaries(transaction, self.session.id, queue, at=self.at)
         self.tasks = self._read_tasks({each.id: each.name for each in queues})
@@ -264,9 +267,13 @@ class SessionDocument(SessionView):
 
     def pending(self) -> list[str]:
         """Return the names of unfinished attempts that still have an effect on some queue."""
+        return list(self.pending_acts())
+
+    def pending_acts(self) -> dict[str, str]:
+        """Return by the names of these attempts what they did that still has one: `took`, `pushed` or both."""
         unfinished = self._unfinished
-        holding = show.holding_values(self.transaction, list(unfinished)) if unfinished else set()
-        return [name for attempt_id, name in unfinished.items() if attempt_id in holding]
+        holding = show.holding_values(self.transaction, list(unfinished)) if unfinished else {}
+        return {name: holding[attempt_id] for attempt_id, name in unfinished.items() if attempt_id in holding}
 
     def _read_tasks(self, queues: Mapping[int, str]) -> list[Task]:
         """Return every task: first those that have attempts, in the order in which they were first started."""
@@ -351,19 +358,22 @@ class SessionDocument(SessionView):
             yield Step([attempt for attempt, _ in own], _status(last, "waiting"), content)
 
     def _count(self, queue: show.QueueSummary) -> int:
-        return {"live": queue.live, "dead": queue.dead, None: queue.values}[self._only]
+        counts = {"live": queue.live, "dead": queue.dead, "held": queue.held, "next": min(1, queue.live)}
+        return counts.get(self._only or "", queue.values)
 
     def _read_few(self, queues: Sequence[show.QueueSummary], name: str | None) -> list[Queue]:
         """Read all values of the session, or of the queue of that name, at once; an empty list if they are too many."""
         counts = list(map(self._count, queues))
         is_cut = self._last is not None and max(counts, default=0) > self._last
-        if self._only == "dead" or is_cut or sum(counts) > records.MAX_ROWS:
+        if self._only in ("dead", "held", "next") or is_cut or sum(counts) > records.MAX_ROWS:
             return []
         histories: dict[int, list[ValueHistory]] = {queue.id: [] for queue in queues}
         size = 0
         scope: Scope = "session" if name is None else "queue"
         of = self.session.id if name is None else queues[0].id
-        for each in history.histories(self.transaction, scope, of, only=self._only, at=self.at):
+        only: Only | None = "live" if self._only == "live" else None  # all of a queue that is short are notable
+        found = history.histories(self.transaction, scope, of, only=only, at=self.at, whole_errors=self._whole_errors)
+        for each in found:
             histories[each.value.queue_id].append(each)
             size += each.value.size + sum(one.record.size for one in each.replaced)
             if size > records.MAX_BYTES:
@@ -376,6 +386,7 @@ class SessionDocument(SessionView):
                 list(self._values(queue, histories[queue.id])),
                 queue.dead,
                 queue.delayed,
+                queue.held,
                 {},
             )
             for queue in queues
@@ -392,21 +403,33 @@ class SessionDocument(SessionView):
 
         def values() -> Iterator[Value]:
             asked = None if were_dead else only
-            histories = history.histories(self.transaction, "queue", queue.id, seq=first, only=asked, at=at)
+            histories = history.histories(
+                self.transaction, "queue", queue.id, seq=first, only=asked, at=at, whole_errors=self._whole_errors
+            )
             found = self._values(queue, histories)
             return (each for each in found if each.record.state == "dead") if were_dead else found
 
         count = sum(1 for _ in values()) if were_dead else self._count(queue)
-        shown = count if self._last is None else min(count, self._last)
+        shown = count if self._last is None or only in ("held", "next") else min(count, self._last)
         earlier: dict[str, int] = {}
-        if shown < count and were_dead:
+        if only == "notable" and shown == count:
+            only = None
+        elif only == "notable":
+            others = history.earlier(self.transaction, queue.id)
+            others["taken"] = others.get("taken", 0) - queue.held
+            others["live"] = others.get("live", 0) - min(1, queue.live)
+            earlier = {state: number for state, number in others.items() if number and state in history.USUAL}
+            shown = count - sum(earlier.values())
+        elif shown < count and were_dead:
             earlier = {"dead": count - shown}
         elif shown < count:
             first = history.first_of_last(self.transaction, queue.id, shown, only=only, at=at)
             earlier = {} if first is None else history.earlier(self.transaction, queue.id, first, only=only, at=at)
         skipped = earlier.get("dead", 0) if were_dead else 0
         rows = Lazy(lambda: itertools.islice(values(), skipped, None), shown)
-        return Queue(queue.name, queue.rules, Lazy(live, queue.live), rows, queue.dead, queue.delayed, earlier)
+        return Queue(
+            queue.name, queue.rules, Lazy(live, queue.live), rows, queue.dead, queue.delayed, queue.held, earlier
+        )
 
     def _values(self, queue: show.QueueSummary, histories: Iterable[ValueHistory]) -> Iterator[Value]:
         name, at = self.session.name, self.at
@@ -429,13 +452,15 @@ def open_session(
     at: str | None = None,
     last: int | None = None,
     damage: Damage | None = None,
+    whole_errors: bool = False,
 ) -> Iterator[SessionDocument]:
     """Read a session as of one moment: now, or `at` a time as it is printed, `before:TASK#N` or `after:TASK#N`.
 
-    Of `queue`, or of every queue, it has all values, or `only` these, or only so many, the `last` ones.
+    Of `queue`, or of every queue, it has all values, or `only` these, or only so many, the `last` ones. Notable ones
+    are asked for only of queues with more values than that. Errors of deliveries are cut without `whole_errors`.
     """
     with database.snapshot() as transaction:
-        yield SessionDocument(transaction, name, queue, only, at, last, damage)
+        yield SessionDocument(transaction, name, queue, only, at, last, damage, whole_errors)
 
 
 def header(session: SessionRecord) -> JsonObject:
@@ -458,6 +483,12 @@ def header(session: SessionRecord) -> JsonObject:
 def inputs_of(session: SessionRecord) -> JsonValue:
     """Return the inputs of a session, in which secrets are masked: a dict, unless they are damaged."""
     return mask_named(codec.to_json(session.inputs)) if session.inputs else {}
+
+
+def withheld_inputs(session: SessionRecord) -> list[str]:
+    """Return the names of the secret inputs that a session was given: they are not stored, and a resume needs them."""
+    inputs = codec.to_json(session.inputs) if session.inputs else {}
+    return [name for name, value in inputs.items() if value == {"masked": MASK}] if type(inputs) is dict else []
 
 
 def _status(last: AttemptRecord | None, known: str) -> str:

@@ -95,11 +95,10 @@ def _seen_sessions(transaction: Transaction, moment: int, damage: Damage) -> Ite
     """Yield the sessions that are not damaged, in descending order of their end."""
     for session in queries.candidates(transaction):
         status, ended_at, problems = session.status, session.ended_at or session.created_at, session.damage
-        if status == "running":
+        if status in ("running", "interrupted"):
             run = runs.last(transaction, session.id)
-            if run is None or not lease.is_live(transaction, run, moment):
-                status = "stale"
-            if run is not None:
+            status = lease.status_of(transaction, session.status, run, moment)
+            if run is not None and session.status == "running":
                 ended_at = run.lease_expires_at
                 problems += run.damage
         damage.note(f"session {session.name}", problems)

@@ -41,7 +41,7 @@ def acknowledge(database: Database, *names: str, reason: str | None = None) -> N
         for name in names:
             session = sessions.get(transaction, name, lock=True)
             last, moment = runs.last(transaction, session.id), now_micros(transaction)
-            is_live = last is not None and lease.status_of(transaction, session, last, moment) == "running"
+            is_live = last is not None and lease.status_of(transaction, session.status, last, moment) == "running"
             if not runs.acknowledge(transaction, session.id, but=last.id if last is not None and is_live else None):
                 raise ZrbStoreError(f"session {name} has no run that ended: nothing was acknowledged")
             record_change(transaction, "ack", name, None, reason)

@@ -76,7 +76,7 @@ def _ask(transaction: Transaction, name: str, *, kill: bool) -> _Request:
     run, moment = runs.last(transaction, session.id), now_micros(transaction)
     if run is None or run.ended_at is not None or lease.state_of_process(transaction, run, moment) != "alive":
         raise ZrbStoreError(
-            f"session {name} does not run: it is {lease.status_of(transaction, session, run, moment)}, and nothing was "
+            f"session {name} does not run: it is {lease.status_of(transaction, session.status, run, moment)}, and nothing was "
             "stopped"
         )
     beside = queries.live_beside(transaction, run)

@@ -61,7 +61,13 @@ def copy(
         return _write(rows, target, sound, "copy", progress=lambda done: progress(done, total))
 
 
-def import_sessions(database: Database, file: IO[bytes], where: str, rename: Mapping[str, str] | None = None) -> int:
+def import_sessions(
+    database: Database,
+    file: IO[bytes],
+    where: str,
+    rename: Mapping[str, str] | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> int:
     """Write the sessions of an export, each in one transaction, after the whole file and all names were checked."""
     rename = dict(rename or {})
     for name in rename.values():
@@ -80,7 +86,7 @@ def import_sessions(database: Database, file: IO[bytes], where: str, rename: Map
                 if count > 1:
                     raise ZrbStoreError(f"{count} sessions would be named {name}: choose another name")
                 _refuse_existing(database, name, f"--rename {name}=NEW gives it another name")
-            return _write(rows, database, names, "import", _renaming(rename))
+            return _write(rows, database, names, "import", _renaming(rename), lambda done: progress(done, len(names)))
 
 
 def _refuse_existing(database: Database, name: str, remedy: str) -> None:

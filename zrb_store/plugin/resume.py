@@ -286,11 +286,12 @@ class Resumer:
             decisions = plan(transaction, session, graph.workflow(self._task), forced, repeat_once=repeat_once)
             notes = without_task(transaction, session.id, decisions)
         added = ResumedInputs(self._task, session, inputs, asking=False).added
-        runs = any(decision.action == "run" for decision in decisions)
-        self._request = ResumeRequest(
-            session, forced, inputs, graph, repeat_once, runs, given_again(session), takes_over=takes_over
-        )
-        return decisions, [*added, *notes]
+        runs, again = any(decision.action == "run" for decision in decisions), given_again(session)
+        self._request = ResumeRequest(session, forced, inputs, graph, repeat_once, runs, again, takes_over=takes_over)
+        secrets = (one for one in self._task.inputs if compat.is_secret(one) and one.name not in inputs)
+        asked = [one.name for one in secrets if runs and (one.name in again or one.always_prompt)]
+        asks = [f"secret input {name} is asked for, unless it is given: --{name} VALUE" for name in asked]
+        return decisions, [*added, *asks, *notes]
 
     def accept(self) -> None:
         """Note that what was planned is to be run. `run` does it once click is done."""

@@ -16,7 +16,7 @@ from zrb_store.queries.attempts import is_of_no_task
 from zrb_store.queries.by_hand import Change
 from zrb_store.queries.clock import Moment, by_then, later
 from zrb_store.queries.show import attempts_without
-from zrb_store.queries.values import from_live, is_dead, is_delayed, is_due, was_live
+from zrb_store.queries.values import from_live, is_dead, is_delayed, is_due, is_held, was_live
 from zrb_store.records import UNSUCCESSFUL, AttemptRecord, ReplacedRecord, ReturnRecord, ValueRecord
 
 MESSAGE_LENGTH = 300
@@ -39,6 +39,7 @@ class JoinedAttempt:
         failed = sa.and_(is_one_of(self._attempt.c.status, *UNSUCCESSFUL), ~is_of_no_task(self._attempt))
         self.failed = tuple(sa.case((failed, self._attempt.c[name])) for name in ("ended_at", "ended_tick"))
         beginning = (literal(1), literal(MESSAGE_LENGTH))
+        self.whole_error = (self._attempt.c.error_type, self._attempt.c.error_message)
         self.error = (self._attempt.c.error_type, sa.func.substr(self._attempt.c.error_message, *beginning))
 
     def join(self, rows: sa.FromClause, link: sa.Column[Any]) -> sa.FromClause:
@@ -115,8 +116,15 @@ def seen_state() -> sa.ColumnElement[str]:
     return sa.case((is_delayed(), literal("delayed")), else_=t.value.c.state)
 
 
-Only = Literal["live", "dead"]
-"""The values that are asked for, if not all."""
+Only = Literal["live", "dead", "held", "next", "notable"]
+"""The values that are asked for, if not all.
+
+Held ones are taken by attempts that run, or ran when their process died. The next one is taken next. Notable ones are
+these and the dead and delayed ones. Of an earlier moment only the live ones can be asked for.
+"""
+
+USUAL = ("live", "taken", "removed", "retracted")
+"""The states of values that are notable only if they are held, or next."""
 
 Scope = Literal["session", "queue", "end", "value"]
 """Whose values are asked for: of a session, of a queue, of a queue those from a seq on, or that one."""
@@ -131,6 +139,16 @@ def _within(table: sa.Table, scope: Scope) -> sa.ColumnElement[bool]:
         return of_queue
     seq = bindparam("seq", type_=sa.BigInteger)
     return sa.and_(of_queue, table.c.seq >= seq if scope == "end" else table.c.seq == seq)
+
+
+def _next() -> sa.ColumnElement[bool]:
+    live = t.value.alias("first_live")
+    first = (
+        sa.select(sa.func.min(live.c.seq))
+        .where(live.c.queue_id == t.value.c.queue_id, live.c.ended_at.is_(None), is_due(live))
+        .with_hint(live, "INDEXED BY ix_zrb_value_live", "sqlite")
+    )
+    return t.value.c.seq == first.scalar_subquery()
 
 
 @statement
@@ -155,14 +173,20 @@ def _values(scope: Scope, only: Only | None, then: bool) -> sa.Select[*Row]:
         return statement
     if only == "dead":
         return statement.where(is_dead()).with_hint(t.value, "INDEXED BY ix_zrb_value_dead", "sqlite")
+    if only != "live":
+        is_usual = is_one_of(t.value.c.state, *USUAL)
+        notable = sa.or_(is_held(), _next(), is_delayed(), ~is_usual)
+        chosen = {"held": is_held(), "next": _next(), "notable": notable}
+        return statement.where(chosen[only])
     statement = statement.where(is_live)
     return statement if then else statement.with_hint(t.value, "INDEXED BY ix_zrb_value_live", "sqlite")
 
 
 @statement
-def _returns(scope: Scope) -> sa.Select[*Row]:
+def _returns(scope: Scope, whole: bool) -> sa.Select[*Row]:
+    error = taker().whole_error if whole else taker().error
     return (
-        sa.select(*(t.returned.c[name] for name in RETURN), *taker().name, taker().step, *taker().error)
+        sa.select(*(t.returned.c[name] for name in RETURN), *taker().name, taker().step, *error)
         .select_from(taker().join(t.returned, t.returned.c.taken_by))
         .where(_within(t.returned, scope))
         .order_by(t.returned.c.queue_id, t.returned.c.seq, t.returned.c.id)
@@ -191,14 +215,16 @@ def histories(
     seq: int | None = None,
     only: Only | None = None,
     at: Moment | None = None,
+    whole_errors: bool = False,
 ) -> Iterator[ValueHistory]:
     """Yield the histories of the values of a session or a queue.
 
-    With `at`, those live at that moment are live, and have the content of then.
+    With `at`, those live at that moment are live, and have the content of then. The errors of deliveries are cut after
+    `MESSAGE_LENGTH` characters, unless `whole_errors` are asked for.
     """
     scope = "end" if scope == "queue" and seq is not None else scope
     params = {"of": of, "seq": seq, **(at.bounds if at else {})}
-    returns_of = _by_value(map(_return, transaction.stream(_returns(scope), params)))
+    returns_of = _by_value(map(_return, transaction.stream(_returns(scope, whole_errors), params)))
     replaced_of = _by_value(map(_replacement, transaction.stream(_replacements(scope), params)))
     for row in transaction.stream(_values(scope, only, at is not None), params):
         history = _history(transaction, row)
@@ -344,9 +370,9 @@ def _earlier(only: Only | None, then: bool) -> sa.Select[str, int]:
 
 
 def earlier(
-    executor: Executor, queue_id: int, seq: int, *, only: Only | None = None, at: Moment | None = None
+    executor: Executor, queue_id: int, seq: int = 2**62, *, only: Only | None = None, at: Moment | None = None
 ) -> dict[str, int]:
-    """Count the values before one of a queue by their state; at a moment, by whether they were live."""
+    """Count the values before one of a queue, or all, by their state; at a moment, by whether they were live."""
     params = {"queue_id": queue_id, "seq": seq, **(at.bounds if at else {})}
     return {row[0]: row[1] for row in executor.execute(_earlier(only, at is not None), params)}
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from zrb_store.db.columns import RUN
 from zrb_store.db.core import exists, is_one_of, literal, sa, statement, t
 from zrb_store.db.dialect import among
-from zrb_store.db.transaction import Executor, Row
+from zrb_store.db.transaction import Executor, Row, Transaction
 from zrb_store.queries import runs
 from zrb_store.queries.attempts import attempt_as, is_in_effect, is_of_no_task
 from zrb_store.records import RunRecord
@@ -118,8 +118,8 @@ class HoldingStep(NamedTuple):
     since: int  # when it took the first of these values, in microseconds
 
 
-@statement
-def _holding_steps(dialect_name: str) -> sa.Select[int, int, str | None, str, int, int | None]:
+def _holds_as_step(dialect_name: str) -> sa.ColumnElement[bool]:
+    """Return the condition that an attempt is a completed step of some sessions, of a task that has not completed."""
     whole = t.attempt.alias("whole")
     completed = exists(
         whole.c.session_id == t.attempt.c.session_id,
@@ -127,6 +127,12 @@ def _holding_steps(dialect_name: str) -> sa.Select[int, int, str | None, str, in
         ~is_of_no_task(whole),
         is_in_effect(whole),
     )
+    of_sessions = among(dialect_name, t.attempt.c.session_id, "step_sessions")
+    return sa.and_(of_sessions, t.attempt.c.step_of.is_not(None), is_in_effect(), ~completed)
+
+
+@statement
+def _holding_steps(dialect_name: str) -> sa.Select[int, int, str | None, str, int, int | None]:
     since = sa.func.min(t.value.c.ended_at)
     columns = (t.queue.c.session_id, t.attempt.c.session_id, t.attempt.c.step_of, t.attempt.c.task, t.attempt.c.number)
     return (
@@ -137,17 +143,62 @@ def _holding_steps(dialect_name: str) -> sa.Select[int, int, str | None, str, in
             )
         )
         .where(
-            among(dialect_name, t.attempt.c.session_id, "step_sessions"),
-            t.attempt.c.step_of.is_not(None),
-            is_in_effect(),
+            _holds_as_step(dialect_name),
             t.value.c.state == literal("taken"),
             among(dialect_name, t.queue.c.session_id, "session_ids"),
             t.queue.c.session_id != t.attempt.c.session_id,
-            ~completed,
         )
         .group_by(*columns)
         .order_by(since)
     )
+
+
+@statement
+def _each_held(dialect_name: str) -> sa.Select[*Row]:
+    home = t.session.alias("home")
+    columns = (home.c.name, t.queue.c.name, t.value.c.seq, t.value.c.ended_at)
+    has_completed = t.attempt.c.status == literal("completed")
+    holder = (t.session.c.name, t.attempt.c.task, t.attempt.c.number, has_completed, t.attempt.c.session_id)
+    return (
+        sa.select(*columns, *holder, *(t.run.c[name] for name in RUN))
+        .select_from(
+            t.attempt.join(t.value, t.value.c.taken_by == t.attempt.c.id)
+            .join(t.queue, t.queue.c.id == t.value.c.queue_id)
+            .join(home, home.c.id == t.queue.c.session_id)
+            .join(t.session, t.session.c.id == t.attempt.c.session_id)
+            .join(t.run, t.run.c.id == t.attempt.c.run_id)
+        )
+        .where(
+            t.value.c.state == literal("taken"),
+            sa.or_(
+                t.attempt.c.status == literal("running"),
+                sa.and_(_holds_as_step(dialect_name), t.queue.c.session_id != t.attempt.c.session_id),
+            ),
+        )
+        .order_by(t.value.c.ended_tick, t.queue.c.id, t.value.c.seq)
+    )
+
+
+class HeldValue(NamedTuple):
+    """A value with the running attempt, or the completed step of an unfinished task, that holds it."""
+
+    home: str  # the session of the value
+    queue: str
+    seq: int
+    since: int  # when it was taken, in microseconds
+    session: str  # the session of the holder
+    task: str
+    number: int
+    is_step: bool  # whether the holder is a completed step
+    session_id: int  # the holder's
+    run: RunRecord
+
+
+def each_held(transaction: Transaction, step_sessions: Sequence[int]) -> Iterator[HeldValue]:
+    """Yield every value that is held, by running attempts or by completed steps of these sessions, the oldest first."""
+    params = {"step_sessions": json.dumps(list(step_sessions))}
+    for row in transaction.stream(_each_held(transaction.dialect_name), params):
+        yield HeldValue._make((*row[:9], runs.record(row[9:])))
 
 
 def holding_steps(executor: Executor, session_ids: Sequence[int], step_sessions: Sequence[int]) -> list[HoldingStep]:

@@ -110,11 +110,14 @@ def how_it_died(executor: Executor, run: RunRecord, moment: int) -> str:
     return "its process has died" if state_of_process(executor, run, moment) == "dead" else "its lease has expired"
 
 
-def status_of(executor: Executor, session: SessionRecord, run: RunRecord | None, moment: int) -> str:
-    """Return the status that readers show: a `running` session without a live run is `stale`."""
-    if session.status == "running" and (run is None or not is_live(executor, run, moment)):
+def status_of(executor: Executor, status: str, run: RunRecord | None, moment: int) -> str:
+    """Return the status that readers show of a session with this stored status and newest run.
+
+    A `running` session without a live run is `stale`, and stays so when another process has reclaimed what it held.
+    """
+    if status == "running" and (run is None or not is_live(executor, run, moment)):
         return "stale"
-    return session.status
+    return "stale" if status == "interrupted" and run is not None and run.origin == "reclaim" else status
 
 
 def refuse_live(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Collection, Iterator, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from zrb_store.db.core import bindparam, literal, sa, statement, t
 from zrb_store.db.dialect import among, matches
@@ -18,9 +18,20 @@ from zrb_store.queries.show import no_step
 from zrb_store.records import RunRecord, SessionRecord
 
 
+def _last(suffix: Literal["tick", "at"]) -> sa.ColumnElement[int]:
+    """Select when a session last ended, or else when its last run started, or else when it was created."""
+    last_run = (t.run.c.session_id == t.session.c.id, t.run.c.number == t.session.c.fence)
+    started = sa.select(t.run.c[f"started_{suffix}"]).where(*last_run).scalar_subquery()
+    return sa.func.coalesce(t.session.c[f"ended_{suffix}"], started, t.session.c[f"created_{suffix}"])
+
+
+def _ordered() -> sa.Select[*Row]:
+    return sessions.selection().order_by(_last("tick").desc(), t.session.c.id.desc())
+
+
 @statement
 def _newest() -> sa.Select[*Row]:
-    return sessions.selection().order_by(t.session.c.id.desc()).limit(bindparam("limit", type_=sa.Integer))
+    return _ordered().limit(bindparam("limit", type_=sa.Integer))
 
 
 def matching_sessions(
@@ -35,11 +46,14 @@ def matching_sessions(
     roots: bool = False,  # leave out child sessions
     limit: int | None = None,
 ) -> Iterator[SessionRecord]:
-    """Yield the sessions that meet all given conditions, the newest first, each with its stored status."""
+    """Yield the sessions that meet all given conditions, each with its stored status.
+
+    Those whose last start or end came last are the first; without a run, their creation counts.
+    """
     chosen = (statuses, name, task, projects, since, before)
     if limit is not None and not roots and all(each is None for each in chosen):  # the SQL of this one is stored
         return map(sessions.record, transaction.stream(_newest(), {"limit": limit}))
-    statement = sessions.selection().order_by(t.session.c.id.desc())
+    statement = _ordered()
     if name is not None:
         statement = statement.where(matches(transaction.dialect_name, t.session.c.name, name))
     if statuses is not None:
@@ -51,12 +65,12 @@ def matching_sessions(
     if projects is not None:
         statement = statement.where(is_of(projects))
     if since is not None:
-        # The ids keep SQLite from reading all sessions. Some of these may be older, if the clock was set back.
-        newer = t.session.alias("since")
-        first = sa.select(sa.func.min(newer.c.id)).where(newer.c.created_at >= since).scalar_subquery()
-        statement = statement.where(t.session.c.id >= first, t.session.c.created_at >= since)
+        statement = statement.where(_last("at") >= since)
     if before is not None:
-        statement = statement.where(t.session.c.id < before)
+        [[tick]] = transaction.execute(sa.select(_last("tick")).where(t.session.c.id == before), {})
+        statement = statement.where(
+            sa.or_(_last("tick") < tick, sa.and_(_last("tick") == tick, t.session.c.id < before))
+        )
     if roots:
         statement = statement.where(t.session.c.parent.is_(None))
     if name is None or name.is_exact:

@@ -37,11 +37,15 @@ def _last_errors(dialect_name: str) -> sa.Select[int | None, str, str | None, st
             is_one_of(t.attempt.c.status, *UNSUCCESSFUL),
             t.attempt.c.error_type.is_not(None),
             t.attempt.c.step_of.is_(None),  # the error of a step is its task's, too
-            ~exists(
-                later.c.run_id == t.attempt.c.run_id,
-                later.c.task == t.attempt.c.task,
-                later.c.id > t.attempt.c.id,
-                later.c.status == literal("completed"),
+            # What a consumer completed later was another value.
+            sa.or_(
+                t.attempt.c.role == literal("delivery"),
+                ~exists(
+                    later.c.run_id == t.attempt.c.run_id,
+                    later.c.task == t.attempt.c.task,
+                    later.c.id > t.attempt.c.id,
+                    later.c.status == literal("completed"),
+                ),
             ),
         )
         .group_by(t.attempt.c.run_id)
@@ -58,7 +62,7 @@ def _own_errors(dialect_name: str) -> sa.Select[int, str | None, str | None, str
 
 
 def last_errors(executor: Executor, run_ids: Sequence[int]) -> dict[int, LastError]:
-    """Return by run the error of its newest attempt whose task did not complete later, or else the run's own."""
+    """Return by run the error of its newest delivery, or attempt whose task did not complete later, or else its own."""
     ids = {"ids": json.dumps(list(run_ids))}
     rows = [
         *executor.execute(_own_errors(executor.dialect_name), ids),

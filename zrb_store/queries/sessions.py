@@ -214,6 +214,17 @@ def main_tasks(executor: Executor) -> list[str]:
     return [row[0] for row in executor.execute(_distinct("task"))]
 
 
+@statement
+def _projects_of_task() -> sa.Select[str | None]:
+    of_task = sa.select(t.session.c.project).where(t.session.c.task == bindparam("task"))
+    return of_task.group_by(t.session.c.project).order_by(sa.func.max(t.session.c.id).desc())
+
+
+def projects_of_task(executor: Executor, task: str | None) -> list[str]:
+    """Return the projects that have sessions of a main task, that of the newest one first."""
+    return [row[0] for row in executor.execute(_projects_of_task(), {"task": task}) if row[0] is not None]
+
+
 def known_projects(executor: Executor) -> list[str]:
     """Return the projects that sessions are of."""
     return [row[0] for row in executor.execute(_distinct("project"))]

@@ -15,7 +15,7 @@ from zrb_store.queries.attempts import attempt_as, is_in_effect
 from zrb_store.queries.clock import Moment, by_then
 from zrb_store.queries.output import has_output
 from zrb_store.queries.queues import RULES, QueueRules, readable_rules
-from zrb_store.queries.values import is_dead, is_delayed, is_due, was_live
+from zrb_store.queries.values import is_dead, is_delayed, is_due, is_held, was_live
 from zrb_store.records import AttemptRecord
 
 
@@ -57,6 +57,7 @@ class QueueSummary(NamedTuple):
     live: int  # the number of its live values
     dead: int  # the number of its values that are dead now
     delayed: int  # the number of its values that are delayed now
+    held: int  # the number of its values that running attempts hold now
     rules: QueueRules  # what it allows now
 
 
@@ -72,7 +73,8 @@ def _summaries(named: bool, then: bool) -> sa.Select[*Row]:
         live = live.with_hint(t.value, "INDEXED BY ix_zrb_value_live", "sqlite")
     dead = count.where(is_dead()).with_hint(t.value, "INDEXED BY ix_zrb_value_dead", "sqlite")
     delayed = count.where(is_delayed()).with_hint(t.value, "INDEXED BY ix_zrb_value_delayed", "sqlite")
-    counts: list[sa.ColumnElement[int]] = [each.scalar_subquery() for each in (every, live, dead, delayed)]
+    held = count.where(is_held())
+    counts: list[sa.ColumnElement[int]] = [each.scalar_subquery() for each in (every, live, dead, delayed, held)]
     if named:
         zero = literal(0)
         counts = [sa.case((t.queue.c.name == bindparam("queue"), each), else_=zero) for each in counts]
@@ -87,7 +89,7 @@ def queue_summaries(
     params = {"session_id": session_id, "queue": name, **(at.bounds if at else {})}
     rows = executor.execute(_summaries(name is not None, at is not None), params)
     ordered = sorted(rows, key=operator.itemgetter(0))
-    return [QueueSummary._make((*row[:6], readable_rules(row[6:]))) for row in ordered]
+    return [QueueSummary._make((*row[:7], readable_rules(row[7:]))) for row in ordered]
 
 
 _LONG_TEXTS = ("arguments", "error_traceback")
@@ -190,23 +192,23 @@ def live_values_of(executor: Executor, session_id: int, task: str) -> dict[str, 
 
 
 @statement
-def _holding(dialect_name: str) -> sa.Select[int]:
+def _holding(dialect_name: str) -> sa.Select[int, bool, bool]:
     owned = t.value.alias("owned")
     one = literal(1)
     in_queue = sa.or_(owned.c.ended_at.is_(None), owned.c.state == literal("dead"))
-    return sa.select(t.attempt.c.id).where(
-        among(dialect_name, t.attempt.c.id, "ids"),
-        sa.or_(
-            sa.exists(sa.select(one).where(owned.c.taken_by == t.attempt.c.id)),
-            sa.exists(sa.select(one).where(owned.c.pushed_by == t.attempt.c.id, in_queue)),
-        ),
-    )
+    took = sa.exists(sa.select(one).where(owned.c.taken_by == t.attempt.c.id))
+    pushed = sa.exists(sa.select(one).where(owned.c.pushed_by == t.attempt.c.id, in_queue))
+    return sa.select(t.attempt.c.id, took, pushed).where(among(dialect_name, t.attempt.c.id, "ids"))
 
 
-def holding_values(executor: Executor, attempt_ids: Sequence[int]) -> set[int]:
-    """Return those attempts, of the given ones, that hold a value of any queue or pushed one that is live or dead."""
+def holding_values(executor: Executor, attempt_ids: Sequence[int]) -> dict[int, str]:
+    """Return what each of these attempts did to values: `took` for one it holds, `pushed` for one in a queue, or both.
+
+    Attempts that did neither are left out.
+    """
     rows = executor.execute(_holding(executor.dialect_name), {"ids": json.dumps(list(attempt_ids))})
-    return {row[0] for row in rows}
+    done = {row[0]: " and ".join(["took"] * bool(row[1]) + ["pushed"] * bool(row[2])) for row in rows}
+    return {attempt_id: acts for attempt_id, acts in done.items() if acts}
 
 
 @statement

@@ -12,9 +12,10 @@ from zrb_store.db.dialect import among
 from zrb_store.db.transaction import Executor, Row, Transaction
 from zrb_store.process import Projects
 from zrb_store.queries import runs, sessions
+from zrb_store.queries.attempts import attempt_as
 from zrb_store.queries.queues import dead_values
 from zrb_store.queries.runs import is_of
-from zrb_store.records import RunRecord, SessionRecord
+from zrb_store.records import UNSUCCESSFUL, RunRecord, SessionRecord
 
 Ts = TypeVarTuple("Ts")
 
@@ -164,6 +165,39 @@ def with_deliveries(executor: Executor, session_ids: Sequence[int]) -> set[int]:
     """Return which of these sessions have taken values as deliveries."""
     rows = executor.execute(_with_deliveries(executor.dialect_name), {"ids": json.dumps(list(session_ids))})
     return {row[0] for row in rows}
+
+
+@statement
+def _unresolved(dialect_name: str) -> sa.Select[int | None, int]:
+    holder = attempt_as("holder")
+    is_settled = sa.or_(
+        is_one_of(t.value.c.state, "removed", "retracted"),
+        sa.and_(
+            t.value.c.state == literal("taken"),
+            sa.or_(t.value.c.taken_by.is_(None), holder.c.status == literal("completed")),
+        ),
+    )
+    same_value = sa.and_(t.value.c.queue_id == t.returned.c.queue_id, t.value.c.seq == t.returned.c.seq)
+    returned_value = sa.exists(
+        sa.select(literal(1))
+        .select_from(t.returned.join(t.value, same_value).outerjoin(holder, holder.c.id == t.value.c.taken_by))
+        .where(t.returned.c.taken_by == t.attempt.c.id, ~is_settled)
+    )
+    is_unresolved = sa.or_(t.attempt.c.role != literal("delivery"), returned_value)
+    return (
+        sa.select(t.attempt.c.run_id, sa.func.sum(sa.case((is_unresolved, literal(1)), else_=literal(0))))
+        .where(among(dialect_name, t.attempt.c.run_id, "ids"), is_one_of(t.attempt.c.status, *UNSUCCESSFUL))
+        .group_by(t.attempt.c.run_id)
+    )
+
+
+def unresolved_failures(executor: Executor, run_ids: Sequence[int]) -> dict[int, int]:
+    """Count by run its unsuccessful attempts, but for deliveries whose value was settled or dropped meanwhile.
+
+    A run without unsuccessful attempts is left out.
+    """
+    rows = executor.execute(_unresolved(executor.dialect_name), {"ids": json.dumps(list(run_ids))})
+    return {run_id: int(count) for run_id, count in rows if run_id is not None}
 
 
 class DeadQueue(NamedTuple):

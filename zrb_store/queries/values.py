@@ -38,10 +38,11 @@ def from_live(statement: sa.Select[*Ts]) -> sa.Select[*Ts]:
     return from_queue(statement).where(is_due())
 
 
-def is_due() -> sa.ColumnElement[bool]:
+def is_due(of: sa.FromClause | None = None) -> sa.ColumnElement[bool]:
     """Return the condition that a value is not delayed now. Nobody has to do anything when it becomes due."""
+    due_at = (t.value if of is None else of).c.due_at
     # A subquery, since SQLite would read the clock again for each delayed value.
-    return sa.or_(t.value.c.due_at.is_(None), t.value.c.due_at <= sa.select(now()).scalar_subquery())
+    return sa.or_(due_at.is_(None), due_at <= sa.select(now()).scalar_subquery())
 
 
 def is_dead() -> sa.ColumnElement[bool]:
@@ -56,6 +57,14 @@ def is_delayed() -> sa.ColumnElement[bool]:
         t.value.c.due_at.is_not(None),
         t.value.c.due_at > sa.select(now()).scalar_subquery(),
     )
+
+
+def is_held() -> sa.ColumnElement[bool]:
+    """Return the condition that a running attempt, or one whose process died, has taken a value."""
+    holder = t.attempt.alias("holder")
+    running = sa.select(holder.c.id).where(holder.c.status == literal("running"))
+    running = running.with_hint(holder, "INDEXED BY ix_zrb_attempt_running", "sqlite")
+    return sa.and_(t.value.c.state == literal("taken"), t.value.c.taken_by.in_(running))
 
 
 @statement

@@ -35,6 +35,8 @@ class Column:
     words: bool = False  # its cells may be wrapped there, but only between words
     status: bool = False  # its cells are statuses, which are coloured on a terminal
     right: bool = False  # its cells are aligned to the right
+    least: int = 24  # how narrow its cells are cut where other columns can leave for them
+    optional: bool = False  # it is left out on a terminal where it is empty
     leaves: int = 0  # when it leaves a terminal that is too narrow for all: 1 is the first to leave, 0 never does
 
 
@@ -180,7 +182,6 @@ def longest_word(text: str) -> int:
 
 GAP = "  "
 _LEAST_CUT_WIDTH_IN_PIPE = 16  # what a cell that is cut keeps, however narrow the page
-_LEAST_CUT_WIDTH = 24  # the same on a terminal, where other columns leave for it
 _LEAST_FOLD_WIDTH = 12  # what a column that may be wrapped keeps
 _MOST_FOLD_WIDTH = 20  # such a column has room for a word of this width
 _LEAST_LAST_WIDTH = 24  # what the last column, which has the longest texts, keeps
@@ -255,7 +256,7 @@ def _least(columns: Sequence[Column], place: int, rows: Sequence[Row], needed: i
     if not _is_elastic(columns, place) and not column.words:
         return needed
     if column.cut:
-        least = _LEAST_CUT_WIDTH
+        least = column.least
     elif place == len(columns) - 1:
         least = _LEAST_LAST_WIDTH
     else:
@@ -271,7 +272,8 @@ def _first_width(
     if _total(needed, range(len(columns))) <= width:
         return needed[0]
     staying = [place for place in range(len(columns)) if place == 0 or not columns[place].leaves]
-    room = min(width * _MOST_FOR_NAMES // 100, width - _total(least, staying) + least[0])
+    narrow = [min(size, Column.least) if columns[place].cut else size for place, size in enumerate(least)]
+    room = min(width * _MOST_FOR_NAMES // 100, width - _total(narrow, staying) + least[0])
     cells = [display_width(row[0]) for row in rows]
     return max([len(columns[0].title), *(cell for cell in cells if cell <= room)])
 
@@ -387,13 +389,18 @@ def _table(table: Table, page: int, *, fits: bool, full: bool) -> Iterator[Line]
     if table.note:
         yield from ([(line, "")] for line in wrap(table.note, page if fits else math.inf))
     found: Fit | None = None
+    columns, kept = table.columns, list(range(len(table.columns)))
     for rows, is_long in _chunks(table):
         is_first = found is None
+        if fits and is_first:
+            kept = [place for place in kept if not columns[place].optional or any(row[place] for row in rows[1:])]
+            columns = [columns[place] for place in kept]
         if fits:
-            found = fit(table.columns, rows, page, like=found, fill=is_long)
+            rows = [[row[place] for place in kept] for row in rows]
+            found = fit(columns, rows, page, like=found, fill=is_long)
         else:
-            found = _fit_pipe(table.columns, rows, None if full else page, like=found, fill=is_long)
-        lines = (_row(table.columns, row, found, page, fits=fits, full=full) for row in rows)
+            found = _fit_pipe(columns, rows, None if full else page, like=found, fill=is_long)
+        lines = (_row(columns, row, found, page, fits=fits, full=full) for row in rows)
         if is_first:
             yield from ([(text, DIM) for text, _ in line] for line in next(lines))
         yield from itertools.chain.from_iterable(lines)

@@ -10,7 +10,8 @@ import io
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Iterator
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,7 @@ import click
 from zrb_store.errors import ZrbStoreError
 from zrb_store.masking import printable
 from zrb_store.records import Damage, JsonTree, JsonValue
-from zrb_store.render.document import Block, Line, laid_out, on_terminal, shorten
+from zrb_store.render.document import STYLES, Block, Line, laid_out, on_terminal, shorten
 from zrb_store.render.format import counted, pieces, program_name, shell_text, single_text
 from zrb_store.render.readable import readable
 from zrb_store.render.stderr import print_line
@@ -189,6 +190,51 @@ def noting_damage(what: str = "damaged") -> Iterator[Damage]:
         print_line(str(damage), program_name())
 
 
+_PATIENCE = 2.0  # seconds that something takes before its progress is shown
+
+
+@contextlib.contextmanager
+def progress(what: str) -> Iterator[Callable[[int, int], None]]:
+    """Show a bar on stderr, if that is a terminal, while a block takes long.
+
+    Yield a function that says how many things are done, of how many. Until then the bar only moves.
+    """
+    done: tuple[int, int | None] = (0, None)
+    ended = threading.Event()
+
+    def report(count: int, total: int) -> None:
+        nonlocal done
+        done = count, total
+
+    def show() -> None:
+        if ended.wait(_PATIENCE):
+            return
+        from rich.console import Console  # late: rich takes long to import
+        from rich.progress import Progress
+
+        with Progress(console=Console(stderr=True), transient=True, redirect_stdout=False) as bar:
+            task = bar.add_task(what, total=None)
+            while not ended.wait(0.1):
+                bar.update(task, completed=done[0], total=done[1])
+
+    thread = threading.Thread(target=show, daemon=True)
+    if sys.stderr.isatty():
+        thread.start()
+    try:
+        yield report
+    finally:
+        ended.set()
+        if thread.is_alive():
+            thread.join()
+
+
+def _first_followed(lines: Sequence[Line], shown: int) -> int:
+    """Return which line comes first, so that the last thing that runs is among so many lines."""
+    is_running = [any(style.startswith(STYLES["running"]) for _, style in line) for line in lines]
+    last = max((place for place, runs in enumerate(is_running) if runs), default=0)
+    return max(0, min(last + 1 + shown // 4 - shown, len(lines) - shown))
+
+
 @contextlib.contextmanager
 def display() -> Iterator[Callable[[list[Line]], None]]:
     """Yield a function that draws lines in place of those before. Ctrl-C leaves the block."""
@@ -203,9 +249,11 @@ def display() -> Iterator[Callable[[list[Line]], None]]:
             columns, height = shutil.get_terminal_size()
             if len(lines) > height:
                 shown = max(1, height - 1)
-                note = counted(len(lines) - shown, "more line")
-                note = shorten(f"{note} below: enlarge the terminal, or press Ctrl-C to end and print all", columns)
-                lines = [*lines[:shown], [(note, "reverse")]]
+                first = _first_followed(lines, shown)
+                above, below = counted(first, "more line"), len(lines) - first - shown
+                note = f"{above} above, {below} below" if first else f"{counted(below, 'more line')} below"
+                note = shorten(f"{note}: enlarge the terminal, or press Ctrl-C to end and print all", columns)
+                lines = [*lines[first : first + shown], [(note, "reverse")]]
             live.update(Text("\n", no_wrap=True, overflow="crop").join(map(_styled, lines)), refresh=True)
         elif lines != drawn:  # in a pipe
             print_lines(lines if drawn is None else [[], *lines])

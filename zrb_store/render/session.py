@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass
 
 from zrb_store.inspect.queues import HeldBy, holders_of
-from zrb_store.inspect.show import Attempt, Queue, SessionDocument, Step, Task, inputs_of
+from zrb_store.inspect.show import Attempt, Queue, SessionDocument, Step, Task, inputs_of, withheld_inputs
 from zrb_store.inspect.value import Replaced, Returned, Value
 from zrb_store.masking import one_line
 from zrb_store.queries.history import Only, StepCounts
@@ -230,28 +230,31 @@ class SessionPrinter:
     def _queue(self, queue: Queue) -> Block:
         is_now = self._look.at is None
         limit = queue.rules.max_deliveries if is_now else None  # which is not known of an earlier moment
-        if self._look.only == "dead":
-            parts = [f"{queue.count:,} dead"]
+        if self._look.only in ("dead", "held"):
+            parts = [f"{queue.count:,} {self._look.only}"]
         else:
             parts = [f"{len(queue.live):,} live of {queue.count:,}" if queue.count else "empty"]
-            if is_now and queue.delayed:
-                parts.append(f"{queue.delayed} delayed")
-            if is_now and queue.dead:
-                parts.append(f"{queue.dead} dead")
+            of_states = {"held": queue.held, "delayed": queue.delayed, "dead": queue.dead}
+            counts = of_states if is_now and self._look.only is None else {}
+            parts += [f"{number:,} {state}" for state, number in counts.items() if number]
         if is_now and queue.rules.paused_at is not None:
             parts.append(f"paused since {self._times.brief(queue.rules.paused_at)}")
         if limit is not None:
             parts.append(f"at most {counted(limit, 'delivery')}")
         title = f"Queue {one_line(queue.name)}: {', '.join(parts)}"
-        rows = (self._value_row(value, limit) for value in queue.values)
-        return Table(_VALUE_COLUMNS, rows, title, _not_shown(queue.earlier)) if len(queue.values) else Lines([], title)
+        shows_next = self._look.only == "next" or (is_now and self._look.only is None and bool(queue.earlier))
+        rows = (self._value_row(value, limit, shows_next=shows_next) for value in queue.values)
+        note = _not_shown(queue.earlier, "other" if is_now and self._look.only is None else "earlier")
+        if not len(queue.values):
+            return Lines([note] * bool(note), title)
+        return Table(_VALUE_COLUMNS, rows, title, note)
 
-    def _value_row(self, value: Value, limit: int | None) -> list[str]:
+    def _value_row(self, value: Value, limit: int | None, *, shows_next: bool) -> list[str]:
         record = value.record
         moved_from = "" if record.moved_from is None else f", as #{record.moved_from}"
-        tell = self._delivery if record.state == "dead" else _return
+        told = iter(self._deliveries(value.returns) if record.state == "dead" else map(_return, value.returns))
         history = (
-            f"replaced {replacement(each, self._times)}" if isinstance(each, Replaced) else tell(each)
+            f"replaced {replacement(each, self._times)}" if isinstance(each, Replaced) else next(told)
             for each in value.past
         )
         return [
@@ -260,7 +263,7 @@ class SessionPrinter:
             one_line(record.type),
             size(record.size),
             (pusher(value) or NOTHING) + moved_from,
-            "\n".join([*history, self._fate(value, limit)]),
+            "\n".join([*history, self._fate(value, limit) + ", next" * (shows_next and record.state == "live")]),
         ]
 
     def _fate(self, value: Value, limit: int | None) -> str:
@@ -275,14 +278,19 @@ class SessionPrinter:
         may_die = limit is not None and record.failed_deliveries and (is_in_queue or holder is not None)
         return f"{text}, delivered {record.failed_deliveries} of {limit}" if may_die else text
 
-    def _delivery(self, returned: Returned) -> str:
-        """Say who took a value that is dead now, when, and how that ended."""
-        record = returned.record
-        if not record.failed_deliveries:
-            return _return(returned)
-        error = "" if returned.error is None else f", {error_line(returned.error)}"
-        text = f"{self._times.brief(record.taken_at)} {_taker(returned)}: {record.reason}{error}"
-        return shorten(one_line(f"delivery {record.failed_deliveries}: {text}"), _DELIVERY_WIDTH)
+    def _deliveries(self, returns: Iterable[Returned]) -> Iterator[str]:
+        """Say of a value that is dead now who took it, when, and how that ended; the same error only once."""
+        before = None
+        for returned in returns:
+            record, error = returned.record, returned.error
+            if not record.failed_deliveries:
+                yield _return(returned)
+                continue
+            why = "" if error is None else ", the same error" if error == before else f", {error_line(error)}"
+            text = f"{self._times.brief(record.taken_at)} {_taker(returned)}: {record.reason}{why}"
+            text = one_line(f"delivery {record.failed_deliveries}: {text}")
+            yield text if self._look.full else shorten(text, _DELIVERY_WIDTH)
+            before = error
 
 
 def _hints(document: SessionDocument, holders: Sequence[HeldBy]) -> list[tuple[str, str]]:
@@ -299,9 +307,13 @@ def _hints(document: SessionDocument, holders: Sequence[HeldBy]) -> list[tuple[s
         hints.append(("Dead:", f"{requeue}; or replace or drop single values"))
     is_halted, is_zrb = status in ("failed", "interrupted", "stale"), bool(document.session.path)
     if is_halted and is_zrb:
-        hints.append(("Resume:", f"{zrb_program(program_name())} resume {name}"))
-    if status != "completed" and (pending := [one_line(attempt) for attempt in document.pending()]):
-        hints.append(("Pending:", f"values that {', '.join(pending)} took and pushed are given back by a resume"))
+        secrets = one_line(", ".join(withheld_inputs(document.session)))
+        asks = f", which asks for {secrets}" if secrets else ""
+        hints.append(("Resume:", f"{zrb_program(program_name())} resume {name}{asks}"))
+    if status != "completed" and (pending := document.pending_acts()):
+        names = {acts: ", ".join(name for name, own in pending.items() if own == acts) for acts in pending.values()}
+        whose = " and that ".join(f"{one_line(own)} {acts}" for acts, own in names.items())
+        hints.append(("Pending:", f"values that {whose} are given back by a resume"))
     counts = [task.counts for task in document.tasks if task.status != "completed" and task.counts is not None]
     if is_halted and (completed := [each for each in counts if each.standing]):
         again = f", except with --from {one_line(completed[0].task)}" if is_zrb and len(completed) == 1 else ""
@@ -341,15 +353,15 @@ def _all_steps(counts: StepCounts) -> str:
     return ", ".join([*parts, *(counted(number, f"{word} attempt") for word, number in attempts.items() if number)])
 
 
-def _not_shown(earlier: dict[str, int]) -> str:
-    """Say how many values come before those that are shown, and what became of them."""
+def _not_shown(earlier: dict[str, int], which: str) -> str:
+    """Say how many values are not shown, and what became of them."""
     if not earlier:
         return ""
     states = sorted(earlier, key=lambda state: (state != "live", state != "taken", state))
     parts = ", ".join(f"{earlier[state]:,} {state}" for state in states)
     count = sum(earlier.values())
-    are = "earlier value is" if count == 1 else "earlier values are"
-    return f"{count:,} {are} not shown ({parts}): --all shows {'it' if count == 1 else 'them'}"
+    are = "value is" if count == 1 else "values are"
+    return f"{count:,} {which} {are} not shown ({parts}): --all shows {'it' if count == 1 else 'them'}"
 
 
 def _return(returned: Returned) -> str:
