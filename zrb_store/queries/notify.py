@@ -24,7 +24,7 @@ class LastError(NamedTuple):
 
     def text(self) -> str:
         """Return it as text: `load: ValueError: no column 'price'`."""
-        return ": ".join(part for part in self if part)
+        return ": ".join(part for part in self if part and isinstance(part, str))  # it may be damaged
 
 
 @statement
