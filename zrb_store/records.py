@@ -151,6 +151,7 @@ class RunRecord:
     error_message: str | None
     error_traceback: str | None
     damage: tuple[str, ...] = ()
+    seen_at: int = 0  # of one whose process died, when its attempts last began or ended, if that is read
 
     @property
     def error(self) -> ErrorRecord | None:

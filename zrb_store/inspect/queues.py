@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -13,7 +14,7 @@ from zrb_store.names import full_name
 from zrb_store.queries import lease, queues, sessions
 from zrb_store.queries.clock import now_micros
 from zrb_store.queries.holders import HeldValues, held_values, holding_steps, unfinished_sessions
-from zrb_store.records import JsonObject, iso
+from zrb_store.records import JsonObject, SessionRecord, iso
 
 MOST = 500
 """The most queues that an overview shows of each kind."""
@@ -66,6 +67,15 @@ def holders_of(transaction: Transaction, session_ids: Sequence[int], moment: int
         status = f"step of {'an' if of == 'interrupted' else 'a'} {of} session"
         found.append(HeldBy(step.home_id, session.name, step.task, step.number, status, step.step_of, step.since))
     return found
+
+
+def held_by_others(transaction: Transaction, session: SessionRecord, moment: int) -> Counter[str]:
+    """Count the values of a session that attempts of other sessions hold, by the state of their process."""
+    held: Counter[str] = Counter()
+    for each in held_values(transaction, [session.id]):
+        if each.session != session.name:
+            held[lease.state_of_process(transaction, each.run, moment)] += each.values
+    return held
 
 
 @dataclass(frozen=True, slots=True)

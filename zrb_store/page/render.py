@@ -1,7 +1,7 @@
 """The environment of all templates, the filters they use, and the text of a session's page.
 
 All text from the store is escaped, and what cannot be printed is shown by its escape. The text is complete without
-JavaScript: the story of a session in one sentence, rows of attempts, and the lives of values.
+JavaScript: the card of a session, rows of attempts, and the lives of values.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import gzip
 import json
 import re
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import PurePath
 from typing import Any, NamedTuple, TypeAlias
 from urllib.parse import quote, urlencode
@@ -21,11 +21,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from zrb_store.inspect.agents import agent_note
-from zrb_store.inspect.report import Report, ReportQueue, ReportRun, cut_text
+from zrb_store.inspect.report import Report, ReportQueue, cut_text
 from zrb_store.inspect.show import Step, Task
 from zrb_store.inspect.value import Value
 from zrb_store.masking import printable
-from zrb_store.records import UNSUCCESSFUL, AttemptRecord, JsonTree, RunRecord, iso, to_datetime
+from zrb_store.records import UNSUCCESSFUL, AttemptRecord, JsonTree, iso, to_datetime
 from zrb_store.render.format import (
     NOTHING,
     counted,
@@ -51,7 +51,6 @@ MOST_ATTEMPTS = 50
 _MOST_QUEUES = 40  # that the text has
 _MOST_VALUES = 200  # of all queues together; each queue shows its last ones
 _CONTENT = 300  # characters of a value
-_MOST_RUNS = 6  # a longer story is told without its middle
 _STRING_OR_NUMBER = re.compile(r'"(?:[^"\\]|\\.)*+"|-?\d++(?:\.\d++)?(?:e[+-]?\d++)?')
 _FIRST_INEXACT = 2**53
 _UNSAFE = re.compile("[<>&\u2028\u2029\ud800-\udfff]")
@@ -69,7 +68,7 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )
     made.globals["address"] = address
-    named = (percent, story, size, counted, process, content, life, pusher, iso)
+    named = (percent, size, counted, process, content, life, pusher, iso)
     made.filters |= {each.__name__: each for each in named}
     made.filters |= {
         "session_address": address_of_session,
@@ -163,85 +162,6 @@ def packed(text: str) -> str:
 def measure(tree: JsonTree) -> int:
     """Return how many bytes data takes as `as_json` writes it."""
     return len(as_json(tree).encode())
-
-
-def story(report: Report) -> str:
-    """Return a sentence such as `load failed in run 1 after 3 of 4 tasks; resumed 9 h later by bob; completed`."""
-    runs = [run for run in report.runs if run.record.origin != "reclaim"]
-    if not runs:
-        return _without_runs(report)
-    clauses: list[str] = []
-    for place, run in enumerate(runs):
-        if place:
-            clauses.append(_resumed(runs[place - 1], run.record))
-        clauses.append(_ended(report, run.record, is_first=not place))
-    if len(runs) > _MOST_RUNS:
-        clauses[5:-4] = [f"… {len(runs) - 5} more runs …"]  # the first three runs and the last two stay
-    return "; ".join(clauses)
-
-
-def _without_runs(report: Report) -> str:
-    if report.session.forked_from:
-        return f"forked from {report.session.forked_from}; it has not run yet"
-    count = sum(queue.total for queue in report.queues)
-    return f"has {counted(count, 'value')} in {counted(len(report.queues), 'queue')}, and no run"
-
-
-def _resumed(before: ReportRun, run: RunRecord) -> str:
-    last, ended_at = before.record, before.record.ended_at
-    paused = run.started_at - (before.worked_until if ended_at is None else ended_at)
-    user = f" by {run.user}" if run.user and run.user != last.user else ""
-    host = f" on {run.host}" if run.host != last.host else ""
-    return f"resumed {format_duration(max(0, paused))} later{user}{host}"
-
-
-def _ended(report: Report, run: RunRecord, *, is_first: bool) -> str:
-    done, total = _done_after(report, run.number), len(report.tasks)
-    number, status = run.number, run.status
-    if status == "completed":
-        took = format_duration(length(run.started_at, run.ended_at))
-        return f"completed {counted(total, 'task')} in {took}" if is_first and total else "completed"
-    after = f" after {done} of {counted(total, 'task')}" if total else ""
-    if status is None:
-        tasks = _named(_in_run(report, number, ("running",)))
-        return f"run {number} has been running for {format_duration(report.read_at - run.started_at)}" + "".join(
-            f",{part}" for part in (f" now in {tasks}" if tasks else "", after) if part
-        )
-    culprits = _named(_in_run(report, number, (status, "lost") if status != "damaged" else ()))
-    if status == "failed":
-        return f"{culprits} failed in run {number}{after}" if culprits else f"run {number} failed{after}"
-    if status == "interrupted":
-        return f"run {number} was interrupted{f' in {culprits}' if culprits else ''}{after}"
-    if status == "lost":
-        return f"the process of run {number} died{f' in {culprits}' if culprits else ''}{after}"
-    return f"run {number} ended ({status}){after}"
-
-
-def _done_after(report: Report, number: int) -> int:
-    """Count the tasks that had completed by the end of a run."""
-    return sum(
-        task.status == "skipped"
-        or any(
-            attempt.status == "completed" and (attempt.run is None or attempt.run <= number)
-            for attempt, _ in task.attempts
-        )
-        for task, _, _ in report.tasks
-    )
-
-
-def _in_run(report: Report, number: int, statuses: Sequence[str]) -> Iterator[str]:
-    """Yield the tasks whose last attempt in a run has one of these statuses."""
-    for task, _, _ in report.tasks:
-        attempts = [attempt for attempt, _ in task.attempts if attempt.run == number]
-        if attempts and attempts[-1].status in statuses:
-            yield task.name
-
-
-def _named(tasks: Iterator[str]) -> str:
-    names = list(tasks)
-    if len(names) > 2:
-        return f"{names[0]} and {len(names) - 1} others"
-    return " and ".join(names)
 
 
 class Row(NamedTuple):

@@ -102,6 +102,34 @@ const Page = (() => {
   /** Return an element with a command, which can be copied. */
   const command = (text) => el("code", { class: "command" }, text);
 
+  /** Return a button that copies a text, which it asks for when it is pressed. */
+  function copier(text, what) {
+    const button = el("button", { type: "button", class: "copy", title: `Copy the ${what}`, "aria-label": `Copy the ${what}`, click: async () => {
+      const copied = await navigator.clipboard.writeText(text()).then(() => true, () => false);
+      button.classList.toggle("copied", copied);
+      button.setAttribute("aria-label", copied ? "Copied" : `Select the ${what} to copy it`);
+      setTimeout(() => button.classList.remove("copied"), 1500);
+    } }, svg("svg", { viewBox: "0 0 16 16", width: 14, height: 14, "aria-hidden": "true" },
+      svg("path", { d: "M5.5 5.5V2.5h8v8h-3M2.5 5.5h8v8h-8z" })));
+    return button;
+  }
+
+  /** Give each command a button that copies it. */
+  function copyable() {
+    for (const code of document.querySelectorAll("code.command")) {
+      if (!code.nextElementSibling?.matches(".copy")) code.after(copier(() => code.textContent, "command"));
+    }
+  }
+
+  /** Open what the page's address leads to, and all that it is in. */
+  function follow() {
+    const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+    for (let each = target; each; each = each.parentElement?.closest("details")) if (each.matches("details")) each.open = true;
+    target?.scrollIntoView();
+  }
+  addEventListener("hashchange", follow);
+  addEventListener("click", ({ target }) => { if (target.dataset?.leads) location.hash = encodeURIComponent(target.dataset.leads); });
+
   const TIMES = ["at", "created_at", "read_at", "started_at", "ended_at", "given_back_at", "pushed_at",
     "taken_at", "undone_at", "returned_at", "worked_until"];
 
@@ -171,19 +199,23 @@ const Page = (() => {
       if (first && text) text.open = false;
     }
     localTimes();
+    copyable();
+    if (!isFollowed) follow();
+    isFollowed = true;
   }
+  let isFollowed = false;
 
   /** Rewrite the times of the text in the reader's zone; the title keeps UTC. */
   function localTimes() {
-    for (const element of document.querySelectorAll("time[datetime]:not([title])")) {
-      element.title = element.textContent;
+    for (const element of document.querySelectorAll("[datetime]:not([title])")) {
+      element.setAttribute("title", element.textContent);
       element.textContent = time(micros(element.getAttribute("datetime")), element.dataset.how);
     }
     for (const element of document.querySelectorAll(".zone")) element.textContent = ZONE;
   }
 
   const page = {
-    el, svg, fill, printable, micros, time, duration, size, counted, quoted, command, read, draw, select, on, emit, ZONE,
+    el, svg, fill, printable, micros, time, duration, size, counted, quoted, command, copier, read, draw, select, on, emit, ZONE,
     get selected() { return selected; },
   };
   return page;
