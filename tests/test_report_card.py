@@ -30,7 +30,7 @@ def said(store: Store, name: str = "etl") -> str:
 def test_it_says_what_failed_and_why_and_what_stands(filled: Store) -> None:
     assert said(filled, "etl-24") == "load failed twice: no column 'price'; 2 stand; 2 wait; 1 value comes back"
     assert said(filled, "etl-25") == "4 tasks completed"
-    assert said(filled, "inbox") == "3 values in 1 queue; 3 live; 0 dead"
+    assert said(filled, "inbox") == "3 values in 1 queue; 2 live; 0 dead"
 
 
 def test_it_tells_of_a_resume(store: Store) -> None:

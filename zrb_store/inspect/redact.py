@@ -66,7 +66,7 @@ def _silent_task(task: Task) -> Task:
 def _silent_step(step: Step) -> Step:
     result = None if step.result is None and step.beginning is None else MASK
     # A step without a name is named by its id.
-    return replace(step, attempts=list(map(_nameless, step.attempts)), result=result, beginning=None)
+    return replace(step, attempts=list(map(_nameless, step.attempts)), result=result, beginning=None, note=None)
 
 
 def _emptied(value: Value) -> Value:

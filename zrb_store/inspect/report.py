@@ -11,8 +11,9 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Generic, NamedTuple, TypeVar
 
+from zrb_store.codec.arguments import call_text
 from zrb_store.db.engine import Database
-from zrb_store.inspect.agents import agent_tokens
+from zrb_store.inspect.agents import agent_note, agent_tokens
 from zrb_store.inspect.log import AttemptLog, SessionLog, change_json, line_json, log_of, run_json
 from zrb_store.inspect.queues import held_by_others
 from zrb_store.inspect.resume import Decision
@@ -44,6 +45,7 @@ BEGINNING = 2000
 _PER_VALUE = 4  # bytes that a value takes besides its content, if it is like those beside it
 _PER_ATTEMPT = 150
 _PER_STEP = 100
+_NOTE = 200  # characters
 _MOST_PENDING = 20
 _TRACEBACKS = 5  # of so many runs, the last ones
 
@@ -141,7 +143,8 @@ class ReportTask(NamedTuple):
         shown, counts = {**self.task.to_json(), "attempts_left_out": self.attempts_left_out}, self.task.counts
         if counts is None:
             return shown
-        return {**shown, "steps_left_out": self.steps_left_out, "steps_standing": counts.standing}
+        steps = [{**step.to_json(), "note": step.note, "tokens": step.tokens} for step in self.task.steps]
+        return {**shown, "steps": steps, "steps_left_out": self.steps_left_out, "steps_standing": counts.standing}
 
 
 class ReportQueue(NamedTuple):
@@ -359,8 +362,12 @@ def _cut(attempt: AttemptRecord, budget: Budget) -> AttemptRecord:
 
 def _steps(task: Task, budget: Budget) -> Iterator[Step]:
     for step in task.steps:
-        tokens = agent_tokens(step.name, step.result)
-        shown = replace(step, attempts=[_cut(attempt, budget) for attempt in step.attempts], tokens=tokens)
+        shown = replace(
+            step,
+            attempts=[_cut(attempt, budget) for attempt in step.attempts],
+            tokens=agent_tokens(step.name, step.result),
+            note=cut_text(agent_note(step.name, step.result) or call_text(step.last.arguments or "[[],{}]"), _NOTE),
+        )
         if budget.measure(step.result) > BEGINNING:
             shown = replace(shown, result=None, beginning=beginning(step.result))
         yield shown

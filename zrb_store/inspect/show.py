@@ -65,6 +65,7 @@ class Step:
     result: JsonValue  # None unless it has completed
     beginning: str | None = None  # in a report, of a long result, which is left out
     tokens: int | None = None  # in a report, of an answer of a model
+    note: str | None = None  # in a report: how it was called, or what an agent did
 
     @property
     def last(self) -> AttemptRecord:

@@ -14,6 +14,7 @@ SESSION_SCRIPTS = (
     "vendor/uPlot.iife.min.js",
     "vendor/dagre.min.js",
     "page.js",
+    "tips.js",
     "bars.js",
     "timeline.js",
     "lives.js",

@@ -20,9 +20,7 @@ from urllib.parse import quote, urlencode
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from zrb_store.inspect.agents import agent_note
 from zrb_store.inspect.report import Report, ReportQueue, cut_text
-from zrb_store.inspect.show import Step, Task
 from zrb_store.inspect.value import Value
 from zrb_store.masking import printable
 from zrb_store.records import UNSUCCESSFUL, AttemptRecord, JsonTree, iso, to_datetime
@@ -50,6 +48,7 @@ MOST_ATTEMPTS = 50
 """How many attempts with errors or output stand there one by one; those before open together."""
 _MOST_QUEUES = 40  # that the text has
 _MOST_VALUES = 200  # of all queues together; each queue shows its last ones
+_MOST_RESULTS = 3  # queues with nothing but a task's result; more are one table
 _CONTENT = 300  # characters of a value
 _STRING_OR_NUMBER = re.compile(r'"(?:[^"\\]|\\.)*+"|-?\d++(?:\.\d++)?(?:e[+-]?\d++)?')
 _FIRST_INEXACT = 2**53
@@ -68,7 +67,7 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )
     made.globals["address"] = address
-    named = (percent, size, counted, process, content, life, pusher, iso)
+    named = (percent, size, counted, process, content, life, preview, pusher, iso)
     made.filters |= {each.__name__: each for each in named}
     made.filters |= {
         "session_address": address_of_session,
@@ -79,6 +78,7 @@ def environment() -> Environment:
         "exact": _format_exact,
         "duration": format_duration,
         "between": length,
+        "worked": _worked,
         "error": error_summary,
         "setting": setting_text,
         "clock": lambda at: to_datetime(at).strftime("%H:%M:%S"),
@@ -119,9 +119,9 @@ def _format_moment(at: int | None) -> Markup:
 
 
 def _format_short_moment(at: int | None) -> Markup:
-    """Return an element with a time, whose zone stands elsewhere (in an element of class `zone`)."""
+    """Return an element with a time, whose zone stands elsewhere; scripts say how long ago that is."""
     text = _format_time(at).removesuffix(" UTC")
-    return Markup("-") if at is None else Markup('<time datetime="{}" data-how="short">{}</time>').format(iso(at), text)
+    return Markup("-") if at is None else Markup('<time datetime="{}" data-how="ago">{}</time>').format(iso(at), text)
 
 
 def _format_exact(at: int) -> Markup:
@@ -164,68 +164,9 @@ def measure(tree: JsonTree) -> int:
     return len(as_json(tree).encode())
 
 
-class Row(NamedTuple):
-    """An attempt, a step, or a task without attempts."""
-
-    name: str
-    status: str
-    is_step: bool = False
-    run: int | None = None
-    started_at: int | None = None
-    took: int | None = None
-    note: str = ""
-
-
-class Rows(NamedTuple):
-    """The rows that are shown."""
-
-    items: list[Row]
-    left_out: int  # how many attempts and steps are not shown
-
-
-def rows(report: Report) -> Rows:
-    """Return the rows of the timeline."""
-    found: list[Row] = []
-    left_out = 0
-    share = max(1, MOST_ROWS // max(1, len(report.tasks)))
-    for task, attempts_left_out, steps_left_out in report.tasks:
-        own = list(_task_rows(task, report.read_at))
-        steps = [_step_row(step, report.read_at) for step in task.steps]
-        left_out += attempts_left_out + steps_left_out
-        for part in (own, steps):
-            left_out += max(0, len(part) - share)
-            found += part[-share:]
-    return Rows(found[:MOST_ROWS], left_out + max(0, len(found) - MOST_ROWS))
-
-
-def _task_rows(task: Task, read_at: int) -> Iterator[Row]:
-    for attempt, _ in task.attempts:
-        yield _row(attempt.name, attempt, attempt.status, read_at, _error(attempt))
-    if not task.attempts or task.status in ("waiting", "skipped"):
-        yield Row(task.name, task.status)
-
-
-def _step_row(step: Step, read_at: int) -> Row:
-    note = agent_note(step.name, step.result) or step.name
-    if len(step.attempts) > 1:
-        note += f", {len(step.attempts)} attempts"
-    if error := _error(step.last):
-        note += f": {error}"
-    elif step.beginning is not None:
-        note += f" = {step.beginning[:_CONTENT]}"
-    elif step.result is not None:
-        note += f" = {preview(step.result)[:_CONTENT]}"
-    return _row(step.id, step.last, step.status, read_at, note)._replace(is_step=True)
-
-
-def _row(name: str, attempt: AttemptRecord, status: str, read_at: int, note: str) -> Row:
-    ended_at = read_at if attempt.ended_at is None and status == "running" else attempt.ended_at
-    took = None if attempt.status == "lost" else length(attempt.started_at, ended_at)
-    return Row(name, status, False, attempt.run, attempt.started_at, took, note)
-
-
-def _error(attempt: AttemptRecord) -> str:
-    return cut_text(error_summary(attempt.error), _CONTENT) if attempt.error else ""
+def _worked(attempt: AttemptRecord, read_at: int) -> int | None:
+    """Return how long an attempt worked until now, if that is known."""
+    return None if attempt.status == "lost" else length(attempt.started_at, attempt.ended_at or read_at)
 
 
 class QueueText(NamedTuple):
@@ -236,11 +177,20 @@ class QueueText(NamedTuple):
     not_shown: int
 
 
-def queues(report: Report) -> list[QueueText]:
-    """Return the queues that the text has."""
-    share = max(5, _MOST_VALUES // max(1, len(report.queues)))
-    shown = ((each, list(each.queue.values)[-share:]) for each in report.queues[:_MOST_QUEUES])
-    return [QueueText(each, values, each.total - len(values)) for each, values in shown]
+def queues(report: Report) -> Context:
+    """Return the queues that the text has, and apart from them those that hold nothing but the result of a task."""
+    tasks = {each.task.result: each.task.name for each in report.tasks}
+    results = [
+        (each, value) for each in report.queues if each.total == 1 for value in each.queue.values if value.id in tasks
+    ]
+    results = results if len(results) > _MOST_RESULTS else []
+    found = [each for each in report.queues if all(each is not other for other, _ in results)]
+    share = max(5, _MOST_VALUES // max(1, len(found)))
+    shown = ((each, list(each.queue.values)[-share:]) for each in found[:_MOST_QUEUES])
+    return {
+        "results": [(each.queue.name, value) for each, value in results],
+        "queues": [QueueText(each, values, each.total - len(values)) for each, values in shown],
+    }
 
 
 def content(value: Value) -> str:

@@ -15,7 +15,7 @@ from zrb_store.inspect.report import Budget, Plan, Report, describe
 from zrb_store.inspect.value import Value
 from zrb_store.page.assets import CARD_STYLES, GRAPHER, PLOTTER, SESSION_SCRIPTS, inlined, style_of
 from zrb_store.page.card import card
-from zrb_store.page.render import MOST_ATTEMPTS, MOST_ROWS, Context, as_json, environment, measure, packed, queues, rows
+from zrb_store.page.render import MOST_ATTEMPTS, MOST_ROWS, Context, as_json, environment, measure, packed, queues
 from zrb_store.records import Damage, JsonObject, JsonValue
 from zrb_store.render.stderr import zrb_program
 
@@ -79,8 +79,7 @@ def session_context(described: Report, program: str) -> Context:
         "program": program,
         "zrb_program": zrb_program(program),
         "card": card(described, program),
-        "rows": rows(described),
-        "queues": queues(described),
+        **queues(described),
         "most_rows": MOST_ROWS,
         "most_attempts": MOST_ATTEMPTS,
         "json": text,

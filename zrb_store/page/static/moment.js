@@ -18,7 +18,9 @@ const Moment = (() => {
       this.timer = null;
       this.build(element);
       page.on("select", () => this.select());
-      page.on("seek", (at) => { this.stop(); this.goTo(at); this.note(); });
+      page.on("seek", (at) => { this.stop(); this.goTo(at); });
+      page.on("rest", () => this.note());
+      page.on("results", () => this.show(0));
       addEventListener("hashchange", () => this.follow());
       addEventListener("resize", () => this.lives && this.show(0));
     }
@@ -190,11 +192,7 @@ const Moment = (() => {
       clearTimeout(this.resting);
       this.resting = setTimeout(() => {
         this.followed = `#at=${Lives.iso(this.at())}`;
-        try {
-          history.replaceState(history.state, "", this.followed);
-        } catch (_) {
-          // A page without an address of its own, such as one in a mail, has no links to its moments either.
-        }
+        this.page.address(this.followed.slice(1));
       }, 300);
     }
 

@@ -57,16 +57,25 @@ const Page = (() => {
   };
   const ZONE = zone();
 
-  /** Format a time in the reader's zone: how is "full" (date, time, zone), "short" (without zone), "clock" or "exact". */
+  /** Format a time in the reader's zone: how is "full" (date, time, zone), "ago", "clock" or "exact". */
   function time(at, how = "full") {
     if (at === null || at === undefined) return "-";
     const date = new Date(at / 1000);
     const day = `${date.getFullYear()}-${pad(date.getMonth() + 1)}-${pad(date.getDate())}`;
     const clock = `${pad(date.getHours())}:${pad(date.getMinutes())}:${pad(date.getSeconds())}`;
     if (how === "clock") return clock;
-    if (how === "short") return `${day} ${clock}`;
+    if (how === "ago") return ago(Date.now() * 1000 - at) || `${day} ${clock}`;
     if (how === "exact") return `${day} ${clock}.${pad(((at % 1e6) + 1e6) % 1e6, 6)} ${ZONE}`;
     return `${day} ${clock} ${ZONE}`;
+  }
+
+  /** Say how long ago something was, in one unit; an empty text for what was more than a month ago, or will be. */
+  function ago(length) {
+    const seconds = Math.floor(length / 1e6);
+    if (seconds < -60 || seconds >= 30 * 86400) return "";
+    if (seconds < 60) return "just now";
+    const [unit, name] = [[86400, "d"], [3600, "h"], [60, "min"]].find(([unit]) => seconds >= unit);
+    return `${Math.floor(seconds / unit)} ${name} ago`;
   }
 
   /** Format microseconds in their two largest units, as the command line does. */
@@ -121,9 +130,27 @@ const Page = (() => {
     }
   }
 
+  /** Write into the page's address what is looked at, so that it can be sent. */
+  function address(text) {
+    try {
+      history.replaceState(history.state, "", `#${encodeURIComponent(text).replaceAll("%3A", ":").replaceAll("%3D", "=").replaceAll("%2F", "/")}`);
+    } catch (_) {
+      // A page without an address of its own, such as one in a mail, has no links to its parts either.
+    }
+  }
+
+  /** Return what the page's address names. */
+  function addressed() {
+    try {
+      return decodeURIComponent(location.hash.slice(1));
+    } catch (_) {
+      return "";
+    }
+  }
+
   /** Open what the page's address leads to, and all that it is in. */
   function follow() {
-    const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+    const target = document.getElementById(addressed());
     for (let each = target; each; each = each.parentElement?.closest("details")) if (each.matches("details")) each.open = true;
     target?.scrollIntoView();
   }
@@ -208,14 +235,21 @@ const Page = (() => {
   /** Rewrite the times of the text in the reader's zone; the title keeps UTC. */
   function localTimes() {
     for (const element of document.querySelectorAll("[datetime]:not([title])")) {
-      element.setAttribute("title", element.textContent);
-      element.textContent = time(micros(element.getAttribute("datetime")), element.dataset.how);
+      const at = micros(element.getAttribute("datetime"));
+      element.setAttribute("title", element.dataset.how === "ago" ? `${time(at)}, ${element.textContent} UTC` : element.textContent);
+      element.textContent = time(at, element.dataset.how);
     }
     for (const element of document.querySelectorAll(".zone")) element.textContent = ZONE;
   }
 
+  setInterval(() => { // what was a minute ago is two minutes ago
+    for (const element of document.querySelectorAll('[data-how="ago"][title]')) {
+      element.textContent = time(micros(element.getAttribute("datetime")), "ago");
+    }
+  }, 30_000);
+
   const page = {
-    el, svg, fill, printable, micros, time, duration, size, counted, quoted, command, copier, read, draw, select, on, emit, ZONE,
+    el, svg, fill, printable, micros, time, duration, size, counted, quoted, command, copier, address, addressed, read, draw, select, on, emit, ZONE,
     get selected() { return selected; },
   };
   return page;
