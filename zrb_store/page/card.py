@@ -127,10 +127,6 @@ class _Scale:
                 return round(left + (right - left) * max(0, time - span.start) / max(1, span.end - span.start), 2)
         return self._width
 
-    def mark(self, span: Span, status: str, title: str, attempt: str, height: float = 100) -> Mark:
-        """Return the mark of an attempt."""
-        return Mark(self.at(span.start), self.at(span.end), status, title, f"attempt-{attempt}", height)
-
     def pauses(self) -> Iterator[Mark]:
         """Yield the pauses."""
         for (before, _, left), (after, right, _) in itertools.pairwise(self._spans):
@@ -146,7 +142,9 @@ def card(report: Report, program: str) -> Card:
     if waiting[:1] == [report.session.task]:  # zrb knows the main task first, and what it needs later
         waiting.reverse()
     scale = _Scale(work, 100 - _FUTURE * bool(waiting))
-    lanes = [_lane(each, timeline, scale) for each in tasks]
+    lanes = [
+        Lane(task.name, task.status, [_mark(each.record, timeline, scale) for each in task.attempts]) for task in tasks
+    ]
     quiet = [each for each in lanes if len(report.tasks) > _FEW and each.status not in (*UNSUCCESSFUL, "running")]
     subject, cause, link = _said(report, tasks)
     depth = _depth(report) if _is_inbox(report) else None
@@ -270,14 +268,10 @@ def _made(report: Report) -> Iterator[tuple[str, str]]:
         yield from [each for each in found if each[0] == report.session.task] or found[-2:]
 
 
-def _lane(task: Task, timeline: Timeline, scale: _Scale) -> Lane:
-    return Lane(task.name, task.status, [_mark(each.record, timeline, scale) for each in task.attempts])
-
-
 def _mark(attempt: AttemptRecord, timeline: Timeline, scale: _Scale, note: str = "", height: float = 100) -> Mark:
     span, error = timeline.span_of(attempt), f": {cause_of(attempt.error)}" if attempt.error else ""
     title = f"{attempt.name} {attempt.status}, {format_duration(span.end - span.start)}{note}{error}"
-    return scale.mark(span, attempt.status, title, attempt.name, height)
+    return Mark(scale.at(span.start), scale.at(span.end), attempt.status, title, f"attempt-{attempt.name}", height)
 
 
 def _turns(report: Report, timeline: Timeline, scale: _Scale) -> Iterator[Mark]:
