@@ -26,6 +26,8 @@ _PAUSE = 4  # percent of the width that a pause takes; all of them together at m
 _FEW = 12  # tasks that are all named
 _MOST_WAITING = 6  # that are named
 _ROOM = 216  # pixels for the rows of the tasks that are not named
+_MOST_QUIET = 108  # of these rows
+_NARROW = 0.4  # percent; marks of one status that lie within it are one
 _SLOTS = 24  # values of a queue
 _BINS = 120  # of time
 _CONTENT = 60  # characters of a value
@@ -143,9 +145,15 @@ def card(report: Report, program: str) -> Card:
         waiting.reverse()
     scale = _Scale(work, 100 - _FUTURE * bool(waiting))
     lanes = [
-        Lane(task.name, task.status, [_mark(each.record, timeline, scale) for each in task.attempts]) for task in tasks
+        Lane(task.name, task.status, _joined(_mark(each.record, timeline, scale) for each in task.attempts))
+        for task in tasks
     ]
-    quiet = [each for each in lanes if len(report.tasks) > _FEW and each.status not in (*UNSUCCESSFUL, "running")]
+    named = (
+        (*UNSUCCESSFUL, "running") if len(report.tasks) > _FEW else (*UNSUCCESSFUL, "running", "completed", "waiting")
+    )
+    chain = [each for each in lanes if each.status in named][:_FEW]
+    quiet = [each for each in lanes if each.status not in named]
+    quiet = quiet[:: -(-len(quiet) // _MOST_QUIET) or 1]  # of very many, every second one, or fewer
     subject, cause, link = _said(report, tasks)
     depth = _depth(report) if _is_inbox(report) else None
     return Card(
@@ -159,11 +167,11 @@ def card(report: Report, program: str) -> Card:
         pauses=list(scale.pauses()),
         quiet=quiet,
         pitch=max(2, min(14, _ROOM / len(quiet))) if quiet else 0,
-        chain=[each for each in lanes if each not in quiet][:_FEW],
+        chain=chain,
         waiting=waiting[:_MOST_WAITING],
         more_waiting=len(waiting[_MOST_WAITING:]),
         returns=[_return(report, value) for value in report.comes_back[:1]],
-        turns=list(_turns(report, timeline, scale)),
+        turns=_joined(_turns(report, timeline, scale)),
         cuts=[Mark(at := scale.at(span.end), at) for span in timeline.deaths()],
         depth=depth,
     )
@@ -274,6 +282,21 @@ def _mark(attempt: AttemptRecord, timeline: Timeline, scale: _Scale, note: str =
     return Mark(scale.at(span.start), scale.at(span.end), attempt.status, title, f"attempt-{attempt.name}", height)
 
 
+def _joined(marks: Iterable[Mark]) -> list[Mark]:
+    """Join marks that could not be told apart: a consumer may have thousands."""
+    found: list[Mark] = []
+    last: dict[str, int] = {}  # by status, the place of the last one
+    for mark in marks:
+        before = found[last[mark.status]] if mark.status in last else None
+        if before is None or mark.right - before.left > _NARROW:
+            last[mark.status] = len(found)
+            found.append(mark)
+        else:
+            height = max(before.height, mark.height)
+            found[last[mark.status]] = before._replace(right=max(before.right, mark.right), height=height)
+    return found
+
+
 def _turns(report: Report, timeline: Timeline, scale: _Scale) -> Iterator[Mark]:
     """Yield the steps of agents: the height of an answer is the number of its tokens."""
     steps = [step for each in report.tasks for step in each.task.steps]
@@ -340,7 +363,10 @@ def _depth(report: Report) -> Depth | None:
             for place, count in sorted(rates.items())
         ],
         round(most_taken * 60_000_000 * (_BINS + 1) / (end - start)),
-        [Mark(at := _bin(each.record.ended_at or 0, start, end) * width, at, title=f"{each.id} died") for each in died],
+        [
+            Mark(place * width, place * width, title=f"{counted(count, 'value')} died")
+            for place, count in Counter(_bin(each.record.ended_at or 0, start, end) for each in died).items()
+        ],
         _grouped(each.returns[-1].error for each in died if each.returns),
     )
 

@@ -179,16 +179,15 @@ class QueueText(NamedTuple):
 
 def queues(report: Report) -> Context:
     """Return the queues that the text has, and apart from them those that hold nothing but the result of a task."""
-    tasks = {each.task.result: each.task.name for each in report.tasks}
-    results = [
-        (each, value) for each in report.queues if each.total == 1 for value in each.queue.values if value.id in tasks
-    ]
-    results = results if len(results) > _MOST_RESULTS else []
-    found = [each for each in report.queues if all(each is not other for other, _ in results)]
+    ids = {each.task.result for each in report.tasks}
+    alone = [each for each in report.queues if each.total == 1]
+    results = [(each.queue.name, value) for each in alone for value in each.queue.values if value.id in ids]
+    names = {name for name, _ in results} if len(results) > _MOST_RESULTS else set()
+    found = [each for each in report.queues if each.queue.name not in names]
     share = max(5, _MOST_VALUES // max(1, len(found)))
     shown = ((each, list(each.queue.values)[-share:]) for each in found[:_MOST_QUEUES])
     return {
-        "results": [(each.queue.name, value) for each, value in results],
+        "results": results if names else [],
         "queues": [QueueText(each, values, each.total - len(values)) for each, values in shown],
     }
 
