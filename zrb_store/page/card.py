@@ -231,7 +231,7 @@ def _counts(report: Report, tasks: Sequence[Task]) -> Iterator[str]:
     if _is_inbox(report):
         yield f"{sum(len(each.queue.live) for each in report.queues):,} live"
         for state, count in report.held.items():
-            yield f"{count:,} held{'' if state == 'alive' else f' by processes that are {_STATES[state]}'}"
+            yield f"{count:,} held{'' if state == 'alive' else f' by {_STATES[state]} processes'}"
         yield f"{sum(each.queue.dead for each in report.queues):,} dead"
     elif deliveries:
         yield f"{deliveries.total() - deliveries['completed'] - deliveries['running']:,} given back"
