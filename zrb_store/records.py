@@ -155,6 +155,7 @@ class RunRecord:
     stop_requested_at: int | None  # when `stop` asked its process to end it
     acknowledged_at: int | None  # when `ack` told `check` to be quiet about it
     damage: tuple[str, ...] = ()
+    seen_at: int = 0  # of one whose process died, when its attempts last began or ended, if that is read
 
     @property
     def handles_sigterm(self) -> bool:

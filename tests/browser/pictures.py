@@ -53,7 +53,7 @@ def main() -> None:
             page = browser.new_page(viewport={"width": 1000, "height": 800}, color_scheme=scheme)
             page.goto(file.as_uri())
             page.locator("#timeline button.bar").nth(2).focus()
-            take(page, f"report-{scheme}.png", "header .kind", "#timeline .detail")
+            take(page, f"report-{scheme}.png", "header .title", "#timeline .detail")
             slider = page.locator("#moment input[type=range]")
             slider.focus()
             for _ in range(9):

@@ -33,17 +33,19 @@ if TYPE_CHECKING:
     "{} @last-failed -o run.html",
     "{} @last --open",
     "{} @last --redact -o for-strangers.html",
+    "{} @last-failed --format svg -o card.svg",
     "{} @last --format perfetto -o trace.json",
     details="The file needs a browser, but no network and no other program, so it can be attached to a ticket or a "
     "mail. For strangers, `--redact` leaves out all content; structure, times and types stay. SESSION is a full name, "
-    "the unique beginning of one, @last or @last-failed. `--format perfetto` writes a trace for ui.perfetto.dev and "
+    "the unique beginning of one, @last or @last-failed. `--format svg` writes the card at its head alone, a picture "
+    "for a chat. `--format perfetto` writes a trace for ui.perfetto.dev and "
     "chrome://tracing, with attempts, steps and the ways of values over time.",
 )
 @session_argument
 @click.option(
     "-o", "--output", "file", metavar="FILE", type=click.Path(dir_okay=False), help="Write to FILE, not stdout."
 )
-@format_option("html", choices=("html", "perfetto"), help_text="Format of the file.")
+@format_option("html", choices=("html", "svg", "perfetto"), help_text="Format of the file.")
 @click.option(
     "--redact",
     is_flag=True,
@@ -63,18 +65,24 @@ def report(
             raise click.UsageError("--redact is for HTML: a trace cannot be redacted")
         _write_trace(session, file)
         return
-    from zrb_store.page.report import report as write_report  # late: imports Jinja2
+    from zrb_store.page.report import picture  # late: imports Jinja2
+    from zrb_store.page.report import report as write_report
 
     with open_store(read_only=True) as store, noting_damage() as damage:
         record = session_names.resolve(store.database, session)
         plan = None if resumer is None else _plan(resumer, store, record)
-        page = write_report(store.database, record.name, program_name(), plan, damage, redact=redact)
+        write = picture if output_format == "svg" else write_report
+        page = write(store.database, record.name, program_name(), plan, damage, redact=redact)
     if file is None and not opens:
         write_bytes(page)
         return
-    path = Path(file) if file is not None else Path(tempfile.mkdtemp(prefix="zrb-store-")) / f"{record.name}.html"
-    with whole_file(path) as write:
-        write(page)
+    path = (
+        Path(file)
+        if file is not None
+        else Path(tempfile.mkdtemp(prefix="zrb-store-")) / f"{record.name}.{output_format}"
+    )
+    with whole_file(path) as write_file:
+        write_file(page)
     if opens and not webbrowser.open(path.resolve().as_uri()):
         click.echo(f"no browser could be started: open {path} in one")
 

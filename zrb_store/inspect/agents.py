@@ -51,6 +51,12 @@ def _note(name: str, result: JsonValue) -> str | None:
     return None
 
 
+def agent_tokens(name: str, result: JsonValue) -> int | None:
+    """Return the tokens of the answer of a model, and None of another step."""
+    is_answer = type(result) is dict and result.get("kind") == "answer" and _MODEL.fullmatch(name)
+    return sum(_tokens(result)) if is_answer and type(result) is dict else None
+
+
 def agent_sum(steps: Iterable[Step], run: int | None) -> str:
     """Sum up the steps of an agent: `6 answers (1,204 in / 88 out tokens), 9 tool calls; 3 and 4 of them used again`.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from zrb_store.queries import lease, queues, sessions
 from zrb_store.queries.clock import now_micros
 from zrb_store.queries.holders import HeldValues, each_held, held_values, holding_steps, unfinished_sessions
 from zrb_store.queries.queues import QueueRules
-from zrb_store.records import JsonObject, iso
+from zrb_store.records import JsonObject, SessionRecord, iso
 
 MOST = 500
 """The most queues that an overview shows of each kind."""
@@ -101,6 +102,15 @@ def all_holds(database: Database) -> Iterator[tuple[Iterator[Hold], int]]:
             for each in each_held(transaction, list(halted))
         )
         yield found, moment
+
+
+def held_by_others(transaction: Transaction, session: SessionRecord, moment: int) -> Counter[str]:
+    """Count the values of a session that attempts of other sessions hold, by the state of their process."""
+    held: Counter[str] = Counter()
+    for each in held_values(transaction, [session.id]):
+        if each.session != session.name:
+            held[lease.state_of_process(transaction, each.run, moment)] += each.values
+    return held
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,6 +38,7 @@ def redacted(report: Report) -> Report:
         logged=[replace(each, record=_nameless(each.record), output=None) for each in report.logged if each.has_failed],
         changes=[_nobody(change)._replace(detail=None, reason=None) for change in report.changes],
         plan=None if plan is None or plan.refused else plan,
+        comes_back=list(map(_emptied, report.comes_back)),
     )
 
 
@@ -65,7 +66,7 @@ def _silent_task(task: Task) -> Task:
 def _silent_step(step: Step) -> Step:
     result = None if step.result is None and step.beginning is None else MASK
     # A step without a name is named by its id.
-    return replace(step, attempts=list(map(_nameless, step.attempts)), result=result, beginning=None)
+    return replace(step, attempts=list(map(_nameless, step.attempts)), result=result, beginning=None, note=None)
 
 
 def _emptied(value: Value) -> Value:

@@ -6,13 +6,16 @@
 from __future__ import annotations
 
 import json
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Generic, NamedTuple, TypeVar
 
+from zrb_store.codec.arguments import call_text
 from zrb_store.db.engine import Database
+from zrb_store.inspect.agents import agent_note, agent_tokens
 from zrb_store.inspect.log import AttemptLog, SessionLog, change_json, line_json, log_of, run_json
+from zrb_store.inspect.queues import held_by_others
 from zrb_store.inspect.resume import Decision
 from zrb_store.inspect.show import Queue, SessionDocument, Step, Task, header, inputs_of, open_session
 from zrb_store.inspect.trace import Span, Timeline, merged
@@ -43,6 +46,7 @@ BEGINNING = 2000
 _PER_VALUE = 4  # bytes that a value takes besides its content, if it is like those beside it
 _PER_ATTEMPT = 150
 _PER_STEP = 100
+_NOTE = 200  # characters
 _MOST_PENDING = 20
 _TRACEBACKS = 5  # of so many runs, the last ones
 
@@ -140,7 +144,8 @@ class ReportTask(NamedTuple):
         shown, counts = {**self.task.to_json(), "attempts_left_out": self.attempts_left_out}, self.task.counts
         if counts is None:
             return shown
-        return {**shown, "steps_left_out": self.steps_left_out, "steps_standing": counts.standing}
+        steps = [{**step.to_json(), "note": step.note, "tokens": step.tokens} for step in self.task.steps]
+        return {**shown, "steps": steps, "steps_left_out": self.steps_left_out, "steps_standing": counts.standing}
 
 
 class ReportQueue(NamedTuple):
@@ -200,6 +205,13 @@ class Report:
     plan: Plan | None  # what a resume would do, if that is known
     damage: str | None
     work: list[Span]  # when the session worked: what lies between these spans are pauses
+    comes_back: list[Value]  # what unfinished attempts hold of its queues
+    held: Counter[str]  # how many of its values attempts of other sessions hold, by the state of their process
+
+    @property
+    def timeline(self) -> Timeline:
+        """When its attempts worked."""
+        return Timeline([run.record for run in self.runs], self.read_at)
 
     @property
     def is_acknowledged(self) -> bool:
@@ -233,7 +245,8 @@ def describe(database: Database, name: str, *, budget: Budget | None = None, dam
     with open_session(database, name, last=budget.most_values, damage=damage) as document:
         log = log_of(document)
         runs, pending = _runs(document, log, budget), document.pending()
-        queues, used = _queues(document, budget)
+        comes_back: list[Value] = []
+        queues, used = _queues(document, budget, set(pending), comes_back)
         inputs = inputs_of(document.session)
         report = Report(
             session=document.session,
@@ -257,6 +270,8 @@ def describe(database: Database, name: str, *, budget: Budget | None = None, dam
             plan=None,
             damage=None,
             work=[],
+            comes_back=comes_back,
+            held=held_by_others(document.transaction, document.session, document.read_at),
         )
         return replace(report, work=_work(report), damage=str(damage) if damage else None)
 
@@ -275,7 +290,7 @@ def _runs(document: SessionDocument, log: SessionLog, budget: Budget) -> list[Re
 
 
 def _work(report: Report) -> list[Span]:
-    timeline = Timeline([run.record for run in report.runs], report.read_at)
+    timeline = report.timeline
     spans = list(timeline.runs.values())
     for task, _, _ in report.tasks:
         attempts = [attempt.record for attempt in task.attempts]
@@ -284,19 +299,27 @@ def _work(report: Report) -> list[Span]:
     return merged(spans)
 
 
-def _queues(document: SessionDocument, budget: Budget) -> tuple[list[ReportQueue], int]:
-    """Return the queues, and how many bytes their values take."""
+def _queues(
+    document: SessionDocument, budget: Budget, unfinished: Collection[str], comes_back: list[Value]
+) -> tuple[list[ReportQueue], int]:
+    """Return the queues, and how many bytes their values take. Note what unfinished attempts hold."""
 
     def measure(value: Value) -> int:
         content = budget.measure(value.content if value.beginning is None else value.beginning)
         past = [each.to_json() for each in value.past]
         return _PER_VALUE + content + (budget.measure(past) if past else 0)
 
+    def noted(values: Iterable[Value]) -> Iterator[Value]:
+        for value in values:
+            if value.record.state == "taken" and value.taken_by in unfinished:
+                comes_back.append(value)
+            yield value
+
     queues = []
     room, remaining = budget.values, len(document.queues)
     for queue in document.queues:
         share = room // remaining
-        cut = last_within(_shown(queue.values, budget, share), share, measure)
+        cut = last_within(noted(_shown(queue.values, budget, share)), share, measure)
         room -= cut.used
         remaining -= 1
         left_out = sum(queue.earlier.values()) + cut.left_out
@@ -351,7 +374,12 @@ def _cut(attempt: AttemptRecord, budget: Budget) -> AttemptRecord:
 
 def _steps(task: Task, budget: Budget) -> Iterator[Step]:
     for step in task.steps:
-        shown = replace(step, attempts=[_cut(attempt, budget) for attempt in step.attempts])
+        shown = replace(
+            step,
+            attempts=[_cut(attempt, budget) for attempt in step.attempts],
+            tokens=agent_tokens(step.name, step.result),
+            note=cut_text(agent_note(step.name, step.result) or call_text(step.last.arguments or "[[],{}]"), _NOTE),
+        )
         if budget.measure(step.result) > BEGINNING:
             shown = replace(shown, result=None, beginning=beginning(step.result))
         yield shown

@@ -66,6 +66,8 @@ class Step:
     status: str
     result: JsonValue  # None unless it has completed
     beginning: str | None = None  # in a report, of a long result, which is left out
+    tokens: int | None = None  # in a report, of an answer of a model
+    note: str | None = None  # in a report: how it was called, or what an agent did
 
     @property
     def last(self) -> AttemptRecord:
@@ -177,6 +179,9 @@ class SessionView:
                 if run.ended_at is None and not lease.is_live(transaction, run, self.read_at)
             )
             self.runs = [replace(run, status="lost") if run.id in self._dead_runs else run for run in self.runs]
+        if any(run.status == "lost" for run in self.runs):
+            signs = runs.last_signs(transaction, session.id)
+            self.runs = [replace(run, seen_at=signs.get(run.id, 0)) for run in self.runs]
 
     def _go_back(self, at: str) -> None:
         """See the session and its runs as they were at a moment, unless the attempt that names it has not ended."""

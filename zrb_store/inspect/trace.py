@@ -33,7 +33,8 @@ class Timeline:
     """Spans of time of a session as of a moment; `runs` are those of its runs, by number."""
 
     def __init__(self, runs: Iterable[RunRecord], moment: int) -> None:
-        self._moment = moment
+        self._moment, runs = moment, list(runs)
+        self._lost = [run.number for run in runs if run.status == "lost"]
         self.runs = {run.number: Span(run.started_at, max(run.started_at, worked_until(run, moment))) for run in runs}
 
     def span_of(self, attempt: AttemptRecord) -> Span:
@@ -44,6 +45,10 @@ class Timeline:
         run = self.runs.get(attempt.run or 0)
         end = self._moment if attempt.status == "running" else start if run is None else run.end
         return Span(start, max(start, end))
+
+    def deaths(self) -> list[Span]:
+        """Return the spans of the runs whose process died."""
+        return [self.runs[run] for run in self._lost]
 
 
 def merged(spans: Iterable[Span]) -> list[Span]:

@@ -75,10 +75,8 @@ def _ask(transaction: Transaction, name: str, *, kill: bool) -> _Request:
     session = sessions.get(transaction, name, lock=True)
     run, moment = runs.last(transaction, session.id), now_micros(transaction)
     if run is None or run.ended_at is not None or lease.state_of_process(transaction, run, moment) != "alive":
-        raise ZrbStoreError(
-            f"session {name} does not run: it is {lease.status_of(transaction, session.status, run, moment)}, and nothing was "
-            "stopped"
-        )
+        status = lease.status_of(transaction, session.status, run, moment)
+        raise ZrbStoreError(f"session {name} does not run: it is {status}, and nothing was stopped")
     beside = queries.live_beside(transaction, run)
     if others := [each.session for each in beside if not queries.is_part(each.session, name)]:
         raise SessionBusy(

@@ -14,6 +14,7 @@ SESSION_SCRIPTS = (
     "vendor/uPlot.iife.min.js",
     "vendor/dagre.min.js",
     "page.js",
+    "tips.js",
     "bars.js",
     "timeline.js",
     "lives.js",
@@ -30,7 +31,10 @@ SESSION_SCRIPTS = (
     "start.js",
 )
 """The scripts of the page of a session, in the order in which they run."""
-STYLES = ("vendor/uPlot.min.css", "style.css", "flow.css", "moment.css", "print.css")
+STYLES = ("vendor/uPlot.min.css", "tokens.css", "style.css", "card.css", "flow.css", "moment.css", "print.css")
+
+CARD_STYLES = ("tokens.css", "card.css")
+"""The style of the card alone."""
 
 PLOTTER, GRAPHER = SESSION_SCRIPTS[:2]
 """The libraries, which a report without plots, or without queues, leaves out."""
@@ -50,13 +54,18 @@ class Inlined(NamedTuple):
 def inlined(scripts: tuple[str, ...] = SESSION_SCRIPTS) -> Inlined:
     """Return scripts and the style for a page that is one file."""
     texts = tuple(_script(name) for name in scripts)
-    style = "\n".join((STATIC / name).read_text(encoding="utf-8") for name in STYLES)
+    style = style_of(*STYLES)
     sources = " ".join(f"'{_digest(text)}'" for text in texts)
     policy = (
         f"default-src 'none'; script-src {sources}; style-src '{_digest(style)}'; img-src data:; "
         "base-uri 'none'; form-action 'none'"
     )
     return Inlined(texts, style, policy)
+
+
+def style_of(*names: str) -> str:
+    """Return the text of style sheets."""
+    return "\n".join((STATIC / name).read_text(encoding="utf-8") for name in names)
 
 
 def _script(name: str) -> str:

@@ -16,7 +16,7 @@ from zrb_store.db.engine import Database
 from zrb_store.errors import InvalidArgument
 from zrb_store.inspect import session_names
 from zrb_store.inspect.diff import diff
-from zrb_store.inspect.list import HALTED, STATUSES, list_sessions, summaries
+from zrb_store.inspect.list import HALTED, STATUSES, SessionSummary, list_sessions, summaries
 from zrb_store.inspect.queues import MOST, queue_overview
 from zrb_store.inspect.report import Budget, describe
 from zrb_store.inspect.show import open_session
@@ -31,7 +31,7 @@ from zrb_store.queries.stats import RecentRun
 from zrb_store.records import Damage, JsonObject, JsonTree, SessionRecord, iso, whole
 from zrb_store.render.format import preview_part
 
-_FILTERS = ("name", "status", "task", "project", "since")
+_FILTERS = ("name", "status", "task", "project", "since", "group")
 _LENGTHS = ("1h", "1d", "7d", "30d")
 _HALTED = "halted"
 _LIMIT = 50
@@ -114,7 +114,7 @@ def read_list(database: Database, question: Question) -> Found:
     with summaries(
         database,
         statuses=_statuses(given),
-        name=NamePattern(given["name"]) if "name" in given else None,
+        name=_pattern(given["name"]) if "name" in given else None,
         task=given.get("task"),
         projects=projects_named(given.get("project")),
         since=parse_duration(given["since"]) if "since" in given else None,
@@ -134,7 +134,8 @@ def read_list(database: Database, question: Question) -> Found:
     if "failed" in given:
         filters["status"] = _HALTED
     context: Context = {
-        "rows": shown,
+        "groups": _by_project(shown) if given.get("group") == "project" else [(None, shown)],
+        "total": None if has_older else len(shown),
         "filters": filters,
         "statuses": STATUSES,
         "lengths": _LENGTHS if filters["since"] in ("", *_LENGTHS) else (*_LENGTHS, filters["since"]),
@@ -148,12 +149,24 @@ def read_list(database: Database, question: Question) -> Found:
     return Found("list.html", context)
 
 
+def _pattern(text: str) -> NamePattern:
+    """Return a pattern as it is given, or of a part of a name."""
+    return NamePattern(text if any(sign in text for sign in "*?[") else f"*{text}*")
+
+
 def _limit(text: str | None) -> int:
     if text is None:
         return _LIMIT
     if not text.isascii() or not text.isdecimal() or not 1 <= int(text[:9]) <= _MOST:
         raise InvalidArgument(f"limit={text[:40]!r} is not a number from 1 to {_MOST}")
     return int(text)
+
+
+def _by_project(shown: list[SessionSummary]) -> list[tuple[str, list[SessionSummary]]]:
+    groups: dict[str, list[SessionSummary]] = {}
+    for each in shown:
+        groups.setdefault(each.session.project or "no project", []).append(each)
+    return list(groups.items())
 
 
 def _statuses(given: Mapping[str, str]) -> tuple[str, ...] | None:

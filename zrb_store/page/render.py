@@ -1,7 +1,7 @@
 """The environment of all templates, the filters they use, and the text of a session's page.
 
 All text from the store is escaped, and what cannot be printed is shown by its escape. The text is complete without
-JavaScript: the story of a session in one sentence, rows of attempts, and the lives of values.
+JavaScript: the card of a session, rows of attempts, and the lives of values.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import gzip
 import json
 import re
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import PurePath
 from typing import Any, NamedTuple, TypeAlias
 from urllib.parse import quote, urlencode
@@ -20,12 +20,10 @@ from urllib.parse import quote, urlencode
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from zrb_store.inspect.agents import agent_note
-from zrb_store.inspect.report import Report, ReportQueue, ReportRun, cut_text
-from zrb_store.inspect.show import Step, Task
+from zrb_store.inspect.report import Report, ReportQueue, cut_text
 from zrb_store.inspect.value import Replaced, Value
 from zrb_store.masking import printable
-from zrb_store.records import UNSUCCESSFUL, AttemptRecord, JsonTree, RunRecord, iso, to_datetime
+from zrb_store.records import UNSUCCESSFUL, AttemptRecord, JsonTree, iso, to_datetime
 from zrb_store.render.format import (
     NOTHING,
     counted,
@@ -50,8 +48,8 @@ MOST_ATTEMPTS = 50
 """How many attempts with errors or output stand there one by one; those before open together."""
 _MOST_QUEUES = 40  # that the text has
 _MOST_VALUES = 200  # of all queues together; each queue shows its last ones
+_MOST_RESULTS = 3  # queues with nothing but a task's result; more are one table
 _CONTENT = 300  # characters of a value
-_MOST_RUNS = 6  # a longer story is told without its middle
 _STRING_OR_NUMBER = re.compile(r'"(?:[^"\\]|\\.)*+"|-?\d++(?:\.\d++)?(?:e[+-]?\d++)?')
 _FIRST_INEXACT = 2**53
 _UNSAFE = re.compile("[<>&\u2028\u2029\ud800-\udfff]")
@@ -69,7 +67,7 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )
     made.globals["address"] = address
-    named = (percent, story, size, counted, process, content, life, pusher, iso)
+    named = (percent, size, counted, process, content, life, preview, pusher, iso)
     made.filters |= {each.__name__: each for each in named}
     made.filters |= {
         "session_address": address_of_session,
@@ -80,6 +78,7 @@ def environment() -> Environment:
         "exact": _format_exact,
         "duration": format_duration,
         "between": length,
+        "worked": _worked,
         "error": error_summary,
         "setting": setting_text,
         "clock": lambda at: to_datetime(at).strftime("%H:%M:%S"),
@@ -120,9 +119,9 @@ def _format_moment(at: int | None) -> Markup:
 
 
 def _format_short_moment(at: int | None) -> Markup:
-    """Return an element with a time, whose zone stands elsewhere (in an element of class `zone`)."""
+    """Return an element with a time, whose zone stands elsewhere; scripts say how long ago that is."""
     text = _format_time(at).removesuffix(" UTC")
-    return Markup("-") if at is None else Markup('<time datetime="{}" data-how="short">{}</time>').format(iso(at), text)
+    return Markup("-") if at is None else Markup('<time datetime="{}" data-how="ago">{}</time>').format(iso(at), text)
 
 
 def _format_exact(at: int) -> Markup:
@@ -165,147 +164,9 @@ def measure(tree: JsonTree) -> int:
     return len(as_json(tree).encode())
 
 
-def story(report: Report) -> str:
-    """Return a sentence such as `load failed in run 1 after 3 of 4 tasks; resumed 9 h later by bob; completed`."""
-    runs = [run for run in report.runs if run.record.origin != "reclaim"]
-    if not runs:
-        return _without_runs(report)
-    clauses: list[str] = []
-    for place, run in enumerate(runs):
-        if place:
-            clauses.append(_resumed(runs[place - 1], run.record))
-        clauses.append(_ended(report, run.record, is_first=not place))
-    if len(runs) > _MOST_RUNS:
-        clauses[5:-4] = [f"… {len(runs) - 5} more runs …"]  # the first three runs and the last two stay
-    return "; ".join(clauses)
-
-
-def _without_runs(report: Report) -> str:
-    if report.session.forked_from:
-        return f"forked from {report.session.forked_from}; it has not run yet"
-    count = sum(queue.total for queue in report.queues)
-    return f"has {counted(count, 'value')} in {counted(len(report.queues), 'queue')}, and no run"
-
-
-def _resumed(before: ReportRun, run: RunRecord) -> str:
-    last, ended_at = before.record, before.record.ended_at
-    paused = run.started_at - (before.worked_until if ended_at is None else ended_at)
-    user = f" by {run.user}" if run.user and run.user != last.user else ""
-    host = f" on {run.host}" if run.host != last.host else ""
-    return f"resumed {format_duration(max(0, paused))} later{user}{host}"
-
-
-def _ended(report: Report, run: RunRecord, *, is_first: bool) -> str:
-    done, total = _done_after(report, run.number), len(report.tasks)
-    number, status = run.number, run.status
-    if status == "completed":
-        took = format_duration(length(run.started_at, run.ended_at))
-        return f"completed {counted(total, 'task')} in {took}" if is_first and total else "completed"
-    after = f" after {done} of {counted(total, 'task')}" if total else ""
-    if status is None:
-        tasks = _named(_in_run(report, number, ("running",)))
-        return f"run {number} has been running for {format_duration(report.read_at - run.started_at)}" + "".join(
-            f",{part}" for part in (f" now in {tasks}" if tasks else "", after) if part
-        )
-    culprits = _named(_in_run(report, number, (status, "lost") if status != "damaged" else ()))
-    if status == "failed":
-        return f"{culprits} failed in run {number}{after}" if culprits else f"run {number} failed{after}"
-    if status == "interrupted":
-        return f"run {number} was interrupted{f' in {culprits}' if culprits else ''}{after}"
-    if status == "lost":
-        return f"the process of run {number} died{f' in {culprits}' if culprits else ''}{after}"
-    return f"run {number} ended ({status}){after}"
-
-
-def _done_after(report: Report, number: int) -> int:
-    """Count the tasks that had completed by the end of a run."""
-    return sum(
-        task.status == "skipped"
-        or any(
-            attempt.status == "completed" and (attempt.run is None or attempt.run <= number)
-            for attempt, _ in task.attempts
-        )
-        for task, _, _ in report.tasks
-    )
-
-
-def _in_run(report: Report, number: int, statuses: Sequence[str]) -> Iterator[str]:
-    """Yield the tasks whose last attempt in a run has one of these statuses."""
-    for task, _, _ in report.tasks:
-        attempts = [attempt for attempt, _ in task.attempts if attempt.run == number]
-        if attempts and attempts[-1].status in statuses:
-            yield task.name
-
-
-def _named(tasks: Iterator[str]) -> str:
-    names = list(tasks)
-    if len(names) > 2:
-        return f"{names[0]} and {len(names) - 1} others"
-    return " and ".join(names)
-
-
-class Row(NamedTuple):
-    """An attempt, a step, or a task without attempts."""
-
-    name: str
-    status: str
-    is_step: bool = False
-    run: int | None = None
-    started_at: int | None = None
-    took: int | None = None
-    note: str = ""
-
-
-class Rows(NamedTuple):
-    """The rows that are shown."""
-
-    items: list[Row]
-    left_out: int  # how many attempts and steps are not shown
-
-
-def rows(report: Report) -> Rows:
-    """Return the rows of the timeline."""
-    found: list[Row] = []
-    left_out = 0
-    share = max(1, MOST_ROWS // max(1, len(report.tasks)))
-    for task, attempts_left_out, steps_left_out in report.tasks:
-        own = list(_task_rows(task, report.read_at))
-        steps = [_step_row(step, report.read_at) for step in task.steps]
-        left_out += attempts_left_out + steps_left_out
-        for part in (own, steps):
-            left_out += max(0, len(part) - share)
-            found += part[-share:]
-    return Rows(found[:MOST_ROWS], left_out + max(0, len(found) - MOST_ROWS))
-
-
-def _task_rows(task: Task, read_at: int) -> Iterator[Row]:
-    for attempt, _ in task.attempts:
-        yield _row(attempt.name, attempt, attempt.status, read_at, _error(attempt))
-    if not task.attempts or task.status in ("waiting", "skipped"):
-        yield Row(task.name, task.status)
-
-
-def _step_row(step: Step, read_at: int) -> Row:
-    note = agent_note(step.name, step.result) or step.name
-    if len(step.attempts) > 1:
-        note += f", {len(step.attempts)} attempts"
-    if error := _error(step.last):
-        note += f": {error}"
-    elif step.beginning is not None:
-        note += f" = {step.beginning[:_CONTENT]}"
-    elif step.result is not None:
-        note += f" = {preview(step.result)[:_CONTENT]}"
-    return _row(step.id, step.last, step.status, read_at, note)._replace(is_step=True)
-
-
-def _row(name: str, attempt: AttemptRecord, status: str, read_at: int, note: str) -> Row:
-    ended_at = read_at if attempt.ended_at is None and status == "running" else attempt.ended_at
-    took = None if attempt.status == "lost" else length(attempt.started_at, ended_at)
-    return Row(name, status, False, attempt.run, attempt.started_at, took, note)
-
-
-def _error(attempt: AttemptRecord) -> str:
-    return cut_text(error_summary(attempt.error), _CONTENT) if attempt.error else ""
+def _worked(attempt: AttemptRecord, read_at: int) -> int | None:
+    """Return how long an attempt worked until now, if that is known."""
+    return None if attempt.status == "lost" else length(attempt.started_at, attempt.ended_at or read_at)
 
 
 class QueueText(NamedTuple):
@@ -316,11 +177,19 @@ class QueueText(NamedTuple):
     not_shown: int
 
 
-def queues(report: Report) -> list[QueueText]:
-    """Return the queues that the text has."""
-    share = max(5, _MOST_VALUES // max(1, len(report.queues)))
-    shown = ((each, list(each.queue.values)[-share:]) for each in report.queues[:_MOST_QUEUES])
-    return [QueueText(each, values, each.total - len(values)) for each, values in shown]
+def queues(report: Report) -> Context:
+    """Return the queues that the text has, and apart from them those that hold nothing but the result of a task."""
+    ids = {each.task.result for each in report.tasks}
+    alone = [each for each in report.queues if each.total == 1]
+    results = [(each.queue.name, value) for each in alone for value in each.queue.values if value.id in ids]
+    names = {name for name, _ in results} if len(results) > _MOST_RESULTS else set()
+    found = [each for each in report.queues if each.queue.name not in names]
+    share = max(5, _MOST_VALUES // max(1, len(found)))
+    shown = ((each, list(each.queue.values)[-share:]) for each in found[:_MOST_QUEUES])
+    return {
+        "results": results if names else [],
+        "queues": [QueueText(each, values, each.total - len(values)) for each, values in shown],
+    }
 
 
 def content(value: Value) -> str:

@@ -430,7 +430,7 @@ def counts(
 @statement
 def _with_results(then: bool) -> sa.Select[*Row]:
     found = (
-        attempts_without("arguments", "error_traceback")
+        attempts_without("error_traceback")
         .add_columns(t.attempt.c.result)
         .where(t.attempt.c.step_of == bindparam("task"))
         .order_by(t.attempt.c.step_number, t.attempt.c.number)
@@ -444,7 +444,7 @@ _RESULT = {"result": ATTEMPT["result"]}
 def of_task(
     transaction: Transaction, session_id: int, task: str, moment: Moment | None = None
 ) -> Iterator[tuple[AttemptRecord, str | None]]:
-    """Yield the attempts of a task's steps, step by step, each with its encoded result, without arguments."""
+    """Yield the attempts of a task's steps, step by step, each with its encoded result."""
     params = {"session_id": session_id, "task": task, **(moment.bounds if moment else {})}
     for *columns, result in transaction.stream(_with_results(moment is not None), params):
         record = attempts.record(tuple(columns))

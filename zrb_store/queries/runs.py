@@ -51,6 +51,22 @@ def last(executor: Executor, session_id: int) -> RunRecord | None:
 
 
 @statement
+def _last_signs() -> sa.Select[int | None, int, int | None]:
+    ended = sa.case((t.attempt.c.status != literal("lost"), t.attempt.c.ended_at))  # others end a lost one
+    return (
+        sa.select(t.attempt.c.run_id, sa.func.max(t.attempt.c.started_at), sa.func.max(ended))
+        .where(t.attempt.c.session_id == bindparam("session_id"))
+        .group_by(t.attempt.c.run_id)
+    )
+
+
+def last_signs(executor: Executor, session_id: int) -> dict[int | None, int]:
+    """Return when the attempts of each run of a session last began or ended by themselves."""
+    found = executor.execute(_last_signs(), {"session_id": session_id})
+    return {run: max(started_at, ended_at or 0) for run, started_at, ended_at in found}
+
+
+@statement
 def _column(name: Literal["status", "error_traceback"]) -> sa.Select[str | None]:
     return sa.select(t.run.c[name]).where(t.run.c.id == bindparam("of_run"))
 

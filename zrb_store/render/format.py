@@ -156,7 +156,7 @@ def counted(count: int, noun: str) -> str:
     """Format a number of things: `1 session`, `2 sessions`, `2 deliveries`."""
     if count == 1:
         return f"1 {noun}"
-    return f"{count} {noun.removesuffix('y')}ies" if noun.endswith("ry") else f"{count} {noun}s"
+    return f"{count:,} {noun.removesuffix('y')}ies" if noun.endswith("ry") else f"{count:,} {noun}s"
 
 
 def percent(share: float) -> str:

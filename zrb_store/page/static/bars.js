@@ -54,10 +54,11 @@ const Bars = (() => {
     return Math.max(attempt.started_at, run ? run.worked_until : attempt.started_at);
   }
 
-  /** Return the lanes: of each task, and of each step of the tasks that are open. */
+  /** Return the lanes: of each task, those that have not completed first, and of each step of the tasks that are open. */
   function lanes(description, open) {
     const found = [];
-    for (const task of description.tasks) {
+    const rank = ({ status }) => (STATUSES.indexOf(status) + STATUSES.length) % STATUSES.length;
+    for (const task of [...description.tasks].sort((one, other) => Math.min(rank(one), 4) - Math.min(rank(other), 4))) {
       const bars = task.attempts.map((attempt) => bar(`${task.task}#${attempt.number}`, attempt, description));
       const steps = task.steps || [];
       const inSteps = steps.flatMap((step) => stepBars(step, description));
@@ -72,7 +73,7 @@ const Bars = (() => {
   }
 
   const stepBars = (step, description) =>
-    step.attempts.map((attempt) => ({ ...bar(`${step.id}#${attempt.number}`, attempt, description), step: step.name }));
+    step.attempts.map((attempt) => ({ ...bar(`${step.id}#${attempt.number}`, attempt, description), step: step.name, of: step }));
 
   const bar = (name, attempt, description) => ({
     name, attempt, status: attempt.status, start: attempt.started_at, end: endOf(attempt, description),
@@ -120,5 +121,17 @@ const Bars = (() => {
     return parts.join(", ");
   }
 
-  return { Scale, lanes, joined, counts, label, tookText, errorText };
+  /** Return what a tooltip says of bars: what they are, then the first line of an error, or what a step was called with and gave. */
+  function tip(cluster, page) {
+    const [{ attempt, of, name, step }] = cluster.bars;
+    if (cluster.bars.length > 1) return label(cluster, page);
+    const lines = [`${step || name}, ${attempt.status}, ${tookText(cluster.bars[0], page)}`];
+    if (attempt.error) lines.push(errorText(attempt.error).split("\n")[0].slice(0, 300));
+    if (of && of.note) lines.push(of.note);
+    if (of && !of.tokens && of.result !== null) lines.push(`= ${Readable.readable(of.result, 200)}`);
+    if (of && of.tokens) lines.push(page.counted(of.tokens, "token"));
+    return lines.join("\n");
+  }
+
+  return { Scale, lanes, joined, counts, label, tip, tookText, errorText };
 })();

@@ -183,11 +183,12 @@ const Flow = (() => {
       this.lives = Lives.read(description);
       const graph = FlowGraph.of(description, this.lives);
       if (!graph.queues.length) {
-        this.said.textContent = "No value was pushed.";
+        this.said.textContent = this.lives.results.size ? `${this.page.counted(this.lives.results.size, "result")}, and no other queue.` : "No value was pushed.";
         return;
       }
-      this.more.hidden = !graph.notDrawn;
-      this.more.textContent = `${this.page.counted(graph.notDrawn, "more queue")} with fewer taken values ${graph.notDrawn === 1 ? "is" : "are"} not drawn.`;
+      const { size } = this.lives.results;
+      this.more.hidden = !graph.notDrawn && !size;
+      this.more.textContent = !graph.notDrawn ? `${this.page.counted(size, "result")}, which no task took, ${size === 1 ? "is" : "are"} not drawn.` : `${this.page.counted(graph.notDrawn, "more queue")} with fewer taken values ${graph.notDrawn === 1 ? "is" : "are"} not drawn.`;
       this.drawing = new Drawing(this, graph);
       for (const each of this.drawing.rows) {
         const { element, row } = each;

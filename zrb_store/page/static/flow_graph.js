@@ -140,7 +140,7 @@ const FlowGraph = (() => {
 
   /** Return the queues that are drawn, which have values: all, or those of which most values were taken. */
   function drawn(lives) {
-    const used = lives.queues.filter((queue) => queue.count);
+    const used = lives.queues.filter((queue) => queue.count && !lives.results.has(queue));
     if (used.length <= MOST_QUEUES) return used;
     const taken = new Map(used.map((queue) => [queue, queue.values.filter((value) => value.taken_by || value.returns.length).length]));
     const chosen = new Set([...used].sort((one, other) => taken.get(other) - taken.get(one)).slice(0, MOST_QUEUES));
@@ -151,7 +151,7 @@ const FlowGraph = (() => {
   function of(description, lives) {
     const actors = new Actors(description, lives);
     const queues = drawn(lives).map((queue) => ({ queue, id: `queue ${queue.name}`, ...rowsOf(queue, actors) }));
-    const notDrawn = lives.queues.filter((queue) => queue.count).length - queues.length;
+    const notDrawn = lives.queues.filter((queue) => queue.count && !lives.results.has(queue)).length - queues.length;
     const links = new Map();
     const link = (from, to, row) => {
       const key = `${from}\n${to}`;

@@ -184,10 +184,20 @@ const Lanes = (() => {
       this.lanes = new Map();
       this.element = page.el("ul", { class: "queues" });
       this.more = page.el("p", { class: "quiet small", hidden: true });
+      this.results = page.el("button", { type: "button", class: "results", "aria-expanded": "false", hidden: true, click: () => {
+        this.areOpen = !this.areOpen;
+        page.emit("results", null);
+      } });
+      this.element.append(page.el("li", { class: "queue-lane folded" }, this.results));
     }
 
     show(lives, player, motion, selected) {
+      const { page } = this;
       const shown = shownQueues(lives, player);
+      this.results.parentElement.hidden = this.results.hidden = !lives.results.size;
+      this.results.textContent = `${this.areOpen ? "▾" : "▸"} ${page.counted(lives.results.size, "result")}`;
+      this.results.setAttribute("aria-expanded", String(Boolean(this.areOpen)));
+      if (!this.areOpen) for (const { place } of lives.results) shown.delete(place);
       for (const queue of lives.queues) {
         const isShown = shown.has(queue.place);
         if (isShown && !this.lanes.has(queue.name)) this._add(queue);
@@ -195,8 +205,9 @@ const Lanes = (() => {
         if (lane) lane.element.hidden = !isShown;
         if (isShown) lane.show(queue, player, still() ? 0 : motion, selected);
       }
-      this.more.hidden = lives.queues.length <= shown.size;
-      this.more.textContent = `Only the last changed queues are drawn; ${(lives.queues.length - shown.size).toLocaleString("en")} more are not.`;
+      const folded = this.areOpen ? 0 : lives.results.size;
+      this.more.hidden = lives.queues.length <= shown.size + folded;
+      this.more.textContent = `Only the last changed queues are drawn; ${(lives.queues.length - shown.size - folded).toLocaleString("en")} more are not.`;
     }
 
     /** Add the lane of a queue; lanes are in the order of their queues' first pushes. */
@@ -204,7 +215,7 @@ const Lanes = (() => {
       const lane = new Lane(this.page, queue);
       lane.place = queue.place;
       const next = [...this.lanes.values()].filter((each) => each.place > queue.place).sort((a, b) => a.place - b.place)[0];
-      this.element.insertBefore(lane.element, next ? next.element : null);
+      this.element.insertBefore(lane.element, next ? next.element : this.results.parentElement);
       this.lanes.set(queue.name, lane);
     }
   }

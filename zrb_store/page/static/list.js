@@ -24,7 +24,13 @@
   filters.addEventListener("formdata", (event) => {
     for (const [name, text] of [...event.formData]) if (!text) event.formData.delete(name);
   });
-  for (const select of filters.querySelectorAll("select")) select.addEventListener("change", () => filters.requestSubmit());
+  for (const select of filters.querySelectorAll("select, input[type=checkbox]")) select.addEventListener("change", () => filters.requestSubmit());
+
+  addEventListener("keydown", (event) => {
+    if (event.key !== "/" || event.ctrlKey || event.metaKey || event.target.closest("input, select, textarea")) return;
+    event.preventDefault();
+    filters.elements.name.focus();
+  });
 
   Page.on("fresh", update);
   if (form) update();

@@ -18,7 +18,9 @@ const Moment = (() => {
       this.timer = null;
       this.build(element);
       page.on("select", () => this.select());
-      page.on("seek", (at) => { this.stop(); this.goTo(at); this.note(); });
+      page.on("seek", (at) => { this.stop(); this.goTo(at); });
+      page.on("rest", () => this.note());
+      page.on("results", () => this.show(0));
       addEventListener("hashchange", () => this.follow());
       addEventListener("resize", () => this.lives && this.show(0));
     }
@@ -41,7 +43,6 @@ const Moment = (() => {
       this.slider = el("input", { type: "range", min: 0, max: SLIDER, step: 1, "aria-label": "Moment", input: () => this.drag(), keydown: (event) => this.key(event) });
       this.stage = new Lanes.Stage(this.page);
       this.command = el("code", { class: "command" });
-      this.copied = el("span", { class: "quiet small", role: "status" });
       element.append(
         el("div", { class: "player" },
           el("div", { class: "buttons" },
@@ -55,9 +56,8 @@ const Moment = (() => {
         this.working,
         this.stage.element, this.stage.more, this.legend(),
         el("div", { class: "commands" }, this.command,
-          el("button", { type: "button", click: () => this.copy(this.command.textContent, "command") }, "Copy command"),
-          el("button", { type: "button", click: () => this.copy(this.link(), "link") }, "Copy link to this moment"),
-          this.copied));
+          this.page.copier(() => this.command.textContent, "command"),
+          el("span", { class: "quiet" }, "Link to this moment"), this.page.copier(() => this.link(), "link")));
     }
 
     legend() {
@@ -192,25 +192,12 @@ const Moment = (() => {
       clearTimeout(this.resting);
       this.resting = setTimeout(() => {
         this.followed = `#at=${Lives.iso(this.at())}`;
-        try {
-          history.replaceState(history.state, "", this.followed);
-        } catch (_) {
-          // A page without an address of its own, such as one in a mail, has no links to its moments either.
-        }
+        this.page.address(this.followed.slice(1));
       }, 300);
     }
 
     link() {
       return `${location.href.split("#")[0]}#at=${Lives.iso(this.at())}`;
-    }
-
-    async copy(text, what) {
-      try {
-        await navigator.clipboard.writeText(text);
-        this.copied.textContent = `The ${what} is copied.`;
-      } catch (_) {
-        this.copied.textContent = text; // where a page may not copy, the reader can
-      }
     }
 
     show(motion) {

@@ -57,16 +57,25 @@ const Page = (() => {
   };
   const ZONE = zone();
 
-  /** Format a time in the reader's zone: how is "full" (date, time, zone), "short" (without zone), "clock" or "exact". */
+  /** Format a time in the reader's zone: how is "full" (date, time, zone), "ago", "clock" or "exact". */
   function time(at, how = "full") {
     if (at === null || at === undefined) return "-";
     const date = new Date(at / 1000);
     const day = `${date.getFullYear()}-${pad(date.getMonth() + 1)}-${pad(date.getDate())}`;
     const clock = `${pad(date.getHours())}:${pad(date.getMinutes())}:${pad(date.getSeconds())}`;
     if (how === "clock") return clock;
-    if (how === "short") return `${day} ${clock}`;
+    if (how === "ago") return ago(Date.now() * 1000 - at) || `${day} ${clock}`;
     if (how === "exact") return `${day} ${clock}.${pad(((at % 1e6) + 1e6) % 1e6, 6)} ${ZONE}`;
     return `${day} ${clock} ${ZONE}`;
+  }
+
+  /** Say how long ago something was, in one unit; an empty text for what was more than a month ago, or will be. */
+  function ago(length) {
+    const seconds = Math.floor(length / 1e6);
+    if (seconds < -60 || seconds >= 30 * 86400) return "";
+    if (seconds < 60) return "just now";
+    const [unit, name] = [[86400, "d"], [3600, "h"], [60, "min"]].find(([unit]) => seconds >= unit);
+    return `${Math.floor(seconds / unit)} ${name} ago`;
   }
 
   /** Format microseconds in their two largest units, as the command line does. */
@@ -101,6 +110,52 @@ const Page = (() => {
 
   /** Return an element with a command, which can be copied. */
   const command = (text) => el("code", { class: "command" }, text);
+
+  /** Return a button that copies a text, which it asks for when it is pressed. */
+  function copier(text, what) {
+    const button = el("button", { type: "button", class: "copy", title: `Copy the ${what}`, "aria-label": `Copy the ${what}`, click: async () => {
+      const copied = await navigator.clipboard.writeText(text()).then(() => true, () => false);
+      button.classList.toggle("copied", copied);
+      button.setAttribute("aria-label", copied ? "Copied" : `Select the ${what} to copy it`);
+      setTimeout(() => button.classList.remove("copied"), 1500);
+    } }, svg("svg", { viewBox: "0 0 16 16", width: 14, height: 14, "aria-hidden": "true" },
+      svg("path", { d: "M5.5 5.5V2.5h8v8h-3M2.5 5.5h8v8h-8z" })));
+    return button;
+  }
+
+  /** Give each command a button that copies it. */
+  function copyable() {
+    for (const code of document.querySelectorAll("code.command")) {
+      if (!code.nextElementSibling?.matches(".copy")) code.after(copier(() => code.textContent, "command"));
+    }
+  }
+
+  /** Write into the page's address what is looked at, so that it can be sent. */
+  function address(text) {
+    try {
+      history.replaceState(history.state, "", `#${encodeURIComponent(text).replaceAll("%3A", ":").replaceAll("%3D", "=").replaceAll("%2F", "/")}`);
+    } catch (_) {
+      // A page without an address of its own, such as one in a mail, has no links to its parts either.
+    }
+  }
+
+  /** Return what the page's address names. */
+  function addressed() {
+    try {
+      return decodeURIComponent(location.hash.slice(1));
+    } catch (_) {
+      return "";
+    }
+  }
+
+  /** Open what the page's address leads to, and all that it is in. */
+  function follow() {
+    const target = document.getElementById(addressed());
+    for (let each = target; each; each = each.parentElement?.closest("details")) if (each.matches("details")) each.open = true;
+    target?.scrollIntoView();
+  }
+  addEventListener("hashchange", follow);
+  addEventListener("click", ({ target }) => { if (target.dataset?.leads) location.hash = encodeURIComponent(target.dataset.leads); });
 
   const TIMES = ["at", "created_at", "read_at", "started_at", "ended_at", "given_back_at", "pushed_at",
     "taken_at", "undone_at", "returned_at", "worked_until"];
@@ -171,19 +226,30 @@ const Page = (() => {
       if (first && text) text.open = false;
     }
     localTimes();
+    copyable();
+    if (!isFollowed) follow();
+    isFollowed = true;
   }
+  let isFollowed = false;
 
   /** Rewrite the times of the text in the reader's zone; the title keeps UTC. */
   function localTimes() {
-    for (const element of document.querySelectorAll("time[datetime]:not([title])")) {
-      element.title = element.textContent;
-      element.textContent = time(micros(element.getAttribute("datetime")), element.dataset.how);
+    for (const element of document.querySelectorAll("[datetime]:not([title])")) {
+      const at = micros(element.getAttribute("datetime"));
+      element.setAttribute("title", element.dataset.how === "ago" ? `${time(at)}, ${element.textContent} UTC` : element.textContent);
+      element.textContent = time(at, element.dataset.how);
     }
     for (const element of document.querySelectorAll(".zone")) element.textContent = ZONE;
   }
 
+  setInterval(() => { // what was a minute ago is two minutes ago
+    for (const element of document.querySelectorAll('[data-how="ago"][title]')) {
+      element.textContent = time(micros(element.getAttribute("datetime")), "ago");
+    }
+  }, 30_000);
+
   const page = {
-    el, svg, fill, printable, micros, time, duration, size, counted, quoted, command, read, draw, select, on, emit, ZONE,
+    el, svg, fill, printable, micros, time, duration, size, counted, quoted, command, copier, address, addressed, read, draw, select, on, emit, ZONE,
     get selected() { return selected; },
   };
   return page;

@@ -4,7 +4,7 @@
    Lanes outside of what is scrolled to are not in the document. One bar is reached by the tab key; the arrow keys go from
    bar to bar. A press tells the other parts which moment it means. */
 const Timeline = (() => {
-  const { Scale, joined, counts, errorText, label, tookText } = Bars;
+  const { Scale, joined, counts, errorText, label, tip, tookText } = Bars;
   const NARROW = 600; // pixels; below that, a lane's label stands above it
   const MARGIN = 12; // pixels beside the lanes
   const states = new WeakMap();
@@ -31,6 +31,8 @@ const Timeline = (() => {
       this.note = el("p", { class: "quiet left-out" });
       element.append(this.legend, el("div", { class: "timeline" }, this.axis, this.body), this.note, this.detail);
       new ResizeObserver(() => this.layout()).observe(this.body);
+      addEventListener("beforeprint", () => this.render(true, true)); // paper does not scroll
+      addEventListener("afterprint", () => this.render(true));
       page.on("moment", (at) => { this.moment = at; this.markMoment(); });
     }
 
@@ -40,7 +42,16 @@ const Timeline = (() => {
       this.output = new Map(description.logged.attempts.map((each) => [each.attempt, each]));
       this.layout();
       this.tellLeftOut();
-      this.show(this.shown || this.pinned || null);
+      this.show(this.shown || this.pinned || this.addressed() || null);
+    }
+
+    /** Return the bar of the attempt that the page's address names. */
+    addressed() {
+      const [kind, ...name] = this.page.addressed().split("-");
+      if (kind !== "attempt") return null;
+      const found = this.lanes.flatMap((lane) => this.clusters(lane)).find(({ bars }) => bars.some((each) => each.name === name.join("-")));
+      this.pinned = found || null;
+      return this.pinned;
     }
 
     /** Say how many attempts and steps have no room in the page, and which command shows them. */
@@ -111,11 +122,12 @@ const Timeline = (() => {
     }
 
     /** Put the lanes that are in sight into the document. */
-    render(isFresh = false) {
+    render(isFresh = false, isWhole = false) {
       if (!this.lanes) return;
       const height = this.rowHeight, extra = 4;
-      const first = Math.max(0, Math.floor(this.body.scrollTop / height) - extra);
-      const last = Math.min(this.lanes.length, Math.ceil((this.body.scrollTop + this.body.clientHeight) / height) + extra);
+      const first = isWhole ? 0 : Math.max(0, Math.floor(this.body.scrollTop / height) - extra);
+      const seen = Math.ceil((this.body.scrollTop + this.body.clientHeight) / height) + extra;
+      const last = Math.min(this.lanes.length, isWhole ? Infinity : seen);
       if (!isFresh && this.range && this.range[0] === first && this.range[1] === last) return;
       const hadFocus = this.body.contains(document.activeElement) ? document.activeElement.dataset.name : null;
       this.range = [first, last];
@@ -185,7 +197,7 @@ const Timeline = (() => {
       const many = cluster.bars.length > 1;
       const mark = this.page.el("button", {
         type: "button", class: many ? "bar many" : "bar", "data-status": cluster.status, "data-name": name,
-        tabindex: name === this.focused ? "0" : "-1", "aria-label": label(cluster, this.page),
+        tabindex: name === this.focused ? "0" : "-1", "aria-label": label(cluster, this.page), "data-tip": tip(cluster, this.page),
         focus: () => this.focus(cluster), click: (event) => this.choose(cluster, event),
         pointerenter: () => this.show(cluster), pointerleave: () => this.show(this.pinned || null),
       });
@@ -205,10 +217,13 @@ const Timeline = (() => {
       event.stopPropagation();
       const [{ start }] = cluster.bars, end = Math.max(...cluster.bars.map((each) => each.end));
       this.page.emit("seek", event.detail ? Math.min(end, Math.max(start, this.timeOf(event))) : start);
+      this.page.address(`attempt-${cluster.bars[0].name}`);
     }
 
     press(event) {
-      if (!event.target.closest(".lane-name") && this.scale.spans.length) this.page.emit("seek", this.timeOf(event));
+      if (event.target.closest(".lane-name") || !this.scale.spans.length) return;
+      this.page.emit("seek", this.timeOf(event));
+      this.page.emit("rest", null);
     }
 
     timeOf(event) {

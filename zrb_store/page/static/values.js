@@ -49,7 +49,7 @@ const Values = (() => {
       this.chosen = null; // the id of the value that is shown
       this.view = null; // the name of the view that the reader chose last
       const { el } = page;
-      this.search = el("input", { type: "search", id: "value-search", placeholder: "text, name or attempt", input: () => this.later() });
+      this.search = el("input", { type: "search", id: "value-search", placeholder: "text, name or attempt  ( / )", input: () => { this.later(); this.page.address(this.search.value && `search=${this.search.value}`); } });
       this.stateChoice = el("select", { id: "value-state", change: () => this.filter() });
       this.queueChoice = el("select", { id: "value-queue", change: () => this.filter() });
       this.count = el("span", { class: "quiet", role: "status" });
@@ -72,6 +72,15 @@ const Values = (() => {
         this.note, this.detail);
       new ResizeObserver(() => this.render(true)).observe(this.body);
       page.on("select", (id) => { if (id !== this.chosen) this.reveal(id); });
+      const [kind, ...asked] = page.addressed().split("=");
+      if (kind === "search") this.search.value = asked.join("=");
+      this.asked = kind === "value" ? asked.join("=") : null;
+      addEventListener("keydown", (event) => {
+        if (event.key !== "/" || event.ctrlKey || event.metaKey || event.target.closest("input, select, textarea")) return;
+        event.preventDefault();
+        this.search.scrollIntoView({ block: "center" });
+        this.search.focus({ preventScroll: true });
+      });
     }
 
     update(description) {
@@ -87,6 +96,11 @@ const Values = (() => {
         this.page.command(`${description.program} show ${description.name} ${this.page.quoted(name)} --all`), " "]));
       this.filter();
       if (this.chosen) this.show();
+      if (this.byId.has(this.asked)) {
+        this.reveal(this.asked);
+        this.element.scrollIntoView();
+      }
+      this.asked = null;
     }
 
     choices(choice, all, names) {
@@ -133,7 +147,7 @@ const Values = (() => {
       const cells = [
         el("span", { class: "mono name" }, value.id.slice(this.description.name.length + 1)),
         el("span", { class: "status", "data-status": value.state }, value.state),
-        el("span", { class: "mono text" }, preview(value)),
+        el("span", { class: "mono text" }, spark(value, this.page), preview(value)),
         el("span", { class: "mono" }, value.type),
         el("span", { class: "number" }, size(value.size)),
         el("span", { class: "mono" }, Lives.pusher(value) || "-"),
@@ -166,6 +180,7 @@ const Values = (() => {
       this.render(true);
       this.show();
       this.page.select(this.chosen);
+      this.page.address(`value=${this.chosen}`);
     }
 
     /** Show a value that was selected elsewhere. */
@@ -208,6 +223,19 @@ const Values = (() => {
   const queueOf = (value) => value.id.slice(value.id.indexOf("/") + 1, value.id.lastIndexOf("#"));
 
   const preview = (value) => "beginning" in value ? `${value.beginning.slice(0, 200)} […]` : Readable.readable(value.value, 200);
+
+  /** Return a small plot of a list of numbers; null for other values. */
+  function spark(value, { svg }) {
+    const items = "beginning" in value ? null : Readable.items(value.value);
+    if (!items || items.length < 3) return null;
+    const numbers = items.map(Readable.number);
+    if (numbers.includes(null)) return null;
+    const step = Math.ceil(numbers.length / 60), shown = numbers.filter((_, place) => place % step === 0);
+    const least = Math.min(...shown), room = Math.max(...shown) - least || 1;
+    const points = shown.map((each, place) => `${place},${(14 - ((each - least) / room) * 12).toFixed(1)}`).join(" ");
+    return svg("svg", { class: "spark", viewBox: `0 0 ${shown.length - 1} 16`, width: 60, height: 16, preserveAspectRatio: "none", "aria-hidden": "true" },
+      svg("polyline", { points }));
+  }
 
   function searched(value) {
     if (value.searched === undefined) {

@@ -1,0 +1,103 @@
+"""The card in a real browser: cause, command and counts come first at every width, and nothing is lost on paper."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page, expect
+
+from tests.browser.reports import write
+from zrb_store import Store
+
+Open = Callable[..., Page]
+ERROR = 'could not connect to warehouse: FATAL: database "dwh" is starting up'
+
+
+def night(store: Store) -> None:
+    """Make a session of forty tasks, one of which fails twice while it holds a value."""
+    session = store.session("etl")
+    session.xcom["files"].extend([f"orders-{number:02}.csv" for number in range(12)])
+    for _ in range(2):
+        with contextlib.suppress(ConnectionError), session.run(task="publish") as run:
+            for number in range(39):
+                run.task(f"extract-{number}", lambda: {"rows": 7})
+            with run.attempt("join-5") as attempt:
+                attempt.xcom["files"].pop()
+                raise ConnectionError(ERROR)
+
+
+def inbox(store: Store) -> None:
+    """Make an inbox of which two values have died."""
+    queue = store.session("inbox").xcom["files"]
+    queue.max_deliveries = 1
+    queue.extend(["a", "corrupt-1", "corrupt-22", "b"])
+    with store.session("worker").run() as run:
+        for delivery in run.consume(queue):
+            with contextlib.suppress(ValueError), delivery as value:
+                if value.startswith("corrupt"):
+                    raise ValueError(f"cannot decode {value}")
+
+
+@pytest.mark.promise(number=14)
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1440, 390])
+def test_the_cause_the_command_and_the_counts_come_first(
+    store: Store, tmp_path: Path, open_file: Open, width: int, scheme: str
+) -> None:
+    night(store)
+    inbox(store)
+    for name, cause, counts in (
+        ("etl", f"join-5 failed twice: {ERROR}", ["39 stand", "1 wait", "1 value comes back"]),
+        ("inbox", "2 of 4 values died: cannot decode corrupt-*", ["0 live", "2 dead"]),
+    ):
+        file = write(store, name, tmp_path)
+        page = open_file(file, viewport={"width": width, "height": 900}, color_scheme=scheme)
+        expect(page.locator(".headline")).to_have_text(cause)
+        assert page.locator(".sum > span:not(.go)").all_inner_texts() == counts
+        for part in (".headline", ".sum", ".go code"):
+            box = page.locator(part).bounding_box()
+            assert box is not None
+            assert box["y"] + box["height"] < 600
+        assert [fault["id"] for fault in Axe().run(page).response["violations"]] == []
+        assert page.evaluate("document.documentElement.scrollWidth") == width
+
+
+def test_the_error_opens_from_the_card_and_what_is_looked_at_is_in_the_address(
+    store: Store, tmp_path: Path, open_file: Open
+) -> None:
+    night(store)
+    file = write(store, "etl", tmp_path)
+    page = open_file(file)
+    assert page.locator("#timeline .lane-name").first.inner_text() == "join-5", "failing rows come first"
+    page.locator("details[data-attempt='join-5#2'] summary").click()
+    page.locator(".headline a").click()
+    expect(page.locator("details[data-attempt='join-5#2'] .traceback")).to_be_visible()
+    page.locator("header rect[data-leads='attempt-join-5#1']").hover()
+    expect(page.get_by_role("tooltip")).to_contain_text(ERROR)
+    page.locator("#timeline button.bar").first.click()
+    assert page.evaluate("Page.addressed()") == "attempt-join-5#1"
+    page.keyboard.press("/")
+    page.keyboard.type("orders-07")
+    assert page.evaluate("Page.addressed()") == "search=orders-07"
+    page.locator("#values .rows .value-row").click()
+    found = open_file(file.rename(tmp_path / "other.html"))
+    assert found.locator("#value-detail h3").count() == 0
+    found.goto(found.url + page.evaluate("location.hash"))
+    found.reload()
+    expect(found.locator("#value-detail h3")).to_contain_text("etl/files#8")
+
+
+def test_paper_has_every_row(store: Store, tmp_path: Path, open_file: Open) -> None:
+    night(store)
+    page = open_file(write(store, "etl", tmp_path))
+    folded = page.locator("#moment .results")
+    assert folded.inner_text() == "▸ 39 results"
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert page.locator("#timeline .lane").count() == 40
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    pages = page.pdf(format="A4").count(b"/Type /Page\n")
+    assert 0 < pages <= 8

@@ -1,0 +1,106 @@
+"""The card of a session: the sentence, the counts and the command with which its report begins, and its picture."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from tests.commands import Commands
+from tests.sessions import etl, inbox
+from zrb_store import Store
+from zrb_store.inspect.report import describe
+from zrb_store.page.card import Card, card
+
+
+def made(store: Store, name: str = "etl") -> Card:
+    return card(describe(store.database, name), "zrb-store")
+
+
+def said(store: Store, name: str = "etl") -> str:
+    shown = made(store, name)
+    text = f"{shown.subject}: {shown.cause}" if shown.cause else shown.subject
+    return re.sub(r"\d+(\.\d+)? (ms|s)\b", "T", "; ".join([text, *shown.counts]))
+
+
+def test_it_says_what_failed_and_why_and_what_stands(filled: Store) -> None:
+    assert said(filled, "etl-24") == "load failed twice: no column 'price'; 2 stand; 2 wait; 1 value comes back"
+    assert said(filled, "etl-25") == "4 tasks completed"
+    assert said(filled, "inbox") == "3 values in 1 queue; 2 live; 0 dead"
+
+
+def test_it_tells_of_a_resume(store: Store) -> None:
+    inbox(store, "a.csv", "b.csv", "c.csv")
+    etl(store, "etl", broken=True)
+    etl(store, "etl", broken=False)
+    assert said(store) == "4 tasks completed; in 2 runs"
+    assert [mark.status for lane in made(store).chain for mark in lane.marks].count("failed") == 3
+
+
+def test_it_tells_of_a_run_that_goes_on_or_died(store: Store) -> None:
+    with store.session("etl").run() as run:
+        run.task("a", int)
+        attempt = run.begin("b")
+        attempt.step("page 1", lambda: 7)
+        assert said(store) == "running for T: b; 1 stand; 1 wait"
+        store.database.execute(sa.text("UPDATE zrb_run SET lease_expires_at = 1000000, boot_id = 'other', host = 'x'"))
+        assert said(store) == (
+            "b died: its process was last seen T before this was read; 1 stand; 1 wait; 1 step not run again"
+        )
+        described = describe(store.database, "etl")
+        ((run_,), (_, b)) = described.runs, described.tasks
+        (step,) = b.task.steps
+        assert run_.worked_until == step.last.ended_at, "the last sign of life is what its attempts did last"
+        assert described.timeline.span_of(next(iter(b.task.attempts)).record).end == step.last.ended_at
+
+
+def test_the_values_that_come_back_are_shown_at_their_places(store: Store) -> None:
+    session = store.session("etl")
+    session.xcom["files"].extend(["a", "b", "c"])
+    for _ in range(2):
+        with contextlib.suppress(ValueError), session.run() as run, run.attempt("join") as attempt:
+            attempt.xcom["files"].pop()
+            attempt.xcom["files"].pop()
+            raise ValueError("no such column")
+    shown = made(store)
+    assert shown.subject == "join failed twice"
+    (back,) = shown.returns
+    assert (back.queue, back.seq, back.content, back.place) == ("files", 1, '"a"', 0)
+    assert back.states == ["back", "back", "live"]
+    assert "2 values come back" in shown.counts
+
+
+def test_a_consumer_is_told_by_its_deliveries(store: Store) -> None:
+    queue = store.session("inbox").xcom["files"]
+    queue.max_deliveries = 1
+    queue.extend(["a-1", "bad-7", "bad-12", "b-2"])
+    with store.session("worker").run() as run:
+        for delivery in run.consume(queue):
+            with contextlib.suppress(ValueError), delivery as value:
+                if "bad" in value:
+                    raise ValueError(f"cannot decode {value}")
+    assert said(store, "worker") == "2 deliveries completed; 2 given back"
+    store.database.execute(sa.text("UPDATE zrb_value SET pushed_at = pushed_at - 9000000"))
+    assert said(store, "inbox") == "2 of 4 values died: cannot decode bad-*; 0 live; 2 dead"
+    shown = made(store, "inbox")
+    assert shown.command == "zrb-store requeue inbox files --all-dead"
+    assert shown.depth is not None
+    assert shown.depth.errors == [("cannot decode bad-*", 2)]
+    assert len(shown.depth.deaths) == 2
+
+
+@pytest.mark.on_sqlite
+@pytest.mark.parametrize("name", ["etl-24", "etl-25", "inbox"])
+def test_it_can_be_a_picture_of_its_own(command: Commands, filled: Store, tmp_path: Path, name: str) -> None:
+    file = tmp_path / "card.svg"
+    command.ok("report", name, "--format", "svg", "-o", str(file))
+    picture = ET.fromstring(file.read_text(encoding="utf-8"))
+    text = " ".join(picture.itertext())
+    shown = made(filled, name)
+    assert shown.subject in text
+    assert shown.command is None or shown.command in text
+    assert not [each for each in picture.iter() if each.tag.endswith(("script", "image", "foreignObject"))]

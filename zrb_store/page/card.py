@@ -1,0 +1,380 @@
+"""The card at the head of a session: what happened and why, what to type next, and one picture of it.
+
+`card` makes it of a report. In the picture, places from left to right are percents, so that it fits every page.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+import shlex
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+from zrb_store.inspect.list import HALTED
+from zrb_store.inspect.report import Report, cut_text
+from zrb_store.inspect.show import Step, Task
+from zrb_store.inspect.trace import Span, Timeline, merged
+from zrb_store.inspect.value import Value
+from zrb_store.records import UNSUCCESSFUL, AttemptRecord, ErrorRecord
+from zrb_store.render.format import counted, error_summary, format_duration, preview
+from zrb_store.render.stderr import zrb_program
+
+_FUTURE = 26  # percent of the width, for what waits
+_PAUSE = 4  # percent of the width that a pause takes; all of them together at most a third
+_FEW = 12  # tasks that are all named
+_MOST_WAITING = 6  # that are named
+_ROOM = 216  # pixels for the rows of the tasks that are not named
+_MOST_QUIET = 108  # of these rows
+_NARROW = 0.4  # percent; marks of one status that lie within it are one
+_SLOTS = 24  # values of a queue
+_BINS = 120  # of time
+_CONTENT = 60  # characters of a value
+_STATES = {"dead": "dead", "lease expired": "silent"}
+
+
+class Mark(NamedTuple):
+    """Something between two places, with what is said of it and the id of what it leads to."""
+
+    left: float
+    right: float
+    status: str = ""
+    title: str = ""
+    link: str = ""
+    height: float = 100  # percent
+
+
+class Lane(NamedTuple):
+    """A task and its attempts."""
+
+    name: str
+    status: str
+    marks: list[Mark]
+
+
+class Return(NamedTuple):
+    """A value that comes back to its queue: its place among those around it, and their states."""
+
+    queue: str
+    seq: int
+    content: str
+    holder: str  # the task, or the id of the step
+    place: int
+    states: list[str]
+
+
+class Depth(NamedTuple):
+    """How many values were in queues over time, how many were taken, and which died."""
+
+    start: int
+    end: int
+    line: str  # x and y from 0 to 100
+    most: int
+    rates: list[Mark]
+    most_per_minute: int
+    deaths: list[Mark]
+    errors: list[tuple[str, int]]  # the most frequent ones
+
+
+class Card(NamedTuple):
+    """What the card says."""
+
+    subject: str
+    cause: str
+    link: str  # the id of the place where more is said of the cause
+    counts: list[str]
+    command: str | None
+    made: list[tuple[str, str]]  # results: a queue and a value
+    took: str
+    pauses: list[Mark]
+    quiet: list[Lane]  # of tasks that are not named
+    pitch: float  # pixels from one of those to the next
+    chain: list[Lane]
+    waiting: list[str]
+    more_waiting: int
+    returns: list[Return]
+    turns: list[Mark]  # of an agent
+    cuts: list[Mark]  # where its process died
+    depth: Depth | None  # of an inbox
+
+    @property
+    def tops(self) -> tuple[int, int, int, int, int]:
+        """Where the rows of the picture begin, in pixels: quiet, named, waiting, values; and its height."""
+        quiet = 26 + 104 * bool(self.turns)
+        named = quiet + round(len(self.quiet) * self.pitch) + 8 * bool(self.quiet)
+        waiting = named + 24 * len(self.chain)
+        values = waiting + 24 * (len(self.waiting) + bool(self.more_waiting))
+        drawn = values + (84 if self.returns else 6) if self.quiet or self.chain else 0
+        return quiet, named, waiting, values, 266 if self.depth else drawn
+
+
+class _Scale:
+    """Where times stand: pauses between the spans of work are folded, and no span is too narrow to be seen."""
+
+    def __init__(self, work: Sequence[Span], width: float) -> None:
+        self._width, self._spans, left = width, [], 0.0
+        pause = min(_PAUSE, width / 3 / max(1, len(work) - 1))
+        lengths = [max(1, span.end - span.start) for span in work]
+        shares = [max(length / sum(lengths), 0.3 / len(lengths)) for length in lengths]
+        for span, share in zip(work, shares, strict=True):
+            right = left + share / sum(shares) * (width - pause * (len(work) - 1))
+            self._spans.append((span, left, right))
+            left = right + pause
+
+    def at(self, time: int) -> float:
+        """Return where a time stands."""
+        for span, left, right in self._spans:
+            if time <= span.end:
+                return round(left + (right - left) * max(0, time - span.start) / max(1, span.end - span.start), 2)
+        return self._width
+
+    def pauses(self) -> Iterator[Mark]:
+        """Yield the pauses."""
+        for (before, _, left), (after, right, _) in itertools.pairwise(self._spans):
+            yield Mark(round(left, 2), round(right, 2), title=format_duration(after.start - before.end))
+
+
+def card(report: Report, program: str) -> Card:
+    """Return the card of a session."""
+    timeline, is_halted = report.timeline, report.session.status in HALTED
+    tasks = [each.task for each in report.tasks if each.task.attempts]
+    work = merged(timeline.span_of(each.record) for task in tasks for each in task.attempts)
+    waiting = [each.task.name for each in report.tasks if is_halted and each.task.status == "waiting"]
+    if waiting[:1] == [report.session.task]:  # zrb knows the main task first, and what it needs later
+        waiting.reverse()
+    scale = _Scale(work, 100 - _FUTURE * bool(waiting))
+    lanes = [
+        Lane(task.name, task.status, _joined(_mark(each.record, timeline, scale) for each in task.attempts))
+        for task in tasks
+    ]
+    named = (
+        (*UNSUCCESSFUL, "running") if len(report.tasks) > _FEW else (*UNSUCCESSFUL, "running", "completed", "waiting")
+    )
+    chain = [each for each in lanes if each.status in named][:_FEW]
+    quiet = [each for each in lanes if each.status not in named]
+    quiet = quiet[:: -(-len(quiet) // _MOST_QUIET) or 1]  # of very many, every second one, or fewer
+    subject, cause, link = _said(report, tasks)
+    depth = _depth(report) if _is_inbox(report) else None
+    return Card(
+        subject=subject,
+        cause=cause or (depth.errors[0][0] if depth and depth.errors else ""),
+        link=link,
+        counts=list(_counts(report, tasks)),
+        command=_command(report, program),
+        made=list(_made(report)),
+        took=format_duration(sum(span.end - span.start for span in work)),
+        pauses=list(scale.pauses()),
+        quiet=quiet,
+        pitch=max(2, min(14, _ROOM / len(quiet))) if quiet else 0,
+        chain=chain,
+        waiting=waiting[:_MOST_WAITING],
+        more_waiting=len(waiting[_MOST_WAITING:]),
+        returns=[_return(report, value) for value in report.comes_back[:1]],
+        turns=_joined(_turns(report, timeline, scale)),
+        cuts=[Mark(at := scale.at(span.end), at) for span in timeline.deaths()],
+        depth=depth,
+    )
+
+
+def cause_of(error: ErrorRecord) -> str:
+    """Return the first line of an error: its message, if that is more than a word."""
+    message = (error.message or "").strip()
+    return (message if " " in message else error_summary(error)).partition("\n")[0]
+
+
+def _is_inbox(report: Report) -> bool:
+    return not report.runs and not report.tasks
+
+
+def _said(report: Report, tasks: Sequence[Task]) -> tuple[str, str, str]:
+    """Return what happened, why, and the id of the place where more is said of it."""
+    session, deliveries = report.session, _deliveries(tasks)
+    status, last = session.status, report.runs[-1] if report.runs else None
+    if last is None:
+        values, queues = sum(each.total for each in report.queues), counted(len(report.queues), "queue")
+        dead = sum(each.queue.dead for each in report.queues)
+        said = f"{dead:,} of {counted(values, 'value')} died" if dead else f"{counted(values, 'value')} in {queues}"
+        return (
+            (f"forked from {session.forked_from}", "it has not run yet", "") if session.forked_from else (said, "", "")
+        )
+    if deliveries:
+        return f"{counted(deliveries['completed'], 'delivery')} completed", "", ""
+    if status == "completed":
+        only = tasks[0].name if len(report.tasks) == len(tasks) == 1 else counted(len(report.tasks), "task")
+        return f"{only} completed" if tasks else "completed", "", ""
+    if status == "running":
+        working = ", ".join(task.name for task in tasks if task.status == "running")
+        return f"running for {format_duration(report.read_at - last.record.started_at)}", cut_text(working, 100), ""
+    failed = [each for each in tasks if each.status in UNSUCCESSFUL]
+    failed = [each for each in failed if each.status == "failed"] or failed
+    if not failed:
+        return f"run {last.record.number} {status}", cause_of(last.record.error) if last.record.error else "", "errors"
+    task, final = failed[0], [*failed[0].attempts][-1].record
+    count = sum(each.record.status == task.status for each in task.attempts)
+    others = f" and {len(failed) - 1} more" if len(failed) > 1 else ""
+    verb = {"failed": "failed", "lost": "died", "interrupted": "was interrupted"}[task.status]
+    often = "" if others or count == 1 else " twice" if count == 2 else f" {count} times"
+    died = f"its process was last seen {format_duration(report.read_at - last.worked_until)} before this was read"
+    cause = cause_of(final.error) if final.error else died if task.status == "lost" else ""
+    return f"{task.name}{others} {verb}{often}", cause, f"attempt-{final.name}"
+
+
+def _deliveries(tasks: Sequence[Task]) -> Counter[str]:
+    """Count the deliveries of a consumer by their status; nothing for other sessions."""
+    attempts = [each.record for task in tasks for each in task.attempts]
+    return Counter(each.status for each in attempts) if all(each.role == "delivery" for each in attempts) else Counter()
+
+
+def _counts(report: Report, tasks: Sequence[Task]) -> Iterator[str]:
+    status, deliveries = report.session.status, _deliveries(tasks)
+    if _is_inbox(report):
+        yield f"{sum(len(each.queue.live) for each in report.queues):,} live"
+        for state, count in report.held.items():
+            yield f"{count:,} held{'' if state == 'alive' else f' by {_STATES[state]} processes'}"
+        yield f"{sum(each.queue.dead for each in report.queues):,} dead"
+    elif deliveries:
+        yield f"{deliveries.total() - deliveries['completed'] - deliveries['running']:,} given back"
+    elif status != "completed":
+        stand = [each.task.status in ("completed", "skipped") for each in report.tasks]
+        if report.plan and report.plan.tasks:
+            stand = [each.action == "skip" for each in report.plan.tasks]
+        yield f"{sum(stand):,} stand"
+        yield f"{len(stand) - sum(stand):,} wait"
+    runs = [run for run in report.runs if run.record.origin != "reclaim"]
+    if status == "completed" and len(runs) > 1:
+        yield f"in {len(runs)} runs"
+    if count := len(report.comes_back):
+        yield f"{counted(count, 'value')} {'comes' if count == 1 else 'come'} back"
+    if kept := [step for task in tasks for step in task.steps if _is_kept(report, step)]:
+        yield f"{counted(len(kept), 'step')} not {'paid' if any(step.tokens for step in kept) else 'run'} again"
+
+
+def _command(report: Report, program: str) -> str | None:
+    """Return what to type next."""
+    name, status = report.session.name, report.session.status
+    dead = next((each.queue.name for each in report.queues if each.queue.dead), None)
+    if _is_inbox(report):
+        return f"{program} requeue {name} {shlex.quote(dead)} --all-dead" if dead is not None else None
+    if status in HALTED and report.session.path:
+        return f"{zrb_program(program)} resume {name}"
+    if status in HALTED and report.runs:
+        return shlex.join(report.runs[-1].record.command) or None
+    return f"{program} log {name} --follow" if status == "running" else None
+
+
+def _made(report: Report) -> Iterator[tuple[str, str]]:
+    """Yield the result of the main task, or what the last tasks made."""
+    if report.session.status == "completed":
+        results = {each.task.result: each.task.name for each in report.tasks if each.task.result}
+        found = [
+            (results[value.id], _short(value))
+            for each in report.queues
+            for value in each.queue.values
+            if value.id in results
+        ]
+        yield from [each for each in found if each[0] == report.session.task] or found[-2:]
+
+
+def _mark(attempt: AttemptRecord, timeline: Timeline, scale: _Scale, note: str = "", height: float = 100) -> Mark:
+    span, error = timeline.span_of(attempt), f": {cause_of(attempt.error)}" if attempt.error else ""
+    title = f"{attempt.name} {attempt.status}, {format_duration(span.end - span.start)}{note}{error}"
+    return Mark(scale.at(span.start), scale.at(span.end), attempt.status, title, f"attempt-{attempt.name}", height)
+
+
+def _joined(marks: Iterable[Mark]) -> list[Mark]:
+    """Join marks that could not be told apart: a consumer may have thousands."""
+    found: list[Mark] = []
+    last: dict[str, int] = {}  # by status, the place of the last one
+    for mark in marks:
+        before = found[last[mark.status]] if mark.status in last else None
+        if before is None or mark.right - before.left > _NARROW:
+            last[mark.status] = len(found)
+            found.append(mark)
+        else:
+            height = max(before.height, mark.height)
+            found[last[mark.status]] = before._replace(right=max(before.right, mark.right), height=height)
+    return found
+
+
+def _turns(report: Report, timeline: Timeline, scale: _Scale) -> Iterator[Mark]:
+    """Yield the steps of agents: the height of an answer is the number of its tokens."""
+    steps = [step for each in report.tasks for step in each.task.steps]
+    most = max((step.tokens or 0 for step in steps), default=0)
+    for step in steps if most else ():
+        note = f" ({step.name}){f', {step.tokens:,} tokens' if step.tokens else ''}"
+        mark = _mark(step.last, timeline, scale, note, 10 + 85 * (step.tokens or 0) / most)
+        yield mark._replace(status="kept") if _is_kept(report, step) else mark
+
+
+def _is_kept(report: Report, step: Step) -> bool:
+    """Whether a step was not run again, or will not be."""
+    is_earlier = (step.last.run or 0) < report.runs[-1].record.number if report.runs else True
+    return step.status == "completed" and (is_earlier or report.session.status in HALTED)
+
+
+def _return(report: Report, value: Value) -> Return:
+    name, values = next(
+        (each.queue.name, list(each.queue.values))
+        for each in report.queues
+        if value.id == f"{report.session.name}/{each.queue.name}#{value.record.seq}"
+    )
+    ids, back = [each.id for each in values], {each.id for each in report.comes_back}
+    place = ids.index(value.id) if value.id in ids else 0
+    first = max(0, min(place - _SLOTS // 2, len(values) - _SLOTS))
+    states = ["back" if each.id in back else each.record.state for each in values[first : first + _SLOTS]]
+    return Return(
+        name, value.record.seq, _short(value), (value.taken_by or "").rpartition("#")[0], place - first, states
+    )
+
+
+def _short(value: Value) -> str:
+    return cut_text(preview(value.content) if value.beginning is None else value.beginning, _CONTENT)
+
+
+def _depth(report: Report) -> Depth | None:
+    """Return how the queues filled and emptied."""
+    values = [value for each in report.queues for value in each.queue.values]
+    returns = [each for value in values for each in value.returns]
+    pushed = [each.record.pushed_at for each in values]
+    left = [each.record.ended_at for each in values if each.record.ended_at is not None]
+    taken = [each.taken_at for each in values if each.taken_at] + [
+        each.record.taken_at for each in returns if not each.ended_death
+    ]
+    died = [each for each in values if each.record.state == "dead" and each.record.ended_at is not None]
+    start, end = min(pushed, default=0), max([*pushed, *left], default=0)
+    if end - start < 1_000_000:
+        return None
+    more = Counter(_bin(at, start, end) for at in (*pushed, *(each.record.returned_at for each in returns)))
+    fewer = Counter(_bin(at, start, end) for at in (*left, *(each.record.taken_at for each in returns)))
+    depths = list(itertools.accumulate(more[place] - fewer[place] for place in range(_BINS + 1)))
+    rates, most = Counter(_bin(at, start, end) for at in taken), max(1, *depths)
+    most_taken = max(rates.values(), default=1)
+    width = 100 / (_BINS + 1)
+    return Depth(
+        start,
+        end,
+        " ".join(
+            f"{place * 100 / _BINS:.1f},{100 - max(0, depth) * 100 / most:.1f}" for place, depth in enumerate(depths)
+        ),
+        most,
+        [
+            Mark(place * width, (place + 0.8) * width, height=count * 100 / most_taken)
+            for place, count in sorted(rates.items())
+        ],
+        round(most_taken * 60_000_000 * (_BINS + 1) / (end - start)),
+        [
+            Mark(place * width, place * width, title=f"{counted(count, 'value')} died")
+            for place, count in Counter(_bin(each.record.ended_at or 0, start, end) for each in died).items()
+        ],
+        _grouped(each.returns[-1].error for each in died if each.returns),
+    )
+
+
+def _bin(at: int, start: int, end: int) -> int:
+    return (at - start) * _BINS // (end - start)
+
+
+def _grouped(errors: Iterable[ErrorRecord | None]) -> list[tuple[str, int]]:
+    """Count errors that differ in numbers only."""
+    return Counter(re.sub(r"\d+(?:[.,:]\d+)*", "*", cause_of(each)) for each in errors if each).most_common(4)
