@@ -140,6 +140,7 @@ def parse_duration(text: str) -> timedelta:
     return timedelta(**{_UNITS[match[2]]: float(match[1])})
 
 
+_WHOLE_UNITS = ((86_400_000_000, "d"), (3_600_000_000, "h"), (60_000_000, "m"))
 _LONGEST_DELAY = timedelta(days=3660)
 
 
@@ -152,8 +153,15 @@ def delay_in_micros(delay: timedelta | float) -> int:
     seconds = delay.total_seconds() if isinstance(delay, timedelta) else delay
     is_number = isinstance(seconds, (int, float)) and not isinstance(seconds, bool)
     if not is_number or not 0 <= seconds <= _LONGEST_DELAY.total_seconds():
-        raise InvalidArgument(f"{delay!r} is not a delay: give a timedelta or seconds, from 0 to ten years")
+        given = f"{seconds:g} seconds" if isinstance(delay, timedelta) else repr(delay)
+        raise InvalidArgument(f"{given} is not a delay: give a timedelta or seconds, from 0 to ten years")
     return round(seconds * 1_000_000)
+
+
+def as_duration(micros: int) -> str:
+    """Write a length of time exactly, as `parse_duration` takes it: `90s`, `10m`, `1.5s`."""
+    unit, name = next((pair for pair in _WHOLE_UNITS if micros and micros % pair[0] == 0), (1_000_000, "s"))
+    return f"{micros / unit:.6f}".rstrip("0").rstrip(".") + name
 
 
 def rounded(micros: int) -> str:

@@ -14,15 +14,15 @@ from zrb_store.cli.command import command
 from zrb_store.errors import ZrbStoreError
 from zrb_store.inspect import session_names
 from zrb_store.inspect.queues import queue_rules
-from zrb_store.local_time import rounded
+from zrb_store.local_time import as_duration
 from zrb_store.masking import one_line, storable
 from zrb_store.names import full_name, split_id
+from zrb_store.operations.values import MOST_DELIVERIES, requeue_all, set_max_deliveries, set_paused, set_retry_after
 from zrb_store.operations.values import drop as drop_values
 from zrb_store.operations.values import pop as pop_value
 from zrb_store.operations.values import push as push_value
 from zrb_store.operations.values import replace as replace_value
 from zrb_store.operations.values import requeue as requeue_values
-from zrb_store.operations.values import requeue_all, set_max_deliveries, set_paused, set_retry_after
 from zrb_store.records import JsonObject, JsonValue
 from zrb_store.render import printing
 from zrb_store.render.document import Fields
@@ -171,16 +171,21 @@ _UNLIMITED = "unlimited"
 def _parse_limit(text: str) -> int | str:
     if text == _UNLIMITED:
         return text
-    if not text.isascii() or not text.isdecimal() or not int(text[:18]):
-        raise click.BadParameter(f"{text[:40]!r} is neither a number of deliveries nor `{_UNLIMITED}`")
-    return int(text[:18])
+    if not text.isascii() or not text.isdecimal() or not 1 <= int(text[:18]) <= MOST_DELIVERIES:
+        numbers = f"a number of deliveries from 1 to {MOST_DELIVERIES:,}"
+        raise click.BadParameter(f"{text[:40]!r} is neither {numbers} nor `{_UNLIMITED}`")
+    return int(text)
 
 
 _AT_ONCE = "none"
 
 
 def _parse_delays(text: str) -> list[timedelta]:
-    return [] if text == _AT_ONCE else [arguments.parse_duration(each) for each in text.split(",")]
+    delays = [] if text == _AT_ONCE else [arguments.parse_duration(each) for each in text.split(",")]
+    for delay in delays:
+        if not timedelta(seconds=0.1) <= delay <= timedelta(days=3660):
+            raise click.BadParameter(f"{text[:40]!r} has a delay that is not from 0.1s to 3660d")
+    return delays
 
 
 @command(
@@ -191,9 +196,10 @@ def _parse_delays(text: str) -> list[timedelta]:
     details="A value is delivered when an attempt takes it. The delivery counts if the attempt fails or its process "
     "dies, not if somebody interrupts it. A value given back for the Nth time becomes dead: it is kept and shown, but "
     "nobody can take it until `requeue` makes it live again. With --retry-after, a value that a failed delivery gives "
-    "back, or an attempt of another session, is delayed: after its first failure for the first time given, and so on; "
-    "the last one repeats. Both options create session and queue if they do not exist. While a queue is paused, "
-    "`consume` and `pop` find it empty: with --wait or --forever they wait, otherwise they exit 3. Tasks and Python "
+    "back, or an attempt of another session, is delayed, after its first failure by the first of TIMES, after its "
+    "second by the second; the last one repeats. Both options create session and queue if they do not exist. While a "
+    "queue is paused, `consume` and `pop` find it empty: with --wait or --forever they wait, otherwise they exit 3. "
+    "Tasks and Python "
     "take values as before, and everybody may push.",
 )
 @arguments.session_argument
@@ -242,7 +248,7 @@ def queue(
     else:
         fields = [("Queue", one_line(f"{name}/{queue}")), ("Max deliveries", str(rules.max_deliveries or _UNLIMITED))]
         if rules.retry_after:
-            fields.append(("Retry after", ", ".join(map(rounded, rules.retry_after))))
+            fields.append(("Retry after", ", ".join(map(as_duration, rules.retry_after))))
         if rules.paused_at is not None:
             fields.append(("Paused", f"since {TimeFormat().full(rules.paused_at)}"))
         printing.print_document([Fields(fields)])

@@ -13,14 +13,14 @@ from zrb_store.db.transaction import Executor, Transaction
 from zrb_store.errors import InvalidArgument, SessionBusy, SessionNotFound, ValueNotFound, ZrbStoreError
 from zrb_store.inspect import session_names
 from zrb_store.inspect.value import Value, find_history, find_queue
-from zrb_store.local_time import delay_in_micros, rounded
+from zrb_store.local_time import as_duration, delay_in_micros, rounded
 from zrb_store.names import check_name, check_session_name, full_name, nearest, split_id
 from zrb_store.process import identity
 from zrb_store.queries import by_hand as queries
 from zrb_store.queries import queues, sessions, takes, values
 from zrb_store.queries.attempts import Owner, may_write
 from zrb_store.queries.by_hand import record_change
-from zrb_store.queries.clock import draw
+from zrb_store.queries.clock import draw, now_micros
 from zrb_store.queries.deliveries import fate, has_value
 from zrb_store.queries.holders import held_values
 from zrb_store.queries.queues import QueueRules
@@ -121,10 +121,12 @@ def nothing_there(database: Database, session: str, queue: str, after: str) -> Z
     known = queues.queue_ids(database, session)
     if queue not in known:
         return ValueNotFound(f"session {session} has no queue {queue!r}{after}{nearest(queue, known)}")
-    return ValueNotFound(f"queue {queue!r} of session {session} is empty{after}")
+    due_at = None if found is None else values.next_due(database, found.id)
+    until = "" if due_at is None else f"; its next delayed value is due in {rounded(due_at - now_micros(database))}"
+    return ValueNotFound(f"queue {queue!r} of session {session} is empty{after}{until}")
 
 
-_MOST_DELIVERIES = 1_000_000
+MOST_DELIVERIES = 1_000_000
 
 
 def set_max_deliveries(database: Database, session: str, queue: str, limit: int | None) -> None:
@@ -133,22 +135,29 @@ def set_max_deliveries(database: Database, session: str, queue: str, limit: int 
     A delivery counts if the attempt that took the value failed or its process died. A value that is given back for the
     last time that its queue allows becomes dead. A change of the limit is recorded with user, host and pid.
     """
-    if limit is not None and (type(limit) is not int or not 1 <= limit <= _MOST_DELIVERIES):
-        allowed = f"a number from 1 to {_MOST_DELIVERIES:,}, or None for no limit"
+    if limit is not None and (type(limit) is not int or not 1 <= limit <= MOST_DELIVERIES):
+        allowed = f"a number from 1 to {MOST_DELIVERIES:,}, or None for no limit"
         raise InvalidArgument(f"max_deliveries is {allowed}, not {limit!r}")
     detail = f"max_deliveries {limit or 'unlimited'}"
     _set_rules(database, session, queue, detail, lambda rules: rules._replace(max_deliveries=limit))
 
 
-def set_retry_after(database: Database, session: str, queue: str, delays: Iterable[timedelta | float]) -> None:
+_SHORTEST_DELAY = 100_000  # microseconds, so that a value on which everybody fails keeps no processor busy
+
+
+def set_retry_after(database: Database, session: str, queue: str, delays: Iterable[timedelta | float] | None) -> None:
     """Delay values that a failed or lost attempt gives back to a queue; the queue is created if necessary.
 
     The first delay, a timedelta or a number of seconds, is for a value's first failed delivery, and so on; the last one
     repeats. Without any, values are live at once. What a task finds again in its own session is never delayed. A change
     is recorded with user, host and pid.
     """
-    micros = tuple(map(delay_in_micros, delays))
-    detail = f"retry_after {','.join(rounded(each) for each in micros) or 'none'}"
+    if delays is not None and not isinstance(delays, Iterable):
+        raise InvalidArgument(f"retry_after is a list of delays, not {delays!r}")
+    micros = tuple(map(delay_in_micros, delays or ()))
+    if any(each < _SHORTEST_DELAY for each in micros):
+        raise InvalidArgument("a delay of retry_after is at least 0.1 seconds; without any, values are live at once")
+    detail = f"retry_after {','.join(map(as_duration, micros)) or 'none'}"
     _set_rules(database, session, queue, detail, lambda rules: rules._replace(retry_after=micros))
 
 

@@ -272,7 +272,7 @@ class ZrbXcom(Xcom):
 
     def push(self, value: Any, *, delay: timedelta | float = 0) -> None:
         """Add a value at the end. zrb's own push of a result that is already stored only calls the callbacks."""
-        expected = arrived(self.place, value)
+        expected = None if delay else arrived(self.place, value)
         if expected is None:
             Xcom.push(self, value, delay=delay)
         elif expected.fresh:

@@ -38,9 +38,7 @@ def _next(dialect_name: str, from_front: bool, lock: bool) -> sa.Select[int, boo
     found = (
         from_live(sa.select(t.value.c.seq, came_back))
         .where(
-            # Who gave a value back that was delayed then may try it again.
-            sa.or_(sa.not_(among(dialect_name, t.value.c.seq, "passed_over")), t.value.c.due_at.is_not(None)),
-            *([not_before_front()] if from_front else []),
+            sa.not_(among(dialect_name, t.value.c.seq, "passed_over")), *([not_before_front()] if from_front else [])
         )
         .where(exists(t.queue.c.id == bindparam("queue_id"), t.queue.c.paused_at.is_(None)))
         .order_by(t.value.c.seq)

@@ -167,10 +167,10 @@ def _retried() -> sa.Select[int, int, int, int, str]:
 
 
 @statement
-def _delay() -> sa.Update:
+def _delay(dialect_name: str) -> sa.Update:
     return (
         sa.update(t.value)
-        .where(t.value.c.queue_id == bindparam("of_queue"), t.value.c.seq == bindparam("of_seq"))
+        .where(t.value.c.queue_id == bindparam("of_queue"), among(dialect_name, t.value.c.seq, "seqs"))
         .values(due_at=bindparam("due_at"))
     )
 
@@ -237,14 +237,21 @@ def _delay_returned(transaction: Transaction, params: Params) -> None:
 
     What a task finds again in the queues of its own session, its parents and children is not delayed (promise 1).
     """
-    for queue_id, seq, failed_deliveries, home, intervals in transaction.execute(_retried(), params):
-        attempt = attempts.by_id(transaction, params["of_attempt"])
-        delays = readable_intervals(intervals)
-        if not attempt or not delays:
-            continue
-        if attempt.role == "delivery" or not sessions.are_related(transaction, home, attempt.session_id):
+    rows = transaction.execute(_retried(), params)
+    attempt = attempts.by_id(transaction, params["of_attempt"]) if rows else None
+    if attempt is None:
+        return
+    own = attempt.session_id
+    homes = {row[3] for row in rows}
+    others = {home for home in homes if attempt.role == "delivery" or not sessions.are_related(transaction, home, own)}
+    due: dict[tuple[int, int], list[int]] = {}  # seqs by queue and due time
+    for queue_id, seq, failed_deliveries, home, intervals in rows:
+        if home in others and (delays := readable_intervals(intervals)):
             due_at = params["moment"] + delays[min(failed_deliveries, len(delays)) - 1]
-            transaction.execute(_delay(), {"of_queue": queue_id, "of_seq": seq, "due_at": due_at})
+            due.setdefault((queue_id, due_at), []).append(seq)
+    for (queue_id, due_at), seqs in due.items():
+        place = {"of_queue": queue_id, "seqs": json.dumps(seqs), "due_at": due_at}
+        transaction.execute(_delay(transaction.dialect_name), place)
 
 
 def give_back_unfinished(

@@ -11,6 +11,7 @@ from zrb_store.db.transaction import Executor, Row, Transaction
 from zrb_store.queries import runs
 from zrb_store.queries.attempts import is_in_effect
 from zrb_store.queries.clock import draw
+from zrb_store.queries.values import is_due
 from zrb_store.records import RunRecord, SessionRecord
 
 
@@ -33,7 +34,7 @@ def _pusher_of_next(order: sa.UnaryExpression[int]) -> sa.ScalarSelect[int]:
     """Select the attempt that pushed the first or the last live value."""
     return (
         sa.select(_next().c.pushed_by)
-        .where(_next().c.queue_id == bindparam("queue_id"), _next().c.ended_at.is_(None))
+        .where(_next().c.queue_id == bindparam("queue_id"), _next().c.ended_at.is_(None), is_due(_next()))
         .with_hint(_next(), "INDEXED BY ix_zrb_value_live", "sqlite")
         .order_by(order)
         .limit(literal(1))

@@ -247,6 +247,18 @@ def count(executor: Executor, queue_id: int) -> int:
 
 
 @statement
+def _next_due() -> sa.Select[int | None]:
+    found = sa.select(sa.func.min(t.value.c.due_at)).where(t.value.c.queue_id == bindparam("queue_id"), is_delayed())
+    return found.with_hint(t.value, "INDEXED BY ix_zrb_value_delayed", "sqlite")
+
+
+def next_due(executor: Executor, queue_id: int) -> int | None:
+    """Return when the next delayed value of a queue is due; None if none is delayed."""
+    due_at: int | None = executor.execute(_next_due(), {"queue_id": queue_id})[0][0]
+    return due_at
+
+
+@statement
 def _in_queue() -> sa.Select[int]:
     return from_queue(sa.select(t.value.c.seq))
 

@@ -113,7 +113,7 @@ class Xcom(QueueReader):
             ValueTooLarge: It is larger than the limit.
         """
         micros = 0
-        if delay:
+        if delay != 0:
             from zrb_store.local_time import delay_in_micros  # late: most programs delay nothing
 
             micros = delay_in_micros(delay)
@@ -425,7 +425,7 @@ class Xcom(QueueReader):
         return [micros / 1_000_000 for micros in delays]
 
     @retry_after.setter
-    def retry_after(self, delays: Iterable[timedelta | float]) -> None:
+    def retry_after(self, delays: Iterable[timedelta | float] | None) -> None:
         from zrb_store.operations.values import set_retry_after  # late: as above
 
         set_retry_after(self._queues.database, self._queues.session, self.name, delays)
