@@ -2,7 +2,7 @@
 /* The values: a list that can be searched, of which only what is in sight is in the document, and the chosen value below it. */
 const Values = (() => {
   const ROW = 32; // pixels
-  const STATES = ["live", "taken", "dead", "retracted", "removed", "damaged"];
+  const STATES = ["live", "delayed", "taken", "dead", "retracted", "removed", "damaged"];
   const states = new WeakMap();
 
   /** Return what happened to a value, in order, as `trace` tells it: [{at, event, by, detail}]. */
