@@ -38,7 +38,6 @@ _COLUMNS = (
     "check",
     "{}",
     "{} --task load --max-age 26h --task report --max-age 8d",
-    "{} --format jsonl",
     details="Prints one line for each session that failed, was interrupted or is stale (its process died), for "
     "each queue with dead values, and for each overdue task, with the command that helps. Exits 1 if there is "
     "such a line; otherwise it exits 0 and prints nothing, except on a terminal. There it prints a table in which "

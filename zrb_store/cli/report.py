@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 @command(
     "report",
     "{} etl-2026-11-24 > run.html",
-    "{} @last-failed -o run.html",
-    "{} @last --open",
     "{} @last --redact -o for-strangers.html",
     "{} @last-failed --format svg -o card.svg",
     "{} @last --format perfetto -o trace.json",
@@ -111,9 +109,7 @@ def _plan(resumer: Resumer, store: Store, session: SessionRecord) -> Plan | None
 @command(
     "page",
     "{}",
-    "{} --open",
     "{} --port 8080 --no-token",
-    "{} --host 0.0.0.0",
     details="Prints its address, and serves pages until Ctrl-C: the list of sessions, each session as it runs, a "
     "comparison of two sessions, the queues with their held and dead values, and statistics. The pages only read. "
     'Needs pip install "zrb-store[page]".\n\n'

@@ -66,7 +66,6 @@ if TYPE_CHECKING:
     "resume",
     "{} etl-2026-11-24",
     "{} @last-failed --plan",
-    "{} etl-2026-11-24 --plan --format json",
     "{} etl-2026-11-24 --from transform --password=secret",
     "{} etl-2026-11-24 --here --yes",
     "{} etl-2026-11-24 etl-2026-11-25 -j 2",

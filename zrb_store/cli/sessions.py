@@ -53,7 +53,6 @@ def last(
 @command(
     "rm",
     "{} etl-2026-11-24",
-    "{} test-1 test-2",
     "{} --match 'test-*' --dry-run",
     details="Values that unfinished attempts and steps of a session took from queues of other sessions are given "
     "back first. If one of the sessions is running or pinned, none is deleted.\n\n"
@@ -170,7 +169,6 @@ def mark_(session: str, task: str, status: str, step: str | None, new: bool, res
 @command(
     "fork",
     "{} etl-2026-11-24 --from load",
-    "{} etl-2026-11-24 --from load --name try-again",
     "{} etl-2026-11-24 --from load --step 'page 57'",
     details="The new session has the task and inputs of SESSION, the results of the tasks that completed before TASK "
     "first started, and the queues of that moment. It is independent; `resume` runs it. Prints its name.\n\n"

@@ -29,7 +29,6 @@ _ENDED = ("completed", "failed", "interrupted", "stale")
     "{} etl-2026-11-24",
     "{} @last-failed load --live",
     "{} etl-2026-11-24 --at before:load#2",
-    "{} inbox files --dead",
     "{} @last --watch",
     "{} @last --timeline --steps",
     details="SESSION is a full name, the unique beginning of one, @last, @last-failed, or @this in a task. MOMENT "

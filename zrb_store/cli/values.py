@@ -313,8 +313,8 @@ def replace(value_id: str, new: str, text: bool, reason: str | None) -> None:
 @command(
     "drop",
     "{} 'inbox/files#7' 'inbox/files#9' --reason 'no such customer'",
-    details="Nothing brings the values back. `show` and `trace` show them with user, host and --reason. If one of them is "
-    "not live, delayed or dead, none is dropped, and an attempt that holds it is named.",
+    details="Nothing brings the values back. `show` and `trace` show them with user, host and --reason. If one of them "
+    "is not live, delayed or dead, none is dropped, and an attempt that holds it is named.",
 )
 @click.argument("values", metavar="VALUE...", nargs=-1, required=True, shell_complete=completion.values_at_hand)
 @_reason_option
