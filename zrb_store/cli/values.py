@@ -291,7 +291,6 @@ _reason_option = click.option("--reason", metavar="TEXT", type=storable, help="W
 @command(
     "replace",
     "{} 'inbox/files#7' '\"b.csv\"' --reason 'wrong name'",
-    "{} 'inbox/days#9' - --text < day.txt",
     details="NEW is JSON, or text with --text; - reads it from stdin. The value keeps its id, its place, who pushed it "
     "and until when it is delayed; its deliveries are counted from zero, and a dead one is live again. `show` and "
     "`trace` show what it was before, with user, host and --reason. A value that an attempt holds is refused.",
