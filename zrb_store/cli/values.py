@@ -299,7 +299,7 @@ _reason_option = click.option("--reason", metavar="TEXT", type=storable, help="W
     "`trace` show what it was before, with user, host and --reason. A value that an attempt holds is refused.",
     unknown_options=True,  # a negative number is a value, not an option
 )
-@click.argument("value_id", metavar="VALUE", shell_complete=completion.values_at_hand)
+@click.argument("value_id", metavar="VALUE", shell_complete=completion.editable_values)
 @click.argument("new")
 @click.option("--text", is_flag=True, help="Store NEW as text; from stdin, without its final newline.")
 @_reason_option
@@ -319,7 +319,7 @@ def replace(value_id: str, new: str, text: bool, reason: str | None) -> None:
     "and --reason. If one of them is neither live nor delayed nor dead, none is dropped: of a value that an attempt "
     "holds, the attempt is named.",
 )
-@click.argument("values", metavar="VALUE...", nargs=-1, required=True, shell_complete=completion.values_at_hand)
+@click.argument("values", metavar="VALUE...", nargs=-1, required=True, shell_complete=completion.editable_values)
 @_reason_option
 def drop(values: tuple[str, ...], reason: str | None) -> None:
     ids = _parse_ids(values)
