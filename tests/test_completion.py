@@ -160,7 +160,6 @@ def test_only_dead_values_are_requeued_and_live_and_delayed_ones_dropped_too(
     assert complete("requeue mail/") == ["mail/out#1"]
     assert complete("requeue mail/out#1 mail/") == []
     assert complete("drop mail/") == complete("replace mail/") == ["mail/out#1", "mail/out#3", "mail/out#2"]
-    assert complete("drop ma") == ["mail/"]
     assert complete("requeue --all-dead ma") == ["mail"]
     assert complete("requeue --all-dead mail ") == ["out"]
     assert complete("requeue --all-dead mail out ") == []
