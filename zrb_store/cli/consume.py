@@ -95,7 +95,9 @@ def consume(
         signals = consumer.signals
         found_nothing = not consumer.tally and not forever and signals.first is None
         if found_nothing and not quiet:
-            raise nothing_there(store.database, *place, f" after {wait:g} s" if wait else "")
+            error = nothing_there(store.database, *place, f" after {wait:g} s" if wait else "")
+            if str(error) != consumer.told:
+                raise error
     if signals.first is not None and (signals.count > 1 or not forever):
         raise click.exceptions.Exit(128 + signals.first)
     if consumer.tally["failed"]:

@@ -301,7 +301,7 @@ _reason_option = click.option("--reason", metavar="TEXT", type=storable, help="W
     "`trace` show what it was before, with user, host and --reason. A value that an attempt holds is refused.",
     unknown_options=True,  # a negative number is a value, not an option
 )
-@click.argument("value_id", metavar="VALUE", shell_complete=completion.values_at_hand)
+@click.argument("value_id", metavar="VALUE", shell_complete=completion.editable_values)
 @click.argument("new")
 @click.option("--text", is_flag=True, help="Store NEW as text; from stdin, without its final newline.")
 @_reason_option
@@ -320,7 +320,7 @@ def replace(value_id: str, new: str, text: bool, reason: str | None) -> None:
     details="Nothing brings the values back. `show` and `trace` show them with user, host and --reason. If one of them "
     "is not live, delayed or dead, none is dropped, and an attempt that holds it is named.",
 )
-@click.argument("values", metavar="VALUE...", nargs=-1, required=True, shell_complete=completion.values_at_hand)
+@click.argument("values", metavar="VALUE...", nargs=-1, required=True, shell_complete=completion.editable_values)
 @_reason_option
 def drop(values: tuple[str, ...], reason: str | None) -> None:
     ids = _parse_ids(values)
