@@ -41,7 +41,13 @@ class TestQueue:
         queue = store.session("inbox").xcom["files"]
         assert queue.max_deliveries == 5
         shown = parse("queue", command.ok("queue", "inbox", "files", "--format", "json"))
-        assert shown == {"session": "inbox", "queue": "files", "max_deliveries": 5, "retry_after": None, "paused_at": None}
+        assert shown == {
+            "session": "inbox",
+            "queue": "files",
+            "max_deliveries": 5,
+            "retry_after": None,
+            "paused_at": None,
+        }
         assert command.ok("queue", "inbox", "files", "--max-deliveries", "unlimited").split()[-1] == "unlimited"
         assert queue.max_deliveries is None
         assert parse("queue", command.ok("queue", "inbox", "files", "--format", "json"))["max_deliveries"] is None

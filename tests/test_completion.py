@@ -51,8 +51,10 @@ FREE = {
     "HOST",
     "PORT",
     "TEXT",
+    "TIME",
+    "TIMES",
 }
-FREE |= {"[--SECRET VALUE]...", "[--INPUT VALUE]...", "name", "value"}
+FREE |= {"[--SECRET VALUE]...", "[--INPUT VALUE]...", "name", "new", "value"}
 
 
 @pytest.fixture
