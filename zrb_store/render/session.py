@@ -310,7 +310,7 @@ def _hints(document: SessionDocument, holders: Sequence[HeldBy]) -> list[tuple[s
         secrets = one_line(", ".join(withheld_inputs(document.session)))
         asks = f", which asks for {secrets}" if secrets else ""
         hints.append(("Resume:", f"{zrb_program(program_name())} resume {name}{asks}"))
-    if status != "completed" and (pending := document.pending_acts()):
+    if status != "completed" and (pending := document.pending()):
         names = {acts: ", ".join(name for name, own in pending.items() if own == acts) for acts in pending.values()}
         whose = " and that ".join(f"{one_line(own)} {acts}" for acts, own in names.items())
         hints.append(("Pending:", f"values that {whose} are given back by a resume"))
