@@ -341,5 +341,5 @@ class TestAcknowledged:
         store.session("inbox").xcom["q"].push(1)
         before = all_rows(store)
         assert "no session 'etk'" in command("ack", "etl", "etk").err
-        assert "session inbox has no run that ended" in command("ack", "etl", "inbox").err
+        assert "no run of session inbox has ended yet" in command("ack", "etl", "inbox").err
         assert all_rows(store) == before

@@ -85,7 +85,7 @@ def test_a_process_that_does_not_end(store: Store, location: str, command: Comma
         assert child.is_running
         assert "inbox/files: 1 value given back" in command.ok("stop", "work", "--timeout", "0s", "--kill")
         assert child.join() == -signal.SIGKILL
-    assert "session work does not run: it is interrupted" in command("stop", "work").err
+    assert "session work does not run (interrupted)" in command("stop", "work").err
 
 
 @pytest.mark.usefixtures("inbox", "sound")
@@ -106,7 +106,7 @@ def test_a_session_that_does_not_run(store: Store, command: Commands) -> None:
         pass
     result = command("stop", "done")
     assert (result.code, result.out) == (1, "")
-    assert "session done does not run: it is completed" in result.err
+    assert "session done does not run (completed)" in result.err
 
 
 def test_from_another_machine(store: Store, location: str, command: Commands) -> None:
@@ -114,7 +114,7 @@ def test_from_another_machine(store: Store, location: str, command: Commands) ->
     with Child(run_two, location) as child:
         assert child.receive() == "first"
         child.send("wait")
-        assert "leave out --kill" in command("stop", "first", "--kill").err
+        assert "without --kill, it finds the request" in command("stop", "first", "--kill").err
         assert command.ok("stop", "first") == "first: interrupted\n"
         assert child.receive() == "first interrupted"
         assert child.receive() == "second"

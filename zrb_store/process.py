@@ -144,10 +144,10 @@ def _pids() -> list[int]:
 def ending_signal(pid: int, *, handles_sigterm: bool) -> signal.Signals:
     """Return the signal by which a process ends in order.
 
-    It is SIGTERM if `handles_sigterm` says that zrb or zrb-store handles it there, and otherwise SIGINT, which raises
-    KeyboardInterrupt, unless the process was started to ignore it, as by `&` in a script.
+    It is SIGTERM if the process handles it, and otherwise SIGINT, which raises KeyboardInterrupt, unless the process
+    was started to ignore it, as by `&` in a script. Where nobody can know, `handles_sigterm` says what to expect.
     """
-    caught = -1
+    caught = 1 << (signal.SIGINT - 1) | handles_sigterm << (signal.SIGTERM - 1)
     if platform.system() == "Linux":
         with contextlib.suppress(OSError, ValueError, IndexError):
             caught = int(Path(f"/proc/{pid}/status").read_text().partition("\nSigCgt:")[2].split()[0], 16)
@@ -155,7 +155,7 @@ def ending_signal(pid: int, *, handles_sigterm: bool) -> signal.Signals:
     def catches(number: signal.Signals) -> bool:
         return bool(caught >> (number - 1) & 1)
 
-    if (handles_sigterm and catches(signal.SIGTERM)) or not catches(signal.SIGINT):
+    if catches(signal.SIGTERM) or not catches(signal.SIGINT):
         return signal.SIGTERM
     return signal.SIGINT
 

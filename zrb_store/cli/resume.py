@@ -148,8 +148,10 @@ def resume(
     output_format: str | None,
 ) -> int:
     names, given_inputs = _parse_words(words)
-    if failed == bool(names):
-        raise click.UsageError("name the sessions, or give --failed, but not both")
+    if failed and names:
+        raise click.UsageError("--failed takes no names")
+    if not failed and not names:
+        raise click.UsageError("name the sessions, or give --failed")
     if not failed and (since is not None or task is not None):
         raise click.UsageError("--since and --task are for --failed")
     several = failed or len(names) > 1
@@ -188,7 +190,7 @@ def resume(
                 continue
             if plan:
                 for note in notes:
-                    print_line(note, program_name())
+                    print_line(f"{record.name}: {note}" if several else note, program_name())
                 tasks = [dataclasses.asdict(decision) for decision in decisions]
                 plans.append({"session": record.name, "from": forced, "tasks": tasks})
                 if output_format != "json":
@@ -206,12 +208,19 @@ def resume(
 def _resume_each(store: Store, resumer: Resumer, names: Sequence[str], jobs: int) -> int:
     """Resume sessions in a process of their own each, so many at a time, and print what becomes of them."""
     program = program_name()  # only this thread knows
+    children: set[subprocess.Popen[bytes]] = set()
+
+    def resume(name: str) -> tuple[bool, str]:
+        return _resume_in_child(store, resumer.command(name), name, program, children)
+
     with ThreadPoolExecutor(jobs) as pool:
-        running = {pool.submit(_resume_in_child, store, resumer.command(name), name, program): name for name in names}
+        running = {pool.submit(resume, name): name for name in names}
         try:
             went_well = [_print_outcome(running[each], *each.result()) for each in as_completed(running)]
-        except BaseException:  # Ctrl-C also reaches those that run: they end as interrupted
-            pool.shutdown(cancel_futures=True)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for child in list(children):  # so that they end as interrupted, as after Ctrl-C on a terminal
+                child.terminate()
             raise
     return 0 if all(went_well) else 1
 
@@ -221,16 +230,20 @@ def _print_outcome(name: str, is_well: bool, outcome: str) -> bool:
     return is_well
 
 
-def _resume_in_child(store: Store, command: Sequence[str], name: str, program: str) -> tuple[bool, str]:
+def _resume_in_child(
+    store: Store, command: Sequence[str], name: str, program: str, children: set[subprocess.Popen[bytes]]
+) -> tuple[bool, str]:
     """Resume a session, and return what became of it, and before that whether all is well."""
     fence = store.session(name).record().fence
     # Nobody can be asked for a secret. What its tasks print is kept with their attempts.
-    ended = subprocess.run(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False
-    )
+    nothing = subprocess.DEVNULL
+    with subprocess.Popen(command, stdin=nothing, stdout=nothing, stderr=subprocess.PIPE) as ended:
+        children.add(ended)
+        said = ended.communicate()[1]
+        children.discard(ended)
     if ended.returncode == 0:
         return True, "completed"
-    lines = ended.stderr.decode(errors="replace").strip().splitlines() or [f"exit code {ended.returncode}"]
+    lines = said.decode(errors="replace").strip().splitlines() or [f"exit code {ended.returncode}"]
     refusal = lines[-1].removeprefix(f"{program}: ")
     if ended.returncode == SessionBusy.exit_code:  # it is run elsewhere
         return True, refusal

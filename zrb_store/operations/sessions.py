@@ -40,10 +40,12 @@ def acknowledge(database: Database, *names: str, reason: str | None = None) -> N
     def work(transaction: Transaction) -> None:
         for name in names:
             session = sessions.get(transaction, name, lock=True)
+            if session.status == "completed":
+                raise ZrbStoreError(f"session {name} has completed: there is nothing to acknowledge")
             last, moment = runs.last(transaction, session.id), now_micros(transaction)
             is_live = last is not None and lease.status_of(transaction, session.status, last, moment) == "running"
             if not runs.acknowledge(transaction, session.id, but=last.id if last is not None and is_live else None):
-                raise ZrbStoreError(f"session {name} has no run that ended: nothing was acknowledged")
+                raise ZrbStoreError(f"no run of session {name} has ended yet: nothing was acknowledged")
             record_change(transaction, "ack", name, None, reason)
 
     database.transact(work, "ack")

@@ -76,7 +76,10 @@ def _ask(transaction: Transaction, name: str, *, kill: bool) -> _Request:
     run, moment = runs.last(transaction, session.id), now_micros(transaction)
     if run is None or run.ended_at is not None or lease.state_of_process(transaction, run, moment) != "alive":
         status = lease.status_of(transaction, session.status, run, moment)
-        raise ZrbStoreError(f"session {name} does not run: it is {status}, and nothing was stopped")
+        raise ZrbStoreError(f"session {name} does not run ({status}): nothing was stopped")
+    if run.origin == "web":
+        server = f"the web server with pid {run.pid} on {run.host}"
+        raise SessionBusy(f"session {name} runs in {server}, which would end too: nothing was stopped")
     beside = queries.live_beside(transaction, run)
     if others := [each.session for each in beside if not queries.is_part(each.session, name)]:
         raise SessionBusy(
@@ -85,7 +88,8 @@ def _ask(transaction: Transaction, name: str, *, kill: bool) -> _Request:
     is_here = bool(is_running(run.boot_id, run.pid_namespace, run.pid, run.process_started)) and may_signal(run.pid)
     if kill and not is_here:
         raise ZrbStoreError(
-            f"this user cannot kill pid {run.pid} of {run.host} from here: leave out --kill, or go there"
+            f"pid {run.pid} runs on {run.host}, where this user cannot kill it from here: without --kill, it finds the "
+            "request within 15 s"
         )
     since = draw(transaction)
     live = [LiveRun(run.id, session.id, name), *beside]

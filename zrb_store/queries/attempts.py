@@ -246,14 +246,14 @@ def lost_or_interrupted() -> sa.Case[str]:
 
 @statement
 def _fail() -> sa.sql.dml.ReturningUpdate[str]:
-    # A handler of SIGTERM may end its process by SystemExit.
-    given, kind = bindparam("status", type_=sa.Text), bindparam("error_type", type_=sa.Text)
-    has_exited = sa.and_(kind == literal("SystemExit"), lost_or_interrupted() == literal("interrupted"))
+    # A program may answer a signal with any exception.
+    given = bindparam("status", type_=sa.Text)
+    is_stopped = lost_or_interrupted() == literal("interrupted")
     return (
         sa.update(t.attempt)
         .where(attempt_may_write(), t.attempt.c.id == bindparam("attempt_id"))
         .values(
-            status=sa.case((has_exited, literal("interrupted")), else_=given), ended_at=now(), ended_tick=next_tick()
+            status=sa.case((is_stopped, literal("interrupted")), else_=given), ended_at=now(), ended_tick=next_tick()
         )
         .values({name: bindparam(name, type_=sa.Text) for name in ERROR})
         .returning(t.attempt.c.status)
@@ -263,7 +263,7 @@ def _fail() -> sa.sql.dml.ReturningUpdate[str]:
 def fail(executor: Executor, attempt_id: int, status: str, error: ErrorText | None) -> str | None:
     """End a running attempt as `failed` or `interrupted`, and return which; None if it may no longer write.
 
-    Exiting is no failure in a run that was asked to stop.
+    Nothing is a failure in a run that was asked to stop.
     """
     params = dict(zip(ERROR, error or (None, None, None), strict=True))
     rows = executor.execute(_fail(), {"attempt_id": attempt_id, "status": status, **params})

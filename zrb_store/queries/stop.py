@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from zrb_store.db.columns import RUN
 from zrb_store.db.core import bindparam, is_one_of, literal, sa, statement, t
-from zrb_store.db.dialect import among, now
+from zrb_store.db.dialect import among
 from zrb_store.db.transaction import Executor, Row, Transaction
 from zrb_store.queries import runs
 from zrb_store.queries.by_hand import record_change
@@ -47,7 +47,7 @@ def _beside() -> sa.Select[int, int, str]:
             t.run.c.id != bindparam("of_run"),
             t.run.c.ended_at.is_(None),
             t.run.c.number == t.session.c.fence,
-            t.run.c.lease_expires_at > now(),
+            # Not only with a live lease: this is the process, whatever became of its connection.
             *(t.run.c[name] == bindparam(name) for name in _PROCESS),
         )
         .order_by(t.session.c.name)
@@ -55,7 +55,7 @@ def _beside() -> sa.Select[int, int, str]:
 
 
 def live_beside(executor: Executor, run: RunRecord) -> list[LiveRun]:
-    """Return the other live runs of the process that runs this one, in this store."""
+    """Return the other runs of the process that runs this one, in this store, which have not ended."""
     params = {"of_run": run.id, **{name: getattr(run, name) for name in _PROCESS}}
     return [LiveRun(*row) for row in executor.execute(_beside(), params)]
 
@@ -74,6 +74,16 @@ def ask(transaction: Transaction, run: RunRecord, live: Sequence[LiveRun], momen
     for each in live:
         transaction.execute(_ask(), {"of_run": each.id, **moment.params})
     record_change(transaction, "stop", live[0].session, f"run {run.number}{f', {_BY_LEASE}' if by_lease else ''}")
+
+
+@statement
+def _withdraw() -> sa.Update:
+    return sa.update(t.run).where(t.run.c.id == bindparam("of_run")).values(stop_requested_at=None)
+
+
+def withdraw(executor: Executor, run_id: int) -> None:
+    """Forget the request to a run whose process refuses it, so that a later failure counts as one."""
+    executor.execute(_withdraw(), {"of_run": run_id})
 
 
 @statement
