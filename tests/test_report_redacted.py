@@ -67,7 +67,7 @@ def test_strangers_see_structure_times_and_types(telling: Store, command: Comman
     page = file.read_text()
     assert "Zk7" not in page
     assert "7777777" not in page
-    for text in ("load failed in run 1", "ValueError", "This report is for strangers", "job.py"):
+    for text in ("run 1 failed", "ValueError", "This report is for strangers", "job.py"):
         assert text in page
 
 
