@@ -134,8 +134,8 @@ def test_a_mistyped_command(capsys: pytest.CaptureFixture[str]) -> None:
     for words, message in (
         (["sho", "x"], "there is no command 'sho'; did you mean show?"),
         (["%"], "there is no command '%' (see `zrb-store --help`)"),
-        (["drop", "x"], "there is no command 'drop' (see `zrb-store --help`)"),
-        (["stop", "x"], "there is no command 'stop'; did you mean show?"),
+        (["dropp", "x"], "there is no command 'dropp' (see `zrb-store --help`)"),
+        (["kill", "x"], "there is no command 'kill': it is called stop (see `zrb-store --help`)"),
         (["delete", "x"], "there is no command 'delete': it is called rm (see `zrb-store --help`)"),
         (["pussh", "x"], "there is no command 'pussh' (see `zrb-store --help`)"),
         (["db", "statsu"], "there is no command 'statsu'; did you mean status?"),

@@ -246,9 +246,10 @@ def lost_or_interrupted() -> sa.Case[str]:
 
 @statement
 def _fail() -> sa.sql.dml.ReturningUpdate[str]:
-    # A program may answer a signal with any exception.
-    given = bindparam("status", type_=sa.Text)
-    is_stopped = lost_or_interrupted() == literal("interrupted")
+    # A program may answer a signal with any exception, but a consumer lets the commands in hand come to their own end.
+    given, kind = bindparam("status", type_=sa.Text), bindparam("error_type", type_=sa.Text)
+    is_own_end = sa.func.coalesce(kind, literal("")) == literal("CommandFailed")
+    is_stopped = sa.and_(lost_or_interrupted() == literal("interrupted"), sa.not_(is_own_end))
     return (
         sa.update(t.attempt)
         .where(attempt_may_write(), t.attempt.c.id == bindparam("attempt_id"))
@@ -263,7 +264,7 @@ def _fail() -> sa.sql.dml.ReturningUpdate[str]:
 def fail(executor: Executor, attempt_id: int, status: str, error: ErrorText | None) -> str | None:
     """End a running attempt as `failed` or `interrupted`, and return which; None if it may no longer write.
 
-    Nothing is a failure in a run that was asked to stop.
+    Nothing but a failed command of `consume` is a failure in a run that was asked to stop.
     """
     params = dict(zip(ERROR, error or (None, None, None), strict=True))
     rows = executor.execute(_fail(), {"attempt_id": attempt_id, "status": status, **params})
