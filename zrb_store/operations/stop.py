@@ -79,7 +79,7 @@ def _ask(transaction: Transaction, name: str, *, kill: bool) -> _Request:
         raise ZrbStoreError(f"session {name} does not run ({status}): nothing was stopped")
     if run.origin == "web":
         server = f"the web server with pid {run.pid} on {run.host}"
-        raise SessionBusy(f"session {name} runs in {server}, which would end too: nothing was stopped")
+        raise SessionBusy(f"session {name} runs in {server}, which would also end: nothing was stopped")
     beside = queries.live_beside(transaction, run)
     if others := [each.session for each in beside if not queries.is_part(each.session, name)]:
         raise SessionBusy(
