@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Protocol
 
@@ -15,21 +13,12 @@ import click
 from zrb_store.cli import completion
 from zrb_store.cli.arguments import format_option, parse_since, whole_number
 from zrb_store.cli.command import command
-from zrb_store.errors import SessionBusy, ZrbStoreError
+from zrb_store.errors import ZrbStoreError
 from zrb_store.inspect import session_names
-from zrb_store.inspect.list import halted
 from zrb_store.inspect.resume import Decision, refuse_program
-from zrb_store.masking import one_line
-from zrb_store.queries import runs
-from zrb_store.queries.notify import last_errors
 from zrb_store.records import JsonTree, SessionRecord
-from zrb_store.render import printing
-from zrb_store.render.document import Column, Table
-from zrb_store.render.format import program_name
 from zrb_store.render.stderr import print_line
 from zrb_store.store import Store, open_store
-
-_PLAN_COLUMNS = (Column("task"), Column("action"), Column("reason", status=True))
 
 if TYPE_CHECKING:
 
@@ -171,9 +160,13 @@ def resume(
             shown = " ".join(record.name for record in records) or "--failed"
             raise ZrbStoreError(f"only zrb can run tasks: use `zrb xcom resume {shown}` in the folder of its project")
         if failed:
+            from zrb_store.inspect.list import halted  # late, as all that one session does not need
+
             records = halted(store.database, resumer.project, task, since)
         if several and not plan:
-            return _resume_each(store, resumer, list(dict.fromkeys(record.name for record in records)), jobs)
+            from zrb_store.cli.resume_several import resume_each
+
+            return resume_each(store, resumer.command, list(dict.fromkeys(record.name for record in records)), jobs)
         plans: list[JsonTree] = []
         code = 0
         for record in records:
@@ -186,17 +179,15 @@ def resume(
                 if not several:
                     raise
                 code = 1
-                print_line(str(error), program_name())
-                continue
+                decisions, notes = [], [str(error)]
             if plan:
-                for note in notes:
-                    print_line(f"{record.name}: {note}" if several else note, program_name())
-                tasks = [dataclasses.asdict(decision) for decision in decisions]
-                plans.append({"session": record.name, "from": forced, "tasks": tasks})
-                if output_format != "json":
-                    rows = [(decision.task, decision.action, _reason(decision)) for decision in decisions]
-                    printing.print_document([Table(_PLAN_COLUMNS, rows, record.name if several else "")])
+                _print_plan(decisions, notes, record.name if several else "", as_json=output_format == "json")
+                if decisions:
+                    tasks = [dataclasses.asdict(decision) for decision in decisions]
+                    plans.append({"session": record.name, "from": forced, "tasks": tasks})
     if output_format == "json":
+        from zrb_store.render import printing  # late, as above
+
         printing.echo_json(plans if several else plans[0])
     if not plan:
         if here and not yes and record.project != resumer.project:
@@ -205,54 +196,17 @@ def resume(
     return code
 
 
-def _resume_each(store: Store, resumer: Resumer, names: Sequence[str], jobs: int) -> int:
-    """Resume sessions in a process of their own each, so many at a time, and print what becomes of them."""
-    program = program_name()  # only this thread knows
-    children: set[subprocess.Popen[bytes]] = set()
+def _print_plan(decisions: Sequence[Decision], notes: Sequence[str], name: str, *, as_json: bool) -> None:
+    """Print the notes on a plan, and its decisions unless they are printed as JSON; with a name, one of several."""
+    from zrb_store.render import printing  # late: only a plan is printed
+    from zrb_store.render.document import Column, Table
+    from zrb_store.render.format import program_name
 
-    def resume(name: str) -> tuple[bool, str]:
-        return _resume_in_child(store, resumer.command(name), name, program, children)
-
-    with ThreadPoolExecutor(jobs) as pool:
-        running = {pool.submit(resume, name): name for name in names}
-        try:
-            went_well = [_print_outcome(running[each], *each.result()) for each in as_completed(running)]
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            for child in list(children):  # so that they end as interrupted, as after Ctrl-C on a terminal
-                child.terminate()
-            raise
-    return 0 if all(went_well) else 1
-
-
-def _print_outcome(name: str, is_well: bool, outcome: str) -> bool:
-    printing.echo(one_line(f"{name}: {outcome}"))
-    return is_well
-
-
-def _resume_in_child(
-    store: Store, command: Sequence[str], name: str, program: str, children: set[subprocess.Popen[bytes]]
-) -> tuple[bool, str]:
-    """Resume a session, and return what became of it, and before that whether all is well."""
-    fence = store.session(name).record().fence
-    # Nobody can be asked for a secret. What its tasks print is kept with their attempts.
-    nothing = subprocess.DEVNULL
-    with subprocess.Popen(command, stdin=nothing, stdout=nothing, stderr=subprocess.PIPE) as ended:
-        children.add(ended)
-        said = ended.communicate()[1]
-        children.discard(ended)
-    if ended.returncode == 0:
-        return True, "completed"
-    lines = said.decode(errors="replace").strip().splitlines() or [f"exit code {ended.returncode}"]
-    refusal = lines[-1].removeprefix(f"{program}: ")
-    if ended.returncode == SessionBusy.exit_code:  # it is run elsewhere
-        return True, refusal
-    session = store.session(name).record()
-    last = runs.last(store.database, session.id)
-    if last is None or session.fence == fence:
-        return False, f"passed over: {refusal}"
-    error = last_errors(store.database, [last.id]).get(last.id)
-    return False, session.status if error is None else f"{session.status}: {error.text()}"
+    for note in notes:
+        print_line(f"{name}: {note}" if name and not note.startswith(f"session {name} ") else note, program_name())
+    if decisions and not as_json:
+        rows = [(decision.task, decision.action, _reason(decision)) for decision in decisions]
+        printing.print_document([Table((Column("task"), Column("action"), Column("reason", status=True)), rows, name)])
 
 
 def _refuse_unless_agreed(session: str, theirs: str | None, ours: str) -> None:
