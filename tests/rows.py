@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+import contextlib
+import itertools
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import pytest
 
 from zrb_store import Store, codec
 from zrb_store.db.tables import metadata, run
+from zrb_store.db.transaction import Transaction
 from zrb_store.inspect.doctor import examine_rows
+
+T = TypeVar("T")
 
 _TABLES = [table.name for table in metadata.sorted_tables]
 
@@ -25,6 +33,31 @@ def all_rows(store: Store, *, but: tuple[str, ...] = ()) -> dict[str, list[Any]]
         columns["lease_expires_at"] = "CASE WHEN ended_at IS NOT NULL THEN lease_expires_at END"
         read["zrb_run"] = ", ".join(columns.values())
     return {name: sorted(query(store, f"SELECT {columns} FROM {name}"), key=repr) for name, columns in read.items()}
+
+
+class _DiedError(Exception):
+    """The death of a change."""
+
+
+def until_it_lives(store: Store, monkeypatch: pytest.MonkeyPatch, work: Callable[[], T]) -> T:
+    """Let a change die at its first statement, at its second, and so on, each time without a trace, until it lives."""
+    execute, left = Transaction.execute, 0
+
+    def dying(self: Transaction, *arguments: Any) -> Any:
+        nonlocal left
+        left -= 1
+        if left == 0:
+            raise _DiedError
+        return execute(self, *arguments)
+
+    before = all_rows(store)
+    for allowed in itertools.count(1):
+        left = allowed
+        with monkeypatch.context() as patches, contextlib.suppress(_DiedError):
+            patches.setattr(Transaction, "execute", dying)
+            return work()
+        assert all_rows(store) == before
+    raise AssertionError
 
 
 def faults(store: Store) -> list[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,13 +17,14 @@ import pytest
 from tests.crash import kill_on_one_database
 from tests.crash_steps import kill_steps_on_one_database
 from tests.processes import DEADLINE, Child
-from tests.rows import all_rows, faults
+from tests.rows import all_rows, faults, until_it_lives
 from tests.runners import hold_a_run
 from tests.sessions import etl, inbox
 from tests.test_poison import deliver
 from tests.test_reclaim import hold_a_value
 from tests.workers import MANUAL_CHANGES, change_by_hand, consume_once
 from zrb_store import Store
+from zrb_store.operations.values import set_paused, set_retry_after
 from zrb_store.testing import POINTS
 
 pytestmark = pytest.mark.slow
@@ -92,6 +94,21 @@ def test_what_people_do_by_hand_is_done_whole_or_not_at_all(
             assert child.join() == -signal.SIGKILL
         assert (place, all_rows(store) == before) == (place, place != "after")
         assert faults(store) == []
+
+
+@pytest.mark.promise(number=8)
+def test_what_people_do_by_hand_may_die_at_any_statement(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    inbox(store, "a.csv", "b.csv", "c.csv")
+    etl(store, "etl", broken=True)
+    poison = store.session("inbox").xcom["poison"]
+    poison.max_deliveries = 1
+    poison.extend(["deadly", "too"])
+    deliver(store, poison.pop, times=2)
+    for change in ("replace", "drop", "requeue", "queue", "ack"):
+        until_it_lives(store, monkeypatch, partial(MANUAL_CHANGES[change], store))
+    until_it_lives(store, monkeypatch, lambda: set_paused(store.database, "inbox", "files", True))
+    until_it_lives(store, monkeypatch, lambda: set_retry_after(store.database, "inbox", "files", [10]))
+    assert faults(store) == []
 
 
 @pytest.mark.parametrize("change", CHANGES_OF_CONSUMERS)

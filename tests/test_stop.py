@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
-import itertools
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TypeVar
 
 import pytest
 
 from tests.commands import Commands
 from tests.postgres import wait_until
 from tests.processes import Child
-from tests.rows import all_rows, faults, query, states
+from tests.rows import faults, query, states, until_it_lives
 from tests.runners import hold_a_run
 from tests.shell_consumers import Shell, shells
 from tests.stopping import run_two, work
 from zrb_store import Store
-from zrb_store.db.transaction import Transaction
 from zrb_store.operations.stop import _ask, _end
 from zrb_store.process import send_signal
 
 pytestmark = pytest.mark.promise(number=5)
-
-T = TypeVar("T")
 
 
 @pytest.fixture
@@ -140,39 +134,16 @@ def test_no_other_process_gets_the_signal(location: str, store: Store) -> None:
         child.join()
 
 
-class _DiedError(Exception):
-    """The death of `stop`."""
-
-
 @pytest.mark.usefixtures("inbox", "sound")
 def test_a_stop_that_dies_at_any_statement(store: Store, location: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Either the run is asked to end, or nothing was recorded; and a dead one is ended whole, or not at all."""
-    execute = Transaction.execute
-    left = 0
-
-    def dying(self: Transaction, *arguments: object) -> object:
-        nonlocal left
-        left -= 1
-        if left == 0:
-            raise _DiedError
-        return execute(self, *arguments)  # type: ignore[arg-type]
-
-    def until_it_lives(work: Callable[[], T]) -> T:
-        nonlocal left
-        before = all_rows(store)
-        for allowed in itertools.count(1):
-            left = allowed
-            with monkeypatch.context() as patches, contextlib.suppress(_DiedError):
-                patches.setattr(Transaction, "execute", dying)
-                return work()
-            assert all_rows(store) == before
-        raise AssertionError
-
     with Child(work, location, "os._exit", True) as child:
         child.receive()
-        request = until_it_lives(lambda: store.database.transact(lambda each: _ask(each, "work", kill=False), "stop"))
+        request = until_it_lives(
+            store, monkeypatch, lambda: store.database.transact(lambda each: _ask(each, "work", kill=False), "stop")
+        )
         child.kill()
-    until_it_lives(lambda: _end(store.database, request))
+    until_it_lives(store, monkeypatch, lambda: _end(store.database, request))
     assert store.session("work").status == "interrupted"
     assert states(store, "inbox", "files")[0] == ("a", "live")
 
