@@ -170,6 +170,8 @@ def resume(
             raise ZrbStoreError(f"only zrb can run tasks: use `zrb xcom resume {shown}` in the folder of its project")
         if failed:
             records = halted(store.database, resumer.project, task, since)
+            if not records:
+                print_line("no session failed", program_name())
         if several and not plan:
             return _resume_each(store, resumer, list(dict.fromkeys(record.name for record in records)), jobs)
         plans: list[JsonTree] = []

@@ -107,7 +107,7 @@ def reason(session: SessionRecord, runs: Sequence[RunRecord], error: LastError |
     """Say why a session failed, was interrupted or is stale; None if nothing is known."""
     if session.status == "stale":
         last = _last_started(runs)
-        died = died or "it died, and other processes took its values back"
+        died = died or "its process died; its values are back in their queues"
         return died if last is None else f"pid {last.pid} on {last.host}: {died}"
     if error is None:
         return None

@@ -172,7 +172,8 @@ class SessionView:
             self._go_back(at)
         if self.at is None:
             status = lease.status_of(transaction, session.status, self.runs[-1] if self.runs else None, self.read_at)
-            self.session = replace(session, status=status)  # as readers see it
+            ended_at = None if status == "stale" else session.ended_at  # a reclaim is not when it ended
+            self.session = replace(session, status=status, ended_at=ended_at)  # as readers see it
             self._dead_runs = frozenset(
                 run.id
                 for run in self.runs
@@ -275,6 +276,10 @@ class SessionDocument(SessionView):
         unfinished = self._unfinished
         holding = show.holding_values(self.transaction, list(unfinished)) if unfinished else {}
         return {name: holding[attempt_id] for attempt_id, name in unfinished.items() if attempt_id in holding}
+
+    def held_elsewhere(self) -> int:
+        """Count the values of other sessions that unfinished attempts hold."""
+        return show.held_elsewhere(self.transaction, list(self._unfinished)) if self._unfinished else 0
 
     def _read_tasks(self, queues: Mapping[int, str]) -> list[Task]:
         """Return every task: first those that have attempts, in the order in which they were first started."""
