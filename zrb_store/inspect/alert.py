@@ -145,13 +145,15 @@ def _in_folder(folder: str | None, here: str | None, command: str) -> str:
     return f"cd {shlex.quote(folder)} && {command}"
 
 
-def of_dead_values(session: str, project: str | None, queue: str, count: int, at: int, program: str) -> Alert:
+def of_dead_values(
+    session: str, project: str | None, queue: str, count: int, why: str | None, at: int, program: str
+) -> Alert:
     """Describe the dead values of a queue, of which the last died at this moment, in microseconds."""
     place = f"{session} {shlex.quote(queue)}"
     return Alert(
         event="dead",
         what=f"{count} {'value' if count == 1 else 'values'} of queue {session}/{queue}",
-        why=f"`{program} show {place} --dead` shows why; replace or drop single ones, or requeue all",
+        why=why,
         at=at,
         remedy=f"{program} requeue {place} --all-dead",
         session=session,
