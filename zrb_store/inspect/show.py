@@ -171,7 +171,6 @@ class SessionView:
             self._go_back(at)
         if self.at is None:
             status = lease.status_of(transaction, session.status, self.runs[-1] if self.runs else None, self.read_at)
-            # As readers see it: a reclaim is not when it ended.
             self.session = replace(session, status=status, ended_at=None if status == "stale" else session.ended_at)
             self._dead_runs = frozenset(
                 run.id
