@@ -39,7 +39,7 @@ class TestDeadValues:
         ]
         assert lines[1]["remedy"] == "zrb-store requeue inbox 'my files' --all-dead"
         out = command("check").out
-        assert "2 values of queue inbox/other: `zrb-store show inbox other --dead` shows why" in out
+        assert "2 values of queue inbox/other: Broken; `zrb-store requeue inbox other --all-dead`" in out
         assert "1 value of queue inbox/my files" in out
         command("requeue", "inbox", "my files", "--all-dead")
         command("requeue", "inbox", "other", "--all-dead")

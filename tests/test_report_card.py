@@ -11,7 +11,9 @@ import pytest
 import sqlalchemy as sa
 
 from tests.commands import Commands
+from tests.processes import Child
 from tests.sessions import etl, inbox
+from tests.test_reclaim import hold_a_value
 from zrb_store import Store
 from zrb_store.inspect.report import describe
 from zrb_store.page.card import Card, card
@@ -24,13 +26,13 @@ def made(store: Store, name: str = "etl") -> Card:
 def said(store: Store, name: str = "etl") -> str:
     shown = made(store, name)
     text = f"{shown.subject}: {shown.cause}" if shown.cause else shown.subject
-    return re.sub(r"\d+(\.\d+)? (ms|s)\b", "T", "; ".join([text, *shown.counts]))
+    return re.sub(r"\d+(\.\d+)? (ms|s)\b|\d\d:\d\d:\d\d", "T", "; ".join([text, *shown.counts]))
 
 
 def test_it_says_what_failed_and_why_and_what_stands(filled: Store) -> None:
     assert said(filled, "etl-24") == "load failed twice: no column 'price'; 2 stand; 2 wait; 1 value comes back"
     assert said(filled, "etl-25") == "4 tasks completed"
-    assert said(filled, "inbox") == "3 values in 1 queue; 2 live; 0 dead"
+    assert said(filled, "inbox") == "3 values in 1 queue; 2 live"
 
 
 def test_it_tells_of_a_resume(store: Store) -> None:
@@ -48,9 +50,7 @@ def test_it_tells_of_a_run_that_goes_on_or_died(store: Store) -> None:
         attempt.step("page 1", lambda: 7)
         assert said(store) == "running for T: b; 1 stand; 1 wait"
         store.database.execute(sa.text("UPDATE zrb_run SET lease_expires_at = 1000000, boot_id = 'other', host = 'x'"))
-        assert said(store) == (
-            "b died: its process was last seen T before this was read; 1 stand; 1 wait; 1 step not run again"
-        )
+        assert said(store) == ("b died: its process was last seen at T UTC; 1 stand; 1 wait; 1 step not run again")
         described = describe(store.database, "etl")
         ((run_,), (_, b)) = described.runs, described.tasks
         (step,) = b.task.steps
@@ -83,14 +83,40 @@ def test_a_consumer_is_told_by_its_deliveries(store: Store) -> None:
             with contextlib.suppress(ValueError), delivery as value:
                 if "bad" in value:
                     raise ValueError(f"cannot decode {value}")
-    assert said(store, "worker") == "2 deliveries completed; 2 given back"
+    assert said(store, "worker") == "2 deliveries completed, 2 failed: cannot decode bad-12; 2 dead"
+    assert made(store, "worker").link.startswith("attempt-")
     store.database.execute(sa.text("UPDATE zrb_value SET pushed_at = pushed_at - 9000000"))
-    assert said(store, "inbox") == "2 of 4 values died: cannot decode bad-*; 0 live; 2 dead"
+    assert said(store, "inbox") == "2 of 4 values died: cannot decode bad-*; 2 dead"
     shown = made(store, "inbox")
     assert shown.command == "zrb-store requeue inbox files --all-dead"
     assert shown.depth is not None
     assert shown.depth.errors == [("cannot decode bad-*", 2)]
-    assert len(shown.depth.deaths) == 2
+    assert shown.depth.deaths
+    assert shown.depth.most_per_minute == 4
+    store.session("inbox").xcom["files"].push("later", delay=60)
+    assert "1 delayed" in made(store, "inbox").counts
+
+
+def test_nothing_is_counted_as_zero(store: Store) -> None:
+    with contextlib.suppress(ValueError), store.session("etl").run() as run, run.attempt("load"):
+        raise ValueError("page 7 is empty")
+    assert said(store) == "load failed: page 7 is empty; nothing stands; 1 task waits"
+
+
+def test_a_reclaimed_session_is_told_by_the_run_that_died(store: Store, location: str) -> None:
+    store.session("inbox").xcom["files"].extend(["a", "b"])
+    with Child(hold_a_value, location, "worker") as child:
+        child.receive()
+        child.kill()
+    store.database.execute(sa.text("UPDATE zrb_run SET command = '[\"run.py\", \"a b\"]', folder = '/srv' RETURNING 1"))
+    before = made(store, "worker")
+    assert "1 value comes back" in before.counts, "of the inbox"
+    assert store.session("inbox").xcom["files"].pop() == "a"
+    after = made(store, "worker")
+    assert "its process was last seen at " in after.cause
+    assert (after.subject, after.command) == (before.subject, before.command)
+    assert after.command == "cd /srv && python3 run.py 'a b'"
+    assert describe(store.database, "worker").session.ended_at is None
 
 
 @pytest.mark.on_sqlite

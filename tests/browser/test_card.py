@@ -52,7 +52,7 @@ def test_the_cause_the_command_and_the_counts_come_first(
     inbox(store)
     for name, cause, counts in (
         ("etl", f"join-5 failed twice: {ERROR}", ["39 stand", "1 wait", "1 value comes back"]),
-        ("inbox", "2 of 4 values died: cannot decode corrupt-*", ["0 live", "2 dead"]),
+        ("inbox", "2 of 4 values died: cannot decode corrupt-*", ["2 dead"]),
     ):
         file = write(store, name, tmp_path)
         page = open_file(file, viewport={"width": width, "height": 900}, color_scheme=scheme)

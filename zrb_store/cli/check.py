@@ -153,6 +153,9 @@ def _print_groups(groups: Sequence[Group], limit: int) -> None:
         why = (f"{counted(newest.values, 'value')}, " if newest.values else "") + group.why
         rows.append([one_line(name), newest.event, one_line(newest.task or NOTHING), times.short(newest.at), why])
     commands = list(dict.fromkeys(each.remedy for group in shown for each in group.alerts))
+    if any(group.alerts[0].event == "dead" for group in shown):
+        program = program_name()
+        commands.append(f"{program} replace VALUE NEW, or {program} drop VALUE, for single dead values")
     if hidden := sum(group.size - len(group.alerts) for group in groups):
         commands.append(f"{counted(hidden, 'command')} more: `{program_name()} check --format jsonl` has them all")
     print_document([Table(_COLUMNS, rows), Lines(commands, "What to do")])

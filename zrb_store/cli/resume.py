@@ -163,6 +163,8 @@ def resume(
             from zrb_store.inspect.list import halted  # late, as all that one session does not need
 
             records = halted(store.database, resumer.project, task, since)
+            if not records:
+                print_line("no session failed", program_name())
         if several and not plan:
             from zrb_store.cli.resume_several import resume_each
 

@@ -107,7 +107,7 @@ def reason(session: SessionRecord, runs: Sequence[RunRecord], error: LastError |
     """Say why a session failed, was interrupted or is stale; None if nothing is known."""
     if session.status == "stale":
         last = _last_started(runs)
-        died = died or "it died, and other processes took its values back"
+        died = died or "its process died; its values are back in their queues"
         return died if last is None else f"pid {last.pid} on {last.host}: {died}"
     if error is None:
         return None
@@ -145,13 +145,15 @@ def _in_folder(folder: str | None, here: str | None, command: str) -> str:
     return f"cd {shlex.quote(folder)} && {command}"
 
 
-def of_dead_values(session: str, project: str | None, queue: str, count: int, at: int, program: str) -> Alert:
+def of_dead_values(
+    session: str, project: str | None, queue: str, count: int, why: str | None, at: int, program: str
+) -> Alert:
     """Describe the dead values of a queue, of which the last died at this moment, in microseconds."""
     place = f"{session} {shlex.quote(queue)}"
     return Alert(
         event="dead",
         what=f"{count} {'value' if count == 1 else 'values'} of queue {session}/{queue}",
-        why=f"`{program} show {place} --dead` shows why; replace or drop single ones, or requeue all",
+        why=why,
         at=at,
         remedy=f"{program} requeue {place} --all-dead",
         session=session,

@@ -30,6 +30,7 @@ from zrb_store.queries.stats import (
     last_completion,
     not_done,
     unresolved_failures,
+    why_dead,
     with_deliveries,
 )
 from zrb_store.records import Damage, RunRecord, SessionRecord
@@ -60,13 +61,18 @@ def alerts(
         # It is closed at the end of the block, although the caller need not read it to its end.
         with contextlib.closing(_sessions(transaction, moment, damage, projects, here)) as sessions:
             overdue = _overdue(transaction, max_ages, moment, projects, program)
+            queues = dead_queues(transaction, projects)
+            why = why_dead(transaction, [each.id for each in queues]) if queues else {}
             dead = (
-                alert.of_dead_values(each.session, each.project, each.queue, each.dead, each.at, program)
-                for each in dead_queues(transaction, projects)
+                alert.of_dead_values(
+                    each.session, each.project, each.queue, each.dead, why.get(each.id), each.at, program
+                )
+                for each in queues
             )
             first = None if since is None else beginning(since, moment)
             every = itertools.chain(overdue, dead, sessions)
-            yield (each for each in every if first is None or each.at is None or each.at >= first)
+            chosen = (each for each in every if first is None or each.at is None or each.at >= first)
+            yield iter(sorted(chosen, key=lambda each: (each.at is not None, -(each.at or 0))))  # the last one first
 
 
 def _overdue(

@@ -23,6 +23,7 @@ from zrb_store.inspect.value import Value
 from zrb_store.queries.by_hand import Change
 from zrb_store.queries.lease import worked_until
 from zrb_store.queries.runs import acknowledged_at
+from zrb_store.queries.show import dead_by
 from zrb_store.records import (
     AttemptRecord,
     Damage,
@@ -206,6 +207,8 @@ class Report:
     damage: str | None
     work: list[Span]  # when the session worked: what lies between these spans are pauses
     comes_back: list[Value]  # what unfinished attempts hold of its queues
+    comes_back_elsewhere: int  # how many values they hold of other sessions' queues
+    killed: int  # how many values are dead since an attempt of this session took them
     held: Counter[str]  # how many of its values attempts of other sessions hold, by the state of their process
 
     @property
@@ -271,6 +274,8 @@ def describe(database: Database, name: str, *, budget: Budget | None = None, dam
             damage=None,
             work=[],
             comes_back=comes_back,
+            comes_back_elsewhere=document.held_elsewhere(),
+            killed=dead_by(document.transaction, document.session.id),
             held=held_by_others(document.transaction, document.session, document.read_at),
         )
         return replace(report, work=_work(report), damage=str(damage) if damage else None)

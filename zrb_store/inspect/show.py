@@ -160,8 +160,7 @@ class SessionView:
         session = sessions.get(transaction, name)
         self.transaction = transaction
         self.damage = Damage() if damage is None else damage
-        # When it was read, in microseconds.
-        self.read_at, attempts, self._has_steps = show.attempt_summary(transaction, session.id)
+        self.read_at, attempts, self._has_steps = show.attempt_summary(transaction, session.id)  # microseconds
         self._attempts = show.short_attempts(transaction, session.id) if attempts <= records.MAX_ROWS else None
         self._outputs: dict[int, StoredOutput] | None = None  # read when the attempts are shown
         self._dead_runs: frozenset[int] = frozenset()
@@ -172,7 +171,7 @@ class SessionView:
             self._go_back(at)
         if self.at is None:
             status = lease.status_of(transaction, session.status, self.runs[-1] if self.runs else None, self.read_at)
-            self.session = replace(session, status=status)  # as readers see it
+            self.session = replace(session, status=status, ended_at=None if status == "stale" else session.ended_at)
             self._dead_runs = frozenset(
                 run.id
                 for run in self.runs
@@ -272,9 +271,12 @@ class SessionDocument(SessionView):
 
     def pending(self) -> dict[str, str]:
         """Return, by the names of unfinished attempts, what they did that still stands: `took`, `pushed` or both."""
-        unfinished = self._unfinished
-        holding = show.holding_values(self.transaction, list(unfinished)) if unfinished else {}
-        return {name: holding[attempt_id] for attempt_id, name in unfinished.items() if attempt_id in holding}
+        holding = show.holding_values(self.transaction, list(self._unfinished)) if self._unfinished else {}
+        return {name: holding[each] for each, name in self._unfinished.items() if each in holding}
+
+    def held_elsewhere(self) -> int:
+        """Count the values of other sessions that unfinished attempts hold."""
+        return show.held_elsewhere(self.transaction, list(self._unfinished)) if self._unfinished else 0
 
     def _read_tasks(self, queues: Mapping[int, str]) -> list[Task]:
         """Return every task: first those that have attempts, in the order in which they were first started."""

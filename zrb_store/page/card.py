@@ -12,12 +12,13 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
+from zrb_store.inspect.alert import how_to_start_again
 from zrb_store.inspect.list import HALTED
-from zrb_store.inspect.report import Report, cut_text
+from zrb_store.inspect.report import Report, ReportRun, cut_text
 from zrb_store.inspect.show import Step, Task
 from zrb_store.inspect.trace import Span, Timeline, merged
 from zrb_store.inspect.value import Value
-from zrb_store.records import UNSUCCESSFUL, AttemptRecord, ErrorRecord
+from zrb_store.records import UNSUCCESSFUL, AttemptRecord, ErrorRecord, to_datetime
 from zrb_store.render.format import counted, error_summary, format_duration, preview
 from zrb_store.render.stderr import zrb_program
 
@@ -31,6 +32,7 @@ _NARROW = 0.4  # percent; marks of one status that lie within it are one
 _SLOTS = 24  # values of a queue
 _BINS = 120  # of time
 _CONTENT = 60  # characters of a value
+_ENDS = ("completed", *UNSUCCESSFUL, "running")  # of deliveries
 _STATES = {"dead": "dead", "lease expired": "silent"}
 
 
@@ -187,10 +189,15 @@ def _is_inbox(report: Report) -> bool:
     return not report.runs and not report.tasks
 
 
+def _started(report: Report) -> list[ReportRun]:
+    """Return the runs that somebody started. A reclaim leaves a run of its own."""
+    return [run for run in report.runs if run.record.origin != "reclaim"]
+
+
 def _said(report: Report, tasks: Sequence[Task]) -> tuple[str, str, str]:
     """Return what happened, why, and the id of the place where more is said of it."""
     session, deliveries = report.session, _deliveries(tasks)
-    status, last = session.status, report.runs[-1] if report.runs else None
+    status, last = session.status, next(reversed(_started(report)), None)
     if last is None:
         values, queues = sum(each.total for each in report.queues), counted(len(report.queues), "queue")
         dead = sum(each.queue.dead for each in report.queues)
@@ -198,8 +205,12 @@ def _said(report: Report, tasks: Sequence[Task]) -> tuple[str, str, str]:
         return (
             (f"forked from {session.forked_from}", "it has not run yet", "") if session.forked_from else (said, "", "")
         )
+    died = f"its process was last seen at {to_datetime(last.worked_until):%H:%M:%S} UTC"
     if deliveries:
-        return f"{counted(deliveries['completed'], 'delivery')} completed", "", ""
+        (first, count), *more = [(each, deliveries[each]) for each in _ENDS if deliveries[each]]
+        said = ", ".join([f"{counted(count, 'delivery')} {first}", *(f"{count:,} {each}" for each, count in more)])
+        unsuccessful = [each.record for task in tasks for each in task.attempts if each.record.status in UNSUCCESSFUL]
+        return said, *_why(max(unsuccessful, key=lambda each: each.id, default=None), died)
     if status == "completed":
         only = tasks[0].name if len(report.tasks) == len(tasks) == 1 else counted(len(report.tasks), "task")
         return f"{only} completed" if tasks else "completed", "", ""
@@ -215,9 +226,15 @@ def _said(report: Report, tasks: Sequence[Task]) -> tuple[str, str, str]:
     others = f" and {len(failed) - 1} more" if len(failed) > 1 else ""
     verb = {"failed": "failed", "lost": "died", "interrupted": "was interrupted"}[task.status]
     often = "" if others or count == 1 else " twice" if count == 2 else f" {count} times"
-    died = f"its process was last seen {format_duration(report.read_at - last.worked_until)} before this was read"
-    cause = cause_of(final.error) if final.error else died if task.status == "lost" else ""
-    return f"{task.name}{others} {verb}{often}", cause, f"attempt-{final.name}"
+    return f"{task.name}{others} {verb}{often}", *_why(final, died)
+
+
+def _why(last: AttemptRecord | None, died: str) -> tuple[str, str]:
+    """Return why an attempt did not complete, and the id of the place where more is said of it."""
+    if last is None:
+        return "", ""
+    cause = cause_of(last.error) if last.error else died if last.status == "lost" else ""
+    return cause, f"attempt-{last.name}"
 
 
 def _deliveries(tasks: Sequence[Task]) -> Counter[str]:
@@ -229,25 +246,33 @@ def _deliveries(tasks: Sequence[Task]) -> Counter[str]:
 def _counts(report: Report, tasks: Sequence[Task]) -> Iterator[str]:
     status, deliveries = report.session.status, _deliveries(tasks)
     if _is_inbox(report):
-        yield f"{sum(len(each.queue.live) for each in report.queues):,} live"
+        yield from _nonzero(sum(len(each.queue.live) for each in report.queues), "live")
+        yield from _nonzero(sum(each.queue.delayed for each in report.queues), "delayed")
         for state, count in report.held.items():
             yield f"{count:,} held{'' if state == 'alive' else f' by {_STATES[state]} processes'}"
-        yield f"{sum(each.queue.dead for each in report.queues):,} dead"
+        yield from _nonzero(sum(each.queue.dead for each in report.queues), "dead")
     elif deliveries:
-        yield f"{deliveries.total() - deliveries['completed'] - deliveries['running']:,} given back"
+        ended = sum(deliveries[each] for each in UNSUCCESSFUL)
+        yield from _nonzero(max(0, ended - report.killed), "given back")
+        yield from _nonzero(report.killed, "dead")
     elif status != "completed":
         stand = [each.task.status in ("completed", "skipped") for each in report.tasks]
         if report.plan and report.plan.tasks:
             stand = [each.action == "skip" for each in report.plan.tasks]
-        yield f"{sum(stand):,} stand"
-        yield f"{len(stand) - sum(stand):,} wait"
-    runs = [run for run in report.runs if run.record.origin != "reclaim"]
-    if status == "completed" and len(runs) > 1:
-        yield f"in {len(runs)} runs"
-    if count := len(report.comes_back):
+        waiting = len(stand) - sum(stand)
+        yield f"{sum(stand):,} stand" if any(stand) else "nothing stands"
+        yield from _nonzero(waiting, "wait" if any(stand) else "task waits" if waiting == 1 else "tasks wait")
+    if status == "completed" and (count := len(_started(report))) > 1:
+        yield f"in {count} runs"
+    if count := len(report.comes_back) + report.comes_back_elsewhere:
         yield f"{counted(count, 'value')} {'comes' if count == 1 else 'come'} back"
     if kept := [step for task in tasks for step in task.steps if _is_kept(report, step)]:
         yield f"{counted(len(kept), 'step')} not {'paid' if any(step.tokens for step in kept) else 'run'} again"
+
+
+def _nonzero(count: int, what: str) -> Iterator[str]:
+    if count:
+        yield f"{count:,} {what}"
 
 
 def _command(report: Report, program: str) -> str | None:
@@ -259,7 +284,7 @@ def _command(report: Report, program: str) -> str | None:
     if status in HALTED and report.session.path:
         return f"{zrb_program(program)} resume {name}"
     if status in HALTED and report.runs:
-        return shlex.join(report.runs[-1].record.command) or None
+        return how_to_start_again(report.session, [run.record for run in report.runs], None)
     return f"{program} log {name} --follow" if status == "running" else None
 
 
@@ -351,6 +376,7 @@ def _depth(report: Report) -> Depth | None:
     rates, most = Counter(_bin(at, start, end) for at in taken), max(1, *depths)
     most_taken = max(rates.values(), default=1)
     width = 100 / (_BINS + 1)
+    length = max(60_000_000, (end - start) // _BINS)  # a rate of less than a minute says nothing of a minute
     return Depth(
         start,
         end,
@@ -362,7 +388,7 @@ def _depth(report: Report) -> Depth | None:
             Mark(place * width, (place + 0.8) * width, height=count * 100 / most_taken)
             for place, count in sorted(rates.items())
         ],
-        round(most_taken * 60_000_000 * (_BINS + 1) / (end - start)),
+        round(max(Counter((at - start) // length for at in taken).values(), default=0) * 60_000_000 / length),
         [
             Mark(place * width, place * width, title=f"{counted(count, 'value')} died")
             for place, count in Counter(_bin(each.record.ended_at or 0, start, end) for each in died).items()
@@ -377,4 +403,9 @@ def _bin(at: int, start: int, end: int) -> int:
 
 def _grouped(errors: Iterable[ErrorRecord | None]) -> list[tuple[str, int]]:
     """Count errors that differ in numbers only."""
-    return Counter(re.sub(r"\d+(?:[.,:]\d+)*", "*", cause_of(each)) for each in errors if each).most_common(4)
+    texts = Counter(cause_of(each) for each in errors if each)
+    groups: dict[str, list[str]] = {}
+    for text in texts:
+        groups.setdefault(re.sub(r"\d+(?:[.,:]\d+)*", "*", text), []).append(text)
+    counts = [(same if own[1:] else own[0], sum(texts[text] for text in own)) for same, own in groups.items()]
+    return sorted(counts, key=lambda each: -each[1])[:4]

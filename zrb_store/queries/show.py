@@ -212,6 +212,46 @@ def holding_values(executor: Executor, attempt_ids: Sequence[int]) -> dict[int, 
 
 
 @statement
+def _held_elsewhere(dialect_name: str) -> sa.Select[int]:
+    return (
+        sa.select(sa.func.count())
+        .select_from(
+            t.attempt.join(t.value, t.value.c.taken_by == t.attempt.c.id).join(
+                t.queue, t.queue.c.id == t.value.c.queue_id
+            )
+        )
+        .where(among(dialect_name, t.attempt.c.id, "ids"), t.queue.c.session_id != t.attempt.c.session_id)
+    )
+
+
+def held_elsewhere(executor: Executor, attempt_ids: Sequence[int]) -> int:
+    """Count the values of other sessions that these attempts hold."""
+    ((count,),) = executor.execute(_held_elsewhere(executor.dialect_name), {"ids": json.dumps(list(attempt_ids))})
+    return int(count)
+
+
+@statement
+def _dead_by() -> sa.Select[int]:
+    last = sa.and_(
+        t.returned.c.queue_id == t.value.c.queue_id,
+        t.returned.c.seq == t.value.c.seq,
+        t.returned.c.failed_deliveries == t.value.c.failed_deliveries,
+    )
+    return (
+        sa.select(sa.func.count())
+        .select_from(t.value.join(t.returned, last).join(t.attempt, t.attempt.c.id == t.returned.c.taken_by))
+        .where(is_dead(), t.attempt.c.session_id == bindparam("session_id"))
+        .with_hint(t.value, "INDEXED BY ix_zrb_value_dead", "sqlite")
+    )
+
+
+def dead_by(executor: Executor, session_id: int) -> int:
+    """Count the dead values that attempts of a session took last."""
+    ((count,),) = executor.execute(_dead_by(), {"session_id": session_id})
+    return int(count)
+
+
+@statement
 def _logged(of: Literal["session", "task", "step"]) -> sa.Select[*Row]:
     around = t.attempt.alias("around")
     number_around = sa.select(around.c.number).where(around.c.id == t.attempt.c.parent_id).scalar_subquery()

@@ -13,8 +13,10 @@ from zrb_store.db.transaction import Executor, Row, Transaction
 from zrb_store.process import Projects
 from zrb_store.queries import runs, sessions
 from zrb_store.queries.attempts import attempt_as
+from zrb_store.queries.notify import LastError
 from zrb_store.queries.queues import dead_values
 from zrb_store.queries.runs import is_of
+from zrb_store.queries.values import is_dead
 from zrb_store.records import UNSUCCESSFUL, RunRecord, SessionRecord
 
 Ts = TypeVarTuple("Ts")
@@ -230,3 +232,26 @@ def dead_queues(executor: Executor, projects: Projects | None = None) -> list[De
     """Return the queues that have dead values, those whose values died last first."""
     statement = _dead_queues() if projects is None else _dead_queues().construct.where(is_of(projects))
     return [DeadQueue(*row) for row in executor.execute(statement, {})]
+
+
+@statement
+def _last_deaths(dialect_name: str) -> sa.Select[int, str, str | None, str | None]:
+    of_value = sa.and_(t.returned.c.queue_id == t.value.c.queue_id, t.returned.c.seq == t.value.c.seq)
+    last = (
+        sa.select(sa.func.max(t.returned.c.id))
+        .select_from(t.value.join(t.returned, of_value))
+        .where(is_dead(), among(dialect_name, t.value.c.queue_id, "ids"))
+        .with_hint(t.value, "INDEXED BY ix_zrb_value_dead", "sqlite")
+        .group_by(t.value.c.queue_id)
+    )
+    return (
+        sa.select(t.returned.c.queue_id, t.returned.c.reason, t.attempt.c.error_type, t.attempt.c.error_message)
+        .select_from(t.returned.outerjoin(t.attempt, t.attempt.c.id == t.returned.c.taken_by))
+        .where(t.returned.c.id.in_(last))
+    )
+
+
+def why_dead(executor: Executor, queue_ids: Sequence[int]) -> dict[int, str]:
+    """Return the error of the last death in each queue, or how that delivery ended."""
+    rows = executor.execute(_last_deaths(executor.dialect_name), {"ids": json.dumps(list(queue_ids))})
+    return {queue_id: LastError(None, *error).text() or reason for queue_id, reason, *error in rows}

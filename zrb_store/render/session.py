@@ -233,7 +233,8 @@ class SessionPrinter:
         if self._look.only in ("dead", "held"):
             parts = [f"{queue.count:,} {self._look.only}"]
         else:
-            parts = [f"{len(queue.live):,} live of {queue.count:,}" if queue.count else "empty"]
+            of = "" if self._look.only == "next" else f" of {queue.count:,}"
+            parts = [f"{len(queue.live):,} live{of}" if queue.count else "empty"]
             of_states = {"held": queue.held, "delayed": queue.delayed, "dead": queue.dead}
             counts = of_states if is_now and self._look.only is None else {}
             parts += [f"{number:,} {state}" for state, number in counts.items() if number]
