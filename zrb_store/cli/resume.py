@@ -161,6 +161,7 @@ def resume(
             raise ZrbStoreError(f"only zrb can run tasks: use `zrb xcom resume {shown}` in the folder of its project")
         if failed:
             from zrb_store.inspect.list import halted  # late, as all that one session does not need
+            from zrb_store.render.format import program_name
 
             records = halted(store.database, resumer.project, task, since)
             if not records:

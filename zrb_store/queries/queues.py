@@ -50,8 +50,8 @@ def find_for_consumer(executor: Executor, session_name: str, queue_name: str) ->
 
 def being_paused(session_name: str, queue_name: str) -> str:
     """Return the message that a queue is paused."""
-    unpause = f"zrb-store queue {session_name} {shlex.quote(queue_name)} --unpause"
-    return f"queue {queue_name!r} of session {session_name} is paused: `{unpause}` lets consumers continue"
+    unpause = f"`zrb-store queue {session_name} {shlex.quote(queue_name)} --unpause`"
+    return f"queue {queue_name!r} of session {session_name} is paused: {unpause} lets consumers continue"
 
 
 def create_queue(executor: Executor, session_name: str, queue_name: str) -> int | None:
