@@ -106,7 +106,6 @@ def unpin(sessions: tuple[str, ...]) -> None:
 @command(
     "ack",
     "{} etl-2026-11-24 --reason 'the API was down, ticket 4711'",
-    "{} etl-2026-11-24 etl-2026-11-25",
     details="`check` says nothing more of the runs that have ended by now. It reports a later run that fails, is "
     "interrupted or goes stale, and dead values and overdue tasks. If one of the sessions does not exist, none is "
     "acknowledged.",
