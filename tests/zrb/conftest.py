@@ -247,7 +247,7 @@ class Zrb:
     def sessions(self) -> list[SessionRecord]:
         """Return all sessions, oldest first."""
         with self.store() as store:
-            return store.sessions()[::-1]
+            return sorted(store.sessions(), key=lambda each: each.created_tick)
 
     def stored(self, name: str | None = None) -> StoredSession:
         """Return a session as it is in the database; without a name, the only session that has no parent."""

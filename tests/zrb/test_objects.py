@@ -108,7 +108,7 @@ def test_what_a_step_took_comes_back_as_the_very_object(zrb: Zrb) -> None:
 
         @make_task(name="last", upstream=main, retries=0, group=cli)
         def last(ctx):
-            kept = ctx.xcom["locks"].memory.objects.values()
+            kept = [each.value for each in ctx.xcom["locks"].memory.objects.values()]
             return [ctx.xcom["main"].pop(), [LOCKS.index(lock) for lock in kept]]
         """
     )
