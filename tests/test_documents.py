@@ -35,12 +35,6 @@ PAGES = {
     "docs/reference/sql.md": 4,
     "docs/reference/types.md": 3,
 }
-# Which have most commands. What these print in a pipe is tested in the tests of the commands.
-IN_PIPES = (
-    "docs/tutorials/nightly-job.md",
-    "docs/how-to/cron-and-shell.md",
-    "docs/how-to/queues-and-consumers.md",
-)
 CRONTABS = {
     "docs/tutorials/nightly-job.md": 2,
     "docs/how-to/alerts.md": 2,
@@ -71,7 +65,7 @@ def test_a_page_prints_what_it_shows(name: str, folder: Path) -> None:
     assert run_page(ROOT / name, folder, on_terminal=True) >= PAGES[name]
 
 
-@pytest.mark.parametrize("name", IN_PIPES)
+@pytest.mark.parametrize("name", PAGES)
 def test_the_commands_of_a_page_work_in_a_pipe(name: str, folder: Path) -> None:
     run_page(ROOT / name, folder, on_terminal=False)
 
