@@ -44,6 +44,14 @@ READING = (
 )
 """Commands that change and take nothing. Only they are suggested to a user who mistypes a command."""
 
-OTHER_WORDS = dict(delete="rm", remove="rm", retry="resume", rerun="resume", serve="page", ui="page")  # noqa: C408
-OTHER_WORDS |= {"cancel": "stop", "kill": "stop"}
+OTHER_WORDS = {
+    "delete": "rm",
+    "remove": "rm",
+    "retry": "resume",
+    "rerun": "resume",
+    "serve": "page",
+    "ui": "page",
+    "cancel": "stop",
+    "kill": "stop",
+}
 """What other programs call these commands."""

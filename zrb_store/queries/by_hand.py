@@ -75,10 +75,20 @@ def of_session(transaction: Transaction, session_name: str) -> Iterator[tuple[Ch
         yield _change(row)
 
 
-def last_of_session(transaction: Transaction, session_name: str, action: str) -> Change | None:
+@statement
+def _last_of_session() -> sa.Select[*Row]:
+    return (
+        sa.select(*(t.change.c[name] for name in CHANGE))
+        .where(t.change.c.session == bindparam("session"), t.change.c.action == bindparam("action"))
+        .order_by(t.change.c.id.desc())
+        .limit(literal(1))
+    )
+
+
+def last_of_session(executor: Executor, session_name: str, action: str) -> Change | None:
     """Return the last time that an action was done to a session, or None."""
-    found = [change for change, _ in of_session(transaction, session_name) if change.action == action]
-    return found[-1] if found else None
+    rows = executor.execute(_last_of_session(), {"session": session_name, "action": action})
+    return _change(rows[0])[0] if rows else None
 
 
 @statement

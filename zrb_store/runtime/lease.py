@@ -154,11 +154,11 @@ class _Renewal:
         with self._changed:  # the run cannot end meanwhile: it first gives up its lease
             others = {*request.others, *(each.session for each in self._holders)}
             others = {name for name in others if not stop.is_part(name, holder.session)}
-            if others:
-                stop.withdraw(self._database(holder), holder.id)
-                _log.warning("%s was asked to stop, but this process also runs %s", holder.session, ", ".join(others))
-            elif holder in self._holders:
+            if not others and holder in self._holders:
                 os.kill(os.getpid(), number)
+        if others:
+            stop.withdraw(self._database(holder), holder.id)
+            _log.warning("%s was asked to stop, but this process also runs %s", holder.session, ", ".join(others))
 
     def _database(self, holder: LeaseHolder) -> Database:
         url = holder.database.url
