@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -46,8 +47,9 @@ def inbox(store: Store) -> None:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1440, 390])
 def test_the_cause_the_command_and_the_counts_come_first(
-    store: Store, tmp_path: Path, open_file: Open, width: int, scheme: str
+    store: Store, tmp_path: Path, open_file: Open, width: int, scheme: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(sys, "argv", ["/srv/etl.py"])  # a worker of pytest-xdist has no program
     night(store)
     inbox(store)
     for name, cause, counts in (

@@ -150,8 +150,9 @@ def test_inputs_that_were_added_or_removed(zrb: Zrb) -> None:
         "new of session night is new, and has no default: "
         "the declaration of task main has changed; give --new VALUE, or use another session name"
     )
-    (line,) = lines(zrb.resume("night", "--plan", "--new", "n").err)
+    line, asked = lines(zrb.resume("night", "--plan", "--new", "n").err)
     assert line == "zrb xcom: input size is new since session night started: its default is used, '7'"
+    assert "my-key" in asked
     assert "day" in zrb.resume("night", "--day", "4", code=2).err
     done = zrb.resume("night", "--new", "n", "--my-key", "k")
     assert done.out.strip() == "['3', 7, 'n']"
