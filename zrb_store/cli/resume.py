@@ -1,4 +1,4 @@
-"""`resume`: only zrb has tasks to run, so this command finds the session to resume, and the plugin runs it."""
+"""`resume`: it finds the session to resume. The plugin runs tasks of zrb, and `cli/run.py` the command of `run`."""
 
 from __future__ import annotations
 
@@ -110,6 +110,10 @@ def resume(
         raise click.UsageError("--repeat-once is for --from: no other resume runs a completed step again")
     with open_store(read_only=True) as store:
         record = session_names.resolve(store.database, session)
+        if record.argv:
+            from zrb_store.cli.run import CommandResumer  # late: zrb runs other sessions
+
+            resumer = CommandResumer()
         if resumer is None:
             refuse_program(store.database, record)
             name = record.name

@@ -68,7 +68,9 @@ def of_session(
             # These say no more than that it was interrupted.
             says_little = error.type in ("CancelledError", "KeyboardInterrupt")
             why = f"while {error.task} ran" if error.task and says_little else error.text()
-    if session.path:
+    if session.argv:
+        remedy = f"zrb-store resume {session.name}"
+    elif session.path:
         started = _last_started(runs)
         remedy = resume_by_zrb(session.name, folder_of(session.project, started.folder if started else None), here)
     else:

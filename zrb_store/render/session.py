@@ -123,7 +123,7 @@ class SessionPrinter:
             "Session": session.name,
             "Status": session.status + (", pinned" if session.pinned else ""),
             "As of": self._look.at,
-            "Task": one_line(" ".join(session.path) or session.task) if session.task else None,
+            "Task": one_line(session.call or "") if session.task else None,
             "Project": one_line(session.project or ""),
             "Inputs": ", ".join(one_line(f"{key}={setting_text(value)}") for key, value in given),
             "Parent": one_line(session.parent or ""),
@@ -276,7 +276,8 @@ def _hints(document: SessionDocument, holders: Sequence[HeldBy]) -> list[tuple[s
         hints.append(("Log:", f"{program_name()} log {name}"))
     is_halted, is_zrb = status in ("failed", "interrupted", "stale"), bool(document.session.path)
     if is_halted and is_zrb:
-        hints.append(("Resume:", f"{zrb_program(program_name())} resume {name}"))
+        program = program_name()
+        hints.append(("Resume:", f"{program if document.session.argv else zrb_program(program)} resume {name}"))
     if status != "completed" and (pending := [one_line(attempt) for attempt in document.pending()]):
         hints.append(("Pending:", f"values that {', '.join(pending)} took and pushed are given back by a resume"))
     counts = [task.counts for task in document.tasks if task.status != "completed" and task.counts is not None]
