@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import click
 
+from zrb_store import codec
 from zrb_store.cli import completion
 from zrb_store.cli.arguments import changed_session_argument
 from zrb_store.cli.command import command
@@ -15,9 +16,10 @@ from zrb_store.inspect import session_names
 from zrb_store.inspect.resume import Decision, plan, workflow_of_command
 from zrb_store.process import current_project
 from zrb_store.records import SessionRecord
-from zrb_store.render.format import program_name
+from zrb_store.render.format import program_name, shell_text
 from zrb_store.render.stderr import print_line
 from zrb_store.shell.run import CommandRun, default_task, stored_run
+from zrb_store.shell.stored_step import write
 from zrb_store.store import Store, open_store
 
 command_argument = click.argument(
@@ -66,7 +68,15 @@ def _parse_input(text: str) -> tuple[str, str]:
 def _run(call: CommandRun) -> int:
     program = program_name()
     with open_store() as store:
-        return call.run(store, lambda line: print_line(line, program))
+        return call.run(store, write_output, lambda line: print_line(line, program))
+
+
+def write_output(result: str) -> None:
+    """Write the encoded result of a command: text and bytes as they are, anything else as JSON."""
+    value = codec.decode(result)
+    if isinstance(value, str):
+        value = value.encode("utf-8", "surrogatepass")
+    write(value if isinstance(value, bytes) else f"{shell_text(codec.to_json(result))}\n".encode())
 
 
 class CommandResumer:

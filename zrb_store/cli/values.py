@@ -99,21 +99,11 @@ def trace(value_id: str, full: bool, output_format: str) -> None:
 @click.argument("value")
 @click.option("--text", is_flag=True, help="Store VALUE as text; from stdin, without its final newline.")
 def push(session: str, queue: str, value: str, text: bool) -> None:
-    content = _read_stdin(without_newline=text) if value == "-" else value
-    item = content if text else arguments.parse_json(content, "VALUE", "--text stores it as it is")
+    item = arguments.typed_value(value, text=text)
     with open_store() as store:
         name = session_names.session_name(session)
         encoded = codec.encode(item, limit=store.max_value)
         push_value(store.database, name, queue, encoded, store.parent_attempt)
-
-
-def _read_stdin(*, without_newline: bool) -> str:
-    content = arguments.binary_stdin().read()
-    end = len(content) - (without_newline and content.endswith(b"\n"))
-    try:
-        return str(memoryview(content)[:end], "utf-8")  # without another copy
-    except UnicodeDecodeError as error:
-        raise click.UsageError(f"stdin is not UTF-8 ({error.reason} at byte {error.start})") from None
 
 
 @command(

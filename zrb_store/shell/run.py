@@ -61,8 +61,8 @@ class CommandRun:
     takes_over: bool = False
     folder: str | None = None
 
-    def run(self, store: Store, tell: Callable[[str], object]) -> int:
-        """Run the command, or write its stored result, and return its exit code. `tell` gets a line if it fails."""
+    def run(self, store: Store, write: Callable[[str], object], tell: Callable[[str], object]) -> int:
+        """Run the command and return its exit code; `write` gets its encoded result if it has completed before."""
         if self.folder is not None:
             try:
                 os.chdir(self.folder)
@@ -94,12 +94,19 @@ class CommandRun:
         try:
             run.start(self._choose)
         except SessionCompleted:
-            return _write_result(store, self.session, self.task)
-        with run:
-            if run.completed(self.task):  # a person has marked it
-                run.end("completed")
-                return _write_result(store, self.session, self.task)
-            return _attend(run, self, running, tell)
+            pass
+        else:
+            with run:
+                if not run.completed(self.task):  # unless a person has marked it
+                    return _attend(run, self, running, tell)
+        if (result := self._stored_result(store)) is not None:
+            write(result)
+        return 0
+
+    def _stored_result(self, store: Store) -> str | None:
+        session_id = sessions.get(store.database, self.session).id
+        completed = attempts.in_effect(store.database, session_id, self.task)
+        return None if completed is None else attempts.stored_result(store.database, completed)
 
     def _command_line(self) -> list[str]:
         inputs = [word for name, text in self.inputs.items() for word in ("--input", f"{name}={text}")]
@@ -173,26 +180,6 @@ def _result(attempt: Attempt, end: bytes) -> Encoded:
     if len(end) == KEPT:
         end = re.sub(rb"\A[\x80-\xbf]{1,3}", b"", end)  # the rest of a character
     return codec.encode(text_or_bytes(end), lenient=True, limit=attempt.xcom.max_value)
-
-
-def _write_result(store: Store, session: str, task: str) -> int:
-    record = attempts.in_effect(store.database, sessions.get(store.database, session).id, task)
-    data = None if record is None else attempts.stored_result(store.database, record)
-    if data is not None:
-        write_result(data)
-    return 0
-
-
-def write_result(data: str) -> None:
-    """Write an encoded result to stdout: text and bytes as they are, anything else as JSON."""
-    from zrb_store.render.format import shell_text  # late: a completed step is text
-
-    value = codec.decode(data)
-    if not isinstance(value, str | bytes):
-        value = shell_text(codec.to_json(data)) + "\n"
-    sys.stdout.flush()
-    sys.stdout.buffer.write(value.encode("utf-8", "surrogatepass") if isinstance(value, str) else value)
-    sys.stdout.flush()
 
 
 def _wait_for_guard(store: Store, name: str) -> None:
