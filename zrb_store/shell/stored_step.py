@@ -77,7 +77,8 @@ def _output(name: str, argv: Sequence[str]) -> bytes | None:
             return None
         positional, named = json.loads(found.arguments)
         result = json.loads(found.result or "null")
-        if positional == mask_command(argv) and isinstance(result, str) and changed(named.get("produces")) is None:
+        is_same = positional == list(argv) or positional == mask_command(argv)  # the second one takes longer
+        if is_same and isinstance(result, str) and changed(named.get("produces")) is None:
             return result.encode("utf-8", "surrogatepass")
     return None
 
