@@ -30,7 +30,7 @@ def run(args: Sequence[str], prog_name: str = PROGRAM, resumer: Resumer | None =
         from zrb_store.cli.completion import answer  # late: imports click
 
         return answer([*args[1:]])
-    is_step = args[:1] == ["step"]
+    is_step = "step" in args[:1]
     if is_step:
         from zrb_store.shell.stored_step import answer as answer_again  # late: only a step needs it
 

@@ -1,4 +1,4 @@
-"""`resume`: it finds the session to resume. The plugin runs tasks of zrb, and `cli/run.py` the command of `run`."""
+"""`resume`: it finds the session to resume. The plugin runs tasks of zrb, and `cli/shell.py` the command of `run`."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def resume(
     with open_store(read_only=True) as store:
         record = session_names.resolve(store.database, session)
         if record.argv:
-            from zrb_store.cli.run import CommandResumer  # late: zrb runs other sessions
+            from zrb_store.cli.shell import CommandResumer  # late: zrb runs other sessions
 
             resumer = CommandResumer()
         if resumer is None:

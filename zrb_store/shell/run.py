@@ -24,7 +24,7 @@ from zrb_store.db.clock import clock
 from zrb_store.db.engine import Database
 from zrb_store.errors import InputsDiffer, InvalidArgument, SessionCompleted, ZrbStoreError
 from zrb_store.inspect.resume import Reruns, decide, reruns, workflow_of_command
-from zrb_store.masking import MASK, is_secret_name, mask_command, remember_command
+from zrb_store.masking import MASK, is_secret_name, mask_command, remember, remember_command
 from zrb_store.names import check_name
 from zrb_store.process import current_project, folder_of
 from zrb_store.queries import attempts, runs, sessions
@@ -70,6 +70,7 @@ class CommandRun:
                 where = f"session {self.session} runs in {self.folder}: {error.strerror}"
                 raise InvalidArgument(f"{where}; `resume {self.session} --here` runs it in this folder") from None
         remember_command(self.argv)
+        remember(*(text for name, text in self.inputs.items() if is_secret_name(name)))
         parent = store.parent_attempt
         spec = RunSpec(
             task=check_name(self.task, "task"),
