@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 COMMANDS: dict[str, tuple[str, str]] = {
-    "run": ("shell", "Run a command, or go on where it failed; if it has completed, print its result."),
+    "run": ("shell", "Run a command, or resume it; if it has completed, print its result."),
     "step": ("shell", "Run a command of a script once: if it has completed before, print its output again."),
     "result": ("shell", "Give the result of the running task."),
     "list": ("list", "List sessions, the newest first."),

@@ -144,7 +144,7 @@ class ShellStep:
         try:
             result = codec.encode(text_or_bytes(stdout), limit=limit)
         except ValueTooLarge:
-            then = "it stands without" if produced else "it runs again in the task's next attempt"
+            then = "it is kept without it" if produced else "it runs again in the task's next attempt"
             tell(f"step {self.name}: its output is over the limit of {limit:,} bytes (ZRB_STORE_MAX_VALUE): {then}")
             result = codec.encode(None)._replace(restorable=bool(produced))
         arguments = stored_arguments(mask_command(self.argv), {"produces": produced}) if produced else None
