@@ -57,7 +57,7 @@ WORK = """\
 set -eu
 echo "$1" >>ran
 case $1 in
-    *1) file=$(zrb-store pop inbox files); zrb-store push @this done "\\"$1 $file\\"" ;;
+    *2) file=$(zrb-store pop inbox files); zrb-store push @this done "\\"$1 $file\\"" ;;
 esac
 echo "made by $1" >"made-$1"
 sleep 0.1
