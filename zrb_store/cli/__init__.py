@@ -34,7 +34,7 @@ def run(args: Sequence[str], prog_name: str = PROGRAM, resumer: Resumer | None =
     if is_step:
         from zrb_store.shell.stored_step import answer as answer_again  # late: only a step needs it
 
-        if answer_again(args[1:]):
+        if answer_again(args[1:], lambda line: print_line(line, prog_name)):
             return 0
     import click  # late: the plugin imports this module whenever zrb starts
 

@@ -10,7 +10,7 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -24,7 +24,7 @@ _OPTIONS = {"--produces", "--timeout", "--retries"}
 _PIECE = 65536
 
 
-def answer(words: Sequence[str]) -> bool:
+def answer(words: Sequence[str], tell: Callable[[str], object]) -> bool:
     """Print the stored output of a step that is done, if its command line is a plain one; else return False."""
     if "--" not in words:
         return False
@@ -47,9 +47,7 @@ def answer(words: Sequence[str]) -> bool:
     if "--stdin" in flags:
         read_to_end()
     if flags & {"-v", "--verbose"}:
-        from zrb_store.render.stderr import PROGRAM, print_line  # late: it takes time
-
-        print_line(again(names[0]), PROGRAM)
+        tell(again(names[0]))
     return True
 
 
