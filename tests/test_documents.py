@@ -27,6 +27,7 @@ PAGES = {
     "docs/how-to/operate-sqlite.md": 14,
     "docs/how-to/queues-and-consumers.md": 20,
     "docs/how-to/report-and-page.md": 7,
+    "docs/how-to/scripts.md": 7,
     "docs/how-to/steps.md": 24,
     "docs/how-to/upgrade.md": 3,
     "docs/explanation/security.md": 3,
@@ -47,6 +48,7 @@ CRONTABS = {
     "docs/how-to/cron-and-shell.md": 2,
     "docs/how-to/operate-sqlite.md": 1,
     "docs/how-to/queues-and-consumers.md": 4,
+    "docs/how-to/scripts.md": 1,
 }
 
 
