@@ -110,6 +110,9 @@ FAULTS = {
     "value-chunks": ["UPDATE zrb_chunk SET number = 5 WHERE number = 1"],
     "return-columns": ["UPDATE zrb_return SET taken_at = -1"],
     "replaced-columns": ["UPDATE zrb_replaced SET failed_deliveries = -1"],
+    "replaced-data": ["UPDATE zrb_replaced SET data = '[[['"],
+    "replaced-type": ["""UPDATE zrb_replaced SET data = '{"$"\\:"later"}'"""],
+    "queue-delays": ["UPDATE zrb_queue SET retry_after = '[x'"],
     "value-data": [
         "UPDATE zrb_value SET data = '[[[' WHERE type = 'int'",
         "UPDATE zrb_value SET data = '\u00e9' WHERE type = 'int'",

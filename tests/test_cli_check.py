@@ -311,7 +311,7 @@ class TestAcknowledged:
         command.ok("ack", "worker")
         assert reported(command) == []
         assert store.session("inbox").xcom["files"].pop() == "a"
-        assert store.session("worker").status == "interrupted"
+        assert store.session("worker").status == "stale"
         assert reported(command) == []
 
     def test_a_run_that_only_seemed_dead(self, command: Commands, store: Store) -> None:

@@ -58,7 +58,7 @@ def test_a_killed_consumer(store: Store, shell: Shell, command: Commands) -> Non
     assert not has_living_member(group)
     assert query(store, "SELECT failed_deliveries FROM zrb_value") == [(1,)]
     assert query(store, "SELECT status FROM zrb_attempt") == [("lost",)]
-    assert store.session("me").status == "interrupted"
+    assert store.session("me").status == "stale"
     assert "reclaimed by pid" in command.ok("log", "me")
     assert faults(store) == []
 

@@ -7,6 +7,7 @@ import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,7 @@ def command_without_store(
 
 def test_status_of_a_store(command: Commands, store: Store) -> None:
     store.session("s").xcom["q"].extend([1, 2, 3])
+    store.session("s").xcom["q"].push(4, delay=timedelta(hours=1))
     store.session("s").xcom["q"].pop()
     found = parse("status", command.ok("db", "status", "--format", "json"))
     assert parse_lines("status", command.ok("db", "status", "--format", "jsonl")) == [found]
@@ -76,7 +78,7 @@ def test_status_of_a_store(command: Commands, store: Store) -> None:
     assert (found["revision"], found["wanted"]) == (REVISION, REVISION)
     assert found["size"] > 10_000
     assert (found["wal_size"] is None) == (store.database.dialect_name == "postgresql")
-    assert found["rows"] == {"sessions": 1, "runs": 0, "attempts": 0, "queues": 1, "values": 3, "live_values": 2}
+    assert found["rows"] == {"sessions": 1, "runs": 0, "attempts": 0, "queues": 1, "values": 4, "live_values": 2}
     text = command.ok("db", "status")
     assert f"{REVISION} (up to date)" in text
     assert "Live values  2" in text

@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import closing
+from datetime import timedelta
 from pathlib import Path
 
 import click
@@ -51,8 +52,10 @@ FREE = {
     "HOST",
     "PORT",
     "TEXT",
+    "TIME",
+    "TIMES",
 }
-FREE |= {"[--SECRET VALUE]...", "[--INPUT VALUE]...", "name", "value"}
+FREE |= {"[--SECRET VALUE]...", "[--INPUT VALUE]...", "name", "new", "value"}
 
 
 @pytest.fixture
@@ -144,18 +147,19 @@ def test_names_are_given_as_they_are(shop: Store, complete: Callable[[str], list
     assert sorted(complete("show box ")) == sorted(ODD)
 
 
-def test_only_dead_values_are_requeued_and_live_ones_dropped_too(
+def test_only_dead_values_are_requeued_and_live_and_delayed_ones_dropped_too(
     shop: Store, complete: Callable[[str], list[str]]
 ) -> None:
     queue = shop.session("mail").xcom["out"]
     queue.extend(["a", "b"])
+    queue.push("c", delay=timedelta(hours=1))
     queue.max_deliveries = 1
     with contextlib.suppress(Broken), shop.session("worker").run() as run, run.attempt("t"):
         assert queue.pop() == "a"
         raise Broken
     assert complete("requeue mail/") == ["mail/out#1"]
     assert complete("requeue mail/out#1 mail/") == []
-    assert complete("drop mail/") == complete("replace mail/") == ["mail/out#1", "mail/out#2"]
+    assert complete("drop mail/") == complete("replace mail/") == ["mail/out#1", "mail/out#3", "mail/out#2"]
     assert complete("requeue --all-dead ma") == ["mail"]
     assert complete("requeue --all-dead mail ") == ["out"]
     assert complete("requeue --all-dead mail out ") == []

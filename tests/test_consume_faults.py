@@ -38,7 +38,7 @@ class TestDeath:
             child.kill()
         assert inbox.pop() == "a"
         assert states(store, "done", "files") == [("a", "retracted")]
-        assert store.session("worker-1").status == "interrupted"
+        assert store.session("worker-1").status == "stale"
 
     def test_a_consumer_does_and_is_named(self, store: Store, location: str, inbox: Any) -> None:
         with Child(hold_a_delivery, location, "worker-1") as child:

@@ -27,6 +27,7 @@ from zrb_store.db.tables import value as value_table
 from zrb_store.operations.transfer import copy
 from zrb_store.operations.values import requeue_all
 from zrb_store.queries.clock import now_micros
+from zrb_store.runtime import reclaim
 
 pytestmark = [pytest.mark.promise(number=10), pytest.mark.usefixtures("sound")]
 
@@ -148,6 +149,7 @@ def test_only_failures_of_others_delay(store: Store, location: str, inbox: Xcom)
     with Child(hold_a_value, location, "killed") as child:
         assert child.receive() == "a"
         child.kill()
+    reclaim.due_times(store.database).clear()  # as if a second had passed
     assert inbox.pop() == "b"  # which has reclaimed the other
     assert delays(store) == [600]
 

@@ -148,7 +148,8 @@ def test_the_command(command: Commands, used: Store, monkeypatch: pytest.MonkeyP
     told = command.ok("doctor")
     assert told == (
         "warning: dead values in queue 'poison' of session inbox: 1; `zrb-store show inbox "
-        "poison --dead` shows why, `zrb-store requeue inbox poison --all-dead` makes them live again\n"
+        "poison --dead` shows why, `zrb-store requeue inbox poison --all-dead` makes them live again, "
+        "`replace` mends one and `drop` takes one out\n"
     )
     command("requeue", "inbox", "poison", "--all-dead")
     assert command.ok("doctor") == "healthy\n"

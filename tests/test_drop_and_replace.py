@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+from datetime import timedelta
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -16,7 +17,8 @@ from tests.processes import DEADLINE, Child
 from tests.rows import all_rows, query, states
 from tests.sessions import parse
 from tests.test_poison import deliver, fates
-from zrb_store import InvalidArgument, SessionBusy, Store, codec, open_store
+from tests.test_reclaim import hold_and_die
+from zrb_store import InvalidArgument, SessionBusy, Store, codec, open_store, step
 from zrb_store.inspect.trace import trace
 from zrb_store.operations.export import export
 from zrb_store.operations.transfer import import_sessions
@@ -81,7 +83,7 @@ class TestDrop:
         start(store, "one")
         assert states(store, "one") == [("mine", "removed+")]
 
-    @pytest.mark.parametrize("taker", ["running", "completed", "shell"])
+    @pytest.mark.parametrize("taker", ["running", "step", "completed", "shell"])
     def test_one_that_is_not_there_is_refused_with_its_holder(
         self, command: Commands, store: Store, inbox: Any, taker: str
     ) -> None:
@@ -90,12 +92,13 @@ class TestDrop:
         else:
             attempt = start(store, "etl").begin("load")
             with acting_as(attempt):
-                inbox.pop()
+                step("take", inbox.pop) if taker == "step" else inbox.pop()
             if taker == "completed":
                 attempt.complete()
         me = identity()
         code, what = {
-            "running": (75, f"is held by etl/load#1 (pid {me.pid} on {me.host}): wait until that has ended"),
+            "running": (75, held := f"is held by etl/load#1 (pid {me.pid} on {me.host}): wait until that has ended"),
+            "step": (75, held),
             "completed": (2, "is taken by etl/load#1: only live, delayed and dead values can be {}"),
             "shell": (2, f"is taken by {me.user} on {me.host}: only live, delayed and dead values can be {{}}"),
         }[taker]
@@ -105,6 +108,36 @@ class TestDrop:
             found = command(*args)
             assert (found.code, found.err) == (code, f"zrb-store: value inbox/files#2 {what.format(done)}\n")
         assert all_rows(store) == before
+
+    @pytest.mark.promise(number=10)
+    def test_one_that_a_dead_process_held_is_dropped(self, store: Store) -> None:
+        store.session("inbox").xcom["files"].extend(["a", "b"])
+        hold_and_die(store)
+        drop(store.database, ["inbox/files#1"], None)
+        assert fates(store) == [("a", "removed", 1), ("b", "live", 0)]
+
+    @pytest.mark.on_sqlite
+    def test_many_are_dropped_without_reading_their_histories(
+        self, store: Store, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("zrb_store.operations.values.find_history", None)
+        store.session("inbox").xcom["files"].extend(range(50))
+        drop(store.database, [f"inbox/files#{seq}" for seq in range(1, 51)], None)
+        assert states(store, "inbox", "files") == [(number, "removed") for number in range(50)]
+
+    def test_a_dropped_one_is_called_so_and_a_delayed_one_too(self, command: Commands, store: Store) -> None:
+        queue = store.session("inbox").xcom["files"]
+        queue.push("a")
+        queue.push("b", delay=timedelta(hours=1))
+        drop(store.database, ["inbox/files#1"], None)
+        me = identity()
+        for args, what in {
+            ("drop", "inbox/files#1"): f"#1 is dropped by {me.user} on {me.host}: only live, delayed and dead ",
+            ("requeue", "inbox/files#2"): "#2 is delayed: only dead values can be requeued\n",
+        }.items():
+            done = command(*args)
+            assert done.code == 2
+            assert done.err.startswith(f"zrb-store: value inbox/files{what}")
 
     @pytest.mark.on_sqlite
     @pytest.mark.parametrize(

@@ -69,6 +69,7 @@ def fill(store: Store) -> None:
     files = store.session("inbox").xcom["files"]
     files.max_deliveries = 1
     files.extend(f"{number}.csv" for number in range(1, 13))
+    store.session("inbox").xcom["days"].extend(f"2026-11-{day}" for day in range(20, 30))
     with store.session("worker").run(again=True) as run:
         for number in range(1, 10):
             with contextlib.suppress(Broken), run.attempt(f"convert {number}"):
@@ -97,6 +98,7 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
         store.session("etl").xcom["q"].push(1)
     (folder / "empty").mkdir()
     (folder / "shop.sql").touch()
+    (folder / "day.txt").write_text("2026-11-24\n", encoding="utf-8")
     for name, script in {
         "convert.sh": "cat > /dev/null",
         "ssh": 'shift; ZRB_STORE_URL=there.db exec "$@"',

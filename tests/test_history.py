@@ -26,18 +26,18 @@ READS: dict[str, tuple[int, Callable[[Store], Any]]] = {
     "list running": (4, lambda store: list_sessions(store.database, statuses=["running"], limit=50)),
     "sessions": (4, lambda store: store.sessions(limit=50)),
     "resolve": (1, lambda store: resolve(store.database, "etl-24")),
-    "show": (8, lambda store: show(store.database, "etl-24")),
-    "show steps": (10, lambda store: show(store.database, "stepping")),
-    "show visited": (8, lambda store: show(store.database, "inbox")),
-    "show queue": (8, lambda store: show(store.database, "etl-24", "rows", live=True)),
-    "show at": (9, lambda store: show(store.database, "etl-24", at="before:load#2")),
+    "show": (9, lambda store: show(store.database, "etl-24")),
+    "show steps": (11, lambda store: show(store.database, "stepping")),
+    "show visited": (9, lambda store: show(store.database, "inbox")),
+    "show queue": (9, lambda store: show(store.database, "etl-24", "rows", live=True)),
+    "show at": (10, lambda store: show(store.database, "etl-24", at="before:load#2")),
     "log": (7, lambda store: logged(store, "etl-24")),
     "log of a step": (8, lambda store: logged(store, "stepping", "load/7")),
     "diff": (9, lambda store: compared(store, "stepping", "etl-24")),
     "get": (6, lambda store: get_value(store.database, "etl-24", "rows", None, Damage())),
     "get result": (6, lambda store: get_result(store.database, "etl-25", "load", Damage())),
     "result of a step": (6, lambda store: get_result(store.database, "stepping", "load/7", Damage())),
-    "list holders": (7, lambda store: list_sessions(store.database, limit=50, with_holders=True)),
+    "list holders": (8, lambda store: list_sessions(store.database, limit=50, with_holders=True)),
 }
 
 
@@ -52,6 +52,8 @@ def sqlite_store(
         inbox(store, *(f"{number}.csv" for number in range(200)))
         for number in range(60):
             store.session(f"old-{number}").xcom["q"].extend(range(40))
+        for _ in range(150):  # many more runs than are asked for at once
+            store.session("old-0").run(again=True).start().end("completed")
         stepping(store)
         for number in range(60):
             etl(store, f"etl-{number}", broken=number % 2 == 0)
@@ -105,12 +107,15 @@ def test_reads_take_few_statements_each_by_an_index(sqlite_store: Store, name: s
     assert len(found) <= most
     for sql in found:
         for *_, step in driver.execute(f"EXPLAIN QUERY PLAN {sql}"):
-            # By id, sessions are read only as far as the last one that is shown.
-            by_id = step == "SCAN zrb_session" and ("LIMIT" in sql or name == "list running")
+            # Sessions are sorted by their last start or end, which no index has: it is found of each by its key.
+            sorts_all = "ORDER BY coalesce(zrb_session.ended_tick" in sql
+            by_last = sorts_all and step in ("SCAN zrb_session", "USE TEMP B-TREE FOR ORDER BY")
             # Only the few that run.
             running = re.fullmatch("SCAN zrb_attempt USING (COVERING )?INDEX ix_zrb_attempt_running", step)
-            assert by_id or running or not step.startswith("SCAN zrb_"), (sql, step)
-            assert "TEMP B-TREE FOR ORDER BY" not in step or "zrb_session.id" not in sql.partition("FROM")[0], sql
+            assert by_last or running or not step.startswith("SCAN zrb_"), (sql, step)
+            assert (
+                by_last or "TEMP B-TREE FOR ORDER BY" not in step or "zrb_session.id" not in sql.partition("FROM")[0]
+            ), sql
     driver.close()
 
 

@@ -42,7 +42,7 @@ WAYS: dict[str, set[str]] = {
     "wait for holders": {BY_LIVE_ALONE, "COVERING INDEX ix_zrb_value_taken_by (taken_by=? AND queue_id=?)"},
     "peek": {BY_LIVE},
     "get": {BY_LIVE},
-    "len": {BY_LIVE_ALONE, "INDEX ix_zrb_value_delayed (queue_id=? AND due_at>?)"},
+    "len": {BY_LIVE_ALONE, "INDEX ix_zrb_value_delayed (queue_id=? AND due_at>?)"},  # all, less the delayed ones
     "first": {BY_KEY, BY_LIVE_ALONE},
     "last": {BY_KEY, BY_LIVE_ALONE},
     "iterate": {BY_LIVE},

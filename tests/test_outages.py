@@ -142,7 +142,7 @@ class TestTwoHosts:
             assert lives.says() == told.pop().replace("took", "did")
         told_why = query(store, "SELECT DISTINCT reason FROM zrb_return")
         assert told_why == [("reclaimed by taker: its lease had expired",)]
-        assert store.session("dies").status == "interrupted"
+        assert store.session("dies").status == "stale"
         assert faults(store) == []
 
     @pytest.mark.promise(number=10)

@@ -238,7 +238,7 @@ class TestPushersThatAreGivenBack:
         assert fates(store) == [("a", "retracted", 1)]
         (then,) = show(store.database, "inbox", at=iso(before))["queues"]["files"]["values"]
         assert (then["state"], then["failed_deliveries"]) == ("dead", 1)
-        with pytest.raises(InvalidArgument, match="is retracted, not dead"):
+        with pytest.raises(InvalidArgument, match="is retracted: only dead values"):
             requeue(store.database, ["inbox/files#1"])
 
 

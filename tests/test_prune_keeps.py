@@ -166,7 +166,7 @@ def test_a_session_that_was_reclaimed_is_still_of_its_program(store: Store, tmp_
         subprocess.run([sys.executable, "-m", program, program], cwd=tmp_path, env=environment, check=True)
         assert queue.pop() == 1, "it was reclaimed"
         queue.push(1)
-    assert [store.session(name).status for name in ("nightly", "worker")] == ["interrupted"] * 2
+    assert [store.session(name).status for name in ("nightly", "worker")] == ["stale"] * 2
     assert pruned(store, Policy(keep_last=1)) == []
 
 

@@ -22,7 +22,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "consume": ("consume", "Run a command for each value of a queue, and give back values whose command fails."),
     "queue": ("values", "Show or set the delivery limit of a queue, or pause it."),
     "requeue": ("values", "Make dead values live again."),
-    "replace": ("values", "Put another value in place of one that is live, delayed or dead."),
+    "replace": ("values", "Replace the content of a live, delayed or dead value."),
     "drop": ("values", "Take live, delayed or dead values out of their queues for good."),
     "stop": ("stop", "End the process that runs a session, and give back what it was doing."),
     "resume": ("resume", "Run the tasks that a session has not completed."),

@@ -7,7 +7,6 @@ the same word; `files` or `commands`, which the shell knows itself), then one fo
 
 from __future__ import annotations
 
-import itertools
 import os
 import re
 import shlex
@@ -263,7 +262,7 @@ def seqs(database: Database, ctx: click.Context, typed: str) -> list[str]:
     return _seqs(database, _queues(database, ctx.params["session"])[ctx.params["queue"]])
 
 
-def _value_ids(database: Database, typed: str, only: Only | None = None) -> Iterator[str]:
+def _value_ids(database: Database, typed: str, *only: Only) -> Iterator[str]:
     """Yield `SESSION/` until a session is typed, then `SESSION/QUEUE#SEQ`."""
     session, slash, rest = typed.partition("/")
     if not slash:
@@ -271,7 +270,8 @@ def _value_ids(database: Database, typed: str, only: Only | None = None) -> Iter
         return
     for name, queue_id in _queues(database, session).items():
         if f"{name}#".startswith(rest) or rest.startswith(f"{name}#"):
-            yield from (f"{session}/{name}#{seq}" for seq in _seqs(database, queue_id, only))
+            for each in only or (None,):
+                yield from (f"{session}/{name}#{seq}" for seq in _seqs(database, queue_id, each))
 
 
 @_from_store
@@ -293,9 +293,9 @@ def dead_values(database: Database, ctx: click.Context, typed: str) -> Iterable[
 
 
 @_from_store
-def values_at_hand(database: Database, ctx: click.Context, typed: str) -> Iterable[str]:
-    """Complete what `drop` and `replace` take: ids of dead values, then of live ones."""
-    return itertools.chain(_value_ids(database, typed, "dead"), _value_ids(database, typed, "live"))
+def editable_values(database: Database, ctx: click.Context, typed: str) -> Iterable[str]:
+    """Complete what `drop` and `replace` take: of each queue ids of dead values, then of delayed and of live ones."""
+    return _value_ids(database, typed, "dead", "delayed", "live")
 
 
 @_from_store

@@ -28,17 +28,15 @@ from zrb_store.store import open_store
     "{} inbox files --wait 60 -- ./convert.sh {}",
     "{} inbox files --all -j 4 -- ./convert.sh",
     "{} inbox files --forever --as converter -- ./convert.sh --file={}",
-    details="Takes the oldest value in an attempt of its own. COMMAND gets the value on stdin, and as one argument in "
-    "place of {}, never through a shell. Text is passed unchanged, any other value as JSON. If COMMAND exits with 0, "
-    "the attempt completes. If it does not, or if a process is killed, the value is given back, and the last output "
-    "of COMMAND is kept as the error. Another consumer may take the value; this one skips it. If the queue limits "
-    "deliveries (see `queue`), the value is dead after the last one. While the queue is paused, consume finds it "
-    "empty. ZRB_STORE_ATTEMPT is set for COMMAND, so its "
-    "pushes and pops with this program belong to the same attempt.\n\n"
-    "After several failures in a row, consume pauses for up to a minute. The first SIGTERM or Ctrl-C lets the running "
-    "command finish; the second one gives the value back at once. Exit: 0 if all went well, 1 if a command failed, 3 "
-    "if there was no value in time, 75 if another process consumes under the same name, 128 + N if signal N ended it "
-    "early.",
+    details="Takes the oldest value in an attempt of its own. COMMAND gets the value on stdin, and as one "
+    "argument in place of {}, never through a shell. Text is passed unchanged, any other value as JSON. If "
+    "COMMAND exits with 0, the attempt completes. If it does not, or if a process is killed, the value is given "
+    "back, and the last output of COMMAND is kept as the error. Another consumer may take the value; this one "
+    "skips it. Pushes and pops of COMMAND with this program belong to the same attempt.\n\n"
+    "After several failures in a row, consume pauses for up to a minute. The first SIGTERM or Ctrl-C lets the "
+    "running command finish; the second one gives the value back at once. Exit: 0 if all went well, 1 if a "
+    "command failed, 3 if there was no value in time, 75 if another process consumes under the same name, 128 + N "
+    "if signal N ended it early.",
 )
 @changed_session_argument
 @queue_argument
@@ -97,7 +95,9 @@ def consume(
         signals = consumer.signals
         found_nothing = not consumer.tally and not forever and signals.first is None
         if found_nothing and not quiet:
-            raise nothing_there(store.database, *place, f" after {wait:g} s" if wait else "")
+            error = nothing_there(store.database, *place, f" after {wait:g} s" if wait else "")
+            if str(error) != consumer.told:
+                raise error
     if signals.first is not None and (signals.count > 1 or not forever):
         raise click.exceptions.Exit(128 + signals.first)
     if consumer.tally["failed"]:

@@ -34,7 +34,6 @@ db.reading = ("status",)
 @command(
     "status",
     "{}",
-    "{} --format json",
     purpose="Show the place, revision and size of the store, and the value of each setting with its source: the "
     "environment or the default. Passwords are masked. Unusable values are named on stderr.",
 )
@@ -115,7 +114,6 @@ db.add_command(upgrade)
 @command(
     "doctor",
     "{}",
-    "{} --format json",
     details="Prints one line for each finding, with its remedy. Exits 1 if a finding is an error. It only reads, and "
     "can run while others write.",
 )

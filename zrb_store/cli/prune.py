@@ -25,14 +25,14 @@ _STATUSES = ("open", "stale", "completed", "failed", "interrupted")
     "prune",
     "{} --older-than 30d --keep-last 20 --dry-run",
     "{} --older-than 1w --status completed",
-    details="Deletes the sessions that meet every given condition, and prints the rule that applied to each. Running "
-    "and pinned sessions are never deleted. An open session (without a run) is never deleted as a whole: it loses the "
-    "values that left its queues longer ago than --older-than. ZRB_STORE_RETENTION=30d,keep=20 does the same after a "
-    "run, once a day.\n\n"
-    "--keep-last 20 keeps, for each task in each project, the last 20 sessions and also the last 20 completed ones: "
-    "failures do not displace the last results. A Python program's sessions belong to the task that "
-    "session.run(task=...) names, or otherwise to the script, module or installed program. The last sessions are "
-    "those that ended last. A session whose main task was skipped has no result, and does not count as completed.",
+    details="Deletes the sessions that meet every given condition, and prints the rule that applied to each. "
+    "Running and pinned sessions are never deleted. An open session (without a run) loses only the values that "
+    "left its queues longer ago than --older-than. ZRB_STORE_RETENTION=30d,keep=20 does the same after a run, "
+    "once a day.\n\n"
+    "--keep-last 20 keeps, for each task in each project, the last 20 sessions that ended and also the last 20 "
+    "completed ones: failures do not displace the last results. A Python program's sessions belong to the task "
+    "that session.run(task=...) names, or otherwise to the script, module or installed program. A session whose "
+    "main task was skipped does not count as completed.",
 )
 @click.option(
     "--older-than", type=parse_duration, metavar="LENGTH", help="Delete only what ended longer ago, e.g. 30d."

@@ -30,16 +30,12 @@ if TYPE_CHECKING:
 @command(
     "report",
     "{} etl-2026-11-24 > run.html",
-    "{} @last-failed -o run.html",
-    "{} @last --open",
     "{} @last --redact -o for-strangers.html",
     "{} @last-failed --format svg -o card.svg",
     "{} @last --format perfetto -o trace.json",
-    details="The file needs a browser, but no network and no other program, so it can be attached to a ticket or a "
-    "mail. For strangers, `--redact` leaves out all content; structure, times and types stay. SESSION is a full name, "
-    "the unique beginning of one, @last or @last-failed. `--format svg` writes the card at its head alone, a picture "
-    "for a chat. `--format perfetto` writes a trace for ui.perfetto.dev and "
-    "chrome://tracing, with attempts, steps and the ways of values over time.",
+    details="The file needs a browser, but no network and no other program, so it can be attached to a ticket or "
+    "a mail. `--format svg` writes the card at its head alone, a picture for a chat. `--format perfetto` writes a "
+    "trace for ui.perfetto.dev and chrome://tracing.",
 )
 @session_argument
 @click.option(
@@ -117,14 +113,12 @@ def _plan(resumer: Resumer, store: Store, session: SessionRecord) -> Plan | None
 @command(
     "page",
     "{}",
-    "{} --open",
     "{} --port 8080 --no-token",
-    "{} --host 0.0.0.0",
     details="Prints its address, and serves pages until Ctrl-C: the list of sessions, each session as it runs, a "
-    "comparison of two sessions, the queues with their held and dead values, and statistics. The pages only read: "
-    'they start and change nothing. Needs pip install "zrb-store[page]".\n\n'
-    "The printed address contains a token, so other users of this machine cannot see the store. Under zrb's own web "
-    "server, `zrb server start`, the same pages are at /xcom/.",
+    "comparison of two sessions, the queues with their held and dead values, and statistics. The pages only read. "
+    'Needs pip install "zrb-store[page]".\n\n'
+    "The printed address contains a token, so other users of this machine cannot see the store. Under zrb's own "
+    "web server, `zrb server start`, the same pages are at /xcom/.",
 )
 @click.option(
     "--port",

@@ -66,27 +66,25 @@ if TYPE_CHECKING:
     "resume",
     "{} etl-2026-11-24",
     "{} @last-failed --plan",
-    "{} etl-2026-11-24 --plan --format json",
     "{} etl-2026-11-24 --from transform --password=secret",
     "{} etl-2026-11-24 --here --yes",
     "{} etl-2026-11-24 etl-2026-11-25 -j 2",
     "{} --failed --since 12h --task load --plan",
-    details="Completed tasks do not run again: their stored results are used, and so are the stored inputs. Secret "
-    "inputs are not stored: give them as --NAME VALUE, or answer the prompt. The default of a secret input given at "
-    "the start is never substituted. An input that contained a secret is computed from its default again, unless you "
-    "give it in the same way. The same applies to inputs declared after the start. An input that no longer takes its "
-    "stored value, because its declaration has changed, must be given. SESSION may be the unique beginning of a name, "
-    "@last or @last-failed. A running session is refused, also by --plan.\n\n"
-    "Several sessions are resumed in a process of their own each, in the order given, or with --failed in the order in "
-    "which they ended. A line says what became of each. One that needs a secret input is passed over. If one of the "
-    "names does not exist, nothing starts. Exits 0 if each completed, waits or is run by another process, and "
-    "otherwise 1.\n\n"
+    details="Completed tasks do not run again: their stored results are used, and so are the stored inputs. "
+    "Secret inputs are not stored: give them as --NAME VALUE, or answer the prompt. The default of a secret input "
+    "given at the start is never substituted. An input that contained a secret, or was declared after the start, "
+    "is computed from its default unless you give it. An input that no longer takes its stored value must be "
+    "given. SESSION may be the unique beginning of a name, @last or @last-failed. A running session is refused, "
+    "also by --plan.\n\n"
+    "Several sessions are resumed in a process of their own each, in the order given, or with --failed in the "
+    "order in which they ended. A line says what became of each. One that needs a secret input is passed over. If "
+    "one of the names does not exist, nothing starts. Exits 0 if each completed, waits or is run by another "
+    "process, and otherwise 1.\n\n"
     "Reasons of --plan: how the task's last attempt ended (completed, failed, interrupted, lost, never-started); "
     "forced and downstream-of:TASK (--from); readiness (a readiness check, or its server); not-restorable (its "
-    "result, or a value that it pushed or assigned, is needed and cannot be restored); fallback (runs if another task "
-    "fails); condition (has not run yet: runs if its condition holds when its turn comes, is skipped if the condition "
-    "never holds); gone (completed, and no longer in the workflow). The completed steps of a task are kept: it gets "
-    "their results without running them. A task that --from runs again starts over without them.",
+    "result, or a value that it pushed or assigned, is needed and cannot be restored); fallback (runs if another "
+    "task fails); condition (runs if its condition holds when its turn comes, is skipped if it never holds); gone "
+    "(completed, and no longer in the workflow).",
     unknown_options=True,  # the options of secret inputs are not known here
 )
 @click.argument(

@@ -53,14 +53,12 @@ def last(
 @command(
     "rm",
     "{} etl-2026-11-24",
-    "{} test-1 test-2",
     "{} --match 'test-*' --dry-run",
-    details="Values that unfinished attempts and steps of a session took from queues of other sessions are given back "
-    "first. If one of the sessions is running or pinned, none is deleted.\n\n"
-    "--match deletes every session whose name matches. It first checks that none is running or pinned, and prints "
-    "each name as it deletes it. PATTERN is a shell pattern: * matches any text, ? one character, [abc] one of these, "
-    "[!abc] one other. Put it in quotes. There is no confirmation prompt: --dry-run prints the same names, or the "
-    "same refusal, and deletes nothing.",
+    details="Values that unfinished attempts and steps of a session took from queues of other sessions are given "
+    "back first. If one of the sessions is running or pinned, none is deleted.\n\n"
+    "--match deletes every session whose name matches, and prints each name as it deletes it. PATTERN is a shell "
+    "pattern, as for `list`: put it in quotes. There is no confirmation prompt: --dry-run prints the same names, "
+    "or the same refusal, and deletes nothing.",
 )
 @click.argument("sessions", metavar="SESSION...", nargs=-1, shell_complete=completion.sessions_to_change)
 @click.option("--match", "pattern", metavar="PATTERN", help="Every session whose name matches, e.g. 'test-*'.")
@@ -110,8 +108,8 @@ def unpin(sessions: tuple[str, ...]) -> None:
     "{} etl-2026-11-24 --reason 'the API was down, ticket 4711'",
     "{} etl-2026-11-24 etl-2026-11-25",
     details="`check` says nothing more of the runs that have ended by now. It reports a later run that fails, is "
-    "interrupted or goes stale. Dead values and overdue tasks are still reported. `show` and `list` show the "
-    "acknowledgement. If one of the sessions does not exist, none is acknowledged.",
+    "interrupted or goes stale, and dead values and overdue tasks. If one of the sessions does not exist, none is "
+    "acknowledged.",
 )
 @_sessions_argument
 @click.option("--reason", metavar="TEXT", help="Kept, and shown by `show` and `log`.")
@@ -171,7 +169,6 @@ def mark_(session: str, task: str, status: str, step: str | None, new: bool, res
 @command(
     "fork",
     "{} etl-2026-11-24 --from load",
-    "{} etl-2026-11-24 --from load --name try-again",
     "{} etl-2026-11-24 --from load --step 'page 57'",
     details="The new session has the task and inputs of SESSION, the results of the tasks that completed before TASK "
     "first started, and the queues of that moment. It is independent; `resume` runs it. Prints its name.\n\n"

@@ -29,16 +29,15 @@ _ENDED = ("completed", "failed", "interrupted", "stale")
     "{} etl-2026-11-24",
     "{} @last-failed load --live",
     "{} etl-2026-11-24 --at before:load#2",
-    "{} inbox files --dead",
     "{} @last --watch",
     "{} @last --timeline --steps",
-    details="SESSION is a full name, the unique beginning of one, @last, @last-failed, or @this in a task. MOMENT is "
-    "before:TASK#N (just before that attempt starts), after:TASK#N, or a time as printed: 2026-11-24T03:12:45 (local "
-    "unless Z, an offset or the name of the local zone follows), 11-24 03:12:45 (in the year of the session's start) "
-    "or 03:12:45 (on that day). A time means the end of its last unit (second, minute or day): everything printed "
-    "with this time has happened.\n\n"
-    "Of a queue with more than 20 values, the table has the held and dead ones and the next one to be taken, and sums "
-    "up the others; with --at it has the last 20.",
+    details="SESSION is a full name, the unique beginning of one, @last, @last-failed, or @this in a task. MOMENT "
+    "is before:TASK#N (just before that attempt starts), after:TASK#N, or a time as printed: 2026-11-24T03:12:45 "
+    "(local unless Z, an offset or the name of the local zone follows), 11-24 03:12:45 (in the year of the "
+    "session's start) or 03:12:45 (on that day). A time means the end of its last unit: everything printed with "
+    "this time has happened.\n\n"
+    "Of a queue with more than 20 values, the table has the held and dead ones and the next one to be taken, and "
+    "sums up the others; with --at it has the last 20.",
 )
 @session_argument
 @click.argument("queue", required=False, shell_complete=completion.queues)

@@ -21,14 +21,13 @@ from zrb_store.store import open_store
     "{} etl-2026-11-24",
     "{} consume.host-1.1 --timeout 2m",
     "{} etl-2026-11-24 --kill",
-    details="The session becomes interrupted, and resume continues it. Its attempts are given back, and no delivery is "
-    "counted. A consumer first lets the commands in hand finish.\n\n"
+    details="The session becomes interrupted, and resume continues it. Its attempts are given back, and no "
+    "delivery is counted. A consumer first lets the commands in hand finish.\n\n"
     "On this machine the process gets SIGTERM if zrb or zrb-store handles it, and otherwise SIGINT, which raises "
-    "KeyboardInterrupt in Python. A process on another machine, in another container or of another user finds the "
-    "request when it next renews its lease, within 15 seconds. A process that also runs other sessions is refused "
-    "(exit 75).\n\n"
-    "Waits until the session has ended, and prints its status, the attempts that did not complete and how many values "
-    "came back to each queue. Exits 1 if it has not ended in time: the request stays.",
+    "KeyboardInterrupt in Python. Any other process finds the request when it next renews its lease, within 15 "
+    "seconds. A process that also runs other sessions is refused (exit 75).\n\n"
+    "Waits until the session has ended, and prints its status, the attempts that did not complete and how many "
+    "values came back to each queue. Exits 1 if it has not ended in time: the request stays.",
 )
 @changed_session_argument
 @click.option(

@@ -123,11 +123,10 @@ def push(session: str, queue: str, value: str, text: bool, delay: timedelta) -> 
     "pop",
     "{} inbox files",
     "file=$({} inbox files --wait 60)",
-    details="Text is printed unchanged, any other value as JSON, or on a terminal as `show` prints it. If there is no "
-    "value, pop exits 3, and reports a missing session or queue. --wait also waits for a missing session or queue, "
-    "because somebody may yet create it. A damaged value is refused with exit code 1, and stays in its place. Inside "
-    "a CmdTask the value belongs to the running attempt, and is given back if the attempt fails. @this names the "
-    "attempt's session.",
+    details="Text is printed unchanged, any other value as JSON, or on a terminal as `show` prints it. If there "
+    "is no value, pop exits 3, and reports a missing session or queue. --wait also waits for a missing session or "
+    "queue. A damaged value is refused with exit code 1, and stays in its place. Inside a CmdTask the value "
+    "belongs to the running attempt, and @this names its session.",
 )
 @arguments.changed_session_argument
 @arguments.queue_argument
@@ -179,14 +178,13 @@ def _parse_delays(text: str) -> list[timedelta]:
     "{} inbox files",
     "{} inbox files --max-deliveries 5 --retry-after 10s,1m,10m",
     "{} inbox files --pause",
-    details="A value is delivered when an attempt takes it. The delivery counts if the attempt fails or its process "
-    "dies, not if somebody interrupts it. A value given back for the Nth time becomes dead: it is kept and shown, but "
-    "nobody can take it until `requeue` makes it live again. With --retry-after, a value that a failed delivery gives "
-    "back, or an attempt of another session, is delayed, after its first failure by the first of TIMES, after its "
-    "second by the second; the last one repeats. Both options create session and queue if they do not exist. While a "
-    "queue is paused, `consume` and `pop` find it empty: with --wait or --forever they wait, otherwise they exit 3. "
-    "Tasks and Python "
-    "take values as before, and everybody may push.",
+    details="A delivery of a value counts if the attempt that took it fails or its process dies, not if somebody "
+    "interrupts it. A value given back for the Nth time becomes dead: it is kept and shown, but nobody can take "
+    "it until `requeue` makes it live again. With --retry-after, a value that a failed delivery gives back, or an "
+    "attempt of another session, is delayed, after its first failure by the first of TIMES, after its second by the "
+    "second; the last one repeats. Both options create session and queue if they do not exist. While a queue is "
+    "paused, `consume` and `pop` find it empty: with --wait or --forever they wait, otherwise they exit 3. Tasks and "
+    "Python take values as before.",
 )
 @arguments.session_argument
 @arguments.queue_argument
@@ -244,9 +242,8 @@ def queue(
     "requeue",
     "{} 'inbox/files#7' 'inbox/files#9'",
     "{} inbox files --all-dead",
-    details="Each value returns to its old place in the queue, and its deliveries are counted from zero again. If one "
-    "of the values is not dead, none is requeued. User and host are recorded. `doctor` names the queues with dead "
-    "values, `show SESSION QUEUE --dead` shows the values.",
+    details="Each value returns to its old place in the queue, and its deliveries are counted from zero again. If "
+    "one of the values is not dead, none is requeued. `doctor` names the queues with dead values.",
 )
 @click.argument(
     "values", metavar="VALUE...|SESSION QUEUE", nargs=-1, required=True, shell_complete=completion.dead_values
@@ -285,13 +282,12 @@ _reason_option = click.option("--reason", metavar="TEXT", type=storable, help="W
 @command(
     "replace",
     "{} 'inbox/files#7' '\"b.csv\"' --reason 'wrong name'",
-    "{} 'inbox/days#9' - --text < day.txt",
     details="NEW is JSON, or text with --text; - reads it from stdin. The value keeps its id, its place, who pushed it "
     "and until when it is delayed; its deliveries are counted from zero, and a dead one is live again. `show` and "
     "`trace` show what it was before, with user, host and --reason. A value that an attempt holds is refused.",
     unknown_options=True,  # a negative number is a value, not an option
 )
-@click.argument("value_id", metavar="VALUE", shell_complete=completion.values_at_hand)
+@click.argument("value_id", metavar="VALUE", shell_complete=completion.editable_values)
 @click.argument("new")
 @click.option("--text", is_flag=True, help="Store NEW as text; from stdin, without its final newline.")
 @_reason_option
@@ -307,11 +303,10 @@ def replace(value_id: str, new: str, text: bool, reason: str | None) -> None:
 @command(
     "drop",
     "{} 'inbox/files#7' 'inbox/files#9' --reason 'no such customer'",
-    details="The values become `removed`, and nothing brings them back. `show` and `trace` show them with user, host "
-    "and --reason. If one of them is neither live nor delayed nor dead, none is dropped: of a value that an attempt "
-    "holds, the attempt is named.",
+    details="Nothing brings the values back. `show` and `trace` show them with user, host and --reason. If one of them "
+    "is not live, delayed or dead, none is dropped, and an attempt that holds it is named.",
 )
-@click.argument("values", metavar="VALUE...", nargs=-1, required=True, shell_complete=completion.values_at_hand)
+@click.argument("values", metavar="VALUE...", nargs=-1, required=True, shell_complete=completion.editable_values)
 @_reason_option
 def drop(values: tuple[str, ...], reason: str | None) -> None:
     ids = _parse_ids(values)

@@ -53,6 +53,7 @@ class ShellConsumer:
         tally: What became of the values: `completed`, `failed` (the command failed, so they were given back) or
             `interrupted` (they were given back because the consumer had to end at once).
         signals: The signals that came.
+        told: What it has reported while it waited for the first value, or None.
     """
 
     def __init__(
@@ -75,6 +76,7 @@ class ShellConsumer:
         self.tally: Counter[str] = Counter()
         self._finishing = threading.Event()
         self.signals = EndingSignals(self._finishing.set, self._stop)
+        self.told: str | None = None
         self._store = store
         self._queue = queue
         self._runner = runner
@@ -109,14 +111,14 @@ class ShellConsumer:
     def _wait_for_value(self) -> bool:
         """Wait until the queue has a value, or gets one back from a dead process."""
         database = self._store.database
-        place, has_told = self._queue.place, False
+        place = self._queue.place
         waiting = QueueWait(database, *place, self._wait, has_value(database, *place, unpaused=True))
         while not waiting.has_value():
             found = find_for_consumer(database, *place) if waiting.may_get_value() else None
             if found is not None and found.is_paused:
-                if self._wait and not has_told:
-                    self._report(being_paused(*place))
-                has_told = True
+                if self._wait and self.told is None:
+                    self.told = being_paused(*place)
+                    self._report(self.told)
             elif found is not None and reclaim.search(database, found.id, None, missing=True):
                 continue
             if not waiting.wait(self._finishing.is_set):

@@ -14,7 +14,7 @@ from typing import Literal
 
 from zrb_store.codec.text import NOT_JSON, problem_of
 from zrb_store.db import REVISION, schema
-from zrb_store.db.columns import OUTPUT, RUN, SESSION
+from zrb_store.db.columns import OUTPUT, QUEUE, RUN, SESSION
 from zrb_store.db.engine import Database
 from zrb_store.errors import StoreUnavailable
 from zrb_store.names import is_session_name
@@ -89,7 +89,8 @@ def _dead_values(database: Database) -> Iterator[Finding]:
         place = f"{each.session} {shlex.quote(each.queue)}"
         what = f"dead values in queue {each.queue!r} of session {each.session}: {each.dead}"
         remedy = (
-            f"`zrb-store show {place} --dead` shows why, `zrb-store requeue {place} --all-dead` makes them live again"
+            f"`zrb-store show {place} --dead` shows why, `zrb-store requeue {place} --all-dead` makes them live again, "
+            "`replace` mends one and `drop` takes one out"
         )
         yield Finding("warning", "dead-values", what, remedy)
 
@@ -114,6 +115,7 @@ def examine_rows(database: Database) -> Iterator[Finding]:
     yield from _encoded(database, "result")
     yield from _output(database)
     yield from _encoded(database, "value")
+    yield from _encoded(database, "replaced")
 
 
 class _Sample:
@@ -135,8 +137,8 @@ class _Sample:
 
 
 def _sessions(database: Database) -> Iterator[Finding]:
-    """Check the names and the JSON texts of sessions and runs."""
-    unnamed, damaged = _Sample(), set()
+    """Check the names and the JSON texts of sessions, runs and queues."""
+    unnamed, queues, damaged = _Sample(), _Sample(), set()
     with database.snapshot() as transaction:
         for name, *fields in texts(transaction, "session"):
             if not is_session_name(name):
@@ -144,6 +146,12 @@ def _sessions(database: Database) -> Iterator[Finding]:
             if any(SESSION[column].problem(text) for column, text in zip(_SESSION_TEXTS, fields, strict=True)):
                 damaged.add(name)
         damaged |= {name for name, command in texts(transaction, "run") if RUN["command"].problem(command)}
+        for name, retry_after in texts(transaction, "queue"):
+            if QUEUE["retry_after"].problem(retry_after):
+                queues.add((name,))
+    wrong = "have a queue whose delays (`retry_after`) are damaged"
+    remedy = "set them with `zrb-store queue SESSION QUEUE --retry-after`"
+    yield from queues.finding("error", "queue-delays", "session", wrong, remedy)
     wrong = "have a name that no session can have"
     remedy = "delete them with SQL, because no command takes such a name"
     yield from unnamed.finding("error", "session-name", "session", wrong, remedy)
@@ -163,17 +171,18 @@ def _output(database: Database) -> Iterator[Finding]:
     yield from damaged.finding("error", "output-data", "attempt", "have a damaged piece of output", remedy)
 
 
-def _encoded(database: Database, noun: Literal["result", "value"]) -> Iterator[Finding]:
-    """Check that the results of steps, or the values of queues, are JSON, and of types that this version knows."""
+def _encoded(database: Database, kind: Literal["result", "value", "replaced"]) -> Iterator[Finding]:
+    """Check that results of steps, or present or earlier values of queues, are JSON, and of types known here."""
     damaged, unknown = _Sample(), _Sample()
+    noun = "earlier value" if kind == "replaced" else kind
     with database.snapshot() as transaction:
-        for *row, text in texts(transaction, noun):
+        for *row, text in texts(transaction, kind):
             problem = problem_of(text) if type(text) is str else NOT_JSON
             if problem:
                 (damaged if problem == NOT_JSON else unknown).add(row)
-    yield from damaged.finding("error", f"{noun}-data", noun, "are not JSON", "restore a backup")
+    yield from damaged.finding("error", f"{kind}-data", noun, "are not JSON", "restore a backup")
     wrong = "have a type unknown to this version"
-    yield from unknown.finding("warning", f"{noun}-type", noun, wrong, "upgrade zrb-store, if a newer one wrote them")
+    yield from unknown.finding("warning", f"{kind}-type", noun, wrong, "upgrade zrb-store, if a newer one wrote them")
 
 
 # -- the file and its folder

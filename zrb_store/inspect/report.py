@@ -244,7 +244,7 @@ def describe(database: Database, name: str, *, budget: Budget | None = None, dam
     damage = Damage() if damage is None else damage
     with open_session(database, name, last=budget.most_values, damage=damage) as document:
         log = log_of(document)
-        runs, pending = _runs(document, log, budget), document.pending()
+        runs, pending = _runs(document, log, budget), list(document.pending())
         comes_back: list[Value] = []
         queues, used = _queues(document, budget, set(pending), comes_back)
         inputs = inputs_of(document.session)

@@ -270,12 +270,8 @@ class SessionDocument(SessionView):
             "queues": {queue.name: queue.to_json() for queue in self.queues},
         }
 
-    def pending(self) -> list[str]:
-        """Return the names of unfinished attempts that still have an effect on some queue."""
-        return list(self.pending_acts())
-
-    def pending_acts(self) -> dict[str, str]:
-        """Return by the names of these attempts what they did that still has one: `took`, `pushed` or both."""
+    def pending(self) -> dict[str, str]:
+        """Return, by the names of unfinished attempts, what they did that still stands: `took`, `pushed` or both."""
         unfinished = self._unfinished
         holding = show.holding_values(self.transaction, list(unfinished)) if unfinished else {}
         return {name: holding[attempt_id] for attempt_id, name in unfinished.items() if attempt_id in holding}
@@ -403,9 +399,6 @@ class SessionDocument(SessionView):
         were_dead = only == "dead" and at is not None  # which values were, only their whole history tells
         first: int | None = None
 
-        def live() -> Iterator[JsonValue]:
-            return map(codec.to_json, history.live_data(self.transaction, queue.id, at))
-
         def values() -> Iterator[Value]:
             asked = None if were_dead else only
             histories = history.histories(
@@ -432,9 +425,8 @@ class SessionDocument(SessionView):
             earlier = {} if first is None else history.earlier(self.transaction, queue.id, first, only=only, at=at)
         skipped = earlier.get("dead", 0) if were_dead else 0
         rows = Lazy(lambda: itertools.islice(values(), skipped, None), shown)
-        return Queue(
-            queue.name, queue.rules, Lazy(live, queue.live), rows, queue.dead, queue.delayed, queue.held, earlier
-        )
+        live = Lazy(lambda: map(codec.to_json, history.live_data(self.transaction, queue.id, at)), queue.live)
+        return Queue(queue.name, queue.rules, live, rows, queue.dead, queue.delayed, queue.held, earlier)
 
     def _values(self, queue: show.QueueSummary, histories: Iterable[ValueHistory]) -> Iterator[Value]:
         name, at = self.session.name, self.at

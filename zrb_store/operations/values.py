@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Iterable
 from datetime import timedelta
+from typing import NoReturn
 
 from zrb_store import codec
 from zrb_store.codec import Encoded
@@ -21,8 +22,8 @@ from zrb_store.queries import queues, sessions, takes, values
 from zrb_store.queries.attempts import Owner, may_write
 from zrb_store.queries.by_hand import record_change
 from zrb_store.queries.clock import draw, now_micros
-from zrb_store.queries.deliveries import fate, has_value
-from zrb_store.queries.holders import held_values
+from zrb_store.queries.deliveries import has_value
+from zrb_store.queries.holders import holder_of
 from zrb_store.queries.queues import QueueRules
 from zrb_store.queries.sessions import being_removed
 from zrb_store.queries.takes import has_live
@@ -194,16 +195,10 @@ def requeue(database: Database, ids: Iterable[str]) -> None:
 
     Each returns to its place, and its deliveries count from 0.
     """
-    chosen = _by_queue(ids)
+    chosen = _by_queue(database, ids)
 
     def work(transaction: Transaction) -> None:
-        for queue_id, (session, queue), seqs in _locked(transaction, chosen):
-            for seq in seqs:
-                name, found = full_name(session, queue, seq), fate(transaction, session, queue, seq)
-                if found is None:
-                    raise ValueNotFound(f"there is no value {name}")
-                if found.state != "dead":
-                    raise InvalidArgument(f"value {name} is {found.state}, not dead: only dead values can be requeued")
+        for queue_id, (session, queue), seqs in _locked(transaction, chosen, "requeued", only_dead=True):
             _revive(transaction, session, queue, queue_id, seqs)
 
     database.transact(work, "requeue")
@@ -211,14 +206,10 @@ def requeue(database: Database, ids: Iterable[str]) -> None:
 
 def drop(database: Database, ids: Iterable[str], why: str | None) -> None:
     """Take live, delayed or dead values (SESSION/QUEUE#SEQ) out of their queues for good, all of them or none."""
-    chosen = _by_queue(ids)
+    chosen = _by_queue(database, ids)
 
     def work(transaction: Transaction) -> None:
-        locked = _locked(transaction, chosen)
-        for queue_id, place, seqs in locked:
-            queries.lock_values(transaction, queue_id, seqs)
-            for seq in seqs:
-                _refuse_unless_at_hand(transaction, *place, queue_id, seq, "dropped")
+        locked = _locked(transaction, chosen, "dropped")
         moment = draw(transaction)
         for queue_id, (session, queue), seqs in locked:
             queries.drop(transaction, queue_id, seqs, moment, _by_me("dropped"))
@@ -229,20 +220,17 @@ def drop(database: Database, ids: Iterable[str], why: str | None) -> None:
 
 
 def replace(database: Database, value_id: str, item: Encoded, why: str | None) -> None:
-    """Put another content in the place of a live, delayed or dead value (SESSION/QUEUE#SEQ), and keep the earlier one.
+    """Replace the content of a live, delayed or dead value (SESSION/QUEUE#SEQ), and keep the earlier one.
 
     Its deliveries count from 0, and a dead one is live again. All else stays: who pushed it, and until when it is
     delayed.
     """
-    chosen = _by_queue([value_id])
+    chosen = _by_queue(database, [value_id])
 
     def work(transaction: Transaction) -> None:
-        for queue_id, (session, queue), seqs in _locked(transaction, chosen):
-            queries.lock_values(transaction, queue_id, seqs)
-            for seq in seqs:
-                _refuse_unless_at_hand(transaction, session, queue, queue_id, seq, "replaced")
-                queries.replace(transaction, queue_id, seq, item, draw(transaction), _by_me("replaced"))
-                record_change(transaction, "replace", session, f"{queue}#{seq}", why)
+        ((queue_id, (session, queue), (seq,)),) = _locked(transaction, chosen, "replaced")
+        queries.replace(transaction, queue_id, seq, item, draw(transaction), _by_me("replaced"))
+        record_change(transaction, "replace", session, f"{queue}#{seq}", why)
 
     database.transact(work, "replace")
 
@@ -265,39 +253,49 @@ _Chosen = dict[tuple[str, str], list[int]]
 """Seqs by session and queue."""
 
 
-def _by_queue(ids: Iterable[str]) -> _Chosen:
+def _by_queue(database: Database, ids: Iterable[str]) -> _Chosen:
+    """Sort ids by queue, and reclaim what dead processes hold of these queues."""
     chosen: _Chosen = {}
     for session, queue, seq in dict.fromkeys(split_id(each) for each in ids):
         chosen.setdefault((session, queue), []).append(seq)
+    for place in chosen:
+        if (queue_id := queues.find_queue(database, *place)) is not None:
+            reclaim.search(database, queue_id, None, missing=True)
     return chosen
 
 
-def _locked(transaction: Transaction, chosen: _Chosen) -> list[tuple[int, tuple[str, str], list[int]]]:
-    """Lock the queues, and return the id, the names and the seqs of each."""
+def _locked(
+    transaction: Transaction, chosen: _Chosen, done: str, *, only_dead: bool = False
+) -> list[tuple[int, tuple[str, str], list[int]]]:
+    """Lock queues and values, and return the id, the names and the seqs of each queue.
+
+    Refuse values that cannot be `done` so: those that are not dead or, without `only_dead`, live or delayed.
+    """
+    # In its row, a delayed value is live.
+    allowed, these = (("dead",), "dead") if only_dead else (("live", "dead"), "live, delayed and dead")
     found = sorted((_queue_id(transaction, *place), place, seqs) for place, seqs in chosen.items())
     for queue_id, *_ in found:
         lock_queue(transaction, queue_id)
+    for queue_id, place, seqs in found:
+        states = queries.lock_values(transaction, queue_id, seqs)
+        for seq in seqs:
+            if states.get(seq) not in allowed:
+                _refuse(transaction, *place, queue_id, seq, f"only {these} values can be {done}")
     return found
 
 
-def _refuse_unless_at_hand(
-    transaction: Transaction, session: str, queue: str, queue_id: int, seq: int, done: str
-) -> None:
-    """Refuse a value that is neither in its queue nor dead; name who holds it, or has taken it."""
-    record = sessions.get(transaction, session)
-    value = Value.of(find_history(transaction, record, queue, queue_id, seq), session, queue, Damage())
-    if value.record.state in ("live", "delayed", "dead"):
-        return
-    holder = value.taken_by or (value.taken_from and f"{value.taken_from.user} on {value.taken_from.host}")
-    by = f" by {holder}" if holder else ""
-    for each in held_values(transaction, [record.id]):
-        name = full_name(each.session, each.task, each.number)
-        if each.queue_id == queue_id and value.taken_by in (name, name.removeprefix(f"{session}/")):
-            process = f"pid {each.run.pid} on {each.run.host}"
-            raise SessionBusy(f"value {value.id} is held by {name} ({process}): wait until that has ended")
-    raise InvalidArgument(
-        f"value {value.id} is {value.record.state}{by}: only live, delayed and dead values can be {done}"
-    )
+def _refuse(transaction: Transaction, session: str, queue: str, queue_id: int, seq: int, rule: str) -> NoReturn:
+    """Raise the error about a value in another state, which names who holds it, or has taken it."""
+    history = find_history(transaction, sessions.get(transaction, session), queue, queue_id, seq)
+    value = Value.of(history, session, queue, Damage())
+    holder = holder_of(transaction, queue_id, seq)
+    if holder is not None:
+        name = full_name(holder.session, holder.task, holder.number)
+        process = f"pid {holder.run.pid} on {holder.run.host}"
+        raise SessionBusy(f"value {value.id} is held by {name} ({process}): wait until that has ended")
+    taker = value.taken_by or (value.taken_from and f"{value.taken_from.user} on {value.taken_from.host}")
+    by = f" by {taker}" if taker else ""
+    raise InvalidArgument(f"value {value.id} is {value.outcome}{by}: {rule}")
 
 
 def _queue_id(transaction: Transaction, session: str, queue: str) -> int:

@@ -212,14 +212,19 @@ def _chosen(dialect_name: str) -> tuple[sa.ColumnElement[bool], ...]:
 
 
 @statement
-def _lock_values(dialect_name: str) -> sa.Select[int]:
-    return sa.select(t.value.c.seq).where(*_chosen(dialect_name)).order_by(t.value.c.seq).with_for_update()
+def _lock_values(dialect_name: str) -> sa.Select[int, str]:
+    return (
+        sa.select(t.value.c.seq, t.value.c.state)
+        .where(*_chosen(dialect_name))
+        .order_by(t.value.c.seq)
+        .with_for_update()
+    )
 
 
-def lock_values(executor: Executor, queue_id: int, seqs: Sequence[int]) -> None:
-    """Lock values of a locked queue, which others may be taking: after this, what is read of them holds."""
+def lock_values(executor: Executor, queue_id: int, seqs: Sequence[int]) -> dict[int, str]:
+    """Lock values of a locked queue, which others may be taking, and return the state of each by its seq."""
     params = {"of_queue": queue_id, "seqs": json.dumps(list(seqs))}
-    executor.execute(_lock_values(executor.dialect_name), params)
+    return dict(executor.execute(_lock_values(executor.dialect_name), params))
 
 
 @statement

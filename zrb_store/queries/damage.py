@@ -130,7 +130,7 @@ def say(noun: str, wrong: str, count: int, labels: list[str]) -> str:
     return f"{noun}s that {wrong}: {count} ({', '.join(labels[:SHOWN])}{more})"
 
 
-Kind = Literal["session", "run", "result", "output", "value"]
+Kind = Literal["session", "run", "queue", "result", "output", "value", "replaced"]
 
 
 @statement
@@ -141,6 +141,8 @@ def _texts(kind: Kind) -> sa.Select[*Row]:
             return sa.select(t.session.c.name, t.session.c.path, t.session.c.inputs, t.session.c.tasks)
         case "run":
             return sa.select(t.session.c.name, t.run.c.command).select_from(t.session.join(t.run))
+        case "queue":
+            return sa.select(t.session.c.name, t.queue.c.retry_after).select_from(t.session.join(t.queue))
         case "result":
             results = sa.select(*of_attempt, t.attempt.c.result).select_from(t.session.join(t.attempt))
             return results.where(t.attempt.c.step_of.is_not(None), t.attempt.c.result.is_not(None))
@@ -150,6 +152,8 @@ def _texts(kind: Kind) -> sa.Select[*Row]:
         case "value":
             values = sa.select(t.session.c.name, t.queue.c.name.label("queue"), t.value.c.seq, whole_text())
             return values.select_from(t.value.join(t.queue).join(t.session, t.session.c.id == t.queue.c.session_id))
+        case "replaced":
+            return rows_of("zrb_replaced").add_columns(t.replaced.c.data)
 
 
 def texts(transaction: Transaction, kind: Kind) -> Iterator[Row]:

@@ -116,7 +116,7 @@ def seen_state() -> sa.ColumnElement[str]:
     return sa.case((is_delayed(), literal("delayed")), else_=t.value.c.state)
 
 
-Only = Literal["live", "dead", "held", "next", "notable"]
+Only = Literal["live", "dead", "delayed", "held", "next", "notable"]
 """The values that are asked for, if not all.
 
 Held ones are taken by attempts that run, or ran when their process died. The next one is taken next. Notable ones are
@@ -176,7 +176,7 @@ def _values(scope: Scope, only: Only | None, then: bool) -> sa.Select[*Row]:
     if only != "live":
         is_usual = is_one_of(t.value.c.state, *USUAL)
         notable = sa.or_(is_held(), _next(), is_delayed(), ~is_usual)
-        chosen = {"held": is_held(), "next": _next(), "notable": notable}
+        chosen = {"delayed": is_delayed(), "held": is_held(), "next": _next(), "notable": notable}
         return statement.where(chosen[only])
     statement = statement.where(is_live)
     return statement if then else statement.with_hint(t.value, "INDEXED BY ix_zrb_value_live", "sqlite")
@@ -340,6 +340,8 @@ def _restricted(statement: sa.Select[*Ts], only: Only | None, then: bool) -> sa.
         return statement.where(was_live() if then else sa.and_(t.value.c.ended_at.is_(None), is_due()))
     if only == "dead":
         return statement.where(is_dead())
+    if only == "delayed":
+        return statement.where(is_delayed())
     return statement.where(by_then(t.value, "pushed")) if then else statement
 
 

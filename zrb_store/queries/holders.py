@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from zrb_store.db.columns import RUN
-from zrb_store.db.core import exists, is_one_of, literal, sa, statement, t
+from zrb_store.db.core import bindparam, exists, is_one_of, literal, sa, statement, t
 from zrb_store.db.dialect import among
 from zrb_store.db.transaction import Executor, Row, Transaction
 from zrb_store.queries import runs
@@ -60,6 +60,42 @@ def held_values(executor: Executor, session_ids: Sequence[int] | None = None) ->
     statement = _held(executor.dialect_name, session_ids is not None)
     rows = executor.execute(statement, {"session_ids": json.dumps(list(session_ids or ()))})
     return [HeldValues._make((*row[:7], runs.record(row[7:]))) for row in rows]
+
+
+class ValueHolder(NamedTuple):
+    """A running attempt that holds a value, itself or by a completed step."""
+
+    session: str
+    task: str
+    number: int
+    run: RunRecord
+
+
+@statement
+def _holder() -> sa.Select[*Row]:
+    holder = attempt_as("holder")
+    return (
+        sa.select(t.session.c.name, holder.c.task, holder.c.number, *(t.run.c[name] for name in RUN))
+        .select_from(
+            t.value.join(t.attempt, t.attempt.c.id == t.value.c.taken_by)
+            .join(holder, sa.or_(holder.c.id == t.attempt.c.id, holder.c.id == t.attempt.c.parent_id))
+            .join(t.session, t.session.c.id == holder.c.session_id)
+            .join(t.run, t.run.c.id == holder.c.run_id)
+        )
+        .where(
+            t.value.c.queue_id == bindparam("queue_id"),
+            t.value.c.seq == bindparam("seq", type_=sa.BigInteger),
+            t.value.c.state == literal("taken"),
+            holder.c.status == literal("running"),
+        )
+        .order_by(holder.c.id.desc())
+    )
+
+
+def holder_of(executor: Executor, queue_id: int, seq: int) -> ValueHolder | None:
+    """Return the running attempt that holds a value; of a step that runs and its attempt, the step."""
+    rows = executor.execute(_holder(), {"queue_id": queue_id, "seq": seq})
+    return ValueHolder._make((*rows[0][:3], runs.record(rows[0][3:]))) if rows else None
 
 
 class UnfinishedSession(NamedTuple):

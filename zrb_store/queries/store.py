@@ -7,6 +7,7 @@ from typing import Literal, NamedTuple, get_args
 from zrb_store.db.core import sa, statement, t
 from zrb_store.db.dialect import now
 from zrb_store.db.transaction import Executor
+from zrb_store.queries.values import is_due
 
 Kind = Literal["sessions", "runs", "attempts", "queues", "values", "live values"]
 
@@ -15,7 +16,7 @@ Kind = Literal["sessions", "runs", "attempts", "queues", "values", "live values"
 def _count(kind: Kind) -> sa.Select[int]:
     tables = {"sessions": t.session, "runs": t.run, "attempts": t.attempt, "queues": t.queue}
     counted = sa.select(sa.func.count()).select_from(tables.get(kind, t.value))
-    return counted.where(t.value.c.ended_at.is_(None)) if kind == "live values" else counted
+    return counted.where(t.value.c.ended_at.is_(None), is_due()) if kind == "live values" else counted
 
 
 def rows(executor: Executor) -> dict[str, int]:

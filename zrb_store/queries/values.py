@@ -353,8 +353,8 @@ def iterate(executor: Executor, queue_id: int, page: int = 1000) -> Iterator[tup
     if len(rows) <= page:
         yield from chunks.whole_rows(executor, queue_id, rows)
         return
-    # All seqs are read by one statement, so that no value appears twice if it moves to the end meanwhile. The texts can
-    # be read later, since they never change.
+    # All seqs are read by one statement, so that no value appears twice if it moves to the end meanwhile. The texts are
+    # read later: one that somebody replaces meanwhile may be the new one.
     stretches = executor.execute(_stretches(), {"queue_id": queue_id})
     seqs = itertools.chain.from_iterable(range(first, last + 1) for first, last in stretches)
     while part := list(itertools.islice(seqs, page)):

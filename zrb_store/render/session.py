@@ -311,7 +311,7 @@ def _hints(document: SessionDocument, holders: Sequence[HeldBy]) -> list[tuple[s
         asks = f", which asks for {secrets}" if secrets else ""
         program = program_name() if document.session.argv else zrb_program(program_name())
         hints.append(("Resume:", f"{program} resume {name}{asks}"))
-    if status != "completed" and (pending := document.pending_acts()):
+    if status != "completed" and (pending := document.pending()):
         names = {acts: ", ".join(name for name, own in pending.items() if own == acts) for acts in pending.values()}
         whose = " and that ".join(f"{one_line(own)} {acts}" for acts, own in names.items())
         hints.append(("Pending:", f"values that {whose} are given back by a resume"))

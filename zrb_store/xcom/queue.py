@@ -65,8 +65,6 @@ class Xcom(QueueReader):
 
     `pop` takes the oldest value, as in zrb; use `popright` for the newest. A taken value stays in the history.
     Operations inside an attempt belong to it: they are undone unless it completes. Outside an attempt they are final.
-    A change raises `AttemptClosed` if the attempt that it belongs to has ended, and `LeaseLost` if another process has
-    taken over the session of that attempt.
     """
 
     def __init__(self, queues: SessionQueues, name: str) -> None:
@@ -172,8 +170,8 @@ class Xcom(QueueReader):
     def pop(self, *, wait: float = 0) -> Any:
         """Take the oldest value.
 
-        Waiting locks nothing and creates neither the queue nor its session. It blocks the thread, as every operation
-        does; a coroutine calls `await asyncio.to_thread(xcom.pop, wait=60)`.
+        Waiting blocks the thread, as every operation does; a coroutine calls
+        `await asyncio.to_thread(xcom.pop, wait=60)`.
 
         Args:
             wait: How many seconds to wait for a value if the queue is empty; `math.inf` for ever.
@@ -398,10 +396,8 @@ class Xcom(QueueReader):
 
     @property
     def max_deliveries(self) -> int | None:
-        """Maximum deliveries of a value; None if they are unlimited.
+        """Maximum failed deliveries of a value, which then is dead; None if they are unlimited.
 
-        A delivery counts if the attempt that took the value failed or died. A value given back for the last time
-        becomes dead: it is kept and shown, but cannot be taken until `zrb-store requeue` makes it live again.
         Setting the limit creates the queue if it does not exist; values that are live stay live.
         """
         queue_id = self._queues.find_id(self.name, refresh=True)
@@ -417,8 +413,8 @@ class Xcom(QueueReader):
     def retry_after(self) -> list[float]:
         """Seconds for which a failed or lost attempt delays a value when it gives it back; the last one repeats.
 
-        The first is for the first failed delivery of the value, and so on. A task finds the values of its own session
-        at once. Setting it also takes timedeltas, and creates the queue if it does not exist.
+        A task finds the values of its own session at once. Setting it also takes timedeltas, and creates the queue if
+        it does not exist.
         """
         queue_id = self._queues.find_id(self.name, refresh=True)
         delays = () if queue_id is None else queues.rules(self._queues.database, queue_id).retry_after
