@@ -1,7 +1,7 @@
 """Kill the processes of a shell script with steps at random moments, until it is done: no step is done twice.
 
 The script retries a step whose command or whose `zrb-store step` was killed, and ends at a step whose end is unknown.
-`make crash` kills five hundred times on each database, `make test` forty times in all.
+`make crash` kills five hundred times on each database, `make test` ten times in all.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from typing import Any
 import psutil
 
 from tests.places import Files, Places, Schemas
+from tests.postgres import DEADLINE
 from tests.rows import faults, query
 from tests.shell_consumers import PROGRAM
 from zrb_store import Store, open_store
 from zrb_store.db.location import store_url
 from zrb_store.process import has_living_member
 
-DEADLINE = 120.0
 KINDS = ("run", "script", "step", "command", "group of the script", "group of the command")
 SESSION = "nightly"
 
@@ -179,7 +179,7 @@ def kill_scripts(folder: Path, url: str | None, count: int, seed: int, steps: in
     generator = random.Random(seed)
     began = time.monotonic()
     undisturbed = Script(places.new(), folder / "work", steps)
-    assert undisturbed.start().wait(DEADLINE * 5) == 0, (undisturbed.folder / "err").read_text()
+    assert undisturbed.start().wait(DEADLINE) == 0, (undisturbed.folder / "err").read_text()
     pause = (time.monotonic() - began) / steps
     undisturbed.check()
     expected_out = (undisturbed.folder / "out").read_text()

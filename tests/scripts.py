@@ -10,10 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.postgres import DEADLINE
 from tests.shell_consumers import PROGRAM, Ended
 from zrb_store.db.location import store_url
-
-DEADLINE = 120.0
 
 
 def require(program: str) -> None:
