@@ -298,7 +298,7 @@ def test_the_environment_of_cron(scripts: Scripts) -> None:
 
 
 @pytest.mark.promise(number=11)
-@pytest.mark.parametrize(("kind", "count"), [("sqlite", 6), ("postgresql", 4)])
+@pytest.mark.parametrize(("kind", "count"), [("sqlite", 6), ("postgresql", 3)])
 def test_a_script_that_is_killed_anywhere_does_nothing_twice(
     kind: str, count: int, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
