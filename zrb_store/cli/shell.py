@@ -34,13 +34,12 @@ command_argument = click.argument(
     "run",
     "{} backup-2026-11-24 --task backup -- bash backup.sh",
     "{} backup-$(date +%F) --task backup --input HOST=db1 -- bash backup.sh",
-    details="A new session runs COMMAND. One that failed, was interrupted or whose process died runs it again: `step` "
-    "inside it skips what has completed. A completed one prints its result and runs nothing. If the command or an "
-    "input differs, or another process runs the session, nothing runs.\n\n"
-    "stdout and stderr pass through, and their end is kept: see `log`. COMMAND has an empty stdin, gets SIGINT, "
-    "SIGTERM and SIGHUP, and dies with this process. Secrets in COMMAND are not stored, nor inputs with the name of a "
-    "secret. ZRB_STORE_ATTEMPT is set for COMMAND: what it pushes and pops with this program belongs to its attempt. "
-    "The result is the last 64 KiB of its stdout, or what `result` gave.\n\n"
+    details="A new session runs COMMAND; one that failed, was interrupted or whose process died runs it again, and "
+    "`step` inside it skips what has completed. A completed one prints its result: the last 64 KiB of stdout, or what "
+    "`result` gave.\n\n"
+    "stdout and stderr pass through, and `log` shows their end. COMMAND has an empty stdin, gets SIGINT, SIGTERM and "
+    "SIGHUP, and dies with this process. What it pushes and pops with this program belongs to its attempt. Secrets in "
+    "COMMAND, and inputs with the name of a secret, are not stored.\n\n"
     "Exit: that of COMMAND, 128 + N if signal N ended it; 0 if it has completed before; 65 if the command or the "
     "inputs differ; 75 if the session is being run.",
 )
@@ -121,34 +120,29 @@ class CommandResumer:
     "{} dump --produces shop.sql -- pg_dump -f shop.sql shop",
     "rows=$({} rows -- psql -Atc 'select count(*) from orders')",
     "{} upload --once -- aws s3 cp shop.sql s3://backups/",
-    details="For scripts that `run` or a CmdTask starts. NAME is unique in the task. If the step has completed with "
-    "the same COMMAND, its stdout is printed again and COMMAND does not run. Otherwise COMMAND runs as a step: what it "
-    "pushes and pops is kept with its stdout, even if the script fails later, or is given back if COMMAND fails. Its "
-    "stdin is empty, so a step in `while read` takes no lines from it. COMMAND ends if the script that started "
-    "the step is gone. Steps that run at the same time need different names; steps do not nest.\n\n"
+    details="For scripts that `run` or a CmdTask starts. A step that has completed with the same COMMAND prints its "
+    "stdout. Otherwise COMMAND runs: what it pushes and pops is kept with its stdout, or given back if it fails. Its "
+    "stdin is empty. It ends if the script that started the step is gone. Steps that run at the same time need "
+    "different names; steps do not nest.\n\n"
     "Exit: that of COMMAND, 128 + N if signal N ended it; 0 if it has completed before; 124 after --timeout; 125 if "
     "the step is refused or the store fails.",
 )
 @click.argument("name")
 @command_argument
-@click.option(
-    "--once", is_flag=True, help="Do not run it again if it began and its end is unknown: a person has to `mark` it."
-)
+@click.option("--once", is_flag=True, help="Do not run it again if it began and its end is unknown.")
 @click.option(
     "--produces",
     metavar="FILE",
     multiple=True,
-    help="A file that COMMAND writes. If it is gone or changed later, this step and all steps after it run again.",
+    help="A file that COMMAND writes. If it is gone or changed later, this step and all after it run again.",
 )
-@click.option(
-    "--timeout", metavar="SECONDS", type=arguments.parse_seconds, help="End a command that takes longer; it has failed."
-)
+@click.option("--timeout", metavar="SECONDS", type=arguments.parse_seconds, help="End a command that takes longer.")
 @click.option(
     "--retries",
     metavar="N",
     type=arguments.whole_number(0, 1000),
     default="0",
-    help="Run a command that fails N more times, after 1, 2, 4... seconds. Only the last output is printed.",
+    help="Run a command that fails N more times, after 1, 2, 4... seconds, and print only the last output.",
 )
 @click.option("--stdin", "reads_stdin", is_flag=True, help="Let COMMAND read this program's stdin.")
 @click.option("-v", "--verbose", is_flag=True, help="Say so if the step does not run.")
@@ -180,9 +174,8 @@ def step(
     "result",
     "{} '{\"rows\": 12}'",
     "wc -l < shop.sql | {} --text -",
-    details="For scripts that `run` starts. VALUE is JSON, or text with --text; - reads it from stdin. The task gives "
-    "it instead of its stdout when it completes: it is pushed to the queue of the task's name, and `last` prints it. A "
-    "second result replaces the first one.",
+    details="For scripts that `run` starts. VALUE is JSON, or text with --text; - reads it from stdin. It replaces the "
+    "task's stdout as its result.",
     unknown_options=True,  # a negative number is a value, not an option
 )
 @click.argument("value")
