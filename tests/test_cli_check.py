@@ -226,6 +226,11 @@ class TestUntilItIsDone:
         end(store, "tuesday", "completed", **newer)
         assert reported(command) == ([("failed", "monday")] if remains else [])
 
+    def test_what_happened_last_comes_first(self, command: Commands, store: Store) -> None:
+        for name in ("one", "two", "one"):
+            end(store, name, task=name)
+        assert reported(command) == [("failed", "one"), ("failed", "two")]
+
     def test_also_where_there_is_no_project(self, command: Commands, store: Store) -> None:
         end(store, "monday", project=None)
         end(store, "tuesday", "completed", project=None)

@@ -165,6 +165,7 @@ class TestShow:
         for option, seqs in {"--held": ["#2"], "--next": ["#4"], "--dead": ["#1"]}.items():
             assert [seq for seq, _ in ids.findall(command.ok("show", "inbox", "files", option))] == seqs
             assert len(parse_lines("value", command.ok("show", "inbox", option, "--format", "jsonl"))) == 1
+        assert command.ok("show", "inbox", "files", "--next").startswith("Queue files: 40 live, ")
         assert "--held and --next exclude each other" in command("show", "inbox", "--held", "--next").err
         [held] = parse_lines("held", command.ok("list", "--holds", "--format", "jsonl"))
         assert held == {

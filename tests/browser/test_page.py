@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
@@ -140,6 +141,14 @@ def test_axe_finds_no_fault_and_nothing_is_cut_off(
     faults = Axe().run(page).response["violations"]
     assert [(fault["id"], [node["html"] for node in fault["nodes"]]) for fault in faults] == []
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+@pytest.mark.parametrize("location", ["sqlite"], indirect=True)
+def test_a_long_error_leaves_room_for_every_column(filled: Store, open_page: Callable[..., Page]) -> None:
+    filled.database.execute(sa.text(f"UPDATE zrb_attempt SET error_message = '{'no such table ' * 30}' RETURNING 1"))
+    page = open_page("", viewport={"width": 1440, "height": 850})
+    expect(page.locator(".why")).to_be_visible()
+    assert page.evaluate("(box => box.scrollWidth - box.clientWidth)(document.querySelector('.scroll'))") == 0
 
 
 @pytest.mark.parametrize("location", ["sqlite"], indirect=True)
