@@ -132,6 +132,7 @@ class CommandResumer:
 @click.option("--once", is_flag=True, help="Do not run it again if it began and its end is unknown.")
 @click.option(
     "--produces",
+    type=click.Path(),
     metavar="FILE",
     multiple=True,
     help="A file that COMMAND writes. If it is gone or changed later, this step and all after it run again.",
