@@ -33,6 +33,7 @@ QUESTIONS = (
     "crowd",
     "listing",
     "start_up",
+    "scripts",
     "under_zrb",
     "output",
     "agents",

@@ -31,6 +31,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.crash_agents import kill_agents
+from tests.crash_scripts import kill_scripts
 from tests.crash_steps import kill_steps
 from tests.forks import fork
 from tests.places import Files, Places, Schemas
@@ -330,6 +331,11 @@ def main(count: int = 1000, rounds: int = 100, *, databases: Sequence[str] = ())
             report(kill(places, count, seed))
             report(
                 kill_steps(Path(folder) / f"steps-{name}", server.url if name == "PostgreSQL" else None, count, seed)
+            )
+            report(
+                kill_scripts(
+                    Path(folder) / f"scripts-{name}", server.url if name == "PostgreSQL" else None, count // 2, seed
+                )
             )
             report(kill_agents(Path(folder) / f"agents-{name}", places.new(), count // 5, seed))
             report(kill_while_making(places, rounds))

@@ -47,6 +47,7 @@ FREE = {
     "SECONDS",
     "JSON",
     "NAME",
+    "NAME=VALUE",
     "OLD=NEW",
     "PATTERN",
     "HOST",
@@ -222,7 +223,7 @@ def test_everything_that_a_word_may_be_is_completed_or_known_to_be_free() -> Non
 
 
 REST = {"push": ["q", "1"], "pop": ["q"], "queue": ["q"], "mark": ["t", "completed"]}
-REST |= {"fork": ["--from", "t"], "get": ["q"], "diff": ["@last"]}
+REST |= {"run": ["--", "true"], "fork": ["--from", "t"], "get": ["q"], "diff": ["@last"]}
 
 
 @pytest.mark.on_sqlite

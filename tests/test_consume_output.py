@@ -136,15 +136,15 @@ def test_a_paused_reader_gets_everything(commands: Commands) -> None:
 
 def test_two_commands_do_not_fill_the_last_place_of_a_pipe_together(monkeypatch: pytest.MonkeyPatch) -> None:
     """Both see that there is one, and the slower one would wait for the reader."""
-    takes_more, both = streams._takes_more, threading.Barrier(2)
+    is_ready, both = streams._is_ready, threading.Barrier(2)
 
-    def look(target: int) -> bool:
-        found = takes_more(target)
+    def look(target: int, events: int) -> bool:
+        found = is_ready(target, events)
         with contextlib.suppress(threading.BrokenBarrierError):
             both.wait(0.3)
         return found
 
-    monkeypatch.setattr(streams, "_takes_more", look)
+    monkeypatch.setattr(streams, "_is_ready", look)
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
     with contextlib.suppress(BlockingIOError):

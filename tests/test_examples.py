@@ -55,6 +55,15 @@ def test_demo_shows_what_it_promises_although_it_has_run_before(tmp_path: Path) 
     assert "<h1>audit-1</h1>" in file.read_text(encoding="utf-8")
 
 
+def test_demo_of_a_script_goes_on_where_it_was_killed(tmp_path: Path) -> None:
+    demo = run(ROOT / "examples" / "demo_script.sh", tmp_path / "demo", folder=tmp_path)
+    assert demo.returncode == 0, demo.stdout + demo.stderr
+    parts = {part.partition("\n")[0]: part for part in demo.stdout.split("\n$ ")}
+    assert any(command.startswith("kill -KILL ") for command in parts)
+    assert "backup  run     lost, 1 step kept" in parts["zrb-store resume backup-1 --plan"]
+    assert "pack (2 attempts)" in parts["zrb-store show backup-1"]
+
+
 def test_demo_of_an_agent_shows_what_was_paid_once(tmp_path: Path) -> None:
     demo = run(ROOT / "examples" / "demo_agent.sh", tmp_path / "demo", folder=tmp_path)
     assert demo.returncode == 0, demo.stdout + demo.stderr

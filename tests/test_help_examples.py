@@ -30,6 +30,8 @@ EXAMPLES = [
 ]
 # They find something, which is their purpose.
 CODES = {"check": 1, "diff": 1}
+# They belong into a script of `run`.
+INSIDE = ("step", "result")
 # Where an example names a place that no test may touch.
 PLACES = {
     r"postgresql\S*://zrb@db\.example/jobs": "other.db",
@@ -95,10 +97,12 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with open_store(folder / "etl.db") as store:
         store.session("etl").xcom["q"].push(1)
     (folder / "empty").mkdir()
+    (folder / "shop.sql").touch()
     (folder / "day.txt").write_text("2026-11-24\n", encoding="utf-8")
     for name, script in {
         "convert.sh": "cat > /dev/null",
         "ssh": 'shift; ZRB_STORE_URL=there.db exec "$@"',
+        **dict.fromkeys(("aws", "backup.sh", "pg_dump", "psql"), "touch shop.sql"),
     }.items():
         (folder / name).write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
         (folder / name).chmod(0o755)
@@ -129,7 +133,7 @@ def test_an_example_runs(command: str, example: str, filled: Path, tmp_path: Pat
     if command == "import":
         environment["ZRB_STORE_URL"] = "new.db"
     done: Any = subprocess.run(
-        ["bash", "-o", "pipefail", "-c", example],
+        [*(["zrb-store", "run", "inside", "--"] if command in INSIDE else []), "bash", "-o", "pipefail", "-c", example],
         cwd=folder,
         env=environment,
         capture_output=True,

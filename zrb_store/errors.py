@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import os
+
 from zrb_store.masking import printable
+
+OUT_OF_FILES = "this process has reached its limit of open files: close some, or raise the limit (`ulimit -n`)"
 
 
 class ZrbStoreError(Exception):
@@ -125,3 +130,12 @@ class ValueTooLarge(ZrbStoreError, ValueError):
 def what_makes_storable(error: Exception) -> str:
     """Return what a user can change so that the value is stored which this error is about."""
     return "ZRB_STORE_MAX_VALUE" if isinstance(error, ValueTooLarge) else "zrb_store.register_codec"
+
+
+def is_out_of_files() -> bool:
+    """Whether this process, or the whole machine, may open no more files."""
+    try:
+        os.close(os.open(os.devnull, os.O_RDONLY))
+    except OSError as error:
+        return error.errno in (errno.EMFILE, errno.ENFILE)
+    return False

@@ -47,17 +47,14 @@ _QUOTED = r"(?:(?!(?P=quote))(?:(?P=escape){2}\\[^\n]|[^\n]))*"
 # Code of a traceback, such as `token = os.environ["TOKEN"]`. A real token may have dots, too, but no word like these.
 _CODE = rf"(?:[a-z_]+\.)*[a-z_]+(?:[(\[][^\n]{{0,200}}[)\]](?!\w)|[(\[](?m:$))|(?:[a-z_]+\.)+\w*{_CLEAR}\b"
 _VALUE = rf"""(?P<quote>(?P<escape>\\*)["'])?(?P<value>(?(quote){_QUOTED}|(?!{_CODE})[^\s&]*[^\s&"'),;\]>}}]))"""
-_PRINTED = tuple(
-    re.compile(pattern, re.MULTILINE)
-    for pattern in (
-        rf"""{_CLEAR}(?:\\*["'][ \t]*:[ \t]*|(?:\\*["'])?[ \t]*(?:=(?!=)|%3d)[ \t]*){_SCHEME}{_VALUE}""",
-        rf"""(?:^[ \t>*+-]*+|["'])[\w.-]*{_CLEAR}:[ \t]+{_SCHEME}(?P<value>[^\s"']+)(?=["']|[ \t]*$)""",
-        r"""authorization:[ \t]*(?:\w+[ \t]+)?(?P<value>[^\s"']+)""",
-        r"""bearer[ \t]+(?!auth|realm\b)(?P<value>(?=[a-z_.~+/=-]*\d)[\w.~+/=-]{8,}|[\w.~+/=-]{20,})""",
-    )
+_PRINTED = (
+    rf"""{_CLEAR}(?:\\*["'][ \t]*:[ \t]*|(?:\\*["'])?[ \t]*(?:=(?!=)|%3d)[ \t]*){_SCHEME}{_VALUE}""",
+    rf"""(?:^[ \t>*+-]*+|["'])[\w.-]*{_CLEAR}:[ \t]+{_SCHEME}(?P<value>[^\s"']+)(?=["']|[ \t]*$)""",
+    r"""authorization:[ \t]*(?:\w+[ \t]+)?(?P<value>[^\s"']+)""",
+    r"""bearer[ \t]+(?!auth|realm\b)(?P<value>(?=[a-z_.~+/=-]*\d)[\w.~+/=-]{8,}|[\w.~+/=-]{20,})""",
 )
 # Not in lower case: what follows may be a placeholder of a help text, such as TEXT.
-_OPTION = re.compile(
+_OPTION = (
     rf"""(?<![\w.-])--(?i:{_NO_FLAG}[\w.-]*{_SECRET})(?:\\*["'],)? (?!(?:[A-Z_-]+|is|requires)(?![^\s,;)\]])){_VALUE}"""
 )
 _TRACE = re.compile(
@@ -65,6 +62,13 @@ _TRACE = re.compile(
     r"|bearer[ \t]|--[a-z]"
 )
 """What is in every text that has a match of `_PRINTED` or `_OPTION`. In others it is missed quickly."""
+
+
+@functools.cache
+def _compiled() -> tuple[re.Pattern[str], ...]:
+    # Most commands print no such text, and this takes as long as a tenth of their start.
+    return re.compile(_OPTION), *(re.compile(pattern, re.MULTILINE) for pattern in _PRINTED)
+
 
 _KNOWN = r"(?:(?i:basic|bearer|digest|token)\s+)?\*\*\*"
 _MASKED_VALUE = rf"""(?:(["']){_KNOWN}\1|{_KNOWN}(?:$|[\s"'&,;)\]}}]))"""
@@ -104,7 +108,8 @@ def mask_printed(text: str) -> str:
     if not _TRACE.search(lower):
         return text
     pieces, end = [], 0
-    matches = chain(_OPTION.finditer(text), *(pattern.finditer(lower) for pattern in _PRINTED))
+    option, *printed = _compiled()
+    matches = chain(option.finditer(text), *(pattern.finditer(lower) for pattern in printed))
     for start, stop in sorted(found.span("value") for found in matches):
         if stop > max(start, end):
             pieces += [text[end:start], MASK] if start >= end else []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import functools
 import getpass
 import os
@@ -16,11 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from zrb_store import settings
-from zrb_store.errors import InvalidArgument, StoreUnavailable
+from zrb_store.errors import OUT_OF_FILES, InvalidArgument, StoreUnavailable, is_out_of_files
 from zrb_store.masking import storable
 from zrb_store.names import check_name
-
-OUT_OF_FILES = "this process has reached its limit of open files: close some, or raise the limit (`ulimit -n`)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,15 +49,6 @@ def _identity(pid: int) -> ProcessIdentity:
         raise StoreUnavailable(f"the run cannot be recorded: {OUT_OF_FILES}")
     started = "/".join(filter(None, (process_started(pid), _program(pid)))) or None
     return ProcessIdentity(socket.gethostname(), _boot_id(), _pid_namespace(), pid, started, user)
-
-
-def is_out_of_files() -> bool:
-    """Whether this process, or the whole machine, may open no more files."""
-    try:
-        os.close(os.open(os.devnull, os.O_RDONLY))
-    except OSError as error:
-        return error.errno in (errno.EMFILE, errno.ENFILE)
-    return False
 
 
 def is_running(boot_id: str | None, pid_namespace: str | None, pid: int, started: str | None) -> bool | None:

@@ -6,6 +6,7 @@ replacements for them (`db/columns.py`). Long lists are lazy: they are read whil
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -72,6 +73,9 @@ def whole(tree: JsonTree) -> JsonTree:
     return [whole(item) for item in tree]
 
 
+COMMAND = "--"
+"""What the path of a session begins with if the command of `zrb-store run` follows."""
+
 UNSUCCESSFUL = ("failed", "interrupted", "lost")  # the statuses of attempts that have ended without completing
 
 
@@ -104,7 +108,7 @@ class SessionRecord:
     status: str  # open, running, completed, failed, interrupted; readers add stale
     project: str | None
     task: str | None
-    path: list[str]
+    path: list[str]  # the words that name the task to zrb; or `--` and the command of `zrb-store run`
     inputs: str | None  # encoded
     tasks: dict[str, str]  # maps every known task, in order, to "waiting" or "skipped"
     parent: str | None
@@ -121,6 +125,16 @@ class SessionRecord:
     def is_finished(self) -> bool:
         """Whether nothing is left to run. A main task that was skipped may run next time."""
         return self.status == "completed" and self.tasks.get(self.task or "") != "skipped"
+
+    @property
+    def argv(self) -> list[str]:
+        """The command that `zrb-store run` runs, with its secrets masked; empty for any other session."""
+        return self.path[1:] if self.path[:1] == [COMMAND] else []
+
+    @property
+    def call(self) -> str | None:
+        """What a person starts: the words that name the task to zrb, the task and its command, or the task."""
+        return f"{self.task}: {shlex.join(self.argv)}" if self.argv else " ".join(self.path) or self.task
 
 
 @dataclass(frozen=True, slots=True)

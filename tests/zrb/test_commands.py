@@ -7,6 +7,7 @@ import json
 import pytest
 
 from tests.zrb.conftest import Zrb, only
+from tests.zrb.stepping import step_attempts
 from zrb_store.cli.command_table import COMMANDS
 
 
@@ -74,6 +75,32 @@ def test_push_and_pop_inside_a_command_belong_to_its_attempt(zrb: Zrb) -> None:
     assert stored.fates("todo") == [("a", "taken"), ("b", "live")]
     assert stored.fates("seen") == [("a", "retracted"), ("a", "live")]
     assert zrb.stored("inbox").fates("files") == [(1, "retracted"), (1, "live")]
+
+
+@pytest.mark.slow
+@pytest.mark.promise(number=11)
+def test_steps_inside_a_command_are_those_of_its_task(zrb: Zrb) -> None:
+    """A retry gets the completed one; one that still runs in the background ends with the attempt."""
+    zrb.tasks(
+        """
+        cli.add_task(CmdTask(
+            name="main", retries=1, retry_period=0,
+            cmd=[
+                "zrb-store step fetch -- sh -c 'echo fetch >>ran; echo row'",
+                "test -e tried || (zrb-store step nap -- sh -c 'touch napping; sleep 1000' >/dev/null 2>&1 & "
+                "until test -e napping; do sleep 0.02; done)",
+                "if test ! -e tried; then touch tried; exit 3; fi",
+            ],
+        ))
+        """
+    )
+    assert zrb.run("main", ZRB_STORE_SESSION="shell").out.strip() == "row"
+    assert zrb.ran == ["fetch"]
+    assert zrb.stored("shell").tasks == {"main": ["failed", "completed"]}
+    assert [(step.step, step.status) for step in step_attempts(zrb, "main")] == [
+        ("fetch", "completed"),
+        ("nap", "interrupted"),
+    ]
 
 
 def test_show_as_text(zrb: Zrb) -> None:

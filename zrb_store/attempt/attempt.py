@@ -40,6 +40,7 @@ class Attempt(OpenAttempt):
     """
 
     _steps: Steps | None = None  # made when one begins
+    _is_shared = False  # whether another process may know it, and begin steps of it
 
     def __init__(
         self, xcoms: Xcoms, attempt_id: int, task: str, number: int, fence: int, *, has_begun_before: bool = False
@@ -48,6 +49,11 @@ class Attempt(OpenAttempt):
         self.xcom = xcoms.bound_to(self)  # now, since several threads may read it first
         self._has_begun_before = has_begun_before  # so that it may have output: readiness checks have one attempt
         self.result_seq: int | None = None
+
+    @property
+    def token(self) -> str:
+        self._is_shared = True
+        return super().token
 
     @property
     def steps(self) -> Steps:
@@ -183,7 +189,8 @@ class Attempt(OpenAttempt):
         return item
 
     def _close_steps(self, transaction: Transaction) -> Sequence[int]:
-        return steps.close_running(transaction, self.id) if self._steps and self._steps.any_began else ()
+        may_run = self._is_shared or (self._steps and self._steps.any_began)
+        return steps.close_running(transaction, self.id) if may_run else ()
 
 
 def _attempt_around(attempt: Owner | None) -> Attempt | None:

@@ -39,10 +39,11 @@ class ExactStep(NamedTuple):
         arguments: The encoded arguments.
         change: Compares the encoded arguments of the step that completed with those of now. If it returns a change, the
             step and all that began after it are given back, and the step begins again. It is not asked about a step
-            that a person has kept, by `fork` or `mark`.
+            that a person has kept, by `fork` or `mark`, unless `compares_kept` is true.
         once: Whether the step must not be repeated if its end is unknown.
         repeat: Whether it may begin although the end of an earlier try is unknown.
         leads: Whether the steps after it rest on its result: if that could not be stored, they are given back with it.
+        refuse_running: Is called with a step that has not ended, and may raise an error. Else it is taken for dead.
     """
 
     name: str
@@ -51,6 +52,8 @@ class ExactStep(NamedTuple):
     once: bool = False
     repeat: bool = False
     leads: bool = False
+    compares_kept: bool = False
+    refuse_running: Callable[[StepRecord], None] = lambda _: None
 
 
 def stored_step(attempt: Attempt, name: str) -> StepRecord | None:
@@ -83,8 +86,11 @@ def _begun_or_done(attempt: Attempt, call: ExactStep) -> Step | Done:
     while True:
         known = steps.newest(call.name) if steps.task_had_steps() or steps.any_began else None
         change = None
+        if known is not None and known.status == "running":
+            call.refuse_running(known)
         if known is not None and known.is_done:
-            if known.arguments is not None and not known.kept:  # what a person has kept is kept
+            # What a person has kept is kept.
+            if known.arguments is not None and (call.compares_kept or not known.kept):
                 change = call.change(known.arguments)
             if change is None:
                 return Done(known.result or "null")

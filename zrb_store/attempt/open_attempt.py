@@ -236,10 +236,11 @@ class Step(OpenAttempt):
         self.parent = parent
         self.step = step
 
-    def complete(self, result: Any = NO_RESULT) -> Encoded:
+    def complete(self, result: Any = NO_RESULT, *, arguments: str | None = None) -> Encoded:
         """Complete the step and store its result, in one transaction, and return the result as it was stored.
 
-        A result that cannot be stored is kept as its type and repr; the step runs again in its task's next attempt.
+        A result that cannot be stored is kept as its type and repr; the step runs again in its task's next attempt. New
+        `arguments`, which are encoded, replace those that it began with.
         """
         self._refuse_other_process()
         item = self._encode(None if result is NO_RESULT else result)
@@ -248,7 +249,7 @@ class Step(OpenAttempt):
         try:
             with self._xcoms.watched():
                 restorable = item.restorable and self.restorable
-                completed = steps.complete(self.database, self.id, item.data, restorable=restorable)
+                completed = steps.complete(self.database, self.id, item.data, arguments, restorable=restorable)
                 if not completed:
                     self._refuse(self.database)
         finally:

@@ -23,12 +23,19 @@ def main(args: Sequence[str] | None = None, prog_name: str = PROGRAM) -> None:
 def run(args: Sequence[str], prog_name: str = PROGRAM, resumer: Resumer | None = None) -> int:
     """Run one command with the arguments as typed after `prog_name`. Without a resumer no tasks can be run.
 
-    The exit code: 0 ok, 1 differs or unhealthy, 2 usage, 3 not found, 65 inputs differ, 69 no store, 75 busy.
+    The exit code: 0 ok, 1 differs or unhealthy, 2 usage, 3 not found, 65 inputs differ, 69 no store, 75 busy; 125 for
+    any of these of `step`, whose command may exit with each of them.
     """
     if args[:1] == ["__complete"]:  # a shell asks, by the script of `completion`
         from zrb_store.cli.completion import answer  # late: imports click
 
         return answer([*args[1:]])
+    is_step = "step" in args[:1]
+    if is_step:
+        from zrb_store.shell.stored_step import answer as answer_again  # late: only a step needs it
+
+        if answer_again(args[1:], lambda line: print_line(line, prog_name)):
+            return 0
     import click  # late: the plugin imports this module whenever zrb starts
 
     from zrb_store import settings
@@ -74,4 +81,4 @@ def run(args: Sequence[str], prog_name: str = PROGRAM, resumer: Resumer | None =
     except Exception as error:  # noqa: BLE001 - a bug of ours, of which a traceback would not help the user
         message, code = f"internal error, please report it: {type(error).__name__}: {error}", 1
     print_line(message, prog_name)
-    return code
+    return 125 if is_step and code != 130 else code  # so that it is not taken for the exit code of its command

@@ -192,3 +192,18 @@ def binary_stdin() -> BinaryIO:
     if sys.stdin is None:
         raise click.UsageError("stdin is closed")
     return sys.stdin.buffer
+
+
+def typed_value(value: str, *, text: bool, name: str = "VALUE") -> JsonValue:
+    """Return the value that a person gave as JSON or as text; `-` reads it from stdin."""
+    content = _read_stdin(without_newline=text) if value == "-" else value
+    return content if text else parse_json(content, name, "--text stores it as it is")
+
+
+def _read_stdin(*, without_newline: bool) -> str:
+    content = binary_stdin().read()
+    end = len(content) - (without_newline and content.endswith(b"\n"))
+    try:
+        return str(memoryview(content)[:end], "utf-8")  # without another copy
+    except UnicodeDecodeError as error:
+        raise click.UsageError(f"stdin is not UTF-8 ({error.reason} at byte {error.start})") from None

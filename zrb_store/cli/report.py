@@ -66,6 +66,10 @@ def report(
 
     with open_store(read_only=True) as store, noting_damage() as damage:
         record = session_names.resolve(store.database, session)
+        if record.argv:
+            from zrb_store.cli.shell import CommandResumer  # late: zrb runs other sessions
+
+            resumer = CommandResumer()
         plan = None if resumer is None else _plan(resumer, store, record)
         write = picture if output_format == "svg" else write_report
         page = write(store.database, record.name, program_name(), plan, damage, redact=redact)

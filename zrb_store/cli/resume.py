@@ -1,4 +1,4 @@
-"""`resume`: only zrb has tasks to run, so this command finds the session to resume, and the plugin runs it."""
+"""`resume`: it finds the session to resume. The plugin runs tasks of zrb, and `cli/shell.py` the command of `run`."""
 
 from __future__ import annotations
 
@@ -154,6 +154,10 @@ def resume(
         raise click.UsageError("--repeat-once is for --from: no other resume runs a completed step again")
     with open_store(read_only=True) as store:
         records = [session_names.resolve(store.database, name) for name in names]
+        if records and all(record.argv for record in records):
+            from zrb_store.cli.shell import CommandResumer  # late: zrb runs other sessions
+
+            resumer = CommandResumer()
         if resumer is None:
             for record in records:
                 refuse_program(store.database, record)

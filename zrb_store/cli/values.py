@@ -23,7 +23,7 @@ from zrb_store.operations.values import pop as pop_value
 from zrb_store.operations.values import push as push_value
 from zrb_store.operations.values import replace as replace_value
 from zrb_store.operations.values import requeue as requeue_values
-from zrb_store.records import JsonObject, JsonValue
+from zrb_store.records import JsonObject
 from zrb_store.render import printing
 from zrb_store.render.document import Fields
 from zrb_store.render.format import TimeFormat, as_json, counted, program_name
@@ -112,25 +112,11 @@ def trace(value_id: str, full: bool, output_format: str) -> None:
     help="Until this time is over, e.g. 90s or 1h, nobody finds the value.",
 )
 def push(session: str, queue: str, value: str, text: bool, delay: timedelta) -> None:
-    item = _parse_value(value, "VALUE", text)
+    item = arguments.typed_value(value, text=text)
     with open_store() as store:
         name = session_names.session_name(session)
         encoded = codec.encode(item, limit=store.max_value)
         push_value(store.database, name, queue, encoded, store.parent_attempt, delay)
-
-
-def _parse_value(value: str, name: str, text: bool) -> JsonValue:
-    content = _read_stdin(without_newline=text) if value == "-" else value
-    return content if text else arguments.parse_json(content, name, "--text stores it as it is")
-
-
-def _read_stdin(*, without_newline: bool) -> str:
-    content = arguments.binary_stdin().read()
-    end = len(content) - (without_newline and content.endswith(b"\n"))
-    try:
-        return str(memoryview(content)[:end], "utf-8")  # without another copy
-    except UnicodeDecodeError as error:
-        raise click.UsageError(f"stdin is not UTF-8 ({error.reason} at byte {error.start})") from None
 
 
 @command(
@@ -307,7 +293,7 @@ _reason_option = click.option("--reason", metavar="TEXT", type=storable, help="W
 @_reason_option
 def replace(value_id: str, new: str, text: bool, reason: str | None) -> None:
     ids = _parse_ids([value_id])
-    item = _parse_value(new, "NEW", text)
+    item = arguments.typed_value(new, text=text, name="NEW")
     with open_store() as store:
         (name,) = _full_names(ids)
         replace_value(store.database, name, codec.encode(item, limit=store.max_value), reason)

@@ -1,6 +1,6 @@
-"""The processes of a consumer: `Child` is a command with its process group.
+"""The processes of whoever runs commands (a consumer, a run, a step): `Child` is a command with its process group.
 
-`Guard` kills the running commands when the consumer dies. `EndingSignals` are the signals that end the consumer.
+`Guard` kills the running commands when their runner dies. `EndingSignals` are the signals that end the runner.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class Child:
             return None
         return ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
 
-    def send(self, number: signal.Signals) -> None:
+    def send(self, number: int) -> None:
         """Send a signal to all processes of the group."""
         with contextlib.suppress(
             ProcessLookupError, PermissionError
@@ -197,12 +197,14 @@ class EndingSignals:
 
     Attributes:
         first: The first signal that came, or None.
+        last: The last one, or None.
         count: How many have come.
     """
 
     def __init__(self, finish: Callable[[], object], stop: Callable[[], object]) -> None:
         """Prepare to call `finish` at the first signal, and `stop` at every further one."""
         self.first: int | None = None
+        self.last: int | None = None
         self.count = 0
         self._finish = finish
         self._stop = stop
@@ -210,6 +212,7 @@ class EndingSignals:
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         self.count += 1
+        self.last = number
         if self.first is None:
             self.first = number
             self._finish()

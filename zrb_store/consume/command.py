@@ -1,13 +1,14 @@
 """`CommandRunner` runs a command for one value after the other, or for several at a time; none outlives this process.
 
-Before it are how a command ended (`Outcome`), what goes into it (`Feed`) and comes out (`Relay`), where nothing ever
-waits, and the command line.
+`consume` gives it values; `run` and `step` run one command without any. Before it are how a command ended (`Outcome`),
+what goes into it (`Feed`) and comes out (`Relay`), where nothing ever waits, and the command line.
 """
 
 from __future__ import annotations
 
 import errno
 import fcntl
+import functools
 import math
 import os
 import select
@@ -23,11 +24,13 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import IO
 
+from zrb_store.attempt import AttemptReference
 from zrb_store.consume.child import Child, Guard
 from zrb_store.db.clock import clock
 from zrb_store.errors import InvalidArgument
-from zrb_store.masking import mask_printed, one_line, storable
+from zrb_store.masking import ErrorText, mask_printed, one_line, storable
 from zrb_store.process import process_started
+from zrb_store.queries.deliveries import set_command
 
 KEPT = 4096
 """Bytes that are kept of what a command wrote."""
@@ -42,7 +45,7 @@ class Outcome:
         exit_code: Its exit code; the negative number of the signal if one ended it.
         error: What went wrong, on one line, with secrets masked; None if the command succeeded.
         output: The end of what it wrote to stdout and stderr, with secrets masked.
-        stopped: Whether it was ended because the consumer stops.
+        stopped: Whether it was ended because its runner stops.
         timed_out: Whether it was ended because it took too long.
     """
 
@@ -51,6 +54,12 @@ class Outcome:
     output: str
     stopped: bool = False
     timed_out: bool = False
+
+    def error_text(self) -> ErrorText:
+        """Return the error as it is kept with an attempt."""
+        kind, message = "CommandTimedOut" if self.timed_out else "CommandFailed", self.error or ""
+        # `log` shows only this text, so it ends as a traceback does: with what went wrong.
+        return ErrorText(kind, message, f"{self.output.rstrip()}\n{kind}: {message}".lstrip())
 
 
 def make_outcome(name: str, exit_code: int, written: bytes, *, stopped: bool, timed_out: float | None) -> Outcome:
@@ -90,28 +99,43 @@ _writing = threading.Lock()
 
 
 class Feed:
-    """Writes bytes to a command's stdin, as fast as it reads them, and closes it."""
+    """Writes bytes to a command's stdin, as fast as it reads them, then what a `source` has, and closes it."""
 
-    def __init__(self, pipe: IO[bytes], data: bytes) -> None:
+    def __init__(self, pipe: IO[bytes], data: bytes, source: int | None = None) -> None:
         self._pipe = pipe
         self._rest = memoryview(data)
+        self._source = source
         os.set_blocking(pipe.fileno(), False)
 
     def awaited(self) -> Iterator[tuple[int, int]]:
         """Yield what to poll for."""
-        if not self._pipe.closed:
+        if self._pipe.closed:
+            return
+        if self._rest or self._source is None:
             yield self._pipe.fileno(), select.POLLOUT
+        else:
+            yield self._source, select.POLLIN
+            yield self._pipe.fileno(), 0  # it reports without being asked that nobody reads it any more
 
     def proceed(self) -> None:
         """Write what the pipe takes now."""
         try:
-            while self._rest and not self._pipe.closed:
+            while not self._pipe.closed and (self._rest or self._read()):
                 self._rest = self._rest[os.write(self._pipe.fileno(), self._rest) :]
         except BlockingIOError:
             return
         except BrokenPipeError:  # the command does not read it, which is its own affair
             pass
         self._pipe.close()
+
+    def _read(self) -> memoryview:
+        if self._source is not None:
+            if _has_gone(self._pipe):
+                raise BrokenPipeError
+            if not _is_ready(self._source, select.POLLIN):
+                raise BlockingIOError
+            self._rest = memoryview(os.read(self._source, _PIECE))
+        return self._rest
 
 
 class Relay:
@@ -121,13 +145,13 @@ class Relay:
         pipe: What the command writes to.
         target: Where it goes. If that fails, as when its reader has gone, the rest is dropped: the command's work
             counts, whether or not anybody reads about it.
-        tail: Keeps the end of it.
+        keep: Is called with each piece of it.
     """
 
-    def __init__(self, pipe: IO[bytes], target: int, tail: bytearray) -> None:
+    def __init__(self, pipe: IO[bytes], target: int, keep: Callable[[bytes], object]) -> None:
         self._pipe = pipe
         self._target: int | None = target  # None after it has failed
-        self._tail = tail
+        self._keep = keep
         self._pending = b""
         self._left: int | None = None
         os.set_blocking(pipe.fileno(), False)
@@ -167,8 +191,7 @@ class Relay:
             self._left -= len(data)
         if not data or self._left == 0:
             self._pipe.close()
-        self._tail += data
-        del self._tail[: -2 * KEPT]
+        self._keep(data)
         self._pending = data
 
     def _write(self) -> None:
@@ -177,7 +200,7 @@ class Relay:
             return
         with _writing:  # another thread must not fill the pipe in between
             try:
-                if _takes_more(self._target):
+                if _is_ready(self._target, select.POLLOUT):
                     self._pending = self._pending[os.write(self._target, self._pending) :]
             except BlockingIOError:
                 pass
@@ -185,10 +208,14 @@ class Relay:
                 self._target, self._pending = None, b""
 
 
-def _takes_more(target: int) -> bool:
+def _is_ready(descriptor: int, events: int) -> bool:
     poll = select.poll()
-    poll.register(target, select.POLLOUT)
+    poll.register(descriptor, events)
     return bool(poll.poll(0))
+
+
+def _has_gone(pipe: IO[bytes]) -> bool:
+    return _is_ready(pipe.fileno(), 0)  # only an error is reported
 
 
 PLACE = "{}"
@@ -226,15 +253,17 @@ GRACE = 5.0
 _LOOK = 0.05  # seconds between two looks at what cannot be polled
 _LONGEST_WAIT = 3600.0  # poll() takes no more than 24 days
 
+Keep = Callable[[str, bytes], object]
+"""A function that gets `stdout` or `stderr`, and a piece of what a command writes to it."""
 Started = Callable[[int, str | None], object]
 """A function that gets the pid of a command and the kernel's count of when it started."""
 
 
 class CommandRunner:
-    """Runs one command for many values; several threads may do so at once.
+    """Runs one command for many values, or without any; several threads may do so at once.
 
     All commands that run die with this process, even if it is killed, unless their guard was killed before. No signal
-    handler is installed: a handler may call `stop`.
+    handler is installed: a handler may call `stop` and `pass_on`.
 
     Args:
         command: The command and its arguments. A value's text replaces `{}` in the arguments.
@@ -249,6 +278,8 @@ class CommandRunner:
         self._timeout = timeout
         self._outputs = stdout, stderr
         self._stopped = False
+        self._passed_on: int | None = None
+        self._children: set[Child] = set()
         self._guard = Guard()
         self._stop_read, self._stop_write = os.pipe()
         os.set_blocking(self._stop_write, False)
@@ -267,48 +298,80 @@ class CommandRunner:
         with suppress(BlockingIOError):
             os.write(self._stop_write, b"x")  # never read, so that it wakes every thread
 
-    def run(self, text: str, environment: Mapping[str, str] | None, on_started: Started) -> Outcome:
+    def pass_on(self, number: int) -> None:
+        """Send a signal to all commands, which end by themselves if they want to. A signal handler may call this."""
+        self._passed_on = number
+        for child in list(self._children):
+            child.send(number)
+
+    def run(
+        self,
+        text: str | None,
+        environment: Mapping[str, str] | None,
+        on_started: Started,
+        *,
+        stdin: int | None = None,
+        keep: Keep = lambda *_: None,
+    ) -> Outcome:
         """Run the command for one value.
 
         When this returns, nothing of the command's process group is left, unless the command succeeded: then processes
         that it left in the background stay.
 
         Args:
-            text: The value's text: the command's stdin, and what replaces `{}`.
+            text: The value's text: the command's stdin, and what replaces `{}`; None if the command takes no value.
             environment: The command's environment; None for that of this process.
             on_started: Called when the command has a process, which waits for this to return. An error ends it.
+            stdin: The descriptor that the command's stdin is read from, after the text.
+            keep: Is called with each piece of what the command writes.
         """
         with ExitStack() as stack:
             child = self._start(text, environment)
             stack.callback(child.close)
+            self._children.add(child)
+            stack.callback(self._children.discard, child)
             stack.callback(self._guard.unregister, child.pid)
             stack.push(lambda kind, *_: child.send(signal.SIGKILL) if kind else None)
             self._guard.register(child.pid)
             on_started(child.pid, process_started(child.pid))
-            outcome = self._attend(child, text)
+            if self._passed_on is not None:
+                child.send(self._passed_on)
+            outcome = self._attend(child, Feed(child.pipes[0], b"\n" + as_bytes(text or ""), stdin), keep)
         if outcome.error is not None:
             child.wait_for_group(GRACE)
         return outcome
 
-    def _start(self, text: str, environment: Mapping[str, str] | None) -> Child:
+    def _start(self, text: str | None, environment: Mapping[str, str] | None) -> Child:
+        words = [os.fsencode(word) for word in self._command] if text is None else arguments(self._command, text)
         try:
-            return Child(arguments(self._command, text), environment)
+            return Child(words, environment)
         except OSError as error:
             if error.errno != errno.E2BIG:
                 raise
-            if any(PLACE in word for word in self._command):
+            if text is not None and any(PLACE in word for word in self._command):
                 raise InvalidArgument(
                     f"the value is too long for an argument: read it from stdin, not {PLACE}"
                 ) from None
             raise InvalidArgument("the command line and the environment are too long") from None
 
-    def _attend(self, child: Child, text: str) -> Outcome:
+    def _attend(self, child: Child, feed: Feed, keep: Keep) -> Outcome:
         """Open the gate, and return when the command has ended and all that it wrote was passed on."""
-        stdin, *pipes = child.pipes
+        _, *pipes = child.pipes
         tail = bytearray()
-        relays = [Relay(pipe, target, tail) for pipe, target in zip(pipes, self._outputs, strict=True)]
-        feed = Feed(stdin, b"\n" + as_bytes(text))
+
+        def keep_end(stream: str, data: bytes) -> None:
+            tail.extend(data)
+            del tail[: -2 * KEPT]
+            keep(stream, data)
+
+        relays = [
+            Relay(pipe, target, functools.partial(keep_end, stream))
+            for pipe, target, stream in zip(pipes, self._outputs, ("stdout", "stderr"), strict=True)
+        ]
         exit_code, why = self._wait(child, feed, relays)
+        is_signalled = bool(exit_code) and self._passed_on is not None
+        if is_signalled:
+            child.wait_for_group(GRACE)  # others of the group have got the signal, too
         if exit_code or why:
             child.send(signal.SIGKILL)
         self._drain(relays)
@@ -316,7 +379,7 @@ class CommandRunner:
             PurePath(self._command[0]).name,
             exit_code,
             bytes(tail),
-            stopped=why == "stop",
+            stopped=why == "stop" or is_signalled,
             timed_out=self._timeout if why == "timeout" else None,
         )
 
@@ -381,3 +444,17 @@ class CommandRunner:
 
 def _awaited(streams: Iterable[Feed | Relay]) -> list[tuple[int, int]]:
     return [pair for stream in streams for pair in stream.awaited()]
+
+
+def environment_of(attempt: AttemptReference) -> dict[str, str]:
+    """Return the environment of a command, whose pushes and pops belong to the attempt."""
+    url = attempt.database.url.render_as_string(hide_password=False)
+    inherited = {name: text for name, text in os.environ.items() if name != "ZRB_STORE_SESSION"}
+    return {**inherited, "ZRB_STORE_URL": url, "ZRB_STORE_ATTEMPT": attempt.token}
+
+
+def record_command(attempt: AttemptReference, pid: int, started: str | None) -> None:
+    """Record the process that leads the command of an attempt. Raise an error if the attempt may no longer write."""
+    database = attempt.database
+    if not database.transact(lambda transaction: set_command(transaction, attempt.id, pid, started), "command"):
+        attempt.refuse_if_closed()

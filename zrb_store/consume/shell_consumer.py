@@ -13,10 +13,9 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from zrb_store.consume.child import EndingSignals
-from zrb_store.consume.command import CommandRunner, Outcome
+from zrb_store.consume.command import CommandRunner, environment_of, record_command
 from zrb_store.db.clock import clock
 from zrb_store.db.engine import StoreReplaced
-from zrb_store.db.transaction import Transaction
 from zrb_store.errors import (
     AttemptClosed,
     InputsDiffer,
@@ -29,7 +28,7 @@ from zrb_store.errors import (
 from zrb_store.masking import ErrorText
 from zrb_store.queries import attempts
 from zrb_store.queries.clock import now_micros
-from zrb_store.queries.deliveries import fate, has_value, set_command
+from zrb_store.queries.deliveries import fate, has_value
 from zrb_store.queries.lease import refuse_live
 from zrb_store.queries.queues import being_paused, find_for_consumer
 from zrb_store.run import Run
@@ -221,8 +220,8 @@ class ShellConsumer:
         try:
             outcome = self._runner.run(
                 delivery.value,
-                _environment(delivery),
-                lambda *process: self._record(delivery, lambda: _record_command(delivery, *process), "running"),
+                environment_of(delivery.attempt),
+                lambda *process: self._record(delivery, lambda: record_command(delivery.attempt, *process), "running"),
             )
         except InvalidArgument as error:  # the command cannot get this value
             self._give_back(delivery, ErrorText("InvalidArgument", str(error), str(error)), str(error), "failed")
@@ -235,7 +234,7 @@ class ShellConsumer:
                 # A command that was replaced or removed meanwhile is no fault of the value either.
                 is_gone = outcome.exit_code in (126, 127) and not self._runner.can_run()
                 status = "interrupted" if outcome.stopped or is_gone else "failed"
-                self._give_back(delivery, _error_text(outcome), outcome.error, status)
+                self._give_back(delivery, outcome.error_text(), outcome.error, status)
                 self._count("failed" if is_gone else status)
                 return
             try:
@@ -254,27 +253,6 @@ class ShellConsumer:
     def _count(self, what: str) -> None:
         with self._lock:
             self.tally[what] += 1
-
-
-def _environment(delivery: Delivery) -> dict[str, str]:
-    """Return the environment of a command, whose pushes and pops belong to the delivery."""
-    url = delivery.attempt.database.url.render_as_string(hide_password=False)
-    inherited = {name: text for name, text in os.environ.items() if name != "ZRB_STORE_SESSION"}
-    return {**inherited, "ZRB_STORE_URL": url, "ZRB_STORE_ATTEMPT": delivery.attempt.token}
-
-
-def _record_command(delivery: Delivery, pid: int, started: str | None) -> None:
-    def work(transaction: Transaction) -> bool:
-        return set_command(transaction, delivery.attempt.id, pid, started)
-
-    if not delivery.attempt.database.transact(work, "command"):
-        delivery.attempt.refuse_if_closed()
-
-
-def _error_text(outcome: Outcome) -> ErrorText:
-    kind, message = "CommandTimedOut" if outcome.timed_out else "CommandFailed", outcome.error or ""
-    # `log` shows only this text, so it ends as a traceback does: with what went wrong.
-    return ErrorText(kind, message, f"{outcome.output.rstrip()}\n{kind}: {message}".lstrip())
 
 
 def _fate(delivery: Delivery) -> str:

@@ -17,7 +17,6 @@ statement is in sqlite_statements.json, by module, function and arguments. `pyth
 from __future__ import annotations
 
 import functools
-import hashlib
 import importlib
 import json
 import operator
@@ -25,6 +24,11 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, ParamSpec, TypeVar
+
+try:
+    from _blake2 import blake2b  # hashlib also loads OpenSSL, for a tenth of the start of a command
+except ImportError:  # it is no public module
+    from hashlib import blake2b
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -199,7 +203,7 @@ def _file() -> str:
 
 def _first_line() -> str:
     """Return the first line of the file, with a hash of every module that may build statements or parts of them."""
-    digest = hashlib.blake2b(digest_size=10)
+    digest = blake2b(digest_size=10)
     for folder in (PATH.parent, PATH.parent / "dialect", PATH.parent.with_name("queries")):
         for path in sorted(folder.glob("*.py")):
             digest.update(f"{path.name}\n".encode() + path.read_bytes())

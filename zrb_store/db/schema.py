@@ -6,7 +6,6 @@ At the end: what a database reports about itself, its product, its size, and dam
 from __future__ import annotations
 
 import contextlib
-import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -48,6 +47,8 @@ def scratch_database() -> Iterator[Database]:
 
     No migration makes it: they take a second to import, and nothing stays of it.
     """
+    import tempfile  # late: most commands check no rows
+
     from zrb_store.db.tables import metadata
 
     with tempfile.TemporaryDirectory(prefix="zrb-store-") as folder:

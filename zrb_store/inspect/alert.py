@@ -81,10 +81,12 @@ def of_session(
     if session.status == "stale":
         at = None if started is None else max(started.started_at, worked_until(started, None))
     folder = started.folder if started else None
-    if session.path:
+    if session.path and not session.argv:
         folder = folder_of(session.project, folder)
     is_gone = find_project and started and started.host == identity().host and folder and not Path(folder).is_dir()
-    if session.path and find_project and is_gone:
+    if session.argv:
+        remedy = f"zrb-store resume {session.name}"
+    elif session.path and find_project and is_gone:
         remedy = f"{resume_by_zrb(session.name, find_project(session), here)} --here"
     elif session.path:
         remedy = resume_by_zrb(session.name, folder, here)

@@ -224,6 +224,7 @@ def _complete() -> sa.sql.dml.ReturningUpdate[int]:
             restorable=bindparam("restorable", type_=sa.Boolean),
             result_queue_id=bindparam("result_queue_id"),
             result_seq=bindparam("result_seq"),
+            result=None,  # what `zrb-store result` gave lies in the queue from now on
         )
         .returning(t.attempt.c.id)
     )
@@ -368,7 +369,7 @@ def _result() -> sa.Select[str]:
 def stored_result(executor: Executor, completed: AttemptRecord) -> str | None:
     """Return the encoded result of an attempt, even if the value was taken; None if it has none."""
     if completed.step is not None:
-        return next((row[0] for row in executor.execute(_column("result"), {"attempt_id": completed.id})), None)
+        return given_result(executor, completed.id)
     return result_at(executor, completed.result_queue_id, completed.result_seq)
 
 
@@ -378,3 +379,24 @@ def result_at(executor: Executor, queue_id: int | None, seq: int | None) -> str 
         return None
     rows = executor.execute(_result(), {"queue_id": queue_id, "seq": seq})
     return chunks.whole(executor, queue_id, seq, rows[0][0]) if rows else None
+
+
+@statement
+def _give_result() -> sa.sql.dml.ReturningUpdate[int]:
+    return (
+        sa.update(t.attempt)
+        .where(t.attempt.c.id == bindparam("attempt_id"), schema_is_unchanged(), attempt_may_write())
+        .values(result=bindparam("result", type_=sa.Text))
+        .returning(t.attempt.c.id)
+    )
+
+
+def give_result(executor: Executor, attempt_id: int, data: str) -> bool:
+    """Keep the encoded result that a running attempt completes with; return False if it may no longer write."""
+    params = {"attempt_id": attempt_id, "result": data}
+    return bool(executor.execute(_give_result(), params, lambda other: other.execute(_column("result"), params)))
+
+
+def given_result(executor: Executor, attempt_id: int) -> str | None:
+    """Return the encoded result that was given to a running attempt, or None."""
+    return next((row[0] for row in executor.execute(_column("result"), {"attempt_id": attempt_id})), None)

@@ -324,7 +324,7 @@ _OF_ATTEMPTS = [
                 t.attempt.c.step_of.is_not(None),
                 t.attempt.c.step.is_not(None),
                 t.attempt.c.step_number.is_not(None),
-                t.attempt.c.result.is_not(None),
+                sa.and_(is_one_of(t.attempt.c.status, "completed"), t.attempt.c.result.is_not(None)),
                 t.attempt.c.once,
                 t.attempt.c.parent_id.is_not(None),
             ),

@@ -141,7 +141,7 @@ def refuse_live(
     pid = living_command(executor, last)
     if pid is not None:
         raise SessionBusy(
-            f"a command of session {session.name} has outlived its consumer: wait for its process group, "
+            f"a command of session {session.name} has outlived the process that started it: wait for its group, "
             f"or end it with `kill -- -{pid}`"
         )
     return last

@@ -191,6 +191,7 @@ def _complete() -> sa.sql.dml.ReturningUpdate[int]:
             ended_tick=next_tick(),
             restorable=bindparam("restorable", type_=sa.Boolean),
             result=bindparam("result", type_=sa.Text),
+            arguments=sa.func.coalesce(bindparam("arguments", type_=sa.Text), t.attempt.c.arguments),
         )
         .returning(t.attempt.c.id)
     )
@@ -204,9 +205,12 @@ def _is_completed() -> sa.Select[int]:
     )
 
 
-def complete(executor: Executor, step_id: int, result: str, *, restorable: bool) -> bool:
-    """Mark a running attempt of a step as completed; return False if it may no longer write."""
-    params = {"attempt_id": step_id, "result": result, "restorable": restorable}
+def complete(executor: Executor, step_id: int, result: str, arguments: str | None = None, *, restorable: bool) -> bool:
+    """Mark a running attempt of a step as completed; return False if it may no longer write.
+
+    Its arguments are replaced if new ones are given.
+    """
+    params = {"attempt_id": step_id, "result": result, "arguments": arguments, "restorable": restorable}
     rows = executor.execute(_complete(), params, lambda other: other.execute(_is_completed(), params) or None)
     return bool(rows)
 

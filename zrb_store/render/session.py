@@ -125,7 +125,7 @@ class SessionPrinter:
             "Session": session.name,
             "Status": session.status + (", pinned" if session.pinned else ""),
             "As of": self._look.at,
-            "Task": one_line(" ".join(session.path) or session.task) if session.task else None,
+            "Task": one_line(session.call or "") if session.task else None,
             "Project": one_line(session.project or ""),
             "Inputs": ", ".join(one_line(f"{key}={setting_text(value)}") for key, value in given),
             "Parent": one_line(session.parent or ""),
@@ -310,7 +310,8 @@ def _hints(document: SessionDocument, holders: Sequence[HeldBy]) -> list[tuple[s
     if is_halted and is_zrb:
         secrets = one_line(", ".join(withheld_inputs(document.session)))
         asks = f", which asks for {secrets}" if secrets else ""
-        hints.append(("Resume:", f"{zrb_program(program_name())} resume {name}{asks}"))
+        program = program_name() if document.session.argv else zrb_program(program_name())
+        hints.append(("Resume:", f"{program} resume {name}{asks}"))
     if status != "completed" and (pending := document.pending()):
         names = {acts: ", ".join(name for name, own in pending.items() if own == acts) for acts in pending.values()}
         whose = " and that ".join(f"{one_line(own)} {acts}" for acts, own in names.items())

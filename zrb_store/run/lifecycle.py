@@ -38,7 +38,7 @@ from zrb_store.queries.clock import now_micros
 from zrb_store.queries.give_back import give_back, give_back_steps, give_back_unfinished
 from zrb_store.queries.lease import how_it_died, refuse_live, suspected
 from zrb_store.queries.steps import refuse_repeating
-from zrb_store.records import AttemptRecord, RunRecord, SessionRecord
+from zrb_store.records import COMMAND, AttemptRecord, RunRecord, SessionRecord
 from zrb_store.runtime import lease
 from zrb_store.xcom import Xcoms
 
@@ -114,6 +114,10 @@ class RunSpec:
             if _is_script(ours):
                 remedy += f", or session.run(task={theirs!r}) to continue this one"
             raise InputsDiffer(f"session {session.name} belongs to {between}: {remedy}")
+        path = list(self.path)
+        if path and session.path and path != session.path and COMMAND in (path[0], session.path[0]):
+            theirs, ours = (shlex.join(words[words[0] == COMMAND :]) for words in (session.path, path))
+            raise InputsDiffer(f"session {session.name} runs `{theirs}`, not `{ours}`: use another session name")
         added: dict[str, str] = {}
         if self.inputs is not None and session.inputs is not None:
             before, now = session.inputs, codec.encode_named(self.inputs)
@@ -167,7 +171,8 @@ def _other_project(session: SessionRecord, theirs: str, ours: str) -> str:
         where += f"`cd {shlex.quote(theirs)}`, and try again there"
     else:
         where += "that folder is gone; use another session name"
-    return f"{where}, or `zrb xcom resume {session.name} --here` takes it over" if session.path else where
+    program = "zrb-store" if session.argv else "zrb xcom"
+    return f"{where}, or `{program} resume {session.name} --here` takes it over" if session.path else where
 
 
 def _is_same_script(theirs: str, ours: str) -> bool:
@@ -353,6 +358,8 @@ class RunLifecycle:
 
         spec = self._spec
         remedy = resume_by_zrb(self.session, folder_of(spec.project, current_folder()), None) if spec.path else None
+        if spec.path[:1] == [COMMAND]:
+            remedy = f"zrb-store resume {self.session}"
         tell_unavailable(error, self.database.url, session=self.session, task=spec.task, remedy=remedy)
 
     def _tells(self) -> bool:

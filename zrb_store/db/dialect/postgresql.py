@@ -19,9 +19,8 @@ from zrb_store.db.dialect.watchdog import watch
 from zrb_store.db.location import shown_url
 from zrb_store.db.patience import NoConnectionLeft
 from zrb_store.db.transaction import Transaction
-from zrb_store.errors import InvalidArgument, StoreUnavailable, ZrbStoreError
+from zrb_store.errors import OUT_OF_FILES, InvalidArgument, StoreUnavailable, ZrbStoreError, is_out_of_files
 from zrb_store.masking import mask_text
-from zrb_store.process import OUT_OF_FILES, is_out_of_files
 
 if TYPE_CHECKING:
     from zrb_store.db.dialect.hooks import OpenDatabase

@@ -16,8 +16,7 @@ from zrb_store.db.core import compiling, sa
 from zrb_store.db.dialect import revision_of
 from zrb_store.db.dialect.hooks import Dialect
 from zrb_store.db.transaction import Transaction
-from zrb_store.errors import StoreMissing, StoreUnavailable, ZrbStoreError
-from zrb_store.process import OUT_OF_FILES, is_out_of_files
+from zrb_store.errors import OUT_OF_FILES, StoreMissing, StoreUnavailable, ZrbStoreError, is_out_of_files
 
 if TYPE_CHECKING:
     from zrb_store.db.dialect.hooks import OpenDatabase

@@ -1,0 +1,213 @@
+"""Kill the processes of a shell script with steps at random moments, until it is done: no step is done twice.
+
+The script retries a step whose command or whose `zrb-store step` was killed, and ends at a step whose end is unknown.
+`make crash` kills five hundred times on each database, `make test` ten times in all.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import signal
+import subprocess
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from tests.places import Files, Places, Schemas
+from tests.postgres import DEADLINE
+from tests.rows import faults, query
+from tests.shell_consumers import PROGRAM
+from zrb_store import Store, open_store
+from zrb_store.db.location import store_url
+from zrb_store.process import has_living_member
+
+KINDS = ("run", "script", "step", "command", "group of the script", "group of the command")
+SESSION = "nightly"
+
+SCRIPT = """\
+set -eu
+attempt() {  # the step runs again unless it is refused
+    tries=0
+    until v=$(zrb-store step "page $1" $2 -- ./work "$1"); do
+        code=$?
+        [ $code != 125 ] && [ $tries -lt 9 ] || exit $code
+        tries=$((tries + 1))
+    done
+    echo "$v"
+}
+i=0
+while [ $i -lt $STEPS ]; do
+    case $((i % 6)) in
+        3) attempt $i --once ;;
+        4) attempt $i "--produces made-$i" ;;
+        5) attempt $i '' >part & other=$!; attempt later-$i ''; wait $other; cat part ;;
+        *) attempt $i '' ;;
+    esac
+    i=$((i + 1))
+done
+"""
+
+WORK = """\
+#!/bin/sh
+set -eu
+echo "$1" >>ran
+case $1 in
+    *2) file=$(zrb-store pop inbox files); zrb-store push @this done "\\"$1 $file\\"" ;;
+esac
+echo "made by $1" >"made-$1"
+sleep 0.1
+echo "out $1"
+"""
+
+
+def prepare(location: str) -> None:
+    with open_store(location) as store:
+        store.session("inbox").xcom["files"].extend(range(100, 200))
+
+
+def contents(store: Store) -> dict[str, list[Any]]:
+    """Return what the queues have at the end; which value a step got may differ."""
+    done = sorted(value.split()[0] for value in store.session(SESSION).xcom["done"])
+    return {"done": done, "files": [len(store.session("inbox").xcom["files"])]}
+
+
+class Script:
+    """One session in a store of its own, which is started again and again."""
+
+    def __init__(self, location: str, folder: Path, steps: int) -> None:
+        self.location, self.folder = location, folder
+        for path in folder.glob("*"):
+            path.unlink()
+        (folder / "script.sh").write_text(SCRIPT)
+        for name, content in (("work", WORK), ("zrb-store", PROGRAM)):
+            (folder / name).write_text(content)
+            (folder / name).chmod(0o755)
+        url = store_url(location).render_as_string(hide_password=False)
+        programs = f"{folder}:{os.environ['PATH']}"
+        self.environment = {**os.environ, "PATH": programs, "ZRB_STORE_URL": url, "STEPS": str(steps)}
+        self.completed: set[str] = set()
+        self.runs: Counter[str] = Counter()
+
+    def start(self) -> psutil.Popen:
+        words = ["zrb-store", "run", SESSION, "--task", "pages", "--", "sh", "script.sh"]
+        with (self.folder / "out").open("wb") as out, (self.folder / "err").open("ab") as err:
+            return psutil.Popen(
+                words,
+                cwd=self.folder,
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+                start_new_session=True,
+            )
+
+    def check(self) -> None:
+        """Check that no completed step has run again, once nothing of the last run is left; settle uncertain steps."""
+        with open_store(self.location) as store:
+            groups = [row[0] for row in query(store, "SELECT command_pid FROM zrb_attempt") if row[0]]
+            deadline = time.monotonic() + DEADLINE
+            while any(map(has_living_member, groups)):
+                assert time.monotonic() < deadline, "a command has outlived its run"
+                time.sleep(0.01)
+            assert faults(store) == []
+            rows = query(
+                store,
+                "SELECT step, status, given_back_at, once FROM zrb_attempt WHERE role = 'step' AND id IN "
+                "(SELECT max(id) FROM zrb_attempt WHERE role = 'step' GROUP BY step)",
+            )
+        ran = self.folder / "ran"
+        runs = Counter(f"page {line}" for line in (ran.read_text().splitlines() if ran.exists() else ()))
+        completed = {name for name, status, given_back, _ in rows if status == "completed" and given_back is None}
+        assert self.completed <= completed, "a completed step stands no longer"
+        again = [name for name in self.completed if runs[name] != self.runs[name]]
+        assert not again, f"{again} had completed and ran again"
+        assert all(runs[name] <= 1 for name, _, _, once in rows if once), "a `once` step ran twice"
+        self.completed, self.runs = completed, runs
+        for name, status, _, once in rows:
+            if once and status in ("running", "interrupted", "lost"):
+                self.settle(name, happened=bool(runs[name]))
+
+    def settle(self, step: str, *, happened: bool) -> None:
+        """Do what a person does: find out what happened, and mark the step."""
+        out = f'"out {step.split()[-1]}\\n"'
+        words = ["completed", "--result", out] if happened else ["failed"]
+        command = ["zrb-store", "mark", SESSION, "pages", "--step", step, *words]
+        done = subprocess.run(command, env=self.environment, capture_output=True, text=True, check=False)
+        # The run may have died without an end: then the next one gives back what is running, and says so.
+        assert done.returncode == 0, done.stderr
+
+
+def victims(run: psutil.Popen) -> dict[str, psutil.Process]:
+    """Return the processes that can be killed, by kind."""
+    found: dict[str, psutil.Process] = {"run": run}
+    with contextlib.suppress(psutil.NoSuchProcess):
+        for process in run.children(recursive=True):
+            with contextlib.suppress(psutil.Error):
+                words = process.cmdline()
+                if words[-1:] == ["script.sh"]:
+                    found.setdefault("script", process)
+                elif "step" in words:
+                    found["step"] = process
+                elif any(word.endswith("work") for word in words):
+                    found.setdefault("command", process)
+    return found
+
+
+def kill_one(run: psutil.Popen, kind: str) -> str | None:
+    """Kill a process or a group of this kind; return None if there is none at the moment."""
+    target = victims(run).get(kind.rpartition(" ")[2])
+    if target is None:
+        return None
+    with contextlib.suppress(psutil.Error, ProcessLookupError):
+        if kind.startswith("group"):
+            os.killpg(os.getpgid(target.pid), signal.SIGKILL)
+        else:
+            target.send_signal(signal.SIGKILL)
+    return kind
+
+
+def kill_scripts(folder: Path, url: str | None, count: int, seed: int, steps: int = 50) -> str:
+    """Kill the script `count` times; a session may end after every four kills for each ten steps or so."""
+    (folder / "stores").mkdir(parents=True)
+    (folder / "work").mkdir()
+    places: Places = Schemas(url, f"scripts_{os.getpid()}", prepare) if url else Files(folder / "stores", prepare)
+    generator = random.Random(seed)
+    began = time.monotonic()
+    undisturbed = Script(places.new(), folder / "work", steps)
+    assert undisturbed.start().wait(DEADLINE) == 0, (undisturbed.folder / "err").read_text()
+    pause = (time.monotonic() - began) / steps
+    undisturbed.check()
+    expected_out = (undisturbed.folder / "out").read_text()
+    with open_store(undisturbed.location) as store:
+        expected = contents(store)
+    kills: Counter[str] = Counter()
+    sessions = again = 0
+    while kills.total() < count:
+        script = Script(places.new(), folder / "work", steps)
+        code = None
+        while code != 0:
+            run = script.start()
+            while run.poll() is None:
+                with contextlib.suppress(psutil.TimeoutExpired):
+                    run.wait(generator.uniform(0, 3 * pause))
+                if run.poll() is None and kills.total() < count and (kind := kill_one(run, generator.choice(KINDS))):
+                    kills[kind] += 1
+            code = run.wait()
+            script.check()
+        assert (script.folder / "out").read_text() == expected_out
+        with open_store(script.location) as store:
+            assert contents(store) == expected
+            assert store.session(SESSION).status == "completed"
+        sessions += 1
+        again += script.runs.total() - len(script.runs)
+    kinds = ", ".join(f"{number} of the {kind}" for kind, number in sorted(kills.items()))
+    return (
+        f"{kills.total()} kills of {sessions} scripts of {steps} steps in {time.monotonic() - began:.0f} s: {kinds}; "
+        f"{again} commands ran again because they had been killed; completed steps that ran again: 0; `once` steps "
+        "that ran twice: 0"
+    )

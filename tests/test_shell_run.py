@@ -1,0 +1,167 @@
+"""`zrb-store run`: a command as the one task of a session."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.commands import Commands
+from tests.postgres import wait_until
+from tests.rows import faults, query
+from tests.scripts import Scripts, finished
+from zrb_store import Store
+from zrb_store.process import has_living_member
+
+ON_SQLITE = pytest.mark.parametrize("location", ["sqlite"], indirect=True)
+
+
+@pytest.fixture
+def scripts(location: str, tmp_path: Path) -> Scripts:
+    return Scripts(tmp_path, location)
+
+
+@pytest.mark.promise(number=2)
+@pytest.mark.promise(number=5)
+def test_a_run_is_safe_to_start_again_and_again(store: Store, scripts: Scripts, command: Commands) -> None:
+    """The table of the README, row by row."""
+    scripts.write(
+        "script.sh",
+        "echo started >>ran; echo out; echo problem >&2\nzrb-store push @this days '\"'$DAY'\"'\n"
+        "[ ! -e wait ] || while [ ! -e go ]; do sleep 0.02; done\n[ -e fixed ] || exit 3\n",
+    )
+    first = scripts.night("--input", "DAY=monday")
+    assert (first.code, first.out) == (3, "out\n")
+    assert first.err.splitlines() == [
+        "problem",
+        "zrb-store: session night: sh exited with 3: problem; `zrb-store resume night` continues it",
+    ]
+    assert store.session("night").status == "failed"
+    other = scripts.night("--input", "DAY=tuesday")
+    assert other.code == 65
+    assert "DAY: 'monday' became 'tuesday'" in other.err
+    other = scripts.night("--input", "DAY=monday", script="another.sh")
+    assert other.code == 65
+    assert "session night runs `sh script.sh`, not `sh another.sh`" in other.err
+    for name in ("fixed", "wait"):
+        scripts.write(name, "")
+    running = scripts.start("zrb-store", "resume", "night")
+    wait_until(lambda: len(scripts.lines("ran")) == 2, lambda: "the script does not start")
+    busy = scripts.night("--input", "DAY=monday")
+    assert busy.code == 75
+    assert "session night is being run by pid" in busy.err
+    scripts.write("go", "")
+    assert finished(running)[:2] == (0, "out\n")
+    again = scripts.night("--input", "DAY=monday")
+    assert again == (0, "out\n", "")
+    assert command.ok("last", "backup", "--any-project") == "out\n\n"
+    assert scripts.lines("ran") == ["started", "started"]
+    assert list(store.session("night").xcom["days"]) == ["monday"]
+    assert [(line.split(maxsplit=1)) for line in command.ok("log", "night").splitlines() if "problem" in line]
+    assert "Task     backup: sh script.sh" in command.ok("show", "night")
+    assert faults(store) == []
+
+
+@ON_SQLITE
+def test_a_resume_runs_in_the_stored_folder(
+    scripts: Scripts, command: Commands, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    scripts.write("script.sh", "pwd; test -e fixed")
+    folder = f"{scripts.folder}\n"
+    assert scripts.night()[:2] == (1, folder)
+    assert command.ok("resume", "night", "--plan").splitlines()[1].split() == ["backup", "run", "failed"]
+    scripts.write("fixed", "")
+    elsewhere = scripts.run("sh", "-c", "cd / && zrb-store resume night")
+    assert elsewhere[:2] == (0, folder)
+    assert command.ok("fork", "night", "--from", "backup", "--name", "copy") == "copy\n"
+    assert scripts.run("zrb-store", "resume", "copy")[:2] == (0, folder)
+    again = scripts.run("sh", "-c", "cd / && zrb-store resume night --from backup")
+    assert again[:2] == (0, folder)
+    scripts.folder.rename(tmp_path / "moved")
+    monkeypatch.setenv("PATH", f"{tmp_path}/moved/bin:{os.environ['PATH']}")
+    gone = command("resume", "night", "--from", "backup")
+    assert gone.code == 2
+    assert "No such file or directory; `resume night --here` runs it in this folder" in gone.err
+
+
+@ON_SQLITE
+def test_a_secret_is_not_stored_and_is_asked_for(store: Store, scripts: Scripts, command: Commands) -> None:
+    scripts.write("script.sh", 'echo "$TOKEN $1 $2"; test -e fixed')
+    words = (
+        "zrb-store",
+        "run",
+        "night",
+        "--input",
+        "TOKEN=s3cr3t-one",
+        "--",
+        "sh",
+        "script.sh",
+        "--password",
+        "hunter22",
+    )
+    assert scripts.run(*words).code == 1
+    rows = repr([query(store, f"SELECT * FROM {table}") for table in ("zrb_session", "zrb_run", "zrb_attempt")])
+    assert "hunter22" not in rows
+    assert "s3cr3t-one" not in rows
+    refused = command("resume", "night")
+    assert refused.code == 65
+    assert "session night needs a secret that is not stored: start it by name, as before" in refused.err
+    scripts.write("fixed", "")
+    assert scripts.run(*words)[:2] == (0, "s3cr3t-one --password hunter22\n")
+
+
+@ON_SQLITE
+def test_a_result(store: Store, scripts: Scripts, command: Commands) -> None:
+    scripts.write(
+        "script.sh", "zrb-store result 1; echo text | zrb-store result --text -; zrb-store result '{\"rows\": 7}'"
+    )
+    assert scripts.night() == (0, "", "")
+    assert scripts.night() == (0, '{"rows":7}\n', "")
+    assert list(store.session("night").xcom["backup"]) == [{"rows": 7}]
+    assert command("result", "1").err == (
+        "zrb-store: there is no task to give a result: start the script with `zrb-store run`\n"
+    )
+    assert faults(store) == []
+
+
+@ON_SQLITE
+def test_the_end_of_a_long_output_is_the_result(store: Store, scripts: Scripts) -> None:
+    scripts.write("script.sh", "printf x; yes ä | head -c 99999")
+    assert len(scripts.night().out.encode()) == 100_000
+    (result,) = store.session("night").xcom["backup"]
+    assert 64 * 1024 - 3 <= len(result.encode()) <= 64 * 1024
+    assert set(result) == {"ä", "\n"}
+
+
+def test_a_signal_reaches_the_command(store: Store, scripts: Scripts) -> None:
+    scripts.write(
+        "script.sh",
+        "trap 'echo trapped; exit 9' TERM; touch ready; zrb-store step nap -- sh -c 'echo $$ >group; sleep 1000'",
+    )
+    running = scripts.start("zrb-store", "run", "night", "--", "sh", "script.sh")
+    wait_until(lambda: bool(scripts.lines("group")), lambda: "the step does not start")
+    os.kill(running.pid, signal.SIGTERM)
+    ended = finished(running)
+    assert (ended.code, ended.out) == (9, "trapped\n")
+    assert store.session("night").status == "interrupted"
+    assert not has_living_member(int(scripts.lines("group")[0]))
+    assert query(store, "SELECT status FROM zrb_attempt WHERE role = 'step'") == [("interrupted",)]
+    assert faults(store) == []
+
+
+@ON_SQLITE
+def test_a_run_inside_an_attempt_is_a_session_of_its_own(store: Store, scripts: Scripts) -> None:
+    scripts.write("script.sh", "zrb-store run inner -- zrb-store push @this q 1\nexit 1")
+    assert scripts.night().code == 1
+    inner = store.session("inner")
+    assert (inner.status, inner.record().parent, list(inner.xcom["q"])) == ("completed", "night/backup#1", [1])
+
+
+@ON_SQLITE
+def test_a_command_that_does_not_exist_leaves_nothing(store: Store, scripts: Scripts) -> None:
+    missing = scripts.run("zrb-store", "run", "night", "--", "no-such-command")
+    assert (missing.code, missing.err) == (2, "zrb-store: 'no-such-command' does not exist or may not be executed\n")
+    assert scripts.run("zrb-store", "run", "night", "--input", "1X=2", "--", "true").code == 2
+    assert query(store, "SELECT * FROM zrb_session") == []

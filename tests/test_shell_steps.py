@@ -1,0 +1,308 @@
+"""`zrb-store step`: a command of a script runs once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.commands import Commands
+from tests.crash_scripts import kill_scripts
+from tests.postgres import wait_until
+from tests.rows import faults, query
+from tests.scripts import Scripts, finished, require
+from zrb_store import Store
+from zrb_store.process import has_living_member
+
+ON_SQLITE = pytest.mark.parametrize("location", ["sqlite"], indirect=True)
+
+
+@pytest.fixture
+def scripts(location: str, tmp_path: Path) -> Scripts:
+    return Scripts(tmp_path, location)
+
+
+def steps(store: Store) -> list[tuple[str, str]]:
+    """Return name and status of each attempt of a step, in order."""
+    return [tuple(row) for row in query(store, "SELECT step, status FROM zrb_attempt WHERE role = 'step' ORDER BY id")]
+
+
+@pytest.mark.promise(number=11)
+def test_a_script_goes_on_where_it_failed(store: Store, scripts: Scripts, command: Commands) -> None:
+    store.session("inbox").xcom["files"].extend(["a", "b"])
+    scripts.write(
+        "script.sh",
+        "set -eu\n"
+        "v=$(zrb-store step take -- sh -c 'echo take >>ran; zrb-store pop inbox files; zrb-store push @this got 1')\n"
+        "printf '%s.' \"$v\"\n"
+        "zrb-store step bytes -- printf '\\377\\0\\n' >bytes\n"
+        "zrb-store step 'odd {} --name' -v -- sh -c 'echo \"$1\"; exec 2>&-' x '{}'\n"
+        "zrb-store step fail -- sh -c 'echo fail >>ran; zrb-store pop inbox files >&2; [ -e fixed ] || exit 7'\n"
+        "echo end\n",
+    )
+    first = scripts.night()
+    assert (first.code, first.out) == (7, "a.{}\n")
+    assert list(store.session("inbox").xcom["files"]) == ["b"]
+    assert steps(store)[-1] == ("fail", "failed")
+    assert (scripts.folder / "bytes").read_bytes() == b"\xff\0\n"
+    scripts.write("fixed", "")
+    (scripts.folder / "bytes").unlink()
+    second = scripts.night()
+    assert (second.code, second.out) == (0, "a.{}\nend\n")
+    assert "step odd {} --name has completed before: its output is printed, and it does not run" in second.err
+    assert (scripts.folder / "bytes").read_bytes() == b"\xff\0\n"
+    assert scripts.lines("ran") == ["take", "fail", "fail"]
+    assert (list(store.session("inbox").xcom["files"]), list(store.session("night").xcom["got"])) == ([], [1])
+    assert command.ok("get", "night", "backup/1", "--result") == "a\n\n"
+    assert faults(store) == []
+
+
+@pytest.mark.promise(number=11)
+def test_once(store: Store, scripts: Scripts, command: Commands) -> None:
+    """A step that a signal killed has an unknown end, one that failed has not."""
+    scripts.write(
+        "script.sh",
+        "zrb-store step pay --once -- sh -c 'echo pay >>ran; [ -e kill ] && kill -9 $$; [ -e fixed ] || exit 4'",
+    )
+    assert scripts.night().code == 4
+    scripts.write("kill", "")
+    assert scripts.night().code == 137
+    uncertain = scripts.night()
+    assert uncertain.code == 125
+    assert "step pay of task backup (night/backup/1#2) began at" in uncertain.err
+    assert "zrb-store mark night backup --step pay completed --result JSON" in uncertain.err
+    assert scripts.lines("ran") == ["pay", "pay"]
+    command.ok("mark", "night", "backup", "--step", "pay", "completed", "--result", '"receipt\\n"')
+    assert scripts.night()[:2] == (0, "receipt\n")
+    assert len(scripts.lines("ran")) == 2
+
+
+@pytest.mark.promise(number=11)
+def test_produced_files(store: Store, scripts: Scripts) -> None:
+    """If one is gone or changed, its step and all that began later run again, unless one is declared `once`."""
+    scripts.write(
+        "script.sh",
+        "set -e\n"
+        "zrb-store step before -- sh -c 'echo before >>ran'\n"
+        "zrb-store step dump --produces dump.sql -- sh -c 'echo dump >>ran; cat data >dump.sql'\n"
+        "zrb-store step count -- sh -c 'echo count >>ran; wc -l <dump.sql'\n"
+        "[ ! -e paid ] || zrb-store step pay --once -- sh -c 'echo pay >>ran'\n"
+        "exit 1\n",
+    )
+    data = scripts.write("data", "1\n")
+    assert scripts.night()[:2] == (1, "1\n")
+    assert scripts.night()[:2] == (1, "1\n")
+    assert scripts.lines("ran") == ["before", "dump", "count"]
+    (scripts.folder / "dump.sql").unlink()
+    data.write_text("1\n2\n")
+    assert scripts.night()[:2] == (1, "2\n")
+    assert scripts.lines("ran")[3:] == ["dump", "count"]
+    scripts.write("paid", "")
+    scripts.night()
+    scripts.write("dump.sql", "9\n9\n")
+    refused = scripts.night()
+    assert refused.code == 125
+    assert f"({scripts.folder}/dump.sql has changed)" in refused.err
+    assert scripts.lines("ran")[5:] == ["pay"]
+    scripts.write("dump.sql", "1\n2\n")
+    assert scripts.night()[:2] == (1, "2\n")
+    assert scripts.lines("ran")[6:] == []
+    assert faults(store) == []
+
+
+@ON_SQLITE
+def test_a_file_that_was_not_produced(store: Store, scripts: Scripts) -> None:
+    scripts.write("script.sh", "zrb-store step dump --produces . --produces none -- true")
+    missing = scripts.night()
+    assert missing.code == 125
+    assert f"step dump has not produced what it should: {scripts.folder} is no regular file" in missing.err
+    assert steps(store) == [("dump", "failed")]
+
+
+@ON_SQLITE
+def test_an_output_over_the_limit(store: Store, scripts: Scripts) -> None:
+    scripts.environment["ZRB_STORE_MAX_VALUE"] = "1000"
+    scripts.write(
+        "script.sh",
+        "zrb-store step big -- sh -c 'echo big >>ran; seq 1000'\n"
+        "zrb-store step file --produces made -- sh -c 'echo file >>ran; seq 1000 | tee made'\n"
+        "exit 1\n",
+    )
+    assert len(scripts.night().out.splitlines()) == 2000
+    again = scripts.night()
+    assert len(again.out.splitlines()) == 1000
+    over = "its output is over the limit of 1,000 bytes (ZRB_STORE_MAX_VALUE)"
+    assert f"step big: {over}: it runs again in the task's next attempt" in again.err
+    assert "step file has completed before, but its output is not stored: nothing is printed" in again.err
+    assert scripts.lines("ran") == ["big", "file", "big"]
+
+
+@ON_SQLITE
+def test_retries_and_a_timeout(store: Store, scripts: Scripts) -> None:
+    """Of several tries, only the last one's output is printed, as a resume prints it."""
+    scripts.write(
+        "script.sh",
+        "zrb-store step flaky --retries 2 -- sh -c 'echo try >>ran; wc -l <ran; [ $(wc -l <ran) = 2 ]'\n"
+        "zrb-store step slow --timeout 0.2 -- sleep 1000\necho $?\n"
+        "zrb-store step pay --once --timeout 0.2 --retries 3 -- sleep 1000\necho $?\n",
+    )
+    assert scripts.night().out.split() == ["2", "124", "124"]
+    assert scripts.lines("ran") == ["try", "try"]
+    assert steps(store) == [("flaky", "failed"), ("flaky", "completed"), ("slow", "failed"), ("pay", "interrupted")]
+
+
+@ON_SQLITE
+def test_the_input_of_a_step(scripts: Scripts) -> None:
+    scripts.write(
+        "script.sh",
+        "set -euo pipefail\n"
+        'seq 3 | while read line; do zrb-store step "line $line" -- cat; echo "line $line"; done\n'
+        "seq 100000 | zrb-store step load --stdin -- wc -l\n"
+        "[ -e fixed ]\n",
+    )
+    expected = "line 1\nline 2\nline 3\n100000\n"
+    assert scripts.night(shell="bash")[:2] == (1, expected)
+    scripts.write("fixed", "")
+    assert scripts.night(shell="bash")[:2] == (0, expected)
+
+
+def test_refusals(store: Store, scripts: Scripts, command: Commands) -> None:
+    """They exit with 125, so that they are not taken for the exit code of the command."""
+    outside = command("step", "dump", "--", "true")
+    assert (outside.code, outside.err) == (
+        125,
+        "zrb-store: step dump is not inside an attempt: start the script with `zrb-store run SESSION -- COMMAND...`\n",
+    )
+    assert command("step", "dump", "--no-such-option", "--", "true").code == 125
+    scripts.write(
+        "script.sh",
+        "zrb-store step outer -- zrb-store step inner -- true; echo $?\n"
+        "zrb-store step outer -- true; echo $?\n"
+        "zrb-store step same -- echo one; zrb-store step same -- echo two; echo $?\n"
+        "zrb-store step gone -- no-such-command; echo $?\n",
+    )
+    done = scripts.night()
+    assert done.out.split() == ["125", "0", "one", "125", "125"]
+    assert "step inner cannot begin inside step outer: steps do not nest" in done.err
+    assert "step same has completed with the command `echo one`, not `echo two`: give this one another name" in done.err
+    store.session("inbox").xcom["files"].push("a")
+    delivery = scripts.run("zrb-store", "consume", "inbox", "files", "-q", "--", "zrb-store", "step", "x", "--", "true")
+    assert "a delivery is given back whole, so its steps could not be kept" in delivery.err
+    assert faults(store) == []
+
+
+def test_a_step_ends_with_what_started_it(store: Store, scripts: Scripts) -> None:
+    """With its script, with its attempt, and before another step of its name begins."""
+    nap = "zrb-store step nap -- sh -c 'echo $$ >>groups; sleep 1000'"
+    scripts.write(
+        "script.sh",
+        f"{nap} & step=$!\n"
+        "until [ -s groups ]; do sleep 0.02; done\n"
+        "zrb-store step nap -- echo again 2>refused; echo $? >code\n"
+        f"kill -9 $step; while {nap}; [ $? = 125 ]; do :; done\n",  # refused if a guard is slow
+    )
+    running = scripts.start("zrb-store", "run", "night", "--task", "backup", "--", "sh", "script.sh")
+    wait_until(lambda: len(scripts.lines("groups")) == 2, lambda: "the step does not begin again")
+    first, second = map(int, scripts.lines("groups"))
+    assert not has_living_member(first)
+    assert scripts.lines("code") == ["125"]
+    (refused,) = scripts.lines("refused")
+    assert f"step nap is running (process group {first}): steps that run at the same time need" in refused
+    os.kill(running.pid, signal.SIGKILL)
+    finished(running)
+    commands = [pid for (pid,) in query(store, "SELECT command_pid FROM zrb_attempt")]
+    assert second in commands
+    wait_until(lambda: not any(map(has_living_member, commands)), lambda: "a command has outlived its run")
+    scripts.write("script.sh", "zrb-store step nap -- echo done")
+    assert scripts.night()[:2] == (0, "done\n")
+    assert faults(store) == []
+
+
+@ON_SQLITE
+def test_a_step_that_is_done_is_quick(scripts: Scripts) -> None:
+    """It imports neither click nor SQLAlchemy."""
+    scripts.write("script.sh", "zrb-store step a -- echo out; env >environment")
+    scripts.write(
+        "again.py", "import sys\nfrom zrb_store.cli import run\ncode = run(sys.argv[1:])\nprint(*sys.modules)"
+    )
+    scripts.write("script.sh", f"zrb-store step a -- echo out; {sys.executable} again.py step a -- echo out")
+    done = scripts.night().out.splitlines()
+    assert done[:2] == ["out", "out"]
+    assert {"click", "sqlalchemy", "zrb_store.attempt"}.isdisjoint(done[2].split())
+
+
+STRICT = """\
+set -euo pipefail
+trap 'echo trapped $? >>traps' EXIT
+n=$(zrb-store step count -- sh -c 'echo count >>ran; echo 3')
+zrb-store step numbers -- seq "$n" | sort -r | tr '\\n' ' '
+zrb-store step one -- sh -c 'echo one >>ran; echo 1' >one & a=$!
+(zrb-store step two -- sh -c 'echo two >>ran; echo 2') >two & b=$!
+wait $a; wait $b
+cat one two
+if zrb-store step no -- false; then exit 9; fi
+zrb-store step no-more -- true || exit 8
+[ -e fixed ]
+zrb-store step last -- sh -c 'echo last >>ran; echo done'
+"""
+
+
+@ON_SQLITE
+@pytest.mark.parametrize("shell", ["bash", "dash", "zsh"])
+def test_strict_scripts(store: Store, scripts: Scripts, shell: str) -> None:
+    require(shell)
+    strict = STRICT if shell != "dash" else STRICT.replace("set -euo pipefail", "set -eu")
+    scripts.write("script.sh", strict)
+    first = scripts.night(shell=shell)
+    assert (first.code, first.out) == (1, "3 2 1 1\n2\n"), first.err
+    scripts.write("fixed", "")
+    assert scripts.night(shell=shell)[:2] == (0, "3 2 1 1\n2\ndone\n")
+    assert sorted(scripts.lines("ran")) == ["count", "last", "one", "two"]
+    assert scripts.lines("traps") == ["trapped 1", "trapped 0"]
+    assert faults(store) == []
+
+
+RULES = """\
+all: dump upload
+dump:
+\tzrb-store step dump -- sh -c 'echo dump >>ran'
+upload: dump
+\tzrb-store step upload -- sh -c 'echo upload >>ran; test -e fixed'
+"""
+
+
+@ON_SQLITE
+@pytest.mark.parametrize(("program", "file"), [("make", "Makefile"), ("just", "justfile")])
+def test_rules(scripts: Scripts, program: str, file: str) -> None:
+    require(program)
+    scripts.write(file, RULES)
+    words = ("zrb-store", "run", "night", "--", program, "all")
+    assert scripts.run(*words).code != 0
+    scripts.write("fixed", "")
+    assert scripts.run(*words).code == 0
+    assert scripts.lines("ran") == ["dump", "upload", "upload"]
+
+
+@ON_SQLITE
+def test_the_environment_of_cron(scripts: Scripts) -> None:
+    """It has a home, a shell and a short PATH."""
+    scripts.write("script.sh", f"PATH={scripts.folder}/bin:$PATH\nzrb-store step a -- sh -c 'echo \"$HOME $0\"'\n")
+    scripts.environment = {"HOME": str(scripts.folder), "SHELL": "/bin/sh", "PATH": "/usr/bin:/bin", "LOGNAME": "me"}
+    program = str(scripts.folder / "bin" / "zrb-store")
+    words = (program, "run", "night", "--", "/bin/sh", "script.sh")
+    assert scripts.run(*words) == (0, f"{scripts.folder} sh\n", "")
+    assert (scripts.folder / ".zrb" / "xcom.db").exists()
+
+
+@pytest.mark.promise(number=11)
+@pytest.mark.parametrize(("kind", "count"), [("sqlite", 6), ("postgresql", 3)])
+def test_a_script_that_is_killed_anywhere_does_nothing_twice(
+    kind: str, count: int, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    url = request.getfixturevalue("postgres_url") if kind == "postgresql" else None
+    figures = kill_scripts(tmp_path / "scripts", url, count, 1, steps=6)
+    print(f"{kind}: {figures}")
+    assert "completed steps that ran again: 0" in figures

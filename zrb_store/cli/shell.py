@@ -1,0 +1,195 @@
+"""Commands for scripts: `run`, `resume` of its sessions, and what scripts do inside it: `step` and `result`."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import sys
+from collections.abc import Mapping, Sequence
+
+import click
+
+from zrb_store import codec
+from zrb_store.cli import arguments, completion
+from zrb_store.cli.command import command
+from zrb_store.errors import ZrbStoreError
+from zrb_store.inspect import session_names
+from zrb_store.inspect.resume import Decision, plan, workflow_of_command
+from zrb_store.process import current_project
+from zrb_store.queries import attempts, sessions
+from zrb_store.records import SessionRecord
+from zrb_store.render.format import program_name, shell_text
+from zrb_store.render.stderr import print_line
+from zrb_store.shell.run import CommandRun, default_task, stored_run
+from zrb_store.shell.step import ShellStep
+from zrb_store.shell.stored_step import again, write
+from zrb_store.store import Store, open_store
+
+command_argument = click.argument(
+    "argv", metavar="-- COMMAND...", nargs=-1, required=True, type=click.UNPROCESSED, shell_complete=completion.commands
+)
+
+
+@command(
+    "run",
+    "{} backup-2026-11-24 --task backup -- bash backup.sh",
+    "{} backup-$(date +%F) --task backup --input HOST=db1 -- bash backup.sh",
+    details="A new session runs COMMAND; one that failed, was interrupted or whose process died runs it again, and "
+    "`step` inside it skips what has completed. A completed one prints its result: the last 64 KiB of stdout, or what "
+    "`result` gave.\n\n"
+    "stdout and stderr pass through, and `log` shows their end. COMMAND has an empty stdin, gets SIGINT, SIGTERM and "
+    "SIGHUP, and dies with this process. What it pushes and pops with this program belongs to its attempt. Secrets in "
+    "COMMAND, and inputs with the name of a secret, are not stored.\n\n"
+    "Exit: that of COMMAND, 128 + N if signal N ended it; 0 if it has completed before; 65 if the command or the "
+    "inputs differ; 75 if the session is being run.",
+)
+@arguments.changed_session_argument
+@command_argument
+@click.option("--task", metavar="NAME", help="Name of the task, for `last` and `stats`; by default the program's.")
+@click.option(
+    "--input",
+    "inputs",
+    metavar="NAME=VALUE",
+    multiple=True,
+    help="A variable of COMMAND that is the same in every run.",
+)
+def run(session: str, argv: tuple[str, ...], task: str | None, inputs: Sequence[str]) -> int:
+    call = CommandRun(
+        session_names.session_name(session), argv, task or default_task(argv), dict(map(_parse_input, inputs))
+    )
+    return _run(call)
+
+
+def _parse_input(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+        raise click.UsageError(f"--input {text!r} is not of the form NAME=VALUE, where NAME could name a variable")
+    return name, value
+
+
+def _run(call: CommandRun) -> int:
+    program = program_name()
+    with open_store() as store:
+        return call.run(store, write_output, lambda line: print_line(line, program))
+
+
+def write_output(result: str) -> None:
+    """Write the encoded result of a command: text and bytes as they are, anything else as JSON."""
+    value = codec.decode(result)
+    if isinstance(value, str):
+        value = value.encode("utf-8", "surrogatepass")
+    write(value if isinstance(value, bytes) else f"{shell_text(codec.to_json(result))}\n".encode())
+
+
+class CommandResumer:
+    """The `Resumer` of a session of `run`."""
+
+    _call: CommandRun
+
+    @property
+    def project(self) -> str:
+        return current_project()
+
+    def plan(
+        self,
+        store: Store,
+        session: SessionRecord,
+        forced: str | None,
+        inputs: Mapping[str, str],
+        *,
+        repeat_once: bool = False,
+        takes_over: bool = False,
+    ) -> tuple[list[Decision], list[str]]:
+        if inputs:
+            raise click.UsageError(f"session {session.name} runs a command, whose inputs are stored: leave them out")
+        call = stored_run(store.database, session, takes_over=takes_over)
+        self._call = dataclasses.replace(call, forced=forced is not None, repeat_once=repeat_once)
+        workflow = workflow_of_command(call.task)
+        return plan(store.database, session, workflow, forced, repeat_once=repeat_once), []
+
+    def accept(self) -> None:
+        raise click.exceptions.Exit(_run(self._call))
+
+    def command(self, name: str) -> list[str]:
+        start = sys.orig_argv[1 : len(sys.orig_argv) - len(sys.argv) + 1]
+        return [sys.executable, *start, "resume", name]
+
+
+@command(
+    "step",
+    "{} dump --produces shop.sql -- pg_dump -f shop.sql shop",
+    "rows=$({} rows -- psql -Atc 'select count(*) from orders')",
+    "{} upload --once -- aws s3 cp shop.sql s3://backups/",
+    details="For scripts that `run` or a CmdTask starts. A step that has completed with the same COMMAND prints its "
+    "stdout. Otherwise COMMAND runs: what it pushes and pops is kept with its stdout, or given back if it fails. Its "
+    "stdin is empty. It ends if the script that started the step is gone. Steps that run at the same time need "
+    "different names; steps do not nest.\n\n"
+    "Exit: that of COMMAND, 128 + N if signal N ended it; 0 if it has completed before; 124 after --timeout; 125 if "
+    "the step is refused or the store fails.",
+)
+@click.argument("name")
+@command_argument
+@click.option("--once", is_flag=True, help="Do not run it again if it began and its end is unknown.")
+@click.option(
+    "--produces",
+    type=click.Path(),
+    metavar="FILE",
+    multiple=True,
+    help="A file that COMMAND writes. If it is gone or changed later, this step and all after it run again.",
+)
+@click.option("--timeout", metavar="SECONDS", type=arguments.parse_seconds, help="End a command that takes longer.")
+@click.option(
+    "--retries",
+    metavar="N",
+    type=arguments.whole_number(0, 1000),
+    default="0",
+    help="Run a command that fails N more times, after 1, 2, 4... seconds, and print only the last output.",
+)
+@click.option("--stdin", "reads_stdin", is_flag=True, help="Let COMMAND read this program's stdin.")
+@click.option("-v", "--verbose", is_flag=True, help="Say so if the step does not run.")
+def step(
+    name: str,
+    argv: tuple[str, ...],
+    once: bool,
+    produces: Sequence[str],
+    timeout: float | None,
+    retries: int,
+    reads_stdin: bool,
+    verbose: bool,
+) -> int:
+    if timeout == 0:
+        raise click.UsageError("--timeout 0 gives a command no time: leave it out for no limit")
+    program = program_name()
+
+    def write(result: str) -> None:
+        write_output(result)
+        if verbose:
+            print_line(again(name), program)
+
+    call = ShellStep(name, argv, once, produces, timeout, retries, reads_stdin)
+    with open_store() as store:
+        return call.run(store, write, lambda line: print_line(line, program))
+
+
+@command(
+    "result",
+    "{} '{\"rows\": 12}'",
+    "wc -l < shop.sql | {} --text -",
+    details="For scripts that `run` starts. VALUE is JSON, or text with --text; - reads it from stdin. It replaces the "
+    "task's stdout as its result.",
+    unknown_options=True,  # a negative number is a value, not an option
+)
+@click.argument("value")
+@click.option("--text", is_flag=True, help="Give VALUE as text; from stdin, without its final newline.")
+def result(value: str, text: bool) -> None:
+    item = arguments.typed_value(value, text=text)
+    with open_store() as store:
+        attempt = store.parent_attempt
+        if attempt is None:
+            raise ZrbStoreError("there is no task to give a result: start the script with `zrb-store run`")
+        record = attempts.by_id(store.database, attempt.id)
+        if record is None or record.step is not None or not sessions.get(store.database, attempt.session).argv:
+            raise ZrbStoreError(f"{attempt.full_name} is no task of `zrb-store run`, which could give a result")
+        encoded = codec.encode(item, limit=store.max_value)
+        if not attempts.give_result(store.database, attempt.id, encoded.data):
+            attempt.refuse_if_closed()

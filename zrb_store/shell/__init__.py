@@ -1,0 +1,1 @@
+"""Commands as tasks and steps, for scripts: `zrb-store run` and `zrb-store step`."""
