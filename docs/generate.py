@@ -157,11 +157,12 @@ def python_page() -> str:
     for cls in classes:
         parts += _class(cls)
     parts += _function(zrb_store.step, "step", "##")
+    parts += _function(zrb_store.wait, "wait", "##")
     parts += _function(zrb_store.register_codec, "register_codec", "##")
     parts += _function(zrb_store.once_tool, "once_tool", "##")
     parts += ["", "## Errors", "", "| error | also a | meaning |", "|---|---|---|"]
     for name, error in vars(zrb_store.errors).items():
-        if not isinstance(error, type) or not issubclass(error, zrb_store.errors.ZrbStoreError):
+        if not isinstance(error, type) or not issubclass(error, zrb_store.errors.ZrbStoreError | zrb_store.Waiting):
             continue
         if error.__name__ != name:  # the old name of another error
             continue

@@ -105,7 +105,7 @@ class SessionRecord:
 
     id: int
     name: str
-    status: str  # open, running, completed, failed, interrupted; readers add stale
+    status: str  # open, running, waiting, completed, failed, interrupted; readers add stale
     project: str | None
     task: str | None
     path: list[str]  # the words that name the task to zrb; or `--` and the command of `zrb-store run`

@@ -66,7 +66,7 @@ class Session:
 
     @property
     def status(self) -> str:
-        """`open`, `running`, `stale`, `completed`, `failed` or `interrupted`.
+        """`open`, `running`, `stale`, `waiting`, `completed`, `failed` or `interrupted`.
 
         Raises:
             SessionNotFound: There is no such session yet.
@@ -115,6 +115,7 @@ class Session:
             InvalidArgument: No task can have this name.
             SessionBusy: On start: another process runs it.
             SessionCompleted: On start: there is nothing left to run.
+            SessionWaiting: On start: no wait of it is over.
             InputsDiffer: On start: it belongs to another project, another task or script, or other inputs.
             LeaseLost: On start: another process is removing it.
         """

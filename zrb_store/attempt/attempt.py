@@ -10,7 +10,7 @@ from zrb_store import codec, settings
 from zrb_store.attempt.open_attempt import NO_RESULT, OpenAttempt, Step
 from zrb_store.codec import Encoded
 from zrb_store.db.transaction import Transaction
-from zrb_store.errors import ZrbStoreError
+from zrb_store.errors import Waiting, ZrbStoreError
 from zrb_store.queries import attempts, steps, values
 from zrb_store.queries.attempts import Owner
 from zrb_store.queries.give_back import undo_ended
@@ -37,7 +37,10 @@ class Attempt(OpenAttempt):
             which the code runs.
         token: Names the attempt to a child process, in `ZRB_STORE_ATTEMPT`: SESSION/TASK#NUMBER@FENCE.
         result_seq: Seq of its result in the result's queue; None if there is none yet.
+        parked: The `Waiting` by which it ended; None if it did not wait.
     """
+
+    parked: Waiting | None = None
 
     _steps: Steps | None = None  # made when one begins
     _is_shared = False  # whether another process may know it, and begin steps of it

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
 from zrb_store.db.columns import RUN, readable
-from zrb_store.db.core import Params, bindparam, exists, literal, sa, statement, t
+from zrb_store.db.core import Params, bindparam, exists, is_one_of, literal, sa, statement, t
 from zrb_store.db.dialect import new_id, now
 from zrb_store.db.transaction import Executor, Row, Transaction
 from zrb_store.masking import ErrorText
@@ -192,7 +192,7 @@ def _lock_session() -> sa.Select[int]:
 @statement
 def _end() -> sa.sql.dml.ReturningUpdate[str]:
     given = bindparam("new_status", type_=sa.Text)
-    may_be_unfinished = sa.or_(given == literal("failed"), bindparam("unless_stopped", type_=sa.Boolean))
+    may_be_unfinished = sa.or_(is_one_of(given, "failed", "waiting"), bindparam("unless_stopped", type_=sa.Boolean))
     was_stopped = sa.and_(may_be_unfinished, t.run.c.stop_requested_at.is_not(None))
     return (
         sa.update(t.run)
