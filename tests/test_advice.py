@@ -222,7 +222,7 @@ def test_a_message_in_a_program(name: str, program: str, store_file: Path, capfd
 @pytest.mark.slow
 def test_every_command_that_is_advised_is_in_a_case() -> None:
     """Except where a program gets the message, and no command line."""
-    by_program = {"show", "mark", "fork", "stop"}  # SessionCompleted, StepUncertain, an agent of zrb, SessionBusy
+    by_program = {"show", "mark", "fork", "stop", "push"}  # as in SessionCompleted, StepUncertain, SessionWaiting
     advised = {command for _, text in of_package() for command in re.findall(rf"`zrb-store ({_COMMAND})", text)}
     cases = {case.advice.split()[0].rstrip("`") for case in CASES.values()}
     assert advised <= cases | by_program

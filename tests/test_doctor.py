@@ -21,6 +21,7 @@ from tests.faults import FAULTS
 from tests.sessions import parse, parse_lines
 from tests.steps import fill_with_steps, insert_step
 from tests.test_fork import Scenario, ScenarioRun, first_starts, steps
+from tests.waits import start
 from zrb_store import Store, StoreMissing, codec, open_store
 from zrb_store.db.engine import Database
 from zrb_store.db.location import store_url
@@ -87,6 +88,7 @@ def fill_with_history(store: Store) -> None:
     store.session("inbox").xcom["long"].push("x" * LONGEST)  # with its quotes it takes two chunks
     fill_with_steps(store, "etl/load#1", running=False)
     fill_with_steps(store, "under-way/t#1", running=True)
+    start(store)
 
 
 @pytest.fixture(scope="module")

@@ -29,9 +29,9 @@ EXAMPLES = [
     if section.partition("\n")[0] not in ELSEWHERE
 ]
 # They find something, which is their purpose.
-CODES = {"check": 1, "diff": 1}
+CODES = {"check": 1, "diff": 1, "wait": 75}
 # They belong into a script of `run`.
-INSIDE = ("step", "result")
+INSIDE = ("step", "result", "wait")
 # Where an example names a place that no test may touch.
 PLACES = {
     r"postgresql\S*://zrb@db\.example/jobs": "other.db",

@@ -83,11 +83,11 @@ def back(store: Store, tmp_path: Path) -> Iterator[Store]:
 @pytest.mark.slow
 def test_a_store_with_a_past_goes_there_and_back(store: Store, other: Store, back: Store) -> None:
     fill_with_history(store)
-    assert copy(store.database, other.database) == 5
-    assert copy(other.database, back.database) == 5
+    assert copy(store.database, other.database) == 6
+    assert copy(other.database, back.database) == 6
     assert shown(store) == shown(other) == shown(back)
     assert comparable(exported(store)) == comparable(exported(other)) == comparable(exported(back))
-    assert imported(open_again(back, "third.db"), exported(other)) == 5
+    assert imported(open_again(back, "third.db"), exported(other)) == 6
 
 
 def open_again(store: Store, name: str) -> Store:
@@ -179,12 +179,12 @@ def test_hundreds_of_sessions_go_there_and_back(tmp_path: Path, new_postgres: st
         content = exported(few)
         for number in range(40):
             renamed = {session.name: f"{session.name}-{number}" for session in few.sessions()}
-            assert imported(many, content, renamed) == 5
+            assert imported(many, content, renamed) == 6
         with open_store(new_postgres) as server, open_store(tmp_path / "back.db") as back:
-            assert copy(many.database, server.database) == 200
-            assert copy(server.database, back.database) == 200
+            assert copy(many.database, server.database) == 240
+            assert copy(server.database, back.database) == 240
             before, there = shown(many), shown(server)
-            assert len(before) == 200
+            assert len(before) == 240
             assert before == there == shown(back)
 
 
@@ -248,7 +248,7 @@ def test_owners_follow_new_names(store: Store, other: Store) -> None:
 def test_lines_may_be_written_again(store: Store, back: Store) -> None:
     fill_with_history(store)
     reordered = [json.dumps(json.loads(line), sort_keys=True, indent=None) for line in exported(store).splitlines()]
-    assert imported(back, "\n".join(reordered).encode()) == 5
+    assert imported(back, "\n".join(reordered).encode()) == 6
 
 
 # -- refusals
@@ -269,7 +269,7 @@ def test_nothing_is_overwritten(store: Store, other: Store) -> None:
         imported(other, content, {"nothing": "x"})
     with pytest.raises(InvalidArgument):
         imported(other, content, {"etl": "no name"})
-    assert imported(other, content, {"reader": "reader-2"}) == 5
+    assert imported(other, content, {"reader": "reader-2"}) == 6
     with pytest.raises(InvalidArgument, match="same store"):
         copy(store.database, store.database)
 
@@ -303,7 +303,7 @@ def test_a_transaction_is_tried_again(store: Store, other: Store, monkeypatch: p
             raise Busy
 
     monkeypatch.setattr("zrb_store.operations.transfer.record_change", interfered)
-    assert copy(store.database, other.database) == 5
+    assert copy(store.database, other.database) == 6
     assert shown(store) == shown(other)
 
 
@@ -361,7 +361,7 @@ def test_a_pipe_can_be_imported(store: Store, back: Store) -> None:
     writer = threading.Thread(target=write)
     writer.start()
     with os.fdopen(reading, "rb") as pipe:
-        assert import_sessions(back.database, pipe, "stdin") == 5
+        assert import_sessions(back.database, pipe, "stdin") == 6
     writer.join()
     assert comparable(exported(back)) == comparable(content)
 

@@ -6,10 +6,10 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pytest
 
+from tests.waits import approve, parked, set_deadlines, start
 from zrb_store import (
     AttemptClosed,
     InputsDiffer,
@@ -23,23 +23,11 @@ from zrb_store import (
     wait,
 )
 from zrb_store.attempt import Attempt
-from zrb_store.queries import attempts, waits
+from zrb_store.queries import attempts
 from zrb_store.records import AttemptRecord
 from zrb_store.testing import Crash, crash_at, expire_lease
 
 pytestmark = [pytest.mark.promise(number=18), pytest.mark.usefixtures("sound")]
-
-
-def start(store: Store, action: Callable[[Attempt], object], task: str = "refund") -> Any:
-    """Run one task of the session `shop`, and return what the action returned; None if it waits."""
-    with contextlib.suppress(Waiting), store.session("shop").run() as run, run.attempt(task) as attempt:
-        result = action(attempt)
-        attempt.complete(result)
-        return result
-
-
-def approve(_: object = None) -> Any:
-    return wait("approve", timeout="2d", say="Refund 120?")
 
 
 def statuses(store: Store) -> list[str]:
@@ -52,20 +40,6 @@ def recorded(store: Store, task: str, number: int = 1) -> AttemptRecord:
     found = attempts.by_name(store.database, "shop", task, number)
     assert found is not None
     return found
-
-
-def change(store: Store, sql: str) -> None:
-    store.database.transact(lambda transaction: transaction.driver.execute(sql))
-
-
-def set_deadlines(store: Store, ago: timedelta) -> None:
-    """Let the deadlines of what waits now be this long ago."""
-    session = store.session("shop").record()
-    for each in waits.parked(store.database, [session.id]):
-        assert each.deadline is not None
-        past = str(each.moment - ago // timedelta(microseconds=1))
-        new = f"replace(arguments, '{each.deadline}', '{past}')"
-        change(store, f"UPDATE zrb_attempt SET arguments = {new} WHERE status = 'waiting'")
 
 
 @pytest.mark.parametrize("answer_comes", ["before", "after"])
@@ -186,19 +160,19 @@ def test_a_deadline_counts_from_the_first_time(store: Store) -> None:
             return wait("approve", timeout="3h", say="Last reminder")
 
     start(store, refund)
-    [first] = waits.parked(store.database, [store.session("shop").record().id])
+    [first] = parked(store)
     store.session("shop").xcom["approve"].push("dropped")
     with pytest.raises(Crash), crash_at("wait:inside"):
         start(store, refund)
     store.session("shop").xcom["approve"].pop()
     expire_lease(store.session("shop"))
     start(store, refund)
-    [again] = waits.parked(store.database, [store.session("shop").record().id])
+    [again] = parked(store)
     assert (again.deadline, again.since) == (first.deadline, first.since)
     set_deadlines(store, timedelta(hours=3))
     start(store, refund)
     assert [text.partition(" until")[0] for text in outcomes] == ["no value came to queue shop/approve"]
-    [second] = waits.parked(store.database, [store.session("shop").record().id])
+    [second] = parked(store)
     assert second.text() == "for approve, 3 h left: Last reminder"
     store.session("shop").xcom["approve"].push("yes, late")
     assert start(store, refund) == "yes, late"
@@ -312,7 +286,7 @@ def test_starting_over_asks_anew(store: Store) -> None:
     assert store.session("shop").status == "waiting"
     set_deadlines(store, timedelta(hours=1))
     from_refund()
-    [waiting] = waits.parked(store.database, [store.session("shop").record().id])
+    [waiting] = parked(store)
     assert waiting.text() == "for approve, 2 d left: Refund 120?"
 
 

@@ -127,6 +127,16 @@ class Attempt(OpenAttempt):
         """
         return self.steps.run(name, function, args, kwargs, once=once)  # type: ignore[no-any-return]
 
+    def has_parked(self) -> bool:
+        """Whether it has ended inside `wait`, perhaps in a process that its task started. Then nothing here ends it."""
+        if self.parked is not None or attempts.status_of(self.database, self.id) != "waiting":
+            return self.parked is not None
+        self._open = False
+        with self._last_output() as output:
+            if output is not None:
+                self.database.transact(output.write_rest)
+        return True
+
     def owner_of_change(self) -> Owner:
         """Return the owner of a change that is made now: the step that the code runs in, or the attempt itself.
 

@@ -6,6 +6,7 @@ A wait is a step. If its answer is there, it takes it in one transaction. If not
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Coroutine
 from datetime import datetime, timedelta
 from types import FrameType
@@ -35,11 +36,10 @@ Length = timedelta | float | str
 _CO_COROUTINE, _CO_ASYNC_GENERATOR = 0x80, 0x200  # of `inspect`, which loads slowly
 
 
-def result_for(caller: FrameType | None, value: Any) -> Any:
-    """Return a value to a function that called `wait`, and something to await to a coroutine."""
-    if caller is not None and caller.f_code.co_flags & (_CO_COROUTINE | _CO_ASYNC_GENERATOR):
-        return _given(value)
-    return value
+def result_for(caller: FrameType, answer: str) -> Any:
+    """Return the decoded answer to a function that called `wait`, and something to await to a coroutine."""
+    value = codec.decode(answer)
+    return _given(value) if caller.f_code.co_flags & (_CO_COROUTINE | _CO_ASYNC_GENERATOR) else value
 
 
 def _given(value: Any) -> Coroutine[Any, Any, Any]:
@@ -50,9 +50,13 @@ def _given(value: Any) -> Coroutine[Any, Any, Any]:
 
 
 def wait_in(
-    attempt: Attempt, queue: str | None, timeout: Length | None, say: str | None, until: datetime | timedelta | None
-) -> Any:
-    """Return the answer that the attempt waits for, as `wait` says; end the attempt if it is not there."""
+    attempt: Attempt,
+    queue: str | None,
+    timeout: Length | None = None,
+    say: str | None = None,
+    until: datetime | timedelta | None = None,
+) -> str:
+    """Return the encoded answer that the attempt waits for, as `wait` says; end the attempt if it is not there."""
     if (queue is None) == (until is None):
         raise InvalidArgument("wait for one thing: wait(QUEUE, timeout=..., say=...) or wait(until=...)")
     if queue is None and timeout is not None:
@@ -66,7 +70,7 @@ def wait_in(
         _refuse_here(attempt)
         outcome = _outcome(attempt, claim.base, claim.name, wanted, length)
     if isinstance(outcome, str):
-        return codec.decode(outcome)
+        return outcome
     if isinstance(outcome, TimeoutError):
         raise outcome
     attempt.parked = Waiting(waits.describe(attempt.session, [outcome]))
@@ -115,8 +119,8 @@ def _outcome(
             awaited = wanted._replace(deadline=deadline)
             step = all_steps.begin(base, name, awaited.encoded(), known, once=False)
         if step is not None:
-            is_settled = known is not None and known.status == "failed"
-            is_settled = is_settled and known is not None and waits.went_on(attempt.database, attempt.id, known.id)
+            went_on = functools.partial(waits.went_on, attempt.database, attempt.id)
+            is_settled = known is not None and known.status == "failed" and went_on(known.id)
             return _take_or_park(attempt, step, awaited, is_settled=is_settled)
 
 

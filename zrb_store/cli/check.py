@@ -38,10 +38,10 @@ _COLUMNS = (
     "check",
     "{}",
     "{} --task load --max-age 26h --task report --max-age 8d",
-    details="Prints one line for each session that failed, was interrupted or is stale (its process died), for "
-    "each queue with dead values, and for each overdue task, with the command that helps. Exits 1 if there is "
-    "such a line; otherwise it exits 0 and prints nothing, except on a terminal. There it prints a table in which "
-    "events with the same cause are one row.\n\n"
+    details="Prints one line for each session that failed, was interrupted, is stale (its process died) or waits "
+    "past its deadline, for each queue with dead values, and for each overdue task, with the command that helps. "
+    "Exits 1 if there is such a line; otherwise it exits 0 and prints nothing, except on a terminal. There it "
+    "prints a table in which events with the same cause are one row.\n\n"
     "A session is reported until it completes, is removed or acknowledged (`ack`), or until a newer session of "
     "the same project and main task completes after the failure. For workers of one queue, any worker that "
     "completes later clears the alert, and so does the end of the values on which it failed. Child sessions are "

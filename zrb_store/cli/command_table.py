@@ -6,6 +6,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("shell", "Run a command, or resume it; if it has completed, print its result."),
     "step": ("shell", "Run a command of a script once: if it has completed before, print its output again."),
     "result": ("shell", "Give the result of the running task."),
+    "wait": ("shell", "Wait for a value in a script, without a process: print it, or end the task until it is there."),
     "list": ("list", "List sessions, the newest first."),
     "show": ("show", "Show a session's tasks, attempts and queues, and what happened to each value."),
     "get": ("values", "Print one value, ready for use in $(...)."),

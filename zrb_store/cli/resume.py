@@ -16,6 +16,7 @@ from zrb_store.cli.command import command
 from zrb_store.errors import ZrbStoreError
 from zrb_store.inspect import session_names
 from zrb_store.inspect.resume import Decision, refuse_program
+from zrb_store.process import current_project
 from zrb_store.records import JsonTree, SessionRecord
 from zrb_store.render.stderr import print_line
 from zrb_store.store import Store, open_store
@@ -59,6 +60,7 @@ if TYPE_CHECKING:
     "{} etl-2026-11-24 --here --yes",
     "{} etl-2026-11-24 etl-2026-11-25 -j 2",
     "{} --failed --since 12h --task load --plan",
+    "{} --ready",
     details="Completed tasks do not run again: their stored results are used, and so are the stored inputs. "
     "Secret inputs are not stored: give them as --NAME VALUE, or answer the prompt. The default of a secret input "
     "given at the start is never substituted. An input that contained a secret, or was declared after the start, "
@@ -69,11 +71,11 @@ if TYPE_CHECKING:
     "order in which they ended. A line says what became of each. One that needs a secret input is passed over. If "
     "one of the names does not exist, nothing starts. Exits 0 if each completed, waits or is run by another "
     "process, and otherwise 1.\n\n"
-    "Reasons of --plan: how the task's last attempt ended (completed, failed, interrupted, lost, never-started); "
-    "forced and downstream-of:TASK (--from); readiness (a readiness check, or its server); not-restorable (its "
-    "result, or a value that it pushed or assigned, is needed and cannot be restored); fallback (runs if another "
-    "task fails); condition (runs if its condition holds when its turn comes, is skipped if it never holds); gone "
-    "(completed, and no longer in the workflow).",
+    "Reasons of --plan: how the task's last attempt ended (completed, failed, interrupted, lost, waiting, "
+    "never-started); forced and downstream-of:TASK (--from); readiness (a readiness check, or its server); "
+    "not-restorable (its result, or a value that it pushed or assigned, is needed and cannot be restored); "
+    "fallback (runs if another task fails); condition (runs if its condition holds when its turn comes, is skipped "
+    "if it never holds); gone (completed, and no longer in the workflow).",
     unknown_options=True,  # the options of secret inputs are not known here
 )
 @click.argument(
@@ -87,6 +89,11 @@ if TYPE_CHECKING:
     "--failed",
     is_flag=True,
     help="Resume all sessions of this project that failed, were interrupted or are stale, except child sessions.",
+)
+@click.option(
+    "--ready",
+    is_flag=True,
+    help="Resume the waiting sessions of this project that have got what they wait for. If none has, exit 0 silently.",
 )
 @click.option(
     "--since",
@@ -126,6 +133,7 @@ def resume(
     resumer: Resumer | None,
     words: tuple[str, ...],
     failed: bool,
+    ready: bool,
     since: timedelta | datetime | None,
     task: str | None,
     jobs: int,
@@ -137,13 +145,15 @@ def resume(
     output_format: str | None,
 ) -> int:
     names, given_inputs = _parse_words(words)
-    if failed and names:
-        raise click.UsageError("--failed takes no names")
-    if not failed and not names:
-        raise click.UsageError("name the sessions, or give --failed")
+    if (failed or ready) and names:
+        raise click.UsageError(f"--{'failed' if failed else 'ready'} takes no names")
+    if failed and ready:
+        raise click.UsageError("--failed and --ready exclude each other")
+    if not (failed or ready or names):
+        raise click.UsageError("name the sessions, or give --failed or --ready")
     if not failed and (since is not None or task is not None):
         raise click.UsageError("--since and --task are for --failed")
-    several = failed or len(names) > 1
+    several = failed or ready or len(names) > 1
     if several and (given_inputs or forced is not None or here):
         raise click.UsageError("inputs, --from and --here are for one session")
     if output_format is not None and not plan:
@@ -154,6 +164,13 @@ def resume(
         raise click.UsageError("--repeat-once is for --from: no other resume runs a completed step again")
     with open_store(read_only=True) as store:
         records = [session_names.resolve(store.database, name) for name in names]
+        if ready:
+            from zrb_store.inspect import list as sessions  # late, as all that one session does not need
+
+            project = current_project() if resumer is None else resumer.project
+            records = [record for record in sessions.ready(store.database, project) if record.path]
+            if not records:
+                return 0
         if records and all(record.argv for record in records):
             from zrb_store.cli.shell import CommandResumer  # late: zrb runs other sessions
 
@@ -161,7 +178,7 @@ def resume(
         if resumer is None:
             for record in records:
                 refuse_program(store.database, record)
-            shown = " ".join(record.name for record in records) or "--failed"
+            shown = "--ready" if ready else " ".join(record.name for record in records) or "--failed"
             raise ZrbStoreError(f"only zrb can run tasks: use `zrb xcom resume {shown}` in the folder of its project")
         if failed:
             from zrb_store.inspect.list import halted  # late, as all that one session does not need

@@ -1,4 +1,4 @@
-"""Commands for scripts: `run`, `resume` of its sessions, and what scripts do inside it: `step` and `result`."""
+"""Commands for scripts: `run`, `resume` of its sessions, and what scripts do inside it: `step`, `wait` and `result`."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import dataclasses
 import re
 import sys
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 
 import click
 
 from zrb_store import codec
 from zrb_store.cli import arguments, completion
 from zrb_store.cli.command import command
-from zrb_store.errors import ZrbStoreError
+from zrb_store.errors import SessionWaiting, Waiting, ZrbStoreError
 from zrb_store.inspect import session_names
 from zrb_store.inspect.resume import Decision, plan, workflow_of_command
 from zrb_store.process import current_project
@@ -21,7 +22,8 @@ from zrb_store.records import SessionRecord
 from zrb_store.render.format import program_name, shell_text
 from zrb_store.render.stderr import print_line
 from zrb_store.shell.run import CommandRun, default_task, stored_run
-from zrb_store.shell.step import ShellStep
+from zrb_store.shell.step import TIMED_OUT, ShellStep
+from zrb_store.shell.step import wait as wait_in_script
 from zrb_store.shell.stored_step import again, write
 from zrb_store.store import Store, open_store
 
@@ -193,3 +195,33 @@ def result(value: str, text: bool) -> None:
         encoded = codec.encode(item, limit=store.max_value)
         if not attempts.give_result(store.database, attempt.id, encoded.data):
             attempt.refuse_if_closed()
+
+
+@command(
+    "wait",
+    "answer=$({} approve --timeout 2d --say 'Refund 120?')",
+    details="For scripts that `run` starts. Prints the oldest value of this session's QUEUE. If there is none, the "
+    "task ends here: exit 75, which the script passes on (`set -e`). No process waits. The session continues from "
+    "the beginning of the script, whose completed steps do not run, once the value is there: by `resume --ready`, or "
+    "if it is started again. `push SESSION QUEUE JSON` answers.\n\n"
+    "Exit: 75 if there is no value yet, 124 if none came in time.",
+)
+@click.argument("queue", type=arguments.parse_queue)
+@click.option(
+    "--timeout",
+    type=arguments.parse_duration,
+    metavar="LENGTH",
+    help="How long to wait from the first time, e.g. 90m, 2d.",
+)
+@click.option("--say", metavar="TEXT", help="The question, which `list` and `show` show and ZRB_STORE_NOTIFY gets.")
+def wait(queue: str, timeout: timedelta | None, say: str | None) -> int:
+    with open_store() as store:
+        try:
+            answer = wait_in_script(store, queue, timeout, say)
+        except Waiting:
+            return SessionWaiting.exit_code  # `run` says what it waits for
+        except TimeoutError as late:
+            print_line(str(late), program_name())
+            return TIMED_OUT
+    write_output(answer)
+    return 0

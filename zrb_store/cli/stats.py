@@ -41,7 +41,7 @@ _MOST = 5  # main tasks that are named
     details="Counts the runs of each main task (the started one) in each project. A resumed session has several runs. "
     "COMPLETED is the number of completed runs, and their share of the ended runs. Median and 95th percentile (by "
     "nearest rank) are of the durations of completed runs. A run whose process died is lost, which counts as a "
-    "failure.",
+    "failure. A run that ended because it waits counts as neither; WAITED is the time until the next one.",
 )
 @click.argument("task", required=False, shell_complete=completion.main_tasks)
 @click.option(
@@ -64,8 +64,9 @@ def stats(task: str | None, since: timedelta | datetime | None, output_format: s
         for line in prometheus_lines(found):
             echo(line)
     elif found:
-        times = TimeFormat()
-        print_document([Table(_COLUMNS, [_row(one, times) for one in found])])
+        times, waits = TimeFormat(), any(one.waits for one in found)
+        columns = (*_COLUMNS[:-1], Column("waited", right=True, leaves=5), _COLUMNS[-1]) if waits else _COLUMNS
+        print_document([Table(columns, [_row(one, times, waits) for one in found])])
     else:
         nothing = "no runs" if task or since else "no runs yet"
         print_document([Lines([nothing + (_of_task(task, others) if task else "")])])
@@ -79,7 +80,7 @@ def _of_task(task: str, others: Sequence[TaskStats]) -> str:
     return f" of the main task {one_line(task + (nearest(task, names) or there_are))}"
 
 
-def _row(stats: TaskStats, times: TimeFormat) -> list[str]:
+def _row(stats: TaskStats, times: TimeFormat, waits: bool) -> list[str]:
     share, failure = stats.share, stats.last_failure
     return [
         one_line(stats.task) if stats.task else NOTHING,
@@ -88,6 +89,7 @@ def _row(stats: TaskStats, times: TimeFormat) -> list[str]:
         f"{stats.completed}" + (f" ({percent(share)})" if share is not None else ""),
         format_duration(stats.median),
         format_duration(stats.p95),
+        *([format_duration(stats.waited)] if waits else []),
         one_line(f"{times.short(failure.at)} {failure.session}: {failure.text()}") if failure else NOTHING,
     ]
 
@@ -101,6 +103,12 @@ _FAMILIES: tuple[tuple[str, str, str, Callable[[TaskStats], list[_Sample]]], ...
         "gauge",
         "Runs of a task by how they ended; running if they have not.",
         lambda one: [("", {"status": word}, count) for word, count in {**one.ended, "running": one.running}.items()],
+    ),
+    (
+        "zrb_store_waited_seconds",
+        "gauge",
+        "How long sessions of a task waited while no process ran.",
+        lambda one: [("", {}, seconds(one.waited))],
     ),
     (
         "zrb_store_run_duration_seconds",

@@ -22,7 +22,7 @@ from zrb_store.store import open_store
     "{} consume.host-1.1 --timeout 2m",
     "{} etl-2026-11-24 --kill",
     details="The session becomes interrupted, and resume continues it. Its attempts are given back, and no "
-    "delivery is counted. A consumer first lets the commands in hand finish.\n\n"
+    "delivery is counted. A session that waits no longer does. A consumer first lets the commands in hand finish.\n\n"
     "On this machine the process gets SIGTERM if it handles it, and otherwise SIGINT, which raises KeyboardInterrupt "
     "in Python. Any other process finds the request when it next renews its lease, within 15 "
     "seconds. A web server, and a process that also runs other sessions, is refused (exit 75).\n\n"

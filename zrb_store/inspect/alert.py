@@ -12,6 +12,7 @@ from zrb_store.masking import one_line
 from zrb_store.process import folder_of, identity, program_of
 from zrb_store.queries.lease import worked_until
 from zrb_store.queries.notify import LastError
+from zrb_store.queries.waits import Wait
 from zrb_store.records import JsonObject, RunRecord, SessionRecord, iso
 
 _LONGEST = 300  # characters of an error in one line
@@ -21,7 +22,7 @@ _LONGEST = 300  # characters of an error in one line
 class Alert:
     """Something that somebody has to look at."""
 
-    event: str  # failed, interrupted or stale, of a session; dead, of values; overdue, of a task
+    event: str  # failed, interrupted, stale or waiting, of a session; dead, of values; overdue, of a task
     what: str  # what it is about, such as `session etl-2026-11-24 (load)`
     why: str | None  # what is known of the cause
     at: int | None  # when it happened, in microseconds (for `stale`, the last sign of life); None for no one moment
@@ -71,10 +72,12 @@ def of_session(
     died: str | None,
     here: str | None,
     find_project: Callable[[SessionRecord], str | None] | None = None,
+    waits: Sequence[Wait] = (),
 ) -> Alert:
-    """Describe a session that failed, was interrupted or is stale; `died` says how it is known that it died.
+    """Describe a session that failed, was interrupted, is stale or waits; `died` says how it is known that it died.
 
-    If the folder of its project is gone, `find_project` looks for the one where the project is now.
+    A wait that is not over needs an answer. If the folder of its project is gone, `find_project` looks for the one
+    where the project is now.
     """
     started = _last_started(runs)
     at = session.ended_at
@@ -93,16 +96,24 @@ def of_session(
     else:
         again = None if is_gone else how_to_start_again(session, runs, here)
         remedy = again or f"zrb-store log {session.name}"
+    asked = next((each.queue for each in waits if each.queue is not None and not each.is_over), None)
+    if asked is not None:
+        remedy = f"zrb-store push {shlex.join([session.name, asked])} JSON"
     return Alert(
         event=session.status,
         what=f"session {session.name}" + (f" ({session.task})" if session.task else ""),
-        why=reason(session, runs, error, died),
+        why=wait_reason(waits) if waits else reason(session, runs, error, died),
         at=at,
         remedy=remedy,
         session=session.name,
         project=session.project,
         task=session.task,
     )
+
+
+def wait_reason(waits: Sequence[Wait]) -> str:
+    """Say what a session waits for."""
+    return " and ".join(dict.fromkeys(each.text() for each in waits))
 
 
 def reason(session: SessionRecord, runs: Sequence[RunRecord], error: LastError | None, died: str | None) -> str | None:

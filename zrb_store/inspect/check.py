@@ -1,4 +1,4 @@
-"""The alerts of `check`: failed and stale sessions, dead values and overdue tasks."""
+"""The alerts of `check`: failed, stale and late sessions, dead values and overdue tasks."""
 
 from __future__ import annotations
 
@@ -33,6 +33,7 @@ from zrb_store.queries.stats import (
     why_dead,
     with_deliveries,
 )
+from zrb_store.queries.waits import Wait, parked
 from zrb_store.records import Damage, RunRecord, SessionRecord
 
 _PAGE = 100  # sessions whose runs and errors are read by one statement each
@@ -110,6 +111,9 @@ def _sessions(
                 last_of_task, transaction, session, last_runs.get(session.id), is_worker=session.id in workers
             )
         ]
+        waits: dict[int, list[Wait]] = {}
+        for wait in parked(transaction, [each.id for each in left if each.status == "waiting"]):
+            waits.setdefault(wait.session_id, []).append(wait)
         ids = [last_runs[each.id].id for each in left if each.id in last_runs]
         errors, unresolved = last_errors(transaction, ids), unresolved_failures(transaction, ids)
         for session in left:
@@ -118,10 +122,14 @@ def _sessions(
             is_resolved = last is not None and last.error is None and unresolved.get(last.id) == 0
             if status == "running" or acknowledged_at(own) or (status == "failed" and is_resolved):
                 continue
+            late = [each for each in waits.get(session.id, []) if each.is_late]
+            if status == "waiting" and not late:
+                continue
             damage.note(f"session {session.name}", session.damage)
             error = None if last is None else errors.get(last.id)
             how = lease.how_it_died(transaction, last, moment) if last is not None and last.ended_at is None else None
-            yield alert.of_session(replace(session, status=status), own, error, how, here, find_project)
+            seen = replace(session, status=status, ended_at=late[0].deadline if late else session.ended_at)
+            yield alert.of_session(seen, own, error, how, here, find_project, late)
 
 
 class Group(NamedTuple):

@@ -13,8 +13,8 @@ from typing import TypedDict, Unpack
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
 from zrb_store.inspect import alert
+from zrb_store.inspect.header import header
 from zrb_store.inspect.queues import HeldBy, holders_of
-from zrb_store.inspect.show import header
 from zrb_store.local_time import beginning
 from zrb_store.names import NamePattern
 from zrb_store.process import Projects
@@ -24,9 +24,10 @@ from zrb_store.queries.list import TaskCounts, matching_sessions, runs_by_sessio
 from zrb_store.queries.notify import last_errors
 from zrb_store.queries.runs import acknowledged_at
 from zrb_store.queries.stats import dead_queues
+from zrb_store.queries.waits import Wait, parked
 from zrb_store.records import JsonObject, RunRecord, SessionRecord, iso
 
-STATUSES = ("open", "running", "stale", "completed", "failed", "interrupted")
+STATUSES = ("open", "running", "stale", "waiting", "completed", "failed", "interrupted")
 HALTED = ("failed", "interrupted", "stale")
 """The statuses of sessions that ended without completing."""
 _COMPUTED = {"running", "stale", "interrupted"}  # a stale session is stored as running, or interrupted if reclaimed
@@ -43,7 +44,7 @@ class SessionSummary:
     done: int  # how many of them have completed or were skipped
     holders: list[HeldBy]  # what holds values of its queues and belongs to other sessions
     dead: int  # how many values of its queues are dead
-    reason: str | None  # why it failed, was interrupted or is stale, if that is known
+    reason: str | None  # why it failed, was interrupted or is stale, if that is known, or what it waits for
     moment: int  # when all this was read, in microseconds
 
     @property
@@ -153,6 +154,15 @@ def halted(
     return [session for _, session in sorted(ended, key=lambda each: each[0])]
 
 
+def ready(database: Database, project: str) -> list[SessionRecord]:
+    """Return the sessions of a project of which a wait is over, the one that began to wait first first."""
+    with database.snapshot() as transaction:
+        statuses, projects = ["waiting"], Projects((project,))
+        found = {each.id: each for each in matching_sessions(transaction, statuses=statuses, projects=projects)}
+        over = [each for each in parked(transaction, list(found)) if each.is_over]
+    return [found[each] for each in dict.fromkeys(wait.session_id for wait in over)]
+
+
 def _summarized(
     transaction: Transaction, found: Iterator[SessionRecord], moment: int, with_holders: bool, dead: Mapping[int, int]
 ) -> Iterator[SessionSummary]:
@@ -164,6 +174,10 @@ def _summarized(
         runs = runs_by_session(transaction, ids)
         counts = task_counts(transaction, ids, [session_id for session_id, tasks in skipped.items() if tasks])
         errors = last_errors(transaction, [own[-1].id for own in runs.values()]) if with_holders else {}
+        waiting = [each.id for each in page if with_holders and each.status == "waiting"]
+        waits: dict[int, list[Wait]] = {}
+        for wait in parked(transaction, waiting):
+            waits.setdefault(wait.session_id, []).append(wait)
         held: dict[int, list[HeldBy]] = {}
         for holder in holders_of(transaction, ids, moment) if with_holders else ():
             held.setdefault(holder.home_id, []).append(holder)
@@ -171,7 +185,7 @@ def _summarized(
             own = runs.get(session.id, [])
             last = own[-1] if own else None
             seen = replace(session, status=lease.status_of(transaction, session.status, last, moment))
-            reason = None
+            reason = None if session.id not in waits else alert.wait_reason(waits[session.id])
             if with_holders and last is not None and seen.status in HALTED:
                 died = lease.how_it_died(transaction, last, moment) if last.ended_at is None else None
                 reason = alert.reason(seen, own, errors.get(last.id), died)

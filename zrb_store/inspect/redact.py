@@ -39,6 +39,7 @@ def redacted(report: Report) -> Report:
         changes=[_nobody(change)._replace(detail=None, reason=None) for change in report.changes],
         plan=None if plan is None or plan.refused else plan,
         comes_back=list(map(_emptied, report.comes_back)),
+        waits=(),
     )
 
 

@@ -14,16 +14,18 @@ from typing import Generic, NamedTuple, TypeVar
 from zrb_store.codec.arguments import call_text
 from zrb_store.db.engine import Database
 from zrb_store.inspect.agents import agent_note, agent_tokens
+from zrb_store.inspect.header import header, inputs_of
 from zrb_store.inspect.log import AttemptLog, SessionLog, change_json, line_json, log_of, run_json
 from zrb_store.inspect.queues import held_by_others
 from zrb_store.inspect.resume import Decision
-from zrb_store.inspect.show import Queue, SessionDocument, Step, Task, header, inputs_of, open_session
+from zrb_store.inspect.show import Queue, SessionDocument, Step, Task, open_session
 from zrb_store.inspect.trace import Span, Timeline, merged
 from zrb_store.inspect.value import Value
 from zrb_store.queries.by_hand import Change
 from zrb_store.queries.lease import worked_until
 from zrb_store.queries.runs import acknowledged_at
 from zrb_store.queries.show import dead_by
+from zrb_store.queries.waits import Wait
 from zrb_store.records import (
     AttemptRecord,
     Damage,
@@ -210,6 +212,7 @@ class Report:
     comes_back_elsewhere: int  # how many values they hold of other sessions' queues
     killed: int  # how many values are dead since an attempt of this session took them
     held: Counter[str]  # how many of its values attempts of other sessions hold, by the state of their process
+    waits: Sequence[Wait]  # what it waits for
 
     @property
     def timeline(self) -> Timeline:
@@ -229,6 +232,7 @@ class Report:
             "read_at": iso(self.read_at),
             "runs": [run.to_json() for run in self.runs],
             "runs_left_out": self.runs_left_out,
+            "waits": [wait.to_json() for wait in self.waits],
             "tasks": [task.to_json() for task in self.tasks],
             "queues": {each.queue.name: each.to_json(value_json) for each in self.queues},
             "logged": {"attempts": [each.to_json() for each in self.logged], "left_out": self.logged_left_out},
@@ -277,6 +281,7 @@ def describe(database: Database, name: str, *, budget: Budget | None = None, dam
             comes_back_elsewhere=document.held_elsewhere(),
             killed=dead_by(document.transaction, document.session.id),
             held=held_by_others(document.transaction, document.session, document.read_at),
+            waits=document.waits,
         )
         return replace(report, work=_work(report), damage=str(damage) if damage else None)
 

@@ -13,8 +13,8 @@ from zrb_store import codec, records
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
 from zrb_store.errors import SessionNotFound, ValueNotFound
+from zrb_store.inspect.header import header
 from zrb_store.inspect.value import Value, each_with_acts
-from zrb_store.masking import MASK, mask_named
 from zrb_store.names import full_name, nearest
 from zrb_store.queries import history, lease, output, runs, sessions, show
 from zrb_store.queries.by_hand import Change, last_of_session
@@ -22,8 +22,9 @@ from zrb_store.queries.clock import Moment
 from zrb_store.queries.history import Only, Scope, StepCounts, ValueHistory
 from zrb_store.queries.output import StoredOutput
 from zrb_store.queries.queues import QueueRules
+from zrb_store.queries.waits import Wait, parked
 from zrb_store.records import (
-    UNSUCCESSFUL,
+    UNFINISHED,
     AttemptRecord,
     Damage,
     JsonObject,
@@ -31,7 +32,6 @@ from zrb_store.records import (
     Lazy,
     Rows,
     RunRecord,
-    SessionRecord,
     each_as_json,
     iso,
     json_or_null,
@@ -109,6 +109,12 @@ class Task:
     attempts: Rows[Attempt]
     counts: StepCounts | None  # None if it has no steps
     steps: Rows[Step]
+    is_parked: bool = False  # whether its last attempt ended because it waits
+
+    @property
+    def is_left(self) -> bool:
+        """Whether no attempt of it counts: its status is then a row of its own."""
+        return not self.attempts or (self.status in ("waiting", "skipped") and not self.is_parked)
 
     def to_json(self) -> JsonObject:
         """Return it as `show --format json` shows it."""
@@ -252,6 +258,13 @@ class SessionDocument(SessionView):
         return runs.acknowledged_at(self.runs) if self.at is None else None
 
     @functools.cached_property
+    def waits(self) -> list[Wait]:
+        """What the session waits for; empty at an earlier moment."""
+        return parked(
+            self.transaction, [self.session.id] if self.at is None and self.session.status == "waiting" else []
+        )
+
+    @functools.cached_property
     def acknowledgement(self) -> Change | None:
         """Who acknowledged it and why, if that is known."""
         return last_of_session(self.transaction, self.session.name, "ack") if self.acknowledged_at else None
@@ -264,6 +277,7 @@ class SessionDocument(SessionView):
             "acknowledged_at": iso(self.acknowledged_at),
             "acknowledged_by": why and why.user,
             "acknowledged_reason": why and why.reason,
+            "waits": [wait.to_json() for wait in self.waits],
             "runs": [run.to_json() for run in self.runs],
             "tasks": [task.to_json() for task in self.tasks],
             "queues": {queue.name: queue.to_json() for queue in self.queues},
@@ -334,7 +348,7 @@ class SessionDocument(SessionView):
         queues: Mapping[int, str],
         counts: StepCounts | None,
     ) -> Task:
-        if last is not None and last.status in UNSUCCESSFUL:
+        if last is not None and last.status in UNFINISHED:
             self._unfinished[last.id] = last.name
         result = None
         if last is not None and last.in_effect and last.result_seq is not None:
@@ -348,6 +362,7 @@ class SessionDocument(SessionView):
             attempts,
             counts,
             [] if counts is None else Lazy(functools.partial(self._steps_of, name), counts.steps),
+            last is not None and last.status == "waiting",
         )
 
     def _steps_of(self, task: str) -> Iterator[Step]:
@@ -460,34 +475,6 @@ def open_session(
     """
     with database.snapshot() as transaction:
         yield SessionDocument(transaction, name, queue, only, at, last, damage, whole_errors)
-
-
-def header(session: SessionRecord) -> JsonObject:
-    """Return the part of a session that `list --format json` and `show --format json` share."""
-    return {
-        "name": session.name,
-        "project": session.project,
-        "status": session.status,
-        "task": session.task,
-        "path": session.path,
-        "inputs": inputs_of(session),
-        "created_at": iso(session.created_at),
-        "ended_at": iso(session.ended_at),
-        "parent": session.parent,
-        "forked_from": session.forked_from,
-        "pinned": session.pinned,
-    }
-
-
-def inputs_of(session: SessionRecord) -> JsonValue:
-    """Return the inputs of a session, in which secrets are masked: a dict, unless they are damaged."""
-    return mask_named(codec.to_json(session.inputs)) if session.inputs else {}
-
-
-def withheld_inputs(session: SessionRecord) -> list[str]:
-    """Return the names of the secret inputs that a session was given: they are not stored, and a resume needs them."""
-    inputs = codec.to_json(session.inputs) if session.inputs else {}
-    return [name for name, value in inputs.items() if value == {"masked": MASK}] if type(inputs) is dict else []
 
 
 def _status(last: AttemptRecord | None, known: str) -> str:

@@ -49,6 +49,8 @@ class TaskStats:
     running: int = 0  # how many runs have not ended
     # How many ended, by their status.
     ended: dict[str, int] = field(default_factory=lambda: dict.fromkeys(("completed", *UNSUCCESSFUL), 0))
+    waits: int = 0  # how many runs ended because they wait
+    waited: int = 0  # how long nothing ran after them, in microseconds
     median: int | None = None  # of the durations of completed runs, in microseconds; None if there are none
     p95: int | None = None  # the 95th percentile of them, by nearest rank
     total: int = 0  # the sum of them
@@ -63,7 +65,7 @@ class TaskStats:
     @property
     def runs(self) -> int:
         """How many runs there are."""
-        return self.running + sum(self.ended.values())
+        return self.running + self.waits + sum(self.ended.values())
 
     @property
     def share(self) -> float | None:
@@ -79,6 +81,8 @@ class TaskStats:
             "runs": self.runs,
             "running": self.running,
             **self.ended,
+            "waits": self.waits,
+            "waited_seconds": seconds(self.waited),
             "completed_share": self.share,
             "median_seconds": seconds(self.median),
             "p95_seconds": seconds(self.p95),
@@ -106,11 +110,16 @@ def task_stats(
             of_task = found.setdefault(key, TaskStats(*key))
             if each.status is None:
                 continue
+            if each.status == "waiting":
+                of_task.waits = each.runs
+                continue
             of_task.ended[each.status] = each.runs
             if each.status == "completed":
                 of_task.last_completed_at = each.ended_at
             else:
                 failed[key] = max(failed.get(key, (0, "", 0)), (each.newest, each.status, each.ended_at or 0))
+        for folder, main, waited in stats.waited(transaction, task, start):
+            found[folder, main].waited = waited
         for project, name, run in stats.running(transaction, task, start):
             key = project, name
             if lease.is_live(transaction, run, moment):

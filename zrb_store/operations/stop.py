@@ -16,6 +16,7 @@ from zrb_store.errors import SessionBusy, ZrbStoreError
 from zrb_store.process import ending_signal, is_running, may_signal, send_signal
 from zrb_store.queries import lease, runs, sessions
 from zrb_store.queries import stop as queries
+from zrb_store.queries.by_hand import record_change
 from zrb_store.queries.clock import Moment, draw, now_micros
 from zrb_store.queries.stop import CameBack, LiveRun
 from zrb_store.records import RunRecord
@@ -51,14 +52,16 @@ class Stopped:
 def stop(database: Database, name: str, *, timeout: float = 30.0, kill: bool = False) -> Stopped:
     """Ask the process that runs a session to end it, wait so many seconds, and return what came back.
 
-    With `kill`, the process gets SIGKILL if it has not ended by then. What its attempts did is then given back here,
-    and counts as no delivery.
+    A session that waits becomes interrupted. With `kill`, the process gets SIGKILL if it has not ended by then. What
+    its attempts did is then given back here, and counts as no delivery.
 
     Raises:
         SessionBusy: The process runs other sessions too.
         ZrbStoreError: The session does not run, or has not ended in time.
     """
     request = database.transact(lambda transaction: _ask(transaction, name, kill=kill), "stop")
+    if request is None:
+        return Stopped(name, "interrupted", CameBack([], []))
     if request.is_here and runs.status_of(database, request.run.id) == (None,):  # it may just have ended by itself
         send_signal(*request.who, ending_signal(request.run.pid, handles_sigterm=request.run.handles_sigterm))
     if not _wait(database, request, timeout):
@@ -71,8 +74,13 @@ def stop(database: Database, name: str, *, timeout: float = 30.0, kill: bool = F
         return Stopped(name, status, queries.came_back(transaction, request.live, request.moment))
 
 
-def _ask(transaction: Transaction, name: str, *, kill: bool) -> _Request:
+def _ask(transaction: Transaction, name: str, *, kill: bool) -> _Request | None:
+    """Record the request; return None if the session waited, and now does not any more."""
     session = sessions.get(transaction, name, lock=True)
+    if session.status == "waiting":
+        runs.end_session(transaction, session.id, "interrupted")
+        record_change(transaction, "stop", name, "it waited")
+        return None
     run, moment = runs.last(transaction, session.id), now_micros(transaction)
     if run is None or run.ended_at is not None or lease.state_of_process(transaction, run, moment) != "alive":
         status = lease.status_of(transaction, session.status, run, moment)

@@ -10,6 +10,7 @@ import re
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from zrb_store.inspect.alert import how_to_start_again
@@ -217,6 +218,9 @@ def _said(report: Report, tasks: Sequence[Task]) -> tuple[str, str, str]:
     if status == "running":
         working = ", ".join(task.name for task in tasks if task.status == "running")
         return f"running for {format_duration(report.read_at - last.record.started_at)}", cut_text(working, 100), ""
+    if report.waits:
+        texts = dict.fromkeys(replace(each, say=None).text() for each in report.waits)
+        return f"waits {' and '.join(texts)}", " ".join(each.say for each in report.waits if each.say), ""
     failed = [each for each in tasks if each.status in UNSUCCESSFUL]
     failed = [each for each in failed if each.status == "failed"] or failed
     if not failed:
@@ -281,9 +285,11 @@ def _command(report: Report, program: str) -> str | None:
     dead = next((each.queue.name for each in report.queues if each.queue.dead), None)
     if _is_inbox(report):
         return f"{program} requeue {name} {shlex.quote(dead)} --all-dead" if dead is not None else None
-    if status in HALTED and report.session.path:
+    if asked := next((each.queue for each in report.waits if each.queue is not None and not each.is_over), None):
+        return f"{program} push {shlex.join([name, asked])} JSON"
+    if (status in HALTED or report.waits) and report.session.path:
         return f"{zrb_program(program)} resume {name}"
-    if status in HALTED and report.runs:
+    if (status in HALTED or report.waits) and report.runs:
         return how_to_start_again(report.session, [run.record for run in report.runs], None)
     return f"{program} log {name} --follow" if status == "running" else None
 
@@ -335,7 +341,7 @@ def _turns(report: Report, timeline: Timeline, scale: _Scale) -> Iterator[Mark]:
 def _is_kept(report: Report, step: Step) -> bool:
     """Whether a step was not run again, or will not be."""
     is_earlier = (step.last.run or 0) < report.runs[-1].record.number if report.runs else True
-    return step.status == "completed" and (is_earlier or report.session.status in HALTED)
+    return step.status == "completed" and (is_earlier or report.session.status in (*HALTED, "waiting"))
 
 
 def _return(report: Report, value: Value) -> Return:

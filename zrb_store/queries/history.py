@@ -17,7 +17,7 @@ from zrb_store.queries.by_hand import Change
 from zrb_store.queries.clock import Moment, by_then, later
 from zrb_store.queries.show import attempts_without
 from zrb_store.queries.values import from_live, is_dead, is_delayed, is_due, is_held, was_live
-from zrb_store.records import UNSUCCESSFUL, AttemptRecord, ReplacedRecord, ReturnRecord, ValueRecord
+from zrb_store.records import UNFINISHED, UNSUCCESSFUL, AttemptRecord, ReplacedRecord, ReturnRecord, ValueRecord
 
 MESSAGE_LENGTH = 300
 """Characters of an error's message that are read with each return of a value: one error may be that of many."""
@@ -36,7 +36,7 @@ class JoinedAttempt:
         self.name = (self._session.c.name, self._attempt.c.task, self._attempt.c.number)
         self.step = self._attempt.c.step
         self.given_back = (self._attempt.c.given_back_at, self._attempt.c.given_back_tick)
-        failed = sa.and_(is_one_of(self._attempt.c.status, *UNSUCCESSFUL), ~is_of_no_task(self._attempt))
+        failed = sa.and_(is_one_of(self._attempt.c.status, *UNFINISHED), ~is_of_no_task(self._attempt))
         self.failed = tuple(sa.case((failed, self._attempt.c[name])) for name in ("ended_at", "ended_tick"))
         beginning = (literal(1), literal(MESSAGE_LENGTH))
         self.whole_error = (self._attempt.c.error_type, self._attempt.c.error_message)

@@ -131,7 +131,7 @@ def _unfinished() -> sa.Select[*Row]:
                 t.run, sa.and_(t.run.c.session_id == t.session.c.id, t.run.c.number == t.session.c.fence)
             )
         )
-        .where(is_one_of(t.session.c.status, "running", "failed", "interrupted"))
+        .where(is_one_of(t.session.c.status, "running", "failed", "interrupted", "waiting"))
     )
 
 

@@ -142,7 +142,7 @@ def parked(executor: Executor, session_ids: Sequence[int]) -> list[Wait]:
     moment = now_micros(executor) if rows else 0
     found = []
     for session, since, session_id, task, step, arguments in rows:
-        what = awaited(step, arguments) or Awaited("")  # damaged
+        what = awaited(step, arguments) or Awaited(None, 0)  # damaged: the task shall wait again
         queue_id = None if what.queue is None else find_queue(executor, session, what.queue)
         has_value = queue_id is not None and bool(executor.execute(_has_live(), {"queue_id": queue_id}))
         found.append(Wait(session_id, session, task, what.queue, since, what.deadline, what.say, has_value, moment))

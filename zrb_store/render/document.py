@@ -110,6 +110,7 @@ STYLES = {
     "running": "cyan",
     "failed": "bold red",
     "interrupted": "yellow",
+    "waiting": "magenta",
     "stale": "bold yellow",
     "lost": "bold yellow",
     "live": "green",

@@ -8,8 +8,9 @@ from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass
 
+from zrb_store.inspect.header import inputs_of, withheld_inputs
 from zrb_store.inspect.queues import HeldBy, holders_of
-from zrb_store.inspect.show import Attempt, Queue, SessionDocument, Step, Task, inputs_of, withheld_inputs
+from zrb_store.inspect.show import Attempt, Queue, SessionDocument, Step, Task
 from zrb_store.inspect.value import Replaced, Returned, Value
 from zrb_store.masking import one_line
 from zrb_store.queries.history import Only, StepCounts
@@ -169,7 +170,7 @@ class SessionPrinter:
                 is_last = place == len(task.attempts)
                 note = _error(attempt) or ("not restorable" if is_last and not task.restorable else "")
                 yield self._attempt_row(one_line(attempt.name), attempt.status, attempt, note)
-            if not task.attempts or task.status in ("waiting", "skipped"):
+            if task.is_left:
                 yield [one_line(task.name), task.status, NOTHING, NOTHING, NOTHING, ""]
             if task.counts is not None:
                 yield from self._step_rows(task, task.counts)
@@ -306,8 +307,13 @@ def _hints(document: SessionDocument, holders: Sequence[HeldBy]) -> list[tuple[s
     if dead := next((queue.name for queue in document.queues if queue.dead), None):
         requeue = f"{program_name()} requeue {name} {shlex.quote(one_line(dead))} --all-dead"
         hints.append(("Dead:", f"{requeue}; or replace or drop single values"))
+    for wait in document.waits:
+        hints.append(("Waits:", wait.text()))
+        if wait.queue is not None and not wait.is_over:
+            hints.append(("Answer:", f"{program_name()} push {shlex.join([name, wait.queue])} JSON"))
+    is_over = any(wait.is_over for wait in document.waits)
     is_halted, is_zrb = status in ("failed", "interrupted", "stale"), bool(document.session.path)
-    if is_halted and is_zrb:
+    if (is_halted or is_over) and is_zrb:
         secrets = one_line(", ".join(withheld_inputs(document.session)))
         asks = f", which asks for {secrets}" if secrets else ""
         program = program_name() if document.session.argv else zrb_program(program_name())
@@ -317,7 +323,7 @@ def _hints(document: SessionDocument, holders: Sequence[HeldBy]) -> list[tuple[s
         whose = " and that ".join(f"{one_line(own)} {acts}" for acts, own in names.items())
         hints.append(("Pending:", f"values that {whose} are given back by a resume"))
     counts = [task.counts for task in document.tasks if task.status != "completed" and task.counts is not None]
-    if is_halted and (completed := [each for each in counts if each.standing]):
+    if (is_halted or document.waits) and (completed := [each for each in counts if each.standing]):
         again = f", except with --from {one_line(completed[0].task)}" if is_zrb and len(completed) == 1 else ""
         steps = " and ".join(f"{counted(each.standing, 'step')} of {one_line(each.task)}" for each in completed)
         hints.append(("Steps:", f"a resume keeps the results of {steps}{again}"))

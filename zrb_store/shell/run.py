@@ -22,12 +22,12 @@ from zrb_store.consume.child import EndingSignals
 from zrb_store.consume.command import CommandRunner, Outcome, check_command, environment_of, record_command
 from zrb_store.db.clock import clock
 from zrb_store.db.engine import Database
-from zrb_store.errors import InputsDiffer, InvalidArgument, SessionCompleted, ZrbStoreError
+from zrb_store.errors import InputsDiffer, InvalidArgument, SessionCompleted, SessionWaiting, ZrbStoreError
 from zrb_store.inspect.resume import Reruns, decide, reruns, workflow_of_command
 from zrb_store.masking import MASK, is_secret_name, mask_command, remember, remember_command
 from zrb_store.names import check_name
 from zrb_store.process import current_project, folder_of
-from zrb_store.queries import attempts, runs, sessions
+from zrb_store.queries import attempts, runs, sessions, waits
 from zrb_store.queries.clock import now_micros
 from zrb_store.queries.lease import living_command, state_of_process
 from zrb_store.records import COMMAND, AttemptRecord, SessionRecord
@@ -135,6 +135,10 @@ def _attend(run: Run, call: CommandRun, running: list[CommandRunner], tell: Call
         running.append(runner)
         environment = {**environment_of(attempt), **call.inputs}
         outcome = runner.run(None, environment, functools.partial(record_command, attempt), keep=keep)
+        if attempt.has_parked():  # by `zrb-store wait`
+            run.end("waiting")
+            tell(waits.describe(call.session, waits.parked(run.database, [run.session_id])))
+            return SessionWaiting.exit_code
         if outcome.error is None:
             attempt.complete(_result(attempt, bytes(end)))
             run.end("completed")

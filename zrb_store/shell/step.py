@@ -1,4 +1,4 @@
-"""`step`: a command as a step of the attempt that this process runs in, which `ZRB_STORE_ATTEMPT` names."""
+"""`step` and `wait`: steps of the attempt that this process runs in, which `ZRB_STORE_ATTEMPT` names."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import IO
 
 from zrb_store import codec
 from zrb_store.attempt import Attempt, Done, Step
 from zrb_store.attempt.exact_steps import Change, ExactStep, open_exact
+from zrb_store.attempt.waits import wait_in
 from zrb_store.codec.arguments import positional_and_named, stored_arguments
 from zrb_store.consume.command import CommandRunner, Outcome, environment_of, record_command
 from zrb_store.db.clock import clock
@@ -24,7 +26,7 @@ from zrb_store.errors import InputsDiffer, InvalidArgument, ValueTooLarge, ZrbSt
 from zrb_store.masking import ErrorText, mask_command
 from zrb_store.names import check_step_name
 from zrb_store.process import is_group_alive
-from zrb_store.queries import attempts, runs
+from zrb_store.queries import attempts, runs, sessions
 from zrb_store.queries.steps import StepRecord
 from zrb_store.records import JsonValue
 from zrb_store.shell.run import exit_code, passing_signals_to, text_or_bytes
@@ -149,6 +151,19 @@ class ShellStep:
             result = codec.encode(None)._replace(restorable=bool(produced))
         arguments = stored_arguments(mask_command(self.argv), {"produces": produced}) if produced else None
         step.complete(result, arguments=arguments)
+
+
+def wait(store: Store, queue: str, timeout: timedelta | None, say: str | None) -> str:
+    """Return the encoded value that the task of `run` waits for, which this process runs in.
+
+    Raises:
+        Waiting: The value is not there, and the task has ended.
+        TimeoutError: It did not come in time.
+    """
+    attempt = _surrounding(store, f"wait {queue}")
+    if not sessions.get(store.database, attempt.session).argv:
+        raise ZrbStoreError(f"{attempt.full_name} is no task of `zrb-store run`: a task of zrb waits in its action")
+    return wait_in(attempt, queue, timeout, say)
 
 
 def _surrounding(store: Store, name: str) -> Attempt:
