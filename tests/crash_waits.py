@@ -20,6 +20,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from tests.forks import fork
 from tests.places import Files, Schemas
 from tests.rows import faults
@@ -152,6 +154,8 @@ def race_zrb(folder: Path, location: str, count: int, seed: int) -> str:
                 status = check(store, name)
             if status == "waiting":
                 assert code in (75, -9, 137), code
+                here = [each.pid for each in psutil.process_iter(["cwd"]) if each.info["cwd"] == str(folder)]
+                assert here == [], "a process lives while the session waits"
                 if answering:
                     os.waitpid(answering, 0)
                     answering = 0

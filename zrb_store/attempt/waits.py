@@ -67,7 +67,8 @@ def wait_in(
     check_step_name(wanted.step)
     length = until if until is not None else timeout
     with attempt.steps.claim(wanted.step, (queue,), {}) as claim:
-        _refuse_here(attempt)
+        with attempt.xcom.watched():
+            _refuse_here(attempt)
         outcome = _outcome(attempt, claim.base, claim.name, wanted, length)
     if isinstance(outcome, str):
         return outcome
