@@ -56,7 +56,14 @@ FREE = {
     "TIME",
     "TIMES",
 }
-FREE |= {"[--SECRET VALUE]...", "[--INPUT VALUE]...", "name", "new", "value"}
+FREE |= {
+    "[--SECRET VALUE]...",
+    "[--INPUT VALUE]...",
+    "name",
+    "new",
+    "value",
+    "queue",
+}  # `queue` of `wait`: a script asks
 
 
 @pytest.fixture
