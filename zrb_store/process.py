@@ -89,14 +89,21 @@ def is_group_alive(boot_id: str | None, pid_namespace: str | None, pid: int, sta
 
 def has_living_member(group: int) -> bool:
     """Whether a process group has a process that is not a zombie: in a container, pid 1 often leaves them for ever."""
+    if not _has_member(group):
+        return False
+    members = [pid for pid in _pids() if _group_of(pid) == group]
+    # If none is seen, they were reaped meanwhile, or are hidden from this user.
+    return any(map(_is_alive, members)) if members else _has_member(group)
+
+
+def _has_member(group: int) -> bool:
     try:
         os.killpg(group, 0)
     except ProcessLookupError:
         return False
     except PermissionError:
-        return True
-    members = [pid for pid in _pids() if _group_of(pid) == group]
-    return not members or any(map(_is_alive, members))  # if none is seen, it is hidden from this user
+        pass
+    return True
 
 
 def _is_here(boot_id: str | None, pid_namespace: str | None) -> bool:
