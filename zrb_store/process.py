@@ -34,13 +34,10 @@ class ProcessIdentity:
     user: str | None
 
 
+@functools.cache
 def identity() -> ProcessIdentity:
     """Return the identity of this process; a forked child has its own."""
-    return _identity(os.getpid())
-
-
-@functools.lru_cache(maxsize=1)
-def _identity(pid: int) -> ProcessIdentity:
+    pid = os.getpid()
     try:
         user: str | None = getpass.getuser()
     except (KeyError, OSError):  # in a container the user may have no name
@@ -49,6 +46,10 @@ def _identity(pid: int) -> ProcessIdentity:
         raise StoreUnavailable(f"the run cannot be recorded: {OUT_OF_FILES}")
     started = "/".join(filter(None, (process_started(pid), _program(pid)))) or None
     return ProcessIdentity(socket.gethostname(), _boot_id(), _pid_namespace(), pid, started, user)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=identity.cache_clear)
 
 
 def is_running(boot_id: str | None, pid_namespace: str | None, pid: int, started: str | None) -> bool | None:

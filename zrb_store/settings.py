@@ -106,9 +106,9 @@ OLD_NAMES = {
 """The names of settings before 0.1.0; the next release removes them."""
 _OLD_VALUES = {("ZRB_STORE_UNAVAILABLE", "ignore"): "memory"}
 
-TOLD = tuple(
-    f"ZRB_STORE_{name}"
-    for name in ("EVENT", "SESSION", "TASK", "VALUE", "ERROR", "REMEDY", "MESSAGE", "URL", "SHOWN_URL")
+TOLD = (
+    *("ZRB_STORE_EVENT", "ZRB_STORE_SESSION", "ZRB_STORE_TASK", "ZRB_STORE_VALUE", "ZRB_STORE_ERROR"),
+    *("ZRB_STORE_REMEDY", "ZRB_STORE_MESSAGE", "ZRB_STORE_URL", "ZRB_STORE_SHOWN_URL"),
 )
 """The variables that the command of `ZRB_STORE_NOTIFY` gets; those that say nothing are not set."""
 CHILD_VARIABLES = ("ZRB_STORE_ATTEMPT", "ZRB_STORE_TESTING", *TOLD)

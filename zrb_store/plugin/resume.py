@@ -50,14 +50,7 @@ class ResumedInputs:
         self._given = given
         self._asking = asking
         self._context = compat.SharedContext(env=dict(os.environ))
-        self._read()
-
-    @property
-    def values(self) -> dict[str, Any]:
-        """The values, each under both of its names."""
-        return dict(self._context.input)
-
-    def _read(self) -> None:
+        self.values: dict[str, Any] = self._context.input  # each under both of its names
         for name in self._stored:
             if name not in self._declared:
                 raise self._changed(name, "is not declared any more", "declare it again")
@@ -81,8 +74,8 @@ class ResumedInputs:
                 self._parse_default(task_input)
             else:
                 self._take_added(task_input)
-        found = self._context.input
-        remember(*(str(found[name]) for name, task_input in self._declared.items() if compat.is_secret(task_input)))
+        secrets = [name for name, task_input in self._declared.items() if compat.is_secret(task_input)]
+        remember(*(str(self.values[name]) for name in secrets))
         if self._asking:
             self._refuse_other_secrets()
 
@@ -250,9 +243,10 @@ class ResumeRequest:
 class Resumer:
     """One resume: its plan and its run. The command `resume` gets it as click's `ctx.obj`."""
 
+    _is_accepted = False
+
     def __init__(self, error_exit: ErrorExit) -> None:
         self._error_exit = error_exit
-        self._is_accepted = False
         self._task: AnyTask
         self._zrb_session: compat.Session
         self._request: ResumeRequest
@@ -288,9 +282,11 @@ class Resumer:
         added = ResumedInputs(self._task, session, inputs, asking=False).added
         runs, again = any(decision.action == "run" for decision in decisions), given_again(session)
         self._request = ResumeRequest(session, forced, inputs, graph, repeat_once, runs, again, takes_over=takes_over)
-        secrets = (one for one in self._task.inputs if compat.is_secret(one) and one.name not in inputs)
-        asked = [one.name for one in secrets if runs and (one.name in again or one.always_prompt)]
-        asks = [f"secret input {name} is asked for, unless it is given: --{name} VALUE" for name in asked]
+        asks = [
+            f"secret input {one.name} is asked for, unless it is given: --{one.name} VALUE"
+            for one in self._task.inputs
+            if runs and compat.is_secret(one) and one.name not in inputs and (one.name in again or one.always_prompt)
+        ]
         return decisions, [*added, *asks, *notes]
 
     def accept(self) -> None:

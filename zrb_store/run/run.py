@@ -242,7 +242,7 @@ class Run(RunLifecycle):
 
     def result(self, completed: AttemptRecord) -> Any:
         """Return the stored result of a completed attempt, whether or not it was taken; None if it has none."""
-        data = attempts.stored_result(self.database, completed)
+        data = attempts.result_at(self.database, completed.result_queue_id, completed.result_seq)
         return None if data is None else codec.decode(data)
 
     def give_back(self, completed: AttemptRecord, reason: str) -> None:

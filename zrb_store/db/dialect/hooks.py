@@ -81,9 +81,6 @@ class Dialect(Generic[Driver]):
         """Whether nothing was deleted or replaced of the open file. This is asked after each write."""
         return True
 
-    def watch(self, database: OpenDatabase) -> None:
-        """Make sure that no operation of the database waits forever for its server."""
-
     def is_usable(self, driver: Driver, *, look: bool) -> bool:
         """Whether this process has left a connection open and ready for the next statement.
 
