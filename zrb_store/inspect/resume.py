@@ -150,14 +150,6 @@ def decide(
     standing = {record.task: record for record in records if record.in_effect}
     last = {record.task: record for record in records}
 
-    def unfinished(name: str) -> str:
-        if name not in last:
-            is_undecided = workflow.nodes[name].condition is None and (name in reachable or ended)
-            return "condition" if is_undecided else "never-started"
-        status = last[name].status
-        # A running attempt belongs to a process that died; a completed one, if the task is unfinished, was given back.
-        return "lost" if status in ("running", "completed") else status
-
     ended = finished and forced is None
     reachable = set() if ended else workflow.reachable()
     again = {} if forced is None else _forced_reasons(workflow, reachable, forced, last)
@@ -173,7 +165,14 @@ def decide(
             return "condition"
         if role == "fallback":
             return "fallback"
-        return "readiness" if role != "task" and name in reachable else unfinished(name)
+        if role != "task" and name in reachable:
+            return "readiness"
+        if name not in last:
+            is_undecided = workflow.nodes[name].condition is None and (name in reachable or ended)
+            return "condition" if is_undecided else "never-started"
+        status = last[name].status
+        # A running attempt belongs to a process that died; a completed one, if the task is unfinished, was given back.
+        return "lost" if status in ("running", "completed") else status
 
     reasons = {name: reason(name) for name in workflow.order()}
     running = {name for name in reachable if reasons[name] != "completed"}

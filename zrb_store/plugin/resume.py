@@ -74,10 +74,17 @@ class ResumedInputs:
                 self._parse_default(task_input)
             else:
                 self._take_added(task_input)
-        secrets = [name for name, task_input in self._declared.items() if compat.is_secret(task_input)]
-        remember(*(str(self.values[name]) for name in secrets))
-        if self._asking:
-            self._refuse_other_secrets()
+            if compat.is_secret(task_input):
+                remember(str(self.values[name]))
+        for name, task_input in self._declared.items() if asking else ():
+            stored = self._stored.get(name)
+            if compat.is_secret(task_input) or not is_marked(stored, MASKED):
+                continue
+            if to_store(self.values[name], functools.partial(self.texts.get, name)) != stored:  # it is another one now
+                raise InvalidArgument(
+                    f"input {name} held a secret, which is not stored: give --{name} VALUE as it was, "
+                    f"{stored[MASKED]!r}"
+                )
 
     def _is_withheld(self, task_input: AnyInput) -> bool:
         """Whether an input is not stored because it is or contains a secret."""
@@ -169,18 +176,6 @@ class ResumedInputs:
             self._put(task_input, "")  # it may be made of a secret, which is not known
             return MASK
         return text
-
-    def _refuse_other_secrets(self) -> None:
-        """Raise an error if an input that contained a secret is another one now."""
-        for name, task_input in self._declared.items():
-            stored = self._stored.get(name)
-            if compat.is_secret(task_input) or not is_marked(stored, MASKED):
-                continue
-            if to_store(self._context.input[name], functools.partial(self.texts.get, name)) != stored:
-                raise InvalidArgument(
-                    f"input {name} held a secret, which is not stored: give --{name} VALUE as it was, "
-                    f"{stored[MASKED]!r}"
-                )
 
 
 def describe_added(name: str, session: str, text: str) -> str:

@@ -71,6 +71,7 @@ class Xcom(QueueReader):
     def __init__(self, queues: SessionQueues, name: str) -> None:
         self._queues = queues
         self.name = check_name(name, "queue")
+        self.place = queues.session, name
         self._push_callbacks: list[Callable[[], Any]] = []
         self._pop_callbacks: list[Callable[[], Any]] = []
 

@@ -109,17 +109,13 @@ class QueueReader:
     """The read operations of a queue, with the behaviour of `collections.deque`."""
 
     name: str
+    place: tuple[str, str]  # session and name
     _queues: SessionQueues
     # What the IndexError of an empty queue says.
     _empty_pop = _empty_peek = EMPTY
 
     __hash__ = None  # type: ignore[assignment]  # mutable and compared by value, as a deque
     __class_getitem__: classmethod[Any, Any, Any] = classmethod(GenericAlias)
-
-    @property
-    def place(self) -> tuple[str, str]:
-        """The queue's session and name."""
-        return self._queues.session, self.name
 
     def is_in(self, database: Database) -> bool:
         """Whether the queue is in this store."""

@@ -53,9 +53,6 @@ class Dialect(Generic[Driver]):
     # Returns what differs from now on if anything is committed; None if that takes a query.
     change_mark: Callable[[Transaction], object] | None = None
 
-    def __init__(self, url: sa.URL) -> None:
-        self.url = url
-
     # -- connections
 
     def engine(self, *, read_only: bool, durability: str) -> Callable[[], sa.Engine]:

@@ -104,7 +104,7 @@ class PostgreSQL(Dialect[ServerConnection]):
     may_lose_answers = True
 
     def __init__(self, url: sa.URL) -> None:
-        super().__init__(url)
+        self.url = url
         self._prepares = True
         self._where = shown_url(url)
         self._sessions: WeakKeyDictionary[ServerConnection, str] = WeakKeyDictionary()

@@ -55,7 +55,6 @@ class SQLite(Dialect[sqlite3.Connection]):
     make_usable: str | None = "PRAGMA journal_mode=WAL"
 
     def __init__(self, url: sa.URL) -> None:
-        super().__init__(url)
         self._path = sqlite_path(url)
         self._file_name = str(self._path)
         self._wal_name = f"{self._path}-wal"
