@@ -42,10 +42,11 @@ def identity() -> ProcessIdentity:
         user: str | None = getpass.getuser()
     except (KeyError, OSError):  # in a container the user may have no name
         user = str(os.getuid()) if hasattr(os, "getuid") else None
-    if is_out_of_files():
-        raise StoreUnavailable(f"the run cannot be recorded: {OUT_OF_FILES}")
     started = "/".join(filter(None, (process_started(pid), _program(pid)))) or None
-    return ProcessIdentity(socket.gethostname(), _boot_id(), _pid_namespace(), pid, started, user)
+    boot_id, namespace = _boot_id(), _pid_namespace()
+    if None in (started, boot_id, namespace) and is_out_of_files():
+        raise StoreUnavailable(f"the run cannot be recorded: {OUT_OF_FILES}")
+    return ProcessIdentity(socket.gethostname(), boot_id, namespace, pid, started, user)
 
 
 if hasattr(os, "register_at_fork"):

@@ -97,7 +97,9 @@ class Recorder:
         self.run.start(functools.partial(self._choose_reruns, forced, repeat_once, is_resume))
         try:
             known = queue_ids(self.run.database, self.run.session)
-            for queue in dict.fromkeys([*(task.name for task in self.graph.names), *known]):
+            for task in self.graph.names:
+                self._content.get(task.name)
+            for queue in known:
                 self._content.get(queue)
             plain = plain_names(self.run.database, self.run.session_id) if known else ()
             self._content.seed(self.zrb_session.shared_ctx.xcom, known, plain)

@@ -51,8 +51,9 @@ class StopSignals:
             return
         if self._is_killed:
             self._die()
-        self.received = False
-        session.run.database.wait_again()
+        if self.received:
+            self.received = False
+            session.run.database.wait_again()
         if threading.current_thread() is threading.main_thread():
             for number, (ours, before) in self._before.items():
                 if signal.getsignal(number) is ours:

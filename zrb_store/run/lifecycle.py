@@ -357,7 +357,7 @@ class RunLifecycle:
 
             tell_end(self.database, self.session, self.id)
         # A process that was told to end has no time for retention; the next run sees to it.
-        if status != "interrupted" and not self.database.is_stopping and os.environ.get("ZRB_STORE_RETENTION"):
+        if os.environ.get("ZRB_STORE_RETENTION") and status != "interrupted" and not self.database.is_stopping:
             from zrb_store.run.retention import apply_retention  # only now: most runs end without it
 
             apply_retention(self.database)
