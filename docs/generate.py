@@ -64,7 +64,6 @@ _INTERNAL = {
         "find_id",
         "queue_id",
         "reclaim",
-        "remember_id",
         "share_ids",
         "step_ended",
         "warn",

@@ -129,9 +129,9 @@ class TestWithoutProc:
     @pytest.fixture(autouse=True)
     def elsewhere(self, monkeypatch: pytest.MonkeyPatch) -> Any:
         monkeypatch.setattr(platform, "system", lambda: "Darwin")
-        process._identity.cache_clear()
+        process.identity.cache_clear()
         yield
-        process._identity.cache_clear()
+        process.identity.cache_clear()
 
     def test_living_and_killed(self) -> None:
         with Child(wait) as child:

@@ -34,21 +34,23 @@ class ProcessIdentity:
     user: str | None
 
 
+@functools.cache
 def identity() -> ProcessIdentity:
     """Return the identity of this process; a forked child has its own."""
-    return _identity(os.getpid())
-
-
-@functools.lru_cache(maxsize=1)
-def _identity(pid: int) -> ProcessIdentity:
+    pid = os.getpid()
     try:
         user: str | None = getpass.getuser()
     except (KeyError, OSError):  # in a container the user may have no name
         user = str(os.getuid()) if hasattr(os, "getuid") else None
-    if is_out_of_files():
-        raise StoreUnavailable(f"the run cannot be recorded: {OUT_OF_FILES}")
     started = "/".join(filter(None, (process_started(pid), _program(pid)))) or None
-    return ProcessIdentity(socket.gethostname(), _boot_id(), _pid_namespace(), pid, started, user)
+    boot_id, namespace = _boot_id(), _pid_namespace()
+    if None in (started, boot_id, namespace) and is_out_of_files():
+        raise StoreUnavailable(f"the run cannot be recorded: {OUT_OF_FILES}")
+    return ProcessIdentity(socket.gethostname(), boot_id, namespace, pid, started, user)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=identity.cache_clear)
 
 
 def is_running(boot_id: str | None, pid_namespace: str | None, pid: int, started: str | None) -> bool | None:

@@ -184,7 +184,7 @@ class Attempt(OpenAttempt):
             )
         self._open = False
         if place is not None:
-            self.xcom.remember_id(name, place[0])
+            self.xcom.ids[name] = place[0]
             self.result_seq = place[1]
         return item
 

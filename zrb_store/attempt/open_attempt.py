@@ -59,7 +59,7 @@ class AttemptReference:
     @property
     def full_name(self) -> str:
         """`SESSION/load#2`: the attempt within the store."""
-        return f"{self.session}/{self.name}"
+        return f"{self.session}/{self.task}#{self.number}"
 
     @property
     def token(self) -> str:

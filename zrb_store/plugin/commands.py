@@ -15,7 +15,7 @@ from zrb_store import settings
 from zrb_store.cli.command_table import COMMANDS
 from zrb_store.errors import StoreMissing, StoreUnavailable
 from zrb_store.plugin import compat
-from zrb_store.plugin.attach import process
+from zrb_store.plugin.attach import opened_store
 from zrb_store.plugin.compat import AnyContext, AnyGroup, AnyTask, Patches
 from zrb_store.plugin.inputs import given_again, given_secrets
 from zrb_store.plugin.messages import ErrorExit, speaker, warn
@@ -128,7 +128,7 @@ def ask_again(task: AnyTask, given: Mapping[str, str], name: str) -> Mapping[str
     from zrb_store.queries import sessions
 
     try:
-        session = sessions.find(process.open().database, name)
+        session = sessions.find(opened_store().database, name)
     except (StoreUnavailable, StoreMissing):
         if settings.value_of("ZRB_STORE_UNAVAILABLE") == "memory":  # whoever runs the task says so
             return given

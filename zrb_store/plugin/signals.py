@@ -37,9 +37,12 @@ class StopSignals:
         for number in (signal.SIGINT, signal.SIGTERM):
             before = signal.getsignal(number)
             if callable(before):
-                self._replace(number, self._pass_on(before))
+                handler = self._pass_on(before)
             elif before is signal.SIG_DFL and number == signal.SIGTERM:  # zrb 3.8.0 and before die of it at once
-                self._replace(number, self._interrupt)
+                handler = self._interrupt
+            else:
+                continue
+            self._before[number] = handler, signal.signal(number, handler)
 
     def end(self, session: Recorder) -> None:
         """Forget a session, which has ended. Kill the process after the last one if SIGTERM asked for it."""
@@ -48,16 +51,14 @@ class StopSignals:
             return
         if self._is_killed:
             self._die()
-        self.received = False
-        session.run.database.wait_again()
+        if self.received:
+            self.received = False
+            session.run.database.wait_again()
         if threading.current_thread() is threading.main_thread():
             for number, (ours, before) in self._before.items():
                 if signal.getsignal(number) is ours:
                     signal.signal(number, before)
             self._before.clear()
-
-    def _replace(self, number: signal.Signals, handler: Handler) -> None:
-        self._before[number] = (handler, signal.signal(number, handler))
 
     def _note(self) -> None:
         self.received = True

@@ -152,7 +152,7 @@ def suspected(executor: Executor, session: SessionRecord, run: RunRecord, moment
 
     The transaction is to be committed: it may have recorded the suspicion.
     """
-    if run.ended_at is not None or is_own_run(run) or {"lease_expires_at", "ended_at"}.intersection(run.damage):
+    if is_own_run(run) or {"lease_expires_at", "ended_at"}.intersection(run.damage):
         return None  # no renewal changes a damaged time
     if cause_of_death(executor, run, moment):
         return None

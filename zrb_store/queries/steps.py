@@ -333,16 +333,15 @@ def names(executor: Executor, session_id: int, task: str) -> list[str]:
 
 
 def refuse_repeating(
-    executor: Executor, session: str, session_id: int, tasks: Iterable[str], *, without: Collection[int] = ()
+    executor: Executor, session: str, session_id: int, task: str, *, without: Collection[int] = ()
 ) -> None:
     """Raise `InvalidArgument` if a task that starts over has completed a step that was declared `once`."""
-    for task in tasks:
-        for step in completed_of_task(executor, session_id, task):
-            if step.once and step.id not in without:
-                raise InvalidArgument(
-                    f"step {step.step} ({session}/{step.task}) has completed and is declared `once`, and would run "
-                    "again: add --repeat-once to allow it"
-                )
+    for step in completed_of_task(executor, session_id, task):
+        if step.once and step.id not in without:
+            raise InvalidArgument(
+                f"step {step.step} ({session}/{step.task}) has completed and is declared `once`, and would run again: "
+                "add --repeat-once to allow it"
+            )
 
 
 @statement

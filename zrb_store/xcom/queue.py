@@ -18,6 +18,7 @@ from zrb_store.codec import Encoded
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction, failpoint
 from zrb_store.errors import InvalidArgument, SessionNotFound
+from zrb_store.names import check_name
 from zrb_store.queries import queues, takes, values
 from zrb_store.queries.attempts import Owner
 from zrb_store.queries.clock import draw
@@ -68,7 +69,9 @@ class Xcom(QueueReader):
     """
 
     def __init__(self, queues: SessionQueues, name: str) -> None:
-        super().__init__(queues, name)
+        self._queues = queues
+        self.name = check_name(name, "queue")
+        self.place = queues.session, name
         self._push_callbacks: list[Callable[[], Any]] = []
         self._pop_callbacks: list[Callable[[], Any]] = []
 

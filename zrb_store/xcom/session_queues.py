@@ -35,6 +35,7 @@ class SessionQueues:
     """The ids of one session's queues, by name.
 
     Attributes:
+        ids: Those that are known, by name.
         owner: The attempt that every operation belongs to; None: the attempt that the code runs in.
         parent_attempt: The attempt of another process that started this one. It owns what no attempt here owns.
     """
@@ -45,7 +46,7 @@ class SessionQueues:
         self.max_value = max_value
         self.owner: Owner | None = None
         self.parent_attempt = parent_attempt
-        self._ids: dict[str, int] = {}
+        self.ids: dict[str, int] = {}
         self._due = reclaim.due_times(database)
 
     def is_in(self, database: Database) -> bool:
@@ -63,13 +64,13 @@ class SessionQueues:
 
         With `refresh` the database is asked in any case: the session may have been removed and created again.
         """
-        found = None if refresh else self._ids.get(name)
+        found = None if refresh else self.ids.get(name)
         if found is None:
             found = queues.find_queue(self.database, self.session, name)
             if found is not None:
-                self._ids[name] = found
+                self.ids[name] = found
             else:
-                self._ids.pop(name, None)
+                self.ids.pop(name, None)
         return found
 
     def queue_id(self, name: str, owner: Owner | None = None, *, refresh: bool = False) -> int:
@@ -77,24 +78,20 @@ class SessionQueues:
         found = self.find_id(name, refresh=refresh)
         if found is None:
             found = self.database.transact(lambda transaction: self.create_queue(transaction, name, owner), "create")
-            self.remember_id(name, found)
+            self.ids[name] = found
         return found
 
     def create_queue(self, transaction: Transaction, name: str, owner: Owner | None = None) -> int:
         """Return the id of a queue, created in this transaction if it does not exist and the owner may create it.
 
-        Call `remember_id` after the commit, not before: the id of a queue that was rolled back may be given to another.
+        Add it to `ids` after the commit, not before: the id of a queue that was rolled back may be given to another.
         """
-        found = self._ids.get(name)
+        found = self.ids.get(name)
         if found is None:
             if owner and not may_write(transaction, owner.id):
                 owner.refuse_if_closed(transaction)
             found = queues.ensure_queue(transaction, self.session, name)
         return found
-
-    def remember_id(self, name: str, queue_id: int) -> None:
-        """Remember the id of a queue, so that the next operation need not look for it."""
-        self._ids[name] = queue_id
 
     def reclaim(self, queue_id: int, owner: Owner | None = None, *, missing: bool = False) -> bool:
         """Take back what dead attempts of other sessions hold of a queue, and return whether anything came back.

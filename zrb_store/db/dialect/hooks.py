@@ -53,9 +53,6 @@ class Dialect(Generic[Driver]):
     # Returns what differs from now on if anything is committed; None if that takes a query.
     change_mark: Callable[[Transaction], object] | None = None
 
-    def __init__(self, url: sa.URL) -> None:
-        self.url = url
-
     # -- connections
 
     def engine(self, *, read_only: bool, durability: str) -> Callable[[], sa.Engine]:
@@ -80,9 +77,6 @@ class Dialect(Generic[Driver]):
     def is_kept(self) -> bool:
         """Whether nothing was deleted or replaced of the open file. This is asked after each write."""
         return True
-
-    def watch(self, database: OpenDatabase) -> None:
-        """Make sure that no operation of the database waits forever for its server."""
 
     def is_usable(self, driver: Driver, *, look: bool) -> bool:
         """Whether this process has left a connection open and ready for the next statement.

@@ -104,7 +104,7 @@ class PostgreSQL(Dialect[ServerConnection]):
     may_lose_answers = True
 
     def __init__(self, url: sa.URL) -> None:
-        super().__init__(url)
+        self.url = url
         self._prepares = True
         self._where = shown_url(url)
         self._sessions: WeakKeyDictionary[ServerConnection, str] = WeakKeyDictionary()
@@ -146,6 +146,7 @@ class PostgreSQL(Dialect[ServerConnection]):
         return lambda: engine
 
     def connect(self, database: OpenDatabase) -> ServerConnection:
+        watch(database)  # so that no operation waits forever for the server
         began = database.began
         said_at = began + patience.WARN_AFTER
         with database.notice.if_slow(patience.UNREACHABLE, said_at, began, database.deadline):
@@ -169,9 +170,6 @@ class PostgreSQL(Dialect[ServerConnection]):
             driver.prepare_threshold = None
         if durability == "full":
             self.commits_unsynced = synchronous_commit == b"off"
-
-    def watch(self, database: OpenDatabase) -> None:
-        watch(database)
 
     def begin(self, driver: ServerConnection) -> tuple[str | None, Ticket | None]:
         # The isolation level is given, because a server, a database or a role may have another default: a transaction
