@@ -12,7 +12,7 @@ from zrb_store.masking import one_line
 from zrb_store.process import folder_of, identity, program_of
 from zrb_store.queries.lease import worked_until
 from zrb_store.queries.notify import LastError
-from zrb_store.records import JsonObject, RunRecord, SessionRecord, iso
+from zrb_store.records import JsonObject, RunRecord, SessionRecord, iso, pick
 
 _LONGEST = 300  # characters of an error in one line
 
@@ -52,12 +52,7 @@ class Alert:
     def to_json(self) -> JsonObject:
         """Return it as `check --format json` shows it."""
         return {
-            "event": self.event,
-            "session": self.session,
-            "project": self.project,
-            "task": self.task,
-            "queue": self.queue,
-            "values": self.values,
+            **pick(self, "event", "session", "project", "task", "queue", "values"),
             "at": iso(self.at),
             "reason": self.why,
             "remedy": self.remedy,
