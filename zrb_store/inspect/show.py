@@ -99,6 +99,8 @@ class Task:
     attempts: Rows[Attempt]
     counts: StepCounts | None  # None if it has no steps
     steps: Rows[Step]
+    attempts_left_out: int = 0  # in a report, how many come before these
+    steps_left_out: int = 0
 
     def to_json(self) -> JsonObject:
         shown: JsonObject = {
@@ -125,7 +127,12 @@ class Queue:
     @property
     def count(self) -> int:
         """How many values it has, or how many of those that were asked for."""
-        return len(self.values) + sum(self.earlier.values())
+        return len(self.values) + self.left_out
+
+    @property
+    def left_out(self) -> int:
+        """How many of these are not among `values`."""
+        return sum(self.earlier.values())
 
     def to_json(self) -> JsonObject:
         return {**self.rules.to_json(), "live": self.live, "values": each_as_json(self.values, Value.to_json)}
