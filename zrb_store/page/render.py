@@ -76,7 +76,6 @@ def environment() -> Environment:
         "time": _format_time,
         "moment": _format_moment,
         "short_moment": _format_short_moment,
-        "exact": _format_exact,
         "duration": format_duration,
         "between": length,
         "worked": _worked,
@@ -123,12 +122,6 @@ def _format_short_moment(at: int | None) -> Markup:
     """Return an element with a time, whose zone stands elsewhere; scripts say how long ago that is."""
     text = _format_time(at).removesuffix(" UTC")
     return Markup("-") if at is None else Markup('<time datetime="{}" data-how="ago">{}</time>').format(iso(at), text)
-
-
-def _format_exact(at: int) -> Markup:
-    """Return an element with a time to the microsecond, which scripts rewrite likewise."""
-    text = to_datetime(at).strftime("%Y-%m-%d %H:%M:%S.%f UTC")
-    return Markup('<time datetime="{}" data-how="exact">{}</time>').format(iso(at), text)
 
 
 def as_json(tree: JsonTree) -> Markup:
