@@ -52,10 +52,10 @@ def test_it_tells_of_a_run_that_goes_on_or_died(store: Store) -> None:
         store.database.execute(sa.text("UPDATE zrb_run SET lease_expires_at = 1000000, boot_id = 'other', host = 'x'"))
         assert said(store) == ("b died: its process was last seen at T UTC; 1 stand; 1 wait; 1 step not run again")
         described = describe(store.database, "etl")
-        ((run_,), (_, b)) = described.runs, described.tasks
-        (step,) = b.task.steps
-        assert run_.worked_until == step.last.ended_at, "the last sign of life is what its attempts did last"
-        assert described.timeline.span_of(next(iter(b.task.attempts)).record).end == step.last.ended_at
+        _, b = described.tasks
+        (step,) = b.steps
+        assert described.timeline.runs[1].end == step.last.ended_at, "the last sign of life is what its attempts did last"
+        assert described.timeline.span_of(next(iter(b.attempts)).record).end == step.last.ended_at
 
 
 def test_the_values_that_come_back_are_shown_at_their_places(store: Store) -> None:

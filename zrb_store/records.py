@@ -64,6 +64,15 @@ def json_or_null(thing: _HasJson | None) -> JsonTree:
     return None if thing is None else thing.to_json()
 
 
+def pick(thing: object, *names: str) -> JsonObject:
+    """Return attributes of a thing, for its JSON: times, whose names end in `_at`, as texts."""
+    picked: JsonObject = {}
+    for name in names:
+        value = getattr(thing, name)
+        picked[name] = iso(value) if name.endswith("_at") else value.to_json() if hasattr(value, "to_json") else value
+    return picked
+
+
 def whole(tree: JsonTree) -> JsonTree:
     """Read the lists of a tree that are read when they are iterated over."""
     if isinstance(tree, Mapping):
@@ -183,16 +192,7 @@ class RunRecord:
 
     def to_json(self) -> JsonObject:
         """Return it as `show --format json` shows it."""
-        return {
-            "number": self.number,
-            "origin": self.origin,
-            "host": self.host,
-            "pid": self.pid,
-            "started_at": iso(self.started_at),
-            "ended_at": iso(self.ended_at),
-            "status": self.status,
-            "error": json_or_null(self.error),
-        }
+        return pick(self, "number", "origin", "host", "pid", "started_at", "ended_at", "status", "error")
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from zrb_store.queries import lease, queues, sessions
 from zrb_store.queries.clock import now_micros
 from zrb_store.queries.holders import HeldValues, each_held, held_values, holding_steps, unfinished_sessions
 from zrb_store.queries.queues import QueueRules
-from zrb_store.records import JsonObject, SessionRecord, iso
+from zrb_store.records import JsonObject, SessionRecord, iso, pick
 
 MOST = 500
 """The most queues that an overview shows of each kind."""
@@ -130,13 +130,7 @@ class QueueSummary:
         """Return it as `queues?format=json` of a page shows it."""
         state = self.state
         return {
-            "session": state.session,
-            "queue": state.queue,
-            "status": state.status,
-            "max_deliveries": state.max_deliveries,
-            "paused_at": iso(state.paused_at),
-            "live": state.live,
-            "oldest_at": iso(state.oldest_at),
+            **pick(state, "session", "queue", "status", "max_deliveries", "paused_at", "live", "oldest_at"),
             "held": self.held_count,
             "held_by": [
                 {"attempt": each.name, "values": each.values, "since": iso(each.since), "status": each.status}
@@ -145,8 +139,7 @@ class QueueSummary:
             "steps_of_session": [
                 {"attempt": each.name, "since": iso(each.since), "status": each.status} for each in self.steps
             ],
-            "dead": state.dead,
-            "died_at": iso(state.died_at),
+            **pick(state, "dead", "died_at"),
         }
 
 

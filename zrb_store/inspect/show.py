@@ -1,4 +1,7 @@
-"""A session as readers see it, now or at an earlier moment: its runs, its tasks with their attempts, and its queues."""
+"""A session as readers see it, now or at an earlier moment: its runs, its tasks with their attempts, and its queues.
+
+Each `to_json` is a part of what `show --format json` shows.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,7 @@ from zrb_store.records import (
     SessionRecord,
     each_as_json,
     iso,
-    json_or_null,
+    pick,
 )
 
 
@@ -45,17 +48,8 @@ class Attempt(NamedTuple):
     output: StoredOutput | None = None
 
     def to_json(self) -> JsonObject:
-        """Return it as `show --format json` shows it."""
-        record = self.record
-        return {
-            "number": record.number,
-            "run": record.run,
-            "status": record.status,
-            "started_at": iso(record.started_at),
-            "ended_at": iso(record.ended_at),
-            "error": json_or_null(record.error),
-            "output": None if self.output is None else self.output._asdict(),
-        }
+        shown = pick(self.record, "number", "run", "status", "started_at", "ended_at", "error")
+        return {**shown, "output": None if self.output is None else self.output._asdict()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,13 +79,9 @@ class Step:
         return self.last.step or self.last.task
 
     def to_json(self) -> JsonObject:
-        """Return it as `show --format json` shows it."""
         shown: JsonObject = {
-            "id": self.id,
-            "name": self.name,
-            "status": self.status,
-            "restorable": self.last.restorable,
-            "once": self.last.once,
+            **pick(self, "id", "name", "status"),
+            **pick(self.last, "restorable", "once"),
             "attempts": [Attempt(each).to_json() for each in self.attempts],  # steps have no output
             "result": self.result,
         }
@@ -109,14 +99,13 @@ class Task:
     attempts: Rows[Attempt]
     counts: StepCounts | None  # None if it has no steps
     steps: Rows[Step]
+    attempts_left_out: int = 0  # in a report, how many come before these
+    steps_left_out: int = 0
 
     def to_json(self) -> JsonObject:
-        """Return it as `show --format json` shows it."""
         shown: JsonObject = {
             "task": self.name,
-            "status": self.status,
-            "restorable": self.restorable,
-            "result": self.result,
+            **pick(self, "status", "restorable", "result"),
             "attempts": each_as_json(self.attempts, Attempt.to_json),
         }
         return shown if self.counts is None else {**shown, "steps": each_as_json(self.steps, Step.to_json)}
@@ -138,15 +127,15 @@ class Queue:
     @property
     def count(self) -> int:
         """How many values it has, or how many of those that were asked for."""
-        return len(self.values) + sum(self.earlier.values())
+        return len(self.values) + self.left_out
+
+    @property
+    def left_out(self) -> int:
+        """How many of these are not among `values`."""
+        return sum(self.earlier.values())
 
     def to_json(self) -> JsonObject:
-        """Return it as `show --format json` shows it."""
-        return {
-            **self.rules.to_json(),
-            "live": self.live,
-            "values": each_as_json(self.values, Value.to_json),
-        }
+        return {**self.rules.to_json(), "live": self.live, "values": each_as_json(self.values, Value.to_json)}
 
 
 _Attempted = tuple[str, AttemptRecord | None, Rows[Attempt]]  # a task, its last attempt, and all its attempts
@@ -257,7 +246,6 @@ class SessionDocument(SessionView):
         return last_of_session(self.transaction, self.session.name, "ack") if self.acknowledged_at else None
 
     def to_json(self) -> JsonObject:
-        """Return it as `show --format json` shows it."""
         why = self.acknowledgement
         return {
             **header(self.session),
@@ -465,17 +453,9 @@ def open_session(
 def header(session: SessionRecord) -> JsonObject:
     """Return the part of a session that `list --format json` and `show --format json` share."""
     return {
-        "name": session.name,
-        "project": session.project,
-        "status": session.status,
-        "task": session.task,
-        "path": session.path,
+        **pick(session, "name", "project", "status", "task", "path"),
         "inputs": inputs_of(session),
-        "created_at": iso(session.created_at),
-        "ended_at": iso(session.ended_at),
-        "parent": session.parent,
-        "forked_from": session.forked_from,
-        "pinned": session.pinned,
+        **pick(session, "created_at", "ended_at", "parent", "forked_from", "pinned"),
     }
 
 

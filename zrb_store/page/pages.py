@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from zrb_store.codec.compare import Difference
@@ -24,7 +24,7 @@ from zrb_store.inspect.stats import recent_runs, task_stats
 from zrb_store.local_time import parse_duration
 from zrb_store.names import NamePattern
 from zrb_store.page.assets import SESSION_SCRIPTS
-from zrb_store.page.render import Context, address, address_of_session, as_json, measure
+from zrb_store.page.render import Context, address, address_of_session, as_json
 from zrb_store.page.report import session_context
 from zrb_store.process import projects_named
 from zrb_store.queries.stats import RecentRun
@@ -37,7 +37,7 @@ _HALTED = "halted"
 _LIMIT = 50
 _MOST = 500
 # A page that is read again and again holds fewer values than a report: it says how many are left out.
-_BUDGET = replace(Budget(measure=measure), most_values=5000)
+_BUDGET = Budget(most_values=5000)
 
 
 class Question(NamedTuple):

@@ -39,13 +39,7 @@ const Axis = (() => {
     }
 
     _span(key, columns) {
-      let [low, high] = [0, columns.length - 1];
-      while (low < high) {
-        const middle = (low + high + 1) >> 1;
-        if (columns[middle] <= key) low = middle;
-        else high = middle - 1;
-      }
-      return low;
+      return Math.max(0, Page.upTo(columns, key) - 1);
     }
 
     position(at) {
@@ -134,11 +128,8 @@ const Axis = (() => {
 
   /** Say how long each folded gap is, if there is room for that. */
   function lengths(page, fold) {
-    return fold.gaps().filter(({ from, to }) => to - from > 0.035).map(({ from, to, length }) => {
-      const label = page.el("span", { class: "gap-length" }, page.duration(length));
-      label.style.left = `${(from + to) * 50}%`;
-      return label;
-    });
+    return fold.gaps().filter(({ from, to }) => to - from > 0.035).map(({ from, to, length }) =>
+      page.el("span", { class: "gap-length", style: { left: `${(from + to) * 50}%` } }, page.duration(length)));
   }
 
   /** Draw the life of a value and of what it was moved from and to: a bar for each time in a queue, or in hands. */

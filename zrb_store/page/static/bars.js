@@ -27,12 +27,7 @@ const Bars = (() => {
 
     /** Return where a time stands, from 0 to 1. */
     at(time) {
-      let low = 0, high = this.spans.length - 1;
-      while (low < high) {
-        const middle = (low + high + 1) >> 1;
-        if (this.spans[middle].start <= time) low = middle; else high = middle - 1;
-      }
-      const span = this.spans[low];
+      const span = this.spans.findLast(({ start }) => start <= time) || this.spans[0];
       if (!span) return 0;
       const share = (time - span.start) / Math.max(1, span.end - span.start);
       return span.from + (span.to - span.from) * Math.min(1, Math.max(0, share));

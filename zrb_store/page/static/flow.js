@@ -316,13 +316,5 @@ const Flow = (() => {
 
   const nodeName = (id) => id.slice(id.indexOf(" ") + 1);
 
-  const views = new WeakMap();
-
-  /** Draw the part, at first or with a newer description; what is chosen and where the reader is stay. */
-  function draw(element, description, page) {
-    if (!views.has(element)) views.set(element, new View(element, page));
-    views.get(element).update(description);
-  }
-
-  return { draw };
+  return { draw: Page.part(View) };
 })();

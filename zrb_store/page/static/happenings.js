@@ -34,32 +34,7 @@ const Happenings = (() => {
 
     /** Return the number of the last event at or before a moment; -1 before the first. */
     placeOf(moment) {
-      let [low, high] = [0, this.count];
-      while (low < high) {
-        const middle = (low + high) >> 1;
-        if (this.at[middle] <= moment) low = middle + 1;
-        else high = middle;
-      }
-      return low - 1;
-    }
-
-    /** Return the range of changes of an event. */
-    range(event) {
-      const at = this.at[event];
-      const first = this._first(at);
-      let last = first;
-      while (last < this.changes.count && this.changes.at[last] === at) last += 1;
-      return [first, last];
-    }
-
-    _first(at) {
-      let [low, high] = [0, this.changes.count];
-      while (low < high) {
-        const middle = (low + high) >> 1;
-        if (this.changes.at[middle] < at) low = middle + 1;
-        else high = middle;
-      }
-      return low;
+      return Page.upTo(this.at, moment) - 1;
     }
 
     /** Return what happened in an event, in one line of text. */
@@ -82,7 +57,7 @@ const Happenings = (() => {
 
     _changes(event, marks) {
       const groups = new Map();
-      const [first, last] = this.range(event);
+      const [first, last] = [this.at[event] - 1, this.at[event]].map((at) => Page.upTo(this.changes.at, at));
       const put = (key, group, index) => {
         if (!groups.has(key)) groups.set(key, { ...group, indexes: [], count: 0 });
         const found = groups.get(key);

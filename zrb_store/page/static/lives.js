@@ -117,14 +117,8 @@ const Lives = (() => {
 
   /** Return the place of a value by its number, or -1. */
   function indexOf(queue, seq) {
-    let [low, high] = [0, queue.count - 1];
-    while (low <= high) {
-      const middle = (low + high) >> 1;
-      if (queue.seq[middle] === seq) return middle;
-      if (queue.seq[middle] < seq) low = middle + 1;
-      else high = middle - 1;
-    }
-    return -1;
+    const place = Page.upTo(queue.seq, seq) - 1;
+    return queue.seq[place] === seq ? place : -1;
   }
 
   /** Return the queue and place of a value by its full name, or null. */

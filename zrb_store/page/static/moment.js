@@ -258,13 +258,5 @@ const Moment = (() => {
     }
   }
 
-  const views = new WeakMap();
-
-  /** Draw the part, at first or with a newer description: the moment and what plays stay. */
-  function draw(element, description, page) {
-    if (!views.has(element)) views.set(element, new View(element, page));
-    views.get(element).update(description);
-  }
-
-  return { draw };
+  return { draw: Page.part(View) };
 })();

@@ -3,7 +3,6 @@
 const Values = (() => {
   const ROW = 32; // pixels
   const STATES = ["live", "delayed", "taken", "dead", "retracted", "removed", "damaged"];
-  const states = new WeakMap();
 
   /** Return what happened to a value, in order, as `trace` tells it: [{at, event, by, detail}]. */
   function life(value) {
@@ -154,12 +153,11 @@ const Values = (() => {
         el("span", { class: "mono" }, Lives.taker(value) || "-"),
       ];
       for (const cell of cells) cell.setAttribute("role", "gridcell");
-      const row = el("div", {
+      return el("div", {
         class: "value-row", role: "row", id: `value-${place}`, "aria-rowindex": place + 1,
         "aria-selected": String(value.id === this.chosen), click: () => this.choose(place),
+        style: { top: `${place * ROW}px` },
       }, cells);
-      row.style.top = `${place * ROW}px`;
-      return row;
     }
 
     onKey(event) {
@@ -248,12 +246,5 @@ const Values = (() => {
     return value.searched;
   }
 
-  /** Draw the values, at first or with a newer description. */
-  function draw(element, description, page) {
-    if (!Object.keys(description.queues).length) { element.hidden = true; return; }
-    if (!states.has(element)) states.set(element, new List(element, page));
-    states.get(element).update(description);
-  }
-
-  return { draw, life };
+  return { draw: Page.part(List, (description) => Object.keys(description.queues).length), life };
 })();
