@@ -22,7 +22,7 @@ from zrb_store.queries import attempts, lease
 from zrb_store.queries.clock import now_micros
 from zrb_store.queries.list import runs_by_session
 from zrb_store.queries.notify import last_errors
-from zrb_store.queries.runs import acknowledged_at, newest_result
+from zrb_store.queries.runs import acknowledged_at, newest_result, with_last_signs
 from zrb_store.queries.sessions import projects_of_task
 from zrb_store.queries.stats import (
     dead_queues,
@@ -126,6 +126,7 @@ def _sessions(
             if status == "running" or acknowledged_at(own) or (status == "failed" and is_resolved):
                 continue
             damage.note(f"session {session.name}", session.damage)
+            own = with_last_signs(transaction, session.id, own) if status == "stale" else own
             error = None if last is None else errors.get(last.id)
             how = lease.how_it_died(transaction, last, moment) if last is not None and last.ended_at is None else None
             yield alert.of_session(replace(session, status=status), own, error, how, here, find_project)

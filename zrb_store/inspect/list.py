@@ -170,7 +170,8 @@ def _summarized(
         for session in page:
             own = runs.get(session.id, [])
             last = own[-1] if own else None
-            seen = replace(session, status=lease.status_of(transaction, session.status, last, moment))
+            status = lease.status_of(transaction, session.status, last, moment)
+            seen = replace(session, status=status, ended_at=None if status == "stale" else session.ended_at)
             reason = None
             if with_holders and last is not None and seen.status in HALTED:
                 died = lease.how_it_died(transaction, last, moment) if last.ended_at is None else None

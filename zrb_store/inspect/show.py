@@ -168,8 +168,7 @@ class SessionView:
             )
             self.runs = [replace(run, status="lost") if run.id in self._dead_runs else run for run in self.runs]
         if any(run.status == "lost" for run in self.runs):
-            signs = runs.last_signs(transaction, session.id)
-            self.runs = [replace(run, seen_at=signs.get(run.id, 0)) for run in self.runs]
+            self.runs = runs.with_last_signs(transaction, session.id, self.runs)
 
     def _go_back(self, at: str) -> None:
         """See the session and its runs as they were at a moment, unless the attempt that names it has not ended."""

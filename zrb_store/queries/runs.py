@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Literal, NamedTuple
 
 from zrb_store.db.columns import RUN, readable
@@ -60,10 +61,11 @@ def _last_signs() -> sa.Select[int | None, int, int | None]:
     )
 
 
-def last_signs(executor: Executor, session_id: int) -> dict[int | None, int]:
-    """Return when the attempts of each run of a session last began or ended by themselves."""
-    found = executor.execute(_last_signs(), {"session_id": session_id})
-    return {run: max(started_at, ended_at or 0) for run, started_at, ended_at in found}
+def with_last_signs(executor: Executor, session_id: int, found: Sequence[RunRecord]) -> list[RunRecord]:
+    """Return the runs of a session with the time when the attempts of each last began or ended by themselves."""
+    rows = executor.execute(_last_signs(), {"session_id": session_id})
+    signs = {run: max(started_at, ended_at or 0) for run, started_at, ended_at in rows}
+    return [replace(run, seen_at=signs.get(run.id, 0)) for run in found]
 
 
 @statement

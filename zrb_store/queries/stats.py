@@ -11,7 +11,7 @@ from zrb_store.db.core import bindparam, is_one_of, literal, sa, statement, t
 from zrb_store.db.dialect import among
 from zrb_store.db.transaction import Executor, Row, Transaction
 from zrb_store.process import Projects
-from zrb_store.queries import runs, sessions
+from zrb_store.queries import lease, runs, sessions
 from zrb_store.queries.attempts import attempt_as
 from zrb_store.queries.notify import LastError
 from zrb_store.queries.queues import dead_values
@@ -79,29 +79,42 @@ class RecentRun(NamedTuple):
     session: str
     status: str  # `completed`, `failed`, `interrupted` or `lost`
     started_at: int  # when it started, in microseconds
-    ended_at: int  # when it ended
+    ended_at: int  # when it ended; a lost one at its last sign of life
+
+
+def _end(dialect_name: str) -> sa.ColumnElement[int]:
+    """Select when a run ended, or when one whose process died was last seen: see `lease.worked_until`."""
+    latest = sa.func.max if dialect_name == "sqlite" else sa.func.greatest
+    ended = sa.case((t.attempt.c.status != literal("lost"), t.attempt.c.ended_at), else_=t.attempt.c.started_at)
+    last_sign = sa.select(sa.func.max(latest(t.attempt.c.started_at, sa.func.coalesce(ended, literal(0)))))
+    of_attempts = sa.func.coalesce(last_sign.where(t.attempt.c.run_id == t.run.c.id).scalar_subquery(), literal(0))
+    renewed_at = t.run.c.lease_expires_at - literal(int(lease.DURATION * 1_000_000))
+    return sa.case(
+        (sa.func.coalesce(t.run.c.status, literal("lost")) != literal("lost"), t.run.c.ended_at),
+        else_=latest(t.run.c.started_at, renewed_at, of_attempts),
+    )
 
 
 def recent_runs(executor: Executor, task: str | None, since: int | None, most: int) -> list[RecentRun]:
     """Return the runs that have ended, those that began last first, of which there are at most so many."""
     of_session = (t.session.c.project, t.session.c.task, t.session.c.name)
-    columns = (*of_session, t.run.c.status, t.run.c.started_at, t.run.c.ended_at)
+    columns = (*of_session, t.run.c.status, t.run.c.started_at, _end(executor.dialect_name))
     statement = _chosen(sa.select(*columns), task, since)
     statement = statement.where(t.run.c.ended_at.is_not(None), t.run.c.status.is_not(None))
     return [RecentRun(*row) for row in executor.execute(statement.order_by(t.run.c.id.desc()).limit(most), {})]
 
 
 @statement
-def _places() -> sa.Select[int, str]:
-    places = sa.select(t.run.c.id, t.session.c.name).select_from(t.run.join(t.session))
+def _places(dialect_name: str) -> sa.Select[int, str, int]:
+    places = sa.select(t.run.c.id, t.session.c.name, _end(dialect_name)).select_from(t.run.join(t.session))
     return places.where(t.run.c.id == bindparam("run_id"))
 
 
-def session_names(executor: Executor, run_ids: list[int]) -> dict[int, str]:
-    """Return the names of the sessions of these runs by the id of the run."""
+def places(executor: Executor, run_ids: list[int]) -> dict[int, tuple[str, int]]:
+    """Return the session of each of these runs, and when it ended or was last seen, by the id of the run."""
     # One statement for each: they are few, and each is found by its key.
-    found = (executor.execute(_places(), {"run_id": one}) for one in run_ids)
-    return {row[0]: row[1] for rows in found for row in rows}
+    found = (executor.execute(_places(executor.dialect_name), {"run_id": one}) for one in run_ids)
+    return {run_id: (name, at or 0) for rows in found for run_id, name, at in rows}
 
 
 @statement
