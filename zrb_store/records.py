@@ -73,6 +73,9 @@ def whole(tree: JsonTree) -> JsonTree:
     return [whole(item) for item in tree]
 
 
+COMMAND_FAILED = "CommandFailed"
+"""The type of the error of an attempt whose command has failed."""
+
 COMMAND = "--"
 """What the path of a session begins with if the command of `zrb-store run` follows."""
 
@@ -170,6 +173,11 @@ class RunRecord:
     acknowledged_at: int | None  # when `ack` told `check` to be quiet about it
     damage: tuple[str, ...] = ()
     seen_at: int = 0  # of one whose process died, when its attempts last began or ended, if that is read
+
+    @property
+    def process(self) -> tuple[str | None, str | None, int, str | None]:
+        """What identifies its process among all that run on its machine: boot, namespace, pid and start."""
+        return self.boot_id, self.pid_namespace, self.pid, self.process_started
 
     @property
     def handles_sigterm(self) -> bool:

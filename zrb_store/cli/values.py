@@ -14,10 +14,17 @@ from zrb_store.cli.command import command
 from zrb_store.errors import ZrbStoreError
 from zrb_store.inspect import session_names
 from zrb_store.inspect.queues import queue_rules
-from zrb_store.local_time import as_duration
+from zrb_store.local_time import LONGEST_DELAY, as_duration
 from zrb_store.masking import one_line, storable
 from zrb_store.names import full_name, split_id
-from zrb_store.operations.values import MOST_DELIVERIES, requeue_all, set_max_deliveries, set_paused, set_retry_after
+from zrb_store.operations.values import (
+    MOST_DELIVERIES,
+    SHORTEST_DELAY,
+    requeue_all,
+    set_max_deliveries,
+    set_paused,
+    set_retry_after,
+)
 from zrb_store.operations.values import drop as drop_values
 from zrb_store.operations.values import pop as pop_value
 from zrb_store.operations.values import push as push_value
@@ -168,7 +175,7 @@ _AT_ONCE = "none"
 def _parse_delays(text: str) -> list[timedelta]:
     delays = [] if text == _AT_ONCE else [arguments.parse_duration(each) for each in text.split(",")]
     for delay in delays:
-        if not timedelta(seconds=0.1) <= delay <= timedelta(days=3660):
+        if not SHORTEST_DELAY <= delay <= LONGEST_DELAY:
             raise click.BadParameter(f"{text[:40]!r} has a delay that is not from 0.1s to 3660d")
     return delays
 

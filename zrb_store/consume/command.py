@@ -31,6 +31,7 @@ from zrb_store.errors import InvalidArgument
 from zrb_store.masking import ErrorText, mask_printed, one_line, storable
 from zrb_store.process import process_started
 from zrb_store.queries.deliveries import set_command
+from zrb_store.records import COMMAND_FAILED
 
 KEPT = 4096
 """Bytes that are kept of what a command wrote."""
@@ -57,7 +58,7 @@ class Outcome:
 
     def error_text(self) -> ErrorText:
         """Return the error as it is kept with an attempt."""
-        kind, message = "CommandTimedOut" if self.timed_out else "CommandFailed", self.error or ""
+        kind, message = "CommandTimedOut" if self.timed_out else COMMAND_FAILED, self.error or ""
         # `log` shows only this text, so it ends as a traceback does: with what went wrong.
         return ErrorText(kind, message, f"{self.output.rstrip()}\n{kind}: {message}".lstrip())
 

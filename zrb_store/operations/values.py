@@ -143,7 +143,8 @@ def set_max_deliveries(database: Database, session: str, queue: str, limit: int 
     _set_rules(database, session, queue, detail, lambda rules: rules._replace(max_deliveries=limit))
 
 
-_SHORTEST_DELAY = 100_000  # microseconds, so that a value on which everybody fails keeps no processor busy
+SHORTEST_DELAY = timedelta(seconds=0.1)
+"""The shortest one of `set_retry_after`, so that a value on which everybody fails keeps no processor busy."""
 
 
 def set_retry_after(database: Database, session: str, queue: str, delays: Iterable[timedelta | float] | None) -> None:
@@ -156,23 +157,31 @@ def set_retry_after(database: Database, session: str, queue: str, delays: Iterab
     if delays is not None and not isinstance(delays, Iterable):
         raise InvalidArgument(f"retry_after is a list of delays, not {delays!r}")
     micros = tuple(map(delay_in_micros, delays or ()))
-    if any(each < _SHORTEST_DELAY for each in micros):
+    if any(timedelta(microseconds=each) < SHORTEST_DELAY for each in micros):
         raise InvalidArgument("a delay of retry_after is at least 0.1 seconds; without any, values are live at once")
     detail = f"retry_after {','.join(map(as_duration, micros)) or 'none'}"
     _set_rules(database, session, queue, detail, lambda rules: rules._replace(retry_after=micros))
 
 
 def _set_rules(
-    database: Database, session: str, queue: str, detail: str, change: Callable[[QueueRules], QueueRules]
+    database: Database,
+    session: str,
+    queue: str,
+    detail: str,
+    change: Callable[[QueueRules], QueueRules],
+    *,
+    creates: bool = True,
 ) -> None:
-    check_session_name(session)
-    check_name(queue, "queue")
+    if creates:
+        check_session_name(session)
+        check_name(queue, "queue")
     found = queues.find_queue(database, session, queue)
     if found is not None and change(present := queues.rules(database, found)) == present:
         return
 
     def work(transaction: Transaction) -> None:
-        queue_id = queues.ensure_queue(transaction, session, queue)
+        get = queues.ensure_queue if creates else _queue_id
+        queue_id = get(transaction, session, queue)
         lock_queue(transaction, queue_id)
         queues.set_rules(transaction, queue_id, change(queues.rules(transaction, queue_id)))
         record_change(transaction, "queue", session, f"{queue}: {detail}")
@@ -182,12 +191,12 @@ def _set_rules(
 
 def set_paused(database: Database, session: str, queue: str, paused: bool) -> None:
     """Pause a queue, so that consumers and `pop` from a shell wait, or end its pause; a change is recorded."""
+    now = now_micros(database)
 
-    def work(transaction: Transaction) -> None:
-        if queues.set_paused(transaction, _queue_id(transaction, session, queue), paused):
-            record_change(transaction, "queue", session, f"{queue}: {'paused' if paused else 'unpaused'}")
+    def change(rules: QueueRules) -> QueueRules:
+        return rules._replace(paused_at=(rules.paused_at or now) if paused else None)
 
-    database.transact(work, "queue")
+    _set_rules(database, session, queue, "paused" if paused else "unpaused", change, creates=False)
 
 
 def requeue(database: Database, ids: Iterable[str]) -> None:

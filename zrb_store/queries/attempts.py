@@ -13,7 +13,7 @@ from zrb_store.db.dialect import new_id, next_tick, now, schema_is_unchanged, sh
 from zrb_store.db.transaction import Executor, Lost, Row
 from zrb_store.masking import ErrorText
 from zrb_store.queries import chunks
-from zrb_store.records import AttemptRecord
+from zrb_store.records import COMMAND_FAILED, AttemptRecord
 
 if TYPE_CHECKING:
     from zrb_store.db.engine import Database
@@ -92,6 +92,11 @@ def _of_task() -> sa.ColumnElement[bool]:
 def is_of_no_task(of: sa.FromClause | None = None) -> sa.ColumnElement[bool]:
     """Return the condition that an attempt is a delivery or a step. A task may have the name that it has."""
     return is_one_of((t.attempt if of is None else of).c.role, "delivery", "step")
+
+
+def is_step(of: sa.FromClause | None = None) -> sa.ColumnElement[bool]:
+    """Return the condition that an attempt is one of a step."""
+    return (t.attempt if of is None else of).c.role == literal("step")
 
 
 def _run_may_write() -> sa.ColumnElement[bool]:
@@ -249,7 +254,7 @@ def lost_or_interrupted() -> sa.Case[str]:
 def _fail() -> sa.sql.dml.ReturningUpdate[str]:
     # A program may answer a signal with any exception, but a consumer lets the commands in hand come to their own end.
     given, kind = bindparam("status", type_=sa.Text), bindparam("error_type", type_=sa.Text)
-    is_own_end = sa.func.coalesce(kind, literal("")) == literal("CommandFailed")
+    is_own_end = sa.func.coalesce(kind, literal("")) == literal(COMMAND_FAILED)
     is_stopped = sa.and_(lost_or_interrupted() == literal("interrupted"), sa.not_(is_own_end))
     return (
         sa.update(t.attempt)

@@ -12,6 +12,7 @@ from zrb_store.db.core import is_one_of, literal, sa, statement, t
 from zrb_store.db.dialect import whole_text
 from zrb_store.db.transaction import Row, Transaction
 from zrb_store.queries.attempts import attempt_as
+from zrb_store.queries.values import is_same_value
 
 if TYPE_CHECKING:
     Condition = sa.ColumnElement[bool]
@@ -101,8 +102,7 @@ def rows_of(table: str) -> sa.Select[*Row]:
         .outerjoin(pusher, pusher.c.id == t.value.c.pushed_by)
         .outerjoin(taker, taker.c.id == t.value.c.taken_by)
     )
-    in_chunk = (t.chunk.c.queue_id == t.value.c.queue_id, t.chunk.c.seq == t.value.c.seq)
-    return values.join(t.chunk, sa.and_(*in_chunk)) if table == "zrb_chunk" else values
+    return values.join(t.chunk, is_same_value(t.chunk, t.value)) if table == "zrb_chunk" else values
 
 
 def columns_of(name: str, wrong: str, table: str) -> Invariant:

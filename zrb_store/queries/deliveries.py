@@ -19,7 +19,7 @@ from zrb_store.queries.attempts import attempt_may_write
 from zrb_store.queries.clock import draw
 from zrb_store.queries.queues import named_queue
 from zrb_store.queries.takes import Front, not_before_front, parameters, taken_at_once
-from zrb_store.queries.values import from_live, is_due
+from zrb_store.queries.values import from_live, is_due, is_same_value
 
 
 class NextValue(NamedTuple):
@@ -31,10 +31,7 @@ class NextValue(NamedTuple):
 
 @statement
 def _next(dialect_name: str, from_front: bool, lock: bool) -> sa.Select[int, bool]:
-    came_back = sa.or_(
-        t.value.c.failed_deliveries > literal(0),
-        exists(t.returned.c.queue_id == t.value.c.queue_id, t.returned.c.seq == t.value.c.seq),
-    )
+    came_back = sa.or_(t.value.c.failed_deliveries > literal(0), exists(is_same_value(t.returned, t.value)))
     found = (
         from_live(sa.select(t.value.c.seq, came_back))
         .where(

@@ -13,8 +13,8 @@ from zrb_store.db.transaction import Executor, Row, Transaction
 from zrb_store.names import NamePattern
 from zrb_store.process import Projects
 from zrb_store.queries import runs, sessions
+from zrb_store.queries.attempts import is_step
 from zrb_store.queries.runs import is_of
-from zrb_store.queries.show import no_step
 from zrb_store.records import RunRecord, SessionRecord
 
 
@@ -115,7 +115,7 @@ def _task_counts(dialect_name: str) -> sa.Select[int, str, int, int, int]:
     counted = (sa.func.count(each.distinct()) for each in (t.attempt.c.task, completed, kept))
     return (
         sa.select(t.attempt.c.session_id, task.label("name"), *counted)
-        .where(among(dialect_name, t.attempt.c.session_id, "ids"), no_step())
+        .where(among(dialect_name, t.attempt.c.session_id, "ids"), ~is_step())
         .group_by(literal(1), literal(2))
     )
 

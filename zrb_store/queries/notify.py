@@ -11,7 +11,7 @@ from zrb_store.db.core import bindparam, exists, is_one_of, literal, sa, stateme
 from zrb_store.db.dialect import among, now, schema_is_unchanged
 from zrb_store.db.transaction import Executor, Row
 from zrb_store.queries import runs, sessions
-from zrb_store.queries.values import is_dead
+from zrb_store.queries.values import is_dead, is_same_value
 from zrb_store.records import UNSUCCESSFUL, RunRecord
 
 
@@ -136,9 +136,7 @@ def _died() -> sa.Select[*Row]:
         .select_from(
             t.value.join(t.queue)
             .join(t.session, t.session.c.id == t.queue.c.session_id)
-            .outerjoin(
-                t.returned, sa.and_(t.returned.c.queue_id == t.value.c.queue_id, t.returned.c.seq == t.value.c.seq)
-            )
+            .outerjoin(t.returned, is_same_value(t.returned, t.value))
             .outerjoin(t.attempt, t.attempt.c.id == t.returned.c.taken_by)
         )
         .where(

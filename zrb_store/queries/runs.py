@@ -16,7 +16,7 @@ from zrb_store.db.transaction import Executor, Row, Transaction
 from zrb_store.masking import ErrorText
 from zrb_store.process import Projects, program_of
 from zrb_store.queries.attempts import ERROR, is_in_effect, lost_or_interrupted
-from zrb_store.queries.clock import Moment, draw, given_moment, given_tick
+from zrb_store.queries.clock import Moment, draw, now_given
 from zrb_store.records import RunRecord, SessionRecord
 
 
@@ -117,8 +117,7 @@ def _lose() -> sa.Update:
         sa.update(t.run)
         .where(t.run.c.session_id == bindparam("of_session"), t.run.c.ended_at.is_(None))
         .values(
-            ended_at=given_moment(),
-            ended_tick=given_tick(),
+            **now_given("ended"),
             status=sa.case((t.run.c.stop_requested_at.is_not(None), literal("interrupted")), else_=literal("lost")),
         )
     )
@@ -198,8 +197,7 @@ def _end() -> sa.sql.dml.ReturningUpdate[str]:
         sa.update(t.run)
         .where(t.run.c.id == bindparam("of_run"), t.run.c.ended_at.is_(None), is_newest())
         .values(
-            ended_at=given_moment(),
-            ended_tick=given_tick(),
+            **now_given("ended"),
             status=sa.case((was_stopped, literal("interrupted")), else_=given),
             told_at=sa.func.coalesce(bindparam("told", type_=sa.BigInteger), t.run.c.told_at),
             acknowledged_at=None,  # it seemed to have died
@@ -235,11 +233,7 @@ def _end_attempts(status: Literal["interrupted", "lost"]) -> sa.sql.dml.Returnin
     return (
         sa.update(t.attempt)
         .where(t.attempt.c.run_id == bindparam("of_run"), t.attempt.c.status == literal("running"))
-        .values(
-            status=lost_or_interrupted() if status == "lost" else literal(status),
-            ended_at=given_moment(),
-            ended_tick=given_tick(),
-        )
+        .values(status=lost_or_interrupted() if status == "lost" else literal(status), **now_given("ended"))
         .returning(t.attempt.c.id)
     )
 
@@ -259,7 +253,7 @@ def _end_session() -> sa.Update:
     return (
         sa.update(t.session)
         .where(t.session.c.id == bindparam("of_session"))
-        .values(status=bindparam("new_status"), ended_at=given_moment(), ended_tick=given_tick())
+        .values(status=bindparam("new_status"), **now_given("ended"))
     )
 
 

@@ -133,7 +133,7 @@ class _Renewal:
                 self._sharing.add(holder.database.url)
                 renewed = renew(holder.database, holder.id, self.duration_in_micros())
         if renewed:
-            if renewed.stop_requested_at is not None:
+            if renewed != (None,):
                 self._stop(holder)
             if holder in self._failing:
                 self._failing.discard(holder)
