@@ -54,11 +54,9 @@ def parse_time(text: str, start: int, *, first: bool = False) -> int | None:
         else:
             moment = _local(clock, parts["zone"], text)
         return (moment - _EPOCH) // _MICROSECOND
-    except OverflowError:
-        return None
     except InvalidArgument:
         raise
-    except ValueError:  # the 30th of February
+    except (OverflowError, ValueError):  # the 30th of February
         return None
 
 

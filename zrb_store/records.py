@@ -205,10 +205,7 @@ class RunRecord:
 
 @dataclass(frozen=True, slots=True)
 class AttemptRecord:
-    """An attempt: one execution of a task's action, or of a step of it.
-
-    Without the step's result, which may be long (`attempts.stored_result`).
-    """
+    """An attempt: one execution of a task's action, or of a step of it, without the step's result."""
 
     id: int
     session_id: int

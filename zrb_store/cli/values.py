@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 
 import click
@@ -268,18 +268,14 @@ def requeue(values: tuple[str, ...], all_dead: bool) -> None:
             name = session_names.resolve(store.database, session, exact=True).name
             count = requeue_all(store.database, name, queue)
         else:
-            names = _full_names(ids)
-            requeue_values(store.database, names)
-            count = len(names)
+            requeue_values(store.database, ids)
+            count = len(ids)
     print_line(f"requeued {counted(count, 'value')}", program_name())
 
 
-def _parse_ids(values: Sequence[str]) -> list[tuple[str, str, int]]:
-    """Parse ids before the store is opened, which would create a missing one."""
-    return [split_id(value) for value in values]
-
-
-def _full_names(ids: Iterable[tuple[str, str, int]]) -> list[str]:
+def _parse_ids(values: Sequence[str]) -> list[str]:
+    """Return full ids, each once. Call it before the store is opened, which would create a missing one."""
+    ids = map(split_id, values)
     return sorted({full_name(session_names.session_name(session), queue, seq) for session, queue, seq in ids})
 
 
@@ -299,10 +295,9 @@ _reason_option = click.option("--reason", metavar="TEXT", type=storable, help="W
 @click.option("--text", is_flag=True, help="Store NEW as text; from stdin, without its final newline.")
 @_reason_option
 def replace(value_id: str, new: str, text: bool, reason: str | None) -> None:
-    ids = _parse_ids([value_id])
+    (name,) = _parse_ids([value_id])
     item = arguments.typed_value(new, text=text, name="NEW")
     with open_store() as store:
-        (name,) = _full_names(ids)
         replace_value(store.database, name, codec.encode(item, limit=store.max_value), reason)
     print_line(f"replaced {one_line(name)}", program_name())
 
@@ -318,6 +313,5 @@ def replace(value_id: str, new: str, text: bool, reason: str | None) -> None:
 def drop(values: tuple[str, ...], reason: str | None) -> None:
     ids = _parse_ids(values)
     with open_store() as store:
-        names = _full_names(ids)
-        drop_values(store.database, names, reason)
-    print_line(f"dropped {counted(len(names), 'value')}", program_name())
+        drop_values(store.database, ids, reason)
+    print_line(f"dropped {counted(len(ids), 'value')}", program_name())

@@ -38,7 +38,6 @@ class _Request:
 class Stopped:
     """How a session ended that was stopped."""
 
-    session: str
     status: str
     back: CameBack
 
@@ -48,10 +47,6 @@ def stop(database: Database, name: str, *, timeout: float = 30.0, kill: bool = F
 
     With `kill`, the process gets SIGKILL if it has not ended by then. What its attempts did is then given back here,
     and counts as no delivery.
-
-    Raises:
-        SessionBusy: The process runs other sessions too.
-        ZrbStoreError: The session does not run, or has not ended in time.
     """
     request = database.transact(lambda transaction: _ask(transaction, name, kill=kill), "stop")
     if request.is_here and runs.status_of(database, request.run.id) == (None,):  # it may just have ended by itself
@@ -63,7 +58,7 @@ def stop(database: Database, name: str, *, timeout: float = 30.0, kill: bool = F
             raise _still_running(database, request, name, timeout)
     with database.snapshot() as transaction:
         status = sessions.get(transaction, name).status
-        return Stopped(name, status, queries.came_back(transaction, request.live, request.moment))
+        return Stopped(status, queries.came_back(transaction, request.live, request.moment))
 
 
 def _ask(transaction: Transaction, name: str, *, kill: bool) -> _Request:

@@ -5,7 +5,7 @@ The conditions on attempts that other files share come first.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 from zrb_store.db.columns import ATTEMPT, readable
 from zrb_store.db.core import bindparam, exists, is_one_of, literal, made_once, sa, statement, t
@@ -194,8 +194,8 @@ def _reopen() -> sa.sql.dml.ReturningUpdate[int, int]:
 
 def reopen_check(executor: Executor, session_id: int, run_id: int, fence: int, task: str) -> BegunAttempt | None:
     """Begin the only attempt of a readiness check again; return None if there is none or the session is taken over."""
-    rows = executor.execute(_reopen(), {"session_id": session_id, "run_id": run_id, "fence": fence, "task": task})
-    return BegunAttempt(*rows[0]) if rows else None
+    params = {"session_id": session_id, "run_id": run_id, "fence": fence, "task": task}
+    return next(map(BegunAttempt._make, executor.execute(_reopen(), params)), None)
 
 
 @statement
@@ -217,21 +217,22 @@ def may_write(executor: Executor, attempt_id: int) -> bool:
     return bool(executor.execute(_may_write(False), {"attempt_id": attempt_id}))
 
 
+def write_own(**columns: sa.ColumnElement[Any] | None) -> sa.sql.dml.ReturningUpdate[int]:
+    """Return the statement that changes the row of an attempt, if it may write."""
+    own = sa.update(t.attempt).where(t.attempt.c.id == bindparam("attempt_id"), attempt_may_write())
+    return own.values(columns).returning(t.attempt.c.id)
+
+
 @statement
 def _complete() -> sa.sql.dml.ReturningUpdate[int]:
-    return (
-        sa.update(t.attempt)
-        .where(attempt_may_write(), t.attempt.c.id == bindparam("attempt_id"))
-        .values(
-            status=literal("completed"),
-            ended_at=sa.func.coalesce(bindparam("at", type_=sa.BigInteger), now()),
-            ended_tick=next_tick(),
-            restorable=bindparam("restorable", type_=sa.Boolean),
-            result_queue_id=bindparam("result_queue_id"),
-            result_seq=bindparam("result_seq"),
-            result=None,  # what `zrb-store result` gave lies in the queue from now on
-        )
-        .returning(t.attempt.c.id)
+    return write_own(
+        status=literal("completed"),
+        ended_at=sa.func.coalesce(bindparam("at", type_=sa.BigInteger), now()),
+        ended_tick=next_tick(),
+        restorable=bindparam("restorable", type_=sa.Boolean),
+        result_queue_id=bindparam("result_queue_id"),
+        result_seq=bindparam("result_seq"),
+        result=None,  # what `zrb-store result` gave lies in the queue from now on
     )
 
 
@@ -268,10 +269,7 @@ def _fail() -> sa.sql.dml.ReturningUpdate[str]:
 
 
 def fail(executor: Executor, attempt_id: int, status: str, error: ErrorText | None) -> str | None:
-    """End a running attempt as `failed` or `interrupted`, and return which; None if it may no longer write.
-
-    Nothing but a failed command of `consume` is a failure in a run that was asked to stop.
-    """
+    """End a running attempt as `failed` or `interrupted`, and return which; None if it may no longer write."""
     params = dict(zip(ERROR, error or (None, None, None), strict=True))
     rows = executor.execute(_fail(), {"attempt_id": attempt_id, "status": status, **params})
     return rows[0][0] if rows else None
@@ -388,12 +386,7 @@ def result_at(executor: Executor, queue_id: int | None, seq: int | None) -> str 
 
 @statement
 def _give_result() -> sa.sql.dml.ReturningUpdate[int]:
-    return (
-        sa.update(t.attempt)
-        .where(t.attempt.c.id == bindparam("attempt_id"), schema_is_unchanged(), attempt_may_write())
-        .values(result=bindparam("result", type_=sa.Text))
-        .returning(t.attempt.c.id)
-    )
+    return write_own(result=bindparam("result", type_=sa.Text)).where(schema_is_unchanged())
 
 
 def give_result(executor: Executor, attempt_id: int, data: str) -> bool:

@@ -215,12 +215,8 @@ def _chosen(dialect_name: str) -> tuple[sa.ColumnElement[bool], ...]:
 
 @statement
 def _lock_values(dialect_name: str) -> sa.Select[int, str]:
-    return (
-        sa.select(t.value.c.seq, t.value.c.state)
-        .where(*_chosen(dialect_name))
-        .order_by(t.value.c.seq)
-        .with_for_update()
-    )
+    chosen = sa.select(t.value.c.seq, t.value.c.state).where(*_chosen(dialect_name))
+    return chosen.order_by(t.value.c.seq).with_for_update()
 
 
 def lock_values(executor: Executor, queue_id: int, seqs: Sequence[int]) -> dict[int, str]:

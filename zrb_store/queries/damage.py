@@ -135,25 +135,19 @@ Kind = Literal["session", "run", "queue", "result", "output", "value", "replaced
 
 @statement
 def _texts(kind: Kind) -> sa.Select[*Row]:
-    of_attempt = (t.session.c.name, t.attempt.c.task, t.attempt.c.number)
-    match kind:
-        case "session":
-            return sa.select(t.session.c.name, t.session.c.path, t.session.c.inputs, t.session.c.tasks)
-        case "run":
-            return sa.select(t.session.c.name, t.run.c.command).select_from(t.session.join(t.run))
-        case "queue":
-            return sa.select(t.session.c.name, t.queue.c.retry_after).select_from(t.session.join(t.queue))
-        case "result":
-            results = sa.select(*of_attempt, t.attempt.c.result).select_from(t.session.join(t.attempt))
-            return results.where(t.attempt.c.step_of.is_not(None), t.attempt.c.result.is_not(None))
-        case "output":
-            pieces = sa.select(*of_attempt, t.output.c.size, t.output.c.data)
-            return pieces.select_from(t.session.join(t.attempt).join(t.output))
-        case "value":
-            values = sa.select(t.session.c.name, t.queue.c.name.label("queue"), t.value.c.seq, whole_text())
-            return values.select_from(t.value.join(t.queue).join(t.session, t.session.c.id == t.queue.c.session_id))
-        case "replaced":
-            return rows_of("zrb_replaced").add_columns(t.replaced.c.data)
+    columns: dict[Kind, tuple[sa.ColumnElement[Any], ...]] = {
+        "session": (t.session.c.path, t.session.c.inputs, t.session.c.tasks),
+        "run": (t.run.c.command,),
+        "queue": (t.queue.c.retry_after,),
+        "result": (t.attempt.c.result,),
+        "output": (t.output.c.size, t.output.c.data),
+        "value": (whole_text(),),
+        "replaced": (t.replaced.c.data,),
+    }
+    if kind != "result":
+        return rows_of(f"zrb_{kind}").add_columns(*columns[kind])
+    found = rows_of("zrb_attempt").add_columns(*columns[kind])
+    return found.where(t.attempt.c.step_of.is_not(None), t.attempt.c.result.is_not(None))
 
 
 def texts(transaction: Transaction, kind: Kind) -> Iterator[Row]:

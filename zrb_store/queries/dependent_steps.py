@@ -15,7 +15,7 @@ from zrb_store.db.dialect import among
 from zrb_store.db.transaction import Executor
 from zrb_store.queries.attempts import attempt_as, is_in_effect, is_step
 from zrb_store.queries.clock import given_tick
-from zrb_store.queries.steps import is_running
+from zrb_store.queries.steps import is_running, of_task
 from zrb_store.queries.values import is_same_value
 
 if TYPE_CHECKING:
@@ -198,20 +198,13 @@ def with_steps(executor: Executor, chosen: Sequence[tuple[int, str]]) -> list[tu
     return list(found.items())
 
 
-def _of_task() -> tuple[sa.ColumnElement[bool], ...]:
-    parent = t.attempt.alias("parent")
-    return (
-        t.attempt.c.session_id
-        == sa.select(parent.c.session_id).where(parent.c.id == bindparam("attempt_id")).scalar_subquery(),
-        t.attempt.c.step_of == bindparam("task"),
-        t.attempt.c.id >= bindparam("since"),
-        t.attempt.c.id < bindparam("before"),
-    )
+def _in_span() -> tuple[sa.ColumnElement[bool], ...]:
+    return of_task(of_parent=True), t.attempt.c.id >= bindparam("since"), t.attempt.c.id < bindparam("before")
 
 
 @statement
 def _in_effect() -> sa.Select[int]:
-    return sa.select(t.attempt.c.id).where(*_of_task(), is_in_effect()).order_by(t.attempt.c.id.desc())
+    return sa.select(t.attempt.c.id).where(*_in_span(), is_in_effect()).order_by(t.attempt.c.id.desc())
 
 
 class Span(NamedTuple):
@@ -234,7 +227,7 @@ def _uncertain() -> sa.Select[str, str | None, bool]:
     return (
         sa.select(t.attempt.c.task, t.attempt.c.step, is_in_effect())
         .where(
-            *_of_task(),
+            *_in_span(),
             t.attempt.c.once,
             t.attempt.c.status != literal("failed"),
             ~exists(

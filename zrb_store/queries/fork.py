@@ -174,12 +174,11 @@ _KEPT_OF_OUTPUT = ("piece", "start", "size", "data")
 @statement
 def _copy_output() -> sa.Insert:
     original = t.attempt.alias("original")
+    copied = t.attempt.join(original, _is_copy(t.attempt, original))
     return sa.insert(t.output).from_select(
         ["attempt_id", *_KEPT_OF_OUTPUT],
         sa.select(t.attempt.c.id, *(t.output.c[name] for name in _KEPT_OF_OUTPUT)).select_from(
-            t.attempt.join(original, _is_copy(t.attempt, original)).join(
-                t.output, t.output.c.attempt_id == original.c.id
-            )
+            copied.join(t.output, t.output.c.attempt_id == original.c.id)
         ),
     )
 

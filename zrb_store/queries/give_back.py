@@ -165,12 +165,17 @@ def _delay(dialect_name: str) -> sa.Update:
     )
 
 
-@statement
-def _queues() -> sa.CompoundSelect[int]:
+def _queues_of(*pushed: sa.ColumnElement[bool]) -> sa.CompoundSelect[int]:
+    """Select the queues from which an attempt has taken, or to which it has pushed values that meet conditions."""
     return sa.union(
         sa.select(t.value.c.queue_id).where(t.value.c.taken_by == bindparam("of_attempt")),
-        sa.select(t.value.c.queue_id).where(t.value.c.pushed_by == bindparam("of_attempt")),
+        sa.select(t.value.c.queue_id).where(t.value.c.pushed_by == bindparam("of_attempt"), *pushed),
     )
+
+
+@statement
+def _queues() -> sa.CompoundSelect[int]:
+    return _queues_of()
 
 
 def give_back(
@@ -207,12 +212,7 @@ def give_back(
 
 
 def _undo(transaction: Transaction, params: Params, *, in_queues: bool) -> None:
-    """Undo the changes of an attempt, in all queues or only in those of `:queue_ids`.
-
-    A value that it pushed is retracted if it is in its queue, and marked as orphaned if another attempt holds it. A
-    value that it took becomes live again at its old place, retracted if it was orphaned, or dead if its queue allows no
-    more deliveries.
-    """
+    """Undo the changes of an attempt, in all queues or only in those of `:queue_ids`."""
     name = transaction.dialect_name
     for each in (_record_returns(name, in_queues), _disown(name, in_queues), _return_taken(name, in_queues)):
         transaction.execute(each, params)
@@ -262,14 +262,7 @@ def _touched() -> sa.Select[int, int, int]:
         sa.select(t.queue.c.id, t.queue.c.session_id, t.attempt.c.session_id)
         .select_from(t.queue.join(t.attempt, t.attempt.c.id == bindparam("of_attempt")))
         .where(
-            t.queue.c.id.in_(
-                sa.union(
-                    sa.select(t.value.c.queue_id).where(t.value.c.taken_by == bindparam("of_attempt")),
-                    sa.select(t.value.c.queue_id).where(
-                        t.value.c.pushed_by == bindparam("of_attempt"), t.value.c.state != literal("retracted")
-                    ),
-                )
-            ),
+            t.queue.c.id.in_(_queues_of(t.value.c.state != literal("retracted"))),
             t.queue.c.session_id != t.attempt.c.session_id,
         )
         .order_by(t.queue.c.id)
@@ -296,17 +289,15 @@ def undo_ended(transaction: Transaction, attempt_ids: Sequence[int], reason: str
 
 
 def _undo_elsewhere(transaction: Transaction, attempt_ids: Sequence[int], reason: str) -> None:
-    touched = {each: _touched_elsewhere(transaction, each) for each in sorted(attempt_ids, reverse=True)}
+    every = ((each, _touched_elsewhere(transaction, each)) for each in sorted(attempt_ids, reverse=True))
+    touched = {attempt_id: queue_ids for attempt_id, queue_ids in every if queue_ids}
     for attempt_id, queue_ids in touched.items():
-        if queue_ids:
-            dependent = dependent_steps.of_attempt(transaction, attempt_id, queue_ids)
-            give_back(transaction, [(step_id, reason) for step_id in dependent])
+        dependent = dependent_steps.of_attempt(transaction, attempt_id, queue_ids)
+        give_back(transaction, [(step_id, reason) for step_id in dependent])
     if transaction.dialect_name != "sqlite":  # SQLite has one writer at a time
         for queue_id in sorted({queue_id for queue_ids in touched.values() for queue_id in queue_ids}):
             lock_queue(transaction, queue_id)
     for attempt_id, queue_ids in touched.items():
-        if not queue_ids:
-            continue
         params = {"of_attempt": attempt_id, **draw(transaction).params, "reason": reason, "counted": True}
         transaction.execute(_set_end(), params)
         _undo(transaction, {**params, "queue_ids": json.dumps(queue_ids)}, in_queues=True)

@@ -31,10 +31,6 @@ _pusher, _taker = functools.partial(attempt_as, "pusher"), functools.partial(att
 # -- values
 
 
-def _of_value() -> Condition:
-    return is_same_value(t.returned, t.value)
-
-
 def _is_held() -> Condition:
     return is_one_of(t.value.c.state, "taken", "removed")
 
@@ -48,7 +44,7 @@ def _last_count() -> sa.ScalarSelect[int]:
     since_replaced = t.returned.c.returned_tick >= sa.func.coalesce(_last_replaced(t.returned), literal(0))
     return (
         sa.select(t.returned.c.failed_deliveries)
-        .where(_of_value(), t.returned.c.failed_deliveries.is_not(None), since_replaced)
+        .where(is_same_value(t.returned, t.value), t.returned.c.failed_deliveries.is_not(None), since_replaced)
         .order_by(t.returned.c.id.desc())
         .limit(literal(1))
         .scalar_subquery()
@@ -140,14 +136,14 @@ _OF_VALUES = [
             t.value.c.ended_tick < t.value.c.pushed_tick,
             exists(
                 t.returned,
-                _of_value(),
+                is_same_value(t.returned, t.value),
                 sa.or_(
                     t.returned.c.returned_tick < t.returned.c.taken_tick,
                     t.returned.c.taken_tick < t.value.c.pushed_tick,
                     t.returned.c.returned_tick > t.value.c.ended_tick,
                 ),
             ),
-            exists(_overlapping(), _of_value()),
+            exists(_overlapping(), is_same_value(t.returned, t.value)),
         ),
         level="warning",
         remedy=_CLOCK,

@@ -34,10 +34,7 @@ def _renew() -> sa.sql.dml.ReturningUpdate[int | None]:
 
 
 def renew(executor: Executor, run_id: int, lease: int) -> tuple[int | None] | None:
-    """Extend the lease of a run to `lease` microseconds from now; return None if the run has lost its lease.
-
-    Otherwise return, in a tuple, when `stop` asked the run to end.
-    """
+    """Extend the lease of a run by microseconds from now; return when it was asked to stop; None if it has lost it."""
     return next(iter(executor.execute(_renew(), {"run_id": run_id, "lease": lease})), None)
 
 

@@ -46,10 +46,7 @@ def matching_sessions(
     roots: bool = False,  # leave out child sessions
     limit: int | None = None,
 ) -> Iterator[SessionRecord]:
-    """Yield the sessions that meet all given conditions, each with its stored status.
-
-    Those whose last start or end came last are the first; without a run, their creation counts.
-    """
+    """Yield the sessions that meet all given conditions, each with its stored status, in the order of `_last`."""
     chosen = (statuses, name, task, projects, since, before)
     if limit is not None and not roots and all(each is None for each in chosen):  # the SQL of this one is stored
         return map(sessions.record, transaction.stream(_newest(), {"limit": limit}))

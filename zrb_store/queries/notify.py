@@ -94,11 +94,10 @@ def claim(executor: Executor, dead: RunRecord) -> bool:
 
 @statement
 def _untold() -> sa.Select[*Row]:
+    newest_run = sa.and_(t.run.c.session_id == t.session.c.id, t.run.c.number == t.session.c.fence)
     return (
         sa.select(t.session.c.name, *(t.run.c[name] for name in RUN))
-        .select_from(
-            t.session.join(t.run, sa.and_(t.run.c.session_id == t.session.c.id, t.run.c.number == t.session.c.fence))
-        )
+        .select_from(t.session.join(t.run, newest_run))
         .where(
             t.session.c.status == literal("running"),
             sessions.is_not_completed(),

@@ -110,8 +110,8 @@ class QueueRules(NamedTuple):
     def to_json(self) -> JsonObject:
         """Return it as `show --format json` shows it, with seconds."""
         delays = [micros / 1_000_000 for micros in self.retry_after]
-        limits: JsonObject = {"max_deliveries": self.max_deliveries, "retry_after": delays or None}
-        return {**limits, "paused_at": iso(self.paused_at)}
+        allowed: JsonObject = {"max_deliveries": self.max_deliveries, "retry_after": delays or None}
+        return {**allowed, "paused_at": iso(self.paused_at)}
 
 
 @statement
@@ -148,10 +148,9 @@ def readable_intervals(intervals: Any) -> tuple[int, ...]:
 
 def set_rules(executor: Executor, queue_id: int, rules: QueueRules) -> None:
     """Set what a queue allows, in the open transaction. Values that are live stay live."""
-    columns = {**rules._asdict(), "retry_after": json.dumps(rules.retry_after) if rules.retry_after else None}
-    executor.execute(
-        _set_rules(), {"of_queue": queue_id, **{f"new_{name}": column for name, column in columns.items()}}
-    )
+    intervals = json.dumps(rules.retry_after) if rules.retry_after else None
+    new = {"limit": rules.max_deliveries, "intervals": intervals, "pause": rules.paused_at}
+    executor.execute(_set_rules(), {"of_queue": queue_id, **new})
 
 
 @statement

@@ -78,8 +78,7 @@ def traceback_of(executor: Executor, run_id: int) -> str | None:
 
 def status_of(executor: Executor, run_id: int) -> tuple[str | None] | None:
     """Return the status of a run, in a tuple; None if the run is not there."""
-    rows = executor.execute(_column("status"), {"of_run": run_id})
-    return (rows[0][0],) if rows else None
+    return next(iter(executor.execute(_column("status"), {"of_run": run_id})), None)
 
 
 def acknowledged_at(runs: Sequence[RunRecord]) -> int | None:
@@ -360,17 +359,16 @@ def newest_result(
     """
     if of is None and (projects is None or len(projects.folders) == 1):  # the SQL of these is stored
         folder = None if projects is None else projects.folders[0]
-        rows = transaction.execute(_newest_result(folder is not None), {"task": task, "folder": folder})
-        return (rows[0][0], rows[0][1]) if rows else None
+        found = transaction.execute(_newest_result(folder is not None), {"task": task, "folder": folder})
+        return next(iter(found), None)
     statement = _of_any_project()
     if projects is not None:
         statement = statement.where(sa.or_(is_of(projects), t.session.c.project.is_(None)))
     if of is None:
-        rows = transaction.execute(statement.limit(literal(1)), {"task": task})
-        return (rows[0][0], rows[0][1]) if rows else None
+        return next(iter(transaction.execute(statement.limit(literal(1)), {"task": task})), None)
     statement = statement.where(sa.or_(t.session.c.task.is_(None), is_named(t.session.c.task, of)))
-    found = transaction.stream(statement.add_columns(t.session.c.task, *program_columns()), {"task": task})
-    for name, attempt_id, main_task, *columns in found:
+    rows = transaction.stream(statement.add_columns(t.session.c.task, *program_columns()), {"task": task})
+    for name, attempt_id, main_task, *columns in rows:
         path = program(tuple(columns))
         if main_task is not None or (path is not None and (path == of or path.endswith(f"/{of}"))):
             return name, attempt_id

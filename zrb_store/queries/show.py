@@ -163,13 +163,10 @@ def short_attempt(executor: Executor, session_id: int, task: str, number: int) -
 
 @statement
 def _left() -> sa.Select[str, int]:
+    pushed = t.attempt.join(t.value, t.value.c.pushed_by == t.attempt.c.id)
     return (
         sa.select(t.queue.c.name, sa.func.count())
-        .select_from(
-            t.attempt.join(t.value, t.value.c.pushed_by == t.attempt.c.id).join(
-                t.queue, t.queue.c.id == t.value.c.queue_id
-            )
-        )
+        .select_from(pushed.join(t.queue, t.queue.c.id == t.value.c.queue_id))
         .where(
             t.attempt.c.session_id == bindparam("session_id"),
             sa.func.coalesce(t.attempt.c.step_of, t.attempt.c.task) == bindparam("task"),
@@ -197,10 +194,7 @@ def _holding(dialect_name: str) -> sa.Select[int, bool, bool]:
 
 
 def holding_values(executor: Executor, attempt_ids: Sequence[int]) -> dict[int, str]:
-    """Return what each of these attempts did to values: `took` for one it holds, `pushed` for one in a queue, or both.
-
-    Attempts that did neither are left out.
-    """
+    """Return which of these attempts `took` a value that they hold, or `pushed` one that is in a queue, or did both."""
     rows = executor.execute(_holding(executor.dialect_name), {"ids": json.dumps(list(attempt_ids))})
     done = {row[0]: " and ".join(["took"] * bool(row[1]) + ["pushed"] * bool(row[2])) for row in rows}
     return {attempt_id: acts for attempt_id, acts in done.items() if acts}
@@ -208,13 +202,10 @@ def holding_values(executor: Executor, attempt_ids: Sequence[int]) -> dict[int, 
 
 @statement
 def _held_elsewhere(dialect_name: str) -> sa.Select[int]:
+    taken = t.attempt.join(t.value, t.value.c.taken_by == t.attempt.c.id)
     return (
         sa.select(sa.func.count())
-        .select_from(
-            t.attempt.join(t.value, t.value.c.taken_by == t.attempt.c.id).join(
-                t.queue, t.queue.c.id == t.value.c.queue_id
-            )
-        )
+        .select_from(taken.join(t.queue, t.queue.c.id == t.value.c.queue_id))
         .where(among(dialect_name, t.attempt.c.id, "ids"), t.queue.c.session_id != t.attempt.c.session_id)
     )
 

@@ -179,13 +179,10 @@ def _unresolved(dialect_name: str) -> sa.Select[int | None, int]:
             sa.or_(t.value.c.taken_by.is_(None), holder.c.status == literal("completed")),
         ),
     )
+    returned = t.returned.join(t.value, is_same_value(t.value, t.returned))
     returned_value = sa.exists(
         sa.select(literal(1))
-        .select_from(
-            t.returned.join(t.value, is_same_value(t.value, t.returned)).outerjoin(
-                holder, holder.c.id == t.value.c.taken_by
-            )
-        )
+        .select_from(returned.outerjoin(holder, holder.c.id == t.value.c.taken_by))
         .where(t.returned.c.taken_by == t.attempt.c.id, ~is_settled)
     )
     is_unresolved = sa.or_(t.attempt.c.role != literal("delivery"), returned_value)
@@ -197,10 +194,7 @@ def _unresolved(dialect_name: str) -> sa.Select[int | None, int]:
 
 
 def unresolved_failures(executor: Executor, run_ids: Sequence[int]) -> dict[int, int]:
-    """Count by run its unsuccessful attempts, but for deliveries whose value was settled or dropped meanwhile.
-
-    A run without unsuccessful attempts is left out.
-    """
+    """Count by run its unsuccessful attempts, if any, but no deliveries whose value was settled or dropped since."""
     rows = executor.execute(_unresolved(executor.dialect_name), {"ids": json.dumps(list(run_ids))})
     return {run_id: int(count) for run_id, count in rows if run_id is not None}
 

@@ -98,10 +98,7 @@ class PushedValue(NamedTuple):
 def push(
     executor: Executor, queue_id: int, item: Encoded, attempt_id: int | None, *, left: bool = False, delay: int = 0
 ) -> PushedValue | None:
-    """Add one value at the end of a queue; None if the queue was deleted or the attempt may not write.
-
-    `delay` is how long it is delayed, in microseconds.
-    """
+    """Add one value, delayed by microseconds, to a queue; None if that was deleted or the attempt may not write."""
     statement = _push(executor.dialect_name, attempt_id is not None, left, delay > 0)
     row = {"queue_id": queue_id, "type": item.type, "size": item.size, "data": item.data, "attempt_id": attempt_id}
     if delay:
@@ -287,9 +284,8 @@ class LiveValue(NamedTuple):
 
 @statement
 def _live(lock: bool) -> sa.Select[int, str, str, int, int]:
-    found = from_live(
-        sa.select(t.value.c.seq, short_text(), t.value.c.type, t.value.c.size, t.value.c.failed_deliveries)
-    ).order_by(t.value.c.seq)
+    columns = (t.value.c.seq, short_text(), t.value.c.type, t.value.c.size, t.value.c.failed_deliveries)
+    found = from_live(sa.select(*columns)).order_by(t.value.c.seq)
     return found.with_for_update() if lock else found
 
 
