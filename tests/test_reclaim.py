@@ -205,7 +205,7 @@ class TestDeath:
             run = runs.last(store.database, store.session("worker").record().id)
             assert run is not None
             # The kernel names the new program before it says where its stack is.
-            wait_until(lambda: is_running(*lease_queries._process(run)) is None, lambda: "it is no other program")
+            wait_until(lambda: is_running(*run.process) is None, lambda: "it is no other program")
             assert inbox.pop() == "b"
             age_lease(store, "worker", known=True)
             assert open_again(store).pop() == "c"

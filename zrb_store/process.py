@@ -298,10 +298,8 @@ def current_project(init_file: str | None = None) -> str:
 
 
 def project_of(here: Path, init_file: str | None = None) -> str:
-    """Return the nearest folder, from an absolute path upwards, that has a `zrb_init.py`; else the path itself.
-
-    By default, zrb's own setting `ZRB_INIT_FILE_NAME` may give that file another name.
-    """
+    """Return the nearest folder, from an absolute path upwards, that has a `zrb_init.py`; else the path itself."""
+    # zrb's own setting may give that file another name.
     name = init_file or os.environ.get("ZRB_INIT_FILE_NAME") or "zrb_init.py"
     return storable(str(next((folder for folder in (here, *here.parents) if (folder / name).is_file()), here)))
 
@@ -320,11 +318,8 @@ def current_folder() -> str | None:
 
 
 def program_of(command: Sequence[str], folder: str | None) -> str | None:
-    """Return the path of the script, module or installed program that a command line (`sys.argv`) runs in a folder.
-
-    None if the code is in no file, as in a REPL and under `python -c`.
-    """
-    program = command[0] if command else ""
+    """Return the path of the script, module or program that a command line (`sys.argv`) runs in a folder, or None."""
+    program = command[0] if command else ""  # in no file are the code of a REPL and that of `python -c`
     return os.path.normpath(Path(folder or "", program)) if program and not program.startswith("-") else None
 
 

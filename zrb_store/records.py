@@ -82,6 +82,9 @@ def whole(tree: JsonTree) -> JsonTree:
     return [whole(item) for item in tree]
 
 
+COMMAND_FAILED = "CommandFailed"
+"""The type of the error of an attempt whose command has failed."""
+
 COMMAND = "--"
 """What the path of a session begins with if the command of `zrb-store run` follows."""
 
@@ -181,6 +184,11 @@ class RunRecord:
     seen_at: int = 0  # of one whose process died, when its attempts last began or ended, if that is read
 
     @property
+    def process(self) -> tuple[str | None, str | None, int, str | None]:
+        """What identifies its process among all that run on its machine: boot, namespace, pid and start."""
+        return self.boot_id, self.pid_namespace, self.pid, self.process_started
+
+    @property
     def handles_sigterm(self) -> bool:
         """Whether zrb or zrb-store handles SIGTERM while it runs, and not only the program itself."""
         return self.origin == "cli" or self.zrb_version is not None
@@ -197,10 +205,7 @@ class RunRecord:
 
 @dataclass(frozen=True, slots=True)
 class AttemptRecord:
-    """An attempt: one execution of a task's action, or of a step of it.
-
-    Without the step's result, which may be long (`attempts.stored_result`).
-    """
+    """An attempt: one execution of a task's action, or of a step of it, without the step's result."""
 
     id: int
     session_id: int

@@ -28,14 +28,18 @@ class Setting(NamedTuple):
     name: str
     meaning: str  # in Markdown
     default: str | None  # as one would write it; None if it is unset by default
-    shown_default: str
+    explained: str | None = None  # the default in words, if it does not explain itself
+
+    @property
+    def shown_default(self) -> str:
+        """The default as people read it."""
+        return self.explained or self.default or ""
 
 
 SETTINGS = (
     Setting(
         "ZRB_STORE_URL",
         'file path or SQLAlchemy URL (`postgresql://...` with `pip install "zrb-store[postgres]"`)',
-        "~/.zrb/xcom.db",
         "~/.zrb/xcom.db",
     ),
     Setting("ZRB_STORE_SESSION", "name of the session that zrb starts or resumes", None, "a random name"),
@@ -50,14 +54,8 @@ SETTINGS = (
         "the runs to store · `user`: those of tasks that you declared, not of zrb's own utilities · `all` · `named`: "
         "only those with `ZRB_STORE_SESSION`",
         "user",
-        "user",
     ),
-    Setting(
-        "ZRB_STORE_DURABILITY",
-        "`normal` · `full`: sync each commit to disk, against power cuts",
-        "normal",
-        "normal",
-    ),
+    Setting("ZRB_STORE_DURABILITY", "`normal` · `full`: sync each commit to disk, against power cuts", "normal"),
     Setting(
         "ZRB_STORE_MAX_VALUE", "largest size of one stored value, in bytes", str(DEFAULT_MAX_VALUE), "16777216 (16 MiB)"
     ),
@@ -73,13 +71,11 @@ SETTINGS = (
         "`on`: each model request and tool call of an LLM task is a [step](../how-to/agents.md) · `off` · `private`: "
         "steps without prompts and answers, which cannot be used again",
         "on",
-        "on",
     ),
     Setting(
         "ZRB_STORE_UNAVAILABLE",
         "what to do if the store cannot be reached · `stop`: end the run before its first task · `memory`: warn, and "
         "run in memory",
-        "stop",
         "stop",
     ),
     Setting(

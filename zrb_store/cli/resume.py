@@ -114,11 +114,7 @@ if TYPE_CHECKING:
     is_flag=True,
     help="With --from: also run completed `once` steps again. Without this option, they are refused.",
 )
-@click.option(
-    "--here",
-    is_flag=True,
-    help="Let the session belong to the project of this folder.",
-)
+@click.option("--here", is_flag=True, help="Let the session belong to the project of this folder.")
 @click.option("--yes", is_flag=True, help="With --here: do not ask.")
 @format_option(None, choices=("table", "json"), help_text="Format of --plan: table (plain text in a pipe) or json.")
 @click.pass_obj

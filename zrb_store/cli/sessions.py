@@ -136,9 +136,7 @@ def ack(sessions: tuple[str, ...], reason: str | None) -> None:
 )
 @click.option("--new", is_flag=True, help="TASK has not begun yet (for Python programs, whose tasks are not listed).")
 @click.option(
-    "--result",
-    metavar="JSON",
-    help="The task's return value, pushed to the queue of its name, or the step's result.",
+    "--result", metavar="JSON", help="The task's return value, pushed to the queue of its name, or the step's result."
 )
 def mark_(session: str, task: str, status: str, step: str | None, new: bool, result: str | None) -> None:
     from zrb_store.operations.mark import mark, mark_step  # late: no other command here needs it

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 
 import click
@@ -14,10 +14,17 @@ from zrb_store.cli.command import command
 from zrb_store.errors import ZrbStoreError
 from zrb_store.inspect import session_names
 from zrb_store.inspect.queues import queue_rules
-from zrb_store.local_time import as_duration
+from zrb_store.local_time import LONGEST_DELAY, as_duration
 from zrb_store.masking import one_line, storable
 from zrb_store.names import full_name, split_id
-from zrb_store.operations.values import MOST_DELIVERIES, requeue_all, set_max_deliveries, set_paused, set_retry_after
+from zrb_store.operations.values import (
+    MOST_DELIVERIES,
+    SHORTEST_DELAY,
+    requeue_all,
+    set_max_deliveries,
+    set_paused,
+    set_retry_after,
+)
 from zrb_store.operations.values import drop as drop_values
 from zrb_store.operations.values import pop as pop_value
 from zrb_store.operations.values import push as push_value
@@ -168,7 +175,7 @@ _AT_ONCE = "none"
 def _parse_delays(text: str) -> list[timedelta]:
     delays = [] if text == _AT_ONCE else [arguments.parse_duration(each) for each in text.split(",")]
     for delay in delays:
-        if not timedelta(seconds=0.1) <= delay <= timedelta(days=3660):
+        if not SHORTEST_DELAY <= delay <= LONGEST_DELAY:
             raise click.BadParameter(f"{text[:40]!r} has a delay that is not from 0.1s to 3660d")
     return delays
 
@@ -261,18 +268,14 @@ def requeue(values: tuple[str, ...], all_dead: bool) -> None:
             name = session_names.resolve(store.database, session, exact=True).name
             count = requeue_all(store.database, name, queue)
         else:
-            names = _full_names(ids)
-            requeue_values(store.database, names)
-            count = len(names)
+            requeue_values(store.database, ids)
+            count = len(ids)
     print_line(f"requeued {counted(count, 'value')}", program_name())
 
 
-def _parse_ids(values: Sequence[str]) -> list[tuple[str, str, int]]:
-    """Parse ids before the store is opened, which would create a missing one."""
-    return [split_id(value) for value in values]
-
-
-def _full_names(ids: Iterable[tuple[str, str, int]]) -> list[str]:
+def _parse_ids(values: Sequence[str]) -> list[str]:
+    """Return full ids, each once. Call it before the store is opened, which would create a missing one."""
+    ids = map(split_id, values)
     return sorted({full_name(session_names.session_name(session), queue, seq) for session, queue, seq in ids})
 
 
@@ -292,10 +295,9 @@ _reason_option = click.option("--reason", metavar="TEXT", type=storable, help="W
 @click.option("--text", is_flag=True, help="Store NEW as text; from stdin, without its final newline.")
 @_reason_option
 def replace(value_id: str, new: str, text: bool, reason: str | None) -> None:
-    ids = _parse_ids([value_id])
+    (name,) = _parse_ids([value_id])
     item = arguments.typed_value(new, text=text, name="NEW")
     with open_store() as store:
-        (name,) = _full_names(ids)
         replace_value(store.database, name, codec.encode(item, limit=store.max_value), reason)
     print_line(f"replaced {one_line(name)}", program_name())
 
@@ -311,6 +313,5 @@ def replace(value_id: str, new: str, text: bool, reason: str | None) -> None:
 def drop(values: tuple[str, ...], reason: str | None) -> None:
     ids = _parse_ids(values)
     with open_store() as store:
-        names = _full_names(ids)
-        drop_values(store.database, names, reason)
-    print_line(f"dropped {counted(len(names), 'value')}", program_name())
+        drop_values(store.database, ids, reason)
+    print_line(f"dropped {counted(len(ids), 'value')}", program_name())

@@ -30,9 +30,6 @@ class Child:
     the consumer.
 
     As in any command that a shell starts, variables of the environment whose names are no identifiers may be missing.
-
-    Raises:
-        OSError: The process cannot be started.
     """
 
     def __init__(self, arguments: Sequence[bytes], environment: Mapping[str, str] | None) -> None:
@@ -194,18 +191,13 @@ class EndingSignals:
 
     Signals that this process was started to ignore, as by `nohup`, stay ignored. Outside the main thread nothing is
     handled.
-
-    Attributes:
-        first: The first signal that came, or None.
-        last: The last one, or None.
-        count: How many have come.
     """
 
     def __init__(self, finish: Callable[[], object], stop: Callable[[], object]) -> None:
         """Prepare to call `finish` at the first signal, and `stop` at every further one."""
-        self.first: int | None = None
+        self.first: int | None = None  # the first signal that came
         self.last: int | None = None
-        self.count = 0
+        self.count = 0  # how many have come
         self._finish = finish
         self._stop = stop
         self._previous: dict[int, Any] = {}

@@ -307,12 +307,7 @@ VALUE: Columns = {
     "plain": _FLAG,
     "due_at": _TIME_OR_NULL,
 }
-CHUNK: Columns = {
-    "queue_id": _ID,
-    "seq": _ANY_SEQ,
-    "number": _COUNT,
-    "data": _TEXT,
-}
+CHUNK: Columns = {"queue_id": _ID, "seq": _ANY_SEQ, "number": _COUNT, "data": _TEXT}
 RETURN: Columns = {
     "id": _ID,
     "queue_id": _ID,

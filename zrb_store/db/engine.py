@@ -243,11 +243,7 @@ class Database(Patience):
                 self._drop()
 
     def operate(
-        self,
-        work: Callable[[Transaction, *Ts], T],
-        *args: *Ts,
-        may_be_ended: bool = False,
-        in_background: bool = False,
+        self, work: Callable[[Transaction, *Ts], T], *args: *Ts, may_be_ended: bool = False, in_background: bool = False
     ) -> T:
         """Call `work` with the connection. Repeat that while the database is locked or unreachable.
 

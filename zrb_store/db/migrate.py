@@ -230,10 +230,8 @@ def _postgresql(connection: sa.Connection) -> Iterator[None]:
 
 
 def _copy(connection: sa.Connection, revision: str) -> None:
-    """Copy a SQLite store while no other process can write to it.
-
-    The copy is made by SQLite: if this process opened and closed the file itself, SQLite's locks on it would be lost.
-    """
+    """Copy a SQLite store while no other process can write to it."""
+    # By SQLite: if this process opened and closed the file itself, SQLite's locks on it would be lost.
     path = Path(connection.exec_driver_sql("PRAGMA database_list").one()[2])
     target = path.with_name(f"{path.name}.{revision}.bak")
     target.unlink(missing_ok=True)

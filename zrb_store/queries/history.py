@@ -16,7 +16,7 @@ from zrb_store.queries.attempts import is_of_no_task
 from zrb_store.queries.by_hand import Change
 from zrb_store.queries.clock import Moment, by_then, later
 from zrb_store.queries.show import attempts_without
-from zrb_store.queries.values import from_live, is_dead, is_delayed, is_due, is_held, was_live
+from zrb_store.queries.values import from_live, is_dead, is_delayed, is_due, is_held, is_same_value, was_live
 from zrb_store.records import UNSUCCESSFUL, AttemptRecord, ReplacedRecord, ReturnRecord, ValueRecord
 
 MESSAGE_LENGTH = 300
@@ -319,8 +319,8 @@ def _moment(at: int | None, tick: int | None) -> Moment | None:
 def _live(then: bool) -> sa.Select[str]:
     if not then:
         return from_live(sa.select(whole_text()).order_by(t.value.c.seq))
-    replaced = (t.replaced.c.queue_id == t.value.c.queue_id, t.replaced.c.seq == t.value.c.seq)
-    earlier = sa.select(t.replaced.c.data).where(*replaced, later(t.replaced, "replaced")).order_by(t.replaced.c.id)
+    replaced = (is_same_value(t.replaced, t.value), later(t.replaced, "replaced"))
+    earlier = sa.select(t.replaced.c.data).where(*replaced).order_by(t.replaced.c.id)
     text = sa.func.coalesce(earlier.limit(literal(1)).scalar_subquery(), whole_text())
     return sa.select(text).where(t.value.c.queue_id == bindparam("queue_id"), was_live()).order_by(t.value.c.seq)
 

@@ -13,8 +13,8 @@ from zrb_store.db.transaction import Executor, Row, Transaction
 from zrb_store.names import NamePattern
 from zrb_store.process import Projects
 from zrb_store.queries import runs, sessions
+from zrb_store.queries.attempts import is_step
 from zrb_store.queries.runs import is_of
-from zrb_store.queries.show import no_step
 from zrb_store.records import RunRecord, SessionRecord
 
 
@@ -46,10 +46,7 @@ def matching_sessions(
     roots: bool = False,  # leave out child sessions
     limit: int | None = None,
 ) -> Iterator[SessionRecord]:
-    """Yield the sessions that meet all given conditions, each with its stored status.
-
-    Those whose last start or end came last are the first; without a run, their creation counts.
-    """
+    """Yield the sessions that meet all given conditions, each with its stored status, in the order of `_last`."""
     chosen = (statuses, name, task, projects, since, before)
     if limit is not None and not roots and all(each is None for each in chosen):  # the SQL of this one is stored
         return map(sessions.record, transaction.stream(_newest(), {"limit": limit}))
@@ -115,7 +112,7 @@ def _task_counts(dialect_name: str) -> sa.Select[int, str, int, int, int]:
     counted = (sa.func.count(each.distinct()) for each in (t.attempt.c.task, completed, kept))
     return (
         sa.select(t.attempt.c.session_id, task.label("name"), *counted)
-        .where(among(dialect_name, t.attempt.c.session_id, "ids"), no_step())
+        .where(among(dialect_name, t.attempt.c.session_id, "ids"), ~is_step())
         .group_by(literal(1), literal(2))
     )
 

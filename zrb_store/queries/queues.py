@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from zrb_store.db.columns import QUEUE
 from zrb_store.db.core import bindparam, literal, sa, statement, t
-from zrb_store.db.dialect import among, insert_if_absent, new_id, now
+from zrb_store.db.dialect import among, insert_if_absent, new_id
 from zrb_store.db.transaction import Executor, Row, Transaction
 from zrb_store.errors import SessionNotFound
 from zrb_store.queries import sessions
@@ -110,8 +110,8 @@ class QueueRules(NamedTuple):
     def to_json(self) -> JsonObject:
         """Return it as `show --format json` shows it, with seconds."""
         delays = [micros / 1_000_000 for micros in self.retry_after]
-        limits: JsonObject = {"max_deliveries": self.max_deliveries, "retry_after": delays or None}
-        return {**limits, "paused_at": iso(self.paused_at)}
+        allowed: JsonObject = {"max_deliveries": self.max_deliveries, "retry_after": delays or None}
+        return {**allowed, "paused_at": iso(self.paused_at)}
 
 
 @statement
@@ -122,11 +122,10 @@ def _read_rules() -> sa.Select[*Row]:
 
 @statement
 def _set_rules() -> sa.Update:
-    return (
-        sa.update(t.queue)
-        .where(t.queue.c.id == bindparam("of_queue", type_=t.queue.c.id.type))
-        .values(max_deliveries=bindparam("limit", type_=sa.Integer), retry_after=bindparam("intervals", type_=sa.Text))
-    )
+    of_queue = t.queue.c.id == bindparam("of_queue", type_=t.queue.c.id.type)
+    limit, intervals = bindparam("limit", type_=sa.Integer), bindparam("intervals", type_=sa.Text)
+    new = {"max_deliveries": limit, "retry_after": intervals, "paused_at": bindparam("pause", type_=sa.BigInteger)}
+    return sa.update(t.queue).where(of_queue).values(new)
 
 
 def rules(executor: Executor, queue_id: int) -> QueueRules:
@@ -150,23 +149,8 @@ def readable_intervals(intervals: Any) -> tuple[int, ...]:
 def set_rules(executor: Executor, queue_id: int, rules: QueueRules) -> None:
     """Set what a queue allows, in the open transaction. Values that are live stay live."""
     intervals = json.dumps(rules.retry_after) if rules.retry_after else None
-    executor.execute(_set_rules(), {"of_queue": queue_id, "limit": rules.max_deliveries, "intervals": intervals})
-
-
-@statement
-def _pause(paused: bool) -> sa.sql.dml.ReturningUpdate[int]:
-    is_paused = t.queue.c.paused_at.is_not(None)
-    return (
-        sa.update(t.queue)
-        .where(t.queue.c.id == bindparam("of_queue", type_=t.queue.c.id.type), ~is_paused if paused else is_paused)
-        .values(paused_at=now() if paused else sa.null())
-        .returning(t.queue.c.id)
-    )
-
-
-def set_paused(executor: Executor, queue_id: int, paused: bool) -> bool:
-    """Pause a queue, or end its pause; return whether that changes anything."""
-    return bool(executor.execute(_pause(paused), {"of_queue": queue_id}))
+    new = {"limit": rules.max_deliveries, "intervals": intervals, "pause": rules.paused_at}
+    executor.execute(_set_rules(), {"of_queue": queue_id, **new})
 
 
 @statement

@@ -16,7 +16,7 @@ from zrb_store.queries.attempts import attempt_as
 from zrb_store.queries.notify import LastError
 from zrb_store.queries.queues import dead_values
 from zrb_store.queries.runs import is_of
-from zrb_store.queries.values import is_dead
+from zrb_store.queries.values import is_dead, is_same_value
 from zrb_store.records import UNSUCCESSFUL, RunRecord, SessionRecord
 
 Ts = TypeVarTuple("Ts")
@@ -192,10 +192,10 @@ def _unresolved(dialect_name: str) -> sa.Select[int | None, int]:
             sa.or_(t.value.c.taken_by.is_(None), holder.c.status == literal("completed")),
         ),
     )
-    same_value = sa.and_(t.value.c.queue_id == t.returned.c.queue_id, t.value.c.seq == t.returned.c.seq)
+    returned = t.returned.join(t.value, is_same_value(t.value, t.returned))
     returned_value = sa.exists(
         sa.select(literal(1))
-        .select_from(t.returned.join(t.value, same_value).outerjoin(holder, holder.c.id == t.value.c.taken_by))
+        .select_from(returned.outerjoin(holder, holder.c.id == t.value.c.taken_by))
         .where(t.returned.c.taken_by == t.attempt.c.id, ~is_settled)
     )
     is_unresolved = sa.or_(t.attempt.c.role != literal("delivery"), returned_value)
@@ -207,10 +207,7 @@ def _unresolved(dialect_name: str) -> sa.Select[int | None, int]:
 
 
 def unresolved_failures(executor: Executor, run_ids: Sequence[int]) -> dict[int, int]:
-    """Count by run its unsuccessful attempts, but for deliveries whose value was settled or dropped meanwhile.
-
-    A run without unsuccessful attempts is left out.
-    """
+    """Count by run its unsuccessful attempts, if any, but no deliveries whose value was settled or dropped since."""
     rows = executor.execute(_unresolved(executor.dialect_name), {"ids": json.dumps(list(run_ids))})
     return {run_id: int(count) for run_id, count in rows if run_id is not None}
 
@@ -249,10 +246,9 @@ def dead_queues(executor: Executor, projects: Projects | None = None) -> list[De
 
 @statement
 def _last_deaths(dialect_name: str) -> sa.Select[int, str, str | None, str | None]:
-    of_value = sa.and_(t.returned.c.queue_id == t.value.c.queue_id, t.returned.c.seq == t.value.c.seq)
     last = (
         sa.select(sa.func.max(t.returned.c.id))
-        .select_from(t.value.join(t.returned, of_value))
+        .select_from(t.value.join(t.returned, is_same_value(t.returned, t.value)))
         .where(is_dead(), among(dialect_name, t.value.c.queue_id, "ids"))
         .with_hint(t.value, "INDEXED BY ix_zrb_value_dead", "sqlite")
         .group_by(t.value.c.queue_id)

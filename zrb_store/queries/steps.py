@@ -12,13 +12,20 @@ from zrb_store.db.dialect import among, insert_if_absent, new_id, next_tick, now
 from zrb_store.db.transaction import Executor, Row
 from zrb_store.errors import InvalidArgument
 from zrb_store.queries import attempts
-from zrb_store.queries.attempts import BegunAttempt, attempt_as, attempt_may_write, is_in_effect, is_of_no_task
+from zrb_store.queries.attempts import (
+    BegunAttempt,
+    attempt_as,
+    attempt_may_write,
+    is_in_effect,
+    is_of_no_task,
+    write_own,
+)
 from zrb_store.records import AttemptRecord
 
 _parent, _other = functools.partial(attempt_as, "parent"), functools.partial(attempt_as, "other")
 
 
-def _of_task(of_parent: bool = False) -> sa.ColumnElement[bool]:
+def of_task(of_parent: bool = False) -> sa.ColumnElement[bool]:
     """Return the condition that an attempt is of a step of `:task`, in `:session_id` or in that of `:attempt_id`."""
     parents = sa.select(_parent().c.session_id).where(_parent().c.id == bindparam("attempt_id")).scalar_subquery()
     session_id = parents if of_parent else bindparam("session_id")
@@ -75,7 +82,7 @@ def _newest() -> sa.Select[*Row]:
     columns = (t.attempt.c[name] for name in StepRecord._fields[:-2])
     return (
         sa.select(*columns, t.attempt.c.given_back_at.is_not(None), t.attempt.c.run_id.is_(None))
-        .where(_of_task(of_parent=True), t.attempt.c.step == bindparam("step"))
+        .where(of_task(of_parent=True), t.attempt.c.step == bindparam("step"))
         .order_by(t.attempt.c.id.desc())
         .limit(literal(1))
     )
@@ -91,7 +98,7 @@ def newest(executor: Executor, parent_id: int, task: str, step: str) -> StepReco
 
 @statement
 def _newest_attempt() -> sa.Select[*Row]:
-    newest = attempts.selection().where(_of_task(), t.attempt.c.step == bindparam("step"))
+    newest = attempts.selection().where(of_task(), t.attempt.c.step == bindparam("step"))
     return newest.order_by(t.attempt.c.id.desc()).limit(literal(1))
 
 
@@ -103,7 +110,7 @@ def newest_attempt(executor: Executor, session_id: int, task: str, step: str) ->
 
 @statement
 def _highest_number(of_parent: bool) -> sa.Select[int | None]:
-    return sa.select(sa.func.max(t.attempt.c.step_number)).where(_of_task(of_parent))
+    return sa.select(sa.func.max(t.attempt.c.step_number)).where(of_task(of_parent))
 
 
 def highest_number(
@@ -182,19 +189,14 @@ def begin(
 
 @statement
 def _complete() -> sa.sql.dml.ReturningUpdate[int]:
-    return (
-        sa.update(t.attempt)
-        .where(t.attempt.c.id == bindparam("attempt_id"), schema_is_unchanged(), attempt_may_write())
-        .values(
-            status=literal("completed"),
-            ended_at=now(),
-            ended_tick=next_tick(),
-            restorable=bindparam("restorable", type_=sa.Boolean),
-            result=bindparam("result", type_=sa.Text),
-            arguments=sa.func.coalesce(bindparam("arguments", type_=sa.Text), t.attempt.c.arguments),
-        )
-        .returning(t.attempt.c.id)
-    )
+    return write_own(
+        status=literal("completed"),
+        ended_at=now(),
+        ended_tick=next_tick(),
+        restorable=bindparam("restorable", type_=sa.Boolean),
+        result=bindparam("result", type_=sa.Text),
+        arguments=sa.func.coalesce(bindparam("arguments", type_=sa.Text), t.attempt.c.arguments),
+    ).where(schema_is_unchanged())
 
 
 @statement
@@ -206,10 +208,7 @@ def _is_completed() -> sa.Select[int]:
 
 
 def complete(executor: Executor, step_id: int, result: str, arguments: str | None = None, *, restorable: bool) -> bool:
-    """Mark a running attempt of a step as completed; return False if it may no longer write.
-
-    Its arguments are replaced if new ones are given.
-    """
+    """Mark a running attempt of a step as completed, perhaps with new arguments; False if it may no longer write."""
     params = {"attempt_id": step_id, "result": result, "arguments": arguments, "restorable": restorable}
     rows = executor.execute(_complete(), params, lambda other: other.execute(_is_completed(), params) or None)
     return bool(rows)
@@ -234,7 +233,7 @@ def close_running(executor: Executor, parent_id: int) -> list[int]:
 def _completed_of_task() -> sa.Select[int, str, str | None, bool]:
     return (
         sa.select(t.attempt.c.id, t.attempt.c.task, t.attempt.c.step, t.attempt.c.once)
-        .where(_of_task(), is_in_effect())
+        .where(of_task(), is_in_effect())
         .order_by(t.attempt.c.id.desc())
     )
 
@@ -256,25 +255,17 @@ def completed_of_task(executor: Executor, session_id: int, task: str) -> list[Co
 
 @statement
 def _let_repeat() -> sa.Update:
-    return (
-        sa.update(t.attempt)
-        .where(
-            t.attempt.c.session_id == bindparam("session_id"),
-            t.attempt.c.step_of == bindparam("of_task"),
-            t.attempt.c.once,
-        )
-        .values(once=sa.false())
-    )
+    return sa.update(t.attempt).where(of_task(), t.attempt.c.once).values(once=sa.false())
 
 
 def let_repeat(executor: Executor, session_id: int, task: str) -> None:
     """Let the steps of a task that were declared `once` run again, since a person said so."""
-    executor.execute(_let_repeat(), {"session_id": session_id, "of_task": task})
+    executor.execute(_let_repeat(), {"session_id": session_id, "task": task})
 
 
 @statement
 def _names(by: Literal["name", "number"] | None) -> sa.Select[str | None]:
-    found = sa.select(t.attempt.c.step).where(_of_task())
+    found = sa.select(t.attempt.c.step).where(of_task())
     if by is None:
         return found.distinct().order_by(t.attempt.c.step)
     number = bindparam("number", type_=sa.Integer)
@@ -319,11 +310,11 @@ def number_of(task: str, reference: str) -> int | None:
 
 def find(executor: Executor, session_id: int, task: str, reference: str) -> str | None:
     """Return the name of a step that has begun, or None. It is given by its name or else by its id."""
-    of_task: Params = {"session_id": session_id, "task": task}
-    rows = executor.execute(_names("name"), {**of_task, "step": reference})
+    params: Params = {"session_id": session_id, "task": task}
+    rows = executor.execute(_names("name"), {**params, "step": reference})
     number = number_of(task, reference)
     if not rows and number is not None:
-        rows = executor.execute(_names("number"), {**of_task, "number": number})
+        rows = executor.execute(_names("number"), {**params, "number": number})
     return rows[0][0] if rows else None
 
 

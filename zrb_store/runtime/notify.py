@@ -70,10 +70,7 @@ def has_untold(database: Database) -> bool:
 
 
 def tell_stale(database: Database) -> None:
-    """Tell of each root run whose process died, once, whichever process finds it first.
-
-    An error of the store is logged, not raised.
-    """
+    """Tell of each root run whose process died, once, whichever process finds it first."""
     told = 0
     with _reporting("stale sessions"):
         for session, run in running_and_untold(database):

@@ -52,14 +52,8 @@ def _reclaim(database: Database, holder: HoldingRun, taker: str | None) -> bool:
     me = identity()
     by = taker or f"pid {me.pid} on {me.host}"
     # Nothing more is stored of this process: its command line may have secrets that only the taker's run knows.
-    columns = {
-        **asdict(me),
-        "origin": "reclaim",
-        "command": "[]",
-        "folder": None,
-        "python_version": None,
-        "zrb_version": None,
-    }
+    unknown = dict.fromkeys(("folder", "python_version", "zrb_version"))
+    columns = {**asdict(me), "origin": "reclaim", "command": "[]", **unknown}
 
     def work(transaction: Transaction) -> bool:
         session = sessions.find(transaction, holder.session, lock=True, even_damaged=True)

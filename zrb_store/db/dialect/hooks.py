@@ -79,19 +79,13 @@ class Dialect(Generic[Driver]):
         return True
 
     def is_usable(self, driver: Driver, *, look: bool) -> bool:
-        """Whether this process has left a connection open and ready for the next statement.
-
-        With `look`, the operating system is asked too whether the server has ended it.
-        """
+        """Whether a connection is open and ready for the next statement; with `look`, ask the operating system too."""
         raise NotImplementedError
 
     # -- transactions, also those whose connection was lost
 
     def begin(self, driver: Driver) -> tuple[str | None, Ticket | None]:
-        """Begin a transaction that writes. Return the schema's revision as it sees it, and its ticket.
-
-        The ticket is None if nothing can be lost between a program and its database.
-        """
+        """Begin a transaction that writes. Return the schema's revision as it sees it, and its ticket, if any."""
         raise NotImplementedError
 
     def was_committed(self, driver: Driver, ticket: Ticket) -> bool:
