@@ -210,7 +210,7 @@ def test_a_step_ends_with_what_started_it(store: Store, scripts: Scripts) -> Non
     assert not has_living_member(first)
     assert scripts.lines("code") == ["125"]
     (refused,) = scripts.lines("refused")
-    assert f"step nap is running (process group {first}): steps that run at the same time need" in refused
+    assert "step nap of night/backup#1 is running: steps that run at the same time need different names" in refused
     os.kill(running.pid, signal.SIGKILL)
     finished(running)
     commands = [pid for (pid,) in query(store, "SELECT command_pid FROM zrb_attempt")]

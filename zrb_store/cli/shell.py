@@ -22,7 +22,7 @@ from zrb_store.render.format import program_name, shell_text
 from zrb_store.render.stderr import print_line
 from zrb_store.shell.run import CommandRun, default_task, stored_run
 from zrb_store.shell.step import ShellStep
-from zrb_store.shell.stored_step import again, write
+from zrb_store.shell.stored_step import write
 from zrb_store.store import Store, open_store
 
 command_argument = click.argument(
@@ -161,14 +161,18 @@ def step(
         raise click.UsageError("--timeout 0 gives a command no time: leave it out for no limit")
     program = program_name()
 
-    def write(result: str) -> None:
+    def print_again(result: str) -> None:
         write_output(result)
         if verbose:
-            print_line(again(name), program)
+            tell(f"step {name} has completed before: its output is printed, and it does not run")
 
-    call = ShellStep(name, argv, once, produces, timeout, retries, reads_stdin)
+    def tell(line: str) -> None:
+        print_line(line, program)
+
+    stdin = arguments.binary_stdin().fileno() if reads_stdin else None
+    call = ShellStep(name, argv, once, produces, timeout, retries, stdin, tell)
     with open_store() as store:
-        return call.run(store, write, lambda line: print_line(line, program))
+        return call.run(store, print_again)
 
 
 @command(

@@ -146,7 +146,12 @@ class Relay:
         target: Where it goes. If that fails, as when its reader has gone, the rest is dropped: the command's work
             counts, whether or not anybody reads about it.
         keep: Is called with each piece of it.
+
+    Attributes:
+        error: Why writing has failed, unless its reader has gone.
     """
+
+    error: str | None = None
 
     def __init__(self, pipe: IO[bytes], target: int, keep: Callable[[bytes], object]) -> None:
         self._pipe = pipe
@@ -204,8 +209,10 @@ class Relay:
                     self._pending = self._pending[os.write(self._target, self._pending) :]
             except BlockingIOError:
                 pass
-            except OSError:
+            except OSError as error:
                 self._target, self._pending = None, b""
+                if not isinstance(error, BrokenPipeError):
+                    self.error = error.strerror
 
 
 def _is_ready(descriptor: int, events: int) -> bool:
@@ -270,7 +277,12 @@ class CommandRunner:
         timeout: Seconds after which a command is ended.
         stdout: The descriptor that gets what commands write to stdout, as they write it.
         stderr: Likewise for stderr.
+
+    Attributes:
+        output_error: Why not all that the last command wrote to stdout could be passed on, unless its reader has gone.
     """
+
+    output_error: str | None = None
 
     def __init__(self, command: Sequence[str], *, stdout: int, stderr: int, timeout: float | None = None) -> None:
         check_command(command)
@@ -375,6 +387,7 @@ class CommandRunner:
         if exit_code or why:
             child.send(signal.SIGKILL)
         self._drain(relays)
+        self.output_error = relays[0].error
         return make_outcome(
             PurePath(self._command[0]).name,
             exit_code,

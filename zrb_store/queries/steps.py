@@ -54,6 +54,8 @@ class StepRecord(NamedTuple):
     started_at: int  # when it began, in microseconds
     arguments: str | None  # its encoded arguments; None if a person marked the step as completed before it ever began
     result: str | None  # its encoded result, or None
+    command_pid: int | None  # the process that leads its command, if it is one
+    command_started: str | None
     restorable: bool  # whether its result could be stored
     once: bool  # whether it may not be repeated unless a person lets it
     given_back: bool  # whether it was given back
@@ -216,18 +218,26 @@ def complete(executor: Executor, step_id: int, result: str, arguments: str | Non
 
 
 @statement
-def _close() -> sa.sql.dml.ReturningUpdate[int]:
+def _close() -> sa.sql.dml.ReturningUpdate[*Row]:
     return (
         sa.update(t.attempt)
         .where(is_running())
         .values(status=literal("interrupted"), ended_at=now(), ended_tick=next_tick())
-        .returning(t.attempt.c.id)
+        .returning(*(t.attempt.c[name] for name in ClosedStep._fields))
     )
 
 
-def close_running(executor: Executor, parent_id: int) -> list[int]:
-    """End the running steps of an attempt as interrupted, and return their ids. Their changes are not undone yet."""
-    return [row[0] for row in executor.execute(_close(), {"attempt_id": parent_id})]
+class ClosedStep(NamedTuple):
+    """A step that ran when its attempt ended, and the process that leads its command, if it has one."""
+
+    id: int
+    command_pid: int | None
+    command_started: str | None
+
+
+def close_running(executor: Executor, parent_id: int) -> list[ClosedStep]:
+    """End the running steps of an attempt as interrupted, and return them. Their changes are not undone yet."""
+    return [ClosedStep(*row) for row in executor.execute(_close(), {"attempt_id": parent_id})]
 
 
 @statement

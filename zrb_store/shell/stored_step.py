@@ -10,58 +10,42 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import closing
 from pathlib import Path
 
 from zrb_store import settings
+from zrb_store.db.location import store_url
+from zrb_store.db.schema import open_database
 from zrb_store.errors import InvalidArgument, ZrbStoreError
 from zrb_store.masking import mask_command
 from zrb_store.names import split_id
+from zrb_store.queries.stored_step import completed
+from zrb_store.records import JsonValue
 
-_FLAGS = {"--once", "--stdin", "-v", "--verbose"}
 _OPTIONS = {"--produces", "--timeout", "--retries"}
-_PIECE = 65536
 
 
-def answer(words: Sequence[str], tell: Callable[[str], object]) -> bool:
+def answer(words: Sequence[str]) -> bool:
     """Print the stored output of a step that is done, if its command line is a plain one; else return False."""
-    if "--" not in words:
-        return False
-    end = words.index("--")
-    names, flags = [], set()
-    before = iter(words[:end])
-    for word in before:
+    end = words.index("--") if "--" in words else 0
+    own, names = [*words[:end]], []
+    while own:
+        word = own.pop(0)
         if word in _OPTIONS:
-            next(before, None)
-        elif word in _FLAGS:
-            flags.add(word)
+            own = own[1:]
         elif not word.startswith("-"):
             names.append(word)
-        elif word.partition("=")[0] not in _OPTIONS:
+        elif word != "--once" and word.partition("=")[0] not in _OPTIONS:
             return False
     output = _output(names[0], words[end + 1 :]) if len(names) == 1 else None
-    if output is None:
-        return False
-    write(output)
-    if "--stdin" in flags:
-        read_to_end()
-    if flags & {"-v", "--verbose"}:
-        tell(again(names[0]))
-    return True
-
-
-def again(name: str) -> str:
-    """Say that a step does not run."""
-    return f"step {name} has completed before: its output is printed, and it does not run"
+    if output is not None:
+        write(output)
+    return output is not None
 
 
 def _output(name: str, argv: Sequence[str]) -> bytes | None:
     """Return the stored output of a step that is done with an equal command; None if that is not sure."""
-    from zrb_store.db.location import store_url  # late: a wrong command line needs none of them
-    from zrb_store.db.schema import open_database
-    from zrb_store.queries.stored_step import completed
-
     attempt, _, fence = os.environ.get("ZRB_STORE_ATTEMPT", "").rpartition("@")
     with contextlib.suppress(ZrbStoreError, ValueError):  # the longer way reports it
         session, task, number = split_id(attempt)
@@ -81,13 +65,13 @@ def _output(name: str, argv: Sequence[str]) -> bytes | None:
     return None
 
 
-def facts(paths: Iterable[str]) -> dict[str, list[int | str]]:
+def facts(paths: Iterable[str]) -> dict[str, JsonValue]:
     """Return size and digest of each file, by its absolute path.
 
     Raises:
         InvalidArgument: One of them is no regular file, or cannot be read.
     """
-    found: dict[str, list[int | str]] = {}
+    found: dict[str, JsonValue] = {}
     for path in map(os.path.abspath, paths):
         import hashlib  # late: most steps produce no files
 
@@ -102,9 +86,9 @@ def facts(paths: Iterable[str]) -> dict[str, list[int | str]]:
     return found
 
 
-def changed(produced: Mapping[str, Sequence[int | str]] | None) -> str | None:
-    """Return why files that a step has produced are not as it left them; None if they are."""
-    for path, fact in (produced or {}).items():
+def changed(produced: JsonValue) -> str | None:
+    """Return why files are not as a step has left them, by what `facts` returned then; None if they are."""
+    for path, fact in produced.items() if isinstance(produced, dict) else ():
         try:
             if facts([path])[path] != fact:
                 return f"{path} has changed"
@@ -116,15 +100,9 @@ def changed(produced: Mapping[str, Sequence[int | str]] | None) -> str | None:
 def write(data: bytes) -> None:
     """Write to stdout. A reader that has gone has seen enough."""
     try:
-        sys.stdout.flush()
         sys.stdout.buffer.write(data)
         sys.stdout.flush()
-    except BrokenPipeError:
+    except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at the end of the process
-
-
-def read_to_end() -> None:
-    """Read stdin to its end, so that whoever writes to it ends well."""
-    with contextlib.suppress(OSError):
-        while os.read(0, _PIECE):
-            pass
+        if not isinstance(error, BrokenPipeError):
+            raise ZrbStoreError(f"the output cannot be written: {error.strerror}") from None
