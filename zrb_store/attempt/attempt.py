@@ -193,10 +193,10 @@ class Attempt(OpenAttempt):
         if not self._is_shared and not (self._steps and self._steps.any_began):
             return ()
         closed = steps.close_running(transaction, self.id)
-        for step in closed:
-            if step.command_pid is not None:  # nothing of it may go on beside the next attempt
-                kill_group(step.command_pid, step.command_started)
-        return [step.id for step in closed]
+        for _, pid, started in closed:
+            if pid is not None:  # nothing of it may go on beside the next attempt
+                kill_group(pid, started)
+        return [row[0] for row in closed]
 
 
 def _attempt_around(attempt: Owner | None) -> Attempt | None:

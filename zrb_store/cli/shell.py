@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import re
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import PurePath
 
 import click
 
@@ -20,7 +22,7 @@ from zrb_store.queries import attempts, sessions
 from zrb_store.records import SessionRecord
 from zrb_store.render.format import program_name, shell_text
 from zrb_store.render.stderr import print_line
-from zrb_store.shell.run import CommandRun, default_task, stored_run
+from zrb_store.shell.run import CommandRun, stored_run
 from zrb_store.shell.step import ShellStep
 from zrb_store.shell.stored_step import write
 from zrb_store.store import Store, open_store
@@ -54,10 +56,8 @@ command_argument = click.argument(
     help="A variable of COMMAND that is the same in every run.",
 )
 def run(session: str, argv: tuple[str, ...], task: str | None, inputs: Sequence[str]) -> int:
-    call = CommandRun(
-        session_names.session_name(session), argv, task or default_task(argv), dict(map(_parse_input, inputs))
-    )
-    return _run(call)
+    name = session_names.session_name(session)
+    return _run(CommandRun(name, argv, task or PurePath(argv[0]).name or argv[0], dict(map(_parse_input, inputs))))
 
 
 def _parse_input(text: str) -> tuple[str, str]:
@@ -68,9 +68,9 @@ def _parse_input(text: str) -> tuple[str, str]:
 
 
 def _run(call: CommandRun) -> int:
-    program = program_name()
+    tell = functools.partial(print_line, program=program_name())
     with open_store() as store:
-        return call.run(store, write_output, lambda line: print_line(line, program))
+        return call.run(store, write_output, tell)
 
 
 def write_output(result: str) -> None:
@@ -159,20 +159,10 @@ def step(
 ) -> int:
     if timeout == 0:
         raise click.UsageError("--timeout 0 gives a command no time: leave it out for no limit")
-    program = program_name()
-
-    def print_again(result: str) -> None:
-        write_output(result)
-        if verbose:
-            tell(f"step {name} has completed before: its output is printed, and it does not run")
-
-    def tell(line: str) -> None:
-        print_line(line, program)
-
     stdin = arguments.binary_stdin().fileno() if reads_stdin else None
-    call = ShellStep(name, argv, once, produces, timeout, retries, stdin, tell)
+    tell = functools.partial(print_line, program=program_name())
     with open_store() as store:
-        return call.run(store, print_again)
+        return ShellStep(name, argv, once, produces, timeout, retries, stdin, verbose, tell).run(store, write_output)
 
 
 @command(

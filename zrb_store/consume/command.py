@@ -111,11 +111,10 @@ class Feed:
         """Yield what to poll for."""
         if self._pipe.closed:
             return
-        if self._rest or self._source is None:
-            yield self._pipe.fileno(), select.POLLOUT
-        else:
+        if self._source is not None and not self._rest:
             yield self._source, select.POLLIN
-            yield self._pipe.fileno(), 0  # it reports without being asked that nobody reads it any more
+        else:
+            yield self._pipe.fileno(), select.POLLOUT
 
     def proceed(self) -> None:
         """Write what the pipe takes now."""
@@ -130,8 +129,6 @@ class Feed:
 
     def _read(self) -> memoryview:
         if self._source is not None:
-            if _has_gone(self._pipe):
-                raise BrokenPipeError
             if not _is_ready(self._source, select.POLLIN):
                 raise BlockingIOError
             self._rest = memoryview(os.read(self._source, _PIECE))
@@ -146,16 +143,12 @@ class Relay:
         target: Where it goes. If that fails, as when its reader has gone, the rest is dropped: the command's work
             counts, whether or not anybody reads about it.
         keep: Is called with each piece of it.
-
-    Attributes:
-        error: Why writing has failed, unless its reader has gone.
     """
-
-    error: str | None = None
 
     def __init__(self, pipe: IO[bytes], target: int, keep: Callable[[bytes], object]) -> None:
         self._pipe = pipe
         self._target: int | None = target  # None after it has failed
+        self.error: str | None = None  # why it has failed, unless its reader has gone
         self._keep = keep
         self._pending = b""
         self._left: int | None = None
@@ -221,10 +214,6 @@ def _is_ready(descriptor: int, events: int) -> bool:
     return bool(poll.poll(0))
 
 
-def _has_gone(pipe: IO[bytes]) -> bool:
-    return _is_ready(pipe.fileno(), 0)  # only an error is reported
-
-
 PLACE = "{}"
 """What stands for the value."""
 
@@ -277,20 +266,15 @@ class CommandRunner:
         timeout: Seconds after which a command is ended.
         stdout: The descriptor that gets what commands write to stdout, as they write it.
         stderr: Likewise for stderr.
-
-    Attributes:
-        output_error: Why not all that the last command wrote to stdout could be passed on, unless its reader has gone.
     """
 
-    output_error: str | None = None
-
     def __init__(self, command: Sequence[str], *, stdout: int, stderr: int, timeout: float | None = None) -> None:
-        check_command(command)
         self._command = list(command)
         self._timeout = timeout
         self._outputs = stdout, stderr
         self._stopped = False
         self._passed_on: int | None = None
+        self.output_error: str | None = None  # why what the last command wrote to stdout could not be passed on
         self._children: set[Child] = set()
         self._guard = Guard()
         self._stop_read, self._stop_write = os.pipe()

@@ -75,7 +75,7 @@ class ShellConsumer:
         """
         self.tally: Counter[str] = Counter()
         self._finishing = threading.Event()
-        self.signals = EndingSignals(self._finishing.set, self._stop)
+        self.signals = EndingSignals(lambda _: self._finishing.set(), lambda _: self._stop())
         self.told: str | None = None
         self._store = store
         self._queue = queue

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from typing import Literal, NamedTuple
 
 from zrb_store.db.core import Params, bindparam, literal, sa, statement, t
@@ -223,21 +223,16 @@ def _close() -> sa.sql.dml.ReturningUpdate[*Row]:
         sa.update(t.attempt)
         .where(is_running())
         .values(status=literal("interrupted"), ended_at=now(), ended_tick=next_tick())
-        .returning(*(t.attempt.c[name] for name in ClosedStep._fields))
+        .returning(t.attempt.c.id, t.attempt.c.command_pid, t.attempt.c.command_started)
     )
 
 
-class ClosedStep(NamedTuple):
-    """A step that ran when its attempt ended, and the process that leads its command, if it has one."""
+def close_running(executor: Executor, parent_id: int) -> Sequence[Row]:
+    """End the running steps of an attempt as interrupted, whose changes are not undone yet.
 
-    id: int
-    command_pid: int | None
-    command_started: str | None
-
-
-def close_running(executor: Executor, parent_id: int) -> list[ClosedStep]:
-    """End the running steps of an attempt as interrupted, and return them. Their changes are not undone yet."""
-    return [ClosedStep(*row) for row in executor.execute(_close(), {"attempt_id": parent_id})]
+    Return the id of each, the process that leads its command, if it has one, and when that started.
+    """
+    return executor.execute(_close(), {"attempt_id": parent_id})
 
 
 @statement

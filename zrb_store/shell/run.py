@@ -5,14 +5,13 @@ The path of such a session is `--` and the command: whatever reads the session f
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import re
-import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import PurePath
 
 from zrb_store import codec
 from zrb_store.attempt import Attempt
@@ -22,7 +21,7 @@ from zrb_store.consume.child import EndingSignals
 from zrb_store.consume.command import CommandRunner, Outcome, check_command, environment_of, record_command
 from zrb_store.db.clock import clock
 from zrb_store.db.engine import Database
-from zrb_store.errors import InputsDiffer, InvalidArgument, SessionCompleted, ZrbStoreError
+from zrb_store.errors import InputsDiffer, InvalidArgument, SessionCompleted
 from zrb_store.inspect.resume import Reruns, decide, reruns, workflow_of_command
 from zrb_store.masking import MASK, is_secret_name, mask_command, remember, remember_command
 from zrb_store.names import check_name
@@ -70,22 +69,13 @@ class CommandRun:
                 where = f"session {self.session} runs in {self.folder}: {error.strerror}"
                 raise InvalidArgument(f"{where}; `resume {self.session} --here` runs it in this folder") from None
         session = store.session(self.session)
-        running: list[CommandRunner] = []
-
-        def stop(_: ZrbStoreError) -> None:
-            for runner in running:
-                runner.stop()
-
-        run = Run(Xcoms(store.database, session.name, store.max_value), self._spec(store), on_lost=stop)
         _wait_for_guard(store.database, session.name)
-        try:
-            run.start(self._choose)
-        except SessionCompleted:
-            pass
-        else:
-            with run:
+        outputs = {"stdout": sys.stdout.fileno(), "stderr": sys.stderr.fileno()}
+        with CommandRunner(self.argv, **outputs) as runner, contextlib.suppress(SessionCompleted):
+            queues = Xcoms(store.database, session.name, store.max_value)
+            with Run(queues, self._spec(store), lambda _: runner.stop()).start(self._choose) as run:
                 if not run.completed(self.task):  # unless a person has marked it
-                    return self._attend(run, running, tell)
+                    return self._attend(run, runner, tell)
         completed = attempts.in_effect(store.database, session.record().id, self.task)
         if completed and (result := attempts.stored_result(store.database, completed)) is not None:
             print_result(result)
@@ -114,7 +104,7 @@ class CommandRun:
         decisions = decide(workflow_of_command(self.task), records, self.task if self.forced else None)
         return reruns(decisions, records, repeat_once=self.repeat_once)
 
-    def _attend(self, run: Run, running: list[CommandRunner], tell: Callable[[str], object]) -> int:
+    def _attend(self, run: Run, runner: CommandRunner, tell: Callable[[str], object]) -> int:
         """Run the command in an attempt, record how it ended, and return its exit code."""
         end = bytearray()
 
@@ -125,9 +115,7 @@ class CommandRun:
                 end.extend(data)
                 del end[:-KEPT]
 
-        runner = CommandRunner(self.argv, stdout=sys.stdout.fileno(), stderr=sys.stderr.fileno())
-        with runner, run.attempt(self.task) as attempt, passing_signals_to(runner):
-            running.append(runner)
+        with run.attempt(self.task) as attempt, EndingSignals(runner.pass_on, runner.pass_on):
             environment = {**environment_of(attempt), **self.inputs}
             outcome = runner.run(None, environment, functools.partial(record_command, attempt), keep=keep)
             if outcome.error is None:
@@ -135,20 +123,13 @@ class CommandRun:
                 run.end("completed")
                 return 0
             status = "interrupted" if outcome.stopped else "failed"
-            attempt.fail(outcome.error_text(), status)
+            error = outcome.error_text()
+            if attempt.output is not None:  # it has been kept
+                error = error._replace(traceback=f"{error.type}: {error.message}")
+            attempt.fail(error, status)
             run.end(status)
         tell(f"session {self.session}: {outcome.error}; `zrb-store resume {self.session}` continues it")
         return exit_code(outcome)
-
-
-def passing_signals_to(runner: CommandRunner) -> EndingSignals:
-    """Return a context in which the signals that end a process go to the command instead."""
-
-    def pass_on() -> None:
-        runner.pass_on(signals.last or signal.SIGTERM)
-
-    signals = EndingSignals(pass_on, pass_on)
-    return signals
 
 
 def exit_code(outcome: Outcome) -> int:
@@ -206,8 +187,3 @@ def stored_run(database: Database, session: SessionRecord, *, takes_over: bool) 
         takes_over=takes_over,
         folder=None if takes_over else folder,
     )
-
-
-def default_task(argv: Sequence[str]) -> str:
-    """Return the name of the task that a command is, if it is given none: that of its program."""
-    return PurePath(argv[0]).name or argv[0]

@@ -16,7 +16,8 @@ from zrb_store import codec
 from zrb_store.attempt import Attempt, Done, Step
 from zrb_store.attempt.exact_steps import Change, ExactStep, open_exact
 from zrb_store.codec.arguments import positional_and_named, stored_arguments
-from zrb_store.consume.command import CommandRunner, Outcome, environment_of, record_command
+from zrb_store.consume.child import EndingSignals
+from zrb_store.consume.command import CommandRunner, Outcome, check_command, environment_of, record_command
 from zrb_store.db.clock import clock
 from zrb_store.errors import InputsDiffer, InvalidArgument, ValueTooLarge, ZrbStoreError
 from zrb_store.masking import ErrorText, mask_command
@@ -25,16 +26,13 @@ from zrb_store.process import identity, is_group_alive
 from zrb_store.queries import attempts
 from zrb_store.queries.steps import StepRecord
 from zrb_store.records import JsonValue
-from zrb_store.shell.run import exit_code, passing_signals_to, text_or_bytes
-from zrb_store.shell.stored_step import changed, facts, write
+from zrb_store.shell.run import exit_code, text_or_bytes
+from zrb_store.shell.stored_step import changed, fact, write
 from zrb_store.store import Store
 from zrb_store.xcom import Xcoms
 
-TIMED_OUT = 124
-"""The exit code of a step whose command took too long, as of timeout(1)."""
 _PIECE = 65536
-_LOOK = 0.2  # seconds between two looks at the parent process
-_LOOK_AT_STORE = 2.0  # seconds between two looks whether the step may still write
+_LOOK = 0.5  # seconds between two looks at the parent process and at the store
 _PATIENCE = 5.0  # seconds in which the guard of a step that was killed ends its command
 _LONGEST_PAUSE = 60.0  # seconds before a retry
 
@@ -47,6 +45,7 @@ class ShellStep:
         produces: Files that it makes. If they are changed, it runs again, with all that began after it.
         retries: How often it runs again at once if it fails.
         stdin: The descriptor of its stdin; None for an empty one.
+        verbose: Whether to say so if it does not run.
         tell: Is called with messages.
     """
 
@@ -57,6 +56,7 @@ class ShellStep:
     timeout: float | None
     retries: int
     stdin: int | None
+    verbose: bool
     tell: Callable[[str], object]
 
     def run(self, store: Store, print_again: Callable[[str], object]) -> int:
@@ -82,7 +82,7 @@ class ShellStep:
                 break
             self.tell(f"step {self.name}: {outcome.error}; it is tried again")
             clock.sleep(min(2.0**number, _LONGEST_PAUSE))
-        return TIMED_OUT if outcome.timed_out else exit_code(outcome)
+        return 124 if outcome.timed_out else exit_code(outcome)  # as timeout(1) does
 
     def _arguments(self, produced: dict[str, JsonValue]) -> str:
         return stored_arguments(mask_command(self.argv), {"produces": produced} if produced else {})
@@ -103,11 +103,14 @@ class ShellStep:
             self.tell(f"step {self.name} has completed before, but its output is not stored: nothing is printed")
         else:
             print_again(result)
+            if self.verbose:
+                self.tell(f"step {self.name} has completed before: its output is printed, and it does not run")
         while self.stdin is not None and os.read(self.stdin, _PIECE):
             pass  # so that whoever writes to it ends well
 
     def _execute(self, step: Step, parent: int, *, is_last: bool) -> Outcome:
         """Run the command once, and record how it ended."""
+        check_command(self.argv)  # a step that has completed does not need it any more
         stdout = bytearray()
 
         def keep(stream: str, data: bytes) -> None:
@@ -120,7 +123,7 @@ class ShellStep:
             runner = CommandRunner(
                 self.argv, stdout=(held or sys.stdout).fileno(), stderr=sys.stderr.fileno(), timeout=self.timeout
             )
-            for each in (runner, passing_signals_to(runner), _watching(step, runner, parent)):
+            for each in (runner, EndingSignals(runner.pass_on, runner.pass_on), _watching(step, runner, parent)):
                 stack.enter_context(each)
             started = functools.partial(record_command, step)
             outcome = runner.run(None, environment_of(step), started, stdin=self.stdin, keep=keep)
@@ -139,7 +142,7 @@ class ShellStep:
 
     def _complete(self, step: Step, stdout: bytes) -> None:
         try:
-            produced = facts(self.produces)
+            produced: dict[str, JsonValue] = {path: fact(path) for path in map(os.path.abspath, self.produces)}
         except InvalidArgument as error:
             text = f"step {self.name} has not produced what it should: {error}"
             step.fail(ErrorText("NotProduced", text, text), "interrupted" if self.once else "failed")
@@ -191,16 +194,11 @@ def _watching(step: Step, runner: CommandRunner, parent: int) -> Iterator[None]:
     over = threading.Event()
 
     def watch() -> None:
-        due = clock.monotonic() + _LOOK_AT_STORE
         while not clock.wait(over, _LOOK):
-            may_go_on = os.getppid() == parent
-            if may_go_on and clock.monotonic() >= due:
-                due = clock.monotonic() + _LOOK_AT_STORE
-                with contextlib.suppress(ZrbStoreError):  # the end of the step reports it
-                    may_go_on = attempts.may_write(step.database, step.id)
-            if not may_go_on:
-                runner.stop()
-                return
+            with contextlib.suppress(ZrbStoreError):  # the end of the step reports it
+                if os.getppid() != parent or not attempts.may_write(step.database, step.id):
+                    runner.stop()
+                    return
 
     thread = threading.Thread(target=watch, name="zrb-store-step", daemon=True)
     thread.start()

@@ -10,8 +10,9 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import closing
+from itertools import pairwise
 from pathlib import Path
 
 from zrb_store import settings
@@ -29,16 +30,12 @@ _OPTIONS = {"--produces", "--timeout", "--retries"}
 def answer(words: Sequence[str]) -> bool:
     """Print the stored output of a step that is done, if its command line is a plain one; else return False."""
     end = words.index("--") if "--" in words else 0
-    own, names = [*words[:end]], []
-    while own:
-        word = own.pop(0)
-        if word in _OPTIONS:
-            own = own[1:]
-        elif not word.startswith("-"):
-            names.append(word)
-        elif word != "--once" and word.partition("=")[0] not in _OPTIONS:
-            return False
-    output = _output(names[0], words[end + 1 :]) if len(names) == 1 else None
+    own = words[:end]
+    names = [word for before, word in pairwise(["", *own]) if not word.startswith("-") and before not in _OPTIONS]
+    known = {"--once", *_OPTIONS}
+    if len(names) != 1 or any(word.startswith("-") and word.partition("=")[0] not in known for word in own):
+        return False
+    output = _output(names[0], words[end + 1 :])
     if output is not None:
         write(output)
     return output is not None
@@ -55,42 +52,38 @@ def _output(name: str, argv: Sequence[str]) -> bytes | None:
         durability = settings.choice("ZRB_STORE_DURABILITY")
         with closing(open_database(url, read_only=True, durability=durability)) as database:
             found = completed(database, session, task, number, int(fence), name)
-        if found is None or found.arguments is None:
+        if found is None:
             return None
-        positional, named = json.loads(found.arguments)
-        result = json.loads(found.result or "null")
+        (positional, named), result = map(json.loads, found)
         is_same = positional == list(argv) or positional == mask_command(argv)  # the second one takes longer
         if is_same and isinstance(result, str) and changed(named.get("produces")) is None:
             return result.encode("utf-8", "surrogatepass")
     return None
 
 
-def facts(paths: Iterable[str]) -> dict[str, JsonValue]:
-    """Return size and digest of each file, by its absolute path.
+def fact(path: str) -> list[JsonValue]:
+    """Return size and digest of a file.
 
     Raises:
-        InvalidArgument: One of them is no regular file, or cannot be read.
+        InvalidArgument: It is no regular file, or cannot be read.
     """
-    found: dict[str, JsonValue] = {}
-    for path in map(os.path.abspath, paths):
-        import hashlib  # late: most steps produce no files
+    import hashlib  # late: most steps produce no files
 
-        try:
-            if not Path(path).is_file():  # opening a pipe would wait for its writer
-                raise InvalidArgument(f"{path} is no regular file" if Path(path).exists() else f"{path} is missing")
-            with Path(path).open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-                found[path] = [os.fstat(file.fileno()).st_size, f"sha256:{digest}"]
-        except OSError as error:
-            raise InvalidArgument(f"{path}: {error.strerror}") from None
-    return found
+    try:
+        if not Path(path).is_file():  # opening a pipe would wait for its writer
+            raise InvalidArgument(f"{path} is no regular file" if Path(path).exists() else f"{path} is missing")
+        with Path(path).open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            return [os.fstat(file.fileno()).st_size, f"sha256:{digest}"]
+    except OSError as error:
+        raise InvalidArgument(f"{path}: {error.strerror}") from None
 
 
 def changed(produced: JsonValue) -> str | None:
-    """Return why files are not as a step has left them, by what `facts` returned then; None if they are."""
-    for path, fact in produced.items() if isinstance(produced, dict) else ():
+    """Return why files are not as a step has left them, by path and what `fact` said; None if they are."""
+    for path, then in produced.items() if isinstance(produced, dict) else ():
         try:
-            if facts([path])[path] != fact:
+            if fact(path) != then:
                 return f"{path} has changed"
         except InvalidArgument as error:
             return str(error)
