@@ -16,7 +16,7 @@ from zrb_store.cli import arguments, completion
 from zrb_store.cli.command import command
 from zrb_store.errors import ZrbStoreError
 from zrb_store.inspect import session_names
-from zrb_store.inspect.resume import Decision, plan, workflow_of_command
+from zrb_store.inspect.resume import Decision, plan
 from zrb_store.process import current_project
 from zrb_store.queries import attempts, sessions
 from zrb_store.records import SessionRecord
@@ -104,8 +104,7 @@ class CommandResumer:
             raise click.UsageError(f"session {session.name} runs a command, whose inputs are stored: leave them out")
         call = stored_run(store.database, session, takes_over=takes_over)
         self._call = dataclasses.replace(call, forced=forced is not None, repeat_once=repeat_once)
-        workflow = workflow_of_command(call.task)
-        return plan(store.database, session, workflow, forced, repeat_once=repeat_once), []
+        return plan(store.database, session, call.workflow, forced, repeat_once=repeat_once), []
 
     def accept(self) -> None:
         raise click.exceptions.Exit(_run(self._call))

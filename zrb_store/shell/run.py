@@ -22,7 +22,7 @@ from zrb_store.consume.command import CommandRunner, Outcome, check_command, env
 from zrb_store.db.clock import clock
 from zrb_store.db.engine import Database
 from zrb_store.errors import InputsDiffer, InvalidArgument, SessionCompleted
-from zrb_store.inspect.resume import Reruns, decide, reruns, workflow_of_command
+from zrb_store.inspect.resume import Node, Reruns, Workflow, decide, reruns
 from zrb_store.masking import MASK, is_secret_name, mask_command, remember, remember_command
 from zrb_store.names import check_name
 from zrb_store.process import current_project, folder_of
@@ -59,6 +59,11 @@ class CommandRun:
     repeat_once: bool = False
     takes_over: bool = False
     folder: str | None = None
+
+    @property
+    def workflow(self) -> Workflow:
+        """The command as the one task of a workflow."""
+        return Workflow([Node(self.task)], self.task)
 
     def run(self, store: Store, print_result: Callable[[str], object], tell: Callable[[str], object]) -> int:
         """Run the command and return its exit code; if it has completed before, print its encoded result instead."""
@@ -101,7 +106,7 @@ class CommandRun:
 
     def _choose(self, records: list[AttemptRecord]) -> Reruns:
         check_command(self.argv)  # a session that has completed does not need its command any more
-        decisions = decide(workflow_of_command(self.task), records, self.task if self.forced else None)
+        decisions = decide(self.workflow, records, self.task if self.forced else None)
         return reruns(decisions, records, repeat_once=self.repeat_once)
 
     def _attend(self, run: Run, runner: CommandRunner, tell: Callable[[str], object]) -> int:

@@ -34,7 +34,6 @@ from zrb_store.xcom import Xcoms
 _PIECE = 65536
 _LOOK = 0.5  # seconds between two looks at the parent process and at the store
 _PATIENCE = 5.0  # seconds in which the guard of a step that was killed ends its command
-_LONGEST_PAUSE = 60.0  # seconds before a retry
 
 
 @dataclass(frozen=True)
@@ -81,7 +80,7 @@ class ShellStep:
             if outcome.error is None or is_last or outcome.stopped or (self.once and _was_killed(outcome)):
                 break
             self.tell(f"step {self.name}: {outcome.error}; it is tried again")
-            clock.sleep(min(2.0**number, _LONGEST_PAUSE))
+            clock.sleep(min(2.0**number, 60.0))
         return 124 if outcome.timed_out else exit_code(outcome)  # as timeout(1) does
 
     def _arguments(self, produced: dict[str, JsonValue]) -> str:

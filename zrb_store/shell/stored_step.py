@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from zrb_store import settings
 from zrb_store.db.location import store_url
@@ -22,7 +23,9 @@ from zrb_store.errors import InvalidArgument, ZrbStoreError
 from zrb_store.masking import mask_command
 from zrb_store.names import split_id
 from zrb_store.queries.stored_step import completed
-from zrb_store.records import JsonValue
+
+if TYPE_CHECKING:
+    from zrb_store.records import JsonValue
 
 _OPTIONS = {"--produces", "--timeout", "--retries"}
 
