@@ -18,7 +18,7 @@ from tests.command_runs import Commands, ignore, is_gone
 from tests.postgres import wait_until
 from zrb_store import InvalidArgument
 from zrb_store.consume import command as command_module
-from zrb_store.consume.command import Outcome
+from zrb_store.consume.command import Outcome, check_command
 from zrb_store.process import has_living_member
 
 SHOW = 'for one in "$@"; do printf "<%s>" "$one"; done'
@@ -62,11 +62,12 @@ def test_a_long_command_line_is_not_the_fault_of_the_value(commands: Commands) -
         commands.sh(SHOW, "x" * 5_000_000)
 
 
-def test_a_command_that_cannot_run_is_found_first(commands: Commands) -> None:
+def test_a_command_that_cannot_run_is_found_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     Path("data").write_text("")
     for command in (["no-such-command"], ["./missing.sh"], ["./data"], ["/"], ["{}"], [], [""]):
         with pytest.raises(InvalidArgument):
-            commands(*command)
+            check_command(command)
 
 
 def test_the_environment(commands: Commands) -> None:

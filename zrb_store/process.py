@@ -10,6 +10,7 @@ import platform
 import signal
 import socket
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,6 +97,15 @@ def has_living_member(group: int) -> bool:
     members = [pid for pid in _pids() if _group_of(pid) == group]
     # If none is seen, they were reaped meanwhile, or are hidden from this user.
     return any(map(_is_alive, members)) if members else _has_member(group)
+
+
+def kill_group(leader: int, started: str | None) -> None:
+    """Kill a process group of this machine whose leader has this identity, and wait a moment for its end."""
+    deadline = time.monotonic() + 5
+    with contextlib.suppress(OSError):  # it has ended, or belongs to another user
+        while started is not None and process_started(leader) == started and time.monotonic() < deadline:
+            os.killpg(leader, signal.SIGKILL)
+            time.sleep(0.005)
 
 
 def _has_member(group: int) -> bool:

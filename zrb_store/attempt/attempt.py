@@ -11,6 +11,7 @@ from zrb_store.attempt.open_attempt import NO_RESULT, OpenAttempt, Step
 from zrb_store.codec import Encoded
 from zrb_store.db.transaction import Transaction
 from zrb_store.errors import ZrbStoreError
+from zrb_store.process import kill_group
 from zrb_store.queries import attempts, steps, values
 from zrb_store.queries.attempts import Owner
 from zrb_store.queries.give_back import undo_ended
@@ -189,8 +190,13 @@ class Attempt(OpenAttempt):
         return item
 
     def _close_steps(self, transaction: Transaction) -> Sequence[int]:
-        may_run = self._is_shared or (self._steps and self._steps.any_began)
-        return steps.close_running(transaction, self.id) if may_run else ()
+        if not self._is_shared and not (self._steps and self._steps.any_began):
+            return ()
+        closed = steps.close_running(transaction, self.id)
+        for _, pid, started in closed:
+            if pid is not None:  # nothing of it may go on beside the next attempt
+                kill_group(pid, started)
+        return [row[0] for row in closed]
 
 
 def _attempt_around(attempt: Owner | None) -> Attempt | None:

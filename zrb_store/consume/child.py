@@ -193,10 +193,9 @@ class EndingSignals:
     handled.
     """
 
-    def __init__(self, finish: Callable[[], object], stop: Callable[[], object]) -> None:
-        """Prepare to call `finish` at the first signal, and `stop` at every further one."""
+    def __init__(self, finish: Callable[[int], object], stop: Callable[[int], object]) -> None:
+        """Prepare to call `finish` with the first signal, and `stop` with every further one."""
         self.first: int | None = None  # the first signal that came
-        self.last: int | None = None
         self.count = 0  # how many have come
         self._finish = finish
         self._stop = stop
@@ -204,12 +203,11 @@ class EndingSignals:
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         self.count += 1
-        self.last = number
         if self.first is None:
             self.first = number
-            self._finish()
+            self._finish(number)
         else:
-            self._stop()
+            self._stop(number)
 
     def __enter__(self) -> EndingSignals:
         if threading.current_thread() is threading.main_thread():

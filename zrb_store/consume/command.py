@@ -101,11 +101,10 @@ class Feed:
         """Yield what to poll for."""
         if self._pipe.closed:
             return
-        if self._rest or self._source is None:
-            yield self._pipe.fileno(), select.POLLOUT
-        else:
+        if self._source is not None and not self._rest:
             yield self._source, select.POLLIN
-            yield self._pipe.fileno(), 0  # it reports without being asked that nobody reads it any more
+        else:
+            yield self._pipe.fileno(), select.POLLOUT
 
     def proceed(self) -> None:
         """Write what the pipe takes now."""
@@ -120,8 +119,6 @@ class Feed:
 
     def _read(self) -> memoryview:
         if self._source is not None:
-            if _is_ready(self._pipe.fileno(), 0):  # only an error is reported: nobody reads it any more
-                raise BrokenPipeError
             if not _is_ready(self._source, select.POLLIN):
                 raise BlockingIOError
             self._rest = memoryview(os.read(self._source, _PIECE))
@@ -139,6 +136,7 @@ class Relay:
         """Prepare to pass on what comes from a pipe to a target, and to call `keep` with each piece of it."""
         self._pipe = pipe
         self._target: int | None = target  # None after it has failed
+        self.error: str | None = None  # why it has failed, unless its reader has gone
         self._keep = keep
         self._pending = b""
         self._left: int | None = None
@@ -192,8 +190,10 @@ class Relay:
                     self._pending = self._pending[os.write(self._target, self._pending) :]
             except BlockingIOError:
                 pass
-            except OSError:
+            except OSError as error:
                 self._target, self._pending = None, b""
+                if not isinstance(error, BrokenPipeError):
+                    self.error = error.strerror
 
 
 def _is_ready(descriptor: int, events: int) -> bool:
@@ -252,12 +252,12 @@ class CommandRunner:
 
     def __init__(self, command: Sequence[str], *, stdout: int, stderr: int, timeout: float | None = None) -> None:
         """Prepare to run a command for `timeout` seconds at most, and to pass on what it writes to descriptors."""
-        check_command(command)
         self._command = list(command)
         self._timeout = timeout
         self._outputs = stdout, stderr
         self._stopped = False
         self._passed_on: int | None = None
+        self.output_error: str | None = None  # why what the last command wrote to stdout could not be passed on
         self._children: set[Child] = set()
         self._guard = Guard()
         self._stop_read, self._stop_write = os.pipe()
@@ -354,6 +354,7 @@ class CommandRunner:
         if exit_code or why:
             child.send(signal.SIGKILL)
         self._drain(relays)
+        self.output_error = relays[0].error
         return make_outcome(
             PurePath(self._command[0]).name,
             exit_code,

@@ -67,7 +67,7 @@ class ShellConsumer:
         # `interrupted` (they were given back because the consumer had to end at once).
         self.tally: Counter[str] = Counter()
         self._finishing = threading.Event()
-        self.signals = EndingSignals(self._finishing.set, self._stop)
+        self.signals = EndingSignals(lambda _: self._finishing.set(), lambda _: self._stop())
         self.told: str | None = None  # what it has reported while it waited for the first value
         self._store = store
         self._queue = queue

@@ -268,11 +268,6 @@ def without_task(executor: Executor, session_id: int, decisions: Iterable[Decisi
     return lines
 
 
-def workflow_of_command(task: str) -> Workflow:
-    """Return the workflow of a session of `zrb-store run`: a command is its one task."""
-    return Workflow([Node(task)], task)
-
-
 def plan(
     executor: Executor, session: SessionRecord, workflow: Workflow, forced: str | None, *, repeat_once: bool = False
 ) -> list[Decision]:

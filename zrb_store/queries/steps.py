@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from typing import Literal, NamedTuple
 
 from zrb_store.db.core import Params, bindparam, literal, sa, statement, t
@@ -61,6 +61,8 @@ class StepRecord(NamedTuple):
     started_at: int  # when it began, in microseconds
     arguments: str | None  # its encoded arguments; None if a person marked the step as completed before it ever began
     result: str | None  # its encoded result, or None
+    command_pid: int | None  # the process that leads its command, if it is one
+    command_started: str | None
     restorable: bool  # whether its result could be stored
     once: bool  # whether it may not be repeated unless a person lets it
     given_back: bool  # whether it was given back
@@ -215,18 +217,21 @@ def complete(executor: Executor, step_id: int, result: str, arguments: str | Non
 
 
 @statement
-def _close() -> sa.sql.dml.ReturningUpdate[int]:
+def _close() -> sa.sql.dml.ReturningUpdate[*Row]:
     return (
         sa.update(t.attempt)
         .where(is_running())
         .values(status=literal("interrupted"), ended_at=now(), ended_tick=next_tick())
-        .returning(t.attempt.c.id)
+        .returning(t.attempt.c.id, t.attempt.c.command_pid, t.attempt.c.command_started)
     )
 
 
-def close_running(executor: Executor, parent_id: int) -> list[int]:
-    """End the running steps of an attempt as interrupted, and return their ids. Their changes are not undone yet."""
-    return [row[0] for row in executor.execute(_close(), {"attempt_id": parent_id})]
+def close_running(executor: Executor, parent_id: int) -> Sequence[Row]:
+    """End the running steps of an attempt as interrupted, whose changes are not undone yet.
+
+    Return the id of each, the process that leads its command, if it has one, and when that started.
+    """
+    return executor.execute(_close(), {"attempt_id": parent_id})
 
 
 @statement

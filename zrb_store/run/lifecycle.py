@@ -115,9 +115,10 @@ class RunSpec:
                 remedy += f", or session.run(task={theirs!r}) to continue this one"
             raise InputsDiffer(f"session {session.name} belongs to {between}: {remedy}")
         path = list(self.path)
-        if path and session.path and path != session.path and COMMAND in (path[0], session.path[0]):
-            theirs, ours = (shlex.join(words[words[0] == COMMAND :]) for words in (session.path, path))
-            raise InputsDiffer(f"session {session.name} runs `{theirs}`, not `{ours}`: use another session name")
+        if session.task and path and path != session.path and COMMAND in (path[0], *session.path[:1]):
+            theirs, ours = (shlex.join(words[words[:1] == [COMMAND] :]) for words in (session.path, path))
+            runs = f"runs `{theirs}`" if theirs else "belongs to a Python script"
+            raise InputsDiffer(f"session {session.name} {runs}, not `{ours}`: use another session name")
         added: dict[str, str] = {}
         if self.inputs is not None and session.inputs is not None:
             before, now = session.inputs, codec.encode_named(self.inputs)
