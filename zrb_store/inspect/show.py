@@ -65,7 +65,6 @@ class Step:
 
     @property
     def last(self) -> AttemptRecord:
-        """Its last attempt."""
         return self.attempts[-1]
 
     @property
@@ -75,7 +74,6 @@ class Step:
 
     @property
     def name(self) -> str:
-        """Its name."""
         return self.last.step or self.last.task
 
     def to_json(self) -> JsonObject:

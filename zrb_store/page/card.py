@@ -49,8 +49,6 @@ class Mark(NamedTuple):
 
 
 class Lane(NamedTuple):
-    """A task and its attempts."""
-
     name: str
     status: str
     marks: list[Mark]
@@ -81,8 +79,6 @@ class Depth(NamedTuple):
 
 
 class Card(NamedTuple):
-    """What the card says."""
-
     subject: str
     cause: str
     link: str  # the id of the place where more is said of the cause
@@ -126,20 +122,17 @@ class _Scale:
             left = right + pause
 
     def at(self, time: int) -> float:
-        """Return where a time stands."""
         for span, left, right in self._spans:
             if time <= span.end:
                 return round(left + (right - left) * max(0, time - span.start) / max(1, span.end - span.start), 2)
         return self._width
 
     def pauses(self) -> Iterator[Mark]:
-        """Yield the pauses."""
         for (before, _, left), (after, right, _) in itertools.pairwise(self._spans):
             yield Mark(round(left, 2), round(right, 2), title=format_duration(after.start - before.end))
 
 
 def card(report: Report, program: str) -> Card:
-    """Return the card of a session."""
     timeline, is_halted = report.timeline, report.session.status in HALTED
     tasks = [task for task in report.tasks if task.attempts]
     work = merged(timeline.span_of(each.record) for task in tasks for each in task.attempts)

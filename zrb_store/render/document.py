@@ -176,7 +176,6 @@ def wrap(text: str, width: float) -> Iterator[str]:
 
 
 def longest_word(text: str) -> int:
-    """Return the width of the widest word of a text."""
     return max(map(display_width, text.split()), default=0)
 
 
@@ -331,7 +330,6 @@ def _fit_pipe(
 
 
 def _widths(columns: Sequence[Column], rows: Sequence[Row]) -> list[int]:
-    """Return how wide the cells of each column are."""
     return [
         max((display_width(line) for row in rows for line in row[place].splitlines()), default=0)
         for place in range(len(columns))
