@@ -268,7 +268,7 @@ def _queues(
         share = room // remaining
         cut = last_within(noted(_shown(queue.values, budget, share)), share, measure)
         room -= cut.used
-        queues.append(replace(queue, values=cut.items, earlier={**queue.earlier, "left out": cut.left_out}))
+        queues.append(queue.cut(cut.items))
     return queues, min(budget.values, budget.values - room), comes_back
 
 

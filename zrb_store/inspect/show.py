@@ -132,6 +132,10 @@ class Queue:
         """How many of these are not among `values`."""
         return sum(self.earlier.values())
 
+    def cut(self, values: list[Value]) -> Queue:
+        """Return it with its last values only, which are these."""
+        return replace(self, values=values, earlier={"earlier": self.count - len(values)})
+
     def to_json(self) -> JsonObject:
         return {**self.rules.to_json(), "live": self.live, "values": each_as_json(self.values, Value.to_json)}
 

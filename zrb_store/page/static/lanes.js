@@ -80,16 +80,14 @@ const Lanes = (() => {
       const { button } = token;
       button.dataset.id = queue.values[index].id;
       token.came = token.code !== null && token.code !== code && code === LIVE;
-      if (token.code !== code || token.holding !== state.takenBy || token.failedDeliveries !== state.failedDeliveries || token.orphaned !== state.orphaned) {
-        button.dataset.state = WORDS[code];
-        button.classList.toggle("orphaned", state.orphaned);
-        button.setAttribute("aria-label", page.printable(describe(page, queue, index, state, code)));
-        button.title = page.printable(describe(page, queue, index, state, code));
-        const by = code === HELD ? `→ ${Lives.short(state.takenBy || "?", 24)}` : "";
-        const tries = state.failedDeliveries && code !== HELD ? `×${state.failedDeliveries}` : "";
-        token.holder.textContent = page.printable(by || tries);
-      }
-      [token.code, token.holding, token.failedDeliveries, token.orphaned] = [code, state.takenBy, state.failedDeliveries, state.orphaned];
+      token.code = code;
+      button.dataset.state = WORDS[code];
+      button.classList.toggle("orphaned", state.orphaned);
+      button.title = page.printable(describe(page, queue, index, state, code));
+      button.setAttribute("aria-label", button.title);
+      const by = code === HELD ? `→ ${Lives.short(state.takenBy || "?", 24)}` : "";
+      const tries = state.failedDeliveries && code !== HELD ? `×${state.failedDeliveries}` : "";
+      token.holder.textContent = page.printable(by || tries);
       button.setAttribute("aria-pressed", String(selected.has(button.dataset.id)));
       return token;
     }

@@ -154,9 +154,7 @@ const Moment = (() => {
       }
       if (!this.events.count) return;
       if (this.event >= this.events.count - 1) this.go(0);
-      this.play.textContent = "‖";
-      this.play.setAttribute("aria-label", "Pause");
-      this.play.title = "Pause";
+      this.label("Pause", "‖");
       let last = performance.now();
       let due = 0;
       const frame = (now) => {
@@ -181,10 +179,12 @@ const Moment = (() => {
       if (this.timer === null) return;
       cancelAnimationFrame(this.timer);
       this.timer = null;
-      this.play.textContent = "▶";
-      this.play.setAttribute("aria-label", "Play");
-      this.play.title = "Play";
+      this.label("Play", "▶");
       this.said.setAttribute("aria-live", "polite");
+    }
+
+    label(name, text) {
+      [this.play.ariaLabel, this.play.title, this.play.textContent] = [name, name, text];
     }
 
     /** Write the moment into the page's address, when the user has rested there. */
