@@ -112,7 +112,7 @@ const Happenings = (() => {
       const plural = count > 1;
       const was = plural ? "were" : "was";
       const to = `${plural ? "their places" : "its place"} in ${queue.name}`;
-      const delivered = failedDeliveries === 1 ? "1 delivery" : `${failedDeliveries} deliveries`;
+      const delivered = Page.counted(failedDeliveries || 0, "delivery");
       const actor = by || (who ? (who.user || "somebody") + (who.pid ? ` (pid ${who.pid} on ${who.host})` : "") : null);
       switch (kind) {
         case "push":

@@ -15,7 +15,7 @@ const Lanes = (() => {
     const parts = [`${Lives.label(queue, index, 60)}, ${queue.name}#${queue.seq[index]}, ${WORDS[code]}`];
     if (code === HELD) parts.push(`by ${state.takenBy || "a deleted attempt"}`);
     if (state.orphaned) parts.push("will not come back: its push was undone");
-    if (state.failedDeliveries) parts.push(page.counted(state.failedDeliveries, "delivery").replace("deliverys", "deliveries"));
+    if (state.failedDeliveries) parts.push(page.counted(state.failedDeliveries, "delivery"));
     return parts.join(", ");
   }
 
@@ -105,7 +105,7 @@ const Lanes = (() => {
 
     _say(queue, player) {
       const { maxDeliveries, leftOut } = queue;
-      this.limit.textContent = maxDeliveries ? `at most ${maxDeliveries === 1 ? "1 delivery" : `${maxDeliveries} deliveries`}` : "";
+      this.limit.textContent = maxDeliveries ? `at most ${this.page.counted(maxDeliveries, "delivery")}` : "";
       const earlier = leftOut === 1 ? "1 earlier value of this queue is" : `${leftOut.toLocaleString("en")} earlier values of this queue are`;
       this.leftOut.hidden = !leftOut;
       this.leftOut.textContent = `${earlier} not on this page.`;

@@ -184,7 +184,8 @@ const Moment = (() => {
     }
 
     label(name, text) {
-      [this.play.ariaLabel, this.play.title, this.play.textContent] = [name, name, text];
+      [this.play.title, this.play.textContent] = [name, text];
+      this.play.setAttribute("aria-label", name);
     }
 
     /** Write the moment into the page's address, when the user has rested there. */

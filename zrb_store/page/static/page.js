@@ -104,7 +104,7 @@ const Page = (() => {
     return `${number.toFixed(1)} GiB`;
   }
 
-  const counted = (count, noun) => `${count.toLocaleString("en")} ${noun}${count === 1 ? "" : "s"}`;
+  const counted = (count, noun) => `${count.toLocaleString("en")} ${count === 1 ? noun : `${noun}s`.replace("rys", "ries")}`;
 
   /** Return how many of some numbers, which are in order, are at most a limit. */
   function upTo(numbers, limit) {
