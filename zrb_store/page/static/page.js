@@ -142,6 +142,15 @@ const Page = (() => {
     }
   }
 
+  /** Let the key `/` do something, unless somebody is typing. */
+  function onSlash(go) {
+    addEventListener("keydown", (event) => {
+      if (event.key !== "/" || event.ctrlKey || event.metaKey || event.target.closest("input, select, textarea")) return;
+      event.preventDefault();
+      go();
+    });
+  }
+
   /** Write into the page's address what is looked at, so that it can be sent. */
   function address(text) {
     try {
@@ -271,7 +280,7 @@ const Page = (() => {
   }, 30_000);
 
   const page = {
-    el, svg, fill, printable, micros, time, duration, size, counted, upTo, quoted, command, copier, address, addressed, read, draw, part, select, on, emit, ZONE,
+    el, svg, fill, printable, micros, time, duration, size, counted, upTo, quoted, command, copier, onSlash, address, addressed, read, draw, part, select, on, emit, ZONE,
     get selected() { return selected; },
   };
   return page;

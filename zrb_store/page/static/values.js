@@ -74,9 +74,7 @@ const Values = (() => {
       const [kind, ...asked] = page.addressed().split("=");
       if (kind === "search") this.search.value = asked.join("=");
       this.asked = kind === "value" ? asked.join("=") : null;
-      addEventListener("keydown", (event) => {
-        if (event.key !== "/" || event.ctrlKey || event.metaKey || event.target.closest("input, select, textarea")) return;
-        event.preventDefault();
+      page.onSlash(() => {
         this.search.scrollIntoView({ block: "center" });
         this.search.focus({ preventScroll: true });
       });
