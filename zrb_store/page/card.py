@@ -91,7 +91,6 @@ class Card(NamedTuple):
     pitch: float  # pixels from one of those to the next
     chain: list[Lane]
     waiting: list[str]
-    more_waiting: int
     returns: list[Return]
     turns: list[Mark]  # of an agent
     cuts: list[Mark]  # where its process died
@@ -103,7 +102,7 @@ class Card(NamedTuple):
         quiet = 26 + 104 * bool(self.turns)
         named = quiet + round(len(self.quiet) * self.pitch) + 8 * bool(self.quiet)
         waiting = named + 24 * len(self.chain)
-        values = waiting + 24 * (len(self.waiting) + bool(self.more_waiting))
+        values = waiting + 24 * len(self.waiting)
         drawn = values + (84 if self.returns else 6) if self.quiet or self.chain else 0
         return quiet, named, waiting, values, 266 if self.depth else drawn
 
@@ -164,8 +163,7 @@ def card(report: Report, program: str) -> Card:
         quiet=quiet,
         pitch=max(2, min(14, _ROOM / len(quiet))) if quiet else 0,
         chain=chain,
-        waiting=waiting[:_MOST_WAITING],
-        more_waiting=len(waiting[_MOST_WAITING:]),
+        waiting=waiting[:_MOST_WAITING] + [f"and {len(waiting) - _MOST_WAITING} more"] * (len(waiting) > _MOST_WAITING),
         returns=[_return(report, value) for value in report.comes_back[:1]],
         turns=_joined(_turns(report, timeline, scale)),
         cuts=[Mark(at := scale.at(span.end), at) for span in timeline.deaths()],

@@ -27,6 +27,7 @@ from zrb_store.render.stderr import print_line
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.progress import Progress
     from rich.text import Text
 
 
@@ -199,33 +200,33 @@ def progress(what: str) -> Iterator[Callable[[int, int], None]]:
 
     Yield a function that says how many things are done, of how many. Until then the bar only moves.
     """
-    done: tuple[int, int | None] = (0, None)
-    ended = threading.Event()
-
-    def report(count: int, total: int) -> None:
-        nonlocal done
-        done = count, total
+    shown: list[Progress] = []
 
     def show() -> None:
-        if ended.wait(_PATIENCE):
-            return
         from rich.console import Console  # late: rich takes long to import
         from rich.progress import Progress
 
-        with Progress(console=Console(stderr=True), transient=True, redirect_stdout=False) as bar:
-            task = bar.add_task(what, total=None)
-            while not ended.wait(0.1):
-                bar.update(task, completed=done[0], total=done[1])
+        bar = Progress(console=Console(stderr=True), transient=True, redirect_stdout=False)
+        bar.add_task(what, total=None)
+        bar.start()
+        shown.append(bar)
 
-    thread = threading.Thread(target=show, daemon=True)
+    def report(count: int, total: int) -> None:
+        for bar in shown:
+            bar.update(bar.task_ids[0], completed=count, total=total)
+
+    timer = threading.Timer(_PATIENCE, show)
+    timer.daemon = True
     if sys.stderr.isatty():
-        thread.start()
+        timer.start()
     try:
         yield report
     finally:
-        ended.set()
-        if thread.is_alive():
-            thread.join()
+        timer.cancel()
+        if timer.is_alive():
+            timer.join()  # it may be about to show the bar
+        for bar in shown:
+            bar.stop()
 
 
 def _first_followed(lines: Sequence[Line], shown: int) -> int:

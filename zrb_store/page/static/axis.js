@@ -111,8 +111,8 @@ const Axis = (() => {
   function draw(page, lives, events, fold, isTrouble) {
     const x = (at) => fold.position(at) * BINS;
     const runs = lives.runs.filter((run) => run.origin !== "reclaim").map((run) => {
-      const width = Math.max(2, x(run.workedUntil) - x(run.start));
-      return page.svg("rect", { class: "run", x: x(run.start), y: 34, width, height: 4, rx: 1, "data-status": run.status || "running" },
+      const width = Math.max(2, x(run.worked_until) - x(run.started_at));
+      return page.svg("rect", { class: "run", x: x(run.started_at), y: 34, width, height: 4, rx: 1, "data-status": run.status || "running" },
         page.svg("title", {}, `run ${run.number}`));
     });
     const gaps = fold.gaps().map(({ from, to, length }) =>

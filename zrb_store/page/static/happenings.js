@@ -17,8 +17,8 @@ const Happenings = (() => {
         this.marks.get(at).push(text);
       };
       for (const run of lives.runs) {
-        if (run.origin !== "reclaim") mark(run.start, { run, begins: true });
-        mark(run.end, { run, begins: false });
+        if (run.origin !== "reclaim") mark(run.started_at, { run, begins: true });
+        mark(run.ended_at, { run, begins: false });
       }
       for (const attempt of lives.attempts.values()) {
         mark(attempt.start, { attempt, begins: true });
