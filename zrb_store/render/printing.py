@@ -27,7 +27,6 @@ from zrb_store.render.stderr import print_line
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.progress import Progress
     from rich.text import Text
 
 
@@ -200,33 +199,33 @@ def progress(what: str) -> Iterator[Callable[[int, int], None]]:
 
     Yield a function that says how many things are done, of how many. Until then the bar only moves.
     """
-    shown: list[Progress] = []
+    done: tuple[int, int | None] = (0, None)
+    ended = threading.Event()
+
+    def report(count: int, total: int) -> None:
+        nonlocal done
+        done = count, total
 
     def show() -> None:
+        if ended.wait(_PATIENCE):
+            return
         from rich.console import Console  # late: rich takes long to import
         from rich.progress import Progress
 
-        bar = Progress(console=Console(stderr=True), transient=True, redirect_stdout=False)
-        bar.add_task(what, total=None)
-        bar.start()
-        shown.append(bar)
+        with Progress(console=Console(stderr=True), transient=True, redirect_stdout=False) as bar:
+            task = bar.add_task(what, total=None)
+            while not ended.wait(0.1):
+                bar.update(task, completed=done[0], total=done[1])
 
-    def report(count: int, total: int) -> None:
-        for bar in shown:
-            bar.update(bar.task_ids[0], completed=count, total=total)
-
-    timer = threading.Timer(_PATIENCE, show)
-    timer.daemon = True
+    thread = threading.Thread(target=show, daemon=True)
     if sys.stderr.isatty():
-        timer.start()
+        thread.start()
     try:
         yield report
     finally:
-        timer.cancel()
-        if timer.is_alive():
-            timer.join()  # it may be about to show the bar
-        for bar in shown:
-            bar.stop()
+        ended.set()
+        if thread.is_alive():
+            thread.join()
 
 
 def _first_followed(lines: Sequence[Line], shown: int) -> int:
