@@ -258,7 +258,7 @@ const Page = (() => {
     return (element, description) => {
       element.hidden = !isDrawn(description);
       if (element.hidden) return;
-      if (!views.has(element)) views.set(element, new View(element, page));
+      if (!views.has(element)) views.set(element, new View(element));
       views.get(element).update(description);
     };
   }
