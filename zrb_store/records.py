@@ -103,7 +103,6 @@ class ErrorRecord(NamedTuple):
         return {"type": self.type, "message": self.message}
 
     def with_traceback(self) -> JsonObject:
-        """Return it as `log --format json` shows it."""
         return {**self.to_json(), "traceback": self.traceback}
 
 
@@ -113,8 +112,6 @@ def _error(type_: str | None, message: str | None, traceback: str | None) -> Err
 
 @dataclass(frozen=True, slots=True)
 class SessionRecord:
-    """A session."""
-
     id: int
     name: str
     status: str  # open, running, completed, failed, interrupted; readers add stale
@@ -246,7 +243,6 @@ class AttemptRecord:
 
     @property
     def error(self) -> ErrorRecord | None:
-        """The error that ended it."""
         return _error(self.error_type, self.error_message, self.error_traceback)
 
     @property
@@ -257,8 +253,6 @@ class AttemptRecord:
 
 @dataclass(frozen=True, slots=True)
 class ValueRecord:
-    """A value of a queue."""
-
     queue_id: int
     seq: int
     state: str

@@ -38,8 +38,6 @@ _SESSION_TEXTS = ("path", "inputs", "tasks")
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is wrong."""
-
     level: Level  # `warning` for what may be intended
     check: str  # name of the check, for programs
     what: str

@@ -23,8 +23,6 @@ from zrb_store.records import UNSUCCESSFUL, AttemptRecord, Damage, JsonObject, R
 
 
 class AttemptOutput(NamedTuple):
-    """What an attempt printed."""
-
     bytes: int
     truncated: bool  # whether only the end of it is stored
     lines: list[output.OutputLine]  # those that are stored

@@ -23,7 +23,6 @@ MOST = 500
 
 
 def queue_rules(database: Database, session: str, queue: str) -> QueueRules:
-    """Return what a queue allows."""
     with database.snapshot() as transaction:
         queue_id = find_queue(transaction, sessions.get(transaction, session), queue)
         return queues.rules(transaction, queue_id)

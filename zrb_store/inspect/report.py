@@ -100,7 +100,6 @@ class Budget(NamedTuple):
     most_values: int = 100_000  # values of a queue that are read
 
     def part(self, share: float) -> Budget:
-        """Return a smaller budget."""
         return Budget(*(max(1, int(number * share)) for number in self))
 
 
@@ -145,7 +144,6 @@ class Report:
 
     @property
     def timeline(self) -> Timeline:
-        """When its attempts worked."""
         return Timeline(self.runs, self.read_at)
 
     @property
@@ -270,7 +268,7 @@ def _queues(
         share = room // remaining
         cut = last_within(noted(_shown(queue.values, budget, share)), share, measure)
         room -= cut.used
-        queues.append(replace(queue, values=cut.items, earlier={**queue.earlier, "left out": cut.left_out}))
+        queues.append(queue.cut(cut.items))
     return queues, min(budget.values, budget.values - room), comes_back
 
 

@@ -65,7 +65,6 @@ class Step:
 
     @property
     def last(self) -> AttemptRecord:
-        """Its last attempt."""
         return self.attempts[-1]
 
     @property
@@ -75,7 +74,6 @@ class Step:
 
     @property
     def name(self) -> str:
-        """Its name."""
         return self.last.step or self.last.task
 
     def to_json(self) -> JsonObject:
@@ -133,6 +131,10 @@ class Queue:
     def left_out(self) -> int:
         """How many of these are not among `values`."""
         return sum(self.earlier.values())
+
+    def cut(self, values: list[Value]) -> Queue:
+        """Return it with its last values only, which are these."""
+        return replace(self, values=values, earlier={"earlier": self.count - len(values)})
 
     def to_json(self) -> JsonObject:
         return {**self.rules.to_json(), "live": self.live, "values": each_as_json(self.values, Value.to_json)}

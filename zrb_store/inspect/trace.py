@@ -104,7 +104,6 @@ class Trace:
     events: list[Event]
 
     def to_json(self) -> JsonObject:
-        """Return it as `trace --format json` shows it."""
         return {"value": self.value.to_json(), "events": [event.to_json() for event in self.events]}
 
 

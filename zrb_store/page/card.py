@@ -49,8 +49,6 @@ class Mark(NamedTuple):
 
 
 class Lane(NamedTuple):
-    """A task and its attempts."""
-
     name: str
     status: str
     marks: list[Mark]
@@ -81,8 +79,6 @@ class Depth(NamedTuple):
 
 
 class Card(NamedTuple):
-    """What the card says."""
-
     subject: str
     cause: str
     link: str  # the id of the place where more is said of the cause
@@ -95,7 +91,6 @@ class Card(NamedTuple):
     pitch: float  # pixels from one of those to the next
     chain: list[Lane]
     waiting: list[str]
-    more_waiting: int
     returns: list[Return]
     turns: list[Mark]  # of an agent
     cuts: list[Mark]  # where its process died
@@ -107,7 +102,7 @@ class Card(NamedTuple):
         quiet = 26 + 104 * bool(self.turns)
         named = quiet + round(len(self.quiet) * self.pitch) + 8 * bool(self.quiet)
         waiting = named + 24 * len(self.chain)
-        values = waiting + 24 * (len(self.waiting) + bool(self.more_waiting))
+        values = waiting + 24 * len(self.waiting)
         drawn = values + (84 if self.returns else 6) if self.quiet or self.chain else 0
         return quiet, named, waiting, values, 266 if self.depth else drawn
 
@@ -126,20 +121,17 @@ class _Scale:
             left = right + pause
 
     def at(self, time: int) -> float:
-        """Return where a time stands."""
         for span, left, right in self._spans:
             if time <= span.end:
                 return round(left + (right - left) * max(0, time - span.start) / max(1, span.end - span.start), 2)
         return self._width
 
     def pauses(self) -> Iterator[Mark]:
-        """Yield the pauses."""
         for (before, _, left), (after, right, _) in itertools.pairwise(self._spans):
             yield Mark(round(left, 2), round(right, 2), title=format_duration(after.start - before.end))
 
 
 def card(report: Report, program: str) -> Card:
-    """Return the card of a session."""
     timeline, is_halted = report.timeline, report.session.status in HALTED
     tasks = [task for task in report.tasks if task.attempts]
     work = merged(timeline.span_of(each.record) for task in tasks for each in task.attempts)
@@ -171,8 +163,7 @@ def card(report: Report, program: str) -> Card:
         quiet=quiet,
         pitch=max(2, min(14, _ROOM / len(quiet))) if quiet else 0,
         chain=chain,
-        waiting=waiting[:_MOST_WAITING],
-        more_waiting=len(waiting[_MOST_WAITING:]),
+        waiting=waiting[:_MOST_WAITING] + [f"and {len(waiting) - _MOST_WAITING} more"] * (len(waiting) > _MOST_WAITING),
         returns=[_return(report, value) for value in report.comes_back[:1]],
         turns=_joined(_turns(report, timeline, scale)),
         cuts=[Mark(at := scale.at(span.end), at) for span in timeline.deaths()],

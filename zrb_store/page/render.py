@@ -14,14 +14,13 @@ import re
 import shlex
 from collections.abc import Iterator
 from pathlib import PurePath
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 from urllib.parse import quote, urlencode
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from zrb_store.inspect.report import Report, cut_text
-from zrb_store.inspect.show import Queue
 from zrb_store.inspect.value import Replaced, Value
 from zrb_store.masking import printable
 from zrb_store.records import UNSUCCESSFUL, AttemptRecord, JsonTree, iso, to_datetime
@@ -158,14 +157,6 @@ def _worked(attempt: AttemptRecord, read_at: int) -> int | None:
     return None if attempt.status == "lost" else length(attempt.started_at, attempt.ended_at or read_at)
 
 
-class QueueText(NamedTuple):
-    """A queue with the last of its values that are in the report; `not_shown` counts those before."""
-
-    queue: Queue
-    values: list[Value]
-    not_shown: int
-
-
 def queues(report: Report) -> Context:
     """Return the queues that the text has, and apart from them those that hold nothing but the result of a task."""
     ids = {task.result for task in report.tasks}
@@ -174,11 +165,8 @@ def queues(report: Report) -> Context:
     names = {name for name, _ in results} if len(results) > _MOST_RESULTS else set()
     found = [each for each in report.queues if each.name not in names]
     share = max(5, _MOST_VALUES // max(1, len(found)))
-    shown = ((each, list(each.values)[-share:]) for each in found[:_MOST_QUEUES])
-    return {
-        "results": results if names else [],
-        "queues": [QueueText(each, values, each.count - len(values)) for each, values in shown],
-    }
+    shown = [each.cut(list(each.values)[-share:]) for each in found[:_MOST_QUEUES]]
+    return {"results": results if names else [], "queues": shown}
 
 
 def content(value: Value) -> str:

@@ -36,7 +36,6 @@ def report(
 
 
 def picture(database: Database, name: str, program: str, plan: Plan | None, damage: Damage, *, redact: bool) -> bytes:
-    """Return the card of a session as an SVG file."""
     described = replace(describe(database, name, damage=damage), plan=plan)
     described = redacted(described) if redact else described
     context = {"session": described.session, "card": card(described, program), "style": Markup(style_of(*CARD_STYLES))}

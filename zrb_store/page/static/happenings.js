@@ -17,8 +17,8 @@ const Happenings = (() => {
         this.marks.get(at).push(text);
       };
       for (const run of lives.runs) {
-        if (run.origin !== "reclaim") mark(run.start, { run, begins: true });
-        mark(run.end, { run, begins: false });
+        if (run.origin !== "reclaim") mark(run.started_at, { run, begins: true });
+        mark(run.ended_at, { run, begins: false });
       }
       for (const attempt of lives.attempts.values()) {
         mark(attempt.start, { attempt, begins: true });
@@ -112,7 +112,7 @@ const Happenings = (() => {
       const plural = count > 1;
       const was = plural ? "were" : "was";
       const to = `${plural ? "their places" : "its place"} in ${queue.name}`;
-      const delivered = failedDeliveries === 1 ? "1 delivery" : `${failedDeliveries} deliveries`;
+      const delivered = Page.counted(failedDeliveries || 0, "delivery");
       const actor = by || (who ? (who.user || "somebody") + (who.pid ? ` (pid ${who.pid} on ${who.host})` : "") : null);
       switch (kind) {
         case "push":

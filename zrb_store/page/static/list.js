@@ -26,12 +26,7 @@
   });
   for (const select of filters.querySelectorAll("select, input[type=checkbox]")) select.addEventListener("change", () => filters.requestSubmit());
 
-  addEventListener("keydown", (event) => {
-    if (event.key !== "/" || event.ctrlKey || event.metaKey || event.target.closest("input, select, textarea")) return;
-    event.preventDefault();
-    filters.elements.name.focus();
-  });
-
+  Page.onSlash(() => filters.elements.name.focus());
   Page.on("fresh", update);
   if (form) update();
 })();

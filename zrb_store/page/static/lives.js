@@ -68,9 +68,7 @@ const Lives = (() => {
       queues,
       results: results.length > MOST_RESULTS ? new Set(results) : new Set(), // those that are folded
       attempts: readAttempts(description),
-      runs: description.runs.map(({ number, origin, status, started_at: start, ended_at: end, worked_until: workedUntil }) => ({
-        number, origin, status, start, end, workedUntil,
-      })),
+      runs: description.runs,
     };
   }
 

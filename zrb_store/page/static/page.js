@@ -104,7 +104,7 @@ const Page = (() => {
     return `${number.toFixed(1)} GiB`;
   }
 
-  const counted = (count, noun) => `${count.toLocaleString("en")} ${noun}${count === 1 ? "" : "s"}`;
+  const counted = (count, noun) => `${count.toLocaleString("en")} ${count === 1 ? noun : `${noun}s`.replace("rys", "ries")}`;
 
   /** Return how many of some numbers, which are in order, are at most a limit. */
   function upTo(numbers, limit) {
@@ -140,6 +140,15 @@ const Page = (() => {
     for (const code of document.querySelectorAll("code.command")) {
       if (!code.nextElementSibling?.matches(".copy")) code.after(copier(() => code.textContent, "command"));
     }
+  }
+
+  /** Let the key `/` do something, unless somebody is typing. */
+  function onSlash(go) {
+    addEventListener("keydown", (event) => {
+      if (event.key !== "/" || event.ctrlKey || event.metaKey || event.target.closest("input, select, textarea")) return;
+      event.preventDefault();
+      go();
+    });
   }
 
   /** Write into the page's address what is looked at, so that it can be sent. */
@@ -249,7 +258,7 @@ const Page = (() => {
     return (element, description) => {
       element.hidden = !isDrawn(description);
       if (element.hidden) return;
-      if (!views.has(element)) views.set(element, new View(element, page));
+      if (!views.has(element)) views.set(element, new View(element));
       views.get(element).update(description);
     };
   }
@@ -271,7 +280,7 @@ const Page = (() => {
   }, 30_000);
 
   const page = {
-    el, svg, fill, printable, micros, time, duration, size, counted, upTo, quoted, command, copier, address, addressed, read, draw, part, select, on, emit, ZONE,
+    el, svg, fill, printable, micros, time, duration, size, counted, upTo, quoted, command, copier, onSlash, address, addressed, read, draw, part, select, on, emit, ZONE,
     get selected() { return selected; },
   };
   return page;

@@ -4,6 +4,7 @@
    Lanes outside of what is scrolled to are not in the document. One bar is reached by the tab key; the arrow keys go from
    bar to bar. A press tells the other parts which moment it means. */
 const Timeline = (() => {
+  const { command, counted, duration, el, fill, time } = Page;
   const { Scale, joined, counts, errorText, label, tip, tookText } = Bars;
   const NARROW = 600; // pixels; below that, a lane's label stands above it
   const MARGIN = 12; // pixels beside the lanes
@@ -13,11 +14,9 @@ const Timeline = (() => {
   const LABEL = 60; // pixels that a label of the axis needs; with less, it would run out of the frame
 
   class Chart {
-    constructor(element, page) {
-      this.page = page;
+    constructor(element) {
       this.open = new Set();
       this.focused = null; // the name of the first attempt of the bar that the tab key reaches
-      const { el } = page;
       this.legend = el("p", { class: "legend", "aria-hidden": "true" });
       this.axis = el("div", { class: "axis", "aria-hidden": "true", click: (event) => this.press(event) });
       this.sizer = el("div", { class: "lanes" });
@@ -32,7 +31,7 @@ const Timeline = (() => {
       new ResizeObserver(() => this.layout()).observe(this.body);
       addEventListener("beforeprint", () => this.render(true, true)); // paper does not scroll
       addEventListener("afterprint", () => this.render(true));
-      page.on("moment", (at) => { this.moment = at; this.markMoment(); });
+      Page.on("moment", (at) => { this.moment = at; this.markMoment(); });
     }
 
     update(description) {
@@ -46,7 +45,7 @@ const Timeline = (() => {
 
     /** Return the bar of the attempt that the page's address names. */
     addressed() {
-      const [kind, ...name] = this.page.addressed().split("-");
+      const [kind, ...name] = Page.addressed().split("-");
       if (kind !== "attempt") return null;
       const found = this.lanes.flatMap((lane) => this.clusters(lane)).find(({ bars }) => bars.some((each) => each.name === name.join("-")));
       this.pinned = found || null;
@@ -55,7 +54,7 @@ const Timeline = (() => {
 
     /** Say how many attempts and steps have no room in the page, and which command shows them. */
     tellLeftOut() {
-      const { counted, command, fill } = this.page, { tasks, program, name } = this.description;
+      const { tasks, program, name } = this.description;
       const sum = (field) => tasks.reduce((total, task) => total + (task[field] || 0), 0);
       const parts = [["attempts_left_out", "earlier attempt"], ["steps_left_out", "earlier step"]]
         .filter(([field]) => sum(field)).map(([field, noun]) => counted(sum(field), noun));
@@ -87,14 +86,12 @@ const Timeline = (() => {
     }
 
     drawLegend() {
-      const { el } = this.page;
       const present = new Set(this.lanes.flatMap((lane) => [...lane.bars, ...(lane.inSteps || [])].map((each) => each.status)));
       this.legend.replaceChildren(...[...present].map((status) =>
         el("span", { class: "key" }, el("span", { class: "bar", "data-status": status }), ` ${status}`)));
     }
 
     drawAxis() {
-      const { el, duration, time } = this.page;
       const marks = [];
       this.scale.spans.forEach((span, place) => {
         const left = span.from * this.width, room = (span.to - span.from) * this.width;
@@ -141,7 +138,7 @@ const Timeline = (() => {
       return this.scale.spans.slice(1).map((span, place) => {
         const width = `calc((100% - ${this.labelWidth + MARGIN}px) * ${this.scale.gap})`;
         const style = { left: this.across(this.scale.spans[place].to), width };
-        return this.page.el("div", { class: "fold-line", "aria-hidden": "true", style });
+        return el("div", { class: "fold-line", "aria-hidden": "true", style });
       });
     }
 
@@ -156,11 +153,10 @@ const Timeline = (() => {
     }
 
     lane(lane, place) {
-      const { el } = this.page;
       const toggle = lane.steps ? el("button", {
         type: "button", class: "toggle", "aria-expanded": String(lane.isOpen), "data-name": `toggle ${lane.name}`,
         "aria-label": `Steps of ${lane.name}: ${lane.steps}`, click: () => this.toggle(lane.name),
-      }, lane.isOpen ? "▾" : "▸", ` ${this.page.counted(lane.steps, "step")}`) : null;
+      }, lane.isOpen ? "▾" : "▸", ` ${counted(lane.steps, "step")}`) : null;
       const name = el("span", { class: "lane-name", style: { width: this.isNarrow ? "" : `${this.labelWidth}px` } },
         el("span", { class: "mono", title: lane.name }, lane.name), toggle,
         lane.bars.length ? null : el("span", { class: "status", "data-status": lane.status }, lane.status));
@@ -178,9 +174,9 @@ const Timeline = (() => {
     bar(cluster) {
       const [{ name }] = cluster.bars;
       const many = cluster.bars.length > 1;
-      return this.page.el("button", {
+      return el("button", {
         type: "button", class: many ? "bar many" : "bar", "data-status": cluster.status, "data-name": name,
-        tabindex: name === this.focused ? "0" : "-1", "aria-label": label(cluster, this.page), "data-tip": tip(cluster, this.page), style: this.place(cluster),
+        tabindex: name === this.focused ? "0" : "-1", "aria-label": label(cluster), "data-tip": tip(cluster), style: this.place(cluster),
         focus: () => this.focus(cluster), click: (event) => this.choose(cluster, event),
         pointerenter: () => this.show(cluster), pointerleave: () => this.show(this.pinned || null),
       });
@@ -198,14 +194,14 @@ const Timeline = (() => {
       this.focus(cluster);
       event.stopPropagation();
       const [{ start }] = cluster.bars, end = Math.max(...cluster.bars.map((each) => each.end));
-      this.page.emit("seek", event.detail ? Math.min(end, Math.max(start, this.timeOf(event))) : start);
-      this.page.address(`attempt-${cluster.bars[0].name}`);
+      Page.emit("seek", event.detail ? Math.min(end, Math.max(start, this.timeOf(event))) : start);
+      Page.address(`attempt-${cluster.bars[0].name}`);
     }
 
     press(event) {
       if (event.target.closest(".lane-name") || !this.scale.spans.length) return;
-      this.page.emit("seek", this.timeOf(event));
-      this.page.emit("rest", null);
+      Page.emit("seek", this.timeOf(event));
+      Page.emit("rest", null);
     }
 
     timeOf(event) {
@@ -251,16 +247,15 @@ const Timeline = (() => {
 
     /** Show what is known of a bar below the chart. */
     show(cluster) {
-      const { el, time } = this.page;
       this.shown = cluster;
       if (!cluster) {
-        this.page.fill(this.detail, el("p", { class: "quiet" }, "Point at a bar, or move to one with the Tab and arrow keys. Click the timeline to see the queues of that moment."));
+        fill(this.detail, el("p", { class: "quiet" }, "Point at a bar, or move to one with the Tab and arrow keys. Click the timeline to see the queues of that moment."));
         return;
       }
       const [first] = cluster.bars, { attempt } = first;
       if (cluster.bars.length > 1) {
         const last = cluster.bars[cluster.bars.length - 1];
-        this.page.fill(this.detail, 
+        fill(this.detail,
           el("p", {}, el("strong", { class: "mono" }, first.name), " to ", el("strong", { class: "mono" }, last.name),
             ` are drawn as one bar: ${counts(cluster.bars)}.`),
           el("p", { class: "quiet" }, `From ${time(first.start, "exact")} to ${time(Math.max(...cluster.bars.map((one) => one.end)), "exact")}`));
@@ -268,10 +263,10 @@ const Timeline = (() => {
       }
       const logged = this.output.get(first.name);
       const lines = logged && logged.output ? logged.output.lines.slice(-5) : [];
-      this.page.fill(this.detail, 
+      fill(this.detail,
         el("p", {}, el("span", { class: "status", "data-status": attempt.status }, attempt.status), " ",
           el("strong", { class: "mono" }, first.name), first.step ? ` (${first.step})` : "",
-          el("span", { class: "quiet" }, attempt.run === null ? "" : ` in run ${attempt.run}`), ", ", tookText(first, this.page)),
+          el("span", { class: "quiet" }, attempt.run === null ? "" : ` in run ${attempt.run}`), ", ", tookText(first)),
         el("p", { class: "quiet" }, `Started ${time(attempt.started_at, "exact")}`,
           attempt.ended_at && attempt.status !== "lost" ? `, ended ${time(attempt.ended_at, "exact")}` : ""),
         attempt.error ? el("p", { class: "error text" }, errorText(attempt.error)) : null,
@@ -280,7 +275,7 @@ const Timeline = (() => {
     }
 
     openLogged(name) {
-      const details = document.querySelector(`details[data-attempt="${CSS.escape(this.page.printable(name))}"]`);
+      const details = document.querySelector(`details[data-attempt="${CSS.escape(Page.printable(name))}"]`);
       if (!details) return;
       details.open = true;
       const earlier = details.closest("details.earlier");
@@ -293,7 +288,7 @@ const Timeline = (() => {
       if (this.line) this.line.remove();
       if (this.moment === undefined || this.moment === null || !this.scale) return;
       const style = { left: this.across(this.scale.at(this.moment)) };
-      this.line = this.page.el("div", { class: "moment-line", "aria-hidden": "true", style });
+      this.line = el("div", { class: "moment-line", "aria-hidden": "true", style });
       this.sizer.append(this.line);
     }
   }
