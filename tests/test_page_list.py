@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 
 import pytest
 
 from tests.commands import Commands
 from tests.pages import Pages, raw
-from zrb_store import Store
+from tests.sessions import Broken
+from zrb_store import Store, Xcom
 from zrb_store.inspect.list import STATUSES
+from zrb_store.operations.sessions import remove_sessions
 
 
 @pytest.fixture
@@ -40,6 +43,7 @@ FILTERS: list[tuple[str, list[str]]] = [
     ("status=halted", ["--failed"]),
     ("name=etl-*", ["--match", "etl-*"]),
     ("name=etl-[5]*", ["--match", "etl-[5]*"]),
+    ("name=tl-2", ["--match", "*tl-2*"]),
     ("task=report", ["--task", "report"]),
     ("project=shop", ["--project", "shop"]),
     ("project=/srv/shop", ["--project", "/srv/shop"]),
@@ -72,6 +76,21 @@ def test_words_that_mean_nothing_are_refused_in_one_sentence(pages: Pages, words
     answer = pages(f"/?{words}", status=400)
     assert 'id="problem"' in answer.text
     assert "Traceback" not in answer.text
+
+
+@pytest.mark.promise(number=16)
+@pytest.mark.parametrize("words", ["", "status=open", "status=halted", "name=s-", "name=s-*&status=halted", "since=1d"])
+def test_each_page_says_how_many_sessions_there_are(store: Store, pages: Pages, words: str) -> None:
+    names = many(store, 5)
+    for name in names[:3]:
+        store.session(name).run().start().end("failed" if name == "s-002" else "interrupted")
+    total = len(pages(f"/?{words}").rows)
+    assert total in (2, 3, 5)
+    assert f">{total} sessions<" in pages(f"/?{words}").text
+    first = pages(f"/?{words}&limit=1")
+    second = pages(str(first.next()).removeprefix("."))
+    assert f">1 of {total} sessions<" in first.text
+    assert f">1 of {total} sessions<" in second.text
 
 
 @pytest.mark.promise(number=16)
@@ -126,3 +145,61 @@ def test_a_wide_pattern_of_names_gives_the_newest_ones(store: Store, pages: Page
 
 def test_the_place_of_a_page_may_be_gone(store: Store, pages: Pages) -> None:
     assert "there is no session nix" in pages("/?before=nix", status=404).text
+
+
+@pytest.mark.promise(number=16)
+def test_pages_of_queues_hold_each_queue_once_those_with_dead_values_first(
+    store: Store, pages: Pages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = many(store, 6)[::-1]
+    queue = store.session(names[4]).xcom["q"]
+    queue.max_deliveries = 1
+    failing_consumer(store, queue)
+    wanted = [f"{name}/q" for name in (names[4], *names[:4], names[5])]
+    assert pages("/queues").rows == wanted
+    monkeypatch.setattr("zrb_store.page.pages._MOST", 4)
+    first = pages("/queues?name=s-0")
+    second = pages(f"/{first.next()}".replace("/./", "/"))
+    assert (first.rows, second.rows, second.next()) == (wanted[:4], wanted[4:], None)
+    assert "4 of 6 queues" in first.text
+    assert "Broken: it does not fit" in first.text
+    assert pages("/queues?name=3/").rows == pages("/queues?name=*3/q").rows == ["s-003/q"]
+    assert "No queue matches" in pages("/queues?name=nix").text
+    assert "is not a number" in pages("/queues?page=0", status=400).text
+
+
+def test_pages_of_a_comparison(store: Store, pages: Pages, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("zrb_store.page.pages._MOST", 2)
+    store.session("a").xcom["q"].extend(range(3))
+    store.session("b").xcom["q"].extend(range(3, 6))
+    first = pages("/compare?a=a&b=b")
+    second = pages(f"/{first.next()}".replace("/./", "/"))
+    assert "3 differences" in first.text
+    assert "3 differences" in second.text
+    assert [answer.text.count("<tr data-kind=") for answer in (first, second)] == [2, 1]
+
+
+def failing_consumer(store: Store, queue: Xcom) -> None:
+    """Let a worker complete one delivery and fail on the next."""
+    store.session("own").xcom["mail"].push("a letter")
+    with store.session("worker").run(task="convert") as run:
+        for delivery in run.consume(store.session("own").xcom["mail"]):
+            with delivery:
+                pass
+        for delivery in run.consume(queue):
+            with contextlib.suppress(Broken), delivery:
+                raise Broken("it does not fit")
+    remove_sessions(store.database, "own")
+
+
+@pytest.mark.promise(number=13)
+def test_a_worker_is_told_by_its_deliveries(store: Store, pages: Pages, command: Commands) -> None:
+    queue = store.session("inbox").xcom["files"]
+    queue.max_deliveries = 1
+    queue.push(1)
+    failing_consumer(store, queue)
+    [row] = [line for line in command.ok("list").splitlines() if line.startswith("worker")]
+    assert " failed " in row
+    assert " 1/2 " in row
+    assert row.endswith("inbox/files: Broken: it does not fit (1 of 2 completed)")
+    assert "it does not fit (1 of 2 completed)" in pages("/").text
