@@ -50,6 +50,7 @@ class Returned(NamedTuple):
             "returned_at": iso(self.record.returned_at),
             "reason": self.record.reason,
             "failed_deliveries": self.record.failed_deliveries,
+            "due_at": iso(self.record.due_at),
             "error": json_or_null(self.error),
         }
 
