@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator
 
 import pytest
 
 from tests.commands import Commands
+from tests.consumers import two_deaths
 from tests.pages import Pages, raw
-from tests.sessions import Broken
-from zrb_store import Store, Xcom
+from zrb_store import Store
 from zrb_store.inspect.list import STATUSES
-from zrb_store.operations.sessions import remove_sessions
 
 
 @pytest.fixture
@@ -151,18 +149,15 @@ def test_the_place_of_a_page_may_be_gone(store: Store, pages: Pages) -> None:
 def test_pages_of_queues_hold_each_queue_once_those_with_dead_values_first(
     store: Store, pages: Pages, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    names = many(store, 6)[::-1]
-    queue = store.session(names[4]).xcom["q"]
-    queue.max_deliveries = 1
-    failing_consumer(store, queue)
-    wanted = [f"{name}/q" for name in (names[4], *names[:4], names[5])]
+    wanted = ["s-more/files", *(f"{name}/q" for name in many(store, 5)[::-1])]
+    two_deaths(store, "s-more")
     assert pages("/queues").rows == wanted
     monkeypatch.setattr("zrb_store.page.pages._MOST", 4)
-    first = pages("/queues?name=s-0")
+    first = pages("/queues?name=s-")
     second = pages(f"/{first.next()}".replace("/./", "/"))
     assert (first.rows, second.rows, second.next()) == (wanted[:4], wanted[4:], None)
     assert "4 of 6 queues" in first.text
-    assert "Broken: it does not fit" in first.text
+    assert "ValueError: cannot decode corrupt-22" in first.text
     assert pages("/queues?name=3/").rows == pages("/queues?name=*3/q").rows == ["s-003/q"]
     assert "No queue matches" in pages("/queues?name=nix").text
     assert "is not a number" in pages("/queues?page=0", status=400).text
@@ -179,27 +174,11 @@ def test_pages_of_a_comparison(store: Store, pages: Pages, monkeypatch: pytest.M
     assert [answer.text.count("<tr data-kind=") for answer in (first, second)] == [2, 1]
 
 
-def failing_consumer(store: Store, queue: Xcom) -> None:
-    """Let a worker complete one delivery and fail on the next."""
-    store.session("own").xcom["mail"].push("a letter")
-    with store.session("worker").run(task="convert") as run:
-        for delivery in run.consume(store.session("own").xcom["mail"]):
-            with delivery:
-                pass
-        for delivery in run.consume(queue):
-            with contextlib.suppress(Broken), delivery:
-                raise Broken("it does not fit")
-    remove_sessions(store.database, "own")
-
-
 @pytest.mark.promise(number=13)
 def test_a_worker_is_told_by_its_deliveries(store: Store, pages: Pages, command: Commands) -> None:
-    queue = store.session("inbox").xcom["files"]
-    queue.max_deliveries = 1
-    queue.push(1)
-    failing_consumer(store, queue)
+    two_deaths(store)
     [row] = [line for line in command.ok("list").splitlines() if line.startswith("worker")]
     assert " failed " in row
-    assert " 1/2 " in row
-    assert row.endswith("inbox/files: Broken: it does not fit (1 of 2 completed)")
-    assert "it does not fit (1 of 2 completed)" in pages("/").text
+    assert " 2/4 " in row
+    assert row.endswith("inbox/files: ValueError: cannot decode corrupt-22 (2 of 4 completed)")
+    assert "cannot decode corrupt-22 (2 of 4 completed)" in pages("/").text
