@@ -11,6 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 from tests.commands import Commands
+from tests.consumers import two_deaths
 from tests.processes import Child
 from tests.sessions import etl, inbox
 from tests.test_reclaim import hold_a_value
@@ -74,23 +75,19 @@ def test_the_values_that_come_back_are_shown_at_their_places(store: Store) -> No
     assert "2 values come back" in shown.counts
 
 
-def test_a_consumer_is_told_by_its_deliveries(store: Store) -> None:
-    queue = store.session("inbox").xcom["files"]
-    queue.max_deliveries = 1
-    queue.extend(["a-1", "bad-7", "bad-12", "b-2"])
-    with store.session("worker").run() as run:
-        for delivery in run.consume(queue):
-            with contextlib.suppress(ValueError), delivery as value:
-                if "bad" in value:
-                    raise ValueError(f"cannot decode {value}")
-    assert said(store, "worker") == "2 deliveries completed, 2 failed: cannot decode bad-12; 2 dead"
+def test_a_consumer_is_told_by_its_deliveries(store: Store, command: Commands) -> None:
+    two_deaths(store)
+    assert said(store, "worker") == "2 deliveries completed, 2 failed: cannot decode corrupt-22; 2 dead"
     assert made(store, "worker").link.startswith("attempt-")
     store.database.execute(sa.text("UPDATE zrb_value SET pushed_at = pushed_at - 9000000"))
-    assert said(store, "inbox") == "2 of 4 values died: cannot decode bad-*; 2 dead"
+    assert said(store, "inbox") == "2 of 4 values died: cannot decode corrupt-*; 2 dead"
     shown = made(store, "inbox")
     assert shown.command == "zrb-store requeue inbox files --all-dead"
     assert shown.depth is not None
-    assert shown.depth.errors == [("cannot decode bad-*", 2)]
+    assert shown.depth.errors == [("cannot decode corrupt-*", 2)]
+    assert "<li><strong>2 \N{MULTIPLICATION SIGN}</strong> cannot decode corrupt-*</li>" in command.ok(
+        "report", "inbox"
+    )
     assert shown.depth.deaths
     assert shown.depth.most_per_minute == 4
     store.session("inbox").xcom["files"].push("later", delay=60)
@@ -117,6 +114,19 @@ def test_a_reclaimed_session_is_told_by_the_run_that_died(store: Store, location
     assert (after.subject, after.command) == (before.subject, before.command)
     assert after.command == "cd /srv && python3 run.py 'a b'"
     assert describe(store.database, "worker").session.ended_at is None
+
+
+@pytest.mark.on_sqlite
+@pytest.mark.promise(number=14)
+def test_a_command_without_its_secret_is_not_for_copying(store: Store, command: Commands) -> None:
+    with contextlib.suppress(ValueError), store.session("etl").run():
+        raise ValueError("the API was down")
+    for words, shown in (
+        ('["run.py", "--day", "1"]', '<code class="command">cd /srv &amp;&amp; python3 run.py --day 1</code>'),
+        ('["run.py", "--key", "***"]', "<code>cd /srv &amp;&amp; python3 run.py --key &#39;***&#39;</code>"),
+    ):
+        store.database.execute(sa.text(f"UPDATE zrb_run SET command = '{words}', folder = '/srv' RETURNING 1"))
+        assert f'<span class="go">{shown}</span>' in command.ok("report", "etl")
 
 
 @pytest.mark.on_sqlite

@@ -12,6 +12,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
 from tests.browser.reports import write
+from tests.consumers import two_deaths
 from zrb_store import Store
 
 Open = Callable[..., Page]
@@ -31,18 +32,6 @@ def night(store: Store) -> None:
                 raise ConnectionError(ERROR)
 
 
-def inbox(store: Store) -> None:
-    """Make an inbox of which two values have died."""
-    queue = store.session("inbox").xcom["files"]
-    queue.max_deliveries = 1
-    queue.extend(["a", "corrupt-1", "corrupt-22", "b"])
-    with store.session("worker").run() as run:
-        for delivery in run.consume(queue):
-            with contextlib.suppress(ValueError), delivery as value:
-                if value.startswith("corrupt"):
-                    raise ValueError(f"cannot decode {value}")
-
-
 @pytest.mark.promise(number=14)
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1440, 390])
@@ -51,7 +40,7 @@ def test_the_cause_the_command_and_the_counts_come_first(
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["/srv/etl.py"])  # a worker of pytest-xdist has no program
     night(store)
-    inbox(store)
+    two_deaths(store)
     for name, cause, counts in (
         ("etl", f"join-5 failed twice: {ERROR}", ["39 stand", "1 wait", "1 value comes back"]),
         ("inbox", "2 of 4 values died: cannot decode corrupt-*", ["2 dead"]),

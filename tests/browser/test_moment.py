@@ -179,6 +179,18 @@ def test_a_link_leads_to_a_moment_and_the_command_shows_the_same(slider: Page, s
     expect(slider.locator("#moment .commands code")).to_contain_text(":59.")
 
 
+def test_a_delayed_value_is_delayed_at_its_moment(store: Store, tmp_path: Path, open_file: Callable[..., Page]) -> None:
+    hostile.delayed(store, "files")
+    page = open_file(write(store, "files", tmp_path), reduced_motion="reduce")
+    slider = page.get_by_role("slider", name="Moment")
+    slider.press("End")
+    expect(page.locator("#moment .said")).to_have_text("“soon” became due in files")
+    assert tokens(page, "files")[-2:] == ["much later, files#5, delayed", "soon, files#6, live"]
+    slider.press("ArrowLeft")
+    assert tokens(page, "files")[-2:] == ["much later, files#5, delayed", "soon, files#6, delayed"]
+    assert "delayed" in page.locator("#moment .tally[data-state=delayed]").inner_text()
+
+
 def test_play_goes_to_the_end_and_stops(slider: Page) -> None:
     slider.get_by_role("slider", name="Moment").focus()
     slider.keyboard.press("Home")

@@ -74,6 +74,13 @@ def test_a_session_appears_in_the_list_while_one_types(filled: Store, open_page:
     expect(page.get_by_label("Compare etl-25")).to_be_checked()
 
 
+def test_times_are_relative_at_once_and_exact_on_hover(filled: Store, open_page: Callable[..., Page]) -> None:
+    page = open_page(before="window.setInterval = () => 0")  # it is not loaded again while nothing happens
+    started = page.locator("td time").first
+    expect(started).to_have_text(re.compile("^(just now|[1-9] min ago)$"))
+    expect(started).to_have_attribute("title", re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d .* UTC$"))
+
+
 def test_filters_lead_to_an_address_that_can_be_sent(
     filled: Store, server: Server, open_page: Callable[..., Page]
 ) -> None:

@@ -45,7 +45,7 @@ class Returned(NamedTuple):
     def to_json(self) -> JsonObject:
         return {
             "taken_by": self.taken_by,
-            **pick(self.record, "taken_at", "returned_at", "reason", "failed_deliveries"),
+            **pick(self.record, "taken_at", "returned_at", "reason", "failed_deliveries", "due_at"),
             **pick(self, "error"),
         }
 

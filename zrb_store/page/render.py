@@ -95,7 +95,7 @@ def _finalize(value: Any) -> Any:
     return printable(value if isinstance(value, str) else str(value), keep="\n\t")
 
 
-def address(page: str, **words: str | None) -> str:
+def address(page: str, /, **words: str | None) -> str:
     """Return the address of a page, with those words after `?` that are not empty, relative to where all pages are."""
     query = urlencode({name: text for name, text in words.items() if text})
     return f"{page}?{query}" if query else page

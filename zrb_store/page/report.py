@@ -92,6 +92,7 @@ def _with_numbers(value: Value) -> JsonObject:
         **value.to_json(),
         "pushed_at": value.record.pushed_at,
         "taken_at": value.taken_at,
+        "due_at": value.record.due_at,
         "ended_at": value.record.ended_at,
         "undone_at": None if value.undone is None else value.undone.at,
     }

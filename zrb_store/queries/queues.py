@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from zrb_store.db.columns import QUEUE
@@ -159,14 +159,24 @@ def _open() -> sa.Select[int]:
         sa.select(t.queue.c.id)
         .select_from(t.queue.join(t.session))
         .where(t.session.c.status == literal("open"), sessions.is_not_completed())
-        .order_by(t.queue.c.id.desc())
-        .limit(bindparam("most", type_=sa.Integer))
     )
 
 
-def queues_of_open_sessions(executor: Executor, most: int) -> list[int]:
-    """Return the ids of queues whose session has had no run, the newest first, at most so many."""
-    return [row[0] for row in executor.execute(_open(), {"most": most})]
+def queues_of_open_sessions(executor: Executor) -> list[int]:
+    """Return the ids of the queues whose session has had no run."""
+    return [row[0] for row in executor.execute(_open())]
+
+
+@statement
+def _names(dialect_name: str) -> sa.Select[int, str, str]:
+    found = sa.select(t.queue.c.id, t.session.c.name, t.queue.c.name).select_from(t.queue.join(t.session))
+    return found.where(among(dialect_name, t.queue.c.id, "ids")).order_by(t.session.c.name, t.queue.c.name)
+
+
+def names(executor: Executor, queue_ids: Iterable[int]) -> dict[int, str]:
+    """Return the name SESSION/QUEUE of each of these queues by its id, ordered by both."""
+    rows = executor.execute(_names(executor.dialect_name), {"ids": json.dumps(list(queue_ids))})
+    return {queue_id: f"{session}/{queue}" for queue_id, session, queue in rows}
 
 
 class QueueState(NamedTuple):

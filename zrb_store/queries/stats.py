@@ -85,14 +85,11 @@ class RecentRun(NamedTuple):
 def _end(dialect_name: str) -> sa.ColumnElement[int]:
     """Select when a run ended, or when one whose process died was last seen: see `lease.worked_until`."""
     latest = sa.func.max if dialect_name == "sqlite" else sa.func.greatest
-    ended = sa.case((t.attempt.c.status != literal("lost"), t.attempt.c.ended_at), else_=t.attempt.c.started_at)
-    last_sign = sa.select(sa.func.max(latest(t.attempt.c.started_at, sa.func.coalesce(ended, literal(0)))))
-    of_attempts = sa.func.coalesce(last_sign.where(t.attempt.c.run_id == t.run.c.id).scalar_subquery(), literal(0))
+    ended = sa.case((t.attempt.c.status != literal("lost"), t.attempt.c.ended_at))  # others end a lost one
+    signs = sa.select(sa.func.max(sa.func.coalesce(ended, t.attempt.c.started_at)))
+    last = sa.func.coalesce(signs.where(t.attempt.c.run_id == t.run.c.id).scalar_subquery(), t.run.c.started_at)
     renewed_at = t.run.c.lease_expires_at - literal(int(lease.DURATION * 1_000_000))
-    return sa.case(
-        (sa.func.coalesce(t.run.c.status, literal("lost")) != literal("lost"), t.run.c.ended_at),
-        else_=latest(t.run.c.started_at, renewed_at, of_attempts),
-    )
+    return sa.case((t.run.c.status != literal("lost"), t.run.c.ended_at), else_=latest(renewed_at, last))
 
 
 def recent_runs(executor: Executor, task: str | None, since: int | None, most: int) -> list[RecentRun]:

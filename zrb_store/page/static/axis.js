@@ -86,7 +86,7 @@ const Axis = (() => {
     for (let change = 0; change < changes.count; change += 1) {
       while (events.at[event] < changes.at[change]) event += 1;
       const code = changes.code[change];
-      const isBack = code === Contents.LIVE && changes.was[change] !== Contents.ABSENT;
+      const isBack = [Contents.LIVE, Contents.DELAYED].includes(code) && ![Contents.ABSENT, Contents.DELAYED].includes(changes.was[change]);
       if (isBack || code === Contents.DEAD || code === Contents.RETRACTED) found[event] = 1;
     }
     return found;
@@ -139,7 +139,7 @@ const Axis = (() => {
       const changes = [];
       Contents.eachChange(lives, queue, each, (at, code) => changes.push([at, code]));
       changes.forEach(([at, code], place) => {
-        if (![Contents.LIVE, Contents.HELD, Contents.DEAD].includes(code)) return;
+        if (!Contents.SEEN.includes(code)) return;
         const until = place + 1 < changes.length ? changes[place + 1][0] : fold.at(1);
         const from = fold.position(at) * BINS;
         const width = Math.max(1.5, fold.position(until) * BINS - from);

@@ -12,9 +12,11 @@ const Contents = (() => {
   const RETRACTED = 5;
   const DEAD = 6;
   const DAMAGED = 7;
-  const WORDS = ["absent", "live", "held", "taken", "removed", "retracted", "dead", "damaged"];
+  const DELAYED = 8;
+  const WORDS = ["absent", "live", "held", "taken", "removed", "retracted", "dead", "damaged", "delayed"];
+  const SEEN = [LIVE, HELD, DEAD, DELAYED];
 
-  const isSeen = (code) => code === LIVE || code === HELD || code === DEAD;
+  const isSeen = (code) => SEEN.includes(code);
 
   /** Return how long an attempt keeps what it took in its hands: until it completes; not at all if it is not known. */
   function heldUntil(lives, name) {
@@ -36,7 +38,7 @@ const Contents = (() => {
     const value = queue.values[index];
     const endedAt = queue.endedAt[index];
     const until = value.state === "taken" ? heldUntil(lives, value.taken_by) : -Infinity;
-    if (!value.returns.length && !value.replaced.length && queue.undoneAt[index] === Infinity) {
+    if (!value.returns.length && !value.replaced.length && queue.undoneAt[index] === Infinity && value.due_at === null) {
       add(queue.pushedAt[index], LIVE);
       if (endedAt === Infinity) return;
       if (until > endedAt) add(endedAt, HELD);
@@ -46,6 +48,7 @@ const Contents = (() => {
     }
     const times = [queue.pushedAt[index], endedAt, queue.undoneAt[index], until];
     for (const each of value.returns) times.push(each.taken_at, each.returned_at);
+    for (const { due_at: at } of [value, ...value.returns]) if (at !== null && at <= lives.readAt) times.push(at);
     const replacedAt = value.replaced.map((each) => each.replaced_at);
     times.push(...replacedAt);
     let last = ABSENT;
@@ -151,5 +154,5 @@ const Contents = (() => {
     }
   }
 
-  return { Player, eachChange, WORDS, ABSENT, LIVE, HELD, TAKEN, REMOVED, RETRACTED, DEAD, DAMAGED };
+  return { Player, eachChange, WORDS, SEEN, DELAYED, ABSENT, LIVE, HELD, TAKEN, REMOVED, RETRACTED, DEAD, DAMAGED };
 })();

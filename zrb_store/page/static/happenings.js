@@ -1,7 +1,7 @@
 "use strict";
 /* What happened at each moment, in one line of text: the events that the slider stops at. */
 const Happenings = (() => {
-  const { ABSENT, REMOVED, RETRACTED, DEAD } = Contents;
+  const { ABSENT, LIVE, REMOVED, RETRACTED, DEAD, DELAYED } = Contents;
   const NAMED = 3; // more values than these are counted
 
   /** The events of a session in order, each with what happened in it. */
@@ -102,6 +102,7 @@ const Happenings = (() => {
       else if (ends && code === REMOVED && !isMoved) happened.push({ kind: "remove", by: now.takenBy, who: now.takenFrom });
       else if (code === RETRACTED && was !== RETRACTED) happened.push({ kind: "retract", by: value.pushed_by });
       if (now.orphaned && queue.undoneAt[index] === at) happened.push({ kind: "orphan", by: value.pushed_by });
+      if (code === LIVE && was === DELAYED && !happened.length) happened.push({ kind: "due", by: null });
       if (code === DEAD && !happened.length) happened.push({ kind: "dead", by: null, failedDeliveries: now.failedDeliveries });
       return happened;
     }
@@ -127,6 +128,8 @@ const Happenings = (() => {
           return `${actor || "somebody"} replaced ${names} in ${queue.name}`;
         case "return":
           return `${this._undone(by, why, marks)}: ${names} came back to ${to}`;
+        case "due":
+          return `${names} became due in ${queue.name}`;
         case "requeue":
           return `${names} ${was} requeued: back to ${to}`;
         case "die":

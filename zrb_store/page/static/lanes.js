@@ -2,7 +2,7 @@
 /* Queues as lanes of tokens. Values come in from the right, leave at the top when they are taken and
    at the bottom when they are retracted, and come back to their old place. */
 const Lanes = (() => {
-  const { ABSENT, LIVE, HELD, DEAD, TAKEN, REMOVED, RETRACTED, WORDS } = Contents;
+  const { ABSENT, LIVE, HELD, TAKEN, REMOVED, RETRACTED, SEEN, WORDS } = Contents;
   const MOST_LANES = 40;
   const WIDE = { held: 4, next: 9, last: 4 };
   const NARROW = { held: 2, next: 4, last: 2 };
@@ -92,7 +92,7 @@ const Lanes = (() => {
     /** Say how many values lie between, and what they are, if all that are not shown lie there. */
     _between(queue, player, shown, { between }) {
       const isOnly = shown.filter((each) => typeof each !== "number").length === 1;
-      const counts = isOnly ? [LIVE, HELD, DEAD].map((code) => {
+      const counts = isOnly ? SEEN.map((code) => {
         const drawn = shown.filter((index) => player.codes[queue.place][index] === code).length;
         return [player.count(queue, code) - drawn, WORDS[code]];
       }).filter(([count]) => count) : [[between, "more"]];
@@ -106,7 +106,7 @@ const Lanes = (() => {
       const earlier = leftOut === 1 ? "1 earlier value of this queue is" : `${leftOut.toLocaleString("en")} earlier values of this queue are`;
       this.leftOut.hidden = !leftOut;
       this.leftOut.textContent = `${earlier} not on this page.`;
-      const seen = [LIVE, HELD, DEAD].map((code) => [player.count(queue, code), code]).filter(([count, code]) => count || code === LIVE);
+      const seen = SEEN.map((code) => [player.count(queue, code), code]).filter(([count, code]) => count || code === LIVE);
       const gone = [TAKEN, REMOVED, RETRACTED].map((code) => [player.count(queue, code), code]).filter(([count]) => count);
       this.counts.replaceChildren(
         ...seen.map(([count, code]) => Page.el("span", { class: "tally", "data-state": count ? WORDS[code] : null }, `${count.toLocaleString("en")} ${WORDS[code]}`)),
@@ -129,7 +129,7 @@ const Lanes = (() => {
       }
       const index = Lives.indexOf(queue, seq);
       const code = index < 0 ? TAKEN : player.codes[queue.place][index];
-      if (!motion || [LIVE, HELD, DEAD].includes(code)) {
+      if (!motion || SEEN.includes(code)) {
         item.remove();
         return;
       }

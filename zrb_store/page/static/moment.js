@@ -61,10 +61,11 @@ const Moment = (() => {
 
     legend() {
       const each = (state, text) => el("span", {}, el("span", { class: "token", "data-state": state }, state), text);
-      return el("p", { class: "legend flow-legend" }, el("span", {}, "The value on the left is taken next."),
+      return el("p", { class: "legend flow-legend" }, el("span", {}, "The first live value is taken next."),
         each("live", "in its queue"),
         each("held", "taken; returns to this place if its taker does not complete"),
-        each("dead", "given back too often"));
+        each("dead", "given back too often"),
+        each("delayed", "in its place, but not due yet"));
     }
 
     /** Take a newer description, and stay at the moment that is shown, or at the end. */
