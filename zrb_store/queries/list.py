@@ -14,7 +14,6 @@ from zrb_store.names import NamePattern
 from zrb_store.process import Projects
 from zrb_store.queries import runs, sessions
 from zrb_store.queries.attempts import is_step
-from zrb_store.queries.runs import is_of
 from zrb_store.records import RunRecord, SessionRecord
 
 
@@ -60,7 +59,7 @@ def matching_sessions(
     if task is not None:
         statement = statement.where(t.session.c.task == task)
     if projects is not None:
-        statement = statement.where(is_of(projects))
+        statement = statement.where(runs.is_of(projects))
     if since is not None:
         statement = statement.where(_last("at") >= since)
     if before is not None:
