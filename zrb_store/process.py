@@ -329,7 +329,7 @@ def current_folder() -> str | None:
 
 def program_of(command: Sequence[str], folder: str | None) -> str | None:
     """Return the path of the script, module or program that a command line (`sys.argv`) runs in a folder, or None."""
-    program = command[0] if command else ""  # in no file are the code of a REPL and that of `python -c`
+    program = command[0] if command else ""  # the code of a REPL or of `python -c` is in no file
     return os.path.normpath(Path(folder or "", program)) if program and not program.startswith("-") else None
 
 

@@ -69,9 +69,7 @@ class Child:
 
     def send(self, number: int) -> None:
         """Send a signal to all processes of the group."""
-        with contextlib.suppress(
-            ProcessLookupError, PermissionError
-        ):  # those of another user have to end by themselves
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # another user's have to end by themselves
             os.killpg(self.pid, number)
 
     def group_is_alive(self) -> bool:

@@ -62,7 +62,7 @@ class ShellConsumer:
         text: Callable[[str], str],
         report: Callable[[str], object],
     ) -> None:
-        """Prepare to consume with `jobs` commands at a time, which get stored data as `text` formats it."""
+        """Prepare to consume with `jobs` commands at a time, under a free name unless one is given."""
         # What became of the values: `completed`, `failed` (the command failed, so they were given back) or
         # `interrupted` (they were given back because the consumer had to end at once).
         self.tally: Counter[str] = Counter()

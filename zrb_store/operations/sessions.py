@@ -18,7 +18,6 @@ from zrb_store.queries import fork as queries
 from zrb_store.queries.by_hand import record_change
 from zrb_store.queries.clock import now_micros
 from zrb_store.queries.give_back import give_back_unfinished
-from zrb_store.queries.sessions import matching_names
 from zrb_store.records import SessionRecord
 
 
@@ -67,10 +66,10 @@ def remove_sessions(database: Database, *names: str) -> None:
 def remove_matching(database: Database, pattern: NamePattern, *, dry_run: bool = False) -> Iterator[str]:
     """Delete the sessions whose names match a pattern, and yield their names; none if one is being run or is pinned."""
     with database.snapshot() as transaction:
-        names = list(matching_names(transaction, pattern))
+        names = list(sessions.matching_names(transaction, pattern))
         if not names:
             raise SessionNotFound(f"no session matches {pattern.text!r}; `zrb-store list` shows all sessions")
-        check_removable(transaction, list(matching_names(transaction, pattern, perhaps_kept=True)))
+        check_removable(transaction, list(sessions.matching_names(transaction, pattern, perhaps_kept=True)))
     if dry_run:
         yield from names
         return

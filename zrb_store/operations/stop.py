@@ -17,7 +17,6 @@ from zrb_store.process import ending_signal, is_running, may_signal, send_signal
 from zrb_store.queries import lease, runs, sessions
 from zrb_store.queries import stop as queries
 from zrb_store.queries.clock import Moment, draw, now_micros
-from zrb_store.queries.stop import CameBack, LiveRun
 from zrb_store.records import RunRecord
 
 _LOOK = 0.1  # seconds between two looks whether it has ended
@@ -29,7 +28,7 @@ class _Request:
     """A request that was recorded."""
 
     run: RunRecord
-    live: list[LiveRun]  # the run, then those of its child sessions
+    live: list[queries.LiveRun]  # the run, then those of its child sessions
     moment: Moment
     is_here: bool  # whether a signal can be sent
 
@@ -39,7 +38,7 @@ class Stopped:
     """How a session ended that was stopped."""
 
     status: str
-    back: CameBack
+    back: queries.CameBack
 
 
 def stop(database: Database, name: str, *, timeout: float = 30.0, kill: bool = False) -> Stopped:
@@ -82,7 +81,7 @@ def _ask(transaction: Transaction, name: str, *, kill: bool) -> _Request:
             "request within 15 s"
         )
     since = draw(transaction)
-    live = [LiveRun(run.id, session.id, name), *beside]
+    live = [queries.LiveRun(run.id, session.id, name), *beside]
     queries.ask(transaction, run, live, since, by_lease=not is_here)
     return _Request(run, live, since, is_here)
 
@@ -104,7 +103,7 @@ def _end(database: Database, request: _Request) -> None:
     """End the runs of a process that has died of the request, and give back what they did."""
     told = settings.notify_command() is not None
 
-    def work(transaction: Transaction) -> list[LiveRun]:
+    def work(transaction: Transaction) -> list[queries.LiveRun]:
         return [
             each for each in request.live if runs.end(transaction, each.session_id, each.id, "interrupted", told=told)
         ]

@@ -25,9 +25,6 @@ from zrb_store.queries.clock import draw, now_micros
 from zrb_store.queries.deliveries import has_value
 from zrb_store.queries.holders import holder_of
 from zrb_store.queries.queues import QueueRules
-from zrb_store.queries.sessions import being_removed
-from zrb_store.queries.takes import has_live
-from zrb_store.queries.values import lock_queue
 from zrb_store.records import Damage
 from zrb_store.runtime import reclaim
 from zrb_store.runtime.waiting import QueueWait
@@ -51,7 +48,7 @@ def push(
         queue_id = queues.ensure_queue(transaction, session, queue)
         pushed = values.push(transaction, queue_id, item, owner.id if owner else None, delay=micros)
         if pushed is None:
-            raise SessionNotFound(being_removed(session))
+            raise SessionNotFound(sessions.being_removed(session))
         if owner is None:
             record_change(transaction, "push", session, f"{queue}#{pushed.seq}")
 
@@ -98,8 +95,8 @@ def pop(
         queue_id = unpaused(database) if waiting.may_get_value() else 0
         if queue_id:
             # Look first, which locks nothing, however many processes wait for the same queue.
-            reclaim.search(database, queue_id, taker, missing=not has_live(database, queue_id))
-        while queue_id and has_live(database, queue_id):
+            reclaim.search(database, queue_id, taker, missing=not takes.has_live(database, queue_id))
+        while queue_id and takes.has_live(database, queue_id):
             found = database.transact(work, "pop")
             if found is not None:
                 return found
@@ -158,14 +155,11 @@ def set_retry_after(database: Database, session: str, queue: str, delays: Iterab
     _set_rules(database, session, queue, detail, lambda rules: rules._replace(retry_after=micros))
 
 
+_Change = Callable[[QueueRules], QueueRules]
+
+
 def _set_rules(
-    database: Database,
-    session: str,
-    queue: str,
-    detail: str,
-    change: Callable[[QueueRules], QueueRules],
-    *,
-    creates: bool = True,
+    database: Database, session: str, queue: str, detail: str, change: _Change, *, creates: bool = True
 ) -> None:
     if creates:
         check_session_name(session)
@@ -177,7 +171,7 @@ def _set_rules(
     def work(transaction: Transaction) -> None:
         get = queues.ensure_queue if creates else _queue_id
         queue_id = get(transaction, session, queue)
-        lock_queue(transaction, queue_id)
+        values.lock_queue(transaction, queue_id)
         queues.set_rules(transaction, queue_id, change(queues.rules(transaction, queue_id)))
         record_change(transaction, "queue", session, f"{queue}: {detail}")
 
@@ -237,7 +231,7 @@ def requeue_all(database: Database, session: str, queue: str) -> int:
 
     def work(transaction: Transaction) -> int:
         queue_id = _queue_id(transaction, session, queue)
-        lock_queue(transaction, queue_id)
+        values.lock_queue(transaction, queue_id)
         seqs = queries.dead_values(transaction, queue_id)
         if seqs:
             _revive(transaction, session, queue, queue_id, seqs)
@@ -269,7 +263,7 @@ def _locked(
     allowed, these = (("dead",), "dead") if only_dead else (("live", "dead"), "live, delayed and dead")
     found = sorted((_queue_id(transaction, *place), place, seqs) for place, seqs in chosen.items())
     for queue_id, *_ in found:
-        lock_queue(transaction, queue_id)
+        values.lock_queue(transaction, queue_id)
     for queue_id, place, seqs in found:
         states = queries.lock_values(transaction, queue_id, seqs)
         for seq in seqs:

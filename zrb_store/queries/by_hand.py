@@ -113,9 +113,7 @@ def _from() -> sa.Select[*Row]:
     first_queue = bindparam("first_queue", type_=sa.BigInteger)
     before_seq = sa.func.rtrim(t.change.c.detail, literal("-0123456789"))  # QUEUE#
     name_length = sa.func.length(before_seq) - literal(1)
-    name = sa.func.substr(
-        t.change.c.detail, literal(1), sa.func.abs(name_length)
-    )  # PostgreSQL refuses a negative length
+    name = sa.func.substr(t.change.c.detail, literal(1), sa.func.abs(name_length))  # PostgreSQL refuses a negative one
     digits = sa.func.substr(t.change.c.detail, sa.func.length(before_seq) + literal(1))
     is_number = sa.and_(
         is_one_of(sa.func.rtrim(digits, literal("0123456789")), "", "-"),

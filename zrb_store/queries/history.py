@@ -12,7 +12,6 @@ from zrb_store.db.core import bindparam, is_one_of, literal, made_once, sa, stat
 from zrb_store.db.dialect import among, short_text, whole_text
 from zrb_store.db.transaction import Executor, Row, Transaction
 from zrb_store.queries import attempts, chunks
-from zrb_store.queries.attempts import is_of_no_task
 from zrb_store.queries.by_hand import Change
 from zrb_store.queries.clock import Moment, by_then, later
 from zrb_store.queries.show import attempts_without
@@ -36,7 +35,7 @@ class JoinedAttempt:
         self.name = (self._session.c.name, self._attempt.c.task, self._attempt.c.number)
         self.step = self._attempt.c.step
         self.given_back = (self._attempt.c.given_back_at, self._attempt.c.given_back_tick)
-        failed = sa.and_(is_one_of(self._attempt.c.status, *UNSUCCESSFUL), ~is_of_no_task(self._attempt))
+        failed = sa.and_(is_one_of(self._attempt.c.status, *UNSUCCESSFUL), ~attempts.is_of_no_task(self._attempt))
         self.failed = tuple(sa.case((failed, self._attempt.c[name])) for name in ("ended_at", "ended_tick"))
         beginning = (literal(1), literal(MESSAGE_LENGTH))
         self.whole_error = (self._attempt.c.error_type, self._attempt.c.error_message)

@@ -16,7 +16,6 @@ from zrb_store.names import NamePattern
 from zrb_store.process import Projects
 from zrb_store.queries import runs, sessions
 from zrb_store.queries.attempts import is_step
-from zrb_store.queries.runs import is_of
 from zrb_store.records import RunRecord, SessionRecord
 
 
@@ -58,7 +57,7 @@ class Chosen:
         if self.task is not None:
             yield t.session.c.task == self.task
         if self.projects is not None:
-            yield is_of(self.projects)
+            yield runs.is_of(self.projects)
         if self.since is not None:
             yield _last("at") >= self.since
         if self.roots:

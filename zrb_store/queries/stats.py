@@ -15,7 +15,6 @@ from zrb_store.queries import lease, runs, sessions
 from zrb_store.queries.attempts import attempt_as
 from zrb_store.queries.notify import LastError
 from zrb_store.queries.queues import dead_values
-from zrb_store.queries.runs import is_of
 from zrb_store.queries.values import is_dead, is_same_value
 from zrb_store.records import UNSUCCESSFUL, RunRecord, SessionRecord
 
@@ -129,7 +128,7 @@ def _not_done() -> sa.Select[*Row]:
 
 def not_done(transaction: Transaction, projects: Projects | None = None) -> Iterator[SessionRecord]:
     """Yield the root sessions that failed, were interrupted or run, with their stored status, the newest first."""
-    statement = _not_done() if projects is None else _not_done().construct.where(is_of(projects))
+    statement = _not_done() if projects is None else _not_done().construct.where(runs.is_of(projects))
     return map(sessions.record, transaction.stream(statement))
 
 
@@ -237,7 +236,7 @@ def _dead_queues() -> sa.Select[*Row]:
 
 def dead_queues(executor: Executor, projects: Projects | None = None) -> list[DeadQueue]:
     """Return the queues that have dead values, those whose values died last first."""
-    statement = _dead_queues() if projects is None else _dead_queues().construct.where(is_of(projects))
+    statement = _dead_queues() if projects is None else _dead_queues().construct.where(runs.is_of(projects))
     return [DeadQueue(*row) for row in executor.execute(statement, {})]
 
 

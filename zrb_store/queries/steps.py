@@ -12,14 +12,7 @@ from zrb_store.db.dialect import among, insert_if_absent, new_id, next_tick, now
 from zrb_store.db.transaction import Executor, Row
 from zrb_store.errors import InvalidArgument
 from zrb_store.queries import attempts
-from zrb_store.queries.attempts import (
-    BegunAttempt,
-    attempt_as,
-    attempt_may_write,
-    is_in_effect,
-    is_of_no_task,
-    write_own,
-)
+from zrb_store.queries.attempts import BegunAttempt, attempt_as, attempt_may_write, is_in_effect, is_of_no_task
 from zrb_store.records import AttemptRecord
 
 _parent, _other = functools.partial(attempt_as, "parent"), functools.partial(attempt_as, "other")
@@ -191,7 +184,7 @@ def begin(
 
 @statement
 def _complete() -> sa.sql.dml.ReturningUpdate[int]:
-    return write_own(
+    return attempts.write_own(
         status=literal("completed"),
         ended_at=now(),
         ended_tick=next_tick(),

@@ -13,7 +13,6 @@ from zrb_store.db.dialect import among, now, numbered_insert, reserve, schema_is
 from zrb_store.db.transaction import Executor, Transaction
 from zrb_store.queries import chunks
 from zrb_store.queries.attempts import attempt_may_write, may_write
-from zrb_store.queries.chunks import LONG_FROM
 from zrb_store.queries.clock import Moment, by_then, later, now_given
 
 if TYPE_CHECKING:
@@ -103,7 +102,7 @@ def push(
     row = {"queue_id": queue_id, "type": item.type, "size": item.size, "data": item.data, "attempt_id": attempt_id}
     if delay:
         row["delay"] = delay
-    if item.size < LONG_FROM[executor.dialect_name]:
+    if item.size < chunks.LONG_FROM[executor.dialect_name]:
         return next(map(PushedValue._make, executor.execute(statement, row)), None)
 
     def work(transaction: Transaction) -> PushedValue | None:
@@ -147,7 +146,7 @@ def push_many(
     """Add values in their order, and return the seq of the first. The caller has checked that the attempt may write."""
     statement = reserve(transaction.dialect_name, left=left)
     first: int = transaction.execute(statement, {"queue_id": queue_id, "count": len(items)})[0][0]
-    least = LONG_FROM[transaction.dialect_name]
+    least = chunks.LONG_FROM[transaction.dialect_name]
     rows = (
         (queue_id, seq, item.type, item.size, item.data if item.size < least else "", *rest, attempt_id, *moment)
         for seq, (item, *rest) in enumerate(items, first)

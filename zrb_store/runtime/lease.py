@@ -131,7 +131,8 @@ class _Renewal:
                 self._sharing.add(holder.database.url)
                 renewed = renew(holder.database, holder.id, self.duration_in_micros())
         if renewed:
-            if renewed != (None,):
+            (stop_requested_at,) = renewed
+            if stop_requested_at is not None:
                 self._stop(holder)
             if holder in self._failing:
                 self._failing.discard(holder)

@@ -112,7 +112,7 @@ class QueueWait(_Waiter):
         check_seconds(seconds)
         super().__init__(database)
         self.has_value = has_value or deliveries.has_value(database, session, queue)
-        # If not, a look would find nothing. This is one cheap question, and a look has several that are not.
+        # Whether a look may find something. This is one cheap question, and a look has several that are not.
         self.may_get_value = deliveries.may_get_value(database, session, queue)
         now = clock.monotonic()
         self._end = now + seconds

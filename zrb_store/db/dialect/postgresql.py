@@ -17,7 +17,6 @@ from zrb_store.db.dialect.connecting import ServerConnection, addresses, answer,
 from zrb_store.db.dialect.hooks import Dialect, Ticket
 from zrb_store.db.dialect.watchdog import watch
 from zrb_store.db.location import shown_url
-from zrb_store.db.patience import NoConnectionLeft
 from zrb_store.db.transaction import Transaction
 from zrb_store.errors import OUT_OF_FILES, InvalidArgument, StoreUnavailable, ZrbStoreError, is_out_of_files
 from zrb_store.masking import mask_text
@@ -282,7 +281,7 @@ class PostgreSQL(Dialect[ServerConnection]):
         if isinstance(error, psycopg.ProgrammingError) and not state:
             return InvalidArgument(f"the store's URL {where} is not understood: {text}")
         if not state and any(words in text for words in _FULL):
-            return NoConnectionLeft(f"the store {where} cannot be reached: {text}")
+            return patience.NoConnectionLeft(f"the store {where} cannot be reached: {text}")
         if self.is_gone(error) or (not state and isinstance(error, psycopg.OperationalError)):
             return StoreUnavailable(f"the store {where} cannot be reached: {text or 'the connection was lost'}")
         return None
