@@ -148,6 +148,7 @@ def test_none_is_kept_if_nobody_wants_it(store: Store, monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("text", ["64KiB", "-1", "1.5", "9999999999"])
+@pytest.mark.on_sqlite
 def test_a_limit_that_is_no_number_is_refused(location: str, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     monkeypatch.setenv("ZRB_STORE_OUTPUT_LIMIT", text)
     with pytest.raises(
