@@ -99,6 +99,7 @@ class TestWhoMayRun:
         with store.session("flow").run(**same) as run:
             assert run.number == 2
 
+    @pytest.mark.on_sqlite
     def test_an_input_that_cannot_be_stored_does_not_hide_the_others(self, store: Store) -> None:
         with pytest.raises(Broken), store.session("flow").run(inputs={"lock": threading.Lock(), "day": 1}):
             raise Broken
@@ -111,6 +112,7 @@ class TestWhoMayRun:
         with pytest.raises(InputsDiffer, match="lock cannot be stored, and so cannot be compared; use"):
             store.session("flow").run(inputs={"lock": threading.Lock(), "day": 1}).start()
 
+    @pytest.mark.on_sqlite
     def test_inputs_in_another_order_are_the_same(self, store: Store) -> None:
         with pytest.raises(Broken), store.session("flow").run(inputs={"a": 1, "b": {"c": 1, "d": 2}}):
             raise Broken

@@ -159,6 +159,7 @@ def test_a_program_beside_the_interpreter_is_no_script(monkeypatch: pytest.Monke
     assert current_script() == str(tmp_path / "job.py")
 
 
+@pytest.mark.on_sqlite
 def test_a_task_and_a_script_are_distinguished(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     main = sys.modules["__main__"]
     for name, task in (("of-task", "load"), ("of-script", "/srv/job.py")):
