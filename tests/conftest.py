@@ -9,6 +9,7 @@ import os
 import shutil
 import signal
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from pathlib import Path
@@ -80,6 +81,8 @@ def in_memory() -> str | None:
 
 if folder := in_memory():
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", folder)
+    os.environ.setdefault("TMPDIR", folder)
+    tempfile.tempdir = None  # in case it is known already
 
 SERVER = pytest.StashKey[postgres.SharedServer]()
 DATABASES = ["sqlite", "postgresql"]
