@@ -243,6 +243,7 @@ def commands_of(consumer: Consumer) -> list[int]:
 
 
 @pytest.mark.parametrize("options", [("--wait", "300"), ("--forever",), ("--all", "--wait", "300", "-j", "2")])
+@pytest.mark.one_on_postgresql
 def test_a_signal_ends_the_waiting(store: Store, shell: Shell, options: tuple[str, ...]) -> None:
     fill(store, "a")
     store.session("inbox").xcom["files"].popleft()
@@ -263,6 +264,7 @@ def handles(consumer: Consumer, number: signal.Signals) -> bool:
 
 
 @pytest.mark.skipif(not hasattr(LIBC, "tgkill"), reason="a signal cannot be sent to a thread here")
+@pytest.mark.on_sqlite
 def test_a_signal_that_does_not_interrupt_the_main_thread(store: Store, shell: Shell) -> None:
     """As one that comes just before the main thread begins to wait."""
     fill(store, "a")
@@ -273,6 +275,7 @@ def test_a_signal_that_does_not_interrupt_the_main_thread(store: Store, shell: S
     assert consumer.wait().code == 0
 
 
+@pytest.mark.on_sqlite
 def test_a_signal_ends_the_pause(store: Store, shell: Shell) -> None:
     fill(store, *"abc")
     pause = {"zrb_store.run.deliveries:_FIRST_PAUSE": "1000", "zrb_store.run.deliveries:_LONGEST_PAUSE": "1000"}
@@ -283,6 +286,7 @@ def test_a_signal_ends_the_pause(store: Store, shell: Shell) -> None:
     assert deliveries(store) == [1, 1, 0]
 
 
+@pytest.mark.on_sqlite
 def test_ctrl_c_in_a_terminal_reaches_only_the_consumer(store: Store, shell: Shell) -> None:
     fill(store, "a")
     consumer = shell.start_sh(WORK, "--forever")
@@ -293,6 +297,7 @@ def test_ctrl_c_in_a_terminal_reaches_only_the_consumer(store: Store, shell: She
     assert taken(store) == ["taken"]
 
 
+@pytest.mark.on_sqlite
 def test_retention_between_values(store: Store, shell: Shell) -> None:
     fill(store, *range(5))
     environment = {

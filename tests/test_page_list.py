@@ -61,6 +61,7 @@ def test_the_filters_of_the_list_are_those_of_the_command(filled: Store, pages: 
         assert [shape["name"] for shape in pages(f"/?{words}&format=json").json] == listed
 
 
+@pytest.mark.on_sqlite
 def test_every_status_can_be_asked_for(filled: Store, pages: Pages) -> None:
     for status in STATUSES:
         assert {shape["status"] for shape in pages(f"/?status={status}&format=json").json} <= {status}
@@ -141,6 +142,7 @@ def test_a_wide_pattern_of_names_gives_the_newest_ones(store: Store, pages: Page
     assert len(pages("/?limit=500&name=s-x*").rows) == 500
 
 
+@pytest.mark.on_sqlite
 def test_the_place_of_a_page_may_be_gone(store: Store, pages: Pages) -> None:
     assert "there is no session nix" in pages("/?before=nix", status=404).text
 

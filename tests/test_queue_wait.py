@@ -239,6 +239,7 @@ def test_who_finds_a_value_waits_for_nothing(store: Store, asked: list[bool]) ->
 
 
 @pytest.mark.parametrize("seconds", [-1, math.nan, None, "1", ""])
+@pytest.mark.on_sqlite
 def test_a_time_that_is_none(store: Store, seconds: Any) -> None:
     queue = store.session("inbox").xcom["files"]
     queue.push("a")

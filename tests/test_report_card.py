@@ -30,12 +30,14 @@ def said(store: Store, name: str = "etl") -> str:
     return re.sub(r"\d+(\.\d+)? (ms|s)\b|\d\d:\d\d:\d\d", "T", "; ".join([text, *shown.counts]))
 
 
+@pytest.mark.on_sqlite
 def test_it_says_what_failed_and_why_and_what_stands(filled: Store) -> None:
     assert said(filled, "etl-24") == "load failed twice: no column 'price'; 2 stand; 2 wait; 1 value comes back"
     assert said(filled, "etl-25") == "4 tasks completed"
     assert said(filled, "inbox") == "3 values in 1 queue; 2 live"
 
 
+@pytest.mark.on_sqlite
 def test_it_tells_of_a_resume(store: Store) -> None:
     inbox(store, "a.csv", "b.csv", "c.csv")
     etl(store, "etl", broken=True)
@@ -44,6 +46,7 @@ def test_it_tells_of_a_resume(store: Store) -> None:
     assert [mark.status for lane in made(store).chain for mark in lane.marks].count("failed") == 3
 
 
+@pytest.mark.on_sqlite
 def test_it_tells_of_a_run_that_goes_on_or_died(store: Store) -> None:
     with store.session("etl").run() as run:
         run.task("a", int)
@@ -55,10 +58,11 @@ def test_it_tells_of_a_run_that_goes_on_or_died(store: Store) -> None:
         described = describe(store.database, "etl")
         _, b = described.tasks
         (step,) = b.steps
-        assert described.timeline.runs[1].end == step.last.ended_at, "the last sign of life is what its attempts did last"
+        assert described.timeline.runs[1].end == step.last.ended_at, "the last sign of life is what its attempts did"
         assert described.timeline.span_of(next(iter(b.attempts)).record).end == step.last.ended_at
 
 
+@pytest.mark.on_sqlite
 def test_the_values_that_come_back_are_shown_at_their_places(store: Store) -> None:
     session = store.session("etl")
     session.xcom["files"].extend(["a", "b", "c"])
@@ -75,6 +79,7 @@ def test_the_values_that_come_back_are_shown_at_their_places(store: Store) -> No
     assert "2 values come back" in shown.counts
 
 
+@pytest.mark.on_sqlite
 def test_a_consumer_is_told_by_its_deliveries(store: Store, command: Commands) -> None:
     two_deaths(store)
     assert said(store, "worker") == "2 deliveries completed, 2 failed: cannot decode corrupt-22; 2 dead"
@@ -94,12 +99,14 @@ def test_a_consumer_is_told_by_its_deliveries(store: Store, command: Commands) -
     assert "1 delayed" in made(store, "inbox").counts
 
 
+@pytest.mark.on_sqlite
 def test_nothing_is_counted_as_zero(store: Store) -> None:
     with contextlib.suppress(ValueError), store.session("etl").run() as run, run.attempt("load"):
         raise ValueError("page 7 is empty")
     assert said(store) == "load failed: page 7 is empty; nothing stands; 1 task waits"
 
 
+@pytest.mark.on_sqlite
 def test_a_reclaimed_session_is_told_by_the_run_that_died(store: Store, location: str) -> None:
     store.session("inbox").xcom["files"].extend(["a", "b"])
     with Child(hold_a_value, location, "worker") as child:

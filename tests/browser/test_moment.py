@@ -14,6 +14,7 @@ from playwright.sync_api import Page, expect
 
 from tests.attempts import failing
 from tests.browser import hostile
+from tests.browser.conftest import SCHEMES
 from tests.browser.reports import write
 from tests.sessions import show
 from zrb_store import Store
@@ -270,15 +271,16 @@ def test_without_javascript_the_text_tells_what_happened(
 
 
 @pytest.mark.promise(number=14)
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_no_serious_fault(store: Store, scheme: str, tmp_path: Path, open_file: Callable[..., Page]) -> None:
+def test_axe_finds_no_serious_fault(store: Store, tmp_path: Path, open_file: Callable[..., Page]) -> None:
     hostile.poisoned(store, "files")
-    page = open_file(write(store, "files", tmp_path), color_scheme=scheme, reduced_motion="reduce")
+    page = open_file(write(store, "files", tmp_path), reduced_motion="reduce")
     slider = page.get_by_role("slider", name="Moment")
     slider.focus()
     for key in ("End", "ArrowLeft"):
         slider.press(key)
         page.evaluate("Page.select('files/files#1')")
-        for part in ("#flow", "#moment"):
-            found = Axe().run(page, context={"include": [[part]]}).response["violations"]
-            assert [each["id"] for each in found if each["impact"] in ("serious", "critical")] == []
+        for scheme in SCHEMES:
+            page.emulate_media(color_scheme=scheme)
+            for part in ("#flow", "#moment"):
+                found = Axe().run(page, context={"include": [[part]]}).response["violations"]
+                assert [each["id"] for each in found if each["impact"] in ("serious", "critical")] == [], scheme
