@@ -77,11 +77,15 @@ def is_to_be_stored(task: AnyTask, zrb_session: AnySession) -> bool:
     return not (compat.declared_by_zrb(task) and task.name in ("start-server", "version"))
 
 
+_has_named = False  # whether ZRB_STORE_SESSION was used, or the session that is resumed: it names one of the process
+
+
 def attach(task: AnyTask, zrb_session: Session, outer: Owner | None) -> Recorder:
     """Begin to store a zrb session: its run takes the lease, and `ctx.xcom` becomes durable.
 
     `outer` is the attempt that starts this session.
     """
+    global _has_named
     # late: importlib.metadata is slow to import, and the others import SQLAlchemy
     from importlib.metadata import version
 
@@ -93,11 +97,17 @@ def attach(task: AnyTask, zrb_session: Session, outer: Owner | None) -> Recorder
     parent = recorder_of(zrb_session.parent)
     shared_ctx = zrb_session.shared_ctx
     is_web = bool(getattr(shared_ctx, "is_web_mode", False))
-    given = _given_name(zrb_session, parent, is_web)
+    resumed: ResumeRequest | None = getattr(zrb_session, compat.RESUMED, None)
+    if resumed is not None:
+        given: str | None = resumed.session.name
+    elif parent is not None:
+        given = getattr(zrb_session, compat.CHILD, None)
+    else:
+        given = None if is_web or _has_named else settings.session_name()
+    _has_named = _has_named or (parent is None and given is not None)
     store = opened_store()
     starter = store.parent_attempt if is_web or outer is None else outer
     zrb_session.set_main_task(task)
-    resumed: ResumeRequest | None = getattr(zrb_session, compat.RESUMED, None)
     graph = resumed.graph if resumed else Graph(zrb_session)
     secrets = Secrets(graph.names, shared_ctx.input, parent.secrets if parent else None)
     given_now: set[str] = set() if parent else given_secrets(task, shared_ctx.input, sys.argv)
@@ -143,22 +153,6 @@ def attach(task: AnyTask, zrb_session: Session, outer: Owner | None) -> Recorder
     setattr(zrb_session, compat.RECORDER, recorder)
     vars(shared_ctx)["_xcom"] = recorder.ctx_xcom
     return recorder
-
-
-_has_named = False  # whether ZRB_STORE_SESSION was used: it names one session of the process
-
-
-def _given_name(zrb_session: AnySession, parent: Recorder | None, is_web: bool) -> str | None:
-    """Return the name that the session must have, None for any."""
-    global _has_named
-    resumed: ResumeRequest | None = getattr(zrb_session, compat.RESUMED, None)
-    given = resumed.session.name if resumed else None
-    if given is None and parent is not None:
-        return getattr(zrb_session, compat.CHILD, None)
-    if given is None and not is_web and not _has_named:
-        given = settings.session_name()
-    _has_named = _has_named or bool(given)
-    return given
 
 
 def _unused(name: str, store: Store) -> str:
