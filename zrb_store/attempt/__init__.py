@@ -10,7 +10,6 @@ from zrb_store.attempt.attempt import Attempt, OutputHandler, surrounding_attemp
 from zrb_store.attempt.open_attempt import (
     NO_RESULT,
     AttemptReference,
-    Done,
     OpenAttempt,
     Step,
     referenced_attempt,
@@ -21,7 +20,6 @@ __all__ = [
     "NO_RESULT",
     "Attempt",
     "AttemptReference",
-    "Done",
     "OpenAttempt",
     "OutputHandler",
     "Step",

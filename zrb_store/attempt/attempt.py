@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from zrb_store import codec, settings
-from zrb_store.attempt.open_attempt import NO_RESULT, OpenAttempt, Step
+from zrb_store.attempt.open_attempt import NO_ENDING, NO_RESULT, OpenAttempt, Step
 from zrb_store.codec import Encoded
 from zrb_store.db.transaction import Transaction
 from zrb_store.errors import ZrbStoreError
@@ -178,7 +178,7 @@ class Attempt(OpenAttempt):
             undo_ended(transaction, closed, "interrupted")
             return place
 
-        with self._last_output() as output:
+        with self._output.ending() if self._output else NO_ENDING as output:
             place = self.database.transact(
                 work, "complete", is_made=lambda transaction, _: attempts.status_of(transaction, self.id) == "completed"
             )

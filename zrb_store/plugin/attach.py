@@ -6,7 +6,7 @@ import atexit
 import functools
 import itertools
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from zrb_store import settings
 from zrb_store.errors import SessionCompleted
@@ -22,14 +22,6 @@ if TYPE_CHECKING:
     from zrb_store.plugin.resume import ResumeRequest
     from zrb_store.queries.attempts import Owner
     from zrb_store.store import Store
-
-
-class AlreadyCompleted(Exception):
-    """The session completed before. Its text says so to the user, and it has the stored result of its main task."""
-
-    def __init__(self, text: str, result: Any) -> None:
-        super().__init__(text)
-        self.result = result
 
 
 @functools.cache
@@ -83,7 +75,8 @@ _has_named = False  # whether ZRB_STORE_SESSION was used, or the session that is
 def attach(task: AnyTask, zrb_session: Session, outer: Owner | None) -> Recorder:
     """Begin to store a zrb session: its run takes the lease, and `ctx.xcom` becomes durable.
 
-    `outer` is the attempt that starts this session.
+    `outer` is the attempt that starts this session. If the session has completed before, the recorder has ended,
+    and has the stored result of the main task.
     """
     global _has_named
     # late: importlib.metadata is slow to import, and the others import SQLAlchemy
@@ -134,10 +127,10 @@ def attach(task: AnyTask, zrb_session: Session, outer: Owner | None) -> Recorder
     try:
         recorder.start(forced, repeat_once=repeat_once, is_resume=resumed is not None)
     except SessionCompleted:
-        result, ended_at = recorder.stored_result()
-        has_result, is_resume = result is not None, resumed is not None
-        text = describe_completed(name, ended_at, has_result=has_result, is_resume=is_resume)
-        raise AlreadyCompleted(text, result) from None
+        recorder.ended = True
+        ended_at, has_result = recorder.read_result(), recorder.result is not None
+        warn(describe_completed(name, ended_at, has_result=has_result, is_resume=resumed is not None))
+        return recorder
     if recorder.run.added_inputs:
         from zrb_store.plugin.resume import describe_added  # late: most runs do not go on with a session
 
