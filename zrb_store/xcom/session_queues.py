@@ -75,22 +75,16 @@ class SessionQueues:
 
     def queue_id(self, name: str, owner: Owner | None = None, *, refresh: bool = False) -> int:
         """Return the id of a queue that `owner` needs. Create the queue, and its session, if they do not exist."""
-        found = self.find_id(name, refresh=refresh)
-        if found is None:
-            found = self.database.transact(lambda transaction: self.create_queue(transaction, name, owner), "create")
-            self.ids[name] = found
-        return found
 
-    def create_queue(self, transaction: Transaction, name: str, owner: Owner | None = None) -> int:
-        """Return the id of a queue, created in this transaction if it does not exist and the owner may create it.
-
-        Add it to `ids` after the commit, not before: the id of a queue that was rolled back may be given to another.
-        """
-        found = self.ids.get(name)
-        if found is None:
+        def create(transaction: Transaction) -> int:
             if owner and not may_write(transaction, owner.id):
                 owner.refuse_if_closed(transaction)
-            found = queues.ensure_queue(transaction, self.session, name)
+            return queues.ensure_queue(transaction, self.session, name)
+
+        found = self.find_id(name, refresh=refresh)
+        if found is None:
+            # After the commit, not before: the id of a queue that was rolled back may be given to another.
+            found = self.ids[name] = self.database.transact(create, "create")
         return found
 
     def reclaim(self, queue_id: int, owner: Owner | None = None, *, missing: bool = False) -> bool:
