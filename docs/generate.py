@@ -60,7 +60,6 @@ _INTERNAL = {
     "Xcom": {"is_in"},
     "Xcoms": {
         "bound_to",
-        "create_queue",
         "find_id",
         "queue_id",
         "reclaim",

@@ -13,8 +13,9 @@ import pytest
 
 from tests.rows import faults, query
 from zrb_store import StepUncertain, Store, ZrbStoreError
-from zrb_store.attempt import Attempt, Done
+from zrb_store.attempt import Attempt
 from zrb_store.attempt.exact_steps import Change, ExactStep, open_exact
+from zrb_store.attempt.steps import Done
 from zrb_store.queries import attempts
 
 

@@ -34,7 +34,7 @@ from zrb_store import errors
 
 if TYPE_CHECKING:
     from zrb_store.attempt import Attempt as Attempt
-    from zrb_store.attempt import OutputHandler as OutputHandler
+    from zrb_store.attempt.output_handler import OutputHandler as OutputHandler
     from zrb_store.codec.classes import register_codec as register_codec
     from zrb_store.run import Run as Run
     from zrb_store.run.deliveries import Delivery as Delivery
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "Attempt": "attempt",
     "Delivery": "run.deliveries",
-    "OutputHandler": "attempt",
+    "OutputHandler": "attempt.output_handler",
     "Run": "run",
     "Session": "store",
     "Store": "store",

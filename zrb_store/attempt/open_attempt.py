@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn, Self
+from typing import TYPE_CHECKING, Any, Final, NoReturn, Self
 
 from zrb_store import codec
 from zrb_store.codec import Encoded
@@ -101,7 +101,7 @@ def referenced_attempt(database: Database, token: str) -> AttemptReference:
 
 
 NO_RESULT: Final = object()
-_NO_OUTPUT: Final = contextlib.nullcontext()
+NO_ENDING: Final = contextlib.nullcontext()  # of the output of an attempt that has none
 
 
 class OpenAttempt(AttemptReference):
@@ -175,7 +175,7 @@ class OpenAttempt(AttemptReference):
             undo_ended(transaction, [*self._close_steps(transaction), self.id], ended)
             return ended
 
-        with self._last_output() as output:
+        with self._output.ending() if self._output else NO_ENDING as output:
             has_failed = self.database.transact(
                 work, "fail", is_made=lambda transaction, ended: attempts.status_of(transaction, self.id) == ended
             )
@@ -186,10 +186,6 @@ class OpenAttempt(AttemptReference):
     def _close_steps(self, transaction: Transaction) -> Sequence[int]:
         """End the steps that run inside, in the transaction that ends the attempt, and return their ids."""
         return ()
-
-    def _last_output(self) -> contextlib.AbstractContextManager[Output | None]:
-        """Return what is to be stored of its output in the transaction that ends it."""
-        return _NO_OUTPUT if self._output is None else self._output.ending()
 
     def _refuse(self, executor: Executor) -> NoReturn:
         self._open = False
@@ -297,9 +293,3 @@ def _below_our_code(frame: TracebackType | None) -> TracebackType | None:
     while frame is not None and frame.tb_frame.f_code.co_filename.startswith(_OUR_CODE):
         frame = frame.tb_next
     return frame
-
-
-class Done(NamedTuple):
-    """A step that is done."""
-
-    result: str  # encoded

@@ -14,10 +14,10 @@ import shlex
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import FunctionType, NoneType
-from typing import Any, Final, Self
+from typing import Any, Final, NamedTuple, Self
 
 from zrb_store import codec
-from zrb_store.attempt.open_attempt import Done, OpenAttempt, Step
+from zrb_store.attempt.open_attempt import OpenAttempt, Step
 from zrb_store.codec.arguments import call_text, mask_encoded, stored_arguments
 from zrb_store.db.transaction import Executor, Transaction, failpoint
 from zrb_store.errors import InputsDiffer, InvalidArgument, StepUncertain, ZrbStoreError
@@ -32,6 +32,12 @@ from zrb_store.xcom import current_attempt
 
 NOT_RESTORABLE: Final = "not-restorable"
 """Why a step that completed is given back if its result could not be stored."""
+
+
+class Done(NamedTuple):
+    """A step that is done."""
+
+    result: str  # encoded
 
 
 class Claim:

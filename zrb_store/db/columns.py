@@ -126,7 +126,7 @@ _texts = functools.partial(
 )
 _tasks = functools.partial(
     _problem_of_json,
-    lambda tree: type(tree) is dict and all(item in ("waiting", "skipped") for item in tree.values()),
+    lambda tree: type(tree) is dict and {*map(str, tree.values())} <= {"waiting", "skipped"},
     "a dict of tasks, each waiting or skipped",
 )
 _durations = functools.partial(

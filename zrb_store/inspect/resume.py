@@ -58,7 +58,7 @@ class Decision:
 class Workflow:
     """The tasks of a session, by name in order of registration, and the order between them.
 
-    `owners` are by name the tasks whose fallback a task is.
+    By name, `owners` are the tasks whose fallback a task is, and `checked` those whose readiness check it is.
     """
 
     def __init__(self, nodes: Iterable[Node], main: str) -> None:
@@ -67,7 +67,7 @@ class Workflow:
         self._after: dict[str, list[str]] = {name: [] for name in self.nodes}
         self._starters: dict[str, list[str]] = {name: [] for name in self.nodes}
         self.owners: dict[str, list[str]] = {name: [] for name in self.nodes}
-        self._checked: dict[str, list[str]] = {name: [] for name in self.nodes}
+        self.checked: dict[str, list[str]] = {name: [] for name in self.nodes}
         for node in self.nodes.values():
             for upstream in node.upstreams:
                 self._after[upstream].append(node.name)
@@ -75,17 +75,9 @@ class Workflow:
             for started in () if node.condition is False else (*node.successors, *node.checks):
                 self._starters[started].append(node.name)
             for check in node.checks:
-                self._checked[check].append(node.name)
+                self.checked[check].append(node.name)
             for fallback in node.fallbacks:
                 self.owners[fallback].append(node.name)
-
-    def role(self, name: str) -> str:
-        """Return the role of a task: `check`, `server` (if it has checks), `fallback` or `task`."""
-        return role_of(
-            is_check=bool(self._checked[name]),
-            has_checks=bool(self.nodes[name].checks),
-            is_fallback=bool(self.owners[name]),
-        )
 
     def order(self) -> list[str]:
         """Return every task, each after its upstreams and before the tasks that it starts."""
@@ -133,7 +125,7 @@ class Workflow:
         waiting = [name]
         while waiting:
             current = waiting.pop()
-            following = [*self._after[current], *self.nodes[current].successors, *self._checked[current]]
+            following = [*self._after[current], *self.nodes[current].successors, *self.checked[current]]
             new = [other for other in following if other not in found and other != name]
             found.update(dict.fromkeys(new))
             waiting += new
@@ -155,20 +147,25 @@ def decide(
     again = {} if forced is None else _forced_reasons(workflow, reachable, forced, last)
 
     def reason(name: str) -> str:
-        role = workflow.role(name)
+        node = workflow.nodes[name]
+        role = role_of(
+            is_check=bool(workflow.checked[name]),
+            has_checks=bool(node.checks),
+            is_fallback=bool(workflow.owners[name]),
+        )
         if name in again and name in reachable:
             return again[name]
         # A task that was marked by hand does not run again, whatever its role.
         if name in standing and (role == "task" or standing[name].role == "manual" or ended):
             return "completed"
-        if workflow.nodes[name].condition is False:
+        if node.condition is False:
             return "condition"
         if role == "fallback":
             return "fallback"
         if role != "task" and name in reachable:
             return "readiness"
         if name not in last:
-            is_undecided = workflow.nodes[name].condition is None and (name in reachable or ended)
+            is_undecided = node.condition is None and (name in reachable or ended)
             return "condition" if is_undecided else "never-started"
         status = last[name].status
         # A running attempt belongs to a process that died; a completed one, if the task is unfinished, was given back.

@@ -6,7 +6,7 @@ import atexit
 import functools
 import itertools
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from zrb_store import settings
 from zrb_store.errors import SessionCompleted
@@ -22,14 +22,6 @@ if TYPE_CHECKING:
     from zrb_store.plugin.resume import ResumeRequest
     from zrb_store.queries.attempts import Owner
     from zrb_store.store import Store
-
-
-class AlreadyCompleted(Exception):
-    """The session completed before. Its text says so to the user, and it has the stored result of its main task."""
-
-    def __init__(self, text: str, result: Any) -> None:
-        super().__init__(text)
-        self.result = result
 
 
 @functools.cache
@@ -77,11 +69,16 @@ def is_to_be_stored(task: AnyTask, zrb_session: AnySession) -> bool:
     return not (compat.declared_by_zrb(task) and task.name in ("start-server", "version"))
 
 
+_has_named = False  # whether ZRB_STORE_SESSION was used, or the session that is resumed: it names one of the process
+
+
 def attach(task: AnyTask, zrb_session: Session, outer: Owner | None) -> Recorder:
     """Begin to store a zrb session: its run takes the lease, and `ctx.xcom` becomes durable.
 
-    `outer` is the attempt that starts this session.
+    `outer` is the attempt that starts this session. If the session has completed before, the recorder has ended,
+    and has the stored result of the main task.
     """
+    global _has_named
     # late: importlib.metadata is slow to import, and the others import SQLAlchemy
     from importlib.metadata import version
 
@@ -93,11 +90,17 @@ def attach(task: AnyTask, zrb_session: Session, outer: Owner | None) -> Recorder
     parent = recorder_of(zrb_session.parent)
     shared_ctx = zrb_session.shared_ctx
     is_web = bool(getattr(shared_ctx, "is_web_mode", False))
-    given = _given_name(zrb_session, parent, is_web)
+    resumed: ResumeRequest | None = getattr(zrb_session, compat.RESUMED, None)
+    if resumed is not None:
+        given: str | None = resumed.session.name
+    elif parent is not None:
+        given = getattr(zrb_session, compat.CHILD, None)
+    else:
+        given = None if is_web or _has_named else settings.session_name()
+    _has_named = _has_named or (parent is None and given is not None)
     store = opened_store()
     starter = store.parent_attempt if is_web or outer is None else outer
     zrb_session.set_main_task(task)
-    resumed: ResumeRequest | None = getattr(zrb_session, compat.RESUMED, None)
     graph = resumed.graph if resumed else Graph(zrb_session)
     secrets = Secrets(graph.names, shared_ctx.input, parent.secrets if parent else None)
     given_now: set[str] = set() if parent else given_secrets(task, shared_ctx.input, sys.argv)
@@ -124,10 +127,10 @@ def attach(task: AnyTask, zrb_session: Session, outer: Owner | None) -> Recorder
     try:
         recorder.start(forced, repeat_once=repeat_once, is_resume=resumed is not None)
     except SessionCompleted:
-        result, ended_at = recorder.stored_result()
-        has_result, is_resume = result is not None, resumed is not None
-        text = describe_completed(name, ended_at, has_result=has_result, is_resume=is_resume)
-        raise AlreadyCompleted(text, result) from None
+        recorder.ended = True
+        ended_at, has_result = recorder.read_result(), recorder.result is not None
+        warn(describe_completed(name, ended_at, has_result=has_result, is_resume=resumed is not None))
+        return recorder
     if recorder.run.added_inputs:
         from zrb_store.plugin.resume import describe_added  # late: most runs do not go on with a session
 
@@ -143,22 +146,6 @@ def attach(task: AnyTask, zrb_session: Session, outer: Owner | None) -> Recorder
     setattr(zrb_session, compat.RECORDER, recorder)
     vars(shared_ctx)["_xcom"] = recorder.ctx_xcom
     return recorder
-
-
-_has_named = False  # whether ZRB_STORE_SESSION was used: it names one session of the process
-
-
-def _given_name(zrb_session: AnySession, parent: Recorder | None, is_web: bool) -> str | None:
-    """Return the name that the session must have, None for any."""
-    global _has_named
-    resumed: ResumeRequest | None = getattr(zrb_session, compat.RESUMED, None)
-    given = resumed.session.name if resumed else None
-    if given is None and parent is not None:
-        return getattr(zrb_session, compat.CHILD, None)
-    if given is None and not is_web and not _has_named:
-        given = settings.session_name()
-    _has_named = _has_named or bool(given)
-    return given
 
 
 def _unused(name: str, store: Store) -> str:

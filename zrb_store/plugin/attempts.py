@@ -216,18 +216,17 @@ async def run_session(
     with outside_attempts() as outer:
         try:
             recorder = attach.attach(task, session, outer)
-        except attach.AlreadyCompleted as completed:
-            warn(str(completed))
-            session.get_task_status(task).mark_as_completed()
-            session.terminate()
-            result: R | None = completed.result
-            return result
         except (StoreUnavailable, StoreMissing, SchemaAhead, SchemaBehind) as error:
             if not in_memory:
                 raise
             warn(f"{error}; this run is kept in memory only (ZRB_STORE_UNAVAILABLE=memory)")
             run_in_memory(session)
             return await run()
+        if recorder.ended:
+            session.get_task_status(task).mark_as_completed()
+            session.terminate()
+            result: R | None = recorder.result
+            return result
         return await _conduct(recorder, run)
 
 

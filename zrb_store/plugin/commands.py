@@ -62,10 +62,11 @@ def dispatch(args: list[str]) -> int:
         return run(args, speaker.program)
     from zrb_store.plugin.resume import Resumer  # late: imports SQLAlchemy
 
-    resumer = Resumer(error_exit)
+    resumer = Resumer()
     code = run(args, speaker.program, resumer)
     if code == 0:  # a report only plans
-        resumer.run()  # only when click is done: zrb reports its tasks' exceptions and signals
+        with error_exit():
+            resumer.run()  # only when click is done: zrb reports its tasks' exceptions and signals
     return code
 
 
@@ -101,7 +102,7 @@ def _run_task(
     *more: P.args,
     **kwargs: P.kwargs,
 ) -> R:
-    with error_exit:
+    with error_exit():
         if session := settings.session_name():
             run_kwargs = ask_again(task, run_kwargs, session)
         return stock(self, task, args, run_kwargs, *more, **kwargs)

@@ -63,18 +63,15 @@ def _problem_of_class(owner: type | ModuleType, name: str, kind: str) -> str | N
     if kind == "property":
         return None if isinstance(value, property) else f"{_shown(owner, name)} is not a property"
     is_async = kind.startswith("async ")
-    parameters = kind.removeprefix("async ").strip("()").split(", ")
-    right = inspect.isfunction(value) and inspect.iscoroutinefunction(value) == is_async and _takes(value, parameters)
-    return None if right else f"{_shown(owner, name)} is no {'async ' if is_async else ''}def ({', '.join(parameters)})"
-
-
-def _takes(function: Callable[..., Any], expected: list[str]) -> bool:
-    """Whether these are the function's first parameters, and it needs no others."""
-    parameters = list(inspect.signature(function).parameters.values())
-    first = [f"*{one.name}" if one.kind is one.VAR_POSITIONAL else one.name for one in parameters[: len(expected)]]
-    variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    others = parameters[len(expected) :]
-    return first == expected and all(one.kind in variadic or one.default is not one.empty for one in others)
+    expected = kind.removeprefix("async ").strip("()").split(", ")
+    if inspect.isfunction(value) and inspect.iscoroutinefunction(value) == is_async:
+        parameters = list(inspect.signature(value).parameters.values())
+        first = [f"*{one.name}" if one.kind is one.VAR_POSITIONAL else one.name for one in parameters[: len(expected)]]
+        variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+        others = parameters[len(expected) :]
+        if first == expected and all(one.kind in variadic or one.default is not one.empty for one in others):
+            return None
+    return f"{_shown(owner, name)} is no {'async ' if is_async else ''}def ({', '.join(expected)})"
 
 
 def _problems_of_objects() -> list[str]:

@@ -130,13 +130,6 @@ class ZrbXcom(Xcom):
         """Return the same queue with every operation belonging to `owner` (None: to the current attempt)."""
         return self._queues.bound_to(owner)[self.name]
 
-    def adopt(self, stock: compat.Xcom, *, values: bool) -> None:
-        """Take over the callbacks of a queue in memory, and with `values` its values in place of all others."""
-        if values:
-            self.replace(stock)
-        self.memory.push_callbacks[:] = getattr(stock, "push_callbacks", [])
-        self.memory.pop_callbacks[:] = getattr(stock, "pop_callbacks", [])
-
     def replace(self, new: Sequence[Any], *, plain: bool = False) -> list[Any]:
         """Put these values in place of all live ones, which are returned, in one transaction and without callbacks."""
         items = [NewValue(self._encode(value), plain=plain) for value in new]

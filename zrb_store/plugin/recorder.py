@@ -76,6 +76,7 @@ class Recorder:
         self.fatal: Exception | None = None  # why the run must end at once
         self.uncertain: list[StepUncertain] = []  # why tasks were ended without a retry
         self.ended = False
+        self.result: Any = None  # of the main task, if the session had completed before
         self.xcoms = ZrbXcoms(self, store.database, name, store.max_value)
         self._content = CtxXcomContent(self.xcoms, graph.is_volatile, self.warn_once)
         self.ctx_xcom = CtxXcom(self._content)
@@ -335,10 +336,11 @@ class Recorder:
         how = what_makes_storable(reason)
         self.warn_once(f"{what}; kept as its type and repr, and {again} ({how} makes it storable)")
 
-    def stored_result(self) -> tuple[Any, int | None]:
-        """Return the stored result of the main task of a completed session, and when the session completed."""
-        database = self.xcoms.database
-        session = sessions.find(database, self.xcoms.session)
-        record = attempts.in_effect(database, session.id, self.graph.task_name(self.main)) if session else None
-        result = None if record is None else self.run.result(record)
-        return result, session.ended_at if session else None
+    def read_result(self) -> int | None:
+        """Read the stored result of the main task of a completed session, and return when the session completed."""
+        session = sessions.find(self.xcoms.database, self.xcoms.session)
+        if session is None:
+            return None
+        record = attempts.in_effect(self.xcoms.database, session.id, self.graph.task_name(self.main))
+        self.result = None if record is None else self.run.result(record)
+        return session.ended_at

@@ -23,7 +23,7 @@ from zrb_store.plugin import compat
 from zrb_store.plugin.compat import AnyInput, AnyTask
 from zrb_store.plugin.graph import Graph
 from zrb_store.plugin.inputs import MASKED, TEXT, given_again, is_marked, to_store
-from zrb_store.plugin.messages import ErrorExit, speaker, warn
+from zrb_store.plugin.messages import speaker, warn
 from zrb_store.process import current_project
 from zrb_store.records import SessionRecord
 from zrb_store.run import RunSpec
@@ -239,12 +239,9 @@ class Resumer:
     """One resume: its plan and its run. The command `resume` gets it as click's `ctx.obj`."""
 
     _is_accepted = False
-
-    def __init__(self, error_exit: ErrorExit) -> None:
-        self._error_exit = error_exit
-        self._task: AnyTask
-        self._zrb_session: compat.Session
-        self._request: ResumeRequest
+    _task: AnyTask
+    _zrb_session: compat.Session
+    _request: ResumeRequest
 
     @functools.cached_property
     def project(self) -> str:
@@ -301,18 +298,17 @@ class Resumer:
         if not self._is_accepted:
             return
         request = self._request
-        with self._error_exit:
-            inputs = ResumedInputs(self._task, request.session, request.inputs, asking=request.runs)
-            for line in inputs.added:
-                warn(line)
-            setattr(self._zrb_session, compat.RESUMED, replace(request, changed_inputs=frozenset(inputs.changed)))
-            # zrb takes the inputs that a session has, and parses no others.
-            self._zrb_session.shared_ctx.input.update(inputs.values)
-            result = self._task.run(self._zrb_session, str_kwargs=inputs.texts)
-            if compat.stock_exit_is_interrupt(self._zrb_session, self._task):
-                raise KeyboardInterrupt
-            if result is not None:
-                print(result)
+        inputs = ResumedInputs(self._task, request.session, request.inputs, asking=request.runs)
+        for line in inputs.added:
+            warn(line)
+        setattr(self._zrb_session, compat.RESUMED, replace(request, changed_inputs=frozenset(inputs.changed)))
+        # zrb takes the inputs that a session has, and parses no others.
+        self._zrb_session.shared_ctx.input.update(inputs.values)
+        result = self._task.run(self._zrb_session, str_kwargs=inputs.texts)
+        if compat.stock_exit_is_interrupt(self._zrb_session, self._task):
+            raise KeyboardInterrupt
+        if result is not None:
+            print(result)
 
 
 def _main_task(session: SessionRecord) -> AnyTask:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import threading
@@ -37,7 +38,7 @@ class StopSignals:
         for number in (signal.SIGINT, signal.SIGTERM):
             before = signal.getsignal(number)
             if callable(before):
-                handler = self._pass_on(before)
+                handler: Handler = functools.partial(self._pass_on, before)
             elif before is signal.SIG_DFL and number == signal.SIGTERM:  # zrb 3.8.0 and before die of it at once
                 handler = self._interrupt
             else:
@@ -65,12 +66,9 @@ class StopSignals:
         for session in list(self._sessions):
             session.run.database.stop_waiting(WAIT)
 
-    def _pass_on(self, before: Handler) -> Handler:
-        def handle(number: int, frame: FrameType | None) -> None:
-            self._note()
-            before(number, frame)
-
-        return handle
+    def _pass_on(self, before: Handler, number: int, frame: FrameType | None) -> None:
+        self._note()
+        before(number, frame)
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
         if not self._sessions:  # the last one ended in a thread, which could not restore the handler

@@ -220,6 +220,7 @@ class RunLifecycle:
         self._on_lost = on_lost
         self._is_root = spec.parent is None
         self._dead_run: tuple[RunRecord, str] | None = None
+        self._numbers: dict[str, int] = {}  # of the last attempt of each task that this process has begun
 
     def start(self, choose_reruns: ChooseReruns | None = None) -> Self:
         """Take the lease, and give back what unfinished attempts of earlier runs did.

@@ -19,8 +19,8 @@ from zrb_store.names import check_name, full_name, renamed
 from zrb_store.queries import attempts, sessions
 from zrb_store.queries.give_back import give_back, give_back_steps, give_back_unfinished
 from zrb_store.records import AttemptRecord
-from zrb_store.run.lifecycle import RunLifecycle, RunSpec
-from zrb_store.xcom import Xcom, Xcoms, current_attempt
+from zrb_store.run.lifecycle import RunLifecycle
+from zrb_store.xcom import Xcom, current_attempt
 
 if TYPE_CHECKING:
     from zrb_store.run.claims import Claims
@@ -39,10 +39,6 @@ class Run(RunLifecycle):
         number: 1 for the first run of the session; also its fence number.
         lost: Whether another process has taken the session over, as far as is known yet.
     """
-
-    def __init__(self, xcoms: Xcoms, spec: RunSpec, on_lost: Callable[[ZrbStoreError], None] | None = None) -> None:
-        super().__init__(xcoms, spec, on_lost)
-        self._numbers: dict[str, int] = {}  # of the last attempt of each task that this process has begun
 
     @property
     def _claims(self) -> Claims:

@@ -13,8 +13,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from zrb_store import codec
-from zrb_store.attempt import Attempt, Done, Step
+from zrb_store.attempt import Attempt, Step
 from zrb_store.attempt.exact_steps import Change, ExactStep, open_exact
+from zrb_store.attempt.steps import Done
 from zrb_store.codec.arguments import positional_and_named, stored_arguments
 from zrb_store.consume.child import EndingSignals
 from zrb_store.consume.command import CommandRunner, Outcome, check_command, environment_of, record_command

@@ -24,6 +24,7 @@ from zrb_store.queries.attempts import Owner
 from zrb_store.queries.clock import draw
 from zrb_store.queries.sessions import being_removed
 from zrb_store.queries.values import NewValue
+from zrb_store.runtime.reclaim import due_times
 from zrb_store.xcom.reader import (
     NOTHING,
     Edit,
@@ -451,7 +452,13 @@ class Xcoms(SessionQueues, Mapping[str, Xcom]):
     """The queues of one session by name. A missing queue reads as empty; `in` and `get` create nothing."""
 
     def __init__(self, database: Database, session: str, max_value: int, parent_attempt: Owner | None = None) -> None:
-        super().__init__(database, session, max_value, parent_attempt)
+        self.database = database
+        self.session = session
+        self.max_value = max_value
+        self.owner = None
+        self.parent_attempt = parent_attempt
+        self.ids = {}
+        self.due = due_times(database)
         self._xcoms: dict[str, Xcom] = {}
 
     def bound_to(self, owner: Owner | None) -> Self:

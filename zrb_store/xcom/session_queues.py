@@ -36,18 +36,18 @@ class SessionQueues:
 
     Attributes:
         ids: Those that are known, by name.
+        due: When each queue is searched again (`reclaim.due_times`).
         owner: The attempt that every operation belongs to; None: the attempt that the code runs in.
         parent_attempt: The attempt of another process that started this one. It owns what no attempt here owns.
     """
 
-    def __init__(self, database: Database, session: str, max_value: int, parent_attempt: Owner | None = None) -> None:
-        self.database = database
-        self.session = session
-        self.max_value = max_value
-        self.owner: Owner | None = None
-        self.parent_attempt = parent_attempt
-        self.ids: dict[str, int] = {}
-        self._due = reclaim.due_times(database)
+    database: Database
+    session: str
+    max_value: int
+    owner: Owner | None
+    parent_attempt: Owner | None
+    ids: dict[str, int]
+    due: dict[int, float]
 
     def is_in(self, database: Database) -> bool:
         """Whether these queues are in this store."""
@@ -75,22 +75,16 @@ class SessionQueues:
 
     def queue_id(self, name: str, owner: Owner | None = None, *, refresh: bool = False) -> int:
         """Return the id of a queue that `owner` needs. Create the queue, and its session, if they do not exist."""
-        found = self.find_id(name, refresh=refresh)
-        if found is None:
-            found = self.database.transact(lambda transaction: self.create_queue(transaction, name, owner), "create")
-            self.ids[name] = found
-        return found
 
-    def create_queue(self, transaction: Transaction, name: str, owner: Owner | None = None) -> int:
-        """Return the id of a queue, created in this transaction if it does not exist and the owner may create it.
-
-        Add it to `ids` after the commit, not before: the id of a queue that was rolled back may be given to another.
-        """
-        found = self.ids.get(name)
-        if found is None:
+        def create(transaction: Transaction) -> int:
             if owner and not may_write(transaction, owner.id):
                 owner.refuse_if_closed(transaction)
-            found = queues.ensure_queue(transaction, self.session, name)
+            return queues.ensure_queue(transaction, self.session, name)
+
+        found = self.find_id(name, refresh=refresh)
+        if found is None:
+            # After the commit, not before: the id of a queue that was rolled back may be given to another.
+            found = self.ids[name] = self.database.transact(create, "create")
         return found
 
     def reclaim(self, queue_id: int, owner: Owner | None = None, *, missing: bool = False) -> bool:
@@ -99,7 +93,7 @@ class SessionQueues:
         They are looked for if it is time to, or in any case if what they hold would be `missing`.
         """
         # Most looks and takes end here, since a queue is searched once a second.
-        if not missing and clock.monotonic() < self._due.get(queue_id, 0.0):
+        if not missing and clock.monotonic() < self.due.get(queue_id, 0.0):
             return False
         if self.database.read_only:
             return False
