@@ -54,7 +54,9 @@ def test_it_tells_of_a_run_that_goes_on_or_died(store: Store) -> None:
         described = describe(store.database, "etl")
         _, b = described.tasks
         (step,) = b.steps
-        assert described.timeline.runs[1].end == step.last.ended_at, "the last sign of life is what its attempts did last"
+        assert described.timeline.runs[1].end == step.last.ended_at, (
+            "the last sign of life is what its attempts did last"
+        )
         assert described.timeline.span_of(next(iter(b.attempts)).record).end == step.last.ended_at
 
 
