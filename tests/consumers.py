@@ -7,6 +7,8 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any
 
+import sqlalchemy as sa
+
 from tests.attempts import Broken
 from tests.rows import query
 from zrb_store import (
@@ -38,6 +40,7 @@ def two_deaths(store: Store, inbox: str = "inbox") -> None:
     queue = store.session(inbox).xcom["files"]
     queue.max_deliveries = 1
     queue.extend(["a", "corrupt-1", "b", "corrupt-22"])
+    store.database.execute(sa.text("UPDATE zrb_value SET pushed_at = pushed_at - 9000000"))  # a moment has no history
     with store.session("worker").run() as run:
         for delivery in run.consume(queue):
             with contextlib.suppress(ValueError), delivery as value:
