@@ -41,24 +41,16 @@ _PATIENCE = 5.0  # seconds in which a guard kills the commands of a run that was
 
 @dataclass(frozen=True)
 class CommandRun:
-    """What is to run: a command as a task of a session.
-
-    Attributes:
-        inputs: Variables of the command's environment, which are the same in every run.
-        forced: Whether the task runs again although it has completed, and without its completed steps.
-        repeat_once: Whether that may repeat completed steps that were declared `once`.
-        takes_over: Whether a session of another project belongs to this one from this run on.
-        folder: Where the command runs; None for the working directory.
-    """
+    """What is to run: a command as a task of a session."""
 
     session: str
     argv: Sequence[str]
     task: str
-    inputs: Mapping[str, str]
-    forced: bool = False
-    repeat_once: bool = False
-    takes_over: bool = False
-    folder: str | None = None
+    inputs: Mapping[str, str]  # variables of the command's environment, which are the same in every run
+    forced: bool = False  # whether it runs again although it has completed, and without its completed steps
+    repeat_once: bool = False  # whether that may repeat completed steps that were declared `once`
+    takes_over: bool = False  # whether a session of another project belongs to this one from this run on
+    folder: str | None = None  # where it runs, if not in the working directory
 
     @property
     def workflow(self) -> Workflow:
@@ -174,21 +166,11 @@ def _wait_for_guard(database: Database, name: str) -> None:
 
 
 def stored_run(database: Database, session: SessionRecord, *, takes_over: bool) -> CommandRun:
-    """Return the run that continues a session of `run`, in its folder unless it is taken over.
-
-    Raises:
-        InputsDiffer: The stored command or an input lacks a secret.
-    """
+    """Return the run that continues a session of `run`, in its folder unless it is taken over."""
     inputs = codec.decode(session.inputs or "{}")
     if any(MASK in word for word in (*session.argv, *inputs.values())):
         raise InputsDiffer(f"session {session.name} needs a secret that is not stored: start it by name, as before")
     last = next((run for run in reversed(runs.of_session(database, session.id)) if run.origin != "reclaim"), None)
     folder = folder_of(session.project, None) if last is None else last.folder
-    return CommandRun(
-        session.name,
-        session.argv,
-        str(session.task),
-        inputs,
-        takes_over=takes_over,
-        folder=None if takes_over else folder,
-    )
+    folder = None if takes_over else folder
+    return CommandRun(session.name, session.argv, str(session.task), inputs, takes_over=takes_over, folder=folder)

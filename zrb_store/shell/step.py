@@ -39,25 +39,17 @@ _PATIENCE = 5.0  # seconds in which the guard of a step that was killed ends its
 
 @dataclass(frozen=True)
 class ShellStep:
-    """A command that is to run as a step.
-
-    Attributes:
-        produces: Files that it makes. If they are changed, it runs again, with all that began after it.
-        retries: How often it runs again at once if it fails.
-        stdin: The descriptor of its stdin; None for an empty one.
-        verbose: Whether to say so if it does not run.
-        tell: Is called with messages.
-    """
+    """A command that is to run as a step."""
 
     name: str
     argv: Sequence[str]
     once: bool
-    produces: Sequence[str]
+    produces: Sequence[str]  # files that it makes; if they are changed, it runs again, with all that began after it
     timeout: float | None
-    retries: int
-    stdin: int | None
-    verbose: bool
-    tell: Callable[[str], object]
+    retries: int  # how often it runs again at once if it fails
+    stdin: int | None  # the descriptor of its stdin; None for an empty one
+    verbose: bool  # whether to say so if it does not run
+    tell: Callable[[str], object]  # is called with messages
 
     def run(self, store: Store, print_again: Callable[[str], object]) -> int:
         """Run the step and return its exit code; if it has completed before, print its encoded result instead."""

@@ -65,11 +65,7 @@ def _output(name: str, argv: Sequence[str]) -> bytes | None:
 
 
 def fact(path: str) -> list[JsonValue]:
-    """Return size and digest of a file.
-
-    Raises:
-        InvalidArgument: It is no regular file, or cannot be read.
-    """
+    """Return size and digest of a file, or raise InvalidArgument: it is no regular file, or cannot be read."""
     import hashlib  # late: most steps produce no files
 
     try:
