@@ -182,10 +182,14 @@ class OpenAttempt(AttemptReference):
         if not has_failed:
             self._refuse(self.database)
         self._open = False
+        self._end_commands()
 
     def _close_steps(self, transaction: Transaction) -> Sequence[int]:
         """End the steps that run inside, in the transaction that ends the attempt, and return their ids."""
         return ()
+
+    def _end_commands(self) -> None:
+        """Kill the commands of those steps: nothing of them may go on beside the next attempt."""
 
     def _refuse(self, executor: Executor) -> NoReturn:
         self._open = False

@@ -151,15 +151,16 @@ def resume(
         raise click.UsageError("--repeat-once is for --from: no other resume runs a completed step again")
     with open_store(read_only=True) as store:
         records = [session_names.resolve(store.database, name) for name in names]
-        project = current_project() if resumer is None else resumer.project
         if failed:
             from zrb_store.inspect.list import halted  # late, as all that one session does not need
             from zrb_store.render.format import program_name
 
+            project = current_project() if resumer is None else resumer.project
             records = halted(store.database, project, task, since)
             if not records:
                 print_line("no session failed", program_name())
-        resumers = [_resumer(store, record, resumer, "--failed" if failed else " ".join(names)) for record in records]
+        which = "--failed" if failed else " ".join(record.name for record in records)
+        resumers = [_resumer(store, record, resumer, which) for record in records]
         if several and not plan:
             from zrb_store.cli.resume_several import resume_each
 
@@ -188,8 +189,8 @@ def resume(
 
         printing.echo_json(plans if several else plans[0])
     if not plan:
-        if here and not yes and record.project != project:
-            _refuse_unless_agreed(record.name, record.project, project)
+        if here and not yes and record.project != its.project:
+            _refuse_unless_agreed(record.name, record.project, its.project)
         its.accept()
     return code
 

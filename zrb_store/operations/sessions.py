@@ -58,7 +58,9 @@ def remove_sessions(database: Database, *names: str) -> None:
 
     def work(transaction: Transaction) -> None:
         for name in names:
-            _remove(transaction, sessions.get(transaction, name, lock=True, even_damaged=True))
+            session = sessions.get(transaction, name, lock=True, even_damaged=True)
+            _refuse(transaction, session)
+            _remove(transaction, session)
 
     database.transact(work, "rm")
 
@@ -91,15 +93,16 @@ def _remove_batch(transaction: Transaction, names: Sequence[str]) -> tuple[list[
         if session is None:
             continue  # somebody else has deleted it
         try:
-            _remove(transaction, session)
-            deleted.append(name)
+            _refuse(transaction, session)
         except ZrbStoreError as error:
             refused.append(error)
+        else:
+            _remove(transaction, session)
+            deleted.append(name)
     return deleted, refused
 
 
 def _remove(transaction: Transaction, session: SessionRecord) -> None:
-    _refuse(transaction, session)
     delete(transaction, session)
     record_change(transaction, "rm", session.name)
 

@@ -158,7 +158,7 @@ def _pattern(text: str | None) -> NamePattern | None:
 
 def _number(question: Question, name: str, default: int = 1, most: int = 1_000_000) -> int:
     text = question.given.get(name, str(default))
-    if not text.isascii() or not text.isdecimal() or not 1 <= int(text[:9]) <= most:
+    if len(text) > 9 or not text.isascii() or not text.isdecimal() or not 1 <= int(text) <= most:
         raise InvalidArgument(f"{name}={text[:40]!r} is not a number from 1 to {most}")
     return int(text)
 

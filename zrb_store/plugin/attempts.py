@@ -213,6 +213,7 @@ async def run_session(
             run_in_memory(session)
         return await run()
     in_memory = settings.choice("ZRB_STORE_UNAVAILABLE") == "memory"
+    recorder: Recorder | None = None
     with outside_attempts() as outer:
         try:
             recorder = attach.attach(task, session, outer)
@@ -221,6 +222,7 @@ async def run_session(
                 raise
             warn(f"{error}; this run is kept in memory only (ZRB_STORE_UNAVAILABLE=memory)")
             run_in_memory(session)
+        if recorder is None:  # not above, where the errors of tasks would come with that of the store
             return await run()
         if recorder.ended:
             session.get_task_status(task).mark_as_completed()

@@ -34,7 +34,10 @@ def _renew() -> sa.sql.dml.ReturningUpdate[int | None]:
 
 
 def renew(executor: Executor, run_id: int, lease: int) -> tuple[int | None] | None:
-    """Extend the lease of a run by microseconds from now; return when it was asked to stop; None if it has lost it."""
+    """Extend the lease of a run by microseconds from now.
+
+    Return a row with the moment at which the run was asked to stop, or None if it has lost its lease.
+    """
     return next(iter(executor.execute(_renew(), {"run_id": run_id, "lease": lease})), None)
 
 

@@ -29,6 +29,7 @@ def _completed() -> sa.Select[*Row]:
             t.attempt.c.status == literal("completed"),
             t.attempt.c.given_back_at.is_(None),
             t.attempt.c.restorable,
+            t.attempt.c.result.is_not(None),
             t.attempt.c.arguments.is_not(None),
         )
     )

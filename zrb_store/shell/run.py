@@ -21,7 +21,7 @@ from zrb_store.consume.child import EndingSignals
 from zrb_store.consume.command import CommandRunner, Outcome, check_command, environment_of, record_command
 from zrb_store.db.clock import clock
 from zrb_store.db.engine import Database
-from zrb_store.errors import InputsDiffer, InvalidArgument, SessionCompleted
+from zrb_store.errors import InputsDiffer, InvalidArgument, SessionCompleted, ZrbStoreError
 from zrb_store.inspect.resume import Node, Reruns, Workflow, decide, reruns
 from zrb_store.masking import MASK, is_secret_name, mask_command, remember, remember_command
 from zrb_store.names import check_name
@@ -68,10 +68,16 @@ class CommandRun:
         session = store.session(self.session)
         _wait_for_guard(store.database, session.name)
         outputs = {"stdout": sys.stdout.fileno(), "stderr": sys.stderr.fileno()}
-        with CommandRunner(self.argv, **outputs) as runner, contextlib.suppress(SessionCompleted):
-            queues = Xcoms(store.database, session.name, store.max_value)
-            with Run(queues, self._spec(store), lambda _: runner.stop()).start(self._choose) as run:
-                if not run.completed(self.task):  # unless a person has marked it
+        queues = Xcoms(store.database, session.name, store.max_value)
+        runner: CommandRunner | None = None
+
+        def stop(_: ZrbStoreError) -> None:
+            if runner is not None:
+                runner.stop()
+
+        with contextlib.suppress(SessionCompleted), Run(queues, self._spec(store), stop).start(self._choose) as run:
+            if not run.completed(self.task):  # unless a person has marked it
+                with CommandRunner(self.argv, **outputs) as runner:
                     return self._attend(run, runner, tell)
         completed = attempts.in_effect(store.database, session.record().id, self.task)
         if completed and (result := attempts.stored_result(store.database, completed)) is not None:

@@ -97,8 +97,9 @@ class ShellStep:
             print_again(result)
             if self.verbose:
                 self.tell(f"step {self.name} has completed before: its output is printed, and it does not run")
-        while self.stdin is not None and os.read(self.stdin, _PIECE):
-            pass  # so that whoever writes to it ends well
+        with contextlib.suppress(OSError):  # it is open for writing only
+            while self.stdin is not None and os.read(self.stdin, _PIECE):
+                pass  # so that whoever writes to it ends well
 
     def _execute(self, step: Step, parent: int, *, is_last: bool) -> Outcome:
         """Run the command once, and record how it ended."""
@@ -119,17 +120,19 @@ class ShellStep:
                 stack.enter_context(each)
             started = functools.partial(record_command, step)
             outcome = runner.run(None, environment_of(step), started, stdin=self.stdin, keep=keep)
-            if outcome.error is not None:
-                is_unknown = outcome.stopped or (self.once and _was_killed(outcome))
-                step.fail(outcome.error_text(), "interrupted" if is_unknown else "failed")
-            else:
-                self._complete(step, bytes(stdout))
-                if runner.output_error is not None:  # the step stands, and is printed by the next run of the script
-                    raise ZrbStoreError(f"the output of step {self.name} cannot be written: {runner.output_error}")
-            if held is not None and (is_last or outcome.error is None):
-                held.seek(0)
-                for piece in iter(functools.partial(held.read, _PIECE), b""):
-                    write(piece)
+            try:
+                if outcome.error is not None:
+                    is_unknown = outcome.stopped or (self.once and _was_killed(outcome))
+                    step.fail(outcome.error_text(), "interrupted" if is_unknown else "failed")
+                else:
+                    self._complete(step, bytes(stdout))
+                    if runner.output_error is not None:  # the step stands, and is printed by the next run of the script
+                        raise ZrbStoreError(f"the output of step {self.name} cannot be written: {runner.output_error}")
+            finally:
+                if held is not None and (is_last or outcome.error is None):
+                    held.seek(0)
+                    for piece in iter(functools.partial(held.read, _PIECE), b""):
+                        write(piece)
         return outcome
 
     def _complete(self, step: Step, stdout: bytes) -> None:
