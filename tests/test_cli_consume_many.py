@@ -16,8 +16,8 @@ import pytest
 from tests.rows import faults, query, states
 from tests.shell_consumers import Consumer, Shell, shells
 from zrb_store import Store
-from zrb_store.consume.command import CommandRunner
-from zrb_store.consume.shell_consumer import ShellConsumer
+from zrb_store.shell.command import CommandRunner
+from zrb_store.shell.consumer import ShellConsumer
 
 WORK = 'echo "$1" >>started; while [ ! -e go ]; do sleep 0.02; done; echo "$1" >>done'
 """A script that works until the file `go` is there."""
@@ -126,7 +126,7 @@ def test_it_is_no_fault_of_the_value_if_no_process_can_be_started(
         raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
 
     fill(store, "a")
-    monkeypatch.setattr("zrb_store.consume.command.Child", refuse)
+    monkeypatch.setattr("zrb_store.shell.command.Child", refuse)
     said: list[str] = []
     files = store.session("inbox").xcom["files"]
     with (tmp_path / "out").open("w") as out, CommandRunner(["true"], stdout=out.fileno(), stderr=out.fileno()) as run:
@@ -302,7 +302,7 @@ def test_retention_between_values(store: Store, shell: Shell) -> None:
     fill(store, *range(5))
     environment = {
         "ZRB_STORE_RETENTION": "0s,keep=1",
-        "zrb_store.consume.shell_consumer:_RETENTION_EVERY": "0",
+        "zrb_store.shell.consumer:_RETENTION_EVERY": "0",
         "zrb_store.run.retention:_DAY": "0",
     }
     consumer = shell.start_sh("exit 0", "--forever", **environment)

@@ -17,9 +17,9 @@ import pytest
 from tests.command_runs import Commands, ignore, is_gone
 from tests.postgres import wait_until
 from zrb_store import InvalidArgument
-from zrb_store.consume import command as command_module
-from zrb_store.consume.command import Outcome, check_command
 from zrb_store.process import has_living_member
+from zrb_store.shell import command as command_module
+from zrb_store.shell.command import Outcome, check_command
 
 SHOW = 'for one in "$@"; do printf "<%s>" "$one"; done'
 
@@ -240,7 +240,7 @@ def test_an_ignored_sigchld_is_never_taken_for_success(tmp_path: Path) -> None:
     """The system then throws exit codes away, and `subprocess` says 0."""
     script = """
 import signal
-from zrb_store.consume.command import CommandRunner
+from zrb_store.shell.command import CommandRunner
 signal.signal(signal.SIGCHLD, signal.SIG_IGN)
 with CommandRunner(["false"], stdout=1, stderr=2) as runner:
     print(runner.run("", None, lambda *_: None))

@@ -17,9 +17,9 @@ from tests.command_runs import is_gone
 from tests.postgres import wait_until
 from tests.processes import Child
 from zrb_store import process
-from zrb_store.consume import child as guards
-from zrb_store.consume.child import Guard
 from zrb_store.process import has_living_member, identity, is_group_alive, process_started
+from zrb_store.shell import child as guards
+from zrb_store.shell.child import Guard
 
 # A command with a child and a grandchild, all of which ignore what can be ignored.
 FAMILY = "trap '' TERM HUP INT; sleep 1000 & (sleep 1000 & wait) & wait"

@@ -15,8 +15,8 @@ from tests.postgres import wait_until
 from tests.rows import faults, query
 from tests.scripts import Scripts, finished, require
 from zrb_store import Store, ZrbStoreError
-from zrb_store.consume.command import record_command
 from zrb_store.process import has_living_member
+from zrb_store.shell.command import record_command
 
 ON_SQLITE = pytest.mark.parametrize("location", ["sqlite"], indirect=True)
 

@@ -19,7 +19,7 @@ retracts what it pushed, and first gives back the completed steps that depend on
 Where to look:
     store.py, run/, attempt/, xcom/    the objects of a Python user; stepping.py: `step` and `once_tool`
     runtime/     automatic work: leases, waiting, reclaiming from the dead, output, notifications
-    consume/     a command for each value         shell/      a command as a task or a step of a script
+    shell/       a command for each value, as a task, or as a step
     operations/  changes by hand                inspect/   typed data for readers, with one `to_json` each
     queries/     all SQL, by noun               db/        connections, tables, statements, migrations
     codec/       values as JSON text            render/    text for terminals and pages

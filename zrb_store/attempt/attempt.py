@@ -40,7 +40,6 @@ class Attempt(OpenAttempt):
     """
 
     _steps: Steps | None = None  # made when one begins
-    _commands: Sequence[tuple[int, str | None]] = ()  # of steps that have not ended by themselves
     _is_shared = False  # whether another process may know it, and begin steps of it
 
     def __init__(
@@ -184,7 +183,8 @@ class Attempt(OpenAttempt):
                 work, "complete", is_made=lambda transaction, _: attempts.status_of(transaction, self.id) == "completed"
             )
         self._open = False
-        self._end_commands()
+        for pid, started in self._commands:
+            kill_group(pid, started)
         if place is not None:
             self.xcom.ids[name] = place[0]
             self.result_seq = place[1]
@@ -196,10 +196,6 @@ class Attempt(OpenAttempt):
         closed = steps.close_running(transaction, self.id)
         self._commands = [(pid, started) for _, pid, started in closed if pid is not None]
         return [row[0] for row in closed]
-
-    def _end_commands(self) -> None:
-        for pid, started in self._commands:
-            kill_group(pid, started)
 
 
 def attempt_around(attempt: Owner | None) -> Attempt | None:

@@ -29,6 +29,7 @@ from zrb_store.errors import (
 )
 from zrb_store.masking import ErrorText, error_text
 from zrb_store.names import split_id
+from zrb_store.process import kill_group
 from zrb_store.queries import attempts, sessions, steps
 from zrb_store.queries.attempts import Owner
 from zrb_store.queries.give_back import undo_ended
@@ -114,6 +115,7 @@ class OpenAttempt(AttemptReference):
         restorable: Whether a later attempt may have its stored result. False if it pushed what could not be stored.
     """
 
+    _commands: Sequence[tuple[int, str | None]] = ()  # of the steps inside that its end has closed
     _output: Output | None = None  # made when something is printed; steps have none
 
     def __init__(self, xcoms: Xcoms, attempt_id: int, task: str, number: int, fence: int) -> None:
@@ -182,14 +184,12 @@ class OpenAttempt(AttemptReference):
         if not has_failed:
             self._refuse(self.database)
         self._open = False
-        self._end_commands()
+        for pid, started in self._commands:  # nothing of them may go on beside the next attempt
+            kill_group(pid, started)
 
     def _close_steps(self, transaction: Transaction) -> Sequence[int]:
         """End the steps that run inside, in the transaction that ends the attempt, and return their ids."""
         return ()
-
-    def _end_commands(self) -> None:
-        """Kill the commands of those steps: nothing of them may go on beside the next attempt."""
 
     def _refuse(self, executor: Executor) -> NoReturn:
         self._open = False

@@ -13,13 +13,13 @@ from zrb_store import codec
 from zrb_store.cli import completion
 from zrb_store.cli.arguments import changed_session_argument, parse_seconds, queue_argument, whole_number
 from zrb_store.cli.command import command
-from zrb_store.consume.command import CommandRunner, check_command
-from zrb_store.consume.shell_consumer import ShellConsumer
 from zrb_store.errors import ValueNotFound
 from zrb_store.inspect import session_names
 from zrb_store.operations.values import nothing_there
 from zrb_store.render.format import program_name, shell_text
 from zrb_store.render.stderr import print_line
+from zrb_store.shell.command import CommandRunner, check_command
+from zrb_store.shell.consumer import ShellConsumer
 from zrb_store.store import open_store
 
 

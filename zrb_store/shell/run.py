@@ -17,8 +17,6 @@ from zrb_store import codec
 from zrb_store.attempt import Attempt
 from zrb_store.codec import Encoded
 from zrb_store.codec.arguments import without_secrets
-from zrb_store.consume.child import EndingSignals
-from zrb_store.consume.command import CommandRunner, Outcome, check_command, environment_of, record_command
 from zrb_store.db.clock import clock
 from zrb_store.db.engine import Database
 from zrb_store.errors import InputsDiffer, InvalidArgument, SessionCompleted, ZrbStoreError
@@ -31,6 +29,8 @@ from zrb_store.queries.clock import now_micros
 from zrb_store.queries.lease import living_command, state_of_process
 from zrb_store.records import COMMAND, AttemptRecord, SessionRecord
 from zrb_store.run import Run, RunSpec
+from zrb_store.shell.child import EndingSignals
+from zrb_store.shell.command import CommandRunner, Outcome, check_command, environment_of, record_command
 from zrb_store.store import Store
 from zrb_store.xcom import Xcoms
 

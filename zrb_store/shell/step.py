@@ -17,8 +17,6 @@ from zrb_store.attempt import Attempt, Step
 from zrb_store.attempt.exact_steps import Change, ExactStep, open_exact
 from zrb_store.attempt.steps import Done
 from zrb_store.codec.arguments import positional_and_named, stored_arguments
-from zrb_store.consume.child import EndingSignals
-from zrb_store.consume.command import CommandRunner, Outcome, check_command, environment_of, record_command
 from zrb_store.db.clock import clock
 from zrb_store.errors import InputsDiffer, InvalidArgument, ValueTooLarge, ZrbStoreError
 from zrb_store.masking import ErrorText, mask_command
@@ -27,6 +25,8 @@ from zrb_store.process import identity, is_group_alive
 from zrb_store.queries import attempts
 from zrb_store.queries.steps import StepRecord
 from zrb_store.records import JsonValue
+from zrb_store.shell.child import EndingSignals
+from zrb_store.shell.command import CommandRunner, Outcome, check_command, environment_of, record_command
 from zrb_store.shell.run import exit_code, text_or_bytes
 from zrb_store.shell.stored_step import changed, fact, write
 from zrb_store.store import Store

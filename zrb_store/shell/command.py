@@ -25,13 +25,13 @@ from pathlib import PurePath
 from typing import IO
 
 from zrb_store.attempt import AttemptReference
-from zrb_store.consume.child import Child, Guard
 from zrb_store.db.clock import clock
 from zrb_store.errors import InvalidArgument
 from zrb_store.masking import ErrorText, mask_printed, one_line, storable
 from zrb_store.process import process_started
 from zrb_store.queries.deliveries import set_command
 from zrb_store.records import COMMAND_FAILED
+from zrb_store.shell.child import Child, Guard
 
 KEPT = 4096
 """Bytes that are kept of what a command wrote."""
