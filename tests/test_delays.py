@@ -237,12 +237,12 @@ def outage(store: Store, inbox: Xcom, poison: set[int], seconds: float) -> dict[
 def test_a_queue_outlasts_an_outage_and_only_poison_dies(store: Store) -> None:
     inbox = store.session("inbox").xcom["orders"]
     inbox.max_deliveries, inbox.retry_after = 5, [10, 60, 600]
-    inbox.extend(range(100))
+    inbox.extend(range(500))
     done = outage(store, inbox, {77}, 600)
-    assert done == dict.fromkeys((number for number in range(100) if number != 77), 1)
+    assert done == dict.fromkeys((number for number in range(500) if number != 77), 1)
     states = query(
         store,
         "SELECT state, count(*) FROM zrb_value WHERE queue_id = (SELECT id FROM zrb_queue WHERE "
         "name = 'orders') GROUP BY state ORDER BY state",
     )
-    assert [tuple(row) for row in states] == [("dead", 1), ("taken", 99)]
+    assert [tuple(row) for row in states] == [("dead", 1), ("taken", 499)]
