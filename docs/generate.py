@@ -60,11 +60,9 @@ _INTERNAL = {
     "Xcom": {"is_in"},
     "Xcoms": {
         "bound_to",
-        "create_queue",
         "find_id",
         "queue_id",
         "reclaim",
-        "remember_id",
         "share_ids",
         "step_ended",
         "warn",

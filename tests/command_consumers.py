@@ -6,9 +6,9 @@ import os
 import signal
 from multiprocessing.connection import Connection
 
-from zrb_store.consume.child import Guard
-from zrb_store.consume.command import CommandRunner
 from zrb_store.process import process_started
+from zrb_store.shell.child import Guard
+from zrb_store.shell.command import CommandRunner
 
 
 def consume(pipe: Connection, *command: str, die: str = "", handle: int = 0) -> None:

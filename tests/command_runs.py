@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from zrb_store.consume.command import CommandRunner, Outcome
 from zrb_store.process import process_started
+from zrb_store.shell.command import CommandRunner, Outcome
 
 
 def ignore(pid: int, started: str | None) -> None:

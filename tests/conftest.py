@@ -9,8 +9,9 @@ import os
 import shutil
 import signal
 import sys
+import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,13 +20,14 @@ import psutil
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import make_url
+from xdist.scheduler import LoadScopeScheduling
 
 from tests import pgbouncer, postgres
 from tests.commands import Commands
 from tests.processes import start_server
 from tests.statements import built_again
 from tests.told import Told
-from tests.zrb.environments import RELEASES, left_out
+from tests.zrb.environments import RELEASES, left_out, releases
 from zrb_store.db import REVISION, migrate, patience
 from zrb_store.db.clock import Clock
 from zrb_store.db.clock import clock as process_clock
@@ -79,6 +81,8 @@ def in_memory() -> str | None:
 
 if folder := in_memory():
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", folder)
+    os.environ.setdefault("TMPDIR", folder)
+    tempfile.tempdir = None  # in case it is known already
 
 SERVER = pytest.StashKey[postgres.SharedServer]()
 DATABASES = ["sqlite", "postgresql"]
@@ -93,14 +97,49 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Choose releases of zrb. Mark the tests of `make quick`, and those for PgBouncer (`make test-pooled`)."""
-    others = left_out(items)
+    others = left_out(items) | repeated(items)
     config.hook.pytest_deselected(items=[*others])
     items[:] = [item for item in items if item not in others]
+    pooled: set[tuple[Path, type | None, str]] = set()
     for item in items:
         if isinstance(item, pytest.Function) and is_quick(item):
             item.add_marker("quick")
+        # Of several parameters one: a pooler sees no difference between them.
         if isinstance(item, pytest.Function) and is_pooled(item):
-            item.add_marker("pooled")
+            function = item.path, item.cls, item.originalname
+            if function not in pooled:
+                item.add_marker("pooled")
+                pooled.add(function)
+    # The longest come first, so that no worker is left with them at the end.
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
+def repeated(items: Iterable[pytest.Item]) -> set[pytest.Item]:
+    """Return the tests on PostgreSQL but one of each function that is marked `one_on_postgresql`."""
+    marked = [item for item in items if item.get_closest_marker("one_on_postgresql") is not None]
+    of: dict[Hashable, list[pytest.Item]] = {}
+    for item in marked:
+        if isinstance(item, pytest.Function) and "postgresql" in item.callspec.params.values():
+            of.setdefault((item.path, item.cls, item.originalname), []).append(item)
+    return {item for each in of.values() for item in each[1:]}
+
+
+def scope_of(nodeid: str) -> str:
+    """Return what a worker gets whole: a file, whose fixtures are made once, or all that needs a browser or one zrb."""
+    file, _, test = nodeid.partition("::")
+    old = [release for release in releases()[:-1] if file.startswith("tests/zrb/") and release in test]
+    shared = [folder for folder in ("tests/browser/", "tests/zrb/test_agent") if file.startswith(folder)]
+    return (old or shared or [file])[0]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    """Let workers take what `scope_of` says, in the order in which it was collected."""
+    config.option.loadscopereorder = False
+    scheduling = LoadScopeScheduling(config, log)
+    scheduling._split_scope = scope_of
+    return scheduling
 
 
 def is_quick(item: pytest.Function) -> bool:
@@ -115,8 +154,11 @@ def is_quick(item: pytest.Function) -> bool:
 
 
 def is_pooled(item: pytest.Function) -> bool:
-    """Whether the test reaches PostgreSQL by `postgres_url`, and starts no PgBouncer itself."""
-    if item.path.name == "test_pgbouncer.py" or item.get_closest_marker("unpooled"):
+    """Whether the test reaches PostgreSQL by `postgres_url`, and starts no PgBouncer itself.
+
+    Commands in this process use statements that test_pgbouncer.py repeats and operations that others test.
+    """
+    if item.path.name == "test_pgbouncer.py" or item.get_closest_marker("unpooled") or "command" in item.fixturenames:
         return False
     if {"postgres_url", "new_postgres"}.intersection(item.fixturenames):
         return True

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any
+
+import sqlalchemy as sa
 
 from tests.attempts import Broken
 from tests.rows import query
@@ -30,6 +33,19 @@ def deliveries_of(store: Store) -> list[int]:
         "JOIN zrb_session s ON s.id = q.session_id WHERE s.name = 'inbox' ORDER BY v.seq"
     )
     return [row[0] for row in query(store, sql)]
+
+
+def two_deaths(store: Store, inbox: str = "inbox") -> None:
+    """Let a worker take four values of a queue; it cannot decode two of them, which die at once."""
+    queue = store.session(inbox).xcom["files"]
+    queue.max_deliveries = 1
+    queue.extend(["a", "corrupt-1", "b", "corrupt-22"])
+    store.database.execute(sa.text("UPDATE zrb_value SET pushed_at = pushed_at - 9000000"))  # a moment has no history
+    with store.session("worker").run() as run:
+        for delivery in run.consume(queue):
+            with contextlib.suppress(ValueError), delivery as value:
+                if value.startswith("corrupt"):
+                    raise ValueError(f"cannot decode {value}")
 
 
 def consume(run: Run, queue: Any, work: Callable[[Any], object], **options: Any) -> None:

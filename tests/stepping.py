@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from zrb_store import Attempt, Store
-from zrb_store.attempt import Done, Step
+from zrb_store.attempt import Step
+from zrb_store.attempt.steps import Done
 
 
 class Broken(Exception):

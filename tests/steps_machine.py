@@ -13,7 +13,8 @@ from tests.attempts import acting_as
 from tests.model import Actor, Item, Queue, give_back
 from tests.stepping import execution
 from tests.test_state_machine import PLACES, RUNNERS, Machine, Operation
-from zrb_store.attempt import Done, Step
+from zrb_store.attempt import Step
+from zrb_store.attempt.steps import Done
 from zrb_store.testing import expire_lease
 from zrb_store.xcom import current_attempt
 

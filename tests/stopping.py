@@ -58,7 +58,7 @@ def elsewhere() -> None:
     """Let this process seem to run on another machine."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     process._boot_id = lambda: "elsewhere"
-    process._identity.cache_clear()
+    process.identity.cache_clear()
 
 
 def _sleep() -> None:

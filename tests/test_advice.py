@@ -163,6 +163,7 @@ CASES = {
     "a paused queue": Case(
         ("pop", "inbox", "files"), "queue inbox files --unpause` lets", change("UPDATE zrb_queue SET paused_at = 1")
     ),
+    "a step outside": Case(("step", "dump", "--", "true"), "run SESSION -- COMMAND...`"),
     "check": Case(("check",), "requeue inbox files --all-dead"),
     "resume": Case(
         ("resume", "night"),

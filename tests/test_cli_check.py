@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 from tests.commands import Commands
+from tests.consumers import two_deaths
 from tests.processes import Child
 from tests.rows import all_rows
 from tests.runners import hold_a_run
@@ -48,6 +50,31 @@ class TestSessions:
     ) -> None:
         monkeypatch.setattr("zrb_store.cli.check.on_terminal", lambda: True)
         assert command.ok("check") == "all is well\n"
+
+    @pytest.mark.on_sqlite
+    def test_a_person_at_a_terminal_sees_deaths_and_errors_in_groups(
+        self, command: Commands, store: Store, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        two_deaths(store)
+        for number in range(5):
+            with contextlib.suppress(ValueError), store.session(f"c-{number}").run(task="convert") as run:
+                run.task("convert", int, f"file-{number}.csv")
+        command.ok("ack", "worker")
+        monkeypatch.setattr("zrb_store.cli.check.on_terminal", lambda: True)
+        lines = command("check").out.splitlines()
+        assert [re.sub(r"\S+ \S+Z", "AT", line).split(maxsplit=1) for line in lines[1:3]] == [
+            [
+                "c-4",
+                "and 4 more  failed  convert  AT  convert: ValueError: invalid literal for int() with base 10: ...",
+            ],
+            ["inbox/files", "dead    -        AT  2 values, ValueError: cannot decode corrupt-22"],
+        ]
+        assert lines[4] == "What to do"
+        assert lines[-3:] == [
+            "zrb-store requeue inbox files --all-dead",
+            "zrb-store replace VALUE NEW, or zrb-store drop VALUE, for single dead values",
+            "2 commands more: `zrb-store check --format jsonl` has them all",
+        ]
 
     def test_one_line_says_what_when_why_and_what_helps(self, command: Commands, store: Store) -> None:
         inbox(store, "a.csv", "b.csv")
@@ -219,6 +246,7 @@ class TestUntilItIsDone:
             ({"project": None}, True),
         ],
     )
+    @pytest.mark.one_on_postgresql
     def test_a_newer_one_of_the_same_project_and_task_completes(
         self, command: Commands, store: Store, newer: dict[str, Any], remains: bool
     ) -> None:
@@ -254,6 +282,7 @@ class TestUntilItIsDone:
         assert reported(command) == [("failed", "one")]
 
     @pytest.mark.parametrize("takes", [True, False])
+    @pytest.mark.one_on_postgresql
     def test_workers_of_one_queue_stand_in_for_each_other(self, command: Commands, store: Store, takes: bool) -> None:
         queue = store.session("inbox").xcom["files"]
         worker: dict[str, Any] = {"task": "inbox/files", "project": None, "again": True}
@@ -270,6 +299,7 @@ class TestUntilItIsDone:
         assert reported(command) == ([] if takes else [("failed", "consume.2")])
 
     @pytest.mark.parametrize("end_of_value", ["removed", "processed"])
+    @pytest.mark.one_on_postgresql
     def test_a_consumer_is_quiet_once_its_bad_value_is_gone(
         self, command: Commands, store: Store, end_of_value: str
     ) -> None:

@@ -92,6 +92,7 @@ class TestOverdue:
             ("--task", "a", "--task", "b", "--task", "c", "--max-age", "1h", "--max-age", "2h"),
         ],
     )
+    @pytest.mark.one_on_postgresql
     def test_each_task_needs_its_age(self, command: Commands, args: tuple[str, ...]) -> None:
         result = command("check", *args)
         assert result.code == 2

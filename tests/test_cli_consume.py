@@ -72,6 +72,7 @@ def test_text_as_it_is_and_anything_else_as_json(store: Store, shell: Shell, val
     assert ended == (0, f"<{text}><>{text}", "")
 
 
+@pytest.mark.on_sqlite
 def test_an_empty_queue(store: Store, shell: Shell) -> None:
     assert shell.sh("touch started", "--wait", "0.1").err == (
         "zrb-store: there is no session 'inbox' after 0.1 s; `zrb-store list` shows all sessions\n"
@@ -144,6 +145,7 @@ def test_a_command_that_takes_too_long(store: Store, shell: Shell) -> None:
 
 
 @pytest.mark.promise(number=10)
+@pytest.mark.on_sqlite
 def test_one_name_night_after_night(store: Store, shell: Shell) -> None:
     fill(store, "a", "b", "c")
     assert [shell.sh(f"exit {code}", "--as", "night").code for code in (0, 1, 0, 0)] == [0, 1, 0, 0]
@@ -157,6 +159,7 @@ def test_one_name_night_after_night(store: Store, shell: Shell) -> None:
     assert states(store, "inbox", "more") == [("x", "live")]
 
 
+@pytest.mark.on_sqlite
 def test_two_under_one_name(store: Store, shell: Shell) -> None:
     fill(store, "a", "b")
     first = shell.start_sh("echo x >started; while [ ! -e go ]; do sleep 0.05; done", "--as", "me")
@@ -171,6 +174,7 @@ def test_two_under_one_name(store: Store, shell: Shell) -> None:
     assert shell.sh("exit 0", "--as", "me").code == 0
 
 
+@pytest.mark.on_sqlite
 def test_default_names(store: Store, shell: Shell) -> None:
     fill(store, *range(6))
     script = "echo x >started-$1; while [ ! -e go-$1 ]; do sleep 0.05; done"
@@ -267,6 +271,7 @@ def test_a_value_that_cannot_be_decoded_is_given_as_it_is_stored(store: Store, s
     assert ended.out
 
 
+@pytest.mark.on_sqlite
 def test_secrets_stay_out(store: Store, shell: Shell, command: Commands) -> None:
     fill(store, "a")
     script = "echo postgresql://me:hunter22@db/x; exit 1"
@@ -287,6 +292,7 @@ def test_the_queue_of_the_consumers_own_session(store: Store, shell: Shell) -> N
     assert [state for _, state in states(store, "inbox", "files")] == ["taken", "live"]
 
 
+@pytest.mark.on_sqlite
 def test_the_session_may_be_this(store: Store, shell: Shell) -> None:
     with store.session("flow").run() as run, run.attempt("load") as attempt:
         store.session("flow").xcom["files"].push("mine")

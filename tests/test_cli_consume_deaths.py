@@ -162,7 +162,7 @@ def test_a_server_that_is_away_for_a_while(tmp_path: Path) -> None:
     """What was done meanwhile is recorded when it is back, and a consumer that is to go on for ever does so."""
     with private_server() as server:
         shell = Shell(tmp_path, server.url)
-        shell.environment["zrb_store.consume.shell_consumer:_PATIENCE"] = "0.1"
+        shell.environment["zrb_store.shell.consumer:_PATIENCE"] = "0.1"
         with open_store(server.url) as store:
             fill(store, "a")
         script = "echo $$ >group; while [ ! -e go ]; do sleep 0.02; done; echo done >>work"

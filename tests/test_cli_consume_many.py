@@ -16,8 +16,8 @@ import pytest
 from tests.rows import faults, query, states
 from tests.shell_consumers import Consumer, Shell, shells
 from zrb_store import Store
-from zrb_store.consume.command import CommandRunner
-from zrb_store.consume.shell_consumer import ShellConsumer
+from zrb_store.shell.command import CommandRunner
+from zrb_store.shell.consumer import ShellConsumer
 
 WORK = 'echo "$1" >>started; while [ ! -e go ]; do sleep 0.02; done; echo "$1" >>done'
 """A script that works until the file `go` is there."""
@@ -126,7 +126,7 @@ def test_it_is_no_fault_of_the_value_if_no_process_can_be_started(
         raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
 
     fill(store, "a")
-    monkeypatch.setattr("zrb_store.consume.command.Child", refuse)
+    monkeypatch.setattr("zrb_store.shell.command.Child", refuse)
     said: list[str] = []
     files = store.session("inbox").xcom["files"]
     with (tmp_path / "out").open("w") as out, CommandRunner(["true"], stdout=out.fileno(), stderr=out.fileno()) as run:
@@ -243,6 +243,7 @@ def commands_of(consumer: Consumer) -> list[int]:
 
 
 @pytest.mark.parametrize("options", [("--wait", "300"), ("--forever",), ("--all", "--wait", "300", "-j", "2")])
+@pytest.mark.one_on_postgresql
 def test_a_signal_ends_the_waiting(store: Store, shell: Shell, options: tuple[str, ...]) -> None:
     fill(store, "a")
     store.session("inbox").xcom["files"].popleft()
@@ -263,6 +264,7 @@ def handles(consumer: Consumer, number: signal.Signals) -> bool:
 
 
 @pytest.mark.skipif(not hasattr(LIBC, "tgkill"), reason="a signal cannot be sent to a thread here")
+@pytest.mark.on_sqlite
 def test_a_signal_that_does_not_interrupt_the_main_thread(store: Store, shell: Shell) -> None:
     """As one that comes just before the main thread begins to wait."""
     fill(store, "a")
@@ -273,6 +275,7 @@ def test_a_signal_that_does_not_interrupt_the_main_thread(store: Store, shell: S
     assert consumer.wait().code == 0
 
 
+@pytest.mark.on_sqlite
 def test_a_signal_ends_the_pause(store: Store, shell: Shell) -> None:
     fill(store, *"abc")
     pause = {"zrb_store.run.deliveries:_FIRST_PAUSE": "1000", "zrb_store.run.deliveries:_LONGEST_PAUSE": "1000"}
@@ -283,6 +286,7 @@ def test_a_signal_ends_the_pause(store: Store, shell: Shell) -> None:
     assert deliveries(store) == [1, 1, 0]
 
 
+@pytest.mark.on_sqlite
 def test_ctrl_c_in_a_terminal_reaches_only_the_consumer(store: Store, shell: Shell) -> None:
     fill(store, "a")
     consumer = shell.start_sh(WORK, "--forever")
@@ -293,11 +297,12 @@ def test_ctrl_c_in_a_terminal_reaches_only_the_consumer(store: Store, shell: She
     assert taken(store) == ["taken"]
 
 
+@pytest.mark.on_sqlite
 def test_retention_between_values(store: Store, shell: Shell) -> None:
     fill(store, *range(5))
     environment = {
         "ZRB_STORE_RETENTION": "0s,keep=1",
-        "zrb_store.consume.shell_consumer:_RETENTION_EVERY": "0",
+        "zrb_store.shell.consumer:_RETENTION_EVERY": "0",
         "zrb_store.run.retention:_DAY": "0",
     }
     consumer = shell.start_sh("exit 0", "--forever", **environment)

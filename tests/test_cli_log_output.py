@@ -176,6 +176,7 @@ def test_log_follows_a_session_until_it_ends(store: Store) -> None:
     assert end == "The session is completed."
 
 
+@pytest.mark.on_sqlite
 def test_following_one_task_as_json_lines(store: Store) -> None:
     run = store.session("s").run().start()
     with following(store, "s", "report", "--format", "jsonl") as process:
@@ -190,6 +191,7 @@ def test_following_one_task_as_json_lines(store: Store) -> None:
     assert (line["attempt"], line["stream"], line["text"]) == ("report#1", "log", "said by report")
 
 
+@pytest.mark.on_sqlite
 def test_ctrl_c_ends_following_quietly(store: Store) -> None:
     run = store.session("s").run().start()
     attempt = run.begin("load")
@@ -205,6 +207,7 @@ def test_ctrl_c_ends_following_quietly(store: Store) -> None:
     run.end("completed")
 
 
+@pytest.mark.on_sqlite
 def test_following_what_has_ended_prints_its_last_lines(command: Commands, talkative: Store) -> None:
     lines = command.ok("log", "s", "--follow").splitlines()
     assert len(lines) == 21
@@ -213,6 +216,7 @@ def test_following_what_has_ended_prints_its_last_lines(command: Commands, talka
     assert command.ok("log", "s", "fine", "--follow", "--format", "value") == "all is well\n"
 
 
+@pytest.mark.on_sqlite
 def test_what_cannot_be_followed(command: Commands, talkative: Store) -> None:
     assert "use --format jsonl" in command("log", "s", "--follow", "--format", "json").err
     unknown = command("log", "s", "fin", "--follow")

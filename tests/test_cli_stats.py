@@ -15,12 +15,16 @@ import pytest
 import sqlalchemy as sa
 from prometheus_client import parser
 
+from tests.attempts import acting_as
 from tests.commands import Commands
 from tests.processes import Child
+from tests.rows import query
 from tests.runners import hold_a_run
 from tests.sessions import Broken, parse, parse_lines
 from tests.test_reclaim import hold_a_value
 from zrb_store import Store
+from zrb_store.inspect.stats import recent_runs
+from zrb_store.records import iso
 
 HOUR = 3_600_000_000
 _numbers = itertools.count(1)
@@ -187,6 +191,26 @@ def test_what_runs_and_what_died(command: Commands, store: Store, location: str)
         pass
     [of_main] = shown(command)
     assert (of_main["runs"], of_main["lost"], of_main["completed"]) == (2, 1, 1)
+
+
+@pytest.mark.promise(number=10)
+def test_a_run_that_died_ends_at_its_last_sign_of_life(command: Commands, store: Store) -> None:
+    """That is what its attempts did last, if it renewed its lease before; whoever found it dead came later."""
+    run = store.session("night").run(task="main").start()
+    with acting_as(run.begin("load")) as attempt:
+        attempt.step("page 1", len, "abc")
+    sql = "UPDATE zrb_run SET lease_expires_at = 1, suspected_at = 1, boot_id = 'another machine' RETURNING 1"
+    store.database.execute(sa.text(sql))
+    [[seen]] = query(store, "SELECT ended_at FROM zrb_attempt WHERE step = 'page 1'")
+    [of_main] = shown(command)
+    [alert] = parse("check", command("check", "--format", "json").out)
+    assert (of_main["last_failure"]["at"], alert["at"]) == (iso(seen), iso(seen))
+    with store.session("night").run(task="main") as again, again.attempt("load"):
+        pass
+    [of_main] = shown(command)
+    assert of_main["last_failure"]["at"] == iso(seen)
+    [[lost, _]] = recent_runs(store.database).values()
+    assert (lost.status, lost.ended_at) == ("lost", seen)
 
 
 def test_who_reclaims_a_dead_run_is_no_run(command: Commands, store: Store, location: str, inbox: Any) -> None:

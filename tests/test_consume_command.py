@@ -17,9 +17,9 @@ import pytest
 from tests.command_runs import Commands, ignore, is_gone
 from tests.postgres import wait_until
 from zrb_store import InvalidArgument
-from zrb_store.consume import command as command_module
-from zrb_store.consume.command import Outcome
 from zrb_store.process import has_living_member
+from zrb_store.shell import command as command_module
+from zrb_store.shell.command import Outcome, check_command
 
 SHOW = 'for one in "$@"; do printf "<%s>" "$one"; done'
 
@@ -62,11 +62,12 @@ def test_a_long_command_line_is_not_the_fault_of_the_value(commands: Commands) -
         commands.sh(SHOW, "x" * 5_000_000)
 
 
-def test_a_command_that_cannot_run_is_found_first(commands: Commands) -> None:
+def test_a_command_that_cannot_run_is_found_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     Path("data").write_text("")
     for command in (["no-such-command"], ["./missing.sh"], ["./data"], ["/"], ["{}"], [], [""]):
         with pytest.raises(InvalidArgument):
-            commands(*command)
+            check_command(command)
 
 
 def test_the_environment(commands: Commands) -> None:
@@ -215,17 +216,13 @@ def many(commands: Commands, count: int) -> None:
             outcomes = list(pool.map(lambda number: runner.run(f"{number}\n", None, ignore), range(count)))
         assert [outcome.exit_code for outcome in outcomes] == [number % 2 for number in range(count)]
         assert resources()[1] == before[1] + 1, "there is only the guard"
-    assert resources() == before
+    assert all(now <= was for now, was in zip(resources(), before, strict=True))  # an earlier test's thread may end now
     assert sorted(map(int, commands.out.split())) == list(range(count))
 
 
-def test_eight_threads_leave_nothing(commands: Commands) -> None:
-    many(commands, 100)
-
-
 @pytest.mark.slow
-def test_thousands_of_commands_leave_nothing(commands: Commands) -> None:
-    many(commands, 3000)
+def test_hundreds_of_commands_leave_nothing(commands: Commands) -> None:
+    many(commands, 500)
 
 
 def test_without_pidfd_and_waitid(commands: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -243,7 +240,7 @@ def test_an_ignored_sigchld_is_never_taken_for_success(tmp_path: Path) -> None:
     """The system then throws exit codes away, and `subprocess` says 0."""
     script = """
 import signal
-from zrb_store.consume.command import CommandRunner
+from zrb_store.shell.command import CommandRunner
 signal.signal(signal.SIGCHLD, signal.SIG_IGN)
 with CommandRunner(["false"], stdout=1, stderr=2) as runner:
     print(runner.run("", None, lambda *_: None))

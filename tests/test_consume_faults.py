@@ -20,11 +20,11 @@ from zrb_store import (
     StoreUnavailable,
     open_store,
 )
-from zrb_store.consume import shell_consumer
-from zrb_store.consume.command import CommandRunner
-from zrb_store.consume.shell_consumer import ShellConsumer
 from zrb_store.db.transaction import set_callback
 from zrb_store.run.deliveries import Consumer
+from zrb_store.shell import consumer as shell_consumer
+from zrb_store.shell.command import CommandRunner
+from zrb_store.shell.consumer import ShellConsumer
 from zrb_store.testing import expire_lease
 
 pytestmark = pytest.mark.usefixtures("sound")

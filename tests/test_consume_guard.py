@@ -16,9 +16,10 @@ from tests.command_consumers import consume
 from tests.command_runs import is_gone
 from tests.postgres import wait_until
 from tests.processes import Child
-from zrb_store.consume import child as guards
-from zrb_store.consume.child import Guard
+from zrb_store import process
 from zrb_store.process import has_living_member, identity, is_group_alive, process_started
+from zrb_store.shell import child as guards
+from zrb_store.shell.child import Guard
 
 # A command with a child and a grandchild, all of which ignore what can be ignored.
 FAMILY = "trap '' TERM HUP INT; sleep 1000 & (sleep 1000 & wait) & wait"
@@ -33,10 +34,10 @@ def start(folder: Path, *command: str, **options: Any) -> tuple[Child, int, str]
 
 def guard_of(consumer: int) -> int | None:
     """Return the pid of a consumer's guard, if there is one."""
-    for process in psutil.Process(consumer).children():
+    for child in psutil.Process(consumer).children():
         try:
-            if "zrb-store-guard" in process.cmdline():
-                return process.pid
+            if "zrb-store-guard" in child.cmdline():
+                return child.pid
         except psutil.Error:  # it has just ended
             continue
     return None
@@ -198,6 +199,18 @@ class TestIsGroupAlive:
             assert is_group_alive(None, me.pid_namespace, sleeper.pid, started) is None
             assert is_group_alive(me.boot_id, me.pid_namespace, sleeper.pid, None) is None
             sleeper.kill()
+
+    def test_a_zombie_that_is_reaped_while_one_looks(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Then the group has no members, which does not mean that they are hidden."""
+        with subprocess.Popen(["true"], start_new_session=True) as ended:
+            wait_until(lambda: is_gone(ended.pid), lambda: "it lives on")
+
+            def pids() -> list[int]:
+                ended.wait()
+                return [os.getpid()]
+
+            monkeypatch.setattr(process, "_pids", pids)
+            assert not has_living_member(ended.pid)
 
     def test_a_group_of_another_user_is_alive(self, monkeypatch: pytest.MonkeyPatch) -> None:
         def refuse(group: int, number: int) -> None:

@@ -15,8 +15,8 @@ import pytest
 from tests.command_runs import Commands, ignore, is_gone
 from tests.postgres import DEADLINE, wait_until
 from zrb_store import masking
-from zrb_store.consume import command as streams
-from zrb_store.consume.command import KEPT, CommandRunner
+from zrb_store.shell import command as streams
+from zrb_store.shell.command import KEPT, CommandRunner
 
 
 @pytest.fixture

@@ -122,6 +122,7 @@ def test_what_people_do_by_hand_may_die_at_any_statement(store: Store, monkeypat
 
 
 @pytest.mark.parametrize("change", CHANGES_OF_CONSUMERS)
+@pytest.mark.one_on_postgresql
 def test_a_consumer_that_is_killed_before_its_command_begins_loses_nothing(
     store: Store, location: str, tmp_path: Path, change: str
 ) -> None:

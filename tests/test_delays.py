@@ -113,12 +113,14 @@ def test_a_shell_delays_a_value_and_sees_it(store: Store, command: Commands) -> 
         ("queue", "inbox", "files", "--retry-after", "10s", "--max-deliveries", "99999999999"),
     ],
 )
+@pytest.mark.one_on_postgresql
 def test_what_is_no_delay_changes_nothing(store: Store, command: Commands, args: tuple[str, ...]) -> None:
     assert command(*args).code in (1, 2)
     assert command("show", "inbox").code == 3
 
 
 @pytest.mark.parametrize("delay", [-1, math.nan, math.inf, "1h", True, timedelta(days=-1), timedelta(days=5000)])
+@pytest.mark.on_sqlite
 def test_what_is_no_delay_is_refused_in_python(store: Store, delay: Any) -> None:
     queue = store.session("inbox").xcom["files"]
     with pytest.raises(InvalidArgument, match="is not a delay"):

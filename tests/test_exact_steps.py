@@ -13,8 +13,9 @@ import pytest
 
 from tests.rows import faults, query
 from zrb_store import StepUncertain, Store, ZrbStoreError
-from zrb_store.attempt import Attempt, Done
+from zrb_store.attempt import Attempt
 from zrb_store.attempt.exact_steps import Change, ExactStep, open_exact
+from zrb_store.attempt.steps import Done
 from zrb_store.queries import attempts
 
 
@@ -111,6 +112,7 @@ def test_the_reason_is_stored_with_the_values_that_come_back(store: Store) -> No
 
 @pytest.mark.promise(number=11)
 @pytest.mark.parametrize("ends", ["completed", "lost", "failed"])
+@pytest.mark.one_on_postgresql
 def test_a_once_step_is_not_discarded(store: Store, ends: str) -> None:
     class Boom(Exception):
         pass

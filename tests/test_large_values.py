@@ -315,6 +315,7 @@ DAMAGE = [
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
+@pytest.mark.one_on_postgresql
 def test_a_damaged_text_is_shown_as_such_and_stays_in_its_place(used: Store, command: Commands, damage: str) -> None:
     queue = used.session("s").xcom["q"]
     used.database.execute(sa.text(damage))

@@ -22,7 +22,7 @@ ROWS = [
     ("commands", {"cli"}),
     ("pages", {"page"}),
     ("drawing", {"render"}),
-    ("facade", {"", "store", "run", "attempt", "stepping", "xcom", "consume", "shell", "testing"}),
+    ("facade", {"", "store", "run", "attempt", "stepping", "xcom", "shell", "testing"}),
     ("by hand", {"operations"}),
     ("runtime", {"runtime"}),
     ("readers", {"inspect"}),

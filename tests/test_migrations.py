@@ -278,12 +278,6 @@ def migrate_at_once(location: str) -> None:
     assert [process.returncode for process in processes] == [0] * 4
 
 
-@pytest.mark.slow
-def test_processes_that_migrate_at_once_all_succeed(new_location: str) -> None:
-    migrate_at_once(new_location)
-    assert scalar(engine_of(new_location), f"SELECT count(*) FROM {VERSION_TABLE}") == 1
-
-
 def test_threads_that_migrate_different_stores_do_not_mix_them_up(tmp_path: Path) -> None:
     engines = [engine_of(tmp_path / f"{number}.db") for number in range(4)]
     threads = [threading.Thread(target=migrate.upgrade, args=(engine,)) for engine in engines]

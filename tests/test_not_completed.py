@@ -26,7 +26,7 @@ def alerts(database: Database) -> list[Any]:
 READERS: dict[str, Callable[[Database], list[Any]]] = {
     "untold": running_and_untold,
     "check": alerts,
-    "queues": lambda database: queues_of_open_sessions(database, 10),
+    "queues": queues_of_open_sessions,
     "failed": lambda database: list_sessions(database, statuses=["failed"], limit=50),
     "halted": lambda database: list_sessions(database, statuses=HALTED, limit=50),
     "open": lambda database: list_sessions(database, statuses=["open"], limit=50),

@@ -69,6 +69,7 @@ def test_the_last_piece_costs_no_transaction_of_its_own(store: Store, monkeypatc
 
 
 @pytest.mark.promise(number=12)
+@pytest.mark.on_sqlite
 def test_a_silent_attempt_has_no_thread_and_no_row(store: Store) -> None:
     before = set(threading.enumerate())
     with store.session("s").run() as run, run.attempt("load") as attempt:
@@ -140,6 +141,7 @@ def test_a_line_that_alone_is_too_long_is_counted_whole(store: Store, location: 
     assert doctor_findings(location) == []
 
 
+@pytest.mark.on_sqlite
 def test_none_is_kept_if_nobody_wants_it(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ZRB_STORE_OUTPUT_LIMIT", "0")
     with store.session("s").run() as run, run.attempt("load") as attempt:
@@ -148,6 +150,7 @@ def test_none_is_kept_if_nobody_wants_it(store: Store, monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("text", ["64KiB", "-1", "1.5", "9999999999"])
+@pytest.mark.on_sqlite
 def test_a_limit_that_is_no_number_is_refused(location: str, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     monkeypatch.setenv("ZRB_STORE_OUTPUT_LIMIT", text)
     with pytest.raises(
@@ -206,6 +209,7 @@ class TestHandler:
         yield logger
         logger.handlers.clear()
 
+    @pytest.mark.on_sqlite
     def test_messages_belong_to_the_running_attempt(self, store: Store, logger: logging.Logger) -> None:
         logger.addHandler(OutputHandler(level="INFO"))
         logger.error("outside")
@@ -226,6 +230,7 @@ class TestHandler:
         assert lines_of(store, "report#1") == ["critical: other"]
         assert lines_of(store, "load/1#1") == []
 
+    @pytest.mark.on_sqlite
     def test_an_attempt_may_be_named_for_threads(self, store: Store, logger: logging.Logger) -> None:
         with store.session("s").run() as run, run.attempt("load") as attempt:
             logger.addHandler(OutputHandler(attempt))
@@ -261,6 +266,7 @@ def test_output_is_copied_and_deleted_with_its_attempt(store: Store, location: s
     assert doctor_findings(location) == []
 
 
+@pytest.mark.on_sqlite
 def test_secrets_are_masked(store: Store) -> None:
     with store.session("s").run() as run, run.attempt("load") as attempt:
         attempt.log("connecting to postgresql://etl:geheim@db/shop")

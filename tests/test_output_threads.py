@@ -38,6 +38,7 @@ def test_a_wake_that_comes_as_the_writer_stops_waiting(monkeypatch: pytest.Monke
 
 
 @pytest.mark.promise(number=12)
+@pytest.mark.on_sqlite
 def test_no_log_line_is_lost_between_threads(store: Store) -> None:
     with store.session("s").run() as run, run.attempt("load") as attempt:
 
@@ -59,6 +60,7 @@ def test_no_log_line_is_lost_between_threads(store: Store) -> None:
     assert total == sum(len(" ".join(parts)) + 1 for parts in found)
 
 
+@pytest.mark.on_sqlite
 def test_no_line_is_lost_if_two_threads_print_first(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     both = threading.Barrier(2)
     size = settings.size

@@ -35,6 +35,7 @@ def pages(location: str) -> Iterator[Pages]:
 # -- a session
 
 
+@pytest.mark.on_sqlite
 def test_the_page_of_a_session(filled: Store, pages: Pages) -> None:
     answer = pages("/session/etl-24")
     assert ">etl-24</h1>" in answer.text
@@ -43,6 +44,7 @@ def test_the_page_of_a_session(filled: Store, pages: Pages) -> None:
 
 
 @pytest.mark.promise(number=16)
+@pytest.mark.on_sqlite
 def test_a_session_as_data_is_what_show_says(filled: Store, pages: Pages, command: Commands) -> None:
     assert command.ok("show", "etl-24", "--format", "json") == pages("/session/etl-24?format=json").text + "\n"
 
@@ -103,6 +105,7 @@ def test_nothing_from_the_store_is_markup(store: Store, pages: Pages) -> None:
 
 
 @pytest.mark.promise(number=16)
+@pytest.mark.on_sqlite
 def test_the_comparison_is_what_diff_says(filled: Store, pages: Pages, command: Commands) -> None:
     said = command("diff", "etl-24", "etl-25", "--format", "json").out
     assert said == pages("/compare?a=etl-24&b=etl-25&format=json").text + "\n"
@@ -125,6 +128,7 @@ def test_equal_sessions(filled: Store, pages: Pages) -> None:
     pages("/compare?a=etl-24&b=nix", status=404)
 
 
+@pytest.mark.on_sqlite
 def test_queues_tell_what_is_live_held_and_dead(store: Store, pages: Pages) -> None:
     files = store.session("inbox").xcom["files"]
     files.extend(["a", "b", "c"])
@@ -150,6 +154,7 @@ def test_queues_tell_what_is_live_held_and_dead(store: Store, pages: Pages) -> N
     assert pages("/queues?format=json").json[1]["held"] == 0
 
 
+@pytest.mark.on_sqlite
 def test_queues_tell_which_steps_hold_values(night: Store, pages: Pages) -> None:
     (home,) = [each for each in pages("/queues?format=json").json if each["session"] == "inbox"]
     assert home["steps_of_session"][0]["attempt"].startswith("night/convert/")
@@ -157,6 +162,7 @@ def test_queues_tell_which_steps_hold_values(night: Store, pages: Pages) -> None
 
 
 @pytest.mark.promise(number=16)
+@pytest.mark.on_sqlite
 def test_stats_are_what_the_command_says(filled: Store, pages: Pages, command: Commands) -> None:
     assert command.ok("stats", "--format", "json") == pages("/stats?format=json").text + "\n"
     assert command.ok("stats", "x", "--format", "json") == pages("/stats?task=x&format=json").text + "\n"
@@ -245,6 +251,7 @@ def test_the_pages_write_nothing(tmp_path: Path, sqlite_template: Path) -> None:
     assert hashlib.sha256(path.read_bytes()).digest() == before
 
 
+@pytest.mark.on_sqlite
 def test_the_tag_of_a_page_differs_only_if_it_has_to_be_drawn_again(filled: Store, pages: Pages) -> None:
     tag = pages("/session/etl-24").headers["etag"]
     pages("/session/etl-24", status=304, If_None_Match=tag)

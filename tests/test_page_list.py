@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.commands import Commands
+from tests.consumers import two_deaths
 from tests.pages import Pages, raw
 from zrb_store import Store
 from zrb_store.inspect.list import STATUSES
@@ -40,6 +41,7 @@ FILTERS: list[tuple[str, list[str]]] = [
     ("status=halted", ["--failed"]),
     ("name=etl-*", ["--match", "etl-*"]),
     ("name=etl-[5]*", ["--match", "etl-[5]*"]),
+    ("name=tl-2", ["--match", "*tl-2*"]),
     ("task=report", ["--task", "report"]),
     ("project=shop", ["--project", "shop"]),
     ("project=/srv/shop", ["--project", "/srv/shop"]),
@@ -59,6 +61,7 @@ def test_the_filters_of_the_list_are_those_of_the_command(filled: Store, pages: 
         assert [shape["name"] for shape in pages(f"/?{words}&format=json").json] == listed
 
 
+@pytest.mark.on_sqlite
 def test_every_status_can_be_asked_for(filled: Store, pages: Pages) -> None:
     for status in STATUSES:
         assert {shape["status"] for shape in pages(f"/?status={status}&format=json").json} <= {status}
@@ -72,6 +75,21 @@ def test_words_that_mean_nothing_are_refused_in_one_sentence(pages: Pages, words
     answer = pages(f"/?{words}", status=400)
     assert 'id="problem"' in answer.text
     assert "Traceback" not in answer.text
+
+
+@pytest.mark.promise(number=16)
+@pytest.mark.parametrize("words", ["", "status=open", "status=halted", "name=s-", "name=s-*&status=halted", "since=1d"])
+def test_each_page_says_how_many_sessions_there_are(store: Store, pages: Pages, words: str) -> None:
+    names = many(store, 5)
+    for name in names[:3]:
+        store.session(name).run().start().end("failed" if name == "s-002" else "interrupted")
+    total = len(pages(f"/?{words}").rows)
+    assert total in (2, 3, 5)
+    assert f">{total} sessions<" in pages(f"/?{words}").text
+    first = pages(f"/?{words}&limit=1")
+    second = pages(str(first.next()).removeprefix("."))
+    assert f">1 of {total} sessions<" in first.text
+    assert f">1 of {total} sessions<" in second.text
 
 
 @pytest.mark.promise(number=16)
@@ -124,5 +142,45 @@ def test_a_wide_pattern_of_names_gives_the_newest_ones(store: Store, pages: Page
     assert len(pages("/?limit=500&name=s-x*").rows) == 500
 
 
+@pytest.mark.on_sqlite
 def test_the_place_of_a_page_may_be_gone(store: Store, pages: Pages) -> None:
     assert "there is no session nix" in pages("/?before=nix", status=404).text
+
+
+@pytest.mark.promise(number=16)
+def test_pages_of_queues_hold_each_queue_once_those_with_dead_values_first(
+    store: Store, pages: Pages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = ["s-more/files", *(f"{name}/q" for name in many(store, 5)[::-1])]
+    two_deaths(store, "s-more")
+    assert pages("/queues").rows == wanted
+    monkeypatch.setattr("zrb_store.page.pages._MOST", 4)
+    first = pages("/queues?name=s-")
+    second = pages(f"/{first.next()}".replace("/./", "/"))
+    assert (first.rows, second.rows, second.next()) == (wanted[:4], wanted[4:], None)
+    assert "4 of 6 queues" in first.text
+    assert "ValueError: cannot decode corrupt-22" in first.text
+    assert pages("/queues?name=3/").rows == pages("/queues?name=*3/q").rows == ["s-003/q"]
+    assert "No queue matches" in pages("/queues?name=nix").text
+    assert "is not a number" in pages("/queues?page=0", status=400).text
+
+
+def test_pages_of_a_comparison(store: Store, pages: Pages, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("zrb_store.page.pages._MOST", 2)
+    store.session("a").xcom["q"].extend(range(3))
+    store.session("b").xcom["q"].extend(range(3, 6))
+    first = pages("/compare?a=a&b=b")
+    second = pages(f"/{first.next()}".replace("/./", "/"))
+    assert "3 differences" in first.text
+    assert "3 differences" in second.text
+    assert [answer.text.count("<tr data-kind=") for answer in (first, second)] == [2, 1]
+
+
+@pytest.mark.promise(number=13)
+def test_a_worker_is_told_by_its_deliveries(store: Store, pages: Pages, command: Commands) -> None:
+    two_deaths(store)
+    [row] = [line for line in command.ok("list").splitlines() if line.startswith("worker")]
+    assert " failed " in row
+    assert " 2/4 " in row
+    assert row.endswith("inbox/files: ValueError: cannot decode corrupt-22 (2 of 4 completed)")
+    assert "cannot decode corrupt-22 (2 of 4 completed)" in pages("/").text

@@ -171,6 +171,7 @@ class TestDeath:
         ]
 
     @pytest.mark.parametrize("limit", [0, -1, True, 1.5, "5", 10**7])
+    @pytest.mark.on_sqlite
     def test_limits_that_are_none(self, store: Store, inbox: Any, limit: Any) -> None:
         with pytest.raises(InvalidArgument):
             inbox.max_deliveries = limit

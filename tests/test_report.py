@@ -260,18 +260,6 @@ STEPS = (
 @pytest.mark.promise(number=14)
 @pytest.mark.parametrize("location", ["sqlite"], indirect=True)
 @pytest.mark.slow
-def test_a_hundred_thousand_values_are_all_there_in_5_mb(command: Commands, store: Store) -> None:
-    store.session("s").xcom["q"].push(0)
-    insert(store, 100_000, VALUES)
-    page = command.ok("report", "s")
-    assert len(page.encode()) <= 5_000_000
-    queue = Document(page).description["queues"]["q"]
-    assert (queue["left_out"], len(queue["values"])) == (0, 100_000)
-
-
-@pytest.mark.promise(number=14)
-@pytest.mark.parametrize("location", ["sqlite"], indirect=True)
-@pytest.mark.slow
 def test_what_has_no_room_is_counted_and_named(command: Commands, store: Store) -> None:
     store.session("s").xcom["q"].push(0)
     insert(store, 100_000, LONG_VALUES)

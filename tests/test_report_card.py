@@ -11,6 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 from tests.commands import Commands
+from tests.consumers import two_deaths
 from tests.processes import Child
 from tests.sessions import etl, inbox
 from tests.test_reclaim import hold_a_value
@@ -29,12 +30,14 @@ def said(store: Store, name: str = "etl") -> str:
     return re.sub(r"\d+(\.\d+)? (ms|s)\b|\d\d:\d\d:\d\d", "T", "; ".join([text, *shown.counts]))
 
 
+@pytest.mark.on_sqlite
 def test_it_says_what_failed_and_why_and_what_stands(filled: Store) -> None:
     assert said(filled, "etl-24") == "load failed twice: no column 'price'; 2 stand; 2 wait; 1 value comes back"
     assert said(filled, "etl-25") == "4 tasks completed"
     assert said(filled, "inbox") == "3 values in 1 queue; 2 live"
 
 
+@pytest.mark.on_sqlite
 def test_it_tells_of_a_resume(store: Store) -> None:
     inbox(store, "a.csv", "b.csv", "c.csv")
     etl(store, "etl", broken=True)
@@ -43,6 +46,7 @@ def test_it_tells_of_a_resume(store: Store) -> None:
     assert [mark.status for lane in made(store).chain for mark in lane.marks].count("failed") == 3
 
 
+@pytest.mark.on_sqlite
 def test_it_tells_of_a_run_that_goes_on_or_died(store: Store) -> None:
     with store.session("etl").run() as run:
         run.task("a", int)
@@ -52,12 +56,13 @@ def test_it_tells_of_a_run_that_goes_on_or_died(store: Store) -> None:
         store.database.execute(sa.text("UPDATE zrb_run SET lease_expires_at = 1000000, boot_id = 'other', host = 'x'"))
         assert said(store) == ("b died: its process was last seen at T UTC; 1 stand; 1 wait; 1 step not run again")
         described = describe(store.database, "etl")
-        ((run_,), (_, b)) = described.runs, described.tasks
-        (step,) = b.task.steps
-        assert run_.worked_until == step.last.ended_at, "the last sign of life is what its attempts did last"
-        assert described.timeline.span_of(next(iter(b.task.attempts)).record).end == step.last.ended_at
+        _, b = described.tasks
+        (step,) = b.steps
+        assert described.timeline.runs[1].end == step.last.ended_at, "the last sign of life is what its attempts did"
+        assert described.timeline.span_of(next(iter(b.attempts)).record).end == step.last.ended_at
 
 
+@pytest.mark.on_sqlite
 def test_the_values_that_come_back_are_shown_at_their_places(store: Store) -> None:
     session = store.session("etl")
     session.xcom["files"].extend(["a", "b", "c"])
@@ -74,35 +79,33 @@ def test_the_values_that_come_back_are_shown_at_their_places(store: Store) -> No
     assert "2 values come back" in shown.counts
 
 
-def test_a_consumer_is_told_by_its_deliveries(store: Store) -> None:
-    queue = store.session("inbox").xcom["files"]
-    queue.max_deliveries = 1
-    queue.extend(["a-1", "bad-7", "bad-12", "b-2"])
-    with store.session("worker").run() as run:
-        for delivery in run.consume(queue):
-            with contextlib.suppress(ValueError), delivery as value:
-                if "bad" in value:
-                    raise ValueError(f"cannot decode {value}")
-    assert said(store, "worker") == "2 deliveries completed, 2 failed: cannot decode bad-12; 2 dead"
+@pytest.mark.on_sqlite
+def test_a_consumer_is_told_by_its_deliveries(store: Store, command: Commands) -> None:
+    two_deaths(store)
+    assert said(store, "worker") == "2 deliveries completed, 2 failed: cannot decode corrupt-22; 2 dead"
     assert made(store, "worker").link.startswith("attempt-")
-    store.database.execute(sa.text("UPDATE zrb_value SET pushed_at = pushed_at - 9000000"))
-    assert said(store, "inbox") == "2 of 4 values died: cannot decode bad-*; 2 dead"
+    assert said(store, "inbox") == "2 of 4 values died: cannot decode corrupt-*; 2 dead"
     shown = made(store, "inbox")
     assert shown.command == "zrb-store requeue inbox files --all-dead"
     assert shown.depth is not None
-    assert shown.depth.errors == [("cannot decode bad-*", 2)]
+    assert shown.depth.errors == [("cannot decode corrupt-*", 2)]
+    assert "<li><strong>2 \N{MULTIPLICATION SIGN}</strong> cannot decode corrupt-*</li>" in command.ok(
+        "report", "inbox"
+    )
     assert shown.depth.deaths
     assert shown.depth.most_per_minute == 4
     store.session("inbox").xcom["files"].push("later", delay=60)
     assert "1 delayed" in made(store, "inbox").counts
 
 
+@pytest.mark.on_sqlite
 def test_nothing_is_counted_as_zero(store: Store) -> None:
     with contextlib.suppress(ValueError), store.session("etl").run() as run, run.attempt("load"):
         raise ValueError("page 7 is empty")
     assert said(store) == "load failed: page 7 is empty; nothing stands; 1 task waits"
 
 
+@pytest.mark.on_sqlite
 def test_a_reclaimed_session_is_told_by_the_run_that_died(store: Store, location: str) -> None:
     store.session("inbox").xcom["files"].extend(["a", "b"])
     with Child(hold_a_value, location, "worker") as child:
@@ -117,6 +120,19 @@ def test_a_reclaimed_session_is_told_by_the_run_that_died(store: Store, location
     assert (after.subject, after.command) == (before.subject, before.command)
     assert after.command == "cd /srv && python3 run.py 'a b'"
     assert describe(store.database, "worker").session.ended_at is None
+
+
+@pytest.mark.on_sqlite
+@pytest.mark.promise(number=14)
+def test_a_command_without_its_secret_is_not_for_copying(store: Store, command: Commands) -> None:
+    with contextlib.suppress(ValueError), store.session("etl").run():
+        raise ValueError("the API was down")
+    for words, shown in (
+        ('["run.py", "--day", "1"]', '<code class="command">cd /srv &amp;&amp; python3 run.py --day 1</code>'),
+        ('["run.py", "--key", "***"]', "<code>cd /srv &amp;&amp; python3 run.py --key &#39;***&#39;</code>"),
+    ):
+        store.database.execute(sa.text(f"UPDATE zrb_run SET command = '{words}', folder = '/srv' RETURNING 1"))
+        assert f'<span class="go">{shown}</span>' in command.ok("report", "etl")
 
 
 @pytest.mark.on_sqlite

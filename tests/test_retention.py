@@ -40,6 +40,7 @@ def complete_although_told_to_stop(store: Store) -> None:
 
 @pytest.mark.usefixtures("old_sessions")
 @pytest.mark.parametrize(("run", "remains"), [(fail, 0), (interrupt, 10), (complete_although_told_to_stop, 10)])
+@pytest.mark.one_on_postgresql
 def test_an_interrupted_process_has_no_time_for_it(store: Store, run: Callable[[Store], None], remains: int) -> None:
     try:
         run(store)
@@ -79,6 +80,7 @@ def test_a_long_duration_is_reported(
 
 
 @pytest.mark.parametrize("setting", ["30", "keep=", "30d;keep=2", "30d,,", "forever"])
+@pytest.mark.on_sqlite
 def test_a_wrong_setting_is_refused_at_once(location: str, monkeypatch: pytest.MonkeyPatch, setting: str) -> None:
     monkeypatch.setenv("ZRB_STORE_RETENTION", setting)
     with pytest.raises(InvalidArgument, match="ZRB_STORE_RETENTION"):

@@ -91,12 +91,14 @@ def test_other_arguments_are_refused(store: Store, args: Any, kwargs: Any, says:
         start(store, "flow").task("f", lambda *_, **__: pytest.fail("called"), *args, **kwargs)
 
 
+@pytest.mark.on_sqlite
 def test_the_same_ones_in_another_order_are_not(store: Store) -> None:
     run = start(store, "flow")
     run.task("f", lambda a, b: None, a=1, b={"x": 1, "y": {2, 3}})
     run.task("f", lambda a, b: pytest.fail("called"), b={"y": {3, 2}, "x": 1}, a=1)
 
 
+@pytest.mark.on_sqlite
 def test_arguments_that_cannot_be_stored_are_not_compared(store: Store) -> None:
     run = start(store, "flow")
     assert run.task("f", lambda connection: 1, object()) == 1
@@ -226,6 +228,7 @@ def test_equal_values_are_the_same_arguments_however_they_are_written(store: Sto
     run.task("f", only_with(one), two)
 
 
+@pytest.mark.on_sqlite
 def test_an_argument_that_cannot_be_stored_does_not_hide_the_others(store: Store) -> None:
     def load(day: int, lock: object, *, target: str, **more: object) -> str:
         return f"{day} to {target}"
@@ -247,6 +250,7 @@ def test_an_argument_that_cannot_be_stored_does_not_hide_the_others(store: Store
             call()
 
 
+@pytest.mark.on_sqlite
 def test_an_argument_that_is_too_large_does_not_hide_the_others(store: Store) -> None:
     store.max_value = 1000
     start(store, "flow").task("f", lambda *_: 1, 1, "x" * 600, "y" * 600, 2)
@@ -259,6 +263,7 @@ def test_an_argument_that_is_too_large_does_not_hide_the_others(store: Store) ->
             run.task("f", lambda *_: pytest.fail("called"), *args)
 
 
+@pytest.mark.on_sqlite
 def test_an_argument_that_is_nested_too_deep_together_with_others_is_compared(store: Store) -> None:
     deep: Any = 1
     for _ in range(199):
@@ -281,6 +286,7 @@ def test_odd_names_of_arguments(store: Store, name: str) -> None:
         run.task("f", lambda **_: pytest.fail("called"), **{**odd, name: 2})
 
 
+@pytest.mark.on_sqlite
 def test_arguments_stored_by_earlier_versions(store: Store) -> None:
     start(store, "flow").task("f", lambda *_, **__: 1, "a.csv", (1, 2), day=date(2026, 11, 24))
     stored = '[["a.csv",{"$":"tuple","v":[1,2]}],{"day":{"$":"date","v":"2026-11-24"}}]'
@@ -293,6 +299,7 @@ def test_arguments_stored_by_earlier_versions(store: Store) -> None:
     assert run.task("f", lambda *_, **__: pytest.fail("called"), "b.csv") == 1
 
 
+@pytest.mark.on_sqlite
 def test_a_long_argument_is_cut_in_the_message(store: Store) -> None:
     run = start(store, "flow")
     run.task("f", lambda _: 1, "x" * 100_000)

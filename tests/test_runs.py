@@ -87,6 +87,7 @@ class TestWhoMayRun:
             ({"inputs": {"day": 1, "n": [1], "x": None}}, "other inputs: x is new;"),
         ],
     )
+    @pytest.mark.one_on_postgresql
     def test_not_for_something_else(self, store: Store, other: dict[str, Any], says: str) -> None:
         same: dict[str, Any] = {"project": "/a", "task": "load", "inputs": {"day": 1, "n": [1]}}
         with pytest.raises(Broken), store.session("flow").run(**same):
@@ -98,6 +99,7 @@ class TestWhoMayRun:
         with store.session("flow").run(**same) as run:
             assert run.number == 2
 
+    @pytest.mark.on_sqlite
     def test_an_input_that_cannot_be_stored_does_not_hide_the_others(self, store: Store) -> None:
         with pytest.raises(Broken), store.session("flow").run(inputs={"lock": threading.Lock(), "day": 1}):
             raise Broken
@@ -110,6 +112,7 @@ class TestWhoMayRun:
         with pytest.raises(InputsDiffer, match="lock cannot be stored, and so cannot be compared; use"):
             store.session("flow").run(inputs={"lock": threading.Lock(), "day": 1}).start()
 
+    @pytest.mark.on_sqlite
     def test_inputs_in_another_order_are_the_same(self, store: Store) -> None:
         with pytest.raises(Broken), store.session("flow").run(inputs={"a": 1, "b": {"c": 1, "d": 2}}):
             raise Broken
@@ -146,6 +149,7 @@ class TestStatus:
             (SystemExit("message"), "failed"),
         ],
     )
+    @pytest.mark.one_on_postgresql
     def test_by_the_end_of_an_attempt(self, store: Store, error: BaseException | None, status: str) -> None:
         expected = contextlib.nullcontext() if error is None else pytest.raises(type(error))
         with expected, store.session("flow").run() as run, run.attempt("task"):
@@ -165,6 +169,7 @@ class TestStatus:
             (SystemExit(3), "failed"),
         ],
     )
+    @pytest.mark.one_on_postgresql
     def test_by_the_end_of_the_run_outside_of_attempts(self, store: Store, error: BaseException, status: str) -> None:
         with pytest.raises(type(error)), store.session("flow").run():
             raise error

@@ -64,6 +64,7 @@ def recorded_task(location: str) -> str | None:
         return store.session("nightly").record().task
 
 
+@pytest.mark.on_sqlite
 def test_another_script_is_refused(scripts: Scripts, location: str) -> None:
     one, two = scripts.write("one.py"), scripts.write("two.py")
     assert scripts.run(one, FAIL="x") == ""
@@ -79,6 +80,7 @@ def test_another_script_is_refused(scripts: Scripts, location: str) -> None:
 
 
 @pytest.mark.smoke
+@pytest.mark.on_sqlite
 def test_a_script_that_was_moved_goes_on_as_the_message_says(scripts: Scripts, location: str) -> None:
     old = scripts.write("old/job.py")
     scripts.run(old, FAIL="x")
@@ -90,6 +92,7 @@ def test_a_script_that_was_moved_goes_on_as_the_message_says(scripts: Scripts, l
         assert store.session("nightly").status == "completed"
 
 
+@pytest.mark.on_sqlite
 def test_a_script_with_a_name_may_lie_anywhere(scripts: Scripts, location: str) -> None:
     scripts.run(scripts.write("release-1/job.py"), FAIL="x", TASK="nightly")
     assert scripts.run(scripts.write("release-2/job.py"), TASK="nightly") == ""
@@ -97,6 +100,7 @@ def test_a_script_with_a_name_may_lie_anywhere(scripts: Scripts, location: str) 
 
 
 @pytest.mark.slow
+@pytest.mark.on_sqlite
 def test_it_is_the_same_script_from_wherever_it_is_started(scripts: Scripts, location: str) -> None:
     script = scripts.write("release-1/job.py")
     (scripts.folder / "current").symlink_to("release-1")
@@ -115,6 +119,7 @@ def test_it_is_the_same_script_from_wherever_it_is_started(scripts: Scripts, loc
 
 
 @pytest.mark.slow
+@pytest.mark.on_sqlite
 def test_what_is_no_script_is_not_compared(scripts: Scripts, location: str) -> None:
     scripts.write("package/job.py")
     for args, stdin in [
@@ -154,6 +159,7 @@ def test_a_program_beside_the_interpreter_is_no_script(monkeypatch: pytest.Monke
     assert current_script() == str(tmp_path / "job.py")
 
 
+@pytest.mark.on_sqlite
 def test_a_task_and_a_script_are_distinguished(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     main = sys.modules["__main__"]
     for name, task in (("of-task", "load"), ("of-script", "/srv/job.py")):

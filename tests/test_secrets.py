@@ -117,6 +117,7 @@ class TestTheStoresUrl:
 
 
 @pytest.mark.promise(number=9)
+@pytest.mark.on_sqlite
 def test_a_programs_command_line(location: str, tmp_path: Path) -> None:
     """They are masked in the output of `log` and `export`, and in the rows."""
     job = tmp_path / "job.py"
@@ -157,6 +158,7 @@ def test_a_programs_command_line(location: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.promise(number=9)
+@pytest.mark.on_sqlite
 def test_what_an_attempts_error_quotes(store: Store) -> None:
     url = f"postgresql://me:{PASSWORD}@db.example/jobs?password={PASSWORD}&x=1"
 
@@ -186,12 +188,14 @@ def test_an_error_quotes_the_store_itself(store: Store, secret_url: str) -> None
     assert PASSWORD not in str(all_rows(store))
 
 
+@pytest.mark.on_sqlite
 def test_a_command_line_that_is_given(store: Store) -> None:
     with store.session("s").run(command=["job", "--api-key", PASSWORD]):
         pass
     assert '["job", "--api-key", "***"]' in str(all_rows(store))
 
 
+@pytest.mark.on_sqlite
 def test_what_is_stored_to_be_compared(store: Store) -> None:
     """The inputs of a run and the arguments of a step. A new password makes no difference."""
     results = []
@@ -206,6 +210,7 @@ def test_what_is_stored_to_be_compared(store: Store) -> None:
 
 
 @pytest.mark.promise(number=9)
+@pytest.mark.on_sqlite
 def test_inputs_errors_and_output(store: Store, command: Commands, tmp_path: Path) -> None:
     """Inputs are masked when they are shown, and kept for a resume; errors and output are masked before."""
     inputs = {"api-key": "Zk7-key", "to": "https://db.example?token=Zk7-token", "config": {"password": "Zk7-nested"}}
@@ -249,6 +254,7 @@ def test_what_a_refusal_quotes_of_what_is_below_a_secret_name(
     assert describe_changes(before, after) == f"{place}: *** became ***"
 
 
+@pytest.mark.on_sqlite
 def test_secrets_beside_values_that_cannot_be_stored(store: Store) -> None:
     """A password in a container is masked even if another input or argument cannot be stored."""
     connection = threading.Lock()
@@ -265,6 +271,7 @@ def test_secrets_beside_values_that_cannot_be_stored(store: Store) -> None:
     assert "another1" not in str(stored)
 
 
+@pytest.mark.on_sqlite
 def test_what_a_refusal_quotes(store: Store, command: Commands) -> None:
     url = f"postgresql://me:{PASSWORD}@db.example/jobs"
     with store.session("s").run(inputs={"to": url}) as run:

@@ -87,6 +87,21 @@ def test_a_resume_runs_in_the_stored_folder(
 
 
 @ON_SQLITE
+def test_what_a_session_is_for_stays(store: Store, scripts: Scripts, command: Commands) -> None:
+    """A Python script has no command, and several sessions of `run` are resumed without zrb."""
+    with store.session("script").run(task="backup"):
+        pass
+    refused = scripts.run("zrb-store", "run", "script", "--task", "backup", "--", "true")
+    assert refused.code == 65
+    assert "session script belongs to a Python script, not `true`: use another session name" in refused.err
+    for name in ("one", "two"):
+        assert scripts.run("zrb-store", "run", name, "--", "test", "-e", "fixed").code == 1
+    scripts.write("fixed", "")
+    resumed = scripts.run("zrb-store", "resume", "--failed")
+    assert (resumed.code, sorted(resumed.out.splitlines())) == (0, ["one: completed", "two: completed"])
+
+
+@ON_SQLITE
 def test_a_secret_is_not_stored_and_is_asked_for(store: Store, scripts: Scripts, command: Commands) -> None:
     scripts.write("script.sh", 'echo "$TOKEN $1 $2"; test -e fixed')
     words = (

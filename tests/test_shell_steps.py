@@ -14,8 +14,9 @@ from tests.crash_scripts import kill_scripts
 from tests.postgres import wait_until
 from tests.rows import faults, query
 from tests.scripts import Scripts, finished, require
-from zrb_store import Store
+from zrb_store import Store, ZrbStoreError
 from zrb_store.process import has_living_member
+from zrb_store.shell.command import record_command
 
 ON_SQLITE = pytest.mark.parametrize("location", ["sqlite"], indirect=True)
 
@@ -210,7 +211,7 @@ def test_a_step_ends_with_what_started_it(store: Store, scripts: Scripts) -> Non
     assert not has_living_member(first)
     assert scripts.lines("code") == ["125"]
     (refused,) = scripts.lines("refused")
-    assert f"step nap is running (process group {first}): steps that run at the same time need" in refused
+    assert "step nap of night/backup#1 is running: steps that run at the same time need different names" in refused
     os.kill(running.pid, signal.SIGKILL)
     finished(running)
     commands = [pid for (pid,) in query(store, "SELECT command_pid FROM zrb_attempt")]
@@ -221,9 +222,59 @@ def test_a_step_ends_with_what_started_it(store: Store, scripts: Scripts) -> Non
     assert faults(store) == []
 
 
+def test_no_command_outlives_its_attempt(store: Store, scripts: Scripts) -> None:
+    """Not even one that ignores signals, for the moment until its step looks: the next attempt begins at once."""
+    with store.session("night").run(task="backup") as run:
+        attempt = run.attempt("backup")
+        words = ("zrb-store", "step", "nap", "--", "sh", "-c", "trap '' TERM; echo $$ >group; sleep 1000")
+        step = scripts.start(*words, environment={"ZRB_STORE_ATTEMPT": attempt.token})
+        wait_until(lambda: bool(scripts.lines("group")), lambda: "the step does not start")
+        attempt.fail()
+        assert not has_living_member(int(scripts.lines("group")[0]))
+        ended = finished(step)
+        assert (ended.code, steps(store)) == (125, [("nap", "interrupted")])
+        assert "night/backup/1#1 is interrupted: it can no longer write" in ended.err
+
+
+def test_two_steps_of_a_name_that_begin_at_once(store: Store) -> None:
+    """The second one has not seen yet that the first one's command runs."""
+    with store.session("night").run(task="backup") as run, run.attempt("backup") as attempt:
+        first = attempt.steps.begin("nap", "nap", "[[],{}]", None, once=False)
+        known = attempt.steps.newest("nap")
+        assert first is not None
+        record_command(first, 4_000_000, "1")
+        with pytest.raises(ZrbStoreError, match="steps that run at the same time need different names"):
+            attempt.steps.begin("nap", "nap", "[[],{}]", known, once=False)
+        assert steps(store) == [("nap", "running")]
+
+
+@ON_SQLITE
+def test_an_output_that_cannot_be_written(scripts: Scripts) -> None:
+    """The step stands, but the script must not go on with a part of its output."""
+    scripts.write(
+        "script.sh",
+        "zrb-store step seq -- sh -c 'echo seq >>ran; seq 3' >/dev/full; echo $?\n"
+        "zrb-store step seq -- sh -c 'echo seq >>ran; seq 3' >/dev/full; echo $?\n"
+        "zrb-store step seq -- sh -c 'echo seq >>ran; seq 3' >&-; echo $?\n"
+        "zrb-store step seq -- sh -c 'echo seq >>ran; seq 3' | head -1\n"
+        "zrb-store step pay --once --retries 1 -- sh -c 'echo pay >>ran; seq 3' >/dev/full; echo $?\n"
+        "zrb-store step cat --stdin -- cat <&-; echo $?\n",
+    )
+    done = scripts.night()
+    assert done.out.split() == ["125", "125", "125", "1", "125", "125"]
+    assert [line.partition(": ")[2] for line in done.err.splitlines()] == [
+        "the output of step seq cannot be written: No space left on device",
+        "the output cannot be written: No space left on device",
+        "the output cannot be written: Bad file descriptor",
+        "the output cannot be written: No space left on device",
+        "stdin is closed (see `zrb-store step --help`)",
+    ]
+    assert scripts.lines("ran") == ["seq", "pay"]
+
+
 @ON_SQLITE
 def test_a_step_that_is_done_is_quick(scripts: Scripts) -> None:
-    """It imports neither click nor SQLAlchemy."""
+    """It imports neither click nor SQLAlchemy, nor what takes as long as a fifth of them."""
     scripts.write("script.sh", "zrb-store step a -- echo out; env >environment")
     scripts.write(
         "again.py", "import sys\nfrom zrb_store.cli import run\ncode = run(sys.argv[1:])\nprint(*sys.modules)"
@@ -231,7 +282,7 @@ def test_a_step_that_is_done_is_quick(scripts: Scripts) -> None:
     scripts.write("script.sh", f"zrb-store step a -- echo out; {sys.executable} again.py step a -- echo out")
     done = scripts.night().out.splitlines()
     assert done[:2] == ["out", "out"]
-    assert {"click", "sqlalchemy", "zrb_store.attempt"}.isdisjoint(done[2].split())
+    assert {"click", "sqlalchemy", "zrb_store.attempt", "dataclasses", "inspect"}.isdisjoint(done[2].split())
 
 
 STRICT = """\

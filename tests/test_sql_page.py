@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-import pandas
 import pytest
 
 from tests.sql_page import PAGE, QUERIES, SECTIONS, Row, fill, filled_location, from_psycopg, from_sqlite3, plain
@@ -102,6 +101,8 @@ def test_json_is_read_as_the_page_says(location: str) -> None:
 
 @pytest.mark.promise(number=15)
 def test_pandas(location: str) -> None:
+    import pandas  # takes a second, and every worker imports this file
+
     filled_location(location)
     for name, query in QUERIES.items():
         frame = pandas.read_sql_query(query, engine_of(location))

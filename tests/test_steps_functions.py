@@ -33,6 +33,7 @@ class Doubler:
         return await self.double_later(number)
 
 
+@pytest.mark.on_sqlite
 def test_functions_of_every_kind(store: Store) -> None:
     functions: list[tuple[Callable[..., Any], list[int]]] = [
         (Doubler().double, [4]),
@@ -49,6 +50,7 @@ def test_functions_of_every_kind(store: Store) -> None:
                 assert (asyncio.run(result) if asyncio.iscoroutine(result) else result) == 8
 
 
+@pytest.mark.on_sqlite
 def test_a_class_is_called_like_a_function(store: Store) -> None:
     """That its objects are coroutine functions does not make it one."""
     with attempt_of(store) as attempt, pytest.warns(RuntimeWarning, match="cannot store"):
@@ -66,6 +68,7 @@ async def generate_later() -> AsyncIterator[int]:
 KINDS: tuple[Callable[[], Any], ...] = (generate, generate_later)
 
 
+@pytest.mark.on_sqlite
 def test_a_generator_is_refused_since_its_code_would_run_outside_of_the_step(store: Store) -> None:
     with attempt_of(store) as attempt:
         for function in KINDS:
@@ -74,6 +77,7 @@ def test_a_generator_is_refused_since_its_code_would_run_outside_of_the_step(sto
     assert recorded(store, "convert/1", 2).status == "failed"
 
 
+@pytest.mark.on_sqlite
 def test_an_asyncio_task_is_refused_and_cancelled(store: Store) -> None:
     async def main(attempt: Attempt) -> None:
         made: list[asyncio.Task[Any]] = []

@@ -161,7 +161,7 @@ def test_a_step_that_completes_while_its_attempt_ends_stands(store: Store, locat
         thread = threading.Thread(target=complete, args=[begun.id])
         thread.start()
         assert completing.wait(60)
-        closing: list[list[int]] = []
+        closing: list[object] = []
         closer = threading.Thread(
             target=lambda: closing.append(store.database.transact(lambda t: steps.close_running(t, attempt.id)))
         )

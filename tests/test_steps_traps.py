@@ -42,6 +42,7 @@ def pushed(store: Store) -> list[Any]:
 # -- cancellation
 
 
+@pytest.mark.on_sqlite
 def test_cancelling_one_of_several_gathered_steps_leaves_the_others(store: Store) -> None:
     async def main(attempt: Attempt) -> list[object]:
         hanging = asyncio.ensure_future(attempt.step("hang", push_and_hang, attempt))
@@ -57,6 +58,7 @@ def test_cancelling_one_of_several_gathered_steps_leaves_the_others(store: Store
         assert statuses(store, "convert/1", "convert/2", "convert/3") == ["interrupted", "completed", "completed"]
 
 
+@pytest.mark.on_sqlite
 def test_a_task_group_cancels_the_steps_beside_one_that_fails(store: Store) -> None:
     async def fail_after_a_while(attempt: Attempt) -> None:
         await push(attempt, "failing")
@@ -92,6 +94,7 @@ def test_a_timeout_interrupts_a_step_which_can_run_again(store: Store) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:coroutine .* was never awaited")
+@pytest.mark.on_sqlite
 def test_a_coroutine_that_is_never_awaited_starts_nothing(store: Store) -> None:
     with attempt_of(store) as attempt:
         _ = attempt.step("push", push, attempt, "first")
@@ -102,6 +105,7 @@ def test_a_coroutine_that_is_never_awaited_starts_nothing(store: Store) -> None:
     assert recorded(store, "convert/1").step == "push"
 
 
+@pytest.mark.on_sqlite
 def test_a_coroutine_is_awaited_once_and_in_its_own_attempt(store: Store) -> None:
     with attempt_of(store, fails=True) as attempt:
         done = attempt.step("push", push, attempt, "a")
@@ -119,6 +123,7 @@ def test_a_coroutine_is_awaited_once_and_in_its_own_attempt(store: Store) -> Non
 
 
 @pytest.mark.parametrize("collected", [False, True], ids=["closed", "collected"])
+@pytest.mark.on_sqlite
 def test_a_step_whose_coroutine_is_dropped_in_another_context_is_interrupted(store: Store, collected: bool) -> None:
     with attempt_of(store) as attempt:
         coroutine = attempt.step("hang", push_and_hang, attempt)
@@ -142,6 +147,7 @@ def test_a_step_whose_coroutine_is_dropped_in_another_context_is_interrupted(sto
         assert attempt.step("hang", lambda attempt: "again", attempt) == "again"  # nothing is still claimed
 
 
+@pytest.mark.on_sqlite
 def test_an_async_generator_that_is_dropped_amid_a_step_interrupts_it(store: Store) -> None:
     """The event loop closes it in a context of its own."""
 
@@ -166,6 +172,7 @@ def test_an_async_generator_that_is_dropped_amid_a_step_interrupts_it(store: Sto
         assert pushed(store) == ["one"]
 
 
+@pytest.mark.on_sqlite
 def test_an_attempt_that_a_generator_holds_open_fails_when_it_is_closed_in_another_context(store: Store) -> None:
     session = store.session("night")
 
@@ -201,6 +208,7 @@ ENDINGS: dict[BaseException, str] = {
 
 
 @pytest.mark.promise(number=11)
+@pytest.mark.on_sqlite
 def test_any_exception_ends_the_step_and_goes_on(store: Store) -> None:
     def work(error: BaseException) -> None:
         store.session("night").xcom["out"].push("x")
@@ -216,6 +224,7 @@ def test_any_exception_ends_the_step_and_goes_on(store: Store) -> None:
             assert pushed(store) == []
 
 
+@pytest.mark.on_sqlite
 def test_endless_recursion_inside_a_step_fails_it(store: Store) -> None:
     def deeper() -> None:
         deeper()
@@ -227,6 +236,7 @@ def test_endless_recursion_inside_a_step_fails_it(store: Store) -> None:
         assert attempt.step("deep", int) == 0
 
 
+@pytest.mark.on_sqlite
 def test_a_step_that_calls_itself_is_refused_and_fails(store: Store) -> None:
     def again() -> None:
         step("work", again)
@@ -294,6 +304,7 @@ def test_a_task_that_survives_a_ctrl_c_runs_the_step_again(store: Store, point: 
         assert pushed(store) == [1]
 
 
+@pytest.mark.on_sqlite
 def test_sys_exit_in_a_step_ends_the_task_and_keeps_what_completed(store: Store) -> None:
     def task(attempt: Attempt) -> None:
         attempt.step("before", attempt.xcom["out"].push, 1)

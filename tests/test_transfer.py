@@ -173,18 +173,20 @@ def test_any_scenario_goes_there_and_back(store: Store, other: Store, scenario: 
 
 
 @pytest.mark.slow
-def test_hundreds_of_sessions_go_there_and_back(tmp_path: Path, new_postgres: str) -> None:
+def test_many_sessions_go_there_and_back(tmp_path: Path, new_postgres: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(db_transaction, "MOST_ROWS", 100)
+    monkeypatch.setattr(transfer, "BATCH", 100)
     with open_store(tmp_path / "first.db") as few, open_store(tmp_path / "many.db") as many:
         fill_with_history(few)
         content = exported(few)
-        for number in range(40):
+        for number in range(8):
             renamed = {session.name: f"{session.name}-{number}" for session in few.sessions()}
             assert imported(many, content, renamed) == 6
         with open_store(new_postgres) as server, open_store(tmp_path / "back.db") as back:
-            assert copy(many.database, server.database) == 240
-            assert copy(server.database, back.database) == 240
+            assert copy(many.database, server.database) == 48
+            assert copy(server.database, back.database) == 48
             before, there = shown(many), shown(server)
-            assert len(before) == 240
+            assert len(before) == 48
             assert before == there == shown(back)
 
 

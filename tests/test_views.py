@@ -24,6 +24,7 @@ from zrb_store.db.columns import SESSION
 from zrb_store.db.engine import Database
 from zrb_store.db.views import ISO, queries
 from zrb_store.inspect.list import list_sessions
+from zrb_store.operations.values import drop
 from zrb_store.records import iso
 
 
@@ -287,5 +288,15 @@ def test_a_reclaimed_session_is_stale(store: Store) -> None:
     run = store.session("worker").run().start()
     store.database.execute(sa.text("UPDATE zrb_run SET origin = 'reclaim' WHERE session_id IS NOT NULL RETURNING 1"))
     run.end("interrupted")
-    [row] = rows_of(store.database, "SELECT status, seconds FROM zrb_xcom_sessions")
-    assert (row["status"], row["seconds"]) == ("stale", None)
+    [row] = rows_of(store.database, "SELECT status, ended_at, seconds FROM zrb_xcom_sessions")
+    assert tuple(row.values()) == ("stale", None, None)
+    [session] = store.sessions()
+    assert (session.status, session.ended_at) == ("stale", None)
+
+
+@pytest.mark.promise(number=15)
+def test_what_was_done_by_hand_has_its_reason(store: Store) -> None:
+    store.session("inbox").xcom["files"].push("corrupt")
+    drop(store.database, ["inbox/files#1"], "ticket 4711")
+    [row] = rows_of(store.database, "SELECT action, detail, reason FROM zrb_xcom_changes")
+    assert tuple(row.values()) == ("drop", "files#1", "ticket 4711")

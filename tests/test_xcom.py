@@ -147,11 +147,13 @@ def test_every_name_of_a_deque_and_of_zrbs_queue_is_there() -> None:
 
 
 @pytest.mark.parametrize("copied", [copy.deepcopy, pickle.dumps])
+@pytest.mark.on_sqlite
 def test_a_durable_queue_cannot_be_pickled_or_deep_copied(store: Store, copied: Operation) -> None:
     with pytest.raises(TypeError, match="cannot be pickled or deep-copied: pickle list"):
         copied(store.session("s").xcom["q"])
 
 
+@pytest.mark.on_sqlite
 def test_it_has_no_bounds(store: Store) -> None:
     queue: Any = store.session("s").xcom["q"]
     assert queue.maxlen is None
@@ -168,6 +170,7 @@ def test_a_copy_is_a_plain_deque(store: Store) -> None:
     assert list(queue) == [1, 2]
 
 
+@pytest.mark.on_sqlite
 def test_as_a_type(store: Store) -> None:
     assert operator.getitem(Xcom, int).__origin__ is Xcom  # type: ignore[call-overload]
     match store.session("s").xcom["q"]:
@@ -241,6 +244,7 @@ def test_queues_of_one_name_are_one_queue_everywhere(store: Store, location: str
 
 class TestCallbacks:
     @pytest.mark.parametrize("spelling", ["append", "add"])
+    @pytest.mark.on_sqlite
     def test_both_spellings(self, store: Store, spelling: str) -> None:
         fired = []
         queue = store.session("s").xcom["q"]
@@ -250,6 +254,7 @@ class TestCallbacks:
         queue.pop()
         assert fired == ["push", "pop"]
 
+    @pytest.mark.on_sqlite
     def test_in_the_order_of_registration_and_after_the_change(self, store: Store) -> None:
         seen = []
         queue = store.session("s").xcom["q"]
@@ -258,6 +263,7 @@ class TestCallbacks:
         queue.push(1)
         assert seen == [("first", [1]), ("second", [1])]
 
+    @pytest.mark.on_sqlite
     def test_one_that_raises_undoes_nothing(self, store: Store) -> None:
         queue = store.session("s").xcom["q"]
         queue.append_push_callback(lambda: 1 / 0)
@@ -265,6 +271,7 @@ class TestCallbacks:
             queue.push(1)
         assert list(queue) == [1]
 
+    @pytest.mark.on_sqlite
     def test_a_refused_change_fires_none(self, store: Store) -> None:
         fired = []
         queue = store.session("s").xcom["q"]

@@ -19,7 +19,7 @@ retracts what it pushed, and first gives back the completed steps that depend on
 Where to look:
     store.py, run/, attempt/, xcom/    the objects of a Python user; stepping.py: `step` and `once_tool`
     runtime/     automatic work: leases, waiting, reclaiming from the dead, output, notifications
-    consume/     a command for each value         shell/      a command as a task or a step of a script
+    shell/       a command for each value, as a task, or as a step
     operations/  changes by hand                inspect/   typed data for readers, with one `to_json` each
     queries/     all SQL, by noun               db/        connections, tables, statements, migrations
     codec/       values as JSON text            render/    text for terminals and pages
@@ -34,7 +34,7 @@ from zrb_store import errors
 
 if TYPE_CHECKING:
     from zrb_store.attempt import Attempt as Attempt
-    from zrb_store.attempt import OutputHandler as OutputHandler
+    from zrb_store.attempt.output_handler import OutputHandler as OutputHandler
     from zrb_store.codec.classes import register_codec as register_codec
     from zrb_store.run import Run as Run
     from zrb_store.run.deliveries import Delivery as Delivery
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "Attempt": "attempt",
     "Delivery": "run.deliveries",
-    "OutputHandler": "attempt",
+    "OutputHandler": "attempt.output_handler",
     "Run": "run",
     "Session": "store",
     "Store": "store",

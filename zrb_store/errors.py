@@ -15,12 +15,9 @@ class ZrbStoreError(Exception):
 
     A message may quote stored text. So characters that move the cursor or hide text are escaped in it, which makes it
     safe to show in a terminal.
-
-    Attributes:
-        exit_code: Exit status of a command that this error stops.
     """
 
-    exit_code = 1
+    exit_code = 1  # of a command that this error stops
 
     def __init__(self, message: str = "") -> None:
         super().__init__(printable(message))

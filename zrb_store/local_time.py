@@ -54,11 +54,9 @@ def parse_time(text: str, start: int, *, first: bool = False) -> int | None:
         else:
             moment = _local(clock, parts["zone"], text)
         return (moment - _EPOCH) // _MICROSECOND
-    except OverflowError:
-        return None
     except InvalidArgument:
         raise
-    except ValueError:  # the 30th of February
+    except (OverflowError, ValueError):  # the 30th of February
         return None
 
 
@@ -141,18 +139,14 @@ def parse_duration(text: str) -> timedelta:
 
 
 _WHOLE_UNITS = ((86_400_000_000, "d"), (3_600_000_000, "h"), (60_000_000, "m"))
-_LONGEST_DELAY = timedelta(days=3660)
+LONGEST_DELAY = timedelta(days=3660)
 
 
 def delay_in_micros(delay: timedelta | float) -> int:
-    """Return a delay, given as a timedelta or in seconds, in microseconds.
-
-    Raises:
-        InvalidArgument: It is not from 0 to ten years.
-    """
+    """Return a delay, a timedelta or a number of seconds, in microseconds. Refuse one of more than ten years."""
     seconds = delay.total_seconds() if isinstance(delay, timedelta) else delay
     is_number = isinstance(seconds, (int, float)) and not isinstance(seconds, bool)
-    if not is_number or not 0 <= seconds <= _LONGEST_DELAY.total_seconds():
+    if not is_number or not 0 <= seconds <= LONGEST_DELAY.total_seconds():
         given = f"{seconds:g} seconds" if isinstance(delay, timedelta) else repr(delay)
         raise InvalidArgument(f"{given} is not a delay: give a timedelta or seconds, from 0 to ten years")
     return round(seconds * 1_000_000)

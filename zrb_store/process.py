@@ -10,6 +10,7 @@ import platform
 import signal
 import socket
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,21 +35,23 @@ class ProcessIdentity:
     user: str | None
 
 
+@functools.cache
 def identity() -> ProcessIdentity:
     """Return the identity of this process; a forked child has its own."""
-    return _identity(os.getpid())
-
-
-@functools.lru_cache(maxsize=1)
-def _identity(pid: int) -> ProcessIdentity:
+    pid = os.getpid()
     try:
         user: str | None = getpass.getuser()
     except (KeyError, OSError):  # in a container the user may have no name
         user = str(os.getuid()) if hasattr(os, "getuid") else None
-    if is_out_of_files():
-        raise StoreUnavailable(f"the run cannot be recorded: {OUT_OF_FILES}")
     started = "/".join(filter(None, (process_started(pid), _program(pid)))) or None
-    return ProcessIdentity(socket.gethostname(), _boot_id(), _pid_namespace(), pid, started, user)
+    boot_id, namespace = _boot_id(), _pid_namespace()
+    if None in (started, boot_id, namespace) and is_out_of_files():
+        raise StoreUnavailable(f"the run cannot be recorded: {OUT_OF_FILES}")
+    return ProcessIdentity(socket.gethostname(), boot_id, namespace, pid, started, user)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=identity.cache_clear)
 
 
 def is_running(boot_id: str | None, pid_namespace: str | None, pid: int, started: str | None) -> bool | None:
@@ -89,14 +92,30 @@ def is_group_alive(boot_id: str | None, pid_namespace: str | None, pid: int, sta
 
 def has_living_member(group: int) -> bool:
     """Whether a process group has a process that is not a zombie: in a container, pid 1 often leaves them for ever."""
+    if not _has_member(group):
+        return False
+    members = [pid for pid in _pids() if _group_of(pid) == group]
+    # If none is seen, they were reaped meanwhile, or are hidden from this user.
+    return any(map(_is_alive, members)) if members else _has_member(group)
+
+
+def kill_group(leader: int, started: str | None) -> None:
+    """Kill a process group of this machine whose leader has this identity, and wait a moment for its end."""
+    deadline = time.monotonic() + 5
+    with contextlib.suppress(OSError):  # it has ended, or belongs to another user
+        while started is not None and process_started(leader) == started and time.monotonic() < deadline:
+            os.killpg(leader, signal.SIGKILL)
+            time.sleep(0.005)
+
+
+def _has_member(group: int) -> bool:
     try:
         os.killpg(group, 0)
     except ProcessLookupError:
         return False
     except PermissionError:
-        return True
-    members = [pid for pid in _pids() if _group_of(pid) == group]
-    return not members or any(map(_is_alive, members))  # if none is seen, it is hidden from this user
+        pass
+    return True
 
 
 def _is_here(boot_id: str | None, pid_namespace: str | None) -> bool:
@@ -289,10 +308,8 @@ def current_project(init_file: str | None = None) -> str:
 
 
 def project_of(here: Path, init_file: str | None = None) -> str:
-    """Return the nearest folder, from an absolute path upwards, that has a `zrb_init.py`; else the path itself.
-
-    By default, zrb's own setting `ZRB_INIT_FILE_NAME` may give that file another name.
-    """
+    """Return the nearest folder, from an absolute path upwards, that has a `zrb_init.py`; else the path itself."""
+    # zrb's own setting may give that file another name.
     name = init_file or os.environ.get("ZRB_INIT_FILE_NAME") or "zrb_init.py"
     return storable(str(next((folder for folder in (here, *here.parents) if (folder / name).is_file()), here)))
 
@@ -311,11 +328,8 @@ def current_folder() -> str | None:
 
 
 def program_of(command: Sequence[str], folder: str | None) -> str | None:
-    """Return the path of the script, module or installed program that a command line (`sys.argv`) runs in a folder.
-
-    None if the code is in no file, as in a REPL and under `python -c`.
-    """
-    program = command[0] if command else ""
+    """Return the path of the script, module or program that a command line (`sys.argv`) runs in a folder, or None."""
+    program = command[0] if command else ""  # the code of a REPL or of `python -c` is in no file
     return os.path.normpath(Path(folder or "", program)) if program and not program.startswith("-") else None
 
 

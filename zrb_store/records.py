@@ -64,6 +64,15 @@ def json_or_null(thing: _HasJson | None) -> JsonTree:
     return None if thing is None else thing.to_json()
 
 
+def pick(thing: object, *names: str) -> JsonObject:
+    """Return attributes of a thing, for its JSON: times, whose names end in `_at`, as texts."""
+    picked: JsonObject = {}
+    for name in names:
+        value = getattr(thing, name)
+        picked[name] = iso(value) if name.endswith("_at") else value.to_json() if hasattr(value, "to_json") else value
+    return picked
+
+
 def whole(tree: JsonTree) -> JsonTree:
     """Read the lists of a tree that are read when they are iterated over."""
     if isinstance(tree, Mapping):
@@ -72,6 +81,9 @@ def whole(tree: JsonTree) -> JsonTree:
         return tree
     return [whole(item) for item in tree]
 
+
+COMMAND_FAILED = "CommandFailed"
+"""The type of the error of an attempt whose command has failed."""
 
 COMMAND = "--"
 """What the path of a session begins with if the command of `zrb-store run` follows."""
@@ -92,7 +104,6 @@ class ErrorRecord(NamedTuple):
         return {"type": self.type, "message": self.message}
 
     def with_traceback(self) -> JsonObject:
-        """Return it as `log --format json` shows it."""
         return {**self.to_json(), "traceback": self.traceback}
 
 
@@ -102,8 +113,6 @@ def _error(type_: str | None, message: str | None, traceback: str | None) -> Err
 
 @dataclass(frozen=True, slots=True)
 class SessionRecord:
-    """A session."""
-
     id: int
     name: str
     status: str  # open, running, waiting, completed, failed, interrupted; readers add stale
@@ -173,6 +182,11 @@ class RunRecord:
     seen_at: int = 0  # of one whose process died, when its attempts last began or ended, if that is read
 
     @property
+    def process(self) -> tuple[str | None, str | None, int, str | None]:
+        """What identifies its process among all that run on its machine: boot, namespace, pid and start."""
+        return self.boot_id, self.pid_namespace, self.pid, self.process_started
+
+    @property
     def handles_sigterm(self) -> bool:
         """Whether zrb or zrb-store handles SIGTERM while it runs, and not only the program itself."""
         return self.origin == "cli" or self.zrb_version is not None
@@ -184,24 +198,12 @@ class RunRecord:
 
     def to_json(self) -> JsonObject:
         """Return it as `show --format json` shows it."""
-        return {
-            "number": self.number,
-            "origin": self.origin,
-            "host": self.host,
-            "pid": self.pid,
-            "started_at": iso(self.started_at),
-            "ended_at": iso(self.ended_at),
-            "status": self.status,
-            "error": json_or_null(self.error),
-        }
+        return pick(self, "number", "origin", "host", "pid", "started_at", "ended_at", "status", "error")
 
 
 @dataclass(frozen=True, slots=True)
 class AttemptRecord:
-    """An attempt: one execution of a task's action, or of a step of it.
-
-    Without the step's result, which may be long (`attempts.stored_result`).
-    """
+    """An attempt: one execution of a task's action, or of a step of it, without the step's result."""
 
     id: int
     session_id: int
@@ -242,7 +244,6 @@ class AttemptRecord:
 
     @property
     def error(self) -> ErrorRecord | None:
-        """The error that ended it."""
         return _error(self.error_type, self.error_message, self.error_traceback)
 
     @property
@@ -253,8 +254,6 @@ class AttemptRecord:
 
 @dataclass(frozen=True, slots=True)
 class ValueRecord:
-    """A value of a queue."""
-
     queue_id: int
     seq: int
     state: str

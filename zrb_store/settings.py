@@ -28,14 +28,18 @@ class Setting(NamedTuple):
     name: str
     meaning: str  # in Markdown
     default: str | None  # as one would write it; None if it is unset by default
-    shown_default: str
+    explained: str | None = None  # the default in words, if it does not explain itself
+
+    @property
+    def shown_default(self) -> str:
+        """The default as people read it."""
+        return self.explained or self.default or ""
 
 
 SETTINGS = (
     Setting(
         "ZRB_STORE_URL",
         'file path or SQLAlchemy URL (`postgresql://...` with `pip install "zrb-store[postgres]"`)',
-        "~/.zrb/xcom.db",
         "~/.zrb/xcom.db",
     ),
     Setting("ZRB_STORE_SESSION", "name of the session that zrb starts or resumes", None, "a random name"),
@@ -50,14 +54,8 @@ SETTINGS = (
         "the runs to store · `user`: those of tasks that you declared, not of zrb's own utilities · `all` · `named`: "
         "only those with `ZRB_STORE_SESSION`",
         "user",
-        "user",
     ),
-    Setting(
-        "ZRB_STORE_DURABILITY",
-        "`normal` · `full`: sync each commit to disk, against power cuts",
-        "normal",
-        "normal",
-    ),
+    Setting("ZRB_STORE_DURABILITY", "`normal` · `full`: sync each commit to disk, against power cuts", "normal"),
     Setting(
         "ZRB_STORE_MAX_VALUE", "largest size of one stored value, in bytes", str(DEFAULT_MAX_VALUE), "16777216 (16 MiB)"
     ),
@@ -73,13 +71,11 @@ SETTINGS = (
         "`on`: each model request and tool call of an LLM task is a [step](../how-to/agents.md) · `off` · `private`: "
         "steps without prompts and answers, which cannot be used again",
         "on",
-        "on",
     ),
     Setting(
         "ZRB_STORE_UNAVAILABLE",
         "what to do if the store cannot be reached · `stop`: end the run before its first task · `memory`: warn, and "
         "run in memory",
-        "stop",
         "stop",
     ),
     Setting(
@@ -98,6 +94,8 @@ SETTINGS = (
     ),
 )
 
+_DEFAULTS = {setting.name: setting.default for setting in SETTINGS}
+
 OLD_NAMES = {
     "ZRB_STORE_UNAVAILABLE": "ZRB_STORE_ON_ERROR",
     "ZRB_STORE_OUTPUT_LIMIT": "ZRB_STORE_OUTPUT",
@@ -106,9 +104,9 @@ OLD_NAMES = {
 """The names of settings before 0.1.0; the next release removes them."""
 _OLD_VALUES = {("ZRB_STORE_UNAVAILABLE", "ignore"): "memory"}
 
-TOLD = tuple(
-    f"ZRB_STORE_{name}"
-    for name in ("EVENT", "SESSION", "TASK", "VALUE", "ERROR", "REMEDY", "MESSAGE", "URL", "SHOWN_URL")
+TOLD = (
+    *("ZRB_STORE_EVENT", "ZRB_STORE_SESSION", "ZRB_STORE_TASK", "ZRB_STORE_VALUE", "ZRB_STORE_ERROR"),
+    *("ZRB_STORE_REMEDY", "ZRB_STORE_MESSAGE", "ZRB_STORE_URL", "ZRB_STORE_SHOWN_URL"),
 )
 """The variables that the command of `ZRB_STORE_NOTIFY` gets; those that say nothing are not set."""
 CHILD_VARIABLES = ("ZRB_STORE_ATTEMPT", "ZRB_STORE_TESTING", *TOLD)
@@ -119,7 +117,7 @@ _warned: set[str] = set()
 
 def value_of(variable: str) -> str | None:
     """Return the value of a setting: the environment's, else its default; None if it has none. Empty is unset."""
-    return given(variable) or next(setting.default for setting in SETTINGS if setting.name == variable)
+    return given(variable) or _DEFAULTS[variable]
 
 
 def given(variable: str) -> str | None:
@@ -133,12 +131,13 @@ def doubtful_variables() -> list[str]:
 
     A process returns each line once. Only old values are shown, because another one may be a secret.
     """
-    names = {setting.name: setting.name for setting in SETTINGS} | {old: new for new, old in OLD_NAMES.items()}
-    unknown = {name for name in os.environ if name.startswith(_PREFIX)} - {*names, *CHILD_VARIABLES} - _warned
-    _warned.update(unknown)
-    return renamed_variables() + [
-        f"{name} is not a setting of zrb-store, and is ignored{_nearest(name, names)}" for name in sorted(unknown)
-    ]
+    lines = renamed_variables()
+    known = {*_DEFAULTS, *OLD_NAMES.values(), *CHILD_VARIABLES}
+    for name in sorted(os.environ):
+        if name.startswith(_PREFIX) and name not in known and name not in _warned:
+            _warned.add(name)
+            lines.append(f"{name} is not a setting of zrb-store, and is ignored{_nearest(name)}")
+    return lines
 
 
 def renamed_variables() -> list[str]:
@@ -156,9 +155,10 @@ def renamed_variables() -> list[str]:
     return lines
 
 
-def _nearest(name: str, names: dict[str, str]) -> str:
+def _nearest(name: str) -> str:
     import difflib  # late: hardly anybody misspells a setting
 
+    names = {known: known for known in _DEFAULTS} | {old: new for new, old in OLD_NAMES.items()}
     ends = [known.removeprefix(_PREFIX) for known in names]
     close = difflib.get_close_matches(name.removeprefix(_PREFIX), ends, n=1, cutoff=0.5)
     return f": did you mean {names[_PREFIX + close[0]]}?" if close else ": `zrb-store db status` lists the settings"
@@ -180,7 +180,7 @@ SIZES = {
 def unusable() -> list[str]:
     """Return a line for each setting whose value is refused when it is used, with what to set it to."""
     found = []
-    for name in (setting.name for setting in SETTINGS):
+    for name in _DEFAULTS:
         try:
             if name in CHOICES:
                 choice(name)

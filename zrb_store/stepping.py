@@ -84,12 +84,8 @@ def once_tool(function: Any = None, *, unknown: Policy = "stop") -> Any:
     It is a decorator, with or without arguments, and leaves the function as it is: the tool also works without a store.
 
     Args:
-        function: The tool.
         unknown: What happens if the process died during a call. `stop` ends the task with `StepUncertain`, and a person
             has to find out; `tell` lets the agent continue, with a result that says that the outcome is unknown.
-
-    Returns:
-        The function itself.
 
     Raises:
         InvalidArgument: `unknown` is something else.

@@ -7,7 +7,6 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
-from types import TracebackType
 from typing import Any
 
 from zrb_store import codec, settings
@@ -42,11 +41,6 @@ class Session:
     def __init__(
         self, database: Database, name: str, max_value: int, parent_attempt: AttemptReference | None = None
     ) -> None:
-        """Name a session.
-
-        Raises:
-            InvalidArgument: No session can have this name.
-        """
         self.database = database
         self.name = check_session_name(name)
         self.xcom = Xcoms(database, name, max_value, parent_attempt=parent_attempt)
@@ -66,11 +60,7 @@ class Session:
 
     @property
     def status(self) -> str:
-        """`open`, `running`, `stale`, `waiting`, `completed`, `failed` or `interrupted`.
-
-        Raises:
-            SessionNotFound: There is no such session yet.
-        """
+        """`open`, `running`, `stale`, `waiting`, `completed`, `failed` or `interrupted`."""
         database, record = self.database, self.record()
         return status_of(database, record.status, runs.last(database, record.id), now_micros(database))
 
@@ -107,9 +97,6 @@ class Session:
                 that have completed stay completed: give each piece of work a name of its own.
             on_lost: Called with the error, in another thread, as soon as it is known that the run must end: another
                 process has taken the session over, or the store was replaced.
-
-        Returns:
-            The run, which has not started yet.
 
         Raises:
             InvalidArgument: No task can have this name.
@@ -214,10 +201,9 @@ class Store:
         The one that started or ended last is the first; without a run, its creation counts.
 
         Args:
-            status: `open`, `running`, `stale`, `completed`, `failed` or `interrupted`.
+            status: As that of `Session`.
             task: Name of the main task.
             since: Only sessions that started or ended, or were created, within this time.
-            limit: At most this many.
             project: Folder of the project.
 
         Raises:
@@ -242,7 +228,6 @@ class Store:
 
         Args:
             task: Name of the task, main or not.
-            max_age: Maximum age of the result.
             any_project: Look in every project. Sessions without a project are always included.
             of: Only sessions of this main task; or of this script, module or program, by its path or its
                 last part.
@@ -262,7 +247,6 @@ class Store:
         Everything not copied is done again, including `once` steps.
 
         Args:
-            session: Name of the session.
             from_task: Name of the task. None of its steps are copied, unless `from_step` is given.
             from_step: Name of a step of the task, or its id, TASK/NUMBER.
             name: Name of the new session; by default the first free one of `SESSION-fork`, `SESSION-fork-2`...
@@ -284,9 +268,7 @@ class Store:
     def __enter__(self) -> Store:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def __repr__(self) -> str:

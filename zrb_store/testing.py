@@ -123,9 +123,6 @@ def short_lease(seconds: float) -> Iterator[None]:
     """Shorten the leases of this process, and renew them four times as often as they would end.
 
     Use it in the process that is to lose its lease: a test then waits less.
-
-    Args:
-        seconds: How long a lease lasts.
     """
     before = lease.set_duration(seconds)
     try:
@@ -138,9 +135,6 @@ def expire_lease(session: Session) -> None:
     """End the lease of a session's run now: the next `session.run()` takes the session over.
 
     This works if this process started the run, or if the process of the run has died.
-
-    Raises:
-        SessionNotFound: There is no such session.
     """
     run = runs.last(session.database, session.record().id)
     if run is not None:

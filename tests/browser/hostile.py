@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from tests.attempts import Broken, acting_as, failing, start
+from tests.test_delays import let_pass
 from zrb_store import Run, Store, codec
 from zrb_store.operations.values import pop, push, requeue, requeue_all
 
@@ -230,11 +231,29 @@ def _disturb(queue: Any, chance: random.Random) -> None:
         )()
 
 
+def delayed(store: Store, name: str) -> None:
+    """Delay values at their push and by failed deliveries, and let some of them become due."""
+    queue = store.session(name).xcom["files"]
+    queue.retry_after = [600, 3600]
+    queue.extend(["a", "b"])
+    for wait in (700, 0):
+        queue.push(f"late by {wait}", delay=600)
+        run = store.session(f"{name}-worker-{wait}").run().start()
+        with contextlib.suppress(Broken), run.attempt("load"):
+            queue.pop()
+            raise Broken
+        let_pass(store, wait)
+    queue.pop()
+    queue.push("much later", delay=7200)
+    queue.push("soon", delay=0.000_01)
+
+
 SESSIONS: dict[str, Callable[[Store, str], object]] = {
     "moved": moved_and_back,
     "orphans": orphans,
     "poisoned": poisoned,
     "by-hand": by_hand,
+    "delayed": delayed,
     "steps": steps,
     "forked": forked,
     "running": still_running,

@@ -11,7 +11,9 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
+from tests.browser.conftest import SCHEMES
 from tests.browser.reports import write
+from tests.consumers import two_deaths
 from zrb_store import Store
 
 Open = Callable[..., Page]
@@ -31,41 +33,30 @@ def night(store: Store) -> None:
                 raise ConnectionError(ERROR)
 
 
-def inbox(store: Store) -> None:
-    """Make an inbox of which two values have died."""
-    queue = store.session("inbox").xcom["files"]
-    queue.max_deliveries = 1
-    queue.extend(["a", "corrupt-1", "corrupt-22", "b"])
-    with store.session("worker").run() as run:
-        for delivery in run.consume(queue):
-            with contextlib.suppress(ValueError), delivery as value:
-                if value.startswith("corrupt"):
-                    raise ValueError(f"cannot decode {value}")
-
-
 @pytest.mark.promise(number=14)
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1440, 390])
 def test_the_cause_the_command_and_the_counts_come_first(
-    store: Store, tmp_path: Path, open_file: Open, width: int, scheme: str, monkeypatch: pytest.MonkeyPatch
+    store: Store, tmp_path: Path, open_file: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["/srv/etl.py"])  # a worker of pytest-xdist has no program
     night(store)
-    inbox(store)
+    two_deaths(store)
     for name, cause, counts in (
         ("etl", f"join-5 failed twice: {ERROR}", ["39 stand", "1 wait", "1 value comes back"]),
         ("inbox", "2 of 4 values died: cannot decode corrupt-*", ["2 dead"]),
     ):
         file = write(store, name, tmp_path)
-        page = open_file(file, viewport={"width": width, "height": 900}, color_scheme=scheme)
-        expect(page.locator(".headline")).to_have_text(cause)
-        assert page.locator(".sum > span:not(.go)").all_inner_texts() == counts
-        for part in (".headline", ".sum", ".go code"):
-            box = page.locator(part).bounding_box()
-            assert box is not None
-            assert box["y"] + box["height"] < 600
-        assert [fault["id"] for fault in Axe().run(page).response["violations"]] == []
-        assert page.evaluate("document.documentElement.scrollWidth") == width
+        for width in (1440, 390):
+            page = open_file(file, viewport={"width": width, "height": 900}, reduced_motion="reduce")
+            expect(page.locator(".headline")).to_have_text(cause)
+            assert page.locator(".sum > span:not(.go)").all_inner_texts() == counts
+            for part in (".headline", ".sum", ".go code"):
+                box = page.locator(part).bounding_box()
+                assert box is not None
+                assert box["y"] + box["height"] < 600
+            for scheme in SCHEMES:
+                page.emulate_media(color_scheme=scheme)
+                assert [fault["id"] for fault in Axe().run(page).response["violations"]] == [], scheme
+            assert page.evaluate("document.documentElement.scrollWidth") == width
 
 
 def test_the_error_opens_from_the_card_and_what_is_looked_at_is_in_the_address(

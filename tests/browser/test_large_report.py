@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.reports import is_once_below, processor_time, write
-from tests.test_report import ATTEMPTS, STEPS, VALUES, insert
+from tests.test_report import ATTEMPTS, STEPS, VALUES, Document, insert
 from zrb_store import open_store
 
 pytestmark = pytest.mark.slow
@@ -50,8 +50,11 @@ def many_attempts(tmp_path_factory: pytest.TempPathFactory) -> Path:
         return write(store, "s", folder)
 
 
+@pytest.mark.promise(number=14)
 def test_a_hundred_thousand_values_open_at_once_scroll_and_are_searched(many_values: Path, new_page: NewPage) -> None:
     assert many_values.stat().st_size <= 5_000_000
+    queue = Document(many_values.read_text()).description["queues"]["q"]
+    assert (queue["left_out"], len(queue["values"])) == (0, 100_000)
     page = new_page()
     # It takes 7 on an idle machine; to draw every value would take hundreds.
     assert is_once_below(20, page, lambda: page.goto(many_values.as_uri()))

@@ -14,6 +14,7 @@ from playwright.sync_api import Page, expect
 
 from tests.attempts import failing
 from tests.browser import hostile
+from tests.browser.conftest import SCHEMES
 from tests.browser.reports import write
 from tests.sessions import show
 from zrb_store import Store
@@ -179,6 +180,18 @@ def test_a_link_leads_to_a_moment_and_the_command_shows_the_same(slider: Page, s
     expect(slider.locator("#moment .commands code")).to_contain_text(":59.")
 
 
+def test_a_delayed_value_is_delayed_at_its_moment(store: Store, tmp_path: Path, open_file: Callable[..., Page]) -> None:
+    hostile.delayed(store, "files")
+    page = open_file(write(store, "files", tmp_path), reduced_motion="reduce")
+    slider = page.get_by_role("slider", name="Moment")
+    slider.press("End")
+    expect(page.locator("#moment .said")).to_have_text("“soon” became due in files")
+    assert tokens(page, "files")[-2:] == ["much later, files#5, delayed", "soon, files#6, live"]
+    slider.press("ArrowLeft")
+    assert tokens(page, "files")[-2:] == ["much later, files#5, delayed", "soon, files#6, delayed"]
+    assert "delayed" in page.locator("#moment .tally[data-state=delayed]").inner_text()
+
+
 def test_play_goes_to_the_end_and_stops(slider: Page) -> None:
     slider.get_by_role("slider", name="Moment").focus()
     slider.keyboard.press("Home")
@@ -258,15 +271,16 @@ def test_without_javascript_the_text_tells_what_happened(
 
 
 @pytest.mark.promise(number=14)
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_no_serious_fault(store: Store, scheme: str, tmp_path: Path, open_file: Callable[..., Page]) -> None:
+def test_axe_finds_no_serious_fault(store: Store, tmp_path: Path, open_file: Callable[..., Page]) -> None:
     hostile.poisoned(store, "files")
-    page = open_file(write(store, "files", tmp_path), color_scheme=scheme, reduced_motion="reduce")
+    page = open_file(write(store, "files", tmp_path), reduced_motion="reduce")
     slider = page.get_by_role("slider", name="Moment")
     slider.focus()
     for key in ("End", "ArrowLeft"):
         slider.press(key)
         page.evaluate("Page.select('files/files#1')")
-        for part in ("#flow", "#moment"):
-            found = Axe().run(page, context={"include": [[part]]}).response["violations"]
-            assert [each["id"] for each in found if each["impact"] in ("serious", "critical")] == []
+        for scheme in SCHEMES:
+            page.emulate_media(color_scheme=scheme)
+            for part in ("#flow", "#moment"):
+                found = Axe().run(page, context={"include": [[part]]}).response["violations"]
+                assert [each["id"] for each in found if each["impact"] in ("serious", "critical")] == [], scheme

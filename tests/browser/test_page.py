@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
+from tests.browser.conftest import SCHEMES
 from tests.page_server import Server
 from zrb_store import Store
 from zrb_store.operations.sessions import remove_sessions
@@ -74,6 +75,13 @@ def test_a_session_appears_in_the_list_while_one_types(filled: Store, open_page:
     expect(page.get_by_label("Compare etl-25")).to_be_checked()
 
 
+def test_times_are_relative_at_once_and_exact_on_hover(filled: Store, open_page: Callable[..., Page]) -> None:
+    page = open_page(before="window.setInterval = () => 0")  # it is not loaded again while nothing happens
+    started = page.locator("td time").first
+    expect(started).to_have_text(re.compile("^(just now|[1-9] min ago)$"))
+    expect(started).to_have_attribute("title", re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d .* UTC$"))
+
+
 def test_filters_lead_to_an_address_that_can_be_sent(
     filled: Store, server: Server, open_page: Callable[..., Page]
 ) -> None:
@@ -128,19 +136,23 @@ def test_the_keyboard_reaches_everything(filled: Store, open_page: Callable[...,
     assert [one for one in elements if one not in reached] == []
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+TARGETS = ["", "?task=nix", "session/etl-24", "queues", "stats", "compare", "compare?a=etl-24&b=etl-25"]
+
+
 @pytest.mark.parametrize("width", [1280, 390])
-@pytest.mark.parametrize(
-    "target", ["", "?task=nix", "session/etl-24", "queues", "stats", "compare", "compare?a=etl-24&b=etl-25"]
-)
 @pytest.mark.parametrize("location", ["sqlite"], indirect=True)
 def test_axe_finds_no_fault_and_nothing_is_cut_off(
-    filled: Store, open_page: Callable[..., Page], target: str, width: int, scheme: str
+    filled: Store, server: Server, open_page: Callable[..., Page], width: int
 ) -> None:
-    page = open_page(target, viewport={"width": width, "height": 850}, color_scheme=scheme, reduced_motion="reduce")
-    faults = Axe().run(page).response["violations"]
-    assert [(fault["id"], [node["html"] for node in fault["nodes"]]) for fault in faults] == []
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page = open_page(viewport={"width": width, "height": 850}, reduced_motion="reduce")
+    for target in TARGETS:
+        page.goto(server.address + target)
+        expect(page.locator("#live-state")).to_have_attribute("data-state", "live")
+        for scheme in SCHEMES:
+            page.emulate_media(color_scheme=scheme)
+            faults = Axe().run(page).response["violations"]
+            assert [(target, scheme, fault["id"], [node["html"] for node in fault["nodes"]]) for fault in faults] == []
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, target
 
 
 @pytest.mark.parametrize("location", ["sqlite"], indirect=True)

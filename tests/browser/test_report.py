@@ -12,6 +12,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
+from tests.browser.conftest import SCHEMES
 from tests.browser.reports import demo, write
 from tests.test_report import MARKUP, hostile_session
 from zrb_store import Store
@@ -226,21 +227,22 @@ def test_the_text_is_complete_without_javascript(run: Path, open_file: Open) -> 
     expect(page.locator("#errors .traceback")).to_be_visible()
 
 
-@pytest.mark.parametrize("color_scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 390])
-def test_nothing_is_serious_for_a_screen_reader(run: Path, open_file: Open, width: int, color_scheme: str) -> None:
-    page = open_file(run, viewport={"width": width, "height": 900}, color_scheme=color_scheme)
+def test_nothing_is_serious_for_a_screen_reader(run: Path, open_file: Open, width: int) -> None:
+    page = open_file(run, viewport={"width": width, "height": 900}, reduced_motion="reduce")
     bars(page).nth(2).focus()
     page.evaluate("Page.select('audit-1/find-packages#1')")
     for details in page.locator("details.as-text").all():
         details.evaluate("(each) => { each.open = true; }")
-    found = Axe().run(page).response["violations"]
-    serious = {
-        each["id"]: [node["target"] for node in each["nodes"]]
-        for each in found
-        if each["impact"] in ("serious", "critical")
-    }
-    assert serious == {}
+    for scheme in SCHEMES:
+        page.emulate_media(color_scheme=scheme)
+        found = Axe().run(page).response["violations"]
+        serious = {
+            each["id"]: [node["target"] for node in each["nodes"]]
+            for each in found
+            if each["impact"] in ("serious", "critical")
+        }
+        assert serious == {}, scheme
     assert page.evaluate("document.documentElement.scrollWidth") == width
 
 

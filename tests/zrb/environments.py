@@ -31,25 +31,30 @@ CHOSEN = os.environ.get("TEST_ZRB_RELEASES", "")
 def releases() -> list[str]:
     """Return the releases to test: those in TEST_ZRB_RELEASES (which may include `latest`), else the supported ones.
 
-    Without TEST_ZRB_RELEASES, `left_out` says which tests run on which of them. With `all` (as CI does) every test runs
-    on each.
+    Without TEST_ZRB_RELEASES or with `all` (as CI does), `left_out` says which tests run on which of them. With a list
+    (as `make matrix` does) every test runs on each.
     """
     return RELEASES if CHOSEN in ("", "all") else CHOSEN.replace(",", " ").split()
 
 
 def left_out(tests: Iterable[Any]) -> set[Any]:
-    """Return the tests that do not run without TEST_ZRB_RELEASES.
+    """Return the tests that do not run without a list of releases.
 
-    On the newest release all of them run, on the oldest all but those marked `newest`, and on those between only those
-    marked `every_release`. Of several parameters, each release between gets one, the next release the next one.
+    On the newest release all of them run, and on the oldest all but those marked `newest`. On those between, only those
+    marked `every_release` run, and with `all` those too that run on the oldest. Of several parameters, each release
+    between gets one, the next release the next one.
     """
     found: set[Any] = set()
     between: dict[tuple[Path, str, str], list[Any]] = {}
-    for test in tests if not CHOSEN else ():
+    for test in tests if CHOSEN in ("", "all") else ():
         release = test.callspec.params.get("release") if hasattr(test, "callspec") else None
-        if release in RELEASES[1:-1] and test.get_closest_marker("every_release") is not None:
+        is_of_newest = test.get_closest_marker("newest") is not None
+        if release not in RELEASES[1:-1]:
+            if release == RELEASES[0] and is_of_newest:
+                found.add(test)
+        elif not is_of_newest if CHOSEN else test.get_closest_marker("every_release") is not None:
             between.setdefault((test.path, test.originalname, release), []).append(test)
-        elif release in RELEASES[1:-1] or (release == RELEASES[0] and test.get_closest_marker("newest") is not None):
+        else:
             found.add(test)
     for (_, _, release), each in between.items():
         turn = RELEASES.index(release) % len(each)

@@ -25,7 +25,7 @@ LONGEST = 1 << 20
 PROBE = """
 import atexit, runpy, sys
 atexit.register(lambda: print("\\n" + " ".join(name for name in sys.modules if name != "__main__"), file=sys.stderr))
-import zrb_store.store, zrb_store.db.migrate
+import zrb_store.store, zrb_store.db.migrate, click, msgspec.json
 sys.argv = [sys.argv[1], "version"]
 runpy.run_path(sys.argv[0], run_name="__main__")
 """

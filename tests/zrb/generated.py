@@ -23,7 +23,6 @@ from zrb_store import ZrbStoreError, open_store
 from zrb_store.operations.mark import mark
 from zrb_store.plugin import compat
 from zrb_store.plugin.graph import Graph
-from zrb_store.plugin.messages import ErrorExit
 from zrb_store.plugin.resume import Resumer, ResumeRequest
 
 assert zrb_store.plugin is not None  # imported for its side effects
@@ -112,7 +111,7 @@ def first_run(workflow: Workflow, name: str) -> None:
 
 def differences(workflow: Workflow, name: str, forced: str | None) -> list[str]:
     """Plan and resume a session, and return how the two differ."""
-    resumer = Resumer(ErrorExit())
+    resumer = Resumer()
     with open_store(read_only=True) as store:
         record = store.session(name).record()
         steps, _ = resumer.plan(store, record, forced, {})
@@ -133,7 +132,7 @@ def differences(workflow: Workflow, name: str, forced: str | None) -> list[str]:
 def mark_one(workflow: Workflow, name: str) -> None:
     """Mark a task completed by hand."""
     with open_store(read_only=True) as store, contextlib.suppress(ZrbStoreError):
-        steps, _ = Resumer(ErrorExit()).plan(store, store.session(name).record(), None, {})
+        steps, _ = Resumer().plan(store, store.session(name).record(), None, {})
         task = workflow.dice.choice([step.task for step in steps])
         with open_store() as writable:
             mark(writable.database, name, task)

@@ -16,7 +16,7 @@ from zrb_store import open_store
 __all__ = ["agents", "servers"]
 pytestmark = [pytest.mark.slow, on_newest]
 
-KILLS = 5
+KILLS = 3
 
 
 @pytest.mark.promise(number=11)

@@ -152,7 +152,7 @@ def test_inputs_that_were_added_or_removed(zrb: Zrb) -> None:
     )
     line, asked = lines(zrb.resume("night", "--plan", "--new", "n").err)
     assert line == "zrb xcom: input size is new since session night started: its default is used, '7'"
-    assert "my-key" in asked
+    assert asked == "zrb xcom: secret input my-key is asked for, unless it is given: --my-key VALUE"
     assert "day" in zrb.resume("night", "--day", "4", code=2).err
     done = zrb.resume("night", "--new", "n", "--my-key", "k")
     assert done.out.strip() == "['3', 7, 'n']"

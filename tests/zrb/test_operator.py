@@ -68,6 +68,7 @@ def test_resume_of_all_that_failed(zrb: Zrb) -> None:
     before = zrb.ran
     assert "no session 'd'" in zrb.resume("a", "d", code=3).err
     assert zrb.resume("--failed", "--since", "12h", "--task", "load", "--plan").out.count("load") == 3
+    assert zrb.resume("--failed", "--task", "other").err == "zrb xcom: no session failed\n"
     assert zrb.ran == before
     (zrb.folder / "in-load").unlink()
     busy = zrb.start("load", ZRB_STORE_SESSION="c").reaches("in-load")

@@ -1,31 +1,16 @@
 """Attempts: one execution of a task's action each, and the steps inside it.
 
 `attempt.py` has an attempt of a task, and finds the one that code runs in. `steps.py` has its steps, `open_attempt.py`
-the common parts of attempts and steps, `exact_steps.py` the steps of agents.
+the common parts of attempts and steps, `exact_steps.py` the steps of agents, `output_handler.py` a handler of logging.
 """
 
 from __future__ import annotations
 
-from zrb_store.attempt.attempt import Attempt, OutputHandler, surrounding_attempt
-from zrb_store.attempt.open_attempt import (
-    NO_RESULT,
-    AttemptReference,
-    Done,
-    OpenAttempt,
-    Step,
-    referenced_attempt,
-    status_after,
-)
-
-__all__ = [
-    "NO_RESULT",
-    "Attempt",
-    "AttemptReference",
-    "Done",
-    "OpenAttempt",
-    "OutputHandler",
-    "Step",
-    "referenced_attempt",
-    "status_after",
-    "surrounding_attempt",
-]
+from zrb_store.attempt.attempt import Attempt as Attempt
+from zrb_store.attempt.attempt import surrounding_attempt as surrounding_attempt
+from zrb_store.attempt.open_attempt import NO_RESULT as NO_RESULT
+from zrb_store.attempt.open_attempt import AttemptReference as AttemptReference
+from zrb_store.attempt.open_attempt import OpenAttempt as OpenAttempt
+from zrb_store.attempt.open_attempt import Step as Step
+from zrb_store.attempt.open_attempt import referenced_attempt as referenced_attempt
+from zrb_store.attempt.open_attempt import status_after as status_after

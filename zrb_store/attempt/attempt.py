@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from zrb_store import codec, settings
-from zrb_store.attempt.open_attempt import NO_RESULT, OpenAttempt, Step
+from zrb_store.attempt.open_attempt import NO_ENDING, NO_RESULT, OpenAttempt, Step
 from zrb_store.codec import Encoded
 from zrb_store.db.transaction import Transaction
 from zrb_store.errors import Waiting, ZrbStoreError
-from zrb_store.queries import attempts, steps, values
+from zrb_store.process import kill_group
+from zrb_store.queries import attempts, queues, steps, values
 from zrb_store.queries.attempts import Owner
 from zrb_store.queries.give_back import undo_ended
 from zrb_store.xcom import Xcoms, current_attempt
@@ -132,8 +132,8 @@ class Attempt(OpenAttempt):
         if self.parked is not None or attempts.status_of(self.database, self.id) != "waiting":
             return self.parked is not None
         self._open = False
-        with self._last_output() as output:
-            if output is not None:
+        if self._output is not None:
+            with self._output.ending() as output:
                 self.database.transact(output.write_rest)
         return True
 
@@ -178,7 +178,7 @@ class Attempt(OpenAttempt):
             closed = self._close_steps(transaction)
             place = at = None
             if item is not None:
-                queue_id = self.xcom.create_queue(transaction, name)
+                queue_id = self.xcom.ids.get(name) or queues.ensure_queue(transaction, self.session, name)
                 pushed = values.push(transaction, queue_id, item, self.id)
                 if pushed is None:
                     self._refuse(transaction)
@@ -191,22 +191,28 @@ class Attempt(OpenAttempt):
             undo_ended(transaction, closed, "interrupted")
             return place
 
-        with self._last_output() as output:
+        with self._output.ending() if self._output else NO_ENDING as output:
             place = self.database.transact(
                 work, "complete", is_made=lambda transaction, _: attempts.status_of(transaction, self.id) == "completed"
             )
         self._open = False
+        for pid, started in self._commands:
+            kill_group(pid, started)
         if place is not None:
-            self.xcom.remember_id(name, place[0])
+            self.xcom.ids[name] = place[0]
             self.result_seq = place[1]
         return item
 
     def _close_steps(self, transaction: Transaction) -> Sequence[int]:
-        may_run = self._is_shared or (self._steps and self._steps.any_began)
-        return steps.close_running(transaction, self.id) if may_run else ()
+        if not self._is_shared and not (self._steps and self._steps.any_began):
+            return ()
+        closed = steps.close_running(transaction, self.id)
+        self._commands = [(pid, started) for _, pid, started in closed if pid is not None]
+        return [row[0] for row in closed]
 
 
-def _attempt_around(attempt: Owner | None) -> Attempt | None:
+def attempt_around(attempt: Owner | None) -> Attempt | None:
+    """Return the attempt itself, or the one around a step; None if a change belongs to no attempt of this process."""
     if isinstance(attempt, Step):
         attempt = attempt.parent
     return attempt if isinstance(attempt, Attempt) else None
@@ -214,37 +220,10 @@ def _attempt_around(attempt: Owner | None) -> Attempt | None:
 
 def surrounding_attempt(step: str) -> Attempt:
     """Return the attempt in which this step is to begin: the one that the code runs in, also in a step of it."""
-    attempt = _attempt_around(current_attempt.get())
+    attempt = attempt_around(current_attempt.get())
     if attempt is None:
         raise ZrbStoreError(
             f"step {step} is not inside an attempt: call it in a zrb task's action or in `with run.attempt(...)`, "
             "and in a thread that has no context use attempt.step"
         )
     return attempt
-
-
-class OutputHandler(logging.Handler):
-    """A `logging.Handler` that adds each message to the output of the attempt that the code runs in.
-
-    Messages from outside of attempts are ignored. What a step logs belongs to the attempt around it.
-    """
-
-    def __init__(self, attempt: Attempt | None = None, level: int | str = logging.NOTSET) -> None:
-        """Create a handler: `logging.getLogger().addHandler(zrb_store.OutputHandler())`.
-
-        Args:
-            attempt: The attempt that gets the messages of all threads; by default each thread's own.
-            level: Messages below this level are ignored.
-        """
-        super().__init__(level)
-        self._attempt = attempt
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Add a message."""
-        attempt = _attempt_around(self._attempt or current_attempt.get())
-        if attempt is None:
-            return
-        try:
-            attempt.log(self.format(record), stream=record.levelname.lower())
-        except Exception:  # noqa: BLE001 - as every handler of logging does
-            self.handleError(record)

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from zrb_store.attempt.attempt import Attempt
-from zrb_store.attempt.open_attempt import Done, Step
-from zrb_store.attempt.steps import NOT_RESTORABLE, refuse_uncertain
+from zrb_store.attempt.open_attempt import Step
+from zrb_store.attempt.steps import NOT_RESTORABLE, Done, refuse_uncertain
 from zrb_store.db.transaction import Transaction
 from zrb_store.errors import StepUncertain
 from zrb_store.masking import mask_text

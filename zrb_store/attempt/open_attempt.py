@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn, Self
+from typing import TYPE_CHECKING, Any, Final, NoReturn, Self
 
 from zrb_store import codec
 from zrb_store.codec import Encoded
@@ -29,6 +29,7 @@ from zrb_store.errors import (
 )
 from zrb_store.masking import ErrorText, error_text
 from zrb_store.names import split_id
+from zrb_store.process import kill_group
 from zrb_store.queries import attempts, sessions, steps
 from zrb_store.queries.attempts import Owner
 from zrb_store.queries.give_back import undo_ended
@@ -59,7 +60,7 @@ class AttemptReference:
     @property
     def full_name(self) -> str:
         """`SESSION/load#2`: the attempt within the store."""
-        return f"{self.session}/{self.name}"
+        return f"{self.session}/{self.task}#{self.number}"
 
     @property
     def token(self) -> str:
@@ -101,7 +102,7 @@ def referenced_attempt(database: Database, token: str) -> AttemptReference:
 
 
 NO_RESULT: Final = object()
-_NO_OUTPUT: Final = contextlib.nullcontext()
+NO_ENDING: Final = contextlib.nullcontext()  # of the output of an attempt that has none
 
 
 class OpenAttempt(AttemptReference):
@@ -114,6 +115,7 @@ class OpenAttempt(AttemptReference):
         restorable: Whether a later attempt may have its stored result. False if it pushed what could not be stored.
     """
 
+    _commands: Sequence[tuple[int, str | None]] = ()  # of the steps inside that its end has closed
     _output: Output | None = None  # made when something is printed; steps have none
 
     def __init__(self, xcoms: Xcoms, attempt_id: int, task: str, number: int, fence: int) -> None:
@@ -175,21 +177,19 @@ class OpenAttempt(AttemptReference):
             undo_ended(transaction, [*self._close_steps(transaction), self.id], ended)
             return ended
 
-        with self._last_output() as output:
+        with self._output.ending() if self._output else NO_ENDING as output:
             has_failed = self.database.transact(
                 work, "fail", is_made=lambda transaction, ended: attempts.status_of(transaction, self.id) == ended
             )
         if not has_failed:
             self._refuse(self.database)
         self._open = False
+        for pid, started in self._commands:  # nothing of them may go on beside the next attempt
+            kill_group(pid, started)
 
     def _close_steps(self, transaction: Transaction) -> Sequence[int]:
         """End the steps that run inside, in the transaction that ends the attempt, and return their ids."""
         return ()
-
-    def _last_output(self) -> contextlib.AbstractContextManager[Output | None]:
-        """Return what is to be stored of its output in the transaction that ends it."""
-        return _NO_OUTPUT if self._output is None else self._output.ending()
 
     def _refuse(self, executor: Executor) -> NoReturn:
         self._open = False
@@ -297,9 +297,3 @@ def _below_our_code(frame: TracebackType | None) -> TracebackType | None:
     while frame is not None and frame.tb_frame.f_code.co_filename.startswith(_OUR_CODE):
         frame = frame.tb_next
     return frame
-
-
-class Done(NamedTuple):
-    """A step that is done."""
-
-    result: str  # encoded

@@ -14,10 +14,10 @@ import shlex
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import FunctionType, NoneType
-from typing import Any, Final, Self
+from typing import Any, Final, NamedTuple, Self
 
 from zrb_store import codec
-from zrb_store.attempt.open_attempt import Done, OpenAttempt, Step
+from zrb_store.attempt.open_attempt import OpenAttempt, Step
 from zrb_store.codec.arguments import call_text, mask_encoded, stored_arguments
 from zrb_store.db.transaction import Executor, Transaction, failpoint
 from zrb_store.errors import InputsDiffer, InvalidArgument, StepUncertain, ZrbStoreError
@@ -32,6 +32,12 @@ from zrb_store.xcom import current_attempt
 
 NOT_RESTORABLE: Final = "not-restorable"
 """Why a step that completed is given back if its result could not be stored."""
+
+
+class Done(NamedTuple):
+    """A step that is done."""
+
+    result: str  # encoded
 
 
 class Claim:
@@ -179,11 +185,13 @@ class Steps:
     def hold(self, name: str) -> None:
         """Let no other step of this name begin in this process. The caller has the lock."""
         if name in self.open:
-            raise ZrbStoreError(
-                f"step {name} of {self._attempt.full_name} is running: "
-                "steps that run at the same time need different names"
-            )
+            raise self.running(name)
         self.open[name] = None
+
+    def running(self, name: str) -> ZrbStoreError:
+        """Return the error of a step that has not ended when another one of its name would begin."""
+        need = "steps that run at the same time need different names"
+        return ZrbStoreError(f"step {name} of {self._attempt.full_name} is running: {need}")
 
     @contextlib.contextmanager
     def holding(self, name: str) -> Iterator[None]:
@@ -246,6 +254,9 @@ class Steps:
                 return None  # before anything is given back for an attempt that may no longer write
             if known.status == "running":  # its end could not be recorded
                 if attempts.fail(transaction, known.id, "interrupted", None):
+                    ended = attempts.by_id(transaction, known.id)
+                    if ended is not None and ended.command_pid != known.command_pid:
+                        raise self.running(name)  # another process has just begun its command
                     undo_ended(transaction, [known.id], "interrupted")
             elif undo is not None:
                 undo(transaction, begun)

@@ -31,22 +31,26 @@ def run(args: Sequence[str], prog_name: str = PROGRAM, resumer: Resumer | None =
 
         return answer([*args[1:]])
     is_step = "step" in args[:1]
+    # Closed by the parent process, as with `>&-`: what must be printed cannot be, and messages go nowhere.
+    if sys.stdout is None:
+        sys.stdout = open(os.open(os.devnull, os.O_RDONLY), "w")  # noqa: SIM115, PTH123 - open until the process ends
+    if sys.stderr is None:
+        sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115
     if is_step:
         from zrb_store.shell.stored_step import answer as answer_again  # late: only a step needs it
 
-        if answer_again(args[1:], lambda line: print_line(line, prog_name)):
-            return 0
+        try:
+            if answer_again(args[1:]):
+                return 0
+        except ZrbStoreError as error:
+            print_line(str(error), prog_name)
+            return 125
     import click  # late: the plugin imports this module whenever zrb starts
 
     from zrb_store import settings
     from zrb_store.cli.command import app
     from zrb_store.render.stderr import printing_warnings
 
-    # Closed by the parent process, as with `>&-`: what must be printed cannot be, and messages go nowhere.
-    if sys.stdout is None:
-        sys.stdout = open(os.open(os.devnull, os.O_RDONLY), "w")  # noqa: SIM115, PTH123 - open until the process ends
-    if sys.stderr is None:
-        sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115
     for line in settings.doubtful_variables():
         print_line(line, prog_name)
     try:

@@ -123,7 +123,6 @@ def whole_number(least: int, most: int) -> Callable[[str], int]:
 
 
 def parse_seconds(text: str) -> float:
-    """Parse a number of seconds."""
     try:
         seconds = float(text)
     except ValueError:
@@ -188,7 +187,6 @@ def sessions_to_change(database: Database, texts: Sequence[str]) -> list[str]:
 
 
 def binary_stdin() -> BinaryIO:
-    """Return stdin, to be read as bytes."""
     if sys.stdin is None:
         raise click.UsageError("stdin is closed")
     return sys.stdin.buffer

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 
 import click
@@ -85,40 +86,11 @@ def check(
     if bool(tasks) != bool(max_ages) or (len(max_ages) > 1 and len(max_ages) != len(tasks)):
         raise click.UsageError("give --task and --max-age in pairs, or one --max-age for all tasks")
     lengths = max_ages if len(max_ages) > 1 else itertools.repeat(max_ages[0]) if max_ages else ()
-    try:
-        code = _print(dict(zip(tasks, lengths, strict=False)), project, since, limit, output_format)
-    except ZrbStoreError as error:
-        if settings.notify_command() is not None:
-            from zrb_store.runtime.notify import tell_unavailable
-
-            tell_unavailable(error)
-        raise
-    if settings.notify_command() is not None:
-        from zrb_store.runtime.notify import has_untold, tell_stale
-
-        try:
-            with open_store(read_only=True) as store:
-                untold = has_untold(store.database)
-            if untold:  # otherwise nothing is written
-                with open_store() as store:
-                    tell_stale(store.database)
-        except ZrbStoreError as error:
-            print_line(f"stale sessions are not reported: {error}", program_name())
-    return code
-
-
-def _print(
-    max_ages: dict[str, timedelta],
-    project: str | None,
-    since: timedelta | datetime | None,
-    limit: int,
-    output_format: str,
-) -> int:
-    """Print what has to be looked at, and return the exit code."""
-    projects, program = projects_named(project), program_name()
-    with open_for_reading() as database, noting_damage() as damage:
-        here = current_folder()
-        with alerts(database, max_ages, damage, projects=projects, since=since, here=here, program=program) as found:
+    program = program_name()
+    with _notifying(), open_for_reading() as database, noting_damage() as damage:
+        projects, here = projects_named(project), current_folder()
+        ages = dict(zip(tasks, lengths, strict=False))
+        with alerts(database, ages, damage, projects=projects, since=since, here=here, program=program) as found:
             first = next(found, None)
             every = (
                 dataclasses.replace(alert, remedy=command_as_typed(alert.remedy, program))
@@ -141,6 +113,29 @@ def _print(
         if first is None and projects is not None and not list_sessions(database, projects=projects, limit=1):
             print_line(f"no session belongs to project {projects.name or projects.folders[0]}", program)
     return 0 if first is None else 1
+
+
+@contextlib.contextmanager
+def _notifying() -> Iterator[None]:
+    """Tell ZRB_STORE_NOTIFY if the store cannot be used in a block, and after it of sessions that went stale."""
+    if settings.notify_command() is None:
+        yield
+        return
+    from zrb_store.runtime.notify import has_untold, tell_stale, tell_unavailable
+
+    try:
+        yield
+    except ZrbStoreError as error:
+        tell_unavailable(error)
+        raise
+    try:
+        with open_store(read_only=True) as store:
+            untold = has_untold(store.database)
+        if untold:  # otherwise nothing is written
+            with open_store() as store:
+                tell_stale(store.database)
+    except ZrbStoreError as error:
+        print_line(f"stale sessions are not reported: {error}", program_name())
 
 
 def _print_groups(groups: Sequence[Group], limit: int) -> None:

@@ -114,11 +114,11 @@ class LazyGroup(Group):
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
-            return None
-        module = import_module(f"zrb_store.cli.{COMMANDS[cmd_name][0]}")
-        commands = (one for one in vars(module).values() if isinstance(one, click.Command))
-        return next(one for one in commands if one.name == cmd_name)
+        if cmd_name in COMMANDS:
+            for one in vars(import_module(f"zrb_store.cli.{COMMANDS[cmd_name][0]}")).values():
+                if isinstance(one, click.Command) and one.name == cmd_name:
+                    return one
+        return None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

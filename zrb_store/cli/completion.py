@@ -233,13 +233,11 @@ tasks = _from_store(_tasks)
 
 @_from_store
 def main_tasks(database: Database, ctx: click.Context, typed: str) -> Iterable[str]:
-    """Complete a main task of any session."""
     return session_queries.main_tasks(database)
 
 
 @_from_store
 def steps(database: Database, ctx: click.Context, typed: str) -> Iterable[str]:
-    """Complete a step of the task."""
     from zrb_store.queries.steps import names
 
     session = resolve(database, ctx.params["session"])

@@ -13,13 +13,13 @@ from zrb_store import codec
 from zrb_store.cli import completion
 from zrb_store.cli.arguments import changed_session_argument, parse_seconds, queue_argument, whole_number
 from zrb_store.cli.command import command
-from zrb_store.consume.command import CommandRunner
-from zrb_store.consume.shell_consumer import ShellConsumer
 from zrb_store.errors import ValueNotFound
 from zrb_store.inspect import session_names
 from zrb_store.operations.values import nothing_there
 from zrb_store.render.format import program_name, shell_text
 from zrb_store.render.stderr import print_line
+from zrb_store.shell.command import CommandRunner, check_command
+from zrb_store.shell.consumer import ShellConsumer
 from zrb_store.store import open_store
 
 
@@ -77,6 +77,7 @@ def consume(
         raise click.UsageError("-j is for --all or --forever: without them one value is taken")
     if timeout == 0:
         raise click.UsageError("--timeout 0 gives a command no time: leave it out for no limit")
+    check_command(argv)
     outputs = {"stdout": sys.stdout.fileno(), "stderr": sys.stderr.fileno()}
     with CommandRunner(argv, **outputs, timeout=timeout) as runner, open_store() as store:
         place = session_names.session_name(session), queue

@@ -13,7 +13,7 @@ from zrb_store.cli.command import Group, command
 from zrb_store.cli.command_table import COMMANDS
 from zrb_store.inspect.doctor import examine
 from zrb_store.operations import db as operations
-from zrb_store.records import JsonObject
+from zrb_store.records import JsonObject, pick
 from zrb_store.render.document import Column, Fields, Lines, Table
 from zrb_store.render.format import program_name
 from zrb_store.render.printing import echo, echo_json, echo_raw, echo_records, print_document, progress
@@ -45,12 +45,9 @@ def status(output_format: str) -> None:
         print_line(line, program_name())
     if output_format in ("json", "jsonl"):
         shown: JsonObject = {
-            "url": found.url,
-            "database": found.database,
-            "revision": found.revision,
+            **pick(found, "url", "database", "revision"),
             "wanted": found.needed,
-            "size": found.size,
-            "wal_size": found.wal_size,
+            **pick(found, "size", "wal_size"),
             "rows": {name.replace(" ", "_"): count for name, count in found.rows.items()},
             "settings": {one.name: {"value": one.value, "from": one.origin} for one in found.settings},
         }

@@ -87,7 +87,6 @@ def _print(session_log: SessionLog, task: str | None, output_format: str, *, who
 
 
 def _blocks(session_log: SessionLog, task: str | None, *, whole: bool) -> Iterator[Block]:
-    """Yield the blocks that show a log."""
     runs, name = session_log.runs, session_log.name
     times = TimeFormat(runs[0].started_at if runs else None)
     yield Fields([("Session", name), ("Status", session_log.status)])

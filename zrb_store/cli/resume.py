@@ -121,11 +121,7 @@ if TYPE_CHECKING:
     is_flag=True,
     help="With --from: also run completed `once` steps again. Without this option, they are refused.",
 )
-@click.option(
-    "--here",
-    is_flag=True,
-    help="Let the session belong to the project of this folder.",
-)
+@click.option("--here", is_flag=True, help="Let the session belong to the project of this folder.")
 @click.option("--yes", is_flag=True, help="With --here: do not ask.")
 @format_option(None, choices=("table", "json"), help_text="Format of --plan: table (plain text in a pipe) or json.")
 @click.pass_obj
@@ -171,32 +167,27 @@ def resume(
             records = [record for record in sessions.ready(store.database, project) if record.path]
             if not records:
                 return 0
-        if records and all(record.argv for record in records):
-            from zrb_store.cli.shell import CommandResumer  # late: zrb runs other sessions
-
-            resumer = CommandResumer()
-        if resumer is None:
-            for record in records:
-                refuse_program(store.database, record)
-            shown = "--ready" if ready else " ".join(record.name for record in records) or "--failed"
-            raise ZrbStoreError(f"only zrb can run tasks: use `zrb xcom resume {shown}` in the folder of its project")
         if failed:
-            from zrb_store.inspect.list import halted  # late, as all that one session does not need
+            from zrb_store.inspect.list import halted  # late, as above
             from zrb_store.render.format import program_name
 
-            records = halted(store.database, resumer.project, task, since)
+            project = current_project() if resumer is None else resumer.project
+            records = halted(store.database, project, task, since)
             if not records:
                 print_line("no session failed", program_name())
+        which = "--failed" if failed else "--ready" if ready else " ".join(record.name for record in records)
+        resumers = [_resumer(store, record, resumer, which) for record in records]
         if several and not plan:
             from zrb_store.cli.resume_several import resume_each
 
-            return resume_each(store, resumer.command, list(dict.fromkeys(record.name for record in records)), jobs)
+            commands = {record.name: its.command for record, its in zip(records, resumers, strict=True)}
+            return resume_each(store, lambda name: commands[name](name), list(commands), jobs)
         plans: list[JsonTree] = []
         code = 0
-        for record in records:
+        for record, its in zip(records, resumers, strict=True):
             # Also without --plan: mistakes are reported before anybody is asked for a secret input.
             try:
-                decisions, notes = resumer.plan(
+                decisions, notes = its.plan(
                     store, record, forced, given_inputs, repeat_once=repeat_once, takes_over=here
                 )
             except ZrbStoreError as error:
@@ -214,10 +205,22 @@ def resume(
 
         printing.echo_json(plans if several else plans[0])
     if not plan:
-        if here and not yes and record.project != resumer.project:
-            _refuse_unless_agreed(record.name, record.project, resumer.project)
-        resumer.accept()
+        if here and not yes and record.project != its.project:
+            _refuse_unless_agreed(record.name, record.project, its.project)
+        its.accept()
     return code
+
+
+def _resumer(store: Store, session: SessionRecord, resumer: Resumer | None, words: str) -> Resumer:
+    """Return what resumes a session: zrb, whose `resumer` it is, or the command of `run`."""
+    if session.argv:
+        from zrb_store.cli.shell import CommandResumer  # late: zrb runs other sessions
+
+        return CommandResumer()
+    if resumer is None:
+        refuse_program(store.database, session)
+        raise ZrbStoreError(f"only zrb can run tasks: use `zrb xcom resume {words}` in the folder of its project")
+    return resumer
 
 
 def _print_plan(decisions: Sequence[Decision], notes: Sequence[str], name: str, *, as_json: bool) -> None:

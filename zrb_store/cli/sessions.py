@@ -12,9 +12,7 @@ from zrb_store.cli import arguments, completion
 from zrb_store.cli.command import command
 from zrb_store.inspect import session_names
 from zrb_store.names import NamePattern, nearest
-from zrb_store.operations.sessions import acknowledge, check_removable, remove_matching, remove_sessions
-from zrb_store.operations.sessions import fork as fork_session
-from zrb_store.operations.sessions import pin as pin_sessions
+from zrb_store.operations import sessions as operations
 from zrb_store.render.format import program_name
 from zrb_store.render.printing import echo, noting_damage
 from zrb_store.render.stderr import print_line
@@ -68,7 +66,7 @@ def rm(sessions: tuple[str, ...], pattern: str | None, dry_run: bool) -> None:
         raise click.UsageError("name the sessions, or give --match PATTERN, but not both")
     with open_store(read_only=dry_run) as store:
         if pattern is not None:
-            names = remove_matching(store.database, NamePattern(pattern), dry_run=dry_run)
+            names = operations.remove_matching(store.database, NamePattern(pattern), dry_run=dry_run)
             try:
                 for name in names:
                     echo(name)
@@ -77,9 +75,9 @@ def rm(sessions: tuple[str, ...], pattern: str | None, dry_run: bool) -> None:
             return
         chosen = arguments.sessions_to_change(store.database, sessions)
         if not dry_run:
-            remove_sessions(store.database, *chosen)
+            operations.remove_sessions(store.database, *chosen)
             return
-        check_removable(store.database, chosen)
+        operations.check_removable(store.database, chosen)
         for name in chosen:
             echo(name)
 
@@ -93,14 +91,14 @@ _sessions_argument = click.argument(
 @_sessions_argument
 def pin(sessions: tuple[str, ...]) -> None:
     with open_store() as store:
-        pin_sessions(store.database, *arguments.sessions_to_change(store.database, sessions), pinned=True)
+        operations.pin(store.database, *arguments.sessions_to_change(store.database, sessions), pinned=True)
 
 
 @command("unpin", "{} etl-2026-11-24")
 @_sessions_argument
 def unpin(sessions: tuple[str, ...]) -> None:
     with open_store() as store:
-        pin_sessions(store.database, *arguments.sessions_to_change(store.database, sessions), pinned=False)
+        operations.pin(store.database, *arguments.sessions_to_change(store.database, sessions), pinned=False)
 
 
 @command(
@@ -114,7 +112,7 @@ def unpin(sessions: tuple[str, ...]) -> None:
 @click.option("--reason", metavar="TEXT", help="Kept, and shown by `show` and `log`.")
 def ack(sessions: tuple[str, ...], reason: str | None) -> None:
     with open_store() as store:
-        acknowledge(store.database, *arguments.sessions_to_change(store.database, sessions), reason=reason)
+        operations.acknowledge(store.database, *arguments.sessions_to_change(store.database, sessions), reason=reason)
 
 
 @command(
@@ -136,9 +134,7 @@ def ack(sessions: tuple[str, ...], reason: str | None) -> None:
 )
 @click.option("--new", is_flag=True, help="TASK has not begun yet (for Python programs, whose tasks are not listed).")
 @click.option(
-    "--result",
-    metavar="JSON",
-    help="The task's return value, pushed to the queue of its name, or the step's result.",
+    "--result", metavar="JSON", help="The task's return value, pushed to the queue of its name, or the step's result."
 )
 def mark_(session: str, task: str, status: str, step: str | None, new: bool, result: str | None) -> None:
     from zrb_store.operations.mark import mark, mark_step  # late: no other command here needs it
@@ -194,4 +190,4 @@ def mark_(session: str, task: str, status: str, step: str | None, new: bool, res
 def fork(session: str, from_task: str, from_step: str | None, name: str | None) -> None:
     with open_store() as store:
         source = session_names.resolve(store.database, session, exact=True)
-        echo(fork_session(store.database, source.name, from_task, name, from_step=from_step))
+        echo(operations.fork(store.database, source.name, from_task, name, from_step=from_step))

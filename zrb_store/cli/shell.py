@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import re
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from pathlib import PurePath
 
 import click
 
@@ -15,16 +17,16 @@ from zrb_store.cli import arguments, completion
 from zrb_store.cli.command import command
 from zrb_store.errors import SessionWaiting, Waiting, ZrbStoreError
 from zrb_store.inspect import session_names
-from zrb_store.inspect.resume import Decision, plan, workflow_of_command
+from zrb_store.inspect.resume import Decision, plan
 from zrb_store.process import current_project
 from zrb_store.queries import attempts, sessions
 from zrb_store.records import SessionRecord
 from zrb_store.render.format import program_name, shell_text
 from zrb_store.render.stderr import print_line
-from zrb_store.shell.run import CommandRun, default_task, stored_run
+from zrb_store.shell.run import CommandRun, stored_run
 from zrb_store.shell.step import TIMED_OUT, ShellStep
 from zrb_store.shell.step import wait as wait_in_script
-from zrb_store.shell.stored_step import again, write
+from zrb_store.shell.stored_step import write
 from zrb_store.store import Store, open_store
 
 command_argument = click.argument(
@@ -56,10 +58,8 @@ command_argument = click.argument(
     help="A variable of COMMAND that is the same in every run.",
 )
 def run(session: str, argv: tuple[str, ...], task: str | None, inputs: Sequence[str]) -> int:
-    call = CommandRun(
-        session_names.session_name(session), argv, task or default_task(argv), dict(map(_parse_input, inputs))
-    )
-    return _run(call)
+    name = session_names.session_name(session)
+    return _run(CommandRun(name, argv, task or PurePath(argv[0]).name or argv[0], dict(map(_parse_input, inputs))))
 
 
 def _parse_input(text: str) -> tuple[str, str]:
@@ -70,9 +70,9 @@ def _parse_input(text: str) -> tuple[str, str]:
 
 
 def _run(call: CommandRun) -> int:
-    program = program_name()
+    tell = functools.partial(print_line, program=program_name())
     with open_store() as store:
-        return call.run(store, write_output, lambda line: print_line(line, program))
+        return call.run(store, write_output, tell)
 
 
 def write_output(result: str) -> None:
@@ -106,8 +106,7 @@ class CommandResumer:
             raise click.UsageError(f"session {session.name} runs a command, whose inputs are stored: leave them out")
         call = stored_run(store.database, session, takes_over=takes_over)
         self._call = dataclasses.replace(call, forced=forced is not None, repeat_once=repeat_once)
-        workflow = workflow_of_command(call.task)
-        return plan(store.database, session, workflow, forced, repeat_once=repeat_once), []
+        return plan(store.database, session, call.workflow, forced, repeat_once=repeat_once), []
 
     def accept(self) -> None:
         raise click.exceptions.Exit(_run(self._call))
@@ -161,16 +160,10 @@ def step(
 ) -> int:
     if timeout == 0:
         raise click.UsageError("--timeout 0 gives a command no time: leave it out for no limit")
-    program = program_name()
-
-    def write(result: str) -> None:
-        write_output(result)
-        if verbose:
-            print_line(again(name), program)
-
-    call = ShellStep(name, argv, once, produces, timeout, retries, reads_stdin)
+    stdin = arguments.binary_stdin().fileno() if reads_stdin else None
+    tell = functools.partial(print_line, program=program_name())
     with open_store() as store:
-        return call.run(store, write, lambda line: print_line(line, program))
+        return ShellStep(name, argv, once, produces, timeout, retries, stdin, verbose, tell).run(store, write_output)
 
 
 @command(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 
 import click
@@ -14,15 +14,10 @@ from zrb_store.cli.command import command
 from zrb_store.errors import ZrbStoreError
 from zrb_store.inspect import session_names
 from zrb_store.inspect.queues import queue_rules
-from zrb_store.local_time import as_duration
+from zrb_store.local_time import LONGEST_DELAY, as_duration
 from zrb_store.masking import one_line, storable
 from zrb_store.names import full_name, split_id
-from zrb_store.operations.values import MOST_DELIVERIES, requeue_all, set_max_deliveries, set_paused, set_retry_after
-from zrb_store.operations.values import drop as drop_values
-from zrb_store.operations.values import pop as pop_value
-from zrb_store.operations.values import push as push_value
-from zrb_store.operations.values import replace as replace_value
-from zrb_store.operations.values import requeue as requeue_values
+from zrb_store.operations import values as operations
 from zrb_store.records import JsonObject
 from zrb_store.render import printing
 from zrb_store.render.document import Fields
@@ -116,7 +111,7 @@ def push(session: str, queue: str, value: str, text: bool, delay: timedelta) -> 
     with open_store() as store:
         name = session_names.session_name(session)
         encoded = codec.encode(item, limit=store.max_value)
-        push_value(store.database, name, queue, encoded, store.parent_attempt, delay)
+        operations.push(store.database, name, queue, encoded, store.parent_attempt, delay)
 
 
 @command(
@@ -136,7 +131,7 @@ def pop(session: str, queue: str, wait: float | None, output_format: str) -> Non
     with open_store() as store:
         name = session_names.session_name(session)
         check = None if output_format == "json" else lambda data: printing.refuse_inexpressible(codec.to_json(data))
-        seq, data = pop_value(store.database, name, queue, store.parent_attempt, wait or 0.0, check)
+        seq, data = operations.pop(store.database, name, queue, store.parent_attempt, wait or 0.0, check)
     value = codec.to_json(data)
     try:
         if output_format == "json":
@@ -156,8 +151,8 @@ _UNLIMITED = "unlimited"
 def _parse_limit(text: str) -> int | str:
     if text == _UNLIMITED:
         return text
-    if not text.isascii() or not text.isdecimal() or not 1 <= int(text[:18]) <= MOST_DELIVERIES:
-        numbers = f"a number of deliveries from 1 to {MOST_DELIVERIES:,}"
+    if not text.isascii() or not text.isdecimal() or not 1 <= int(text[:18]) <= operations.MOST_DELIVERIES:
+        numbers = f"a number of deliveries from 1 to {operations.MOST_DELIVERIES:,}"
         raise click.BadParameter(f"{text[:40]!r} is neither {numbers} nor `{_UNLIMITED}`")
     return int(text)
 
@@ -168,7 +163,7 @@ _AT_ONCE = "none"
 def _parse_delays(text: str) -> list[timedelta]:
     delays = [] if text == _AT_ONCE else [arguments.parse_duration(each) for each in text.split(",")]
     for delay in delays:
-        if not timedelta(seconds=0.1) <= delay <= timedelta(days=3660):
+        if not operations.SHORTEST_DELAY <= delay <= LONGEST_DELAY:
             raise click.BadParameter(f"{text[:40]!r} has a delay that is not from 0.1s to 3660d")
     return delays
 
@@ -218,11 +213,11 @@ def queue(
         with open_store() as store:
             name = session_names.session_name(session)
             if delays is not None:
-                set_retry_after(store.database, name, queue, delays)
+                operations.set_retry_after(store.database, name, queue, delays)
             if limit is not None:
-                set_max_deliveries(store.database, name, queue, None if limit == _UNLIMITED else int(limit))
+                operations.set_max_deliveries(store.database, name, queue, None if limit == _UNLIMITED else int(limit))
             if pause is not None:
-                set_paused(store.database, name, queue, pause)
+                operations.set_paused(store.database, name, queue, pause)
     with open_store(read_only=True) as store:
         name = session_names.resolve(store.database, session, exact=changes).name
         rules = queue_rules(store.database, name, queue)
@@ -259,20 +254,16 @@ def requeue(values: tuple[str, ...], all_dead: bool) -> None:
         if all_dead:
             session, queue = values
             name = session_names.resolve(store.database, session, exact=True).name
-            count = requeue_all(store.database, name, queue)
+            count = operations.requeue_all(store.database, name, queue)
         else:
-            names = _full_names(ids)
-            requeue_values(store.database, names)
-            count = len(names)
+            operations.requeue(store.database, ids)
+            count = len(ids)
     print_line(f"requeued {counted(count, 'value')}", program_name())
 
 
-def _parse_ids(values: Sequence[str]) -> list[tuple[str, str, int]]:
-    """Parse ids before the store is opened, which would create a missing one."""
-    return [split_id(value) for value in values]
-
-
-def _full_names(ids: Iterable[tuple[str, str, int]]) -> list[str]:
+def _parse_ids(values: Sequence[str]) -> list[str]:
+    """Return full ids, each once. Call it before the store is opened, which would create a missing one."""
+    ids = map(split_id, values)
     return sorted({full_name(session_names.session_name(session), queue, seq) for session, queue, seq in ids})
 
 
@@ -292,11 +283,10 @@ _reason_option = click.option("--reason", metavar="TEXT", type=storable, help="W
 @click.option("--text", is_flag=True, help="Store NEW as text; from stdin, without its final newline.")
 @_reason_option
 def replace(value_id: str, new: str, text: bool, reason: str | None) -> None:
-    ids = _parse_ids([value_id])
+    (name,) = _parse_ids([value_id])
     item = arguments.typed_value(new, text=text, name="NEW")
     with open_store() as store:
-        (name,) = _full_names(ids)
-        replace_value(store.database, name, codec.encode(item, limit=store.max_value), reason)
+        operations.replace(store.database, name, codec.encode(item, limit=store.max_value), reason)
     print_line(f"replaced {one_line(name)}", program_name())
 
 
@@ -311,6 +301,5 @@ def replace(value_id: str, new: str, text: bool, reason: str | None) -> None:
 def drop(values: tuple[str, ...], reason: str | None) -> None:
     ids = _parse_ids(values)
     with open_store() as store:
-        names = _full_names(ids)
-        drop_values(store.database, names, reason)
-    print_line(f"dropped {counted(len(names), 'value')}", program_name())
+        operations.drop(store.database, ids, reason)
+    print_line(f"dropped {counted(len(ids), 'value')}", program_name())

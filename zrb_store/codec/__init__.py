@@ -17,14 +17,4 @@ from zrb_store.codec.display import Opaque, Undecodable
 from zrb_store.codec.json_text import Encoded
 from zrb_store.codec.text import decode, encode, from_json, problem_of, to_json
 
-__all__ = [
-    "Encoded",
-    "Opaque",
-    "Undecodable",
-    "decode",
-    "encode",
-    "encode_named",
-    "from_json",
-    "problem_of",
-    "to_json",
-]
+__all__ = ["Encoded", "Opaque", "Undecodable", "decode", "encode", "encode_named", "from_json", "problem_of", "to_json"]

@@ -13,7 +13,7 @@ from itertools import zip_longest
 from typing import Literal, NamedTuple, TypeVar
 
 from zrb_store.codec.classes import codec_named
-from zrb_store.codec.display import PAIRS, bounded_repr, by_segment, is_opaque, segment_of, shortened
+from zrb_store.codec.display import PAIRS, bounded_repr, by_segment, is_opaque, items_of, segment_of, shortened
 from zrb_store.codec.json_text import dumps
 from zrb_store.codec.text import from_json, to_json
 from zrb_store.masking import MASK, is_secret_name, mask_word
@@ -73,12 +73,8 @@ def _contents(one: _Tree, two: _Tree) -> tuple[JsonValue, JsonValue] | None:
 
 def _by_key(pairs: JsonValue) -> JsonValue:
     """Return the items of a dict that is stored as pairs, by the text of each key: the keys themselves may collide."""
-    items: dict[str, JsonValue] = {}
-    for pair in pairs if type(pairs) is list else ():
-        if type(pair) is not list or len(pair) != 2:
-            return [pairs]  # damaged
-        items[dumps(pair[0])] = pair[1]
-    return items if type(pairs) is list and len(items) == len(pairs) else [pairs]
+    items = {dumps(key): item for key, item in items_of(pairs)}
+    return items if type(pairs) is list and len(items) == len(pairs) else [pairs]  # else they are damaged
 
 
 def _fields(tree: _Tree, ignored: Collection[str]) -> _Tree:

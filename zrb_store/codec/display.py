@@ -122,19 +122,20 @@ def segment_of(key: str | int) -> str:
         return key_segment(key)
 
 
+def items_of(pairs: JsonValue) -> list[tuple[JsonValue, JsonValue]]:
+    """Return the keys and items of a dict that is stored as pairs; none if these are damaged."""
+    pairs = pairs if type(pairs) is list else []
+    items = [(pair[0], pair[1]) for pair in pairs if type(pair) is list and len(pair) == 2]
+    return items if len(items) == len(pairs) else []
+
+
 def by_segment(pairs: JsonValue) -> dict[str, JsonValue]:
     """Return the items of a dict that is stored as pairs, by the segment for each. Only texts and ints have a segment.
 
     The result is not keyed by the keys themselves, because ints may have been chosen to collide.
     """
-    items: dict[str, JsonValue] = {}
-    for pair in pairs if type(pairs) is list else ():
-        if type(pair) is not list or len(pair) != 2:
-            return {}  # damaged
-        key, item = pair
-        if isinstance(key, (str, int)) and type(key) is not bool:
-            items[segment_of(key)] = item
-    return items
+    items = items_of(pairs)
+    return {segment_of(key): item for key, item in items if isinstance(key, (str, int)) and type(key) is not bool}
 
 
 def is_opaque(tree: JsonValue) -> bool:

@@ -8,14 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from zrb_store.codec import classes, standard
-from zrb_store.codec.display import (
-    Opaque,
-    Undecodable,
-    bounded_repr,
-    describe_error,
-    qualified_name,
-    type_name,
-)
+from zrb_store.codec.display import Opaque, Undecodable, bounded_repr, describe_error, qualified_name, type_name
 from zrb_store.codec.json_text import Encoded, dumps, size_of
 from zrb_store.codec.walk import NO_CODEC, Readers, TooManyItems, TreeChecker, TreeReader, Unencodable, ValueWriter
 from zrb_store.errors import ValueTooLarge

@@ -19,7 +19,7 @@ _CONTAINERS = frozenset({list, dict})
 _PLAIN = _LEAVES | _CONTAINERS
 _SHORT = 100  # characters of a text that the standard library writes as fast
 _DIGITS = 632  # an int of HUGE_INT_BITS has as many, or more
-_DIGITS_AS_ZEROS = bytes(ord("0") if chr(byte).isdigit() else ord(" ") for byte in range(128)) + bytes(128)
+_DIGITS_AS_ZEROS = b" " * ord("0") + b"0" * 10 + b" " * (127 - ord("9")) + bytes(128)
 
 
 def encode(value: Any, *, lenient: bool = False, limit: int | None = None, path: str = "$") -> Encoded:

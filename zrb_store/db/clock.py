@@ -13,16 +13,11 @@ import time
 
 
 class Clock:
-    """A clock that can be turned.
-
-    Attributes:
-        monotonic: Returns seconds that never go back.
-        ask_every: How many seconds a wait lasts before it asks the clock again. Who turns it makes them few.
-    """
+    """A clock that can be turned."""
 
     def __init__(self) -> None:
         self.monotonic = time.monotonic
-        self.ask_every = math.inf
+        self.ask_every = math.inf  # seconds of a wait before it asks the clock again: who turns it makes them few
         self._ahead = 0.0
 
     def wait(self, condition: threading.Condition | threading.Event, seconds: float) -> bool:

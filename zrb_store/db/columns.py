@@ -6,6 +6,7 @@ Readers show a replacement for it: one damaged row does not hide the others.
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -101,38 +102,35 @@ def readable(columns: Columns, row: Sequence[Cell]) -> tuple[dict[str, Any], tup
 # -- checks of content
 
 
-def _named(what: str, *most: int) -> Callable[[str], str | None]:
-    def problem(text: str) -> str | None:
-        try:
-            check_name(text, what, *most)
-        except InvalidArgument as error:
-            return f"is not a valid name: {error}"
-        return None
-
-    return problem
+def _problem_of_name(text: str, what: str, **most: int) -> str | None:
+    try:
+        check_name(text, what, **most)
+    except InvalidArgument as error:
+        return f"is not a valid name: {error}"
+    return None
 
 
 def _session_name(text: str) -> str | None:
     return None if is_session_name(text) else f"is not a valid name: {text[:40]!r} cannot name a session"
 
 
-def _json(is_valid: Callable[[JsonValue], bool], what: str) -> Callable[[str], str | None]:
-    def problem(text: str) -> str | None:
-        try:
-            return None if is_valid(json.loads(text)) else f"is not {what}"
-        except (ValueError, RecursionError):
-            return "is not JSON"
-
-    return problem
+def _problem_of_json(is_valid: Callable[[JsonValue], bool], what: str, text: str) -> str | None:
+    try:
+        return None if is_valid(json.loads(text)) else f"is not {what}"
+    except (ValueError, RecursionError):
+        return "is not JSON"
 
 
-_texts = _json(lambda tree: type(tree) is list and {*map(type, tree)} <= {str}, "a list of texts")
-_tasks = _json(
-    lambda tree: type(tree) is dict and all(item in ("waiting", "skipped") for item in tree.values()),
+_texts = functools.partial(
+    _problem_of_json, lambda tree: type(tree) is list and {*map(type, tree)} <= {str}, "a list of texts"
+)
+_tasks = functools.partial(
+    _problem_of_json,
+    lambda tree: type(tree) is dict and {*map(str, tree.values())} <= {"waiting", "skipped"},
     "a dict of tasks, each waiting or skipped",
 )
-
-_durations = _json(
+_durations = functools.partial(
+    _problem_of_json,
     lambda tree: type(tree) is list and bool(tree) and all(type(item) is int and 0 <= item <= _LATEST for item in tree),
     "a list of microseconds",
 )
@@ -145,18 +143,14 @@ def _is_line(line: JsonValue) -> bool:
     return isinstance(at, int) and 0 <= at <= _LATEST
 
 
-_list_of_lines = _json(lambda tree: type(tree) is list and all(map(_is_line, tree)), "a list of lines")
-
-
 def _lines(text: str) -> str | None:
-    return _list_of_lines(text) if text.isascii() else "is not ASCII"
-
-
-_dict = _json(lambda tree: type(tree) is dict, "a dict")
+    if not text.isascii():
+        return "is not ASCII"
+    return _problem_of_json(lambda tree: type(tree) is list and all(map(_is_line, tree)), "a list of lines", text)
 
 
 def _inputs(text: str) -> str | None:
-    return problem_of(text) or _dict(text)
+    return problem_of(text) or (None if text.lstrip().startswith("{") else "is not a dict")
 
 
 # -- columns
@@ -175,7 +169,9 @@ _TICK_OR_NULL = ColumnRule(int, nullable=True, most=MOST_TICK, note="order withi
 _TEXT = ColumnRule(str)
 _TEXT_OR_NULL = ColumnRule(str, nullable=True)
 _FLAG = ColumnRule(bool)
-_TASK_OR_NULL = ColumnRule(str, nullable=True, note="at most 2,000 bytes", content=_named("task"))
+_TASK_OR_NULL = ColumnRule(
+    str, nullable=True, note="at most 2,000 bytes", content=functools.partial(_problem_of_name, what="task")
+)
 _SESSION_NAME = r"^[A-Za-z0-9._:+][A-Za-z0-9._:+-]{0,199}$"
 
 
@@ -238,7 +234,7 @@ ATTEMPT: Columns = {
     "task": ColumnRule(
         str,
         note=f"at most {TASK_ID_BYTES:,} bytes; of a step STEP_OF/STEP_NUMBER",
-        content=_named("task", TASK_ID_BYTES),
+        content=functools.partial(_problem_of_name, what="task", most=TASK_ID_BYTES),
     ),
     "number": _NUMBER,
     "role": _words("task check server fallback manual delivery step"),
@@ -257,7 +253,12 @@ ATTEMPT: Columns = {
     "command_started": _TEXT_OR_NULL,
     "parent_id": _OTHER_ID,
     "step_of": _TASK_OR_NULL,
-    "step": ColumnRule(str, nullable=True, note=f"at most {STEP_BYTES} bytes", content=_named("step", STEP_BYTES)),
+    "step": ColumnRule(
+        str,
+        nullable=True,
+        note=f"at most {STEP_BYTES} bytes",
+        content=functools.partial(_problem_of_name, what="step", most=STEP_BYTES),
+    ),
     "step_number": ColumnRule(int, nullable=True, least=1, most=_INTEGER),
     "once": _FLAG,
     "result": ColumnRule(str, nullable=True, note="JSON: an encoded value", content=problem_of, long=True),
@@ -280,7 +281,7 @@ OUTPUT: Columns = {
 QUEUE: Columns = {
     "id": _ID,
     "session_id": _ID,
-    "name": ColumnRule(str, note="at most 2,000 bytes", content=_named("queue")),
+    "name": ColumnRule(str, note="at most 2,000 bytes", content=functools.partial(_problem_of_name, what="queue")),
     "high": _ANY_SEQ,
     "low": _ANY_SEQ,
     "max_deliveries": ColumnRule(int, nullable=True, least=1, most=_INTEGER),
@@ -306,12 +307,7 @@ VALUE: Columns = {
     "plain": _FLAG,
     "due_at": _TIME_OR_NULL,
 }
-CHUNK: Columns = {
-    "queue_id": _ID,
-    "seq": _ANY_SEQ,
-    "number": _COUNT,
-    "data": _TEXT,
-}
+CHUNK: Columns = {"queue_id": _ID, "seq": _ANY_SEQ, "number": _COUNT, "data": _TEXT}
 RETURN: Columns = {
     "id": _ID,
     "queue_id": _ID,

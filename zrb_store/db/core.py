@@ -121,11 +121,7 @@ STATEMENTS: list[Callable[..., Executable]] = []
 
 
 def statement(build: Callable[P, Construct]) -> Callable[P, Statement[Construct]]:
-    """Let a function return its statement without building it: the same one for the same arguments.
-
-    Its arguments are the name of the database, if the statement depends on it, and words or flags that choose between
-    variants. Those with few values are stored for all of them.
-    """
+    """Let a function return its statement without building it: the same one for equal arguments (CONTRIBUTING.md)."""
 
     @functools.cache
     def made(*args: Any, **kwargs: Any) -> Statement[Construct]:

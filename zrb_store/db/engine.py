@@ -80,7 +80,6 @@ class Database(Patience):
         self._may_be_committed = False  # whether the server may already have committed the current change
         with _fork_lock:
             _known.add(self)
-        self.dialect.watch(self)
 
     @property
     def engine(self) -> sa.Engine:
@@ -213,7 +212,8 @@ class Database(Patience):
                     except Exception as error:  # noqa: BLE001 - raised again unless it is a reason to wait
                         wait = self._wait_or_raise(error, wait, began)
                     else:
-                        self.notice.revoke_for(began)
+                        if self.notice.given_for is not None:
+                            self.notice.revoke_for(began)
                         yield transaction
                         return
                 except Exception as error:
@@ -243,11 +243,7 @@ class Database(Patience):
                 self._drop()
 
     def operate(
-        self,
-        work: Callable[[Transaction, *Ts], T],
-        *args: *Ts,
-        may_be_ended: bool = False,
-        in_background: bool = False,
+        self, work: Callable[[Transaction, *Ts], T], *args: *Ts, may_be_ended: bool = False, in_background: bool = False
     ) -> T:
         """Call `work` with the connection. Repeat that while the database is locked or unreachable.
 
@@ -341,7 +337,8 @@ class Database(Patience):
             self._drop()
         if self.closed:
             raise ZrbStoreError("this store was closed: open it again")
-        self.refuse_replaced()
+        if self.connections:
+            self.refuse_replaced()
         self._transaction = Transaction(self.dialect.connect(self), self.dialect_name)
         self.connections += 1
         return self._transaction

@@ -75,7 +75,10 @@ class _FileUrl(NamedTuple):
 
 
 def _file_url(path: str) -> URL:
-    return cast("URL", _FileUrl(_absolute(path)))
+    try:
+        return cast("URL", _FileUrl(str(Path(path).expanduser().resolve())))
+    except (RuntimeError, OSError, ValueError) as error:  # no home folder, a loop of links, no working directory, NUL
+        raise InvalidArgument(f"no file can be at {path!r} ({error}): set ZRB_STORE_URL to an absolute path") from None
 
 
 def store_url(location: str | os.PathLike[str] | None = None) -> URL:
@@ -112,7 +115,7 @@ def store_url(location: str | os.PathLike[str] | None = None) -> URL:
         if url.database and url.database != ":memory:":
             if not url.query:
                 return _file_url(url.database)
-            url = url.set(drivername="sqlite", database=_absolute(url.database))
+            url = url.set(drivername="sqlite", database=_file_url(url.database).database)
         return url
     # After an unescaped @ in the password, its end would be taken for the host, which every message would name.
     if "@" in _PARAMETER.sub("", _USER_AND_PASSWORD.sub("", text, count=1)):
@@ -131,13 +134,6 @@ def _remember_passwords(url: URL) -> None:
     for name, values in url.normalized_query.items():
         if is_secret_name(name):
             remember(*(f"{name}={value}" for value in values))
-
-
-def _absolute(path: str) -> str:
-    try:
-        return str(Path(path).expanduser().resolve())
-    except (RuntimeError, OSError, ValueError) as error:  # no home folder, a loop of links, no working directory, NUL
-        raise InvalidArgument(f"no file can be at {path!r} ({error}): set ZRB_STORE_URL to an absolute path") from None
 
 
 def shown_url(url: URL) -> str:

@@ -22,7 +22,6 @@ from zrb_store.db.clock import clock
 from zrb_store.db.dialect.sqlite import BUSY, primary_code
 from zrb_store.db.engine import dialect_of
 from zrb_store.db.location import StoreUrl
-from zrb_store.db.patience import Notice
 from zrb_store.errors import StoreUnavailable
 
 if TYPE_CHECKING:
@@ -50,7 +49,7 @@ _ADVISORY_LOCK = int.from_bytes(b"zrbstore")
 _alembic_lock = threading.Lock()
 
 
-def upgrade(bind: sa.Engine | sa.Connection, *, back_up: bool = False, notice: Notice | None = None) -> None:
+def upgrade(bind: sa.Engine | sa.Connection, *, back_up: bool = False, notice: patience.Notice | None = None) -> None:
     """Upgrade a store to the newest revision, completely or not at all.
 
     Processes that do this at the same time wait for each other; the later ones find nothing to do. With `back_up`, a
@@ -149,7 +148,7 @@ def make_views(dialect_name: str, execute: Callable[[Executable], object]) -> No
 
 
 @contextmanager
-def exclusive(connection: sa.Connection, notice: Notice | None = None) -> Iterator[None]:
+def exclusive(connection: sa.Connection, notice: patience.Notice | None = None) -> Iterator[None]:
     """Run a block in one transaction, while no other process migrates; roll back if the block raises."""
     guard = _sqlite if connection.dialect.name == "sqlite" else _postgresql
     began = clock.monotonic()
@@ -230,10 +229,8 @@ def _postgresql(connection: sa.Connection) -> Iterator[None]:
 
 
 def _copy(connection: sa.Connection, revision: str) -> None:
-    """Copy a SQLite store while no other process can write to it.
-
-    The copy is made by SQLite: if this process opened and closed the file itself, SQLite's locks on it would be lost.
-    """
+    """Copy a SQLite store while no other process can write to it."""
+    # By SQLite: if this process opened and closed the file itself, SQLite's locks on it would be lost.
     path = Path(connection.exec_driver_sql("PRAGMA database_list").one()[2])
     target = path.with_name(f"{path.name}.{revision}.bak")
     target.unlink(missing_ok=True)

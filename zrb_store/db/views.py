@@ -80,6 +80,7 @@ def queries(dialect_name: str) -> Mapping[str, str]:
             AS DOUBLE PRECISION) / 1000000.0 FROM zrb_run AS run WHERE run.session_id = session.id"""
     is_reclaimed = """session.status = 'interrupted' AND EXISTS (SELECT 1 FROM zrb_run AS run
             WHERE run.session_id = session.id AND run.number = session.fence AND run.origin = 'reclaim')"""
+    ended_at = f"CASE WHEN NOT ({is_reclaimed}) THEN session.ended_at END"
     # `model` of `model~10`: the second step of a name in its attempt gets a number.
     unnumbered = "rtrim(attempt.step, '0123456789')"
     group = f"""CASE WHEN {unnumbered} <> attempt.step AND {unnumbered} LIKE '%~'
@@ -89,7 +90,7 @@ def queries(dialect_name: str) -> Mapping[str, str]:
         "zrb_xcom_sessions": f"""SELECT
             session.name AS session, CASE WHEN {is_reclaimed} THEN 'stale' ELSE session.status END AS status,
             session.task, session.project, session.fence AS runs,
-            {at("session.created_at")}, {at("session.ended_at")}, session.inputs, session.path, session.parent,
+            {at("session.created_at")}, {at(ended_at, "ended_at")}, session.inputs, session.path, session.parent,
             session.forked_from, session.pinned, CASE WHEN {is_reclaimed} THEN NULL ELSE ({worked}) END AS seconds
             FROM zrb_session AS session""",
         "zrb_xcom_runs": f"""SELECT
@@ -147,6 +148,6 @@ def queries(dialect_name: str) -> Mapping[str, str]:
             JOIN zrb_session AS session ON session.id = attempt.session_id""",
         "zrb_xcom_changes": f"""SELECT
             change.session, {at("change.at", "changed_at")}, change.action, change.detail, change."user" AS user_name,
-            change.host, change.pid, change.id AS change_id
+            change.host, change.pid, change.id AS change_id, change.reason
             FROM zrb_change AS change""",
     }

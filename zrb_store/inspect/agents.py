@@ -63,9 +63,8 @@ def agent_sum(steps: Iterable[Step], run: int | None) -> str:
     What completed before `run`, that of the task's last attempt, or was copied by a fork, was used again. Without an
     answer the sum is empty.
     """
-    answers = calls = again = called_again = 0
-    spent = [0, 0]
-    saved = [0, 0]
+    answers: list[tuple[bool, tuple[int, int]]] = []  # whether it was used again, and its tokens
+    calls: list[bool] = []
     for step in steps:
         result = step.result
         kind = result.get("kind") if isinstance(result, dict) else None
@@ -74,21 +73,16 @@ def agent_sum(steps: Iterable[Step], run: int | None) -> str:
         of_run = step.last.run  # a step that a fork has copied is of no run
         earlier = run is not None and (of_run is None or of_run < run)
         if kind == "answer" and _MODEL.fullmatch(step.name):
-            tokens = _tokens(result)
-            spent = [one + two for one, two in zip(spent, tokens, strict=True)]
-            answers += 1
-            if earlier:
-                saved = [one + two for one, two in zip(saved, tokens, strict=True)]
-                again += 1
+            answers.append((earlier, _tokens(result)))
         elif kind in _ENDS and kind != "approval" and step.name.startswith("tool "):  # it is called when approved
-            calls += 1
-            called_again += earlier
+            calls.append(earlier)
     if not answers:
         return ""
-    text = f"{answers} answers ({_amount(*spent)}), {calls} tool calls"
-    if not again + called_again:
+    text = f"{len(answers)} answers ({_total(tokens for _, tokens in answers)}), {len(calls)} tool calls"
+    again = [tokens for earlier, tokens in answers if earlier]
+    if not again and not any(calls):
         return text
-    return f"{text}; of these {again} ({_amount(*saved)}) and {called_again} came from the store"
+    return f"{text}; of these {len(again)} ({_total(again)}) and {sum(calls)} came from the store"
 
 
 def _object(tree: JsonValue) -> _Object:
@@ -116,6 +110,11 @@ def _tokens(result: _Object) -> tuple[int, int]:
 
 def _amount(given: int, answered: int) -> str:
     return f"{given:,} in / {answered:,} out tokens"
+
+
+def _total(tokens: Iterable[tuple[int, int]]) -> str:
+    every = list(tokens)
+    return _amount(sum(given for given, _ in every), sum(answered for _, answered in every))
 
 
 def _first_line(result: _Object) -> str:

@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from zrb_store.local_time import rounded
 from zrb_store.masking import one_line
@@ -13,7 +14,10 @@ from zrb_store.process import folder_of, identity, program_of
 from zrb_store.queries.lease import worked_until
 from zrb_store.queries.notify import LastError
 from zrb_store.queries.waits import Wait
-from zrb_store.records import JsonObject, RunRecord, SessionRecord, iso
+from zrb_store.records import JsonObject, RunRecord, SessionRecord, iso, pick
+
+if TYPE_CHECKING:
+    from zrb_store.queries.stats import DeadQueue
 
 _LONGEST = 300  # characters of an error in one line
 
@@ -53,12 +57,7 @@ class Alert:
     def to_json(self) -> JsonObject:
         """Return it as `check --format json` shows it."""
         return {
-            "event": self.event,
-            "session": self.session,
-            "project": self.project,
-            "task": self.task,
-            "queue": self.queue,
-            "values": self.values,
+            **pick(self, "event", "session", "project", "task", "queue", "values"),
             "at": iso(self.at),
             "reason": self.why,
             "remedy": self.remedy,
@@ -88,7 +87,7 @@ def of_session(
         folder = folder_of(session.project, folder)
     is_gone = find_project and started and started.host == identity().host and folder and not Path(folder).is_dir()
     if session.argv:
-        remedy = f"zrb-store resume {session.name}"
+        remedy = resume_of_command(session.name)
     elif session.path and find_project and is_gone:
         remedy = f"{resume_by_zrb(session.name, find_project(session), here)} --here"
     elif session.path:
@@ -152,27 +151,29 @@ def resume_by_zrb(session: str, folder: str | None, here: str | None) -> str:
     return _in_folder(folder, here, f"zrb xcom resume {session}")
 
 
+def resume_of_command(session: str) -> str:
+    """Return the shell command that resumes a session of `run`, which remembers its folder."""
+    return f"zrb-store resume {session}"
+
+
 def _in_folder(folder: str | None, here: str | None, command: str) -> str:
     if folder is None or (here is not None and Path(folder) == Path(here)):
         return command
     return f"cd {shlex.quote(folder)} && {command}"
 
 
-def of_dead_values(
-    session: str, project: str | None, queue: str, count: int, why: str | None, at: int, program: str
-) -> Alert:
-    """Describe the dead values of a queue, of which the last died at this moment, in microseconds."""
-    place = f"{session} {shlex.quote(queue)}"
+def of_dead_values(dead: DeadQueue, why: str | None, program: str) -> Alert:
+    """Describe the dead values of a queue."""
     return Alert(
         event="dead",
-        what=f"{count} {'value' if count == 1 else 'values'} of queue {session}/{queue}",
+        what=f"{dead.dead} {'value' if dead.dead == 1 else 'values'} of queue {dead.session}/{dead.queue}",
         why=why,
-        at=at,
-        remedy=f"{program} requeue {place} --all-dead",
-        session=session,
-        project=project,
-        queue=queue,
-        values=count,
+        at=dead.at,
+        remedy=f"{program} requeue {dead.session} {shlex.quote(dead.queue)} --all-dead",
+        session=dead.session,
+        project=dead.project,
+        queue=dead.queue,
+        values=dead.dead,
     )
 
 

@@ -6,7 +6,7 @@ import contextlib
 import functools
 import itertools
 import re
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -22,10 +22,9 @@ from zrb_store.queries import attempts, lease
 from zrb_store.queries.clock import now_micros
 from zrb_store.queries.list import runs_by_session
 from zrb_store.queries.notify import last_errors
-from zrb_store.queries.runs import acknowledged_at, newest_result
+from zrb_store.queries.runs import acknowledged_at, newest_result, with_last_signs
 from zrb_store.queries.sessions import projects_of_task
 from zrb_store.queries.stats import (
-    Completion,
     dead_queues,
     last_completion,
     not_done,
@@ -64,12 +63,7 @@ def alerts(
             overdue = _overdue(transaction, max_ages, moment, projects, program)
             queues = dead_queues(transaction, projects)
             why = why_dead(transaction, [each.id for each in queues]) if queues else {}
-            dead = (
-                alert.of_dead_values(
-                    each.session, each.project, each.queue, each.dead, why.get(each.id), each.at, program
-                )
-                for each in queues
-            )
+            dead = (alert.of_dead_values(each, why.get(each.id), program) for each in queues)
             first = None if since is None else beginning(since, moment)
             every = itertools.chain(overdue, dead, sessions)
             chosen = (each for each in every if first is None or each.at is None or each.at >= first)
@@ -94,6 +88,21 @@ def _sessions(
 ) -> Generator[Alert]:
     last_of_task = functools.cache(functools.partial(last_completion, transaction))
 
+    def was_done_since(session: SessionRecord, last_run: RunRecord | None, *, is_worker: bool) -> bool:
+        """Whether a session of the same project and main task has completed since this one failed or was last seen.
+
+        That of a worker need not be newer than this one.
+        """
+        if session.task is None:
+            return False
+        since = session.ended_tick
+        if since is None:
+            since = session.created_tick if last_run is None else last_run.started_tick
+        last = last_of_task(session.task, session.project)
+        if last is not None and last.tick > since and not is_worker and last.session_id < session.id:
+            last = last_completion(transaction, session.task, session.project, after_id=session.id)
+        return last is not None and last.tick > since
+
     def find_project(session: SessionRecord) -> str | None:
         """Return the existing folder where the main task of a session ran last."""
         known = projects_of_task(transaction, session.task)
@@ -107,9 +116,7 @@ def _sessions(
         left = [
             session
             for session in page
-            if not _was_done_since(
-                last_of_task, transaction, session, last_runs.get(session.id), is_worker=session.id in workers
-            )
+            if not was_done_since(session, last_runs.get(session.id), is_worker=session.id in workers)
         ]
         waits: dict[int, list[Wait]] = {}
         for wait in parked(transaction, [each.id for each in left if each.status == "waiting"]):
@@ -126,6 +133,7 @@ def _sessions(
             if status == "waiting" and not late:
                 continue
             damage.note(f"session {session.name}", session.damage)
+            own = with_last_signs(transaction, session.id, own) if status == "stale" else own
             error = None if last is None else errors.get(last.id)
             how = lease.how_it_died(transaction, last, moment) if last is not None and last.ended_at is None else None
             seen = replace(session, status=status, ended_at=late[0].deadline if late else session.ended_at)
@@ -155,26 +163,3 @@ def grouped(every: Iterable[Alert]) -> list[Group]:
         common = " ".join(word if word == other else "..." for word, other in words)
         groups[key] = Group([*known.alerts, each][:_KEPT], known.size + 1, common)
     return list(groups.values())
-
-
-def _was_done_since(
-    last_of_task: Callable[[str, str | None], Completion | None],
-    transaction: Transaction,
-    session: SessionRecord,
-    last_run: RunRecord | None,
-    *,
-    is_worker: bool,
-) -> bool:
-    """Whether a session of the same project and main task has completed since this one failed or was last seen.
-
-    That of a worker need not be newer than this one. `last_of_task` remembers what it has found.
-    """
-    if session.task is None:
-        return False
-    since = session.ended_tick
-    if since is None:
-        since = session.created_tick if last_run is None else last_run.started_tick
-    last = last_of_task(session.task, session.project)
-    if last is not None and last.tick > since and not is_worker and last.session_id < session.id:
-        last = last_completion(transaction, session.task, session.project, after_id=session.id)
-    return last is not None and last.tick > since

@@ -18,7 +18,7 @@ from zrb_store.db.columns import OUTPUT, QUEUE, RUN, SESSION
 from zrb_store.db.engine import Database
 from zrb_store.errors import StoreUnavailable
 from zrb_store.names import is_session_name
-from zrb_store.queries.damage import SHOWN, Level, label, say, texts
+from zrb_store.queries.damage import Level, label, say, texts
 from zrb_store.queries.invariants import of_database, violations
 from zrb_store.queries.output import size_of_lines
 from zrb_store.queries.stats import dead_queues
@@ -38,8 +38,6 @@ _SESSION_TEXTS = ("path", "inputs", "tasks")
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is wrong."""
-
     level: Level  # `warning` for what may be intended
     check: str  # name of the check, for programs
     what: str
@@ -118,71 +116,61 @@ def examine_rows(database: Database) -> Iterator[Finding]:
     yield from _encoded(database, "replaced")
 
 
-class _Sample:
-    """A count of rows, with the first few of them."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self.first: list[Sequence[int | str | None]] = []
-
-    def add(self, row: Sequence[int | str | None]) -> None:
-        self.count += 1
-        if len(self.first) < SHOWN:
-            self.first.append(row)
-
-    def finding(self, level: Level, check: str, noun: str, wrong: str, remedy: str) -> Iterator[Finding]:
-        """Yield the finding about these rows, if there are any."""
-        if self.count:
-            yield Finding(level, check, say(noun, wrong, self.count, [label(row) for row in self.first]), remedy)
+def _of_rows(level: Level, check: str, noun: str, wrong: str, remedy: str, rows: Sequence[str]) -> Iterator[Finding]:
+    """Yield the finding about rows, if there are any."""
+    if rows:
+        yield Finding(level, check, say(noun, wrong, len(rows), list(rows)), remedy)
 
 
 def _sessions(database: Database) -> Iterator[Finding]:
     """Check the names and the JSON texts of sessions, runs and queues."""
-    unnamed, queues, damaged = _Sample(), _Sample(), set()
+    unnamed, queues, damaged = [], [], set()
     with database.snapshot() as transaction:
         for name, *fields in texts(transaction, "session"):
             if not is_session_name(name):
-                unnamed.add((name,))
+                unnamed.append(label((name,)))
             if any(SESSION[column].problem(text) for column, text in zip(_SESSION_TEXTS, fields, strict=True)):
                 damaged.add(name)
         damaged |= {name for name, command in texts(transaction, "run") if RUN["command"].problem(command)}
         for name, retry_after in texts(transaction, "queue"):
             if QUEUE["retry_after"].problem(retry_after):
-                queues.add((name,))
+                queues.append(name)
     wrong = "have a queue whose delays (`retry_after`) are damaged"
     remedy = "set them with `zrb-store queue SESSION QUEUE --retry-after`"
-    yield from queues.finding("error", "queue-delays", "session", wrong, remedy)
+    yield from _of_rows("error", "queue-delays", "session", wrong, remedy, queues)
     wrong = "have a name that no session can have"
     remedy = "delete them with SQL, because no command takes such a name"
-    yield from unnamed.finding("error", "session-name", "session", wrong, remedy)
-    if damaged:
-        what = say("session", "have a damaged path, inputs, tasks or command line", len(damaged), [*damaged])
-        yield Finding("error", "session-text", what, "restore a backup, or delete them with `zrb-store rm`")
+    yield from _of_rows("error", "session-name", "session", wrong, remedy, unnamed)
+    wrong = "have a damaged path, inputs, tasks or command line"
+    remedy = "restore a backup, or delete them with `zrb-store rm`"
+    yield from _of_rows("error", "session-text", "session", wrong, remedy, [*damaged])
 
 
 def _output(database: Database) -> Iterator[Finding]:
     """Check the lines of the output of attempts."""
-    damaged = _Sample()
     with database.snapshot() as transaction:
-        for *row, size, data in texts(transaction, "output"):
-            if OUTPUT["data"].problem(data) or size_of_lines(data) != size:
-                damaged.add(row)
+        damaged = [
+            label(row)
+            for *row, size, data in texts(transaction, "output")
+            if OUTPUT["data"].problem(data) or size_of_lines(data) != size
+        ]
     remedy = "restore a backup, or delete these rows of zrb_output with SQL"
-    yield from damaged.finding("error", "output-data", "attempt", "have a damaged piece of output", remedy)
+    yield from _of_rows("error", "output-data", "attempt", "have a damaged piece of output", remedy, damaged)
 
 
 def _encoded(database: Database, kind: Literal["result", "value", "replaced"]) -> Iterator[Finding]:
     """Check that results of steps, or present or earlier values of queues, are JSON, and of types known here."""
-    damaged, unknown = _Sample(), _Sample()
+    damaged, unknown = list[str](), list[str]()
     noun = "earlier value" if kind == "replaced" else kind
     with database.snapshot() as transaction:
         for *row, text in texts(transaction, kind):
             problem = problem_of(text) if type(text) is str else NOT_JSON
             if problem:
-                (damaged if problem == NOT_JSON else unknown).add(row)
-    yield from damaged.finding("error", f"{kind}-data", noun, "are not JSON", "restore a backup")
+                (damaged if problem == NOT_JSON else unknown).append(label(row))
+    yield from _of_rows("error", f"{kind}-data", noun, "are not JSON", "restore a backup", damaged)
     wrong = "have a type unknown to this version"
-    yield from unknown.finding("warning", f"{kind}-type", noun, wrong, "upgrade zrb-store, if a newer one wrote them")
+    remedy = "upgrade zrb-store, if a newer one wrote them"
+    yield from _of_rows("warning", f"{kind}-type", noun, wrong, remedy, unknown)
 
 
 # -- the file and its folder
@@ -233,22 +221,21 @@ def _folder_rights(path: Path) -> Iterator[Finding]:
     folder = path.parent
     mode = stat.S_IMODE(folder.stat().st_mode)
     is_shared = bool(path.stat().st_mode & stat.S_IWGRP)
+    level: Level = "warning"
     close = f"chmod {'2770' if is_shared else '700'} {folder}"
     if mode & stat.S_IWOTH and mode & stat.S_ISVTX:
         # Whoever creates a -wal or -journal file before SQLite does decides what SQLite reads.
         can = "every user can put files beside the store that SQLite would use as its own"
-        found: tuple[Level, str, str] | None = ("warning", can, "move the store to a folder of its own")
+        close = "move the store to a folder of its own"
     elif mode & stat.S_IWOTH:
-        found = ("error", "every user can replace the store", close)
+        level, can = "error", "every user can replace the store"
     elif mode & stat.S_IWGRP and not is_shared:
-        found = ("warning", "its group can replace the store", close)
+        can = "its group can replace the store"
     elif mode & stat.S_IROTH and all(parent.stat().st_mode & stat.S_IXOTH for parent in folder.parents):
-        found = ("warning", "every user can see which files the store has, and when they change", close)
+        can = "every user can see which files the store has, and when they change"
     else:
-        found = None
-    if found:
-        level, can, remedy = found
-        yield Finding(level, "folder-rights", f"the folder {folder} has mode {mode:04o}: {can}", remedy)
+        return
+    yield Finding(level, "folder-rights", f"the folder {folder} has mode {mode:04o}: {can}", close)
 
 
 def _may(what: int, path: Path) -> bool:
@@ -287,9 +274,8 @@ def _integrity(database: Database) -> Iterator[Finding]:
     damage = schema.damage(database)
     if damage:
         what = f"the file is damaged ({damage[0]}" + (f" and {len(damage) - 1} more)" if damage[1:] else ")")
-        yield Finding(
-            "error", "integrity", what, "restore a backup, or save what is readable with `sqlite3 FILE .recover`"
-        )
+        remedy = "restore a backup, or save what is readable with `sqlite3 FILE .recover`"
+        yield Finding("error", "integrity", what, remedy)
     dangling = schema.dangling(database)
     if dangling:
         what = f"{sum(dangling.values())} rows refer to missing rows (in {', '.join(dangling)})"

@@ -22,7 +22,7 @@ from zrb_store.queries.clock import now_micros
 from zrb_store.queries.history import ValueHistory
 from zrb_store.queries.queues import queue_ids
 from zrb_store.queries.runs import newest_result
-from zrb_store.records import AttemptRecord, Damage, JsonObject, JsonValue, SessionRecord, iso
+from zrb_store.records import AttemptRecord, Damage, JsonObject, JsonValue, SessionRecord, pick
 
 
 @dataclass(frozen=True)
@@ -40,14 +40,8 @@ class StepResult:
 
     def to_json(self) -> JsonObject:
         """Return it as `get --result --format json` shows it."""
-        return {
-            "id": self.id,
-            "step": self.step.step,
-            "restorable": self.step.restorable,
-            "size": self.size,
-            "value": self.content,
-            "ended_at": iso(self.step.ended_at),
-        }
+        step = pick(self.step, "step", "restorable")
+        return {"id": self.id, **step, "size": self.size, "value": self.content, **pick(self.step, "ended_at")}
 
 
 def get_value(database: Database, session: str, queue: str, seq: int | None, damage: Damage) -> Value:

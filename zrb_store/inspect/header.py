@@ -4,23 +4,15 @@ from __future__ import annotations
 
 from zrb_store import codec
 from zrb_store.masking import MASK, mask_named
-from zrb_store.records import JsonObject, JsonValue, SessionRecord, iso
+from zrb_store.records import JsonObject, JsonValue, SessionRecord, pick
 
 
 def header(session: SessionRecord) -> JsonObject:
     """Return the part of a session that `list --format json` and `show --format json` share."""
     return {
-        "name": session.name,
-        "project": session.project,
-        "status": session.status,
-        "task": session.task,
-        "path": session.path,
+        **pick(session, "name", "project", "status", "task", "path"),
         "inputs": inputs_of(session),
-        "created_at": iso(session.created_at),
-        "ended_at": iso(session.ended_at),
-        "parent": session.parent,
-        "forked_from": session.forked_from,
-        "pinned": session.pinned,
+        **pick(session, "created_at", "ended_at", "parent", "forked_from", "pinned"),
     }
 
 

@@ -20,7 +20,7 @@ from zrb_store.names import NamePattern
 from zrb_store.process import Projects
 from zrb_store.queries import lease, sessions
 from zrb_store.queries.clock import now_micros
-from zrb_store.queries.list import TaskCounts, matching_sessions, runs_by_session, task_counts
+from zrb_store.queries.list import Chosen, TaskCounts, count_sessions, matching_sessions, runs_by_session, task_counts
 from zrb_store.queries.notify import last_errors
 from zrb_store.queries.runs import acknowledged_at
 from zrb_store.queries.stats import dead_queues
@@ -40,7 +40,7 @@ class SessionSummary:
 
     session: SessionRecord  # with the status that readers see
     runs: list[RunRecord]
-    tasks: int  # how many tasks it is known to have
+    tasks: int  # how many tasks it is known to have; of a consumer, how many deliveries
     done: int  # how many of them have completed or were skipped
     holders: list[HeldBy]  # what holds values of its queues and belongs to other sessions
     dead: int  # how many values of its queues are dead
@@ -105,28 +105,43 @@ def summaries(database: Database, **conditions: Unpack[Conditions]) -> Iterator[
     """
     with database.snapshot() as transaction:
         moment = now_micros(transaction)
-        statuses, limit = conditions.get("statuses"), conditions.get("limit")
-        since, before = conditions.get("since"), conditions.get("before")
-        is_computed = statuses is not None and bool(set(statuses) & _COMPUTED)
-        found = matching_sessions(
-            transaction,
-            # SQL cannot tell which sessions are stale.
-            statuses={"running", "interrupted", *(statuses or ())} - {"stale"} if is_computed else statuses,
-            name=conditions.get("name"),
-            task=conditions.get("task"),
-            projects=conditions.get("projects"),
-            since=None if since is None else beginning(since, moment),
-            before=None if before is None else sessions.get(transaction, before).id,
-            roots=conditions.get("roots", False),
-            limit=None if is_computed else limit,
-        )
+        limit, before = conditions.get("limit"), conditions.get("before")
+        chosen, computed = _chosen(conditions, moment)
+        after = None if before is None else sessions.get(transaction, before).id
+        found = matching_sessions(transaction, chosen, before=after, limit=None if computed else limit)
         dead: Counter[int] = Counter()
         for each in dead_queues(transaction) if conditions.get("with_dead") else ():
             dead[each.session_id] += each.dead
         every = _summarized(transaction, found, moment, conditions.get("with_holders", False), dead)
-        if statuses is not None and is_computed:
-            every = itertools.islice((each for each in every if each.session.status in statuses), limit)
+        if computed:
+            every = itertools.islice((each for each in every if each.session.status in computed), limit)
         yield every
+
+
+def _chosen(conditions: Conditions, moment: int) -> tuple[Chosen, Collection[str]]:
+    """Return what SQL can tell of the conditions, and the statuses if only their runs tell which sessions have one."""
+    statuses, since = conditions.get("statuses"), conditions.get("since")
+    computed = statuses if statuses and set(statuses) & _COMPUTED else ()
+    chosen = Chosen(
+        {"running", "interrupted", *computed} - {"stale"} if computed else statuses,
+        conditions.get("name"),
+        conditions.get("task"),
+        conditions.get("projects"),
+        None if since is None else beginning(since, moment),
+        conditions.get("roots", False),
+    )
+    return chosen, computed
+
+
+def count(database: Database, **conditions: Unpack[Conditions]) -> int:
+    """Count the sessions that meet every given condition."""
+    with database.snapshot() as transaction:
+        moment = now_micros(transaction)
+        chosen, computed = _chosen(conditions, moment)
+        if not computed:
+            return count_sessions(transaction, chosen)
+        every = _summarized(transaction, matching_sessions(transaction, chosen), moment, False, {})
+        return sum(each.session.status in computed for each in every)
 
 
 def list_sessions(database: Database, **conditions: Unpack[Conditions]) -> list[SessionSummary]:
@@ -157,8 +172,8 @@ def halted(
 def ready(database: Database, project: str) -> list[SessionRecord]:
     """Return the sessions of a project of which a wait is over, the one that began to wait first first."""
     with database.snapshot() as transaction:
-        statuses, projects = ["waiting"], Projects((project,))
-        found = {each.id: each for each in matching_sessions(transaction, statuses=statuses, projects=projects)}
+        chosen = Chosen(["waiting"], projects=Projects((project,)))
+        found = {each.id: each for each in matching_sessions(transaction, chosen)}
         over = [each for each in parked(transaction, list(found)) if each.is_over]
     return [found[each] for each in dict.fromkeys(wait.session_id for wait in over)]
 
@@ -184,14 +199,18 @@ def _summarized(
         for session in page:
             own = runs.get(session.id, [])
             last = own[-1] if own else None
-            seen = replace(session, status=lease.status_of(transaction, session.status, last, moment))
+            status = lease.status_of(transaction, session.status, last, moment)
+            seen = replace(session, status=status, ended_at=None if status == "stale" else session.ended_at)
             reason = None if session.id not in waits else alert.wait_reason(waits[session.id])
+            counted = counts.get(session.id, TaskCounts())
             if with_holders and last is not None and seen.status in HALTED:
                 died = lease.how_it_died(transaction, last, moment) if last.ended_at is None else None
                 reason = alert.reason(seen, own, errors.get(last.id), died)
-            counted = counts.get(session.id, TaskCounts(0, 0, frozenset()))
             tasks = max(counted.attempted, len(session.tasks))
             # A skipped task with an attempt that was not given back has failed or runs, or is counted as completed.
             done = counted.completed + len(skipped[session.id] - counted.kept)
+            if counted.deliveries:
+                tasks, done = counted.deliveries, counted.delivered
+                reason = reason and f"{reason} ({done:,} of {tasks:,} completed)"
             elsewhere = [each for each in held.get(session.id, []) if each.session != session.name]
             yield SessionSummary(seen, own, tasks, done, elsewhere, dead.get(session.id, 0), reason, moment)

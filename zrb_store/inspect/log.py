@@ -1,4 +1,7 @@
-"""The log of a session: how runs were started, how attempts ended, their output, and changes by hand."""
+"""The log of a session: how runs were started, how attempts ended, their output, and changes by hand.
+
+Each `to_json` is a part of what `log --format json` shows.
+"""
 
 from __future__ import annotations
 
@@ -16,26 +19,15 @@ from zrb_store.names import nearest
 from zrb_store.queries import by_hand, history, lease, output, runs, sessions
 from zrb_store.queries.clock import now_micros
 from zrb_store.queries.show import LoggedAttempt, attempted_tasks, attempts_with_errors
-from zrb_store.records import (
-    UNSUCCESSFUL,
-    AttemptRecord,
-    Damage,
-    JsonObject,
-    RunRecord,
-    iso,
-    json_or_null,
-)
+from zrb_store.records import UNSUCCESSFUL, AttemptRecord, Damage, JsonObject, RunRecord, iso, pick
 
 
 class AttemptOutput(NamedTuple):
-    """What an attempt printed."""
-
     bytes: int
     truncated: bool  # whether only the end of it is stored
     lines: list[output.OutputLine]  # those that are stored
 
     def to_json(self) -> JsonObject:
-        """Return it as `log --format json` shows it."""
         return {"bytes": self.bytes, "truncated": self.truncated, "lines": list(map(line_json, self.lines))}
 
 
@@ -53,20 +45,14 @@ class AttemptLog:
         return self.record.error is not None or self.record.status in UNSUCCESSFUL
 
     def to_json(self) -> JsonObject:
-        """Return it as `log --format json` shows it."""
         record = self.record
         return {
             "attempt": record.name,
-            "run": record.run,
-            "role": record.role,
-            "step": record.step,
+            **pick(record, "run", "role", "step"),
             "parent": self.parent,
-            "status": record.status,
-            "started_at": iso(record.started_at),
-            "ended_at": iso(record.ended_at),
-            "given_back_at": iso(record.given_back_at),
+            **pick(record, "status", "started_at", "ended_at", "given_back_at"),
             "error": None if record.error is None else record.error.with_traceback(),
-            "output": json_or_null(self.output),
+            **pick(self, "output"),
         }
 
 
@@ -81,10 +67,8 @@ class SessionLog:
     changes: Iterator[by_hand.Change]
 
     def to_json(self) -> JsonObject:
-        """Return it as `log --format json` shows it."""
         return {
-            "name": self.name,
-            "status": self.status,
+            **pick(self, "name", "status"),
             "runs": list(map(run_json, self.runs)),
             "attempts": map(AttemptLog.to_json, self.attempts),
             "changes": map(change_json, self.changes),
@@ -92,25 +76,18 @@ class SessionLog:
 
 
 def run_json(run: RunRecord) -> JsonObject:
-    """Return a run as `log --format json` shows it."""
     return {
         **run.to_json(),
         "error": None if run.error is None else run.error.with_traceback(),
-        "user": run.user,
-        "command": run.command,
-        "folder": run.folder,
-        "python_version": run.python_version,
-        "zrb_version": run.zrb_version,
+        **pick(run, "user", "command", "folder", "python_version", "zrb_version"),
     }
 
 
 def change_json(change: by_hand.Change) -> JsonObject:
-    """Return a change by hand as `log --format json` shows it."""
     return {**change._asdict(), "at": iso(change.at)}
 
 
 def line_json(line: output.OutputLine) -> JsonObject:
-    """Return a line of output as `log --format json` shows it."""
     return {"at": iso(line.at), "stream": line.stream, "text": line.text}
 
 

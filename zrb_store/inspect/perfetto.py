@@ -18,7 +18,7 @@ from zrb_store.db.engine import Database
 from zrb_store.inspect.show import Queue, Task, open_session
 from zrb_store.inspect.trace import Span, Timeline
 from zrb_store.inspect.value import Value
-from zrb_store.records import AttemptRecord, Damage, JsonObject, JsonTree, RunRecord, iso
+from zrb_store.records import AttemptRecord, Damage, JsonObject, JsonTree, RunRecord, pick
 
 Event = JsonObject
 
@@ -31,14 +31,7 @@ def open_trace(database: Database, name: str, damage: Damage | None = None) -> I
     """Read a session as a trace: give an iterator over the pieces of its text, which can be used within the block."""
     with open_session(database, name, damage=damage) as document:
         timeline = Timeline(document.runs, document.moment)
-        session = document.session
-        about: JsonObject = {
-            "name": session.name,
-            "status": session.status,
-            "task": session.task,
-            "project": session.project,
-            "created_at": iso(session.created_at),
-        }
+        about = pick(document.session, "name", "status", "task", "project", "created_at")
         runs = [(run, timeline.runs[run.number]) for run in document.runs]
         yield _text(about, events(runs, document.tasks, document.queues, timeline.span_of))
 
@@ -81,7 +74,7 @@ def events(
         yield from _process(pid, f"run {pid} ({status})")
         place = _Place(pid, next(tids), _visible(span))
         yield from _track(place, "run")
-        yield _slice(f"run {pid}", "run", place, status, {"origin": run.origin, "host": run.host, "pid": run.pid})
+        yield _slice(f"run {pid}", "run", place, status, pick(run, "origin", "host", "pid"))
     is_named = False
     for task in tasks:
         for run_number, spans in _spans_by_run(task, span_of).items():

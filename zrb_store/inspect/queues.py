@@ -11,19 +11,15 @@ from typing import NamedTuple
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
 from zrb_store.inspect.value import find_queue
-from zrb_store.names import full_name
+from zrb_store.names import NamePattern, full_name
 from zrb_store.queries import lease, queues, sessions
 from zrb_store.queries.clock import now_micros
 from zrb_store.queries.holders import HeldValues, each_held, held_values, holding_steps, unfinished_sessions
 from zrb_store.queries.queues import QueueRules
-from zrb_store.records import JsonObject, SessionRecord, iso
-
-MOST = 500
-"""The most queues that an overview shows of each kind."""
+from zrb_store.records import JsonObject, SessionRecord, iso, pick
 
 
 def queue_rules(database: Database, session: str, queue: str) -> QueueRules:
-    """Return what a queue allows."""
     with database.snapshot() as transaction:
         queue_id = find_queue(transaction, sessions.get(transaction, session), queue)
         return queues.rules(transaction, queue_id)
@@ -120,6 +116,7 @@ class QueueSummary:
     state: queues.QueueState
     held: list[HeldBy]  # by running attempts
     steps: list[HeldBy]  # completed steps that hold values of the session's queues; of which of them is not read
+    reason: str | None  # the error of the last death
 
     @property
     def held_count(self) -> int:
@@ -130,13 +127,7 @@ class QueueSummary:
         """Return it as `queues?format=json` of a page shows it."""
         state = self.state
         return {
-            "session": state.session,
-            "queue": state.queue,
-            "status": state.status,
-            "max_deliveries": state.max_deliveries,
-            "paused_at": iso(state.paused_at),
-            "live": state.live,
-            "oldest_at": iso(state.oldest_at),
+            **pick(state, "session", "queue", "status", "max_deliveries", "paused_at", "live", "oldest_at"),
             "held": self.held_count,
             "held_by": [
                 {"attempt": each.name, "values": each.values, "since": iso(each.since), "status": each.status}
@@ -145,27 +136,32 @@ class QueueSummary:
             "steps_of_session": [
                 {"attempt": each.name, "since": iso(each.since), "status": each.status} for each in self.steps
             ],
-            "dead": state.dead,
-            "died_at": iso(state.died_at),
+            **pick(state, "dead", "died_at"),
+            "reason": self.reason,
         }
 
 
-def queue_overview(database: Database) -> tuple[list[QueueSummary], bool]:
+def queue_overview(
+    database: Database, pattern: NamePattern | None = None, first: int = 0, most: int = 500
+) -> tuple[list[QueueSummary], int]:
     """Read, as of one moment, the queues with held or dead values, and those of sessions that have had no run.
 
-    Return them, those with dead values first, then those with held ones, and whether these are all.
+    Their name SESSION/QUEUE may have to match a pattern. Return some, beginning with the one of this place, and how
+    many there are. Those with dead values are the first, then come those with held ones.
     """
-    from zrb_store.queries.stats import dead_queues  # late: `show` reads only who holds values
+    from zrb_store.queries.stats import dead_queues, why_dead  # late: `show` reads only who holds values
 
     with database.snapshot() as transaction:
         moment = now_micros(transaction)
-        dead = sorted((each.id for each in dead_queues(transaction)), reverse=True)
-        inboxes = queues.queues_of_open_sessions(transaction, MOST + 1)
+        dead = {each.id for each in dead_queues(transaction)}
         held: dict[int, list[HeldValues]] = {}
         for each in held_values(transaction):
             held.setdefault(each.queue_id, []).append(each)
-        ids = list(dict.fromkeys([*dead[:MOST], *list(held)[:MOST], *inboxes[:MOST]]))
-        states = queues.queue_states(transaction, ids)
+        named = queues.names(transaction, {*dead, *held, *queues.queues_of_open_sessions(transaction)})
+        chosen = [each for each, name in named.items() if pattern is None or pattern.matches(name)]
+        ids = sorted(chosen, key=lambda each: (each not in dead, each not in held))[first : first + most]
+        states = sorted(queues.queue_states(transaction, ids), key=lambda state: ids.index(state.queue_id))
+        why = why_dead(transaction, [each for each in ids if each in dead])
         homes = list({state.session_id for state in states})
         steps: dict[int, list[HeldBy]] = {}
         for holder in holders_of(transaction, homes, moment):
@@ -185,6 +181,5 @@ def queue_overview(database: Database) -> tuple[list[QueueSummary], bool]:
                 )
                 for each in held.get(state.queue_id, [])
             ]
-            found.append(QueueSummary(state, by, steps.get(state.session_id, [])))
-    found.sort(key=lambda each: (not each.state.dead, not each.held_count, each.state.session, each.state.queue))
-    return found, max(len(dead), len(held), len(inboxes)) <= MOST
+            found.append(QueueSummary(state, by, steps.get(state.session_id, []), why.get(state.queue_id)))
+    return found, len(chosen)

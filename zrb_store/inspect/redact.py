@@ -26,15 +26,9 @@ def redacted(report: Report) -> Report:
         report,
         session=replace(session, project=None, task=task),
         inputs={},
-        runs=[
-            run._replace(record=replace(_silent(run.record), user=None, host="", pid=0, command=[], folder=None))
-            for run in report.runs
-        ],
-        tasks=[each._replace(task=_silent_task(each.task)) for each in report.tasks],
-        queues=[
-            each._replace(queue=replace(each.queue, values=list(map(_emptied, each.queue.values))))
-            for each in report.queues
-        ],
+        runs=[replace(_silent(run), user=None, host="", pid=0, command=[], folder=None) for run in report.runs],
+        tasks=list(map(_silent_task, report.tasks)),
+        queues=[replace(each, values=list(map(_emptied, each.values))) for each in report.queues],
         logged=[replace(each, record=_nameless(each.record), output=None) for each in report.logged if each.has_failed],
         changes=[_nobody(change)._replace(detail=None, reason=None) for change in report.changes],
         plan=None if plan is None or plan.refused else plan,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Generic, NamedTuple, TypeVar
 
 from zrb_store.codec.arguments import call_text
@@ -35,13 +35,10 @@ from zrb_store.records import (
     RunRecord,
     SessionRecord,
     iso,
-    json_or_null,
+    pick,
 )
 
 T = TypeVar("T")
-
-Measure = Callable[[JsonTree], int]
-"""How many bytes plain data takes on a page."""
 
 BEGINNING = 2000
 """Characters that are shown of a value that is too long."""
@@ -51,6 +48,8 @@ _PER_ATTEMPT = 150
 _PER_STEP = 100
 _NOTE = 200  # characters
 _MOST_PENDING = 20
+_MESSAGE = 400  # characters of an error's message in a summary, and of what somebody did by hand
+_LINES = 200  # of output of one attempt
 _TRACEBACKS = 5  # of so many runs, the last ones
 
 
@@ -91,85 +90,19 @@ def cut_text(text: str, length: int) -> str:
     return text if len(text) <= length else f"{text[:length]} […]"
 
 
-@dataclass(frozen=True)
-class Budget:
-    """How much a report holds, in bytes as `measure` counts them unless it says otherwise."""
+class Budget(NamedTuple):
+    """How much a report holds, in bytes of JSON unless it says otherwise."""
 
     values: int = 3_900_000  # of all values together
     value: int = 64 * 1024  # of one value; of a longer one, only the beginning is shown
     tasks: int = 600_000  # of the attempts and steps of all tasks together; half of what the values leave is added
     logged: int = 300_000  # of errors and output together
-    message: int = 400  # characters of an error's message in a summary, and of what somebody did by hand
-    lines: int = 200  # lines of output of one attempt
     runs: int = 300  # the last runs
     changes: int = 300  # the last changes by hand
     most_values: int = 100_000  # values of a queue that are read
-    measure: Measure = field(default=json_length)
 
     def part(self, share: float) -> Budget:
-        """Return a smaller budget."""
-
-        def cut(number: int) -> int:
-            return max(1, int(number * share))
-
-        return replace(
-            self,
-            values=cut(self.values),
-            value=cut(self.value),
-            tasks=cut(self.tasks),
-            logged=cut(self.logged),
-            runs=cut(self.runs),
-            changes=cut(self.changes),
-            most_values=cut(self.most_values),
-        )
-
-
-class ReportRun(NamedTuple):
-    """A run, and until when its process is known to have worked."""
-
-    record: RunRecord
-    worked_until: int
-
-    def to_json(self) -> JsonObject:
-        """Return it in the shape of docs/schema/report.json, as all that follow."""
-        return {**run_json(self.record), "worked_until": iso(self.worked_until)}
-
-
-class ReportTask(NamedTuple):
-    """A task with its last attempts and steps, and how many come before these."""
-
-    task: Task
-    attempts_left_out: int
-    steps_left_out: int
-
-    def to_json(self) -> JsonObject:
-        """Return it in the shape of a report."""
-        shown, counts = {**self.task.to_json(), "attempts_left_out": self.attempts_left_out}, self.task.counts
-        if counts is None:
-            return shown
-        steps = [{**step.to_json(), "note": step.note, "tokens": step.tokens} for step in self.task.steps]
-        return {**shown, "steps": steps, "steps_left_out": self.steps_left_out, "steps_standing": counts.standing}
-
-
-class ReportQueue(NamedTuple):
-    """A queue with its last values, and how many come before these."""
-
-    queue: Queue
-    left_out: int
-
-    @property
-    def total(self) -> int:
-        """How many values it has."""
-        return len(self.queue.values) + self.left_out
-
-    def to_json(self, value_json: Callable[[Value], JsonTree]) -> JsonObject:
-        """Return it in the shape of a report."""
-        return {
-            **self.queue.rules.to_json(),
-            "counts": {"values": self.total, "live": len(self.queue.live), "dead": self.queue.dead},
-            "left_out": self.left_out,
-            "values": [value_json(value) for value in self.queue.values],
-        }
+        return Budget(*(max(1, int(number * share)) for number in self))
 
 
 def _value_json(value: Value) -> JsonObject:
@@ -185,64 +118,87 @@ class Plan(NamedTuple):
     tasks: Sequence[Decision]
 
     def to_json(self) -> JsonObject:
-        """Return it in the shape of a report."""
         return {"refused": self.refused, "tasks": [asdict(decision) for decision in self.tasks]}
 
 
 @dataclass(frozen=True)
 class Report:
-    """A session cut to what a page can hold."""
+    """A session cut to what a page can hold, whose `to_json` has the shape of docs/schema/report.json."""
 
     session: SessionRecord  # with the status that readers see
     inputs: JsonValue
     read_at: int  # microseconds
-    runs: list[ReportRun]  # the last ones
+    runs: list[RunRecord]  # the last ones
     runs_left_out: int  # how many come before them
-    tasks: list[ReportTask]
-    queues: list[ReportQueue]
+    tasks: list[Task]  # with their last attempts and steps
+    queues: list[Queue]  # with their last values
     logged: list[AttemptLog]  # the last attempts that failed or printed something
     logged_left_out: int
     changes: list[Change]  # the last ones
     pending: list[str]  # names of unfinished attempts that still have an effect on some queue
     pending_left_out: int
-    plan: Plan | None  # what a resume would do, if that is known
-    damage: str | None
-    work: list[Span]  # when the session worked: what lies between these spans are pauses
     comes_back: list[Value]  # what unfinished attempts hold of its queues
     comes_back_elsewhere: int  # how many values they hold of other sessions' queues
     killed: int  # how many values are dead since an attempt of this session took them
     held: Counter[str]  # how many of its values attempts of other sessions hold, by the state of their process
     waits: Sequence[Wait]  # what it waits for
+    damage: str | None
+    plan: Plan | None = None  # what a resume would do, if that is known
 
     @property
     def timeline(self) -> Timeline:
-        """When its attempts worked."""
-        return Timeline([run.record for run in self.runs], self.read_at)
+        return Timeline(self.runs, self.read_at)
+
+    @property
+    def work(self) -> list[Span]:
+        """When the session worked: what lies between these spans are pauses."""
+        timeline = self.timeline
+        steps = (step for task in self.tasks for step in task.steps)
+        attempts = [attempt.record for task in self.tasks for attempt in task.attempts]
+        attempts += (attempt for step in steps for attempt in step.attempts)
+        return merged([*timeline.runs.values(), *map(timeline.span_of, attempts)])
 
     @property
     def is_acknowledged(self) -> bool:
         """Whether somebody acknowledged how it ended."""
-        return acknowledged_at([run.record for run in self.runs]) is not None
+        return acknowledged_at(self.runs) is not None
 
     def to_json(self, value_json: Callable[[Value], JsonTree] = _value_json) -> JsonObject:
-        """Return it in the shape of docs/schema/report.json."""
         return {
             **header(self.session),
             "inputs": self.inputs,
             "read_at": iso(self.read_at),
-            "runs": [run.to_json() for run in self.runs],
+            "runs": [_run_json(run, self.read_at) for run in self.runs],
             "runs_left_out": self.runs_left_out,
             "waits": [wait.to_json() for wait in self.waits],
-            "tasks": [task.to_json() for task in self.tasks],
-            "queues": {each.queue.name: each.to_json(value_json) for each in self.queues},
+            "tasks": list(map(_task_json, self.tasks)),
+            "queues": {queue.name: _queue_json(queue, value_json) for queue in self.queues},
             "logged": {"attempts": [each.to_json() for each in self.logged], "left_out": self.logged_left_out},
             "changes": list(map(change_json, self.changes)),
-            "pending": self.pending,
-            "pending_left_out": self.pending_left_out,
-            "plan": json_or_null(self.plan),
-            "damage": self.damage,
+            **pick(self, "pending", "pending_left_out", "plan", "damage"),
             "work": [{"started_at": iso(span.start), "ended_at": iso(span.end)} for span in self.work],
         }
+
+
+def _run_json(run: RunRecord, read_at: int) -> JsonObject:
+    return {**run_json(run), "worked_until": iso(worked_until(run, read_at))}
+
+
+def _task_json(task: Task) -> JsonObject:
+    shown = {**task.to_json(), "attempts_left_out": task.attempts_left_out}
+    if task.counts is None:
+        return shown
+    steps = [{**step.to_json(), **pick(step, "note", "tokens")} for step in task.steps]
+    return {**shown, "steps": steps, "steps_left_out": task.steps_left_out, "steps_standing": task.counts.standing}
+
+
+def _queue_json(queue: Queue, value_json: Callable[[Value], JsonTree]) -> JsonObject:
+    return {
+        **queue.rules.to_json(),
+        "counts": {"values": queue.count, "live": len(queue.live), "dead": queue.dead},
+        "left_out": queue.left_out,
+        "values": list(map(value_json, queue.values)),
+    }
 
 
 def describe(database: Database, name: str, *, budget: Budget | None = None, damage: Damage | None = None) -> Report:
@@ -250,74 +206,61 @@ def describe(database: Database, name: str, *, budget: Budget | None = None, dam
     budget = budget or Budget()
     damage = Damage() if damage is None else damage
     with open_session(database, name, last=budget.most_values, damage=damage) as document:
-        log = log_of(document)
-        runs, pending = _runs(document, log, budget), list(document.pending())
-        comes_back: list[Value] = []
-        queues, used = _queues(document, budget, set(pending), comes_back)
+        log, pending = log_of(document), list(document.pending())
+        queues, used, comes_back = _queues(document, budget, set(pending))
+        tasks = _tasks(document, budget, budget.tasks + (budget.values - used) // 2)
+        logged = _logged(log.attempts, budget)
+        changes = [
+            change._replace(detail=change.detail and cut_text(change.detail, _MESSAGE))
+            for change in deque(log.changes, maxlen=budget.changes)
+        ]
         inputs = inputs_of(document.session)
-        report = Report(
+        return Report(
             session=document.session,
             inputs={
-                name: value if budget.measure(value) <= BEGINNING else f"{beginning(value)} […]"
+                name: value if json_length(value) <= BEGINNING else f"{beginning(value)} […]"
                 for name, value in (inputs.items() if type(inputs) is dict else ())
             },
             read_at=document.read_at,
-            runs=runs[-budget.runs :],
-            runs_left_out=max(0, len(runs) - budget.runs),
-            tasks=_tasks(document, budget, budget.tasks + (budget.values - used) // 2),
+            runs=_runs(log)[-budget.runs :],
+            runs_left_out=max(0, len(log.runs) - budget.runs),
+            tasks=tasks,
             queues=queues,
-            logged=(logged := _logged(log.attempts, budget)).items,
+            logged=logged.items,
             logged_left_out=logged.left_out,
-            changes=[
-                change._replace(detail=change.detail and cut_text(change.detail, budget.message))
-                for change in deque(log.changes, maxlen=budget.changes)
-            ],
+            changes=changes,
             pending=pending[:_MOST_PENDING],
             pending_left_out=max(0, len(pending) - _MOST_PENDING),
-            plan=None,
-            damage=None,
-            work=[],
             comes_back=comes_back,
             comes_back_elsewhere=document.held_elsewhere(),
             killed=dead_by(document.transaction, document.session.id),
             held=held_by_others(document.transaction, document.session, document.read_at),
             waits=document.waits,
+            damage=str(damage) if damage else None,
         )
-        return replace(report, work=_work(report), damage=str(damage) if damage else None)
 
 
-def _runs(document: SessionDocument, log: SessionLog, budget: Budget) -> list[ReportRun]:
-    runs = []
-    for place, run in enumerate(log.runs):
-        shown = replace(
+def _runs(log: SessionLog) -> list[RunRecord]:
+    return [
+        replace(
             run,
             command=[cut_text(word, BEGINNING) for word in run.command],
-            error_message=run.error_message and cut_text(run.error_message, budget.message),
+            error_message=run.error_message and cut_text(run.error_message, _MESSAGE),
             error_traceback=run.error_traceback if place >= len(log.runs) - _TRACEBACKS else None,
         )
-        runs.append(ReportRun(shown, worked_until(run, document.moment)))
-    return runs
-
-
-def _work(report: Report) -> list[Span]:
-    timeline = report.timeline
-    spans = list(timeline.runs.values())
-    for task, _, _ in report.tasks:
-        attempts = [attempt.record for attempt in task.attempts]
-        attempts += (attempt for step in task.steps for attempt in step.attempts)
-        spans += map(timeline.span_of, attempts)
-    return merged(spans)
+        for place, run in enumerate(log.runs)
+    ]
 
 
 def _queues(
-    document: SessionDocument, budget: Budget, unfinished: Collection[str], comes_back: list[Value]
-) -> tuple[list[ReportQueue], int]:
-    """Return the queues, and how many bytes their values take. Note what unfinished attempts hold."""
+    document: SessionDocument, budget: Budget, unfinished: Collection[str]
+) -> tuple[list[Queue], int, list[Value]]:
+    """Return the queues, how many bytes their values take, and the values that unfinished attempts hold."""
 
     def measure(value: Value) -> int:
-        content = budget.measure(value.content if value.beginning is None else value.beginning)
         past = [each.to_json() for each in value.past]
-        return _PER_VALUE + content + (budget.measure(past) if past else 0)
+        content = value.content if value.beginning is None else value.beginning
+        return _PER_VALUE + json_length(content) + (json_length(past) if past else 0)
 
     def noted(values: Iterable[Value]) -> Iterator[Value]:
         for value in values:
@@ -325,16 +268,13 @@ def _queues(
                 comes_back.append(value)
             yield value
 
-    queues = []
-    room, remaining = budget.values, len(document.queues)
-    for queue in document.queues:
+    queues, room, comes_back = [], budget.values, list[Value]()
+    for remaining, queue in zip(range(len(document.queues), 0, -1), document.queues, strict=True):
         share = room // remaining
         cut = last_within(noted(_shown(queue.values, budget, share)), share, measure)
         room -= cut.used
-        remaining -= 1
-        left_out = sum(queue.earlier.values()) + cut.left_out
-        queues.append(ReportQueue(replace(queue, values=cut.items), left_out))
-    return queues, min(budget.values, budget.values - room)
+        queues.append(queue.cut(cut.items))
+    return queues, min(budget.values, budget.values - room), comes_back
 
 
 def _shown(values: Iterable[Value], budget: Budget, share: int) -> Iterator[Value]:
@@ -348,67 +288,70 @@ def _shown(values: Iterable[Value], budget: Budget, share: int) -> Iterator[Valu
             ]
             value = replace(value, replaced=earlier)
         size = value.record.size
-        if size <= most and (size <= BEGINNING or budget.measure(value.content) <= most):
+        if size <= most and (size <= BEGINNING or json_length(value.content) <= most):
             yield value
         else:
             yield replace(value, content=None, beginning=beginning(value.content))
 
 
-def _tasks(document: SessionDocument, budget: Budget, room: int) -> list[ReportTask]:
+def _tasks(document: SessionDocument, budget: Budget, room: int) -> list[Task]:
     def measure_attempt(attempt: AttemptRecord) -> int:
-        return _PER_ATTEMPT + (budget.measure(attempt.error.to_json()) if attempt.error else 0)
+        return _PER_ATTEMPT + (json_length(attempt.error.to_json()) if attempt.error else 0)
 
     def measure_step(step: Step) -> int:
         result = step.result if step.beginning is None else step.beginning
-        return _PER_STEP + budget.measure(step.name) + budget.measure(result) + sum(map(measure_attempt, step.attempts))
+        return _PER_STEP + json_length(step.name) + json_length(result) + sum(map(measure_attempt, step.attempts))
 
     tasks = []
-    remaining = len(document.tasks)
-    for task in document.tasks:
+    for remaining, task in zip(range(len(document.tasks), 0, -1), document.tasks, strict=True):
         share = room // remaining
-        shown = (attempt._replace(record=_cut(attempt.record, budget)) for attempt in task.attempts)
+        shown = (attempt._replace(record=_cut(attempt.record)) for attempt in task.attempts)
         attempts_share = share if task.counts is None else share // 2
         attempts = last_within(shown, attempts_share, lambda attempt: measure_attempt(attempt.record))
-        steps = last_within(_steps(task, budget), share - attempts.used, measure_step)
+        steps = last_within(map(_step, task.steps), share - attempts.used, measure_step)
         room -= attempts.used + steps.used
-        kept = replace(task, attempts=attempts.items, steps=steps.items)
-        tasks.append(ReportTask(kept, attempts.left_out, steps.left_out))
-        remaining -= 1
+        tasks.append(
+            replace(
+                task,
+                attempts=attempts.items,
+                attempts_left_out=attempts.left_out,
+                steps=steps.items,
+                steps_left_out=steps.left_out,
+            )
+        )
     return tasks
 
 
-def _cut(attempt: AttemptRecord, budget: Budget) -> AttemptRecord:
+def _cut(attempt: AttemptRecord) -> AttemptRecord:
     message = attempt.error_message
-    return attempt if not message else replace(attempt, error_message=cut_text(message, budget.message))
+    return attempt if not message else replace(attempt, error_message=cut_text(message, _MESSAGE))
 
 
-def _steps(task: Task, budget: Budget) -> Iterator[Step]:
-    for step in task.steps:
-        shown = replace(
-            step,
-            attempts=[_cut(attempt, budget) for attempt in step.attempts],
-            tokens=agent_tokens(step.name, step.result),
-            note=cut_text(agent_note(step.name, step.result) or call_text(step.last.arguments or "[[],{}]"), _NOTE),
-        )
-        if budget.measure(step.result) > BEGINNING:
-            shown = replace(shown, result=None, beginning=beginning(step.result))
-        yield shown
+def _step(step: Step) -> Step:
+    is_long = json_length(step.result) > BEGINNING
+    return replace(
+        step,
+        attempts=list(map(_cut, step.attempts)),
+        tokens=agent_tokens(step.name, step.result),
+        note=cut_text(agent_note(step.name, step.result) or call_text(step.last.arguments or "[[],{}]"), _NOTE),
+        result=None if is_long else step.result,
+        beginning=beginning(step.result) if is_long else None,
+    )
 
 
 def _logged(attempts: Iterable[AttemptLog], budget: Budget) -> Cut[AttemptLog]:
     """Return what the attempts that failed or printed something have to tell."""
     telling = (each for each in attempts if each.has_failed or each.output)
     shown = (_with_last_lines(each, budget) for each in telling)
-    return last_within(shown, budget.logged, lambda each: budget.measure(each.to_json()))
+    return last_within(shown, budget.logged, lambda each: json_length(each.to_json()))
 
 
 def _with_last_lines(attempt: AttemptLog, budget: Budget) -> AttemptLog:
     output = attempt.output
     if output is None:
         return attempt
-    cut = last_within(output.lines, budget.logged // 4, lambda line: budget.measure(line_json(line))).items[
-        -budget.lines :
-    ]
+    fitting = last_within(output.lines, budget.logged // 4, lambda line: json_length(line_json(line))).items
+    cut = fitting[-_LINES:]
     lines = [line._replace(text=cut_text(line.text, BEGINNING)) for line in cut]
     is_cut = len(cut) < len(output.lines)
     return replace(attempt, output=output._replace(lines=lines, truncated=output.truncated or is_cut))

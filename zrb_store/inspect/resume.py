@@ -31,11 +31,6 @@ class Node:
     fallbacks: Sequence[str] = ()  # the tasks that start once it has failed and is not retried any more
     condition: bool | None = True  # whether its condition holds; None if that is decided only when its turn comes
 
-    @property
-    def off(self) -> bool:
-        """Whether its condition never holds."""
-        return self.condition is False
-
 
 @dataclass(frozen=True)
 class Decision:
@@ -63,7 +58,7 @@ class Decision:
 class Workflow:
     """The tasks of a session, by name in order of registration, and the order between them.
 
-    `owners` are by name the tasks whose fallback a task is.
+    By name, `owners` are the tasks whose fallback a task is, and `checked` those whose readiness check it is.
     """
 
     def __init__(self, nodes: Iterable[Node], main: str) -> None:
@@ -72,25 +67,17 @@ class Workflow:
         self._after: dict[str, list[str]] = {name: [] for name in self.nodes}
         self._starters: dict[str, list[str]] = {name: [] for name in self.nodes}
         self.owners: dict[str, list[str]] = {name: [] for name in self.nodes}
-        self._checked: dict[str, list[str]] = {name: [] for name in self.nodes}
+        self.checked: dict[str, list[str]] = {name: [] for name in self.nodes}
         for node in self.nodes.values():
             for upstream in node.upstreams:
                 self._after[upstream].append(node.name)
                 self._starters[node.name].append(upstream)
-            for started in () if node.off else (*node.successors, *node.checks):
+            for started in () if node.condition is False else (*node.successors, *node.checks):
                 self._starters[started].append(node.name)
             for check in node.checks:
-                self._checked[check].append(node.name)
+                self.checked[check].append(node.name)
             for fallback in node.fallbacks:
                 self.owners[fallback].append(node.name)
-
-    def role(self, name: str) -> str:
-        """Return the role of a task: `check`, `server` (if it has checks), `fallback` or `task`."""
-        return role_of(
-            is_check=bool(self._checked[name]),
-            has_checks=bool(self.nodes[name].checks),
-            is_fallback=bool(self.owners[name]),
-        )
 
     def order(self) -> list[str]:
         """Return every task, each after its upstreams and before the tasks that it starts."""
@@ -121,13 +108,14 @@ class Workflow:
                 waiting += self.nodes[name].upstreams
         while new := [name for name in self.nodes if name not in found and self._starts(name, found)]:
             found.update(new)
-        return {name for name in found if not self.nodes[name].off}
+        return {name for name in found if self.nodes[name].condition is not False}
 
     def _starts(self, name: str, found: set[str]) -> bool:
         # As soon as one starter of a task is done, of whichever kind, zrb considers the task, and starts it if all its
         # upstreams are done or skipped. The fallbacks of a task that completes are skipped.
         return any(starter in found for starter in self._starters[name]) and all(
-            upstream in found or any(owner in found and not self.nodes[owner].off for owner in self.owners[upstream])
+            upstream in found
+            or any(owner in found and self.nodes[owner].condition is not False for owner in self.owners[upstream])
             for upstream in self.nodes[name].upstreams
         )
 
@@ -137,7 +125,7 @@ class Workflow:
         waiting = [name]
         while waiting:
             current = waiting.pop()
-            following = [*self._after[current], *self.nodes[current].successors, *self._checked[current]]
+            following = [*self._after[current], *self.nodes[current].successors, *self.checked[current]]
             new = [other for other in following if other not in found and other != name]
             found.update(dict.fromkeys(new))
             waiting += new
@@ -154,30 +142,34 @@ def decide(
     standing = {record.task: record for record in records if record.in_effect}
     last = {record.task: record for record in records}
 
-    def unfinished(name: str) -> str:
-        if name not in last:
-            is_undecided = workflow.nodes[name].condition is None and (name in reachable or ended)
-            return "condition" if is_undecided else "never-started"
-        status = last[name].status
-        # A running attempt belongs to a process that died; a completed one, if the task is unfinished, was given back.
-        return "lost" if status in ("running", "completed") else status
-
     ended = finished and forced is None
     reachable = set() if ended else workflow.reachable()
     again = {} if forced is None else _forced_reasons(workflow, reachable, forced, last)
 
     def reason(name: str) -> str:
-        role = workflow.role(name)
+        node = workflow.nodes[name]
+        role = role_of(
+            is_check=bool(workflow.checked[name]),
+            has_checks=bool(node.checks),
+            is_fallback=bool(workflow.owners[name]),
+        )
         if name in again and name in reachable:
             return again[name]
         # A task that was marked by hand does not run again, whatever its role.
         if name in standing and (role == "task" or standing[name].role == "manual" or ended):
             return "completed"
-        if workflow.nodes[name].off:
+        if node.condition is False:
             return "condition"
         if role == "fallback":
             return "fallback"
-        return "readiness" if role != "task" and name in reachable else unfinished(name)
+        if role != "task" and name in reachable:
+            return "readiness"
+        if name not in last:
+            is_undecided = node.condition is None and (name in reachable or ended)
+            return "condition" if is_undecided else "never-started"
+        status = last[name].status
+        # A running attempt belongs to a process that died; a completed one, if the task is unfinished, was given back.
+        return "lost" if status in ("running", "completed") else status
 
     reasons = {name: reason(name) for name in workflow.order()}
     running = {name for name in reachable if reasons[name] != "completed"}
@@ -231,7 +223,7 @@ def _forced_reasons(workflow: Workflow, reachable: set[str], forced: str, ran: C
     if forced not in reachable:
         owners = workflow.owners[forced]
         why = f"it is a fallback, and runs only if {' or '.join(owners)} fails" if owners else "nothing starts it"
-        if workflow.nodes[forced].off:
+        if workflow.nodes[forced].condition is False:
             why = "its condition never holds"
         raise InvalidArgument(f"no resume runs {forced}: {why}")
     after = dict.fromkeys(workflow.downstream(forced), f"downstream-of:{forced}")
@@ -273,11 +265,6 @@ def without_task(executor: Executor, session_id: int, decisions: Iterable[Decisi
     return lines
 
 
-def workflow_of_command(task: str) -> Workflow:
-    """Return the workflow of a session of `zrb-store run`: a command is its one task."""
-    return Workflow([Node(task)], task)
-
-
 def plan(
     executor: Executor, session: SessionRecord, workflow: Workflow, forced: str | None, *, repeat_once: bool = False
 ) -> list[Decision]:
@@ -290,8 +277,8 @@ def plan(
         return decisions  # no step stands
     # A run first gives back what has not completed. A step that comes back with it does not stand.
     lost = of_attempts(executor, [record.id for record in attempts.unfinished(executor, session.id)])
-    if not repeat_once:
-        refuse_repeating(executor, session.name, session.id, chosen.starting_over, without=lost)
+    for task in () if repeat_once else chosen.starting_over:
+        refuse_repeating(executor, session.name, session.id, task, without=lost)
     given_back = of_attempts(executor, [attempt_id for attempt_id, _ in chosen.attempts])
     done = count_done(executor, session.id, without=lost | given_back)
     # Checks, and servers and fallbacks that had completed, start over when their turn comes.

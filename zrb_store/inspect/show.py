@@ -1,4 +1,7 @@
-"""A session as readers see it, now or at an earlier moment: its runs, its tasks with their attempts, and its queues."""
+"""A session as readers see it, now or at an earlier moment: its runs, its tasks with their attempts, and its queues.
+
+Each `to_json` is a part of what `show --format json` shows.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,7 @@ from zrb_store.records import (
     RunRecord,
     each_as_json,
     iso,
-    json_or_null,
+    pick,
 )
 
 
@@ -45,17 +48,8 @@ class Attempt(NamedTuple):
     output: StoredOutput | None = None
 
     def to_json(self) -> JsonObject:
-        """Return it as `show --format json` shows it."""
-        record = self.record
-        return {
-            "number": record.number,
-            "run": record.run,
-            "status": record.status,
-            "started_at": iso(record.started_at),
-            "ended_at": iso(record.ended_at),
-            "error": json_or_null(record.error),
-            "output": None if self.output is None else self.output._asdict(),
-        }
+        shown = pick(self.record, "number", "run", "status", "started_at", "ended_at", "error")
+        return {**shown, "output": None if self.output is None else self.output._asdict()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +65,6 @@ class Step:
 
     @property
     def last(self) -> AttemptRecord:
-        """Its last attempt."""
         return self.attempts[-1]
 
     @property
@@ -81,17 +74,12 @@ class Step:
 
     @property
     def name(self) -> str:
-        """Its name."""
         return self.last.step or self.last.task
 
     def to_json(self) -> JsonObject:
-        """Return it as `show --format json` shows it."""
         shown: JsonObject = {
-            "id": self.id,
-            "name": self.name,
-            "status": self.status,
-            "restorable": self.last.restorable,
-            "once": self.last.once,
+            **pick(self, "id", "name", "status"),
+            **pick(self.last, "restorable", "once"),
             "attempts": [Attempt(each).to_json() for each in self.attempts],  # steps have no output
             "result": self.result,
         }
@@ -110,6 +98,8 @@ class Task:
     counts: StepCounts | None  # None if it has no steps
     steps: Rows[Step]
     is_parked: bool = False  # whether its last attempt ended because it waits
+    attempts_left_out: int = 0  # in a report, how many come before these
+    steps_left_out: int = 0
 
     @property
     def is_left(self) -> bool:
@@ -117,12 +107,9 @@ class Task:
         return not self.attempts or (self.status in ("waiting", "skipped") and not self.is_parked)
 
     def to_json(self) -> JsonObject:
-        """Return it as `show --format json` shows it."""
         shown: JsonObject = {
             "task": self.name,
-            "status": self.status,
-            "restorable": self.restorable,
-            "result": self.result,
+            **pick(self, "status", "restorable", "result"),
             "attempts": each_as_json(self.attempts, Attempt.to_json),
         }
         return shown if self.counts is None else {**shown, "steps": each_as_json(self.steps, Step.to_json)}
@@ -144,15 +131,19 @@ class Queue:
     @property
     def count(self) -> int:
         """How many values it has, or how many of those that were asked for."""
-        return len(self.values) + sum(self.earlier.values())
+        return len(self.values) + self.left_out
+
+    @property
+    def left_out(self) -> int:
+        """How many of these are not among `values`."""
+        return sum(self.earlier.values())
+
+    def cut(self, values: list[Value]) -> Queue:
+        """Return it with its last values only, which are these."""
+        return replace(self, values=values, earlier={"earlier": self.count - len(values)})
 
     def to_json(self) -> JsonObject:
-        """Return it as `show --format json` shows it."""
-        return {
-            **self.rules.to_json(),
-            "live": self.live,
-            "values": each_as_json(self.values, Value.to_json),
-        }
+        return {**self.rules.to_json(), "live": self.live, "values": each_as_json(self.values, Value.to_json)}
 
 
 _Attempted = tuple[str, AttemptRecord | None, Rows[Attempt]]  # a task, its last attempt, and all its attempts
@@ -185,8 +176,7 @@ class SessionView:
             )
             self.runs = [replace(run, status="lost") if run.id in self._dead_runs else run for run in self.runs]
         if any(run.status == "lost" for run in self.runs):
-            signs = runs.last_signs(transaction, session.id)
-            self.runs = [replace(run, seen_at=signs.get(run.id, 0)) for run in self.runs]
+            self.runs = runs.with_last_signs(transaction, session.id, self.runs)
 
     def _go_back(self, at: str) -> None:
         """See the session and its runs as they were at a moment, unless the attempt that names it has not ended."""
@@ -270,7 +260,6 @@ class SessionDocument(SessionView):
         return last_of_session(self.transaction, self.session.name, "ack") if self.acknowledged_at else None
 
     def to_json(self) -> JsonObject:
-        """Return it as `show --format json` shows it."""
         why = self.acknowledgement
         return {
             **header(self.session),

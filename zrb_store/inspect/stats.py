@@ -27,7 +27,7 @@ class Failure:
 
     session: str
     status: str  # failed, interrupted or lost
-    at: int  # when it ended, in microseconds; if its process died and nobody has taken it over, when it started
+    at: int  # when it ended, in microseconds; if its process died, when it was last seen
     error: LastError | None
 
     def text(self) -> str:
@@ -104,7 +104,7 @@ def task_stats(
         moment = now_micros(transaction)
         start = None if since is None else beginning(since, moment)
         found: dict[_Key, TaskStats] = {}
-        failed: dict[_Key, tuple[int, str, int]] = {}  # id, status and end of the newest run that failed
+        failed: dict[_Key, tuple[int, str]] = {}  # id and status of the newest run that failed
         for each in stats.run_counts(transaction, task, start):
             key = each.project, each.task
             of_task = found.setdefault(key, TaskStats(*key))
@@ -117,7 +117,7 @@ def task_stats(
             if each.status == "completed":
                 of_task.last_completed_at = each.ended_at
             else:
-                failed[key] = max(failed.get(key, (0, "", 0)), (each.newest, each.status, each.ended_at or 0))
+                failed[key] = max(failed.get(key, (0, "")), (each.newest, each.status))
         for folder, main, waited in stats.waited(transaction, task, start):
             found[folder, main].waited = waited
         for project, name, run in stats.running(transaction, task, start):
@@ -126,12 +126,13 @@ def task_stats(
                 found[key].running += 1
             else:
                 found[key].ended["lost"] += 1
-                failed[key] = max(failed.get(key, (0, "", 0)), (run.id, "lost", run.started_at))
+                failed[key] = max(failed.get(key, (0, "")), (run.id, "lost"))
         _add_durations(found, stats.durations(transaction, task, start))
-        run_ids = [run_id for run_id, _, _ in failed.values()]
-        errors, names = last_errors(transaction, run_ids), stats.session_names(transaction, run_ids)
-    for key, (run_id, status, at) in failed.items():
-        found[key].last_failure = Failure(names[run_id], status, at, errors.get(run_id))
+        run_ids = [run_id for run_id, _ in failed.values()]
+        errors, places = last_errors(transaction, run_ids), stats.places(transaction, run_ids)
+    for key, (run_id, status) in failed.items():
+        session, at = places[run_id]
+        found[key].last_failure = Failure(session, status, at, errors.get(run_id))
     return sorted(found.values(), key=lambda one: (one.task or "", one.project or ""))
 
 

@@ -19,7 +19,7 @@ from zrb_store.queries.by_hand import Change
 from zrb_store.queries.clock import Moment
 from zrb_store.queries.history import AttemptName, ValueHistory, continued_as
 from zrb_store.queries.lease import worked_until
-from zrb_store.records import AttemptRecord, Damage, JsonObject, JsonValue, RunRecord, SessionRecord, iso
+from zrb_store.records import AttemptRecord, Damage, JsonObject, JsonValue, RunRecord, SessionRecord, iso, pick
 
 
 class Span(NamedTuple):
@@ -88,14 +88,9 @@ class Event:
     earlier: JsonValue = None  # what it was before it was replaced; its value's `replaced` has it in JSON
 
     def to_json(self) -> JsonObject:
-        """Return it as `trace --format json` shows it."""
         return {
             "at": iso(self.at),
-            "event": self.event,
-            "by": self.by,
-            "step": self.step,
-            "reason": self.reason,
-            "value": self.value,
+            **pick(self, "event", "by", "step", "reason", "value"),
             "pushed_from": process_json(self.pushed_from),
             "taken_from": process_json(self.taken_from),
         }
@@ -109,7 +104,6 @@ class Trace:
     events: list[Event]
 
     def to_json(self) -> JsonObject:
-        """Return it as `trace --format json` shows it."""
         return {"value": self.value.to_json(), "events": [event.to_json() for event in self.events]}
 
 

@@ -1,4 +1,4 @@
-"""A value of a queue as readers see it: who pushed, took and returned it. And the note about damaged rows."""
+"""A value of a queue as readers see it: who pushed, took and returned it, also as `show --format json` shows that."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from zrb_store.records import (
     SessionRecord,
     ValueRecord,
     iso,
-    json_or_null,
+    pick,
 )
 
 
@@ -43,14 +43,10 @@ class Returned(NamedTuple):
         return self.record.reason.partition(" ")[0] if self.record.failed_deliveries == 0 else None
 
     def to_json(self) -> JsonObject:
-        """Return it as `show --format json` shows it."""
         return {
             "taken_by": self.taken_by,
-            "taken_at": iso(self.record.taken_at),
-            "returned_at": iso(self.record.returned_at),
-            "reason": self.record.reason,
-            "failed_deliveries": self.record.failed_deliveries,
-            "error": json_or_null(self.error),
+            **pick(self.record, "taken_at", "returned_at", "reason", "failed_deliveries", "due_at"),
+            **pick(self, "error"),
         }
 
 
@@ -62,14 +58,10 @@ class Replaced(NamedTuple):
     by: Change | None  # who did it, if that is recorded
 
     def to_json(self) -> JsonObject:
-        """Return it as `show --format json` shows it."""
-        record = self.record
         return {
-            "type": record.type,
-            "size": record.size,
+            **pick(self.record, "type", "size"),
             "value": self.content,
-            "failed_deliveries": record.failed_deliveries,
-            "replaced_at": iso(record.replaced_at),
+            **pick(self.record, "failed_deliveries", "replaced_at"),
             "replaced_by": process_json(self.by),
         }
 
@@ -142,7 +134,6 @@ class Value:
         return [each for _, each in sorted(told, key=lambda pair: pair[0])]
 
     def to_json(self) -> JsonObject:
-        """Return it as `show --format json` shows it."""
         record = self.record
         shown: JsonObject = {
             "id": self.id,

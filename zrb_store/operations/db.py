@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from dataclasses import dataclass
 
@@ -41,9 +40,9 @@ class DatabaseStatus:
     settings: list[ShownSetting]
 
 
-def open_unchecked(location: str | os.PathLike[str] | None = None, *, read_only: bool = True) -> Database:
-    """Open the database of a store, by default the one that the settings name, whatever revision its schema has."""
-    return Database(store_url(location), read_only=read_only, durability=settings.choice("ZRB_STORE_DURABILITY"))
+def open_unchecked(*, read_only: bool = True) -> Database:
+    """Open the database of the store that the settings name, whatever revision its schema has."""
+    return Database(store_url(), read_only=read_only, durability=settings.choice("ZRB_STORE_DURABILITY"))
 
 
 def status(database: Database) -> DatabaseStatus:

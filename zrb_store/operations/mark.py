@@ -63,10 +63,7 @@ def mark(
 def mark_step(
     database: Database, session: str, task: str, step: str, *, completed: bool, result: Encoded | None = None
 ) -> ManualAttempt:
-    """Record an attempt of a step that a person knows to have completed or failed, so that its end is known.
-
-    What unfinished attempts of the task did is given back first. The step is given by its name or else by its id.
-    """
+    """Record an attempt of a step, given by name or id, that a person knows to have completed or failed."""
     check_name(step, "step", STEP_BYTES)
 
     def work(transaction: Transaction) -> ManualAttempt:

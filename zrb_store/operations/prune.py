@@ -13,6 +13,7 @@ from typing import NamedTuple
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
 from zrb_store.errors import InvalidArgument
+from zrb_store.local_time import as_duration
 from zrb_store.operations.sessions import delete
 from zrb_store.queries import lease, queues, runs, sessions
 from zrb_store.queries import prune as queries
@@ -232,8 +233,4 @@ def _rule(policy: Policy, session: Candidate) -> str:
 
 
 def _length(time: timedelta | None) -> str:
-    seconds = int(time.total_seconds()) if time else 0
-    for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
-        if seconds and seconds % size == 0:
-            return f"{seconds // size}{unit}"
-    return f"{seconds}s"
+    return as_duration(1_000_000 * int(time.total_seconds()) if time else 0)

@@ -18,7 +18,6 @@ from zrb_store.queries import fork as queries
 from zrb_store.queries.by_hand import record_change
 from zrb_store.queries.clock import now_micros
 from zrb_store.queries.give_back import give_back_unfinished
-from zrb_store.queries.sessions import matching_names
 from zrb_store.records import SessionRecord
 
 
@@ -51,37 +50,28 @@ def acknowledge(database: Database, *names: str, reason: str | None = None) -> N
     database.transact(work, "ack")
 
 
-_AT_ONCE = 100  # sessions that one transaction deletes
+_AT_ONCE = 100  # sessions that one transaction deletes, so that others can write in between
 
 
 def remove_sessions(database: Database, *names: str) -> None:
-    """Delete sessions, all of them or none.
-
-    What their unfinished attempts did to queues of other sessions is given back first, with dependent steps. What other
-    completed steps took stays taken.
-    """
+    """Delete sessions, all of them or none. What their unfinished attempts did elsewhere is given back first."""
 
     def work(transaction: Transaction) -> None:
         for name in names:
             session = sessions.get(transaction, name, lock=True, even_damaged=True)
             _refuse(transaction, session)
-            delete(transaction, session)
-            record_change(transaction, "rm", name)
+            _remove(transaction, session)
 
     database.transact(work, "rm")
 
 
 def remove_matching(database: Database, pattern: NamePattern, *, dry_run: bool = False) -> Iterator[str]:
-    """Delete the sessions whose names match a pattern, and yield their names; none if one is being run or is pinned.
-
-    They are deleted by several transactions, so that others can write in between. A session that somebody runs or pins
-    meanwhile stays, and the error says so at the end.
-    """
+    """Delete the sessions whose names match a pattern, and yield their names; none if one is being run or is pinned."""
     with database.snapshot() as transaction:
-        names = list(matching_names(transaction, pattern))
+        names = list(sessions.matching_names(transaction, pattern))
         if not names:
             raise SessionNotFound(f"no session matches {pattern.text!r}; `zrb-store list` shows all sessions")
-        check_removable(transaction, list(matching_names(transaction, pattern, perhaps_kept=True)))
+        check_removable(transaction, list(sessions.matching_names(transaction, pattern, perhaps_kept=True)))
     if dry_run:
         yield from names
         return
@@ -106,11 +96,15 @@ def _remove_batch(transaction: Transaction, names: Sequence[str]) -> tuple[list[
             _refuse(transaction, session)
         except ZrbStoreError as error:
             refused.append(error)
-            continue
-        delete(transaction, session)
-        record_change(transaction, "rm", name)
-        deleted.append(name)
+        else:
+            _remove(transaction, session)
+            deleted.append(name)
     return deleted, refused
+
+
+def _remove(transaction: Transaction, session: SessionRecord) -> None:
+    delete(transaction, session)
+    record_change(transaction, "rm", session.name)
 
 
 def check_removable(executor: Executor, names: Sequence[str]) -> None:
@@ -136,11 +130,7 @@ def delete(transaction: Transaction, session: SessionRecord) -> None:
 def fork(
     database: Database, source: str, from_task: str, name: str | None = None, *, from_step: str | None = None
 ) -> str:
-    """Copy a session as it was before a task, or a step of it, first started, and return the new name.
-
-    Its queues are those of that moment, with every attempt that had not completed given back, and the steps that depend
-    on it. No step of the task itself is copied, unless the copy begins at a step, given by its name or its id.
-    """
+    """Copy a session as it was before a task, or a step given by name or id, first started; return the new name."""
     if name is not None:
         check_session_name(name)
 

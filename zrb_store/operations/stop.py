@@ -18,7 +18,6 @@ from zrb_store.queries import lease, runs, sessions
 from zrb_store.queries import stop as queries
 from zrb_store.queries.by_hand import record_change
 from zrb_store.queries.clock import Moment, draw, now_micros
-from zrb_store.queries.stop import CameBack, LiveRun
 from zrb_store.records import RunRecord
 
 _LOOK = 0.1  # seconds between two looks whether it has ended
@@ -30,23 +29,17 @@ class _Request:
     """A request that was recorded."""
 
     run: RunRecord
-    live: list[LiveRun]  # the run, then those of its child sessions
+    live: list[queries.LiveRun]  # the run, then those of its child sessions
     moment: Moment
     is_here: bool  # whether a signal can be sent
-
-    @property
-    def who(self) -> tuple[str | None, str | None, int, str | None]:
-        """The identity of the process."""
-        return self.run.boot_id, self.run.pid_namespace, self.run.pid, self.run.process_started
 
 
 @dataclass(frozen=True)
 class Stopped:
     """How a session ended that was stopped."""
 
-    session: str
     status: str
-    back: CameBack
+    back: queries.CameBack
 
 
 def stop(database: Database, name: str, *, timeout: float = 30.0, kill: bool = False) -> Stopped:
@@ -54,24 +47,20 @@ def stop(database: Database, name: str, *, timeout: float = 30.0, kill: bool = F
 
     A session that waits becomes interrupted. With `kill`, the process gets SIGKILL if it has not ended by then. What
     its attempts did is then given back here, and counts as no delivery.
-
-    Raises:
-        SessionBusy: The process runs other sessions too.
-        ZrbStoreError: The session does not run, or has not ended in time.
     """
     request = database.transact(lambda transaction: _ask(transaction, name, kill=kill), "stop")
     if request is None:
-        return Stopped(name, "interrupted", CameBack([], []))
+        return Stopped("interrupted", queries.CameBack([], []))
     if request.is_here and runs.status_of(database, request.run.id) == (None,):  # it may just have ended by itself
-        send_signal(*request.who, ending_signal(request.run.pid, handles_sigterm=request.run.handles_sigterm))
+        send_signal(*request.run.process, ending_signal(request.run.pid, handles_sigterm=request.run.handles_sigterm))
     if not _wait(database, request, timeout):
         if kill:
-            send_signal(*request.who, signal.SIGKILL)
+            send_signal(*request.run.process, signal.SIGKILL)
         if not kill or not _wait(database, request, _KILLED):
             raise _still_running(database, request, name, timeout)
     with database.snapshot() as transaction:
         status = sessions.get(transaction, name).status
-        return Stopped(name, status, queries.came_back(transaction, request.live, request.moment))
+        return Stopped(status, queries.came_back(transaction, request.live, request.moment))
 
 
 def _ask(transaction: Transaction, name: str, *, kill: bool) -> _Request | None:
@@ -93,14 +82,14 @@ def _ask(transaction: Transaction, name: str, *, kill: bool) -> _Request | None:
         raise SessionBusy(
             f"pid {run.pid} on {run.host} runs session {name}, and also {', '.join(others)}: nothing was stopped"
         )
-    is_here = bool(is_running(run.boot_id, run.pid_namespace, run.pid, run.process_started)) and may_signal(run.pid)
+    is_here = bool(is_running(*run.process)) and may_signal(run.pid)
     if kill and not is_here:
         raise ZrbStoreError(
             f"pid {run.pid} runs on {run.host}, where this user cannot kill it from here: without --kill, it finds the "
             "request within 15 s"
         )
     since = draw(transaction)
-    live = [LiveRun(run.id, session.id, name), *beside]
+    live = [queries.LiveRun(run.id, session.id, name), *beside]
     queries.ask(transaction, run, live, since, by_lease=not is_here)
     return _Request(run, live, since, is_here)
 
@@ -109,7 +98,7 @@ def _wait(database: Database, request: _Request, seconds: float) -> bool:
     """Wait until the run has ended; return False if it has not in so many seconds."""
     deadline = clock.monotonic() + seconds
     while runs.status_of(database, request.run.id) == (None,):
-        if is_running(*request.who) is False and lease.living_command(database, request.run) is None:
+        if is_running(*request.run.process) is False and lease.living_command(database, request.run) is None:
             _end(database, request)
         elif clock.monotonic() >= deadline:
             return False
@@ -122,7 +111,7 @@ def _end(database: Database, request: _Request) -> None:
     """End the runs of a process that has died of the request, and give back what they did."""
     told = settings.notify_command() is not None
 
-    def work(transaction: Transaction) -> list[LiveRun]:
+    def work(transaction: Transaction) -> list[queries.LiveRun]:
         return [
             each for each in request.live if runs.end(transaction, each.session_id, each.id, "interrupted", told=told)
         ]

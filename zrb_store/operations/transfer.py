@@ -17,7 +17,7 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import IO, NamedTuple
+from typing import IO, NamedTuple, get_args
 
 from zrb_store.db.columns import MOST_TICK
 from zrb_store.db.engine import Database
@@ -202,13 +202,7 @@ class _SessionWriter:
         self._name = session["name"]
         self._owners = owners
         self._ids: dict[str, dict[str | int, int]] = {"run": {}, "queue": {}, "attempt": {}}
-        self._waiting: dict[queries.Batched, list[Record]] = {
-            "output": [],
-            "value": [],
-            "return": [],
-            "replaced": [],
-            "change": [],
-        }
+        self._waiting: dict[queries.Batched, list[Record]] = {kind: [] for kind in get_args(queries.Batched)}
         self._size = 0
         session_id = queries.add_session(transaction, session)
         if session_id is None:

@@ -25,9 +25,6 @@ from zrb_store.queries.clock import draw, now_micros
 from zrb_store.queries.deliveries import has_value
 from zrb_store.queries.holders import holder_of
 from zrb_store.queries.queues import QueueRules
-from zrb_store.queries.sessions import being_removed
-from zrb_store.queries.takes import has_live
-from zrb_store.queries.values import lock_queue
 from zrb_store.records import Damage
 from zrb_store.runtime import reclaim
 from zrb_store.runtime.waiting import QueueWait
@@ -51,7 +48,7 @@ def push(
         queue_id = queues.ensure_queue(transaction, session, queue)
         pushed = values.push(transaction, queue_id, item, owner.id if owner else None, delay=micros)
         if pushed is None:
-            raise SessionNotFound(being_removed(session))
+            raise SessionNotFound(sessions.being_removed(session))
         if owner is None:
             record_change(transaction, "push", session, f"{queue}#{pushed.seq}")
 
@@ -98,8 +95,8 @@ def pop(
         queue_id = unpaused(database) if waiting.may_get_value() else 0
         if queue_id:
             # Look first, which locks nothing, however many processes wait for the same queue.
-            reclaim.search(database, queue_id, taker, missing=not has_live(database, queue_id))
-        while queue_id and has_live(database, queue_id):
+            reclaim.search(database, queue_id, taker, missing=not takes.has_live(database, queue_id))
+        while queue_id and takes.has_live(database, queue_id):
             found = database.transact(work, "pop")
             if found is not None:
                 return found
@@ -117,12 +114,12 @@ def nothing_there(database: Database, session: str, queue: str, after: str) -> Z
     if sessions.find(database, session) is None:
         return session_names.not_found(database, session, after)
     found = queues.find_for_consumer(database, session, queue)
-    if found is not None and found.is_paused:
-        return ValueNotFound(queues.being_paused(session, queue))
-    known = queues.queue_ids(database, session)
-    if queue not in known:
+    if found is None:
+        known = queues.queue_ids(database, session)
         return ValueNotFound(f"session {session} has no queue {queue!r}{after}{nearest(queue, known)}")
-    due_at = None if found is None else values.next_due(database, found.id)
+    if found.is_paused:
+        return ValueNotFound(queues.being_paused(session, queue))
+    due_at = values.next_due(database, found.id)
     until = "" if due_at is None else f"; its next delayed value is due in {rounded(due_at - now_micros(database))}"
     return ValueNotFound(f"queue {queue!r} of session {session} is empty{after}{until}")
 
@@ -131,11 +128,7 @@ MOST_DELIVERIES = 1_000_000
 
 
 def set_max_deliveries(database: Database, session: str, queue: str, limit: int | None) -> None:
-    """Limit how often a value of a queue is delivered, None for no limit; the queue is created if necessary.
-
-    A delivery counts if the attempt that took the value failed or its process died. A value that is given back for the
-    last time that its queue allows becomes dead. A change of the limit is recorded with user, host and pid.
-    """
+    """Limit how often a value of a queue is delivered, None for no limit; the queue is created if necessary."""
     if limit is not None and (type(limit) is not int or not 1 <= limit <= MOST_DELIVERIES):
         allowed = f"a number from 1 to {MOST_DELIVERIES:,}, or None for no limit"
         raise InvalidArgument(f"max_deliveries is {allowed}, not {limit!r}")
@@ -143,37 +136,42 @@ def set_max_deliveries(database: Database, session: str, queue: str, limit: int 
     _set_rules(database, session, queue, detail, lambda rules: rules._replace(max_deliveries=limit))
 
 
-_SHORTEST_DELAY = 100_000  # microseconds, so that a value on which everybody fails keeps no processor busy
+SHORTEST_DELAY = timedelta(seconds=0.1)
+"""The shortest one of `set_retry_after`, so that a value on which everybody fails keeps no processor busy."""
 
 
 def set_retry_after(database: Database, session: str, queue: str, delays: Iterable[timedelta | float] | None) -> None:
     """Delay values that a failed or lost attempt gives back to a queue; the queue is created if necessary.
 
     The first delay, a timedelta or a number of seconds, is for a value's first failed delivery, and so on; the last one
-    repeats. Without any, values are live at once. What a task finds again in its own session is never delayed. A change
-    is recorded with user, host and pid.
+    repeats. Without any, values are live at once.
     """
     if delays is not None and not isinstance(delays, Iterable):
         raise InvalidArgument(f"retry_after is a list of delays, not {delays!r}")
     micros = tuple(map(delay_in_micros, delays or ()))
-    if any(each < _SHORTEST_DELAY for each in micros):
+    if any(timedelta(microseconds=each) < SHORTEST_DELAY for each in micros):
         raise InvalidArgument("a delay of retry_after is at least 0.1 seconds; without any, values are live at once")
     detail = f"retry_after {','.join(map(as_duration, micros)) or 'none'}"
     _set_rules(database, session, queue, detail, lambda rules: rules._replace(retry_after=micros))
 
 
+_Change = Callable[[QueueRules], QueueRules]
+
+
 def _set_rules(
-    database: Database, session: str, queue: str, detail: str, change: Callable[[QueueRules], QueueRules]
+    database: Database, session: str, queue: str, detail: str, change: _Change, *, creates: bool = True
 ) -> None:
-    check_session_name(session)
-    check_name(queue, "queue")
+    if creates:
+        check_session_name(session)
+        check_name(queue, "queue")
     found = queues.find_queue(database, session, queue)
     if found is not None and change(present := queues.rules(database, found)) == present:
         return
 
     def work(transaction: Transaction) -> None:
-        queue_id = queues.ensure_queue(transaction, session, queue)
-        lock_queue(transaction, queue_id)
+        get = queues.ensure_queue if creates else _queue_id
+        queue_id = get(transaction, session, queue)
+        values.lock_queue(transaction, queue_id)
         queues.set_rules(transaction, queue_id, change(queues.rules(transaction, queue_id)))
         record_change(transaction, "queue", session, f"{queue}: {detail}")
 
@@ -182,19 +180,16 @@ def _set_rules(
 
 def set_paused(database: Database, session: str, queue: str, paused: bool) -> None:
     """Pause a queue, so that consumers and `pop` from a shell wait, or end its pause; a change is recorded."""
+    now = now_micros(database)
 
-    def work(transaction: Transaction) -> None:
-        if queues.set_paused(transaction, _queue_id(transaction, session, queue), paused):
-            record_change(transaction, "queue", session, f"{queue}: {'paused' if paused else 'unpaused'}")
+    def change(rules: QueueRules) -> QueueRules:
+        return rules._replace(paused_at=(rules.paused_at or now) if paused else None)
 
-    database.transact(work, "queue")
+    _set_rules(database, session, queue, "paused" if paused else "unpaused", change, creates=False)
 
 
 def requeue(database: Database, ids: Iterable[str]) -> None:
-    """Make dead values (SESSION/QUEUE#SEQ) live again, all of them or none.
-
-    Each returns to its place, and its deliveries count from 0.
-    """
+    """Make dead values (SESSION/QUEUE#SEQ) live again at their places, without deliveries; all of them or none."""
     chosen = _by_queue(database, ids)
 
     def work(transaction: Transaction) -> None:
@@ -220,11 +215,7 @@ def drop(database: Database, ids: Iterable[str], why: str | None) -> None:
 
 
 def replace(database: Database, value_id: str, item: Encoded, why: str | None) -> None:
-    """Replace the content of a live, delayed or dead value (SESSION/QUEUE#SEQ), and keep the earlier one.
-
-    Its deliveries count from 0, and a dead one is live again. All else stays: who pushed it, and until when it is
-    delayed.
-    """
+    """Replace the content of a live, delayed or dead value , which is live then; the earlier one is kept."""
     chosen = _by_queue(database, [value_id])
 
     def work(transaction: Transaction) -> None:
@@ -240,7 +231,7 @@ def requeue_all(database: Database, session: str, queue: str) -> int:
 
     def work(transaction: Transaction) -> int:
         queue_id = _queue_id(transaction, session, queue)
-        lock_queue(transaction, queue_id)
+        values.lock_queue(transaction, queue_id)
         seqs = queries.dead_values(transaction, queue_id)
         if seqs:
             _revive(transaction, session, queue, queue_id, seqs)
@@ -267,15 +258,12 @@ def _by_queue(database: Database, ids: Iterable[str]) -> _Chosen:
 def _locked(
     transaction: Transaction, chosen: _Chosen, done: str, *, only_dead: bool = False
 ) -> list[tuple[int, tuple[str, str], list[int]]]:
-    """Lock queues and values, and return the id, the names and the seqs of each queue.
-
-    Refuse values that cannot be `done` so: those that are not dead or, without `only_dead`, live or delayed.
-    """
+    """Lock queues and values, and return each queue's id, names and seqs. Refuse values that cannot be `done` so."""
     # In its row, a delayed value is live.
     allowed, these = (("dead",), "dead") if only_dead else (("live", "dead"), "live, delayed and dead")
     found = sorted((_queue_id(transaction, *place), place, seqs) for place, seqs in chosen.items())
     for queue_id, *_ in found:
-        lock_queue(transaction, queue_id)
+        values.lock_queue(transaction, queue_id)
     for queue_id, place, seqs in found:
         states = queries.lock_values(transaction, queue_id, seqs)
         for seq in seqs:

@@ -61,15 +61,24 @@ def new_token() -> str:
     return secrets.token_urlsafe(24)
 
 
-class OnlyReading:
-    """Refuses every method but GET and HEAD, and adds the headers that protect a page to every answer."""
+class _Guard:
+    """An app around another one, which answers in its place what it refuses."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request."""
+        answer = await self._refusal_of(scope, receive) if scope["type"] == "http" else None
+        await (answer or self._app)(scope, receive, send)
 
+    async def _refusal_of(self, scope: Scope, receive: Receive) -> ASGIApp | None:
+        raise NotImplementedError
+
+
+class OnlyReading(_Guard):
+    """Refuses every method but GET and HEAD, and adds the headers that protect a page to every answer."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def send_protected(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
@@ -77,46 +86,38 @@ class OnlyReading:
                     headers.setdefault(name, text)
             await send(message)
 
-        answer = self._app
-        if scope["type"] == "http" and scope["method"] not in ("GET", "HEAD"):
-            text = "Only GET and HEAD are answered here."
-            answer = _plain_page(405, "This page only reads", text, {"Allow": "GET, HEAD"})
-        await answer(scope, receive, send_protected)
+        await super().__call__(scope, receive, send_protected)
+
+    async def _refusal_of(self, scope: Scope, receive: Receive) -> ASGIApp | None:
+        if scope["method"] in ("GET", "HEAD"):
+            return None
+        return _plain_page(405, "This page only reads", "Only GET and HEAD are answered here.", {"Allow": "GET, HEAD"})
 
 
-class OnThisMachine:
+class OnThisMachine(_Guard):
     """Refuses requests from this machine that name another host, as those of a page whose name was rebound to it.
 
     Other machines know it by other names, so their requests are left to other checks.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request."""
-        answer, came_to = self._app, (scope.get("server") or ("",))[0]
-        if scope["type"] == "http" and is_loopback(came_to) and not is_loopback(_host(scope)):
-            text = "On this machine, this page is open under the name localhost and under addresses such as 127.0.0.1."
-            answer = _plain_page(421, "Another host", text)
-        await answer(scope, receive, send)
+    async def _refusal_of(self, scope: Scope, receive: Receive) -> ASGIApp | None:
+        came_to = (scope.get("server") or ("",))[0]
+        if not is_loopback(came_to) or is_loopback(_host(scope)):
+            return None
+        text = "On this machine, this page is open under the name localhost and under addresses such as 127.0.0.1."
+        return _plain_page(421, "Another host", text)
 
 
-class WithToken:
+class WithToken(_Guard):
     """Asks for a token: once in the address, from where it goes into a cookie; or in the header `Authorization`."""
 
     def __init__(self, app: ASGIApp, token: str, port: int) -> None:
         """Protect an app by a secret. Cookies do not know ports, so the server's port is part of their name."""
-        self._app = app
+        super().__init__(app)
         self._token = token.encode()
         self._cookie = f"zrb-store-{port}"
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request."""
-        answer = self._app if scope["type"] != "http" else self._answer_to(scope)
-        await answer(scope, receive, send)
-
-    def _answer_to(self, scope: Scope) -> ASGIApp:
+    async def _refusal_of(self, scope: Scope, receive: Receive) -> ASGIApp | None:
         given = parse_qsl(scope.get("query_string", b"").decode("latin-1"), keep_blank_values=True)
         tokens = [text for name, text in given if name == TOKEN]
         if tokens and self._is_right(tokens[0]):
@@ -127,7 +128,7 @@ class WithToken:
             secure = "; Secure" if scope.get("scheme") == "https" else ""
             return _elsewhere(path + (f"?{rest}" if rest else ""), {"Set-Cookie": cookie + secure})
         if not tokens and any(map(self._is_right, self._shown(scope))):
-            return self._app
+            return None
         text = "This page asks for a token: open the whole address that the command printed when it started."
         return _plain_page(401, "A token is needed", text, {"WWW-Authenticate": "Bearer"})
 
@@ -150,27 +151,21 @@ class Refusal(NamedTuple):
     login: str | None  # the address at which they can log in; None if they have
 
 
-class UnderLogin:
+class UnderLogin(_Guard):
     """Lets those see the pages whom the login of another server allows it. Scripts and style are for everybody."""
 
     def __init__(self, app: ASGIApp, refusal: Callable[[Request], Awaitable[Refusal | None]]) -> None:
-        """Protect an app from requests for which there is a refusal."""
-        self._app = app
+        super().__init__(app)
         self._refusal = refusal
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request."""
-        path = str(scope.get("path", "")).removeprefix(scope.get("root_path", ""))
+    async def _refusal_of(self, scope: Scope, receive: Receive) -> ASGIApp | None:
         # The pages of the other server load the script with the link before anybody has logged in.
-        is_public = scope["type"] != "http" or path.startswith("/static/")
-        refusal = None if is_public else await self._refusal(Request(scope, receive))
+        if str(scope.get("path", "")).removeprefix(scope.get("root_path", "")).startswith("/static/"):
+            return None
+        refusal = await self._refusal(Request(scope, receive))
         if refusal is None:
-            answer = self._app
-        elif refusal.login is not None:
-            answer = _elsewhere(refusal.login)
-        else:
-            answer = _plain_page(403, "Not allowed", refusal.text)
-        await answer(scope, receive, send)
+            return None
+        return _elsewhere(refusal.login) if refusal.login else _plain_page(403, "Not allowed", refusal.text)
 
 
 def _plain_page(status: int, title: str, text: str, headers: Mapping[str, str] | None = None) -> HTMLResponse:

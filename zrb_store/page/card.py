@@ -15,11 +15,12 @@ from typing import NamedTuple
 
 from zrb_store.inspect.alert import how_to_start_again
 from zrb_store.inspect.list import HALTED
-from zrb_store.inspect.report import Report, ReportRun, cut_text
+from zrb_store.inspect.report import Report, cut_text
 from zrb_store.inspect.show import Step, Task
 from zrb_store.inspect.trace import Span, Timeline, merged
 from zrb_store.inspect.value import Value
-from zrb_store.records import UNSUCCESSFUL, AttemptRecord, ErrorRecord, to_datetime
+from zrb_store.queries.lease import worked_until
+from zrb_store.records import UNSUCCESSFUL, AttemptRecord, ErrorRecord, RunRecord, to_datetime
 from zrb_store.render.format import counted, error_summary, format_duration, preview
 from zrb_store.render.stderr import zrb_program
 
@@ -49,8 +50,6 @@ class Mark(NamedTuple):
 
 
 class Lane(NamedTuple):
-    """A task and its attempts."""
-
     name: str
     status: str
     marks: list[Mark]
@@ -81,8 +80,6 @@ class Depth(NamedTuple):
 
 
 class Card(NamedTuple):
-    """What the card says."""
-
     subject: str
     cause: str
     link: str  # the id of the place where more is said of the cause
@@ -95,7 +92,6 @@ class Card(NamedTuple):
     pitch: float  # pixels from one of those to the next
     chain: list[Lane]
     waiting: list[str]
-    more_waiting: int
     returns: list[Return]
     turns: list[Mark]  # of an agent
     cuts: list[Mark]  # where its process died
@@ -107,7 +103,7 @@ class Card(NamedTuple):
         quiet = 26 + 104 * bool(self.turns)
         named = quiet + round(len(self.quiet) * self.pitch) + 8 * bool(self.quiet)
         waiting = named + 24 * len(self.chain)
-        values = waiting + 24 * (len(self.waiting) + bool(self.more_waiting))
+        values = waiting + 24 * len(self.waiting)
         drawn = values + (84 if self.returns else 6) if self.quiet or self.chain else 0
         return quiet, named, waiting, values, 266 if self.depth else drawn
 
@@ -126,24 +122,21 @@ class _Scale:
             left = right + pause
 
     def at(self, time: int) -> float:
-        """Return where a time stands."""
         for span, left, right in self._spans:
             if time <= span.end:
                 return round(left + (right - left) * max(0, time - span.start) / max(1, span.end - span.start), 2)
         return self._width
 
     def pauses(self) -> Iterator[Mark]:
-        """Yield the pauses."""
         for (before, _, left), (after, right, _) in itertools.pairwise(self._spans):
             yield Mark(round(left, 2), round(right, 2), title=format_duration(after.start - before.end))
 
 
 def card(report: Report, program: str) -> Card:
-    """Return the card of a session."""
     timeline, is_halted = report.timeline, report.session.status in HALTED
-    tasks = [each.task for each in report.tasks if each.task.attempts]
+    tasks = [task for task in report.tasks if task.attempts]
     work = merged(timeline.span_of(each.record) for task in tasks for each in task.attempts)
-    waiting = [each.task.name for each in report.tasks if is_halted and each.task.status == "waiting"]
+    waiting = [task.name for task in report.tasks if is_halted and task.status == "waiting"]
     if waiting[:1] == [report.session.task]:  # zrb knows the main task first, and what it needs later
         waiting.reverse()
     scale = _Scale(work, 100 - _FUTURE * bool(waiting))
@@ -171,8 +164,7 @@ def card(report: Report, program: str) -> Card:
         quiet=quiet,
         pitch=max(2, min(14, _ROOM / len(quiet))) if quiet else 0,
         chain=chain,
-        waiting=waiting[:_MOST_WAITING],
-        more_waiting=len(waiting[_MOST_WAITING:]),
+        waiting=waiting[:_MOST_WAITING] + [f"and {len(waiting) - _MOST_WAITING} more"] * (len(waiting) > _MOST_WAITING),
         returns=[_return(report, value) for value in report.comes_back[:1]],
         turns=_joined(_turns(report, timeline, scale)),
         cuts=[Mark(at := scale.at(span.end), at) for span in timeline.deaths()],
@@ -190,9 +182,9 @@ def _is_inbox(report: Report) -> bool:
     return not report.runs and not report.tasks
 
 
-def _started(report: Report) -> list[ReportRun]:
+def _started(report: Report) -> list[RunRecord]:
     """Return the runs that somebody started. A reclaim leaves a run of its own."""
-    return [run for run in report.runs if run.record.origin != "reclaim"]
+    return [run for run in report.runs if run.origin != "reclaim"]
 
 
 def _said(report: Report, tasks: Sequence[Task]) -> tuple[str, str, str]:
@@ -200,13 +192,13 @@ def _said(report: Report, tasks: Sequence[Task]) -> tuple[str, str, str]:
     session, deliveries = report.session, _deliveries(tasks)
     status, last = session.status, next(reversed(_started(report)), None)
     if last is None:
-        values, queues = sum(each.total for each in report.queues), counted(len(report.queues), "queue")
-        dead = sum(each.queue.dead for each in report.queues)
+        values, queues = sum(each.count for each in report.queues), counted(len(report.queues), "queue")
+        dead = sum(each.dead for each in report.queues)
         said = f"{dead:,} of {counted(values, 'value')} died" if dead else f"{counted(values, 'value')} in {queues}"
         return (
             (f"forked from {session.forked_from}", "it has not run yet", "") if session.forked_from else (said, "", "")
         )
-    died = f"its process was last seen at {to_datetime(last.worked_until):%H:%M:%S} UTC"
+    died = f"its process was last seen at {to_datetime(worked_until(last, report.read_at)):%H:%M:%S} UTC"
     if deliveries:
         (first, count), *more = [(each, deliveries[each]) for each in _ENDS if deliveries[each]]
         said = ", ".join([f"{counted(count, 'delivery')} {first}", *(f"{count:,} {each}" for each, count in more)])
@@ -217,14 +209,14 @@ def _said(report: Report, tasks: Sequence[Task]) -> tuple[str, str, str]:
         return f"{only} completed" if tasks else "completed", "", ""
     if status == "running":
         working = ", ".join(task.name for task in tasks if task.status == "running")
-        return f"running for {format_duration(report.read_at - last.record.started_at)}", cut_text(working, 100), ""
+        return f"running for {format_duration(report.read_at - last.started_at)}", cut_text(working, 100), ""
     if report.waits:
         texts = dict.fromkeys(replace(each, say=None).text() for each in report.waits)
         return f"waits {' and '.join(texts)}", " ".join(each.say for each in report.waits if each.say), ""
     failed = [each for each in tasks if each.status in UNSUCCESSFUL]
     failed = [each for each in failed if each.status == "failed"] or failed
     if not failed:
-        return f"run {last.record.number} {status}", cause_of(last.record.error) if last.record.error else "", "errors"
+        return f"run {last.number} {status}", cause_of(last.error) if last.error else "", "errors"
     task, final = failed[0], [*failed[0].attempts][-1].record
     count = sum(each.record.status == task.status for each in task.attempts)
     others = f" and {len(failed) - 1} more" if len(failed) > 1 else ""
@@ -250,17 +242,17 @@ def _deliveries(tasks: Sequence[Task]) -> Counter[str]:
 def _counts(report: Report, tasks: Sequence[Task]) -> Iterator[str]:
     status, deliveries = report.session.status, _deliveries(tasks)
     if _is_inbox(report):
-        yield from _nonzero(sum(len(each.queue.live) for each in report.queues), "live")
-        yield from _nonzero(sum(each.queue.delayed for each in report.queues), "delayed")
+        yield from _nonzero(sum(len(each.live) for each in report.queues), "live")
+        yield from _nonzero(sum(each.delayed for each in report.queues), "delayed")
         for state, count in report.held.items():
             yield f"{count:,} held{'' if state == 'alive' else f' by {_STATES[state]} processes'}"
-        yield from _nonzero(sum(each.queue.dead for each in report.queues), "dead")
+        yield from _nonzero(sum(each.dead for each in report.queues), "dead")
     elif deliveries:
         ended = sum(deliveries[each] for each in UNSUCCESSFUL)
         yield from _nonzero(max(0, ended - report.killed), "given back")
         yield from _nonzero(report.killed, "dead")
     elif status != "completed":
-        stand = [each.task.status in ("completed", "skipped") for each in report.tasks]
+        stand = [task.status in ("completed", "skipped") for task in report.tasks]
         if report.plan and report.plan.tasks:
             stand = [each.action == "skip" for each in report.plan.tasks]
         waiting = len(stand) - sum(stand)
@@ -282,7 +274,7 @@ def _nonzero(count: int, what: str) -> Iterator[str]:
 def _command(report: Report, program: str) -> str | None:
     """Return what to type next."""
     name, status = report.session.name, report.session.status
-    dead = next((each.queue.name for each in report.queues if each.queue.dead), None)
+    dead = next((each.name for each in report.queues if each.dead), None)
     if _is_inbox(report):
         return f"{program} requeue {name} {shlex.quote(dead)} --all-dead" if dead is not None else None
     if asked := next((each.queue for each in report.waits if each.queue is not None and not each.is_over), None):
@@ -290,19 +282,16 @@ def _command(report: Report, program: str) -> str | None:
     if (status in HALTED or report.waits) and report.session.path:
         return f"{zrb_program(program)} resume {name}"
     if (status in HALTED or report.waits) and report.runs:
-        return how_to_start_again(report.session, [run.record for run in report.runs], None)
+        return how_to_start_again(report.session, report.runs, None)
     return f"{program} log {name} --follow" if status == "running" else None
 
 
 def _made(report: Report) -> Iterator[tuple[str, str]]:
     """Yield the result of the main task, or what the last tasks made."""
     if report.session.status == "completed":
-        results = {each.task.result: each.task.name for each in report.tasks if each.task.result}
+        results = {task.result: task.name for task in report.tasks if task.result}
         found = [
-            (results[value.id], _short(value))
-            for each in report.queues
-            for value in each.queue.values
-            if value.id in results
+            (results[value.id], _short(value)) for each in report.queues for value in each.values if value.id in results
         ]
         yield from [each for each in found if each[0] == report.session.task] or found[-2:]
 
@@ -330,7 +319,7 @@ def _joined(marks: Iterable[Mark]) -> list[Mark]:
 
 def _turns(report: Report, timeline: Timeline, scale: _Scale) -> Iterator[Mark]:
     """Yield the steps of agents: the height of an answer is the number of its tokens."""
-    steps = [step for each in report.tasks for step in each.task.steps]
+    steps = [step for task in report.tasks for step in task.steps]
     most = max((step.tokens or 0 for step in steps), default=0)
     for step in steps if most else ():
         note = f" ({step.name}){f', {step.tokens:,} tokens' if step.tokens else ''}"
@@ -340,15 +329,15 @@ def _turns(report: Report, timeline: Timeline, scale: _Scale) -> Iterator[Mark]:
 
 def _is_kept(report: Report, step: Step) -> bool:
     """Whether a step was not run again, or will not be."""
-    is_earlier = (step.last.run or 0) < report.runs[-1].record.number if report.runs else True
+    is_earlier = (step.last.run or 0) < report.runs[-1].number if report.runs else True
     return step.status == "completed" and (is_earlier or report.session.status in (*HALTED, "waiting"))
 
 
 def _return(report: Report, value: Value) -> Return:
     name, values = next(
-        (each.queue.name, list(each.queue.values))
+        (each.name, list(each.values))
         for each in report.queues
-        if value.id == f"{report.session.name}/{each.queue.name}#{value.record.seq}"
+        if value.id == f"{report.session.name}/{each.name}#{value.record.seq}"
     )
     ids, back = [each.id for each in values], {each.id for each in report.comes_back}
     place = ids.index(value.id) if value.id in ids else 0
@@ -365,7 +354,7 @@ def _short(value: Value) -> str:
 
 def _depth(report: Report) -> Depth | None:
     """Return how the queues filled and emptied."""
-    values = [value for each in report.queues for value in each.queue.values]
+    values = [value for each in report.queues for value in each.values]
     returns = [each for value in values for each in value.returns]
     pushed = [each.record.pushed_at for each in values]
     left = [each.record.ended_at for each in values if each.record.ended_at is not None]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from zrb_store.codec.compare import Difference
@@ -16,15 +16,15 @@ from zrb_store.db.engine import Database
 from zrb_store.errors import InvalidArgument
 from zrb_store.inspect import session_names
 from zrb_store.inspect.diff import diff
-from zrb_store.inspect.list import HALTED, STATUSES, SessionSummary, list_sessions, summaries
-from zrb_store.inspect.queues import MOST, queue_overview
+from zrb_store.inspect.list import HALTED, STATUSES, Conditions, SessionSummary, count, list_sessions, summaries
+from zrb_store.inspect.queues import queue_overview
 from zrb_store.inspect.report import Budget, describe
 from zrb_store.inspect.show import open_session
 from zrb_store.inspect.stats import recent_runs, task_stats
 from zrb_store.local_time import parse_duration
 from zrb_store.names import NamePattern
 from zrb_store.page.assets import SESSION_SCRIPTS
-from zrb_store.page.render import Context, address, address_of_session, as_json, measure
+from zrb_store.page.render import Context, address, address_of_session, as_json
 from zrb_store.page.report import session_context
 from zrb_store.process import projects_named
 from zrb_store.queries.stats import RecentRun
@@ -37,7 +37,7 @@ _HALTED = "halted"
 _LIMIT = 50
 _MOST = 500
 # A page that is read again and again holds fewer values than a report: it says how many are left out.
-_BUDGET = replace(Budget(measure=measure), most_values=5000)
+_BUDGET = Budget(most_values=5000)
 
 
 class Question(NamedTuple):
@@ -75,18 +75,20 @@ def read_comparison(database: Database, question: Question) -> Found:
     names = [session_names.resolve(database, text).name for text in (a, b)]
     if names != given:
         return Found(elsewhere=address("compare", a=names[0], b=names[1], format="json" if question.as_json else None))
+    first = (_number(question, "page") - 1) * _MOST
     with diff(database, *names) as comparison:
         if question.as_json:
             return Found(tree=whole(comparison.to_json()))
+        before = sum(1 for _ in itertools.islice(comparison.differences, first))
         shown = [_difference_row(each) for each in itertools.islice(comparison.differences, _MOST)]
         more = sum(1 for _ in itertools.islice(comparison.differences, 100_000))
     context = {
+        **_pager(question, "compare", before + len(shown) + more),
         "a": names[0],
         "b": names[1],
         "about": [(name, _session(database, name)) for name in names],
         "swapped": address("compare", a=names[1], b=names[0]),
         "differences": shown,
-        "more": more,
     }
     return Found("compare.html", context)
 
@@ -109,20 +111,18 @@ def _difference_row(difference: Difference) -> dict[str, str | None]:
 def read_list(database: Database, question: Question) -> Found:
     """Read the sessions that an address asks for."""
     given = question.given
-    limit = _limit(given.get("limit"))
+    limit = _number(question, "limit", _LIMIT, _MOST)
     damage = Damage()
-    with summaries(
-        database,
-        statuses=_statuses(given),
-        name=_pattern(given["name"]) if "name" in given else None,
-        task=given.get("task"),
-        projects=projects_named(given.get("project")),
-        since=parse_duration(given["since"]) if "since" in given else None,
-        before=given.get("before"),
-        limit=limit + 1,  # one more, to know whether there are older ones
-        with_holders=True,
-        with_dead=True,
-    ) as found:
+    chosen: Conditions = {
+        "statuses": _statuses(given),
+        "name": _pattern(given.get("name")),
+        "task": given.get("task"),
+        "projects": projects_named(given.get("project")),
+        "since": parse_duration(given["since"]) if "since" in given else None,
+    }
+    before = given.get("before")
+    more: Conditions = {**chosen, "before": before, "limit": limit + 1, "with_holders": True, "with_dead": True}
+    with summaries(database, **more) as found:  # one more than is shown, to know whether there are older ones
         shown = list(itertools.islice(found, limit))
         has_older = next(found, None) is not None
     if question.as_json:
@@ -135,12 +135,12 @@ def read_list(database: Database, question: Question) -> Found:
         filters["status"] = _HALTED
     context: Context = {
         "groups": _by_project(shown) if given.get("group") == "project" else [(None, shown)],
-        "total": None if has_older else len(shown),
+        "total": count(database, **chosen) if has_older or before else len(shown),
         "filters": filters,
         "statuses": STATUSES,
         "lengths": _LENGTHS if filters["since"] in ("", *_LENGTHS) else (*_LENGTHS, filters["since"]),
         "is_restricted": any(filters.values()),
-        "before": given.get("before"),
+        "before": before,
         "newest": address("", **words),
         "older": address("", **words, before=shown[-1].session.name) if has_older else None,
         "limit": limit if limit != _LIMIT else None,
@@ -149,17 +149,26 @@ def read_list(database: Database, question: Question) -> Found:
     return Found("list.html", context)
 
 
-def _pattern(text: str) -> NamePattern:
+def _pattern(text: str | None) -> NamePattern | None:
     """Return a pattern as it is given, or of a part of a name."""
+    if not text:
+        return None
     return NamePattern(text if any(sign in text for sign in "*?[") else f"*{text}*")
 
 
-def _limit(text: str | None) -> int:
-    if text is None:
-        return _LIMIT
-    if not text.isascii() or not text.isdecimal() or not 1 <= int(text[:9]) <= _MOST:
-        raise InvalidArgument(f"limit={text[:40]!r} is not a number from 1 to {_MOST}")
+def _number(question: Question, name: str, default: int = 1, most: int = 1_000_000) -> int:
+    text = question.given.get(name, str(default))
+    if len(text) > 9 or not text.isascii() or not text.isdecimal() or not 1 <= int(text) <= most:
+        raise InvalidArgument(f"{name}={text[:40]!r} is not a number from 1 to {most}")
     return int(text)
+
+
+def _pager(question: Question, page: str, total: int) -> Context:
+    """Return how many rows there are, and the addresses of those before and after the ones that are shown."""
+    number = _number(question, "page")
+    back = address(page, **{**question.given, "page": str(number - 1)}) if number > 1 else None
+    on = address(page, **{**question.given, "page": str(number + 1)}) if number * _MOST < total else None
+    return {"total": total, "back": back, "on": on}
 
 
 def _by_project(shown: list[SessionSummary]) -> list[tuple[str, list[SessionSummary]]]:
@@ -185,15 +194,17 @@ def _statuses(given: Mapping[str, str]) -> tuple[str, ...] | None:
 
 def read_queues(database: Database, question: Question) -> Found:
     """Read the queues with dead or held values, and those of sessions that have had no run."""
-    queues, are_all = queue_overview(database)
+    pattern = _pattern(question.given.get("name"))
+    queues, total = queue_overview(database, pattern, (_number(question, "page") - 1) * _MOST, _MOST)
     if question.as_json:
         return Found(tree=[each.to_json() for each in queues])
     context = {
+        **_pager(question, "queues", total),
+        "name": question.given.get("name", ""),
         "queues": queues,
         "dead": sum(each.state.dead for each in queues),
         "held": sum(each.held_count for each in queues),
         "live": sum(each.state.live for each in queues if each.state.status == "open"),
-        "most": None if are_all else MOST,
     }
     return Found("queues.html", context)
 

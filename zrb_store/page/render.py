@@ -14,13 +14,13 @@ import re
 import shlex
 from collections.abc import Iterator
 from pathlib import PurePath
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 from urllib.parse import quote, urlencode
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from zrb_store.inspect.report import Report, ReportQueue, cut_text
+from zrb_store.inspect.report import Report, cut_text
 from zrb_store.inspect.value import Replaced, Value
 from zrb_store.masking import printable
 from zrb_store.records import UNSUCCESSFUL, AttemptRecord, JsonTree, iso, to_datetime
@@ -75,7 +75,6 @@ def environment() -> Environment:
         "time": _format_time,
         "moment": _format_moment,
         "short_moment": _format_short_moment,
-        "exact": _format_exact,
         "duration": format_duration,
         "between": length,
         "worked": _worked,
@@ -96,7 +95,7 @@ def _finalize(value: Any) -> Any:
     return printable(value if isinstance(value, str) else str(value), keep="\n\t")
 
 
-def address(page: str, **words: str | None) -> str:
+def address(page: str, /, **words: str | None) -> str:
     """Return the address of a page, with those words after `?` that are not empty, relative to where all pages are."""
     query = urlencode({name: text for name, text in words.items() if text})
     return f"{page}?{query}" if query else page
@@ -122,12 +121,6 @@ def _format_short_moment(at: int | None) -> Markup:
     """Return an element with a time, whose zone stands elsewhere; scripts say how long ago that is."""
     text = _format_time(at).removesuffix(" UTC")
     return Markup("-") if at is None else Markup('<time datetime="{}" data-how="ago">{}</time>').format(iso(at), text)
-
-
-def _format_exact(at: int) -> Markup:
-    """Return an element with a time to the microsecond, which scripts rewrite likewise."""
-    text = to_datetime(at).strftime("%Y-%m-%d %H:%M:%S.%f UTC")
-    return Markup('<time datetime="{}" data-how="exact">{}</time>').format(iso(at), text)
 
 
 def as_json(tree: JsonTree) -> Markup:
@@ -159,37 +152,21 @@ def packed(text: str) -> str:
     return base64.b64encode(gzip.compress(text.encode(), compresslevel=6, mtime=0)).decode()
 
 
-def measure(tree: JsonTree) -> int:
-    """Return how many bytes data takes as `as_json` writes it."""
-    return len(as_json(tree).encode())
-
-
 def _worked(attempt: AttemptRecord, read_at: int) -> int | None:
     """Return how long an attempt worked until now, if that is known."""
     return None if attempt.status == "lost" else length(attempt.started_at, attempt.ended_at or read_at)
 
 
-class QueueText(NamedTuple):
-    """A queue with the last of its values that are in the report; `not_shown` counts those before."""
-
-    report: ReportQueue
-    values: list[Value]
-    not_shown: int
-
-
 def queues(report: Report) -> Context:
     """Return the queues that the text has, and apart from them those that hold nothing but the result of a task."""
-    ids = {each.task.result for each in report.tasks}
-    alone = [each for each in report.queues if each.total == 1]
-    results = [(each.queue.name, value) for each in alone for value in each.queue.values if value.id in ids]
+    ids = {task.result for task in report.tasks}
+    alone = [each for each in report.queues if each.count == 1]
+    results = [(each.name, value) for each in alone for value in each.values if value.id in ids]
     names = {name for name, _ in results} if len(results) > _MOST_RESULTS else set()
-    found = [each for each in report.queues if each.queue.name not in names]
+    found = [each for each in report.queues if each.name not in names]
     share = max(5, _MOST_VALUES // max(1, len(found)))
-    shown = ((each, list(each.queue.values)[-share:]) for each in found[:_MOST_QUEUES])
-    return {
-        "results": results if names else [],
-        "queues": [QueueText(each, values, each.total - len(values)) for each, values in shown],
-    }
+    shown = [each.cut(list(each.values)[-share:]) for each in found[:_MOST_QUEUES]]
+    return {"results": results if names else [], "queues": shown}
 
 
 def content(value: Value) -> str:

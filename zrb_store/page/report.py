@@ -15,7 +15,7 @@ from zrb_store.inspect.report import Budget, Plan, Report, describe
 from zrb_store.inspect.value import Value
 from zrb_store.page.assets import CARD_STYLES, GRAPHER, PLOTTER, SESSION_SCRIPTS, inlined, style_of
 from zrb_store.page.card import card
-from zrb_store.page.render import MOST_ATTEMPTS, MOST_ROWS, Context, as_json, environment, measure, packed, queues
+from zrb_store.page.render import MOST_ATTEMPTS, MOST_ROWS, Context, as_json, environment, packed, queues
 from zrb_store.records import Damage, JsonObject, JsonValue
 from zrb_store.render.stderr import zrb_program
 
@@ -26,7 +26,7 @@ def report(
     database: Database, name: str, program: str, plan: Plan | None, damage: Damage, *, redact: bool = False
 ) -> bytes:
     """Return the report of a session, an HTML file, which says what a resume would do if a plan is given."""
-    budget = Budget(measure=measure)
+    budget = Budget()
     while True:
         described = replace(describe(database, name, budget=budget, damage=damage), plan=plan)
         page = _page(redacted(described) if redact else described, program, redact).encode()
@@ -36,8 +36,7 @@ def report(
 
 
 def picture(database: Database, name: str, program: str, plan: Plan | None, damage: Damage, *, redact: bool) -> bytes:
-    """Return the card of a session as an SVG file."""
-    described = replace(describe(database, name, budget=Budget(measure=measure), damage=damage), plan=plan)
+    described = replace(describe(database, name, damage=damage), plan=plan)
     described = redacted(described) if redact else described
     context = {"session": described.session, "card": card(described, program), "style": Markup(style_of(*CARD_STYLES))}
     return environment().get_template("card.svg").render(context).encode()
@@ -45,7 +44,7 @@ def picture(database: Database, name: str, program: str, plan: Plan | None, dama
 
 def _page(described: Report, program: str, is_redacted: bool) -> str:
     needed = {
-        PLOTTER: any(_may_be_plotted(value.content) for each in described.queues for value in each.queue.values),
+        PLOTTER: any(_may_be_plotted(value.content) for each in described.queues for value in each.values),
         GRAPHER: bool(described.queues),
     }
     assets = inlined(tuple(name for name in SESSION_SCRIPTS if needed.get(name, True)))
@@ -93,6 +92,7 @@ def _with_numbers(value: Value) -> JsonObject:
         **value.to_json(),
         "pushed_at": value.record.pushed_at,
         "taken_at": value.taken_at,
+        "due_at": value.record.due_at,
         "ended_at": value.record.ended_at,
         "undone_at": None if value.undone is None else value.undone.at,
     }

@@ -6,10 +6,10 @@ import atexit
 import functools
 import itertools
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from zrb_store import settings
-from zrb_store.errors import SchemaAhead, SchemaBehind, SessionCompleted, StoreMissing, StoreUnavailable
+from zrb_store.errors import SessionCompleted
 from zrb_store.names import check_session_name
 from zrb_store.plugin import compat
 from zrb_store.plugin.compat import AnySession, AnyTask, Session
@@ -24,34 +24,17 @@ if TYPE_CHECKING:
     from zrb_store.store import Store
 
 
-class AlreadyCompleted(Exception):
-    """The session completed before. Its text says so to the user, and it has the stored result of its main task."""
+@functools.cache
+def opened_store() -> Store:
+    """Return the store that the settings name, opened at its first use in this process."""
+    # late: imports SQLAlchemy
+    from zrb_store.render.stderr import print_warnings
+    from zrb_store.store import open_store
 
-    def __init__(self, text: str, result: Any) -> None:
-        super().__init__(text)
-        self.result = result
-
-
-class _Process:
-    """What this process has only once: the open store, and whether ZRB_STORE_SESSION was used."""
-
-    store: Store | None = None
-    named = False
-
-    def open(self) -> Store:
-        """Return the store that the settings name, opened at its first use."""
-        # late: imports SQLAlchemy
-        from zrb_store.render.stderr import print_warnings
-        from zrb_store.store import open_store
-
-        if self.store is None:
-            print_warnings(warn)
-            self.store = open_store()
-            atexit.register(self.store.close)
-        return self.store
-
-
-process = _Process()
+    print_warnings(warn)
+    store = open_store()
+    atexit.register(store.close)
+    return store
 
 
 def recorder_of(zrb_session: AnySession | None) -> Recorder | None:
@@ -86,22 +69,16 @@ def is_to_be_stored(task: AnyTask, zrb_session: AnySession) -> bool:
     return not (compat.declared_by_zrb(task) and task.name in ("start-server", "version"))
 
 
-def attach(task: AnyTask, zrb_session: Session, outer: Owner | None) -> Recorder | None:
+_has_named = False  # whether ZRB_STORE_SESSION was used, or the session that is resumed: it names one of the process
+
+
+def attach(task: AnyTask, zrb_session: Session, outer: Owner | None) -> Recorder:
     """Begin to store a zrb session: its run takes the lease, and `ctx.xcom` becomes durable.
 
-    `outer` is the attempt that starts this session. None if the store cannot be used and ZRB_STORE_UNAVAILABLE=memory.
+    `outer` is the attempt that starts this session. If the session has completed before, the recorder has ended,
+    and has the stored result of the main task.
     """
-    in_memory = settings.choice("ZRB_STORE_UNAVAILABLE") == "memory"
-    try:
-        return _attach(task, zrb_session, outer)
-    except (StoreUnavailable, StoreMissing, SchemaAhead, SchemaBehind) as error:
-        if not in_memory:
-            raise
-        warn(f"{error}; this run is kept in memory only (ZRB_STORE_UNAVAILABLE=memory)")
-        return None
-
-
-def _attach(task: AnyTask, zrb_session: Session, outer: Owner | None) -> Recorder:
+    global _has_named
     # late: importlib.metadata is slow to import, and the others import SQLAlchemy
     from importlib.metadata import version
 
@@ -113,10 +90,17 @@ def _attach(task: AnyTask, zrb_session: Session, outer: Owner | None) -> Recorde
     parent = recorder_of(zrb_session.parent)
     shared_ctx = zrb_session.shared_ctx
     is_web = bool(getattr(shared_ctx, "is_web_mode", False))
-    given = _given_name(zrb_session, parent, is_web)
-    store = process.open()
-    zrb_session.set_main_task(task)
     resumed: ResumeRequest | None = getattr(zrb_session, compat.RESUMED, None)
+    if resumed is not None:
+        given: str | None = resumed.session.name
+    elif parent is not None:
+        given = getattr(zrb_session, compat.CHILD, None)
+    else:
+        given = None if is_web or _has_named else settings.session_name()
+    _has_named = _has_named or (parent is None and given is not None)
+    store = opened_store()
+    starter = store.parent_attempt if is_web or outer is None else outer
+    zrb_session.set_main_task(task)
     graph = resumed.graph if resumed else Graph(zrb_session)
     secrets = Secrets(graph.names, shared_ctx.input, parent.secrets if parent else None)
     given_now: set[str] = set() if parent else given_secrets(task, shared_ctx.input, sys.argv)
@@ -125,13 +109,13 @@ def _attach(task: AnyTask, zrb_session: Session, outer: Owner | None) -> Recorde
     spec = RunSpec(
         task=graph.task_name(task),
         path=tuple(zrb_session.task_path),
-        inputs=inputs_to_store(task, shared_ctx, given_inputs(), secrets, given_now),
+        inputs=inputs_to_store(task, shared_ctx, given_inputs.get(), secrets, given_now),
         secret_inputs=secrets.names,
         changed_inputs=resumed.changed_inputs if resumed else (),
-        default_of=functools.partial(default_of, task, shared_ctx, given_inputs()),
+        default_of=functools.partial(default_of, task, shared_ctx, given_inputs.get()),
         project=current_project(compat.CFG.INIT_FILE_NAME),
-        parent=_parent_name(parent, None if is_web else outer, store),
-        origin=_origin(zrb_session, parent, is_web),
+        parent=parent.run.session if parent else starter.full_name if starter else None,
+        origin="web" if is_web else parent.origin if parent else "library" if zrb_session.root_group is None else "cli",
         command=secrets.mask_command(sys.argv),
         zrb_version=version("zrb"),
         again=resumed is not None and resumed.forced is not None,
@@ -143,53 +127,25 @@ def _attach(task: AnyTask, zrb_session: Session, outer: Owner | None) -> Recorde
     try:
         recorder.start(forced, repeat_once=repeat_once, is_resume=resumed is not None)
     except SessionCompleted:
-        result, ended_at = recorder.stored_result()
-        has_result, is_resume = result is not None, resumed is not None
-        text = describe_completed(name, ended_at, has_result=has_result, is_resume=is_resume)
-        raise AlreadyCompleted(text, result) from None
+        recorder.ended = True
+        ended_at, has_result = recorder.read_result(), recorder.result is not None
+        warn(describe_completed(name, ended_at, has_result=has_result, is_resume=resumed is not None))
+        return recorder
     if recorder.run.added_inputs:
         from zrb_store.plugin.resume import describe_added  # late: most runs do not go on with a session
 
         for added, text in recorder.run.added_inputs.items():
             warn(describe_added(added, name, text))
-    if (resumed or recorder.completed.goes_on) and parent is None:
+    if (resumed or recorder.goes_on) and parent is None:
         from zrb_store.inspect.resume import without_task  # late: as above
 
-        warn(describe_resume(name, recorder.completed.decisions))
-        for line in without_task(store.database, recorder.run.session_id, recorder.completed.decisions):
+        warn(describe_resume(name, recorder.decisions))
+        for line in without_task(store.database, recorder.run.session_id, recorder.decisions):
             warn(line)
     zrb_session._name = name
     setattr(zrb_session, compat.RECORDER, recorder)
     vars(shared_ctx)["_xcom"] = recorder.ctx_xcom
     return recorder
-
-
-def _origin(zrb_session: AnySession, parent: Recorder | None, is_web: bool) -> str:
-    if is_web:
-        return "web"
-    if parent is not None:
-        return parent.origin
-    return "library" if zrb_session.root_group is None else "cli"
-
-
-def _parent_name(parent: Recorder | None, outer: Owner | None, store: Store) -> str | None:
-    if parent is not None:
-        return parent.run.session
-    if outer is not None:
-        return str(outer.full_name)
-    return store.parent_attempt.full_name if store.parent_attempt else None
-
-
-def _given_name(zrb_session: AnySession, parent: Recorder | None, is_web: bool) -> str | None:
-    """Return the name that the session must have, None for any. ZRB_STORE_SESSION names one session of the process."""
-    resumed: ResumeRequest | None = getattr(zrb_session, compat.RESUMED, None)
-    given = resumed.session.name if resumed else None
-    if given is None and parent is not None:
-        return getattr(zrb_session, compat.CHILD, None)
-    if given is None and not is_web and not process.named:
-        given = settings.session_name()
-    process.named = process.named or bool(given)
-    return given
 
 
 def _unused(name: str, store: Store) -> str:

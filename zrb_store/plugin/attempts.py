@@ -11,10 +11,10 @@ import functools
 import inspect
 from collections.abc import Awaitable, Callable, Iterator
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from zrb_store import settings
-from zrb_store.errors import SessionWaiting, ZrbStoreError
+from zrb_store.errors import SchemaAhead, SchemaBehind, SessionWaiting, StoreMissing, StoreUnavailable, ZrbStoreError
 from zrb_store.masking import mask_word
 from zrb_store.plugin import attach, compat
 from zrb_store.plugin.attach import recorder_of
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from zrb_store.plugin.recorder import Recorder
     from zrb_store.queries.attempts import Owner
 
+P = ParamSpec("P")
 R = TypeVar("R")
 
 Action = Callable[["AnyTask", "AnyContext"], Any]
@@ -90,33 +91,40 @@ _inside: ContextVar[compat.Context | None] = ContextVar("zrb_store_inside", defa
 _seen: set[type[AnyTask]] = set()
 
 
-def wrap_action(task: AnyTask) -> None:
-    """Wrap the action of every class of a task, once per class.
+def register_task(
+    stock: Callable[Concatenate[Session, AnyTask, P], R],
+    self: Session,
+    task: AnyTask,
+    *args: P.args,
+    **kwargs: P.kwargs,
+) -> R:
+    """Register a task as zrb does, by `stock`, and wrap the action of every class of the task, once per class.
 
     Not the task's own action: a copied task would carry the wrapper of the original.
     """
-    cls = type(task)
-    if cls in _seen:
-        return
-    if compat.is_llm_task(task):
+    if type(task) not in _seen and compat.is_llm_task(task):
         from zrb_store.plugin.agents import hooks  # late: few processes have LLM tasks
 
         hooks.install()
-    for base in cls.__mro__:
+    for base in type(task).__mro__:
         if base not in _seen:
             _seen.add(base)
             action = base.__dict__.get(compat.ACTION)
             if inspect.isfunction(action) and not getattr(action, "__isabstractmethod__", False):
                 setattr(base, compat.ACTION, _wrapped(action))
+    return stock(self, task, *args, **kwargs)
 
 
 def _wrapped(action: Action) -> Action:
     @functools.wraps(action)
     async def attempt_action(self: AnyTask, ctx: AnyContext) -> Any:
-        if isinstance(ctx, compat.Context) and (recorder := _recorder_of_action(self, ctx)) is not None:
-            return await _attempt(recorder, action, self, ctx)
         outer = _inside.get()
         if isinstance(ctx, compat.Context):
+            recorder = None if outer is ctx else recorder_of(ctx.session)
+            # An action run by hand with another task's context is part of that task's attempt.
+            is_own = recorder is not None and recorder.zrb_session._context.get(self) is ctx
+            if recorder is not None and is_own and recorder.open_attempt(self) is None:
+                return await _attempt(recorder, action, self, ctx)
             _inside.set(ctx)
             hide_url(ctx)
             if runs_in_memory(ctx.session):
@@ -130,16 +138,6 @@ def _wrapped(action: Action) -> Action:
     return attempt_action
 
 
-def _recorder_of_action(task: AnyTask, ctx: AnyContext) -> Recorder | None:
-    if _inside.get() is ctx:
-        return None
-    recorder = recorder_of(ctx.session)
-    # An action run by hand with another task's context is part of that task's attempt.
-    if recorder is None or recorder.zrb_session._context.get(task) is not ctx or recorder.open_attempt(task):
-        return None
-    return recorder
-
-
 async def _attempt(recorder: Recorder, action: Action, task: AnyTask, ctx: compat.Context) -> Any:
     from zrb_store.xcom import current_attempt  # late: imports SQLAlchemy
 
@@ -147,7 +145,7 @@ async def _attempt(recorder: Recorder, action: Action, task: AnyTask, ctx: compa
     try:
         with recorder.end_run_on_refusal():
             recorder.refuse_if_ended()
-            done = recorder.completed.find(task, recorder.run)
+            done = recorder.find_completed(task)
             if done is not None:
                 ctx.log_info(f"Completed before as {done.name}: its stored result is used")
                 return recorder.restore(task, done)
@@ -201,26 +199,38 @@ def task_name_of_action() -> str:
     return str(ctx._task_name)
 
 
-async def run_session(run: Callable[[], Awaitable[R]], task: AnyTask, session: Session) -> R | None:
-    """Run the main task of a zrb session as zrb does, by `run`, and store the session if it is to be stored."""
+async def run_session(
+    stock: Callable[Concatenate[AnyTask, Session, P], Awaitable[R]],
+    task: AnyTask,
+    session: Session,
+    *args: P.args,
+    **kwargs: P.kwargs,
+) -> R | None:
+    """Run the main task of a zrb session as zrb does, by `stock`, and store the session if it is to be stored."""
+    run = functools.partial(stock, task, session, *args, **kwargs)
     for line in settings.doubtful_variables():
         warn(line)
     if not attach.is_to_be_stored(task, session):
         if attach.is_users_run(task, session):
             run_in_memory(session)
         return await run()
+    in_memory = settings.choice("ZRB_STORE_UNAVAILABLE") == "memory"
+    recorder: Recorder | None = None
     with outside_attempts() as outer:
         try:
             recorder = attach.attach(task, session, outer)
-        except attach.AlreadyCompleted as completed:
-            warn(str(completed))
+        except (StoreUnavailable, StoreMissing, SchemaAhead, SchemaBehind) as error:
+            if not in_memory:
+                raise
+            warn(f"{error}; this run is kept in memory only (ZRB_STORE_UNAVAILABLE=memory)")
+            run_in_memory(session)
+        if recorder is None:  # not above, where the errors of tasks would come with that of the store
+            return await run()
+        if recorder.ended:
             session.get_task_status(task).mark_as_completed()
             session.terminate()
-            result: R | None = completed.result
+            result: R | None = recorder.result
             return result
-        if recorder is None:
-            run_in_memory(session)
-            return await run()
         return await _conduct(recorder, run)
 
 

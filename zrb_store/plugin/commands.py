@@ -15,7 +15,7 @@ from zrb_store import settings
 from zrb_store.cli.command_table import COMMANDS
 from zrb_store.errors import StoreMissing, StoreUnavailable
 from zrb_store.plugin import compat
-from zrb_store.plugin.attach import process
+from zrb_store.plugin.attach import opened_store
 from zrb_store.plugin.compat import AnyContext, AnyGroup, AnyTask, Patches
 from zrb_store.plugin.inputs import given_again, given_secrets
 from zrb_store.plugin.messages import ErrorExit, speaker, warn
@@ -62,10 +62,11 @@ def dispatch(args: list[str]) -> int:
         return run(args, speaker.program)
     from zrb_store.plugin.resume import Resumer  # late: imports SQLAlchemy
 
-    resumer = Resumer(error_exit)
+    resumer = Resumer()
     code = run(args, speaker.program, resumer)
     if code == 0:  # a report only plans
-        resumer.run()  # only when click is done: zrb reports its tasks' exceptions and signals
+        with error_exit():
+            resumer.run()  # only when click is done: zrb reports its tasks' exceptions and signals
     return code
 
 
@@ -101,7 +102,7 @@ def _run_task(
     *more: P.args,
     **kwargs: P.kwargs,
 ) -> R:
-    with error_exit:
+    with error_exit():
         if session := settings.session_name():
             run_kwargs = ask_again(task, run_kwargs, session)
         return stock(self, task, args, run_kwargs, *more, **kwargs)
@@ -128,7 +129,7 @@ def ask_again(task: AnyTask, given: Mapping[str, str], name: str) -> Mapping[str
     from zrb_store.queries import sessions
 
     try:
-        session = sessions.find(process.open().database, name)
+        session = sessions.find(opened_store().database, name)
     except (StoreUnavailable, StoreMissing):
         if settings.value_of("ZRB_STORE_UNAVAILABLE") == "memory":  # whoever runs the task says so
             return given

@@ -104,10 +104,6 @@ _NAMES = "_log append session parent shared_ctx append_to_shared_log"
 LOG_IS_LIST = _code is not None and " ".join(_code.co_names) == _NAMES
 
 
-def _properties(names: str) -> dict[str, str]:
-    return {name.removeprefix("?"): "? property" if name.startswith("?") else "property" for name in names.split()}
-
-
 # Everything of zrb that the plugin touches: functions with their first parameters (async ones are coroutine functions),
 # properties, and attributes that __init__ sets, with their types. A `?` marks what some releases lack.
 # A zrb that differs from this is left alone (see `hooks.problems`).
@@ -117,36 +113,41 @@ TOUCHED: dict[type | ModuleType, dict[str, str | type]] = {
         "exec_root_tasks": "async (self, session)",
         "run": "(self, session, str_kwargs, kwargs)",
         "async_run": "async (self, session, str_kwargs, kwargs)",
-        **_properties("name inputs ?own_inputs ?execute_condition upstreams successors fallbacks readiness_checks"),
+        **dict.fromkeys(["name", "inputs", "upstreams", "successors", "fallbacks", "readiness_checks"], "property"),
+        **dict.fromkeys(("own_inputs", "execute_condition"), "? property"),
     },
     Session: {
         "_register_single_task": "(self, task)",
         "set_main_task": "(self, main_task)",
         "get_task_status": "(self, task)",
         "terminate": "(self)",
-        **_properties("final_result name shared_ctx parent root_group task_path is_terminated"),
+        **dict.fromkeys(["final_result", "name", "shared_ctx", "parent", "root_group", "task_path"], "property"),
+        "is_terminated": "property",
         "_name": str,
         "_context": dict,
         "_task_status": dict,
     },
-    TaskStatus: {"mark_as_completed": "(self)", **_properties("is_completed is_skipped")},
+    TaskStatus: {"mark_as_completed": "(self)", "is_completed": "property", "is_skipped": "property"},
     Context: {
         "render": "(self, template)",
         "log_info": "(self, *values)",
         "append_to_shared_log": "(self, message)",
-        **_properties("xcom args env session"),
+        **dict.fromkeys(["xcom", "args", "env", "session"], "property"),
         "_task_name": str,
         "_shared_ctx": SharedContext,
     },
     SharedContext: {
         "append_to_shared_log": "(self, message)",
-        **_properties("xcom input is_tty ?is_web_mode shared_log"),
+        **dict.fromkeys(["xcom", "input", "is_tty", "shared_log"], "property"),
+        "is_web_mode": "? property",
         "_xcom": DotDict,
     },
-    BaseTrigger: {"_fanout_and_trigger_callback": "async (self, session)", **_properties("readiness_checks")},
+    BaseTrigger: {"_fanout_and_trigger_callback": "async (self, session)", "readiness_checks": "property"},
     Callback: {"async_run": "async (self, parent_session, session)", "_task": AnyTask},
     AnyInput: {
-        **_properties("name always_prompt ?is_secret"),
+        "name": "property",
+        "always_prompt": "property",
+        "is_secret": "? property",
         "get_default_str": "(self, shared_ctx)",
         "prompt_cli_str": "(self, shared_ctx)",
         "update_shared_context": "(self, shared_ctx, str_value, value)",
@@ -154,14 +155,15 @@ TOUCHED: dict[type | ModuleType, dict[str, str | type]] = {
     Group: {
         "add_group": "(self, group)",
         "add_task": "(self, task)",
-        **_properties("subgroups subtasks"),
+        "subgroups": "property",
+        "subtasks": "property",
         "extract_node": "? (self, args)",
     },
     Cli: {
         "run": "(self, str_args)",
         "_run_task": "(self, task, args, run_kwargs)",
         "_print_run_command": "(self, run_command)",
-        **_properties("name"),
+        "name": "property",
     },
     cmd_task.CmdTask: {"_resolve_cmd_val": "? (self, ctx, cmd_val)"},
     cmd_task: {"_reject_unrendered_placeholder": "? (task_name, cmd)", "run_command": "async (cmd)"},
@@ -194,12 +196,12 @@ def condition(task: AnyTask) -> bool | None:
 
 def is_llm_task(task: AnyTask) -> bool:
     """Whether a task chats with an LLM. By name, since importing zrb's class would import its LLM libraries."""
-    return _has_class(task, "LLMTask", "LLMChatTask")
+    return any(cls.__name__ in ("LLMTask", "LLMChatTask") for cls in type(task).__mro__)
 
 
 def is_cmd_task(task: AnyTask) -> bool:
     """Whether a task runs a command."""
-    return _has_class(task, "CmdTask")
+    return isinstance(task, cmd_task.CmdTask)
 
 
 def exit_code(error: BaseException) -> int | None:
@@ -210,10 +212,6 @@ def exit_code(error: BaseException) -> int | None:
     is_plain = type(error) in (Exception, RuntimeError)
     match = re.fullmatch(r"Process .* exited \((-?\d+)\)", str(error), re.DOTALL) if is_plain else None
     return None if match is None else int(match[1])
-
-
-def _has_class(task: AnyTask, *names: str) -> bool:
-    return any(cls.__name__ in names for cls in type(task).__mro__)
 
 
 def to_snake_case(name: str) -> str:

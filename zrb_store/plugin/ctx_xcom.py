@@ -158,7 +158,10 @@ class CtxXcomContent:
             self.names[name] = self._xcoms[name] if is_own else value.bound_to(None)
         elif isinstance(value, StockXcom) and self._is_durable(name, value):
             queue = self.names[name] = self._xcoms[name]
-            queue.bound_to(owner).adopt(value, values=values)
+            if values:
+                queue.bound_to(owner).replace(value)
+            queue.memory.push_callbacks[:] = getattr(value, "push_callbacks", [])
+            queue.memory.pop_callbacks[:] = getattr(value, "pop_callbacks", [])
             self._adopted.append((value, queue))
         elif not isinstance(value, StockXcom):
             self._put_plain(name, value, owner)

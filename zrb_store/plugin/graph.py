@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from zrb_store.names import storable_name
@@ -75,21 +74,14 @@ class Graph:
         """Describe the tasks and their order, by name."""
         from zrb_store.inspect.resume import Node, Workflow  # late: a first run has nothing to plan
 
-        def names(tasks: Iterable[AnyTask]) -> list[str]:
-            return list(dict.fromkeys(self.names[other] for other in tasks if other in self.names))
-
-        nodes = [
-            Node(
-                name,
-                upstreams=names(task.upstreams),
-                successors=names(task.successors),
-                checks=names(task.readiness_checks),
-                fallbacks=names(task.fallbacks),
-                condition=compat.condition(task),
+        nodes = []
+        for task, name in self.names.items():
+            upstreams, successors, checks, fallbacks = (
+                [self.names[other] for other in dict.fromkeys(others) if other in self.names]
+                for others in (task.upstreams, task.successors, task.readiness_checks, task.fallbacks)
             )
-            for task, name in self.names.items()
-        ]
-        return Workflow(nodes, self.task_name(main))
+            nodes.append(Node(name, upstreams, successors, checks, fallbacks, compat.condition(task)))
+        return Workflow(nodes, self.names[main])
 
 
 # Queues of zrb's chat: which tools may run without asking, what was asked, which workflows are loaded.

@@ -63,18 +63,15 @@ def _problem_of_class(owner: type | ModuleType, name: str, kind: str) -> str | N
     if kind == "property":
         return None if isinstance(value, property) else f"{_shown(owner, name)} is not a property"
     is_async = kind.startswith("async ")
-    parameters = kind.removeprefix("async ").strip("()").split(", ")
-    right = inspect.isfunction(value) and inspect.iscoroutinefunction(value) == is_async and _takes(value, parameters)
-    return None if right else f"{_shown(owner, name)} is no {'async ' if is_async else ''}def ({', '.join(parameters)})"
-
-
-def _takes(function: Callable[..., Any], expected: list[str]) -> bool:
-    """Whether these are the function's first parameters, and it needs no others."""
-    parameters = list(inspect.signature(function).parameters.values())
-    first = [f"*{one.name}" if one.kind is one.VAR_POSITIONAL else one.name for one in parameters[: len(expected)]]
-    variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    others = parameters[len(expected) :]
-    return first == expected and all(one.kind in variadic or one.default is not one.empty for one in others)
+    expected = kind.removeprefix("async ").strip("()").split(", ")
+    if inspect.isfunction(value) and inspect.iscoroutinefunction(value) == is_async:
+        parameters = list(inspect.signature(value).parameters.values())
+        first = [f"*{one.name}" if one.kind is one.VAR_POSITIONAL else one.name for one in parameters[: len(expected)]]
+        variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+        others = parameters[len(expected) :]
+        if first == expected and all(one.kind in variadic or one.default is not one.empty for one in others):
+            return None
+    return f"{_shown(owner, name)} is no {'async ' if is_async else ''}def ({', '.join(expected)})"
 
 
 def _problems_of_objects() -> list[str]:
@@ -205,21 +202,13 @@ def _pages(web_auth_config: WebAuthConfig) -> UnderLogin | OnThisMachine:
 # on, since a later release may add some.
 
 
-def _register_single_task(
-    stock: Callable[Concatenate[Session, AnyTask, P], R],
-    self: Session,
-    task: AnyTask,
-    *args: P.args,
-    **kwargs: P.kwargs,
-) -> R:
-    attempts.wrap_action(task)
-    return stock(self, task, *args, **kwargs)
-
-
 def _final_result(stock: Callable[[Session], R], self: Session) -> R | None:
     recorder = recorder_of(self)
+    if recorder is None:
+        return stock(self)
     # zrb's state logger asks at every tick: before the main task is done there is no result to read.
-    return stock(self) if recorder is None or recorder.has_result() else None
+    status = self._task_status.get(recorder.main)
+    return stock(self) if recorder.fatal is None and status is not None and status.is_completed else None
 
 
 # The context whose template is being rendered: zrb gives templates the session's context, not the task's.
@@ -249,16 +238,6 @@ def _xcom_of_session(self: SharedContext) -> DotDict:
 def _task_name_in_template(self: SharedContext) -> str:
     ctx = _rendering.get()
     return attempts.task_name_of_action() if ctx is None or ctx._shared_ctx is not self else str(ctx._task_name)
-
-
-async def _exec_root_tasks(
-    stock: Callable[Concatenate[BaseTask, Session, P], Awaitable[R]],
-    self: BaseTask,
-    session: Session,
-    *args: P.args,
-    **kwargs: P.kwargs,
-) -> R | None:
-    return await attempts.run_session(functools.partial(stock, self, session, *args, **kwargs), self, session)
 
 
 async def _fanout(
@@ -294,7 +273,7 @@ async def _run_callback(
 def install() -> None:
     """Hook zrb's classes and register `zrb xcom`. If that fails, leave zrb as it was."""
     with Patches() as patches:
-        patches.wrap(Session, "_register_single_task", _register_single_task)
+        patches.wrap(Session, "_register_single_task", attempts.register_task)
         stock_result = vars(Session)["final_result"].fget
         patches.put(Session, "final_result", property(functools.partial(_final_result, stock_result)))
         patches.put(Context, "xcom", property(_xcom_of_task))
@@ -305,7 +284,7 @@ def install() -> None:
             patches.put(Context, "task_name", property(lambda self: self._task_name))
         if not hasattr(SharedContext, "task_name"):
             patches.put(SharedContext, "task_name", property(_task_name_in_template))
-        patches.wrap(BaseTask, "exec_root_tasks", _exec_root_tasks)
+        patches.wrap(BaseTask, "exec_root_tasks", attempts.run_session)
         patches.wrap(BaseTask, "run", inputs.run)
         patches.wrap(BaseTask, "async_run", inputs.async_run)
         patches.wrap(BaseTrigger, "_fanout_and_trigger_callback", _fanout)

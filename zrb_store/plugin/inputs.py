@@ -30,12 +30,8 @@ class GivenInputs(NamedTuple):
     objects: Collection[str]  # names of those that zrb takes as they are
 
 
-_given: ContextVar[GivenInputs | None] = ContextVar("zrb_store_given_inputs", default=None)
-
-
-def given_inputs() -> GivenInputs:
-    """Return how the task that begins here was given its inputs."""
-    return _given.get() or GivenInputs({}, ())
+given_inputs: ContextVar[GivenInputs] = ContextVar("zrb_store_given_inputs", default=GivenInputs({}, ()))  # noqa: B039 - nobody changes it
+"""How the task that begins here was given its inputs."""
 
 
 @contextlib.contextmanager
@@ -49,11 +45,11 @@ def _noted(
 ) -> Iterator[None]:
     # zrb takes the inputs that a session has already, and parses no others.
     known = session.shared_ctx.input if session is not None else ()
-    token = _given.set(GivenInputs(str_kwargs or {}, {*known, *(kwargs or ())}))
+    token = given_inputs.set(GivenInputs(str_kwargs or {}, {*known, *(kwargs or ())}))
     try:
         yield
     finally:
-        _given.reset(token)
+        given_inputs.reset(token)
 
 
 def run(stock: Callable[..., R], *args: Any, **kwargs: Any) -> R:
@@ -149,13 +145,15 @@ def inputs_to_store(
     aliases = {compat.to_snake_case(name) for name in declared} - set(declared)
     # A callback passes on all inputs of its parent, each under both of its names.
     aliases |= {compat.to_snake_case(name) for name in found if compat.to_snake_case(name) != name}
-    names = [name for name in found if name not in aliases or name in declared]
-    stored = {
-        name: to_store(found[name], functools.partial(_text_given, declared.get(name), shared_ctx, given))
-        for name in names
-        if name not in secrets.names
-    }
-    return {**stored, **{name: _GIVEN for name in names if name in secrets.names and name in given_now}}
+    stored, withheld = dict[str, Any](), dict[str, Any]()
+    for name, value in found.items():
+        if name in aliases and name not in declared:
+            continue
+        if name not in secrets.names:
+            stored[name] = to_store(value, functools.partial(_text_given, declared.get(name), shared_ctx, given))
+        elif name in given_now:
+            withheld[name] = _GIVEN
+    return stored | withheld
 
 
 def to_store(value: Any, text_given: Callable[[], str | None]) -> Any:

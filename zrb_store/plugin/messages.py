@@ -5,8 +5,9 @@ zrb imports this module whenever it starts, so it imports little.
 
 from __future__ import annotations
 
+import contextlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -76,15 +77,19 @@ def uncertain_step(error: BaseException | None) -> StepUncertain | None:
 
 
 class ErrorExit:
-    """Ends the command with one line and the exit code of the store's error, on every release of zrb."""
+    """Ends the command with one line and the exit code of the store's error, on every release of zrb.
+
+    Call it for the context manager that does so.
+    """
 
     code: int | None = None  # if there is one, zrb must not add how to run the command again
 
-    def __enter__(self) -> None:
+    @contextlib.contextmanager
+    def __call__(self) -> Iterator[None]:
         self.code = None
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, ZrbStoreError):
+        try:
+            yield
+        except ZrbStoreError as error:
             self.code = error.exit_code
             warn(str(error))
             sys.stdout.flush()

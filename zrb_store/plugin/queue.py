@@ -1,16 +1,16 @@
 """Durable queues as zrb's tasks see them.
 
 Readers in this process get the very objects that it pushed. A failure of the store ends the run. zrb's own push of a
-task's result, which is stored by then, does nothing: `expect` announces it.
+task's result, which is stored by then, does nothing: it is `expected_push`.
 """
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import functools
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Concatenate, NamedTuple, ParamSpec, Protocol, SupportsIndex, TypeVar
@@ -36,30 +36,9 @@ class ExpectedPush(NamedTuple):
     fresh: bool  # whether it was stored just now, not by an earlier run: callbacks are called then
 
 
-# zrb pushes a result right after the action returned, without an await in between, in the same asyncio task.
-_expected: WeakKeyDictionary[asyncio.Task[Any], ExpectedPush] = WeakKeyDictionary()
-
-
-def expect(place: tuple[str, str], value: Any, *, fresh: bool) -> None:
-    """Expect zrb's push of this very object to this queue, in this asyncio task."""
-    if task := asyncio.current_task():
-        _expected[task] = ExpectedPush(place, value, fresh)
-
-
-def forget() -> None:
-    """Expect no push any more. One that never came, because of an interrupt, must not swallow a later one."""
-    if task := asyncio.current_task():
-        _expected.pop(task, None)
-
-
-def arrived(place: tuple[str, str], value: Any) -> ExpectedPush | None:
-    """Return what was expected if this push is zrb's own, else None."""
-    try:
-        task = asyncio.current_task() if _expected else None
-    except RuntimeError:  # a thread: never zrb itself
-        return None
-    found = _expected.get(task) if task else None
-    return _expected.pop(task) if task and found and found.value is value and found.place == place else None
+# zrb pushes a result right after the action returned, without an await in between, in the same asyncio task. A push
+# that never came, because of an interrupt, must not swallow a later one: an attempt begins with none.
+expected_push: ContextVar[ExpectedPush | None] = ContextVar("zrb_store_expected_push", default=None)
 
 
 P = ParamSpec("P")
@@ -150,13 +129,6 @@ class ZrbXcom(Xcom):
     def bound_to(self, owner: Owner | None) -> ZrbXcom:
         """Return the same queue with every operation belonging to `owner` (None: to the current attempt)."""
         return self._queues.bound_to(owner)[self.name]
-
-    def adopt(self, stock: compat.Xcom, *, values: bool) -> None:
-        """Take over the callbacks of a queue in memory, and with `values` its values in place of all others."""
-        if values:
-            self.replace(stock)
-        self.memory.push_callbacks[:] = getattr(stock, "push_callbacks", [])
-        self.memory.pop_callbacks[:] = getattr(stock, "pop_callbacks", [])
 
     def replace(self, new: Sequence[Any], *, plain: bool = False) -> list[Any]:
         """Put these values in place of all live ones, which are returned, in one transaction and without callbacks."""
@@ -272,21 +244,23 @@ class ZrbXcom(Xcom):
 
     def push(self, value: Any, *, delay: timedelta | float = 0) -> None:
         """Add a value at the end. zrb's own push of a result that is already stored only calls the callbacks."""
-        expected = None if delay else arrived(self.place, value)
-        if expected is None:
+        expected = expected_push.get()
+        if delay or expected is None or expected.value is not value or expected.place != self.place:
             Xcom.push(self, value, delay=delay)
-        elif expected.fresh:
+            return
+        expected_push.set(None)
+        if expected.fresh:
             for callback in list(self.memory.push_callbacks):
                 callback()
 
-    def get(self, default_value: Any = None) -> Any:
-        """Return the value that this zrb release's `get` returns (see compat), or the default."""
-        if not compat.GET_IS_OLDEST:
-            return self._get(default_value)
+    def _get_oldest(self, default_value: Any = None) -> Any:
+        """Return the oldest value without taking it, or the default."""
         try:
             return self.peek()
         except IndexError:
             return default_value
+
+    get = _get_oldest if compat.GET_IS_OLDEST else _watched(Xcom.get)
 
     def copy(self) -> deque[Any]:
         """Return the current values in a queue in memory, as zrb makes it."""
@@ -295,7 +269,6 @@ class ZrbXcom(Xcom):
     def __reduce_ex__(self, protocol: SupportsIndex) -> Any:
         return self.copy().__reduce_ex__(protocol)
 
-    _get = _watched(Xcom.get)
     _push = _watched(Xcom._push)
     _pop = _watched(Xcom._pop)
     _pop_many = _watched(Xcom._pop_many)

@@ -1,7 +1,4 @@
-"""The stored session of a running zrb session (`Recorder`): its run, its open attempts, and how they end.
-
-Before it are its parts: what earlier runs have completed, and what of this run has not completed.
-"""
+"""The stored session of a running zrb session (`Recorder`): its run, its open attempts, and how they end."""
 
 from __future__ import annotations
 
@@ -24,13 +21,12 @@ from zrb_store.errors import (
 )
 from zrb_store.names import storable_name
 from zrb_store.plugin import compat
-from zrb_store.plugin import queue as own_push
 from zrb_store.plugin.compat import AnyContext, AnyTask, Session
 from zrb_store.plugin.ctx_xcom import CtxXcom, CtxXcomContent
 from zrb_store.plugin.graph import Graph
 from zrb_store.plugin.inputs import Secrets
 from zrb_store.plugin.messages import first_user_frame, text_of_error, uncertain_step, warn
-from zrb_store.plugin.queue import ZrbXcom, ZrbXcoms, forget_objects_of
+from zrb_store.plugin.queue import ExpectedPush, ZrbXcom, ZrbXcoms, expected_push, forget_objects_of
 from zrb_store.queries import attempts, sessions
 from zrb_store.queries.attempts import Owner
 from zrb_store.queries.queues import queue_ids
@@ -43,53 +39,6 @@ from zrb_store.xcom import current_attempt
 
 if TYPE_CHECKING:
     from zrb_store.inspect.resume import Decision, Reruns
-
-
-class CompletedTasks:
-    """The completed attempts of earlier runs that stand for their tasks in this one."""
-
-    def __init__(self, graph: Graph) -> None:
-        self._graph = graph
-        self._standing: dict[str, AttemptRecord] = {}
-        self.decisions: list[Decision] = []  # on each task, as the run started
-        self.goes_on = False  # whether a task had run before
-
-    def choose_reruns(
-        self, main: AnyTask, forced: str | None, repeat: bool, is_resume: bool, known: list[AttemptRecord]
-    ) -> Reruns | None:
-        """Note what has completed, and choose what is given back because it runs again, of every known attempt.
-
-        `Run.start` calls this in the transaction that takes the lease. In a session's first run there is nothing to
-        choose, and nobody asks what it runs.
-        """
-        self.goes_on = bool(known)
-        if not known and not is_resume:
-            return None
-        from zrb_store.inspect.resume import decide, reruns
-
-        self.decisions = decide(self._graph.workflow(main), known, forced)
-        chosen = reruns(self.decisions, known, repeat_once=repeat)
-        given_back = dict(chosen.attempts)
-        rerun = {record.task for record in known if record.id in given_back}
-        self._standing = {record.task: record for record in known if record.in_effect and record.task not in rerun}
-        return chosen
-
-    def find(self, task: AnyTask, run: Run) -> AttemptRecord | None:
-        """Return the completed attempt whose result a task has; None if the task must run.
-
-        An attempt that is in effect although its task is about to run (a check, a server, a fallback) is given back.
-        """
-        name = self._graph.task_name(task)
-        standing = self._standing.get(name)
-        if standing is None:
-            return None
-        role = self._graph.role(task)
-        if role == "task" or standing.role == "manual":
-            return standing
-        del self._standing[name]
-        if role != "check":
-            run.give_back(standing, role if role == "fallback" else "readiness")
-        return None
 
 
 _STOPPING = (asyncio.CancelledError, KeyboardInterrupt, GeneratorExit)  # these stop an action rather than fail it
@@ -129,10 +78,13 @@ class Recorder:
         self.uncertain: list[StepUncertain] = []  # why tasks were ended without a retry
         self.waits: list[Waiting] = []  # what tasks wait for that were ended so
         self.ended = False
+        self.result: Any = None  # of the main task, if the session had completed before
         self.xcoms = ZrbXcoms(self, store.database, name, store.max_value)
         self._content = CtxXcomContent(self.xcoms, graph.is_volatile, self.warn_once)
         self.ctx_xcom = CtxXcom(self._content)
-        self.completed = CompletedTasks(graph)
+        self.decisions: list[Decision] = []  # on each task, as the run started; none in a session's first run
+        self.goes_on = False  # whether a task had run before
+        self._standing: dict[str, AttemptRecord] = {}  # the completed attempts that stand for their tasks in this run
         self.run = Run(self.xcoms, spec, on_lost=self.stop)
         self._open: dict[str, Attempt] = {}
         self._working: set[asyncio.Task[Any]] = set()  # those that run the actions of open attempts
@@ -145,11 +97,12 @@ class Recorder:
 
     def start(self, forced: str | None, *, repeat_once: bool, is_resume: bool) -> None:
         """Take the lease, and learn what has completed."""
-        choose = functools.partial(self.completed.choose_reruns, self.main, forced, repeat_once, is_resume)
-        self.run.start(choose)
+        self.run.start(functools.partial(self._choose_reruns, forced, repeat_once, is_resume))
         try:
             known = queue_ids(self.run.database, self.run.session)
-            for queue in dict.fromkeys([*(task.name for task in self.graph.names), *known]):
+            for task in self.graph.names:
+                self._content.get(task.name)
+            for queue in known:
                 self._content.get(queue)
             plain = plain_names(self.run.database, self.run.session_id) if known else ()
             self._content.seed(self.zrb_session.shared_ctx.xcom, known, plain)
@@ -158,6 +111,25 @@ class Recorder:
         except BaseException:
             lease.stop_renewing(self.run)
             raise
+
+    def _choose_reruns(
+        self, forced: str | None, repeat_once: bool, is_resume: bool, known: list[AttemptRecord]
+    ) -> Reruns | None:
+        """Note what has completed, and choose what is given back because it runs again, of every known attempt.
+
+        `Run.start` calls this in the transaction that takes the lease. In a session's first run there is nothing to
+        choose, and nobody asks what it runs.
+        """
+        self.goes_on = bool(known)
+        if not known and not is_resume:
+            return None
+        from zrb_store.inspect.resume import decide, reruns
+
+        self.decisions = decide(self.graph.workflow(self.main), known, forced)
+        chosen = reruns(self.decisions, known, repeat_once=repeat_once)
+        given_back = dict(chosen.attempts)
+        self._standing = {each.task: each for each in known if each.in_effect and each.id not in given_back}
+        return chosen
 
     def next_child(self) -> str:
         """Return a name for the next child session: PARENT.N."""
@@ -253,12 +225,28 @@ class Recorder:
 
     # -- attempts
 
+    def find_completed(self, task: AnyTask) -> AttemptRecord | None:
+        """Return the completed attempt whose result a task has; None if the task must run.
+
+        An attempt that is in effect although its task is about to run (a check, a server, a fallback) is given back.
+        """
+        standing = self._standing.get(self.graph.task_name(task))
+        if standing is None:
+            return None
+        role = self.graph.role(task)
+        if role == "task" or standing.role == "manual":
+            return standing
+        del self._standing[standing.task]
+        if role != "check":
+            self.run.give_back(standing, role if role == "fallback" else "readiness")
+        return None
+
     def restore(self, task: AnyTask, record: AttemptRecord) -> Any:
         """Return the stored result of a completed attempt. zrb will push it: that push does nothing."""
         result = self.run.result(record)
         queue = self.ctx_xcom.get(task.name)
         if isinstance(queue, ZrbXcom):
-            own_push.expect(queue.place, result, fresh=False)
+            expected_push.set(ExpectedPush(queue.place, result, fresh=False))
         return result
 
     def open_attempt(self, task: AnyTask) -> Attempt | None:
@@ -267,7 +255,7 @@ class Recorder:
 
     def begin(self, task: AnyTask, ctx: AnyContext) -> Attempt:
         """Begin an attempt of a task, to which `ctx.xcom` of its context belongs."""
-        own_push.forget()
+        expected_push.set(None)
         attempt = self.run.begin(self.graph.task_name(task), role=self.graph.role(task))
         self._open[attempt.task] = attempt
         if working := asyncio.current_task():
@@ -292,7 +280,7 @@ class Recorder:
             if attempt.result_seq is not None:
                 own.remember_object(attempt.result_seq, item, result)
             if isinstance(queue, ZrbXcom):
-                own_push.expect(queue.place, result, fresh=True)
+                expected_push.set(ExpectedPush(queue.place, result, fresh=True))
         self._close(attempt, completed=True)
         self._content.attempt_ended(attempt, completed=True)
 
@@ -357,15 +345,11 @@ class Recorder:
         how = what_makes_storable(reason)
         self.warn_once(f"{what}; kept as its type and repr, and {again} ({how} makes it storable)")
 
-    def has_result(self) -> bool:
-        """Whether the main task may have left a result."""
-        status = self.zrb_session._task_status.get(self.main)
-        return self.fatal is None and status is not None and status.is_completed
-
-    def stored_result(self) -> tuple[Any, int | None]:
-        """Return the stored result of the main task of a completed session, and when the session completed."""
-        database = self.xcoms.database
-        session = sessions.find(database, self.xcoms.session)
-        record = attempts.in_effect(database, session.id, self.graph.task_name(self.main)) if session else None
-        result = None if record is None else self.run.result(record)
-        return result, session.ended_at if session else None
+    def read_result(self) -> int | None:
+        """Read the stored result of the main task of a completed session, and return when the session completed."""
+        session = sessions.find(self.xcoms.database, self.xcoms.session)
+        if session is None:
+            return None
+        record = attempts.in_effect(self.xcoms.database, session.id, self.graph.task_name(self.main))
+        self.result = None if record is None else self.run.result(record)
+        return session.ended_at

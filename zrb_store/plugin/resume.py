@@ -23,7 +23,7 @@ from zrb_store.plugin import compat
 from zrb_store.plugin.compat import AnyInput, AnyTask
 from zrb_store.plugin.graph import Graph
 from zrb_store.plugin.inputs import MASKED, TEXT, given_again, is_marked, to_store
-from zrb_store.plugin.messages import ErrorExit, speaker, warn
+from zrb_store.plugin.messages import speaker, warn
 from zrb_store.process import current_project
 from zrb_store.records import SessionRecord
 from zrb_store.run import RunSpec
@@ -50,14 +50,7 @@ class ResumedInputs:
         self._given = given
         self._asking = asking
         self._context = compat.SharedContext(env=dict(os.environ))
-        self._read()
-
-    @property
-    def values(self) -> dict[str, Any]:
-        """The values, each under both of its names."""
-        return dict(self._context.input)
-
-    def _read(self) -> None:
+        self.values: dict[str, Any] = self._context.input  # each under both of its names
         for name in self._stored:
             if name not in self._declared:
                 raise self._changed(name, "is not declared any more", "declare it again")
@@ -81,10 +74,17 @@ class ResumedInputs:
                 self._parse_default(task_input)
             else:
                 self._take_added(task_input)
-        found = self._context.input
-        remember(*(str(found[name]) for name, task_input in self._declared.items() if compat.is_secret(task_input)))
-        if self._asking:
-            self._refuse_other_secrets()
+            if compat.is_secret(task_input):
+                remember(str(self.values[name]))
+        for name, task_input in self._declared.items() if asking else ():
+            stored = self._stored.get(name)
+            if compat.is_secret(task_input) or not is_marked(stored, MASKED):
+                continue
+            if to_store(self.values[name], functools.partial(self.texts.get, name)) != stored:  # it is another one now
+                raise InvalidArgument(
+                    f"input {name} held a secret, which is not stored: give --{name} VALUE as it was, "
+                    f"{stored[MASKED]!r}"
+                )
 
     def _is_withheld(self, task_input: AnyInput) -> bool:
         """Whether an input is not stored because it is or contains a secret."""
@@ -177,18 +177,6 @@ class ResumedInputs:
             return MASK
         return text
 
-    def _refuse_other_secrets(self) -> None:
-        """Raise an error if an input that contained a secret is another one now."""
-        for name, task_input in self._declared.items():
-            stored = self._stored.get(name)
-            if compat.is_secret(task_input) or not is_marked(stored, MASKED):
-                continue
-            if to_store(self._context.input[name], functools.partial(self.texts.get, name)) != stored:
-                raise InvalidArgument(
-                    f"input {name} held a secret, which is not stored: give --{name} VALUE as it was, "
-                    f"{stored[MASKED]!r}"
-                )
-
 
 def describe_added(name: str, session: str, text: str) -> str:
     """Say that an input was not declared when the session started, and gets its default."""
@@ -250,12 +238,10 @@ class ResumeRequest:
 class Resumer:
     """One resume: its plan and its run. The command `resume` gets it as click's `ctx.obj`."""
 
-    def __init__(self, error_exit: ErrorExit) -> None:
-        self._error_exit = error_exit
-        self._is_accepted = False
-        self._task: AnyTask
-        self._zrb_session: compat.Session
-        self._request: ResumeRequest
+    _is_accepted = False
+    _task: AnyTask
+    _zrb_session: compat.Session
+    _request: ResumeRequest
 
     @functools.cached_property
     def project(self) -> str:
@@ -288,9 +274,11 @@ class Resumer:
         added = ResumedInputs(self._task, session, inputs, asking=False).added
         runs, again = any(decision.action == "run" for decision in decisions), given_again(session)
         self._request = ResumeRequest(session, forced, inputs, graph, repeat_once, runs, again, takes_over=takes_over)
-        secrets = (one for one in self._task.inputs if compat.is_secret(one) and one.name not in inputs)
-        asked = [one.name for one in secrets if runs and (one.name in again or one.always_prompt)]
-        asks = [f"secret input {name} is asked for, unless it is given: --{name} VALUE" for name in asked]
+        asks = [
+            f"secret input {one.name} is asked for, unless it is given: --{one.name} VALUE"
+            for one in self._task.inputs
+            if runs and compat.is_secret(one) and one.name not in inputs and (one.name in again or one.always_prompt)
+        ]
         return decisions, [*added, *asks, *notes]
 
     def accept(self) -> None:
@@ -310,18 +298,17 @@ class Resumer:
         if not self._is_accepted:
             return
         request = self._request
-        with self._error_exit:
-            inputs = ResumedInputs(self._task, request.session, request.inputs, asking=request.runs)
-            for line in inputs.added:
-                warn(line)
-            setattr(self._zrb_session, compat.RESUMED, replace(request, changed_inputs=frozenset(inputs.changed)))
-            # zrb takes the inputs that a session has, and parses no others.
-            self._zrb_session.shared_ctx.input.update(inputs.values)
-            result = self._task.run(self._zrb_session, str_kwargs=inputs.texts)
-            if compat.stock_exit_is_interrupt(self._zrb_session, self._task):
-                raise KeyboardInterrupt
-            if result is not None:
-                print(result)
+        inputs = ResumedInputs(self._task, request.session, request.inputs, asking=request.runs)
+        for line in inputs.added:
+            warn(line)
+        setattr(self._zrb_session, compat.RESUMED, replace(request, changed_inputs=frozenset(inputs.changed)))
+        # zrb takes the inputs that a session has, and parses no others.
+        self._zrb_session.shared_ctx.input.update(inputs.values)
+        result = self._task.run(self._zrb_session, str_kwargs=inputs.texts)
+        if compat.stock_exit_is_interrupt(self._zrb_session, self._task):
+            raise KeyboardInterrupt
+        if result is not None:
+            print(result)
 
 
 def _main_task(session: SessionRecord) -> AnyTask:

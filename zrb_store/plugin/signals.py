@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import threading
@@ -37,9 +38,12 @@ class StopSignals:
         for number in (signal.SIGINT, signal.SIGTERM):
             before = signal.getsignal(number)
             if callable(before):
-                self._replace(number, self._pass_on(before))
+                handler: Handler = functools.partial(self._pass_on, before)
             elif before is signal.SIG_DFL and number == signal.SIGTERM:  # zrb 3.8.0 and before die of it at once
-                self._replace(number, self._interrupt)
+                handler = self._interrupt
+            else:
+                continue
+            self._before[number] = handler, signal.signal(number, handler)
 
     def end(self, session: Recorder) -> None:
         """Forget a session, which has ended. Kill the process after the last one if SIGTERM asked for it."""
@@ -48,28 +52,23 @@ class StopSignals:
             return
         if self._is_killed:
             self._die()
-        self.received = False
-        session.run.database.wait_again()
+        if self.received:
+            self.received = False
+            session.run.database.wait_again()
         if threading.current_thread() is threading.main_thread():
             for number, (ours, before) in self._before.items():
                 if signal.getsignal(number) is ours:
                     signal.signal(number, before)
             self._before.clear()
 
-    def _replace(self, number: signal.Signals, handler: Handler) -> None:
-        self._before[number] = (handler, signal.signal(number, handler))
-
     def _note(self) -> None:
         self.received = True
         for session in list(self._sessions):
             session.run.database.stop_waiting(WAIT)
 
-    def _pass_on(self, before: Handler) -> Handler:
-        def handle(number: int, frame: FrameType | None) -> None:
-            self._note()
-            before(number, frame)
-
-        return handle
+    def _pass_on(self, before: Handler, number: int, frame: FrameType | None) -> None:
+        self._note()
+        before(number, frame)
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
         if not self._sessions:  # the last one ended in a thread, which could not restore the handler

@@ -5,7 +5,7 @@ The conditions on attempts that other files share come first.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 from zrb_store.db.columns import ATTEMPT, readable
 from zrb_store.db.core import bindparam, exists, is_one_of, literal, made_once, sa, statement, t
@@ -13,7 +13,7 @@ from zrb_store.db.dialect import new_id, next_tick, now, schema_is_unchanged, sh
 from zrb_store.db.transaction import Executor, Lost, Row
 from zrb_store.masking import ErrorText
 from zrb_store.queries import chunks
-from zrb_store.records import AttemptRecord
+from zrb_store.records import COMMAND_FAILED, AttemptRecord
 
 if TYPE_CHECKING:
     from zrb_store.db.engine import Database
@@ -92,6 +92,11 @@ def _of_task() -> sa.ColumnElement[bool]:
 def is_of_no_task(of: sa.FromClause | None = None) -> sa.ColumnElement[bool]:
     """Return the condition that an attempt is a delivery or a step. A task may have the name that it has."""
     return is_one_of((t.attempt if of is None else of).c.role, "delivery", "step")
+
+
+def is_step(of: sa.FromClause | None = None) -> sa.ColumnElement[bool]:
+    """Return the condition that an attempt is one of a step."""
+    return (t.attempt if of is None else of).c.role == literal("step")
 
 
 def _run_may_write() -> sa.ColumnElement[bool]:
@@ -189,8 +194,8 @@ def _reopen() -> sa.sql.dml.ReturningUpdate[int, int]:
 
 def reopen_check(executor: Executor, session_id: int, run_id: int, fence: int, task: str) -> BegunAttempt | None:
     """Begin the only attempt of a readiness check again; return None if there is none or the session is taken over."""
-    rows = executor.execute(_reopen(), {"session_id": session_id, "run_id": run_id, "fence": fence, "task": task})
-    return BegunAttempt(*rows[0]) if rows else None
+    params = {"session_id": session_id, "run_id": run_id, "fence": fence, "task": task}
+    return next(map(BegunAttempt._make, executor.execute(_reopen(), params)), None)
 
 
 @statement
@@ -212,21 +217,22 @@ def may_write(executor: Executor, attempt_id: int) -> bool:
     return bool(executor.execute(_may_write(False), {"attempt_id": attempt_id}))
 
 
+def write_own(**columns: sa.ColumnElement[Any] | None) -> sa.sql.dml.ReturningUpdate[int]:
+    """Return the statement that changes the row of an attempt, if it may write."""
+    own = sa.update(t.attempt).where(t.attempt.c.id == bindparam("attempt_id"), attempt_may_write())
+    return own.values(columns).returning(t.attempt.c.id)
+
+
 @statement
 def _complete() -> sa.sql.dml.ReturningUpdate[int]:
-    return (
-        sa.update(t.attempt)
-        .where(attempt_may_write(), t.attempt.c.id == bindparam("attempt_id"))
-        .values(
-            status=literal("completed"),
-            ended_at=sa.func.coalesce(bindparam("at", type_=sa.BigInteger), now()),
-            ended_tick=next_tick(),
-            restorable=bindparam("restorable", type_=sa.Boolean),
-            result_queue_id=bindparam("result_queue_id"),
-            result_seq=bindparam("result_seq"),
-            result=None,  # what `zrb-store result` gave lies in the queue from now on
-        )
-        .returning(t.attempt.c.id)
+    return write_own(
+        status=literal("completed"),
+        ended_at=sa.func.coalesce(bindparam("at", type_=sa.BigInteger), now()),
+        ended_tick=next_tick(),
+        restorable=bindparam("restorable", type_=sa.Boolean),
+        result_queue_id=bindparam("result_queue_id"),
+        result_seq=bindparam("result_seq"),
+        result=None,  # what `zrb-store result` gave lies in the queue from now on
     )
 
 
@@ -249,7 +255,7 @@ def lost_or_interrupted() -> sa.Case[str]:
 def _fail() -> sa.sql.dml.ReturningUpdate[str]:
     # A program may answer a signal with any exception, but a consumer lets the commands in hand come to their own end.
     given, kind = bindparam("status", type_=sa.Text), bindparam("error_type", type_=sa.Text)
-    is_own_end = sa.func.coalesce(kind, literal("")) == literal("CommandFailed")
+    is_own_end = sa.func.coalesce(kind, literal("")) == literal(COMMAND_FAILED)
     is_stopped = sa.and_(lost_or_interrupted() == literal("interrupted"), sa.not_(is_own_end))
     return (
         sa.update(t.attempt)
@@ -263,10 +269,7 @@ def _fail() -> sa.sql.dml.ReturningUpdate[str]:
 
 
 def fail(executor: Executor, attempt_id: int, status: str, error: ErrorText | None) -> str | None:
-    """End a running attempt as `failed` or `interrupted`, and return which; None if it may no longer write.
-
-    Nothing but a failed command of `consume` is a failure in a run that was asked to stop.
-    """
+    """End a running attempt as `failed` or `interrupted`, and return which; None if it may no longer write."""
     params = dict(zip(ERROR, error or (None, None, None), strict=True))
     rows = executor.execute(_fail(), {"attempt_id": attempt_id, "status": status, **params})
     return rows[0][0] if rows else None
@@ -378,17 +381,15 @@ def result_at(executor: Executor, queue_id: int | None, seq: int | None) -> str 
     if queue_id is None or seq is None:
         return None
     rows = executor.execute(_result(), {"queue_id": queue_id, "seq": seq})
-    return chunks.whole(executor, queue_id, seq, rows[0][0]) if rows else None
+    if not rows:
+        return None
+    text: str = rows[0][0]
+    return text or chunks.whole(executor, queue_id, seq, text)
 
 
 @statement
 def _give_result() -> sa.sql.dml.ReturningUpdate[int]:
-    return (
-        sa.update(t.attempt)
-        .where(t.attempt.c.id == bindparam("attempt_id"), schema_is_unchanged(), attempt_may_write())
-        .values(result=bindparam("result", type_=sa.Text))
-        .returning(t.attempt.c.id)
-    )
+    return write_own(result=bindparam("result", type_=sa.Text)).where(schema_is_unchanged())
 
 
 def give_result(executor: Executor, attempt_id: int, data: str) -> bool:

@@ -17,7 +17,7 @@ from zrb_store.db.dialect import among, now, whole_text
 from zrb_store.db.transaction import Executor, Row, Transaction
 from zrb_store.process import identity
 from zrb_store.queries import chunks
-from zrb_store.queries.clock import Moment, given_moment, given_tick
+from zrb_store.queries.clock import Moment, given_moment, given_tick, now_given
 from zrb_store.queries.values import is_dead
 
 
@@ -60,13 +60,14 @@ def record_change(
     executor.execute(_insert(), params)
 
 
+def _changes(*conditions: sa.ColumnElement[bool]) -> sa.Select[*Row]:
+    of_session = t.change.c.session == bindparam("session")
+    return sa.select(*(t.change.c[name] for name in CHANGE)).where(of_session, *conditions)
+
+
 @statement
 def _of_session() -> sa.Select[*Row]:
-    return (
-        sa.select(*(t.change.c[name] for name in CHANGE))
-        .where(t.change.c.session == bindparam("session"))
-        .order_by(t.change.c.id)
-    )
+    return _changes().order_by(t.change.c.id)
 
 
 def of_session(transaction: Transaction, session_name: str) -> Iterator[tuple[Change, tuple[str, ...]]]:
@@ -77,12 +78,7 @@ def of_session(transaction: Transaction, session_name: str) -> Iterator[tuple[Ch
 
 @statement
 def _last_of_session() -> sa.Select[*Row]:
-    return (
-        sa.select(*(t.change.c[name] for name in CHANGE))
-        .where(t.change.c.session == bindparam("session"), t.change.c.action == bindparam("action"))
-        .order_by(t.change.c.id.desc())
-        .limit(literal(1))
-    )
+    return _changes(t.change.c.action == bindparam("action")).order_by(t.change.c.id.desc()).limit(literal(1))
 
 
 def last_of_session(executor: Executor, session_name: str, action: str) -> Change | None:
@@ -117,9 +113,7 @@ def _from() -> sa.Select[*Row]:
     first_queue = bindparam("first_queue", type_=sa.BigInteger)
     before_seq = sa.func.rtrim(t.change.c.detail, literal("-0123456789"))  # QUEUE#
     name_length = sa.func.length(before_seq) - literal(1)
-    name = sa.func.substr(
-        t.change.c.detail, literal(1), sa.func.abs(name_length)
-    )  # PostgreSQL refuses a negative length
+    name = sa.func.substr(t.change.c.detail, literal(1), sa.func.abs(name_length))  # PostgreSQL refuses a negative one
     digits = sa.func.substr(t.change.c.detail, sa.func.length(before_seq) + literal(1))
     is_number = sa.and_(
         is_one_of(sa.func.rtrim(digits, literal("0123456789")), "", "-"),
@@ -161,11 +155,7 @@ def acts_from(
 
 @statement
 def _on_value() -> sa.Select[*Row]:
-    return (
-        sa.select(*(t.change.c[name] for name in CHANGE))
-        .where(_of_values(), t.change.c.detail == bindparam("detail"))
-        .order_by(t.change.c.id)
-    )
+    return _changes(_of_values(), t.change.c.detail == bindparam("detail")).order_by(t.change.c.id)
 
 
 def acts_on(executor: Executor, session: str, queue_name: str, place: tuple[int, int]) -> list[Act]:
@@ -223,12 +213,8 @@ def _chosen(dialect_name: str) -> tuple[sa.ColumnElement[bool], ...]:
 
 @statement
 def _lock_values(dialect_name: str) -> sa.Select[int, str]:
-    return (
-        sa.select(t.value.c.seq, t.value.c.state)
-        .where(*_chosen(dialect_name))
-        .order_by(t.value.c.seq)
-        .with_for_update()
-    )
+    chosen = sa.select(t.value.c.seq, t.value.c.state).where(*_chosen(dialect_name))
+    return chosen.order_by(t.value.c.seq).with_for_update()
 
 
 def lock_values(executor: Executor, queue_id: int, seqs: Sequence[int]) -> dict[int, str]:
@@ -268,12 +254,8 @@ def revive(executor: Executor, queue_id: int, seqs: Sequence[int], moment: Momen
 @statement
 def _drop(dialect_name: str) -> sa.Update:
     count = sa.case((is_dead(), literal(0)), else_=t.value.c.failed_deliveries)  # as the return says that ends a death
-    ended = {"ended_at": given_moment(), "ended_tick": given_tick()}
-    return (
-        sa.update(t.value)
-        .where(*_chosen(dialect_name))
-        .values(state=literal("removed"), **ended, failed_deliveries=count)
-    )
+    ends = {"state": literal("removed"), **now_given("ended"), "failed_deliveries": count}
+    return sa.update(t.value).where(*_chosen(dialect_name)).values(ends)
 
 
 def drop(executor: Executor, queue_id: int, seqs: Sequence[int], moment: Moment, reason: str) -> None:

@@ -18,11 +18,18 @@ _LATEST = 2**63 - 1
 
 
 def given_moment() -> sa.BindParameter[int]:
+    """Return the time of the moment that a statement gets by its parameters."""
     return bindparam("moment", type_=sa.BigInteger)
 
 
 def given_tick() -> sa.BindParameter[int]:
+    """Return the tick of that moment."""
     return bindparam("tick", type_=sa.BigInteger)
+
+
+def now_given(what: str) -> dict[str, sa.BindParameter[int]]:
+    """Return what a statement writes to say that something happens at that moment: `WHAT_at` and `WHAT_tick`."""
+    return {f"{what}_at": given_moment(), f"{what}_tick": given_tick()}
 
 
 class Moment(NamedTuple):

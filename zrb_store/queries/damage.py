@@ -12,6 +12,7 @@ from zrb_store.db.core import is_one_of, literal, sa, statement, t
 from zrb_store.db.dialect import whole_text
 from zrb_store.db.transaction import Row, Transaction
 from zrb_store.queries.attempts import attempt_as
+from zrb_store.queries.values import is_same_value
 
 if TYPE_CHECKING:
     Condition = sa.ColumnElement[bool]
@@ -101,8 +102,7 @@ def rows_of(table: str) -> sa.Select[*Row]:
         .outerjoin(pusher, pusher.c.id == t.value.c.pushed_by)
         .outerjoin(taker, taker.c.id == t.value.c.taken_by)
     )
-    in_chunk = (t.chunk.c.queue_id == t.value.c.queue_id, t.chunk.c.seq == t.value.c.seq)
-    return values.join(t.chunk, sa.and_(*in_chunk)) if table == "zrb_chunk" else values
+    return values.join(t.chunk, is_same_value(t.chunk, t.value)) if table == "zrb_chunk" else values
 
 
 def columns_of(name: str, wrong: str, table: str) -> Invariant:
@@ -135,25 +135,19 @@ Kind = Literal["session", "run", "queue", "result", "output", "value", "replaced
 
 @statement
 def _texts(kind: Kind) -> sa.Select[*Row]:
-    of_attempt = (t.session.c.name, t.attempt.c.task, t.attempt.c.number)
-    match kind:
-        case "session":
-            return sa.select(t.session.c.name, t.session.c.path, t.session.c.inputs, t.session.c.tasks)
-        case "run":
-            return sa.select(t.session.c.name, t.run.c.command).select_from(t.session.join(t.run))
-        case "queue":
-            return sa.select(t.session.c.name, t.queue.c.retry_after).select_from(t.session.join(t.queue))
-        case "result":
-            results = sa.select(*of_attempt, t.attempt.c.result).select_from(t.session.join(t.attempt))
-            return results.where(t.attempt.c.step_of.is_not(None), t.attempt.c.result.is_not(None))
-        case "output":
-            pieces = sa.select(*of_attempt, t.output.c.size, t.output.c.data)
-            return pieces.select_from(t.session.join(t.attempt).join(t.output))
-        case "value":
-            values = sa.select(t.session.c.name, t.queue.c.name.label("queue"), t.value.c.seq, whole_text())
-            return values.select_from(t.value.join(t.queue).join(t.session, t.session.c.id == t.queue.c.session_id))
-        case "replaced":
-            return rows_of("zrb_replaced").add_columns(t.replaced.c.data)
+    columns: dict[Kind, tuple[sa.ColumnElement[Any], ...]] = {
+        "session": (t.session.c.path, t.session.c.inputs, t.session.c.tasks),
+        "run": (t.run.c.command,),
+        "queue": (t.queue.c.retry_after,),
+        "result": (t.attempt.c.result,),
+        "output": (t.output.c.size, t.output.c.data),
+        "value": (whole_text(),),
+        "replaced": (t.replaced.c.data,),
+    }
+    if kind != "result":
+        return rows_of(f"zrb_{kind}").add_columns(*columns[kind])
+    found = rows_of("zrb_attempt").add_columns(*columns[kind])
+    return found.where(t.attempt.c.step_of.is_not(None), t.attempt.c.result.is_not(None))
 
 
 def texts(transaction: Transaction, kind: Kind) -> Iterator[Row]:

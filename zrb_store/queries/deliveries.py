@@ -15,11 +15,11 @@ from zrb_store.db.dialect import among, short_text
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Executor, Transaction
 from zrb_store.queries import chunks
-from zrb_store.queries.attempts import attempt_may_write
+from zrb_store.queries.attempts import write_own
 from zrb_store.queries.clock import draw
 from zrb_store.queries.queues import named_queue
 from zrb_store.queries.takes import Front, not_before_front, parameters, taken_at_once
-from zrb_store.queries.values import from_live, is_due
+from zrb_store.queries.values import from_live, is_due, is_same_value
 
 
 class NextValue(NamedTuple):
@@ -31,10 +31,7 @@ class NextValue(NamedTuple):
 
 @statement
 def _next(dialect_name: str, from_front: bool, lock: bool) -> sa.Select[int, bool]:
-    came_back = sa.or_(
-        t.value.c.failed_deliveries > literal(0),
-        exists(t.returned.c.queue_id == t.value.c.queue_id, t.returned.c.seq == t.value.c.seq),
-    )
+    came_back = sa.or_(t.value.c.failed_deliveries > literal(0), exists(is_same_value(t.returned, t.value)))
     found = (
         from_live(sa.select(t.value.c.seq, came_back))
         .where(
@@ -84,11 +81,8 @@ def take(
 
 @statement
 def _set_command() -> sa.sql.dml.ReturningUpdate[int]:
-    return (
-        sa.update(t.attempt)
-        .where(t.attempt.c.id == bindparam("attempt_id"), attempt_may_write())
-        .values(command_pid=bindparam("pid", type_=sa.Integer), command_started=bindparam("started", type_=sa.Text))
-        .returning(t.attempt.c.id)
+    return write_own(
+        command_pid=bindparam("pid", type_=sa.Integer), command_started=bindparam("started", type_=sa.Text)
     )
 
 
@@ -145,11 +139,7 @@ class Fate(NamedTuple):
 def _fate() -> sa.Select[str, int, int | None]:
     return (
         sa.select(t.value.c.state, t.value.c.failed_deliveries, t.queue.c.max_deliveries)
-        .select_from(
-            t.session.join(t.queue, t.queue.c.session_id == t.session.c.id).join(
-                t.value, t.value.c.queue_id == t.queue.c.id
-            )
-        )
+        .select_from(t.queue.join(t.session).join(t.value, t.value.c.queue_id == t.queue.c.id))
         .where(
             t.session.c.name == bindparam("session"),
             t.queue.c.name == bindparam("queue"),

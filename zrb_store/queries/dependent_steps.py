@@ -1,22 +1,30 @@
-"""Steps given back with the attempt around them, because they depend on its changes (promise 11)."""
+"""Steps given back with the attempt around them, because they depend on its changes (promise 11).
+
+In a fork, the attempts that had not completed at its moment count as given back.
+"""
 
 from __future__ import annotations
 
 import functools
 import json
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from zrb_store.db.core import Params, bindparam, exists, literal, sa, statement, t
 from zrb_store.db.dialect import among
 from zrb_store.db.transaction import Executor
-from zrb_store.queries.attempts import attempt_as, is_in_effect
-from zrb_store.queries.steps import is_running
+from zrb_store.queries.attempts import attempt_as, is_in_effect, is_step
+from zrb_store.queries.clock import given_tick
+from zrb_store.queries.steps import is_running, of_task
+from zrb_store.queries.values import is_same_value
 
 if TYPE_CHECKING:
     from zrb_store.db.core import Runnable
 
 _parent = functools.partial(attempt_as, "parent")
+
+Extent = Literal["everything", "queues", "fork"]
+"""What is undone of an attempt: all now, what it did to the queues `:queue_ids`, or all as of the moment of a fork."""
 
 
 def within(dialect_name: str, in_queues: bool) -> list[sa.ColumnElement[bool]]:
@@ -24,22 +32,66 @@ def within(dialect_name: str, in_queues: bool) -> list[sa.ColumnElement[bool]]:
     return [among(dialect_name, t.value.c.queue_id, "queue_ids")] if in_queues else []
 
 
-@statement
-def _first_take(dialect_name: str, *, in_queues: bool) -> sa.Select[int | None]:
-    """Select the tick at which an attempt, outside of steps, first took a value of other sessions that comes back."""
-    return (
-        sa.select(sa.func.min(t.value.c.ended_tick))
-        .select_from(t.value.join(t.queue).join(_parent(), _parent().c.id == t.value.c.taken_by))
-        .where(
-            t.value.c.taken_by == bindparam("attempt_id"),
-            t.queue.c.session_id != _parent().c.session_id,
-            *within(dialect_name, in_queues),
-        )
+def source_id() -> sa.BindParameter[int]:
+    """Return the session that is copied."""
+    return bindparam("source", type_=t.session.c.id.type)
+
+
+def _is_left_out(table: sa.FromClause) -> sa.ColumnElement[bool]:
+    """Return the condition that an attempt is of the task `:task`, or of its step `:step` (NULL: any of them)."""
+    task = bindparam("task", type_=sa.Text)
+    return sa.and_(
+        table.c.session_id == source_id(),
+        sa.case(
+            (
+                is_step(table),
+                sa.and_(
+                    table.c.step_of == task,
+                    sa.func.coalesce(bindparam("step", type_=sa.Text), table.c.step) == table.c.step,
+                ),
+            ),
+            else_=table.c.task == task,
+        ),
     )
 
 
+def stood_alone(table: sa.FromClause) -> sa.ColumnElement[bool]:
+    """Return the condition that an attempt had completed, was not given back by then, and is not left out."""
+    return sa.and_(
+        table.c.status == literal("completed"),
+        table.c.ended_tick <= given_tick(),
+        sa.or_(table.c.given_back_at.is_(None), table.c.given_back_tick > given_tick()),
+        sa.not_(_is_left_out(table)),
+    )
+
+
+def _was_held() -> tuple[sa.ColumnElement[bool], ...]:
+    """Return the condition that a value, which has come back since, was held at the moment of a fork."""
+    return t.returned.c.taken_tick <= given_tick(), t.returned.c.returned_tick > given_tick()
+
+
 @statement
-def _begun_since() -> sa.Select[int]:
+def _first_takes(dialect_name: str, extent: Extent) -> sa.Select[int | None] | sa.CompoundSelect[int | None]:
+    """Select the tick at which an attempt, outside of steps, first took a value of other sessions that comes back."""
+    foreign = t.queue.c.session_id != _parent().c.session_id
+    held = (
+        sa.select(sa.func.min(t.value.c.ended_tick))
+        .select_from(t.value.join(t.queue).join(_parent(), _parent().c.id == t.value.c.taken_by))
+        .where(t.value.c.taken_by == bindparam("attempt_id"), foreign, *within(dialect_name, extent == "queues"))
+    )
+    if extent != "fork":
+        return held
+    rows = t.value.join(t.queue).join(t.returned, is_same_value(t.returned, t.value))
+    returned = (
+        sa.select(sa.func.min(t.returned.c.taken_tick))
+        .select_from(rows.join(_parent(), _parent().c.id == t.returned.c.taken_by))
+        .where(t.returned.c.taken_by == bindparam("attempt_id"), foreign, *_was_held())
+    )
+    return sa.union_all(held.where(t.value.c.ended_tick <= given_tick()), returned)
+
+
+@statement
+def _begun_since(at_fork: bool) -> sa.Select[int]:
     return (
         sa.select(t.attempt.c.id)
         .select_from(
@@ -51,7 +103,7 @@ def _begun_since() -> sa.Select[int]:
         .where(
             _parent().c.id == bindparam("attempt_id"),
             t.attempt.c.parent_id == bindparam("attempt_id"),
-            is_in_effect(),
+            stood_alone(t.attempt) if at_fork else is_in_effect(),
             t.attempt.c.started_tick >= bindparam("since", type_=sa.BigInteger),
             # What a person marked depends on nothing.
             t.attempt.c.run_id.is_not(None),
@@ -60,43 +112,52 @@ def _begun_since() -> sa.Select[int]:
 
 
 @statement
-def _taking_from(dialect_name: str, *, in_queues: bool) -> sa.Select[int]:
+def _taking_from(dialect_name: str, extent: Extent) -> sa.Select[int] | sa.CompoundSelect[int]:
     """Select the steps of an attempt that took what it, or one of its steps, pushed."""
-    return (
+    of_step = (
+        t.value.c.pushed_by == bindparam("pusher_id"),
+        t.attempt.c.parent_id == bindparam("attempt_id"),
+        stood_alone(t.attempt) if extent == "fork" else is_in_effect(),
+    )
+    taken = (
         sa.select(t.attempt.c.id)
         .select_from(t.value.join(t.attempt, t.attempt.c.id == t.value.c.taken_by))
-        .where(
-            t.value.c.pushed_by == bindparam("pusher_id"),
-            t.attempt.c.parent_id == bindparam("attempt_id"),
-            is_in_effect(),
-            *within(dialect_name, in_queues),
-        )
+        .where(*of_step, *within(dialect_name, extent == "queues"))
     )
+    if extent != "fork":
+        return taken
+    rows = t.value.join(t.returned, is_same_value(t.returned, t.value))
+    returned = (
+        sa.select(t.attempt.c.id)
+        .select_from(rows.join(t.attempt, t.attempt.c.id == t.returned.c.taken_by))
+        .where(*of_step, *_was_held())
+    )
+    return sa.union(taken.where(t.value.c.ended_tick <= given_tick()), returned)
 
 
-def of_attempt(executor: Executor, attempt_id: int, queue_ids: Sequence[int] | None = None) -> list[int]:
+def of_attempt(
+    executor: Executor, attempt_id: int, queue_ids: Sequence[int] | None = None, *, fork: Params | None = None
+) -> list[int]:
     """Return the completed steps of an attempt that depend on what comes back if it is undone, the newest first.
 
     These are the steps that began after the attempt, outside of steps, had taken a value of another session; those that
-    took what the attempt had pushed outside of steps; and those that took what such a step had pushed.
+    took what the attempt had pushed outside of steps; and those that took what such a step had pushed. It is undone in
+    all queues, only in some, or as of the moment of a `fork`.
     """
-    name, in_queues = executor.dialect_name, queue_ids is not None
-    params = {"attempt_id": attempt_id, "queue_ids": json.dumps(list(queue_ids or ()))}
-    found = ids(executor, _taking_from(name, in_queues=in_queues), {**params, "pusher_id": attempt_id})
-    since = executor.execute(_first_take(name, in_queues=in_queues), params)[0][0]
-    if since is not None:
-        found |= ids(executor, _begun_since(), {**params, "since": since})
-    return sorted(with_takers(executor, found, _taking_from(name, in_queues=False), params), reverse=True)
-
-
-def with_takers(executor: Executor, found: set[int], takers: Runnable, params: Params) -> set[int]:
-    """Add to some steps those that took what one of them (`:pusher_id`) pushed, and so on."""
-    found, new = set(found), list(found)
+    name = executor.dialect_name
+    everywhere: Extent = "everything" if fork is None else "fork"
+    extent = everywhere if queue_ids is None else "queues"
+    params = {**(fork or {}), "attempt_id": attempt_id, "queue_ids": json.dumps(list(queue_ids or ()))}
+    found = ids(executor, _taking_from(name, extent), {**params, "pusher_id": attempt_id})
+    takes = [tick for (tick,) in executor.execute(_first_takes(name, extent), params) if tick is not None]
+    if takes:
+        found |= ids(executor, _begun_since(fork is not None), {**params, "since": min(takes)})
+    new = list(found)
     while new:
-        more = ids(executor, takers, {**params, "pusher_id": new.pop()}) - found
+        more = ids(executor, _taking_from(name, everywhere), {**params, "pusher_id": new.pop()}) - found
         new += more
         found |= more
-    return found
+    return sorted(found, reverse=True)
 
 
 def of_attempts(executor: Executor, attempt_ids: Iterable[int]) -> set[int]:
@@ -153,20 +214,13 @@ def with_steps(executor: Executor, chosen: Sequence[tuple[int, str]]) -> list[tu
     return list(found.items())
 
 
-def _of_task() -> tuple[sa.ColumnElement[bool], ...]:
-    parent = t.attempt.alias("parent")
-    return (
-        t.attempt.c.session_id
-        == sa.select(parent.c.session_id).where(parent.c.id == bindparam("attempt_id")).scalar_subquery(),
-        t.attempt.c.step_of == bindparam("task"),
-        t.attempt.c.id >= bindparam("since"),
-        t.attempt.c.id < bindparam("before"),
-    )
+def _in_span() -> tuple[sa.ColumnElement[bool], ...]:
+    return of_task(of_parent=True), t.attempt.c.id >= bindparam("since"), t.attempt.c.id < bindparam("before")
 
 
 @statement
 def _in_effect() -> sa.Select[int]:
-    return sa.select(t.attempt.c.id).where(*_of_task(), is_in_effect()).order_by(t.attempt.c.id.desc())
+    return sa.select(t.attempt.c.id).where(*_in_span(), is_in_effect()).order_by(t.attempt.c.id.desc())
 
 
 class Span(NamedTuple):
@@ -189,7 +243,7 @@ def _uncertain() -> sa.Select[str, str | None, bool]:
     return (
         sa.select(t.attempt.c.task, t.attempt.c.step, is_in_effect())
         .where(
-            *_of_task(),
+            *_in_span(),
             t.attempt.c.once,
             t.attempt.c.status != literal("failed"),
             ~exists(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -9,13 +10,17 @@ from zrb_store.db.columns import MOST_TICK
 from zrb_store.db.core import Params, bindparam, literal, made_once, sa, statement, t
 from zrb_store.db.dialect import among, insert_if_absent, new_id, new_ids, now, tick
 from zrb_store.db.transaction import Executor
-from zrb_store.queries.clock import given_tick
-from zrb_store.queries.fork_steps import dependent, is_step, source_id, stood_alone
-from zrb_store.queries.values import due_then
+from zrb_store.queries.attempts import attempt_as, is_step
+from zrb_store.queries.clock import Moment, given_tick
+from zrb_store.queries.dependent_steps import ids, of_attempt, source_id, stood_alone
+from zrb_store.queries.values import due_then, is_same_value
 from zrb_store.records import SessionRecord
 
 if TYPE_CHECKING:
     from sqlalchemy.sql.dml import ReturningInsert
+
+
+_step, _parent = functools.partial(attempt_as, "step"), functools.partial(attempt_as, "parent")
 
 
 @statement
@@ -169,18 +174,13 @@ _KEPT_OF_OUTPUT = ("piece", "start", "size", "data")
 @statement
 def _copy_output() -> sa.Insert:
     original = t.attempt.alias("original")
+    copied = t.attempt.join(original, _is_copy(t.attempt, original))
     return sa.insert(t.output).from_select(
         ["attempt_id", *_KEPT_OF_OUTPUT],
         sa.select(t.attempt.c.id, *(t.output.c[name] for name in _KEPT_OF_OUTPUT)).select_from(
-            t.attempt.join(original, _is_copy(t.attempt, original)).join(
-                t.output, t.output.c.attempt_id == original.c.id
-            )
+            copied.join(t.output, t.output.c.attempt_id == original.c.id)
         ),
     )
-
-
-def _later(table: sa.FromClause, what: str) -> sa.ColumnElement[bool]:
-    return table.c[f"{what}_tick"] > given_tick()
 
 
 _KEPT_OF_VALUE = ("seq", "pushed_at", "moved_from", "pushed_tick", "plain")
@@ -206,20 +206,18 @@ def _copy_values(dialect_name: str) -> sa.Insert:
     is_retracted = t.value.c.state == literal("retracted")
     # What it was at the moment, if another content was put in its place later.
     replaced, earlier = t.replaced.alias("replaced"), t.replaced.alias("earlier")
-    replacements = (replaced.c.queue_id == t.value.c.queue_id, replaced.c.seq == t.value.c.seq)
-    next_one = sa.select(sa.func.min(replaced.c.id)).where(*replacements, replaced.c.replaced_tick > given_tick())
+    next_one = sa.select(sa.func.min(replaced.c.id)).where(
+        is_same_value(replaced, t.value), replaced.c.replaced_tick > given_tick()
+    )
 
     def was_replaced(rows: sa.FromClause) -> sa.ScalarSelect[int]:
-        of_value = (replaced.c.queue_id == rows.c.queue_id, replaced.c.seq == rows.c.seq)
-        by_then = replaced.c.replaced_tick <= given_tick()
-        return sa.select(sa.func.max(replaced.c.replaced_tick)).where(*of_value, by_then).scalar_subquery()
+        by_then = (is_same_value(replaced, rows), replaced.c.replaced_tick <= given_tick())
+        return sa.select(sa.func.max(replaced.c.replaced_tick)).where(*by_then).scalar_subquery()
 
     content = (sa.case((earlier.c.id.is_not(None), earlier.c[name]), else_=t.value.c[name]) for name in _CONTENT)
     counted = t.returned.alias("counted")
     counts = sa.select(counted.c.failed_deliveries).where(
-        counted.c.queue_id == t.value.c.queue_id,
-        counted.c.seq == t.value.c.seq,
-        counted.c.failed_deliveries.is_not(None),
+        is_same_value(counted, t.value), counted.c.failed_deliveries.is_not(None)
     )
     last_count = (
         counts.where(
@@ -283,7 +281,7 @@ def _copy_values(dialect_name: str) -> sa.Insert:
             sa.and_(stays_taken, pusher_undone),
             failed_deliveries,
             # What comes back with the fork is not delayed: the attempt is one of its own session.
-            sa.case((sa.not_(was_held), due_then(_later))),
+            sa.case((sa.not_(was_held), due_then())),
             *(t.value.c[name] for name in _KEPT_OF_VALUE),
             *content,
         )
@@ -293,8 +291,7 @@ def _copy_values(dialect_name: str) -> sa.Insert:
             .outerjoin(
                 t.returned,
                 sa.and_(
-                    t.returned.c.queue_id == t.value.c.queue_id,
-                    t.returned.c.seq == t.value.c.seq,
+                    is_same_value(t.returned, t.value),
                     t.returned.c.taken_tick <= given_tick(),
                     t.returned.c.returned_tick > given_tick(),
                 ),
@@ -329,14 +326,46 @@ def _copy_chunks() -> sa.Insert:
     )
 
 
+@statement
+def _all_undone_parents() -> sa.CompoundSelect[int]:
+    in_source = sa.and_(t.queue.c.id == t.value.c.queue_id, t.queue.c.session_id == source_id())
+    returned = t.returned.join(t.value, is_same_value(t.returned, t.value))
+    # Steps of other sessions matter if they have worked on queues of this one.
+    visitors = sa.union(
+        sa.select(t.value.c.pushed_by).select_from(t.value.join(t.queue, in_source)),
+        sa.select(t.value.c.taken_by).select_from(t.value.join(t.queue, in_source)),
+        sa.select(t.returned.c.taken_by).select_from(returned.join(t.queue, in_source)),
+    )
+    undone_parents = (
+        sa.select(_parent().c.id)
+        .select_from(_step().join(_parent(), _parent().c.id == _step().c.parent_id))
+        .where(
+            is_step(_step()),
+            stood_alone(_step()),
+            sa.not_(stood_alone(_parent())),
+            sa.or_(_parent().c.given_back_at.is_(None), _parent().c.given_back_tick > given_tick()),
+        )
+    )
+    return sa.union(
+        undone_parents.where(_step().c.session_id == source_id(), _step().c.step_of.is_not(None)),
+        undone_parents.where(_step().c.id.in_(visitors)),
+    )
+
+
+def _dependent(executor: Executor, at: Params) -> list[int]:
+    """Return the completed steps that depend on what is given back in a copy, as of its moment."""
+    parents = ids(executor, _all_undone_parents(), at)
+    return sorted({each for parent_id in parents for each in of_attempt(executor, parent_id, fork=at)})
+
+
 def copy_as_of(executor: Executor, source: int, target: int, task: str, step: str | None, tick: int) -> None:
     """Copy a session as it was before a tick, as if every attempt that had not completed by then were given back.
 
     A value keeps its seq, and its pusher and taker if they are copied too. Attempts of other sessions are not copied,
     nor those of `task` itself, nor its steps; if `step` is given, only that one of its steps is not.
     """
-    at: Params = {"source": source, "task": task, "step": step, "tick": tick}
-    params = {**at, "target": target, "dependent": json.dumps(dependent(executor, at))}
+    at: Params = {"source": source, "task": task, "step": step, **Moment(2**63 - 1, tick).bounds}
+    params = {**at, "target": target, "dependent": json.dumps(_dependent(executor, at))}
     name = executor.dialect_name
     copies = (_copy_attempts(name, steps=False), _copy_attempts(name, steps=True), _copy_values(name))
     for copy in (_copy_queues(), *copies, _copy_chunks(), _copy_output()):

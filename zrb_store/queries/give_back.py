@@ -11,9 +11,9 @@ from zrb_store.db.dialect import among
 from zrb_store.db.transaction import Executor, Transaction
 from zrb_store.queries import attempts, dependent_steps, sessions, steps
 from zrb_store.queries.attempts import is_of_no_task, lost_or_interrupted, unfinished
-from zrb_store.queries.clock import draw, given_moment, given_tick
+from zrb_store.queries.clock import draw, given_moment, given_tick, now_given
 from zrb_store.queries.queues import readable_intervals
-from zrb_store.queries.values import lock_queue
+from zrb_store.queries.values import is_same_value, lock_queue
 
 if TYPE_CHECKING:
     from sqlalchemy.sql.dml import ReturningUpdate
@@ -25,8 +25,7 @@ def _close() -> sa.Update:
         sa.update(t.attempt)
         .where(t.attempt.c.id == bindparam("of_attempt"))
         .values(
-            given_back_at=given_moment(),
-            given_back_tick=given_tick(),
+            **now_given("given_back"),
             ended_at=sa.func.coalesce(t.attempt.c.ended_at, given_moment()),
             ended_tick=sa.func.coalesce(t.attempt.c.ended_tick, given_tick()),
             status=sa.case((t.attempt.c.status == literal("running"), lost_or_interrupted()), else_=t.attempt.c.status),
@@ -36,11 +35,7 @@ def _close() -> sa.Update:
 
 @statement
 def _set_end() -> sa.Update:
-    return (
-        sa.update(t.attempt)
-        .where(t.attempt.c.id == bindparam("of_attempt"))
-        .values(ended_at=given_moment(), ended_tick=given_tick())
-    )
+    return sa.update(t.attempt).where(t.attempt.c.id == bindparam("of_attempt")).values(now_given("ended"))
 
 
 @statement
@@ -127,19 +122,23 @@ def _return_taken(dialect_name: str, in_queues: bool) -> sa.Update:
     )
 
 
+def _counted() -> tuple[sa.ColumnElement[bool], ...]:
+    """Return the condition that a value has come back now, after one more delivery."""
+    return (
+        t.returned.c.taken_by == bindparam("of_attempt"),
+        t.returned.c.returned_tick == given_tick(),
+        t.returned.c.failed_deliveries.is_not(None),
+        is_same_value(t.value, t.returned),
+        t.queue.c.id == t.returned.c.queue_id,
+    )
+
+
 @statement
 def _count_deliveries() -> ReturningUpdate[int, int, str]:
     dies = sa.and_(t.value.c.state == literal("live"), t.returned.c.failed_deliveries >= t.queue.c.max_deliveries)
     return (
         sa.update(t.value)
-        .where(
-            t.returned.c.taken_by == bindparam("of_attempt"),
-            t.returned.c.returned_tick == given_tick(),
-            t.returned.c.failed_deliveries.is_not(None),
-            t.value.c.queue_id == t.returned.c.queue_id,
-            t.value.c.seq == t.returned.c.seq,
-            t.queue.c.id == t.returned.c.queue_id,
-        )
+        .where(*_counted())
         .values(
             failed_deliveries=t.returned.c.failed_deliveries,
             state=sa.case((dies, literal("dead")), else_=t.value.c.state),
@@ -154,16 +153,7 @@ def _count_deliveries() -> ReturningUpdate[int, int, str]:
 def _retried() -> sa.Select[int, int, int, int, str]:
     return sa.select(
         t.value.c.queue_id, t.value.c.seq, t.value.c.failed_deliveries, t.queue.c.session_id, t.queue.c.retry_after
-    ).where(
-        t.returned.c.taken_by == bindparam("of_attempt"),
-        t.returned.c.returned_tick == given_tick(),
-        t.returned.c.failed_deliveries.is_not(None),
-        t.value.c.queue_id == t.returned.c.queue_id,
-        t.value.c.seq == t.returned.c.seq,
-        t.value.c.ended_at.is_(None),
-        t.queue.c.id == t.value.c.queue_id,
-        t.queue.c.retry_after.is_not(None),
-    )
+    ).where(*_counted(), t.value.c.ended_at.is_(None), t.queue.c.retry_after.is_not(None))
 
 
 @statement
@@ -175,12 +165,17 @@ def _delay(dialect_name: str) -> sa.Update:
     )
 
 
-@statement
-def _queues() -> sa.CompoundSelect[int]:
+def _queues_of(*pushed: sa.ColumnElement[bool]) -> sa.CompoundSelect[int]:
+    """Select the queues from which an attempt has taken, or to which it has pushed values that meet conditions."""
     return sa.union(
         sa.select(t.value.c.queue_id).where(t.value.c.taken_by == bindparam("of_attempt")),
-        sa.select(t.value.c.queue_id).where(t.value.c.pushed_by == bindparam("of_attempt")),
+        sa.select(t.value.c.queue_id).where(t.value.c.pushed_by == bindparam("of_attempt"), *pushed),
     )
+
+
+@statement
+def _queues() -> sa.CompoundSelect[int]:
+    return _queues_of()
 
 
 def give_back(
@@ -217,12 +212,7 @@ def give_back(
 
 
 def _undo(transaction: Transaction, params: Params, *, in_queues: bool) -> None:
-    """Undo the changes of an attempt, in all queues or only in those of `:queue_ids`.
-
-    A value that it pushed is retracted if it is in its queue, and marked as orphaned if another attempt holds it. A
-    value that it took becomes live again at its old place, retracted if it was orphaned, or dead if its queue allows no
-    more deliveries.
-    """
+    """Undo the changes of an attempt, in all queues or only in those of `:queue_ids`."""
     name = transaction.dialect_name
     for each in (_record_returns(name, in_queues), _disown(name, in_queues), _return_taken(name, in_queues)):
         transaction.execute(each, params)
@@ -233,10 +223,7 @@ def _undo(transaction: Transaction, params: Params, *, in_queues: bool) -> None:
 
 
 def _delay_returned(transaction: Transaction, params: Params) -> None:
-    """Delay what has come back to queues with `retry_after`.
-
-    What a task finds again in the queues of its own session, its parents and children is not delayed (promise 1).
-    """
+    """Delay what has come back to queues with `retry_after`, but not what a task finds again itself (promise 1)."""
     rows = transaction.execute(_retried(), params)
     attempt = attempts.by_id(transaction, params["of_attempt"]) if rows else None
     if attempt is None:
@@ -275,14 +262,7 @@ def _touched() -> sa.Select[int, int, int]:
         sa.select(t.queue.c.id, t.queue.c.session_id, t.attempt.c.session_id)
         .select_from(t.queue.join(t.attempt, t.attempt.c.id == bindparam("of_attempt")))
         .where(
-            t.queue.c.id.in_(
-                sa.union(
-                    sa.select(t.value.c.queue_id).where(t.value.c.taken_by == bindparam("of_attempt")),
-                    sa.select(t.value.c.queue_id).where(
-                        t.value.c.pushed_by == bindparam("of_attempt"), t.value.c.state != literal("retracted")
-                    ),
-                )
-            ),
+            t.queue.c.id.in_(_queues_of(t.value.c.state != literal("retracted"))),
             t.queue.c.session_id != t.attempt.c.session_id,
         )
         .order_by(t.queue.c.id)
@@ -309,17 +289,15 @@ def undo_ended(transaction: Transaction, attempt_ids: Sequence[int], reason: str
 
 
 def _undo_elsewhere(transaction: Transaction, attempt_ids: Sequence[int], reason: str) -> None:
-    touched = {each: _touched_elsewhere(transaction, each) for each in sorted(attempt_ids, reverse=True)}
+    every = ((each, _touched_elsewhere(transaction, each)) for each in sorted(attempt_ids, reverse=True))
+    touched = {attempt_id: queue_ids for attempt_id, queue_ids in every if queue_ids}
     for attempt_id, queue_ids in touched.items():
-        if queue_ids:
-            dependent = dependent_steps.of_attempt(transaction, attempt_id, queue_ids)
-            give_back(transaction, [(step_id, reason) for step_id in dependent])
+        dependent = dependent_steps.of_attempt(transaction, attempt_id, queue_ids)
+        give_back(transaction, [(step_id, reason) for step_id in dependent])
     if transaction.dialect_name != "sqlite":  # SQLite has one writer at a time
         for queue_id in sorted({queue_id for queue_ids in touched.values() for queue_id in queue_ids}):
             lock_queue(transaction, queue_id)
     for attempt_id, queue_ids in touched.items():
-        if not queue_ids:
-            continue
         params = {"of_attempt": attempt_id, **draw(transaction).params, "reason": reason, "counted": True}
         transaction.execute(_set_end(), params)
         _undo(transaction, {**params, "queue_ids": json.dumps(queue_ids)}, in_queues=True)

@@ -12,11 +12,10 @@ from zrb_store.db.core import bindparam, is_one_of, literal, made_once, sa, stat
 from zrb_store.db.dialect import among, short_text, whole_text
 from zrb_store.db.transaction import Executor, Row, Transaction
 from zrb_store.queries import attempts, chunks
-from zrb_store.queries.attempts import is_of_no_task
 from zrb_store.queries.by_hand import Change
 from zrb_store.queries.clock import Moment, by_then, later
 from zrb_store.queries.show import attempts_without
-from zrb_store.queries.values import from_live, is_dead, is_delayed, is_due, is_held, was_live
+from zrb_store.queries.values import from_live, is_dead, is_delayed, is_due, is_held, is_same_value, was_live
 from zrb_store.records import UNFINISHED, UNSUCCESSFUL, AttemptRecord, ReplacedRecord, ReturnRecord, ValueRecord
 
 MESSAGE_LENGTH = 300
@@ -36,7 +35,7 @@ class JoinedAttempt:
         self.name = (self._session.c.name, self._attempt.c.task, self._attempt.c.number)
         self.step = self._attempt.c.step
         self.given_back = (self._attempt.c.given_back_at, self._attempt.c.given_back_tick)
-        failed = sa.and_(is_one_of(self._attempt.c.status, *UNFINISHED), ~is_of_no_task(self._attempt))
+        failed = sa.and_(is_one_of(self._attempt.c.status, *UNFINISHED), ~attempts.is_of_no_task(self._attempt))
         self.failed = tuple(sa.case((failed, self._attempt.c[name])) for name in ("ended_at", "ended_tick"))
         beginning = (literal(1), literal(MESSAGE_LENGTH))
         self.whole_error = (self._attempt.c.error_type, self._attempt.c.error_message)
@@ -319,8 +318,8 @@ def _moment(at: int | None, tick: int | None) -> Moment | None:
 def _live(then: bool) -> sa.Select[str]:
     if not then:
         return from_live(sa.select(whole_text()).order_by(t.value.c.seq))
-    replaced = (t.replaced.c.queue_id == t.value.c.queue_id, t.replaced.c.seq == t.value.c.seq)
-    earlier = sa.select(t.replaced.c.data).where(*replaced, later(t.replaced, "replaced")).order_by(t.replaced.c.id)
+    replaced = (is_same_value(t.replaced, t.value), later(t.replaced, "replaced"))
+    earlier = sa.select(t.replaced.c.data).where(*replaced).order_by(t.replaced.c.id)
     text = sa.func.coalesce(earlier.limit(literal(1)).scalar_subquery(), whole_text())
     return sa.select(text).where(t.value.c.queue_id == bindparam("queue_id"), was_live()).order_by(t.value.c.seq)
 

@@ -124,13 +124,10 @@ def _unfinished() -> sa.Select[*Row]:
             found.c.session_id.is_not(None)
         )
     )
+    newest_run = sa.and_(t.run.c.session_id == t.session.c.id, t.run.c.number == t.session.c.fence)
     return (
         sa.select(t.session.c.id, t.session.c.name, t.session.c.status, *(t.run.c[name] for name in RUN))
-        .select_from(
-            with_steps.join(t.session, t.session.c.id == with_steps.c.session_id).join(
-                t.run, sa.and_(t.run.c.session_id == t.session.c.id, t.run.c.number == t.session.c.fence)
-            )
-        )
+        .select_from(with_steps.join(t.session, t.session.c.id == with_steps.c.session_id).join(t.run, newest_run))
         .where(is_one_of(t.session.c.status, "running", "failed", "interrupted", "waiting"))
     )
 
@@ -171,13 +168,10 @@ def _holds_as_step(dialect_name: str) -> sa.ColumnElement[bool]:
 def _holding_steps(dialect_name: str) -> sa.Select[int, int, str | None, str, int, int | None]:
     since = sa.func.min(t.value.c.ended_at)
     columns = (t.queue.c.session_id, t.attempt.c.session_id, t.attempt.c.step_of, t.attempt.c.task, t.attempt.c.number)
+    taken = t.attempt.join(t.value, t.value.c.taken_by == t.attempt.c.id)
     return (
         sa.select(*columns, since)
-        .select_from(
-            t.attempt.join(t.value, t.value.c.taken_by == t.attempt.c.id).join(
-                t.queue, t.queue.c.id == t.value.c.queue_id
-            )
-        )
+        .select_from(taken.join(t.queue, t.queue.c.id == t.value.c.queue_id))
         .where(
             _holds_as_step(dialect_name),
             t.value.c.state == literal("taken"),

@@ -15,8 +15,9 @@ from zrb_store.db import columns
 from zrb_store.db.core import is_one_of, literal, made_once, sa, statement, t
 from zrb_store.db.dialect import among, byte_length, now, whole_text
 from zrb_store.db.transaction import Executor, Row, Transaction
-from zrb_store.queries.attempts import attempt_as
+from zrb_store.queries.attempts import attempt_as, is_step
 from zrb_store.queries.damage import RESTORE, SHOWN, Invariant, columns_of, exists, invariant, label, rows_of, say
+from zrb_store.queries.values import is_same_value
 from zrb_store.queries.wait_invariants import OF_WAITS, RERUN
 from zrb_store.records import UNFINISHED
 
@@ -31,24 +32,20 @@ _pusher, _taker = functools.partial(attempt_as, "pusher"), functools.partial(att
 # -- values
 
 
-def _of_value() -> Condition:
-    return sa.and_(t.returned.c.queue_id == t.value.c.queue_id, t.returned.c.seq == t.value.c.seq)
-
-
 def _is_held() -> Condition:
     return is_one_of(t.value.c.state, "taken", "removed")
 
 
 def _last_replaced(rows: sa.Table, *conditions: Condition) -> sa.ScalarSelect[int]:
-    of_value = (t.replaced.c.queue_id == rows.c.queue_id, t.replaced.c.seq == rows.c.seq)
-    return sa.select(sa.func.max(t.replaced.c.replaced_tick)).where(*of_value, *conditions).scalar_subquery()
+    of_value = (is_same_value(t.replaced, rows), *conditions)
+    return sa.select(sa.func.max(t.replaced.c.replaced_tick)).where(*of_value).scalar_subquery()
 
 
 def _last_count() -> sa.ScalarSelect[int]:
     since_replaced = t.returned.c.returned_tick >= sa.func.coalesce(_last_replaced(t.returned), literal(0))
     return (
         sa.select(t.returned.c.failed_deliveries)
-        .where(_of_value(), t.returned.c.failed_deliveries.is_not(None), since_replaced)
+        .where(is_same_value(t.returned, t.value), t.returned.c.failed_deliveries.is_not(None), since_replaced)
         .order_by(t.returned.c.id.desc())
         .limit(literal(1))
         .scalar_subquery()
@@ -57,18 +54,13 @@ def _last_count() -> sa.ScalarSelect[int]:
 
 def _overlapping() -> sa.Join:
     later = t.returned.alias("later")
-    is_later = (
-        later.c.queue_id == t.returned.c.queue_id,
-        later.c.seq == t.returned.c.seq,
-        later.c.id > t.returned.c.id,
-    )
-    return t.returned.join(later, sa.and_(*is_later, later.c.taken_tick < t.returned.c.returned_tick))
+    is_later = sa.and_(is_same_value(later, t.returned), later.c.id > t.returned.c.id)
+    return t.returned.join(later, sa.and_(is_later, later.c.taken_tick < t.returned.c.returned_tick))
 
 
 def _has_chunk(number: sa.ColumnElement[int]) -> sa.Exists:
     previous = t.chunk.alias("previous")
-    of_value = sa.and_(previous.c.queue_id == t.value.c.queue_id, previous.c.seq == t.value.c.seq)
-    return exists(previous, of_value, previous.c.number == number)
+    return exists(previous, is_same_value(previous, t.value), previous.c.number == number)
 
 
 _value = functools.partial(invariant, "zrb_value")
@@ -145,14 +137,14 @@ _OF_VALUES = [
             t.value.c.ended_tick < t.value.c.pushed_tick,
             exists(
                 t.returned,
-                _of_value(),
+                is_same_value(t.returned, t.value),
                 sa.or_(
                     t.returned.c.returned_tick < t.returned.c.taken_tick,
                     t.returned.c.taken_tick < t.value.c.pushed_tick,
                     t.returned.c.returned_tick > t.value.c.ended_tick,
                 ),
             ),
-            exists(_overlapping(), _of_value()),
+            exists(_overlapping(), is_same_value(t.returned, t.value)),
         ),
         level="warning",
         remedy=_CLOCK,
@@ -182,10 +174,6 @@ _OF_VALUES = [
 @made_once
 def _before() -> sa.FromClause:
     return t.output.alias("before")
-
-
-def _is_step() -> Condition:
-    return is_one_of(t.attempt.c.role, "step")
 
 
 def _last_piece_before() -> sa.ScalarSelect[int]:
@@ -220,7 +208,7 @@ def _has_twin_after() -> sa.Exists:
         twin,
         *is_twin,
         twin.c.number > t.attempt.c.number,
-        is_one_of(twin.c.role, "step") == _is_step(),
+        is_step(twin) == is_step(),
         ~is_one_of(t.attempt.c.role, "delivery"),
     )
 
@@ -310,7 +298,7 @@ _OF_ATTEMPTS = [
         "after these",
         lambda: sa.case(
             (
-                _is_step(),
+                is_step(),
                 # If one of them is NULL, the id is too.
                 sa.or_(
                     t.attempt.c.step.is_(None),
@@ -340,13 +328,13 @@ _OF_ATTEMPTS = [
         "step-parent",
         "are steps of a missing attempt, or of an attempt of another task",
         # A fork does not copy attempts that had not completed, and a person who marks a step is no attempt.
-        lambda: sa.and_(_is_step(), t.attempt.c.parent_id.is_not(None), ~_is_parent_of_step()),
+        lambda: sa.and_(is_step(), t.attempt.c.parent_id.is_not(None), ~_is_parent_of_step()),
     ),
     _attempt(
         "step-running",
         "are steps that run although the attempt around them does not",
         lambda: sa.and_(
-            _is_step(),
+            is_step(),
             is_one_of(t.attempt.c.status, "running"),
             ~_parent_is(is_one_of(attempt_as("parent").c.status, "running")),
         ),
@@ -356,7 +344,7 @@ _OF_ATTEMPTS = [
         "step-unfinished",
         "are steps that failed and were not given back, or have a result without having completed",
         lambda: sa.and_(
-            _is_step(),
+            is_step(),
             sa.or_(
                 sa.and_(
                     is_one_of(t.attempt.c.status, "failed", "interrupted"),

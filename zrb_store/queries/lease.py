@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 from zrb_store.db.core import bindparam, literal, sa, statement, t
 from zrb_store.db.dialect import now, schema_is_unchanged
@@ -34,22 +33,19 @@ def _renew() -> sa.sql.dml.ReturningUpdate[int | None]:
     )
 
 
-class Renewed(NamedTuple):
-    """What a run is told when its lease is renewed."""
+def renew(executor: Executor, run_id: int, lease: int) -> tuple[int | None] | None:
+    """Extend the lease of a run by microseconds from now.
 
-    stop_requested_at: int | None
-
-
-def renew(executor: Executor, run_id: int, lease: int) -> Renewed | None:
-    """Extend the lease of a run to `lease` microseconds from now; return None if the run has lost its lease."""
-    return next((Renewed(*row) for row in executor.execute(_renew(), {"run_id": run_id, "lease": lease})), None)
+    Return a row with the moment at which the run was asked to stop, or None if it has lost its lease.
+    """
+    return next(iter(executor.execute(_renew(), {"run_id": run_id, "lease": lease})), None)
 
 
 def is_live(executor: Executor, run: RunRecord, moment: int) -> bool:
     """Whether the run still holds its lease at `moment` (the database's clock) and may be at work."""
     if run.ended_at is not None or run.lease_expires_at <= moment:
         return False
-    running = is_running(*_process(run))
+    running = is_running(*run.process)
     if running is None and executor.dialect_name == "sqlite":
         # SQLite uses this host's clock. It was ahead when the lease began if the lease outlasts one that begins now.
         return run.lease_expires_at - moment <= DURATION * 1_000_000
@@ -60,19 +56,15 @@ def state_of_process(executor: Executor, run: RunRecord, moment: int) -> str:
     """Return `alive`, `dead` or, if nothing more is known, `lease expired` of a run's process at `moment`."""
     if is_live(executor, run, moment):
         return "alive"
-    running = is_running(*_process(run))
+    running = is_running(*run.process)
     if running and not is_stopped(run.pid):
         return "alive"  # one call may have kept all its threads waiting until its lease expired
     return "dead" if running is False else "lease expired"
 
 
-def _process(run: RunRecord) -> tuple[str | None, str | None, int, str | None]:
-    return run.boot_id, run.pid_namespace, run.pid, run.process_started
-
-
 def is_own_run(run: RunRecord) -> bool:
     """Whether this process has started the run."""
-    return is_own(*_process(run))
+    return is_own(*run.process)
 
 
 @statement
@@ -152,7 +144,7 @@ def suspected(executor: Executor, session: SessionRecord, run: RunRecord, moment
 
     The transaction is to be committed: it may have recorded the suspicion.
     """
-    if run.ended_at is not None or is_own_run(run) or {"lease_expires_at", "ended_at"}.intersection(run.damage):
+    if is_own_run(run) or {"lease_expires_at", "ended_at"}.intersection(run.damage):
         return None  # no renewal changes a damaged time
     if cause_of_death(executor, run, moment):
         return None

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import json
+import operator
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from zrb_store.db.core import bindparam, literal, sa, statement, t
@@ -13,8 +15,7 @@ from zrb_store.db.transaction import Executor, Row, Transaction
 from zrb_store.names import NamePattern
 from zrb_store.process import Projects
 from zrb_store.queries import runs, sessions
-from zrb_store.queries.runs import is_of
-from zrb_store.queries.show import no_step
+from zrb_store.queries.attempts import is_step
 from zrb_store.records import RunRecord, SessionRecord
 
 
@@ -34,45 +35,59 @@ def _newest() -> sa.Select[*Row]:
     return _ordered().limit(bindparam("limit", type_=sa.Integer))
 
 
+@dataclass(frozen=True)
+class Chosen:
+    """Which sessions are read."""
+
+    statuses: Collection[str] | None = None  # as they are stored
+    name: NamePattern | None = None
+    task: str | None = None
+    projects: Projects | None = None
+    since: int | None = None  # in microseconds
+    roots: bool = False  # leave out child sessions
+
+    def conditions(self, dialect_name: str) -> Iterator[sa.ColumnElement[bool]]:
+        """Yield what their rows must meet, at least as far as the database can tell."""
+        if self.name is not None:
+            yield matches(dialect_name, t.session.c.name, self.name)
+        if self.statuses is not None:
+            yield t.session.c.status.in_(self.statuses)
+            if "completed" not in self.statuses:
+                yield sessions.is_not_completed()
+        if self.task is not None:
+            yield t.session.c.task == self.task
+        if self.projects is not None:
+            yield runs.is_of(self.projects)
+        if self.since is not None:
+            yield _last("at") >= self.since
+        if self.roots:
+            yield t.session.c.parent.is_(None)
+
+
+def count_sessions(transaction: Transaction, chosen: Chosen) -> int:
+    """Count sessions."""
+    names = sa.select(t.session.c.name).where(*chosen.conditions(transaction.dialect_name))
+    if chosen.name is not None:
+        return sum(chosen.name.matches(name) for [name] in transaction.stream(names))
+    [[count]] = transaction.execute(sa.select(sa.func.count()).select_from(names.subquery()), {})
+    return int(count)
+
+
 def matching_sessions(
-    transaction: Transaction,
-    *,
-    statuses: Collection[str] | None = None,
-    name: NamePattern | None = None,
-    task: str | None = None,
-    projects: Projects | None = None,
-    since: int | None = None,  # in microseconds
-    before: int | None = None,  # id of a session
-    roots: bool = False,  # leave out child sessions
-    limit: int | None = None,
+    transaction: Transaction, chosen: Chosen, *, before: int | None = None, limit: int | None = None
 ) -> Iterator[SessionRecord]:
-    """Yield the sessions that meet all given conditions, each with its stored status.
+    """Yield sessions, each with its stored status; with the id of a session, only those that come after it.
 
     Those whose last start or end came last are the first; without a run, their creation counts.
     """
-    chosen = (statuses, name, task, projects, since, before)
-    if limit is not None and not roots and all(each is None for each in chosen):  # the SQL of this one is stored
+    if limit is not None and before is None and chosen == Chosen():  # the SQL of this one is stored
         return map(sessions.record, transaction.stream(_newest(), {"limit": limit}))
-    statement = _ordered()
-    if name is not None:
-        statement = statement.where(matches(transaction.dialect_name, t.session.c.name, name))
-    if statuses is not None:
-        statement = statement.where(t.session.c.status.in_(statuses))
-        if "completed" not in statuses:
-            statement = statement.where(sessions.is_not_completed())
-    if task is not None:
-        statement = statement.where(t.session.c.task == task)
-    if projects is not None:
-        statement = statement.where(is_of(projects))
-    if since is not None:
-        statement = statement.where(_last("at") >= since)
+    name, statement = chosen.name, _ordered().where(*chosen.conditions(transaction.dialect_name))
     if before is not None:
         [[tick]] = transaction.execute(sa.select(_last("tick")).where(t.session.c.id == before), {})
         statement = statement.where(
             sa.or_(_last("tick") < tick, sa.and_(_last("tick") == tick, t.session.c.id < before))
         )
-    if roots:
-        statement = statement.where(t.session.c.parent.is_(None))
     if name is None or name.is_exact:
         return map(sessions.record, transaction.stream(statement.limit(limit)))
     found = map(sessions.record, transaction.stream(statement))
@@ -100,22 +115,27 @@ def runs_by_session(executor: Executor, session_ids: Sequence[int]) -> dict[int,
 class TaskCounts(NamedTuple):
     """How far the tasks of a session are."""
 
-    attempted: int  # how many of them have attempts
-    completed: int  # how many of these have completed
-    kept: frozenset[str]  # of a session for which that was asked, the tasks with an attempt that was not given back
+    attempted: int = 0  # how many of them have attempts
+    completed: int = 0  # how many of these have completed
+    deliveries: int = 0  # how many of their attempts are deliveries
+    delivered: int = 0  # how many of these have completed
+    kept: frozenset[str] = frozenset()  # if that was asked, the tasks with an attempt that was not given back
 
 
 @statement
-def _task_counts(dialect_name: str) -> sa.Select[int, str, int, int, int]:
+def _task_counts(dialect_name: str) -> sa.Select[*Row]:
     was_kept = t.attempt.c.given_back_at.is_(None)
-    completed = sa.case((sa.and_(t.attempt.c.status == literal("completed"), was_kept), t.attempt.c.task))
+    stands = sa.and_(t.attempt.c.status == literal("completed"), was_kept)
+    completed = sa.case((stands, t.attempt.c.task))
+    is_delivery = t.attempt.c.role == literal("delivery")
     kept = sa.case((was_kept, t.attempt.c.task))
     # One row for each session, but one for each task of a session whose tasks are asked for.
     task = sa.case((among(dialect_name, t.attempt.c.session_id, "by_task"), t.attempt.c.task))
-    counted = (sa.func.count(each.distinct()) for each in (t.attempt.c.task, completed, kept))
+    tasks, done, names = (sa.func.count(each.distinct()) for each in (t.attempt.c.task, completed, kept))
+    deliveries = (sa.func.count(sa.case((each, literal(1)))) for each in (is_delivery, sa.and_(is_delivery, stands)))
     return (
-        sa.select(t.attempt.c.session_id, task.label("name"), *counted)
-        .where(among(dialect_name, t.attempt.c.session_id, "ids"), no_step())
+        sa.select(t.attempt.c.session_id, task.label("name"), tasks, done, *deliveries, names)
+        .where(among(dialect_name, t.attempt.c.session_id, "ids"), ~is_step())
         .group_by(literal(1), literal(2))
     )
 
@@ -124,8 +144,8 @@ def task_counts(executor: Executor, session_ids: Sequence[int], by_task: Sequenc
     """Count for each session id the tasks that have attempts."""
     params = {"ids": json.dumps(list(session_ids)), "by_task": json.dumps(list(by_task))}
     found: dict[int, TaskCounts] = {}
-    for session_id, task, attempted, completed, kept in executor.execute(_task_counts(executor.dialect_name), params):
-        before = found.get(session_id, TaskCounts(0, 0, frozenset()))
+    for session_id, task, *counts, kept in executor.execute(_task_counts(executor.dialect_name), params):
+        before = found.get(session_id, TaskCounts())
         names = before.kept | {task} if kept and task is not None else before.kept
-        found[session_id] = TaskCounts(before.attempted + attempted, before.completed + completed, names)
+        found[session_id] = TaskCounts._make((*map(operator.add, before[:4], counts), names))
     return found

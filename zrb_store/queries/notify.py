@@ -11,7 +11,7 @@ from zrb_store.db.core import bindparam, exists, is_one_of, literal, sa, stateme
 from zrb_store.db.dialect import among, now, schema_is_unchanged
 from zrb_store.db.transaction import Executor, Row
 from zrb_store.queries import runs, sessions
-from zrb_store.queries.values import is_dead
+from zrb_store.queries.values import is_dead, is_same_value
 from zrb_store.records import UNSUCCESSFUL, RunRecord
 
 
@@ -94,11 +94,10 @@ def claim(executor: Executor, dead: RunRecord) -> bool:
 
 @statement
 def _untold() -> sa.Select[*Row]:
+    newest_run = sa.and_(t.run.c.session_id == t.session.c.id, t.run.c.number == t.session.c.fence)
     return (
         sa.select(t.session.c.name, *(t.run.c[name] for name in RUN))
-        .select_from(
-            t.session.join(t.run, sa.and_(t.run.c.session_id == t.session.c.id, t.run.c.number == t.session.c.fence))
-        )
+        .select_from(t.session.join(t.run, newest_run))
         .where(
             t.session.c.status == literal("running"),
             sessions.is_not_completed(),
@@ -136,9 +135,7 @@ def _died() -> sa.Select[*Row]:
         .select_from(
             t.value.join(t.queue)
             .join(t.session, t.session.c.id == t.queue.c.session_id)
-            .outerjoin(
-                t.returned, sa.and_(t.returned.c.queue_id == t.value.c.queue_id, t.returned.c.seq == t.value.c.seq)
-            )
+            .outerjoin(t.returned, is_same_value(t.returned, t.value))
             .outerjoin(t.attempt, t.attempt.c.id == t.returned.c.taken_by)
         )
         .where(

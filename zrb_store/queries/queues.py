@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from zrb_store.db.columns import QUEUE
 from zrb_store.db.core import bindparam, literal, sa, statement, t
-from zrb_store.db.dialect import among, insert_if_absent, new_id, now
+from zrb_store.db.dialect import among, insert_if_absent, new_id
 from zrb_store.db.transaction import Executor, Row, Transaction
 from zrb_store.errors import SessionNotFound
 from zrb_store.queries import sessions
@@ -110,8 +110,8 @@ class QueueRules(NamedTuple):
     def to_json(self) -> JsonObject:
         """Return it as `show --format json` shows it, with seconds."""
         delays = [micros / 1_000_000 for micros in self.retry_after]
-        limits: JsonObject = {"max_deliveries": self.max_deliveries, "retry_after": delays or None}
-        return {**limits, "paused_at": iso(self.paused_at)}
+        allowed: JsonObject = {"max_deliveries": self.max_deliveries, "retry_after": delays or None}
+        return {**allowed, "paused_at": iso(self.paused_at)}
 
 
 @statement
@@ -122,11 +122,10 @@ def _read_rules() -> sa.Select[*Row]:
 
 @statement
 def _set_rules() -> sa.Update:
-    return (
-        sa.update(t.queue)
-        .where(t.queue.c.id == bindparam("of_queue", type_=t.queue.c.id.type))
-        .values(max_deliveries=bindparam("limit", type_=sa.Integer), retry_after=bindparam("intervals", type_=sa.Text))
-    )
+    of_queue = t.queue.c.id == bindparam("of_queue", type_=t.queue.c.id.type)
+    limit, intervals = bindparam("limit", type_=sa.Integer), bindparam("intervals", type_=sa.Text)
+    new = {"max_deliveries": limit, "retry_after": intervals, "paused_at": bindparam("pause", type_=sa.BigInteger)}
+    return sa.update(t.queue).where(of_queue).values(new)
 
 
 def rules(executor: Executor, queue_id: int) -> QueueRules:
@@ -150,23 +149,8 @@ def readable_intervals(intervals: Any) -> tuple[int, ...]:
 def set_rules(executor: Executor, queue_id: int, rules: QueueRules) -> None:
     """Set what a queue allows, in the open transaction. Values that are live stay live."""
     intervals = json.dumps(rules.retry_after) if rules.retry_after else None
-    executor.execute(_set_rules(), {"of_queue": queue_id, "limit": rules.max_deliveries, "intervals": intervals})
-
-
-@statement
-def _pause(paused: bool) -> sa.sql.dml.ReturningUpdate[int]:
-    is_paused = t.queue.c.paused_at.is_not(None)
-    return (
-        sa.update(t.queue)
-        .where(t.queue.c.id == bindparam("of_queue", type_=t.queue.c.id.type), ~is_paused if paused else is_paused)
-        .values(paused_at=now() if paused else sa.null())
-        .returning(t.queue.c.id)
-    )
-
-
-def set_paused(executor: Executor, queue_id: int, paused: bool) -> bool:
-    """Pause a queue, or end its pause; return whether that changes anything."""
-    return bool(executor.execute(_pause(paused), {"of_queue": queue_id}))
+    new = {"limit": rules.max_deliveries, "intervals": intervals, "pause": rules.paused_at}
+    executor.execute(_set_rules(), {"of_queue": queue_id, **new})
 
 
 @statement
@@ -175,14 +159,24 @@ def _open() -> sa.Select[int]:
         sa.select(t.queue.c.id)
         .select_from(t.queue.join(t.session))
         .where(t.session.c.status == literal("open"), sessions.is_not_completed())
-        .order_by(t.queue.c.id.desc())
-        .limit(bindparam("most", type_=sa.Integer))
     )
 
 
-def queues_of_open_sessions(executor: Executor, most: int) -> list[int]:
-    """Return the ids of queues whose session has had no run, the newest first, at most so many."""
-    return [row[0] for row in executor.execute(_open(), {"most": most})]
+def queues_of_open_sessions(executor: Executor) -> list[int]:
+    """Return the ids of the queues whose session has had no run."""
+    return [row[0] for row in executor.execute(_open())]
+
+
+@statement
+def _names(dialect_name: str) -> sa.Select[int, str, str]:
+    found = sa.select(t.queue.c.id, t.session.c.name, t.queue.c.name).select_from(t.queue.join(t.session))
+    return found.where(among(dialect_name, t.queue.c.id, "ids")).order_by(t.session.c.name, t.queue.c.name)
+
+
+def names(executor: Executor, queue_ids: Iterable[int]) -> dict[int, str]:
+    """Return the name SESSION/QUEUE of each of these queues by its id, ordered by both."""
+    rows = executor.execute(_names(executor.dialect_name), {"ids": json.dumps(list(queue_ids))})
+    return {queue_id: f"{session}/{queue}" for queue_id, session, queue in rows}
 
 
 class QueueState(NamedTuple):

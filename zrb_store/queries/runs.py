@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Literal, NamedTuple
 
 from zrb_store.db.columns import RUN, readable
@@ -16,7 +17,7 @@ from zrb_store.db.transaction import Executor, Row, Transaction
 from zrb_store.masking import ErrorText
 from zrb_store.process import Projects, program_of
 from zrb_store.queries.attempts import ERROR, is_in_effect, lost_or_interrupted
-from zrb_store.queries.clock import Moment, draw, given_moment, given_tick
+from zrb_store.queries.clock import Moment, draw, now_given
 from zrb_store.records import RunRecord, SessionRecord
 
 
@@ -60,10 +61,11 @@ def _last_signs() -> sa.Select[int | None, int, int | None]:
     )
 
 
-def last_signs(executor: Executor, session_id: int) -> dict[int | None, int]:
-    """Return when the attempts of each run of a session last began or ended by themselves."""
-    found = executor.execute(_last_signs(), {"session_id": session_id})
-    return {run: max(started_at, ended_at or 0) for run, started_at, ended_at in found}
+def with_last_signs(executor: Executor, session_id: int, found: Sequence[RunRecord]) -> list[RunRecord]:
+    """Return the runs of a session with the time when the attempts of each last began or ended by themselves."""
+    rows = executor.execute(_last_signs(), {"session_id": session_id})
+    signs = {run: max(started_at, ended_at or 0) for run, started_at, ended_at in rows}
+    return [replace(run, seen_at=signs.get(run.id, 0)) for run in found]
 
 
 @statement
@@ -78,8 +80,7 @@ def traceback_of(executor: Executor, run_id: int) -> str | None:
 
 def status_of(executor: Executor, run_id: int) -> tuple[str | None] | None:
     """Return the status of a run, in a tuple; None if the run is not there."""
-    rows = executor.execute(_column("status"), {"of_run": run_id})
-    return (rows[0][0],) if rows else None
+    return next(iter(executor.execute(_column("status"), {"of_run": run_id})), None)
 
 
 def acknowledged_at(runs: Sequence[RunRecord]) -> int | None:
@@ -117,8 +118,7 @@ def _lose() -> sa.Update:
         sa.update(t.run)
         .where(t.run.c.session_id == bindparam("of_session"), t.run.c.ended_at.is_(None))
         .values(
-            ended_at=given_moment(),
-            ended_tick=given_tick(),
+            **now_given("ended"),
             status=sa.case((t.run.c.stop_requested_at.is_not(None), literal("interrupted")), else_=literal("lost")),
         )
     )
@@ -198,8 +198,7 @@ def _end() -> sa.sql.dml.ReturningUpdate[str]:
         sa.update(t.run)
         .where(t.run.c.id == bindparam("of_run"), t.run.c.ended_at.is_(None), is_newest())
         .values(
-            ended_at=given_moment(),
-            ended_tick=given_tick(),
+            **now_given("ended"),
             status=sa.case((was_stopped, literal("interrupted")), else_=given),
             told_at=sa.func.coalesce(bindparam("told", type_=sa.BigInteger), t.run.c.told_at),
             acknowledged_at=None,  # it seemed to have died
@@ -235,11 +234,7 @@ def _end_attempts(status: Literal["interrupted", "lost"]) -> sa.sql.dml.Returnin
     return (
         sa.update(t.attempt)
         .where(t.attempt.c.run_id == bindparam("of_run"), t.attempt.c.status == literal("running"))
-        .values(
-            status=lost_or_interrupted() if status == "lost" else literal(status),
-            ended_at=given_moment(),
-            ended_tick=given_tick(),
-        )
+        .values(status=lost_or_interrupted() if status == "lost" else literal(status), **now_given("ended"))
         .returning(t.attempt.c.id)
     )
 
@@ -259,7 +254,7 @@ def _end_session() -> sa.Update:
     return (
         sa.update(t.session)
         .where(t.session.c.id == bindparam("of_session"))
-        .values(status=bindparam("new_status"), ended_at=given_moment(), ended_tick=given_tick())
+        .values(status=bindparam("new_status"), **now_given("ended"))
     )
 
 
@@ -372,17 +367,16 @@ def newest_result(
     """
     if of is None and (projects is None or len(projects.folders) == 1):  # the SQL of these is stored
         folder = None if projects is None else projects.folders[0]
-        rows = transaction.execute(_newest_result(folder is not None), {"task": task, "folder": folder})
-        return (rows[0][0], rows[0][1]) if rows else None
+        found = transaction.execute(_newest_result(folder is not None), {"task": task, "folder": folder})
+        return next(iter(found), None)
     statement = _of_any_project()
     if projects is not None:
         statement = statement.where(sa.or_(is_of(projects), t.session.c.project.is_(None)))
     if of is None:
-        rows = transaction.execute(statement.limit(literal(1)), {"task": task})
-        return (rows[0][0], rows[0][1]) if rows else None
+        return next(iter(transaction.execute(statement.limit(literal(1)), {"task": task})), None)
     statement = statement.where(sa.or_(t.session.c.task.is_(None), is_named(t.session.c.task, of)))
-    found = transaction.stream(statement.add_columns(t.session.c.task, *program_columns()), {"task": task})
-    for name, attempt_id, main_task, *columns in found:
+    rows = transaction.stream(statement.add_columns(t.session.c.task, *program_columns()), {"task": task})
+    for name, attempt_id, main_task, *columns in rows:
         path = program(tuple(columns))
         if main_task is not None or (path is not None and (path == of or path.endswith(f"/{of}"))):
             return name, attempt_id

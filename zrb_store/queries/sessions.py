@@ -78,16 +78,9 @@ def create(executor: Executor, name: str) -> None:
 
 @statement
 def _set_tasks() -> sa.sql.dml.ReturningUpdate[int]:
-    return (
-        sa.update(t.session)
-        .where(
-            t.session.c.id == bindparam("session_id"),
-            t.session.c.fence == bindparam("run_fence"),
-            schema_is_unchanged(),
-        )
-        .values(tasks=bindparam("known_tasks"))
-        .returning(t.session.c.id)
-    )
+    is_own = (t.session.c.id == bindparam("session_id"), t.session.c.fence == bindparam("run_fence"))
+    own = sa.update(t.session).where(*is_own, schema_is_unchanged())
+    return own.values(tasks=bindparam("known_tasks")).returning(t.session.c.id)
 
 
 def set_tasks(executor: Executor, session_id: int, fence: int, tasks: Mapping[str, str]) -> bool:
@@ -136,11 +129,8 @@ def _line_of_descent(executor: Executor, session_id: int) -> list[str]:
 
 @statement
 def _pin() -> sa.Update:
-    return (
-        sa.update(t.session)
-        .where(t.session.c.id == bindparam("of_session"))
-        .values(pinned=bindparam("is_pinned", type_=sa.Boolean))
-    )
+    pinned = bindparam("is_pinned", type_=sa.Boolean)
+    return sa.update(t.session).where(t.session.c.id == bindparam("of_session")).values(pinned=pinned)
 
 
 def pin(executor: Executor, session_id: int, pinned: bool) -> None:

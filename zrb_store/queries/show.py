@@ -11,17 +11,12 @@ from zrb_store.db.core import bindparam, exists, literal, sa, statement, t
 from zrb_store.db.dialect import among, now, whole_text
 from zrb_store.db.transaction import Executor, Row, Transaction
 from zrb_store.queries import attempts
-from zrb_store.queries.attempts import attempt_as, is_in_effect
+from zrb_store.queries.attempts import attempt_as, is_in_effect, is_step
 from zrb_store.queries.clock import Moment, by_then
 from zrb_store.queries.output import has_output
 from zrb_store.queries.queues import RULES, QueueRules, readable_rules
-from zrb_store.queries.values import is_dead, is_delayed, is_due, is_held, was_live
+from zrb_store.queries.values import is_dead, is_delayed, is_due, is_held, is_same_value, was_live
 from zrb_store.records import AttemptRecord
-
-
-def no_step() -> sa.ColumnElement[bool]:
-    """Return the condition that an attempt is none of a step."""
-    return t.attempt.c.role != literal("step")
 
 
 @statement
@@ -29,7 +24,7 @@ def _summary() -> sa.Select[int, int | None, bool]:
     of_session = t.attempt.c.session_id == bindparam("session_id")
     return sa.select(
         now(),
-        sa.select(sa.func.count()).where(of_session, no_step()).scalar_subquery(),
+        sa.select(sa.func.count()).where(of_session, ~is_step()).scalar_subquery(),
         exists(of_session, t.attempt.c.step_of.is_not(None)),
     )
 
@@ -106,7 +101,7 @@ def of_task() -> sa.ColumnElement[bool]:
 
 @statement
 def _short_of_tasks() -> sa.Select[*Row]:
-    return attempts_without(*_LONG_TEXTS).where(no_step())
+    return attempts_without(*_LONG_TEXTS).where(~is_step())
 
 
 def short_attempts(executor: Executor, session_id: int) -> list[AttemptRecord]:
@@ -134,7 +129,7 @@ def attempts_of_task(
 def _tasks(then: bool) -> sa.Select[str, int | None, int]:
     found = (
         sa.select(t.attempt.c.task, sa.func.max(t.attempt.c.number), sa.func.count())
-        .where(t.attempt.c.session_id == bindparam("session_id"), no_step())
+        .where(t.attempt.c.session_id == bindparam("session_id"), ~is_step())
         .group_by(t.attempt.c.task)
         .order_by(sa.func.min(t.attempt.c.id))
     )
@@ -168,13 +163,10 @@ def short_attempt(executor: Executor, session_id: int, task: str, number: int) -
 
 @statement
 def _left() -> sa.Select[str, int]:
+    pushed = t.attempt.join(t.value, t.value.c.pushed_by == t.attempt.c.id)
     return (
         sa.select(t.queue.c.name, sa.func.count())
-        .select_from(
-            t.attempt.join(t.value, t.value.c.pushed_by == t.attempt.c.id).join(
-                t.queue, t.queue.c.id == t.value.c.queue_id
-            )
-        )
+        .select_from(pushed.join(t.queue, t.queue.c.id == t.value.c.queue_id))
         .where(
             t.attempt.c.session_id == bindparam("session_id"),
             sa.func.coalesce(t.attempt.c.step_of, t.attempt.c.task) == bindparam("task"),
@@ -202,10 +194,7 @@ def _holding(dialect_name: str) -> sa.Select[int, bool, bool]:
 
 
 def holding_values(executor: Executor, attempt_ids: Sequence[int]) -> dict[int, str]:
-    """Return what each of these attempts did to values: `took` for one it holds, `pushed` for one in a queue, or both.
-
-    Attempts that did neither are left out.
-    """
+    """Return which of these attempts `took` a value that they hold, or `pushed` one that is in a queue, or did both."""
     rows = executor.execute(_holding(executor.dialect_name), {"ids": json.dumps(list(attempt_ids))})
     done = {row[0]: " and ".join(["took"] * bool(row[1]) + ["pushed"] * bool(row[2])) for row in rows}
     return {attempt_id: acts for attempt_id, acts in done.items() if acts}
@@ -213,13 +202,10 @@ def holding_values(executor: Executor, attempt_ids: Sequence[int]) -> dict[int, 
 
 @statement
 def _held_elsewhere(dialect_name: str) -> sa.Select[int]:
+    taken = t.attempt.join(t.value, t.value.c.taken_by == t.attempt.c.id)
     return (
         sa.select(sa.func.count())
-        .select_from(
-            t.attempt.join(t.value, t.value.c.taken_by == t.attempt.c.id).join(
-                t.queue, t.queue.c.id == t.value.c.queue_id
-            )
-        )
+        .select_from(taken.join(t.queue, t.queue.c.id == t.value.c.queue_id))
         .where(among(dialect_name, t.attempt.c.id, "ids"), t.queue.c.session_id != t.attempt.c.session_id)
     )
 
@@ -232,11 +218,8 @@ def held_elsewhere(executor: Executor, attempt_ids: Sequence[int]) -> int:
 
 @statement
 def _dead_by() -> sa.Select[int]:
-    last = sa.and_(
-        t.returned.c.queue_id == t.value.c.queue_id,
-        t.returned.c.seq == t.value.c.seq,
-        t.returned.c.failed_deliveries == t.value.c.failed_deliveries,
-    )
+    has_its_count = t.returned.c.failed_deliveries == t.value.c.failed_deliveries
+    last = sa.and_(is_same_value(t.returned, t.value), has_its_count)
     return (
         sa.select(sa.func.count())
         .select_from(t.value.join(t.returned, last).join(t.attempt, t.attempt.c.id == t.returned.c.taken_by))
@@ -261,8 +244,8 @@ def _logged(of: Literal["session", "task", "step"]) -> sa.Select[*Row]:
         .order_by(sa.func.coalesce(t.attempt.c.parent_id, t.attempt.c.id), t.attempt.c.id)
     )
     if of == "task":
-        return found.where(sa.or_(sa.and_(of_task(), no_step()), t.attempt.c.step_of == bindparam("task")))
-    return found.where(of_task(), ~no_step()) if of == "step" else found
+        return found.where(sa.or_(sa.and_(of_task(), ~is_step()), t.attempt.c.step_of == bindparam("task")))
+    return found.where(of_task(), is_step()) if of == "step" else found
 
 
 class LoggedAttempt(NamedTuple):

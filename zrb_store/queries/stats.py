@@ -11,12 +11,11 @@ from zrb_store.db.core import bindparam, is_one_of, literal, sa, statement, t
 from zrb_store.db.dialect import among, now
 from zrb_store.db.transaction import Executor, Row, Transaction
 from zrb_store.process import Projects
-from zrb_store.queries import runs, sessions
+from zrb_store.queries import lease, runs, sessions
 from zrb_store.queries.attempts import attempt_as
 from zrb_store.queries.notify import LastError
 from zrb_store.queries.queues import dead_values
-from zrb_store.queries.runs import is_of
-from zrb_store.queries.values import is_dead
+from zrb_store.queries.values import is_dead, is_same_value
 from zrb_store.records import UNSUCCESSFUL, RunRecord, SessionRecord
 
 Ts = TypeVarTuple("Ts")
@@ -96,29 +95,39 @@ class RecentRun(NamedTuple):
     session: str
     status: str  # `completed`, `failed`, `interrupted` or `lost`
     started_at: int  # when it started, in microseconds
-    ended_at: int  # when it ended
+    ended_at: int  # when it ended; a lost one at its last sign of life
+
+
+def _end(dialect_name: str) -> sa.ColumnElement[int]:
+    """Select when a run ended, or when one whose process died was last seen: see `lease.worked_until`."""
+    latest = sa.func.max if dialect_name == "sqlite" else sa.func.greatest
+    ended = sa.case((t.attempt.c.status != literal("lost"), t.attempt.c.ended_at))  # others end a lost one
+    signs = sa.select(sa.func.max(sa.func.coalesce(ended, t.attempt.c.started_at)))
+    last = sa.func.coalesce(signs.where(t.attempt.c.run_id == t.run.c.id).scalar_subquery(), t.run.c.started_at)
+    renewed_at = t.run.c.lease_expires_at - literal(int(lease.DURATION * 1_000_000))
+    return sa.case((t.run.c.status != literal("lost"), t.run.c.ended_at), else_=latest(renewed_at, last))
 
 
 def recent_runs(executor: Executor, task: str | None, since: int | None, most: int) -> list[RecentRun]:
     """Return the runs that have ended, but not to wait, those that began last first; at most so many."""
     of_session = (t.session.c.project, t.session.c.task, t.session.c.name)
-    columns = (*of_session, t.run.c.status, t.run.c.started_at, t.run.c.ended_at)
+    columns = (*of_session, t.run.c.status, t.run.c.started_at, _end(executor.dialect_name))
     statement = _chosen(sa.select(*columns), task, since)
     statement = statement.where(t.run.c.ended_at.is_not(None), t.run.c.status != literal("waiting"))
     return [RecentRun(*row) for row in executor.execute(statement.order_by(t.run.c.id.desc()).limit(most), {})]
 
 
 @statement
-def _places() -> sa.Select[int, str]:
-    places = sa.select(t.run.c.id, t.session.c.name).select_from(t.run.join(t.session))
+def _places(dialect_name: str) -> sa.Select[int, str, int]:
+    places = sa.select(t.run.c.id, t.session.c.name, _end(dialect_name)).select_from(t.run.join(t.session))
     return places.where(t.run.c.id == bindparam("run_id"))
 
 
-def session_names(executor: Executor, run_ids: list[int]) -> dict[int, str]:
-    """Return the names of the sessions of these runs by the id of the run."""
+def places(executor: Executor, run_ids: list[int]) -> dict[int, tuple[str, int]]:
+    """Return the session of each of these runs, and when it ended or was last seen, by the id of the run."""
     # One statement for each: they are few, and each is found by its key.
-    found = (executor.execute(_places(), {"run_id": one}) for one in run_ids)
-    return {row[0]: row[1] for rows in found for row in rows}
+    found = (executor.execute(_places(executor.dialect_name), {"run_id": one}) for one in run_ids)
+    return {run_id: (name, at or 0) for rows in found for run_id, name, at in rows}
 
 
 @statement
@@ -136,7 +145,7 @@ def _not_done() -> sa.Select[*Row]:
 
 def not_done(transaction: Transaction, projects: Projects | None = None) -> Iterator[SessionRecord]:
     """Yield the root sessions that run, wait, failed or were interrupted, as they are stored, the newest first."""
-    statement = _not_done() if projects is None else _not_done().construct.where(is_of(projects))
+    statement = _not_done() if projects is None else _not_done().construct.where(runs.is_of(projects))
     return map(sessions.record, transaction.stream(statement))
 
 
@@ -196,10 +205,10 @@ def _unresolved(dialect_name: str) -> sa.Select[int | None, int]:
             sa.or_(t.value.c.taken_by.is_(None), holder.c.status == literal("completed")),
         ),
     )
-    same_value = sa.and_(t.value.c.queue_id == t.returned.c.queue_id, t.value.c.seq == t.returned.c.seq)
+    returned = t.returned.join(t.value, is_same_value(t.value, t.returned))
     returned_value = sa.exists(
         sa.select(literal(1))
-        .select_from(t.returned.join(t.value, same_value).outerjoin(holder, holder.c.id == t.value.c.taken_by))
+        .select_from(returned.outerjoin(holder, holder.c.id == t.value.c.taken_by))
         .where(t.returned.c.taken_by == t.attempt.c.id, ~is_settled)
     )
     is_unresolved = sa.or_(t.attempt.c.role != literal("delivery"), returned_value)
@@ -211,10 +220,7 @@ def _unresolved(dialect_name: str) -> sa.Select[int | None, int]:
 
 
 def unresolved_failures(executor: Executor, run_ids: Sequence[int]) -> dict[int, int]:
-    """Count by run its unsuccessful attempts, but for deliveries whose value was settled or dropped meanwhile.
-
-    A run without unsuccessful attempts is left out.
-    """
+    """Count by run its unsuccessful attempts, if any, but no deliveries whose value was settled or dropped since."""
     rows = executor.execute(_unresolved(executor.dialect_name), {"ids": json.dumps(list(run_ids))})
     return {run_id: int(count) for run_id, count in rows if run_id is not None}
 
@@ -247,16 +253,15 @@ def _dead_queues() -> sa.Select[*Row]:
 
 def dead_queues(executor: Executor, projects: Projects | None = None) -> list[DeadQueue]:
     """Return the queues that have dead values, those whose values died last first."""
-    statement = _dead_queues() if projects is None else _dead_queues().construct.where(is_of(projects))
+    statement = _dead_queues() if projects is None else _dead_queues().construct.where(runs.is_of(projects))
     return [DeadQueue(*row) for row in executor.execute(statement, {})]
 
 
 @statement
 def _last_deaths(dialect_name: str) -> sa.Select[int, str, str | None, str | None]:
-    of_value = sa.and_(t.returned.c.queue_id == t.value.c.queue_id, t.returned.c.seq == t.value.c.seq)
     last = (
         sa.select(sa.func.max(t.returned.c.id))
-        .select_from(t.value.join(t.returned, of_value))
+        .select_from(t.value.join(t.returned, is_same_value(t.returned, t.value)))
         .where(is_dead(), among(dialect_name, t.value.c.queue_id, "ids"))
         .with_hint(t.value, "INDEXED BY ix_zrb_value_dead", "sqlite")
         .group_by(t.value.c.queue_id)

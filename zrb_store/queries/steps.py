@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from typing import Literal, NamedTuple
 
 from zrb_store.db.core import Params, bindparam, literal, sa, statement, t
@@ -18,7 +18,7 @@ from zrb_store.records import AttemptRecord
 _parent, _other = functools.partial(attempt_as, "parent"), functools.partial(attempt_as, "other")
 
 
-def _of_task(of_parent: bool = False) -> sa.ColumnElement[bool]:
+def of_task(of_parent: bool = False) -> sa.ColumnElement[bool]:
     """Return the condition that an attempt is of a step of `:task`, in `:session_id` or in that of `:attempt_id`."""
     parents = sa.select(_parent().c.session_id).where(_parent().c.id == bindparam("attempt_id")).scalar_subquery()
     session_id = parents if of_parent else bindparam("session_id")
@@ -54,6 +54,8 @@ class StepRecord(NamedTuple):
     started_at: int  # when it began, in microseconds
     arguments: str | None  # its encoded arguments; None if a person marked the step as completed before it ever began
     result: str | None  # its encoded result, or None
+    command_pid: int | None  # the process that leads its command, if it is one
+    command_started: str | None
     restorable: bool  # whether its result could be stored
     once: bool  # whether it may not be repeated unless a person lets it
     given_back: bool  # whether it was given back
@@ -75,7 +77,7 @@ def _newest() -> sa.Select[*Row]:
     columns = (t.attempt.c[name] for name in StepRecord._fields[:-2])
     return (
         sa.select(*columns, t.attempt.c.given_back_at.is_not(None), t.attempt.c.run_id.is_(None))
-        .where(_of_task(of_parent=True), t.attempt.c.step == bindparam("step"))
+        .where(of_task(of_parent=True), t.attempt.c.step == bindparam("step"))
         .order_by(t.attempt.c.id.desc())
         .limit(literal(1))
     )
@@ -91,7 +93,7 @@ def newest(executor: Executor, parent_id: int, task: str, step: str) -> StepReco
 
 @statement
 def _newest_attempt() -> sa.Select[*Row]:
-    newest = attempts.selection().where(_of_task(), t.attempt.c.step == bindparam("step"))
+    newest = attempts.selection().where(of_task(), t.attempt.c.step == bindparam("step"))
     return newest.order_by(t.attempt.c.id.desc()).limit(literal(1))
 
 
@@ -103,7 +105,7 @@ def newest_attempt(executor: Executor, session_id: int, task: str, step: str) ->
 
 @statement
 def _highest_number(of_parent: bool) -> sa.Select[int | None]:
-    return sa.select(sa.func.max(t.attempt.c.step_number)).where(_of_task(of_parent))
+    return sa.select(sa.func.max(t.attempt.c.step_number)).where(of_task(of_parent))
 
 
 def highest_number(
@@ -182,19 +184,14 @@ def begin(
 
 @statement
 def _complete() -> sa.sql.dml.ReturningUpdate[int]:
-    return (
-        sa.update(t.attempt)
-        .where(t.attempt.c.id == bindparam("attempt_id"), schema_is_unchanged(), attempt_may_write())
-        .values(
-            status=literal("completed"),
-            ended_at=now(),
-            ended_tick=next_tick(),
-            restorable=bindparam("restorable", type_=sa.Boolean),
-            result=bindparam("result", type_=sa.Text),
-            arguments=sa.func.coalesce(bindparam("arguments", type_=sa.Text), t.attempt.c.arguments),
-        )
-        .returning(t.attempt.c.id)
-    )
+    return attempts.write_own(
+        status=literal("completed"),
+        ended_at=now(),
+        ended_tick=next_tick(),
+        restorable=bindparam("restorable", type_=sa.Boolean),
+        result=bindparam("result", type_=sa.Text),
+        arguments=sa.func.coalesce(bindparam("arguments", type_=sa.Text), t.attempt.c.arguments),
+    ).where(schema_is_unchanged())
 
 
 @statement
@@ -206,35 +203,35 @@ def _is_completed() -> sa.Select[int]:
 
 
 def complete(executor: Executor, step_id: int, result: str, arguments: str | None = None, *, restorable: bool) -> bool:
-    """Mark a running attempt of a step as completed; return False if it may no longer write.
-
-    Its arguments are replaced if new ones are given.
-    """
+    """Mark a running attempt of a step as completed, perhaps with new arguments; False if it may no longer write."""
     params = {"attempt_id": step_id, "result": result, "arguments": arguments, "restorable": restorable}
     rows = executor.execute(_complete(), params, lambda other: other.execute(_is_completed(), params) or None)
     return bool(rows)
 
 
 @statement
-def _close() -> sa.sql.dml.ReturningUpdate[int]:
+def _close() -> sa.sql.dml.ReturningUpdate[*Row]:
     return (
         sa.update(t.attempt)
         .where(is_running())
         .values(status=literal("interrupted"), ended_at=now(), ended_tick=next_tick())
-        .returning(t.attempt.c.id)
+        .returning(t.attempt.c.id, t.attempt.c.command_pid, t.attempt.c.command_started)
     )
 
 
-def close_running(executor: Executor, parent_id: int) -> list[int]:
-    """End the running steps of an attempt as interrupted, and return their ids. Their changes are not undone yet."""
-    return [row[0] for row in executor.execute(_close(), {"attempt_id": parent_id})]
+def close_running(executor: Executor, parent_id: int) -> Sequence[Row]:
+    """End the running steps of an attempt as interrupted, whose changes are not undone yet.
+
+    Return the id of each, the process that leads its command, if it has one, and when that started.
+    """
+    return executor.execute(_close(), {"attempt_id": parent_id})
 
 
 @statement
 def _completed_of_task() -> sa.Select[int, str, str | None, bool]:
     return (
         sa.select(t.attempt.c.id, t.attempt.c.task, t.attempt.c.step, t.attempt.c.once)
-        .where(_of_task(), is_in_effect())
+        .where(of_task(), is_in_effect())
         .order_by(t.attempt.c.id.desc())
     )
 
@@ -256,25 +253,17 @@ def completed_of_task(executor: Executor, session_id: int, task: str) -> list[Co
 
 @statement
 def _let_repeat() -> sa.Update:
-    return (
-        sa.update(t.attempt)
-        .where(
-            t.attempt.c.session_id == bindparam("session_id"),
-            t.attempt.c.step_of == bindparam("of_task"),
-            t.attempt.c.once,
-        )
-        .values(once=sa.false())
-    )
+    return sa.update(t.attempt).where(of_task(), t.attempt.c.once).values(once=sa.false())
 
 
 def let_repeat(executor: Executor, session_id: int, task: str) -> None:
     """Let the steps of a task that were declared `once` run again, since a person said so."""
-    executor.execute(_let_repeat(), {"session_id": session_id, "of_task": task})
+    executor.execute(_let_repeat(), {"session_id": session_id, "task": task})
 
 
 @statement
 def _names(by: Literal["name", "number"] | None) -> sa.Select[str | None]:
-    found = sa.select(t.attempt.c.step).where(_of_task())
+    found = sa.select(t.attempt.c.step).where(of_task())
     if by is None:
         return found.distinct().order_by(t.attempt.c.step)
     number = bindparam("number", type_=sa.Integer)
@@ -319,11 +308,11 @@ def number_of(task: str, reference: str) -> int | None:
 
 def find(executor: Executor, session_id: int, task: str, reference: str) -> str | None:
     """Return the name of a step that has begun, or None. It is given by its name or else by its id."""
-    of_task: Params = {"session_id": session_id, "task": task}
-    rows = executor.execute(_names("name"), {**of_task, "step": reference})
+    params: Params = {"session_id": session_id, "task": task}
+    rows = executor.execute(_names("name"), {**params, "step": reference})
     number = number_of(task, reference)
     if not rows and number is not None:
-        rows = executor.execute(_names("number"), {**of_task, "number": number})
+        rows = executor.execute(_names("number"), {**params, "number": number})
     return rows[0][0] if rows else None
 
 
@@ -333,16 +322,15 @@ def names(executor: Executor, session_id: int, task: str) -> list[str]:
 
 
 def refuse_repeating(
-    executor: Executor, session: str, session_id: int, tasks: Iterable[str], *, without: Collection[int] = ()
+    executor: Executor, session: str, session_id: int, task: str, *, without: Collection[int] = ()
 ) -> None:
     """Raise `InvalidArgument` if a task that starts over has completed a step that was declared `once`."""
-    for task in tasks:
-        for step in completed_of_task(executor, session_id, task):
-            if step.once and step.id not in without:
-                raise InvalidArgument(
-                    f"step {step.step} ({session}/{step.task}) has completed and is declared `once`, and would run "
-                    "again: add --repeat-once to allow it"
-                )
+    for step in completed_of_task(executor, session_id, task):
+        if step.once and step.id not in without:
+            raise InvalidArgument(
+                f"step {step.step} ({session}/{step.task}) has completed and is declared `once`, and would run again: "
+                "add --repeat-once to allow it"
+            )
 
 
 @statement

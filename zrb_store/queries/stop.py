@@ -61,29 +61,21 @@ def live_beside(executor: Executor, run: RunRecord) -> list[LiveRun]:
 
 
 @statement
-def _ask() -> sa.Update:
-    asked_at = sa.func.coalesce(t.run.c.stop_requested_at, given_moment())
+def _set_request(asked: bool) -> sa.Update:
+    asked_at = sa.func.coalesce(t.run.c.stop_requested_at, given_moment()) if asked else None
     return sa.update(t.run).where(t.run.c.id == bindparam("of_run")).values(stop_requested_at=asked_at)
 
 
 def ask(transaction: Transaction, run: RunRecord, live: Sequence[LiveRun], moment: Moment, *, by_lease: bool) -> None:
-    """Record that the process of a run is asked to end the `live` runs: this one, then those of its child sessions.
-
-    With `by_lease`, nobody can send it a signal: the thread that renews its lease is to find the request.
-    """
+    """Record that a run's process is to end `live` runs: this one and its children's. It is to find this `by_lease`."""
     for each in live:
-        transaction.execute(_ask(), {"of_run": each.id, **moment.params})
+        transaction.execute(_set_request(True), {"of_run": each.id, **moment.params})
     record_change(transaction, "stop", live[0].session, f"run {run.number}{f', {_BY_LEASE}' if by_lease else ''}")
-
-
-@statement
-def _withdraw() -> sa.Update:
-    return sa.update(t.run).where(t.run.c.id == bindparam("of_run")).values(stop_requested_at=None)
 
 
 def withdraw(executor: Executor, run_id: int) -> None:
     """Forget the request to a run whose process refuses it, so that a later failure counts as one."""
-    executor.execute(_withdraw(), {"of_run": run_id})
+    executor.execute(_set_request(False), {"of_run": run_id})
 
 
 @statement

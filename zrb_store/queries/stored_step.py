@@ -2,17 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from zrb_store.db.core import bindparam, literal, sa, statement, t
 from zrb_store.db.transaction import Executor, Row
-
-
-class StoredStep(NamedTuple):
-    """A completed step that stands, as another attempt of its task finds it."""
-
-    arguments: str | None
-    result: str | None
 
 
 @statement
@@ -38,11 +29,13 @@ def _completed() -> sa.Select[*Row]:
             t.attempt.c.status == literal("completed"),
             t.attempt.c.given_back_at.is_(None),
             t.attempt.c.restorable,
+            t.attempt.c.result.is_not(None),
+            t.attempt.c.arguments.is_not(None),
         )
     )
 
 
-def completed(executor: Executor, session: str, task: str, number: int, fence: int, step: str) -> StoredStep | None:
-    """Return a step of the task of a running attempt, if the step is done; None if it has to run, or for an error."""
+def completed(executor: Executor, session: str, task: str, number: int, fence: int, step: str) -> Row | None:
+    """Return arguments and result of a step of a running attempt's task, if it is done; else, or for an error, None."""
     params = {"session": session, "task": task, "number": number, "fence": fence, "step": step}
-    return next((StoredStep(*row) for row in executor.execute(_completed(), params)), None)
+    return next(iter(executor.execute(_completed(), params)), None)

@@ -21,7 +21,7 @@ from zrb_store.db.transaction import Executor, Transaction
 from zrb_store.queries import chunks
 from zrb_store.queries.attempts import attempt_may_write
 from zrb_store.queries.chunks import LONGEST
-from zrb_store.queries.clock import draw, given_moment, given_tick
+from zrb_store.queries.clock import draw, now_given
 from zrb_store.queries.values import by_seq, from_live, from_queue, oldest
 
 _SLOW = 0.001  # seconds: a search that takes longer may be slow because of such entries
@@ -227,12 +227,8 @@ def take_large(
 
 def taken_at_once() -> dict[str, sa.ColumnElement[Any]]:
     """Return what changes in values that are taken together, at one moment."""
-    return {
-        "state": literal("taken"),
-        "ended_at": given_moment(),
-        "ended_tick": given_tick(),
-        "taken_by": bindparam("attempt_id", type_=t.value.c.taken_by.type),
-    }
+    taken_by = bindparam("attempt_id", type_=t.value.c.taken_by.type)
+    return {"state": literal("taken"), **now_given("ended"), "taken_by": taken_by}
 
 
 @statement

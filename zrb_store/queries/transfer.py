@@ -14,7 +14,6 @@ from zrb_store.db.transaction import Executor, Row, Transaction
 from zrb_store.names import full_name
 from zrb_store.queries import chunks
 from zrb_store.queries.attempts import attempt_as
-from zrb_store.queries.chunks import LONG_FROM
 from zrb_store.queries.history import pusher, taker
 from zrb_store.records import UNFINISHED
 
@@ -249,7 +248,7 @@ def _add_many(kind: Batched) -> sa.Insert:
 def add_many(transaction: Transaction, kind: Batched, rows: Sequence[Record]) -> None:
     """Write output, values, returns, replaced contents or changes that refer to other rows by id."""
     names = (*_LINKS[kind], *COPIED[kind])
-    least = LONG_FROM[transaction.dialect_name]
+    least = chunks.LONG_FROM[transaction.dialect_name]
     long = [row for row in rows if kind == "value" and row["size"] >= least]
     texts = [row["data"] for row in long]
     for row in long:

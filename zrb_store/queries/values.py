@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple, TypeVarTuple
 
 from zrb_store.codec import Encoded
@@ -13,8 +13,7 @@ from zrb_store.db.dialect import among, now, numbered_insert, reserve, schema_is
 from zrb_store.db.transaction import Executor, Transaction
 from zrb_store.queries import chunks
 from zrb_store.queries.attempts import attempt_may_write, may_write
-from zrb_store.queries.chunks import LONG_FROM
-from zrb_store.queries.clock import Moment, by_then, given_moment, given_tick, later
+from zrb_store.queries.clock import Moment, by_then, later, now_given
 
 if TYPE_CHECKING:
     from zrb_store.db.core import Runnable
@@ -25,6 +24,11 @@ Ts = TypeVarTuple("Ts")
 def by_seq(right: bool) -> sa.ColumnElement[int]:
     """Return the order of values in which the oldest comes first, or with `right` the newest."""
     return t.value.c.seq.desc() if right else t.value.c.seq.asc()
+
+
+def is_same_value(one: sa.FromClause, other: sa.FromClause) -> sa.ColumnElement[bool]:
+    """Return the condition that a row is of the same value as that of another table."""
+    return sa.and_(one.c.queue_id == other.c.queue_id, one.c.seq == other.c.seq)
 
 
 def from_queue(statement: sa.Select[*Ts]) -> sa.Select[*Ts]:
@@ -93,15 +97,12 @@ class PushedValue(NamedTuple):
 def push(
     executor: Executor, queue_id: int, item: Encoded, attempt_id: int | None, *, left: bool = False, delay: int = 0
 ) -> PushedValue | None:
-    """Add one value at the end of a queue; None if the queue was deleted or the attempt may not write.
-
-    `delay` is how long it is delayed, in microseconds.
-    """
+    """Add one value, delayed by microseconds, to a queue; None if that was deleted or the attempt may not write."""
     statement = _push(executor.dialect_name, attempt_id is not None, left, delay > 0)
     row = {"queue_id": queue_id, "type": item.type, "size": item.size, "data": item.data, "attempt_id": attempt_id}
     if delay:
         row["delay"] = delay
-    if item.size < LONG_FROM[executor.dialect_name]:
+    if item.size < chunks.LONG_FROM[executor.dialect_name]:
         return next(map(PushedValue._make, executor.execute(statement, row)), None)
 
     def work(transaction: Transaction) -> PushedValue | None:
@@ -145,7 +146,7 @@ def push_many(
     """Add values in their order, and return the seq of the first. The caller has checked that the attempt may write."""
     statement = reserve(transaction.dialect_name, left=left)
     first: int = transaction.execute(statement, {"queue_id": queue_id, "count": len(items)})[0][0]
-    least = LONG_FROM[transaction.dialect_name]
+    least = chunks.LONG_FROM[transaction.dialect_name]
     rows = (
         (queue_id, seq, item.type, item.size, item.data if item.size < least else "", *rest, attempt_id, *moment)
         for seq, (item, *rest) in enumerate(items, first)
@@ -282,9 +283,8 @@ class LiveValue(NamedTuple):
 
 @statement
 def _live(lock: bool) -> sa.Select[int, str, str, int, int]:
-    found = from_live(
-        sa.select(t.value.c.seq, short_text(), t.value.c.type, t.value.c.size, t.value.c.failed_deliveries)
-    ).order_by(t.value.c.seq)
+    columns = (t.value.c.seq, short_text(), t.value.c.type, t.value.c.size, t.value.c.failed_deliveries)
+    found = from_live(sa.select(*columns)).order_by(t.value.c.seq)
     return found.with_for_update() if lock else found
 
 
@@ -301,20 +301,15 @@ def was_live() -> sa.ColumnElement[bool]:
     return sa.and_(
         by_then(t.value, "pushed"),
         sa.or_(t.value.c.ended_at.is_(None), later(t.value, "ended")),
-        ~exists(
-            t.returned.c.queue_id == t.value.c.queue_id,
-            t.returned.c.seq == t.value.c.seq,
-            by_then(t.returned, "taken"),
-            later(t.returned, "returned"),
-        ),
-        sa.func.coalesce(due_then(later), literal(0)) <= bindparam("time", type_=sa.BigInteger),
+        ~exists(is_same_value(t.returned, t.value), by_then(t.returned, "taken"), later(t.returned, "returned")),
+        sa.func.coalesce(due_then(), literal(0)) <= bindparam("time", type_=sa.BigInteger),
     )
 
 
-def due_then(is_later: Callable[[sa.FromClause, str], sa.ColumnElement[bool]]) -> sa.ColumnElement[int | None]:
+def due_then() -> sa.ColumnElement[int | None]:
     """Return until when a value was delayed at a moment: its next take tells it, or its row if there was none."""
     take = t.returned.alias("next_take")
-    is_of_value = (take.c.queue_id == t.value.c.queue_id, take.c.seq == t.value.c.seq, is_later(take, "taken"))
+    is_of_value = (is_same_value(take, t.value), later(take, "taken"))
     due_at = sa.select(take.c.due_at).where(*is_of_value).order_by(take.c.id).limit(literal(1)).scalar_subquery()
     return sa.case((exists(*is_of_value), due_at), else_=t.value.c.due_at)
 
@@ -371,9 +366,7 @@ def _remove() -> sa.Update:
             t.value.c.seq == bindparam("of_seq"),
             t.value.c.ended_at.is_(None),
         )
-        .values(
-            state=literal("removed"), ended_at=given_moment(), ended_tick=given_tick(), taken_by=bindparam("attempt_id")
-        )
+        .values(state=literal("removed"), **now_given("ended"), taken_by=bindparam("attempt_id"))
     )
 
 

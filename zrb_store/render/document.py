@@ -1,6 +1,6 @@
 """Documents: blocks of tables, fields, lines and drawings, and their layout as lines on a page.
 
-Stored text becomes printable when it is put in a block. A long table is laid out in chunks: the first rows do not wait
+Stored text becomes printable when it is laid out. A long table is laid out in chunks: the first rows do not wait
 for the last; its columns may grow from one chunk to the next.
 """
 
@@ -40,7 +40,7 @@ class Column:
     leaves: int = 0  # when it leaves a terminal that is too narrow for all: 1 is the first to leave, 0 never does
 
 
-@dataclass
+@dataclass(frozen=True)
 class Table:
     """Rows of cells, which may be read while they are printed. A cell of the last column may have several lines.
 
@@ -53,13 +53,8 @@ class Table:
     title: str = ""
     note: str = ""  # between title and headings
 
-    def __post_init__(self) -> None:
-        self.rows = ([printable(cell, keep="\n") for cell in row] for row in self.rows)
-        self.title = printable(self.title)
-        self.note = printable(self.note)
 
-
-@dataclass
+@dataclass(frozen=True)
 class Fields:
     """Labelled texts, one on each line."""
 
@@ -68,23 +63,16 @@ class Fields:
     label_width: int = 0  # columns that the labels have at least
     title: str = ""
 
-    def __post_init__(self) -> None:
-        self.pairs = [(label, printable(text)) for label, text in self.pairs]
 
-
-@dataclass
+@dataclass(frozen=True)
 class Lines:
     """Text, line by line."""
 
     lines: Sequence[str]
     title: str = ""
 
-    def __post_init__(self) -> None:
-        self.lines = [printable(line) for line in self.lines]
-        self.title = printable(self.title)
 
-
-@dataclass
+@dataclass(frozen=True)
 class Drawing:
     """Lines that a function draws in a number of columns."""
 
@@ -177,7 +165,6 @@ def wrap(text: str, width: float) -> Iterator[str]:
 
 
 def longest_word(text: str) -> int:
-    """Return the width of the widest word of a text."""
     return max(map(display_width, text.split()), default=0)
 
 
@@ -289,7 +276,7 @@ _CHUNK_CHARACTERS = 4 * 1024 * 1024
 
 def _chunks(table: Table) -> Iterator[tuple[list[Row], bool]]:
     """Divide a table, its headings first, into chunks that fit in memory. Each comes with whether there are several."""
-    rows = iter(table.rows)
+    rows = ([printable(cell, keep="\n") for cell in row] for row in table.rows)
     chunk = [headings(table), *_read_chunk(rows)]
     following = _read_chunk(rows)
     is_long = bool(following)
@@ -332,7 +319,6 @@ def _fit_pipe(
 
 
 def _widths(columns: Sequence[Column], rows: Sequence[Row]) -> list[int]:
-    """Return how wide the cells of each column are."""
     return [
         max((display_width(line) for row in rows for line in row[place].splitlines()), default=0)
         for place in range(len(columns))
@@ -351,9 +337,9 @@ def laid_out(blocks: Iterable[Block], *, fits: bool, full: bool = False) -> Iter
         if number:
             yield []
         if block.title:
-            yield from ([(text, _TITLE_STYLE)] for text in wrap(block.title, width))
+            yield from ([(text, _TITLE_STYLE)] for text in wrap(printable(block.title), width))
         if isinstance(block, Lines):
-            yield from ([(line, "")] for text in block.lines for line in wrap(text, width))
+            yield from ([(line, "")] for text in block.lines for line in wrap(printable(text), width))
             continue
         indent = GAP if block.title and not fits else ""
         lines: Iterable[Line]
@@ -375,7 +361,8 @@ def _rstripped(line: Line) -> Line:
 def _fields(fields: Fields, width: float) -> Iterator[Line]:
     label_width = max([fields.label_width, *(display_width(label) for label, _ in fields.pairs)])
     room = width - label_width - len(GAP)
-    for label, text in fields.pairs:
+    for label, stored in fields.pairs:
+        text = printable(stored)
         style = _status_style(text) if label == fields.status else ""
         beside = longest_word(text) <= room
         if not beside:  # below its label a long name may fit on one line
@@ -388,7 +375,7 @@ def _fields(fields: Fields, width: float) -> Iterator[Line]:
 
 def _table(table: Table, page: int, *, fits: bool, full: bool) -> Iterator[Line]:
     if table.note:
-        yield from ([(line, "")] for line in wrap(table.note, page if fits else math.inf))
+        yield from ([(line, "")] for line in wrap(printable(table.note), page if fits else math.inf))
     found: Fit | None = None
     columns, kept = table.columns, list(range(len(table.columns)))
     for rows, is_long in _chunks(table):

@@ -72,7 +72,6 @@ def _quoted(text: str) -> str:
 
 
 def _listed(opening: str, items: Iterable[JsonValue], closing: str) -> _Pieces:
-    """Write the items of a container."""
     yield opening
     for number, item in enumerate(items):
         yield ", " if number else ""
@@ -81,7 +80,6 @@ def _listed(opening: str, items: Iterable[JsonValue], closing: str) -> _Pieces:
 
 
 def _paired(opening: str, pairs: Iterable[_Pair], closing: str, joint: str = ": ") -> _Pieces:
-    """Write the pairs of a container."""
     yield opening
     for number, (key, item) in enumerate(pairs):
         yield from (", " if number else "", key, joint, _Part(item))

@@ -98,7 +98,6 @@ class SessionPrinter:
         }
 
     def blocks(self) -> Iterator[Block]:
-        """Yield the blocks."""
         document, look = self._document, self._look
         if look.queue is None:
             yield self._fields()

@@ -75,7 +75,6 @@ def _step_fields(result: StepResult) -> Fields:
 
 
 def print_trace(history: Trace, *, full: bool) -> None:
-    """Print the history of a value as a table."""
     times, text = TimeFormat(), preview(history.value.content, full=full)
     shown = text if full or len(text) <= _SHOWN_LENGTH else f"{text[:_SHOWN_LENGTH]}..."
     rows = ([times.exact(event.at), event.event, one_line(_by(event)), _note(event)] for event in history.events)

@@ -123,9 +123,10 @@ class RunSpec:
                 remedy += f", or session.run(task={theirs!r}) to continue this one"
             raise InputsDiffer(f"session {session.name} belongs to {between}: {remedy}")
         path = list(self.path)
-        if path and session.path and path != session.path and COMMAND in (path[0], session.path[0]):
-            theirs, ours = (shlex.join(words[words[0] == COMMAND :]) for words in (session.path, path))
-            raise InputsDiffer(f"session {session.name} runs `{theirs}`, not `{ours}`: use another session name")
+        if session.task and path and path != session.path and COMMAND in (path[0], *session.path[:1]):
+            theirs, ours = (shlex.join(words[words[:1] == [COMMAND] :]) for words in (session.path, path))
+            runs = f"runs `{theirs}`" if theirs else "belongs to a Python script"
+            raise InputsDiffer(f"session {session.name} {runs}, not `{ours}`: use another session name")
         added: dict[str, str] = {}
         if self.inputs is not None and session.inputs is not None:
             before, now = session.inputs, codec.encode_named(self.inputs)
@@ -240,6 +241,7 @@ class RunLifecycle:
         self._on_lost = on_lost
         self._is_root = spec.parent is None
         self._dead_run: tuple[RunRecord, str] | None = None
+        self._numbers: dict[str, int] = {}  # of the last attempt of each task that this process has begun
 
     def start(self, choose_reruns: ChooseReruns | None = None) -> Self:
         """Take the lease, and give back what unfinished attempts of earlier runs did.
@@ -276,7 +278,12 @@ class RunLifecycle:
             self.tell_unavailable(error)
             raise
         lease.start_renewing(self)
-        self._tell_deaths()
+        if self._tells():
+            from zrb_store.runtime.notify import tell_death, tell_stale  # late: few processes tell anybody
+
+            if self._dead_run is not None:
+                tell_death(self.database, self.session, *self._dead_run)
+            tell_stale(self.database)
         return self
 
     def _start(
@@ -289,7 +296,8 @@ class RunLifecycle:
         self.added_inputs = self._spec.refuse_other(session)
         moment = now_micros(transaction)
         last = refuse_live(transaction, session, moment, lambda run_id: lease.is_renewed(self.database, run_id))
-        if last is not None and (refusal := suspected(transaction, session, last, moment)):
+        has_died = last is not None and last.ended_at is None
+        if last is not None and has_died and (refusal := suspected(transaction, session, last, moment)):
             return refusal
         if session.is_finished and not self._spec.again:
             raise SessionCompleted(f"session {session.name} has completed: `zrb-store show {session.name}` shows it")
@@ -297,18 +305,18 @@ class RunLifecycle:
             _refuse_waiting(transaction, session)
         self._spec.refuse_default_secrets(session)
         self._is_root = session.parent is None and self._spec.parent is None
-        if last is not None and last.ended_at is None:
-            self._dead_run = last, how_it_died(transaction, last, moment)
         if last is not None:  # else nothing has begun
+            if last.ended_at is None:
+                self._dead_run = last, how_it_died(transaction, last, moment)
             give_back_unfinished(transaction, session.id)
         reruns = choose_reruns and choose_reruns(attempts.of_session(transaction, session.id))
         if reruns is not None:
-            if not reruns.repeat_once:
-                refuse_repeating(transaction, self.session, session.id, reruns.starting_over)
             asked = [waits.ask_anew(transaction, session.id, task) for task in reruns.starting_over]
             for task, reason in reruns.starting_over.items():
                 if reruns.repeat_once:
                     steps.let_repeat(transaction, session.id, task)
+                else:
+                    refuse_repeating(transaction, self.session, session.id, task)
                 give_back_steps(transaction, session.id, task, reason)
             give_back(transaction, reruns.attempts)
             waits.drop(transaction, self.session, itertools.chain.from_iterable(asked))
@@ -352,9 +360,16 @@ class RunLifecycle:
         # They say only that the run was to end, not why.
         says_little = isinstance(error, SystemExit) or status == "interrupted"
 
-        def work(transaction: Transaction) -> bool:
-            details = {"says_little": says_little, "told": told, "unless_stopped": unless_stopped}
-            return runs.end(transaction, self.session_id, self.id, status, text, **details)
+        work = functools.partial(
+            runs.end,
+            session_id=self.session_id,
+            run_id=self.id,
+            status=status,
+            error=text,
+            says_little=says_little,
+            told=told,
+            unless_stopped=unless_stopped,
+        )
 
         def is_made(transaction: Transaction, _: bool) -> bool:
             return runs.status_of(transaction, self.id) in ((status,), ("interrupted",))
@@ -370,7 +385,7 @@ class RunLifecycle:
 
             tell_end(self.database, self.session, self.id)
         # A process that was told to end has no time for retention; the next run sees to it.
-        if status != "interrupted" and not self.database.is_stopping and os.environ.get("ZRB_STORE_RETENTION"):
+        if os.environ.get("ZRB_STORE_RETENTION") and status != "interrupted" and not self.database.is_stopping:
             from zrb_store.run.retention import apply_retention  # only now: most runs end without it
 
             apply_retention(self.database)
@@ -379,28 +394,18 @@ class RunLifecycle:
         """Start the command of `ZRB_STORE_NOTIFY` if the error says that the store cannot be used."""
         if not isinstance(error, StoreUnavailable | SchemaAhead | StoreMissing) or not self._tells():
             return
-        from zrb_store.inspect.alert import resume_by_zrb
+        from zrb_store.inspect.alert import resume_by_zrb, resume_of_command
         from zrb_store.runtime.notify import tell_unavailable
 
         spec = self._spec
         remedy = resume_by_zrb(self.session, folder_of(spec.project, current_folder()), None) if spec.path else None
         if spec.path[:1] == [COMMAND]:
-            remedy = f"zrb-store resume {self.session}"
+            remedy = resume_of_command(self.session)
         tell_unavailable(error, self.database.url, session=self.session, task=spec.task, remedy=remedy)
 
     def _tells(self) -> bool:
         """Whether somebody is told if this run fails. The failure of a child session is its parent's matter."""
         return self._is_root and settings.notify_command() is not None
-
-    def _tell_deaths(self) -> None:
-        """Tell of the dead run that this one has taken over, and of other runs that died."""
-        if not self._tells():
-            return
-        from zrb_store.runtime.notify import tell_death, tell_stale
-
-        if self._dead_run is not None:
-            tell_death(self.database, self.session, *self._dead_run)
-        tell_stale(self.database)
 
     @property
     def is_inherited(self) -> bool:

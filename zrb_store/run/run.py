@@ -1,14 +1,11 @@
 """A run: one process working on a session under a lease. `lifecycle.py` has its start and its end.
 
-`Run` begins attempts of tasks, runs steps, and consumes queues. `Claims` keeps two threads from executing one task.
+`Run` begins attempts of tasks, runs steps, and consumes queues.
 """
 
 from __future__ import annotations
 
-import os
-import threading
 import warnings
-import weakref
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -22,10 +19,11 @@ from zrb_store.names import check_name, full_name, renamed
 from zrb_store.queries import attempts, sessions
 from zrb_store.queries.give_back import give_back, give_back_steps, give_back_unfinished
 from zrb_store.records import AttemptRecord
-from zrb_store.run.lifecycle import RunLifecycle, RunSpec
-from zrb_store.xcom import Xcom, Xcoms, current_attempt
+from zrb_store.run.lifecycle import RunLifecycle
+from zrb_store.xcom import Xcom, current_attempt
 
 if TYPE_CHECKING:
+    from zrb_store.run.claims import Claims
     from zrb_store.run.deliveries import Consumer, Deliveries
 
 T = TypeVar("T")
@@ -42,10 +40,12 @@ class Run(RunLifecycle):
         lost: Whether another process has taken the session over, as far as is known yet.
     """
 
-    def __init__(self, xcoms: Xcoms, spec: RunSpec, on_lost: Callable[[ZrbStoreError], None] | None = None) -> None:
-        super().__init__(xcoms, spec, on_lost)
-        self._claims = Claims()
-        self._numbers: dict[str, int] = {}  # of the last attempt of each task that this process has begun
+    @property
+    def _claims(self) -> Claims:
+        from zrb_store.run.claims import Claims  # late: zrb itself starts no task twice
+
+        made: Claims = vars(self).setdefault("_made_claims", Claims())  # all threads share these
+        return made
 
     def attempt(self, task: str) -> Attempt:
         """Begin the next attempt of a task, to be used as a context manager.
@@ -242,7 +242,7 @@ class Run(RunLifecycle):
 
     def result(self, completed: AttemptRecord) -> Any:
         """Return the stored result of a completed attempt, whether or not it was taken; None if it has none."""
-        data = attempts.stored_result(self.database, completed)
+        data = attempts.result_at(self.database, completed.result_queue_id, completed.result_seq)
         return None if data is None else codec.decode(data)
 
     def give_back(self, completed: AttemptRecord, reason: str) -> None:
@@ -265,54 +265,3 @@ class Run(RunLifecycle):
         """Store which tasks the session has: `waiting` or `skipped` by the task's name, in order."""
         if not sessions.set_tasks(self.database, self.session_id, self.number, tasks):
             raise self._mark_lost()
-
-
-_LOOK = 0.2  # seconds between two checks that there is still something to wait for
-
-
-class Claims:
-    """The tasks that the threads of this process have claimed in one run."""
-
-    def __init__(self) -> None:
-        self._reset()
-
-    def _reset(self) -> None:
-        self._pid = os.getpid()
-        self._changed = threading.Condition()
-        self._threads: dict[str, int] = {}
-        self._attempts: weakref.WeakValueDictionary[str, Attempt] = weakref.WeakValueDictionary()
-
-    def take(self, task: str, wait: Callable[[], object] | None = None) -> None:
-        """Claim a task for this thread, until `release`; raise an error if it is under way.
-
-        With `wait`, wait while another thread has the task claimed, and call this now and then; it may raise, too.
-        """
-        if self._pid != os.getpid():
-            self._reset()  # a forked child has none of its parent's other threads
-        mine = threading.get_ident()
-        with self._changed:
-            while (holder := self._threads.get(task)) is not None:
-                if wait is None or holder == mine:
-                    raise _under_way(task)
-                self._changed.wait(_LOOK)
-                wait()
-            attempt = self._attempts.get(task)
-            if attempt is not None and attempt.is_open:
-                raise _under_way(attempt.name)
-            self._threads[task] = mine
-
-    def release(self, task: str) -> None:
-        """Give up what this thread has claimed."""
-        with self._changed:
-            if self._threads.get(task) == threading.get_ident():
-                del self._threads[task]
-                self._changed.notify_all()
-
-    def hold_until_ended(self, attempt: Attempt) -> None:
-        """Refuse another claim of an attempt's task until the attempt has ended or was garbage-collected."""
-        with self._changed:
-            self._attempts[attempt.task] = attempt
-
-
-def _under_way(what: str) -> ZrbStoreError:
-    return ZrbStoreError(f"{what} is running in this process: it must end before the task's next attempt begins")

@@ -35,11 +35,7 @@ if TYPE_CHECKING:
 
 
 class _Renewal:
-    """The renewing thread. It starts with the first lease and ends with the last.
-
-    Its connections are its own, so that it never waits for what tasks do with theirs. Only if a server allows no more,
-    it uses that of the tasks.
-    """
+    """The renewing thread. It starts with the first lease and ends with the last."""
 
     def __init__(self) -> None:
         self.duration = DURATION
@@ -48,6 +44,8 @@ class _Renewal:
 
     def reset(self) -> None:
         self._holders: list[LeaseHolder] = []
+        # Connections of its own, so that it never waits for what tasks do with theirs. Only if a server allows no more,
+        # it shares those of the tasks.
         self._databases: dict[Hashable, Database] = {}
         self._sharing: set[Hashable] = set()
         self._failing: set[LeaseHolder] = set()
@@ -133,7 +131,8 @@ class _Renewal:
                 self._sharing.add(holder.database.url)
                 renewed = renew(holder.database, holder.id, self.duration_in_micros())
         if renewed:
-            if renewed.stop_requested_at is not None:
+            (stop_requested_at,) = renewed
+            if stop_requested_at is not None:
                 self._stop(holder)
             if holder in self._failing:
                 self._failing.discard(holder)

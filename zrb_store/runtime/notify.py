@@ -28,7 +28,6 @@ from zrb_store.queries import notify as queries
 from zrb_store.queries import runs, sessions
 from zrb_store.queries.clock import now_micros
 from zrb_store.queries.lease import cause_of_death, is_live
-from zrb_store.queries.notify import last_errors, running_and_untold
 from zrb_store.queries.waits import parked
 from zrb_store.records import RunRecord, iso
 
@@ -67,17 +66,14 @@ def tell_death(database: Database, session: str, dead: RunRecord, died: str) -> 
 def has_untold(database: Database) -> bool:
     """Whether there is a stale session of which nobody has been told."""
     moment = now_micros(database)
-    return any(not is_live(database, run, moment) for _, run in running_and_untold(database))
+    return any(not is_live(database, run, moment) for _, run in queries.running_and_untold(database))
 
 
 def tell_stale(database: Database) -> None:
-    """Tell of each root run whose process died, once, whichever process finds it first.
-
-    An error of the store is logged, not raised.
-    """
+    """Tell of each root run whose process died, once, whichever process finds it first."""
     told = 0
     with _reporting("stale sessions"):
-        for session, run in running_and_untold(database):
+        for session, run in queries.running_and_untold(database):
             died = None if run.damage else cause_of_death(database, run, now_micros(database))
             if died is not None and told < _MOST_COMMANDS:
                 tell_death(database, session, run, died)
@@ -154,7 +150,8 @@ def _tell_of_session(database: Database, session: str, run_id: int, died: str | 
     with database.snapshot() as transaction:
         found = sessions.get(transaction, session)
         every = runs.of_session(transaction, found.id)
-        error = last_errors(transaction, [run_id]).get(run_id)
+        every = runs.with_last_signs(transaction, found.id, every) if died else every
+        error = queries.last_errors(transaction, [run_id]).get(run_id)
         waits = parked(transaction, [found.id] if found.status == "waiting" else [])
     known = [run for run in every if run.id <= run_id]  # the session may have been resumed since
     status = "stale" if died else next((run.status for run in known if run.id == run_id), None) or "failed"

@@ -20,7 +20,6 @@ from zrb_store.db.transaction import Transaction
 from zrb_store.errors import ZrbStoreError
 from zrb_store.queries import attempts
 from zrb_store.queries import output as queries
-from zrb_store.queries.output import OutputLine
 from zrb_store.runtime.output_capture import NOTHING, OutputBuffer, Parse, newest
 
 INTERVAL = 1.0
@@ -117,7 +116,7 @@ class Output:
         self._is_over = False
         self._has_warned = False
         self._lock = threading.RLock()  # is held while lines are stored
-        self._lines: list[OutputLine] = []  # taken from the buffer, and not stored yet
+        self._lines: list[queries.OutputLine] = []  # taken from the buffer, and not stored yet
         self._skipped = 0
         self._end = end
         self._is_end_sure = True  # False if a transaction failed: it may have stored more

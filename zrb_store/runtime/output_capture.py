@@ -61,19 +61,14 @@ class _Unfinished:
 
 
 class OutputBuffer:
-    """The end of what an attempt printed, until it is stored. Any thread may add to it, and one at a time takes it.
-
-    Attributes:
-        times: Instead of `add`, which costs more, the time of a text may be appended here, and ...
-        texts: ... then the text here. Call `trim` now and then. Nothing is made for a text that the garbage collector
-            has to look at.
-        parse: Finds streams and texts in what is appended to `texts`.
-    """
+    """The end of what an attempt printed, until it is stored. Any thread may add to it, and one at a time takes it."""
 
     def __init__(self, limit: int) -> None:
+        # Instead of `add`, which costs more, the time of a text may be appended, and then the text. Call `trim` now and
+        # then. Nothing is made for a text that the garbage collector has to look at.
         self.times: list[float] = []
         self.texts: list[str] = []
-        self.parse: Parse = lambda texts: (["print"] * len(texts), texts)
+        self.parse: Parse = lambda texts: (["print"] * len(texts), texts)  # finds streams and texts in `texts`
         self._limit, self._room = limit, limit + 2 * SLACK
         self._counted = self._least = 0  # how many of `texts` were counted, and the least that is kept of them
         self._prefix = 0  # of one of `texts`, the most that was no part of the text
@@ -269,14 +264,11 @@ class OutputBuffer:
 
 
 def newest(lines: list[OutputLine], limit: int) -> tuple[list[OutputLine], int]:
-    """Return the last lines that fit the limit, one at least, and how many bytes came before them.
-
-    If the line before them is a very long one, its end is kept, too.
-    """
+    """Return the last lines that fit the limit, one at least, and how many bytes came before them."""
     excess, first, dropped = sum([line.size for line in lines]) - limit, 0, 0
     while excess > 0 and first < len(lines) - 1:
         line = lines[first]
-        if line.size - excess > max(limit // 4, len(CUT)):
+        if line.size - excess > max(limit // 4, len(CUT)):  # the end of a very long line is kept, too
             end = line.text.encode()[excess + len(CUT) :].decode(errors="ignore")
             cut = line._replace(text=CUT + end)
             return [cut, *lines[first + 1 :]], dropped + line.size - cut.size

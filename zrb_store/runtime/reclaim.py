@@ -12,7 +12,6 @@ from zrb_store.process import identity
 from zrb_store.queries import lease, runs, sessions
 from zrb_store.queries import reclaim as queries
 from zrb_store.queries.clock import now_micros
-from zrb_store.queries.reclaim import HoldingRun
 
 _INTERVAL = 1.0  # seconds between two searches of a queue that has values
 
@@ -43,7 +42,7 @@ def search(database: Database, queue_id: int, taker: str | None, *, missing: boo
     return came_back
 
 
-def _reclaim(database: Database, holder: HoldingRun, taker: str | None) -> bool:
+def _reclaim(database: Database, holder: queries.HoldingRun, taker: str | None) -> bool:
     reason = None if holder.run.damage else lease.cause_of_death(database, holder.run, now_micros(database))
     if reason is None:
         return False
@@ -52,14 +51,8 @@ def _reclaim(database: Database, holder: HoldingRun, taker: str | None) -> bool:
     me = identity()
     by = taker or f"pid {me.pid} on {me.host}"
     # Nothing more is stored of this process: its command line may have secrets that only the taker's run knows.
-    columns = {
-        **asdict(me),
-        "origin": "reclaim",
-        "command": "[]",
-        "folder": None,
-        "python_version": None,
-        "zrb_version": None,
-    }
+    unknown = dict.fromkeys(("folder", "python_version", "zrb_version"))
+    columns = {**asdict(me), "origin": "reclaim", "command": "[]", **unknown}
 
     def work(transaction: Transaction) -> bool:
         session = sessions.find(transaction, holder.session, lock=True, even_damaged=True)

@@ -104,24 +104,15 @@ class QueueWait(_Waiter):
 
     After a look that has found nothing, sleep for `next_pause` until `is_time_to_look`, look again, and so on until the
     time is over. `wait` sleeps up to the next look.
-
-    Attributes:
-        has_value: Tells whether the queue has a value that is waited for.
-        may_get_value: Tells whether the queue has a value, or one that comes back if its holder has died. If not, a
-            look would find nothing. This is one cheap question, and a look has several that are not.
     """
 
     def __init__(
-        self,
-        database: Database,
-        session: str,
-        queue: str,
-        seconds: float,
-        has_value: Callable[[], bool] | None = None,
+        self, database: Database, session: str, queue: str, seconds: float, has_value: Callable[[], bool] | None = None
     ) -> None:
         check_seconds(seconds)
         super().__init__(database)
         self.has_value = has_value or deliveries.has_value(database, session, queue)
+        # Whether a look may find something. This is one cheap question, and a look has several that are not.
         self.may_get_value = deliveries.may_get_value(database, session, queue)
         now = clock.monotonic()
         self._end = now + seconds
@@ -172,10 +163,7 @@ class QueueWait(_Waiter):
 
 
 class CommitWatcher(_Waiter):
-    """Notices what any process commits to a store, without asking what it was.
-
-    PostgreSQL also answers that something was committed if that was to another database of the same server.
-    """
+    """Notices what any process commits to a store, without asking what it was."""
 
     def __init__(self, database: Database) -> None:
         """Watch a store that was opened for reading only for this, since each wait may use its connection."""

@@ -1,1 +1,1 @@
-"""Commands as tasks and steps, for scripts: `zrb-store run` and `zrb-store step`."""
+"""Commands that are run for each value of a queue, as a task, and as a step: `consume`, `run` and `step`."""

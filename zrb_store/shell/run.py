@@ -5,25 +5,22 @@ The path of such a session is `--` and the command: whatever reads the session f
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import re
-import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import PurePath
 
 from zrb_store import codec
 from zrb_store.attempt import Attempt
 from zrb_store.codec import Encoded
 from zrb_store.codec.arguments import without_secrets
-from zrb_store.consume.child import EndingSignals
-from zrb_store.consume.command import CommandRunner, Outcome, check_command, environment_of, record_command
 from zrb_store.db.clock import clock
 from zrb_store.db.engine import Database
 from zrb_store.errors import InputsDiffer, InvalidArgument, SessionCompleted, SessionWaiting, ZrbStoreError
-from zrb_store.inspect.resume import Reruns, decide, reruns, workflow_of_command
+from zrb_store.inspect.resume import Node, Reruns, Workflow, decide, reruns
 from zrb_store.masking import MASK, is_secret_name, mask_command, remember, remember_command
 from zrb_store.names import check_name
 from zrb_store.process import current_project, folder_of
@@ -32,6 +29,8 @@ from zrb_store.queries.clock import now_micros
 from zrb_store.queries.lease import living_command, state_of_process
 from zrb_store.records import COMMAND, AttemptRecord, SessionRecord
 from zrb_store.run import Run, RunSpec
+from zrb_store.shell.child import EndingSignals
+from zrb_store.shell.command import CommandRunner, Outcome, check_command, environment_of, record_command
 from zrb_store.store import Store
 from zrb_store.xcom import Xcoms
 
@@ -42,122 +41,102 @@ _PATIENCE = 5.0  # seconds in which a guard kills the commands of a run that was
 
 @dataclass(frozen=True)
 class CommandRun:
-    """What is to run: a command as a task of a session.
-
-    Attributes:
-        inputs: Variables of the command's environment, which are the same in every run.
-        forced: Whether the task runs again although it has completed, and without its completed steps.
-        repeat_once: Whether that may repeat completed steps that were declared `once`.
-        takes_over: Whether a session of another project belongs to this one from this run on.
-        folder: Where the command runs; None for the working directory.
-    """
+    """What is to run: a command as a task of a session."""
 
     session: str
     argv: Sequence[str]
     task: str
-    inputs: Mapping[str, str]
-    forced: bool = False
-    repeat_once: bool = False
-    takes_over: bool = False
-    folder: str | None = None
+    inputs: Mapping[str, str]  # variables of the command's environment, which are the same in every run
+    forced: bool = False  # whether it runs again although it has completed, and without its completed steps
+    repeat_once: bool = False  # whether that may repeat completed steps that were declared `once`
+    takes_over: bool = False  # whether a session of another project belongs to this one from this run on
+    folder: str | None = None  # where it runs, if not in the working directory
 
-    def run(self, store: Store, write: Callable[[str], object], tell: Callable[[str], object]) -> int:
-        """Run the command and return its exit code; `write` gets its encoded result if it has completed before."""
+    @property
+    def workflow(self) -> Workflow:
+        """The command as the one task of a workflow."""
+        return Workflow([Node(self.task)], self.task)
+
+    def run(self, store: Store, print_result: Callable[[str], object], tell: Callable[[str], object]) -> int:
+        """Run the command and return its exit code; if it has completed before, print its encoded result instead."""
         if self.folder is not None:
             try:
                 os.chdir(self.folder)
             except OSError as error:
                 where = f"session {self.session} runs in {self.folder}: {error.strerror}"
                 raise InvalidArgument(f"{where}; `resume {self.session} --here` runs it in this folder") from None
+        session = store.session(self.session)
+        _wait_for_guard(store.database, session.name)
+        outputs = {"stdout": sys.stdout.fileno(), "stderr": sys.stderr.fileno()}
+        queues = Xcoms(store.database, session.name, store.max_value)
+        runner: CommandRunner | None = None
+
+        def stop(_: ZrbStoreError) -> None:
+            if runner is not None:
+                runner.stop()
+
+        with contextlib.suppress(SessionCompleted), Run(queues, self._spec(store), stop).start(self._choose) as run:
+            if not run.completed(self.task):  # unless a person has marked it
+                with CommandRunner(self.argv, **outputs) as runner:
+                    return self._attend(run, runner, tell)
+        completed = attempts.in_effect(store.database, session.record().id, self.task)
+        if completed and (result := attempts.stored_result(store.database, completed)) is not None:
+            print_result(result)
+        return 0
+
+    def _spec(self, store: Store) -> RunSpec:
+        secrets = [name for name in self.inputs if is_secret_name(name)]
         remember_command(self.argv)
-        remember(*(text for name, text in self.inputs.items() if is_secret_name(name)))
+        remember(*(self.inputs[name] for name in secrets))
+        inputs = [word for name, text in self.inputs.items() for word in ("--input", f"{name}={text}")]
         parent = store.parent_attempt
-        spec = RunSpec(
+        return RunSpec(
             task=check_name(self.task, "task"),
             path=[COMMAND, *mask_command(self.argv)],
-            inputs=_without_secrets(self.inputs),
+            inputs=without_secrets({**self.inputs, **dict.fromkeys(secrets, MASK)}),
             project=current_project(),
             parent=parent.full_name if parent else None,
             origin="cli",
-            command=self._command_line(),
+            command=["zrb-store", "run", self.session, "--task", self.task, *inputs, "--", *self.argv],
             again=self.forced,
             takes_over=self.takes_over,
         )
-        queues = Xcoms(store.database, store.session(self.session).name, store.max_value)
-        running: list[CommandRunner] = []
-
-        def stop(_: ZrbStoreError) -> None:
-            for each in running:
-                each.stop()
-
-        run = Run(queues, spec, on_lost=stop)
-        _wait_for_guard(store, self.session)
-        try:
-            run.start(self._choose)
-        except SessionCompleted:
-            pass
-        else:
-            with run:
-                if not run.completed(self.task):  # unless a person has marked it
-                    return _attend(run, self, running, tell)
-        if (result := self._stored_result(store)) is not None:
-            write(result)
-        return 0
-
-    def _stored_result(self, store: Store) -> str | None:
-        session_id = sessions.get(store.database, self.session).id
-        completed = attempts.in_effect(store.database, session_id, self.task)
-        return None if completed is None else attempts.stored_result(store.database, completed)
-
-    def _command_line(self) -> list[str]:
-        inputs = [word for name, text in self.inputs.items() for word in ("--input", f"{name}={text}")]
-        return ["zrb-store", "run", self.session, "--task", self.task, *inputs, "--", *self.argv]
 
     def _choose(self, records: list[AttemptRecord]) -> Reruns:
         check_command(self.argv)  # a session that has completed does not need its command any more
-        decisions = decide(workflow_of_command(self.task), records, self.task if self.forced else None)
+        decisions = decide(self.workflow, records, self.task if self.forced else None)
         return reruns(decisions, records, repeat_once=self.repeat_once)
 
+    def _attend(self, run: Run, runner: CommandRunner, tell: Callable[[str], object]) -> int:
+        """Run the command in an attempt, record how it ended, and return its exit code."""
+        end = bytearray()
 
-def _attend(run: Run, call: CommandRun, running: list[CommandRunner], tell: Callable[[str], object]) -> int:
-    """Run the command in an attempt, record how it ended, and return its exit code."""
-    end = bytearray()
+        def keep(stream: str, data: bytes) -> None:
+            if (output := attempt.output) is not None:
+                output.add(stream, data)
+            if stream == "stdout":
+                end.extend(data)
+                del end[:-KEPT]
 
-    def keep(stream: str, data: bytes) -> None:
-        if (output := attempt.output) is not None:
-            output.add(stream, data)
-        if stream == "stdout":
-            end.extend(data)
-            del end[:-KEPT]
-
-    outputs = {"stdout": sys.stdout.fileno(), "stderr": sys.stderr.fileno()}
-    with run.attempt(call.task) as attempt, CommandRunner(call.argv, **outputs) as runner, passing_signals_to(runner):
-        running.append(runner)
-        environment = {**environment_of(attempt), **call.inputs}
-        outcome = runner.run(None, environment, functools.partial(record_command, attempt), keep=keep)
-        if attempt.has_parked():  # by `zrb-store wait`
-            run.end("waiting")
-            tell(waits.describe(call.session, waits.parked(run.database, [run.session_id])))
-            return SessionWaiting.exit_code
-        if outcome.error is None:
-            attempt.complete(_result(attempt, bytes(end)))
-            run.end("completed")
-            return 0
-        status = "interrupted" if outcome.stopped else "failed"
-        attempt.fail(outcome.error_text(), status)
-        run.end(status)
-    tell(f"session {call.session}: {outcome.error}; `zrb-store resume {call.session}` continues it")
-    return exit_code(outcome)
-
-
-def passing_signals_to(runner: CommandRunner) -> EndingSignals:
-    """Return a context in which the signals that end a process go to the command instead."""
-
-    def pass_on() -> None:
-        runner.pass_on(signals.last or signal.SIGTERM)
-
-    signals = EndingSignals(pass_on, pass_on)
-    return signals
+        with run.attempt(self.task) as attempt, EndingSignals(runner.pass_on, runner.pass_on):
+            environment = {**environment_of(attempt), **self.inputs}
+            outcome = runner.run(None, environment, functools.partial(record_command, attempt), keep=keep)
+            if attempt.has_parked():  # by `zrb-store wait`
+                run.end("waiting")
+                tell(waits.describe(self.session, waits.parked(run.database, [run.session_id])))
+                return SessionWaiting.exit_code
+            if outcome.error is None:
+                attempt.complete(_result(attempt, bytes(end)))
+                run.end("completed")
+                return 0
+            status = "interrupted" if outcome.stopped else "failed"
+            error = outcome.error_text()
+            if attempt.output is not None:  # it has been kept
+                error = error._replace(traceback=f"{error.type}: {error.message}")
+            attempt.fail(error, status)
+            run.end(status)
+        tell(f"session {self.session}: {outcome.error}; `zrb-store resume {self.session}` continues it")
+        return exit_code(outcome)
 
 
 def exit_code(outcome: Outcome) -> int:
@@ -173,10 +152,6 @@ def text_or_bytes(data: bytes) -> str | bytes:
         return data
 
 
-def _without_secrets(inputs: Mapping[str, str]) -> dict[str, str]:
-    return without_secrets({name: MASK if is_secret_name(name) else text for name, text in inputs.items()})
-
-
 def _result(attempt: Attempt, end: bytes) -> Encoded:
     """Return what `zrb-store result` gave to an attempt, or the end of its command's stdout."""
     given = attempts.given_result(attempt.database, attempt.id)
@@ -187,42 +162,25 @@ def _result(attempt: Attempt, end: bytes) -> Encoded:
     return codec.encode(text_or_bytes(end), lenient=True, limit=attempt.xcom.max_value)
 
 
-def _wait_for_guard(store: Store, name: str) -> None:
+def _wait_for_guard(database: Database, name: str) -> None:
     """Wait a moment for the commands of a run that was killed: its guard ends them, but not at once."""
-    database, deadline = store.database, clock.monotonic() + _PATIENCE
-    session = sessions.find(database, name)
+    session, deadline = sessions.find(database, name), clock.monotonic() + _PATIENCE
     last = None if session is None else runs.last(database, session.id)
-    if last is None or last.ended_at is not None:
-        return
     while (
-        state_of_process(database, last, now_micros(database)) == "dead"
+        last is not None
         and living_command(database, last) is not None
+        and state_of_process(database, last, now_micros(database)) == "dead"
         and clock.monotonic() < deadline
     ):
         clock.sleep(0.02)
 
 
 def stored_run(database: Database, session: SessionRecord, *, takes_over: bool) -> CommandRun:
-    """Return the run that continues a session of `run`, in its folder unless it is taken over.
-
-    Raises:
-        InputsDiffer: The stored command or an input lacks a secret.
-    """
+    """Return the run that continues a session of `run`, in its folder unless it is taken over."""
     inputs = codec.decode(session.inputs or "{}")
     if any(MASK in word for word in (*session.argv, *inputs.values())):
         raise InputsDiffer(f"session {session.name} needs a secret that is not stored: start it by name, as before")
     last = next((run for run in reversed(runs.of_session(database, session.id)) if run.origin != "reclaim"), None)
     folder = folder_of(session.project, None) if last is None else last.folder
-    return CommandRun(
-        session.name,
-        session.argv,
-        str(session.task),
-        inputs,
-        takes_over=takes_over,
-        folder=None if takes_over else folder,
-    )
-
-
-def default_task(argv: Sequence[str]) -> str:
-    """Return the name of the task that a command is, if it is given none: that of its program."""
-    return PurePath(argv[0]).name or argv[0]
+    folder = None if takes_over else folder
+    return CommandRun(session.name, session.argv, str(session.task), inputs, takes_over=takes_over, folder=folder)

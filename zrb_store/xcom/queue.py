@@ -18,11 +18,13 @@ from zrb_store.codec import Encoded
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction, failpoint
 from zrb_store.errors import InvalidArgument, SessionNotFound
+from zrb_store.names import check_name
 from zrb_store.queries import queues, takes, values
 from zrb_store.queries.attempts import Owner
 from zrb_store.queries.clock import draw
 from zrb_store.queries.sessions import being_removed
 from zrb_store.queries.values import NewValue
+from zrb_store.runtime.reclaim import due_times
 from zrb_store.xcom.reader import (
     NOTHING,
     Edit,
@@ -68,7 +70,9 @@ class Xcom(QueueReader):
     """
 
     def __init__(self, queues: SessionQueues, name: str) -> None:
-        super().__init__(queues, name)
+        self._queues = queues
+        self.name = check_name(name, "queue")
+        self.place = queues.session, name
         self._push_callbacks: list[Callable[[], Any]] = []
         self._pop_callbacks: list[Callable[[], Any]] = []
 
@@ -448,7 +452,13 @@ class Xcoms(SessionQueues, Mapping[str, Xcom]):
     """The queues of one session by name. A missing queue reads as empty; `in` and `get` create nothing."""
 
     def __init__(self, database: Database, session: str, max_value: int, parent_attempt: Owner | None = None) -> None:
-        super().__init__(database, session, max_value, parent_attempt)
+        self.database = database
+        self.session = session
+        self.max_value = max_value
+        self.owner = None
+        self.parent_attempt = parent_attempt
+        self.ids = {}
+        self.due = due_times(database)
         self._xcoms: dict[str, Xcom] = {}
 
     def bound_to(self, owner: Owner | None) -> Self:

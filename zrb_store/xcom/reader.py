@@ -15,7 +15,6 @@ from typing import Any, NamedTuple, NoReturn, SupportsIndex, TypeAlias
 from zrb_store import codec
 from zrb_store.codec import Encoded
 from zrb_store.db.engine import Database
-from zrb_store.names import check_name
 from zrb_store.queries import values
 from zrb_store.queries.values import LiveValue, NewValue
 from zrb_store.xcom.session_queues import SessionQueues
@@ -109,20 +108,14 @@ def edit_reverse(live: Live) -> Edit:
 class QueueReader:
     """The read operations of a queue, with the behaviour of `collections.deque`."""
 
+    name: str
+    place: tuple[str, str]  # session and name
+    _queues: SessionQueues
     # What the IndexError of an empty queue says.
     _empty_pop = _empty_peek = EMPTY
 
     __hash__ = None  # type: ignore[assignment]  # mutable and compared by value, as a deque
     __class_getitem__: classmethod[Any, Any, Any] = classmethod(GenericAlias)
-
-    def __init__(self, queues: SessionQueues, name: str) -> None:
-        self._queues = queues
-        self.name = check_name(name, "queue")
-
-    @property
-    def place(self) -> tuple[str, str]:
-        """The queue's session and name."""
-        return self._queues.session, self.name
 
     def is_in(self, database: Database) -> bool:
         """Whether the queue is in this store."""

@@ -35,18 +35,19 @@ class SessionQueues:
     """The ids of one session's queues, by name.
 
     Attributes:
+        ids: Those that are known, by name.
+        due: When each queue is searched again (`reclaim.due_times`).
         owner: The attempt that every operation belongs to; None: the attempt that the code runs in.
         parent_attempt: The attempt of another process that started this one. It owns what no attempt here owns.
     """
 
-    def __init__(self, database: Database, session: str, max_value: int, parent_attempt: Owner | None = None) -> None:
-        self.database = database
-        self.session = session
-        self.max_value = max_value
-        self.owner: Owner | None = None
-        self.parent_attempt = parent_attempt
-        self._ids: dict[str, int] = {}
-        self._due = reclaim.due_times(database)
+    database: Database
+    session: str
+    max_value: int
+    owner: Owner | None
+    parent_attempt: Owner | None
+    ids: dict[str, int]
+    due: dict[int, float]
 
     def is_in(self, database: Database) -> bool:
         """Whether these queues are in this store."""
@@ -63,38 +64,28 @@ class SessionQueues:
 
         With `refresh` the database is asked in any case: the session may have been removed and created again.
         """
-        found = None if refresh else self._ids.get(name)
+        found = None if refresh else self.ids.get(name)
         if found is None:
             found = queues.find_queue(self.database, self.session, name)
             if found is not None:
-                self._ids[name] = found
+                self.ids[name] = found
             else:
-                self._ids.pop(name, None)
+                self.ids.pop(name, None)
         return found
 
     def queue_id(self, name: str, owner: Owner | None = None, *, refresh: bool = False) -> int:
         """Return the id of a queue that `owner` needs. Create the queue, and its session, if they do not exist."""
-        found = self.find_id(name, refresh=refresh)
-        if found is None:
-            found = self.database.transact(lambda transaction: self.create_queue(transaction, name, owner), "create")
-            self.remember_id(name, found)
-        return found
 
-    def create_queue(self, transaction: Transaction, name: str, owner: Owner | None = None) -> int:
-        """Return the id of a queue, created in this transaction if it does not exist and the owner may create it.
-
-        Call `remember_id` after the commit, not before: the id of a queue that was rolled back may be given to another.
-        """
-        found = self._ids.get(name)
-        if found is None:
+        def create(transaction: Transaction) -> int:
             if owner and not may_write(transaction, owner.id):
                 owner.refuse_if_closed(transaction)
-            found = queues.ensure_queue(transaction, self.session, name)
-        return found
+            return queues.ensure_queue(transaction, self.session, name)
 
-    def remember_id(self, name: str, queue_id: int) -> None:
-        """Remember the id of a queue, so that the next operation need not look for it."""
-        self._ids[name] = queue_id
+        found = self.find_id(name, refresh=refresh)
+        if found is None:
+            # After the commit, not before: the id of a queue that was rolled back may be given to another.
+            found = self.ids[name] = self.database.transact(create, "create")
+        return found
 
     def reclaim(self, queue_id: int, owner: Owner | None = None, *, missing: bool = False) -> bool:
         """Take back what dead attempts of other sessions hold of a queue, and return whether anything came back.
@@ -102,7 +93,7 @@ class SessionQueues:
         They are looked for if it is time to, or in any case if what they hold would be `missing`.
         """
         # Most looks and takes end here, since a queue is searched once a second.
-        if not missing and clock.monotonic() < self._due.get(queue_id, 0.0):
+        if not missing and clock.monotonic() < self.due.get(queue_id, 0.0):
             return False
         if self.database.read_only:
             return False

@@ -53,9 +53,6 @@ class Dialect(Generic[Driver]):
     # Returns what differs from now on if anything is committed; None if that takes a query.
     change_mark: Callable[[Transaction], object] | None = None
 
-    def __init__(self, url: sa.URL) -> None:
-        self.url = url
-
     # -- connections
 
     def engine(self, *, read_only: bool, durability: str) -> Callable[[], sa.Engine]:
@@ -81,23 +78,14 @@ class Dialect(Generic[Driver]):
         """Whether nothing was deleted or replaced of the open file. This is asked after each write."""
         return True
 
-    def watch(self, database: OpenDatabase) -> None:
-        """Make sure that no operation of the database waits forever for its server."""
-
     def is_usable(self, driver: Driver, *, look: bool) -> bool:
-        """Whether this process has left a connection open and ready for the next statement.
-
-        With `look`, the operating system is asked too whether the server has ended it.
-        """
+        """Whether a connection is open and ready for the next statement; with `look`, ask the operating system too."""
         raise NotImplementedError
 
     # -- transactions, also those whose connection was lost
 
     def begin(self, driver: Driver) -> tuple[str | None, Ticket | None]:
-        """Begin a transaction that writes. Return the schema's revision as it sees it, and its ticket.
-
-        The ticket is None if nothing can be lost between a program and its database.
-        """
+        """Begin a transaction that writes. Return the schema's revision as it sees it, and its ticket, if any."""
         raise NotImplementedError
 
     def was_committed(self, driver: Driver, ticket: Ticket) -> bool:

@@ -17,7 +17,6 @@ from zrb_store.db.dialect.connecting import ServerConnection, addresses, answer,
 from zrb_store.db.dialect.hooks import Dialect, Ticket
 from zrb_store.db.dialect.watchdog import watch
 from zrb_store.db.location import shown_url
-from zrb_store.db.patience import NoConnectionLeft
 from zrb_store.db.transaction import Transaction
 from zrb_store.errors import OUT_OF_FILES, InvalidArgument, StoreUnavailable, ZrbStoreError, is_out_of_files
 from zrb_store.masking import mask_text
@@ -104,7 +103,7 @@ class PostgreSQL(Dialect[ServerConnection]):
     may_lose_answers = True
 
     def __init__(self, url: sa.URL) -> None:
-        super().__init__(url)
+        self.url = url
         self._prepares = True
         self._where = shown_url(url)
         self._sessions: WeakKeyDictionary[ServerConnection, str] = WeakKeyDictionary()
@@ -146,6 +145,7 @@ class PostgreSQL(Dialect[ServerConnection]):
         return lambda: engine
 
     def connect(self, database: OpenDatabase) -> ServerConnection:
+        watch(database)  # so that no operation waits forever for the server
         began = database.began
         said_at = began + patience.WARN_AFTER
         with database.notice.if_slow(patience.UNREACHABLE, said_at, began, database.deadline):
@@ -169,9 +169,6 @@ class PostgreSQL(Dialect[ServerConnection]):
             driver.prepare_threshold = None
         if durability == "full":
             self.commits_unsynced = synchronous_commit == b"off"
-
-    def watch(self, database: OpenDatabase) -> None:
-        watch(database)
 
     def begin(self, driver: ServerConnection) -> tuple[str | None, Ticket | None]:
         # The isolation level is given, because a server, a database or a role may have another default: a transaction
@@ -284,7 +281,7 @@ class PostgreSQL(Dialect[ServerConnection]):
         if isinstance(error, psycopg.ProgrammingError) and not state:
             return InvalidArgument(f"the store's URL {where} is not understood: {text}")
         if not state and any(words in text for words in _FULL):
-            return NoConnectionLeft(f"the store {where} cannot be reached: {text}")
+            return patience.NoConnectionLeft(f"the store {where} cannot be reached: {text}")
         if self.is_gone(error) or (not state and isinstance(error, psycopg.OperationalError)):
             return StoreUnavailable(f"the store {where} cannot be reached: {text or 'the connection was lost'}")
         return None

@@ -55,7 +55,6 @@ class SQLite(Dialect[sqlite3.Connection]):
     make_usable: str | None = "PRAGMA journal_mode=WAL"
 
     def __init__(self, url: sa.URL) -> None:
-        super().__init__(url)
         self._path = sqlite_path(url)
         self._file_name = str(self._path)
         self._wal_name = f"{self._path}-wal"
@@ -88,9 +87,10 @@ class SQLite(Dialect[sqlite3.Connection]):
 
     def _put_log_aside(self) -> None:
         """If the file was replaced, rename its -wal file to `-wal.replaced`, unless another process uses it."""
+        if _identity(self._file_name) in (self._file, None) or _identity(self._wal_name) != self._wal:
+            return
         log, index = wal(self._path), self._path.with_name(self._path.name + "-shm")
-        is_replaced = _identity(self._file_name) not in (self._file, None)
-        if not is_replaced or _identity(self._wal_name) != self._wal or not index.exists():
+        if not index.exists():
             return
         with index.open("r+b") as file:
             try:

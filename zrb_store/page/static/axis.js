@@ -39,13 +39,7 @@ const Axis = (() => {
     }
 
     _span(key, columns) {
-      let [low, high] = [0, columns.length - 1];
-      while (low < high) {
-        const middle = (low + high + 1) >> 1;
-        if (columns[middle] <= key) low = middle;
-        else high = middle - 1;
-      }
-      return low;
+      return Math.max(0, Page.upTo(columns, key) - 1);
     }
 
     position(at) {
@@ -92,7 +86,7 @@ const Axis = (() => {
     for (let change = 0; change < changes.count; change += 1) {
       while (events.at[event] < changes.at[change]) event += 1;
       const code = changes.code[change];
-      const isBack = code === Contents.LIVE && changes.was[change] !== Contents.ABSENT;
+      const isBack = [Contents.LIVE, Contents.DELAYED].includes(code) && ![Contents.ABSENT, Contents.DELAYED].includes(changes.was[change]);
       if (isBack || code === Contents.DEAD || code === Contents.RETRACTED) found[event] = 1;
     }
     return found;
@@ -114,45 +108,42 @@ const Axis = (() => {
   }
 
   /** Draw the axis: runs, folded gaps and ticks, in an SVG of 1000 by 46 that is stretched to its place. */
-  function draw(page, lives, events, fold, isTrouble) {
+  function draw(lives, events, fold, isTrouble) {
     const x = (at) => fold.position(at) * BINS;
     const runs = lives.runs.filter((run) => run.origin !== "reclaim").map((run) => {
-      const width = Math.max(2, x(run.workedUntil) - x(run.start));
-      return page.svg("rect", { class: "run", x: x(run.start), y: 34, width, height: 4, rx: 1, "data-status": run.status || "running" },
-        page.svg("title", {}, `run ${run.number}`));
+      const width = Math.max(2, x(run.worked_until) - x(run.started_at));
+      return Page.svg("rect", { class: "run", x: x(run.started_at), y: 34, width, height: 4, rx: 1, "data-status": run.status || "running" },
+        Page.svg("title", {}, `run ${run.number}`));
     });
     const gaps = fold.gaps().map(({ from, to, length }) =>
-      page.svg("rect", { class: "gap", x: from * BINS, y: 0, width: Math.max(0, (to - from) * BINS), height: 46 },
-        page.svg("title", {}, `${page.duration(length)} in which nothing happened`)));
+      Page.svg("rect", { class: "gap", x: from * BINS, y: 0, width: Math.max(0, (to - from) * BINS), height: 46 },
+        Page.svg("title", {}, `${Page.duration(length)} in which nothing happened`)));
     return [
       ...gaps,
       ...runs,
-      page.svg("path", { class: "ticks", d: ticks(fold, events, (event) => !isTrouble[event], 30) }),
-      page.svg("path", { class: "ticks trouble", d: ticks(fold, events, (event) => isTrouble[event], 30) }),
+      Page.svg("path", { class: "ticks", d: ticks(fold, events, (event) => !isTrouble[event], 30) }),
+      Page.svg("path", { class: "ticks trouble", d: ticks(fold, events, (event) => isTrouble[event], 30) }),
     ];
   }
 
   /** Say how long each folded gap is, if there is room for that. */
-  function lengths(page, fold) {
-    return fold.gaps().filter(({ from, to }) => to - from > 0.035).map(({ from, to, length }) => {
-      const label = page.el("span", { class: "gap-length" }, page.duration(length));
-      label.style.left = `${(from + to) * 50}%`;
-      return label;
-    });
+  function lengths(fold) {
+    return fold.gaps().filter(({ from, to }) => to - from > 0.035).map(({ from, to, length }) =>
+      Page.el("span", { class: "gap-length", style: { left: `${(from + to) * 50}%` } }, Page.duration(length)));
   }
 
   /** Draw the life of a value and of what it was moved from and to: a bar for each time in a queue, or in hands. */
-  function life(page, lives, fold, { queue, index }) {
+  function life(lives, fold, { queue, index }) {
     const bars = [];
     for (const each of Lives.chain(queue, index)) {
       const changes = [];
       Contents.eachChange(lives, queue, each, (at, code) => changes.push([at, code]));
       changes.forEach(([at, code], place) => {
-        if (![Contents.LIVE, Contents.HELD, Contents.DEAD].includes(code)) return;
+        if (!Contents.SEEN.includes(code)) return;
         const until = place + 1 < changes.length ? changes[place + 1][0] : fold.at(1);
         const from = fold.position(at) * BINS;
         const width = Math.max(1.5, fold.position(until) * BINS - from);
-        bars.push(page.svg("rect", { class: "life", "data-state": Contents.WORDS[code], x: from, y: 40, width, height: 6 }));
+        bars.push(Page.svg("rect", { class: "life", "data-state": Contents.WORDS[code], x: from, y: 40, width, height: 6 }));
       });
     }
     return bars;

@@ -27,12 +27,7 @@ const Bars = (() => {
 
     /** Return where a time stands, from 0 to 1. */
     at(time) {
-      let low = 0, high = this.spans.length - 1;
-      while (low < high) {
-        const middle = (low + high + 1) >> 1;
-        if (this.spans[middle].start <= time) low = middle; else high = middle - 1;
-      }
-      const span = this.spans[low];
+      const span = this.spans.findLast(({ start }) => start <= time) || this.spans[0];
       if (!span) return 0;
       const share = (time - span.start) / Math.max(1, span.end - span.start);
       return span.from + (span.to - span.from) * Math.min(1, Math.max(0, share));
@@ -106,30 +101,30 @@ const Bars = (() => {
 
   const errorText = (error) => [error.type, error.message].filter(Boolean).join(": ");
 
-  const tookText = (each, page) =>
+  const tookText = (each) =>
     each.status === "lost" ? "its end is not known" :
-      (each.status === "running" ? "for " : "") + page.duration(Math.max(0, each.end - each.start));
+      (each.status === "running" ? "for " : "") + Page.duration(Math.max(0, each.end - each.start));
 
-  function label(cluster, page) {
+  function label(cluster) {
     const [first] = cluster.bars;
     if (cluster.bars.length > 1) return `${cluster.bars.length} attempts from ${first.name}: ${counts(cluster.bars)}`;
     const { attempt } = first;
     const parts = [first.step ? `${first.name} (${first.step})` : first.name, attempt.status];
     if (attempt.run !== null) parts.push(`run ${attempt.run}`);
-    parts.push(tookText(first, page), `started ${page.time(attempt.started_at)}`);
+    parts.push(tookText(first), `started ${Page.time(attempt.started_at)}`);
     if (attempt.error) parts.push(errorText(attempt.error).slice(0, 200));
     return parts.join(", ");
   }
 
   /** Return what a tooltip says of bars: what they are, then the first line of an error, or what a step was called with and gave. */
-  function tip(cluster, page) {
+  function tip(cluster) {
     const [{ attempt, of, name, step }] = cluster.bars;
-    if (cluster.bars.length > 1) return label(cluster, page);
-    const lines = [`${step || name}, ${attempt.status}, ${tookText(cluster.bars[0], page)}`];
+    if (cluster.bars.length > 1) return label(cluster);
+    const lines = [`${step || name}, ${attempt.status}, ${tookText(cluster.bars[0])}`];
     if (attempt.error) lines.push(errorText(attempt.error).split("\n")[0].slice(0, 300));
     if (of && of.note) lines.push(of.note);
     if (of && !of.tokens && of.result !== null) lines.push(`= ${Readable.readable(of.result, 200)}`);
-    if (of && of.tokens) lines.push(page.counted(of.tokens, "token"));
+    if (of && of.tokens) lines.push(Page.counted(of.tokens, "token"));
     return lines.join("\n");
   }
 

@@ -1,6 +1,7 @@
 "use strict";
 /* The data flow: those who push and take at the sides of queues, and each value, or group of values, a line between. */
 const Flow = (() => {
+  const { svg } = Page;
   const CHAR = 7.9; // width of a character of the monospaced text
   const SMALL = 6.6;
   const ROW = 24;
@@ -61,10 +62,10 @@ const Flow = (() => {
   /** The drawing of one graph. */
   class Drawing {
     constructor(view, graph) {
-      [this.view, this.page, this.graph] = [view, view.page, graph];
+      [this.view, this.graph] = [view, graph];
       this.dag = layout(graph);
-      this.lines = this.page.svg("g", { class: "lines" });
-      this.boxes = this.page.svg("g", {});
+      this.lines = svg("g", { class: "lines" });
+      this.boxes = svg("g", {});
       this.rows = []; // {row, element, lines, ends} in the order of the keyboard
       this.actors = new Map();
       const { width, height } = this.dag.graph();
@@ -72,18 +73,17 @@ const Flow = (() => {
       for (const node of graph.actors) this._actor(node);
       const inOrder = [...graph.queues].sort((one, other) => this.dag.node(one.id).x - this.dag.node(other.id).x || this.dag.node(one.id).y - this.dag.node(other.id).y);
       for (const each of inOrder) this._queue(each);
-      this.element = this.page.svg("svg", { class: "graph", viewBox: `0 0 ${this.width} ${this.height}`, width: this.width, height: this.height, role: "group", "aria-label": "Data flow: each row of a queue is a value, or several that went the same way" },
+      this.element = svg("svg", { class: "graph", viewBox: `0 0 ${this.width} ${this.height}`, width: this.width, height: this.height, role: "group", "aria-label": "Data flow: each row of a queue is a value, or several that went the same way" },
         this._arrows(), this.lines, this.boxes);
     }
 
     _arrows() {
-      const arrow = (id, kind) => this.page.svg("marker", { id, viewBox: "0 0 8 8", refX: 7, refY: 4, markerWidth: 7, markerHeight: 7, markerUnits: "userSpaceOnUse", orient: "auto-start-reverse" },
-        this.page.svg("path", { class: `arrow ${kind}`, d: "M0 0.5L8 4L0 7.5Z" }));
-      return this.page.svg("defs", {}, arrow("flow-to", "to"), arrow("flow-back", "back"));
+      const arrow = (id, kind) => svg("marker", { id, viewBox: "0 0 8 8", refX: 7, refY: 4, markerWidth: 7, markerHeight: 7, markerUnits: "userSpaceOnUse", orient: "auto-start-reverse" },
+        svg("path", { class: `arrow ${kind}`, d: "M0 0.5L8 4L0 7.5Z" }));
+      return svg("defs", {}, arrow("flow-to", "to"), arrow("flow-back", "back"));
     }
 
     _actor(node) {
-      const { svg } = this.page;
       const { x, y, width, height } = this.dag.node(node.id);
       const left = x - width / 2;
       const top = y - height / 2;
@@ -100,7 +100,6 @@ const Flow = (() => {
     }
 
     _queue({ id, queue, rows, rest }) {
-      const { svg } = this.page;
       const { x, y, width, height } = this.dag.node(id);
       const [left, top] = [x - width / 2, y - height / 2];
       this.boxes.append(svg("g", { class: "queue" },
@@ -114,7 +113,6 @@ const Flow = (() => {
     }
 
     _row(queueId, row, at) {
-      const { svg } = this.page;
       const middle = at.y + ROW / 2;
       const mark = { dead: "✕", retracted: "↶", removed: "–" }[row.state];
       const element = svg("g", { class: "row", role: "button", tabindex: -1, "data-state": row.state, "aria-pressed": "false", "aria-label": this.view.say(row) },
@@ -164,17 +162,17 @@ const Flow = (() => {
   }
 
   class View {
-    constructor(element, page) {
-      [this.page, this.group] = [page, null];
-      this.said = page.el("p", { class: "flow-said", "aria-live": "polite" });
-      this.more = page.el("p", { class: "quiet small", hidden: true });
-      this.scroll = page.el("div", { class: "scroll flow", keydown: (event) => this.key(event) });
-      const way = (kind, text) => page.el("span", {}, page.svg("svg", { viewBox: "0 0 34 10", width: 34, height: 10, "aria-hidden": "true" },
-        page.svg("path", { class: `line ${kind}`, d: "M1 5H33", "stroke-width": 2, "data-state": kind === "push" ? "retracted" : "taken" })), text);
-      element.append(this.scroll, this.more, this.said, page.el("p", { class: "legend flow-legend" },
+    constructor(element) {
+      this.group = null;
+      this.said = Page.el("p", { class: "flow-said", "aria-live": "polite" });
+      this.more = Page.el("p", { class: "quiet small", hidden: true });
+      this.scroll = Page.el("div", { class: "scroll flow", keydown: (event) => this.key(event) });
+      const way = (kind, text) => Page.el("span", {}, svg("svg", { viewBox: "0 0 34 10", width: 34, height: 10, "aria-hidden": "true" },
+        svg("path", { class: `line ${kind}`, d: "M1 5H33", "stroke-width": 2, "data-state": kind === "push" ? "retracted" : "taken" })), text);
+      element.append(this.scroll, this.more, this.said, Page.el("p", { class: "legend flow-legend" },
         way("take", "taken"), way("back", "taken and given back"), way("push", "retracted: its push was undone"),
-        page.el("span", {}, "✕ dead, – removed")));
-      page.on("select", () => this.light(true));
+        Page.el("span", {}, "✕ dead, – removed")));
+      Page.on("select", () => this.light(true));
       addEventListener("resize", () => this.fit());
     }
 
@@ -183,12 +181,12 @@ const Flow = (() => {
       this.lives = Lives.read(description);
       const graph = FlowGraph.of(description, this.lives);
       if (!graph.queues.length) {
-        this.said.textContent = this.lives.results.size ? `${this.page.counted(this.lives.results.size, "result")}, and no other queue.` : "No value was pushed.";
+        this.said.textContent = this.lives.results.size ? `${Page.counted(this.lives.results.size, "result")}, and no other queue.` : "No value was pushed.";
         return;
       }
       const { size } = this.lives.results;
       this.more.hidden = !graph.notDrawn && !size;
-      this.more.textContent = !graph.notDrawn ? `${this.page.counted(size, "result")}, which no task took, ${size === 1 ? "is" : "are"} not drawn.` : `${this.page.counted(graph.notDrawn, "more queue")} with fewer taken values ${graph.notDrawn === 1 ? "is" : "are"} not drawn.`;
+      this.more.textContent = !graph.notDrawn ? `${Page.counted(size, "result")}, which no task took, ${size === 1 ? "is" : "are"} not drawn.` : `${Page.counted(graph.notDrawn, "more queue")} with fewer taken values ${graph.notDrawn === 1 ? "is" : "are"} not drawn.`;
       this.drawing = new Drawing(this, graph);
       for (const each of this.drawing.rows) {
         const { element, row } = each;
@@ -227,10 +225,10 @@ const Flow = (() => {
       if (row.count === 1) {
         const { id } = row.queue.values[row.index];
         this.group = null;
-        this.page.select(this.page.selected === id ? null : id);
+        Page.select(Page.selected === id ? null : id);
       } else {
         this.group = this.group === row.key ? null : row.key;
-        this.page.select(null);
+        Page.select(null);
       }
       this.light(false);
     }
@@ -238,7 +236,7 @@ const Flow = (() => {
     /** Return the keys of the rows that are lit: those of the selected value and of what it was moved from and to. */
     lit() {
       if (this.group !== null) return new Set([this.group]);
-      const found = this.page.selected === null ? null : Lives.find(this.lives, this.page.selected);
+      const found = Page.selected === null ? null : Lives.find(this.lives, Page.selected);
       if (found === null) return new Set();
       const drawn = this.drawing.graph.queues.find(({ queue }) => queue === found.queue);
       return new Set(drawn ? Lives.chain(found.queue, found.index).map((index) => drawn.rowOf[index].key) : []);
@@ -246,14 +244,14 @@ const Flow = (() => {
 
     light(isNew) {
       if (!this.drawing) return;
-      if (isNew && this.page.selected !== null) this.group = null;
+      if (isNew && Page.selected !== null) this.group = null;
       this.drawing.light(this.lit());
       this.tell(null);
     }
 
     /** Say the life of a row that is pointed at, or of the one that is chosen. */
     tell(row) {
-      const chosen = this.page.selected === null ? null : Lives.find(this.lives, this.page.selected);
+      const chosen = Page.selected === null ? null : Lives.find(this.lives, Page.selected);
       const grouped = this.group && this.drawing.rows.find((each) => each.row.key === this.group);
       if (row) this.said.textContent = this.say(row);
       else if (grouped) this.said.textContent = this.say(grouped.row);
@@ -266,7 +264,7 @@ const Flow = (() => {
       const parts = [`${number(row.count)} values of ${row.queue.name}`, `pushed by ${nodeName(row.pusher)}`];
       if (row.back.length) parts.push(`given back by ${row.back.map(nodeName).join(" and ")}`);
       parts.push(row.taker === null ? row.state : `${row.state} by ${nodeName(row.taker)}`);
-      return this.page.printable(parts.join(", "));
+      return Page.printable(parts.join(", "));
     }
 
     /** Return the life of one value in one sentence. */
@@ -284,7 +282,7 @@ const Flow = (() => {
       if (isTaken) parts.push(`${value.state} by ${Lives.taker(value) || OUTSIDE}`);
       else parts.push(value.state);
       if (value.orphaned) parts.push("will not come back, because its push was undone");
-      return this.page.printable(parts.join(", "));
+      return Page.printable(parts.join(", "));
     }
 
     key(event) {
@@ -316,13 +314,5 @@ const Flow = (() => {
 
   const nodeName = (id) => id.slice(id.indexOf(" ") + 1);
 
-  const views = new WeakMap();
-
-  /** Draw the part, at first or with a newer description; what is chosen and where the reader is stay. */
-  function draw(element, description, page) {
-    if (!views.has(element)) views.set(element, new View(element, page));
-    views.get(element).update(description);
-  }
-
-  return { draw };
+  return { draw: Page.part(View) };
 })();

@@ -9,6 +9,8 @@ const FlowGraph = (() => {
   const FROM_OUTSIDE = "from outside";
   const TO_OUTSIDE = "to outside";
 
+  const taskOf = (name) => name.slice(0, name.lastIndexOf("#"));
+
   /** Names of attempts, such as load#1, as the nodes that they belong to. */
   class Actors {
     constructor(description, lives) {
@@ -18,30 +20,19 @@ const FlowGraph = (() => {
         for (const step of task.steps || []) this.steps.set(step.id, { name: step.name, status: step.status, task: task.task });
       }
       this.nodes = new Map();
-      this.known = new Map(); // nodes by name of the attempt's task, so that 100,000 values cost no texts
-      this.others = new Set();
-      this.stepsOf = new Map();
-      this.tasksOf = new Map([[null, null]]); // by the names of attempts
-      const counted = new Set();
-      for (const queue of lives.queues) {
-        for (const value of queue.values) {
-          this._count(value.pushed_by, counted);
-          this._count(value.taken_by, counted);
-          for (const each of value.returns) this._count(each.taken_by, counted);
-        }
+      this.others = new Set(); // the other sessions that pushed or took values
+      this.stepsOf = new Map(); // how many steps of each task did
+      const names = new Set();
+      for (const { values } of lives.queues) {
+        for (const value of values) for (const each of [value.pushed_by, value.taken_by, ...value.returns.map((one) => one.taken_by)]) names.add(each);
       }
-    }
-
-    /** Count the other sessions, and the steps of each task, that pushed or took values. */
-    _count(name, counted) {
-      if (this.tasksOf.has(name)) return;
-      const task = name.slice(0, name.lastIndexOf("#"));
-      this.tasksOf.set(name, task);
-      if (counted.has(task) || this.tasks.has(task)) return;
-      counted.add(task);
-      const around = this._around(task);
-      if (around === null) this.others.add(task.slice(0, task.indexOf("/")));
-      else this.stepsOf.set(around, (this.stepsOf.get(around) || 0) + 1);
+      names.delete(null);
+      for (const task of new Set([...names].map(taskOf))) {
+        const around = this._around(task);
+        if (this.tasks.has(task)) continue;
+        if (around === null) this.others.add(task.slice(0, task.indexOf("/")));
+        else this.stepsOf.set(around, (this.stepsOf.get(around) || 0) + 1);
+      }
     }
 
     /** Return the task of a step's id, or null for a task of another session. */
@@ -54,13 +45,8 @@ const FlowGraph = (() => {
 
     /** Return the id of the node of an attempt, which is made if there is none; null becomes `outside`. */
     of(name, outside) {
-      const task = this.tasksOf.get(name);
-      if (task === null) return outside === null ? null : this._node({ id: outside, kind: "outside", title: outside });
-      const known = this.known.get(task);
-      if (known) return known;
-      const id = this._node(this._made(task));
-      this.known.set(task, id);
-      return id;
+      if (name === null) return outside === null ? null : this._node({ id: outside, kind: "outside", title: outside });
+      return this._node(this._made(taskOf(name)));
     }
 
     _made(task) {

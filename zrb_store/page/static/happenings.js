@@ -1,7 +1,7 @@
 "use strict";
 /* What happened at each moment, in one line of text: the events that the slider stops at. */
 const Happenings = (() => {
-  const { ABSENT, REMOVED, RETRACTED, DEAD } = Contents;
+  const { ABSENT, LIVE, REMOVED, RETRACTED, DEAD, DELAYED } = Contents;
   const NAMED = 3; // more values than these are counted
 
   /** The events of a session in order, each with what happened in it. */
@@ -17,8 +17,8 @@ const Happenings = (() => {
         this.marks.get(at).push(text);
       };
       for (const run of lives.runs) {
-        if (run.origin !== "reclaim") mark(run.start, { run, begins: true });
-        mark(run.end, { run, begins: false });
+        if (run.origin !== "reclaim") mark(run.started_at, { run, begins: true });
+        mark(run.ended_at, { run, begins: false });
       }
       for (const attempt of lives.attempts.values()) {
         mark(attempt.start, { attempt, begins: true });
@@ -34,32 +34,7 @@ const Happenings = (() => {
 
     /** Return the number of the last event at or before a moment; -1 before the first. */
     placeOf(moment) {
-      let [low, high] = [0, this.count];
-      while (low < high) {
-        const middle = (low + high) >> 1;
-        if (this.at[middle] <= moment) low = middle + 1;
-        else high = middle;
-      }
-      return low - 1;
-    }
-
-    /** Return the range of changes of an event. */
-    range(event) {
-      const at = this.at[event];
-      const first = this._first(at);
-      let last = first;
-      while (last < this.changes.count && this.changes.at[last] === at) last += 1;
-      return [first, last];
-    }
-
-    _first(at) {
-      let [low, high] = [0, this.changes.count];
-      while (low < high) {
-        const middle = (low + high) >> 1;
-        if (this.changes.at[middle] < at) low = middle + 1;
-        else high = middle;
-      }
-      return low;
+      return Page.upTo(this.at, moment) - 1;
     }
 
     /** Return what happened in an event, in one line of text. */
@@ -82,7 +57,7 @@ const Happenings = (() => {
 
     _changes(event, marks) {
       const groups = new Map();
-      const [first, last] = this.range(event);
+      const [first, last] = [this.at[event] - 1, this.at[event]].map((at) => Page.upTo(this.changes.at, at));
       const put = (key, group, index) => {
         if (!groups.has(key)) groups.set(key, { ...group, indexes: [], count: 0 });
         const found = groups.get(key);
@@ -127,6 +102,7 @@ const Happenings = (() => {
       else if (ends && code === REMOVED && !isMoved) happened.push({ kind: "remove", by: now.takenBy, who: now.takenFrom });
       else if (code === RETRACTED && was !== RETRACTED) happened.push({ kind: "retract", by: value.pushed_by });
       if (now.orphaned && queue.undoneAt[index] === at) happened.push({ kind: "orphan", by: value.pushed_by });
+      if (code === LIVE && was === DELAYED && !happened.length) happened.push({ kind: "due", by: null });
       if (code === DEAD && !happened.length) happened.push({ kind: "dead", by: null, failedDeliveries: now.failedDeliveries });
       return happened;
     }
@@ -137,7 +113,7 @@ const Happenings = (() => {
       const plural = count > 1;
       const was = plural ? "were" : "was";
       const to = `${plural ? "their places" : "its place"} in ${queue.name}`;
-      const delivered = failedDeliveries === 1 ? "1 delivery" : `${failedDeliveries} deliveries`;
+      const delivered = Page.counted(failedDeliveries || 0, "delivery");
       const actor = by || (who ? (who.user || "somebody") + (who.pid ? ` (pid ${who.pid} on ${who.host})` : "") : null);
       switch (kind) {
         case "push":
@@ -152,6 +128,8 @@ const Happenings = (() => {
           return `${actor || "somebody"} replaced ${names} in ${queue.name}`;
         case "return":
           return `${this._undone(by, why, marks)}: ${names} came back to ${to}`;
+        case "due":
+          return `${names} became due in ${queue.name}`;
         case "requeue":
           return `${names} ${was} requeued: back to ${to}`;
         case "die":

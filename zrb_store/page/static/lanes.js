@@ -2,7 +2,7 @@
 /* Queues as lanes of tokens. Values come in from the right, leave at the top when they are taken and
    at the bottom when they are retracted, and come back to their old place. */
 const Lanes = (() => {
-  const { ABSENT, LIVE, HELD, DEAD, TAKEN, REMOVED, RETRACTED, WORDS } = Contents;
+  const { ABSENT, LIVE, HELD, TAKEN, REMOVED, RETRACTED, SEEN, WORDS } = Contents;
   const MOST_LANES = 40;
   const WIDE = { held: 4, next: 9, last: 4 };
   const NARROW = { held: 2, next: 4, last: 2 };
@@ -11,31 +11,29 @@ const Lanes = (() => {
   const wide = () => matchMedia("(min-width: 46rem)").matches;
 
   /** Return what a screen reader says of a token. */
-  function describe(page, queue, index, state, code) {
+  function describe(queue, index, state, code) {
     const parts = [`${Lives.label(queue, index, 60)}, ${queue.name}#${queue.seq[index]}, ${WORDS[code]}`];
     if (code === HELD) parts.push(`by ${state.takenBy || "a deleted attempt"}`);
     if (state.orphaned) parts.push("will not come back: its push was undone");
-    if (state.failedDeliveries) parts.push(page.counted(state.failedDeliveries, "delivery").replace("deliverys", "deliveries"));
+    if (state.failedDeliveries) parts.push(Page.counted(state.failedDeliveries, "delivery"));
     return parts.join(", ");
   }
 
   /** One queue. */
   class Lane {
-    constructor(page, queue) {
-      this.page = page;
+    constructor(queue) {
       this.tokens = new Map(); // by the number of the value: its element, and what it shows
-      this.counts = page.el("span", { class: "tallies" });
-      this.list = page.el("ol", { class: "tokens", "aria-label": `values in ${queue.name}`, keydown: (event) => this._move(event) });
-      this.limit = page.el("span", { class: "limit" });
-      this.leftOut = page.el("p", { class: "quiet small" });
-      this.element = page.el("li", { class: "queue-lane" },
-        page.el("h3", {}, page.el("span", { class: "mono" }, queue.name), this.counts, this.limit),
+      this.counts = Page.el("span", { class: "tallies" });
+      this.list = Page.el("ol", { class: "tokens", "aria-label": `values in ${queue.name}`, keydown: (event) => this._move(event) });
+      this.limit = Page.el("span", { class: "limit" });
+      this.leftOut = Page.el("p", { class: "quiet small" });
+      this.element = Page.el("li", { class: "queue-lane" },
+        Page.el("h3", {}, Page.el("span", { class: "mono" }, queue.name), this.counts, this.limit),
         this.list, this.leftOut);
     }
 
     /** Show the queue as the player has it. `motion` is the length of motions in ms, 0 for none. */
     show(queue, player, motion, selected) {
-      const { page } = this;
       const shown = player.ends(queue, wide() ? WIDE : NARROW);
       const before = motion ? this._places() : null;
       const kept = new Set(shown.map((each) => queue.seq[each]));
@@ -43,7 +41,7 @@ const Lanes = (() => {
       const items = shown.map((each) =>
         typeof each === "number" ? this._token(queue, each, player, selected).item : this._between(queue, player, shown, each));
       const isThere = player.counts[queue.place].some((count, code) => count && code !== ABSENT);
-      if (!items.length && !this.tokens.size) items.push(page.el("li", { class: "nothing" }, isThere ? "empty" : "not there yet"));
+      if (!items.length && !this.tokens.size) items.push(Page.el("li", { class: "nothing" }, isThere ? "empty" : "not there yet"));
       this._put(items);
       this._say(queue, player);
       if (motion) this._animate(before, motion);
@@ -62,34 +60,31 @@ const Lanes = (() => {
     }
 
     _token(queue, index, player, selected) {
-      const { page } = this;
       const seq = queue.seq[index];
       const code = player.codes[queue.place][index];
       const state = Lives.stateAt(queue, index, player.moment);
       let token = this.tokens.get(seq);
       if (!token) {
-        const label = page.el("span", { class: "label" }, Lives.label(queue, index));
-        const holder = page.el("span", { class: "holder" });
-        const button = page.el("button", { type: "button", class: "token", click: () => {
-          page.select(page.selected === button.dataset.id ? null : button.dataset.id);
+        const label = Page.el("span", { class: "label" }, Lives.label(queue, index));
+        const holder = Page.el("span", { class: "holder" });
+        const button = Page.el("button", { type: "button", class: "token", click: () => {
+          Page.select(Page.selected === button.dataset.id ? null : button.dataset.id);
         } }, label, holder);
-        token = { item: page.el("li", {}, button), button, holder, code: null };
+        token = { item: Page.el("li", {}, button), button, holder, code: null };
         this.tokens.set(seq, token);
         token.isNew = true;
       }
       const { button } = token;
       button.dataset.id = queue.values[index].id;
       token.came = token.code !== null && token.code !== code && code === LIVE;
-      if (token.code !== code || token.holding !== state.takenBy || token.failedDeliveries !== state.failedDeliveries || token.orphaned !== state.orphaned) {
-        button.dataset.state = WORDS[code];
-        button.classList.toggle("orphaned", state.orphaned);
-        button.setAttribute("aria-label", page.printable(describe(page, queue, index, state, code)));
-        button.title = page.printable(describe(page, queue, index, state, code));
-        const by = code === HELD ? `→ ${Lives.short(state.takenBy || "?", 24)}` : "";
-        const tries = state.failedDeliveries && code !== HELD ? `×${state.failedDeliveries}` : "";
-        token.holder.textContent = page.printable(by || tries);
-      }
-      [token.code, token.holding, token.failedDeliveries, token.orphaned] = [code, state.takenBy, state.failedDeliveries, state.orphaned];
+      token.code = code;
+      button.dataset.state = WORDS[code];
+      button.classList.toggle("orphaned", state.orphaned);
+      button.title = Page.printable(describe(queue, index, state, code));
+      button.setAttribute("aria-label", button.title);
+      const by = code === HELD ? `→ ${Lives.short(state.takenBy || "?", 24)}` : "";
+      const tries = state.failedDeliveries && code !== HELD ? `×${state.failedDeliveries}` : "";
+      token.holder.textContent = Page.printable(by || tries);
       button.setAttribute("aria-pressed", String(selected.has(button.dataset.id)));
       return token;
     }
@@ -97,25 +92,25 @@ const Lanes = (() => {
     /** Say how many values lie between, and what they are, if all that are not shown lie there. */
     _between(queue, player, shown, { between }) {
       const isOnly = shown.filter((each) => typeof each !== "number").length === 1;
-      const counts = isOnly ? [LIVE, HELD, DEAD].map((code) => {
+      const counts = isOnly ? SEEN.map((code) => {
         const drawn = shown.filter((index) => player.codes[queue.place][index] === code).length;
         return [player.count(queue, code) - drawn, WORDS[code]];
       }).filter(([count]) => count) : [[between, "more"]];
       const text = counts.map(([count, word]) => `${count.toLocaleString("en")} ${word}`).join(", ");
-      return this.page.el("li", { class: "between" }, `… ${text} …`);
+      return Page.el("li", { class: "between" }, `… ${text} …`);
     }
 
     _say(queue, player) {
       const { maxDeliveries, leftOut } = queue;
-      this.limit.textContent = maxDeliveries ? `at most ${maxDeliveries === 1 ? "1 delivery" : `${maxDeliveries} deliveries`}` : "";
+      this.limit.textContent = maxDeliveries ? `at most ${Page.counted(maxDeliveries, "delivery")}` : "";
       const earlier = leftOut === 1 ? "1 earlier value of this queue is" : `${leftOut.toLocaleString("en")} earlier values of this queue are`;
       this.leftOut.hidden = !leftOut;
       this.leftOut.textContent = `${earlier} not on this page.`;
-      const seen = [LIVE, HELD, DEAD].map((code) => [player.count(queue, code), code]).filter(([count, code]) => count || code === LIVE);
+      const seen = SEEN.map((code) => [player.count(queue, code), code]).filter(([count, code]) => count || code === LIVE);
       const gone = [TAKEN, REMOVED, RETRACTED].map((code) => [player.count(queue, code), code]).filter(([count]) => count);
       this.counts.replaceChildren(
-        ...seen.map(([count, code]) => this.page.el("span", { class: "tally", "data-state": count ? WORDS[code] : null }, `${count.toLocaleString("en")} ${WORDS[code]}`)),
-        ...gone.map(([count, code]) => this.page.el("span", { class: "tally" }, `${count.toLocaleString("en")} ${WORDS[code]}`)),
+        ...seen.map(([count, code]) => Page.el("span", { class: "tally", "data-state": count ? WORDS[code] : null }, `${count.toLocaleString("en")} ${WORDS[code]}`)),
+        ...gone.map(([count, code]) => Page.el("span", { class: "tally" }, `${count.toLocaleString("en")} ${WORDS[code]}`)),
       );
     }
 
@@ -134,7 +129,7 @@ const Lanes = (() => {
       }
       const index = Lives.indexOf(queue, seq);
       const code = index < 0 ? TAKEN : player.codes[queue.place][index];
-      if (!motion || [LIVE, HELD, DEAD].includes(code)) {
+      if (!motion || SEEN.includes(code)) {
         item.remove();
         return;
       }
@@ -179,23 +174,21 @@ const Lanes = (() => {
 
   /** All queues of a session. */
   class Stage {
-    constructor(page) {
-      this.page = page;
+    constructor() {
       this.lanes = new Map();
-      this.element = page.el("ul", { class: "queues" });
-      this.more = page.el("p", { class: "quiet small", hidden: true });
-      this.results = page.el("button", { type: "button", class: "results", "aria-expanded": "false", hidden: true, click: () => {
+      this.element = Page.el("ul", { class: "queues" });
+      this.more = Page.el("p", { class: "quiet small", hidden: true });
+      this.results = Page.el("button", { type: "button", class: "results", "aria-expanded": "false", hidden: true, click: () => {
         this.areOpen = !this.areOpen;
-        page.emit("results", null);
+        Page.emit("results", null);
       } });
-      this.element.append(page.el("li", { class: "queue-lane folded" }, this.results));
+      this.element.append(Page.el("li", { class: "queue-lane folded" }, this.results));
     }
 
     show(lives, player, motion, selected) {
-      const { page } = this;
       const shown = shownQueues(lives, player);
       this.results.parentElement.hidden = this.results.hidden = !lives.results.size;
-      this.results.textContent = `${this.areOpen ? "▾" : "▸"} ${page.counted(lives.results.size, "result")}`;
+      this.results.textContent = `${this.areOpen ? "▾" : "▸"} ${Page.counted(lives.results.size, "result")}`;
       this.results.setAttribute("aria-expanded", String(Boolean(this.areOpen)));
       if (!this.areOpen) for (const { place } of lives.results) shown.delete(place);
       for (const queue of lives.queues) {
@@ -212,7 +205,7 @@ const Lanes = (() => {
 
     /** Add the lane of a queue; lanes are in the order of their queues' first pushes. */
     _add(queue) {
-      const lane = new Lane(this.page, queue);
+      const lane = new Lane(queue);
       lane.place = queue.place;
       const next = [...this.lanes.values()].filter((each) => each.place > queue.place).sort((a, b) => a.place - b.place)[0];
       this.element.insertBefore(lane.element, next ? next.element : this.results.parentElement);

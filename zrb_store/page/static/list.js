@@ -1,5 +1,5 @@
 "use strict";
-/* The list of sessions: two can be ticked, no more. */
+/* A list and its filters; of sessions two can be ticked, no more. */
 (() => {
   const form = document.getElementById("sessions");
   const ticked = () => [...document.querySelectorAll('#sessions input[name="session"]:checked')];
@@ -26,12 +26,7 @@
   });
   for (const select of filters.querySelectorAll("select, input[type=checkbox]")) select.addEventListener("change", () => filters.requestSubmit());
 
-  addEventListener("keydown", (event) => {
-    if (event.key !== "/" || event.ctrlKey || event.metaKey || event.target.closest("input, select, textarea")) return;
-    event.preventDefault();
-    filters.elements.name.focus();
-  });
-
+  Page.onSlash(() => filters.querySelector("input").focus());
   Page.on("fresh", update);
   if (form) update();
 })();

@@ -124,6 +124,7 @@
     return document.querySelector('[data-status="running"], [data-status="stale"]') !== null;
   }
 
+  if (!document.getElementById("description")) Page.draw(null, {}); // else start.js draws
   const events = new EventSource(`${root}events?after=${encodeURIComponent(mark)}`);
   events.addEventListener("open", () => say("live", "live"));
   events.addEventListener("changed", later);

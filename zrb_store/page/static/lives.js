@@ -65,12 +65,11 @@ const Lives = (() => {
     const results = queues.filter((queue) => queue.isResult);
     return {
       session: description.name,
+      readAt: description.read_at,
       queues,
       results: results.length > MOST_RESULTS ? new Set(results) : new Set(), // those that are folded
       attempts: readAttempts(description),
-      runs: description.runs.map(({ number, origin, status, started_at: start, ended_at: end, worked_until: workedUntil }) => ({
-        number, origin, status, start, end, workedUntil,
-      })),
+      runs: description.runs,
     };
   }
 
@@ -85,6 +84,13 @@ const Lives = (() => {
     return past.length ? past[past.length - 1].after : counts[0].before;
   }
 
+  /** Return until when a value is delayed that is in its queue at a moment. */
+  function dueAt(value, moment) {
+    const later = value.returns.filter((each) => each.taken_at > moment);
+    const next = later.reduce((one, other) => (other.taken_at < one.taken_at ? other : one), later[0] || value);
+    return next.due_at ?? -Infinity;
+  }
+
   /** Return the state of a value at a moment as `show --at` has it, or null if it was pushed later. */
   function stateAt(queue, index, moment) {
     if (queue.pushedAt[index] > moment) return null;
@@ -97,7 +103,7 @@ const Lives = (() => {
       state = held.failed_deliveries === 0 ? "dead" : "taken";
       [takenAt, takenBy] = [held.taken_at, held.taken_by];
     } else if (endedAt > moment) {
-      [state, orphaned, takenBy] = ["live", false, null];
+      [state, orphaned, takenBy] = [dueAt(value, moment) > moment ? "delayed" : "live", false, null];
     } else if (state === "retracted" && undoneAt > moment) {
       state = "dead"; // it was retracted after its death
     }
@@ -117,14 +123,8 @@ const Lives = (() => {
 
   /** Return the place of a value by its number, or -1. */
   function indexOf(queue, seq) {
-    let [low, high] = [0, queue.count - 1];
-    while (low <= high) {
-      const middle = (low + high) >> 1;
-      if (queue.seq[middle] === seq) return middle;
-      if (queue.seq[middle] < seq) low = middle + 1;
-      else high = middle - 1;
-    }
-    return -1;
+    const place = Page.upTo(queue.seq, seq) - 1;
+    return queue.seq[place] === seq ? place : -1;
   }
 
   /** Return the queue and place of a value by its full name, or null. */

@@ -1,6 +1,7 @@
 "use strict";
 /* Queues at a moment: a slider over time shows each queue as it was then, with play. */
 const Moment = (() => {
+  const { el, svg } = Page;
   const SLIDER = 100_000; // positions of the slider
   const SPEEDS = [0.25, 0.5, 1, 2, 4, 16];
   const PACE = 900; // ms for an event at speed 1
@@ -11,22 +12,20 @@ const Moment = (() => {
   const MOST_WORKING = 6;
 
   class View {
-    constructor(element, page) {
-      this.page = page;
+    constructor(element) {
       this.event = null;
       this.exact = null; // a moment between two events, from a link
       this.timer = null;
       this.build(element);
-      page.on("select", () => this.select());
-      page.on("seek", (at) => { this.stop(); this.goTo(at); });
-      page.on("rest", () => this.note());
-      page.on("results", () => this.show(0));
+      Page.on("select", () => this.select());
+      Page.on("seek", (at) => { this.stop(); this.goTo(at); });
+      Page.on("rest", () => this.note());
+      Page.on("results", () => this.show(0));
       addEventListener("hashchange", () => this.follow());
       addEventListener("resize", () => this.lives && this.show(0));
     }
 
     build(element) {
-      const { el, svg } = this.page;
       const button = (name, text, click) => el("button", { type: "button", "aria-label": name, title: name, click }, text);
       this.play = button("Play", "▶", () => this.toggle());
       this.play.classList.add("play");
@@ -41,7 +40,7 @@ const Moment = (() => {
       this.gaps = el("div", { class: "gap-lengths", "aria-hidden": "true" });
       this.cursor = svg("path", { class: "cursor", d: "M0 0V46" });
       this.slider = el("input", { type: "range", min: 0, max: SLIDER, step: 1, "aria-label": "Moment", input: () => this.drag(), keydown: (event) => this.key(event) });
-      this.stage = new Lanes.Stage(this.page);
+      this.stage = new Lanes.Stage();
       this.command = el("code", { class: "command" });
       element.append(
         el("div", { class: "player" },
@@ -56,17 +55,17 @@ const Moment = (() => {
         this.working,
         this.stage.element, this.stage.more, this.legend(),
         el("div", { class: "commands" }, this.command,
-          this.page.copier(() => this.command.textContent, "command"),
-          el("span", { class: "quiet" }, "Link to this moment"), this.page.copier(() => this.link(), "link")));
+          Page.copier(() => this.command.textContent, "command"),
+          el("span", { class: "quiet" }, "Link to this moment"), Page.copier(() => this.link(), "link")));
     }
 
     legend() {
-      const { el } = this.page;
       const each = (state, text) => el("span", {}, el("span", { class: "token", "data-state": state }, state), text);
-      return el("p", { class: "legend flow-legend" }, el("span", {}, "The value on the left is taken next."),
+      return el("p", { class: "legend flow-legend" }, el("span", {}, "The first live value is taken next."),
         each("live", "in its queue"),
         each("held", "taken; returns to this place if its taker does not complete"),
-        each("dead", "given back too often"));
+        each("dead", "given back too often"),
+        each("delayed", "in its place, but not due yet"));
     }
 
     /** Take a newer description, and stay at the moment that is shown, or at the end. */
@@ -79,8 +78,8 @@ const Moment = (() => {
       this.events = new Happenings.Events(this.lives, this.player);
       this.fold = Axis.of(description, this.events);
       this.troubles = Axis.troubles(this.events);
-      this.axis.replaceChildren(...Axis.draw(this.page, this.lives, this.events, this.fold, this.troubles));
-      this.gaps.replaceChildren(...Axis.lengths(this.page, this.fold));
+      this.axis.replaceChildren(...Axis.draw(this.lives, this.events, this.fold, this.troubles));
+      this.gaps.replaceChildren(...Axis.lengths(this.fold));
       this.event = wasLast ? this.events.count - 1 : Math.max(0, this.events.placeOf(at));
       this.drawn = null;
       if (!this.follow()) this.show(0);
@@ -97,7 +96,7 @@ const Moment = (() => {
       if (!found || found[0] === this.followed) return false;
       this.followed = found[0];
       const [seconds, part = ""] = found[1].split(".");
-      const at = this.page.micros(`${seconds}.${part.padEnd(6, "0")}Z`);
+      const at = Page.micros(`${seconds}.${part.padEnd(6, "0")}Z`);
       if (!Number.isFinite(at)) return false;
       this.stop();
       this.goTo(at);
@@ -154,9 +153,7 @@ const Moment = (() => {
       }
       if (!this.events.count) return;
       if (this.event >= this.events.count - 1) this.go(0);
-      this.play.textContent = "‖";
-      this.play.setAttribute("aria-label", "Pause");
-      this.play.title = "Pause";
+      this.label("Pause", "‖");
       let last = performance.now();
       let due = 0;
       const frame = (now) => {
@@ -181,10 +178,13 @@ const Moment = (() => {
       if (this.timer === null) return;
       cancelAnimationFrame(this.timer);
       this.timer = null;
-      this.play.textContent = "▶";
-      this.play.setAttribute("aria-label", "Play");
-      this.play.title = "Play";
+      this.label("Play", "▶");
       this.said.setAttribute("aria-live", "polite");
+    }
+
+    label(name, text) {
+      [this.play.title, this.play.textContent] = [name, text];
+      this.play.setAttribute("aria-label", name);
     }
 
     /** Write the moment into the page's address, when the user has rested there. */
@@ -192,7 +192,7 @@ const Moment = (() => {
       clearTimeout(this.resting);
       this.resting = setTimeout(() => {
         this.followed = `#at=${Lives.iso(this.at())}`;
-        this.page.address(this.followed.slice(1));
+        Page.address(this.followed.slice(1));
       }, 300);
     }
 
@@ -201,7 +201,7 @@ const Moment = (() => {
     }
 
     show(motion) {
-      const { page, events } = this;
+      const { events } = this;
       if (!events.count) {
         this.said.textContent = "Nothing has happened yet.";
         this.slider.disabled = this.play.disabled = true;
@@ -216,25 +216,24 @@ const Moment = (() => {
         this.slider.value = Math.round(position * SLIDER);
       }
       this.cursor.setAttribute("d", `M${position * 1000} 0V46`);
-      const time = page.time(at, "exact");
+      const time = Page.time(at, "exact");
       this.clock.textContent = time;
       this.place.textContent = `event ${(this.event + 1).toLocaleString("en")} of ${events.count.toLocaleString("en")}`;
       this.slider.setAttribute("aria-valuetext", `${time}, ${this.place.textContent}`);
-      this.said.textContent = page.printable(this.sentence(at));
+      this.said.textContent = Page.printable(this.sentence(at));
       this.said.classList.toggle("trouble", this.exact === null && this.troubles[this.event] === 1);
       this.working.replaceChildren(...this.work(at));
-      this.command.textContent = `${this.program} show ${page.quoted(this.lives.session)} --at ${Lives.iso(at)}`;
-      page.emit("moment", at);
+      this.command.textContent = `${this.program} show ${Page.quoted(this.lives.session)} --at ${Lives.iso(at)}`;
+      Page.emit("moment", at);
     }
 
     sentence(at) {
       const text = this.events.text(this.event) || "nothing changed";
-      return this.exact === null ? text : `${this.page.duration(at - this.events.at[this.event])} after: ${text}`;
+      return this.exact === null ? text : `${Page.duration(at - this.events.at[this.event])} after: ${text}`;
     }
 
     /** Return what works at a moment. */
     work(at) {
-      const { el } = this.page;
       const found = [];
       let count = 0;
       for (const attempt of this.lives.attempts.values()) {
@@ -250,21 +249,13 @@ const Moment = (() => {
     /** Light the selected value, and what it was moved from and to. */
     select() {
       if (!this.lives) return;
-      const found = this.page.selected === null ? null : Lives.find(this.lives, this.page.selected);
+      const found = Page.selected === null ? null : Lives.find(this.lives, Page.selected);
       const ids = found ? Lives.chain(found.queue, found.index).map((each) => found.queue.values[each].id) : [];
       this.selected = new Set(ids);
-      this.band.replaceChildren(...(found ? Axis.life(this.page, this.lives, this.fold, found) : []));
+      this.band.replaceChildren(...(found ? Axis.life(this.lives, this.fold, found) : []));
       this.stage.show(this.lives, this.player, 0, this.selected);
     }
   }
 
-  const views = new WeakMap();
-
-  /** Draw the part, at first or with a newer description: the moment and what plays stay. */
-  function draw(element, description, page) {
-    if (!views.has(element)) views.set(element, new View(element, page));
-    views.get(element).update(description);
-  }
-
-  return { draw };
+  return { draw: Page.part(View) };
 })();

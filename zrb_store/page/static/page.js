@@ -21,7 +21,8 @@ const Page = (() => {
   function made(node, attributes, children) {
     for (const [name, value] of Object.entries(attributes || {})) {
       if (value === null || value === undefined || value === false) continue;
-      if (typeof value === "function") node.addEventListener(name, value);
+      if (name === "style") Object.assign(node.style, value);
+      else if (typeof value === "function") node.addEventListener(name, value);
       else node.setAttribute(name, value === true ? "" : printable(value));
     }
     for (const child of children.flat(Infinity)) {
@@ -31,7 +32,7 @@ const Page = (() => {
     return node;
   }
 
-  /** Make an element: el("button", {type: "button", click: () => ...}, "text", otherElement). */
+  /** Make an element: el("button", {type: "button", style: {left: "3px"}, click: () => ...}, "text", otherElement). */
   const el = (tag, attributes, ...children) => made(document.createElement(tag), attributes, children);
 
   /** Make an SVG element. */
@@ -103,7 +104,18 @@ const Page = (() => {
     return `${number.toFixed(1)} GiB`;
   }
 
-  const counted = (count, noun) => `${count.toLocaleString("en")} ${noun}${count === 1 ? "" : "s"}`;
+  const counted = (count, noun) => `${count.toLocaleString("en")} ${count === 1 ? noun : `${noun}s`.replace("rys", "ries")}`;
+
+  /** Return how many of some numbers, which are in order, are at most a limit. */
+  function upTo(numbers, limit) {
+    let [low, high] = [0, numbers.length];
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (numbers[middle] <= limit) low = middle + 1;
+      else high = middle;
+    }
+    return low;
+  }
 
   /** Quote a word for a shell, so that a command can be copied. */
   const quoted = (word) => (/^[\w@%+=:,./-]+$/.test(word) ? word : "'" + word.replaceAll("'", "'\"'\"'") + "'");
@@ -128,6 +140,15 @@ const Page = (() => {
     for (const code of document.querySelectorAll("code.command")) {
       if (!code.nextElementSibling?.matches(".copy")) code.after(copier(() => code.textContent, "command"));
     }
+  }
+
+  /** Let the key `/` do something, unless somebody is typing. */
+  function onSlash(go) {
+    addEventListener("keydown", (event) => {
+      if (event.key !== "/" || event.ctrlKey || event.metaKey || event.target.closest("input, select, textarea")) return;
+      event.preventDefault();
+      go();
+    });
   }
 
   /** Write into the page's address what is looked at, so that it can be sent. */
@@ -158,7 +179,7 @@ const Page = (() => {
   addEventListener("click", ({ target }) => { if (target.dataset?.leads) location.hash = encodeURIComponent(target.dataset.leads); });
 
   const TIMES = ["at", "created_at", "read_at", "started_at", "ended_at", "given_back_at", "pushed_at",
-    "taken_at", "undone_at", "returned_at", "worked_until"];
+    "taken_at", "undone_at", "returned_at", "due_at", "worked_until"];
 
   function withTimes(shape) {
     for (const name of TIMES) if (typeof shape[name] === "string") shape[name] = micros(shape[name]);
@@ -214,10 +235,9 @@ const Page = (() => {
       const drawing = section.querySelector(".drawing");
       if (!part || !drawing) continue;
       const first = drawing.hidden;
-      drawing.hidden = false;
       const text = section.querySelector(".as-text");
       try {
-        part.draw(drawing, description, page);
+        part.draw(drawing, description);
       } catch (error) { // the other parts, and the text of this one, are still there
         console.error(error);
         drawing.hidden = true;
@@ -231,6 +251,17 @@ const Page = (() => {
     isFollowed = true;
   }
   let isFollowed = false;
+
+  /** Return a function that draws a part of the page, at first or with a newer description, by the class of its view. */
+  function part(View, isDrawn = () => true) {
+    const views = new WeakMap();
+    return (element, description) => {
+      element.hidden = !isDrawn(description);
+      if (element.hidden) return;
+      if (!views.has(element)) views.set(element, new View(element));
+      views.get(element).update(description);
+    };
+  }
 
   /** Rewrite the times of the text in the reader's zone; the title keeps UTC. */
   function localTimes() {
@@ -249,7 +280,7 @@ const Page = (() => {
   }, 30_000);
 
   const page = {
-    el, svg, fill, printable, micros, time, duration, size, counted, quoted, command, copier, address, addressed, read, draw, select, on, emit, ZONE,
+    el, svg, fill, printable, micros, time, duration, size, counted, upTo, quoted, command, copier, onSlash, address, addressed, read, draw, part, select, on, emit, ZONE,
     get selected() { return selected; },
   };
   return page;

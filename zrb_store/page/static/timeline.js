@@ -4,21 +4,19 @@
    Lanes outside of what is scrolled to are not in the document. One bar is reached by the tab key; the arrow keys go from
    bar to bar. A press tells the other parts which moment it means. */
 const Timeline = (() => {
+  const { command, counted, duration, el, fill, time } = Page;
   const { Scale, joined, counts, errorText, label, tip, tookText } = Bars;
   const NARROW = 600; // pixels; below that, a lane's label stands above it
   const MARGIN = 12; // pixels beside the lanes
-  const states = new WeakMap();
 
   const NICE = [1e3, 2e3, 5e3, 1e4, 2e4, 5e4, 1e5, 2e5, 5e5, 1e6, 2e6, 5e6, 1e7, 1.5e7, 3e7, 6e7, 1.2e8, 3e8, 6e8, 9e8,
     1.8e9, 3.6e9, 7.2e9, 1.08e10, 2.16e10, 4.32e10, 8.64e10, 1.728e11, 6.048e11];
   const LABEL = 60; // pixels that a label of the axis needs; with less, it would run out of the frame
 
   class Chart {
-    constructor(element, page) {
-      this.page = page;
+    constructor(element) {
       this.open = new Set();
       this.focused = null; // the name of the first attempt of the bar that the tab key reaches
-      const { el } = page;
       this.legend = el("p", { class: "legend", "aria-hidden": "true" });
       this.axis = el("div", { class: "axis", "aria-hidden": "true", click: (event) => this.press(event) });
       this.sizer = el("div", { class: "lanes" });
@@ -33,7 +31,7 @@ const Timeline = (() => {
       new ResizeObserver(() => this.layout()).observe(this.body);
       addEventListener("beforeprint", () => this.render(true, true)); // paper does not scroll
       addEventListener("afterprint", () => this.render(true));
-      page.on("moment", (at) => { this.moment = at; this.markMoment(); });
+      Page.on("moment", (at) => { this.moment = at; this.markMoment(); });
     }
 
     update(description) {
@@ -47,7 +45,7 @@ const Timeline = (() => {
 
     /** Return the bar of the attempt that the page's address names. */
     addressed() {
-      const [kind, ...name] = this.page.addressed().split("-");
+      const [kind, ...name] = Page.addressed().split("-");
       if (kind !== "attempt") return null;
       const found = this.lanes.flatMap((lane) => this.clusters(lane)).find(({ bars }) => bars.some((each) => each.name === name.join("-")));
       this.pinned = found || null;
@@ -56,7 +54,7 @@ const Timeline = (() => {
 
     /** Say how many attempts and steps have no room in the page, and which command shows them. */
     tellLeftOut() {
-      const { counted, command, fill } = this.page, { tasks, program, name } = this.description;
+      const { tasks, program, name } = this.description;
       const sum = (field) => tasks.reduce((total, task) => total + (task[field] || 0), 0);
       const parts = [["attempts_left_out", "earlier attempt"], ["steps_left_out", "earlier step"]]
         .filter(([field]) => sum(field)).map(([field, noun]) => counted(sum(field), noun));
@@ -88,34 +86,27 @@ const Timeline = (() => {
     }
 
     drawLegend() {
-      const { el } = this.page;
       const present = new Set(this.lanes.flatMap((lane) => [...lane.bars, ...(lane.inSteps || [])].map((each) => each.status)));
       this.legend.replaceChildren(...[...present].map((status) =>
         el("span", { class: "key" }, el("span", { class: "bar", "data-status": status }), ` ${status}`)));
     }
 
     drawAxis() {
-      const { el, duration, time } = this.page;
       const marks = [];
       this.scale.spans.forEach((span, place) => {
         const left = span.from * this.width, room = (span.to - span.from) * this.width;
-        const start = el("span", { class: "tick first" }, time(span.start, "clock"));
-        start.style.left = this.share(left);
+        const start = el("span", { class: "tick first", style: { left: this.share(left) } }, time(span.start, "clock"));
         if (room > LABEL || place === 0) marks.push(start);
         const step = NICE.find((each) => (each / Math.max(1, span.end - span.start)) * room > 80);
         for (let at = step, count = 0; step && at < span.end - span.start && count < 30; at += step, count++) {
           const x = this.scale.at(span.start + at) * this.width;
           if (x - left < 75 || left + room - x < LABEL) continue;
-          const tick = el("span", { class: "tick" }, `+${duration(at)}`);
-          tick.style.left = this.share(x);
-          marks.push(tick);
+          marks.push(el("span", { class: "tick", style: { left: this.share(x) } }, `+${duration(at)}`));
         }
         if (place) {
-          const before = this.scale.spans[place - 1];
-          const fold = el("span", { class: "fold", title: `a pause of ${duration(span.start - before.end)}` },
-            this.scale.spans.length < 8 ? duration(span.start - before.end) : "");
-          fold.style.left = `${(before.to + this.scale.gap / 2) * 100}%`;
-          marks.push(fold);
+          const before = this.scale.spans[place - 1], pause = duration(span.start - before.end);
+          const style = { left: `${(before.to + this.scale.gap / 2) * 100}%` };
+          marks.push(el("span", { class: "fold", title: `a pause of ${pause}`, style }, this.scale.spans.length < 8 ? pause : ""));
         }
       });
       this.axis.replaceChildren(...marks);
@@ -145,10 +136,9 @@ const Timeline = (() => {
 
     folds() {
       return this.scale.spans.slice(1).map((span, place) => {
-        const fold = this.page.el("div", { class: "fold-line", "aria-hidden": "true" });
-        fold.style.left = this.across(this.scale.spans[place].to);
-        fold.style.width = `calc((100% - ${this.labelWidth + MARGIN}px) * ${this.scale.gap})`;
-        return fold;
+        const width = `calc((100% - ${this.labelWidth + MARGIN}px) * ${this.scale.gap})`;
+        const style = { left: this.across(this.scale.spans[place].to), width };
+        return el("div", { class: "fold-line", "aria-hidden": "true", style });
       });
     }
 
@@ -163,45 +153,33 @@ const Timeline = (() => {
     }
 
     lane(lane, place) {
-      const { el } = this.page;
-      const row = el("div", { class: lane.isStep ? "lane step" : "lane" });
-      row.style.top = `${place * this.rowHeight}px`;
-      row.style.height = `${this.rowHeight}px`;
       const toggle = lane.steps ? el("button", {
         type: "button", class: "toggle", "aria-expanded": String(lane.isOpen), "data-name": `toggle ${lane.name}`,
         "aria-label": `Steps of ${lane.name}: ${lane.steps}`, click: () => this.toggle(lane.name),
-      }, lane.isOpen ? "▾" : "▸", ` ${this.page.counted(lane.steps, "step")}`) : null;
-      const name = el("span", { class: "lane-name" },
+      }, lane.isOpen ? "▾" : "▸", ` ${counted(lane.steps, "step")}`) : null;
+      const name = el("span", { class: "lane-name", style: { width: this.isNarrow ? "" : `${this.labelWidth}px` } },
         el("span", { class: "mono", title: lane.name }, lane.name), toggle,
         lane.bars.length ? null : el("span", { class: "status", "data-status": lane.status }, lane.status));
-      if (!this.isNarrow) name.style.width = `${this.labelWidth}px`;
-      const track = el("span", { class: "track" }, this.clusters(lane).map((cluster) => this.bar(cluster)));
-      if (lane.inSteps && lane.inSteps.length && !lane.isOpen) {
-        track.append(...joined(lane.inSteps, this.scale, this.width).map((cluster) => {
-          const mark = el("span", { class: "bar thin", "data-status": cluster.status, "aria-hidden": "true" });
-          return this.put(mark, cluster);
-        }));
-      }
-      row.append(name, track);
-      return row;
+      const inSteps = lane.inSteps && !lane.isOpen ? joined(lane.inSteps, this.scale, this.width) : [];
+      const track = el("span", { class: "track" }, this.clusters(lane).map((cluster) => this.bar(cluster)), inSteps.map((cluster) =>
+        el("span", { class: "bar thin", "data-status": cluster.status, "aria-hidden": "true", style: this.place(cluster) })));
+      const style = { top: `${place * this.rowHeight}px`, height: `${this.rowHeight}px` };
+      return el("div", { class: lane.isStep ? "lane step" : "lane", style }, name, track);
     }
 
-    put(mark, { left, right }) {
-      mark.style.left = this.share(left);
-      mark.style.width = this.share(right - left);
-      return mark;
+    place({ left, right }) {
+      return { left: this.share(left), width: this.share(right - left) };
     }
 
     bar(cluster) {
       const [{ name }] = cluster.bars;
       const many = cluster.bars.length > 1;
-      const mark = this.page.el("button", {
+      return el("button", {
         type: "button", class: many ? "bar many" : "bar", "data-status": cluster.status, "data-name": name,
-        tabindex: name === this.focused ? "0" : "-1", "aria-label": label(cluster, this.page), "data-tip": tip(cluster, this.page),
+        tabindex: name === this.focused ? "0" : "-1", "aria-label": label(cluster), "data-tip": tip(cluster), style: this.place(cluster),
         focus: () => this.focus(cluster), click: (event) => this.choose(cluster, event),
         pointerenter: () => this.show(cluster), pointerleave: () => this.show(this.pinned || null),
       });
-      return this.put(mark, cluster);
     }
 
     focus(cluster) {
@@ -216,14 +194,14 @@ const Timeline = (() => {
       this.focus(cluster);
       event.stopPropagation();
       const [{ start }] = cluster.bars, end = Math.max(...cluster.bars.map((each) => each.end));
-      this.page.emit("seek", event.detail ? Math.min(end, Math.max(start, this.timeOf(event))) : start);
-      this.page.address(`attempt-${cluster.bars[0].name}`);
+      Page.emit("seek", event.detail ? Math.min(end, Math.max(start, this.timeOf(event))) : start);
+      Page.address(`attempt-${cluster.bars[0].name}`);
     }
 
     press(event) {
       if (event.target.closest(".lane-name") || !this.scale.spans.length) return;
-      this.page.emit("seek", this.timeOf(event));
-      this.page.emit("rest", null);
+      Page.emit("seek", this.timeOf(event));
+      Page.emit("rest", null);
     }
 
     timeOf(event) {
@@ -269,16 +247,15 @@ const Timeline = (() => {
 
     /** Show what is known of a bar below the chart. */
     show(cluster) {
-      const { el, time } = this.page;
       this.shown = cluster;
       if (!cluster) {
-        this.page.fill(this.detail, el("p", { class: "quiet" }, "Point at a bar, or move to one with the Tab and arrow keys. Click the timeline to see the queues of that moment."));
+        fill(this.detail, el("p", { class: "quiet" }, "Point at a bar, or move to one with the Tab and arrow keys. Click the timeline to see the queues of that moment."));
         return;
       }
       const [first] = cluster.bars, { attempt } = first;
       if (cluster.bars.length > 1) {
         const last = cluster.bars[cluster.bars.length - 1];
-        this.page.fill(this.detail, 
+        fill(this.detail,
           el("p", {}, el("strong", { class: "mono" }, first.name), " to ", el("strong", { class: "mono" }, last.name),
             ` are drawn as one bar: ${counts(cluster.bars)}.`),
           el("p", { class: "quiet" }, `From ${time(first.start, "exact")} to ${time(Math.max(...cluster.bars.map((one) => one.end)), "exact")}`));
@@ -286,10 +263,10 @@ const Timeline = (() => {
       }
       const logged = this.output.get(first.name);
       const lines = logged && logged.output ? logged.output.lines.slice(-5) : [];
-      this.page.fill(this.detail, 
+      fill(this.detail,
         el("p", {}, el("span", { class: "status", "data-status": attempt.status }, attempt.status), " ",
           el("strong", { class: "mono" }, first.name), first.step ? ` (${first.step})` : "",
-          el("span", { class: "quiet" }, attempt.run === null ? "" : ` in run ${attempt.run}`), ", ", tookText(first, this.page)),
+          el("span", { class: "quiet" }, attempt.run === null ? "" : ` in run ${attempt.run}`), ", ", tookText(first)),
         el("p", { class: "quiet" }, `Started ${time(attempt.started_at, "exact")}`,
           attempt.ended_at && attempt.status !== "lost" ? `, ended ${time(attempt.ended_at, "exact")}` : ""),
         attempt.error ? el("p", { class: "error text" }, errorText(attempt.error)) : null,
@@ -298,7 +275,7 @@ const Timeline = (() => {
     }
 
     openLogged(name) {
-      const details = document.querySelector(`details[data-attempt="${CSS.escape(this.page.printable(name))}"]`);
+      const details = document.querySelector(`details[data-attempt="${CSS.escape(Page.printable(name))}"]`);
       if (!details) return;
       details.open = true;
       const earlier = details.closest("details.earlier");
@@ -310,18 +287,11 @@ const Timeline = (() => {
     markMoment() {
       if (this.line) this.line.remove();
       if (this.moment === undefined || this.moment === null || !this.scale) return;
-      this.line = this.page.el("div", { class: "moment-line", "aria-hidden": "true" });
-      this.line.style.left = this.across(this.scale.at(this.moment));
+      const style = { left: this.across(this.scale.at(this.moment)) };
+      this.line = el("div", { class: "moment-line", "aria-hidden": "true", style });
       this.sizer.append(this.line);
     }
   }
 
-  /** Draw the timeline, at first or with a newer description. */
-  function draw(element, description, page) {
-    if (!description.tasks.length) { element.hidden = true; return; }
-    if (!states.has(element)) states.set(element, new Chart(element, page));
-    states.get(element).update(description);
-  }
-
-  return { draw };
+  return { draw: Page.part(Chart, (description) => description.tasks.length) };
 })();

@@ -1,9 +1,9 @@
 "use strict";
 /* The values: a list that can be searched, of which only what is in sight is in the document, and the chosen value below it. */
 const Values = (() => {
+  const { command, el, fill, quoted, size, svg, time } = Page;
   const ROW = 32; // pixels
   const STATES = ["live", "delayed", "taken", "dead", "retracted", "removed", "damaged"];
-  const states = new WeakMap();
 
   /** Return what happened to a value, in order, as `trace` tells it: [{at, event, by, detail}]. */
   function life(value) {
@@ -40,16 +40,14 @@ const Values = (() => {
   }
 
   class List {
-    constructor(element, page) {
-      this.page = page;
+    constructor(element) {
       this.element = element;
       this.query = "";
       this.state = "";
       this.queue = "";
       this.chosen = null; // the id of the value that is shown
       this.view = null; // the name of the view that the reader chose last
-      const { el } = page;
-      this.search = el("input", { type: "search", id: "value-search", placeholder: "text, name or attempt  ( / )", input: () => { this.later(); this.page.address(this.search.value && `search=${this.search.value}`); } });
+      this.search = el("input", { type: "search", id: "value-search", placeholder: "text, name or attempt  ( / )", input: () => { this.later(); Page.address(this.search.value && `search=${this.search.value}`); } });
       this.stateChoice = el("select", { id: "value-state", change: () => this.filter() });
       this.queueChoice = el("select", { id: "value-queue", change: () => this.filter() });
       this.count = el("span", { class: "quiet", role: "status" });
@@ -71,13 +69,11 @@ const Values = (() => {
           this.body),
         this.note, this.detail);
       new ResizeObserver(() => this.render(true)).observe(this.body);
-      page.on("select", (id) => { if (id !== this.chosen) this.reveal(id); });
-      const [kind, ...asked] = page.addressed().split("=");
+      Page.on("select", (id) => { if (id !== this.chosen) this.reveal(id); });
+      const [kind, ...asked] = Page.addressed().split("=");
       if (kind === "search") this.search.value = asked.join("=");
       this.asked = kind === "value" ? asked.join("=") : null;
-      addEventListener("keydown", (event) => {
-        if (event.key !== "/" || event.ctrlKey || event.metaKey || event.target.closest("input, select, textarea")) return;
-        event.preventDefault();
+      Page.onSlash(() => {
         this.search.scrollIntoView({ block: "center" });
         this.search.focus({ preventScroll: true });
       });
@@ -91,9 +87,9 @@ const Values = (() => {
       this.choices(this.queueChoice, "all", queues.map(([name]) => name));
       this.choices(this.stateChoice, "any", STATES.filter((state) => this.all.some((value) => value.state === state)));
       const leftOut = queues.filter(([, queue]) => queue.left_out);
-      this.page.fill(this.note, leftOut.map(([name, queue]) => [
+      fill(this.note, leftOut.map(([name, queue]) => [
         `${queue.left_out.toLocaleString("en")} earlier values of queue ${name} are not in this file: `,
-        this.page.command(`${description.program} show ${description.name} ${this.page.quoted(name)} --all`), " "]));
+        command(`${description.program} show ${description.name} ${quoted(name)} --all`), " "]));
       this.filter();
       if (this.chosen) this.show();
       if (this.byId.has(this.asked)) {
@@ -105,7 +101,7 @@ const Values = (() => {
 
     choices(choice, all, names) {
       const before = choice.value;
-      this.page.fill(choice, this.page.el("option", { value: "" }, all), names.map((name) => this.page.el("option", { value: "=" + name }, name)));
+      fill(choice, el("option", { value: "" }, all), names.map((name) => el("option", { value: "=" + name }, name)));
       choice.value = [...choice.options].some((each) => each.value === before) ? before : "";
     }
 
@@ -116,15 +112,15 @@ const Values = (() => {
 
     filter() {
       const words = this.search.value.toLowerCase().split(/\s+/).filter(Boolean);
-      const prefix = this.queueChoice.value && this.page.printable(this.queueChoice.value.slice(1));
+      const prefix = this.queueChoice.value && Page.printable(this.queueChoice.value.slice(1));
       const state = this.stateChoice.value.slice(1);
       this.found = this.all.filter((value) => {
         if (state && value.state !== state) return false;
-        if (prefix && this.page.printable(queueOf(value)) !== prefix) return false;
+        if (prefix && Page.printable(queueOf(value)) !== prefix) return false;
         return !words.length || words.every((word) => searched(value).includes(word));
       });
       const all = this.all.length.toLocaleString("en");
-      this.count.textContent = this.found.length === this.all.length ? this.page.counted(this.all.length, "value")
+      this.count.textContent = this.found.length === this.all.length ? Page.counted(this.all.length, "value")
         : `${this.found.length.toLocaleString("en")} of ${all} values`;
       this.body.setAttribute("aria-rowcount", this.found.length);
       this.sizer.style.height = `${this.found.length * ROW}px`;
@@ -143,23 +139,21 @@ const Values = (() => {
     }
 
     row(value, place) {
-      const { el, size } = this.page;
       const cells = [
         el("span", { class: "mono name" }, value.id.slice(this.description.name.length + 1)),
         el("span", { class: "status", "data-status": value.state }, value.state),
-        el("span", { class: "mono text" }, spark(value, this.page), preview(value)),
+        el("span", { class: "mono text" }, spark(value), preview(value)),
         el("span", { class: "mono" }, value.type),
         el("span", { class: "number" }, size(value.size)),
         el("span", { class: "mono" }, Lives.pusher(value) || "-"),
         el("span", { class: "mono" }, Lives.taker(value) || "-"),
       ];
       for (const cell of cells) cell.setAttribute("role", "gridcell");
-      const row = el("div", {
+      return el("div", {
         class: "value-row", role: "row", id: `value-${place}`, "aria-rowindex": place + 1,
         "aria-selected": String(value.id === this.chosen), click: () => this.choose(place),
+        style: { top: `${place * ROW}px` },
       }, cells);
-      row.style.top = `${place * ROW}px`;
-      return row;
     }
 
     onKey(event) {
@@ -179,8 +173,8 @@ const Values = (() => {
       if (bottom > this.body.scrollTop + this.body.clientHeight) this.body.scrollTop = bottom - this.body.clientHeight;
       this.render(true);
       this.show();
-      this.page.select(this.chosen);
-      this.page.address(`value=${this.chosen}`);
+      Page.select(this.chosen);
+      Page.address(`value=${this.chosen}`);
     }
 
     /** Show a value that was selected elsewhere. */
@@ -195,9 +189,8 @@ const Values = (() => {
 
     show() {
       const value = this.byId.get(this.chosen);
-      const { el, fill, time, size, command, quoted } = this.page;
       if (!value) { fill(this.detail); return; }
-      const views = Views.of(value, this.page);
+      const views = Views.of(value);
       const content = el("div", { class: "value-content" });
       const buttons = views.map((view) => el("button", { type: "button", "aria-pressed": "false", click: () => { this.view = view.name; open(view); } }, view.name));
       const open = (view) => {
@@ -225,7 +218,7 @@ const Values = (() => {
   const preview = (value) => "beginning" in value ? `${value.beginning.slice(0, 200)} […]` : Readable.readable(value.value, 200);
 
   /** Return a small plot of a list of numbers; null for other values. */
-  function spark(value, { svg }) {
+  function spark(value) {
     const items = "beginning" in value ? null : Readable.items(value.value);
     if (!items || items.length < 3) return null;
     const numbers = items.map(Readable.number);
@@ -248,12 +241,5 @@ const Values = (() => {
     return value.searched;
   }
 
-  /** Draw the values, at first or with a newer description. */
-  function draw(element, description, page) {
-    if (!Object.keys(description.queues).length) { element.hidden = true; return; }
-    if (!states.has(element)) states.set(element, new List(element, page));
-    states.get(element).update(description);
-  }
-
-  return { draw, life };
+  return { draw: Page.part(List, (description) => Object.keys(description.queues).length), life };
 })();

@@ -1,21 +1,22 @@
 "use strict";
 /* The ways to look at a value: as text, as a tree, as a table if it is a list of records, as a plot if it is one of numbers. */
 const Views = (() => {
+  const { el } = Page;
   const MOST_ROWS = 500, MOST_COLUMNS = 40, MOST_CHILDREN = 200;
 
   /** Return the views that a value has, the most telling one first: [{name, draw(element)}]. */
-  function of(value, page) {
-    if ("beginning" in value) return [{ name: "Text", draw: (element) => drawText(element, value.beginning + " […]", page) }];
+  function of(value) {
+    if ("beginning" in value) return [{ name: "Text", draw: (element) => drawText(element, value.beginning + " […]") }];
     const tree = value.value, found = [];
     const items = Readable.items(tree);
     const records = items && items.length ? items.map(Readable.fields) : [];
     const numbers = items && items.length > 1 ? items.map(Readable.number) : [];
-    if (numbers.length && numbers.every((each) => each !== null)) found.push({ name: "Plot", draw: (element) => drawPlot(element, numbers, page) });
-    if (records.length && records.every((each) => each !== null)) found.push({ name: "Table", draw: (element) => drawTable(element, records, page) });
+    if (numbers.length && numbers.every((each) => each !== null)) found.push({ name: "Plot", draw: (element) => drawPlot(element, numbers) });
+    if (records.length && records.every((each) => each !== null)) found.push({ name: "Table", draw: (element) => drawTable(element, records) });
     const isText = Readable.single(tree) !== null;
-    const text = { name: "Text", draw: (element) => drawText(element, textOf(tree), page) };
+    const text = { name: "Text", draw: (element) => drawText(element, textOf(tree)) };
     const isNested = tree !== null && typeof tree === "object" && !isText;
-    if (isNested) found.push({ name: "Tree", draw: (element) => element.append(branch(null, tree, page, true)) });
+    if (isNested) found.push({ name: "Tree", draw: (element) => element.append(branch(null, tree, true)) });
     return found.concat(text);
   }
 
@@ -29,13 +30,12 @@ const Views = (() => {
     }
   }
 
-  function drawText(element, text, page) {
-    element.append(page.el("pre", { class: "value-text text", tabindex: "0", "aria-label": "The value as text" }, text));
+  function drawText(element, text) {
+    element.append(el("pre", { class: "value-text text", tabindex: "0", "aria-label": "The value as text" }, text));
   }
 
   /** Return a node of the tree, whose children are made when it is opened. */
-  function branch(name, tree, page, isOpen = false) {
-    const { el } = page;
+  function branch(name, tree, isOpen = false) {
     const key = name === null ? null : el("span", { class: "tree-key mono" }, name, ": ");
     const children = childrenOf(tree);
     if (!children || !children.length) {
@@ -46,17 +46,17 @@ const Views = (() => {
         el("span", { class: "quiet count" }, String(children.length))));
     const inner = el("div", { class: "children" });
     details.append(inner);
-    const open = () => { if (!inner.firstChild) more(inner, children, 0, page); };
+    const open = () => { if (!inner.firstChild) more(inner, children, 0); };
     details.addEventListener("toggle", open);
     if (isOpen) open();
     return details;
   }
 
-  function more(inner, children, from, page) {
+  function more(inner, children, from) {
     const to = Math.min(children.length, from + MOST_CHILDREN);
-    inner.append(...children.slice(from, to).map(([name, child]) => branch(name, child, page)));
+    inner.append(...children.slice(from, to).map(([name, child]) => branch(name, child)));
     if (to === children.length) return;
-    const button = page.el("button", { type: "button", click: () => { button.remove(); more(inner, children, to, page); } },
+    const button = el("button", { type: "button", click: () => { button.remove(); more(inner, children, to); } },
       `${(children.length - to).toLocaleString("en")} more`);
     inner.append(button);
   }
@@ -76,8 +76,7 @@ const Views = (() => {
     return typeof tree;
   }
 
-  function drawTable(element, records, page) {
-    const { el } = page;
+  function drawTable(element, records) {
     const columns = [...new Set(records.flatMap((record) => Object.keys(record)))];
     const shown = columns.slice(0, MOST_COLUMNS);
     const isNumber = (column) => records.every((record) => !Object.hasOwn(record, column) || Readable.number(record[column]) !== null);
@@ -96,7 +95,7 @@ const Views = (() => {
     let to = add(0);
     element.append(el("div", { class: "scroll records", tabindex: "0", role: "region", "aria-label": "The value as a table" },
       el("table", {}, el("thead", {}, head), body)));
-    if (columns.length > shown.length) element.append(el("p", { class: "quiet" }, page.counted(columns.length - shown.length, "more column")));
+    if (columns.length > shown.length) element.append(el("p", { class: "quiet" }, Page.counted(columns.length - shown.length, "more column")));
     if (to < records.length) {
       const button = el("button", { type: "button", click: () => {
         to = add(to);
@@ -111,8 +110,7 @@ const Views = (() => {
 
   const color = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
-  function drawPlot(element, numbers, page) {
-    const { el } = page;
+  function drawPlot(element, numbers) {
     const least = Math.min(...numbers), most = Math.max(...numbers);
     const mean = numbers.reduce((sum, each) => sum + each, 0) / numbers.length;
     const summary = `${numbers.length.toLocaleString("en")} numbers from ${least} to ${most}, mean ${Number(mean.toPrecision(6))}`;

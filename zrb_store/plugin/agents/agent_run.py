@@ -21,7 +21,8 @@ from pydantic_ai.tools import AgentDepsT, RunContext
 from pydantic_ai.usage import RunUsage
 
 from zrb_store import codec
-from zrb_store.attempt import Attempt, Done, Step
+from zrb_store.attempt import Attempt, Step
+from zrb_store.attempt.steps import Done
 from zrb_store.codec.arguments import positional_and_named
 from zrb_store.errors import StepUncertain
 from zrb_store.plugin.agents.capability import StoredAgent

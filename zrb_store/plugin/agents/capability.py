@@ -34,7 +34,8 @@ from pydantic_core import to_jsonable_python
 from zrb.llm.agent import common
 
 from zrb_store import codec
-from zrb_store.attempt import Done, Step
+from zrb_store.attempt import Step
+from zrb_store.attempt.steps import Done
 from zrb_store.errors import StepUncertain
 from zrb_store.plugin.agents import outcomes
 from zrb_store.plugin.agents.journal import Journal

@@ -12,8 +12,6 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 
-from zrb_store.consume.child import EndingSignals
-from zrb_store.consume.command import CommandRunner, environment_of, record_command
 from zrb_store.db.clock import clock
 from zrb_store.db.engine import StoreReplaced
 from zrb_store.errors import (
@@ -36,6 +34,8 @@ from zrb_store.run.deliveries import Consumer, Deliveries, Delivery
 from zrb_store.run.retention import apply_retention
 from zrb_store.runtime import reclaim
 from zrb_store.runtime.waiting import QueueWait
+from zrb_store.shell.child import EndingSignals
+from zrb_store.shell.command import CommandRunner, environment_of, record_command
 from zrb_store.store import Store
 from zrb_store.xcom import Xcom
 
@@ -47,14 +47,7 @@ _LAST_WAIT = 3.0  # seconds that the store may stay locked when everything has t
 
 
 class ShellConsumer:
-    """Runs a command for the values of a queue, until there are none or a signal ends it.
-
-    Attributes:
-        tally: What became of the values: `completed`, `failed` (the command failed, so they were given back) or
-            `interrupted` (they were given back because the consumer had to end at once).
-        signals: The signals that came.
-        told: What it has reported while it waited for the first value, or None.
-    """
+    """Runs a command for the values of a queue, until there are none or a signal ends it."""
 
     def __init__(
         self,
@@ -69,14 +62,13 @@ class ShellConsumer:
         text: Callable[[str], str],
         report: Callable[[str], object],
     ) -> None:
-        """Prepare to consume with `jobs` commands at a time, which get stored data as `text` formats it.
-
-        The session is called `name`, by default the first of consume.HOST.N that is free.
-        """
+        """Prepare to consume with `jobs` commands at a time, under a free name unless one is given."""
+        # What became of the values: `completed`, `failed` (the command failed, so they were given back) or
+        # `interrupted` (they were given back because the consumer had to end at once).
         self.tally: Counter[str] = Counter()
         self._finishing = threading.Event()
-        self.signals = EndingSignals(self._finishing.set, self._stop)
-        self.told: str | None = None
+        self.signals = EndingSignals(lambda _: self._finishing.set(), lambda _: self._stop())
+        self.told: str | None = None  # what it has reported while it waited for the first value
         self._store = store
         self._queue = queue
         self._runner = runner

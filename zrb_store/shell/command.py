@@ -25,12 +25,13 @@ from pathlib import PurePath
 from typing import IO
 
 from zrb_store.attempt import AttemptReference
-from zrb_store.consume.child import Child, Guard
 from zrb_store.db.clock import clock
 from zrb_store.errors import InvalidArgument
 from zrb_store.masking import ErrorText, mask_printed, one_line, storable
 from zrb_store.process import process_started
 from zrb_store.queries.deliveries import set_command
+from zrb_store.records import COMMAND_FAILED
+from zrb_store.shell.child import Child, Guard
 
 KEPT = 4096
 """Bytes that are kept of what a command wrote."""
@@ -39,34 +40,23 @@ _LONGEST_LINE = 200  # characters of the last line
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a command ended.
+    """How a command ended. Secrets are masked in its texts."""
 
-    Attributes:
-        exit_code: Its exit code; the negative number of the signal if one ended it.
-        error: What went wrong, on one line, with secrets masked; None if the command succeeded.
-        output: The end of what it wrote to stdout and stderr, with secrets masked.
-        stopped: Whether it was ended because its runner stops.
-        timed_out: Whether it was ended because it took too long.
-    """
-
-    exit_code: int
-    error: str | None
-    output: str
-    stopped: bool = False
-    timed_out: bool = False
+    exit_code: int  # the negative number of the signal if one ended it
+    error: str | None  # what went wrong, on one line; None if the command succeeded
+    output: str  # the end of what it wrote to stdout and stderr
+    stopped: bool = False  # whether it was ended because its runner stops
+    timed_out: bool = False  # whether it was ended because it took too long
 
     def error_text(self) -> ErrorText:
         """Return the error as it is kept with an attempt."""
-        kind, message = "CommandTimedOut" if self.timed_out else "CommandFailed", self.error or ""
+        kind, message = "CommandTimedOut" if self.timed_out else COMMAND_FAILED, self.error or ""
         # `log` shows only this text, so it ends as a traceback does: with what went wrong.
         return ErrorText(kind, message, f"{self.output.rstrip()}\n{kind}: {message}".lstrip())
 
 
 def make_outcome(name: str, exit_code: int, written: bytes, *, stopped: bool, timed_out: float | None) -> Outcome:
-    """Describe how a command ended that had `timed_out` seconds, if they were not enough.
-
-    The end of what it has written is more than is kept, so that a secret that is cut in two does not remain.
-    """
+    """Describe how a command ended that had `timed_out` seconds, if they were not enough."""
     text = storable(mask_printed(written.decode(errors="backslashreplace")))
     output = text.encode()[-KEPT:].decode(errors="ignore")
     if stopped:
@@ -111,11 +101,10 @@ class Feed:
         """Yield what to poll for."""
         if self._pipe.closed:
             return
-        if self._rest or self._source is None:
-            yield self._pipe.fileno(), select.POLLOUT
-        else:
+        if self._source is not None and not self._rest:
             yield self._source, select.POLLIN
-            yield self._pipe.fileno(), 0  # it reports without being asked that nobody reads it any more
+        else:
+            yield self._pipe.fileno(), select.POLLOUT
 
     def proceed(self) -> None:
         """Write what the pipe takes now."""
@@ -130,8 +119,6 @@ class Feed:
 
     def _read(self) -> memoryview:
         if self._source is not None:
-            if _has_gone(self._pipe):
-                raise BrokenPipeError
             if not _is_ready(self._source, select.POLLIN):
                 raise BlockingIOError
             self._rest = memoryview(os.read(self._source, _PIECE))
@@ -141,16 +128,15 @@ class Feed:
 class Relay:
     """Passes on what a command writes to one of our own outputs.
 
-    Args:
-        pipe: What the command writes to.
-        target: Where it goes. If that fails, as when its reader has gone, the rest is dropped: the command's work
-            counts, whether or not anybody reads about it.
-        keep: Is called with each piece of it.
+    If that fails, as when its reader has gone, the rest is dropped: the command's work counts, whether or not anybody
+    reads about it.
     """
 
     def __init__(self, pipe: IO[bytes], target: int, keep: Callable[[bytes], object]) -> None:
+        """Prepare to pass on what comes from a pipe to a target, and to call `keep` with each piece of it."""
         self._pipe = pipe
         self._target: int | None = target  # None after it has failed
+        self.error: str | None = None  # why it has failed, unless its reader has gone
         self._keep = keep
         self._pending = b""
         self._left: int | None = None
@@ -204,18 +190,16 @@ class Relay:
                     self._pending = self._pending[os.write(self._target, self._pending) :]
             except BlockingIOError:
                 pass
-            except OSError:
+            except OSError as error:
                 self._target, self._pending = None, b""
+                if not isinstance(error, BrokenPipeError):
+                    self.error = error.strerror
 
 
 def _is_ready(descriptor: int, events: int) -> bool:
     poll = select.poll()
     poll.register(descriptor, events)
     return bool(poll.poll(0))
-
-
-def _has_gone(pipe: IO[bytes]) -> bool:
-    return _is_ready(pipe.fileno(), 0)  # only an error is reported
 
 
 PLACE = "{}"
@@ -264,21 +248,16 @@ class CommandRunner:
 
     All commands that run die with this process, even if it is killed, unless their guard was killed before. No signal
     handler is installed: a handler may call `stop` and `pass_on`.
-
-    Args:
-        command: The command and its arguments. A value's text replaces `{}` in the arguments.
-        timeout: Seconds after which a command is ended.
-        stdout: The descriptor that gets what commands write to stdout, as they write it.
-        stderr: Likewise for stderr.
     """
 
     def __init__(self, command: Sequence[str], *, stdout: int, stderr: int, timeout: float | None = None) -> None:
-        check_command(command)
+        """Prepare to run a command for `timeout` seconds at most, and to pass on what it writes to descriptors."""
         self._command = list(command)
         self._timeout = timeout
         self._outputs = stdout, stderr
         self._stopped = False
         self._passed_on: int | None = None
+        self.output_error: str | None = None  # why what the last command wrote to stdout could not be passed on
         self._children: set[Child] = set()
         self._guard = Guard()
         self._stop_read, self._stop_write = os.pipe()
@@ -361,7 +340,7 @@ class CommandRunner:
 
         def keep_end(stream: str, data: bytes) -> None:
             tail.extend(data)
-            del tail[: -2 * KEPT]
+            del tail[: -2 * KEPT]  # more than is kept, so that a secret that is cut in two does not remain
             keep(stream, data)
 
         relays = [
@@ -375,6 +354,7 @@ class CommandRunner:
         if exit_code or why:
             child.send(signal.SIGKILL)
         self._drain(relays)
+        self.output_error = relays[0].error
         return make_outcome(
             PurePath(self._command[0]).name,
             exit_code,

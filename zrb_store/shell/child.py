@@ -30,9 +30,6 @@ class Child:
     the consumer.
 
     As in any command that a shell starts, variables of the environment whose names are no identifiers may be missing.
-
-    Raises:
-        OSError: The process cannot be started.
     """
 
     def __init__(self, arguments: Sequence[bytes], environment: Mapping[str, str] | None) -> None:
@@ -72,9 +69,7 @@ class Child:
 
     def send(self, number: int) -> None:
         """Send a signal to all processes of the group."""
-        with contextlib.suppress(
-            ProcessLookupError, PermissionError
-        ):  # those of another user have to end by themselves
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # another user's have to end by themselves
             os.killpg(self.pid, number)
 
     def group_is_alive(self) -> bool:
@@ -194,30 +189,23 @@ class EndingSignals:
 
     Signals that this process was started to ignore, as by `nohup`, stay ignored. Outside the main thread nothing is
     handled.
-
-    Attributes:
-        first: The first signal that came, or None.
-        last: The last one, or None.
-        count: How many have come.
     """
 
-    def __init__(self, finish: Callable[[], object], stop: Callable[[], object]) -> None:
-        """Prepare to call `finish` at the first signal, and `stop` at every further one."""
-        self.first: int | None = None
-        self.last: int | None = None
-        self.count = 0
+    def __init__(self, finish: Callable[[int], object], stop: Callable[[int], object]) -> None:
+        """Prepare to call `finish` with the first signal, and `stop` with every further one."""
+        self.first: int | None = None  # the first signal that came
+        self.count = 0  # how many have come
         self._finish = finish
         self._stop = stop
         self._previous: dict[int, Any] = {}
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         self.count += 1
-        self.last = number
         if self.first is None:
             self.first = number
-            self._finish()
+            self._finish(number)
         else:
-            self._stop()
+            self._stop(number)
 
     def __enter__(self) -> EndingSignals:
         if threading.current_thread() is threading.main_thread():

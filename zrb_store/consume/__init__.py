@@ -1,1 +1,0 @@
-"""Consumers of values: run a command for each one."""
