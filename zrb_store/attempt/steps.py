@@ -28,6 +28,7 @@ from zrb_store.queries.attempts import BegunAttempt
 from zrb_store.queries.give_back import give_back, undo_ended
 from zrb_store.queries.steps import StepRecord
 from zrb_store.records import iso
+from zrb_store.settings import REPLAYS
 from zrb_store.xcom import current_attempt
 
 NOT_RESTORABLE: Final = "not-restorable"
@@ -237,6 +238,11 @@ class Steps:
         Before its `known` attempt, which completed, is given back by `undo`.
         """
         attempt = self._attempt
+        if once and os.environ.get(REPLAYS):
+            raise ZrbStoreError(
+                f"step {name} of {attempt.full_name} is declared `once`, and a replay runs no such step: "
+                "--steps --repeat-once lets it"
+            )
         if known is None:
             last = 0
             with self.lock:

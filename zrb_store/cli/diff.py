@@ -35,18 +35,23 @@ def diff(a: str, b: str, full: bool, output_format: str) -> int:
     with session_names.open_for_reading() as database:
         names = [session_names.resolve(database, text).name for text in (a, b)]
         with compare_sessions(database, *names) as comparison:
-            first = next(comparison.differences, None)
-            differences = comparison.differences if first is None else itertools.chain([first], comparison.differences)
-            comparison = replace(comparison, differences=differences)
-            if output_format == "json":
-                echo_json(comparison.to_json())
-            elif output_format == "table":
-                print_document(_blocks(comparison, full, are_equal=first is None), full=full)
-            for difference in differences:
-                if output_format == "jsonl":
-                    echo_json(difference._asdict(), one_line=True)
-                elif output_format == "value":
-                    echo(printable(difference.path))
+            return print_differences(comparison, output_format, full=full)
+
+
+def print_differences(comparison: Comparison, output_format: str, *, full: bool) -> int:
+    """Print where two things differ, and return the exit code: 0 if they do not, otherwise 1."""
+    first = next(comparison.differences, None)
+    differences = comparison.differences if first is None else itertools.chain([first], comparison.differences)
+    comparison = replace(comparison, differences=differences)
+    if output_format == "json":
+        echo_json(comparison.to_json())
+    elif output_format == "table":
+        print_document(_blocks(comparison, full, are_equal=first is None), full=full)
+    for difference in differences:
+        if output_format == "jsonl":
+            echo_json(difference._asdict(), one_line=True)
+        elif output_format == "value":
+            echo(printable(difference.path))
     return 0 if first is None else 1
 
 

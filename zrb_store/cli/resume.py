@@ -140,7 +140,7 @@ def resume(
     yes: bool,
     output_format: str | None,
 ) -> int:
-    names, given_inputs = _parse_words(words)
+    names, given_inputs = parse_words(words)
     if (failed or ready) and names:
         raise click.UsageError(f"--{'failed' if failed else 'ready'} takes no names")
     if failed and ready:
@@ -250,7 +250,7 @@ def _reason(decision: Decision) -> str:
     return f"{decision.reason}, {decision.steps} {'step' if decision.steps == 1 else 'steps'} kept"
 
 
-def _parse_words(args: tuple[str, ...]) -> tuple[list[str], dict[str, str]]:
+def parse_words(args: tuple[str, ...]) -> tuple[list[str], dict[str, str]]:
     """Parse names of sessions, and inputs of the form `--NAME VALUE` or `--NAME=VALUE`."""
     sessions: list[str] = []
     inputs: dict[str, str] = {}

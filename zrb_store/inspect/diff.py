@@ -1,22 +1,27 @@
-"""The differences that `diff` shows: where the values of two sessions, and the results of their steps, differ."""
+"""The differences that `diff` shows: where the values of two sessions, and the results of their steps, differ.
+
+For `replay`, `doings` tells what an attempt did, in a form that can be compared.
+"""
 
 from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from zrb_store import codec
 from zrb_store.codec.compare import Difference, differences, list_differences
 from zrb_store.codec.display import key_segment
+from zrb_store.db.columns import MOST_TICK
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
-from zrb_store.queries import sessions
+from zrb_store.queries import attempts, replay, sessions
 from zrb_store.queries.queues import queue_ids
+from zrb_store.queries.replay import Handled
 from zrb_store.queries.show import count_standing, differing_steps, standing_data
-from zrb_store.records import JsonObject, JsonValue, Lazy
+from zrb_store.records import AttemptRecord, JsonObject, JsonValue, Lazy
 
 
 @dataclass(frozen=True)
@@ -77,3 +82,32 @@ def _step_differences(transaction: Transaction, a: int, b: int) -> Iterator[Diff
             yield from differences(one, two, path)
         else:
             yield Difference(path, "only_b" if step.a is None else "only_a", one, two)
+
+
+def doings(transaction: Transaction, attempt: AttemptRecord, since: int = MOST_TICK) -> JsonValue:
+    """Return how an attempt ended, its result, and what it and its steps took and pushed, by queue.
+
+    Of a replay, the steps from the record, which began after the tick `since`, are among them.
+    """
+    every = [attempt.id, *(step.id for step in replay.steps_of(transaction, attempt, since))]
+    result = attempts.stored_result(transaction, attempt)
+    pushed = (
+        each
+        for each in replay.handled(transaction, "pushed", every)
+        if (each.queue_id, each.seq) != (attempt.result_queue_id, attempt.result_seq)
+    )
+    return {
+        "status": attempt.status,
+        "error": None if attempt.error_type is None else f"{attempt.error_type}: {attempt.error_message}",
+        "result": None if result is None else codec.to_json(result),
+        "takes": _by_queue(replay.handled(transaction, "taken", every), attempt.session),
+        "pushes": _by_queue(pushed, attempt.session),
+    }
+
+
+def _by_queue(values: Iterable[Handled], home: str) -> dict[str, JsonValue]:
+    found: dict[str, list[JsonValue]] = {}
+    for each in values:
+        queue = each.queue if each.session == home else f"{each.session}/{each.queue}"
+        found.setdefault(queue, []).append(codec.to_json(each.data))
+    return {**found}

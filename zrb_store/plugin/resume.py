@@ -10,7 +10,7 @@ import getpass
 import os
 import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -25,7 +25,7 @@ from zrb_store.plugin.graph import Graph
 from zrb_store.plugin.inputs import MASKED, TEXT, given_again, is_marked, to_store
 from zrb_store.plugin.messages import speaker, warn
 from zrb_store.process import current_project
-from zrb_store.records import SessionRecord
+from zrb_store.records import AttemptRecord, SessionRecord
 from zrb_store.run import RunSpec
 from zrb_store.store import Store
 
@@ -259,15 +259,8 @@ class Resumer:
         takes_over: bool = False,
     ) -> tuple[list[Decision], list[str]]:
         """Decide what a resume of the session runs and skips, and what else a user should know, in one line each."""
-        RunSpec(project=self.project, takes_over=takes_over).refuse_other(session)
         refuse_program(store.database, session)
-        self._task = _main_task(session)
-        # With the environment: the graph makes the contexts of the tasks, and zrb copies it into each when it is made.
-        shared_ctx = compat.SharedContext(args=[], env=dict(os.environ))
-        self._zrb_session = compat.Session(shared_ctx=shared_ctx, root_group=compat.cli)
-        self._zrb_session.set_main_task(self._task)
-        graph = Graph(self._zrb_session)
-        RunSpec(task=graph.task_name(self._task), project=self.project, takes_over=takes_over).refuse_other(session)
+        graph = self._declared(session, takes_over=takes_over)
         with store.database.snapshot() as transaction:
             decisions = plan(transaction, session, graph.workflow(self._task), forced, repeat_once=repeat_once)
             notes = without_task(transaction, session.id, decisions)
@@ -280,6 +273,45 @@ class Resumer:
             if runs and compat.is_secret(one) and one.name not in inputs and (one.name in again or one.always_prompt)
         ]
         return decisions, [*added, *asks, *notes]
+
+    def _declared(self, session: SessionRecord, *, takes_over: bool = False) -> Graph:
+        """Find the main task of a session, make a zrb session for it, and return its tasks."""
+        RunSpec(project=self.project, takes_over=takes_over).refuse_other(session)
+        self._task = _main_task(session)
+        # With the environment: the graph makes the contexts of the tasks, and zrb copies it into each when it is made.
+        shared_ctx = compat.SharedContext(args=[], env=dict(os.environ))
+        self._zrb_session = compat.Session(shared_ctx=shared_ctx, root_group=compat.cli)
+        self._zrb_session.set_main_task(self._task)
+        graph = Graph(self._zrb_session)
+        RunSpec(task=graph.task_name(self._task), project=self.project, takes_over=takes_over).refuse_other(session)
+        return graph
+
+    def replayer(
+        self,
+        session: SessionRecord,
+        attempt: AttemptRecord,
+        place: int,
+        inputs: Mapping[str, str],
+        *,
+        prints: bool,
+        at_exception: bool,
+        at_start: bool,
+    ) -> Callable[[object], int]:
+        """Return what runs an attempt again in the store that the settings name by then, and gives the exit code."""
+        graph = self._declared(session)
+        ResumedInputs(self._task, session, inputs, asking=False)
+        task = next((task for task, name in graph.names.items() if name == attempt.task), None)
+        if task is None:
+            raise TaskNotFound(f"task {attempt.task} of session {session.name} is no longer in the workflow")
+        from zrb_store.plugin.replay import Replay  # late: most resumes replay nothing
+
+        replay = Replay(self._zrb_session, self._task, graph, task, attempt, place, at_exception, at_start)
+
+        def run(_: object) -> int:
+            given = ResumedInputs(self._task, session, inputs, asking=True)
+            return replay.run(given.values, given.texts, prints=prints)
+
+        return run
 
     def accept(self) -> None:
         """Note that what was planned is to be run. `run` does it once click is done."""

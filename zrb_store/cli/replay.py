@@ -1,0 +1,260 @@
+"""`replay`: one attempt runs again, alone, in a scratch store where everything is as it was before it began."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import click
+
+from zrb_store import codec
+from zrb_store.cli import completion
+from zrb_store.cli.command import app, command
+from zrb_store.cli.diff import print_differences
+from zrb_store.cli.resume import parse_words
+from zrb_store.codec.compare import differences
+from zrb_store.db.engine import Database
+from zrb_store.db.location import store_url
+from zrb_store.db.schema import make_scratch
+from zrb_store.errors import InputsDiffer, InvalidArgument, TaskNotFound, ZrbStoreError
+from zrb_store.inspect import session_names
+from zrb_store.inspect.diff import Comparison, doings
+from zrb_store.masking import MASK
+from zrb_store.names import full_name, split_id
+from zrb_store.operations.replay import Scratch, delivered, find_attempt, place_in_run, prepare
+from zrb_store.queries import replay as queries
+from zrb_store.queries import runs, sessions
+from zrb_store.queries.replay import Handled, StepOfAttempt
+from zrb_store.records import AttemptRecord, RunRecord, SessionRecord
+from zrb_store.render.format import program_name, shell_text
+from zrb_store.render.stderr import print_line
+from zrb_store.settings import REPLAYS
+from zrb_store.shell.command import CommandRunner, check_command
+from zrb_store.shell.consumer import ShellConsumer
+from zrb_store.shell.run import stored_run
+from zrb_store.store import Store, open_store
+
+Run = Callable[[Store], int]
+"""Runs an attempt in a scratch store, and returns its exit code."""
+
+
+class TaskReplayer(Protocol):
+    """What replays attempts of tasks. The plugin passes one to `zrb_store.cli.run`."""
+
+    def replayer(
+        self,
+        session: SessionRecord,
+        attempt: AttemptRecord,
+        place: int,
+        inputs: Mapping[str, str],
+        *,
+        prints: bool,
+        at_exception: bool,
+        at_start: bool,
+    ) -> Run:
+        """Return what replays an attempt, which was number `place` of its task in its run.
+
+        Its result is printed if asked for. A debugger stops at an exception, or at the first line of the action.
+        """
+
+
+@command(
+    "replay",
+    "{} nightly/load#2 --pdb",
+    "{} nightly/load#2 --diff --yes",
+    "{} consume.host.1/inbox/files#7 --keep replay.db",
+    details="The store is only read. In the scratch store, the queues of the session, and of every session whose "
+    "queues the attempt used, are as they were just before it began. Only the action runs: no checks, successors, "
+    "fallbacks or retries. What it does outside of the store is real. Steps that had completed, also in this "
+    "attempt, are taken from the record. Secret inputs are asked for, as `resume` does.\n\n"
+    "Attempts of tasks of zrb, of `zrb-store run`, and deliveries of `zrb-store consume` can be replayed.\n\n"
+    "Exit: 0 if the attempt completes, 1 if not (of `run`, the exit code of its command); with --diff 0 if nothing "
+    "differs, otherwise 1.",
+    unknown_options=True,  # the options of secret inputs are not known here
+)
+@click.argument(
+    "words",
+    nargs=-1,
+    type=click.UNPROCESSED,
+    metavar="SESSION/TASK#N [--INPUT VALUE]...",
+    shell_complete=completion.attempts,
+)
+@click.option(
+    "--pdb", "at_exception", is_flag=True, help="Stop at an exception, in pdb or what PYTHONBREAKPOINT names."
+)
+@click.option("--break", "at_start", is_flag=True, help="Stop in the debugger at the first line of the action.")
+@click.option("--diff", "compares", is_flag=True, help="Print where takes, pushes and result differ from the record.")
+@click.option("--keep", type=click.Path(), metavar="FILE", help="Make the scratch store in this new file, and keep it.")
+@click.option("--steps", "again", is_flag=True, help="Run the steps again that completed in this attempt.")
+@click.option("--repeat-once", is_flag=True, help="With --steps: also run `once` steps.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.pass_obj
+def replay(
+    tasks: TaskReplayer | None,
+    words: tuple[str, ...],
+    at_exception: bool,
+    at_start: bool,
+    compares: bool,
+    keep: str | None,
+    again: bool,
+    repeat_once: bool,
+    yes: bool,
+) -> int:
+    names, inputs = parse_words(words)
+    if len(names) != 1:
+        raise click.UsageError("name one attempt: SESSION/TASK#N")
+    if repeat_once and not again:
+        raise click.UsageError("--repeat-once is for --steps: without it, no step runs that has completed")
+    if keep is not None and Path(keep).exists():
+        raise click.UsageError(f"{keep} exists: --keep makes a new file")
+    with contextlib.ExitStack() as stack:
+        source = stack.enter_context(open_store(read_only=True)).database
+        session, attempt = _find(source, names[0])
+        path = keep or str(Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="zrb-store-"))) / "scratch.db")
+        stack.enter_context(_environment(path, refuses_once=not repeat_once))
+        value = delivered(source, attempt) if attempt.role == "delivery" else None
+        if value is not None or session.argv:
+            if at_exception or at_start or inputs:
+                raise click.UsageError("--pdb, --break and inputs are for tasks of zrb: this is a command")
+            last = next((run for run in runs.of_session(source, session.id) if run.id == attempt.run_id), None)
+            run = _command(source, session) if value is None else _delivery(session, last, value)
+        elif not session.path or tasks is None:
+            raise _not_replayable(session)
+        else:
+            place = place_in_run(source, attempt)
+            run = tasks.replayer(
+                session,
+                attempt,
+                place,
+                inputs,
+                prints=not compares,
+                at_exception=at_exception,
+                at_start=at_start,
+            )
+        _ask(full_name(session.name, attempt.task, attempt.number), yes=yes)
+        with source.snapshot() as rows:
+            record = doings(rows, attempt)
+
+        def is_done(step: StepOfAttempt) -> bool:
+            return not again or (step.once and not repeat_once)
+
+        with contextlib.closing(Database(store_url(path))) as scratch:
+            make_scratch(scratch)
+            made = prepare(source, scratch, attempt, is_done=is_done, value=value)
+        scratch_store = stack.enter_context(open_store(path))
+        code = run(scratch_store)
+        return _report(scratch_store.database, made, attempt, record if compares else None, code, keep)
+
+
+def _find(database: Database, text: str) -> tuple[SessionRecord, AttemptRecord]:
+    try:
+        name, task, number = split_id(text)
+    except InvalidArgument:
+        raise click.UsageError(f"{text!r} is not of the form SESSION/TASK#N") from None
+    session = session_names.resolve(database, name)
+    return session, find_attempt(database, session, task, number)
+
+
+@contextlib.contextmanager
+def _environment(path: str, *, refuses_once: bool) -> Iterator[None]:
+    """Let this process, and all that it starts, use the scratch store, and neither notify nor prune."""
+    before = dict(os.environ)
+    for name in ("ATTEMPT", "SESSION", "NOTIFY", "ON_FAILURE", "RETENTION", "UNAVAILABLE", "ON_ERROR"):
+        os.environ.pop(f"ZRB_STORE_{name}", None)
+    os.environ["ZRB_STORE_URL"] = str(Path(path).absolute())
+    if refuses_once:
+        os.environ[REPLAYS] = "1"
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def _not_replayable(session: SessionRecord) -> ZrbStoreError:
+    if session.path:
+        return ZrbStoreError("only zrb can run tasks: use `zrb xcom replay` in the folder of its project")
+    return TaskNotFound(
+        f"session {session.name} was run by a Python program: only tasks of zrb, commands of `zrb-store run` and "
+        "deliveries of `zrb-store consume` can be replayed"
+    )
+
+
+def _ask(attempt: str, *, yes: bool) -> None:
+    warning = f"what {attempt} does outside of the store is real"
+    if yes:
+        print_line(warning, program_name())
+    elif not sys.stdin.isatty():
+        raise click.UsageError(f"{warning}, and nobody can be asked: give --yes")
+    elif not click.confirm(f"{warning}: run it again?", err=True):
+        raise ZrbStoreError("nothing was run")
+
+
+def _command(database: Database, session: SessionRecord) -> Run:
+    call = stored_run(database, session, takes_over=False)
+    return lambda store: call.run(store, lambda _: None, lambda _: None)
+
+
+def _delivery(session: SessionRecord, run: RunRecord | None, value: Handled) -> Run:
+    words = [] if run is None else run.command
+    if run is None or "consume" not in words:
+        raise _not_replayable(dataclasses.replace(session, path=[]))
+    consume = app.get_command(click.Context(app), "consume")
+    assert consume is not None
+    argv: Sequence[str] = consume.make_context("consume", words[words.index("consume") + 1 :]).params["argv"]
+    if any(MASK in word for word in argv):
+        raise InputsDiffer(f"the command of session {session.name} has a secret, which is not stored")
+    folder = run.folder
+
+    def consume_once(store: Store) -> int:
+        if folder is not None:
+            os.chdir(folder)
+        check_command(argv)
+        with CommandRunner(argv, stdout=sys.stdout.fileno(), stderr=sys.stderr.fileno()) as runner:
+            consumer = ShellConsumer(
+                store,
+                store.session(value.session).xcom[value.queue],
+                runner,
+                name=session.name,
+                wait=0.0,
+                only_one=True,
+                jobs=1,
+                text=lambda data: shell_text(codec.to_json(data)),
+                report=lambda _: None,
+            )
+            consumer.consume()
+        return 0 if consumer.tally["completed"] else 1
+
+    return consume_once
+
+
+def _report(
+    scratch: Database, made: Scratch, attempt: AttemptRecord, record: object, code: int, keep: str | None
+) -> int:
+    """Say how the replay has ended, and where the scratch store is; print how it differs from the record."""
+    tell = functools.partial(print_line, program=program_name())
+    name = full_name(attempt.session, attempt.task, attempt.number)
+    with scratch.snapshot() as rows:
+        now = queries.newest(rows, sessions.get(rows, attempt.session).id, attempt.task, made.since)
+        if now is None:
+            raise ZrbStoreError(f"{name} did not begin again")
+        if now.error_traceback is not None:
+            click.echo(now.error_traceback, err=True)
+        tell(f"{name} then: {_end(attempt)}; now: {_end(now)}")
+        if keep is not None:
+            tell(f"the scratch store is {keep}, and session {made.record} in it is the record")
+        if record is None:
+            return code
+        comparison = Comparison(name, "replay", differences(record, doings(rows, now, made.since)))
+        return print_differences(comparison, "table", full=False)
+
+
+def _end(attempt: AttemptRecord) -> str:
+    return attempt.status if attempt.error_type is None else f"{attempt.status}, {attempt.error_type}"
