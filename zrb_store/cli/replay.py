@@ -32,7 +32,7 @@ from zrb_store.operations.replay import Scratch, delivered, find_attempt, place_
 from zrb_store.queries import replay as queries
 from zrb_store.queries import runs, sessions
 from zrb_store.queries.replay import Handled, StepOfAttempt
-from zrb_store.records import AttemptRecord, RunRecord, SessionRecord
+from zrb_store.records import AttemptRecord, JsonValue, RunRecord, SessionRecord
 from zrb_store.render.format import program_name, shell_text
 from zrb_store.render.stderr import print_line
 from zrb_store.settings import REPLAYS
@@ -236,7 +236,7 @@ def _delivery(session: SessionRecord, run: RunRecord | None, value: Handled) -> 
 
 
 def _report(
-    scratch: Database, made: Scratch, attempt: AttemptRecord, record: object, code: int, keep: str | None
+    scratch: Database, made: Scratch, attempt: AttemptRecord, record: JsonValue, code: int, keep: str | None
 ) -> int:
     """Say how the replay has ended, and where the scratch store is; print how it differs from the record."""
     tell = functools.partial(print_line, program=program_name())

@@ -204,23 +204,24 @@ def condition(task: AnyTask) -> bool | None:
     return given if isinstance(given, bool) else None
 
 
-def action_of(task: AnyTask) -> Callable[[AnyTask, Context], Any]:
+def action_of(task: AnyTask) -> Callable[[AnyTask, AnyContext], Any]:
     """Return the action of a task's class as it was before it was wrapped."""
-    action: Callable[[AnyTask, Context], Any] = getattr(type(task), ACTION).__wrapped__
+    action: Callable[[AnyTask, AnyContext], Any] = getattr(type(task), ACTION).__wrapped__
     return action
 
 
 def code_of_action(task: AnyTask) -> CodeType:
     """Return the code of the user's function that a task runs, or of the method that runs something else."""
-    function = getattr(task, "_action", None)
-    is_function = inspect.isfunction(inspect.unwrap(function)) if callable(function) else False
-    code: CodeType = inspect.unwrap(function if is_function else action_of(task)).__code__
+    given = getattr(task, "_action", None)
+    function = inspect.unwrap(given) if callable(given) else None
+    code: CodeType = (function if inspect.isfunction(function) else action_of(task)).__code__
     return code
 
 
 def enter(task: AnyTask, session: Session, attempt: int) -> Context:
     """Prepare the attempt of this number within the run as zrb does, and return the task's context."""
     ctx = task.get_ctx(session)
+    assert isinstance(ctx, Context)
     ctx.set_attempt(attempt)
     ctx.set_max_attempt(max(attempt, getattr(task, "retries", getattr(task, "_retries", 0)) + 1))
     session.get_task_status(task).mark_as_started()

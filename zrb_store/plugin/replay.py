@@ -105,7 +105,7 @@ class Replay:
         return result
 
     def _in_debugger(self, action: Action) -> Action:
-        async def debugged(task: AnyTask, ctx: compat.Context) -> Any:
+        async def debugged(task: AnyTask, ctx: compat.AnyContext) -> Any:
             try:
                 if self.at_start:
                     _stop_in(compat.code_of_action(task))

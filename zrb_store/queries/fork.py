@@ -169,7 +169,7 @@ def _as_then(dialect_name: str) -> dict[str, sa.ColumnElement[Any]]:
     is_own = _is_own(attempt.id, dialect_name)
     had_ended = sa.or_(sa.func.coalesce(attempt.ended_tick <= given_tick(), sa.false()), is_own)
     came_back = sa.and_(sa.not_(is_own), attempt.given_back_tick <= given_tick())
-    then = {name: attempt[name] for name in _KEPT}
+    then: dict[str, sa.ColumnElement[Any]] = {name: attempt[name] for name in _KEPT}
     then |= {name: sa.case((had_ended, attempt[name])) for name in ("result_seq", *ERROR)}
     then["status"] = sa.case((had_ended, attempt.status), else_=literal("interrupted"))
     for what, when in (("at", at), ("tick", given_tick())):
