@@ -57,13 +57,16 @@ def scratch_database() -> Iterator[Database]:
 
 
 def make_scratch(database: Database) -> None:
-    """Make the tables of this revision in a new SQLite database."""
-    from zrb_store.db.tables import CLOCK_ON_SQLITE, metadata  # late: as above
+    """Make the tables and views of this revision in a new SQLite database."""
+    from zrb_store.db import views  # late: as above
+    from zrb_store.db.tables import CLOCK_ON_SQLITE, metadata
 
     with database.migrating() as engine, engine.begin() as connection:
         metadata.create_all(connection)
         for each in (*CLOCK_ON_SQLITE, f"CREATE TABLE {VERSION_TABLE} AS SELECT '{REVISION}' AS version_num"):
             connection.exec_driver_sql(each)
+        for view in views.statements("sqlite"):
+            connection.execute(view)
 
 
 def _make_usable(database: Database) -> None:

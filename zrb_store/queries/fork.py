@@ -105,11 +105,16 @@ def _is_own(column: sa.ColumnElement[int], dialect_name: str) -> sa.ColumnElemen
     return sa.and_(column.is_not(None), among(dialect_name, column, "own"))
 
 
+def _had_come(dialect_name: str) -> sa.ColumnElement[bool]:
+    """Return the condition that a value had been pushed, or was by a step that is done already."""
+    return sa.or_(t.value.c.pushed_tick <= given_tick(), _is_own(t.value.c.pushed_by, dialect_name))
+
+
 _RULES = ("max_deliveries", "retry_after")
 
 
 @statement
-def _copy_queues() -> sa.Insert:
+def _copy_queues(dialect_name: str) -> sa.Insert:
     rules = [t.queue.c[name] for name in _RULES]
     lowest = sa.func.min(t.value.c.seq)
     highest = sa.func.max(t.value.c.seq)
@@ -123,11 +128,7 @@ def _copy_queues() -> sa.Insert:
             sa.case((lowest < 1, lowest), else_=1),
             sa.case((highest > 0, highest), else_=0),
         )
-        .select_from(
-            t.queue.outerjoin(
-                t.value, sa.and_(t.value.c.queue_id == t.queue.c.id, t.value.c.pushed_tick <= given_tick())
-            )
-        )
+        .select_from(t.queue.outerjoin(t.value, sa.and_(t.value.c.queue_id == t.queue.c.id, _had_come(dialect_name))))
         .where(t.queue.c.session_id == source_id())
         .group_by(t.queue.c.id, t.queue.c.name, *rules)
         .having(sa.or_(highest.is_not(None), *(rule.is_not(None) for rule in rules)))
@@ -313,7 +314,6 @@ def _copy_values(dialect_name: str, exact: bool) -> sa.Insert:
     due_at = due_then()
     if exact:  # as long as then
         due_at += sa.select(now()).scalar_subquery() - bindparam("time", type_=sa.BigInteger)
-    had_come = t.value.c.pushed_tick <= given_tick()
     last_return, same = t.returned.alias("last_return"), is_same_value
     of_then = sa.and_(last_return.c.taken_tick <= given_tick(), last_return.c.returned_tick > given_tick())
     return_then = sa.select(sa.func.max(last_return.c.id)).where(
@@ -354,7 +354,7 @@ def _copy_values(dialect_name: str, exact: bool) -> sa.Insert:
             .outerjoin(new_holder, _is_copy(new_holder, holder))
         )
         .where(
-            sa.or_(had_come, _is_own(t.value.c.pushed_by, dialect_name)),
+            _had_come(dialect_name),
             sa.not_(sa.and_(is_retracted, was_held, sa.not_(returned_later), sa.not_(was_dead))),
             sa.true() if exact else sa.or_(stays_taken, sa.not_(pusher_undone)),
         ),
@@ -427,7 +427,7 @@ def copy_exactly(executor: Executor, source: int, target: int, moment: Moment, o
 def _copy(executor: Executor, params: Params, *, exact: bool = False) -> None:
     name = executor.dialect_name
     attempts = (_copy_attempts(name, steps=steps, exact=exact) for steps in (False, True))
-    for copy in (_copy_queues(), *attempts, _copy_values(name, exact), _copy_chunks(), _copy_output()):
+    for copy in (_copy_queues(name), *attempts, _copy_values(name, exact), _copy_chunks(), _copy_output()):
         executor.execute(copy, params)
 
 
