@@ -76,7 +76,7 @@ zrb-store push @this out 2
 exit 3
 """
 
-LOOKS = (("get", "night/out#2"), ("get", "record-inbox/files#1"))
+LOOKS = (("get", "night", "out", "--seq", "2"), ("get", "record-inbox", "files", "--seq", "1"))
 
 
 def test_commands_of_run(store: Store, tmp_path: Path, location: str, command: Commands) -> None:

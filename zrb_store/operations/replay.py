@@ -6,8 +6,8 @@ was at the attempt's beginning, under its own. So only that attempt remains to b
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Literal, NamedTuple
 
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
@@ -54,6 +54,20 @@ def delivered(database: Database, attempt: AttemptRecord) -> Handled:
     return first
 
 
+def _independent(rows: Transaction, attempt: AttemptRecord) -> Iterator[replay.StepOfAttempt]:
+    """Yield the completed steps of an attempt that took nothing of what only the attempt itself can push again."""
+
+    def places(what: Literal["taken", "pushed"], attempt_id: int) -> set[tuple[int, int]]:
+        return {(each.queue_id, each.seq) for each in replay.handled(rows, what, [attempt_id])}
+
+    missing = places("pushed", attempt.id)
+    for step in replay.steps_of(rows, attempt):
+        if step.status == "completed" and missing.isdisjoint(places("taken", step.id)):
+            yield step
+        else:
+            missing |= places("pushed", step.id)
+
+
 class Scratch(NamedTuple):
     """What was made for a replay."""
 
@@ -71,7 +85,8 @@ def prepare(
 ) -> Scratch:
     """Fill a scratch database for the replay of an attempt, which then takes a `value` first if one is given.
 
-    The completed steps of the attempt for which `is_done` is true do not run again.
+    The completed steps of the attempt for which `is_done` is true do not run again, unless they took what the attempt
+    itself pushed outside of steps.
     """
     with source.snapshot() as rows:
         every = [attempt.id, *(step.id for step in replay.steps_of(rows, attempt))]
@@ -88,14 +103,13 @@ def prepare(
     def rewind(transaction: Transaction) -> int:
         record = attempts.by_name(transaction, copies[attempt.session], attempt.task, attempt.number)
         assert record is not None
-        completed = [step for step in replay.steps_of(transaction, record) if step.status == "completed"]
+        done = [step.id for step in _independent(transaction, record) if is_done(step)]
         moment = Moment(record.started_at, record.started_tick - 1)
         for name in names:
             original = sessions.get(transaction, copies[name])
             target = fork.create(transaction, name, original)
             assert target is not None
-            own = [step.id for step in completed if is_done(step)]
-            fork.copy_exactly(transaction, original.id, target, moment, own)
+            fork.copy_exactly(transaction, original.id, target, moment, done)
         if value is not None:
             replay.delay_before(transaction, queue_ids(transaction, value.session)[value.queue], value.seq)
         return record.started_tick - 1

@@ -20,7 +20,7 @@ from importlib.metadata import version
 from types import CodeType, FrameType, TracebackType
 from typing import Any
 
-from zrb_store.errors import SessionWaiting, ZrbStoreError
+from zrb_store.errors import SessionWaiting
 from zrb_store.plugin import compat
 from zrb_store.plugin.attach import opened_store
 from zrb_store.plugin.attempts import Action, run_attempt
@@ -32,6 +32,8 @@ from zrb_store.plugin.signals import signals
 from zrb_store.process import current_project
 from zrb_store.records import AttemptRecord
 from zrb_store.run import RunSpec
+
+_FAILED = object()
 
 
 class _Recorder(Recorder):
@@ -58,15 +60,10 @@ class Replay:
         """Run the action in the store that the settings name, perhaps print its result, and return the exit code."""
         setattr(self.zrb_session, compat.REPLAYED, self._run_action)
         self.zrb_session.shared_ctx.input.update(inputs)
-        try:
-            result = self.main.run(self.zrb_session, str_kwargs=dict(texts))
-        except ZrbStoreError:
-            raise
-        except Exception:  # noqa: BLE001 - the action's, which is stored with the attempt
-            return 1
-        if prints and result is not None:
+        result = self.main.run(self.zrb_session, str_kwargs=dict(texts))
+        if prints and result not in (None, _FAILED):
             print(result)
-        return 0
+        return 1 if result is _FAILED else 0
 
     async def _run_action(self) -> Any:
         session, shared_ctx, name = self.zrb_session, self.zrb_session.shared_ctx, self.attempt.session
@@ -100,6 +97,8 @@ class Replay:
         for reason in (recorder.fatal, *recorder.uncertain, *(SessionWaiting(str(one)) for one in recorder.waits)):
             if reason is not None:  # zrb only knows that the task was cancelled
                 raise reason from None
+        if isinstance(failure, Exception):  # it is stored with the attempt
+            return _FAILED
         if failure is not None:
             raise failure
         return result
