@@ -62,7 +62,7 @@ main = cli.add_task(Task(name="main", upstream=[load, beside], action=lambda ctx
 def test_an_attempt_alone(zrb: Zrb) -> None:
     """In the session another task holds a value, and attempts before have taken from a shared queue and failed."""
     zrb.tasks(WORKFLOW)
-    zrb.run("main", "--key", "abcdef", code=1, ZRB_STORE_SESSION="s")
+    zrb.run("main", "--day", "monday", "--key", "abcdef", code=1, ZRB_STORE_SESSION="s")
     before, ran = zrb.db.read_bytes(), zrb.ran
     assert ran.count("load") == 3
     for number in (2, 3):

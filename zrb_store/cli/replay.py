@@ -71,7 +71,7 @@ class TaskReplayer(Protocol):
     "{} nightly/load#2 --diff --yes",
     "{} consume.host.1/inbox/files#7 --keep replay.db",
     details="The store is only read. In the scratch store, the queues of the session, and of every session whose "
-    "queues the attempt used, are as they were just before it began. Only the action runs: no checks, successors, "
+    "queues it has used, are as they were just before it began. Only the action runs: no checks, successors, "
     "fallbacks or retries. What it does outside of the store is real. Steps that had completed, also in this "
     "attempt, are taken from the record. Secret inputs are asked for, as `resume` does.\n\n"
     "Attempts of tasks of zrb, of `zrb-store run`, and deliveries of `zrb-store consume` can be replayed.\n\n"

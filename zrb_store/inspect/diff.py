@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Literal
 
 from zrb_store import codec
 from zrb_store.codec.compare import Difference, differences, list_differences
@@ -19,7 +20,6 @@ from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
 from zrb_store.queries import attempts, replay, sessions
 from zrb_store.queries.queues import queue_ids
-from zrb_store.queries.replay import Handled
 from zrb_store.queries.show import count_standing, differing_steps, standing_data
 from zrb_store.records import AttemptRecord, JsonObject, JsonValue, Lazy
 
@@ -85,29 +85,30 @@ def _step_differences(transaction: Transaction, a: int, b: int) -> Iterator[Diff
 
 
 def doings(transaction: Transaction, attempt: AttemptRecord, since: int = MOST_TICK) -> JsonValue:
-    """Return how an attempt ended, its result, and what it and its steps took and pushed, by queue.
+    """Return how an attempt ended, its result, and what it and each of its steps took and pushed, by queue.
 
     Of a replay, the steps from the record, which began after the tick `since`, are among them.
     """
-    every = [attempt.id, *(step.id for step in replay.steps_of(transaction, attempt, since))]
+    steps: dict[str, list[int]] = {}
+    for step in replay.steps_of(transaction, attempt, since):
+        steps.setdefault(step.step, []).append(step.id)
     result = attempts.stored_result(transaction, attempt)
-    pushed = (
-        each
-        for each in replay.handled(transaction, "pushed", every)
-        if (each.queue_id, each.seq) != (attempt.result_queue_id, attempt.result_seq)
-    )
     return {
         "status": attempt.status,
         "error": None if attempt.error_type is None else f"{attempt.error_type}: {attempt.error_message}",
         "result": None if result is None else codec.to_json(result),
-        "takes": _by_queue(replay.handled(transaction, "taken", every), attempt.session),
-        "pushes": _by_queue(pushed, attempt.session),
+        **_handled(transaction, attempt, [attempt.id]),
+        "steps": {step: _handled(transaction, attempt, every) for step, every in steps.items()},
     }
 
 
-def _by_queue(values: Iterable[Handled], home: str) -> dict[str, JsonValue]:
-    found: dict[str, list[JsonValue]] = {}
-    for each in values:
-        queue = each.queue if each.session == home else f"{each.session}/{each.queue}"
-        found.setdefault(queue, []).append(codec.to_json(each.data))
-    return {**found}
+def _handled(transaction: Transaction, attempt: AttemptRecord, attempt_ids: Sequence[int]) -> dict[str, JsonValue]:
+    found: dict[str, dict[str, list[JsonValue]]] = {"takes": {}, "pushes": {}}
+    whats: tuple[Literal["taken", "pushed"], ...] = ("taken", "pushed")
+    for what, by_queue in zip(whats, found.values(), strict=True):
+        for each in replay.handled(transaction, what, attempt_ids):
+            is_result = (each.queue_id, each.seq) == (attempt.result_queue_id, attempt.result_seq)
+            queue = each.queue if each.session == attempt.session else f"{each.session}/{each.queue}"
+            if what == "taken" or not is_result:
+                by_queue.setdefault(queue, []).append(codec.to_json(each.data))
+    return {name: {**by_queue} for name, by_queue in found.items()}

@@ -1,12 +1,12 @@
 """`replay`: a scratch store in which one attempt can run again, where everything is as it was before it began.
 
-The session, and each session whose queues the attempt used, is copied whole under another name, and from there, as it
+The session, and each session whose queues it has used, is copied whole under another name, and from there, as it
 was at the attempt's beginning, under its own. So only that attempt remains to be run, by the usual means.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Literal, NamedTuple
 
 from zrb_store.db.engine import Database
@@ -68,6 +68,17 @@ def _independent(rows: Transaction, attempt: AttemptRecord) -> Iterator[replay.S
             missing |= places("pushed", step.id)
 
 
+def _own(rows: Transaction, step: replay.StepOfAttempt, home: str, names: Mapping[str, str]) -> None:
+    """Let the copy of a step own what it did to queues of other sessions, of which the names are given."""
+    copied = attempts.by_name(rows, home, step.task, step.number)
+    assert copied is not None
+    whats: tuple[Literal["taken", "pushed"], ...] = ("taken", "pushed")
+    for what in whats:
+        for each in list(replay.handled(rows, what, [step.id])):
+            if names[each.session] != home:
+                replay.set_owner(rows, what, each._replace(session=names[each.session]), copied.id)
+
+
 class Scratch(NamedTuple):
     """What was made for a replay."""
 
@@ -89,8 +100,7 @@ def prepare(
     itself pushed outside of steps.
     """
     with source.snapshot() as rows:
-        every = [attempt.id, *(step.id for step in replay.steps_of(rows, attempt))]
-        used = {each.session for what in ("taken", "pushed") for each in replay.handled(rows, what, every)}
+        used = replay.used_sessions(rows, attempt.session_id)
         found = [sessions.get(rows, name) for name in {attempt.session, *used}]
     # The one that is copied first is the oldest: ticks are counted from there.
     names = [each.name for each in sorted(found, key=lambda each: each.created_tick)]
@@ -103,13 +113,15 @@ def prepare(
     def rewind(transaction: Transaction) -> int:
         record = attempts.by_name(transaction, copies[attempt.session], attempt.task, attempt.number)
         assert record is not None
-        done = [step.id for step in _independent(transaction, record) if is_done(step)]
+        done = [step for step in _independent(transaction, record) if is_done(step)]
         moment = Moment(record.started_at, record.started_tick - 1)
         for name in names:
             original = sessions.get(transaction, copies[name])
             target = fork.create(transaction, name, original)
             assert target is not None
-            fork.copy_exactly(transaction, original.id, target, moment, done)
+            fork.copy_exactly(transaction, original.id, target, moment, [step.id for step in done])
+        for step in done:
+            _own(transaction, step, attempt.session, {copied: name for name, copied in copies.items()})
         if value is not None:
             replay.delay_before(transaction, queue_ids(transaction, value.session)[value.queue], value.seq)
         return record.started_tick - 1

@@ -21,11 +21,11 @@ def _since() -> sa.ColumnElement[bool]:
 
 
 @statement
-def _steps() -> sa.Select[int, str, bool]:
+def _steps() -> sa.Select[*Row]:
     # Those that a replay has from the record have no attempt around them.
     is_copied = sa.and_(t.attempt.c.parent_id.is_(None), _since())
     return (
-        sa.select(t.attempt.c.id, t.attempt.c.status, t.attempt.c.once)
+        sa.select(*(t.attempt.c[name] for name in StepOfAttempt._fields))
         .where(
             t.attempt.c.session_id == bindparam("session_id"),
             t.attempt.c.step_of == bindparam("task"),
@@ -39,6 +39,9 @@ class StepOfAttempt(NamedTuple):
     """An attempt of a step, in the attempt around it."""
 
     id: int
+    task: str  # its id within the session, TASK/NUMBER
+    step: str  # its name
+    number: int
     status: str
     once: bool
 
@@ -46,7 +49,7 @@ class StepOfAttempt(NamedTuple):
 def steps_of(executor: Executor, attempt: AttemptRecord, since: int = MOST_TICK) -> list[StepOfAttempt]:
     """Return the steps of an attempt; of a replay, also those from the record, which began after the tick `since`."""
     params = {"session_id": attempt.session_id, "task": attempt.task, "attempt_id": attempt.id, "since": since}
-    return [StepOfAttempt(step_id, status, bool(once)) for step_id, status, once in executor.execute(_steps(), params)]
+    return [StepOfAttempt._make((*row[:-1], bool(row[-1]))) for row in executor.execute(_steps(), params)]
 
 
 @statement
@@ -107,6 +110,35 @@ def handled(
     """Yield the values that attempts took or pushed, in that order."""
     params = {"attempt_ids": json.dumps(list(attempt_ids))}
     return map(Handled._make, transaction.stream(_handled(transaction.dialect_name, what), params))
+
+
+@statement
+def _used_sessions() -> sa.Select[str]:
+    of_session = sa.select(t.attempt.c.id).where(t.attempt.c.session_id == bindparam("session_id"))
+    columns = (t.value.c.pushed_by, t.value.c.taken_by, t.returned.c.taken_by)
+    used = sa.union(*(sa.select(column.table.c.queue_id).where(column.in_(of_session)) for column in columns))
+    return sa.select(t.session.c.name).where(
+        t.session.c.id.in_(sa.select(t.queue.c.session_id).where(t.queue.c.id.in_(used)))
+    )
+
+
+def used_sessions(executor: Executor, session_id: int) -> set[str]:
+    """Return the names of the sessions whose queues the attempts of a session have taken from or pushed to."""
+    return {row[0] for row in executor.execute(_used_sessions(), {"session_id": session_id})}
+
+
+@statement
+def _set_owner(what: Literal["taken", "pushed"]) -> sa.Update:
+    of_queue = (t.session.c.name == bindparam("session"), t.queue.c.name == bindparam("queue"))
+    queue_id = sa.select(t.queue.c.id).select_from(t.queue.join(t.session)).where(*of_queue).scalar_subquery()
+    place = (t.value.c.queue_id == queue_id, t.value.c.seq == bindparam("of_seq", type_=sa.BigInteger))
+    return sa.update(t.value).where(*place).values({f"{what}_by": bindparam("owner", type_=t.attempt.c.id.type)})
+
+
+def set_owner(transaction: Transaction, what: Literal["taken", "pushed"], value: Handled, owner: int) -> None:
+    """Say that an attempt took or pushed the value at this place, in a session of another name than its own."""
+    place = {"session": value.session, "queue": value.queue, "of_seq": value.seq}
+    transaction.execute(_set_owner(what), {**place, "owner": owner})
 
 
 @statement
