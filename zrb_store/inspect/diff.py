@@ -106,7 +106,8 @@ def _handled(transaction: Transaction, attempt: AttemptRecord, attempt_ids: Sequ
     found: dict[str, dict[str, list[JsonValue]]] = {"takes": {}, "pushes": {}}
     whats: tuple[Literal["taken", "pushed"], ...] = ("taken", "pushed")
     for what, by_queue in zip(whats, found.values(), strict=True):
-        for each in replay.handled(transaction, what, attempt_ids):
+        # Not by tick: where a step began, or another task, there is one more.
+        for each in sorted(replay.handled(transaction, what, attempt_ids), key=lambda each: each.seq):
             is_result = (each.queue_id, each.seq) == (attempt.result_queue_id, attempt.result_seq)
             queue = each.queue if each.session == attempt.session else f"{each.session}/{each.queue}"
             if what == "taken" or not is_result:
