@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from tests.zrb.agent_project import Agents, agents, on_newest, servers, sqlite
 from tests.zrb.conftest import Zrb, lines
+from tests.zrb.environments import ROOT
 
 __all__ = ["agents", "servers"]
 
@@ -175,3 +181,14 @@ def test_answers_of_agents_are_free(agents: Agents) -> None:
     shown = agents.run("xcom", "replay", "s/triage#1", "--diff", "--yes")
     assert "Their values are equal." in shown
     assert dict(agents.project.begun) == begun
+
+
+@pytest.mark.slow
+@pytest.mark.newest
+def test_random_attempts_of_random_workflows(release: str, tmp_path: Path) -> None:
+    """`python -m tests.replays 200` replays more, on both databases."""
+    environ = {**os.environ, "TMPDIR": str(tmp_path)}
+    words = (sys.executable, "-m", "tests.replays", "5", "SQLite")
+    done = subprocess.run(words, cwd=ROOT, env=environ, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "5 attempts replayed" in done.stdout
