@@ -99,14 +99,14 @@ class Workflow:
             return [*seen, list(shared), list(theirs), ctx.attempt]
 
 
-def in_child(work: Callable[[], object], output: Path) -> tuple[int, str]:
+def in_child(work: Callable[[], int | None], output: Path) -> tuple[int, str]:
     """Do something in a child process, and return its exit code and what it printed."""
 
     def child() -> None:
         descriptor = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         for number in (1, 2):
             os.dup2(descriptor, number)
-        os._exit(int(work() or 0))
+        os._exit(work() or 0)
 
     code = os.waitstatus_to_exitcode(os.waitpid(fork(child), 0)[1])
     return code, output.read_text(errors="replace")
@@ -176,8 +176,8 @@ def replay_some(location: str, folder: Path, count: int, seed: int) -> str:
         seed += 1
         with open_store() as store:
             store.session(SHARED[0]).xcom[SHARED[1]].push(f"from outside {seed}")
-        in_child(lambda seed=seed: begin(seed), folder / "output")
-        in_child(lambda seed=seed: resume(seed), folder / "output")
+        in_child(functools.partial(begin, seed), folder / "output")
+        in_child(functools.partial(resume, seed), folder / "output")
         known = stored(seed)
         for attempt in dice.sample(known, min(len(known), 5, count - done)):
             assert (found := check(seed, attempt, folder)) == [], "\n".join(found)
@@ -189,7 +189,7 @@ def replay_some(location: str, folder: Path, count: int, seed: int) -> str:
     return f"{done} attempts replayed ({what}) in {time.monotonic() - began:.0f} s: no difference"
 
 
-def main(count: int = 200, *databases: str) -> None:
+def main(count: int, *databases: str) -> None:
     """Replay attempts on both databases, or only on those that are named."""
     with tempfile.TemporaryDirectory(prefix="zrb-replays-") as folder, contextlib.ExitStack() as stack:
         for name in databases or ("SQLite", "PostgreSQL"):
@@ -200,4 +200,4 @@ def main(count: int = 200, *databases: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:2]), *sys.argv[2:])
+    main(int(sys.argv[1]), *sys.argv[2:])

@@ -72,7 +72,7 @@ class TaskReplayer(Protocol):
     "{} consume.host.1/inbox/files#7 --keep replay.db",
     details="The store is only read. In the scratch store, the queues of the session, and of every session whose "
     "queues it has used, are as they were just before it began. Only the action runs: no checks, successors, "
-    "fallbacks or retries. Its other effects are real. Steps that had completed, also in this "
+    "fallbacks or retries. Effects outside of the store are real. Steps that had completed, also in this "
     "attempt, are taken from the record. Secret inputs are asked for, as `resume` does.\n\n"
     "Attempts of tasks of zrb, of `zrb-store run`, and deliveries of `zrb-store consume` can be replayed.\n\n"
     "Exit: 0 if the attempt completes, 1 if not (of `run`, the exit code of its command); with --diff 0 if nothing "
