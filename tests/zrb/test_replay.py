@@ -120,8 +120,9 @@ def test_debuggers(zrb: Zrb) -> None:
     (zrb.folder / "other.py").write_text(
         "set_trace = lambda: print('stops before')\npost_mortem = lambda frames: print('stops at', type(frames))\n"
     )
-    other = {"PYTHONBREAKPOINT": "other.set_trace", "PYTHONPATH": str(zrb.folder)}
-    done = zrb.run("xcom", "replay", "s/load#1", "--yes", "--break", "--pdb", code=1, **other)
+    other, place = "other.set_trace", str(zrb.folder)
+    replay = ("xcom", "replay", "s/load#1", "--yes", "--break", "--pdb")
+    done = zrb.run(*replay, code=1, PYTHONBREAKPOINT=other, PYTHONPATH=place)
     assert done.out.split("\n")[:2] == ["stops before", "stops at <class 'traceback'>"]
 
 
