@@ -29,6 +29,7 @@ from tests.postgres import private_server
 from zrb_store import cli, open_store, step
 from zrb_store.plugin import compat
 from zrb_store.plugin.graph import Graph
+from zrb_store.plugin.replay import Replayer
 from zrb_store.plugin.resume import Resumer, ResumeRequest
 from zrb_store.queries import attempts, replay
 from zrb_store.records import AttemptRecord
@@ -155,7 +156,7 @@ def check(seed: int, attempt: AttemptRecord, folder: Path) -> list[str]:
 
     def again() -> int:
         Workflow(seed, attempt.run or 0)
-        return cli.run(["replay", name, "--diff", "--yes", "--keep", str(kept)], "zrb xcom", Resumer())
+        return cli.run(["replay", name, "--diff", "--yes", "--keep", str(kept)], "zrb xcom", Replayer())
 
     code, output = in_child(again, folder / "output")
     if attempt.status not in ("completed", "failed"):  # nobody knows how far it had come

@@ -58,13 +58,17 @@ def dispatch(args: list[str]) -> int:
     from zrb_store.cli import run  # late: imports click
 
     speaker.name = speaker.program
-    if args[:1] not in (["resume"], ["report"], ["replay"]):
+    if args[:1] == ["replay"]:
+        from zrb_store.plugin.replay import Replayer  # late: as below
+
+        return run(args, speaker.program, Replayer())
+    if args[:1] not in (["resume"], ["report"]):
         return run(args, speaker.program)
     from zrb_store.plugin.resume import Resumer  # late: imports SQLAlchemy
 
     resumer = Resumer()
     code = run(args, speaker.program, resumer)
-    if code == 0:  # a report only plans, and a replay is over
+    if code == 0:  # a report only plans
         with error_exit():
             resumer.run()  # only when click is done: zrb reports its tasks' exceptions and signals
     return code

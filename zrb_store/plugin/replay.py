@@ -14,13 +14,13 @@ import inspect
 import os
 import pdb
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from types import CodeType, FrameType, TracebackType
 from typing import Any
 
-from zrb_store.errors import SessionWaiting
+from zrb_store.errors import SessionWaiting, TaskNotFound
 from zrb_store.plugin import compat
 from zrb_store.plugin.attach import opened_store
 from zrb_store.plugin.attempts import Action, run_attempt
@@ -28,9 +28,10 @@ from zrb_store.plugin.compat import AnyTask
 from zrb_store.plugin.graph import Graph
 from zrb_store.plugin.inputs import Secrets
 from zrb_store.plugin.recorder import Recorder
+from zrb_store.plugin.resume import ResumedInputs, Resumer
 from zrb_store.plugin.signals import signals
 from zrb_store.process import current_project
-from zrb_store.records import AttemptRecord
+from zrb_store.records import AttemptRecord, SessionRecord
 from zrb_store.run import RunSpec
 
 _FAILED = object()
@@ -119,6 +120,35 @@ class Replay:
                     sys.settrace(None)
 
         return debugged if self.at_start or self.at_exception else action
+
+
+class Replayer(Resumer):
+    """What finds the task of an attempt, as for a resume, and replays it. The command `replay` gets it as `ctx.obj`."""
+
+    def replayer(
+        self,
+        session: SessionRecord,
+        attempt: AttemptRecord,
+        place: int,
+        inputs: Mapping[str, str],
+        *,
+        prints: bool,
+        at_exception: bool,
+        at_start: bool,
+    ) -> Callable[[object], int]:
+        """Return what runs an attempt again in the store that the settings name by then, and gives the exit code."""
+        graph = self.declared(session)
+        ResumedInputs(self._task, session, inputs, asking=False)
+        task = next((task for task, name in graph.names.items() if name == attempt.task), None)
+        if task is None:
+            raise TaskNotFound(f"task {attempt.task} of session {session.name} is no longer in the workflow")
+        replay = Replay(self._zrb_session, self._task, graph, task, attempt, place, at_exception, at_start)
+
+        def run(_: object) -> int:
+            given = ResumedInputs(self._task, session, inputs, asking=True)
+            return replay.run(given.values, given.texts, prints=prints)
+
+        return run
 
 
 def _stop_in(code: CodeType) -> None:

@@ -10,7 +10,7 @@ import getpass
 import os
 import sys
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -25,7 +25,7 @@ from zrb_store.plugin.graph import Graph
 from zrb_store.plugin.inputs import MASKED, TEXT, given_again, is_marked, to_store
 from zrb_store.plugin.messages import speaker, warn
 from zrb_store.process import current_project
-from zrb_store.records import AttemptRecord, SessionRecord
+from zrb_store.records import SessionRecord
 from zrb_store.run import RunSpec
 from zrb_store.store import Store
 
@@ -260,7 +260,7 @@ class Resumer:
     ) -> tuple[list[Decision], list[str]]:
         """Decide what a resume of the session runs and skips, and what else a user should know, in one line each."""
         refuse_program(store.database, session)
-        graph = self._declared(session, takes_over=takes_over)
+        graph = self.declared(session, takes_over=takes_over)
         with store.database.snapshot() as transaction:
             decisions = plan(transaction, session, graph.workflow(self._task), forced, repeat_once=repeat_once)
             notes = without_task(transaction, session.id, decisions)
@@ -274,7 +274,7 @@ class Resumer:
         ]
         return decisions, [*added, *asks, *notes]
 
-    def _declared(self, session: SessionRecord, *, takes_over: bool = False) -> Graph:
+    def declared(self, session: SessionRecord, *, takes_over: bool = False) -> Graph:
         """Find the main task of a session, make a zrb session for it, and return its tasks."""
         RunSpec(project=self.project, takes_over=takes_over).refuse_other(session)
         self._task = _main_task(session)
@@ -285,33 +285,6 @@ class Resumer:
         graph = Graph(self._zrb_session)
         RunSpec(task=graph.task_name(self._task), project=self.project, takes_over=takes_over).refuse_other(session)
         return graph
-
-    def replayer(
-        self,
-        session: SessionRecord,
-        attempt: AttemptRecord,
-        place: int,
-        inputs: Mapping[str, str],
-        *,
-        prints: bool,
-        at_exception: bool,
-        at_start: bool,
-    ) -> Callable[[object], int]:
-        """Return what runs an attempt again in the store that the settings name by then, and gives the exit code."""
-        graph = self._declared(session)
-        ResumedInputs(self._task, session, inputs, asking=False)
-        task = next((task for task, name in graph.names.items() if name == attempt.task), None)
-        if task is None:
-            raise TaskNotFound(f"task {attempt.task} of session {session.name} is no longer in the workflow")
-        from zrb_store.plugin.replay import Replay  # late: most resumes replay nothing
-
-        replay = Replay(self._zrb_session, self._task, graph, task, attempt, place, at_exception, at_start)
-
-        def run(_: object) -> int:
-            given = ResumedInputs(self._task, session, inputs, asking=True)
-            return replay.run(given.values, given.texts, prints=prints)
-
-        return run
 
     def accept(self) -> None:
         """Note that what was planned is to be run. `run` does it once click is done."""
