@@ -64,7 +64,7 @@ main = cli.add_task(Task(name="main", upstream=[load, beside], action=lambda ctx
 """
 
 
-@pytest.mark.every_release
+@pytest.mark.newest
 def test_an_attempt_alone(zrb: Zrb) -> None:
     """In the session another task holds a value, and attempts before have taken from a shared queue and failed."""
     zrb.tasks(WORKFLOW)
