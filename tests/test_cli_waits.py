@@ -15,6 +15,7 @@ from tests.scripts import Scripts
 from tests.told import Told
 from tests.waits import approve, set_deadlines, start
 from zrb_store import Store
+from zrb_store.records import iso
 
 pytestmark = [pytest.mark.promise(number=18)]
 QUESTION = "for approve, 2 d left: Refund 120?"
@@ -105,8 +106,22 @@ def test_only_a_task_of_run_waits(store: Store, command: Commands, monkeypatch: 
 
 
 def test_stop_ends_a_wait(store: Store, command: Commands) -> None:
+    def status(*at: str) -> str:
+        return str(json.loads(command.ok("show", "shop", *at, "--format", "json"))["status"])
+
     start(store)
+    parked_at = iso(store.session("shop").record().ended_at)
     assert "interrupted" in command.ok("stop", "shop")
-    assert store.session("shop").status == "interrupted"
+    stopped_at = iso(store.session("shop").record().ended_at)
+    assert status() == "interrupted"
     store.session("shop").xcom["approve"].push("yes")
     assert start(store, approve) == "yes"
+    assert (status("--at", str(parked_at)), status("--at", str(stopped_at))) == ("waiting", "interrupted")
+
+
+def test_cron_may_look_before_there_is_a_store(
+    new_location: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = Commands(new_location, monkeypatch, capsys.readouterr)
+    assert command.ok("resume", "--ready") == ""
+    assert command("resume", "--failed").code == 69

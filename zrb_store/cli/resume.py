@@ -13,7 +13,7 @@ import click
 from zrb_store.cli import completion
 from zrb_store.cli.arguments import format_option, parse_since, whole_number
 from zrb_store.cli.command import command
-from zrb_store.errors import ZrbStoreError
+from zrb_store.errors import StoreMissing, ZrbStoreError
 from zrb_store.inspect import session_names
 from zrb_store.inspect.resume import Decision, refuse_program
 from zrb_store.process import current_project
@@ -158,7 +158,13 @@ def resume(
         raise click.UsageError("--yes is for --here")
     if repeat_once and forced is None:
         raise click.UsageError("--repeat-once is for --from: no other resume runs a completed step again")
-    with open_store(read_only=True) as store:
+    try:
+        opened = open_store(read_only=True)
+    except StoreMissing:
+        if ready:  # cron may look before the first run
+            return 0
+        raise
+    with opened as store:
         records = [session_names.resolve(store.database, name) for name in names]
         if ready:
             from zrb_store.inspect import list as sessions  # late, as all that one session does not need

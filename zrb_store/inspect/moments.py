@@ -82,6 +82,8 @@ def status_at(runs: Sequence[RunRecord], moment: Moment) -> str:
     last = runs[-1]
     if last.ended_at is None:
         return "running" if last.lease_expires_at > moment.at else "stale"
+    if last.status == "waiting" and last.stop_requested_at is not None and last.stop_requested_at <= moment.at:
+        return "interrupted"
     return "stale" if last.status == "lost" or last.origin == "reclaim" else last.status or "stale"
 
 

@@ -258,9 +258,8 @@ def _end_session() -> sa.Update:
     )
 
 
-def end_session(transaction: Transaction, session_id: int, status: str) -> None:
+def end_session(transaction: Transaction, session_id: int, status: str, moment: Moment) -> None:
     """Give a session that no process runs another status."""
-    moment = draw(transaction)
     transaction.execute(_end_session(), {"of_session": session_id, "new_status": status, **moment.params})
 
 

@@ -1,7 +1,8 @@
 """Waits: steps that wait for a value of their session's queue, or for a time, while no process runs (promise 18).
 
 The arguments of such a step say what it waits for: `[[QUEUE], {"deadline": ..., "say": ...}]`. It is parked while its
-status is `waiting` and it was not given back. Nothing wakes it: whether its wait is over is read from the rows.
+status is `waiting` and it was not given back. Its deadline stands while it is restorable: until its task starts over.
+Nothing wakes it: whether its wait is over is read from the rows.
 """
 
 from __future__ import annotations
@@ -113,6 +114,7 @@ def _parked(dialect_name: str) -> sa.Select[*Row]:
         first.c.step_of == t.attempt.c.step_of,
         first.c.step == t.attempt.c.step,
         first.c.status == literal("waiting"),
+        first.c.restorable,
     )
     columns = ("session_id", "step_of", "step", "arguments")
     return (
@@ -210,6 +212,7 @@ def _before() -> sa.Select[str | None]:
             t.attempt.c.step_of == parent.c.task,
             t.attempt.c.step == bindparam("step"),
             t.attempt.c.status == literal("waiting"),
+            t.attempt.c.restorable,
         )
         .order_by(t.attempt.c.id.desc())
         .limit(literal(1))
@@ -267,7 +270,7 @@ def _forget() -> sa.Update:
             t.attempt.c.step_of == bindparam("of_task"),
             t.attempt.c.status == literal("waiting"),
         )
-        .values(status=literal("interrupted"))
+        .values(restorable=sa.false())
     )
 
 
