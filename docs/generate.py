@@ -39,7 +39,7 @@ DOCS = Path(__file__).resolve().parent
 SETTINGS_PAGE = DOCS / "reference" / "settings.md"
 # These methods and attributes have no underscore because other modules of the package use them. They are not public.
 _INTERNAL = {
-    "Attempt": {"output", "owner_of_change", "refuse_if_closed", "result_seq", "steps"},
+    "Attempt": {"has_parked", "output", "owner_of_change", "parked", "refuse_if_closed", "result_seq", "steps"},
     "Delivery": {"end"},
     "OutputHandler": {"emit"},
     "Run": {
@@ -58,6 +58,7 @@ _INTERNAL = {
     },
     "Session": {"database"},
     "Xcom": {"is_in"},
+    "Xcoms": {"is_in", "owner_of_change"},
     "Xcoms": {
         "bound_to",
         "find_id",

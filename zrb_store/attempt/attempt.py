@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from zrb_store import codec, settings
@@ -127,6 +128,13 @@ class Attempt(OpenAttempt):
         """
         return self.steps.run(name, function, args, kwargs, once=once)  # type: ignore[no-any-return]
 
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        super().__exit__(kind, error, trace)
+        if self.parked is not None and not isinstance(error, Waiting):  # the code has caught it, or hidden it
+            raise self.parked from error
+
     def has_parked(self) -> bool:
         """Whether it has ended inside `wait`, perhaps in a process that its task started. Then nothing here ends it."""
         if self.parked is not None or attempts.status_of(self.database, self.id) != "waiting":
@@ -223,7 +231,7 @@ def surrounding_attempt(step: str) -> Attempt:
     attempt = attempt_around(current_attempt.get())
     if attempt is None:
         raise ZrbStoreError(
-            f"step {step} is not inside an attempt: call it in a zrb task's action or in `with run.attempt(...)`, "
-            "and in a thread that has no context use attempt.step"
+            f"step {step} is not inside an attempt: call it in a zrb task's action or in `with run.attempt(...)`; "
+            "a thread that has no context uses attempt.step, and cannot wait"
         )
     return attempt

@@ -20,7 +20,7 @@ from zrb_store.codec.json_text import dumps
 from zrb_store.db.transaction import Transaction
 from zrb_store.errors import InvalidArgument, Waiting, ZrbStoreError
 from zrb_store.local_time import delay_in_micros, parse_duration
-from zrb_store.masking import ErrorText, one_line
+from zrb_store.masking import ErrorText, mask_text, one_line
 from zrb_store.names import check_name, check_step_name
 from zrb_store.queries import attempts, steps, takes, waits
 from zrb_store.queries.clock import now_micros
@@ -57,13 +57,16 @@ def wait_in(
     until: datetime | timedelta | None = None,
 ) -> str:
     """Return the encoded answer that the attempt waits for, as `wait` says; end the attempt if it is not there."""
-    if (queue is None) == (until is None):
+    attempt._refuse_other_process()
+    if (queue is None) == (until is None) or queue == "":
         raise InvalidArgument("wait for one thing: wait(QUEUE, timeout=..., say=...) or wait(until=...)")
     if queue is None and timeout is not None:
         raise InvalidArgument("wait(until=...) ends at that time, and takes no timeout")
-    if say is not None and not isinstance(say, str):
+    if not isinstance(until, datetime | timedelta | None) or isinstance(timeout, datetime):
+        raise InvalidArgument("until=... is a datetime or a timedelta, and timeout=... a length of time")
+    if not isinstance(say, str | None):
         raise InvalidArgument(f"say={say!r} is not a text")
-    wanted = Awaited(None if queue is None else check_name(queue, "queue"), None, say)
+    wanted = Awaited(None if queue is None else check_name(queue, "queue"), None, say and mask_text(say))
     check_step_name(wanted.step)
     length = until if until is not None else timeout
     with attempt.steps.claim(wanted.step, (queue,), {}) as claim:
@@ -136,7 +139,9 @@ def _deadline(attempt: Attempt, length: Length | datetime | None) -> int | None:
         return None
     if isinstance(length, datetime):
         try:
-            return round(length.timestamp() * 1_000_000)
+            micros = round(length.timestamp() * 1_000_000)
+            to_datetime(micros).astimezone()
+            return micros
         except (OverflowError, ValueError, OSError):
             raise InvalidArgument(f"until={length!r} is out of range") from None
     if isinstance(length, str):
@@ -160,23 +165,23 @@ def _take_or_park(attempt: Attempt, step: Step, awaited: Awaited, *, is_settled:
         is_late = is_settled or (awaited.deadline is not None and awaited.deadline <= moment)
         if found is not None or (is_late and queue is None):
             answer = "null" if found is None else found[1]
-            return _checked(steps.complete(transaction, step.id, answer, restorable=True), "completed", answer)
+            check(transaction, steps.complete(transaction, step.id, answer, restorable=True))
+            return "completed", answer
         if is_late:
-            _checked(attempts.fail(transaction, step.id, "failed", late) is not None, "failed")
+            check(transaction, attempts.fail(transaction, step.id, "failed", late) is not None)
             undo_ended(transaction, [step.id], "failed")
             return "failed", None
-        _checked(waits.park(transaction, step.id), "waiting")
+        check(transaction, waits.park(transaction, step.id))
         closed = attempt._close_steps(transaction)
-        _checked(waits.park(transaction, attempt.id), "waiting")
+        check(transaction, waits.park(transaction, attempt.id))
         if output is not None:
             output.write_rest(transaction)
         undo_ended(transaction, [*closed, attempt.id], "waiting")
         return "waiting", None
 
-    def _checked(is_done: bool, status: str, answer: str | None = None) -> tuple[str, str | None]:
+    def check(transaction: Transaction, is_done: bool) -> None:
         if not is_done:
-            attempt._refuse(database)
-        return status, answer
+            attempt._refuse(transaction)
 
     if queue is not None and (queue_id := attempt.xcom.find_id(queue, refresh=True)) is not None:
         attempt.xcom.reclaim(queue_id, attempt, missing=not takes.has_live(database, queue_id))

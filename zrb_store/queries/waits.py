@@ -19,7 +19,7 @@ from zrb_store.db.core import bindparam, exists, literal, sa, statement, t
 from zrb_store.db.dialect import among, next_tick, now, schema_is_unchanged
 from zrb_store.db.transaction import Executor, Row, Transaction
 from zrb_store.local_time import rounded
-from zrb_store.masking import mask_text, one_line
+from zrb_store.masking import one_line
 from zrb_store.queries.attempts import attempt_as, attempt_may_write, is_in_effect
 from zrb_store.queries.clock import draw, now_micros
 from zrb_store.queries.queues import find_queue
@@ -35,7 +35,7 @@ class Awaited(NamedTuple):
 
     queue: str | None
     deadline: int | None = None  # in microseconds since 1970
-    say: str | None = None  # what a person is asked
+    say: str | None = None  # what a person is asked, without secrets
 
     @property
     def step(self) -> str:
@@ -44,8 +44,7 @@ class Awaited(NamedTuple):
 
     def encoded(self) -> str:
         """Return it as the arguments of the step."""
-        say = None if self.say is None else mask_text(self.say)
-        return dumps([[self.queue], {"deadline": self.deadline, "say": say}])
+        return dumps([[self.queue], {"deadline": self.deadline, "say": self.say}])
 
 
 def awaited(step: str | None, arguments: str | None) -> Awaited | None:
@@ -156,7 +155,7 @@ def describe(session: str, waiting: Sequence[Wait]) -> str:
     queues = list(dict.fromkeys(each.queue for each in waiting if each.queue is not None))
     texts = " and ".join(dict.fromkeys(each.text() for each in waiting))
     answers = " or ".join(f"`zrb-store push {shlex.join([session, queue])} JSON` answers" for queue in queues)
-    return f"session {session} waits {texts}" + (f"; {answers}" if answers else "")
+    return one_line(f"session {session} waits {texts}" + (f"; {answers}" if answers else ""))
 
 
 class Surroundings(NamedTuple):
@@ -235,14 +234,14 @@ def _went_on() -> sa.Select[int]:
             parent.c.id == bindparam("attempt_id"),
             t.attempt.c.step_of == parent.c.task,
             t.attempt.c.id > bindparam("since"),
-            is_in_effect(),
+            sa.or_(is_in_effect(), sa.and_(t.attempt.c.status == literal("waiting"), t.attempt.c.restorable)),
         )
         .limit(literal(1))
     )
 
 
 def went_on(executor: Executor, attempt_id: int, since: int) -> bool:
-    """Whether a step of an attempt's task stands that began after the step with the id `since`."""
+    """Whether a step of an attempt's task stands, or has asked, that began after the step with the id `since`."""
     return bool(executor.execute(_went_on(), {"attempt_id": attempt_id, "since": since}))
 
 
