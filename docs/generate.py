@@ -58,9 +58,10 @@ _INTERNAL = {
     },
     "Session": {"database"},
     "Xcom": {"is_in"},
-    "Xcoms": {"is_in", "owner_of_change"},
     "Xcoms": {
         "bound_to",
+        "is_in",
+        "owner_of_change",
         "find_id",
         "queue_id",
         "reclaim",

@@ -38,9 +38,9 @@ def wait(
 ) -> Any:
     """Wait for a value of the session's own queue, or for a time, without a process.
 
-    A wait is a step: its answer is kept. If the value is not there, the attempt and its run end here, and the session is
-    `waiting`. When it continues, the task's next attempt takes the value here. In a coroutine, write `await wait(...)`;
-    a lambda or a comprehension in it gets the value itself.
+    A wait is a step: its answer is kept. If the value is not there, the attempt and its run end here, and the session
+    is `waiting`. When it continues, the task's next attempt takes the value here. In a coroutine, write `await
+    wait(...)`; a lambda or a comprehension in it gets the value itself.
 
     Args:
         queue: Name of the queue.
