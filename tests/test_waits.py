@@ -332,6 +332,7 @@ def test_starting_over_asks_anew(store: Store) -> None:
     from_refund()  # the old answers do not answer it
     assert store.session("shop").status == "waiting"
     set_deadlines(store, timedelta(hours=1))
+    queue.push("yes, to the old question")
     from_refund()
     [waiting] = parked(store)
     assert waiting.text() == "for approve, 2 d left: Refund 120?"

@@ -24,7 +24,7 @@ from zrb_store.queries.attempts import attempt_as, attempt_may_write, is_in_effe
 from zrb_store.queries.clock import draw, now_micros
 from zrb_store.queries.queues import find_queue
 from zrb_store.queries.values import from_live
-from zrb_store.records import JsonObject, iso, to_datetime
+from zrb_store.records import JsonObject, SessionRecord, iso, to_datetime
 
 NAME = "wait"
 """The name of a step that waits for a time; with a space and the queue's name, of one that waits for a value."""
@@ -294,20 +294,54 @@ def _answers() -> sa.Select[*Row]:
     )
 
 
+@statement
+def _open_questions() -> sa.Select[str | None, str | None]:
+    done = attempt_as("other")
+    of_step = (done.c.session_id == t.attempt.c.session_id, done.c.step_of == t.attempt.c.step_of)
+    return sa.select(t.attempt.c.step, t.attempt.c.arguments).where(
+        t.attempt.c.session_id == bindparam("of_session"),
+        t.attempt.c.step_of == bindparam("of_task"),
+        t.attempt.c.status == literal("waiting"),
+        t.attempt.c.restorable,
+        ~exists(*of_step, done.c.step == t.attempt.c.step, is_in_effect(done)),
+    )
+
+
+@statement
+def _unused() -> sa.Select[int]:
+    pusher = attempt_as("pusher")
+    return (
+        sa.select(t.value.c.seq)
+        .select_from(t.value.outerjoin(pusher, pusher.c.id == t.value.c.pushed_by))
+        .where(
+            t.value.c.queue_id == bindparam("queue_id"),
+            t.value.c.ended_at.is_(None),
+            sa.or_(pusher.c.id.is_(None), pusher.c.session_id != bindparam("of_session")),
+        )
+    )
+
+
 class Answer(NamedTuple):
-    """A value that a wait took, and that came from outside of the session."""
+    """A value that a wait took, or that came while it waited, from outside of the session."""
 
     queue_id: int
     queue: str
     seq: int
 
 
-def ask_anew(transaction: Transaction, session_id: int, task: str) -> list[Answer]:
+def ask_anew(transaction: Transaction, session: SessionRecord, task: str) -> list[Answer]:
     """Let the deadlines of a task that starts over count anew, and return the answers that must not be used again."""
-    params = {"of_session": session_id, "of_task": task}
-    transaction.execute(_forget(), params)
+    params = {"of_session": session.id, "of_task": task}
     rows = transaction.execute(_answers(), params)
-    return [Answer(*place) for *place, step, arguments in rows if awaited(step, arguments) is not None]
+    answers = [Answer(*place) for *place, step, arguments in rows if awaited(step, arguments) is not None]
+    asked = [awaited(*row) for row in transaction.execute(_open_questions(), params)]
+    for queue in sorted({each.queue for each in asked if each is not None and each.queue is not None}):
+        queue_id = find_queue(transaction, session.name, queue)
+        if queue_id is not None:
+            unused = transaction.execute(_unused(), {"queue_id": queue_id, "of_session": session.id})
+            answers.extend(Answer(queue_id, queue, seq) for (seq,) in unused)
+    transaction.execute(_forget(), params)
+    return answers
 
 
 def drop(transaction: Transaction, session: str, answers: Iterable[Answer]) -> None:

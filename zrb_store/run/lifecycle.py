@@ -311,7 +311,7 @@ class RunLifecycle:
             give_back_unfinished(transaction, session.id)
         reruns = choose_reruns and choose_reruns(attempts.of_session(transaction, session.id))
         if reruns is not None:
-            asked = [waits.ask_anew(transaction, session.id, task) for task in reruns.starting_over]
+            asked = [waits.ask_anew(transaction, session, task) for task in reruns.starting_over]
             for task, reason in reruns.starting_over.items():
                 if reruns.repeat_once:
                     steps.let_repeat(transaction, session.id, task)
