@@ -93,7 +93,7 @@ if TYPE_CHECKING:
 @click.option(
     "--ready",
     is_flag=True,
-    help="Resume the waiting sessions of this project that have got what they wait for. If none has, exit 0 silently.",
+    help="Resume the sessions of this project whose wait is over. If there are none, exit 0 silently.",
 )
 @click.option(
     "--since",
