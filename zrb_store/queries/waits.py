@@ -154,8 +154,8 @@ def describe(session: str, waiting: Sequence[Wait]) -> str:
     """Say what a session waits for, and how to give it that."""
     queues = list(dict.fromkeys(each.queue for each in waiting if each.queue is not None))
     texts = " and ".join(dict.fromkeys(each.text() for each in waiting))
-    answers = " or ".join(f"`zrb-store push {shlex.join([session, queue])} JSON` answers" for queue in queues)
-    return one_line(f"session {session} waits {texts}" + (f"; {answers}" if answers else ""))
+    answers = " or ".join(f"`zrb-store push {shlex.join([session, queue])} JSON`" for queue in queues)
+    return one_line(f"session {session} waits {texts}" + (f"; {answers} answers" if answers else ""))
 
 
 class Surroundings(NamedTuple):
