@@ -82,6 +82,12 @@ def test_a_script_parks_and_continues(store: Store, scripts: Scripts, command: C
     assert faults(store) == []
 
 
+def test_a_signal_interrupts_a_script_that_has_parked(scripts: Scripts, store: Store) -> None:
+    scripts.write("script.sh", "zrb-store wait approve\nkill -TERM $PPID\nsleep 60 & wait\n")
+    assert scripts.night().code == 143
+    assert store.session("night").status == "interrupted"
+
+
 @pytest.mark.parametrize(("rest", "code"), [("", 0), (" || exit 3", 3)])
 def test_a_script_that_does_not_end_waits_all_the_same(scripts: Scripts, store: Store, rest: str, code: int) -> None:
     scripts.write("script.sh", f"zrb-store wait approve{rest}\nzrb-store push @this late 1\necho $? >>ran\n")
@@ -110,6 +116,7 @@ def test_stop_ends_a_wait(store: Store, command: Commands) -> None:
         return str(json.loads(command.ok("show", "shop", *at, "--format", "json"))["status"])
 
     start(store)
+    assert "there is nothing to acknowledge" in command("ack", "shop").err
     parked_at = iso(store.session("shop").record().ended_at)
     assert "interrupted" in command.ok("stop", "shop")
     stopped_at = iso(store.session("shop").record().ended_at)

@@ -214,6 +214,18 @@ def test_a_late_answer_does_not_bypass_the_next_question(store: Store) -> None:
     assert start(store, refund) == "yes"
 
 
+def test_a_value_that_will_be_given_back_is_no_answer(store: Store) -> None:
+    with store.session("shop").run() as run:
+        for task, queue, pushed in (("b", "qb", []), ("a", "qa", ["undone"])):
+            with contextlib.suppress(Waiting), run.attempt(task) as attempt:
+                attempt.xcom["qb"].extend(pushed)
+                wait(queue)
+    with pytest.raises(SessionWaiting, match=r"shop waits for qb and for qa; `.* qb JSON` or `.* qa JSON` answers$"):
+        start(store)
+    store.session("shop").xcom["qa"].push("yes")
+    assert "started again, it continues" in waits.describe("shop", parked(store))
+
+
 def test_what_it_says_is_one_line_without_secrets(store: Store) -> None:
     with pytest.raises(SystemExit) as exit_, store.session("shop").run() as run:
         run.task("refund", wait, "a\nb", say="see postgresql://shop:secret@host/db")

@@ -191,6 +191,10 @@ def resume(
         plans: list[JsonTree] = []
         code = 0
         for record, its in zip(records, resumers, strict=True):
+            if not plan and forced is None:
+                from zrb_store.run.lifecycle import refuse_waiting  # late, as above
+
+                refuse_waiting(store.database, record)  # before anybody is asked for a secret input
             # Also without --plan: mistakes are reported before anybody is asked for a secret input.
             try:
                 decisions, notes = its.plan(

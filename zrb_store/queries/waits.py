@@ -130,9 +130,17 @@ def _parked(dialect_name: str) -> sa.Select[*Row]:
     )
 
 
+def _is_from_outside(pusher: sa.FromClause) -> sa.ColumnElement[bool]:
+    return sa.or_(pusher.c.id.is_(None), pusher.c.session_id != bindparam("of_session"))
+
+
 @statement
 def _has_live() -> sa.Select[int]:
-    return from_live(sa.select(literal(1))).limit(literal(1))
+    pusher = attempt_as("pusher")
+    source = t.value.outerjoin(pusher, pusher.c.id == t.value.c.pushed_by)
+    # What unfinished attempts of the session pushed is retracted when it continues.
+    stays = sa.or_(_is_from_outside(pusher), is_in_effect(pusher))
+    return from_live(sa.select(literal(1)).select_from(source)).where(stays).limit(literal(1))
 
 
 def parked(executor: Executor, session_ids: Sequence[int]) -> list[Wait]:
@@ -145,17 +153,19 @@ def parked(executor: Executor, session_ids: Sequence[int]) -> list[Wait]:
     for session, since, session_id, task, step, arguments in rows:
         what = awaited(step, arguments) or Awaited(None, 0)  # damaged: the task shall wait again
         queue_id = None if what.queue is None else find_queue(executor, session, what.queue)
-        has_value = queue_id is not None and bool(executor.execute(_has_live(), {"queue_id": queue_id}))
+        place = {"queue_id": queue_id, "of_session": session_id}
+        has_value = queue_id is not None and bool(executor.execute(_has_live(), place))
         found.append(Wait(session_id, session, task, what.queue, since, what.deadline, what.say, has_value, moment))
     return found
 
 
 def describe(session: str, waiting: Sequence[Wait]) -> str:
-    """Say what a session waits for, and how to give it that."""
+    """Say what a session waits for, and how to give it that, or that it may continue."""
     queues = list(dict.fromkeys(each.queue for each in waiting if each.queue is not None))
     texts = " and ".join(dict.fromkeys(each.text() for each in waiting))
-    answers = " or ".join(f"`zrb-store push {shlex.join([session, queue])} JSON`" for queue in queues)
-    return one_line(f"session {session} waits {texts}" + (f"; {answers} answers" if answers else ""))
+    hint = " or ".join(f"`zrb-store push {shlex.join([session, queue])} JSON`" for queue in queues)
+    hint = "started again, it continues" if any(each.is_over for each in waiting) else hint and f"{hint} answers"
+    return one_line(f"session {session} waits {texts}" + (f"; {hint}" if hint else ""))
 
 
 class Surroundings(NamedTuple):
@@ -288,7 +298,7 @@ def _answers() -> sa.Select[*Row]:
             t.attempt.c.step_of == bindparam("of_task"),
             is_in_effect(),
             t.queue.c.session_id == bindparam("of_session"),
-            sa.or_(pusher.c.id.is_(None), pusher.c.session_id != bindparam("of_session")),
+            _is_from_outside(pusher),
         )
         .order_by(t.queue.c.id, t.value.c.seq)
     )
@@ -316,7 +326,7 @@ def _unused() -> sa.Select[int]:
         .where(
             t.value.c.queue_id == bindparam("queue_id"),
             t.value.c.ended_at.is_(None),
-            sa.or_(pusher.c.id.is_(None), pusher.c.session_id != bindparam("of_session")),
+            _is_from_outside(pusher),
         )
     )
 

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias
 from zrb_store import codec, settings
 from zrb_store.attempt import status_after
 from zrb_store.codec import json_text
-from zrb_store.db.transaction import Transaction
+from zrb_store.db.transaction import Executor, Transaction
 from zrb_store.errors import (
     InputsDiffer,
     LeaseLost,
@@ -196,9 +196,9 @@ def _named(task: str) -> str:
     return f"{'script' if _is_script(task) else 'task'} {task}"
 
 
-def _refuse_waiting(transaction: Transaction, session: SessionRecord) -> None:
+def refuse_waiting(executor: Executor, session: SessionRecord) -> None:
     """Raise `SessionWaiting` if no wait of a session is over. A person may have settled all of them."""
-    waiting = waits.parked(transaction, [session.id])
+    waiting = waits.parked(executor, [session.id] if session.status == "waiting" else [])
     if waiting and not any(each.is_over for each in waiting):
         raise SessionWaiting(waits.describe(session.name, waiting))
 
@@ -301,8 +301,8 @@ class RunLifecycle:
             return refusal
         if session.is_finished and not self._spec.again:
             raise SessionCompleted(f"session {session.name} has completed: `zrb-store show {session.name}` shows it")
-        if session.status == "waiting" and not (self._spec.again and choose_reruns):
-            _refuse_waiting(transaction, session)
+        if not (self._spec.again and choose_reruns):
+            refuse_waiting(transaction, session)
         self._spec.refuse_default_secrets(session)
         self._is_root = session.parent is None and self._spec.parent is None
         if last is not None:  # else nothing has begun

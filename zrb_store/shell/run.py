@@ -122,7 +122,10 @@ class CommandRun:
             environment = {**environment_of(attempt), **self.inputs}
             outcome = runner.run(None, environment, functools.partial(record_command, attempt), keep=keep)
             if attempt.has_parked():  # by `zrb-store wait`
-                run.end("waiting")
+                run.end("interrupted" if outcome.stopped else "waiting")
+                if runs.status_of(run.database, run.id) != ("waiting",):
+                    tell(f"session {self.session} was interrupted; `zrb-store resume {self.session}` continues it")
+                    return exit_code(outcome) or SessionWaiting.exit_code
                 tell(waits.describe(self.session, waits.parked(run.database, [run.session_id])))
                 return SessionWaiting.exit_code
             if outcome.error is None:
