@@ -214,6 +214,28 @@ def test_a_late_answer_does_not_bypass_the_next_question(store: Store) -> None:
     assert start(store, refund) == "yes"
 
 
+def test_a_program_exits_whether_it_parks_or_finds_the_session_waiting(store: Store) -> None:
+    for _ in range(2):
+        with pytest.raises(Waiting) as exit_, store.session("shop").run() as run:
+            run.task("refund", approve)
+        assert isinstance(exit_.value, SystemExit)
+        assert exit_.value.code == 75
+    assert store.session("shop").record().fence == 1
+
+
+def test_an_answer_is_not_that_of_another_question(store: Store) -> None:
+    def ask(*questions: str) -> list[object]:
+        return [wait("approve", say=f"Item {item}?", name=f"item {item}") for item in questions]
+
+    store.session("shop").xcom["approve"].extend(["yes to a", "yes to b"])
+    with pytest.raises(Crash), crash_at("complete:before"):
+        start(store, lambda _: ask("a"))
+    expire_lease(store.session("shop"))
+    with pytest.raises(InputsDiffer, match=r"item a of .* has the answer to 'Item a\?', and now asks 'Item b\?'"):
+        start(store, lambda _: wait("approve", say="Item b?", name="item a"))
+    assert start(store, lambda _: ask("b", "a")) == ["yes to b", "yes to a"]
+
+
 def test_a_value_that_will_be_given_back_is_no_answer(store: Store) -> None:
     with store.session("shop").run() as run:
         for task, queue, pushed in (("b", "qb", []), ("a", "qa", ["undone"])):

@@ -35,6 +35,7 @@ def wait(
     say: str | None = None,
     *,
     until: datetime | timedelta | None = None,
+    name: str | None = None,
 ) -> Any:
     """Wait for a value of the session's own queue, or for a time, without a process.
 
@@ -47,6 +48,7 @@ def wait(
         timeout: A timedelta, seconds, or a text such as `2d`, from the first time that the task waits here.
         say: The question to a person.
         until: Wait for this time instead, or for this length of time.
+        name: Name of the step, by default `wait QUEUE`.
 
     Returns:
         The value; None after waiting for a time.
@@ -60,8 +62,8 @@ def wait(
     from zrb_store.attempt import surrounding_attempt  # late: imports SQLAlchemy
     from zrb_store.attempt.waits import result_for, wait_in
 
-    attempt = surrounding_attempt("wait" if queue is None else f"wait {queue}")
-    return result_for(sys._getframe(1), wait_in(attempt, queue, timeout, say, until))
+    attempt = surrounding_attempt(name or ("wait" if queue is None else f"wait {queue}"))
+    return result_for(sys._getframe(1), wait_in(attempt, queue, timeout, say, until, name))
 
 
 F = TypeVar("F", bound=Callable[..., Any])

@@ -135,8 +135,8 @@ class Attempt(OpenAttempt):
         if self.parked is not None and not isinstance(error, Waiting):  # the code has caught it, or hidden it
             raise self.parked from error
 
-    def has_parked(self) -> bool:
-        """Whether it has ended inside `wait`, perhaps in a process that its task started. Then nothing here ends it."""
+    def end_if_parked(self) -> bool:
+        """Return whether it has ended inside `wait`, perhaps in a process of its task; then it is closed here too."""
         if self.parked is not None or attempts.status_of(self.database, self.id) != "waiting":
             return self.parked is not None
         self._open = False

@@ -18,7 +18,7 @@ from zrb_store.attempt.open_attempt import NO_ENDING, Step
 from zrb_store.attempt.steps import refuse_other_arguments
 from zrb_store.codec.json_text import dumps
 from zrb_store.db.transaction import Transaction
-from zrb_store.errors import InvalidArgument, Waiting, ZrbStoreError
+from zrb_store.errors import InputsDiffer, InvalidArgument, Waiting, ZrbStoreError
 from zrb_store.local_time import delay_in_micros, parse_duration
 from zrb_store.masking import ErrorText, mask_text, one_line
 from zrb_store.names import check_name, check_step_name
@@ -55,6 +55,7 @@ def wait_in(
     timeout: Length | None = None,
     say: str | None = None,
     until: datetime | timedelta | None = None,
+    name: str | None = None,
 ) -> str:
     """Return the encoded answer that the attempt waits for, as `wait` says; end the attempt if it is not there."""
     attempt._refuse_other_process()
@@ -66,12 +67,10 @@ def wait_in(
         raise InvalidArgument("until=... is a datetime or a timedelta, and timeout=... a length of time")
     if not isinstance(say, str | None):
         raise InvalidArgument(f"say={say!r} is not a text")
-    wanted = Awaited(None if queue is None else check_name(queue, "queue"), None, say and mask_text(say))
+    wanted = Awaited(None if queue is None else check_name(queue, "queue"), None, say and mask_text(say), name or None)
     check_step_name(wanted.step)
     length = until if until is not None else timeout
     with attempt.steps.claim(wanted.step, (queue,), {}) as claim:
-        with attempt.xcom.watched():
-            _refuse_here(attempt)
         outcome = _outcome(attempt, claim.base, claim.name, wanted, length)
     if isinstance(outcome, str):
         return outcome
@@ -118,6 +117,7 @@ def _outcome(
             if known is not None and known.is_done:
                 _refuse_other_step(attempt, known, name, wanted)
                 return known.result or "null"
+            _refuse_here(attempt)
             before = waits.waited_before(attempt.database, attempt.id, name)
             deadline = _deadline(attempt, length) if before is None else before.deadline
             awaited = wanted._replace(deadline=deadline)
@@ -129,7 +129,13 @@ def _outcome(
 
 
 def _refuse_other_step(attempt: Attempt, known: StepRecord, name: str, wanted: Awaited) -> None:
-    if known.arguments is not None and waits.awaited(name, known.arguments) is None:
+    asked = waits.awaited(name, known.arguments)
+    if asked is not None and asked.say != wanted.say:
+        raise InputsDiffer(
+            f"{name} of {attempt.full_name} has the answer to {asked.say!r}, and now asks {wanted.say!r}: --from "
+            "asks again, or give the wait a name of its own"
+        )
+    if known.arguments is not None and asked is None:
         refuse_other_arguments(attempt, known, name, dumps([[wanted.queue], {}]))
 
 
@@ -137,16 +143,17 @@ def _deadline(attempt: Attempt, length: Length | datetime | None) -> int | None:
     """Return the time until when the task waits, which begins to wait now."""
     if length is None:
         return None
+    moment = now_micros(attempt.database)
     if isinstance(length, datetime):
         try:
             micros = round(length.timestamp() * 1_000_000)
-            to_datetime(micros).astimezone()
-            return micros
+            delay_in_micros(max(micros - moment, 0) / 1_000_000)
         except (OverflowError, ValueError, OSError):
-            raise InvalidArgument(f"until={length!r} is out of range") from None
+            raise InvalidArgument(f"until={length!r} is out of range: at most ten years") from None
+        return micros
     if isinstance(length, str):
         length = parse_duration(length)
-    return now_micros(attempt.database) + delay_in_micros(length)
+    return moment + delay_in_micros(length)
 
 
 def _take_or_park(attempt: Attempt, step: Step, awaited: Awaited, *, is_settled: bool) -> str | TimeoutError | Wait:

@@ -170,9 +170,12 @@ def resume(
             from zrb_store.inspect import list as sessions  # late, as all that one session does not need
 
             project = current_project() if resumer is None else resumer.project
-            records = [record for record in sessions.ready(store.database, project) if record.path]
+            found = [record for record in sessions.ready(store.database, project) if record.path]
+            records = [record for record in found if resumer is not None or record.argv]
+            if len(found) > len(records):
+                print_line("sessions of zrb are passed over: `zrb xcom resume --ready` continues them", "zrb-store")
             if not records:
-                return 0
+                return int(bool(found))
         if failed:
             from zrb_store.inspect.list import halted  # late, as above
             from zrb_store.render.format import program_name

@@ -88,6 +88,9 @@ class CommandResumer:
 
     _call: CommandRun
 
+    def __init__(self) -> None:
+        self._words = program_name().split()[1:]  # `xcom` under zrb; other threads do not know it
+
     @property
     def project(self) -> str:
         return current_project()
@@ -113,7 +116,7 @@ class CommandResumer:
 
     def command(self, name: str) -> list[str]:
         start = sys.orig_argv[1 : len(sys.orig_argv) - len(sys.argv) + 1]
-        return [sys.executable, *start, "resume", name]
+        return [sys.executable, *start, *self._words, "resume", name]
 
 
 @command(
@@ -206,10 +209,11 @@ def result(value: str, text: bool) -> None:
     help="How long to wait from the first time, e.g. 90m, 2d.",
 )
 @click.option("--say", metavar="TEXT", help="The question, which `list` and `show` show and ZRB_STORE_NOTIFY gets.")
-def wait(queue: str, timeout: timedelta | None, say: str | None) -> int:
+@click.option("--name", metavar="NAME", help="Another name than `wait QUEUE` for this question, e.g. in a loop.")
+def wait(queue: str, timeout: timedelta | None, say: str | None, name: str | None) -> int:
     with open_store() as store:
         try:
-            answer = wait_in_script(store, queue, timeout, say)
+            answer = wait_in_script(store, queue, timeout, say, name)
         except Waiting:
             return SessionWaiting.exit_code  # `run` says what it waits for
         except TimeoutError as late:

@@ -98,6 +98,8 @@ def of_session(
     asked = next((each.queue for each in waits if each.queue is not None and not each.is_over), None)
     if asked is not None:
         remedy = f"zrb-store push {shlex.join([session.name, asked])} JSON"
+    elif waits and not any(each.is_over for each in waits):
+        remedy = f"zrb-store show {session.name}"  # nobody can answer
     return Alert(
         event=session.status,
         what=f"session {session.name}" + (f" ({session.task})" if session.task else ""),

@@ -170,12 +170,14 @@ def halted(
 
 
 def ready(database: Database, project: str) -> list[SessionRecord]:
-    """Return the sessions of a project of which a wait is over, the one that began to wait first first."""
+    """Return the waiting sessions of a project that a start continues; the one that was created first comes first."""
     with database.snapshot() as transaction:
         chosen = Chosen(["waiting"], projects=Projects((project,)))
         found = {each.id: each for each in matching_sessions(transaction, chosen)}
-        over = [each for each in parked(transaction, list(found)) if each.is_over]
-    return [found[each] for each in dict.fromkeys(wait.session_id for wait in over)]
+        waits = parked(transaction, list(found))
+    # Of a session without any, somebody has settled them by hand.
+    left = found.keys() - {each.session_id for each in waits} | {each.session_id for each in waits if each.is_over}
+    return [found[each] for each in sorted(left)]
 
 
 def _summarized(

@@ -106,7 +106,7 @@ def _seen_sessions(transaction: Transaction, moment: int, damage: Damage) -> Ite
         if status == "waiting" and (waits := parked(transaction, [session.id])):
             late = [each.deadline for each in waits if each.deadline is not None and each.is_late]
             # Before that, somebody may still answer.
-            status, ended_at = ("failed", max(late)) if late else ("running", ended_at)
+            status, ended_at = ("failed", max(late)) if len(late) == len(waits) else ("running", ended_at)
         damage.note(f"session {session.name}", problems)
         if not problems:
             yield _Seen(session, status, ended_at)

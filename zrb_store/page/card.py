@@ -279,9 +279,10 @@ def _command(report: Report, program: str) -> str | None:
         return f"{program} requeue {name} {shlex.quote(dead)} --all-dead" if dead is not None else None
     if asked := next((each.queue for each in report.waits if each.queue is not None and not each.is_over), None):
         return f"{program} push {shlex.join([name, asked])} JSON"
-    if (status in HALTED or report.waits) and report.session.path:
+    may_continue = status in HALTED or any(each.is_over for each in report.waits)
+    if may_continue and report.session.path:
         return f"{zrb_program(program)} resume {name}"
-    if (status in HALTED or report.waits) and report.runs:
+    if may_continue and report.runs:
         return how_to_start_again(report.session, report.runs, None)
     return f"{program} log {name} --follow" if status == "running" else None
 

@@ -253,7 +253,7 @@ async def _conduct(recorder: Recorder, run: Callable[[], Awaitable[R]]) -> R:
     # A task that waits was cancelled, as zrb sees it.
     is_waiting = bool(recorder.waits) and not interrupted and isinstance(failure, asyncio.CancelledError | None)
     interrupted = interrupted or (isinstance(failure, (asyncio.CancelledError, KeyboardInterrupt)) and not is_waiting)
-    status = recorder.end(failure, interrupted=interrupted)
+    status = recorder.end(None if is_waiting else failure, interrupted=interrupted)
     if is_waiting and recorder.fatal is None and status != "interrupted":  # by `stop`
         from zrb_store.queries import waits  # late: imports SQLAlchemy
 

@@ -26,6 +26,7 @@ from zrb_store.queries.queues import find_queue
 from zrb_store.queries.values import from_live
 from zrb_store.records import JsonObject, SessionRecord, iso, to_datetime
 
+_LAST_MOMENT = 2**53  # in the year 2255: every clock shows it
 NAME = "wait"
 """The name of a step that waits for a time; with a space and the queue's name, of one that waits for a value."""
 
@@ -36,26 +37,32 @@ class Awaited(NamedTuple):
     queue: str | None
     deadline: int | None = None  # in microseconds since 1970
     say: str | None = None  # what a person is asked, without secrets
+    name: str | None = None  # of the step, if it was given one
 
     @property
     def step(self) -> str:
-        """The name of the step, without the ~2 of the second wait of that queue in an attempt."""
-        return NAME if self.queue is None else f"{NAME} {self.queue}"
+        """The name of the step, without the ~2 of the second wait of that name in an attempt."""
+        return self.name or (NAME if self.queue is None else f"{NAME} {self.queue}")
 
     def encoded(self) -> str:
         """Return it as the arguments of the step."""
-        return dumps([[self.queue], {"deadline": self.deadline, "say": self.say}])
+        named: JsonObject = {"deadline": self.deadline, "say": self.say}
+        return dumps([[self.queue], named if self.name is None else {**named, "name": self.name}])
 
 
 def awaited(step: str | None, arguments: str | None) -> Awaited | None:
     """Return what a step of this name and with these arguments waits for; None if it does something else."""
     positional, named = positional_and_named(arguments or "null")
-    if len(positional) != 1 or named.keys() != {"deadline", "say"} or step is None:
+    if len(positional) != 1 or named.keys() - {"name"} != {"deadline", "say"} or step is None:
         return None
-    (queue,), deadline, say = positional, named["deadline"], named["say"]
-    if not isinstance(queue, str | None) or not isinstance(say, str | None) or type(deadline) not in (int, type(None)):
+    (queue,), deadline, say, name = positional, named["deadline"], named["say"], named.get("name")
+    if not isinstance(queue, str | None) or not isinstance(say, str | None) or not isinstance(name, str | None):
         return None
-    found = Awaited(queue, deadline if isinstance(deadline, int) else None, say)
+    if type(deadline) not in (int, type(None)):
+        return None
+    found = Awaited(queue, deadline if isinstance(deadline, int) else None, say, name)
+    if abs(found.deadline or 0) > _LAST_MOMENT:
+        return None
     is_named_so = step == found.step or step.rpartition("~")[0] == found.step
     return found if is_named_so and not (queue is None and deadline is None) else None
 
@@ -75,14 +82,14 @@ class Wait:
     moment: int  # when all this was read
 
     @property
-    def is_late(self) -> bool:
-        """Whether its deadline has passed."""
-        return self.deadline is not None and self.deadline <= self.moment
-
-    @property
     def is_over(self) -> bool:
         """Whether the session may go on."""
-        return self.has_value or self.is_late
+        return self.has_value or (self.deadline is not None and self.deadline <= self.moment)
+
+    @property
+    def is_late(self) -> bool:
+        """Whether nobody has answered in time."""
+        return self.is_over and not self.has_value and self.queue is not None
 
     def text(self) -> str:
         """Return what it waits for: `for approve, 2 d left: Refund 120?`."""
@@ -212,7 +219,16 @@ def surroundings(executor: Executor, session_id: int, attempt_id: int) -> Surrou
 
 @statement
 def _before() -> sa.Select[str | None]:
-    parent = attempt_as("parent")
+    parent, later = attempt_as("parent"), t.attempt.alias("later")
+    of_step = (later.c.session_id == t.attempt.c.session_id, later.c.step_of == t.attempt.c.step_of)
+    # A script asks again by the same name.
+    has_failed_here = exists(
+        *of_step,
+        later.c.step == t.attempt.c.step,
+        later.c.id > t.attempt.c.id,
+        later.c.parent_id == bindparam("attempt_id"),
+        later.c.status == literal("failed"),
+    )
     return (
         sa.select(t.attempt.c.arguments)
         .select_from(t.attempt.join(parent, parent.c.session_id == t.attempt.c.session_id))
@@ -222,6 +238,7 @@ def _before() -> sa.Select[str | None]:
             t.attempt.c.step == bindparam("step"),
             t.attempt.c.status == literal("waiting"),
             t.attempt.c.restorable,
+            ~has_failed_here,
         )
         .order_by(t.attempt.c.id.desc())
         .limit(literal(1))
@@ -229,7 +246,7 @@ def _before() -> sa.Select[str | None]:
 
 
 def waited_before(executor: Executor, attempt_id: int, step: str) -> Awaited | None:
-    """Return what the task of an attempt waited for at this step, if it did so before and has not started over."""
+    """Return what the task of an attempt last waited for at this step, unless it starts over or asks again."""
     rows = executor.execute(_before(), {"attempt_id": attempt_id, "step": step})
     return awaited(step, rows[0][0]) if rows else None
 

@@ -203,10 +203,15 @@ def refuse_waiting(executor: Executor, session: SessionRecord) -> None:
         raise SessionWaiting(waits.describe(session.name, waiting))
 
 
-class WaitingExit(Waiting, SystemExit):
-    """A `Waiting` that has left its run, and ends the program unless it is caught."""
+class WaitingExit(SessionWaiting, Waiting, SystemExit):
+    """The session of a `with session.run()` waits. It ends the program unless it is caught."""
 
     code = SessionWaiting.exit_code
+
+
+def _exit_of(waiting: BaseException) -> WaitingExit:
+    _log.warning("%s", waiting)
+    return WaitingExit(*waiting.args)
 
 
 ChooseReruns: TypeAlias = "Callable[[list[AttemptRecord]], Reruns | None]"
@@ -452,7 +457,10 @@ class RunLifecycle:
         )
 
     def __enter__(self) -> Self:
-        return self if self.number else self.start()
+        try:
+            return self if self.number else self.start()
+        except SessionWaiting as waiting:
+            raise _exit_of(waiting) from None
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -463,8 +471,7 @@ class RunLifecycle:
         try:
             if waiting is not None:
                 self.end(self.final_status())
-                _log.warning("%s", waiting)
-                raise WaitingExit(*waiting.args) from None
+                raise _exit_of(waiting) from None
             if error is None or (isinstance(error, SystemExit) and not error.code):
                 self.end(self.final_status(), unless_stopped=True)
             else:

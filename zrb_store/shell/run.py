@@ -121,7 +121,7 @@ class CommandRun:
         with run.attempt(self.task) as attempt, EndingSignals(runner.pass_on, runner.pass_on):
             environment = {**environment_of(attempt), **self.inputs}
             outcome = runner.run(None, environment, functools.partial(record_command, attempt), keep=keep)
-            if attempt.has_parked():  # by `zrb-store wait`
+            if attempt.end_if_parked():  # by `zrb-store wait`
                 run.end("interrupted" if outcome.stopped else "waiting")
                 if runs.status_of(run.database, run.id) != ("waiting",):
                     tell(f"session {self.session} was interrupted; `zrb-store resume {self.session}` continues it")

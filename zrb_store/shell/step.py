@@ -157,17 +157,19 @@ class ShellStep:
         step.complete(result, arguments=self._arguments(produced) if produced else None)
 
 
-def wait(store: Store, queue: str, timeout: timedelta | None, say: str | None) -> str:
+def wait(store: Store, queue: str, timeout: timedelta | None, say: str | None, name: str | None) -> str:
     """Return the encoded value that the task of `run` waits for, which this process runs in.
 
     Raises:
         Waiting: The value is not there, and the task has ended.
         TimeoutError: It did not come in time.
     """
-    attempt = _surrounding(store, f"wait {queue}")
+    attempt = _surrounding(store, name or f"wait {queue}")
     if not sessions.get(store.database, attempt.session).argv:
-        raise ZrbStoreError(f"{attempt.full_name} is no task of `zrb-store run`: a task of zrb waits in its action")
-    return wait_in(attempt, queue, timeout, say)
+        raise ZrbStoreError(
+            f"{attempt.full_name} is no task of `zrb-store run`: a task of zrb waits in its action, a delivery nowhere"
+        )
+    return wait_in(attempt, queue, timeout, say, name=name)
 
 
 def _surrounding(store: Store, name: str) -> Attempt:
