@@ -23,7 +23,7 @@ from markupsafe import Markup
 from zrb_store.inspect.report import Report, cut_text
 from zrb_store.inspect.value import Replaced, Value
 from zrb_store.masking import printable
-from zrb_store.records import UNSUCCESSFUL, AttemptRecord, JsonTree, iso, to_datetime
+from zrb_store.records import UNSUCCESSFUL, JsonTree, iso, to_datetime
 from zrb_store.render.format import (
     NOTHING,
     counted,
@@ -77,7 +77,7 @@ def environment() -> Environment:
         "short_moment": _format_short_moment,
         "duration": format_duration,
         "between": length,
-        "worked": _worked,
+        "worked": lambda each, at: None if each.status == "lost" else length(each.started_at, each.ended_at or at),
         "error": error_summary,
         "setting": setting_text,
         "clock": lambda at: to_datetime(at).strftime("%H:%M:%S"),
@@ -152,11 +152,6 @@ def packed(text: str) -> str:
     return base64.b64encode(gzip.compress(text.encode(), compresslevel=6, mtime=0)).decode()
 
 
-def _worked(attempt: AttemptRecord, read_at: int) -> int | None:
-    """Return how long an attempt worked until now, if that is known."""
-    return None if attempt.status == "lost" else length(attempt.started_at, attempt.ended_at or read_at)
-
-
 def queues(report: Report) -> Context:
     """Return the queues that the text has, and apart from them those that hold nothing but the result of a task."""
     ids = {task.result for task in report.tasks}
@@ -189,7 +184,7 @@ def life(value: Value) -> Iterator[str]:
             yield f"taken and given back by {each.taken_by or 'a deleted attempt'}{reason}"
     by = taker(value)
     if record.state == "dead":
-        yield f"dead after {record.failed_deliveries} deliveries"
+        yield f"dead after {counted(record.failed_deliveries, 'delivery')}"
     else:
         reason = f": {value.taken_from.reason}" if value.taken_from and value.taken_from.reason else ""
         yield f"{value.outcome}{f' by {by}' if by else ''}{orphaned(value)}{reason}"

@@ -227,34 +227,16 @@ def error_summary(error: ErrorRecord) -> str:
     return ": ".join(part for part in (error.type, error.message) if part)
 
 
-def preview(tree: JsonValue, *, full: bool = False) -> str:
+def preview(tree: JsonValue | Lazy[JsonValue], *, full: bool = False) -> str:
     """Format a value, as `codec.to_json` returns it, on one line, as a person reads it: all, or what fits in a table.
 
-    A command's result is shown as its output, but a str is put in quotes, so that it differs from a number.
+    Of a queue, no more is read than that. A command's result is shown as its output, but a str is put in quotes, so
+    that it differs from a number.
     """
     text = single_text(tree) if type(tree) is dict and tree.get("$") == "CmdResult" else None
     if text is None:
         text = readable(tree, None if full else _PREVIEW_LENGTH)
     return printable(text if full else text[:_PREVIEW_LENGTH])
-
-
-def preview_part(part: JsonValue | Lazy[JsonValue], *, full: bool = False) -> str:
-    """Format a part of a value as `preview` does, or as much as is shown of a queue that only one session has."""
-    if isinstance(part, Lazy):
-        part = list(part) if full else _first_items(part)
-    return preview(part, full=full)
-
-
-def _first_items(items: Iterable[JsonValue]) -> list[JsonValue]:
-    """Return the first items, as many as a preview of them all shows."""
-    room = _PREVIEW_LENGTH
-    found: list[JsonValue] = []
-    for item in items:
-        found.append(item)
-        room -= len(json.dumps(item))
-        if room < 0:
-            break
-    return found
 
 
 def shell_text(tree: JsonValue) -> str:

@@ -8,6 +8,7 @@ from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass
 
+from zrb_store.inspect.agents import agent_note, agent_sum
 from zrb_store.inspect.header import inputs_of, withheld_inputs
 from zrb_store.inspect.queues import HeldBy, holders_of
 from zrb_store.inspect.show import Attempt, Queue, SessionDocument, Step, Task
@@ -176,8 +177,6 @@ class SessionPrinter:
 
     def _step_rows(self, task: Task, counts: StepCounts) -> Iterator[list[str]]:
         """Yield what the agent of a task has done, if it has one; then its steps, or the sum of many."""
-        from zrb_store.inspect.agents import agent_sum  # late: most tasks have no steps
-
         last_run = deque((attempt.record.run for attempt in task.attempts), maxlen=1)
         if counts.prompts and (total := agent_sum(task.steps, last_run[0] if last_run else None)):
             yield [one_line(task.name), *[NOTHING] * 4, total]
@@ -188,8 +187,6 @@ class SessionPrinter:
 
     def _step_row(self, step: Step) -> list[str]:
         """Return the row of a step: its last attempt, with the name of the step and its result."""
-        from zrb_store.inspect.agents import agent_note
-
         attempts, last, width = step.attempts, step.last, self._width
         has_completed = last.status == "completed"
         facts = {
