@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import re
+import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import timedelta
@@ -15,7 +16,7 @@ from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
 from zrb_store.inspect import alert
 from zrb_store.inspect.alert import Alert
-from zrb_store.local_time import Since, beginning
+from zrb_store.local_time import Since, beginning, rounded
 from zrb_store.process import Projects
 from zrb_store.queries import attempts, lease
 from zrb_store.queries.clock import now_micros
@@ -74,9 +75,23 @@ def _overdue(
         max_age = length // timedelta(microseconds=1)
         found = newest_result(transaction, task, projects)
         attempt = None if found is None else attempts.by_id(transaction, found[1])
-        newest = None if found is None or attempt is None else (found[0], attempt.ended_at or 0)
-        if newest is None or moment - newest[1] > max_age:
-            yield alert.of_overdue_task(task, newest, moment, max_age, folder, program)
+        age = None if attempt is None else moment - (attempt.ended_at or 0)
+        if attempt is None or age is None:
+            why = "no completed session has a result of it"
+        elif age > max_age:
+            why = f"the newest result is {rounded(age)} old (session {attempt.session}), over {rounded(max_age)}"
+        else:
+            continue
+        yield Alert(
+            event="overdue",
+            what=f"task {task}",
+            why=why,
+            at=None,
+            remedy=f"{program} list --task {shlex.quote(task)}",
+            session=None if attempt is None else attempt.session,
+            project=folder,
+            task=task,
+        )
 
 
 def _sessions(

@@ -61,7 +61,7 @@ class Replaced(NamedTuple):
             **pick(self.record, "type", "size"),
             "value": self.content,
             **pick(self.record, "failed_deliveries", "replaced_at"),
-            "replaced_by": self.by and self.by.to_json(),
+            "replaced_by": None if self.by is None else self.by.to_json(),
         }
 
 
@@ -128,17 +128,11 @@ class Value:
         record = self.record
         shown: JsonObject = {
             "id": self.id,
-            "seq": record.seq,
-            "state": record.state,
-            "type": record.type,
-            "size": record.size,
+            **pick(record, "seq", "state", "type", "size"),
             "value": self.content,
             "pushed_at": iso(record.pushed_at),
             **pick(self, "pushed_by", "pushed_from", "taken_at", "taken_by", "taken_from"),
-            "moved_from": record.moved_from,
-            "orphaned": record.orphaned,
-            "failed_deliveries": record.failed_deliveries,
-            "due_at": iso(record.due_at),
+            **pick(record, "moved_from", "orphaned", "failed_deliveries", "due_at"),
             "returns": [each.to_json() for each in self.returns],
             "replaced": [each.to_json() for each in self.replaced],
         }

@@ -23,12 +23,13 @@ from markupsafe import Markup
 from zrb_store.inspect.report import Report, cut_text
 from zrb_store.inspect.value import Replaced, Value
 from zrb_store.masking import printable
-from zrb_store.records import UNSUCCESSFUL, JsonTree, iso, to_datetime
+from zrb_store.records import JsonTree, iso, to_datetime
 from zrb_store.render.format import (
     NOTHING,
     counted,
     error_summary,
     format_duration,
+    given_back,
     length,
     orphaned,
     percent,
@@ -177,11 +178,8 @@ def life(value: Value) -> Iterator[str]:
     for each in value.past:
         if isinstance(each, Replaced):
             yield f"replaced{f' by {process(each.by)}' if each.by else ''}; was {preview(each.content)[:_CONTENT]}"
-        elif each.ended_death:
-            yield each.record.reason  # requeued, and by whom
         else:
-            reason = "" if each.record.reason in UNSUCCESSFUL else f": {each.record.reason}"
-            yield f"taken and given back by {each.taken_by or 'a deleted attempt'}{reason}"
+            yield f"{'' if each.ended_death else 'taken and '}{given_back(each)}"
     by = taker(value)
     if record.state == "dead":
         yield f"dead after {counted(record.failed_deliveries, 'delivery')}"

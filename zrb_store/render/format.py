@@ -16,12 +16,12 @@ import click
 
 from zrb_store.local_time import is_repeated, zone_name
 from zrb_store.masking import one_line, printable
-from zrb_store.records import Lazy, to_datetime
+from zrb_store.records import UNSUCCESSFUL, Lazy, to_datetime
 from zrb_store.render.readable import TEXT_TAGS, readable
 from zrb_store.render.stderr import as_typed
 
 if TYPE_CHECKING:
-    from zrb_store.inspect.value import Replaced, Value
+    from zrb_store.inspect.value import Replaced, Returned, Value
     from zrb_store.queries.by_hand import Change
     from zrb_store.records import ErrorRecord, JsonTree, JsonValue, RunRecord
 
@@ -213,6 +213,15 @@ def replacement(replaced: Replaced, times: TimeFormat) -> str:
     who = f" by {process(by)}" if by else ""
     reason = f": {one_line(by.reason)}" if by and by.reason else ""
     return f"at {times.brief(replaced.record.replaced_at)}{who}{reason}; was {preview(replaced.content)}"
+
+
+def given_back(returned: Returned) -> str:
+    """Say who gave a value back, and why if no failed or lost attempt says that; or how somebody ended its death."""
+    reason = returned.record.reason
+    if returned.ended_death:
+        return one_line(reason)  # requeued, and by whom
+    by = returned.taken_by or "a deleted attempt"
+    return one_line(f"given back by {by}{'' if reason in UNSUCCESSFUL else f': {reason}'}")
 
 
 def orphaned(value: Value) -> str:
