@@ -222,7 +222,7 @@ def _print_plan(decisions: Sequence[Decision], notes: Sequence[str], name: str, 
     from zrb_store.render.format import program_name
 
     for note in notes:
-        print_line(f"{name}: {note}" if name and not note.startswith(f"session {name} ") else note, program_name())
+        print_line(f"{name}: {note}" if name else note, program_name())
     if decisions and not as_json:
         rows = [(decision.task, decision.action, _reason(decision)) for decision in decisions]
         printing.print_document([Table((Column("task"), Column("action"), Column("reason", status=True)), rows, name)])

@@ -23,7 +23,6 @@ from zrb_store.inspect.trace import Span, Timeline, merged
 from zrb_store.inspect.value import Value
 from zrb_store.queries.by_hand import Change
 from zrb_store.queries.lease import worked_until
-from zrb_store.queries.runs import acknowledged_at
 from zrb_store.queries.show import dead_by
 from zrb_store.queries.waits import Wait
 from zrb_store.records import (
@@ -157,11 +156,6 @@ class Report:
         attempts = [attempt.record for task in self.tasks for attempt in task.attempts]
         attempts += (attempt for step in steps for attempt in step.attempts)
         return merged([*timeline.runs.values(), *map(timeline.span_of, attempts)])
-
-    @property
-    def is_acknowledged(self) -> bool:
-        """Whether somebody acknowledged how it ended."""
-        return acknowledged_at(self.runs) is not None
 
     def to_json(self, value_json: Callable[[Value], JsonTree] = _value_json) -> JsonObject:
         return {

@@ -23,6 +23,7 @@ from markupsafe import Markup
 from zrb_store.inspect.report import Report, cut_text
 from zrb_store.inspect.value import Replaced, Value
 from zrb_store.masking import printable
+from zrb_store.queries.runs import acknowledged_at
 from zrb_store.records import JsonTree, iso, to_datetime
 from zrb_store.render.format import (
     NOTHING,
@@ -68,7 +69,7 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )
     made.globals["address"] = address
-    named = (percent, size, counted, process, content, life, preview, pusher, iso)
+    named = (percent, size, counted, process, content, life, preview, pusher, iso, acknowledged_at)
     made.filters |= {each.__name__: each for each in named}
     made.filters |= {
         "session_address": address_of_session,
