@@ -150,7 +150,7 @@ def _tell_of_session(database: Database, session: str, run_id: int, died: str | 
     with database.snapshot() as transaction:
         found = sessions.get(transaction, session)
         every = runs.of_session(transaction, found.id)
-        every = runs.with_last_signs(transaction, found.id, every) if died else every
+        every = runs.with_last_signs(transaction, every) if died else every
         error = queries.last_errors(transaction, [run_id]).get(run_id)
         waits = parked(transaction, [found.id] if found.status == "waiting" else [])
     if waits and all(each.queue is None for each in waits):
