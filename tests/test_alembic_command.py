@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import shutil
@@ -10,6 +11,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from alembic import command as alembic_command
+from alembic.config import Config
 
 from tests.test_migrations import NEXT, ROOT, engine_of, revision_of
 from zrb_store.db import REVISION
@@ -32,12 +35,19 @@ def alembic(location: str, *arguments: str, root: Path = ROOT) -> str:
     return result.stdout
 
 
-def test_alembic_command_from_the_root(new_location: str) -> None:
-    assert "CREATE TABLE" in alembic(new_location, "upgrade", "head", "--sql")
-    alembic(new_location, "upgrade", "head")
+def test_its_parts_from_the_root(new_location: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They run in this process; the test below starts the command."""
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("ZRB_STORE_URL", new_location)
+    told = io.StringIO()
+    config = Config("alembic.ini", output_buffer=told, stdout=told)
+    alembic_command.upgrade(config, "head", sql=True)
+    assert "CREATE TABLE" in told.getvalue()
+    alembic_command.upgrade(config, "head")
     assert revision_of(engine_of(new_location)) == REVISION
-    assert f"{REVISION} (head)" in alembic(new_location, "current")
-    assert "No new upgrade operations" in alembic(new_location, "check")
+    alembic_command.current(config)
+    alembic_command.check(config)
+    assert told.getvalue().endswith(f"{REVISION} (head)\nNo new upgrade operations detected.\n")
 
 
 def test_alembic_command_writes_a_revision_that_works(tmp_path: Path) -> None:
