@@ -17,8 +17,8 @@ from zrb_store import Store, open_store
 
 pytestmark = pytest.mark.slow
 
-FEW, MANY = 2_500, 10_000  # a few also fill SQLite's page cache and the batches, whose size is fixed
-ALLOWED = 5  # MiB
+FEW, MANY = 1_250, 5_000  # a few also fill SQLite's page cache and the batches, whose size is fixed
+ALLOWED = 4  # MiB
 RUN = """
 import json, re, sys
 from pathlib import Path
