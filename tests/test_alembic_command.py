@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from alembic import command as alembic_command
+from alembic import command
 from alembic.config import Config
 
 from tests.test_migrations import NEXT, ROOT, engine_of, revision_of
@@ -35,19 +35,22 @@ def alembic(location: str, *arguments: str, root: Path = ROOT) -> str:
     return result.stdout
 
 
-def test_its_parts_from_the_root(new_location: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """They run in this process; the test below starts the command."""
-    monkeypatch.chdir(ROOT)
-    monkeypatch.setenv("ZRB_STORE_URL", new_location)
+def alembic_here(location: str, name: str, *arguments: str, **options: bool) -> str:
+    """Do what the command `alembic` does in this process, from the root, and return what it prints."""
     told = io.StringIO()
-    config = Config("alembic.ini", output_buffer=told, stdout=told)
-    alembic_command.upgrade(config, "head", sql=True)
-    assert "CREATE TABLE" in told.getvalue()
-    alembic_command.upgrade(config, "head")
+    with pytest.MonkeyPatch.context() as patches:
+        patches.chdir(ROOT)
+        patches.setenv("ZRB_STORE_URL", location)
+        getattr(command, name)(Config("alembic.ini", output_buffer=told, stdout=told), *arguments, **options)
+    return told.getvalue()
+
+
+def test_its_parts_from_the_root(new_location: str) -> None:
+    assert "CREATE TABLE" in alembic_here(new_location, "upgrade", "head", sql=True)
+    alembic_here(new_location, "upgrade", "head")
     assert revision_of(engine_of(new_location)) == REVISION
-    alembic_command.current(config)
-    alembic_command.check(config)
-    assert told.getvalue().endswith(f"{REVISION} (head)\nNo new upgrade operations detected.\n")
+    assert f"{REVISION} (head)" in alembic_here(new_location, "current")
+    assert "No new upgrade operations" in alembic_here(new_location, "check")
 
 
 def test_alembic_command_writes_a_revision_that_works(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from zrb_store import Store, codec
 pytestmark = pytest.mark.slow
 
 ALLOWED = 5.0
-SHORT, LONG = 1024, 24 * 1024 * 1024  # bytes of JSON
+SHORT, LONG = 1024, 12 * 1024 * 1024  # bytes of JSON
 
 # They are made in another process, from this text and a number.
 PIECES: dict[str, bytes | str] = {
