@@ -48,7 +48,7 @@ SETTINGS = {
     "fsync": "off",
     "full_page_writes": "off",
     "listen_addresses": "",
-    "max_connections": "200",
+    "max_connections": "300",
     "shared_buffers": "32MB",
     "autovacuum": "off",
     "wal_retrieve_retry_interval": "100ms",  # a standby sees sooner that its primary is gone
