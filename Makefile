@@ -56,9 +56,9 @@ format: venv
 	$(BIN)/ruff format .
 
 # pytest comes last, so that its summary line ends the output. Many tests wait for leases, timeouts and other processes: with
-# two workers, two cores were idle for a quarter of the time.
+# four workers, two cores were idle for a third of the time.
 test: check
-	$(BIN)/pytest -n 4
+	$(BIN)/pytest -n 6
 
 # PREPARED is PgBouncer's max_prepared_statements, SELECT chooses among the tests.
 test-pooled: PREPARED ?= 0
