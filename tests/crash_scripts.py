@@ -26,7 +26,7 @@ from tests.rows import faults, query
 from tests.shell_consumers import PROGRAM
 from zrb_store import Store, open_store
 from zrb_store.db.location import store_url
-from zrb_store.process import has_living_member
+from zrb_store.process import identity, is_group_alive
 
 KINDS = ("run", "script", "step", "command", "group of the script", "group of the command")
 SESSION = "nightly"
@@ -116,9 +116,11 @@ class Script:
     def check(self) -> None:
         """Check that no completed step has run again, once nothing of the last run is left; settle uncertain steps."""
         with open_store(self.location) as store:
-            groups = [row[0] for row in query(store, "SELECT command_pid FROM zrb_attempt") if row[0]]
+            me, asked = identity(), "SELECT command_pid, command_started FROM zrb_attempt WHERE command_pid IS NOT NULL"
+            # By their start, too: among so many processes, others soon have their numbers.
+            groups = [(me.boot_id, me.pid_namespace, *row) for row in query(store, asked)]
             deadline = time.monotonic() + DEADLINE
-            while any(map(has_living_member, groups)):
+            while any(is_group_alive(*group) for group in groups):
                 assert time.monotonic() < deadline, "a command has outlived its run"
                 time.sleep(0.01)
             assert faults(store) == []
