@@ -163,6 +163,8 @@ def step(
 ) -> int:
     if timeout == 0:
         raise click.UsageError("--timeout 0 gives a command no time: leave it out for no limit")
+    if retries and reads_stdin:
+        raise click.UsageError("--retries has no stdin for a second try: leave out --stdin")
     stdin = arguments.binary_stdin().fileno() if reads_stdin else None
     tell = functools.partial(print_line, program=program_name())
     with open_store() as store:

@@ -131,12 +131,14 @@ class CommandRun:
             if outcome.error is None:
                 attempt.complete(_result(attempt, bytes(end)))
                 run.end("completed")
-                return 0
+                if (error := runner.output_error) is not None:
+                    tell(f"session {self.session} has completed, but its output cannot be written: {error}")
+                return int(error is not None)
             status = "interrupted" if outcome.stopped else "failed"
-            error = outcome.error_text()
+            text = outcome.error_text()
             if attempt.output is not None:  # it has been kept
-                error = error._replace(traceback=f"{error.type}: {error.message}")
-            attempt.fail(error, status)
+                text = text._replace(traceback=f"{text.type}: {text.message}")
+            attempt.fail(text, status)
             run.end(status)
         tell(f"session {self.session}: {outcome.error}; `zrb-store resume {self.session}` continues it")
         return exit_code(outcome)
