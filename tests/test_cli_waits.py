@@ -15,6 +15,7 @@ from tests.scripts import Scripts
 from tests.told import Told
 from tests.waits import approve, set_deadlines, start
 from zrb_store import Store
+from zrb_store.process import current_project
 from zrb_store.records import iso
 
 pytestmark = [pytest.mark.promise(number=18)]
@@ -124,6 +125,13 @@ def test_stop_ends_a_wait(store: Store, command: Commands) -> None:
     store.session("shop").xcom["approve"].push("yes")
     assert start(store, approve) == "yes"
     assert (status("--at", str(parked_at)), status("--at", str(stopped_at))) == ("waiting", "interrupted")
+
+
+def test_sessions_of_zrb_are_passed_over(store: Store, command: Commands) -> None:
+    start(store, task="refund", path=["shop", "refund"], project=current_project())
+    store.session("shop").xcom["approve"].push("yes")
+    passed = command("resume", "--ready")
+    assert (passed.code, "`zrb xcom resume --ready` continues them" in passed.err) == (1, True)
 
 
 def test_cron_may_look_before_there_is_a_store(
