@@ -103,6 +103,9 @@ def test_a_script_has_no_answer_in_time(scripts: Scripts, store: Store) -> None:
     assert late.code == 124
     assert "no value came to queue night/approve until" in late.err
     assert store.session("night").status == "failed"
+    # Asked again in the same attempt, it counts anew.
+    scripts.write("script.sh", "zrb-store wait approve --timeout 0s || zrb-store wait approve --timeout 1d\n")
+    assert "session night waits for approve, 24 h left" in scripts.night().err
 
 
 def test_only_a_task_of_run_waits(store: Store, command: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
