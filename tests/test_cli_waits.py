@@ -15,6 +15,7 @@ from tests.scripts import Scripts
 from tests.told import Told
 from tests.waits import approve, set_deadlines, start
 from zrb_store import Store
+from zrb_store.process import current_project
 from zrb_store.records import iso
 
 pytestmark = [pytest.mark.promise(number=18)]
@@ -102,6 +103,9 @@ def test_a_script_has_no_answer_in_time(scripts: Scripts, store: Store) -> None:
     assert late.code == 124
     assert "no value came to queue night/approve until" in late.err
     assert store.session("night").status == "failed"
+    # Asked again in the same attempt, it counts anew.
+    scripts.write("script.sh", "zrb-store wait approve --timeout 0s || zrb-store wait approve --timeout 1d\n")
+    assert "session night waits for approve, 24 h left" in scripts.night().err
 
 
 def test_only_a_task_of_run_waits(store: Store, command: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,6 +128,13 @@ def test_stop_ends_a_wait(store: Store, command: Commands) -> None:
     store.session("shop").xcom["approve"].push("yes")
     assert start(store, approve) == "yes"
     assert (status("--at", str(parked_at)), status("--at", str(stopped_at))) == ("waiting", "interrupted")
+
+
+def test_sessions_of_zrb_are_passed_over(store: Store, command: Commands) -> None:
+    start(store, task="refund", path=["shop", "refund"], project=current_project())
+    store.session("shop").xcom["approve"].push("yes")
+    passed = command("resume", "--ready")
+    assert (passed.code, "`zrb xcom resume --ready` continues them" in passed.err) == (1, True)
 
 
 def test_cron_may_look_before_there_is_a_store(

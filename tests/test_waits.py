@@ -231,7 +231,9 @@ def test_an_answer_is_not_that_of_another_question(store: Store) -> None:
     with pytest.raises(Crash), crash_at("complete:before"):
         start(store, lambda _: ask("a"))
     expire_lease(store.session("shop"))
-    with pytest.raises(InputsDiffer, match=r"item a of .* has the answer to 'Item a\?', and now asks 'Item b\?'"):
+    with pytest.raises(
+        InputsDiffer, match=r"item a of .* has the answer to 'Item a\?' of approve, and now asks 'Item b\?'"
+    ):
         start(store, lambda _: wait("approve", say="Item b?", name="item a"))
     assert start(store, lambda _: ask("b", "a")) == ["yes to b", "yes to a"]
 

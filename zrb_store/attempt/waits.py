@@ -130,10 +130,11 @@ def _outcome(
 
 def _refuse_other_step(attempt: Attempt, known: StepRecord, name: str, wanted: Awaited) -> None:
     asked = waits.awaited(name, known.arguments)
-    if asked is not None and asked.say != wanted.say:
+    if asked is not None and (asked.queue, asked.say) != (wanted.queue, wanted.say):
+        questions = [f"{each.say!r} of {each.queue}" for each in (asked, wanted)]
         raise InputsDiffer(
-            f"{name} of {attempt.full_name} has the answer to {asked.say!r}, and now asks {wanted.say!r}: --from "
-            "asks again, or give the wait a name of its own"
+            f"{name} of {attempt.full_name} has the answer to {questions[0]}, and now asks {questions[1]}: --from asks "
+            "again, or give the wait a name of its own"
         )
     if known.arguments is not None and asked is None:
         refuse_other_arguments(attempt, known, name, dumps([[wanted.queue], {}]))

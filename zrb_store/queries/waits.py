@@ -47,7 +47,9 @@ class Awaited(NamedTuple):
     def encoded(self) -> str:
         """Return it as the arguments of the step."""
         named: JsonObject = {"deadline": self.deadline, "say": self.say}
-        return dumps([[self.queue], named if self.name is None else {**named, "name": self.name}])
+        if self.name is not None:
+            named["name"] = self.name
+        return dumps([[self.queue], named])
 
 
 def awaited(step: str | None, arguments: str | None) -> Awaited | None:
