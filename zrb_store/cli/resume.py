@@ -20,7 +20,6 @@ from zrb_store.local_time import Since
 from zrb_store.masking import one_line
 from zrb_store.process import current_project
 from zrb_store.queries import runs
-from zrb_store.queries.notify import last_errors
 from zrb_store.records import JsonTree, SessionRecord
 from zrb_store.render.stderr import print_line
 from zrb_store.store import Store, open_store
@@ -306,6 +305,8 @@ def _resume_in_child(
     store: Store, command: Sequence[str], name: str, program: str, children: set[subprocess.Popen[bytes]]
 ) -> tuple[bool, str]:
     """Resume a session, and return what became of it, and before that whether all is well."""
+    from zrb_store.queries.notify import last_errors  # late, as above
+
     fence = store.session(name).record().fence
     # Nobody can be asked for a secret. What its tasks print is kept with their attempts.
     nothing = subprocess.DEVNULL

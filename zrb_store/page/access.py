@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 import ipaddress
 import re
+import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from typing import NamedTuple
 from urllib.parse import parse_qsl, quote, urlencode
@@ -35,6 +36,11 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return re.fullmatch(r"(?i)([a-z0-9-]+\.)*localhost\.?", host) is not None
+
+
+def new_token() -> str:
+    """Return a secret that nobody can guess."""
+    return secrets.token_urlsafe(24)
 
 
 class _Guard:

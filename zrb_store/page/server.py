@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import errno
 import html
-import secrets
 import socket
 import tempfile
 import webbrowser
@@ -20,7 +19,7 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 from zrb_store.errors import ZrbStoreError
-from zrb_store.page.access import TOKEN, OnThisMachine, WithToken, is_loopback
+from zrb_store.page.access import TOKEN, OnThisMachine, WithToken, is_loopback, new_token
 from zrb_store.page.site import Site
 from zrb_store.page.watcher import Watcher
 
@@ -68,7 +67,7 @@ def serve(
     name = socket.gethostname() if host in ("0.0.0.0", "::", "") else host
     address = f"http://{f'[{name}]' if ':' in name else name}:{port}/"
     if has_token:
-        token = secrets.token_urlsafe(24)
+        token = new_token()
         app = WithToken(app, token, port)
         address += f"?{TOKEN}={token}"
     if is_loopback(host):

@@ -109,7 +109,6 @@ def _unfinished() -> sa.Select[*Row]:
             sessions.is_not_completed(),
             exists(t.attempt.c.session_id == t.session.c.id, t.attempt.c.step_of.is_not(None)),
         )
-        .order_by(t.session.c.id)
     )
 
 
