@@ -64,9 +64,8 @@ def report(
     with open_store(read_only=True) as store, noting_damage() as damage, contextlib.ExitStack() as stack:
         record = session_names.resolve(store.database, session)
         if is_trace:  # it may be long, so it is written while it is read
-            pieces: Iterable[bytes] = map(
-                str.encode, stack.enter_context(open_trace(store.database, record.name, damage))
-            )
+            texts = stack.enter_context(open_trace(store.database, record.name, damage))
+            pieces: Iterable[bytes] = map(str.encode, texts)
         else:
             from zrb_store.page import report as pages  # late: imports Jinja2
 
