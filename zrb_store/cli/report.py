@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import tempfile
 import webbrowser
+from collections.abc import Iterable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -63,13 +64,14 @@ def report(
     with open_store(read_only=True) as store, noting_damage() as damage, contextlib.ExitStack() as stack:
         record = session_names.resolve(store.database, session)
         if is_trace:  # it may be long, so it is written while it is read
-            pieces = map(str.encode, stack.enter_context(open_trace(store.database, record.name, damage)))
+            texts = stack.enter_context(open_trace(store.database, record.name, damage))
+            pieces: Iterable[bytes] = map(str.encode, texts)
         else:
             from zrb_store.page import report as pages  # late: imports Jinja2
 
             write_page = pages.picture if output_format == "svg" else pages.report
             plan = _plan(resumer, store, record)
-            pieces = iter([write_page(store.database, record.name, program_name(), plan, damage, redact=redact)])
+            pieces = [write_page(store.database, record.name, program_name(), plan, damage, redact=redact)]
         if opens and path is None:
             path = Path(tempfile.mkdtemp(prefix="zrb-store-")) / f"{record.name}.{output_format}"
         write = write_bytes if path is None else stack.enter_context(whole_file(path))
