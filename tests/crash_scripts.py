@@ -215,7 +215,7 @@ def kill_scripts(folder: Path, url: str | None, count: int, seed: int, steps: in
             run = script.start()
             while run.poll() is None:
                 with contextlib.suppress(psutil.TimeoutExpired):
-                    run.wait(generator.uniform(0, 2 * pause))
+                    run.wait(generator.uniform(0, pause))
                 if run.poll() is None and kills.total() < count:
                     kills[kill_one(run, generator)] += 1
             code = run.wait()
