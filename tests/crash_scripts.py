@@ -62,7 +62,10 @@ case $1 in
     *0 | *2) file=$(zrb-store pop inbox files); zrb-store push @this done "\\"$1 $file\\"" ;;
 esac
 echo "made by $1" >"made-$1"
-sleep 0.1
+case $1 in
+    *[13579]) sleep 0.6 ;;  # `once` steps, too, so that some are killed
+    *) sleep 0.1 ;;
+esac
 echo "out $1"
 """
 
@@ -212,7 +215,7 @@ def kill_scripts(folder: Path, url: str | None, count: int, seed: int, steps: in
             run = script.start()
             while run.poll() is None:
                 with contextlib.suppress(psutil.TimeoutExpired):
-                    run.wait(generator.uniform(0, 2 * pause))
+                    run.wait(generator.uniform(0, pause))
                 if run.poll() is None and kills.total() < count:
                     kills[kill_one(run, generator)] += 1
             code = run.wait()
