@@ -16,7 +16,7 @@ help:
 	@echo "make demo    a workflow fails; its values are shown, the cause is repaired, and it resumes; ends with its report"
 	@echo "make demo-agent  an agent is killed during a tool call and resumed; no completed answer of its model is paid twice"
 	@echo "make demo-script  a backup script is killed while it packs a dump, and goes on there"
-	@echo "make demo-wait  a script asks for approval and ends; a shell answers, and it goes on"
+	@echo "make demo-wait  a task asks for approval and its process ends; a shell answers, and it goes on"
 	@echo "make test    every check and the whole test-suite (installs what it needs into .venv)"
 	@echo "make test-pooled  the tests of PostgreSQL, through a PgBouncer in transaction mode (install pgbouncer before)"
 	@echo "make quick   the tests to run between edits: SQLite, one release of zrb, nothing slow (a minute and a half on two cores)"
@@ -56,9 +56,9 @@ format: venv
 	$(BIN)/ruff format .
 
 # pytest comes last, so that its summary line ends the output. Many tests wait for leases, timeouts and other processes: with
-# two workers, two cores were idle for a quarter of the time.
+# four workers, two cores were idle for a third of the time.
 test: check
-	$(BIN)/pytest -n 4
+	$(BIN)/pytest -n 6
 
 # PREPARED is PgBouncer's max_prepared_statements, SELECT chooses among the tests.
 test-pooled: PREPARED ?= 0

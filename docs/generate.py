@@ -39,7 +39,7 @@ DOCS = Path(__file__).resolve().parent
 SETTINGS_PAGE = DOCS / "reference" / "settings.md"
 # These methods and attributes have no underscore because other modules of the package use them. They are not public.
 _INTERNAL = {
-    "Attempt": {"output", "owner_of_change", "refuse_if_closed", "result_seq", "steps"},
+    "Attempt": {"end_if_parked", "output", "owner_of_change", "parked", "refuse_if_closed", "result_seq", "steps"},
     "Delivery": {"end"},
     "OutputHandler": {"emit"},
     "Run": {
@@ -60,6 +60,8 @@ _INTERNAL = {
     "Xcom": {"is_in"},
     "Xcoms": {
         "bound_to",
+        "is_in",
+        "owner_of_change",
         "find_id",
         "queue_id",
         "reclaim",

@@ -11,6 +11,7 @@ import logging
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -25,7 +26,7 @@ import psutil
 from tests.forks import fork
 from tests.places import Files, Schemas
 from tests.rows import faults
-from zrb_store import SessionCompleted, SessionWaiting, Store, Waiting, open_store, step, wait
+from zrb_store import SessionBusy, SessionCompleted, SessionWaiting, Store, Waiting, open_store, step, wait
 from zrb_store.db.location import store_url
 from zrb_store.queries import runs, sessions
 from zrb_store.testing import crash_at
@@ -33,6 +34,8 @@ from zrb_store.testing import crash_at
 POINTS = [
     f"{change}:{place}" for change in ("start", "wait", "end", "complete") for place in ("before", "inside", "after")
 ]
+_NOTHING_TO_DO = (Waiting, SessionWaiting, SessionCompleted, SessionBusy)
+_KILLED = (-signal.SIGKILL, 128 + signal.SIGKILL)
 _TRIES = 12
 
 PROJECT = """\
@@ -64,7 +67,7 @@ def _run(location: str, name: str, point: str | None) -> None:
     dying = crash_at(point, kill=True) if point else contextlib.nullcontext()
     with open_store(location) as store:
         session = store.session(name)
-        with contextlib.suppress(Waiting, SessionWaiting, SessionCompleted), dying, session.run() as run:
+        with contextlib.suppress(*_NOTHING_TO_DO), dying, session.run() as run:
             run.task("refund", refund, session.xcom)
 
 
@@ -96,32 +99,42 @@ def check(store: Store, name: str) -> str:
 def race(location: str, count: int, seed: int) -> str:
     """Race the answers of so many sessions with their runs, in a process without threads, and return the figures."""
     chance, began, usual = random.Random(seed), time.monotonic(), 0.05
-    parked: Counter[str] = Counter()
+    ends: Counter[str] = Counter()
     for number in range(count):
         name = f"race-{number}"
         before = time.monotonic()
         answering = fork(functools.partial(_answer, location, name, chance.uniform(0, 2 * usual)))
         for tries in range(_TRIES):
-            point = chance.choice(POINTS) if chance.random() < 0.5 and tries < _TRIES - 2 else None
-            os.waitpid(fork(functools.partial(_run, location, name, point)), 0)
-            usual = usual if tries or point else time.monotonic() - before
+            if answering and os.waitpid(answering, 0 if tries > _TRIES // 2 else os.WNOHANG)[0]:
+                answering = 0
+            is_answered = not answering  # before this try
+            is_disturbed = chance.random() < 0.6 and tries < _TRIES - 2
+            how = chance.choice(("at a point", "at random", "twice")) if is_disturbed else ""
+            twice, point = how == "twice", chance.choice(POINTS) if how == "at a point" else None
+            running = [fork(functools.partial(_run, location, name, point)) for _ in range(2 if twice else 1)]
+            if how == "at random":
+                time.sleep(chance.uniform(0, usual))
+                os.kill(running[0], signal.SIGKILL)
+            codes = [os.waitstatus_to_exitcode(os.waitpid(each, 0)[1]) for each in running]
+            usual = usual if tries or how else time.monotonic() - before
             with open_store(location) as store:
                 status = check(store, name)
-                parked[status] += 1
+            if -signal.SIGKILL in codes:
+                ends[f"killed {how}"] += 1
+            else:
+                assert set(codes) == {0}, codes
+                assert status == "completed" if is_answered else status in ("waiting", "completed"), status
+            ends[f"{status}, with the answer there before" if is_answered else status] += 1
+            ends["started twice"] += twice
             if status == "completed":
                 break
-            if tries == _TRIES // 2:
-                os.waitpid(answering, 0)
-                answering = 0
         if answering:
             os.waitpid(answering, 0)
         assert status == "completed", f"{name} is {status}"
     with open_store(location) as store:
         assert faults(store) == []
-    ends = ", ".join(f"{word} {number}" for word, number in parked.most_common())
-    return (
-        f"{count} answers raced with parking in {time.monotonic() - began:.0f} s ({ends}): none was lost or used twice"
-    )
+    seconds = time.monotonic() - began
+    return f"{count} answers raced with parking in {seconds:.0f} s ({_figures(ends)}): none was lost or used twice"
 
 
 def race_zrb(folder: Path, location: str, count: int, seed: int) -> str:
@@ -144,6 +157,7 @@ def race_zrb(folder: Path, location: str, count: int, seed: int) -> str:
         )
         return done.returncode
 
+    ends: Counter[str] = Counter()
     for number in range(count):
         name = f"race-{number}"
         answering = fork(functools.partial(_answer, location, name, chance.uniform(0, 2)))
@@ -152,8 +166,10 @@ def race_zrb(folder: Path, location: str, count: int, seed: int) -> str:
             code = run("refund", ZRB_STORE_SESSION=name, **(killed if tries < _TRIES - 2 else {}))
             with open_store(location) as store:
                 status = check(store, name)
+            ends[status] += 1
+            ends["killed"] += code in _KILLED
             if status == "waiting":
-                assert code in (75, -9, 137), code
+                assert code in (75, *_KILLED), code
                 here = [each.pid for each in psutil.process_iter(["cwd"]) if each.info["cwd"] == str(folder)]
                 assert here == [], "a process lives while the session waits"
                 if answering:
@@ -162,6 +178,7 @@ def race_zrb(folder: Path, location: str, count: int, seed: int) -> str:
                 run("xcom", "resume", "--ready")
                 with open_store(location) as store:
                     status = check(store, name)
+                assert status == "completed", f"{name} is {status} though the answer is there"
             if status == "completed":
                 break
         if answering:
@@ -169,7 +186,12 @@ def race_zrb(folder: Path, location: str, count: int, seed: int) -> str:
         assert status == "completed", f"{name} is {status}"
     with open_store(location) as store:
         assert faults(store) == []
-    return f"{count} answers raced with zrb processes in {time.monotonic() - began:.0f} s: none was lost or used twice"
+    seconds = time.monotonic() - began
+    return f"{count} answers raced with zrb in {seconds:.0f} s ({_figures(ends)}): none was lost or used twice"
+
+
+def _figures(ends: Counter[str]) -> str:
+    return "; ".join(f"{word}: {number}" for word, number in ends.most_common() if number)
 
 
 def race_on_one_database(pipe: Connection, kind: str, where: str, count: int, zrb: int, seed: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import io
 import re
+import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -183,9 +184,9 @@ def fail(store: Store) -> None:
 
 
 @pytest.fixture
-def store_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def store_file(tmp_path: Path, sqlite_template: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A store in which something is wrong with everything."""
-    path = tmp_path / "x.db"
+    path = Path(shutil.copy(sqlite_template, tmp_path / "x.db"))
     with open_store(path) as store:
         with pytest.raises(ZeroDivisionError):
             fail(store)

@@ -15,6 +15,8 @@ from tests.scripts import Scripts
 from tests.told import Told
 from tests.waits import approve, set_deadlines, start
 from zrb_store import Store
+from zrb_store.process import current_project
+from zrb_store.records import iso
 
 pytestmark = [pytest.mark.promise(number=18)]
 QUESTION = "for approve, 2 d left: Refund 120?"
@@ -81,6 +83,12 @@ def test_a_script_parks_and_continues(store: Store, scripts: Scripts, command: C
     assert faults(store) == []
 
 
+def test_a_signal_interrupts_a_script_that_has_parked(scripts: Scripts, store: Store) -> None:
+    scripts.write("script.sh", "zrb-store wait approve\nkill -TERM $PPID\nsleep 60 & wait\n")
+    assert scripts.night().code == 143
+    assert store.session("night").status == "interrupted"
+
+
 @pytest.mark.parametrize(("rest", "code"), [("", 0), (" || exit 3", 3)])
 def test_a_script_that_does_not_end_waits_all_the_same(scripts: Scripts, store: Store, rest: str, code: int) -> None:
     scripts.write("script.sh", f"zrb-store wait approve{rest}\nzrb-store push @this late 1\necho $? >>ran\n")
@@ -95,6 +103,9 @@ def test_a_script_has_no_answer_in_time(scripts: Scripts, store: Store) -> None:
     assert late.code == 124
     assert "no value came to queue night/approve until" in late.err
     assert store.session("night").status == "failed"
+    # Asked again in the same attempt, it counts anew.
+    scripts.write("script.sh", "zrb-store wait approve --timeout 0s || zrb-store wait approve --timeout 1d\n")
+    assert "session night waits for approve, 24 h left" in scripts.night().err
 
 
 def test_only_a_task_of_run_waits(store: Store, command: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,8 +116,30 @@ def test_only_a_task_of_run_waits(store: Store, command: Commands, monkeypatch: 
 
 
 def test_stop_ends_a_wait(store: Store, command: Commands) -> None:
+    def status(*at: str) -> str:
+        return str(json.loads(command.ok("show", "shop", *at, "--format", "json"))["status"])
+
     start(store)
+    assert "there is nothing to acknowledge" in command("ack", "shop").err
+    parked_at = iso(store.session("shop").record().ended_at)
     assert "interrupted" in command.ok("stop", "shop")
-    assert store.session("shop").status == "interrupted"
+    stopped_at = iso(store.session("shop").record().ended_at)
+    assert status() == "interrupted"
     store.session("shop").xcom["approve"].push("yes")
     assert start(store, approve) == "yes"
+    assert (status("--at", str(parked_at)), status("--at", str(stopped_at))) == ("waiting", "interrupted")
+
+
+def test_sessions_of_zrb_are_passed_over(store: Store, command: Commands) -> None:
+    start(store, task="refund", path=["shop", "refund"], project=current_project())
+    store.session("shop").xcom["approve"].push("yes")
+    passed = command("resume", "--ready")
+    assert (passed.code, "`zrb xcom resume --ready` continues them" in passed.err) == (1, True)
+
+
+def test_cron_may_look_before_there_is_a_store(
+    new_location: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = Commands(new_location, monkeypatch, capsys.readouterr)
+    assert command.ok("resume", "--ready") == ""
+    assert command("resume", "--failed").code == 69

@@ -6,9 +6,11 @@ import io
 import itertools
 import json
 import os
+import shutil
 import threading
 import tracemalloc
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from tests.postgres import StoreSchemas
 from tests.rows import query
 from tests.sessions import logged, show
 from tests.test_doctor import doctor_findings, fill_with_history
@@ -63,17 +66,22 @@ def shown(store: Store) -> dict[str, Any]:
 
 
 @pytest.fixture
-def other(store: Store, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Store]:
+def other(store: Store, tmp_path: Path, sqlite_template: Path, request: pytest.FixtureRequest) -> Iterator[Store]:
     """An empty store on the other kind of database."""
-    is_file = store.database.dialect_name == "sqlite"
-    with open_store(request.getfixturevalue("new_postgres") if is_file else tmp_path / "other.db") as opened:
-        yield opened
+    with ExitStack() as stack:
+        location = str(shutil.copy(sqlite_template, tmp_path / "other.db"))
+        if store.database.dialect_name == "sqlite":
+            schemas: StoreSchemas = request.getfixturevalue("postgres_schemas")
+            schema = schemas.take()
+            stack.callback(schemas.give_back, schema)
+            location = f"{request.getfixturevalue('postgres_url')}&options=-csearch_path%3D{schema}"
+        yield stack.enter_context(open_store(location))
 
 
 @pytest.fixture
-def back(store: Store, tmp_path: Path) -> Iterator[Store]:
+def back(tmp_path: Path, sqlite_template: Path) -> Iterator[Store]:
     """An empty SQLite store."""
-    with open_store(tmp_path / "back.db") as opened:
+    with open_store(shutil.copy(sqlite_template, tmp_path / "back.db")) as opened:
         yield opened
 
 

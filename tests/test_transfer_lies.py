@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -164,8 +166,8 @@ def test_a_dead_value_whose_pusher_was_given_back_is_refused(empty_store: Store,
 
 
 @pytest.fixture
-def other(tmp_path: Any) -> Iterator[Store]:
-    with open_store(tmp_path / "other.db") as opened:
+def other(tmp_path: Path, sqlite_template: Path) -> Iterator[Store]:
+    with open_store(shutil.copy(sqlite_template, tmp_path / "other.db")) as opened:
         yield opened
 
 

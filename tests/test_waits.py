@@ -19,11 +19,13 @@ from zrb_store import (
     Store,
     Waiting,
     ZrbStoreError,
+    open_store,
     step,
     wait,
 )
 from zrb_store.attempt import Attempt
-from zrb_store.queries import attempts
+from zrb_store.db import transaction
+from zrb_store.queries import attempts, waits
 from zrb_store.records import AttemptRecord
 from zrb_store.testing import Crash, crash_at, expire_lease
 
@@ -92,10 +94,11 @@ def test_what_a_parked_attempt_did_is_given_back(store: Store) -> None:
         assert list(session.xcom["in"]) == ["order"]
 
 
-def test_who_catches_it_can_write_no_more(store: Store) -> None:
+@pytest.mark.parametrize("ends", ["completes", "raises", "says nothing"])
+def test_who_catches_it_can_write_no_more(store: Store, ends: str) -> None:
     queue = store.session("shop").xcom["out"]
     with store.session("shop").run() as run:
-        with contextlib.suppress(AttemptClosed), run.attempt("refund") as attempt:
+        with contextlib.suppress(Waiting), run.attempt("refund") as attempt:
             try:
                 approve()
             except BaseException:  # noqa: BLE001 - as careless code does
@@ -103,7 +106,10 @@ def test_who_catches_it_can_write_no_more(store: Store) -> None:
                     queue.push("late")
                 with pytest.raises(AttemptClosed):
                     approve()
-            attempt.complete("done")
+            if ends == "completes":
+                attempt.complete("done")
+            if ends == "raises":
+                raise ValueError
         assert run.task("other", int, "7") == 7
     assert statuses(store) == ["waiting", "waiting", "completed"]
 
@@ -195,6 +201,75 @@ def test_a_timeout_stands_once_the_task_went_another_way(store: Store) -> None:
     assert recorded(store, "refund/1", 2).error_type == "TimeoutError"
 
 
+def test_a_late_answer_does_not_bypass_the_next_question(store: Store) -> None:
+    def refund(_: object) -> object:
+        try:
+            return wait("approve", timeout=0)
+        except TimeoutError:
+            return wait("escalate")
+
+    assert start(store, refund) is None
+    store.session("shop").xcom["approve"].push("late")
+    store.session("shop").xcom["escalate"].push("yes")
+    assert start(store, refund) == "yes"
+
+
+def test_a_program_exits_whether_it_parks_or_finds_the_session_waiting(store: Store) -> None:
+    for _ in range(2):
+        with pytest.raises(Waiting) as exit_, store.session("shop").run() as run:
+            run.task("refund", approve)
+        assert isinstance(exit_.value, SystemExit)
+        assert exit_.value.code == 75
+    assert store.session("shop").record().fence == 1
+
+
+def test_an_answer_is_not_that_of_another_question(store: Store) -> None:
+    def ask(*questions: str) -> list[object]:
+        return [wait("approve", say=f"Item {item}?", name=f"item {item}") for item in questions]
+
+    store.session("shop").xcom["approve"].extend(["yes to a", "yes to b"])
+    with pytest.raises(Crash), crash_at("complete:before"):
+        start(store, lambda _: ask("a"))
+    expire_lease(store.session("shop"))
+    with pytest.raises(
+        InputsDiffer, match=r"item a of .* has the answer to 'Item a\?' of approve, and now asks 'Item b\?'"
+    ):
+        start(store, lambda _: wait("approve", say="Item b?", name="item a"))
+    assert start(store, lambda _: ask("b", "a")) == ["yes to b", "yes to a"]
+
+
+def test_a_value_that_will_be_given_back_is_no_answer(store: Store) -> None:
+    with store.session("shop").run() as run:
+        for task, queue, pushed in (("b", "qb", []), ("a", "qa", ["undone"])):
+            with contextlib.suppress(Waiting), run.attempt(task) as attempt:
+                attempt.xcom["qb"].extend(pushed)
+                wait(queue)
+    with pytest.raises(SessionWaiting, match=r"shop waits for qb and for qa; `.* qb JSON` or `.* qa JSON` answers$"):
+        start(store)
+    store.session("shop").xcom["qa"].push("yes")
+    assert "started again, it continues" in waits.describe("shop", parked(store))
+
+
+def test_what_it_says_is_one_line_without_secrets(store: Store) -> None:
+    with pytest.raises(SystemExit) as exit_, store.session("shop").run() as run:
+        run.task("refund", wait, "a\nb", say="see postgresql://shop:secret@host/db")
+    assert (len(str(exit_.value).splitlines()), "secret" in str(exit_.value)) == (1, False)
+
+
+def test_two_that_wait_at_once_are_told_apart(store: Store, location: str) -> None:
+    def first(point: str) -> None:
+        if point == "wait:before":
+            transaction.set_callback(None)
+            with open_store(location) as other:
+                for task in ("refund/1", "refund"):
+                    other.database.transact(lambda t, task=task: waits.park(t, recorded(store, task).id))  # type: ignore[misc]
+
+    transaction.set_callback(first)
+    with contextlib.suppress(AttemptClosed):
+        start(store)
+    assert statuses(store)[1:] == ["waiting"]
+
+
 def test_it_waits_for_a_time(store: Store) -> None:
     tomorrow = datetime.now(UTC) + timedelta(days=1)
 
@@ -221,6 +296,9 @@ REFUSED: dict[str, tuple[Callable[[Store, Attempt], object], str]] = {
         "its step s is running: let it end first",
     ),
     "nothing": (lambda store, attempt: wait(), "wait for one thing"),
+    "no name": (lambda store, attempt: wait(""), "wait for one thing"),
+    "a number": (lambda store, attempt: wait(until=5), "is a datetime or a timedelta"),  # type: ignore[arg-type]
+    "a time of no clock": (lambda store, attempt: wait(until=datetime.max.replace(tzinfo=UTC)), "is out of range"),
     "a bad timeout": (lambda store, attempt: wait("approve", timeout="soon"), "is not a length of time"),
     "a name": (lambda store, attempt: wait("a~2"), "cannot name a step"),
 }
@@ -244,7 +322,7 @@ def test_a_step_of_its_name_is_no_wait(store: Store) -> None:
         start(store, approve)
 
 
-def test_it_is_refused_in_what_cannot_go_on(store: Store) -> None:
+def test_it_is_refused_in_what_cannot_go_on(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     with (
         store.session("shop").run(parent="boss/main#1") as run,
         run.attempt("refund"),
@@ -260,6 +338,11 @@ def test_it_is_refused_in_what_cannot_go_on(store: Store) -> None:
             attempt = run.begin(role, role=role)
             with attempt, pytest.raises(ZrbStoreError, match="is ended with its session: wait in a task before it"):
                 approve()
+        with run.attempt("forked") as attempt:
+            monkeypatch.setattr(attempt, "_pid", -1)
+            with pytest.raises(AttemptClosed, match="not its forked child"):
+                approve()
+            monkeypatch.undo()
 
 
 def test_starting_over_asks_anew(store: Store) -> None:
@@ -285,6 +368,7 @@ def test_starting_over_asks_anew(store: Store) -> None:
     from_refund()  # the old answers do not answer it
     assert store.session("shop").status == "waiting"
     set_deadlines(store, timedelta(hours=1))
+    queue.push("yes, to the old question")
     from_refund()
     [waiting] = parked(store)
     assert waiting.text() == "for approve, 2 d left: Refund 120?"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from datetime import timedelta
 from pathlib import Path
@@ -11,8 +12,8 @@ import pytest
 from tests.clocks import set_back
 from tests.commands import Commands
 from tests.rows import faults
-from tests.waits import approve, parked, set_deadlines, start
-from zrb_store import SessionWaiting, Store, open_store, step, wait
+from tests.waits import approve, parked, set_deadline, start
+from zrb_store import SessionWaiting, Store, Waiting, open_store, step, wait
 from zrb_store.attempt import Attempt
 from zrb_store.operations import prune
 
@@ -64,9 +65,15 @@ def test_the_past_is_as_it_was(store: Store, command: Commands) -> None:
 
 def test_retention_leaves_it_until_its_deadline(store: Store) -> None:
     policy = prune.Policy(older_than=timedelta(0))
-    start(store)
+    with store.session("shop").run() as run:
+        for task in ("approve", "other"):
+            with contextlib.suppress(Waiting):
+                run.task(task, wait, task, timeout="1d")
     assert list(prune.prune(store.database, policy)) == []
-    set_deadlines(store, timedelta(seconds=1))
+    first, second = parked(store)
+    set_deadline(store, first, timedelta(seconds=1))
+    assert list(prune.prune(store.database, policy)) == []  # the other one still waits
+    set_deadline(store, second, timedelta(seconds=1))
     assert [each.session for each in prune.prune(store.database, policy)] == ["shop"]
     start(store, lambda _: wait("approve"))
     assert list(prune.prune(store.database, policy)) == []

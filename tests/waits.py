@@ -20,7 +20,9 @@ def approve(_: object = None) -> Any:
 
 def start(store: Store, action: Callable[[Attempt], object] = approve, **spec: Any) -> Any:
     """Run the task `refund` of the session `shop`, and return what the action returned; None if it waits."""
-    with contextlib.suppress(Waiting), store.session("shop").run(**spec) as run, run.attempt("refund") as attempt:
+    run = store.session("shop").run(**spec)
+    run.start()
+    with contextlib.suppress(Waiting), run, run.attempt("refund") as attempt:
         result = action(attempt)
         attempt.complete(result)
         return result
@@ -34,10 +36,14 @@ def parked(store: Store) -> list[Wait]:
 def set_deadlines(store: Store, ago: timedelta) -> None:
     """Let the deadlines of what waits now be this long ago."""
     for each in parked(store):
-        assert each.deadline is not None
-        past = str(each.moment - ago // timedelta(microseconds=1))
-        new = f"replace(arguments, '{each.deadline}', '{past}')"
-        _change(store, f"UPDATE zrb_attempt SET arguments = {new} WHERE status = 'waiting'")
+        set_deadline(store, each, ago)
+
+
+def set_deadline(store: Store, waiting: Wait, ago: timedelta) -> None:
+    """Let the deadline of a wait be this long ago."""
+    past = str(waiting.moment - ago // timedelta(microseconds=1))
+    new = f"replace(arguments, '{waiting.deadline}', '{past}')"
+    _change(store, f"UPDATE zrb_attempt SET arguments = {new} WHERE status = 'waiting'")
 
 
 def _change(store: Store, sql: str) -> None:

@@ -10,8 +10,9 @@ import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeAlias, TypeVar
+from typing import Generic, NamedTuple, TypeAlias, TypeVar
 
+K = TypeVar("K")
 T = TypeVar("T")
 
 MAX_ROWS = 1000
@@ -46,22 +47,19 @@ Rows: TypeAlias = list[T] | Lazy[T]
 """A list that is in memory, or one that is lazy because it is long."""
 
 
+def by_key(items: Iterable[T], key: Callable[[T], K]) -> dict[K, list[T]]:
+    """Return items in their order by what a function says of each."""
+    found: dict[K, list[T]] = {}
+    for item in items:
+        found.setdefault(key(item), []).append(item)
+    return found
+
+
 def each_as_json(rows: Rows[T], to_json: Callable[[T], JsonTree]) -> list[JsonTree] | Lazy[JsonTree]:
     """Return the JSON of each row, as lazily as the rows."""
     if isinstance(rows, Lazy):
         return Lazy(lambda: map(to_json, rows), len(rows))
     return [to_json(row) for row in rows]
-
-
-if TYPE_CHECKING:
-
-    class _HasJson(Protocol):
-        def to_json(self) -> JsonTree: ...
-
-
-def json_or_null(thing: _HasJson | None) -> JsonTree:
-    """Return the JSON of a thing; None for None."""
-    return None if thing is None else thing.to_json()
 
 
 def pick(thing: object, *names: str) -> JsonObject:

@@ -35,18 +35,20 @@ def wait(
     say: str | None = None,
     *,
     until: datetime | timedelta | None = None,
+    name: str | None = None,
 ) -> Any:
-    """Wait for a value of the session's own queue, or for a time, without a process. A coroutine awaits it.
+    """Wait for a value of the session's own queue, or for a time, without a process.
 
-    A wait is a step: its answer is kept. If the value is not there, the attempt ends here, and with its run the session
-    is `waiting`. When it continues, the task's next attempt comes here again and takes the value. Before that, the
-    earlier attempt is given back, without its steps.
+    A wait is a step: its answer is kept. If the value is not there, the attempt and its run end here, and the session
+    is `waiting`. When it continues, the task's next attempt takes the value here. In a coroutine, write `await
+    wait(...)`; a lambda or a comprehension in it gets the value itself.
 
     Args:
         queue: Name of the queue.
         timeout: A timedelta, seconds, or a text such as `2d`, from the first time that the task waits here.
-        say: The question to a person, shown wherever the session is.
-        until: Wait for this time instead, or for this length of time, also from the first time.
+        say: The question to a person.
+        until: Wait for this time instead, or for this length of time.
+        name: Name of the step, by default `wait QUEUE`.
 
     Returns:
         The value; None after waiting for a time.
@@ -60,8 +62,8 @@ def wait(
     from zrb_store.attempt import surrounding_attempt  # late: imports SQLAlchemy
     from zrb_store.attempt.waits import result_for, wait_in
 
-    attempt = surrounding_attempt("wait" if queue is None else f"wait {queue}")
-    return result_for(sys._getframe(1), wait_in(attempt, queue, timeout, say, until))
+    attempt = surrounding_attempt(name or ("wait" if queue is None else f"wait {queue}"))
+    return result_for(sys._getframe(1), wait_in(attempt, queue, timeout, say, until, name))
 
 
 F = TypeVar("F", bound=Callable[..., Any])

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from zrb_store import codec, settings
-from zrb_store.attempt.open_attempt import NO_ENDING, NO_RESULT, OpenAttempt, Step
+from zrb_store.attempt.open_attempt import NO_RESULT, OpenAttempt, Step
 from zrb_store.codec import Encoded
 from zrb_store.db.transaction import Transaction
 from zrb_store.errors import Waiting, ZrbStoreError
-from zrb_store.process import kill_group
 from zrb_store.queries import attempts, queues, steps, values
 from zrb_store.queries.attempts import Owner
 from zrb_store.queries.give_back import undo_ended
@@ -127,8 +127,15 @@ class Attempt(OpenAttempt):
         """
         return self.steps.run(name, function, args, kwargs, once=once)  # type: ignore[no-any-return]
 
-    def has_parked(self) -> bool:
-        """Whether it has ended inside `wait`, perhaps in a process that its task started. Then nothing here ends it."""
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        super().__exit__(kind, error, trace)
+        if self.parked is not None and not isinstance(error, Waiting):  # the code has caught it, or hidden it
+            raise self.parked from error
+
+    def end_if_parked(self) -> bool:
+        """Return whether it has ended inside `wait`, perhaps in a process of its task; then it is closed here too."""
         if self.parked is not None or attempts.status_of(self.database, self.id) != "waiting":
             return self.parked is not None
         self._open = False
@@ -191,13 +198,11 @@ class Attempt(OpenAttempt):
             undo_ended(transaction, closed, "interrupted")
             return place
 
-        with self._output.ending() if self._output else NO_ENDING as output:
+        with self._last_output() as output:
             place = self.database.transact(
                 work, "complete", is_made=lambda transaction, _: attempts.status_of(transaction, self.id) == "completed"
             )
-        self._open = False
-        for pid, started in self._commands:
-            kill_group(pid, started)
+        self._close()
         if place is not None:
             self.xcom.ids[name] = place[0]
             self.result_seq = place[1]
@@ -223,7 +228,7 @@ def surrounding_attempt(step: str) -> Attempt:
     attempt = attempt_around(current_attempt.get())
     if attempt is None:
         raise ZrbStoreError(
-            f"step {step} is not inside an attempt: call it in a zrb task's action or in `with run.attempt(...)`, "
-            "and in a thread that has no context use attempt.step"
+            f"step {step} is not inside an attempt: call it in a zrb task's action or in `with run.attempt(...)`; "
+            "a thread that has no context uses attempt.step, and cannot wait"
         )
     return attempt

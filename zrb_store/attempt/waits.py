@@ -14,13 +14,13 @@ from typing import Any
 
 from zrb_store import codec
 from zrb_store.attempt.attempt import Attempt
-from zrb_store.attempt.open_attempt import NO_ENDING, Step
+from zrb_store.attempt.open_attempt import Step
 from zrb_store.attempt.steps import refuse_other_arguments
 from zrb_store.codec.json_text import dumps
 from zrb_store.db.transaction import Transaction
-from zrb_store.errors import InvalidArgument, Waiting, ZrbStoreError
+from zrb_store.errors import InputsDiffer, InvalidArgument, Waiting, ZrbStoreError
 from zrb_store.local_time import delay_in_micros, parse_duration
-from zrb_store.masking import ErrorText, one_line
+from zrb_store.masking import ErrorText, mask_text, one_line
 from zrb_store.names import check_name, check_step_name
 from zrb_store.queries import attempts, steps, takes, waits
 from zrb_store.queries.clock import now_micros
@@ -55,20 +55,22 @@ def wait_in(
     timeout: Length | None = None,
     say: str | None = None,
     until: datetime | timedelta | None = None,
+    name: str | None = None,
 ) -> str:
     """Return the encoded answer that the attempt waits for, as `wait` says; end the attempt if it is not there."""
-    if (queue is None) == (until is None):
+    attempt._refuse_other_process()
+    if (queue is None) == (until is None) or queue == "":
         raise InvalidArgument("wait for one thing: wait(QUEUE, timeout=..., say=...) or wait(until=...)")
     if queue is None and timeout is not None:
         raise InvalidArgument("wait(until=...) ends at that time, and takes no timeout")
-    if say is not None and not isinstance(say, str):
+    if not isinstance(until, datetime | timedelta | None) or isinstance(timeout, datetime):
+        raise InvalidArgument("until=... is a datetime or a timedelta, and timeout=... a length of time")
+    if not isinstance(say, str | None):
         raise InvalidArgument(f"say={say!r} is not a text")
-    wanted = Awaited(None if queue is None else check_name(queue, "queue"), None, say)
+    wanted = Awaited(None if queue is None else check_name(queue, "queue"), None, say and mask_text(say), name or None)
     check_step_name(wanted.step)
     length = until if until is not None else timeout
     with attempt.steps.claim(wanted.step, (queue,), {}) as claim:
-        with attempt.xcom.watched():
-            _refuse_here(attempt)
         outcome = _outcome(attempt, claim.base, claim.name, wanted, length)
     if isinstance(outcome, str):
         return outcome
@@ -115,6 +117,7 @@ def _outcome(
             if known is not None and known.is_done:
                 _refuse_other_step(attempt, known, name, wanted)
                 return known.result or "null"
+            _refuse_here(attempt)
             before = waits.waited_before(attempt.database, attempt.id, name)
             deadline = _deadline(attempt, length) if before is None else before.deadline
             awaited = wanted._replace(deadline=deadline)
@@ -126,7 +129,14 @@ def _outcome(
 
 
 def _refuse_other_step(attempt: Attempt, known: StepRecord, name: str, wanted: Awaited) -> None:
-    if known.arguments is not None and waits.awaited(name, known.arguments) is None:
+    asked = waits.awaited(name, known.arguments)
+    if asked is not None and (asked.queue, asked.say) != (wanted.queue, wanted.say):
+        questions = [f"{each.say!r} of {each.queue}" for each in (asked, wanted)]
+        raise InputsDiffer(
+            f"{name} of {attempt.full_name} has the answer to {questions[0]}, and now asks {questions[1]}: --from asks "
+            "again, or give the wait a name of its own"
+        )
+    if known.arguments is not None and asked is None:
         refuse_other_arguments(attempt, known, name, dumps([[wanted.queue], {}]))
 
 
@@ -134,14 +144,17 @@ def _deadline(attempt: Attempt, length: Length | datetime | None) -> int | None:
     """Return the time until when the task waits, which begins to wait now."""
     if length is None:
         return None
+    moment = now_micros(attempt.database)
     if isinstance(length, datetime):
         try:
-            return round(length.timestamp() * 1_000_000)
+            micros = round(length.timestamp() * 1_000_000)
+            delay_in_micros(max(micros - moment, 0) / 1_000_000)
         except (OverflowError, ValueError, OSError):
-            raise InvalidArgument(f"until={length!r} is out of range") from None
+            raise InvalidArgument(f"until={length!r} is out of range: at most ten years") from None
+        return micros
     if isinstance(length, str):
         length = parse_duration(length)
-    return now_micros(attempt.database) + delay_in_micros(length)
+    return moment + delay_in_micros(length)
 
 
 def _take_or_park(attempt: Attempt, step: Step, awaited: Awaited, *, is_settled: bool) -> str | TimeoutError | Wait:
@@ -160,29 +173,29 @@ def _take_or_park(attempt: Attempt, step: Step, awaited: Awaited, *, is_settled:
         is_late = is_settled or (awaited.deadline is not None and awaited.deadline <= moment)
         if found is not None or (is_late and queue is None):
             answer = "null" if found is None else found[1]
-            return _checked(steps.complete(transaction, step.id, answer, restorable=True), "completed", answer)
+            check(transaction, steps.complete(transaction, step.id, answer, restorable=True))
+            return "completed", answer
         if is_late:
-            _checked(attempts.fail(transaction, step.id, "failed", late) is not None, "failed")
+            check(transaction, attempts.fail(transaction, step.id, "failed", late) is not None)
             undo_ended(transaction, [step.id], "failed")
             return "failed", None
-        _checked(waits.park(transaction, step.id), "waiting")
+        check(transaction, waits.park(transaction, step.id))
         closed = attempt._close_steps(transaction)
-        _checked(waits.park(transaction, attempt.id), "waiting")
+        check(transaction, waits.park(transaction, attempt.id))
         if output is not None:
             output.write_rest(transaction)
         undo_ended(transaction, [*closed, attempt.id], "waiting")
         return "waiting", None
 
-    def _checked(is_done: bool, status: str, answer: str | None = None) -> tuple[str, str | None]:
+    def check(transaction: Transaction, is_done: bool) -> None:
         if not is_done:
-            attempt._refuse(database)
-        return status, answer
+            attempt._refuse(transaction)
 
     if queue is not None and (queue_id := attempt.xcom.find_id(queue, refresh=True)) is not None:
         attempt.xcom.reclaim(queue_id, attempt, missing=not takes.has_live(database, queue_id))
     status = ""
     try:
-        with attempt.xcom.watched(), attempt._output.ending() if attempt._output else NO_ENDING as output:
+        with attempt.xcom.watched(), attempt._last_output() as output:
             status, answer = database.transact(
                 work, "wait", is_made=lambda transaction, made: attempts.status_of(transaction, step.id) == made[0]
             )
@@ -193,7 +206,7 @@ def _take_or_park(attempt: Attempt, step: Step, awaited: Awaited, *, is_settled:
         return answer
     if status == "failed":
         return TimeoutError(late.message)
-    attempt._open = False
+    attempt._close()
     moment = now_micros(database)
     return Wait(0, attempt.session, attempt.task, queue, moment, awaited.deadline, awaited.say, False, moment)
 

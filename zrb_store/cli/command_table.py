@@ -25,7 +25,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "requeue": ("values", "Make dead values live again."),
     "replace": ("values", "Replace the content of a live, delayed or dead value."),
     "drop": ("values", "Take live, delayed or dead values out of their queues for good."),
-    "stop": ("stop", "End the process that runs a session, and give back what it was doing."),
+    "stop": ("sessions", "End the process that runs a session, and give back what it was doing."),
     "resume": ("resume", "Run the tasks that a session has not completed."),
     "replay": ("replay", "Run one attempt again, alone, in a scratch store as it was before it began."),
     "ack": ("sessions", "Acknowledge how sessions ended: `check` no longer reports it."),

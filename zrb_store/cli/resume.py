@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Protocol
 
 import click
 
 from zrb_store.cli import completion
-from zrb_store.cli.arguments import format_option, parse_since, whole_number
+from zrb_store.cli.arguments import format_option, refuse_usage, since_option, whole_number
 from zrb_store.cli.command import command
-from zrb_store.errors import ZrbStoreError
+from zrb_store.errors import SessionBusy, StoreMissing, ZrbStoreError
 from zrb_store.inspect import session_names
 from zrb_store.inspect.resume import Decision, refuse_program
+from zrb_store.local_time import Since
+from zrb_store.masking import one_line
 from zrb_store.process import current_project
+from zrb_store.queries import runs
 from zrb_store.records import JsonTree, SessionRecord
 from zrb_store.render.stderr import print_line
 from zrb_store.store import Store, open_store
@@ -47,9 +50,6 @@ if TYPE_CHECKING:
 
         def accept(self) -> None:
             """Let what was planned be run after click is done, with zrb's own exit codes."""
-
-        def command(self, name: str) -> list[str]:
-            """Return the command line that resumes a session in a process of its own."""
 
 
 @command(
@@ -93,14 +93,9 @@ if TYPE_CHECKING:
 @click.option(
     "--ready",
     is_flag=True,
-    help="Resume the waiting sessions of this project that have got what they wait for. If none has, exit 0 silently.",
+    help="Resume the sessions of this project whose wait is over. If there are none, exit 0 silently.",
 )
-@click.option(
-    "--since",
-    type=parse_since,
-    metavar="LENGTH|TIME",
-    help="With --failed: only sessions that ended within this time, e.g. 12h, or since this moment, e.g. 18:00.",
-)
+@since_option("With --failed: only sessions that ended within this time, e.g. 12h, or since this moment, e.g. 18:00.")
 @click.option(
     "--task",
     metavar="NAME",
@@ -130,7 +125,7 @@ def resume(
     words: tuple[str, ...],
     failed: bool,
     ready: bool,
-    since: timedelta | datetime | None,
+    since: Since | None,
     task: str | None,
     jobs: int,
     plan: bool,
@@ -141,50 +136,52 @@ def resume(
     output_format: str | None,
 ) -> int:
     names, given_inputs = parse_words(words)
-    if (failed or ready) and names:
-        raise click.UsageError(f"--{'failed' if failed else 'ready'} takes no names")
-    if failed and ready:
-        raise click.UsageError("--failed and --ready exclude each other")
-    if not (failed or ready or names):
-        raise click.UsageError("name the sessions, or give --failed or --ready")
-    if not failed and (since is not None or task is not None):
-        raise click.UsageError("--since and --task are for --failed")
     several = failed or ready or len(names) > 1
-    if several and (given_inputs or forced is not None or here):
-        raise click.UsageError("inputs, --from and --here are for one session")
-    if output_format is not None and not plan:
-        raise click.UsageError("--format is for --plan, which runs nothing")
-    if yes and not here:
-        raise click.UsageError("--yes is for --here")
-    if repeat_once and forced is None:
-        raise click.UsageError("--repeat-once is for --from: no other resume runs a completed step again")
-    with open_store(read_only=True) as store:
+    refuse_usage(
+        ((failed or ready) and names, f"--{'failed' if failed else 'ready'} takes no names"),
+        (failed and ready, "--failed and --ready exclude each other"),
+        (not (failed or ready or names), "name the sessions, or give --failed or --ready"),
+        (not failed and (since is not None or task is not None), "--since and --task are for --failed"),
+        (several and (given_inputs or forced is not None or here), "inputs, --from and --here are for one session"),
+        (output_format is not None and not plan, "--format is for --plan, which runs nothing"),
+        (yes and not here, "--yes is for --here"),
+        (repeat_once and forced is None, "--repeat-once is for --from: no other resume runs a completed step again"),
+    )
+    try:
+        opened = open_store(read_only=True)
+    except StoreMissing:
+        if ready:  # cron may look before the first run
+            return 0
+        raise
+    with opened as store:
         records = [session_names.resolve(store.database, name) for name in names]
-        if ready:
+        if ready or failed:
             from zrb_store.inspect import list as sessions  # late, as all that one session does not need
-
-            project = current_project() if resumer is None else resumer.project
-            records = [record for record in sessions.ready(store.database, project) if record.path]
-            if not records:
-                return 0
-        if failed:
-            from zrb_store.inspect.list import halted  # late, as above
             from zrb_store.render.format import program_name
 
             project = current_project() if resumer is None else resumer.project
-            records = halted(store.database, project, task, since)
-            if not records:
-                print_line("no session failed", program_name())
+            if ready:
+                found = [record for record in sessions.ready(store.database, project) if record.path]
+                records = [record for record in found if resumer is not None or record.argv]
+                if len(found) > len(records):
+                    print_line("sessions of zrb are passed over: `zrb xcom resume --ready` continues them", "zrb-store")
+                if not records:
+                    return int(bool(found))
+            else:
+                records = sessions.halted(store.database, project, task, since)
+                if not records:
+                    print_line("no session failed", program_name())
         which = "--failed" if failed else "--ready" if ready else " ".join(record.name for record in records)
         resumers = [_resumer(store, record, resumer, which) for record in records]
         if several and not plan:
-            from zrb_store.cli.resume_several import resume_each
-
-            commands = {record.name: its.command for record, its in zip(records, resumers, strict=True)}
-            return resume_each(store, lambda name: commands[name](name), list(commands), jobs)
+            return _resume_each(store, [record.name for record in records], jobs)
         plans: list[JsonTree] = []
         code = 0
         for record, its in zip(records, resumers, strict=True):
+            if not plan and forced is None:
+                from zrb_store.run.lifecycle import refuse_waiting  # late, as above
+
+                refuse_waiting(store.database, record)  # before anybody is asked for a secret input
             # Also without --plan: mistakes are reported before anybody is asked for a secret input.
             try:
                 decisions, notes = its.plan(
@@ -230,7 +227,7 @@ def _print_plan(decisions: Sequence[Decision], notes: Sequence[str], name: str, 
     from zrb_store.render.format import program_name
 
     for note in notes:
-        print_line(f"{name}: {note}" if name and not note.startswith(f"session {name} ") else note, program_name())
+        print_line(f"{name}: {note}" if name else note, program_name())
     if decisions and not as_json:
         rows = [(decision.task, decision.action, _reason(decision)) for decision in decisions]
         printing.print_document([Table((Column("task"), Column("action"), Column("reason", status=True)), rows, name)])
@@ -267,3 +264,60 @@ def parse_words(args: tuple[str, ...]) -> tuple[list[str], dict[str, str]]:
             raise click.UsageError(f"{arg} has no value: inputs are given as --NAME VALUE")
         inputs[name] = value if equals else remaining.pop(0)
     return sessions, inputs
+
+
+def _resume_each(store: Store, names: Sequence[str], jobs: int) -> int:
+    """Resume sessions in a process of their own each, so many at a time, and print what becomes of them."""
+    from concurrent.futures import ThreadPoolExecutor, as_completed  # late, as above
+
+    from zrb_store.render.format import program_name
+    from zrb_store.render.printing import echo
+
+    program = program_name()  # only this thread knows
+    # This process's own command line with other arguments.
+    start = sys.orig_argv[1 : len(sys.orig_argv) - len(sys.argv) + 1]
+    command = [sys.executable, *start, *program.split()[1:], "resume"]
+    children: set[subprocess.Popen[bytes]] = set()
+    code = 0
+    with ThreadPoolExecutor(jobs) as pool:
+        running = {
+            pool.submit(_resume_in_child, store, [*command, name], name, program, children): name for name in names
+        }
+        try:
+            for each in as_completed(running):
+                is_well, outcome = each.result()
+                echo(one_line(f"{running[each]}: {outcome}"))
+                code = code if is_well else 1
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for child in list(children):  # so that they end as interrupted, as after Ctrl-C on a terminal
+                child.terminate()
+            raise
+    return code
+
+
+def _resume_in_child(
+    store: Store, command: Sequence[str], name: str, program: str, children: set[subprocess.Popen[bytes]]
+) -> tuple[bool, str]:
+    """Resume a session, and return what became of it, and before that whether all is well."""
+    from zrb_store.queries.notify import last_errors  # late, as above
+
+    fence = store.session(name).record().fence
+    # Nobody can be asked for a secret. What its tasks print is kept with their attempts.
+    nothing = subprocess.DEVNULL
+    with subprocess.Popen(command, stdin=nothing, stdout=nothing, stderr=subprocess.PIPE) as ended:
+        children.add(ended)
+        said = ended.communicate()[1]
+        children.discard(ended)
+    if ended.returncode == 0:
+        return True, "completed"
+    lines = said.decode(errors="replace").strip().splitlines() or [f"exit code {ended.returncode}"]
+    refusal = lines[-1].removeprefix(f"{program}: ")
+    if ended.returncode == SessionBusy.exit_code:  # it is run elsewhere
+        return True, refusal
+    session = store.session(name).record()
+    last = runs.last(store.database, session.id)
+    if last is None or session.fence == fence:
+        return False, f"passed over: {refusal}"
+    error = last_errors(store.database, [last.id]).get(last.id)
+    return False, session.status if error is None else f"{session.status}: {error.text()}"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import re
-import sys
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import PurePath
@@ -111,10 +110,6 @@ class CommandResumer:
     def accept(self) -> None:
         raise click.exceptions.Exit(_run(self._call))
 
-    def command(self, name: str) -> list[str]:
-        start = sys.orig_argv[1 : len(sys.orig_argv) - len(sys.argv) + 1]
-        return [sys.executable, *start, "resume", name]
-
 
 @command(
     "step",
@@ -160,6 +155,8 @@ def step(
 ) -> int:
     if timeout == 0:
         raise click.UsageError("--timeout 0 gives a command no time: leave it out for no limit")
+    if retries and reads_stdin:
+        raise click.UsageError("--retries has no stdin for a second try: leave out --stdin")
     stdin = arguments.binary_stdin().fileno() if reads_stdin else None
     tell = functools.partial(print_line, program=program_name())
     with open_store() as store:
@@ -194,9 +191,8 @@ def result(value: str, text: bool) -> None:
     "wait",
     "answer=$({} approve --timeout 2d --say 'Refund 120?')",
     details="For scripts that `run` starts. Prints the oldest value of this session's QUEUE. If there is none, the "
-    "task ends here: exit 75, which the script passes on (`set -e`). No process waits. The session continues from "
-    "the beginning of the script, whose completed steps do not run, once the value is there: by `resume --ready`, or "
-    "if it is started again. `push SESSION QUEUE JSON` answers.\n\n"
+    "task ends here: exit 75, which the script passes on (`set -e`). `push SESSION QUEUE JSON` answers. After that "
+    "`resume --ready`, or a start by name, runs the script again, without its completed steps.\n\n"
     "Exit: 75 if there is no value yet, 124 if none came in time.",
 )
 @click.argument("queue", type=arguments.parse_queue)
@@ -207,10 +203,11 @@ def result(value: str, text: bool) -> None:
     help="How long to wait from the first time, e.g. 90m, 2d.",
 )
 @click.option("--say", metavar="TEXT", help="The question, which `list` and `show` show and ZRB_STORE_NOTIFY gets.")
-def wait(queue: str, timeout: timedelta | None, say: str | None) -> int:
+@click.option("--name", metavar="NAME", help="Another name than `wait QUEUE` for this question, e.g. in a loop.")
+def wait(queue: str, timeout: timedelta | None, say: str | None, name: str | None) -> int:
     with open_store() as store:
         try:
-            answer = wait_in_script(store, queue, timeout, say)
+            answer = wait_in_script(store, queue, timeout, say, name)
         except Waiting:
             return SessionWaiting.exit_code  # `run` says what it waits for
         except TimeoutError as late:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zrb_store.local_time import rounded
 from zrb_store.masking import one_line
 from zrb_store.process import folder_of, identity, program_of
 from zrb_store.queries.lease import worked_until
@@ -98,6 +97,8 @@ def of_session(
     asked = next((each.queue for each in waits if each.queue is not None and not each.is_over), None)
     if asked is not None:
         remedy = f"zrb-store push {shlex.join([session.name, asked])} JSON"
+    elif waits and not any(each.is_over for each in waits):
+        remedy = f"zrb-store show {session.name}"  # nobody can answer
     return Alert(
         event=session.status,
         what=f"session {session.name}" + (f" ({session.task})" if session.task else ""),
@@ -174,27 +175,4 @@ def of_dead_values(dead: DeadQueue, why: str | None, program: str) -> Alert:
         project=dead.project,
         queue=dead.queue,
         values=dead.dead,
-    )
-
-
-def of_overdue_task(
-    task: str, newest: tuple[str, int] | None, moment: int, max_age: int, project: str | None, program: str
-) -> Alert:
-    """Describe a task whose newest result, of this session and time, is too old, or that has none.
-
-    Times are in microseconds. The project is that which was searched; None for all.
-    """
-    if newest is None:
-        why = "no completed session has a result of it"
-    else:
-        why = f"the newest result is {rounded(moment - newest[1])} old (session {newest[0]}), over {rounded(max_age)}"
-    return Alert(
-        event="overdue",
-        what=f"task {task}",
-        why=why,
-        at=None,
-        remedy=f"{program} list --task {shlex.quote(task)}",
-        session=None if newest is None else newest[0],
-        project=project,
-        task=task,
     )

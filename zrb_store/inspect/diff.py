@@ -75,13 +75,13 @@ def _differences(a: dict[str, Lazy[JsonValue]], b: dict[str, Lazy[JsonValue]]) -
 
 
 def _step_differences(transaction: Transaction, a: int, b: int) -> Iterator[Difference]:
-    for step in differing_steps(transaction, a, b):
-        path = f"${key_segment(step.task)}.steps{key_segment(step.step)}"
-        one, two = (None if data is None else codec.to_json(data) for data in (step.a, step.b))
-        if step.a is not None and step.b is not None:
-            yield from differences(one, two, path)
+    for task, step, *results in differing_steps(transaction, a, b):
+        path = f"${key_segment(task)}.steps{key_segment(step)}"
+        one, two = (None if data is None else codec.to_json(data) for data in results)
+        if None in results:
+            yield Difference(path, "only_b" if results[0] is None else "only_a", one, two)
         else:
-            yield Difference(path, "only_b" if step.a is None else "only_a", one, two)
+            yield from differences(one, two, path)
 
 
 def doings(transaction: Transaction, attempt: AttemptRecord, since: int = MOST_TICK) -> JsonValue:

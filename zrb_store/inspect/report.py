@@ -23,7 +23,6 @@ from zrb_store.inspect.trace import Span, Timeline, merged
 from zrb_store.inspect.value import Value
 from zrb_store.queries.by_hand import Change
 from zrb_store.queries.lease import worked_until
-from zrb_store.queries.runs import acknowledged_at
 from zrb_store.queries.show import dead_by
 from zrb_store.queries.waits import Wait
 from zrb_store.records import (
@@ -158,17 +157,12 @@ class Report:
         attempts += (attempt for step in steps for attempt in step.attempts)
         return merged([*timeline.runs.values(), *map(timeline.span_of, attempts)])
 
-    @property
-    def is_acknowledged(self) -> bool:
-        """Whether somebody acknowledged how it ended."""
-        return acknowledged_at(self.runs) is not None
-
     def to_json(self, value_json: Callable[[Value], JsonTree] = _value_json) -> JsonObject:
         return {
             **header(self.session),
             "inputs": self.inputs,
             "read_at": iso(self.read_at),
-            "runs": [_run_json(run, self.read_at) for run in self.runs],
+            "runs": [run_json(run) | {"worked_until": iso(worked_until(run, self.read_at))} for run in self.runs],
             "runs_left_out": self.runs_left_out,
             "waits": [wait.to_json() for wait in self.waits],
             "tasks": list(map(_task_json, self.tasks)),
@@ -178,10 +172,6 @@ class Report:
             **pick(self, "pending", "pending_left_out", "plan", "damage"),
             "work": [{"started_at": iso(span.start), "ended_at": iso(span.end)} for span in self.work],
         }
-
-
-def _run_json(run: RunRecord, read_at: int) -> JsonObject:
-    return {**run_json(run), "worked_until": iso(worked_until(run, read_at))}
 
 
 def _task_json(task: Task) -> JsonObject:
@@ -210,10 +200,8 @@ def describe(database: Database, name: str, *, budget: Budget | None = None, dam
         queues, used, comes_back = _queues(document, budget, set(pending))
         tasks = _tasks(document, budget, budget.tasks + (budget.values - used) // 2)
         logged = _logged(log.attempts, budget)
-        changes = [
-            change._replace(detail=change.detail and cut_text(change.detail, _MESSAGE))
-            for change in deque(log.changes, maxlen=budget.changes)
-        ]
+        last_changes = deque(log.changes, maxlen=budget.changes)
+        changes = [each._replace(detail=each.detail and cut_text(each.detail, _MESSAGE)) for each in last_changes]
         inputs = inputs_of(document.session)
         return Report(
             session=document.session,
@@ -310,15 +298,8 @@ def _tasks(document: SessionDocument, budget: Budget, room: int) -> list[Task]:
         attempts = last_within(shown, attempts_share, lambda attempt: measure_attempt(attempt.record))
         steps = last_within(map(_step, task.steps), share - attempts.used, measure_step)
         room -= attempts.used + steps.used
-        tasks.append(
-            replace(
-                task,
-                attempts=attempts.items,
-                attempts_left_out=attempts.left_out,
-                steps=steps.items,
-                steps_left_out=steps.left_out,
-            )
-        )
+        task = replace(task, attempts=attempts.items, attempts_left_out=attempts.left_out)
+        tasks.append(replace(task, steps=steps.items, steps_left_out=steps.left_out))
     return tasks
 
 

@@ -58,9 +58,8 @@ def prune(
     """Delete the sessions that a policy names, each session or batch of values in a transaction of its own.
 
     Sessions that are running, pinned, damaged, or have dead values are left alone, and those that wait until their
-    deadline has passed. An `open` session only loses the
-    values that have left its queues for good, without the results of tasks. Of any session, values that completed
-    deliveries took are deleted, and then the deliveries.
+    deadline has passed. An `open` session only loses the values that have left its queues for good, without the results
+    of tasks. Of any session, values that completed deliveries took are deleted, and then the deliveries.
     """
     chosen = array("q")  # fences and ids, not records: there may be a million sessions
     with database.snapshot() as transaction:
@@ -106,10 +105,8 @@ def _seen_sessions(transaction: Transaction, moment: int, damage: Damage) -> Ite
                 problems += run.damage
         if status == "waiting" and (waits := parked(transaction, [session.id])):
             late = [each.deadline for each in waits if each.deadline is not None and each.is_late]
-            if late:
-                ended_at = max(late)
-            else:
-                status = "running"  # somebody may still answer
+            # Before that, somebody may still answer.
+            status, ended_at = ("failed", max(late)) if len(late) == len(waits) else ("running", ended_at)
         damage.note(f"session {session.name}", problems)
         if not problems:
             yield _Seen(session, status, ended_at)

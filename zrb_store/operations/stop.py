@@ -16,7 +16,6 @@ from zrb_store.errors import SessionBusy, ZrbStoreError
 from zrb_store.process import ending_signal, is_running, may_signal, send_signal
 from zrb_store.queries import lease, runs, sessions
 from zrb_store.queries import stop as queries
-from zrb_store.queries.by_hand import record_change
 from zrb_store.queries.clock import Moment, draw, now_micros
 from zrb_store.records import RunRecord
 
@@ -66,11 +65,12 @@ def stop(database: Database, name: str, *, timeout: float = 30.0, kill: bool = F
 def _ask(transaction: Transaction, name: str, *, kill: bool) -> _Request | None:
     """Record the request; return None if the session waited, and now does not any more."""
     session = sessions.get(transaction, name, lock=True)
-    if session.status == "waiting":
-        runs.end_session(transaction, session.id, "interrupted")
-        record_change(transaction, "stop", name, "it waited")
-        return None
     run, moment = runs.last(transaction, session.id), now_micros(transaction)
+    if run is not None and session.status == "waiting":
+        since = draw(transaction)
+        runs.end_session(transaction, session.id, "interrupted", since)
+        queries.ask(transaction, run, [queries.LiveRun(run.id, session.id, name)], since, by_lease=False)
+        return None
     if run is None or run.ended_at is not None or lease.state_of_process(transaction, run, moment) != "alive":
         status = lease.status_of(transaction, session.status, run, moment)
         raise ZrbStoreError(f"session {name} does not run ({status}): nothing was stopped")

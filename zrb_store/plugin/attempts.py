@@ -257,10 +257,12 @@ async def _conduct(recorder: Recorder, run: Callable[[], Awaitable[R]]) -> R:
     # A task that waits was cancelled, as zrb sees it.
     is_waiting = bool(recorder.waits) and not interrupted and isinstance(failure, asyncio.CancelledError | None)
     interrupted = interrupted or (isinstance(failure, (asyncio.CancelledError, KeyboardInterrupt)) and not is_waiting)
-    status = recorder.end(failure, interrupted=interrupted)
-    if is_waiting and recorder.fatal is None:
-        texts = " and ".join(dict.fromkeys(map(str, recorder.waits)))
-        failure = SessionWaiting(texts) if status == "waiting" else ZrbStoreError(f"{texts}, and a task failed")
+    status = recorder.end(None if is_waiting else failure, interrupted=interrupted)
+    if is_waiting and recorder.fatal is None and status != "interrupted":  # by `stop`
+        from zrb_store.queries import waits  # late: imports SQLAlchemy
+
+        text = waits.describe(recorder.run.session, waits.parked(recorder.run.database, [recorder.run.session_id]))
+        failure = SessionWaiting(text) if status == "waiting" else ZrbStoreError(f"{text}; and a task failed")
     if status not in ("completed", "waiting") and recorder.fatal is None and recorder.zrb_session.parent is None:
         warn(_how_to_resume(recorder, status))
     stopped = signals.received

@@ -29,29 +29,7 @@ def _chosen(statement: sa.Select[*Ts], task: str | None, since: int | None) -> s
     return statement if since is None else statement.where(t.run.c.started_at >= since)
 
 
-class RunCount(NamedTuple):
-    """The runs of one task that ended in the same way."""
-
-    project: str | None  # the folder of the project, None for none
-    task: str | None  # the main task, None if it is not known
-    status: str | None  # `completed`, `failed`, `interrupted`, `lost` or `waiting`; None for those that have not ended
-    runs: int  # how many there are
-    newest: int  # the id of the one that started last
-    ended_at: int | None  # when the last of them ended, in microseconds
-
-
-def run_counts(executor: Executor, task: str | None = None, since: int | None = None) -> list[RunCount]:
-    """Count the runs of each project, main task and status."""
-    group = (t.session.c.project, t.session.c.task, t.run.c.status)
-    statement = sa.select(*group, sa.func.count(), sa.func.max(t.run.c.id), sa.func.max(t.run.c.ended_at)).group_by(
-        *group
-    )
-    return [RunCount(*row) for row in executor.execute(_chosen(statement, task, since), {})]
-
-
-def waited(
-    executor: Executor, task: str | None = None, since: int | None = None
-) -> list[tuple[str | None, str | None, int]]:
+def waited(executor: Executor, task: str | None, since: int | None) -> list[tuple[str | None, str | None, int]]:
     """Return project, main task and how long, in microseconds, nothing ran after runs that ended because they wait."""
     later = t.run.alias("later")
     following = sa.select(sa.func.min(later.c.started_at)).where(
@@ -66,20 +44,27 @@ def waited(
     return [(row[0], row[1], row[2]) for row in executor.execute(_chosen(statement, task, since), {})]
 
 
-def durations(
-    transaction: Transaction, task: str | None = None, since: int | None = None
-) -> Iterator[tuple[str | None, str | None, int]]:
-    """Yield project, main task and duration (in microseconds) of each completed run, in that order."""
+class EndedRun(NamedTuple):
+    """A run of a main task that has ended, or not yet: then it has no status."""
+
+    project: str | None  # the folder of the project, None for none
+    task: str | None  # the main task, None if it is not known
+    id: int
+    status: str | None  # `completed`, `failed`, `interrupted`, `lost` or `waiting`
+    ended_at: int | None
+    took: int  # microseconds
+
+
+def every_run(transaction: Transaction, task: str | None, since: int | None) -> Iterator[EndedRun]:
+    """Yield the runs of main tasks, ordered by project, task and length."""
     # The end of a damaged run may be missing.
     took = sa.func.coalesce(t.run.c.ended_at - t.run.c.started_at, literal(0)).label("took")
-    statement = _chosen(sa.select(t.session.c.project, t.session.c.task, took), task, since)
-    statement = statement.where(t.run.c.status == literal("completed"))
-    return transaction.stream(statement.order_by(t.session.c.project, t.session.c.task, took))
+    place = (t.session.c.project, t.session.c.task)
+    statement = _chosen(sa.select(*place, t.run.c.id, t.run.c.status, t.run.c.ended_at, took), task, since)
+    return map(EndedRun._make, transaction.stream(statement.order_by(*place, took)))
 
 
-def running(
-    executor: Executor, task: str | None = None, since: int | None = None
-) -> list[tuple[str | None, str | None, RunRecord]]:
+def running(executor: Executor, task: str | None, since: int | None) -> list[tuple[str | None, str | None, RunRecord]]:
     """Return project, main task and record of each run that has not ended."""
     columns = (t.session.c.project, t.session.c.task, *(t.run.c[name] for name in RUN))
     statement = _chosen(sa.select(*columns), task, since).where(t.run.c.ended_at.is_(None))

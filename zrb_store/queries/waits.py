@@ -1,7 +1,8 @@
 """Waits: steps that wait for a value of their session's queue, or for a time, while no process runs (promise 18).
 
 The arguments of such a step say what it waits for: `[[QUEUE], {"deadline": ..., "say": ...}]`. It is parked while its
-status is `waiting` and it was not given back. Nothing wakes it: whether its wait is over is read from the rows.
+status is `waiting` and it was not given back. Its deadline stands while it is restorable: until its task starts over.
+Nothing wakes it: whether its wait is over is read from the rows.
 """
 
 from __future__ import annotations
@@ -18,13 +19,14 @@ from zrb_store.db.core import bindparam, exists, literal, sa, statement, t
 from zrb_store.db.dialect import among, next_tick, now, schema_is_unchanged
 from zrb_store.db.transaction import Executor, Row, Transaction
 from zrb_store.local_time import rounded
-from zrb_store.masking import mask_text, one_line
+from zrb_store.masking import one_line
 from zrb_store.queries.attempts import attempt_as, attempt_may_write, is_in_effect
 from zrb_store.queries.clock import draw, now_micros
 from zrb_store.queries.queues import find_queue
 from zrb_store.queries.values import from_live
-from zrb_store.records import JsonObject, iso, to_datetime
+from zrb_store.records import JsonObject, SessionRecord, iso, to_datetime
 
+_LAST_MOMENT = 2**53  # in the year 2255: every clock shows it
 NAME = "wait"
 """The name of a step that waits for a time; with a space and the queue's name, of one that waits for a value."""
 
@@ -34,28 +36,35 @@ class Awaited(NamedTuple):
 
     queue: str | None
     deadline: int | None = None  # in microseconds since 1970
-    say: str | None = None  # what a person is asked
+    say: str | None = None  # what a person is asked, without secrets
+    name: str | None = None  # of the step, if it was given one
 
     @property
     def step(self) -> str:
-        """The name of the step, without the ~2 of the second wait of that queue in an attempt."""
-        return NAME if self.queue is None else f"{NAME} {self.queue}"
+        """The name of the step, without the ~2 of the second wait of that name in an attempt."""
+        return self.name or (NAME if self.queue is None else f"{NAME} {self.queue}")
 
     def encoded(self) -> str:
         """Return it as the arguments of the step."""
-        say = None if self.say is None else mask_text(self.say)
-        return dumps([[self.queue], {"deadline": self.deadline, "say": say}])
+        named: JsonObject = {"deadline": self.deadline, "say": self.say}
+        if self.name is not None:
+            named["name"] = self.name
+        return dumps([[self.queue], named])
 
 
 def awaited(step: str | None, arguments: str | None) -> Awaited | None:
     """Return what a step of this name and with these arguments waits for; None if it does something else."""
     positional, named = positional_and_named(arguments or "null")
-    if len(positional) != 1 or named.keys() != {"deadline", "say"} or step is None:
+    if len(positional) != 1 or named.keys() - {"name"} != {"deadline", "say"} or step is None:
         return None
-    (queue,), deadline, say = positional, named["deadline"], named["say"]
-    if not isinstance(queue, str | None) or not isinstance(say, str | None) or type(deadline) not in (int, type(None)):
+    (queue,), deadline, say, name = positional, named["deadline"], named["say"], named.get("name")
+    if not isinstance(queue, str | None) or not isinstance(say, str | None) or not isinstance(name, str | None):
         return None
-    found = Awaited(queue, deadline if isinstance(deadline, int) else None, say)
+    if type(deadline) not in (int, type(None)):
+        return None
+    found = Awaited(queue, deadline if isinstance(deadline, int) else None, say, name)
+    if abs(found.deadline or 0) > _LAST_MOMENT:
+        return None
     is_named_so = step == found.step or step.rpartition("~")[0] == found.step
     return found if is_named_so and not (queue is None and deadline is None) else None
 
@@ -75,14 +84,14 @@ class Wait:
     moment: int  # when all this was read
 
     @property
-    def is_late(self) -> bool:
-        """Whether its deadline has passed."""
-        return self.deadline is not None and self.deadline <= self.moment
-
-    @property
     def is_over(self) -> bool:
         """Whether the session may go on."""
-        return self.has_value or self.is_late
+        return self.has_value or (self.deadline is not None and self.deadline <= self.moment)
+
+    @property
+    def is_late(self) -> bool:
+        """Whether nobody has answered in time."""
+        return self.is_over and not self.has_value and self.queue is not None
 
     def text(self) -> str:
         """Return what it waits for: `for approve, 2 d left: Refund 120?`."""
@@ -113,6 +122,7 @@ def _parked(dialect_name: str) -> sa.Select[*Row]:
         first.c.step_of == t.attempt.c.step_of,
         first.c.step == t.attempt.c.step,
         first.c.status == literal("waiting"),
+        first.c.restorable,
     )
     columns = ("session_id", "step_of", "step", "arguments")
     return (
@@ -129,9 +139,17 @@ def _parked(dialect_name: str) -> sa.Select[*Row]:
     )
 
 
+def _is_from_outside(pusher: sa.FromClause) -> sa.ColumnElement[bool]:
+    return sa.or_(pusher.c.id.is_(None), pusher.c.session_id != bindparam("of_session"))
+
+
 @statement
 def _has_live() -> sa.Select[int]:
-    return from_live(sa.select(literal(1))).limit(literal(1))
+    pusher = attempt_as("pusher")
+    source = t.value.outerjoin(pusher, pusher.c.id == t.value.c.pushed_by)
+    # What unfinished attempts of the session pushed is retracted when it continues.
+    stays = sa.or_(_is_from_outside(pusher), is_in_effect(pusher))
+    return from_live(sa.select(literal(1)).select_from(source)).where(stays).limit(literal(1))
 
 
 def parked(executor: Executor, session_ids: Sequence[int]) -> list[Wait]:
@@ -144,17 +162,19 @@ def parked(executor: Executor, session_ids: Sequence[int]) -> list[Wait]:
     for session, since, session_id, task, step, arguments in rows:
         what = awaited(step, arguments) or Awaited(None, 0)  # damaged: the task shall wait again
         queue_id = None if what.queue is None else find_queue(executor, session, what.queue)
-        has_value = queue_id is not None and bool(executor.execute(_has_live(), {"queue_id": queue_id}))
+        place = {"queue_id": queue_id, "of_session": session_id}
+        has_value = queue_id is not None and bool(executor.execute(_has_live(), place))
         found.append(Wait(session_id, session, task, what.queue, since, what.deadline, what.say, has_value, moment))
     return found
 
 
 def describe(session: str, waiting: Sequence[Wait]) -> str:
-    """Say what a session waits for, and how to give it that."""
+    """Say what a session waits for, and how to give it that, or that it may continue."""
     queues = list(dict.fromkeys(each.queue for each in waiting if each.queue is not None))
     texts = " and ".join(dict.fromkeys(each.text() for each in waiting))
-    answers = " or ".join(f"`zrb-store push {shlex.join([session, queue])} JSON` answers" for queue in queues)
-    return f"session {session} waits {texts}" + (f"; {answers}" if answers else "")
+    hint = " or ".join(f"`zrb-store push {shlex.join([session, queue])} JSON`" for queue in queues)
+    hint = "started again, it continues" if any(each.is_over for each in waiting) else hint and f"{hint} answers"
+    return one_line(f"session {session} waits {texts}" + (f"; {hint}" if hint else ""))
 
 
 class Surroundings(NamedTuple):
@@ -201,7 +221,16 @@ def surroundings(executor: Executor, session_id: int, attempt_id: int) -> Surrou
 
 @statement
 def _before() -> sa.Select[str | None]:
-    parent = attempt_as("parent")
+    parent, later = attempt_as("parent"), t.attempt.alias("later")
+    of_step = (later.c.session_id == t.attempt.c.session_id, later.c.step_of == t.attempt.c.step_of)
+    # A script asks again by the same name.
+    has_failed_here = exists(
+        *of_step,
+        later.c.step == t.attempt.c.step,
+        later.c.id > t.attempt.c.id,
+        later.c.parent_id == bindparam("attempt_id"),
+        later.c.status == literal("failed"),
+    )
     return (
         sa.select(t.attempt.c.arguments)
         .select_from(t.attempt.join(parent, parent.c.session_id == t.attempt.c.session_id))
@@ -210,6 +239,8 @@ def _before() -> sa.Select[str | None]:
             t.attempt.c.step_of == parent.c.task,
             t.attempt.c.step == bindparam("step"),
             t.attempt.c.status == literal("waiting"),
+            t.attempt.c.restorable,
+            ~has_failed_here,
         )
         .order_by(t.attempt.c.id.desc())
         .limit(literal(1))
@@ -217,7 +248,7 @@ def _before() -> sa.Select[str | None]:
 
 
 def waited_before(executor: Executor, attempt_id: int, step: str) -> Awaited | None:
-    """Return what the task of an attempt waited for at this step, if it did so before and has not started over."""
+    """Return what the task of an attempt last waited for at this step, unless it starts over or asks again."""
     rows = executor.execute(_before(), {"attempt_id": attempt_id, "step": step})
     return awaited(step, rows[0][0]) if rows else None
 
@@ -232,14 +263,14 @@ def _went_on() -> sa.Select[int]:
             parent.c.id == bindparam("attempt_id"),
             t.attempt.c.step_of == parent.c.task,
             t.attempt.c.id > bindparam("since"),
-            is_in_effect(),
+            sa.or_(is_in_effect(), sa.and_(t.attempt.c.status == literal("waiting"), t.attempt.c.restorable)),
         )
         .limit(literal(1))
     )
 
 
 def went_on(executor: Executor, attempt_id: int, since: int) -> bool:
-    """Whether a step of an attempt's task stands that began after the step with the id `since`."""
+    """Whether a step of an attempt's task stands, or has asked, that began after the step with the id `since`."""
     return bool(executor.execute(_went_on(), {"attempt_id": attempt_id, "since": since}))
 
 
@@ -267,7 +298,7 @@ def _forget() -> sa.Update:
             t.attempt.c.step_of == bindparam("of_task"),
             t.attempt.c.status == literal("waiting"),
         )
-        .values(status=literal("interrupted"))
+        .values(restorable=sa.false())
     )
 
 
@@ -286,26 +317,60 @@ def _answers() -> sa.Select[*Row]:
             t.attempt.c.step_of == bindparam("of_task"),
             is_in_effect(),
             t.queue.c.session_id == bindparam("of_session"),
-            sa.or_(pusher.c.id.is_(None), pusher.c.session_id != bindparam("of_session")),
+            _is_from_outside(pusher),
         )
         .order_by(t.queue.c.id, t.value.c.seq)
     )
 
 
+@statement
+def _open_questions() -> sa.Select[str | None, str | None]:
+    done = attempt_as("other")
+    of_step = (done.c.session_id == t.attempt.c.session_id, done.c.step_of == t.attempt.c.step_of)
+    return sa.select(t.attempt.c.step, t.attempt.c.arguments).where(
+        t.attempt.c.session_id == bindparam("of_session"),
+        t.attempt.c.step_of == bindparam("of_task"),
+        t.attempt.c.status == literal("waiting"),
+        t.attempt.c.restorable,
+        ~exists(*of_step, done.c.step == t.attempt.c.step, is_in_effect(done)),
+    )
+
+
+@statement
+def _unused() -> sa.Select[int]:
+    pusher = attempt_as("pusher")
+    return (
+        sa.select(t.value.c.seq)
+        .select_from(t.value.outerjoin(pusher, pusher.c.id == t.value.c.pushed_by))
+        .where(
+            t.value.c.queue_id == bindparam("queue_id"),
+            t.value.c.ended_at.is_(None),
+            _is_from_outside(pusher),
+        )
+    )
+
+
 class Answer(NamedTuple):
-    """A value that a wait took, and that came from outside of the session."""
+    """A value that a wait took, or that came while it waited, from outside of the session."""
 
     queue_id: int
     queue: str
     seq: int
 
 
-def ask_anew(transaction: Transaction, session_id: int, task: str) -> list[Answer]:
+def ask_anew(transaction: Transaction, session: SessionRecord, task: str) -> list[Answer]:
     """Let the deadlines of a task that starts over count anew, and return the answers that must not be used again."""
-    params = {"of_session": session_id, "of_task": task}
-    transaction.execute(_forget(), params)
+    params = {"of_session": session.id, "of_task": task}
     rows = transaction.execute(_answers(), params)
-    return [Answer(*place) for *place, step, arguments in rows if awaited(step, arguments) is not None]
+    answers = [Answer(*place) for *place, step, arguments in rows if awaited(step, arguments) is not None]
+    asked = [awaited(*row) for row in transaction.execute(_open_questions(), params)]
+    for queue in sorted({each.queue for each in asked if each is not None and each.queue is not None}):
+        queue_id = find_queue(transaction, session.name, queue)
+        if queue_id is not None:
+            unused = transaction.execute(_unused(), {"queue_id": queue_id, "of_session": session.id})
+            answers.extend(Answer(queue_id, queue, seq) for (seq,) in unused)
+    transaction.execute(_forget(), params)
+    return answers
 
 
 def drop(transaction: Transaction, session: str, answers: Iterable[Answer]) -> None:

@@ -8,13 +8,14 @@ from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass
 
+from zrb_store.inspect.agents import agent_note, agent_sum
 from zrb_store.inspect.header import inputs_of, withheld_inputs
 from zrb_store.inspect.queues import HeldBy, holders_of
 from zrb_store.inspect.show import Attempt, Queue, SessionDocument, Step, Task
 from zrb_store.inspect.value import Replaced, Returned, Value
 from zrb_store.masking import one_line
 from zrb_store.queries.history import Only, StepCounts
-from zrb_store.records import UNSUCCESSFUL, AttemptRecord, RunRecord
+from zrb_store.records import AttemptRecord, RunRecord
 from zrb_store.render.document import Block, Column, Fields, Lines, Table, display_width, page_width, shorten
 from zrb_store.render.format import (
     NOTHING,
@@ -23,6 +24,7 @@ from zrb_store.render.format import (
     error_line,
     fate,
     format_duration,
+    given_back,
     orphaned,
     preview,
     program_name,
@@ -176,8 +178,6 @@ class SessionPrinter:
 
     def _step_rows(self, task: Task, counts: StepCounts) -> Iterator[list[str]]:
         """Yield what the agent of a task has done, if it has one; then its steps, or the sum of many."""
-        from zrb_store.inspect.agents import agent_sum  # late: most tasks have no steps
-
         last_run = deque((attempt.record.run for attempt in task.attempts), maxlen=1)
         if counts.prompts and (total := agent_sum(task.steps, last_run[0] if last_run else None)):
             yield [one_line(task.name), *[NOTHING] * 4, total]
@@ -188,8 +188,6 @@ class SessionPrinter:
 
     def _step_row(self, step: Step) -> list[str]:
         """Return the row of a step: its last attempt, with the name of the step and its result."""
-        from zrb_store.inspect.agents import agent_note
-
         attempts, last, width = step.attempts, step.last, self._width
         has_completed = last.status == "completed"
         facts = {
@@ -253,7 +251,7 @@ class SessionPrinter:
     def _value_row(self, value: Value, limit: int | None, *, shows_next: bool) -> list[str]:
         record = value.record
         moved_from = "" if record.moved_from is None else f", as #{record.moved_from}"
-        told = iter(self._deliveries(value.returns) if record.state == "dead" else map(_return, value.returns))
+        told = iter(self._deliveries(value.returns) if record.state == "dead" else map(given_back, value.returns))
         history = (
             f"replaced {replacement(each, self._times)}" if isinstance(each, Replaced) else next(told)
             for each in value.past
@@ -285,10 +283,12 @@ class SessionPrinter:
         for returned in returns:
             record, error = returned.record, returned.error
             if not record.failed_deliveries:
-                yield _return(returned)
+                yield given_back(returned)
                 continue
             why = "" if error is None else ", the same error" if error == before else f", {error_line(error)}"
-            text = f"{self._times.brief(record.taken_at)} {_taker(returned)}: {record.reason}{why}"
+            text = (
+                f"{self._times.brief(record.taken_at)} {returned.taken_by or 'a deleted attempt'}: {record.reason}{why}"
+            )
             text = one_line(f"delivery {record.failed_deliveries}: {text}")
             yield text if self._look.full else shorten(text, _DELIVERY_WIDTH)
             before = error
@@ -369,15 +369,3 @@ def _not_shown(earlier: dict[str, int], which: str) -> str:
     count = sum(earlier.values())
     are = "value is" if count == 1 else "values are"
     return f"{count:,} {which} {are} not shown ({parts}): --all shows {'it' if count == 1 else 'them'}"
-
-
-def _return(returned: Returned) -> str:
-    reason = returned.record.reason
-    if returned.ended_death:
-        return one_line(reason)  # requeued, and by whom
-    # That an attempt failed or was lost is shown among the tasks already.
-    return one_line(f"given back by {_taker(returned)}{'' if reason in UNSUCCESSFUL else f': {reason}'}")
-
-
-def _taker(returned: Returned) -> str:
-    return returned.taken_by or "a deleted attempt"

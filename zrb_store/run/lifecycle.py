@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias
 from zrb_store import codec, settings
 from zrb_store.attempt import status_after
 from zrb_store.codec import json_text
-from zrb_store.db.transaction import Transaction
+from zrb_store.db.transaction import Executor, Transaction
 from zrb_store.errors import (
     InputsDiffer,
     LeaseLost,
@@ -196,17 +196,22 @@ def _named(task: str) -> str:
     return f"{'script' if _is_script(task) else 'task'} {task}"
 
 
-def _refuse_waiting(transaction: Transaction, session: SessionRecord) -> None:
+def refuse_waiting(executor: Executor, session: SessionRecord) -> None:
     """Raise `SessionWaiting` if no wait of a session is over. A person may have settled all of them."""
-    waiting = waits.parked(transaction, [session.id])
+    waiting = waits.parked(executor, [session.id] if session.status == "waiting" else [])
     if waiting and not any(each.is_over for each in waiting):
         raise SessionWaiting(waits.describe(session.name, waiting))
 
 
-class WaitingExit(Waiting, SystemExit):
-    """A `Waiting` that has left its run, and ends the program unless it is caught."""
+class WaitingExit(SessionWaiting, Waiting, SystemExit):
+    """The session of a `with session.run()` waits. It ends the program unless it is caught."""
 
     code = SessionWaiting.exit_code
+
+
+def _exit_of(waiting: BaseException) -> WaitingExit:
+    _log.warning("%s", waiting)
+    return WaitingExit(*waiting.args)
 
 
 ChooseReruns: TypeAlias = "Callable[[list[AttemptRecord]], Reruns | None]"
@@ -301,8 +306,8 @@ class RunLifecycle:
             return refusal
         if session.is_finished and not self._spec.again:
             raise SessionCompleted(f"session {session.name} has completed: `zrb-store show {session.name}` shows it")
-        if session.status == "waiting" and not (self._spec.again and choose_reruns):
-            _refuse_waiting(transaction, session)
+        if not (self._spec.again and choose_reruns):
+            refuse_waiting(transaction, session)
         self._spec.refuse_default_secrets(session)
         self._is_root = session.parent is None and self._spec.parent is None
         if last is not None:  # else nothing has begun
@@ -311,7 +316,7 @@ class RunLifecycle:
             give_back_unfinished(transaction, session.id)
         reruns = choose_reruns and choose_reruns(attempts.of_session(transaction, session.id))
         if reruns is not None:
-            asked = [waits.ask_anew(transaction, session.id, task) for task in reruns.starting_over]
+            asked = [waits.ask_anew(transaction, session, task) for task in reruns.starting_over]
             for task, reason in reruns.starting_over.items():
                 if reruns.repeat_once:
                     steps.let_repeat(transaction, session.id, task)
@@ -452,7 +457,10 @@ class RunLifecycle:
         )
 
     def __enter__(self) -> Self:
-        return self if self.number else self.start()
+        try:
+            return self if self.number else self.start()
+        except SessionWaiting as waiting:
+            raise _exit_of(waiting) from None
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -463,8 +471,7 @@ class RunLifecycle:
         try:
             if waiting is not None:
                 self.end(self.final_status())
-                _log.warning("%s", waiting)
-                raise WaitingExit(*waiting.args) from None
+                raise _exit_of(waiting) from None
             if error is None or (isinstance(error, SystemExit) and not error.code):
                 self.end(self.final_status(), unless_stopped=True)
             else:

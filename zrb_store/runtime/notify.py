@@ -150,9 +150,11 @@ def _tell_of_session(database: Database, session: str, run_id: int, died: str | 
     with database.snapshot() as transaction:
         found = sessions.get(transaction, session)
         every = runs.of_session(transaction, found.id)
-        every = runs.with_last_signs(transaction, found.id, every) if died else every
+        every = runs.with_last_signs(transaction, every) if died else every
         error = queries.last_errors(transaction, [run_id]).get(run_id)
         waits = parked(transaction, [found.id] if found.status == "waiting" else [])
+    if waits and all(each.queue is None for each in waits):
+        return  # nobody can answer
     known = [run for run in every if run.id <= run_id]  # the session may have been resumed since
     status = "stale" if died else next((run.status for run in known if run.id == run_id), None) or "failed"
     _start(alert.of_session(replace(found, status=status), known, error, died, None, None, waits), database.url)

@@ -121,19 +121,24 @@ class CommandRun:
         with run.attempt(self.task) as attempt, EndingSignals(runner.pass_on, runner.pass_on):
             environment = {**environment_of(attempt), **self.inputs}
             outcome = runner.run(None, environment, functools.partial(record_command, attempt), keep=keep)
-            if attempt.has_parked():  # by `zrb-store wait`
-                run.end("waiting")
+            if attempt.end_if_parked():  # by `zrb-store wait`
+                run.end("interrupted" if outcome.stopped else "waiting")
+                if runs.status_of(run.database, run.id) != ("waiting",):
+                    tell(f"session {self.session} was interrupted; `zrb-store resume {self.session}` continues it")
+                    return exit_code(outcome) or SessionWaiting.exit_code
                 tell(waits.describe(self.session, waits.parked(run.database, [run.session_id])))
                 return SessionWaiting.exit_code
             if outcome.error is None:
                 attempt.complete(_result(attempt, bytes(end)))
                 run.end("completed")
-                return 0
+                if (error := runner.output_error) is not None:
+                    tell(f"session {self.session} has completed, but its output cannot be written: {error}")
+                return int(error is not None)
             status = "interrupted" if outcome.stopped else "failed"
-            error = outcome.error_text()
+            text = outcome.error_text()
             if attempt.output is not None:  # it has been kept
-                error = error._replace(traceback=f"{error.type}: {error.message}")
-            attempt.fail(error, status)
+                text = text._replace(traceback=f"{text.type}: {text.message}")
+            attempt.fail(text, status)
             run.end(status)
         tell(f"session {self.session}: {outcome.error}; `zrb-store resume {self.session}` continues it")
         return exit_code(outcome)
