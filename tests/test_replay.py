@@ -28,7 +28,7 @@ def replayed(store: Store, session: str, task: str, number: int, path: Path) -> 
     attempt = find_attempt(store.database, store.session(session).record(), task, number)
     scratch = Database(store_url(path))
     make_scratch(scratch)
-    prepare(store.database, scratch, attempt, is_done=lambda _: True)
+    prepare(store.database, scratch, attempt)
     scratch.close()
     with open_store(path) as opened:
         yield opened

@@ -110,7 +110,7 @@ TOLD = (
 )
 """The variables that the command of `ZRB_STORE_NOTIFY` gets; those that say nothing are not set."""
 REPLAYS = "ZRB_STORE_REPLAYS"
-"""The variable that marks the process of a replay that runs no `once` steps, and what that starts."""
+"""The variable that tells the process of a replay, and those that it starts, which attempt of the record it is."""
 CHILD_VARIABLES = ("ZRB_STORE_ATTEMPT", "ZRB_STORE_TESTING", REPLAYS, *TOLD)
 """Variables that zrb-store sets for the processes that it starts, or that tests set: users do not."""
 

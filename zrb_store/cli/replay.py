@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import functools
 import os
 import sys
 import tempfile
@@ -16,6 +14,7 @@ import click
 
 from zrb_store import codec
 from zrb_store.cli import completion
+from zrb_store.cli.arguments import refuse_usage
 from zrb_store.cli.command import app, command
 from zrb_store.cli.diff import print_differences
 from zrb_store.cli.resume import parse_words
@@ -28,11 +27,11 @@ from zrb_store.inspect import session_names
 from zrb_store.inspect.diff import Comparison, doings
 from zrb_store.masking import MASK
 from zrb_store.names import full_name, split_id
-from zrb_store.operations.replay import Scratch, delivered, find_attempt, place_in_run, prepare
+from zrb_store.operations.replay import delivered, find_attempt, place_in_run, prepare, setting
 from zrb_store.queries import replay as queries
 from zrb_store.queries import runs, sessions
-from zrb_store.queries.replay import Handled, StepOfAttempt
-from zrb_store.records import AttemptRecord, JsonValue, RunRecord, SessionRecord
+from zrb_store.queries.replay import Handled
+from zrb_store.records import AttemptRecord, SessionRecord
 from zrb_store.render.format import program_name, shell_text
 from zrb_store.render.stderr import print_line
 from zrb_store.settings import REPLAYS
@@ -108,49 +107,58 @@ def replay(
     yes: bool,
 ) -> int:
     names, inputs = parse_words(words)
-    if len(names) != 1:
-        raise click.UsageError("name one attempt: SESSION/TASK#N")
-    if repeat_once and not again:
-        raise click.UsageError("--repeat-once is for --steps: without it, no step runs that has completed")
-    if keep is not None and Path(keep).exists():
-        raise click.UsageError(f"{keep} exists: --keep makes a new file")
+    refuse_usage(
+        (len(names) != 1, "name one attempt: SESSION/TASK#N"),
+        (repeat_once and not again, "--repeat-once is for --steps: without it, no step runs that has completed"),
+        (keep is not None and Path(keep).exists(), f"{keep} exists: --keep makes a new file"),
+    )
     with contextlib.ExitStack() as stack:
         source = stack.enter_context(open_store(read_only=True)).database
         session, attempt = _find(source, names[0])
         path = keep or str(Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="zrb-store-"))) / "scratch.db")
-        stack.enter_context(_environment(path, refuses_once=not repeat_once))
+        stack.enter_context(_environment(path))
         value = delivered(source, attempt) if attempt.role == "delivery" else None
         if value is not None or session.argv:
-            if at_exception or at_start or inputs:
-                raise click.UsageError("--pdb, --break and inputs are for tasks of zrb: this is a command")
-            last = next((run for run in runs.of_session(source, session.id) if run.id == attempt.run_id), None)
-            run = _command(source, session) if value is None else _delivery(session, last, value)
+            refuse_usage(
+                (
+                    at_exception or at_start or inputs,
+                    "--pdb, --break and inputs are for tasks of zrb: this is a command",
+                )
+            )
+            run = _command(source, session) if value is None else _delivery(source, attempt, value)
         elif not session.path or tasks is None:
-            raise _not_replayable(session)
+            if session.path:
+                raise ZrbStoreError("only zrb can run tasks: use `zrb xcom replay` in the folder of its project")
+            raise _of_program(session.name)
         else:
-            place = place_in_run(source, attempt)
             run = tasks.replayer(
                 session,
                 attempt,
-                place,
+                place_in_run(source, attempt),
                 inputs,
                 prints=not compares,
                 at_exception=at_exception,
                 at_start=at_start,
             )
-        _ask(full_name(session.name, attempt.task, attempt.number), yes=yes)
-        with source.snapshot() as rows:
-            record = doings(rows, attempt)
-
-        def is_done(step: StepOfAttempt) -> bool:
-            return not again or (step.once and not repeat_once)
-
+        name = full_name(session.name, attempt.task, attempt.number)
+        _ask(name, yes=yes)
         with contextlib.closing(Database(store_url(path))) as scratch:
             make_scratch(scratch)
-            made = prepare(source, scratch, attempt, is_done=is_done, value=value)
-        scratch_store = stack.enter_context(open_store(path))
-        code = run(scratch_store)
-        return _report(scratch_store.database, made, attempt, record if compares else None, code, keep)
+            record = prepare(source, scratch, attempt, value)
+        os.environ[REPLAYS] = setting(record, again=again, repeat_once=repeat_once)
+        store = stack.enter_context(open_store(path))
+        code = run(store)
+        with source.snapshot() as then, store.database.snapshot() as rows:
+            now = queries.replayed(rows, sessions.get(rows, session.name).id)
+            if now is None:
+                raise ZrbStoreError(f"{name} did not begin again")
+            _tell_end(name, attempt, now)
+            if keep is not None:
+                print_line(f"session {record.session} in {keep} is the record", program_name())
+            if not compares:
+                return code
+            comparison = Comparison(name, "replay", differences(doings(then, attempt), doings(rows, now)))
+            return print_differences(comparison, "table", full=False)
 
 
 def _find(database: Database, text: str) -> tuple[SessionRecord, AttemptRecord]:
@@ -163,14 +171,12 @@ def _find(database: Database, text: str) -> tuple[SessionRecord, AttemptRecord]:
 
 
 @contextlib.contextmanager
-def _environment(path: str, *, refuses_once: bool) -> Iterator[None]:
+def _environment(path: str) -> Iterator[None]:
     """Let this process, and all that it starts, use the scratch store, and neither notify nor prune."""
     before = dict(os.environ)
     for name in ("ATTEMPT", "SESSION", "NOTIFY", "ON_FAILURE", "RETENTION", "UNAVAILABLE", "ON_ERROR"):
         os.environ.pop(f"ZRB_STORE_{name}", None)
     os.environ["ZRB_STORE_URL"] = str(Path(path).absolute())
-    if refuses_once:
-        os.environ[REPLAYS] = "1"
     try:
         yield
     finally:
@@ -178,11 +184,9 @@ def _environment(path: str, *, refuses_once: bool) -> Iterator[None]:
         os.environ.update(before)
 
 
-def _not_replayable(session: SessionRecord) -> ZrbStoreError:
-    if session.path:
-        return ZrbStoreError("only zrb can run tasks: use `zrb xcom replay` in the folder of its project")
+def _of_program(session: str) -> TaskNotFound:
     return TaskNotFound(
-        f"session {session.name} was run by a Python program: only tasks of zrb, commands of `zrb-store run` and "
+        f"session {session} was run by a Python program: only tasks of zrb, commands of `zrb-store run` and "
         "deliveries of `zrb-store consume` can be replayed"
     )
 
@@ -202,27 +206,29 @@ def _command(database: Database, session: SessionRecord) -> Run:
     return lambda store: call.run(store, lambda _: None, lambda _: None)
 
 
-def _delivery(session: SessionRecord, run: RunRecord | None, value: Handled) -> Run:
-    words = [] if run is None else run.command
-    if run is None or "consume" not in words:
-        raise _not_replayable(dataclasses.replace(session, path=[]))
-    consume = app.get_command(click.Context(app), "consume")
-    assert consume is not None
-    argv: Sequence[str] = consume.make_context("consume", words[words.index("consume") + 1 :]).params["argv"]
+def _delivery(database: Database, attempt: AttemptRecord, value: Handled) -> Run:
+    last = next((run for run in runs.of_session(database, attempt.session_id) if run.id == attempt.run_id), None)
+    words = [] if last is None else last.command
+    if last is None or "consume" not in words:
+        raise _of_program(attempt.session)
+    folder, command = last.folder, app.get_command(click.Context(app), "consume")
+    assert command is not None
+    given = command.make_context("consume", words[words.index("consume") + 1 :]).params
+    argv: Sequence[str] = given["argv"]
     if any(MASK in word for word in argv):
-        raise InputsDiffer(f"the command of session {session.name} has a secret, which is not stored")
-    folder = run.folder
+        raise InputsDiffer(f"the command of session {attempt.session} has a secret, which is not stored")
 
     def consume_once(store: Store) -> int:
         if folder is not None:
             os.chdir(folder)
         check_command(argv)
-        with CommandRunner(argv, stdout=sys.stdout.fileno(), stderr=sys.stderr.fileno()) as runner:
+        outputs = {"stdout": sys.stdout.fileno(), "stderr": sys.stderr.fileno()}
+        with CommandRunner(argv, **outputs, timeout=given["timeout"]) as runner:
             consumer = ShellConsumer(
                 store,
                 store.session(value.session).xcom[value.queue],
                 runner,
-                name=session.name,
+                name=attempt.session,
                 wait=0.0,
                 only_one=True,
                 jobs=1,
@@ -235,26 +241,10 @@ def _delivery(session: SessionRecord, run: RunRecord | None, value: Handled) -> 
     return consume_once
 
 
-def _report(
-    scratch: Database, made: Scratch, attempt: AttemptRecord, record: JsonValue, code: int, keep: str | None
-) -> int:
-    """Say how the replay has ended, and where the scratch store is; print how it differs from the record."""
-    tell = functools.partial(print_line, program=program_name())
-    name = full_name(attempt.session, attempt.task, attempt.number)
-    with scratch.snapshot() as rows:
-        now = queries.newest(rows, sessions.get(rows, attempt.session).id, attempt.task, made.since)
-        if now is None:
-            raise ZrbStoreError(f"{name} did not begin again")
-        if now.error_traceback is not None:
-            click.echo(now.error_traceback, err=True)
-        tell(f"{name} then: {_end(attempt)}; now: {_end(now)}")
-        if keep is not None:
-            tell(f"the scratch store is {keep}, and session {made.record} in it is the record")
-        if record is None:
-            return code
-        comparison = Comparison(name, "replay", differences(record, doings(rows, now, made.since)))
-        return print_differences(comparison, "table", full=False)
-
-
-def _end(attempt: AttemptRecord) -> str:
-    return attempt.status if attempt.error_type is None else f"{attempt.status}, {attempt.error_type}"
+def _tell_end(name: str, then: AttemptRecord, now: AttemptRecord) -> None:
+    """Say how an attempt ended, and how its replay has."""
+    if now.error_traceback is not None:
+        click.echo(now.error_traceback, err=True)
+    ends = [one.status if one.error_type is None else f"{one.status}, {one.error_type}" for one in (then, now)]
+    why = " for an answer that the record does not have" if now.status == "waiting" else ""
+    print_line(f"{name} then: {ends[0]}; now: {ends[1]}{why}", program_name())

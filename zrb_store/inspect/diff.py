@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
@@ -15,7 +15,6 @@ from typing import Literal
 from zrb_store import codec
 from zrb_store.codec.compare import Difference, differences, list_differences
 from zrb_store.codec.display import key_segment
-from zrb_store.db.columns import MOST_TICK
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
 from zrb_store.queries import attempts, replay, sessions
@@ -84,30 +83,25 @@ def _step_differences(transaction: Transaction, a: int, b: int) -> Iterator[Diff
             yield from differences(one, two, path)
 
 
-def doings(transaction: Transaction, attempt: AttemptRecord, since: int = MOST_TICK) -> JsonValue:
-    """Return how an attempt ended, its result, and what it and each of its steps took and pushed, by queue.
-
-    Of a replay, the steps from the record, which began after the tick `since`, are among them.
-    """
-    steps: dict[str, list[int]] = {}
-    for step in replay.steps_of(transaction, attempt, since):
-        steps.setdefault(step.step, []).append(step.id)
+def doings(transaction: Transaction, attempt: AttemptRecord) -> JsonValue:
+    """Return how an attempt ended, its result, and what it and each of its steps took and pushed, by queue."""
     result = attempts.stored_result(transaction, attempt)
+    steps = replay.steps_of(transaction, attempt.id)
     return {
         "status": attempt.status,
         "error": None if attempt.error_type is None else f"{attempt.error_type}: {attempt.error_message}",
         "result": None if result is None else codec.to_json(result),
-        **_handled(transaction, attempt, [attempt.id]),
-        "steps": {step: _handled(transaction, attempt, every) for step, every in steps.items()},
+        **_handled(transaction, attempt, attempt.id),
+        "steps": {name: {**_handled(transaction, attempt, step.id)} for name, step in steps.items()},
     }
 
 
-def _handled(transaction: Transaction, attempt: AttemptRecord, attempt_ids: Sequence[int]) -> dict[str, JsonValue]:
+def _handled(transaction: Transaction, attempt: AttemptRecord, attempt_id: int) -> dict[str, JsonValue]:
     found: dict[str, dict[str, list[JsonValue]]] = {"takes": {}, "pushes": {}}
     whats: tuple[Literal["taken", "pushed"], ...] = ("taken", "pushed")
     for what, by_queue in zip(whats, found.values(), strict=True):
         # Not by tick: where a step began, or another task, there is one more.
-        for each in sorted(replay.handled(transaction, what, attempt_ids), key=lambda each: each.seq):
+        for each in sorted(replay.handled(transaction, what, [attempt_id]), key=lambda each: each.seq):
             is_result = (each.queue_id, each.seq) == (attempt.result_queue_id, attempt.result_seq)
             queue = each.queue if each.session == attempt.session else f"{each.session}/{each.queue}"
             if what == "taken" or not is_result:

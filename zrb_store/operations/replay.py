@@ -1,24 +1,27 @@
 """`replay`: a scratch store in which one attempt can run again, where everything is as it was before it began.
 
-The session, and each session whose queues it has used, is copied whole under another name, and from there, as it
-was at the attempt's beginning, under its own. So only that attempt remains to be run, by the usual means.
+The session, and each session whose queues it has used, is copied whole under another name (the record), and from
+there, as it was at the attempt's beginning, under its own. So only that attempt remains to be run, by the usual means.
+When it comes to a step that completed in the record, the step's part is done again from there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import Literal, NamedTuple
+import os
 
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
 from zrb_store.errors import InvalidArgument, TaskNotFound, ZrbStoreError
 from zrb_store.names import full_name
 from zrb_store.operations.transfer import copy
-from zrb_store.queries import attempts, fork, replay, sessions
+from zrb_store.queries import attempts, fork, replay, sessions, steps
+from zrb_store.queries.attempts import Owner
 from zrb_store.queries.clock import Moment
-from zrb_store.queries.queues import queue_ids
+from zrb_store.queries.queues import ensure_queue, queue_ids
 from zrb_store.queries.replay import Handled
+from zrb_store.queries.steps import StepRecord
 from zrb_store.records import AttemptRecord, Damage, SessionRecord
+from zrb_store.settings import REPLAYS
 
 
 def find_attempt(database: Database, session: SessionRecord, task: str, number: int) -> AttemptRecord:
@@ -47,57 +50,18 @@ def place_in_run(database: Database, attempt: AttemptRecord) -> int:
 def delivered(database: Database, attempt: AttemptRecord) -> Handled:
     """Return the value that a delivery began with."""
     with database.snapshot() as rows:
-        first = next(replay.handled(rows, "taken", [attempt.id]), None)
-    if first is None:
+        taken = replay.handled(rows, "taken", [attempt.id])
+    if not taken:
         name = full_name(attempt.session, attempt.task, attempt.number)
         raise ZrbStoreError(f"the value of {name} was deleted: there is nothing to replay")
-    return first
+    return taken[0]
 
 
-def _independent(rows: Transaction, attempt: AttemptRecord) -> Iterator[replay.StepOfAttempt]:
-    """Yield the completed steps of an attempt that took nothing of what only the attempt itself can push again."""
-
-    def places(what: Literal["taken", "pushed"], attempt_id: int) -> set[tuple[int, int]]:
-        return {(each.queue_id, each.seq) for each in replay.handled(rows, what, [attempt_id])}
-
-    missing = places("pushed", attempt.id)
-    for step in replay.steps_of(rows, attempt):
-        if step.status == "completed" and missing.isdisjoint(places("taken", step.id)):
-            yield step
-        else:
-            missing |= places("pushed", step.id)
-
-
-def _own(rows: Transaction, step: replay.StepOfAttempt, home: str, names: Mapping[str, str]) -> None:
-    """Let the copy of a step own what it did to queues of other sessions, of which the names are given."""
-    copied = attempts.by_name(rows, home, step.task, step.number)
-    assert copied is not None
-    whats: tuple[Literal["taken", "pushed"], ...] = ("taken", "pushed")
-    for what in whats:
-        for each in list(replay.handled(rows, what, [step.id])):
-            if names[each.session] != home:
-                replay.set_owner(rows, what, each._replace(session=names[each.session]), copied.id)
-
-
-class Scratch(NamedTuple):
-    """What was made for a replay."""
-
-    since: int  # the tick just before the attempt began
-    record: str  # the name of the copy of the session as it is now
-
-
-def prepare(
-    source: Database,
-    scratch: Database,
-    attempt: AttemptRecord,
-    *,
-    is_done: Callable[[replay.StepOfAttempt], bool],
-    value: Handled | None = None,
-) -> Scratch:
+def prepare(source: Database, scratch: Database, attempt: AttemptRecord, value: Handled | None = None) -> AttemptRecord:
     """Fill a scratch database for the replay of an attempt, which then takes a `value` first if one is given.
 
-    The completed steps of the attempt for which `is_done` is true do not run again, unless they took what the attempt
-    itself pushed outside of steps.
+    Returns:
+        The attempt in the record.
     """
     with source.snapshot() as rows:
         used = replay.used_sessions(rows, attempt.session_id)
@@ -110,20 +74,75 @@ def prepare(
     if damage:
         raise ZrbStoreError(str(damage))
 
-    def rewind(transaction: Transaction) -> int:
+    def rewind(transaction: Transaction) -> AttemptRecord:
         record = attempts.by_name(transaction, copies[attempt.session], attempt.task, attempt.number)
         assert record is not None
-        done = [step for step in _independent(transaction, record) if is_done(step)]
         moment = Moment(record.started_at, record.started_tick - 1)
         for name in names:
             original = sessions.get(transaction, copies[name])
             target = fork.create(transaction, name, original)
             assert target is not None
-            fork.copy_exactly(transaction, original.id, target, moment, [step.id for step in done])
-        for step in done:
-            _own(transaction, step, attempt.session, {copied: name for name, copied in copies.items()})
+            fork.copy_exactly(transaction, original.id, target, moment)
         if value is not None:
             replay.delay_before(transaction, queue_ids(transaction, value.session)[value.queue], value.seq)
-        return record.started_tick - 1
+        return record
 
-    return Scratch(scratch.transact(rewind), copies[attempt.session])
+    return scratch.transact(rewind)
+
+
+def setting(record: AttemptRecord, *, again: bool, repeat_once: bool) -> str:
+    """Return the value of the variable that tells this process, and those that it starts, of the replay."""
+    return f"{record.id}{' --steps' * again}{' --repeat-once' * repeat_once}"
+
+
+class _Diverged(Exception):
+    """The replay does not have a value that a step of the record took."""
+
+
+def step_of_record(owner: Owner, task: str, name: str, known: StepRecord | None) -> StepRecord | None:
+    """Let a step of the attempt that is replayed do what it did in the record, if it completed there, and return it.
+
+    Otherwise, or if it took what is not there now, return the newest attempt of the step that is `known` here.
+    """
+    record_id, *options = os.environ[REPLAYS].split()
+    if known is not None and (known.in_effect or known.status == "running"):
+        return known
+
+    def work(transaction: Transaction) -> None:
+        record, now = attempts.by_id(transaction, int(record_id)), attempts.by_id(transaction, owner.id)
+        if record is None or now is None or now.task != record.task:
+            return
+        if now.session != replay.fork_of(transaction, record.session):
+            return
+        step = replay.steps_of(transaction, record.id).get(name)
+        if step is None or step.status != "completed" or not step.restorable:
+            return
+        if "--steps" in options and not (step.once and "--repeat-once" not in options):
+            return
+        number = steps.highest_number(transaction, task, parent_id=owner.id) + 1 if known is None else known.step_number
+        last = 0 if known is None else known.number
+        arguments, once = step.arguments or "", bool(step.once)
+        begun = steps.begin(transaction, owner.id, task, name, number, arguments, once=once, known=last)
+        if begun is None:
+            return
+        _handle_again(transaction, step.id, begun.id)
+        steps.complete(transaction, begun.id, step.result or "null", restorable=True)
+
+    try:
+        owner.database.transact(work)
+    except _Diverged:
+        return known
+    return steps.newest(owner.database, owner.id, task, name)
+
+
+def _handle_again(transaction: Transaction, recorded: int, step_id: int) -> None:
+    """Take and push what a step of the record did, for another step."""
+    taken, pushed = (replay.handled(transaction, what, [recorded]) for what in ("taken", "pushed"))
+    seqs: dict[tuple[int, int], int] = {}  # of what it pushed itself, by queue and seq in the record
+    for each in sorted([*taken, *pushed], key=lambda each: (each.tick, each in pushed)):
+        queue_id = ensure_queue(transaction, replay.fork_of(transaction, each.session), each.queue)
+        place = each.queue_id, each.seq
+        if each in pushed:
+            seqs[place] = replay.push_again(transaction, queue_id, each, step_id)
+        elif not replay.take_again(transaction, queue_id, seqs.get(place, each.seq), each.data, step_id):
+            raise _Diverged

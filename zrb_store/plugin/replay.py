@@ -20,7 +20,7 @@ from importlib.metadata import version
 from types import CodeType, FrameType, TracebackType
 from typing import Any
 
-from zrb_store.errors import SessionWaiting, TaskNotFound
+from zrb_store.errors import TaskNotFound
 from zrb_store.plugin import compat
 from zrb_store.plugin.attach import opened_store
 from zrb_store.plugin.attempts import Action, run_attempt
@@ -95,10 +95,10 @@ class Replay:
         await recorder.wait_for_actions()
         recorder.end(failure, interrupted=interrupted or isinstance(failure, KeyboardInterrupt))
         signals.end(recorder)
-        for reason in (recorder.fatal, *recorder.uncertain, *(SessionWaiting(str(one)) for one in recorder.waits)):
+        for reason in (recorder.fatal, *recorder.uncertain):
             if reason is not None:  # zrb only knows that the task was cancelled
                 raise reason from None
-        if isinstance(failure, Exception):  # it is stored with the attempt
+        if isinstance(failure, Exception) or recorder.waits:  # it is stored with the attempt
             return _FAILED
         if failure is not None:
             raise failure

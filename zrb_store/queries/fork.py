@@ -1,14 +1,13 @@
 """Copies of a session as it was at one moment. The database copies the rows without sending them here.
 
 For `fork`, all that had not completed by then is given back in the copy. For `replay` it is `exact`: what was held is
-held, by nobody that could give it back, and the steps that the attempt itself completed (`own`) are done already.
+held, by nobody that could give it back.
 """
 
 from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from zrb_store.db.columns import MOST_TICK
@@ -100,21 +99,11 @@ def _was_undone(table: sa.FromClause) -> sa.ColumnElement[bool]:
     )
 
 
-def _is_own(column: sa.ColumnElement[int], dialect_name: str) -> sa.ColumnElement[bool]:
-    """Return the condition that an attempt is one of the steps that are done already."""
-    return sa.and_(column.is_not(None), among(dialect_name, column, "own"))
-
-
-def _had_come(dialect_name: str) -> sa.ColumnElement[bool]:
-    """Return the condition that a value had been pushed, or was by a step that is done already."""
-    return sa.or_(t.value.c.pushed_tick <= given_tick(), _is_own(t.value.c.pushed_by, dialect_name))
-
-
 _RULES = ("max_deliveries", "retry_after")
 
 
 @statement
-def _copy_queues(dialect_name: str) -> sa.Insert:
+def _copy_queues() -> sa.Insert:
     rules = [t.queue.c[name] for name in _RULES]
     lowest = sa.func.min(t.value.c.seq)
     highest = sa.func.max(t.value.c.seq)
@@ -128,7 +117,11 @@ def _copy_queues(dialect_name: str) -> sa.Insert:
             sa.case((lowest < 1, lowest), else_=1),
             sa.case((highest > 0, highest), else_=0),
         )
-        .select_from(t.queue.outerjoin(t.value, sa.and_(t.value.c.queue_id == t.queue.c.id, _had_come(dialect_name))))
+        .select_from(
+            t.queue.outerjoin(
+                t.value, sa.and_(t.value.c.queue_id == t.queue.c.id, t.value.c.pushed_tick <= given_tick())
+            )
+        )
         .where(t.queue.c.session_id == source_id())
         .group_by(t.queue.c.id, t.queue.c.name, *rules)
         .having(sa.or_(highest.is_not(None), *(rule.is_not(None) for rule in rules)))
@@ -164,18 +157,17 @@ def _is_copy(new: sa.FromClause, old: sa.FromClause) -> sa.ColumnElement[bool]:
     )
 
 
-def _as_then(dialect_name: str) -> dict[str, sa.ColumnElement[Any]]:
+def _as_then() -> dict[str, sa.ColumnElement[Any]]:
     """Return the columns of an attempt as they were at the moment. One that had not ended is given back."""
     attempt, at = t.attempt.c, bindparam("time", type_=sa.BigInteger)
-    is_own = _is_own(attempt.id, dialect_name)
-    had_ended = sa.or_(sa.func.coalesce(attempt.ended_tick <= given_tick(), sa.false()), is_own)
-    came_back = sa.and_(sa.not_(is_own), attempt.given_back_tick <= given_tick())
+    had_ended = sa.func.coalesce(attempt.ended_tick <= given_tick(), sa.false())
     then: dict[str, sa.ColumnElement[Any]] = {name: attempt[name] for name in _KEPT}
     then |= {name: sa.case((had_ended, attempt[name])) for name in ("result_seq", *ERROR)}
     then["status"] = sa.case((had_ended, attempt.status), else_=literal("interrupted"))
     for what, when in (("at", at), ("tick", given_tick())):
         then[f"ended_{what}"] = sa.case((had_ended, attempt[f"ended_{what}"]), else_=when)
         given_back = attempt[f"given_back_{what}"]
+        came_back = attempt.given_back_tick <= given_tick()
         then[f"given_back_{what}"] = sa.case((came_back, given_back), (sa.not_(had_ended), when))
     return then
 
@@ -183,8 +175,7 @@ def _as_then(dialect_name: str) -> dict[str, sa.ColumnElement[Any]]:
 @statement
 def _copy_attempts(dialect_name: str, *, steps: bool, exact: bool) -> sa.Insert:
     """Make the statement that copies attempts of tasks, or those of steps. Steps need the copies of their parents."""
-    kept = _as_then(dialect_name) if exact else {name: t.attempt.c[name] for name in _KEPT}
-    had_begun = sa.or_(t.attempt.c.started_tick <= given_tick(), _is_own(t.attempt.c.id, dialect_name))
+    kept = _as_then() if exact else {name: t.attempt.c[name] for name in _KEPT}
     parent = t.attempt.alias("parent")
     new_parent = t.attempt.alias("new_parent")
     return sa.insert(t.attempt).from_select(
@@ -206,7 +197,7 @@ def _copy_attempts(dialect_name: str, *, steps: bool, exact: bool) -> sa.Insert:
         .where(
             t.attempt.c.session_id == source_id(),
             is_step(t.attempt) if steps else ~is_step(t.attempt),
-            had_begun if exact else _stood(t.attempt, dialect_name),
+            t.attempt.c.started_tick <= given_tick() if exact else _stood(t.attempt, dialect_name),
         )
         .order_by(t.attempt.c.id),
     )
@@ -241,7 +232,7 @@ def _copy_values(dialect_name: str, exact: bool) -> sa.Insert:
     # The attempt that held the value at the moment is in zrb_return if the value was returned later, otherwise in its
     # row.
     returned_later = t.returned.c.id.is_not(None)
-    had_ended = sa.or_(t.value.c.ended_tick <= given_tick(), _is_own(t.value.c.taken_by, dialect_name))
+    had_ended = t.value.c.ended_tick <= given_tick()
     holder_id = sa.case((returned_later, t.returned.c.taken_by), (had_ended, t.value.c.taken_by))
     taken_at = sa.case((returned_later, t.returned.c.taken_at), else_=t.value.c.ended_at)
     taken_tick = sa.case((returned_later, t.returned.c.taken_tick), else_=t.value.c.ended_tick)
@@ -308,17 +299,12 @@ def _copy_values(dialect_name: str, exact: bool) -> sa.Insert:
     stays_taken = sa.and_(was_held, sa.not_(given_back), sa.not_(was_dead))
     # Whoever is given back in the copy has undone nothing there.
     links = [
-        sa.case((sa.or_(stood(owner), _is_own(owner.c.id, dialect_name)), new.c.id)) if exact else new.c.id
+        sa.case((stood(owner), new.c.id)) if exact else new.c.id
         for owner, new in ((pusher, new_pusher), (holder, new_holder))
     ]
     due_at = due_then()
     if exact:  # as long as then
         due_at += sa.select(now()).scalar_subquery() - bindparam("time", type_=sa.BigInteger)
-    last_return, same = t.returned.alias("last_return"), is_same_value
-    of_then = sa.and_(last_return.c.taken_tick <= given_tick(), last_return.c.returned_tick > given_tick())
-    return_then = sa.select(sa.func.max(last_return.c.id)).where(
-        same(last_return, t.value), sa.or_(of_then, _is_own(last_return.c.taken_by, dialect_name))
-    )
     return sa.insert(t.value).from_select(
         [
             *("queue_id", "state", "pushed_by", "ended_at", "ended_tick", "taken_by", "orphaned", "failed_deliveries"),
@@ -346,7 +332,14 @@ def _copy_values(dialect_name: str, exact: bool) -> sa.Insert:
         .select_from(
             t.value.join(t.queue)
             .join(_new_queue(), _same_queue())
-            .outerjoin(t.returned, t.returned.c.id == return_then.scalar_subquery())
+            .outerjoin(
+                t.returned,
+                sa.and_(
+                    is_same_value(t.returned, t.value),
+                    t.returned.c.taken_tick <= given_tick(),
+                    t.returned.c.returned_tick > given_tick(),
+                ),
+            )
             .outerjoin(earlier, earlier.c.id == next_one.scalar_subquery())
             .outerjoin(pusher, pusher.c.id == t.value.c.pushed_by)
             .outerjoin(holder, holder.c.id == holder_id)
@@ -354,7 +347,7 @@ def _copy_values(dialect_name: str, exact: bool) -> sa.Insert:
             .outerjoin(new_holder, _is_copy(new_holder, holder))
         )
         .where(
-            _had_come(dialect_name),
+            t.value.c.pushed_tick <= given_tick(),
             sa.not_(sa.and_(is_retracted, was_held, sa.not_(returned_later), sa.not_(was_dead))),
             sa.true() if exact else sa.or_(stays_taken, sa.not_(pusher_undone)),
         ),
@@ -416,18 +409,18 @@ def copy_as_of(executor: Executor, source: int, target: int, task: str, step: st
     nor those of `task` itself, nor its steps; if `step` is given, only that one of its steps is not.
     """
     at: Params = {"source": source, "task": task, "step": step, **Moment(2**63 - 1, tick).bounds}
-    _copy(executor, {**at, "target": target, "own": "[]", "dependent": json.dumps(_dependent(executor, at))})
+    _copy(executor, {**at, "target": target, "dependent": json.dumps(_dependent(executor, at))})
 
 
-def copy_exactly(executor: Executor, source: int, target: int, moment: Moment, own: Sequence[int]) -> None:
-    """Copy a session exactly as it was at a moment. These steps, which completed later, are done already."""
-    _copy(executor, {"source": source, "target": target, **moment.bounds, "own": json.dumps(list(own))}, exact=True)
+def copy_exactly(executor: Executor, source: int, target: int, moment: Moment) -> None:
+    """Copy a session exactly as it was at a moment."""
+    _copy(executor, {"source": source, "target": target, **moment.bounds}, exact=True)
 
 
 def _copy(executor: Executor, params: Params, *, exact: bool = False) -> None:
     name = executor.dialect_name
     attempts = (_copy_attempts(name, steps=steps, exact=exact) for steps in (False, True))
-    for copy in (_copy_queues(name), *attempts, _copy_values(name, exact), _copy_chunks(), _copy_output()):
+    for copy in (_copy_queues(), *attempts, _copy_values(name, exact), _copy_chunks(), _copy_output()):
         executor.execute(copy, params)
 
 

@@ -1,68 +1,57 @@
-"""What one attempt did to queues, by itself and in its steps, and what is left to do before it can be replayed."""
+"""What one attempt did to queues, by itself and in its steps, and how a replay does the part of a step again."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from typing import Literal, NamedTuple
 
-from zrb_store.db.columns import MOST_TICK
+from zrb_store.codec import Encoded
 from zrb_store.db.core import bindparam, literal, sa, statement, t
 from zrb_store.db.dialect import among, whole_text
 from zrb_store.db.transaction import Executor, Row, Transaction
 from zrb_store.queries import attempts
-from zrb_store.queries.attempts import is_step
-from zrb_store.queries.values import is_same_value
+from zrb_store.queries.clock import draw
+from zrb_store.queries.takes import taken_at_once
+from zrb_store.queries.values import NewValue, from_queue, is_same_value, push_many
 from zrb_store.records import AttemptRecord
-
-
-def _since() -> sa.ColumnElement[bool]:
-    return t.attempt.c.started_tick > bindparam("since", type_=sa.BigInteger)
-
-
-@statement
-def _steps() -> sa.Select[*Row]:
-    # Those that a replay has from the record have no attempt around them.
-    is_copied = sa.and_(t.attempt.c.parent_id.is_(None), _since())
-    return (
-        sa.select(*(t.attempt.c[name] for name in StepOfAttempt._fields))
-        .where(
-            t.attempt.c.session_id == bindparam("session_id"),
-            t.attempt.c.step_of == bindparam("task"),
-            sa.or_(t.attempt.c.parent_id == bindparam("attempt_id"), is_copied),
-        )
-        .order_by(t.attempt.c.id)
-    )
 
 
 class StepOfAttempt(NamedTuple):
     """An attempt of a step, in the attempt around it."""
 
     id: int
-    task: str  # its id within the session, TASK/NUMBER
     step: str  # its name
-    number: int
     status: str
     once: bool
+    restorable: bool
+    arguments: str | None
+    result: str | None
 
 
-def steps_of(executor: Executor, attempt: AttemptRecord, since: int = MOST_TICK) -> list[StepOfAttempt]:
-    """Return the steps of an attempt; of a replay, also those from the record, which began after the tick `since`."""
-    params = {"session_id": attempt.session_id, "task": attempt.task, "attempt_id": attempt.id, "since": since}
-    return [StepOfAttempt._make((*row[:-1], bool(row[-1]))) for row in executor.execute(_steps(), params)]
+@statement
+def _steps() -> sa.Select[*Row]:
+    found = sa.select(*(t.attempt.c[name] for name in StepOfAttempt._fields))
+    return found.where(t.attempt.c.parent_id == bindparam("attempt_id")).order_by(t.attempt.c.id)
+
+
+def steps_of(executor: Executor, attempt_id: int) -> dict[str, StepOfAttempt]:
+    """Return the last attempt of each step of an attempt, by the step's name."""
+    found = map(StepOfAttempt._make, executor.execute(_steps(), {"attempt_id": attempt_id}))
+    return {each.step: each for each in found}
 
 
 @statement
 def _newest() -> sa.Select[*Row]:
-    of_task = (t.attempt.c.session_id == bindparam("session_id"), t.attempt.c.task == bindparam("task"))
-    found = attempts.selection().where(*of_task, ~is_step(t.attempt), _since())
+    # Those of the record have no run.
+    of_session = (t.attempt.c.session_id == bindparam("session_id"), t.attempt.c.run_id.is_not(None))
+    found = attempts.selection().where(*of_session, ~attempts.is_step())
     return found.order_by(t.attempt.c.id.desc()).limit(literal(1))
 
 
-def newest(executor: Executor, session_id: int, task: str, since: int) -> AttemptRecord | None:
-    """Return the newest attempt of a task that began after a tick, if there is one."""
-    rows = executor.execute(_newest(), {"session_id": session_id, "task": task, "since": since})
-    return attempts.record(rows[0]) if rows else None
+def replayed(executor: Executor, session_id: int) -> AttemptRecord | None:
+    """Return the attempt that was replayed in a session of a scratch store, or None if it did not begin."""
+    return next(map(attempts.record, executor.execute(_newest(), {"session_id": session_id})), None)
 
 
 @statement
@@ -87,7 +76,7 @@ def _handled(dialect_name: str, what: Literal["taken", "pushed"]) -> sa.Select[*
     content = earlier.order_by(replaced.c.id).limit(literal(1)).scalar_subquery()
     return (
         sa.select(t.session.c.name, t.queue.c.name, events.c.queue_id, events.c.seq, events.c.tick)
-        .add_columns(sa.func.coalesce(content, whole_text()))
+        .add_columns(sa.func.coalesce(content, whole_text()), value.type, value.plain)
         .select_from(events.join(t.value, is_same_value(events, t.value)).join(t.queue).join(t.session))
         .order_by(events.c.tick, events.c.seq)
     )
@@ -102,14 +91,14 @@ class Handled(NamedTuple):
     seq: int
     tick: int  # when it did
     data: str  # encoded, as it was then
+    type: str
+    plain: bool  # whether a program assigned it in place of the queue
 
 
-def handled(
-    transaction: Transaction, what: Literal["taken", "pushed"], attempt_ids: Collection[int]
-) -> Iterator[Handled]:
-    """Yield the values that attempts took or pushed, in that order."""
+def handled(executor: Executor, what: Literal["taken", "pushed"], attempt_ids: Collection[int]) -> list[Handled]:
+    """Return the values that attempts took or pushed, in that order."""
     params = {"attempt_ids": json.dumps(list(attempt_ids))}
-    return map(Handled._make, transaction.stream(_handled(transaction.dialect_name, what), params))
+    return [Handled._make(row) for row in executor.execute(_handled(executor.dialect_name, what), params)]
 
 
 @statement
@@ -128,17 +117,40 @@ def used_sessions(executor: Executor, session_id: int) -> set[str]:
 
 
 @statement
-def _set_owner(what: Literal["taken", "pushed"]) -> sa.Update:
-    of_queue = (t.session.c.name == bindparam("session"), t.queue.c.name == bindparam("queue"))
-    queue_id = sa.select(t.queue.c.id).select_from(t.queue.join(t.session)).where(*of_queue).scalar_subquery()
-    place = (t.value.c.queue_id == queue_id, t.value.c.seq == bindparam("of_seq", type_=sa.BigInteger))
-    return sa.update(t.value).where(*place).values({f"{what}_by": bindparam("owner", type_=t.attempt.c.id.type)})
+def _fork_of() -> sa.Select[str]:
+    return sa.select(t.session.c.name).where(t.session.c.forked_from == bindparam("record", type_=sa.Text))
 
 
-def set_owner(transaction: Transaction, what: Literal["taken", "pushed"], value: Handled, owner: int) -> None:
-    """Say that an attempt took or pushed the value at this place, in a session of another name than its own."""
-    place = {"session": value.session, "queue": value.queue, "of_seq": value.seq}
-    transaction.execute(_set_owner(what), {**place, "owner": owner})
+def fork_of(executor: Executor, record: str) -> str:
+    """Return the name of the session in a scratch store that was made of a session of the record."""
+    name: str = executor.execute(_fork_of(), {"record": record})[0][0]
+    return name
+
+
+@statement
+def _in_queue() -> sa.Select[str]:
+    return from_queue(sa.select(whole_text())).where(t.value.c.seq == bindparam("seq", type_=sa.BigInteger))
+
+
+@statement
+def _take() -> sa.Update:
+    place = (t.value.c.queue_id == bindparam("of_queue"), t.value.c.seq == bindparam("of_seq", type_=sa.BigInteger))
+    return sa.update(t.value).where(*place).values(taken_at_once())
+
+
+def take_again(transaction: Transaction, queue_id: int, seq: int, data: str, attempt_id: int) -> bool:
+    """Take the value at this place for an attempt; False if it is not there, or another one is."""
+    if [row[0] for row in transaction.execute(_in_queue(), {"queue_id": queue_id, "seq": seq})] != [data]:
+        return False
+    params = {"of_queue": queue_id, "of_seq": seq, "attempt_id": attempt_id, **draw(transaction).params}
+    transaction.execute(_take(), params)
+    return True
+
+
+def push_again(transaction: Transaction, queue_id: int, value: Handled, attempt_id: int) -> int:
+    """Push a value once more, for an attempt, and return its seq."""
+    new = NewValue(Encoded(value.data, value.type, len(value.data.encode())), plain=bool(value.plain))
+    return push_many(transaction, queue_id, [new], attempt_id, draw(transaction), left=value.seq < 1)
 
 
 @statement
