@@ -2,8 +2,7 @@
 
 Tasks push, take and move values of their session's queues and of a shared queue, run steps, fail, retry, hold values
 while others work, and die; then the session is resumed. What a task does is decided by its name and its attempt alone,
-and its result tells all that it sees, so that a replay does the same if, and only if, everything is as it was. Steps
-have queues of their own: what steps from the record pushed is there from the beginning of a replay.
+and its result tells all that it sees, so that a replay does the same if, and only if, everything is as it was.
 """
 
 from __future__ import annotations
@@ -78,14 +77,13 @@ class Workflow:
     def _work(self, name: str, ctx: Any, dice: random.Random) -> list[Any]:
         seen: list[Any] = []
         with open_store() as store:
-            shared, theirs = (store.session(SHARED[0]).xcom[queue] for queue in (SHARED[1], "steps"))
+            shared = store.session(SHARED[0]).xcom[SHARED[1]]
             for number in range(dice.randint(1, 7)):
                 value = f"{name}.{self.run}.{ctx.attempt}.{number}"
                 queue = shared if dice.random() < 0.3 else ctx.xcom[dice.choice(QUEUES)]
                 do = dice.choice(["push", "push", "pop", "pop", "right", "left", "rotate", "clear", "step", "item"])
                 if do == "step":
-                    own = dice.choice([theirs, ctx.xcom["s"]])
-                    seen.append(step(f"s{number}", functools.partial(exchange, own, value)))
+                    seen.append(step(f"s{number}", functools.partial(exchange, queue, value)))
                 elif do in ("push", "left"):
                     (queue.push if do == "push" else queue.appendleft)(value)
                 elif not queue:
@@ -96,8 +94,8 @@ class Workflow:
                     queue[0] = value
                 else:
                     getattr(queue, do)()
-            seen += [list(ctx.xcom[queue]) for queue in (*QUEUES, "s")]
-            return [*seen, list(shared), list(theirs), ctx.attempt]
+            seen += [list(ctx.xcom[queue]) for queue in QUEUES]
+            return [*seen, list(shared), ctx.attempt]
 
 
 def in_child(work: Callable[[], int | None], output: Path) -> tuple[int, str]:

@@ -102,7 +102,7 @@ def _handled(transaction: Transaction, attempt: AttemptRecord, attempt_id: int) 
     for what, by_queue in zip(whats, found.values(), strict=True):
         # Not by tick: where a step began, or another task, there is one more.
         for each in sorted(replay.handled(transaction, what, [attempt_id]), key=lambda each: each.seq):
-            is_result = (each.queue_id, each.seq) == (attempt.result_queue_id, attempt.result_seq)
+            is_result = each.place == (attempt.result_queue_id, attempt.result_seq)
             queue = each.queue if each.session == attempt.session else f"{each.session}/{each.queue}"
             if what == "taken" or not is_result:
                 by_queue.setdefault(queue, []).append(codec.to_json(each.data))

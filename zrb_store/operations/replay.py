@@ -8,6 +8,7 @@ When it comes to a step that completed in the record, the step's part is done ag
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
@@ -136,13 +137,20 @@ def step_of_record(owner: Owner, task: str, name: str, known: StepRecord | None)
 
 
 def _handle_again(transaction: Transaction, recorded: int, step_id: int) -> None:
-    """Take and push what a step of the record did, for another step."""
+    """Take and push what a step of the record did, for another step: its own values last, which it pushes first."""
     taken, pushed = (replay.handled(transaction, what, [recorded]) for what in ("taken", "pushed"))
-    seqs: dict[tuple[int, int], int] = {}  # of what it pushed itself, by queue and seq in the record
-    for each in sorted([*taken, *pushed], key=lambda each: (each.tick, each in pushed)):
-        queue_id = ensure_queue(transaction, replay.fork_of(transaction, each.session), each.queue)
-        place = each.queue_id, each.seq
-        if each in pushed:
-            seqs[place] = replay.push_again(transaction, queue_id, each, step_id)
-        elif not replay.take_again(transaction, queue_id, seqs.get(place, each.seq), each.data, step_id):
-            raise _Diverged
+    seqs = {each.place: each.seq for each in taken}
+    own = {each.place for each in pushed}
+
+    def queue_of(value: Handled) -> int:
+        return ensure_queue(transaction, replay.fork_of(transaction, value.session), value.queue)
+
+    def take(values: Iterable[Handled]) -> None:
+        for each in values:
+            if not replay.take_again(transaction, queue_of(each), seqs[each.place], each.data, step_id):
+                raise _Diverged
+
+    take(each for each in taken if each.place not in own)
+    for each in sorted(pushed, key=lambda each: abs(each.seq)):  # on the left, the seqs fall
+        seqs[each.place] = replay.push_again(transaction, queue_of(each), each, step_id)
+    take(each for each in taken if each.place in own)

@@ -94,6 +94,10 @@ class Handled(NamedTuple):
     type: str
     plain: bool  # whether a program assigned it in place of the queue
 
+    @property
+    def place(self) -> tuple[int, int]:
+        return self.queue_id, self.seq
+
 
 def handled(executor: Executor, what: Literal["taken", "pushed"], attempt_ids: Collection[int]) -> list[Handled]:
     """Return the values that attempts took or pushed, in that order."""
