@@ -6,13 +6,12 @@ import contextlib
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import click
 
-from zrb_store import codec
 from zrb_store.cli import completion
 from zrb_store.cli.arguments import refuse_usage
 from zrb_store.cli.command import app, command
@@ -32,11 +31,9 @@ from zrb_store.queries import replay as queries
 from zrb_store.queries import runs, sessions
 from zrb_store.queries.replay import Handled
 from zrb_store.records import AttemptRecord, SessionRecord
-from zrb_store.render.format import program_name, shell_text
+from zrb_store.render.format import program_name
 from zrb_store.render.stderr import print_line
 from zrb_store.settings import REPLAYS
-from zrb_store.shell.command import CommandRunner, check_command
-from zrb_store.shell.consumer import ShellConsumer
 from zrb_store.shell.run import stored_run
 from zrb_store.store import Store, open_store
 
@@ -44,24 +41,21 @@ Run = Callable[[Store], int]
 """Runs an attempt in a scratch store, and returns its exit code."""
 
 
+class Options(NamedTuple):
+    """How an attempt of a task is replayed."""
+
+    at_exception: bool  # whether a debugger stops at an exception
+    at_start: bool  # whether it stops at the first line of the action
+    compares: bool  # whether differences are printed in place of the result
+
+
 class TaskReplayer(Protocol):
     """What replays attempts of tasks. The plugin passes one to `zrb_store.cli.run`."""
 
     def replayer(
-        self,
-        session: SessionRecord,
-        attempt: AttemptRecord,
-        place: int,
-        inputs: Mapping[str, str],
-        *,
-        prints: bool,
-        at_exception: bool,
-        at_start: bool,
+        self, session: SessionRecord, attempt: AttemptRecord, place: int, inputs: Mapping[str, str], options: Options
     ) -> Run:
-        """Return what replays an attempt, which was number `place` of its task in its run.
-
-        Its result is printed if asked for. A debugger stops at an exception, or at the first line of the action.
-        """
+        """Return what replays an attempt, which was number `place` of its task in its run."""
 
 
 @command(
@@ -131,15 +125,8 @@ def replay(
                 raise ZrbStoreError("only zrb can run tasks: use `zrb xcom replay` in the folder of its project")
             raise _of_program(session.name)
         else:
-            run = tasks.replayer(
-                session,
-                attempt,
-                place_in_run(source, attempt),
-                inputs,
-                prints=not compares,
-                at_exception=at_exception,
-                at_start=at_start,
-            )
+            options = Options(at_exception, at_start, compares)
+            run = tasks.replayer(session, attempt, place_in_run(source, attempt), inputs, options)
         name = full_name(session.name, attempt.task, attempt.number)
         _ask(name, yes=yes)
         with contextlib.closing(Database(store_url(path))) as scratch:
@@ -213,30 +200,20 @@ def _delivery(database: Database, attempt: AttemptRecord, value: Handled) -> Run
         raise _of_program(attempt.session)
     folder, command = last.folder, app.get_command(click.Context(app), "consume")
     assert command is not None
-    given = command.make_context("consume", words[words.index("consume") + 1 :]).params
-    argv: Sequence[str] = given["argv"]
-    if any(MASK in word for word in argv):
+    ctx = command.make_context("consume", words[words.index("consume") + 1 :])
+    if any(MASK in word for word in ctx.params["argv"]):
         raise InputsDiffer(f"the command of session {attempt.session} has a secret, which is not stored")
+    one_value = {"wait": None, "until_empty": False, "forever": False, "jobs": 1, "quiet": True}
+    ctx.params |= {**one_value, "session": value.session, "queue": value.queue, "name": attempt.session}
 
-    def consume_once(store: Store) -> int:
+    def consume_once(_: Store) -> int:
         if folder is not None:
             os.chdir(folder)
-        check_command(argv)
-        outputs = {"stdout": sys.stdout.fileno(), "stderr": sys.stderr.fileno()}
-        with CommandRunner(argv, **outputs, timeout=given["timeout"]) as runner:
-            consumer = ShellConsumer(
-                store,
-                store.session(value.session).xcom[value.queue],
-                runner,
-                name=attempt.session,
-                wait=0.0,
-                only_one=True,
-                jobs=1,
-                text=lambda data: shell_text(codec.to_json(data)),
-                report=lambda _: None,
-            )
-            consumer.consume()
-        return 0 if consumer.tally["completed"] else 1
+        try:
+            command.invoke(ctx)
+        except click.exceptions.Exit as ended:
+            return ended.exit_code
+        return 0
 
     return consume_once
 

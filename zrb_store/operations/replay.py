@@ -17,10 +17,12 @@ from zrb_store.names import full_name
 from zrb_store.operations.transfer import copy
 from zrb_store.queries import attempts, fork, replay, sessions, steps
 from zrb_store.queries.attempts import Owner
-from zrb_store.queries.clock import Moment
-from zrb_store.queries.queues import ensure_queue, queue_ids
+from zrb_store.queries.by_hand import drop
+from zrb_store.queries.clock import Moment, draw
+from zrb_store.queries.queues import ensure_queue
 from zrb_store.queries.replay import Handled
 from zrb_store.queries.steps import StepRecord
+from zrb_store.queries.values import seqs_in_queue
 from zrb_store.records import AttemptRecord, Damage, SessionRecord
 from zrb_store.settings import REPLAYS
 
@@ -85,7 +87,9 @@ def prepare(source: Database, scratch: Database, attempt: AttemptRecord, value: 
             assert target is not None
             fork.copy_exactly(transaction, original.id, target, moment)
         if value is not None:
-            replay.delay_before(transaction, queue_ids(transaction, value.session)[value.queue], value.seq)
+            queue_id = ensure_queue(transaction, value.session, value.queue)
+            passed = [seq for seq in seqs_in_queue(transaction, queue_id) if seq < value.seq]  # by this consumer
+            drop(transaction, queue_id, passed, draw(transaction), "replay")
         return record
 
     return scratch.transact(rewind)

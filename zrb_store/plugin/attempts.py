@@ -208,10 +208,8 @@ async def run_session(
     **kwargs: P.kwargs,
 ) -> R | None:
     """Run the main task of a zrb session as zrb does, by `stock`, and store the session if it is to be stored."""
-    run = functools.partial(stock, task, session, *args, **kwargs)
     replay: Callable[[], Awaitable[R]] | None = getattr(session, compat.REPLAYED, None)
-    if replay is not None:
-        return await replay()
+    run = replay or functools.partial(stock, task, session, *args, **kwargs)
     for line in settings.doubtful_variables():
         warn(line)
     if not attach.is_to_be_stored(task, session):
@@ -263,7 +261,8 @@ async def _conduct(recorder: Recorder, run: Callable[[], Awaitable[R]]) -> R:
 
         text = waits.describe(recorder.run.session, waits.parked(recorder.run.database, [recorder.run.session_id]))
         failure = SessionWaiting(text) if status == "waiting" else ZrbStoreError(f"{text}; and a task failed")
-    if status not in ("completed", "waiting") and recorder.fatal is None and recorder.zrb_session.parent is None:
+    is_left = status not in ("completed", "waiting") and not hasattr(recorder.zrb_session, compat.REPLAYED)
+    if is_left and recorder.fatal is None and recorder.zrb_session.parent is None:
         warn(_how_to_resume(recorder, status))
     stopped = signals.received
     signals.end(recorder)

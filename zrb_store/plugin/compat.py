@@ -49,7 +49,7 @@ T = TypeVar("T")
 # Attributes that the plugin sets on objects of zrb.
 RECORDER: Final = "_zrb_store_recorder"  # on a session: its `Recorder`
 RESUMED: Final = "_zrb_store_resumed"  # on a session that `zrb xcom resume` starts: its `ResumeRequest`
-REPLAYED: Final = "_zrb_store_replayed"  # on a session of `zrb xcom replay`: runs one action in place of all tasks
+REPLAYED: Final = "_zrb_store_replayed"  # on a session of `zrb xcom replay`: runs one action in place of all
 CHILD: Final = "_zrb_store_child"  # on a session that a trigger starts: the name that it is stored under
 NEVER: Final = "_zrb_store_never"  # on a task whose sessions are never stored
 VIEW: Final = "_zrb_store_view"  # on a task's context: `ctx.xcom` of its attempt

@@ -155,21 +155,3 @@ def push_again(transaction: Transaction, queue_id: int, value: Handled, attempt_
     """Push a value once more, for an attempt, and return its seq."""
     new = NewValue(Encoded(value.data, value.type, len(value.data.encode())), plain=bool(value.plain))
     return push_many(transaction, queue_id, [new], attempt_id, draw(transaction), left=value.seq < 1)
-
-
-@statement
-def _delay_before() -> sa.Update:
-    return (
-        sa.update(t.value)
-        .where(
-            t.value.c.queue_id == bindparam("of_queue"),
-            t.value.c.seq < bindparam("before", type_=sa.BigInteger),
-            t.value.c.ended_at.is_(None),
-        )
-        .values(due_at=literal(2**62))
-    )
-
-
-def delay_before(transaction: Transaction, queue_id: int, seq: int) -> None:
-    """Delay the values before one for ever: a delivery passed over them."""
-    transaction.execute(_delay_before(), {"of_queue": queue_id, "before": seq})
