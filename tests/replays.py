@@ -78,6 +78,8 @@ class Workflow:
         seen: list[Any] = []
         with open_store() as store:
             shared = store.session(SHARED[0]).xcom[SHARED[1]]
+            if name == "t0":
+                shared.push(f"t0.{self.run}.{ctx.attempt}")  # a session that is only read is not in the scratch store
             for number in range(dice.randint(1, 7)):
                 value = f"{name}.{self.run}.{ctx.attempt}.{number}"
                 queue = shared if dice.random() < 0.3 else ctx.xcom[dice.choice(QUEUES)]
@@ -144,7 +146,7 @@ def first_takes(location: str | None, attempt: AttemptRecord) -> set[tuple[str, 
         found = attempts.by_name(store.database, attempt.session, attempt.task, attempt.number)
         assert found is not None
         with store.database.snapshot() as rows:
-            taken = list(replay.handled(rows, "taken", [found.id]))
+            taken = list(replay.handled(rows, "taken", found.id))
     return {(each.session, each.queue, each.seq) for each in taken if each.tick == taken[0].tick}
 
 

@@ -113,12 +113,8 @@ def replay(
         stack.enter_context(_environment(path))
         value = delivered(source, attempt) if attempt.role == "delivery" else None
         if value is not None or session.argv:
-            refuse_usage(
-                (
-                    at_exception or at_start or inputs,
-                    "--pdb, --break and inputs are for tasks of zrb: this is a command",
-                )
-            )
+            if at_exception or at_start or inputs:
+                raise click.UsageError("--pdb, --break and inputs are for tasks of zrb: this is a command")
             run = _command(source, session) if value is None else _delivery(source, attempt, value)
         elif not session.path or tasks is None:
             if session.path:

@@ -101,7 +101,7 @@ def _handled(transaction: Transaction, attempt: AttemptRecord, attempt_id: int) 
     whats: tuple[Literal["taken", "pushed"], ...] = ("taken", "pushed")
     for what, by_queue in zip(whats, found.values(), strict=True):
         # Not by tick: where a step began, or another task, there is one more.
-        for each in sorted(replay.handled(transaction, what, [attempt_id]), key=lambda each: each.seq):
+        for each in sorted(replay.handled(transaction, what, attempt_id), key=lambda each: each.seq):
             is_result = each.place == (attempt.result_queue_id, attempt.result_seq)
             queue = each.queue if each.session == attempt.session else f"{each.session}/{each.queue}"
             if what == "taken" or not is_result:

@@ -53,7 +53,7 @@ def place_in_run(database: Database, attempt: AttemptRecord) -> int:
 def delivered(database: Database, attempt: AttemptRecord) -> Handled:
     """Return the value that a delivery began with."""
     with database.snapshot() as rows:
-        taken = replay.handled(rows, "taken", [attempt.id])
+        taken = replay.handled(rows, "taken", attempt.id)
     if not taken:
         name = full_name(attempt.session, attempt.task, attempt.number)
         raise ZrbStoreError(f"the value of {name} was deleted: there is nothing to replay")
@@ -142,7 +142,7 @@ def step_of_record(owner: Owner, task: str, name: str, known: StepRecord | None)
 
 def _handle_again(transaction: Transaction, recorded: int, step_id: int) -> None:
     """Take and push what a step of the record did, for another step: its own values last, which it pushes first."""
-    taken, pushed = (replay.handled(transaction, what, [recorded]) for what in ("taken", "pushed"))
+    taken, pushed = (replay.handled(transaction, what, recorded) for what in ("taken", "pushed"))
     seqs = {each.place: each.seq for each in taken}
     own = {each.place for each in pushed}
 

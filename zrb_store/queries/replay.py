@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Collection
 from typing import Literal, NamedTuple
 
 from zrb_store.codec import Encoded
 from zrb_store.db.core import bindparam, literal, sa, statement, t
-from zrb_store.db.dialect import among, whole_text
+from zrb_store.db.dialect import whole_text
 from zrb_store.db.transaction import Executor, Row, Transaction
 from zrb_store.queries import attempts
 from zrb_store.queries.clock import draw
@@ -55,20 +53,13 @@ def replayed(executor: Executor, session_id: int) -> AttemptRecord | None:
 
 
 @statement
-def _handled(dialect_name: str, what: Literal["taken", "pushed"]) -> sa.Select[*Row]:
+def _handled(what: Literal["taken", "pushed"]) -> sa.Select[*Row]:
     value, returned, replaced = t.value.c, t.returned.c, t.replaced.alias("replaced")
-    if what == "pushed":
-        rows = sa.select(value.queue_id, value.seq, value.pushed_tick.label("tick")).where(
-            among(dialect_name, value.pushed_by, "attempt_ids")
-        )
-        events = rows.subquery()
-    else:
-        held = sa.select(value.queue_id, value.seq, value.ended_tick.label("tick"))
-        given_back = sa.select(returned.queue_id, returned.seq, returned.taken_tick)
-        events = sa.union_all(
-            held.where(among(dialect_name, value.taken_by, "attempt_ids")),
-            given_back.where(among(dialect_name, returned.taken_by, "attempt_ids")),
-        ).subquery()
+    attempt_id = bindparam("attempt_id", type_=t.attempt.c.id.type)
+    pushed = sa.select(value.queue_id, value.seq, value.pushed_tick.label("tick")).where(value.pushed_by == attempt_id)
+    held = sa.select(value.queue_id, value.seq, value.ended_tick.label("tick")).where(value.taken_by == attempt_id)
+    given_back = sa.select(returned.queue_id, returned.seq, returned.taken_tick).where(returned.taken_by == attempt_id)
+    events = pushed.subquery() if what == "pushed" else sa.union_all(held, given_back).subquery()
     # The content of then, if a person has replaced it since.
     earlier = sa.select(replaced.c.data).where(
         is_same_value(replaced, t.value), replaced.c.replaced_tick > events.c.tick
@@ -89,7 +80,7 @@ class Handled(NamedTuple):
     queue: str
     queue_id: int
     seq: int
-    tick: int  # when it did
+    tick: int
     data: str  # encoded, as it was then
     type: str
     plain: bool  # whether a program assigned it in place of the queue
@@ -99,10 +90,9 @@ class Handled(NamedTuple):
         return self.queue_id, self.seq
 
 
-def handled(executor: Executor, what: Literal["taken", "pushed"], attempt_ids: Collection[int]) -> list[Handled]:
-    """Return the values that attempts took or pushed, in that order."""
-    params = {"attempt_ids": json.dumps(list(attempt_ids))}
-    return [Handled._make(row) for row in executor.execute(_handled(executor.dialect_name, what), params)]
+def handled(executor: Executor, what: Literal["taken", "pushed"], attempt_id: int) -> list[Handled]:
+    """Return the values that an attempt took or pushed, in that order."""
+    return [Handled._make(row) for row in executor.execute(_handled(what), {"attempt_id": attempt_id})]
 
 
 @statement
