@@ -128,7 +128,7 @@ def test_debuggers(zrb: Zrb) -> None:
 
 @pytest.mark.newest
 def test_steps(zrb: Zrb) -> None:
-    """Those that this attempt completed are from the record, with what they did to queues."""
+    """Those that this attempt completed are from the record, with what they did to queues, when the action is there."""
     zrb.tasks(
         """
         from zrb_store import step
@@ -145,7 +145,8 @@ def test_steps(zrb: Zrb) -> None:
             if ctx.attempt == 1:
                 step("first", ran, "first")
             ctx.xcom.own.push(5)
-            step("own", ctx.xcom.own.pop)
+            step("own", lambda: [ran("own"), ctx.xcom.own.pop()])
+            ctx.xcom.out.push(list(ctx.xcom.done))
             one = step("one", work, ctx, "one") if ctx.attempt == 2 else 0
             two = step("two", work, ctx, "two", once=True) if ctx.attempt == 2 else 0
             if exists("more"):
@@ -157,17 +158,44 @@ def test_steps(zrb: Zrb) -> None:
     zrb.run("load", code=1, ZRB_STORE_SESSION="s")
     replay = ("xcom", "replay", "s/load#2", "--yes")
     before, ran = zrb.db.read_bytes(), zrb.ran
-    assert ran == ["first", "one", "two"]
+    assert ran == ["first", "own", "own", "one", "two"]
     zrb.run(*replay, "--diff")
     assert zrb.ran == ran
     zrb.run(*replay, "--steps", code=1)
-    assert zrb.ran == [*ran, "one"]
+    assert zrb.ran == [*ran, "own", "one"]
     done = zrb.run(*replay, "--steps", "--repeat-once", "--diff")
-    assert zrb.ran == [*ran, "one", "one", "two"]
+    assert zrb.ran == (ran := [*ran, "own", "one", "own", "one", "two"])
     zrb.mark("more")
     done = zrb.run(*replay, code=1)
     assert "step three of s/load#2 is declared `once`, and a replay runs no such step" in done.err
-    assert zrb.ran == [*ran, "one", "one", "two"]
+    assert zrb.ran == ran
+    assert zrb.db.read_bytes() == before
+
+
+@pytest.mark.newest
+def test_waits(zrb: Zrb) -> None:
+    """An answer is from the record. Without one, the attempt ends there again."""
+    zrb.tasks(
+        """
+        from zrb_store import wait
+
+        @make_task(name="ask", retries=0, group=cli)
+        def ask(ctx):
+            ctx.xcom.log.push(list(ctx.xcom.approve))
+            return [wait("approve", say="Refund?"), list(ctx.xcom.approve)]
+        """
+    )
+    zrb.run("ask", code=75, ZRB_STORE_SESSION="s")
+    zrb.run("xcom", "push", "s", "approve", '"yes"')
+    zrb.run("xcom", "resume", "s")
+    before = zrb.db.read_bytes()
+    done = zrb.run("xcom", "replay", "s/ask#2", "--yes")
+    assert done.out == "['yes', []]\n"
+    zrb.run("xcom", "replay", "s/ask#2", "--diff", "--yes")
+    done = zrb.run("xcom", "replay", "s/ask#1", "--yes", code=1)
+    assert lines(done.err)[-1].endswith(
+        "s/ask#1 then: waiting; now: waiting for an answer that the record does not have"
+    )
     assert zrb.db.read_bytes() == before
 
 

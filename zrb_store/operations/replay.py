@@ -114,15 +114,13 @@ def step_of_record(owner: Owner, task: str, name: str, known: StepRecord | None)
         return known
 
     def work(transaction: Transaction) -> None:
-        record, now = attempts.by_id(transaction, int(record_id)), attempts.by_id(transaction, owner.id)
-        if record is None or now is None or now.task != record.task:
-            return
-        if now.session != replay.fork_of(transaction, record.session):
-            return
+        record = attempts.by_id(transaction, int(record_id))
+        if record is None or owner.full_name != f"{replay.fork_of(transaction, record.session)}/{record.name}":
+            return  # one of another session that the action starts
         step = replay.steps_of(transaction, record.id).get(name)
         if step is None or step.status != "completed" or not step.restorable:
             return
-        if "--steps" in options and not (step.once and "--repeat-once" not in options):
+        if "--steps" in options and (not step.once or "--repeat-once" in options):
             return
         number = steps.highest_number(transaction, task, parent_id=owner.id) + 1 if known is None else known.step_number
         last = 0 if known is None else known.number
@@ -147,7 +145,7 @@ def _handle_again(transaction: Transaction, recorded: int, step_id: int) -> None
     own = {each.place for each in pushed}
 
     def queue_of(value: Handled) -> int:
-        return ensure_queue(transaction, replay.fork_of(transaction, value.session), value.queue)
+        return ensure_queue(transaction, replay.fork_of(transaction, value.session) or value.session, value.queue)
 
     def take(values: Iterable[Handled]) -> None:
         for each in values:

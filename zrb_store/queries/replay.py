@@ -112,13 +112,13 @@ def used_sessions(executor: Executor, session_id: int) -> set[str]:
 
 @statement
 def _fork_of() -> sa.Select[str]:
-    return sa.select(t.session.c.name).where(t.session.c.forked_from == bindparam("record", type_=sa.Text))
+    found = sa.select(t.session.c.name).where(t.session.c.forked_from == bindparam("record", type_=sa.Text))
+    return found.order_by(t.session.c.created_tick.desc())  # the record may have forks, too
 
 
-def fork_of(executor: Executor, record: str) -> str:
+def fork_of(executor: Executor, record: str) -> str | None:
     """Return the name of the session in a scratch store that was made of a session of the record."""
-    name: str = executor.execute(_fork_of(), {"record": record})[0][0]
-    return name
+    return next((row[0] for row in executor.execute(_fork_of(), {"record": record})), None)
 
 
 @statement
