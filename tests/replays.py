@@ -176,7 +176,9 @@ def replay_some(location: str, folder: Path, count: int, seed: int) -> str:
     while done < count:
         seed += 1
         with open_store() as store:
-            store.session(SHARED[0]).xcom[SHARED[1]].push(f"from outside {seed}")
+            shared = store.session(SHARED[0]).xcom[SHARED[1]]
+            shared.push(f"from outside {seed}")
+            assert list(shared)  # reclaims what a session before held when it died, before an attempt does that
         in_child(functools.partial(begin, seed), folder / "output")
         in_child(functools.partial(resume, seed), folder / "output")
         known = stored(seed)
