@@ -91,7 +91,7 @@ def test_an_attempt_alone(zrb: Zrb) -> None:
     refused = zrb.run("xcom", "replay", "s/main#1", "--yes", code=3)
     assert "there is no attempt s/main#1" in refused.err
     refused = zrb.run("replay", "s/load#3", code=1, program="zrb-store")
-    assert "only zrb can run tasks: use `zrb xcom replay`" in refused.err
+    assert "only zrb can run tasks: call `zrb xcom` in the folder of its project" in refused.err
     assert zrb.db.read_bytes() == before
 
 

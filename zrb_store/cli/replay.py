@@ -67,7 +67,7 @@ class TaskReplayer(Protocol):
     "queues it has used, are as they were just before it began. Only the action runs: no checks, successors, "
     "fallbacks or retries. Effects outside of the store are real. Steps that had completed, also in this "
     "attempt, are taken from the record. Secret inputs are asked for, as `resume` does.\n\n"
-    "Attempts of tasks of zrb, of `zrb-store run`, and deliveries of `zrb-store consume` can be replayed.\n\n"
+    "Attempts of tasks of zrb and of `run`, and deliveries of `consume`, can be replayed.\n\n"
     "Exit: 0 if the attempt completes, 1 if not (of `run`, the exit code of its command); with --diff 0 if nothing "
     "differs, otherwise 1.",
     unknown_options=True,  # the options of secret inputs are not known here
@@ -118,7 +118,7 @@ def replay(
             run = _command(source, session) if value is None else _delivery(source, attempt, value)
         elif not session.path or tasks is None:
             if session.path:
-                raise ZrbStoreError("only zrb can run tasks: use `zrb xcom replay` in the folder of its project")
+                raise ZrbStoreError("only zrb can run tasks: call `zrb xcom` in the folder of its project")
             raise _of_program(session.name)
         else:
             options = Options(at_exception, at_start, compares)
@@ -169,8 +169,8 @@ def _environment(path: str) -> Iterator[None]:
 
 def _of_program(session: str) -> TaskNotFound:
     return TaskNotFound(
-        f"session {session} was run by a Python program: only tasks of zrb, commands of `zrb-store run` and "
-        "deliveries of `zrb-store consume` can be replayed"
+        f"session {session} was run by a Python program: only tasks of zrb, commands of `run` and "
+        "deliveries of `consume` can be replayed"
     )
 
 
