@@ -6,6 +6,7 @@ replacements for them (`db/columns.py`). Long lists are lazy: they are read whil
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -233,6 +234,7 @@ class AttemptRecord:
     started_tick: int
     ended_tick: int | None
     given_back_tick: int | None
+    inputs_read: str | None = None  # JSON list of the inputs that it has read, or ["*"]; None if that is not known
     damage: tuple[str, ...] = ()
 
     @property
@@ -243,6 +245,11 @@ class AttemptRecord:
     @property
     def error(self) -> ErrorRecord | None:
         return _error(self.error_type, self.error_message, self.error_traceback)
+
+    @property
+    def read(self) -> list[str] | None:
+        """The inputs that it has read, or `["*"]`; None if that is not known."""
+        return None if self.inputs_read is None else list(json.loads(self.inputs_read))
 
     @property
     def in_effect(self) -> bool:

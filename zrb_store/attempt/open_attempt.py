@@ -113,6 +113,7 @@ class OpenAttempt(AttemptReference):
 
     Attributes:
         restorable: Whether a later attempt may have its stored result. False if it pushed what could not be stored.
+        inputs_read: JSON list of the names of the inputs that it has read, or `["*"]`; None if that is not known.
     """
 
     _commands: Sequence[tuple[int, str | None]] = ()  # of the steps inside that its end has closed
@@ -122,6 +123,7 @@ class OpenAttempt(AttemptReference):
         super().__init__(xcoms.database, xcoms.session, attempt_id, task, number, fence)
         self._xcoms = xcoms
         self.restorable = True
+        self.inputs_read: str | None = None
         self._open = True
         self._pid = os.getpid()
         self._token: Token[Owner | None] | None = None

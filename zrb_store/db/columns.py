@@ -265,6 +265,7 @@ ATTEMPT: Columns = {
     "started_tick": _TICK,
     "ended_tick": _TICK_OR_NULL,
     "given_back_tick": _TICK_OR_NULL,
+    "inputs_read": ColumnRule(str, nullable=True, note="JSON: list of names of inputs", content=_texts),
 }
 OUTPUT: Columns = {
     "attempt_id": _ID,

@@ -154,6 +154,8 @@ attempt = Table(
     _first_tick("started_tick"),
     Column("ended_tick", BigInteger),
     Column("given_back_tick", BigInteger),
+    # JSON list of the inputs that a completed attempt of zrb has read, or ["*"]; null if that is not known
+    Column("inputs_read", Text),
     UniqueConstraint("session_id", "task", "number"),
     Index(None, "run_id"),
     # For takers, which look for dead holders of a queue.

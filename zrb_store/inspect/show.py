@@ -51,7 +51,11 @@ class Attempt(NamedTuple):
 
     def to_json(self) -> JsonObject:
         shown = pick(self.record, "number", "run", "status", "started_at", "ended_at", "error")
-        return {**shown, "output": None if self.output is None else self.output._asdict()}
+        return {
+            **shown,
+            "inputs_read": self.record.read,
+            "output": None if self.output is None else self.output._asdict(),
+        }
 
 
 @dataclass(frozen=True, slots=True)

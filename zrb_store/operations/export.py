@@ -98,7 +98,8 @@ _LATER: Mapping[str, Mapping[str, object]] = {
         **dict.fromkeys(("stop_requested_at", "acknowledged_at")),
     },
     "queue": {"max_deliveries": None, "retry_after": None, "paused_at": None},
-    "attempt": {"parent": None, "step_of": None, "step": None, "step_number": None, "once": False, "result": None},
+    "attempt": {"parent": None, "step_of": None, "step": None, "step_number": None, "once": False, "result": None}
+    | {"inputs_read": None},
     "value": {"failed_deliveries": 0, "plain": False, "due_at": None},
     "return": {"failed_deliveries": None, "due_at": None},
     "change": {"reason": None},

@@ -53,6 +53,7 @@ REPLAYED: Final = "_zrb_store_replayed"  # on a session of `zrb xcom replay`: ru
 CHILD: Final = "_zrb_store_child"  # on a session that a trigger starts: the name that it is stored under
 NEVER: Final = "_zrb_store_never"  # on a task whose sessions are never stored
 VIEW: Final = "_zrb_store_view"  # on a task's context: `ctx.xcom` of its attempt
+READ: Final = "_zrb_store_read"  # on a task's context: the names of the inputs that it has read, and `ctx.input`
 CHECKS: Final = "_zrb_store_checks"  # on a trigger: its default readiness checks
 BUILTIN: Final = "_zrb_store_builtin"  # on a task: whether zrb itself declared it
 
@@ -142,7 +143,7 @@ TOUCHED: dict[type | ModuleType, dict[str, str | type]] = {
         "append_to_shared_log": "(self, message)",
         "set_attempt": "(self, attempt)",
         "set_max_attempt": "(self, max_attempt)",
-        **dict.fromkeys(["xcom", "args", "env", "session"], "property"),
+        **dict.fromkeys(["xcom", "input", "args", "env", "session"], "property"),
         "_task_name": str,
         "_shared_ctx": SharedContext,
     },
@@ -151,6 +152,8 @@ TOUCHED: dict[type | ModuleType, dict[str, str | type]] = {
         **dict.fromkeys(["xcom", "input", "is_tty", "shared_log"], "property"),
         "is_web_mode": "? property",
         "_xcom": DotDict,
+        "_input": DotDict,
+        "session": "property",
     },
     BaseTrigger: {"_fanout_and_trigger_callback": "async (self, session)", "readiness_checks": "property"},
     Callback: {"async_run": "async (self, parent_session, session)", "_task": AnyTask},

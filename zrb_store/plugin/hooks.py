@@ -17,7 +17,7 @@ from contextvars import ContextVar
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
-from zrb_store.plugin import attempts, commands, compat, inputs, output
+from zrb_store.plugin import attempts, commands, compat, inputs, inputs_read, output
 from zrb_store.plugin.attach import is_to_be_stored, recorder_of
 from zrb_store.plugin.compat import (
     AnyGroup,
@@ -235,6 +235,10 @@ def _xcom_of_session(self: SharedContext) -> DotDict:
     return ctx.xcom if ctx is not None and ctx._shared_ctx is self else self._xcom
 
 
+def _input_of_session(self: SharedContext) -> DotDict:
+    return inputs_read.input_of_session(self, _rendering.get())
+
+
 def _task_name_in_template(self: SharedContext) -> str:
     ctx = _rendering.get()
     return attempts.task_name_of_action() if ctx is None or ctx._shared_ctx is not self else str(ctx._task_name)
@@ -279,6 +283,8 @@ def install() -> None:
         patches.put(Context, "xcom", property(_xcom_of_task))
         patches.wrap(Context, "render", _render)
         patches.put(SharedContext, "xcom", property(_xcom_of_session))
+        patches.put(Context, "input", property(inputs_read.input_of_task))
+        patches.put(SharedContext, "input", property(_input_of_session))
         # No release has `task_name` yet.
         if not hasattr(Context, "task_name"):
             patches.put(Context, "task_name", property(lambda self: self._task_name))

@@ -25,6 +25,7 @@ from zrb_store.plugin.compat import AnyContext, AnyTask, Session
 from zrb_store.plugin.ctx_xcom import CtxXcom, CtxXcomContent
 from zrb_store.plugin.graph import Graph
 from zrb_store.plugin.inputs import Secrets
+from zrb_store.plugin.inputs_read import read_by
 from zrb_store.plugin.messages import first_user_frame, text_of_error, uncertain_step, warn
 from zrb_store.plugin.queue import ExpectedPush, ZrbXcom, ZrbXcoms, expected_push, forget_objects_of
 from zrb_store.queries import attempts, sessions
@@ -267,6 +268,8 @@ class Recorder:
     def complete(self, attempt: Attempt, task: AnyTask, result: Any) -> None:
         """Complete an attempt with its result, in one transaction. zrb's own push of the result then does nothing."""
         self._content.store_changed(attempt)
+        declared = (each.name for each in self.main.inputs)
+        attempt.inputs_read = read_by(self.zrb_session._context[task], declared)
         if self.graph.role(task) == "check":
             attempt.complete()
         else:

@@ -232,16 +232,23 @@ def _complete() -> sa.sql.dml.ReturningUpdate[int]:
         restorable=bindparam("restorable", type_=sa.Boolean),
         result_queue_id=bindparam("result_queue_id"),
         result_seq=bindparam("result_seq"),
+        inputs_read=bindparam("inputs_read", type_=sa.Text),
         result=None,  # what `zrb-store result` gave lies in the queue from now on
     )
 
 
 def complete(
-    executor: Executor, attempt_id: int, at: int | None, *, restorable: bool, result: tuple[int, int] | None
+    executor: Executor,
+    attempt_id: int,
+    at: int | None,
+    *,
+    restorable: bool,
+    result: tuple[int, int] | None,
+    inputs_read: str | None = None,
 ) -> bool:
     """Mark a running attempt as completed when its result was pushed; return False if it may no longer write."""
     queue_id, seq = result or (None, None)
-    params = {"attempt_id": attempt_id, "at": at, "restorable": restorable}
+    params = {"attempt_id": attempt_id, "at": at, "restorable": restorable, "inputs_read": inputs_read}
     return bool(executor.execute(_complete(), {**params, "result_queue_id": queue_id, "result_seq": seq}))
 
 

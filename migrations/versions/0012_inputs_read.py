@@ -1,0 +1,15 @@
+"""Which inputs an attempt has read."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0012"
+down_revision = "0011"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.add_column("zrb_attempt", sa.Column("inputs_read", sa.Text()))

@@ -1,0 +1,92 @@
+"""Completed attempts tell which inputs they have read."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.zrb.conftest import Zrb
+
+TASKS = """
+import threading
+from zrb import CmdTask, EnvMap, IntInput, StrInput
+try:
+    from zrb import Tpl
+except ImportError:
+    Tpl = str
+
+INPUTS = [
+    StrInput(name="day", default="monday"),
+    StrInput(name="file-name", default="a.csv"),
+    IntInput(name="size", default="1"),
+]
+
+def task(name, action, **more):
+    return Task(name=name, action=action, retries=0, input=INPUTS, **more)
+
+def in_thread(ctx):
+    thread = threading.Thread(target=lambda: ctx.input.day)
+    thread.start()
+    thread.join()
+
+def changing(ctx):
+    ctx.input["size"] = 2
+    return ctx.session.shared_ctx._input["size"]
+
+tasks = [
+    task("none", lambda ctx: 1),
+    task("name", lambda ctx: ctx.input.day),
+    task("item", lambda ctx: ctx.input["file_name"]),
+    task("snake", lambda ctx: ctx.input.file_name),
+    task("get", lambda ctx: ctx.input.get("size")),
+    task("contains", lambda ctx: "size" in ctx.input),
+    task("template", lambda ctx: ctx.render("{ctx.input.day}")),
+    task("thread", in_thread),
+    task("as-dict", lambda ctx: dict(ctx.input)),
+    task("unpacked", lambda ctx: {**ctx.input}),
+    task("as-json", lambda ctx: __import__("json").dumps(ctx.input)),
+    task("items", lambda ctx: list(ctx.input.items())),
+    task("copy", lambda ctx: ctx.input.copy()),
+    task("equal", lambda ctx: ctx.input == {}),
+    task("condition", lambda ctx: 1, execute_condition=lambda ctx: ctx.input.day != ""),
+    CmdTask(name="cmd", cmd=Tpl("echo {ctx.input.day}"), retries=0, input=INPUTS),
+    CmdTask(name="env", cmd="true", env=EnvMap(vars=lambda ctx: {"SIZE": str(ctx.input.size)}), input=INPUTS),
+    task("changes", changing),
+]
+main = cli.add_task(Task(name="main", upstream=tasks, action=lambda ctx: 1, retries=0, input=INPUTS))
+"""
+BY_NAMES = {
+    "": ("none", "changes"),
+    "day": ("name", "template", "thread", "condition", "cmd"),
+    "file-name": ("item", "snake"),
+    "size": ("get", "contains", "env"),
+    "*": ("as-dict", "unpacked", "as-json", "items", "copy", "equal"),
+}
+READ = {task: names.split() for names, tasks in BY_NAMES.items() for task in tasks}
+
+
+def test_what_a_task_has_read(zrb: Zrb) -> None:
+    zrb.tasks(TASKS)
+    zrb.run("main", "--day", "monday", "--file-name", "b.csv", "--size", "3", ZRB_STORE_SESSION="s")
+    shown = json.loads(zrb.run("xcom", "show", "s", "--json").out)
+    read = {task["task"]: task["attempts"][-1]["inputs_read"] for task in shown["tasks"]}
+    del read["main"]  # zrb also makes the environment of its upstreams for it
+    assert read == READ
+    text = zrb.run("xcom", "show", "s", "--full").out
+    assert "read day" in text
+    assert "read all inputs" in text
+
+
+@pytest.mark.newest
+def test_reads_without_a_context_count_for_every_task(zrb: Zrb) -> None:
+    zrb.tasks(
+        """
+        @make_task(name="load", retries=0, group=cli, input=StrInput(name="day", default="monday"))
+        def load(ctx):
+            return ctx.session.shared_ctx.input["day"]
+        """.replace("@make", "from zrb import StrInput\n        @make")
+    )
+    zrb.run("load", ZRB_STORE_SESSION="s")
+    shown = json.loads(zrb.run("xcom", "show", "s", "--json").out)
+    assert shown["tasks"][0]["attempts"][0]["inputs_read"] == ["day"]
