@@ -14,7 +14,7 @@ from zrb_store.plugin import compat
 
 # Attributes that the plugin reads with a default, since some releases lack them.
 WITH_DEFAULT = {"_action", "_allow_empty", "_execute_condition", "_is_secret", "_install_sigterm_handler", "_retries"}
-OF_PYTHON = {"_replace", "_exit"}
+OF_PYTHON = {"_replace", "_exit", "_getframe"}
 oldest_and_newest = only(lambda version: version < (2,) or version >= (3, 28))  # slow
 
 

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from zrb_store.plugin import compat
-from zrb_store.plugin.attach import recorder_of
 from zrb_store.plugin.compat import Context, DotDict, SharedContext, to_snake_case
 
 ALL: Final = "*"
@@ -84,7 +83,7 @@ def input_of_session(self: SharedContext, rendering: Context | None) -> DotDict:
     if rendering is not None and rendering._shared_ctx is self:
         return input_of_task(rendering)
     inputs: DotDict = vars(self)["_input"]
-    recorder = recorder_of(self.session)
+    recorder = getattr(self.session, compat.RECORDER, None)
     caller = str(sys._getframe(2).f_globals.get("__name__"))
     if recorder is None or recorder.ended or caller.partition(".")[0] in ("zrb", "zrb_store"):
         return inputs

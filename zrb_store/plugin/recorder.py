@@ -91,6 +91,7 @@ class Recorder:
         self._working: set[asyncio.Task[Any]] = set()  # those that run the actions of open attempts
         self._errors: dict[str, type[BaseException]] = {}  # by which the last attempt of a task ended
         self._children = 0
+        self._inputs = [each.name for each in main.inputs]  # merged with those of all tasks, which takes its time
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
 
@@ -268,8 +269,7 @@ class Recorder:
     def complete(self, attempt: Attempt, task: AnyTask, result: Any) -> None:
         """Complete an attempt with its result, in one transaction. zrb's own push of the result then does nothing."""
         self._content.store_changed(attempt)
-        declared = (each.name for each in self.main.inputs)
-        attempt.inputs_read = read_by(self.zrb_session._context[task], declared)
+        attempt.inputs_read = read_by(self.zrb_session._context[task], self._inputs)
         if self.graph.role(task) == "check":
             attempt.complete()
         else:
