@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
 from tests.sessions import attempt_record
-from zrb_store.inspect.agents import agent_note, agent_sum
-from zrb_store.inspect.show import Step
+from zrb_store.inspect.agents import NO_COSTS, agent_note, costs_of_step, executions
+from zrb_store.records import AttemptRecord
 
 
 def answer(given: int, answered: int, **more: Any) -> dict[str, Any]:
@@ -64,22 +65,32 @@ def test_notes(name: str, result: Any, note: str | None) -> None:
     assert agent_note(name, result) == note
 
 
-def test_the_sum() -> None:
-    def step(name: str, result: Any, run: int | None, status: str = "completed") -> Step:
-        return Step([attempt_record(step=name, run=run)], status, result)
+def test_the_costs() -> None:
+    """A request that was lost costs what nobody knows; an answer that was given back was paid."""
 
-    steps = [
-        step("prompt", {"kind": "prompt"}, 1),
-        step("model", answer(1000, 10), 1),
-        step("tool charge a", {"kind": "value", "value": 1}, 1),
-        step("model~2", answer(2000, 20), 2),
-        step("tool charge b", None, 2, "running"),
-        step("own", {"kind": "value"}, 1),
+    def row(step: str, result: Any, status: str = "completed", **more: Any) -> tuple[AttemptRecord, str | None]:
+        record = attempt_record(step=step, status=status, **{"run_id": 1, "parent_id": 1, **more})
+        return record, result and json.dumps(result)
+
+    told = row("tool charge a", {"kind": "retry", "message": "less"})
+    failed = row("tool charge a", None, "failed")
+    lost = row("tool charge a", None, "lost", once=True)
+    unknown = row("tool charge a", {"kind": "unknown", "value": "?"}, once=True, parent_id=2)
+    assert [executions(rows) for rows in ([failed, told], [failed, failed, told], [lost, told], [lost, unknown])] == [
+        *(1, 2, 2, 1)
     ]
-    assert agent_sum(steps, 1) == "2 answers (3,000 in / 30 out tokens), 1 tool calls"
-    saved = "1 (1,000 in / 10 out tokens) and 1 came from the store"
-    assert agent_sum(steps, 2) == f"2 answers (3,000 in / 30 out tokens), 1 tool calls; of these {saved}"
-    assert agent_sum(steps[:1], 1) == ""
-    copied = [step("model", answer(1000, 10), None), *steps[3:]]
-    assert agent_sum(copied, None) == "2 answers (3,000 in / 30 out tokens), 0 tool calls"
-    assert agent_sum(copied, 2).endswith("; of these 1 (1,000 in / 10 out tokens) and 0 came from the store")
+    steps = [
+        [row("prompt", {"kind": "prompt"})],
+        [row("model", answer(1000, 10))],
+        [row("model~2", answer(100, 1), given_back_at=5), row("model~2", answer(2000, 20), parent_id=2)],
+        [row("model~3", None, "lost"), row("model~3", answer(3, 3), run_id=None)],  # as forked
+        [failed, told],
+        [row("own", {"kind": "value"})],
+    ]
+    costs = sum((costs_of_step(each, 2) for each in steps), NO_COSTS)
+    assert costs.text() == (
+        "paid 3 answers (3,100 in / 31 out tokens) and 1 tool call; "
+        "used again 2 answers (1,003 in / 13 out tokens) and 1 tool call; "
+        "thrown away 1 answer (100 in / 1 out tokens) and 0 tool calls"
+    )
+    assert costs_of_step(steps[-1], 2).text() == ""

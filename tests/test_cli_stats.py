@@ -112,6 +112,7 @@ def test_all_that_is_known_of_a_task(command: Commands, store: Store) -> None:
             "at": of_load["last_failure"]["at"],
             "error": {"task": "clean 1", "type": "Broken", "message": f"in {name}"},
         },
+        "tokens": None,
     }
     assert parse_lines("task_stats", command.ok("stats", "--format", "jsonl")) == [of_load]
 
@@ -256,6 +257,7 @@ class TestPrometheus:
             "zrb_store_run_duration_seconds": "summary",
             "zrb_store_last_completed_timestamp_seconds": "gauge",
             "zrb_store_last_failure_timestamp_seconds": "gauge",
+            "zrb_store_agent_tokens": "gauge",
         }
         assert all(family.documentation for family in families.values())
         assert samples("zrb_store_runs") == {

@@ -72,7 +72,7 @@ def test_description_has_what_show_and_log_have(filled: Store) -> None:
     shown, log = show(filled.database, "etl-24"), logged(filled, "etl-24")
     # Who acknowledged it, when and why is among the changes.
     acknowledged = {"acknowledged_at", "acknowledged_by", "acknowledged_reason"}
-    same = shown.keys() - {"runs", "tasks", "queues"} - acknowledged
+    same = shown.keys() - {"runs", "tasks", "queues", "costs"} - acknowledged
     assert {name: described[name] for name in same} == {name: shown[name] for name in same}
     runs = [{name: part for name, part in run.items() if name != "worked_until"} for run in described["runs"]]
     assert runs == log["runs"]

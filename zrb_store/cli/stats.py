@@ -29,6 +29,7 @@ _COLUMNS = (
     Column("95 %", right=True, leaves=2),
     Column("last failure"),
 )
+_TOKENS = tuple(Column(name, right=True, leaves=1) for name in ("paid", "used again", "thrown away"))
 
 _MOST = 5  # main tasks that are named
 
@@ -41,7 +42,9 @@ _MOST = 5  # main tasks that are named
     details="Counts the runs of each main task (the started one) in each project. A resumed session has several runs. "
     "COMPLETED is the number of completed runs, and their share of the ended runs. Median and 95th percentile (by "
     "nearest rank) are of the durations of completed runs. A run whose process died is lost, which counts as a "
-    "failure.",
+    "failure. If there are agents, PAID is the sum of tokens that their models were sent and gave, USED AGAIN that of "
+    "the stored answers that a later attempt or a fork used instead, and THROWN AWAY that of paid answers that were "
+    "given back.",
 )
 @click.argument("task", required=False, shell_complete=completion.main_tasks)
 @click.option(
@@ -64,8 +67,9 @@ def stats(task: str | None, since: timedelta | datetime | None, output_format: s
         for line in prometheus_lines(found):
             echo(line)
     elif found:
-        times = TimeFormat()
-        print_document([Table(_COLUMNS, [_row(one, times) for one in found])])
+        times, has_agents = TimeFormat(), any(one.costs.text() for one in found)
+        columns = (*_COLUMNS[:-1], *(_TOKENS if has_agents else ()), _COLUMNS[-1])
+        print_document([Table(columns, [_row(one, times, has_agents) for one in found])])
     else:
         nothing = "no runs" if task or since else "no runs yet"
         print_document([Lines([nothing + (_of_task(task, others) if task else "")])])
@@ -79,7 +83,8 @@ def _of_task(task: str, others: Sequence[TaskStats]) -> str:
     return f" of the main task {one_line(task + (nearest(task, names) or there_are))}"
 
 
-def _row(stats: TaskStats, times: TimeFormat) -> list[str]:
+def _row(stats: TaskStats, times: TimeFormat, has_agents: bool) -> list[str]:
+    tokens = [f"{spent.input_tokens + spent.output_tokens:,}" for spent in stats.costs if has_agents]
     share, failure = stats.share, stats.last_failure
     return [
         one_line(stats.task) if stats.task else NOTHING,
@@ -88,6 +93,7 @@ def _row(stats: TaskStats, times: TimeFormat) -> list[str]:
         f"{stats.completed}" + (f" ({percent(share)})" if share is not None else ""),
         format_duration(stats.median),
         format_duration(stats.p95),
+        *tokens,
         one_line(f"{times.short(failure.at)} {failure.session}: {failure.text()}") if failure else NOTHING,
     ]
 
@@ -124,6 +130,17 @@ _FAMILIES: tuple[tuple[str, str, str, Callable[[TaskStats], list[_Sample]]], ...
         "gauge",
         "When a run of a task last failed, was interrupted or was lost.",
         lambda one: [("", {}, seconds(one.last_failure.at if one.last_failure else None))],
+    ),
+    (
+        "zrb_store_agent_tokens",
+        "gauge",
+        "Tokens of a task's agents: paid, used again from the store, and thrown away by a give-back.",
+        lambda one: [
+            ("", {"kind": kind, "direction": direction}, number)
+            for kind, spent in one.costs._asdict().items()
+            if one.costs.text()
+            for direction, number in (("input", spent.input_tokens), ("output", spent.output_tokens))
+        ],
     ),
 )
 

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, TypeAlias
+from collections.abc import Callable, Sequence
+from typing import Final, NamedTuple, TypeAlias
 
-from zrb_store.records import JsonValue
-
-if TYPE_CHECKING:
-    from zrb_store.inspect.show import Step
+from zrb_store import codec
+from zrb_store.records import AttemptRecord, JsonObject, JsonValue
 
 _Object: TypeAlias = dict[str, JsonValue]
 
@@ -57,32 +55,110 @@ def agent_tokens(name: str, result: JsonValue) -> int | None:
     return sum(_tokens(result)) if is_answer and type(result) is dict else None
 
 
-def agent_sum(steps: Iterable[Step], run: int | None) -> str:
-    """Sum up the steps of an agent: `6 answers (1,204 in / 88 out tokens), 9 tool calls; 3 and 4 of them used again`.
+class Spent(NamedTuple):
+    """What some answers of models and some executions of tools have cost."""
 
-    What completed before `run`, that of the task's last attempt, or was copied by a fork, was used again. Without an
-    answer the sum is empty.
+    answers: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    tool_calls: int = 0
+
+    def __add__(self, other: object) -> Spent:  # not as a tuple
+        return Spent._make(map(sum, zip(self, other, strict=True))) if isinstance(other, Spent) else NotImplemented
+
+    def text(self) -> str:
+        """Return it as people read it, such as `3 answers (3,310 in / 240 out tokens) and 2 tool calls`."""
+        amount = _amount(self.input_tokens, self.output_tokens)
+        calls = f"{self.tool_calls} tool call{'s' * (self.tool_calls != 1)}"
+        return f"{self.answers} answer{'s' * (self.answers != 1)} ({amount}) and {calls}"
+
+
+class Costs(NamedTuple):
+    """What an agent has cost: what was paid, what was used again instead, and what was paid and then given back.
+
+    An answer that was used again counts once, and is none that this session paid if a fork has copied it.
     """
-    answers: list[tuple[bool, tuple[int, int]]] = []  # whether it was used again, and its tokens
-    calls: list[bool] = []
-    for step in steps:
-        result = step.result
-        kind = result.get("kind") if isinstance(result, dict) else None
-        if type(result) is not dict or not isinstance(kind, str) or step.status != "completed":
+
+    paid: Spent = Spent()
+    used_again: Spent = Spent()
+    thrown_away: Spent = Spent()
+
+    def __add__(self, other: object) -> Costs:
+        return Costs._make(map(Spent.__add__, self, other)) if isinstance(other, Costs) else NotImplemented
+
+    def to_json(self) -> JsonObject:
+        return {name: spent._asdict() for name, spent in self._asdict().items()}
+
+    def text(self) -> str:
+        """Return it in one line; empty if no answer was paid or used again."""
+        if not self.paid.answers and not self.used_again.answers:
+            return ""
+        parts = {"paid": self.paid, "used again": self.used_again, "thrown away": self.thrown_away}
+        return "; ".join(f"{name} {spent.text()}" for name, spent in parts.items() if any(spent) or name == "paid")
+
+
+NO_COSTS: Final = Costs()
+
+Results: TypeAlias = Sequence[tuple[AttemptRecord, str | None]]  # the attempts of a step, with their encoded results
+
+
+def costs_of_step(attempts: Results, last_id: int | None) -> Costs:
+    """Return the costs of a step of an agent; nothing if it is none.
+
+    `last_id` is the last attempt of the task: what an earlier one, or a fork's original, has completed is used again.
+    """
+    step = attempts[0][0].step or ""
+    is_model = is_answer_name(step)
+    if not is_model and not step.startswith("tool "):
+        return NO_COSTS
+    paid = Spent(tool_calls=0 if is_model else executions(attempts))
+    again = thrown_away = Spent()
+    for record, result in attempts:
+        spent = answer_cost(result) if is_model else Spent(tool_calls=1)
+        if record.status != "completed" or not any(spent):
             continue
-        of_run = step.last.run  # a step that a fork has copied is of no run
-        earlier = run is not None and (of_run is None or of_run < run)
-        if kind == "answer" and _MODEL.fullmatch(step.name):
-            answers.append((earlier, _tokens(result)))
-        elif kind in _ENDS and kind != "approval" and step.name.startswith("tool "):  # it is called when approved
-            calls.append(earlier)
-    if not answers:
-        return ""
-    text = f"{len(answers)} answers ({_total(tokens for _, tokens in answers)}), {len(calls)} tool calls"
-    again = [tokens for earlier, tokens in answers if earlier]
-    if not again and not any(calls):
-        return text
-    return f"{text}; of these {len(again)} ({_total(again)}) and {sum(calls)} came from the store"
+        if is_model and record.run_id is not None:
+            paid += spent
+        if not record.in_effect:
+            thrown_away += spent
+        elif record.parent_id != last_id:
+            again += spent
+    return Costs(paid, again, thrown_away)
+
+
+def answer_cost(result: str | None) -> Spent:
+    """Return the cost of a model's answer from the encoded result of its step; nothing if it is none."""
+    tree = _tree(result)
+    return Spent(1, *_tokens(tree)) if tree.get("kind") == "answer" else Spent()
+
+
+def executions(attempts: Results) -> int:
+    """Return how often a step was executed.
+
+    What an agent's call has done is given back if it ends in an error, and another attempt of the step keeps what the
+    agent was told: that is no execution. Nor is a copy, or what a person has marked.
+    """
+    before = [None, *(record for record, _ in attempts)]
+    return sum(
+        each.run_id is not None and not (one and each.status == "completed" and _only_tells(one, each, result))
+        for one, (each, result) in zip(before, attempts, strict=False)
+    )
+
+
+def _only_tells(before: AttemptRecord, attempt: AttemptRecord, result: str | None) -> bool:
+    has_failed = before.status == "failed" and before.parent_id == attempt.parent_id
+    kind = _tree(result).get("kind") if has_failed or attempt.once else None
+    return kind == "unknown" or (has_failed and kind in ("retry", "failed", "return", "return as json", "refused"))
+
+
+def is_answer_name(step: str) -> bool:
+    """Whether a step of this name may be an answer of a model."""
+    return _MODEL.fullmatch(step) is not None
+
+
+def _tree(result: str | None) -> _Object:
+    tree = None if result is None else codec.to_json(result)
+    return tree if type(tree) is dict else {}
 
 
 def _object(tree: JsonValue) -> _Object:
@@ -110,11 +186,6 @@ def _tokens(result: _Object) -> tuple[int, int]:
 
 def _amount(given: int, answered: int) -> str:
     return f"{given:,} in / {answered:,} out tokens"
-
-
-def _total(tokens: Iterable[tuple[int, int]]) -> str:
-    every = list(tokens)
-    return _amount(sum(given for given, _ in every), sum(answered for _, answered in every))
 
 
 def _first_line(result: _Object) -> str:

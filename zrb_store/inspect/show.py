@@ -16,6 +16,7 @@ from zrb_store import codec, records
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
 from zrb_store.errors import SessionNotFound, ValueNotFound
+from zrb_store.inspect.agents import NO_COSTS, Costs, costs_of_step, executions
 from zrb_store.inspect.value import Value, each_with_acts
 from zrb_store.masking import MASK, mask_named
 from zrb_store.names import full_name, nearest
@@ -59,6 +60,8 @@ class Step:
     attempts: list[AttemptRecord]
     status: str
     result: JsonValue  # None unless it has completed
+    executions: int = 1  # how often it was run: some attempts only keep what an agent was told
+    costs: Costs = NO_COSTS  # of an agent's step
     beginning: str | None = None  # in a report, of a long result, which is left out
     tokens: int | None = None  # in a report, of an answer of a model
     note: str | None = None  # in a report: how it was called, or what an agent did
@@ -80,6 +83,7 @@ class Step:
         shown: JsonObject = {
             **pick(self, "id", "name", "status"),
             **pick(self.last, "restorable", "once"),
+            "executions": self.executions,
             "attempts": [Attempt(each).to_json() for each in self.attempts],  # steps have no output
             "result": self.result,
         }
@@ -99,6 +103,17 @@ class Task:
     steps: Rows[Step]
     attempts_left_out: int = 0  # in a report, how many come before these
     steps_left_out: int = 0
+
+    @property
+    def costs(self) -> Costs:
+        """What the agent of the task has cost, if it has one; its steps are read."""
+        return functools.reduce(
+            Costs.__add__, (step.costs for step in (self.steps if self.has_agent else ())), NO_COSTS
+        )
+
+    @property
+    def has_agent(self) -> bool:
+        return self.counts is not None and self.counts.of_agent > 0
 
     def to_json(self) -> JsonObject:
         shown: JsonObject = {
@@ -246,8 +261,13 @@ class SessionDocument(SessionView):
         """Who acknowledged it and why, if that is known."""
         return last_of_session(self.transaction, self.session.name, "ack") if self.acknowledged_at else None
 
+    @property
+    def costs(self) -> Costs:
+        """What the agents of all its tasks have cost."""
+        return functools.reduce(Costs.__add__, (task.costs for task in self.tasks), NO_COSTS)
+
     def to_json(self) -> JsonObject:
-        why = self.acknowledgement
+        why, costs = self.acknowledgement, self.costs
         return {
             **header(self.session),
             "acknowledged_at": iso(self.acknowledged_at),
@@ -255,6 +275,7 @@ class SessionDocument(SessionView):
             "acknowledged_reason": why and why.reason,
             "runs": [run.to_json() for run in self.runs],
             "tasks": [task.to_json() for task in self.tasks],
+            "costs": costs.to_json() if costs.text() else None,
             "queues": {queue.name: queue.to_json() for queue in self.queues},
         }
 
@@ -329,6 +350,7 @@ class SessionDocument(SessionView):
         if last is not None and last.in_effect and last.result_seq is not None:
             queue = queues.get(last.result_queue_id or 0)
             result = None if queue is None else full_name(self.session.name, queue, last.result_seq)
+        steps = functools.partial(self._steps_of, name, None if last is None else last.id)
         return Task(
             name,
             _status(last, self.session.tasks.get(name, "waiting")),
@@ -336,10 +358,10 @@ class SessionDocument(SessionView):
             result,
             attempts,
             counts,
-            [] if counts is None else Lazy(functools.partial(self._steps_of, name), counts.steps),
+            [] if counts is None else Lazy(steps, counts.steps),
         )
 
-    def _steps_of(self, task: str) -> Iterator[Step]:
+    def _steps_of(self, task: str, last_id: int | None) -> Iterator[Step]:
         attempts = history.of_task(self.transaction, self.session.id, task, self.at)
         for _, group in itertools.groupby(attempts, lambda each: each[0].step_number):
             own = [(self.seen(attempt), result) for attempt, result in group]
@@ -347,7 +369,8 @@ class SessionDocument(SessionView):
             for attempt, _ in own:
                 self._note(attempt)
             content = codec.to_json(result) if result is not None and last.in_effect else None
-            yield Step([attempt for attempt, _ in own], _status(last, "waiting"), content)
+            costs = costs_of_step(own, last_id)
+            yield Step([attempt for attempt, _ in own], _status(last, "waiting"), content, executions(own), costs)
 
     def _count(self, queue: show.QueueSummary) -> int:
         counts = {"live": queue.live, "dead": queue.dead, "held": queue.held, "next": min(1, queue.live)}

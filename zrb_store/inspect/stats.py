@@ -8,11 +8,12 @@ from datetime import datetime, timedelta
 from itertools import groupby
 
 from zrb_store.db.engine import Database
+from zrb_store.inspect.agents import NO_COSTS, Costs, Spent, answer_cost
 from zrb_store.local_time import beginning
 from zrb_store.queries import lease, stats
 from zrb_store.queries.clock import now_micros
 from zrb_store.queries.notify import LastError, last_errors
-from zrb_store.records import UNSUCCESSFUL, JsonObject, iso, json_or_null
+from zrb_store.records import UNSUCCESSFUL, JsonObject, JsonTree, iso, json_or_null
 
 _Key = tuple[str | None, str | None]  # project and main task
 
@@ -54,6 +55,7 @@ class TaskStats:
     total: int = 0  # the sum of them
     last_completed_at: int | None = None
     last_failure: Failure | None = None  # the newest run that ended without completing
+    costs: Costs = NO_COSTS  # of its agents, without calls of tools
 
     @property
     def completed(self) -> int:
@@ -84,7 +86,16 @@ class TaskStats:
             "p95_seconds": seconds(self.p95),
             "last_completed_at": iso(self.last_completed_at),
             "last_failure": json_or_null(self.last_failure),
+            "tokens": self.tokens,
         }
+
+    @property
+    def tokens(self) -> JsonTree:
+        """What its agents have cost: tokens that were paid, used again and thrown away, by direction; None for none."""
+        if not self.costs.text():
+            return None
+        of = self.costs._asdict().items()
+        return {name: {"input": spent.input_tokens, "output": spent.output_tokens} for name, spent in of}
 
 
 def seconds(micros: int | None) -> float | None:
@@ -119,6 +130,12 @@ def task_stats(
                 found[key].ended["lost"] += 1
                 failed[key] = max(failed.get(key, (0, "")), (run.id, "lost"))
         _add_durations(found, stats.durations(transaction, task, start))
+        for answer in stats.answers(transaction, task, start):
+            spent, nothing = answer_cost(answer.result), Spent()
+            kinds = answer.paid, answer.used_again, not answer.stands
+            costs = Costs(*(spent if holds else nothing for holds in kinds))
+            of_task = found.setdefault((answer.project, answer.task), TaskStats(answer.project, answer.task))
+            of_task.costs += costs
         run_ids = [run_id for run_id, _ in failed.values()]
         errors, places = last_errors(transaction, run_ids), stats.places(transaction, run_ids)
     for key, (run_id, status) in failed.items():

@@ -388,7 +388,7 @@ class StepCounts(NamedTuple):
     failed: int  # how many attempts of steps failed
     interrupted: int  # how many were interrupted
     lost: int  # how many were lost
-    prompts: int  # how many attempts of a step named `prompt` there are: the first step of an agent has this name
+    of_agent: int  # how many attempts of steps named `model` there are: the first answer of an agent has this name
 
 
 @statement
@@ -407,7 +407,7 @@ def _counts(dialect_name: str, then: bool) -> sa.Select[*Row]:
             t.attempt.c.step_of,
             sa.func.count(t.attempt.c.step_number.distinct()),
             *(sa.func.count(sa.case((condition, literal(1)))) for condition in counted),
-            sa.func.count(sa.case((t.attempt.c.step == literal("prompt"), literal(1)))),
+            sa.func.count(sa.case((t.attempt.c.step == literal("model"), literal(1)))),
         )
         .where(
             t.attempt.c.session_id == bindparam("session_id"),

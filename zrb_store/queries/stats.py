@@ -113,6 +113,38 @@ def places(executor: Executor, run_ids: list[int]) -> dict[int, tuple[str, int]]
     return {run_id: (name, at or 0) for rows in found for run_id, name, at in rows}
 
 
+class Answer(NamedTuple):
+    """An answer of a model: an attempt of a step named so that has completed."""
+
+    project: str | None  # of its session, as the main task
+    task: str | None
+    paid: bool  # whether its session asked for it: no copy, and not marked by a person
+    stands: bool  # whether it was not given back
+    used_again: bool  # whether it stands, and the last attempt of its task did not ask for it
+    result: str | None  # encoded
+
+
+def answers(transaction: Transaction, task: str | None, since: int | None) -> Iterator[Answer]:
+    """Yield the answers of models in the sessions of a task, or of all, that were asked for since a moment."""
+    last = t.attempt.alias("last")
+    of_task = (last.c.session_id == t.attempt.c.session_id, last.c.task == t.attempt.c.step_of)
+    newest = sa.select(sa.func.max(last.c.id)).where(*of_task).scalar_subquery()
+    stands = t.attempt.c.given_back_at.is_(None)
+    used_again = sa.and_(stands, sa.func.coalesce(t.attempt.c.parent_id, 0) != newest)
+    found = (
+        sa.select(
+            *(t.session.c.project, t.session.c.task, t.attempt.c.run_id.is_not(None)),
+            *(stands, sa.func.coalesce(used_again, sa.false()), t.attempt.c.result),
+        )
+        .select_from(t.attempt.join(t.session))
+        .where(t.attempt.c.step_of.is_not(None), t.attempt.c.status == literal("completed"))
+        .where(sa.or_(t.attempt.c.step == literal("model"), t.attempt.c.step.like("model~%")))
+    )
+    found = found if task is None else found.where(t.session.c.task == task)
+    found = found if since is None else found.where(t.attempt.c.started_at >= since)
+    return (Answer(*row) for row in transaction.stream(found))
+
+
 @statement
 def _not_done() -> sa.Select[*Row]:
     return (

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import itertools
 import shlex
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass
 
+from zrb_store.inspect.agents import agent_note
 from zrb_store.inspect.queues import HeldBy, holders_of
 from zrb_store.inspect.show import Attempt, Queue, SessionDocument, Step, Task, inputs_of, withheld_inputs
 from zrb_store.inspect.value import Replaced, Returned, Value
@@ -136,6 +137,7 @@ class SessionPrinter:
             "Run by": run_process(runs[0]) if len(runs) == 1 else None,
             "Error": one_line(error_line(error)) if error else None,
             "Acknowledged": self._acknowledged(),
+            "Agents": self._document.costs.text() if sum(task.has_agent for task in self._document.tasks) > 1 else None,
         }
         return Fields([(label, text) for label, text in texts.items() if text])
 
@@ -175,10 +177,7 @@ class SessionPrinter:
 
     def _step_rows(self, task: Task, counts: StepCounts) -> Iterator[list[str]]:
         """Yield what the agent of a task has done, if it has one; then its steps, or the sum of many."""
-        from zrb_store.inspect.agents import agent_sum  # late: most tasks have no steps
-
-        last_run = deque((attempt.record.run for attempt in task.attempts), maxlen=1)
-        if counts.prompts and (total := agent_sum(task.steps, last_run[0] if last_run else None)):
+        if total := task.costs.text():
             yield [one_line(task.name), *[NOTHING] * 4, total]
         if len(task.steps) <= _FEW or self._look.steps or self._look.every:
             yield from map(self._step_row, task.steps)
@@ -187,17 +186,16 @@ class SessionPrinter:
 
     def _step_row(self, step: Step) -> list[str]:
         """Return the row of a step: its last attempt, with the name of the step and its result."""
-        from zrb_store.inspect.agents import agent_note
-
         attempts, last, width = step.attempts, step.last, self._width
         has_completed = last.status == "completed"
+        of_agent = agent_note(step.name, step.result)
+        count, what = (step.executions, "executions") if of_agent else (len(attempts), "attempts")
         facts = {
-            f"{len(attempts)} attempts": len(attempts) > 1,
+            f"{count} {what}": count > 1,
             "once": last.once,
             "given back": has_completed and step.status != "completed",
             "not restorable": has_completed and not last.restorable,
         }
-        of_agent = agent_note(step.name, step.result)
         name = one_line(of_agent or step.name)
         note = name if width is None else shorten(name, _AGENT_WIDTH if of_agent else _STEP_WIDTH)
         if any(facts.values()):

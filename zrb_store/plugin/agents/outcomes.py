@@ -50,7 +50,9 @@ class Ended(NamedTuple):
     def error(self) -> BaseException | ErrorText:
         """Why it failed."""
         if self.raised is not None:
-            return self.raised.__cause__ or self.raised
+            own = self.raised.__cause__ or self.raised
+            # Who asks to try again has no fault to find.
+            return error_text(own)._replace(traceback="") if self.outcome["kind"] == "retry" else own
         # zrb has made a text of it. Secrets are masked in it as in any error.
         return error_text(Exception(str(self.result.return_value)))._replace(traceback="")
 
