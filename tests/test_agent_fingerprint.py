@@ -308,7 +308,7 @@ def test_a_model_sees_what_pydantic_writes_as_json(value: Any) -> None:
 
 OF_A_FUNCTION = """
 import json, types
-from zrb_store.plugin.agents.agent_run import declared_instructions
+from zrb_store.plugin.agents.declared import declared_instructions
 
 def prompt(ctx):
     return "Be kind." if ctx.session.name in {"a", "b", "c", "d", "e", "f"} else "Be brief."

@@ -1,7 +1,7 @@
 """One run of a stored agent: what it starts from, how zrb runs it, and what must not be done twice around it.
 
-Before `AgentRun` are its parts: approvals of tool calls, deferred calls that a capability of the agent answers, such as
-pydantic-ai's `HandleDeferredToolCalls`, and digests of the instructions that the task declares.
+Before `AgentRun` are its parts: approvals of tool calls, and deferred calls that a capability of the agent answers,
+such as pydantic-ai's `HandleDeferredToolCalls`.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ import copy
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import replace
-from types import CodeType
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter
 from pydantic_ai import DeferredToolRequests, DeferredToolResults, ToolApproved, ToolDenied
 from pydantic_ai.capabilities import AbstractCapability, CapabilityOrdering
 from pydantic_ai.messages import ModelMessage, ToolCallPart
+from pydantic_ai.models import ModelRequestContext
 from pydantic_ai.tools import AgentDepsT, RunContext
 from pydantic_ai.usage import RunUsage
 
@@ -26,6 +26,7 @@ from zrb_store.attempt.steps import Done
 from zrb_store.codec.arguments import positional_and_named
 from zrb_store.errors import StepUncertain
 from zrb_store.plugin.agents.capability import StoredAgent
+from zrb_store.plugin.agents.declared import declared_hooks, declared_instructions
 from zrb_store.plugin.agents.fingerprint import digest
 from zrb_store.plugin.agents.journal import Journal
 from zrb_store.plugin.agents.outcomes import UNKNOWN, storable
@@ -72,16 +73,30 @@ _HANDLE = "handle_deferred_tool_calls"
 
 
 class StoredHandler(AbstractCapability[AgentDepsT]):
-    """Makes a step of what the other capabilities of an agent do about the deferred calls of one answer."""
+    """Makes a step of what the other capabilities of an agent do about the deferred calls of one answer.
+
+    It also sees each request as it was before they may have changed it.
+    """
 
     def __init__(self, journal: Journal) -> None:
         super().__init__()
         self._journal = journal
         self._is_asking = False
+        self._hooks: str | None = None
 
     def get_ordering(self) -> CapabilityOrdering:
         """Ask to be the first, so that no other is asked again."""
         return CapabilityOrdering(position="outermost")
+
+    async def before_model_request(
+        self, ctx: RunContext[AgentDepsT], request_context: ModelRequestContext
+    ) -> ModelRequestContext:
+        """Note what the request is made of."""
+        if self._hooks is None:
+            self._hooks = declared_hooks(getattr(ctx, "root_capability", None))
+        if self._hooks:
+            self._journal.fingerprints.before_hooks(request_context.messages, self._hooks)
+        return request_context
 
     async def handle_deferred_tool_calls(
         self, ctx: RunContext[AgentDepsT], *, requests: DeferredToolRequests
@@ -145,32 +160,6 @@ def _read(stored: Any, requests: DeferredToolRequests) -> DeferredToolResults:
             raise NotReadable("no result of deferred calls")
         return DeferredToolResults(calls={requests.calls[0].tool_call_id: stored})
     return _RESULTS.validate_python(stored["results"])
-
-
-def declared_instructions(task: AnyTask, text: str) -> dict[str, JsonValue]:
-    """Return digests of the instructions that a task declares.
-
-    Of the sections that zrb adds (the folder, commands, the project's files) only the names count, and of a function
-    that makes instructions only its code.
-    """
-    manager = getattr(task, "prompt_manager_attr", None)
-    sections = list(getattr(manager, "active_sections", ()))
-    if not sections:
-        return {"text": digest(text)}
-    return {"sections": digest(sections), "prompts": digest([_of_prompt(one) for one in manager.prompts])}  # type: ignore[union-attr]
-
-
-def _of_prompt(prompt: Any) -> Any:
-    """Return what distinguishes a prompt, or the code of a function that makes one, in each release of Python."""
-    code = prompt if isinstance(prompt, CodeType) else getattr(prompt, "__code__", None)
-    if not isinstance(code, CodeType):
-        return prompt if isinstance(prompt, str) else type(prompt).__qualname__
-    constants = [
-        # The repr of a set, as of `x in {"a", "b"}`, has another order in each process.
-        _of_prompt(one) if isinstance(one, CodeType) else one if isinstance(one, frozenset) else repr(one)
-        for one in code.co_consts
-    ]
-    return [code.co_name, list(code.co_names), constants]
 
 
 RunAgent = Callable[..., Awaitable[Any]]

@@ -210,10 +210,24 @@ def _common(one: Sequence[str], two: Sequence[str]) -> int:
 
 
 class Fingerprints:
-    """Makes the fingerprints of the requests of one agent. It remembers messages, since requests repeat them."""
+    """Makes the fingerprints of the requests of one agent. It remembers messages, since requests repeat them.
+
+    Of a message that a hook has made, such as a capability that stamps the time, only the code of the hooks counts and
+    what they were given, so that the message may change by itself.
+    """
 
     def __init__(self) -> None:
         self._messages: dict[int, tuple[ModelMessage, int, str]] = {}
+        self._made: dict[str, str] = {}  # digests of messages that hooks have made: how they were made
+        self._code = ""  # of the hooks
+        self._given: list[str] = []  # the messages of the next request before the hooks
+        self._new: set[int] = set()  # the ids of those that no request has had before: a hook may change these in place
+
+    def before_hooks(self, messages: Sequence[ModelMessage], code: str) -> None:
+        """Note the messages of the next request before hooks may change them, whose code has this digest."""
+        self._new = {id(message) for message in messages if self._known(message) is None}
+        self._given = [self._of_message(message) for message in messages]
+        self._code = code
 
     def of(
         self,
@@ -223,7 +237,10 @@ class Fingerprints:
         messages: Sequence[ModelMessage],
     ) -> Request:
         """Return the fingerprint of a request."""
-        instructions = [part.content for part in getattr(parameters, "instruction_parts", None) or ()]
+        instructions = [
+            self._code if self._code and part.dynamic else part.content
+            for part in getattr(parameters, "instruction_parts", None) or ()
+        ]
         tools = (*parameters.function_tools, *parameters.output_tools)
         output = (
             parameters.output_mode,
@@ -239,13 +256,34 @@ class Fingerprints:
             "tools": {tool.name: digest([_fields(tool).get(name) for name in _TOOL_FIELDS]) for tool in tools},
             "output": digest(output),
         }
-        return Request(model_name(model), parts, [self._of_message(message) for message in messages])
+        return Request(model_name(model), parts, self._of_sent(messages))
+
+    def _of_sent(self, messages: Sequence[ModelMessage]) -> list[str]:
+        if not self._code:
+            return [self._of_message(message) for message in messages]
+        given, found = set(self._given), []
+        for place, message in enumerate(messages):
+            if id(message) in self._new:
+                self._messages.pop(id(message), None)
+            sent = self._of_message(message)
+            if sent not in given:
+                made = digest([self._code, place, self._given])
+                self._made[sent] = made
+                self._messages[id(message)] = (message, len(message.parts), made)
+                sent = made
+            found.append(sent)
+        return found
+
+    def _known(self, message: ModelMessage) -> str | None:
+        known = self._messages.get(id(message))
+        return known[2] if known is not None and known[0] is message and known[1] == len(message.parts) else None
 
     def _of_message(self, message: ModelMessage) -> str:
-        known = self._messages.get(id(message))
-        if known is not None and known[0] is message and known[1] == len(message.parts):
-            return known[2]
+        known = self._known(message)
+        if known is not None:
+            return known
         found = digest(_sent(message))
+        found = self._made.get(found, found)
         self._messages[id(message)] = (message, len(message.parts), found)
         return found
 

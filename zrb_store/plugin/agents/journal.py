@@ -75,7 +75,7 @@ class Journal:
         self.any_live = False  # whether an answer did not come from the store since this was last set to False
         self._attempt = attempt
         self._is_private = is_private
-        self._fingerprints = Fingerprints()
+        self.fingerprints = Fingerprints()
         self._requests: list[Request] = []
         self._restart_at: int | None = None
         self._failed: tuple[ExactStep, Exception] | None = None  # the last request, if it has failed
@@ -123,7 +123,7 @@ class Journal:
     ) -> Iterator[Step | Done]:
         """Yield the step of a request to a model, or the stored answer if the request is the same as then."""
         self.refuse_if_stopping()
-        request = self._fingerprints.of(model, settings, parameters, messages)
+        request = self.fingerprints.of(model, settings, parameters, messages)
         self._rewind(request)
         before = self._requests[-1] if self._requests else None
         arguments = {"model": request.model} if self._is_private else request.stored(before)
