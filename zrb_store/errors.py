@@ -116,6 +116,10 @@ class StepUncertain(ZrbStoreError):
     """A step that must not be repeated began before, and whether it happened is unknown: a person has to find out."""
 
 
+class RequestChanged(StepUncertain):
+    """Stored answers of an agent no longer fit its requests, and a person has to decide whether it makes them again."""
+
+
 class UnencodableValue(ZrbStoreError, TypeError):
     """No codec can store a part of the value; the message names the path to that part."""
 

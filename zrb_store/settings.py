@@ -73,6 +73,12 @@ SETTINGS = (
         "on",
     ),
     Setting(
+        "ZRB_STORE_CHANGED_REQUEST",
+        "stored answers of an agent no longer [fit its requests](../how-to/agents.md#when-a-stored-answer-is-used) · "
+        "`rerun`: make the requests again · `reuse`: use the answers · `stop`: end the task, and let you decide",
+        "rerun",
+    ),
+    Setting(
         "ZRB_STORE_UNAVAILABLE",
         "what to do if the store cannot be reached · `stop`: end the run before its first task · `memory`: warn, and "
         "run in memory",
@@ -167,6 +173,7 @@ def _nearest(name: str) -> str:
 CHOICES = {
     "ZRB_STORE_PERSIST": ("user", "all", "named"),
     "ZRB_STORE_AGENTS": ("on", "off", "private"),
+    "ZRB_STORE_CHANGED_REQUEST": ("rerun", "reuse", "stop"),
     "ZRB_STORE_UNAVAILABLE": ("stop", "memory"),
     "ZRB_STORE_DURABILITY": ("normal", "full"),
 }

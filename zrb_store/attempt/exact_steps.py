@@ -14,9 +14,11 @@ from zrb_store.db.transaction import Transaction
 from zrb_store.errors import StepUncertain
 from zrb_store.masking import mask_text
 from zrb_store.queries.attempts import BegunAttempt
-from zrb_store.queries.dependent_steps import Span, completed_in, uncertain_in
+from zrb_store.queries.dependent_steps import Span, StoredStep, completed_in, results_in, uncertain_in
 from zrb_store.queries.give_back import give_back
 from zrb_store.queries.steps import StepRecord
+
+_LATER = 2**62  # an id that no attempt has
 
 
 class Change(NamedTuple):
@@ -43,6 +45,7 @@ class ExactStep(NamedTuple):
         once: Whether the step must not be repeated if its end is unknown.
         repeat: Whether it may begin although the end of an earlier try is unknown.
         leads: Whether the steps after it rest on its result: if that could not be stored, they are given back with it.
+        not_stored: Is called if it leads and its result could not be stored, before they are given back.
         refuse_running: Is called with a step that has not ended, and may raise an error. Else it is taken for dead.
     """
 
@@ -53,6 +56,7 @@ class ExactStep(NamedTuple):
     repeat: bool = False
     leads: bool = False
     compares_kept: bool = False
+    not_stored: Callable[[], object] = lambda: None
     refuse_running: Callable[[StepRecord], None] = lambda _: None
 
 
@@ -61,6 +65,19 @@ def stored_step(attempt: Attempt, name: str) -> StepRecord | None:
     with attempt.xcom.watched():
         known = attempt.steps.newest(name)
     return known if known is not None and known.is_done else None
+
+
+def completed_since(attempt: Attempt, name: str) -> tuple[list[StoredStep], bool]:
+    """Return what is given back if the step of this exact name begins again: it and the completed steps after it.
+
+    Also return whether one of them was declared `once`, so that the step would not begin.
+    """
+    with attempt.xcom.watched():
+        known = attempt.steps.newest(name)
+        if known is None:
+            return [], False
+        span = Span(attempt.id, attempt.task, known.id, attempt.id if known.id < attempt.id else _LATER)
+        return results_in(attempt.database, span), uncertain_in(attempt.database, span) is not None
 
 
 @contextlib.contextmanager
@@ -95,6 +112,7 @@ def _begun_or_done(attempt: Attempt, call: ExactStep) -> Step | Done:
             if change is None:
                 return Done(known.result or "null")
         elif known is not None and known.in_effect and call.leads:
+            call.not_stored()
             change = Change(NOT_RESTORABLE, call.arguments)
         elif known is not None and not call.repeat:
             refuse_uncertain(attempt, known, call.name)

@@ -43,8 +43,8 @@ _MOST = 5  # main tasks that are named
     "COMPLETED is the number of completed runs, and their share of the ended runs. Median and 95th percentile (by "
     "nearest rank) are of the durations of completed runs. A run whose process died is lost, which counts as a "
     "failure. If there are agents, PAID is the sum of tokens that their models were sent and gave, USED AGAIN that of "
-    "the stored answers that a later attempt or a fork used instead, and THROWN AWAY that of paid answers that were "
-    "given back.",
+    "the stored answers that a later attempt or a fork used instead, and THROWN AWAY that of paid answers, given "
+    "back since.",
 )
 @click.argument("task", required=False, shell_complete=completion.main_tasks)
 @click.option(

@@ -7,7 +7,6 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple, TypeAlias
 
-from zrb_store import codec
 from zrb_store.records import AttemptRecord, JsonObject, JsonValue
 
 _Object: TypeAlias = dict[str, JsonValue]
@@ -68,9 +67,10 @@ class Spent(NamedTuple):
 
     def text(self) -> str:
         """Return it as people read it, such as `3 answers (3,310 in / 240 out tokens) and 2 tool calls`."""
-        amount = _amount(self.input_tokens, self.output_tokens)
+        answers = f"{self.answers} answer{'s' * (self.answers != 1)}"
+        amount = f"{answers} ({_amount(self.input_tokens, self.output_tokens)})"
         calls = f"{self.tool_calls} tool call{'s' * (self.tool_calls != 1)}"
-        return f"{self.answers} answer{'s' * (self.answers != 1)} ({amount}) and {calls}"
+        return " and ".join([amount] * bool(self.answers) + [calls] * bool(self.tool_calls))
 
 
 class Costs(NamedTuple):
@@ -94,12 +94,12 @@ class Costs(NamedTuple):
         if not self.paid.answers and not self.used_again.answers:
             return ""
         parts = {"paid": self.paid, "used again": self.used_again, "thrown away": self.thrown_away}
-        return "; ".join(f"{name} {spent.text()}" for name, spent in parts.items() if any(spent) or name == "paid")
+        return "; ".join(f"{name} {spent.text()}" for name, spent in parts.items() if any(spent))
 
 
 NO_COSTS: Final = Costs()
 
-Results: TypeAlias = Sequence[tuple[AttemptRecord, str | None]]  # the attempts of a step, with their encoded results
+Results: TypeAlias = Sequence[tuple[AttemptRecord, JsonValue]]  # the attempts of a step, with their results
 
 
 def costs_of_step(attempts: Results, last_id: int | None) -> Costs:
@@ -114,7 +114,7 @@ def costs_of_step(attempts: Results, last_id: int | None) -> Costs:
     paid = Spent(tool_calls=0 if is_model else executions(attempts))
     again = thrown_away = Spent()
     for record, result in attempts:
-        spent = answer_cost(result) if is_model else Spent(tool_calls=1)
+        spent = answer_cost(result) if is_model else Spent(tool_calls=_kind(result) != "approval")
         if record.status != "completed" or not any(spent):
             continue
         if is_model and record.run_id is not None:
@@ -126,29 +126,28 @@ def costs_of_step(attempts: Results, last_id: int | None) -> Costs:
     return Costs(paid, again, thrown_away)
 
 
-def answer_cost(result: str | None) -> Spent:
-    """Return the cost of a model's answer from the encoded result of its step; nothing if it is none."""
-    tree = _tree(result)
-    return Spent(1, *_tokens(tree)) if tree.get("kind") == "answer" else Spent()
+def answer_cost(result: JsonValue) -> Spent:
+    """Return the cost of a model's answer, which is the result of its step; nothing if it is none."""
+    return Spent(1, *_tokens(_object(result))) if _kind(result) == "answer" else Spent()
 
 
 def executions(attempts: Results) -> int:
     """Return how often a step was executed.
 
     What an agent's call has done is given back if it ends in an error, and another attempt of the step keeps what the
-    agent was told: that is no execution. Nor is a copy, or what a person has marked.
+    agent was told: that is no execution. Nor is a call that waits for an approval, a copy, or what a person has marked.
     """
     before = [None, *(record for record, _ in attempts)]
     return sum(
-        each.run_id is not None and not (one and each.status == "completed" and _only_tells(one, each, result))
+        each.run_id is not None and not (each.status == "completed" and _only_tells(one, each, _kind(result)))
         for one, (each, result) in zip(before, attempts, strict=False)
     )
 
 
-def _only_tells(before: AttemptRecord, attempt: AttemptRecord, result: str | None) -> bool:
-    has_failed = before.status == "failed" and before.parent_id == attempt.parent_id
-    kind = _tree(result).get("kind") if has_failed or attempt.once else None
-    return kind == "unknown" or (has_failed and kind in ("retry", "failed", "return", "return as json", "refused"))
+def _only_tells(before: AttemptRecord | None, attempt: AttemptRecord, kind: JsonValue) -> bool:
+    has_failed = before is not None and before.status == "failed" and before.parent_id == attempt.parent_id
+    told = ("retry", "failed", "return", "return as json", "refused")
+    return kind in ("unknown", "approval") or (has_failed and kind in told)
 
 
 def is_answer_name(step: str) -> bool:
@@ -156,9 +155,8 @@ def is_answer_name(step: str) -> bool:
     return _MODEL.fullmatch(step) is not None
 
 
-def _tree(result: str | None) -> _Object:
-    tree = None if result is None else codec.to_json(result)
-    return tree if type(tree) is dict else {}
+def _kind(result: JsonValue) -> JsonValue:
+    return result.get("kind") if type(result) is dict else None
 
 
 def _object(tree: JsonValue) -> _Object:

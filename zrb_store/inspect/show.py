@@ -107,13 +107,8 @@ class Task:
     @property
     def costs(self) -> Costs:
         """What the agent of the task has cost, if it has one; its steps are read."""
-        return functools.reduce(
-            Costs.__add__, (step.costs for step in (self.steps if self.has_agent else ())), NO_COSTS
-        )
-
-    @property
-    def has_agent(self) -> bool:
-        return self.counts is not None and self.counts.of_agent > 0
+        has_agent = self.counts is not None and self.counts.of_agent > 0
+        return sum((step.costs for step in self.steps), NO_COSTS) if has_agent else NO_COSTS
 
     def to_json(self) -> JsonObject:
         shown: JsonObject = {
@@ -264,7 +259,7 @@ class SessionDocument(SessionView):
     @property
     def costs(self) -> Costs:
         """What the agents of all its tasks have cost."""
-        return functools.reduce(Costs.__add__, (task.costs for task in self.tasks), NO_COSTS)
+        return sum((task.costs for task in self.tasks), NO_COSTS)
 
     def to_json(self) -> JsonObject:
         why, costs = self.acknowledgement, self.costs
@@ -364,11 +359,11 @@ class SessionDocument(SessionView):
     def _steps_of(self, task: str, last_id: int | None) -> Iterator[Step]:
         attempts = history.of_task(self.transaction, self.session.id, task, self.at)
         for _, group in itertools.groupby(attempts, lambda each: each[0].step_number):
-            own = [(self.seen(attempt), result) for attempt, result in group]
+            own = [(self.seen(each), None if data is None else codec.to_json(data)) for each, data in group]
             last, result = own[-1]
             for attempt, _ in own:
                 self._note(attempt)
-            content = codec.to_json(result) if result is not None and last.in_effect else None
+            content = result if last.in_effect else None
             costs = costs_of_step(own, last_id)
             yield Step([attempt for attempt, _ in own], _status(last, "waiting"), content, executions(own), costs)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import groupby
 
+from zrb_store import codec
 from zrb_store.db.engine import Database
 from zrb_store.inspect.agents import NO_COSTS, Costs, Spent, answer_cost
 from zrb_store.local_time import beginning
@@ -131,7 +132,7 @@ def task_stats(
                 failed[key] = max(failed.get(key, (0, "")), (run.id, "lost"))
         _add_durations(found, stats.durations(transaction, task, start))
         for answer in stats.answers(transaction, task, start):
-            spent, nothing = answer_cost(answer.result), Spent()
+            spent, nothing = answer_cost(answer.result and codec.to_json(answer.result)), Spent()
             kinds = answer.paid, answer.used_again, not answer.stands
             costs = Costs(*(spent if holds else nothing for holds in kinds))
             of_task = found.setdefault((answer.project, answer.task), TaskStats(answer.project, answer.task))

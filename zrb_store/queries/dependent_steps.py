@@ -207,6 +207,21 @@ def _in_effect() -> sa.Select[int]:
     return sa.select(t.attempt.c.id).where(*_in_span(), is_in_effect()).order_by(t.attempt.c.id.desc())
 
 
+@statement
+def _results() -> sa.Select[str | None, str | None, int, int | None]:
+    columns = (t.attempt.c[name] for name in StoredStep._fields)
+    return sa.select(*columns).where(*_in_span(), is_in_effect()).order_by(t.attempt.c.id)
+
+
+class StoredStep(NamedTuple):
+    """A completed step of a span that was not given back."""
+
+    step: str  # its name
+    result: str | None  # encoded
+    started_tick: int
+    ended_tick: int | None
+
+
 class Span(NamedTuple):
     """Which steps of a task: those that began since one, and before something else."""
 
@@ -219,6 +234,11 @@ class Span(NamedTuple):
 def completed_in(executor: Executor, span: Span) -> list[int]:
     """Return the ids of the attempts of completed steps that were not given back, the newest first."""
     return [row[0] for row in executor.execute(_in_effect(), span._asdict())]
+
+
+def results_in(executor: Executor, span: Span) -> list[StoredStep]:
+    """Return the completed steps that were not given back, the oldest first."""
+    return [StoredStep(*row) for row in executor.execute(_results(), span._asdict())]
 
 
 @statement

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass
 
-from zrb_store.inspect.agents import agent_note
+from zrb_store.inspect.agents import NO_COSTS, agent_note
 from zrb_store.inspect.queues import HeldBy, holders_of
 from zrb_store.inspect.show import Attempt, Queue, SessionDocument, Step, Task, inputs_of, withheld_inputs
 from zrb_store.inspect.value import Replaced, Returned, Value
@@ -137,9 +137,14 @@ class SessionPrinter:
             "Run by": run_process(runs[0]) if len(runs) == 1 else None,
             "Error": one_line(error_line(error)) if error else None,
             "Acknowledged": self._acknowledged(),
-            "Agents": self._document.costs.text() if sum(task.has_agent for task in self._document.tasks) > 1 else None,
+            "Agents": self._costs(),
         }
         return Fields([(label, text) for label, text in texts.items() if text])
+
+    def _costs(self) -> str | None:
+        """Return what several agents have cost; the rows of tasks have the cost of each."""
+        several = [costs for task in self._document.tasks if (costs := task.costs).text()]
+        return sum(several, NO_COSTS).text() if len(several) > 1 else None
 
     def _acknowledged(self) -> str | None:
         """Say when somebody acknowledged how the session ended, who, and why."""

@@ -206,7 +206,8 @@ class AgentRun:
             with self._opened:
                 step = self._opened.enter_context(self.journal.prompt(arguments))
                 if isinstance(step, Done):
-                    self._prompt = read_prompt(codec.decode(step.result))
+                    if not self.journal.changes.reuses_prompt:
+                        self._prompt = read_prompt(codec.decode(step.result))
                     self._opened.close()
                 else:
                     self._step = step

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from zrb_store.attempt import Attempt
     from zrb_store.plugin.agents.agent_run import AgentRun
+    from zrb_store.plugin.agents.changes import OnChange
     from zrb_store.plugin.agents.journal import Journal
 
 P = ParamSpec("P")
@@ -39,6 +40,9 @@ STORE_AGENT: Final = "store_agent"
 """On a task: False to store no steps of its agent, "private" to store neither prompts nor answers."""
 ONCE_TOOLS: Final = "once_tools"
 """On a task: names of tools that must not be repeated, or a dictionary of names and policies."""
+
+CHANGED_REQUEST: Final = "changed_request"
+"""On a task: `rerun`, `reuse` or `stop`, as ZRB_STORE_CHANGED_REQUEST."""
 
 Mode = Literal["on", "off", "private"]
 
@@ -52,6 +56,19 @@ def mode_of(task: AnyTask) -> Mode:
     if mode == "off" or own is False:
         return "off"
     return "private" if own == "private" else cast(Mode, mode)
+
+
+def on_change_of(task: AnyTask) -> OnChange:
+    """Return what happens where stored answers of a task's agent no longer fit its requests."""
+    name = "ZRB_STORE_CHANGED_REQUEST"
+    own = getattr(task, CHANGED_REQUEST, None)
+    if own is None:
+        return cast("OnChange", settings.choice(name))
+    if own not in settings.CHOICES[name]:
+        raise InvalidArgument(
+            f"{task.name}.{CHANGED_REQUEST} is {own!r}: set it to {', '.join(settings.CHOICES[name])}"
+        )
+    return cast("OnChange", own)
 
 
 def once_tools(task: AnyTask, tools: Sequence[Any]) -> dict[str, Policy]:
@@ -216,7 +233,7 @@ def _agent_run(task: AnyTask) -> AgentRun | None:
             "it starts from the beginning"
         )
     if attempt not in _journals:
-        _journals[attempt] = Journal(attempt, is_private=mode == "private")
+        _journals[attempt] = Journal(attempt, is_private=mode == "private", on_change=on_change_of(task))
     return AgentRun(task, _journals[attempt])
 
 
@@ -232,4 +249,5 @@ def _create_llm_task_core(stock: Callable[..., R], self: Any, *args: Any, **kwar
     chat = getattr(self, _CHAT)
     setattr(inner, STORE_AGENT, False if is_interactive else getattr(chat, STORE_AGENT, True))
     setattr(inner, ONCE_TOOLS, getattr(chat, ONCE_TOOLS, ()))
+    setattr(inner, CHANGED_REQUEST, getattr(chat, CHANGED_REQUEST, None))
     return inner

@@ -9,7 +9,7 @@ import asyncio
 import hashlib
 import shlex
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
@@ -25,6 +25,7 @@ from zrb_store.codec.arguments import positional_and_named, stored_arguments
 from zrb_store.errors import AttemptClosed, LeaseLost, StepUncertain, StoreUnavailable, ZrbStoreError
 from zrb_store.masking import ErrorText
 from zrb_store.names import storable_name
+from zrb_store.plugin.agents.changes import NOT_STORED, ChangedRequests, OnChange
 from zrb_store.plugin.agents.fingerprint import Fingerprints, Request
 from zrb_store.plugin.agents.prompts import NotReadable, stored_refusal
 from zrb_store.plugin.signals import WAIT, signals
@@ -67,7 +68,7 @@ _FATAL = (AttemptClosed, LeaseLost, StoreUnavailable)
 class Journal:
     """The steps of the agent that works in one attempt."""
 
-    def __init__(self, attempt: Attempt, *, is_private: bool) -> None:
+    def __init__(self, attempt: Attempt, *, is_private: bool, on_change: OnChange = "rerun") -> None:
         # The tools that must not be repeated, by name, and what happens if the end of one is unknown.
         self.once: dict[str, Policy] = {}
         # By it the store, or a step that must not be repeated, has stopped the agent.
@@ -75,6 +76,7 @@ class Journal:
         self.any_live = False  # whether an answer did not come from the store since this was last set to False
         self._attempt = attempt
         self._is_private = is_private
+        self.changes = ChangedRequests(attempt, on_change)
         self.fingerprints = Fingerprints()
         self._requests: list[Request] = []
         self._restart_at: int | None = None
@@ -99,15 +101,16 @@ class Journal:
     def prompt(self, arguments: Mapping[str, JsonValue]) -> AbstractContextManager[Step | Done]:
         """Open the step that keeps what an agent starts from, or what is stored of it."""
         self._prompts += 1
+        step = _numbered("prompt", self._prompts)
 
         def change(before: str) -> Change | None:
             then = positional_and_named(before)[1]
             names = [name for name in {**then, **arguments} if name != "changed"]
-            changed = [name for name in names if then.get(name) != arguments.get(name)]
-            return self._changed(", ".join(changed), arguments) if changed else None
+            difference = ", ".join(name for name in names if then.get(name) != arguments.get(name))
+            return self._change(difference, step, arguments)
 
         text = _text({} if self._is_private else arguments)
-        return self._open(ExactStep(_numbered("prompt", self._prompts), text, change, leads=True))
+        return self._open(ExactStep(step, text, change, leads=True, not_stored=self._not_stored(step)))
 
     def stored_prompt(self) -> Any:
         """Return what is stored of the prompt that the agent is about to start from: its arguments and its result."""
@@ -131,15 +134,16 @@ class Journal:
         self._requests.append(request)
         name = _numbered("model", len(self._requests))
 
+        tools = {tool.name for tool in (*parameters.function_tools, *parameters.output_tools)}
+
         def change(stored: str) -> Change | None:
             difference = request.difference(positional_and_named(stored)[1], before)
-            if not difference:
-                return None
-            changed = self._changed(difference, arguments)
-            self.reasons[name] = changed.reason
+            changed = self._change(difference, name, arguments, tools)
+            if changed is not None:
+                self.reasons[name] = changed.reason
             return changed
 
-        call = ExactStep(name, _text(arguments), change, leads=True)
+        call = ExactStep(name, _text(arguments), change, leads=True, not_stored=self._not_stored(name))
         with self._open(call) as step:
             self.any_live = self.any_live or isinstance(step, Step)
             try:
@@ -249,7 +253,14 @@ class Journal:
         """How many bytes one stored value may have."""
         return self._attempt.xcom.max_value
 
-    def _changed(self, difference: str, arguments: Mapping[str, JsonValue]) -> Change:
+    def _not_stored(self, step: str) -> Callable[[], object]:
+        return lambda: self.changes.keeps(NOT_STORED, step)
+
+    def _change(
+        self, difference: str, step: str, arguments: Mapping[str, JsonValue], tools: Collection[str] | None = None
+    ) -> Change | None:
+        if not difference or self.changes.keeps(difference, step, tools):
+            return None
         reason = f"request changed: {difference}"
         return Change(reason, _text({**arguments, "changed": reason}))
 

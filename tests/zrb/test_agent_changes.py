@@ -1,0 +1,73 @@
+"""Stored answers that no longer fit: a line says what is paid again, unless a policy keeps them."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from tests.zrb.agent_project import Agents, agents, on_newest, servers, sqlite
+
+__all__ = ["agents", "servers"]
+pytestmark = [pytest.mark.slow, on_newest, sqlite]
+
+PLAIN = "agent(tools=[{tool}], tool_factories=[]{more})\n"
+DESCRIBED = """
+async def charge(n: int) -> str:
+    "Charge well."
+    log(f"tool {n}", "begin")
+    return f"receipt {n}"
+
+""" + PLAIN.format(tool="charge", more="")
+GONE = PLAIN.format(tool="", more="").replace("agent(", "agent(yolo=True, ")
+
+
+def plain(more: str = "") -> str:
+    return PLAIN.format(tool="kill_at(20)", more=f", {more}" if more else "")
+
+
+CHANGES = {
+    "docstring": (DESCRIBED, "tool charge has changed"),
+    "model": (plain("model=FunctionModel(stream_function=think, model_name='other')"), "model .* became .*other"),
+    "temperature": (plain('model_settings={"temperature": 0}'), "setting temperature is new"),
+    "prompt": (plain('system_prompt="Be kind."'), "the system prompt has changed"),
+    "message": (plain('message=lambda ctx: f"{random.random()}"'), "the message has changed"),
+}
+MADE = r"3 answers \([\d,]+ in / [\d,]+ out tokens\) and 3 tool calls"
+
+
+@pytest.mark.promise(number=11)
+@pytest.mark.parametrize("change", CHANGES)
+def test_nothing_is_paid_again_without_a_word(agents: Agents, change: str) -> None:
+    source, words = CHANGES[change]
+    agents.tasks(plain())
+    agents.run("triage", code=-9, ROUNDS="4")
+    agents.tasks(source)
+    agents.project.forget()
+    output = agents.resume(code=1, ROUNDS="4", ZRB_STORE_CHANGED_REQUEST="stop")
+    stopped = f"triage: {words}: `ZRB_STORE_CHANGED_REQUEST=rerun zrb xcom resume s` makes {MADE} again"
+    assert re.search(stopped, output), output
+    assert not agents.project.calls
+    output = agents.resume(ROUNDS="4", ZRB_STORE_CHANGED_REQUEST="reuse")
+    (line,) = [line for line in output.splitlines() if "used all the same" in line]
+    assert re.search(f"triage: {words}: {MADE} are used all the same$", line)
+    begun = {
+        **dict.fromkeys((f"tool {n}" for n in (20, 21, 22, 30, 31, 32, 33)), 1),
+        "model 3": 1,
+        "model 4": 1,
+    }
+    assert agents.project.begun == begun
+
+
+def test_a_missing_tool_and_what_is_made_again(agents: Agents) -> None:
+    agents.tasks(plain())
+    agents.run("triage", code=-9, ROUNDS="4")
+    agents.tasks(plain().replace("tools=[kill_at(20)]", "tools=[work]").rstrip() + '.changed_request = "reuse"\n')
+    assert "but an answer calls tool charge, which is gone, so they cannot be used again" in agents.resume(code=1)
+    agents.tasks(plain('system_prompt="Be kind."'))
+    agents.project.forget()
+    output = agents.resume(ROUNDS="4")
+    (line,) = [line for line in output.splitlines() if "made again" in line]
+    assert re.search(f"triage: the system prompt has changed: {MADE} are made again$", line)
+    tools = [f"tool {10 * n + i}" for n in range(4) for i in range(n + 1)]
+    assert agents.project.begun == dict.fromkeys([f"model {n}" for n in range(5)] + tools, 1)
