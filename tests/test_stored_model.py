@@ -281,3 +281,15 @@ def test_a_picture_in_an_object_is_shown_as_it_was(store: Store) -> None:
     again.run(store)
     assert (again.asked, again.charged) == ([3], [])
     assert again.seen[1] == {"picture": BinaryContent.narrow_type(PICTURE), "pages": [1, 2]}
+
+
+def test_the_result_of_an_agent_is_no_result_of_a_step(store: Store) -> None:
+    """A user who makes a run of an agent a step is told what to return."""
+
+    async def answer(messages: list[ModelMessage], info: AgentInfo) -> ModelResponse:
+        return ModelResponse(parts=[TextPart("gone")])
+
+    agent = Agent(FunctionModel(answer))
+    with store.session("s").run() as run, run.attempt("triage") as attempt, pytest.warns(RuntimeWarning) as warned:
+        assert asyncio.run(attempt.step("go", agent.run, "go")).output == "gone"
+    assert "(return its `.output`: that makes it storable)" in str(warned[0].message)

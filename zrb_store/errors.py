@@ -128,8 +128,10 @@ class ValueTooLarge(ZrbStoreError, ValueError):
     """The encoded value exceeds the size limit."""
 
 
-def what_makes_storable(error: Exception) -> str:
+def what_makes_storable(error: Exception, value: object = None) -> str:
     """Return what a user can change so that the value is stored which this error is about."""
+    if type(value).__name__ == "AgentRunResult":  # of pydantic-ai
+        return "return its `.output`: that"
     return "ZRB_STORE_MAX_VALUE" if isinstance(error, ValueTooLarge) else "zrb_store.register_codec"
 
 

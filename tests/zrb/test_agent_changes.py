@@ -69,5 +69,6 @@ def test_a_missing_tool_and_what_is_made_again(agents: Agents) -> None:
     output = agents.resume(ROUNDS="4")
     (line,) = [line for line in output.splitlines() if "made again" in line]
     assert re.search(f"triage: the system prompt has changed: {MADE} are made again$", line)
+    assert '"changed":"request changed: instructions"' in agents.rows("result", where="step = 'prompt'")[-1]
     tools = [f"tool {10 * n + i}" for n in range(4) for i in range(n + 1)]
     assert agents.project.begun == dict.fromkeys([f"model {n}" for n in range(5)] + tools, 1)

@@ -136,14 +136,13 @@ def _discard_from(
     span = Span(attempt.id, attempt.task, known.id, before)
     step = uncertain_in(transaction, span)
     if step is not None:
-        what = "has completed" if step.in_effect else "may have happened"
         if reason == NOT_RESTORABLE:
             reason, advice = f"the result of step {name} is not stored", "start the task over"
         else:
             advice = "undo the change, or start the task over"
         raise StepUncertain(
             mask_text(
-                f"step {step.step} of task {attempt.task} ({attempt.session}/{step.task}) {what} and is declared "
+                f"step {step.step} of task {attempt.task} ({attempt.session}/{step.task}) {step.what} and is declared "
                 f"`once`, but might run again ({reason}): {advice} with --from {attempt.task} --repeat-once"
             )
         )

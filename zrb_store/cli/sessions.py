@@ -168,7 +168,7 @@ def mark_(session: str, task: str, status: str, step: str | None, new: bool, res
     details="The new session has the task and inputs of SESSION, the results of the tasks that completed before TASK "
     "first started, and the queues of that moment. It is independent; `resume` runs it. Prints its name.\n\n"
     "With --step, the moment is that before STEP first started, and the steps of TASK completed by then are also "
-    "copied. Everything not copied is done again, including `once` steps.",
+    "copied. Everything not copied is done again; a completed `once` step among it needs --repeat-once.",
 )
 @arguments.changed_session_argument
 @click.option(
@@ -187,7 +187,11 @@ def mark_(session: str, task: str, status: str, step: str | None, new: bool, res
     help="The first step of TASK to run again: its name, or TASK/NUMBER.",
 )
 @click.option("--name", help="Name of the new session.  [default: SESSION-fork, or the next free number]")
-def fork(session: str, from_task: str, from_step: str | None, name: str | None) -> None:
+@click.option("--repeat-once", is_flag=True, help="Let the fork run completed `once` steps again.")
+def fork(session: str, from_task: str, from_step: str | None, name: str | None, repeat_once: bool) -> None:
     with open_store() as store:
         source = session_names.resolve(store.database, session, exact=True)
-        echo(operations.fork(store.database, source.name, from_task, name, from_step=from_step))
+        forked = operations.fork(
+            store.database, source.name, from_task, name, from_step=from_step, repeat_once=repeat_once
+        )
+        echo(forked)

@@ -33,7 +33,7 @@ def _note(name: str, result: JsonValue) -> str | None:
     if kind == "refused" and _MODEL.fullmatch(name):
         return f"model {_number(name)}: refused: {str(result.get('text', '')).partition(chr(10))[0]}"
     if kind == "prompt":
-        return f"prompt: {_first_line(result)}"
+        return f"prompt: {', '.join(part for part in (_first_line(result), str(result.get('changed') or '')) if part)}"
     if kind == "approval" and name.startswith("approval "):
         approvals = _object(_object(result["results"])["approvals"])
         return "approval: " + ", ".join(f"{call} {_verdict(one)}" for call, one in approvals.items())

@@ -270,6 +270,11 @@ class UncertainStep(NamedTuple):
     step: str
     in_effect: bool  # whether it has completed and has not been given back since
 
+    @property
+    def what(self) -> str:
+        """Say that it has happened, or may have happened."""
+        return "has completed" if self.in_effect else "may have happened"
+
 
 def uncertain_in(executor: Executor, span: Span) -> UncertainStep | None:
     """Return the first step that was declared `once` and is not known to have failed, if there is one."""

@@ -7,12 +7,12 @@ import json
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from zrb_store.db.columns import MOST_TICK
-from zrb_store.db.core import Params, bindparam, literal, made_once, sa, statement, t
+from zrb_store.db.core import Params, bindparam, exists, literal, made_once, sa, statement, t
 from zrb_store.db.dialect import among, insert_if_absent, new_id, new_ids, now, tick
 from zrb_store.db.transaction import Executor
-from zrb_store.queries.attempts import attempt_as, is_step
+from zrb_store.queries.attempts import attempt_as, is_in_effect, is_step
 from zrb_store.queries.clock import Moment, given_tick
-from zrb_store.queries.dependent_steps import ids, of_attempt, source_id, stood_alone
+from zrb_store.queries.dependent_steps import UncertainStep, ids, of_attempt, source_id, stood_alone
 from zrb_store.queries.values import due_then, is_same_value
 from zrb_store.records import SessionRecord
 
@@ -370,6 +370,36 @@ def copy_as_of(executor: Executor, source: int, target: int, task: str, step: st
     copies = (_copy_attempts(name, steps=False), _copy_attempts(name, steps=True), _copy_values(name))
     for copy in (_copy_queues(), *copies, _copy_chunks(), _copy_output()):
         executor.execute(copy, params)
+
+
+@statement
+def _once_left_out() -> sa.Select[str, str | None, bool]:
+    newer, copied = t.attempt.alias("newer"), t.attempt.alias("copied")
+    is_newer = (
+        newer.c.session_id == t.attempt.c.session_id,
+        newer.c.step_of == t.attempt.c.step_of,
+        newer.c.step == t.attempt.c.step,
+        newer.c.id > t.attempt.c.id,
+    )
+    return (
+        sa.select(t.attempt.c.task, t.attempt.c.step, is_in_effect())
+        .where(
+            t.attempt.c.session_id == source_id(),
+            t.attempt.c.step_of.is_not(None),
+            t.attempt.c.once,
+            t.attempt.c.status != literal("failed"),
+            ~exists(*is_newer),
+            ~exists(_is_copy(copied, t.attempt)),
+        )
+        .order_by(t.attempt.c.id)
+        .limit(literal(1))
+    )
+
+
+def once_left_out(executor: Executor, source: int, target: int) -> UncertainStep | None:
+    """Return the first step declared `once` that happened, or may have happened, and that a fork does not have."""
+    rows = executor.execute(_once_left_out(), {"source": source, "target": target})
+    return UncertainStep(rows[0][0], rows[0][1] or "", bool(rows[0][2])) if rows else None
 
 
 @statement

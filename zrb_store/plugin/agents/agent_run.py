@@ -229,7 +229,9 @@ class AgentRun:
     def start(self, history: list[ModelMessage], message: T) -> tuple[list[ModelMessage], T]:
         """Return the history and the message that the agent starts from: the stored ones, else those of zrb."""
         if self._step is not None:
-            self.journal.complete(self._step, Prompt(message, history, self._system_prompt).stored(self.journal.limit))
+            reason = self.journal.reasons.get(self._step.step)
+            prompt = Prompt(message, history, self._system_prompt).stored(self.journal.limit, reason)
+            self.journal.complete(self._step, prompt, {"kind": "prompt", **({"changed": reason} if reason else {})})
             self._step = None
             self._opened.close()
         elif self._prompt is not None:

@@ -138,10 +138,7 @@ class Journal:
 
         def change(stored: str) -> Change | None:
             difference = request.difference(positional_and_named(stored)[1], before)
-            changed = self._change(difference, name, arguments, tools)
-            if changed is not None:
-                self.reasons[name] = changed.reason
-            return changed
+            return self._change(difference, name, arguments, tools)
 
         call = ExactStep(name, _text(arguments), change, leads=True, not_stored=self._not_stored(name))
         with self._open(call) as step:
@@ -261,7 +258,7 @@ class Journal:
     ) -> Change | None:
         if not difference or self.changes.keeps(difference, step, tools):
             return None
-        reason = f"request changed: {difference}"
+        reason = self.reasons[step] = f"request changed: {difference}"
         return Change(reason, _text({**arguments, "changed": reason}))
 
 
