@@ -24,8 +24,8 @@ from zrb_store.render.printing import echo, echo_json, print_document
     "diff",
     "{} etl-2026-11-23 etl-2026-11-24",
     details="Compares the live and taken values of each queue, in order: $.load[0].total is a part of the first value "
-    "of queue load. Also compares the results of completed steps, by name: $.load.steps.fetch.total. Exits 1 if the "
-    "sessions differ.",
+    "of queue load. Also compares the results of completed steps, by name: $.load.steps.fetch.total; and what agents "
+    "said: $.triage.conversation[3].text. Exits 1 if the sessions differ.",
 )
 @click.argument("a", metavar="SESSION_A", shell_complete=completion.sessions)
 @click.argument("b", metavar="SESSION_B", shell_complete=completion.sessions)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -13,6 +13,7 @@ from zrb_store.codec.compare import Difference, differences, list_differences
 from zrb_store.codec.display import key_segment
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
+from zrb_store.inspect.agents import agent_note
 from zrb_store.queries import sessions
 from zrb_store.queries.queues import queue_ids
 from zrb_store.queries.show import count_standing, differing_steps, standing_data
@@ -42,7 +43,7 @@ def diff(database: Database, a: str, b: str) -> Iterator[Comparison]:
     with database.snapshot() as transaction:
         ids = [sessions.get(transaction, name).id for name in (a, b)]
         of_values = _differences(*(_queues(transaction, name) for name in (a, b)))
-        yield Comparison(a, b, itertools.chain(of_values, _step_differences(transaction, *ids)))
+        yield Comparison(a, b, itertools.chain(of_values, _step_differences(transaction, *ids, names=(a, b))))
 
 
 def _queues(transaction: Transaction, session: str) -> dict[str, Lazy[JsonValue]]:
@@ -69,11 +70,36 @@ def _differences(a: dict[str, Lazy[JsonValue]], b: dict[str, Lazy[JsonValue]]) -
             yield Difference(path, "only_a" if queue in a else "only_b", a.get(queue), b.get(queue))
 
 
-def _step_differences(transaction: Transaction, a: int, b: int) -> Iterator[Difference]:
+def _step_differences(transaction: Transaction, a: int, b: int, *, names: Sequence[str]) -> Iterator[Difference]:
+    agents: dict[str, None] = {}  # tasks whose agents did something else, or the same at another time
     for step in differing_steps(transaction, a, b):
+        if any(_is_of_agent(step.step, data) for data in (step.a, step.b)):
+            agents[step.task] = None
+            continue
         path = f"${key_segment(step.task)}.steps{key_segment(step.step)}"
         one, two = (None if data is None else codec.to_json(data) for data in (step.a, step.b))
         if step.a is not None and step.b is not None:
             yield from differences(one, two, path)
         else:
             yield Difference(path, "only_b" if step.a is None else "only_a", one, two)
+    if agents:
+        yield from _conversation_differences(transaction, names, agents)
+
+
+def _is_of_agent(step: str, result: str | None) -> bool:
+    return result is not None and agent_note(step, codec.to_json(result)) is not None
+
+
+def _conversation_differences(
+    transaction: Transaction, names: Sequence[str], tasks: Iterable[str]
+) -> Iterator[Difference]:
+    from zrb_store.inspect.conversation import turns  # late: few sessions have agents
+    from zrb_store.inspect.show import SessionDocument
+
+    documents = [SessionDocument(transaction, name, None, "next", None, None, None, False) for name in names]
+    for name in tasks:
+        one, two = (
+            [turn.compared() for task in document.tasks if task.name == name for turn in turns(task)]
+            for document in documents
+        )
+        yield from differences(one, two, f"${key_segment(name)}.conversation")

@@ -32,6 +32,7 @@ def redacted(report: Report) -> Report:
         logged=[replace(each, record=_nameless(each.record), output=None) for each in report.logged if each.has_failed],
         changes=[_nobody(change)._replace(detail=None, reason=None) for change in report.changes],
         plan=None if plan is None or plan.refused else plan,
+        conversations=[],
         comes_back=list(map(_emptied, report.comes_back)),
     )
 

@@ -14,6 +14,8 @@ from typing import Generic, NamedTuple, TypeVar
 from zrb_store.codec.arguments import call_text
 from zrb_store.db.engine import Database
 from zrb_store.inspect.agents import agent_note, agent_tokens
+from zrb_store.inspect.conversation import Turn
+from zrb_store.inspect.conversation import turns as turns_of
 from zrb_store.inspect.log import AttemptLog, SessionLog, change_json, line_json, log_of, run_json
 from zrb_store.inspect.queues import held_by_others
 from zrb_store.inspect.resume import Decision
@@ -140,6 +142,7 @@ class Report:
     killed: int  # how many values are dead since an attempt of this session took them
     held: Counter[str]  # how many of its values attempts of other sessions hold, by the state of their process
     damage: str | None
+    conversations: list[tuple[str, Cut[Turn]]]  # what agents said: each task with its last turns
     plan: Plan | None = None  # what a resume would do, if that is known
 
     @property
@@ -232,7 +235,23 @@ def describe(database: Database, name: str, *, budget: Budget | None = None, dam
             killed=dead_by(document.transaction, document.session.id),
             held=held_by_others(document.transaction, document.session, document.read_at),
             damage=str(damage) if damage else None,
+            conversations=_conversations(document, budget),
         )
+
+
+def _conversations(document: SessionDocument, budget: Budget) -> list[tuple[str, Cut[Turn]]]:
+    with_agent = [task for task in document.tasks if task.counts is not None and task.counts.of_agent]
+    return [
+        (
+            task.name,
+            last_within(
+                (replace(turn, text=cut_text(turn.text, BEGINNING)) for turn in turns_of(task)),
+                budget.logged // len(with_agent),
+                lambda turn: json_length(turn.compared()),
+            ),
+        )
+        for task in with_agent
+    ]
 
 
 def _runs(log: SessionLog) -> list[RunRecord]:

@@ -270,7 +270,7 @@ class SessionDocument(SessionView):
             "acknowledged_reason": why and why.reason,
             "runs": [run.to_json() for run in self.runs],
             "tasks": [task.to_json() for task in self.tasks],
-            "costs": costs.to_json() if costs.text() else None,
+            **({"costs": costs.to_json()} if costs.text() else {}),
             "queues": {queue.name: queue.to_json() for queue in self.queues},
         }
 
