@@ -38,18 +38,20 @@ class Turn:
     call: str | None = None  # the model's id of the call
     at: int | None = None  # when its step ended, in microseconds; None for what the agent started with
     tokens: tuple[int, int] | None = None  # of an answer, at its first turn: sent and given
+    model: str | None = None  # its name, of an answer, at its first turn
     from_store: bool = False  # whether a later attempt, or a fork, used it again
     live_context: str | None = None  # what zrb added to a message of the user
 
     def to_json(self) -> JsonObject:
         given, answered = self.tokens or (None, None)
-        shown = pick(self, "role", "text", "tool", "arguments", "call", "from_store", "live_context")
+        shown = pick(self, "role", "text", "tool", "arguments", "call", "model", "from_store", "live_context")
         return {**shown, "at": iso(self.at), "input_tokens": given, "output_tokens": answered}
 
     def compared(self) -> JsonValue:
         """Return what `diff` compares of it."""
+        by: dict[str, JsonValue] = {} if self.model is None else {"model": self.model}
         called: dict[str, JsonValue] = {} if self.tool is None else {"tool": self.tool, "arguments": self.arguments}
-        return {"role": self.role, "text": self.text, **called}
+        return {"role": self.role, "text": self.text, **by, **called}
 
 
 def conversation(document: SessionDocument, task: str | None) -> tuple[str, list[Turn]]:
@@ -79,7 +81,9 @@ def _of_step(step: Step) -> Iterator[Turn]:
             why = f": {error.message}" if error and error.message else ""
             yield Turn("assistant" if is_answer else "tool result", f"[{step.status}{why}]", at=at)
         return
-    if type(result) is not dict:
+    if type(result) is not dict:  # what a person has marked
+        if is_answer or step.name.startswith("tool "):
+            yield Turn("assistant" if is_answer else "tool result", _text(result), at=at)
         return
     kind = result.get("kind")
     if kind == "prompt":
@@ -91,7 +95,8 @@ def _of_step(step: Step) -> Iterator[Turn]:
         usage = _dict(response.get("usage"))
         tokens = _number(usage.get("input_tokens")), _number(usage.get("output_tokens"))
         for place, turn in enumerate(_of_messages([response])):
-            yield replace(turn, at=at, tokens=None if place else tokens, from_store=again)
+            turn = replace(turn, at=at, from_store=again)
+            yield turn if place else replace(turn, tokens=tokens, model=str(response.get("model_name")))
     elif kind == "refused" and is_answer:
         yield Turn("assistant", f"[refused: {result.get('text', '')}]", at=at)
     elif step.name.startswith("tool ") and kind != "approval":
@@ -99,7 +104,7 @@ def _of_step(step: Step) -> Iterator[Turn]:
         data = _dict(result.get("data")) or result
         names = ("value", "return_value", "message", "content")
         texts = [_text(data[name]) for name in names if data.get(name) is not None]
-        yield Turn("tool result", "\n".join(texts), tool, result.get("call"), call, at, None, again)
+        yield Turn("tool result", "\n".join(texts), tool, result.get("call"), call, at, from_store=again)
     elif step.name.startswith("approval ") or kind == "deferred results":
         decided = _dict(result.get("results"))
         for call, one in {**_dict(decided.get("approvals")), **_dict(decided.get("calls"))}.items():
