@@ -9,13 +9,14 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 BENCH_PIP := .bench/bin/python -m pip --disable-pip-version-check install --quiet
 
-.PHONY: help venv check format bench test test-pooled quick smoke pythons crash matrix demo demo-agent demo-script clean
+.PHONY: help venv check format bench test test-pooled quick smoke pythons crash matrix demo demo-agent demo-script demo-wait clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo    a workflow fails; its values are shown, the cause is repaired, and it resumes; ends with its report"
 	@echo "make demo-agent  an agent is killed during a tool call and resumed; no completed answer of its model is paid twice"
 	@echo "make demo-script  a backup script is killed while it packs a dump, and goes on there"
+	@echo "make demo-wait  a task asks for approval and its process ends; a shell answers, and it goes on"
 	@echo "make test    every check and the whole test-suite (installs what it needs into .venv)"
 	@echo "make test-pooled  the tests of PostgreSQL, through a PgBouncer in transaction mode (install pgbouncer before)"
 	@echo "make quick   the tests to run between edits: SQLite, one release of zrb, nothing slow (a minute and a half on two cores)"
@@ -55,9 +56,9 @@ format: venv
 	$(BIN)/ruff format .
 
 # pytest comes last, so that its summary line ends the output. Many tests wait for leases, timeouts and other processes: with
-# two workers, two cores were idle for a quarter of the time.
+# four workers, two cores were idle for a third of the time.
 test: check
-	$(BIN)/pytest -n 4
+	$(BIN)/pytest -n 6
 
 # PREPARED is PgBouncer's max_prepared_statements, SELECT chooses among the tests.
 test-pooled: PREPARED ?= 0
@@ -102,6 +103,9 @@ demo-agent: $(VENV)/.installed-demo
 demo-script: $(VENV)/.installed-demo
 	@PATH="$(CURDIR)/$(BIN):$$PATH" examples/demo_script.sh
 
+demo-wait: $(VENV)/.installed-demo
+	@PATH="$(CURDIR)/$(BIN):$$PATH" examples/demo_wait.sh
+
 clean:
-	rm -rf .venv .venv-* .bench .envs .demo .demo-agent .demo-script build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-* .bench .envs .demo .demo-agent .demo-script .demo-wait build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

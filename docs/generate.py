@@ -39,7 +39,7 @@ DOCS = Path(__file__).resolve().parent
 SETTINGS_PAGE = DOCS / "reference" / "settings.md"
 # These methods and attributes have no underscore because other modules of the package use them. They are not public.
 _INTERNAL = {
-    "Attempt": {"output", "owner_of_change", "refuse_if_closed", "result_seq", "steps"},
+    "Attempt": {"end_if_parked", "output", "owner_of_change", "parked", "refuse_if_closed", "result_seq", "steps"},
     "Delivery": {"end"},
     "OutputHandler": {"emit"},
     "Run": {
@@ -60,6 +60,8 @@ _INTERNAL = {
     "Xcom": {"is_in"},
     "Xcoms": {
         "bound_to",
+        "is_in",
+        "owner_of_change",
         "find_id",
         "queue_id",
         "reclaim",
@@ -155,11 +157,12 @@ def python_page() -> str:
     for cls in classes:
         parts += _class(cls)
     parts += _function(zrb_store.step, "step", "##")
+    parts += _function(zrb_store.wait, "wait", "##")
     parts += _function(zrb_store.register_codec, "register_codec", "##")
     parts += _function(zrb_store.once_tool, "once_tool", "##")
     parts += ["", "## Errors", "", "| error | also a | meaning |", "|---|---|---|"]
     for name, error in vars(zrb_store.errors).items():
-        if not isinstance(error, type) or not issubclass(error, zrb_store.errors.ZrbStoreError):
+        if not isinstance(error, type) or not issubclass(error, zrb_store.errors.ZrbStoreError | zrb_store.Waiting):
             continue
         if error.__name__ != name:  # the old name of another error
             continue

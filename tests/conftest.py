@@ -11,6 +11,7 @@ import signal
 import sys
 import tempfile
 import threading
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -100,19 +101,38 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     others = left_out(items) | repeated(items)
     config.hook.pytest_deselected(items=[*others])
     items[:] = [item for item in items if item not in others]
-    pooled: set[tuple[Path, type | None, str]] = set()
+    chosen: set[tuple[str, Path, type | None, str]] = set()
     for item in items:
-        if isinstance(item, pytest.Function) and is_quick(item):
+        if not isinstance(item, pytest.Function):
+            continue
+        if is_quick(item) and ("zrb" not in item.fixturenames or is_first("quick", item, chosen)):
             item.add_marker("quick")
-        # Of several parameters one: a pooler sees no difference between them.
-        if isinstance(item, pytest.Function) and is_pooled(item):
-            function = item.path, item.cls, item.originalname
-            if function not in pooled:
-                item.add_marker("pooled")
-                pooled.add(function)
-    # The longest come first, so that no worker is left with them at the end.
-    slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: item.path not in slow)
+        if is_pooled(item) and is_first("pooled", item, chosen):
+            item.add_marker("pooled")
+    # Slow and long scopes come first, so that no worker is left with one at the end.
+    scopes = {item: scope_of(item.nodeid) for item in items}
+    slow = {scopes[item] for item in items if item.get_closest_marker("slow")}
+    length: Counter[str] = Counter()
+    for item in items:
+        length[scopes[item]] += usual_length(item)
+    items.sort(key=lambda item: (scopes[item] not in slow, -length[scopes[item]], scopes[item]))
+
+
+def is_first(mark: str, item: pytest.Function, chosen: set[tuple[str, Path, type | None, str]]) -> bool:
+    """Whether no other parameter of the test is chosen yet: a pooler, or zrb, sees little difference between them."""
+    function = mark, item.path, item.cls, item.originalname
+    is_first = function not in chosen
+    chosen.add(function)
+    return is_first
+
+
+def usual_length(item: pytest.Item) -> int:
+    """Return how long a test of this kind takes on average, compared with a plain one."""
+    if item.get_closest_marker("slow"):
+        return 20
+    if not {"zrb", "new_page"}.isdisjoint(getattr(item, "fixturenames", ())):
+        return 8
+    return 3 if "postgresql" in item.nodeid else 1
 
 
 def repeated(items: Iterable[pytest.Item]) -> set[pytest.Item]:

@@ -1,16 +1,18 @@
 """Kill the processes of a shell script with steps at random moments, until it is done: no step is done twice.
 
 The script retries a step whose command or whose `zrb-store step` was killed, and ends at a step whose end is unknown.
-`make crash` kills five hundred times on each database, `make test` ten times in all.
+`make crash` kills five hundred times on each database, `make test` forty times in all.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import random
 import signal
 import subprocess
+import tempfile
 import time
 from collections import Counter
 from pathlib import Path
@@ -24,7 +26,7 @@ from tests.rows import faults, query
 from tests.shell_consumers import PROGRAM
 from zrb_store import Store, open_store
 from zrb_store.db.location import store_url
-from zrb_store.process import has_living_member
+from zrb_store.process import identity, is_group_alive
 
 KINDS = ("run", "script", "step", "command", "group of the script", "group of the command")
 SESSION = "nightly"
@@ -42,11 +44,11 @@ attempt() {  # the step runs again unless it is refused
 }
 i=0
 while [ $i -lt $STEPS ]; do
-    case $((i % 6)) in
-        3) attempt $i --once ;;
-        4) attempt $i "--produces made-$i" ;;
-        5) attempt $i '' >part & other=$!; attempt later-$i ''; wait $other; cat part ;;
-        *) attempt $i '' ;;
+    case $((i % 4)) in
+        0) attempt $i '' ;;
+        1) attempt $i --once ;;
+        2) attempt $i "--produces made-$i" ;;
+        3) attempt $i '' >part & other=$!; attempt later-$i ''; wait $other; cat part ;;
     esac
     i=$((i + 1))
 done
@@ -57,10 +59,13 @@ WORK = """\
 set -eu
 echo "$1" >>ran
 case $1 in
-    *2) file=$(zrb-store pop inbox files); zrb-store push @this done "\\"$1 $file\\"" ;;
+    *0 | *2) file=$(zrb-store pop inbox files); zrb-store push @this done "\\"$1 $file\\"" ;;
 esac
 echo "made by $1" >"made-$1"
-sleep 0.1
+case $1 in
+    *[13579]) sleep 0.6 ;;  # `once` steps, too, so that some are killed
+    *) sleep 0.1 ;;
+esac
 echo "out $1"
 """
 
@@ -80,7 +85,7 @@ class Script:
     """One session in a store of its own, which is started again and again."""
 
     def __init__(self, location: str, folder: Path, steps: int) -> None:
-        self.location, self.folder = location, folder
+        self.location, self.folder, self.steps = location, folder, steps
         for path in folder.glob("*"):
             path.unlink()
         (folder / "script.sh").write_text(SCRIPT)
@@ -106,12 +111,19 @@ class Script:
                 start_new_session=True,
             )
 
+    def results(self) -> tuple[str, dict[str, str]]:
+        """Return what the script has written at its end: to stdout, and to files."""
+        made = {path.name: path.read_text() for path in sorted(self.folder.glob("made-*"))}
+        return (self.folder / "out").read_text(), made
+
     def check(self) -> None:
         """Check that no completed step has run again, once nothing of the last run is left; settle uncertain steps."""
         with open_store(self.location) as store:
-            groups = [row[0] for row in query(store, "SELECT command_pid FROM zrb_attempt") if row[0]]
+            me, asked = identity(), "SELECT command_pid, command_started FROM zrb_attempt WHERE command_pid IS NOT NULL"
+            # By their start, too: among so many processes, others soon have their numbers.
+            groups = [(me.boot_id, me.pid_namespace, *row) for row in query(store, asked)]
             deadline = time.monotonic() + DEADLINE
-            while any(map(has_living_member, groups)):
+            while any(is_group_alive(*group) for group in groups):
                 assert time.monotonic() < deadline, "a command has outlived its run"
                 time.sleep(0.01)
             assert faults(store) == []
@@ -126,7 +138,7 @@ class Script:
         assert self.completed <= completed, "a completed step stands no longer"
         again = [name for name in self.completed if runs[name] != self.runs[name]]
         assert not again, f"{again} had completed and ran again"
-        assert all(runs[name] <= 1 for name, _, _, once in rows if once), "a `once` step ran twice"
+        assert all(runs[f"page {number}"] <= 1 for number in range(1, self.steps, 4)), "a `once` step ran twice"
         self.completed, self.runs = completed, runs
         for name, status, _, once in rows:
             if once and status in ("running", "interrupted", "lost"):
@@ -158,11 +170,11 @@ def victims(run: psutil.Popen) -> dict[str, psutil.Process]:
     return found
 
 
-def kill_one(run: psutil.Popen, kind: str) -> str | None:
-    """Kill a process or a group of this kind; return None if there is none at the moment."""
-    target = victims(run).get(kind.rpartition(" ")[2])
-    if target is None:
-        return None
+def kill_one(run: psutil.Popen, generator: random.Random) -> str:
+    """Kill a process or a group, and return its kind."""
+    found = victims(run)
+    kind = generator.choice([kind for kind in KINDS if kind.rpartition(" ")[2] in found])
+    target = found[kind.rpartition(" ")[2]]
     with contextlib.suppress(psutil.Error, ProcessLookupError):
         if kind.startswith("group"):
             os.killpg(os.getpgid(target.pid), signal.SIGKILL)
@@ -171,20 +183,29 @@ def kill_one(run: psutil.Popen, kind: str) -> str | None:
     return kind
 
 
+@functools.cache
+def undisturbed(steps: int) -> tuple[float, object, object]:
+    """Return the seconds that a step takes, and what the script leaves: its results, and the queues on SQLite."""
+    with tempfile.TemporaryDirectory(prefix="zrb-scripts-") as folder:
+        location = Files(Path(folder), prepare).new()
+        (Path(folder) / "work").mkdir()
+        began = time.monotonic()
+        script = Script(location, Path(folder) / "work", steps)
+        assert script.start().wait(DEADLINE) == 0, (script.folder / "err").read_text()
+        pause = (time.monotonic() - began) / steps
+        script.check()
+        with open_store(location) as store:
+            return pause, script.results(), contents(store)
+
+
 def kill_scripts(folder: Path, url: str | None, count: int, seed: int, steps: int = 50) -> str:
-    """Kill the script `count` times; a session may end after every four kills for each ten steps or so."""
+    """Kill the script `count` times, which may complete in between: then another session begins."""
     (folder / "stores").mkdir(parents=True)
     (folder / "work").mkdir()
     places: Places = Schemas(url, f"scripts_{os.getpid()}", prepare) if url else Files(folder / "stores", prepare)
     generator = random.Random(seed)
+    pause, results, expected = undisturbed(steps)
     began = time.monotonic()
-    undisturbed = Script(places.new(), folder / "work", steps)
-    assert undisturbed.start().wait(DEADLINE) == 0, (undisturbed.folder / "err").read_text()
-    pause = (time.monotonic() - began) / steps
-    undisturbed.check()
-    expected_out = (undisturbed.folder / "out").read_text()
-    with open_store(undisturbed.location) as store:
-        expected = contents(store)
     kills: Counter[str] = Counter()
     sessions = again = 0
     while kills.total() < count:
@@ -194,12 +215,12 @@ def kill_scripts(folder: Path, url: str | None, count: int, seed: int, steps: in
             run = script.start()
             while run.poll() is None:
                 with contextlib.suppress(psutil.TimeoutExpired):
-                    run.wait(generator.uniform(0, 3 * pause))
-                if run.poll() is None and kills.total() < count and (kind := kill_one(run, generator.choice(KINDS))):
-                    kills[kind] += 1
+                    run.wait(generator.uniform(0, pause))
+                if run.poll() is None and kills.total() < count:
+                    kills[kill_one(run, generator)] += 1
             code = run.wait()
             script.check()
-        assert (script.folder / "out").read_text() == expected_out
+        assert script.results() == results
         with open_store(script.location) as store:
             assert contents(store) == expected
             assert store.session(SESSION).status == "completed"

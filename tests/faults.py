@@ -156,6 +156,10 @@ FAULTS = {
         "UPDATE zrb_value SET pushed_by = (SELECT parent_id FROM zrb_attempt WHERE id = taken_by), orphaned = true "
         "WHERE taken_by IN (SELECT id FROM zrb_attempt WHERE task = 'load/1')",
     ],
+    "wait-parent": ["UPDATE zrb_attempt SET status = 'failed' WHERE task = 'refund'"],
+    "wait-step": ["UPDATE zrb_attempt SET status = 'lost' WHERE task = 'refund/1'"],
+    "wait-arguments": ["UPDATE zrb_attempt SET arguments = NULL WHERE task = 'refund/1'"],
+    "session-waiting": ["UPDATE zrb_run SET status = 'failed' WHERE status = 'waiting'"],
     "result-data": ["UPDATE zrb_attempt SET result = '[' WHERE task = 'load/1'"],
     "result-type": ["""UPDATE zrb_attempt SET result = '{"$"\\:"later"}' WHERE task = 'load/1'"""],
     "attempt-columns": [

@@ -48,7 +48,7 @@ SETTINGS = {
     "fsync": "off",
     "full_page_writes": "off",
     "listen_addresses": "",
-    "max_connections": "200",
+    "max_connections": "300",
     "shared_buffers": "32MB",
     "autovacuum": "off",
     "wal_retrieve_retry_interval": "100ms",  # a standby sees sooner that its primary is gone
@@ -206,17 +206,21 @@ class StoreSchemas:
     But only if that one has changed nothing but rows, and not many: statements are planned then as in a new schema.
     """
 
-    # Differs after any change but that of rows: of definitions, rights and statistics, or if a table has grown.
+    # Differs after any change but that of rows: of definitions, rights and statistics, or if a table has grown. What is
+    # added or changed has a newer xmin than all before, what is dropped is counted no more.
     _STATE = b"""
-        SELECT array_agg(DISTINCT version_num), array_agg(DISTINCT (n.xmin, c.oid, c.xmin, c.reltuples, a.xmin, k.xmin,
-            t.xmin, p.xmin, c.relkind = 'r' AND pg_relation_size(c.oid) > 80000)::text)
-        FROM zrb_version, pg_namespace n
-            JOIN pg_class c ON c.relnamespace = n.oid
-            LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND c.relkind = 'r'
-            LEFT JOIN pg_constraint k ON k.conrelid = c.oid AND a.attnum = 1
-            LEFT JOIN pg_trigger t ON t.tgrelid = c.oid AND a.attnum = 1
-            LEFT JOIN pg_proc p ON p.pronamespace = n.oid AND a.attnum = 1
-        WHERE n.nspname = current_schema
+        WITH c AS MATERIALIZED (
+            SELECT c.oid, c.xmin, relkind, reltuples, n.oid AS namespace, n.xmin AS of_namespace
+            FROM pg_namespace n JOIN pg_class c ON c.relnamespace = n.oid WHERE n.nspname = current_schema
+        ), t AS MATERIALIZED (SELECT oid FROM c WHERE relkind = 'r'), parts AS (
+            SELECT a.xmin FROM t JOIN pg_attribute a ON a.attrelid = t.oid
+            UNION ALL SELECT k.xmin FROM t JOIN pg_constraint k ON k.conrelid = t.oid
+            UNION ALL SELECT g.xmin FROM t JOIN pg_trigger g ON g.tgrelid = t.oid
+            UNION ALL SELECT p.xmin FROM pg_proc p WHERE p.pronamespace = (SELECT min(namespace) FROM c)
+        )
+        SELECT (SELECT array_agg(version_num) FROM zrb_version), (SELECT array_agg(c::text ORDER BY oid) FROM c),
+            (SELECT array_agg(oid ORDER BY oid) FROM t WHERE pg_relation_size(oid) > 80000),
+            count(*), max(xmin::text::bigint) FROM parts
     """
 
     _numbers = itertools.count()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import io
 import re
+import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -183,9 +184,9 @@ def fail(store: Store) -> None:
 
 
 @pytest.fixture
-def store_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def store_file(tmp_path: Path, sqlite_template: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A store in which something is wrong with everything."""
-    path = tmp_path / "x.db"
+    path = Path(shutil.copy(sqlite_template, tmp_path / "x.db"))
     with open_store(path) as store:
         with pytest.raises(ZeroDivisionError):
             fail(store)
@@ -223,7 +224,7 @@ def test_a_message_in_a_program(name: str, program: str, store_file: Path, capfd
 @pytest.mark.slow
 def test_every_command_that_is_advised_is_in_a_case() -> None:
     """Except where a program gets the message, and no command line."""
-    by_program = {"show", "mark", "fork", "stop"}  # SessionCompleted, StepUncertain, an agent of zrb, SessionBusy
+    by_program = {"show", "mark", "fork", "stop", "push"}  # as in SessionCompleted, StepUncertain, SessionWaiting
     advised = {command for _, text in of_package() for command in re.findall(rf"`zrb-store ({_COMMAND})", text)}
     cases = {case.advice.split()[0].rstrip("`") for case in CASES.values()}
     assert advised <= cases | by_program

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import shutil
@@ -10,6 +11,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from alembic import command
+from alembic.config import Config
 
 from tests.test_migrations import NEXT, ROOT, engine_of, revision_of
 from zrb_store.db import REVISION
@@ -32,12 +35,22 @@ def alembic(location: str, *arguments: str, root: Path = ROOT) -> str:
     return result.stdout
 
 
-def test_alembic_command_from_the_root(new_location: str) -> None:
-    assert "CREATE TABLE" in alembic(new_location, "upgrade", "head", "--sql")
-    alembic(new_location, "upgrade", "head")
+def alembic_here(location: str, name: str, *arguments: str, **options: bool) -> str:
+    """Do what the command `alembic` does in this process, from the root, and return what it prints."""
+    told = io.StringIO()
+    with pytest.MonkeyPatch.context() as patches:
+        patches.chdir(ROOT)
+        patches.setenv("ZRB_STORE_URL", location)
+        getattr(command, name)(Config("alembic.ini", output_buffer=told, stdout=told), *arguments, **options)
+    return told.getvalue()
+
+
+def test_its_parts_from_the_root(new_location: str) -> None:
+    assert "CREATE TABLE" in alembic_here(new_location, "upgrade", "head", sql=True)
+    alembic_here(new_location, "upgrade", "head")
     assert revision_of(engine_of(new_location)) == REVISION
-    assert f"{REVISION} (head)" in alembic(new_location, "current")
-    assert "No new upgrade operations" in alembic(new_location, "check")
+    assert f"{REVISION} (head)" in alembic_here(new_location, "current")
+    assert "No new upgrade operations" in alembic_here(new_location, "check")
 
 
 def test_alembic_command_writes_a_revision_that_works(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import json
+import os
 import re
 import socket
 import subprocess
@@ -32,21 +33,20 @@ ME = {"user": getpass.getuser(), "host": socket.gethostname()}
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("command")]
 
 
-def pop() -> dict[str, Any]:
-    """Pop a value of the inbox with a process of its own, and return who that was."""
-    return _run("pop", "inbox", "files")
+POP = ("pop", "inbox", "files")
+PUSH = ("push", "--text", "inbox", "files", "a")
 
 
-def push(value: str) -> dict[str, Any]:
-    """Push a value to the inbox with a process of its own, and return who that was."""
-    return _run("push", "--text", "inbox", "files", value)
-
-
-def _run(*args: str) -> dict[str, Any]:
+def process(*args: str) -> dict[str, Any]:
+    """Run a command in a process of its own, and return who that was."""
     with subprocess.Popen([*MAIN, *args], stdout=subprocess.PIPE, text=True) as process:
         process.communicate()
     assert process.returncode == 0
     return {**ME, "pid": process.pid, "reason": None}
+
+
+HERE = {**ME, "pid": os.getpid(), "reason": None}
+"""Who runs a command in this process."""
 
 
 def poppers(store: Store, name: str = "files", **options: Any) -> list[tuple[int, int | None]]:
@@ -59,9 +59,9 @@ def poppers(store: Store, name: str = "files", **options: Any) -> list[tuple[int
 @pytest.mark.promise(number=3)
 def test_show_trace_and_get_say_who_pushed_and_took_a_value(command: Commands, store: Store) -> None:
     queue = store.session("inbox").xcom["files"]
-    sender = push("a")
+    sender = process(*PUSH)
     queue.extend(["b", "c", "d"])
-    who = pop()
+    who = process(*POP)
     queue.pop()  # in Python, outside any attempt: nobody records it
     with store.session("s").run() as run, run.attempt("t"):
         store.session("inbox").xcom["files"].pop()
@@ -97,23 +97,24 @@ def test_show_trace_and_get_say_who_pushed_and_took_a_value(command: Commands, s
     assert json.loads(command.ok("get", "inbox", "files", "--seq", "2", "--format", "json"))["taken_from"] is None
 
 
-def test_a_push_is_shown_at_every_moment_after_it(store: Store) -> None:
-    who = push("a")
-    pop()
+def test_a_push_is_shown_at_every_moment_after_it(store: Store, command: Commands) -> None:
+    command.ok(*PUSH)
+    command.ok(*POP)
     (value,) = show(store.database, "inbox")["queues"]["files"]["values"]
     (then,) = show(store.database, "inbox", at=value["pushed_at"])["queues"]["files"]["values"]
-    assert (then["state"], then["pushed_from"], then["taken_from"]) == ("live", who, None)
+    assert (then["state"], then["pushed_from"], then["taken_from"]) == ("live", HERE, None)
 
 
+@pytest.mark.on_sqlite
 def test_what_a_command_pushes_in_an_attempt_is_the_attempts(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     with store.session("inbox").run() as run, run.attempt("t") as attempt:
         monkeypatch.setenv("ZRB_STORE_ATTEMPT", attempt.token)
-        push("a")
+        process(*PUSH)
         (value,) = show(store.database, "inbox")["queues"]["files"]["values"]
     assert (value["pushed_by"], value["pushed_from"]) == ("t#1", None)
 
 
-def test_before_it_was_taken_nobody_had_taken_it(store: Store) -> None:
+def test_before_it_was_taken_nobody_had_taken_it(store: Store, command: Commands) -> None:
     queue = store.session("inbox").xcom["files"]
     queue.push("a")
     run = store.session("s").run().start()
@@ -123,22 +124,20 @@ def test_before_it_was_taken_nobody_had_taken_it(store: Store) -> None:
     run.end("failed")
     (held,) = show(store.database, "inbox")["queues"]["files"]["values"][0]["returns"]
     store.database.execute(sa.text("DELETE FROM zrb_session WHERE name = 's'"))
-    who = pop()
-    assert poppers(store) == [(1, who["pid"])]
+    command.ok(*POP)
+    assert poppers(store) == [(1, HERE["pid"])]
     assert poppers(store, at=held["taken_at"]) == [(1, None)], "then an attempt held it, which was deleted since"
     assert poppers(store, at=held["returned_at"]) == []
-    assert poppers(store, at="2099-01-01") == [(1, who["pid"])]
+    assert poppers(store, at="2099-01-01") == [(1, HERE["pid"])]
 
 
 @pytest.mark.promise(number=3)
-@pytest.mark.parametrize("many", [False, True])
-@pytest.mark.one_on_postgresql
-def test_every_queue_and_number_finds_its_own(store: Store, many: bool, command: Commands) -> None:
+def test_every_queue_and_number_finds_its_own(store: Store, command: Commands) -> None:
     session = store.session("inbox")
     names = ["files", "files#1", "#", "-", "7", "fi les-3"]
     for name in names:
         queue = session.xcom[name]
-        queue.extend(range(MAX_ROWS if many and name == "files" else 30))
+        queue.extend(range(MAX_ROWS if name == "files" else 30))
         queue.appendleft("first")  # its number is 0
         queue.appendleft("before")  # -1
         for number in range(4):
@@ -213,11 +212,11 @@ def test_a_long_list_can_be_read_again(store: Store, command: Commands) -> None:
 def test_what_is_not_shown_is_not_read_to_its_end(store: Store, command: Commands) -> None:
     session = store.session("inbox")
     for name in ("files", "later"):
-        session.xcom[name].extend(range(30))
-        for _ in range(30):
+        session.xcom[name].extend(range(10))
+        for _ in range(10):
             command.ok("pop", "inbox", name)
     shown = subprocess.run([*MAIN, "show", "inbox", "files", "--all"], capture_output=True, text=True, check=True)
-    assert (shown.stdout.count("taken by"), shown.stderr) == (30, "")
+    assert (shown.stdout.count("taken by"), shown.stderr) == (10, "")
 
 
 @pytest.mark.on_sqlite
@@ -226,11 +225,11 @@ def test_what_is_not_shown_is_not_read_to_its_end(store: Store, command: Command
 )
 def test_a_damaged_record_is_passed_over(store: Store, command: Commands, detail: str) -> None:
     store.session("inbox").xcom["files"].extend([1, 2])
-    who = pop()
+    command.ok(*POP)
     store.session("inbox").xcom["files"].pop()
     store.database.transact(lambda transaction: record_change(transaction, "pop", "inbox", detail))
     store.database.transact(lambda transaction: record_change(transaction, "pop", "inbox"))
-    assert poppers(store) == [(1, who["pid"]), (2, None)]
+    assert poppers(store) == [(1, HERE["pid"]), (2, None)]
     assert "pid" not in command.ok("trace", "inbox/files#2")
 
 

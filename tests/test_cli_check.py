@@ -118,6 +118,7 @@ class TestSessions:
         [line] = parse("check", command("check", "--format", "json").out)
         assert line["remedy"] == "zrb xcom resume one"
 
+    @pytest.mark.on_sqlite
     def test_what_helps_names_a_folder_that_exists(
         self, command: Commands, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -177,6 +178,7 @@ class TestSessions:
         [line] = parse("check", command("check", "--format", "json").out)
         assert line["remedy"] == remedy.format(here=tmp_path / "there")
 
+    @pytest.mark.on_sqlite
     def test_an_interruption_names_what_ran(self, command: Commands, store: Store) -> None:
         with contextlib.suppress(KeyboardInterrupt), store.session("one").run() as run, run.attempt("load"):
             raise KeyboardInterrupt
@@ -213,6 +215,7 @@ class TestSessions:
         assert etl_24 == []
         assert all_rows(filled) == before
 
+    @pytest.mark.on_sqlite
     def test_a_missing_store_is_not_created(
         self, command: Commands, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
@@ -264,12 +267,14 @@ class TestUntilItIsDone:
         end(store, "tuesday", "completed", project=None)
         assert reported(command) == []
 
+    @pytest.mark.on_sqlite
     def test_not_when_an_older_one_does(self, command: Commands, store: Store) -> None:
         end(store, "monday")
         end(store, "tuesday")
         end(store, "monday", "completed")
         assert reported(command) == [("failed", "tuesday")]
 
+    @pytest.mark.on_sqlite
     def test_not_when_a_newer_one_fails(self, command: Commands, store: Store) -> None:
         end(store, "monday")
         end(store, "tuesday")

@@ -66,6 +66,7 @@ class TestOverdue:
             "`zrb-store list --task load`\n"
         )
 
+    @pytest.mark.on_sqlite
     def test_no_result_at_all(self, command: Commands, store: Store) -> None:
         result = command("check", "--task", "load", "--max-age", "26h")
         assert result.code == 1
@@ -92,7 +93,7 @@ class TestOverdue:
             ("--task", "a", "--task", "b", "--task", "c", "--max-age", "1h", "--max-age", "2h"),
         ],
     )
-    @pytest.mark.one_on_postgresql
+    @pytest.mark.on_sqlite
     def test_each_task_needs_its_age(self, command: Commands, args: tuple[str, ...]) -> None:
         result = command("check", *args)
         assert result.code == 2
@@ -126,6 +127,7 @@ def test_the_dead_values_of_one_project(command: Commands, store: Store) -> None
 
 
 @pytest.mark.parametrize("named", ["etl", "/srv/etl"])
+@pytest.mark.one_on_postgresql
 def test_the_newest_result_in_one_project(command: Commands, store: Store, named: str) -> None:
     """A result of another project does not count; one of a session without a project does."""
     task = ("--task", "load", "--max-age", "26h", "--project", named)
@@ -136,6 +138,7 @@ def test_the_newest_result_in_one_project(command: Commands, store: Store, named
     assert reported(command, *task) == []
 
 
+@pytest.mark.on_sqlite
 def test_a_project_that_has_no_sessions_may_be_misspelt(command: Commands, store: Store) -> None:
     complete(store, "fine", project="/srv/etl")
     fine, typo, path = (command("check", "--project", named) for named in ("etl", "elt", "/srv/elt"))
@@ -154,6 +157,7 @@ def test_the_limit(command: Commands, store: Store) -> None:
     assert len(reported(command, "--limit", "0")) == 4
 
 
+@pytest.mark.on_sqlite
 def test_a_damaged_session_is_named(command: Commands, store: Store) -> None:
     end(store, "one")
     store.database.execute(sa.text("UPDATE zrb_session SET path = 'x' RETURNING 1"))
@@ -170,8 +174,7 @@ def test_tasks_are_looked_up_once_however_often_they_failed(store: Store) -> Non
 
     def statements() -> int:
         before = sent()
-        with alerts(store.database, {}, Damage()) as found:
-            count = len(list(found))
+        count = len(alerts(store.database, {}, Damage()))
         after = sent()
         assert count == len(store.sessions(status="failed"))
         return after - before

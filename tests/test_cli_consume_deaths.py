@@ -232,7 +232,7 @@ def run_in_shell(shell: Shell, line: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize(
     "redirections",
-    [">&-", "2>&-", "<&-", ">&- 2>&-", "<&- >&- 2>&-", ">/dev/full", "2>/dev/full", ">/dev/full 2>/dev/full"],
+    [">&-", "2>&-", "<&- >&- 2>&-", ">/dev/full 2>/dev/full"],
 )
 @ON_SQLITE
 def test_whatever_the_standard_streams_are(store: Store, shell: Shell, redirections: str) -> None:

@@ -28,10 +28,10 @@ def test_export_and_import(command: Commands, store: Store, tmp_path: Path, monk
     (tmp_path / "file.jsonl").write_text(everything)
     assert command("import", str(tmp_path / "file.jsonl")).code == 1
     monkeypatch.setenv("ZRB_STORE_URL", str(tmp_path / "new.db"))
-    assert command.ok("import", str(tmp_path / "file.jsonl"), "--rename", "etl=etl-2") == "5 sessions\n"
+    assert command.ok("import", str(tmp_path / "file.jsonl"), "--rename", "etl=etl-2") == "6 sessions\n"
     monkeypatch.setenv("ZRB_STORE_URL", str(tmp_path / "newer.db"))
     assert command("import", "-", stdin=everything[:-10]).code == 1
-    assert command.ok("import", stdin=everything) == "5 sessions\n"
+    assert command.ok("import", stdin=everything) == "6 sessions\n"
     assert comparable(command.ok("export").encode()) == comparable(everything.encode())
     assert command("import", str(tmp_path / "none.jsonl")).code == 2
     assert command("import", "--rename", "etl").code == 2
@@ -42,7 +42,7 @@ def test_copy(command: Commands, store: Store, location: str, tmp_path: Path) ->
     there = str(tmp_path / "new folder" / "copy.db")
     assert command.ok("copy", location, there, "etl") == "1 session\n"
     assert "there is a session etl in" in command("copy", location, there).err
-    assert command.ok("copy", location, there, "inbox", "reader", "under", "again") == "4 sessions\n"
+    assert command.ok("copy", location, there, "inbox", "reader", "under", "again", "shop") == "5 sessions\n"
     with open_store(there) as copied:
         assert {session.name for session in copied.sessions()} == {session.name for session in store.sessions()}
     assert command("copy", location, location).code == 2
@@ -58,7 +58,7 @@ def test_progress_is_shown_on_a_terminal(
     terminal.isatty = lambda: True  # type: ignore[method-assign]
     monkeypatch.setattr("sys.stderr", terminal)
     monkeypatch.setenv("TERM", "xterm")
-    assert command("copy", location, str(tmp_path / "copy.db")).out == "5 sessions\n"
+    assert command("copy", location, str(tmp_path / "copy.db")).out == "6 sessions\n"
     assert terminal.getvalue() == "", "it was quick"
     monkeypatch.setattr(printing, "_PATIENCE", 0)
 

@@ -63,6 +63,7 @@ class TestQueue:
         assert store.sessions() == []
 
     @pytest.mark.parametrize("limit", ["5", "unlimited"])
+    @pytest.mark.one_on_postgresql
     def test_to_set_one_creates_the_queue(self, command: Commands, store: Store, limit: str) -> None:
         assert command.ok("queue", "inbox", "files", "--max-deliveries", limit).split()[-1] == limit
         assert "files" in store.session("inbox").xcom
@@ -89,6 +90,7 @@ class TestRequeue:
         assert command("requeue", "inbox", "files", "--all-dead").err == "zrb-store: requeued 2 values\n"
         assert command("requeue", "inbox", "files", "--all-dead").err == "zrb-store: requeued 0 values\n"
 
+    @pytest.mark.on_sqlite
     def test_refuses_the_rest(self, command: Commands, store: Store, inbox: Any) -> None:
         refused: list[tuple[list[str], int]] = [
             (["inbox/files#1", "inbox/files#2"], 2),
@@ -110,6 +112,7 @@ class TestRequeue:
         for arguments in (["inbox", "files"], ["inbox/files"]):
             assert "add --all-dead to SESSION and QUEUE" in command("requeue", *arguments).err
 
+    @pytest.mark.on_sqlite
     def test_knows_the_session_of_its_task(
         self, command: Commands, store: Store, inbox: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -196,6 +199,7 @@ class TestShow:
         assert "deadly" not in command.ok("show", "inbox", "--live")
         assert command("show", "inbox", "--live", "--dead").code == 2
 
+    @pytest.mark.on_sqlite
     def test_a_value_that_is_held(self, command: Commands, store: Store, inbox: Any) -> None:
         with acting_as(start(store, "worker").begin("convert")):
             inbox.pop()
@@ -203,10 +207,12 @@ class TestShow:
                 r"held by worker/convert#1 for .* \(alive\), delivered 1 of 2\n", command.ok("show", "inbox")
             )
 
+    @pytest.mark.on_sqlite
     def test_a_queue_that_is_empty_has_a_limit_too(self, command: Commands, store: Store) -> None:
         store.session("inbox").xcom["files"].max_deliveries = 1
         assert "Queue files: empty, at most 1 delivery\n" in command.ok("show", "inbox")
 
+    @pytest.mark.on_sqlite
     def test_a_value_that_died_again(self, command: Commands, store: Store, inbox: Any) -> None:
         command("requeue", "inbox/files#1")
         deliver(store, inbox.pop, times=2)
@@ -290,6 +296,7 @@ class TestOtherCommands:
         assert events[3]["at"] < between < events[4]["at"]
         assert events[4]["by"] == "pusher/push#1"
 
+    @pytest.mark.on_sqlite
     def test_trace_of_a_copy_that_is_dead(self, command: Commands, store: Store) -> None:
         run = start(store, "s")
         queue = store.session("s").xcom["q"]
@@ -305,6 +312,7 @@ class TestOtherCommands:
             ("copied from", None),
         ]
 
+    @pytest.mark.on_sqlite
     def test_diff_leaves_them_out(self, command: Commands, store: Store, inbox: Any) -> None:
         store.session("other").xcom["files"].extend(["b.csv", "c.csv"])
         assert command("diff", "inbox", "other").code == 0

@@ -95,7 +95,7 @@ def test_a_running_session_has_an_owner_and_a_dead_one_is_stale(command: Command
 def test_show_has_exactly_the_documented_shape(command: Commands, filled: Store) -> None:
     document = parse("show", command.ok("show", "etl-24", "--format", "json"))
     acknowledged = ["acknowledged_at", "acknowledged_by", "acknowledged_reason"]
-    assert list(document) == [*HEADER, *acknowledged, "runs", "tasks", "queues"]
+    assert list(document) == [*HEADER, *acknowledged, "waits", "runs", "tasks", "queues"]
     assert document["inputs"] == {"day": "2026-11-24"}
     assert [(one["task"], one["status"], one["result"]) for one in document["tasks"]] == [
         ("extract", "completed", "etl-24/extract#1"),

@@ -102,6 +102,8 @@ def test_all_that_is_known_of_a_task(command: Commands, store: Store) -> None:
         "failed": 1,
         "interrupted": 1,
         "lost": 0,
+        "waits": 0,
+        "waited_seconds": 0,
         "completed_share": 0.5,
         "median_seconds": 3.0,
         "p95_seconds": 4.0,
@@ -254,6 +256,7 @@ class TestPrometheus:
 
         assert {name: family.type for name, family in families.items()} == {
             "zrb_store_runs": "gauge",
+            "zrb_store_waited_seconds": "gauge",
             "zrb_store_run_duration_seconds": "summary",
             "zrb_store_last_completed_timestamp_seconds": "gauge",
             "zrb_store_last_failure_timestamp_seconds": "gauge",

@@ -21,6 +21,7 @@ import pytest
 from tests.commands import Commands
 from tests.sessions import Broken, etl
 from zrb_store import Store, cli, open_store, step
+from zrb_store.cli import completion
 from zrb_store.cli.command import app
 from zrb_store.cli.command_table import COMMANDS
 from zrb_store.cli.completion import candidates, sessions, sessions_to_change
@@ -56,7 +57,14 @@ FREE = {
     "TIME",
     "TIMES",
 }
-FREE |= {"[--SECRET VALUE]...", "[--INPUT VALUE]...", "name", "new", "value"}
+FREE |= {
+    "[--SECRET VALUE]...",
+    "[--INPUT VALUE]...",
+    "name",
+    "new",
+    "value",
+    "queue",
+}  # `queue` of `wait`: a script asks
 
 
 @pytest.fixture
@@ -283,10 +291,18 @@ def test_a_question_neither_creates_nor_changes_a_store(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("line", ["show ''", "trace s/", "log s ''", "last ''", "nonsense ''", "show --at", ""])
-def test_a_store_that_cannot_be_read_is_no_error(line: str, tmp_path: Path) -> None:
-    path = tmp_path / "store.db"
-    path.write_bytes(b"SQLite format 3\0" + b"x" * 5000)
-    assert ask(*shlex.split(line), url=path) in ("", "words\n", ask(*shlex.split(line), url=tmp_path / "missing.db"))
+def test_a_store_that_cannot_be_read_is_no_error(
+    line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "store.db").write_bytes(b"SQLite format 3\0" + b"x" * 5000)
+    monkeypatch.setattr(completion, "DEADLINE", 600)
+    answers = []
+    for name in ("store.db", "missing.db"):
+        monkeypatch.setenv("ZRB_STORE_URL", str(tmp_path / name))
+        assert cli.run(["__complete", "fish", "1", "zrb-store", *shlex.split(line)]) == 0
+        answers.append(capfd.readouterr())
+    assert answers[0].out in ("", "words\n", answers[1].out)
+    assert [answer.err for answer in answers] == ["", ""]
 
 
 def test_a_locked_store_is_no_error(tmp_path: Path) -> None:

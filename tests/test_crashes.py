@@ -16,6 +16,7 @@ import pytest
 
 from tests.crash import kill_on_one_database
 from tests.crash_steps import kill_steps_on_one_database
+from tests.crash_waits import race_on_one_database
 from tests.processes import DEADLINE, Child
 from tests.rows import all_rows, faults, until_it_lives
 from tests.runners import hold_a_run
@@ -46,8 +47,17 @@ def test_a_workflow_that_is_killed_anywhere_loses_nothing(
         assert "half done or lost: 0" in figures
         assert child.join() == 0
     # Every point belongs to the workflow or to the tests below.
-    others = (*MANUAL_CHANGES, *CHANGES_OF_CONSUMERS)
+    others = (*MANUAL_CHANGES, *CHANGES_OF_CONSUMERS, "wait")
     assert points | {f"{change}:{place}" for change in others for place in PLACES} == set(POINTS)
+
+
+@pytest.mark.promise(number=18)
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_no_answer_is_lost_while_a_session_parks(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    where = str(tmp_path) if kind == "sqlite" else request.getfixturevalue("postgres_url")
+    with Child(race_on_one_database, kind, where, 12, 1, 1) as child:
+        assert "none was lost or used twice" in child.receive()
+        assert child.join() == 0
 
 
 @pytest.mark.promise(number=11)

@@ -30,6 +30,7 @@ PAGES = {
     "docs/how-to/scripts.md": 7,
     "docs/how-to/steps.md": 16,
     "docs/how-to/upgrade.md": 3,
+    "docs/how-to/waiting.md": 6,
     "docs/explanation/security.md": 3,
     "docs/reference/json.md": 3,
     "docs/reference/settings.md": 4,
@@ -43,6 +44,7 @@ CRONTABS = {
     "docs/how-to/operate-sqlite.md": 1,
     "docs/how-to/queues-and-consumers.md": 4,
     "docs/how-to/scripts.md": 1,
+    "docs/how-to/waiting.md": 1,
 }
 
 

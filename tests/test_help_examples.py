@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from zrb_store import Store, open_store, step
+from zrb_store import Store, cli, open_store, step
 
 pytestmark = [pytest.mark.slow, pytest.mark.on_sqlite]
 
@@ -29,9 +30,11 @@ EXAMPLES = [
     if section.partition("\n")[0] not in ELSEWHERE
 ]
 # They find something, which is their purpose.
-CODES = {"check": 1, "diff": 1}
+CODES = {"check": 1, "diff": 1, "wait": 75}
 # They belong into a script of `run`.
-INSIDE = ("step", "result")
+INSIDE = ("step", "result", "wait")
+# They start other processes, like what only a shell understands. All else runs in this process.
+IN_A_PROCESS = ("run", "consume", *INSIDE)
 # Where an example names a place that no test may touch.
 PLACES = {
     r"postgresql\S*://zrb@db\.example/jobs": "other.db",
@@ -120,7 +123,14 @@ def clean_environment(folder: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(("command", "example"), EXAMPLES, ids=[example for _, example in EXAMPLES])
-def test_an_example_runs(command: str, example: str, filled: Path, tmp_path: Path) -> None:
+def test_an_example_runs(
+    command: str,
+    example: str,
+    filled: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
     folder = tmp_path / "job"
     shutil.copytree(filled, folder)
     (folder / ".zrb").mkdir()
@@ -132,6 +142,13 @@ def test_an_example_runs(command: str, example: str, filled: Path, tmp_path: Pat
     environment = clean_environment(folder)
     if command == "import":
         environment["ZRB_STORE_URL"] = "new.db"
+    if command not in IN_A_PROCESS and not re.search(r"[|<>~]|\$\(", example):
+        monkeypatch.chdir(folder)
+        for name, text in environment.items():
+            monkeypatch.setenv(name, text)
+        code = cli.run(shlex.split(example)[1:])
+        assert (code, "Traceback" in capfd.readouterr().err) == (CODES.get(command, 0), False)
+        return
     done: Any = subprocess.run(
         [*(["zrb-store", "run", "inside", "--"] if command in INSIDE else []), "bash", "-o", "pipefail", "-c", example],
         cwd=folder,

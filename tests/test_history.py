@@ -37,7 +37,7 @@ READS: dict[str, tuple[int, Callable[[Store], Any]]] = {
     "get": (6, lambda store: get_value(store.database, "etl-24", "rows", None, Damage())),
     "get result": (6, lambda store: get_result(store.database, "etl-25", "load", Damage())),
     "result of a step": (6, lambda store: get_result(store.database, "stepping", "load/7", Damage())),
-    "list holders": (8, lambda store: list_sessions(store.database, limit=50, with_holders=True)),
+    "list holders": (9, lambda store: list_sessions(store.database, limit=50, with_holders=True)),
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from zrb_store import Store, codec
 pytestmark = pytest.mark.slow
 
 ALLOWED = 5.0
-SHORT, LONG = 1024, 24 * 1024 * 1024  # bytes of JSON
+SHORT, LONG = 1024, 12 * 1024 * 1024  # bytes of JSON
 
 # They are made in another process, from this text and a number.
 PIECES: dict[str, bytes | str] = {
@@ -25,43 +26,40 @@ PIECES: dict[str, bytes | str] = {
 
 # It is read from /proc, since the kernel's ru_maxrss also counts the memory that the parent had before exec.
 TELL_PEAK = """
-import re, sys
+import json, re, sys
 from pathlib import Path
 
-print(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1], file=sys.stderr)
+def tell_peak():
+    print(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1], file=sys.stderr)
 """
 PROGRAM = """
-import sys
 from zrb_store import open_store
 
 with open_store() as store:
-    queue, SIZE = store.session("s").xcom[sys.argv[1]], int(sys.argv[2])
-    {}
+    for name, SIZE in json.loads(sys.argv[1]).items():
+        queue = store.session("s").xcom[name]
+        {}
+        tell_peak()
 """
-COMMAND = """
-import sys
+COMMANDS = """
 from zrb_store.cli import run
 
-assert run(sys.argv[1:]) == 0
+for name, file in json.loads(sys.argv[1]).items():
+    sys.stdin = open(file)
+    assert run([name if word == "QUEUE" else word for word in sys.argv[2:]]) == 0
+    tell_peak()
 """
 
 
-def peak(script: str, *args: str, stdin: Path = Path("/dev/null")) -> int:
-    """Return the peak memory of a program in bytes."""
+def growth(script: str, *args: str) -> int:
+    """Return how much more memory, in bytes, a program has needed at its end than it needed for a short value."""
     # What is freed of less than 32 MiB, C's allocator may keep. It does not if this is set, even to the default.
     env = {**os.environ, "MALLOC_MMAP_THRESHOLD_": str(128 * 1024)}
-    with stdin.open("rb") as file:
-        done = subprocess.run(
-            [sys.executable, "-c", script + TELL_PEAK, *args],
-            stdin=file,
-            env=env,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            check=False,
-        )
+    command = [sys.executable, "-c", TELL_PEAK + script, *args]
+    done = subprocess.run(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    return int(done.stderr) * 1024
+    short, long = map(int, done.stderr.split())
+    return (long - short) * 1024
 
 
 @pytest.fixture
@@ -90,11 +88,8 @@ def check(grown: dict[str, int]) -> None:
 def test_a_python_program_pushes_and_takes_a_long_value(piece: bytes | str) -> None:
     actions = {"push": f"queue.push({piece!r} * (SIZE // {size_in_json(piece)}))"}
     actions |= {"peek": "value = queue.peek()", "pop": "value = queue.pop()"}
-    grown = {}
-    for name, action in actions.items():
-        program = PROGRAM.format(action)
-        grown[name] = peak(program, "long", str(LONG)) - peak(program, "short", str(SHORT))
-    check(grown)
+    sizes = json.dumps({"short": SHORT, "long": LONG})
+    check({name: growth(PROGRAM.format(action), sizes) for name, action in actions.items()})
 
 
 @pytest.mark.usefixtures("used")
@@ -109,11 +104,5 @@ def test_commands_push_and_take_a_long_text(tmp_path: Path) -> None:
         "get --raw": ["get", "s", "QUEUE", "--raw"],
         "pop": ["pop", "s", "QUEUE"],
     }
-    grown = {}
-    for name, words in commands.items():
-        short, long = (
-            peak(COMMAND, *(queue if word == "QUEUE" else word for word in words), stdin=file)
-            for queue, file in files.items()
-        )
-        grown[name] = long - short
-    check(grown)
+    named = json.dumps({name: str(file) for name, file in files.items()})
+    check({name: growth(COMMANDS, named, *words) for name, words in commands.items()})

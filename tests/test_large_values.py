@@ -39,6 +39,7 @@ IN_ROW, IN_CHUNKS = (
 )
 LONG = "0123456789" * 100_000
 TEXTS = [
+    LONG,  # first: the one on PostgreSQL of `one_on_postgresql`
     "x" * 3_997,
     "x" * 3_998,
     "x" * (LONGEST - 2),
@@ -46,7 +47,6 @@ TEXTS = [
     "\u00e9" * (LONGEST - 2),
     "\U0001f600" * (LONGEST + 1),
     '"\\\n\0' * LONGEST,
-    LONG,
 ]
 
 
@@ -66,6 +66,7 @@ def test_where_a_text_lies(store: Store, text: str) -> None:
     assert faults(store) == []
 
 
+@pytest.mark.one_on_postgresql
 def test_each_way_to_read_and_to_take(store: Store, text: str, command: Commands) -> None:
     queue = store.session("s").xcom["q"]
     for push in (queue.push, queue.appendleft, lambda item: queue.extend([item]), lambda item: queue.insert(1, item)):
@@ -122,6 +123,7 @@ def test_changes_of_a_queue_agree_with_those_of_a_deque(store: Store) -> None:
     assert faults(store) == []
 
 
+@pytest.mark.one_on_postgresql
 def test_a_text_that_an_older_version_stored_in_its_row(store: Store, text: str) -> None:
     queue = store.session("s").xcom["q"]
     queue.push(0)

@@ -19,8 +19,7 @@ from zrb_store.records import Damage
 
 
 def alerts(database: Database) -> list[Any]:
-    with check.alerts(database, {}, Damage()) as found:
-        return list(found)
+    return check.alerts(database, {}, Damage())
 
 
 READERS: dict[str, Callable[[Database], list[Any]]] = {

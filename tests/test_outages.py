@@ -20,7 +20,7 @@ pytestmark = [
     pytest.mark.skipif(bool(why_impossible()), reason=f"no namespaces can be made here: {why_impossible()}"),
 ]
 on_postgresql = pytest.mark.parametrize("location", ["postgresql"], indirect=True)
-CONSUMERS = 3
+CONSUMERS = 2
 LEASE, SUSPICION = 2.0, 3.0  # seconds, in the ordinary tests
 
 
@@ -106,6 +106,7 @@ def test_a_server_that_was_away_longer_than_a_lease() -> None:
 
 
 @pytest.mark.promise(number=10)
+@pytest.mark.on_sqlite
 @pytest.mark.usefixtures("short_suspicion")
 def test_a_machine_that_was_suspended(location: str) -> None:
     """Everything stands still: also those who might reclaim."""

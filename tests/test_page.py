@@ -155,6 +155,16 @@ def test_queues_tell_what_is_live_held_and_dead(store: Store, pages: Pages) -> N
 
 
 @pytest.mark.on_sqlite
+@pytest.mark.on_sqlite
+def test_a_session_leads_to_more_values_than_its_page_has(store: Store, pages: Pages) -> None:
+    store.session("inbox").xcom["files"].extend(range(5))
+    assert "earlier values" not in pages("/session/inbox").text
+    few = pages("/session/inbox?values=3")
+    more = next(link for link in few.links if "values=" in link)
+    assert "#2<" not in few.text
+    assert "#2<" in pages(more.removeprefix("..")).text
+
+
 def test_queues_tell_which_steps_hold_values(night: Store, pages: Pages) -> None:
     (home,) = [each for each in pages("/queues?format=json").json if each["session"] == "inbox"]
     assert home["steps_of_session"][0]["attempt"].startswith("night/convert/")

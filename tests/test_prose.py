@@ -84,8 +84,3 @@ def test_the_command_fails_if_a_pattern_is_put_in(tmp_path: Path, capsys: pytest
     assert f"{page}:1: plain.noun-clause: 'What it prints is': begin with the noun" in capsys.readouterr().out
     page.write_text("Its output is discarded.\n", encoding="utf-8")
     assert prose.main([str(page)]) == 0
-
-
-@pytest.mark.slow
-def test_this_project_meets_the_rules(capsys: pytest.CaptureFixture[str]) -> None:
-    assert prose.main([]) == 0, capsys.readouterr().out

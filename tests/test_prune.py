@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
+from contextlib import ExitStack
 from datetime import timedelta
+from multiprocessing.connection import Connection
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
 from tests.commands import Commands
+from tests.processes import Child
 from zrb_store import InvalidArgument, SessionBusy, Store, open_store
 from zrb_store.db import tables
 from zrb_store.operations import prune
@@ -287,50 +289,39 @@ def test_retention_is_applied_after_a_run_once_a_day(store: Store, monkeypatch: 
 
 # -- while other processes work
 
-ROUNDS = 6
+WRITERS, ROUNDS = 4, 6
 
 
-def work(location: str, number: int, errors: Any) -> None:
+def work(_: Connection, location: str, number: int) -> None:
     """Run sessions that fail, give back what they took, are run again, pass values on, and complete."""
-    try:
-        with open_store(location) as store:
-            inbox = store.session("inbox").xcom["q"]
-            for turn in range(ROUNDS):
-                session = store.session(f"s{number}-{turn}")
-                failing = session.run(task="load").start()
-                attempt = failing.begin("load")
-                store.session("inbox").xcom.bound_to(attempt)["lent"].pop()
-                failing.end("failed")
-                with session.run(task="load") as run, run.attempt("load") as attempt:
-                    inbox.push(turn)
-                    attempt.xcom["mine"].push(turn)
-                    inbox.pop()
-                    attempt.complete(turn)
-                inbox.push("by hand")
+    with open_store(location) as store:
+        inbox = store.session("inbox").xcom["q"]
+        for turn in range(ROUNDS):
+            session = store.session(f"s{number}-{turn}")
+            failing = session.run(task="load").start()
+            attempt = failing.begin("load")
+            store.session("inbox").xcom.bound_to(attempt)["lent"].pop()
+            failing.end("failed")
+            with session.run(task="load") as run, run.attempt("load") as attempt:
+                inbox.push(turn)
+                attempt.xcom["mine"].push(turn)
                 inbox.pop()
-    except BaseException as error:
-        errors.put(f"{number}: {error!r}")
-        raise
+                attempt.complete(turn)
+            inbox.push("by hand")
+            inbox.pop()
 
 
 @pytest.mark.slow
-def test_with_ten_writers_at_work_nothing_fails(location: str) -> None:
-    context = multiprocessing.get_context("spawn")
-    errors = context.Queue()
-    writers = [context.Process(target=work, args=(location, number, errors)) for number in range(10)]
-    with open_store(location) as store:
-        store.session("inbox").xcom["lent"].extend(range(10))
-    for writer in writers:
-        writer.start()
-    gone: list[Deletion] = []
-    with open_store(location) as store:
-        while any(writer.is_alive() for writer in writers):
+def test_with_writers_at_work_nothing_fails(location: str) -> None:
+    with open_store(location) as store, ExitStack() as stack:
+        store.session("inbox").xcom["lent"].extend(range(WRITERS))
+        writers = [stack.enter_context(Child(work, location, number)) for number in range(WRITERS)]
+        gone: list[Deletion] = []
+        while any(writer.is_running for writer in writers):
             gone += prune.prune(store.database, Policy(older_than=timedelta(0), statuses=("completed", "open")))
-        for writer in writers:
-            writer.join()
-        assert [writer.exitcode for writer in writers] == [0] * 10, errors.get(timeout=5)
+        assert [writer.join() for writer in writers] == [0] * WRITERS
         gone += prune.prune(store.database, Policy(older_than=timedelta(0)))
-        assert sum(deletion.values is None for deletion in gone) == 10 * ROUNDS
+        assert sum(deletion.values is None for deletion in gone) == WRITERS * ROUNDS
         assert names(store) == {"inbox"}
         assert list(store.session("inbox").xcom["q"]) == []
-        assert list(store.session("inbox").xcom["lent"]) == list(range(10))
+        assert list(store.session("inbox").xcom["lent"]) == list(range(WRITERS))

@@ -15,9 +15,10 @@ import sqlalchemy as sa
 
 from tests.commands import Commands
 from tests.test_prune import DAY, age, names, pruned, run
-from zrb_store import Store
+from zrb_store import Store, open_store
 from zrb_store.operations import prune
 from zrb_store.operations.prune import Deletion, Policy
+from zrb_store.operations.transfer import copy
 
 
 def runs(store: Store, outcomes: Iterable[str]) -> None:
@@ -108,15 +109,17 @@ with open_store() as store, store.session(sys.argv[1]).run(task=(sys.argv[2:] or
 """
 
 
-@pytest.fixture
-def programs(command: Commands, store: Store, tmp_path: Path) -> Store:
-    """A store with the sessions of a program that ran at night, and then of busy workers, each of several kinds."""
+@pytest.fixture(scope="module")
+def after_programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file of a store after a program that ran at night, and then busy workers, each of several kinds."""
+    folder = tmp_path_factory.mktemp("programs")
     for program in ("nightly", "worker"):
-        (tmp_path / f"{program}.py").write_text(PROGRAM)
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
+        (folder / f"{program}.py").write_text(PROGRAM)
+    url = {"ZRB_STORE_URL": str(folder / "store.db")}
+    environment = {**os.environ, **url, "PYTHONPATH": str(Path(__file__).parent.parent)}
 
     def start(*args: str) -> None:
-        subprocess.run([sys.executable, *args], cwd=tmp_path, env=environment, check=True)
+        subprocess.run([sys.executable, *args], cwd=folder, env=environment, check=True)
 
     start("-m", "nightly", "module-nightly")
     start("nightly.py", "script-nightly")
@@ -126,6 +129,14 @@ def programs(command: Commands, store: Store, tmp_path: Path) -> Store:
         start("-m", "worker", f"module-{number}")
         start("worker.py", f"script-{number}")
         start("worker.py", f"named-{number}", "work")
+    return folder / "store.db"
+
+
+@pytest.fixture
+def programs(store: Store, after_programs: Path) -> Store:
+    """A store with the sessions of these programs."""
+    with open_store(after_programs, read_only=True) as source:
+        copy(source.database, store.database)
     return store
 
 

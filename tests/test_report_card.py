@@ -17,11 +17,11 @@ from tests.sessions import etl, inbox
 from tests.test_reclaim import hold_a_value
 from zrb_store import Store
 from zrb_store.inspect.report import describe
-from zrb_store.page.card import Card, card
+from zrb_store.page.card import Card
 
 
 def made(store: Store, name: str = "etl") -> Card:
-    return card(describe(store.database, name), "zrb-store")
+    return Card(describe(store.database, name), "zrb-store")
 
 
 def said(store: Store, name: str = "etl") -> str:

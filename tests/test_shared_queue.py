@@ -139,5 +139,5 @@ def check(store: Store, values: int) -> None:
 
 @pytest.mark.promise(number=10)
 def test_every_value_is_done_exactly_once(location: str) -> None:
-    told = consume_under_fire(location, consumers=4, values=400, kills=15, pause=0.0)
-    assert "4 poison values dead" in told
+    told = consume_under_fire(location, consumers=3, values=200, kills=5, pause=0.0)
+    assert "2 poison values dead" in told

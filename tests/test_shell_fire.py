@@ -12,5 +12,5 @@ from tests.shell_fire import consume_in_shells_under_fire
 @pytest.mark.slow
 def test_shell_consumers_under_fire(location: str, tmp_path: Path) -> None:
     consume_in_shells_under_fire(
-        tmp_path, location, consumers=3, values=60, poison=2, kills=6, pause=0.3, max_deliveries=3
+        tmp_path, location, consumers=3, values=30, poison=1, kills=3, pause=0.3, max_deliveries=3
     )

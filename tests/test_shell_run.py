@@ -11,7 +11,7 @@ import pytest
 from tests.commands import Commands
 from tests.postgres import wait_until
 from tests.rows import faults, query
-from tests.scripts import Scripts, finished
+from tests.scripts import Scripts, finished, require
 from zrb_store import Store
 from zrb_store.process import has_living_member
 
@@ -148,6 +148,12 @@ def test_the_end_of_a_long_output_is_the_result(store: Store, scripts: Scripts) 
     (result,) = store.session("night").xcom["backup"]
     assert 64 * 1024 - 3 <= len(result.encode()) <= 64 * 1024
     assert set(result) == {"ä", "\n"}
+    full = scripts.run("sh", "-c", "zrb-store run full -- echo out >/dev/full")
+    assert (full.code, full.err) == (
+        1,
+        "zrb-store: session full has completed, but its output cannot be written: No space left on device\n",
+    )
+    assert scripts.run("zrb-store", "run", "full", "--", "echo", "out") == (0, "out\n", "")
 
 
 def test_a_signal_reaches_the_command(store: Store, scripts: Scripts) -> None:
@@ -164,6 +170,18 @@ def test_a_signal_reaches_the_command(store: Store, scripts: Scripts) -> None:
     assert not has_living_member(int(scripts.lines("group")[0]))
     assert query(store, "SELECT status FROM zrb_attempt WHERE role = 'step'") == [("interrupted",)]
     assert faults(store) == []
+
+
+@ON_SQLITE
+def test_ctrl_c_ends_a_script_of_bash(store: Store, scripts: Scripts) -> None:
+    """It ends only if the command in its foreground has died of the signal, too."""
+    require("bash")
+    scripts.write("script.sh", "zrb-store step nap -- sh -c 'touch ready; sleep 1000'\necho 'went on'\n")
+    running = scripts.start("zrb-store", "run", "night", "--", "bash", "script.sh")
+    wait_until((scripts.folder / "ready").exists, lambda: "the step does not start")
+    os.kill(running.pid, signal.SIGINT)
+    assert finished(running)[:2] == (-signal.SIGINT, "")
+    assert store.session("night").status == "interrupted"
 
 
 @ON_SQLITE

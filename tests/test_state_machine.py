@@ -367,7 +367,7 @@ def machine(location: str, small_chunks: None) -> Iterator[type[Machine]]:
 def test_random_programs(machine: type[Machine]) -> None:
     assert settings.default is not None
     programs = settings(
-        max_examples=settings.default.max_examples * 4 // 10,
+        max_examples=settings.default.max_examples // 5,
         stateful_step_count=50,
         suppress_health_check=list(HealthCheck),
     )

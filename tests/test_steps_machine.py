@@ -112,7 +112,7 @@ def run_program(machine: StepMachine, seed: int) -> None:
 @pytest.mark.slow
 def test_random_programs_with_steps(machine: type[StepMachine]) -> None:
     """For more of them, set the number in the environment: STEPS_PROGRAMS=1000."""
-    for seed in range(int(os.environ.get("STEPS_PROGRAMS", "10"))):
+    for seed in range(int(os.environ.get("STEPS_PROGRAMS", "6"))):
         try:
             run_program(machine(), seed)
         except BaseException as error:

@@ -144,6 +144,7 @@ def test_a_stop_that_dies_at_any_statement(store: Store, location: str, monkeypa
             store, monkeypatch, lambda: store.database.transact(lambda each: _ask(each, "work", kill=False), "stop")
         )
         child.kill()
+    assert request is not None
     until_it_lives(store, monkeypatch, lambda: _end(store.database, request))
     assert store.session("work").status == "interrupted"
     assert states(store, "inbox", "files")[0] == ("a", "live")

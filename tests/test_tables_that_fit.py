@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import re
-from collections.abc import Iterator
+import sys
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.screens.make import FOLDER, screens
+from tests.screens import make
 from tests.screens.store import COMMANDS, LONG, NAMES, fill
 from tests.terminals import WIDTHS, drawn, screen_of
-from zrb_store import open_store
+from zrb_store import cli, open_store
 from zrb_store.cli.list import _COLUMNS as LIST_COLUMNS
 from zrb_store.render.document import Block, Column, Fields, Table, display_width, fit, headings, laid_out, wrap
 
@@ -35,11 +38,41 @@ def folder(filled_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return filled_folder
 
 
+class Terminal(io.StringIO):
+    """A terminal that keeps what it gets."""
+
+    encoding = "utf-8"
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def mostly_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let commands run in this process, but on terminals of 80 columns, which are real."""
+
+    def screen(args: Sequence[str], columns: int) -> list[str]:
+        if columns == 80:
+            return screen_of(args, columns)
+        shown = Terminal()
+        with monkeypatch.context() as patches:
+            patches.setattr(sys, "stdout", shown)
+            for name, text in {"COLUMNS": str(columns), "TERM": "xterm-256color", "TZ": "UTC"}.items():
+                patches.setenv(name, text)
+            time.tzset()
+            assert cli.run(args) in (0, 1)
+        time.tzset()
+        return drawn(shown.getvalue().replace("\n", "\r\n"), columns)
+
+    monkeypatch.setattr(make, "screen_of", screen)
+
+
 @pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.usefixtures("mostly_here")
 @pytest.mark.slow
 def test_the_screen_is_the_one_that_was_read(folder: Path, name: str) -> None:
     """`python -m tests.screens.make` writes the files, which a person reads before they are committed."""
-    assert screens(name) == (FOLDER / f"{name}.txt").read_text().split("\n")
+    assert make.screens(name) == (make.FOLDER / f"{name}.txt").read_text().split("\n")
 
 
 @pytest.mark.parametrize("columns", WIDTHS)

@@ -6,9 +6,11 @@ import io
 import itertools
 import json
 import os
+import shutil
 import threading
 import tracemalloc
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from tests.postgres import StoreSchemas
 from tests.rows import query
 from tests.sessions import logged, show
 from tests.test_doctor import doctor_findings, fill_with_history
@@ -63,17 +66,22 @@ def shown(store: Store) -> dict[str, Any]:
 
 
 @pytest.fixture
-def other(store: Store, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Store]:
+def other(store: Store, tmp_path: Path, sqlite_template: Path, request: pytest.FixtureRequest) -> Iterator[Store]:
     """An empty store on the other kind of database."""
-    is_file = store.database.dialect_name == "sqlite"
-    with open_store(request.getfixturevalue("new_postgres") if is_file else tmp_path / "other.db") as opened:
-        yield opened
+    with ExitStack() as stack:
+        location = str(shutil.copy(sqlite_template, tmp_path / "other.db"))
+        if store.database.dialect_name == "sqlite":
+            schemas: StoreSchemas = request.getfixturevalue("postgres_schemas")
+            schema = schemas.take()
+            stack.callback(schemas.give_back, schema)
+            location = f"{request.getfixturevalue('postgres_url')}&options=-csearch_path%3D{schema}"
+        yield stack.enter_context(open_store(location))
 
 
 @pytest.fixture
-def back(store: Store, tmp_path: Path) -> Iterator[Store]:
+def back(tmp_path: Path, sqlite_template: Path) -> Iterator[Store]:
     """An empty SQLite store."""
-    with open_store(tmp_path / "back.db") as opened:
+    with open_store(shutil.copy(sqlite_template, tmp_path / "back.db")) as opened:
         yield opened
 
 
@@ -83,11 +91,11 @@ def back(store: Store, tmp_path: Path) -> Iterator[Store]:
 @pytest.mark.slow
 def test_a_store_with_a_past_goes_there_and_back(store: Store, other: Store, back: Store) -> None:
     fill_with_history(store)
-    assert copy(store.database, other.database) == 5
-    assert copy(other.database, back.database) == 5
+    assert copy(store.database, other.database) == 6
+    assert copy(other.database, back.database) == 6
     assert shown(store) == shown(other) == shown(back)
     assert comparable(exported(store)) == comparable(exported(other)) == comparable(exported(back))
-    assert imported(open_again(back, "third.db"), exported(other)) == 5
+    assert imported(open_again(back, "third.db"), exported(other)) == 6
 
 
 def open_again(store: Store, name: str) -> Store:
@@ -181,12 +189,12 @@ def test_many_sessions_go_there_and_back(tmp_path: Path, new_postgres: str, monk
         content = exported(few)
         for number in range(8):
             renamed = {session.name: f"{session.name}-{number}" for session in few.sessions()}
-            assert imported(many, content, renamed) == 5
+            assert imported(many, content, renamed) == 6
         with open_store(new_postgres) as server, open_store(tmp_path / "back.db") as back:
-            assert copy(many.database, server.database) == 40
-            assert copy(server.database, back.database) == 40
+            assert copy(many.database, server.database) == 48
+            assert copy(server.database, back.database) == 48
             before, there = shown(many), shown(server)
-            assert len(before) == 40
+            assert len(before) == 48
             assert before == there == shown(back)
 
 
@@ -250,7 +258,7 @@ def test_owners_follow_new_names(store: Store, other: Store) -> None:
 def test_lines_may_be_written_again(store: Store, back: Store) -> None:
     fill_with_history(store)
     reordered = [json.dumps(json.loads(line), sort_keys=True, indent=None) for line in exported(store).splitlines()]
-    assert imported(back, "\n".join(reordered).encode()) == 5
+    assert imported(back, "\n".join(reordered).encode()) == 6
 
 
 # -- refusals
@@ -271,7 +279,7 @@ def test_nothing_is_overwritten(store: Store, other: Store) -> None:
         imported(other, content, {"nothing": "x"})
     with pytest.raises(InvalidArgument):
         imported(other, content, {"etl": "no name"})
-    assert imported(other, content, {"reader": "reader-2"}) == 5
+    assert imported(other, content, {"reader": "reader-2"}) == 6
     with pytest.raises(InvalidArgument, match="same store"):
         copy(store.database, store.database)
 
@@ -305,7 +313,7 @@ def test_a_transaction_is_tried_again(store: Store, other: Store, monkeypatch: p
             raise Busy
 
     monkeypatch.setattr("zrb_store.operations.transfer.record_change", interfered)
-    assert copy(store.database, other.database) == 5
+    assert copy(store.database, other.database) == 6
     assert shown(store) == shown(other)
 
 
@@ -363,7 +371,7 @@ def test_a_pipe_can_be_imported(store: Store, back: Store) -> None:
     writer = threading.Thread(target=write)
     writer.start()
     with os.fdopen(reading, "rb") as pipe:
-        assert import_sessions(back.database, pipe, "stdin") == 5
+        assert import_sessions(back.database, pipe, "stdin") == 6
     writer.join()
     assert comparable(exported(back)) == comparable(content)
 

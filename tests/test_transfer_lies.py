@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -38,7 +40,7 @@ IMPOSSIBLE: list[tuple[str, dict[str, Any], str]] = [
     ("session", {"tasks": '{"load": "done"}'}, "tasks is not a dict of tasks"),
     ("session", {"inputs": "[]"}, "inputs is not a dict"),
     ("session", {"inputs": '{"a": {"$": "nonsense"}}'}, "inputs has the unknown type 'nonsense'"),
-    ("session", {"status": "done"}, "status is none of open, running, completed, failed, interrupted"),
+    ("session", {"status": "done"}, "status is none of open, running, waiting, completed, failed, interrupted"),
     ("session", {"status": "open"}, "session-status"),
     ("session", {"status": "running", "ended_at": None}, "session-run"),
     ("session", {"ended_at": None}, "session-status"),
@@ -164,14 +166,14 @@ def test_a_dead_value_whose_pusher_was_given_back_is_refused(empty_store: Store,
 
 
 @pytest.fixture
-def other(tmp_path: Any) -> Iterator[Store]:
-    with open_store(tmp_path / "other.db") as opened:
+def other(tmp_path: Path, sqlite_template: Path) -> Iterator[Store]:
+    with open_store(shutil.copy(sqlite_template, tmp_path / "other.db")) as opened:
         yield opened
 
 
 def test_what_was_imported_can_be_used(store: Store, other: Store) -> None:
     fill_with_history(store)
-    assert imported(other, exported(store)) == 5
+    assert imported(other, exported(store)) == 6
     assert doctor_findings(other.database.url.render_as_string(hide_password=False)) == []
     queue = other.session("inbox").xcom["files"]
     queue.push("after")

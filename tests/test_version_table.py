@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from tests.commands import Commands
 from tests.postgres import DEADLINE, wait_until
 from tests.revisions import program_0001
-from tests.test_alembic_command import alembic
+from tests.test_alembic_command import alembic_here as alembic
 from tests.test_migrations import ADD_TABLE, NEXT, engine_of, migrate_at_once, revision_of, scalar, table_names
 from zrb_store import SchemaAhead, SchemaBehind, Store, StoreMissing, open_store
 from zrb_store.db import OLD_VERSION_TABLE, REVISION, migrate

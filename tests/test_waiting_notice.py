@@ -146,13 +146,12 @@ def test_a_server_that_is_not_there() -> None:
 
 @pytest.mark.promise(number=8)
 @pytest.mark.slow
-@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
-def test_a_host_that_does_not_answer(host: str) -> None:
+def test_a_host_that_does_not_answer() -> None:
     """It takes connections, and says nothing."""
-    family = socket.AF_INET6 if host == "localhost" and socket.has_dualstack_ipv6() else socket.AF_INET
-    address = "::" if family == socket.AF_INET6 else host
+    family = socket.AF_INET6 if socket.has_dualstack_ipv6() else socket.AF_INET
+    address = "::" if family == socket.AF_INET6 else "localhost"
     with socket.create_server((address, 0), family=family, dualstack_ipv6=family == socket.AF_INET6) as silent:
-        location = f"postgresql://postgres@{host}:{silent.getsockname()[1]}/postgres"
+        location = f"postgresql://postgres@localhost:{silent.getsockname()[1]}/postgres"
         with running(location, "db", "status") as reader, running(location, "push", "s", "q", "1") as writer:
             check_notice(writer, "cannot be reached", 4, 28)
             check_notice(reader, "cannot be reached", 0, 3)

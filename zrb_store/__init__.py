@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from zrb_store.run.deliveries import Delivery as Delivery
     from zrb_store.stepping import once_tool as once_tool
     from zrb_store.stepping import step as step
+    from zrb_store.stepping import wait as wait
     from zrb_store.store import Session as Session
     from zrb_store.store import Store as Store
     from zrb_store.store import open_store as open_store
@@ -57,8 +58,9 @@ _HOMES = {
     "open_store": "store",
     "register_codec": "codec.classes",
     "step": "stepping",
+    "wait": "stepping",
 }
-_ERRORS = [name for name, thing in vars(errors).items() if isinstance(thing, type) and issubclass(thing, Exception)]
+_ERRORS = [name for name, thing in vars(errors).items() if isinstance(thing, type) and issubclass(thing, BaseException)]
 
 __all__ = [*_HOMES, *_ERRORS]
 

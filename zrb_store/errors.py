@@ -92,6 +92,28 @@ class SessionBusy(ZrbStoreError):
     exit_code = 75
 
 
+class SessionWaiting(ZrbStoreError):
+    """The session waits, and no wait of it is over: no run was made."""
+
+    exit_code = 75
+
+
+class Waiting(BaseException):
+    """The attempt has ended inside `wait`, and its session continues when the wait is over.
+
+    It passes every `except Exception`. Code that catches it can write no more. From `with session.run()` it comes as a
+    SystemExit too: unless it is caught, the program ends with exit code 75.
+    """
+
+
+def waiting_in(error: BaseException | None) -> Waiting | None:
+    """Return the `Waiting` that an exception is, or that a group has beside no other exceptions."""
+    if isinstance(error, BaseExceptionGroup):
+        found, rest = error.split(Waiting)
+        return waiting_in(found.exceptions[0]) if found is not None and rest is None else None
+    return error if isinstance(error, Waiting) else None
+
+
 class LeaseLost(ZrbStoreError):
     """Another process has taken over this session; this run can no longer change anything."""
 

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
+from typing import TypeAlias
 
 from zrb_store.errors import InvalidArgument
+
+Since: TypeAlias = timedelta | datetime
+"""From when on something is asked for: within a length of time, or since a moment."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -80,7 +84,7 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-def beginning(since: timedelta | datetime, moment: int) -> int:
+def beginning(since: Since, moment: int) -> int:
     """Return when something begins, in microseconds since 1970: at a time, or this long before a moment."""
     return (since - _EPOCH) // _MICROSECOND if isinstance(since, datetime) else moment - since // _MICROSECOND
 

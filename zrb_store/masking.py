@@ -10,11 +10,13 @@ from __future__ import annotations
 import base64
 import functools
 import re
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    import traceback
 
 MASK = "***"
 SHORTEST = 4
@@ -290,6 +292,8 @@ def error_text(
 
     Frames of files in the folders `without`, and notes about them, are left out, also of exceptions that led to it.
     """
+    import traceback  # late: a command that succeeds needs none
+
     try:
         message = str(error)
     except Exception:  # noqa: BLE001 - the __str__ of a user's class may raise anything
@@ -310,7 +314,7 @@ def _leave_out(formatted: traceback.TracebackException, folders: tuple[str, ...]
     each: traceback.TracebackException | None = formatted
     while each is not None:
         kept = [frame for frame in each.stack if not frame.filename.startswith(folders)]
-        stack: Any = traceback.StackSummary.from_list(kept) if kept else None
+        stack: Any = type(each.stack).from_list(kept) if kept else None
         each.stack = stack  # without a stack, only type and message are written
         notes: Any = getattr(each, "__notes__", None)
         each.__notes__ = [note for note in notes or () if not any(folder in str(note) for folder in folders)]

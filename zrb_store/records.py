@@ -10,8 +10,9 @@ import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeAlias, TypeVar
+from typing import Generic, NamedTuple, TypeAlias, TypeVar
 
+K = TypeVar("K")
 T = TypeVar("T")
 
 MAX_ROWS = 1000
@@ -46,22 +47,19 @@ Rows: TypeAlias = list[T] | Lazy[T]
 """A list that is in memory, or one that is lazy because it is long."""
 
 
+def by_key(items: Iterable[T], key: Callable[[T], K]) -> dict[K, list[T]]:
+    """Return items in their order by what a function says of each."""
+    found: dict[K, list[T]] = {}
+    for item in items:
+        found.setdefault(key(item), []).append(item)
+    return found
+
+
 def each_as_json(rows: Rows[T], to_json: Callable[[T], JsonTree]) -> list[JsonTree] | Lazy[JsonTree]:
     """Return the JSON of each row, as lazily as the rows."""
     if isinstance(rows, Lazy):
         return Lazy(lambda: map(to_json, rows), len(rows))
     return [to_json(row) for row in rows]
-
-
-if TYPE_CHECKING:
-
-    class _HasJson(Protocol):
-        def to_json(self) -> JsonTree: ...
-
-
-def json_or_null(thing: _HasJson | None) -> JsonTree:
-    """Return the JSON of a thing; None for None."""
-    return None if thing is None else thing.to_json()
 
 
 def pick(thing: object, *names: str) -> JsonObject:
@@ -89,6 +87,7 @@ COMMAND = "--"
 """What the path of a session begins with if the command of `zrb-store run` follows."""
 
 UNSUCCESSFUL = ("failed", "interrupted", "lost")  # the statuses of attempts that have ended without completing
+UNFINISHED = (*UNSUCCESSFUL, "waiting")  # the statuses of attempts that have undone what they did to other sessions
 
 
 class ErrorRecord(NamedTuple):
@@ -114,7 +113,7 @@ def _error(type_: str | None, message: str | None, traceback: str | None) -> Err
 class SessionRecord:
     id: int
     name: str
-    status: str  # open, running, completed, failed, interrupted; readers add stale
+    status: str  # open, running, waiting, completed, failed, interrupted; readers add stale
     project: str | None
     task: str | None
     path: list[str]  # the words that name the task to zrb; or `--` and the command of `zrb-store run`

@@ -93,8 +93,8 @@ SETTINGS = (
     ),
     Setting(
         "ZRB_STORE_NOTIFY",
-        "a shell command to [start](../how-to/alerts.md) when a run fails or is interrupted, a value dies, or the "
-        "store cannot be used",
+        "a shell command to [start](../how-to/alerts.md) when a run fails, is interrupted or waits, a value dies, or "
+        "the store cannot be used",
         None,
         "none",
     ),

@@ -1,8 +1,10 @@
-"""The steps that task files import: `step`, and `once_tool` for agents. The import does not load SQLAlchemy."""
+"""What task files import: `step`, `wait`, and `once_tool` for agents. The import does not load SQLAlchemy."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from typing import Any, Final, Literal, TypeVar, overload
 
 from zrb_store.errors import InvalidArgument
@@ -25,6 +27,43 @@ def step(name: str, function: Callable[..., T], /, *args: Any, once: bool = Fals
     from zrb_store.attempt import surrounding_attempt  # late: imports SQLAlchemy
 
     return surrounding_attempt(name).step(name, function, *args, once=once, **kwargs)
+
+
+def wait(
+    queue: str | None = None,
+    timeout: timedelta | float | str | None = None,
+    say: str | None = None,
+    *,
+    until: datetime | timedelta | None = None,
+    name: str | None = None,
+) -> Any:
+    """Wait for a value of the session's own queue, or for a time, without a process.
+
+    A wait is a step: its answer is kept. If the value is not there, the attempt and its run end here, and the session
+    is `waiting`. When it continues, the task's next attempt takes the value here. In a coroutine, write `await
+    wait(...)`; a lambda or a comprehension in it gets the value itself.
+
+    Args:
+        queue: Name of the queue.
+        timeout: A timedelta, seconds, or a text such as `2d`, from the first time that the task waits here.
+        say: The question to a person.
+        until: Wait for this time instead, or for this length of time.
+        name: Name of the step, by default `wait QUEUE`.
+
+    Returns:
+        The value; None after waiting for a time.
+
+    Raises:
+        Waiting: The attempt has ended: let it pass.
+        TimeoutError: No value came in time.
+        InvalidArgument: An argument is not of this form.
+        ZrbStoreError: The code does not run in an attempt, or in one that cannot wait: the message says why.
+    """
+    from zrb_store.attempt import surrounding_attempt  # late: imports SQLAlchemy
+    from zrb_store.attempt.waits import result_for, wait_in
+
+    attempt = surrounding_attempt(name or ("wait" if queue is None else f"wait {queue}"))
+    return result_for(sys._getframe(1), wait_in(attempt, queue, timeout, say, until, name))
 
 
 F = TypeVar("F", bound=Callable[..., Any])

@@ -60,7 +60,7 @@ class Session:
 
     @property
     def status(self) -> str:
-        """`open`, `running`, `stale`, `completed`, `failed` or `interrupted`."""
+        """`open`, `running`, `stale`, `waiting`, `completed`, `failed` or `interrupted`."""
         database, record = self.database, self.record()
         return status_of(database, record.status, runs.last(database, record.id), now_micros(database))
 
@@ -102,6 +102,7 @@ class Session:
             InvalidArgument: No task can have this name.
             SessionBusy: On start: another process runs it.
             SessionCompleted: On start: there is nothing left to run.
+            SessionWaiting: On start: no wait of it is over.
             InputsDiffer: On start: it belongs to another project, another task or script, or other inputs.
             LeaseLost: On start: another process is removing it.
         """

@@ -65,6 +65,7 @@ POINTS = tuple(
         "step_complete",  # a step completes with its result
         "start",  # a run takes the lease, and gives back what the runs before left unfinished
         "stop",  # the process of a run is asked to end it
+        "wait",  # a wait takes its answer, or the attempt parks
     )
     for place in ("before", "inside", "after")
     if (change, place) != ("step_complete", "inside")

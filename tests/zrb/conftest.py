@@ -200,7 +200,7 @@ class Zrb:
     def start(self, *args: str, program: str = "zrb", cwd: Path | None = None, **env: str | None) -> Process:
         """Start zrb or another program of its environment."""
         popen: subprocess.Popen[str] | Forked
-        if self._server is not None and program == "zrb" and "PYTHONPATH" not in env:
+        if self._server is not None and program == "zrb":
             popen = self._server().start(args, cwd or self.folder, self.environ(**env))
         else:
             popen = subprocess.Popen(

@@ -40,23 +40,23 @@ def releases() -> list[str]:
 def left_out(tests: Iterable[Any]) -> set[Any]:
     """Return the tests that do not run without a list of releases.
 
-    On the newest release all of them run, and on the oldest all but those marked `newest`. On those between, only those
-    marked `every_release` run, and with `all` those too that run on the oldest. Of several parameters, each release
-    between gets one, the next release the next one.
+    On the newest release all of them run. On the others only those marked `every_release` run, and on the oldest those
+    marked `oldest`; of several parameters, each release gets one, the next release the next one. With `all`, all but
+    those marked `newest` run on the others too, and on the oldest with all parameters.
     """
     found: set[Any] = set()
-    between: dict[tuple[Path, str, str], list[Any]] = {}
+    shared: dict[tuple[Path, str, str], list[Any]] = {}
     for test in tests if CHOSEN in ("", "all") else ():
         release = test.callspec.params.get("release") if hasattr(test, "callspec") else None
-        is_of_newest = test.get_closest_marker("newest") is not None
-        if release not in RELEASES[1:-1]:
-            if release == RELEASES[0] and is_of_newest:
-                found.add(test)
-        elif not is_of_newest if CHOSEN else test.get_closest_marker("every_release") is not None:
-            between.setdefault((test.path, test.originalname, release), []).append(test)
-        else:
+        if release not in RELEASES[:-1]:
+            continue
+        is_oldest = release == RELEASES[0]
+        marks = {mark.name for mark in test.iter_markers()}
+        if "newest" in marks if CHOSEN else marks.isdisjoint({"every_release", *(["oldest"] if is_oldest else [])}):
             found.add(test)
-    for (_, _, release), each in between.items():
+        elif not (CHOSEN and is_oldest):
+            shared.setdefault((test.path, test.originalname, release), []).append(test)
+    for (_, _, release), each in shared.items():
         turn = RELEASES.index(release) % len(each)
         found.update(each[:turn], each[turn + 1 :])
     return found

@@ -10,6 +10,7 @@ child loads them itself, as its environment says.
 
 from __future__ import annotations
 
+import atexit
 import gc
 import importlib
 import json
@@ -19,7 +20,7 @@ import selectors
 import socket
 import sys
 import threading
-from typing import Any
+from typing import Any, NoReturn
 
 LONGEST = 1 << 20
 PROBE = """
@@ -114,6 +115,15 @@ class Server:
         os.close(stderr)
 
 
+def end(code: int) -> NoReturn:
+    """End this process as Python does, but do not free each object of the loaded modules: a third of a short run."""
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code & 255)
+
+
 def main() -> None:
     """Serve, and in each child become the program."""
     control, program = socket.socket(fileno=int(sys.argv[1])), sys.argv[2]
@@ -130,7 +140,14 @@ def main() -> None:
     os.environ.clear()
     os.environ.update(order["env"])
     sys.argv = [program, *order["args"]]
-    runpy.run_path(program, run_name="__main__")
+    sys.path[1:1] = filter(None, order["env"].get("PYTHONPATH", "").split(os.pathsep))
+    try:
+        runpy.run_path(program, run_name="__main__")
+        end(0)
+    except SystemExit as ended:
+        if ended.code is not None and not isinstance(ended.code, int):
+            raise
+        end(ended.code or 0)
 
 
 main()

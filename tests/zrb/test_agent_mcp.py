@@ -57,7 +57,7 @@ async def one_at_a_time(messages, info):
     else:
         yield " ".join(str(p.content) for one in messages for p in one.parts if isinstance(p, ToolReturnPart))
 
-bank = MCPToolset(StdioTransport(sys.executable, ["server.py"]))
+bank = MCPToolset(StdioTransport(sys.executable, ["server.py"]), init_timeout=600)
 triage = agent(toolsets=[bank], tool_factories=[], model=FunctionModel(stream_function=one_at_a_time))
 """
 ALL = "receipt 0 receipt 10 receipt 20 receipt 30"

@@ -140,6 +140,7 @@ def test_a_choice_that_is_gone(zrb: Zrb) -> None:
     assert zrb.resume("night", "--day", "5").out.strip() == "['5']"
 
 
+@pytest.mark.oldest
 @pytest.mark.promise(number=2)
 def test_inputs_that_were_added_or_removed(zrb: Zrb) -> None:
     declare(zrb, DAY, "day")
@@ -164,6 +165,7 @@ def test_inputs_that_were_added_or_removed(zrb: Zrb) -> None:
     )
 
 
+@pytest.mark.oldest
 def test_an_input_with_a_secret_name_is_not_shown(zrb: Zrb) -> None:
     declare(zrb, 'StrInput("day-token", default="1")', "day-token")
     fail(zrb, "--day-token", "hunter2")
@@ -184,6 +186,7 @@ def test_a_value_on_which_a_parser_of_ones_own_fails(zrb: Zrb) -> None:
     assert line == "zrb xcom: --size was given a value that the input does not take"
 
 
+@pytest.mark.oldest
 def test_a_start_by_name_takes_the_default_of_an_added_input(zrb: Zrb) -> None:
     declare(zrb, DAY, "day")
     fail(zrb, "--day", "1")

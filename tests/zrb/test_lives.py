@@ -121,6 +121,7 @@ async def main(ctx):
     assert stored.rows.get("check", []) == []
 
 
+@pytest.mark.oldest
 def test_monitoring_restarts_a_server_and_keeps_the_database_small(zrb: Zrb) -> None:
     zrb.tasks(
         SERVER.replace("MONITOR", "True")

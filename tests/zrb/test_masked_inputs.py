@@ -69,6 +69,7 @@ def test_a_resume_computes_it_again(zrb: Zrb) -> None:
     assert zrb.resume("night", "--my-key", "hunter3-is").out.strip() == "db://me:hunter3-is@db1"
 
 
+@pytest.mark.oldest
 def test_a_resume_takes_one_that_was_given(zrb: Zrb) -> None:
     """The default would be different."""
     fail(zrb, "--dsn", "db://hunter2-is@elsewhere")

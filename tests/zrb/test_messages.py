@@ -119,6 +119,7 @@ def test_an_unknown_variable_is_told_once(zrb: Zrb) -> None:
     assert lines(alone.err) == [f"zrb-store: {line.replace('zrb xcom', 'zrb-store')}" for line in told]
 
 
+@pytest.mark.oldest
 def test_a_group_of_the_users_own_is_not_advised(zrb: Zrb) -> None:
     """Without `zrb xcom`, nothing but the same start again can resume."""
     zrb.tasks(f"cli.add_group(Group(name='xcom'))\nimport zrb_store.plugin\n{TASKS}")

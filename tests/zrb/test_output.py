@@ -120,6 +120,7 @@ def test_a_command_that_says_nothing_on_stderr(zrb: Zrb) -> None:
     assert attempts(zrb)["quiet#1"]["error"]["message"] == "Process quiet exited (3)"
 
 
+@pytest.mark.oldest
 def test_an_error_of_the_users_code_in_a_command(zrb: Zrb) -> None:
     zrb.tasks(
         """
@@ -181,6 +182,7 @@ def test_what_python_tasks_print_and_log(zrb: Zrb) -> None:
     assert [line for line in output_of(zrb, "talk#1") if line[0] != "info"] == expected
 
 
+@pytest.mark.oldest
 def test_the_environment_of_a_command_is_not_kept(zrb: Zrb) -> None:
     zrb.tasks('cli.add_task(CmdTask(name="env", retries=0, cmd="echo done"))')
     zrb.run("env", ZRB_LOGGING_LEVEL="DEBUG", UNKNOWN_THING="geheim-4711")
@@ -253,6 +255,7 @@ def test_what_is_printed_is_as_without_the_store(zrb: Zrb) -> None:
     assert stored.out == stock.out
 
 
+@pytest.mark.oldest
 def test_the_logs_of_sessions_are_as_without_the_store(zrb: Zrb) -> None:
     zrb.tasks(
         """

@@ -44,6 +44,7 @@ def test_secrets_stay_out(zrb: Zrb, outcome: str) -> None:
         assert stored.attempts[0].error_message == "***broken"
 
 
+@pytest.mark.oldest
 def test_a_resume_asks_for_secrets_again(zrb: Zrb) -> None:
     zrb.tasks(TASKS.replace('return f"', 'return f"{ctx.input.my_key} '))
     zrb.mark("broken")
@@ -123,6 +124,7 @@ sys.exit(os.waitstatus_to_exitcode(pty.spawn(["zrb", "xcom", "resume", "night"],
 """
 
 
+@pytest.mark.oldest
 def test_a_resume_asks_at_the_terminal_or_takes_the_environments(zrb: Zrb) -> None:
     source = TASKS.replace('return f"', 'return f"{ctx.input.my_key} ')
     # Without always_prompt=False, zrb 1 asks for it although nobody is there.

@@ -235,6 +235,7 @@ async def main(ctx):
 """
 
 
+@pytest.mark.oldest
 @pytest.mark.parametrize(
     "call",
     [

@@ -100,6 +100,7 @@ def test_the_pages_are_there_and_linked(zrb: Zrb) -> None:
         assert server.signal(signal.SIGINT).done().code is not None
 
 
+@pytest.mark.oldest
 def test_ctrl_c_ends_the_server_although_a_page_is_open(zrb: Zrb) -> None:
     zrb.tasks(TASKS)
     with web_server(zrb) as (port, server), urllib.request.urlopen(f"http://127.0.0.1:{port}/xcom/events") as events:
@@ -110,6 +111,7 @@ def test_ctrl_c_ends_the_server_although_a_page_is_open(zrb: Zrb) -> None:
         server.done()
 
 
+@pytest.mark.oldest
 @pytest.mark.promise(number=16)
 def test_zrbs_login_decides_who_sees_the_pages(zrb: Zrb) -> None:
     zrb.tasks(TASKS)

@@ -168,6 +168,7 @@ def test_what_was_deleted_comes_back_with_its_values(zrb: Zrb) -> None:
     assert zrb.stored().fates("todo") == [(1, "removed"), (2, "removed"), (3, "live")]
 
 
+@pytest.mark.oldest
 @oldest_and_newest
 @pytest.mark.parametrize("how", [STORED, UNNAMED, OUT_OF_REACH], ids=["stored", "unnamed", "out of reach"])
 def test_templates_that_are_rendered_outside_of_an_attempt(zrb: Zrb, how: How) -> None:

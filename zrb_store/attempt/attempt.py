@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from zrb_store import codec, settings
 from zrb_store.attempt.open_attempt import NO_ENDING, NO_RESULT, OpenAttempt, Step
 from zrb_store.codec import Encoded
 from zrb_store.db.transaction import Transaction
-from zrb_store.errors import ZrbStoreError
+from zrb_store.errors import Waiting, ZrbStoreError
 from zrb_store.process import kill_group
 from zrb_store.queries import attempts, queues, steps, values
 from zrb_store.queries.attempts import Owner
@@ -37,7 +38,10 @@ class Attempt(OpenAttempt):
             which the code runs.
         token: Names the attempt to a child process, in `ZRB_STORE_ATTEMPT`: SESSION/TASK#NUMBER@FENCE.
         result_seq: Seq of its result in the result's queue; None if there is none yet.
+        parked: The `Waiting` by which it ended; None if it did not wait.
     """
+
+    parked: Waiting | None = None
 
     _steps: Steps | None = None  # made when one begins
     _is_shared = False  # whether another process may know it, and begin steps of it
@@ -123,6 +127,23 @@ class Attempt(OpenAttempt):
             ZrbStoreError: The caller is inside a step (steps do not nest), or a step of this name is under way.
         """
         return self.steps.run(name, function, args, kwargs, once=once)  # type: ignore[no-any-return]
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        super().__exit__(kind, error, trace)
+        if self.parked is not None and not isinstance(error, Waiting):  # the code has caught it, or hidden it
+            raise self.parked from error
+
+    def end_if_parked(self) -> bool:
+        """Return whether it has ended inside `wait`, perhaps in a process of its task; then it is closed here too."""
+        if self.parked is not None or attempts.status_of(self.database, self.id) != "waiting":
+            return self.parked is not None
+        self._open = False
+        if self._output is not None:
+            with self._output.ending() as output:
+                self.database.transact(output.write_rest)
+        return True
 
     def owner_of_change(self) -> Owner:
         """Return the owner of a change that is made now: the step that the code runs in, or the attempt itself.
@@ -210,7 +231,7 @@ def surrounding_attempt(step: str) -> Attempt:
     attempt = attempt_around(current_attempt.get())
     if attempt is None:
         raise ZrbStoreError(
-            f"step {step} is not inside an attempt: call it in a zrb task's action or in `with run.attempt(...)`, "
-            "and in a thread that has no context use attempt.step"
+            f"step {step} is not inside an attempt: call it in a zrb task's action or in `with run.attempt(...)`; "
+            "a thread that has no context uses attempt.step, and cannot wait"
         )
     return attempt

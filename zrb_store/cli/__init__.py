@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zrb_store.errors import ZrbStoreError
-from zrb_store.render.stderr import PROGRAM, print_line
 
 if TYPE_CHECKING:
     from zrb_store.cli.resume import Resumer
 
 
-def main(args: Sequence[str] | None = None, prog_name: str = PROGRAM) -> None:
+def main(args: Sequence[str] | None = None, prog_name: str = "zrb-store") -> None:
     """Run one command and exit. The user never sees a traceback."""
-    sys.exit(run(sys.argv[1:] if args is None else args, prog_name))
+    code = run(sys.argv[1:] if args is None else args, prog_name)
+    if code == 128 + signal.SIGINT:  # bash ends its script at Ctrl-C only if this process dies of it, too
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()
+        os.kill(os.getpid(), signal.SIGINT)
+    sys.exit(code)
 
 
-def run(args: Sequence[str], prog_name: str = PROGRAM, resumer: Resumer | None = None) -> int:
+def run(args: Sequence[str], prog_name: str = "zrb-store", resumer: Resumer | None = None) -> int:
     """Run one command with the arguments as typed after `prog_name`. Without a resumer no tasks can be run.
 
     The exit code: 0 ok, 1 differs or unhealthy, 2 usage, 3 not found, 65 inputs differ, 69 no store, 75 busy; 125 for
@@ -30,6 +37,12 @@ def run(args: Sequence[str], prog_name: str = PROGRAM, resumer: Resumer | None =
         from zrb_store.cli.completion import answer  # late: imports click
 
         return answer([*args[1:]])
+
+    def tell(message: str) -> None:
+        from zrb_store.render.stderr import print_line  # late: a completed step prints no message
+
+        print_line(message, prog_name)
+
     is_step = "step" in args[:1]
     # Closed by the parent process, as with `>&-`: what must be printed cannot be, and messages go nowhere.
     if sys.stdout is None:
@@ -40,11 +53,13 @@ def run(args: Sequence[str], prog_name: str = PROGRAM, resumer: Resumer | None =
         from zrb_store.shell.stored_step import answer as answer_again  # late: only a step needs it
 
         try:
-            if answer_again(args[1:]):
+            if answer_again(args[1:], tell):
                 return 0
         except ZrbStoreError as error:
-            print_line(str(error), prog_name)
+            tell(str(error))
             return 125
+        except KeyboardInterrupt:
+            return 130
     import click  # late: the plugin imports this module whenever zrb starts
 
     from zrb_store import settings
@@ -52,9 +67,9 @@ def run(args: Sequence[str], prog_name: str = PROGRAM, resumer: Resumer | None =
     from zrb_store.render.stderr import printing_warnings
 
     for line in settings.doubtful_variables():
-        print_line(line, prog_name)
+        tell(line)
     try:
-        with printing_warnings(lambda line: print_line(line, prog_name)):
+        with printing_warnings(tell):
             # Not `list(args)`: the command `list` is a module of this package, and so takes that name here.
             try:
                 code = app.main(args=[*args], prog_name=prog_name, standalone_mode=False, obj=resumer)
@@ -84,5 +99,5 @@ def run(args: Sequence[str], prog_name: str = PROGRAM, resumer: Resumer | None =
         message, code = f"the system refuses this: {error}", 1
     except Exception as error:  # noqa: BLE001 - a bug of ours, of which a traceback would not help the user
         message, code = f"internal error, please report it: {type(error).__name__}: {error}", 1
-    print_line(message, prog_name)
+    tell(message)
     return 125 if is_step and code != 130 else code  # so that it is not taken for the exit code of its command

@@ -8,7 +8,7 @@ import math
 import re
 import sys
 from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, BinaryIO, NoReturn, TypeVar
 
 import click
@@ -58,6 +58,18 @@ def format_option(
     return lambda function: as_json(chosen(function))
 
 
+def since_option(help_text: str) -> Callable[[_Function], _Function]:
+    """Decorate a command to give it `--since`, a length of time or a moment."""
+    return click.option("--since", type=parse_since, metavar="LENGTH|TIME", help=help_text)
+
+
+def refuse_usage(*rules: tuple[object, str]) -> None:
+    """Raise a usage error with the message of the first condition that holds."""
+    for is_wrong, message in rules:
+        if is_wrong:
+            raise click.UsageError(message)
+
+
 def limit_option(what: str) -> Callable[[_Function], _Function]:
     """Decorate a command to give it `--limit`: the most lines, or whatever it prints; 0 for all."""
     parse = whole_number(0, 10**18 - 1)
@@ -82,7 +94,7 @@ def parse_duration(text: str) -> timedelta:
     return _parsed(local_time.parse_duration, text)
 
 
-def parse_since(text: str) -> timedelta | datetime:
+def parse_since(text: str) -> local_time.Since:
     """Parse a length of time, or the time from which on something is asked for."""
     with contextlib.suppress(InvalidArgument):
         return local_time.parse_duration(text)

@@ -6,18 +6,19 @@ import contextlib
 import dataclasses
 import itertools
 from collections.abc import Iterator, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import click
 
 from zrb_store import settings
 from zrb_store.cli import completion
-from zrb_store.cli.arguments import format_option, limit_option, parse_duration, parse_since, project_option
+from zrb_store.cli.arguments import format_option, limit_option, parse_duration, project_option, since_option
 from zrb_store.cli.command import command
 from zrb_store.errors import ZrbStoreError
 from zrb_store.inspect.check import Group, alerts, grouped
 from zrb_store.inspect.list import list_sessions
 from zrb_store.inspect.session_names import open_for_reading
+from zrb_store.local_time import Since
 from zrb_store.masking import one_line
 from zrb_store.process import current_folder, projects_named
 from zrb_store.render.document import Column, Lines, Table, on_terminal
@@ -39,10 +40,10 @@ _COLUMNS = (
     "check",
     "{}",
     "{} --task load --max-age 26h --task report --max-age 8d",
-    details="Prints one line for each session that failed, was interrupted or is stale (its process died), for "
-    "each queue with dead values, and for each overdue task, with the command that helps. Exits 1 if there is "
-    "such a line; otherwise it exits 0 and prints nothing, except on a terminal. There it prints a table in which "
-    "events with the same cause are one row.\n\n"
+    details="Prints one line for each session that failed, was interrupted, is stale (its process died) or waits "
+    "past its deadline, for each queue with dead values, and for each overdue task, with the command that helps. "
+    "Exits 1 if there is such a line; otherwise it exits 0 and prints nothing, except on a terminal. There it "
+    "prints a table in which events with the same cause are one row.\n\n"
     "A session is reported until it completes, is removed or acknowledged (`ack`), or until a newer session of "
     "the same project and main task completes after the failure. For workers of one queue, any worker that "
     "completes later clears the alert, and so does the end of the values on which it failed. Child sessions are "
@@ -67,19 +68,14 @@ _COLUMNS = (
     help="Maximum age of its newest result, e.g. 90m, 26h, 8d; one for each --task in the same order, or one for all.",
 )
 @project_option("Report only sessions of this project")
-@click.option(
-    "--since",
-    type=parse_since,
-    metavar="LENGTH|TIME",
-    help="Only what happened within this time, e.g. 90m, 2d, or since this moment, e.g. 2026-11-24, midnight.",
-)
+@since_option("Only what happened within this time, e.g. 90m, 2d, or since this moment, e.g. 2026-11-24, midnight.")
 @limit_option("lines")
 @format_option(choices=("table", "json", "jsonl"))
 def check(
     tasks: tuple[str, ...],
     max_ages: tuple[timedelta, ...],
     project: str | None,
-    since: timedelta | datetime | None,
+    since: Since | None,
     limit: int,
     output_format: str,
 ) -> int:
@@ -90,29 +86,25 @@ def check(
     with _notifying(), open_for_reading() as database, noting_damage() as damage:
         projects, here = projects_named(project), current_folder()
         ages = dict(zip(tasks, lengths, strict=False))
-        with alerts(database, ages, damage, projects=projects, since=since, here=here, program=program) as found:
-            first = next(found, None)
-            every = (
-                dataclasses.replace(alert, remedy=command_as_typed(alert.remedy, program))
-                for alert in itertools.chain([] if first is None else [first], found)
-            )
-            shown = itertools.islice(every, limit or None)
-            if output_format != "table":
-                echo_records((alert.to_json() for alert in shown), output_format)
-            elif on_terminal() and first is not None:
-                _print_groups(grouped(every), limit)
-            else:
-                times = TimeFormat()
-                for alert in shown:
-                    print_document([Lines([alert.line(times.short(alert.at))])])
-                if limit and next(every, None) is not None:
-                    echo(f"There are more: --limit {limit * 10}, or --limit 0 for all.")
-                elif first is None and on_terminal():
-                    echo("all is well")
+        found = alerts(database, ages, damage, projects=projects, since=since, here=here, program=program)
+        found = [dataclasses.replace(each, remedy=command_as_typed(each.remedy, program)) for each in found]
+        shown = found[: limit or None]
+        if output_format != "table":
+            echo_records((alert.to_json() for alert in shown), output_format)
+        elif on_terminal() and found:
+            _print_groups(grouped(found), limit)
+        else:
+            times = TimeFormat()
+            for alert in shown:
+                print_document([Lines([alert.line(times.short(alert.at))])])
+            if len(shown) < len(found):
+                echo(f"There are more: --limit {limit * 10}, or --limit 0 for all.")
+            elif not found and on_terminal():
+                echo("all is well")
         # The project's name may be misspelt.
-        if first is None and projects is not None and not list_sessions(database, projects=projects, limit=1):
+        if not found and projects is not None and not list_sessions(database, projects=projects, limit=1):
             print_line(f"no session belongs to project {projects.name or projects.folders[0]}", program)
-    return 0 if first is None else 1
+    return 1 if found else 0
 
 
 @contextlib.contextmanager

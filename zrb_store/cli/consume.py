@@ -11,7 +11,7 @@ import click
 
 from zrb_store import codec
 from zrb_store.cli import completion
-from zrb_store.cli.arguments import changed_session_argument, parse_seconds, queue_argument, whole_number
+from zrb_store.cli.arguments import changed_session_argument, parse_seconds, queue_argument, refuse_usage, whole_number
 from zrb_store.cli.command import command
 from zrb_store.errors import ValueNotFound
 from zrb_store.inspect import session_names
@@ -69,14 +69,12 @@ def consume(
     name: str | None,
     quiet: bool,
 ) -> None:
-    if until_empty and forever:
-        raise click.UsageError("--all ends when the queue is empty, --forever never: give one of them")
-    if forever and wait is not None:
-        raise click.UsageError("--forever always waits: leave out --wait")
-    if jobs > 1 and not (until_empty or forever):
-        raise click.UsageError("-j is for --all or --forever: without them one value is taken")
-    if timeout == 0:
-        raise click.UsageError("--timeout 0 gives a command no time: leave it out for no limit")
+    refuse_usage(
+        (until_empty and forever, "--all ends when the queue is empty, --forever never: give one of them"),
+        (forever and wait is not None, "--forever always waits: leave out --wait"),
+        (jobs > 1 and not (until_empty or forever), "-j is for --all or --forever: without them one value is taken"),
+        (timeout == 0, "--timeout 0 gives a command no time: leave it out for no limit"),
+    )
     check_command(argv)
     outputs = {"stdout": sys.stdout.fileno(), "stderr": sys.stderr.fileno()}
     with CommandRunner(argv, **outputs, timeout=timeout) as runner, open_store() as store:

@@ -15,8 +15,8 @@ from zrb_store.inspect import session_names
 from zrb_store.inspect.diff import Comparison
 from zrb_store.inspect.diff import diff as compare_sessions
 from zrb_store.masking import printable
-from zrb_store.render.document import Block, Column, Fields, Lines, Table
-from zrb_store.render.format import NOTHING, preview_part
+from zrb_store.render.document import Block, Column, Fields, Table
+from zrb_store.render.format import NOTHING, preview
 from zrb_store.render.printing import echo, echo_json, print_document
 
 
@@ -41,7 +41,7 @@ def diff(a: str, b: str, full: bool, output_format: str) -> int:
             if output_format == "json":
                 echo_json(comparison.to_json())
             elif output_format == "table":
-                print_document(_blocks(comparison, full, are_equal=first is None), full=full)
+                print_document(_blocks(comparison, full), full=full)
             for difference in differences:
                 if output_format == "jsonl":
                     echo_json(difference._asdict(), one_line=True)
@@ -50,18 +50,15 @@ def diff(a: str, b: str, full: bool, output_format: str) -> int:
     return 0 if first is None else 1
 
 
-def _blocks(comparison: Comparison, full: bool, *, are_equal: bool) -> Iterator[Block]:
+def _blocks(comparison: Comparison, full: bool) -> Iterator[Block]:
     yield Fields([("A", comparison.a), ("B", comparison.b)])
-    if are_equal:
-        yield Lines(["Their values are equal."])
-        return
     columns = (Column("path", fold=True), Column("a", cut=True), Column("b", cut=True))
     rows = (
         [
             printable(difference.path),
-            NOTHING if difference.kind == "only_b" else preview_part(difference.a, full=full),
-            NOTHING if difference.kind == "only_a" else preview_part(difference.b, full=full),
+            NOTHING if difference.kind == "only_b" else preview(difference.a, full=full),
+            NOTHING if difference.kind == "only_a" else preview(difference.b, full=full),
         ]
         for difference in comparison.differences
     )
-    yield Table(columns, rows)
+    yield Table(columns, rows, otherwise="Their values are equal.")

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import itertools
-from datetime import datetime, timedelta
 from pathlib import PurePath
 
 import click
 
 from zrb_store.cli import completion
-from zrb_store.cli.arguments import format_option, limit_option, parse_since, project_option
+from zrb_store.cli.arguments import format_option, limit_option, project_option, since_option
 from zrb_store.cli.command import OldOption, command
 from zrb_store.db.engine import Database
 from zrb_store.inspect.list import HALTED, STATUSES, SessionSummary, list_sessions, summaries
 from zrb_store.inspect.queues import all_holds
 from zrb_store.inspect.session_names import open_for_reading
+from zrb_store.local_time import Since
 from zrb_store.masking import one_line
 from zrb_store.names import NamePattern
 from zrb_store.process import Projects, projects_named
@@ -54,12 +54,9 @@ _MOST = 5  # projects that are named
 @click.option("--name", cls=OldOption, new="--match")
 @project_option("Only sessions of this project")
 @click.option("--task", metavar="NAME", shell_complete=completion.main_tasks, help="Only sessions of this main task.")
-@click.option(
-    "--since",
-    type=parse_since,
-    metavar="LENGTH|TIME",
-    help="Only sessions that last started or ended, or were created, within this time, e.g. 90m, 2d, or since this "
-    "moment, e.g. 2026-11-24, 03:12, midnight.",
+@since_option(
+    "Only sessions that last started or ended, or were created, within this time, e.g. 90m, 2d, or since this moment, "
+    "e.g. 2026-11-24, 03:12, midnight."
 )
 @click.option("--holds", is_flag=True, help="Instead of sessions, every value that is held, and by whom.")
 @limit_option("sessions")
@@ -70,7 +67,7 @@ def list_(
     pattern: str | None,
     project: str | None,
     task: str | None,
-    since: timedelta | datetime | None,
+    since: Since | None,
     holds: bool,
     limit: int,
     output_format: str,
@@ -126,16 +123,14 @@ def _list_holds(limit: int, output_format: str) -> None:
         elif output_format == "value":
             for hold in shown:
                 echo(one_line(hold.value))
-        elif first := next(shown, None):
+        else:
             rows = (
                 (one_line(each.value), each.status, format_duration(moment - each.since), one_line(each.held_by))
-                for each in itertools.chain([first], shown)
+                for each in shown
             )
-            print_document([Table(_HOLD_COLUMNS, rows)])
+            print_document([Table(_HOLD_COLUMNS, rows, otherwise="no value is held")])
             if next(found, None) is not None:
                 print_document([Lines(["", f"There are more: --limit {limit * 10}, or --limit 0 for all."])])
-        else:
-            print_document([Lines(["no value is held"])])
 
 
 def _of_project(database: Database, chosen: Projects) -> str:

@@ -15,7 +15,8 @@ from zrb_store.cli import completion
 from zrb_store.cli.arguments import format_option, session_argument
 from zrb_store.cli.command import OldOption, command
 from zrb_store.inspect import session_names
-from zrb_store.inspect.log import AttemptLog, AttemptOutput, Follower, SessionLog, line_json
+from zrb_store.inspect.log import AttemptLog, AttemptOutput, Looks, SessionLog, line_json
+from zrb_store.inspect.log import follow as follow_session
 from zrb_store.inspect.log import log as read_log
 from zrb_store.masking import one_line
 from zrb_store.queries.output import OutputLine
@@ -62,7 +63,7 @@ def log(session: str, task: str | None, whole: bool, follow: bool, output_format
     with session_names.open_for_reading() as database, noting_damage() as damage:
         name = session_names.resolve(database, session).name
         if follow:
-            _follow(Follower(database, name, task, damage), output_format, whole=whole)
+            _follow(follow_session(database, name, task, damage), output_format, whole=whole)
             return
         with read_log(database, name, task, damage) as session_log:
             _print(session_log, task, output_format, whole=whole)
@@ -206,14 +207,14 @@ def _line(line: OutputLine, times: TimeFormat) -> str:
     return f"{times.brief(line.at)} {one_line(line.stream):<7} {line.text.expandtabs()}".rstrip()
 
 
-def _follow(follower: Follower, output_format: str, *, whole: bool) -> None:
+def _follow(looks: Looks, output_format: str, *, whole: bool) -> None:
     """Print what attempts print until the session has ended, or until the user has seen enough."""
+    times = None
     with contextlib.suppress(KeyboardInterrupt):
-        found = follower.read()
-        times = TimeFormat(follower.started_at)
-        found = found if whole else found[-_LAST:]
-        while True:
-            for attempt, line in found:
+        for status, started_at, found in looks:
+            shown_lines = found if times or whole else found[-_LAST:]
+            times = times or TimeFormat(started_at)
+            for attempt, line in shown_lines:
                 if output_format == "jsonl":
                     shown: JsonObject = {"attempt": attempt, **line_json(line)}
                     echo_json(shown, one_line=True)
@@ -222,9 +223,8 @@ def _follow(follower: Follower, output_format: str, *, whole: bool) -> None:
                 else:
                     echo(f"{one_line(attempt)} {_line(line, times)}")
             flush()
-            if follower.status != "running":
+            if status != "running":
                 break
             time.sleep(_INTERVAL)
-            found = follower.read()
         if output_format == "table":
-            echo(f"The session is {follower.status}.")
+            echo(f"The session is {status}.")

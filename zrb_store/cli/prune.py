@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections import deque
 from collections.abc import Iterator
 from datetime import timedelta
@@ -13,7 +12,7 @@ from zrb_store.cli.arguments import dry_run_option, format_option, parse_duratio
 from zrb_store.cli.command import command
 from zrb_store.operations.prune import Deletion, Policy
 from zrb_store.operations.prune import prune as prune_store
-from zrb_store.render.document import Column, Lines, Table, on_terminal
+from zrb_store.render.document import Column, Table, on_terminal
 from zrb_store.render.format import counted
 from zrb_store.render.printing import echo_json, noting_damage, print_document, progress
 from zrb_store.store import open_store
@@ -73,7 +72,4 @@ def _print_deletions(deletions: Iterator[Deletion], output_format: str, dry_run:
         (deletion.session, "all" if deletion.values is None else counted(deletion.values, "value"), deletion.rule)
         for deletion in deletions
     )
-    if first := next(rows, None):
-        print_document([Table(columns, itertools.chain([first], rows))])
-    elif dry_run:
-        print_document([Lines(["nothing to delete"])])
+    print_document([Table(columns, rows, otherwise="nothing to delete" if dry_run else "")])

@@ -5,16 +5,18 @@ from __future__ import annotations
 import contextlib
 import tempfile
 import webbrowser
+from collections.abc import Iterable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from zrb_store.cli.arguments import format_option, session_argument, whole_number
+from zrb_store.cli.arguments import format_option, refuse_usage, session_argument, whole_number
 from zrb_store.cli.command import command
 from zrb_store.errors import ZrbStoreError
 from zrb_store.inspect import session_names
+from zrb_store.inspect.perfetto import open_trace
 from zrb_store.inspect.report import Plan
 from zrb_store.records import SessionRecord
 from zrb_store.render.document import on_terminal
@@ -54,54 +56,38 @@ def report(
 ) -> None:
     if file is None and not opens and on_terminal():
         raise click.UsageError("a report is not for a terminal: give -o FILE, or --open, or redirect stdout to a file")
-    if output_format == "perfetto":
-        if opens:
-            raise click.UsageError("--open is for HTML: open the trace in https://ui.perfetto.dev")
-        if redact:
-            raise click.UsageError("--redact is for HTML: a trace cannot be redacted")
-        _write_trace(session, file)
-        return
-    from zrb_store.page.report import picture  # late: imports Jinja2
-    from zrb_store.page.report import report as write_report
-
-    with open_store(read_only=True) as store, noting_damage() as damage:
-        record = session_names.resolve(store.database, session)
-        if record.argv:
-            from zrb_store.cli.shell import CommandResumer  # late: zrb runs other sessions
-
-            resumer = CommandResumer()
-        plan = None if resumer is None else _plan(resumer, store, record)
-        write = picture if output_format == "svg" else write_report
-        page = write(store.database, record.name, program_name(), plan, damage, redact=redact)
-    if file is None and not opens:
-        write_bytes(page)
-        return
-    path = (
-        Path(file)
-        if file is not None
-        else Path(tempfile.mkdtemp(prefix="zrb-store-")) / f"{record.name}.{output_format}"
+    is_trace, path = output_format == "perfetto", None if file is None else Path(file)
+    refuse_usage(
+        (is_trace and opens, "--open is for HTML: open the trace in https://ui.perfetto.dev"),
+        (is_trace and redact, "--redact is for HTML: a trace cannot be redacted"),
     )
-    with whole_file(path) as write_file:
-        write_file(page)
-    if opens and not webbrowser.open(path.resolve().as_uri()):
+    with open_store(read_only=True) as store, noting_damage() as damage, contextlib.ExitStack() as stack:
+        record = session_names.resolve(store.database, session)
+        if is_trace:  # it may be long, so it is written while it is read
+            texts = stack.enter_context(open_trace(store.database, record.name, damage))
+            pieces: Iterable[bytes] = map(str.encode, texts)
+        else:
+            from zrb_store.page import report as pages  # late: imports Jinja2
+
+            write_page = pages.picture if output_format == "svg" else pages.report
+            plan = _plan(resumer, store, record)
+            pieces = [write_page(store.database, record.name, program_name(), plan, damage, redact=redact)]
+        if opens and path is None:
+            path = Path(tempfile.mkdtemp(prefix="zrb-store-")) / f"{record.name}.{output_format}"
+        write = write_bytes if path is None else stack.enter_context(whole_file(path))
+        for piece in pieces:
+            write(piece)
+    if path is not None and opens and not webbrowser.open(path.resolve().as_uri()):
         click.echo(f"no browser could be started: open {path} in one")
 
 
-def _write_trace(session: str, file: str | None) -> None:
-    """Write the trace while it is read: it may be long."""
-    from zrb_store.inspect.perfetto import open_trace  # late: HTML does not need it
-
-    with open_store(read_only=True) as store, noting_damage() as damage, contextlib.ExitStack() as stack:
-        name = session_names.resolve(store.database, session).name
-        pieces = stack.enter_context(open_trace(store.database, name, damage))
-        write = write_bytes if file is None else stack.enter_context(whole_file(Path(file)))
-        for piece in pieces:
-            write(piece.encode())
-
-
-def _plan(resumer: Resumer, store: Store, session: SessionRecord) -> Plan | None:
+def _plan(resumer: Resumer | None, store: Store, session: SessionRecord) -> Plan | None:
     """Return what a resume would do, or why that cannot be told."""
-    if not session.path or session.is_finished:
+    if session.argv:
+        from zrb_store.cli.shell import CommandResumer  # late: zrb runs other sessions
+
+        resumer = CommandResumer()
+    if resumer is None or not session.path or session.is_finished:
         return None
     try:
         decisions, _ = resumer.plan(store, session, None, {})

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Protocol
 
 import click
 
 from zrb_store.cli import completion
-from zrb_store.cli.arguments import format_option, parse_since, whole_number
+from zrb_store.cli.arguments import format_option, refuse_usage, since_option, whole_number
 from zrb_store.cli.command import command
-from zrb_store.errors import ZrbStoreError
+from zrb_store.errors import SessionBusy, StoreMissing, ZrbStoreError
 from zrb_store.inspect import session_names
 from zrb_store.inspect.resume import Decision, refuse_program
+from zrb_store.local_time import Since
+from zrb_store.masking import one_line
 from zrb_store.process import current_project
+from zrb_store.queries import runs
 from zrb_store.records import JsonTree, SessionRecord
 from zrb_store.render.stderr import print_line
 from zrb_store.store import Store, open_store
@@ -60,6 +63,7 @@ if TYPE_CHECKING:
     "{} etl-2026-11-24 --here --yes",
     "{} etl-2026-11-24 etl-2026-11-25 -j 2",
     "{} --failed --since 12h --task load --plan",
+    "{} --ready",
     details="Completed tasks do not run again: their stored results are used, and so are the stored inputs. "
     "Secret inputs are not stored: give them as --NAME VALUE, or answer the prompt. The default of a secret input "
     "given at the start is never substituted. An input that contained a secret, or was declared after the start, "
@@ -70,11 +74,11 @@ if TYPE_CHECKING:
     "order in which they ended. A line says what became of each. One that needs a secret input is passed over. If "
     "one of the names does not exist, nothing starts. Exits 0 if each completed, waits or is run by another "
     "process, and otherwise 1.\n\n"
-    "Reasons of --plan: how the task's last attempt ended (completed, failed, interrupted, lost, never-started); "
-    "forced and downstream-of:TASK (--from); readiness (a readiness check, or its server); not-restorable (its "
-    "result, or a value that it pushed or assigned, is needed and cannot be restored); fallback (runs if another "
-    "task fails); condition (runs if its condition holds when its turn comes, is skipped if it never holds); gone "
-    "(completed, and no longer in the workflow).",
+    "Reasons of --plan: how the task's last attempt ended (completed, failed, interrupted, lost, waiting, "
+    "never-started); forced and downstream-of:TASK (--from); readiness (a readiness check, or its server); "
+    "not-restorable (its result, or a value that it pushed or assigned, is needed and cannot be restored); "
+    "fallback (runs if another task fails); condition (runs if its condition holds when its turn comes, is skipped "
+    "if it never holds); gone (completed, and no longer in the workflow).",
     unknown_options=True,  # the options of secret inputs are not known here
 )
 @click.argument(
@@ -90,11 +94,11 @@ if TYPE_CHECKING:
     help="Resume all sessions of this project that failed, were interrupted or are stale, except child sessions.",
 )
 @click.option(
-    "--since",
-    type=parse_since,
-    metavar="LENGTH|TIME",
-    help="With --failed: only sessions that ended within this time, e.g. 12h, or since this moment, e.g. 18:00.",
+    "--ready",
+    is_flag=True,
+    help="Resume the sessions of this project whose wait is over. If there are none, exit 0 silently.",
 )
+@since_option("With --failed: only sessions that ended within this time, e.g. 12h, or since this moment, e.g. 18:00.")
 @click.option(
     "--task",
     metavar="NAME",
@@ -123,7 +127,8 @@ def resume(
     resumer: Resumer | None,
     words: tuple[str, ...],
     failed: bool,
-    since: timedelta | datetime | None,
+    ready: bool,
+    since: Since | None,
     task: str | None,
     jobs: int,
     plan: bool,
@@ -134,41 +139,56 @@ def resume(
     output_format: str | None,
 ) -> int:
     names, given_inputs = _parse_words(words)
-    if failed and names:
-        raise click.UsageError("--failed takes no names")
-    if not failed and not names:
-        raise click.UsageError("name the sessions, or give --failed")
-    if not failed and (since is not None or task is not None):
-        raise click.UsageError("--since and --task are for --failed")
-    several = failed or len(names) > 1
-    if several and (given_inputs or forced is not None or here):
-        raise click.UsageError("inputs, --from and --here are for one session")
-    if output_format is not None and not plan:
-        raise click.UsageError("--format is for --plan, which runs nothing")
-    if yes and not here:
-        raise click.UsageError("--yes is for --here")
-    if repeat_once and forced is None:
-        raise click.UsageError("--repeat-once is for --from: no other resume runs a completed step again")
-    with open_store(read_only=True) as store:
+    several = failed or ready or len(names) > 1
+    refuse_usage(
+        ((failed or ready) and names, f"--{'failed' if failed else 'ready'} takes no names"),
+        (failed and ready, "--failed and --ready exclude each other"),
+        (not (failed or ready or names), "name the sessions, or give --failed or --ready"),
+        (not failed and (since is not None or task is not None), "--since and --task are for --failed"),
+        (several and (given_inputs or forced is not None or here), "inputs, --from and --here are for one session"),
+        (output_format is not None and not plan, "--format is for --plan, which runs nothing"),
+        (yes and not here, "--yes is for --here"),
+        (repeat_once and forced is None, "--repeat-once is for --from: no other resume runs a completed step again"),
+    )
+    try:
+        opened = open_store(read_only=True)
+    except StoreMissing:
+        if ready:  # cron may look before the first run
+            return 0
+        raise
+    with opened as store:
         records = [session_names.resolve(store.database, name) for name in names]
-        if failed:
-            from zrb_store.inspect.list import halted  # late, as all that one session does not need
+        if ready or failed:
+            from zrb_store.inspect import list as sessions  # late, as all that one session does not need
             from zrb_store.render.format import program_name
 
             project = current_project() if resumer is None else resumer.project
-            records = halted(store.database, project, task, since)
-            if not records:
-                print_line("no session failed", program_name())
-        which = "--failed" if failed else " ".join(record.name for record in records)
+            if ready:
+                found = [record for record in sessions.ready(store.database, project) if record.path]
+                records = [record for record in found if resumer is not None or record.argv]
+                if len(found) > len(records):
+                    print_line("sessions of zrb are passed over: `zrb xcom resume --ready` continues them", "zrb-store")
+                if not records:
+                    return int(bool(found))
+            else:
+                records = sessions.halted(store.database, project, task, since)
+                if not records:
+                    print_line("no session failed", program_name())
+        which = "--failed" if failed else "--ready" if ready else " ".join(record.name for record in records)
         resumers = [_resumer(store, record, resumer, which) for record in records]
         if several and not plan:
-            from zrb_store.cli.resume_several import resume_each
-
-            commands = {record.name: its.command for record, its in zip(records, resumers, strict=True)}
-            return resume_each(store, lambda name: commands[name](name), list(commands), jobs)
+            return _resume_each(
+                store,
+                {record.name: its.command(record.name) for record, its in zip(records, resumers, strict=True)},
+                jobs,
+            )
         plans: list[JsonTree] = []
         code = 0
         for record, its in zip(records, resumers, strict=True):
+            if not plan and forced is None:
+                from zrb_store.run.lifecycle import refuse_waiting  # late, as above
+
+                refuse_waiting(store.database, record)  # before anybody is asked for a secret input
             # Also without --plan: mistakes are reported before anybody is asked for a secret input.
             try:
                 decisions, notes = its.plan(
@@ -214,7 +234,7 @@ def _print_plan(decisions: Sequence[Decision], notes: Sequence[str], name: str, 
     from zrb_store.render.format import program_name
 
     for note in notes:
-        print_line(f"{name}: {note}" if name and not note.startswith(f"session {name} ") else note, program_name())
+        print_line(f"{name}: {note}" if name else note, program_name())
     if decisions and not as_json:
         rows = [(decision.task, decision.action, _reason(decision)) for decision in decisions]
         printing.print_document([Table((Column("task"), Column("action"), Column("reason", status=True)), rows, name)])
@@ -251,3 +271,58 @@ def _parse_words(args: tuple[str, ...]) -> tuple[list[str], dict[str, str]]:
             raise click.UsageError(f"{arg} has no value: inputs are given as --NAME VALUE")
         inputs[name] = value if equals else remaining.pop(0)
     return sessions, inputs
+
+
+def _resume_each(store: Store, commands: Mapping[str, Sequence[str]], jobs: int) -> int:
+    """Resume sessions in a process of their own each, so many at a time, and print what becomes of them."""
+    from concurrent.futures import ThreadPoolExecutor, as_completed  # late, as above
+
+    from zrb_store.render.format import program_name
+    from zrb_store.render.printing import echo
+
+    program = program_name()  # only this thread knows
+    children: set[subprocess.Popen[bytes]] = set()
+    code = 0
+    with ThreadPoolExecutor(jobs) as pool:
+        running = {
+            pool.submit(_resume_in_child, store, command, name, program, children): name
+            for name, command in commands.items()
+        }
+        try:
+            for each in as_completed(running):
+                is_well, outcome = each.result()
+                echo(one_line(f"{running[each]}: {outcome}"))
+                code = code if is_well else 1
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for child in list(children):  # so that they end as interrupted, as after Ctrl-C on a terminal
+                child.terminate()
+            raise
+    return code
+
+
+def _resume_in_child(
+    store: Store, command: Sequence[str], name: str, program: str, children: set[subprocess.Popen[bytes]]
+) -> tuple[bool, str]:
+    """Resume a session, and return what became of it, and before that whether all is well."""
+    from zrb_store.queries.notify import last_errors  # late, as above
+
+    fence = store.session(name).record().fence
+    # Nobody can be asked for a secret. What its tasks print is kept with their attempts.
+    nothing = subprocess.DEVNULL
+    with subprocess.Popen(command, stdin=nothing, stdout=nothing, stderr=subprocess.PIPE) as ended:
+        children.add(ended)
+        said = ended.communicate()[1]
+        children.discard(ended)
+    if ended.returncode == 0:
+        return True, "completed"
+    lines = said.decode(errors="replace").strip().splitlines() or [f"exit code {ended.returncode}"]
+    refusal = lines[-1].removeprefix(f"{program}: ")
+    if ended.returncode == SessionBusy.exit_code:  # it is run elsewhere
+        return True, refusal
+    session = store.session(name).record()
+    last = runs.last(store.database, session.id)
+    if last is None or session.fence == fence:
+        return False, f"passed over: {refusal}"
+    error = last_errors(store.database, [last.id]).get(last.id)
+    return False, session.status if error is None else f"{session.status}: {error.text()}"

@@ -1,4 +1,4 @@
-"""Whole sessions: `last` finds a result, `rm` deletes, `pin` protects, `mark` completes a task, `fork` copies."""
+"""Whole sessions: `last` finds a result, `stop`, `rm`, `pin`, `ack`, `mark` and `fork` change sessions."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from zrb_store import codec
 from zrb_store.cli import arguments, completion
 from zrb_store.cli.command import command
 from zrb_store.inspect import session_names
+from zrb_store.masking import one_line
 from zrb_store.names import NamePattern, nearest
 from zrb_store.operations import sessions as operations
-from zrb_store.render.format import program_name
+from zrb_store.render.format import counted, program_name
 from zrb_store.render.printing import echo, noting_damage
 from zrb_store.render.stderr import print_line
 from zrb_store.store import open_store
@@ -46,6 +47,42 @@ def last(
     with noting_damage() as damage, session_names.open_for_reading() as database:
         stored = last_result(database, task, max_age=max_age, any_project=any_project, of=of, damage=damage)
         print_value(stored, output_format, path)
+
+
+@command(
+    "stop",
+    "{} etl-2026-11-24",
+    "{} consume.host-1.1 --timeout 2m",
+    "{} etl-2026-11-24 --kill",
+    details="The session becomes interrupted, and resume continues it. Its attempts are given back, and no "
+    "delivery is counted. A session that waits no longer does. A consumer first lets the commands in hand finish.\n\n"
+    "On this machine the process gets SIGTERM if it handles it, and otherwise SIGINT, which raises KeyboardInterrupt "
+    "in Python. Any other process finds the request when it next renews its lease, within 15 "
+    "seconds. A web server, and a process that also runs other sessions, is refused (exit 75).\n\n"
+    "Waits until the session has ended, and prints its status, the attempts that did not complete and how many "
+    "values came back to each queue. Exits 1 if it has not ended in time: the request stays.",
+)
+@arguments.changed_session_argument
+@click.option(
+    "--timeout",
+    type=arguments.parse_duration,
+    default="30s",
+    show_default=True,
+    metavar="LENGTH",
+    help="How long to wait, e.g. 30s or 5m.",
+)
+@click.option("--kill", is_flag=True, help="Send SIGKILL after the timeout; only on the machine of the process.")
+def stop(session: str, timeout: timedelta, kill: bool) -> None:
+    from zrb_store.operations.stop import stop as stop_session  # late: no other command here needs it
+
+    with open_store() as store:
+        name = session_names.resolve(store.database, session, exact=True).name
+        stopped = stop_session(store.database, name, timeout=timeout.total_seconds(), kill=kill)
+    echo(f"{name}: {stopped.status}")
+    for attempt, status in stopped.back.attempts:
+        echo(one_line(f"{attempt}: {status}"))
+    for place, queue, count in stopped.back.values:
+        echo(one_line(f"{place}/{queue}: {counted(count, 'value')} given back"))
 
 
 @command(

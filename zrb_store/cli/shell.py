@@ -1,4 +1,4 @@
-"""Commands for scripts: `run`, `resume` of its sessions, and what scripts do inside it: `step` and `result`."""
+"""Commands for scripts: `run`, `resume` of its sessions, and what scripts do inside it: `step`, `wait` and `result`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import functools
 import re
 import sys
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from pathlib import PurePath
 
 import click
@@ -14,7 +15,7 @@ import click
 from zrb_store import codec
 from zrb_store.cli import arguments, completion
 from zrb_store.cli.command import command
-from zrb_store.errors import ZrbStoreError
+from zrb_store.errors import SessionWaiting, Waiting, ZrbStoreError
 from zrb_store.inspect import session_names
 from zrb_store.inspect.resume import Decision, plan
 from zrb_store.process import current_project
@@ -23,7 +24,8 @@ from zrb_store.records import SessionRecord
 from zrb_store.render.format import program_name, shell_text
 from zrb_store.render.stderr import print_line
 from zrb_store.shell.run import CommandRun, stored_run
-from zrb_store.shell.step import ShellStep
+from zrb_store.shell.step import TIMED_OUT, ShellStep
+from zrb_store.shell.step import wait as wait_in_script
 from zrb_store.shell.stored_step import write
 from zrb_store.store import Store, open_store
 
@@ -86,6 +88,9 @@ class CommandResumer:
 
     _call: CommandRun
 
+    def __init__(self) -> None:
+        self._words = program_name().split()[1:]  # `xcom` under zrb; other threads do not know it
+
     @property
     def project(self) -> str:
         return current_project()
@@ -111,7 +116,7 @@ class CommandResumer:
 
     def command(self, name: str) -> list[str]:
         start = sys.orig_argv[1 : len(sys.orig_argv) - len(sys.argv) + 1]
-        return [sys.executable, *start, "resume", name]
+        return [sys.executable, *start, *self._words, "resume", name]
 
 
 @command(
@@ -158,6 +163,8 @@ def step(
 ) -> int:
     if timeout == 0:
         raise click.UsageError("--timeout 0 gives a command no time: leave it out for no limit")
+    if retries and reads_stdin:
+        raise click.UsageError("--retries has no stdin for a second try: leave out --stdin")
     stdin = arguments.binary_stdin().fileno() if reads_stdin else None
     tell = functools.partial(print_line, program=program_name())
     with open_store() as store:
@@ -186,3 +193,33 @@ def result(value: str, text: bool) -> None:
         encoded = codec.encode(item, limit=store.max_value)
         if not attempts.give_result(store.database, attempt.id, encoded.data):
             attempt.refuse_if_closed()
+
+
+@command(
+    "wait",
+    "answer=$({} approve --timeout 2d --say 'Refund 120?')",
+    details="For scripts that `run` starts. Prints the oldest value of this session's QUEUE. If there is none, the "
+    "task ends here: exit 75, which the script passes on (`set -e`). `push SESSION QUEUE JSON` answers. After that "
+    "`resume --ready`, or a start by name, runs the script again, without its completed steps.\n\n"
+    "Exit: 75 if there is no value yet, 124 if none came in time.",
+)
+@click.argument("queue", type=arguments.parse_queue)
+@click.option(
+    "--timeout",
+    type=arguments.parse_duration,
+    metavar="LENGTH",
+    help="How long to wait from the first time, e.g. 90m, 2d.",
+)
+@click.option("--say", metavar="TEXT", help="The question, which `list` and `show` show and ZRB_STORE_NOTIFY gets.")
+@click.option("--name", metavar="NAME", help="Another name than `wait QUEUE` for this question, e.g. in a loop.")
+def wait(queue: str, timeout: timedelta | None, say: str | None, name: str | None) -> int:
+    with open_store() as store:
+        try:
+            answer = wait_in_script(store, queue, timeout, say, name)
+        except Waiting:
+            return SessionWaiting.exit_code  # `run` says what it waits for
+        except TimeoutError as late:
+            print_line(str(late), program_name())
+            return TIMED_OUT
+    write_output(answer)
+    return 0

@@ -31,7 +31,7 @@ from zrb_store.render.session import Look, SessionPrinter
 
 _FEW_VALUES = 20  # a queue with more is not shown whole unless that is asked for
 _INTERVAL = 1.0  # seconds between two looks at what is watched
-_ENDED = ("completed", "failed", "interrupted", "stale")
+_ENDED = ("completed", "failed", "interrupted", "stale", "waiting")
 
 
 @command(

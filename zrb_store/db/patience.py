@@ -6,7 +6,6 @@ All times are those of `clock.monotonic`.
 from __future__ import annotations
 
 import contextlib
-import logging
 import math
 import random
 import threading
@@ -26,8 +25,6 @@ _SHORTEST, _LONGEST = 0.004, 0.024  # the first time
 _OFTEN = 0.0005  # the next times
 _OFTEN_TRIES = 16
 _GIVE_UP_FOR = 5.0  # seconds after a timeout in which other operations do not wait
-
-_log = logging.getLogger("zrb_store")
 
 
 class NoConnectionLeft(StoreUnavailable):
@@ -118,6 +115,12 @@ class Wait:
         return pause
 
 
+def _warn(text: str, *arguments: object) -> None:
+    import logging  # late: operations rarely wait
+
+    logging.getLogger("zrb_store").warning(text, *arguments)
+
+
 class Notice:
     """The warning that a store cannot be used at the moment: one for all operations that wait for it."""
 
@@ -134,13 +137,13 @@ class Notice:
             if now < self._until or now >= deadline:
                 return
             self.given_for, self._until = began, deadline
-        _log.warning("the store %s %s: waiting up to %.0f s more", self._store, why, deadline - now)
+        _warn("the store %s %s: waiting up to %.0f s more", self._store, why, deadline - now)
 
     def revoke_for(self, began: float) -> None:
         """Log that the operation that began then has succeeded, if the warning was logged for it."""
         if self.given_for == began:
             self.given_for, self._until = None, -math.inf
-            _log.warning("the store %s can be used again, after %.0f s", self._store, clock.monotonic() - began)
+            _warn("the store %s can be used again, after %.0f s", self._store, clock.monotonic() - began)
 
     @contextlib.contextmanager
     def if_slow(self, why: str, said_at: float, began: float, deadline: float) -> Iterator[None]:

@@ -106,7 +106,7 @@ run = Table(
     Column("lease_expires_at", BigInteger, nullable=False),
     Column("suspected_at", BigInteger),  # when the lease was found expired; a renewal sets it to NULL
     Column("ended_at", BigInteger),
-    Column("status", Text),  # completed, failed, interrupted or lost
+    Column("status", Text),  # completed, failed, interrupted, lost or waiting
     Column("told_at", BigInteger),  # when the command for failures was started for its end
     _first_tick("started_tick"),
     Column("ended_tick", BigInteger),

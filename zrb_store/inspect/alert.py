@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zrb_store.local_time import rounded
 from zrb_store.masking import one_line
 from zrb_store.process import folder_of, identity, program_of
 from zrb_store.queries.lease import worked_until
 from zrb_store.queries.notify import LastError
+from zrb_store.queries.waits import Wait
 from zrb_store.records import JsonObject, RunRecord, SessionRecord, iso, pick
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ _LONGEST = 300  # characters of an error in one line
 class Alert:
     """Something that somebody has to look at."""
 
-    event: str  # failed, interrupted or stale, of a session; dead, of values; overdue, of a task
+    event: str  # failed, interrupted, stale or waiting, of a session; dead, of values; overdue, of a task
     what: str  # what it is about, such as `session etl-2026-11-24 (load)`
     why: str | None  # what is known of the cause
     at: int | None  # when it happened, in microseconds (for `stale`, the last sign of life); None for no one moment
@@ -70,10 +70,12 @@ def of_session(
     died: str | None,
     here: str | None,
     find_project: Callable[[SessionRecord], str | None] | None = None,
+    waits: Sequence[Wait] = (),
 ) -> Alert:
-    """Describe a session that failed, was interrupted or is stale; `died` says how it is known that it died.
+    """Describe a session that failed, was interrupted, is stale or waits; `died` says how it is known that it died.
 
-    If the folder of its project is gone, `find_project` looks for the one where the project is now.
+    A wait that is not over needs an answer. If the folder of its project is gone, `find_project` looks for the one
+    where the project is now.
     """
     started = _last_started(runs)
     at = session.ended_at
@@ -92,16 +94,26 @@ def of_session(
     else:
         again = None if is_gone else how_to_start_again(session, runs, here)
         remedy = again or f"zrb-store log {session.name}"
+    asked = next((each.queue for each in waits if each.queue is not None and not each.is_over), None)
+    if asked is not None:
+        remedy = f"zrb-store push {shlex.join([session.name, asked])} JSON"
+    elif waits and not any(each.is_over for each in waits):
+        remedy = f"zrb-store show {session.name}"  # nobody can answer
     return Alert(
         event=session.status,
         what=f"session {session.name}" + (f" ({session.task})" if session.task else ""),
-        why=reason(session, runs, error, died),
+        why=wait_reason(waits) if waits else reason(session, runs, error, died),
         at=at,
         remedy=remedy,
         session=session.name,
         project=session.project,
         task=session.task,
     )
+
+
+def wait_reason(waits: Sequence[Wait]) -> str:
+    """Say what a session waits for."""
+    return " and ".join(dict.fromkeys(each.text() for each in waits))
 
 
 def reason(session: SessionRecord, runs: Sequence[RunRecord], error: LastError | None, died: str | None) -> str | None:
@@ -163,27 +175,4 @@ def of_dead_values(dead: DeadQueue, why: str | None, program: str) -> Alert:
         project=dead.project,
         queue=dead.queue,
         values=dead.dead,
-    )
-
-
-def of_overdue_task(
-    task: str, newest: tuple[str, int] | None, moment: int, max_age: int, project: str | None, program: str
-) -> Alert:
-    """Describe a task whose newest result, of this session and time, is too old, or that has none.
-
-    Times are in microseconds. The project is that which was searched; None for all.
-    """
-    if newest is None:
-        why = "no completed session has a result of it"
-    else:
-        why = f"the newest result is {rounded(moment - newest[1])} old (session {newest[0]}), over {rounded(max_age)}"
-    return Alert(
-        event="overdue",
-        what=f"task {task}",
-        why=why,
-        at=None,
-        remedy=f"{program} list --task {shlex.quote(task)}",
-        session=None if newest is None else newest[0],
-        project=project,
-        task=task,
     )

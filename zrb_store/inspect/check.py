@@ -1,14 +1,14 @@
-"""The alerts of `check`: failed and stale sessions, dead values and overdue tasks."""
+"""The alerts of `check`: failed, stale and late sessions, dead values and overdue tasks."""
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import itertools
 import re
-from collections.abc import Generator, Iterable, Iterator, Mapping
+import shlex
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,7 +16,7 @@ from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
 from zrb_store.inspect import alert
 from zrb_store.inspect.alert import Alert
-from zrb_store.local_time import beginning
+from zrb_store.local_time import Since, beginning, rounded
 from zrb_store.process import Projects
 from zrb_store.queries import attempts, lease
 from zrb_store.queries.clock import now_micros
@@ -32,23 +32,23 @@ from zrb_store.queries.stats import (
     why_dead,
     with_deliveries,
 )
-from zrb_store.records import Damage, RunRecord, SessionRecord
+from zrb_store.queries.waits import parked
+from zrb_store.records import Damage, RunRecord, SessionRecord, by_key
 
 _PAGE = 100  # sessions whose runs and errors are read by one statement each
 
 
-@contextlib.contextmanager
 def alerts(
     database: Database,
     max_ages: Mapping[str, timedelta],
     damage: Damage,
     *,
     projects: Projects | None = None,
-    since: timedelta | datetime | None = None,
+    since: Since | None = None,
     here: str | None = None,
     program: str = "zrb-store",
-) -> Iterator[Iterator[Alert]]:
-    """Read what somebody has to look at, as of one moment.
+) -> list[Alert]:
+    """Return what somebody has to look at, as of one moment, the last event first.
 
     The newest result of a task may have its `max_ages`. A session is left out if a newer one of the same project and
     main task has completed since it failed; one that takes deliveries, if any such session has, or if nothing is left
@@ -57,16 +57,14 @@ def alerts(
     """
     with database.snapshot() as transaction:
         moment = now_micros(transaction)
-        # It is closed at the end of the block, although the caller need not read it to its end.
-        with contextlib.closing(_sessions(transaction, moment, damage, projects, here)) as sessions:
-            overdue = _overdue(transaction, max_ages, moment, projects, program)
-            queues = dead_queues(transaction, projects)
-            why = why_dead(transaction, [each.id for each in queues]) if queues else {}
-            dead = (alert.of_dead_values(each, why.get(each.id), program) for each in queues)
-            first = None if since is None else beginning(since, moment)
-            every = itertools.chain(overdue, dead, sessions)
-            chosen = (each for each in every if first is None or each.at is None or each.at >= first)
-            yield iter(sorted(chosen, key=lambda each: (each.at is not None, -(each.at or 0))))  # the last one first
+        overdue = _overdue(transaction, max_ages, moment, projects, program)
+        queues = dead_queues(transaction, projects)
+        why = why_dead(transaction, [each.id for each in queues]) if queues else {}
+        dead = (alert.of_dead_values(each, why.get(each.id), program) for each in queues)
+        first = None if since is None else beginning(since, moment)
+        every = itertools.chain(overdue, dead, _sessions(transaction, moment, damage, projects, here))
+        chosen = (each for each in every if first is None or each.at is None or each.at >= first)
+        return sorted(chosen, key=lambda each: (each.at is not None, -(each.at or 0)))
 
 
 def _overdue(
@@ -77,14 +75,28 @@ def _overdue(
         max_age = length // timedelta(microseconds=1)
         found = newest_result(transaction, task, projects)
         attempt = None if found is None else attempts.by_id(transaction, found[1])
-        newest = None if found is None or attempt is None else (found[0], attempt.ended_at or 0)
-        if newest is None or moment - newest[1] > max_age:
-            yield alert.of_overdue_task(task, newest, moment, max_age, folder, program)
+        age = None if attempt is None else moment - (attempt.ended_at or 0)
+        if attempt is None or age is None:
+            why = "no completed session has a result of it"
+        elif age > max_age:
+            why = f"the newest result is {rounded(age)} old (session {attempt.session}), over {rounded(max_age)}"
+        else:
+            continue
+        yield Alert(
+            event="overdue",
+            what=f"task {task}",
+            why=why,
+            at=None,
+            remedy=f"{program} list --task {shlex.quote(task)}",
+            session=None if attempt is None else attempt.session,
+            project=folder,
+            task=task,
+        )
 
 
 def _sessions(
     transaction: Transaction, moment: int, damage: Damage, projects: Projects | None, here: str | None
-) -> Generator[Alert]:
+) -> Iterator[Alert]:
     last_of_task = functools.cache(functools.partial(last_completion, transaction))
 
     def was_done_since(session: SessionRecord, last_run: RunRecord | None, *, is_worker: bool) -> bool:
@@ -117,6 +129,8 @@ def _sessions(
             for session in page
             if not was_done_since(session, last_runs.get(session.id), is_worker=session.id in workers)
         ]
+        waiting = parked(transaction, [each.id for each in left if each.status == "waiting"])
+        waits = by_key(waiting, lambda wait: wait.session_id)
         ids = [last_runs[each.id].id for each in left if each.id in last_runs]
         errors, unresolved = last_errors(transaction, ids), unresolved_failures(transaction, ids)
         for session in left:
@@ -125,11 +139,15 @@ def _sessions(
             is_resolved = last is not None and last.error is None and unresolved.get(last.id) == 0
             if status == "running" or acknowledged_at(own) or (status == "failed" and is_resolved):
                 continue
+            late = [each for each in waits.get(session.id, []) if each.is_late]
+            if status == "waiting" and not late:
+                continue
             damage.note(f"session {session.name}", session.damage)
-            own = with_last_signs(transaction, session.id, own) if status == "stale" else own
+            own = with_last_signs(transaction, own) if status == "stale" else own
             error = None if last is None else errors.get(last.id)
             how = lease.how_it_died(transaction, last, moment) if last is not None and last.ended_at is None else None
-            yield alert.of_session(replace(session, status=status), own, error, how, here, find_project)
+            seen = replace(session, status=status, ended_at=late[0].deadline if late else session.ended_at)
+            yield alert.of_session(seen, own, error, how, here, find_project, late)
 
 
 class Group(NamedTuple):

@@ -72,16 +72,16 @@ def _differences(a: dict[str, Lazy[JsonValue]], b: dict[str, Lazy[JsonValue]]) -
 
 def _step_differences(transaction: Transaction, a: int, b: int, *, names: Sequence[str]) -> Iterator[Difference]:
     agents: dict[str, None] = {}  # tasks whose agents did something else, or the same at another time
-    for step in differing_steps(transaction, a, b):
-        if any(_is_of_agent(step.step, data) for data in (step.a, step.b)):
-            agents[step.task] = None
+    for task, step, *results in differing_steps(transaction, a, b):
+        if any(_is_of_agent(step, data) for data in results):
+            agents[task] = None
             continue
-        path = f"${key_segment(step.task)}.steps{key_segment(step.step)}"
-        one, two = (None if data is None else codec.to_json(data) for data in (step.a, step.b))
-        if step.a is not None and step.b is not None:
-            yield from differences(one, two, path)
+        path = f"${key_segment(task)}.steps{key_segment(step)}"
+        one, two = (None if data is None else codec.to_json(data) for data in results)
+        if None in results:
+            yield Difference(path, "only_b" if results[0] is None else "only_a", one, two)
         else:
-            yield Difference(path, "only_b" if step.a is None else "only_a", one, two)
+            yield from differences(one, two, path)
     if agents:
         yield from _conversation_differences(transaction, names, agents)
 

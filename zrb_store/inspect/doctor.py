@@ -56,17 +56,9 @@ def examine(database: Database) -> Iterator[Finding]:
     if schema.is_file(database):
         yield from _examine_place(database)
         checks += [_journal, _integrity]
-    sound = True
-    unreadable = set()  # the same damage may stop several checks
-    for check in checks:
-        for finding in _guarded(check, database):
-            sound = sound and finding.level == "warning"
-            if finding.check == "unreadable":
-                if finding in unreadable:
-                    continue
-                unreadable.add(finding)
-            yield finding
-    if sound:
+    found = dict.fromkeys(finding for check in checks for finding in _guarded(check, database))
+    yield from found
+    if all(finding.level == "warning" for finding in found):
         yield from _guarded(examine_rows, database)
         yield from _guarded(_dead_values, database)
 

@@ -13,7 +13,7 @@ from zrb_store.codec.json_text import size_of
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
 from zrb_store.errors import InvalidArgument, TaskNotFound, ValueNotFound
-from zrb_store.inspect.value import Value, find_history, find_queue, with_acts
+from zrb_store.inspect.value import Value, each_with_acts, find_history, find_queue
 from zrb_store.local_time import rounded
 from zrb_store.names import full_name, nearest
 from zrb_store.process import Projects, current_project
@@ -123,7 +123,7 @@ def _result(transaction: Transaction, session: SessionRecord, attempt: AttemptRe
         raise ValueNotFound(f"{attempt.session}/{attempt.name} completed without a result")
     ids = queue_ids(transaction, session.name)
     queue = next((name for name, queue_id in ids.items() if queue_id == found.value.queue_id), attempt.task)
-    return _value(with_acts(transaction, found, session.name, queue, Damage()), session.name, queue, damage)
+    return _value(next(each_with_acts(transaction, session, [found], Damage())), session.name, queue, damage)
 
 
 def _step_result(transaction: Transaction, step: AttemptRecord, damage: Damage) -> StepResult:

@@ -7,29 +7,30 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
 from typing import TypedDict, Unpack
 
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
 from zrb_store.inspect import alert
+from zrb_store.inspect.header import header
 from zrb_store.inspect.queues import HeldBy, holders_of
-from zrb_store.inspect.show import header
-from zrb_store.local_time import beginning
+from zrb_store.local_time import Since, beginning
 from zrb_store.names import NamePattern
 from zrb_store.process import Projects
 from zrb_store.queries import lease, sessions
 from zrb_store.queries.clock import now_micros
 from zrb_store.queries.list import Chosen, TaskCounts, count_sessions, matching_sessions, runs_by_session, task_counts
 from zrb_store.queries.notify import last_errors
-from zrb_store.queries.runs import acknowledged_at
+from zrb_store.queries.runs import acknowledged_at, with_last_signs
 from zrb_store.queries.stats import dead_queues
-from zrb_store.records import JsonObject, RunRecord, SessionRecord, iso
+from zrb_store.queries.waits import parked
+from zrb_store.records import JsonObject, RunRecord, SessionRecord, by_key, iso
 
-STATUSES = ("open", "running", "stale", "completed", "failed", "interrupted")
+STATUSES = ("open", "running", "stale", "waiting", "completed", "failed", "interrupted")
 HALTED = ("failed", "interrupted", "stale")
 """The statuses of sessions that ended without completing."""
-_COMPUTED = {"running", "stale", "interrupted"}  # a stale session is stored as running, or interrupted if reclaimed
+_SHOWN_AS = {"running": {"running", "stale"}, "interrupted": {"interrupted", "stale"}}
+"""As what readers may see a stored status: a stale session is stored as running, or as interrupted if reclaimed."""
 _PAGE = 100  # sessions whose runs and tasks are read by one statement each
 
 
@@ -43,7 +44,7 @@ class SessionSummary:
     done: int  # how many of them have completed or were skipped
     holders: list[HeldBy]  # what holds values of its queues and belongs to other sessions
     dead: int  # how many values of its queues are dead
-    reason: str | None  # why it failed, was interrupted or is stale, if that is known
+    reason: str | None  # why it failed, was interrupted or is stale, if that is known, or what it waits for
     moment: int  # when all this was read, in microseconds
 
     @property
@@ -88,7 +89,7 @@ class Conditions(TypedDict, total=False):
     name: NamePattern | None
     task: str | None  # the main task
     projects: Projects | None
-    since: timedelta | datetime | None  # last started or ended, or created, within this length of time, or since then
+    since: Since | None  # last started or ended, or created, within this length of time, or since then
     before: str | None  # only sessions that come after the session of this name in this order
     roots: bool  # leave out child sessions
     limit: int | None
@@ -105,42 +106,47 @@ def summaries(database: Database, **conditions: Unpack[Conditions]) -> Iterator[
     with database.snapshot() as transaction:
         moment = now_micros(transaction)
         limit, before = conditions.get("limit"), conditions.get("before")
-        chosen, computed = _chosen(conditions, moment)
+        chosen, unsure = _chosen(conditions, moment)
         after = None if before is None else sessions.get(transaction, before).id
-        found = matching_sessions(transaction, chosen, before=after, limit=None if computed else limit)
+        found = matching_sessions(transaction, chosen, before=after, limit=None if unsure else limit)
         dead: Counter[int] = Counter()
         for each in dead_queues(transaction) if conditions.get("with_dead") else ():
             dead[each.session_id] += each.dead
         every = _summarized(transaction, found, moment, conditions.get("with_holders", False), dead)
-        if computed:
-            every = itertools.islice((each for each in every if each.session.status in computed), limit)
+        if unsure:
+            statuses = conditions.get("statuses") or ()
+            every = itertools.islice((each for each in every if each.session.status in statuses), limit)
         yield every
 
 
 def _chosen(conditions: Conditions, moment: int) -> tuple[Chosen, Collection[str]]:
-    """Return what SQL can tell of the conditions, and the statuses if only their runs tell which sessions have one."""
+    """Return what SQL can tell of the conditions, and the stored statuses of sessions of which only a run tells it."""
     statuses, since = conditions.get("statuses"), conditions.get("since")
-    computed = statuses if statuses and set(statuses) & _COMPUTED else ()
+    wanted = set(statuses or ())
+    perhaps = {stored for stored, shown in _SHOWN_AS.items() if shown & wanted}
     chosen = Chosen(
-        {"running", "interrupted", *computed} - {"stale"} if computed else statuses,
+        None if statuses is None else wanted - _SHOWN_AS.keys() - {"stale"} | perhaps,
         conditions.get("name"),
         conditions.get("task"),
         conditions.get("projects"),
         None if since is None else beginning(since, moment),
         conditions.get("roots", False),
     )
-    return chosen, computed
+    return chosen, {stored for stored in perhaps if not _SHOWN_AS[stored] <= wanted}
 
 
 def count(database: Database, **conditions: Unpack[Conditions]) -> int:
     """Count the sessions that meet every given condition."""
     with database.snapshot() as transaction:
         moment = now_micros(transaction)
-        chosen, computed = _chosen(conditions, moment)
-        if not computed:
+        chosen, unsure = _chosen(conditions, moment)
+        if not unsure:
             return count_sessions(transaction, chosen)
-        every = _summarized(transaction, matching_sessions(transaction, chosen), moment, False, {})
-        return sum(each.session.status in computed for each in every)
+        sure = set(chosen.statuses or ()) - set(unsure)
+        certain = count_sessions(transaction, replace(chosen, statuses=sure))
+        others = matching_sessions(transaction, replace(chosen, statuses=unsure))
+        every = _summarized(transaction, others, moment, False, {})
+        return certain + sum(each.session.status in (conditions["statuses"] or ()) for each in every)
 
 
 def list_sessions(database: Database, **conditions: Unpack[Conditions]) -> list[SessionSummary]:
@@ -149,9 +155,7 @@ def list_sessions(database: Database, **conditions: Unpack[Conditions]) -> list[
         return list(found)
 
 
-def halted(
-    database: Database, project: str, task: str | None = None, since: timedelta | datetime | None = None
-) -> list[SessionRecord]:
+def halted(database: Database, project: str, task: str | None, since: Since | None) -> list[SessionRecord]:
     """Return the sessions that zrb ran in a project and that ended without completing, the one that ended first first.
 
     None of them is a child session. With `since`, they ended within this length of time, or since this time.
@@ -168,6 +172,17 @@ def halted(
     return [session for _, session in sorted(ended, key=lambda each: each[0])]
 
 
+def ready(database: Database, project: str) -> list[SessionRecord]:
+    """Return the waiting sessions of a project that a start continues; the one that was created first comes first."""
+    with database.snapshot() as transaction:
+        chosen = Chosen(["waiting"], projects=Projects((project,)))
+        found = {each.id: each for each in matching_sessions(transaction, chosen)}
+        waits = parked(transaction, list(found))
+    # Of a session without any, somebody has settled them by hand.
+    left = found.keys() - {each.session_id for each in waits} | {each.session_id for each in waits if each.is_over}
+    return [found[each] for each in sorted(left)]
+
+
 def _summarized(
     transaction: Transaction, found: Iterator[SessionRecord], moment: int, with_holders: bool, dead: Mapping[int, int]
 ) -> Iterator[SessionSummary]:
@@ -177,17 +192,21 @@ def _summarized(
             session.id: {task for task, state in session.tasks.items() if state == "skipped"} for session in page
         }
         runs = runs_by_session(transaction, ids)
+        lost = [run for own in runs.values() for run in own if run.status == "lost"]
+        seen_last = {run.id: run for run in (with_last_signs(transaction, lost) if lost else ())}
         counts = task_counts(transaction, ids, [session_id for session_id, tasks in skipped.items() if tasks])
         errors = last_errors(transaction, [own[-1].id for own in runs.values()]) if with_holders else {}
-        held: dict[int, list[HeldBy]] = {}
-        for holder in holders_of(transaction, ids, moment) if with_holders else ():
-            held.setdefault(holder.home_id, []).append(holder)
+        waiting = [each.id for each in page if with_holders and each.status == "waiting"]
+        waits = by_key(parked(transaction, waiting), lambda wait: wait.session_id)
+        holders = holders_of(transaction, ids, moment) if with_holders else []
+        held = by_key(holders, lambda holder: holder.home_id)
         for session in page:
-            own = runs.get(session.id, [])
+            own = [seen_last.get(run.id, run) for run in runs.get(session.id, [])]
             last = own[-1] if own else None
             status = lease.status_of(transaction, session.status, last, moment)
             seen = replace(session, status=status, ended_at=None if status == "stale" else session.ended_at)
-            reason, counted = None, counts.get(session.id, TaskCounts())
+            reason = None if session.id not in waits else alert.wait_reason(waits[session.id])
+            counted = counts.get(session.id, TaskCounts())
             if with_holders and last is not None and seen.status in HALTED:
                 died = lease.how_it_died(transaction, last, moment) if last.ended_at is None else None
                 reason = alert.reason(seen, own, errors.get(last.id), died)

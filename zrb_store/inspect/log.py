@@ -18,7 +18,7 @@ from zrb_store.inspect.show import SessionView
 from zrb_store.names import nearest
 from zrb_store.queries import by_hand, history, lease, output, runs, sessions
 from zrb_store.queries.clock import now_micros
-from zrb_store.queries.show import LoggedAttempt, attempted_tasks, attempts_with_errors
+from zrb_store.queries.show import attempted_tasks, attempts_with_errors
 from zrb_store.records import UNSUCCESSFUL, AttemptRecord, Damage, JsonObject, RunRecord, iso, pick
 
 
@@ -112,7 +112,7 @@ def log_of(view: SessionView, task: str | None = None) -> SessionLog:
             replace(run, error_traceback=runs.traceback_of(transaction, run.id)) if run.error else run
             for run in view.runs
         ],
-        (_attempt(view, logged) for logged in attempts),
+        (_attempt(view, *each) for each in attempts),
         _changes(transaction, session.name, view.damage),
     )
 
@@ -135,17 +135,17 @@ def _no_task(session: str, task: str, known: Collection[str]) -> TaskNotFound:
     return TaskNotFound(f"session {session} has no attempt of task {task!r}{nearest(task, known)}")
 
 
-def _attempt(view: SessionView, logged: LoggedAttempt) -> AttemptLog:
+def _attempt(view: SessionView, record: AttemptRecord, around: str | None, has_output: bool) -> AttemptLog:
     """Add what an attempt printed, without the lines of damaged pieces."""
-    attempt, printed = view.seen(logged.record), None
+    attempt, printed = view.seen(record), None
     view.damage.note(f"attempt {attempt.session}/{attempt.name}", attempt.damage)
-    stored = output.of_attempt(view.transaction, attempt.id) if logged.printed else None
+    stored = output.of_attempt(view.transaction, attempt.id) if has_output else None
     if stored is not None:
         lines: list[output.OutputLine] = []
         for _, data in output.pieces(view.transaction, attempt.id):
             lines += _lines(data, attempt.session, attempt.name, view.damage)
         printed = AttemptOutput(stored.bytes, stored.truncated, lines)
-    return AttemptLog(attempt, logged.around, printed)
+    return AttemptLog(attempt, around, printed)
 
 
 def _changes(transaction: Transaction, name: str, damage: Damage) -> Iterator[by_hand.Change]:
@@ -161,49 +161,31 @@ def _lines(data: str, session: str, attempt: str, damage: Damage) -> list[output
     return output.decode_lines(data)
 
 
-class Printed(NamedTuple):
-    """A line that an attempt printed, and the name TASK#N of the attempt."""
-
-    attempt: str
-    line: output.OutputLine
+_Printed = tuple[str, output.OutputLine]  # the name TASK#N of an attempt, and a line that it printed
+Looks = Iterator[tuple[str, int | None, list[_Printed]]]
 
 
-class Follower:
-    """A reader of what the attempts of a session's newest run print."""
+def follow(database: Database, name: str, task: str | None, damage: Damage) -> Looks:
+    """Yield the status of a session, when its newest run started, and what that printed since the last time.
 
-    def __init__(self, database: Database, session: str, task: str | None, damage: Damage) -> None:
-        """Begin to follow a session, or only the attempts of one of its tasks, which may begin later."""
-        self.status = ""  # the session's, when it was last read
-        self.started_at: int | None = None  # when its newest run started, in microseconds
-        self._database = database
-        self._session = session
-        self._task = task
-        self._damage = damage
-        self._read: dict[int, int] = {}  # the number of the last piece that was read, by attempt
-
-    def read(self) -> list[Printed]:
-        """Return what was printed since the last time, by its time; at first, all that is stored of the run."""
-        with self._database.snapshot() as transaction:
-            session = sessions.get(transaction, self._session)
+    Only attempts of `task` are followed, if it is given; it may begin later. At first, all that is stored of the run
+    is new. This never ends by itself.
+    """
+    read: dict[int, int] = {}  # the number of the last piece that was read, by attempt
+    while True:
+        with database.snapshot() as transaction:
+            session = sessions.get(transaction, name)
             last = runs.last(transaction, session.id)
-            self.status = lease.status_of(transaction, session.status, last, now_micros(transaction))
-            if self._task is not None and self.status != "running":
+            status = lease.status_of(transaction, session.status, last, now_micros(transaction))
+            if task is not None and status != "running":
                 known = [each.task for each in attempted_tasks(transaction, session.id)]
-                if self._task not in known:
-                    raise _no_task(self._session, self._task, known)
-            if last is None:
-                return []
-            self.started_at = last.started_at
-            newest = output.newest_pieces(transaction, session.id, last.id, self._task)
-            return sorted(self._new(transaction, newest), key=lambda printed: printed.line.at)
-
-    def _new(self, transaction: Transaction, newest: list[output.NewestPiece]) -> Iterator[Printed]:
-        for each in newest:
-            before = self._read.get(each.attempt_id, 0)
-            if each.piece <= before:
-                continue
-            name = f"{each.task}#{each.number}"
-            for piece, data in output.pieces(transaction, each.attempt_id, before):
-                self._read[each.attempt_id] = piece
-                for line in _lines(data, self._session, name, self._damage):
-                    yield Printed(name, line)
+                if task not in known:
+                    raise _no_task(name, task, known)
+            printed: list[_Printed] = []
+            found = output.newest_pieces(transaction, session.id, last.id, task) if last else []
+            for attempt_id, of_task, number, newest in found:
+                attempt, before = f"{of_task}#{number}", read.get(attempt_id, 0)
+                for piece, data in output.pieces(transaction, attempt_id, before) if newest > before else ():
+                    read[attempt_id] = piece
+                    printed += ((attempt, line) for line in _lines(data, name, attempt, damage))
+        yield status, None if last is None else last.started_at, sorted(printed, key=lambda each: each[1].at)

@@ -82,6 +82,8 @@ def status_at(runs: Sequence[RunRecord], moment: Moment) -> str:
     last = runs[-1]
     if last.ended_at is None:
         return "running" if last.lease_expires_at > moment.at else "stale"
+    if last.status == "waiting" and last.stop_requested_at is not None and last.stop_requested_at <= moment.at:
+        return "interrupted"
     return "stale" if last.status == "lost" or last.origin == "reclaim" else last.status or "stale"
 
 
@@ -95,7 +97,8 @@ def history_at(history: ValueHistory, session: str, moment: Moment) -> ValueHist
     held = next((each for each in later if moment.includes(each.record.taken_at, each.record.taken_tick)), None)
     undone = history.pusher.undone(session) if history.pusher else None
     was_undone = undone is not None and moment.includes(*undone)
-    next_take = min((each.record for each in history.returns if each not in returns), key=_taken_tick, default=None)
+    takes = (each.record for each in history.returns if each not in returns)
+    next_take = min(takes, key=lambda record: record.taken_tick, default=None)
     value = replace(value, due_at=value.due_at if next_take is None else next_take.due_at)
     is_in_queue = held is None and not moment.includes(history.value.ended_at, history.value.ended_tick)
     if history.is_live or (is_in_queue and (value.due_at or 0) > moment.at):
@@ -115,10 +118,6 @@ def history_at(history: ValueHistory, session: str, moment: Moment) -> ValueHist
     taken_from = history.taken_from if value.ended_tick == history.value.ended_tick else None
     replaced = [each for each in history.replaced if moment.includes(*each.when)]
     return history._replace(value=value, taker=taker, returns=returns, replaced=replaced, taken_from=taken_from)
-
-
-def _taken_tick(record: ReturnRecord) -> int:
-    return record.taken_tick
 
 
 def _has_returned(record: ReturnRecord, moment: Moment) -> bool:

@@ -71,39 +71,33 @@ def events(
     places: dict[str, _Place] = {}
     for run, span in runs:
         pid, status = run.number, run.status or "running"
-        yield from _process(pid, f"run {pid} ({status})")
+        yield from _named(f"run {pid} ({status})", pid)
         place = _Place(pid, next(tids), _visible(span))
-        yield from _track(place, "run")
+        yield from _named("run", pid, place.tid)
         yield _slice(f"run {pid}", "run", place, status, pick(run, "origin", "host", "pid"))
     is_named = False
     for task in tasks:
         for run_number, spans in _spans_by_run(task, span_of).items():
             if run_number is None and not is_named:
-                yield from _process(without_run, "outside runs")  # settled by hand, or copied from another session
+                yield from _named("outside runs", without_run)  # settled by hand, or copied from another session
                 is_named = True
             yield from _draw(without_run if run_number is None else run_number, task.name, spans, tids, places)
     yield from _arrows(queues, places)
 
 
-class _Drawn(NamedTuple):
-    """An attempt, or one of a step, as it is drawn."""
-
-    span: Span
-    name: str
-    is_step: bool
-    attempt: AttemptRecord
+_Drawn = tuple[Span, bool, str, AttemptRecord]  # an attempt, or one of a step, which that says, with its name
 
 
 def _spans_by_run(task: Task, span_of: Callable[[AttemptRecord], Span]) -> dict[int | None, list[_Drawn]]:
     """Return the attempts of a task and of its steps by their run, in the order of time, the outer one first."""
     found: dict[int | None, list[_Drawn]] = defaultdict(list)
     for each, _ in task.attempts:
-        found[each.run].append(_Drawn(_visible(span_of(each)), each.name, False, each))
+        found[each.run].append((_visible(span_of(each)), False, each.name, each))
     for step in task.steps:
         for each in step.attempts:
-            found[each.run].append(_Drawn(_visible(span_of(each)), step.name, True, each))
+            found[each.run].append((_visible(span_of(each)), True, step.name, each))
     for drawn in found.values():
-        drawn.sort(key=lambda each: (each.span.start, each.is_step, -each.span.end))
+        drawn.sort(key=lambda each: (each[0].start, each[1], -each[0].end))
     return found
 
 
@@ -113,7 +107,7 @@ def _draw(
     """Draw each span on the first track of its kind that is free; steps in the attempt around them, if it has room."""
     lanes: dict[bool, list[_Place]] = {False: [], True: []}  # the last span of each track, of attempts and of steps
     inner: dict[int, int] = {}  # the end of the last step on the track of an attempt
-    for span, name, is_step, attempt in spans:
+    for span, is_step, name, attempt in spans:
         around = [each for each in lanes[False] if each.span.start <= span.start and span.end <= each.span.end]
         free = [each for each in around if inner.get(each.tid, 0) <= span.start] if is_step else []
         if free:
@@ -125,7 +119,7 @@ def _draw(
             if number == len(own):
                 own.append(_Place(pid, next(tids), span))
                 title = f"{task}: steps" if is_step else task
-                yield from _track(own[-1], title if number == 0 else f"{title} ({number + 1})")
+                yield from _named(title if number == 0 else f"{title} ({number + 1})", pid, own[-1].tid)
             place = own[number] = own[number]._replace(span=span)
         places[attempt.name] = place
         about: JsonObject = {"id": attempt.name} if is_step else {}
@@ -170,15 +164,12 @@ def _takes(value: Value) -> Iterator[tuple[str | None, int, str]]:
         yield value.taken_by, value.taken_at, "taken"
 
 
-def _process(pid: int, name: str) -> Iterator[Event]:
-    yield {"ph": "M", "name": "process_name", "pid": pid, "args": {"name": name}}
-    yield {"ph": "M", "name": "process_sort_index", "pid": pid, "args": {"sort_index": pid}}
-
-
-def _track(place: _Place, name: str) -> Iterator[Event]:
-    where = {"pid": place.pid, "tid": place.tid}
-    yield {"ph": "M", "name": "thread_name", **where, "args": {"name": name}}
-    yield {"ph": "M", "name": "thread_sort_index", **where, "args": {"sort_index": place.tid}}
+def _named(name: str, pid: int, tid: int | None = None) -> Iterator[Event]:
+    """Yield the name and the place of a process of the trace, or of a track."""
+    kind, order = ("process", pid) if tid is None else ("thread", tid)
+    where = {"pid": pid} if tid is None else {"pid": pid, "tid": tid}
+    yield {"ph": "M", "name": f"{kind}_name", **where, "args": {"name": name}}
+    yield {"ph": "M", "name": f"{kind}_sort_index", **where, "args": {"sort_index": order}}
 
 
 def _visible(span: Span) -> Span:

@@ -14,9 +14,9 @@ from zrb_store.inspect.value import find_queue
 from zrb_store.names import NamePattern, full_name
 from zrb_store.queries import lease, queues, sessions
 from zrb_store.queries.clock import now_micros
-from zrb_store.queries.holders import HeldValues, each_held, held_values, holding_steps, unfinished_sessions
+from zrb_store.queries.holders import each_held, held_values, holding_steps, unfinished_sessions
 from zrb_store.queries.queues import QueueRules
-from zrb_store.records import JsonObject, SessionRecord, iso, pick
+from zrb_store.records import JsonObject, SessionRecord, by_key, iso, pick
 
 
 def queue_rules(database: Database, session: str, queue: str) -> QueueRules:
@@ -62,10 +62,10 @@ def holders_of(transaction: Transaction, session_ids: Sequence[int], moment: int
 def _halted(transaction: Transaction, moment: int) -> dict[int, tuple[str, str]]:
     """Return by their ids the sessions whose steps may hold values: each name, and what such a step is one of."""
     found = {}
-    for each in unfinished_sessions(transaction):
-        of = lease.status_of(transaction, each.status, each.run, moment)
+    for session_id, name, status, run in unfinished_sessions(transaction):
+        of = lease.status_of(transaction, status, run, moment)
         if of != "running":
-            found[each.id] = each.name, f"step of {'an' if of == 'interrupted' else 'a'} {of} session"
+            found[session_id] = name, f"step of {'an' if of == 'interrupted' else 'a'} {of} session"
     return found
 
 
@@ -154,32 +154,19 @@ def queue_overview(
     with database.snapshot() as transaction:
         moment = now_micros(transaction)
         dead = {each.id for each in dead_queues(transaction)}
-        held: dict[int, list[HeldValues]] = {}
-        for each in held_values(transaction):
-            held.setdefault(each.queue_id, []).append(each)
-        named = queues.names(transaction, {*dead, *held, *queues.queues_of_open_sessions(transaction)})
-        chosen = [each for each, name in named.items() if pattern is None or pattern.matches(name)]
-        ids = sorted(chosen, key=lambda each: (each not in dead, each not in held))[first : first + most]
-        states = sorted(queues.queue_states(transaction, ids), key=lambda state: ids.index(state.queue_id))
-        why = why_dead(transaction, [each for each in ids if each in dead])
-        homes = list({state.session_id for state in states})
-        steps: dict[int, list[HeldBy]] = {}
-        for holder in holders_of(transaction, homes, moment):
-            if holder.step_of is not None:
-                steps.setdefault(holder.home_id, []).append(holder)
+        held = by_key(held_values(transaction), lambda each: each.queue_id)
+        every = queues.queue_states(transaction, {*dead, *held, *queues.queues_of_open_sessions(transaction)})
+        chosen = [each for each in every if pattern is None or pattern.matches(f"{each.session}/{each.queue}")]
+        chosen.sort(key=lambda each: (each.queue_id not in dead, each.queue_id not in held))
+        states = chosen[first : first + most]
+        why = why_dead(transaction, [each.queue_id for each in states if each.queue_id in dead])
+        holders = holders_of(transaction, list({state.session_id for state in states}), moment)
+        steps = by_key((each for each in holders if each.step_of is not None), lambda each: each.home_id)
         found = []
         for state in states:
-            by = [
-                HeldBy(
-                    state.session_id,
-                    each.session,
-                    each.task,
-                    each.number,
-                    lease.state_of_process(transaction, each.run, moment),
-                    since=each.since,
-                    values=each.values,
-                )
-                for each in held.get(state.queue_id, [])
-            ]
+            by = []
+            for each in held.get(state.queue_id, []):
+                name, status = each[2:5], lease.state_of_process(transaction, each.run, moment)
+                by.append(HeldBy(state.session_id, *name, status, since=each.since, values=each.values))
             found.append(QueueSummary(state, by, steps.get(state.session_id, []), why.get(state.queue_id)))
     return found, len(chosen)

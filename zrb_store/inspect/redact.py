@@ -34,6 +34,7 @@ def redacted(report: Report) -> Report:
         plan=None if plan is None or plan.refused else plan,
         conversations=[],
         comes_back=list(map(_emptied, report.comes_back)),
+        waits=(),
     )
 
 

@@ -16,16 +16,17 @@ from zrb_store.db.engine import Database
 from zrb_store.inspect.agents import agent_note, agent_tokens
 from zrb_store.inspect.conversation import Turn
 from zrb_store.inspect.conversation import turns as turns_of
+from zrb_store.inspect.header import header, inputs_of
 from zrb_store.inspect.log import AttemptLog, SessionLog, change_json, line_json, log_of, run_json
 from zrb_store.inspect.queues import held_by_others
 from zrb_store.inspect.resume import Decision
-from zrb_store.inspect.show import Queue, SessionDocument, Step, Task, header, inputs_of, open_session
+from zrb_store.inspect.show import Queue, SessionDocument, Step, Task, open_session
 from zrb_store.inspect.trace import Span, Timeline, merged
 from zrb_store.inspect.value import Value
 from zrb_store.queries.by_hand import Change
 from zrb_store.queries.lease import worked_until
-from zrb_store.queries.runs import acknowledged_at
 from zrb_store.queries.show import dead_by
+from zrb_store.queries.waits import Wait
 from zrb_store.records import (
     AttemptRecord,
     Damage,
@@ -141,6 +142,7 @@ class Report:
     comes_back_elsewhere: int  # how many values they hold of other sessions' queues
     killed: int  # how many values are dead since an attempt of this session took them
     held: Counter[str]  # how many of its values attempts of other sessions hold, by the state of their process
+    waits: Sequence[Wait]  # what it waits for
     damage: str | None
     conversations: list[tuple[str, Cut[Turn]]]  # what agents said: each task with its last turns
     plan: Plan | None = None  # what a resume would do, if that is known
@@ -158,18 +160,14 @@ class Report:
         attempts += (attempt for step in steps for attempt in step.attempts)
         return merged([*timeline.runs.values(), *map(timeline.span_of, attempts)])
 
-    @property
-    def is_acknowledged(self) -> bool:
-        """Whether somebody acknowledged how it ended."""
-        return acknowledged_at(self.runs) is not None
-
     def to_json(self, value_json: Callable[[Value], JsonTree] = _value_json) -> JsonObject:
         return {
             **header(self.session),
             "inputs": self.inputs,
             "read_at": iso(self.read_at),
-            "runs": [_run_json(run, self.read_at) for run in self.runs],
+            "runs": [run_json(run) | {"worked_until": iso(worked_until(run, self.read_at))} for run in self.runs],
             "runs_left_out": self.runs_left_out,
+            "waits": [wait.to_json() for wait in self.waits],
             "tasks": list(map(_task_json, self.tasks)),
             "queues": {queue.name: _queue_json(queue, value_json) for queue in self.queues},
             "logged": {"attempts": [each.to_json() for each in self.logged], "left_out": self.logged_left_out},
@@ -177,10 +175,6 @@ class Report:
             **pick(self, "pending", "pending_left_out", "plan", "damage"),
             "work": [{"started_at": iso(span.start), "ended_at": iso(span.end)} for span in self.work],
         }
-
-
-def _run_json(run: RunRecord, read_at: int) -> JsonObject:
-    return {**run_json(run), "worked_until": iso(worked_until(run, read_at))}
 
 
 def _task_json(task: Task) -> JsonObject:
@@ -209,10 +203,8 @@ def describe(database: Database, name: str, *, budget: Budget | None = None, dam
         queues, used, comes_back = _queues(document, budget, set(pending))
         tasks = _tasks(document, budget, budget.tasks + (budget.values - used) // 2)
         logged = _logged(log.attempts, budget)
-        changes = [
-            change._replace(detail=change.detail and cut_text(change.detail, _MESSAGE))
-            for change in deque(log.changes, maxlen=budget.changes)
-        ]
+        last_changes = deque(log.changes, maxlen=budget.changes)
+        changes = [each._replace(detail=each.detail and cut_text(each.detail, _MESSAGE)) for each in last_changes]
         inputs = inputs_of(document.session)
         return Report(
             session=document.session,
@@ -234,6 +226,7 @@ def describe(database: Database, name: str, *, budget: Budget | None = None, dam
             comes_back_elsewhere=document.held_elsewhere(),
             killed=dead_by(document.transaction, document.session.id),
             held=held_by_others(document.transaction, document.session, document.read_at),
+            waits=document.waits,
             damage=str(damage) if damage else None,
             conversations=_conversations(document, budget),
         )
@@ -324,15 +317,8 @@ def _tasks(document: SessionDocument, budget: Budget, room: int) -> list[Task]:
         attempts = last_within(shown, attempts_share, lambda attempt: measure_attempt(attempt.record))
         steps = last_within(map(_step, task.steps), share - attempts.used, measure_step)
         room -= attempts.used + steps.used
-        tasks.append(
-            replace(
-                task,
-                attempts=attempts.items,
-                attempts_left_out=attempts.left_out,
-                steps=steps.items,
-                steps_left_out=steps.left_out,
-            )
-        )
+        task = replace(task, attempts=attempts.items, attempts_left_out=attempts.left_out)
+        tasks.append(replace(task, steps=steps.items, steps_left_out=steps.left_out))
     return tasks
 
 

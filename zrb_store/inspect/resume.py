@@ -38,8 +38,8 @@ class Decision:
 
     A condition is evaluated when the task's turn comes, and the task runs only if it holds then. The reason is one of:
         `completed`: the task has completed.
-        `failed`, `interrupted`, `lost`, `never-started`: how its last attempt ended. It was `lost` if its process died,
-        or if the attempt was given back.
+        `failed`, `interrupted`, `lost`, `waiting`, `never-started`: how its last attempt ended. It was `lost` if its
+        process died, or if the attempt was given back.
         `forced`, `downstream-of:TASK`: it runs again because it was named by `--from`, or follows that task.
         `readiness`: it is a readiness check, or a server that has one.
         `not-restorable`: its result cannot be restored, and a task that runs needs it.

@@ -17,17 +17,19 @@ from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
 from zrb_store.errors import SessionNotFound, ValueNotFound
 from zrb_store.inspect.agents import NO_COSTS, Costs, costs_of_step, executions
+from zrb_store.inspect.header import header
+from zrb_store.inspect.moments import attempt_at, history_at, moment_of, runs_at, status_at
 from zrb_store.inspect.value import Value, each_with_acts
-from zrb_store.masking import MASK, mask_named
 from zrb_store.names import full_name, nearest
-from zrb_store.queries import history, lease, output, runs, sessions, show
+from zrb_store.queries import attempts, history, lease, output, runs, sessions, show
 from zrb_store.queries.by_hand import Change, last_of_session
 from zrb_store.queries.clock import Moment
 from zrb_store.queries.history import Only, Scope, StepCounts, ValueHistory
 from zrb_store.queries.output import StoredOutput
 from zrb_store.queries.queues import QueueRules
+from zrb_store.queries.waits import Wait, parked
 from zrb_store.records import (
-    UNSUCCESSFUL,
+    UNFINISHED,
     AttemptRecord,
     Damage,
     JsonObject,
@@ -35,7 +37,7 @@ from zrb_store.records import (
     Lazy,
     Rows,
     RunRecord,
-    SessionRecord,
+    by_key,
     each_as_json,
     iso,
     pick,
@@ -101,8 +103,14 @@ class Task:
     attempts: Rows[Attempt]
     counts: StepCounts | None  # None if it has no steps
     steps: Rows[Step]
+    is_parked: bool = False  # whether its last attempt ended because it waits
     attempts_left_out: int = 0  # in a report, how many come before these
     steps_left_out: int = 0
+
+    @property
+    def is_left(self) -> bool:
+        """Whether no attempt of it counts: its status is then a row of its own."""
+        return not self.attempts or (self.status in ("waiting", "skipped") and not self.is_parked)
 
     @property
     def costs(self) -> Costs:
@@ -161,8 +169,8 @@ class SessionView:
         session = sessions.get(transaction, name)
         self.transaction = transaction
         self.damage = Damage() if damage is None else damage
-        self.read_at, attempts, self._has_steps = show.attempt_summary(transaction, session.id)  # microseconds
-        self._attempts = show.short_attempts(transaction, session.id) if attempts <= records.MAX_ROWS else None
+        self.read_at, count, self._has_steps = show.attempt_summary(transaction, session.id)  # microseconds
+        self._attempts = show.short_attempts(transaction, session.id) if count <= records.MAX_ROWS else None
         self._outputs: dict[int, StoredOutput] | None = None  # read when the attempts are shown
         self._dead_runs: frozenset[int] = frozenset()
         self.at: Moment | None = None  # the moment that is shown; None for now
@@ -180,15 +188,13 @@ class SessionView:
             )
             self.runs = [replace(run, status="lost") if run.id in self._dead_runs else run for run in self.runs]
         if any(run.status == "lost" for run in self.runs):
-            self.runs = runs.with_last_signs(transaction, session.id, self.runs)
+            self.runs = runs.with_last_signs(transaction, self.runs)
 
     def _go_back(self, at: str) -> None:
         """See the session and its runs as they were at a moment, unless the attempt that names it has not ended."""
-        from zrb_store.inspect.moments import moment_of, runs_at, status_at  # late: most are shown as they are now
-
         session = self.session
         start = self.runs[0].started_at if self.runs else session.created_at
-        find = functools.partial(show.short_attempt, self.transaction, session.id)
+        find = functools.partial(attempts.by_name, self.transaction, session.name)
         self.at, awaited = moment_of(at, session.name, start, find)
         if self.at is None:
             return
@@ -204,8 +210,6 @@ class SessionView:
     def seen(self, attempt: AttemptRecord) -> AttemptRecord:
         """Return an attempt as it is seen at this view's moment."""
         if self.at is not None:
-            from zrb_store.inspect.moments import attempt_at
-
             return attempt_at(attempt, self.at)
         if attempt.status == "running" and attempt.run_id in self._dead_runs:
             return replace(attempt, status="lost")
@@ -252,6 +256,13 @@ class SessionDocument(SessionView):
         return runs.acknowledged_at(self.runs) if self.at is None else None
 
     @functools.cached_property
+    def waits(self) -> list[Wait]:
+        """What the session waits for; empty at an earlier moment."""
+        return parked(
+            self.transaction, [self.session.id] if self.at is None and self.session.status == "waiting" else []
+        )
+
+    @functools.cached_property
     def acknowledgement(self) -> Change | None:
         """Who acknowledged it and why, if that is known."""
         return last_of_session(self.transaction, self.session.name, "ack") if self.acknowledged_at else None
@@ -268,6 +279,7 @@ class SessionDocument(SessionView):
             "acknowledged_at": iso(self.acknowledged_at),
             "acknowledged_by": why and why.user,
             "acknowledged_reason": why and why.reason,
+            "waits": [wait.to_json() for wait in self.waits],
             "runs": [run.to_json() for run in self.runs],
             "tasks": [task.to_json() for task in self.tasks],
             **({"costs": costs.to_json()} if costs.text() else {}),
@@ -301,18 +313,16 @@ class SessionDocument(SessionView):
 
     def _group(self, attempts: list[AttemptRecord]) -> Iterator[_Attempted]:
         """Group attempts, which are all those of the session, by task."""
-        by_task: dict[str, list[AttemptRecord]] = {}
-        for attempt in attempts:
-            if self.at is None or self.at.includes(attempt.started_at, attempt.started_tick):
-                by_task.setdefault(attempt.task, []).append(self.seen(attempt))
-        for name, own in by_task.items():
+        at = self.at
+        begun = (each for each in attempts if at is None or at.includes(each.started_at, each.started_tick))
+        for name, own in by_key(map(self.seen, begun), lambda each: each.task).items():
             own.sort(key=lambda attempt: attempt.number)
             yield name, own[-1], [self._attempt(attempt) for attempt in own]
 
     def _stream_attempts(self) -> Iterator[_Attempted]:
         """Read the tasks from the store; their attempts are too many to keep."""
         for name, last, count in show.attempted_tasks(self.transaction, self.session.id, self.at):
-            newest = show.short_attempt(self.transaction, self.session.id, name, last)
+            newest = attempts.by_name(self.transaction, self.session.name, name, last)
             yield name, newest and self.seen(newest), Lazy(functools.partial(self._attempts_of, name), count)
 
     def _attempts_of(self, task: str) -> Iterator[Attempt]:
@@ -339,26 +349,20 @@ class SessionDocument(SessionView):
         queues: Mapping[int, str],
         counts: StepCounts | None,
     ) -> Task:
-        if last is not None and last.status in UNSUCCESSFUL:
+        if last is not None and last.status in UNFINISHED:
             self._unfinished[last.id] = last.name
         result = None
         if last is not None and last.in_effect and last.result_seq is not None:
             queue = queues.get(last.result_queue_id or 0)
             result = None if queue is None else full_name(self.session.name, queue, last.result_seq)
-        steps = functools.partial(self._steps_of, name, None if last is None else last.id)
-        return Task(
-            name,
-            _status(last, self.session.tasks.get(name, "waiting")),
-            last is None or last.restorable,
-            result,
-            attempts,
-            counts,
-            [] if counts is None else Lazy(steps, counts.steps),
-        )
+        read_steps = functools.partial(self._steps_of, name, None if last is None else last.id)
+        steps: Rows[Step] = [] if counts is None else Lazy(read_steps, counts.steps)
+        status, is_parked = _status(last, self.session.tasks.get(name, "waiting")), last and last.status == "waiting"
+        return Task(name, status, not last or last.restorable, result, attempts, counts, steps, bool(is_parked))
 
     def _steps_of(self, task: str, last_id: int | None) -> Iterator[Step]:
-        attempts = history.of_task(self.transaction, self.session.id, task, self.at)
-        for _, group in itertools.groupby(attempts, lambda each: each[0].step_number):
+        found = history.of_task(self.transaction, self.session.id, task, self.at)
+        for _, group in itertools.groupby(found, lambda each: each[0].step_number):
             own = [(self.seen(each), None if data is None else codec.to_json(data)) for each, data in group]
             last, result = own[-1]
             for attempt, _ in own:
@@ -388,19 +392,13 @@ class SessionDocument(SessionView):
             size += each.value.size + sum(one.record.size for one in each.replaced)
             if size > records.MAX_BYTES:
                 return []
-        return [
-            Queue(
-                queue.name,
-                queue.rules,
-                [codec.to_json(each.value.data) for each in histories[queue.id] if each.is_live],
-                list(self._values(queue, histories[queue.id])),
-                queue.dead,
-                queue.delayed,
-                queue.held,
-                {},
-            )
-            for queue in queues
-        ]
+        found_queues = []
+        for queue in queues:
+            live = [codec.to_json(each.value.data) for each in histories[queue.id] if each.is_live]
+            values = list(self._values(queue, histories[queue.id]))
+            counts_now = queue.dead, queue.delayed, queue.held
+            found_queues.append(Queue(queue.name, queue.rules, live, values, *counts_now, {}))
+        return found_queues
 
     def _lazy(self, queue: show.QueueSummary) -> Queue:
         """Return a queue whose values are read when they are iterated over."""
@@ -441,8 +439,6 @@ class SessionDocument(SessionView):
         name, at = self.session.name, self.at
         found = each_with_acts(self.transaction, self.session, histories, self.damage)
         if at is not None:
-            from zrb_store.inspect.moments import history_at
-
             found = (seen for each in found if (seen := history_at(each, name, at)) is not None)
         for each in found:
             yield Value.of(each, name, queue.name, self.damage)
@@ -467,26 +463,6 @@ def open_session(
     """
     with database.snapshot() as transaction:
         yield SessionDocument(transaction, name, queue, only, at, last, damage, whole_errors)
-
-
-def header(session: SessionRecord) -> JsonObject:
-    """Return the part of a session that `list --format json` and `show --format json` share."""
-    return {
-        **pick(session, "name", "project", "status", "task", "path"),
-        "inputs": inputs_of(session),
-        **pick(session, "created_at", "ended_at", "parent", "forked_from", "pinned"),
-    }
-
-
-def inputs_of(session: SessionRecord) -> JsonValue:
-    """Return the inputs of a session, in which secrets are masked: a dict, unless they are damaged."""
-    return mask_named(codec.to_json(session.inputs)) if session.inputs else {}
-
-
-def withheld_inputs(session: SessionRecord) -> list[str]:
-    """Return the names of the secret inputs that a session was given: they are not stored, and a resume needs them."""
-    inputs = codec.to_json(session.inputs) if session.inputs else {}
-    return [name for name, value in inputs.items() if value == {"masked": MASK}] if type(inputs) is dict else []
 
 
 def _status(last: AttemptRecord | None, known: str) -> str:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
 from itertools import groupby
 
 from zrb_store import codec
 from zrb_store.db.engine import Database
 from zrb_store.inspect.agents import NO_COSTS, Costs, Spent, answer_cost
-from zrb_store.local_time import beginning
+from zrb_store.local_time import Since, beginning
 from zrb_store.queries import lease, stats
 from zrb_store.queries.clock import now_micros
 from zrb_store.queries.notify import LastError, last_errors
-from zrb_store.records import UNSUCCESSFUL, JsonObject, JsonTree, iso, json_or_null
+from zrb_store.records import UNSUCCESSFUL, JsonObject, JsonTree, by_key, iso, pick
 
 _Key = tuple[str | None, str | None]  # project and main task
 
@@ -51,6 +49,8 @@ class TaskStats:
     running: int = 0  # how many runs have not ended
     # How many ended, by their status.
     ended: dict[str, int] = field(default_factory=lambda: dict.fromkeys(("completed", *UNSUCCESSFUL), 0))
+    waits: int = 0  # how many runs ended because they wait
+    waited: int = 0  # how long nothing ran after them, in microseconds
     median: int | None = None  # of the durations of completed runs, in microseconds; None if there are none
     p95: int | None = None  # the 95th percentile of them, by nearest rank
     total: int = 0  # the sum of them
@@ -66,7 +66,7 @@ class TaskStats:
     @property
     def runs(self) -> int:
         """How many runs there are."""
-        return self.running + sum(self.ended.values())
+        return self.running + self.waits + sum(self.ended.values())
 
     @property
     def share(self) -> float | None:
@@ -77,17 +77,15 @@ class TaskStats:
     def to_json(self) -> JsonObject:
         """Return it as `stats --format json` shows it."""
         return {
-            "project": self.project,
-            "task": self.task,
-            "runs": self.runs,
-            "running": self.running,
+            **pick(self, "project", "task", "runs", "running"),
             **self.ended,
+            "waits": self.waits,
+            "waited_seconds": seconds(self.waited),
             "completed_share": self.share,
             "median_seconds": seconds(self.median),
             "p95_seconds": seconds(self.p95),
             "last_completed_at": iso(self.last_completed_at),
-            "last_failure": json_or_null(self.last_failure),
-            "tokens": self.tokens,
+            **pick(self, "last_failure", "tokens"),
         }
 
     @property
@@ -104,33 +102,37 @@ def seconds(micros: int | None) -> float | None:
     return None if micros is None else micros / 1_000_000
 
 
-def task_stats(
-    database: Database, *, task: str | None = None, since: timedelta | datetime | None = None
-) -> list[TaskStats]:
+def task_stats(database: Database, *, task: str | None = None, since: Since | None = None) -> list[TaskStats]:
     """Return the statistics of each main task in each project, as of one moment, ordered by both."""
     with database.snapshot() as transaction:
         moment = now_micros(transaction)
         start = None if since is None else beginning(since, moment)
         found: dict[_Key, TaskStats] = {}
         failed: dict[_Key, tuple[int, str]] = {}  # id and status of the newest run that failed
-        for each in stats.run_counts(transaction, task, start):
-            key = each.project, each.task
-            of_task = found.setdefault(key, TaskStats(*key))
-            if each.status is None:
-                continue
-            of_task.ended[each.status] = each.runs
-            if each.status == "completed":
-                of_task.last_completed_at = each.ended_at
-            else:
-                failed[key] = max(failed.get(key, (0, "")), (each.newest, each.status))
-        for project, name, run in stats.running(transaction, task, start):
+        for key, own in groupby(stats.every_run(transaction, task, start), key=lambda run: (run.project, run.task)):
+            of_task, took = found.setdefault(key, TaskStats(*key)), list[int]()
+            for run in own:
+                if run.status == "waiting":
+                    of_task.waits += 1
+                elif run.status is not None:
+                    of_task.ended[run.status] = of_task.ended.get(run.status, 0) + 1
+                if run.status == "completed":
+                    took.append(run.took)  # in order
+                    of_task.last_completed_at = max(of_task.last_completed_at or 0, run.ended_at or 0) or None
+                elif run.status not in (None, "waiting"):
+                    failed[key] = max(failed.get(key, (0, "")), (run.id, run.status))
+            if took:
+                of_task.total, of_task.p95 = sum(took), took[(95 * len(took) + 99) // 100 - 1]
+                of_task.median = (took[(len(took) - 1) // 2] + took[len(took) // 2]) // 2
+        for folder, main, waited in stats.waited(transaction, task, start):
+            found[folder, main].waited = waited
+        for project, name, record in stats.running(transaction, task, start):
             key = project, name
-            if lease.is_live(transaction, run, moment):
+            if lease.is_live(transaction, record, moment):
                 found[key].running += 1
             else:
                 found[key].ended["lost"] += 1
-                failed[key] = max(failed.get(key, (0, "")), (run.id, "lost"))
-        _add_durations(found, stats.durations(transaction, task, start))
+                failed[key] = max(failed.get(key, (0, "")), (record.id, "lost"))
         for answer in stats.answers(transaction, task, start):
             spent, nothing = answer_cost(answer.result and codec.to_json(answer.result)), Spent()
             kinds = answer.paid, answer.used_again, not answer.stands
@@ -145,24 +147,8 @@ def task_stats(
     return sorted(found.values(), key=lambda one: (one.task or "", one.project or ""))
 
 
-def _add_durations(found: dict[_Key, TaskStats], ordered: Iterator[tuple[str | None, str | None, int]]) -> None:
-    for key, rows in groupby(ordered, key=lambda row: row[:2]):
-        of_task = found[key]
-        count = of_task.completed
-        middle = (count + 1) // 2, count // 2 + 1  # counted from 1: equal, or the two in the middle
-        rank = (95 * count + 99) // 100
-        in_the_middle = []
-        for place, (_, _, duration) in enumerate(rows, 1):
-            of_task.total += duration
-            if place in middle:
-                in_the_middle.append(duration)
-            if place == rank:
-                of_task.p95 = duration
-        of_task.median = sum(in_the_middle) // len(in_the_middle)
-
-
 def recent_runs(
-    database: Database, *, task: str | None = None, since: timedelta | datetime | None = None
+    database: Database, *, task: str | None = None, since: Since | None = None
 ) -> dict[tuple[str | None, str | None], list[stats.RecentRun]]:
     """Return the newest runs that have ended, the oldest of them first, by project and main task.
 
@@ -171,9 +157,5 @@ def recent_runs(
     with database.snapshot() as transaction:
         start = None if since is None else beginning(since, now_micros(transaction))
         found = stats.recent_runs(transaction, task, start, _RECENT)
-    runs: dict[_Key, list[stats.RecentRun]] = {}
-    for each in found:
-        own = runs.setdefault((each.project, each.task), [])
-        if len(own) < MOST_RECENT:
-            own.append(each)
-    return {key: own[::-1] for key, own in runs.items()}
+    runs = by_key(found, lambda each: (each.project, each.task))
+    return {key: own[:MOST_RECENT][::-1] for key, own in runs.items()}

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
-from zrb_store.inspect.value import Value, find_history, find_queue, process_json
+from zrb_store.inspect.value import Value, find_history, find_queue
 from zrb_store.names import full_name
 from zrb_store.queries import fork, sessions
 from zrb_store.queries import history as value_history
@@ -88,12 +88,8 @@ class Event:
     earlier: JsonValue = None  # what it was before it was replaced; its value's `replaced` has it in JSON
 
     def to_json(self) -> JsonObject:
-        return {
-            "at": iso(self.at),
-            **pick(self, "event", "by", "step", "reason", "value"),
-            "pushed_from": process_json(self.pushed_from),
-            "taken_from": process_json(self.taken_from),
-        }
+        shown = pick(self, "event", "by", "step", "reason", "value", "pushed_from", "taken_from")
+        return {"at": iso(self.at), **shown}
 
 
 @dataclass(frozen=True)

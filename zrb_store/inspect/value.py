@@ -11,7 +11,7 @@ from zrb_store.db.transaction import Transaction
 from zrb_store.errors import ValueNotFound
 from zrb_store.names import full_name, nearest
 from zrb_store.queries import history as value_history
-from zrb_store.queries.by_hand import Act, Change, acts_from, acts_on
+from zrb_store.queries.by_hand import Act, Change, acts_from
 from zrb_store.queries.clock import Moment
 from zrb_store.queries.history import AttemptName, ValueHistory
 from zrb_store.queries.queues import queue_ids
@@ -19,7 +19,6 @@ from zrb_store.records import (
     Damage,
     ErrorRecord,
     JsonObject,
-    JsonTree,
     JsonValue,
     ReplacedRecord,
     ReturnRecord,
@@ -62,7 +61,7 @@ class Replaced(NamedTuple):
             **pick(self.record, "type", "size"),
             "value": self.content,
             **pick(self.record, "failed_deliveries", "replaced_at"),
-            "replaced_by": process_json(self.by),
+            "replaced_by": None if self.by is None else self.by.to_json(),
         }
 
 
@@ -101,18 +100,10 @@ class Value:
         for one in history.replaced:
             damage.note(f"an earlier content of {name}", one.record.damage)
         replaced = [Replaced(one.record, codec.to_json(one.record.data), one.by) for one in history.replaced]
-        return cls(
-            name,
-            record,
-            codec.to_json(record.data),
-            _owner_name(pusher, session),
-            history.pushed_from,
-            _owner_name(history.taker, session),
-            history.taken_from,
-            returns,
-            replaced,
-            None if pusher is None else pusher.undone(session),
-        )
+        pushed = _owner_name(pusher, session), history.pushed_from
+        taken = _owner_name(history.taker, session), history.taken_from
+        undone = None if pusher is None else pusher.undone(session)
+        return cls(name, record, codec.to_json(record.data), *pushed, *taken, returns, replaced, undone)
 
     @property
     def taken_at(self) -> int | None:
@@ -137,32 +128,15 @@ class Value:
         record = self.record
         shown: JsonObject = {
             "id": self.id,
-            "seq": record.seq,
-            "state": record.state,
-            "type": record.type,
-            "size": record.size,
+            **pick(record, "seq", "state", "type", "size"),
             "value": self.content,
             "pushed_at": iso(record.pushed_at),
-            "pushed_by": self.pushed_by,
-            "pushed_from": process_json(self.pushed_from),
-            "taken_at": iso(self.taken_at),
-            "taken_by": self.taken_by,
-            "taken_from": process_json(self.taken_from),
-            "moved_from": record.moved_from,
-            "orphaned": record.orphaned,
-            "failed_deliveries": record.failed_deliveries,
-            "due_at": iso(record.due_at),
+            **pick(self, "pushed_by", "pushed_from", "taken_at", "taken_by", "taken_from"),
+            **pick(record, "moved_from", "orphaned", "failed_deliveries", "due_at"),
             "returns": [each.to_json() for each in self.returns],
             "replaced": [each.to_json() for each in self.replaced],
         }
         return shown if self.beginning is None else {**shown, "beginning": self.beginning}
-
-
-def process_json(change: Change | None) -> JsonTree:
-    """Return the user, host and pid of what somebody did by hand, and the reason if one was given."""
-    if change is None:
-        return None
-    return {"user": change.user, "host": change.host, "pid": change.pid, "reason": change.reason}
 
 
 def _owner_name(owner: AttemptName | None, session: str) -> str | None:
@@ -188,25 +162,15 @@ def find_history(
     found = value_history.of_value(transaction, queue_id, seq)
     if found is None:
         raise ValueNotFound(f"there is no value {full_name(session.name, queue, seq)}")
-    return with_acts(transaction, found, session.name, queue, Damage() if damage is None else damage)
-
-
-def with_acts(
-    transaction: Transaction, history: ValueHistory, session: str, queue: str, damage: Damage
-) -> ValueHistory:
-    """Return the history of one value, as of now, with who pushed and took it from a shell, if that is recorded."""
-    if _is_incomplete(history):
-        place = (history.value.queue_id, history.value.seq)
-        return _with(history, acts_on(transaction, session, queue, place), session, damage)
-    return history
+    return next(each_with_acts(transaction, session, [found], Damage() if damage is None else damage))
 
 
 def each_with_acts(
     transaction: Transaction, session: SessionRecord, histories: Iterable[ValueHistory], damage: Damage
 ) -> Iterator[ValueHistory]:
-    """Yield histories of values of one queue, as of now and in order, as `with_acts` returns each.
+    """Yield histories of values of one queue, as of now and in order, with who pushed and took each from a shell.
 
-    What was done from a shell is read by one statement, which begins at the first value that needs it.
+    What was done so is read by one statement, which begins at the first value that needs it.
     """
     acts: Iterator[Act] | None = None
     act: Act | None = None

@@ -20,6 +20,7 @@ from zrb_store.queries import prune as queries
 from zrb_store.queries.by_hand import delete_acts, has_dead_values, record_change
 from zrb_store.queries.clock import now_micros
 from zrb_store.queries.prune import Candidate
+from zrb_store.queries.waits import parked
 from zrb_store.records import Damage
 
 VALUES_AT_ONCE = 500
@@ -56,9 +57,9 @@ def prune(
 ) -> Iterator[Deletion]:
     """Delete the sessions that a policy names, each session or batch of values in a transaction of its own.
 
-    Sessions that are running, pinned, damaged, or have dead values are left alone. An `open` session only loses the
-    values that have left its queues for good, without the results of tasks. Of any session, values that completed
-    deliveries took are deleted, and then the deliveries.
+    Sessions that are running, pinned, damaged, or have dead values are left alone, and those that wait until their
+    deadline has passed. An `open` session only loses the values that have left its queues for good, without the results
+    of tasks. Of any session, values that completed deliveries took are deleted, and then the deliveries.
     """
     chosen = array("q")  # fences and ids, not records: there may be a million sessions
     with database.snapshot() as transaction:
@@ -102,6 +103,10 @@ def _seen_sessions(transaction: Transaction, moment: int, damage: Damage) -> Ite
             if run is not None and session.status == "running":
                 ended_at = run.lease_expires_at
                 problems += run.damage
+        if status == "waiting" and (waits := parked(transaction, [session.id])):
+            late = [each.deadline for each in waits if each.deadline is not None and each.is_late]
+            # Before that, somebody may still answer.
+            status, ended_at = ("failed", max(late)) if len(late) == len(waits) else ("running", ended_at)
         damage.note(f"session {session.name}", problems)
         if not problems:
             yield _Seen(session, status, ended_at)

@@ -18,6 +18,7 @@ from zrb_store.queries import fork as queries
 from zrb_store.queries.by_hand import record_change
 from zrb_store.queries.clock import now_micros
 from zrb_store.queries.give_back import give_back_unfinished
+from zrb_store.queries.waits import parked
 from zrb_store.records import SessionRecord
 
 
@@ -41,6 +42,8 @@ def acknowledge(database: Database, *names: str, reason: str | None = None) -> N
             session = sessions.get(transaction, name, lock=True)
             if session.status == "completed":
                 raise ZrbStoreError(f"session {name} has completed: there is nothing to acknowledge")
+            if session.status == "waiting" and not any(each.is_late for each in parked(transaction, [session.id])):
+                raise ZrbStoreError(f"session {name} waits, and not past a deadline: there is nothing to acknowledge")
             last, moment = runs.last(transaction, session.id), now_micros(transaction)
             is_live = last is not None and lease.status_of(transaction, session.status, last, moment) == "running"
             if not runs.acknowledge(transaction, session.id, but=last.id if last is not None and is_live else None):

@@ -44,10 +44,12 @@ class Stopped:
 def stop(database: Database, name: str, *, timeout: float = 30.0, kill: bool = False) -> Stopped:
     """Ask the process that runs a session to end it, wait so many seconds, and return what came back.
 
-    With `kill`, the process gets SIGKILL if it has not ended by then. What its attempts did is then given back here,
-    and counts as no delivery.
+    A session that waits becomes interrupted. With `kill`, the process gets SIGKILL if it has not ended by then. What
+    its attempts did is then given back here, and counts as no delivery.
     """
     request = database.transact(lambda transaction: _ask(transaction, name, kill=kill), "stop")
+    if request is None:
+        return Stopped("interrupted", queries.CameBack([], []))
     if request.is_here and runs.status_of(database, request.run.id) == (None,):  # it may just have ended by itself
         send_signal(*request.run.process, ending_signal(request.run.pid, handles_sigterm=request.run.handles_sigterm))
     if not _wait(database, request, timeout):
@@ -60,9 +62,15 @@ def stop(database: Database, name: str, *, timeout: float = 30.0, kill: bool = F
         return Stopped(status, queries.came_back(transaction, request.live, request.moment))
 
 
-def _ask(transaction: Transaction, name: str, *, kill: bool) -> _Request:
+def _ask(transaction: Transaction, name: str, *, kill: bool) -> _Request | None:
+    """Record the request; return None if the session waited, and now does not any more."""
     session = sessions.get(transaction, name, lock=True)
     run, moment = runs.last(transaction, session.id), now_micros(transaction)
+    if run is not None and session.status == "waiting":
+        since = draw(transaction)
+        runs.end_session(transaction, session.id, "interrupted", since)
+        queries.ask(transaction, run, [queries.LiveRun(run.id, session.id, name)], since, by_lease=False)
+        return None
     if run is None or run.ended_at is not None or lease.state_of_process(transaction, run, moment) != "alive":
         status = lease.status_of(transaction, session.status, run, moment)
         raise ZrbStoreError(f"session {name} does not run ({status}): nothing was stopped")

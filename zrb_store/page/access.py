@@ -7,7 +7,6 @@ import ipaddress
 import re
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
-from html import escape
 from typing import NamedTuple
 from urllib.parse import parse_qsl, quote, urlencode
 
@@ -16,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from zrb_store.masking import printable
+from zrb_store.page.render import environment
 
 TOKEN = "token"
 _MONTH = 30 * 24 * 3600
@@ -29,23 +28,6 @@ HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
-_PAGE = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<title>{title}</title>
-<link rel="icon" href="data:,">
-</head>
-<body>
-<main>
-<h1>{title}</h1>
-<p>{text}</p>
-</main>
-</body>
-</html>
-"""
 
 
 def is_loopback(host: str) -> bool:
@@ -169,8 +151,8 @@ class UnderLogin(_Guard):
 
 
 def _plain_page(status: int, title: str, text: str, headers: Mapping[str, str] | None = None) -> HTMLResponse:
-    """Return an answer that says one thing, and needs neither the store nor a template."""
-    page = _PAGE.format(title=escape(printable(title)), text=escape(printable(text)))
+    """Return an answer that says one thing, and needs neither the store nor a style."""
+    page = environment().get_template("refusal.html").render({"title": title, "text": text})
     return HTMLResponse(page, status, {"Cache-Control": "no-store", **(headers or {})})
 
 

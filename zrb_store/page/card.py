@@ -1,6 +1,6 @@
 """The card at the head of a session: what happened and why, what to type next, and one picture of it.
 
-`card` makes it of a report. In the picture, places from left to right are percents, so that it fits every page.
+In the picture, places from left to right are percents, so that it fits every page.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import re
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from zrb_store.inspect.alert import how_to_start_again
@@ -54,47 +55,60 @@ class Lane(NamedTuple):
     marks: list[Mark]
 
 
-class Return(NamedTuple):
+class Return:
     """A value that comes back to its queue: its place among those around it, and their states."""
 
-    queue: str
-    seq: int
-    content: str
-    holder: str  # the task, or the id of the step
-    place: int
-    states: list[str]
+    def __init__(self, report: Report, value: Value) -> None:
+        self.seq, self.content = value.record.seq, _short(value)
+        self.holder = (value.taken_by or "").rpartition("#")[0]  # the task, or the id of the step
+        self.queue, values = next(
+            (each.name, list(each.values))
+            for each in report.queues
+            if value.id == f"{report.session.name}/{each.name}#{self.seq}"
+        )
+        ids, back = [each.id for each in values], {each.id for each in report.comes_back}
+        place = ids.index(value.id) if value.id in ids else 0
+        first = max(0, min(place - _SLOTS // 2, len(values) - _SLOTS))
+        self.place = place - first
+        self.states = ["back" if each.id in back else each.record.state for each in values[first : first + _SLOTS]]
 
 
-class Depth(NamedTuple):
-    """How many values were in queues over time, how many were taken, and which died."""
+class Card:
+    """What the templates draw of a session."""
 
-    start: int
-    end: int
-    line: str  # x and y from 0 to 100
-    most: int
-    rates: list[Mark]
-    most_per_minute: int
-    deaths: list[Mark]
-    errors: list[tuple[str, int]]  # the most frequent ones
-
-
-class Card(NamedTuple):
-    subject: str
-    cause: str
-    link: str  # the id of the place where more is said of the cause
-    counts: list[str]
-    command: str | None
-    made: list[tuple[str, str]]  # results: a queue and a value
-    took: str
-    pauses: list[Mark]
-    quiet: list[Lane]  # of tasks that are not named
-    pitch: float  # pixels from one of those to the next
-    chain: list[Lane]
-    waiting: list[str]
-    returns: list[Return]
-    turns: list[Mark]  # of an agent
-    cuts: list[Mark]  # where its process died
-    depth: Depth | None  # of an inbox
+    def __init__(self, report: Report, program: str) -> None:
+        """Make the card of a report, whose commands are those of a program."""
+        timeline, is_halted = report.timeline, report.session.status in HALTED
+        tasks = [task for task in report.tasks if task.attempts]
+        work = merged(timeline.span_of(each.record) for task in tasks for each in task.attempts)
+        waiting = [task.name for task in report.tasks if is_halted and task.status == "waiting"]
+        if waiting[:1] == [report.session.task]:  # zrb knows the main task first, and what it needs later
+            waiting.reverse()
+        scale = _Scale(work, 100 - _FUTURE * bool(waiting))
+        lanes = [
+            Lane(task.name, task.status, _joined(_mark(each.record, timeline, scale) for each in task.attempts))
+            for task in tasks
+        ]
+        named = (*UNSUCCESSFUL, "running", *(() if len(report.tasks) > _FEW else ("completed", "waiting")))
+        self.chain = [each for each in lanes if each.status in named][:_FEW]
+        quiet = [each for each in lanes if each.status not in named]
+        self.quiet = quiet[:: -(-len(quiet) // _MOST_QUIET) or 1]  # of very many, every second one, or fewer
+        self.pitch = max(2, min(14, _ROOM / len(self.quiet))) if self.quiet else 0  # pixels from one to the next
+        self.waiting = waiting[:_MOST_WAITING]
+        if more := len(waiting) - len(self.waiting):
+            self.waiting.append(f"and {more} more")
+        self.subject, self.cause, self.link = _said(report, tasks)  # it leads to where more is said of the cause
+        self.depth = _depth(report) if _is_inbox(report) else None
+        if self.depth and self.depth.errors and not self.cause:
+            self.cause = self.depth.errors[0][0]
+        self.counts = list(_counts(report, tasks))
+        self.command = _command(report, program)
+        self.made = list(_made(report))
+        self.took = format_duration(sum(span.end - span.start for span in work))
+        self.pauses = list(scale.pauses())
+        self.returns = [Return(report, value) for value in report.comes_back[:1]]
+        self.turns = _joined(_turns(report, timeline, scale))  # of an agent
+        self.cuts = [Mark(at := scale.at(span.end), at) for span in timeline.deaths()]  # where its process died
 
     @property
     def tops(self) -> tuple[int, int, int, int, int]:
@@ -129,46 +143,6 @@ class _Scale:
     def pauses(self) -> Iterator[Mark]:
         for (before, _, left), (after, right, _) in itertools.pairwise(self._spans):
             yield Mark(round(left, 2), round(right, 2), title=format_duration(after.start - before.end))
-
-
-def card(report: Report, program: str) -> Card:
-    timeline, is_halted = report.timeline, report.session.status in HALTED
-    tasks = [task for task in report.tasks if task.attempts]
-    work = merged(timeline.span_of(each.record) for task in tasks for each in task.attempts)
-    waiting = [task.name for task in report.tasks if is_halted and task.status == "waiting"]
-    if waiting[:1] == [report.session.task]:  # zrb knows the main task first, and what it needs later
-        waiting.reverse()
-    scale = _Scale(work, 100 - _FUTURE * bool(waiting))
-    lanes = [
-        Lane(task.name, task.status, _joined(_mark(each.record, timeline, scale) for each in task.attempts))
-        for task in tasks
-    ]
-    named = (
-        (*UNSUCCESSFUL, "running") if len(report.tasks) > _FEW else (*UNSUCCESSFUL, "running", "completed", "waiting")
-    )
-    chain = [each for each in lanes if each.status in named][:_FEW]
-    quiet = [each for each in lanes if each.status not in named]
-    quiet = quiet[:: -(-len(quiet) // _MOST_QUIET) or 1]  # of very many, every second one, or fewer
-    subject, cause, link = _said(report, tasks)
-    depth = _depth(report) if _is_inbox(report) else None
-    return Card(
-        subject=subject,
-        cause=cause or (depth.errors[0][0] if depth and depth.errors else ""),
-        link=link,
-        counts=list(_counts(report, tasks)),
-        command=_command(report, program),
-        made=list(_made(report)),
-        took=format_duration(sum(span.end - span.start for span in work)),
-        pauses=list(scale.pauses()),
-        quiet=quiet,
-        pitch=max(2, min(14, _ROOM / len(quiet))) if quiet else 0,
-        chain=chain,
-        waiting=waiting[:_MOST_WAITING] + [f"and {len(waiting) - _MOST_WAITING} more"] * (len(waiting) > _MOST_WAITING),
-        returns=[_return(report, value) for value in report.comes_back[:1]],
-        turns=_joined(_turns(report, timeline, scale)),
-        cuts=[Mark(at := scale.at(span.end), at) for span in timeline.deaths()],
-        depth=depth,
-    )
 
 
 def cause_of(error: ErrorRecord) -> str:
@@ -209,6 +183,9 @@ def _said(report: Report, tasks: Sequence[Task]) -> tuple[str, str, str]:
     if status == "running":
         working = ", ".join(task.name for task in tasks if task.status == "running")
         return f"running for {format_duration(report.read_at - last.started_at)}", cut_text(working, 100), ""
+    if report.waits:
+        texts = dict.fromkeys(replace(each, say=None).text() for each in report.waits)
+        return f"waits {' and '.join(texts)}", " ".join(each.say for each in report.waits if each.say), ""
     failed = [each for each in tasks if each.status in UNSUCCESSFUL]
     failed = [each for each in failed if each.status == "failed"] or failed
     if not failed:
@@ -273,9 +250,12 @@ def _command(report: Report, program: str) -> str | None:
     dead = next((each.name for each in report.queues if each.dead), None)
     if _is_inbox(report):
         return f"{program} requeue {name} {shlex.quote(dead)} --all-dead" if dead is not None else None
-    if status in HALTED and report.session.path:
+    if asked := next((each.queue for each in report.waits if each.queue is not None and not each.is_over), None):
+        return f"{program} push {shlex.join([name, asked])} JSON"
+    may_continue = status in HALTED or any(each.is_over for each in report.waits)
+    if may_continue and report.session.path:
         return f"{zrb_program(program)} resume {name}"
-    if status in HALTED and report.runs:
+    if may_continue and report.runs:
         return how_to_start_again(report.session, report.runs, None)
     return f"{program} log {name} --follow" if status == "running" else None
 
@@ -324,22 +304,7 @@ def _turns(report: Report, timeline: Timeline, scale: _Scale) -> Iterator[Mark]:
 def _is_kept(report: Report, step: Step) -> bool:
     """Whether a step was not run again, or will not be."""
     is_earlier = (step.last.run or 0) < report.runs[-1].number if report.runs else True
-    return step.status == "completed" and (is_earlier or report.session.status in HALTED)
-
-
-def _return(report: Report, value: Value) -> Return:
-    name, values = next(
-        (each.name, list(each.values))
-        for each in report.queues
-        if value.id == f"{report.session.name}/{each.name}#{value.record.seq}"
-    )
-    ids, back = [each.id for each in values], {each.id for each in report.comes_back}
-    place = ids.index(value.id) if value.id in ids else 0
-    first = max(0, min(place - _SLOTS // 2, len(values) - _SLOTS))
-    states = ["back" if each.id in back else each.record.state for each in values[first : first + _SLOTS]]
-    return Return(
-        name, value.record.seq, _short(value), (value.taken_by or "").rpartition("#")[0], place - first, states
-    )
+    return step.status == "completed" and (is_earlier or report.session.status in (*HALTED, "waiting"))
 
 
 def _short(value: Value) -> str:
@@ -347,47 +312,47 @@ def _short(value: Value) -> str:
 
 
 def _depth(report: Report) -> Depth | None:
-    """Return how the queues filled and emptied."""
+    """Return how the queues filled and emptied, if that took a second."""
     values = [value for each in report.queues for value in each.values]
-    returns = [each for value in values for each in value.returns]
-    pushed = [each.record.pushed_at for each in values]
-    left = [each.record.ended_at for each in values if each.record.ended_at is not None]
-    taken = [each.taken_at for each in values if each.taken_at] + [
-        each.record.taken_at for each in returns if not each.ended_death
-    ]
-    died = [each for each in values if each.record.state == "dead" and each.record.ended_at is not None]
-    start, end = min(pushed, default=0), max([*pushed, *left], default=0)
-    if end - start < 1_000_000:
-        return None
-    more = Counter(_bin(at, start, end) for at in (*pushed, *(each.record.returned_at for each in returns)))
-    fewer = Counter(_bin(at, start, end) for at in (*left, *(each.record.taken_at for each in returns)))
-    depths = list(itertools.accumulate(more[place] - fewer[place] for place in range(_BINS + 1)))
-    rates, most = Counter(_bin(at, start, end) for at in taken), max(1, *depths)
-    most_taken = max(rates.values(), default=1)
-    width = 100 / (_BINS + 1)
-    length = max(60_000_000, (end - start) // _BINS)  # a rate of less than a minute says nothing of a minute
-    return Depth(
-        start,
-        end,
-        " ".join(
-            f"{place * 100 / _BINS:.1f},{100 - max(0, depth) * 100 / most:.1f}" for place, depth in enumerate(depths)
-        ),
-        most,
-        [
+    ends = [each.record.ended_at or 0 for each in values]
+    start = min((each.record.pushed_at for each in values), default=0)
+    end = max([each.record.pushed_at for each in values] + ends, default=0)
+    return None if end - start < 1_000_000 else Depth(values, start, end)
+
+
+class Depth:
+    """How many values were in queues over time, how many were taken, and which died."""
+
+    def __init__(self, values: Sequence[Value], start: int, end: int) -> None:
+        returns = [each for value in values for each in value.returns]
+        left = [each.record.ended_at for each in values if each.record.ended_at is not None]
+        returned = [each.record.taken_at for each in returns if not each.ended_death]
+        taken = [each.taken_at for each in values if each.taken_at] + returned
+        died = [each for each in values if each.record.state == "dead" and each.record.ended_at is not None]
+
+        def bins(times: Iterable[int]) -> Counter[int]:
+            return Counter((at - start) * _BINS // (end - start) for at in times)
+
+        more = bins([*(each.record.pushed_at for each in values), *(each.record.returned_at for each in returns)])
+        fewer = bins([*left, *(each.record.taken_at for each in returns)])
+        depths = list(itertools.accumulate(more[place] - fewer[place] for place in range(_BINS + 1)))
+        rates, width = bins(taken), 100 / (_BINS + 1)
+        most, most_taken = max(1, *depths), max(rates.values(), default=1)
+        length = max(60_000_000, (end - start) // _BINS)  # a rate of less than a minute says nothing of a minute
+        per_length = Counter((at - start) // length for at in taken)
+        points = ((place * 100 / _BINS, 100 - max(0, depth) * 100 / most) for place, depth in enumerate(depths))
+        self.start, self.end, self.most = start, end, most
+        self.line = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+        self.rates = [
             Mark(place * width, (place + 0.8) * width, height=count * 100 / most_taken)
             for place, count in sorted(rates.items())
-        ],
-        round(max(Counter((at - start) // length for at in taken).values(), default=0) * 60_000_000 / length),
-        [
+        ]
+        self.most_per_minute = round(max(per_length.values(), default=0) * 60_000_000 / length)
+        self.deaths = [
             Mark(place * width, place * width, title=f"{counted(count, 'value')} died")
-            for place, count in Counter(_bin(each.record.ended_at or 0, start, end) for each in died).items()
-        ],
-        _grouped(each.returns[-1].error for each in died if each.returns),
-    )
-
-
-def _bin(at: int, start: int, end: int) -> int:
-    return (at - start) * _BINS // (end - start)
+            for place, count in bins(each.record.ended_at or 0 for each in died).items()
+        ]
+        self.errors = _grouped(each.returns[-1].error for each in died if each.returns)
 
 
 def _grouped(errors: Iterable[ErrorRecord | None]) -> list[tuple[str, int]]:

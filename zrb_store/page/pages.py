@@ -11,12 +11,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from zrb_store.codec.compare import Difference
 from zrb_store.db.engine import Database
 from zrb_store.errors import InvalidArgument
 from zrb_store.inspect import session_names
 from zrb_store.inspect.diff import diff
-from zrb_store.inspect.list import HALTED, STATUSES, Conditions, SessionSummary, count, list_sessions, summaries
+from zrb_store.inspect.list import HALTED, STATUSES, Conditions, count, list_sessions, summaries
 from zrb_store.inspect.queues import queue_overview
 from zrb_store.inspect.report import Budget, describe
 from zrb_store.inspect.show import open_session
@@ -28,23 +27,24 @@ from zrb_store.page.render import Context, address, address_of_session, as_json
 from zrb_store.page.report import session_context
 from zrb_store.process import projects_named
 from zrb_store.queries.stats import RecentRun
-from zrb_store.records import Damage, JsonObject, JsonTree, SessionRecord, iso, whole
-from zrb_store.render.format import preview_part
+from zrb_store.records import Damage, JsonObject, JsonTree, SessionRecord, by_key, iso, whole
+from zrb_store.render.format import preview
 
 _FILTERS = ("name", "status", "task", "project", "since", "group")
 _LENGTHS = ("1h", "1d", "7d", "30d")
 _HALTED = "halted"
 _LIMIT = 50
 _MOST = 500
-# A page that is read again and again holds fewer values than a report: it says how many are left out.
-_BUDGET = Budget(most_values=5000)
+# Of each queue: a page that is read again and again holds fewer values than a report, unless more are asked for.
+_VALUES = 5000
+_MOST_VALUES = 100_000
 
 
 class Question(NamedTuple):
     """What a request asks for."""
 
-    path: Mapping[str, str]  # the parts of the address's path that have names
-    given: Mapping[str, str]  # what follows `?`; without empty texts, and of several texts of one name the last
+    # What follows `?`, without empty texts, of several texts of one name the last; and parts of the path with names.
+    given: Mapping[str, str]
     all_given: Mapping[str, list[str]]  # every text of each name, empty ones too
     as_json: bool  # whether data is wanted rather than a page
     program: str  # what a reader types before the name of a command
@@ -80,7 +80,8 @@ def read_comparison(database: Database, question: Question) -> Found:
         if question.as_json:
             return Found(tree=whole(comparison.to_json()))
         before = sum(1 for _ in itertools.islice(comparison.differences, first))
-        shown = [_difference_row(each) for each in itertools.islice(comparison.differences, _MOST)]
+        found = itertools.islice(comparison.differences, _MOST)
+        shown = [each._replace(a=preview(each.a), b=preview(each.b)) for each in found]
         more = sum(1 for _ in itertools.islice(comparison.differences, 100_000))
     context = {
         **_pager(question, "compare", before + len(shown) + more),
@@ -96,16 +97,6 @@ def read_comparison(database: Database, question: Question) -> Found:
 def _session(database: Database, name: str) -> SessionRecord | None:
     found = list_sessions(database, name=NamePattern(name), limit=1)
     return found[0].session if found else None  # it may have been removed meanwhile
-
-
-def _difference_row(difference: Difference) -> dict[str, str | None]:
-    kind = difference.kind
-    return {
-        "path": difference.path,
-        "kind": kind,
-        "a": None if kind == "only_b" else preview_part(difference.a),
-        "b": None if kind == "only_a" else preview_part(difference.b),
-    }
 
 
 def read_list(database: Database, question: Question) -> Found:
@@ -133,8 +124,9 @@ def read_list(database: Database, question: Question) -> Found:
     filters = {name: given.get(name, "") for name in _FILTERS}
     if "failed" in given:
         filters["status"] = _HALTED
+    by_project = by_key(shown, lambda each: each.session.project or "no project")
     context: Context = {
-        "groups": _by_project(shown) if given.get("group") == "project" else [(None, shown)],
+        "groups": list(by_project.items()) if given.get("group") == "project" else [(None, shown)],
         "total": count(database, **chosen) if has_older or before else len(shown),
         "filters": filters,
         "statuses": STATUSES,
@@ -171,13 +163,6 @@ def _pager(question: Question, page: str, total: int) -> Context:
     return {"total": total, "back": back, "on": on}
 
 
-def _by_project(shown: list[SessionSummary]) -> list[tuple[str, list[SessionSummary]]]:
-    groups: dict[str, list[SessionSummary]] = {}
-    for each in shown:
-        groups.setdefault(each.session.project or "no project", []).append(each)
-    return list(groups.items())
-
-
 def _statuses(given: Mapping[str, str]) -> tuple[str, ...] | None:
     """Return the statuses that are asked for: `halted` stands for all for which `list --failed` does."""
     status = given.get("status")
@@ -211,15 +196,18 @@ def read_queues(database: Database, question: Question) -> Found:
 
 def read_session(database: Database, question: Question) -> Found:
     """Read a session. A unique beginning of its name, `@last` and `@last-failed` lead to its address."""
-    asked = question.path.get("name") or question.given.get("name", "")
+    asked = question.given.get("name", "")
     name = session_names.resolve(database, asked).name
     if question.as_json:
         with open_session(database, name) as document:
             return Found(tree=whole(document.to_json()))
     if name != asked:
         return Found(elsewhere=address_of_session(name))
-    described = describe(database, name, budget=_BUDGET)
+    most = _number(question, "values", _VALUES, _MOST_VALUES)
+    described = describe(database, name, budget=Budget(most_values=most))
     context = {**session_context(described, question.program), "scripts": SESSION_SCRIPTS}
+    if most < _MOST_VALUES and any(each.left_out for each in described.queues):
+        context["more_values"] = address("session", name=name, values=str(_MOST_VALUES))
     if described.session.status in ("running", "stale"):
         return Found("live_session.html", context)
     # A session that does not run looks the same whenever it is read.

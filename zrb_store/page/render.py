@@ -23,12 +23,14 @@ from markupsafe import Markup
 from zrb_store.inspect.report import Report, cut_text
 from zrb_store.inspect.value import Replaced, Value
 from zrb_store.masking import printable
-from zrb_store.records import UNSUCCESSFUL, AttemptRecord, JsonTree, iso, to_datetime
+from zrb_store.queries.runs import acknowledged_at
+from zrb_store.records import JsonTree, iso, to_datetime
 from zrb_store.render.format import (
     NOTHING,
     counted,
     error_summary,
     format_duration,
+    given_back,
     length,
     orphaned,
     percent,
@@ -67,7 +69,7 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )
     made.globals["address"] = address
-    named = (percent, size, counted, process, content, life, preview, pusher, iso)
+    named = (percent, size, counted, process, content, life, preview, pusher, iso, acknowledged_at)
     made.filters |= {each.__name__: each for each in named}
     made.filters |= {
         "session_address": address_of_session,
@@ -77,7 +79,7 @@ def environment() -> Environment:
         "short_moment": _format_short_moment,
         "duration": format_duration,
         "between": length,
-        "worked": _worked,
+        "worked": lambda each, at: None if each.status == "lost" else length(each.started_at, each.ended_at or at),
         "error": error_summary,
         "setting": setting_text,
         "clock": lambda at: to_datetime(at).strftime("%H:%M:%S"),
@@ -152,11 +154,6 @@ def packed(text: str) -> str:
     return base64.b64encode(gzip.compress(text.encode(), compresslevel=6, mtime=0)).decode()
 
 
-def _worked(attempt: AttemptRecord, read_at: int) -> int | None:
-    """Return how long an attempt worked until now, if that is known."""
-    return None if attempt.status == "lost" else length(attempt.started_at, attempt.ended_at or read_at)
-
-
 def queues(report: Report) -> Context:
     """Return the queues that the text has, and apart from them those that hold nothing but the result of a task."""
     ids = {task.result for task in report.tasks}
@@ -182,14 +179,11 @@ def life(value: Value) -> Iterator[str]:
     for each in value.past:
         if isinstance(each, Replaced):
             yield f"replaced{f' by {process(each.by)}' if each.by else ''}; was {preview(each.content)[:_CONTENT]}"
-        elif each.ended_death:
-            yield each.record.reason  # requeued, and by whom
         else:
-            reason = "" if each.record.reason in UNSUCCESSFUL else f": {each.record.reason}"
-            yield f"taken and given back by {each.taken_by or 'a deleted attempt'}{reason}"
+            yield f"{'' if each.ended_death else 'taken and '}{given_back(each)}"
     by = taker(value)
     if record.state == "dead":
-        yield f"dead after {record.failed_deliveries} deliveries"
+        yield f"dead after {counted(record.failed_deliveries, 'delivery')}"
     else:
         reason = f": {value.taken_from.reason}" if value.taken_from and value.taken_from.reason else ""
         yield f"{value.outcome}{f' by {by}' if by else ''}{orphaned(value)}{reason}"

@@ -14,7 +14,7 @@ from zrb_store.inspect.redact import redacted
 from zrb_store.inspect.report import Budget, Plan, Report, describe
 from zrb_store.inspect.value import Value
 from zrb_store.page.assets import CARD_STYLES, GRAPHER, PLOTTER, SESSION_SCRIPTS, inlined, style_of
-from zrb_store.page.card import card
+from zrb_store.page.card import Card
 from zrb_store.page.render import MOST_ATTEMPTS, MOST_ROWS, Context, as_json, environment, packed, queues
 from zrb_store.records import Damage, JsonObject, JsonValue
 from zrb_store.render.stderr import zrb_program
@@ -38,7 +38,7 @@ def report(
 def picture(database: Database, name: str, program: str, plan: Plan | None, damage: Damage, *, redact: bool) -> bytes:
     described = replace(describe(database, name, damage=damage), plan=plan)
     described = redacted(described) if redact else described
-    context = {"session": described.session, "card": card(described, program), "style": Markup(style_of(*CARD_STYLES))}
+    context = {"session": described.session, "card": Card(described, program), "style": Markup(style_of(*CARD_STYLES))}
     return environment().get_template("card.svg").render(context).encode()
 
 
@@ -77,8 +77,9 @@ def session_context(described: Report, program: str) -> Context:
         "is_redacted": False,
         "program": program,
         "zrb_program": zrb_program(program),
-        "card": card(described, program),
+        "card": Card(described, program),
         **queues(described),
+        "more_values": None,
         "most_rows": MOST_ROWS,
         "most_attempts": MOST_ATTEMPTS,
         "json": text,

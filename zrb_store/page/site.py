@@ -82,8 +82,7 @@ class Site:
         """Read the store and show what was found, or what is the matter."""
         given = request.query_params
         question = pages.Question(
-            path={name: storable(text) for name, text in request.path_params.items()},
-            given={name: storable(text) for name, text in given.items() if text},
+            given={name: storable(text) for name, text in {**given, **request.path_params}.items() if text},
             all_given={name: list(map(storable, given.getlist(name))) for name in given},
             as_json=given.get("format") == "json",
             program=self._program,

@@ -14,7 +14,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from zrb_store import settings
-from zrb_store.errors import SchemaAhead, SchemaBehind, StoreMissing, StoreUnavailable
+from zrb_store.errors import SchemaAhead, SchemaBehind, SessionWaiting, StoreMissing, StoreUnavailable, ZrbStoreError
 from zrb_store.masking import mask_word
 from zrb_store.plugin import attach, compat
 from zrb_store.plugin.attach import recorder_of
@@ -157,6 +157,8 @@ async def _attempt(recorder: Recorder, action: Action, task: AnyTask, ctx: compa
         result = action(task, ctx)
         if inspect.isawaitable(result):
             result = await result
+        if attempt.parked is not None:  # the action has caught it
+            raise attempt.parked
         with recorder.end_run_on_refusal():
             recorder.refuse_if_ended()
             recorder.complete(attempt, task, result)
@@ -248,9 +250,16 @@ async def _conduct(recorder: Recorder, run: Callable[[], Awaitable[R]]) -> R:
         failure = uncertain.pop(0)  # zrb only knows that a task was cancelled, or fails because of that
     for other in uncertain:
         warn(str(other))
-    interrupted = interrupted or isinstance(failure, (asyncio.CancelledError, KeyboardInterrupt))
-    status = recorder.end(failure, interrupted=interrupted)
-    if status != "completed" and recorder.fatal is None and recorder.zrb_session.parent is None:
+    # A task that waits was cancelled, as zrb sees it.
+    is_waiting = bool(recorder.waits) and not interrupted and isinstance(failure, asyncio.CancelledError | None)
+    interrupted = interrupted or (isinstance(failure, (asyncio.CancelledError, KeyboardInterrupt)) and not is_waiting)
+    status = recorder.end(None if is_waiting else failure, interrupted=interrupted)
+    if is_waiting and recorder.fatal is None and status != "interrupted":  # by `stop`
+        from zrb_store.queries import waits  # late: imports SQLAlchemy
+
+        text = waits.describe(recorder.run.session, waits.parked(recorder.run.database, [recorder.run.session_id]))
+        failure = SessionWaiting(text) if status == "waiting" else ZrbStoreError(f"{text}; and a task failed")
+    if status not in ("completed", "waiting") and recorder.fatal is None and recorder.zrb_session.parent is None:
         warn(_how_to_resume(recorder, status))
     stopped = signals.received
     signals.end(recorder)

@@ -15,6 +15,7 @@ from zrb_store.errors import (
     LeaseLost,
     StepUncertain,
     StoreUnavailable,
+    Waiting,
     ZrbStoreError,
     what_makes_storable,
 )
@@ -47,7 +48,7 @@ _WAIT = 1.0  # seconds that the actions of an ended run may take to notice that 
 
 
 class Stopped(asyncio.CancelledError):
-    """The store refused the run, or a step's end is unknown.
+    """The store refused the run, a step's end is unknown, or the task waits.
 
     Every zrb release lets a cancellation pass: no retry, no fallback, no successor.
     """
@@ -75,6 +76,7 @@ class Recorder:
         self.warn_once: Callable[[str], None] = functools.cache(warn)
         self.fatal: Exception | None = None  # why the run must end at once
         self.uncertain: list[StepUncertain] = []  # why tasks were ended without a retry
+        self.waits: list[Waiting] = []  # what tasks wait for that were ended so
         self.ended = False
         self.result: Any = None  # of the main task, if the session had completed before
         self.xcoms = ZrbXcoms(self, store.database, name, store.max_value)
@@ -183,7 +185,7 @@ class Recorder:
                 await asyncio.wait(working, timeout=_WAIT)
 
     def end(self, error: BaseException | None, *, interrupted: bool) -> str:
-        """End the run with its true status, and return it: `completed`, `failed` or `interrupted`."""
+        """End the run with its true status, and return it: `completed`, `failed`, `interrupted` or `waiting`."""
         if self.run.is_inherited:  # a forked child ends nothing, and has nothing to say
             self.ended = True
             return "completed"
@@ -206,6 +208,8 @@ class Recorder:
     def _true_status(self, error: BaseException | None, interrupted: bool) -> str:
         main = self.zrb_session.get_task_status(self.main)
         stopped = [issubclass(kind, _STOPPING) for kind in self._errors.values()]
+        if self.waits and not interrupted and (error is None or isinstance(error, _STOPPING)):
+            return "waiting" if all(stopped) else "failed"
         if error is not None and not isinstance(error, _STOPPING):
             return "failed"
         if (main.is_completed or main.is_skipped) and all(stopped) and not (interrupted and stopped):
@@ -288,6 +292,11 @@ class Recorder:
         by_zrb = role == "check" or (role == "server" and isinstance(error, _STOPPING))
         if not by_zrb or isinstance(error, SystemExit):
             self._errors[attempt.task] = type(error)
+        if attempt.parked is not None:
+            self._errors[attempt.task] = Stopped
+            self.waits.append(attempt.parked)
+            self._content.attempt_ended(attempt, completed=False)
+            raise Stopped(str(attempt.parked)) from None
         if self.fatal is None and not self.ended:
             with contextlib.suppress(AttemptClosed):
                 status = "interrupted" if isinstance(error, _STOPPING) else "failed"

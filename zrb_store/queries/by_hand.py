@@ -19,6 +19,7 @@ from zrb_store.process import identity
 from zrb_store.queries import chunks
 from zrb_store.queries.clock import Moment, given_moment, given_tick, now_given
 from zrb_store.queries.values import is_dead
+from zrb_store.records import JsonObject
 
 
 class Change(NamedTuple):
@@ -36,6 +37,10 @@ class Change(NamedTuple):
     def text(self) -> str:
         """What it was done to, and why."""
         return ": ".join(part for part in (self.detail, self.reason) if part)
+
+    def to_json(self) -> JsonObject:
+        """Return who did it, and why."""
+        return {"user": self.user, "host": self.host, "pid": self.pid, "reason": self.reason}
 
 
 def _of_values() -> sa.ColumnElement[bool]:
@@ -151,17 +156,6 @@ def acts_from(
     params = {"session": session, "session_id": session_id, "first_queue": first[0], "first_seq": first[1]}
     for queue_id, seq, *columns in transaction.stream(_from(), params):
         yield Act((queue_id, seq), *_change(columns))
-
-
-@statement
-def _on_value() -> sa.Select[*Row]:
-    return _changes(_of_values(), t.change.c.detail == bindparam("detail")).order_by(t.change.c.id)
-
-
-def acts_on(executor: Executor, session: str, queue_name: str, place: tuple[int, int]) -> list[Act]:
-    """Return what was done from a shell to one value, given by queue id and seq."""
-    rows = executor.execute(_on_value(), {"session": session, "detail": f"{queue_name}#{place[1]}"})
-    return [Act(place, *_change(row)) for row in rows]
 
 
 @statement

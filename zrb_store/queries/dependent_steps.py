@@ -177,6 +177,21 @@ def _running() -> sa.Select[int]:
 
 
 @statement
+def _waiting() -> sa.Select[int]:
+    return (
+        sa.select(t.attempt.c.id)
+        .select_from(_parent().join(t.attempt, t.attempt.c.session_id == _parent().c.session_id))
+        .where(
+            _parent().c.id == bindparam("attempt_id"),
+            t.attempt.c.step_of == _parent().c.task,
+            t.attempt.c.parent_id == bindparam("attempt_id"),
+            t.attempt.c.status == literal("waiting"),
+            t.attempt.c.given_back_at.is_(None),
+        )
+    )
+
+
+@statement
 def _have_steps(dialect_name: str) -> sa.Select[int]:
     return sa.select(_parent().c.id).where(
         among(dialect_name, _parent().c.id, "ids"),
@@ -191,8 +206,9 @@ def with_steps(executor: Executor, chosen: Sequence[tuple[int, str]]) -> list[tu
     found: dict[int, str] = {}
     for attempt_id, reason in chosen:
         if attempt_id in having_steps:
-            running = ids(executor, _running(), {"attempt_id": attempt_id})
-            for step_id in sorted(running.union(of_attempt(executor, attempt_id)), reverse=True):
+            around = {"attempt_id": attempt_id}
+            open_steps = ids(executor, _running(), around) | ids(executor, _waiting(), around)
+            for step_id in sorted(open_steps.union(of_attempt(executor, attempt_id)), reverse=True):
                 found.setdefault(step_id, reason)
         found.setdefault(attempt_id, reason)
     return list(found.items())

@@ -16,7 +16,7 @@ from zrb_store.queries.by_hand import Change
 from zrb_store.queries.clock import Moment, by_then, later
 from zrb_store.queries.show import attempts_without
 from zrb_store.queries.values import from_live, is_dead, is_delayed, is_due, is_held, is_same_value, was_live
-from zrb_store.records import UNSUCCESSFUL, AttemptRecord, ReplacedRecord, ReturnRecord, ValueRecord
+from zrb_store.records import UNFINISHED, UNSUCCESSFUL, AttemptRecord, ReplacedRecord, ReturnRecord, ValueRecord
 
 MESSAGE_LENGTH = 300
 """Characters of an error's message that are read with each return of a value: one error may be that of many."""
@@ -35,7 +35,7 @@ class JoinedAttempt:
         self.name = (self._session.c.name, self._attempt.c.task, self._attempt.c.number)
         self.step = self._attempt.c.step
         self.given_back = (self._attempt.c.given_back_at, self._attempt.c.given_back_tick)
-        failed = sa.and_(is_one_of(self._attempt.c.status, *UNSUCCESSFUL), ~attempts.is_of_no_task(self._attempt))
+        failed = sa.and_(is_one_of(self._attempt.c.status, *UNFINISHED), ~attempts.is_of_no_task(self._attempt))
         self.failed = tuple(sa.case((failed, self._attempt.c[name])) for name in ("ended_at", "ended_tick"))
         beginning = (literal(1), literal(MESSAGE_LENGTH))
         self.whole_error = (self._attempt.c.error_type, self._attempt.c.error_message)
@@ -110,11 +110,6 @@ class ValueHistory(NamedTuple):
     taken_from: Change | None = None  # who took or dropped it so
 
 
-def seen_state() -> sa.ColumnElement[str]:
-    """Return the state of a value as readers see it: one that is not due is `delayed`."""
-    return sa.case((is_delayed(), literal("delayed")), else_=t.value.c.state)
-
-
 Only = Literal["live", "dead", "delayed", "held", "next", "notable"]
 """The values that are asked for, if not all.
 
@@ -150,13 +145,26 @@ def _next() -> sa.ColumnElement[bool]:
     return t.value.c.seq == first.scalar_subquery()
 
 
+def _is_live(then: bool) -> sa.ColumnElement[bool]:
+    return was_live() if then else sa.and_(t.value.c.ended_at.is_(None), is_due())
+
+
+def _asked(only: Only | None, then: bool) -> Iterator[sa.ColumnElement[bool]]:
+    """Yield the condition for the values that are asked for, unless these are all."""
+    if only in ("live", "dead", "delayed"):
+        yield {"live": _is_live(then), "dead": is_dead(), "delayed": is_delayed()}[only]
+    elif only is not None:
+        is_unusual = ~is_one_of(t.value.c.state, *USUAL)
+        notable = sa.or_(is_held(), _next(), is_delayed(), is_unusual)
+        yield {"held": is_held(), "next": _next(), "notable": notable}[only]
+
+
 @statement
 def _values(scope: Scope, only: Only | None, then: bool) -> sa.Select[*Row]:
-    is_live = was_live() if then else sa.and_(t.value.c.ended_at.is_(None), is_due())
     statement = (
         sa.select(
             *(short_text() if name == "data" else t.value.c[name] for name in VALUE),
-            is_live,
+            _is_live(then),
             *pusher().name,
             pusher().step,
             *pusher().given_back,
@@ -168,17 +176,10 @@ def _values(scope: Scope, only: Only | None, then: bool) -> sa.Select[*Row]:
         .where(_within(t.value, scope))
         .order_by(t.value.c.queue_id, t.value.c.seq)
     )
-    if only is None:
-        return statement
-    if only == "dead":
-        return statement.where(is_dead()).with_hint(t.value, "INDEXED BY ix_zrb_value_dead", "sqlite")
-    if only != "live":
-        is_usual = is_one_of(t.value.c.state, *USUAL)
-        notable = sa.or_(is_held(), _next(), is_delayed(), ~is_usual)
-        chosen = {"delayed": is_delayed(), "held": is_held(), "next": _next(), "notable": notable}
-        return statement.where(chosen[only])
-    statement = statement.where(is_live)
-    return statement if then else statement.with_hint(t.value, "INDEXED BY ix_zrb_value_live", "sqlite")
+    statement = statement.where(*_asked(only, then))
+    if only == "dead" or (only == "live" and not then):
+        return statement.with_hint(t.value, f"INDEXED BY ix_zrb_value_{only}", "sqlite")
+    return statement
 
 
 @statement
@@ -334,14 +335,8 @@ Ts = TypeVarTuple("Ts")
 
 
 def _restricted(statement: sa.Select[*Ts], only: Only | None, then: bool) -> sa.Select[*Ts]:
-    statement = statement.where(t.value.c.queue_id == bindparam("queue_id"))
-    if only == "live":
-        return statement.where(was_live() if then else sa.and_(t.value.c.ended_at.is_(None), is_due()))
-    if only == "dead":
-        return statement.where(is_dead())
-    if only == "delayed":
-        return statement.where(is_delayed())
-    return statement.where(by_then(t.value, "pushed")) if then else statement
+    pushed = (by_then(t.value, "pushed"),) if then and only is None else ()
+    return statement.where(t.value.c.queue_id == bindparam("queue_id"), *_asked(only, then), *pushed)
 
 
 @statement
@@ -361,7 +356,7 @@ def first_of_last(
 
 @statement
 def _earlier(only: Only | None, then: bool) -> sa.Select[str, int]:
-    state: sa.ColumnElement[str] = seen_state()
+    state: sa.ColumnElement[str] = sa.case((is_delayed(), literal("delayed")), else_=t.value.c.state)
     if then:  # what had become of the others by then, only their whole history tells
         state = sa.case((was_live(), literal("live")), else_=literal("no longer live"))
     counted = sa.select(state.label("state"), sa.func.count()).where(

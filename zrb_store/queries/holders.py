@@ -10,7 +10,7 @@ from zrb_store.db.columns import RUN
 from zrb_store.db.core import bindparam, exists, is_one_of, literal, sa, statement, t
 from zrb_store.db.dialect import among
 from zrb_store.db.transaction import Executor, Row, Transaction
-from zrb_store.queries import runs
+from zrb_store.queries import runs, sessions
 from zrb_store.queries.attempts import attempt_as, is_in_effect, is_of_no_task
 from zrb_store.records import RunRecord
 
@@ -98,46 +98,24 @@ def holder_of(executor: Executor, queue_id: int, seq: int) -> ValueHolder | None
     return ValueHolder._make((*rows[0][:3], runs.record(rows[0][3:]))) if rows else None
 
 
-class UnfinishedSession(NamedTuple):
-    """A session that has steps and has not completed."""
-
-    id: int
-    name: str
-    status: str  # its stored status: `failed`, `interrupted`, or `running`, though the run may have died
-    run: RunRecord
-
-
-def _next_with_steps(*after: sa.ColumnElement[bool]) -> sa.Select[*Row]:
-    """Select the first session that has steps, found by the index of steps without reading the others."""
-    return (
-        sa.select(sa.func.min(t.attempt.c.session_id).label("session_id"))
-        .where(t.attempt.c.step_of.is_not(None), *after)
-        .with_hint(t.attempt, "INDEXED BY ix_zrb_attempt_step", "sqlite")
-    )
-
-
 @statement
 def _unfinished() -> sa.Select[*Row]:
-    found = _next_with_steps().cte("found", recursive=True)
-    with_steps = found.union_all(
-        sa.select(_next_with_steps(t.attempt.c.session_id > found.c.session_id).scalar_subquery()).where(
-            found.c.session_id.is_not(None)
-        )
-    )
     newest_run = sa.and_(t.run.c.session_id == t.session.c.id, t.run.c.number == t.session.c.fence)
     return (
         sa.select(t.session.c.id, t.session.c.name, t.session.c.status, *(t.run.c[name] for name in RUN))
-        .select_from(with_steps.join(t.session, t.session.c.id == with_steps.c.session_id).join(t.run, newest_run))
-        .where(is_one_of(t.session.c.status, "running", "failed", "interrupted"))
+        .select_from(t.session.join(t.run, newest_run))
+        .where(
+            is_one_of(t.session.c.status, "running", "failed", "interrupted", "waiting"),
+            sessions.is_not_completed(),
+            exists(t.attempt.c.session_id == t.session.c.id, t.attempt.c.step_of.is_not(None)),
+        )
     )
 
 
-def unfinished_sessions(executor: Executor) -> list[UnfinishedSession]:
-    """Return the sessions that have steps and a run and have not completed."""
-    return [
-        UnfinishedSession(session_id, name, status, runs.record(tuple(columns)))
-        for session_id, name, status, *columns in executor.execute(_unfinished())
-    ]
+def unfinished_sessions(executor: Executor) -> Iterator[tuple[int, str, str, RunRecord]]:
+    """Yield id, name, stored status and newest run of the sessions that have steps and have not completed."""
+    for session_id, name, status, *columns in executor.execute(_unfinished()):
+        yield session_id, name, status, runs.record(tuple(columns))
 
 
 class HoldingStep(NamedTuple):

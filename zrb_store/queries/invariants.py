@@ -18,12 +18,13 @@ from zrb_store.db.transaction import Executor, Row, Transaction
 from zrb_store.queries.attempts import attempt_as, is_step
 from zrb_store.queries.damage import RESTORE, SHOWN, Invariant, columns_of, exists, invariant, label, rows_of, say
 from zrb_store.queries.values import is_same_value
+from zrb_store.queries.wait_invariants import OF_WAITS, RERUN
+from zrb_store.records import UNFINISHED
 
 if TYPE_CHECKING:
     from zrb_store.queries.damage import Condition
 
 _CLOCK = "the clock was set back before `db upgrade` brought ticks; events of those moments may be out of order"
-_RERUN = "start or resume the session, which gives them back"
 _RESTORE_VALUE = "restore a backup; `zrb-store get SESSION QUEUE --seq N` shows what is left"
 _IMPOSSIBLE = "have a column with an invalid number, time or word"
 _pusher, _taker = functools.partial(attempt_as, "pusher"), functools.partial(attempt_as, "taker")
@@ -91,7 +92,7 @@ _OF_VALUES = [
                     # What it pushed to other sessions was undone when it ended.
                     sa.or_(
                         _pusher().c.session_id == t.queue.c.session_id,
-                        ~is_one_of(_pusher().c.status, "failed", "interrupted", "lost"),
+                        ~is_one_of(_pusher().c.status, *UNFINISHED),
                     ),
                 ),
             ),
@@ -251,7 +252,7 @@ _OF_ATTEMPTS = [
         lambda: sa.and_(
             is_one_of(t.attempt.c.status, "running"), sa.or_(t.run.c.id.is_(None), t.run.c.ended_at.is_not(None))
         ),
-        remedy=_RERUN,
+        remedy=RERUN,
     ),
     _attempt(
         "attempt-unfinished",
@@ -261,7 +262,7 @@ _OF_ATTEMPTS = [
             ~is_one_of(t.attempt.c.status, "completed"),
             sa.or_(t.attempt.c.fence < _newest_real_run(), _has_twin_after()),
         ),
-        remedy=_RERUN,
+        remedy=RERUN,
     ),
     _attempt(
         "attempt-run",
@@ -337,7 +338,7 @@ _OF_ATTEMPTS = [
             is_one_of(t.attempt.c.status, "running"),
             ~_parent_is(is_one_of(attempt_as("parent").c.status, "running")),
         ),
-        remedy=_RERUN,
+        remedy=RERUN,
     ),
     _attempt(
         "step-unfinished",
@@ -437,7 +438,7 @@ _OF_SESSIONS = [
     ),
 ]
 
-INVARIANTS = [*_OF_VALUES, *_OF_ATTEMPTS, *_OF_SESSIONS]
+INVARIANTS = [*_OF_VALUES, *_OF_ATTEMPTS, *OF_WAITS, *_OF_SESSIONS]
 
 if TYPE_CHECKING:
     Name = str
@@ -455,8 +456,7 @@ def violations(executor: Executor, invariants: Sequence[Invariant]) -> Iterator[
     """Yield each of the invariants that rows violate, with the message about them."""
     name = executor.dialect_name
     for each in invariants:
-        rows = executor.execute(_first(name, each.name))
-        count = len(rows)
+        count = len(rows := executor.execute(_first(name, each.name)))
         if count == SHOWN:
             every = sa.select(sa.func.count()).select_from(each.violating(name).subquery())
             count = executor.execute(every)[0][0]

@@ -16,7 +16,7 @@ from zrb_store.names import NamePattern
 from zrb_store.process import Projects
 from zrb_store.queries import runs, sessions
 from zrb_store.queries.attempts import is_step
-from zrb_store.records import RunRecord, SessionRecord
+from zrb_store.records import RunRecord, SessionRecord, by_key
 
 
 def _last(suffix: Literal["tick", "at"]) -> sa.ColumnElement[int]:
@@ -105,11 +105,8 @@ def _runs_of(dialect_name: str) -> sa.Select[*Row]:
 
 def runs_by_session(executor: Executor, session_ids: Sequence[int]) -> dict[int, list[RunRecord]]:
     """Return the runs of some sessions by session id, the oldest run first."""
-    found: dict[int, list[RunRecord]] = {}
-    for row in executor.execute(_runs_of(executor.dialect_name), {"ids": json.dumps(list(session_ids))}):
-        record = runs.record(row)
-        found.setdefault(record.session_id, []).append(record)
-    return found
+    rows = executor.execute(_runs_of(executor.dialect_name), {"ids": json.dumps(list(session_ids))})
+    return by_key(map(runs.record, rows), lambda run: run.session_id)
 
 
 class TaskCounts(NamedTuple):

@@ -205,16 +205,9 @@ def _newest(of_task: bool) -> sa.Select[int, str, int, int | None]:
     return found.where(t.attempt.c.task == bindparam("task")) if of_task else found
 
 
-class NewestPiece(NamedTuple):
-    """The newest piece of an attempt's output."""
+def newest_pieces(executor: Executor, session_id: int, run_id: int, task: str | None = None) -> list[Row]:
+    """Return id, task and number of each attempt of a run that printed something, and the number of its newest piece.
 
-    attempt_id: int
-    task: str
-    number: int
-    piece: int
-
-
-def newest_pieces(executor: Executor, session_id: int, run_id: int, task: str | None = None) -> list[NewestPiece]:
-    """Return the newest piece of each attempt of a run that printed something, the oldest attempt first."""
-    rows = executor.execute(_newest(task is not None), {"session_id": session_id, "run_id": run_id, "task": task})
-    return [NewestPiece(*row) for row in rows]
+    The oldest attempt is the first.
+    """
+    return list(executor.execute(_newest(task is not None), {"session_id": session_id, "run_id": run_id, "task": task}))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from zrb_store.db.columns import QUEUE
@@ -167,18 +167,6 @@ def queues_of_open_sessions(executor: Executor) -> list[int]:
     return [row[0] for row in executor.execute(_open())]
 
 
-@statement
-def _names(dialect_name: str) -> sa.Select[int, str, str]:
-    found = sa.select(t.queue.c.id, t.session.c.name, t.queue.c.name).select_from(t.queue.join(t.session))
-    return found.where(among(dialect_name, t.queue.c.id, "ids")).order_by(t.session.c.name, t.queue.c.name)
-
-
-def names(executor: Executor, queue_ids: Iterable[int]) -> dict[int, str]:
-    """Return the name SESSION/QUEUE of each of these queues by its id, ordered by both."""
-    rows = executor.execute(_names(executor.dialect_name), {"ids": json.dumps(list(queue_ids))})
-    return {queue_id: f"{session}/{queue}" for queue_id, session, queue in rows}
-
-
 class QueueState(NamedTuple):
     """What a queue has now."""
 
@@ -230,7 +218,7 @@ def _states(dialect_name: str) -> sa.Select[*Row]:
     )
 
 
-def queue_states(executor: Executor, queue_ids: Sequence[int]) -> list[QueueState]:
+def queue_states(executor: Executor, queue_ids: Iterable[int]) -> list[QueueState]:
     """Return what these queues have now, ordered by session and name."""
     params = {"queue_ids": json.dumps(list(queue_ids))}
     return [QueueState(*row) for row in executor.execute(_states(executor.dialect_name), params)]

@@ -11,8 +11,8 @@ from dataclasses import replace
 from typing import Any, Literal, NamedTuple
 
 from zrb_store.db.columns import RUN, readable
-from zrb_store.db.core import Params, bindparam, exists, literal, sa, statement, t
-from zrb_store.db.dialect import new_id, now
+from zrb_store.db.core import Params, bindparam, exists, is_one_of, literal, sa, statement, t
+from zrb_store.db.dialect import among, new_id, now
 from zrb_store.db.transaction import Executor, Row, Transaction
 from zrb_store.masking import ErrorText
 from zrb_store.process import Projects, program_of
@@ -52,18 +52,18 @@ def last(executor: Executor, session_id: int) -> RunRecord | None:
 
 
 @statement
-def _last_signs() -> sa.Select[int | None, int, int | None]:
+def _last_signs(dialect_name: str) -> sa.Select[int | None, int, int | None]:
     ended = sa.case((t.attempt.c.status != literal("lost"), t.attempt.c.ended_at))  # others end a lost one
     return (
         sa.select(t.attempt.c.run_id, sa.func.max(t.attempt.c.started_at), sa.func.max(ended))
-        .where(t.attempt.c.session_id == bindparam("session_id"))
+        .where(among(dialect_name, t.attempt.c.run_id, "ids"))
         .group_by(t.attempt.c.run_id)
     )
 
 
-def with_last_signs(executor: Executor, session_id: int, found: Sequence[RunRecord]) -> list[RunRecord]:
-    """Return the runs of a session with the time when the attempts of each last began or ended by themselves."""
-    rows = executor.execute(_last_signs(), {"session_id": session_id})
+def with_last_signs(executor: Executor, found: Sequence[RunRecord]) -> list[RunRecord]:
+    """Return runs with the time when the attempts of each last began or ended by themselves."""
+    rows = executor.execute(_last_signs(executor.dialect_name), {"ids": json.dumps([run.id for run in found])})
     signs = {run: max(started_at, ended_at or 0) for run, started_at, ended_at in rows}
     return [replace(run, seen_at=signs.get(run.id, 0)) for run in found]
 
@@ -192,7 +192,7 @@ def _lock_session() -> sa.Select[int]:
 @statement
 def _end() -> sa.sql.dml.ReturningUpdate[str]:
     given = bindparam("new_status", type_=sa.Text)
-    may_be_unfinished = sa.or_(given == literal("failed"), bindparam("unless_stopped", type_=sa.Boolean))
+    may_be_unfinished = sa.or_(is_one_of(given, "failed", "waiting"), bindparam("unless_stopped", type_=sa.Boolean))
     was_stopped = sa.and_(may_be_unfinished, t.run.c.stop_requested_at.is_not(None))
     return (
         sa.update(t.run)
@@ -256,6 +256,11 @@ def _end_session() -> sa.Update:
         .where(t.session.c.id == bindparam("of_session"))
         .values(status=bindparam("new_status"), **now_given("ended"))
     )
+
+
+def end_session(transaction: Transaction, session_id: int, status: str, moment: Moment) -> None:
+    """Give a session that no process runs another status."""
+    transaction.execute(_end_session(), {"of_session": session_id, "new_status": status, **moment.params})
 
 
 def end(

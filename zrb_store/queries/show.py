@@ -29,18 +29,10 @@ def _summary() -> sa.Select[int, int | None, bool]:
     )
 
 
-class AttemptSummary(NamedTuple):
-    """What is read of a session first."""
-
-    moment: int  # the database's clock, in microseconds
-    attempts: int  # the number of attempts, steps not counted
-    has_steps: bool  # whether it has steps
-
-
-def attempt_summary(executor: Executor, session_id: int) -> AttemptSummary:
-    """Return the clock, how many attempts a session has, and whether it has steps."""
+def attempt_summary(executor: Executor, session_id: int) -> tuple[int, int, bool]:
+    """Return the database's clock, how many attempts a session has without steps, and whether it has steps."""
     moment, count, has_steps = executor.execute(_summary(), {"session_id": session_id})[0]
-    return AttemptSummary(moment, count, bool(has_steps))
+    return moment, count, bool(has_steps)
 
 
 class QueueSummary(NamedTuple):
@@ -151,17 +143,6 @@ def attempted_tasks(executor: Executor, session_id: int, moment: Moment | None =
 
 
 @statement
-def _one() -> sa.Select[*Row]:
-    return attempts_without(*_LONG_TEXTS).where(of_task(), t.attempt.c.number == bindparam("number"))
-
-
-def short_attempt(executor: Executor, session_id: int, task: str, number: int) -> AttemptRecord | None:
-    """Return one attempt, a step's too, as `short_attempts` does, or None if there is no such attempt."""
-    rows = executor.execute(_one(), {"session_id": session_id, "task": task, "number": number})
-    return attempts.record(rows[0]) if rows else None
-
-
-@statement
 def _left() -> sa.Select[str, int]:
     pushed = t.attempt.join(t.value, t.value.c.pushed_by == t.attempt.c.id)
     return (
@@ -248,25 +229,18 @@ def _logged(of: Literal["session", "task", "step"]) -> sa.Select[*Row]:
     return found.where(of_task(), is_step()) if of == "step" else found
 
 
-class LoggedAttempt(NamedTuple):
-    """An attempt as `log` shows it."""
-
-    record: AttemptRecord  # its record, with the traceback
-    around: str | None  # name of the attempt around it, if it is one of a step and that one still exists
-    printed: bool  # whether it has output
-
-
 def attempts_with_errors(
     transaction: Transaction, session_id: int, task: str | None = None, *, is_step: bool = False
-) -> Iterator[LoggedAttempt]:
-    """Yield attempts with their tracebacks, the oldest first, but steps after the attempt around them.
+) -> Iterator[tuple[AttemptRecord, str | None, bool]]:
+    """Yield attempts with tracebacks, each with the name of the one around it, and with whether it has output.
 
-    Only those of a task and its steps, if one is given; with `is_step` those of the step with that id.
+    The oldest is the first, but steps come after the attempt around them; its name is None if it was deleted. Only
+    those of a task and its steps, if one is given; with `is_step` those of the step with that id.
     """
     statement = _logged("session" if task is None else "step" if is_step else "task")
     for *columns, number, printed in transaction.stream(statement, {"session_id": session_id, "task": task}):
         record = attempts.record(tuple(columns))
-        yield LoggedAttempt(record, None if number is None else f"{record.step_of}#{number}", bool(printed))
+        yield record, None if number is None else f"{record.step_of}#{number}", bool(printed)
 
 
 @statement
@@ -313,17 +287,10 @@ def _differing(done_in: Literal["a", "b"]) -> sa.Select[str | None, str | None, 
     )
 
 
-class ComparedStep(NamedTuple):
-    """A step of which the stored results in two sessions differ."""
+def differing_steps(transaction: Transaction, a: int, b: int) -> Iterator[Row]:
+    """Yield the steps whose stored results differ between two sessions, or that are done in only one of them.
 
-    task: str
-    step: str
-    a: str | None  # its encoded result in the one session; None if it is not done there
-    b: str | None  # the same of the other session
-
-
-def differing_steps(transaction: Transaction, a: int, b: int) -> Iterator[ComparedStep]:
-    """Yield the steps whose stored results differ between two sessions, or that are done in only one of them."""
+    Each is a task, the name of its step, and both encoded results, of which one may be None.
+    """
     for steps in (_differing("a"), _differing("b")):
-        for row in transaction.stream(steps, {"a": a, "b": b}):
-            yield ComparedStep(*row)
+        yield from transaction.stream(steps, {"a": a, "b": b})

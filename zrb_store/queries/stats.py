@@ -8,7 +8,7 @@ from typing import NamedTuple, TypeVarTuple
 
 from zrb_store.db.columns import RUN
 from zrb_store.db.core import bindparam, is_one_of, literal, sa, statement, t
-from zrb_store.db.dialect import among
+from zrb_store.db.dialect import among, now
 from zrb_store.db.transaction import Executor, Row, Transaction
 from zrb_store.process import Projects
 from zrb_store.queries import lease, runs, sessions
@@ -29,40 +29,42 @@ def _chosen(statement: sa.Select[*Ts], task: str | None, since: int | None) -> s
     return statement if since is None else statement.where(t.run.c.started_at >= since)
 
 
-class RunCount(NamedTuple):
-    """The runs of one task that ended in the same way."""
+def waited(executor: Executor, task: str | None, since: int | None) -> list[tuple[str | None, str | None, int]]:
+    """Return project, main task and how long, in microseconds, nothing ran after runs that ended because they wait."""
+    later = t.run.alias("later")
+    following = sa.select(sa.func.min(later.c.started_at)).where(
+        later.c.session_id == t.run.c.session_id, later.c.number > t.run.c.number
+    )
+    # `stop` may have ended the wait.
+    last = sa.case((t.session.c.status == literal("waiting"), now()), else_=t.run.c.ended_at)
+    until = sa.func.coalesce(following.scalar_subquery(), last)
+    waited = sa.func.sum(sa.case((until > t.run.c.ended_at, until - t.run.c.ended_at), else_=literal(0)))
+    statement = sa.select(t.session.c.project, t.session.c.task, sa.cast(waited, sa.BigInteger))
+    statement = statement.where(t.run.c.status == literal("waiting")).group_by(t.session.c.project, t.session.c.task)
+    return [(row[0], row[1], row[2]) for row in executor.execute(_chosen(statement, task, since), {})]
+
+
+class EndedRun(NamedTuple):
+    """A run of a main task that has ended, or not yet: then it has no status."""
 
     project: str | None  # the folder of the project, None for none
     task: str | None  # the main task, None if it is not known
-    status: str | None  # `completed`, `failed`, `interrupted` or `lost`; None for those that have not ended
-    runs: int  # how many there are
-    newest: int  # the id of the one that started last
-    ended_at: int | None  # when the last of them ended, in microseconds
+    id: int
+    status: str | None  # `completed`, `failed`, `interrupted`, `lost` or `waiting`
+    ended_at: int | None
+    took: int  # microseconds
 
 
-def run_counts(executor: Executor, task: str | None = None, since: int | None = None) -> list[RunCount]:
-    """Count the runs of each project, main task and status."""
-    group = (t.session.c.project, t.session.c.task, t.run.c.status)
-    statement = sa.select(*group, sa.func.count(), sa.func.max(t.run.c.id), sa.func.max(t.run.c.ended_at)).group_by(
-        *group
-    )
-    return [RunCount(*row) for row in executor.execute(_chosen(statement, task, since), {})]
-
-
-def durations(
-    transaction: Transaction, task: str | None = None, since: int | None = None
-) -> Iterator[tuple[str | None, str | None, int]]:
-    """Yield project, main task and duration (in microseconds) of each completed run, in that order."""
+def every_run(transaction: Transaction, task: str | None, since: int | None) -> Iterator[EndedRun]:
+    """Yield the runs of main tasks, ordered by project, task and length."""
     # The end of a damaged run may be missing.
     took = sa.func.coalesce(t.run.c.ended_at - t.run.c.started_at, literal(0)).label("took")
-    statement = _chosen(sa.select(t.session.c.project, t.session.c.task, took), task, since)
-    statement = statement.where(t.run.c.status == literal("completed"))
-    return transaction.stream(statement.order_by(t.session.c.project, t.session.c.task, took))
+    place = (t.session.c.project, t.session.c.task)
+    statement = _chosen(sa.select(*place, t.run.c.id, t.run.c.status, t.run.c.ended_at, took), task, since)
+    return map(EndedRun._make, transaction.stream(statement.order_by(*place, took)))
 
 
-def running(
-    executor: Executor, task: str | None = None, since: int | None = None
-) -> list[tuple[str | None, str | None, RunRecord]]:
+def running(executor: Executor, task: str | None, since: int | None) -> list[tuple[str | None, str | None, RunRecord]]:
     """Return project, main task and record of each run that has not ended."""
     columns = (t.session.c.project, t.session.c.task, *(t.run.c[name] for name in RUN))
     statement = _chosen(sa.select(*columns), task, since).where(t.run.c.ended_at.is_(None))
@@ -92,11 +94,11 @@ def _end(dialect_name: str) -> sa.ColumnElement[int]:
 
 
 def recent_runs(executor: Executor, task: str | None, since: int | None, most: int) -> list[RecentRun]:
-    """Return the runs that have ended, those that began last first, of which there are at most so many."""
+    """Return the runs that have ended, but not to wait, those that began last first; at most so many."""
     of_session = (t.session.c.project, t.session.c.task, t.session.c.name)
     columns = (*of_session, t.run.c.status, t.run.c.started_at, _end(executor.dialect_name))
     statement = _chosen(sa.select(*columns), task, since)
-    statement = statement.where(t.run.c.ended_at.is_not(None), t.run.c.status.is_not(None))
+    statement = statement.where(t.run.c.ended_at.is_not(None), t.run.c.status != literal("waiting"))
     return [RecentRun(*row) for row in executor.execute(statement.order_by(t.run.c.id.desc()).limit(most), {})]
 
 
@@ -150,7 +152,7 @@ def _not_done() -> sa.Select[*Row]:
     return (
         sessions.selection()
         .where(
-            is_one_of(t.session.c.status, "running", "failed", "interrupted"),
+            is_one_of(t.session.c.status, "running", "failed", "interrupted", "waiting"),
             sessions.is_not_completed(),
             t.session.c.parent.is_(None),
         )
@@ -159,7 +161,7 @@ def _not_done() -> sa.Select[*Row]:
 
 
 def not_done(transaction: Transaction, projects: Projects | None = None) -> Iterator[SessionRecord]:
-    """Yield the root sessions that failed, were interrupted or run, with their stored status, the newest first."""
+    """Yield the root sessions that run, wait, failed or were interrupted, as they are stored, the newest first."""
     statement = _not_done() if projects is None else _not_done().construct.where(runs.is_of(projects))
     return map(sessions.record, transaction.stream(statement))
 

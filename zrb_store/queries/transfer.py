@@ -15,7 +15,7 @@ from zrb_store.names import full_name
 from zrb_store.queries import chunks
 from zrb_store.queries.attempts import attempt_as
 from zrb_store.queries.history import pusher, taker
-from zrb_store.records import UNSUCCESSFUL
+from zrb_store.records import UNFINISHED
 
 Kind = Literal["session", "run", "queue", "attempt", "output", "value", "return", "replaced", "change"]
 Batched = Literal["output", "value", "return", "replaced", "change"]
@@ -284,7 +284,7 @@ def _set_owner(link: Link) -> sa.Update:
         return update.where(~given_back)
     # An attempt that did not complete has undone what it did to other sessions, though it was not given back. A check
     # is opened again after it was given back.
-    unsuccessful = is_one_of(owner.c.status, *UNSUCCESSFUL)
+    unsuccessful = is_one_of(owner.c.status, *UNFINISHED)
     may_orphan = exists(is_owner, sa.or_(owner.c.role == literal("check"), unsuccessful))
     undone = sa.or_(t.value.c.state == literal("retracted"), t.value.c.orphaned)
     kept = sa.or_(sa.not_(t.value.c.orphaned), may_orphan)

@@ -14,7 +14,7 @@ from zrb_store.records import AttemptRecord
 from zrb_store.render.document import DIM, GAP, STYLES, Drawing, Line, Lines, display_width, shorten, wrap
 from zrb_store.render.format import TimeFormat, format_duration
 
-_CHARACTERS = {"completed": "=", "running": ">", "failed": "x", "interrupted": "!", "lost": "?"}
+_CHARACTERS = {"completed": "=", "running": ">", "failed": "x", "interrupted": "!", "lost": "?", "waiting": "z"}
 _PAUSE = " : "
 _BETWEEN = "   "  # the explanations of two characters
 _LEAST_LABEL = 12
@@ -42,7 +42,7 @@ def timeline_chart(
             rows.append(_Row(f"{name}: {hidden} earlier", [], "--all"))
         for attempt, _ in itertools.islice(task.attempts, hidden, None):
             rows.append(_row(one_line(attempt.name), [attempt], timeline))
-        if not task.attempts or task.status in ("waiting", "skipped"):
+        if task.is_left:
             rows.append(_Row(name, [], printable(task.status)))
         for step in task.steps if steps else ():
             label = f"  {shorten(one_line(step.name), _STEP_LABEL_WIDTH)}"

@@ -52,6 +52,7 @@ class Table:
     rows: Iterable[Sequence[str]]
     title: str = ""
     note: str = ""  # between title and headings
+    otherwise: str | None = None  # what stands in its place if it has no rows; nothing, if that is empty
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,7 @@ STYLES = {
     "running": "cyan",
     "failed": "bold red",
     "interrupted": "yellow",
+    "waiting": "magenta",
     "stale": "bold yellow",
     "lost": "bold yellow",
     "live": "green",
@@ -379,6 +381,10 @@ def _table(table: Table, page: int, *, fits: bool, full: bool) -> Iterator[Line]
     columns, kept = table.columns, list(range(len(table.columns)))
     for rows, is_long in _chunks(table):
         is_first = found is None
+        if len(rows) == 1 and is_first and table.otherwise is not None:
+            instead = wrap(printable(table.otherwise), page if fits else math.inf) if table.otherwise else ()
+            yield from ([(line, "")] for line in instead)
+            return
         if fits and is_first:
             kept = [place for place in kept if not columns[place].optional or any(row[place] for row in rows[1:])]
             columns = [columns[place] for place in kept]

@@ -16,12 +16,12 @@ import click
 
 from zrb_store.local_time import is_repeated, zone_name
 from zrb_store.masking import one_line, printable
-from zrb_store.records import Lazy, to_datetime
+from zrb_store.records import UNSUCCESSFUL, Lazy, to_datetime
 from zrb_store.render.readable import TEXT_TAGS, readable
 from zrb_store.render.stderr import as_typed
 
 if TYPE_CHECKING:
-    from zrb_store.inspect.value import Replaced, Value
+    from zrb_store.inspect.value import Replaced, Returned, Value
     from zrb_store.queries.by_hand import Change
     from zrb_store.records import ErrorRecord, JsonTree, JsonValue, RunRecord
 
@@ -215,6 +215,15 @@ def replacement(replaced: Replaced, times: TimeFormat) -> str:
     return f"at {times.brief(replaced.record.replaced_at)}{who}{reason}; was {preview(replaced.content)}"
 
 
+def given_back(returned: Returned) -> str:
+    """Say who gave a value back, and why if no failed or lost attempt says that; or how somebody ended its death."""
+    reason = returned.record.reason
+    if returned.ended_death:
+        return one_line(reason)  # requeued, and by whom
+    by = returned.taken_by or "a deleted attempt"
+    return one_line(f"given back by {by}{'' if reason in UNSUCCESSFUL else f': {reason}'}")
+
+
 def orphaned(value: Value) -> str:
     """Return what follows the fate of a value whose pusher was undone; for other values nothing."""
     return ", orphaned" if value.record.orphaned else ""
@@ -227,34 +236,16 @@ def error_summary(error: ErrorRecord) -> str:
     return ": ".join(part for part in (error.type, error.message) if part)
 
 
-def preview(tree: JsonValue, *, full: bool = False) -> str:
+def preview(tree: JsonValue | Lazy[JsonValue], *, full: bool = False) -> str:
     """Format a value, as `codec.to_json` returns it, on one line, as a person reads it: all, or what fits in a table.
 
-    A command's result is shown as its output, but a str is put in quotes, so that it differs from a number.
+    Of a queue, no more is read than that. A command's result is shown as its output, but a str is put in quotes, so
+    that it differs from a number.
     """
     text = single_text(tree) if type(tree) is dict and tree.get("$") == "CmdResult" else None
     if text is None:
         text = readable(tree, None if full else _PREVIEW_LENGTH)
     return printable(text if full else text[:_PREVIEW_LENGTH])
-
-
-def preview_part(part: JsonValue | Lazy[JsonValue], *, full: bool = False) -> str:
-    """Format a part of a value as `preview` does, or as much as is shown of a queue that only one session has."""
-    if isinstance(part, Lazy):
-        part = list(part) if full else _first_items(part)
-    return preview(part, full=full)
-
-
-def _first_items(items: Iterable[JsonValue]) -> list[JsonValue]:
-    """Return the first items, as many as a preview of them all shows."""
-    room = _PREVIEW_LENGTH
-    found: list[JsonValue] = []
-    for item in items:
-        found.append(item)
-        room -= len(json.dumps(item))
-        if room < 0:
-            break
-    return found
 
 
 def shell_text(tree: JsonValue) -> str:

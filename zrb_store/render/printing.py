@@ -27,7 +27,6 @@ from zrb_store.render.stderr import print_line
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.text import Text
 
 
 def print_document(blocks: Iterable[Block], *, full: bool = False) -> None:
@@ -37,13 +36,16 @@ def print_document(blocks: Iterable[Block], *, full: bool = False) -> None:
 
 def print_lines(lines: Iterable[Line]) -> None:
     """Print lines that are laid out: by rich on a terminal, elsewhere without escape sequences."""
-    terminal = _console() if on_terminal() else None
-    for line in lines:
-        if terminal is None:
+    if not on_terminal():
+        for line in lines:
             _write(_encodable("".join(text for text, _ in line)))
-        else:
-            with _handle_write_errors():
-                terminal.print(_styled(line), soft_wrap=True)
+        return
+    from rich.text import Text  # late: rich takes long to import
+
+    terminal = _console()
+    for line in lines:
+        with _handle_write_errors():
+            terminal.print(Text.assemble(*line), soft_wrap=True)
 
 
 def _console() -> Console:
@@ -53,12 +55,6 @@ def _console() -> Console:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     return Console(highlight=False)
-
-
-def _styled(line: Line) -> Text:
-    from rich.text import Text
-
-    return Text.assemble(*line)
 
 
 def echo(text: str) -> None:
@@ -254,7 +250,9 @@ def display() -> Iterator[Callable[[list[Line]], None]]:
                 note = f"{above} above, {below} below" if first else f"{counted(below, 'more line')} below"
                 note = shorten(f"{note}: enlarge the terminal, or press Ctrl-C to end and print all", columns)
                 lines = [*lines[first : first + shown], [(note, "reverse")]]
-            live.update(Text("\n", no_wrap=True, overflow="crop").join(map(_styled, lines)), refresh=True)
+            live.update(
+                Text("\n", no_wrap=True, overflow="crop").join(Text.assemble(*line) for line in lines), refresh=True
+            )
         elif lines != drawn:  # in a pipe
             print_lines(lines if drawn is None else [[], *lines])
             drawn = lines

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from datetime import timedelta
 from typing import NamedTuple, TypeAlias, TypeVar
 
-from zrb_store.records import JsonValue
+from zrb_store.records import JsonValue, Lazy
 
 TEXT_TAGS = frozenset(
     {"Decimal", "UUID", "PosixPath", "WindowsPath", "PurePosixPath", "PureWindowsPath", "ZoneInfo"}
@@ -32,7 +32,7 @@ _Pair = tuple[str | _Part, JsonValue]
 _K = TypeVar("_K", str, list[JsonValue], dict[str, JsonValue])
 
 
-def readable(tree: JsonValue, length: int | None = None) -> str:
+def readable(tree: JsonValue | Lazy[JsonValue], length: int | None = None) -> str:
     """Write a value, as `codec.to_json` returns it, on one line: all, or at least the first `length` characters.
 
     What Python and JSON write alike is written as JSON, so a str is in quotes. A command's result is written as its
@@ -49,10 +49,10 @@ def readable(tree: JsonValue, length: int | None = None) -> str:
     return "".join(written)
 
 
-def _parts(tree: JsonValue, length: int | None) -> _Pieces:
+def _parts(tree: JsonValue | Lazy[JsonValue], length: int | None) -> _Pieces:
     if type(tree) is str:
         return [_quoted(tree if length is None else tree[:length])]
-    if type(tree) is list:
+    if isinstance(tree, (list, Lazy)):
         return _listed("[", tree, "]")
     if type(tree) is not dict:
         return [json.dumps(tree)]

@@ -9,12 +9,13 @@ from collections.abc import Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass
 
 from zrb_store.inspect.agents import NO_COSTS, agent_note
+from zrb_store.inspect.header import inputs_of, withheld_inputs
 from zrb_store.inspect.queues import HeldBy, holders_of
-from zrb_store.inspect.show import Attempt, Queue, SessionDocument, Step, Task, inputs_of, withheld_inputs
+from zrb_store.inspect.show import Attempt, Queue, SessionDocument, Step, Task
 from zrb_store.inspect.value import Replaced, Returned, Value
 from zrb_store.masking import one_line
 from zrb_store.queries.history import Only, StepCounts
-from zrb_store.records import UNSUCCESSFUL, AttemptRecord, RunRecord
+from zrb_store.records import AttemptRecord, RunRecord
 from zrb_store.render.document import Block, Column, Fields, Lines, Table, display_width, page_width, shorten
 from zrb_store.render.format import (
     NOTHING,
@@ -23,6 +24,7 @@ from zrb_store.render.format import (
     error_line,
     fate,
     format_duration,
+    given_back,
     orphaned,
     preview,
     program_name,
@@ -175,7 +177,7 @@ class SessionPrinter:
                 is_last = place == len(task.attempts)
                 note = _error(attempt) or ("not restorable" if is_last and not task.restorable else "")
                 yield self._attempt_row(one_line(attempt.name), attempt.status, attempt, note)
-            if not task.attempts or task.status in ("waiting", "skipped"):
+            if task.is_left:
                 yield [one_line(task.name), task.status, NOTHING, NOTHING, NOTHING, ""]
             if task.counts is not None:
                 yield from self._step_rows(task, task.counts)
@@ -255,7 +257,7 @@ class SessionPrinter:
     def _value_row(self, value: Value, limit: int | None, *, shows_next: bool) -> list[str]:
         record = value.record
         moved_from = "" if record.moved_from is None else f", as #{record.moved_from}"
-        told = iter(self._deliveries(value.returns) if record.state == "dead" else map(_return, value.returns))
+        told = iter(self._deliveries(value.returns) if record.state == "dead" else map(given_back, value.returns))
         history = (
             f"replaced {replacement(each, self._times)}" if isinstance(each, Replaced) else next(told)
             for each in value.past
@@ -287,10 +289,12 @@ class SessionPrinter:
         for returned in returns:
             record, error = returned.record, returned.error
             if not record.failed_deliveries:
-                yield _return(returned)
+                yield given_back(returned)
                 continue
             why = "" if error is None else ", the same error" if error == before else f", {error_line(error)}"
-            text = f"{self._times.brief(record.taken_at)} {_taker(returned)}: {record.reason}{why}"
+            text = (
+                f"{self._times.brief(record.taken_at)} {returned.taken_by or 'a deleted attempt'}: {record.reason}{why}"
+            )
             text = one_line(f"delivery {record.failed_deliveries}: {text}")
             yield text if self._look.full else shorten(text, _DELIVERY_WIDTH)
             before = error
@@ -308,8 +312,13 @@ def _hints(document: SessionDocument, holders: Sequence[HeldBy]) -> list[tuple[s
     if dead := next((queue.name for queue in document.queues if queue.dead), None):
         requeue = f"{program_name()} requeue {name} {shlex.quote(one_line(dead))} --all-dead"
         hints.append(("Dead:", f"{requeue}; or replace or drop single values"))
+    for wait in document.waits:
+        hints.append(("Waits:", wait.text()))
+        if wait.queue is not None and not wait.is_over:
+            hints.append(("Answer:", f"{program_name()} push {shlex.join([name, wait.queue])} JSON"))
+    is_over = any(wait.is_over for wait in document.waits)
     is_halted, is_zrb = status in ("failed", "interrupted", "stale"), bool(document.session.path)
-    if is_halted and is_zrb:
+    if (is_halted or is_over) and is_zrb:
         secrets = one_line(", ".join(withheld_inputs(document.session)))
         asks = f", which asks for {secrets}" if secrets else ""
         program = program_name() if document.session.argv else zrb_program(program_name())
@@ -319,7 +328,7 @@ def _hints(document: SessionDocument, holders: Sequence[HeldBy]) -> list[tuple[s
         whose = " and that ".join(f"{one_line(own)} {acts}" for acts, own in names.items())
         hints.append(("Pending:", f"values that {whose} are given back by a resume"))
     counts = [task.counts for task in document.tasks if task.status != "completed" and task.counts is not None]
-    if is_halted and (completed := [each for each in counts if each.standing]):
+    if (is_halted or document.waits) and (completed := [each for each in counts if each.standing]):
         again = f", except with --from {one_line(completed[0].task)}" if is_zrb and len(completed) == 1 else ""
         steps = " and ".join(f"{counted(each.standing, 'step')} of {one_line(each.task)}" for each in completed)
         hints.append(("Steps:", f"a resume keeps the results of {steps}{again}"))
@@ -366,15 +375,3 @@ def _not_shown(earlier: dict[str, int], which: str) -> str:
     count = sum(earlier.values())
     are = "value is" if count == 1 else "values are"
     return f"{count:,} {which} {are} not shown ({parts}): --all shows {'it' if count == 1 else 'them'}"
-
-
-def _return(returned: Returned) -> str:
-    reason = returned.record.reason
-    if returned.ended_death:
-        return one_line(reason)  # requeued, and by whom
-    # That an attempt failed or was lost is shown among the tasks already.
-    return one_line(f"given back by {_taker(returned)}{'' if reason in UNSUCCESSFUL else f': {reason}'}")
-
-
-def _taker(returned: Returned) -> str:
-    return returned.taken_by or "a deleted attempt"

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import json
+import logging
 import os
 import platform
 import shlex
@@ -20,20 +22,23 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias
 from zrb_store import codec, settings
 from zrb_store.attempt import status_after
 from zrb_store.codec import json_text
-from zrb_store.db.transaction import Transaction
+from zrb_store.db.transaction import Executor, Transaction
 from zrb_store.errors import (
     InputsDiffer,
     LeaseLost,
     SchemaAhead,
     SessionBusy,
     SessionCompleted,
+    SessionWaiting,
     StoreMissing,
     StoreUnavailable,
+    Waiting,
     ZrbStoreError,
+    waiting_in,
 )
 from zrb_store.masking import error_text, mask_command, mask_text
 from zrb_store.process import current_folder, folder_of, identity, is_same_file
-from zrb_store.queries import attempts, runs, sessions, steps
+from zrb_store.queries import attempts, runs, sessions, steps, waits
 from zrb_store.queries.clock import now_micros
 from zrb_store.queries.give_back import give_back, give_back_steps, give_back_unfinished
 from zrb_store.queries.lease import how_it_died, refuse_live, suspected
@@ -44,6 +49,9 @@ from zrb_store.xcom import Xcoms
 
 if TYPE_CHECKING:
     from zrb_store.inspect.resume import Reruns
+
+
+_log = logging.getLogger("zrb_store")
 
 
 @dataclass(frozen=True)
@@ -188,6 +196,24 @@ def _named(task: str) -> str:
     return f"{'script' if _is_script(task) else 'task'} {task}"
 
 
+def refuse_waiting(executor: Executor, session: SessionRecord) -> None:
+    """Raise `SessionWaiting` if no wait of a session is over. A person may have settled all of them."""
+    waiting = waits.parked(executor, [session.id] if session.status == "waiting" else [])
+    if waiting and not any(each.is_over for each in waiting):
+        raise SessionWaiting(waits.describe(session.name, waiting))
+
+
+class WaitingExit(SessionWaiting, Waiting, SystemExit):
+    """The session of a `with session.run()` waits. It ends the program unless it is caught."""
+
+    code = SessionWaiting.exit_code
+
+
+def _exit_of(waiting: BaseException) -> WaitingExit:
+    _log.warning("%s", waiting)
+    return WaitingExit(*waiting.args)
+
+
 ChooseReruns: TypeAlias = "Callable[[list[AttemptRecord]], Reruns | None]"
 """Chooses, by all attempts of a session, what is given back because it runs again; None for nothing."""
 
@@ -232,6 +258,7 @@ class RunLifecycle:
         Raises:
             SessionBusy: Another process runs the session.
             SessionCompleted: There is nothing left to run.
+            SessionWaiting: No wait of the session is over.
             InputsDiffer: The session is of another project, another task or other inputs.
             LeaseLost: Another process is removing the session.
             InvalidArgument: A step that was declared `once` would run again.
@@ -279,6 +306,8 @@ class RunLifecycle:
             return refusal
         if session.is_finished and not self._spec.again:
             raise SessionCompleted(f"session {session.name} has completed: `zrb-store show {session.name}` shows it")
+        if not (self._spec.again and choose_reruns):
+            refuse_waiting(transaction, session)
         self._spec.refuse_default_secrets(session)
         self._is_root = session.parent is None and self._spec.parent is None
         if last is not None:  # else nothing has begun
@@ -287,6 +316,7 @@ class RunLifecycle:
             give_back_unfinished(transaction, session.id)
         reruns = choose_reruns and choose_reruns(attempts.of_session(transaction, session.id))
         if reruns is not None:
+            asked = [waits.ask_anew(transaction, session, task) for task in reruns.starting_over]
             for task, reason in reruns.starting_over.items():
                 if reruns.repeat_once:
                     steps.let_repeat(transaction, session.id, task)
@@ -294,6 +324,7 @@ class RunLifecycle:
                     refuse_repeating(transaction, self.session, session.id, task)
                 give_back_steps(transaction, session.id, task, reason)
             give_back(transaction, reruns.attempts)
+            waits.drop(transaction, self.session, itertools.chain.from_iterable(asked))
         if self._spec.takes_over and session.project != self._spec.project:
             from zrb_store.queries.by_hand import record_change  # late: few sessions move
 
@@ -313,8 +344,8 @@ class RunLifecycle:
         """End the run and release the lease.
 
         Args:
-            status: `completed`, `failed` or `interrupted`; the session's status from now on. A failed run ends as
-                `interrupted` if `stop` asked for that.
+            status: `completed`, `failed`, `interrupted` or `waiting`; the session's status from now on. A run that
+                failed or waits ends as `interrupted` if `stop` asked for that.
             error: What ended it. It is stored with the run, unless an attempt ended by it.
             first_frame: The frame at which its traceback begins; by default the outermost one.
             unless_stopped: The same holds for a completed run: it may have left early.
@@ -389,6 +420,8 @@ class RunLifecycle:
     def final_status(self) -> str:
         """Return `completed`, or `failed` if a task ended without completing and no later attempt of it did.
 
+        If such tasks only wait, it is `waiting`.
+
         A run that was started `again` is judged by its own attempts. Every run is judged by its own deliveries: it has
         failed if one of them has failed.
         """
@@ -396,8 +429,10 @@ class RunLifecycle:
 
         every = attempts.of_session(self.database, self.session_id)
         last = {attempt.task: attempt for attempt in every if attempt.run_id == self.id or not self._spec.again}
-        done = all(attempt.in_effect or attempt.role == "check" for attempt in last.values())
-        return "completed" if done and not has_failed(self.database, self.id) else "failed"
+        left = {each.status for each in last.values() if not (each.in_effect or each.role == "check")}
+        if left - {"waiting"} or has_failed(self.database, self.id):
+            return "failed"
+        return "waiting" if left else "completed"
 
     def refuse_if_over(self) -> None:
         """Raise an error unless the run has started, has not ended, and was not taken over."""
@@ -422,14 +457,21 @@ class RunLifecycle:
         )
 
     def __enter__(self) -> Self:
-        return self if self.number else self.start()
+        try:
+            return self if self.number else self.start()
+        except SessionWaiting as waiting:
+            raise _exit_of(waiting) from None
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._ended or self.is_inherited:
             return
+        waiting = waiting_in(error)
         try:
+            if waiting is not None:
+                self.end(self.final_status())
+                raise _exit_of(waiting) from None
             if error is None or (isinstance(error, SystemExit) and not error.code):
                 self.end(self.final_status(), unless_stopped=True)
             else:

@@ -1,4 +1,4 @@
-"""Starts the command of `ZRB_STORE_NOTIFY` when a run fails, a value dies, or the store cannot be used.
+"""Starts the command of `ZRB_STORE_NOTIFY` when a run fails or waits, a value dies, or the store cannot be used.
 
 Nothing here raises an error of the store: whoever calls it has something worse to report, or works on.
 """
@@ -28,6 +28,7 @@ from zrb_store.queries import notify as queries
 from zrb_store.queries import runs, sessions
 from zrb_store.queries.clock import now_micros
 from zrb_store.queries.lease import cause_of_death, is_live
+from zrb_store.queries.waits import parked
 from zrb_store.records import RunRecord, iso
 
 if TYPE_CHECKING:
@@ -149,11 +150,14 @@ def _tell_of_session(database: Database, session: str, run_id: int, died: str | 
     with database.snapshot() as transaction:
         found = sessions.get(transaction, session)
         every = runs.of_session(transaction, found.id)
-        every = runs.with_last_signs(transaction, found.id, every) if died else every
+        every = runs.with_last_signs(transaction, every) if died else every
         error = queries.last_errors(transaction, [run_id]).get(run_id)
+        waits = parked(transaction, [found.id] if found.status == "waiting" else [])
+    if waits and all(each.queue is None for each in waits):
+        return  # nobody can answer
     known = [run for run in every if run.id <= run_id]  # the session may have been resumed since
     status = "stale" if died else next((run.status for run in known if run.id == run_id), None) or "failed"
-    _start(alert.of_session(replace(found, status=status), known, error, died, None), database.url)
+    _start(alert.of_session(replace(found, status=status), known, error, died, None, None, waits), database.url)
 
 
 def _start(event: Alert, url: StoreUrl, values: Sequence[str] = ()) -> None:

@@ -19,12 +19,12 @@ from zrb_store.codec import Encoded
 from zrb_store.codec.arguments import without_secrets
 from zrb_store.db.clock import clock
 from zrb_store.db.engine import Database
-from zrb_store.errors import InputsDiffer, InvalidArgument, SessionCompleted, ZrbStoreError
+from zrb_store.errors import InputsDiffer, InvalidArgument, SessionCompleted, SessionWaiting, ZrbStoreError
 from zrb_store.inspect.resume import Node, Reruns, Workflow, decide, reruns
 from zrb_store.masking import MASK, is_secret_name, mask_command, remember, remember_command
 from zrb_store.names import check_name
 from zrb_store.process import current_project, folder_of
-from zrb_store.queries import attempts, runs, sessions
+from zrb_store.queries import attempts, runs, sessions, waits
 from zrb_store.queries.clock import now_micros
 from zrb_store.queries.lease import living_command, state_of_process
 from zrb_store.records import COMMAND, AttemptRecord, SessionRecord
@@ -121,15 +121,24 @@ class CommandRun:
         with run.attempt(self.task) as attempt, EndingSignals(runner.pass_on, runner.pass_on):
             environment = {**environment_of(attempt), **self.inputs}
             outcome = runner.run(None, environment, functools.partial(record_command, attempt), keep=keep)
+            if attempt.end_if_parked():  # by `zrb-store wait`
+                run.end("interrupted" if outcome.stopped else "waiting")
+                if runs.status_of(run.database, run.id) != ("waiting",):
+                    tell(f"session {self.session} was interrupted; `zrb-store resume {self.session}` continues it")
+                    return exit_code(outcome) or SessionWaiting.exit_code
+                tell(waits.describe(self.session, waits.parked(run.database, [run.session_id])))
+                return SessionWaiting.exit_code
             if outcome.error is None:
                 attempt.complete(_result(attempt, bytes(end)))
                 run.end("completed")
-                return 0
+                if (error := runner.output_error) is not None:
+                    tell(f"session {self.session} has completed, but its output cannot be written: {error}")
+                return int(error is not None)
             status = "interrupted" if outcome.stopped else "failed"
-            error = outcome.error_text()
+            text = outcome.error_text()
             if attempt.output is not None:  # it has been kept
-                error = error._replace(traceback=f"{error.type}: {error.message}")
-            attempt.fail(error, status)
+                text = text._replace(traceback=f"{text.type}: {text.message}")
+            attempt.fail(text, status)
             run.end(status)
         tell(f"session {self.session}: {outcome.error}; `zrb-store resume {self.session}` continues it")
         return exit_code(outcome)

@@ -1,4 +1,4 @@
-"""`step`: a command as a step of the attempt that this process runs in, which `ZRB_STORE_ATTEMPT` names."""
+"""`step` and `wait`: steps of the attempt that this process runs in, which `ZRB_STORE_ATTEMPT` names."""
 
 from __future__ import annotations
 
@@ -11,29 +11,31 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 
 from zrb_store import codec
 from zrb_store.attempt import Attempt, Step
 from zrb_store.attempt.exact_steps import Change, ExactStep, open_exact
 from zrb_store.attempt.steps import Done
+from zrb_store.attempt.waits import wait_in
 from zrb_store.codec.arguments import positional_and_named, stored_arguments
 from zrb_store.db.clock import clock
 from zrb_store.errors import InputsDiffer, InvalidArgument, ValueTooLarge, ZrbStoreError
 from zrb_store.masking import ErrorText, mask_command
 from zrb_store.names import check_step_name
 from zrb_store.process import identity, is_group_alive
-from zrb_store.queries import attempts
+from zrb_store.queries import attempts, sessions
 from zrb_store.queries.steps import StepRecord
 from zrb_store.records import JsonValue
 from zrb_store.shell.child import EndingSignals
 from zrb_store.shell.command import CommandRunner, Outcome, check_command, environment_of, record_command
 from zrb_store.shell.run import exit_code, text_or_bytes
-from zrb_store.shell.stored_step import changed, fact, write
+from zrb_store.shell.stored_step import PIECE, changed, fact, finish, write
 from zrb_store.store import Store
 from zrb_store.xcom import Xcoms
 
-_PIECE = 65536
 _LOOK = 0.5  # seconds between two looks at the parent process and at the store
+TIMED_OUT = 124  # the exit code of timeout(1)
 _PATIENCE = 5.0  # seconds in which the guard of a step that was killed ends its command
 
 
@@ -74,7 +76,7 @@ class ShellStep:
                 break
             self.tell(f"step {self.name}: {outcome.error}; it is tried again")
             clock.sleep(min(2.0**number, 60.0))
-        return 124 if outcome.timed_out else exit_code(outcome)  # as timeout(1) does
+        return TIMED_OUT if outcome.timed_out else exit_code(outcome)
 
     def _arguments(self, produced: dict[str, JsonValue]) -> str:
         return stored_arguments(mask_command(self.argv), {"produces": produced} if produced else {})
@@ -95,11 +97,7 @@ class ShellStep:
             self.tell(f"step {self.name} has completed before, but its output is not stored: nothing is printed")
         else:
             print_again(result)
-            if self.verbose:
-                self.tell(f"step {self.name} has completed before: its output is printed, and it does not run")
-        with contextlib.suppress(OSError):  # it is open for writing only
-            while self.stdin is not None and os.read(self.stdin, _PIECE):
-                pass  # so that whoever writes to it ends well
+        finish(self.name, self.stdin, self.tell if self.verbose and result != "null" else None)
 
     def _execute(self, step: Step, parent: int, *, is_last: bool) -> Outcome:
         """Run the command once, and record how it ended."""
@@ -131,7 +129,7 @@ class ShellStep:
             finally:
                 if held is not None and (is_last or outcome.error is None):
                     held.seek(0)
-                    for piece in iter(functools.partial(held.read, _PIECE), b""):
+                    for piece in iter(functools.partial(held.read, PIECE), b""):
                         write(piece)
         return outcome
 
@@ -146,12 +144,28 @@ class ShellStep:
         try:
             result = codec.encode(text_or_bytes(stdout), limit=limit)
         except ValueTooLarge:
-            then = "it is kept without it" if produced else "it runs again in the task's next attempt"
+            then = "mark it before the task's next attempt" if self.once else "it runs again in the task's next attempt"
+            then = "it is kept without it" if produced else then
             self.tell(
                 f"step {self.name}: its output is over the limit of {limit:,} bytes (ZRB_STORE_MAX_VALUE): {then}"
             )
             result = codec.encode(None)._replace(restorable=bool(produced))
         step.complete(result, arguments=self._arguments(produced) if produced else None)
+
+
+def wait(store: Store, queue: str, timeout: timedelta | None, say: str | None, name: str | None) -> str:
+    """Return the encoded value that the task of `run` waits for, which this process runs in.
+
+    Raises:
+        Waiting: The value is not there, and the task has ended.
+        TimeoutError: It did not come in time.
+    """
+    attempt = _surrounding(store, name or f"wait {queue}")
+    if not sessions.get(store.database, attempt.session).argv:
+        raise ZrbStoreError(
+            f"{attempt.full_name} is no task of `zrb-store run`: a task of zrb waits in its action, a delivery nowhere"
+        )
+    return wait_in(attempt, queue, timeout, say, name=name)
 
 
 def _surrounding(store: Store, name: str) -> Attempt:

@@ -10,7 +10,7 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
@@ -27,27 +27,39 @@ from zrb_store.queries.stored_step import completed
 if TYPE_CHECKING:
     from zrb_store.records import JsonValue
 
+PIECE = 65536
 _OPTIONS = {"--produces", "--timeout", "--retries"}
+_VERBOSE = {"-v", "--verbose"}
 
 
-def answer(words: Sequence[str]) -> bool:
+def answer(words: Sequence[str], tell: Callable[[str], object]) -> bool:
     """Print the stored output of a step that is done, if its command line is a plain one; else return False."""
     end = words.index("--") if "--" in words else 0
     own = words[:end]
     names = [word for before, word in pairwise(["", *own]) if not word.startswith("-") and before not in _OPTIONS]
-    known = {"--once", *_OPTIONS}
+    known = {"--once", *_VERBOSE, "--stdin", *_OPTIONS}
     if len(names) != 1 or any(word.startswith("-") and word.partition("=")[0] not in known for word in own):
         return False
     output = _output(names[0], words[end + 1 :])
     if output is not None:
         write(output)
+        finish(names[0], 0 if "--stdin" in own else None, None if _VERBOSE.isdisjoint(own) else tell)
     return output is not None
+
+
+def finish(name: str, stdin: int | None, tell: Callable[[str], object] | None) -> None:
+    """Do what remains for a step that does not run: read its stdin, so that whoever writes to it ends well."""
+    if tell is not None:
+        tell(f"step {name} has completed before: its output is printed, and it does not run")
+    with contextlib.suppress(OSError):  # it is open for writing only
+        while stdin is not None and os.read(stdin, PIECE):
+            pass
 
 
 def _output(name: str, argv: Sequence[str]) -> bytes | None:
     """Return the stored output of a step that is done with an equal command; None if that is not sure."""
     attempt, _, fence = os.environ.get("ZRB_STORE_ATTEMPT", "").rpartition("@")
-    with contextlib.suppress(ZrbStoreError, ValueError):  # the longer way reports it
+    with contextlib.suppress(Exception):  # the longer way reports it
         session, task, number = split_id(attempt)
         url = store_url()
         if not url.drivername.startswith("sqlite"):  # a second connection would take longer than this saves

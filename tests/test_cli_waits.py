@@ -1,0 +1,145 @@
+"""Sessions that wait, as the commands show and continue them (guarantees.md, promise 18)."""
+
+from __future__ import annotations
+
+import json
+import os
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from tests.commands import Commands
+from tests.rows import faults
+from tests.scripts import Scripts
+from tests.told import Told
+from tests.waits import approve, set_deadlines, start
+from zrb_store import Store
+from zrb_store.process import current_project
+from zrb_store.records import iso
+
+pytestmark = [pytest.mark.promise(number=18)]
+QUESTION = "for approve, 2 d left: Refund 120?"
+
+
+@pytest.fixture
+def scripts(location: str, tmp_path: Path) -> Scripts:
+    return Scripts(tmp_path, location)
+
+
+def test_it_is_seen_everywhere(store: Store, command: Commands, told: Told) -> None:
+    start(store, task="refund", path=["shop", "refund"], project="/srv/shop")
+    [one] = told.all()
+    answer = "zrb-store push shop approve JSON"
+    assert (one["EVENT"], one["ERROR"], one["REMEDY"]) == ("waiting", QUESTION, answer)
+    [row] = json.loads(command.ok("list", "--format", "json", "--status", "waiting"))
+    assert (row["status"], row["reason"]) == ("waiting", QUESTION)
+    assert command.ok("list", "--failed", "--format", "value") == ""
+    shown = " ".join(command.ok("show", "shop").split())
+    assert (f"Waits: {QUESTION}" in shown, f"Answer: {answer}" in shown) == (True, True)
+    assert "refund waiting - -" not in shown
+    [wait] = json.loads(command.ok("show", "shop", "--format", "json"))["waits"]
+    assert (wait["task"], wait["queue"], wait["say"], wait["is_over"]) == ("refund", "approve", "Refund 120?", False)
+    picture = command.ok("report", "shop", "--format", "svg")
+    assert ("waits for approve, 2 d left" in picture, "Refund 120?" in picture, answer in picture) == (True, True, True)
+    assert "Refund 120?" not in command.ok("report", "shop", "--redact")
+    assert command("check").code == 0
+    [stats] = json.loads(command.ok("stats", "--format", "json"))
+    assert (stats["runs"], stats["waits"], stats["completed_share"]) == (1, 1, None)
+    assert stats["waited_seconds"] >= 0
+    assert "zrb_store_waited_seconds" in command.ok("stats", "--format", "prometheus")
+    set_deadlines(store, timedelta(hours=3))
+    late = command("check")
+    assert late.code == 1
+    assert "session shop (refund): for approve, 3 h late: Refund 120?; `zrb xcom resume shop --here`" in late.out
+
+
+SCRIPT = """
+set -eu
+zrb-store step plan -- sh -c 'echo plan >>ran; echo 120'
+zrb-store push @this given back
+answer=$(zrb-store wait approve --timeout 2d --say "Refund 120?")
+echo "$answer" >>ran
+"""
+
+
+def test_a_script_parks_and_continues(store: Store, scripts: Scripts, command: Commands) -> None:
+    scripts.write("script.sh", SCRIPT.replace("given back", "given '\"back\"'"))
+    first = scripts.night()
+    assert (first.code, first.out) == (75, "120\n")
+    assert first.err == f"zrb-store: session night waits {QUESTION}; `zrb-store push night approve JSON` answers\n"
+    assert store.session("night").status == "waiting"
+    again = scripts.night()
+    assert (again.code, again.out, again.err) == (75, "", first.err)
+    ready = scripts.run("zrb-store", "resume", "--ready")
+    assert ready == (0, "", "")
+    refused = scripts.run("zrb-store", "resume", "night")
+    assert (refused.code, refused.err) == (75, first.err)
+    scripts.run("zrb-store", "push", "night", "approve", '"yes"')
+    ready = scripts.run("zrb-store", "resume", "--ready")
+    assert ready == (0, "night: completed\n", "")
+    assert scripts.lines("ran") == ["plan", "yes"]
+    assert list(store.session("night").xcom["given"]) == ["back"]
+    assert faults(store) == []
+
+
+def test_a_signal_interrupts_a_script_that_has_parked(scripts: Scripts, store: Store) -> None:
+    scripts.write("script.sh", "zrb-store wait approve\nkill -TERM $PPID\nsleep 60 & wait\n")
+    assert scripts.night().code == 143
+    assert store.session("night").status == "interrupted"
+
+
+@pytest.mark.parametrize(("rest", "code"), [("", 0), (" || exit 3", 3)])
+def test_a_script_that_does_not_end_waits_all_the_same(scripts: Scripts, store: Store, rest: str, code: int) -> None:
+    scripts.write("script.sh", f"zrb-store wait approve{rest}\nzrb-store push @this late 1\necho $? >>ran\n")
+    assert scripts.night().code == 75
+    assert scripts.lines("ran") == ([] if code else ["75"])
+    assert store.session("night").status == "waiting"
+
+
+def test_a_script_has_no_answer_in_time(scripts: Scripts, store: Store) -> None:
+    scripts.write("script.sh", "zrb-store wait approve --timeout 0s\n")
+    late = scripts.night()
+    assert late.code == 124
+    assert "no value came to queue night/approve until" in late.err
+    assert store.session("night").status == "failed"
+    # Asked again in the same attempt, it counts anew.
+    scripts.write("script.sh", "zrb-store wait approve --timeout 0s || zrb-store wait approve --timeout 1d\n")
+    assert "session night waits for approve, 24 h left" in scripts.night().err
+
+
+def test_only_a_task_of_run_waits(store: Store, command: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "is not inside an attempt: start the script with `zrb-store run" in command("wait", "approve").err
+    with store.session("night").run() as run, run.attempt("load") as attempt:
+        monkeypatch.setitem(os.environ, "ZRB_STORE_ATTEMPT", attempt.token)
+        assert "night/load#1 is no task of `zrb-store run`" in command("wait", "approve").err
+
+
+def test_stop_ends_a_wait(store: Store, command: Commands) -> None:
+    def status(*at: str) -> str:
+        return str(json.loads(command.ok("show", "shop", *at, "--format", "json"))["status"])
+
+    start(store)
+    assert "there is nothing to acknowledge" in command("ack", "shop").err
+    parked_at = iso(store.session("shop").record().ended_at)
+    assert "interrupted" in command.ok("stop", "shop")
+    stopped_at = iso(store.session("shop").record().ended_at)
+    assert status() == "interrupted"
+    store.session("shop").xcom["approve"].push("yes")
+    assert start(store, approve) == "yes"
+    assert (status("--at", str(parked_at)), status("--at", str(stopped_at))) == ("waiting", "interrupted")
+
+
+def test_sessions_of_zrb_are_passed_over(store: Store, command: Commands) -> None:
+    start(store, task="refund", path=["shop", "refund"], project=current_project())
+    store.session("shop").xcom["approve"].push("yes")
+    passed = command("resume", "--ready")
+    assert (passed.code, "`zrb xcom resume --ready` continues them" in passed.err) == (1, True)
+
+
+def test_cron_may_look_before_there_is_a_store(
+    new_location: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = Commands(new_location, monkeypatch, capsys.readouterr)
+    assert command.ok("resume", "--ready") == ""
+    assert command("resume", "--failed").code == 69

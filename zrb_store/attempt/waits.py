@@ -1,0 +1,218 @@
+"""Waiting for a value of the session's own queue, or for a time, without a process (promise 18).
+
+A wait is a step. If its answer is there, it takes it in one transaction. If not, that transaction ends the attempt as
+`waiting`, and `Waiting` leaves the action. The task's next attempt comes to the same wait again.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Coroutine
+from datetime import datetime, timedelta
+from types import FrameType
+from typing import Any
+
+from zrb_store import codec
+from zrb_store.attempt.attempt import Attempt
+from zrb_store.attempt.open_attempt import NO_ENDING, Step
+from zrb_store.attempt.steps import refuse_other_arguments
+from zrb_store.codec.json_text import dumps
+from zrb_store.db.transaction import Transaction
+from zrb_store.errors import InputsDiffer, InvalidArgument, Waiting, ZrbStoreError
+from zrb_store.local_time import delay_in_micros, parse_duration
+from zrb_store.masking import ErrorText, mask_text, one_line
+from zrb_store.names import check_name, check_step_name
+from zrb_store.queries import attempts, steps, takes, waits
+from zrb_store.queries.clock import now_micros
+from zrb_store.queries.give_back import undo_ended
+from zrb_store.queries.queues import find_queue
+from zrb_store.queries.steps import StepRecord
+from zrb_store.queries.waits import Awaited, Wait
+from zrb_store.records import to_datetime
+
+Length = timedelta | float | str
+"""A length of time: a timedelta, seconds, or a text such as `2d`."""
+
+_CO_COROUTINE, _CO_ASYNC_GENERATOR = 0x80, 0x200  # of `inspect`, which loads slowly
+
+
+def result_for(caller: FrameType, answer: str) -> Any:
+    """Return the decoded answer to a function that called `wait`, and something to await to a coroutine."""
+    value = codec.decode(answer)
+    return _given(value) if caller.f_code.co_flags & (_CO_COROUTINE | _CO_ASYNC_GENERATOR) else value
+
+
+def _given(value: Any) -> Coroutine[Any, Any, Any]:
+    async def give() -> Any:
+        return value
+
+    return give()
+
+
+def wait_in(
+    attempt: Attempt,
+    queue: str | None,
+    timeout: Length | None = None,
+    say: str | None = None,
+    until: datetime | timedelta | None = None,
+    name: str | None = None,
+) -> str:
+    """Return the encoded answer that the attempt waits for, as `wait` says; end the attempt if it is not there."""
+    attempt._refuse_other_process()
+    if (queue is None) == (until is None) or queue == "":
+        raise InvalidArgument("wait for one thing: wait(QUEUE, timeout=..., say=...) or wait(until=...)")
+    if queue is None and timeout is not None:
+        raise InvalidArgument("wait(until=...) ends at that time, and takes no timeout")
+    if not isinstance(until, datetime | timedelta | None) or isinstance(timeout, datetime):
+        raise InvalidArgument("until=... is a datetime or a timedelta, and timeout=... a length of time")
+    if not isinstance(say, str | None):
+        raise InvalidArgument(f"say={say!r} is not a text")
+    wanted = Awaited(None if queue is None else check_name(queue, "queue"), None, say and mask_text(say), name or None)
+    check_step_name(wanted.step)
+    length = until if until is not None else timeout
+    with attempt.steps.claim(wanted.step, (queue,), {}) as claim:
+        outcome = _outcome(attempt, claim.base, claim.name, wanted, length)
+    if isinstance(outcome, str):
+        return outcome
+    if isinstance(outcome, TimeoutError):
+        raise outcome
+    attempt.parked = Waiting(waits.describe(attempt.session, [outcome]))
+    raise attempt.parked
+
+
+def _refuse_here(attempt: Attempt) -> None:
+    """Raise an error where no attempt can wait, with the reason and with what to do instead."""
+    attempt.refuse_if_closed()
+    record = attempts.by_id(attempt.database, attempt.id)
+    around = None if record is None else waits.surroundings(attempt.database, record.session_id, attempt.id)
+    if around is None:
+        return  # it was just removed: the step cannot begin
+    if around.role == "delivery":
+        why = "a delivery is given back whole: push the value to the queue of a session of its own, and wait there"
+    elif around.role in ("check", "server"):
+        what = "readiness check" if around.role == "check" else "server"
+        why = f"a {what} is ended with its session: wait in a task before it"
+    elif around.parent is not None:
+        why = f"{around.parent} started this session, and would continue or fail meanwhile: wait there"
+    elif around.running is not None:
+        why = f"its step {around.running} is running: let it end first"
+    elif around.elsewhere is not None:
+        why = (
+            f"it took a value of session {around.elsewhere}, which another process would take meanwhile: "
+            "take it in a step, or after the wait"
+        )
+    else:
+        return
+    raise ZrbStoreError(f"{attempt.full_name} cannot wait: {why}")
+
+
+def _outcome(
+    attempt: Attempt, base: str, name: str, wanted: Awaited, length: Length | datetime | None
+) -> str | TimeoutError | Wait:
+    """Return the encoded answer, or the error if it did not come in time; end the attempt if neither is there yet."""
+    all_steps = attempt.steps
+    while True:
+        with attempt.xcom.watched():
+            known = all_steps.newest(name) if all_steps.task_had_steps() else None
+            if known is not None and known.is_done:
+                _refuse_other_step(attempt, known, name, wanted)
+                return known.result or "null"
+            _refuse_here(attempt)
+            before = waits.waited_before(attempt.database, attempt.id, name)
+            deadline = _deadline(attempt, length) if before is None else before.deadline
+            awaited = wanted._replace(deadline=deadline)
+            step = all_steps.begin(base, name, awaited.encoded(), known, once=False)
+        if step is not None:
+            went_on = functools.partial(waits.went_on, attempt.database, attempt.id)
+            is_settled = known is not None and known.status == "failed" and went_on(known.id)
+            return _take_or_park(attempt, step, awaited, is_settled=is_settled)
+
+
+def _refuse_other_step(attempt: Attempt, known: StepRecord, name: str, wanted: Awaited) -> None:
+    asked = waits.awaited(name, known.arguments)
+    if asked is not None and (asked.queue, asked.say) != (wanted.queue, wanted.say):
+        questions = [f"{each.say!r} of {each.queue}" for each in (asked, wanted)]
+        raise InputsDiffer(
+            f"{name} of {attempt.full_name} has the answer to {questions[0]}, and now asks {questions[1]}: --from asks "
+            "again, or give the wait a name of its own"
+        )
+    if known.arguments is not None and asked is None:
+        refuse_other_arguments(attempt, known, name, dumps([[wanted.queue], {}]))
+
+
+def _deadline(attempt: Attempt, length: Length | datetime | None) -> int | None:
+    """Return the time until when the task waits, which begins to wait now."""
+    if length is None:
+        return None
+    moment = now_micros(attempt.database)
+    if isinstance(length, datetime):
+        try:
+            micros = round(length.timestamp() * 1_000_000)
+            delay_in_micros(max(micros - moment, 0) / 1_000_000)
+        except (OverflowError, ValueError, OSError):
+            raise InvalidArgument(f"until={length!r} is out of range: at most ten years") from None
+        return micros
+    if isinstance(length, str):
+        length = parse_duration(length)
+    return moment + delay_in_micros(length)
+
+
+def _take_or_park(attempt: Attempt, step: Step, awaited: Awaited, *, is_settled: bool) -> str | TimeoutError | Wait:
+    """Let a step that has begun take its answer and complete, or fail at its deadline, or park with its attempt."""
+    database, queue = attempt.database, awaited.queue
+    late = ErrorText("TimeoutError", _late(attempt, awaited), "")
+
+    def work(transaction: Transaction) -> tuple[str, str | None]:
+        if not attempts.lock(transaction, attempt.id):
+            attempt._refuse(transaction)
+        queue_id = None if queue is None else find_queue(transaction, attempt.session, queue)
+        found = None
+        if queue_id is not None and not is_settled:
+            found = takes.take_whole(transaction, queue_id, step.id)
+        moment = now_micros(transaction)
+        is_late = is_settled or (awaited.deadline is not None and awaited.deadline <= moment)
+        if found is not None or (is_late and queue is None):
+            answer = "null" if found is None else found[1]
+            check(transaction, steps.complete(transaction, step.id, answer, restorable=True))
+            return "completed", answer
+        if is_late:
+            check(transaction, attempts.fail(transaction, step.id, "failed", late) is not None)
+            undo_ended(transaction, [step.id], "failed")
+            return "failed", None
+        check(transaction, waits.park(transaction, step.id))
+        closed = attempt._close_steps(transaction)
+        check(transaction, waits.park(transaction, attempt.id))
+        if output is not None:
+            output.write_rest(transaction)
+        undo_ended(transaction, [*closed, attempt.id], "waiting")
+        return "waiting", None
+
+    def check(transaction: Transaction, is_done: bool) -> None:
+        if not is_done:
+            attempt._refuse(transaction)
+
+    if queue is not None and (queue_id := attempt.xcom.find_id(queue, refresh=True)) is not None:
+        attempt.xcom.reclaim(queue_id, attempt, missing=not takes.has_live(database, queue_id))
+    status = ""
+    try:
+        with attempt.xcom.watched(), attempt._output.ending() if attempt._output else NO_ENDING as output:
+            status, answer = database.transact(
+                work, "wait", is_made=lambda transaction, made: attempts.status_of(transaction, step.id) == made[0]
+            )
+    finally:
+        step._open = False
+        attempt.xcom.step_ended(step, attempt, completed=status == "completed")
+    if answer is not None:
+        return answer
+    if status == "failed":
+        return TimeoutError(late.message)
+    attempt._open = False
+    moment = now_micros(database)
+    return Wait(0, attempt.session, attempt.task, queue, moment, awaited.deadline, awaited.say, False, moment)
+
+
+def _late(attempt: Attempt, awaited: Awaited) -> str:
+    if awaited.deadline is None:
+        return f"no answer came to queue {awaited.queue} in time"
+    until = f"{to_datetime(awaited.deadline).astimezone():%Y-%m-%d %H:%M:%S}"
+    return one_line(f"no value came to queue {attempt.session}/{awaited.queue} until {until}")

@@ -1,0 +1,27 @@
+"""What `list` and `show` share of a session, and its inputs as readers see them."""
+
+from __future__ import annotations
+
+from zrb_store import codec
+from zrb_store.masking import MASK, mask_named
+from zrb_store.records import JsonObject, JsonValue, SessionRecord, pick
+
+
+def header(session: SessionRecord) -> JsonObject:
+    """Return the part of a session that `list --format json` and `show --format json` share."""
+    return {
+        **pick(session, "name", "project", "status", "task", "path"),
+        "inputs": inputs_of(session),
+        **pick(session, "created_at", "ended_at", "parent", "forked_from", "pinned"),
+    }
+
+
+def inputs_of(session: SessionRecord) -> JsonValue:
+    """Return the inputs of a session, in which secrets are masked: a dict, unless they are damaged."""
+    return mask_named(codec.to_json(session.inputs)) if session.inputs else {}
+
+
+def withheld_inputs(session: SessionRecord) -> list[str]:
+    """Return the names of the secret inputs that a session was given: they are not stored, and a resume needs them."""
+    inputs = codec.to_json(session.inputs) if session.inputs else {}
+    return [name for name, value in inputs.items() if value == {"masked": MASK}] if type(inputs) is dict else []

@@ -1,0 +1,74 @@
+"""Invariants of the rows of waits (`queries/waits.py`), which `queries/invariants.py` has beside its own."""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING
+
+from zrb_store.db.core import is_one_of, literal, sa, t
+from zrb_store.queries.attempts import attempt_as
+from zrb_store.queries.damage import exists, invariant
+
+if TYPE_CHECKING:
+    from zrb_store.queries.damage import Condition
+
+RERUN = "start or resume the session, which gives them back"
+
+
+def _is_parked() -> Condition:
+    return sa.and_(is_one_of(t.attempt.c.status, "waiting"), t.attempt.c.given_back_at.is_(None))
+
+
+def _has_waiting_parent() -> sa.Exists:
+    parent = attempt_as("parent")
+    return exists(parent, parent.c.id == t.attempt.c.parent_id, is_one_of(parent.c.status, "waiting"))
+
+
+def _has_waiting_step() -> sa.Exists:
+    step = t.attempt.alias("step")
+    of_task = (step.c.session_id == t.attempt.c.session_id, step.c.step_of == t.attempt.c.task)
+    return exists(step, *of_task, step.c.parent_id == t.attempt.c.id, is_one_of(step.c.status, "waiting"))
+
+
+def _arguments() -> sa.ColumnElement[str]:
+    return sa.func.coalesce(t.attempt.c.arguments, literal(""))
+
+
+_attempt = functools.partial(invariant, "zrb_attempt", remedy=RERUN)
+OF_WAITS = [
+    _attempt(
+        "wait-parent",
+        "are steps that wait in an attempt that does not",
+        lambda: sa.and_(is_one_of(t.attempt.c.role, "step"), _is_parked(), ~_has_waiting_parent()),
+    ),
+    _attempt(
+        "wait-step",
+        "wait although no step of them does",
+        lambda: sa.and_(~is_one_of(t.attempt.c.role, "step"), _is_parked(), ~_has_waiting_step()),
+    ),
+    _attempt(
+        "wait-arguments",
+        "wait, but do not say for what",
+        lambda: sa.and_(
+            is_one_of(t.attempt.c.role, "step"),
+            _is_parked(),
+            # Not LIKE: a % means something to psycopg.
+            sa.func.replace(_arguments(), literal('"deadline":'), literal("")) == _arguments(),
+        ),
+    ),
+    invariant(
+        "zrb_session",
+        "session-waiting",
+        "wait although their last run ended in another way",
+        lambda: sa.and_(
+            is_one_of(t.session.c.status, "waiting"),
+            ~exists(
+                t.run,
+                t.run.c.session_id == t.session.c.id,
+                t.run.c.number == t.session.c.fence,
+                is_one_of(t.run.c.status, "waiting"),
+            ),
+        ),
+        remedy=RERUN,
+    ),
+]

@@ -1,0 +1,386 @@
+"""Waits: steps that wait for a value of their session's queue, or for a time, while no process runs (promise 18).
+
+The arguments of such a step say what it waits for: `[[QUEUE], {"deadline": ..., "say": ...}]`. It is parked while its
+status is `waiting` and it was not given back. Its deadline stands while it is restorable: until its task starts over.
+Nothing wakes it: whether its wait is over is read from the rows.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from zrb_store.codec.arguments import positional_and_named
+from zrb_store.codec.json_text import dumps
+from zrb_store.db.core import bindparam, exists, literal, sa, statement, t
+from zrb_store.db.dialect import among, next_tick, now, schema_is_unchanged
+from zrb_store.db.transaction import Executor, Row, Transaction
+from zrb_store.local_time import rounded
+from zrb_store.masking import one_line
+from zrb_store.queries.attempts import attempt_as, attempt_may_write, is_in_effect
+from zrb_store.queries.clock import draw, now_micros
+from zrb_store.queries.queues import find_queue
+from zrb_store.queries.values import from_live
+from zrb_store.records import JsonObject, SessionRecord, iso, to_datetime
+
+_LAST_MOMENT = 2**53  # in the year 2255: every clock shows it
+NAME = "wait"
+"""The name of a step that waits for a time; with a space and the queue's name, of one that waits for a value."""
+
+
+class Awaited(NamedTuple):
+    """What a step waits for: a value of a queue, or a time (the deadline) if there is no queue."""
+
+    queue: str | None
+    deadline: int | None = None  # in microseconds since 1970
+    say: str | None = None  # what a person is asked, without secrets
+    name: str | None = None  # of the step, if it was given one
+
+    @property
+    def step(self) -> str:
+        """The name of the step, without the ~2 of the second wait of that name in an attempt."""
+        return self.name or (NAME if self.queue is None else f"{NAME} {self.queue}")
+
+    def encoded(self) -> str:
+        """Return it as the arguments of the step."""
+        named: JsonObject = {"deadline": self.deadline, "say": self.say}
+        if self.name is not None:
+            named["name"] = self.name
+        return dumps([[self.queue], named])
+
+
+def awaited(step: str | None, arguments: str | None) -> Awaited | None:
+    """Return what a step of this name and with these arguments waits for; None if it does something else."""
+    positional, named = positional_and_named(arguments or "null")
+    if len(positional) != 1 or named.keys() - {"name"} != {"deadline", "say"} or step is None:
+        return None
+    (queue,), deadline, say, name = positional, named["deadline"], named["say"], named.get("name")
+    if not isinstance(queue, str | None) or not isinstance(say, str | None) or not isinstance(name, str | None):
+        return None
+    if type(deadline) not in (int, type(None)):
+        return None
+    found = Awaited(queue, deadline if isinstance(deadline, int) else None, say, name)
+    if abs(found.deadline or 0) > _LAST_MOMENT:
+        return None
+    is_named_so = step == found.step or step.rpartition("~")[0] == found.step
+    return found if is_named_so and not (queue is None and deadline is None) else None
+
+
+@dataclass(frozen=True)
+class Wait:
+    """A parked wait."""
+
+    session_id: int
+    session: str
+    task: str
+    queue: str | None  # None if it waits for a time
+    since: int  # when the task first waited there, in microseconds
+    deadline: int | None  # after it, the wait is over in any case
+    say: str | None
+    has_value: bool  # whether a value is there
+    moment: int  # when all this was read
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the session may go on."""
+        return self.has_value or (self.deadline is not None and self.deadline <= self.moment)
+
+    @property
+    def is_late(self) -> bool:
+        """Whether nobody has answered in time."""
+        return self.is_over and not self.has_value and self.queue is not None
+
+    def text(self) -> str:
+        """Return what it waits for: `for approve, 2 d left: Refund 120?`."""
+        what = f"for {self.queue}"
+        if self.deadline is not None:
+            left = self.deadline - self.moment
+            left += left // 1000  # two days that have just begun are two days
+            time = f"{rounded(left)} left" if left > 0 else f"{rounded(-left)} late"
+            if self.queue is None:
+                what = f"until {to_datetime(self.deadline).astimezone():%Y-%m-%d %H:%M}"
+            what += f", {time}"
+        if self.has_value:
+            what += ", which is there"
+        return one_line(what + (f": {self.say}" if self.say else ""))
+
+    def to_json(self) -> JsonObject:
+        """Return it as `show --format json` shows it."""
+        times = {"since": iso(self.since), "deadline": iso(self.deadline)}
+        return {"task": self.task, "queue": self.queue, **times, "say": self.say, "is_over": self.is_over}
+
+
+@statement
+def _parked(dialect_name: str) -> sa.Select[*Row]:
+    later, first = t.attempt.alias("later"), t.attempt.alias("first")
+    of_step = (later.c.session_id == t.attempt.c.session_id, later.c.step_of == t.attempt.c.step_of)
+    since = sa.select(sa.func.min(first.c.started_at)).where(
+        first.c.session_id == t.attempt.c.session_id,
+        first.c.step_of == t.attempt.c.step_of,
+        first.c.step == t.attempt.c.step,
+        first.c.status == literal("waiting"),
+        first.c.restorable,
+    )
+    columns = ("session_id", "step_of", "step", "arguments")
+    return (
+        sa.select(t.session.c.name, since.scalar_subquery(), *(t.attempt.c[name] for name in columns))
+        .select_from(t.attempt.join(t.session))
+        .where(
+            among(dialect_name, t.attempt.c.session_id, "ids"),
+            t.attempt.c.step_of.is_not(None),
+            t.attempt.c.status == literal("waiting"),
+            t.attempt.c.given_back_at.is_(None),
+            ~exists(*of_step, later.c.step == t.attempt.c.step, later.c.id > t.attempt.c.id),  # a person has settled it
+        )
+        .order_by(t.attempt.c.id)
+    )
+
+
+def _is_from_outside(pusher: sa.FromClause) -> sa.ColumnElement[bool]:
+    return sa.or_(pusher.c.id.is_(None), pusher.c.session_id != bindparam("of_session"))
+
+
+@statement
+def _has_live() -> sa.Select[int]:
+    pusher = attempt_as("pusher")
+    source = t.value.outerjoin(pusher, pusher.c.id == t.value.c.pushed_by)
+    # What unfinished attempts of the session pushed is retracted when it continues.
+    stays = sa.or_(_is_from_outside(pusher), is_in_effect(pusher))
+    return from_live(sa.select(literal(1)).select_from(source)).where(stays).limit(literal(1))
+
+
+def parked(executor: Executor, session_ids: Sequence[int]) -> list[Wait]:
+    """Return the parked waits of these sessions, those that began first come first."""
+    if not session_ids:
+        return []
+    rows = executor.execute(_parked(executor.dialect_name), {"ids": json.dumps(list(session_ids))})
+    moment = now_micros(executor) if rows else 0
+    found = []
+    for session, since, session_id, task, step, arguments in rows:
+        what = awaited(step, arguments) or Awaited(None, 0)  # damaged: the task shall wait again
+        queue_id = None if what.queue is None else find_queue(executor, session, what.queue)
+        place = {"queue_id": queue_id, "of_session": session_id}
+        has_value = queue_id is not None and bool(executor.execute(_has_live(), place))
+        found.append(Wait(session_id, session, task, what.queue, since, what.deadline, what.say, has_value, moment))
+    return found
+
+
+def describe(session: str, waiting: Sequence[Wait]) -> str:
+    """Say what a session waits for, and how to give it that, or that it may continue."""
+    queues = list(dict.fromkeys(each.queue for each in waiting if each.queue is not None))
+    texts = " and ".join(dict.fromkeys(each.text() for each in waiting))
+    hint = " or ".join(f"`zrb-store push {shlex.join([session, queue])} JSON`" for queue in queues)
+    hint = "started again, it continues" if any(each.is_over for each in waiting) else hint and f"{hint} answers"
+    return one_line(f"session {session} waits {texts}" + (f"; {hint}" if hint else ""))
+
+
+class Surroundings(NamedTuple):
+    """What is around an attempt that is about to wait."""
+
+    role: str
+    parent: str | None  # of its session
+    elsewhere: str | None  # the session of a value that it holds outside of steps, if that is another one
+    running: str | None  # a step of it that runs
+
+
+@statement
+def _surroundings() -> sa.Select[str, str | None, str | None, str | None]:
+    home, step = t.session.alias("home"), attempt_as("other")
+    elsewhere = (
+        sa.select(home.c.name)
+        .select_from(t.value.join(t.queue).join(home, home.c.id == t.queue.c.session_id))
+        .where(t.value.c.taken_by == bindparam("attempt_id"), t.queue.c.session_id != bindparam("session_id"))
+        .limit(literal(1))
+    )
+    running = sa.select(step.c.step).where(
+        step.c.session_id == bindparam("session_id"),
+        step.c.step_of == t.attempt.c.task,
+        step.c.parent_id == bindparam("attempt_id"),
+        step.c.status == literal("running"),
+    )
+    return (
+        sa.select(
+            t.attempt.c.role,
+            t.session.c.parent,
+            elsewhere.scalar_subquery(),
+            running.correlate(t.attempt).limit(literal(1)).scalar_subquery(),
+        )
+        .select_from(t.attempt.join(t.session))
+        .where(t.attempt.c.id == bindparam("attempt_id"))
+    )
+
+
+def surroundings(executor: Executor, session_id: int, attempt_id: int) -> Surroundings | None:
+    """Return what is around an attempt; None if it was removed."""
+    rows = executor.execute(_surroundings(), {"attempt_id": attempt_id, "session_id": session_id})
+    return Surroundings(*rows[0]) if rows else None
+
+
+@statement
+def _before() -> sa.Select[str | None]:
+    parent, later = attempt_as("parent"), t.attempt.alias("later")
+    of_step = (later.c.session_id == t.attempt.c.session_id, later.c.step_of == t.attempt.c.step_of)
+    # A script asks again by the same name.
+    has_failed_here = exists(
+        *of_step,
+        later.c.step == t.attempt.c.step,
+        later.c.id > t.attempt.c.id,
+        later.c.parent_id == bindparam("attempt_id"),
+        later.c.status == literal("failed"),
+    )
+    return (
+        sa.select(t.attempt.c.arguments)
+        .select_from(t.attempt.join(parent, parent.c.session_id == t.attempt.c.session_id))
+        .where(
+            parent.c.id == bindparam("attempt_id"),
+            t.attempt.c.step_of == parent.c.task,
+            t.attempt.c.step == bindparam("step"),
+            t.attempt.c.status == literal("waiting"),
+            t.attempt.c.restorable,
+            ~has_failed_here,
+        )
+        .order_by(t.attempt.c.id.desc())
+        .limit(literal(1))
+    )
+
+
+def waited_before(executor: Executor, attempt_id: int, step: str) -> Awaited | None:
+    """Return what the task of an attempt last waited for at this step, unless it starts over or asks again."""
+    rows = executor.execute(_before(), {"attempt_id": attempt_id, "step": step})
+    return awaited(step, rows[0][0]) if rows else None
+
+
+@statement
+def _went_on() -> sa.Select[int]:
+    parent = attempt_as("parent")
+    return (
+        sa.select(literal(1))
+        .select_from(t.attempt.join(parent, parent.c.session_id == t.attempt.c.session_id))
+        .where(
+            parent.c.id == bindparam("attempt_id"),
+            t.attempt.c.step_of == parent.c.task,
+            t.attempt.c.id > bindparam("since"),
+            sa.or_(is_in_effect(), sa.and_(t.attempt.c.status == literal("waiting"), t.attempt.c.restorable)),
+        )
+        .limit(literal(1))
+    )
+
+
+def went_on(executor: Executor, attempt_id: int, since: int) -> bool:
+    """Whether a step of an attempt's task stands, or has asked, that began after the step with the id `since`."""
+    return bool(executor.execute(_went_on(), {"attempt_id": attempt_id, "since": since}))
+
+
+@statement
+def _park() -> sa.sql.dml.ReturningUpdate[int]:
+    return (
+        sa.update(t.attempt)
+        .where(t.attempt.c.id == bindparam("attempt_id"), schema_is_unchanged(), attempt_may_write())
+        .values(status=literal("waiting"), ended_at=now(), ended_tick=next_tick())
+        .returning(t.attempt.c.id)
+    )
+
+
+def park(executor: Executor, attempt_id: int) -> bool:
+    """End a running attempt, or a step, as `waiting`; return False if it may no longer write."""
+    return bool(executor.execute(_park(), {"attempt_id": attempt_id}))
+
+
+@statement
+def _forget() -> sa.Update:
+    return (
+        sa.update(t.attempt)
+        .where(
+            t.attempt.c.session_id == bindparam("of_session"),
+            t.attempt.c.step_of == bindparam("of_task"),
+            t.attempt.c.status == literal("waiting"),
+        )
+        .values(restorable=sa.false())
+    )
+
+
+@statement
+def _answers() -> sa.Select[*Row]:
+    pusher = attempt_as("pusher")
+    return (
+        sa.select(t.queue.c.id, t.queue.c.name, t.value.c.seq, t.attempt.c.step, t.attempt.c.arguments)
+        .select_from(
+            t.value.join(t.attempt, t.attempt.c.id == t.value.c.taken_by)
+            .join(t.queue, t.queue.c.id == t.value.c.queue_id)
+            .outerjoin(pusher, pusher.c.id == t.value.c.pushed_by)
+        )
+        .where(
+            t.attempt.c.session_id == bindparam("of_session"),
+            t.attempt.c.step_of == bindparam("of_task"),
+            is_in_effect(),
+            t.queue.c.session_id == bindparam("of_session"),
+            _is_from_outside(pusher),
+        )
+        .order_by(t.queue.c.id, t.value.c.seq)
+    )
+
+
+@statement
+def _open_questions() -> sa.Select[str | None, str | None]:
+    done = attempt_as("other")
+    of_step = (done.c.session_id == t.attempt.c.session_id, done.c.step_of == t.attempt.c.step_of)
+    return sa.select(t.attempt.c.step, t.attempt.c.arguments).where(
+        t.attempt.c.session_id == bindparam("of_session"),
+        t.attempt.c.step_of == bindparam("of_task"),
+        t.attempt.c.status == literal("waiting"),
+        t.attempt.c.restorable,
+        ~exists(*of_step, done.c.step == t.attempt.c.step, is_in_effect(done)),
+    )
+
+
+@statement
+def _unused() -> sa.Select[int]:
+    pusher = attempt_as("pusher")
+    return (
+        sa.select(t.value.c.seq)
+        .select_from(t.value.outerjoin(pusher, pusher.c.id == t.value.c.pushed_by))
+        .where(
+            t.value.c.queue_id == bindparam("queue_id"),
+            t.value.c.ended_at.is_(None),
+            _is_from_outside(pusher),
+        )
+    )
+
+
+class Answer(NamedTuple):
+    """A value that a wait took, or that came while it waited, from outside of the session."""
+
+    queue_id: int
+    queue: str
+    seq: int
+
+
+def ask_anew(transaction: Transaction, session: SessionRecord, task: str) -> list[Answer]:
+    """Let the deadlines of a task that starts over count anew, and return the answers that must not be used again."""
+    params = {"of_session": session.id, "of_task": task}
+    rows = transaction.execute(_answers(), params)
+    answers = [Answer(*place) for *place, step, arguments in rows if awaited(step, arguments) is not None]
+    asked = [awaited(*row) for row in transaction.execute(_open_questions(), params)]
+    for queue in sorted({each.queue for each in asked if each is not None and each.queue is not None}):
+        queue_id = find_queue(transaction, session.name, queue)
+        if queue_id is not None:
+            unused = transaction.execute(_unused(), {"queue_id": queue_id, "of_session": session.id})
+            answers.extend(Answer(queue_id, queue, seq) for (seq,) in unused)
+    transaction.execute(_forget(), params)
+    return answers
+
+
+def drop(transaction: Transaction, session: str, answers: Iterable[Answer]) -> None:
+    """Take answers that have come back to their queues out for good: their question is asked anew."""
+    from zrb_store.queries.by_hand import drop, lock_values, record_change  # late: few sessions wait
+    from zrb_store.queries.values import lock_queue
+
+    for each in answers:
+        lock_queue(transaction, each.queue_id)
+        if lock_values(transaction, each.queue_id, [each.seq]).get(each.seq) == "live":
+            reason = "what it answered is asked again"
+            drop(transaction, each.queue_id, [each.seq], draw(transaction), reason)
+            record_change(transaction, "drop", session, f"{each.queue}#{each.seq}", reason)
