@@ -199,9 +199,9 @@ def test_nothing_is_set_on_a_server_session_beyond_a_transaction(
             with used.session("flow").run() as run:
                 run.task("load", queue.pop)
         driver = used.database._connection().driver
-        changed = driver.execute(  # a pooler sets the search_path of the client that it serves
+        changed = driver.execute(  # a pooler sets these for the client that it serves
             "SELECT name FROM pg_settings WHERE source = 'session' "
-            "AND name NOT IN ('client_encoding', 'DateStyle', 'search_path')"
+            "AND name NOT IN ('application_name', 'client_encoding', 'DateStyle', 'search_path')"
         )
         assert changed.fetchall() == []
         assert driver.execute(

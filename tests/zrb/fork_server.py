@@ -140,6 +140,7 @@ def main() -> None:
     os.environ.clear()
     os.environ.update(order["env"])
     sys.argv = [program, *order["args"]]
+    sys.orig_argv = [sys.executable, *sys.argv]
     sys.path[1:1] = filter(None, order["env"].get("PYTHONPATH", "").split(os.pathsep))
     try:
         runpy.run_path(program, run_name="__main__")

@@ -86,8 +86,7 @@ def test_it_parks_and_continues(zrb: Zrb, call: str) -> None:
     assert zrb.stored("shop").record.fence == 1
     zrb.run("xcom", "push", "shop", "approve", '"yes"')
     zrb.mark("answered")
-    # Not forked: it starts a zrb like itself.
-    assert zrb.run("xcom", "resume", "--ready", PYTHONPATH="").out == "shop: completed\n"
+    assert zrb.run("xcom", "resume", "--ready").out == "shop: completed\n"
     assert zrb.run("main", ZRB_STORE_SESSION="shop").out.strip() == "yes 120"
     assert steps_of(zrb, "refund", "shop") == {"prepare": ["completed"], "wait approve": ["waiting", "completed"]}
     assert sorted(zrb.ran) == ["after", "main", "other", "plan", "prepare", "refund", "refund"]
@@ -101,7 +100,9 @@ def test_an_answer_that_is_there_before_does_not_park(zrb: Zrb) -> None:
 
 
 def test_a_task_failed_too(zrb: Zrb) -> None:
-    tasks(zrb, other="if not exists('mended'): raise ValueError")
+    call = "await wait_for('failed')\n    answer = ask()"  # zrb before 2.69 interrupts what has not failed yet
+    tasks(zrb, call, "if not exists('mended'): mark('failed'); raise ValueError")
+    zrb.mark("asked")
     failed = zrb.run("main", code=1, ZRB_STORE_SESSION="shop")
     assert "session shop failed; `zrb xcom resume shop` runs the rest" in failed.err
     assert zrb.stored("shop").status == "failed"

@@ -7,11 +7,10 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from zrb_store import codec, settings
-from zrb_store.attempt.open_attempt import NO_ENDING, NO_RESULT, OpenAttempt, Step
+from zrb_store.attempt.open_attempt import NO_RESULT, OpenAttempt, Step
 from zrb_store.codec import Encoded
 from zrb_store.db.transaction import Transaction
 from zrb_store.errors import Waiting, ZrbStoreError
-from zrb_store.process import kill_group
 from zrb_store.queries import attempts, queues, steps, values
 from zrb_store.queries.attempts import Owner
 from zrb_store.queries.give_back import undo_ended
@@ -199,13 +198,11 @@ class Attempt(OpenAttempt):
             undo_ended(transaction, closed, "interrupted")
             return place
 
-        with self._output.ending() if self._output else NO_ENDING as output:
+        with self._last_output() as output:
             place = self.database.transact(
                 work, "complete", is_made=lambda transaction, _: attempts.status_of(transaction, self.id) == "completed"
             )
-        self._open = False
-        for pid, started in self._commands:
-            kill_group(pid, started)
+        self._close()
         if place is not None:
             self.xcom.ids[name] = place[0]
             self.result_seq = place[1]

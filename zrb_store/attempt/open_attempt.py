@@ -102,7 +102,7 @@ def referenced_attempt(database: Database, token: str) -> AttemptReference:
 
 
 NO_RESULT: Final = object()
-NO_ENDING: Final = contextlib.nullcontext()  # of the output of an attempt that has none
+_NO_ENDING: Final = contextlib.nullcontext()  # of the output of an attempt that has none
 
 
 class OpenAttempt(AttemptReference):
@@ -177,14 +177,22 @@ class OpenAttempt(AttemptReference):
             undo_ended(transaction, [*self._close_steps(transaction), self.id], ended)
             return ended
 
-        with self._output.ending() if self._output else NO_ENDING as output:
+        with self._last_output() as output:
             has_failed = self.database.transact(
                 work, "fail", is_made=lambda transaction, ended: attempts.status_of(transaction, self.id) == ended
             )
         if not has_failed:
             self._refuse(self.database)
+        self._close()
+
+    def _last_output(self) -> contextlib.AbstractContextManager[Output | None]:
+        """Return what is to be stored of its output in the transaction that ends it."""
+        return self._output.ending() if self._output else _NO_ENDING
+
+    def _close(self) -> None:
+        """Note that it has ended, and end the commands of its steps: none may go on beside the next attempt."""
         self._open = False
-        for pid, started in self._commands:  # nothing of them may go on beside the next attempt
+        for pid, started in self._commands:
             kill_group(pid, started)
 
     def _close_steps(self, transaction: Transaction) -> Sequence[int]:

@@ -14,7 +14,7 @@ from typing import Any
 
 from zrb_store import codec
 from zrb_store.attempt.attempt import Attempt
-from zrb_store.attempt.open_attempt import NO_ENDING, Step
+from zrb_store.attempt.open_attempt import Step
 from zrb_store.attempt.steps import refuse_other_arguments
 from zrb_store.codec.json_text import dumps
 from zrb_store.db.transaction import Transaction
@@ -195,7 +195,7 @@ def _take_or_park(attempt: Attempt, step: Step, awaited: Awaited, *, is_settled:
         attempt.xcom.reclaim(queue_id, attempt, missing=not takes.has_live(database, queue_id))
     status = ""
     try:
-        with attempt.xcom.watched(), attempt._output.ending() if attempt._output else NO_ENDING as output:
+        with attempt.xcom.watched(), attempt._last_output() as output:
             status, answer = database.transact(
                 work, "wait", is_made=lambda transaction, made: attempts.status_of(transaction, step.id) == made[0]
             )
@@ -206,7 +206,7 @@ def _take_or_park(attempt: Attempt, step: Step, awaited: Awaited, *, is_settled:
         return answer
     if status == "failed":
         return TimeoutError(late.message)
-    attempt._open = False
+    attempt._close()
     moment = now_micros(database)
     return Wait(0, attempt.session, attempt.task, queue, moment, awaited.deadline, awaited.say, False, moment)
 

@@ -18,8 +18,10 @@ if TYPE_CHECKING:
 
 def main(args: Sequence[str] | None = None, prog_name: str = "zrb-store") -> None:
     """Run one command and exit. The user never sees a traceback."""
-    code = run(sys.argv[1:] if args is None else args, prog_name)
-    if code == 128 + signal.SIGINT:  # bash ends its script at Ctrl-C only if this process dies of it, too
+    args = sys.argv[1:] if args is None else args
+    code = run(args, prog_name)
+    # Bash ends its script at Ctrl-C only if this process dies of it, too.
+    if code == 128 + signal.SIGINT and {*args[:1]} & {"run", "step"}:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         with contextlib.suppress(OSError):
             sys.stdout.flush()

@@ -51,9 +51,6 @@ if TYPE_CHECKING:
         def accept(self) -> None:
             """Let what was planned be run after click is done, with zrb's own exit codes."""
 
-        def command(self, name: str) -> list[str]:
-            """Return the command line that resumes a session in a process of its own."""
-
 
 @command(
     "resume",
@@ -177,11 +174,7 @@ def resume(
         which = "--failed" if failed else "--ready" if ready else " ".join(record.name for record in records)
         resumers = [_resumer(store, record, resumer, which) for record in records]
         if several and not plan:
-            return _resume_each(
-                store,
-                {record.name: its.command(record.name) for record, its in zip(records, resumers, strict=True)},
-                jobs,
-            )
+            return _resume_each(store, [record.name for record in records], jobs)
         plans: list[JsonTree] = []
         code = 0
         for record, its in zip(records, resumers, strict=True):
@@ -273,7 +266,7 @@ def _parse_words(args: tuple[str, ...]) -> tuple[list[str], dict[str, str]]:
     return sessions, inputs
 
 
-def _resume_each(store: Store, commands: Mapping[str, Sequence[str]], jobs: int) -> int:
+def _resume_each(store: Store, names: Sequence[str], jobs: int) -> int:
     """Resume sessions in a process of their own each, so many at a time, and print what becomes of them."""
     from concurrent.futures import ThreadPoolExecutor, as_completed  # late, as above
 
@@ -281,12 +274,14 @@ def _resume_each(store: Store, commands: Mapping[str, Sequence[str]], jobs: int)
     from zrb_store.render.printing import echo
 
     program = program_name()  # only this thread knows
+    # This process's own command line with other arguments.
+    start = sys.orig_argv[1 : len(sys.orig_argv) - len(sys.argv) + 1]
+    command = [sys.executable, *start, *program.split()[1:], "resume"]
     children: set[subprocess.Popen[bytes]] = set()
     code = 0
     with ThreadPoolExecutor(jobs) as pool:
         running = {
-            pool.submit(_resume_in_child, store, command, name, program, children): name
-            for name, command in commands.items()
+            pool.submit(_resume_in_child, store, [*command, name], name, program, children): name for name in names
         }
         try:
             for each in as_completed(running):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import re
-import sys
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import PurePath
@@ -88,9 +87,6 @@ class CommandResumer:
 
     _call: CommandRun
 
-    def __init__(self) -> None:
-        self._words = program_name().split()[1:]  # `xcom` under zrb; other threads do not know it
-
     @property
     def project(self) -> str:
         return current_project()
@@ -113,10 +109,6 @@ class CommandResumer:
 
     def accept(self) -> None:
         raise click.exceptions.Exit(_run(self._call))
-
-    def command(self, name: str) -> list[str]:
-        start = sys.orig_argv[1 : len(sys.orig_argv) - len(sys.argv) + 1]
-        return [sys.executable, *start, *self._words, "resume", name]
 
 
 @command(

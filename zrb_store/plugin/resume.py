@@ -23,7 +23,7 @@ from zrb_store.plugin import compat
 from zrb_store.plugin.compat import AnyInput, AnyTask
 from zrb_store.plugin.graph import Graph
 from zrb_store.plugin.inputs import MASKED, TEXT, given_again, is_marked, to_store
-from zrb_store.plugin.messages import speaker, warn
+from zrb_store.plugin.messages import warn
 from zrb_store.process import current_project
 from zrb_store.records import SessionRecord
 from zrb_store.run import RunSpec
@@ -284,11 +284,6 @@ class Resumer:
     def accept(self) -> None:
         """Note that what was planned is to be run. `run` does it once click is done."""
         self._is_accepted = True
-
-    def command(self, name: str) -> list[str]:
-        """Return the command line that resumes a session in a process of its own: this one with other arguments."""
-        start = sys.orig_argv[1 : len(sys.orig_argv) - len(sys.argv) + 1]
-        return [sys.executable, *start, *speaker.program.split()[1:], "resume", name]
 
     def run(self) -> None:
         """Run what was accepted, if anything was. Exceptions and signals of its tasks end the process as in stock zrb.

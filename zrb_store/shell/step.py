@@ -163,7 +163,8 @@ def wait(store: Store, queue: str, timeout: timedelta | None, say: str | None, n
     attempt = _surrounding(store, name or f"wait {queue}")
     if not sessions.get(store.database, attempt.session).argv:
         raise ZrbStoreError(
-            f"{attempt.full_name} is no task of `zrb-store run`: a task of zrb waits in its action, a delivery nowhere"
+            f"{attempt.full_name} is no task of `zrb-store run`: a task of zrb calls `wait` in its action, and a "
+            "delivery cannot wait"
         )
     return wait_in(attempt, queue, timeout, say, name=name)
 
