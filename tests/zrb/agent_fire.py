@@ -62,7 +62,7 @@ class Project:
 
     def forget(self) -> None:
         """Forget the calls."""
-        (self.folder / "calls").unlink()
+        (self.folder / "calls").unlink(missing_ok=True)
 
 
 class WarmZrb:
