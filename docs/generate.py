@@ -29,6 +29,7 @@ import zrb_store.db
 import zrb_store.queries
 import zrb_store.testing
 from zrb_store import settings
+from zrb_store.agents import durable
 from zrb_store.cli.command import app
 from zrb_store.db import core
 from zrb_store.db.columns import ColumnRule
@@ -160,6 +161,7 @@ def python_page() -> str:
     parts += _function(zrb_store.wait, "wait", "##")
     parts += _function(zrb_store.register_codec, "register_codec", "##")
     parts += _function(zrb_store.once_tool, "once_tool", "##")
+    parts += _function(durable, "durable", "##")
     parts += ["", "## Errors", "", "| error | also a | meaning |", "|---|---|---|"]
     for name, error in vars(zrb_store.errors).items():
         if not isinstance(error, type) or not issubclass(error, zrb_store.errors.ZrbStoreError | zrb_store.Waiting):

@@ -40,9 +40,9 @@ from pydantic_ai.native_tools import WebSearchTool
 from pydantic_ai.tools import ToolDefinition
 
 from zrb_store import codec, register_codec
+from zrb_store.agents.fingerprint import Fingerprints, Request
+from zrb_store.agents.outcomes import encoded, repeat
 from zrb_store.codec.classes import CmdResult
-from zrb_store.plugin.agents.fingerprint import Fingerprints, Request
-from zrb_store.plugin.agents.outcomes import encoded, repeat
 
 CHARGE = ToolDefinition(name="charge", parameters_json_schema={"type": "object", "properties": {}})
 ASK = ModelRequest(parts=[UserPromptPart("Charge.", timestamp=datetime(2026, 1, 1, tzinfo=UTC))])
@@ -308,7 +308,7 @@ def test_a_model_sees_what_pydantic_writes_as_json(value: Any) -> None:
 
 OF_A_FUNCTION = """
 import json, types
-from zrb_store.plugin.agents.declared import declared_instructions
+from zrb_store.agents.declared import declared_instructions
 
 def prompt(ctx):
     return "Be kind." if ctx.session.name in {"a", "b", "c", "d", "e", "f"} else "Be brief."

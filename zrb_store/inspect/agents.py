@@ -11,14 +11,27 @@ from zrb_store.records import AttemptRecord, JsonObject, JsonValue
 
 _Object: TypeAlias = dict[str, JsonValue]
 
+_PART = r"(?:model|prompt)(?:~\d+)?|(?:tool|approval|deferred) .*"
+_STEP = re.compile(rf"(?:(?P<agent>.+?): )??(?P<part>{_PART})", re.DOTALL)
 _MODEL = re.compile(r"model(~\d+)?")
 _MOST = 60  # characters of a call's arguments
 
 
+def agent_and_part(step: str) -> tuple[str, str]:
+    """Return the agent that a step may be of, and what it is of it, such as `desk~2` and `tool charge c1`.
+
+    Only the agents of `durable` have a name there.
+    """
+    found = _STEP.fullmatch(step)
+    return (found["agent"] or "", found["part"]) if found else ("", step)
+
+
 def agent_note(name: str, result: JsonValue) -> str | None:
     """Return what the step of an agent did, such as `model 4: gpt-5.2, 1,204 in / 88 out tokens`; None for others."""
+    agent, part = agent_and_part(name)
     try:
-        return _note(name, result)
+        note = _note(part, result)
+        return f"{agent}: {note}" if note and agent else note
     except (AttributeError, KeyError, TypeError, ValueError):  # a step of the user's own that only looks like one
         return None
 
@@ -50,7 +63,7 @@ def _note(name: str, result: JsonValue) -> str | None:
 
 def agent_tokens(name: str, result: JsonValue) -> int | None:
     """Return the tokens of the answer of a model, and None of another step."""
-    is_answer = type(result) is dict and result.get("kind") == "answer" and _MODEL.fullmatch(name)
+    is_answer = type(result) is dict and result.get("kind") == "answer" and is_answer_name(name)
     return sum(_tokens(result)) if is_answer and type(result) is dict else None
 
 
@@ -109,7 +122,7 @@ def costs_of_step(attempts: Results, last_id: int | None) -> Costs:
     """
     step = attempts[0][0].step or ""
     is_model = is_answer_name(step)
-    if not is_model and not step.startswith("tool "):
+    if not is_model and not is_call_name(step):
         return NO_COSTS
     paid = Spent(tool_calls=0 if is_model else executions(attempts))
     again = thrown_away = Spent()
@@ -152,7 +165,12 @@ def _only_tells(before: AttemptRecord | None, attempt: AttemptRecord, kind: Json
 
 def is_answer_name(step: str) -> bool:
     """Whether a step of this name may be an answer of a model."""
-    return _MODEL.fullmatch(step) is not None
+    return _MODEL.fullmatch(agent_and_part(step)[1]) is not None
+
+
+def is_call_name(step: str) -> bool:
+    """Whether a step of this name may be a call of a tool."""
+    return agent_and_part(step)[1].startswith("tool ")
 
 
 def _kind(result: JsonValue) -> JsonValue:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from zrb_store.errors import TaskNotFound
-from zrb_store.inspect.agents import is_answer_name
+from zrb_store.inspect.agents import agent_and_part, is_answer_name
 from zrb_store.inspect.show import SessionDocument, Step, Task
 from zrb_store.records import JsonObject, JsonValue, iso, pick
 
@@ -41,10 +41,11 @@ class Turn:
     model: str | None = None  # its name, of an answer, at its first turn
     from_store: bool = False  # whether a later attempt, or a fork, used it again
     live_context: str | None = None  # what zrb added to a message of the user
+    agent: str | None = None  # the run of an agent, if the task may have several
 
     def to_json(self) -> JsonObject:
         given, answered = self.tokens or (None, None)
-        shown = pick(self, "role", "text", "tool", "arguments", "call", "model", "from_store", "live_context")
+        shown = pick(self, "role", "text", "tool", "arguments", "call", "model", "from_store", "live_context", "agent")
         return {**shown, "at": iso(self.at), "input_tokens": given, "output_tokens": answered}
 
     def compared(self) -> JsonValue:
@@ -67,22 +68,25 @@ def conversation(document: SessionDocument, task: str | None) -> tuple[str, list
 
 
 def turns(task: Task) -> list[Turn]:
-    """Return the turns of a task's agent, in the order in which the steps that stand began."""
-    steps = sorted(task.steps, key=lambda step: step.last.started_tick)
-    return [turn for step in steps for turn in _of_step(step)]
+    """Return the turns of a task's agents, one agent after the other, as the steps that stand began."""
+    found: dict[str, list[Turn]] = {}
+    for step in sorted(task.steps, key=lambda step: step.last.started_tick):
+        agent, part = agent_and_part(step.name)
+        found.setdefault(agent, []).extend(replace(turn, agent=agent or None) for turn in _of_step(step, part))
+    return [turn for each in found.values() for turn in each]
 
 
-def _of_step(step: Step) -> Iterator[Turn]:
-    result, is_answer = step.result, is_answer_name(step.name)
+def _of_step(step: Step, name: str) -> Iterator[Turn]:
+    result, is_answer = step.result, is_answer_name(name)
     at, again = step.last.ended_at, any(step.costs.used_again)
     if step.status != "completed":
-        if (is_answer or step.name.startswith("tool ")) and step.status != "waiting":
+        if (is_answer or name.startswith("tool ")) and step.status != "waiting":
             error = step.last.error
             why = f": {error.message}" if error and error.message else ""
             yield Turn("assistant" if is_answer else "tool result", f"[{step.status}{why}]", at=at)
         return
     if type(result) is not dict:  # what a person has marked
-        if is_answer or step.name.startswith("tool "):
+        if is_answer or name.startswith("tool "):
             yield Turn("assistant" if is_answer else "tool result", _text(result), at=at)
         return
     kind = result.get("kind")
@@ -99,16 +103,16 @@ def _of_step(step: Step) -> Iterator[Turn]:
             yield turn if place else replace(turn, tokens=tokens, model=str(response.get("model_name")))
     elif kind == "refused" and is_answer:
         yield Turn("assistant", f"[refused: {result.get('text', '')}]", at=at)
-    elif step.name.startswith("tool ") and kind != "approval":
-        tool, _, call = step.name.removeprefix("tool ").partition(" ")
+    elif name.startswith("tool ") and kind != "approval":
+        tool, _, call = name.removeprefix("tool ").partition(" ")
         data = _dict(result.get("data")) or result
         names = ("value", "return_value", "message", "content")
         texts = [_text(data[name]) for name in names if data.get(name) is not None]
         yield Turn("tool result", "\n".join(texts), tool, result.get("call"), call, at, from_store=again)
-    elif step.name.startswith("approval ") or kind == "deferred results":
+    elif name.startswith("approval ") or kind == "deferred results":
         decided = _dict(result.get("results"))
         for call, one in {**_dict(decided.get("approvals")), **_dict(decided.get("calls"))}.items():
-            yield Turn(step.name.partition(" ")[0], _text(one), call=call, at=at)
+            yield Turn(name.partition(" ")[0], _text(one), call=call, at=at)
 
 
 def _of_messages(messages: Iterable[JsonValue]) -> Iterator[Turn]:

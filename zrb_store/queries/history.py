@@ -15,6 +15,7 @@ from zrb_store.queries import attempts, chunks
 from zrb_store.queries.by_hand import Change
 from zrb_store.queries.clock import Moment, by_then, later
 from zrb_store.queries.show import attempts_without
+from zrb_store.queries.steps import is_answer
 from zrb_store.queries.values import from_live, is_dead, is_delayed, is_due, is_held, is_same_value, was_live
 from zrb_store.records import UNFINISHED, UNSUCCESSFUL, AttemptRecord, ReplacedRecord, ReturnRecord, ValueRecord
 
@@ -402,7 +403,7 @@ def _counts(dialect_name: str, then: bool) -> sa.Select[*Row]:
             t.attempt.c.step_of,
             sa.func.count(t.attempt.c.step_number.distinct()),
             *(sa.func.count(sa.case((condition, literal(1)))) for condition in counted),
-            sa.func.count(sa.case((t.attempt.c.step == literal("model"), literal(1)))),
+            sa.func.count(sa.case((is_answer(), literal(1)))),
         )
         .where(
             t.attempt.c.session_id == bindparam("session_id"),

@@ -15,6 +15,7 @@ from zrb_store.queries import lease, runs, sessions
 from zrb_store.queries.attempts import attempt_as
 from zrb_store.queries.notify import LastError
 from zrb_store.queries.queues import dead_values
+from zrb_store.queries.steps import is_answer
 from zrb_store.queries.values import is_dead, is_same_value
 from zrb_store.records import UNSUCCESSFUL, RunRecord, SessionRecord
 
@@ -140,7 +141,7 @@ def answers(transaction: Transaction, task: str | None, since: int | None) -> It
         )
         .select_from(t.attempt.join(t.session))
         .where(t.attempt.c.step_of.is_not(None), t.attempt.c.status == literal("completed"))
-        .where(sa.or_(t.attempt.c.step == literal("model"), t.attempt.c.step.like("model~%")))
+        .where(is_answer())
     )
     found = found if task is None else found.where(t.session.c.task == task)
     found = found if since is None else found.where(t.attempt.c.started_at >= since)

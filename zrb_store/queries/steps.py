@@ -25,6 +25,13 @@ def of_task(of_parent: bool = False) -> sa.ColumnElement[bool]:
     return sa.and_(t.attempt.c.session_id == session_id, t.attempt.c.step_of == bindparam("task"))
 
 
+def is_answer() -> sa.ColumnElement[bool]:
+    """Whether a step may be the answer of a model, by its name."""
+    step = t.attempt.c.step
+    named = ("model~%", "%: model", "%: model~%")  # `AGENT: model` of several agents in a task
+    return sa.or_(step == literal("model"), *(step.like(literal(name)) for name in named))
+
+
 def is_running() -> sa.ColumnElement[bool]:
     """Return the condition that an attempt is a step of the attempt `:attempt_id` that runs."""
     # The status is compared twice: if PostgreSQL has waited for a step that has just completed, it compares the step's

@@ -28,7 +28,7 @@ def conversation_markdown(turns: Iterable[Turn], times: TimeFormat, *, full: boo
 
 
 def _title(turn: Turn, times: TimeFormat) -> str:
-    facts = [f"{turn.role} {turn.tool}" if turn.tool else turn.role]
+    facts = [f"{turn.agent}: " * (turn.agent is not None) + (f"{turn.role} {turn.tool}" if turn.tool else turn.role)]
     if turn.at is not None:
         facts.append(times.brief(turn.at))
     if turn.tokens is not None:

@@ -1,166 +1,36 @@
-"""One run of a stored agent: what it starts from, how zrb runs it, and what must not be done twice around it.
-
-Before `AgentRun` are its parts: approvals of tool calls, and deferred calls that a capability of the agent answers,
-such as pydantic-ai's `HandleDeferredToolCalls`.
-"""
+"""One run of the agent of an LLM task: what it starts from, how zrb runs it, and what must not be done twice."""
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable
 from contextlib import ExitStack, suppress
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any, TypeVar
 
-from pydantic import TypeAdapter
-from pydantic_ai import DeferredToolRequests, DeferredToolResults, ToolApproved, ToolDenied
-from pydantic_ai.capabilities import AbstractCapability, CapabilityOrdering
+from pydantic_ai import DeferredToolResults, ToolApproved, ToolDenied
 from pydantic_ai.messages import ModelMessage, ToolCallPart
-from pydantic_ai.models import ModelRequestContext
-from pydantic_ai.tools import AgentDepsT, RunContext
 from pydantic_ai.usage import RunUsage
+from zrb.llm.agent import common
 
 from zrb_store import codec
-from zrb_store.attempt import Attempt, Step
+from zrb_store.agents.capability import StoredAgent, finishing
+from zrb_store.agents.declared import declared_instructions
+from zrb_store.agents.deferred import StoredHandler, arguments_of, repeat_approvals, stored_approvals
+from zrb_store.agents.fingerprint import digest
+from zrb_store.agents.journal import Journal
+from zrb_store.agents.prompts import NotReadable, Prompt, read_prompt
+from zrb_store.attempt import Step
 from zrb_store.attempt.steps import Done
 from zrb_store.codec.arguments import positional_and_named
-from zrb_store.errors import StepUncertain
-from zrb_store.plugin.agents.capability import StoredAgent
-from zrb_store.plugin.agents.declared import declared_hooks, declared_instructions
-from zrb_store.plugin.agents.fingerprint import digest
-from zrb_store.plugin.agents.journal import Journal
-from zrb_store.plugin.agents.outcomes import UNKNOWN, storable
-from zrb_store.plugin.agents.prompts import Data, Mode, NotReadable, Prompt, Stored, encoded_messages, read_prompt
 from zrb_store.plugin.compat import AnyTask
 from zrb_store.records import JsonValue
-from zrb_store.xcom import current_attempt
 
 T = TypeVar("T")
-_RESULTS: TypeAdapter[DeferredToolResults] = TypeAdapter(DeferredToolResults)
-
-
-def arguments_of(calls: Sequence[ToolCallPart]) -> Data:
-    """Return the arguments of tool calls by call id, as they are now. A hook of zrb may rewrite them in place."""
-    return {call.tool_call_id: copy.deepcopy(call.args) for call in calls if isinstance(call.args, dict)}
-
-
-def stored_approvals(results: DeferredToolResults, calls: Sequence[ToolCallPart], before: Mapping[str, Any]) -> Data:
-    """Return what was decided as plain data. `before` are the arguments of the calls before that."""
-    now = arguments_of(calls)
-    rewritten = {call_id: args for call_id, args in now.items() if args != before.get(call_id)}
-    return {
-        "kind": "approval",
-        "results": _RESULTS.dump_python(results, mode="json"),
-        **({"rewritten": rewritten} if rewritten else {}),
-    }
-
-
-def repeat_approvals(stored: Any, calls: Sequence[ToolCallPart]) -> DeferredToolResults:
-    """Return what was decided, after the arguments of the calls are rewritten as they were then."""
-    try:
-        results = _RESULTS.validate_python(stored["results"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise NotReadable("no decision about calls") from error
-    for call in calls:
-        rewritten = stored.get("rewritten", {}).get(call.tool_call_id)
-        if rewritten is not None and isinstance(call.args, dict):
-            call.args.update(rewritten)
-    return results
-
-
-_KIND = "deferred results"
-_HANDLE = "handle_deferred_tool_calls"
-
-
-class StoredHandler(AbstractCapability[AgentDepsT]):
-    """Makes a step of what the other capabilities of an agent do about the deferred calls of one answer.
-
-    It also sees each request as it was before they may have changed it.
-    """
-
-    def __init__(self, journal: Journal) -> None:
-        super().__init__()
-        self._journal = journal
-        self._is_asking = False
-        self._hooks: str | None = None
-
-    def get_ordering(self) -> CapabilityOrdering:
-        """Ask to be the first, so that no other is asked again."""
-        return CapabilityOrdering(position="outermost")
-
-    async def before_model_request(
-        self, ctx: RunContext[AgentDepsT], request_context: ModelRequestContext
-    ) -> ModelRequestContext:
-        """Note what the request is made of."""
-        if self._hooks is None:
-            self._hooks = declared_hooks(getattr(ctx, "root_capability", None))
-        if self._hooks:
-            self._journal.fingerprints.before_hooks(request_context.messages, self._hooks)
-        return request_context
-
-    async def handle_deferred_tool_calls(
-        self, ctx: RunContext[AgentDepsT], *, requests: DeferredToolRequests
-    ) -> DeferredToolResults | None:
-        """Return the stored results, or those that the others give; None if they have none."""
-        root: Any = getattr(ctx, "root_capability", None)  # older releases have none
-        # What a tool does about calls of its own belongs to the step of the tool.
-        if self._is_asking or not _has_handler(root) or not isinstance(current_attempt.get(), Attempt):
-            return None
-        journal = self._journal
-        journal.refuse_if_stopping()
-        ids = sorted(call.tool_call_id for call in (*requests.calls, *requests.approvals))
-        name = journal.name_of_call(f"deferred {' '.join(ids)}")
-        try:
-            with journal.deferred(name, requests.calls) as step:
-                if isinstance(step, Done):
-                    return _read(codec.decode(step.result), requests)
-                self._is_asking = True
-                try:
-                    results: DeferredToolResults | None = await root.handle_deferred_tool_calls(ctx, requests=requests)
-                finally:
-                    self._is_asking = False
-                if results is None:
-                    step.fail(None, "interrupted")  # zrb decides
-                else:
-                    journal.complete(step, _stored(results, journal.limit), {"kind": _KIND})
-                return results
-        except StepUncertain:
-            if journal.fatal is not None:
-                raise
-            results = DeferredToolResults()
-            results.calls |= {call.tool_call_id: UNKNOWN.format(name=call.tool_name) for call in requests.calls}
-            with journal.deferred(name, requests.calls, repeat=True) as step:
-                journal.complete(step, _stored(results, journal.limit), {"kind": _KIND})
-            return results
-
-
-def _has_handler(root: Any) -> bool:
-    """Whether a capability beside ours may answer deferred calls."""
-    stock = getattr(AbstractCapability, _HANDLE, None)
-    return any(
-        not isinstance(one, StoredHandler) and getattr(type(one), _HANDLE, None) is not stock
-        for one in getattr(root, "capabilities", ())
-    )
-
-
-def _stored(results: DeferredToolResults, limit: int) -> Stored:
-    def dump(mode: Mode) -> Data:
-        dumped = _RESULTS.dump_python(results, mode=mode)
-        if mode == "python":  # a picture among them would come back as a dict
-            dumped["calls"] |= {name: own for name, one in results.calls.items() if (own := storable(one)) is not one}
-        return {"kind": _KIND, "results": dumped}
-
-    return encoded_messages(dump, limit)
-
-
-def _read(stored: Any, requests: DeferredToolRequests) -> DeferredToolResults:
-    """Return stored results. What a person has marked as the result is that of the only call."""
-    if not isinstance(stored, dict) or stored.get("kind") != _KIND:
-        if len(requests.calls) != 1:
-            raise NotReadable("no result of deferred calls")
-        return DeferredToolResults(calls={requests.calls[0].tool_call_id: stored})
-    return _RESULTS.validate_python(stored["results"])
-
+# zrb calls functions in threads with this, as far as this release has it. That module has no other use for asyncio.
+if vars(common).get("asyncio") is asyncio:
+    setattr(common, "asyncio", SimpleNamespace(**{**vars(asyncio), "to_thread": finishing(asyncio.to_thread)}))  # noqa: B010
 
 RunAgent = Callable[..., Awaitable[Any]]
 Decide = Callable[..., Awaitable[DeferredToolResults | None]]

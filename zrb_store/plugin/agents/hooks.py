@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import importlib
 import sys
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextvars import ContextVar
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Concatenate, Final, Literal, ParamSpec, TypeVar, cast
@@ -20,16 +20,16 @@ from zrb_store.plugin import compat
 from zrb_store.plugin.compat import AnyContext, AnyTask, Patches
 from zrb_store.plugin.messages import warn
 from zrb_store.plugin.output import running_attempt
-from zrb_store.stepping import POLICIES, Policy, policy_of
+from zrb_store.stepping import Policy, policies, policy_of
 
 if TYPE_CHECKING:
     from pydantic_ai import DeferredToolResults
     from pydantic_ai.usage import RunUsage
 
+    from zrb_store.agents.changes import OnChange
+    from zrb_store.agents.journal import Journal
     from zrb_store.attempt import Attempt
     from zrb_store.plugin.agents.agent_run import AgentRun
-    from zrb_store.plugin.agents.changes import OnChange
-    from zrb_store.plugin.agents.journal import Journal
 
 P = ParamSpec("P")
 A = TypeVar("A")
@@ -79,12 +79,7 @@ def once_tools(task: AnyTask, tools: Sequence[Any]) -> dict[str, Policy]:
         policy = policy_of(function)
         if policy is not None:
             found[str(getattr(tool, "name", None) or getattr(function, "__name__", ""))] = policy
-    named = getattr(task, ONCE_TOOLS, ())
-    for name, own in named.items() if isinstance(named, Mapping) else [(name, "stop") for name in named]:
-        if own not in POLICIES:
-            raise InvalidArgument(f"{task.name}.{ONCE_TOOLS}[{name!r}] is {own!r}: set it to `stop` or `tell`")
-        found[name] = cast(Policy, own)
-    return found
+    return found | policies(getattr(task, ONCE_TOOLS, ()), f"{task.name}.{ONCE_TOOLS}")
 
 
 _running: ContextVar[AgentRun | None] = ContextVar("zrb_store_agent", default=None)
@@ -222,8 +217,8 @@ def _agent_run(task: AnyTask) -> AgentRun | None:
     if attempt is None or (mode := mode_of(task)) == "off":
         return None
     try:
+        from zrb_store.agents.journal import Journal
         from zrb_store.plugin.agents.agent_run import AgentRun  # late: imports pydantic-ai
-        from zrb_store.plugin.agents.journal import Journal
     except ImportError as error:
         _say(_UNSUPPORTED.format(error=error))
         return None

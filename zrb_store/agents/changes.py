@@ -11,8 +11,7 @@ from zrb_store import codec
 from zrb_store.attempt import Attempt
 from zrb_store.attempt.exact_steps import completed_since
 from zrb_store.errors import RequestChanged
-from zrb_store.inspect.agents import Spent, answer_cost, is_answer_name
-from zrb_store.plugin.messages import warn
+from zrb_store.inspect.agents import Spent, answer_cost, is_answer_name, is_call_name
 from zrb_store.queries.dependent_steps import StoredStep
 
 OnChange = Literal["rerun", "reuse", "stop"]
@@ -74,7 +73,7 @@ class ChangedRequests:
             if why_not:
                 raise RequestChanged(f"{task}: {why}, but {why_not}, so they cannot be used again: {again}")
         if self._policy == "rerun" or not self._was_announced:
-            warn(
+            self._attempt.xcom.warn(
                 f"{task}: {why}: {spent.text()} are {'made again' if self._policy == 'rerun' else 'used all the same'}"
             )
             self._was_announced = True
@@ -84,7 +83,7 @@ class ChangedRequests:
 def _cost(step: StoredStep) -> Spent:
     if is_answer_name(step.step):
         return answer_cost(step.result and codec.to_json(step.result))
-    return Spent(tool_calls=1) if step.step.startswith("tool ") else Spent()
+    return Spent(tool_calls=1) if is_call_name(step.step) else Spent()
 
 
 def obstacle(steps: Sequence[StoredStep], tools: Collection[str] | None) -> str:

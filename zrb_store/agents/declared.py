@@ -12,8 +12,7 @@ from typing import Any
 
 from pydantic_ai.capabilities import AbstractCapability
 
-from zrb_store.plugin.agents.fingerprint import digest
-from zrb_store.plugin.compat import AnyTask
+from zrb_store.agents.fingerprint import digest
 from zrb_store.records import JsonValue
 
 _DEEPEST = 6  # how far values are followed into what they hold
@@ -21,7 +20,7 @@ _LIBRARIES = ("pydantic_ai", "zrb", "zrb_store")
 _CHANGING = ("before_model_request", "wrap_model_request", "get_instructions")
 
 
-def declared_instructions(task: AnyTask, text: str) -> dict[str, JsonValue]:
+def declared_instructions(task: object, text: str) -> dict[str, JsonValue]:
     """Return digests of the instructions that a task declares.
 
     Of the sections that zrb adds (the folder, commands, the project's files) only the names count.
@@ -35,12 +34,14 @@ def declared_instructions(task: AnyTask, text: str) -> dict[str, JsonValue]:
     }
 
 
-def declared_hooks(root: Any) -> str:
-    """Return a digest of the capabilities of an agent that may change its requests; empty if there are none.
+def declared_hooks(root: Any, agent: Any = None) -> str:
+    """Return a digest of what may change an agent's requests by itself; empty if there is nothing.
 
-    `root` is the capability of pydantic-ai that has them; older releases have none.
+    That is the capabilities of it, which `root` has in newer releases, and the functions that give its instructions.
     """
-    found = [one for one in getattr(root, "capabilities", ()) if _may_change(one)]
+    given = getattr(agent, "_instructions", ())
+    functions = [one for one in given if callable(getattr(one, "instruction", one))]
+    found = [*(one for one in getattr(root, "capabilities", ()) if _may_change(one)), *functions]
     return digest([_code(one) for one in found]) if found else ""
 
 

@@ -12,12 +12,16 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from pydantic_ai.messages import ModelMessage, ToolCallPart
 from pydantic_ai.models import Model, ModelRequestParameters
 from pydantic_ai.settings import ModelSettings
 
 from zrb_store import codec
+from zrb_store.agents.changes import NOT_STORED, ChangedRequests, OnChange
+from zrb_store.agents.fingerprint import Fingerprints, Request, digest
+from zrb_store.agents.prompts import NotReadable, Prompt, stored_refusal
 from zrb_store.attempt import Attempt, Step
 from zrb_store.attempt.exact_steps import Change, ExactStep, open_exact, stored_step
 from zrb_store.attempt.steps import Done
@@ -25,10 +29,6 @@ from zrb_store.codec.arguments import positional_and_named, stored_arguments
 from zrb_store.errors import AttemptClosed, LeaseLost, StepUncertain, StoreUnavailable, ZrbStoreError
 from zrb_store.masking import ErrorText
 from zrb_store.names import storable_name
-from zrb_store.plugin.agents.changes import NOT_STORED, ChangedRequests, OnChange
-from zrb_store.plugin.agents.fingerprint import Fingerprints, Request
-from zrb_store.plugin.agents.prompts import NotReadable, stored_refusal
-from zrb_store.plugin.signals import WAIT, signals
 from zrb_store.records import JsonValue
 from zrb_store.stepping import Policy
 
@@ -61,14 +61,42 @@ class CallNames:
 
 
 _LONGEST_NAME = 400
+_LAST_WAIT = 3.0  # seconds, for the store
 # The tool or the model decides what other errors of ours mean.
 _FATAL = (AttemptClosed, LeaseLost, StoreUnavailable)
 
 
-class Journal:
-    """The steps of the agent that works in one attempt."""
+class AgentRuns:
+    """Numbers the runs of one agent in an attempt.
 
-    def __init__(self, attempt: Attempt, *, is_private: bool, on_change: OnChange = "rerun") -> None:
+    A run that starts from the same messages as a stored one has its number again: gathered ones may start in another
+    order. Otherwise it has the number of the next stored one, whose request has changed then.
+    """
+
+    def __init__(self, stored: dict[int, str]) -> None:
+        self._stored = stored  # the arguments of the prompts of those that did not start again yet
+        self._last = len(stored)
+
+    def number(self, prompt: str) -> int:
+        """Return the number of a run that starts with these arguments of its prompt."""
+        equal = [number for number, stored in self._stored.items() if stored == prompt]
+        for number in equal or self._stored:
+            del self._stored[number]
+            return number
+        self._last += 1
+        return self._last
+
+
+_runs: WeakKeyDictionary[Attempt, dict[str, AgentRuns]] = WeakKeyDictionary()
+"""The runs of agents in each attempt, by name."""
+
+
+class Journal:
+    """The steps of one agent that works in an attempt. `agent` is its name, if the attempt may have others."""
+
+    def __init__(self, attempt: Attempt, *, is_private: bool, on_change: OnChange = "rerun", agent: str = "") -> None:
+        self.agent = agent
+        self._prefix = ""  # of the names of its steps
         # The tools that must not be repeated, by name, and what happens if the end of one is unknown.
         self.once: dict[str, Policy] = {}
         # By it the store, or a step that must not be repeated, has stopped the agent.
@@ -101,7 +129,7 @@ class Journal:
     def prompt(self, arguments: Mapping[str, JsonValue]) -> AbstractContextManager[Step | Done]:
         """Open the step that keeps what an agent starts from, or what is stored of it."""
         self._prompts += 1
-        step = _numbered("prompt", self._prompts)
+        step = self._prefix + _numbered("prompt", self._prompts)
 
         def change(before: str) -> Change | None:
             then = positional_and_named(before)[1]
@@ -127,12 +155,14 @@ class Journal:
         """Yield the step of a request to a model, or the stored answer if the request is the same as then."""
         self.refuse_if_stopping()
         request = self.fingerprints.of(model, settings, parameters, messages)
+        if self.agent and not self._prefix:
+            self._begin_run(request, parameters, messages)
         self._rewind(request)
         before = self._requests[-1] if self._requests else None
         arguments = {"model": request.model} if self._is_private else request.stored(before)
 
         self._requests.append(request)
-        name = _numbered("model", len(self._requests))
+        name = self._prefix + _numbered("model", len(self._requests))
 
         tools = {tool.name for tool in (*parameters.function_tools, *parameters.output_tools)}
 
@@ -148,6 +178,36 @@ class Journal:
             except Exception as error:
                 self._failed = (call, error) if isinstance(step, Step) else None
                 raise
+
+    def _begin_run(
+        self, request: Request, parameters: ModelRequestParameters, messages: Sequence[ModelMessage]
+    ) -> None:
+        """Choose the run's number, and keep what it starts from, as `show` tells it."""
+        arguments: dict[str, JsonValue] = {"message": digest(request.messages)}
+        runs = _runs.setdefault(self._attempt, {})
+        if self.agent not in runs:
+            runs[self.agent] = AgentRuns(self._stored_prompts())
+        number = runs[self.agent].number(_text({} if self._is_private else arguments))
+        self._prefix = self._prefix_of(number)
+        with self.prompt(arguments) as step:
+            if isinstance(step, Step):
+                parts = getattr(parameters, "instruction_parts", None) or ()
+                instructions = "\n\n".join(part.content for part in parts)
+                reason = self.reasons.get(step.step)
+                stored = Prompt(None, list(messages), instructions).stored(self.limit, reason)
+                self.complete(step, stored, {"kind": "prompt"})
+
+    def _prefix_of(self, number: int) -> str:
+        return f"{_numbered(_bounded(self.agent), number)}: "
+
+    def _stored_prompts(self) -> dict[int, str]:
+        found: dict[int, str] = {}
+        while self._attempt.steps.task_had_steps():
+            known = stored_step(self._attempt, f"{self._prefix_of(len(found) + 1)}prompt")
+            if known is None:
+                break
+            found[len(found) + 1] = known.arguments or ""
+        return found
 
     def _rewind(self, request: Request) -> None:
         start, self._restart_at = self._restart_at, None
@@ -171,7 +231,7 @@ class Journal:
     def name_of_call(self, text: str) -> str:
         """Return the name of the step of a call that is made now. The text has the id that the model gave it."""
         position = len(self._requests) if self._restart_at is None else self._restart_at
-        return _numbered(_bounded(text), self._calls.number(text, position))
+        return _numbered(_bounded(self._prefix + text), self._calls.number(text, position))
 
     def tool(self, step_name: str, tool_name: str, arguments: JsonValue, *, repeat: bool = False) -> Any:
         """Open the step of a tool call."""
@@ -236,14 +296,19 @@ class Journal:
             result = codec.encode(summary)._replace(restorable=False)
         step.complete(result)
 
+    @property
+    def is_stopping(self) -> bool:
+        """Whether a signal has asked this process to end."""
+        return self._attempt.database.is_stopping
+
     def refuse_if_stopping(self) -> None:
         """Let nothing begin after a signal has cancelled what runs: the cancellation may not have come here yet."""
-        if signals.received and any(task.cancelling() for task in asyncio.all_tasks()):
+        if self.is_stopping and any(task.cancelling() for task in asyncio.all_tasks()):
             raise asyncio.CancelledError
 
     def wait_for_store(self) -> None:
         """Wait for the store as long as a signal allows, from now on."""
-        self._attempt.database.stop_waiting(WAIT)
+        self._attempt.database.stop_waiting(_LAST_WAIT)
 
     @property
     def limit(self) -> int:

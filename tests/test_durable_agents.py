@@ -1,0 +1,193 @@
+"""`durable()`: any agent of pydantic-ai over the steps of an attempt, without zrb."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Any
+
+import pytest
+from pydantic_ai import Agent, RunContext
+from pydantic_ai.messages import ModelMessage, ModelResponse, TextPart, ToolCallPart
+from pydantic_ai.models.function import AgentInfo, DeltaToolCall, FunctionModel
+
+from tests.rows import query
+from zrb_store import Attempt, StepUncertain, Store, once_tool
+from zrb_store.agents import durable
+
+pytestmark = pytest.mark.promise(number=11)
+
+
+class Broken(Exception):
+    """The provider is out of order."""
+
+
+class Desk:
+    """Agents that charge in two rounds, and what was paid: requests, and calls of the tool."""
+
+    def __init__(self, broken_at: str = "") -> None:
+        self.paid: list[str] = []
+        self._broken_at = broken_at
+
+    def agent(self, name: str = "desk", tool: Any = None, **more: Any) -> Any:
+        """Return an agent that asks for two calls, one after the other."""
+
+        def number(messages: list[ModelMessage]) -> int:
+            found = sum(isinstance(one, ModelResponse) for one in messages)
+            self.pay(f"{name} {found}")
+            return found
+
+        def answer(messages: list[ModelMessage], _: AgentInfo) -> ModelResponse:
+            found = number(messages)
+            part = TextPart(f"{name} done") if found == 2 else ToolCallPart("charge", {"n": found}, f"c{found}")
+            return ModelResponse([part])
+
+        async def stream(messages: list[ModelMessage], _: AgentInfo) -> AsyncIterator[Any]:
+            found = number(messages)
+            call = DeltaToolCall("charge", f'{{"n": {found}}}', tool_call_id=f"c{found}")
+            yield f"{name} done" if found == 2 else {0: call}
+
+        agent = Agent(FunctionModel(answer, stream_function=stream), name=name, capabilities=[durable()], **more)
+
+        async def charge(n: int) -> str:
+            self.pay(f"{name} charge {n}")
+            await asyncio.sleep(0)
+            return f"receipt {n}"
+
+        agent.tool_plain(name="charge")(tool or charge)
+        return agent
+
+    def pay(self, name: str) -> None:
+        """Note that something is paid; raise an error if the provider is broken here."""
+        self.paid.append(name)
+        if name == self._broken_at:
+            raise Broken
+
+
+async def run(agent: Any) -> str:
+    return str((await agent.run("Charge.")).output)
+
+
+async def run_stream(agent: Any) -> str:
+    async with agent.run_stream("Charge.") as result:
+        return str(await result.get_output())
+
+
+async def iterate(agent: Any) -> str:
+    async with agent.iter("Charge.") as nodes:
+        async for _ in nodes:
+            pass
+        return str(nodes.result.output)
+
+
+def in_attempt(store: Store, work: Callable[[Attempt], Coroutine[Any, Any, Any]]) -> Any:
+    """Do some work in an attempt of the task, which is given back as one whose process was killed."""
+    with store.session("s").run() as one:
+        attempt = one.begin("charge all")
+        try:
+            with attempt:
+                result = asyncio.run(work(attempt))
+                attempt.fail()
+            return result
+        finally:
+            if attempt.is_open:
+                attempt.fail()
+
+
+@pytest.mark.parametrize("way", [run, run_stream, iterate])
+@pytest.mark.parametrize("broken_at", ["desk 0", "desk 1", "desk charge 1", "desk 2"])
+@pytest.mark.one_on_postgresql
+def test_nothing_is_paid_again(store: Store, way: Callable[[Any], Coroutine[Any, Any, str]], broken_at: str) -> None:
+    first, again = Desk(broken_at), Desk()
+    with pytest.raises(Broken):
+        in_attempt(store, lambda _: way(first.agent()))
+    assert in_attempt(store, lambda _: way(again.agent())) == "desk done"
+    everything = ["desk 0", "desk charge 0", "desk 1", "desk charge 1", "desk 2"]
+    assert first.paid + again.paid[1:] == everything
+    assert again.paid[0] == broken_at
+
+
+def test_two_agents_gathered(store: Store) -> None:
+    """Three runs of two agents, which start in another order the next time."""
+
+    def work(desk: Desk, names: str) -> Any:
+        agents = {name: desk.agent(name) for name in "ab"}
+
+        async def gather(_: Attempt) -> list[Any]:
+            runs = (agents[name[0]].run(f"Charge {name}.") for name in names.split())
+            return await asyncio.gather(*runs, return_exceptions=True)
+
+        return gather
+
+    first, again = Desk("b 1"), Desk()
+    in_attempt(store, work(first, "a b a2"))
+    results = in_attempt(store, work(again, "a2 b a"))
+    assert [one.output for one in results] == ["a done", "b done", "a done"]
+    assert again.paid == ["b 1", "b charge 1", "b 2"]
+    names = [row[0] for row in query(store, "SELECT step FROM zrb_attempt WHERE role = 'step' ORDER BY id")]
+    assert {name.partition(": ")[0] for name in names} == {"a", "a~2", "b"}
+
+
+def test_an_agent_inside_a_tool_belongs_to_the_call(store: Store) -> None:
+    desk = Desk()
+    inner = desk.agent("inner")
+
+    async def charge(n: int) -> str:
+        return str((await inner.run(f"Charge {n}.")).output)
+
+    assert in_attempt(store, lambda _: run(desk.agent(tool=charge))) == "desk done"
+    names = [row[0] for row in query(store, "SELECT step FROM zrb_attempt WHERE role = 'step' ORDER BY id")]
+    assert names == [
+        f"desk: {name}" for name in ("prompt", "model", "tool charge c0", "model~2", "tool charge c1", "model~3")
+    ]
+    again = Desk()
+    assert in_attempt(store, lambda _: run(again.agent())) == "desk done"
+    assert again.paid == []
+
+
+@pytest.mark.on_sqlite
+def test_instructions_that_a_function_gives_may_change_by_themselves(store: Store) -> None:
+    times = iter("ab")
+
+    def at(ctx: RunContext[object]) -> str:
+        return f"It is {next(times)}."
+
+    first, again, changed = Desk("desk 1"), Desk(), Desk()
+    with pytest.raises(Broken):
+        in_attempt(store, lambda _: run(first.agent(instructions=at)))
+    times = iter("cdefg")
+    in_attempt(store, lambda _: run(again.agent(instructions=at)))
+    assert again.paid == ["desk 1", "desk charge 1", "desk 2"]
+    with pytest.warns(RuntimeWarning, match="the system prompt has changed: 3 answers"):
+        in_attempt(store, lambda _: run(changed.agent(instructions="Be short.")))
+    assert len(changed.paid) == 5
+
+
+@pytest.mark.on_sqlite
+def test_another_message_is_announced(store: Store) -> None:
+    desk = Desk()
+    in_attempt(store, lambda _: desk.agent().run("Charge."))
+    with pytest.warns(RuntimeWarning, match="the message has changed: 3 answers .* and 2 tool calls are made again"):
+        in_attempt(store, lambda _: desk.agent().run("Charge them."))
+
+
+def test_a_tool_that_must_not_be_repeated(store: Store) -> None:
+    """Its mark is found, whatever zrb would find in a task."""
+
+    @once_tool
+    async def charge(n: int) -> str:
+        raise KeyboardInterrupt
+
+    def work(_: Attempt) -> Any:
+        return run(Desk().agent(tool=charge))
+
+    with pytest.raises(KeyboardInterrupt):
+        in_attempt(store, work)
+    with pytest.raises(StepUncertain, match="tool charge c0"):
+        in_attempt(store, work)
+
+
+def test_outside_of_any_attempt_it_runs_without_a_store() -> None:
+    desk = Desk()
+    with pytest.warns(RuntimeWarning, match="outside of any attempt"):
+        assert asyncio.run(run(desk.agent())) == "desk done"
