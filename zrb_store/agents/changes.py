@@ -57,7 +57,7 @@ class ChangedRequests:
             RequestChanged: A person has to decide.
         """
         found, once = completed_since(self._attempt, step)
-        spent = reduce(Spent.__add__, map(_cost, found), Spent())
+        spent = reduce(Spent.__add__, map(cost_of, found), Spent())
         if not any(spent) or (once and self._policy == "rerun"):
             return False  # nothing is made again, or the step refuses it
         if self._policy == "reuse" and tools is None and difference != NOT_STORED:
@@ -80,7 +80,8 @@ class ChangedRequests:
         return self._policy == "reuse"
 
 
-def _cost(step: StoredStep) -> Spent:
+def cost_of(step: StoredStep) -> Spent:
+    """Return what a step of an agent has cost."""
     if is_answer_name(step.step):
         return answer_cost(step.result and codec.to_json(step.result))
     return Spent(tool_calls=1) if is_call_name(step.step) else Spent()

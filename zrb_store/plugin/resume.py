@@ -16,6 +16,7 @@ from typing import Any
 
 from zrb_store import codec
 from zrb_store.errors import InputsDiffer, InvalidArgument, TaskNotFound
+from zrb_store.inspect.agents import Spent
 from zrb_store.inspect.resume import Decision, is_of_event, plan, refuse_program, without_task
 from zrb_store.masking import MASK, mask_named, mask_remembered, mask_text, one_line, remember
 from zrb_store.names import nearest
@@ -291,14 +292,21 @@ class Resumer:
         for decision in decisions:
             task = tasks.get(decision.task)
             if decision.action == "run" and task is not None and compat.is_llm_task(task):
-                from zrb_store.plugin.agents.planned import plan_agent, steps_of_agent  # late: imports pydantic-ai
+                from zrb_store.agents.changes import cost_of  # late: these import pydantic-ai
+                from zrb_store.plugin.agents.planned import plan_agent, steps_of_agent
 
                 with store.database.snapshot() as transaction:
                     known = steps_of_agent(transaction, request.session.id, decision.task)
                 inputs = ResumedInputs(self._task, request.session, request.inputs, asking=False)
                 starts_over = not decision.steps and any(one.stands for one in known)
-                steps, again = plan_agent(known, task, inputs.known, decision.reason if starts_over else None)
+                steps = plan_agent(known, task, inputs.known, decision.reason if starts_over else None)
                 decision = replace(decision, agent_steps=tuple(steps))
+                costs = (
+                    cost_of(one.stored)
+                    for one, step in zip(known, steps, strict=True)
+                    if one.stands and step.action == "made-again"
+                )
+                again = functools.reduce(Spent.__add__, costs, Spent())
                 if any(again):
                     notes.append(f"{decision.task}: a resume makes {again.text()} again")
             found.append(decision)

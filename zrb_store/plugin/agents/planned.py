@@ -11,7 +11,6 @@ import itertools
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from functools import reduce
 from typing import Any, NamedTuple, NoReturn
 
 from pydantic_ai.capabilities import AbstractCapability, CapabilityOrdering
@@ -19,66 +18,64 @@ from zrb.llm.util.attachment import get_attachments
 from zrb.util.attr import get_attr
 
 from zrb_store import codec
+from zrb_store.agents.changes import NOT_STORED, OnChange, in_words, obstacle
+from zrb_store.agents.declared import declared_hooks, declared_instructions
+from zrb_store.agents.fingerprint import Fingerprints, Request, digest
+from zrb_store.agents.prompts import NotReadable, Prompt, read_prompt
 from zrb_store.codec.arguments import positional_and_named
 from zrb_store.db.transaction import Transaction
-from zrb_store.inspect.agents import Spent, answer_cost, is_answer_name
+from zrb_store.inspect.agents import is_answer_name
 from zrb_store.inspect.resume import PlannedStep
 from zrb_store.plugin import compat
-from zrb_store.plugin.agents.changes import NOT_STORED, in_words, obstacle
-from zrb_store.plugin.agents.declared import declared_hooks, declared_instructions
-from zrb_store.plugin.agents.fingerprint import Fingerprints, Request, digest
 from zrb_store.plugin.agents.hooks import mode_of, on_change_of, once_tools
-from zrb_store.plugin.agents.prompts import NotReadable, Prompt, read_prompt
 from zrb_store.plugin.compat import AnyTask
 from zrb_store.queries import attempts, history
 from zrb_store.queries.dependent_steps import StoredStep, of_attempts
 from zrb_store.records import AttemptRecord, JsonValue
 
-_WHOLE_PROMPT = ("message", "attachments", "instructions")
+_PARTS = ("settings", "tools", "output", "instructions")  # of a request, as `Request.stored` names them
 
 
 class Known(NamedTuple):
-    """A step of an agent: its last attempt, with its result."""
+    """A step of an agent: its last attempt, and the result of that if it stands."""
 
     last: AttemptRecord
     result: str | None
     stands: bool
 
     @property
-    def name(self) -> str:
-        return self.last.step or ""
+    def stored(self) -> StoredStep:
+        return StoredStep(self.last.step or "", self.result, self.last.started_tick, self.last.ended_tick)
 
     @property
-    def arguments(self) -> dict[str, JsonValue]:
-        return positional_and_named(self.last.arguments or "null")[1]
+    def uncertain(self) -> bool:
+        """Whether it must not be repeated, and has happened or may have."""
+        return self.last.once and self.last.status != "failed"
 
     @property
-    def is_compared(self) -> bool:
-        """Whether it is compared with a request: a person has not kept it."""
-        return self.stands and self.last.run_id is not None and self.last.arguments is not None
+    def lost_result(self) -> bool:
+        """Whether it completed, and its result could not be stored."""
+        return self.last.in_effect and not self.last.restorable
 
     @property
-    def cost(self) -> Spent:
-        if is_answer_name(self.name):
-            return answer_cost(codec.to_json(self.result or "null"))
-        return Spent(tool_calls=1) if self.name.startswith("tool ") else Spent()
+    def request(self) -> dict[str, JsonValue]:
+        """What is compared of it; nothing if a person has kept it."""
+        is_own = self.stands and self.last.run_id is not None
+        return positional_and_named(self.last.arguments or "null")[1] if is_own else {}
 
 
 def steps_of_agent(transaction: Transaction, session_id: int, task: str) -> list[Known]:
-    """Return the steps of a task's agent, in the order in which they began; none if it has no agent."""
+    """Return the steps of a task's agent, in the order in which they began."""
     unfinished = attempts.unfinished(transaction, session_id)
-    without = of_attempts(transaction, [record.id for record in unfinished])  # they come back before the task runs
+    undone = of_attempts(transaction, [record.id for record in unfinished])  # before the task runs
     found = history.of_task(transaction, session_id, task)
     newest = [list(group)[-1] for _, group in itertools.groupby(found, lambda each: each[0].step_number)]
-    known = [
-        Known(last, result, last.in_effect and last.restorable and last.id not in without) for last, result in newest
-    ]
-    of_agent = any(is_answer_name(one.name) or one.name == "prompt" for one in known)
-    return sorted(known, key=lambda one: one.last.started_tick) if of_agent else []
+    known = [Known(last, data, last.in_effect and last.restorable and last.id not in undone) for last, data in newest]
+    return sorted(known, key=lambda one: one.last.started_tick)
 
 
 class _Queues:
-    """Stands for the queues of a session while it is planned: nobody may look into them."""
+    """Stands for the queues of a session while it is planned."""
 
     def __getattr__(self, name: str) -> NoReturn:
         raise RuntimeError("it looks into queues")
@@ -105,40 +102,33 @@ class _Probe(AbstractCapability[Any]):
 
     async def before_model_request(self, ctx: Any, request_context: Any) -> Any:
         fingerprints, parameters = Fingerprints(), request_context.model_request_parameters
-        code = declared_hooks(getattr(ctx, "root_capability", None))
-        if code:
-            fingerprints.before_hooks(request_context.messages, code)
+        self.code = declared_hooks(getattr(ctx, "root_capability", None))
+        if self.code:
+            fingerprints.before_hooks(request_context.messages, self.code)
         self.request = fingerprints.of(
             request_context.model, request_context.model_settings, parameters, request_context.messages
         )
         self.tools = frozenset(tool.name for tool in (*parameters.function_tools, *parameters.output_tools))
-        self.code = code
         raise _Seen
 
-    def difference(self, stored: dict[str, JsonValue], others: bool, is_first: bool) -> str:
-        """Say how the request differs from a stored one, with all its parts; empty if it does not.
+    def difference(self, stored: dict[str, JsonValue], *, others: bool) -> str:
+        """Say how the request differs from a stored one that has all its parts; empty if it does not.
 
-        Args:
-            stored: The stored one.
-            others: Whether the agent may have tools that are not known here.
-            is_first: Whether it was the agent's first one, so that its messages are compared.
+        With `others`, the agent may have tools that are not known here.
         """
-        now = self.request
-        then = stored.get("tools")
-        if others and isinstance(then, dict):
-            stored = {**stored, "tools": {name: one for name, one in then.items() if name in self.tools}}
+        now, tools, then = self.request, stored.get("tools"), stored.get("new")
+        if others and isinstance(tools, dict):
+            stored = {**stored, "tools": {name: one for name, one in tools.items() if name in self.tools}}
         found = now.difference(stored, None)
-        if not found.startswith("messages["):
+        if not found.startswith("messages[") or not isinstance(then, list):
             return found
-        messages = stored.get("new")
-        if not is_first or not isinstance(messages, list):
-            return ""
-        # As `Fingerprints` has it: of a message that a hook has made, its code counts.
-        as_now = [
-            one if one in now.messages or not self.code else digest([self.code, place, now.messages])
-            for place, one in enumerate(messages)
+        # As in `Fingerprints`, the code counts of a message that a hook has made.
+        given = now.messages
+        seen = [
+            one if one in given or not self.code else digest([self.code, place, given])
+            for place, one in enumerate(then)
         ]
-        return "" if messages == (as_now if self.code else now.messages) else found
+        return "" if then == (seen if self.code else given) else found
 
 
 class _Now(NamedTuple):
@@ -155,36 +145,34 @@ def _now(task: Any, inputs: Mapping[str, Any], stored: Prompt | None) -> _Now:
     shared = compat.SharedContext(args=[], env=dict(os.environ), input=dict(inputs))
     ctx = task.get_ctx(compat.Session(shared_ctx=shared, root_group=compat.cli))
     shared.__dict__["_xcom"] = _Queues()
-    prompt: dict[str, JsonValue] = {"instructions": declared_instructions(task, "")}
-    unknown = []
     rendering = (task._render_message,) if hasattr(task, "_render_message") else ()  # zrb 2
     makers: dict[str, Callable[[], object]] = {
         "message": lambda: get_attr(ctx, task._message, "", *rendering),
         "attachments": lambda: get_attachments(ctx, task._attachment) or [],
     }
-    for name, maker in makers.items():
+    prompt, unknown, once = dict[str, JsonValue](), list[str](), dict[str, str]()
+    for name, make in makers.items():
         try:
-            prompt[name] = digest(maker())
+            prompt[name] = digest(make())
         except Exception as error:  # noqa: BLE001 - the user's function
             unknown.append(f"the {name} ({error})")
-    has_others = bool(task._toolsets or task._toolset_factories)
-    probe, once = _Probe(), {}
+    prompt["instructions"] = declared_instructions(task, "")
+    probe: _Probe | None = _Probe()
     try:
-        once = once_tools(task, task.get_all_tools(ctx))
+        once |= once_tools(task, task.get_all_tools(ctx))
         agent = task._create_agent(ctx, system_prompt=stored.system_prompt if stored else "", toolsets=[])
-        start = (stored.message, list(stored.history)) if stored else ("", [])
-        asyncio.run(agent.run(start[0], message_history=start[1], capabilities=[probe]))
+        message, history = (stored.message, list(stored.history)) if stored else ("", [])
+        asyncio.run(agent.run(message, message_history=history, capabilities=[probe]))
     except _Seen:
-        return _Now(prompt, probe, once, has_others, unknown)
+        pass
     except Exception as error:  # noqa: BLE001 - the user's function, or no key for the model
+        probe = None
         unknown.append(f"the request ({str(error).partition(chr(10))[0]})")
-    return _Now(prompt, None, once, has_others, unknown)
+    return _Now(prompt, probe, once, bool(task._toolsets or task._toolset_factories), unknown)
 
 
-def plan_agent(
-    known: Sequence[Known], task: AnyTask, inputs: Mapping[str, Any], over: str | None
-) -> tuple[list[PlannedStep], Spent]:
-    """Return what a resume does with each step of a task's agent, and what it makes again that had completed.
+def plan_agent(known: Sequence[Known], task: AnyTask, inputs: Mapping[str, Any], over: str | None) -> list[PlannedStep]:
+    """Return what a resume does with each step of a task's agent.
 
     Args:
         known: Its steps, in the order in which they began.
@@ -192,88 +180,68 @@ def plan_agent(
         inputs: Its inputs, as far as they are known.
         over: Why the task starts over; None if it does not.
     """
-    mode = mode_of(task)
-    over = over or {"on": None, "off": "agents-off", "private": "private"}[mode]
-    if over is not None:
-        return _planned(known, {one.name: ("made-again", over) for one in known})
-    prompt = next((one for one in known if one.name == "prompt"), None)
-    stored = None
-    if prompt is not None and prompt.stands:
-        with suppress(NotReadable):  # the run tells of it
-            stored = read_prompt(codec.decode(prompt.result or "null"))
-    now = _now(task, inputs, stored)
-    plans = {one.name: _alone(one, now) for one in known}
-    place, action, reason = _change(known, now, on_change_of(task))
-    for one in known[place:]:
-        if one.stands or action == "made-again":
-            plans[one.name] = (action, reason if one is known[place] or action != "made-again" else "follows")
-    if not plans or place < len(known) or not now.unknown:
-        return _planned(known, plans)
-    unknown = ("known-when-it-runs", ", ".join(now.unknown))
-    return _planned(known, {name: unknown if plan[0] == "reused" else plan for name, plan in plans.items()})
-
-
-def _planned(known: Sequence[Known], plans: Mapping[str, tuple[str, str]]) -> tuple[list[PlannedStep], Spent]:
-    steps = [PlannedStep(one.last.task, one.name, *plans[one.name]) for one in known]
-    again = [one.cost for one in known if one.stands and plans[one.name][0] == "made-again"]
-    return steps, reduce(Spent.__add__, again, Spent())
+    over = over or {"on": None, "off": "agents-off", "private": "private"}[mode_of(task)]
+    plans: list[tuple[str, str]] = [("made-again", over or "")] * len(known)
+    if over is None:
+        stored = None
+        first = next((one for one in known if one.stands and one.last.step == "prompt"), None)
+        if first is not None:
+            with suppress(NotReadable):  # the run tells of it
+                stored = read_prompt(codec.decode(first.result or "null"))
+        now = _now(task, inputs, stored)
+        plans = [_alone(one, now) for one in known]
+        place, action, reason = _change(known, now, on_change_of(task))
+        for each in range(place, len(known)):
+            if known[each].stands or action == "made-again":
+                plans[each] = action, "follows" if each > place and action == "made-again" else reason
+        if place == len(known) and now.unknown:
+            unknown = ("known-when-it-runs", ", ".join(now.unknown))
+            plans = [unknown if plan[0] == "reused" else plan for plan in plans]
+    return [PlannedStep(one.last.task, one.stored.step, *plan) for one, plan in zip(known, plans, strict=True)]
 
 
 def _alone(one: Known, now: _Now) -> tuple[str, str]:
     """Return what becomes of a step if no request has changed."""
     if one.stands:
         return "reused", "completed"
-    status = one.last.status
-    if one.last.once and status != "failed":
-        tool = one.name.split(" ")[1] if one.name.startswith("tool ") else ""
-        return ("not-repeated" if now.once.get(tool) == "tell" else "stops"), "unknown"
-    if one.last.in_effect and not one.last.restorable:
-        return "made-again", "not-stored"
-    return "made-again", "lost" if status in ("running", "completed") else status
+    if one.uncertain:
+        tool = one.stored.step.removeprefix("tool ").partition(" ")[0]
+        return "not-repeated" if now.once.get(tool) == "tell" else "stops", "unknown"
+    dead = one.last.status in ("running", "completed")
+    return "made-again", "not-stored" if one.lost_result else "lost" if dead else one.last.status
 
 
-def _change(known: Sequence[Known], now: _Now, policy: str) -> tuple[int, str, str]:
+def _change(known: Sequence[Known], now: _Now, policy: OnChange) -> tuple[int, str, str]:
     """Return from which place on the steps no longer fit the requests, what becomes of them, and why."""
     for place, difference in _differences(known, now):
-        rest, reason = known[place:], in_words(difference)
-        standing = [
-            StoredStep(one.name, one.result, one.last.started_tick, one.last.ended_tick) for one in rest if one.stands
-        ]
-        if not standing:
-            return place, "made-again", reason
-        if policy == "rerun":
-            uncertain = any(one.last.once and one.last.status != "failed" for one in rest)
-            return place, "stops" if uncertain else "made-again", reason
-        why = NOT_STORED if difference == NOT_STORED else ""
-        if policy == "reuse" and not why:
-            if now.probe is None:
-                continue
+        standing, reason = [one.stored for one in known[place:] if one.stands], in_words(difference)
+        if policy == "rerun" or not standing:
+            return place, "stops" if any(one.uncertain for one in known[place:]) else "made-again", reason
+        if policy == "stop" or difference == NOT_STORED:
+            return place, "stops", reason
+        if now.probe is not None:  # else it is not known whether they can be used
             why = obstacle(standing, None if now.has_others else now.probe.tools)
-            if not why:
-                return place, "reused", reason
-        return place, "stops", f"{reason}, but {why}" if why and why != reason else reason
+            return place, "stops" if why else "reused", f"{reason}, but {why}" if why else reason
     return len(known), "", ""
 
 
 def _differences(known: Sequence[Known], now: _Now) -> Iterator[tuple[int, str]]:
     """Yield where a stored answer no longer fits, and how its request differs."""
-    parts: dict[str, JsonValue] = {}
-    is_compared = False
+    parts, is_compared = dict[str, JsonValue](), False
     for place, one in enumerate(known):
-        is_model = is_answer_name(one.name)
-        if one.last.in_effect and not one.last.restorable and (is_model or one.name == "prompt"):
+        is_answer, then = is_answer_name(one.stored.step), one.request
+        if one.lost_result and (is_answer or one.stored.step == "prompt"):
             yield place, NOT_STORED
-        if one.name == "prompt" and one.is_compared:
-            then = one.arguments
-            differing = [name for name in _WHOLE_PROMPT if name in now.prompt and then.get(name) != now.prompt[name]]
-            if differing:
+        if one.stored.step == "prompt" and then:
+            names = ("message", "attachments", "instructions")
+            if differing := [name for name in names if name in now.prompt and then.get(name) != now.prompt[name]]:
                 yield place, ", ".join(differing)
-        elif is_model and one.stands:
-            then = one.arguments
-            parts |= {name: value for name, value in then.items() if name in ("settings", "tools", "output")}
-            parts |= {"instructions": then["instructions"]} if "instructions" in then else {}
-            if one.is_compared and now.probe is not None and not is_compared:
+        if is_answer and one.stands and now.probe is not None and not is_compared:
+            all_of = positional_and_named(one.last.arguments or "null")[1]
+            parts |= {name: value for name, value in all_of.items() if name in _PARTS}
+            if then:
                 is_compared = True
-                difference = now.probe.difference({**then, **parts}, now.has_others, one.name == "model")
-                if difference:
+                if one.stored.step != "model":  # the messages follow from the answers before
+                    then = {**then, "messages": len(now.probe.request.messages), "new": [*now.probe.request.messages]}
+                if difference := now.probe.difference({**then, **parts}, others=now.has_others):
                     yield place, difference
