@@ -74,7 +74,7 @@ SETTINGS = (
     ),
     Setting(
         "ZRB_STORE_CHANGED_REQUEST",
-        "stored answers of an agent no longer [fit its requests](../how-to/agents.md#when-a-stored-answer-is-used) · "
+        "stored answers of an agent no longer [fit its requests](../how-to/agents.md#what-may-change) · "
         "`rerun`: make the requests again · `reuse`: use the answers · `stop`: end the task, and let you decide",
         "rerun",
     ),
