@@ -115,4 +115,5 @@ def values_of_a_round(store: Path, rounds: int) -> float:
         ((total, sessions),) = connection.execute(
             f"SELECT {sizes}, count(DISTINCT session_id) FROM zrb_attempt WHERE role = 'step'"
         )
-    return float(total) / sessions / rounds
+    found: float = total / sessions / rounds
+    return found
