@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import shlex
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -19,16 +20,19 @@ from pydantic_ai.models import Model, ModelRequestParameters
 from pydantic_ai.settings import ModelSettings
 
 from zrb_store import codec
+from zrb_store.agents.budget import Budget
 from zrb_store.agents.changes import NOT_STORED, ChangedRequests, OnChange
 from zrb_store.agents.fingerprint import Fingerprints, Request, digest
 from zrb_store.agents.prompts import NotReadable, Prompt, stored_refusal
 from zrb_store.attempt import Attempt, Step
 from zrb_store.attempt.exact_steps import Change, ExactStep, open_exact, stored_step
 from zrb_store.attempt.steps import Done
+from zrb_store.attempt.waits import answers_in
 from zrb_store.codec.arguments import positional_and_named, stored_arguments
 from zrb_store.errors import AttemptClosed, LeaseLost, StepUncertain, StoreUnavailable, ZrbStoreError
-from zrb_store.masking import ErrorText
+from zrb_store.masking import ErrorText, mask_text
 from zrb_store.names import storable_name
+from zrb_store.queries.waits import Awaited
 from zrb_store.records import JsonValue
 from zrb_store.stepping import Policy
 
@@ -61,6 +65,7 @@ class CallNames:
 
 
 _LONGEST_NAME = 400
+_MOST = 1000  # characters of a call that a person is asked about
 _LAST_WAIT = 3.0  # seconds, for the store
 # The tool or the model decides what other errors of ours mean.
 _FATAL = (AttemptClosed, LeaseLost, StoreUnavailable)
@@ -94,7 +99,18 @@ _runs: WeakKeyDictionary[Attempt, dict[str, AgentRuns]] = WeakKeyDictionary()
 class Journal:
     """The steps of one agent that works in an attempt. `agent` is its name, if the attempt may have others."""
 
-    def __init__(self, attempt: Attempt, *, is_private: bool, on_change: OnChange = "rerun", agent: str = "") -> None:
+    def __init__(
+        self,
+        attempt: Attempt,
+        *,
+        is_private: bool,
+        on_change: OnChange = "rerun",
+        agent: str = "",
+        budget: int | None = None,
+        waits: bool = False,
+    ) -> None:
+        self.waits = waits  # whether the session waits for what a person has to decide
+        self._budget = None if budget is None else Budget(attempt, budget, waits=waits)
         self.agent = agent
         self._prefix = ""  # of the names of its steps
         # The tools that must not be repeated, by name, and what happens if the end of one is unknown.
@@ -170,7 +186,12 @@ class Journal:
             difference = request.difference(positional_and_named(stored)[1], before)
             return self._change(difference, name, arguments, tools)
 
-        call = ExactStep(name, _text(arguments), change, leads=True, not_stored=self._not_stored(name))
+        call = ExactStep(
+            *(name, _text(arguments), change),
+            leads=True,
+            not_stored=self._not_stored(name),
+            begins=self._budget.refuse_or_wait if self._budget else lambda: None,
+        )
         with self._open(call) as step:
             self.any_live = self.any_live or isinstance(step, Step)
             try:
@@ -241,10 +262,30 @@ class Journal:
             stop=self.once.get(tool_name) != "tell",
         )
 
-    def approval(self, call_id: str) -> AbstractContextManager[Step | Done]:
+    async def ready(self) -> None:
+        """Wait until no other agent of the attempt is at work, if the attempt may end before the next request."""
+        if self._budget and self.waits and self._budget.is_used():
+            await self._alone()
+
+    async def _alone(self) -> None:
+        while any(self._attempt.steps.open.values()):
+            await asyncio.sleep(0.01)
+
+    async def ask(self, calls: Mapping[str, ToolCallPart]) -> list[Any]:
+        """Return what a person has answered about calls, by the names of steps; else end the attempt until then."""
+        await self._alone()
+        return list(map(codec.decode, answers_in(self._attempt, [self._question(*each) for each in calls.items()])))
+
+    def _question(self, name: str, call: ToolCallPart) -> Awaited:
+        args = call.args if isinstance(call.args, str) else json.dumps(call.args, ensure_ascii=False)
+        say = call.tool_name if self._is_private else mask_text(f"{call.tool_name} {args}")
+        return Awaited(
+            f"{self._attempt.task}: {name}", say=say if len(say) <= _MOST else f"{say[:_MOST]}...", name=name
+        )
+
+    def approval(self, name: str) -> AbstractContextManager[Step | Done]:
         """Open the step in which it is decided whether a tool call may be executed."""
         self.refuse_if_stopping()
-        name = self.name_of_call(f"approval {call_id}")
         return self._open(ExactStep(name, _text({}), lambda _: None))
 
     def deferred(self, step_name: str, calls: Sequence[ToolCallPart], *, repeat: bool = False) -> Any:
