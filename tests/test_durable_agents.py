@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from pydantic_ai import Agent, RunContext
-from pydantic_ai.messages import ModelMessage, ModelResponse, TextPart, ToolCallPart
+from pydantic_ai import Agent, ApprovalRequired, DeferredToolRequests, DeferredToolResults, RunContext
+from pydantic_ai.messages import ModelMessage, ModelRequest, ModelResponse, TextPart, ToolCallPart, UserPromptPart
 from pydantic_ai.models.function import AgentInfo, DeltaToolCall, FunctionModel
 
 from tests.rows import query
@@ -191,3 +192,79 @@ def test_outside_of_any_attempt_it_runs_without_a_store() -> None:
     desk = Desk()
     with pytest.warns(RuntimeWarning, match="outside of any attempt"):
         assert asyncio.run(run(desk.agent())) == "desk done"
+
+
+class Customer:
+    """What pydantic cannot write."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+
+@dataclass
+class Order:
+    """What it can."""
+
+    customer: str
+
+
+@pytest.mark.on_sqlite
+@pytest.mark.parametrize("deps", [Customer, Order])
+def test_deps_tell_runs_apart(store: Store, deps: Any) -> None:
+    """One customer is gone in the next attempt. Another one does not get the answer about it."""
+
+    def work(desk: Desk, names: str) -> Any:
+        def about(ctx: RunContext[Any]) -> str:
+            return f"It is about {getattr(ctx.deps, 'name', None) or ctx.deps.customer}."
+
+        agent = desk.agent(instructions=about, deps_type=deps)
+
+        async def each(_: Attempt) -> None:
+            for name in names:
+                await agent.run("Charge.", deps=deps(name))
+
+        return each
+
+    in_attempt(store, work(Desk(), "ab"))
+    same, again = Desk(), Desk()
+    in_attempt(store, work(same, "ab"))
+    assert same.paid == []
+    if deps is Order:
+        in_attempt(store, work(again, "b"))
+        assert again.paid == []
+    else:
+        with pytest.warns(RuntimeWarning, match="the system prompt has changed: 6 answers"):
+            in_attempt(store, work(again, "b"))
+        assert len(again.paid) == 5
+
+
+@pytest.mark.on_sqlite
+def test_an_agent_that_starts_with_an_approved_call(store: Store) -> None:
+    """It makes the call before its first request. Another agent that is gathered has a call with the same id."""
+
+    def work(desk: Desk) -> Any:
+        async def go_on(name: str) -> str:
+            async def charge(ctx: RunContext[Any], n: int) -> str:
+                if not ctx.tool_call_approved:
+                    raise ApprovalRequired
+                desk.pay(f"{name} charge {n}")
+                return f"receipt {name}"
+
+            agent = desk.agent(name, tool=None, output_type=[str, DeferredToolRequests])
+            call = ModelResponse([ToolCallPart("refund", {"n": 7}, "c7")])
+            agent.tool(name="refund")(charge)
+            history = [ModelRequest(parts=[UserPromptPart(f"Refund {name}.")]), call]
+            approved = DeferredToolResults(approvals={"c7": True})
+            result = await agent.run(message_history=history, deferred_tool_results=approved)
+            return str(result.all_messages()[2].parts[0].content)
+
+        async def gather(_: Attempt) -> Any:
+            return await asyncio.gather(go_on("a"), go_on("b"), return_exceptions=True)
+
+        return gather
+
+    first, again = Desk("b 1"), Desk()
+    in_attempt(store, work(first))
+    assert in_attempt(store, work(again)) == ["receipt a", "receipt b"]
+    assert {"a charge 7", "b charge 7"} <= set(first.paid)
+    assert not [one for one in again.paid if "charge 7" in one]

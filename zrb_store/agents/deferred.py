@@ -88,16 +88,23 @@ class StoredHandler(AbstractCapability[AgentDepsT]):
         """Ask to be the first, so that no other is asked again."""
         return CapabilityOrdering(position="outermost")
 
+    async def before_run(self, ctx: RunContext[AgentDepsT]) -> None:
+        """Note what a run of the agent starts from."""
+        if self._journal.agent:
+            self._journal.begin_run(ctx.prompt, ctx.messages, ctx.deps)
+
     async def before_model_request(
         self, ctx: RunContext[AgentDepsT], request_context: ModelRequestContext
     ) -> ModelRequestContext:
         """Note what the request is made of."""
         if self._hooks is None:
-            # What zrb's own agents have for instructions is compared with their prompt.
-            agent = ctx.agent if self._journal.agent else None
+            # What zrb's own agents have for instructions is compared with their prompt. Functions that get `deps` say
+            # something else for each customer: their text counts.
+            agent = ctx.agent if self._journal.agent and ctx.deps is None else None
             self._hooks = declared_hooks(getattr(ctx, "root_capability", None), agent)
         if self._hooks:
-            self._journal.fingerprints.before_hooks(request_context.messages, self._hooks)
+            is_free = not self._journal.agent or ctx.deps is None
+            self._journal.fingerprints.before_hooks(request_context.messages, self._hooks, instructions=is_free)
         return request_context
 
     async def handle_deferred_tool_calls(

@@ -219,12 +219,16 @@ class Fingerprints:
     def __init__(self) -> None:
         self._messages: dict[int, tuple[ModelMessage, int, str]] = {}
         self._made: dict[str, str] = {}  # digests of messages that hooks have made: how they were made
-        self._code = ""  # of the hooks
+        self._code = self._instructions = ""  # of the hooks, and of functions that give instructions
         self._given: list[str] = []  # the messages of the next request before the hooks
         self._new: set[int] = set()  # the ids of those that no request has had before: a hook may change these in place
 
-    def before_hooks(self, messages: Sequence[ModelMessage], code: str) -> None:
-        """Note the messages of the next request before hooks may change them, whose code has this digest."""
+    def before_hooks(self, messages: Sequence[ModelMessage], code: str, *, instructions: bool = True) -> None:
+        """Note the messages of the next request before hooks may change them, whose code has this digest.
+
+        Whether it stands for `instructions` too that a function gives, or their text counts.
+        """
+        self._instructions = code if instructions else ""
         self._new = {id(message) for message in messages if self._known(message) is None}
         self._given = [self._of_message(message) for message in messages]
         self._code = code
@@ -238,7 +242,7 @@ class Fingerprints:
     ) -> Request:
         """Return the fingerprint of a request."""
         instructions = [
-            self._code if self._code and part.dynamic else part.content
+            self._instructions if self._instructions and part.dynamic else part.content
             for part in getattr(parameters, "instruction_parts", None) or ()
         ]
         tools = (*parameters.function_tools, *parameters.output_tools)
@@ -282,10 +286,15 @@ class Fingerprints:
         known = self._known(message)
         if known is not None:
             return known
-        found = digest(_sent(message))
+        found = message_digest(message)
         found = self._made.get(found, found)
         self._messages[id(message)] = (message, len(message.parts), found)
         return found
+
+
+def message_digest(message: ModelMessage) -> str:
+    """Return a digest of what of a message is sent to a model."""
+    return digest(_sent(message))
 
 
 def model_name(model: Model) -> str:

@@ -22,7 +22,7 @@ from pydantic_ai.settings import ModelSettings
 from zrb_store import codec
 from zrb_store.agents.budget import Budget
 from zrb_store.agents.changes import NOT_STORED, ChangedRequests, OnChange
-from zrb_store.agents.fingerprint import Fingerprints, Request, digest
+from zrb_store.agents.fingerprint import Fingerprints, Request, digest, message_digest
 from zrb_store.agents.prompts import NotReadable, Prompt, stored_refusal
 from zrb_store.attempt import Attempt, Step
 from zrb_store.attempt.exact_steps import Change, ExactStep, open_exact, stored_step
@@ -113,6 +113,8 @@ class Journal:
         self._budget = None if budget is None else Budget(attempt, budget, waits=waits)
         self.agent = agent
         self._prefix = ""  # of the names of its steps
+        self._start: Prompt | None = None  # what its run starts from, until that is kept
+        self._started_by: dict[str, JsonValue] = {}  # as digests
         # The tools that must not be repeated, by name, and what happens if the end of one is unknown.
         self.once: dict[str, Policy] = {}
         # By it the store, or a step that must not be repeated, has stopped the agent.
@@ -171,8 +173,8 @@ class Journal:
         """Yield the step of a request to a model, or the stored answer if the request is the same as then."""
         self.refuse_if_stopping()
         request = self.fingerprints.of(model, settings, parameters, messages)
-        if self.agent and not self._prefix:
-            self._begin_run(request, parameters, messages)
+        parts = getattr(parameters, "instruction_parts", None) or ()
+        self._keep_start("\n\n".join(part.content for part in parts))
         self._rewind(request)
         before = self._requests[-1] if self._requests else None
         arguments = {"model": request.model} if self._is_private else request.stored(before)
@@ -200,22 +202,27 @@ class Journal:
                 self._failed = (call, error) if isinstance(step, Step) else None
                 raise
 
-    def _begin_run(
-        self, request: Request, parameters: ModelRequestParameters, messages: Sequence[ModelMessage]
-    ) -> None:
-        """Choose the run's number, and keep what it starts from, as `show` tells it."""
-        arguments: dict[str, JsonValue] = {"message": digest(request.messages)}
+    def begin_run(self, prompt: Any, history: Sequence[ModelMessage], deps: object) -> None:
+        """Choose the number of a run of the agent by what it starts from."""
+        self._start = Prompt(prompt, list(history), "")
+        self._started_by = {"message": digest([prompt, list(map(message_digest, history))]), "deps": digest(deps)}
         runs = _runs.setdefault(self._attempt, {})
         if self.agent not in runs:
             runs[self.agent] = AgentRuns(self._stored_prompts())
-        number = runs[self.agent].number(_text({} if self._is_private else arguments))
+        number = runs[self.agent].number(_text({} if self._is_private else self._started_by))
         self._prefix = self._prefix_of(number)
-        with self.prompt(arguments) as step:
+
+    def _keep_start(self, instructions: str = "") -> None:
+        """Keep what the run starts from, before its first request or, if it starts with approved calls, its first call.
+
+        `show` tells it.
+        """
+        start, self._start = self._start, None
+        if start is None:
+            return
+        with self.prompt(self._started_by) as step:
             if isinstance(step, Step):
-                parts = getattr(parameters, "instruction_parts", None) or ()
-                instructions = "\n\n".join(part.content for part in parts)
-                reason = self.reasons.get(step.step)
-                stored = Prompt(None, list(messages), instructions).stored(self.limit, reason)
+                stored = start._replace(system_prompt=instructions).stored(self.limit, self.reasons.get(step.step))
                 self.complete(step, stored, {"kind": "prompt"})
 
     def _prefix_of(self, number: int) -> str:
@@ -251,14 +258,22 @@ class Journal:
 
     def name_of_call(self, text: str) -> str:
         """Return the name of the step of a call that is made now. The text has the id that the model gave it."""
+        self._keep_start()
         position = len(self._requests) if self._restart_at is None else self._restart_at
         return _numbered(_bounded(self._prefix + text), self._calls.number(text, position))
 
     def tool(self, step_name: str, tool_name: str, arguments: JsonValue, *, repeat: bool = False) -> Any:
         """Open the step of a tool call."""
-        named = {} if self._is_private else arguments
+        text = _text({} if self._is_private else arguments)
+
+        def change(before: str) -> Change | None:
+            # An agent may start with calls that its model has not made in this run.
+            if not self.agent or before == text or self.changes.keeps(f"the call of {tool_name}", step_name):
+                return None
+            return Change(f"request changed: the call of {tool_name}", text)
+
         return self._open(
-            ExactStep(step_name, _text(named), lambda _: None, once=tool_name in self.once, repeat=repeat),
+            ExactStep(step_name, text, change, once=tool_name in self.once, repeat=repeat),
             stop=self.once.get(tool_name) != "tell",
         )
 

@@ -170,6 +170,11 @@ def is_answer_name(step: str) -> bool:
     return _MODEL.fullmatch(agent_and_part(step)[1]) is not None
 
 
+def is_agent_step(step: str) -> bool:
+    """Whether a step of this name may be of an agent."""
+    return _STEP.fullmatch(step) is not None or step.startswith("budget of agents")
+
+
 def is_call_name(step: str) -> bool:
     """Whether a step of this name may be a call of a tool."""
     return agent_and_part(step)[1].startswith("tool ")
