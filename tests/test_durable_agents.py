@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,9 +15,11 @@ from pydantic_ai import Agent, ApprovalRequired, DeferredToolRequests, DeferredT
 from pydantic_ai.messages import ModelMessage, ModelRequest, ModelResponse, TextPart, ToolCallPart, UserPromptPart
 from pydantic_ai.models.function import AgentInfo, DeltaToolCall, FunctionModel
 
+from tests.forks import fork
 from tests.rows import query
-from zrb_store import Attempt, StepUncertain, Store, once_tool
+from zrb_store import Attempt, StepUncertain, Store, once_tool, open_store
 from zrb_store.agents import durable
+from zrb_store.testing import crash_at
 
 pytestmark = pytest.mark.promise(number=11)
 
@@ -93,6 +98,43 @@ def in_attempt(store: Store, work: Callable[[Attempt], Coroutine[Any, Any, Any]]
         finally:
             if attempt.is_open:
                 attempt.fail()
+
+
+async def gathered(agent: Any) -> str:
+    return " and ".join(await asyncio.gather(*(run_stream(agent) for _ in range(2))))
+
+
+@pytest.mark.parametrize(("way", "visit"), [(run, 3), (run_stream, 4), (iterate, 5), (gathered, 9)])
+def test_a_process_is_killed_between_requests(
+    location: str, tmp_path: Path, way: Callable[[Any], Coroutine[Any, Any, str]], visit: int
+) -> None:
+    """It has SIGKILL just after an answer or the result of a call was stored."""
+    paid = tmp_path / "paid"
+
+    class Noted(Desk):
+        def pay(self, name: str) -> None:
+            with paid.open("a", encoding="utf-8") as file:
+                file.write(f"{name}\n")
+
+    def work() -> None:
+        with open_store(location) as store:
+            in_attempt(store, lambda _: way(Noted().agent()))
+
+    def killed() -> None:
+        with crash_at("step_complete:after", visit=visit, kill=True):
+            work()
+
+    assert os.WTERMSIG(os.waitpid(fork(killed), 0)[1]) == signal.SIGKILL
+    before = paid.read_text(encoding="utf-8").splitlines()
+    work()
+    everything = sorted(["desk 0", "desk charge 0", "desk 1", "desk charge 1", "desk 2"] * (1 + (way is gathered)))
+    # The other one of two may have been amid a request or a call, which is paid again.
+    now = sorted(paid.read_text(encoding="utf-8").splitlines())
+    assert len(before) < len(everything)
+    if way is not gathered:
+        assert now == everything
+    else:
+        assert len(now) - len(everything) <= 1
 
 
 @pytest.mark.parametrize("way", [run, run_stream, iterate])
