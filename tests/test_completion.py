@@ -60,6 +60,7 @@ FREE = {
 FREE |= {
     "[--SECRET VALUE]...",
     "[--INPUT VALUE]...",
+    "tokens=N",
     "name",
     "new",
     "value",

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from collections.abc import AsyncIterator, Callable, Coroutine
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic_ai import Agent, RunContext
-from pydantic_ai.messages import ModelMessage, ModelResponse, TextPart, ToolCallPart
+from pydantic_ai import Agent, ApprovalRequired, DeferredToolRequests, DeferredToolResults, RunContext
+from pydantic_ai.messages import ModelMessage, ModelRequest, ModelResponse, TextPart, ToolCallPart, UserPromptPart
 from pydantic_ai.models.function import AgentInfo, DeltaToolCall, FunctionModel
 
+from tests.forks import fork
 from tests.rows import query
-from zrb_store import Attempt, StepUncertain, Store, once_tool
+from zrb_store import Attempt, StepUncertain, Store, once_tool, open_store
 from zrb_store.agents import durable
+from zrb_store.testing import crash_at
 
 pytestmark = pytest.mark.promise(number=11)
 
@@ -92,6 +98,43 @@ def in_attempt(store: Store, work: Callable[[Attempt], Coroutine[Any, Any, Any]]
         finally:
             if attempt.is_open:
                 attempt.fail()
+
+
+async def gathered(agent: Any) -> str:
+    return " and ".join(await asyncio.gather(*(run_stream(agent) for _ in range(2))))
+
+
+@pytest.mark.parametrize(("way", "visit"), [(run, 3), (run_stream, 4), (iterate, 5), (gathered, 9)])
+def test_a_process_is_killed_between_requests(
+    location: str, tmp_path: Path, way: Callable[[Any], Coroutine[Any, Any, str]], visit: int
+) -> None:
+    """It has SIGKILL just after an answer or the result of a call was stored."""
+    paid = tmp_path / "paid"
+
+    class Noted(Desk):
+        def pay(self, name: str) -> None:
+            with paid.open("a", encoding="utf-8") as file:
+                file.write(f"{name}\n")
+
+    def work() -> None:
+        with open_store(location) as store:
+            in_attempt(store, lambda _: way(Noted().agent()))
+
+    def killed() -> None:
+        with crash_at("step_complete:after", visit=visit, kill=True):
+            work()
+
+    assert os.WTERMSIG(os.waitpid(fork(killed), 0)[1]) == signal.SIGKILL
+    before = paid.read_text(encoding="utf-8").splitlines()
+    work()
+    everything = sorted(["desk 0", "desk charge 0", "desk 1", "desk charge 1", "desk 2"] * (1 + (way is gathered)))
+    # The other one of two may have been amid a request or a call, which is paid again.
+    now = sorted(paid.read_text(encoding="utf-8").splitlines())
+    assert len(before) < len(everything)
+    if way is not gathered:
+        assert now == everything
+    else:
+        assert len(now) - len(everything) <= 1
 
 
 @pytest.mark.parametrize("way", [run, run_stream, iterate])
@@ -191,3 +234,79 @@ def test_outside_of_any_attempt_it_runs_without_a_store() -> None:
     desk = Desk()
     with pytest.warns(RuntimeWarning, match="outside of any attempt"):
         assert asyncio.run(run(desk.agent())) == "desk done"
+
+
+class Customer:
+    """What pydantic cannot write."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+
+@dataclass
+class Order:
+    """What it can."""
+
+    customer: str
+
+
+@pytest.mark.on_sqlite
+@pytest.mark.parametrize("deps", [Customer, Order])
+def test_deps_tell_runs_apart(store: Store, deps: Any) -> None:
+    """One customer is gone in the next attempt. Another one does not get the answer about it."""
+
+    def work(desk: Desk, names: str) -> Any:
+        def about(ctx: RunContext[Any]) -> str:
+            return f"It is about {getattr(ctx.deps, 'name', None) or ctx.deps.customer}."
+
+        agent = desk.agent(instructions=about, deps_type=deps)
+
+        async def each(_: Attempt) -> None:
+            for name in names:
+                await agent.run("Charge.", deps=deps(name))
+
+        return each
+
+    in_attempt(store, work(Desk(), "ab"))
+    same, again = Desk(), Desk()
+    in_attempt(store, work(same, "ab"))
+    assert same.paid == []
+    if deps is Order:
+        in_attempt(store, work(again, "b"))
+        assert again.paid == []
+    else:
+        with pytest.warns(RuntimeWarning, match="the system prompt has changed: 6 answers"):
+            in_attempt(store, work(again, "b"))
+        assert len(again.paid) == 5
+
+
+@pytest.mark.on_sqlite
+def test_an_agent_that_starts_with_an_approved_call(store: Store) -> None:
+    """It makes the call before its first request. Another agent that is gathered has a call with the same id."""
+
+    def work(desk: Desk) -> Any:
+        async def go_on(name: str) -> str:
+            async def charge(ctx: RunContext[Any], n: int) -> str:
+                if not ctx.tool_call_approved:
+                    raise ApprovalRequired
+                desk.pay(f"{name} charge {n}")
+                return f"receipt {name}"
+
+            agent = desk.agent(name, tool=None, output_type=[str, DeferredToolRequests])
+            call = ModelResponse([ToolCallPart("refund", {"n": 7}, "c7")])
+            agent.tool(name="refund")(charge)
+            history = [ModelRequest(parts=[UserPromptPart(f"Refund {name}.")]), call]
+            approved = DeferredToolResults(approvals={"c7": True})
+            result = await agent.run(message_history=history, deferred_tool_results=approved)
+            return str(result.all_messages()[2].parts[0].content)
+
+        async def gather(_: Attempt) -> Any:
+            return await asyncio.gather(go_on("a"), go_on("b"), return_exceptions=True)
+
+        return gather
+
+    first, again = Desk("b 1"), Desk()
+    in_attempt(store, work(first))
+    assert in_attempt(store, work(again)) == ["receipt a", "receipt b"]
+    assert {"a charge 7", "b charge 7"} <= set(first.paid)
+    assert not [one for one in again.paid if "charge 7" in one]

@@ -142,6 +142,10 @@ class RequestChanged(StepUncertain):
     """Stored answers of an agent no longer fit its requests, and a person has to decide whether it makes them again."""
 
 
+class BudgetUsed(StepUncertain):
+    """The agents of a session have used their budget, and a person has to decide whether they may use more."""
+
+
 class UnencodableValue(ZrbStoreError, TypeError):
     """No codec can store a part of the value; the message names the path to that part."""
 

@@ -114,6 +114,7 @@ class StoredModel(WrapperModel):
         model_request_parameters: ModelRequestParameters,
     ) -> ModelResponse:
         """Return the stored answer, or ask the model."""
+        await self._journal.ready()
         with self._journal.request(self.wrapped, model_settings, model_request_parameters, messages) as step:
             if isinstance(step, Done):
                 return read_response(codec.decode(step.result))
@@ -130,6 +131,7 @@ class StoredModel(WrapperModel):
         run_context: RunContext[Any] | None = None,
     ) -> AsyncGenerator[StreamedResponse]:
         """Stream the stored answer, with all its events, or that of the model."""
+        await self._journal.ready()
         with self._journal.request(self.wrapped, model_settings, model_request_parameters, messages) as step:
             if isinstance(step, Done):
                 yield CompletedStreamedResponse(
@@ -257,9 +259,11 @@ _NO_ATTEMPT = (
 class Durable(AbstractCapability[AgentDepsT]):
     """What `durable` returns. In each run of the agent, it is replaced by the capabilities that work in one attempt."""
 
-    def __init__(self, once: dict[str, Policy]) -> None:
+    def __init__(self, once: dict[str, Policy], budget: str | None, waits: bool) -> None:
         super().__init__()
         self._once = once
+        self._budget = budget
+        self._waits = waits
 
     async def for_run(self, ctx: RunContext[AgentDepsT]) -> AbstractCapability[AgentDepsT]:
         """Return the capabilities of a run."""
@@ -271,6 +275,13 @@ class Durable(AbstractCapability[AgentDepsT]):
             return CombinedCapability([])
         name = getattr(ctx.agent, "name", None) or "agent"
         on_change = cast(OnChange, settings.choice("ZRB_STORE_CHANGED_REQUEST"))
-        journal = Journal(attempt, is_private=mode == "private", on_change=on_change, agent=name)
+        journal = Journal(
+            attempt,
+            is_private=mode == "private",
+            on_change=on_change,
+            agent=name,
+            budget=settings.budget(self._budget, "budget"),
+            waits=self._waits,
+        )
         journal.once |= self._once
         return CombinedCapability([StoredHandler(journal), StoredAgent(journal)])

@@ -11,7 +11,7 @@ from zrb_store import codec
 from zrb_store.attempt import Attempt
 from zrb_store.attempt.exact_steps import completed_since
 from zrb_store.errors import RequestChanged
-from zrb_store.inspect.agents import Spent, answer_cost, is_answer_name, is_call_name
+from zrb_store.inspect.agents import Spent, answer_cost, is_agent_step, is_answer_name, is_call_name
 from zrb_store.queries.dependent_steps import StoredStep
 
 OnChange = Literal["rerun", "reuse", "stop"]
@@ -20,6 +20,7 @@ OnChange = Literal["rerun", "reuse", "stop"]
 _WORDS = {
     "message": "the message has changed",
     "attachments": "the attachments have changed",
+    "deps": "the deps have changed",
     "instructions": "the system prompt has changed",
     "output": "the form of the output has changed",
 }
@@ -58,13 +59,15 @@ class ChangedRequests:
         """
         found, once = completed_since(self._attempt, step)
         spent = reduce(Spent.__add__, map(cost_of, found), Spent())
-        if not any(spent) or (once and self._policy == "rerun"):
+        others = [each.step for each in found if not is_agent_step(each.step)]
+        what = " and ".join([spent.text()] * any(spent) + [f"step {name}" for name in others])
+        if not what or (once and self._policy == "rerun"):
             return False  # nothing is made again, or the step refuses it
         if self._policy == "reuse" and tools is None and difference != NOT_STORED:
             self.reuses_prompt, self._reason = True, in_words(difference)
             return True
         why = self._reason or in_words(difference)
-        again = f"`ZRB_STORE_CHANGED_REQUEST=rerun zrb xcom resume {self._attempt.session}` makes {spent.text()} again"
+        again = f"`ZRB_STORE_CHANGED_REQUEST=rerun zrb xcom resume {self._attempt.session}` makes {what} again"
         task = self._attempt.task
         if self._policy == "stop":
             raise RequestChanged(f"{task}: {why}: {again}, and `reuse` in place of `rerun` uses the stored ones")
@@ -74,7 +77,7 @@ class ChangedRequests:
                 raise RequestChanged(f"{task}: {why}, but {why_not}, so they cannot be used again: {again}")
         if self._policy == "rerun" or not self._was_announced:
             self._attempt.xcom.warn(
-                f"{task}: {why}: {spent.text()} are {'made again' if self._policy == 'rerun' else 'used all the same'}"
+                f"{task}: {why}: {what} are {'made again' if self._policy == 'rerun' else 'used all the same'}"
             )
             self._was_announced = True
         return self._policy == "reuse"

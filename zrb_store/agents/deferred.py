@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import TypeAdapter
-from pydantic_ai import DeferredToolRequests, DeferredToolResults
+from pydantic_ai import DeferredToolRequests, DeferredToolResults, ToolApproved, ToolDenied
 from pydantic_ai.capabilities import AbstractCapability, CapabilityOrdering
 from pydantic_ai.messages import ToolCallPart
 from pydantic_ai.models import ModelRequestContext
@@ -47,6 +47,8 @@ def stored_approvals(results: DeferredToolResults, calls: Sequence[ToolCallPart]
 
 def repeat_approvals(stored: Any, calls: Sequence[ToolCallPart]) -> DeferredToolResults:
     """Return what was decided, after the arguments of the calls are rewritten as they were then."""
+    if isinstance(stored, bool) or (isinstance(stored, dict) and stored.get("kind") in ("approved", "denied")):
+        return DeferredToolResults(approvals={call.tool_call_id: decision(stored) for call in calls})
     try:
         results = _RESULTS.validate_python(stored["results"])
     except (KeyError, TypeError, ValueError) as error:
@@ -56,6 +58,14 @@ def repeat_approvals(stored: Any, calls: Sequence[ToolCallPart]) -> DeferredTool
         if rewritten is not None and isinstance(call.args, dict):
             call.args.update(rewritten)
     return results
+
+
+def decision(answer: Any) -> ToolApproved | ToolDenied:
+    """Return what a person has answered about a call: what is no approval denies it."""
+    answer = answer if isinstance(answer, dict) else {"kind": "approved" if answer is True else "denied"}
+    if answer.get("kind") == "approved":
+        return ToolApproved()
+    return ToolDenied(str(answer["reason"])) if answer.get("reason") else ToolDenied()
 
 
 _KIND = "deferred results"
@@ -78,22 +88,47 @@ class StoredHandler(AbstractCapability[AgentDepsT]):
         """Ask to be the first, so that no other is asked again."""
         return CapabilityOrdering(position="outermost")
 
+    async def before_run(self, ctx: RunContext[AgentDepsT]) -> None:
+        """Note what a run of the agent starts from."""
+        if self._journal.agent:
+            self._journal.begin_run(ctx.prompt, ctx.messages, ctx.deps)
+
     async def before_model_request(
         self, ctx: RunContext[AgentDepsT], request_context: ModelRequestContext
     ) -> ModelRequestContext:
         """Note what the request is made of."""
         if self._hooks is None:
-            # What zrb's own agents have for instructions is compared with their prompt.
-            agent = ctx.agent if self._journal.agent else None
+            # What zrb's own agents have for instructions is compared with their prompt. Functions that get `deps` say
+            # something else for each customer: their text counts.
+            agent = ctx.agent if self._journal.agent and ctx.deps is None else None
             self._hooks = declared_hooks(getattr(ctx, "root_capability", None), agent)
         if self._hooks:
-            self._journal.fingerprints.before_hooks(request_context.messages, self._hooks)
+            is_free = not self._journal.agent or ctx.deps is None
+            self._journal.fingerprints.before_hooks(request_context.messages, self._hooks, instructions=is_free)
         return request_context
 
     async def handle_deferred_tool_calls(
         self, ctx: RunContext[AgentDepsT], *, requests: DeferredToolRequests
     ) -> DeferredToolResults | None:
-        """Return the stored results, or those that the others give; None if they have none."""
+        """Return the stored results, or those that the others give, or a person; None if there are none."""
+        results = await self._of_others(ctx, requests)
+        journal = self._journal
+        # zrb decides about the calls of its own agents.
+        if not journal.agent or not journal.waits or self._is_asking or not isinstance(current_attempt.get(), Attempt):
+            return results
+        decided = results.approvals if results else {}
+        left = [call for call in requests.approvals if call.tool_call_id not in decided]
+        if not left:
+            return results
+        results = results or DeferredToolResults()
+        answers = await journal.ask({journal.name_of_call(f"approval {call.tool_call_id}"): call for call in left})
+        for call, answer in zip(left, answers, strict=True):
+            results.approvals[call.tool_call_id] = decision(answer)
+        return results
+
+    async def _of_others(
+        self, ctx: RunContext[AgentDepsT], requests: DeferredToolRequests
+    ) -> DeferredToolResults | None:
         root: Any = getattr(ctx, "root_capability", None)  # older releases have none
         # What a tool does about calls of its own belongs to the step of the tool.
         if self._is_asking or not _has_handler(root) or not isinstance(current_attempt.get(), Attempt):

@@ -233,14 +233,18 @@ class Fingerprints:
         self._messages: dict[int, tuple[ModelMessage, int, str]] = {}
         self._tools: dict[str, tuple[ToolDefinition, str]] = {}
         self._made: dict[str, str] = {}  # digests of messages that hooks have made: how they were made
-        self._code = ""  # of the hooks
+        self._code = self._instructions = ""  # of the hooks, and of functions that give instructions
         self._last: list[ModelMessage] = []  # the messages of a request
         self._lengths: list[int] = []  # how many parts each of them had
         self._given: list[str] = []  # their digests, before the hooks
         self._old = 0  # how many of them an earlier request had: the hooks may change the others in place
 
-    def before_hooks(self, messages: Sequence[ModelMessage], code: str) -> None:
-        """Note the messages of the next request before hooks may change them, whose code has this digest."""
+    def before_hooks(self, messages: Sequence[ModelMessage], code: str, *, instructions: bool = True) -> None:
+        """Note the messages of the next request before hooks may change them, whose code has this digest.
+
+        Whether it stands for `instructions` too that a function gives, or their text counts.
+        """
+        self._instructions = code if instructions else ""
         self._code = code
         self._given = self._of_messages(messages)
 
@@ -268,7 +272,7 @@ class Fingerprints:
     ) -> Request:
         """Return the fingerprint of a request."""
         instructions = [
-            self._code if self._code and part.dynamic else part.content
+            self._instructions if self._instructions and part.dynamic else part.content
             for part in getattr(parameters, "instruction_parts", None) or ()
         ]
         tools = (*parameters.function_tools, *parameters.output_tools)
@@ -321,7 +325,7 @@ class Fingerprints:
         known = self._known(message)
         if known is not None:
             return known
-        found = digest(_sent(message))
+        found = message_digest(message)
         found = self._made.get(found, found)
         self._messages[id(message)] = (message, len(message.parts), found)
         return found
@@ -329,6 +333,11 @@ class Fingerprints:
 
 def _lengths(messages: Sequence[ModelMessage]) -> list[int]:
     return list(map(len, map(_PARTS, messages)))
+
+
+def message_digest(message: ModelMessage) -> str:
+    """Return a digest of what of a message is sent to a model."""
+    return digest(_sent(message))
 
 
 def model_name(model: Model) -> str:

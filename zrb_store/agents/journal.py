@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import shlex
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -19,16 +20,19 @@ from pydantic_ai.models import Model, ModelRequestParameters
 from pydantic_ai.settings import ModelSettings
 
 from zrb_store import codec
+from zrb_store.agents.budget import Budget
 from zrb_store.agents.changes import NOT_STORED, ChangedRequests, OnChange
-from zrb_store.agents.fingerprint import Fingerprints, Request, digest
+from zrb_store.agents.fingerprint import Fingerprints, Request, digest, message_digest
 from zrb_store.agents.prompts import NotReadable, Prompt, stored_refusal
 from zrb_store.attempt import Attempt, Step
 from zrb_store.attempt.exact_steps import Change, ExactStep, open_exact, stored_step
 from zrb_store.attempt.steps import Done
+from zrb_store.attempt.waits import answers_in
 from zrb_store.codec.arguments import positional_and_named, stored_arguments
 from zrb_store.errors import AttemptClosed, LeaseLost, StepUncertain, StoreUnavailable, ZrbStoreError
-from zrb_store.masking import ErrorText
+from zrb_store.masking import ErrorText, mask_text
 from zrb_store.names import storable_name
+from zrb_store.queries.waits import Awaited
 from zrb_store.records import JsonValue
 from zrb_store.stepping import Policy
 
@@ -61,6 +65,7 @@ class CallNames:
 
 
 _LONGEST_NAME = 400
+_MOST = 1000  # characters of a call that a person is asked about
 _LAST_WAIT = 3.0  # seconds, for the store
 # The tool or the model decides what other errors of ours mean.
 _FATAL = (AttemptClosed, LeaseLost, StoreUnavailable)
@@ -94,9 +99,22 @@ _runs: WeakKeyDictionary[Attempt, dict[str, AgentRuns]] = WeakKeyDictionary()
 class Journal:
     """The steps of one agent that works in an attempt. `agent` is its name, if the attempt may have others."""
 
-    def __init__(self, attempt: Attempt, *, is_private: bool, on_change: OnChange = "rerun", agent: str = "") -> None:
+    def __init__(
+        self,
+        attempt: Attempt,
+        *,
+        is_private: bool,
+        on_change: OnChange = "rerun",
+        agent: str = "",
+        budget: int | None = None,
+        waits: bool = False,
+    ) -> None:
+        self.waits = waits  # whether the session waits for what a person has to decide
+        self._budget = None if budget is None else Budget(attempt, budget, waits=waits)
         self.agent = agent
         self._prefix = ""  # of the names of its steps
+        self._start: Prompt | None = None  # what its run starts from, until that is kept
+        self._started_by: dict[str, JsonValue] = {}  # as digests
         # The tools that must not be repeated, by name, and what happens if the end of one is unknown.
         self.once: dict[str, Policy] = {}
         # By it the store, or a step that must not be repeated, has stopped the agent.
@@ -155,8 +173,8 @@ class Journal:
         """Yield the step of a request to a model, or the stored answer if the request is the same as then."""
         self.refuse_if_stopping()
         request = self.fingerprints.of(model, settings, parameters, messages)
-        if self.agent and not self._prefix:
-            self._begin_run(request, parameters, messages)
+        parts = getattr(parameters, "instruction_parts", None) or ()
+        self._keep_start("\n\n".join(part.content for part in parts))
         self._rewind(request)
         before = self._requests[-1] if self._requests else None
         arguments = {"model": request.model} if self._is_private else request.stored(before)
@@ -170,7 +188,12 @@ class Journal:
             difference = request.difference(positional_and_named(stored)[1], before)
             return self._change(difference, name, arguments, tools)
 
-        call = ExactStep(name, _text(arguments), change, leads=True, not_stored=self._not_stored(name))
+        call = ExactStep(
+            *(name, _text(arguments), change),
+            leads=True,
+            not_stored=self._not_stored(name),
+            begins=self._budget.refuse_or_wait if self._budget else lambda: None,
+        )
         with self._open(call) as step:
             self.any_live = self.any_live or isinstance(step, Step)
             try:
@@ -179,22 +202,27 @@ class Journal:
                 self._failed = (call, error) if isinstance(step, Step) else None
                 raise
 
-    def _begin_run(
-        self, request: Request, parameters: ModelRequestParameters, messages: Sequence[ModelMessage]
-    ) -> None:
-        """Choose the run's number, and keep what it starts from, as `show` tells it."""
-        arguments: dict[str, JsonValue] = {"message": digest(request.messages)}
+    def begin_run(self, prompt: Any, history: Sequence[ModelMessage], deps: object) -> None:
+        """Choose the number of a run of the agent by what it starts from."""
+        self._start = Prompt(prompt, list(history), "")
+        self._started_by = {"message": digest([prompt, list(map(message_digest, history))]), "deps": digest(deps)}
         runs = _runs.setdefault(self._attempt, {})
         if self.agent not in runs:
             runs[self.agent] = AgentRuns(self._stored_prompts())
-        number = runs[self.agent].number(_text({} if self._is_private else arguments))
+        number = runs[self.agent].number(_text({} if self._is_private else self._started_by))
         self._prefix = self._prefix_of(number)
-        with self.prompt(arguments) as step:
+
+    def _keep_start(self, instructions: str = "") -> None:
+        """Keep what the run starts from, before its first request or, if it starts with approved calls, its first call.
+
+        `show` tells it.
+        """
+        start, self._start = self._start, None
+        if start is None:
+            return
+        with self.prompt(self._started_by) as step:
             if isinstance(step, Step):
-                parts = getattr(parameters, "instruction_parts", None) or ()
-                instructions = "\n\n".join(part.content for part in parts)
-                reason = self.reasons.get(step.step)
-                stored = Prompt(None, list(messages), instructions).stored(self.limit, reason)
+                stored = start._replace(system_prompt=instructions).stored(self.limit, self.reasons.get(step.step))
                 self.complete(step, stored, {"kind": "prompt"})
 
     def _prefix_of(self, number: int) -> str:
@@ -230,21 +258,49 @@ class Journal:
 
     def name_of_call(self, text: str) -> str:
         """Return the name of the step of a call that is made now. The text has the id that the model gave it."""
+        self._keep_start()
         position = len(self._requests) if self._restart_at is None else self._restart_at
         return _numbered(_bounded(self._prefix + text), self._calls.number(text, position))
 
     def tool(self, step_name: str, tool_name: str, arguments: JsonValue, *, repeat: bool = False) -> Any:
         """Open the step of a tool call."""
-        named = {} if self._is_private else arguments
+        text = _text({} if self._is_private else arguments)
+
+        def change(before: str) -> Change | None:
+            # An agent may start with calls that its model has not made in this run.
+            if not self.agent or before == text or self.changes.keeps(f"the call of {tool_name}", step_name):
+                return None
+            return Change(f"request changed: the call of {tool_name}", text)
+
         return self._open(
-            ExactStep(step_name, _text(named), lambda _: None, once=tool_name in self.once, repeat=repeat),
+            ExactStep(step_name, text, change, once=tool_name in self.once, repeat=repeat),
             stop=self.once.get(tool_name) != "tell",
         )
 
-    def approval(self, call_id: str) -> AbstractContextManager[Step | Done]:
+    async def ready(self) -> None:
+        """Wait until no other agent of the attempt is at work, if the attempt may end before the next request."""
+        if self._budget and self.waits and self._budget.is_used():
+            await self._alone()
+
+    async def _alone(self) -> None:
+        while any(self._attempt.steps.open.values()):
+            await asyncio.sleep(0.01)
+
+    async def ask(self, calls: Mapping[str, ToolCallPart]) -> list[Any]:
+        """Return what a person has answered about calls, by the names of steps; else end the attempt until then."""
+        await self._alone()
+        return list(map(codec.decode, answers_in(self._attempt, [self._question(*each) for each in calls.items()])))
+
+    def _question(self, name: str, call: ToolCallPart) -> Awaited:
+        args = call.args if isinstance(call.args, str) else json.dumps(call.args, ensure_ascii=False)
+        say = call.tool_name if self._is_private else mask_text(f"{call.tool_name} {args}")
+        return Awaited(
+            f"{self._attempt.task}: {name}", say=say if len(say) <= _MOST else f"{say[:_MOST]}...", name=name
+        )
+
+    def approval(self, name: str) -> AbstractContextManager[Step | Done]:
         """Open the step in which it is decided whether a tool call may be executed."""
         self.refuse_if_stopping()
-        name = self.name_of_call(f"approval {call_id}")
         return self._open(ExactStep(name, _text({}), lambda _: None))
 
     def deferred(self, step_name: str, calls: Sequence[ToolCallPart], *, repeat: bool = False) -> Any:

@@ -46,6 +46,7 @@ class ExactStep(NamedTuple):
         repeat: Whether it may begin although the end of an earlier try is unknown.
         leads: Whether the steps after it rest on its result: if that could not be stored, they are given back with it.
         not_stored: Is called if it leads and its result could not be stored, before they are given back.
+        begins: Is called before it begins, and may raise an error.
         refuse_running: Is called with a step that has not ended, and may raise an error. Else it is taken for dead.
     """
 
@@ -57,6 +58,7 @@ class ExactStep(NamedTuple):
     leads: bool = False
     compares_kept: bool = False
     not_stored: Callable[[], object] = lambda: None
+    begins: Callable[[], object] = lambda: None
     refuse_running: Callable[[StepRecord], None] = lambda _: None
 
 
@@ -120,6 +122,7 @@ def _begun_or_done(attempt: Attempt, call: ExactStep) -> Step | Done:
         if known is not None and change is not None:
             undo = functools.partial(_discard_from, attempt, call.name, known, change.reason)
         arguments = change.arguments if change else call.arguments
+        call.begins()
         step = steps.begin(call.name, call.name, arguments, known, once=call.once, undo=undo)
         if step is not None:
             return step

@@ -244,6 +244,14 @@ def steps(database: Database, ctx: click.Context, typed: str) -> Iterable[str]:
     return names(database, session.id, ctx.params.get("task") or ctx.params["from_task"])
 
 
+@_from_store
+def calls(database: Database, ctx: click.Context, typed: str) -> Iterable[str]:
+    """Complete a call that waits for an approval."""
+    from zrb_store.operations.approve import questions
+
+    return [each.call for each in questions(database, resolve(database, ctx.params["session"])) if each.call]
+
+
 def _seqs(database: Database, queue_id: int, only: Only | None = None) -> list[str]:
     """Return the numbers of the last values of a queue, or of the last dead ones, the newest first."""
     from zrb_store.queries.history import first_of_last, histories

@@ -50,6 +50,8 @@ def _note(name: str, result: JsonValue) -> str | None:
     if kind == "approval" and name.startswith("approval "):
         approvals = _object(_object(result["results"])["approvals"])
         return "approval: " + ", ".join(f"{call} {_verdict(one)}" for call, one in approvals.items())
+    if name.startswith("approval ") and kind in ("approved", "denied"):
+        return f"approval: {name.split(' ', 1)[1]} {answer_text(result)}"
     if kind == "deferred results" and name.startswith("deferred "):
         results = _object(result["results"])
         ended = {**_object(results["approvals"]), **_object(results["calls"])}
@@ -168,6 +170,11 @@ def is_answer_name(step: str) -> bool:
     return _MODEL.fullmatch(agent_and_part(step)[1]) is not None
 
 
+def is_agent_step(step: str) -> bool:
+    """Whether a step of this name may be of an agent."""
+    return _STEP.fullmatch(step) is not None or step.startswith("budget of agents")
+
+
 def is_call_name(step: str) -> bool:
     """Whether a step of this name may be a call of a tool."""
     return agent_and_part(step)[1].startswith("tool ")
@@ -212,6 +219,11 @@ def _first_line(result: _Object) -> str:
         return ""
     text = content if isinstance(content, str) else next((one for one in _list(content) if isinstance(one, str)), "")
     return text.partition("\n\n<live-context>")[0].strip().partition("\n")[0]
+
+
+def answer_text(result: _Object) -> str:
+    """Return what a person has answered about a call."""
+    return f"{result['kind']}: {result['reason']}" if result.get("reason") else str(result["kind"])
 
 
 def _verdict(result: JsonValue) -> str:

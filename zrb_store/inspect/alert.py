@@ -94,9 +94,9 @@ def of_session(
     else:
         again = None if is_gone else how_to_start_again(session, runs, here)
         remedy = again or f"zrb-store log {session.name}"
-    asked = next((each.queue for each in waits if each.queue is not None and not each.is_over), None)
+    asked = next((each for each in waits if each.queue is not None and not each.is_over), None)
     if asked is not None:
-        remedy = f"zrb-store push {shlex.join([session.name, asked])} JSON"
+        remedy = f"zrb-store {asked.answer}"
     elif waits and not any(each.is_over for each in waits):
         remedy = f"zrb-store show {session.name}"  # nobody can answer
     return Alert(

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from zrb_store.errors import TaskNotFound
-from zrb_store.inspect.agents import agent_and_part, is_answer_name
+from zrb_store.inspect.agents import agent_and_part, answer_text, is_answer_name
 from zrb_store.inspect.show import SessionDocument, Step, Task
 from zrb_store.records import JsonObject, JsonValue, iso, pick
 
@@ -109,6 +109,8 @@ def _of_step(step: Step, name: str) -> Iterator[Turn]:
         names = ("value", "return_value", "message", "content")
         texts = [_text(data[name]) for name in names if data.get(name) is not None]
         yield Turn("tool result", "\n".join(texts), tool, result.get("call"), call, at, from_store=again)
+    elif name.startswith("approval ") and kind in ("approved", "denied"):
+        yield Turn("approval", answer_text(result), call=name.partition(" ")[2], at=at)
     elif name.startswith("approval ") or kind == "deferred results":
         decided = _dict(result.get("results"))
         for call, one in {**_dict(decided.get("approvals")), **_dict(decided.get("calls"))}.items():

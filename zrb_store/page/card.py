@@ -250,8 +250,8 @@ def _command(report: Report, program: str) -> str | None:
     dead = next((each.name for each in report.queues if each.dead), None)
     if _is_inbox(report):
         return f"{program} requeue {name} {shlex.quote(dead)} --all-dead" if dead is not None else None
-    if asked := next((each.queue for each in report.waits if each.queue is not None and not each.is_over), None):
-        return f"{program} push {shlex.join([name, asked])} JSON"
+    if asked := next((each for each in report.waits if each.queue is not None and not each.is_over), None):
+        return f"{program} {asked.answer}"
     may_continue = status in HALTED or any(each.is_over for each in report.waits)
     if may_continue and report.session.path:
         return f"{zrb_program(program)} resume {name}"

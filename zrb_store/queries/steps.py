@@ -32,6 +32,30 @@ def is_answer() -> sa.ColumnElement[bool]:
     return sa.or_(step == literal("model"), *(step.like(literal(name)) for name in named))
 
 
+@statement
+def _paid_since() -> sa.Select[int, str, str | None]:
+    step = t.attempt.c.step
+    is_raise = sa.or_(step == literal("budget of agents"), step.like(literal("budget of agents~%")))
+    return (
+        sa.select(t.attempt.c.ended_tick, step, t.attempt.c.result)
+        .select_from(t.attempt.join(t.session))
+        .where(
+            *(t.session.c.name == bindparam("session"), t.attempt.c.step_of.is_not(None)),
+            *(t.attempt.c.status == literal("completed"), t.attempt.c.run_id.is_not(None)),
+            *(t.attempt.c.ended_tick > bindparam("since"), sa.or_(is_answer(), is_raise)),
+        )
+        .order_by(t.attempt.c.ended_tick)
+    )
+
+
+def paid_since(executor: Executor, session: str, tick: int) -> Sequence[Row]:
+    """Return the answers that models gave after a moment in the session itself, and the raised budgets.
+
+    Each has its moment, the name of its step and its result.
+    """
+    return executor.execute(_paid_since(), {"session": session, "since": tick})
+
+
 def is_running() -> sa.ColumnElement[bool]:
     """Return the condition that an attempt is a step of the attempt `:attempt_id` that runs."""
     # The status is compared twice: if PostgreSQL has waited for a step that has just completed, it compares the step's

@@ -8,6 +8,7 @@ Nothing wakes it: whether its wait is over is read from the rows.
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -87,6 +88,26 @@ class Wait:
     def is_over(self) -> bool:
         """Whether the session may go on."""
         return self.has_value or (self.deadline is not None and self.deadline <= self.moment)
+
+    @property
+    def of_agent(self) -> str | None:
+        """What an agent waits for: `approval ID` or `budget`; None if it is something else."""
+        found = re.fullmatch(rf"{re.escape(self.task)}: (?:.+: )?(approval .+|budget)", self.queue or "", re.DOTALL)
+        return found and found[1]
+
+    @property
+    def answer(self) -> str:
+        """The command that answers, without the program."""
+        if self.of_agent is None:
+            return f"push {shlex.join([self.session, str(self.queue)])} JSON"
+        if self.call is None:
+            return f"approve {shlex.quote(self.session)} --budget tokens=N"
+        return f"approve {shlex.join([self.session, self.call])}"
+
+    @property
+    def call(self) -> str | None:
+        """The id of the call that an agent may not make without an approval."""
+        return (self.of_agent or "").partition(" ")[2] or None
 
     @property
     def is_late(self) -> bool:
@@ -170,9 +191,8 @@ def parked(executor: Executor, session_ids: Sequence[int]) -> list[Wait]:
 
 def describe(session: str, waiting: Sequence[Wait]) -> str:
     """Say what a session waits for, and how to give it that, or that it may continue."""
-    queues = list(dict.fromkeys(each.queue for each in waiting if each.queue is not None))
     texts = " and ".join(dict.fromkeys(each.text() for each in waiting))
-    hint = " or ".join(f"`zrb-store push {shlex.join([session, queue])} JSON`" for queue in queues)
+    hint = " or ".join(dict.fromkeys(f"`zrb-store {each.answer}`" for each in waiting if each.queue is not None))
     hint = "started again, it continues" if any(each.is_over for each in waiting) else hint and f"{hint} answers"
     return one_line(f"session {session} waits {texts}" + (f"; {hint}" if hint else ""))
 

@@ -315,7 +315,7 @@ def _hints(document: SessionDocument, holders: Sequence[HeldBy]) -> list[tuple[s
     for wait in document.waits:
         hints.append(("Waits:", wait.text()))
         if wait.queue is not None and not wait.is_over:
-            hints.append(("Answer:", f"{program_name()} push {shlex.join([name, wait.queue])} JSON"))
+            hints.append(("Answer:", f"{program_name()} {wait.answer}"))
     is_over = any(wait.is_over for wait in document.waits)
     is_halted, is_zrb = status in ("failed", "interrupted", "stale"), bool(document.session.path)
     if (is_halted or is_over) and is_zrb:

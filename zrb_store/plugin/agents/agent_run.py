@@ -17,7 +17,7 @@ from zrb.llm.agent import common
 from zrb_store import codec
 from zrb_store.agents.capability import StoredAgent, finishing
 from zrb_store.agents.declared import declared_instructions
-from zrb_store.agents.deferred import StoredHandler, arguments_of, repeat_approvals, stored_approvals
+from zrb_store.agents.deferred import StoredHandler, arguments_of, decision, repeat_approvals, stored_approvals
 from zrb_store.agents.fingerprint import digest
 from zrb_store.agents.journal import Journal
 from zrb_store.agents.prompts import NotReadable, Prompt, read_prompt
@@ -31,6 +31,11 @@ T = TypeVar("T")
 # zrb calls functions in threads with this, as far as this release has it. That module has no other use for asyncio.
 if vars(common).get("asyncio") is asyncio:
     setattr(common, "asyncio", SimpleNamespace(**{**vars(asyncio), "to_thread": finishing(asyncio.to_thread)}))  # noqa: B010
+
+
+class NobodyThere(Exception):
+    """zrb would ask a person about a call."""
+
 
 RunAgent = Callable[..., Awaitable[Any]]
 Decide = Callable[..., Awaitable[DeferredToolResults | None]]
@@ -49,6 +54,7 @@ class AgentRun:
         self._opened = ExitStack()
         self._prompt: Prompt | None = None
         self._logged_usage: RunUsage | None = None
+        self.is_deciding = False  # whether zrb decides about a call
 
     def system_prompt(self, text: str) -> str:
         """Return the instructions of the agent: the stored ones, unless the task declares others now."""
@@ -138,32 +144,51 @@ class AgentRun:
         `note_edited` is zrb's function that notes of an approved call that its arguments were edited.
         """
         decided: DeferredToolResults | None = None
-        for name in ("calls", "approvals"):
-            for call in getattr(requests, name) or ():
-                one = replace(requests, **{"calls": [], "approvals": [], name: [call]})
-                results = await self._approve_one(decide, note_edited, call, one, *args)
+        asked: dict[str, ToolCallPart] = {}
+        for kind in ("calls", "approvals"):
+            for call in getattr(requests, kind) or ():
+                one = replace(requests, **{"calls": [], "approvals": [], kind: [call]})
+                name = self.journal.name_of_call(f"approval {call.tool_call_id}")
+                try:
+                    results = await self._approve_one(decide, note_edited, name, call, one, *args)
+                except NobodyThere:
+                    asked[name] = call
+                    continue
                 if results is None:
                     return None
                 if decided is None:
                     decided = results
                 else:
                     decided.approvals.update(results.approvals)
+        if asked:
+            decided = decided or DeferredToolResults()
+            for call, answer in zip(asked.values(), await self.journal.ask(asked), strict=True):
+                decided.approvals[call.tool_call_id] = decision(answer)
         return decided if decided is not None else await decide(requests, *args)
 
     async def _approve_one(
-        self, decide: Decide, note_edited: Callable[[Any, Any], None], call: ToolCallPart, *args: Any
+        self, decide: Decide, note_edited: Callable[[Any, Any], None], name: str, call: ToolCallPart, *args: Any
     ) -> DeferredToolResults | None:
-        with self.journal.approval(call.tool_call_id) as step:
+        with self.journal.approval(name) as step:
             if isinstance(step, Done):
                 repeated = repeat_approvals(codec.decode(step.result), [call])
                 note_edited(call, repeated.approvals.get(call.tool_call_id))
                 return repeated
             before = arguments_of([call])
-            results = await decide(*args)
+            try:
+                self.is_deciding = self.journal.waits
+                results = await decide(*args)
+            except NobodyThere:
+                step.fail(None, "interrupted")
+                raise
+            finally:
+                self.is_deciding = False
             # pydantic-ai refuses all else that a task's function may return.
             decided = (bool, ToolApproved, ToolDenied)
             if results is None or not all(isinstance(one, decided) for one in results.approvals.values()):
                 step.fail(None, "interrupted")  # somebody decides later
+                if self.journal.waits:
+                    raise NobodyThere
             else:
                 self.journal.complete(step, stored_approvals(results, [call], before))
             return results

@@ -44,6 +44,11 @@ ONCE_TOOLS: Final = "once_tools"
 CHANGED_REQUEST: Final = "changed_request"
 """On a task: `rerun`, `reuse` or `stop`, as ZRB_STORE_CHANGED_REQUEST."""
 
+BUDGET: Final = "budget"
+"""On a task: `tokens=N`, as ZRB_STORE_BUDGET."""
+WAIT_FOR_APPROVAL: Final = "wait_for_approval"
+"""On a task: whether its session waits for approvals that nobody is there to give, and for a larger budget."""
+
 Mode = Literal["on", "off", "private"]
 
 
@@ -71,6 +76,12 @@ def on_change_of(task: AnyTask) -> OnChange:
     return cast("OnChange", own)
 
 
+def budget_of(task: AnyTask) -> int | None:
+    """Return how many tokens a task's session may use; None for any number."""
+    own: str | None = getattr(task, BUDGET, None)
+    return settings.budget(own, f"{task.name}.{BUDGET}") if own else settings.budget()
+
+
 def once_tools(task: AnyTask, tools: Sequence[Any]) -> dict[str, Policy]:
     """Return the tools of a task that must not be repeated, by name, and what happens if the end of one is unknown."""
     found: dict[str, Policy] = {}
@@ -95,6 +106,7 @@ _tried: set[str] = set()
 # What is replaced. A release that lacks one of these runs its agents as without this package.
 _NOTE_EDITED = "_record_override_if_edited"
 _CHAT = "_llm_chat_task"
+_CONFIRM, _DENY = "_confirm_via_cli", "_resolve_non_interactive_ask"
 _USAGE_LOG = "_record_run_usage"  # 3.14 and before have no such log
 
 
@@ -124,6 +136,9 @@ def _hook_task(patches: Patches, module: ModuleType) -> None:
     deferred_calls = importlib.import_module("zrb.llm.agent.run.deferred_calls")
     note_edited = getattr(deferred_calls, _NOTE_EDITED, lambda *_: None)
     patches.wrap(runner, "process_deferred_requests", functools.partial(_process_deferred_requests, note_edited))
+    for name, hook in ((_CONFIRM, _confirm), (_DENY, _deny)):
+        if hasattr(deferred_calls, name):
+            patches.wrap(deferred_calls, name, hook)
     if hasattr(runner, _USAGE_LOG):
         patches.wrap(runner, _USAGE_LOG, _record_run_usage)
 
@@ -200,6 +215,24 @@ async def _process_deferred_requests(
     return await run.approve(stock, note_edited, *args)
 
 
+async def _confirm(stock: Callable[..., Awaitable[R]], call: Any, ui: Any, confirmation: Any) -> R:
+    run = _running.get()
+    by_person = not callable(confirmation) or hasattr(getattr(confirmation, "__self__", None), "tool_call_handler")
+    is_alone = sys.stdin is None or not sys.stdin.isatty()
+    if run is not None and run.is_deciding and by_person and is_alone:
+        from zrb_store.plugin.agents.agent_run import NobodyThere  # late: imports pydantic-ai
+
+        raise NobodyThere
+    return await stock(call, ui, confirmation)
+
+
+def _deny(stock: Callable[..., R], call: Any, *args: Any) -> R | None:
+    """Return no verdict where zrb would deny a call because it is not interactive: the session waits for a person."""
+    run = _running.get()
+    is_asked = run is not None and run.is_deciding and call.tool_name != "ExitPlanMode"
+    return None if is_asked else stock(call, *args)
+
+
 def _record_run_usage(
     stock: Callable[Concatenate[str, RunUsage, P], R],
     model_name: str,
@@ -228,7 +261,13 @@ def _agent_run(task: AnyTask) -> AgentRun | None:
             "it starts from the beginning"
         )
     if attempt not in _journals:
-        _journals[attempt] = Journal(attempt, is_private=mode == "private", on_change=on_change_of(task))
+        _journals[attempt] = Journal(
+            attempt,
+            is_private=mode == "private",
+            on_change=on_change_of(task),
+            budget=budget_of(task),
+            waits=bool(getattr(task, WAIT_FOR_APPROVAL, False)),
+        )
     return AgentRun(task, _journals[attempt])
 
 
@@ -244,5 +283,6 @@ def _create_llm_task_core(stock: Callable[..., R], self: Any, *args: Any, **kwar
     chat = getattr(self, _CHAT)
     setattr(inner, STORE_AGENT, False if is_interactive else getattr(chat, STORE_AGENT, True))
     setattr(inner, ONCE_TOOLS, getattr(chat, ONCE_TOOLS, ()))
-    setattr(inner, CHANGED_REQUEST, getattr(chat, CHANGED_REQUEST, None))
+    for name in (CHANGED_REQUEST, BUDGET, WAIT_FOR_APPROVAL):
+        setattr(inner, name, getattr(chat, name, None))
     return inner
