@@ -34,11 +34,12 @@ def kill_agents(folder: Path, location: str, count: int, seed: int) -> str:
             project = project_of(folder / f"{number}", source)
             few: Any = {} if kind == "plain" else {"ROUNDS": "8"}
             expected = undisturbed(warm, project, location, f"undisturbed{number}", **few)
-            enough = (number + 1) * count / len(KINDS)
-            while total.kills < enough:
-                kills = generator.choice((5, 20))
+            killed = 0
+            while killed < count / len(KINDS):
+                kills = generator.choice((3, 20))
                 figures = fire(warm, project, location, f"agent{sessions}", expected, kills, generator, **few)
                 sessions += 1
+                killed += figures.kills
                 total.kills += figures.kills
                 total.repeated += figures.repeated
     finally:

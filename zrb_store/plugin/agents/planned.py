@@ -207,6 +207,8 @@ def _alone(one: Known, now: _Now) -> tuple[str, str]:
     if one.uncertain:
         tool = one.stored.step.removeprefix("tool ").partition(" ")[0]
         return "not-repeated" if now.once.get(tool) == "tell" else "stops", "unknown"
+    if one.last.status == "waiting":
+        return "known-when-it-runs", "waiting"
     dead = one.last.status in ("running", "completed")
     return "made-again", "not-stored" if one.lost_result else "lost" if dead else one.last.status
 
