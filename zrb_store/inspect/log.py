@@ -16,7 +16,7 @@ from zrb_store.db.transaction import Transaction
 from zrb_store.errors import TaskNotFound
 from zrb_store.inspect.show import SessionView
 from zrb_store.names import nearest
-from zrb_store.queries import by_hand, history, lease, output, runs, sessions
+from zrb_store.queries import by_hand, lease, output, runs, sessions, show
 from zrb_store.queries.clock import now_micros
 from zrb_store.queries.show import attempted_tasks, attempts_with_errors
 from zrb_store.records import UNSUCCESSFUL, AttemptRecord, Damage, JsonObject, RunRecord, iso, pick
@@ -122,10 +122,10 @@ def _is_step(transaction: Transaction, session_id: int, session: str, task: str)
     attempted = {each.task for each in attempted_tasks(transaction, session_id)}
     if task in attempted:
         return False
-    if history.newest(transaction, session_id, task) is not None:
+    if show.newest_of_step(transaction, session_id, task) is not None:
         return True
     # A fork may have steps of a task that has no attempts yet.
-    attempted.update(each.task for each in history.counts(transaction, session_id))
+    attempted.update(each.task for each in show.step_counts(transaction, session_id))
     if task not in attempted:
         raise _no_task(session, task, attempted)
     return False

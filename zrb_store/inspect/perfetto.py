@@ -17,7 +17,7 @@ from typing import NamedTuple
 from zrb_store.db.engine import Database
 from zrb_store.inspect.show import Queue, Task, open_session
 from zrb_store.inspect.trace import Span, Timeline
-from zrb_store.inspect.value import Value
+from zrb_store.queries.history import Value
 from zrb_store.records import AttemptRecord, Damage, JsonObject, JsonTree, RunRecord, pick
 
 Event = JsonObject

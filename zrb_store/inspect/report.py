@@ -20,8 +20,8 @@ from zrb_store.inspect.queues import held_by_others
 from zrb_store.inspect.resume import Decision
 from zrb_store.inspect.show import Queue, SessionDocument, Step, Task, open_session
 from zrb_store.inspect.trace import Span, Timeline, merged
-from zrb_store.inspect.value import Value
 from zrb_store.queries.by_hand import Change
+from zrb_store.queries.history import Value
 from zrb_store.queries.lease import worked_until
 from zrb_store.queries.show import dead_by
 from zrb_store.queries.waits import Wait

@@ -7,25 +7,26 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import NamedTuple, TypedDict, Unpack
 
 from zrb_store import codec, records
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
 from zrb_store.errors import SessionNotFound, ValueNotFound
 from zrb_store.inspect.header import header
-from zrb_store.inspect.moments import attempt_at, history_at, moment_of, runs_at, status_at
-from zrb_store.inspect.value import Value, each_with_acts
+from zrb_store.inspect.moments import attempt_at, moment_of, runs_at, status_at, value_at
+from zrb_store.inspect.value import each_with_acts
 from zrb_store.names import full_name, nearest
 from zrb_store.queries import attempts, history, lease, output, runs, sessions, show
 from zrb_store.queries.by_hand import Change, last_of_session
 from zrb_store.queries.clock import Moment
-from zrb_store.queries.history import Only, Scope, StepCounts, ValueHistory
+from zrb_store.queries.history import Only, Scope, Value
 from zrb_store.queries.output import StoredOutput
 from zrb_store.queries.queues import QueueRules
+from zrb_store.queries.show import StepCounts
 from zrb_store.queries.waits import Wait, parked
 from zrb_store.records import (
     UNFINISHED,
@@ -206,27 +207,28 @@ class SessionView:
         return attempt
 
 
+class Asked(TypedDict, total=False):
+    """What is read of a session: of each queue all values, unless `only` or `last` leaves some out."""
+
+    only: Only | None
+    at: str | None  # a time as it is printed, `before:TASK#N` or `after:TASK#N`; now, if it is left out
+    last: int | None  # only so many values of a queue; notable ones are asked for only of queues that have more
+    damage: Damage | None
+    whole_errors: bool  # do not cut the errors of deliveries
+
+
 class SessionDocument(SessionView):
     """A session with its tasks and its queues, as `show` shows it."""
 
-    def __init__(
-        self,
-        transaction: Transaction,
-        name: str,
-        queue: str | None,
-        only: Only | None,
-        at: str | None,
-        last: int | None,
-        damage: Damage | None,
-        whole_errors: bool,
-    ) -> None:
-        super().__init__(transaction, name, at, damage)
-        self._only = only
-        self._last = last
-        self._whole_errors = whole_errors
+    def __init__(self, transaction: Transaction, name: str, queue: str | None, **asked: Unpack[Asked]) -> None:
+        super().__init__(transaction, name, asked.get("at"), asked.get("damage"))
+        self._only, self._last = asked.get("only"), asked.get("last")
         self._unfinished: dict[int, str] = {}  # by id, the names of last attempts that did not complete, and lost steps
         queues = show.queue_summaries(transaction, self.session.id, queue, at=self.at)
-        self.tasks = self._read_tasks({each.id: each.name for each in queues})
+        self._names = {each.id: each.name for each in queues}
+        whole, place = asked.get("whole_errors", False), (transaction, self.session.name, self._names)
+        self._values = functools.partial(history.values, *place, at=self.at, whole_errors=whole)
+        self.tasks = self._read_tasks()
         if queue is not None:
             names = [each.name for each in queues]
             queues = [each for each in queues if each.name == queue]
@@ -279,21 +281,21 @@ class SessionDocument(SessionView):
         """Count the values of other sessions that unfinished attempts hold."""
         return show.held_elsewhere(self.transaction, list(self._unfinished)) if self._unfinished else 0
 
-    def _read_tasks(self, queues: Mapping[int, str]) -> list[Task]:
+    def _read_tasks(self) -> list[Task]:
         """Return every task: first those that have attempts, in the order in which they were first started."""
         counts: dict[str, StepCounts] = {}
         if self._has_steps:
-            found = history.counts(self.transaction, self.session.id, self.at, dead_runs=self._dead_runs)
+            found = show.step_counts(self.transaction, self.session.id, self.at, dead_runs=self._dead_runs)
             counts = {each.task: each for each in found}
             if self._dead_runs:
-                running = history.running(self.transaction, self.session.id)
+                running = show.running_steps(self.transaction, self.session.id)
                 self._unfinished.update((each.id, each.name) for each in running if self.seen(each).status == "lost")
         attempted = self._stream_attempts() if self._attempts is None else self._group(self._attempts)
-        tasks = [self._task(*each, queues, counts.get(each[0])) for each in attempted]
+        tasks = [self._task(*each, counts.get(each[0])) for each in attempted]
         known = {task.name for task in tasks}
         # A fork may have steps of a task that has no attempts yet.
         others = dict.fromkeys(name for name in (*self.session.tasks, *counts) if name not in known)
-        return tasks + [self._task(name, None, [], queues, counts.get(name)) for name in others]
+        return tasks + [self._task(name, None, [], counts.get(name)) for name in others]
 
     def _group(self, attempts: list[AttemptRecord]) -> Iterator[_Attempted]:
         """Group attempts, which are all those of the session, by task."""
@@ -325,26 +327,19 @@ class SessionDocument(SessionView):
     def _note(self, attempt: AttemptRecord) -> None:
         self.damage.note(f"attempt {attempt.session}/{attempt.name}", attempt.damage)
 
-    def _task(
-        self,
-        name: str,
-        last: AttemptRecord | None,
-        attempts: Rows[Attempt],
-        queues: Mapping[int, str],
-        counts: StepCounts | None,
-    ) -> Task:
+    def _task(self, name: str, last: AttemptRecord | None, attempts: Rows[Attempt], counts: StepCounts | None) -> Task:
         if last is not None and last.status in UNFINISHED:
             self._unfinished[last.id] = last.name
         result = None
         if last is not None and last.in_effect and last.result_seq is not None:
-            queue = queues.get(last.result_queue_id or 0)
+            queue = self._names.get(last.result_queue_id or 0)
             result = None if queue is None else full_name(self.session.name, queue, last.result_seq)
         steps: Rows[Step] = [] if counts is None else Lazy(functools.partial(self._steps_of, name), counts.steps)
         status, is_parked = _status(last, self.session.tasks.get(name, "waiting")), last and last.status == "waiting"
         return Task(name, status, not last or last.restorable, result, attempts, counts, steps, bool(is_parked))
 
     def _steps_of(self, task: str) -> Iterator[Step]:
-        found = history.of_task(self.transaction, self.session.id, task, self.at)
+        found = show.steps_of_task(self.transaction, self.session.id, task, self.at)
         for _, group in itertools.groupby(found, lambda each: each[0].step_number):
             own = [(self.seen(attempt), result) for attempt, result in group]
             last, result = own[-1]
@@ -363,23 +358,21 @@ class SessionDocument(SessionView):
         is_cut = self._last is not None and max(counts, default=0) > self._last
         if self._only in ("dead", "held", "next") or is_cut or sum(counts) > records.MAX_ROWS:
             return []
-        histories: dict[int, list[ValueHistory]] = {queue.id: [] for queue in queues}
+        values: dict[int, list[Value]] = {queue.id: [] for queue in queues}
         size = 0
         scope: Scope = "session" if name is None else "queue"
         of = self.session.id if name is None else queues[0].id
         only: Only | None = "live" if self._only == "live" else None  # all of a queue that is short are notable
-        found = history.histories(self.transaction, scope, of, only=only, at=self.at, whole_errors=self._whole_errors)
-        for each in found:
-            histories[each.value.queue_id].append(each)
-            size += each.value.size + sum(one.record.size for one in each.replaced)
+        for each in self._values(scope, of, only=only):
+            values[each.record.queue_id].append(each)
+            size += each.record.size + sum(one.record.size for one in each.replaced)
             if size > records.MAX_BYTES:
                 return []
         found_queues = []
         for queue in queues:
-            live = [codec.to_json(each.value.data) for each in histories[queue.id] if each.is_live]
-            values = list(self._values(queue, histories[queue.id]))
-            counts_now = queue.dead, queue.delayed, queue.held
-            found_queues.append(Queue(queue.name, queue.rules, live, values, *counts_now, {}))
+            live = [each.content for each in values[queue.id] if each.is_live]
+            seen, counts_now = list(self._seen(values[queue.id])), (queue.dead, queue.delayed, queue.held)
+            found_queues.append(Queue(queue.name, queue.rules, live, seen, *counts_now, {}))
         return found_queues
 
     def _lazy(self, queue: show.QueueSummary) -> Queue:
@@ -389,11 +382,7 @@ class SessionDocument(SessionView):
         first: int | None = None
 
         def values() -> Iterator[Value]:
-            asked = None if were_dead else only
-            histories = history.histories(
-                self.transaction, "queue", queue.id, seq=first, only=asked, at=at, whole_errors=self._whole_errors
-            )
-            found = self._values(queue, histories)
+            found = self._seen(self._values("queue", queue.id, only=None if were_dead else only, seq=first))
             return (each for each in found if each.record.state == "dead") if were_dead else found
 
         count = sum(1 for _ in values()) if were_dead else self._count(queue)
@@ -417,34 +406,22 @@ class SessionDocument(SessionView):
         live = Lazy(lambda: map(codec.to_json, history.live_data(self.transaction, queue.id, at)), queue.live)
         return Queue(queue.name, queue.rules, live, rows, queue.dead, queue.delayed, queue.held, earlier)
 
-    def _values(self, queue: show.QueueSummary, histories: Iterable[ValueHistory]) -> Iterator[Value]:
-        name, at = self.session.name, self.at
-        found = each_with_acts(self.transaction, self.session, histories, self.damage)
-        if at is not None:
-            found = (seen for each in found if (seen := history_at(each, name, at)) is not None)
-        for each in found:
-            yield Value.of(each, name, queue.name, self.damage)
+    def _seen(self, values: Iterable[Value]) -> Iterator[Value]:
+        """Yield values of one queue as they are seen at this view's moment."""
+        for each in each_with_acts(self.transaction, self.session, values, self.damage):
+            seen = each if self.at is None else value_at(each, self.at)
+            if seen is not None:
+                seen.note(self.damage)
+                yield seen
 
 
 @contextmanager
 def open_session(
-    database: Database,
-    name: str,
-    queue: str | None = None,
-    *,
-    only: Only | None = None,
-    at: str | None = None,
-    last: int | None = None,
-    damage: Damage | None = None,
-    whole_errors: bool = False,
+    database: Database, name: str, queue: str | None = None, **asked: Unpack[Asked]
 ) -> Iterator[SessionDocument]:
-    """Read a session as of one moment: now, or `at` a time as it is printed, `before:TASK#N` or `after:TASK#N`.
-
-    Of `queue`, or of every queue, it has all values, or `only` these, or only so many, the `last` ones. Notable ones
-    are asked for only of queues with more values than that. Errors of deliveries are cut without `whole_errors`.
-    """
+    """Read a session as of one moment, with `queue` or every queue."""
     with database.snapshot() as transaction:
-        yield SessionDocument(transaction, name, queue, only, at, last, damage, whole_errors)
+        yield SessionDocument(transaction, name, queue, **asked)
 
 
 def _status(last: AttemptRecord | None, known: str) -> str:

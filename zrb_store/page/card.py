@@ -18,7 +18,7 @@ from zrb_store.inspect.list import HALTED
 from zrb_store.inspect.report import Report, cut_text
 from zrb_store.inspect.show import Step, Task
 from zrb_store.inspect.trace import Span, Timeline, merged
-from zrb_store.inspect.value import Value
+from zrb_store.queries.history import Value
 from zrb_store.queries.lease import worked_until
 from zrb_store.records import UNSUCCESSFUL, AttemptRecord, ErrorRecord, RunRecord, to_datetime
 from zrb_store.render.format import counted, error_summary, format_duration, preview

@@ -21,8 +21,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from zrb_store.inspect.report import Report, cut_text
-from zrb_store.inspect.value import Replaced, Value
 from zrb_store.masking import printable
+from zrb_store.queries.history import Replaced, Value
 from zrb_store.queries.runs import acknowledged_at
 from zrb_store.records import JsonTree, iso, to_datetime
 from zrb_store.render.format import (

@@ -12,10 +12,10 @@ from markupsafe import Markup
 from zrb_store.db.engine import Database
 from zrb_store.inspect.redact import redacted
 from zrb_store.inspect.report import Budget, Plan, Report, describe
-from zrb_store.inspect.value import Value
 from zrb_store.page.assets import CARD_STYLES, GRAPHER, PLOTTER, SESSION_SCRIPTS, inlined, style_of
 from zrb_store.page.card import Card
 from zrb_store.page.render import MOST_ATTEMPTS, MOST_ROWS, Context, as_json, environment, packed, queues
+from zrb_store.queries.history import Value
 from zrb_store.records import Damage, JsonObject, JsonValue
 from zrb_store.render.stderr import zrb_program
 

@@ -21,8 +21,8 @@ from zrb_store.render.readable import TEXT_TAGS, readable
 from zrb_store.render.stderr import as_typed
 
 if TYPE_CHECKING:
-    from zrb_store.inspect.value import Replaced, Returned, Value
     from zrb_store.queries.by_hand import Change
+    from zrb_store.queries.history import Replaced, Returned, Value
     from zrb_store.records import ErrorRecord, JsonTree, JsonValue, RunRecord
 
 

@@ -12,9 +12,9 @@ from zrb_store.inspect.agents import agent_note, agent_sum
 from zrb_store.inspect.header import inputs_of, withheld_inputs
 from zrb_store.inspect.queues import HeldBy, holders_of
 from zrb_store.inspect.show import Attempt, Queue, SessionDocument, Step, Task
-from zrb_store.inspect.value import Replaced, Returned, Value
 from zrb_store.masking import one_line
-from zrb_store.queries.history import Only, StepCounts
+from zrb_store.queries.history import Only, Replaced, Returned, Value
+from zrb_store.queries.show import StepCounts
 from zrb_store.records import AttemptRecord, RunRecord
 from zrb_store.render.document import Block, Column, Fields, Lines, Table, display_width, page_width, shorten
 from zrb_store.render.format import (

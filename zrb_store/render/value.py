@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from zrb_store.errors import ZrbStoreError
 from zrb_store.inspect.get import StepResult, part
-from zrb_store.inspect.value import Value
 from zrb_store.masking import one_line, printable
+from zrb_store.queries.history import Value
 from zrb_store.records import JsonObject, JsonValue
 from zrb_store.render.document import Column, Fields, Lines, Table, on_terminal
 from zrb_store.render.format import NOTHING, TimeFormat, fate, preview, process, pusher, replacement, single_text, size
