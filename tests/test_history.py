@@ -37,7 +37,7 @@ READS: dict[str, tuple[int, Callable[[Store], Any]]] = {
     "get": (6, lambda store: get_value(store.database, "etl-24", "rows", None, Damage())),
     "get result": (6, lambda store: get_result(store.database, "etl-25", "load", Damage())),
     "result of a step": (6, lambda store: get_result(store.database, "stepping", "load/7", Damage())),
-    "list holders": (9, lambda store: list_sessions(store.database, limit=50, with_holders=True)),
+    "list holders": (10, lambda store: list_sessions(store.database, limit=50, with_holders=True)),
 }
 
 
@@ -81,8 +81,8 @@ def stepping(store: Store) -> None:
 
 def compared(store: Store, a: str, b: str) -> list[Any]:
     """Return the differences of two sessions."""
-    with diff(store.database, a, b) as comparison:
-        return [each._asdict() for each in comparison.differences]
+    with diff(store.database, a, b) as differences:
+        return [each._asdict() for each in differences]
 
 
 def statements(store: Store, read: Callable[[Store], Any]) -> list[str]:

@@ -38,6 +38,9 @@ _BYTES_PER_DIGIT = 0.83  # ints are stored in base 16
 session_argument = click.argument("session", shell_complete=completion.sessions)
 changed_session_argument = click.argument("session", shell_complete=completion.sessions_to_change)
 queue_argument = click.argument("queue", shell_complete=completion.queues)
+command_argument = click.argument(
+    "argv", metavar="-- COMMAND...", nargs=-1, required=True, type=click.UNPROCESSED, shell_complete=completion.commands
+)
 dry_run_option = click.option("--dry-run", is_flag=True, help="Print what would be deleted, and delete nothing.")
 part_option = click.option("--path", metavar="PATH", help="Print only this part, e.g. $.rows[0].name.")
 

@@ -10,8 +10,14 @@ import sys
 import click
 
 from zrb_store import codec
-from zrb_store.cli import completion
-from zrb_store.cli.arguments import changed_session_argument, parse_seconds, queue_argument, refuse_usage, whole_number
+from zrb_store.cli.arguments import (
+    changed_session_argument,
+    command_argument,
+    parse_seconds,
+    queue_argument,
+    refuse_usage,
+    whole_number,
+)
 from zrb_store.cli.command import command
 from zrb_store.errors import ValueNotFound
 from zrb_store.inspect import session_names
@@ -40,9 +46,7 @@ from zrb_store.store import open_store
 )
 @changed_session_argument
 @queue_argument
-@click.argument(
-    "argv", metavar="-- COMMAND...", nargs=-1, required=True, type=click.UNPROCESSED, shell_complete=completion.commands
-)
+@command_argument
 @click.option("--wait", metavar="SECONDS", type=parse_seconds, help="How long to wait for a value if there is none.")
 @click.option(
     "--all", "until_empty", is_flag=True, help="Continue until the queue is empty, or has only values that failed here."

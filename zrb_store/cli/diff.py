@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Sequence
 
 import click
 
 from zrb_store.cli import completion
 from zrb_store.cli.arguments import format_option
 from zrb_store.cli.command import command
+from zrb_store.codec.compare import Difference
 from zrb_store.inspect import session_names
-from zrb_store.inspect.diff import Comparison
+from zrb_store.inspect.diff import comparison
 from zrb_store.inspect.diff import diff as compare_sessions
 from zrb_store.masking import printable
 from zrb_store.render.document import Block, Column, Fields, Table
@@ -34,14 +34,13 @@ from zrb_store.render.printing import echo, echo_json, print_document
 def diff(a: str, b: str, full: bool, output_format: str) -> int:
     with session_names.open_for_reading() as database:
         names = [session_names.resolve(database, text).name for text in (a, b)]
-        with compare_sessions(database, *names) as comparison:
-            first = next(comparison.differences, None)
-            differences = comparison.differences if first is None else itertools.chain([first], comparison.differences)
-            comparison = replace(comparison, differences=differences)
+        with compare_sessions(database, *names) as found:
+            first = next(found, None)
+            differences = found if first is None else itertools.chain([first], found)
             if output_format == "json":
-                echo_json(comparison.to_json())
+                echo_json(comparison(names, differences))
             elif output_format == "table":
-                print_document(_blocks(comparison, full), full=full)
+                print_document(_blocks(names, differences, full), full=full)
             for difference in differences:
                 if output_format == "jsonl":
                     echo_json(difference._asdict(), one_line=True)
@@ -50,8 +49,8 @@ def diff(a: str, b: str, full: bool, output_format: str) -> int:
     return 0 if first is None else 1
 
 
-def _blocks(comparison: Comparison, full: bool) -> Iterator[Block]:
-    yield Fields([("A", comparison.a), ("B", comparison.b)])
+def _blocks(names: Sequence[str], differences: Iterable[Difference], full: bool) -> Iterator[Block]:
+    yield Fields([*zip("AB", names, strict=True)])
     columns = (Column("path", fold=True), Column("a", cut=True), Column("b", cut=True))
     rows = (
         [
@@ -59,6 +58,6 @@ def _blocks(comparison: Comparison, full: bool) -> Iterator[Block]:
             NOTHING if difference.kind == "only_b" else preview(difference.a, full=full),
             NOTHING if difference.kind == "only_a" else preview(difference.b, full=full),
         ]
-        for difference in comparison.differences
+        for difference in differences
     )
     yield Table(columns, rows, otherwise="Their values are equal.")

@@ -12,7 +12,7 @@ from pathlib import PurePath
 import click
 
 from zrb_store import codec
-from zrb_store.cli import arguments, completion
+from zrb_store.cli import arguments
 from zrb_store.cli.command import command
 from zrb_store.errors import SessionWaiting, Waiting, ZrbStoreError
 from zrb_store.inspect import session_names
@@ -27,10 +27,6 @@ from zrb_store.shell.step import TIMED_OUT, ShellStep
 from zrb_store.shell.step import wait as wait_in_script
 from zrb_store.shell.stored_step import write
 from zrb_store.store import Store, open_store
-
-command_argument = click.argument(
-    "argv", metavar="-- COMMAND...", nargs=-1, required=True, type=click.UNPROCESSED, shell_complete=completion.commands
-)
 
 
 @command(
@@ -47,7 +43,7 @@ command_argument = click.argument(
     "inputs differ; 75 if the session is being run.",
 )
 @arguments.changed_session_argument
-@command_argument
+@arguments.command_argument
 @click.option("--task", metavar="NAME", help="Name of the task, for `last` and `stats`; by default the program's.")
 @click.option(
     "--input",
@@ -124,7 +120,7 @@ class CommandResumer:
     "the step is refused or the store fails.",
 )
 @click.argument("name")
-@command_argument
+@arguments.command_argument
 @click.option("--once", is_flag=True, help="Do not run it again if it began and its end is unknown.")
 @click.option(
     "--produces",

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 from zrb_store import codec
 from zrb_store.codec.compare import Difference, differences, list_differences
@@ -19,21 +18,13 @@ from zrb_store.queries.show import count_standing, differing_steps, standing_dat
 from zrb_store.records import JsonObject, JsonValue, Lazy
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """Where two sessions differ: their names, and the differences, which can be iterated over once."""
-
-    a: str
-    b: str
-    differences: Iterator[Difference]
-
-    def to_json(self) -> JsonObject:
-        """Return it as `diff --format json` shows it."""
-        return {"a": self.a, "b": self.b, "differences": (each._asdict() for each in self.differences)}
+def comparison(names: Sequence[str], differences: Iterable[Difference]) -> JsonObject:
+    """Return the differences of two sessions as `diff --format json` shows them."""
+    return {"a": names[0], "b": names[1], "differences": (each._asdict() for each in differences)}
 
 
 @contextmanager
-def diff(database: Database, a: str, b: str) -> Iterator[Comparison]:
+def diff(database: Database, a: str, b: str) -> Iterator[Iterator[Difference]]:
     """Find where the values of two sessions differ, as long as the block is open.
 
     The values that are live or taken are compared, in the order of each queue, and the results of steps that are done,
@@ -42,7 +33,7 @@ def diff(database: Database, a: str, b: str) -> Iterator[Comparison]:
     with database.snapshot() as transaction:
         ids = [sessions.get(transaction, name).id for name in (a, b)]
         of_values = _differences(*(_queues(transaction, name) for name in (a, b)))
-        yield Comparison(a, b, itertools.chain(of_values, _step_differences(transaction, *ids)))
+        yield itertools.chain(of_values, _step_differences(transaction, *ids))
 
 
 def _queues(transaction: Transaction, session: str) -> dict[str, Lazy[JsonValue]]:

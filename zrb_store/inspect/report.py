@@ -9,7 +9,7 @@ import json
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Generic, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 from zrb_store.codec.arguments import call_text
 from zrb_store.db.engine import Database
@@ -52,16 +52,11 @@ _LINES = 200  # of output of one attempt
 _TRACEBACKS = 5  # of so many runs, the last ones
 
 
-class Cut(NamedTuple, Generic[T]):
-    """The last items that fit in a room, how many come before them, and how many bytes they use."""
+def last_within(items: Iterable[T], room: int, measure: Callable[[T], int]) -> tuple[list[T], int, int]:
+    """Return the last items that have room together, at least one, how many come before, and how many bytes they use.
 
-    items: list[T]
-    left_out: int
-    used: int
-
-
-def last_within(items: Iterable[T], room: int, measure: Callable[[T], int]) -> Cut[T]:
-    """Return the last items that have room together, and at least one. They are read once."""
+    They are read once.
+    """
     kept: deque[tuple[T, int]] = deque()
     used, left_out = 0, 0
     for item in items:
@@ -71,7 +66,7 @@ def last_within(items: Iterable[T], room: int, measure: Callable[[T], int]) -> C
         while used > room and len(kept) > 1:
             used -= kept.popleft()[1]
             left_out += 1
-    return Cut([item for item, _ in kept], left_out, used)
+    return [item for item, _ in kept], left_out, used
 
 
 def json_length(tree: JsonTree) -> int:
@@ -199,7 +194,8 @@ def describe(database: Database, name: str, *, budget: Budget | None = None, dam
         log, pending = log_of(document), list(document.pending())
         queues, used, comes_back = _queues(document, budget, set(pending))
         tasks = _tasks(document, budget, budget.tasks + (budget.values - used) // 2)
-        logged = _logged(log.attempts, budget)
+        telling = (_with_last_lines(each, budget) for each in log.attempts if each.has_failed or each.output)
+        logged, logged_before, _ = last_within(telling, budget.logged, lambda each: json_length(each.to_json()))
         last_changes = deque(log.changes, maxlen=budget.changes)
         changes = [each._replace(detail=each.detail and cut_text(each.detail, _MESSAGE)) for each in last_changes]
         inputs = inputs_of(document.session)
@@ -214,8 +210,8 @@ def describe(database: Database, name: str, *, budget: Budget | None = None, dam
             runs_left_out=max(0, len(log.runs) - budget.runs),
             tasks=tasks,
             queues=queues,
-            logged=logged.items,
-            logged_left_out=logged.left_out,
+            logged=logged,
+            logged_left_out=logged_before,
             changes=changes,
             pending=pending[:_MOST_PENDING],
             pending_left_out=max(0, len(pending) - _MOST_PENDING),
@@ -259,9 +255,9 @@ def _queues(
     queues, room, comes_back = [], budget.values, list[Value]()
     for remaining, queue in zip(range(len(document.queues), 0, -1), document.queues, strict=True):
         share = room // remaining
-        cut = last_within(noted(_shown(queue.values, budget, share)), share, measure)
-        room -= cut.used
-        queues.append(queue.cut(cut.items))
+        values, _, used = last_within(noted(_shown(queue.values, budget, share)), share, measure)
+        room -= used
+        queues.append(queue.cut(values))
     return queues, min(budget.values, budget.values - room), comes_back
 
 
@@ -295,11 +291,11 @@ def _tasks(document: SessionDocument, budget: Budget, room: int) -> list[Task]:
         share = room // remaining
         shown = (attempt._replace(record=_cut(attempt.record)) for attempt in task.attempts)
         attempts_share = share if task.counts is None else share // 2
-        attempts = last_within(shown, attempts_share, lambda attempt: measure_attempt(attempt.record))
-        steps = last_within(map(_step, task.steps), share - attempts.used, measure_step)
-        room -= attempts.used + steps.used
-        task = replace(task, attempts=attempts.items, attempts_left_out=attempts.left_out)
-        tasks.append(replace(task, steps=steps.items, steps_left_out=steps.left_out))
+        attempts, before, used = last_within(shown, attempts_share, lambda attempt: measure_attempt(attempt.record))
+        task = replace(task, attempts=attempts, attempts_left_out=before)
+        steps, before, used_too = last_within(map(_step, task.steps), share - used, measure_step)
+        tasks.append(replace(task, steps=steps, steps_left_out=before))
+        room -= used + used_too
     return tasks
 
 
@@ -320,18 +316,11 @@ def _step(step: Step) -> Step:
     )
 
 
-def _logged(attempts: Iterable[AttemptLog], budget: Budget) -> Cut[AttemptLog]:
-    """Return what the attempts that failed or printed something have to tell."""
-    telling = (each for each in attempts if each.has_failed or each.output)
-    shown = (_with_last_lines(each, budget) for each in telling)
-    return last_within(shown, budget.logged, lambda each: json_length(each.to_json()))
-
-
 def _with_last_lines(attempt: AttemptLog, budget: Budget) -> AttemptLog:
     output = attempt.output
     if output is None:
         return attempt
-    fitting = last_within(output.lines, budget.logged // 4, lambda line: json_length(line_json(line))).items
+    fitting, _, _ = last_within(output.lines, budget.logged // 4, lambda line: json_length(line_json(line)))
     cut = fitting[-_LINES:]
     lines = [line._replace(text=cut_text(line.text, BEGINNING)) for line in cut]
     is_cut = len(cut) < len(output.lines)

@@ -20,7 +20,9 @@ from zrb_store.inspect.show import Step, Task
 from zrb_store.inspect.trace import Span, Timeline, merged
 from zrb_store.queries.history import Value
 from zrb_store.queries.lease import worked_until
-from zrb_store.records import UNSUCCESSFUL, AttemptRecord, ErrorRecord, RunRecord, to_datetime
+from zrb_store.queries.runs import last_started
+from zrb_store.queries.waits import answer
+from zrb_store.records import UNSUCCESSFUL, AttemptRecord, ErrorRecord, to_datetime
 from zrb_store.render.format import counted, error_summary, format_duration, preview
 from zrb_store.render.stderr import zrb_program
 
@@ -155,15 +157,10 @@ def _is_inbox(report: Report) -> bool:
     return not report.runs and not report.tasks
 
 
-def _started(report: Report) -> list[RunRecord]:
-    """Return the runs that somebody started. A reclaim leaves a run of its own."""
-    return [run for run in report.runs if run.origin != "reclaim"]
-
-
 def _said(report: Report, tasks: Sequence[Task]) -> tuple[str, str, str]:
     """Return what happened, why, and the id of the place where more is said of it."""
     session, deliveries = report.session, _deliveries(tasks)
-    status, last = session.status, next(reversed(_started(report)), None)
+    status, last = session.status, last_started(report.runs)
     if last is None:
         values, queues = sum(each.count for each in report.queues), counted(len(report.queues), "queue")
         dead = sum(each.dead for each in report.queues)
@@ -231,7 +228,7 @@ def _counts(report: Report, tasks: Sequence[Task]) -> Iterator[str]:
         waiting = len(stand) - sum(stand)
         yield f"{sum(stand):,} stand" if any(stand) else "nothing stands"
         yield from _nonzero(waiting, "wait" if any(stand) else "task waits" if waiting == 1 else "tasks wait")
-    if status == "completed" and (count := len(_started(report))) > 1:
+    if status == "completed" and (count := sum(run.origin != "reclaim" for run in report.runs)) > 1:
         yield f"in {count} runs"
     if count := len(report.comes_back) + report.comes_back_elsewhere:
         yield f"{counted(count, 'value')} {'comes' if count == 1 else 'come'} back"
@@ -250,8 +247,8 @@ def _command(report: Report, program: str) -> str | None:
     dead = next((each.name for each in report.queues if each.dead), None)
     if _is_inbox(report):
         return f"{program} requeue {name} {shlex.quote(dead)} --all-dead" if dead is not None else None
-    if asked := next((each.queue for each in report.waits if each.queue is not None and not each.is_over), None):
-        return f"{program} push {shlex.join([name, asked])} JSON"
+    if asked := answer(name, report.waits):
+        return f"{program} {asked}"
     may_continue = status in HALTED or any(each.is_over for each in report.waits)
     if may_continue and report.session.path:
         return f"{zrb_program(program)} resume {name}"

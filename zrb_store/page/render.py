@@ -29,17 +29,16 @@ from zrb_store.render.format import (
     NOTHING,
     counted,
     error_summary,
+    fate,
     format_duration,
     given_back,
     length,
-    orphaned,
     percent,
     preview,
     process,
     pusher,
     setting_text,
     size,
-    taker,
 )
 
 Context: TypeAlias = dict[str, Any]
@@ -175,15 +174,9 @@ def content(value: Value) -> str:
 
 def life(value: Value) -> Iterator[str]:
     """Yield what became of a value, in order."""
-    record = value.record
     for each in value.past:
         if isinstance(each, Replaced):
             yield f"replaced{f' by {process(each.by)}' if each.by else ''}; was {preview(each.content)[:_CONTENT]}"
         else:
             yield f"{'' if each.ended_death else 'taken and '}{given_back(each)}"
-    by = taker(value)
-    if record.state == "dead":
-        yield f"dead after {counted(record.failed_deliveries, 'delivery')}"
-    else:
-        reason = f": {value.taken_from.reason}" if value.taken_from and value.taken_from.reason else ""
-        yield f"{value.outcome}{f' by {by}' if by else ''}{orphaned(value)}{reason}"
+    yield fate(value, None)

@@ -48,13 +48,7 @@ def _page(described: Report, program: str, is_redacted: bool) -> str:
         GRAPHER: bool(described.queues),
     }
     assets = inlined(tuple(name for name in SESSION_SCRIPTS if needed.get(name, True)))
-    context = {
-        **session_context(described, program),
-        "is_redacted": is_redacted,
-        "policy": assets.policy,
-        "style": Markup(assets.style),
-        "scripts": [Markup(text) for text in assets.scripts],
-    }
+    context = {**session_context(described, program), "is_redacted": is_redacted, **assets}
     return environment().get_template("report.html").render(context)
 
 

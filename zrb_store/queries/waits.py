@@ -168,6 +168,12 @@ def parked(executor: Executor, session_ids: Sequence[int]) -> list[Wait]:
     return found
 
 
+def answer(session: str, waiting: Sequence[Wait]) -> str | None:
+    """Return the words after the program's name that answer the first wait that a value ends; None if none does."""
+    asked = next((each.queue for each in waiting if each.queue is not None and not each.is_over), None)
+    return None if asked is None else f"push {shlex.join([session, asked])} JSON"
+
+
 def describe(session: str, waiting: Sequence[Wait]) -> str:
     """Say what a session waits for, and how to give it that, or that it may continue."""
     queues = list(dict.fromkeys(each.queue for each in waiting if each.queue is not None))

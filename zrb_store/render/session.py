@@ -10,11 +10,13 @@ from dataclasses import dataclass
 
 from zrb_store.inspect.agents import agent_note, agent_sum
 from zrb_store.inspect.header import inputs_of, withheld_inputs
-from zrb_store.inspect.queues import HeldBy, holders_of
+from zrb_store.inspect.queues import holders_of
 from zrb_store.inspect.show import Attempt, Queue, SessionDocument, Step, Task
 from zrb_store.masking import one_line
 from zrb_store.queries.history import Only, Replaced, Returned, Value
+from zrb_store.queries.holders import Holder
 from zrb_store.queries.show import StepCounts
+from zrb_store.queries.waits import answer
 from zrb_store.records import AttemptRecord, RunRecord
 from zrb_store.render.document import Block, Column, Fields, Lines, Table, display_width, page_width, shorten
 from zrb_store.render.format import (
@@ -294,7 +296,7 @@ class SessionPrinter:
             before = error
 
 
-def _hints(document: SessionDocument, holders: Sequence[HeldBy]) -> list[tuple[str, str]]:
+def _hints(document: SessionDocument, holders: Sequence[Holder]) -> list[tuple[str, str]]:
     """Say what to do next about a session that did not end well, or whose values such a session holds."""
     name, status = document.session.name, document.session.status
     hints = []
@@ -308,8 +310,8 @@ def _hints(document: SessionDocument, holders: Sequence[HeldBy]) -> list[tuple[s
         hints.append(("Dead:", f"{requeue}; or replace or drop single values"))
     for wait in document.waits:
         hints.append(("Waits:", wait.text()))
-        if wait.queue is not None and not wait.is_over:
-            hints.append(("Answer:", f"{program_name()} push {shlex.join([name, wait.queue])} JSON"))
+        if asked := answer(name, [wait]):
+            hints.append(("Answer:", f"{program_name()} {asked}"))
     is_over = any(wait.is_over for wait in document.waits)
     is_halted, is_zrb = status in ("failed", "interrupted", "stale"), bool(document.session.path)
     if (is_halted or is_over) and is_zrb:
