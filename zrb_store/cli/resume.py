@@ -102,7 +102,7 @@ if TYPE_CHECKING:
     shell_complete=completion.main_tasks,
     help="With --failed: only sessions of this main task.",
 )
-@click.option("-j", "--jobs", metavar="N", type=whole_number(1, 100), default="1", help="Resume N sessions at a time.")
+@click.option("-j", "--jobs", type=whole_number(1, 100), default="1", help="Resume N sessions at a time.")
 @click.option("--plan", is_flag=True, help="Print which tasks would run or be skipped, and why; run nothing.")
 @click.option(
     "--from",

@@ -129,10 +129,9 @@ class CommandResumer:
     multiple=True,
     help="A file that COMMAND writes. If it is gone or changed later, this step and all after it run again.",
 )
-@click.option("--timeout", metavar="SECONDS", type=arguments.parse_seconds, help="End a command that takes longer.")
+@click.option("--timeout", type=arguments.seconds, help="End a command that takes longer.")
 @click.option(
     "--retries",
-    metavar="N",
     type=arguments.whole_number(0, 1000),
     default="0",
     help="Run a command that fails N more times, after 1, 2, 4... seconds, and print only the last output.",
@@ -192,12 +191,7 @@ def result(value: str, text: bool) -> None:
     "Exit: 75 if there is no value yet, 124 if none came in time.",
 )
 @click.argument("queue", type=arguments.parse_queue)
-@click.option(
-    "--timeout",
-    type=arguments.parse_duration,
-    metavar="LENGTH",
-    help="How long to wait from the first time, e.g. 90m, 2d.",
-)
+@click.option("--timeout", type=arguments.length, help="How long to wait from the first time, e.g. 90m, 2d.")
 @click.option("--say", metavar="TEXT", help="The question, which `list` and `show` show and ZRB_STORE_NOTIFY gets.")
 @click.option("--name", metavar="NAME", help="Another name than `wait QUEUE` for this question, e.g. in a loop.")
 def wait(queue: str, timeout: timedelta | None, say: str | None, name: str | None) -> int:

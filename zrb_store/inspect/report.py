@@ -100,9 +100,10 @@ class Budget(NamedTuple):
 
 
 def _value_json(value: Value) -> JsonObject:
-    """Return a value in the shape of a report, with the times at which it stopped to be live."""
-    undone_at = None if value.undone is None else iso(value.undone.at)
-    return {**value.to_json(), "ended_at": iso(value.record.ended_at), "undone_at": undone_at}
+    """Return a value with its times in microseconds: reading 100,000 as texts takes a browser long."""
+    record, undone = value.record, value.undone
+    ends = {"taken_at": value.taken_at, "ended_at": record.ended_at, "undone_at": undone and undone.at}
+    return {**value.to_json(), "pushed_at": record.pushed_at, "due_at": record.due_at, **ends}
 
 
 class Plan(NamedTuple):
@@ -152,7 +153,7 @@ class Report:
         attempts += (attempt for step in steps for attempt in step.attempts)
         return merged([*timeline.runs.values(), *map(timeline.span_of, attempts)])
 
-    def to_json(self, value_json: Callable[[Value], JsonTree] = _value_json) -> JsonObject:
+    def to_json(self) -> JsonObject:
         return {
             **header(self.session),
             "inputs": self.inputs,
@@ -161,7 +162,7 @@ class Report:
             "runs_left_out": self.runs_left_out,
             "waits": [wait.to_json() for wait in self.waits],
             "tasks": list(map(_task_json, self.tasks)),
-            "queues": {queue.name: _queue_json(queue, value_json) for queue in self.queues},
+            "queues": {queue.name: _queue_json(queue) for queue in self.queues},
             "logged": {"attempts": [each.to_json() for each in self.logged], "left_out": self.logged_left_out},
             "changes": list(map(change_json, self.changes)),
             **pick(self, "pending", "pending_left_out", "plan", "damage"),
@@ -177,12 +178,12 @@ def _task_json(task: Task) -> JsonObject:
     return {**shown, "steps": steps, "steps_left_out": task.steps_left_out, "steps_standing": task.counts.standing}
 
 
-def _queue_json(queue: Queue, value_json: Callable[[Value], JsonTree]) -> JsonObject:
+def _queue_json(queue: Queue) -> JsonObject:
     return {
         **queue.rules.to_json(),
         "counts": {"values": queue.count, "live": len(queue.live), "dead": queue.dead},
         "left_out": queue.left_out,
-        "values": list(map(value_json, queue.values)),
+        "values": list(map(_value_json, queue.values)),
     }
 
 

@@ -71,6 +71,9 @@ _NO_PAUSE = 1_000_000  # less than a second between two spans is none
 _SHORT_PAUSE = 20  # a pause of a twentieth of the work is shown as long as it was
 
 
+_PERSONS = ("pushed_from", "taken_from")
+
+
 @dataclass(frozen=True, slots=True)
 class Event:
     """What happened to a value at one moment."""
@@ -78,8 +81,7 @@ class Event:
     tick: int
     event: str  # pushed, taken, given back, requeued, replaced, died, and so on
     at: int | None  # microseconds
-    by: str | None = None  # name of the attempt that did it
-    step: str | None = None  # if that is an attempt of a step, the step's name
+    by: AttemptName | None = None  # the attempt that did it
     reason: str | None = None
     value: str | None = None  # the other value that is concerned
     pushed_from: Change | None = None  # who pushed the value from a shell
@@ -87,8 +89,8 @@ class Event:
     earlier: JsonValue = None  # what it was before it was replaced; its value's `replaced` has it in JSON
 
     def to_json(self) -> JsonObject:
-        shown = pick(self, "event", "by", "step", "reason", "value", "pushed_from", "taken_from")
-        return {"at": iso(self.at), **shown}
+        by = {"by": self.by and self.by.name, "step": self.by and self.by.step}
+        return {"at": iso(self.at), "event": self.event, **by, **pick(self, "reason", "value", *_PERSONS)}
 
 
 @dataclass(frozen=True)
@@ -118,18 +120,11 @@ def trace(database: Database, session: str, queue: str, seq: int, damage: Damage
     return Trace(value, sorted(events, key=lambda event: event.tick))
 
 
-def _step(attempt: AttemptName | None) -> str | None:
-    return None if attempt is None else attempt.step
-
-
 def _own_events(value: Value) -> Iterator[Event]:
     """Yield what happened to the value itself."""
     row, pusher, undone = value.record, value.pusher, value.undone
-    pushed_by, pusher_step = value.pushed_by, _step(pusher)
     origin = None if row.moved_from is None else value.id.rpartition("#")[0] + f"#{row.moved_from}"
-    yield Event(
-        row.pushed_tick, "pushed", row.pushed_at, pushed_by, pusher_step, value=origin, pushed_from=value.pushed_from
-    )
+    yield Event(row.pushed_tick, "pushed", row.pushed_at, pusher, value=origin, pushed_from=value.pushed_from)
     died = _died(value)
     for each in value.returns:
         record = each.record
@@ -137,9 +132,8 @@ def _own_events(value: Value) -> Iterator[Event]:
             if each.ended_death == "requeued":
                 yield Event(record.returned_tick, "requeued", record.returned_at, reason=record.reason)
             continue
-        by = each.taken_by, _step(each.taker)
-        yield Event(record.taken_tick, "taken", record.taken_at, *by)
-        yield Event(record.returned_tick, "given back", record.returned_at, *by, reason=record.reason)
+        yield Event(record.taken_tick, "taken", record.taken_at, each.taker)
+        yield Event(record.returned_tick, "given back", record.returned_at, each.taker, record.reason)
         if record.failed_deliveries is not None and died.pop(record.returned_tick, None) is not None:
             yield _death(record.returned_tick, record.returned_at, record.failed_deliveries)
     # A copy has no returns.
@@ -150,16 +144,16 @@ def _own_events(value: Value) -> Iterator[Event]:
         yield Event(*event, reason=one.by and one.by.reason, taken_from=one.by, earlier=one.content)
     if row.state in ("taken", "removed"):
         person = value.taken_from
-        taken = row.ended_tick or 0, value.outcome, value.taken_at, value.taken_by, _step(value.taker)
+        taken = row.ended_tick or 0, value.outcome, value.taken_at, value.taker
         yield Event(*taken, person and person.reason, taken_from=person)
     if pusher is not None and undone is not None and (row.orphaned or row.state == "retracted"):
         is_retracted = row.state == "retracted"
-        reason = f"{pushed_by} {'was given back' if pusher.given_back else 'did not complete'}"
+        reason = f"{pusher.name} {'was given back' if pusher.given_back else 'did not complete'}"
         # A dead value that is retracted later still has the moment of its death.
         later = is_retracted and row.ended_at is not None and (row.ended_tick or 0) > (undone.tick or 0)
         when = Moment(row.ended_at or 0, row.ended_tick) if later else undone
         word = "retracted" if is_retracted else "orphaned"
-        yield Event(when.tick or 0, word, when.at, pushed_by, pusher_step, reason)
+        yield Event(when.tick or 0, word, when.at, pusher, reason)
 
 
 def _died(value: Value) -> dict[int, int]:
@@ -182,7 +176,7 @@ def _moves(transaction: Transaction, value: Value, session: str, queue: str, dam
         if moved := history.of_value(transaction, value.record.queue_id, seq, session, queue):
             moved.note(damage)
             row = moved.record
-            yield Event(row.pushed_tick, "moved", row.pushed_at, moved.pushed_by, _step(moved.pusher), value=moved.id)
+            yield Event(row.pushed_tick, "moved", row.pushed_at, moved.pusher, value=moved.id)
 
 
 def _copies(transaction: Transaction, session: SessionRecord, queue: str, value: Value) -> Iterator[Event]:

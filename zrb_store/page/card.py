@@ -100,7 +100,8 @@ class Card:
         if more := len(waiting) - len(self.waiting):
             self.waiting.append(f"and {more} more")
         self.subject, self.cause, self.link = _said(report, tasks)  # it leads to where more is said of the cause
-        self.depth = _depth(report) if _is_inbox(report) else None
+        depth = Depth(report) if _is_inbox(report) else None
+        self.depth = depth if depth and depth.is_long else None
         if self.depth and self.depth.errors and not self.cause:
             self.cause = self.depth.errors[0][0]
         self.counts = list(_counts(report, tasks))
@@ -210,35 +211,30 @@ def _deliveries(tasks: Sequence[Task]) -> Counter[str]:
 
 
 def _counts(report: Report, tasks: Sequence[Task]) -> Iterator[str]:
-    status, deliveries = report.session.status, _deliveries(tasks)
+    status, deliveries, counts = report.session.status, _deliveries(tasks), dict[str, int]()
     if _is_inbox(report):
-        yield from _nonzero(sum(len(each.live) for each in report.queues), "live")
-        yield from _nonzero(sum(each.delayed for each in report.queues), "delayed")
-        for state, count in report.held.items():
-            yield f"{count:,} held{'' if state == 'alive' else f' by {_STATES[state]} processes'}"
-        yield from _nonzero(sum(each.dead for each in report.queues), "dead")
+        by = {state: "" if state == "alive" else f" by {_STATES[state]} processes" for state in report.held}
+        counts = {"live": sum(len(each.live) for each in report.queues)}
+        counts["delayed"] = sum(each.delayed for each in report.queues)
+        counts |= {f"held{by[state]}": count for state, count in report.held.items()}
+        counts["dead"] = sum(each.dead for each in report.queues)
     elif deliveries:
         ended = sum(deliveries[each] for each in UNSUCCESSFUL)
-        yield from _nonzero(max(0, ended - report.killed), "given back")
-        yield from _nonzero(report.killed, "dead")
+        counts = {"given back": max(0, ended - report.killed), "dead": report.killed}
     elif status != "completed":
         stand = [task.status in ("completed", "skipped") for task in report.tasks]
         if report.plan and report.plan.tasks:
             stand = [each.action == "skip" for each in report.plan.tasks]
         waiting = len(stand) - sum(stand)
         yield f"{sum(stand):,} stand" if any(stand) else "nothing stands"
-        yield from _nonzero(waiting, "wait" if any(stand) else "task waits" if waiting == 1 else "tasks wait")
+        counts = {"wait" if any(stand) else "task waits" if waiting == 1 else "tasks wait": waiting}
+    yield from (f"{count:,} {what}" for what, count in counts.items() if count)
     if status == "completed" and (count := sum(run.origin != "reclaim" for run in report.runs)) > 1:
         yield f"in {count} runs"
     if count := len(report.comes_back) + report.comes_back_elsewhere:
         yield f"{counted(count, 'value')} {'comes' if count == 1 else 'come'} back"
     if kept := [step for task in tasks for step in task.steps if _is_kept(report, step)]:
         yield f"{counted(len(kept), 'step')} not {'paid' if any(step.tokens for step in kept) else 'run'} again"
-
-
-def _nonzero(count: int, what: str) -> Iterator[str]:
-    if count:
-        yield f"{count:,} {what}"
 
 
 def _command(report: Report, program: str) -> str | None:
@@ -308,19 +304,18 @@ def _short(value: Value) -> str:
     return cut_text(preview(value.content) if value.beginning is None else value.beginning, _CONTENT)
 
 
-def _depth(report: Report) -> Depth | None:
-    """Return how the queues filled and emptied, if that took a second."""
-    values = [value for each in report.queues for value in each.values]
-    ends = [each.record.ended_at or 0 for each in values]
-    start = min((each.record.pushed_at for each in values), default=0)
-    end = max([each.record.pushed_at for each in values] + ends, default=0)
-    return None if end - start < 1_000_000 else Depth(values, start, end)
-
-
 class Depth:
     """How many values were in queues over time, how many were taken, and which died."""
 
-    def __init__(self, values: Sequence[Value], start: int, end: int) -> None:
+    def __init__(self, report: Report) -> None:
+        """Describe a report. It is worth drawing if it took a second."""
+        values = [value for each in report.queues for value in each.values]
+        times = [(each.record.pushed_at, each.record.ended_at or 0) for each in values]
+        start = min((pushed_at for pushed_at, _ in times), default=0)
+        end = max((max(both) for both in times), default=0)
+        self.is_long = end - start >= 1_000_000
+        if not self.is_long:
+            return
         returns = [each for value in values for each in value.returns]
         left = [each.record.ended_at for each in values if each.record.ended_at is not None]
         returned = [each.record.taken_at for each in returns if not each.ended_death]

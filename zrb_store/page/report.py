@@ -15,7 +15,6 @@ from zrb_store.inspect.report import Budget, Plan, Report, describe
 from zrb_store.page.assets import CARD_STYLES, GRAPHER, PLOTTER, SESSION_SCRIPTS, inlined, style_of
 from zrb_store.page.card import Card
 from zrb_store.page.render import MOST_ATTEMPTS, MOST_ROWS, Context, as_json, environment, packed, queues
-from zrb_store.queries.history import Value
 from zrb_store.records import Damage, JsonObject, JsonValue
 from zrb_store.render.stderr import zrb_program
 
@@ -63,7 +62,7 @@ def _may_be_plotted(tree: JsonValue) -> bool:
 
 def session_context(described: Report, program: str) -> Context:
     """Return what the templates of a session's page are given."""
-    description: JsonObject = {"program": program, **described.to_json(_with_numbers)}
+    description: JsonObject = {"program": program, **described.to_json()}
     text = as_json(description)
     return {
         "session": described.session,
@@ -78,16 +77,4 @@ def session_context(described: Report, program: str) -> Context:
         "most_attempts": MOST_ATTEMPTS,
         "json": text,
         "description": packed(text),
-    }
-
-
-def _with_numbers(value: Value) -> JsonObject:
-    """Return a value with its times in microseconds: reading 100,000 as texts takes a browser long."""
-    return {
-        **value.to_json(),
-        "pushed_at": value.record.pushed_at,
-        "taken_at": value.taken_at,
-        "due_at": value.record.due_at,
-        "ended_at": value.record.ended_at,
-        "undone_at": None if value.undone is None else value.undone.at,
     }
