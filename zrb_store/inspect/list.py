@@ -24,7 +24,7 @@ from zrb_store.queries.list import Chosen, TaskCounts, count_sessions, matching_
 from zrb_store.queries.notify import last_errors
 from zrb_store.queries.runs import acknowledged_at, last_started, with_last_signs
 from zrb_store.queries.stats import dead_queues
-from zrb_store.queries.waits import parked
+from zrb_store.queries.waits import may_continue, parked
 from zrb_store.records import JsonObject, RunRecord, SessionRecord, by_key, iso
 
 STATUSES = ("open", "running", "stale", "waiting", "completed", "failed", "interrupted")
@@ -170,11 +170,9 @@ def ready(database: Database, project: str) -> list[SessionRecord]:
     """Return the waiting sessions of a project that a start continues; the one that was created first comes first."""
     with database.snapshot() as transaction:
         chosen = Chosen(["waiting"], projects=Projects((project,)))
-        found = {each.id: each for each in matching_sessions(transaction, chosen)}
-        waits = parked(transaction, list(found))
-    # Of a session without any, somebody has settled them by hand.
-    left = found.keys() - {each.session_id for each in waits} | {each.session_id for each in waits if each.is_over}
-    return [found[each] for each in sorted(left)]
+        found = sorted(matching_sessions(transaction, chosen), key=lambda each: each.id)
+        waits = by_key(parked(transaction, [each.id for each in found]), lambda wait: wait.session)
+    return [each for each in found if may_continue(waits.get(each.name, []))]
 
 
 def _summarized(
@@ -191,7 +189,7 @@ def _summarized(
         counts = task_counts(transaction, ids, [session_id for session_id, tasks in skipped.items() if tasks])
         errors = last_errors(transaction, [own[-1].id for own in runs.values()]) if with_holders else {}
         waiting = [each.id for each in page if with_holders and each.status == "waiting"]
-        waits = by_key(parked(transaction, waiting), lambda wait: wait.session_id)
+        waits = by_key(parked(transaction, waiting), lambda wait: wait.session)
         holders = holders_of(transaction, ids, moment) if with_holders else []
         held = by_key(holders, lambda holder: holder.home_id)
         for session in page:
@@ -199,7 +197,7 @@ def _summarized(
             last = own[-1] if own else None
             status = lease.status_of(transaction, session.status, last, moment)
             seen = replace(session, status=status, ended_at=None if status == "stale" else session.ended_at)
-            reason = None if session.id not in waits else alert.wait_reason(waits[session.id])
+            reason = alert.wait_reason(waits[session.name]) if session.name in waits else None
             counted = counts.get(session.id, TaskCounts())
             if with_holders and last is not None and seen.status in HALTED:
                 died = lease.how_it_died(transaction, last, moment) if last.ended_at is None else None
