@@ -174,4 +174,4 @@ def _holders(summary: SessionSummary) -> str:
         return NOTHING
     first, more = summary.holders[0], len(summary.holders) - 1
     duration = "" if first.step_of is None else f" for {format_duration(summary.moment - first.since)}"
-    return one_line(f"held by {first.name}{duration} ({first.status})" + (f" and {more} more" if more else ""))
+    return one_line(f"held by {first.attempt}{duration} ({first.status})" + (f" and {more} more" if more else ""))

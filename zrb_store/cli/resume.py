@@ -224,12 +224,15 @@ def _print_plan(decisions: Sequence[Decision], notes: Sequence[str], name: str, 
     """Print the notes on a plan, and its decisions unless they are printed as JSON; with a name, one of several."""
     from zrb_store.render import printing  # late: only a plan is printed
     from zrb_store.render.document import Column, Table
-    from zrb_store.render.format import program_name
+    from zrb_store.render.format import counted, program_name
 
     for note in notes:
         print_line(f"{name}: {note}" if name else note, program_name())
     if decisions and not as_json:
-        rows = [(decision.task, decision.action, _reason(decision)) for decision in decisions]
+        kept = [
+            f", {counted(each.steps, 'step')} kept" * (each.action == "run" and each.steps > 0) for each in decisions
+        ]
+        rows = [(each.task, each.action, each.reason + steps) for each, steps in zip(decisions, kept, strict=True)]
         printing.print_document([Table((Column("task"), Column("action"), Column("reason", status=True)), rows, name)])
 
 
@@ -239,12 +242,6 @@ def _refuse_unless_agreed(session: str, theirs: str | None, ours: str) -> None:
         raise click.UsageError(f"{question} Nobody can be asked: give --yes")
     if not click.confirm(question, err=True):
         raise ZrbStoreError(f"session {session} still belongs to project {theirs}: nothing was changed")
-
-
-def _reason(decision: Decision) -> str:
-    if decision.action == "skip" or not decision.steps:
-        return decision.reason
-    return f"{decision.reason}, {decision.steps} {'step' if decision.steps == 1 else 'steps'} kept"
 
 
 def _parse_words(args: tuple[str, ...]) -> tuple[list[str], dict[str, str]]:

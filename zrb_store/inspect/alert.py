@@ -14,7 +14,7 @@ from zrb_store.queries.lease import worked_until
 from zrb_store.queries.notify import LastError
 from zrb_store.queries.runs import last_started
 from zrb_store.queries.waits import Wait, answer
-from zrb_store.records import JsonObject, RunRecord, SessionRecord, iso, pick
+from zrb_store.records import JsonObject, RunRecord, SessionRecord, pick
 
 if TYPE_CHECKING:
     from zrb_store.queries.stats import DeadQueue
@@ -56,8 +56,8 @@ class Alert:
 
     def to_json(self) -> JsonObject:
         """Return it as `check --format json` shows it."""
-        shown = pick(self, "event", "session", "project", "task", "queue", "values")
-        return {**shown, "at": iso(self.at), "reason": self.why, "remedy": self.remedy}
+        shown = pick(self, "event", "session", "project", "task", "queue", "values", "at")
+        return {**shown, "reason": self.why, "remedy": self.remedy}
 
 
 def of_session(
@@ -83,7 +83,7 @@ def of_session(
         folder = folder_of(session.project, folder)
     is_gone = find_project and started and started.host == identity().host and folder and not Path(folder).is_dir()
     if session.argv:
-        remedy = resume_of_command(session.name)
+        remedy = f"zrb-store resume {session.name}"  # it remembers its folder
     elif session.path and find_project and is_gone:
         remedy = f"{resume_by_zrb(session.name, find_project(session), here)} --here"
     elif session.path:
@@ -141,11 +141,6 @@ def how_to_start_again(session: SessionRecord, runs: Sequence[RunRecord], here: 
 def resume_by_zrb(session: str, folder: str | None, here: str | None) -> str:
     """Return the shell command by which zrb resumes a session of its own, in the folder of its project."""
     return _in_folder(folder, here, f"zrb xcom resume {session}")
-
-
-def resume_of_command(session: str) -> str:
-    """Return the shell command that resumes a session of `run`, which remembers its folder."""
-    return f"zrb-store resume {session}"
 
 
 def _in_folder(folder: str | None, here: str | None, command: str) -> str:

@@ -25,7 +25,7 @@ from zrb_store.queries.notify import last_errors
 from zrb_store.queries.runs import acknowledged_at, last_started, with_last_signs
 from zrb_store.queries.stats import dead_queues
 from zrb_store.queries.waits import may_continue, parked
-from zrb_store.records import JsonObject, RunRecord, SessionRecord, by_key, iso
+from zrb_store.records import JsonObject, RunRecord, SessionRecord, by_key, iso, pick
 
 STATUSES = ("open", "running", "stale", "waiting", "completed", "failed", "interrupted")
 HALTED = ("failed", "interrupted", "stale")
@@ -70,7 +70,7 @@ class SessionSummary:
             "seconds": None if took is None else took / 1_000_000,
             "task_counts": {"done": self.done, "total": self.tasks},
             "owner": None if owner is None else {"host": owner.host, "pid": owner.pid},
-            "held_by": [{"attempt": each.name, "status": each.status} for each in self.holders],
+            "held_by": [pick(each, "attempt", "status") for each in self.holders],
             "dead": self.dead,
             "acknowledged_at": iso(acknowledged_at(self.runs)),
             "reason": self.reason,

@@ -136,7 +136,7 @@ def _arrows(queues: Iterable[Queue], places: Mapping[str, _Place]) -> Iterator[E
     numbers = itertools.count(1)
     marked: set[tuple[str, int, int]] = set()
     for queue in queues:
-        name = queue.name
+        name = queue.now.name
         for value in queue.values:
             pusher = places.get(value.pushed_by or "")
             for taken_by, taken_at, category in _takes(value) if pusher else ():

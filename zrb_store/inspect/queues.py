@@ -23,7 +23,7 @@ from zrb_store.queries.holders import (
     unfinished_sessions,
 )
 from zrb_store.queries.queues import QueueRules
-from zrb_store.records import JsonObject, SessionRecord, by_key, iso, pick
+from zrb_store.records import JsonObject, SessionRecord, by_key, pick
 
 
 def queue_rules(database: Database, session: str, queue: str) -> QueueRules:
@@ -38,7 +38,7 @@ def holders_of(transaction: Transaction, session_ids: Sequence[int], moment: int
     A step is named if its task has not completed and its session does not run. Values of the step's own session are not
     counted, since nothing else waits for them.
     """
-    running = {(each.home_id, each.name): (each, run) for each, run in held_values(transaction, session_ids)}
+    running = {(each.home_id, each.attempt): (each, run) for each, run in held_values(transaction, session_ids)}
     found = [each._replace(status=lease.state_of_process(transaction, run, moment)) for each, run in running.values()]
     halted = _halted(transaction, moment)
     return found + (holding_steps(transaction, session_ids, halted) if halted else [])
@@ -98,13 +98,8 @@ class QueueSummary:
         return {
             **pick(state, "session", "queue", "status", "max_deliveries", "paused_at", "live", "oldest_at"),
             "held": self.held_count,
-            "held_by": [
-                {"attempt": each.name, "values": each.values, "since": iso(each.since), "status": each.status}
-                for each in self.held
-            ],
-            "steps_of_session": [
-                {"attempt": each.name, "since": iso(each.since), "status": each.status} for each in self.steps
-            ],
+            "held_by": [pick(each, "attempt", "values", "since", "status") for each in self.held],
+            "steps_of_session": [pick(each, "attempt", "since", "status") for each in self.steps],
             **pick(state, "dead", "died_at"),
             "reason": self.reason,
         }

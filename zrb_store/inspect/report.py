@@ -15,7 +15,7 @@ from zrb_store.codec.arguments import call_text
 from zrb_store.db.engine import Database
 from zrb_store.inspect.agents import agent_note, agent_tokens
 from zrb_store.inspect.header import header, inputs_of
-from zrb_store.inspect.log import AttemptLog, SessionLog, change_json, line_json, log_of, run_json
+from zrb_store.inspect.log import AttemptLog, SessionLog, log_of, run_json
 from zrb_store.inspect.queues import held_by_others
 from zrb_store.inspect.resume import Decision
 from zrb_store.inspect.show import Queue, SessionDocument, Step, Task, open_session
@@ -35,6 +35,7 @@ from zrb_store.records import (
     SessionRecord,
     iso,
     pick,
+    pick_all,
 )
 
 T = TypeVar("T")
@@ -162,9 +163,9 @@ class Report:
             "runs_left_out": self.runs_left_out,
             "waits": [wait.to_json() for wait in self.waits],
             "tasks": list(map(_task_json, self.tasks)),
-            "queues": {queue.name: _queue_json(queue) for queue in self.queues},
+            "queues": {queue.now.name: _queue_json(queue) for queue in self.queues},
             "logged": {"attempts": [each.to_json() for each in self.logged], "left_out": self.logged_left_out},
-            "changes": list(map(change_json, self.changes)),
+            "changes": list(map(pick_all, self.changes)),
             **pick(self, "pending", "pending_left_out", "plan", "damage"),
             "work": [{"started_at": iso(span.start), "ended_at": iso(span.end)} for span in self.work],
         }
@@ -180,8 +181,8 @@ def _task_json(task: Task) -> JsonObject:
 
 def _queue_json(queue: Queue) -> JsonObject:
     return {
-        **queue.rules.to_json(),
-        "counts": {"values": queue.count, "live": len(queue.live), "dead": queue.dead},
+        **queue.now.rules.to_json(),
+        "counts": {"values": queue.count, "live": len(queue.live), "dead": queue.now.dead},
         "left_out": queue.left_out,
         "values": list(map(_value_json, queue.values)),
     }
@@ -192,8 +193,9 @@ def describe(database: Database, name: str, *, budget: Budget | None = None, dam
     budget = budget or Budget()
     damage = Damage() if damage is None else damage
     with open_session(database, name, last=budget.most_values, damage=damage) as document:
-        log, pending = log_of(document), list(document.pending())
-        queues, used, comes_back = _queues(document, budget, set(pending))
+        log, holding = log_of(document), document.pending()
+        pending = list(holding)
+        queues, used, comes_back = _queues(document, budget, holding.keys())
         tasks = _tasks(document, budget, budget.tasks + (budget.values - used) // 2)
         telling = (_with_last_lines(each, budget) for each in log.attempts if each.has_failed or each.output)
         logged, logged_before, _ = last_within(telling, budget.logged, lambda each: json_length(each.to_json()))
@@ -217,7 +219,7 @@ def describe(database: Database, name: str, *, budget: Budget | None = None, dam
             pending=pending[:_MOST_PENDING],
             pending_left_out=max(0, len(pending) - _MOST_PENDING),
             comes_back=comes_back,
-            comes_back_elsewhere=document.held_elsewhere(),
+            comes_back_elsewhere=sum(each.elsewhere for each in holding.values()),
             killed=dead_by(document.transaction, document.session.id),
             held=held_by_others(document.transaction, document.session, document.read_at),
             waits=document.waits,
@@ -321,7 +323,7 @@ def _with_last_lines(attempt: AttemptLog, budget: Budget) -> AttemptLog:
     output = attempt.output
     if output is None:
         return attempt
-    fitting, _, _ = last_within(output.lines, budget.logged // 4, lambda line: json_length(line_json(line)))
+    fitting, _, _ = last_within(output.lines, budget.logged // 4, lambda line: json_length(pick_all(line)))
     cut = fitting[-_LINES:]
     lines = [line._replace(text=cut_text(line.text, BEGINNING)) for line in cut]
     is_cut = len(cut) < len(output.lines)

@@ -25,7 +25,6 @@ from zrb_store.queries.by_hand import Change, last_of_session
 from zrb_store.queries.clock import Moment
 from zrb_store.queries.history import Only, Scope, Value
 from zrb_store.queries.output import StoredOutput
-from zrb_store.queries.queues import QueueRules
 from zrb_store.queries.show import StepCounts
 from zrb_store.queries.waits import Wait, parked
 from zrb_store.records import (
@@ -122,13 +121,9 @@ class Task:
 class Queue:
     """A queue of a session, with all its values or those that were asked for."""
 
-    name: str
-    rules: QueueRules
+    now: show.QueueSummary  # its name, what it allows now, and how many of its values are dead, delayed and held now
     live: Rows[JsonValue]
     values: Rows[Value]
-    dead: int  # how many of its values are dead now
-    delayed: int  # how many are delayed now
-    held: int  # how many of them running attempts hold now
     earlier: dict[str, int]  # if only the last values, or the notable ones, were asked for: the others by their state
 
     @property
@@ -146,7 +141,7 @@ class Queue:
         return replace(self, values=values, earlier={"earlier": self.count - len(values)})
 
     def to_json(self) -> JsonObject:
-        return {**self.rules.to_json(), "live": self.live, "values": each_as_json(self.values, Value.to_json)}
+        return {**self.now.rules.to_json(), "live": self.live, "values": each_as_json(self.values, Value.to_json)}
 
 
 _Attempted = tuple[str, AttemptRecord | None, Rows[Attempt]]  # a task, its last attempt, and all its attempts
@@ -243,43 +238,34 @@ class SessionDocument(SessionView):
         return self.read_at if self.at is None else self.at.at
 
     @functools.cached_property
-    def acknowledged_at(self) -> int | None:
-        """When somebody acknowledged how it ended; None if nobody did, and at an earlier moment."""
-        return runs.acknowledged_at(self.runs) if self.at is None else None
-
-    @functools.cached_property
     def waits(self) -> list[Wait]:
         """What the session waits for; empty at an earlier moment."""
         return parked(
             self.transaction, [self.session.id] if self.at is None and self.session.status == "waiting" else []
         )
 
-    @functools.cached_property
-    def acknowledgement(self) -> Change | None:
-        """Who acknowledged it and why, if that is known."""
-        return last_of_session(self.transaction, self.session.name, "ack") if self.acknowledged_at else None
+    def acknowledgement(self) -> tuple[int | None, Change | None]:
+        """Return when somebody acknowledged how it ended, if so, and who and why, if that is known."""
+        at = runs.acknowledged_at(self.runs) if self.at is None else None
+        return at, last_of_session(self.transaction, self.session.name, "ack") if at else None
 
     def to_json(self) -> JsonObject:
-        why = self.acknowledgement
+        acknowledged_at, why = self.acknowledgement()
         return {
             **header(self.session),
-            "acknowledged_at": iso(self.acknowledged_at),
+            "acknowledged_at": iso(acknowledged_at),
             "acknowledged_by": why and why.user,
             "acknowledged_reason": why and why.reason,
             "waits": [wait.to_json() for wait in self.waits],
             "runs": [run.to_json() for run in self.runs],
             "tasks": [task.to_json() for task in self.tasks],
-            "queues": {queue.name: queue.to_json() for queue in self.queues},
+            "queues": {queue.now.name: queue.to_json() for queue in self.queues},
         }
 
-    def pending(self) -> dict[str, str]:
-        """Return, by the names of unfinished attempts, what they did that still stands: `took`, `pushed` or both."""
+    def pending(self) -> dict[str, show.Holding]:
+        """Return, by the names of unfinished attempts, what they did that still stands."""
         holding = show.holding_values(self.transaction, list(self._unfinished)) if self._unfinished else {}
         return {name: holding[each] for each, name in self._unfinished.items() if each in holding}
-
-    def held_elsewhere(self) -> int:
-        """Count the values of other sessions that unfinished attempts hold."""
-        return show.held_elsewhere(self.transaction, list(self._unfinished)) if self._unfinished else 0
 
     def _read_tasks(self) -> list[Task]:
         """Return every task: first those that have attempts, in the order in which they were first started."""
@@ -371,8 +357,7 @@ class SessionDocument(SessionView):
         found_queues = []
         for queue in queues:
             live = [each.content for each in values[queue.id] if each.is_live]
-            seen, counts_now = list(self._seen(values[queue.id])), (queue.dead, queue.delayed, queue.held)
-            found_queues.append(Queue(queue.name, queue.rules, live, seen, *counts_now, {}))
+            found_queues.append(Queue(queue, live, list(self._seen(values[queue.id])), {}))
         return found_queues
 
     def _lazy(self, queue: show.QueueSummary) -> Queue:
@@ -404,7 +389,7 @@ class SessionDocument(SessionView):
         skipped = earlier.get("dead", 0) if were_dead else 0
         rows = Lazy(lambda: itertools.islice(values(), skipped, None), shown)
         live = Lazy(lambda: map(codec.to_json, history.live_data(self.transaction, queue.id, at)), queue.live)
-        return Queue(queue.name, queue.rules, live, rows, queue.dead, queue.delayed, queue.held, earlier)
+        return Queue(queue, live, rows, earlier)
 
     def _seen(self, values: Iterable[Value]) -> Iterator[Value]:
         """Yield values of one queue as they are seen at this view's moment."""

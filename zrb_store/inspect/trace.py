@@ -18,7 +18,7 @@ from zrb_store.queries.by_hand import Change
 from zrb_store.queries.clock import Moment
 from zrb_store.queries.history import AttemptName, Value
 from zrb_store.queries.lease import worked_until
-from zrb_store.records import AttemptRecord, Damage, JsonObject, JsonValue, RunRecord, SessionRecord, iso, pick
+from zrb_store.records import AttemptRecord, Damage, JsonObject, JsonValue, RunRecord, SessionRecord, pick
 
 
 class Span(NamedTuple):
@@ -71,9 +71,6 @@ _NO_PAUSE = 1_000_000  # less than a second between two spans is none
 _SHORT_PAUSE = 20  # a pause of a twentieth of the work is shown as long as it was
 
 
-_PERSONS = ("pushed_from", "taken_from")
-
-
 @dataclass(frozen=True, slots=True)
 class Event:
     """What happened to a value at one moment."""
@@ -89,8 +86,8 @@ class Event:
     earlier: JsonValue = None  # what it was before it was replaced; its value's `replaced` has it in JSON
 
     def to_json(self) -> JsonObject:
-        by = {"by": self.by and self.by.name, "step": self.by and self.by.step}
-        return {"at": iso(self.at), "event": self.event, **by, **pick(self, "reason", "value", *_PERSONS)}
+        by: JsonObject = {"by": self.by and self.by.name, "step": self.by and self.by.step}
+        return {**pick(self, "at", "event"), **by, **pick(self, "reason", "value", "pushed_from", "taken_from")}
 
 
 @dataclass(frozen=True)

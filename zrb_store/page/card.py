@@ -64,9 +64,9 @@ class Return:
         self.seq, self.content = value.record.seq, _short(value)
         self.holder = (value.taken_by or "").rpartition("#")[0]  # the task, or the id of the step
         self.queue, values = next(
-            (each.name, list(each.values))
+            (each.now.name, list(each.values))
             for each in report.queues
-            if value.id == f"{report.session.name}/{each.name}#{self.seq}"
+            if value.id == f"{report.session.name}/{each.now.name}#{self.seq}"
         )
         ids, back = [each.id for each in values], {each.id for each in report.comes_back}
         place = ids.index(value.id) if value.id in ids else 0
@@ -164,7 +164,7 @@ def _said(report: Report, tasks: Sequence[Task]) -> tuple[str, str, str]:
     status, last = session.status, last_started(report.runs)
     if last is None:
         values, queues = sum(each.count for each in report.queues), counted(len(report.queues), "queue")
-        dead = sum(each.dead for each in report.queues)
+        dead = sum(each.now.dead for each in report.queues)
         said = f"{dead:,} of {counted(values, 'value')} died" if dead else f"{counted(values, 'value')} in {queues}"
         return (
             (f"forked from {session.forked_from}", "it has not run yet", "") if session.forked_from else (said, "", "")
@@ -215,9 +215,9 @@ def _counts(report: Report, tasks: Sequence[Task]) -> Iterator[str]:
     if _is_inbox(report):
         by = {state: "" if state == "alive" else f" by {_STATES[state]} processes" for state in report.held}
         counts = {"live": sum(len(each.live) for each in report.queues)}
-        counts["delayed"] = sum(each.delayed for each in report.queues)
+        counts["delayed"] = sum(each.now.delayed for each in report.queues)
         counts |= {f"held{by[state]}": count for state, count in report.held.items()}
-        counts["dead"] = sum(each.dead for each in report.queues)
+        counts["dead"] = sum(each.now.dead for each in report.queues)
     elif deliveries:
         ended = sum(deliveries[each] for each in UNSUCCESSFUL)
         counts = {"given back": max(0, ended - report.killed), "dead": report.killed}
@@ -240,7 +240,7 @@ def _counts(report: Report, tasks: Sequence[Task]) -> Iterator[str]:
 def _command(report: Report, program: str) -> str | None:
     """Return what to type next."""
     name, status = report.session.name, report.session.status
-    dead = next((each.name for each in report.queues if each.dead), None)
+    dead = next((each.now.name for each in report.queues if each.now.dead), None)
     if _is_inbox(report):
         return f"{program} requeue {name} {shlex.quote(dead)} --all-dead" if dead is not None else None
     if asked := answer(name, report.waits):

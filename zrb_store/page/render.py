@@ -75,7 +75,7 @@ def environment() -> Environment:
         "project_name": lambda project: PurePath(project).name or project,
         "time": _format_time,
         "moment": _format_moment,
-        "short_moment": _format_short_moment,
+        "short_moment": functools.partial(_format_moment, how=' data-how="ago"', zone=""),
         "duration": format_duration,
         "between": length,
         "worked": lambda each, at: None if each.status == "lost" else length(each.started_at, each.ended_at or at),
@@ -113,15 +113,10 @@ def _format_time(at: int | None) -> str:
     return NOTHING if at is None else to_datetime(at).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
-def _format_moment(at: int | None) -> Markup:
-    """Return an element with a time, which scripts rewrite in the reader's own zone."""
-    return Markup("-") if at is None else Markup('<time datetime="{}">{}</time>').format(iso(at), _format_time(at))
-
-
-def _format_short_moment(at: int | None) -> Markup:
-    """Return an element with a time, whose zone stands elsewhere; scripts say how long ago that is."""
-    text = _format_time(at).removesuffix(" UTC")
-    return Markup("-") if at is None else Markup('<time datetime="{}" data-how="ago">{}</time>').format(iso(at), text)
+def _format_moment(at: int | None, how: str = "", zone: str = " UTC") -> Markup:
+    """Return an element with a time, which scripts rewrite in the reader's own zone, or as how long ago it is."""
+    text = _format_time(at).removesuffix(" UTC") + zone
+    return Markup("-") if at is None else Markup('<time datetime="{}"{}>{}</time>').format(iso(at), Markup(how), text)
 
 
 def as_json(tree: JsonTree) -> Markup:
@@ -157,9 +152,9 @@ def queues(report: Report) -> Context:
     """Return the queues that the text has, and apart from them those that hold nothing but the result of a task."""
     ids = {task.result for task in report.tasks}
     alone = [each for each in report.queues if each.count == 1]
-    results = [(each.name, value) for each in alone for value in each.values if value.id in ids]
+    results = [(each.now.name, value) for each in alone for value in each.values if value.id in ids]
     names = {name for name, _ in results} if len(results) > _MOST_RESULTS else set()
-    found = [each for each in report.queues if each.name not in names]
+    found = [each for each in report.queues if each.now.name not in names]
     share = max(5, _MOST_VALUES // max(1, len(found)))
     shown = [each.cut(list(each.values)[-share:]) for each in found[:_MOST_QUEUES]]
     return {"results": results if names else [], "queues": shown}

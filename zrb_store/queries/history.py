@@ -12,7 +12,7 @@ from zrb_store.db.columns import ATTEMPT, REPLACED, RETURN, VALUE, ColumnRule, r
 from zrb_store.db.core import bindparam, is_one_of, literal, made_once, sa, statement, t
 from zrb_store.db.dialect import short_text, whole_text
 from zrb_store.db.transaction import Executor, Row, Transaction
-from zrb_store.names import full_name
+from zrb_store.names import full_name, name_within
 from zrb_store.queries import attempts, chunks
 from zrb_store.queries.by_hand import Change
 from zrb_store.queries.clock import Moment, by_then, later
@@ -398,9 +398,8 @@ def _attempt_name(
     if session is None:
         return None
     given_back, failed = (_moment(*undone[place : place + 2]) for place in (0, 2)) if undone else (None, None)
-    is_own, step = session == home, _text(_STEP, step)
-    name = f"{task}#{number}" if is_own else full_name(session, task, number)
-    return AttemptName(name, step, given_back, None if is_own else failed)
+    name = name_within(home, session, task, number)
+    return AttemptName(name, _text(_STEP, step), given_back, None if session == home else failed)
 
 
 def _moment(at: int | None, tick: int | None) -> Moment | None:

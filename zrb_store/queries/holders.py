@@ -13,7 +13,7 @@ from zrb_store.db.transaction import Executor, Row, Transaction
 from zrb_store.names import full_name
 from zrb_store.queries import runs, sessions
 from zrb_store.queries.attempts import attempt_as, is_in_effect, is_of_no_task
-from zrb_store.records import JsonObject, RunRecord, iso
+from zrb_store.records import JsonObject, RunRecord, pick_all
 
 
 class Holder(NamedTuple):
@@ -30,7 +30,7 @@ class Holder(NamedTuple):
     step_of: str | None = None  # of a completed step, the task
 
     @property
-    def name(self) -> str:
+    def attempt(self) -> str:
         """SESSION/TASK#NUMBER."""
         return full_name(self.session, self.task, self.number)
 
@@ -196,7 +196,7 @@ class Hold(NamedTuple):
 
     def to_json(self) -> JsonObject:
         """Return it as `list --holds --format json` shows it."""
-        return {**self._asdict(), "since": iso(self.since)}
+        return pick_all(self)
 
 
 Halted: TypeAlias = Mapping[int, tuple[str, str]]

@@ -167,36 +167,33 @@ def live_values_of(executor: Executor, session_id: int, task: str) -> dict[str, 
 
 
 @statement
-def _holding(dialect_name: str) -> sa.Select[int, bool, bool]:
+def _holding(dialect_name: str) -> sa.Select[int, bool, bool, int]:
     owned = t.value.alias("owned")
     one = literal(1)
     in_queue = sa.or_(owned.c.ended_at.is_(None), owned.c.state == literal("dead"))
     took = sa.exists(sa.select(one).where(owned.c.taken_by == t.attempt.c.id))
     pushed = sa.exists(sa.select(one).where(owned.c.pushed_by == t.attempt.c.id, in_queue))
-    return sa.select(t.attempt.c.id, took, pushed).where(among(dialect_name, t.attempt.c.id, "ids"))
-
-
-def holding_values(executor: Executor, attempt_ids: Sequence[int]) -> dict[int, str]:
-    """Return which of these attempts `took` a value that they hold, or `pushed` one that is in a queue, or did both."""
-    rows = executor.execute(_holding(executor.dialect_name), {"ids": json.dumps(list(attempt_ids))})
-    done = {row[0]: " and ".join(["took"] * bool(row[1]) + ["pushed"] * bool(row[2])) for row in rows}
-    return {attempt_id: acts for attempt_id, acts in done.items() if acts}
-
-
-@statement
-def _held_elsewhere(dialect_name: str) -> sa.Select[int]:
-    taken = t.attempt.join(t.value, t.value.c.taken_by == t.attempt.c.id)
-    return (
+    elsewhere = (
         sa.select(sa.func.count())
-        .select_from(taken.join(t.queue, t.queue.c.id == t.value.c.queue_id))
-        .where(among(dialect_name, t.attempt.c.id, "ids"), t.queue.c.session_id != t.attempt.c.session_id)
+        .select_from(owned.join(t.queue, t.queue.c.id == owned.c.queue_id))
+        .where(owned.c.taken_by == t.attempt.c.id, t.queue.c.session_id != t.attempt.c.session_id)
     )
+    columns = (t.attempt.c.id, took, pushed, elsewhere.scalar_subquery())
+    return sa.select(*columns).where(among(dialect_name, t.attempt.c.id, "ids"))
 
 
-def held_elsewhere(executor: Executor, attempt_ids: Sequence[int]) -> int:
-    """Count the values of other sessions that these attempts hold."""
-    ((count,),) = executor.execute(_held_elsewhere(executor.dialect_name), {"ids": json.dumps(list(attempt_ids))})
-    return int(count)
+class Holding(NamedTuple):
+    """What an attempt did that still stands."""
+
+    acts: str  # `took` for a value that it holds, `pushed` for one that is in a queue, or both
+    elsewhere: int  # how many values of other sessions it holds
+
+
+def holding_values(executor: Executor, attempt_ids: Sequence[int]) -> dict[int, Holding]:
+    """Return what these attempts did that still stands, by the id of each of which something does."""
+    rows = executor.execute(_holding(executor.dialect_name), {"ids": json.dumps(list(attempt_ids))})
+    acts = {row[0]: " and ".join(["took"] * bool(row[1]) + ["pushed"] * bool(row[2])) for row in rows}
+    return {row[0]: Holding(acts[row[0]], row[3]) for row in rows if acts[row[0]]}
 
 
 @statement

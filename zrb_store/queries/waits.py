@@ -24,7 +24,7 @@ from zrb_store.queries.attempts import attempt_as, attempt_may_write, is_in_effe
 from zrb_store.queries.clock import draw, now_micros
 from zrb_store.queries.queues import find_queue
 from zrb_store.queries.values import is_due
-from zrb_store.records import JsonObject, SessionRecord, iso, to_datetime
+from zrb_store.records import JsonObject, SessionRecord, pick, to_datetime
 
 _LAST_MOMENT = 2**53  # in the year 2255: every clock shows it
 NAME = "wait"
@@ -108,8 +108,7 @@ class Wait:
 
     def to_json(self) -> JsonObject:
         """Return it as `show --format json` shows it."""
-        times = {"since": iso(self.since), "deadline": iso(self.deadline)}
-        return {"task": self.task, "queue": self.queue, **times, "say": self.say, "is_over": self.is_over}
+        return pick(self, "task", "queue", "since", "deadline", "say", "is_over")
 
 
 @statement
