@@ -57,6 +57,7 @@ COMMANDS = every_command(app)
         ("reference/settings.md", "settings_page"),
         ("schema/export.json", "export_schema"),
         ("../zrb_store/db/sqlite_statements.json", "sqlite_statements"),
+        ("../zrb_store/db/sqlite_schema.json", "sqlite_schema"),
     ],
 )
 def test_a_generated_page_is_current(page: str, made_by: str) -> None:
