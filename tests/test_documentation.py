@@ -11,9 +11,11 @@ from typing import Any
 
 import click
 import pytest
+from jsonschema import Draft202012Validator
 
 import zrb_store
 from benchmarks import summary
+from tests.sessions import schemas
 from zrb_store import settings
 from zrb_store.cli.command import app
 from zrb_store.settings import CHILD_VARIABLES, TOLD
@@ -57,11 +59,17 @@ COMMANDS = every_command(app)
         ("reference/settings.md", "settings_page"),
         ("schema/export.json", "export_schema"),
         ("../zrb_store/db/sqlite_statements.json", "sqlite_statements"),
+        ("../zrb_store/db/sqlite_schema.json", "sqlite_schema"),
     ],
 )
 def test_a_generated_page_is_current(page: str, made_by: str) -> None:
     expected = getattr(generator(), made_by)()
     assert (ROOT / "docs" / page).read_text(encoding="utf-8") == expected, "run: python docs/generate.py"
+
+
+def test_schemas_are_schemas() -> None:
+    for schema in schemas().values():
+        Draft202012Validator.check_schema(schema)
 
 
 @pytest.mark.parametrize("path", [path for path in COMMANDS if path], ids=" ".join)

@@ -27,6 +27,7 @@ PROBE = """
 import atexit, runpy, sys
 atexit.register(lambda: print("\\n" + " ".join(name for name in sys.modules if name != "__main__"), file=sys.stderr))
 import zrb_store.store, zrb_store.db.migrate, click, msgspec.json
+import zrb_store.cli.resume, zrb_store.codec.tagged, zrb_store.inspect.resume, zrb_store.queries.by_hand
 sys.argv = [sys.argv[1], "version"]
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
