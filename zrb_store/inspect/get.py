@@ -48,12 +48,12 @@ def get_value(database: Database, session: str, queue: str, seq: int | None, dam
     """Return a value of a queue, whatever its state, by its number; without one, the newest live value."""
     with database.snapshot() as transaction:
         record = sessions.get(transaction, session)
+        queue_id = find_queue(transaction, record, queue)
         if seq is None:
-            queue_id = find_queue(transaction, record, queue)
             seq = history.first_of_last(transaction, queue_id, 1, only="live")
             if seq is None:
                 raise ValueNotFound(f"queue {queue!r} of session {session} has no live value; --seq N shows others")
-        return _noted(find_value(transaction, record, queue, seq), damage)
+        return _noted(find_value(transaction, record, queue, queue_id, seq), damage)
 
 
 def get_result(database: Database, session: str, task: str, damage: Damage) -> Value | StepResult:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
-from zrb_store.inspect.value import find_value
+from zrb_store.inspect.value import find_queue, find_value
 from zrb_store.names import full_name
 from zrb_store.queries import fork, history, sessions
 from zrb_store.queries.by_hand import Change
@@ -106,7 +106,8 @@ def trace(database: Database, session: str, queue: str, seq: int, damage: Damage
     damage = Damage() if damage is None else damage
     with database.snapshot() as transaction:
         record = sessions.get(transaction, session)
-        value = find_value(transaction, record, queue, seq, damage)
+        queue_id = find_queue(transaction, record, queue)
+        value = find_value(transaction, record, queue, queue_id, seq, damage)
         value.note(damage)
         events = [
             *_own_events(value),

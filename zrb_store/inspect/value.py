@@ -24,10 +24,10 @@ def find_queue(transaction: Transaction, session: SessionRecord, queue: str) -> 
 
 
 def find_value(
-    transaction: Transaction, session: SessionRecord, queue: str, seq: int, damage: Damage | None = None
+    transaction: Transaction, session: SessionRecord, queue: str, queue_id: int, seq: int, damage: Damage | None = None
 ) -> Value:
     """Return a value of a session, as of now, with who pushed and took it from a shell."""
-    found = history.of_value(transaction, find_queue(transaction, session, queue), seq, session.name, queue)
+    found = history.of_value(transaction, queue_id, seq, session.name, queue)
     if found is None:
         raise ValueNotFound(f"there is no value {full_name(session.name, queue, seq)}")
     return next(each_with_acts(transaction, session, [found], Damage() if damage is None else damage))

@@ -273,7 +273,7 @@ def _locked(
 
 def _refuse(transaction: Transaction, session: str, queue: str, queue_id: int, seq: int, rule: str) -> NoReturn:
     """Raise the error about a value in another state, which names who holds it, or has taken it."""
-    value = find_value(transaction, sessions.get(transaction, session), queue, seq)
+    value = find_value(transaction, sessions.get(transaction, session), queue, queue_id, seq)
     holder = holder_of(transaction, queue_id, seq)
     if holder is not None:
         name = full_name(holder.session, holder.task, holder.number)

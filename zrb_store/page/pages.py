@@ -28,7 +28,7 @@ from zrb_store.page.report import session_context
 from zrb_store.process import projects_named
 from zrb_store.queries.lease import worked_until
 from zrb_store.queries.stats import TaskRun
-from zrb_store.records import Damage, JsonObject, JsonTree, SessionRecord, by_key, iso, whole
+from zrb_store.records import Damage, JsonObject, JsonTree, by_key, iso, whole
 from zrb_store.render.format import preview
 
 _FILTERS = ("name", "status", "task", "project", "since", "group")
@@ -88,16 +88,11 @@ def read_comparison(database: Database, question: Question) -> Found:
         **_pager(question, "compare", before + len(shown) + more),
         "a": names[0],
         "b": names[1],
-        "about": [(name, _session(database, name)) for name in names],
+        "about": {name: list_sessions(database, name=NamePattern(name), limit=1) for name in names},
         "swapped": address("compare", a=names[1], b=names[0]),
         "differences": shown,
     }
     return Found("compare.html", context)
-
-
-def _session(database: Database, name: str) -> SessionRecord | None:
-    found = list_sessions(database, name=NamePattern(name), limit=1)
-    return found[0].session if found else None  # it may have been removed meanwhile
 
 
 def read_list(database: Database, question: Question) -> Found:
