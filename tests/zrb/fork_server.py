@@ -20,6 +20,7 @@ import selectors
 import socket
 import sys
 import threading
+from pathlib import Path
 from typing import Any, NoReturn
 
 LONGEST = 1 << 20
@@ -35,19 +36,37 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 _LEFT_OUT = "zrb_store.plugin"
 
 
+def modules(program: str) -> list[str]:
+    """Return the names of these modules. They are kept as long as zrb-store has the same files."""
+    import hashlib
+    import subprocess
+    from importlib.util import find_spec
+
+    spec = find_spec("zrb_store")
+    assert spec is not None
+    assert spec.submodule_search_locations
+    package = Path(spec.submodule_search_locations[0])
+    files = sorted(str(file.relative_to(package)) for file in package.rglob("*.py"))
+    recipe = hashlib.sha256("\n".join([PROBE, *files]).encode()).hexdigest()[:8]
+    kept = Path(program).parents[1] / f"modules-{recipe}"
+    if not kept.exists():
+        probe = subprocess.run(
+            [sys.executable, "-c", PROBE, program],
+            capture_output=True,
+            text=True,
+            check=True,
+            cwd="/",
+            stdin=subprocess.DEVNULL,
+        )
+        new = kept.with_name(f"{kept.name}.{os.getpid()}")
+        new.write_text(probe.stderr.splitlines()[-1])
+        new.rename(kept)  # other workers may do the same
+    return kept.read_text().split()
+
+
 def preload(program: str) -> None:
     """Import what `zrb version` imports, and what a run that is stored does."""
-    import subprocess
-
-    probe = subprocess.run(
-        [sys.executable, "-c", PROBE, program],
-        capture_output=True,
-        text=True,
-        check=True,
-        cwd="/",
-        stdin=subprocess.DEVNULL,
-    )
-    for name in probe.stderr.splitlines()[-1].split():
+    for name in modules(program):
         if not f"{name}.".startswith(f"{_LEFT_OUT}."):
             try:
                 importlib.import_module(name)

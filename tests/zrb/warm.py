@@ -79,8 +79,7 @@ def build_type_adapters() -> None:
 
 def parse_yaml_fast() -> None:
     """Let C parse the heads of zrb's skills, which each run reads: a sixth of what it costs."""
-    import yaml
-
+    yaml: Any = importlib.import_module("yaml")
     yaml.SafeLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
