@@ -275,6 +275,7 @@ def test_an_upgrade_that_waits_for_another_one(
 
     monkeypatch.setattr(migrate, "alembic_config", slow)
     monkeypatch.setattr(migrate, "_alembic_lock", contextlib.nullcontext())
+    monkeypatch.setattr(Database, "make_tables", lambda _: False)
     first = threading.Thread(target=lambda: open_store(new_location).close())
     second = threading.Thread(target=lambda: open_store(new_location).close())
     first.start()
