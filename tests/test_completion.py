@@ -252,6 +252,7 @@ def test_abbreviations_are_offered_to_commands_that_take_them(command: Commands,
 MAIN = "from zrb_store.cli import completion, main; completion.DEADLINE = 600; main()"
 
 
+@pytest.mark.on_sqlite
 def test_consume_takes_no_abbreviation(location: str) -> None:
     command = [sys.executable, "-c", MAIN, "consume", "@last", "q", "--", "true"]
     environment = {**os.environ, "ZRB_STORE_URL": location}

@@ -1,7 +1,8 @@
 """Start programs in forks of one process that has loaded what they import: importing zrb takes up to a second.
 
-`python tests/zrb/fork_server.py FD PROGRAM` reads orders from the socket FD: a JSON object ({"args", "cwd", "env"}),
-and with it the descriptors of a socket, of stdout and of stderr. A child becomes PROGRAM, which is a Python script.
+`python tests/zrb/fork_server.py FD ZRB` reads orders from the socket FD: a JSON object ({"program", "args", "cwd",
+"env"}), and with it the descriptors of a socket, of stdout and of stderr. A child becomes the program, which is the
+script ZRB or another one beside it.
 Over the order's socket the server tells the child's pid, and when it has ended, its exit code.
 
 What zrb imports is found out by running `zrb version` once. The plugin and the user's tasks are not among it: each
@@ -159,6 +160,7 @@ def main() -> None:
     os.chdir(order["cwd"])
     os.environ.clear()
     os.environ.update(order["env"])
+    program = order["program"]
     sys.argv = [program, *order["args"]]
     sys.orig_argv = [sys.executable, *sys.argv]
     sys.path[1:1] = filter(None, order["env"].get("PYTHONPATH", "").split(os.pathsep))
