@@ -26,6 +26,7 @@ PAGES = {
     "docs/how-to/cron-and-shell.md": 14,
     "docs/how-to/operate-sqlite.md": 14,
     "docs/how-to/queues-and-consumers.md": 20,
+    "docs/how-to/replay.md": 3,
     "docs/how-to/report-and-page.md": 7,
     "docs/how-to/scripts.md": 7,
     "docs/how-to/steps.md": 16,

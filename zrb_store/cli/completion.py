@@ -307,6 +307,19 @@ def moments(database: Database, ctx: click.Context, typed: str) -> list[str]:
     return [f"{side}:{each.task}#{n}" for each in found for n in range(each.last, max(0, each.last - _ATTEMPTS), -1)]
 
 
+@_from_store
+def attempts(database: Database, ctx: click.Context, typed: str) -> Iterator[str]:
+    """Complete the name of an attempt, SESSION/TASK#N, the newest of each task."""
+    from zrb_store.queries.show import attempted_tasks
+
+    session, slash, _ = typed.partition("/")
+    if not slash:
+        yield from (f"{name}/" for name in ["@last", "@last-failed", *_session_names(database, typed)])
+        return
+    for each in attempted_tasks(database, resolve(database, session).id):
+        yield from (f"{session}/{each.task}#{n}" for n in range(each.last, max(0, each.last - _ATTEMPTS), -1))
+
+
 def files(ctx: click.Context, param: click.Parameter, typed: str) -> list[CompletionItem[str]]:
     """Complete a file or a folder, which the shell does."""
     return [CompletionItem(typed, type="files")]

@@ -34,18 +34,25 @@ from zrb_store.render.printing import echo, echo_json, print_document
 def diff(a: str, b: str, full: bool, output_format: str) -> int:
     with session_names.open_for_reading() as database:
         names = [session_names.resolve(database, text).name for text in (a, b)]
-        with compare_sessions(database, *names) as found:
-            first = next(found, None)
-            differences = found if first is None else itertools.chain([first], found)
-            if output_format == "json":
-                echo_json(comparison(names, differences))
-            elif output_format == "table":
-                print_document(_blocks(names, differences, full), full=full)
-            for difference in differences:
-                if output_format == "jsonl":
-                    echo_json(difference._asdict(), one_line=True)
-                elif output_format == "value":
-                    echo(printable(difference.path))
+        with compare_sessions(database, *names) as differences:
+            return print_differences(names, differences, output_format, full=full)
+
+
+def print_differences(
+    names: Sequence[str], differences: Iterator[Difference], output_format: str, *, full: bool
+) -> int:
+    """Print where two things of these names differ, and return the exit code: 0 if they do not, otherwise 1."""
+    first = next(differences, None)
+    found = differences if first is None else itertools.chain([first], differences)
+    if output_format == "json":
+        echo_json(comparison(names, found))
+    elif output_format == "table":
+        print_document(_blocks(names, found, full), full=full)
+    for difference in found:
+        if output_format == "jsonl":
+            echo_json(difference._asdict(), one_line=True)
+        elif output_format == "value":
+            echo(printable(difference.path))
     return 0 if first is None else 1
 
 

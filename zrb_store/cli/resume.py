@@ -135,7 +135,7 @@ def resume(
     yes: bool,
     output_format: str | None,
 ) -> int:
-    names, given_inputs = _parse_words(words)
+    names, given_inputs = parse_words(words)
     several = failed or ready or len(names) > 1
     refuse_usage(
         ((failed or ready) and names, f"--{'failed' if failed else 'ready'} takes no names"),
@@ -244,7 +244,7 @@ def _refuse_unless_agreed(session: str, theirs: str | None, ours: str) -> None:
         raise ZrbStoreError(f"session {session} still belongs to project {theirs}: nothing was changed")
 
 
-def _parse_words(args: tuple[str, ...]) -> tuple[list[str], dict[str, str]]:
+def parse_words(args: tuple[str, ...]) -> tuple[list[str], dict[str, str]]:
     """Parse names of sessions, and inputs of the form `--NAME VALUE` or `--NAME=VALUE`."""
     sessions: list[str] = []
     inputs: dict[str, str] = {}

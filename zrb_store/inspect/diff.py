@@ -1,4 +1,7 @@
-"""The differences that `diff` shows: where the values of two sessions, and the results of their steps, differ."""
+"""The differences that `diff` shows: where the values of two sessions, and the results of their steps, differ.
+
+For `replay`, `doings` tells what an attempt did, in a form that can be compared.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +9,17 @@ import functools
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Literal
 
 from zrb_store import codec
 from zrb_store.codec.compare import Difference, differences, list_differences
 from zrb_store.codec.display import key_segment
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
-from zrb_store.queries import sessions
+from zrb_store.queries import attempts, replay, sessions
 from zrb_store.queries.queues import queue_ids
 from zrb_store.queries.show import count_standing, differing_steps, standing_data
-from zrb_store.records import JsonObject, JsonValue, Lazy
+from zrb_store.records import AttemptRecord, JsonObject, JsonValue, Lazy
 
 
 def comparison(names: Sequence[str], differences: Iterable[Difference]) -> JsonObject:
@@ -68,3 +72,29 @@ def _step_differences(transaction: Transaction, a: int, b: int) -> Iterator[Diff
             yield Difference(path, "only_b" if results[0] is None else "only_a", one, two)
         else:
             yield from differences(one, two, path)
+
+
+def doings(transaction: Transaction, attempt: AttemptRecord) -> JsonValue:
+    """Return how an attempt ended, its result, and what it and each of its steps took and pushed, by queue."""
+    result = attempts.stored_result(transaction, attempt)
+    steps = replay.steps_of(transaction, attempt.id)
+    return {
+        "status": attempt.status,
+        "error": None if attempt.error_type is None else f"{attempt.error_type}: {attempt.error_message}",
+        "result": None if result is None else codec.to_json(result),
+        **_handled(transaction, attempt, attempt.id),
+        "steps": {name: {**_handled(transaction, attempt, step.id)} for name, step in steps.items()},
+    }
+
+
+def _handled(transaction: Transaction, attempt: AttemptRecord, attempt_id: int) -> dict[str, JsonValue]:
+    found: dict[str, dict[str, list[JsonValue]]] = {"takes": {}, "pushes": {}}
+    whats: tuple[Literal["taken", "pushed"], ...] = ("taken", "pushed")
+    for what, by_queue in zip(whats, found.values(), strict=True):
+        # Not by tick: where a step began, or another task, there is one more.
+        for each in sorted(replay.handled(transaction, what, attempt_id), key=lambda each: each.seq):
+            is_result = each.place == (attempt.result_queue_id, attempt.result_seq)
+            queue = each.queue if each.session == attempt.session else f"{each.session}/{each.queue}"
+            if what == "taken" or not is_result:
+                by_queue.setdefault(queue, []).append(codec.to_json(each.data))
+    return {name: {**by_queue} for name, by_queue in found.items()}
