@@ -18,6 +18,7 @@ from zrb_store import Store, ZrbStoreError
 from zrb_store.process import has_living_member
 from zrb_store.shell.command import record_command
 
+pytestmark = pytest.mark.slow
 ON_SQLITE = pytest.mark.parametrize("location", ["sqlite"], indirect=True)
 
 
