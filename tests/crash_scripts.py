@@ -1,7 +1,7 @@
 """Kill the processes of a shell script with steps at random moments, until it is done: no step is done twice.
 
 The script retries a step whose command or whose `zrb-store step` was killed, and ends at a step whose end is unknown.
-`make crash` kills five hundred times on each database, `make test` sixteen times in all.
+`make crash` kills five hundred times on each database, `make test` forty times in all.
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ from zrb_store import Store, ZrbStoreError
 from zrb_store.process import has_living_member
 from zrb_store.shell.command import record_command
 
+pytestmark = pytest.mark.slow
 ON_SQLITE = pytest.mark.parametrize("location", ["sqlite"], indirect=True)
 
 
@@ -359,7 +360,7 @@ def test_the_environment_of_cron(scripts: Scripts) -> None:
 
 
 @pytest.mark.promise(number=11)
-@pytest.mark.parametrize(("kind", "count"), [("sqlite", 12), ("postgresql", 4)])
+@pytest.mark.parametrize(("kind", "count"), [("sqlite", 36), ("postgresql", 4)])
 def test_a_script_that_is_killed_anywhere_does_nothing_twice(
     kind: str, count: int, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
