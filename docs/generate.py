@@ -6,6 +6,7 @@ docs/reference/settings.md      its table, from `zrb_store.settings`
 docs/schema/export.json         from the checks of `import`
 zrb_store/db/sqlite_statements.json    from the statements
 zrb_store/skills/zrb-store/SKILL.md    its list of commands, from the table of commands
+zrb_store/db/sqlite_schema.json        from the migrations
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ import itertools
 import json
 import pkgutil
 import re
+import sqlite3
 import sys
+import tempfile
 import types
 import typing
 from collections.abc import Callable, Collection, Iterator
@@ -33,8 +36,10 @@ from zrb_store import settings
 from zrb_store.agents import durable
 from zrb_store.cli.command import app
 from zrb_store.cli.command_table import COMMANDS, READING
-from zrb_store.db import core
+from zrb_store.db import REVISION, core, migrate
 from zrb_store.db.columns import ColumnRule
+from zrb_store.db.dialect.sqlite import SCHEMA
+from zrb_store.db.location import store_url
 from zrb_store.operations.export import FIELDS, FORMAT
 from zrb_store.xcom import Xcoms
 
@@ -340,6 +345,23 @@ def sqlite_statements() -> str:
     )
 
 
+def sqlite_schema() -> str:
+    """What the migrations make of an empty SQLite file: its tables, views, indexes and first rows, as statements."""
+    with tempfile.TemporaryDirectory() as folder:
+        engine = migrate.engine_of(store_url(Path(folder) / "new.db"))
+        migrate.upgrade(engine)
+        with engine.connect() as connection:
+            made = connection.exec_driver_sql(
+                "SELECT sql FROM sqlite_master WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite%' ORDER BY rowid"
+            )
+            driver = connection.connection.driver_connection
+            assert isinstance(driver, sqlite3.Connection)
+            rows = [line for line in driver.iterdump() if line.startswith("INSERT")]
+            statements = [sql for (sql,) in made] + rows
+        engine.dispose()
+    return json.dumps({REVISION: statements}, indent=0) + "\n"
+
+
 def variants(build: Callable[..., Any], dialect_name: str) -> Iterator[tuple[list[Any], dict[str, Any]]]:
     """Yield every combination of a statement's arguments, if each is of a type with few values."""
     parameters = inspect.signature(build).parameters.values()
@@ -397,6 +419,7 @@ def main() -> None:
     (DOCS / "schema" / "export.json").write_text(export_schema(), encoding="utf-8")
     core.PATH.write_text(sqlite_statements(), encoding="utf-8")
     SKILL.write_text(skill_file(), encoding="utf-8")
+    SCHEMA.write_text(sqlite_schema(), encoding="utf-8")
 
 
 if __name__ == "__main__":

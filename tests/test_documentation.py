@@ -11,10 +11,12 @@ from typing import Any
 
 import click
 import pytest
+from jsonschema import Draft202012Validator
 from zrb.llm.skill.manager import SkillManager
 
 import zrb_store
 from benchmarks import summary
+from tests.sessions import schemas
 from zrb_store import settings
 from zrb_store.cli.command import app
 from zrb_store.cli.command_table import READING
@@ -60,6 +62,7 @@ COMMANDS = every_command(app)
         ("schema/export.json", "export_schema"),
         ("../zrb_store/db/sqlite_statements.json", "sqlite_statements"),
         ("../zrb_store/skills/zrb-store/SKILL.md", "skill_file"),
+        ("../zrb_store/db/sqlite_schema.json", "sqlite_schema"),
     ],
 )
 def test_a_generated_page_is_current(page: str, made_by: str) -> None:
@@ -80,6 +83,11 @@ def test_the_skill_only_looks() -> None:
     allowed = re.findall(r"`(?:zrb-store|zrb xcom) ([a-z]+)([^`]*)`", text)
     looking = {*READING, "check", "db"}
     assert [name for name, more in allowed if name not in looking and "--plan" not in more] == []
+
+
+def test_schemas_are_schemas() -> None:
+    for schema in schemas().values():
+        Draft202012Validator.check_schema(schema)
 
 
 @pytest.mark.parametrize("path", [path for path in COMMANDS if path], ids=" ".join)

@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.on_sqlite]
 
 ROOT = Path(__file__).resolve().parent.parent
 # Each has its own tests: these need zrb, a running process, a port, or another shell.
-ELSEWHERE = ("resume", "stop", "page", "completion")
+ELSEWHERE = ("resume", "replay", "stop", "page", "completion")
 PAGE = (ROOT / "docs" / "reference" / "commands.md").read_text(encoding="utf-8")
 EXAMPLES = [
     (section.partition("\n")[0], line.strip())

@@ -122,7 +122,9 @@ TOLD = (
     *("ZRB_STORE_REMEDY", "ZRB_STORE_MESSAGE", "ZRB_STORE_URL", "ZRB_STORE_SHOWN_URL"),
 )
 """The variables that the command of `ZRB_STORE_NOTIFY` gets; those that say nothing are not set."""
-CHILD_VARIABLES = ("ZRB_STORE_ATTEMPT", "ZRB_STORE_TESTING", *TOLD)
+REPLAYS = "ZRB_STORE_REPLAYS"
+"""The variable that tells the process of a replay, and those that it starts, which attempt of the record it is."""
+CHILD_VARIABLES = ("ZRB_STORE_ATTEMPT", "ZRB_STORE_TESTING", REPLAYS, *TOLD)
 """Variables that zrb-store sets for the processes that it starts, or that tests set: users do not."""
 
 _warned: set[str] = set()

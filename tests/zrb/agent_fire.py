@@ -118,7 +118,7 @@ class WarmZrb:
             if kill_when is not None and kill_when():
                 os.kill(pid, signal.SIGKILL)
                 kill_when = None
-            status = self._line(0.002)
+            status = self._line(1.0 if kill_when is None else 0.002)
         return int(status), project.output.read_text()
 
     def close(self) -> None:

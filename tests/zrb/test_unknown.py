@@ -13,7 +13,7 @@ from tests.zrb.conftest import Zrb, lines, only
 from zrb_store.plugin import compat
 
 # Attributes that the plugin reads with a default, since some releases lack them.
-WITH_DEFAULT = {"_action", "_allow_empty", "_execute_condition", "_is_secret", "_install_sigterm_handler"}
+WITH_DEFAULT = {"_action", "_allow_empty", "_execute_condition", "_is_secret", "_install_sigterm_handler", "_retries"}
 OF_PYTHON = {"_replace", "_exit"}
 oldest_and_newest = only(lambda version: version < (2,) or version >= (3, 28))  # slow
 

@@ -28,6 +28,7 @@ from zrb_store.queries.attempts import BegunAttempt
 from zrb_store.queries.give_back import give_back, undo_ended
 from zrb_store.queries.steps import StepRecord
 from zrb_store.records import iso
+from zrb_store.settings import REPLAYS
 from zrb_store.xcom import current_attempt
 
 NOT_RESTORABLE: Final = "not-restorable"
@@ -94,7 +95,8 @@ class Steps:
 
     def __init__(self, attempt: OpenAttempt) -> None:
         self.any_began = False
-        self.in_doubt = not attempt.is_open  # a forked child does not know what the other process has begun
+        # A forked child does not know what the other process has begun, and a replay not what the record has.
+        self.in_doubt = not attempt.is_open or REPLAYS in os.environ
         self.started: dict[str, int] = {}
         self.failed: dict[str, dict[int, str]] = {}
         self._attempt = attempt
@@ -217,7 +219,13 @@ class Steps:
 
     def newest(self, name: str) -> StepRecord | None:
         """Return the newest attempt of the step of this name, or None."""
-        return steps.newest(self._attempt.database, self._attempt.id, self._attempt.task, name)
+        attempt = self._attempt
+        known = steps.newest(attempt.database, attempt.id, attempt.task, name)
+        if REPLAYS not in os.environ:
+            return known
+        from zrb_store.operations.replay import step_of_record  # late: only a replay needs it
+
+        return step_of_record(attempt, attempt.task, name, known)
 
     def _read_highest_number(self) -> int:
         return steps.highest_number(self._attempt.database, self._attempt.task, parent_id=self._attempt.id)
@@ -237,6 +245,11 @@ class Steps:
         Before its `known` attempt, which completed, is given back by `undo`.
         """
         attempt = self._attempt
+        if once and "--repeat-once" not in os.environ.get(REPLAYS, "--repeat-once"):
+            raise ZrbStoreError(
+                f"step {name} of {attempt.full_name} is declared `once`, and a replay runs no such step: "
+                "--steps --repeat-once lets it"
+            )
         if known is None:
             last = 0
             with self.lock:

@@ -115,8 +115,7 @@ def answers_in(attempt: Attempt, wanted: Sequence[Awaited]) -> list[str]:
 def _refuse_here(attempt: Attempt) -> None:
     """Raise an error where no attempt can wait, with the reason and with what to do instead."""
     attempt.refuse_if_closed()
-    record = attempts.by_id(attempt.database, attempt.id)
-    around = None if record is None else waits.surroundings(attempt.database, record.session_id, attempt.id)
+    around = waits.surroundings(attempt.database, attempt.id)
     if around is None:
         return  # it was just removed: the step cannot begin
     if around.role == "delivery":
@@ -209,7 +208,6 @@ def _take_or_park(
     The `others` park with it, or end.
     """
     database, queue = attempt.database, awaited.queue
-    late = ErrorText("TimeoutError", _late(attempt, awaited), "")
 
     def work(transaction: Transaction) -> tuple[str, str | None]:
         if not attempts.lock(transaction, attempt.id):
@@ -225,6 +223,7 @@ def _take_or_park(
             check(transaction, steps.complete(transaction, step.id, answer, restorable=True))
             return "completed", answer
         if is_late:
+            late = ErrorText("TimeoutError", _late(attempt, awaited), "")
             check(transaction, attempts.fail(transaction, step.id, "failed", late) is not None)
             undo_ended(transaction, [step.id], "failed")
             return "failed", None
@@ -260,10 +259,10 @@ def _take_or_park(
     if answer is not None:
         return answer
     if status == "failed":
-        return TimeoutError(late.message)
+        return TimeoutError(_late(attempt, awaited))
     attempt._close()
     moment = now_micros(database)
-    return Wait(0, attempt.session, attempt.task, queue, moment, awaited.deadline, awaited.say, False, moment)
+    return Wait(attempt.session, attempt.task, queue, moment, awaited.deadline, awaited.say, False, moment)
 
 
 def _late(attempt: Attempt, awaited: Awaited) -> str:

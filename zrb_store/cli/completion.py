@@ -216,15 +216,14 @@ def queues(database: Database, ctx: click.Context, typed: str) -> Iterable[str]:
 
 
 def _tasks(database: Database, ctx: click.Context, typed: str) -> Iterator[str]:
-    from zrb_store.queries.history import counts
-    from zrb_store.queries.show import attempted_tasks
+    from zrb_store.queries.show import attempted_tasks, step_counts
 
     words = ctx.params.get("words") or [""]  # of `resume`, which takes several sessions
     session = resolve(database, ctx.params.get("session") or words[0])
     yield from session.tasks
     yield from (each.task for each in attempted_tasks(database, session.id))
     if "/" in typed:
-        yield from (f"{task.task}/{n}" for task in counts(database, session.id) for n in range(1, task.steps + 1))
+        yield from (f"{task.task}/{n}" for task in step_counts(database, session.id) for n in range(1, task.steps + 1))
 
 
 tasks = _from_store(_tasks)
@@ -254,12 +253,12 @@ def calls(database: Database, ctx: click.Context, typed: str) -> Iterable[str]:
 
 def _seqs(database: Database, queue_id: int, only: Only | None = None) -> list[str]:
     """Return the numbers of the last values of a queue, or of the last dead ones, the newest first."""
-    from zrb_store.queries.history import first_of_last, histories
+    from zrb_store.queries.history import first_of_last, values
 
     with database.snapshot() as transaction:
         first = first_of_last(transaction, queue_id, _VALUES, only=only)
-        found = histories(transaction, "queue", queue_id, seq=first, only=only)
-        return [str(each.value.seq) for each in found][::-1]
+        found = values(transaction, "", {queue_id: ""}, "queue", queue_id, seq=first, only=only)
+        return [str(each.record.seq) for each in found][::-1]
 
 
 @_from_store
@@ -314,6 +313,19 @@ def moments(database: Database, ctx: click.Context, typed: str) -> list[str]:
         return ["before:", "after:"]
     found = attempted_tasks(database, resolve(database, ctx.params["session"]).id)
     return [f"{side}:{each.task}#{n}" for each in found for n in range(each.last, max(0, each.last - _ATTEMPTS), -1)]
+
+
+@_from_store
+def attempts(database: Database, ctx: click.Context, typed: str) -> Iterator[str]:
+    """Complete the name of an attempt, SESSION/TASK#N, the newest of each task."""
+    from zrb_store.queries.show import attempted_tasks
+
+    session, slash, _ = typed.partition("/")
+    if not slash:
+        yield from (f"{name}/" for name in ["@last", "@last-failed", *_session_names(database, typed)])
+        return
+    for each in attempted_tasks(database, resolve(database, session).id):
+        yield from (f"{session}/{each.task}#{n}" for n in range(each.last, max(0, each.last - _ATTEMPTS), -1))
 
 
 def files(ctx: click.Context, param: click.Parameter, typed: str) -> list[CompletionItem[str]]:

@@ -105,7 +105,7 @@ if TYPE_CHECKING:
     shell_complete=completion.main_tasks,
     help="With --failed: only sessions of this main task.",
 )
-@click.option("-j", "--jobs", metavar="N", type=whole_number(1, 100), default="1", help="Resume N sessions at a time.")
+@click.option("-j", "--jobs", type=whole_number(1, 100), default="1", help="Resume N sessions at a time.")
 @click.option("--plan", is_flag=True, help="Print which tasks would run or be skipped, and why; run nothing.")
 @click.option(
     "--from",
@@ -138,7 +138,7 @@ def resume(
     yes: bool,
     output_format: str | None,
 ) -> int:
-    names, given_inputs = _parse_words(words)
+    names, given_inputs = parse_words(words)
     several = failed or ready or len(names) > 1
     refuse_usage(
         ((failed or ready) and names, f"--{'failed' if failed else 'ready'} takes no names"),
@@ -230,14 +230,15 @@ def _print_plan(decisions: Sequence[Decision], notes: Sequence[str], name: str, 
     """Print the notes on a plan, and its decisions unless they are printed as JSON; with a name, one of several."""
     from zrb_store.render import printing  # late: only a plan is printed
     from zrb_store.render.document import Column, Table
-    from zrb_store.render.format import program_name
+    from zrb_store.render.format import counted, program_name
 
     for note in notes:
         print_line(f"{name}: {note}" if name else note, program_name())
     if decisions and not as_json:
         rows = []
         for decision in decisions:
-            rows.append((decision.task, decision.action, _reason(decision)))
+            kept = f", {counted(decision.steps, 'step')} kept" if decision.action == "run" and decision.steps else ""
+            rows.append((decision.task, decision.action, f"{decision.reason}{kept}"))
             for step in decision.agent_steps:
                 reason = "" if step.action == "reused" and step.reason == "completed" else f": {step.reason}"
                 rows.append((f"  {step.id}", step.action.replace("-", " "), f"{step.step}{reason}"))
@@ -252,13 +253,7 @@ def _refuse_unless_agreed(session: str, theirs: str | None, ours: str) -> None:
         raise ZrbStoreError(f"session {session} still belongs to project {theirs}: nothing was changed")
 
 
-def _reason(decision: Decision) -> str:
-    if decision.action == "skip" or not decision.steps:
-        return decision.reason
-    return f"{decision.reason}, {decision.steps} {'step' if decision.steps == 1 else 'steps'} kept"
-
-
-def _parse_words(args: tuple[str, ...]) -> tuple[list[str], dict[str, str]]:
+def parse_words(args: tuple[str, ...]) -> tuple[list[str], dict[str, str]]:
     """Parse names of sessions, and inputs of the form `--NAME VALUE` or `--NAME=VALUE`."""
     sessions: list[str] = []
     inputs: dict[str, str] = {}

@@ -31,9 +31,7 @@ from zrb_store.store import open_store
     "given as a path or its last part. Results of steps are not found, because no queue has them.",
 )
 @click.argument("task", shell_complete=completion.main_tasks)
-@click.option(
-    "--max-age", type=arguments.parse_duration, metavar="LENGTH", help="Exit 3 if the result is older, e.g. 90m, 26h."
-)
+@click.option("--max-age", type=arguments.length, help="Exit 3 if the result is older, e.g. 90m, 26h.")
 @click.option("--any-project", is_flag=True, help="Look in every project.")
 @click.option("--of", metavar="NAME", help="Only sessions of this main task, or of this script or program.")
 @arguments.part_option
@@ -65,10 +63,9 @@ def last(
 @arguments.changed_session_argument
 @click.option(
     "--timeout",
-    type=arguments.parse_duration,
+    type=arguments.length,
     default="30s",
     show_default=True,
-    metavar="LENGTH",
     help="How long to wait, e.g. 30s or 5m.",
 )
 @click.option("--kill", is_flag=True, help="Send SIGKILL after the timeout; only on the machine of the process.")

@@ -49,15 +49,24 @@ def scratch_database() -> Iterator[Database]:
     """
     import tempfile  # late: most commands check no rows
 
-    from zrb_store.db.tables import metadata
-
     with tempfile.TemporaryDirectory(prefix="zrb-store-") as folder:
         database = Database(store_url(Path(folder) / "scratch.db"))
         with contextlib.closing(database):
-            with database.migrating() as engine, engine.begin() as connection:
-                metadata.create_all(connection)
-                connection.exec_driver_sql(f"CREATE TABLE {VERSION_TABLE} AS SELECT '{REVISION}' AS version_num")
+            make_scratch(database)
             yield database
+
+
+def make_scratch(database: Database) -> None:
+    """Make the tables and views of this revision in a new SQLite database."""
+    from zrb_store.db import views  # late: as above
+    from zrb_store.db.tables import CLOCK_ON_SQLITE, metadata
+
+    with database.migrating() as engine, engine.begin() as connection:
+        metadata.create_all(connection)
+        for each in (*CLOCK_ON_SQLITE, f"CREATE TABLE {VERSION_TABLE} AS SELECT '{REVISION}' AS version_num"):
+            connection.exec_driver_sql(each)
+        for view in views.statements("sqlite"):
+            connection.execute(view)
 
 
 def _make_usable(database: Database) -> None:
@@ -75,6 +84,8 @@ def _make_usable(database: Database) -> None:
     if found is None and database.read_only:
         refuse_missing(database)
     refuse_foreign(database, found)
+    if found is None and database.make_tables():
+        return
     if found is not None and (database.read_only or not database.dialect.backs_up or _has_live_lease(database)):
         raise SchemaBehind(f"the store {database.shown_url} has the older revision {found}: run `zrb-store db upgrade`")
     upgrade(database)

@@ -1,4 +1,7 @@
-"""The differences that `diff` shows: where the values of two sessions, and the results of their steps, differ."""
+"""The differences that `diff` shows: where the values of two sessions, and the results of their steps, differ.
+
+For `replay`, `doings` tells what an attempt did, in a form that can be compared.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import functools
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from typing import Literal
 
 from zrb_store import codec
 from zrb_store.codec.compare import Difference, differences, list_differences
@@ -14,27 +17,19 @@ from zrb_store.codec.display import key_segment
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
 from zrb_store.inspect.agents import agent_note
-from zrb_store.queries import sessions
+from zrb_store.queries import attempts, replay, sessions
 from zrb_store.queries.queues import queue_ids
 from zrb_store.queries.show import count_standing, differing_steps, standing_data
-from zrb_store.records import JsonObject, JsonValue, Lazy
+from zrb_store.records import AttemptRecord, JsonObject, JsonValue, Lazy
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """Where two sessions differ: their names, and the differences, which can be iterated over once."""
-
-    a: str
-    b: str
-    differences: Iterator[Difference]
-
-    def to_json(self) -> JsonObject:
-        """Return it as `diff --format json` shows it."""
-        return {"a": self.a, "b": self.b, "differences": (each._asdict() for each in self.differences)}
+def comparison(names: Sequence[str], differences: Iterable[Difference]) -> JsonObject:
+    """Return the differences of two sessions as `diff --format json` shows them."""
+    return {"a": names[0], "b": names[1], "differences": (each._asdict() for each in differences)}
 
 
 @contextmanager
-def diff(database: Database, a: str, b: str) -> Iterator[Comparison]:
+def diff(database: Database, a: str, b: str) -> Iterator[Iterator[Difference]]:
     """Find where the values of two sessions differ, as long as the block is open.
 
     The values that are live or taken are compared, in the order of each queue, and the results of steps that are done,
@@ -43,7 +38,7 @@ def diff(database: Database, a: str, b: str) -> Iterator[Comparison]:
     with database.snapshot() as transaction:
         ids = [sessions.get(transaction, name).id for name in (a, b)]
         of_values = _differences(*(_queues(transaction, name) for name in (a, b)))
-        yield Comparison(a, b, itertools.chain(of_values, _step_differences(transaction, *ids, names=(a, b))))
+        yield itertools.chain(of_values, _step_differences(transaction, *ids, names=(a, b)))
 
 
 def _queues(transaction: Transaction, session: str) -> dict[str, Lazy[JsonValue]]:
@@ -96,10 +91,36 @@ def _conversation_differences(
     from zrb_store.inspect.conversation import turns  # late: few sessions have agents
     from zrb_store.inspect.show import SessionDocument
 
-    documents = [SessionDocument(transaction, name, None, "next", None, None, None, False) for name in names]
+    documents = [SessionDocument(transaction, name, None, only="next") for name in names]
     for name in tasks:
         one, two = (
             [turn.compared() for task in document.tasks if task.name == name for turn in turns(task)]
             for document in documents
         )
         yield from differences(one, two, f"${key_segment(name)}.conversation")
+
+
+def doings(transaction: Transaction, attempt: AttemptRecord) -> JsonValue:
+    """Return how an attempt ended, its result, and what it and each of its steps took and pushed, by queue."""
+    result = attempts.stored_result(transaction, attempt)
+    steps = replay.steps_of(transaction, attempt.id)
+    return {
+        "status": attempt.status,
+        "error": None if attempt.error_type is None else f"{attempt.error_type}: {attempt.error_message}",
+        "result": None if result is None else codec.to_json(result),
+        **_handled(transaction, attempt, attempt.id),
+        "steps": {name: {**_handled(transaction, attempt, step.id)} for name, step in steps.items()},
+    }
+
+
+def _handled(transaction: Transaction, attempt: AttemptRecord, attempt_id: int) -> dict[str, JsonValue]:
+    found: dict[str, dict[str, list[JsonValue]]] = {"takes": {}, "pushes": {}}
+    whats: tuple[Literal["taken", "pushed"], ...] = ("taken", "pushed")
+    for what, by_queue in zip(whats, found.values(), strict=True):
+        # Not by tick: where a step began, or another task, there is one more.
+        for each in sorted(replay.handled(transaction, what, attempt_id), key=lambda each: each.seq):
+            is_result = each.place == (attempt.result_queue_id, attempt.result_seq)
+            queue = each.queue if each.session == attempt.session else f"{each.session}/{each.queue}"
+            if what == "taken" or not is_result:
+                by_queue.setdefault(queue, []).append(codec.to_json(each.data))
+    return {name: {**by_queue} for name, by_queue in found.items()}

@@ -8,9 +8,9 @@ from typing import TypeVar
 
 from zrb_store.inspect.report import Report
 from zrb_store.inspect.show import Step, Task
-from zrb_store.inspect.value import Returned, Value
 from zrb_store.masking import MASK
 from zrb_store.queries.by_hand import Change
+from zrb_store.queries.history import Returned, Value
 from zrb_store.records import UNSUCCESSFUL, AttemptRecord, ErrorRecord, RunRecord
 
 

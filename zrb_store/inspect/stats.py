@@ -126,13 +126,13 @@ def task_stats(database: Database, *, task: str | None = None, since: Since | No
                 of_task.median = (took[(len(took) - 1) // 2] + took[len(took) // 2]) // 2
         for folder, main, waited in stats.waited(transaction, task, start):
             found[folder, main].waited = waited
-        for project, name, record in stats.running(transaction, task, start):
-            key = project, name
-            if lease.is_live(transaction, record, moment):
+        for one in stats.running(transaction, task, start):
+            key = one.project, one.task
+            if lease.is_live(transaction, one.run, moment):
                 found[key].running += 1
             else:
                 found[key].ended["lost"] += 1
-                failed[key] = max(failed.get(key, (0, "")), (record.id, "lost"))
+                failed[key] = max(failed.get(key, (0, "")), (one.run.id, "lost"))
         for answer in stats.answers(transaction, task, start):
             spent, nothing = answer_cost(answer.result and codec.to_json(answer.result)), Spent()
             kinds = answer.paid, answer.used_again, not answer.stands
@@ -140,16 +140,16 @@ def task_stats(database: Database, *, task: str | None = None, since: Since | No
             of_task = found.setdefault((answer.project, answer.task), TaskStats(answer.project, answer.task))
             of_task.costs += costs
         run_ids = [run_id for run_id, _ in failed.values()]
-        errors, places = last_errors(transaction, run_ids), stats.places(transaction, run_ids)
-    for key, (run_id, status) in failed.items():
-        session, at = places[run_id]
-        found[key].last_failure = Failure(session, status, at, errors.get(run_id))
+        errors = last_errors(transaction, run_ids)
+        for one in stats.with_ids(transaction, run_ids):
+            key, at = (one.project, one.task), lease.worked_until(one.run, None)
+            found[key].last_failure = Failure(one.session, failed[key][1], at, errors.get(one.run.id))
     return sorted(found.values(), key=lambda one: (one.task or "", one.project or ""))
 
 
 def recent_runs(
     database: Database, *, task: str | None = None, since: Since | None = None
-) -> dict[tuple[str | None, str | None], list[stats.RecentRun]]:
+) -> dict[tuple[str | None, str | None], list[stats.TaskRun]]:
     """Return the newest runs that have ended, the oldest of them first, by project and main task.
 
     A task that has not run for long has none: only the last 3,000 runs of the store are looked at.

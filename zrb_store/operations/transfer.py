@@ -47,6 +47,7 @@ def copy(
     names: Sequence[str] | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
     damage: Damage | None = None,
+    rename: Mapping[str, str] | None = None,
 ) -> int:
     """Copy sessions, or all, as of one moment, each in one transaction, unless the target has one of the names."""
     if source.url == target.url:
@@ -58,7 +59,7 @@ def copy(
             total += 1
             _refuse_existing(target, name, "copy to a new store, delete it there, or name the sessions to copy")
         sound = sound_sessions(rows, chosen, damage)
-        return _write(rows, target, sound, "copy", progress=lambda done: progress(done, total))
+        return _write(rows, target, sound, "copy", _renaming(rename or {}), lambda done: progress(done, total))
 
 
 def import_sessions(

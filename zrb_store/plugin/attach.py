@@ -136,7 +136,7 @@ def attach(task: AnyTask, zrb_session: Session, outer: Owner | None) -> Recorder
 
         for added, text in recorder.run.added_inputs.items():
             warn(describe_added(added, name, text))
-    if (resumed or recorder.goes_on) and parent is None:
+    if (resumed or recorder.goes_on) and parent is None and not hasattr(zrb_session, compat.REPLAYED):
         from zrb_store.inspect.resume import without_task  # late: as above
 
         warn(describe_resume(name, recorder.decisions))

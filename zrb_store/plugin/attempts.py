@@ -124,7 +124,7 @@ def _wrapped(action: Action) -> Action:
             # An action run by hand with another task's context is part of that task's attempt.
             is_own = recorder is not None and recorder.zrb_session._context.get(self) is ctx
             if recorder is not None and is_own and recorder.open_attempt(self) is None:
-                return await _attempt(recorder, action, self, ctx)
+                return await run_attempt(recorder, action, self, ctx)
             _inside.set(ctx)
             hide_url(ctx)
             if runs_in_memory(ctx.session):
@@ -138,7 +138,8 @@ def _wrapped(action: Action) -> Action:
     return attempt_action
 
 
-async def _attempt(recorder: Recorder, action: Action, task: AnyTask, ctx: compat.Context) -> Any:
+async def run_attempt(recorder: Recorder, action: Action, task: AnyTask, ctx: compat.Context) -> Any:
+    """Run an action as an attempt, unless the task has completed: then return its stored result."""
     from zrb_store.xcom import current_attempt  # late: imports SQLAlchemy
 
     outer = _inside.get(), current_attempt.get()
@@ -207,7 +208,8 @@ async def run_session(
     **kwargs: P.kwargs,
 ) -> R | None:
     """Run the main task of a zrb session as zrb does, by `stock`, and store the session if it is to be stored."""
-    run = functools.partial(stock, task, session, *args, **kwargs)
+    replay: Callable[[], Awaitable[R]] | None = getattr(session, compat.REPLAYED, None)
+    run = replay or functools.partial(stock, task, session, *args, **kwargs)
     for line in settings.doubtful_variables():
         warn(line)
     if not attach.is_to_be_stored(task, session):
@@ -259,7 +261,8 @@ async def _conduct(recorder: Recorder, run: Callable[[], Awaitable[R]]) -> R:
 
         text = waits.describe(recorder.run.session, waits.parked(recorder.run.database, [recorder.run.session_id]))
         failure = SessionWaiting(text) if status == "waiting" else ZrbStoreError(f"{text}; and a task failed")
-    if status not in ("completed", "waiting") and recorder.fatal is None and recorder.zrb_session.parent is None:
+    is_left = status not in ("completed", "waiting") and not hasattr(recorder.zrb_session, compat.REPLAYED)
+    if is_left and recorder.fatal is None and recorder.zrb_session.parent is None:
         warn(_how_to_resume(recorder, status))
     stopped = signals.received
     signals.end(recorder)

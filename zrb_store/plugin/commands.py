@@ -58,6 +58,10 @@ def dispatch(args: list[str]) -> int:
     from zrb_store.cli import run  # late: imports click
 
     speaker.name = speaker.program
+    if args[:1] == ["replay"]:
+        from zrb_store.plugin.replay import Replayer  # late: as below
+
+        return run(args, speaker.program, Replayer())
     if args[:1] not in (["resume"], ["report"]):
         return run(args, speaker.program)
     from zrb_store.plugin.resume import Resumer  # late: imports SQLAlchemy

@@ -12,11 +12,12 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 from zrb.callback.callback import Callback as Callback
 from zrb.config.config import CFG as CFG
+from zrb.context import any_context
 from zrb.context.any_context import AnyContext as AnyContext
 from zrb.context.any_shared_context import AnySharedContext as AnySharedContext
 from zrb.context.context import Context as Context
@@ -48,6 +49,7 @@ T = TypeVar("T")
 # Attributes that the plugin sets on objects of zrb.
 RECORDER: Final = "_zrb_store_recorder"  # on a session: its `Recorder`
 RESUMED: Final = "_zrb_store_resumed"  # on a session that `zrb xcom resume` starts: its `ResumeRequest`
+REPLAYED: Final = "_zrb_store_replayed"  # on a session of `zrb xcom replay`: runs one action in place of all
 CHILD: Final = "_zrb_store_child"  # on a session that a trigger starts: the name that it is stored under
 NEVER: Final = "_zrb_store_never"  # on a task whose sessions are never stored
 VIEW: Final = "_zrb_store_view"  # on a task's context: `ctx.xcom` of its attempt
@@ -111,6 +113,7 @@ TOUCHED: dict[type | ModuleType, dict[str, str | type]] = {
     BaseTask: {
         ACTION: "async (self, ctx)",
         "exec_root_tasks": "async (self, session)",
+        "get_ctx": "(self, session)",
         "run": "(self, session, str_kwargs, kwargs)",
         "async_run": "async (self, session, str_kwargs, kwargs)",
         **dict.fromkeys(["name", "inputs", "upstreams", "successors", "fallbacks", "readiness_checks"], "property"),
@@ -127,11 +130,18 @@ TOUCHED: dict[type | ModuleType, dict[str, str | type]] = {
         "_context": dict,
         "_task_status": dict,
     },
-    TaskStatus: {"mark_as_completed": "(self)", "is_completed": "property", "is_skipped": "property"},
+    TaskStatus: {
+        "mark_as_completed": "(self)",
+        "mark_as_started": "(self)",
+        "is_completed": "property",
+        "is_skipped": "property",
+    },
     Context: {
         "render": "(self, template)",
         "log_info": "(self, *values)",
         "append_to_shared_log": "(self, message)",
+        "set_attempt": "(self, attempt)",
+        "set_max_attempt": "(self, max_attempt)",
         **dict.fromkeys(["xcom", "args", "env", "session"], "property"),
         "_task_name": str,
         "_shared_ctx": SharedContext,
@@ -192,6 +202,32 @@ def condition(task: AnyTask) -> bool | None:
     if given is None:
         return True
     return given if isinstance(given, bool) else None
+
+
+def action_of(task: AnyTask) -> Callable[[AnyTask, AnyContext], Any]:
+    """Return the action of a task's class as it was before it was wrapped."""
+    action: Callable[[AnyTask, AnyContext], Any] = getattr(type(task), ACTION).__wrapped__
+    return action
+
+
+def code_of_action(task: AnyTask) -> CodeType:
+    """Return the code of the user's function that a task runs, or of the method that runs something else."""
+    given = getattr(task, "_action", None)
+    function = inspect.unwrap(given) if callable(given) else None
+    code: CodeType = (function if inspect.isfunction(function) else action_of(task)).__code__
+    return code
+
+
+def enter(task: AnyTask, session: Session, attempt: int) -> Context:
+    """Prepare the attempt of this number within the run as zrb does, and return the task's context."""
+    ctx = task.get_ctx(session)
+    assert isinstance(ctx, Context)
+    ctx.set_attempt(attempt)
+    ctx.set_max_attempt(max(attempt, getattr(task, "retries", getattr(task, "_retries", 0)) + 1))
+    session.get_task_status(task).mark_as_started()
+    if current := getattr(any_context, "current_ctx", None):  # 2.x and later
+        current.set(ctx)
+    return ctx
 
 
 def is_llm_task(task: AnyTask) -> bool:

@@ -121,7 +121,7 @@ class Recorder:
         choose, and nobody asks what it runs.
         """
         self.goes_on = bool(known)
-        if not known and not is_resume:
+        if hasattr(self.zrb_session, compat.REPLAYED) or (not known and not is_resume):
             return None
         from zrb_store.inspect.resume import decide, reruns
 

@@ -263,15 +263,8 @@ class Resumer:
         takes_over: bool = False,
     ) -> tuple[list[Decision], list[str]]:
         """Decide what a resume of the session runs and skips, and what else a user should know, in one line each."""
-        RunSpec(project=self.project, takes_over=takes_over).refuse_other(session)
         refuse_program(store.database, session)
-        self._task = _main_task(session)
-        # With the environment: the graph makes the contexts of the tasks, and zrb copies it into each when it is made.
-        shared_ctx = compat.SharedContext(args=[], env=dict(os.environ))
-        self._zrb_session = compat.Session(shared_ctx=shared_ctx, root_group=compat.cli)
-        self._zrb_session.set_main_task(self._task)
-        graph = Graph(self._zrb_session)
-        RunSpec(task=graph.task_name(self._task), project=self.project, takes_over=takes_over).refuse_other(session)
+        graph = self.declared(session, takes_over=takes_over)
         with store.database.snapshot() as transaction:
             decisions = plan(transaction, session, graph.workflow(self._task), forced, repeat_once=repeat_once)
             notes = without_task(transaction, session.id, decisions)
@@ -311,6 +304,18 @@ class Resumer:
                     notes.append(f"{decision.task}: a resume makes {again.text()} again")
             found.append(decision)
         return found, notes
+
+    def declared(self, session: SessionRecord, *, takes_over: bool = False) -> Graph:
+        """Find the main task of a session, make a zrb session for it, and return its tasks."""
+        RunSpec(project=self.project, takes_over=takes_over).refuse_other(session)
+        self._task = _main_task(session)
+        # With the environment: the graph makes the contexts of the tasks, and zrb copies it into each when it is made.
+        shared_ctx = compat.SharedContext(args=[], env=dict(os.environ))
+        self._zrb_session = compat.Session(shared_ctx=shared_ctx, root_group=compat.cli)
+        self._zrb_session.set_main_task(self._task)
+        graph = Graph(self._zrb_session)
+        RunSpec(task=graph.task_name(self._task), project=self.project, takes_over=takes_over).refuse_other(session)
+        return graph
 
     def accept(self) -> None:
         """Note that what was planned is to be run. `run` does it once click is done."""

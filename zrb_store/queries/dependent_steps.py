@@ -55,14 +55,18 @@ def _is_left_out(table: sa.FromClause) -> sa.ColumnElement[bool]:
     )
 
 
-def stood_alone(table: sa.FromClause) -> sa.ColumnElement[bool]:
-    """Return the condition that an attempt had completed, was not given back by then, and is not left out."""
+def stood(table: sa.FromClause) -> sa.ColumnElement[bool]:
+    """Return the condition that an attempt had completed and was not given back by then."""
     return sa.and_(
         table.c.status == literal("completed"),
         table.c.ended_tick <= given_tick(),
         sa.or_(table.c.given_back_at.is_(None), table.c.given_back_tick > given_tick()),
-        sa.not_(_is_left_out(table)),
     )
+
+
+def stood_alone(table: sa.FromClause) -> sa.ColumnElement[bool]:
+    """Return the condition that an attempt had completed, was not given back by then, and is not left out."""
+    return sa.and_(stood(table), sa.not_(_is_left_out(table)))
 
 
 def _was_held() -> tuple[sa.ColumnElement[bool], ...]:

@@ -1,4 +1,8 @@
-"""Copies of a session as it was at one moment, for `fork`. The database copies the rows without sending them here."""
+"""Copies of a session as it was at one moment. The database copies the rows without sending them here.
+
+For `fork`, all that had not completed by then is given back in the copy. For `replay` it is `exact`: what was held is
+held, by nobody that could give it back.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +11,14 @@ import json
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from zrb_store.db.columns import MOST_TICK
-from zrb_store.db.core import Params, bindparam, exists, literal, made_once, sa, statement, t
+from zrb_store.db.core import Params, bindparam, exists, is_one_of, literal, made_once, sa, statement, t
 from zrb_store.db.dialect import among, insert_if_absent, new_id, new_ids, now, tick
 from zrb_store.db.transaction import Executor
-from zrb_store.queries.attempts import attempt_as, is_in_effect, is_step
+from zrb_store.queries.attempts import ERROR, attempt_as, is_in_effect, is_of_no_task, is_step
 from zrb_store.queries.clock import Moment, given_tick
-from zrb_store.queries.dependent_steps import UncertainStep, ids, of_attempt, source_id, stood_alone
+from zrb_store.queries.dependent_steps import UncertainStep, ids, of_attempt, source_id, stood, stood_alone
 from zrb_store.queries.values import due_then, is_same_value
-from zrb_store.records import SessionRecord
+from zrb_store.records import UNFINISHED, SessionRecord
 
 if TYPE_CHECKING:
     from sqlalchemy.sql.dml import ReturningInsert
@@ -80,6 +84,21 @@ def _undone(table: sa.FromClause, dialect_name: str) -> sa.ColumnElement[bool]:
     return sa.and_(table.c.id.is_not(None), sa.not_(_stood(table, dialect_name)))
 
 
+def _was_undone(table: sa.FromClause) -> sa.ColumnElement[bool]:
+    """Return the condition that what an attempt did to queues of the session had been undone by the moment.
+
+    In queues of other sessions it is undone as the attempt fails.
+    """
+    failed = sa.and_(is_one_of(table.c.status, *UNFINISHED), ~is_of_no_task(table), table.c.session_id != source_id())
+    return sa.and_(
+        table.c.id.is_not(None),
+        sa.func.coalesce(
+            sa.or_(table.c.given_back_tick <= given_tick(), sa.and_(failed, table.c.ended_tick <= given_tick())),
+            sa.false(),
+        ),
+    )
+
+
 _RULES = ("max_deliveries", "retry_after")
 
 
@@ -138,20 +157,36 @@ def _is_copy(new: sa.FromClause, old: sa.FromClause) -> sa.ColumnElement[bool]:
     )
 
 
+def _as_then() -> dict[str, sa.ColumnElement[Any]]:
+    """Return the columns of an attempt as they were at the moment. One that had not ended is given back."""
+    attempt, at = t.attempt.c, bindparam("time", type_=sa.BigInteger)
+    had_ended = sa.func.coalesce(attempt.ended_tick <= given_tick(), sa.false())
+    then: dict[str, sa.ColumnElement[Any]] = {name: attempt[name] for name in _KEPT}
+    then |= {name: sa.case((had_ended, attempt[name])) for name in ("result_seq", *ERROR)}
+    then["status"] = sa.case((had_ended, attempt.status), else_=literal("interrupted"))
+    for what, when in (("at", at), ("tick", given_tick())):
+        then[f"ended_{what}"] = sa.case((had_ended, attempt[f"ended_{what}"]), else_=when)
+        given_back = attempt[f"given_back_{what}"]
+        came_back = attempt.given_back_tick <= given_tick()
+        then[f"given_back_{what}"] = sa.case((came_back, given_back), (sa.not_(had_ended), when))
+    return then
+
+
 @statement
-def _copy_attempts(dialect_name: str, *, steps: bool) -> sa.Insert:
+def _copy_attempts(dialect_name: str, *, steps: bool, exact: bool) -> sa.Insert:
     """Make the statement that copies attempts of tasks, or those of steps. Steps need the copies of their parents."""
+    kept = _as_then() if exact else {name: t.attempt.c[name] for name in _KEPT}
     parent = t.attempt.alias("parent")
     new_parent = t.attempt.alias("new_parent")
     return sa.insert(t.attempt).from_select(
-        ["id", "session_id", "fence", "result_queue_id", "parent_id", *_KEPT],
+        ["id", "session_id", "fence", "result_queue_id", "parent_id", *kept],
         sa.select(
             new_ids("zrb_attempt", t.attempt.c.id),
             bindparam("target", type_=t.session.c.id.type),
             literal(0),
             _new_queue().c.id,
             new_parent.c.id,
-            *(t.attempt.c[name] for name in _KEPT),
+            *kept.values(),
         )
         .select_from(
             t.attempt.outerjoin(t.queue, t.queue.c.id == t.attempt.c.result_queue_id)
@@ -162,7 +197,7 @@ def _copy_attempts(dialect_name: str, *, steps: bool) -> sa.Insert:
         .where(
             t.attempt.c.session_id == source_id(),
             is_step(t.attempt) if steps else ~is_step(t.attempt),
-            _stood(t.attempt, dialect_name),
+            t.attempt.c.started_tick <= given_tick() if exact else _stood(t.attempt, dialect_name),
         )
         .order_by(t.attempt.c.id),
     )
@@ -188,7 +223,7 @@ _CONTENT = ("type", "size", "data")
 
 
 @statement
-def _copy_values(dialect_name: str) -> sa.Insert:
+def _copy_values(dialect_name: str, exact: bool) -> sa.Insert:
     """Make the statement that copies the values."""
     pusher = t.attempt.alias("pusher")
     holder = t.attempt.alias("holder")
@@ -247,10 +282,11 @@ def _copy_values(dialect_name: str) -> sa.Insert:
         earlier.c.failed_deliveries,
         t.value.c.failed_deliveries,
     )
-    pusher_undone, holder_undone = _undone(pusher, dialect_name), _undone(holder, dialect_name)
+    pusher_undone = _was_undone(pusher) if exact else _undone(pusher, dialect_name)
     # A holder that is unknown belonged to a session that was deleted. If a return followed, its attempt was given back,
     # so it had not completed.
-    given_back = sa.or_(holder_undone, sa.and_(returned_later, t.returned.c.taken_by.is_(None)))
+    given_back = sa.or_(_undone(holder, dialect_name), sa.and_(returned_later, t.returned.c.taken_by.is_(None)))
+    given_back = sa.false() if exact else given_back
     was_dead = sa.or_(
         sa.and_(returned_later, sa.func.coalesce(t.returned.c.failed_deliveries, literal(1)) == literal(0)),
         sa.and_(
@@ -261,6 +297,14 @@ def _copy_values(dialect_name: str) -> sa.Insert:
         ),
     )
     stays_taken = sa.and_(was_held, sa.not_(given_back), sa.not_(was_dead))
+    # Whoever is given back in the copy has undone nothing there.
+    links = [
+        sa.case((stood(owner), new.c.id)) if exact else new.c.id
+        for owner, new in ((pusher, new_pusher), (holder, new_holder))
+    ]
+    due_at = due_then()
+    if exact:  # as long as then
+        due_at += sa.select(now()).scalar_subquery() - bindparam("time", type_=sa.BigInteger)
     return sa.insert(t.value).from_select(
         [
             *("queue_id", "state", "pushed_by", "ended_at", "ended_tick", "taken_by", "orphaned", "failed_deliveries"),
@@ -274,14 +318,14 @@ def _copy_values(dialect_name: str) -> sa.Insert:
                 (returned_later, literal("taken")),
                 else_=t.value.c.state,
             ),
-            new_pusher.c.id,
+            links[0],
             sa.case((sa.or_(stays_taken, was_dead), taken_at)),
             sa.case((sa.or_(stays_taken, was_dead), taken_tick)),
-            sa.case((stays_taken, new_holder.c.id)),
+            sa.case((stays_taken, links[1])),
             sa.and_(stays_taken, pusher_undone),
             failed_deliveries,
             # What comes back with the fork is not delayed: the attempt is one of its own session.
-            sa.case((sa.not_(was_held), due_then())),
+            sa.case((sa.not_(was_held), due_at)),
             *(t.value.c[name] for name in _KEPT_OF_VALUE),
             *content,
         )
@@ -305,7 +349,7 @@ def _copy_values(dialect_name: str) -> sa.Insert:
         .where(
             t.value.c.pushed_tick <= given_tick(),
             sa.not_(sa.and_(is_retracted, was_held, sa.not_(returned_later), sa.not_(was_dead))),
-            sa.or_(stays_taken, sa.not_(pusher_undone)),
+            sa.true() if exact else sa.or_(stays_taken, sa.not_(pusher_undone)),
         ),
     )
 
@@ -365,10 +409,18 @@ def copy_as_of(executor: Executor, source: int, target: int, task: str, step: st
     nor those of `task` itself, nor its steps; if `step` is given, only that one of its steps is not.
     """
     at: Params = {"source": source, "task": task, "step": step, **Moment(2**63 - 1, tick).bounds}
-    params = {**at, "target": target, "dependent": json.dumps(_dependent(executor, at))}
+    _copy(executor, {**at, "target": target, "dependent": json.dumps(_dependent(executor, at))})
+
+
+def copy_exactly(executor: Executor, source: int, target: int, moment: Moment) -> None:
+    """Copy a session exactly as it was at a moment."""
+    _copy(executor, {"source": source, "target": target, **moment.bounds}, exact=True)
+
+
+def _copy(executor: Executor, params: Params, *, exact: bool = False) -> None:
     name = executor.dialect_name
-    copies = (_copy_attempts(name, steps=False), _copy_attempts(name, steps=True), _copy_values(name))
-    for copy in (_copy_queues(), *copies, _copy_chunks(), _copy_output()):
+    attempts = (_copy_attempts(name, steps=steps, exact=exact) for steps in (False, True))
+    for copy in (_copy_queues(), *attempts, _copy_values(name, exact), _copy_chunks(), _copy_output()):
         executor.execute(copy, params)
 
 

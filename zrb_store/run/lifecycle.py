@@ -197,9 +197,9 @@ def _named(task: str) -> str:
 
 
 def refuse_waiting(executor: Executor, session: SessionRecord) -> None:
-    """Raise `SessionWaiting` if no wait of a session is over. A person may have settled all of them."""
+    """Raise `SessionWaiting` if no wait of a session is over."""
     waiting = waits.parked(executor, [session.id] if session.status == "waiting" else [])
-    if waiting and not any(each.is_over for each in waiting):
+    if not waits.may_continue(waiting):
         raise SessionWaiting(waits.describe(session.name, waiting))
 
 
@@ -399,13 +399,13 @@ class RunLifecycle:
         """Start the command of `ZRB_STORE_NOTIFY` if the error says that the store cannot be used."""
         if not isinstance(error, StoreUnavailable | SchemaAhead | StoreMissing) or not self._tells():
             return
-        from zrb_store.inspect.alert import resume_by_zrb, resume_of_command
+        from zrb_store.inspect.alert import resume_by_zrb
         from zrb_store.runtime.notify import tell_unavailable
 
         spec = self._spec
         remedy = resume_by_zrb(self.session, folder_of(spec.project, current_folder()), None) if spec.path else None
         if spec.path[:1] == [COMMAND]:
-            remedy = resume_of_command(self.session)
+            remedy = f"zrb-store resume {self.session}"
         tell_unavailable(error, self.database.url, session=self.session, task=spec.task, remedy=remedy)
 
     def _tells(self) -> bool:

@@ -29,7 +29,7 @@ from zrb_store.inspect.resume import PlannedStep
 from zrb_store.plugin import compat
 from zrb_store.plugin.agents.hooks import mode_of, on_change_of, once_tools
 from zrb_store.plugin.compat import AnyTask
-from zrb_store.queries import attempts, history
+from zrb_store.queries import attempts, show
 from zrb_store.queries.dependent_steps import StoredStep, of_attempts
 from zrb_store.records import AttemptRecord, JsonValue
 
@@ -68,7 +68,7 @@ def steps_of_agent(transaction: Transaction, session_id: int, task: str) -> list
     """Return the steps of a task's agent, in the order in which they began."""
     unfinished = attempts.unfinished(transaction, session_id)
     undone = of_attempts(transaction, [record.id for record in unfinished])  # before the task runs
-    found = history.of_task(transaction, session_id, task)
+    found = show.steps_of_task(transaction, session_id, task)
     newest = [list(group)[-1] for _, group in itertools.groupby(found, lambda each: each[0].step_number)]
     known = [Known(last, data, last.in_effect and last.restorable and last.id not in undone) for last, data in newest]
     return sorted(known, key=lambda one: one.last.started_tick)
