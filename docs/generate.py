@@ -5,6 +5,7 @@ docs/reference/python.md        from the docstrings
 docs/reference/settings.md      its table, from `zrb_store.settings`
 docs/schema/export.json         from the checks of `import`
 zrb_store/db/sqlite_statements.json    from the statements
+zrb_store/skills/zrb-store/SKILL.md    its list of commands, from the table of commands
 """
 
 from __future__ import annotations
@@ -31,12 +32,14 @@ import zrb_store.testing
 from zrb_store import settings
 from zrb_store.agents import durable
 from zrb_store.cli.command import app
+from zrb_store.cli.command_table import COMMANDS, READING
 from zrb_store.db import core
 from zrb_store.db.columns import ColumnRule
 from zrb_store.operations.export import FIELDS, FORMAT
 from zrb_store.xcom import Xcoms
 
 DOCS = Path(__file__).resolve().parent
+SKILL = DOCS.parent / "zrb_store/skills/zrb-store/SKILL.md"
 SETTINGS_PAGE = DOCS / "reference" / "settings.md"
 # These methods and attributes have no underscore because other modules of the package use them. They are not public.
 _INTERNAL = {
@@ -378,6 +381,14 @@ def _shown_default(setting: settings.Setting) -> str:
     return f"`{shown}`" if shown == setting.default else shown
 
 
+def skill_file() -> str:
+    """The skill for assistants with its list of commands as it must be: those that change nothing."""
+    rows = [f"- `zrb-store {name}`: {COMMANDS[name][1]}" for name in READING if name not in ("page", "completion")]
+    parts = re.split(r"(?<=docs/generate.py -->\n)(?:- .*\n)*(?=<!-- end -->)", SKILL.read_text(encoding="utf-8"))
+    assert len(parts) == 2
+    return "\n".join(rows).join([parts[0], "\n" + parts[1]])
+
+
 def main() -> None:
     """Write them all."""
     (DOCS / "reference" / "commands.md").write_text(commands_page(), encoding="utf-8")
@@ -385,6 +396,7 @@ def main() -> None:
     SETTINGS_PAGE.write_text(settings_page(), encoding="utf-8")
     (DOCS / "schema" / "export.json").write_text(export_schema(), encoding="utf-8")
     core.PATH.write_text(sqlite_statements(), encoding="utf-8")
+    SKILL.write_text(skill_file(), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 
@@ -28,10 +29,7 @@ def plain(more: str = "") -> str:
 
 CHANGES = {
     "docstring": (DESCRIBED, "tool charge has changed"),
-    "model": (plain("model=FunctionModel(stream_function=think, model_name='other')"), "model .* became .*other"),
-    "temperature": (plain('model_settings={"temperature": 0}'), "setting temperature is new"),
     "prompt": (plain('system_prompt="Be kind."'), "the system prompt has changed"),
-    "message": (plain('message=lambda ctx: f"{random.random()}"'), "the message has changed"),
 }
 MADE = r"3 answers \([\d,]+ in / [\d,]+ out tokens\) and 3 tool calls"
 
@@ -72,3 +70,53 @@ def test_a_missing_tool_and_what_is_made_again(agents: Agents) -> None:
     assert '"changed":"request changed: instructions"' in agents.rows("result", where="step = 'prompt'")[-1]
     tools = [f"tool {10 * n + i}" for n in range(4) for i in range(n + 1)]
     assert agents.project.begun == dict.fromkeys([f"model {n}" for n in range(5)] + tools, 1)
+
+
+ONCE = """
+from zrb_store import once_tool
+{named}
+@once_tool{policy}
+async def charge(n: int) -> str:
+    log(f"tool {{n}}", "begin")
+    if n == 20 and once_here("killed"):
+        kill_me()
+    return f"receipt {{n}}"
+
+seed >> agent(tools=[charge], tool_factories=[]{more})
+"""
+
+
+def planned(agents: Agents, *args: str, **env: Any) -> dict[str, str]:
+    """Return the actions of the plan, by step, each with its reason."""
+    output = agents.run("xcom", "resume", "s", "--plan", *args, **env)
+    rows = re.findall(r"^  triage/\d+  (\w[a-z ]+\w)  +(.+?)(?:: (.*))?$", output, re.MULTILINE)
+    assert rows, output
+    return {
+        step: action if reason in ("", "lost", "follows") else f"{action}: {reason}" for action, step, reason in rows
+    }
+
+
+@pytest.mark.promise(number=11)
+def test_a_plan_says_what_it_cannot_know(agents: Agents) -> None:
+    def tasks(policy: str = "", more: str = "", named: str = "") -> None:
+        agents.tasks(ONCE.format(policy=policy, more=f", {more}" if more else "", named=named))
+
+    queue = "message=lambda ctx: f\"Charge {ctx.xcom['tickets'][0]}.\""
+    tasks(more=queue)
+    agents.run("triage", code=-9, ROUNDS="3")
+    agents.project.forget()
+    lost = "tool charge c2-0"
+    assert planned(agents)["model"] == "known when it runs: the message (it looks into queues)"
+    assert planned(agents)[lost] == "stops: unknown"
+    tasks('(unknown="tell")', queue)
+    assert planned(agents)[lost] == "not repeated: unknown"
+    # No key for a model, but a change that is known all the same.
+    tasks(more=f"model='openai:gpt-5.2', {queue}")
+    assert "OPENAI_API_KEY" in planned(agents, OPENAI_API_KEY="")["model"]
+    # A completed `once` step is not made again.
+    tasks(more=f"model_settings={{'temperature': 0}}, {queue}")
+    assert planned(agents)["model~2"] == "stops: setting temperature is new"
+    assert set(planned(agents, "--from", "triage", "--repeat-once").values()) == {"made again: forced"}
+    assert planned(agents, ZRB_STORE_AGENTS="private")["prompt"] == "made again: private"
+    assert planned(agents, ZRB_STORE_CHANGED_REQUEST="reuse")["model"] == "reused: setting temperature is new"
+    assert not agents.project.calls

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from typing import Any
 
 import pytest
@@ -18,36 +17,6 @@ PLAIN = "agent(tools=[kill_at({kill})], tool_factories=[]{more})\n"
 
 def plain(kill: int = 20, more: str = "") -> str:
     return PLAIN.format(kill=kill, more=", " + more if more else "")
-
-
-@pytest.mark.promise(number=11)
-@pytest.mark.parametrize(
-    ("more", "first", "reason"),
-    [
-        ('message="Charge less."', "model 0", "message"),
-        ('system_prompt="Be kind."', "model 0", "instructions"),
-        ('model_settings={"temperature": 0}', "model 0", "setting temperature is new"),
-        (
-            "model=FunctionModel(stream_function=think, model_name='other')",
-            "model 0",
-            "model function:.* became .*other",
-        ),
-    ],
-)
-def test_a_changed_request_runs_anew(agents: Agents, more: str, first: str, reason: str) -> None:
-    agents.tasks(plain())
-    agents.run("triage", code=-9, ROUNDS="4")
-    agents.tasks(plain(more=more))
-    agents.project.forget()
-    agents.resume(ROUNDS="4")
-    agents.twice()
-    assert first in agents.project.begun
-    (changed,) = [
-        json.loads(arguments)[1]["changed"]
-        for arguments in agents.rows("arguments")
-        if "changed" in json.loads(arguments)[1]
-    ]
-    assert re.fullmatch(f"request changed: {reason}", changed)
 
 
 def test_a_changed_answer_of_a_tool_is_seen_where_it_matters(agents: Agents) -> None:

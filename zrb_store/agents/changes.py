@@ -58,7 +58,7 @@ class ChangedRequests:
             RequestChanged: A person has to decide.
         """
         found, once = completed_since(self._attempt, step)
-        spent = reduce(Spent.__add__, map(_cost, found), Spent())
+        spent = reduce(Spent.__add__, map(cost_of, found), Spent())
         others = [each.step for each in found if not is_agent_step(each.step)]
         what = " and ".join([spent.text()] * any(spent) + [f"step {name}" for name in others])
         if not what or (once and self._policy == "rerun"):
@@ -72,9 +72,9 @@ class ChangedRequests:
         if self._policy == "stop":
             raise RequestChanged(f"{task}: {why}: {again}, and `reuse` in place of `rerun` uses the stored ones")
         if self._policy == "reuse":
-            obstacle = NOT_STORED if difference == NOT_STORED else _obstacle(found, tools or ())
-            if obstacle:
-                raise RequestChanged(f"{task}: {why}, but {obstacle}, so they cannot be used again: {again}")
+            why_not = NOT_STORED if difference == NOT_STORED else obstacle(found, tools or ())
+            if why_not:
+                raise RequestChanged(f"{task}: {why}, but {why_not}, so they cannot be used again: {again}")
         if self._policy == "rerun" or not self._was_announced:
             self._attempt.xcom.warn(
                 f"{task}: {why}: {what} are {'made again' if self._policy == 'rerun' else 'used all the same'}"
@@ -83,14 +83,18 @@ class ChangedRequests:
         return self._policy == "reuse"
 
 
-def _cost(step: StoredStep) -> Spent:
+def cost_of(step: StoredStep) -> Spent:
+    """Return what a step of an agent has cost."""
     if is_answer_name(step.step):
         return answer_cost(step.result and codec.to_json(step.result))
     return Spent(tool_calls=1) if is_call_name(step.step) else Spent()
 
 
-def _obstacle(steps: Sequence[StoredStep], tools: Collection[str]) -> str:
-    """Say why stored answers cannot be used for other requests: they are of agents that overlapped, or need a tool."""
+def obstacle(steps: Sequence[StoredStep], tools: Collection[str] | None) -> str:
+    """Say why stored answers cannot be used for other requests: they are of agents that overlapped, or need a tool.
+
+    `tools` are those that the agent has; None if that is not known.
+    """
     ended = 0
     for step in steps:
         if not is_answer_name(step.step):
@@ -101,6 +105,6 @@ def _obstacle(steps: Sequence[StoredStep], tools: Collection[str]) -> str:
         result = codec.decode(step.result or "null")
         parts = result.get("response", {}).get("parts", ()) if isinstance(result, dict) else ()
         for part in parts:
-            if part.get("part_kind") == "tool-call" and part["tool_name"] not in tools:
+            if tools is not None and part.get("part_kind") == "tool-call" and part["tool_name"] not in tools:
                 return f"an answer calls tool {part['tool_name']}, which is gone"
     return ""

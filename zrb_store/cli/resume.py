@@ -48,6 +48,9 @@ if TYPE_CHECKING:
             `inputs` are given as `--NAME VALUE`. Nothing is run or written.
             """
 
+        def plan_agents(self, store: Store, decisions: list[Decision]) -> tuple[list[Decision], list[str]]:
+            """Add to decisions that were planned what becomes of the steps of agents, and return what is paid again."""
+
         def accept(self) -> None:
             """Let what was planned be run after click is done, with zrb's own exit codes."""
 
@@ -187,6 +190,9 @@ def resume(
                 decisions, notes = its.plan(
                     store, record, forced, given_inputs, repeat_once=repeat_once, takes_over=here
                 )
+                if plan:
+                    decisions, costs = its.plan_agents(store, decisions)
+                    notes += costs
             except ZrbStoreError as error:
                 if not several:
                     raise
@@ -229,7 +235,12 @@ def _print_plan(decisions: Sequence[Decision], notes: Sequence[str], name: str, 
     for note in notes:
         print_line(f"{name}: {note}" if name else note, program_name())
     if decisions and not as_json:
-        rows = [(decision.task, decision.action, _reason(decision)) for decision in decisions]
+        rows = []
+        for decision in decisions:
+            rows.append((decision.task, decision.action, _reason(decision)))
+            for step in decision.agent_steps:
+                reason = "" if step.action == "reused" and step.reason == "completed" else f": {step.reason}"
+                rows.append((f"  {step.id}", step.action.replace("-", " "), f"{step.step}{reason}"))
         printing.print_document([Table((Column("task"), Column("action"), Column("reason", status=True)), rows, name)])
 
 

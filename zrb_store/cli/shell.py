@@ -107,6 +107,9 @@ class CommandResumer:
         self._call = dataclasses.replace(call, forced=forced is not None, repeat_once=repeat_once)
         return plan(store.database, session, call.workflow, forced, repeat_once=repeat_once), []
 
+    def plan_agents(self, store: Store, decisions: list[Decision]) -> tuple[list[Decision], list[str]]:
+        return decisions, []  # commands have none
+
     def accept(self) -> None:
         raise click.exceptions.Exit(_run(self._call))
 
