@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import groupby
 
 from zrb_store import codec
 from zrb_store.db.engine import Database
-from zrb_store.inspect.agents import NO_COSTS, Costs, Spent, answer_cost
+from zrb_store.inspect.agents import NO_COSTS, Costs, LastAttempt, answer_cost, costs_of
 from zrb_store.local_time import Since, beginning
 from zrb_store.queries import lease, stats
 from zrb_store.queries.clock import now_micros
@@ -133,18 +134,28 @@ def task_stats(database: Database, *, task: str | None = None, since: Since | No
             else:
                 found[key].ended["lost"] += 1
                 failed[key] = max(failed.get(key, (0, "")), (record.id, "lost"))
-        for answer in stats.answers(transaction, task, start):
-            spent, nothing = answer_cost(answer.result and codec.to_json(answer.result)), Spent()
-            kinds = answer.paid, answer.used_again, not answer.stands
-            costs = Costs(*(spent if holds else nothing for holds in kinds))
-            of_task = found.setdefault((answer.project, answer.task), TaskStats(answer.project, answer.task))
-            of_task.costs += costs
+        for _, answers in groupby(
+            stats.answers(transaction, task, start), key=lambda one: (one.session_id, one.step_of)
+        ):
+            _add_costs(found, answers)
         run_ids = [run_id for run_id, _ in failed.values()]
         errors, places = last_errors(transaction, run_ids), stats.places(transaction, run_ids)
     for key, (run_id, status) in failed.items():
         session, at = places[run_id]
         found[key].last_failure = Failure(session, status, at, errors.get(run_id))
     return sorted(found.values(), key=lambda one: (one.task or "", one.project or ""))
+
+
+def _add_costs(found: dict[_Key, TaskStats], answers: Iterator[stats.Answer]) -> None:
+    """Add what the answers of one task have cost."""
+    asked = [(each._replace(result=None), answer_cost(each.result and codec.to_json(each.result))) for each in answers]
+    one = asked[0][0]
+    begun = (each.step for each, _ in asked if each.parent_id == one.last_id)
+    last = LastAttempt.of(one.last_id, None if one.last_status == "completed" else begun)
+    of_task = found.setdefault((one.project, one.task), TaskStats(one.project, one.task))
+    for each, spent in asked:
+        was_used = each.stands and last.has_used(each.step, each.parent_id)
+        of_task.costs += costs_of(spent, paid=each.paid, stands=each.stands, was_used=was_used)
 
 
 def recent_runs(

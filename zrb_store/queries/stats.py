@@ -117,31 +117,35 @@ def places(executor: Executor, run_ids: list[int]) -> dict[int, tuple[str, int]]
 
 
 class Answer(NamedTuple):
-    """An answer of a model: an attempt of a step named so that has completed."""
+    """An attempt of a step that may be the answer of a model."""
 
     project: str | None  # of its session, as the main task
     task: str | None
+    session_id: int
+    step_of: str
+    step: str
+    parent_id: int | None
     paid: bool  # whether its session asked for it: no copy, and not marked by a person
     stands: bool  # whether it was not given back
-    used_again: bool  # whether it stands, and the last attempt of its task did not ask for it
-    result: str | None  # encoded
+    result: str | None  # encoded; None unless it has completed
+    last_id: int | None  # the last attempt of the task that it is a step of
+    last_status: str | None
 
 
 def answers(transaction: Transaction, task: str | None, since: int | None) -> Iterator[Answer]:
-    """Yield the answers of models in the sessions of a task, or of all, that were asked for since a moment."""
-    last = t.attempt.alias("last")
-    of_task = (last.c.session_id == t.attempt.c.session_id, last.c.task == t.attempt.c.step_of)
-    newest = sa.select(sa.func.max(last.c.id)).where(*of_task).scalar_subquery()
-    stands = t.attempt.c.given_back_at.is_(None)
-    used_again = sa.and_(stands, sa.func.coalesce(t.attempt.c.parent_id, 0) != newest)
+    """Yield what models were asked in the sessions of a task, or of all, since a moment, by session and task."""
+    last, other = t.attempt.alias("last"), t.attempt.alias("other")
+    of_task = (other.c.session_id == t.attempt.c.session_id, other.c.task == t.attempt.c.step_of)
+    newest = sa.select(sa.func.max(other.c.id)).where(*of_task).scalar_subquery()
+    columns = (t.attempt.c[name] for name in ("session_id", "step_of", "step", "parent_id"))
     found = (
         sa.select(
-            *(t.session.c.project, t.session.c.task, t.attempt.c.run_id.is_not(None)),
-            *(stands, sa.func.coalesce(used_again, sa.false()), t.attempt.c.result),
+            *(t.session.c.project, t.session.c.task, *columns, t.attempt.c.run_id.is_not(None)),
+            *(t.attempt.c.given_back_at.is_(None), t.attempt.c.result, last.c.id, last.c.status),
         )
-        .select_from(t.attempt.join(t.session))
-        .where(t.attempt.c.step_of.is_not(None), t.attempt.c.status == literal("completed"))
-        .where(is_answer())
+        .select_from(t.attempt.join(t.session).outerjoin(last, last.c.id == newest))
+        .where(t.attempt.c.step_of.is_not(None), is_answer())
+        .order_by(t.attempt.c.session_id, t.attempt.c.step_of)
     )
     found = found if task is None else found.where(t.session.c.task == task)
     found = found if since is None else found.where(t.attempt.c.started_at >= since)
