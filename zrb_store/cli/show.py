@@ -48,8 +48,8 @@ _ENDED = ("completed", "failed", "interrupted", "stale", "waiting")
     "this time has happened.\n\n"
     "Of a queue with more than 20 values, the table has the held and dead ones and the next one to be taken, and "
     "sums up the others; with --at it has the last 20.\n\n"
-    "With --conversation, give a TASK that has an agent in place of a QUEUE, or nothing if only one has. Long texts are "
-    "cut, and an earlier conversation that the agent was given is one line, unless --full is given.",
+    "With --conversation, give a TASK that has an agent in place of a QUEUE, or nothing if only one has. Long texts "
+    "are cut, and an earlier conversation that the agent was given is one line, unless --full is given.",
 )
 @session_argument
 @click.argument("queue", required=False, metavar="[QUEUE|TASK]", shell_complete=completion.queues)
