@@ -98,25 +98,18 @@ def _note(name: StepName, result: Object) -> str:
 
 def decisions(name: StepName, result: Object) -> dict[str, str]:
     """Return what was decided about calls, by their ids."""
-    if result.get("kind") in ("approved", "denied"):
-        return {name.call: answer_text(result)}
+    if result.get("kind") in ("approved", "denied"):  # by a person
+        return {name.call: _verdict(result)}
     found = as_object(result.get("results"))
     approvals = {call: _verdict(one) for call, one in as_object(found.get("approvals")).items()}
     return approvals | {call: text_of(one) for call, one in as_object(found.get("calls")).items()}
 
 
-def answer_text(result: Object) -> str:
-    """Return what a person has answered about a call."""
-    return f"{result['kind']}: {result['reason']}" if result.get("reason") else str(result["kind"])
-
-
-def _verdict(result: JsonValue) -> str:
-    if result in (False, True):
-        return "approved" if result else "denied"
-    verdict = as_object(result)
-    if verdict.get("kind") != "tool-denied":
-        return "approved"
-    return f"denied: {verdict['message']}" if verdict.get("message") else "denied"
+def _verdict(decided: JsonValue) -> str:
+    verdict = as_object(decided)
+    is_denied = decided is False or verdict.get("kind") in ("denied", "tool-denied")
+    why = verdict.get("reason") or verdict.get("message")
+    return ("denied" if is_denied else "approved") + (f": {why}" if why else "")
 
 
 def end_of_call(result: Object) -> str:
@@ -254,28 +247,20 @@ Results: TypeAlias = Sequence[tuple[AttemptRecord, JsonValue]]  # the attempts o
 
 
 def costs_of_step(attempts: Results, last: LastAttempt) -> Costs:
-    """Return the costs of a step of an agent; nothing if it is none."""
+    """Return the costs of a step of an agent; nothing if it is none. What a fork has copied is paid by its original."""
     kind, costs = step_name(attempts[0][0].step or "").kind, NO_COSTS
     for record, result in attempts if kind in ("model", "tool") else ():
-        is_call = _kind(result) != "approval" and (record.run_id is not None or _kind(result) in _ENDS)
+        is_own, nothing = record.run_id is not None, Spent()
+        is_call = _kind(result) != "approval" and (is_own or _kind(result) in _ENDS)  # else a person has marked it
         spent = answer_cost(result) if kind == "model" else Spent(tool_calls=is_call)
         if record.status == "completed":
-            was_used = record.in_effect and last.has_used(record.step or "", record.parent_id)
-            costs += costs_of(spent, paid=record.run_id is not None, stands=record.in_effect, was_used=was_used)
+            stands, was_used = record.in_effect, last.has_used(record.step or "", record.parent_id)
+            costs += Costs(
+                spent if is_own else nothing,
+                spent if stands and was_used else nothing,
+                nothing if stands or not is_own else spent,
+            )
     return costs._replace(paid=Spent(tool_calls=executions(attempts))) if kind == "tool" else costs
-
-
-def costs_of(spent: Spent, *, paid: bool, stands: bool, was_used: bool) -> Costs:
-    """Return what an answer or a call has cost.
-
-    Args:
-        spent: What it cost whoever asked for it.
-        paid: Whether this session did: it is no copy, and was not marked by a person.
-        stands: Whether it was not given back.
-        was_used: Whether it was used instead of another one.
-    """
-    nothing = Spent()
-    return Costs(spent if paid else nothing, spent if was_used else nothing, nothing if stands or not paid else spent)
 
 
 def answer_cost(result: JsonValue) -> Spent:

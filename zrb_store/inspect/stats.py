@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import groupby
 
 from zrb_store import codec
 from zrb_store.db.engine import Database
-from zrb_store.inspect.agents import NO_COSTS, Costs, LastAttempt, answer_cost, costs_of
+from zrb_store.inspect.agents import NO_COSTS, Costs, LastAttempt, Spent, costs_of_step
 from zrb_store.local_time import Since, beginning
 from zrb_store.queries import lease, stats
 from zrb_store.queries.clock import now_micros
@@ -134,9 +134,7 @@ def task_stats(database: Database, *, task: str | None = None, since: Since | No
             else:
                 found[key].ended["lost"] += 1
                 failed[key] = max(failed.get(key, (0, "")), (record.id, "lost"))
-        for _, answers in groupby(
-            stats.answers(transaction, task, start), key=lambda one: (one.session_id, one.step_of)
-        ):
+        for _, answers in groupby(stats.answers(transaction, task, start), lambda one: one.of):
             _add_costs(found, answers)
         run_ids = [run_id for run_id, _ in failed.values()]
         errors, places = last_errors(transaction, run_ids), stats.places(transaction, run_ids)
@@ -146,16 +144,17 @@ def task_stats(database: Database, *, task: str | None = None, since: Since | No
     return sorted(found.values(), key=lambda one: (one.task or "", one.project or ""))
 
 
-def _add_costs(found: dict[_Key, TaskStats], answers: Iterator[stats.Answer]) -> None:
-    """Add what the answers of one task have cost."""
-    asked = [(each._replace(result=None), answer_cost(each.result and codec.to_json(each.result))) for each in answers]
-    one = asked[0][0]
-    begun = (each.step for each, _ in asked if each.parent_id == one.last_id)
-    last = LastAttempt.of(one.last_id, None if one.last_status == "completed" else begun)
-    of_task = found.setdefault((one.project, one.task), TaskStats(one.project, one.task))
-    for each, spent in asked:
-        was_used = each.stands and last.has_used(each.step, each.parent_id)
-        of_task.costs += costs_of(spent, paid=each.paid, stands=each.stands, was_used=was_used)
+def _add_costs(found: dict[_Key, TaskStats], answers: Iterable[stats.Answer]) -> None:
+    """Add the costs of the answers of one task."""
+    asked, begun = list[tuple[str, Costs]](), list[str]()
+    for one in answers:
+        name, result = one.record.step or "", one.result and codec.to_json(one.result)
+        asked.append((name, costs_of_step([(one.record, result)], LastAttempt(one.last_id, None))))
+        begun += [name] * (one.record.parent_id == one.last_id)
+    last = LastAttempt.of(None, None if one.last_status == "completed" else begun)
+    of_task = found.setdefault(one.key, TaskStats(*one.key))
+    for name, costs in asked:
+        of_task.costs += costs if last.has_used(name, 0) else costs._replace(used_again=Spent())
 
 
 def recent_runs(

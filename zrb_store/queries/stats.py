@@ -11,13 +11,13 @@ from zrb_store.db.core import bindparam, is_one_of, literal, sa, statement, t
 from zrb_store.db.dialect import among, now
 from zrb_store.db.transaction import Executor, Row, Transaction
 from zrb_store.process import Projects
-from zrb_store.queries import lease, runs, sessions
+from zrb_store.queries import attempts, lease, runs, sessions
 from zrb_store.queries.attempts import attempt_as
 from zrb_store.queries.notify import LastError
 from zrb_store.queries.queues import dead_values
 from zrb_store.queries.steps import is_answer
 from zrb_store.queries.values import is_dead, is_same_value
-from zrb_store.records import UNSUCCESSFUL, RunRecord, SessionRecord
+from zrb_store.records import UNSUCCESSFUL, AttemptRecord, RunRecord, SessionRecord
 
 Ts = TypeVarTuple("Ts")
 
@@ -119,16 +119,11 @@ def places(executor: Executor, run_ids: list[int]) -> dict[int, tuple[str, int]]
 class Answer(NamedTuple):
     """An attempt of a step that may be the answer of a model."""
 
-    project: str | None  # of its session, as the main task
-    task: str | None
-    session_id: int
-    step_of: str
-    step: str
-    parent_id: int | None
-    paid: bool  # whether its session asked for it: no copy, and not marked by a person
-    stands: bool  # whether it was not given back
-    result: str | None  # encoded; None unless it has completed
-    last_id: int | None  # the last attempt of the task that it is a step of
+    record: AttemptRecord
+    result: str | None  # encoded
+    key: tuple[str | None, str | None]  # the project and the main task of its session
+    of: tuple[int, str]  # the session and the task that it is a step of
+    last_id: int | None  # the last attempt of that
     last_status: str | None
 
 
@@ -137,19 +132,20 @@ def answers(transaction: Transaction, task: str | None, since: int | None) -> It
     last, other = t.attempt.alias("last"), t.attempt.alias("other")
     of_task = (other.c.session_id == t.attempt.c.session_id, other.c.task == t.attempt.c.step_of)
     newest = sa.select(sa.func.max(other.c.id)).where(*of_task).scalar_subquery()
-    columns = (t.attempt.c[name] for name in ("session_id", "step_of", "step", "parent_id"))
     found = (
-        sa.select(
-            *(t.session.c.project, t.session.c.task, *columns, t.attempt.c.run_id.is_not(None)),
-            *(t.attempt.c.given_back_at.is_(None), t.attempt.c.result, last.c.id, last.c.status),
+        attempts.selection("arguments", "error_traceback")
+        .add_columns(
+            t.attempt.c.result, t.session.c.project, t.session.c.task, t.attempt.c.step_of, last.c.id, last.c.status
         )
-        .select_from(t.attempt.join(t.session).outerjoin(last, last.c.id == newest))
+        .outerjoin(last, last.c.id == newest)
         .where(t.attempt.c.step_of.is_not(None), is_answer())
         .order_by(t.attempt.c.session_id, t.attempt.c.step_of)
     )
     found = found if task is None else found.where(t.session.c.task == task)
     found = found if since is None else found.where(t.attempt.c.started_at >= since)
-    return (Answer(*row) for row in transaction.stream(found))
+    for *columns, result, project, main, step_of, last_id, status in transaction.stream(found):
+        record = attempts.record(tuple(columns))
+        yield Answer(record, result, (project, main), (record.session_id, step_of), last_id, status)
 
 
 @statement
