@@ -93,15 +93,14 @@ class Turn:
 def conversation(document: SessionDocument, task: str | None) -> tuple[str, list[Turn]]:
     """Return the conversation of a task's agent, and the task: by default the only one that has an agent."""
     with_agent = {each.name: each for each in document.tasks if each.has_agent}
-    names, session = ", ".join(with_agent), document.session.name
+    session, names = document.session.name, ", ".join(with_agent)
     if not with_agent:
         raise TaskNotFound(f"session {session} has no agent")
-    if task is None and len(with_agent) > 1:
-        raise TaskNotFound(f"name a task of session {session} that has an agent: {names}")
-    found = next(iter(with_agent.values())) if task is None else with_agent.get(task)
-    if found is None:
-        raise TaskNotFound(f"task {task} of session {session} has no agent; these have: {names}")
-    return found.name, turns(found)
+    name = next(iter(with_agent)) if task is None and len(with_agent) == 1 else task
+    if name not in with_agent:
+        what = f"task {task} of session {session} has no agent" if task else f"session {session} has several agents"
+        raise TaskNotFound(f"{what}: name one of {names}")
+    return name, turns(with_agent[name])
 
 
 def folded(turns: Iterable[Turn]) -> Iterator[Turn]:
