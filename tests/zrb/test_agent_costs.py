@@ -85,7 +85,7 @@ def test_the_conversation_can_be_read_and_compared(agents: Agents) -> None:
     agents.run("triage", code=-9)
     agents.resume()
     shown = agents.run("xcom", "show", "s", "--conversation")
-    text = re.sub(r"[\d:]+(Z| UTC)|[\d,]+ in / \d+ out", "...", shown)
+    text = re.sub(r"[\d:]+(Z| UTC)|\S+, [\d,]+ in / \d+ out", "...", shown)
     assert "system\n[12 characters]\n\nuser\nCharge them all." in text
     assert 'tool call charge, ..., ... tokens, from the store\n{"n": 10}\n' in text
     assert "tool result charge, ..., from the store\nreceipt 10\n[image/png, 30 bytes]\n" in text

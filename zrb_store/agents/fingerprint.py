@@ -331,13 +331,13 @@ class Fingerprints:
         return found
 
 
-def _lengths(messages: Sequence[ModelMessage]) -> list[int]:
-    return list(map(len, map(_PARTS, messages)))
-
-
 def message_digest(message: ModelMessage) -> str:
     """Return a digest of what of a message is sent to a model."""
     return digest(_sent(message))
+
+
+def _lengths(messages: Sequence[ModelMessage]) -> list[int]:
+    return list(map(len, map(_PARTS, messages)))
 
 
 def model_name(model: Model) -> str:

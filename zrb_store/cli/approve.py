@@ -14,10 +14,6 @@ from zrb_store.render.printing import echo
 from zrb_store.store import open_store
 
 
-def _parse_budget(text: str) -> int:
-    return settings.budget(text or "=", "--budget") or 0
-
-
 @command(
     "approve",
     "{} triage-7",
@@ -34,7 +30,7 @@ def _parse_budget(text: str) -> int:
 @click.option(
     "--budget",
     metavar="tokens=N",
-    type=_parse_budget,
+    type=lambda text: settings.budget(text or "=", "--budget"),
     help="Let the agents of the session use this many tokens in all.",
 )
 def approve(session: str, call: str | None, deny: bool, reason: str | None, budget: int | None) -> None:
@@ -42,11 +38,10 @@ def approve(session: str, call: str | None, deny: bool, reason: str | None, budg
         raise click.UsageError("--budget answers no call: give it alone")
     if reason and not deny:
         raise click.UsageError("--reason is for --deny")
+    answer = {"kind": "denied", "reason": reason or ""} if deny else {"kind": "approved"}
     with open_store() as store:
         found = session_names.resolve(store.database, session, exact=True)
-        if budget is not None:
-            for each in operations.raise_budget(store.database, found, budget):
-                echo(one_line(f"{each.task}: {budget:,} tokens"))
-            return
-        asked = operations.answer_call(store.database, found, call, (reason or "") if deny else None)
-    echo(one_line(f"{asked.task}: {asked.call} {'denied' if deny else 'approved'}: {asked.say}"))
+        value = answer if budget is None else {"tokens": budget}
+        for each in operations.answer(store.database, found, call, value, budget=budget is not None):
+            said = f"{each.call} {answer['kind']}: {each.say}" if budget is None else f"{budget:,} tokens"
+            echo(one_line(f"{each.task}: {said}"))

@@ -202,7 +202,8 @@ def mark_(session: str, task: str, status: str, step: str | None, new: bool, res
     details="The new session has the task and inputs of SESSION, the results of the tasks that completed before TASK "
     "first started, and the queues of that moment. It is independent; `resume` runs it. Prints its name.\n\n"
     "With --step, the moment is that before STEP first started, and the steps of TASK completed by then are also "
-    "copied. Everything not copied is done again; a completed `once` step among it needs --repeat-once.",
+    "copied. Everything not copied is done again; a `once` step among them that has happened, or may have, needs "
+    "--repeat-once.",
 )
 @arguments.changed_session_argument
 @click.option(

@@ -48,10 +48,11 @@ _ENDED = ("completed", "failed", "interrupted", "stale", "waiting")
     "this time has happened.\n\n"
     "Of a queue with more than 20 values, the table has the held and dead ones and the next one to be taken, and "
     "sums up the others; with --at it has the last 20.\n\n"
-    "With --conversation, QUEUE is the name of a task that has an agent; it may be left out if only one has.",
+    "With --conversation, give a TASK that has an agent in place of a QUEUE, or nothing if only one has. Long texts "
+    "are cut, and an earlier conversation that the agent was given is one line, unless --full is given.",
 )
 @session_argument
-@click.argument("queue", required=False, shell_complete=completion.queues)
+@click.argument("queue", required=False, metavar="[QUEUE|TASK]", shell_complete=completion.queues)
 @click.option("--live", is_flag=True, help="Only values still in their queue.")
 @click.option("--dead", is_flag=True, help="Only dead values: their queue allows no more deliveries.")
 @click.option("--held", is_flag=True, help="Only values that running attempts hold.")
@@ -61,7 +62,7 @@ _ENDED = ("completed", "failed", "interrupted", "stale", "waiting")
 @click.option("--steps", is_flag=True, help="Show all steps of tasks that have more than 20.")
 @click.option("--full", is_flag=True, help="As --all, and show each value in full.")
 @click.option("--timeline", is_flag=True, help="Draw the attempts as bars over time; with --steps also the steps.")
-@click.option("--conversation", is_flag=True, help="Show what an agent and its model said; with --full all.")
+@click.option("--conversation", is_flag=True, help="Show what an agent and its model said.")
 @click.option("--watch", is_flag=True, help="Refresh the display until the session has ended.")
 @format_option(
     choices=("table", "json", "jsonl", "value", "markdown"),

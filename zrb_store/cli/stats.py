@@ -44,7 +44,8 @@ _MOST = 5  # main tasks that are named
     "nearest rank) are of the durations of completed runs. A run whose process died is lost, which counts as a "
     "failure. A run that ended because it waits counts as neither; WAITED is the time until the next one. If there are "
     "agents, PAID is the sum of tokens that their models were sent and gave, USED AGAIN that of the stored answers "
-    "that a later attempt or a fork used instead, and THROWN AWAY that of paid answers, given back since.",
+    "that the last attempt or a fork used instead, and THROWN AWAY that of paid answers, given back since. The cost of "
+    "a request whose answer never came is not known.",
 )
 @click.argument("task", required=False, shell_complete=completion.main_tasks)
 @since_option("Only runs started within this time, e.g. 26h, 30d, or since this moment, e.g. 2026-11-24, midnight.")

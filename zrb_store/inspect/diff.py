@@ -88,16 +88,16 @@ def _is_of_agent(step: str, result: str | None) -> bool:
 def _conversation_differences(
     transaction: Transaction, names: Sequence[str], tasks: Iterable[str]
 ) -> Iterator[Difference]:
-    from zrb_store.inspect.conversation import turns  # late: few sessions have agents
+    from zrb_store.inspect.conversation import by_agent  # late: few sessions have agents
     from zrb_store.inspect.show import SessionDocument
 
     documents = [SessionDocument(transaction, name, None, only="next") for name in names]
     for name in tasks:
-        one, two = (
-            [turn.compared() for task in document.tasks if task.name == name for turn in turns(task)]
-            for document in documents
-        )
-        yield from differences(one, two, f"${key_segment(name)}.conversation")
+        one, two = (by_agent(*(task for task in each.tasks if task.name == name)) for each in documents)
+        for agent in dict.fromkeys([*one, *two]):
+            path = f"${key_segment(name)}.conversation" + (key_segment(agent) if agent else "")
+            said, other = ([turn.compared() for turn in each.get(agent, ())] for each in (one, two))
+            yield from differences(said, other, path)
 
 
 def doings(transaction: Transaction, attempt: AttemptRecord) -> JsonValue:

@@ -14,8 +14,7 @@ from typing import NamedTuple, TypeVar
 from zrb_store.codec.arguments import call_text
 from zrb_store.db.engine import Database
 from zrb_store.inspect.agents import agent_note, agent_tokens
-from zrb_store.inspect.conversation import Turn
-from zrb_store.inspect.conversation import turns as turns_of
+from zrb_store.inspect.conversation import Turn, folded, turns
 from zrb_store.inspect.header import header, inputs_of
 from zrb_store.inspect.log import AttemptLog, SessionLog, log_of, run_json
 from zrb_store.inspect.queues import held_by_others
@@ -234,13 +233,11 @@ def describe(database: Database, name: str, *, budget: Budget | None = None, dam
 
 
 def _conversations(document: SessionDocument, budget: Budget) -> list[tuple[str, list[Turn], int]]:
-    with_agent = [task for task in document.tasks if task.counts is not None and task.counts.of_agent]
+    with_agent = [task for task in document.tasks if task.has_agent]
+    room = budget.logged // max(1, len(with_agent))
     found = []
     for task in with_agent:
-        turns = (replace(turn, text=cut_text(turn.text, BEGINNING)) for turn in turns_of(task))
-        last, left_out, _ = last_within(
-            turns, budget.logged // len(with_agent), lambda turn: json_length(turn.compared())
-        )
+        last, left_out, _ = last_within(folded(turns(task)), room, lambda turn: json_length(turn.said(full=False)))
         found.append((task.name, last, left_out))
     return found
 

@@ -16,7 +16,7 @@ from zrb_store import codec, records
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
 from zrb_store.errors import SessionNotFound, ValueNotFound
-from zrb_store.inspect.agents import NO_COSTS, Costs, costs_of_step, executions
+from zrb_store.inspect.agents import NO_COSTS, Costs, LastAttempt, costs_of_step, executions
 from zrb_store.inspect.header import header
 from zrb_store.inspect.moments import attempt_at, moment_of, runs_at, status_at, value_at
 from zrb_store.inspect.value import each_with_acts
@@ -92,7 +92,7 @@ class Step:
         return shown if self.beginning is None else {**shown, "beginning": self.beginning}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Task:
     """A task of a session, with its attempts and steps in the order in which they started."""
 
@@ -113,10 +113,14 @@ class Task:
         return not self.attempts or (self.status in ("waiting", "skipped") and not self.is_parked)
 
     @property
+    def has_agent(self) -> bool:
+        """Whether one of its agents has asked a model."""
+        return self.counts is not None and self.counts.of_agent > 0
+
+    @functools.cached_property
     def costs(self) -> Costs:
-        """What the agent of the task has cost, if it has one; its steps are read."""
-        has_agent = self.counts is not None and self.counts.of_agent > 0
-        return sum((step.costs for step in self.steps), NO_COSTS) if has_agent else NO_COSTS
+        """What the agents of the task have cost, if it has some; its steps are read once."""
+        return sum((step.costs for step in self.steps), NO_COSTS) if self.has_agent else NO_COSTS
 
     def to_json(self) -> JsonObject:
         shown: JsonObject = {
@@ -336,12 +340,16 @@ class SessionDocument(SessionView):
         if last is not None and last.in_effect and last.result_seq is not None:
             queue = self._names.get(last.result_queue_id or 0)
             result = None if queue is None else full_name(self.session.name, queue, last.result_seq)
-        read_steps = functools.partial(self._steps_of, name, None if last is None else last.id)
+        read_steps = functools.partial(self._steps_of, name, last)
         steps: Rows[Step] = [] if counts is None else Lazy(read_steps, counts.steps)
         status, is_parked = _status(last, self.session.tasks.get(name, "waiting")), last and last.status == "waiting"
         return Task(name, status, not last or last.restorable, result, attempts, counts, steps, bool(is_parked))
 
-    def _steps_of(self, task: str, last_id: int | None) -> Iterator[Step]:
+    def _steps_of(self, task: str, last_attempt: AttemptRecord | None) -> Iterator[Step]:
+        begun = None
+        if last_attempt is not None and last_attempt.status != "completed":
+            begun = show.names_in(self.transaction, last_attempt)
+        after = LastAttempt.of(None if last_attempt is None else last_attempt.id, begun)
         found = show.steps_of_task(self.transaction, self.session.id, task, self.at)
         for _, group in itertools.groupby(found, lambda each: each[0].step_number):
             own = [(self.seen(each), None if data is None else codec.to_json(data)) for each, data in group]
@@ -349,7 +357,7 @@ class SessionDocument(SessionView):
             for attempt, _ in own:
                 self._note(attempt)
             content = result if last.in_effect else None
-            costs = costs_of_step(own, last_id)
+            costs = costs_of_step(own, after)
             yield Step([attempt for attempt, _ in own], _status(last, "waiting"), content, executions(own), costs)
 
     def _count(self, queue: show.QueueSummary) -> int:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import groupby
 
 from zrb_store import codec
 from zrb_store.db.engine import Database
-from zrb_store.inspect.agents import NO_COSTS, Costs, Spent, answer_cost
+from zrb_store.inspect.agents import NO_COSTS, Costs, LastAttempt, Spent, costs_of_step
 from zrb_store.local_time import Since, beginning
 from zrb_store.queries import lease, stats
 from zrb_store.queries.clock import now_micros
@@ -133,18 +134,27 @@ def task_stats(database: Database, *, task: str | None = None, since: Since | No
             else:
                 found[key].ended["lost"] += 1
                 failed[key] = max(failed.get(key, (0, "")), (one.run.id, "lost"))
-        for answer in stats.answers(transaction, task, start):
-            spent, nothing = answer_cost(answer.result and codec.to_json(answer.result)), Spent()
-            kinds = answer.paid, answer.used_again, not answer.stands
-            costs = Costs(*(spent if holds else nothing for holds in kinds))
-            of_task = found.setdefault((answer.project, answer.task), TaskStats(answer.project, answer.task))
-            of_task.costs += costs
+        for _, answers in groupby(stats.answers(transaction, task, start), lambda one: one.of):
+            _add_costs(found, answers)
         run_ids = [run_id for run_id, _ in failed.values()]
         errors = last_errors(transaction, run_ids)
         for one in stats.with_ids(transaction, run_ids):
             key, at = (one.project, one.task), lease.worked_until(one.run, None)
             found[key].last_failure = Failure(one.session, failed[key][1], at, errors.get(one.run.id))
     return sorted(found.values(), key=lambda one: (one.task or "", one.project or ""))
+
+
+def _add_costs(found: dict[_Key, TaskStats], answers: Iterable[stats.Answer]) -> None:
+    """Add the costs of the answers of one task."""
+    asked, begun = list[tuple[str, Costs]](), list[str]()
+    for one in answers:
+        name, result = one.record.step or "", one.result and codec.to_json(one.result)
+        asked.append((name, costs_of_step([(one.record, result)], LastAttempt(one.last_id, None))))
+        begun += [name] * (one.record.parent_id == one.last_id)
+    last = LastAttempt.of(None, None if one.last_status == "completed" else begun)
+    of_task = found.setdefault(one.key, TaskStats(*one.key))
+    for name, costs in asked:
+        of_task.costs += costs if last.has_used(name, 0) else costs._replace(used_again=Spent())
 
 
 def recent_runs(

@@ -10,13 +10,13 @@ from zrb_store.db.core import bindparam, is_one_of, literal, sa, statement, t
 from zrb_store.db.dialect import among, now
 from zrb_store.db.transaction import Executor, Row, Transaction
 from zrb_store.process import Projects
-from zrb_store.queries import runs, sessions
+from zrb_store.queries import attempts, runs, sessions
 from zrb_store.queries.attempts import attempt_as
 from zrb_store.queries.notify import LastError
 from zrb_store.queries.queues import dead_values
 from zrb_store.queries.steps import is_answer
 from zrb_store.queries.values import is_dead, is_same_value
-from zrb_store.records import UNSUCCESSFUL, RunRecord, SessionRecord
+from zrb_store.records import UNSUCCESSFUL, AttemptRecord, RunRecord, SessionRecord
 
 Ts = TypeVarTuple("Ts")
 
@@ -99,35 +99,35 @@ def with_ids(executor: Executor, run_ids: Sequence[int]) -> list[TaskRun]:
 
 
 class Answer(NamedTuple):
-    """An answer of a model: an attempt of a step named so that has completed."""
+    """An attempt of a step that may be the answer of a model."""
 
-    project: str | None  # of its session, as the main task
-    task: str | None
-    paid: bool  # whether its session asked for it: no copy, and not marked by a person
-    stands: bool  # whether it was not given back
-    used_again: bool  # whether it stands, and the last attempt of its task did not ask for it
+    record: AttemptRecord
     result: str | None  # encoded
+    key: tuple[str | None, str | None]  # the project and the main task of its session
+    of: tuple[int, str]  # the session and the task that it is a step of
+    last_id: int | None  # the last attempt of that
+    last_status: str | None
 
 
 def answers(transaction: Transaction, task: str | None, since: int | None) -> Iterator[Answer]:
-    """Yield the answers of models in the sessions of a task, or of all, that were asked for since a moment."""
-    last = t.attempt.alias("last")
-    of_task = (last.c.session_id == t.attempt.c.session_id, last.c.task == t.attempt.c.step_of)
-    newest = sa.select(sa.func.max(last.c.id)).where(*of_task).scalar_subquery()
-    stands = t.attempt.c.given_back_at.is_(None)
-    used_again = sa.and_(stands, sa.func.coalesce(t.attempt.c.parent_id, 0) != newest)
+    """Yield what models were asked in the sessions of a task, or of all, since a moment, by session and task."""
+    last, other = t.attempt.alias("last"), t.attempt.alias("other")
+    of_task = (other.c.session_id == t.attempt.c.session_id, other.c.task == t.attempt.c.step_of)
+    newest = sa.select(sa.func.max(other.c.id)).where(*of_task).scalar_subquery()
     found = (
-        sa.select(
-            *(t.session.c.project, t.session.c.task, t.attempt.c.run_id.is_not(None)),
-            *(stands, sa.func.coalesce(used_again, sa.false()), t.attempt.c.result),
+        attempts.selection("arguments", "error_traceback")
+        .add_columns(
+            t.attempt.c.result, t.session.c.project, t.session.c.task, t.attempt.c.step_of, last.c.id, last.c.status
         )
-        .select_from(t.attempt.join(t.session))
-        .where(t.attempt.c.step_of.is_not(None), t.attempt.c.status == literal("completed"))
-        .where(is_answer())
+        .outerjoin(last, last.c.id == newest)
+        .where(t.attempt.c.step_of.is_not(None), is_answer())
+        .order_by(t.attempt.c.session_id, t.attempt.c.step_of)
     )
     found = found if task is None else found.where(t.session.c.task == task)
     found = found if since is None else found.where(t.attempt.c.started_at >= since)
-    return (Answer(*row) for row in transaction.stream(found))
+    for *columns, result, project, main, step_of, last_id, status in transaction.stream(found):
+        record = attempts.record(tuple(columns))
+        yield Answer(record, result, (project, main), (record.session_id, step_of), last_id, status)
 
 
 @statement

@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, NoReturn
 
 from pydantic_ai.capabilities import AbstractCapability, CapabilityOrdering
@@ -34,6 +35,7 @@ from zrb_store.queries.dependent_steps import StoredStep, of_attempts
 from zrb_store.records import AttemptRecord, JsonValue
 
 _PARTS = ("settings", "tools", "output", "instructions")  # of a request, as `Request.stored` names them
+_STARTS = ("message", "attachments", "instructions")  # what the step of the prompt compares
 
 
 class Known(NamedTuple):
@@ -59,9 +61,8 @@ class Known(NamedTuple):
 
     @property
     def request(self) -> dict[str, JsonValue]:
-        """What is compared of it; nothing if a person has kept it."""
-        is_own = self.stands and self.last.run_id is not None
-        return positional_and_named(self.last.arguments or "null")[1] if is_own else {}
+        """What it was asked, as digests."""
+        return positional_and_named(self.last.arguments or "null")[1] if self.stands else {}
 
 
 def steps_of_agent(transaction: Transaction, session_id: int, task: str) -> list[Known]:
@@ -111,34 +112,39 @@ class _Probe(AbstractCapability[Any]):
         self.tools = frozenset(tool.name for tool in (*parameters.function_tools, *parameters.output_tools))
         raise _Seen
 
-    def difference(self, stored: dict[str, JsonValue], *, others: bool) -> str:
+    def difference(self, stored: dict[str, JsonValue], *, is_first: bool, others: bool) -> str:
         """Say how the request differs from a stored one that has all its parts; empty if it does not.
 
-        With `others`, the agent may have tools that are not known here.
+        The messages are compared of the first one: those of later ones follow from the answers before. With `others`,
+        the agent may have tools that are not known here.
         """
-        now, tools, then = self.request, stored.get("tools"), stored.get("new")
+        given, tools, then = self.request.messages, stored.get("tools"), stored.get("new")
         if others and isinstance(tools, dict):
             stored = {**stored, "tools": {name: one for name, one in tools.items() if name in self.tools}}
-        found = now.difference(stored, None)
-        if not found.startswith("messages[") or not isinstance(then, list):
-            return found
-        # As in `Fingerprints`, the code counts of a message that a hook has made.
-        given = now.messages
-        seen = [
-            one if one in given or not self.code else digest([self.code, place, given])
-            for place, one in enumerate(then)
-        ]
-        return "" if then == (seen if self.code else given) else found
+        if self.code and isinstance(then, list):  # as in `Fingerprints`, it counts of a message that a hook has made
+            made = (digest([self.code, place, given]) for place in range(len(then)))
+            given = [one if one in given else other for one, other in zip(then, made, strict=True)]
+        found = self.request.difference(stored, None)
+        return "" if found.startswith("messages[") and (not is_first or then == given) else found
 
 
-class _Now(NamedTuple):
+@dataclass
+class _Now:
     """What a task would give its agent now, as far as that is known."""
 
-    prompt: Mapping[str, JsonValue]
-    probe: _Probe | None
-    once: Mapping[str, str]
+    prompt: dict[str, JsonValue]  # digests, by the names of the arguments of its step
     has_others: bool  # whether it may have tools that are not known here, such as an MCP server's
-    unknown: Sequence[str]  # what is not known, each with the reason
+    probe: _Probe | None = None
+    once: Mapping[str, str] = field(default_factory=dict)
+    unknown: list[str] = field(default_factory=list)  # what is not known, each with the reason
+
+    @contextmanager
+    def finding(self, name: str) -> Iterator[None]:
+        """Note why it is not known, if something fails in the block."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - the user's function, or no key for the model
+            self.unknown.append(f"the {name} ({str(error).partition(chr(10))[0]})")
 
 
 def _now(task: Any, inputs: Mapping[str, Any], stored: Prompt | None) -> _Now:
@@ -146,29 +152,19 @@ def _now(task: Any, inputs: Mapping[str, Any], stored: Prompt | None) -> _Now:
     ctx = task.get_ctx(compat.Session(shared_ctx=shared, root_group=compat.cli))
     shared.__dict__["_xcom"] = _Queues()
     rendering = (task._render_message,) if hasattr(task, "_render_message") else ()  # zrb 2
-    makers: dict[str, Callable[[], object]] = {
-        "message": lambda: get_attr(ctx, task._message, "", *rendering),
-        "attachments": lambda: get_attachments(ctx, task._attachment) or [],
-    }
-    prompt, unknown, once = dict[str, JsonValue](), list[str](), dict[str, str]()
-    for name, make in makers.items():
-        try:
-            prompt[name] = digest(make())
-        except Exception as error:  # noqa: BLE001 - the user's function
-            unknown.append(f"the {name} ({error})")
-    prompt["instructions"] = declared_instructions(task, "")
-    probe: _Probe | None = _Probe()
-    try:
-        once |= once_tools(task, task.get_all_tools(ctx))
+    now = _Now({"instructions": declared_instructions(task, "")}, bool(task._toolsets or task._toolset_factories))
+    with now.finding("message"):
+        now.prompt["message"] = digest(get_attr(ctx, task._message, "", *rendering))
+    with now.finding("attachments"):
+        now.prompt["attachments"] = digest(get_attachments(ctx, task._attachment) or [])
+    with now.finding("request"):
+        now.once = once_tools(task, task.get_all_tools(ctx))
         agent = task._create_agent(ctx, system_prompt=stored.system_prompt if stored else "", toolsets=[])
-        message, history = (stored.message, list(stored.history)) if stored else ("", [])
-        asyncio.run(agent.run(message, message_history=history, capabilities=[probe]))
-    except _Seen:
-        pass
-    except Exception as error:  # noqa: BLE001 - the user's function, or no key for the model
-        probe = None
-        unknown.append(f"the request ({str(error).partition(chr(10))[0]})")
-    return _Now(prompt, probe, once, bool(task._toolsets or task._toolset_factories), unknown)
+        message, earlier, probe = (stored.message if stored else ""), list(stored.history if stored else []), _Probe()
+        with suppress(_Seen):
+            asyncio.run(agent.run(message, message_history=earlier, capabilities=[probe]))
+        now.probe = probe
+    return now
 
 
 def plan_agent(known: Sequence[Known], task: AnyTask, inputs: Mapping[str, Any], over: str | None) -> list[PlannedStep]:
@@ -229,21 +225,19 @@ def _change(known: Sequence[Known], now: _Now, policy: OnChange) -> tuple[int, s
 
 def _differences(known: Sequence[Known], now: _Now) -> Iterator[tuple[int, str]]:
     """Yield where a stored answer no longer fits, and how its request differs."""
-    parts, is_compared = dict[str, JsonValue](), False
+    parts, probe = dict[str, JsonValue](), now.probe
     for place, one in enumerate(known):
-        is_answer, then = is_answer_name(one.stored.step), one.request
-        if one.lost_result and (is_answer or one.stored.step == "prompt"):
+        step, then = one.stored.step, one.request
+        is_kept, is_prompt, is_answer = one.last.run_id is None, step == "prompt", is_answer_name(step)
+        if one.lost_result and (is_prompt or is_answer):
             yield place, NOT_STORED
-        if one.stored.step == "prompt" and then:
-            names = ("message", "attachments", "instructions")
-            if differing := [name for name in names if name in now.prompt and then.get(name) != now.prompt[name]]:
-                yield place, ", ".join(differing)
-        if is_answer and one.stands and now.probe is not None and not is_compared:
-            all_of = positional_and_named(one.last.arguments or "null")[1]
-            parts |= {name: value for name, value in all_of.items() if name in _PARTS}
-            if then:
-                is_compared = True
-                if one.stored.step != "model":  # the messages follow from the answers before
-                    then = {**then, "messages": len(now.probe.request.messages), "new": [*now.probe.request.messages]}
-                if difference := now.probe.difference({**then, **parts}, others=now.has_others):
+        differing = [name for name in _STARTS if name in now.prompt and then.get(name) != now.prompt[name]]
+        if is_prompt and then and not is_kept and differing:
+            yield place, ", ".join(differing)
+        if is_answer and one.stands and probe is not None:
+            parts |= {name: value for name, value in then.items() if name in _PARTS}
+            if then and not is_kept:
+                difference = probe.difference({**then, **parts}, is_first=step == "model", others=now.has_others)
+                probe = None  # the others follow
+                if difference:
                     yield place, difference
