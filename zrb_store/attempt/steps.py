@@ -62,6 +62,7 @@ class Claim:
             else:
                 count = all_steps.started[base] = all_steps.started.get(base, 0) + 1
         self.name = base if count == 1 else f"{base}~{count}"
+        all_steps.used.add(self.name)
         self._count = count
 
     def __enter__(self) -> Self:
@@ -86,6 +87,7 @@ class Steps:
     Attributes:
         any_began: Whether a step may have begun.
         in_doubt: Whether a step may have begun that nobody here knows.
+        used: The names of those that began here, or whose results were returned.
         started: How often each name was claimed.
         failed: The arguments of those that failed, by name and count: a call with these is that step's next attempt.
         open: The open steps, by names that are claimed; None if the step has not begun.
@@ -95,6 +97,7 @@ class Steps:
     def __init__(self, attempt: OpenAttempt) -> None:
         self.any_began = False
         self.in_doubt = not attempt.is_open  # a forked child does not know what the other process has begun
+        self.used: set[str] = set()
         self.started: dict[str, int] = {}
         self.failed: dict[str, dict[int, str]] = {}
         self._attempt = attempt
@@ -200,6 +203,7 @@ class Steps:
         self._reset_if_forked()
         with self.lock:
             self.hold(name)
+            self.used.add(name)
         try:
             yield
         finally:
