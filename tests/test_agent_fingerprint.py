@@ -313,7 +313,11 @@ from zrb_store.agents.declared import declared_instructions
 def prompt(ctx):
     return "Be kind." if ctx.session.name in {"a", "b", "c", "d", "e", "f"} else "Be brief."
 
-manager = types.SimpleNamespace(active_sections=["mandate"], prompts=[prompt])
+def over(value):
+    return lambda ctx: str(value)
+
+made = over({name: 1 for name in {"alice", "bob", "carol", prompt}})
+manager = types.SimpleNamespace(active_sections=["mandate"], prompts=[prompt, made])
 print(json.dumps(declared_instructions(types.SimpleNamespace(prompt_manager_attr=manager), "")))
 """
 

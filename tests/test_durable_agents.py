@@ -14,11 +14,13 @@ import pytest
 from pydantic_ai import Agent, ApprovalRequired, DeferredToolRequests, DeferredToolResults, RunContext
 from pydantic_ai.messages import ModelMessage, ModelRequest, ModelResponse, TextPart, ToolCallPart, UserPromptPart
 from pydantic_ai.models.function import AgentInfo, DeltaToolCall, FunctionModel
+from pydantic_ai.toolsets import FunctionToolset
 
 from tests.forks import fork
 from tests.rows import query
 from zrb_store import Attempt, StepUncertain, Store, once_tool, open_store
 from zrb_store.agents import durable
+from zrb_store.errors import InvalidArgument
 from zrb_store.testing import crash_at
 
 pytestmark = pytest.mark.promise(number=11)
@@ -214,20 +216,35 @@ def test_another_message_is_announced(store: Store) -> None:
         in_attempt(store, lambda _: desk.agent().run("Charge them."))
 
 
-def test_a_tool_that_must_not_be_repeated(store: Store) -> None:
-    """Its mark is found, whatever zrb would find in a task."""
+@pytest.mark.parametrize("wrapped", ["", "prefixed", "renamed"])
+def test_a_tool_that_must_not_be_repeated(store: Store, wrapped: str) -> None:
+    """Its mark is found, whatever zrb would find in a task, and whatever name a toolset gives it."""
 
     @once_tool
     async def charge(n: int) -> str:
         raise KeyboardInterrupt
 
+    inner = FunctionToolset([charge])
+    toolsets: dict[str, Any] = {"prefixed": inner.prefixed("bank"), "renamed": inner.renamed({"bank_charge": "charge"})}
+
+    def answer(_: list[ModelMessage], info: AgentInfo) -> ModelResponse:
+        return ModelResponse([ToolCallPart(info.function_tools[0].name, {"n": 1}, "c0")])
+
     def work(_: Attempt) -> Any:
-        return run(Desk().agent(tool=charge))
+        if not wrapped:
+            return run(Desk().agent(tool=charge))
+        return Agent(FunctionModel(answer), name="desk", toolsets=[toolsets[wrapped]], capabilities=[durable()]).run("")
 
     with pytest.raises(KeyboardInterrupt):
         in_attempt(store, work)
-    with pytest.raises(StepUncertain, match="tool charge c0"):
+    with pytest.raises(StepUncertain, match=r"tool (bank_)?charge c0"):
         in_attempt(store, work)
+
+
+@pytest.mark.parametrize("names", ["charge", 5])
+def test_names_of_tools_are_a_list(names: Any) -> None:
+    with pytest.raises(InvalidArgument, match=r"^once_tools is .*: set it to a list of names"):
+        durable(once_tools=names)
 
 
 def test_outside_of_any_attempt_it_runs_without_a_store() -> None:

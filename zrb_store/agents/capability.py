@@ -237,16 +237,12 @@ class StoredAgent(AbstractCapability[AgentDepsT]):
 
 
 def _marked(ctx: RunContext[Any], name: str) -> Policy | None:
-    """Return the policy of a tool whose function is marked with `once_tool`."""
-    found: list[Policy | None] = []
-    tools = getattr(ctx, "tool_manager", None)
-    if tools is not None:
-        tools.toolset.apply(lambda leaf: found.append(policy_of(_function(getattr(leaf, "tools", None), name))))
-    return next(filter(None, found), None)
-
-
-def _function(tools: Any, name: str) -> Any:
-    return getattr(tools.get(name), "function", None) if isinstance(tools, dict) else None
+    """Return the policy of a tool whose function is marked with `once_tool`, whatever name a toolset gives it."""
+    tool: Any = (getattr(getattr(ctx, "tool_manager", None), "tools", None) or {}).get(name)
+    while hasattr(tool, "source_tool"):
+        tool = tool.source_tool
+    schema = getattr(getattr(tool, "call_func", None), "__self__", None)
+    return policy_of(getattr(schema, "function", None))
 
 
 _NO_ATTEMPT = (

@@ -42,6 +42,7 @@ class ChangedRequests:
     """Decides for one attempt about stored answers whose requests have changed."""
 
     def __init__(self, attempt: Attempt, policy: OnChange) -> None:
+        self.own: set[str] = set()  # names of the steps that the agent has come to
         self.reuses_prompt = False  # whether the agent starts from what its task says now, over the stored answers
         self._attempt = attempt
         self._policy = policy
@@ -57,7 +58,7 @@ class ChangedRequests:
         Raises:
             RequestChanged: A person has to decide.
         """
-        found, once = completed_since(self._attempt, step)
+        found, once = completed_since(self._attempt, step, self.own)
         spent = reduce(Spent.__add__, map(cost_of, found), Spent())
         others = [each.step for each in found if not is_agent_step(each.step)]
         what = " and ".join([spent.text()] * any(spent) + [f"step {name}" for name in others])

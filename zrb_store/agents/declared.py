@@ -1,13 +1,16 @@
 """Digests of what a person has declared: the instructions of a task, and the hooks that change its requests.
 
-What a function gives may change by itself, as the time does. So of a function only its code counts, with the plain
-values and functions that it closes over.
+What a function gives may change by itself, as the time does. So of a function its code counts, with the plain values
+and the functions that it names or closes over; and of an object its class, and its fields that are text.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from types import CodeType, FunctionType, MethodType
+import functools
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from types import CellType, CodeType, FunctionType, MethodType
 from typing import Any
 
 from pydantic_ai.capabilities import AbstractCapability
@@ -15,9 +18,8 @@ from pydantic_ai.capabilities import AbstractCapability
 from zrb_store.agents.fingerprint import digest
 from zrb_store.records import JsonValue
 
-_DEEPEST = 6  # how far values are followed into what they hold
-_LIBRARIES = ("pydantic_ai", "zrb", "zrb_store")
-_CHANGING = ("before_model_request", "wrap_model_request", "get_instructions")
+_LIBRARIES = frozenset({"builtins", "pydantic_ai", "zrb", "zrb_store", *sys.stdlib_module_names})
+_CHANGING = ("before_model_request", "wrap_model_request")
 
 
 def declared_instructions(task: object, text: str) -> dict[str, JsonValue]:
@@ -30,19 +32,23 @@ def declared_instructions(task: object, text: str) -> dict[str, JsonValue]:
         return {"text": digest(text)}
     return {
         "sections": digest(list(manager.active_sections)),
-        "prompts": digest([_code(one) for one in manager.prompts]),
+        "prompts": digest([_code(one, {}) for one in manager.prompts]),
     }
 
 
-def declared_hooks(root: Any, agent: Any = None) -> str:
-    """Return a digest of what may change an agent's requests by itself; empty if there is nothing.
+def declared_hooks(root: Any) -> str:
+    """Return a digest of what may change an agent's requests: its capabilities, which `root` has; empty if none may."""
+    found = [one for one in getattr(root, "capabilities", ()) if _may_change(one)]
+    return digest([_code(one, {}) for one in found]) if found else ""
 
-    That is the capabilities of it, which `root` has in newer releases, and the functions that give its instructions.
-    """
-    given = getattr(agent, "_instructions", ())
-    functions = [one for one in given if callable(getattr(one, "instruction", one))]
-    found = [*(one for one in getattr(root, "capabilities", ()) if _may_change(one)), *functions]
-    return digest([_code(one) for one in found]) if found else ""
+
+def declared_functions(agent: Any) -> list[str]:
+    """Return digests of the functions that give an agent its instructions, in their order."""
+    override = getattr(agent, "_override_instructions", None)
+    if override is not None and override.get() is not None:
+        return []  # others do
+    given = (getattr(one, "instruction", one) for one in getattr(agent, "_instructions", ()))
+    return [digest(_code(one, {})) for one in given if callable(one)]
 
 
 def _may_change(capability: Any) -> bool:
@@ -51,46 +57,75 @@ def _may_change(capability: Any) -> bool:
     return not kind.__module__.startswith("zrb_store.") and [getattr(kind, name, None) for name in _CHANGING] != stock
 
 
-def _code(value: Any, depth: int = 0) -> Any:
-    """Return what a person has written of a value, as plain data that is equal in each release of Python."""
-    if value is None or isinstance(value, str | bytes | int | float):
-        return value
-    if depth > _DEEPEST:
-        return type(value).__qualname__
-    deeper = depth + 1
-    if isinstance(value, CodeType):
-        # The repr of a set, as of `x in {"a", "b"}`, has another order in each process.
-        constants = [
-            _code(one, deeper) if isinstance(one, CodeType) else one if isinstance(one, frozenset) else repr(one)
-            for one in value.co_consts
-        ]
-        return [value.co_name, list(value.co_names), constants]
+def _code(value: Any, seen: dict[int, object]) -> JsonValue:
+    """Return what a person has written of a value, as JSON data. What may change by itself counts as None."""
+    if value is None or type(value) in (bool, int, str):
+        found: JsonValue = value
+        return found
+    if type(value) is bytes:
+        return value.hex()
     if isinstance(value, MethodType):
-        return [_code(value.__func__, deeper), _code(value.__self__, deeper)]
+        return [_code(value.__func__, seen), _code(value.__self__, seen)]
+    if id(value) in seen:
+        return None
+    seen[id(value)] = value
+    if isinstance(value, (staticmethod, classmethod, property)):
+        return _code(value.fget if isinstance(value, property) else value.__func__, seen)
+    if type(value) in (list, tuple):
+        return [_code(item, seen) for item in value]
+    if type(value) in (set, frozenset):
+        return _in_order(_code(item, seen) for item in value)
+    if type(value) is dict:
+        return _in_order([_code(key, seen), _code(item, seen)] for key, item in value.items())
+    if isinstance(value, functools.partial):
+        return _code([value.func, value.args, value.keywords], seen)
     if isinstance(value, FunctionType):
-        cells = [_content(cell) for cell in value.__closure__ or ()]
-        return [_code(one, deeper) for one in (value.__code__, value.__defaults__, value.__kwdefaults__, *cells)]
-    if isinstance(value, Mapping):
-        return [[str(key), _code(item, deeper)] for key, item in value.items()]
-    if isinstance(value, list | tuple):
-        return [_code(item, deeper) for item in value]
-    if isinstance(value, type):
-        return value.__qualname__
-    kind = type(value)
-    own = [base for base in kind.__mro__ if base.__module__.partition(".")[0] not in (*_LIBRARIES, "builtins")]
-    methods = [one for base in own for one in vars(base).values() if isinstance(one, FunctionType)]
-    return [kind.__qualname__, _code([one.__code__ for one in methods], deeper), _code(_fields(value), deeper)]
+        held = map(_content, value.__closure__ or ())
+        own = [value.__code__.co_code, *_named(value)] if _is_own(value.__module__) else [value.__qualname__]
+        return _code([*own, value.__defaults__, value.__kwdefaults__, *held], seen)
+    return _of_object(value, seen)
 
 
-def _content(cell: Any) -> Any:
+def _of_object(value: Any, seen: dict[int, object]) -> JsonValue:
+    kind = value if isinstance(value, type) else type(value)
+    bases = [base for base in kind.__mro__ if _is_own(base.__module__)]
+    if not bases:
+        return None
+    members = {name: item for base in reversed(bases) for name, item in vars(base).items()}
+    counting = {name: item for name, item in members.items() if name[:2] != "__" or isinstance(item, FunctionType)}
+    names = [] if kind is value else {*getattr(value, "__dict__", ()), *getattr(kind, "__slots__", ())}
+    fields = {name: item for name in names if isinstance(item := getattr(value, name, None), str)}
+    return [kind.__qualname__, _code(counting, seen), _code(fields, seen)]
+
+
+def _named(function: FunctionType) -> Iterator[Any]:
+    """Yield the constants and names of a function, and those inside it, with the module's globals of these names."""
+    codes = [function.__code__]
+    for code in codes:
+        yield code.co_names
+        for one in code.co_consts:
+            if isinstance(one, CodeType):
+                codes.append(one)
+                yield one.co_code
+            elif one is not function.__doc__:
+                yield sorted(map(repr, one)) if isinstance(one, frozenset) else repr(one)
+        found = [function.__globals__.get(name) for name in code.co_names]
+        yield [one for one in found if not isinstance(one, FunctionType) or _is_own(one.__module__)]
+
+
+def _content(cell: CellType) -> Any:
     try:
         return cell.cell_contents
     except ValueError:  # it has none yet
         return None
 
 
-def _fields(value: Any) -> dict[str, Any]:
-    """Return the fields of an object, such as a partial function, that a person has given."""
-    if hasattr(value, "func"):
-        return {"func": value.func, "args": getattr(value, "args", ()), "keywords": getattr(value, "keywords", {})}
-    return dict(getattr(value, "__dict__", {}))
+def _in_order(items: Iterable[JsonValue]) -> list[JsonValue]:
+    """Return items in an order that is the same in each process."""
+    return sorted(items, key=json.dumps)
+
+
+def _is_own(module: str | None) -> bool:
+    """Whether a module is the user's own."""
+    file = getattr(sys.modules.get(module or ""), "__file__", None) or ""
+    return (module or "").partition(".")[0] not in _LIBRARIES and "site-packages" not in file

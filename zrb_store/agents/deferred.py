@@ -17,7 +17,7 @@ from pydantic_ai.models import ModelRequestContext
 from pydantic_ai.tools import AgentDepsT, RunContext
 
 from zrb_store import codec
-from zrb_store.agents.declared import declared_hooks
+from zrb_store.agents.declared import declared_functions, declared_hooks
 from zrb_store.agents.journal import Journal
 from zrb_store.agents.outcomes import UNKNOWN, storable
 from zrb_store.agents.prompts import Data, Mode, NotReadable, Stored, encoded_messages
@@ -97,14 +97,15 @@ class StoredHandler(AbstractCapability[AgentDepsT]):
         self, ctx: RunContext[AgentDepsT], request_context: ModelRequestContext
     ) -> ModelRequestContext:
         """Note what the request is made of."""
+        fingerprints = self._journal.fingerprints
         if self._hooks is None:
+            self._hooks = declared_hooks(getattr(ctx, "root_capability", None))  # newer releases have it
             # What zrb's own agents have for instructions is compared with their prompt. Functions that get `deps` say
             # something else for each customer: their text counts.
-            agent = ctx.agent if self._journal.agent and ctx.deps is None else None
-            self._hooks = declared_hooks(getattr(ctx, "root_capability", None), agent)
+            if self._journal.agent and ctx.deps is None:
+                fingerprints.functions = declared_functions(ctx.agent)
         if self._hooks:
-            is_free = not self._journal.agent or ctx.deps is None
-            self._journal.fingerprints.before_hooks(request_context.messages, self._hooks, instructions=is_free)
+            fingerprints.before_hooks(request_context.messages, self._hooks)
         return request_context
 
     async def handle_deferred_tool_calls(

@@ -233,18 +233,15 @@ class Fingerprints:
         self._messages: dict[int, tuple[ModelMessage, int, str]] = {}
         self._tools: dict[str, tuple[ToolDefinition, str]] = {}
         self._made: dict[str, str] = {}  # digests of messages that hooks have made: how they were made
-        self._code = self._instructions = ""  # of the hooks, and of functions that give instructions
+        self.functions: Sequence[str] = ()  # digests of those that give the first parts of the instructions
+        self._code = ""  # of the hooks
         self._last: list[ModelMessage] = []  # the messages of a request
         self._lengths: list[int] = []  # how many parts each of them had
         self._given: list[str] = []  # their digests, before the hooks
         self._old = 0  # how many of them an earlier request had: the hooks may change the others in place
 
-    def before_hooks(self, messages: Sequence[ModelMessage], code: str, *, instructions: bool = True) -> None:
-        """Note the messages of the next request before hooks may change them, whose code has this digest.
-
-        Whether it stands for `instructions` too that a function gives, or their text counts.
-        """
-        self._instructions = code if instructions else ""
+    def before_hooks(self, messages: Sequence[ModelMessage], code: str) -> None:
+        """Note the messages of the next request before hooks may change them, whose code has this digest."""
         self._code = code
         self._given = self._of_messages(messages)
 
@@ -271,8 +268,10 @@ class Fingerprints:
         messages: Sequence[ModelMessage],
     ) -> Request:
         """Return the fingerprint of a request."""
+        # Of a part whose function is known, the code counts, and the text of any other.
+        functions = iter(self.functions)
         instructions = [
-            self._instructions if self._instructions and part.dynamic else part.content
+            next(functions, part.content) if part.dynamic else part.content
             for part in getattr(parameters, "instruction_parts", None) or ()
         ]
         tools = (*parameters.function_tools, *parameters.output_tools)

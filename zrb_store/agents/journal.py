@@ -317,7 +317,8 @@ class Journal:
         if self._restart_at is None:  # else the next request decides whether the one that has failed is made again
             self._keep_refusal()
         try:
-            with open_exact(self._attempt, call) as step:
+            self.changes.own.add(call.name)
+            with open_exact(self._attempt, call._replace(own=self.changes.own)) as step:
                 try:
                     yield step
                 except Exception as error:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import NamedTuple
 
 from zrb_store.attempt.attempt import Attempt
 from zrb_store.attempt.open_attempt import Step
 from zrb_store.attempt.steps import NOT_RESTORABLE, Done, refuse_uncertain
-from zrb_store.db.transaction import Transaction
+from zrb_store.db.transaction import Executor, Transaction
 from zrb_store.errors import StepUncertain
 from zrb_store.masking import mask_text
 from zrb_store.queries.attempts import BegunAttempt
-from zrb_store.queries.dependent_steps import Span, StoredStep, completed_in, results_in, uncertain_in
+from zrb_store.queries.dependent_steps import Span, StoredStep, steps_in
 from zrb_store.queries.give_back import give_back
 from zrb_store.queries.steps import StepRecord
 
@@ -40,8 +40,10 @@ class ExactStep(NamedTuple):
         name: The name, with the ~2 of a second step if it is one.
         arguments: The encoded arguments.
         change: Compares the encoded arguments of the step that completed with those of now. If it returns a change, the
-            step and all that began after it are given back, and the step begins again. It is not asked about a step
-            that a person has kept, by `fork` or `mark`, unless `compares_kept` is true.
+            step and all that began after it are given back, and the step begins again; but not what this attempt has
+            used already. It is not asked about a step that a person has kept, by `fork` or `mark`, unless
+            `compares_kept` is true.
+        own: Names of steps that are given back although this attempt has used them: those of the same agent.
         once: Whether the step must not be repeated if its end is unknown.
         repeat: Whether it may begin although the end of an earlier try is unknown.
         leads: Whether the steps after it rest on its result: if that could not be stored, they are given back with it.
@@ -53,6 +55,7 @@ class ExactStep(NamedTuple):
     name: str
     arguments: str
     change: Callable[[str], Change | None]
+    own: Collection[str] = ()
     once: bool = False
     repeat: bool = False
     leads: bool = False
@@ -69,8 +72,8 @@ def stored_step(attempt: Attempt, name: str) -> StepRecord | None:
     return known if known is not None and known.is_done else None
 
 
-def completed_since(attempt: Attempt, name: str) -> tuple[list[StoredStep], bool]:
-    """Return what is given back if the step of this exact name begins again: it and the completed steps after it.
+def completed_since(attempt: Attempt, name: str, own: Collection[str]) -> tuple[list[StoredStep], bool]:
+    """Return what is given back if the step of this exact name begins again: it and completed steps after it.
 
     Also return whether one of them was declared `once`, so that the step would not begin.
     """
@@ -78,8 +81,21 @@ def completed_since(attempt: Attempt, name: str) -> tuple[list[StoredStep], bool
         known = attempt.steps.newest(name)
         if known is None:
             return [], False
-        span = Span(attempt.id, attempt.task, known.id, attempt.id if known.id < attempt.id else _LATER)
-        return results_in(attempt.database, span), uncertain_in(attempt.database, span) is not None
+        found = _since(attempt.database, attempt, known, _LATER, own)
+        return [step for step in found if step.in_effect], any(step.uncertain for step in found)
+
+
+def _since(
+    executor: Executor, attempt: Attempt, known: StepRecord, later: int, own: Collection[str]
+) -> list[StoredStep]:
+    """Return the steps that began since a known one, the oldest first.
+
+    What this attempt has done since it began, it did on the way to this step, unless it has done this step too. What it
+    has used stays, but for its `own`.
+    """
+    before = attempt.id if known.id < attempt.id else later
+    used = attempt.steps.used.difference(own)
+    return [one for one in steps_in(executor, Span(attempt.id, attempt.task, known.id, before)) if one.step not in used]
 
 
 @contextlib.contextmanager
@@ -120,7 +136,7 @@ def _begun_or_done(attempt: Attempt, call: ExactStep) -> Step | Done:
             refuse_uncertain(attempt, known, call.name)
         undo = None
         if known is not None and change is not None:
-            undo = functools.partial(_discard_from, attempt, call.name, known, change.reason)
+            undo = functools.partial(_discard_from, attempt, call, known, change.reason)
         arguments = change.arguments if change else call.arguments
         call.begins()
         step = steps.begin(call.name, call.name, arguments, known, once=call.once, undo=undo)
@@ -129,18 +145,14 @@ def _begun_or_done(attempt: Attempt, call: ExactStep) -> Step | Done:
 
 
 def _discard_from(
-    attempt: Attempt, name: str, known: StepRecord, reason: str, transaction: Transaction, begun: BegunAttempt
+    attempt: Attempt, call: ExactStep, known: StepRecord, reason: str, transaction: Transaction, begun: BegunAttempt
 ) -> None:
-    """Give back a step that completed, and those that began after it, in the transaction that begins it again.
-
-    What this attempt has done since it began, it did on the way to this step, unless it has done this step too.
-    """
-    before = attempt.id if known.id < attempt.id else begun.id
-    span = Span(attempt.id, attempt.task, known.id, before)
-    step = uncertain_in(transaction, span)
+    """Give back a step that completed, and those that began after it, in the transaction that begins it again."""
+    found = _since(transaction, attempt, known, begun.id, {*call.own, call.name})
+    step = next((one for one in found if one.uncertain), None)
     if step is not None:
         if reason == NOT_RESTORABLE:
-            reason, advice = f"the result of step {name} is not stored", "start the task over"
+            reason, advice = f"the result of step {call.name} is not stored", "start the task over"
         else:
             advice = "undo the change, or start the task over"
         raise StepUncertain(
@@ -149,4 +161,4 @@ def _discard_from(
                 f"`once`, but might run again ({reason}): {advice} with --from {attempt.task} --repeat-once"
             )
         )
-    give_back(transaction, [(step_id, reason) for step_id in completed_in(transaction, span)])
+    give_back(transaction, [(one.id, reason) for one in reversed(found) if one.in_effect])

@@ -16,7 +16,7 @@ from zrb_store.db.dialect import among, insert_if_absent, new_id, new_ids, now, 
 from zrb_store.db.transaction import Executor
 from zrb_store.queries.attempts import ERROR, attempt_as, is_in_effect, is_of_no_task, is_step
 from zrb_store.queries.clock import Moment, given_tick
-from zrb_store.queries.dependent_steps import UncertainStep, ids, of_attempt, source_id, stood, stood_alone
+from zrb_store.queries.dependent_steps import StoredStep, ids, of_attempt, source_id, stood, stood_alone
 from zrb_store.queries.values import due_then, is_same_value
 from zrb_store.records import UNFINISHED, SessionRecord
 
@@ -448,10 +448,10 @@ def _once_left_out() -> sa.Select[str, str | None, bool]:
     )
 
 
-def once_left_out(executor: Executor, source: int, target: int) -> UncertainStep | None:
+def once_left_out(executor: Executor, source: int, target: int) -> StoredStep | None:
     """Return the first step declared `once` that happened, or may have happened, and that a fork does not have."""
     rows = executor.execute(_once_left_out(), {"source": source, "target": target})
-    return UncertainStep(rows[0][0], rows[0][1] or "", bool(rows[0][2])) if rows else None
+    return next((StoredStep(step or "", None, 0, None, 0, task, bool(done)) for task, step, done in rows), None)
 
 
 @statement

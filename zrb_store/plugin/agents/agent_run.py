@@ -49,7 +49,7 @@ class AgentRun:
         self.journal = journal
         self._agent: Any = None
         self._system_prompt = ""
-        self._declared: dict[str, JsonValue] = {}
+        self._declared: JsonValue = {}
         self._step: Step | None = None
         self._opened = ExitStack()
         self._prompt: Prompt | None = None
@@ -61,10 +61,13 @@ class AgentRun:
         self._declared = declared_instructions(self._task, text)
         self._system_prompt = text
         stored = self.journal.stored_prompt()
-        if stored is not None and positional_and_named(stored.arguments)[1].get("instructions") == self._declared:
+        if stored is not None:
+            then = positional_and_named(stored.arguments)[1].get("instructions")
             with suppress(NotReadable):  # `run` tells of it
                 prompt = read_prompt(codec.decode(stored.result))
-                self._system_prompt = prompt.system_prompt if prompt else text
+                # Older versions compared the text.
+                if prompt and (then == self._declared or prompt.system_prompt == text):
+                    self._declared, self._system_prompt = then, prompt.system_prompt
         return self._system_prompt
 
     async def run(self, run_agent: Callable[..., Awaitable[T]], **kwargs: Any) -> T:
