@@ -372,18 +372,6 @@ def steps_of_task(
 
 
 @statement
-def _names_in() -> sa.Select[str | None]:
-    of_task = t.attempt.c.session_id == bindparam("session_id"), t.attempt.c.step_of == bindparam("task")
-    return sa.select(t.attempt.c.step).where(*of_task, t.attempt.c.parent_id == bindparam("parent_id"))
-
-
-def names_in(executor: Executor, attempt: AttemptRecord) -> list[str]:
-    """Return the names of the steps that an attempt of a task began."""
-    params = {"session_id": attempt.session_id, "task": attempt.task, "parent_id": attempt.id}
-    return [step or "" for (step,) in executor.execute(_names_in(), params)]
-
-
-@statement
 def _running() -> sa.Select[*Row]:
     return attempts_without("arguments", "error_traceback").where(
         t.attempt.c.step_of.is_not(None), t.attempt.c.status == literal("running")

@@ -33,6 +33,18 @@ def is_answer() -> sa.ColumnElement[bool]:
 
 
 @statement
+def _names_in() -> sa.Select[str | None]:
+    of_task = t.attempt.c.session_id == bindparam("session_id"), t.attempt.c.step_of == bindparam("task")
+    return sa.select(t.attempt.c.step).where(*of_task, t.attempt.c.parent_id == bindparam("attempt_id"))
+
+
+def names_in(executor: Executor, session_id: int, task: str, attempt_id: int) -> list[str]:
+    """Return the names of the steps that an attempt of a task began."""
+    params = {"session_id": session_id, "task": task, "attempt_id": attempt_id}
+    return [step or "" for (step,) in executor.execute(_names_in(), params)]
+
+
+@statement
 def _paid_since() -> sa.Select[int, str, str | None]:
     step = t.attempt.c.step
     is_raise = sa.or_(step == literal("budget of agents"), step.like(literal("budget of agents~%")))
