@@ -42,13 +42,18 @@ def declared_hooks(root: Any) -> str:
     return digest([_code(one, {}) for one in found]) if found else ""
 
 
-def declared_functions(agent: Any) -> list[str]:
-    """Return digests of the functions that give an agent its instructions, in their order."""
-    override = getattr(agent, "_override_instructions", None)
-    if override is not None and override.get() is not None:
-        return []  # others do
-    given = (getattr(one, "instruction", one) for one in getattr(agent, "_instructions", ()))
-    return [digest(_code(one, {})) for one in given if callable(one)]
+def declared_functions(ctx: Any) -> list[str]:
+    """Return digests of the functions of an agent and its capabilities that give the instructions, in their order.
+
+    There are none if they get `deps`, but zrb's: they say something else for each customer, so that their text counts.
+    """
+    override = getattr(ctx.agent, "_override_instructions", None)
+    has_deps = ctx.deps is not None and not type(ctx.deps).__module__.startswith("zrb.")
+    if has_deps or (override is not None and override.get() is not None):
+        return []
+    own = getattr(getattr(ctx, "root_capability", None), "get_instructions", lambda: None)()
+    given = [*getattr(ctx.agent, "_instructions", ()), *(own if isinstance(own, list | tuple) else [own])]
+    return [digest(_code(one, {})) for each in given if callable(one := getattr(each, "instruction", each))]
 
 
 def _may_change(capability: Any) -> bool:
@@ -89,13 +94,12 @@ def _code(value: Any, seen: dict[int, object]) -> JsonValue:
 def _of_object(value: Any, seen: dict[int, object]) -> JsonValue:
     kind = value if isinstance(value, type) else type(value)
     bases = [base for base in kind.__mro__ if _is_own(base.__module__)]
-    if not bases:
-        return None
+    counted = (*([str] if bases else ()), FunctionType, MethodType, functools.partial)
     members = {name: item for base in reversed(bases) for name, item in vars(base).items()}
     counting = {name: item for name, item in members.items() if name[:2] != "__" or isinstance(item, FunctionType)}
     names = [] if kind is value else {*getattr(value, "__dict__", ()), *getattr(kind, "__slots__", ())}
-    fields = {name: item for name in names if isinstance(item := getattr(value, name, None), str)}
-    return [kind.__qualname__, _code(counting, seen), _code(fields, seen)]
+    fields = {name: item for name in names if isinstance(item := getattr(value, name, None), counted)}
+    return [kind.__qualname__, _code(counting, seen), _code(fields, seen)] if bases or fields else None
 
 
 def _named(function: FunctionType) -> Iterator[Any]:
