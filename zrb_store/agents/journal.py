@@ -87,13 +87,11 @@ class AgentRuns:
     def number(self, start: Mapping[str, JsonValue]) -> int:
         """Return the number of a run that starts with these arguments of its prompt."""
         equal = [number for number, stored in self._starts.items() if {**stored, **start} == stored]
-        if not equal and self.stored == 1:
-            equal = self.like(start)
-        if equal:
-            del self._starts[equal[0]]
-            return equal[0]
-        self._last += 1
-        return self._last
+        found = equal or (self.like(start) if self.stored == 1 else [])
+        self._last += not found
+        number = next(iter(found), self._last)
+        self._starts.pop(number, None)
+        return number
 
     def like(self, start: Mapping[str, JsonValue]) -> list[int]:
         """Return the stored runs that nobody has asked for yet, and that have the same deps."""
@@ -217,13 +215,10 @@ class Journal:
         self._started_by = {"message": digest([prompt, list(map(message_digest, history))]), "deps": digest(deps)}
         start = {} if self._is_private else self._started_by
         all_runs = _runs.setdefault(self._attempt, {})
-        if self.agent not in all_runs:
-            all_runs[self.agent] = self._stored_runs()
-        runs = all_runs[self.agent]
+        runs = all_runs[self.agent] = all_runs.get(self.agent) or self._stored_runs()
         number = runs.number(start)
         self._prefix = self._prefix_of(number)
-        left = tuple(map(self._prefix_of, runs.like(start))) if number > runs.stored else ()
-        if left:
+        if number > runs.stored and (left := tuple(map(self._prefix_of, runs.like(start)))):
             steps = [one for one in steps_before(self._attempt, results=True) if one.step.startswith(left)]
             self.changes.begins(self._prefix[:-2], steps)
 
