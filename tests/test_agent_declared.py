@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from pydantic_ai import Agent, RunContext
-from pydantic_ai.capabilities import AbstractCapability
+from pydantic_ai.capabilities import AbstractCapability, ProcessHistory
 from pydantic_ai.messages import ModelResponse, TextPart
 from pydantic_ai.models.function import FunctionModel
 from pydantic_ai.toolsets import FunctionToolset
@@ -74,6 +74,7 @@ CHANGED: dict[str, tuple[object, object]] = {
     "attribute": (with_member("a"), with_member("b")),
     "property": (with_member(property(helper("a"))), with_member(property(helper("b")))),
     "static method": (with_member(staticmethod(helper("a"))), with_member(staticmethod(helper("b")))),
+    "stock capability": (ProcessHistory(helper("a")), ProcessHistory(helper("b"))),
     "bound method": (Slots("a").__init__, Slots("b").__init__),  # type: ignore[misc]
 }
 

@@ -83,6 +83,11 @@ def parameters(**more: Any) -> dict[str, Any]:
         (parameters(instruction_parts=[InstructionPart("Be kind.")]), "instructions"),
         (parameters(allow_text_output=False), "output"),
         (parameters(native_tools=[WebSearchTool()]), "output"),
+        (parameters(prompted_output_template="Do {schema}"), "output"),
+        (
+            parameters(function_tools=[dataclasses.replace(CHARGE, return_schema={}, include_return_schema=True)]),
+            "tool charge",
+        ),
         ({"messages": [ASK, CALL]}, "messages[2]"),
         ({"messages": [ASK, CALL, DONE, ASK]}, "messages[3]"),
         ({"messages": [ModelRequest(parts=[UserPromptPart("Charge!")]), CALL, DONE]}, "messages[0]"),

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic_ai import Agent, ApprovalRequired, DeferredToolRequests, DeferredToolResults, RunContext
+from pydantic_ai import Agent, ApprovalRequired, DeferredToolRequests, DeferredToolResults, RunContext, Tool
 from pydantic_ai.messages import ModelMessage, ModelRequest, ModelResponse, TextPart, ToolCallPart, UserPromptPart
 from pydantic_ai.models.function import AgentInfo, DeltaToolCall, FunctionModel
 from pydantic_ai.toolsets import FunctionToolset
@@ -20,7 +20,7 @@ from tests.forks import fork
 from tests.rows import query
 from zrb_store import Attempt, StepUncertain, Store, once_tool, open_store
 from zrb_store.agents import durable
-from zrb_store.errors import InvalidArgument
+from zrb_store.errors import InvalidArgument, RequestChanged
 from zrb_store.testing import crash_at
 
 pytestmark = pytest.mark.promise(number=11)
@@ -327,3 +327,110 @@ def test_an_agent_that_starts_with_an_approved_call(store: Store) -> None:
     assert in_attempt(store, work(again)) == ["receipt a", "receipt b"]
     assert {"a charge 7", "b charge 7"} <= set(first.paid)
     assert not [one for one in again.paid if "charge 7" in one]
+
+
+@pytest.fixture
+def policy(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setenv("ZRB_STORE_CHANGED_REQUEST", request.param)
+    return str(request.param)
+
+
+def in_turn(desk: Desk, *messages: str, **more: Any) -> Any:
+    async def work(_: Attempt) -> None:
+        agent = desk.agent(**more)
+        for message in messages:
+            await agent.run(message)
+
+    return work
+
+
+@pytest.mark.on_sqlite
+@pytest.mark.parametrize("policy", ["rerun", "reuse", "stop"], indirect=True)
+def test_a_run_that_is_no_stored_one(store: Store, policy: str) -> None:
+    """It is new, and takes nothing of the others."""
+    desk = Desk()
+    in_attempt(store, in_turn(Desk(), "a", "b"))
+    if policy == "stop":
+        with pytest.raises(RequestChanged, match=r"rerun` at the next start makes a new run again$"):
+            in_attempt(store, in_turn(desk, "new", "b"))
+    else:
+        with pytest.warns(RuntimeWarning, match="desk~3 is a new run: .* and 6 answers .* are not used yet") as warned:
+            in_attempt(store, in_turn(desk, "new", "b", "a"))
+        assert (len(desk.paid), len(warned)) == (5, 1)
+    in_attempt(store, in_turn(desk, "b", "a", "new", "other"))  # without a word
+
+
+@pytest.mark.on_sqlite
+def test_a_new_run_makes_no_call_that_must_not_be_repeated(store: Store) -> None:
+    calls: list[int] = []
+
+    @once_tool
+    async def charge(n: int) -> str:
+        calls.append(n)
+        return "receipt"
+
+    in_attempt(store, in_turn(Desk(), "Charge ann.", "Charge bob.", tool=charge))
+    with pytest.raises(RequestChanged, match="undo the change, or make a new run with --from charge all --repeat-once"):
+        in_attempt(store, in_turn(Desk(), "Charge ann!", "Charge bob.", tool=charge))
+    assert calls == [0, 1] * 2
+
+
+@pytest.mark.on_sqlite
+@pytest.mark.parametrize("policy", ["stop"], indirect=True)
+@pytest.mark.parametrize("name", ["approval bot", "tool smith", "a: tool x", "prompt"])
+def test_names_of_agents_are_told_from_those_of_steps(store: Store, policy: str, name: str) -> None:
+    in_attempt(store, in_turn(Desk(), "a", name=name))
+    with pytest.raises(RequestChanged, match=r"makes 3 answers \(.*\) and 2 tool calls again"):
+        in_attempt(store, in_turn(Desk(), "b", name=name))
+
+
+@pytest.mark.on_sqlite
+@pytest.mark.parametrize("policy", ["reuse"], indirect=True)
+def test_an_answer_is_used_if_its_own_agent_has_the_tool_then(store: Store, policy: str) -> None:
+    """A tool is offered from the second request on, and a later agent has another one."""
+
+    async def later(ctx: RunContext[Any], tool: Any) -> Any:
+        return tool if ctx.run_step > 1 else None
+
+    async def charge(n: int) -> str:
+        return "receipt"
+
+    def work(desk: Desk, message: str) -> Any:
+        def answer(messages: list[ModelMessage], info: AgentInfo) -> ModelResponse:
+            number = sum(isinstance(one, ModelResponse) for one in messages)
+            desk.pay(str(number))
+            names = ["charge", "refund"]
+            return ModelResponse(
+                [ToolCallPart(names[number], {"n": 1}, f"d{number}") if number < 2 else TextPart("done")]
+            )
+
+        tools = [Tool(charge), Tool(charge, name="refund", prepare=later)]
+        agent = Agent(FunctionModel(answer), name="first", tools=tools, capabilities=[durable()])
+
+        async def both(_: Attempt) -> None:
+            await agent.run(message)
+            await run(desk.agent("second"))
+
+        return both
+
+    desk = Desk()
+    in_attempt(store, work(Desk(), "a"))
+    with pytest.warns(RuntimeWarning, match="6 answers .* and 4 tool calls are used all the same"):
+        in_attempt(store, work(desk, "b"))
+    assert desk.paid == []
+
+
+@pytest.mark.on_sqlite
+@pytest.mark.parametrize("policy", ["rerun", "reuse", "stop"], indirect=True)
+def test_answers_that_are_not_stored(store: Store, policy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They can only be made again: `reuse` is no advice."""
+    monkeypatch.setenv("ZRB_STORE_AGENTS", "private")
+    desk = Desk()
+    in_attempt(store, lambda _: run(Desk().agent()))
+    if policy == "stop":
+        with pytest.raises(RequestChanged, match=r"makes 3 answers [^`]*again$"):
+            in_attempt(store, lambda _: run(desk.agent()))
+    else:
+        with pytest.warns(RuntimeWarning, match="an answer is not stored: 3 answers .* are made again"):
+            in_attempt(store, lambda _: run(desk.agent()))
+    assert len(desk.paid) == (0 if policy == "stop" else 5)

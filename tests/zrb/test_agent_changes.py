@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import sqlite3
 from typing import Any
 
 import pytest
@@ -70,6 +72,21 @@ def test_a_missing_tool_and_what_is_made_again(agents: Agents) -> None:
     assert '"changed":"request changed: instructions"' in agents.rows("result", where="step = 'prompt'")[-1]
     tools = [f"tool {10 * n + i}" for n in range(4) for i in range(n + 1)]
     assert agents.project.begun == dict.fromkeys([f"model {n}" for n in range(5)] + tools, 1)
+
+
+@pytest.mark.promise(number=11)
+def test_nothing_is_made_again_after_an_upgrade(agents: Agents) -> None:
+    """Version 1 compared the text of instructions, whatever they were made by."""
+    agents.tasks(plain('system_prompt="Be kind."'))
+    agents.run("triage", code=-9, ROUNDS="4")
+    with sqlite3.connect(agents.location.removeprefix("sqlite:///")) as rows:
+        (arguments,) = rows.execute("SELECT arguments FROM zrb_attempt WHERE step = 'prompt'").fetchone()
+        positional, named = json.loads(arguments)
+        old = json.dumps([positional, {**named, "instructions": {"text": "5dc4b51a5f2c"}}])
+        rows.execute("UPDATE zrb_attempt SET arguments = ? WHERE step = 'prompt'", [old])
+    agents.project.forget()
+    assert "made again" not in agents.resume(ROUNDS="4")
+    assert "model 0" not in agents.project.begun
 
 
 ONCE = """

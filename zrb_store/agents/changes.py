@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Sequence
 from functools import reduce
-from typing import Literal
+from typing import Literal, NoReturn
 
 from zrb_store import codec
 from zrb_store.attempt import Attempt
 from zrb_store.attempt.exact_steps import completed_since
 from zrb_store.errors import RequestChanged
-from zrb_store.inspect.agents import Spent, answer_cost, is_agent_step, is_answer_name, is_call_name
+from zrb_store.inspect.agents import Spent, agent_and_part, answer_cost, is_agent_step, is_answer_name, is_call_name
 from zrb_store.queries.dependent_steps import StoredStep
 
 OnChange = Literal["rerun", "reuse", "stop"]
@@ -39,13 +39,20 @@ def _sentence(part: str) -> str:
 
 
 class ChangedRequests:
-    """Decides for one attempt about stored answers whose requests have changed."""
+    """Decides for one agent about stored answers whose requests have changed.
 
-    def __init__(self, attempt: Attempt, policy: OnChange) -> None:
+    Args:
+        attempt: Where it works.
+        policy: How it decides.
+        setting: How a person sets another policy, which takes the place of `{}`.
+    """
+
+    def __init__(self, attempt: Attempt, policy: OnChange, setting: str) -> None:
         self.own: set[str] = set()  # names of the steps that the agent has come to
         self.reuses_prompt = False  # whether the agent starts from what its task says now, over the stored answers
         self._attempt = attempt
         self._policy = policy
+        self._setting = setting
         self._reason: str | None = None
         self._was_announced = False
 
@@ -53,35 +60,65 @@ class ChangedRequests:
         """Return whether the stored answers from this step on are used although the request differs in this way.
 
         Else they are given back, with what followed. A line announces either. `tools` are those that the agent has,
-        if that is known: of the prompt it is not, and its first request decides.
+        if that is known. About a prompt, its first request decides.
 
         Raises:
             RequestChanged: A person has to decide.
         """
         found, once = completed_since(self._attempt, step, self.own)
-        spent = reduce(Spent.__add__, map(cost_of, found), Spent())
-        others = [each.step for each in found if not is_agent_step(each.step)]
-        what = " and ".join([spent.text()] * any(spent) + [f"step {name}" for name in others])
-        if not what or (once and self._policy == "rerun"):
+        what, verb = _what(found)
+        is_stored = difference != NOT_STORED
+        policy = "rerun" if self._policy == "reuse" and not is_stored else self._policy
+        if not what or (once and policy == "rerun"):
             return False  # nothing is made again, or the step refuses it
-        if self._policy == "reuse" and tools is None and difference != NOT_STORED:
+        agent, part = agent_and_part(step)
+        if policy == "reuse" and part.startswith("prompt"):
             self.reuses_prompt, self._reason = True, in_words(difference)
             return True
         why = self._reason or in_words(difference)
-        again = f"`ZRB_STORE_CHANGED_REQUEST=rerun zrb xcom resume {self._attempt.session}` makes {what} again"
-        task = self._attempt.task
-        if self._policy == "stop":
-            raise RequestChanged(f"{task}: {why}: {again}, and `reuse` in place of `rerun` uses the stored ones")
-        if self._policy == "reuse":
-            why_not = NOT_STORED if difference == NOT_STORED else obstacle(found, tools or ())
+        if policy == "reuse":
+            ours = [one for one in found if agent_and_part(one.step)[0] == agent]
+            why_not = obstacle(ours, None) or obstacle(found[:1], tools)
             if why_not:
-                raise RequestChanged(f"{task}: {why}, but {why_not}, so they cannot be used again: {again}")
-        if self._policy == "rerun" or not self._was_announced:
-            self._attempt.xcom.warn(
-                f"{task}: {why}: {what} are {'made again' if self._policy == 'rerun' else 'used all the same'}"
-            )
+                self._stop(f"{why}, but {why_not}, so they cannot be used again", what, once=once)
+        elif policy == "stop":
+            self._stop(why, what, once=once, reuse=is_stored)
+        if policy == "rerun" or not self._was_announced:
+            self._say(f"{why}: {what} {verb} {'made again' if policy == 'rerun' else 'used all the same'}")
             self._was_announced = True
-        return self._policy == "reuse"
+        return policy == "reuse"
+
+    def begins(self, run: str, left: Sequence[StoredStep]) -> None:
+        """Announce that a run of an agent is new, if completed steps of others are left, which it may have been.
+
+        Raises:
+            RequestChanged: A person has to decide, since steps that must not be repeated are among them, for example.
+        """
+        once = next((one.step for one in left if one.uncertain), "")
+        what, verb = _what([one for one in left if one.in_effect])
+        if what or once:
+            why = f"{run} is a new run: no stored one started so, and {what or f'step {once}'} {verb} not used yet"
+            if once or self._policy == "stop":
+                self._stop(why, "a new run", once=bool(once))
+            self._say(why)
+
+    def _stop(self, why: str, what: str, *, once: bool, reuse: bool = False) -> NoReturn:
+        task = self._attempt.task
+        over = f"undo the change, or make {what} with --from {task} --repeat-once"
+        again = over if once else f"{self._setting.format('rerun')} makes {what} again"
+        kept = f", and {self._setting.format('reuse')} uses the stored ones" if reuse else ""
+        raise RequestChanged(f"{task}: {why}: {again}{kept}")
+
+    def _say(self, text: str) -> None:
+        self._attempt.xcom.warn(f"{self._attempt.task}: {text}")
+
+
+def _what(steps: Sequence[StoredStep]) -> tuple[str, str]:
+    """Name completed steps by what they have cost, if they are of agents, and return the verb that follows."""
+    spent = reduce(Spent.__add__, map(cost_of, steps), Spent())
+    others = [f"step {each.step}" for each in steps if not is_agent_step(each.step)]
+    is_one = spent.answers + spent.tool_calls + len(others) == 1
+    return " and ".join([spent.text()] * any(spent) + others), "is" if is_one else "are"
 
 
 def cost_of(step: StoredStep) -> Spent:

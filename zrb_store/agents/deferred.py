@@ -100,10 +100,7 @@ class StoredHandler(AbstractCapability[AgentDepsT]):
         fingerprints = self._journal.fingerprints
         if self._hooks is None:
             self._hooks = declared_hooks(getattr(ctx, "root_capability", None))  # newer releases have it
-            # What zrb's own agents have for instructions is compared with their prompt. Functions that get `deps` say
-            # something else for each customer: their text counts.
-            if self._journal.agent and ctx.deps is None:
-                fingerprints.functions = declared_functions(ctx.agent)
+            fingerprints.functions = declared_functions(ctx)
         if self._hooks:
             fingerprints.before_hooks(request_context.messages, self._hooks)
         return request_context

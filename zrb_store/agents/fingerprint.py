@@ -30,6 +30,8 @@ _NOT_SENT = ("timestamp", "metadata", "retry")
 # How long to wait for an answer does not change it.
 _SETTINGS_LEFT_OUT = ("timeout", "request_timeout")
 _TOOL_FIELDS = ("description", "parameters_json_schema", "strict", "kind", "defer_loading")
+# Compared if they are not at their default.
+_OUTPUT_FIELDS = ("prompted_output_template", "allow_image_output", "thinking")
 _ANY: TypeAdapter[Any] = TypeAdapter(Any, config=ConfigDict(ser_json_bytes="base64"))
 _KINDS = ("kind", "part_kind")
 _PARTS = operator.attrgetter("parts")
@@ -280,6 +282,11 @@ class Fingerprints:
             parameters.output_object,
             parameters.allow_text_output,
             [(type(tool).__qualname__, tool) for tool in parameters.native_tools],
+            *(
+                (name, own)
+                for name in _OUTPUT_FIELDS
+                if (own := getattr(parameters, name, None)) != getattr(ModelRequestParameters, name, None)
+            ),
         )
         parts: dict[str, JsonValue] = {
             "settings": {
@@ -295,7 +302,8 @@ class Fingerprints:
         known = self._tools.get(tool.name)
         if known is None or known[0] != tool:
             fields = _fields(tool)
-            self._tools[tool.name] = known = (copy.deepcopy(tool), digest([fields.get(name) for name in _TOOL_FIELDS]))
+            names = (*_TOOL_FIELDS, *["return_schema"] * bool(fields.get("include_return_schema")))
+            self._tools[tool.name] = known = (copy.deepcopy(tool), digest([fields.get(name) for name in names]))
         return known[1]
 
     def _of_sent(self, messages: Sequence[ModelMessage]) -> list[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import re
 import shlex
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -25,7 +26,7 @@ from zrb_store.agents.changes import NOT_STORED, ChangedRequests, OnChange
 from zrb_store.agents.fingerprint import Fingerprints, Request, digest, message_digest
 from zrb_store.agents.prompts import NotReadable, Prompt, stored_refusal
 from zrb_store.attempt import Attempt, Step
-from zrb_store.attempt.exact_steps import Change, ExactStep, open_exact, stored_step
+from zrb_store.attempt.exact_steps import Change, ExactStep, open_exact, steps_before, stored_step
 from zrb_store.attempt.steps import Done
 from zrb_store.attempt.waits import answers_in
 from zrb_store.codec.arguments import positional_and_named, stored_arguments
@@ -74,22 +75,27 @@ _FATAL = (AttemptClosed, LeaseLost, StoreUnavailable)
 class AgentRuns:
     """Numbers the runs of one agent in an attempt.
 
-    A run that starts from the same messages as a stored one has its number again: gathered ones may start in another
-    order. Otherwise it has the number of the next stored one, whose request has changed then.
+    A run that starts as a stored one has its number again: gathered ones may start in another order. Of an agent that
+    had one run, the message may have changed. Any other run is a new one.
     """
 
-    def __init__(self, stored: dict[int, str]) -> None:
-        self._stored = stored  # the arguments of the prompts of those that did not start again yet
-        self._last = len(stored)
+    def __init__(self, stored: Sequence[Mapping[str, JsonValue] | None]) -> None:
+        self.stored = self._last = len(stored)
+        # The arguments of the prompts of those that stand, and did not start again yet.
+        self._starts = {number: one for number, one in enumerate(stored, 1) if one is not None}
 
-    def number(self, prompt: str) -> int:
+    def number(self, start: Mapping[str, JsonValue]) -> int:
         """Return the number of a run that starts with these arguments of its prompt."""
-        equal = [number for number, stored in self._stored.items() if stored == prompt]
-        for number in equal or self._stored:
-            del self._stored[number]
-            return number
-        self._last += 1
-        return self._last
+        equal = [number for number, stored in self._starts.items() if {**stored, **start} == stored]
+        found = equal or (self.like(start) if self.stored == 1 else [])
+        self._last += not found
+        number = next(iter(found), self._last)
+        self._starts.pop(number, None)
+        return number
+
+    def like(self, start: Mapping[str, JsonValue]) -> list[int]:
+        """Return the stored runs that nobody has asked for yet, and that have the same deps."""
+        return [number for number, stored in self._starts.items() if stored.get("deps") == start.get("deps")]
 
 
 _runs: WeakKeyDictionary[Attempt, dict[str, AgentRuns]] = WeakKeyDictionary()
@@ -105,6 +111,7 @@ class Journal:
         *,
         is_private: bool,
         on_change: OnChange = "rerun",
+        setting: str = "`ZRB_STORE_CHANGED_REQUEST={}` at the next start",
         agent: str = "",
         budget: int | None = None,
         waits: bool = False,
@@ -122,7 +129,7 @@ class Journal:
         self.any_live = False  # whether an answer did not come from the store since this was last set to False
         self._attempt = attempt
         self._is_private = is_private
-        self.changes = ChangedRequests(attempt, on_change)
+        self.changes = ChangedRequests(attempt, on_change, setting)
         self.fingerprints = Fingerprints()
         self._requests: list[Request] = []
         self._restart_at: int | None = None
@@ -206,11 +213,14 @@ class Journal:
         """Choose the number of a run of the agent by what it starts from."""
         self._start = Prompt(prompt, list(history), "")
         self._started_by = {"message": digest([prompt, list(map(message_digest, history))]), "deps": digest(deps)}
-        runs = _runs.setdefault(self._attempt, {})
-        if self.agent not in runs:
-            runs[self.agent] = AgentRuns(self._stored_prompts())
-        number = runs[self.agent].number(_text({} if self._is_private else self._started_by))
+        start = {} if self._is_private else self._started_by
+        all_runs = _runs.setdefault(self._attempt, {})
+        runs = all_runs[self.agent] = all_runs.get(self.agent) or self._stored_runs()
+        number = runs.number(start)
         self._prefix = self._prefix_of(number)
+        if number > runs.stored and (left := tuple(map(self._prefix_of, runs.like(start)))):
+            steps = [one for one in steps_before(self._attempt, results=True) if one.step.startswith(left)]
+            self.changes.begins(self._prefix[:-2], steps)
 
     def _keep_start(self, instructions: str = "") -> None:
         """Keep what the run starts from, before its first request or, if it starts with approved calls, its first call.
@@ -226,16 +236,16 @@ class Journal:
                 self.complete(step, stored, {"kind": "prompt"})
 
     def _prefix_of(self, number: int) -> str:
-        return f"{_numbered(_bounded(self.agent), number)}: "
+        # `agent_and_part` would take a name such as `tool smith` for a call.
+        name = re.sub("(^|: )(tool|approval|deferred) ", r"\1\2-", self.agent)
+        return f"{_numbered(_bounded(name), number)}: "
 
-    def _stored_prompts(self) -> dict[int, str]:
-        found: dict[int, str] = {}
-        while self._attempt.steps.task_had_steps():
-            known = stored_step(self._attempt, f"{self._prefix_of(len(found) + 1)}prompt")
-            if known is None:
-                break
-            found[len(found) + 1] = known.arguments or ""
-        return found
+    def _stored_runs(self) -> AgentRuns:
+        steps = {step.step: step for step in steps_before(self._attempt)}
+        starts: list[Mapping[str, JsonValue] | None] = []
+        while found := steps.get(f"{self._prefix_of(len(starts) + 1)}prompt"):
+            starts.append(positional_and_named(found.arguments or "null")[1] if found.in_effect else None)
+        return AgentRuns(starts)
 
     def _rewind(self, request: Request) -> None:
         start, self._restart_at = self._restart_at, None

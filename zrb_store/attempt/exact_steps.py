@@ -72,6 +72,14 @@ def stored_step(attempt: Attempt, name: str) -> StepRecord | None:
     return known if known is not None and known.is_done else None
 
 
+def steps_before(attempt: Attempt, *, results: bool = False) -> list[StoredStep]:
+    """Return the last attempt of each step that earlier attempts of the task began."""
+    with attempt.xcom.watched():
+        if not attempt.steps.task_had_steps():
+            return []
+        return steps_in(attempt.database, Span(attempt.id, attempt.task, 0, attempt.id), results=results)
+
+
 def completed_since(attempt: Attempt, name: str, own: Collection[str]) -> tuple[list[StoredStep], bool]:
     """Return what is given back if the step of this exact name begins again: it and completed steps after it.
 
@@ -95,7 +103,8 @@ def _since(
     """
     before = attempt.id if known.id < attempt.id else later
     used = attempt.steps.used.difference(own)
-    return [one for one in steps_in(executor, Span(attempt.id, attempt.task, known.id, before)) if one.step not in used]
+    found = steps_in(executor, Span(attempt.id, attempt.task, known.id, before), results=later == _LATER)
+    return [one for one in found if one.step not in used]
 
 
 @contextlib.contextmanager

@@ -219,8 +219,11 @@ def with_steps(executor: Executor, chosen: Sequence[tuple[int, str]]) -> list[tu
 
 
 @statement
-def _in_span() -> sa.Select[str | None, str | None, int, int | None, int, str, bool, bool]:
-    columns = [t.attempt.c[name] for name in StoredStep._fields[:-2]]
+def _in_span(
+    with_results: bool,
+) -> sa.Select[str | None, str | None, int, int | None, int, str, str | None, bool, bool]:
+    result = t.attempt.c.result if with_results else sa.null()
+    columns = [t.attempt.c.step, result, *(t.attempt.c[name] for name in StoredStep._fields[2:-2])]
     uncertain = sa.and_(t.attempt.c.once, t.attempt.c.status != literal("failed"))
     since, before = t.attempt.c.id >= bindparam("since"), t.attempt.c.id < bindparam("before")
     return (
@@ -239,6 +242,7 @@ class StoredStep(NamedTuple):
     ended_tick: int | None
     id: int = 0
     task: str = ""  # the step's id within its session: TASK/NUMBER
+    arguments: str | None = None  # encoded
     in_effect: bool = True  # whether it has completed and has not been given back since
     uncertain: bool = False  # whether it was declared `once`, and has happened or may have happened
 
@@ -257,8 +261,8 @@ class Span(NamedTuple):
     before: int  # the id of an attempt, of a step or of the task, that began after all of them
 
 
-def steps_in(executor: Executor, span: Span) -> list[StoredStep]:
-    """Return the steps of a span, the oldest first."""
-    found = [StoredStep(*row) for row in executor.execute(_in_span(), span._asdict())]
+def steps_in(executor: Executor, span: Span, *, results: bool) -> list[StoredStep]:
+    """Return the steps of a span, with their results or without, the oldest first."""
+    found = [StoredStep(*row) for row in executor.execute(_in_span(results), span._asdict())]
     newest = {step.step: step for step in found}
     return [step for step in found if newest[step.step] is step]

@@ -76,6 +76,13 @@ def on_change_of(task: AnyTask) -> OnChange:
     return cast("OnChange", own)
 
 
+def _setting(task: AnyTask, session: str) -> str:
+    """Return how a person sets another policy, in the place of `{}`."""
+    if getattr(task, CHANGED_REQUEST, None) is None:
+        return f"`ZRB_STORE_CHANGED_REQUEST={{}} zrb xcom resume {session}`"
+    return f'`{task.name}.{CHANGED_REQUEST} = "{{}}"` before `zrb xcom resume {session}`'
+
+
 def budget_of(task: AnyTask) -> int | None:
     """Return how many tokens a task's session may use; None for any number."""
     own: str | None = getattr(task, BUDGET, None)
@@ -265,6 +272,7 @@ def _agent_run(task: AnyTask) -> AgentRun | None:
             attempt,
             is_private=mode == "private",
             on_change=on_change_of(task),
+            setting=_setting(task, attempt.session),
             budget=budget_of(task),
             waits=bool(getattr(task, WAIT_FOR_APPROVAL, False)),
         )

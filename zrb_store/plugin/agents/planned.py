@@ -20,7 +20,7 @@ from zrb.util.attr import get_attr
 
 from zrb_store import codec
 from zrb_store.agents.changes import NOT_STORED, OnChange, in_words, obstacle
-from zrb_store.agents.declared import declared_hooks, declared_instructions
+from zrb_store.agents.declared import declared_functions, declared_hooks, declared_instructions
 from zrb_store.agents.fingerprint import Fingerprints, Request, digest
 from zrb_store.agents.prompts import NotReadable, Prompt, read_prompt
 from zrb_store.codec.arguments import positional_and_named
@@ -103,7 +103,10 @@ class _Probe(AbstractCapability[Any]):
 
     async def before_model_request(self, ctx: Any, request_context: Any) -> Any:
         fingerprints, parameters = Fingerprints(), request_context.model_request_parameters
-        self.code = declared_hooks(getattr(ctx, "root_capability", None))
+        self.code, fingerprints.functions = (
+            declared_hooks(getattr(ctx, "root_capability", None)),
+            declared_functions(ctx),
+        )
         if self.code:
             fingerprints.before_hooks(request_context.messages, self.code)
         self.request = fingerprints.of(
