@@ -11,7 +11,7 @@ from zrb_store import codec
 from zrb_store.attempt import Attempt
 from zrb_store.attempt.exact_steps import completed_since
 from zrb_store.errors import RequestChanged
-from zrb_store.inspect.agents import Spent, agent_and_part, answer_cost, is_agent_step, is_answer_name, is_call_name
+from zrb_store.inspect.agents import Spent, answer_cost, is_agent_step, is_answer_name, is_call_name, step_name
 from zrb_store.queries.dependent_steps import StoredStep
 
 OnChange = Literal["rerun", "reuse", "stop"]
@@ -71,13 +71,13 @@ class ChangedRequests:
         policy = "rerun" if self._policy == "reuse" and not is_stored else self._policy
         if not what or (once and policy == "rerun"):
             return False  # nothing is made again, or the step refuses it
-        agent, part = agent_and_part(step)
-        if policy == "reuse" and part.startswith("prompt"):
+        name = step_name(step)
+        if policy == "reuse" and name.kind == "prompt":
             self.reuses_prompt, self._reason = True, in_words(difference)
             return True
         why = self._reason or in_words(difference)
         if policy == "reuse":
-            ours = [one for one in found if agent_and_part(one.step)[0] == agent]
+            ours = [one for one in found if step_name(one.step).agent == name.agent]
             why_not = obstacle(ours, None) or obstacle(found[:1], tools)
             if why_not:
                 self._stop(f"{why}, but {why_not}, so they cannot be used again", what, once=once)

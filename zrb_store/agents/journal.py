@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-import re
 import shlex
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -236,9 +235,7 @@ class Journal:
                 self.complete(step, stored, {"kind": "prompt"})
 
     def _prefix_of(self, number: int) -> str:
-        # `agent_and_part` would take a name such as `tool smith` for a call.
-        name = re.sub("(^|: )(tool|approval|deferred) ", r"\1\2-", self.agent)
-        return f"{_numbered(_bounded(name), number)}: "
+        return f"{_numbered(_bounded(self.agent), number)}: "
 
     def _stored_runs(self) -> AgentRuns:
         steps = {step.step: step for step in steps_before(self._attempt)}
