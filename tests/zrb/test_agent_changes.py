@@ -63,7 +63,9 @@ def test_a_missing_tool_and_what_is_made_again(agents: Agents) -> None:
     agents.tasks(plain())
     agents.run("triage", code=-9, ROUNDS="4")
     agents.tasks(plain().replace("tools=[kill_at(20)]", "tools=[work]").rstrip() + '.changed_request = "reuse"\n')
-    assert "but an answer calls tool charge, which is gone, so they cannot be used again" in agents.resume(code=1)
+    output = agents.resume(code=1)
+    assert "but an answer calls tool charge, which is gone, so they cannot be used again" in output
+    assert '`triage.changed_request = "rerun"` before `zrb xcom resume s` makes 3 answers' in output
     agents.tasks(plain('system_prompt="Be kind."'))
     agents.project.forget()
     output = agents.resume(ROUNDS="4")

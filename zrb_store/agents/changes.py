@@ -105,8 +105,8 @@ class ChangedRequests:
     def _stop(self, why: str, what: str, *, once: bool, reuse: bool = False) -> NoReturn:
         task = self._attempt.task
         over = f"undo the change, or make {what} with --from {task} --repeat-once"
-        again = over if once else f"{self._setting.format('rerun')} makes {what} again"
-        kept = f", and {self._setting.format('reuse')} uses the stored ones" if reuse else ""
+        again = over if once else f"{self._setting.replace('{}', 'rerun')} makes {what} again"
+        kept = f", and {self._setting.replace('{}', 'reuse')} uses the stored ones" if reuse else ""
         raise RequestChanged(f"{task}: {why}: {again}{kept}")
 
     def _say(self, text: str) -> None:
