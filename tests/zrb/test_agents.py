@@ -222,7 +222,7 @@ def test_show_and_mark(agents: Agents) -> None:
     assert "prompt: Charge them all." in shown
     assert re.search(r"model 2: function::think, \d+ in / \d+ out tokens", shown)
     assert 'tool charge {"n": 10} -> receipt 10' in shown
-    paid, used_again = r"paid 5 answers \(.* tokens\) and 9 tool calls", r"used again 3 answers \(.* tokens\)"
+    paid, used_again = r"paid 5 answers \(.* tokens\) and 10 tool calls", r"used again 3 answers \(.* tokens\)"
     assert re.search(f"{paid}; {used_again}", shown)
 
 
