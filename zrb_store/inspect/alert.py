@@ -83,7 +83,7 @@ def of_session(
         folder = folder_of(session.project, folder)
     is_gone = find_project and started and started.host == identity().host and folder and not Path(folder).is_dir()
     if session.argv:
-        remedy = f"zrb-store resume {session.name}"  # it remembers its folder
+        remedy = resume_of_command(session.name)
     elif session.path and find_project and is_gone:
         remedy = f"{resume_by_zrb(session.name, find_project(session), here)} --here"
     elif session.path:
@@ -141,6 +141,11 @@ def how_to_start_again(session: SessionRecord, runs: Sequence[RunRecord], here: 
 def resume_by_zrb(session: str, folder: str | None, here: str | None) -> str:
     """Return the shell command by which zrb resumes a session of its own, in the folder of its project."""
     return _in_folder(folder, here, f"zrb xcom resume {session}")
+
+
+def resume_of_command(session: str) -> str:
+    """Return the shell command that resumes a session of `run`, which remembers its folder."""
+    return f"zrb-store resume {session}"
 
 
 def _in_folder(folder: str | None, here: str | None, command: str) -> str:

@@ -399,13 +399,13 @@ class RunLifecycle:
         """Start the command of `ZRB_STORE_NOTIFY` if the error says that the store cannot be used."""
         if not isinstance(error, StoreUnavailable | SchemaAhead | StoreMissing) or not self._tells():
             return
-        from zrb_store.inspect.alert import resume_by_zrb
+        from zrb_store.inspect.alert import resume_by_zrb, resume_of_command
         from zrb_store.runtime.notify import tell_unavailable
 
         spec = self._spec
         remedy = resume_by_zrb(self.session, folder_of(spec.project, current_folder()), None) if spec.path else None
         if spec.path[:1] == [COMMAND]:
-            remedy = f"zrb-store resume {self.session}"
+            remedy = resume_of_command(self.session)
         tell_unavailable(error, self.database.url, session=self.session, task=spec.task, remedy=remedy)
 
     def _tells(self) -> bool:
