@@ -32,6 +32,18 @@ def answer(given: int, answered: int, **more: Any) -> dict[str, Any]:
         ("tool charge c1", {"kind": "return", "return_value": "ok", "call": {"n": 3}}, 'tool charge {"n": 3} -> ok'),
         ("tool charge c1", {"kind": "value", "value": [1]}, "tool charge  -> [1]"),
         (
+            "desk~2: tool look c1 approved",
+            {
+                "kind": "value",
+                "value": {
+                    "$": "object",
+                    "type": "zrb_store.agents.Content",
+                    "v": ["BinaryContent", {"media_type": "image/png", "data": "QUJD"}],
+                },
+            },
+            "desk~2: tool look  -> [image/png, 3 bytes]",
+        ),
+        (
             "tool charge c1",
             {"kind": "retry", "message": "less", "call": {}},
             "tool charge {} -> asks to try again: less",
