@@ -20,7 +20,7 @@ PAGES = {
     "README.md": 9,
     "docs/tutorials/nightly-job.md": 18,
     "docs/tutorials/python-script.md": 8,
-    "docs/how-to/agents.md": 18,
+    "docs/how-to/agents.md": 17,
     "docs/how-to/alerts.md": 8,
     "docs/how-to/at-night.md": 6,
     "docs/how-to/cron-and-shell.md": 14,

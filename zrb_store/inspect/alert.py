@@ -91,7 +91,7 @@ def of_session(
     else:
         again = None if is_gone else how_to_start_again(session, runs, here)
         remedy = again or f"zrb-store log {session.name}"
-    if asked := answer(session.name, waits):
+    if asked := answer(waits):
         remedy = f"zrb-store {asked}"
     elif waits and not any(each.is_over for each in waits):
         remedy = f"zrb-store show {session.name}"  # nobody can answer

@@ -341,7 +341,7 @@ class SessionDocument(SessionView):
         if last is not None and last.in_effect and last.result_seq is not None:
             queue = self._names.get(last.result_queue_id or 0)
             result = None if queue is None else full_name(self.session.name, queue, last.result_seq)
-        read_steps = functools.partial(self._steps_of, name, last)
+        read_steps = functools.partial(self._steps_of, name, last if counts and counts.of_agent else None)
         steps: Rows[Step] = [] if counts is None else Lazy(read_steps, counts.steps)
         status, is_parked = _status(last, self.session.tasks.get(name, "waiting")), last and last.status == "waiting"
         return Task(name, status, not last or last.restorable, result, attempts, counts, steps, bool(is_parked))

@@ -243,7 +243,7 @@ def _command(report: Report, program: str) -> str | None:
     dead = next((each.now.name for each in report.queues if each.now.dead), None)
     if _is_inbox(report):
         return f"{program} requeue {name} {shlex.quote(dead)} --all-dead" if dead is not None else None
-    if asked := answer(name, report.waits):
+    if asked := answer(report.waits):
         return f"{program} {asked}"
     may_continue = status in HALTED or any(each.is_over for each in report.waits)
     if may_continue and report.session.path:

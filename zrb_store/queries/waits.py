@@ -198,10 +198,9 @@ def may_continue(waiting: Sequence[Wait]) -> bool:
     return not waiting or any(each.is_over for each in waiting)
 
 
-def answer(session: str, waiting: Sequence[Wait]) -> str | None:
+def answer(waiting: Sequence[Wait]) -> str | None:
     """Return the words after the program's name that answer the first wait that a value ends; None if none does."""
-    asked = next((each.queue for each in waiting if each.queue is not None and not each.is_over), None)
-    return None if asked is None else f"push {shlex.join([session, asked])} JSON"
+    return next((each.answer for each in waiting if each.queue is not None and not each.is_over), None)
 
 
 def describe(session: str, waiting: Sequence[Wait]) -> str:

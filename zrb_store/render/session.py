@@ -315,7 +315,7 @@ def _hints(document: SessionDocument, holders: Sequence[Holder]) -> list[tuple[s
         hints.append(("Dead:", f"{requeue}; or replace or drop single values"))
     for wait in document.waits:
         hints.append(("Waits:", wait.text()))
-        if asked := answer(name, [wait]):
+        if asked := answer([wait]):
             hints.append(("Answer:", f"{program_name()} {asked}"))
     is_over = any(wait.is_over for wait in document.waits)
     is_halted, is_zrb = status in ("failed", "interrupted", "stale"), bool(document.session.path)

@@ -35,6 +35,7 @@ from zrb_store.queries.dependent_steps import StoredStep, of_attempts
 from zrb_store.records import AttemptRecord, JsonValue
 
 _PARTS = ("settings", "tools", "output", "instructions")  # of a request, as `Request.stored` names them
+_OTHERS = ("_toolsets", "_toolset_factories")  # of a task: what may give tools that are not known before
 _STARTS = ("message", "attachments", "instructions")  # what the step of the prompt compares
 
 
@@ -155,7 +156,7 @@ def _now(task: Any, inputs: Mapping[str, Any], stored: Prompt | None) -> _Now:
     ctx = task.get_ctx(compat.Session(shared_ctx=shared, root_group=compat.cli))
     shared.__dict__["_xcom"] = _Queues()
     rendering = (task._render_message,) if hasattr(task, "_render_message") else ()  # zrb 2
-    now = _Now({"instructions": declared_instructions(task, "")}, bool(task._toolsets or task._toolset_factories))
+    now = _Now({"instructions": declared_instructions(task, "")}, any(getattr(task, name, ()) for name in _OTHERS))
     with now.finding("message"):
         now.prompt["message"] = digest(get_attr(ctx, task._message, "", *rendering))
     with now.finding("attachments"):
