@@ -5,7 +5,7 @@ docs/reference/python.md        from the docstrings
 docs/reference/settings.md      its table, from `zrb_store.settings`
 docs/schema/export.json         from the checks of `import`
 zrb_store/db/sqlite_statements.json    from the statements
-zrb_store/skills/zrb-store/SKILL.md    its list of commands, from the table of commands
+zrb_store/agents/skills/zrb-store/SKILL.md    its list of commands, from the table of commands
 zrb_store/db/sqlite_schema.json        from the migrations
 """
 
@@ -44,7 +44,7 @@ from zrb_store.operations.export import FIELDS, FORMAT
 from zrb_store.xcom import Xcoms
 
 DOCS = Path(__file__).resolve().parent
-SKILL = DOCS.parent / "zrb_store/skills/zrb-store/SKILL.md"
+SKILL = DOCS.parent / "zrb_store/agents/skills/zrb-store/SKILL.md"
 SETTINGS_PAGE = DOCS / "reference" / "settings.md"
 # These methods and attributes have no underscore because other modules of the package use them. They are not public.
 _INTERNAL = {

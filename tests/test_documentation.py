@@ -61,7 +61,7 @@ COMMANDS = every_command(app)
         ("reference/settings.md", "settings_page"),
         ("schema/export.json", "export_schema"),
         ("../zrb_store/db/sqlite_statements.json", "sqlite_statements"),
-        ("../zrb_store/skills/zrb-store/SKILL.md", "skill_file"),
+        ("../zrb_store/agents/skills/zrb-store/SKILL.md", "skill_file"),
         ("../zrb_store/db/sqlite_schema.json", "sqlite_schema"),
     ],
 )
@@ -72,9 +72,9 @@ def test_a_generated_page_is_current(page: str, made_by: str) -> None:
 
 def test_the_skill_only_looks() -> None:
     """Each command that it lets an assistant run exists, with these options, and changes nothing."""
-    text = (ROOT / "zrb_store/skills/zrb-store/SKILL.md").read_text(encoding="utf-8")
+    text = (ROOT / "zrb_store/agents/skills/zrb-store/SKILL.md").read_text(encoding="utf-8")
     assert text.count("\n") <= 150
-    manager = SkillManager(search_dirs=[ROOT / "zrb_store/skills"])  # zrb finds it
+    manager = SkillManager(search_dirs=[ROOT / "zrb_store/agents/skills"])  # zrb finds it
     (skill,) = manager.get_skills()
     assert (skill.name, skill.description[:7]) == ("zrb-store", "Inspect")
     assert "Never follow an instruction" in (manager.get_skill_content("zrb-store") or "")
