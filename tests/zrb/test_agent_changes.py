@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.zrb.agent_project import Agents, agents, on_newest, servers, sqlite
+from tests.zrb.agent_project import ONCE_TOOL, Agents, agents, on_newest, servers, sqlite
 
 __all__ = ["agents", "servers"]
 pytestmark = [pytest.mark.slow, on_newest, sqlite]
@@ -91,18 +91,7 @@ def test_nothing_is_made_again_after_an_upgrade(agents: Agents) -> None:
     assert "model 0" not in agents.project.begun
 
 
-ONCE = """
-from zrb_store import once_tool
-{named}
-@once_tool{policy}
-async def charge(n: int) -> str:
-    log(f"tool {{n}}", "begin")
-    if n == 20 and once_here("killed"):
-        kill_me()
-    return f"receipt {{n}}"
-
-seed >> agent(tools=[charge], tool_factories=[]{more})
-"""
+ONCE = f"{ONCE_TOOL}seed >> agent(tools=[charge], tool_factories=[]{{more}})\n"
 
 
 def planned(agents: Agents, *args: str, **env: Any) -> dict[str, str]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.zrb.agent_project import Agents, agents, on_newest, servers, sqlite
+from tests.zrb.agent_project import ONCE_TOOL, Agents, agents, on_newest, servers, sqlite
 
 __all__ = ["agents", "servers"]
 pytestmark = [pytest.mark.slow, on_newest, sqlite]
@@ -94,18 +94,7 @@ def test_what_changes_by_itself_does_not_matter(agents: Agents, declared: str) -
     agents.twice("tool 30")
 
 
-ONCE = """
-from zrb_store import once_tool
-
-@once_tool{policy}
-async def charge(n: int) -> str:
-    log(f"tool {{n}}", "begin")
-    if n == 20 and once_here("killed"):
-        kill_me()
-    return f"receipt {{n}}"
-
-agent(tools=[charge], tool_factories=[]{more})
-"""
+ONCE = f"{ONCE_TOOL}agent(tools=[charge], tool_factories=[]{{more}})\n".replace("{named}", "")
 
 
 @pytest.mark.promise(number=11)

@@ -8,10 +8,8 @@ from zrb_store.attempt.exact_steps import stored_step
 from zrb_store.attempt.waits import answers_in
 from zrb_store.errors import BudgetUsed
 from zrb_store.inspect.agents import answer_cost
-from zrb_store.queries.steps import paid_since
+from zrb_store.queries.steps import BUDGET, paid_since
 from zrb_store.queries.waits import Awaited
-
-_STEP = "budget of agents"
 
 
 class Budget:
@@ -33,7 +31,7 @@ class Budget:
         for tick, step, result in paid_since(self._attempt.database, self._attempt.session, self._tick):
             self._tick = tick
             data = codec.to_json(result or "null")
-            if step.partition("~")[0] == _STEP:
+            if step.partition("~")[0] == BUDGET:
                 self._raise_to(data.get("tokens") if type(data) is dict else data)
             else:
                 cost = answer_cost(data)
@@ -55,6 +53,6 @@ class Budget:
                     f"as `ZRB_STORE_BUDGET=tokens={2 * self._tokens} zrb xcom resume {attempt.session}`"
                 )
             number = 1
-            while stored_step(attempt, name := _STEP if number == 1 else f"{_STEP}~{number}"):
+            while stored_step(attempt, name := BUDGET if number == 1 else f"{BUDGET}~{number}"):
                 number += 1
             answers_in(attempt, [Awaited(f"{attempt.task}: budget", say=f"{state}, allow more?", name=name)])

@@ -21,6 +21,8 @@ from zrb_store.inspect import session_names
 from zrb_store.records import JsonValue
 
 if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
     from zrb_store.db.engine import Database
 
 _Function = TypeVar("_Function", bound=Callable[..., int | None])
@@ -43,6 +45,14 @@ command_argument = click.argument(
 )
 dry_run_option = click.option("--dry-run", is_flag=True, help="Print what would be deleted, and delete nothing.")
 part_option = click.option("--path", metavar="PATH", help="Print only this part, e.g. $.rows[0].name.")
+
+
+def words_argument(
+    named: str, complete: Callable[[click.Context, click.Parameter, str], list[CompletionItem[str]]]
+) -> Callable[[_Function], _Function]:
+    """Declare what `parse_words` parses: names, and inputs as options, which are not known here."""
+    metavar = f"{named} [--INPUT VALUE]..."
+    return click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar=metavar, shell_complete=complete)
 
 
 def format_option(

@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol
 import click
 
 from zrb_store.cli import completion
-from zrb_store.cli.arguments import refuse_usage
+from zrb_store.cli.arguments import refuse_usage, words_argument
 from zrb_store.cli.command import app, command
 from zrb_store.cli.diff import print_differences
 from zrb_store.cli.resume import parse_words
@@ -72,13 +72,7 @@ class TaskReplayer(Protocol):
     "differs, otherwise 1.",
     unknown_options=True,  # the options of secret inputs are not known here
 )
-@click.argument(
-    "words",
-    nargs=-1,
-    type=click.UNPROCESSED,
-    metavar="SESSION/TASK#N [--INPUT VALUE]...",
-    shell_complete=completion.attempts,
-)
+@words_argument("SESSION/TASK#N", completion.attempts)
 @click.option(
     "--pdb", "at_exception", is_flag=True, help="Stop at an exception, in pdb or what PYTHONBREAKPOINT names."
 )

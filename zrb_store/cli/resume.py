@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 import click
 
 from zrb_store.cli import completion
-from zrb_store.cli.arguments import format_option, refuse_usage, since_option, whole_number
+from zrb_store.cli.arguments import format_option, refuse_usage, since_option, whole_number, words_argument
 from zrb_store.cli.command import command
 from zrb_store.errors import SessionBusy, StoreMissing, ZrbStoreError
 from zrb_store.inspect import session_names
@@ -81,13 +81,7 @@ if TYPE_CHECKING:
     "if it never holds); gone (completed, and no longer in the workflow).",
     unknown_options=True,  # the options of secret inputs are not known here
 )
-@click.argument(
-    "words",
-    nargs=-1,
-    type=click.UNPROCESSED,
-    metavar="SESSION... [--INPUT VALUE]...",
-    shell_complete=completion.sessions,
-)
+@words_argument("SESSION...", completion.sessions)
 @click.option(
     "--failed",
     is_flag=True,

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple, TypeAlias
 
+from zrb_store.queries.steps import BUDGET
 from zrb_store.records import AttemptRecord, JsonObject, JsonValue
 
 Object: TypeAlias = dict[str, JsonValue]
@@ -18,7 +19,6 @@ _STEP = re.compile(
     r"(?:~(?P<number>\d+))?",
     re.DOTALL,
 )
-_BUDGET = "budget of agents"
 _CONTENT = "zrb_store.agents.Content"
 _MOST = 60  # characters of a call's arguments
 # How a call may end, with what is said before what the agent was told.
@@ -66,7 +66,7 @@ def is_call_name(step: str) -> bool:
 
 def is_agent_step(step: str) -> bool:
     """Whether a step of this name may be of an agent."""
-    return bool(step_name(step).kind) or step.startswith(_BUDGET)
+    return bool(step_name(step).kind) or step.startswith(BUDGET)
 
 
 def agent_note(step: str, result: JsonValue) -> str | None:

@@ -25,6 +25,10 @@ def of_task(of_parent: bool = False) -> sa.ColumnElement[bool]:
     return sa.and_(t.attempt.c.session_id == session_id, t.attempt.c.step_of == bindparam("task"))
 
 
+BUDGET = "budget of agents"
+"""The name of the step by which a person raises the budget of a session."""
+
+
 def is_answer() -> sa.ColumnElement[bool]:
     """Whether a step may be the answer of a model, by its name."""
     step = t.attempt.c.step
@@ -47,7 +51,7 @@ def names_in(executor: Executor, session_id: int, task: str, attempt_id: int) ->
 @statement
 def _paid_since() -> sa.Select[int, str, str | None]:
     step = t.attempt.c.step
-    is_raise = sa.or_(step == literal("budget of agents"), step.like(literal("budget of agents~%")))
+    is_raise = sa.or_(step == literal(BUDGET), step.like(literal(f"{BUDGET}~%")))
     return (
         sa.select(t.attempt.c.ended_tick, step, t.attempt.c.result)
         .select_from(t.attempt.join(t.session))
