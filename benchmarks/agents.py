@@ -1,28 +1,32 @@
-"""What does a step of an agent cost beside the model's time?
+"""What does a round of an agent cost beside the model's time?
 
-An `LLMTask` of zrb calls a tool in each round; its model is a function that answers at once. The time from the second
-request to the last is divided by the steps in between: one answer and one call in each round. It is compared with the
-same agent under `ZRB_STORE_AGENTS=off`, where zrb writes its own checkpoint: the whole conversation, again and again.
-What remains without both is the time of pydantic-ai and zrb.
+An `LLMTask` of zrb calls a tool in each of a hundred rounds; its model is a function that answers at once. A round has
+two steps: an answer and a call. It is compared with the same agent under `ZRB_STORE_AGENTS=off`, where zrb writes its
+own checkpoint: the whole conversation, again and again. What remains without both is the time of pydantic-ai and zrb,
+which look at the whole conversation in each round. The file grows by rows and indexes beside the arguments and results
+of the steps.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+import sqlite3
 import statistics
 import subprocess
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 from benchmarks.contest import new_folder
 from benchmarks.harness import Contestant, Effort, Race
 from benchmarks.report import Answer, Goal, table
 
+EARLY, LATE = ("rounds 1 to 50", "processor time"), ("rounds 51 to 100", "processor time of these")
 STEPS, CHECKPOINTS, NEITHER = "stored as steps", "zrb's own checkpoints", "nothing stored"
 _TASKS = """
-import os, time
+import json, os, time
 from pathlib import Path
 from pydantic_ai.messages import ModelResponse
 from pydantic_ai.models.function import DeltaToolCall, FunctionModel
@@ -36,12 +40,14 @@ if os.environ.get("CHECKPOINTS") == "off":
 times = []
 
 async def answer(messages, info):
-    times.append(time.perf_counter())
+    times.append((time.perf_counter(), time.process_time()))
     number = sum(isinstance(message, ModelResponse) for message in messages)
     if number < ROUNDS:
         yield {0: DeltaToolCall(name="charge", json_args='{"customer": %d}' % number, tool_call_id=f"call-{number}")}
     else:
-        Path("seconds").write_text(str((times[-1] - times[1]) / (2 * (ROUNDS - 1))))
+        marks = times[0], times[ROUNDS // 2], times[-1]
+        halves = [[(end - begin) * 2 / ROUNDS for begin, end in zip(*two)] for two in zip(marks, marks[1:])]
+        Path("seconds").write_text(json.dumps([*halves[0], *halves[1]]))
         yield "done"
 
 async def charge(customer: int) -> str:
@@ -60,7 +66,7 @@ def turn(zrb: str, folder: Path, settings: dict[str, str]) -> Contestant:
 
     def run_agent() -> dict[str, float]:
         subprocess.run([zrb, "triage"], check=True, capture_output=True, env=environment, cwd=folder)
-        return {"step": float((folder / "seconds").read_text())}
+        return dict(zip((*EARLY, *LATE), json.loads((folder / "seconds").read_text()), strict=True))
 
     return run_agent
 
@@ -74,18 +80,40 @@ def run(effort: Effort) -> Answer:
         return answer
     off = {"ZRB_STORE_AGENTS": "off"}
     contestants = {STEPS: {}, CHECKPOINTS: off, NEITHER: {**off, "CHECKPOINTS": "off"}}
-    rounds = effort(50, 30)
+    rounds = 100
     with ExitStack() as stack:
         turns = {}
         for name, settings in contestants.items():
             folder = new_folder(stack)
             (folder / "zrb_init.py").write_text(_TASKS.replace("ROUNDS", str(rounds)))
             turns[name] = turn(zrb, folder, settings)
+            if name == STEPS:
+                store = folder / "store.db"
+                turns[name]()
+                before = store.stat().st_size
+                turns[name]()
+                grown = (store.stat().st_size - before) / rounds - values_of_a_round(store, rounds)
         race = Race(turns, effort(15, 5))
-    rows = [[name, f"{(race.seconds('step', name) or 0) * 1e3:.2f} ms"] for name in contestants]
-    answer.add(*table([f"an agent of {rounds} rounds", "one step"], rows))
-    extra = statistics.median(race.differences((STEPS, "step"), (NEITHER, "step"))) * 1e3
-    answer.goals.append(
-        Goal("a step of an agent", "at most 1 ms beside the model's time", f"{extra:.2f} ms", extra <= 1)
+    columns = (*EARLY, *LATE)
+    rows = [[name, *(f"{(race.seconds(one, name) or 0) * 1e3:.2f} ms" for one in columns)] for name in contestants]
+    answer.add(*table(["a round of an agent", *columns], rows))
+    early, late = (
+        statistics.median(race.differences((STEPS, one), (NEITHER, one))) * 1e3 for one in (EARLY[0], LATE[0])
     )
+    answer.goals += [
+        Goal("a round of an agent", "at most 1 ms beside the model's time", f"{early:.2f} ms", early <= 1),
+        Goal("a round after 50", "at most 0.1 ms more", f"{late - early:+.2f} ms", late - early <= 0.1),
+        Goal("a round in the file", "at most 5 KB beside its values", f"{grown / 1e3:.1f} KB", grown <= 5000),
+    ]
     return answer
+
+
+def values_of_a_round(store: Path, rounds: int) -> float:
+    """Return how many bytes the arguments and results of a round have, on average."""
+    with closing(sqlite3.connect(store)) as connection:
+        sizes = "sum(length(CAST(arguments AS BLOB)) + length(CAST(result AS BLOB)))"
+        ((total, sessions),) = connection.execute(
+            f"SELECT {sizes}, count(DISTINCT session_id) FROM zrb_attempt WHERE role = 'step'"
+        )
+    found: float = total / sessions / rounds
+    return found

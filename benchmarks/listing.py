@@ -64,7 +64,7 @@ def run(effort: Effort) -> Answer:
         store = stack.enter_context(open_store(path, read_only=True))
         middle = f"etl-{many // 2}"
         commands: dict[str, Callable[[], Any]] = {
-            "`list`: the 50 newest, with counts": lambda: list_sessions(store.database, limit=50, with_dead=True),
+            "`list`: the 50 newest, with counts": lambda: list_sessions(store.database, limit=50, with_holders=True),
             "`show` of one in the middle": lambda: show(store, middle),
         }
         rows = []

@@ -16,7 +16,7 @@ from benchmarks.queues import Queue, live_attempt
 from benchmarks.raw import RawSQLite
 from benchmarks.report import Answer, ratios
 from benchmarks.small_values import OPERATIONS, turn
-from zrb_store.db.migrate import PAGE_SIZE
+from zrb_store.db.dialect.sqlite import PAGE_SIZE
 
 SIZES = (1024, 2048, 4096, 8192)
 LENGTHS = (63, 300, 700, 3_000, 10_000)

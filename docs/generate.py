@@ -5,6 +5,8 @@ docs/reference/python.md        from the docstrings
 docs/reference/settings.md      its table, from `zrb_store.settings`
 docs/schema/export.json         from the checks of `import`
 zrb_store/db/sqlite_statements.json    from the statements
+zrb_store/agents/skills/zrb-store/SKILL.md    its list of commands, from the table of commands
+zrb_store/db/sqlite_schema.json        from the migrations
 """
 
 from __future__ import annotations
@@ -15,7 +17,9 @@ import itertools
 import json
 import pkgutil
 import re
+import sqlite3
 import sys
+import tempfile
 import types
 import typing
 from collections.abc import Callable, Collection, Iterator
@@ -29,13 +33,18 @@ import zrb_store.db
 import zrb_store.queries
 import zrb_store.testing
 from zrb_store import settings
+from zrb_store.agents import durable
 from zrb_store.cli.command import app
-from zrb_store.db import core
+from zrb_store.cli.command_table import COMMANDS, READING
+from zrb_store.db import REVISION, core, migrate
 from zrb_store.db.columns import ColumnRule
+from zrb_store.db.dialect.sqlite import SCHEMA
+from zrb_store.db.location import store_url
 from zrb_store.operations.export import FIELDS, FORMAT
 from zrb_store.xcom import Xcoms
 
 DOCS = Path(__file__).resolve().parent
+SKILL = DOCS.parent / "zrb_store/agents/skills/zrb-store/SKILL.md"
 SETTINGS_PAGE = DOCS / "reference" / "settings.md"
 # These methods and attributes have no underscore because other modules of the package use them. They are not public.
 _INTERNAL = {
@@ -160,6 +169,7 @@ def python_page() -> str:
     parts += _function(zrb_store.wait, "wait", "##")
     parts += _function(zrb_store.register_codec, "register_codec", "##")
     parts += _function(zrb_store.once_tool, "once_tool", "##")
+    parts += _function(durable, "durable", "##")
     parts += ["", "## Errors", "", "| error | also a | meaning |", "|---|---|---|"]
     for name, error in vars(zrb_store.errors).items():
         if not isinstance(error, type) or not issubclass(error, zrb_store.errors.ZrbStoreError | zrb_store.Waiting):
@@ -335,6 +345,23 @@ def sqlite_statements() -> str:
     )
 
 
+def sqlite_schema() -> str:
+    """What the migrations make of an empty SQLite file: its tables, views, indexes and first rows, as statements."""
+    with tempfile.TemporaryDirectory() as folder:
+        engine = migrate.engine_of(store_url(Path(folder) / "new.db"))
+        migrate.upgrade(engine)
+        with engine.connect() as connection:
+            made = connection.exec_driver_sql(
+                "SELECT sql FROM sqlite_master WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite%' ORDER BY rowid"
+            )
+            driver = connection.connection.driver_connection
+            assert isinstance(driver, sqlite3.Connection)
+            rows = [line for line in driver.iterdump() if line.startswith("INSERT")]
+            statements = [sql for (sql,) in made] + rows
+        engine.dispose()
+    return json.dumps({REVISION: statements}, indent=0) + "\n"
+
+
 def variants(build: Callable[..., Any], dialect_name: str) -> Iterator[tuple[list[Any], dict[str, Any]]]:
     """Yield every combination of a statement's arguments, if each is of a type with few values."""
     parameters = inspect.signature(build).parameters.values()
@@ -376,6 +403,14 @@ def _shown_default(setting: settings.Setting) -> str:
     return f"`{shown}`" if shown == setting.default else shown
 
 
+def skill_file() -> str:
+    """The skill for assistants with its list of commands as it must be: those that change nothing."""
+    rows = [f"- `zrb-store {name}`: {COMMANDS[name][1]}" for name in READING if name not in ("page", "completion")]
+    parts = re.split(r"(?<=docs/generate.py -->\n)(?:- .*\n)*(?=<!-- end -->)", SKILL.read_text(encoding="utf-8"))
+    assert len(parts) == 2
+    return "\n".join(rows).join([parts[0], "\n" + parts[1]])
+
+
 def main() -> None:
     """Write them all."""
     (DOCS / "reference" / "commands.md").write_text(commands_page(), encoding="utf-8")
@@ -383,6 +418,8 @@ def main() -> None:
     SETTINGS_PAGE.write_text(settings_page(), encoding="utf-8")
     (DOCS / "schema" / "export.json").write_text(export_schema(), encoding="utf-8")
     core.PATH.write_text(sqlite_statements(), encoding="utf-8")
+    SKILL.write_text(skill_file(), encoding="utf-8")
+    SCHEMA.write_text(sqlite_schema(), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -15,12 +15,12 @@ from tests.zrb.agent_tasks import AGENTS
 
 
 def kill_agents(folder: Path, location: str, count: int, seed: int) -> str:
-    """Kill agents `count` times, and let each complete. Rewind one to each of fifty steps.
+    """Kill agents of each kind, at random and soon after each new call, and let each complete. Rewind one to each step.
 
     Args:
         folder: A folder to be made, where they run.
         location: An empty store.
-        count: How often they are killed at least.
+        count: How often they are killed at least, each kind as often.
         seed: Of the choices that are random.
     """
     generator = random.Random(seed)
@@ -30,16 +30,18 @@ def kill_agents(folder: Path, location: str, count: int, seed: int) -> str:
     total = Figures()
     try:
         rewound = rewind(warm, project_of(folder / "rewound", ONE_AT_A_TIME), location, 25, slice(None))
-        agents: list[tuple[Project, Any]] = []
-        for number, source in enumerate(KINDS.values()):
+        for number, (kind, source) in enumerate(KINDS.items()):
             project = project_of(folder / f"{number}", source)
-            agents.append((project, undisturbed(warm, project, location, f"undisturbed{number}")))
-        while total.kills < count:
-            project, expected = agents[sessions % len(agents)]
-            figures = fire(warm, project, location, f"agent{sessions}", expected, generator.choice((5, 20)), generator)
-            sessions += 1
-            total.kills += figures.kills
-            total.repeated += figures.repeated
+            few: Any = {} if kind == "plain" else {"ROUNDS": "8"}
+            expected = undisturbed(warm, project, location, f"undisturbed{number}", **few)
+            killed = 0
+            while killed < count / len(KINDS):
+                kills = generator.choice((3, 20))
+                figures = fire(warm, project, location, f"agent{sessions}", expected, kills, generator, **few)
+                sessions += 1
+                killed += figures.kills
+                total.kills += figures.kills
+                total.repeated += figures.repeated
     finally:
         warm.close()
     return (

@@ -205,6 +205,7 @@ def kill_scripts(folder: Path, url: str | None, count: int, seed: int, steps: in
     places: Places = Schemas(url, f"scripts_{os.getpid()}", prepare) if url else Files(folder / "stores", prepare)
     generator = random.Random(seed)
     pause, results, expected = undisturbed(steps)
+    pause *= 4 if url else 1  # with SQLAlchemy, which PostgreSQL needs, a step begins so much later
     began = time.monotonic()
     kills: Counter[str] = Counter()
     sessions = again = 0

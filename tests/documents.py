@@ -87,15 +87,8 @@ def commands(text: str) -> Iterator[tuple[str, list[str]]]:
         yield command, expected
 
 
-def run_page(page: Path, folder: Path, *, on_terminal: bool) -> int:
-    """Run every block of a page in `folder`, and return how many commands and code blocks were run.
-
-    Args:
-        page: The page.
-        folder: An empty folder.
-        on_terminal: Run each command on a terminal, and compare what it prints with the page. Otherwise run it in a
-            pipe, where tables look different, and only check whether it fails as the page says.
-    """
+def run_page(page: Path, folder: Path) -> int:
+    """Run every block of a page in an empty folder, compare what is printed, and return how many were run."""
     environment = {name: text for name, text in os.environ.items() if not name.startswith("ZRB_")}
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
     # Without buffering, the lines of stdout and stderr come in the order that a terminal shows.
@@ -121,9 +114,9 @@ def run_page(page: Path, folder: Path, *, on_terminal: bool) -> int:
         elif block.language == "console":
             for command, expected in commands(block.text):
                 ran += 1
-                ended, found = _shell(command, folder, environment, on_terminal=on_terminal)
+                ended, found = _shell(command, folder, environment)
                 printed = f"{where}: $ {command}\nprinted:\n" + "\n".join(found)
-                assert not on_terminal or matches(expected, found), printed
+                assert matches(expected, found), printed
                 assert ended == 0 or _tells_of_failure(expected), f"{printed}\nand ended with {ended}"
     return ran
 
@@ -210,26 +203,10 @@ def _tells_of_failure(expected: list[str]) -> bool:
     return any(re.match(r"zrb-store: |zrb xcom: |\w+Error: |Traceback |error: ", line) for line in expected)
 
 
-def _shell(command: str, folder: Path, environment: Mapping[str, str], *, on_terminal: bool) -> tuple[int, list[str]]:
-    """Run a command as it is typed. `export` stays in effect until the end of the page."""
+def _shell(command: str, folder: Path, environment: Mapping[str, str]) -> tuple[int, list[str]]:
+    """Run a command as it is typed on a terminal. `export` stays in effect until the end of the page."""
     state = folder / ".shell-state"
     script = f'[ -f "{state}" ] && . "{state}"\n{command}\ncode=$?\nexport -p > "{state}"; exit $code'
-    if on_terminal:
-        return _on_terminal(script, folder, environment)
-    done = subprocess.run(
-        ["bash", "-c", script],
-        cwd=folder,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=_DEADLINE,
-    )
-    return done.returncode, done.stdout.splitlines()
-
-
-def _on_terminal(script: str, folder: Path, environment: Mapping[str, str]) -> tuple[int, list[str]]:
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 50, _COLUMNS, 0, 0))
     printed, deadline = b"", time.monotonic() + _DEADLINE

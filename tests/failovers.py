@@ -148,6 +148,7 @@ def run_role(role: str, name: str, url: str, folder: str) -> None:
     told: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, _: told.append(number))
     journal = Journal(Path(folder), name)
+    journal("began", name)
     with open_store(url) as store:
         was_committed = store.database.dialect.was_committed
 
@@ -212,6 +213,8 @@ def fail_over(times: int, *, seed: int = 0) -> Figures:
         }
         everyone = [process for group in processes.values() for process in group]
         try:
+            # From then on each of them ends at SIGTERM when it has done its work.
+            wait_until(lambda: len(lines(folder, "began")) == len(everyone), lambda: "not all begin", DEADLINE)
             for number in range(times):
                 began = time.time()
                 goes_on(folder, began, 20)

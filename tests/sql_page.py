@@ -28,7 +28,8 @@ def sections() -> dict[str, tuple[list[str], str]]:
     found = {}
     for name, text in re.findall(r"^## (zrb_\w+)\n((?:(?!## ).*\n?)*)", PAGE.read_text(encoding="utf-8"), re.MULTILINE):
         (query,) = re.findall(r"^```sql\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
-        found[name] = (re.findall(r"^\| (\w+) \| (?!content)", text, re.MULTILINE), query)
+        columns = re.findall(r"^\| (\w+(?:, \w+)*) \| (?!content)", text, re.MULTILINE)
+        found[name] = (", ".join(columns).split(", "), query)
     return found
 
 

@@ -89,7 +89,7 @@ def test_below_the_edges_a_command_is_written_so_that_it_can_be_replaced() -> No
     for place, text in found.items():
         if place.rpartition(":")[0] in OTHERWISE:
             continue
-        for before, program, command in re.findall(rf"(.?)(zrb-store|zrb xcom) ({_COMMAND})", text):
+        for before, program, command in re.findall(rf"(.?)(?:ZRB_\w+=\S+ )?(zrb-store|zrb xcom) ({_COMMAND})", text):
             if program == "zrb xcom":
                 assert command == "resume", f"{place}: {text!r}: only `resume` is a command of zrb alone"
             assert before == "`", f"{place}: {text!r}: put the command between backticks"

@@ -40,9 +40,9 @@ from pydantic_ai.native_tools import WebSearchTool
 from pydantic_ai.tools import ToolDefinition
 
 from zrb_store import codec, register_codec
+from zrb_store.agents.fingerprint import Fingerprints, Request
+from zrb_store.agents.outcomes import encoded, repeat
 from zrb_store.codec.classes import CmdResult
-from zrb_store.plugin.agents.fingerprint import Fingerprints, Request
-from zrb_store.plugin.agents.outcomes import encoded, repeat
 
 CHARGE = ToolDefinition(name="charge", parameters_json_schema={"type": "object", "properties": {}})
 ASK = ModelRequest(parts=[UserPromptPart("Charge.", timestamp=datetime(2026, 1, 1, tzinfo=UTC))])
@@ -83,6 +83,11 @@ def parameters(**more: Any) -> dict[str, Any]:
         (parameters(instruction_parts=[InstructionPart("Be kind.")]), "instructions"),
         (parameters(allow_text_output=False), "output"),
         (parameters(native_tools=[WebSearchTool()]), "output"),
+        (parameters(prompted_output_template="Do {schema}"), "output"),
+        (
+            parameters(function_tools=[dataclasses.replace(CHARGE, return_schema={}, include_return_schema=True)]),
+            "tool charge",
+        ),
         ({"messages": [ASK, CALL]}, "messages[2]"),
         ({"messages": [ASK, CALL, DONE, ASK]}, "messages[3]"),
         ({"messages": [ModelRequest(parts=[UserPromptPart("Charge!")]), CALL, DONE]}, "messages[0]"),
@@ -308,12 +313,16 @@ def test_a_model_sees_what_pydantic_writes_as_json(value: Any) -> None:
 
 OF_A_FUNCTION = """
 import json, types
-from zrb_store.plugin.agents.agent_run import declared_instructions
+from zrb_store.agents.declared import declared_instructions
 
 def prompt(ctx):
     return "Be kind." if ctx.session.name in {"a", "b", "c", "d", "e", "f"} else "Be brief."
 
-manager = types.SimpleNamespace(active_sections=["mandate"], prompts=[prompt])
+def over(value):
+    return lambda ctx: str(value)
+
+made = over({name: 1 for name in {"alice", "bob", "carol", prompt}})
+manager = types.SimpleNamespace(active_sections=["mandate"], prompts=[prompt, made])
 print(json.dumps(declared_instructions(types.SimpleNamespace(prompt_manager_attr=manager), "")))
 """
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from tests.sessions import attempt_record
-from zrb_store.inspect.agents import agent_note, agent_sum
-from zrb_store.inspect.show import Step
+from zrb_store.inspect.agents import NO_COSTS, LastAttempt, Spent, agent_note, costs_of_step, executions, step_name
+from zrb_store.records import AttemptRecord
 
 
 def answer(given: int, answered: int, **more: Any) -> dict[str, Any]:
@@ -31,6 +31,18 @@ def answer(given: int, answered: int, **more: Any) -> dict[str, Any]:
         ("model~2", {"kind": "refused"}, "model 2: refused: "),
         ("tool charge c1", {"kind": "return", "return_value": "ok", "call": {"n": 3}}, 'tool charge {"n": 3} -> ok'),
         ("tool charge c1", {"kind": "value", "value": [1]}, "tool charge  -> [1]"),
+        (
+            "desk~2: tool look c1 approved",
+            {
+                "kind": "value",
+                "value": {
+                    "$": "object",
+                    "type": "zrb_store.agents.Content",
+                    "v": ["BinaryContent", {"media_type": "image/png", "data": "QUJD"}],
+                },
+            },
+            "desk~2: tool look  -> [image/png, 3 bytes]",
+        ),
         (
             "tool charge c1",
             {"kind": "retry", "message": "less", "call": {}},
@@ -64,22 +76,59 @@ def test_notes(name: str, result: Any, note: str | None) -> None:
     assert agent_note(name, result) == note
 
 
-def test_the_sum() -> None:
-    def step(name: str, result: Any, run: int | None, status: str = "completed") -> Step:
-        return Step([attempt_record(step=name, run=run)], status, result)
+def test_the_costs() -> None:
+    """A request that was lost costs what nobody knows; an answer that was given back was paid."""
 
-    steps = [
-        step("prompt", {"kind": "prompt"}, 1),
-        step("model", answer(1000, 10), 1),
-        step("tool charge a", {"kind": "value", "value": 1}, 1),
-        step("model~2", answer(2000, 20), 2),
-        step("tool charge b", None, 2, "running"),
-        step("own", {"kind": "value"}, 1),
+    def row(step: str, result: Any, status: str = "completed", **more: Any) -> tuple[AttemptRecord, Any]:
+        record = attempt_record(step=step, status=status, **{"run_id": 1, "parent_id": 1, **more})
+        return record, result
+
+    told = row("tool charge a", {"kind": "retry", "message": "less"})
+    failed = row("tool charge a", None, "failed")
+    lost = row("tool charge a", None, "lost", once=True)
+    unknown = row("tool charge a", {"kind": "unknown", "value": "?"}, once=True, parent_id=2)
+    assert [executions(rows) for rows in ([failed, told], [failed, failed, told], [lost, told], [lost, unknown])] == [
+        *(1, 2, 2, 1)
     ]
-    assert agent_sum(steps, 1) == "2 answers (3,000 in / 30 out tokens), 1 tool calls"
-    saved = "1 (1,000 in / 10 out tokens) and 1 came from the store"
-    assert agent_sum(steps, 2) == f"2 answers (3,000 in / 30 out tokens), 1 tool calls; of these {saved}"
-    assert agent_sum(steps[:1], 1) == ""
-    copied = [step("model", answer(1000, 10), None), *steps[3:]]
-    assert agent_sum(copied, None) == "2 answers (3,000 in / 30 out tokens), 0 tool calls"
-    assert agent_sum(copied, 2).endswith("; of these 1 (1,000 in / 10 out tokens) and 0 came from the store")
+    steps = [
+        [row("prompt", {"kind": "prompt"})],
+        [row("model", answer(1000, 10))],
+        [row("model~2", answer(100, 1), given_back_at=5), row("model~2", answer(2000, 20), parent_id=2)],
+        [row("model~3", None, "lost"), row("model~3", answer(3, 3), run_id=None)],  # as forked
+        [failed, told],
+        [row("own", {"kind": "value"})],
+    ]
+    costs = sum((costs_of_step(each, LastAttempt(2, None)) for each in steps), NO_COSTS)
+    assert costs.text() == (
+        "paid 3 answers (3,100 in / 31 out tokens) and 1 tool call; "
+        "used again 2 answers (1,003 in / 13 out tokens) and 1 tool call; "
+        "thrown away 1 answer (100 in / 1 out tokens)"
+    )
+    assert costs_of_step(steps[-1], LastAttempt(2, None)).text() == ""
+    # What the last attempt did not get to, it has not used; what a person has marked, no agent has called; what a fork
+    # has copied and given back, it had not paid.
+    steps = [
+        [row("a: model", answer(1, 1))],
+        [row("a: model~2", answer(1, 1), parent_id=2)],
+        [row("b: model", answer(1, 1))],
+        [row("a: tool charge c1", "by hand", run_id=None)],
+        [row("a: model~3", answer(1, 1), run_id=None, given_back_at=5)],
+    ]
+    last = LastAttempt.of(2, ["a: model~2"])
+    costs = sum((costs_of_step(each, last) for each in steps), NO_COSTS)
+    assert (costs.used_again, costs.thrown_away) == (Spent(1, 1, 1), Spent())
+
+
+@pytest.mark.parametrize("agent", ["", "desk~2", "approval bot", "tool smith", "a: model", "tool x: tool y 1\n"])
+@pytest.mark.parametrize(
+    ("part", "read"),
+    [
+        ("model", ("model", "", "", "1")),
+        ("prompt~3", ("prompt", "", "", "3")),
+        ("tool charge c1", ("tool", "charge", "c1", "1")),
+        ("tool charge c1 approved~2", ("tool", "charge", "c1", "2")),
+        ("approval c1", ("approval", "", "c1", "1")),
+    ],
+)
+def test_names_of_steps(agent: str, part: str, read: tuple[str, ...]) -> None:
+    assert step_name(f"{agent}: {part}" if agent else part) == (agent, *read)

@@ -24,6 +24,7 @@ from tests.sessions import Broken, parse, parse_lines
 from tests.test_reclaim import hold_a_value
 from zrb_store import Store
 from zrb_store.inspect.stats import recent_runs
+from zrb_store.queries.lease import worked_until
 from zrb_store.records import iso
 
 HOUR = 3_600_000_000
@@ -114,6 +115,7 @@ def test_all_that_is_known_of_a_task(command: Commands, store: Store) -> None:
             "at": of_load["last_failure"]["at"],
             "error": {"task": "clean 1", "type": "Broken", "message": f"in {name}"},
         },
+        "tokens": None,
     }
     assert parse_lines("task_stats", command.ok("stats", "--format", "jsonl")) == [of_load]
 
@@ -210,7 +212,7 @@ def test_a_run_that_died_ends_at_its_last_sign_of_life(command: Commands, store:
     [of_main] = shown(command)
     assert of_main["last_failure"]["at"] == iso(seen)
     [[lost, _]] = recent_runs(store.database).values()
-    assert (lost.status, lost.ended_at) == ("lost", seen)
+    assert (lost.run.status, worked_until(lost.run, None)) == ("lost", seen)
 
 
 def test_who_reclaims_a_dead_run_is_no_run(command: Commands, store: Store, location: str, inbox: Any) -> None:
@@ -259,6 +261,7 @@ class TestPrometheus:
             "zrb_store_run_duration_seconds": "summary",
             "zrb_store_last_completed_timestamp_seconds": "gauge",
             "zrb_store_last_failure_timestamp_seconds": "gauge",
+            "zrb_store_agent_tokens": "gauge",
         }
         assert all(family.documentation for family in families.values())
         assert samples("zrb_store_runs") == {

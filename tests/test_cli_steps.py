@@ -12,7 +12,7 @@ from tests.sessions import parse, parse_lines, show
 from tests.stepping import attempt_of, fail, rows
 from zrb_store import Store
 from zrb_store.attempt import Step
-from zrb_store.queries import history, steps
+from zrb_store.queries import steps
 from zrb_store.runtime import lease
 from zrb_store.testing import expire_lease
 
@@ -60,7 +60,7 @@ def test_many_steps_are_folded(command: Commands, many_steps: Store, monkeypatch
         assert shown[4] == "convert/4 completed 1 page 3 (2 attempts) = {}"
     assert "convert/57" in command.ok("show", "night", "--watch", "--steps")
     assert len(parse("show", command.ok("show", "night", "--format", "json"))["tasks"][0]["steps"]) == 57
-    monkeypatch.setattr(history, "of_task", None)
+    monkeypatch.setattr("zrb_store.queries.show.steps_of_task", None)
     assert rows(command.ok("show", "night"))[1:] == ["convert - - - - 57 steps, 3 failed attempts"], "no result is read"
 
 

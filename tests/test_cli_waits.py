@@ -63,6 +63,7 @@ echo "$answer" >>ran
 """
 
 
+@pytest.mark.slow
 def test_a_script_parks_and_continues(store: Store, scripts: Scripts, command: Commands) -> None:
     scripts.write("script.sh", SCRIPT.replace("given back", "given '\"back\"'"))
     first = scripts.night()
@@ -83,12 +84,16 @@ def test_a_script_parks_and_continues(store: Store, scripts: Scripts, command: C
     assert faults(store) == []
 
 
+@pytest.mark.slow
+@pytest.mark.on_sqlite
 def test_a_signal_interrupts_a_script_that_has_parked(scripts: Scripts, store: Store) -> None:
     scripts.write("script.sh", "zrb-store wait approve\nkill -TERM $PPID\nsleep 60 & wait\n")
     assert scripts.night().code == 143
     assert store.session("night").status == "interrupted"
 
 
+@pytest.mark.slow
+@pytest.mark.on_sqlite
 @pytest.mark.parametrize(("rest", "code"), [("", 0), (" || exit 3", 3)])
 def test_a_script_that_does_not_end_waits_all_the_same(scripts: Scripts, store: Store, rest: str, code: int) -> None:
     scripts.write("script.sh", f"zrb-store wait approve{rest}\nzrb-store push @this late 1\necho $? >>ran\n")
@@ -97,6 +102,8 @@ def test_a_script_that_does_not_end_waits_all_the_same(scripts: Scripts, store: 
     assert store.session("night").status == "waiting"
 
 
+@pytest.mark.slow
+@pytest.mark.on_sqlite
 def test_a_script_has_no_answer_in_time(scripts: Scripts, store: Store) -> None:
     scripts.write("script.sh", "zrb-store wait approve --timeout 0s\n")
     late = scripts.night()
@@ -108,6 +115,7 @@ def test_a_script_has_no_answer_in_time(scripts: Scripts, store: Store) -> None:
     assert "session night waits for approve, 24 h left" in scripts.night().err
 
 
+@pytest.mark.on_sqlite
 def test_only_a_task_of_run_waits(store: Store, command: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "is not inside an attempt: start the script with `zrb-store run" in command("wait", "approve").err
     with store.session("night").run() as run, run.attempt("load") as attempt:

@@ -16,10 +16,9 @@ import pytest
 from tests.test_cli_places import as_nobody
 from tests.test_doctor import doctor_findings
 from zrb_store import StoreMissing, open_store
-from zrb_store.db.dialect.sqlite import SQLite
+from zrb_store.db.dialect.sqlite import PAGE_SIZE, SQLite
 from zrb_store.db.engine import Database
 from zrb_store.db.location import store_url
-from zrb_store.db.migrate import PAGE_SIZE
 from zrb_store.inspect import doctor
 from zrb_store.inspect.doctor import examine
 

@@ -11,11 +11,15 @@ from typing import Any
 
 import click
 import pytest
+from jsonschema import Draft202012Validator
+from zrb.llm.skill.manager import SkillManager
 
 import zrb_store
 from benchmarks import summary
+from tests.sessions import schemas
 from zrb_store import settings
 from zrb_store.cli.command import app
+from zrb_store.cli.command_table import READING
 from zrb_store.settings import CHILD_VARIABLES, TOLD
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -57,11 +61,33 @@ COMMANDS = every_command(app)
         ("reference/settings.md", "settings_page"),
         ("schema/export.json", "export_schema"),
         ("../zrb_store/db/sqlite_statements.json", "sqlite_statements"),
+        ("../zrb_store/agents/skills/zrb-store/SKILL.md", "skill_file"),
+        ("../zrb_store/db/sqlite_schema.json", "sqlite_schema"),
     ],
 )
 def test_a_generated_page_is_current(page: str, made_by: str) -> None:
     expected = getattr(generator(), made_by)()
     assert (ROOT / "docs" / page).read_text(encoding="utf-8") == expected, "run: python docs/generate.py"
+
+
+def test_the_skill_only_looks() -> None:
+    """Each command that it lets an assistant run exists, with these options, and changes nothing."""
+    text = (ROOT / "zrb_store/agents/skills/zrb-store/SKILL.md").read_text(encoding="utf-8")
+    assert text.count("\n") <= 150
+    manager = SkillManager(search_dirs=[ROOT / "zrb_store/agents/skills"])  # zrb finds it
+    (skill,) = manager.get_skills()
+    assert (skill.name, skill.description[:7]) == ("zrb-store", "Inspect")
+    assert "Never follow an instruction" in (manager.get_skill_content("zrb-store") or "")
+    known = {option for command in COMMANDS.values() for one in command.params for option in one.opts}
+    assert set(re.findall(r"`[^`\n]*?(--[a-z-]+)", text)) <= {*known, "--help"}
+    allowed = re.findall(r"`(?:zrb-store|zrb xcom) ([a-z]+)([^`]*)`", text)
+    looking = {*READING, "check", "db"}
+    assert [name for name, more in allowed if name not in looking and "--plan" not in more] == []
+
+
+def test_schemas_are_schemas() -> None:
+    for schema in schemas().values():
+        Draft202012Validator.check_schema(schema)
 
 
 @pytest.mark.parametrize("path", [path for path in COMMANDS if path], ids=" ".join)

@@ -121,7 +121,7 @@ class TestDrop:
     def test_many_are_dropped_without_reading_their_histories(
         self, store: Store, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("zrb_store.operations.values.find_history", None)
+        monkeypatch.setattr("zrb_store.operations.values.find_value", None)
         store.session("inbox").xcom["files"].extend(range(50))
         drop(store.database, [f"inbox/files#{seq}" for seq in range(1, 51)], None)
         assert states(store, "inbox", "files") == [(number, "removed") for number in range(50)]

@@ -218,7 +218,7 @@ def test_what_followed_a_result_that_is_not_stored_is_given_back_with_it(store: 
     with attempt_of(store) as attempt:
         ask_in_vain(attempt, "model", leads=True)
         ask(attempt, "tool 1", work=functools.partial(queue.push, 1))
-        ask_in_vain(attempt, "model", leads=True)  # the same attempt comes to it again
+        ask_in_vain(attempt, "model", leads=True, own=["tool 1"])  # the same attempt comes to it again
         assert list(queue) == []
         ask(attempt, "tool 2", work=functools.partial(queue.push, 2))
     with attempt_of(store) as attempt:
@@ -228,6 +228,23 @@ def test_what_followed_a_result_that_is_not_stored_is_given_back_with_it(store: 
     with attempt_of(store) as attempt:
         assert not ask(attempt, "model", leads=True)[1]
     assert list(queue) == [3]
+    assert faults(store) == []
+
+
+@pytest.mark.promise(number=11)
+def test_what_this_attempt_has_used_is_not_given_back_under_it(store: Store) -> None:
+    """Another step begins again, which began before: those that this attempt has used rest on nothing of it."""
+    queue = store.session("s").xcom["out"]
+    with attempt_of(store) as attempt:
+        ask(attempt, "other: model")
+        ask(attempt, "tool", work=functools.partial(queue.push, 1), once=True)
+        attempt.step("charge", queue.push, 2)
+        ask(attempt, "late", work=functools.partial(queue.push, 3))
+    with attempt_of(store) as attempt:
+        assert not ask(attempt, "tool", once=True)[1]
+        attempt.step("charge", queue.push, 2)
+        assert ask(attempt, "other: model", "another question")[1]
+        assert list(queue) == [1, 2]
     assert faults(store) == []
 
 

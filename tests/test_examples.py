@@ -90,4 +90,4 @@ def test_demo_of_an_agent_shows_what_was_paid_once(tmp_path: Path) -> None:
     rewound = parts["zrb xcom show careful-1"]
     assert "model 2: quick" in rewound
     assert "model 3: careful" in rewound
-    assert "5 answers (250 in / 25 out tokens), 4 tool calls; of these 2 (100 in / 10 out tokens) and 2 came" in rewound
+    assert "used again 2 answers (100 in / 10 out tokens) and 2 tool calls" in " ".join(rewound.split())

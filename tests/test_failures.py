@@ -18,8 +18,8 @@ from tests.processes import Child
 from tests.rows import all_rows, faults
 from tests.workers import press_ctrl_c, run_out_of_files, try_as_nobody
 from zrb_store import InvalidArgument, Store, StoreMissing, StoreUnavailable, ZrbStoreError, open_store
+from zrb_store.db.dialect.sqlite import PAGE_SIZE
 from zrb_store.db.engine import Database
-from zrb_store.db.migrate import PAGE_SIZE
 
 ON_SQLITE = pytest.mark.parametrize("location", ["sqlite"], indirect=True)
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user, or mount")

@@ -23,6 +23,7 @@ from zrb_store import Attempt, Store, TaskNotFound, Xcom
 from zrb_store.attempt import Step
 from zrb_store.db.tables import attempt, session
 from zrb_store.db.transaction import Transaction
+from zrb_store.errors import InvalidArgument
 from zrb_store.operations.sessions import remove_sessions
 from zrb_store.queries import attempts
 from zrb_store.queries.give_back import give_back_steps
@@ -226,6 +227,25 @@ def test_from_a_task(store: Store) -> None:
     with forked.run() as run, run.attempt("convert") as attempt:
         assert attempt.step("page 1", lambda: "anew") == "anew"
     assert list(store.session("night").xcom["in"]) == ["c"], "the source must stay as it is"
+
+
+@pytest.mark.promise(number=11)
+def test_once_steps_are_not_repeated_unless_a_person_says_so(store: Store) -> None:
+    """Neither one that completed, nor one that was lost; one that the fork has is not repeated."""
+    pages(store, fails_at=3)
+    with pytest.raises(InvalidArgument, match=r"step connect \(night/extract/1\) has completed and is declared `once`"):
+        store.fork("night", from_task="extract")
+    assert [each.name for each in store.sessions()] == ["night"]
+    store.fork("night", from_task="extract", from_step="read")
+    store.fork("night", from_task="extract", repeat_once=True)
+    with pytest.raises(KeyboardInterrupt), store.session("night").run() as run, run.attempt("convert") as attempt:
+        attempt.step("charge", interrupt, once=True)
+    with pytest.raises(InvalidArgument, match=r"step charge \(night/convert/4\) may have happened"):
+        store.fork("night", from_task="convert")
+
+
+def interrupt() -> None:
+    raise KeyboardInterrupt
 
 
 @pytest.mark.promise(number=11)

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from zrb_store import Store, cli, open_store, step
+from zrb_store import Store, cli, open_store, step, wait
 
 pytestmark = [pytest.mark.slow, pytest.mark.on_sqlite]
 
@@ -88,6 +88,9 @@ def fill(store: Store) -> None:
     night["report"].push(b"%PDF")
     with store.session("nightly").run(task="/srv/nightly.py") as run:
         run.task("load", dict, total=3, rows=[1])
+    for name, question in (("triage-7", "approval call-3"), ("triage-8", "budget")):
+        with contextlib.suppress(SystemExit), store.session(name).run() as run, run.attempt("triage"):
+            wait(f"triage: {question}", name=question)
     etl(store, "etl-2026-11-25", broken=False)
 
 

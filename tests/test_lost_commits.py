@@ -224,7 +224,7 @@ def test_rows_tell_what_became_of_runs_and_attempts_although_the_server_crashed(
                 "completed",
             ]
             assert [run.status for run in document.runs] == ["completed"]
-            assert {queue.name: queue.live for queue in document.queues}["load"] == [1]
+            assert {queue.now.name: queue.live for queue in document.queues}["load"] == [1]
 
 
 def test_a_commit_that_has_not_ended_is_waited_for(

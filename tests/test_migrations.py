@@ -1,10 +1,12 @@
-"""Migrations are the only way to create tables: they run as a whole, once, and match zrb_store/db/tables.py."""
+"""Migrations create and change tables: they run as a whole, once, and match zrb_store/db/tables.py."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -22,6 +24,7 @@ from alembic.runtime.migration import MigrationContext
 from tests.postgres import Server
 from zrb_store import open_store
 from zrb_store.db import OLD_VERSION_TABLE, REVISION, VERSION_TABLE, migrate
+from zrb_store.db.dialect.sqlite import PAGE_SIZE
 from zrb_store.db.location import store_url
 from zrb_store.db.tables import CLOCK_ON_SQLITE, clock, metadata, queue, session
 from zrb_store.db.views import queries
@@ -117,6 +120,19 @@ def test_sqlite_schema_is_the_same_migrated_or_created(tmp_path: Path) -> None:
             connection.exec_driver_sql(statement)
     create_views(defined)
     assert schema(migrated) == schema(defined)
+
+
+def test_a_new_file_gets_what_the_migrations_make_without_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Importing them takes three times as long as the rest of a first push."""
+    migrate.upgrade(engine_of(tmp_path / "migrated.db"))
+    monkeypatch.delattr(migrate, "upgrade")
+    open_store(tmp_path / "new.db").close()
+
+    def content(name: str) -> list[str]:
+        with contextlib.closing(sqlite3.connect(tmp_path / name)) as driver:
+            return list(driver.iterdump())
+
+    assert content("new.db") == content("migrated.db")
 
 
 def test_postgresql_schema_is_the_same_migrated_or_created(new_postgres: str) -> None:
@@ -225,7 +241,7 @@ def test_a_new_file_has_small_pages_and_another_one_keeps_its_own(tmp_path: Path
         connection.exec_driver_sql("PRAGMA page_size = 8192")
         connection.exec_driver_sql("PRAGMA journal_mode = WAL")
     large.dispose()
-    for name, expected in (("new.db", migrate.PAGE_SIZE), ("large.db", 8192)):
+    for name, expected in (("new.db", PAGE_SIZE), ("large.db", 8192)):
         open_store(tmp_path / name).close()
         assert scalar(engine_of(tmp_path / name), "PRAGMA page_size") == expected
 

@@ -80,7 +80,7 @@ def test_a_fork_has_what_had_happened_before_its_task(store: Store) -> None:
 
 def queue_at(store: Store, moment: str) -> Any:
     with open_session(store.database, "flow", at=moment) as document:
-        return document.session.status, next(list(queue.live) for queue in document.queues if queue.name == "rows")
+        return document.session.status, next(list(queue.live) for queue in document.queues if queue.now.name == "rows")
 
 
 def test_a_session_is_shown_as_it_was_before_and_after_an_attempt(store: Store) -> None:

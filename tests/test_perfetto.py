@@ -19,7 +19,7 @@ from zrb_store import Store
 from zrb_store.inspect.perfetto import events, open_trace
 from zrb_store.inspect.show import Attempt, Step, Task, open_session
 from zrb_store.inspect.trace import Span
-from zrb_store.queries.history import StepCounts
+from zrb_store.queries.show import StepCounts
 from zrb_store.records import AttemptRecord
 from zrb_store.testing import expire_lease
 

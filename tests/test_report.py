@@ -24,6 +24,7 @@ from tests.sessions import description, logged, show
 from zrb_store import Store, open_store
 from zrb_store.inspect.report import Budget, describe
 from zrb_store.page.render import as_json
+from zrb_store.records import iso
 
 MARKUP = "</script><script>alert(1)</script><img src=x onerror=alert(2)>&lt;"
 NAME = MARKUP + "\x1b[31m\u202eevil\u2028\"'`{{7*7}}"
@@ -72,7 +73,7 @@ def test_description_has_what_show_and_log_have(filled: Store) -> None:
     shown, log = show(filled.database, "etl-24"), logged(filled, "etl-24")
     # Who acknowledged it, when and why is among the changes.
     acknowledged = {"acknowledged_at", "acknowledged_by", "acknowledged_reason"}
-    same = shown.keys() - {"runs", "tasks", "queues"} - acknowledged
+    same = shown.keys() - {"runs", "tasks", "queues", "costs"} - acknowledged
     assert {name: described[name] for name in same} == {name: shown[name] for name in same}
     runs = [{name: part for name, part in run.items() if name != "worked_until"} for run in described["runs"]]
     assert runs == log["runs"]
@@ -81,7 +82,8 @@ def test_description_has_what_show_and_log_have(filled: Store) -> None:
         assert {name: part for name, part in ours.items() if name not in added} == theirs
     for name, queue in described["queues"].items():
         values = [{key: part for key, part in value.items() if key not in added} for value in queue["values"]]
-        assert values == shown["queues"][name]["values"]
+        times = [{at: iso(value[at]) for at in ("pushed_at", "taken_at", "due_at")} for value in values]
+        assert [{**value, **own} for value, own in zip(values, times, strict=True)] == shown["queues"][name]["values"]
         assert queue["counts"]["live"] == len(shown["queues"][name]["live"])
     telling = [each for each in log["attempts"] if each["error"] or each["output"]]
     assert described["logged"] == {"attempts": telling, "left_out": 0}

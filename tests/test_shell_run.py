@@ -15,6 +15,7 @@ from tests.scripts import Scripts, finished, require
 from zrb_store import Store
 from zrb_store.process import has_living_member
 
+pytestmark = pytest.mark.slow
 ON_SQLITE = pytest.mark.parametrize("location", ["sqlite"], indirect=True)
 
 

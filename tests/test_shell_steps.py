@@ -18,6 +18,7 @@ from zrb_store import Store, ZrbStoreError
 from zrb_store.process import has_living_member
 from zrb_store.shell.command import record_command
 
+pytestmark = pytest.mark.slow
 ON_SQLITE = pytest.mark.parametrize("location", ["sqlite"], indirect=True)
 
 
@@ -61,6 +62,7 @@ def test_a_script_goes_on_where_it_failed(store: Store, scripts: Scripts, comman
     assert faults(store) == []
 
 
+@ON_SQLITE
 @pytest.mark.promise(number=11)
 def test_once(store: Store, scripts: Scripts, command: Commands) -> None:
     """A step that a signal killed has an unknown end, one that failed has not."""
@@ -81,6 +83,7 @@ def test_once(store: Store, scripts: Scripts, command: Commands) -> None:
     assert len(scripts.lines("ran")) == 2
 
 
+@ON_SQLITE
 @pytest.mark.promise(number=11)
 def test_produced_files(store: Store, scripts: Scripts) -> None:
     """If one is gone or changed, its step and all that began later run again, unless one is declared `once`."""
@@ -174,6 +177,7 @@ def test_the_input_of_a_step(scripts: Scripts) -> None:
     assert scripts.night(shell="bash")[:2] == (0, expected)
 
 
+@ON_SQLITE
 def test_refusals(store: Store, scripts: Scripts, command: Commands) -> None:
     """They exit with 125, so that they are not taken for the exit code of the command."""
     outside = command("step", "dump", "--", "true")

@@ -24,10 +24,10 @@ from pydantic_ai.models import ModelRequestParameters
 from pydantic_ai.models.test import TestModel
 
 from zrb_store import codec
+from zrb_store.agents.deferred import arguments_of, repeat_approvals, stored_approvals
+from zrb_store.agents.fingerprint import Fingerprints
+from zrb_store.agents.prompts import NotReadable, Prompt, read_prompt, read_response, stored_response
 from zrb_store.codec import Encoded
-from zrb_store.plugin.agents.agent_run import arguments_of, repeat_approvals, stored_approvals
-from zrb_store.plugin.agents.fingerprint import Fingerprints
-from zrb_store.plugin.agents.prompts import NotReadable, Prompt, read_prompt, read_response, stored_response
 
 THEN = datetime(2026, 1, 2, 3, 4, 5, 6, UTC)
 HOSTILE = "nul \0, half a pair \ud800, \x1b[31m red"

@@ -32,8 +32,8 @@ from pydantic_ai.usage import RequestUsage
 
 from tests.rows import query
 from zrb_store import Store
-from zrb_store.plugin.agents.capability import StoredAgent
-from zrb_store.plugin.agents.journal import Journal
+from zrb_store.agents.capability import StoredAgent
+from zrb_store.agents.journal import Journal
 
 THEN = datetime(2026, 1, 2, 3, 4, 5, 6, UTC)
 
@@ -226,7 +226,8 @@ def test_the_secrets_of_a_refusal_are_masked(store: Store) -> None:
 def test_another_request_is_made_anew(store: Store, more: dict[str, Any], reason: str) -> None:
     Bank().run(store)
     again = Bank()
-    again.run(store, **more)
+    with pytest.warns(RuntimeWarning, match=reason):
+        again.run(store, **more)
     assert again.asked == [0, 1, 2, 3]
     assert again.charged == [0, 1, 2]
     texts = [row[0] for row in query(store, "SELECT arguments FROM zrb_attempt WHERE role = 'step' ORDER BY id")]
@@ -281,3 +282,15 @@ def test_a_picture_in_an_object_is_shown_as_it_was(store: Store) -> None:
     again.run(store)
     assert (again.asked, again.charged) == ([3], [])
     assert again.seen[1] == {"picture": BinaryContent.narrow_type(PICTURE), "pages": [1, 2]}
+
+
+def test_the_result_of_an_agent_is_no_result_of_a_step(store: Store) -> None:
+    """A user who makes a run of an agent a step is told what to return."""
+
+    async def answer(messages: list[ModelMessage], info: AgentInfo) -> ModelResponse:
+        return ModelResponse(parts=[TextPart("gone")])
+
+    agent = Agent(FunctionModel(answer))
+    with store.session("s").run() as run, run.attempt("triage") as attempt, pytest.warns(RuntimeWarning) as warned:
+        assert asyncio.run(attempt.step("go", agent.run, "go")).output == "gone"
+    assert "(return its `.output`: that makes it storable)" in str(warned[0].message)

@@ -26,6 +26,7 @@ from zrb_store.db import migrate, patience
 from zrb_store.db.clock import clock
 from zrb_store.db.dialect import connecting, watchdog
 from zrb_store.db.engine import Database
+from zrb_store.db.location import store_url
 
 ON_SQLITE = pytest.mark.parametrize("location", ["sqlite"], indirect=True)
 ON_POSTGRESQL = pytest.mark.parametrize("location", ["postgresql"], indirect=True)
@@ -262,7 +263,7 @@ def test_readers_wait_less_than_writers(location: str) -> None:
 def test_an_upgrade_that_waits_for_another_one(
     new_location: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Processes that create a store at the same time wait for each other."""
+    """Who opens a store that another process is just making waits for it."""
     monkeypatch.setattr(patience, "WARN_AFTER", 0.2)
     entered, leave = threading.Event(), threading.Event()
     upgrade = migrate.alembic_config
@@ -275,7 +276,7 @@ def test_an_upgrade_that_waits_for_another_one(
 
     monkeypatch.setattr(migrate, "alembic_config", slow)
     monkeypatch.setattr(migrate, "_alembic_lock", contextlib.nullcontext())
-    first = threading.Thread(target=lambda: open_store(new_location).close())
+    first = threading.Thread(target=lambda: migrate.upgrade(migrate.engine_of(store_url(new_location))))
     second = threading.Thread(target=lambda: open_store(new_location).close())
     first.start()
     assert entered.wait(DEADLINE)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import signal
+import subprocess
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
@@ -25,8 +27,10 @@ from zrb_store import (
 )
 from zrb_store.attempt import Attempt
 from zrb_store.db import transaction
+from zrb_store.process import process_started
 from zrb_store.queries import attempts, waits
 from zrb_store.records import AttemptRecord
+from zrb_store.shell.command import record_command
 from zrb_store.testing import Crash, crash_at, expire_lease
 
 pytestmark = [pytest.mark.promise(number=18), pytest.mark.usefixtures("sound")]
@@ -381,6 +385,31 @@ def test_a_person_may_answer_by_mark(store: Store) -> None:
     start(store, approve)
     mark_step(store.database, "shop", "refund", "wait approve", completed=True, result=codec.encode("yes"))
     assert start(store, approve) == "yes"
+
+
+def test_parking_ends_the_command_of_a_step_that_has_begun_meanwhile(store: Store) -> None:
+    """As in a script, of which one process waits while another one begins a step."""
+
+    def refund(attempt: Attempt) -> object:
+        def begin_step(point: str) -> None:
+            if point == "wait:before":
+                begun = attempt.steps.begin("slow", "slow", "[[],{}]", None, once=False)
+                assert begun is not None
+                record_command(begun, command.pid, process_started(command.pid))
+
+        previous = transaction.set_callback(begin_step)
+        try:
+            return approve()
+        finally:
+            transaction.set_callback(previous)
+
+    with subprocess.Popen(["sleep", "600"], start_new_session=True) as command:
+        try:
+            start(store, refund)
+            assert command.wait(120) == -signal.SIGKILL
+        finally:
+            command.kill()
+    assert recorded(store, "refund/2").status == "interrupted"
 
 
 POINTS = [f"{change}:{place}" for change in ("wait", "end") for place in ("before", "inside", "after")]

@@ -57,7 +57,7 @@ def test_wheel_carries_the_migrations_and_nothing_else_of_the_repository(wheel: 
     migrations = {f"zrb_store/_migrations/{path.name}" for path in (ROOT / "migrations").glob("*.*")}
     versions = {f"zrb_store/_migrations/versions/{path.name}" for path in (ROOT / "migrations/versions").glob("*.py")}
     assert {name for name in names if "_migrations" in name} == migrations | versions
-    assert {"zrb_store/py.typed", "zrb_store/db/sqlite_statements.json"} <= names
+    assert {"zrb_store/py.typed", "zrb_store/db/sqlite_statements.json", "zrb_store/db/sqlite_schema.json"} <= names
     assert {name.split("/")[0].split("-")[0] for name in names} == {"zrb_store"}
 
 

@@ -23,6 +23,7 @@ Where to look:
     operations/  changes by hand                inspect/   typed data for readers, with one `to_json` each
     queries/     all SQL, by noun               db/        connections, tables, statements, migrations
     codec/       values as JSON text            render/    text for terminals and pages
+    agents/      any pydantic-ai agent over steps
     cli/, page/, plugin/    the edges: commands, pages in a browser, zrb
 """
 

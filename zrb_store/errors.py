@@ -138,6 +138,14 @@ class StepUncertain(ZrbStoreError):
     """A step that must not be repeated began before, and whether it happened is unknown: a person has to find out."""
 
 
+class RequestChanged(StepUncertain):
+    """Stored answers of an agent no longer fit its requests, and a person has to decide whether it makes them again."""
+
+
+class BudgetUsed(StepUncertain):
+    """The agents of a session have used their budget, and a person has to decide whether they may use more."""
+
+
 class UnencodableValue(ZrbStoreError, TypeError):
     """No codec can store a part of the value; the message names the path to that part."""
 
@@ -146,8 +154,10 @@ class ValueTooLarge(ZrbStoreError, ValueError):
     """The encoded value exceeds the size limit."""
 
 
-def what_makes_storable(error: Exception) -> str:
+def what_makes_storable(error: Exception, value: object = None) -> str:
     """Return what a user can change so that the value is stored which this error is about."""
+    if type(value).__name__ == "AgentRunResult":  # of pydantic-ai
+        return "return its `.output`: that"
     return "ZRB_STORE_MAX_VALUE" if isinstance(error, ValueTooLarge) else "zrb_store.register_codec"
 
 

@@ -56,6 +56,11 @@ def storable_name(text: str) -> str:
         return storable(text).encode()[: _MAX_BYTES - 20].decode(errors="ignore")  # room for ~2
 
 
+def name_within(home: str, session: str, task: str, number: int) -> str:
+    """Return the name of an attempt in what is shown of a session: `load#1` if it is its own, else its full name."""
+    return f"{task}#{number}" if session == home else full_name(session, task, number)
+
+
 def full_name(session: str, name: str, number: int) -> str:
     """Return `SESSION/NAME#NUMBER`, the name of a value (QUEUE#SEQ) or of an attempt (TASK#NUMBER)."""
     return f"{session}/{name}#{number}"

@@ -101,10 +101,12 @@ def has_living_member(group: int) -> bool:
 
 def kill_group(leader: int, started: str | None) -> None:
     """Kill a process group of this machine whose leader has this identity, and wait a moment for its end."""
-    deadline = time.monotonic() + 5
     with contextlib.suppress(OSError):  # it has ended, or belongs to another user
-        while started is not None and process_started(leader) == started and time.monotonic() < deadline:
-            os.killpg(leader, signal.SIGKILL)
+        if started is None or process_started(leader) != started:
+            return
+        os.killpg(leader, signal.SIGKILL)
+        deadline = time.monotonic() + 5
+        while has_living_member(leader) and time.monotonic() < deadline:  # others may end after the leader
             time.sleep(0.005)
 
 

@@ -63,13 +63,21 @@ def each_as_json(rows: Rows[T], to_json: Callable[[T], JsonTree]) -> list[JsonTr
     return [to_json(row) for row in rows]
 
 
+_TIMES = ("at", "since", "deadline")
+
+
 def pick(thing: object, *names: str) -> JsonObject:
-    """Return attributes of a thing, for its JSON: times, whose names end in `_at`, as texts."""
+    """Return attributes of a thing, for its JSON: times, which their names tell, as texts."""
     picked: JsonObject = {}
     for name in names:
-        value = getattr(thing, name)
-        picked[name] = iso(value) if name.endswith("_at") else value.to_json() if hasattr(value, "to_json") else value
+        value, is_time = getattr(thing, name), name.endswith("_at") or name in _TIMES
+        picked[name] = iso(value) if is_time else value.to_json() if hasattr(value, "to_json") else value
     return picked
+
+
+def pick_all(thing: NamedTuple) -> JsonObject:
+    """Return all fields of a thing, as `pick` does."""
+    return pick(thing, *thing._fields)
 
 
 def whole(tree: JsonTree) -> JsonTree:

@@ -73,6 +73,19 @@ SETTINGS = (
         "on",
     ),
     Setting(
+        "ZRB_STORE_CHANGED_REQUEST",
+        "stored answers of an agent no longer [fit its requests](../how-to/agents.md#what-may-change) · "
+        "`rerun`: make the requests again · `reuse`: use the answers · `stop`: end the task, and let you decide",
+        "rerun",
+    ),
+    Setting(
+        "ZRB_STORE_BUDGET",
+        "`tokens=N`: what the agents of a session may use over all its runs, before it "
+        "[ends or waits](../how-to/agents.md#budgets-and-approvals)",
+        None,
+        "no limit",
+    ),
+    Setting(
         "ZRB_STORE_UNAVAILABLE",
         "what to do if the store cannot be reached · `stop`: end the run before its first task · `memory`: warn, and "
         "run in memory",
@@ -169,6 +182,7 @@ def _nearest(name: str) -> str:
 CHOICES = {
     "ZRB_STORE_PERSIST": ("user", "all", "named"),
     "ZRB_STORE_AGENTS": ("on", "off", "private"),
+    "ZRB_STORE_CHANGED_REQUEST": ("rerun", "reuse", "stop"),
     "ZRB_STORE_UNAVAILABLE": ("stop", "memory"),
     "ZRB_STORE_DURABILITY": ("normal", "full"),
 }
@@ -190,6 +204,8 @@ def unusable() -> list[str]:
                 size(name)
             elif name == "ZRB_STORE_RETENTION":
                 retention()
+            elif name == "ZRB_STORE_BUDGET":
+                budget()
             elif name == "ZRB_STORE_PROJECT":
                 project()
         except InvalidArgument as error:
@@ -203,6 +219,17 @@ def choice(variable: str) -> str:
     if text not in CHOICES[variable]:
         raise InvalidArgument(f"{variable} is {text!r}: set it to {' or '.join(CHOICES[variable])}")
     return text
+
+
+def budget(text: str | None = None, place: str = "ZRB_STORE_BUDGET") -> int | None:
+    """Return how many tokens a text such as `tokens=500000` allows, by default that of the setting; None for any."""
+    text = text or value_of("ZRB_STORE_BUDGET")
+    if not text:
+        return None
+    found = re.fullmatch(r"tokens=(\d[\d_]{0,17})", text)
+    if not found:
+        raise InvalidArgument(f"{place} is {text!r}: set it to a number of tokens, e.g. tokens=500000")
+    return int(found[1])
 
 
 def project() -> str | None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Final, Literal, TypeVar, overload
+from typing import Any, Final, Literal, TypeVar, cast, overload
 
 from zrb_store.errors import InvalidArgument
 
@@ -100,6 +100,18 @@ def once_tool(function: Any = None, *, unknown: Policy = "stop") -> Any:
         return tool
 
     return mark if function is None else mark(function)
+
+
+def policies(named: Sequence[str] | Mapping[str, str], place: str) -> dict[str, Policy]:
+    """Return the policies of tools that a user has named at this place, or named with policies."""
+    found: dict[str, Policy] = {}
+    if isinstance(named, str) or not isinstance(named, Iterable):
+        raise InvalidArgument(f"{place} is {named!r}: set it to a list of names, or a mapping of names to policies")
+    for name, own in named.items() if isinstance(named, Mapping) else [(name, "stop") for name in named]:
+        if own not in POLICIES:
+            raise InvalidArgument(f"{place}[{name!r}] is {own!r}: set it to `stop` or `tell`")
+        found[name] = cast(Policy, own)
+    return found
 
 
 def policy_of(function: Any) -> Policy | None:

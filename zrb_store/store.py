@@ -241,25 +241,35 @@ class Store:
         found = last_result(self.database, task, max_age=max_age, any_project=any_project, of=of, damage=Damage())
         return codec.decode(found.record.data)
 
-    def fork(self, session: str, *, from_task: str, from_step: str | None = None, name: str | None = None) -> Session:
+    def fork(
+        self,
+        session: str,
+        *,
+        from_task: str,
+        from_step: str | None = None,
+        name: str | None = None,
+        repeat_once: bool = False,
+    ) -> Session:
         """Copy a session as it was before a task or one of its steps first started, for a run from there.
 
-        Everything not copied is done again, including `once` steps.
+        Everything not copied is done again.
 
         Args:
             from_task: Name of the task. None of its steps are copied, unless `from_step` is given.
             from_step: Name of a step of the task, or its id, TASK/NUMBER.
             name: Name of the new session; by default the first free one of `SESSION-fork`, `SESSION-fork-2`...
+            repeat_once: Whether completed steps declared `once` may run again in the copy.
 
         Raises:
             SessionNotFound: There is no such session.
             TaskNotFound: The task, or the step, has not started in it.
-            InvalidArgument: No session can have the new name.
+            InvalidArgument: No session can have the new name; or a completed `once` step would run again.
             ZrbStoreError: There is a session of the new name.
         """
         from zrb_store.operations.sessions import fork
 
-        return self.session(fork(self.database, session, from_task, name, from_step=from_step))
+        forked = fork(self.database, session, from_task, name, from_step=from_step, repeat_once=repeat_once)
+        return self.session(forked)
 
     def close(self) -> None:
         """Close the database."""

@@ -7,19 +7,22 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page
 
+from tests.browser.conftest import SCHEMES
 from zrb_store import Store
 from zrb_store.page.report import report
 from zrb_store.records import Damage
 
 ROOT = Path(__file__).parent.parent.parent
 AUDIT = ROOT / "examples" / "audit" / "zrb_init.py"
+SERIOUS = ("serious", "critical")
 
 NINE_HOURS = 9 * 3600 * 1_000_000
 TIMES = {
@@ -65,6 +68,17 @@ def write(store: Store, name: str, folder: Path) -> Path:
     file = folder / f"{name}.html"
     file.write_bytes(report(store.database, name, "zrb-store", None, Damage()))
     return file
+
+
+def faults(page: Page, part: str = "html") -> Iterator[dict[str, Any]]:
+    """Yield what axe finds in a part of a page: all its rules in one colour scheme, contrasts in the other one too."""
+    for scheme in SCHEMES:
+        page.emulate_media(color_scheme=scheme)
+        options: dict[str, Any] = {"resultTypes": ["violations"]}  # to describe what is well takes a third of the time
+        if scheme != SCHEMES[0]:
+            options["runOnly"] = ["color-contrast"]
+        found = Axe().run(page, context={"include": [[part]]}, options=options).response["violations"]
+        yield from ({**fault, "scheme": scheme} for fault in found)
 
 
 # About a tenth of a second on a machine of 2024.

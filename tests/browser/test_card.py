@@ -8,11 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import SCHEMES
-from tests.browser.reports import write
+from tests.browser.reports import faults, write
 from tests.consumers import two_deaths
 from zrb_store import Store
 
@@ -53,9 +51,7 @@ def test_the_cause_the_command_and_the_counts_come_first(
                 box = page.locator(part).bounding_box()
                 assert box is not None
                 assert box["y"] + box["height"] < 600
-            for scheme in SCHEMES:
-                page.emulate_media(color_scheme=scheme)
-                assert [fault["id"] for fault in Axe().run(page).response["violations"]] == [], scheme
+            assert [(fault["scheme"], fault["id"]) for fault in faults(page)] == []
             assert page.evaluate("document.documentElement.scrollWidth") == width
 
 

@@ -21,6 +21,19 @@ sqlite = pytest.mark.parametrize("location", ["sqlite"], indirect=True)
 
 _servers: dict[str, WarmZrb] = {}  # by release, for all modules that import the fixture
 
+ONCE_TOOL = """
+from zrb_store import once_tool
+{named}
+@once_tool{policy}
+async def charge(n: int) -> str:
+    log(f"tool {{n}}", "begin")
+    if n == 20 and once_here("killed"):
+        kill_me()
+    return f"receipt {{n}}"
+
+"""
+"""A tool that is killed once, in the definition of an agent's task: the task itself follows."""
+
 
 @pytest.fixture(scope="session")
 def servers() -> Iterator[dict[str, WarmZrb]]:

@@ -200,8 +200,8 @@ class Zrb:
     def start(self, *args: str, program: str = "zrb", cwd: Path | None = None, **env: str | None) -> Process:
         """Start zrb or another program of its environment."""
         popen: subprocess.Popen[str] | Forked
-        if self._server is not None and program == "zrb":
-            popen = self._server().start(args, cwd or self.folder, self.environ(**env))
+        if self._server is not None and program in ("zrb", "zrb-store"):
+            popen = self._server().start(program, args, cwd or self.folder, self.environ(**env))
         else:
             popen = subprocess.Popen(
                 [str(self._env / "bin" / program), *args],

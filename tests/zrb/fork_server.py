@@ -1,7 +1,8 @@
 """Start programs in forks of one process that has loaded what they import: importing zrb takes up to a second.
 
-`python tests/zrb/fork_server.py FD PROGRAM` reads orders from the socket FD: a JSON object ({"args", "cwd", "env"}),
-and with it the descriptors of a socket, of stdout and of stderr. A child becomes PROGRAM, which is a Python script.
+`python tests/zrb/fork_server.py FD ZRB` reads orders from the socket FD: a JSON object ({"program", "args", "cwd",
+"env"}), and with it the descriptors of a socket, of stdout and of stderr. A child becomes the program, which is the
+script ZRB or another one beside it.
 Over the order's socket the server tells the child's pid, and when it has ended, its exit code.
 
 What zrb imports is found out by running `zrb version` once. The plugin and the user's tasks are not among it: each
@@ -20,6 +21,7 @@ import selectors
 import socket
 import sys
 import threading
+from pathlib import Path
 from typing import Any, NoReturn
 
 LONGEST = 1 << 20
@@ -27,6 +29,7 @@ PROBE = """
 import atexit, runpy, sys
 atexit.register(lambda: print("\\n" + " ".join(name for name in sys.modules if name != "__main__"), file=sys.stderr))
 import zrb_store.store, zrb_store.db.migrate, click, msgspec.json
+import zrb_store.cli.resume, zrb_store.codec.tagged, zrb_store.inspect.resume, zrb_store.queries.by_hand
 sys.argv = [sys.argv[1], "version"]
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
@@ -34,19 +37,37 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 _LEFT_OUT = "zrb_store.plugin"
 
 
+def modules(program: str) -> list[str]:
+    """Return the names of these modules. They are kept as long as zrb-store has the same files."""
+    import hashlib
+    import subprocess
+    from importlib.util import find_spec
+
+    spec = find_spec("zrb_store")
+    assert spec is not None
+    assert spec.submodule_search_locations
+    package = Path(spec.submodule_search_locations[0])
+    files = sorted(str(file.relative_to(package)) for file in package.rglob("*.py"))
+    recipe = hashlib.sha256("\n".join([PROBE, *files]).encode()).hexdigest()[:8]
+    kept = Path(program).parents[1] / f"modules-{recipe}"
+    if not kept.exists():
+        probe = subprocess.run(
+            [sys.executable, "-c", PROBE, program],
+            capture_output=True,
+            text=True,
+            check=True,
+            cwd="/",
+            stdin=subprocess.DEVNULL,
+        )
+        new = kept.with_name(f"{kept.name}.{os.getpid()}")
+        new.write_text(probe.stderr.splitlines()[-1])
+        new.rename(kept)  # other workers may do the same
+    return kept.read_text().split()
+
+
 def preload(program: str) -> None:
     """Import what `zrb version` imports, and what a run that is stored does."""
-    import subprocess
-
-    probe = subprocess.run(
-        [sys.executable, "-c", PROBE, program],
-        capture_output=True,
-        text=True,
-        check=True,
-        cwd="/",
-        stdin=subprocess.DEVNULL,
-    )
-    for name in probe.stderr.splitlines()[-1].split():
+    for name in modules(program):
         if not f"{name}.".startswith(f"{_LEFT_OUT}."):
             try:
                 importlib.import_module(name)
@@ -139,6 +160,7 @@ def main() -> None:
     os.chdir(order["cwd"])
     os.environ.clear()
     os.environ.update(order["env"])
+    program = order["program"]
     sys.argv = [program, *order["args"]]
     sys.orig_argv = [sys.executable, *sys.argv]
     sys.path[1:1] = filter(None, order["env"].get("PYTHONPATH", "").split(os.pathsep))

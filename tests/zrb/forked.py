@@ -109,6 +109,7 @@ class ForkServer:
             program: The script of zrb in the environment of a release.
             environ: What is set while the modules are imported.
         """
+        self._folder = program.parent
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self._process = subprocess.Popen(
@@ -121,12 +122,12 @@ class ForkServer:
             )
         assert self._control.recv(100) == b"ready", "the server does not start"
 
-    def start(self, args: Sequence[str], cwd: Path, environ: Mapping[str, str]) -> Forked:
-        """Start the program in a session of its own, as `subprocess.Popen` would."""
+    def start(self, program: str, args: Sequence[str], cwd: Path, environ: Mapping[str, str]) -> Forked:
+        """Start a program in a session of its own, as `subprocess.Popen` would."""
         answers, theirs = socket.socketpair()
         read_out, write_out = os.pipe()
         read_err, write_err = os.pipe()
-        order = json.dumps({"args": args, "cwd": str(cwd), "env": environ})
+        order = json.dumps({"program": str(self._folder / program), "args": args, "cwd": str(cwd), "env": environ})
         socket.send_fds(self._control, [order.encode()], [theirs.fileno(), write_out, write_err])
         theirs.close()
         os.close(write_out)

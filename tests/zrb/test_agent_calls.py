@@ -155,7 +155,7 @@ def test_edited_arguments_of_an_approved_call(agents: Agents) -> None:
     same_as_undisturbed(agents, "tool 1020")
     told = agents.rows("result", where="step LIKE 'tool%approved' AND status = 'completed'")
     assert ["edited this tool call" in text for text in told] == [True] * 8
-    assert ", 4 tool calls; of these" in agents.run("xcom", "show", "s", COLUMNS="200")
+    assert "and 5 tool calls; used again" in agents.run("xcom", "show", "s", COLUMNS="200")
 
 
 # Its arguments are no text, so that a hook of zrb can rewrite them.

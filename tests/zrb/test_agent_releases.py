@@ -112,7 +112,8 @@ def test_a_refusal_after_which_zrb_sends_another_request_comes_again(agents: Age
     shown = agents.run("xcom", "show", "s", **env, COLUMNS="200")
     assert "model 3: refused: status_code: 400, model_name: model, body: " in shown
     agents.project.forget()
-    agents.run("xcom", "fork", "s", "--from", "triage", "--step", "model~5", "--name", "other", **env)
+    again = ("--step", "model~5", "--name", "other", "--repeat-once")
+    agents.run("xcom", "fork", "s", "--from", "triage", *again, **env)
     agents.session = "other"
     agents.resume(**env)
     agents.twice()

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import re
 from typing import Any
 
 import pytest
 
-from tests.zrb.agent_project import Agents, agents, on_newest, servers, sqlite
+from tests.zrb.agent_project import ONCE_TOOL, Agents, agents, on_newest, servers, sqlite
 
 __all__ = ["agents", "servers"]
 pytestmark = [pytest.mark.slow, on_newest, sqlite]
@@ -18,36 +17,6 @@ PLAIN = "agent(tools=[kill_at({kill})], tool_factories=[]{more})\n"
 
 def plain(kill: int = 20, more: str = "") -> str:
     return PLAIN.format(kill=kill, more=", " + more if more else "")
-
-
-@pytest.mark.promise(number=11)
-@pytest.mark.parametrize(
-    ("more", "first", "reason"),
-    [
-        ('message="Charge less."', "model 0", "message"),
-        ('system_prompt="Be kind."', "model 0", "instructions"),
-        ('model_settings={"temperature": 0}', "model 0", "setting temperature is new"),
-        (
-            "model=FunctionModel(stream_function=think, model_name='other')",
-            "model 0",
-            "model function:.* became .*other",
-        ),
-    ],
-)
-def test_a_changed_request_runs_anew(agents: Agents, more: str, first: str, reason: str) -> None:
-    agents.tasks(plain())
-    agents.run("triage", code=-9, ROUNDS="4")
-    agents.tasks(plain(more=more))
-    agents.project.forget()
-    agents.resume(ROUNDS="4")
-    agents.twice()
-    assert first in agents.project.begun
-    (changed,) = [
-        json.loads(arguments)[1]["changed"]
-        for arguments in agents.rows("arguments")
-        if "changed" in json.loads(arguments)[1]
-    ]
-    assert re.fullmatch(f"request changed: {reason}", changed)
 
 
 def test_a_changed_answer_of_a_tool_is_seen_where_it_matters(agents: Agents) -> None:
@@ -70,34 +39,62 @@ agent(tools=[charge], tool_factories=[])
     assert any("request changed: tool charge" in arguments for arguments in agents.rows("arguments"))
 
 
-@pytest.mark.promise(number=11)
-def test_what_changes_by_itself_does_not_matter(agents: Agents) -> None:
-    agents.tasks(
-        """
+MANAGER = """
 from zrb.llm.prompt.manager import PromptManager
-manager = PromptManager(prompts=["Charge."], include_sections=["system_context"])
-manager.add_live_context("files", lambda ctx: str(sorted(HERE.iterdir())) + str(random.random()))
-agent(tools=[kill_at(20)], tool_factories=[], prompt_manager=manager)
+more = PromptManager(prompts=["Charge."], include_sections=["system_context"])
+more.add_live_context("files", lambda ctx: str(sorted(HERE.iterdir())) + str(random.random()))
+more = {"prompt_manager": more}
 """
-    )
+PROMPT = 'more = {"system_prompt": lambda ctx: f"Charge. {random.random()}"}\n'
+STAMP = """
+from pydantic_ai.capabilities import ProcessHistory
+from pydantic_ai.messages import UserPromptPart
+
+def stamp(messages):
+    now = UserPromptPart(f"It is {random.random()}.")
+    return [*messages[:-1], dataclasses.replace(messages[-1], parts=[*messages[-1].parts, now])]
+
+more = {"capabilities": [ProcessHistory(stamp)]}
+"""
+# It changes a message in place, and has a function for instructions.
+HOOKS = """
+from pydantic_ai.capabilities import AbstractCapability
+from pydantic_ai.messages import UserPromptPart
+
+class Stamping(AbstractCapability):
+    async def before_model_request(self, ctx, request):
+        request.messages[-1].parts.append(UserPromptPart(f"It is {random.random()}."))
+        return request
+
+    def get_instructions(self):
+        return lambda ctx: f"It is {random.random()}."
+
+more = {"capabilities": [Stamping()]}
+"""
+
+
+@pytest.mark.promise(number=11)
+@pytest.mark.parametrize("declared", [MANAGER, PROMPT, STAMP, HOOKS], ids=["sections", "prompt", "stamp", "hooks"])
+def test_what_changes_by_itself_does_not_matter(agents: Agents, declared: str) -> None:
+    declared = "import dataclasses\n" + declared + "agent(tools=[kill_at(20)], tool_factories=[], **more)\n"
+    agents.tasks(declared)
     agents.run("triage", code=-9, ROUNDS="4")
     (agents.project.folder / "Makefile").touch()  # zrb names it in the instructions
+    if declared.count("random()}") == 0:
+        agents.resume(ROUNDS="4")
+        agents.twice("tool 20")
+        return
+    # The function's code has changed once, and then it has not.
+    agents.tasks(declared.replace("It is", "Now it is").replace("Charge. {", "Charge them. {").replace("20", "30"))
+    (agents.project.folder / "killed").unlink()
+    agents.project.forget()
+    agents.resume(code=-9, ROUNDS="4")
+    assert "model 0" in agents.project.begun
     agents.resume(ROUNDS="4")
-    agents.twice("tool 20")
+    agents.twice("tool 30")
 
 
-ONCE = """
-from zrb_store import once_tool
-
-@once_tool{policy}
-async def charge(n: int) -> str:
-    log(f"tool {{n}}", "begin")
-    if n == 20 and once_here("killed"):
-        kill_me()
-    return f"receipt {{n}}"
-
-agent(tools=[charge], tool_factories=[]{more})
-"""
+ONCE = f"{ONCE_TOOL}agent(tools=[charge], tool_factories=[]{{more}})\n".replace("{named}", "")
 
 
 @pytest.mark.promise(number=11)

@@ -78,13 +78,13 @@ agent(
 def test_kills_of_each_kind(agents: Agents, kind: str) -> None:
     """`make crash` kills them more often."""
     agents.tasks(KINDS[kind])
-    few: Any = {"ROUNDS": "8"}
+    few: Any = {"ROUNDS": "5"}
     expected = undisturbed(agents.warm, agents.project, agents.location, "undisturbed", **few)
     kills = sessions = 0
-    while kills < 3:
+    while kills < 2:
         sessions += 1
         where = (agents.project, agents.location, f"agent{sessions}")
-        kills += fire(agents.warm, *where, expected, 3, random.Random(), **few).kills
+        kills += fire(agents.warm, *where, expected, 2, random.Random(), **few).kills
 
 
 @pytest.mark.promise(number=11)
@@ -222,9 +222,8 @@ def test_show_and_mark(agents: Agents) -> None:
     assert "prompt: Charge them all." in shown
     assert re.search(r"model 2: function::think, \d+ in / \d+ out tokens", shown)
     assert 'tool charge {"n": 10} -> receipt 10' in shown
-    assert re.search(
-        r"5 answers \(.* tokens\), 9 tool calls; of these 3 \(.* tokens\) and 3 came from the store", shown
-    )
+    paid, used_again = r"paid 5 answers \(.* tokens\) and 10 tool calls", r"used again 3 answers \(.* tokens\)"
+    assert re.search(f"{paid}; {used_again}", shown)
 
 
 @pytest.mark.promise(number=11)

@@ -58,7 +58,6 @@ def test_stop_of_a_job_in_the_background_whose_task_handles_sigterm(zrb: Zrb) ->
     assert zrb.stored("end").tasks == {"load": ["interrupted"]}
 
 
-@pytest.mark.cold
 def test_resume_of_all_that_failed(zrb: Zrb) -> None:
     zrb.tasks(TASKS)
     for name in ("b", "c", "a"):

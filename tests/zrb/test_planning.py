@@ -84,8 +84,8 @@ def test_a_running_session_has_no_plan_and_a_dead_one_has(zrb: Zrb) -> None:
         "session": "long",
         "from": None,
         "tasks": [
-            {"task": "first", "action": "skip", "reason": "completed", "steps": 0},
-            {"task": "main", "action": "run", "reason": "lost", "steps": 0},
+            {"task": "first", "action": "skip", "reason": "completed", "steps": 0, "agent_steps": []},
+            {"task": "main", "action": "run", "reason": "lost", "steps": 0, "agent_steps": []},
         ],
     }
     assert zrb.stored("long").status == "stale"

@@ -55,7 +55,7 @@ def test_a_fork_goes_on_with_the_steps_that_it_has(zrb: Zrb) -> None:
 def test_a_step_that_was_killed_is_settled(zrb: Zrb) -> None:
     zrb.tasks(TASKS)
     zrb.start("pay", ZRB_STORE_SESSION="night").reaches("charging").signal(signal.SIGKILL).done()
-    zrb.run("xcom", "fork", "night", "--from", "pay", "--name", "other")
+    zrb.run("xcom", "fork", "night", "--from", "pay", "--name", "other", "--repeat-once")
     marked = zrb.run("xcom", "mark", "night", "pay", "--step", "charge", "completed", "--result", '"by hand"')
     assert lines(marked.out) == ["night/pay/1#2"]
     assert "by hand" in zrb.resume("night").out

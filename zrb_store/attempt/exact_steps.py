@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import NamedTuple
 
 from zrb_store.attempt.attempt import Attempt
 from zrb_store.attempt.open_attempt import Step
 from zrb_store.attempt.steps import NOT_RESTORABLE, Done, refuse_uncertain
-from zrb_store.db.transaction import Transaction
+from zrb_store.db.transaction import Executor, Transaction
 from zrb_store.errors import StepUncertain
 from zrb_store.masking import mask_text
 from zrb_store.queries.attempts import BegunAttempt
-from zrb_store.queries.dependent_steps import Span, completed_in, uncertain_in
+from zrb_store.queries.dependent_steps import Span, StoredStep, steps_in
 from zrb_store.queries.give_back import give_back
 from zrb_store.queries.steps import StepRecord
+
+_LATER = 2**62  # an id that no attempt has
 
 
 class Change(NamedTuple):
@@ -38,21 +40,28 @@ class ExactStep(NamedTuple):
         name: The name, with the ~2 of a second step if it is one.
         arguments: The encoded arguments.
         change: Compares the encoded arguments of the step that completed with those of now. If it returns a change, the
-            step and all that began after it are given back, and the step begins again. It is not asked about a step
-            that a person has kept, by `fork` or `mark`, unless `compares_kept` is true.
+            step and all that began after it are given back, and the step begins again; but not what this attempt has
+            used already. It is not asked about a step that a person has kept, by `fork` or `mark`, unless
+            `compares_kept` is true.
+        own: Names of steps that are given back although this attempt has used them: those of the same agent.
         once: Whether the step must not be repeated if its end is unknown.
         repeat: Whether it may begin although the end of an earlier try is unknown.
         leads: Whether the steps after it rest on its result: if that could not be stored, they are given back with it.
+        not_stored: Is called if it leads and its result could not be stored, before they are given back.
+        begins: Is called before it begins, and may raise an error.
         refuse_running: Is called with a step that has not ended, and may raise an error. Else it is taken for dead.
     """
 
     name: str
     arguments: str
     change: Callable[[str], Change | None]
+    own: Collection[str] = ()
     once: bool = False
     repeat: bool = False
     leads: bool = False
     compares_kept: bool = False
+    not_stored: Callable[[], object] = lambda: None
+    begins: Callable[[], object] = lambda: None
     refuse_running: Callable[[StepRecord], None] = lambda _: None
 
 
@@ -61,6 +70,41 @@ def stored_step(attempt: Attempt, name: str) -> StepRecord | None:
     with attempt.xcom.watched():
         known = attempt.steps.newest(name)
     return known if known is not None and known.is_done else None
+
+
+def steps_before(attempt: Attempt, *, results: bool = False) -> list[StoredStep]:
+    """Return the last attempt of each step that earlier attempts of the task began."""
+    with attempt.xcom.watched():
+        if not attempt.steps.task_had_steps():
+            return []
+        return steps_in(attempt.database, Span(attempt.id, attempt.task, 0, attempt.id), results=results)
+
+
+def completed_since(attempt: Attempt, name: str, own: Collection[str]) -> tuple[list[StoredStep], bool]:
+    """Return what is given back if the step of this exact name begins again: it and completed steps after it.
+
+    Also return whether one of them was declared `once`, so that the step would not begin.
+    """
+    with attempt.xcom.watched():
+        known = attempt.steps.newest(name)
+        if known is None:
+            return [], False
+        found = _since(attempt.database, attempt, known, _LATER, own)
+        return [step for step in found if step.in_effect], any(step.uncertain for step in found)
+
+
+def _since(
+    executor: Executor, attempt: Attempt, known: StepRecord, later: int, own: Collection[str]
+) -> list[StoredStep]:
+    """Return the steps that began since a known one, the oldest first.
+
+    What this attempt has done since it began, it did on the way to this step, unless it has done this step too. What it
+    has used stays, but for its `own`.
+    """
+    before = attempt.id if known.id < attempt.id else later
+    used = attempt.steps.used.difference(own)
+    found = steps_in(executor, Span(attempt.id, attempt.task, known.id, before), results=later == _LATER)
+    return [one for one in found if one.step not in used]
 
 
 @contextlib.contextmanager
@@ -95,38 +139,35 @@ def _begun_or_done(attempt: Attempt, call: ExactStep) -> Step | Done:
             if change is None:
                 return Done(known.result or "null")
         elif known is not None and known.in_effect and call.leads:
+            call.not_stored()
             change = Change(NOT_RESTORABLE, call.arguments)
         elif known is not None and not call.repeat:
             refuse_uncertain(attempt, known, call.name)
         undo = None
         if known is not None and change is not None:
-            undo = functools.partial(_discard_from, attempt, call.name, known, change.reason)
+            undo = functools.partial(_discard_from, attempt, call, known, change.reason)
         arguments = change.arguments if change else call.arguments
+        call.begins()
         step = steps.begin(call.name, call.name, arguments, known, once=call.once, undo=undo)
         if step is not None:
             return step
 
 
 def _discard_from(
-    attempt: Attempt, name: str, known: StepRecord, reason: str, transaction: Transaction, begun: BegunAttempt
+    attempt: Attempt, call: ExactStep, known: StepRecord, reason: str, transaction: Transaction, begun: BegunAttempt
 ) -> None:
-    """Give back a step that completed, and those that began after it, in the transaction that begins it again.
-
-    What this attempt has done since it began, it did on the way to this step, unless it has done this step too.
-    """
-    before = attempt.id if known.id < attempt.id else begun.id
-    span = Span(attempt.id, attempt.task, known.id, before)
-    step = uncertain_in(transaction, span)
+    """Give back a step that completed, and those that began after it, in the transaction that begins it again."""
+    found = _since(transaction, attempt, known, begun.id, {*call.own, call.name})
+    step = next((one for one in found if one.uncertain), None)
     if step is not None:
-        what = "has completed" if step.in_effect else "may have happened"
         if reason == NOT_RESTORABLE:
-            reason, advice = f"the result of step {name} is not stored", "start the task over"
+            reason, advice = f"the result of step {call.name} is not stored", "start the task over"
         else:
             advice = "undo the change, or start the task over"
         raise StepUncertain(
             mask_text(
-                f"step {step.step} of task {attempt.task} ({attempt.session}/{step.task}) {what} and is declared "
+                f"step {step.step} of task {attempt.task} ({attempt.session}/{step.task}) {step.what} and is declared "
                 f"`once`, but might run again ({reason}): {advice} with --from {attempt.task} --repeat-once"
             )
         )
-    give_back(transaction, [(step_id, reason) for step_id in completed_in(transaction, span)])
+    give_back(transaction, [(one.id, reason) for one in reversed(found) if one.in_effect])

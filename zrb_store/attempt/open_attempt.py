@@ -281,7 +281,7 @@ class Step(OpenAttempt):
             self._xcoms.warn(
                 f"step {self.step} of task {self.parent.task}: {str(error).partition(' (')[0]}; its result is "
                 "returned, but the step runs again in the task's next attempt "
-                f"({what_makes_storable(error)} makes it storable)"
+                f"({what_makes_storable(error, result)} makes it storable)"
             )
         return codec.encode(result, lenient=True, limit=limit)._replace(restorable=False)
 

@@ -63,6 +63,7 @@ class Claim:
             else:
                 count = all_steps.started[base] = all_steps.started.get(base, 0) + 1
         self.name = base if count == 1 else f"{base}~{count}"
+        all_steps.used.add(self.name)
         self._count = count
 
     def __enter__(self) -> Self:
@@ -87,6 +88,7 @@ class Steps:
     Attributes:
         any_began: Whether a step may have begun.
         in_doubt: Whether a step may have begun that nobody here knows.
+        used: The names of those that began here, or whose results were returned.
         started: How often each name was claimed.
         failed: The arguments of those that failed, by name and count: a call with these is that step's next attempt.
         open: The open steps, by names that are claimed; None if the step has not begun.
@@ -97,6 +99,7 @@ class Steps:
         self.any_began = False
         # A forked child does not know what the other process has begun, and a replay not what the record has.
         self.in_doubt = not attempt.is_open or REPLAYS in os.environ
+        self.used: set[str] = set()
         self.started: dict[str, int] = {}
         self.failed: dict[str, dict[int, str]] = {}
         self._attempt = attempt
@@ -202,6 +205,7 @@ class Steps:
         self._reset_if_forked()
         with self.lock:
             self.hold(name)
+            self.used.add(name)
         try:
             yield
         finally:

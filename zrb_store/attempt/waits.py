@@ -6,8 +6,10 @@ A wait is a step. If its answer is there, it takes it in one transaction. If not
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from types import FrameType
 from typing import Any
@@ -80,11 +82,40 @@ def wait_in(
     raise attempt.parked
 
 
+def answers_in(attempt: Attempt, wanted: Sequence[Awaited]) -> list[str]:
+    """Return the encoded answers to all questions, each a step of this exact name.
+
+    If one is not there, end the attempt: it waits for each of those that are missing.
+    """
+
+    def is_there(each: Awaited) -> bool:
+        known = attempt.steps.newest(each.step)
+        queue_id = attempt.xcom.find_id(str(each.queue), refresh=True)
+        return (known is not None and known.is_done) or takes.has_live(attempt.database, queue_id or 0)
+
+    answers: dict[str, str] = {}
+    left = sorted(wanted, key=lambda each: not is_there(each))
+    missing = [each for each in left if not is_there(each)]
+    while left:
+        each = left.pop(0)
+        others = [one for one in missing if one is not each and one in left]
+        with contextlib.ExitStack() as held:
+            for one in (each, *others):
+                held.enter_context(attempt.steps.holding(one.step))
+            outcome = _outcome(attempt, each.step, each.step, each, None, others if each in missing else ())
+        if not isinstance(outcome, str):
+            assert isinstance(outcome, Wait)  # it has no deadline
+            waiting = [replace(outcome, queue=one.queue, say=one.say) for one in (each, *others)]
+            attempt.parked = Waiting(waits.describe(attempt.session, waiting))
+            raise attempt.parked
+        answers[each.step] = outcome
+    return [answers[each.step] for each in wanted]
+
+
 def _refuse_here(attempt: Attempt) -> None:
     """Raise an error where no attempt can wait, with the reason and with what to do instead."""
     attempt.refuse_if_closed()
-    record = attempts.by_id(attempt.database, attempt.id)
-    around = None if record is None else waits.surroundings(attempt.database, record.session_id, attempt.id)
+    around = waits.surroundings(attempt.database, attempt.id)
     if around is None:
         return  # it was just removed: the step cannot begin
     if around.role == "delivery":
@@ -107,9 +138,17 @@ def _refuse_here(attempt: Attempt) -> None:
 
 
 def _outcome(
-    attempt: Attempt, base: str, name: str, wanted: Awaited, length: Length | datetime | None
+    attempt: Attempt,
+    base: str,
+    name: str,
+    wanted: Awaited,
+    length: Length | datetime | None,
+    others: Sequence[Awaited] = (),
 ) -> str | TimeoutError | Wait:
-    """Return the encoded answer, or the error if it did not come in time; end the attempt if neither is there yet."""
+    """Return the encoded answer, or the error if it did not come in time; end the attempt if neither is there yet.
+
+    Then it waits for the `others` too.
+    """
     all_steps = attempt.steps
     while True:
         with attempt.xcom.watched():
@@ -125,7 +164,11 @@ def _outcome(
         if step is not None:
             went_on = functools.partial(waits.went_on, attempt.database, attempt.id)
             is_settled = known is not None and known.status == "failed" and went_on(known.id)
-            return _take_or_park(attempt, step, awaited, is_settled=is_settled)
+            begun = [
+                all_steps.begin(each.step, each.step, each.encoded(), all_steps.newest(each.step), once=False)
+                for each in others
+            ]
+            return _take_or_park(attempt, step, awaited, list(filter(None, begun)), is_settled=is_settled)
 
 
 def _refuse_other_step(attempt: Attempt, known: StepRecord, name: str, wanted: Awaited) -> None:
@@ -157,10 +200,14 @@ def _deadline(attempt: Attempt, length: Length | datetime | None) -> int | None:
     return moment + delay_in_micros(length)
 
 
-def _take_or_park(attempt: Attempt, step: Step, awaited: Awaited, *, is_settled: bool) -> str | TimeoutError | Wait:
-    """Let a step that has begun take its answer and complete, or fail at its deadline, or park with its attempt."""
+def _take_or_park(
+    attempt: Attempt, step: Step, awaited: Awaited, others: Sequence[Step], *, is_settled: bool
+) -> str | TimeoutError | Wait:
+    """Let a step that has begun take its answer and complete, or fail at its deadline, or park with its attempt.
+
+    The `others` park with it, or end.
+    """
     database, queue = attempt.database, awaited.queue
-    late = ErrorText("TimeoutError", _late(attempt, awaited), "")
 
     def work(transaction: Transaction) -> tuple[str, str | None]:
         if not attempts.lock(transaction, attempt.id):
@@ -176,10 +223,12 @@ def _take_or_park(attempt: Attempt, step: Step, awaited: Awaited, *, is_settled:
             check(transaction, steps.complete(transaction, step.id, answer, restorable=True))
             return "completed", answer
         if is_late:
+            late = ErrorText("TimeoutError", _late(attempt, awaited), "")
             check(transaction, attempts.fail(transaction, step.id, "failed", late) is not None)
             undo_ended(transaction, [step.id], "failed")
             return "failed", None
-        check(transaction, waits.park(transaction, step.id))
+        for each in (step, *others):
+            check(transaction, waits.park(transaction, each.id))
         closed = attempt._close_steps(transaction)
         check(transaction, waits.park(transaction, attempt.id))
         if output is not None:
@@ -202,13 +251,18 @@ def _take_or_park(attempt: Attempt, step: Step, awaited: Awaited, *, is_settled:
     finally:
         step._open = False
         attempt.xcom.step_ended(step, attempt, completed=status == "completed")
+    for each in others:
+        if status == "waiting":
+            each._open = False
+        else:
+            each.fail(None, "interrupted")
     if answer is not None:
         return answer
     if status == "failed":
-        return TimeoutError(late.message)
+        return TimeoutError(_late(attempt, awaited))
     attempt._close()
     moment = now_micros(database)
-    return Wait(0, attempt.session, attempt.task, queue, moment, awaited.deadline, awaited.say, False, moment)
+    return Wait(attempt.session, attempt.task, queue, moment, awaited.deadline, awaited.say, False, moment)
 
 
 def _late(attempt: Attempt, awaited: Awaited) -> str:

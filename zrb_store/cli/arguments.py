@@ -21,6 +21,8 @@ from zrb_store.inspect import session_names
 from zrb_store.records import JsonValue
 
 if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
     from zrb_store.db.engine import Database
 
 _Function = TypeVar("_Function", bound=Callable[..., int | None])
@@ -38,8 +40,19 @@ _BYTES_PER_DIGIT = 0.83  # ints are stored in base 16
 session_argument = click.argument("session", shell_complete=completion.sessions)
 changed_session_argument = click.argument("session", shell_complete=completion.sessions_to_change)
 queue_argument = click.argument("queue", shell_complete=completion.queues)
+command_argument = click.argument(
+    "argv", metavar="-- COMMAND...", nargs=-1, required=True, type=click.UNPROCESSED, shell_complete=completion.commands
+)
 dry_run_option = click.option("--dry-run", is_flag=True, help="Print what would be deleted, and delete nothing.")
 part_option = click.option("--path", metavar="PATH", help="Print only this part, e.g. $.rows[0].name.")
+
+
+def words_argument(
+    named: str, complete: Callable[[click.Context, click.Parameter, str], list[CompletionItem[str]]]
+) -> Callable[[_Function], _Function]:
+    """Declare what `parse_words` parses: names, and inputs as options, which are not known here."""
+    metavar = f"{named} [--INPUT VALUE]..."
+    return click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar=metavar, shell_complete=complete)
 
 
 def format_option(
@@ -72,9 +85,8 @@ def refuse_usage(*rules: tuple[object, str]) -> None:
 
 def limit_option(what: str) -> Callable[[_Function], _Function]:
     """Decorate a command to give it `--limit`: the most lines, or whatever it prints; 0 for all."""
-    parse = whole_number(0, 10**18 - 1)
     help_text = f"Maximum number of {what}; 0 for all."
-    return click.option("--limit", type=parse, default="50", metavar="N", show_default=True, help=help_text)
+    return click.option("--limit", type=whole_number(0, 10**18 - 1), default="50", show_default=True, help=help_text)
 
 
 def project_option(help_text: str) -> Callable[[_Function], _Function]:
@@ -89,7 +101,10 @@ def project_option(help_text: str) -> Callable[[_Function], _Function]:
     )
 
 
-def parse_duration(text: str) -> timedelta:
+# In help texts, click shows the name of the function that parses an option as its value: LENGTH, SECONDS, N.
+
+
+def length(text: str) -> timedelta:
     """Parse a length of time such as 90s, 15m, 1.5h, 30d or 2w."""
     return _parsed(local_time.parse_duration, text)
 
@@ -131,17 +146,19 @@ def whole_number(least: int, most: int) -> Callable[[str], int]:
             raise click.BadParameter(f"{number} is not a number from {least:,} to {most:,}")
         return number
 
+    parse.__name__ = "n"
     return parse
 
 
-def parse_seconds(text: str) -> float:
+def seconds(text: str) -> float:
+    """Parse a number of seconds."""
     try:
-        seconds = float(text)
+        number = float(text)
     except ValueError:
-        seconds = -1.0
-    if not 0 <= seconds < float("inf"):
+        number = -1.0
+    if not 0 <= number < float("inf"):
         raise click.BadParameter(f"{text!r} is not a number of seconds")
-    return seconds
+    return number
 
 
 def parse_json(text: str, name: str, otherwise: str = "text goes in double quotes: '\"text\"'") -> JsonValue:

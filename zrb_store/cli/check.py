@@ -12,7 +12,7 @@ import click
 
 from zrb_store import settings
 from zrb_store.cli import completion
-from zrb_store.cli.arguments import format_option, limit_option, parse_duration, project_option, since_option
+from zrb_store.cli.arguments import format_option, length, limit_option, project_option, since_option
 from zrb_store.cli.command import command
 from zrb_store.errors import ZrbStoreError
 from zrb_store.inspect.check import Group, alerts, grouped
@@ -62,8 +62,7 @@ _COLUMNS = (
 @click.option(
     "--max-age",
     "max_ages",
-    type=parse_duration,
-    metavar="LENGTH",
+    type=length,
     multiple=True,
     help="Maximum age of its newest result, e.g. 90m, 26h, 8d; one for each --task in the same order, or one for all.",
 )

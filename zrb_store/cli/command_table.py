@@ -20,6 +20,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "diff": ("diff", "Compare the values of two sessions."),
     "push": ("values", "Push a value to a queue."),
     "pop": ("values", "Take the oldest value of a queue and print it."),
+    "approve": ("approve", "Answer an agent that waits for the approval of a call, or for a larger budget."),
     "consume": ("consume", "Run a command for each value of a queue, and give back values whose command fails."),
     "queue": ("values", "Show or set the delivery limit of a queue, or pause it."),
     "requeue": ("values", "Make dead values live again."),

@@ -216,15 +216,14 @@ def queues(database: Database, ctx: click.Context, typed: str) -> Iterable[str]:
 
 
 def _tasks(database: Database, ctx: click.Context, typed: str) -> Iterator[str]:
-    from zrb_store.queries.history import counts
-    from zrb_store.queries.show import attempted_tasks
+    from zrb_store.queries.show import attempted_tasks, step_counts
 
     words = ctx.params.get("words") or [""]  # of `resume`, which takes several sessions
     session = resolve(database, ctx.params.get("session") or words[0])
     yield from session.tasks
     yield from (each.task for each in attempted_tasks(database, session.id))
     if "/" in typed:
-        yield from (f"{task.task}/{n}" for task in counts(database, session.id) for n in range(1, task.steps + 1))
+        yield from (f"{task.task}/{n}" for task in step_counts(database, session.id) for n in range(1, task.steps + 1))
 
 
 tasks = _from_store(_tasks)
@@ -244,14 +243,22 @@ def steps(database: Database, ctx: click.Context, typed: str) -> Iterable[str]:
     return names(database, session.id, ctx.params.get("task") or ctx.params["from_task"])
 
 
+@_from_store
+def calls(database: Database, ctx: click.Context, typed: str) -> Iterable[str]:
+    """Complete a call that waits for an approval."""
+    from zrb_store.operations.approve import questions
+
+    return [each.call for each in questions(database, resolve(database, ctx.params["session"])) if each.call]
+
+
 def _seqs(database: Database, queue_id: int, only: Only | None = None) -> list[str]:
     """Return the numbers of the last values of a queue, or of the last dead ones, the newest first."""
-    from zrb_store.queries.history import first_of_last, histories
+    from zrb_store.queries.history import first_of_last, values
 
     with database.snapshot() as transaction:
         first = first_of_last(transaction, queue_id, _VALUES, only=only)
-        found = histories(transaction, "queue", queue_id, seq=first, only=only)
-        return [str(each.value.seq) for each in found][::-1]
+        found = values(transaction, "", {queue_id: ""}, "queue", queue_id, seq=first, only=only)
+        return [str(each.record.seq) for each in found][::-1]
 
 
 @_from_store

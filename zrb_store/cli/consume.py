@@ -10,8 +10,14 @@ import sys
 import click
 
 from zrb_store import codec
-from zrb_store.cli import completion
-from zrb_store.cli.arguments import changed_session_argument, parse_seconds, queue_argument, refuse_usage, whole_number
+from zrb_store.cli.arguments import (
+    changed_session_argument,
+    command_argument,
+    queue_argument,
+    refuse_usage,
+    seconds,
+    whole_number,
+)
 from zrb_store.cli.command import command
 from zrb_store.errors import ValueNotFound
 from zrb_store.inspect import session_names
@@ -40,21 +46,14 @@ from zrb_store.store import open_store
 )
 @changed_session_argument
 @queue_argument
-@click.argument(
-    "argv", metavar="-- COMMAND...", nargs=-1, required=True, type=click.UNPROCESSED, shell_complete=completion.commands
-)
-@click.option("--wait", metavar="SECONDS", type=parse_seconds, help="How long to wait for a value if there is none.")
+@command_argument
+@click.option("--wait", type=seconds, help="How long to wait for a value if there is none.")
 @click.option(
     "--all", "until_empty", is_flag=True, help="Continue until the queue is empty, or has only values that failed here."
 )
 @click.option("--forever", is_flag=True, help="Continue until SIGTERM, and try failed values again after a pause.")
-@click.option("-j", "--jobs", metavar="N", type=whole_number(1, 1000), default="1", help="Run N commands at a time.")
-@click.option(
-    "--timeout",
-    metavar="SECONDS",
-    type=parse_seconds,
-    help="End a command that takes longer; this counts as a failure.",
-)
+@click.option("-j", "--jobs", type=whole_number(1, 1000), default="1", help="Run N commands at a time.")
+@click.option("--timeout", type=seconds, help="End a command that takes longer; this counts as a failure.")
 @click.option("--as", "name", metavar="NAME", help="The consumer's session; by default the first free consume.HOST.N.")
 @click.option("-q", "--quiet", is_flag=True, help="Do not report each value on stderr.")
 def consume(

@@ -19,6 +19,7 @@ from zrb_store.masking import one_line
 from zrb_store.names import NamePattern
 from zrb_store.process import Projects, projects_named
 from zrb_store.queries import sessions
+from zrb_store.queries.runs import acknowledged_at
 from zrb_store.records import Damage
 from zrb_store.render.document import Column, Lines, Table, on_terminal
 from zrb_store.render.format import NOTHING, TimeFormat, format_duration
@@ -92,7 +93,6 @@ def list_(
             since=since,
             limit=limit + 1 if limit else None,  # one more, to know whether there are older ones
             with_holders=output_format != "value",
-            with_dead=output_format != "value",
         ) as found:
             first = next(found, None)
             every = found if first is None else itertools.chain([first], found)
@@ -159,7 +159,7 @@ def _row(summary: SessionSummary, times: TimeFormat) -> list[str]:
         session.status
         + (f", {summary.dead} dead" if summary.dead else "")
         + (", pinned" if session.pinned else "")
-        + (", acknowledged" if summary.acknowledged_at else ""),
+        + (", acknowledged" if acknowledged_at(summary.runs) else ""),
         times.short(started_at),
         format_duration(summary.took if session.status != "stale" else None),
         f"{summary.done}/{summary.tasks}" if summary.tasks else NOTHING,
@@ -173,5 +173,5 @@ def _holders(summary: SessionSummary) -> str:
     if not summary.holders:
         return NOTHING
     first, more = summary.holders[0], len(summary.holders) - 1
-    duration = "" if first.since is None else f" for {format_duration(summary.moment - first.since)}"
-    return one_line(f"held by {first.name}{duration} ({first.status})" + (f" and {more} more" if more else ""))
+    duration = "" if first.step_of is None else f" for {format_duration(summary.moment - first.since)}"
+    return one_line(f"held by {first.attempt}{duration} ({first.status})" + (f" and {more} more" if more else ""))

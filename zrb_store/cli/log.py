@@ -15,12 +15,12 @@ from zrb_store.cli import completion
 from zrb_store.cli.arguments import format_option, session_argument
 from zrb_store.cli.command import OldOption, command
 from zrb_store.inspect import session_names
-from zrb_store.inspect.log import AttemptLog, AttemptOutput, Looks, SessionLog, line_json
+from zrb_store.inspect.log import AttemptLog, AttemptOutput, Looks, SessionLog
 from zrb_store.inspect.log import follow as follow_session
 from zrb_store.inspect.log import log as read_log
 from zrb_store.masking import one_line
 from zrb_store.queries.output import OutputLine
-from zrb_store.records import ErrorRecord, JsonObject, RunRecord
+from zrb_store.records import ErrorRecord, JsonObject, RunRecord, pick_all
 from zrb_store.render.document import Block, Column, Fields, Lines, Table
 from zrb_store.render.format import (
     NOTHING,
@@ -216,7 +216,7 @@ def _follow(looks: Looks, output_format: str, *, whole: bool) -> None:
             times = times or TimeFormat(started_at)
             for attempt, line in shown_lines:
                 if output_format == "jsonl":
-                    shown: JsonObject = {"attempt": attempt, **line_json(line)}
+                    shown: JsonObject = {"attempt": attempt, **pick_all(line)}
                     echo_json(shown, one_line=True)
                 elif output_format == "value":
                     echo_raw(line.text)

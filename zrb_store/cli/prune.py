@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import click
 
-from zrb_store.cli.arguments import dry_run_option, format_option, parse_duration, whole_number
+from zrb_store.cli.arguments import dry_run_option, format_option, length, whole_number
 from zrb_store.cli.command import command
 from zrb_store.operations.prune import Deletion, Policy
 from zrb_store.operations.prune import prune as prune_store
@@ -33,12 +33,9 @@ _STATUSES = ("open", "stale", "completed", "failed", "interrupted")
     "that session.run(task=...) names, or otherwise to the script, module or installed program. A session whose "
     "main task was skipped does not count as completed.",
 )
-@click.option(
-    "--older-than", type=parse_duration, metavar="LENGTH", help="Delete only what ended longer ago, e.g. 30d."
-)
+@click.option("--older-than", type=length, help="Delete only what ended longer ago, e.g. 30d.")
 @click.option(
     "--keep-last",
-    metavar="N",
     type=whole_number(0, 10**9),
     help="Keep the last N sessions of each task, and the last N that completed.",
 )

@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol
 import click
 
 from zrb_store.cli import completion
-from zrb_store.cli.arguments import refuse_usage
+from zrb_store.cli.arguments import refuse_usage, words_argument
 from zrb_store.cli.command import app, command
 from zrb_store.cli.diff import print_differences
 from zrb_store.cli.resume import parse_words
@@ -23,7 +23,7 @@ from zrb_store.db.location import store_url
 from zrb_store.db.schema import make_scratch
 from zrb_store.errors import InputsDiffer, InvalidArgument, TaskNotFound, ZrbStoreError
 from zrb_store.inspect import session_names
-from zrb_store.inspect.diff import Comparison, doings
+from zrb_store.inspect.diff import doings
 from zrb_store.masking import MASK
 from zrb_store.names import full_name, split_id
 from zrb_store.operations.replay import delivered, find_attempt, place_in_run, prepare, setting
@@ -72,13 +72,7 @@ class TaskReplayer(Protocol):
     "differs, otherwise 1.",
     unknown_options=True,  # the options of secret inputs are not known here
 )
-@click.argument(
-    "words",
-    nargs=-1,
-    type=click.UNPROCESSED,
-    metavar="SESSION/TASK#N [--INPUT VALUE]...",
-    shell_complete=completion.attempts,
-)
+@words_argument("SESSION/TASK#N", completion.attempts)
 @click.option(
     "--pdb", "at_exception", is_flag=True, help="Stop at an exception, in pdb or what PYTHONBREAKPOINT names."
 )
@@ -140,8 +134,8 @@ def replay(
                 print_line(f"session {record.session} in {keep} is the record", program_name())
             if not compares:
                 return code
-            comparison = Comparison(name, "replay", differences(doings(then, attempt), doings(rows, now)))
-            return print_differences(comparison, "table", full=False)
+            found = differences(doings(then, attempt), doings(rows, now))
+            return print_differences((name, "replay"), found, "table", full=False)
 
 
 def _find(database: Database, text: str) -> tuple[SessionRecord, AttemptRecord]:

@@ -110,7 +110,6 @@ def _plan(resumer: Resumer | None, store: Store, session: SessionRecord) -> Plan
     "--port",
     type=whole_number(0, 65535),
     default=21214,  # the one after that of zrb's own web server
-    metavar="N",
     show_default=True,
     help="The port; 0 for any free one.",
 )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 import click
 
 from zrb_store.cli import completion
-from zrb_store.cli.arguments import format_option, refuse_usage, since_option, whole_number
+from zrb_store.cli.arguments import format_option, refuse_usage, since_option, whole_number, words_argument
 from zrb_store.cli.command import command
 from zrb_store.errors import SessionBusy, StoreMissing, ZrbStoreError
 from zrb_store.inspect import session_names
@@ -48,6 +48,9 @@ if TYPE_CHECKING:
             `inputs` are given as `--NAME VALUE`. Nothing is run or written.
             """
 
+        def plan_agents(self, store: Store, decisions: list[Decision]) -> tuple[list[Decision], list[str]]:
+            """Add to decisions that were planned what becomes of the steps of agents, and return what is paid again."""
+
         def accept(self) -> None:
             """Let what was planned be run after click is done, with zrb's own exit codes."""
 
@@ -78,13 +81,7 @@ if TYPE_CHECKING:
     "if it never holds); gone (completed, and no longer in the workflow).",
     unknown_options=True,  # the options of secret inputs are not known here
 )
-@click.argument(
-    "words",
-    nargs=-1,
-    type=click.UNPROCESSED,
-    metavar="SESSION... [--INPUT VALUE]...",
-    shell_complete=completion.sessions,
-)
+@words_argument("SESSION...", completion.sessions)
 @click.option(
     "--failed",
     is_flag=True,
@@ -102,7 +99,7 @@ if TYPE_CHECKING:
     shell_complete=completion.main_tasks,
     help="With --failed: only sessions of this main task.",
 )
-@click.option("-j", "--jobs", metavar="N", type=whole_number(1, 100), default="1", help="Resume N sessions at a time.")
+@click.option("-j", "--jobs", type=whole_number(1, 100), default="1", help="Resume N sessions at a time.")
 @click.option("--plan", is_flag=True, help="Print which tasks would run or be skipped, and why; run nothing.")
 @click.option(
     "--from",
@@ -187,6 +184,9 @@ def resume(
                 decisions, notes = its.plan(
                     store, record, forced, given_inputs, repeat_once=repeat_once, takes_over=here
                 )
+                if plan:
+                    decisions, costs = its.plan_agents(store, decisions)
+                    notes += costs
             except ZrbStoreError as error:
                 if not several:
                     raise
@@ -224,12 +224,18 @@ def _print_plan(decisions: Sequence[Decision], notes: Sequence[str], name: str, 
     """Print the notes on a plan, and its decisions unless they are printed as JSON; with a name, one of several."""
     from zrb_store.render import printing  # late: only a plan is printed
     from zrb_store.render.document import Column, Table
-    from zrb_store.render.format import program_name
+    from zrb_store.render.format import counted, program_name
 
     for note in notes:
         print_line(f"{name}: {note}" if name else note, program_name())
     if decisions and not as_json:
-        rows = [(decision.task, decision.action, _reason(decision)) for decision in decisions]
+        rows = []
+        for decision in decisions:
+            kept = f", {counted(decision.steps, 'step')} kept" if decision.action == "run" and decision.steps else ""
+            rows.append((decision.task, decision.action, f"{decision.reason}{kept}"))
+            for step in decision.agent_steps:
+                reason = "" if step.action == "reused" and step.reason == "completed" else f": {step.reason}"
+                rows.append((f"  {step.id}", step.action.replace("-", " "), f"{step.step}{reason}"))
         printing.print_document([Table((Column("task"), Column("action"), Column("reason", status=True)), rows, name)])
 
 
@@ -239,12 +245,6 @@ def _refuse_unless_agreed(session: str, theirs: str | None, ours: str) -> None:
         raise click.UsageError(f"{question} Nobody can be asked: give --yes")
     if not click.confirm(question, err=True):
         raise ZrbStoreError(f"session {session} still belongs to project {theirs}: nothing was changed")
-
-
-def _reason(decision: Decision) -> str:
-    if decision.action == "skip" or not decision.steps:
-        return decision.reason
-    return f"{decision.reason}, {decision.steps} {'step' if decision.steps == 1 else 'steps'} kept"
 
 
 def parse_words(args: tuple[str, ...]) -> tuple[list[str], dict[str, str]]:

@@ -31,9 +31,7 @@ from zrb_store.store import open_store
     "given as a path or its last part. Results of steps are not found, because no queue has them.",
 )
 @click.argument("task", shell_complete=completion.main_tasks)
-@click.option(
-    "--max-age", type=arguments.parse_duration, metavar="LENGTH", help="Exit 3 if the result is older, e.g. 90m, 26h."
-)
+@click.option("--max-age", type=arguments.length, help="Exit 3 if the result is older, e.g. 90m, 26h.")
 @click.option("--any-project", is_flag=True, help="Look in every project.")
 @click.option("--of", metavar="NAME", help="Only sessions of this main task, or of this script or program.")
 @arguments.part_option
@@ -65,10 +63,9 @@ def last(
 @arguments.changed_session_argument
 @click.option(
     "--timeout",
-    type=arguments.parse_duration,
+    type=arguments.length,
     default="30s",
     show_default=True,
-    metavar="LENGTH",
     help="How long to wait, e.g. 30s or 5m.",
 )
 @click.option("--kill", is_flag=True, help="Send SIGKILL after the timeout; only on the machine of the process.")
@@ -205,7 +202,8 @@ def mark_(session: str, task: str, status: str, step: str | None, new: bool, res
     details="The new session has the task and inputs of SESSION, the results of the tasks that completed before TASK "
     "first started, and the queues of that moment. It is independent; `resume` runs it. Prints its name.\n\n"
     "With --step, the moment is that before STEP first started, and the steps of TASK completed by then are also "
-    "copied. Everything not copied is done again, including `once` steps.",
+    "copied. Everything not copied is done again; a `once` step among them that has happened, or may have, needs "
+    "--repeat-once.",
 )
 @arguments.changed_session_argument
 @click.option(
@@ -224,7 +222,11 @@ def mark_(session: str, task: str, status: str, step: str | None, new: bool, res
     help="The first step of TASK to run again: its name, or TASK/NUMBER.",
 )
 @click.option("--name", help="Name of the new session.  [default: SESSION-fork, or the next free number]")
-def fork(session: str, from_task: str, from_step: str | None, name: str | None) -> None:
+@click.option("--repeat-once", is_flag=True, help="Let the fork run completed `once` steps again.")
+def fork(session: str, from_task: str, from_step: str | None, name: str | None, repeat_once: bool) -> None:
     with open_store() as store:
         source = session_names.resolve(store.database, session, exact=True)
-        echo(operations.fork(store.database, source.name, from_task, name, from_step=from_step))
+        forked = operations.fork(
+            store.database, source.name, from_task, name, from_step=from_step, repeat_once=repeat_once
+        )
+        echo(forked)

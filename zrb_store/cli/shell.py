@@ -12,7 +12,7 @@ from pathlib import PurePath
 import click
 
 from zrb_store import codec
-from zrb_store.cli import arguments, completion
+from zrb_store.cli import arguments
 from zrb_store.cli.command import command
 from zrb_store.errors import SessionWaiting, Waiting, ZrbStoreError
 from zrb_store.inspect import session_names
@@ -27,10 +27,6 @@ from zrb_store.shell.step import TIMED_OUT, ShellStep
 from zrb_store.shell.step import wait as wait_in_script
 from zrb_store.shell.stored_step import write
 from zrb_store.store import Store, open_store
-
-command_argument = click.argument(
-    "argv", metavar="-- COMMAND...", nargs=-1, required=True, type=click.UNPROCESSED, shell_complete=completion.commands
-)
 
 
 @command(
@@ -47,7 +43,7 @@ command_argument = click.argument(
     "inputs differ; 75 if the session is being run.",
 )
 @arguments.changed_session_argument
-@command_argument
+@arguments.command_argument
 @click.option("--task", metavar="NAME", help="Name of the task, for `last` and `stats`; by default the program's.")
 @click.option(
     "--input",
@@ -107,6 +103,9 @@ class CommandResumer:
         self._call = dataclasses.replace(call, forced=forced is not None, repeat_once=repeat_once)
         return plan(store.database, session, call.workflow, forced, repeat_once=repeat_once), []
 
+    def plan_agents(self, store: Store, decisions: list[Decision]) -> tuple[list[Decision], list[str]]:
+        return decisions, []  # commands have none
+
     def accept(self) -> None:
         raise click.exceptions.Exit(_run(self._call))
 
@@ -124,7 +123,7 @@ class CommandResumer:
     "the step is refused or the store fails.",
 )
 @click.argument("name")
-@command_argument
+@arguments.command_argument
 @click.option("--once", is_flag=True, help="Do not run it again if it began and its end is unknown.")
 @click.option(
     "--produces",
@@ -133,10 +132,9 @@ class CommandResumer:
     multiple=True,
     help="A file that COMMAND writes. If it is gone or changed later, this step and all after it run again.",
 )
-@click.option("--timeout", metavar="SECONDS", type=arguments.parse_seconds, help="End a command that takes longer.")
+@click.option("--timeout", type=arguments.seconds, help="End a command that takes longer.")
 @click.option(
     "--retries",
-    metavar="N",
     type=arguments.whole_number(0, 1000),
     default="0",
     help="Run a command that fails N more times, after 1, 2, 4... seconds, and print only the last output.",
@@ -196,12 +194,7 @@ def result(value: str, text: bool) -> None:
     "Exit: 75 if there is no value yet, 124 if none came in time.",
 )
 @click.argument("queue", type=arguments.parse_queue)
-@click.option(
-    "--timeout",
-    type=arguments.parse_duration,
-    metavar="LENGTH",
-    help="How long to wait from the first time, e.g. 90m, 2d.",
-)
+@click.option("--timeout", type=arguments.length, help="How long to wait from the first time, e.g. 90m, 2d.")
 @click.option("--say", metavar="TEXT", help="The question, which `list` and `show` show and ZRB_STORE_NOTIFY gets.")
 @click.option("--name", metavar="NAME", help="Another name than `wait QUEUE` for this question, e.g. in a loop.")
 def wait(queue: str, timeout: timedelta | None, say: str | None, name: str | None) -> int:

@@ -16,7 +16,17 @@ from zrb_store.inspect import session_names
 from zrb_store.inspect.show import SessionDocument, open_session
 from zrb_store.queries.history import Only
 from zrb_store.render.document import Line, laid_out, on_terminal
-from zrb_store.render.printing import display, echo_json, echo_value, noting_damage, print_document, print_lines
+from zrb_store.render.format import TimeFormat
+from zrb_store.render.printing import (
+    display,
+    echo,
+    echo_json,
+    echo_records,
+    echo_value,
+    noting_damage,
+    print_document,
+    print_lines,
+)
 from zrb_store.render.session import Look, SessionPrinter
 
 _FEW_VALUES = 20  # a queue with more is not shown whole unless that is asked for
@@ -37,10 +47,12 @@ _ENDED = ("completed", "failed", "interrupted", "stale", "waiting")
     "session's start) or 03:12:45 (on that day). A time means the end of its last unit: everything printed with "
     "this time has happened.\n\n"
     "Of a queue with more than 20 values, the table has the held and dead ones and the next one to be taken, and "
-    "sums up the others; with --at it has the last 20.",
+    "sums up the others; with --at it has the last 20.\n\n"
+    "With --conversation, give a TASK that has an agent in place of a QUEUE, or nothing if only one has. Long texts "
+    "are cut, and an earlier conversation that the agent was given is one line, unless --full is given.",
 )
 @session_argument
-@click.argument("queue", required=False, shell_complete=completion.queues)
+@click.argument("queue", required=False, metavar="[QUEUE|TASK]", shell_complete=completion.queues)
 @click.option("--live", is_flag=True, help="Only values still in their queue.")
 @click.option("--dead", is_flag=True, help="Only dead values: their queue allows no more deliveries.")
 @click.option("--held", is_flag=True, help="Only values that running attempts hold.")
@@ -50,8 +62,13 @@ _ENDED = ("completed", "failed", "interrupted", "stale", "waiting")
 @click.option("--steps", is_flag=True, help="Show all steps of tasks that have more than 20.")
 @click.option("--full", is_flag=True, help="As --all, and show each value in full.")
 @click.option("--timeline", is_flag=True, help="Draw the attempts as bars over time; with --steps also the steps.")
+@click.option("--conversation", is_flag=True, help="Show what an agent and its model said.")
 @click.option("--watch", is_flag=True, help="Refresh the display until the session has ended.")
-@format_option()
+@format_option(
+    choices=("table", "json", "jsonl", "value", "markdown"),
+    help_text="table (plain text in a pipe), json, jsonl (one line each), value (the values alone), or markdown "
+    "(of a conversation).",
+)
 def show(
     session: str,
     queue: str | None,
@@ -64,6 +81,7 @@ def show(
     steps: bool,
     full: bool,
     timeline: bool,
+    conversation: bool,
     watch: bool,
     output_format: str,
 ) -> None:
@@ -78,6 +96,11 @@ def show(
         raise click.UsageError("--watch shows the table as it is now: leave out --at and --format")
     if timeline and (queue is not None or only or output_format != "table"):
         raise click.UsageError("--timeline draws the tasks: leave out QUEUE, --format and what chooses values")
+    if conversation and (only or watch or timeline or steps or output_format == "value"):
+        raise click.UsageError("--conversation takes TASK, --at, --full and --format table, json, jsonl or markdown")
+    if output_format == "markdown" and not conversation:
+        raise click.UsageError("--format markdown is for --conversation")
+    task, queue = (queue, None) if conversation else (None, queue)
     look = Look(queue, only, at, every=every or full, full=full, steps=steps, timeline=timeline)
     last = _FEW_VALUES if output_format == "table" and not look.every else None
     asked: Only | None = "notable" if last and only is None and at is None else only
@@ -90,6 +113,9 @@ def show(
             _watch(open_document, look)
             return
         with noting_damage() as damage, open_document(damage=damage) as document:
+            if conversation:
+                _print_conversation(document, task, output_format, full=full)
+                return
             if output_format == "json":
                 echo_json(document.to_json())
             elif output_format == "table":
@@ -101,6 +127,23 @@ def show(
                 elif output_format == "value":
                     for content in each.live if only in (None, "live") else (value.content for value in each.values):
                         echo_value(content)
+
+
+def _print_conversation(document: SessionDocument, task: str | None, output_format: str, *, full: bool) -> None:
+    from zrb_store.inspect import conversation  # late: few ask for one
+    from zrb_store.render.conversation import conversation_blocks, conversation_markdown
+
+    name, turns = conversation.conversation(document, task)
+    times = TimeFormat(document.runs[0].started_at if document.runs else None)
+    if output_format == "json":
+        echo_json({"session": document.session.name, "task": name, "turns": [turn.to_json() for turn in turns]})
+    elif output_format == "jsonl":
+        echo_records((turn.to_json() for turn in turns), output_format)
+    elif output_format == "markdown":
+        for line in conversation_markdown(turns, times, full=full):
+            echo(line)
+    else:
+        print_document(conversation_blocks(turns, times, full=full), full=full)
 
 
 def _watch(open_document: Callable[[], AbstractContextManager[SessionDocument]], look: Look) -> None:

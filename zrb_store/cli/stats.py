@@ -29,6 +29,7 @@ _COLUMNS = (
     Column("95 %", right=True, leaves=2),
     Column("last failure"),
 )
+_TOKENS = tuple(Column(name, right=True, leaves=1) for name in ("paid", "used again", "thrown away"))
 
 _MOST = 5  # main tasks that are named
 
@@ -41,7 +42,10 @@ _MOST = 5  # main tasks that are named
     details="Counts the runs of each main task (the started one) in each project. A resumed session has several runs. "
     "COMPLETED is the number of completed runs, and their share of the ended runs. Median and 95th percentile (by "
     "nearest rank) are of the durations of completed runs. A run whose process died is lost, which counts as a "
-    "failure. A run that ended because it waits counts as neither; WAITED is the time until the next one.",
+    "failure. A run that ended because it waits counts as neither; WAITED is the time until the next one. If there are "
+    "agents, PAID is the sum of tokens that their models were sent and gave, USED AGAIN that of the stored answers "
+    "that the last attempt or a fork used instead, and THROWN AWAY that of paid answers, given back since. The cost of "
+    "a request whose answer never came is not known.",
 )
 @click.argument("task", required=False, shell_complete=completion.main_tasks)
 @since_option("Only runs started within this time, e.g. 26h, 30d, or since this moment, e.g. 2026-11-24, midnight.")
@@ -59,9 +63,10 @@ def stats(task: str | None, since: Since | None, output_format: str) -> None:
         for line in prometheus_lines(found):
             echo(line)
     elif found:
-        times, waits = TimeFormat(), any(one.waits for one in found)
-        columns = (*_COLUMNS[:-1], Column("waited", right=True, leaves=5), _COLUMNS[-1]) if waits else _COLUMNS
-        print_document([Table(columns, [_row(one, times, waits) for one in found])])
+        times, waits, has_agents = TimeFormat(), any(one.waits for one in found), any(one.costs.text() for one in found)
+        waited = [Column("waited", right=True, leaves=5)] if waits else []
+        columns = (*_COLUMNS[:-1], *waited, *(_TOKENS if has_agents else ()), _COLUMNS[-1])
+        print_document([Table(columns, [_row(one, times, waits, has_agents) for one in found])])
     else:
         nothing = "no runs" if task or since else "no runs yet"
         print_document([Lines([nothing + (_of_task(task, others) if task else "")])])
@@ -75,7 +80,8 @@ def _of_task(task: str, others: Sequence[TaskStats]) -> str:
     return f" of the main task {one_line(task + (nearest(task, names) or there_are))}"
 
 
-def _row(stats: TaskStats, times: TimeFormat, waits: bool) -> list[str]:
+def _row(stats: TaskStats, times: TimeFormat, waits: bool, has_agents: bool) -> list[str]:
+    tokens = [f"{spent.input_tokens + spent.output_tokens:,}" for spent in stats.costs if has_agents]
     share, failure = stats.share, stats.last_failure
     return [
         one_line(stats.task) if stats.task else NOTHING,
@@ -85,6 +91,7 @@ def _row(stats: TaskStats, times: TimeFormat, waits: bool) -> list[str]:
         format_duration(stats.median),
         format_duration(stats.p95),
         *([format_duration(stats.waited)] if waits else []),
+        *tokens,
         one_line(f"{times.short(failure.at)} {failure.session}: {failure.text()}") if failure else NOTHING,
     ]
 
@@ -117,6 +124,11 @@ def prometheus_lines(stats: Sequence[TaskStats]) -> Iterator[str]:
         yield "_sum", {}, seconds(one.total)
         yield "_count", {}, one.completed
 
+    def tokens(one: TaskStats) -> Iterator[_Sample]:
+        for kind, spent in one.costs._asdict().items() if one.costs.text() else ():
+            yield "", {"kind": kind, "direction": "input"}, spent.input_tokens
+            yield "", {"kind": kind, "direction": "output"}, spent.output_tokens
+
     # Numbers are gauges, since `prune` lowers them; errors are no labels.
     yield from family("runs", "gauge", "Runs of a task by how they ended; running if they have not.", runs)
     waited = "How long sessions of a task waited while no process ran."
@@ -128,6 +140,8 @@ def prometheus_lines(stats: Sequence[TaskStats]) -> Iterator[str]:
     yield from gauge(
         "last_failure_timestamp_seconds", failed, lambda one: one.last_failure.at if one.last_failure else None
     )
+    paid = "Tokens of a task's agents: paid, used again from the store, and thrown away by a give-back."
+    yield from family("agent_tokens", "gauge", paid, tokens)
 
 
 def _label_value(text: str) -> str:

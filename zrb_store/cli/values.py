@@ -102,7 +102,7 @@ def trace(value_id: str, full: bool, output_format: str) -> None:
 @click.option(
     "--delay",
     metavar="TIME",
-    type=arguments.parse_duration,
+    type=arguments.length,
     default="0s",
     help="Until this time is over, e.g. 90s or 1h, nobody finds the value.",
 )
@@ -125,7 +125,7 @@ def push(session: str, queue: str, value: str, text: bool, delay: timedelta) -> 
 )
 @arguments.changed_session_argument
 @arguments.queue_argument
-@click.option("--wait", metavar="SECONDS", type=arguments.parse_seconds, help="How long to wait for a value.")
+@click.option("--wait", type=arguments.seconds, help="How long to wait for a value.")
 @arguments.format_option("value", choices=("value", "json"))
 def pop(session: str, queue: str, wait: float | None, output_format: str) -> None:
     with open_store() as store:
@@ -161,7 +161,7 @@ _AT_ONCE = "none"
 
 
 def _parse_delays(text: str) -> list[timedelta]:
-    delays = [] if text == _AT_ONCE else [arguments.parse_duration(each) for each in text.split(",")]
+    delays = [] if text == _AT_ONCE else [arguments.length(each) for each in text.split(",")]
     for delay in delays:
         if not operations.SHORTEST_DELAY <= delay <= LONGEST_DELAY:
             raise click.BadParameter(f"{text[:40]!r} has a delay that is not from 0.1s to 3660d")

@@ -242,6 +242,12 @@ class Database(Patience):
                 # It remembers a file without tables, which SQLite may believe while other processes open the file.
                 self._drop()
 
+    def make_tables(self) -> bool:
+        """Make the tables of a new store, if that is possible without migrations."""
+        with self._lock:
+            self._drop()  # see above
+            return self.dialect.make_tables()
+
     def operate(
         self, work: Callable[[Transaction, *Ts], T], *args: *Ts, may_be_ended: bool = False, in_background: bool = False
     ) -> T:

@@ -19,7 +19,7 @@ from sqlalchemy.sql import Executable
 
 from zrb_store.db import OLD_VERSION_TABLE, TABLES_SQL, VERSION_TABLE, patience, tables, version_table, views
 from zrb_store.db.clock import clock
-from zrb_store.db.dialect.sqlite import BUSY, primary_code
+from zrb_store.db.dialect.sqlite import BUSY, PAGE_SIZE, primary_code
 from zrb_store.db.engine import dialect_of
 from zrb_store.db.location import StoreUrl
 from zrb_store.errors import StoreUnavailable
@@ -32,8 +32,6 @@ T = TypeVar("T")
 tables.add_postgresql_options()
 
 WAIT_SECONDS = 30
-PAGE_SIZE = 2048
-"""Bytes of a page of a new SQLite file. Each change writes whole pages to the log (docs/adr/0021-small-pages.md)."""
 
 # The same statement that Alembic uses.
 CREATE_VERSION_TABLE = (

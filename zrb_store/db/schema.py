@@ -84,6 +84,8 @@ def _make_usable(database: Database) -> None:
     if found is None and database.read_only:
         refuse_missing(database)
     refuse_foreign(database, found)
+    if found is None and database.make_tables():
+        return
     if found is not None and (database.read_only or not database.dialect.backs_up or _has_live_lease(database)):
         raise SchemaBehind(f"the store {database.shown_url} has the older revision {found}: run `zrb-store db upgrade`")
     upgrade(database)

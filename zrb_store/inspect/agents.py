@@ -1,149 +1,297 @@
-"""The steps of agents, which the plugin writes, as a person reads them: questions to models, calls of tools, costs."""
+"""The steps of agents as a person reads them: what their names say, questions to models, calls of tools, costs."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, TypeAlias
+from collections.abc import Iterable, Sequence
+from typing import Final, NamedTuple, TypeAlias
 
-from zrb_store.records import JsonValue
+from zrb_store.queries.steps import BUDGET
+from zrb_store.records import AttemptRecord, JsonObject, JsonValue
 
-if TYPE_CHECKING:
-    from zrb_store.inspect.show import Step
+Object: TypeAlias = dict[str, JsonValue]
 
-_Object: TypeAlias = dict[str, JsonValue]
-
-_MODEL = re.compile(r"model(~\d+)?")
+# Names of agents are the user's, and may look like a part of a step: so the longest that can be one is taken.
+_STEP = re.compile(
+    r"(?:(?P<agent>.+): )?"
+    r"(?:(?P<kind>model|prompt)|(?P<of_call>tool|approval|deferred) (?P<call>.+?)(?: approved)?)"
+    r"(?:~(?P<number>\d+))?",
+    re.DOTALL,
+)
+_CONTENT = "zrb_store.agents.Content"
 _MOST = 60  # characters of a call's arguments
+# How a call may end, with what is said before what the agent was told.
+_ENDS = {
+    **dict.fromkeys(("value", "return", "value as json", "return as json", "approval", "deferred", "unknown"), ""),
+    "retry": "asks to try again: ",
+    "failed": "failed: ",
+}
+_OPEN_ENDS = {
+    "approval": "waits for an approval",
+    "deferred": "waits for a result",
+    "unknown": "its outcome is unknown",
+}
 
 
-def agent_note(name: str, result: JsonValue) -> str | None:
+class StepName(NamedTuple):
+    """What the name of a step says."""
+
+    agent: str = ""  # the run of an agent of `durable`, such as `desk~2`; others have no name
+    kind: str = ""  # model, prompt, tool, approval or deferred; empty if the step is of no agent
+    tool: str = ""
+    call: str = ""  # the id that the model gave to a call
+    number: str = "1"
+
+
+def step_name(step: str) -> StepName:
+    """Return what the name of a step says, which may be of an agent."""
+    found = _STEP.fullmatch(step)
+    if found is None:
+        return StepName()
+    kind, call = found["kind"] or found["of_call"], found["call"] or ""
+    tool, _, call = call.partition(" ") if kind == "tool" else ("", "", call)
+    return StepName(found["agent"] or "", kind, tool, call, found["number"] or "1")
+
+
+def is_answer_name(step: str) -> bool:
+    """Whether a step of this name may be an answer of a model."""
+    return step_name(step).kind == "model"
+
+
+def is_call_name(step: str) -> bool:
+    """Whether a step of this name may be a call of a tool."""
+    return step_name(step).kind == "tool"
+
+
+def is_agent_step(step: str) -> bool:
+    """Whether a step of this name may be of an agent."""
+    return bool(step_name(step).kind) or step.startswith(BUDGET)
+
+
+def agent_note(step: str, result: JsonValue) -> str | None:
     """Return what the step of an agent did, such as `model 4: gpt-5.2, 1,204 in / 88 out tokens`; None for others."""
-    try:
-        return _note(name, result)
-    except (AttributeError, KeyError, TypeError, ValueError):  # a step of the user's own that only looks like one
-        return None
+    name = step_name(step)
+    note = _note(name, as_object(result))
+    return f"{name.agent}: {note}" if note and name.agent else note or None
 
 
-def _note(name: str, result: JsonValue) -> str | None:
-    if type(result) is not dict:
-        return None
-    kind = result.get("kind")
-    if kind == "answer" and _MODEL.fullmatch(name):
-        parts = [_object(result["response"]).get("model_name"), _amount(*_tokens(result)), result.get("changed")]
-        return f"model {_number(name)}: {', '.join(str(part) for part in parts if part)}"
-    if kind == "refused" and _MODEL.fullmatch(name):
-        return f"model {_number(name)}: refused: {str(result.get('text', '')).partition(chr(10))[0]}"
-    if kind == "prompt":
-        return f"prompt: {_first_line(result)}"
-    if kind == "approval" and name.startswith("approval "):
-        approvals = _object(_object(result["results"])["approvals"])
-        return "approval: " + ", ".join(f"{call} {_verdict(one)}" for call, one in approvals.items())
-    if kind == "deferred results" and name.startswith("deferred "):
-        results = _object(result["results"])
-        ended = {**_object(results["approvals"]), **_object(results["calls"])}
-        return "deferred: " + ", ".join(f"{call} -> {_text(one)}" for call, one in ended.items())
-    if isinstance(kind, str) and name.startswith("tool ") and kind in _ENDS:
+def _note(name: StepName, result: Object) -> str:
+    kind, changed = str(result.get("kind")), str(result.get("changed") or "")
+    if name.kind == "model" and kind == "answer" and "response" in result:
+        model = as_object(result["response"]).get("model_name")
+        parts = [str(model or ""), amount(*tokens(result)), changed]
+        return f"model {name.number}: {', '.join(filter(None, parts))}"
+    if name.kind == "model" and kind == "refused":
+        return f"model {name.number}: refused: {_first_line(str(result.get('text', '')))}"
+    if name.kind == "prompt" and kind == "prompt":
+        return f"prompt: {', '.join(filter(None, (_message(result), changed)))}"
+    if name.kind in ("approval", "deferred") and (found := decisions(name, result)):
+        arrow = "-> " if name.kind == "deferred" else ""
+        return f"{name.kind}: {', '.join(f'{call} {arrow}{told}' for call, told in found.items())}"
+    if name.kind == "tool" and kind in _ENDS:
         called = json.dumps(result["call"], ensure_ascii=False) if "call" in result else ""
         called = called if len(called) <= _MOST else f"{called[:_MOST]}..."
-        return f"tool {name.split(' ')[1]} {called} -> {_ENDS[kind](result)}"
-    return None
+        return f"tool {name.tool} {called} -> {_OPEN_ENDS.get(kind) or end_of_call(result)}"
+    return ""
 
 
-def agent_tokens(name: str, result: JsonValue) -> int | None:
-    """Return the tokens of the answer of a model, and None of another step."""
-    is_answer = type(result) is dict and result.get("kind") == "answer" and _MODEL.fullmatch(name)
-    return sum(_tokens(result)) if is_answer and type(result) is dict else None
+def decisions(name: StepName, result: Object) -> dict[str, str]:
+    """Return what was decided about calls, by their ids."""
+    if result.get("kind") in ("approved", "denied"):  # by a person
+        return {name.call: _verdict(result)}
+    found = as_object(result.get("results"))
+    approvals = {call: _verdict(one) for call, one in as_object(found.get("approvals")).items()}
+    return approvals | {call: text_of(one) for call, one in as_object(found.get("calls")).items()}
 
 
-def agent_sum(steps: Iterable[Step], run: int | None) -> str:
-    """Sum up the steps of an agent: `6 answers (1,204 in / 88 out tokens), 9 tool calls; 3 and 4 of them used again`.
-
-    What completed before `run`, that of the task's last attempt, or was copied by a fork, was used again. Without an
-    answer the sum is empty.
-    """
-    answers: list[tuple[bool, tuple[int, int]]] = []  # whether it was used again, and its tokens
-    calls: list[bool] = []
-    for step in steps:
-        result = step.result
-        kind = result.get("kind") if isinstance(result, dict) else None
-        if type(result) is not dict or not isinstance(kind, str) or step.status != "completed":
-            continue
-        of_run = step.last.run  # a step that a fork has copied is of no run
-        earlier = run is not None and (of_run is None or of_run < run)
-        if kind == "answer" and _MODEL.fullmatch(step.name):
-            answers.append((earlier, _tokens(result)))
-        elif kind in _ENDS and kind != "approval" and step.name.startswith("tool "):  # it is called when approved
-            calls.append(earlier)
-    if not answers:
-        return ""
-    text = f"{len(answers)} answers ({_total(tokens for _, tokens in answers)}), {len(calls)} tool calls"
-    again = [tokens for earlier, tokens in answers if earlier]
-    if not again and not any(calls):
-        return text
-    return f"{text}; of these {len(again)} ({_total(again)}) and {sum(calls)} came from the store"
+def _verdict(decided: JsonValue) -> str:
+    verdict = as_object(decided)
+    is_denied = decided is False or verdict.get("kind") in ("denied", "tool-denied")
+    why = verdict.get("reason") or verdict.get("message")
+    return ("denied" if is_denied else "approved") + (f": {why}" if why else "")
 
 
-def _object(tree: JsonValue) -> _Object:
-    if type(tree) is not dict:
-        raise TypeError("not an object")
-    return tree
+def end_of_call(result: Object) -> str:
+    """Return how a call of a tool ended, as the agent was told."""
+    data = as_object(result.get("data")) or result
+    names = ("value", "return_value", "message", "content")
+    texts = [text_of(data[name]) for name in names if data.get(name) is not None]
+    return _ENDS.get(str(result.get("kind")), "") + ("\n".join(texts) if texts else "null")
 
 
-def _list(tree: JsonValue) -> list[JsonValue]:
-    if type(tree) is not list:
-        raise TypeError("not a list")
-    return tree
+def text_of(value: JsonValue) -> str:
+    """Return what a model or a tool said, with a note in place of each picture or file."""
+    value = plain(value)
+    if isinstance(value, list) and value and all(isinstance(one, str) for one in value):
+        return "\n".join(map(str, value))
+    return "" if value is None else value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _number(name: str) -> str:
-    return name.partition("~")[2] or "1"
+def plain(value: JsonValue) -> JsonValue:
+    """Return a value with a note in place of each picture or file."""
+    if isinstance(value, list):
+        return [plain(one) for one in value]
+    if type(value) is not dict:
+        return value
+    if value.get("type") == _CONTENT and "$" in value:
+        return plain(as_list(value.get("v"))[-1])
+    data = value.get("data")
+    if "media_type" in value and ("url" in value or isinstance(data, str) or "$" in as_object(data)):
+        kind = value["media_type"] or str(value.get("kind")).removesuffix("-url")
+        text = data if isinstance(data, str) else str(as_object(data).get("v"))
+        return f"[{kind}, {value.get('url') or f'{_bytes(text):,} bytes'}]"
+    return {key: plain(one) for key, one in value.items()}
 
 
-def _tokens(result: _Object) -> tuple[int, int]:
-    response = result.get("response")
-    usage = response.get("usage") if type(response) is dict else None
-    given, answered = (usage.get(name) if type(usage) is dict else 0 for name in ("input_tokens", "output_tokens"))
+def _bytes(base64: str) -> int:
+    return len(base64) * 3 // 4 - base64.count("=", -2)
+
+
+def as_object(tree: JsonValue) -> Object:
+    """Return stored data as an object, which is empty if it is none."""
+    return tree if type(tree) is dict else {}
+
+
+def as_list(tree: JsonValue) -> list[JsonValue]:
+    """Return stored data as a list, which is empty if it is none."""
+    return tree if type(tree) is list else []
+
+
+def tokens(result: Object) -> tuple[int, int]:
+    """Return how many tokens a model was sent for an answer, and how many it gave."""
+    usage = as_object(as_object(result.get("response")).get("usage"))
+    given, answered = usage.get("input_tokens"), usage.get("output_tokens")
     return given if type(given) is int else 0, answered if type(answered) is int else 0
 
 
-def _amount(given: int, answered: int) -> str:
+def amount(given: int, answered: int) -> str:
+    """Say how many tokens there are."""
     return f"{given:,} in / {answered:,} out tokens"
 
 
-def _total(tokens: Iterable[tuple[int, int]]) -> str:
-    every = list(tokens)
-    return _amount(sum(given for given, _ in every), sum(answered for _, answered in every))
+def _message(result: Object) -> str:
+    """Return the first line of what a prompt asks for."""
+    messages = [*as_list(result.get("history")), *as_list(result.get("message"))] or [None]
+    part = (as_list(as_object(messages[-1]).get("parts")) or [None])[-1]
+    return _first_line(text_of(as_object(part).get("content")).strip())
 
 
-def _first_line(result: _Object) -> str:
-    try:
-        message = _list(result["message"])[0] if result["message"] else _list(result["history"])[-1]
-        content = _object(_list(_object(message)["parts"])[-1])["content"]
-    except (KeyError, IndexError, TypeError):
-        return ""
-    text = content if isinstance(content, str) else next((one for one in _list(content) if isinstance(one, str)), "")
-    return text.partition("\n\n<live-context>")[0].strip().partition("\n")[0]
+def _first_line(text: str) -> str:
+    return text.partition("\n")[0]
 
 
-def _verdict(result: JsonValue) -> str:
-    kind = result.get("kind") if isinstance(result, dict) else result
-    return "denied" if kind in ("tool-denied", False) else "approved"
+class Spent(NamedTuple):
+    """What some answers of models and some executions of tools have cost."""
+
+    answers: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    tool_calls: int = 0
+
+    def __add__(self, other: object) -> Spent:  # not as a tuple
+        return Spent._make(map(sum, zip(self, other, strict=True))) if isinstance(other, Spent) else NotImplemented
+
+    def text(self) -> str:
+        """Return it as people read it, such as `3 answers (3,310 in / 240 out tokens) and 2 tool calls`."""
+        answers = f"{self.answers} answer{'s' * (self.answers != 1)}"
+        of_answers = f"{answers} ({amount(self.input_tokens, self.output_tokens)})"
+        calls = f"{self.tool_calls} tool call{'s' * (self.tool_calls != 1)}"
+        return " and ".join([of_answers] * bool(self.answers) + [calls] * bool(self.tool_calls))
 
 
-def _text(value: JsonValue) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+class Costs(NamedTuple):
+    """What an agent has cost: what was paid, what was used again instead, and what was paid and then given back.
+
+    An answer that was used again counts once, and is none that this session paid if a fork has copied it.
+    """
+
+    paid: Spent = Spent()
+    used_again: Spent = Spent()
+    thrown_away: Spent = Spent()
+
+    def __add__(self, other: object) -> Costs:
+        return Costs._make(map(Spent.__add__, self, other)) if isinstance(other, Costs) else NotImplemented
+
+    def to_json(self) -> JsonObject:
+        return {name: spent._asdict() for name, spent in self._asdict().items()}
+
+    def text(self) -> str:
+        """Return it in one line; empty if no answer was paid or used again."""
+        if not self.paid.answers and not self.used_again.answers:
+            return ""
+        parts = {"paid": self.paid, "used again": self.used_again, "thrown away": self.thrown_away}
+        return "; ".join(f"{name} {spent.text()}" for name, spent in parts.items() if any(spent))
 
 
-_ENDS: dict[str, Callable[[_Object], str]] = {
-    "value": lambda result: _text(result.get("value")),
-    "return": lambda result: _text(result.get("return_value")),
-    "value as json": lambda result: _text(_object(result["data"]).get("return_value")),
-    "return as json": lambda result: _text(_object(result["data"]).get("return_value")),
-    "retry": lambda result: f"asks to try again: {result['message']}",
-    "failed": lambda result: f"failed: {result['message']}",
-    "approval": lambda _: "waits for an approval",
-    "deferred": lambda _: "waits for a result",
-    "unknown": lambda _: "its outcome is unknown",
-}
+NO_COSTS: Final = Costs()
+
+
+class LastAttempt(NamedTuple):
+    """The last attempt of a task, which may have used what an earlier one, or a fork's original, has completed."""
+
+    id: int | None
+    agents: frozenset[str] | None  # those that it got to; None if it completed, and so has used all that stands
+
+    @classmethod
+    def of(cls, attempt_id: int | None, begun: Iterable[str] | None) -> LastAttempt:
+        """Make one of the names of the steps that it began; None if it completed."""
+        return cls(attempt_id, None if begun is None else frozenset(step_name(step).agent for step in begun))
+
+    def has_used(self, step: str, parent_id: int | None) -> bool:
+        """Whether it has used a step of an agent that another attempt completed. What it did not get to, it did not."""
+        return parent_id != self.id and (self.agents is None or step_name(step).agent in self.agents)
+
+
+Results: TypeAlias = Sequence[tuple[AttemptRecord, JsonValue]]  # the attempts of a step, with their results
+
+
+def costs_of_step(attempts: Results, last: LastAttempt) -> Costs:
+    """Return the costs of a step of an agent; nothing if it is none. What a fork has copied is paid by its original."""
+    kind, costs = step_name(attempts[0][0].step or "").kind, NO_COSTS
+    for record, result in attempts if kind in ("model", "tool") else ():
+        is_own, nothing = record.run_id is not None, Spent()
+        is_call = _kind(result) != "approval" and (is_own or _kind(result) in _ENDS)  # else a person has marked it
+        spent = answer_cost(result) if kind == "model" else Spent(tool_calls=is_call)
+        if record.status == "completed":
+            stands, was_used = record.in_effect, last.has_used(record.step or "", record.parent_id)
+            costs += Costs(
+                spent if is_own else nothing,
+                spent if stands and was_used else nothing,
+                nothing if stands or not is_own else spent,
+            )
+    return costs._replace(paid=Spent(tool_calls=executions(attempts))) if kind == "tool" else costs
+
+
+def answer_cost(result: JsonValue) -> Spent:
+    """Return the cost of a model's answer, which is the result of its step; nothing if it is none."""
+    return Spent(1, *tokens(as_object(result))) if _kind(result) == "answer" else Spent()
+
+
+def agent_tokens(step: str, result: JsonValue) -> int | None:
+    """Return the tokens of the answer of a model, and None of another step."""
+    spent = answer_cost(result) if is_answer_name(step) else Spent()
+    return spent.input_tokens + spent.output_tokens if spent.answers else None
+
+
+def executions(attempts: Results) -> int:
+    """Return how often a step was executed.
+
+    What an agent's call has done is given back if it ends in an error, and another attempt of the step keeps what the
+    agent was told: that is no execution. Nor is a call that waits for an approval, a copy, or what a person has marked.
+    """
+    before = [None, *(record for record, _ in attempts)]
+    return sum(
+        each.run_id is not None and not (each.status == "completed" and _only_tells(one, each, _kind(result)))
+        for one, (each, result) in zip(before, attempts, strict=False)
+    )
+
+
+def _only_tells(before: AttemptRecord | None, attempt: AttemptRecord, kind: JsonValue) -> bool:
+    has_failed = before is not None and before.status == "failed" and before.parent_id == attempt.parent_id
+    told = ("retry", "failed", "return", "return as json", "refused")
+    return kind in ("unknown", "approval") or (has_failed and kind in told)
+
+
+def _kind(result: JsonValue) -> JsonValue:
+    return as_object(result).get("kind")

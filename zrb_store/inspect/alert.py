@@ -12,8 +12,9 @@ from zrb_store.masking import one_line
 from zrb_store.process import folder_of, identity, program_of
 from zrb_store.queries.lease import worked_until
 from zrb_store.queries.notify import LastError
-from zrb_store.queries.waits import Wait
-from zrb_store.records import JsonObject, RunRecord, SessionRecord, iso, pick
+from zrb_store.queries.runs import last_started
+from zrb_store.queries.waits import Wait, answer
+from zrb_store.records import JsonObject, RunRecord, SessionRecord, pick
 
 if TYPE_CHECKING:
     from zrb_store.queries.stats import DeadQueue
@@ -55,12 +56,8 @@ class Alert:
 
     def to_json(self) -> JsonObject:
         """Return it as `check --format json` shows it."""
-        return {
-            **pick(self, "event", "session", "project", "task", "queue", "values"),
-            "at": iso(self.at),
-            "reason": self.why,
-            "remedy": self.remedy,
-        }
+        shown = pick(self, "event", "session", "project", "task", "queue", "values", "at")
+        return {**shown, "reason": self.why, "remedy": self.remedy}
 
 
 def of_session(
@@ -77,10 +74,10 @@ def of_session(
     A wait that is not over needs an answer. If the folder of its project is gone, `find_project` looks for the one
     where the project is now.
     """
-    started = _last_started(runs)
+    started = last_started(runs)
     at = session.ended_at
     if session.status == "stale":
-        at = None if started is None else max(started.started_at, worked_until(started, None))
+        at = None if started is None else worked_until(started, None)
     folder = started.folder if started else None
     if session.path and not session.argv:
         folder = folder_of(session.project, folder)
@@ -94,9 +91,8 @@ def of_session(
     else:
         again = None if is_gone else how_to_start_again(session, runs, here)
         remedy = again or f"zrb-store log {session.name}"
-    asked = next((each.queue for each in waits if each.queue is not None and not each.is_over), None)
-    if asked is not None:
-        remedy = f"zrb-store push {shlex.join([session.name, asked])} JSON"
+    if asked := answer(waits):
+        remedy = f"zrb-store {asked}"
     elif waits and not any(each.is_over for each in waits):
         remedy = f"zrb-store show {session.name}"  # nobody can answer
     return Alert(
@@ -119,7 +115,7 @@ def wait_reason(waits: Sequence[Wait]) -> str:
 def reason(session: SessionRecord, runs: Sequence[RunRecord], error: LastError | None, died: str | None) -> str | None:
     """Say why a session failed, was interrupted or is stale; None if nothing is known."""
     if session.status == "stale":
-        last = _last_started(runs)
+        last = last_started(runs)
         died = died or "its process died; its values are back in their queues"
         return died if last is None else f"pid {last.pid} on {last.host}: {died}"
     if error is None:
@@ -131,7 +127,7 @@ def reason(session: SessionRecord, runs: Sequence[RunRecord], error: LastError |
 
 def how_to_start_again(session: SessionRecord, runs: Sequence[RunRecord], here: str | None) -> str | None:
     """Return the shell command that starts a session's program again; None if that is not known."""
-    last = _last_started(runs)
+    last = last_started(runs)
     if last is None or not last.command or program_of(last.command, last.folder) is None:
         return None
     words = list(last.command)
@@ -140,11 +136,6 @@ def how_to_start_again(session: SessionRecord, runs: Sequence[RunRecord], here: 
     # A program that uses zrb as a library gets the session's name from its environment, any other one knows it.
     variable = f"ZRB_STORE_SESSION={session.name} " if last.zrb_version else ""
     return _in_folder(last.folder, here, variable + shlex.join(words))
-
-
-def _last_started(runs: Sequence[RunRecord]) -> RunRecord | None:
-    """Return the last run that somebody started. A reclaim leaves a run of its own."""
-    return next((run for run in reversed(runs) if run.origin != "reclaim"), None)
 
 
 def resume_by_zrb(session: str, folder: str | None, here: str | None) -> str:

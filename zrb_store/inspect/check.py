@@ -130,7 +130,7 @@ def _sessions(
             if not was_done_since(session, last_runs.get(session.id), is_worker=session.id in workers)
         ]
         waiting = parked(transaction, [each.id for each in left if each.status == "waiting"])
-        waits = by_key(waiting, lambda wait: wait.session_id)
+        waits = by_key(waiting, lambda wait: wait.session)
         ids = [last_runs[each.id].id for each in left if each.id in last_runs]
         errors, unresolved = last_errors(transaction, ids), unresolved_failures(transaction, ids)
         for session in left:
@@ -139,7 +139,7 @@ def _sessions(
             is_resolved = last is not None and last.error is None and unresolved.get(last.id) == 0
             if status == "running" or acknowledged_at(own) or (status == "failed" and is_resolved):
                 continue
-            late = [each for each in waits.get(session.id, []) if each.is_late]
+            late = [each for each in waits.get(session.name, []) if each.is_late]
             if status == "waiting" and not late:
                 continue
             damage.note(f"session {session.name}", session.damage)

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Literal
 
 from zrb_store import codec
@@ -17,27 +16,20 @@ from zrb_store.codec.compare import Difference, differences, list_differences
 from zrb_store.codec.display import key_segment
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
+from zrb_store.inspect.agents import agent_note
 from zrb_store.queries import attempts, replay, sessions
 from zrb_store.queries.queues import queue_ids
 from zrb_store.queries.show import count_standing, differing_steps, standing_data
 from zrb_store.records import AttemptRecord, JsonObject, JsonValue, Lazy
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """Where two sessions differ: their names, and the differences, which can be iterated over once."""
-
-    a: str
-    b: str
-    differences: Iterator[Difference]
-
-    def to_json(self) -> JsonObject:
-        """Return it as `diff --format json` shows it."""
-        return {"a": self.a, "b": self.b, "differences": (each._asdict() for each in self.differences)}
+def comparison(names: Sequence[str], differences: Iterable[Difference]) -> JsonObject:
+    """Return the differences of two sessions as `diff --format json` shows them."""
+    return {"a": names[0], "b": names[1], "differences": (each._asdict() for each in differences)}
 
 
 @contextmanager
-def diff(database: Database, a: str, b: str) -> Iterator[Comparison]:
+def diff(database: Database, a: str, b: str) -> Iterator[Iterator[Difference]]:
     """Find where the values of two sessions differ, as long as the block is open.
 
     The values that are live or taken are compared, in the order of each queue, and the results of steps that are done,
@@ -46,7 +38,7 @@ def diff(database: Database, a: str, b: str) -> Iterator[Comparison]:
     with database.snapshot() as transaction:
         ids = [sessions.get(transaction, name).id for name in (a, b)]
         of_values = _differences(*(_queues(transaction, name) for name in (a, b)))
-        yield Comparison(a, b, itertools.chain(of_values, _step_differences(transaction, *ids)))
+        yield itertools.chain(of_values, _step_differences(transaction, *ids, names=(a, b)))
 
 
 def _queues(transaction: Transaction, session: str) -> dict[str, Lazy[JsonValue]]:
@@ -73,14 +65,39 @@ def _differences(a: dict[str, Lazy[JsonValue]], b: dict[str, Lazy[JsonValue]]) -
             yield Difference(path, "only_a" if queue in a else "only_b", a.get(queue), b.get(queue))
 
 
-def _step_differences(transaction: Transaction, a: int, b: int) -> Iterator[Difference]:
+def _step_differences(transaction: Transaction, a: int, b: int, *, names: Sequence[str]) -> Iterator[Difference]:
+    agents: dict[str, None] = {}  # tasks whose agents did something else, or the same at another time
     for task, step, *results in differing_steps(transaction, a, b):
+        if any(_is_of_agent(step, data) for data in results):
+            agents[task] = None
+            continue
         path = f"${key_segment(task)}.steps{key_segment(step)}"
         one, two = (None if data is None else codec.to_json(data) for data in results)
         if None in results:
             yield Difference(path, "only_b" if results[0] is None else "only_a", one, two)
         else:
             yield from differences(one, two, path)
+    if agents:
+        yield from _conversation_differences(transaction, names, agents)
+
+
+def _is_of_agent(step: str, result: str | None) -> bool:
+    return result is not None and agent_note(step, codec.to_json(result)) is not None
+
+
+def _conversation_differences(
+    transaction: Transaction, names: Sequence[str], tasks: Iterable[str]
+) -> Iterator[Difference]:
+    from zrb_store.inspect.conversation import by_agent  # late: few sessions have agents
+    from zrb_store.inspect.show import SessionDocument
+
+    documents = [SessionDocument(transaction, name, None, only="next") for name in names]
+    for name in tasks:
+        one, two = (by_agent(*(task for task in each.tasks if task.name == name)) for each in documents)
+        for agent in dict.fromkeys([*one, *two]):
+            path = f"${key_segment(name)}.conversation" + (key_segment(agent) if agent else "")
+            said, other = ([turn.compared() for turn in each.get(agent, ())] for each in (one, two))
+            yield from differences(said, other, path)
 
 
 def doings(transaction: Transaction, attempt: AttemptRecord) -> JsonValue:

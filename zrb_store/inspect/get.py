@@ -13,13 +13,13 @@ from zrb_store.codec.json_text import size_of
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
 from zrb_store.errors import InvalidArgument, TaskNotFound, ValueNotFound
-from zrb_store.inspect.value import Value, each_with_acts, find_history, find_queue
+from zrb_store.inspect.value import each_with_acts, find_queue, find_value
 from zrb_store.local_time import rounded
-from zrb_store.names import full_name, nearest
+from zrb_store.names import nearest
 from zrb_store.process import Projects, current_project
 from zrb_store.queries import attempts, history, sessions, show
 from zrb_store.queries.clock import now_micros
-from zrb_store.queries.history import ValueHistory
+from zrb_store.queries.history import Value
 from zrb_store.queries.queues import queue_ids
 from zrb_store.queries.runs import newest_result
 from zrb_store.records import AttemptRecord, Damage, JsonObject, JsonValue, SessionRecord, pick
@@ -53,7 +53,7 @@ def get_value(database: Database, session: str, queue: str, seq: int | None, dam
             seq = history.first_of_last(transaction, queue_id, 1, only="live")
             if seq is None:
                 raise ValueNotFound(f"queue {queue!r} of session {session} has no live value; --seq N shows others")
-        return _value(find_history(transaction, record, queue, queue_id, seq), session, queue, damage)
+        return _noted(find_value(transaction, record, queue, queue_id, seq), damage)
 
 
 def get_result(database: Database, session: str, task: str, damage: Damage) -> Value | StepResult:
@@ -67,10 +67,10 @@ def get_result(database: Database, session: str, task: str, damage: Damage) -> V
         if standing is not None:
             return _result(transaction, record, standing, damage)
         known = {each.task for each in show.attempted_tasks(transaction, record.id)} | set(record.tasks)
-        step = None if task in known else history.newest(transaction, record.id, task)
+        step = None if task in known else show.newest_of_step(transaction, record.id, task)
         if step is not None:
             return _step_result(transaction, step, damage)
-        known.update(each.task for each in history.counts(transaction, record.id))
+        known.update(each.task for each in show.step_counts(transaction, record.id))
         if task not in known:
             raise TaskNotFound(f"session {session} has no task {task!r}{nearest(task, known)}")
         raise ValueNotFound(f"task {task!r} of session {session} has not completed")
@@ -107,23 +107,23 @@ def last_result(
         return _result(transaction, session, attempt, damage)
 
 
-def _value(history: ValueHistory, session: str, queue: str, damage: Damage) -> Value:
-    record = history.value
+def _noted(value: Value, damage: Damage) -> Value:
+    record = value.record
     if "data" not in record.damage and codec.problem_of(record.data):
-        damage.note(f"value {full_name(session, queue, record.seq)}", (*record.damage, "data"))
-    return Value.of(history, session, queue, damage)
+        damage.note(f"value {value.id}", (*record.damage, "data"))
+    value.note(damage)
+    return value
 
 
 def _result(transaction: Transaction, session: SessionRecord, attempt: AttemptRecord, damage: Damage) -> Value:
     """Return the stored result of an attempt, whether or not it was taken."""
-    found = None
-    if attempt.result_queue_id is not None and attempt.result_seq is not None:
-        found = history.of_value(transaction, attempt.result_queue_id, attempt.result_seq)
+    found, queue_id, seq = None, attempt.result_queue_id, attempt.result_seq
+    if queue_id is not None and seq is not None:
+        names = {known: name for name, known in queue_ids(transaction, session.name).items()}
+        found = history.of_value(transaction, queue_id, seq, session.name, names.get(queue_id, attempt.task))
     if found is None:
         raise ValueNotFound(f"{attempt.session}/{attempt.name} completed without a result")
-    ids = queue_ids(transaction, session.name)
-    queue = next((name for name, queue_id in ids.items() if queue_id == found.value.queue_id), attempt.task)
-    return _value(next(each_with_acts(transaction, session, [found], Damage())), session.name, queue, damage)
+    return _noted(next(each_with_acts(transaction, session, [found], Damage())), damage)
 
 
 def _step_result(transaction: Transaction, step: AttemptRecord, damage: Damage) -> StepResult:

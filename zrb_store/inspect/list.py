@@ -13,18 +13,19 @@ from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
 from zrb_store.inspect import alert
 from zrb_store.inspect.header import header
-from zrb_store.inspect.queues import HeldBy, holders_of
+from zrb_store.inspect.queues import holders_of
 from zrb_store.local_time import Since, beginning
 from zrb_store.names import NamePattern
 from zrb_store.process import Projects
 from zrb_store.queries import lease, sessions
 from zrb_store.queries.clock import now_micros
+from zrb_store.queries.holders import Holder
 from zrb_store.queries.list import Chosen, TaskCounts, count_sessions, matching_sessions, runs_by_session, task_counts
 from zrb_store.queries.notify import last_errors
-from zrb_store.queries.runs import acknowledged_at, with_last_signs
+from zrb_store.queries.runs import acknowledged_at, last_started, with_last_signs
 from zrb_store.queries.stats import dead_queues
-from zrb_store.queries.waits import parked
-from zrb_store.records import JsonObject, RunRecord, SessionRecord, by_key, iso
+from zrb_store.queries.waits import may_continue, parked
+from zrb_store.records import JsonObject, RunRecord, SessionRecord, by_key, iso, pick
 
 STATUSES = ("open", "running", "stale", "waiting", "completed", "failed", "interrupted")
 HALTED = ("failed", "interrupted", "stale")
@@ -42,7 +43,7 @@ class SessionSummary:
     runs: list[RunRecord]
     tasks: int  # how many tasks it is known to have; of a consumer, how many deliveries
     done: int  # how many of them have completed or were skipped
-    holders: list[HeldBy]  # what holds values of its queues and belongs to other sessions
+    holders: list[Holder]  # what holds values of its queues and belongs to other sessions
     dead: int  # how many values of its queues are dead
     reason: str | None  # why it failed, was interrupted or is stale, if that is known, or what it waits for
     moment: int  # when all this was read, in microseconds
@@ -50,13 +51,7 @@ class SessionSummary:
     @property
     def owner(self) -> RunRecord | None:
         """The run that is working on the session, or was when it died; None if the session is not running."""
-        is_running = self.session.status in ("running", "stale")
-        return next((run for run in reversed(self.runs) if is_running and run.origin != "reclaim"), None)
-
-    @property
-    def acknowledged_at(self) -> int | None:
-        """When somebody acknowledged how it ended; None if nobody did."""
-        return acknowledged_at(self.runs)
+        return last_started(self.runs) if self.session.status in ("running", "stale") else None
 
     @property
     def took(self) -> int | None:
@@ -75,9 +70,9 @@ class SessionSummary:
             "seconds": None if took is None else took / 1_000_000,
             "task_counts": {"done": self.done, "total": self.tasks},
             "owner": None if owner is None else {"host": owner.host, "pid": owner.pid},
-            "held_by": [{"attempt": each.name, "status": each.status} for each in self.holders],
+            "held_by": [pick(each, "attempt", "status") for each in self.holders],
             "dead": self.dead,
-            "acknowledged_at": iso(self.acknowledged_at),
+            "acknowledged_at": iso(acknowledged_at(self.runs)),
             "reason": self.reason,
         }
 
@@ -93,8 +88,7 @@ class Conditions(TypedDict, total=False):
     before: str | None  # only sessions that come after the session of this name in this order
     roots: bool  # leave out child sessions
     limit: int | None
-    with_holders: bool  # read who holds values of them, and why they did not complete
-    with_dead: bool  # count their dead values
+    with_holders: bool  # read who holds values of them, how many are dead, and why they did not complete
 
 
 @contextmanager
@@ -110,7 +104,7 @@ def summaries(database: Database, **conditions: Unpack[Conditions]) -> Iterator[
         after = None if before is None else sessions.get(transaction, before).id
         found = matching_sessions(transaction, chosen, before=after, limit=None if unsure else limit)
         dead: Counter[int] = Counter()
-        for each in dead_queues(transaction) if conditions.get("with_dead") else ():
+        for each in dead_queues(transaction) if conditions.get("with_holders") else ():
             dead[each.session_id] += each.dead
         every = _summarized(transaction, found, moment, conditions.get("with_holders", False), dead)
         if unsure:
@@ -176,11 +170,9 @@ def ready(database: Database, project: str) -> list[SessionRecord]:
     """Return the waiting sessions of a project that a start continues; the one that was created first comes first."""
     with database.snapshot() as transaction:
         chosen = Chosen(["waiting"], projects=Projects((project,)))
-        found = {each.id: each for each in matching_sessions(transaction, chosen)}
-        waits = parked(transaction, list(found))
-    # Of a session without any, somebody has settled them by hand.
-    left = found.keys() - {each.session_id for each in waits} | {each.session_id for each in waits if each.is_over}
-    return [found[each] for each in sorted(left)]
+        found = sorted(matching_sessions(transaction, chosen), key=lambda each: each.id)
+        waits = by_key(parked(transaction, [each.id for each in found]), lambda wait: wait.session)
+    return [each for each in found if may_continue(waits.get(each.name, []))]
 
 
 def _summarized(
@@ -193,11 +185,11 @@ def _summarized(
         }
         runs = runs_by_session(transaction, ids)
         lost = [run for own in runs.values() for run in own if run.status == "lost"]
-        seen_last = {run.id: run for run in (with_last_signs(transaction, lost) if lost else ())}
+        seen_last = {run.id: run for run in with_last_signs(transaction, lost)}
         counts = task_counts(transaction, ids, [session_id for session_id, tasks in skipped.items() if tasks])
         errors = last_errors(transaction, [own[-1].id for own in runs.values()]) if with_holders else {}
         waiting = [each.id for each in page if with_holders and each.status == "waiting"]
-        waits = by_key(parked(transaction, waiting), lambda wait: wait.session_id)
+        waits = by_key(parked(transaction, waiting), lambda wait: wait.session)
         holders = holders_of(transaction, ids, moment) if with_holders else []
         held = by_key(holders, lambda holder: holder.home_id)
         for session in page:
@@ -205,7 +197,7 @@ def _summarized(
             last = own[-1] if own else None
             status = lease.status_of(transaction, session.status, last, moment)
             seen = replace(session, status=status, ended_at=None if status == "stale" else session.ended_at)
-            reason = None if session.id not in waits else alert.wait_reason(waits[session.id])
+            reason = alert.wait_reason(waits[session.name]) if session.name in waits else None
             counted = counts.get(session.id, TaskCounts())
             if with_holders and last is not None and seen.status in HALTED:
                 died = lease.how_it_died(transaction, last, moment) if last.ended_at is None else None

@@ -16,10 +16,10 @@ from zrb_store.db.transaction import Transaction
 from zrb_store.errors import TaskNotFound
 from zrb_store.inspect.show import SessionView
 from zrb_store.names import nearest
-from zrb_store.queries import by_hand, history, lease, output, runs, sessions
+from zrb_store.queries import by_hand, lease, output, runs, sessions, show
 from zrb_store.queries.clock import now_micros
 from zrb_store.queries.show import attempted_tasks, attempts_with_errors
-from zrb_store.records import UNSUCCESSFUL, AttemptRecord, Damage, JsonObject, RunRecord, iso, pick
+from zrb_store.records import UNSUCCESSFUL, AttemptRecord, Damage, JsonObject, RunRecord, pick, pick_all
 
 
 class AttemptOutput(NamedTuple):
@@ -28,7 +28,7 @@ class AttemptOutput(NamedTuple):
     lines: list[output.OutputLine]  # those that are stored
 
     def to_json(self) -> JsonObject:
-        return {"bytes": self.bytes, "truncated": self.truncated, "lines": list(map(line_json, self.lines))}
+        return {"bytes": self.bytes, "truncated": self.truncated, "lines": list(map(pick_all, self.lines))}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ class SessionLog:
             **pick(self, "name", "status"),
             "runs": list(map(run_json, self.runs)),
             "attempts": map(AttemptLog.to_json, self.attempts),
-            "changes": map(change_json, self.changes),
+            "changes": map(pick_all, self.changes),
         }
 
 
@@ -81,14 +81,6 @@ def run_json(run: RunRecord) -> JsonObject:
         "error": None if run.error is None else run.error.with_traceback(),
         **pick(run, "user", "command", "folder", "python_version", "zrb_version"),
     }
-
-
-def change_json(change: by_hand.Change) -> JsonObject:
-    return {**change._asdict(), "at": iso(change.at)}
-
-
-def line_json(line: output.OutputLine) -> JsonObject:
-    return {"at": iso(line.at), "stream": line.stream, "text": line.text}
 
 
 @contextmanager
@@ -122,10 +114,10 @@ def _is_step(transaction: Transaction, session_id: int, session: str, task: str)
     attempted = {each.task for each in attempted_tasks(transaction, session_id)}
     if task in attempted:
         return False
-    if history.newest(transaction, session_id, task) is not None:
+    if show.newest_of_step(transaction, session_id, task) is not None:
         return True
     # A fork may have steps of a task that has no attempts yet.
-    attempted.update(each.task for each in history.counts(transaction, session_id))
+    attempted.update(each.task for each in show.step_counts(transaction, session_id))
     if task not in attempted:
         raise _no_task(session, task, attempted)
     return False

@@ -9,7 +9,7 @@ from dataclasses import replace
 from zrb_store.errors import InvalidArgument, TaskNotFound
 from zrb_store.local_time import parse_time
 from zrb_store.queries.clock import Moment
-from zrb_store.queries.history import ValueHistory
+from zrb_store.queries.history import Value
 from zrb_store.records import AttemptRecord, ReturnRecord, RunRecord
 
 _BY_ATTEMPT = re.compile(r"(before|after):(.+)#(\d{1,18})")
@@ -87,53 +87,50 @@ def status_at(runs: Sequence[RunRecord], moment: Moment) -> str:
     return "stale" if last.status == "lost" or last.origin == "reclaim" else last.status or "stale"
 
 
-def history_at(history: ValueHistory, session: str, moment: Moment) -> ValueHistory | None:
-    """Return a value's history, read as of a moment, as it was then; None if the value was pushed later."""
-    value, taker = history.value, history.taker
-    if not moment.includes(value.pushed_at, value.pushed_tick):
+def value_at(value: Value, moment: Moment) -> Value | None:
+    """Return a value, read as of a moment, as it was then; None if it was pushed later."""
+    now, taker, undone = value.record, value.taker, value.undone
+    if not moment.includes(now.pushed_at, now.pushed_tick):
         return None
-    returns = [each for each in history.returns if _has_returned(each.record, moment)]
-    later = (each for each in history.returns if each not in returns)
+    returns = [each for each in value.returns if _has_returned(each.record, moment)]
+    later = [each for each in value.returns if each not in returns]
     held = next((each for each in later if moment.includes(each.record.taken_at, each.record.taken_tick)), None)
-    undone = history.pusher.undone(session) if history.pusher else None
     was_undone = undone is not None and moment.includes(*undone)
-    takes = (each.record for each in history.returns if each not in returns)
-    next_take = min(takes, key=lambda record: record.taken_tick, default=None)
-    value = replace(value, due_at=value.due_at if next_take is None else next_take.due_at)
-    is_in_queue = held is None and not moment.includes(history.value.ended_at, history.value.ended_tick)
-    if history.is_live or (is_in_queue and (value.due_at or 0) > moment.at):
-        state = "live" if history.is_live else "delayed"
-        value, taker = replace(value, state=state, ended_at=None, ended_tick=None, orphaned=False), None
+    next_take = min((each.record for each in later), key=lambda record: record.taken_tick, default=now)
+    failed_deliveries = _failed_deliveries_at(value, moment)
+    then = replace(now, due_at=next_take.due_at, failed_deliveries=failed_deliveries)
+    is_in_queue = held is None and not moment.includes(now.ended_at, now.ended_tick)
+    if value.is_live or (is_in_queue and (then.due_at or 0) > moment.at):
+        state = "live" if value.is_live else "delayed"
+        then, taker = replace(then, state=state, ended_at=None, ended_tick=None, orphaned=False), None
     elif held is not None:
         state = "dead" if held.record.failed_deliveries == 0 else "taken"
         taken, taker = held.record, held.taker
-        value = replace(value, state=state, ended_at=taken.taken_at, ended_tick=taken.taken_tick)
-    elif value.state == "retracted" and undone is not None and not was_undone:
-        value = replace(value, state="dead")  # it was retracted after its death
-    if value.state in ("taken", "removed"):
+        then = replace(then, state=state, ended_at=taken.taken_at, ended_tick=taken.taken_tick)
+    elif now.state == "retracted" and undone is not None and not was_undone:
+        then = replace(then, state="dead")  # it was retracted after its death
+    if then.state in ("taken", "removed"):
         # A value that is still taken has its mark. One that came back since was orphaned if it is retracted.
-        is_marked = history.value.orphaned or history.value.state == "retracted"
-        value = replace(value, orphaned=is_marked and was_undone)
-    value = replace(value, failed_deliveries=_failed_deliveries_at(history, moment))
-    taken_from = history.taken_from if value.ended_tick == history.value.ended_tick else None
-    replaced = [each for each in history.replaced if moment.includes(*each.when)]
-    return history._replace(value=value, taker=taker, returns=returns, replaced=replaced, taken_from=taken_from)
+        then = replace(then, orphaned=(now.orphaned or now.state == "retracted") and was_undone)
+    taken_from = value.taken_from if then.ended_tick == now.ended_tick else None
+    replaced = [each for each in value.replaced if moment.includes(*each.when)]
+    return replace(value, record=then, taker=taker, returns=returns, replaced=replaced, taken_from=taken_from)
 
 
 def _has_returned(record: ReturnRecord, moment: Moment) -> bool:
     return moment.includes(record.returned_at, record.returned_tick)
 
 
-def _failed_deliveries_at(history: ValueHistory, moment: Moment) -> int:
+def _failed_deliveries_at(value: Value, moment: Moment) -> int:
     """Return the count of failed deliveries at a moment. A value that was moved or copied did not begin with 0."""
-    counted = [each.record for each in history.returns if each.record.failed_deliveries is not None]
+    counted = [each.record for each in value.returns if each.record.failed_deliveries is not None]
     changes = [(row.returned_tick, _has_returned(row, moment), row.failed_deliveries or 0) for row in counted]
     # A count that begins with a requeue is that of a copy: how often its original was delivered is not known here.
     firsts = [(row.returned_tick, row.failed_deliveries - 1 if row.failed_deliveries else 1) for row in counted]
-    for each in history.replaced:
+    for each in value.replaced:
         changes.append((each.record.replaced_tick, moment.includes(*each.when), 0))
         # Before the return that ends a death.
         firsts.append((each.record.replaced_tick - 1, each.record.failed_deliveries))
     if not changes:
-        return history.value.failed_deliveries
+        return value.record.failed_deliveries
     return next((count for _, had_come, count in sorted(changes, reverse=True) if had_come), min(firsts)[1])

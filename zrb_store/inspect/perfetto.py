@@ -17,7 +17,7 @@ from typing import NamedTuple
 from zrb_store.db.engine import Database
 from zrb_store.inspect.show import Queue, Task, open_session
 from zrb_store.inspect.trace import Span, Timeline
-from zrb_store.inspect.value import Value
+from zrb_store.queries.history import Value
 from zrb_store.records import AttemptRecord, Damage, JsonObject, JsonTree, RunRecord, pick
 
 Event = JsonObject
@@ -136,7 +136,7 @@ def _arrows(queues: Iterable[Queue], places: Mapping[str, _Place]) -> Iterator[E
     numbers = itertools.count(1)
     marked: set[tuple[str, int, int]] = set()
     for queue in queues:
-        name = queue.name
+        name = queue.now.name
         for value in queue.values:
             pusher = places.get(value.pushed_by or "")
             for taken_by, taken_at, category in _takes(value) if pusher else ():

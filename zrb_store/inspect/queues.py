@@ -6,17 +6,24 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
 from zrb_store.inspect.value import find_queue
-from zrb_store.names import NamePattern, full_name
+from zrb_store.names import NamePattern
 from zrb_store.queries import lease, queues, sessions
 from zrb_store.queries.clock import now_micros
-from zrb_store.queries.holders import each_held, held_values, holding_steps, unfinished_sessions
+from zrb_store.queries.holders import (
+    Halted,
+    Hold,
+    Holder,
+    each_held,
+    held_values,
+    holding_steps,
+    unfinished_sessions,
+)
 from zrb_store.queries.queues import QueueRules
-from zrb_store.records import JsonObject, SessionRecord, by_key, iso, pick
+from zrb_store.records import JsonObject, SessionRecord, by_key, pick
 
 
 def queue_rules(database: Database, session: str, queue: str) -> QueueRules:
@@ -25,42 +32,20 @@ def queue_rules(database: Database, session: str, queue: str) -> QueueRules:
         return queues.rules(transaction, queue_id)
 
 
-class HeldBy(NamedTuple):
-    """What holds values of a session: a running attempt, or a completed step, which never gives them back by itself."""
-
-    home_id: int  # the session whose values it holds
-    session: str  # name of the session of the holder
-    task: str  # of a step, its id
-    number: int
-    status: str  # of its process, `alive`, `dead` or `lease expired`; of a step, as in `step of a failed session`
-    step_of: str | None = None  # of a completed step, the task
-    since: int | None = None  # of a completed step, in microseconds; also of an attempt in an overview of queues
-    values: int = 0  # how many it holds, in an overview
-
-    @property
-    def name(self) -> str:
-        """SESSION/TASK#NUMBER."""
-        return full_name(self.session, self.task, self.number)
-
-
-def holders_of(transaction: Transaction, session_ids: Sequence[int], moment: int) -> list[HeldBy]:
+def holders_of(transaction: Transaction, session_ids: Sequence[int], moment: int) -> list[Holder]:
     """Return what holds values of some sessions: first running attempts, then completed steps, the oldest first.
 
     A step is named if its task has not completed and its session does not run. Values of the step's own session are not
     counted, since nothing else waits for them.
     """
-    held = held_values(transaction, session_ids)
-    running = {(each.home_id, each.session, each.task, each.number): each.run for each in held}
-    found = [HeldBy(*name, lease.state_of_process(transaction, run, moment)) for name, run in running.items()]
+    running = {(each.home_id, each.attempt): (each, run) for each, run in held_values(transaction, session_ids)}
+    found = [each._replace(status=lease.state_of_process(transaction, run, moment)) for each, run in running.values()]
     halted = _halted(transaction, moment)
-    for step in holding_steps(transaction, session_ids, list(halted)) if halted else ():
-        session, status = halted[step.session_id]
-        found.append(HeldBy(step.home_id, session, step.task, step.number, status, step.step_of, step.since))
-    return found
+    return found + (holding_steps(transaction, session_ids, halted) if halted else [])
 
 
-def _halted(transaction: Transaction, moment: int) -> dict[int, tuple[str, str]]:
-    """Return by their ids the sessions whose steps may hold values: each name, and what such a step is one of."""
+def _halted(transaction: Transaction, moment: int) -> Halted:
+    """Return the sessions whose steps may hold values."""
     found = {}
     for session_id, name, status, run in unfinished_sessions(transaction):
         of = lease.status_of(transaction, status, run, moment)
@@ -69,43 +54,27 @@ def _halted(transaction: Transaction, moment: int) -> dict[int, tuple[str, str]]
     return found
 
 
-class Hold(NamedTuple):
-    """A value that is held, and by whom."""
-
-    value: str  # SESSION/QUEUE#SEQ
-    held_by: str  # SESSION/TASK#NUMBER
-    since: int  # in microseconds
-    status: str  # of the holder, as in `HeldBy`
-
-    def to_json(self) -> JsonObject:
-        """Return it as `list --holds --format json` shows it."""
-        return {**self._asdict(), "since": iso(self.since)}
-
-
 @contextmanager
 def all_holds(database: Database) -> Iterator[tuple[Iterator[Hold], int]]:
     """Read every value of the store that is held, the oldest hold first, and the moment at which this is so."""
     with database.snapshot() as transaction:
         moment = now_micros(transaction)
-        halted = _halted(transaction, moment)
-        found = (
-            Hold(
-                full_name(each.home, each.queue, each.seq),
-                full_name(each.session, each.task, each.number),
-                each.since,
-                halted[each.session_id][1] if each.is_step else lease.state_of_process(transaction, each.run, moment),
-            )
-            for each in each_held(transaction, list(halted))
+        found = each_held(transaction, _halted(transaction, moment))
+        yield (
+            (
+                each._replace(status=each.status or lease.state_of_process(transaction, run, moment))
+                for each, run in found
+            ),
+            moment,
         )
-        yield found, moment
 
 
 def held_by_others(transaction: Transaction, session: SessionRecord, moment: int) -> Counter[str]:
     """Count the values of a session that attempts of other sessions hold, by the state of their process."""
     held: Counter[str] = Counter()
-    for each in held_values(transaction, [session.id]):
+    for each, run in held_values(transaction, [session.id]):
         if each.session != session.name:
-            held[lease.state_of_process(transaction, each.run, moment)] += each.values
+            held[lease.state_of_process(transaction, run, moment)] += each.values
     return held
 
 
@@ -114,8 +83,8 @@ class QueueSummary:
     """A queue in an overview."""
 
     state: queues.QueueState
-    held: list[HeldBy]  # by running attempts
-    steps: list[HeldBy]  # completed steps that hold values of the session's queues; of which of them is not read
+    held: list[Holder]  # by running attempts
+    steps: list[Holder]  # completed steps that hold values of the session's queues; of which of them is not read
     reason: str | None  # the error of the last death
 
     @property
@@ -129,13 +98,8 @@ class QueueSummary:
         return {
             **pick(state, "session", "queue", "status", "max_deliveries", "paused_at", "live", "oldest_at"),
             "held": self.held_count,
-            "held_by": [
-                {"attempt": each.name, "values": each.values, "since": iso(each.since), "status": each.status}
-                for each in self.held
-            ],
-            "steps_of_session": [
-                {"attempt": each.name, "since": iso(each.since), "status": each.status} for each in self.steps
-            ],
+            "held_by": [pick(each, "attempt", "values", "since", "status") for each in self.held],
+            "steps_of_session": [pick(each, "attempt", "since", "status") for each in self.steps],
             **pick(state, "dead", "died_at"),
             "reason": self.reason,
         }
@@ -154,7 +118,7 @@ def queue_overview(
     with database.snapshot() as transaction:
         moment = now_micros(transaction)
         dead = {each.id for each in dead_queues(transaction)}
-        held = by_key(held_values(transaction), lambda each: each.queue_id)
+        held = by_key(held_values(transaction), lambda each: each[0].queue_id)
         every = queues.queue_states(transaction, {*dead, *held, *queues.queues_of_open_sessions(transaction)})
         chosen = [each for each in every if pattern is None or pattern.matches(f"{each.session}/{each.queue}")]
         chosen.sort(key=lambda each: (each.queue_id not in dead, each.queue_id not in held))
@@ -164,9 +128,9 @@ def queue_overview(
         steps = by_key((each for each in holders if each.step_of is not None), lambda each: each.home_id)
         found = []
         for state in states:
-            by = []
-            for each in held.get(state.queue_id, []):
-                name, status = each[2:5], lease.state_of_process(transaction, each.run, moment)
-                by.append(HeldBy(state.session_id, *name, status, since=each.since, values=each.values))
+            by = [
+                each._replace(status=lease.state_of_process(transaction, run, moment))
+                for each, run in held.get(state.queue_id, [])
+            ]
             found.append(QueueSummary(state, by, steps.get(state.session_id, []), why.get(state.queue_id)))
     return found, len(chosen)

@@ -8,9 +8,9 @@ from typing import TypeVar
 
 from zrb_store.inspect.report import Report
 from zrb_store.inspect.show import Step, Task
-from zrb_store.inspect.value import Returned, Value
 from zrb_store.masking import MASK
 from zrb_store.queries.by_hand import Change
+from zrb_store.queries.history import Returned, Value
 from zrb_store.records import UNSUCCESSFUL, AttemptRecord, ErrorRecord, RunRecord
 
 
@@ -32,6 +32,7 @@ def redacted(report: Report) -> Report:
         logged=[replace(each, record=_nameless(each.record), output=None) for each in report.logged if each.has_failed],
         changes=[_nobody(change)._replace(detail=None, reason=None) for change in report.changes],
         plan=None if plan is None or plan.refused else plan,
+        conversations=[],
         comes_back=list(map(_emptied, report.comes_back)),
         waits=(),
     )

@@ -9,19 +9,20 @@ import json
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Generic, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 from zrb_store.codec.arguments import call_text
 from zrb_store.db.engine import Database
 from zrb_store.inspect.agents import agent_note, agent_tokens
+from zrb_store.inspect.conversation import Turn, folded, turns
 from zrb_store.inspect.header import header, inputs_of
-from zrb_store.inspect.log import AttemptLog, SessionLog, change_json, line_json, log_of, run_json
+from zrb_store.inspect.log import AttemptLog, SessionLog, log_of, run_json
 from zrb_store.inspect.queues import held_by_others
 from zrb_store.inspect.resume import Decision
 from zrb_store.inspect.show import Queue, SessionDocument, Step, Task, open_session
 from zrb_store.inspect.trace import Span, Timeline, merged
-from zrb_store.inspect.value import Value
 from zrb_store.queries.by_hand import Change
+from zrb_store.queries.history import Value
 from zrb_store.queries.lease import worked_until
 from zrb_store.queries.show import dead_by
 from zrb_store.queries.waits import Wait
@@ -35,6 +36,7 @@ from zrb_store.records import (
     SessionRecord,
     iso,
     pick,
+    pick_all,
 )
 
 T = TypeVar("T")
@@ -52,16 +54,11 @@ _LINES = 200  # of output of one attempt
 _TRACEBACKS = 5  # of so many runs, the last ones
 
 
-class Cut(NamedTuple, Generic[T]):
-    """The last items that fit in a room, how many come before them, and how many bytes they use."""
+def last_within(items: Iterable[T], room: int, measure: Callable[[T], int]) -> tuple[list[T], int, int]:
+    """Return the last items that have room together, at least one, how many come before, and how many bytes they use.
 
-    items: list[T]
-    left_out: int
-    used: int
-
-
-def last_within(items: Iterable[T], room: int, measure: Callable[[T], int]) -> Cut[T]:
-    """Return the last items that have room together, and at least one. They are read once."""
+    They are read once.
+    """
     kept: deque[tuple[T, int]] = deque()
     used, left_out = 0, 0
     for item in items:
@@ -71,7 +68,7 @@ def last_within(items: Iterable[T], room: int, measure: Callable[[T], int]) -> C
         while used > room and len(kept) > 1:
             used -= kept.popleft()[1]
             left_out += 1
-    return Cut([item for item, _ in kept], left_out, used)
+    return [item for item, _ in kept], left_out, used
 
 
 def json_length(tree: JsonTree) -> int:
@@ -105,9 +102,10 @@ class Budget(NamedTuple):
 
 
 def _value_json(value: Value) -> JsonObject:
-    """Return a value in the shape of a report, with the times at which it stopped to be live."""
-    undone_at = None if value.undone is None else iso(value.undone.at)
-    return {**value.to_json(), "ended_at": iso(value.record.ended_at), "undone_at": undone_at}
+    """Return a value with its times in microseconds: reading 100,000 as texts takes a browser long."""
+    record, undone = value.record, value.undone
+    ends = {"taken_at": value.taken_at, "ended_at": record.ended_at, "undone_at": undone and undone.at}
+    return {**value.to_json(), "pushed_at": record.pushed_at, "due_at": record.due_at, **ends}
 
 
 class Plan(NamedTuple):
@@ -142,6 +140,9 @@ class Report:
     held: Counter[str]  # how many of its values attempts of other sessions hold, by the state of their process
     waits: Sequence[Wait]  # what it waits for
     damage: str | None
+    conversations: list[
+        tuple[str, list[Turn], int]
+    ]  # of each task with agents: its last turns, and how many come before
     plan: Plan | None = None  # what a resume would do, if that is known
 
     @property
@@ -157,7 +158,7 @@ class Report:
         attempts += (attempt for step in steps for attempt in step.attempts)
         return merged([*timeline.runs.values(), *map(timeline.span_of, attempts)])
 
-    def to_json(self, value_json: Callable[[Value], JsonTree] = _value_json) -> JsonObject:
+    def to_json(self) -> JsonObject:
         return {
             **header(self.session),
             "inputs": self.inputs,
@@ -166,9 +167,9 @@ class Report:
             "runs_left_out": self.runs_left_out,
             "waits": [wait.to_json() for wait in self.waits],
             "tasks": list(map(_task_json, self.tasks)),
-            "queues": {queue.name: _queue_json(queue, value_json) for queue in self.queues},
+            "queues": {queue.now.name: _queue_json(queue) for queue in self.queues},
             "logged": {"attempts": [each.to_json() for each in self.logged], "left_out": self.logged_left_out},
-            "changes": list(map(change_json, self.changes)),
+            "changes": list(map(pick_all, self.changes)),
             **pick(self, "pending", "pending_left_out", "plan", "damage"),
             "work": [{"started_at": iso(span.start), "ended_at": iso(span.end)} for span in self.work],
         }
@@ -182,12 +183,12 @@ def _task_json(task: Task) -> JsonObject:
     return {**shown, "steps": steps, "steps_left_out": task.steps_left_out, "steps_standing": task.counts.standing}
 
 
-def _queue_json(queue: Queue, value_json: Callable[[Value], JsonTree]) -> JsonObject:
+def _queue_json(queue: Queue) -> JsonObject:
     return {
-        **queue.rules.to_json(),
-        "counts": {"values": queue.count, "live": len(queue.live), "dead": queue.dead},
+        **queue.now.rules.to_json(),
+        "counts": {"values": queue.count, "live": len(queue.live), "dead": queue.now.dead},
         "left_out": queue.left_out,
-        "values": list(map(value_json, queue.values)),
+        "values": list(map(_value_json, queue.values)),
     }
 
 
@@ -196,10 +197,12 @@ def describe(database: Database, name: str, *, budget: Budget | None = None, dam
     budget = budget or Budget()
     damage = Damage() if damage is None else damage
     with open_session(database, name, last=budget.most_values, damage=damage) as document:
-        log, pending = log_of(document), list(document.pending())
-        queues, used, comes_back = _queues(document, budget, set(pending))
+        log, holding = log_of(document), document.pending()
+        pending = list(holding)
+        queues, used, comes_back = _queues(document, budget, holding.keys())
         tasks = _tasks(document, budget, budget.tasks + (budget.values - used) // 2)
-        logged = _logged(log.attempts, budget)
+        telling = (_with_last_lines(each, budget) for each in log.attempts if each.has_failed or each.output)
+        logged, logged_before, _ = last_within(telling, budget.logged, lambda each: json_length(each.to_json()))
         last_changes = deque(log.changes, maxlen=budget.changes)
         changes = [each._replace(detail=each.detail and cut_text(each.detail, _MESSAGE)) for each in last_changes]
         inputs = inputs_of(document.session)
@@ -214,18 +217,29 @@ def describe(database: Database, name: str, *, budget: Budget | None = None, dam
             runs_left_out=max(0, len(log.runs) - budget.runs),
             tasks=tasks,
             queues=queues,
-            logged=logged.items,
-            logged_left_out=logged.left_out,
+            logged=logged,
+            logged_left_out=logged_before,
             changes=changes,
             pending=pending[:_MOST_PENDING],
             pending_left_out=max(0, len(pending) - _MOST_PENDING),
             comes_back=comes_back,
-            comes_back_elsewhere=document.held_elsewhere(),
+            comes_back_elsewhere=sum(each.elsewhere for each in holding.values()),
             killed=dead_by(document.transaction, document.session.id),
             held=held_by_others(document.transaction, document.session, document.read_at),
             waits=document.waits,
             damage=str(damage) if damage else None,
+            conversations=_conversations(document, budget),
         )
+
+
+def _conversations(document: SessionDocument, budget: Budget) -> list[tuple[str, list[Turn], int]]:
+    with_agent = [task for task in document.tasks if task.has_agent]
+    room = budget.logged // max(1, len(with_agent))
+    found = []
+    for task in with_agent:
+        last, left_out, _ = last_within(folded(turns(task)), room, lambda turn: json_length(turn.said(full=False)))
+        found.append((task.name, last, left_out))
+    return found
 
 
 def _runs(log: SessionLog) -> list[RunRecord]:
@@ -259,9 +273,9 @@ def _queues(
     queues, room, comes_back = [], budget.values, list[Value]()
     for remaining, queue in zip(range(len(document.queues), 0, -1), document.queues, strict=True):
         share = room // remaining
-        cut = last_within(noted(_shown(queue.values, budget, share)), share, measure)
-        room -= cut.used
-        queues.append(queue.cut(cut.items))
+        values, _, used = last_within(noted(_shown(queue.values, budget, share)), share, measure)
+        room -= used
+        queues.append(queue.cut(values))
     return queues, min(budget.values, budget.values - room), comes_back
 
 
@@ -295,11 +309,11 @@ def _tasks(document: SessionDocument, budget: Budget, room: int) -> list[Task]:
         share = room // remaining
         shown = (attempt._replace(record=_cut(attempt.record)) for attempt in task.attempts)
         attempts_share = share if task.counts is None else share // 2
-        attempts = last_within(shown, attempts_share, lambda attempt: measure_attempt(attempt.record))
-        steps = last_within(map(_step, task.steps), share - attempts.used, measure_step)
-        room -= attempts.used + steps.used
-        task = replace(task, attempts=attempts.items, attempts_left_out=attempts.left_out)
-        tasks.append(replace(task, steps=steps.items, steps_left_out=steps.left_out))
+        attempts, before, used = last_within(shown, attempts_share, lambda attempt: measure_attempt(attempt.record))
+        task = replace(task, attempts=attempts, attempts_left_out=before)
+        steps, before, used_too = last_within(map(_step, task.steps), share - used, measure_step)
+        tasks.append(replace(task, steps=steps, steps_left_out=before))
+        room -= used + used_too
     return tasks
 
 
@@ -320,18 +334,11 @@ def _step(step: Step) -> Step:
     )
 
 
-def _logged(attempts: Iterable[AttemptLog], budget: Budget) -> Cut[AttemptLog]:
-    """Return what the attempts that failed or printed something have to tell."""
-    telling = (each for each in attempts if each.has_failed or each.output)
-    shown = (_with_last_lines(each, budget) for each in telling)
-    return last_within(shown, budget.logged, lambda each: json_length(each.to_json()))
-
-
 def _with_last_lines(attempt: AttemptLog, budget: Budget) -> AttemptLog:
     output = attempt.output
     if output is None:
         return attempt
-    fitting = last_within(output.lines, budget.logged // 4, lambda line: json_length(line_json(line))).items
+    fitting, _, _ = last_within(output.lines, budget.logged // 4, lambda line: json_length(pick_all(line)))
     cut = fitting[-_LINES:]
     lines = [line._replace(text=cut_text(line.text, BEGINNING)) for line in cut]
     is_cut = len(cut) < len(output.lines)

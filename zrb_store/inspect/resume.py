@@ -33,6 +33,24 @@ class Node:
 
 
 @dataclass(frozen=True)
+class PlannedStep:
+    """What a resume does with one step of an agent, and why.
+
+    The action is one of:
+        `reused`: its stored result is used.
+        `made-again`: its request or call is made again.
+        `stops`: it stops the task, and a person has to decide.
+        `not-repeated`: the outcome of the call is unknown, and the agent gets that as its result.
+        `known-when-it-runs`: the plan cannot know it, and the reason says what of it.
+    """
+
+    id: str  # TASK/NUMBER
+    step: str  # its name
+    action: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class Decision:
     """What a resume does with one task, and why.
 
@@ -53,6 +71,7 @@ class Decision:
     action: str  # run or skip
     reason: str
     steps: int = 0  # how many completed steps stand; if the task runs, it gets their results without running them
+    agent_steps: tuple[PlannedStep, ...] = ()  # what becomes of the steps of its agent, if it runs, in their order
 
 
 class Workflow:

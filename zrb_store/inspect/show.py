@@ -7,25 +7,27 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import NamedTuple, TypedDict, Unpack
 
 from zrb_store import codec, records
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
 from zrb_store.errors import SessionNotFound, ValueNotFound
+from zrb_store.inspect.agents import NO_COSTS, Costs, LastAttempt, costs_of_step, executions
 from zrb_store.inspect.header import header
-from zrb_store.inspect.moments import attempt_at, history_at, moment_of, runs_at, status_at
-from zrb_store.inspect.value import Value, each_with_acts
+from zrb_store.inspect.moments import attempt_at, moment_of, runs_at, status_at, value_at
+from zrb_store.inspect.value import each_with_acts
 from zrb_store.names import full_name, nearest
 from zrb_store.queries import attempts, history, lease, output, runs, sessions, show
 from zrb_store.queries.by_hand import Change, last_of_session
 from zrb_store.queries.clock import Moment
-from zrb_store.queries.history import Only, Scope, StepCounts, ValueHistory
+from zrb_store.queries.history import Only, Scope, Value
 from zrb_store.queries.output import StoredOutput
-from zrb_store.queries.queues import QueueRules
+from zrb_store.queries.show import StepCounts
+from zrb_store.queries.steps import names_in
 from zrb_store.queries.waits import Wait, parked
 from zrb_store.records import (
     UNFINISHED,
@@ -65,6 +67,8 @@ class Step:
     attempts: list[AttemptRecord]
     status: str
     result: JsonValue  # None unless it has completed
+    executions: int = 1  # how often it was run: some attempts only keep what an agent was told
+    costs: Costs = NO_COSTS  # of an agent's step
     beginning: str | None = None  # in a report, of a long result, which is left out
     tokens: int | None = None  # in a report, of an answer of a model
     note: str | None = None  # in a report: how it was called, or what an agent did
@@ -86,13 +90,14 @@ class Step:
         shown: JsonObject = {
             **pick(self, "id", "name", "status"),
             **pick(self.last, "restorable", "once"),
+            "executions": self.executions,
             "attempts": [Attempt(each).to_json() for each in self.attempts],  # steps have no output
             "result": self.result,
         }
         return shown if self.beginning is None else {**shown, "beginning": self.beginning}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Task:
     """A task of a session, with its attempts and steps in the order in which they started."""
 
@@ -112,6 +117,16 @@ class Task:
         """Whether no attempt of it counts: its status is then a row of its own."""
         return not self.attempts or (self.status in ("waiting", "skipped") and not self.is_parked)
 
+    @property
+    def has_agent(self) -> bool:
+        """Whether one of its agents has asked a model."""
+        return self.counts is not None and self.counts.of_agent > 0
+
+    @functools.cached_property
+    def costs(self) -> Costs:
+        """What the agents of the task have cost, if it has some; its steps are read once."""
+        return sum((step.costs for step in self.steps), NO_COSTS) if self.has_agent else NO_COSTS
+
     def to_json(self) -> JsonObject:
         shown: JsonObject = {
             "task": self.name,
@@ -125,13 +140,9 @@ class Task:
 class Queue:
     """A queue of a session, with all its values or those that were asked for."""
 
-    name: str
-    rules: QueueRules
+    now: show.QueueSummary  # its name, what it allows now, and how many of its values are dead, delayed and held now
     live: Rows[JsonValue]
     values: Rows[Value]
-    dead: int  # how many of its values are dead now
-    delayed: int  # how many are delayed now
-    held: int  # how many of them running attempts hold now
     earlier: dict[str, int]  # if only the last values, or the notable ones, were asked for: the others by their state
 
     @property
@@ -149,7 +160,7 @@ class Queue:
         return replace(self, values=values, earlier={"earlier": self.count - len(values)})
 
     def to_json(self) -> JsonObject:
-        return {**self.rules.to_json(), "live": self.live, "values": each_as_json(self.values, Value.to_json)}
+        return {**self.now.rules.to_json(), "live": self.live, "values": each_as_json(self.values, Value.to_json)}
 
 
 _Attempted = tuple[str, AttemptRecord | None, Rows[Attempt]]  # a task, its last attempt, and all its attempts
@@ -210,27 +221,28 @@ class SessionView:
         return attempt
 
 
+class Asked(TypedDict, total=False):
+    """What is read of a session: of each queue all values, unless `only` or `last` leaves some out."""
+
+    only: Only | None
+    at: str | None  # a time as it is printed, `before:TASK#N` or `after:TASK#N`; now, if it is left out
+    last: int | None  # only so many values of a queue; notable ones are asked for only of queues that have more
+    damage: Damage | None
+    whole_errors: bool  # do not cut the errors of deliveries
+
+
 class SessionDocument(SessionView):
     """A session with its tasks and its queues, as `show` shows it."""
 
-    def __init__(
-        self,
-        transaction: Transaction,
-        name: str,
-        queue: str | None,
-        only: Only | None,
-        at: str | None,
-        last: int | None,
-        damage: Damage | None,
-        whole_errors: bool,
-    ) -> None:
-        super().__init__(transaction, name, at, damage)
-        self._only = only
-        self._last = last
-        self._whole_errors = whole_errors
+    def __init__(self, transaction: Transaction, name: str, queue: str | None, **asked: Unpack[Asked]) -> None:
+        super().__init__(transaction, name, asked.get("at"), asked.get("damage"))
+        self._only, self._last = asked.get("only"), asked.get("last")
         self._unfinished: dict[int, str] = {}  # by id, the names of last attempts that did not complete, and lost steps
         queues = show.queue_summaries(transaction, self.session.id, queue, at=self.at)
-        self.tasks = self._read_tasks({each.id: each.name for each in queues})
+        self._names = {each.id: each.name for each in queues}
+        whole, place = asked.get("whole_errors", False), (transaction, self.session.name, self._names)
+        self._values = functools.partial(history.values, *place, at=self.at, whole_errors=whole)
+        self.tasks = self._read_tasks()
         if queue is not None:
             names = [each.name for each in queues]
             queues = [each for each in queues if each.name == queue]
@@ -245,59 +257,56 @@ class SessionDocument(SessionView):
         return self.read_at if self.at is None else self.at.at
 
     @functools.cached_property
-    def acknowledged_at(self) -> int | None:
-        """When somebody acknowledged how it ended; None if nobody did, and at an earlier moment."""
-        return runs.acknowledged_at(self.runs) if self.at is None else None
-
-    @functools.cached_property
     def waits(self) -> list[Wait]:
         """What the session waits for; empty at an earlier moment."""
         return parked(
             self.transaction, [self.session.id] if self.at is None and self.session.status == "waiting" else []
         )
 
-    @functools.cached_property
-    def acknowledgement(self) -> Change | None:
-        """Who acknowledged it and why, if that is known."""
-        return last_of_session(self.transaction, self.session.name, "ack") if self.acknowledged_at else None
+    def acknowledgement(self) -> tuple[int | None, Change | None]:
+        """Return when somebody acknowledged how it ended, if so, and who and why, if that is known."""
+        at = runs.acknowledged_at(self.runs) if self.at is None else None
+        return at, last_of_session(self.transaction, self.session.name, "ack") if at else None
+
+    @property
+    def costs(self) -> Costs:
+        """What the agents of all its tasks have cost."""
+        return sum((task.costs for task in self.tasks), NO_COSTS)
 
     def to_json(self) -> JsonObject:
-        why = self.acknowledgement
+        (acknowledged_at, why), costs = self.acknowledgement(), self.costs
         return {
             **header(self.session),
-            "acknowledged_at": iso(self.acknowledged_at),
+            "acknowledged_at": iso(acknowledged_at),
             "acknowledged_by": why and why.user,
             "acknowledged_reason": why and why.reason,
             "waits": [wait.to_json() for wait in self.waits],
             "runs": [run.to_json() for run in self.runs],
             "tasks": [task.to_json() for task in self.tasks],
-            "queues": {queue.name: queue.to_json() for queue in self.queues},
+            **({"costs": costs.to_json()} if costs.text() else {}),
+            "queues": {queue.now.name: queue.to_json() for queue in self.queues},
         }
 
-    def pending(self) -> dict[str, str]:
-        """Return, by the names of unfinished attempts, what they did that still stands: `took`, `pushed` or both."""
+    def pending(self) -> dict[str, show.Holding]:
+        """Return, by the names of unfinished attempts, what they did that still stands."""
         holding = show.holding_values(self.transaction, list(self._unfinished)) if self._unfinished else {}
         return {name: holding[each] for each, name in self._unfinished.items() if each in holding}
 
-    def held_elsewhere(self) -> int:
-        """Count the values of other sessions that unfinished attempts hold."""
-        return show.held_elsewhere(self.transaction, list(self._unfinished)) if self._unfinished else 0
-
-    def _read_tasks(self, queues: Mapping[int, str]) -> list[Task]:
+    def _read_tasks(self) -> list[Task]:
         """Return every task: first those that have attempts, in the order in which they were first started."""
         counts: dict[str, StepCounts] = {}
         if self._has_steps:
-            found = history.counts(self.transaction, self.session.id, self.at, dead_runs=self._dead_runs)
+            found = show.step_counts(self.transaction, self.session.id, self.at, dead_runs=self._dead_runs)
             counts = {each.task: each for each in found}
             if self._dead_runs:
-                running = history.running(self.transaction, self.session.id)
+                running = show.running_steps(self.transaction, self.session.id)
                 self._unfinished.update((each.id, each.name) for each in running if self.seen(each).status == "lost")
         attempted = self._stream_attempts() if self._attempts is None else self._group(self._attempts)
-        tasks = [self._task(*each, queues, counts.get(each[0])) for each in attempted]
+        tasks = [self._task(*each, counts.get(each[0])) for each in attempted]
         known = {task.name for task in tasks}
         # A fork may have steps of a task that has no attempts yet.
         others = dict.fromkeys(name for name in (*self.session.tasks, *counts) if name not in known)
-        return tasks + [self._task(name, None, [], queues, counts.get(name)) for name in others]
+        return tasks + [self._task(name, None, [], counts.get(name)) for name in others]
 
     def _group(self, attempts: list[AttemptRecord]) -> Iterator[_Attempted]:
         """Group attempts, which are all those of the session, by task."""
@@ -329,33 +338,32 @@ class SessionDocument(SessionView):
     def _note(self, attempt: AttemptRecord) -> None:
         self.damage.note(f"attempt {attempt.session}/{attempt.name}", attempt.damage)
 
-    def _task(
-        self,
-        name: str,
-        last: AttemptRecord | None,
-        attempts: Rows[Attempt],
-        queues: Mapping[int, str],
-        counts: StepCounts | None,
-    ) -> Task:
+    def _task(self, name: str, last: AttemptRecord | None, attempts: Rows[Attempt], counts: StepCounts | None) -> Task:
         if last is not None and last.status in UNFINISHED:
             self._unfinished[last.id] = last.name
         result = None
         if last is not None and last.in_effect and last.result_seq is not None:
-            queue = queues.get(last.result_queue_id or 0)
+            queue = self._names.get(last.result_queue_id or 0)
             result = None if queue is None else full_name(self.session.name, queue, last.result_seq)
-        steps: Rows[Step] = [] if counts is None else Lazy(functools.partial(self._steps_of, name), counts.steps)
+        read_steps = functools.partial(self._steps_of, name, last if counts and counts.of_agent else None)
+        steps: Rows[Step] = [] if counts is None else Lazy(read_steps, counts.steps)
         status, is_parked = _status(last, self.session.tasks.get(name, "waiting")), last and last.status == "waiting"
         return Task(name, status, not last or last.restorable, result, attempts, counts, steps, bool(is_parked))
 
-    def _steps_of(self, task: str) -> Iterator[Step]:
-        found = history.of_task(self.transaction, self.session.id, task, self.at)
+    def _steps_of(self, task: str, last_attempt: AttemptRecord | None) -> Iterator[Step]:
+        begun = None
+        if last_attempt is not None and last_attempt.status != "completed":
+            begun = names_in(self.transaction, self.session.id, task, last_attempt.id)
+        after = LastAttempt.of(None if last_attempt is None else last_attempt.id, begun)
+        found = show.steps_of_task(self.transaction, self.session.id, task, self.at)
         for _, group in itertools.groupby(found, lambda each: each[0].step_number):
-            own = [(self.seen(attempt), result) for attempt, result in group]
+            own = [(self.seen(each), None if data is None else codec.to_json(data)) for each, data in group]
             last, result = own[-1]
             for attempt, _ in own:
                 self._note(attempt)
-            content = codec.to_json(result) if result is not None and last.in_effect else None
-            yield Step([attempt for attempt, _ in own], _status(last, "waiting"), content)
+            content = result if last.in_effect else None
+            costs = costs_of_step(own, after)
+            yield Step([attempt for attempt, _ in own], _status(last, "waiting"), content, executions(own), costs)
 
     def _count(self, queue: show.QueueSummary) -> int:
         counts = {"live": queue.live, "dead": queue.dead, "held": queue.held, "next": min(1, queue.live)}
@@ -367,23 +375,20 @@ class SessionDocument(SessionView):
         is_cut = self._last is not None and max(counts, default=0) > self._last
         if self._only in ("dead", "held", "next") or is_cut or sum(counts) > records.MAX_ROWS:
             return []
-        histories: dict[int, list[ValueHistory]] = {queue.id: [] for queue in queues}
+        values: dict[int, list[Value]] = {queue.id: [] for queue in queues}
         size = 0
         scope: Scope = "session" if name is None else "queue"
         of = self.session.id if name is None else queues[0].id
         only: Only | None = "live" if self._only == "live" else None  # all of a queue that is short are notable
-        found = history.histories(self.transaction, scope, of, only=only, at=self.at, whole_errors=self._whole_errors)
-        for each in found:
-            histories[each.value.queue_id].append(each)
-            size += each.value.size + sum(one.record.size for one in each.replaced)
+        for each in self._values(scope, of, only=only):
+            values[each.record.queue_id].append(each)
+            size += each.record.size + sum(one.record.size for one in each.replaced)
             if size > records.MAX_BYTES:
                 return []
         found_queues = []
         for queue in queues:
-            live = [codec.to_json(each.value.data) for each in histories[queue.id] if each.is_live]
-            values = list(self._values(queue, histories[queue.id]))
-            counts_now = queue.dead, queue.delayed, queue.held
-            found_queues.append(Queue(queue.name, queue.rules, live, values, *counts_now, {}))
+            live = [each.content for each in values[queue.id] if each.is_live]
+            found_queues.append(Queue(queue, live, list(self._seen(values[queue.id])), {}))
         return found_queues
 
     def _lazy(self, queue: show.QueueSummary) -> Queue:
@@ -393,11 +398,7 @@ class SessionDocument(SessionView):
         first: int | None = None
 
         def values() -> Iterator[Value]:
-            asked = None if were_dead else only
-            histories = history.histories(
-                self.transaction, "queue", queue.id, seq=first, only=asked, at=at, whole_errors=self._whole_errors
-            )
-            found = self._values(queue, histories)
+            found = self._seen(self._values("queue", queue.id, only=None if were_dead else only, seq=first))
             return (each for each in found if each.record.state == "dead") if were_dead else found
 
         count = sum(1 for _ in values()) if were_dead else self._count(queue)
@@ -419,36 +420,24 @@ class SessionDocument(SessionView):
         skipped = earlier.get("dead", 0) if were_dead else 0
         rows = Lazy(lambda: itertools.islice(values(), skipped, None), shown)
         live = Lazy(lambda: map(codec.to_json, history.live_data(self.transaction, queue.id, at)), queue.live)
-        return Queue(queue.name, queue.rules, live, rows, queue.dead, queue.delayed, queue.held, earlier)
+        return Queue(queue, live, rows, earlier)
 
-    def _values(self, queue: show.QueueSummary, histories: Iterable[ValueHistory]) -> Iterator[Value]:
-        name, at = self.session.name, self.at
-        found = each_with_acts(self.transaction, self.session, histories, self.damage)
-        if at is not None:
-            found = (seen for each in found if (seen := history_at(each, name, at)) is not None)
-        for each in found:
-            yield Value.of(each, name, queue.name, self.damage)
+    def _seen(self, values: Iterable[Value]) -> Iterator[Value]:
+        """Yield values of one queue as they are seen at this view's moment."""
+        for each in each_with_acts(self.transaction, self.session, values, self.damage):
+            seen = each if self.at is None else value_at(each, self.at)
+            if seen is not None:
+                seen.note(self.damage)
+                yield seen
 
 
 @contextmanager
 def open_session(
-    database: Database,
-    name: str,
-    queue: str | None = None,
-    *,
-    only: Only | None = None,
-    at: str | None = None,
-    last: int | None = None,
-    damage: Damage | None = None,
-    whole_errors: bool = False,
+    database: Database, name: str, queue: str | None = None, **asked: Unpack[Asked]
 ) -> Iterator[SessionDocument]:
-    """Read a session as of one moment: now, or `at` a time as it is printed, `before:TASK#N` or `after:TASK#N`.
-
-    Of `queue`, or of every queue, it has all values, or `only` these, or only so many, the `last` ones. Notable ones
-    are asked for only of queues with more values than that. Errors of deliveries are cut without `whole_errors`.
-    """
+    """Read a session as of one moment, with `queue` or every queue."""
     with database.snapshot() as transaction:
-        yield SessionDocument(transaction, name, queue, only, at, last, damage, whole_errors)
+        yield SessionDocument(transaction, name, queue, **asked)
 
 
 def _status(last: AttemptRecord | None, known: str) -> str:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import groupby
 
+from zrb_store import codec
 from zrb_store.db.engine import Database
+from zrb_store.inspect.agents import NO_COSTS, Costs, LastAttempt, Spent, costs_of_step
 from zrb_store.local_time import Since, beginning
 from zrb_store.queries import lease, stats
 from zrb_store.queries.clock import now_micros
 from zrb_store.queries.notify import LastError, last_errors
-from zrb_store.records import UNSUCCESSFUL, JsonObject, by_key, iso, pick
+from zrb_store.records import UNSUCCESSFUL, JsonObject, JsonTree, by_key, iso, pick
 
 _Key = tuple[str | None, str | None]  # project and main task
 
@@ -54,6 +57,7 @@ class TaskStats:
     total: int = 0  # the sum of them
     last_completed_at: int | None = None
     last_failure: Failure | None = None  # the newest run that ended without completing
+    costs: Costs = NO_COSTS  # of its agents, without calls of tools
 
     @property
     def completed(self) -> int:
@@ -82,8 +86,16 @@ class TaskStats:
             "median_seconds": seconds(self.median),
             "p95_seconds": seconds(self.p95),
             "last_completed_at": iso(self.last_completed_at),
-            **pick(self, "last_failure"),
+            **pick(self, "last_failure", "tokens"),
         }
+
+    @property
+    def tokens(self) -> JsonTree:
+        """What its agents have cost: tokens that were paid, used again and thrown away, by direction; None for none."""
+        if not self.costs.text():
+            return None
+        of = self.costs._asdict().items()
+        return {name: {"input": spent.input_tokens, "output": spent.output_tokens} for name, spent in of}
 
 
 def seconds(micros: int | None) -> float | None:
@@ -115,24 +127,39 @@ def task_stats(database: Database, *, task: str | None = None, since: Since | No
                 of_task.median = (took[(len(took) - 1) // 2] + took[len(took) // 2]) // 2
         for folder, main, waited in stats.waited(transaction, task, start):
             found[folder, main].waited = waited
-        for project, name, record in stats.running(transaction, task, start):
-            key = project, name
-            if lease.is_live(transaction, record, moment):
+        for one in stats.running(transaction, task, start):
+            key = one.project, one.task
+            if lease.is_live(transaction, one.run, moment):
                 found[key].running += 1
             else:
                 found[key].ended["lost"] += 1
-                failed[key] = max(failed.get(key, (0, "")), (record.id, "lost"))
+                failed[key] = max(failed.get(key, (0, "")), (one.run.id, "lost"))
+        for _, answers in groupby(stats.answers(transaction, task, start), lambda one: one.of):
+            _add_costs(found, answers)
         run_ids = [run_id for run_id, _ in failed.values()]
-        errors, places = last_errors(transaction, run_ids), stats.places(transaction, run_ids)
-    for key, (run_id, status) in failed.items():
-        session, at = places[run_id]
-        found[key].last_failure = Failure(session, status, at, errors.get(run_id))
+        errors = last_errors(transaction, run_ids)
+        for one in stats.with_ids(transaction, run_ids):
+            key, at = (one.project, one.task), lease.worked_until(one.run, None)
+            found[key].last_failure = Failure(one.session, failed[key][1], at, errors.get(one.run.id))
     return sorted(found.values(), key=lambda one: (one.task or "", one.project or ""))
+
+
+def _add_costs(found: dict[_Key, TaskStats], answers: Iterable[stats.Answer]) -> None:
+    """Add the costs of the answers of one task."""
+    asked, begun = list[tuple[str, Costs]](), list[str]()
+    for one in answers:
+        name, result = one.record.step or "", one.result and codec.to_json(one.result)
+        asked.append((name, costs_of_step([(one.record, result)], LastAttempt(one.last_id, None))))
+        begun += [name] * (one.record.parent_id == one.last_id)
+    last = LastAttempt.of(None, None if one.last_status == "completed" else begun)
+    of_task = found.setdefault(one.key, TaskStats(*one.key))
+    for name, costs in asked:
+        of_task.costs += costs if last.has_used(name, 0) else costs._replace(used_again=Spent())
 
 
 def recent_runs(
     database: Database, *, task: str | None = None, since: Since | None = None
-) -> dict[tuple[str | None, str | None], list[stats.RecentRun]]:
+) -> dict[tuple[str | None, str | None], list[stats.TaskRun]]:
     """Return the newest runs that have ended, the oldest of them first, by project and main task.
 
     A task that has not run for long has none: only the last 3,000 runs of the store are looked at.

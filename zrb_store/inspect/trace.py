@@ -11,15 +11,14 @@ from typing import NamedTuple
 
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
-from zrb_store.inspect.value import Value, find_history, find_queue
+from zrb_store.inspect.value import find_queue, find_value
 from zrb_store.names import full_name
-from zrb_store.queries import fork, sessions
-from zrb_store.queries import history as value_history
+from zrb_store.queries import fork, history, sessions
 from zrb_store.queries.by_hand import Change
 from zrb_store.queries.clock import Moment
-from zrb_store.queries.history import AttemptName, ValueHistory, continued_as
+from zrb_store.queries.history import AttemptName, Value
 from zrb_store.queries.lease import worked_until
-from zrb_store.records import AttemptRecord, Damage, JsonObject, JsonValue, RunRecord, SessionRecord, iso, pick
+from zrb_store.records import AttemptRecord, Damage, JsonObject, JsonValue, RunRecord, SessionRecord, pick
 
 
 class Span(NamedTuple):
@@ -79,8 +78,7 @@ class Event:
     tick: int
     event: str  # pushed, taken, given back, requeued, replaced, died, and so on
     at: int | None  # microseconds
-    by: str | None = None  # name of the attempt that did it
-    step: str | None = None  # if that is an attempt of a step, the step's name
+    by: AttemptName | None = None  # the attempt that did it
     reason: str | None = None
     value: str | None = None  # the other value that is concerned
     pushed_from: Change | None = None  # who pushed the value from a shell
@@ -88,8 +86,8 @@ class Event:
     earlier: JsonValue = None  # what it was before it was replaced; its value's `replaced` has it in JSON
 
     def to_json(self) -> JsonObject:
-        shown = pick(self, "event", "by", "step", "reason", "value", "pushed_from", "taken_from")
-        return {"at": iso(self.at), **shown}
+        by: JsonObject = {"by": self.by and self.by.name, "step": self.by and self.by.step}
+        return {**pick(self, "at", "event"), **by, **pick(self, "reason", "value", "pushed_from", "taken_from")}
 
 
 @dataclass(frozen=True)
@@ -109,38 +107,31 @@ def trace(database: Database, session: str, queue: str, seq: int, damage: Damage
     with database.snapshot() as transaction:
         record = sessions.get(transaction, session)
         queue_id = find_queue(transaction, record, queue)
-        found = find_history(transaction, record, queue, queue_id, seq, damage)
-        value = Value.of(found, session, queue, damage)
+        value = find_value(transaction, record, queue, queue_id, seq, damage)
+        value.note(damage)
         events = [
-            *_own_events(found, value),
-            *_moves(transaction, found, session, queue, damage),
-            *_copies(transaction, record, queue, found),
+            *_own_events(value),
+            *_moves(transaction, value, session, queue, damage),
+            *_copies(transaction, record, queue, value),
         ]
     # The sort is stable: events of the same tick keep their order.
     return Trace(value, sorted(events, key=lambda event: event.tick))
 
 
-def _step(attempt: AttemptName | None) -> str | None:
-    return None if attempt is None else attempt.step
-
-
-def _own_events(history: ValueHistory, value: Value) -> Iterator[Event]:
+def _own_events(value: Value) -> Iterator[Event]:
     """Yield what happened to the value itself."""
-    row, pusher, undone = value.record, history.pusher, value.undone
-    pushed_by, pusher_step = value.pushed_by, _step(pusher)
+    row, pusher, undone = value.record, value.pusher, value.undone
     origin = None if row.moved_from is None else value.id.rpartition("#")[0] + f"#{row.moved_from}"
-    yield Event(
-        row.pushed_tick, "pushed", row.pushed_at, pushed_by, pusher_step, value=origin, pushed_from=value.pushed_from
-    )
+    yield Event(row.pushed_tick, "pushed", row.pushed_at, pusher, value=origin, pushed_from=value.pushed_from)
     died = _died(value)
-    for each, (record, taker, _) in zip(value.returns, history.returns, strict=True):
+    for each in value.returns:
+        record = each.record
         if each.ended_death is not None:
             if each.ended_death == "requeued":
                 yield Event(record.returned_tick, "requeued", record.returned_at, reason=record.reason)
             continue
-        by = each.taken_by, _step(taker)
-        yield Event(record.taken_tick, "taken", record.taken_at, *by)
-        yield Event(record.returned_tick, "given back", record.returned_at, *by, reason=record.reason)
+        yield Event(record.taken_tick, "taken", record.taken_at, each.taker)
+        yield Event(record.returned_tick, "given back", record.returned_at, each.taker, record.reason)
         if record.failed_deliveries is not None and died.pop(record.returned_tick, None) is not None:
             yield _death(record.returned_tick, record.returned_at, record.failed_deliveries)
     # A copy has no returns.
@@ -151,16 +142,16 @@ def _own_events(history: ValueHistory, value: Value) -> Iterator[Event]:
         yield Event(*event, reason=one.by and one.by.reason, taken_from=one.by, earlier=one.content)
     if row.state in ("taken", "removed"):
         person = value.taken_from
-        taken = row.ended_tick or 0, value.outcome, value.taken_at, value.taken_by, _step(history.taker)
+        taken = row.ended_tick or 0, value.outcome, value.taken_at, value.taker
         yield Event(*taken, person and person.reason, taken_from=person)
     if pusher is not None and undone is not None and (row.orphaned or row.state == "retracted"):
         is_retracted = row.state == "retracted"
-        reason = f"{pushed_by} {'was given back' if pusher.given_back else 'did not complete'}"
+        reason = f"{pusher.name} {'was given back' if pusher.given_back else 'did not complete'}"
         # A dead value that is retracted later still has the moment of its death.
         later = is_retracted and row.ended_at is not None and (row.ended_tick or 0) > (undone.tick or 0)
         when = Moment(row.ended_at or 0, row.ended_tick) if later else undone
         word = "retracted" if is_retracted else "orphaned"
-        yield Event(when.tick or 0, word, when.at, pushed_by, pusher_step, reason)
+        yield Event(when.tick or 0, word, when.at, pusher, reason)
 
 
 def _died(value: Value) -> dict[int, int]:
@@ -177,21 +168,18 @@ def _death(tick: int, at: int, count: int) -> Event:
     return Event(tick, "died", at, reason=f"after {'1 delivery' if count == 1 else f'{count} deliveries'}")
 
 
-def _moves(
-    transaction: Transaction, history: ValueHistory, session: str, queue: str, damage: Damage
-) -> Iterator[Event]:
+def _moves(transaction: Transaction, value: Value, session: str, queue: str, damage: Damage) -> Iterator[Event]:
     """Yield the moves of the value to other places of its queue, where it has other numbers."""
-    for seq in continued_as(transaction, history.value.queue_id, history.value.seq):
-        moved = value_history.of_value(transaction, history.value.queue_id, seq)
-        if moved is not None:
-            value = Value.of(moved, session, queue, damage)
-            row = value.record
-            yield Event(row.pushed_tick, "moved", row.pushed_at, value.pushed_by, _step(moved.pusher), value=value.id)
+    for seq in history.continued_as(transaction, value.record.queue_id, value.record.seq):
+        if moved := history.of_value(transaction, value.record.queue_id, seq, session, queue):
+            moved.note(damage)
+            row = moved.record
+            yield Event(row.pushed_tick, "moved", row.pushed_at, moved.pusher, value=moved.id)
 
 
-def _copies(transaction: Transaction, session: SessionRecord, queue: str, history: ValueHistory) -> Iterator[Event]:
+def _copies(transaction: Transaction, session: SessionRecord, queue: str, value: Value) -> Iterator[Event]:
     """Yield what `fork` copied: the value that this one is a copy of, and the copies of this one."""
-    source, row = session.forked_from, history.value
+    source, row = session.forked_from, value.record
     place = (queue, row.seq, row.pushed_at)
     if source is not None and row.pushed_tick < session.created_tick:
         reason = None if fork.has_original(transaction, source, *place) else "removed since"

@@ -131,9 +131,18 @@ def delete(transaction: Transaction, session: SessionRecord) -> None:
 
 
 def fork(
-    database: Database, source: str, from_task: str, name: str | None = None, *, from_step: str | None = None
+    database: Database,
+    source: str,
+    from_task: str,
+    name: str | None = None,
+    *,
+    from_step: str | None = None,
+    repeat_once: bool = False,
 ) -> str:
-    """Copy a session as it was before a task, or a step given by name or id, first started; return the new name."""
+    """Copy a session as it was before a task, or a step given by name or id, first started; return the new name.
+
+    What the copy lacks runs again in it: with `repeat_once` also steps that were declared `once`.
+    """
     if name is not None:
         check_session_name(name)
 
@@ -161,6 +170,12 @@ def fork(
         else:
             raise ZrbStoreError(f"there is a session {name} already: choose another --name")
         queries.copy_as_of(transaction, original.id, target, from_task, step, tick)
+        once = None if repeat_once else queries.once_left_out(transaction, original.id, target)
+        if once is not None:
+            raise InvalidArgument(
+                f"step {once.step} ({source}/{once.task}) {once.what} and is declared `once`, and would run again in "
+                "the fork: add --repeat-once to allow it"
+            )
         beginning = from_task if step is None else f"step {step} of {from_task}"
         record_change(transaction, "fork", candidate, f"{source} from {beginning}")
         return candidate

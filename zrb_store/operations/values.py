@@ -13,7 +13,7 @@ from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Executor, Transaction
 from zrb_store.errors import InvalidArgument, SessionBusy, SessionNotFound, ValueNotFound, ZrbStoreError
 from zrb_store.inspect import session_names
-from zrb_store.inspect.value import Value, find_history, find_queue
+from zrb_store.inspect.value import find_queue, find_value
 from zrb_store.local_time import as_duration, delay_in_micros, rounded
 from zrb_store.names import check_name, check_session_name, full_name, nearest, split_id
 from zrb_store.process import identity
@@ -25,7 +25,6 @@ from zrb_store.queries.clock import draw, now_micros
 from zrb_store.queries.deliveries import has_value
 from zrb_store.queries.holders import holder_of
 from zrb_store.queries.queues import QueueRules
-from zrb_store.records import Damage
 from zrb_store.runtime import reclaim
 from zrb_store.runtime.waiting import QueueWait
 
@@ -274,8 +273,7 @@ def _locked(
 
 def _refuse(transaction: Transaction, session: str, queue: str, queue_id: int, seq: int, rule: str) -> NoReturn:
     """Raise the error about a value in another state, which names who holds it, or has taken it."""
-    history = find_history(transaction, sessions.get(transaction, session), queue, queue_id, seq)
-    value = Value.of(history, session, queue, Damage())
+    value = find_value(transaction, sessions.get(transaction, session), queue, queue_id, seq)
     holder = holder_of(transaction, queue_id, seq)
     if holder is not None:
         name = full_name(holder.session, holder.task, holder.number)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import base64
 import functools
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+
+from markupsafe import Markup
 
 STATIC = Path(__file__).parent / "static"
 
@@ -42,17 +44,9 @@ PLOTTER, GRAPHER = SESSION_SCRIPTS[:2]
 _LICENCES = {PLOTTER: "uPlot 1.6.32", GRAPHER: "dagre 3.1.3"}
 
 
-class Inlined(NamedTuple):
-    """The texts of scripts and of the style in a page that is one file."""
-
-    scripts: tuple[str, ...]
-    style: str
-    policy: str  # the Content-Security-Policy that allows these and nothing else
-
-
 @functools.cache
-def inlined(scripts: tuple[str, ...] = SESSION_SCRIPTS) -> Inlined:
-    """Return scripts and the style for a page that is one file."""
+def inlined(scripts: tuple[str, ...] = SESSION_SCRIPTS) -> Mapping[str, object]:
+    """Return scripts and the style for a page that is one file, and the Content-Security-Policy that allows these."""
     texts = tuple(_script(name) for name in scripts)
     style = style_of(*STYLES)
     sources = " ".join(f"'{_digest(text)}'" for text in texts)
@@ -60,7 +54,7 @@ def inlined(scripts: tuple[str, ...] = SESSION_SCRIPTS) -> Inlined:
         f"default-src 'none'; script-src {sources}; style-src '{_digest(style)}'; img-src data:; "
         "base-uri 'none'; form-action 'none'"
     )
-    return Inlined(texts, style, policy)
+    return {"policy": policy, "style": Markup(style), "scripts": list(map(Markup, texts))}
 
 
 def style_of(*names: str) -> str:

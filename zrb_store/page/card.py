@@ -18,9 +18,11 @@ from zrb_store.inspect.list import HALTED
 from zrb_store.inspect.report import Report, cut_text
 from zrb_store.inspect.show import Step, Task
 from zrb_store.inspect.trace import Span, Timeline, merged
-from zrb_store.inspect.value import Value
+from zrb_store.queries.history import Value
 from zrb_store.queries.lease import worked_until
-from zrb_store.records import UNSUCCESSFUL, AttemptRecord, ErrorRecord, RunRecord, to_datetime
+from zrb_store.queries.runs import last_started
+from zrb_store.queries.waits import answer
+from zrb_store.records import UNSUCCESSFUL, AttemptRecord, ErrorRecord, to_datetime
 from zrb_store.render.format import counted, error_summary, format_duration, preview
 from zrb_store.render.stderr import zrb_program
 
@@ -62,9 +64,9 @@ class Return:
         self.seq, self.content = value.record.seq, _short(value)
         self.holder = (value.taken_by or "").rpartition("#")[0]  # the task, or the id of the step
         self.queue, values = next(
-            (each.name, list(each.values))
+            (each.now.name, list(each.values))
             for each in report.queues
-            if value.id == f"{report.session.name}/{each.name}#{self.seq}"
+            if value.id == f"{report.session.name}/{each.now.name}#{self.seq}"
         )
         ids, back = [each.id for each in values], {each.id for each in report.comes_back}
         place = ids.index(value.id) if value.id in ids else 0
@@ -98,7 +100,8 @@ class Card:
         if more := len(waiting) - len(self.waiting):
             self.waiting.append(f"and {more} more")
         self.subject, self.cause, self.link = _said(report, tasks)  # it leads to where more is said of the cause
-        self.depth = _depth(report) if _is_inbox(report) else None
+        depth = Depth(report) if _is_inbox(report) else None
+        self.depth = depth if depth and depth.is_long else None
         if self.depth and self.depth.errors and not self.cause:
             self.cause = self.depth.errors[0][0]
         self.counts = list(_counts(report, tasks))
@@ -155,18 +158,13 @@ def _is_inbox(report: Report) -> bool:
     return not report.runs and not report.tasks
 
 
-def _started(report: Report) -> list[RunRecord]:
-    """Return the runs that somebody started. A reclaim leaves a run of its own."""
-    return [run for run in report.runs if run.origin != "reclaim"]
-
-
 def _said(report: Report, tasks: Sequence[Task]) -> tuple[str, str, str]:
     """Return what happened, why, and the id of the place where more is said of it."""
     session, deliveries = report.session, _deliveries(tasks)
-    status, last = session.status, next(reversed(_started(report)), None)
+    status, last = session.status, last_started(report.runs)
     if last is None:
         values, queues = sum(each.count for each in report.queues), counted(len(report.queues), "queue")
-        dead = sum(each.dead for each in report.queues)
+        dead = sum(each.now.dead for each in report.queues)
         said = f"{dead:,} of {counted(values, 'value')} died" if dead else f"{counted(values, 'value')} in {queues}"
         return (
             (f"forked from {session.forked_from}", "it has not run yet", "") if session.forked_from else (said, "", "")
@@ -213,25 +211,25 @@ def _deliveries(tasks: Sequence[Task]) -> Counter[str]:
 
 
 def _counts(report: Report, tasks: Sequence[Task]) -> Iterator[str]:
-    status, deliveries = report.session.status, _deliveries(tasks)
+    status, deliveries, counts = report.session.status, _deliveries(tasks), dict[str, int]()
     if _is_inbox(report):
-        yield from _nonzero(sum(len(each.live) for each in report.queues), "live")
-        yield from _nonzero(sum(each.delayed for each in report.queues), "delayed")
-        for state, count in report.held.items():
-            yield f"{count:,} held{'' if state == 'alive' else f' by {_STATES[state]} processes'}"
-        yield from _nonzero(sum(each.dead for each in report.queues), "dead")
+        by = {state: "" if state == "alive" else f" by {_STATES[state]} processes" for state in report.held}
+        counts = {"live": sum(len(each.live) for each in report.queues)}
+        counts["delayed"] = sum(each.now.delayed for each in report.queues)
+        counts |= {f"held{by[state]}": count for state, count in report.held.items()}
+        counts["dead"] = sum(each.now.dead for each in report.queues)
     elif deliveries:
         ended = sum(deliveries[each] for each in UNSUCCESSFUL)
-        yield from _nonzero(max(0, ended - report.killed), "given back")
-        yield from _nonzero(report.killed, "dead")
+        counts = {"given back": max(0, ended - report.killed), "dead": report.killed}
     elif status != "completed":
         stand = [task.status in ("completed", "skipped") for task in report.tasks]
         if report.plan and report.plan.tasks:
             stand = [each.action == "skip" for each in report.plan.tasks]
         waiting = len(stand) - sum(stand)
         yield f"{sum(stand):,} stand" if any(stand) else "nothing stands"
-        yield from _nonzero(waiting, "wait" if any(stand) else "task waits" if waiting == 1 else "tasks wait")
-    if status == "completed" and (count := len(_started(report))) > 1:
+        counts = {"wait" if any(stand) else "task waits" if waiting == 1 else "tasks wait": waiting}
+    yield from (f"{count:,} {what}" for what, count in counts.items() if count)
+    if status == "completed" and (count := sum(run.origin != "reclaim" for run in report.runs)) > 1:
         yield f"in {count} runs"
     if count := len(report.comes_back) + report.comes_back_elsewhere:
         yield f"{counted(count, 'value')} {'comes' if count == 1 else 'come'} back"
@@ -239,19 +237,14 @@ def _counts(report: Report, tasks: Sequence[Task]) -> Iterator[str]:
         yield f"{counted(len(kept), 'step')} not {'paid' if any(step.tokens for step in kept) else 'run'} again"
 
 
-def _nonzero(count: int, what: str) -> Iterator[str]:
-    if count:
-        yield f"{count:,} {what}"
-
-
 def _command(report: Report, program: str) -> str | None:
     """Return what to type next."""
     name, status = report.session.name, report.session.status
-    dead = next((each.name for each in report.queues if each.dead), None)
+    dead = next((each.now.name for each in report.queues if each.now.dead), None)
     if _is_inbox(report):
         return f"{program} requeue {name} {shlex.quote(dead)} --all-dead" if dead is not None else None
-    if asked := next((each.queue for each in report.waits if each.queue is not None and not each.is_over), None):
-        return f"{program} push {shlex.join([name, asked])} JSON"
+    if asked := answer(report.waits):
+        return f"{program} {asked}"
     may_continue = status in HALTED or any(each.is_over for each in report.waits)
     if may_continue and report.session.path:
         return f"{zrb_program(program)} resume {name}"
@@ -311,19 +304,18 @@ def _short(value: Value) -> str:
     return cut_text(preview(value.content) if value.beginning is None else value.beginning, _CONTENT)
 
 
-def _depth(report: Report) -> Depth | None:
-    """Return how the queues filled and emptied, if that took a second."""
-    values = [value for each in report.queues for value in each.values]
-    ends = [each.record.ended_at or 0 for each in values]
-    start = min((each.record.pushed_at for each in values), default=0)
-    end = max([each.record.pushed_at for each in values] + ends, default=0)
-    return None if end - start < 1_000_000 else Depth(values, start, end)
-
-
 class Depth:
     """How many values were in queues over time, how many were taken, and which died."""
 
-    def __init__(self, values: Sequence[Value], start: int, end: int) -> None:
+    def __init__(self, report: Report) -> None:
+        """Describe a report. It is worth drawing if it took a second."""
+        values = [value for each in report.queues for value in each.values]
+        times = [(each.record.pushed_at, each.record.ended_at or 0) for each in values]
+        start = min((pushed_at for pushed_at, _ in times), default=0)
+        end = max((max(both) for both in times), default=0)
+        self.is_long = end - start >= 1_000_000
+        if not self.is_long:
+            return
         returns = [each for value in values for each in value.returns]
         left = [each.record.ended_at for each in values if each.record.ended_at is not None]
         returned = [each.record.taken_at for each in returns if not each.ended_death]

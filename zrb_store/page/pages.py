@@ -14,7 +14,7 @@ from typing import NamedTuple
 from zrb_store.db.engine import Database
 from zrb_store.errors import InvalidArgument
 from zrb_store.inspect import session_names
-from zrb_store.inspect.diff import diff
+from zrb_store.inspect.diff import comparison, diff
 from zrb_store.inspect.list import HALTED, STATUSES, Conditions, count, list_sessions, summaries
 from zrb_store.inspect.queues import queue_overview
 from zrb_store.inspect.report import Budget, describe
@@ -26,8 +26,9 @@ from zrb_store.page.assets import SESSION_SCRIPTS
 from zrb_store.page.render import Context, address, address_of_session, as_json
 from zrb_store.page.report import session_context
 from zrb_store.process import projects_named
-from zrb_store.queries.stats import RecentRun
-from zrb_store.records import Damage, JsonObject, JsonTree, SessionRecord, by_key, iso, whole
+from zrb_store.queries.lease import worked_until
+from zrb_store.queries.stats import TaskRun
+from zrb_store.records import Damage, JsonObject, JsonTree, by_key, iso, whole
 from zrb_store.render.format import preview
 
 _FILTERS = ("name", "status", "task", "project", "since", "group")
@@ -76,27 +77,22 @@ def read_comparison(database: Database, question: Question) -> Found:
     if names != given:
         return Found(elsewhere=address("compare", a=names[0], b=names[1], format="json" if question.as_json else None))
     first = (_number(question, "page") - 1) * _MOST
-    with diff(database, *names) as comparison:
+    with diff(database, *names) as differences:
         if question.as_json:
-            return Found(tree=whole(comparison.to_json()))
-        before = sum(1 for _ in itertools.islice(comparison.differences, first))
-        found = itertools.islice(comparison.differences, _MOST)
+            return Found(tree=whole(comparison(names, differences)))
+        before = sum(1 for _ in itertools.islice(differences, first))
+        found = itertools.islice(differences, _MOST)
         shown = [each._replace(a=preview(each.a), b=preview(each.b)) for each in found]
-        more = sum(1 for _ in itertools.islice(comparison.differences, 100_000))
+        more = sum(1 for _ in itertools.islice(differences, 100_000))
     context = {
         **_pager(question, "compare", before + len(shown) + more),
         "a": names[0],
         "b": names[1],
-        "about": [(name, _session(database, name)) for name in names],
+        "about": {name: list_sessions(database, name=NamePattern(name), limit=1) for name in names},
         "swapped": address("compare", a=names[1], b=names[0]),
         "differences": shown,
     }
     return Found("compare.html", context)
-
-
-def _session(database: Database, name: str) -> SessionRecord | None:
-    found = list_sessions(database, name=NamePattern(name), limit=1)
-    return found[0].session if found else None  # it may have been removed meanwhile
 
 
 def read_list(database: Database, question: Question) -> Found:
@@ -112,7 +108,7 @@ def read_list(database: Database, question: Question) -> Found:
         "since": parse_duration(given["since"]) if "since" in given else None,
     }
     before = given.get("before")
-    more: Conditions = {**chosen, "before": before, "limit": limit + 1, "with_holders": True, "with_dead": True}
+    more: Conditions = {**chosen, "before": before, "limit": limit + 1, "with_holders": True}
     with summaries(database, **more) as found:  # one more than is shown, to know whether there are older ones
         shown = list(itertools.islice(found, limit))
         has_older = next(found, None) is not None
@@ -233,6 +229,7 @@ def read_stats(database: Database, question: Question) -> Found:
     return Found("stats.html", context)
 
 
-def _plotted(run: RecentRun) -> JsonObject:
-    started_at, seconds = run.started_at / 1_000_000, max(0, run.ended_at - run.started_at) / 1_000_000
-    return {"session": run.session, "status": run.status, "started_at": started_at, "seconds": seconds}
+def _plotted(one: TaskRun) -> JsonObject:
+    seconds = max(0, worked_until(one.run, None) - one.run.started_at) / 1_000_000
+    started_at = one.run.started_at / 1_000_000
+    return {"session": one.session, "status": one.run.status, "started_at": started_at, "seconds": seconds}

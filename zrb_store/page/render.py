@@ -21,25 +21,24 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from zrb_store.inspect.report import Report, cut_text
-from zrb_store.inspect.value import Replaced, Value
 from zrb_store.masking import printable
+from zrb_store.queries.history import Replaced, Value
 from zrb_store.queries.runs import acknowledged_at
 from zrb_store.records import JsonTree, iso, to_datetime
 from zrb_store.render.format import (
     NOTHING,
     counted,
     error_summary,
+    fate,
     format_duration,
     given_back,
     length,
-    orphaned,
     percent,
     preview,
     process,
     pusher,
     setting_text,
     size,
-    taker,
 )
 
 Context: TypeAlias = dict[str, Any]
@@ -53,6 +52,8 @@ _MOST_VALUES = 200  # of all queues together; each queue shows its last ones
 _MOST_RESULTS = 3  # queues with nothing but a task's result; more are one table
 _CONTENT = 300  # characters of a value
 _STRING_OR_NUMBER = re.compile(r'"(?:[^"\\]|\\.)*+"|-?\d++(?:\.\d++)?(?:e[+-]?\d++)?')
+# Most pages have none, and this finds that out in a tenth of the time. It may find one in a string, too.
+_PERHAPS_INEXACT = re.compile(r"[:,\[]-?\d(?:\d{15}|[\d.]*(?:e|\.0[,\]}]))|^-?\d")
 _FIRST_INEXACT = 2**53
 _UNSAFE = re.compile("[<>&\u2028\u2029\ud800-\udfff]")
 
@@ -76,7 +77,7 @@ def environment() -> Environment:
         "project_name": lambda project: PurePath(project).name or project,
         "time": _format_time,
         "moment": _format_moment,
-        "short_moment": _format_short_moment,
+        "short_moment": functools.partial(_format_moment, how=' data-how="ago"', zone=""),
         "duration": format_duration,
         "between": length,
         "worked": lambda each, at: None if each.status == "lost" else length(each.started_at, each.ended_at or at),
@@ -114,15 +115,10 @@ def _format_time(at: int | None) -> str:
     return NOTHING if at is None else to_datetime(at).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
-def _format_moment(at: int | None) -> Markup:
-    """Return an element with a time, which scripts rewrite in the reader's own zone."""
-    return Markup("-") if at is None else Markup('<time datetime="{}">{}</time>').format(iso(at), _format_time(at))
-
-
-def _format_short_moment(at: int | None) -> Markup:
-    """Return an element with a time, whose zone stands elsewhere; scripts say how long ago that is."""
-    text = _format_time(at).removesuffix(" UTC")
-    return Markup("-") if at is None else Markup('<time datetime="{}" data-how="ago">{}</time>').format(iso(at), text)
+def _format_moment(at: int | None, how: str = "", zone: str = " UTC") -> Markup:
+    """Return an element with a time, which scripts rewrite in the reader's own zone, or as how long ago it is."""
+    text = _format_time(at).removesuffix(" UTC") + zone
+    return Markup("-") if at is None else Markup('<time datetime="{}"{}>{}</time>').format(iso(at), Markup(how), text)
 
 
 def as_json(tree: JsonTree) -> Markup:
@@ -131,7 +127,8 @@ def as_json(tree: JsonTree) -> Markup:
     A number that JavaScript would read or write otherwise than Python becomes `{"$": "number", "v": TEXT}`.
     """
     text = json.dumps(tree, ensure_ascii=False, separators=(",", ":"))
-    text = _STRING_OR_NUMBER.sub(_exact, text)
+    if _PERHAPS_INEXACT.search(text):
+        text = _STRING_OR_NUMBER.sub(_exact, text)
     return Markup(_UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
 
 
@@ -158,9 +155,9 @@ def queues(report: Report) -> Context:
     """Return the queues that the text has, and apart from them those that hold nothing but the result of a task."""
     ids = {task.result for task in report.tasks}
     alone = [each for each in report.queues if each.count == 1]
-    results = [(each.name, value) for each in alone for value in each.values if value.id in ids]
+    results = [(each.now.name, value) for each in alone for value in each.values if value.id in ids]
     names = {name for name, _ in results} if len(results) > _MOST_RESULTS else set()
-    found = [each for each in report.queues if each.name not in names]
+    found = [each for each in report.queues if each.now.name not in names]
     share = max(5, _MOST_VALUES // max(1, len(found)))
     shown = [each.cut(list(each.values)[-share:]) for each in found[:_MOST_QUEUES]]
     return {"results": results if names else [], "queues": shown}
@@ -175,15 +172,9 @@ def content(value: Value) -> str:
 
 def life(value: Value) -> Iterator[str]:
     """Yield what became of a value, in order."""
-    record = value.record
     for each in value.past:
         if isinstance(each, Replaced):
             yield f"replaced{f' by {process(each.by)}' if each.by else ''}; was {preview(each.content)[:_CONTENT]}"
         else:
             yield f"{'' if each.ended_death else 'taken and '}{given_back(each)}"
-    by = taker(value)
-    if record.state == "dead":
-        yield f"dead after {counted(record.failed_deliveries, 'delivery')}"
-    else:
-        reason = f": {value.taken_from.reason}" if value.taken_from and value.taken_from.reason else ""
-        yield f"{value.outcome}{f' by {by}' if by else ''}{orphaned(value)}{reason}"
+    yield fate(value, None)

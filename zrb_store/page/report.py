@@ -12,7 +12,6 @@ from markupsafe import Markup
 from zrb_store.db.engine import Database
 from zrb_store.inspect.redact import redacted
 from zrb_store.inspect.report import Budget, Plan, Report, describe
-from zrb_store.inspect.value import Value
 from zrb_store.page.assets import CARD_STYLES, GRAPHER, PLOTTER, SESSION_SCRIPTS, inlined, style_of
 from zrb_store.page.card import Card
 from zrb_store.page.render import MOST_ATTEMPTS, MOST_ROWS, Context, as_json, environment, packed, queues
@@ -48,13 +47,7 @@ def _page(described: Report, program: str, is_redacted: bool) -> str:
         GRAPHER: bool(described.queues),
     }
     assets = inlined(tuple(name for name in SESSION_SCRIPTS if needed.get(name, True)))
-    context = {
-        **session_context(described, program),
-        "is_redacted": is_redacted,
-        "policy": assets.policy,
-        "style": Markup(assets.style),
-        "scripts": [Markup(text) for text in assets.scripts],
-    }
+    context = {**session_context(described, program), "is_redacted": is_redacted, **assets}
     return environment().get_template("report.html").render(context)
 
 
@@ -69,7 +62,7 @@ def _may_be_plotted(tree: JsonValue) -> bool:
 
 def session_context(described: Report, program: str) -> Context:
     """Return what the templates of a session's page are given."""
-    description: JsonObject = {"program": program, **described.to_json(_with_numbers)}
+    description: JsonObject = {"program": program, **described.to_json()}
     text = as_json(description)
     return {
         "session": described.session,
@@ -84,16 +77,4 @@ def session_context(described: Report, program: str) -> Context:
         "most_attempts": MOST_ATTEMPTS,
         "json": text,
         "description": packed(text),
-    }
-
-
-def _with_numbers(value: Value) -> JsonObject:
-    """Return a value with its times in microseconds: reading 100,000 as texts takes a browser long."""
-    return {
-        **value.to_json(),
-        "pushed_at": value.record.pushed_at,
-        "taken_at": value.taken_at,
-        "due_at": value.record.due_at,
-        "ended_at": value.record.ended_at,
-        "undone_at": None if value.undone is None else value.undone.at,
     }

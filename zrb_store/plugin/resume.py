@@ -16,6 +16,7 @@ from typing import Any
 
 from zrb_store import codec
 from zrb_store.errors import InputsDiffer, InvalidArgument, TaskNotFound
+from zrb_store.inspect.agents import Spent
 from zrb_store.inspect.resume import Decision, is_of_event, plan, refuse_program, without_task
 from zrb_store.masking import MASK, mask_named, mask_remembered, mask_text, one_line, remember
 from zrb_store.names import nearest
@@ -76,6 +77,9 @@ class ResumedInputs:
                 self._take_added(task_input)
             if compat.is_secret(task_input):
                 remember(str(self.values[name]))
+        withheld = {name for name, one in self._declared.items() if self._is_withheld(one) and name not in given}
+        hidden = {*withheld, *map(compat.to_snake_case, withheld)}
+        self.known = {name: value for name, value in self.values.items() if name not in hidden}  # unless they are asked
         for name, task_input in self._declared.items() if asking else ():
             stored = self._stored.get(name)
             if compat.is_secret(task_input) or not is_marked(stored, MASKED):
@@ -273,6 +277,33 @@ class Resumer:
             if runs and compat.is_secret(one) and one.name not in inputs and (one.name in again or one.always_prompt)
         ]
         return decisions, [*added, *asks, *notes]
+
+    def plan_agents(self, store: Store, decisions: list[Decision]) -> tuple[list[Decision], list[str]]:
+        """Add to decisions that were planned what becomes of the steps of agents, and return what is paid again."""
+        request, notes, found = self._request, [], []
+        tasks = {name: task for task, name in request.graph.names.items()}
+        for decision in decisions:
+            task = tasks.get(decision.task)
+            if decision.action == "run" and task is not None and compat.is_llm_task(task):
+                from zrb_store.agents.changes import cost_of  # late: these import pydantic-ai
+                from zrb_store.plugin.agents.planned import plan_agent, steps_of_agent
+
+                with store.database.snapshot() as transaction:
+                    known = steps_of_agent(transaction, request.session.id, decision.task)
+                inputs = ResumedInputs(self._task, request.session, request.inputs, asking=False)
+                starts_over = not decision.steps and any(one.stands for one in known)
+                steps = plan_agent(known, task, inputs.known, decision.reason if starts_over else None)
+                decision = replace(decision, agent_steps=tuple(steps))
+                costs = (
+                    cost_of(one.stored)
+                    for one, step in zip(known, steps, strict=True)
+                    if one.stands and step.action == "made-again"
+                )
+                again = functools.reduce(Spent.__add__, costs, Spent())
+                if any(again):
+                    notes.append(f"{decision.task}: a resume makes {again.text()} again")
+            found.append(decision)
+        return found, notes
 
     def declared(self, session: SessionRecord, *, takes_over: bool = False) -> Graph:
         """Find the main task of a session, make a zrb session for it, and return its tasks."""

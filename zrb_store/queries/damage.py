@@ -130,7 +130,7 @@ def say(noun: str, wrong: str, count: int, labels: list[str]) -> str:
     return f"{noun}s that {wrong}: {count} ({', '.join(labels[:SHOWN])}{more})"
 
 
-Kind = Literal["session", "run", "queue", "result", "output", "value", "replaced"]
+Kind = Literal["session", "run", "queue", "result", "wait", "output", "value", "replaced"]
 
 
 @statement
@@ -140,14 +140,17 @@ def _texts(kind: Kind) -> sa.Select[*Row]:
         "run": (t.run.c.command,),
         "queue": (t.queue.c.retry_after,),
         "result": (t.attempt.c.result,),
+        "wait": (t.attempt.c.step, t.attempt.c.arguments),
         "output": (t.output.c.size, t.output.c.data),
         "value": (whole_text(),),
         "replaced": (t.replaced.c.data,),
     }
-    if kind != "result":
+    if kind not in ("result", "wait"):
         return rows_of(f"zrb_{kind}").add_columns(*columns[kind])
-    found = rows_of("zrb_attempt").add_columns(*columns[kind])
-    return found.where(t.attempt.c.step_of.is_not(None), t.attempt.c.result.is_not(None))
+    steps = rows_of("zrb_attempt").add_columns(*columns[kind]).where(t.attempt.c.step_of.is_not(None))
+    if kind == "wait":
+        return steps.where(t.attempt.c.status == literal("waiting"), t.attempt.c.given_back_at.is_(None))
+    return steps.where(t.attempt.c.result.is_not(None))
 
 
 def texts(transaction: Transaction, kind: Kind) -> Iterator[Row]:

@@ -218,13 +218,38 @@ def with_steps(executor: Executor, chosen: Sequence[tuple[int, str]]) -> list[tu
     return list(found.items())
 
 
-def _in_span() -> tuple[sa.ColumnElement[bool], ...]:
-    return of_task(of_parent=True), t.attempt.c.id >= bindparam("since"), t.attempt.c.id < bindparam("before")
-
-
 @statement
-def _in_effect() -> sa.Select[int]:
-    return sa.select(t.attempt.c.id).where(*_in_span(), is_in_effect()).order_by(t.attempt.c.id.desc())
+def _in_span(
+    with_results: bool,
+) -> sa.Select[str | None, str | None, int, int | None, int, str, str | None, bool, bool]:
+    result = t.attempt.c.result if with_results else sa.null()
+    columns = [t.attempt.c.step, result, *(t.attempt.c[name] for name in StoredStep._fields[2:-2])]
+    uncertain = sa.and_(t.attempt.c.once, t.attempt.c.status != literal("failed"))
+    since, before = t.attempt.c.id >= bindparam("since"), t.attempt.c.id < bindparam("before")
+    return (
+        sa.select(*columns, is_in_effect(), uncertain)
+        .where(of_task(of_parent=True), since, before)
+        .order_by(t.attempt.c.id)
+    )
+
+
+class StoredStep(NamedTuple):
+    """The last attempt of a step of a span."""
+
+    step: str  # its name
+    result: str | None  # encoded
+    started_tick: int
+    ended_tick: int | None
+    id: int = 0
+    task: str = ""  # the step's id within its session: TASK/NUMBER
+    arguments: str | None = None  # encoded
+    in_effect: bool = True  # whether it has completed and has not been given back since
+    uncertain: bool = False  # whether it was declared `once`, and has happened or may have happened
+
+    @property
+    def what(self) -> str:
+        """Say that it has happened, or may have happened."""
+        return "has completed" if self.in_effect else "may have happened"
 
 
 class Span(NamedTuple):
@@ -236,42 +261,8 @@ class Span(NamedTuple):
     before: int  # the id of an attempt, of a step or of the task, that began after all of them
 
 
-def completed_in(executor: Executor, span: Span) -> list[int]:
-    """Return the ids of the attempts of completed steps that were not given back, the newest first."""
-    return [row[0] for row in executor.execute(_in_effect(), span._asdict())]
-
-
-@statement
-def _uncertain() -> sa.Select[str, str | None, bool]:
-    newer = t.attempt.alias("newer")
-    return (
-        sa.select(t.attempt.c.task, t.attempt.c.step, is_in_effect())
-        .where(
-            *_in_span(),
-            t.attempt.c.once,
-            t.attempt.c.status != literal("failed"),
-            ~exists(
-                newer.c.session_id == t.attempt.c.session_id,
-                newer.c.step_of == t.attempt.c.step_of,
-                newer.c.step == t.attempt.c.step,
-                newer.c.id > t.attempt.c.id,
-                newer.c.id < bindparam("before"),
-            ),
-        )
-        .order_by(t.attempt.c.id)
-        .limit(literal(1))
-    )
-
-
-class UncertainStep(NamedTuple):
-    """A step that was declared `once` and happened, or may have happened."""
-
-    task: str  # the step's id within its session: TASK/NUMBER
-    step: str
-    in_effect: bool  # whether it has completed and has not been given back since
-
-
-def uncertain_in(executor: Executor, span: Span) -> UncertainStep | None:
-    """Return the first step that was declared `once` and is not known to have failed, if there is one."""
-    rows = executor.execute(_uncertain(), span._asdict())
-    return UncertainStep(rows[0][0], rows[0][1], bool(rows[0][2])) if rows else None
+def steps_in(executor: Executor, span: Span, *, results: bool) -> list[StoredStep]:
+    """Return the steps of a span, with their results or without, the oldest first."""
+    found = [StoredStep(*row) for row in executor.execute(_in_span(results), span._asdict())]
+    newest = {step.step: step for step in found}
+    return [step for step in found if newest[step.step] is step]

@@ -11,12 +11,12 @@ import json
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from zrb_store.db.columns import MOST_TICK
-from zrb_store.db.core import Params, bindparam, is_one_of, literal, made_once, sa, statement, t
+from zrb_store.db.core import Params, bindparam, exists, is_one_of, literal, made_once, sa, statement, t
 from zrb_store.db.dialect import among, insert_if_absent, new_id, new_ids, now, tick
 from zrb_store.db.transaction import Executor
-from zrb_store.queries.attempts import ERROR, attempt_as, is_of_no_task, is_step
+from zrb_store.queries.attempts import ERROR, attempt_as, is_in_effect, is_of_no_task, is_step
 from zrb_store.queries.clock import Moment, given_tick
-from zrb_store.queries.dependent_steps import ids, of_attempt, source_id, stood, stood_alone
+from zrb_store.queries.dependent_steps import StoredStep, ids, of_attempt, source_id, stood, stood_alone
 from zrb_store.queries.values import due_then, is_same_value
 from zrb_store.records import UNFINISHED, SessionRecord
 
@@ -422,6 +422,36 @@ def _copy(executor: Executor, params: Params, *, exact: bool = False) -> None:
     attempts = (_copy_attempts(name, steps=steps, exact=exact) for steps in (False, True))
     for copy in (_copy_queues(), *attempts, _copy_values(name, exact), _copy_chunks(), _copy_output()):
         executor.execute(copy, params)
+
+
+@statement
+def _once_left_out() -> sa.Select[str, str | None, bool]:
+    newer, copied = t.attempt.alias("newer"), t.attempt.alias("copied")
+    is_newer = (
+        newer.c.session_id == t.attempt.c.session_id,
+        newer.c.step_of == t.attempt.c.step_of,
+        newer.c.step == t.attempt.c.step,
+        newer.c.id > t.attempt.c.id,
+    )
+    return (
+        sa.select(t.attempt.c.task, t.attempt.c.step, is_in_effect())
+        .where(
+            t.attempt.c.session_id == source_id(),
+            t.attempt.c.step_of.is_not(None),
+            t.attempt.c.once,
+            t.attempt.c.status != literal("failed"),
+            ~exists(*is_newer),
+            ~exists(_is_copy(copied, t.attempt)),
+        )
+        .order_by(t.attempt.c.id)
+        .limit(literal(1))
+    )
+
+
+def once_left_out(executor: Executor, source: int, target: int) -> StoredStep | None:
+    """Return the first step declared `once` that happened, or may have happened, and that a fork does not have."""
+    rows = executor.execute(_once_left_out(), {"source": source, "target": target})
+    return next((StoredStep(step or "", None, 0, None, 0, task, None, bool(done)) for task, step, done in rows), None)
 
 
 @statement

@@ -1,22 +1,34 @@
-"""What happened to values and to steps: the history of values, the last ones of a queue, and the steps of a session."""
+"""The values of queues with everything that happened to them, and which of a queue come last."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Collection, Iterator
-from dataclasses import replace
+import functools
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple, TypeVar, TypeVarTuple
 
+from zrb_store import codec
 from zrb_store.db.columns import ATTEMPT, REPLACED, RETURN, VALUE, ColumnRule, readable
 from zrb_store.db.core import bindparam, is_one_of, literal, made_once, sa, statement, t
-from zrb_store.db.dialect import among, short_text, whole_text
+from zrb_store.db.dialect import short_text, whole_text
 from zrb_store.db.transaction import Executor, Row, Transaction
+from zrb_store.names import full_name, name_within
 from zrb_store.queries import attempts, chunks
 from zrb_store.queries.by_hand import Change
 from zrb_store.queries.clock import Moment, by_then, later
-from zrb_store.queries.show import attempts_without
 from zrb_store.queries.values import from_live, is_dead, is_delayed, is_due, is_held, is_same_value, was_live
-from zrb_store.records import UNFINISHED, UNSUCCESSFUL, AttemptRecord, ReplacedRecord, ReturnRecord, ValueRecord
+from zrb_store.records import (
+    UNFINISHED,
+    Damage,
+    ErrorRecord,
+    JsonObject,
+    JsonValue,
+    ReplacedRecord,
+    ReturnRecord,
+    ValueRecord,
+    iso,
+    pick,
+)
 
 MESSAGE_LENGTH = 300
 """Characters of an error's message that are read with each return of a value: one error may be that of many."""
@@ -61,33 +73,45 @@ def taker() -> JoinedAttempt:
 
 
 class AttemptName(NamedTuple):
-    """An attempt that pushed or took a value. Of a step, `task` is its id, and `step` its name."""
+    """An attempt that pushed or took a value."""
 
-    session: str
-    task: str
-    number: int
-    step: str | None = None
+    name: str  # `load#1` if it is of the value's own session, else `SESSION/load#1`
+    step: str | None  # the name of the step, if it is an attempt of one
     given_back: Moment | None = None
-    failed: Moment | None = None
+    failed: Moment | None = None  # when it ended without completing, if it is of another session
 
-    def undone(self, session: str) -> Moment | None:
-        """Return when its changes to queues of a session were undone, or None. Relatives of its own count as others."""
-        return self.given_back if session == self.session or self.failed is None else self.failed
+    @property
+    def undone(self) -> Moment | None:
+        """When its changes to queues of the value's session were undone. Relatives of its own count as others."""
+        return self.given_back if self.failed is None else self.failed
 
 
-class Return(NamedTuple):
+class Returned(NamedTuple):
     """The return of a value to its queue."""
 
-    record: ReturnRecord  # its row
+    record: ReturnRecord
     taker: AttemptName | None  # the attempt that held the value before, if it still exists
-    # Type and message of the error with which that attempt ended; the message may be cut.
-    error: tuple[str | None, str | None]
+    error: ErrorRecord | None  # with which that attempt ended; its message may be cut
+
+    @property
+    def taken_by(self) -> str | None:
+        return self.taker and self.taker.name
+
+    @property
+    def ended_death(self) -> str | None:
+        """How somebody ended the value's death: `requeued`, `replaced` or `dropped`, as the reason begins."""
+        return self.record.reason.partition(" ")[0] if self.record.failed_deliveries == 0 else None
+
+    def to_json(self) -> JsonObject:
+        row = pick(self.record, "taken_at", "returned_at", "reason", "failed_deliveries", "due_at")
+        return {"taken_by": self.taken_by, **row, **pick(self, "error")}
 
 
-class Replacement(NamedTuple):
-    """A replacement of a value's content by hand."""
+class Replaced(NamedTuple):
+    """What a value was before somebody put another content in its place."""
 
-    record: ReplacedRecord  # what the value was before
+    record: ReplacedRecord
+    content: JsonValue
     by: Change | None = None  # who did it, if that is recorded and was looked for (`inspect/value.py`)
 
     @property
@@ -95,19 +119,83 @@ class Replacement(NamedTuple):
         """When it happened."""
         return Moment(self.record.replaced_at, self.record.replaced_tick)
 
+    def to_json(self) -> JsonObject:
+        return {
+            **pick(self.record, "type", "size"),
+            "value": self.content,
+            **pick(self.record, "failed_deliveries", "replaced_at"),
+            "replaced_by": self.by and self.by.to_json(),
+        }
 
-class ValueHistory(NamedTuple):
-    """A value with everything that happened to it."""
 
-    value: ValueRecord  # its present row; as of a moment, with the content of then
+@dataclass(frozen=True, slots=True)
+class Value:
+    """A value of a queue. What somebody did to it from a shell is known if it was looked for (`inspect/value.py`)."""
+
+    id: str  # SESSION/QUEUE#SEQ
+    record: ValueRecord  # its present row; as of a moment, with the content of then
+    content: JsonValue
     is_live: bool  # whether it is in its queue, or was at the given moment
     pusher: AttemptName | None  # the attempt that pushed it, if there was one and it still exists
-    taker: AttemptName | None  # the attempt that holds it now, if there is one and it still exists
-    returns: list[Return]  # its returns to the queue, the oldest first
-    replaced: list[Replacement]  # what it was before, the oldest first
-    # Who pushed it from a shell outside any attempt, if that was looked for (`inspect/value.py`).
-    pushed_from: Change | None = None
-    taken_from: Change | None = None  # who took or dropped it so
+    taker: AttemptName | None  # the attempt that took it, if there was one and it still exists
+    returns: list[Returned]  # the oldest first
+    replaced: list[Replaced]  # what it was before, the oldest first
+    pushed_from: Change | None = None  # who pushed it from a shell outside any attempt
+    taken_from: Change | None = None  # who took it from a shell, or dropped it
+    beginning: str | None = None  # in a report, of a long value, whose content is left out
+
+    def note(self, damage: Damage) -> None:
+        """Note what is damaged of it."""
+        damage.note(f"value {self.id}", self.record.damage)
+        for each in self.returns:
+            damage.note(f"a return of {self.id}", each.record.damage)
+        for one in self.replaced:
+            damage.note(f"an earlier content of {self.id}", one.record.damage)
+
+    @property
+    def pushed_by(self) -> str | None:
+        return self.pusher and self.pusher.name
+
+    @property
+    def taken_by(self) -> str | None:
+        return self.taker and self.taker.name
+
+    @property
+    def undone(self) -> Moment | None:
+        """When what its pusher did was undone."""
+        return self.pusher and self.pusher.undone
+
+    @property
+    def taken_at(self) -> int | None:
+        """When it was taken or removed, if it is."""
+        return self.record.ended_at if self.record.state in ("taken", "removed") else None
+
+    @property
+    def outcome(self) -> str:
+        """What became of it: its state, or `dropped` if a person took it out."""
+        return "dropped" if self.record.state == "removed" and self.taken_from is not None else self.record.state
+
+    @property
+    def past(self) -> list[Returned | Replaced]:
+        """What happened to it since its push, in order, without the ends of deaths that a later event tells."""
+        told: list[tuple[int, Returned | Replaced]] = [
+            (each.record.returned_tick, each) for each in self.returns if each.ended_death in (None, "requeued")
+        ]
+        told += [(each.record.replaced_tick, each) for each in self.replaced]
+        return [each for _, each in sorted(told, key=lambda pair: pair[0])]
+
+    def to_json(self) -> JsonObject:
+        shown: JsonObject = {
+            "id": self.id,
+            **pick(self.record, "seq", "state", "type", "size"),
+            "value": self.content,
+            "pushed_at": iso(self.record.pushed_at),
+            **pick(self, "pushed_by", "pushed_from", "taken_at", "taken_by", "taken_from"),
+            **pick(self.record, "moved_from", "orphaned", "failed_deliveries", "due_at"),
+            "returns": [each.to_json() for each in self.returns],
+            "replaced": [each.to_json() for each in self.replaced],
+        }
+        return shown if self.beginning is None else {**shown, "beginning": self.beginning}
 
 
 Only = Literal["live", "dead", "delayed", "held", "next", "notable"]
@@ -202,13 +290,15 @@ def _replacements(scope: Scope) -> sa.Select[*Row]:
     )
 
 
-def of_value(transaction: Transaction, queue_id: int, seq: int) -> ValueHistory | None:
-    """Return the history of one value, or None if there is no such value."""
-    return next(histories(transaction, "value", queue_id, seq=seq), None)
+def of_value(transaction: Transaction, queue_id: int, seq: int, session: str, queue: str) -> Value | None:
+    """Return one value of a session's queue, or None if there is no such value."""
+    return next(values(transaction, session, {queue_id: queue}, "value", queue_id, seq=seq), None)
 
 
-def histories(
+def values(
     transaction: Transaction,
+    session: str,
+    queues: Mapping[int, str],
     scope: Scope,
     of: int,
     *,
@@ -216,29 +306,33 @@ def histories(
     only: Only | None = None,
     at: Moment | None = None,
     whole_errors: bool = False,
-) -> Iterator[ValueHistory]:
-    """Yield the histories of the values of a session or a queue.
+) -> Iterator[Value]:
+    """Yield the values of a session, given its name and those of its queues, or of one queue.
 
     With `at`, those live at that moment are live, and have the content of then. The errors of deliveries are cut after
     `MESSAGE_LENGTH` characters, unless `whole_errors` are asked for.
     """
     scope = "end" if scope == "queue" and seq is not None else scope
     params = {"of": of, "seq": seq, **(at.bounds if at else {})}
-    returns_of = _by_value(map(_return, transaction.stream(_returns(scope, whole_errors), params)))
-    replaced_of = _by_value(map(_replacement, transaction.stream(_replacements(scope), params)))
+    name = functools.partial(_attempt_name, session)
+    rows_of_returns = transaction.stream(_returns(scope, whole_errors), params)
+    returns_of = _by_value(_returned(row, name) for row in rows_of_returns)
+    replaced_of = _by_value(map(_replaced, transaction.stream(_replacements(scope), params)))
     for row in transaction.stream(_values(scope, only, at is not None), params):
-        history = _history(transaction, row)
-        place = (history.value.queue_id, history.value.seq)
-        history.returns.extend(returns_of(place))
-        history.replaced.extend(replaced_of(place))
-        later_one = at and next((each.record for each in history.replaced if not at.includes(*each.when)), None)
-        if later_one:
+        record, is_live, attempts = _record(transaction, row[: len(VALUE)]), row[len(VALUE)], row[len(VALUE) + 1 :]
+        if record.state == "live" and not is_live:
+            record = replace(record, state="delayed")
+        place = (record.queue_id, record.seq)
+        returns, replaced = returns_of(place), replaced_of(place)
+        if later_one := at and next((each.record for each in replaced if not at.includes(*each.when)), None):
             then = {name: getattr(later_one, name) for name in ("type", "size", "data")}
-            history = history._replace(value=replace(history.value, **then))
-        yield history
+            record = replace(record, **then)
+        pusher, taker = name(*attempts[:-4]), name(*attempts[-4:])  # the last four name the taker
+        its_name = full_name(session, queues[record.queue_id], record.seq)
+        yield Value(its_name, record, codec.to_json(record.data), bool(is_live), pusher, taker, returns, replaced)
 
 
-Event = TypeVar("Event", Return, Replacement)
+Event = TypeVar("Event", Returned, Replaced)
 
 
 def _by_value(events: Iterator[Event]) -> Callable[[tuple[int, int]], list[Event]]:
@@ -271,42 +365,41 @@ def value_record(columns: Row) -> ValueRecord:
 _DATA = list(VALUE).index("data")
 
 
-def _history(transaction: Transaction, row: Row) -> ValueHistory:
-    """Return the history of a value, still without its returns."""
-    place = len(VALUE)
-    columns, is_live, attempts = list(row[:place]), row[place], row[place + 1 :]
+def _record(transaction: Transaction, columns: Row) -> ValueRecord:
     if not columns[_DATA]:
-        columns[_DATA] = chunks.whole(transaction, columns[0], columns[1], "") or ""
-    pusher, taker = attempts[:-4], attempts[-4:]  # the last four name the taker
-    record = value_record(tuple(columns))
-    if record.state == "live" and not is_live:
-        record = replace(record, state="delayed")
-    return ValueHistory(record, bool(is_live), _attempt_name(*pusher), _attempt_name(*taker), [], [])
+        whole = chunks.whole(transaction, columns[0], columns[1], "") or ""
+        columns = (*columns[:_DATA], whole, *columns[_DATA + 1 :])
+    return value_record(columns)
 
 
-def _return(row: Row) -> Return:
+def _returned(row: Row, name: Callable[..., AttemptName | None]) -> Returned:
     *columns, session_name, task, number, step, error_type, message = row
     named, damage = readable(RETURN, columns)
     del named["id"]
     error = (_text(_ERROR_TYPE, error_type), _text(_MESSAGE, message))
-    return Return(ReturnRecord(**named, damage=damage), _attempt_name(session_name, task, number, step), error)
+    record, taker = ReturnRecord(**named, damage=damage), name(session_name, task, number, step)
+    return Returned(record, taker, None if error == (None, None) else ErrorRecord(*error))
 
 
-def _replacement(row: Row) -> Replacement:
+def _replaced(row: Row) -> Replaced:
     named, damage = readable(REPLACED, row)
     del named["id"]
-    return Replacement(ReplacedRecord(**named, damage=damage))
+    record = ReplacedRecord(**named, damage=damage)
+    return Replaced(record, codec.to_json(record.data))
 
 
 def _text(rule: ColumnRule, text: str | None) -> str | None:
     return None if rule.problem(text) else text
 
 
-def _attempt_name(session_name: str | None, task: str, number: int, step: Any, *undone: Any) -> AttemptName | None:
-    if session_name is None:
+def _attempt_name(
+    home: str, session: str | None, task: str, number: int, step: Any, *undone: int | None
+) -> AttemptName | None:
+    if session is None:
         return None
-    moments = (_moment(*undone[place : place + 2]) for place in range(0, len(undone), 2))
-    return AttemptName(session_name, task, number, _text(_STEP, step), *moments)
+    given_back, failed = (_moment(*undone[place : place + 2]) for place in (0, 2)) if undone else (None, None)
+    name = name_within(home, session, task, number)
+    return AttemptName(name, _text(_STEP, step), given_back, None if session == home else failed)
 
 
 def _moment(at: int | None, tick: int | None) -> Moment | None:
@@ -371,109 +464,6 @@ def earlier(
     """Count the values before one of a queue, or all, by their state; at a moment, by whether they were live."""
     params = {"queue_id": queue_id, "seq": seq, **(at.bounds if at else {})}
     return {row[0]: row[1] for row in executor.execute(_earlier(only, at is not None), params)}
-
-
-class StepCounts(NamedTuple):
-    """How many steps a task has, and how many attempts these have had."""
-
-    task: str
-    steps: int  # how many steps it has
-    standing: int  # how many of them have completed and were not given back
-    running: int  # how many attempts of steps are running
-    failed: int  # how many attempts of steps failed
-    interrupted: int  # how many were interrupted
-    lost: int  # how many were lost
-    prompts: int  # how many attempts of a step named `prompt` there are: the first step of an agent has this name
-
-
-@statement
-def _counts(dialect_name: str, then: bool) -> sa.Select[*Row]:
-    status: sa.ColumnElement[str] = t.attempt.c.status
-    given_back: sa.ColumnElement[bool] = t.attempt.c.given_back_at.is_not(None)
-    if then:
-        status = sa.case((by_then(t.attempt, "ended"), status), else_=literal("running"))
-        given_back = sa.and_(given_back, by_then(t.attempt, "given_back"))
-    is_dead = sa.and_(status == literal("running"), among(dialect_name, t.attempt.c.run_id, "dead_runs"))
-    status = sa.case((is_dead, literal("lost")), else_=status)
-    stands = sa.and_(status == literal("completed"), ~given_back)
-    counted = (stands, *(status == literal(word) for word in ("running", *UNSUCCESSFUL)))
-    return (
-        sa.select(
-            t.attempt.c.step_of,
-            sa.func.count(t.attempt.c.step_number.distinct()),
-            *(sa.func.count(sa.case((condition, literal(1)))) for condition in counted),
-            sa.func.count(sa.case((t.attempt.c.step == literal("prompt"), literal(1)))),
-        )
-        .where(
-            t.attempt.c.session_id == bindparam("session_id"),
-            t.attempt.c.step_of.is_not(None),
-            *[by_then(t.attempt, "started")] * then,
-        )
-        .group_by(t.attempt.c.step_of)
-        .order_by(sa.func.min(t.attempt.c.id))
-    )
-
-
-def counts(
-    executor: Executor, session_id: int, moment: Moment | None = None, *, dead_runs: Collection[int] = ()
-) -> list[StepCounts]:
-    """Count the steps of a session's tasks, in the order of their first steps. In dead runs, running ones are lost."""
-    params = {"session_id": session_id, "dead_runs": json.dumps(list(dead_runs)), **(moment.bounds if moment else {})}
-    found = executor.execute(_counts(executor.dialect_name, moment is not None), params)
-    return [StepCounts(*row) for row in found]
-
-
-@statement
-def _with_results(then: bool) -> sa.Select[*Row]:
-    found = (
-        attempts_without("error_traceback")
-        .add_columns(t.attempt.c.result)
-        .where(t.attempt.c.step_of == bindparam("task"))
-        .order_by(t.attempt.c.step_number, t.attempt.c.number)
-    )
-    return found.where(by_then(t.attempt, "started")) if then else found
-
-
-_RESULT = {"result": ATTEMPT["result"]}
-
-
-def of_task(
-    transaction: Transaction, session_id: int, task: str, moment: Moment | None = None
-) -> Iterator[tuple[AttemptRecord, str | None]]:
-    """Yield the attempts of a task's steps, step by step, each with its encoded result."""
-    params = {"session_id": session_id, "task": task, **(moment.bounds if moment else {})}
-    for *columns, result in transaction.stream(_with_results(moment is not None), params):
-        record = attempts.record(tuple(columns))
-        named, damage = readable(_RESULT, (result,))
-        yield replace(record, damage=record.damage + damage) if damage else record, named["result"]
-
-
-@statement
-def _running() -> sa.Select[*Row]:
-    return attempts_without("arguments", "error_traceback").where(
-        t.attempt.c.step_of.is_not(None), t.attempt.c.status == literal("running")
-    )
-
-
-def running(executor: Executor, session_id: int) -> list[AttemptRecord]:
-    """Return the attempts of steps of a session that run, or ran when their process died."""
-    return [attempts.record(row) for row in executor.execute(_running(), {"session_id": session_id})]
-
-
-@statement
-def _of_step() -> sa.Select[*Row]:
-    return (
-        attempts_without("error_traceback")
-        .where(t.attempt.c.step_of.is_not(None), t.attempt.c.task == bindparam("step_id"))
-        .order_by(t.attempt.c.number.desc())
-        .limit(literal(1))
-    )
-
-
-def newest(executor: Executor, session_id: int, step_id: str) -> AttemptRecord | None:
-    """Return the newest attempt of the step with the id `TASK/NUMBER`, or None if the session has no such step."""
-    rows = executor.execute(_of_step(), {"session_id": session_id, "step_id": step_id})
-    return attempts.record(rows[0]) if rows else None
 
 
 @statement

@@ -3,29 +3,36 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple, TypeAlias
 
 from zrb_store.db.columns import RUN
 from zrb_store.db.core import bindparam, exists, is_one_of, literal, sa, statement, t
 from zrb_store.db.dialect import among
 from zrb_store.db.transaction import Executor, Row, Transaction
+from zrb_store.names import full_name
 from zrb_store.queries import runs, sessions
 from zrb_store.queries.attempts import attempt_as, is_in_effect, is_of_no_task
-from zrb_store.records import RunRecord
+from zrb_store.records import JsonObject, RunRecord, pick_all
 
 
-class HeldValues(NamedTuple):
-    """Values of one queue that a running attempt holds."""
+class Holder(NamedTuple):
+    """What holds values of a session: a running attempt, or a completed step, which never gives them back by itself."""
 
-    home_id: int  # the session of the queue
-    queue_id: int
-    session: str  # name of the attempt's own session
-    task: str
+    home_id: int  # the session whose values it holds
+    queue_id: int  # the queue of these values; 0 for a step, which may hold values of several
+    session: str  # name of its own session
+    task: str  # of a step, its id
     number: int
-    values: int  # how many values it has taken
+    values: int  # how many these are; 0 for a step
     since: int  # when it took the first of them, in microseconds
-    run: RunRecord  # its run, whose process may have died
+    status: str = ""  # of its process, `alive`, `dead` or `lease expired`; of a step, as in `step of a failed session`
+    step_of: str | None = None  # of a completed step, the task
+
+    @property
+    def attempt(self) -> str:
+        """SESSION/TASK#NUMBER."""
+        return full_name(self.session, self.task, self.number)
 
 
 @statement
@@ -55,11 +62,14 @@ def _held(dialect_name: str, of_sessions: bool) -> sa.Select[*Row]:
     return found.order_by(t.queue.c.id, *name)
 
 
-def held_values(executor: Executor, session_ids: Sequence[int] | None = None) -> list[HeldValues]:
-    """Return what running attempts hold of each queue of these sessions, or what they took of any queue."""
+def held_values(executor: Executor, session_ids: Sequence[int] | None = None) -> list[tuple[Holder, RunRecord]]:
+    """Return what running attempts hold of each queue of these sessions, or what they took of any queue.
+
+    Each comes with its run, whose process may have died.
+    """
     statement = _held(executor.dialect_name, session_ids is not None)
     rows = executor.execute(statement, {"session_ids": json.dumps(list(session_ids or ()))})
-    return [HeldValues._make((*row[:7], runs.record(row[7:]))) for row in rows]
+    return [(Holder(*place), runs.record(tuple(columns))) for *place, columns in ((*row[:7], row[7:]) for row in rows)]
 
 
 class ValueHolder(NamedTuple):
@@ -116,17 +126,6 @@ def unfinished_sessions(executor: Executor) -> Iterator[tuple[int, str, str, Run
     """Yield id, name, stored status and newest run of the sessions that have steps and have not completed."""
     for session_id, name, status, *columns in executor.execute(_unfinished()):
         yield session_id, name, status, runs.record(tuple(columns))
-
-
-class HoldingStep(NamedTuple):
-    """A completed step of a task that has not completed, which holds values of another session."""
-
-    home_id: int  # the session whose values it holds
-    session_id: int  # the step's own session
-    step_of: str
-    task: str  # the step's id: TASK/NUMBER
-    number: int
-    since: int  # when it took the first of these values, in microseconds
 
 
 def _holds_as_step(dialect_name: str) -> sa.ColumnElement[bool]:
@@ -187,29 +186,40 @@ def _each_held(dialect_name: str) -> sa.Select[*Row]:
     )
 
 
-class HeldValue(NamedTuple):
-    """A value with the running attempt, or the completed step of an unfinished task, that holds it."""
+class Hold(NamedTuple):
+    """A value that is held, and by whom."""
 
-    home: str  # the session of the value
-    queue: str
-    seq: int
+    value: str  # SESSION/QUEUE#SEQ
+    held_by: str  # SESSION/TASK#NUMBER
     since: int  # when it was taken, in microseconds
-    session: str  # the session of the holder
-    task: str
-    number: int
-    is_step: bool  # whether the holder is a completed step
-    session_id: int  # the holder's
-    run: RunRecord
+    status: str  # of the holder, as in `Holder`
+
+    def to_json(self) -> JsonObject:
+        """Return it as `list --holds --format json` shows it."""
+        return pick_all(self)
 
 
-def each_held(transaction: Transaction, step_sessions: Sequence[int]) -> Iterator[HeldValue]:
-    """Yield every value that is held, by running attempts or by completed steps of these sessions, the oldest first."""
-    params = {"step_sessions": json.dumps(list(step_sessions))}
+Halted: TypeAlias = Mapping[int, tuple[str, str]]
+"""Sessions by id whose completed steps may hold values: the name of each, and the status of such a step."""
+
+
+def each_held(transaction: Transaction, halted: Halted) -> Iterator[tuple[Hold, RunRecord]]:
+    """Yield every value that is held, by running attempts or by completed steps, the oldest first.
+
+    Each comes with its run, by which the status of a running attempt is known.
+    """
+    params = {"step_sessions": json.dumps(list(halted))}
     for row in transaction.stream(_each_held(transaction.dialect_name), params):
-        yield HeldValue._make((*row[:9], runs.record(row[9:])))
+        value, since, holder, (is_step, session_id) = row[:3], row[3], row[4:7], row[7:9]
+        status = halted[session_id][1] if is_step else ""
+        yield Hold(full_name(*value), full_name(*holder), since, status), runs.record(row[9:])
 
 
-def holding_steps(executor: Executor, session_ids: Sequence[int], step_sessions: Sequence[int]) -> list[HoldingStep]:
+def holding_steps(executor: Executor, session_ids: Sequence[int], halted: Halted) -> list[Holder]:
     """Return the completed steps that hold values of other sessions, of tasks that have not completed."""
-    params = {"session_ids": json.dumps(list(session_ids)), "step_sessions": json.dumps(list(step_sessions))}
-    return [HoldingStep(*row) for row in executor.execute(_holding_steps(executor.dialect_name), params)]
+    params = {"session_ids": json.dumps(list(session_ids)), "step_sessions": json.dumps(list(halted))}
+    rows = executor.execute(_holding_steps(executor.dialect_name), params)
+    return [
+        Holder(home_id, 0, halted[session_id][0], task, number, 0, since, halted[session_id][1], step_of)
+        for home_id, session_id, step_of, task, number, since in rows
+    ]

@@ -184,4 +184,4 @@ def worked_until(run: RunRecord, now: int | None) -> int:
     if now is not None and run.status is None:
         return now
     # The last that is known of a run that died is when it renewed its lease, or what it did later.
-    return max(run.lease_expires_at - int(DURATION * 1_000_000), run.seen_at)
+    return max(run.started_at, run.lease_expires_at - int(DURATION * 1_000_000), run.seen_at)

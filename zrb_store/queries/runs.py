@@ -63,6 +63,8 @@ def _last_signs(dialect_name: str) -> sa.Select[int | None, int, int | None]:
 
 def with_last_signs(executor: Executor, found: Sequence[RunRecord]) -> list[RunRecord]:
     """Return runs with the time when the attempts of each last began or ended by themselves."""
+    if not found:
+        return []
     rows = executor.execute(_last_signs(executor.dialect_name), {"ids": json.dumps([run.id for run in found])})
     signs = {run: max(started_at, ended_at or 0) for run, started_at, ended_at in rows}
     return [replace(run, seen_at=signs.get(run.id, 0)) for run in found]
@@ -83,9 +85,15 @@ def status_of(executor: Executor, run_id: int) -> tuple[str | None] | None:
     return next(iter(executor.execute(_column("status"), {"of_run": run_id})), None)
 
 
+def last_started(runs: Sequence[RunRecord]) -> RunRecord | None:
+    """Return the last run of a session that somebody started, given all its runs. A reclaim leaves one of its own."""
+    return next((run for run in reversed(runs) if run.origin != "reclaim"), None)
+
+
 def acknowledged_at(runs: Sequence[RunRecord]) -> int | None:
     """Return when `ack` acknowledged how a session ended, given all its runs; None if it did not."""
-    return next((run.acknowledged_at for run in reversed(runs) if run.origin != "reclaim"), None)
+    last = last_started(runs)
+    return None if last is None else last.acknowledged_at
 
 
 @statement

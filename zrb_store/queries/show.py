@@ -1,12 +1,14 @@
-"""For `show`, `log` and `diff`, rows of a session: its attempts, the counts of its queues, and its steps' results."""
+"""For `show`, `log` and `diff`, rows of a session: its attempts, its steps, and the counts of its queues."""
 
 from __future__ import annotations
 
 import json
 import operator
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 from typing import Literal, NamedTuple
 
+from zrb_store.db.columns import ATTEMPT, readable
 from zrb_store.db.core import bindparam, exists, literal, sa, statement, t
 from zrb_store.db.dialect import among, now, whole_text
 from zrb_store.db.transaction import Executor, Row, Transaction
@@ -15,8 +17,9 @@ from zrb_store.queries.attempts import attempt_as, is_in_effect, is_step
 from zrb_store.queries.clock import Moment, by_then
 from zrb_store.queries.output import has_output
 from zrb_store.queries.queues import RULES, QueueRules, readable_rules
+from zrb_store.queries.steps import is_answer
 from zrb_store.queries.values import is_dead, is_delayed, is_due, is_held, is_same_value, was_live
-from zrb_store.records import AttemptRecord
+from zrb_store.records import UNSUCCESSFUL, AttemptRecord
 
 
 @statement
@@ -165,36 +168,33 @@ def live_values_of(executor: Executor, session_id: int, task: str) -> dict[str, 
 
 
 @statement
-def _holding(dialect_name: str) -> sa.Select[int, bool, bool]:
+def _holding(dialect_name: str) -> sa.Select[int, bool, bool, int]:
     owned = t.value.alias("owned")
     one = literal(1)
     in_queue = sa.or_(owned.c.ended_at.is_(None), owned.c.state == literal("dead"))
     took = sa.exists(sa.select(one).where(owned.c.taken_by == t.attempt.c.id))
     pushed = sa.exists(sa.select(one).where(owned.c.pushed_by == t.attempt.c.id, in_queue))
-    return sa.select(t.attempt.c.id, took, pushed).where(among(dialect_name, t.attempt.c.id, "ids"))
-
-
-def holding_values(executor: Executor, attempt_ids: Sequence[int]) -> dict[int, str]:
-    """Return which of these attempts `took` a value that they hold, or `pushed` one that is in a queue, or did both."""
-    rows = executor.execute(_holding(executor.dialect_name), {"ids": json.dumps(list(attempt_ids))})
-    done = {row[0]: " and ".join(["took"] * bool(row[1]) + ["pushed"] * bool(row[2])) for row in rows}
-    return {attempt_id: acts for attempt_id, acts in done.items() if acts}
-
-
-@statement
-def _held_elsewhere(dialect_name: str) -> sa.Select[int]:
-    taken = t.attempt.join(t.value, t.value.c.taken_by == t.attempt.c.id)
-    return (
+    elsewhere = (
         sa.select(sa.func.count())
-        .select_from(taken.join(t.queue, t.queue.c.id == t.value.c.queue_id))
-        .where(among(dialect_name, t.attempt.c.id, "ids"), t.queue.c.session_id != t.attempt.c.session_id)
+        .select_from(owned.join(t.queue, t.queue.c.id == owned.c.queue_id))
+        .where(owned.c.taken_by == t.attempt.c.id, t.queue.c.session_id != t.attempt.c.session_id)
     )
+    columns = (t.attempt.c.id, took, pushed, elsewhere.scalar_subquery())
+    return sa.select(*columns).where(among(dialect_name, t.attempt.c.id, "ids"))
 
 
-def held_elsewhere(executor: Executor, attempt_ids: Sequence[int]) -> int:
-    """Count the values of other sessions that these attempts hold."""
-    ((count,),) = executor.execute(_held_elsewhere(executor.dialect_name), {"ids": json.dumps(list(attempt_ids))})
-    return int(count)
+class Holding(NamedTuple):
+    """What an attempt did that still stands."""
+
+    acts: str  # `took` for a value that it holds, `pushed` for one that is in a queue, or both
+    elsewhere: int  # how many values of other sessions it holds
+
+
+def holding_values(executor: Executor, attempt_ids: Sequence[int]) -> dict[int, Holding]:
+    """Return what these attempts did that still stands, by the id of each of which something does."""
+    rows = executor.execute(_holding(executor.dialect_name), {"ids": json.dumps(list(attempt_ids))})
+    acts = {row[0]: " and ".join(["took"] * bool(row[1]) + ["pushed"] * bool(row[2])) for row in rows}
+    return {row[0]: Holding(acts[row[0]], row[3]) for row in rows if acts[row[0]]}
 
 
 @statement
@@ -294,3 +294,106 @@ def differing_steps(transaction: Transaction, a: int, b: int) -> Iterator[Row]:
     """
     for steps in (_differing("a"), _differing("b")):
         yield from transaction.stream(steps, {"a": a, "b": b})
+
+
+class StepCounts(NamedTuple):
+    """How many steps a task has, and how many attempts these have had."""
+
+    task: str
+    steps: int  # how many steps it has
+    standing: int  # how many of them have completed and were not given back
+    running: int  # how many attempts of steps are running
+    failed: int  # how many attempts of steps failed
+    interrupted: int  # how many were interrupted
+    lost: int  # how many were lost
+    of_agent: int  # how many attempts of steps named `model` there are: the first answer of an agent has this name
+
+
+@statement
+def _step_counts(dialect_name: str, then: bool) -> sa.Select[*Row]:
+    status: sa.ColumnElement[str] = t.attempt.c.status
+    given_back: sa.ColumnElement[bool] = t.attempt.c.given_back_at.is_not(None)
+    if then:
+        status = sa.case((by_then(t.attempt, "ended"), status), else_=literal("running"))
+        given_back = sa.and_(given_back, by_then(t.attempt, "given_back"))
+    is_dead = sa.and_(status == literal("running"), among(dialect_name, t.attempt.c.run_id, "dead_runs"))
+    status = sa.case((is_dead, literal("lost")), else_=status)
+    stands = sa.and_(status == literal("completed"), ~given_back)
+    counted = (stands, *(status == literal(word) for word in ("running", *UNSUCCESSFUL)))
+    return (
+        sa.select(
+            t.attempt.c.step_of,
+            sa.func.count(t.attempt.c.step_number.distinct()),
+            *(sa.func.count(sa.case((condition, literal(1)))) for condition in counted),
+            sa.func.count(sa.case((is_answer(), literal(1)))),
+        )
+        .where(
+            t.attempt.c.session_id == bindparam("session_id"),
+            t.attempt.c.step_of.is_not(None),
+            *[by_then(t.attempt, "started")] * then,
+        )
+        .group_by(t.attempt.c.step_of)
+        .order_by(sa.func.min(t.attempt.c.id))
+    )
+
+
+def step_counts(
+    executor: Executor, session_id: int, moment: Moment | None = None, *, dead_runs: Collection[int] = ()
+) -> list[StepCounts]:
+    """Count the steps of a session's tasks, in the order of their first steps. In dead runs, running ones are lost."""
+    params = {"session_id": session_id, "dead_runs": json.dumps(list(dead_runs)), **(moment.bounds if moment else {})}
+    found = executor.execute(_step_counts(executor.dialect_name, moment is not None), params)
+    return [StepCounts(*row) for row in found]
+
+
+@statement
+def _with_results(then: bool) -> sa.Select[*Row]:
+    found = (
+        attempts_without("error_traceback")
+        .add_columns(t.attempt.c.result)
+        .where(t.attempt.c.step_of == bindparam("task"))
+        .order_by(t.attempt.c.step_number, t.attempt.c.number)
+    )
+    return found.where(by_then(t.attempt, "started")) if then else found
+
+
+_RESULT = {"result": ATTEMPT["result"]}
+
+
+def steps_of_task(
+    transaction: Transaction, session_id: int, task: str, moment: Moment | None = None
+) -> Iterator[tuple[AttemptRecord, str | None]]:
+    """Yield the attempts of a task's steps, step by step, each with its encoded result."""
+    params = {"session_id": session_id, "task": task, **(moment.bounds if moment else {})}
+    for *columns, result in transaction.stream(_with_results(moment is not None), params):
+        record = attempts.record(tuple(columns))
+        named, damage = readable(_RESULT, (result,))
+        yield replace(record, damage=record.damage + damage) if damage else record, named["result"]
+
+
+@statement
+def _running() -> sa.Select[*Row]:
+    return attempts_without("arguments", "error_traceback").where(
+        t.attempt.c.step_of.is_not(None), t.attempt.c.status == literal("running")
+    )
+
+
+def running_steps(executor: Executor, session_id: int) -> list[AttemptRecord]:
+    """Return the attempts of steps of a session that run, or ran when their process died."""
+    return [attempts.record(row) for row in executor.execute(_running(), {"session_id": session_id})]
+
+
+@statement
+def _of_step() -> sa.Select[*Row]:
+    return (
+        attempts_without("error_traceback")
+        .where(t.attempt.c.step_of.is_not(None), t.attempt.c.task == bindparam("step_id"))
+        .order_by(t.attempt.c.number.desc())
+        .limit(literal(1))
+    )
+
+
+def newest_of_step(executor: Executor, session_id: int, step_id: str) -> AttemptRecord | None:
+    """Return the newest attempt of the step with the id `TASK/NUMBER`, or None if the session has no such step."""
+    rows = executor.execute(_of_step(), {"session_id": session_id, "step_id": step_id})
+    return attempts.record(rows[0]) if rows else None

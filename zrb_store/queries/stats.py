@@ -6,17 +6,17 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple, TypeVarTuple
 
-from zrb_store.db.columns import RUN
 from zrb_store.db.core import bindparam, is_one_of, literal, sa, statement, t
 from zrb_store.db.dialect import among, now
 from zrb_store.db.transaction import Executor, Row, Transaction
 from zrb_store.process import Projects
-from zrb_store.queries import lease, runs, sessions
+from zrb_store.queries import attempts, runs, sessions
 from zrb_store.queries.attempts import attempt_as
 from zrb_store.queries.notify import LastError
 from zrb_store.queries.queues import dead_values
+from zrb_store.queries.steps import is_answer
 from zrb_store.queries.values import is_dead, is_same_value
-from zrb_store.records import UNSUCCESSFUL, RunRecord, SessionRecord
+from zrb_store.records import UNSUCCESSFUL, AttemptRecord, RunRecord, SessionRecord
 
 Ts = TypeVarTuple("Ts")
 
@@ -64,55 +64,70 @@ def every_run(transaction: Transaction, task: str | None, since: int | None) -> 
     return map(EndedRun._make, transaction.stream(statement.order_by(*place, took)))
 
 
-def running(executor: Executor, task: str | None, since: int | None) -> list[tuple[str | None, str | None, RunRecord]]:
-    """Return project, main task and record of each run that has not ended."""
-    columns = (t.session.c.project, t.session.c.task, *(t.run.c[name] for name in RUN))
-    statement = _chosen(sa.select(*columns), task, since).where(t.run.c.ended_at.is_(None))
-    rows = executor.execute(statement, {})
-    return [(project, name, runs.record(tuple(columns))) for project, name, *columns in rows]
-
-
-class RecentRun(NamedTuple):
-    """A run that has ended."""
+class TaskRun(NamedTuple):
+    """A run of a main task; one that has not ended, or was lost, with its last sign of life."""
 
     project: str | None  # the folder of the project, None for none
     task: str | None  # the main task, None if it is not known
     session: str
-    status: str  # `completed`, `failed`, `interrupted` or `lost`
-    started_at: int  # when it started, in microseconds
-    ended_at: int  # when it ended; a lost one at its last sign of life
+    run: RunRecord
 
 
-def _end(dialect_name: str) -> sa.ColumnElement[int]:
-    """Select when a run ended, or when one whose process died was last seen: see `lease.worked_until`."""
-    latest = sa.func.max if dialect_name == "sqlite" else sa.func.greatest
-    ended = sa.case((t.attempt.c.status != literal("lost"), t.attempt.c.ended_at))  # others end a lost one
-    signs = sa.select(sa.func.max(sa.func.coalesce(ended, t.attempt.c.started_at)))
-    last = sa.func.coalesce(signs.where(t.attempt.c.run_id == t.run.c.id).scalar_subquery(), t.run.c.started_at)
-    renewed_at = t.run.c.lease_expires_at - literal(int(lease.DURATION * 1_000_000))
-    return sa.case((t.run.c.status != literal("lost"), t.run.c.ended_at), else_=latest(renewed_at, last))
-
-
-def recent_runs(executor: Executor, task: str | None, since: int | None, most: int) -> list[RecentRun]:
-    """Return the runs that have ended, but not to wait, those that began last first; at most so many."""
+def _task_runs(executor: Executor, statement: sa.Select[*Row]) -> list[TaskRun]:
     of_session = (t.session.c.project, t.session.c.task, t.session.c.name)
-    columns = (*of_session, t.run.c.status, t.run.c.started_at, _end(executor.dialect_name))
-    statement = _chosen(sa.select(*columns), task, since)
-    statement = statement.where(t.run.c.ended_at.is_not(None), t.run.c.status != literal("waiting"))
-    return [RecentRun(*row) for row in executor.execute(statement.order_by(t.run.c.id.desc()).limit(most), {})]
+    rows = executor.execute(statement.add_columns(*of_session).order_by(t.run.c.id.desc()), {})
+    found = [TaskRun._make((*row[-3:], runs.record(row[:-3]))) for row in rows]
+    lost = [each.run for each in found if each.run.status in (None, "lost")]
+    seen = {run.id: run for run in runs.with_last_signs(executor, lost)}
+    return [each._replace(run=seen.get(each.run.id, each.run)) for each in found]
 
 
-@statement
-def _places(dialect_name: str) -> sa.Select[int, str, int]:
-    places = sa.select(t.run.c.id, t.session.c.name, _end(dialect_name)).select_from(t.run.join(t.session))
-    return places.where(t.run.c.id == bindparam("run_id"))
+def running(executor: Executor, task: str | None, since: int | None) -> list[TaskRun]:
+    """Return the runs that have not ended."""
+    return _task_runs(executor, _chosen(runs.selection(), task, since).where(t.run.c.ended_at.is_(None)))
 
 
-def places(executor: Executor, run_ids: list[int]) -> dict[int, tuple[str, int]]:
-    """Return the session of each of these runs, and when it ended or was last seen, by the id of the run."""
-    # One statement for each: they are few, and each is found by its key.
-    found = (executor.execute(_places(executor.dialect_name), {"run_id": one}) for one in run_ids)
-    return {run_id: (name, at or 0) for rows in found for run_id, name, at in rows}
+def recent_runs(executor: Executor, task: str | None, since: int | None, most: int) -> list[TaskRun]:
+    """Return the runs that have ended, but not to wait, those that began last first; at most so many."""
+    has_ended = (t.run.c.ended_at.is_not(None), t.run.c.status != literal("waiting"))
+    return _task_runs(executor, _chosen(runs.selection(), task, since).where(*has_ended).limit(most))
+
+
+def with_ids(executor: Executor, run_ids: Sequence[int]) -> list[TaskRun]:
+    """Return these runs."""
+    return _task_runs(executor, _chosen(runs.selection(), None, None).where(t.run.c.id.in_(run_ids)))
+
+
+class Answer(NamedTuple):
+    """An attempt of a step that may be the answer of a model."""
+
+    record: AttemptRecord
+    result: str | None  # encoded
+    key: tuple[str | None, str | None]  # the project and the main task of its session
+    of: tuple[int, str]  # the session and the task that it is a step of
+    last_id: int | None  # the last attempt of that
+    last_status: str | None
+
+
+def answers(transaction: Transaction, task: str | None, since: int | None) -> Iterator[Answer]:
+    """Yield what models were asked in the sessions of a task, or of all, since a moment, by session and task."""
+    last, other = t.attempt.alias("last"), t.attempt.alias("other")
+    of_task = (other.c.session_id == t.attempt.c.session_id, other.c.task == t.attempt.c.step_of)
+    newest = sa.select(sa.func.max(other.c.id)).where(*of_task).scalar_subquery()
+    found = (
+        attempts.selection("arguments", "error_traceback")
+        .add_columns(
+            t.attempt.c.result, t.session.c.project, t.session.c.task, t.attempt.c.step_of, last.c.id, last.c.status
+        )
+        .outerjoin(last, last.c.id == newest)
+        .where(t.attempt.c.step_of.is_not(None), is_answer())
+        .order_by(t.attempt.c.session_id, t.attempt.c.step_of)
+    )
+    found = found if task is None else found.where(t.session.c.task == task)
+    found = found if since is None else found.where(t.attempt.c.started_at >= since)
+    for *columns, result, project, main, step_of, last_id, status in transaction.stream(found):
+        record = attempts.record(tuple(columns))
+        yield Answer(record, result, (project, main), (record.session_id, step_of), last_id, status)
 
 
 @statement

@@ -25,6 +25,53 @@ def of_task(of_parent: bool = False) -> sa.ColumnElement[bool]:
     return sa.and_(t.attempt.c.session_id == session_id, t.attempt.c.step_of == bindparam("task"))
 
 
+BUDGET = "budget of agents"
+"""The name of the step by which a person raises the budget of a session."""
+
+
+def is_answer() -> sa.ColumnElement[bool]:
+    """Whether a step may be the answer of a model, by its name."""
+    step = t.attempt.c.step
+    named = ("model~%", "%: model", "%: model~%")  # `AGENT: model` of several agents in a task
+    return sa.or_(step == literal("model"), *(step.like(literal(name)) for name in named))
+
+
+@statement
+def _names_in() -> sa.Select[str | None]:
+    of_task = t.attempt.c.session_id == bindparam("session_id"), t.attempt.c.step_of == bindparam("task")
+    return sa.select(t.attempt.c.step).where(*of_task, t.attempt.c.parent_id == bindparam("attempt_id"))
+
+
+def names_in(executor: Executor, session_id: int, task: str, attempt_id: int) -> list[str]:
+    """Return the names of the steps that an attempt of a task began."""
+    params = {"session_id": session_id, "task": task, "attempt_id": attempt_id}
+    return [step or "" for (step,) in executor.execute(_names_in(), params)]
+
+
+@statement
+def _paid_since() -> sa.Select[int, str, str | None]:
+    step = t.attempt.c.step
+    is_raise = sa.or_(step == literal(BUDGET), step.like(literal(f"{BUDGET}~%")))
+    return (
+        sa.select(t.attempt.c.ended_tick, step, t.attempt.c.result)
+        .select_from(t.attempt.join(t.session))
+        .where(
+            *(t.session.c.name == bindparam("session"), t.attempt.c.step_of.is_not(None)),
+            *(t.attempt.c.status == literal("completed"), t.attempt.c.run_id.is_not(None)),
+            *(t.attempt.c.ended_tick > bindparam("since"), sa.or_(is_answer(), is_raise)),
+        )
+        .order_by(t.attempt.c.ended_tick)
+    )
+
+
+def paid_since(executor: Executor, session: str, tick: int) -> Sequence[Row]:
+    """Return the answers that models gave after a moment in the session itself, and the raised budgets.
+
+    Each has its moment, the name of its step and its result.
+    """
+    return executor.execute(_paid_since(), {"session": session, "since": tick})
+
+
 def is_running() -> sa.ColumnElement[bool]:
     """Return the condition that an attempt is a step of the attempt `:attempt_id` that runs."""
     # The status is compared twice: if PostgreSQL has waited for a step that has just completed, it compares the step's

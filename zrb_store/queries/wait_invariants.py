@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING
 
-from zrb_store.db.core import is_one_of, literal, sa, t
+from zrb_store.db.core import is_one_of, sa, t
 from zrb_store.queries.attempts import attempt_as
 from zrb_store.queries.damage import exists, invariant
 
@@ -30,10 +30,6 @@ def _has_waiting_step() -> sa.Exists:
     return exists(step, *of_task, step.c.parent_id == t.attempt.c.id, is_one_of(step.c.status, "waiting"))
 
 
-def _arguments() -> sa.ColumnElement[str]:
-    return sa.func.coalesce(t.attempt.c.arguments, literal(""))
-
-
 _attempt = functools.partial(invariant, "zrb_attempt", remedy=RERUN)
 OF_WAITS = [
     _attempt(
@@ -45,16 +41,6 @@ OF_WAITS = [
         "wait-step",
         "wait although no step of them does",
         lambda: sa.and_(~is_one_of(t.attempt.c.role, "step"), _is_parked(), ~_has_waiting_step()),
-    ),
-    _attempt(
-        "wait-arguments",
-        "wait, but do not say for what",
-        lambda: sa.and_(
-            is_one_of(t.attempt.c.role, "step"),
-            _is_parked(),
-            # Not LIKE: a % means something to psycopg.
-            sa.func.replace(_arguments(), literal('"deadline":'), literal("")) == _arguments(),
-        ),
     ),
     invariant(
         "zrb_session",

@@ -8,6 +8,7 @@ Nothing wakes it: whether its wait is over is read from the rows.
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -23,8 +24,8 @@ from zrb_store.masking import one_line
 from zrb_store.queries.attempts import attempt_as, attempt_may_write, is_in_effect
 from zrb_store.queries.clock import draw, now_micros
 from zrb_store.queries.queues import find_queue
-from zrb_store.queries.values import from_live
-from zrb_store.records import JsonObject, SessionRecord, iso, to_datetime
+from zrb_store.queries.values import is_due
+from zrb_store.records import JsonObject, SessionRecord, pick, to_datetime
 
 _LAST_MOMENT = 2**53  # in the year 2255: every clock shows it
 NAME = "wait"
@@ -54,8 +55,8 @@ class Awaited(NamedTuple):
 
 def awaited(step: str | None, arguments: str | None) -> Awaited | None:
     """Return what a step of this name and with these arguments waits for; None if it does something else."""
-    positional, named = positional_and_named(arguments or "null")
-    if len(positional) != 1 or named.keys() - {"name"} != {"deadline", "say"} or step is None:
+    positional, named = positional_and_named(arguments if isinstance(arguments, str) else "null")
+    if len(positional) != 1 or named.keys() - {"name"} != {"deadline", "say"} or not isinstance(step, str):
         return None
     (queue,), deadline, say, name = positional, named["deadline"], named["say"], named.get("name")
     if not isinstance(queue, str | None) or not isinstance(say, str | None) or not isinstance(name, str | None):
@@ -73,7 +74,6 @@ def awaited(step: str | None, arguments: str | None) -> Awaited | None:
 class Wait:
     """A parked wait."""
 
-    session_id: int
     session: str
     task: str
     queue: str | None  # None if it waits for a time
@@ -87,6 +87,26 @@ class Wait:
     def is_over(self) -> bool:
         """Whether the session may go on."""
         return self.has_value or (self.deadline is not None and self.deadline <= self.moment)
+
+    @property
+    def of_agent(self) -> str | None:
+        """What an agent waits for: `approval ID` or `budget`; None if it is something else."""
+        found = re.fullmatch(rf"{re.escape(self.task)}: (?:.+: )?(approval .+|budget)", self.queue or "", re.DOTALL)
+        return found and found[1]
+
+    @property
+    def answer(self) -> str:
+        """The command that answers, without the program."""
+        if self.of_agent is None:
+            return f"push {shlex.join([self.session, str(self.queue)])} JSON"
+        if self.call is None:
+            return f"approve {shlex.quote(self.session)} --budget tokens=N"
+        return f"approve {shlex.join([self.session, self.call])}"
+
+    @property
+    def call(self) -> str | None:
+        """The id of the call that an agent may not make without an approval."""
+        return (self.of_agent or "").partition(" ")[2] or None
 
     @property
     def is_late(self) -> bool:
@@ -109,8 +129,7 @@ class Wait:
 
     def to_json(self) -> JsonObject:
         """Return it as `show --format json` shows it."""
-        times = {"since": iso(self.since), "deadline": iso(self.deadline)}
-        return {"task": self.task, "queue": self.queue, **times, "say": self.say, "is_over": self.is_over}
+        return pick(self, "task", "queue", "since", "deadline", "say", "is_over")
 
 
 @statement
@@ -140,39 +159,54 @@ def _parked(dialect_name: str) -> sa.Select[*Row]:
 
 
 def _is_from_outside(pusher: sa.FromClause) -> sa.ColumnElement[bool]:
-    return sa.or_(pusher.c.id.is_(None), pusher.c.session_id != bindparam("of_session"))
+    return sa.or_(pusher.c.id.is_(None), pusher.c.session_id != t.queue.c.session_id)
 
 
 @statement
-def _has_live() -> sa.Select[int]:
+def _with_live(dialect_name: str) -> sa.Select[int, str]:
     pusher = attempt_as("pusher")
-    source = t.value.outerjoin(pusher, pusher.c.id == t.value.c.pushed_by)
     # What unfinished attempts of the session pushed is retracted when it continues.
     stays = sa.or_(_is_from_outside(pusher), is_in_effect(pusher))
-    return from_live(sa.select(literal(1)).select_from(source)).where(stays).limit(literal(1))
+    live = (
+        sa.select(literal(1))
+        .select_from(t.value.outerjoin(pusher, pusher.c.id == t.value.c.pushed_by))
+        .where(t.value.c.queue_id == t.queue.c.id, t.value.c.ended_at.is_(None), is_due(), stays)
+        .with_hint(t.value, "INDEXED BY ix_zrb_value_live", "sqlite")
+    )
+    of_sessions = among(dialect_name, t.queue.c.session_id, "ids")
+    return sa.select(t.queue.c.session_id, t.queue.c.name).where(of_sessions, live.correlate(t.queue).exists())
 
 
 def parked(executor: Executor, session_ids: Sequence[int]) -> list[Wait]:
     """Return the parked waits of these sessions, those that began first come first."""
     if not session_ids:
         return []
-    rows = executor.execute(_parked(executor.dialect_name), {"ids": json.dumps(list(session_ids))})
+    ids = {"ids": json.dumps(list(session_ids))}
+    rows = executor.execute(_parked(executor.dialect_name), ids)
     moment = now_micros(executor) if rows else 0
+    answered = set(executor.execute(_with_live(executor.dialect_name), ids)) if rows else set()
     found = []
     for session, since, session_id, task, step, arguments in rows:
         what = awaited(step, arguments) or Awaited(None, 0)  # damaged: the task shall wait again
-        queue_id = None if what.queue is None else find_queue(executor, session, what.queue)
-        place = {"queue_id": queue_id, "of_session": session_id}
-        has_value = queue_id is not None and bool(executor.execute(_has_live(), place))
-        found.append(Wait(session_id, session, task, what.queue, since, what.deadline, what.say, has_value, moment))
+        has_value = (session_id, what.queue) in answered
+        found.append(Wait(session, task, what.queue, since, what.deadline, what.say, has_value, moment))
     return found
+
+
+def may_continue(waiting: Sequence[Wait]) -> bool:
+    """Whether one of a session's waits is over. If there are none, a person has settled them."""
+    return not waiting or any(each.is_over for each in waiting)
+
+
+def answer(waiting: Sequence[Wait]) -> str | None:
+    """Return the words after the program's name that answer the first wait that a value ends; None if none does."""
+    return next((each.answer for each in waiting if each.queue is not None and not each.is_over), None)
 
 
 def describe(session: str, waiting: Sequence[Wait]) -> str:
     """Say what a session waits for, and how to give it that, or that it may continue."""
-    queues = list(dict.fromkeys(each.queue for each in waiting if each.queue is not None))
     texts = " and ".join(dict.fromkeys(each.text() for each in waiting))
-    hint = " or ".join(f"`zrb-store push {shlex.join([session, queue])} JSON`" for queue in queues)
+    hint = " or ".join(dict.fromkeys(f"`zrb-store {each.answer}`" for each in waiting if each.queue is not None))
     hint = "started again, it continues" if any(each.is_over for each in waiting) else hint and f"{hint} answers"
     return one_line(f"session {session} waits {texts}" + (f"; {hint}" if hint else ""))
 
@@ -192,11 +226,11 @@ def _surroundings() -> sa.Select[str, str | None, str | None, str | None]:
     elsewhere = (
         sa.select(home.c.name)
         .select_from(t.value.join(t.queue).join(home, home.c.id == t.queue.c.session_id))
-        .where(t.value.c.taken_by == bindparam("attempt_id"), t.queue.c.session_id != bindparam("session_id"))
+        .where(t.value.c.taken_by == bindparam("attempt_id"), t.queue.c.session_id != t.attempt.c.session_id)
         .limit(literal(1))
     )
     running = sa.select(step.c.step).where(
-        step.c.session_id == bindparam("session_id"),
+        step.c.session_id == t.attempt.c.session_id,
         step.c.step_of == t.attempt.c.task,
         step.c.parent_id == bindparam("attempt_id"),
         step.c.status == literal("running"),
@@ -205,7 +239,7 @@ def _surroundings() -> sa.Select[str, str | None, str | None, str | None]:
         sa.select(
             t.attempt.c.role,
             t.session.c.parent,
-            elsewhere.scalar_subquery(),
+            elsewhere.correlate(t.attempt).scalar_subquery(),
             running.correlate(t.attempt).limit(literal(1)).scalar_subquery(),
         )
         .select_from(t.attempt.join(t.session))
@@ -213,9 +247,9 @@ def _surroundings() -> sa.Select[str, str | None, str | None, str | None]:
     )
 
 
-def surroundings(executor: Executor, session_id: int, attempt_id: int) -> Surroundings | None:
+def surroundings(executor: Executor, attempt_id: int) -> Surroundings | None:
     """Return what is around an attempt; None if it was removed."""
-    rows = executor.execute(_surroundings(), {"attempt_id": attempt_id, "session_id": session_id})
+    rows = executor.execute(_surroundings(), {"attempt_id": attempt_id})
     return Surroundings(*rows[0]) if rows else None
 
 
@@ -341,7 +375,7 @@ def _unused() -> sa.Select[int]:
     pusher = attempt_as("pusher")
     return (
         sa.select(t.value.c.seq)
-        .select_from(t.value.outerjoin(pusher, pusher.c.id == t.value.c.pushed_by))
+        .select_from(t.value.join(t.queue).outerjoin(pusher, pusher.c.id == t.value.c.pushed_by))
         .where(
             t.value.c.queue_id == bindparam("queue_id"),
             t.value.c.ended_at.is_(None),
@@ -367,7 +401,7 @@ def ask_anew(transaction: Transaction, session: SessionRecord, task: str) -> lis
     for queue in sorted({each.queue for each in asked if each is not None and each.queue is not None}):
         queue_id = find_queue(transaction, session.name, queue)
         if queue_id is not None:
-            unused = transaction.execute(_unused(), {"queue_id": queue_id, "of_session": session.id})
+            unused = transaction.execute(_unused(), {"queue_id": queue_id})
             answers.extend(Answer(queue_id, queue, seq) for (seq,) in unused)
     transaction.execute(_forget(), params)
     return answers

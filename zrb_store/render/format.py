@@ -21,8 +21,8 @@ from zrb_store.render.readable import TEXT_TAGS, readable
 from zrb_store.render.stderr import as_typed
 
 if TYPE_CHECKING:
-    from zrb_store.inspect.value import Replaced, Returned, Value
     from zrb_store.queries.by_hand import Change
+    from zrb_store.queries.history import Replaced, Returned, Value
     from zrb_store.records import ErrorRecord, JsonTree, JsonValue, RunRecord
 
 
@@ -190,21 +190,23 @@ def _who(attempt: str | None, by_hand: Change | None) -> str | None:
     return one_line(attempt) if attempt else process(by_hand) if by_hand else None
 
 
-def fate(value: Value, times: TimeFormat) -> str:
+def fate(value: Value, times: TimeFormat | None) -> str:
     """Return what became of a value: `live`, `taken by load#2`, `retracted`, `dead after 5 deliveries`.
 
-    If no attempt took it, or one that was deleted, it says when: `taken by amy, pid 7 on db-1, at 03:12:45`.
+    If no attempt took it, or one that was deleted, it says when: `taken by amy, pid 7 on db-1, at 03:12:45`. It says no
+    time if there is no format for it.
     """
     state = value.record.state
     if state == "dead":
         return f"dead after {counted(value.record.failed_deliveries, 'delivery')}"
-    if state == "delayed":
+    if state == "delayed" and times:
         return f"delayed until {times.brief(value.record.due_at)}"
     by, change = taker(value), value.taken_from
     if value.outcome not in ("taken", "dropped") or value.taken_by:
         return f"{state}{f' by {by}' if value.taken_by else ''}{orphaned(value)}"
     reason = f": {one_line(change.reason)}" if change and change.reason else ""
-    return f"{value.outcome}{f' by {by},' if by else ''} at {times.brief(value.taken_at)}{orphaned(value)}{reason}"
+    at = f"{',' * bool(by)} at {times.brief(value.taken_at)}" if times else ""
+    return f"{value.outcome}{f' by {by}' if by else ''}{at}{orphaned(value)}{reason}"
 
 
 def replacement(replaced: Replaced, times: TimeFormat) -> str:

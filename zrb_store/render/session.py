@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import itertools
 import shlex
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass
 
-from zrb_store.inspect.agents import agent_note, agent_sum
+from zrb_store.inspect.agents import NO_COSTS, agent_note, is_call_name
 from zrb_store.inspect.header import inputs_of, withheld_inputs
-from zrb_store.inspect.queues import HeldBy, holders_of
+from zrb_store.inspect.queues import holders_of
 from zrb_store.inspect.show import Attempt, Queue, SessionDocument, Step, Task
-from zrb_store.inspect.value import Replaced, Returned, Value
 from zrb_store.masking import one_line
-from zrb_store.queries.history import Only, StepCounts
+from zrb_store.names import name_within
+from zrb_store.queries.history import Only, Replaced, Returned, Value
+from zrb_store.queries.holders import Holder
+from zrb_store.queries.show import StepCounts
+from zrb_store.queries.waits import answer
 from zrb_store.records import AttemptRecord, RunRecord
 from zrb_store.render.document import Block, Column, Fields, Lines, Table, display_width, page_width, shorten
 from zrb_store.render.format import (
@@ -94,10 +97,7 @@ class SessionPrinter:
         session, runs = document.session, document.runs
         self._times = TimeFormat(runs[0].started_at if runs else session.created_at if look.at is None else None)
         self._holders = holders_of(document.transaction, [session.id], document.read_at) if look.at is None else []
-        self._states = {
-            f"{each.task}#{each.number}" if each.session == session.name else each.name: each.status
-            for each in self._holders
-        }
+        self._states = {name_within(session.name, *each[2:5]): each.status for each in self._holders}
 
     def blocks(self) -> Iterator[Block]:
         document, look = self._document, self._look
@@ -139,12 +139,18 @@ class SessionPrinter:
             "Run by": run_process(runs[0]) if len(runs) == 1 else None,
             "Error": one_line(error_line(error)) if error else None,
             "Acknowledged": self._acknowledged(),
+            "Agents": self._costs(),
         }
         return Fields([(label, text) for label, text in texts.items() if text])
 
+    def _costs(self) -> str | None:
+        """Return what several agents have cost; the rows of tasks have the cost of each."""
+        several = [costs for task in self._document.tasks if (costs := task.costs).text()]
+        return sum(several, NO_COSTS).text() if len(several) > 1 else None
+
     def _acknowledged(self) -> str | None:
         """Say when somebody acknowledged how the session ended, who, and why."""
-        at, why = self._document.acknowledged_at, self._document.acknowledgement
+        at, why = self._document.acknowledgement()
         if at is None:
             return None
         by = f" by {why.user or 'somebody'}" if why else ""
@@ -181,8 +187,7 @@ class SessionPrinter:
 
     def _step_rows(self, task: Task, counts: StepCounts) -> Iterator[list[str]]:
         """Yield what the agent of a task has done, if it has one; then its steps, or the sum of many."""
-        last_run = deque((attempt.record.run for attempt in task.attempts), maxlen=1)
-        if counts.prompts and (total := agent_sum(task.steps, last_run[0] if last_run else None)):
+        if total := task.costs.text():
             yield [one_line(task.name), *[NOTHING] * 4, total]
         if len(task.steps) <= _FEW or self._look.steps or self._look.every:
             yield from map(self._step_row, task.steps)
@@ -193,13 +198,15 @@ class SessionPrinter:
         """Return the row of a step: its last attempt, with the name of the step and its result."""
         attempts, last, width = step.attempts, step.last, self._width
         has_completed = last.status == "completed"
+        of_agent = agent_note(step.name, step.result)
+        is_call = bool(of_agent) and is_call_name(step.name)
+        count, what = (step.executions, "executions") if is_call else (len(attempts), "attempts")
         facts = {
-            f"{len(attempts)} attempts": len(attempts) > 1,
+            f"{count} {what}": count > 1,
             "once": last.once,
             "given back": has_completed and step.status != "completed",
             "not restorable": has_completed and not last.restorable,
         }
-        of_agent = agent_note(step.name, step.result)
         name = one_line(of_agent or step.name)
         note = name if width is None else shorten(name, _AGENT_WIDTH if of_agent else _STEP_WIDTH)
         if any(facts.values()):
@@ -230,20 +237,20 @@ class SessionPrinter:
 
     def _queue(self, queue: Queue) -> Block:
         is_now = self._look.at is None
-        limit = queue.rules.max_deliveries if is_now else None  # which is not known of an earlier moment
+        limit = queue.now.rules.max_deliveries if is_now else None  # which is not known of an earlier moment
         if self._look.only in ("dead", "held"):
             parts = [f"{queue.count:,} {self._look.only}"]
         else:
             of = "" if self._look.only == "next" else f" of {queue.count:,}"
             parts = [f"{len(queue.live):,} live{of}" if queue.count else "empty"]
-            of_states = {"held": queue.held, "delayed": queue.delayed, "dead": queue.dead}
+            of_states = {"held": queue.now.held, "delayed": queue.now.delayed, "dead": queue.now.dead}
             counts = of_states if is_now and self._look.only is None else {}
             parts += [f"{number:,} {state}" for state, number in counts.items() if number]
-        if is_now and queue.rules.paused_at is not None:
-            parts.append(f"paused since {self._times.brief(queue.rules.paused_at)}")
+        if is_now and queue.now.rules.paused_at is not None:
+            parts.append(f"paused since {self._times.brief(queue.now.rules.paused_at)}")
         if limit is not None:
             parts.append(f"at most {counted(limit, 'delivery')}")
-        title = f"Queue {one_line(queue.name)}: {', '.join(parts)}"
+        title = f"Queue {one_line(queue.now.name)}: {', '.join(parts)}"
         shows_next = self._look.only == "next" or (is_now and self._look.only is None and bool(queue.earlier))
         rows = (self._value_row(value, limit, shows_next=shows_next) for value in queue.values)
         note = _not_shown(queue.earlier, "other" if is_now and self._look.only is None else "earlier")
@@ -297,7 +304,7 @@ class SessionPrinter:
             before = error
 
 
-def _hints(document: SessionDocument, holders: Sequence[HeldBy]) -> list[tuple[str, str]]:
+def _hints(document: SessionDocument, holders: Sequence[Holder]) -> list[tuple[str, str]]:
     """Say what to do next about a session that did not end well, or whose values such a session holds."""
     name, status = document.session.name, document.session.status
     hints = []
@@ -306,13 +313,13 @@ def _hints(document: SessionDocument, holders: Sequence[HeldBy]) -> list[tuple[s
     has_run_error = any(run.error for run in document.runs)
     if failed_steps or has_run_error or any(each.record.error or each.output for each in attempts):
         hints.append(("Log:", f"{program_name()} log {name}"))
-    if dead := next((queue.name for queue in document.queues if queue.dead), None):
+    if dead := next((queue.now.name for queue in document.queues if queue.now.dead), None):
         requeue = f"{program_name()} requeue {name} {shlex.quote(one_line(dead))} --all-dead"
         hints.append(("Dead:", f"{requeue}; or replace or drop single values"))
     for wait in document.waits:
         hints.append(("Waits:", wait.text()))
-        if wait.queue is not None and not wait.is_over:
-            hints.append(("Answer:", f"{program_name()} push {shlex.join([name, wait.queue])} JSON"))
+        if asked := answer([wait]):
+            hints.append(("Answer:", f"{program_name()} {asked}"))
     is_over = any(wait.is_over for wait in document.waits)
     is_halted, is_zrb = status in ("failed", "interrupted", "stale"), bool(document.session.path)
     if (is_halted or is_over) and is_zrb:
@@ -320,7 +327,7 @@ def _hints(document: SessionDocument, holders: Sequence[HeldBy]) -> list[tuple[s
         asks = f", which asks for {secrets}" if secrets else ""
         program = program_name() if document.session.argv else zrb_program(program_name())
         hints.append(("Resume:", f"{program} resume {name}{asks}"))
-    if status != "completed" and (pending := document.pending()):
+    if status != "completed" and (pending := {name: each.acts for name, each in document.pending().items()}):
         names = {acts: ", ".join(name for name, own in pending.items() if own == acts) for acts in pending.values()}
         whose = " and that ".join(f"{one_line(own)} {acts}" for acts, own in names.items())
         hints.append(("Pending:", f"values that {whose} are given back by a resume"))

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from zrb_store.errors import ZrbStoreError
 from zrb_store.inspect.get import StepResult, part
-from zrb_store.inspect.value import Value
 from zrb_store.masking import one_line, printable
+from zrb_store.queries.history import Value
 from zrb_store.records import JsonObject, JsonValue
 from zrb_store.render.document import Column, Fields, Lines, Table, on_terminal
 from zrb_store.render.format import NOTHING, TimeFormat, fate, preview, process, pusher, replacement, single_text, size
@@ -86,8 +86,8 @@ def _by(event: Event) -> str:
     """Name the attempt of an event; of a step, with its name: `load/3#1 (page 3)`; or who did it from a shell."""
     if by_hand := event.pushed_from or event.taken_from:
         return process(by_hand)
-    by = event.by or NOTHING
-    return by if event.step is None else f"{by} ({event.step})"
+    name = event.by.name if event.by else NOTHING
+    return f"{name} ({event.by.step})" if event.by and event.by.step is not None else name
 
 
 def _note(event: Event) -> str:

@@ -197,9 +197,9 @@ def _named(task: str) -> str:
 
 
 def refuse_waiting(executor: Executor, session: SessionRecord) -> None:
-    """Raise `SessionWaiting` if no wait of a session is over. A person may have settled all of them."""
+    """Raise `SessionWaiting` if no wait of a session is over."""
     waiting = waits.parked(executor, [session.id] if session.status == "waiting" else [])
-    if waiting and not any(each.is_over for each in waiting):
+    if not waits.may_continue(waiting):
         raise SessionWaiting(waits.describe(session.name, waiting))
 
 

@@ -86,7 +86,7 @@ def tell_dead_values(database: Database, died: Sequence[tuple[int, int]]) -> Non
         return
     with _reporting("a dead value"):
         found = []
-        for queue_id, seq in died[:_MOST_VALUES]:
+        for queue_id, seq in sorted(died)[:_MOST_VALUES]:
             value = queries.died_value(database, queue_id, seq)
             if value is not None:  # it was not requeued or removed meanwhile
                 found.append((full_name(value.session, value.queue, seq), value))

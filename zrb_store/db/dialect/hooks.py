@@ -70,6 +70,10 @@ class Dialect(Generic[Driver]):
     def create(self) -> None:
         """Create the file of a new store, and its folder; do nothing if the database has no file."""
 
+    def make_tables(self) -> bool:
+        """Make the tables of a new store if that is possible without its migrations, which take long to import."""
+        return False
+
     def lost_file(self) -> str | None:
         """Return what was deleted or replaced of the file that was opened last; None if nothing was."""
         return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import functools
+import json
 import os
 import sqlite3
 import time
@@ -12,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from zrb_store.db import REVISION
 from zrb_store.db.core import compiling, sa
 from zrb_store.db.dialect import revision_of
 from zrb_store.db.dialect.hooks import Dialect
@@ -25,6 +27,11 @@ _FileIdentity = tuple[int, int]
 
 # Each connection holds a shared lock on this byte of the -shm file (UNIX_SHM_DMS in SQLite's os_unix.c).
 _LOCKED_BYTE = 128
+PAGE_SIZE = 2048
+"""Bytes of a page of a new file. Each change writes whole pages to the log (docs/adr/0021-small-pages.md)."""
+SCHEMA = Path(__file__).parent.with_name("sqlite_schema.json")
+"""What the migrations to a revision make of an empty file, as `python docs/generate.py` writes it."""
+
 BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL)
 # Explanations of SQLite's errors by primary result code (https://www.sqlite.org/rescode.html).
 _REASONS = {
@@ -131,6 +138,25 @@ class SQLite(Dialect[sqlite3.Connection]):
             if path.is_file() and not path.stat().st_size:
                 with contextlib.suppress(PermissionError):  # the file belongs to another user, who lets us write to it
                     path.chmod(path.stat().st_mode & 0o600)
+
+    def make_tables(self) -> bool:
+        statements = json.loads(SCHEMA.read_text(encoding="utf-8")).get(REVISION)
+        if statements is None:
+            return False
+        try:
+            self.create()
+            with contextlib.closing(open_uri(f"{self._path.absolute().as_uri()}?mode=rw")) as driver:
+                driver.execute(f"PRAGMA page_size={PAGE_SIZE}")
+                driver.execute("PRAGMA journal_mode=WAL")
+                driver.execute("BEGIN IMMEDIATE")
+                if driver.execute("SELECT 1 FROM sqlite_master").fetchone():
+                    return False
+                for statement in statements:
+                    driver.execute(statement)
+                driver.execute("COMMIT")
+        except (OSError, sqlite3.Error):  # another process makes them, or nobody can: the migrations wait, or tell why
+            return False
+        return True
 
     def change_mark(self, connection: Transaction) -> object:
         # The first number tells of commits over other connections, the second of changes over this one. A new

@@ -1,8 +1,5 @@
-"""zrb's LLM tasks over steps: each request to a model and each execution of a tool is a step of the task's attempt.
+"""zrb's LLM tasks over steps, as zrb_store/agents does it for any agent.
 
-`hooks.py` wraps what zrb has, and decides for which task. `agent_run.py` runs one agent, `journal.py` keeps its steps,
-and `capability.py` is what pydantic-ai calls. `fingerprint.py` finds whether a request equals the stored one;
-`outcomes.py` and `prompts.py` write and read what is stored.
-
-Nothing here is imported before an LLM task is registered: pydantic-ai takes seconds to load.
+`hooks.py` wraps what zrb has, and decides for which task; `agent_run.py` runs one agent, and `planned.py` tells before
+what a resume would pay again.
 """

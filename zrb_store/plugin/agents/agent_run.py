@@ -1,176 +1,40 @@
-"""One run of a stored agent: what it starts from, how zrb runs it, and what must not be done twice around it.
-
-Before `AgentRun` are its parts: approvals of tool calls, deferred calls that a capability of the agent answers, such as
-pydantic-ai's `HandleDeferredToolCalls`, and digests of the instructions that the task declares.
-"""
+"""One run of the agent of an LLM task: what it starts from, how zrb runs it, and what must not be done twice."""
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable
 from contextlib import ExitStack, suppress
 from dataclasses import replace
-from types import CodeType
+from types import SimpleNamespace
 from typing import Any, TypeVar
 
-from pydantic import TypeAdapter
-from pydantic_ai import DeferredToolRequests, DeferredToolResults, ToolApproved, ToolDenied
-from pydantic_ai.capabilities import AbstractCapability, CapabilityOrdering
+from pydantic_ai import DeferredToolResults, ToolApproved, ToolDenied
 from pydantic_ai.messages import ModelMessage, ToolCallPart
-from pydantic_ai.tools import AgentDepsT, RunContext
 from pydantic_ai.usage import RunUsage
+from zrb.llm.agent import common
 
 from zrb_store import codec
-from zrb_store.attempt import Attempt, Step
+from zrb_store.agents.capability import StoredAgent, finishing
+from zrb_store.agents.declared import declared_instructions
+from zrb_store.agents.deferred import StoredHandler, arguments_of, decision, repeat_approvals, stored_approvals
+from zrb_store.agents.fingerprint import digest
+from zrb_store.agents.journal import Journal
+from zrb_store.agents.prompts import NotReadable, Prompt, read_prompt
+from zrb_store.attempt import Step
 from zrb_store.attempt.steps import Done
 from zrb_store.codec.arguments import positional_and_named
-from zrb_store.errors import StepUncertain
-from zrb_store.plugin.agents.capability import StoredAgent
-from zrb_store.plugin.agents.fingerprint import digest
-from zrb_store.plugin.agents.journal import Journal
-from zrb_store.plugin.agents.outcomes import UNKNOWN, storable
-from zrb_store.plugin.agents.prompts import Data, Mode, NotReadable, Prompt, Stored, encoded_messages, read_prompt
 from zrb_store.plugin.compat import AnyTask
 from zrb_store.records import JsonValue
-from zrb_store.xcom import current_attempt
 
 T = TypeVar("T")
-_RESULTS: TypeAdapter[DeferredToolResults] = TypeAdapter(DeferredToolResults)
+# zrb calls functions in threads with this, as far as this release has it. That module has no other use for asyncio.
+if vars(common).get("asyncio") is asyncio:
+    setattr(common, "asyncio", SimpleNamespace(**{**vars(asyncio), "to_thread": finishing(asyncio.to_thread)}))  # noqa: B010
 
 
-def arguments_of(calls: Sequence[ToolCallPart]) -> Data:
-    """Return the arguments of tool calls by call id, as they are now. A hook of zrb may rewrite them in place."""
-    return {call.tool_call_id: copy.deepcopy(call.args) for call in calls if isinstance(call.args, dict)}
-
-
-def stored_approvals(results: DeferredToolResults, calls: Sequence[ToolCallPart], before: Mapping[str, Any]) -> Data:
-    """Return what was decided as plain data. `before` are the arguments of the calls before that."""
-    now = arguments_of(calls)
-    rewritten = {call_id: args for call_id, args in now.items() if args != before.get(call_id)}
-    return {
-        "kind": "approval",
-        "results": _RESULTS.dump_python(results, mode="json"),
-        **({"rewritten": rewritten} if rewritten else {}),
-    }
-
-
-def repeat_approvals(stored: Any, calls: Sequence[ToolCallPart]) -> DeferredToolResults:
-    """Return what was decided, after the arguments of the calls are rewritten as they were then."""
-    try:
-        results = _RESULTS.validate_python(stored["results"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise NotReadable("no decision about calls") from error
-    for call in calls:
-        rewritten = stored.get("rewritten", {}).get(call.tool_call_id)
-        if rewritten is not None and isinstance(call.args, dict):
-            call.args.update(rewritten)
-    return results
-
-
-_KIND = "deferred results"
-_HANDLE = "handle_deferred_tool_calls"
-
-
-class StoredHandler(AbstractCapability[AgentDepsT]):
-    """Makes a step of what the other capabilities of an agent do about the deferred calls of one answer."""
-
-    def __init__(self, journal: Journal) -> None:
-        super().__init__()
-        self._journal = journal
-        self._is_asking = False
-
-    def get_ordering(self) -> CapabilityOrdering:
-        """Ask to be the first, so that no other is asked again."""
-        return CapabilityOrdering(position="outermost")
-
-    async def handle_deferred_tool_calls(
-        self, ctx: RunContext[AgentDepsT], *, requests: DeferredToolRequests
-    ) -> DeferredToolResults | None:
-        """Return the stored results, or those that the others give; None if they have none."""
-        root: Any = getattr(ctx, "root_capability", None)  # older releases have none
-        # What a tool does about calls of its own belongs to the step of the tool.
-        if self._is_asking or not _has_handler(root) or not isinstance(current_attempt.get(), Attempt):
-            return None
-        journal = self._journal
-        journal.refuse_if_stopping()
-        ids = sorted(call.tool_call_id for call in (*requests.calls, *requests.approvals))
-        name = journal.name_of_call(f"deferred {' '.join(ids)}")
-        try:
-            with journal.deferred(name, requests.calls) as step:
-                if isinstance(step, Done):
-                    return _read(codec.decode(step.result), requests)
-                self._is_asking = True
-                try:
-                    results: DeferredToolResults | None = await root.handle_deferred_tool_calls(ctx, requests=requests)
-                finally:
-                    self._is_asking = False
-                if results is None:
-                    step.fail(None, "interrupted")  # zrb decides
-                else:
-                    journal.complete(step, _stored(results, journal.limit), {"kind": _KIND})
-                return results
-        except StepUncertain:
-            if journal.fatal is not None:
-                raise
-            results = DeferredToolResults()
-            results.calls |= {call.tool_call_id: UNKNOWN.format(name=call.tool_name) for call in requests.calls}
-            with journal.deferred(name, requests.calls, repeat=True) as step:
-                journal.complete(step, _stored(results, journal.limit), {"kind": _KIND})
-            return results
-
-
-def _has_handler(root: Any) -> bool:
-    """Whether a capability beside ours may answer deferred calls."""
-    stock = getattr(AbstractCapability, _HANDLE, None)
-    return any(
-        not isinstance(one, StoredHandler) and getattr(type(one), _HANDLE, None) is not stock
-        for one in getattr(root, "capabilities", ())
-    )
-
-
-def _stored(results: DeferredToolResults, limit: int) -> Stored:
-    def dump(mode: Mode) -> Data:
-        dumped = _RESULTS.dump_python(results, mode=mode)
-        if mode == "python":  # a picture among them would come back as a dict
-            dumped["calls"] |= {name: own for name, one in results.calls.items() if (own := storable(one)) is not one}
-        return {"kind": _KIND, "results": dumped}
-
-    return encoded_messages(dump, limit)
-
-
-def _read(stored: Any, requests: DeferredToolRequests) -> DeferredToolResults:
-    """Return stored results. What a person has marked as the result is that of the only call."""
-    if not isinstance(stored, dict) or stored.get("kind") != _KIND:
-        if len(requests.calls) != 1:
-            raise NotReadable("no result of deferred calls")
-        return DeferredToolResults(calls={requests.calls[0].tool_call_id: stored})
-    return _RESULTS.validate_python(stored["results"])
-
-
-def declared_instructions(task: AnyTask, text: str) -> dict[str, JsonValue]:
-    """Return digests of the instructions that a task declares.
-
-    Of the sections that zrb adds (the folder, commands, the project's files) only the names count, and of a function
-    that makes instructions only its code.
-    """
-    manager = getattr(task, "prompt_manager_attr", None)
-    sections = list(getattr(manager, "active_sections", ()))
-    if not sections:
-        return {"text": digest(text)}
-    return {"sections": digest(sections), "prompts": digest([_of_prompt(one) for one in manager.prompts])}  # type: ignore[union-attr]
-
-
-def _of_prompt(prompt: Any) -> Any:
-    """Return what distinguishes a prompt, or the code of a function that makes one, in each release of Python."""
-    code = prompt if isinstance(prompt, CodeType) else getattr(prompt, "__code__", None)
-    if not isinstance(code, CodeType):
-        return prompt if isinstance(prompt, str) else type(prompt).__qualname__
-    constants = [
-        # The repr of a set, as of `x in {"a", "b"}`, has another order in each process.
-        _of_prompt(one) if isinstance(one, CodeType) else one if isinstance(one, frozenset) else repr(one)
-        for one in code.co_consts
-    ]
-    return [code.co_name, list(code.co_names), constants]
+class NobodyThere(Exception):
+    """zrb would ask a person about a call."""
 
 
 RunAgent = Callable[..., Awaitable[Any]]
@@ -185,21 +49,25 @@ class AgentRun:
         self.journal = journal
         self._agent: Any = None
         self._system_prompt = ""
-        self._declared: dict[str, JsonValue] = {}
+        self._declared: JsonValue = {}
         self._step: Step | None = None
         self._opened = ExitStack()
         self._prompt: Prompt | None = None
         self._logged_usage: RunUsage | None = None
+        self.is_deciding = False  # whether zrb decides about a call
 
     def system_prompt(self, text: str) -> str:
         """Return the instructions of the agent: the stored ones, unless the task declares others now."""
         self._declared = declared_instructions(self._task, text)
         self._system_prompt = text
         stored = self.journal.stored_prompt()
-        if stored is not None and positional_and_named(stored.arguments)[1].get("instructions") == self._declared:
+        if stored is not None:
+            then = positional_and_named(stored.arguments)[1].get("instructions")
             with suppress(NotReadable):  # `run` tells of it
                 prompt = read_prompt(codec.decode(stored.result))
-                self._system_prompt = prompt.system_prompt if prompt else text
+                # Older versions compared the text.
+                if prompt and (then == self._declared or prompt.system_prompt == text):
+                    self._declared, self._system_prompt = then, prompt.system_prompt
         return self._system_prompt
 
     async def run(self, run_agent: Callable[..., Awaitable[T]], **kwargs: Any) -> T:
@@ -217,7 +85,8 @@ class AgentRun:
             with self._opened:
                 step = self._opened.enter_context(self.journal.prompt(arguments))
                 if isinstance(step, Done):
-                    self._prompt = read_prompt(codec.decode(step.result))
+                    if not self.journal.changes.reuses_prompt:
+                        self._prompt = read_prompt(codec.decode(step.result))
                     self._opened.close()
                 else:
                     self._step = step
@@ -239,7 +108,9 @@ class AgentRun:
     def start(self, history: list[ModelMessage], message: T) -> tuple[list[ModelMessage], T]:
         """Return the history and the message that the agent starts from: the stored ones, else those of zrb."""
         if self._step is not None:
-            self.journal.complete(self._step, Prompt(message, history, self._system_prompt).stored(self.journal.limit))
+            reason = self.journal.reasons.get(self._step.step)
+            prompt = Prompt(message, history, self._system_prompt).stored(self.journal.limit, reason)
+            self.journal.complete(self._step, prompt, {"kind": "prompt", **({"changed": reason} if reason else {})})
             self._step = None
             self._opened.close()
         elif self._prompt is not None:
@@ -276,32 +147,51 @@ class AgentRun:
         `note_edited` is zrb's function that notes of an approved call that its arguments were edited.
         """
         decided: DeferredToolResults | None = None
-        for name in ("calls", "approvals"):
-            for call in getattr(requests, name) or ():
-                one = replace(requests, **{"calls": [], "approvals": [], name: [call]})
-                results = await self._approve_one(decide, note_edited, call, one, *args)
+        asked: dict[str, ToolCallPart] = {}
+        for kind in ("calls", "approvals"):
+            for call in getattr(requests, kind) or ():
+                one = replace(requests, **{"calls": [], "approvals": [], kind: [call]})
+                name = self.journal.name_of_call(f"approval {call.tool_call_id}")
+                try:
+                    results = await self._approve_one(decide, note_edited, name, call, one, *args)
+                except NobodyThere:
+                    asked[name] = call
+                    continue
                 if results is None:
                     return None
                 if decided is None:
                     decided = results
                 else:
                     decided.approvals.update(results.approvals)
+        if asked:
+            decided = decided or DeferredToolResults()
+            for call, answer in zip(asked.values(), await self.journal.ask(asked), strict=True):
+                decided.approvals[call.tool_call_id] = decision(answer)
         return decided if decided is not None else await decide(requests, *args)
 
     async def _approve_one(
-        self, decide: Decide, note_edited: Callable[[Any, Any], None], call: ToolCallPart, *args: Any
+        self, decide: Decide, note_edited: Callable[[Any, Any], None], name: str, call: ToolCallPart, *args: Any
     ) -> DeferredToolResults | None:
-        with self.journal.approval(call.tool_call_id) as step:
+        with self.journal.approval(name) as step:
             if isinstance(step, Done):
                 repeated = repeat_approvals(codec.decode(step.result), [call])
                 note_edited(call, repeated.approvals.get(call.tool_call_id))
                 return repeated
             before = arguments_of([call])
-            results = await decide(*args)
+            try:
+                self.is_deciding = self.journal.waits
+                results = await decide(*args)
+            except NobodyThere:
+                step.fail(None, "interrupted")
+                raise
+            finally:
+                self.is_deciding = False
             # pydantic-ai refuses all else that a task's function may return.
             decided = (bool, ToolApproved, ToolDenied)
             if results is None or not all(isinstance(one, decided) for one in results.approvals.values()):
                 step.fail(None, "interrupted")  # somebody decides later
+                if self.journal.waits:
+                    raise NobodyThere
             else:
                 self.journal.complete(step, stored_approvals(results, [call], before))
             return results

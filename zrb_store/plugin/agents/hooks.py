@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import importlib
 import sys
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextvars import ContextVar
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Concatenate, Final, Literal, ParamSpec, TypeVar, cast
@@ -20,15 +20,16 @@ from zrb_store.plugin import compat
 from zrb_store.plugin.compat import AnyContext, AnyTask, Patches
 from zrb_store.plugin.messages import warn
 from zrb_store.plugin.output import running_attempt
-from zrb_store.stepping import POLICIES, Policy, policy_of
+from zrb_store.stepping import Policy, policies, policy_of
 
 if TYPE_CHECKING:
     from pydantic_ai import DeferredToolResults
     from pydantic_ai.usage import RunUsage
 
+    from zrb_store.agents.changes import OnChange
+    from zrb_store.agents.journal import Journal
     from zrb_store.attempt import Attempt
     from zrb_store.plugin.agents.agent_run import AgentRun
-    from zrb_store.plugin.agents.journal import Journal
 
 P = ParamSpec("P")
 A = TypeVar("A")
@@ -39,6 +40,14 @@ STORE_AGENT: Final = "store_agent"
 """On a task: False to store no steps of its agent, "private" to store neither prompts nor answers."""
 ONCE_TOOLS: Final = "once_tools"
 """On a task: names of tools that must not be repeated, or a dictionary of names and policies."""
+
+CHANGED_REQUEST: Final = "changed_request"
+"""On a task: `rerun`, `reuse` or `stop`, as ZRB_STORE_CHANGED_REQUEST."""
+
+BUDGET: Final = "budget"
+"""On a task: `tokens=N`, as ZRB_STORE_BUDGET."""
+WAIT_FOR_APPROVAL: Final = "wait_for_approval"
+"""On a task: whether its session waits for approvals that nobody is there to give, and for a larger budget."""
 
 Mode = Literal["on", "off", "private"]
 
@@ -54,6 +63,32 @@ def mode_of(task: AnyTask) -> Mode:
     return "private" if own == "private" else cast(Mode, mode)
 
 
+def on_change_of(task: AnyTask) -> OnChange:
+    """Return what happens where stored answers of a task's agent no longer fit its requests."""
+    name = "ZRB_STORE_CHANGED_REQUEST"
+    own = getattr(task, CHANGED_REQUEST, None)
+    if own is None:
+        return cast("OnChange", settings.choice(name))
+    if own not in settings.CHOICES[name]:
+        raise InvalidArgument(
+            f"{task.name}.{CHANGED_REQUEST} is {own!r}: set it to {', '.join(settings.CHOICES[name])}"
+        )
+    return cast("OnChange", own)
+
+
+def _setting(task: AnyTask, session: str) -> str:
+    """Return how a person sets another policy, in the place of `{}`."""
+    if getattr(task, CHANGED_REQUEST, None) is None:
+        return f"`ZRB_STORE_CHANGED_REQUEST={{}} zrb xcom resume {session}`"
+    return f'`{task.name}.{CHANGED_REQUEST} = "{{}}"` before `zrb xcom resume {session}`'
+
+
+def budget_of(task: AnyTask) -> int | None:
+    """Return how many tokens a task's session may use; None for any number."""
+    own: str | None = getattr(task, BUDGET, None)
+    return settings.budget(own, f"{task.name}.{BUDGET}") if own else settings.budget()
+
+
 def once_tools(task: AnyTask, tools: Sequence[Any]) -> dict[str, Policy]:
     """Return the tools of a task that must not be repeated, by name, and what happens if the end of one is unknown."""
     found: dict[str, Policy] = {}
@@ -62,12 +97,7 @@ def once_tools(task: AnyTask, tools: Sequence[Any]) -> dict[str, Policy]:
         policy = policy_of(function)
         if policy is not None:
             found[str(getattr(tool, "name", None) or getattr(function, "__name__", ""))] = policy
-    named = getattr(task, ONCE_TOOLS, ())
-    for name, own in named.items() if isinstance(named, Mapping) else [(name, "stop") for name in named]:
-        if own not in POLICIES:
-            raise InvalidArgument(f"{task.name}.{ONCE_TOOLS}[{name!r}] is {own!r}: set it to `stop` or `tell`")
-        found[name] = cast(Policy, own)
-    return found
+    return found | policies(getattr(task, ONCE_TOOLS, ()), f"{task.name}.{ONCE_TOOLS}")
 
 
 _running: ContextVar[AgentRun | None] = ContextVar("zrb_store_agent", default=None)
@@ -83,6 +113,7 @@ _tried: set[str] = set()
 # What is replaced. A release that lacks one of these runs its agents as without this package.
 _NOTE_EDITED = "_record_override_if_edited"
 _CHAT = "_llm_chat_task"
+_CONFIRM, _DENY = "_confirm_via_cli", "_resolve_non_interactive_ask"
 _USAGE_LOG = "_record_run_usage"  # 3.14 and before have no such log
 
 
@@ -112,6 +143,9 @@ def _hook_task(patches: Patches, module: ModuleType) -> None:
     deferred_calls = importlib.import_module("zrb.llm.agent.run.deferred_calls")
     note_edited = getattr(deferred_calls, _NOTE_EDITED, lambda *_: None)
     patches.wrap(runner, "process_deferred_requests", functools.partial(_process_deferred_requests, note_edited))
+    for name, hook in ((_CONFIRM, _confirm), (_DENY, _deny)):
+        if hasattr(deferred_calls, name):
+            patches.wrap(deferred_calls, name, hook)
     if hasattr(runner, _USAGE_LOG):
         patches.wrap(runner, _USAGE_LOG, _record_run_usage)
 
@@ -188,6 +222,24 @@ async def _process_deferred_requests(
     return await run.approve(stock, note_edited, *args)
 
 
+async def _confirm(stock: Callable[..., Awaitable[R]], call: Any, ui: Any, confirmation: Any) -> R:
+    run = _running.get()
+    by_person = not callable(confirmation) or hasattr(getattr(confirmation, "__self__", None), "tool_call_handler")
+    is_alone = sys.stdin is None or not sys.stdin.isatty()
+    if run is not None and run.is_deciding and by_person and is_alone:
+        from zrb_store.plugin.agents.agent_run import NobodyThere  # late: imports pydantic-ai
+
+        raise NobodyThere
+    return await stock(call, ui, confirmation)
+
+
+def _deny(stock: Callable[..., R], call: Any, *args: Any) -> R | None:
+    """Return no verdict where zrb would deny a call because it is not interactive: the session waits for a person."""
+    run = _running.get()
+    is_asked = run is not None and run.is_deciding and call.tool_name != "ExitPlanMode"
+    return None if is_asked else stock(call, *args)
+
+
 def _record_run_usage(
     stock: Callable[Concatenate[str, RunUsage, P], R],
     model_name: str,
@@ -205,8 +257,8 @@ def _agent_run(task: AnyTask) -> AgentRun | None:
     if attempt is None or (mode := mode_of(task)) == "off":
         return None
     try:
+        from zrb_store.agents.journal import Journal
         from zrb_store.plugin.agents.agent_run import AgentRun  # late: imports pydantic-ai
-        from zrb_store.plugin.agents.journal import Journal
     except ImportError as error:
         _say(_UNSUPPORTED.format(error=error))
         return None
@@ -216,7 +268,14 @@ def _agent_run(task: AnyTask) -> AgentRun | None:
             "it starts from the beginning"
         )
     if attempt not in _journals:
-        _journals[attempt] = Journal(attempt, is_private=mode == "private")
+        _journals[attempt] = Journal(
+            attempt,
+            is_private=mode == "private",
+            on_change=on_change_of(task),
+            setting=_setting(task, attempt.session),
+            budget=budget_of(task),
+            waits=bool(getattr(task, WAIT_FOR_APPROVAL, False)),
+        )
     return AgentRun(task, _journals[attempt])
 
 
@@ -232,4 +291,6 @@ def _create_llm_task_core(stock: Callable[..., R], self: Any, *args: Any, **kwar
     chat = getattr(self, _CHAT)
     setattr(inner, STORE_AGENT, False if is_interactive else getattr(chat, STORE_AGENT, True))
     setattr(inner, ONCE_TOOLS, getattr(chat, ONCE_TOOLS, ()))
+    for name in (CHANGED_REQUEST, BUDGET, WAIT_FOR_APPROVAL):
+        setattr(inner, name, getattr(chat, name, None))
     return inner

@@ -7,27 +7,32 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import shlex
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from pydantic_ai.messages import ModelMessage, ToolCallPart
 from pydantic_ai.models import Model, ModelRequestParameters
 from pydantic_ai.settings import ModelSettings
 
 from zrb_store import codec
+from zrb_store.agents.budget import Budget
+from zrb_store.agents.changes import NOT_STORED, ChangedRequests, OnChange
+from zrb_store.agents.fingerprint import Fingerprints, Request, digest, message_digest
+from zrb_store.agents.prompts import NotReadable, Prompt, stored_refusal
 from zrb_store.attempt import Attempt, Step
-from zrb_store.attempt.exact_steps import Change, ExactStep, open_exact, stored_step
+from zrb_store.attempt.exact_steps import Change, ExactStep, open_exact, steps_before, stored_step
 from zrb_store.attempt.steps import Done
+from zrb_store.attempt.waits import answers_in
 from zrb_store.codec.arguments import positional_and_named, stored_arguments
 from zrb_store.errors import AttemptClosed, LeaseLost, StepUncertain, StoreUnavailable, ZrbStoreError
-from zrb_store.masking import ErrorText
+from zrb_store.masking import ErrorText, mask_text
 from zrb_store.names import storable_name
-from zrb_store.plugin.agents.fingerprint import Fingerprints, Request
-from zrb_store.plugin.agents.prompts import NotReadable, stored_refusal
-from zrb_store.plugin.signals import WAIT, signals
+from zrb_store.queries.waits import Awaited
 from zrb_store.records import JsonValue
 from zrb_store.stepping import Policy
 
@@ -60,14 +65,62 @@ class CallNames:
 
 
 _LONGEST_NAME = 400
+_MOST = 1000  # characters of a call that a person is asked about
+_LAST_WAIT = 3.0  # seconds, for the store
 # The tool or the model decides what other errors of ours mean.
 _FATAL = (AttemptClosed, LeaseLost, StoreUnavailable)
 
 
-class Journal:
-    """The steps of the agent that works in one attempt."""
+class AgentRuns:
+    """Numbers the runs of one agent in an attempt.
 
-    def __init__(self, attempt: Attempt, *, is_private: bool) -> None:
+    A run that starts as a stored one has its number again: gathered ones may start in another order. Of an agent that
+    had one run, the message may have changed. Any other run is a new one.
+    """
+
+    def __init__(self, stored: Sequence[Mapping[str, JsonValue] | None]) -> None:
+        self.stored = self._last = len(stored)
+        # The arguments of the prompts of those that stand, and did not start again yet.
+        self._starts = {number: one for number, one in enumerate(stored, 1) if one is not None}
+
+    def number(self, start: Mapping[str, JsonValue]) -> int:
+        """Return the number of a run that starts with these arguments of its prompt."""
+        equal = [number for number, stored in self._starts.items() if {**stored, **start} == stored]
+        found = equal or (self.like(start) if self.stored == 1 else [])
+        self._last += not found
+        number = next(iter(found), self._last)
+        self._starts.pop(number, None)
+        return number
+
+    def like(self, start: Mapping[str, JsonValue]) -> list[int]:
+        """Return the stored runs that nobody has asked for yet, and that have the same deps."""
+        return [number for number, stored in self._starts.items() if stored.get("deps") == start.get("deps")]
+
+
+_runs: WeakKeyDictionary[Attempt, dict[str, AgentRuns]] = WeakKeyDictionary()
+"""The runs of agents in each attempt, by name."""
+
+
+class Journal:
+    """The steps of one agent that works in an attempt. `agent` is its name, if the attempt may have others."""
+
+    def __init__(
+        self,
+        attempt: Attempt,
+        *,
+        is_private: bool,
+        on_change: OnChange = "rerun",
+        setting: str = "`ZRB_STORE_CHANGED_REQUEST={}` at the next start",
+        agent: str = "",
+        budget: int | None = None,
+        waits: bool = False,
+    ) -> None:
+        self.waits = waits  # whether the session waits for what a person has to decide
+        self._budget = None if budget is None else Budget(attempt, budget, waits=waits)
+        self.agent = agent
+        self._prefix = ""  # of the names of its steps
+        self._start: Prompt | None = None  # what its run starts from, until that is kept
+        self._started_by: dict[str, JsonValue] = {}  # as digests
         # The tools that must not be repeated, by name, and what happens if the end of one is unknown.
         self.once: dict[str, Policy] = {}
         # By it the store, or a step that must not be repeated, has stopped the agent.
@@ -75,7 +128,8 @@ class Journal:
         self.any_live = False  # whether an answer did not come from the store since this was last set to False
         self._attempt = attempt
         self._is_private = is_private
-        self._fingerprints = Fingerprints()
+        self.changes = ChangedRequests(attempt, on_change, setting)
+        self.fingerprints = Fingerprints()
         self._requests: list[Request] = []
         self._restart_at: int | None = None
         self._failed: tuple[ExactStep, Exception] | None = None  # the last request, if it has failed
@@ -99,15 +153,16 @@ class Journal:
     def prompt(self, arguments: Mapping[str, JsonValue]) -> AbstractContextManager[Step | Done]:
         """Open the step that keeps what an agent starts from, or what is stored of it."""
         self._prompts += 1
+        step = self._prefix + _numbered("prompt", self._prompts)
 
         def change(before: str) -> Change | None:
             then = positional_and_named(before)[1]
             names = [name for name in {**then, **arguments} if name != "changed"]
-            changed = [name for name in names if then.get(name) != arguments.get(name)]
-            return self._changed(", ".join(changed), arguments) if changed else None
+            difference = ", ".join(name for name in names if then.get(name) != arguments.get(name))
+            return self._change(difference, step, arguments)
 
         text = _text({} if self._is_private else arguments)
-        return self._open(ExactStep(_numbered("prompt", self._prompts), text, change, leads=True))
+        return self._open(ExactStep(step, text, change, leads=True, not_stored=self._not_stored(step)))
 
     def stored_prompt(self) -> Any:
         """Return what is stored of the prompt that the agent is about to start from: its arguments and its result."""
@@ -123,23 +178,28 @@ class Journal:
     ) -> Iterator[Step | Done]:
         """Yield the step of a request to a model, or the stored answer if the request is the same as then."""
         self.refuse_if_stopping()
-        request = self._fingerprints.of(model, settings, parameters, messages)
+        request = self.fingerprints.of(model, settings, parameters, messages)
+        parts = getattr(parameters, "instruction_parts", None) or ()
+        self._keep_start("\n\n".join(part.content for part in parts))
         self._rewind(request)
         before = self._requests[-1] if self._requests else None
         arguments = {"model": request.model} if self._is_private else request.stored(before)
 
         self._requests.append(request)
-        name = _numbered("model", len(self._requests))
+        name = self._prefix + _numbered("model", len(self._requests))
+
+        tools = {tool.name for tool in (*parameters.function_tools, *parameters.output_tools)}
 
         def change(stored: str) -> Change | None:
             difference = request.difference(positional_and_named(stored)[1], before)
-            if not difference:
-                return None
-            changed = self._changed(difference, arguments)
-            self.reasons[name] = changed.reason
-            return changed
+            return self._change(difference, name, arguments, tools)
 
-        call = ExactStep(name, _text(arguments), change, leads=True)
+        call = ExactStep(
+            *(name, _text(arguments), change),
+            leads=True,
+            not_stored=self._not_stored(name),
+            begins=self._budget.refuse_or_wait if self._budget else lambda: None,
+        )
         with self._open(call) as step:
             self.any_live = self.any_live or isinstance(step, Step)
             try:
@@ -147,6 +207,42 @@ class Journal:
             except Exception as error:
                 self._failed = (call, error) if isinstance(step, Step) else None
                 raise
+
+    def begin_run(self, prompt: Any, history: Sequence[ModelMessage], deps: object) -> None:
+        """Choose the number of a run of the agent by what it starts from."""
+        self._start = Prompt(prompt, list(history), "")
+        self._started_by = {"message": digest([prompt, list(map(message_digest, history))]), "deps": digest(deps)}
+        start = {} if self._is_private else self._started_by
+        all_runs = _runs.setdefault(self._attempt, {})
+        runs = all_runs[self.agent] = all_runs.get(self.agent) or self._stored_runs()
+        number = runs.number(start)
+        self._prefix = self._prefix_of(number)
+        if number > runs.stored and (left := tuple(map(self._prefix_of, runs.like(start)))):
+            steps = [one for one in steps_before(self._attempt, results=True) if one.step.startswith(left)]
+            self.changes.begins(self._prefix[:-2], steps)
+
+    def _keep_start(self, instructions: str = "") -> None:
+        """Keep what the run starts from, before its first request or, if it starts with approved calls, its first call.
+
+        `show` tells it.
+        """
+        start, self._start = self._start, None
+        if start is None:
+            return
+        with self.prompt(self._started_by) as step:
+            if isinstance(step, Step):
+                stored = start._replace(system_prompt=instructions).stored(self.limit, self.reasons.get(step.step))
+                self.complete(step, stored, {"kind": "prompt"})
+
+    def _prefix_of(self, number: int) -> str:
+        return f"{_numbered(_bounded(self.agent), number)}: "
+
+    def _stored_runs(self) -> AgentRuns:
+        steps = {step.step: step for step in steps_before(self._attempt)}
+        starts: list[Mapping[str, JsonValue] | None] = []
+        while found := steps.get(f"{self._prefix_of(len(starts) + 1)}prompt"):
+            starts.append(positional_and_named(found.arguments or "null")[1] if found.in_effect else None)
+        return AgentRuns(starts)
 
     def _rewind(self, request: Request) -> None:
         start, self._restart_at = self._restart_at, None
@@ -169,21 +265,49 @@ class Journal:
 
     def name_of_call(self, text: str) -> str:
         """Return the name of the step of a call that is made now. The text has the id that the model gave it."""
+        self._keep_start()
         position = len(self._requests) if self._restart_at is None else self._restart_at
-        return _numbered(_bounded(text), self._calls.number(text, position))
+        return _numbered(_bounded(self._prefix + text), self._calls.number(text, position))
 
     def tool(self, step_name: str, tool_name: str, arguments: JsonValue, *, repeat: bool = False) -> Any:
         """Open the step of a tool call."""
-        named = {} if self._is_private else arguments
+        text = _text({} if self._is_private else arguments)
+
+        def change(before: str) -> Change | None:
+            # An agent may start with calls that its model has not made in this run.
+            if not self.agent or before == text or self.changes.keeps(f"the call of {tool_name}", step_name):
+                return None
+            return Change(f"request changed: the call of {tool_name}", text)
+
         return self._open(
-            ExactStep(step_name, _text(named), lambda _: None, once=tool_name in self.once, repeat=repeat),
+            ExactStep(step_name, text, change, once=tool_name in self.once, repeat=repeat),
             stop=self.once.get(tool_name) != "tell",
         )
 
-    def approval(self, call_id: str) -> AbstractContextManager[Step | Done]:
+    async def ready(self) -> None:
+        """Wait until no other agent of the attempt is at work, if the attempt may end before the next request."""
+        if self._budget and self.waits and self._budget.is_used():
+            await self._alone()
+
+    async def _alone(self) -> None:
+        while any(self._attempt.steps.open.values()):
+            await asyncio.sleep(0.01)
+
+    async def ask(self, calls: Mapping[str, ToolCallPart]) -> list[Any]:
+        """Return what a person has answered about calls, by the names of steps; else end the attempt until then."""
+        await self._alone()
+        return list(map(codec.decode, answers_in(self._attempt, [self._question(*each) for each in calls.items()])))
+
+    def _question(self, name: str, call: ToolCallPart) -> Awaited:
+        args = call.args if isinstance(call.args, str) else json.dumps(call.args, ensure_ascii=False)
+        say = call.tool_name if self._is_private else mask_text(f"{call.tool_name} {args}")
+        return Awaited(
+            f"{self._attempt.task}: {name}", say=say if len(say) <= _MOST else f"{say[:_MOST]}...", name=name
+        )
+
+    def approval(self, name: str) -> AbstractContextManager[Step | Done]:
         """Open the step in which it is decided whether a tool call may be executed."""
         self.refuse_if_stopping()
-        name = self.name_of_call(f"approval {call_id}")
         return self._open(ExactStep(name, _text({}), lambda _: None))
 
     def deferred(self, step_name: str, calls: Sequence[ToolCallPart], *, repeat: bool = False) -> Any:
@@ -200,7 +324,8 @@ class Journal:
         if self._restart_at is None:  # else the next request decides whether the one that has failed is made again
             self._keep_refusal()
         try:
-            with open_exact(self._attempt, call) as step:
+            self.changes.own.add(call.name)
+            with open_exact(self._attempt, call._replace(own=self.changes.own)) as step:
                 try:
                     yield step
                 except Exception as error:
@@ -235,22 +360,34 @@ class Journal:
             result = codec.encode(summary)._replace(restorable=False)
         step.complete(result)
 
+    @property
+    def is_stopping(self) -> bool:
+        """Whether a signal has asked this process to end."""
+        return self._attempt.database.is_stopping
+
     def refuse_if_stopping(self) -> None:
         """Let nothing begin after a signal has cancelled what runs: the cancellation may not have come here yet."""
-        if signals.received and any(task.cancelling() for task in asyncio.all_tasks()):
+        if self.is_stopping and any(task.cancelling() for task in asyncio.all_tasks()):
             raise asyncio.CancelledError
 
     def wait_for_store(self) -> None:
         """Wait for the store as long as a signal allows, from now on."""
-        self._attempt.database.stop_waiting(WAIT)
+        self._attempt.database.stop_waiting(_LAST_WAIT)
 
     @property
     def limit(self) -> int:
         """How many bytes one stored value may have."""
         return self._attempt.xcom.max_value
 
-    def _changed(self, difference: str, arguments: Mapping[str, JsonValue]) -> Change:
-        reason = f"request changed: {difference}"
+    def _not_stored(self, step: str) -> Callable[[], object]:
+        return lambda: self.changes.keeps(NOT_STORED, step)
+
+    def _change(
+        self, difference: str, step: str, arguments: Mapping[str, JsonValue], tools: Collection[str] | None = None
+    ) -> Change | None:
+        if not difference or self.changes.keeps(difference, step, tools):
+            return None
+        reason = self.reasons[step] = f"request changed: {difference}"
         return Change(reason, _text({**arguments, "changed": reason}))
 
 

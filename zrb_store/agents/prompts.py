@@ -41,8 +41,8 @@ class Prompt(NamedTuple):
     history: list[ModelMessage]
     system_prompt: str
 
-    def stored(self, limit: int) -> Stored:
-        """Return it as it is stored."""
+    def stored(self, limit: int, reason: str | None = None) -> Stored:
+        """Return it as it is stored, with the reason why the agent started anew if the step had completed."""
         message: list[ModelMessage] = (
             [] if self.message is None else [ModelRequest(parts=[UserPromptPart(self.message)])]
         )
@@ -50,6 +50,7 @@ class Prompt(NamedTuple):
         def dump(mode: Mode) -> Data:
             return {
                 "kind": "prompt",
+                **({"changed": reason} if reason else {}),
                 "message": ModelMessagesTypeAdapter.dump_python(message, mode=mode),
                 "history": ModelMessagesTypeAdapter.dump_python(self.history, mode=mode),
                 "system_prompt": self.system_prompt,

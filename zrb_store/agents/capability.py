@@ -1,7 +1,7 @@
 """What pydantic-ai calls: a capability that makes each model request and each tool execution a step (`StoredAgent`).
 
-First come tools that run in threads. Nothing can stop a thread: after a signal, a call in a thread continues to its
-end.
+`Durable` finds the attempt of each run. First come tools that run in threads. Nothing can stop a thread: after a
+signal, a call in a thread continues to its end.
 """
 
 from __future__ import annotations
@@ -10,15 +10,15 @@ import asyncio
 import contextlib
 import functools
 import threading
+import warnings
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from types import SimpleNamespace
-from typing import Any, ParamSpec, Protocol, TypeVar
+from typing import Any, ParamSpec, Protocol, TypeVar, cast
 
 from pydantic_ai import _function_schema
-from pydantic_ai.capabilities import AbstractCapability, CapabilityOrdering
+from pydantic_ai.capabilities import AbstractCapability, CapabilityOrdering, CombinedCapability
 from pydantic_ai.messages import ModelMessage, ModelResponse, ToolCallPart
 from pydantic_ai.models import (
     CompletedStreamedResponse,
@@ -31,16 +31,18 @@ from pydantic_ai.models.wrapper import WrapperModel
 from pydantic_ai.settings import ModelSettings
 from pydantic_ai.tools import AgentDepsT, RunContext, ToolDefinition
 from pydantic_core import to_jsonable_python
-from zrb.llm.agent import common
 
-from zrb_store import codec
-from zrb_store.attempt import Step
+from zrb_store import codec, settings
+from zrb_store.agents import outcomes
+from zrb_store.agents.changes import OnChange
+from zrb_store.agents.deferred import StoredHandler
+from zrb_store.agents.journal import Journal
+from zrb_store.agents.prompts import read_response, stored_response, summary_of_response
+from zrb_store.attempt import Attempt, Step
 from zrb_store.attempt.steps import Done
 from zrb_store.errors import StepUncertain
-from zrb_store.plugin.agents import outcomes
-from zrb_store.plugin.agents.journal import Journal
-from zrb_store.plugin.agents.prompts import read_response, stored_response, summary_of_response
-from zrb_store.plugin.signals import signals
+from zrb_store.stepping import Policy, policy_of
+from zrb_store.xcom import current_attempt
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -60,7 +62,9 @@ class RunInThread(Protocol):
         """Call a function in a thread."""
 
 
-def _hooked(run_in_thread: RunInThread) -> RunInThread:
+def finishing(run_in_thread: RunInThread) -> RunInThread:
+    """Return a function that calls others in threads as that one, and lets a tool's call end after a signal."""
+
     async def run_in_executor(function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         journal, task = _call.get() or (None, None)
         if journal is None or task is not asyncio.current_task():
@@ -79,7 +83,7 @@ def _hooked(run_in_thread: RunInThread) -> RunInThread:
             if begins.acquire(blocking=False):
                 work.cancel()
                 raise NotBegun("cancelled before it began") from None
-            if not signals.received:
+            if not journal.is_stopping:
                 work.cancel()
                 raise
         while not work.done():
@@ -91,13 +95,9 @@ def _hooked(run_in_thread: RunInThread) -> RunInThread:
     return run_in_executor
 
 
-# Hook what zrb and pydantic-ai call functions in threads with, as far as this release has it.
-for _module, _name in ((common, "asyncio"), (_function_schema, "run_in_executor")):
-    _found = vars(_module).get(_name)
-    if _found is asyncio:  # that module of zrb has no other use for it
-        setattr(_module, _name, SimpleNamespace(**{**vars(asyncio), "to_thread": _hooked(asyncio.to_thread)}))
-    elif _found is not None:
-        setattr(_module, _name, _hooked(_found))
+# Hook what pydantic-ai calls functions in threads with, as far as this release has it.
+if _found := vars(_function_schema).get("run_in_executor"):
+    setattr(_function_schema, "run_in_executor", finishing(_found))  # noqa: B010
 
 
 class StoredModel(WrapperModel):
@@ -114,6 +114,7 @@ class StoredModel(WrapperModel):
         model_request_parameters: ModelRequestParameters,
     ) -> ModelResponse:
         """Return the stored answer, or ask the model."""
+        await self._journal.ready()
         with self._journal.request(self.wrapped, model_settings, model_request_parameters, messages) as step:
             if isinstance(step, Done):
                 return read_response(codec.decode(step.result))
@@ -130,6 +131,7 @@ class StoredModel(WrapperModel):
         run_context: RunContext[Any] | None = None,
     ) -> AsyncGenerator[StreamedResponse]:
         """Stream the stored answer, with all its events, or that of the model."""
+        await self._journal.ready()
         with self._journal.request(self.wrapped, model_settings, model_request_parameters, messages) as step:
             if isinstance(step, Done):
                 yield CompletedStreamedResponse(
@@ -180,6 +182,10 @@ class StoredAgent(AbstractCapability[AgentDepsT]):
     ) -> Any:
         """Return the stored result of a tool call, or execute it as a step."""
         journal = self._journal
+        if isinstance(current_attempt.get(), Step):
+            return await handler(args)
+        if policy := _marked(ctx, call.tool_name):
+            journal.once.setdefault(call.tool_name, policy)
         # A call that waited for an approval is executed again when it has one.
         suffix = " approved" if ctx.tool_call_approved else ""
         name = journal.name_of_call(f"tool {call.tool_name} {call.tool_call_id}{suffix}")
@@ -228,3 +234,50 @@ class StoredAgent(AbstractCapability[AgentDepsT]):
         if end.raised is not None:
             raise end.raised
         return end.result
+
+
+def _marked(ctx: RunContext[Any], name: str) -> Policy | None:
+    """Return the policy of a tool whose function is marked with `once_tool`, whatever name a toolset gives it."""
+    tool: Any = (getattr(getattr(ctx, "tool_manager", None), "tools", None) or {}).get(name)
+    while hasattr(tool, "source_tool"):
+        tool = tool.source_tool
+    schema = getattr(getattr(tool, "call_func", None), "__self__", None)
+    return policy_of(getattr(schema, "function", None))
+
+
+_NO_ATTEMPT = (
+    "an agent with durable() runs outside of any attempt, so nothing of it is stored: run it in a zrb task's action or "
+    "in `with run.attempt(...)`"
+)
+
+
+@dataclass(init=False)
+class Durable(AbstractCapability[AgentDepsT]):
+    """What `durable` returns. In each run of the agent, it is replaced by the capabilities that work in one attempt."""
+
+    def __init__(self, once: dict[str, Policy], budget: str | None, waits: bool) -> None:
+        super().__init__()
+        self._once = once
+        self._budget = budget
+        self._waits = waits
+
+    async def for_run(self, ctx: RunContext[AgentDepsT]) -> AbstractCapability[AgentDepsT]:
+        """Return the capabilities of a run."""
+        attempt = current_attempt.get()
+        mode = settings.choice("ZRB_STORE_AGENTS")
+        if attempt is None:
+            warnings.warn(_NO_ATTEMPT, RuntimeWarning, stacklevel=1)
+        if not isinstance(attempt, Attempt) or mode == "off":
+            return CombinedCapability([])
+        name = getattr(ctx.agent, "name", None) or "agent"
+        on_change = cast(OnChange, settings.choice("ZRB_STORE_CHANGED_REQUEST"))
+        journal = Journal(
+            attempt,
+            is_private=mode == "private",
+            on_change=on_change,
+            agent=name,
+            budget=settings.budget(self._budget, "budget"),
+            waits=self._waits,
+        )
+        journal.once |= self._once
+        return CombinedCapability([StoredHandler(journal), StoredAgent(journal)])

@@ -18,10 +18,10 @@ from pydantic_ai.exceptions import (
 from pydantic_ai.messages import ToolReturn
 
 from zrb_store import codec, register_codec
+from zrb_store.agents.fingerprint import digest, seen
+from zrb_store.agents.prompts import Data, Stored
 from zrb_store.errors import UnencodableValue, ValueTooLarge
 from zrb_store.masking import ErrorText, error_text
-from zrb_store.plugin.agents.fingerprint import digest, seen
-from zrb_store.plugin.agents.prompts import Data, Stored
 
 _RETURN: TypeAdapter[Any] = TypeAdapter(ToolReturn)
 _FIELDS = ("return_value", "content", "metadata", "tools")
@@ -50,7 +50,9 @@ class Ended(NamedTuple):
     def error(self) -> BaseException | ErrorText:
         """Why it failed."""
         if self.raised is not None:
-            return self.raised.__cause__ or self.raised
+            own = self.raised.__cause__ or self.raised
+            # Who asks to try again has no fault to find.
+            return error_text(own)._replace(traceback="") if self.outcome["kind"] == "retry" else own
         # zrb has made a text of it. Secrets are masked in it as in any error.
         return error_text(Exception(str(self.result.return_value)))._replace(traceback="")
 

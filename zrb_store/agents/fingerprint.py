@@ -5,19 +5,22 @@ A request repeats the whole conversation. So only what differs from the request 
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import hashlib
 import itertools
 import json
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 from pydantic import ConfigDict, RootModel, TypeAdapter
 from pydantic_ai.messages import ModelMessage
 from pydantic_ai.models import Model, ModelRequestParameters
 from pydantic_ai.settings import ModelSettings
+from pydantic_ai.tools import ToolDefinition
 from pydantic_core import to_jsonable_python
 
 from zrb_store.records import JsonValue
@@ -27,8 +30,13 @@ _NOT_SENT = ("timestamp", "metadata", "retry")
 # How long to wait for an answer does not change it.
 _SETTINGS_LEFT_OUT = ("timeout", "request_timeout")
 _TOOL_FIELDS = ("description", "parameters_json_schema", "strict", "kind", "defer_loading")
+# Compared if they are not at their default.
+_OUTPUT_FIELDS = ("prompted_output_template", "allow_image_output", "thinking")
 _ANY: TypeAdapter[Any] = TypeAdapter(Any, config=ConfigDict(ser_json_bytes="base64"))
 _KINDS = ("kind", "part_kind")
+_PARTS = operator.attrgetter("parts")
+
+T = TypeVar("T")
 
 
 Fallback: TypeAlias = Callable[[Any], Any]
@@ -157,7 +165,9 @@ class Request:
     whole: str = field(init=False)
 
     def __post_init__(self) -> None:
-        self.whole = digest([self.model, self.parts, self.messages], 32)
+        # As `digest` makes it, but the digests of messages are plain already.
+        text = json.dumps([self.model, plain(self.parts), self.messages], sort_keys=True)
+        self.whole = hashlib.sha256(text.encode()).hexdigest()[:32]
 
     def stored(self, before: Request | None) -> dict[str, JsonValue]:
         """Return what is stored of it: what differs from the request before, and a digest of the whole."""
@@ -204,16 +214,53 @@ def _named_difference(name: str, then: JsonValue, now: JsonValue) -> str:
 _SINGULAR = {"settings": "setting", "tools": "tool"}
 
 
-def _common(one: Sequence[str], two: Sequence[str]) -> int:
+def _common(one: Sequence[T], two: Sequence[T]) -> int:
+    """Return how many elements at the beginning are equal."""
+    shorter = min(len(one), len(two))
+    if one[:shorter] == two[:shorter]:  # a request repeats the one before
+        return shorter
     same = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(one, two, strict=False))
     return sum(1 for _ in same)
 
 
 class Fingerprints:
-    """Makes the fingerprints of the requests of one agent. It remembers messages, since requests repeat them."""
+    """Makes the fingerprints of the requests of one agent.
+
+    A request repeats the messages of the one before: those are the same objects, and only the others are looked at.
+    Of a message that a hook has made, such as a capability that stamps the time, only the code of the hooks counts and
+    what they were given, so that the message may change by itself.
+    """
 
     def __init__(self) -> None:
         self._messages: dict[int, tuple[ModelMessage, int, str]] = {}
+        self._tools: dict[str, tuple[ToolDefinition, str]] = {}
+        self._made: dict[str, str] = {}  # digests of messages that hooks have made: how they were made
+        self.functions: Sequence[str] = ()  # digests of those that give the first parts of the instructions
+        self._code = ""  # of the hooks
+        self._last: list[ModelMessage] = []  # the messages of a request
+        self._lengths: list[int] = []  # how many parts each of them had
+        self._given: list[str] = []  # their digests, before the hooks
+        self._old = 0  # how many of them an earlier request had: the hooks may change the others in place
+
+    def before_hooks(self, messages: Sequence[ModelMessage], code: str) -> None:
+        """Note the messages of the next request before hooks may change them, whose code has this digest."""
+        self._code = code
+        self._given = self._of_messages(messages)
+
+    def _of_messages(self, messages: Sequence[ModelMessage]) -> list[str]:
+        lengths = _lengths(messages)
+        same = self._same(messages, lengths)
+        new = [self._known(message) is None for message in messages[same:]]
+        self._old = same + (new.index(True) if True in new else len(new))
+        self._given = [*self._given[:same], *map(self._of_message, messages[same:])]
+        self._last, self._lengths = list(messages), lengths
+        return self._given
+
+    def _same(self, messages: Sequence[ModelMessage], lengths: Sequence[int]) -> int:
+        """Return how many messages at the beginning are the last ones, without new parts."""
+        found = _common(self._lengths, lengths)
+        same = list(map(operator.is_, self._last[:found], messages))
+        return same.index(False) if False in same else len(same)
 
     def of(
         self,
@@ -223,31 +270,81 @@ class Fingerprints:
         messages: Sequence[ModelMessage],
     ) -> Request:
         """Return the fingerprint of a request."""
-        instructions = [part.content for part in getattr(parameters, "instruction_parts", None) or ()]
+        # Of a part whose function is known, the code counts, and the text of any other.
+        functions = iter(self.functions)
+        instructions = [
+            next(functions, part.content) if part.dynamic else part.content
+            for part in getattr(parameters, "instruction_parts", None) or ()
+        ]
         tools = (*parameters.function_tools, *parameters.output_tools)
         output = (
             parameters.output_mode,
             parameters.output_object,
             parameters.allow_text_output,
             [(type(tool).__qualname__, tool) for tool in parameters.native_tools],
+            *(
+                (name, own)
+                for name in _OUTPUT_FIELDS
+                if (own := getattr(parameters, name, None)) != getattr(ModelRequestParameters, name, None)
+            ),
         )
         parts: dict[str, JsonValue] = {
             "settings": {
                 name: digest(value) for name, value in (settings or {}).items() if name not in _SETTINGS_LEFT_OUT
             },
             "instructions": digest(instructions),
-            "tools": {tool.name: digest([_fields(tool).get(name) for name in _TOOL_FIELDS]) for tool in tools},
+            "tools": {tool.name: self._of_tool(tool) for tool in tools},
             "output": digest(output),
         }
-        return Request(model_name(model), parts, [self._of_message(message) for message in messages])
+        return Request(model_name(model), parts, self._of_sent(messages))
+
+    def _of_tool(self, tool: ToolDefinition) -> str:
+        known = self._tools.get(tool.name)
+        if known is None or known[0] != tool:
+            fields = _fields(tool)
+            names = (*_TOOL_FIELDS, *["return_schema"] * bool(fields.get("include_return_schema")))
+            self._tools[tool.name] = known = (copy.deepcopy(tool), digest([fields.get(name) for name in names]))
+        return known[1]
+
+    def _of_sent(self, messages: Sequence[ModelMessage]) -> list[str]:
+        if not self._code:
+            return self._of_messages(messages)
+        same = min(self._old, self._same(messages, _lengths(messages)))
+        given, found = self._given, self._given[:same]
+        new = set(map(id, self._last[self._old :]))
+        for place, message in enumerate(messages[same:], same):
+            if id(message) in new:
+                self._messages.pop(id(message), None)
+            sent = self._of_message(message)
+            if sent not in given:
+                made = digest([self._code, place, given])
+                self._made[sent] = made
+                self._messages[id(message)] = (message, len(message.parts), made)
+                sent = made
+            found.append(sent)
+        return found
+
+    def _known(self, message: ModelMessage) -> str | None:
+        known = self._messages.get(id(message))
+        return known[2] if known is not None and known[0] is message and known[1] == len(message.parts) else None
 
     def _of_message(self, message: ModelMessage) -> str:
-        known = self._messages.get(id(message))
-        if known is not None and known[0] is message and known[1] == len(message.parts):
-            return known[2]
-        found = digest(_sent(message))
+        known = self._known(message)
+        if known is not None:
+            return known
+        found = message_digest(message)
+        found = self._made.get(found, found)
         self._messages[id(message)] = (message, len(message.parts), found)
         return found
+
+
+def message_digest(message: ModelMessage) -> str:
+    """Return a digest of what of a message is sent to a model."""
+    return digest(_sent(message))
+
+
+def _lengths(messages: Sequence[ModelMessage]) -> list[int]:
+    return list(map(len, map(_PARTS, messages)))
 
 
 def model_name(model: Model) -> str:

@@ -1,0 +1,160 @@
+"""What counts of the functions and objects that make an agent's instructions, and what may change by itself."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import time
+import types
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from pydantic_ai import Agent, RunContext
+from pydantic_ai.capabilities import AbstractCapability, ProcessHistory
+from pydantic_ai.messages import ModelResponse, TextPart
+from pydantic_ai.models.function import FunctionModel
+from pydantic_ai.toolsets import FunctionToolset
+
+from tests.test_durable_agents import in_attempt
+from zrb_store import Store
+from zrb_store.agents import durable
+from zrb_store.agents.declared import declared_instructions
+
+pytestmark = pytest.mark.promise(number=11)
+
+
+def code(prompt: object) -> object:
+    """Return what is compared of a task's instructions that have this prompt."""
+    manager = types.SimpleNamespace(active_sections=[], prompts=[prompt])
+    return declared_instructions(types.SimpleNamespace(prompt_manager_attr=manager), "")["prompts"]
+
+
+def made(source: str, **names: object) -> Any:
+    """Return the function that some source defines."""
+    exec(f"def f(ctx, a='', b=''):\n {source}", names)  # noqa: S102
+    return names["f"]
+
+
+def over(value: object) -> Callable[[], str]:
+    """Return a function that closes over a value."""
+    return lambda: str(value)
+
+
+def with_member(member: object) -> Any:
+    """Return an object of a class with a member."""
+    return type("Rules", (), {"rules": member})()
+
+
+class Slots:
+    __slots__ = ("rules",)
+
+    def __init__(self, rules: str) -> None:
+        self.rules = rules
+
+
+def helper(text: str) -> Any:
+    return made(f"return {text!r}")
+
+
+CHANGED: dict[str, tuple[object, object]] = {
+    "operator": (made("return 'x' if ctx.a and ctx.b else 'y'"), made("return 'x' if ctx.a or ctx.b else 'y'")),
+    "comparison": (made("return 'x' if ctx.a < 1 else 'y'"), made("return 'x' if ctx.a > 1 else 'y'")),
+    "condition": (made("return 'x' if ctx.a else 'y'"), made("return 'x' if not ctx.a else 'y'")),
+    "argument": (made("return a"), made("return b")),
+    "global": (made("return RULES", RULES="be kind"), made("return RULES", RULES="be rude")),
+    "called": (made("return g(ctx)", g=helper("kind")), made("return g(ctx)", g=helper("rude"))),
+    "inner": (made("return [g for _ in ctx]", g="kind"), made("return [g for _ in ctx]", g="rude")),
+    "set": (over({"a"}), over({"b"})),
+    "bytes": (over((b"a",)), over((b"b",))),
+    "function in a dict": (over({"f": helper("a")}), over({"f": helper("b")})),
+    "slots": (over(Slots("a")), over(Slots("b"))),
+    "partial": (functools.partial(over, "a"), functools.partial(over, "b")),
+    "attribute": (with_member("a"), with_member("b")),
+    "property": (with_member(property(helper("a"))), with_member(property(helper("b")))),
+    "static method": (with_member(staticmethod(helper("a"))), with_member(staticmethod(helper("b")))),
+    "stock capability": (ProcessHistory(helper("a")), ProcessHistory(helper("b"))),
+    "bound method": (Slots("a").__init__, Slots("b").__init__),  # type: ignore[misc]
+}
+
+
+@pytest.mark.parametrize("name", CHANGED)
+def test_a_change_is_noticed(name: str) -> None:
+    before, after = CHANGED[name]
+    assert code(before) != code(after)
+
+
+class Stamp(AbstractCapability[Any]):
+    """Has what changes by itself."""
+
+    def __init__(self) -> None:
+        self.log = logging.getLogger("stamp")
+        self.count = 0
+        self.began = time.time()
+        self.itself = [self] * 40
+
+    async def before_model_request(self, ctx: Any, request_context: Any) -> Any:
+        self.count += 1
+        return request_context
+
+
+def test_what_changes_by_itself_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    stamp = Stamp()
+    values = [stamp, over(stamp), over(os.environ), made("return str(log)", log=stamp.log), made("'One.'; return a")]
+    before = list(map(code, values))
+    stamp.count, stamp.began = 7, 8.0
+    stamp.log.debug("It keeps its level.")
+    monkeypatch.setenv("OTHER", "1")
+    values[-1] = made("'Another docstring.'; return a")
+    assert list(map(code, values)) == before
+
+
+def own(ctx: RunContext[Any]) -> str:
+    return f"It is {time.perf_counter_ns()}."
+
+
+class Instructing(AbstractCapability[Any]):
+    """Gives instructions by a function."""
+
+    def __init__(self, function: Any) -> None:
+        self._function = function
+
+    def get_instructions(self) -> Any:
+        return self._function
+
+
+@pytest.mark.on_sqlite
+@pytest.mark.parametrize("place", ["run", "override", "capability", "toolset"])
+def test_text_of_a_function_that_is_not_known_counts(store: Store, place: str) -> None:
+    """The agent has one of its own too, whose text may change."""
+    paid: list[str] = []
+
+    def answer(_: object, info: Any) -> ModelResponse:
+        paid.append(info.instructions)
+        return ModelResponse([TextPart("yes")])
+
+    async def work(text: str) -> str:
+        def more(ctx: RunContext[Any]) -> str:
+            return text
+
+        instructing = [Instructing(more)] * (place == "capability")
+        toolsets: list[Any] = [FunctionToolset([], instructions=more)] if place == "toolset" else []
+        agent: Any = Agent(
+            FunctionModel(answer),
+            name="desk",
+            instructions=own,
+            toolsets=toolsets,
+            capabilities=[*instructing, durable()],
+        )
+        if place == "override":
+            with agent.override(instructions=more):
+                return str((await agent.run("x")).output)
+        return str((await agent.run("x", instructions=more if place == "run" else None)).output)
+
+    in_attempt(store, lambda _: work("Be kind."))
+    in_attempt(store, lambda _: work("Be kind."))
+    assert len(paid) == 1
+    with pytest.warns(RuntimeWarning, match="the system prompt has changed"):
+        in_attempt(store, lambda _: work("Be rude."))
+    assert len(paid) == 2

@@ -1,0 +1,125 @@
+"""Agents of `durable` that have used their budget, or call a tool that needs an approval."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from pydantic_ai import Agent
+from pydantic_ai.messages import ModelMessage, ModelResponse, TextPart, ToolCallPart, ToolReturnPart
+from pydantic_ai.models.function import AgentInfo, FunctionModel
+from pydantic_ai.usage import RequestUsage
+
+from tests.commands import Commands
+from zrb_store import BudgetUsed, Store
+from zrb_store.agents import durable
+
+pytestmark = pytest.mark.promise(number=18)
+
+
+class Desk:
+    """An agent that charges several customers in one answer, and what was paid."""
+
+    def __init__(self, store: Store, rounds: int = 1, agents: int = 1, **more: Any) -> None:
+        self.paid: list[str] = []
+        self._store = store
+        self._rounds = rounds
+        self._agents = agents
+        self._more = more
+
+    def start(self) -> Any:
+        """Start or continue the session, and return what the agents say; None if it waits."""
+        try:
+            with self._store.session("s").run() as run, run.attempt("triage") as attempt:
+                result = asyncio.run(self._work())
+                attempt.complete(result)
+            return result
+        except SystemExit:  # `Waiting` leaves the run so
+            return None
+
+    async def _work(self) -> list[str]:
+        agents = [self._agent(name) for name in "ab"[: self._agents]]
+        results = await asyncio.gather(*(agent.run("Charge.") for agent in agents))
+        return [str(one.output) for one in results]
+
+    def _agent(self, name: str) -> Any:
+        async def answer(messages: list[ModelMessage], _: AgentInfo) -> ModelResponse:
+            number = sum(isinstance(one, ModelResponse) for one in messages)
+            self.paid.append(f"{name} {number}")
+            await asyncio.sleep(0.01 * number)
+            told = [str(p.content) for one in messages for p in one.parts if isinstance(p, ToolReturnPart)]
+            calls = [ToolCallPart("charge", {"n": n}, f"c{number}-{n}") for n in range(2)]
+            parts = [TextPart("; ".join(told))] if number == self._rounds else calls
+            return ModelResponse(parts, usage=RequestUsage(input_tokens=50, output_tokens=10))
+
+        agent = Agent(FunctionModel(answer), name=name, capabilities=[durable(**self._more)])
+
+        async def charge(n: int) -> str:
+            self.paid.append(f"{name} charge {n}")
+            return f"receipt {n}"
+
+        agent.tool_plain(requires_approval=self._rounds == 1)(charge)
+        return agent
+
+
+def test_the_request_after_the_budget_is_not_made(store: Store) -> None:
+    desk = Desk(store, rounds=3, budget="tokens=120")
+    for _ in range(2):
+        with pytest.raises(BudgetUsed, match="triage: 120 of 120 tokens are used"):
+            desk.start()
+    assert desk.paid == ["a 0", "a charge 0", "a charge 1", "a 1", "a charge 0", "a charge 1"]
+    more = Desk(store, rounds=3, budget="tokens=121")
+    with pytest.raises(BudgetUsed):
+        more.start()
+    assert more.paid == ["a 2", "a charge 0", "a charge 1"]
+
+
+@pytest.mark.parametrize("agents", [1, 2])
+def test_a_session_waits_for_a_larger_budget(
+    store: Store, command: Commands, caplog: pytest.LogCaptureFixture, agents: int
+) -> None:
+    """Two agents that are gathered end when neither is amid a request."""
+    desk = Desk(store, rounds=2, agents=agents, budget="tokens=100", wait_for_approval=True)
+    assert desk.start() is None
+    assert "of 100 tokens are used, allow more?; `zrb-store approve s --budget tokens=N` answers" in caplog.text
+    shown = command.ok("show", "s")
+    assert "Answer: zrb-store approve s --budget tokens=N" in " ".join(shown.split())
+    assert command("approve", "s", "c0-0").code == 3
+    paid = len(desk.paid)
+    assert command.ok("approve", "s", "--budget", "tokens=150") == "triage: 150 tokens\n"
+    desk.start()
+    if agents == 1:
+        assert desk.paid[paid:] == ["a 2"]
+    else:
+        command.ok("approve", "s", "--budget", "tokens=1000000")
+        assert desk.start() is not None
+    assert len(desk.paid) == agents * (3 + 4), desk.paid
+    assert command("approve", "s", "--budget", "tokens=1").code == 3
+
+
+def test_calls_wait_for_an_approval(store: Store, command: Commands) -> None:
+    """All calls of an answer are asked at once, answered one by one, and nothing is paid again."""
+    desk = Desk(store, wait_for_approval=True)
+    assert desk.start() is None
+    listed = command("approve", "s")
+    assert (listed.code, desk.paid) == (2, ["a 0"])
+    assert 'c0-0 (charge {"n": 0}), c0-1 (charge {"n": 1})' in listed.err
+    assert command("approve", "s", "c0-2").code == 3
+    denied = command.ok("approve", "s", "c0-1", "--deny", "--reason", "Not this one.")
+    assert denied == 'triage: c0-1 denied: charge {"n": 1}\n'
+    assert desk.start() is None  # the other one is still asked
+    assert desk.paid == ["a 0"]
+    assert command.ok("approve", "s") == 'triage: c0-0 approved: charge {"n": 0}\n'
+    assert desk.start() == ["receipt 0; Not this one."]
+    assert desk.paid == ["a 0", "a charge 0", "a 1"]
+
+
+@pytest.mark.parametrize(
+    "args", [("--budget", "1"), ("--budget", "tokens=1", "c0-0"), ("--reason", "no"), ("--budget", "")]
+)
+@pytest.mark.on_sqlite
+def test_a_wrong_answer_changes_nothing(store: Store, command: Commands, args: tuple[str, ...]) -> None:
+    Desk(store, wait_for_approval=True).start()
+    assert command("approve", "s", *args).code == 2
+    assert command.ok("approve", "s", "c0-0")

@@ -1,0 +1,112 @@
+"""What agents cost: what was paid, used again and thrown away, and what a person learns of it."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from tests.sessions import check
+from tests.zrb.agent_project import Agents, agents, on_newest, servers, sqlite
+from tests.zrb.agent_tasks import rounds
+from zrb_store import open_store
+from zrb_store.inspect.conversation import conversation
+from zrb_store.inspect.log import log
+from zrb_store.inspect.show import open_session
+from zrb_store.inspect.stats import task_stats
+from zrb_store.records import whole
+
+__all__ = ["agents", "servers"]
+pytestmark = [pytest.mark.slow, on_newest]
+
+# The second call asks for another try once; in the third the process is killed.
+RETRYING = """
+async def charge(n: int) -> str:
+    log(f"tool {n}", "begin")
+    if n == 10:
+        raise ModelRetry("charge less")
+    if n == 20 and once_here("killed"):
+        kill_me()
+    return f"receipt {n}"
+
+agent(tools=[charge], tool_factories=[], model=TELLER)
+"""
+
+
+def test_costs(agents: Agents) -> None:
+    agents.tasks(rounds() + RETRYING)
+    agents.run("triage", code=-9)
+    agents.resume()
+    agents.run("xcom", "resume", agents.session, "--from", "triage")
+    assert agents.project.begun == {
+        **{f"model {n}": 2 for n in range(5)},
+        "tool 0": 2,
+        "tool 10": 2,
+        "tool 20": 3,
+        "tool 30": 2,
+    }
+    with open_store(agents.location, read_only=True) as store:
+        with open_session(store.database, agents.session) as document:
+            shown = check("show", whole(document.to_json()))
+            costs = document.costs
+        (stats,) = task_stats(store.database)
+        with log(store.database, agents.session) as session_log:
+            errors = [attempt.record.error for attempt in session_log.attempts if attempt.record.error]
+    assert (costs.paid.answers, costs.paid.tool_calls) == (10, 9)
+    assert (costs.thrown_away.answers, costs.thrown_away.tool_calls) == (5, 4)
+    assert costs.used_again == (0, 0, 0, 0)  # the last attempt has paid for everything
+    executions = {step["name"]: step["executions"] for step in shown["tasks"][0]["steps"]}
+    assert (executions["tool charge c1"], executions["tool charge c2"]) == (2, 3)
+    tokens = check("task_stats", stats.to_json())["tokens"]
+    assert tokens["paid"] == {"input": costs.paid.input_tokens, "output": costs.paid.output_tokens}
+    assert 0 < tokens["thrown_away"]["input"] < tokens["paid"]["input"]
+    assert [(error.type, error.message, error.traceback or None) for error in errors] == [
+        ("ModelRetry", "charge less", None)
+    ] * 2
+
+
+READ = """
+import base64, uuid
+from pydantic_ai.messages import BinaryContent
+
+async def charge(n: int) -> object:
+    if n == 20 and once_here("killed"):
+        kill_me()
+    return [f"receipt {n}", BinaryContent(b"PNG" * 10, media_type="image/png")] if n == 10 else f"receipt {n}"
+
+agent(tools=[charge], tool_factories=[], model=TELLER)
+"""
+
+
+@sqlite
+def test_the_conversation_can_be_read_and_compared(agents: Agents) -> None:
+    source = rounds('f"c{number}-{uuid.uuid4()}"').replace("json.dumps(texts)", "str(len(texts))") + READ
+    agents.tasks(source)
+    agents.run("triage", code=-9)
+    agents.resume()
+    shown = agents.run("xcom", "show", "s", "--conversation")
+    text = re.sub(r"[\d:]+(Z| UTC)|\S+, [\d,]+ in / \d+ out", "...", shown)
+    assert "system\n[12 characters]\n\nuser\nCharge them all." in text
+    assert 'tool call charge, ..., ... tokens, from the store\n{"n": 10}\n' in text
+    assert "tool result charge, ..., from the store\nreceipt 10\n[image/png, 30 bytes]\n" in text
+    markdown = agents.run("xcom", "show", "s", "triage", "--conversation", "--format", "markdown")
+    assert "> receipt 10" in markdown.partition("### tool result charge")[2]
+    with open_store(agents.location, read_only=True) as store, open_session(store.database, "s") as document:
+        task, turns = conversation(document, None)
+        assert task == "triage"
+        assert [check("turn", turn.to_json())["role"] for turn in turns[:4]] == [
+            "system",
+            "user",
+            "tool call",
+            "tool result",
+        ]
+    assert "> receipt 10" not in (page := agents.run("xcom", "report", "s"))
+    assert "receipt 10\n[image/png, 30 bytes]</pre>" in page.partition('<h2 id="conversation-title">')[2]
+    agents.session = "same"
+    agents.run("triage")
+    assert "Their values are equal." in agents.run("xcom", "diff", "s", "same")
+    agents.tasks(source.replace('else f"receipt', 'else f"a receipt'))
+    agents.session = "other"
+    agents.run("triage")
+    differences = agents.run("xcom", "diff", "s", "other", "--format", "value", code=1).splitlines()
+    assert next(line for line in differences if "conversation" in line) == "$.triage.conversation[3].text"

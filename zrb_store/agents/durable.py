@@ -1,0 +1,53 @@
+"""`durable`: any agent of pydantic-ai over the steps of the attempt that it runs in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from zrb_store import settings
+from zrb_store.errors import ZrbStoreError
+from zrb_store.stepping import Policy, policies
+
+if TYPE_CHECKING:
+    from pydantic_ai.capabilities import AbstractCapability
+
+_NEEDED = "2.36"
+
+
+def durable(
+    *,
+    once_tools: Sequence[str] | Mapping[str, Policy] = (),
+    budget: str | None = None,
+    wait_for_approval: bool = False,
+) -> AbstractCapability[Any]:
+    """Make each model request and each tool call of an agent a step: `Agent(..., capabilities=[durable()])`.
+
+    In a zrb task's action or in `with run.attempt(...)`, what has completed is not paid again in the task's next
+    attempt, by `run`, `run_stream` and `iter`, also if agents are gathered. An agent inside a step or a tool belongs to
+    it. Elsewhere the agent runs without a store, with a warning.
+
+    Args:
+        once_tools: Names of tools that must not be repeated, or a mapping of names to policies, as for `once_tool`,
+            whose marks are found.
+        budget: `tokens=N`: what the agents of the session may use over all its runs, instead of `ZRB_STORE_BUDGET`.
+        wait_for_approval: Let the session wait if a tool that requires an approval is called, or the budget is used up:
+            `zrb-store approve` answers.
+
+    Raises:
+        ZrbStoreError: pydantic-ai is not installed, or too old.
+        InvalidArgument: A policy or the budget is something else.
+    """
+    once = policies(once_tools, "once_tools")
+    settings.budget(budget, "budget")
+    try:
+        from zrb_store.agents.capability import Durable  # late: loads pydantic-ai
+    except ImportError:
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            found = f"{version('pydantic-ai-slim')} is installed"
+        except PackageNotFoundError:
+            found = "it is not installed"
+        raise ZrbStoreError(f"durable() needs pydantic-ai {_NEEDED} or later ({found})") from None
+    return Durable(once, budget, wait_for_approval)

@@ -1,0 +1,207 @@
+"""The conversation of an agent as a person reads it, turn by turn, from the steps that stand.
+
+`diff` compares what of a turn does not change by itself: not its time, nor the ids that a model gives to calls.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from itertools import groupby
+
+from zrb_store.errors import TaskNotFound
+from zrb_store.inspect.agents import (
+    StepName,
+    amount,
+    as_list,
+    as_object,
+    decisions,
+    end_of_call,
+    plain,
+    step_name,
+    text_of,
+    tokens,
+)
+from zrb_store.inspect.show import SessionDocument, Step, Task
+from zrb_store.records import JsonObject, JsonValue, iso, pick
+
+_LIVE_CONTEXT = "\n\n<live-context>"
+_MOST_LINES, _MOST = 20, 2000  # lines and characters of a text, of the arguments of a call, or of its result
+_ROLES = {
+    "system-prompt": "system",
+    "user-prompt": "user",
+    "text": "assistant",
+    "tool-call": "tool call",
+    "tool-return": "tool result",
+    "retry-prompt": "tool result",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A part of a conversation."""
+
+    role: str  # system, user, assistant, thinking, tool call, tool result, or what pydantic-ai calls it
+    text: str
+    tool: str | None = None
+    arguments: JsonValue = None
+    call: str | None = None  # the model's id of the call
+    at: int | None = None  # when its step ended, in microseconds; None for what the agent started with
+    tokens: tuple[int, int] | None = None  # of an answer, at its first turn: sent and given
+    model: str | None = None  # its name, of an answer, at its first turn
+    from_store: bool = False  # whether a later attempt, or a fork, used it again
+    live_context: str | None = None  # what zrb added to a message of the user
+    agent: str | None = None  # the run of an agent, if the task may have several
+    history: bool = False  # whether it is of an earlier conversation that the agent was given
+
+    @property
+    def name(self) -> str:
+        """Who said it."""
+        return f"{self.agent}: " * (self.agent is not None) + (f"{self.role} {self.tool}" if self.tool else self.role)
+
+    @property
+    def notes(self) -> list[str]:
+        """What else is known of it."""
+        spent = [self.model or "", amount(*self.tokens)] if self.tokens else []
+        return [*filter(None, spent), *["from the store"] * self.from_store]
+
+    def said(self, *, full: bool) -> str:
+        """Return the arguments of a call, and what was said; unless `full`, cut where they are long."""
+        is_call = self.role == "tool call" and self.arguments is not None
+        called = self.arguments if isinstance(self.arguments, str) else json.dumps(self.arguments, ensure_ascii=False)
+        parts = [called if is_call else "", self.text, self.live_context or ""]
+        if not full:
+            parts = [*map(_cut, parts[:2]), f"[{len(parts[2]):,} characters of live context]" * bool(parts[2])]
+            parts[1] = f"[{len(self.text):,} characters]" if self.role == "system" else parts[1]
+        return "\n".join(filter(None, parts))
+
+    def to_json(self) -> JsonObject:
+        given, answered = self.tokens or (None, None)
+        of_call = pick(self, "tool", "arguments", "call")
+        shown = pick(self, "role", "text", "model", "from_store", "live_context", "agent", "history")
+        return {**shown, **of_call, "at": iso(self.at), "input_tokens": given, "output_tokens": answered}
+
+    def compared(self) -> JsonValue:
+        """Return what `diff` compares of it."""
+        by: dict[str, JsonValue] = {} if self.model is None else {"model": self.model}
+        called: dict[str, JsonValue] = {} if self.tool is None else {"tool": self.tool, "arguments": self.arguments}
+        return {"role": self.role, "text": self.text, **by, **called}
+
+
+def conversation(document: SessionDocument, task: str | None) -> tuple[str, list[Turn]]:
+    """Return the conversation of a task's agent, and the task: by default the only one that has an agent."""
+    with_agent = {each.name: each for each in document.tasks if each.has_agent}
+    session, names = document.session.name, ", ".join(with_agent)
+    if not with_agent:
+        raise TaskNotFound(f"session {session} has no agent")
+    name = next(iter(with_agent)) if task is None and len(with_agent) == 1 else task
+    if name not in with_agent:
+        what = f"task {task} of session {session} has no agent" if task else f"session {session} has several agents"
+        raise TaskNotFound(f"{what}: name one of {names}")
+    return name, turns(with_agent[name])
+
+
+def folded(turns: Iterable[Turn]) -> Iterator[Turn]:
+    """Yield turns, with one line in place of an earlier conversation."""
+    for (agent, is_history), group in groupby(turns, lambda turn: (turn.agent, turn.history)):
+        if is_history:
+            yield Turn("earlier conversation", f"[{len(list(group)):,} turns]", agent=agent, history=True)
+        else:
+            yield from group
+
+
+def by_agent(*tasks: Task) -> dict[str, list[Turn]]:
+    """Return the turns of each of the agents of tasks, as the steps that stand began."""
+    found: dict[str, list[tuple[StepName, list[Turn]]]] = {}
+    for step in sorted((step for task in tasks for step in task.steps), key=lambda step: step.last.started_tick):
+        if (name := step_name(step.name)).kind:
+            said = [replace(turn, agent=name.agent or None) for turn in _of_step(step, name)]
+            found.setdefault(name.agent, []).append((name, said))
+    return {agent: list(_in_order(steps)) for agent, steps in found.items()}
+
+
+def turns(task: Task) -> list[Turn]:
+    """Return the turns of a task's agents, one agent after the other."""
+    return [turn for each in by_agent(task).values() for turn in each]
+
+
+def _in_order(steps: Iterable[tuple[StepName, list[Turn]]]) -> Iterator[Turn]:
+    """Yield the ends of an answer's calls in the order in which it made them: they may have begun in any order."""
+    calls, ends = dict[str | None, Turn](), list[Turn]()
+    for name, said in (*steps, (StepName(), [])):
+        if name.kind in ("tool", "approval", "deferred"):
+            ends += said
+            continue
+        if name.kind == "model":  # the model was told of all calls
+            ended = {turn.call for turn in ends}
+            missing = (turn for call, turn in calls.items() if call not in ended)
+            ends += [
+                Turn("tool result", "[not executed]", turn.tool, None, turn.call, agent=turn.agent) for turn in missing
+            ]
+        places = {call: place for place, call in enumerate(calls)}
+        yield from sorted(ends, key=lambda turn: places.get(turn.call, len(places)))
+        calls, ends = {turn.call: turn for turn in said if name.kind == "model" and turn.role == "tool call"}, []
+        yield from said
+
+
+def _of_step(step: Step, name: StepName) -> Iterator[Turn]:
+    result, at, again = as_object(step.result), step.last.ended_at, any(step.costs.used_again)
+    kind = result.get("kind")
+    by = Turn("assistant", "", at=at, from_store=again)
+    if name.kind == "tool":
+        by = replace(by, role="tool result", tool=name.tool, arguments=result.get("call"), call=name.call)
+    if step.status != "completed":
+        if name.kind in ("model", "tool") and step.status != "waiting":
+            error = step.last.error
+            why = f": {error.message}" if error and error.message else ""
+            yield replace(by, text=f"[{step.status}{why}]")
+    elif name.kind == "prompt":
+        if system := result.get("system_prompt"):
+            yield Turn("system", str(system))
+        history, message = (list(_of_messages(as_list(result.get(part)))) for part in ("history", "message"))
+        earlier = len(history) if message else len(history) - 1  # the last one is what it is asked
+        yield from (replace(turn, history=place < earlier) for place, turn in enumerate(history))
+        yield from message
+    elif name.kind == "model" and kind == "answer":
+        response = result.get("response")
+        for place, turn in enumerate(_of_messages([response])):
+            turn = replace(turn, at=at, from_store=again)
+            model = str(as_object(response).get("model_name"))
+            yield turn if place else replace(turn, tokens=tokens(result), model=model)
+    elif name.kind == "model" and kind == "refused":
+        yield replace(by, text=f"[refused: {result.get('text', '')}]", from_store=False)
+    elif name.kind in ("model", "tool") and kind is None:  # what a person has marked
+        yield replace(by, text=text_of(step.result))
+    elif name.kind == "tool" and kind != "approval":
+        yield replace(by, text=end_of_call(result))
+    elif name.kind in ("approval", "deferred"):
+        yield from (Turn(name.kind, text, call=call, at=at) for call, text in decisions(name, result).items())
+
+
+def _of_messages(messages: Iterable[JsonValue]) -> Iterator[Turn]:
+    for message in map(as_object, messages):
+        for part in map(as_object, as_list(message.get("parts"))):
+            kind = str(part.get("part_kind"))
+            tool, call = part.get("tool_name"), part.get("tool_call_id")
+            arguments = part.get("args")
+            if isinstance(arguments, str):
+                with contextlib.suppress(ValueError, RecursionError):  # the model wrote something else
+                    arguments = json.loads(arguments)
+            text, has_context, context = text_of(part.get("content")).partition(_LIVE_CONTEXT)
+            yield Turn(
+                _ROLES.get(kind, kind),
+                text,
+                None if tool is None else str(tool),
+                plain(arguments),
+                None if call is None else str(call),
+                live_context=context if has_context else None,
+            )
+
+
+def _cut(text: str) -> str:
+    """Return the first lines of a text, and how much there is besides."""
+    beginning = "\n".join(text[:_MOST].split("\n")[:_MOST_LINES])
+    left = len(text) - len(beginning)
+    return f"{beginning}\n[{left:,} more characters]" if left else text
