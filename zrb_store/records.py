@@ -185,6 +185,7 @@ class RunRecord:
     error_traceback: str | None
     stop_requested_at: int | None  # when `stop` asked its process to end it
     acknowledged_at: int | None  # when `ack` told `check` to be quiet about it
+    inputs: str | None = None  # encoded; None if it had those that the session has
     damage: tuple[str, ...] = ()
     seen_at: int = 0  # of one whose process died, when its attempts last began or ended, if that is read
 
@@ -243,6 +244,7 @@ class AttemptRecord:
     ended_tick: int | None
     given_back_tick: int | None
     inputs_read: str | None = None  # JSON list of the inputs that it has read, or ["*"]; None if that is not known
+    code: str | None = None  # digest of what its task ran, when it completed
     damage: tuple[str, ...] = ()
 
     @property

@@ -1,4 +1,4 @@
-"""Which inputs an attempt has read."""
+"""Which inputs an attempt has read and a run had, and a digest of what a task ran."""
 
 from __future__ import annotations
 
@@ -13,3 +13,5 @@ depends_on = None
 
 def upgrade() -> None:
     op.add_column("zrb_attempt", sa.Column("inputs_read", sa.Text()))
+    op.add_column("zrb_attempt", sa.Column("code", sa.Text()))
+    op.add_column("zrb_run", sa.Column("inputs", sa.Text()))

@@ -19,27 +19,27 @@ CREATE TABLE zrb_attempt (
 	error_traceback TEXT, 
 	started_at BIGINT NOT NULL, 
 	ended_at BIGINT, 
-	given_back_at BIGINT, command_pid INTEGER, command_started TEXT, parent_id INTEGER, step_of TEXT, step TEXT, step_number INTEGER, once BOOLEAN DEFAULT 0 NOT NULL, result TEXT, started_tick BIGINT DEFAULT 0 NOT NULL, ended_tick BIGINT, given_back_tick BIGINT, inputs_read TEXT, 
+	given_back_at BIGINT, command_pid INTEGER, command_started TEXT, parent_id INTEGER, step_of TEXT, step TEXT, step_number INTEGER, once BOOLEAN DEFAULT 0 NOT NULL, result TEXT, started_tick BIGINT DEFAULT 0 NOT NULL, ended_tick BIGINT, given_back_tick BIGINT, inputs_read TEXT, code TEXT, 
 	CONSTRAINT fk_zrb_attempt_run_id FOREIGN KEY(run_id) REFERENCES zrb_run (id) ON DELETE SET NULL, 
 	CONSTRAINT fk_zrb_attempt_session_id FOREIGN KEY(session_id) REFERENCES zrb_session (id) ON DELETE CASCADE, 
 	CONSTRAINT uq_zrb_attempt_session_id_task_number UNIQUE (session_id, task, number)
 );
-INSERT INTO "zrb_attempt" VALUES(191762585,228802684,87788412,1,'count',1,'task','completed',1,'[["abc"],{}]',194654482,1,NULL,NULL,NULL,1795924982261400,1795924982280426,NULL,NULL,NULL,NULL,NULL,NULL,NULL,0,NULL,7,9,NULL,NULL);
-INSERT INTO "zrb_attempt" VALUES(358647179,228802684,87788412,1,'load',1,'task','completed',1,NULL,419681598,1,NULL,NULL,NULL,1795924982288225,1795924982325219,NULL,NULL,NULL,NULL,NULL,NULL,NULL,0,NULL,11,13,NULL,NULL);
-INSERT INTO "zrb_attempt" VALUES(541324995,387664147,253134807,1,'count',1,'task','completed',1,'[["abcd"],{}]',590571726,1,NULL,NULL,NULL,1795924982351311,1795924982352993,NULL,NULL,NULL,NULL,NULL,NULL,NULL,0,NULL,19,21,NULL,NULL);
-INSERT INTO "zrb_attempt" VALUES(707119419,387664147,253134807,1,'load',1,'task','failed',1,NULL,NULL,NULL,'ValueError','the first attempt failed','Traceback (most recent call last):
+INSERT INTO "zrb_attempt" VALUES(87236195,269144140,86440149,1,'count',1,'task','completed',1,'[["abc"],{}]',174518737,1,NULL,NULL,NULL,1795933786296854,1795933786297585,NULL,NULL,NULL,NULL,NULL,NULL,NULL,0,NULL,7,9,NULL,NULL,NULL);
+INSERT INTO "zrb_attempt" VALUES(128077981,269144140,86440149,1,'load',1,'task','completed',1,NULL,327654467,1,NULL,NULL,NULL,1795933786298269,1795933786312635,NULL,NULL,NULL,NULL,NULL,NULL,NULL,0,NULL,11,13,NULL,NULL,NULL);
+INSERT INTO "zrb_attempt" VALUES(272431234,470487659,233458640,1,'count',1,'task','completed',1,'[["abcd"],{}]',545126208,1,NULL,NULL,NULL,1795933786380585,1795933786380784,NULL,NULL,NULL,NULL,NULL,NULL,NULL,0,NULL,19,21,NULL,NULL,NULL);
+INSERT INTO "zrb_attempt" VALUES(356833160,470487659,233458640,1,'load',1,'task','failed',1,NULL,NULL,NULL,'ValueError','the first attempt failed','Traceback (most recent call last):
   File "/srv/zrb-store/tests/revisions/make.py", line 46, in fill
     raise ValueError("the first attempt failed")
 ValueError: the first attempt failed
-',1795924982353242,1795924982387571,1795924982441576,NULL,NULL,NULL,NULL,NULL,NULL,0,NULL,23,27,31,NULL);
-INSERT INTO "zrb_attempt" VALUES(836404639,387664147,253134807,1,'load',2,'task','running',1,NULL,NULL,NULL,NULL,NULL,NULL,1795924982454531,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,0,NULL,35,NULL,NULL,NULL);
-INSERT INTO "zrb_attempt" VALUES(1040283454,387664147,253134807,1,'load/1',1,'step','completed',1,'[["one"],{}]',NULL,NULL,NULL,NULL,NULL,1795924982470695,1795924982482669,NULL,NULL,NULL,836404639,'load','page',1,0,'null',37,39,NULL,NULL);
-INSERT INTO "zrb_attempt" VALUES(1146871807,387664147,253134807,1,'load/2',1,'step','completed',1,'[["abc"],{}]',NULL,NULL,NULL,NULL,NULL,1795924982496992,1795924982497104,NULL,NULL,NULL,836404639,'load','rest',2,0,'3',41,43,NULL,NULL);
-INSERT INTO "zrb_attempt" VALUES(1405414864,480952397,455134417,1,'load',1,'task','failed',1,NULL,NULL,NULL,'ValueError','deadly','Traceback (most recent call last):
+',1795933786380954,1795933786388097,1795933786391463,NULL,NULL,NULL,NULL,NULL,NULL,0,NULL,23,27,31,NULL,NULL);
+INSERT INTO "zrb_attempt" VALUES(436893640,470487659,233458640,1,'load',2,'task','running',1,NULL,NULL,NULL,NULL,NULL,NULL,1795933786392419,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,0,NULL,35,NULL,NULL,NULL,NULL);
+INSERT INTO "zrb_attempt" VALUES(596838561,470487659,233458640,1,'load/1',1,'step','completed',1,'[["one"],{}]',NULL,NULL,NULL,NULL,NULL,1795933786394533,1795933786395737,NULL,NULL,NULL,436893640,'load','page',1,0,'null',37,39,NULL,NULL,NULL);
+INSERT INTO "zrb_attempt" VALUES(754489566,470487659,233458640,1,'load/2',1,'step','completed',1,'[["abc"],{}]',NULL,NULL,NULL,NULL,NULL,1795933786396110,1795933786396199,NULL,NULL,NULL,436893640,'load','rest',2,0,'3',41,43,NULL,NULL,NULL);
+INSERT INTO "zrb_attempt" VALUES(996848313,551875231,278306105,1,'load',1,'task','failed',1,NULL,NULL,NULL,'ValueError','deadly','Traceback (most recent call last):
   File "/srv/zrb-store/tests/revisions/make.py", line 56, in fill
     raise ValueError(poison.pop())
 ValueError: deadly
-',1795924982570636,1795924982579276,NULL,NULL,NULL,NULL,NULL,NULL,NULL,0,NULL,47,51,NULL,NULL);
+',1795933786411335,1795933786412250,NULL,NULL,NULL,NULL,NULL,NULL,NULL,0,NULL,47,51,NULL,NULL,NULL);
 CREATE TABLE zrb_change (
 	id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, 
 	at BIGINT NOT NULL, 
@@ -50,7 +50,7 @@ CREATE TABLE zrb_change (
 	host TEXT NOT NULL, 
 	pid INTEGER NOT NULL
 , reason TEXT);
-INSERT INTO "zrb_change" VALUES(1,1795924982562570,'queue','inbox','poison: max_deliveries 1','root','vm',31876,NULL);
+INSERT INTO "zrb_change" VALUES(1,1795933786405581,'queue','inbox','poison: max_deliveries 1','root','vm',14023,NULL);
 CREATE TABLE zrb_chunk (
 	queue_id INTEGER NOT NULL, 
 	seq BIGINT NOT NULL, 
@@ -59,7 +59,7 @@ CREATE TABLE zrb_chunk (
 	CONSTRAINT pk_zrb_chunk PRIMARY KEY (queue_id, seq, number), 
 	CONSTRAINT fk_zrb_chunk_queue_id_seq FOREIGN KEY(queue_id, seq) REFERENCES zrb_value (queue_id, seq) ON DELETE CASCADE
 );
-INSERT INTO "zrb_chunk" VALUES(1215003194,1,0,'"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"');
+INSERT INTO "zrb_chunk" VALUES(1298923310,1,0,'"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"');
 CREATE TABLE zrb_clock (tick BIGINT NOT NULL);
 INSERT INTO "zrb_clock" VALUES(56);
 CREATE TABLE zrb_output (
@@ -74,7 +74,7 @@ CREATE TABLE zrb_output (
  WITHOUT ROWID
 
 ;
-INSERT INTO "zrb_output" VALUES(358647179,1,0,9,'[[1795000000000000,"stdout","loading"],[1795000000000001,"print",""]]');
+INSERT INTO "zrb_output" VALUES(128077981,1,0,9,'[[1795000000000000,"stdout","loading"],[1795000000000001,"print",""]]');
 CREATE TABLE zrb_queue (
 	id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, 
 	session_id INTEGER NOT NULL, 
@@ -84,14 +84,14 @@ CREATE TABLE zrb_queue (
 	CONSTRAINT fk_zrb_queue_session_id FOREIGN KEY(session_id) REFERENCES zrb_session (id) ON DELETE CASCADE, 
 	CONSTRAINT uq_zrb_queue_session_id_name UNIQUE (session_id, name)
 );
-INSERT INTO "zrb_queue" VALUES(3713419,67757191,'files',0,1,NULL,NULL,NULL);
-INSERT INTO "zrb_queue" VALUES(194654482,228802684,'count',0,1,NULL,NULL,NULL);
-INSERT INTO "zrb_queue" VALUES(419681598,228802684,'load',0,1,NULL,NULL,NULL);
-INSERT INTO "zrb_queue" VALUES(590571726,387664147,'count',0,1,NULL,NULL,NULL);
-INSERT INTO "zrb_queue" VALUES(781473725,387664147,'pages',0,1,NULL,NULL,NULL);
-INSERT INTO "zrb_queue" VALUES(991353524,387664147,'half',0,1,NULL,NULL,NULL);
-INSERT INTO "zrb_queue" VALUES(1149778925,67757191,'poison',0,1,1,NULL,NULL);
-INSERT INTO "zrb_queue" VALUES(1215003194,67757191,'long',0,1,NULL,NULL,NULL);
+INSERT INTO "zrb_queue" VALUES(112054380,253395103,'files',0,1,NULL,NULL,NULL);
+INSERT INTO "zrb_queue" VALUES(174518737,269144140,'count',0,1,NULL,NULL,NULL);
+INSERT INTO "zrb_queue" VALUES(327654467,269144140,'load',0,1,NULL,NULL,NULL);
+INSERT INTO "zrb_queue" VALUES(545126208,470487659,'count',0,1,NULL,NULL,NULL);
+INSERT INTO "zrb_queue" VALUES(768986692,470487659,'pages',0,1,NULL,NULL,NULL);
+INSERT INTO "zrb_queue" VALUES(822256916,470487659,'half',0,1,NULL,NULL,NULL);
+INSERT INTO "zrb_queue" VALUES(1040481431,253395103,'poison',0,1,1,NULL,NULL);
+INSERT INTO "zrb_queue" VALUES(1298923310,253395103,'long',0,1,NULL,NULL,NULL);
 CREATE TABLE zrb_replaced (
 	id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, 
 	queue_id INTEGER NOT NULL, 
@@ -115,8 +115,8 @@ CREATE TABLE zrb_return (
 	CONSTRAINT fk_zrb_return_queue_id_seq FOREIGN KEY(queue_id, seq) REFERENCES zrb_value (queue_id, seq) ON DELETE CASCADE, 
 	CONSTRAINT fk_zrb_return_taken_by FOREIGN KEY(taken_by) REFERENCES zrb_attempt (id) ON DELETE SET NULL
 );
-INSERT INTO "zrb_return" VALUES(1,3713419,2,707119419,1795924982353385,1795924982387571,'failed',1,24,27,NULL);
-INSERT INTO "zrb_return" VALUES(2,1149778925,1,1405414864,1795924982578249,1795924982579276,'failed',1,48,51,NULL);
+INSERT INTO "zrb_return" VALUES(1,112054380,2,356833160,1795933786381072,1795933786388097,'failed',1,24,27,NULL);
+INSERT INTO "zrb_return" VALUES(2,1040481431,1,996848313,1795933786411663,1795933786412250,'failed',1,48,51,NULL);
 CREATE TABLE zrb_run (
 	id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, 
 	session_id INTEGER NOT NULL, 
@@ -135,13 +135,13 @@ CREATE TABLE zrb_run (
 	started_at BIGINT NOT NULL, 
 	lease_expires_at BIGINT NOT NULL, 
 	ended_at BIGINT, 
-	status TEXT, suspected_at BIGINT, told_at BIGINT, started_tick BIGINT DEFAULT 0 NOT NULL, ended_tick BIGINT, error_type TEXT, error_message TEXT, error_traceback TEXT, stop_requested_at BIGINT, acknowledged_at BIGINT, 
+	status TEXT, suspected_at BIGINT, told_at BIGINT, started_tick BIGINT DEFAULT 0 NOT NULL, ended_tick BIGINT, error_type TEXT, error_message TEXT, error_traceback TEXT, stop_requested_at BIGINT, acknowledged_at BIGINT, inputs TEXT, 
 	CONSTRAINT fk_zrb_run_session_id FOREIGN KEY(session_id) REFERENCES zrb_session (id) ON DELETE CASCADE, 
 	CONSTRAINT uq_zrb_run_session_id_number UNIQUE (session_id, number)
 );
-INSERT INTO "zrb_run" VALUES(87788412,228802684,1,'library','vm','another-start-of-the-machine','pid:[4026531836] time:[4026531834]',31876,'4152646/140731183638432','root','["/srv/zrb-store/tests/revisions/make.py"]','/srv/zrb-store','3.11.7',NULL,1795924982228647,1795925042228647,1795924982341998,'completed',NULL,NULL,5,15,NULL,NULL,NULL,NULL,NULL);
-INSERT INTO "zrb_run" VALUES(253134807,387664147,1,'library','vm','another-start-of-the-machine','pid:[4026531836] time:[4026531834]',31876,'4152646/140731183638432','root','["/srv/zrb-store/tests/revisions/make.py"]','/srv/zrb-store','3.11.7',NULL,1795924982350808,1795924982511924,NULL,NULL,NULL,NULL,17,NULL,NULL,NULL,NULL,NULL,NULL);
-INSERT INTO "zrb_run" VALUES(455134417,480952397,1,'library','vm','another-start-of-the-machine','pid:[4026531836] time:[4026531834]',31876,'4152646/140731183638432','root','["/srv/zrb-store/tests/revisions/make.py"]','/srv/zrb-store','3.11.7',NULL,1795924982570291,1795925042570291,1795924982589528,'failed',NULL,1795924982589528,45,55,NULL,NULL,NULL,NULL,NULL);
+INSERT INTO "zrb_run" VALUES(86440149,269144140,1,'library','vm','another-start-of-the-machine','pid:[4026531836] time:[4026531834]',14023,'5033246/140730677705280','root','["/srv/zrb-store/tests/revisions/make.py"]','/srv/zrb-store','3.11.7',NULL,1795933786288681,1795933846288681,1795933786322448,'completed',NULL,NULL,5,15,NULL,NULL,NULL,NULL,NULL,NULL);
+INSERT INTO "zrb_run" VALUES(233458640,470487659,1,'library','vm','another-start-of-the-machine','pid:[4026531836] time:[4026531834]',14023,'5033246/140730677705280','root','["/srv/zrb-store/tests/revisions/make.py"]','/srv/zrb-store','3.11.7',NULL,1795933786380122,1795933786396750,NULL,NULL,NULL,NULL,17,NULL,NULL,NULL,NULL,NULL,NULL,NULL);
+INSERT INTO "zrb_run" VALUES(278306105,551875231,1,'library','vm','another-start-of-the-machine','pid:[4026531836] time:[4026531834]',14023,'5033246/140730677705280','root','["/srv/zrb-store/tests/revisions/make.py"]','/srv/zrb-store','3.11.7',NULL,1795933786406525,1795933846406525,1795933786412866,'failed',NULL,1795933786412866,45,55,NULL,NULL,NULL,NULL,NULL,NULL);
 CREATE TABLE zrb_session (
 	id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, 
 	name TEXT NOT NULL, 
@@ -159,10 +159,10 @@ CREATE TABLE zrb_session (
 	ended_at BIGINT, created_tick BIGINT DEFAULT 0 NOT NULL, ended_tick BIGINT, 
 	CONSTRAINT uq_zrb_session_name UNIQUE (name)
 );
-INSERT INTO "zrb_session" VALUES(67757191,'inbox','open',NULL,NULL,NULL,NULL,NULL,NULL,NULL,0,0,1795924982160127,NULL,2,NULL);
-INSERT INTO "zrb_session" VALUES(228802684,'done','completed',NULL,'load','[]','{"day":{"$":"date","v":"2026-11-24"}}',NULL,NULL,NULL,0,1,1795924982207740,1795924982341998,4,15);
-INSERT INTO "zrb_session" VALUES(387664147,'dead','running',NULL,'load','[]',NULL,NULL,NULL,NULL,0,1,1795924982350444,NULL,16,NULL);
-INSERT INTO "zrb_session" VALUES(480952397,'victim','failed',NULL,'load','[]',NULL,NULL,NULL,NULL,0,1,1795924982569952,1795924982589528,44,55);
+INSERT INTO "zrb_session" VALUES(253395103,'inbox','open',NULL,NULL,NULL,NULL,NULL,NULL,NULL,0,0,1795933786262647,NULL,2,NULL);
+INSERT INTO "zrb_session" VALUES(269144140,'done','completed',NULL,'load','[]','{"day":{"$":"date","v":"2026-11-24"}}',NULL,NULL,NULL,0,1,1795933786281631,1795933786322448,4,15);
+INSERT INTO "zrb_session" VALUES(470487659,'dead','running',NULL,'load','[]',NULL,NULL,NULL,NULL,0,1,1795933786379875,NULL,16,NULL);
+INSERT INTO "zrb_session" VALUES(551875231,'victim','failed',NULL,'load','[]',NULL,NULL,NULL,NULL,0,1,1795933786406305,1795933786412866,44,55);
 CREATE TABLE zrb_value (
 	queue_id INTEGER NOT NULL, 
 	seq BIGINT NOT NULL, 
@@ -184,16 +184,16 @@ CREATE TABLE zrb_value (
  WITHOUT ROWID
 
 ;
-INSERT INTO "zrb_value" VALUES(3713419,1,'taken','str',7,1795924982165617,NULL,1795924982324908,358647179,NULL,0,'"a.csv"',0,3,12,0,NULL);
-INSERT INTO "zrb_value" VALUES(3713419,2,'taken','str',7,1795924982165617,NULL,1795924982496556,836404639,NULL,0,'"b.csv"',1,3,40,0,NULL);
-INSERT INTO "zrb_value" VALUES(3713419,3,'live','str',7,1795924982165617,NULL,NULL,NULL,NULL,0,'"c.csv"',0,3,NULL,0,NULL);
-INSERT INTO "zrb_value" VALUES(194654482,1,'live','int',1,1795924982280426,191762585,NULL,NULL,NULL,0,'3',0,8,NULL,0,NULL);
-INSERT INTO "zrb_value" VALUES(419681598,1,'live','dict',18,1795924982325219,358647179,NULL,NULL,NULL,0,'{"loaded":"a.csv"}',0,12,NULL,0,NULL);
-INSERT INTO "zrb_value" VALUES(590571726,1,'live','int',1,1795924982352993,541324995,NULL,NULL,NULL,0,'4',0,20,NULL,0,NULL);
-INSERT INTO "zrb_value" VALUES(781473725,1,'live','str',5,1795924982480798,1040283454,NULL,NULL,NULL,0,'"one"',0,38,NULL,0,NULL);
-INSERT INTO "zrb_value" VALUES(991353524,1,'live','str',7,1795924982496823,836404639,NULL,NULL,NULL,0,'"b.csv"',0,40,NULL,0,NULL);
-INSERT INTO "zrb_value" VALUES(1149778925,1,'dead','str',8,1795924982569661,NULL,1795924982579276,NULL,NULL,0,'"deadly"',1,44,51,0,NULL);
-INSERT INTO "zrb_value" VALUES(1215003194,1,'live','str',9002,1795924982596774,NULL,NULL,NULL,NULL,0,'',0,56,NULL,0,NULL);
+INSERT INTO "zrb_value" VALUES(112054380,1,'taken','str',7,1795933786271876,NULL,1795933786312394,128077981,NULL,0,'"a.csv"',0,3,12,0,NULL);
+INSERT INTO "zrb_value" VALUES(112054380,2,'taken','str',7,1795933786271876,NULL,1795933786395846,436893640,NULL,0,'"b.csv"',1,3,40,0,NULL);
+INSERT INTO "zrb_value" VALUES(112054380,3,'live','str',7,1795933786271876,NULL,NULL,NULL,NULL,0,'"c.csv"',0,3,NULL,0,NULL);
+INSERT INTO "zrb_value" VALUES(174518737,1,'live','int',1,1795933786297585,87236195,NULL,NULL,NULL,0,'3',0,8,NULL,0,NULL);
+INSERT INTO "zrb_value" VALUES(327654467,1,'live','dict',18,1795933786312635,128077981,NULL,NULL,NULL,0,'{"loaded":"a.csv"}',0,12,NULL,0,NULL);
+INSERT INTO "zrb_value" VALUES(545126208,1,'live','int',1,1795933786380784,272431234,NULL,NULL,NULL,0,'4',0,20,NULL,0,NULL);
+INSERT INTO "zrb_value" VALUES(768986692,1,'live','str',5,1795933786395294,596838561,NULL,NULL,NULL,0,'"one"',0,38,NULL,0,NULL);
+INSERT INTO "zrb_value" VALUES(822256916,1,'live','str',7,1795933786395998,436893640,NULL,NULL,NULL,0,'"b.csv"',0,40,NULL,0,NULL);
+INSERT INTO "zrb_value" VALUES(1040481431,1,'dead','str',8,1795933786406142,NULL,1795933786412250,NULL,NULL,0,'"deadly"',1,44,51,0,NULL);
+INSERT INTO "zrb_value" VALUES(1298923310,1,'live','str',9002,1795933786413515,NULL,NULL,NULL,NULL,0,'',0,56,NULL,0,NULL);
 CREATE TABLE zrb_version (
 	version_num VARCHAR(32) NOT NULL, 
 	CONSTRAINT zrb_version_pkc PRIMARY KEY (version_num)
@@ -233,7 +233,7 @@ CREATE VIEW zrb_xcom_runs AS SELECT
             session.name AS session, run.number AS run, run.status, (strftime('%Y-%m-%dT%H:%M:%S', run.started_at / 1000000, 'unixepoch') || printf('.%06dZ', run.started_at % 1000000)) AS started_at, (strftime('%Y-%m-%dT%H:%M:%S', run.ended_at / 1000000, 'unixepoch') || printf('.%06dZ', run.ended_at % 1000000)) AS ended_at,
             CAST(run.ended_at - run.started_at AS DOUBLE PRECISION) / 1000000.0 AS seconds, run.origin, run."user" AS user_name, run.host, run.pid, run.command, run.folder,
             run.python_version, run.zrb_version, (strftime('%Y-%m-%dT%H:%M:%S', run.lease_expires_at / 1000000, 'unixepoch') || printf('.%06dZ', run.lease_expires_at % 1000000)) AS lease_expires_at, run.error_type, run.error_message,
-            run.error_traceback, (strftime('%Y-%m-%dT%H:%M:%S', run.acknowledged_at / 1000000, 'unixepoch') || printf('.%06dZ', run.acknowledged_at % 1000000)) AS acknowledged_at
+            run.error_traceback, (strftime('%Y-%m-%dT%H:%M:%S', run.acknowledged_at / 1000000, 'unixepoch') || printf('.%06dZ', run.acknowledged_at % 1000000)) AS acknowledged_at, run.inputs
             FROM zrb_run AS run JOIN zrb_session AS session ON session.id = run.session_id;
 CREATE VIEW zrb_xcom_attempts AS SELECT
             session.name || '/' || attempt.task || '#' || CAST(attempt.number AS TEXT) AS attempt, session.name AS session, attempt.task, attempt.number,
@@ -306,10 +306,10 @@ CREATE VIEW zrb_xcom_changes AS SELECT
             change.host, change.pid, change.id AS change_id, change.reason
             FROM zrb_change AS change;
 DELETE FROM "sqlite_sequence";
-INSERT INTO "sqlite_sequence" VALUES('zrb_queue',1215003194);
-INSERT INTO "sqlite_sequence" VALUES('zrb_session',480952397);
-INSERT INTO "sqlite_sequence" VALUES('zrb_run',455134417);
-INSERT INTO "sqlite_sequence" VALUES('zrb_attempt',1405414864);
+INSERT INTO "sqlite_sequence" VALUES('zrb_queue',1298923310);
+INSERT INTO "sqlite_sequence" VALUES('zrb_session',551875231);
+INSERT INTO "sqlite_sequence" VALUES('zrb_run',278306105);
+INSERT INTO "sqlite_sequence" VALUES('zrb_attempt',996848313);
 INSERT INTO "sqlite_sequence" VALUES('zrb_return',2);
 INSERT INTO "sqlite_sequence" VALUES('zrb_change',1);
 COMMIT;

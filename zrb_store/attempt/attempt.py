@@ -191,8 +191,8 @@ class Attempt(OpenAttempt):
                     self._refuse(transaction)
                 place, at = (queue_id, pushed.seq), pushed.at
             restorable = self.restorable and (item is None or item.restorable)
-            read = self.inputs_read
-            if not attempts.complete(transaction, self.id, at, restorable=restorable, result=place, inputs_read=read):
+            ran = self.inputs_read(), self.code
+            if not attempts.complete(transaction, self.id, at, restorable=restorable, result=place, ran=ran):
                 self._refuse(transaction)
             if output is not None:
                 output.write_rest(transaction)

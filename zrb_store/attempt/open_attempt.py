@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -113,7 +113,8 @@ class OpenAttempt(AttemptReference):
 
     Attributes:
         restorable: Whether a later attempt may have its stored result. False if it pushed what could not be stored.
-        inputs_read: JSON list of the names of the inputs that it has read, or `["*"]`; None if that is not known.
+        inputs_read: Returns the names of the inputs that it has read as a JSON list, or `["*"]`; None: not known.
+        code: A digest of what it runs.
     """
 
     _commands: Sequence[tuple[int, str | None]] = ()  # of the steps inside that its end has closed
@@ -123,7 +124,8 @@ class OpenAttempt(AttemptReference):
         super().__init__(xcoms.database, xcoms.session, attempt_id, task, number, fence)
         self._xcoms = xcoms
         self.restorable = True
-        self.inputs_read: str | None = None
+        self.inputs_read: Callable[[], str | None] = lambda: None
+        self.code: str | None = None
         self._open = True
         self._pid = os.getpid()
         self._token: Token[Owner | None] | None = None
@@ -254,12 +256,14 @@ class Step(OpenAttempt):
         """
         self._refuse_other_process()
         item = self._encode(None if result is NO_RESULT else result)
-        completed = False
+        completed, read = False, self.parent.inputs_read()
         failpoint("step_complete:before")
         try:
             with self._xcoms.watched():
                 restorable = item.restorable and self.restorable
-                completed = steps.complete(self.database, self.id, item.data, arguments, restorable=restorable)
+                completed = steps.complete(
+                    self.database, self.id, item.data, arguments, restorable=restorable, inputs_read=read
+                )
                 if not completed:
                     self._refuse(self.database)
         finally:

@@ -15,6 +15,7 @@ from zrb_store.cli import completion
 from zrb_store.cli.arguments import format_option, session_argument
 from zrb_store.cli.command import OldOption, command
 from zrb_store.inspect import session_names
+from zrb_store.inspect.header import inputs_of
 from zrb_store.inspect.log import AttemptLog, AttemptOutput, Looks, SessionLog
 from zrb_store.inspect.log import follow as follow_session
 from zrb_store.inspect.log import log as read_log
@@ -29,6 +30,7 @@ from zrb_store.render.format import (
     error_details,
     error_line,
     format_duration,
+    inputs_text,
     length,
     process,
     program_name,
@@ -142,6 +144,7 @@ def _run_fields(run: RunRecord, times: TimeFormat) -> Fields:
             ("Command", one_line(shlex.join(run.command)) or NOTHING),
             ("Folder", one_line(run.folder or NOTHING)),
             ("Versions", ", ".join(f"{name} {version}" for name, version in versions.items() if version) or NOTHING),
+            *([("Inputs", inputs_text(inputs_of(run)))] if run.inputs is not None else []),
         ],
         status=label,
     )

@@ -7,6 +7,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -144,7 +145,8 @@ def _find(database: Database, text: str) -> tuple[SessionRecord, AttemptRecord]:
     except InvalidArgument:
         raise click.UsageError(f"{text!r} is not of the form SESSION/TASK#N") from None
     session = session_names.resolve(database, name)
-    return session, find_attempt(database, session, task, number)
+    attempt = find_attempt(database, session, task, number)
+    return replace(session, inputs=runs.inputs_then(database, session, attempt.started_tick)), attempt
 
 
 @contextlib.contextmanager

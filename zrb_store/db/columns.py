@@ -225,6 +225,7 @@ RUN: Columns = {
     "error_traceback": _TEXT_OR_NULL,
     "stop_requested_at": _TIME_OR_NULL,
     "acknowledged_at": _TIME_OR_NULL,
+    "inputs": ColumnRule(str, nullable=True, note="JSON: an encoded dict", content=_inputs),
 }
 ATTEMPT: Columns = {
     "id": _ID,
@@ -266,6 +267,7 @@ ATTEMPT: Columns = {
     "ended_tick": _TICK_OR_NULL,
     "given_back_tick": _TICK_OR_NULL,
     "inputs_read": ColumnRule(str, nullable=True, note="JSON: list of names of inputs", content=_texts),
+    "code": _TEXT_OR_NULL,
 }
 OUTPUT: Columns = {
     "attempt_id": _ID,

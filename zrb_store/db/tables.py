@@ -116,6 +116,7 @@ run = Table(
     Column("error_traceback", Text),
     Column("stop_requested_at", BigInteger),  # when `stop` asked its process to end it
     Column("acknowledged_at", BigInteger),  # when `ack` told `check` to be quiet about it
+    Column("inputs", Text),  # encoded dict, as of the session; null if they still are those of the session
     UniqueConstraint("session_id", "number"),
     sqlite_autoincrement=True,
 )
@@ -154,8 +155,9 @@ attempt = Table(
     _first_tick("started_tick"),
     Column("ended_tick", BigInteger),
     Column("given_back_tick", BigInteger),
-    # JSON list of the inputs that a completed attempt of zrb has read, or ["*"]; null if that is not known
+    # JSON list of the inputs that a completed attempt or step of zrb has read, or ["*"]; null if that is not known
     Column("inputs_read", Text),
+    Column("code", Text),  # digest of what its task ran, when it completed
     UniqueConstraint("session_id", "task", "number"),
     Index(None, "run_id"),
     # For takers, which look for dead holders of a queue.

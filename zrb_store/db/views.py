@@ -97,7 +97,7 @@ def queries(dialect_name: str) -> Mapping[str, str]:
             session.name AS session, run.number AS run, run.status, {at("run.started_at")}, {at("run.ended_at")},
             {seconds("run")}, run.origin, run."user" AS user_name, run.host, run.pid, run.command, run.folder,
             run.python_version, run.zrb_version, {at("run.lease_expires_at")}, run.error_type, run.error_message,
-            run.error_traceback, {at("run.acknowledged_at")}
+            run.error_traceback, {at("run.acknowledged_at")}, run.inputs
             FROM zrb_run AS run JOIN zrb_session AS session ON session.id = run.session_id""",
         "zrb_xcom_attempts": f"""SELECT
             {attempt_name("session", "attempt", "attempt")}, session.name AS session, attempt.task, attempt.number,

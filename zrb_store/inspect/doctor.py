@@ -14,7 +14,7 @@ from typing import Literal
 
 from zrb_store.codec.text import NOT_JSON, problem_of
 from zrb_store.db import REVISION, schema
-from zrb_store.db.columns import OUTPUT, QUEUE, RUN, SESSION
+from zrb_store.db.columns import ATTEMPT, OUTPUT, QUEUE, RUN, SESSION
 from zrb_store.db.engine import Database
 from zrb_store.errors import StoreUnavailable
 from zrb_store.names import is_session_name
@@ -36,6 +36,7 @@ _WAL_RESET_BUG = ((3, 7, 0), (3, 51, 2))
 MOUNTS = Path("/proc/mounts")
 
 _SESSION_TEXTS = ("path", "inputs", "tasks")
+_RUN_TEXTS = ("command", "inputs")
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,10 @@ def _sessions(database: Database) -> Iterator[Finding]:
                 unnamed.append(label((name,)))
             if any(SESSION[column].problem(text) for column, text in zip(_SESSION_TEXTS, fields, strict=True)):
                 damaged.add(name)
-        damaged |= {name for name, command in texts(transaction, "run") if RUN["command"].problem(command)}
+        for name, *fields in texts(transaction, "run"):
+            if any(RUN[column].problem(text) for column, text in zip(_RUN_TEXTS, fields, strict=True)):
+                damaged.add(name)
+        reads = [label(row) for *row, text in texts(transaction, "attempt") if ATTEMPT["inputs_read"].problem(text)]
         for name, retry_after in texts(transaction, "queue"):
             if QUEUE["retry_after"].problem(retry_after):
                 queues.append(name)
@@ -136,6 +140,9 @@ def _sessions(database: Database) -> Iterator[Finding]:
     wrong = "have a name that no session can have"
     remedy = "delete them with SQL, because no command takes such a name"
     yield from _of_rows("error", "session-name", "session", wrong, remedy, unnamed)
+    wrong = "have a damaged list of the inputs that they read (`inputs_read`)"
+    remedy = "set it to NULL with SQL: then they count as having read all"
+    yield from _of_rows("error", "inputs-read", "attempt", wrong, remedy, reads)
     wrong = "have a damaged path, inputs, tasks or command line"
     remedy = "restore a backup, or delete them with `zrb-store rm`"
     yield from _of_rows("error", "session-text", "session", wrong, remedy, [*damaged])

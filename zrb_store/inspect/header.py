@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from zrb_store import codec
 from zrb_store.masking import MASK, mask_named
-from zrb_store.records import JsonObject, JsonValue, SessionRecord, pick
+from zrb_store.records import JsonObject, JsonValue, RunRecord, SessionRecord, pick
 
 
 def header(session: SessionRecord) -> JsonObject:
@@ -16,8 +16,8 @@ def header(session: SessionRecord) -> JsonObject:
     }
 
 
-def inputs_of(session: SessionRecord) -> JsonValue:
-    """Return the inputs of a session, in which secrets are masked: a dict, unless they are damaged."""
+def inputs_of(session: SessionRecord | RunRecord) -> JsonValue:
+    """Return the inputs of a session or a run, in which secrets are masked: a dict, unless they are damaged."""
     return mask_named(codec.to_json(session.inputs)) if session.inputs else {}
 
 

@@ -14,6 +14,7 @@ from zrb_store.db.columns import OUTPUT
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
 from zrb_store.errors import TaskNotFound
+from zrb_store.inspect.header import inputs_of
 from zrb_store.inspect.show import SessionView
 from zrb_store.names import nearest
 from zrb_store.queries import by_hand, lease, output, runs, sessions, show
@@ -80,6 +81,7 @@ def run_json(run: RunRecord) -> JsonObject:
         **run.to_json(),
         "error": None if run.error is None else run.error.with_traceback(),
         **pick(run, "user", "command", "folder", "python_version", "zrb_version"),
+        "inputs": None if run.inputs is None else inputs_of(run),
     }
 
 

@@ -95,11 +95,11 @@ FIELDS: Mapping[str, Columns] = {kind: {**_LINKS.get(kind, {}), **copied} for ki
 _LATER: Mapping[str, Mapping[str, object]] = {
     "run": {
         **dict.fromkeys(("told_at", "error_type", "error_message", "error_traceback")),
-        **dict.fromkeys(("stop_requested_at", "acknowledged_at")),
+        **dict.fromkeys(("stop_requested_at", "acknowledged_at", "inputs")),
     },
     "queue": {"max_deliveries": None, "retry_after": None, "paused_at": None},
     "attempt": {"parent": None, "step_of": None, "step": None, "step_number": None, "once": False, "result": None}
-    | {"inputs_read": None},
+    | {"inputs_read": None, "code": None},
     "value": {"failed_deliveries": 0, "plain": False, "due_at": None},
     "return": {"failed_deliveries": None, "due_at": None},
     "change": {"reason": None},

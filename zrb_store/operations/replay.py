@@ -83,7 +83,7 @@ def prepare(source: Database, scratch: Database, attempt: AttemptRecord, value: 
         moment = Moment(record.started_at, record.started_tick - 1)
         for name in names:
             original = sessions.get(transaction, copies[name])
-            target = fork.create(transaction, name, original)
+            target = fork.create(transaction, name, original, record.started_tick)
             assert target is not None
             fork.copy_exactly(transaction, original.id, target, moment)
         if value is not None:

@@ -164,7 +164,7 @@ def fork(
         for candidate in [name] if name else itertools.chain([f"{source}-fork"], numbered):
             if not is_session_name(candidate):
                 raise InvalidArgument(f"{candidate} is too long for a session's name: choose another --name")
-            target = queries.create(transaction, candidate, original)
+            target = queries.create(transaction, candidate, original, tick)
             if target is not None:
                 break
         else:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from zrb_store.plugin import compat
-from zrb_store.plugin.compat import Context, DotDict, SharedContext, to_snake_case
+from zrb_store.plugin.compat import AnyContext, Context, DotDict, SharedContext, to_snake_case
 
 ALL: Final = "*"
 """What is noted of a task that reads its inputs as a whole."""
@@ -97,7 +97,7 @@ def input_of_session(self: SharedContext, rendering: Context | None) -> DotDict:
     return InputsView(inputs, note)
 
 
-def read_by(ctx: Context, names: Iterable[str]) -> str:
+def read_by(ctx: AnyContext, names: Iterable[str]) -> str:
     """Return the JSON list of the inputs, of these names, that a task has read."""
     read = vars(ctx)[compat.READ][0] if compat.READ in vars(ctx) else set()
     if ALL in read:

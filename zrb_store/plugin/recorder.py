@@ -21,6 +21,7 @@ from zrb_store.errors import (
 )
 from zrb_store.names import storable_name
 from zrb_store.plugin import compat
+from zrb_store.plugin.code import code_of
 from zrb_store.plugin.compat import AnyContext, AnyTask, Session
 from zrb_store.plugin.ctx_xcom import CtxXcom, CtxXcomContent
 from zrb_store.plugin.graph import Graph
@@ -259,6 +260,7 @@ class Recorder:
         """Begin an attempt of a task, to which `ctx.xcom` of its context belongs."""
         expected_push.set(None)
         attempt = self.run.begin(self.graph.task_name(task), role=self.graph.role(task))
+        attempt.inputs_read = functools.partial(read_by, ctx, self._inputs)
         self._open[attempt.task] = attempt
         if working := asyncio.current_task():
             self._working.add(working)
@@ -269,7 +271,7 @@ class Recorder:
     def complete(self, attempt: Attempt, task: AnyTask, result: Any) -> None:
         """Complete an attempt with its result, in one transaction. zrb's own push of the result then does nothing."""
         self._content.store_changed(attempt)
-        attempt.inputs_read = read_by(self.zrb_session._context[task], self._inputs)
+        attempt.code = code_of(task)
         if self.graph.role(task) == "check":
             attempt.complete()
         else:

@@ -233,6 +233,7 @@ def _complete() -> sa.sql.dml.ReturningUpdate[int]:
         result_queue_id=bindparam("result_queue_id"),
         result_seq=bindparam("result_seq"),
         inputs_read=bindparam("inputs_read", type_=sa.Text),
+        code=bindparam("code", type_=sa.Text),
         result=None,  # what `zrb-store result` gave lies in the queue from now on
     )
 
@@ -244,11 +245,14 @@ def complete(
     *,
     restorable: bool,
     result: tuple[int, int] | None,
-    inputs_read: str | None = None,
+    ran: tuple[str | None, str | None] = (None, None),
 ) -> bool:
-    """Mark a running attempt as completed when its result was pushed; return False if it may no longer write."""
+    """Mark a running attempt as completed when its result was pushed; return False if it may no longer write.
+
+    `ran` are the inputs that it has read, and the digest of what it ran.
+    """
     queue_id, seq = result or (None, None)
-    params = {"attempt_id": attempt_id, "at": at, "restorable": restorable, "inputs_read": inputs_read}
+    params = {"attempt_id": attempt_id, "at": at, "restorable": restorable, "inputs_read": ran[0], "code": ran[1]}
     return bool(executor.execute(_complete(), {**params, "result_queue_id": queue_id, "result_seq": seq}))
 
 

@@ -130,14 +130,15 @@ def say(noun: str, wrong: str, count: int, labels: list[str]) -> str:
     return f"{noun}s that {wrong}: {count} ({', '.join(labels[:SHOWN])}{more})"
 
 
-Kind = Literal["session", "run", "queue", "result", "wait", "output", "value", "replaced"]
+Kind = Literal["session", "run", "attempt", "queue", "result", "wait", "output", "value", "replaced"]
 
 
 @statement
 def _texts(kind: Kind) -> sa.Select[*Row]:
     columns: dict[Kind, tuple[sa.ColumnElement[Any], ...]] = {
         "session": (t.session.c.path, t.session.c.inputs, t.session.c.tasks),
-        "run": (t.run.c.command,),
+        "run": (t.run.c.command, t.run.c.inputs),
+        "attempt": (t.attempt.c.inputs_read,),
         "queue": (t.queue.c.retry_after,),
         "result": (t.attempt.c.result,),
         "wait": (t.attempt.c.step, t.attempt.c.arguments),
@@ -145,6 +146,8 @@ def _texts(kind: Kind) -> sa.Select[*Row]:
         "value": (whole_text(),),
         "replaced": (t.replaced.c.data,),
     }
+    if kind == "attempt":
+        return rows_of("zrb_attempt").add_columns(*columns[kind]).where(t.attempt.c.inputs_read.is_not(None))
     if kind not in ("result", "wait"):
         return rows_of(f"zrb_{kind}").add_columns(*columns[kind])
     steps = rows_of("zrb_attempt").add_columns(*columns[kind]).where(t.attempt.c.step_of.is_not(None))

@@ -17,6 +17,7 @@ from zrb_store.db.transaction import Executor
 from zrb_store.queries.attempts import ERROR, attempt_as, is_in_effect, is_of_no_task, is_step
 from zrb_store.queries.clock import Moment, given_tick
 from zrb_store.queries.dependent_steps import StoredStep, ids, of_attempt, source_id, stood, stood_alone
+from zrb_store.queries.runs import inputs_then
 from zrb_store.queries.values import due_then, is_same_value
 from zrb_store.records import UNFINISHED, SessionRecord
 
@@ -59,14 +60,17 @@ def _create(dialect_name: str) -> ReturningInsert[int]:
     return insert_if_absent(dialect_name, t.session).values(values).returning(t.session.c.id)
 
 
-def create(executor: Executor, name: str, source: SessionRecord) -> int | None:
-    """Create an `open` session with the task and inputs of `source`; return its id, or None if the name is taken."""
+def create(executor: Executor, name: str, source: SessionRecord, tick: int) -> int | None:
+    """Create an `open` session with the task of `source`, and the inputs that it had at a moment.
+
+    Return its id, or None if the name is taken.
+    """
     row = {
         "name": name,
         "project": source.project,
         "task": source.task,
         "path": json.dumps(source.path),
-        "inputs": source.inputs,
+        "inputs": inputs_then(executor, source, tick),
         "tasks": json.dumps(dict.fromkeys(source.tasks, "waiting")),
         "forked_from": source.name,
     }
@@ -144,7 +148,7 @@ def _same_queue() -> sa.ColumnElement[bool]:
 
 _KEPT = (
     *("task", "number", "role", "status", "restorable", "arguments", "result_seq", "started_at", "ended_at"),
-    *("step_of", "step", "step_number", "once", "result", "started_tick", "ended_tick", "inputs_read"),
+    *("step_of", "step", "step_number", "once", "result", "started_tick", "ended_tick", "inputs_read", "code"),
 )
 
 

@@ -134,7 +134,7 @@ def _lose() -> sa.Update:
 
 _LATER = (
     *("id", "suspected_at", "ended_at", "ended_tick", "status", "told_at", *ERROR),
-    *("stop_requested_at", "acknowledged_at"),
+    *("stop_requested_at", "acknowledged_at", "inputs"),
 )
 _STARTED = [name for name in RUN if name not in _LATER]
 
@@ -164,6 +164,25 @@ def _start_session() -> sa.Update:
     )
 
 
+@statement
+def _keep_inputs() -> sa.Update:
+    earlier = sa.update(t.run).where(t.run.c.session_id == bindparam("of_session"), t.run.c.inputs.is_(None))
+    return earlier.values(inputs=bindparam("kept_inputs"))
+
+
+@statement
+def _inputs_then() -> sa.Select[str | None]:
+    by_then = t.run.c.started_tick <= bindparam("until_tick", type_=sa.BigInteger)
+    found = sa.select(t.run.c.inputs).where(t.run.c.session_id == bindparam("session_id"), by_then)
+    return found.order_by(t.run.c.number.desc()).limit(literal(1))
+
+
+def inputs_then(executor: Executor, session: SessionRecord, tick: int) -> str | None:
+    """Return the inputs that a session had at a moment, encoded: those of its last run by then."""
+    rows = executor.execute(_inputs_then(), {"session_id": session.id, "until_tick": tick})
+    return next((inputs for (inputs,) in rows if inputs is not None), session.inputs)
+
+
 class StartedRun(NamedTuple):
     """The id of a run that was started, and its number, which is also its fence number."""
 
@@ -178,6 +197,8 @@ def start(
     number = session.fence + 1
     moment = draw(transaction)
     transaction.execute(_lose(), {"of_session": session.id, **moment.params})
+    if number > 1 and session.inputs != session_columns["inputs"]:
+        transaction.execute(_keep_inputs(), {"of_session": session.id, "kept_inputs": session.inputs})
     row = {
         **run_columns,
         "session_id": session.id,

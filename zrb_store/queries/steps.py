@@ -238,6 +238,7 @@ def _complete() -> sa.sql.dml.ReturningUpdate[int]:
         restorable=bindparam("restorable", type_=sa.Boolean),
         result=bindparam("result", type_=sa.Text),
         arguments=sa.func.coalesce(bindparam("arguments", type_=sa.Text), t.attempt.c.arguments),
+        inputs_read=bindparam("inputs_read", type_=sa.Text),
     ).where(schema_is_unchanged())
 
 
@@ -249,9 +250,21 @@ def _is_completed() -> sa.Select[int]:
     )
 
 
-def complete(executor: Executor, step_id: int, result: str, arguments: str | None = None, *, restorable: bool) -> bool:
-    """Mark a running attempt of a step as completed, perhaps with new arguments; False if it may no longer write."""
-    params = {"attempt_id": step_id, "result": result, "arguments": arguments, "restorable": restorable}
+def complete(
+    executor: Executor,
+    step_id: int,
+    result: str,
+    arguments: str | None = None,
+    *,
+    restorable: bool,
+    inputs_read: str | None = None,
+) -> bool:
+    """Mark a running attempt of a step as completed, perhaps with new arguments; False if it may no longer write.
+
+    `inputs_read` are those that its task has read by then.
+    """
+    params = {"attempt_id": step_id, "result": result, "arguments": arguments}
+    params |= {"restorable": restorable, "inputs_read": inputs_read}
     rows = executor.execute(_complete(), params, lambda other: other.execute(_is_completed(), params) or None)
     return bool(rows)
 

@@ -265,6 +265,12 @@ def setting_text(tree: JsonValue) -> str:
     return readable(tree) if text is None else text
 
 
+def inputs_text(inputs: JsonValue) -> str:
+    """Format inputs as readers see them, in one line."""
+    given = inputs.items() if type(inputs) is dict else ()
+    return ", ".join(one_line(f"{name}={setting_text(value)}") for name, value in given)
+
+
 def as_json(tree: JsonValue) -> JsonValue:
     """Return a value, as `codec.to_json` returns it, in which all that came from JSON is what it was.
 

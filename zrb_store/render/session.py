@@ -28,13 +28,13 @@ from zrb_store.render.format import (
     fate,
     format_duration,
     given_back,
+    inputs_text,
     orphaned,
     preview,
     program_name,
     pusher,
     replacement,
     run_process,
-    setting_text,
     size,
 )
 from zrb_store.render.stderr import zrb_program
@@ -119,8 +119,6 @@ class SessionPrinter:
 
     def _fields(self) -> Fields:
         session, runs, times = self._document.session, self._document.runs, self._times
-        inputs = inputs_of(session)
-        given = inputs.items() if type(inputs) is dict else ()
         is_running = bool(runs) and runs[-1].status is None and self._until is not None
         error = runs[-1].error if runs else None
         texts = {
@@ -129,7 +127,7 @@ class SessionPrinter:
             "As of": self._look.at,
             "Task": one_line(session.call or "") if session.task else None,
             "Project": one_line(session.project or ""),
-            "Inputs": ", ".join(one_line(f"{key}={setting_text(value)}") for key, value in given),
+            "Inputs": inputs_text(inputs_of(session)),
             "Parent": one_line(session.parent or ""),
             "Fork of": one_line(session.forked_from or ""),
             "Created": None if runs else times.full(session.created_at),
