@@ -109,7 +109,7 @@ def test_servers_checks_and_fallbacks() -> None:
 def test_what_was_marked_by_hand_does_not_run_whatever_it_is() -> None:
     decisions = decide(SERVED, history("api completed manual", "ready completed manual", "build completed manual"))
     assert {decision.task for decision in decisions if decision.action == "skip"} == {"api", "ready", "build", "undo"}
-    assert Decision("api", "run", "forced") in decide(SERVED, history("api completed manual"), "api")
+    assert Decision("api", "run", "forced", starts_over=True) in decide(SERVED, history("api completed manual"), "api")
 
 
 @pytest.mark.promise(number=2)

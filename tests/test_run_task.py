@@ -239,11 +239,11 @@ def test_an_argument_that_cannot_be_stored_does_not_hide_the_others(store: Store
     assert again.task("load", load, 1, threading.Lock(), target="a", other=threading.Lock()) == "1 to a"
     assert again.task("load", load, 1, "may be stored", target="a", other=None) == "1 to a"
     calls: list[tuple[Callable[[], object], str]] = [
-        (lambda: again.task("load", load, 2, lock, target="a", other=lock), r"\[0\]\[0\]: 1 became 2$"),
-        (lambda: again.task("load", load, 1, lock, target="b", other=lock), r"\[1\]\.target: 'a' became 'b'$"),
-        (lambda: again.task("load", load, 1, lock, target="a"), r"\[1\]\.other is gone$"),
-        (lambda: again.task("load", load, 1, lock, target="a", other=lock, x=1), r"\[1\]\.x is new$"),
-        (lambda: again.task("load", load, 1, target="a", other=lock), r"\[0\]: \[1, .*\] became \[1\]$"),
+        (lambda: again.task("load", load, 2, lock, target="a", other=lock), r"\[0\]\[0\]: 1 became 2; "),
+        (lambda: again.task("load", load, 1, lock, target="b", other=lock), r"\[1\]\.target: 'a' became 'b'; "),
+        (lambda: again.task("load", load, 1, lock, target="a"), r"\[1\]\.other is gone; "),
+        (lambda: again.task("load", load, 1, lock, target="a", other=lock, x=1), r"\[1\]\.x is new; "),
+        (lambda: again.task("load", load, 1, target="a", other=lock), r"\[0\]: \[1, .*\] became \[1\]; "),
     ]
     for call, says in calls:
         with pytest.raises(InputsDiffer, match=says):
@@ -271,7 +271,7 @@ def test_an_argument_that_is_nested_too_deep_together_with_others_is_compared(st
     run = start(store, "flow")
     run.task("f", lambda *_: 1, deep, 1)
     run.task("f", lambda *_: pytest.fail("called"), deep, 1)
-    with pytest.raises(InputsDiffer, match=r"\[0\]\[1\]: 1 became 2$"):
+    with pytest.raises(InputsDiffer, match=r"\[0\]\[1\]: 1 became 2; "):
         run.task("f", lambda *_: pytest.fail("called"), deep, 2)
 
 
@@ -292,7 +292,7 @@ def test_arguments_stored_by_earlier_versions(store: Store) -> None:
     stored = '[["a.csv",{"$":"tuple","v":[1,2]}],{"day":{"$":"date","v":"2026-11-24"}}]'
     assert query(store, "SELECT arguments FROM zrb_attempt") == [(stored,)], "the stored form must be the same"
     run = start(store, "flow")
-    with pytest.raises(InputsDiffer, match=r"\[0\]\[0\]: 'a.csv' became 'b.csv'$"):
+    with pytest.raises(InputsDiffer, match=r"\[0\]\[0\]: 'a.csv' became 'b.csv'; "):
         run.task("f", lambda *_, **__: pytest.fail("called"), "b.csv", (1, 2), day=date(2026, 11, 24))
     # Earlier versions stored nothing if one of the arguments could not be stored.
     store.database.execute(sa.text("UPDATE zrb_attempt SET arguments = NULL"))

@@ -359,7 +359,7 @@ def test_starting_over_asks_anew(store: Store) -> None:
     def from_refund() -> None:
         run = Run(store.session("shop").xcom, RunSpec(again=True))
         flow = Workflow([Node("refund")], "refund")
-        run.start(lambda known: reruns(decide(flow, known, "refund"), known))
+        run.start(lambda _, known: reruns(decide(flow, known, "refund"), known))
         with contextlib.suppress(Waiting), run, run.attempt("refund") as attempt:
             attempt.complete(approve())
 

@@ -57,7 +57,8 @@ def test_other_inputs_another_task_and_another_project(zrb: Zrb) -> None:
     out, err = start(zrb, "--day-of", "wed", "--rows", "5", "--my-key", "k2", code=65)
     assert out == []
     assert err == [
-        "zrb-store: session night was started with other inputs: day-of: 'tue' became 'wed'; use another session name"
+        "zrb-store: session night was started with other inputs: day-of: 'tue' became 'wed'; use another session name, "
+        "or `zrb xcom resume night --set NAME=VALUE` to run again what has read them"
     ]
     other = zrb.run("other", code=65, ZRB_STORE_SESSION="night")
     assert lines(other.err) == ["zrb-store: session night belongs to task load, not to other: use another session name"]

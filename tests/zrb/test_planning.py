@@ -80,12 +80,14 @@ def test_a_running_session_has_no_plan_and_a_dead_one_has(zrb: Zrb) -> None:
     running.signal(signal.SIGKILL).done()
     assert zrb.stored("long").status == "stale"
     shown = parse("plan", zrb.resume("lo", "--plan", "--format", "json").out)
+    no_steps = {"steps": 0, "starts_over": False, "agent_steps": []}
     assert shown == {
         "session": "long",
         "from": None,
+        "set": {},
         "tasks": [
-            {"task": "first", "action": "skip", "reason": "completed", "steps": 0, "agent_steps": []},
-            {"task": "main", "action": "run", "reason": "lost", "steps": 0, "agent_steps": []},
+            {"task": "first", "action": "skip", "reason": "completed", **no_steps},
+            {"task": "main", "action": "run", "reason": "lost", **no_steps},
         ],
     }
     assert zrb.stored("long").status == "stale"

@@ -173,7 +173,7 @@ class OpenAttempt(AttemptReference):
         text = error_text(error, first_frame) if isinstance(error, BaseException) else error
 
         def work(transaction: Transaction) -> str | None:
-            ended = attempts.fail(transaction, self.id, status, text)
+            ended = attempts.fail(transaction, self.id, status, text, self.inputs_read())
             if ended is None:
                 return None
             if output is not None:

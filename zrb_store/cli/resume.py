@@ -42,11 +42,16 @@ if TYPE_CHECKING:
             *,
             repeat_once: bool = False,
             takes_over: bool = False,
+            changes: Mapping[str, str] = {},
         ) -> tuple[list[Decision], list[str]]:
             """Decide what a resume of this session runs and skips, and what else a user should know, in one line each.
 
-            `inputs` are given as `--NAME VALUE`. Nothing is run or written.
+            `inputs` are given as `--NAME VALUE`, and `changes` as `--set NAME=VALUE`. Nothing is run or written.
             """
+
+        @property
+        def changed(self) -> Mapping[str, tuple[str, str]]:
+            """The inputs that `plan` found to change, each with its text before and from now on."""
 
         def plan_agents(self, store: Store, decisions: list[Decision]) -> tuple[list[Decision], list[str]]:
             """Add to decisions that were planned what becomes of the steps of agents, and return what is paid again."""
@@ -60,6 +65,7 @@ if TYPE_CHECKING:
     "{} etl-2026-11-24",
     "{} @last-failed --plan",
     "{} etl-2026-11-24 --from transform --password=secret",
+    "{} etl-2026-11-24 --set region=eu --plan",
     "{} etl-2026-11-24 --here --yes",
     "{} etl-2026-11-24 etl-2026-11-25 -j 2",
     "{} --failed --since 12h --task load --plan",
@@ -78,7 +84,9 @@ if TYPE_CHECKING:
     "never-started); forced and downstream-of:TASK (--from); readiness (a readiness check, or its server); "
     "not-restorable (its result, or a value that it pushed or assigned, is needed and cannot be restored); "
     "fallback (runs if another task fails); condition (runs if its condition holds when its turn comes, is skipped "
-    "if it never holds); gone (completed, and no longer in the workflow).",
+    "if it never holds); gone (completed, and no longer in the workflow). With --set: input NAME: OLD -> NEW (it has "
+    "read the input); downstream of TASK; reads no changed input; not known: runs (it has read all inputs at once, or "
+    "its attempt is of an older store).",
     unknown_options=True,  # the options of secret inputs are not known here
 )
 @words_argument("SESSION...", completion.sessions)
@@ -109,9 +117,16 @@ if TYPE_CHECKING:
     help="Give back TASK and all downstream tasks, and run them again, even in a completed session.",
 )
 @click.option(
+    "--set",
+    "changes",
+    metavar="NAME=VALUE",
+    multiple=True,
+    help="Change an input from now on. Give back the tasks that read it and all downstream tasks, and run them again.",
+)
+@click.option(
     "--repeat-once",
     is_flag=True,
-    help="With --from: also run completed `once` steps again. Without this option, they are refused.",
+    help="With --from or --set: also run completed `once` steps again. Without this option, they are refused.",
 )
 @click.option("--here", is_flag=True, help="Let the session belong to the project of this folder.")
 @click.option("--yes", is_flag=True, help="With --here: do not ask.")
@@ -127,22 +142,30 @@ def resume(
     jobs: int,
     plan: bool,
     forced: str | None,
+    changes: tuple[str, ...],
     repeat_once: bool,
     here: bool,
     yes: bool,
     output_format: str | None,
 ) -> int:
     names, given_inputs = parse_words(words)
+    set_inputs = dict(map(_parse_change, changes))
     several = failed or ready or len(names) > 1
     refuse_usage(
         ((failed or ready) and names, f"--{'failed' if failed else 'ready'} takes no names"),
         (failed and ready, "--failed and --ready exclude each other"),
         (not (failed or ready or names), "name the sessions, or give --failed or --ready"),
         (not failed and (since is not None or task is not None), "--since and --task are for --failed"),
-        (several and (given_inputs or forced is not None or here), "inputs, --from and --here are for one session"),
+        (
+            several and (given_inputs or changes or forced is not None or here),
+            "inputs, --set, --from and --here are for one session",
+        ),
         (output_format is not None and not plan, "--format is for --plan, which runs nothing"),
         (yes and not here, "--yes is for --here"),
-        (repeat_once and forced is None, "--repeat-once is for --from: no other resume runs a completed step again"),
+        (
+            repeat_once and forced is None and not changes,
+            "--repeat-once is for --from and --set: no other resume runs a completed step again",
+        ),
     )
     try:
         opened = open_store(read_only=True)
@@ -175,15 +198,14 @@ def resume(
         plans: list[JsonTree] = []
         code = 0
         for record, its in zip(records, resumers, strict=True):
-            if not plan and forced is None:
+            if not plan and forced is None and not changes:
                 from zrb_store.run.lifecycle import refuse_waiting  # late, as above
 
                 refuse_waiting(store.database, record)  # before anybody is asked for a secret input
             # Also without --plan: mistakes are reported before anybody is asked for a secret input.
             try:
-                decisions, notes = its.plan(
-                    store, record, forced, given_inputs, repeat_once=repeat_once, takes_over=here
-                )
+                more = {"repeat_once": repeat_once, "takes_over": here}
+                decisions, notes = its.plan(store, record, forced, given_inputs, **more, changes=set_inputs)
                 if plan:
                     decisions, costs = its.plan_agents(store, decisions)
                     notes += costs
@@ -193,10 +215,12 @@ def resume(
                 code = 1
                 decisions, notes = [], [str(error)]
             if plan:
-                _print_plan(decisions, notes, record.name if several else "", as_json=output_format == "json")
+                as_json, changed = output_format == "json", its.changed
+                _print_plan(decisions, notes, record.name if several else "", changed, as_json=as_json)
                 if decisions:
                     tasks = [dataclasses.asdict(decision) for decision in decisions]
-                    plans.append({"session": record.name, "from": forced, "tasks": tasks})
+                    shown = {name: {"before": before, "now": now} for name, (before, now) in changed.items()}
+                    plans.append({"session": record.name, "from": forced, "set": shown, "tasks": tasks})
     if output_format == "json":
         from zrb_store.render import printing  # late, as above
 
@@ -220,7 +244,31 @@ def _resumer(store: Store, session: SessionRecord, resumer: Resumer | None, word
     return resumer
 
 
-def _print_plan(decisions: Sequence[Decision], notes: Sequence[str], name: str, *, as_json: bool) -> None:
+def _parse_change(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not name or not equals:
+        raise click.UsageError(f"--set {text!r} is not of the form NAME=VALUE")
+    return name, value
+
+
+def _in_words(reason: str, changed: Mapping[str, tuple[str, str]]) -> str:
+    """Return the reason of a decision as a plan shows it; in other words if inputs change."""
+    kind, _, name = reason.partition(":")
+    if kind == "input":
+        return f"input {name}: {' -> '.join(changed[name])}"
+    words = {"completed": "reads no changed input", "inputs-unknown": "not known: runs"}
+    words["downstream-of"] = f"downstream of {name}"
+    return words.get(kind, reason) if changed else reason
+
+
+def _print_plan(
+    decisions: Sequence[Decision],
+    notes: Sequence[str],
+    name: str,
+    changed: Mapping[str, tuple[str, str]],
+    *,
+    as_json: bool,
+) -> None:
     """Print the notes on a plan, and its decisions unless they are printed as JSON; with a name, one of several."""
     from zrb_store.render import printing  # late: only a plan is printed
     from zrb_store.render.document import Column, Table
@@ -232,7 +280,7 @@ def _print_plan(decisions: Sequence[Decision], notes: Sequence[str], name: str, 
         rows = []
         for decision in decisions:
             kept = f", {counted(decision.steps, 'step')} kept" if decision.action == "run" and decision.steps else ""
-            rows.append((decision.task, decision.action, f"{decision.reason}{kept}"))
+            rows.append((decision.task, decision.action, f"{_in_words(decision.reason, changed)}{kept}"))
             for step in decision.agent_steps:
                 reason = "" if step.action == "reused" and step.reason == "completed" else f": {step.reason}"
                 rows.append((f"  {step.id}", step.action.replace("-", " "), f"{step.step}{reason}"))

@@ -81,6 +81,7 @@ def write_output(result: str) -> None:
 class CommandResumer:
     """The `Resumer` of a session of `run`."""
 
+    changed: Mapping[str, tuple[str, str]] = {}
     _call: CommandRun
 
     @property
@@ -96,7 +97,13 @@ class CommandResumer:
         *,
         repeat_once: bool = False,
         takes_over: bool = False,
+        changes: Mapping[str, str] = {},
     ) -> tuple[list[Decision], list[str]]:
+        if changes:
+            raise click.UsageError(
+                f"session {session.name} runs a command, which has all inputs: start it with other ones as another "
+                "session, with `zrb-store run NAME --input NAME=VALUE`"
+            )
         if inputs:
             raise click.UsageError(f"session {session.name} runs a command, whose inputs are stored: leave them out")
         call = stored_run(store.database, session, takes_over=takes_over)

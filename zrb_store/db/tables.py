@@ -155,7 +155,7 @@ attempt = Table(
     _first_tick("started_tick"),
     Column("ended_tick", BigInteger),
     Column("given_back_tick", BigInteger),
-    # JSON list of the inputs that a completed attempt or step of zrb has read, or ["*"]; null if that is not known
+    # JSON list of the inputs that an attempt of zrb has read, also when a step completed, or ["*"]; null: not known
     Column("inputs_read", Text),
     Column("code", Text),  # digest of what its task ran, when it completed
     UniqueConstraint("session_id", "task", "number"),

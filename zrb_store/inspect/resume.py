@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from zrb_store.db.transaction import Executor
 from zrb_store.errors import InvalidArgument, TaskNotFound
@@ -16,7 +17,7 @@ from zrb_store.queries import attempts, runs
 from zrb_store.queries.clock import now_micros
 from zrb_store.queries.dependent_steps import of_attempts
 from zrb_store.queries.lease import refuse_live
-from zrb_store.queries.steps import count_done, refuse_repeating
+from zrb_store.queries.steps import count_done, inputs_read, refuse_repeating
 from zrb_store.records import AttemptRecord, SessionRecord, role_of
 
 
@@ -30,6 +31,7 @@ class Node:
     checks: Sequence[str] = ()  # its readiness checks; a task that has some is a server
     fallbacks: Sequence[str] = ()  # the tasks that start once it has failed and is not retried any more
     condition: bool | None = True  # whether its condition holds; None if that is decided only when its turn comes
+    is_agent: bool = False  # whether its requests are compared with those of its completed steps
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,8 @@ class Decision:
         `failed`, `interrupted`, `lost`, `waiting`, `never-started`: how its last attempt ended. It was `lost` if its
         process died, or if the attempt was given back.
         `forced`, `downstream-of:TASK`: it runs again because it was named by `--from`, or follows that task.
+        `input:NAME`, `inputs-unknown`: it has read an input that `--set` changes, or may have. Those that follow it are
+        `downstream-of:` it. With `skip`, it is given back, and nothing starts it.
         `readiness`: it is a readiness check, or a server that has one.
         `not-restorable`: its result cannot be restored, and a task that runs needs it.
         `fallback`: it runs if another task fails, and always if another task starts it.
@@ -71,6 +75,7 @@ class Decision:
     action: str  # run or skip
     reason: str
     steps: int = 0  # how many completed steps stand; if the task runs, it gets their results without running them
+    starts_over: bool = False  # whether it does not keep its completed steps
     agent_steps: tuple[PlannedStep, ...] = ()  # what becomes of the steps of its agent, if it runs, in their order
 
 
@@ -138,32 +143,51 @@ class Workflow:
             for upstream in self.nodes[name].upstreams
         )
 
-    def downstream(self, name: str) -> list[str]:
-        """Return the tasks that follow this one, directly or not, and so may read its output."""
+    def downstream(self, name: str, *, with_fallbacks: bool = False) -> list[str]:
+        """Return the tasks that follow this one, directly or not, and so may read its output.
+
+        With its fallbacks, these are the tasks that do something else if it does.
+        """
         found: dict[str, None] = {}
         waiting = [name]
         while waiting:
             current = waiting.pop()
             following = [*self._after[current], *self.nodes[current].successors, *self.checked[current]]
+            following += self.nodes[current].fallbacks if with_fallbacks else ()
             new = [other for other in following if other not in found and other != name]
             found.update(dict.fromkeys(new))
             waiting += new
         return list(found)
 
 
+class Changed(NamedTuple):
+    """The inputs that a resume changes, and what the tasks had read of which completed steps stand."""
+
+    names: Collection[str]
+    steps: Sequence[tuple[str, Sequence[str] | None]]
+
+
 def decide(
-    workflow: Workflow, records: Sequence[AttemptRecord], forced: str | None = None, *, finished: bool = False
+    workflow: Workflow,
+    records: Sequence[AttemptRecord],
+    forced: str | None = None,
+    *,
+    finished: bool = False,
+    changed: Changed | None = None,
 ) -> list[Decision]:
     """Decide for each task, in an order in which they can run, whether a resume runs it.
 
-    A forced task runs again, with everything downstream of it. In a finished session nothing else runs.
+    A forced task runs again, with everything downstream of it; so does one that has read a changed input, or may have.
+    In a finished session nothing else runs.
     """
     standing = {record.task: record for record in records if record.in_effect}
     last = {record.task: record for record in records}
 
-    ended = finished and forced is None
+    ended = finished and forced is None and changed is None
     reachable = set() if ended else workflow.reachable()
     again = {} if forced is None else _forced_reasons(workflow, reachable, forced, last)
+    touched = {} if changed is None else _touched(workflow, last | standing, changed)
+    touched = {name: why for name, why in touched.items() if name in standing or name in reachable}
 
     def reason(name: str) -> str:
         node = workflow.nodes[name]
@@ -174,6 +198,8 @@ def decide(
         )
         if name in again and name in reachable:
             return again[name]
+        if name in touched:
+            return touched[name]
         # A task that was marked by hand does not run again, whatever its role.
         if name in standing and (role == "task" or standing[name].role == "manual" or ended):
             return "completed"
@@ -198,7 +224,42 @@ def decide(
         running |= needed
         unrestorable -= needed
     reasons |= {name: "gone" for name, record in standing.items() if name not in reasons and record.role != "check"}
-    return [Decision(name, "run" if name in running else "skip", why) for name, why in reasons.items()]
+    over = {name for name in again if name in reachable}
+    over.update(name for name in touched if not workflow.nodes[name].is_agent)
+    return [
+        Decision(name, "run" if name in running else "skip", why, starts_over=name in over)
+        for name, why in reasons.items()
+    ]
+
+
+def _touched(workflow: Workflow, last: Mapping[str, AttemptRecord], changed: Changed) -> dict[str, str]:
+    """Return the tasks that have read a changed input, or may have, and those downstream of them, each with why.
+
+    Of a task that has neither completed nor failed, only its completed steps stand. But if it has a condition, a check
+    or a fallback, others may have gone on, and what it has read counts for them.
+    """
+    read: dict[str, str] = {}
+    unknown: dict[str, str] = {}
+    steps: dict[str, list[Sequence[str] | None]] = {}
+    for task, names in changed.steps:
+        steps.setdefault(task, []).append(names)
+    for name in workflow.order():
+        node, record, found = workflow.nodes[name], last.get(name), steps.get(name, [])
+        is_open = node.condition is None or (record and (node.checks or node.fallbacks))
+        if record and (record.in_effect or record.read is not None):
+            found = [*found, record.read]
+        elif is_open:
+            found = [*found, None]
+        names = [one for one in changed.names if any(one in each for each in found if each is not None)]
+        if names:
+            read[name] = f"input:{names[0]}"
+        elif any(each is None or "*" in each for each in found):
+            unknown[name] = "inputs-unknown"
+    after: dict[str, str] = {}
+    for name in (*read, *unknown):
+        for other in workflow.downstream(name, with_fallbacks=True):
+            after.setdefault(other, f"downstream-of:{name}")
+    return {**{name: why for name, why in unknown.items() if name in last}, **after, **read}
 
 
 _LATE = ("readiness", "fallback")
@@ -219,13 +280,17 @@ def reruns(decisions: Sequence[Decision], records: Sequence[AttemptRecord], *, r
 
     Attempts of checks, servers and fallbacks are not among it: they are given back only when these tasks start again,
     which a condition, or the success of another task, may prevent. A task that runs again only because its result is
-    not restorable keeps its steps.
+    not restorable keeps its steps, and so does an agent that has read a changed input.
     """
-    again = {each.task: each.reason for each in decisions if each.action == "run" and each.reason not in _LATE}
+    again = {
+        each.task: each.reason
+        for each in decisions
+        if (each.action == "run" and each.reason not in _LATE) or each.starts_over
+    }
     chosen = [
         (record.id, again[record.task]) for record in reversed(records) if record.in_effect and record.task in again
     ]
-    over = {task: reason for task, reason in again.items() if reason == "forced" or reason.startswith("downstream-of:")}
+    over = {each.task: each.reason for each in decisions if each.starts_over}
     return Reruns(chosen, over, repeat_once)
 
 
@@ -284,13 +349,25 @@ def without_task(executor: Executor, session_id: int, decisions: Iterable[Decisi
     return lines
 
 
+def changed_inputs(executor: Executor, session_id: int, names: Collection[str]) -> Changed | None:
+    """Return what `decide` needs to know of inputs that a resume changes; None if it changes none."""
+    return Changed(names, inputs_read(executor, session_id)) if names else None
+
+
 def plan(
-    executor: Executor, session: SessionRecord, workflow: Workflow, forced: str | None, *, repeat_once: bool = False
+    executor: Executor,
+    session: SessionRecord,
+    workflow: Workflow,
+    forced: str | None,
+    *,
+    repeat_once: bool = False,
+    changes: Collection[str] = (),
 ) -> list[Decision]:
-    """Decide what a resume of a session runs and skips; a forced task runs with everything downstream of it."""
+    """Decide what a resume of a session runs and skips, as `decide` does; it changes inputs of these names."""
     refuse_live(executor, session, now_micros(executor))
     known = attempts.of_session(executor, session.id)
-    decisions = decide(workflow, known, forced, finished=session.is_finished)
+    changed = changed_inputs(executor, session.id, changes)
+    decisions = decide(workflow, known, forced, finished=session.is_finished, changed=changed)
     chosen = reruns(decisions, known)
     if not chosen.starting_over and not count_done(executor, session.id):
         return decisions  # no step stands

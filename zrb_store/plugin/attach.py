@@ -112,20 +112,20 @@ def attach(task: AnyTask, zrb_session: Session, outer: Owner | None) -> Recorder
         inputs=inputs_to_store(task, shared_ctx, given_inputs.get(), secrets, given_now),
         secret_inputs=secrets.names,
         changed_inputs=resumed.changed_inputs if resumed else (),
+        set_inputs=resumed.set_inputs if resumed else {},
         default_of=functools.partial(default_of, task, shared_ctx, given_inputs.get()),
         project=current_project(compat.CFG.INIT_FILE_NAME),
         parent=parent.run.session if parent else starter.full_name if starter else None,
         origin="web" if is_web else parent.origin if parent else "library" if zrb_session.root_group is None else "cli",
         command=secrets.mask_command(sys.argv),
         zrb_version=version("zrb"),
-        again=resumed is not None and resumed.forced is not None,
+        again=resumed is not None and (resumed.forced is not None or bool(resumed.set_inputs)),
         takes_over=resumed is not None and resumed.takes_over,
     )
     name = check_session_name(given or (parent.next_child() if parent else _unused(zrb_session.name, store)))
-    forced, repeat_once = (resumed.forced, resumed.repeat_once) if resumed else (None, False)
     recorder = Recorder(zrb_session, task, graph, secrets, store, name, spec)
     try:
-        recorder.start(forced, repeat_once=repeat_once, is_resume=resumed is not None)
+        recorder.start(resumed)
     except SessionCompleted:
         recorder.ended = True
         ended_at, has_result = recorder.read_result(), recorder.result is not None

@@ -80,7 +80,8 @@ class Graph:
                 [self.names[other] for other in dict.fromkeys(others) if other in self.names]
                 for others in (task.upstreams, task.successors, task.readiness_checks, task.fallbacks)
             )
-            nodes.append(Node(name, upstreams, successors, checks, fallbacks, compat.condition(task)))
+            may_run = compat.condition(task)
+            nodes.append(Node(name, upstreams, successors, checks, fallbacks, may_run, compat.is_llm_task(task)))
         return Workflow(nodes, self.names[main])
 
 

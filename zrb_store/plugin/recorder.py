@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from zrb_store.attempt import Attempt, OpenAttempt, Step
+from zrb_store.db.transaction import Executor
 from zrb_store.errors import (
     AttemptClosed,
     LeaseLost,
@@ -41,6 +42,7 @@ from zrb_store.xcom import current_attempt
 
 if TYPE_CHECKING:
     from zrb_store.inspect.resume import Decision, Reruns
+    from zrb_store.plugin.resume import ResumeRequest
 
 
 _STOPPING = (asyncio.CancelledError, KeyboardInterrupt, GeneratorExit)  # these stop an action rather than fail it
@@ -98,9 +100,9 @@ class Recorder:
 
     # -- the run
 
-    def start(self, forced: str | None, *, repeat_once: bool, is_resume: bool) -> None:
+    def start(self, resumed: ResumeRequest | None) -> None:
         """Take the lease, and learn what has completed."""
-        self.run.start(functools.partial(self._choose_reruns, forced, repeat_once, is_resume))
+        self.run.start(functools.partial(self._choose_reruns, resumed))
         try:
             known = queue_ids(self.run.database, self.run.session)
             for task in self.graph.names:
@@ -116,7 +118,7 @@ class Recorder:
             raise
 
     def _choose_reruns(
-        self, forced: str | None, repeat_once: bool, is_resume: bool, known: list[AttemptRecord]
+        self, resumed: ResumeRequest | None, executor: Executor, known: list[AttemptRecord]
     ) -> Reruns | None:
         """Note what has completed, and choose what is given back because it runs again, of every known attempt.
 
@@ -124,12 +126,15 @@ class Recorder:
         choose, and nobody asks what it runs.
         """
         self.goes_on = bool(known)
-        if hasattr(self.zrb_session, compat.REPLAYED) or (not known and not is_resume):
+        if hasattr(self.zrb_session, compat.REPLAYED) or (not known and resumed is None):
             return None
-        from zrb_store.inspect.resume import decide, reruns
+        from zrb_store.inspect.resume import changed_inputs, decide, reruns
 
-        self.decisions = decide(self.graph.workflow(self.main), known, forced)
-        chosen = reruns(self.decisions, known, repeat_once=repeat_once)
+        workflow, forced = self.graph.workflow(self.main), resumed.forced if resumed else None
+        session_id = known[0].session_id if known else 0
+        changed = changed_inputs(executor, session_id, resumed.set_inputs if resumed else ())
+        self.decisions = decide(workflow, known, forced, changed=changed)
+        chosen = reruns(self.decisions, known, repeat_once=resumed is not None and resumed.repeat_once)
         given_back = dict(chosen.attempts)
         self._standing = {each.task: each for each in known if each.in_effect and each.id not in given_back}
         return chosen

@@ -11,24 +11,31 @@ import os
 import sys
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from zrb_store import codec
+from zrb_store.codec.arguments import encode_named
+from zrb_store.codec.display import shortened
 from zrb_store.errors import InputsDiffer, InvalidArgument, TaskNotFound
 from zrb_store.inspect.agents import Spent
 from zrb_store.inspect.resume import Decision, is_of_event, plan, refuse_program, without_task
 from zrb_store.masking import MASK, mask_named, mask_remembered, mask_text, one_line, remember
 from zrb_store.names import nearest
 from zrb_store.plugin import compat
+from zrb_store.plugin.code import has_changed
 from zrb_store.plugin.compat import AnyInput, AnyTask
 from zrb_store.plugin.graph import Graph
 from zrb_store.plugin.inputs import MASKED, TEXT, given_again, is_marked, to_store
 from zrb_store.plugin.messages import warn
 from zrb_store.process import current_project
+from zrb_store.queries import attempts
 from zrb_store.records import SessionRecord
+from zrb_store.render.format import setting_text
 from zrb_store.run import RunSpec
 from zrb_store.store import Store
+
+_LONGEST = 60  # characters of a value in the reason of a plan
 
 
 class ResumedInputs:
@@ -37,13 +44,24 @@ class ResumedInputs:
     A secret input comes from the command line, or is asked for as zrb asks, if anything runs (`asking`). An input that
     is stored with a secret masked comes from the command line, or is its default again; so does one that the task has
     declared since. An input that does not take what is stored, since it is declared in another way now, comes from the
-    command line.
+    command line. One that is changed (`--set`) has its new value. So has one whose value was its default, if that is
+    another one with the inputs before it.
     """
 
-    def __init__(self, task: AnyTask, session: SessionRecord, given: Mapping[str, str], *, asking: bool) -> None:
+    def __init__(
+        self,
+        task: AnyTask,
+        session: SessionRecord,
+        given: Mapping[str, str],
+        *,
+        asking: bool,
+        changes: Mapping[str, str] = {},
+    ) -> None:
         self.texts: dict[str, str] = {}  # of those that zrb parses, by name
         self.changed: set[str] = set()  # those that are not the stored ones: the task declares them in another way now
         self.added: list[str] = []  # a line about each that the task has declared since, and that gets its default
+        self.set: dict[str, tuple[str, str]] = {}  # those that change, each with its text before and from now on
+        self.kept: list[str] = []  # a line about each that may have been a default
         self._task = task
         self._declared = {task_input.name: task_input for task_input in task.inputs}
         self._session = session.name
@@ -51,6 +69,7 @@ class ResumedInputs:
         self._given = given
         self._asking = asking
         self._context = compat.SharedContext(env=dict(os.environ))
+        self._before = compat.SharedContext(env=dict(os.environ))  # with the inputs as they were
         self.values: dict[str, Any] = self._context.input  # each under both of its names
         for name in self._stored:
             if name not in self._declared:
@@ -58,10 +77,18 @@ class ResumedInputs:
         for name in self._given:
             if name not in self._declared:
                 raise InvalidArgument(self._not_taken(name))
+        for name in changes:
+            self._refuse_to_set(name)
         # One after the other, as zrb does it: a default may be made of earlier inputs.
         for name, task_input in self._declared.items():
             is_comparable = name in self._stored and not self._is_withheld(task_input)
-            if is_comparable and self._take_stored(task_input):
+            default = self._new_default(task_input) if self.set and name not in {*changes, *given} else None
+            if name in changes:
+                self._set(task_input, changes[name])
+            elif default is not None and is_comparable:
+                self._parse(task_input, default)
+                self._note_set(name, self._stored[name])
+            elif is_comparable and self._take_stored(task_input):
                 if name in self._given:
                     raise InvalidArgument(self._not_taken(name))
             elif name in self._given:
@@ -77,6 +104,15 @@ class ResumedInputs:
                 self._take_added(task_input)
             if compat.is_secret(task_input):
                 remember(str(self.values[name]))
+            if name not in self.set:
+                self._put(task_input, self.values[name], self._before)
+            if default is not None and not is_comparable and (name in self._stored) != compat.is_secret(task_input):
+                self.set[name] = MASK, MASK
+        if changes and not self.set:
+            names = ", ".join(f"{name} is {_plain(name, self._stored[name])} already" for name in changes)
+            raise InvalidArgument(
+                f"--set changes nothing in session {self._session}, where {names}: without it, a resume runs the rest"
+            )
         withheld = {name for name, one in self._declared.items() if self._is_withheld(one) and name not in given}
         hidden = {*withheld, *map(compat.to_snake_case, withheld)}
         self.known = {name: value for name, value in self.values.items() if name not in hidden}  # unless they are asked
@@ -84,11 +120,62 @@ class ResumedInputs:
             stored = self._stored.get(name)
             if compat.is_secret(task_input) or not is_marked(stored, MASKED):
                 continue
-            if to_store(self.values[name], functools.partial(self.texts.get, name)) != stored:  # it is another one now
+            values = self._before.input if name in self.set else self.values
+            if to_store(values[name], functools.partial(self.texts.get, name)) != stored:  # it is another one now
                 raise InvalidArgument(
                     f"input {name} held a secret, which is not stored: give --{name} VALUE as it was, "
                     f"{stored[MASKED]!r}"
                 )
+
+    def _refuse_to_set(self, name: str) -> None:
+        """Raise `InvalidArgument` if an input cannot be changed, since there is none or it holds a secret."""
+        task_input = self._declared.get(name)
+        if task_input is None:
+            known = ", ".join(self._declared) or "none"
+            raise InvalidArgument(
+                f"{self._task.name} has no input {name}{nearest(name, self._declared)}; its inputs are {known}"
+            )
+        if self._is_withheld(task_input):
+            raise InvalidArgument(
+                f"input {name} holds a secret, and it is not known who read which one: give --{name} VALUE, and with "
+                "--from the task that runs again"
+            )
+
+    def _set(self, task_input: AnyInput, text: str) -> None:
+        """Take a value that changes an input."""
+        name = task_input.name
+        if name in self._stored:
+            self._take_stored(task_input)
+            self._put(task_input, self.values.get(name), self._before)
+        self._parse_given(task_input, text, "--set")
+        self._note_set(name, self._stored.get(name))
+
+    def _note_set(self, name: str, before: Any) -> None:
+        """Note that an input has another value from now on, unless it is equal."""
+        now = to_store(self.values[name], functools.partial(self.texts.get, name))
+        if name not in self._stored or encode_named({name: now}) != encode_named({name: before}):
+            self.set[name] = ("none" if name not in self._stored else _plain(name, before)), _plain(name, now)
+
+    def _new_default(self, task_input: AnyInput) -> str | None:
+        """Return the text of an input's default if the changed inputs make another one, and it had its default."""
+        name = task_input.name
+        try:
+            before, now = (str(task_input.get_default_str(one)) for one in (self._before, self._context))
+            if before == now:
+                return None
+            task_input.update_shared_context(self._before, str_value=before)
+        except Exception:  # noqa: BLE001 - the user's function
+            return None
+        was = to_store(self._before.input[name], lambda: before)
+        if self._is_withheld(task_input) or name not in self._stored:
+            return now
+        if encode_named({name: was}) == encode_named({name: self._stored[name]}):
+            return now
+        self.kept.append(
+            f"input {name} stays {_plain(name, self._stored[name])}: it was given, or its default has another reason "
+            f"to differ; --set {name}=VALUE changes it"
+        )
+        return None
 
     def _is_withheld(self, task_input: AnyInput) -> bool:
         """Whether an input is not stored because it is or contains a secret."""
@@ -123,8 +210,9 @@ class ResumedInputs:
         task_input.update_shared_context(self._context, str_value=text)
         self.texts[task_input.name] = text
 
-    def _put(self, task_input: AnyInput, value: Any) -> None:
-        self._context.input.update(dict.fromkeys((task_input.name, compat.to_snake_case(task_input.name)), value))
+    def _put(self, task_input: AnyInput, value: Any, context: compat.SharedContext | None = None) -> None:
+        names = (task_input.name, compat.to_snake_case(task_input.name))
+        (context or self._context).input.update(dict.fromkeys(names, value))
 
     def _take_stored(self, task_input: AnyInput) -> bool:
         """Take what is stored; for an input of zrb's own class, if that is what zrb would make of its text now."""
@@ -148,13 +236,14 @@ class ResumedInputs:
         self._put(task_input, stored)
         return is_same
 
-    def _parse_given(self, task_input: AnyInput, text: str) -> None:
+    def _parse_given(self, task_input: AnyInput, text: str, option: str = "") -> None:
         for name in (task_input.name, compat.to_snake_case(task_input.name)):
             self._context.input.pop(name, None)  # what is stored may have been tried
         try:
             self._parse(task_input, text)
         except Exception:  # noqa: BLE001 - the user's function; its text may quote a secret
-            raise InvalidArgument(f"--{task_input.name} was given a value that the input does not take") from None
+            given = f"{option} {task_input.name}=..." if option else f"--{task_input.name}"
+            raise InvalidArgument(f"{given} was given a value that the input does not take") from None
 
     def _take_added(self, task_input: AnyInput) -> None:
         """Take the default of an input that was not declared when the session started."""
@@ -191,6 +280,13 @@ def _shown(name: str, value: Any) -> str:
     text = value[TEXT] if is_marked(value, TEXT) else value
     (masked,) = mask_named({name: text}).values()
     return one_line(mask_text(mask_remembered(repr(masked))))
+
+
+def _plain(name: str, value: Any) -> str:
+    """Return a stored input as `--set` takes it, in one line and with its secrets masked."""
+    tree = mask_named(codec.to_json(encode_named({name: value})))
+    text = setting_text(tree[name] if type(tree) is dict else tree)
+    return shortened(one_line(mask_text(mask_remembered(text))), _LONGEST)
 
 
 def ask(task_input: AnyInput, context: compat.SharedContext, *, was_given: bool) -> str:
@@ -237,11 +333,14 @@ class ResumeRequest:
     secrets: frozenset[str] = frozenset()  # names of the secret inputs that an earlier run was given
     changed_inputs: frozenset[str] = frozenset()  # names of those that are declared in another way now
     takes_over: bool = False  # whether the session belongs to this project from now on
+    changes: Mapping[str, str] = field(default_factory=dict)  # the texts of the inputs that `--set` changes, by name
+    set_inputs: Mapping[str, tuple[str, str]] = field(default_factory=dict)  # those that change, as `RunSpec` has them
 
 
 class Resumer:
     """One resume: its plan and its run. The command `resume` gets it as click's `ctx.obj`."""
 
+    changed: Mapping[str, tuple[str, str]] = {}  # the inputs that `plan` found to change, with their texts
     _is_accepted = False
     _task: AnyTask
     _zrb_session: compat.Session
@@ -261,16 +360,28 @@ class Resumer:
         *,
         repeat_once: bool = False,
         takes_over: bool = False,
+        changes: Mapping[str, str] = {},
     ) -> tuple[list[Decision], list[str]]:
         """Decide what a resume of the session runs and skips, and what else a user should know, in one line each."""
         refuse_program(store.database, session)
         graph = self.declared(session, takes_over=takes_over)
+        resumed = ResumedInputs(self._task, session, inputs, asking=False, changes=changes)
+        tasks, self.changed = {name: task for task, name in graph.names.items()}, resumed.set
         with store.database.snapshot() as transaction:
-            decisions = plan(transaction, session, graph.workflow(self._task), forced, repeat_once=repeat_once)
+            workflow, names = graph.workflow(self._task), list(resumed.set)
+            decisions = plan(transaction, session, workflow, forced, repeat_once=repeat_once, changes=names)
             notes = without_task(transaction, session.id, decisions)
-        added = ResumedInputs(self._task, session, inputs, asking=False).added
+            skipped = {one.task for one in decisions if one.task in tasks and one.action == "skip"}
+            notes += [
+                f"task {one.task} has changed since {one.name} completed, and is skipped: --from {one.task} runs it"
+                for one in attempts.of_session(transaction, session.id)
+                if one.in_effect and one.task in skipped and has_changed(tasks[one.task], one.code)
+            ]
+        added = [*resumed.added, *resumed.kept]
         runs, again = any(decision.action == "run" for decision in decisions), given_again(session)
-        self._request = ResumeRequest(session, forced, inputs, graph, repeat_once, runs, again, takes_over=takes_over)
+        self._request = ResumeRequest(
+            session, forced, inputs, graph, repeat_once, runs, again, takes_over=takes_over, changes=changes
+        )
         asks = [
             f"secret input {one.name} is asked for, unless it is given: --{one.name} VALUE"
             for one in self._task.inputs
@@ -290,7 +401,9 @@ class Resumer:
 
                 with store.database.snapshot() as transaction:
                     known = steps_of_agent(transaction, request.session.id, decision.task)
-                inputs = ResumedInputs(self._task, request.session, request.inputs, asking=False)
+                inputs = ResumedInputs(
+                    self._task, request.session, request.inputs, asking=False, changes=request.changes
+                )
                 starts_over = not decision.steps and any(one.stands for one in known)
                 steps = plan_agent(known, task, inputs.known, decision.reason if starts_over else None)
                 decision = replace(decision, agent_steps=tuple(steps))
@@ -329,10 +442,13 @@ class Resumer:
         if not self._is_accepted:
             return
         request = self._request
-        inputs = ResumedInputs(self._task, request.session, request.inputs, asking=request.runs)
-        for line in inputs.added:
+        inputs = ResumedInputs(
+            self._task, request.session, request.inputs, asking=request.runs, changes=request.changes
+        )
+        for line in (*inputs.added, *inputs.kept):
             warn(line)
-        setattr(self._zrb_session, compat.RESUMED, replace(request, changed_inputs=frozenset(inputs.changed)))
+        changed = frozenset({*inputs.changed, *inputs.set})
+        setattr(self._zrb_session, compat.RESUMED, replace(request, changed_inputs=changed, set_inputs=inputs.set))
         # zrb takes the inputs that a session has, and parses no others.
         self._zrb_session.shared_ctx.input.update(inputs.values)
         result = self._task.run(self._zrb_session, str_kwargs=inputs.texts)

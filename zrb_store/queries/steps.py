@@ -7,6 +7,7 @@ import json
 from collections.abc import Collection, Iterable, Sequence
 from typing import Literal, NamedTuple
 
+from zrb_store.db.columns import ATTEMPT
 from zrb_store.db.core import Params, bindparam, literal, sa, statement, t
 from zrb_store.db.dialect import among, insert_if_absent, new_id, next_tick, now, schema_is_unchanged
 from zrb_store.db.transaction import Executor, Row
@@ -294,6 +295,23 @@ def _completed_of_task() -> sa.Select[int, str, str | None, bool]:
         .where(of_task(), is_in_effect())
         .order_by(t.attempt.c.id.desc())
     )
+
+
+@statement
+def _inputs_read() -> sa.Select[str | None, str | None]:
+    read = sa.func.coalesce(t.attempt.c.inputs_read, _parent().c.inputs_read)
+    rows = t.attempt.outerjoin(_parent(), _parent().c.id == t.attempt.c.parent_id)
+    of_session = (t.attempt.c.session_id == bindparam("session_id"), t.attempt.c.step_of.is_not(None))
+    return sa.select(t.attempt.c.step_of, read).select_from(rows).where(*of_session, is_in_effect()).distinct()
+
+
+def inputs_read(executor: Executor, session_id: int) -> list[tuple[str, list[str] | None]]:
+    """Return the inputs that tasks had read when a step of them completed that stands; None if that is not known.
+
+    A step of a command does not know what its task has read, but the attempt around it may.
+    """
+    rows = executor.execute(_inputs_read(), {"session_id": session_id})
+    return [(task, None if ATTEMPT["inputs_read"].problem(text) else json.loads(text or "null")) for task, text in rows]
 
 
 class CompletedStep(NamedTuple):

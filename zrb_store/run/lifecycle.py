@@ -14,7 +14,7 @@ import os
 import platform
 import shlex
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
@@ -65,7 +65,8 @@ class RunSpec:
         secret_inputs: Names of the inputs that are secret. They are not compared, but a run must be given those that an
             earlier run was given.
         changed_inputs: Names of the inputs that are not compared either: a resume was given them, or their defaults,
-            since the task declares them in another way now.
+            since the task declares them in another way now, or to change them.
+        set_inputs: Those that a resume changes, each with its text before and from now on.
         default_of: Returns the text of the default that an input has; None if it has another value. It is asked about
             inputs that an earlier run did not have: those with their defaults are not compared.
         command: The command line; its secrets are masked before it is stored.
@@ -77,6 +78,7 @@ class RunSpec:
     inputs: Mapping[str, Any] | None = None
     secret_inputs: Collection[str] = ()
     changed_inputs: Collection[str] = ()
+    set_inputs: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     default_of: Callable[[str], str | None] | None = None
     project: str | None = None
     parent: str | None = None
@@ -146,6 +148,9 @@ class RunSpec:
                 message = (
                     f"session {session.name} was started with other inputs: {difference}; use another session name"
                 )
+                if session.path and not session.argv and session.parent is None:
+                    change = f"`zrb xcom resume {session.name} --set NAME=VALUE`"
+                    message += f", or {change} to run again what has read them"
                 raise InputsDiffer(mask_text(message))
             if unknown := names_of_unstorable(before) | names_of_unstorable(now):
                 raise InputsDiffer(
@@ -214,7 +219,7 @@ def _exit_of(waiting: BaseException) -> WaitingExit:
     return WaitingExit(*waiting.args)
 
 
-ChooseReruns: TypeAlias = "Callable[[list[AttemptRecord]], Reruns | None]"
+ChooseReruns: TypeAlias = "Callable[[Executor, list[AttemptRecord]], Reruns | None]"
 """Chooses, by all attempts of a session, what is given back because it runs again; None for nothing."""
 
 
@@ -314,7 +319,7 @@ class RunLifecycle:
             if last.ended_at is None:
                 self._dead_run = last, how_it_died(transaction, last, moment)
             give_back_unfinished(transaction, session.id)
-        reruns = choose_reruns and choose_reruns(attempts.of_session(transaction, session.id))
+        reruns = choose_reruns and choose_reruns(transaction, attempts.of_session(transaction, session.id))
         if reruns is not None:
             asked = [waits.ask_anew(transaction, session, task) for task in reruns.starting_over]
             for task, reason in reruns.starting_over.items():
@@ -325,10 +330,13 @@ class RunLifecycle:
                 give_back_steps(transaction, session.id, task, reason)
             give_back(transaction, reruns.attempts)
             waits.drop(transaction, self.session, itertools.chain.from_iterable(asked))
+        by_hand = [("set", f"{name}: {old} -> {new}") for name, (old, new) in self._spec.set_inputs.items()]
         if self._spec.takes_over and session.project != self._spec.project:
-            from zrb_store.queries.by_hand import record_change  # late: few sessions move
+            by_hand.append(("project", f"{session.project} -> {self._spec.project}"))
+        for action, detail in by_hand:
+            from zrb_store.queries.by_hand import record_change  # late: few sessions are changed
 
-            record_change(transaction, "project", session.name, f"{session.project} -> {self._spec.project}")
+            record_change(transaction, action, session.name, detail)
         columns = self._spec.run_columns(), self._spec.session_columns(session)
         started = runs.start(transaction, session, lease.duration_in_micros(), *columns)
         return session.id, started.id, started.number

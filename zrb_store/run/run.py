@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import shlex
 import warnings
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -178,7 +179,13 @@ class Run(RunLifecycle):
         difference = describe_changes(mask_encoded(done.arguments), arguments) if done.arguments else ""
         if difference:
             attempt_name = full_name(self.session, name, done.number)
-            raise InputsDiffer(mask_text(f"{attempt_name} completed with other arguments: {difference}"))
+            again = f"`zrb-store fork {self.session} --from {shlex.quote(name)}` makes a session"
+            raise InputsDiffer(
+                mask_text(
+                    f"{attempt_name} completed with other arguments: {difference}; {again} in which it runs again, "
+                    "with all that began after it"
+                )
+            )
         data = attempts.result_at(self.database, done.result_queue_id, done.result_seq)
         return codec.decode(data or "null")  # type: ignore[no-any-return]
 

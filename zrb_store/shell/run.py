@@ -19,6 +19,7 @@ from zrb_store.codec import Encoded
 from zrb_store.codec.arguments import without_secrets
 from zrb_store.db.clock import clock
 from zrb_store.db.engine import Database
+from zrb_store.db.transaction import Executor
 from zrb_store.errors import InputsDiffer, InvalidArgument, SessionCompleted, SessionWaiting, ZrbStoreError
 from zrb_store.inspect.resume import Node, Reruns, Workflow, decide, reruns
 from zrb_store.masking import MASK, is_secret_name, mask_command, remember, remember_command
@@ -102,7 +103,7 @@ class CommandRun:
             takes_over=self.takes_over,
         )
 
-    def _choose(self, records: list[AttemptRecord]) -> Reruns:
+    def _choose(self, _: Executor, records: list[AttemptRecord]) -> Reruns:
         check_command(self.argv)  # a session that has completed does not need its command any more
         decisions = decide(self.workflow, records, self.task if self.forced else None)
         return reruns(decisions, records, repeat_once=self.repeat_once)
