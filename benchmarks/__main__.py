@@ -36,6 +36,7 @@ QUESTIONS = (
     "scripts",
     "under_zrb",
     "output",
+    "inputs_read",
     "agents",
     "size",
     "memory",

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from zrb_store.plugin import compat
-from zrb_store.plugin.compat import AnyContext, Context, DotDict, SharedContext, to_snake_case
+from zrb_store.plugin.compat import AnyContext, Context, DotDict, SharedContext
 
 ALL: Final = "*"
 """What is noted of a task that reads its inputs as a whole."""
@@ -97,9 +97,11 @@ def input_of_session(self: SharedContext, rendering: Context | None) -> DotDict:
     return InputsView(inputs, note)
 
 
-def read_by(ctx: AnyContext, names: Iterable[str]) -> str:
-    """Return the JSON list of the inputs, of these names, that a task has read."""
-    read = vars(ctx)[compat.READ][0] if compat.READ in vars(ctx) else set()
+def read_by(ctx: AnyContext, names: Mapping[str, str]) -> str:
+    """Return the JSON list of the inputs that a task has read: of these names, each given with its other spelling."""
+    read = vars(ctx)[compat.READ][0] if compat.READ in vars(ctx) else ()
+    if not read:
+        return "[]"
     if ALL in read:
         return json.dumps([ALL])
-    return json.dumps(sorted(name for name in names if {name, to_snake_case(name)} & read))
+    return json.dumps(sorted(name for name, other in names.items() if name in read or other in read))

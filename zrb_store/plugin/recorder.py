@@ -94,7 +94,8 @@ class Recorder:
         self._working: set[asyncio.Task[Any]] = set()  # those that run the actions of open attempts
         self._errors: dict[str, type[BaseException]] = {}  # by which the last attempt of a task ended
         self._children = 0
-        self._inputs = [each.name for each in main.inputs]  # merged with those of all tasks, which takes its time
+        # Merged with those of all tasks, which takes its time.
+        self._inputs = {each.name: compat.to_snake_case(each.name) for each in main.inputs}
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
 
