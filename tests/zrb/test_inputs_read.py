@@ -53,6 +53,7 @@ tasks = [
     CmdTask(name="cmd", cmd=Tpl("echo {ctx.input.day}"), retries=0, input=INPUTS),
     CmdTask(name="env", cmd="true", env=EnvMap(vars=lambda ctx: {"SIZE": str(ctx.input.size)}), input=INPUTS),
     task("changes", changing),
+    task("unknown", lambda ctx: ctx.input.get("made-by-a-task")),
 ]
 main = cli.add_task(Task(name="main", upstream=tasks, action=lambda ctx: 1, retries=0, input=INPUTS))
 """
@@ -61,7 +62,7 @@ BY_NAMES = {
     "day": ("name", "template", "thread", "condition", "cmd"),
     "file-name": ("item", "snake"),
     "size": ("get", "contains", "env"),
-    "*": ("as-dict", "unpacked", "as-json", "items", "copy", "equal"),
+    "*": ("as-dict", "unpacked", "as-json", "items", "copy", "equal", "unknown"),
 }
 READ = {task: names.split() for names, tasks in BY_NAMES.items() for task in tasks}
 
@@ -90,3 +91,58 @@ def test_reads_without_a_context_count_for_every_task(zrb: Zrb) -> None:
     zrb.run("load", ZRB_STORE_SESSION="s")
     shown = json.loads(zrb.run("xcom", "show", "s", "--json").out)
     assert shown["tasks"][0]["attempts"][0]["inputs_read"] == ["day"]
+
+
+@pytest.mark.newest
+def test_what_leaves_the_process(zrb: Zrb) -> None:
+    """Pickled inputs are zrb's own again; what a forked child reads is not known."""
+    zrb.tasks(
+        """
+        import pickle
+        from zrb import StrInput
+        from zrb.dot_dict.dot_dict import DotDict
+
+        def forked(ctx):
+            if (child := os.fork()) == 0:
+                ctx.input.day
+                os._exit(0)
+            os.waitpid(child, 0)
+
+        def pickled(ctx):
+            copied = pickle.loads(pickle.dumps(ctx.input))
+            assert (type(copied), copied.day) == (DotDict, "monday")
+
+        tasks = [make_task(name=each.__name__, retries=0)(each) for each in (forked, pickled)]
+        cli.add_task(Task(name="main", upstream=tasks, retries=0, input=StrInput(name="day", default="monday")))
+        """
+    )
+    zrb.run("main", "--day", "monday", ZRB_STORE_SESSION="s")
+    shown = json.loads(zrb.run("xcom", "show", "s", "--json").out)
+    read = {task["task"]: task["attempts"][-1]["inputs_read"] for task in shown["tasks"]}
+    assert (read["forked"], read["pickled"]) == (None, ["*"])
+
+
+@pytest.mark.every_release
+def test_what_a_task_reads_counts_for_the_one_that_started_it(zrb: Zrb) -> None:
+    zrb.tasks(
+        """
+        from zrb import StrInput
+
+        INPUTS = StrInput(name="day", default="monday")
+        inner = Task(name="inner", action=lambda ctx: ctx.input.day, input=INPUTS, retries=0)
+        skipped = Task(name="skipped", execute_condition=lambda ctx: ctx.input.day == "", input=INPUTS, retries=0)
+
+        def starting(task):
+            async def start(ctx):
+                await task.exec_chain(ctx.session)
+
+            return Task(name=f"start-{task.name}", action=start, retries=0)
+
+        tasks = [starting(inner), starting(skipped)]
+        cli.add_task(Task(name="main", upstream=tasks, input=INPUTS, retries=0))
+        """
+    )
+    zrb.run("main", "--day", "monday", ZRB_STORE_SESSION="s")
+    shown = json.loads(zrb.run("xcom", "show", "s", "--json").out)
+    read = {task["task"]: task["attempts"][-1]["inputs_read"] for task in shown["tasks"] if task["attempts"]}
+    assert (read["start-inner"], read["start-skipped"]) == (["day"], ["day"])

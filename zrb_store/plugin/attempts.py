@@ -10,7 +10,6 @@ import contextlib
 import functools
 import inspect
 from collections.abc import Awaitable, Callable, Iterator
-from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from zrb_store import settings
@@ -19,6 +18,7 @@ from zrb_store.masking import mask_word
 from zrb_store.plugin import attach, compat
 from zrb_store.plugin.attach import recorder_of
 from zrb_store.plugin.compat import AnyContext, AnySession, AnyTask, Session
+from zrb_store.plugin.inputs_read import inside, read_of
 from zrb_store.plugin.messages import speaker, warn
 from zrb_store.plugin.output import keep_output
 from zrb_store.plugin.signals import signals
@@ -85,9 +85,6 @@ def run_in_memory(zrb_session: AnySession) -> None:
         shared_ctx["_xcom"] = XcomsInMemory(shared_ctx["_xcom"])
 
 
-# The context whose action runs. An override that calls super() must not begin a second attempt.
-_inside: ContextVar[compat.Context | None] = ContextVar("zrb_store_inside", default=None)
-
 _seen: set[type[AnyTask]] = set()
 
 
@@ -118,14 +115,14 @@ def register_task(
 def _wrapped(action: Action) -> Action:
     @functools.wraps(action)
     async def attempt_action(self: AnyTask, ctx: AnyContext) -> Any:
-        outer = _inside.get()
+        outer = inside.get()
         if isinstance(ctx, compat.Context):
             recorder = None if outer is ctx else recorder_of(ctx.session)
             # An action run by hand with another task's context is part of that task's attempt.
             is_own = recorder is not None and recorder.zrb_session._context.get(self) is ctx
             if recorder is not None and is_own and recorder.open_attempt(self) is None:
                 return await run_attempt(recorder, action, self, ctx)
-            _inside.set(ctx)
+            inside.set(ctx)
             hide_url(ctx)
             if runs_in_memory(ctx.session):
                 ctx.env.pop("ZRB_STORE_SESSION", None)  # a zrb among the commands must not run this session
@@ -133,7 +130,7 @@ def _wrapped(action: Action) -> Action:
             result = action(self, ctx)
             return await result if inspect.isawaitable(result) else result
         finally:
-            _inside.set(outer)
+            inside.set(outer)
 
     return attempt_action
 
@@ -142,7 +139,7 @@ async def run_attempt(recorder: Recorder, action: Action, task: AnyTask, ctx: co
     """Run an action as an attempt, unless the task has completed: then return its stored result."""
     from zrb_store.xcom import current_attempt  # late: imports SQLAlchemy
 
-    outer = _inside.get(), current_attempt.get()
+    outer = inside.get(), current_attempt.get()
     try:
         with recorder.end_run_on_refusal():
             recorder.refuse_if_ended()
@@ -151,7 +148,8 @@ async def run_attempt(recorder: Recorder, action: Action, task: AnyTask, ctx: co
                 ctx.log_info(f"Completed before as {done.name}: its stored result is used")
                 return recorder.restore(task, done)
             attempt = recorder.begin(task, ctx)
-        _inside.set(ctx)
+        read_of(ctx)  # while it is known inside which task this one was started
+        inside.set(ctx)
         current_attempt.set(attempt)
         keep_output(ctx, attempt)
         export_attempt(ctx, recorder.url, attempt.token)
@@ -172,7 +170,7 @@ async def run_attempt(recorder: Recorder, action: Action, task: AnyTask, ctx: co
         raise
     finally:
         # Not by token: a generator closed elsewhere ends in another context.
-        _inside.set(outer[0])
+        inside.set(outer[0])
         current_attempt.set(outer[1])
     return result
 
@@ -182,19 +180,19 @@ def outside_attempts() -> Iterator[Owner | None]:
     """Run a block outside of any attempt, and yield the one that started it."""
     from zrb_store.xcom import current_attempt  # late: imports SQLAlchemy
 
-    inside, attempt = _inside.get(), current_attempt.get()
-    _inside.set(None)
+    ctx, attempt = inside.get(), current_attempt.get()
+    inside.set(None)
     current_attempt.set(None)
     try:
         yield attempt
     finally:
-        _inside.set(inside)
+        inside.set(ctx)
         current_attempt.set(attempt)
 
 
 def task_name_of_action() -> str:
     """Return the name of the task whose action runs."""
-    ctx = _inside.get()
+    ctx = inside.get()
     if ctx is None:  # the template that asks for the name is not a task's
         raise AttributeError("ctx.task_name is known inside a task only")
     return str(ctx._task_name)

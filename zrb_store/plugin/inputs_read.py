@@ -9,13 +9,17 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from contextvars import ContextVar
+from typing import Any, Final, SupportsIndex
 
 from zrb_store.plugin import compat
 from zrb_store.plugin.compat import AnyContext, Context, DotDict, SharedContext
 
 ALL: Final = "*"
 """What is noted of a task that reads its inputs as a whole."""
+
+inside: ContextVar[Context | None] = ContextVar("zrb_store_inside", default=None)
+"""The context of the task whose action runs: an override that calls super() begins no second attempt."""
 
 _Note = Callable[[str], object]
 
@@ -42,6 +46,10 @@ class InputsView(DotDict):
         vars(self)["_zrb_store_note"](key)
         return vars(self)["_zrb_store_inputs"].get(key, default)
 
+    def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[Any, ...]:
+        vars(self)["_zrb_store_note"](ALL)
+        return DotDict, (dict(vars(self)["_zrb_store_inputs"]),)
+
     def refreshed(self) -> DotDict:
         """Return the view with a new copy of the inputs."""
         dict.clear(self)
@@ -63,19 +71,39 @@ for _name in ("__setitem__", "__delitem__", "update", "clear"):
     setattr(InputsView, _name, _of_inputs(_name, is_read=False))
 for _name in (
     *("__iter__", "__len__", "__reversed__", "keys", "values", "items", "copy", "pop", "popitem", "setdefault"),
-    *("__eq__", "__ne__", "__repr__", "__or__", "__ror__", "__ior__", "__reduce_ex__"),
+    *("__eq__", "__ne__", "__repr__", "__or__", "__ror__", "__ior__"),
 ):
     setattr(InputsView, _name, _of_inputs(_name, is_read=True))
 
 
+class _Names(set[str]):
+    """The names that a task has read. They count also for the task whose action has started it."""
+
+    def __init__(self, outer: _Names | None) -> None:
+        super().__init__()
+        self._outer = outer
+
+    def add(self, name: str) -> None:
+        super().add(name)
+        if self._outer is not None:
+            self._outer.add(name)
+
+
+def read_of(ctx: Context) -> tuple[_Names, InputsView]:
+    """Return what a task has read, and the view that notes it."""
+    own = vars(ctx)
+    if compat.READ not in own:
+        outer, inputs = inside.get(), vars(ctx._shared_ctx)["_input"]
+        is_nested = outer is not None and outer is not ctx and vars(outer._shared_ctx)["_input"] is inputs
+        names = _Names(read_of(outer)[0] if outer is not None and is_nested else None)
+        own[compat.READ] = names, InputsView(inputs, names.add)
+    found: tuple[_Names, InputsView] = own[compat.READ]
+    return found
+
+
 def input_of_task(self: Context) -> DotDict:
     """Return what `ctx.input` of a task's context is."""
-    own = vars(self)
-    if compat.READ not in own:
-        read: set[str] = set()
-        own[compat.READ] = read, InputsView(vars(self._shared_ctx)["_input"], read.add)
-    view: InputsView = own[compat.READ][1]
-    return view.refreshed()
+    return read_of(self)[1].refreshed()
 
 
 def input_of_session(self: SharedContext, rendering: Context | None) -> DotDict:
@@ -91,17 +119,19 @@ def input_of_session(self: SharedContext, rendering: Context | None) -> DotDict:
 
     def note(name: str) -> None:
         for ctx in contexts:
-            input_of_task(ctx)
-            vars(ctx)[compat.READ][0].add(name)
+            read_of(ctx)[0].add(name)
 
     return InputsView(inputs, note)
 
 
 def read_by(ctx: AnyContext, names: Mapping[str, str]) -> str:
-    """Return the JSON list of the inputs that a task has read: of these names, each given with its other spelling."""
+    """Return the JSON list of the inputs that a task has read: of these names, each given with its other spelling.
+
+    A name that is no input's may be one that another task has set: it counts as reading all.
+    """
     read = vars(ctx)[compat.READ][0] if compat.READ in vars(ctx) else ()
     if not read:
         return "[]"
-    if ALL in read:
+    if any(name not in names and name not in names.values() and not name.startswith("_") for name in read):
         return json.dumps([ALL])
     return json.dumps(sorted(name for name, other in names.items() if name in read or other in read))

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import os
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -98,6 +100,7 @@ class Recorder:
         self._inputs = {each.name: compat.to_snake_case(each.name) for each in main.inputs}
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
+        _recorders.add(self)
 
     # -- the run
 
@@ -232,6 +235,11 @@ class Recorder:
         with contextlib.suppress(ZrbStoreError):
             self.run.end("interrupted")
 
+    def note_fork(self) -> None:
+        """Let it count as not known what the open attempts read: nobody sees what a forked child reads."""
+        for attempt in list(self._open.values()):
+            attempt.inputs_read = lambda: None
+
     # -- attempts
 
     def find_completed(self, task: AnyTask) -> AttemptRecord | None:
@@ -364,3 +372,15 @@ class Recorder:
         record = attempts.in_effect(self.xcoms.database, session.id, self.graph.task_name(self.main))
         self.result = None if record is None else self.run.result(record)
         return session.ended_at
+
+
+_recorders: weakref.WeakSet[Recorder] = weakref.WeakSet()
+
+
+def _note_fork() -> None:
+    for recorder in list(_recorders):
+        recorder.note_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_note_fork)
