@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
 import pytest
 
 from tests.sessions import attempt_record
 from zrb_store.errors import InvalidArgument, TaskNotFound
-from zrb_store.inspect.resume import Decision, Node, Workflow, decide, reruns
+from zrb_store.inspect.resume import Changed, Decision, Node, Workflow, decide, reruns
 from zrb_store.records import AttemptRecord
+
+Steps = Sequence[tuple[str, Sequence[str] | None]]
 
 
 def history(*ended: str) -> list[AttemptRecord]:
@@ -247,3 +250,50 @@ def test_a_condition_decides_for_what_has_never_started() -> None:
     # The session completed without this task.
     ended = decide(CONDITIONS, history("main completed"), finished=True)
     assert {"often: skip condition", "never: skip condition", "after: skip never-started"} < set(shown(ended))
+
+
+def read(task: str, names: str | None, status: str = "completed", role: str = "task") -> AttemptRecord:
+    """Return an attempt that has read these inputs; None if that is not known."""
+    inputs = None if names is None else json.dumps(names.split())
+    return attempt_record(id=1, task=task, number=1, role=role, status=status, inputs_read=inputs)
+
+
+@pytest.mark.promise(number=19)
+def test_a_changed_input() -> None:
+    def planned(workflow: Workflow, *records: AttemptRecord, steps: Steps = ()) -> dict[str, str]:
+        decisions = decide(workflow, records, finished=True, changed=Changed(["day"], steps))
+        given_back = [reason for _, reason in reruns(decisions, records).attempts]
+        reasons = [each.reason for each in decisions if each.task in {one.task for one in records if one.in_effect}]
+        assert sorted(given_back) == sorted(one for one in reasons if one not in ("completed", "fallback"))
+        return {each.task: f"{each.action} {each.reason}{' over' * each.starts_over}" for each in decisions}
+
+    done = [read("extract", ""), read("clean", "size day"), read("load", ""), read("report", None)]
+    assert planned(CHAIN, *done) == {
+        "extract": "skip completed",
+        "clean": "run input:day over",
+        "load": "run downstream-of:clean over",
+        "report": "run downstream-of:clean over",
+    }
+    assert planned(CHAIN, *done[:1], read("clean", "*"), *done[2:])["clean"] == "run inputs-unknown over"
+    # What has read it, before the task was killed, may be in the result of a step.
+    killed = [*done[:1], read("clean", None, "lost")]
+    assert planned(CHAIN, *killed, steps=[("clean", ["size"])])["clean"] == "run lost"
+    assert planned(CHAIN, *killed, steps=[("clean", ["day"])])["clean"] == "run input:day over"
+    assert planned(CHAIN, *killed, steps=[("clean", None)])["clean"] == "run inputs-unknown over"
+    # An agent compares its requests, and keeps its steps.
+    agent = Workflow([Node("main", ["ask"]), Node("ask", is_agent=True)], "main")
+    assert planned(agent, read("ask", "day"), read("main", "")) == {
+        "ask": "run input:day",
+        "main": "run downstream-of:ask over",
+    }
+    # A fallback has run because of what its owner read, and so has what it started: nothing may start it now.
+    failed = [read("seed", "day", "failed"), read("undo", "", role="fallback"), read("build", "")]
+    found = planned(SERVED, *failed)
+    assert (found["undo"], found["build"]) == ("skip downstream-of:seed over", "skip completed")
+    # A server was interrupted at the end, and what it has read counts for those that it served.
+    server = read("api", "day", "interrupted", "server")
+    assert planned(SERVED, server, read("main", ""))["main"] == "run downstream-of:api over"
+    assert planned(SERVED, read("api", "size", "interrupted", "server"), read("main", ""))["main"] == "skip completed"
+    # A task that its condition kept from starting may start now.
+    conditional = Workflow([Node("main", ["maybe"]), Node("maybe", condition=None)], "main")
+    assert planned(conditional, read("main", "")) == {"maybe": "run condition", "main": "run downstream-of:maybe over"}

@@ -104,15 +104,15 @@ class Workflow:
         setattr(session, compat.RESUMED, ResumeRequest(record, None, {}, Graph(session)))
         self.main.run(session, str_kwargs=inputs)
 
-    def start_and_die(self, name: str, inputs: dict[str, str], deadly: str) -> None:
-        """Run the workflow in a process of its own, which a task kills."""
+    def die(self, deadly: str, work: Callable[[], None]) -> None:
+        """Do this in a process of its own, which a task kills."""
         child = os.fork()
         if child:
             os.waitpid(child, 0)
             return
         self.deadly = deadly
         with contextlib.suppress(BaseException):
-            self.start(name, inputs)
+            work()
         os._exit(0)
 
 
@@ -137,8 +137,9 @@ def check(described: dict[str, Any], number: int) -> dict[str, Any]:
     name, before, now = f"w{number}", described["before"], described["now"]
     workflow = Workflow(described, name)
     changed, full = f"{name}-changed", f"{name}-full"
+    deadly = f"t{(described['deadly'] or 0) % len(described['tasks'])}"
     if described["deadly"] is not None:
-        workflow.start_and_die(changed, before, f"t{described['deadly'] % len(described['tasks'])}")
+        workflow.die(deadly, lambda: workflow.start(changed, before))
     else:
         with contextlib.suppress(Exception):
             workflow.start(changed, before)
@@ -146,7 +147,11 @@ def check(described: dict[str, Any], number: int) -> dict[str, Any]:
         with contextlib.suppress(Exception):
             resume(changed, {})
     done, workflow.did = workflow.did, {}
-    resume(changed, {key: value for key, value in now.items() if value != before.get(key)})
+    changes = {key: value for key, value in now.items() if value != before.get(key)}
+    if described["dies_again"]:
+        workflow.die(deadly, lambda: resume(changed, changes))
+        changes = {}
+    resume(changed, changes)
     again, workflow.did = workflow.did, {}
     workflow.start(full, now)
     one, other = queues(changed), queues(full)

@@ -53,6 +53,7 @@ def workflows(draw: st.DrawFn) -> dict[str, Any]:
         "now": before | others,
         "deadly": draw(st.none() | st.none() | st.integers(0, 6)),
         "resumed": draw(st.booleans()),
+        "dies_again": draw(st.sampled_from([False, False, True])),
     }
 
 

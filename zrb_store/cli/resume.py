@@ -84,9 +84,8 @@ if TYPE_CHECKING:
     "never-started); forced and downstream-of:TASK (--from); readiness (a readiness check, or its server); "
     "not-restorable (its result, or a value that it pushed or assigned, is needed and cannot be restored); "
     "fallback (runs if another task fails); condition (runs if its condition holds when its turn comes, is skipped "
-    "if it never holds); gone (completed, and no longer in the workflow). With --set: input NAME: OLD -> NEW (it has "
-    "read the input); downstream of TASK; reads no changed input; not known: runs (it has read all inputs at once, or "
-    "its attempt is of an older store).",
+    "if it never holds); gone (completed, and no longer in the workflow). With --set, a task that is "
+    "`not known: runs` has read all inputs at once, or its attempt is of an older store.",
     unknown_options=True,  # the options of secret inputs are not known here
 )
 @words_argument("SESSION...", completion.sessions)

@@ -26,7 +26,10 @@ def redacted(report: Report) -> Report:
         report,
         session=replace(session, project=None, task=task),
         inputs={},
-        runs=[replace(_silent(run), user=None, host="", pid=0, command=[], folder=None) for run in report.runs],
+        runs=[
+            replace(_silent(run), user=None, host="", pid=0, command=[], folder=None, inputs=None)
+            for run in report.runs
+        ],
         tasks=list(map(_silent_task, report.tasks)),
         queues=[replace(each, values=list(map(_emptied, each.values))) for each in report.queues],
         logged=[replace(each, record=_nameless(each.record), output=None) for each in report.logged if each.has_failed],
@@ -42,7 +45,9 @@ _Ended = TypeVar("_Ended", AttemptRecord, RunRecord)
 
 
 def _silent(record: _Ended) -> _Ended:
-    """Leave out what an error says."""
+    """Leave out what an error says, and which inputs there are."""
+    if isinstance(record, AttemptRecord):
+        record = replace(record, inputs_read=None)
     return record if record.error is None else replace(record, error_message="", error_traceback=None)
 
 

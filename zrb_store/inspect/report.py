@@ -247,6 +247,7 @@ def _runs(log: SessionLog) -> list[RunRecord]:
         replace(
             run,
             command=[cut_text(word, BEGINNING) for word in run.command],
+            inputs=run.inputs if len(run.inputs or "") <= BEGINNING else None,
             error_message=run.error_message and cut_text(run.error_message, _MESSAGE),
             error_traceback=run.error_traceback if place >= len(log.runs) - _TRACEBACKS else None,
         )

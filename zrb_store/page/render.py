@@ -39,6 +39,7 @@ from zrb_store.render.format import (
     pusher,
     setting_text,
     size,
+    what_was_read,
 )
 
 Context: TypeAlias = dict[str, Any]
@@ -83,6 +84,7 @@ def environment() -> Environment:
         "worked": lambda each, at: None if each.status == "lost" else length(each.started_at, each.ended_at or at),
         "error": error_summary,
         "setting": setting_text,
+        "read": what_was_read,
         "clock": lambda at: to_datetime(at).strftime("%H:%M:%S"),
         "thousands": "{:,}".format,
         "quote": shlex.quote,

@@ -3,30 +3,32 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import inspect
 import sys
-from types import CodeType, FunctionType, MethodType
+from collections.abc import Iterable
+from types import CodeType, FunctionType, MethodType, NoneType
 from typing import Any
+from zlib import crc32
 
 from zrb_store.plugin import compat
 from zrb_store.plugin.compat import AnyTask
 
 _PARTS = ("_action", "_cmd", "_envs", "_execute_condition", "_message", "_system_prompt")
+_PLAIN = frozenset({str, bytes, bool, int, float, NoneType})
 _VERSION = "{}.{}:".format(*sys.version_info)  # which bytecode depends on
 
 
-def code_of(task: AnyTask) -> str:
+def code_of(task: AnyTask) -> str | None:
     """Return a digest of what a task runs. That of another version of Python cannot be compared."""
-    found: list[str] = []
     action = compat.action_of(task)
-    if not action.__module__.startswith("zrb."):  # a class of the user's
-        _read(action, found)
-    for name in _PARTS:
-        if (part := getattr(task, name, None)) is not None:
-            found.append(name)
-            _read(part, found)
-    return _VERSION + hashlib.sha256("\n".join(found).encode(errors="surrogatepass")).hexdigest()[:16]
+    try:
+        found = 0 if action.__module__.startswith("zrb.") else _digest(action, 0)  # of a class of the user's
+        for name in _PARTS:
+            if (part := getattr(task, name, None)) is not None:
+                found = _digest(part, crc32(name.encode(), found))
+    except Exception:  # noqa: BLE001 - it is made of the user's objects, and only a plan needs it
+        return None
+    return f"{_VERSION}{found:08x}"
 
 
 def has_changed(task: AnyTask, code: str | None) -> bool:
@@ -34,28 +36,30 @@ def has_changed(task: AnyTask, code: str | None) -> bool:
     return code is not None and code.startswith(_VERSION) and code != code_of(task)
 
 
-def _read(value: Any, found: list[str]) -> None:
-    """Add what a person wrote of a value."""
+def _digest(value: Any, found: int) -> int:
+    """Continue a digest with what a person wrote of a value."""
     kind = type(value)
-    if kind is str or value is None or kind in (bool, int, float, bytes):
-        found.append(repr(value))
-    elif kind is tuple or kind is list:
-        for item in value:
-            _read(item, found)
+    parts: Iterable[Any]
+    if kind is FunctionType:
+        function = inspect.unwrap(value) if "__wrapped__" in value.__dict__ else value
+        parts = getattr(function, "__code__", None), value.__defaults__, value.__kwdefaults__
     elif kind is CodeType:
-        found.append(value.co_code.hex())
-        found += value.co_names
-        _read(value.co_consts, found)
-    elif kind is FunctionType:
-        function = inspect.unwrap(value)
-        _read((getattr(function, "__code__", None), value.__defaults__, value.__kwdefaults__), found)
+        plain = [one for one in value.co_consts if type(one) in _PLAIN]  # most are
+        parts = [one for one in value.co_consts if type(one) not in _PLAIN]
+        found = crc32(repr((value.co_names, plain)).encode(errors="replace"), crc32(value.co_code, found))
+    elif kind is tuple or kind is list:
+        parts = value
     elif kind is MethodType or kind is functools.partial:
-        _read(value.__func__ if kind is MethodType else (value.func, value.args), found)
+        parts = (value.__func__,) if kind is MethodType else (value.func, value.args, value.keywords)
     elif kind is dict:
-        _read((*value, *value.values()), found)
+        parts = *value, *value.values()
     elif kind is frozenset:  # its order is another one in each process
-        found += sorted(map(repr, value))
+        parts = sorted(map(repr, value))
+    elif kind in _PLAIN:
+        return crc32(repr(value).encode(errors="replace"), found)
     else:  # such as a template or a variable of zrb
         fields = getattr(value, "__dict__", {}).items()
-        found.append(kind.__qualname__)
-        _read([(name, one) for name, one in fields if isinstance(one, (str, dict, FunctionType))], found)
+        parts = kind.__qualname__, *((name, one) for name, one in fields if isinstance(one, (str, dict, FunctionType)))
+    for part in parts:
+        found = _digest(part, found)
+    return found

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
 from typing import Any, Final, SupportsIndex
 
 from zrb_store.plugin import compat
-from zrb_store.plugin.compat import AnyContext, Context, DotDict, SharedContext
+from zrb_store.plugin.compat import AnyContext, Context, DotDict, SharedContext, to_snake_case
 
 ALL: Final = "*"
 """What is noted of a task that reads its inputs as a whole."""
@@ -112,8 +112,8 @@ def input_of_session(self: SharedContext, rendering: Context | None) -> DotDict:
         return input_of_task(rendering)
     inputs: DotDict = vars(self)["_input"]
     recorder = getattr(self.session, compat.RECORDER, None)
-    caller = str(sys._getframe(2).f_globals.get("__name__"))
-    if recorder is None or recorder.ended or caller.partition(".")[0] in ("zrb", "zrb_store"):
+    caller = f"{sys._getframe(2).f_globals.get('__name__')}."
+    if recorder is None or recorder.ended or caller.startswith(("zrb.", "zrb_store.")):
         return inputs
     contexts = recorder.zrb_session._context.values()
 
@@ -124,14 +124,17 @@ def input_of_session(self: SharedContext, rendering: Context | None) -> DotDict:
     return InputsView(inputs, note)
 
 
-def read_by(ctx: AnyContext, names: Mapping[str, str]) -> str:
-    """Return the JSON list of the inputs that a task has read: of these names, each given with its other spelling.
+def spellings(names: Iterable[str]) -> dict[str, str]:
+    """Return the inputs of these names as JSON, by both spellings under which a task may read them."""
+    return {other: json.dumps(name) for name in names for other in (name, to_snake_case(name))}
+
+
+def read_by(ctx: AnyContext, inputs: Mapping[str, str]) -> str:
+    """Return the JSON list of the inputs that a task has read, of these `spellings`.
 
     A name that is no input's may be one that another task has set: it counts as reading all.
     """
     read = vars(ctx)[compat.READ][0] if compat.READ in vars(ctx) else ()
-    if not read:
-        return "[]"
-    if any(name not in names and name not in names.values() and not name.startswith("_") for name in read):
-        return json.dumps([ALL])
-    return json.dumps(sorted(name for name, other in names.items() if name in read or other in read))
+    if any(name not in inputs and not name.startswith("_") for name in read):
+        return f'["{ALL}"]'
+    return f"[{', '.join(sorted({inputs[name] for name in read if name in inputs}))}]"

@@ -29,7 +29,7 @@ from zrb_store.plugin.compat import AnyContext, AnyTask, Session
 from zrb_store.plugin.ctx_xcom import CtxXcom, CtxXcomContent
 from zrb_store.plugin.graph import Graph
 from zrb_store.plugin.inputs import Secrets
-from zrb_store.plugin.inputs_read import read_by
+from zrb_store.plugin.inputs_read import read_by, spellings
 from zrb_store.plugin.messages import first_user_frame, text_of_error, uncertain_step, warn
 from zrb_store.plugin.queue import ExpectedPush, ZrbXcom, ZrbXcoms, expected_push, forget_objects_of
 from zrb_store.queries import attempts, sessions
@@ -97,7 +97,7 @@ class Recorder:
         self._errors: dict[str, type[BaseException]] = {}  # by which the last attempt of a task ended
         self._children = 0
         # Merged with those of all tasks, which takes its time.
-        self._inputs = {each.name: compat.to_snake_case(each.name) for each in main.inputs}
+        self._inputs = spellings(each.name for each in main.inputs)
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
         _recorders.add(self)

@@ -16,7 +16,7 @@ import click
 
 from zrb_store.local_time import is_repeated, zone_name
 from zrb_store.masking import one_line, printable
-from zrb_store.records import UNSUCCESSFUL, Lazy, to_datetime
+from zrb_store.records import UNSUCCESSFUL, AttemptRecord, Lazy, to_datetime
 from zrb_store.render.readable import TEXT_TAGS, readable
 from zrb_store.render.stderr import as_typed
 
@@ -269,6 +269,13 @@ def inputs_text(inputs: JsonValue) -> str:
     """Format inputs as readers see them, in one line."""
     given = inputs.items() if type(inputs) is dict else ()
     return ", ".join(one_line(f"{name}={setting_text(value)}") for name, value in given)
+
+
+def what_was_read(attempt: AttemptRecord) -> str:
+    """Say which inputs an attempt has read; empty if that is not known."""
+    if attempt.read is None:
+        return ""
+    return f"read {'all inputs' if attempt.read == ['*'] else one_line(', '.join(attempt.read)) or 'no input'}"
 
 
 def as_json(tree: JsonValue) -> JsonValue:

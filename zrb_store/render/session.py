@@ -36,6 +36,7 @@ from zrb_store.render.format import (
     replacement,
     run_process,
     size,
+    what_was_read,
 )
 from zrb_store.render.stderr import zrb_program
 
@@ -174,9 +175,8 @@ class SessionPrinter:
             for place, (attempt, _) in enumerate(attempts, hidden + 1):
                 is_last = place == len(task.attempts)
                 note = _error(attempt) or ("not restorable" if is_last and not task.restorable else "")
-                if self._look.full and (read := attempt.read) is not None:
-                    names = "all inputs" if read == ["*"] else one_line(", ".join(read)) or "no input"
-                    note = f"{note}, read {names}" if note else f"read {names}"
+                if self._look.full and (read := what_was_read(attempt)):
+                    note = f"{note}, {read}" if note else read
                 yield self._attempt_row(one_line(attempt.name), attempt.status, attempt, note)
             if task.is_left:
                 yield [one_line(task.name), task.status, NOTHING, NOTHING, NOTHING, ""]

@@ -268,7 +268,8 @@ const Timeline = (() => {
           el("strong", { class: "mono" }, first.name), first.step ? ` (${first.step})` : "",
           el("span", { class: "quiet" }, attempt.run === null ? "" : ` in run ${attempt.run}`), ", ", tookText(first)),
         el("p", { class: "quiet" }, `Started ${time(attempt.started_at, "exact")}`,
-          attempt.ended_at && attempt.status !== "lost" ? `, ended ${time(attempt.ended_at, "exact")}` : ""),
+          attempt.ended_at && attempt.status !== "lost" ? `, ended ${time(attempt.ended_at, "exact")}` : "",
+          attempt.inputs_read && attempt.inputs_read.length ? `, read ${attempt.inputs_read.join(", ").replace(/^\*$/, "all inputs")}` : ""),
         attempt.error ? el("p", { class: "error text" }, errorText(attempt.error)) : null,
         lines.length ? el("pre", { class: "output" }, lines.map((line) => `${time(line.at, "clock")} ${line.text}\n`)) : null,
         logged ? el("button", { type: "button", click: () => this.openLogged(first.name) }, "Full log") : null);
