@@ -122,6 +122,7 @@ def test_what_is_refused_in_one_line(zrb: Zrb) -> None:
         ("night", ["region"], "--set 'region' is not of the form NAME=VALUE", 2),
         ("night", ["size=many"], "--set size=... was given a value that the input does not take", 2),
         ("night", ["region=us", "size=2"], "--set changes nothing in session night, where region is us already,", 2),
+        ("night", ["region=eu", "region=asia"], "--set region=... is given twice", 2),
         ("night", ["key=other"], "input key holds a secret", 2),
         ("night", ["dsn=db://x@host"], "input dsn holds a secret", 2),
         ("script", ["region=eu"], "session script was not started by a command of zrb: ", 3),
@@ -133,6 +134,8 @@ def test_what_is_refused_in_one_line(zrb: Zrb) -> None:
             (line,) = lines(zrb.resume(session, *words, *more, "--key", "secret-key", code=code).err)
             assert says in line
             assert "secret-key" not in line
+    (line,) = lines(zrb.resume("night", "--set", "region=eu", "--region", "asia", code=2).err)
+    assert "input region is given twice, as --set region=... and as --region" in line
     (line,) = lines(zrb.resume("night", "script", "--set", "region=eu", code=2).err)
     assert "--set, --from and --here are for one session" in line
     assert [run["inputs"] for run in json.loads(zrb.run("xcom", "log", "night", "--json").out)["runs"]] == [None]
@@ -140,10 +143,13 @@ def test_what_is_refused_in_one_line(zrb: Zrb) -> None:
 
 @pytest.mark.newest
 def test_a_given_value_stays_although_its_default_has_changed(zrb: Zrb) -> None:
-    zrb.tasks(TASKS)
-    zrb.run("main", *GIVEN[:4], "--file", "mine.csv", *GIVEN[6:], ZRB_STORE_SESSION="night")
+    by_chance = 'StrInput(name="stamp", default=lambda ctx: str(time.time_ns())),'
+    zrb.tasks(TASKS.replace("INPUTS = [", f"INPUTS = [\n    {by_chance}"))
+    given = [*GIVEN[:4], "--file", "mine.csv", *GIVEN[6:], "--stamp", "1"]
+    zrb.run("main", *given, ZRB_STORE_SESSION="night")
     done = zrb.resume("night", "--set", "region=eu", "--key", "secret-key")
     assert "input file stays mine.csv: " in done.err
+    assert "stamp" not in done.err, "its default is not made of what has changed"
     assert zrb.stored("night").live("csv") == ["mine.csv"]
     # A default that holds a secret is never compared: only whether it is made of what has changed.
     plan = parse("plan", zrb.resume("night", "--set", "size=3", "--key", "secret-key", "--plan", "--json").out)

@@ -148,7 +148,11 @@ def resume(
     output_format: str | None,
 ) -> int:
     names, given_inputs = parse_words(words)
-    set_inputs = dict(map(_parse_change, changes))
+    set_inputs: dict[str, str] = {}
+    for name, text in map(_parse_change, changes):
+        if name in set_inputs:
+            raise click.UsageError(f"--set {name}=... is given twice: leave one of them out")
+        set_inputs[name] = text
     several = failed or ready or len(names) > 1
     refuse_usage(
         ((failed or ready) and names, f"--{'failed' if failed else 'ready'} takes no names"),

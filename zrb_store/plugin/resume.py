@@ -27,6 +27,7 @@ from zrb_store.plugin.code import has_changed
 from zrb_store.plugin.compat import AnyInput, AnyTask
 from zrb_store.plugin.graph import Graph
 from zrb_store.plugin.inputs import MASKED, TEXT, given_again, is_marked, to_store
+from zrb_store.plugin.inputs_read import ALL, InputsView
 from zrb_store.plugin.messages import warn
 from zrb_store.process import current_project
 from zrb_store.queries import attempts
@@ -140,6 +141,10 @@ class ResumedInputs:
                 f"input {name} holds a secret, and it is not known who read which one: give --{name} VALUE, and with "
                 "--from the task that runs again"
             )
+        if name in self._given:
+            raise InvalidArgument(
+                f"input {name} is given twice, as --set {name}=... and as --{name}: leave one of them out"
+            )
 
     def _set(self, task_input: AnyInput, text: str) -> None:
         """Take a value that changes an input."""
@@ -159,13 +164,18 @@ class ResumedInputs:
     def _new_default(self, task_input: AnyInput) -> str | None:
         """Return the text of an input's default if the changed inputs make another one, and it had its default."""
         name = task_input.name
+        read: set[str] = set()
+        vars(self._context)["_input"] = InputsView(self._context.input, read.add)
         try:
             before, now = (str(task_input.get_default_str(one)) for one in (self._before, self._context))
-            if before == now:
+            # One that is made of the time, or of chance, differs by itself.
+            if before == now or read.isdisjoint((ALL, *self.set, *map(compat.to_snake_case, self.set))):
                 return None
             task_input.update_shared_context(self._before, str_value=before)
         except Exception:  # noqa: BLE001 - the user's function
             return None
+        finally:
+            vars(self._context)["_input"] = self.values
         was = to_store(self._before.input[name], lambda: before)
         if self._is_withheld(task_input) or name not in self._stored:
             return now
@@ -286,7 +296,8 @@ def _plain(name: str, value: Any) -> str:
     """Return a stored input as `--set` takes it, in one line and with its secrets masked."""
     tree = mask_named(codec.to_json(encode_named({name: value})))
     text = setting_text(tree[name] if type(tree) is dict else tree)
-    return shortened(one_line(mask_text(mask_remembered(text))), _LONGEST)
+    text = shortened(one_line(mask_text(mask_remembered(text))), _LONGEST)
+    return text if text and text == text.strip() else repr(text)
 
 
 def ask(task_input: AnyInput, context: compat.SharedContext, *, was_given: bool) -> str:
