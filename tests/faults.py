@@ -186,11 +186,13 @@ FAULTS = {
     ],
     "change-columns": ["UPDATE zrb_change SET at = -1"],
     "lease-end": ["UPDATE zrb_run SET lease_expires_at = 253402300799999999 WHERE ended_at IS NULL"],
+    "inputs-read": ["UPDATE zrb_attempt SET inputs_read = '{}'"],
     "session-name": ["UPDATE zrb_session SET name = '-r f' WHERE name = 'inbox'"],
     "session-text": [
         "UPDATE zrb_session SET tasks = '[' WHERE name = 'etl'",
         "UPDATE zrb_session SET path = '{}' WHERE name = 'etl'",
         "UPDATE zrb_run SET command = 'zrb'",
+        "UPDATE zrb_run SET inputs = '5'",
         "UPDATE zrb_session SET inputs = '5' WHERE name = 'etl'",
         """UPDATE zrb_session SET tasks = '{"load"\\:"done"}' WHERE name = 'etl'""",
     ],

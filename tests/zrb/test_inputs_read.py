@@ -77,6 +77,8 @@ def test_what_a_task_has_read(zrb: Zrb) -> None:
     text = zrb.run("xcom", "show", "s", "--full").out
     assert "read day" in text
     assert "read all inputs" in text
+    assert "read file-name" in zrb.run("xcom", "report", "s").out
+    assert "file-name" not in zrb.run("xcom", "report", "s", "--redact").out
 
 
 @pytest.mark.newest

@@ -25,7 +25,7 @@ INPUTS = [
     IntInput(name="size", default="2"),
     StrInput(name="file", default=lambda ctx: f"{ctx.input.region}.csv"),
     PasswordInput(name="key", default="nothing"),
-    StrInput(name="dsn", default=lambda ctx: f"db://{ctx.input.key}@host"),
+    StrInput(name="dsn", default=lambda ctx: f"db://{ctx.input.key}@{ctx.input.region}"),
 ]
 
 def task(name, upstream=(), **more):
@@ -56,7 +56,7 @@ main = cli.add_task(Task(
     input=INPUTS,
 ))
 """
-GIVEN = ["--region", "us", "--size", "2", "--file", "us.csv", "--key", "secret-key", "--dsn", "db://secret-key@host"]
+GIVEN = ["--region", "us", "--size", "2", "--file", "us.csv", "--key", "secret-key", "--dsn", "db://secret-key@us"]
 
 
 def live(zrb: Zrb, session: str) -> dict[str, object]:
@@ -86,7 +86,17 @@ def test_only_what_has_read_it_runs_again(zrb: Zrb) -> None:
     before = zrb.ran
     assert zrb.resume("night", "--set", "region=eu", *key).out.splitlines()[-1] == "[('eu', [1, 1]), 0]"
     assert sorted(zrb.ran[len(before) :]) == ["audit", "csv", "load", "whole"]
-    zrb.run("main", "--region", "eu", *GIVEN[2:4], "--file", "eu.csv", *GIVEN[6:], ZRB_STORE_SESSION="full")
+    zrb.run(
+        "main",
+        "--region",
+        "eu",
+        *GIVEN[2:4],
+        "--file",
+        "eu.csv",
+        *GIVEN[6:9],
+        "db://secret-key@eu",
+        ZRB_STORE_SESSION="full",
+    )
     assert live(zrb, "night") == live(zrb, "full")
     assert zrb.stored("night").live("cmd")[0].output == zrb.stored("full").live("cmd")[0].output == "eu"
     log = json.loads(zrb.run("xcom", "log", "night", "--json").out)
@@ -94,10 +104,21 @@ def test_only_what_has_read_it_runs_again(zrb: Zrb) -> None:
     assert [(each["action"], each["detail"]) for each in log["changes"]] == [
         ("set", "region: us -> eu"),
         ("set", "file: us.csv -> eu.csv"),
+        ("set", "dsn: *** -> ***"),
     ]
     # A start by its name compares with the last change.
     count = len(zrb.ran)
-    zrb.run("main", "--region", "eu", *GIVEN[2:4], "--file", "eu.csv", *GIVEN[6:], ZRB_STORE_SESSION="night")
+    zrb.run(
+        "main",
+        "--region",
+        "eu",
+        *GIVEN[2:4],
+        "--file",
+        "eu.csv",
+        *GIVEN[6:9],
+        "db://secret-key@eu",
+        ZRB_STORE_SESSION="night",
+    )
     old = zrb.run("main", *GIVEN, ZRB_STORE_SESSION="night", code=65).err
     assert "region: 'eu' became 'us'" in old
     assert "`zrb xcom resume night --set NAME=VALUE`" in old

@@ -57,9 +57,11 @@ def workflows(draw: st.DrawFn) -> dict[str, Any]:
     }
 
 
-@pytest.fixture
-def answer(zrb: Zrb) -> Iterator[Callable[[dict[str, Any]], dict[str, Any]]]:
+@pytest.fixture(params=["SQLite", "PostgreSQL"])
+def answer(zrb: Zrb, request: pytest.FixtureRequest) -> Iterator[Callable[[dict[str, Any]], dict[str, Any]]]:
     """Returns what becomes of a workflow, in a process that has loaded zrb."""
+    if request.param == "PostgreSQL":
+        zrb.url = request.getfixturevalue("new_postgres")
     program = [str(environment(zrb.release) / "bin" / "python"), str(Path(__file__).with_name("generated_changes.py"))]
     with subprocess.Popen(
         program,

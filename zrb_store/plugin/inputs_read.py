@@ -52,8 +52,10 @@ class InputsView(DotDict):
 
     def refreshed(self) -> DotDict:
         """Return the view with a new copy of the inputs."""
-        dict.clear(self)
-        dict.update(self, vars(self)["_zrb_store_inputs"])
+        inputs = vars(self)["_zrb_store_inputs"]
+        if dict.__len__(self) > len(inputs):
+            dict.clear(self)  # not otherwise: another thread may look at it
+        dict.update(self, inputs)
         return self
 
 

@@ -105,10 +105,10 @@ class ResumedInputs:
                 self._take_added(task_input)
             if compat.is_secret(task_input):
                 remember(str(self.values[name]))
-            if name not in self.set:
-                self._put(task_input, self.values[name], self._before)
             if default is not None and not is_comparable and (name in self._stored) != compat.is_secret(task_input):
                 self.set[name] = MASK, MASK
+            if name not in self.set:
+                self._put(task_input, self.values[name], self._before)
         if changes and not self.set:
             names = ", ".join(f"{name} is {_plain(name, self._stored[name])} already" for name in changes)
             raise InvalidArgument(
