@@ -275,6 +275,7 @@ class Recorder:
         expected_push.set(None)
         attempt = self.run.begin(self.graph.task_name(task), role=self.graph.role(task))
         attempt.inputs_read = functools.partial(read_by, ctx, self._inputs)
+        attempt.code = code_of(task)  # now: the action may change what it is made of
         self._open[attempt.task] = attempt
         if working := asyncio.current_task():
             self._working.add(working)
@@ -285,7 +286,6 @@ class Recorder:
     def complete(self, attempt: Attempt, task: AnyTask, result: Any) -> None:
         """Complete an attempt with its result, in one transaction. zrb's own push of the result then does nothing."""
         self._content.store_changed(attempt)
-        attempt.code = code_of(task)
         if self.graph.role(task) == "check":
             attempt.complete()
         else:
