@@ -177,6 +177,24 @@ def test_a_given_value_stays_although_its_default_has_changed(zrb: Zrb) -> None:
     assert plan["set"] == {"size": {"before": "2", "now": "3"}}
 
 
+@pytest.mark.newest
+def test_a_wait_for_an_answer_is_asked_anew(zrb: Zrb) -> None:
+    zrb.tasks(
+        """
+        from zrb import StrInput
+        from zrb_store import wait
+
+        @make_task(name="main", retries=0, group=cli, input=StrInput(name="region", default="us"))
+        def main(ctx):
+            return wait("approve", say=f"Refund {ctx.input.region}?")
+        """
+    )
+    zrb.run("main", ZRB_STORE_SESSION="s", code=75)
+    zrb.run("push", "s", "approve", "yes for us", "--text", program="zrb-store")
+    assert "Refund eu?" in zrb.resume("s", "--set", "region=eu", code=75).err
+    assert zrb.stored("s").live("approve") == []
+
+
 CHAIN = """
 from zrb import StrInput
 from zrb_store import step

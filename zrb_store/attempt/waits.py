@@ -230,7 +230,7 @@ def _take_or_park(
         for each in (step, *others):
             check(transaction, waits.park(transaction, each.id))
         closed = attempt._close_steps(transaction)
-        check(transaction, waits.park(transaction, attempt.id))
+        check(transaction, waits.park(transaction, attempt.id, attempt.inputs_read()))
         if output is not None:
             output.write_rest(transaction)
         undo_ended(transaction, [*closed, attempt.id], "waiting")

@@ -313,14 +313,19 @@ def _park() -> sa.sql.dml.ReturningUpdate[int]:
     return (
         sa.update(t.attempt)
         .where(t.attempt.c.id == bindparam("attempt_id"), schema_is_unchanged(), attempt_may_write())
-        .values(status=literal("waiting"), ended_at=now(), ended_tick=next_tick())
+        .values(
+            status=literal("waiting"),
+            ended_at=now(),
+            ended_tick=next_tick(),
+            inputs_read=bindparam("inputs_read", type_=sa.Text),
+        )
         .returning(t.attempt.c.id)
     )
 
 
-def park(executor: Executor, attempt_id: int) -> bool:
+def park(executor: Executor, attempt_id: int, inputs_read: str | None = None) -> bool:
     """End a running attempt, or a step, as `waiting`; return False if it may no longer write."""
-    return bool(executor.execute(_park(), {"attempt_id": attempt_id}))
+    return bool(executor.execute(_park(), {"attempt_id": attempt_id, "inputs_read": inputs_read}))
 
 
 @statement
