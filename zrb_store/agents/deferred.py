@@ -17,7 +17,6 @@ from pydantic_ai.models import ModelRequestContext
 from pydantic_ai.tools import AgentDepsT, RunContext
 
 from zrb_store import codec
-from zrb_store.agents.declared import declared_functions, declared_hooks
 from zrb_store.agents.journal import Journal
 from zrb_store.agents.outcomes import UNKNOWN, storable
 from zrb_store.agents.prompts import Data, Mode, NotReadable, Stored, encoded_messages
@@ -82,7 +81,6 @@ class StoredHandler(AbstractCapability[AgentDepsT]):
         super().__init__()
         self._journal = journal
         self._is_asking = False
-        self._hooks: str | None = None
 
     def get_ordering(self) -> CapabilityOrdering:
         """Ask to be the first, so that no other is asked again."""
@@ -97,12 +95,7 @@ class StoredHandler(AbstractCapability[AgentDepsT]):
         self, ctx: RunContext[AgentDepsT], request_context: ModelRequestContext
     ) -> ModelRequestContext:
         """Note what the request is made of."""
-        fingerprints = self._journal.fingerprints
-        if self._hooks is None:
-            self._hooks = declared_hooks(getattr(ctx, "root_capability", None))  # newer releases have it
-            fingerprints.functions = declared_functions(ctx)
-        if self._hooks:
-            fingerprints.before_hooks(request_context.messages, self._hooks)
+        self._journal.fingerprints.before_hooks(ctx, request_context.messages)
         return request_context
 
     async def handle_deferred_tool_calls(

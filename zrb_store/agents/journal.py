@@ -22,7 +22,8 @@ from pydantic_ai.settings import ModelSettings
 from zrb_store import codec
 from zrb_store.agents.budget import Budget
 from zrb_store.agents.changes import NOT_STORED, ChangedRequests, OnChange
-from zrb_store.agents.fingerprint import Fingerprints, Request, digest, message_digest
+from zrb_store.agents.digests import digest
+from zrb_store.agents.fingerprint import Fingerprints, Request, message_digest
 from zrb_store.agents.prompts import NotReadable, Prompt, stored_refusal
 from zrb_store.attempt import Attempt, Step
 from zrb_store.attempt.exact_steps import Change, ExactStep, open_exact, steps_before, stored_step
@@ -156,10 +157,7 @@ class Journal:
         step = self._prefix + _numbered("prompt", self._prompts)
 
         def change(before: str) -> Change | None:
-            then = positional_and_named(before)[1]
-            names = [name for name in {**then, **arguments} if name != "changed"]
-            difference = ", ".join(name for name in names if then.get(name) != arguments.get(name))
-            return self._change(difference, step, arguments)
+            return self._change(prompt_difference(before, arguments), step, arguments)
 
         text = _text({} if self._is_private else arguments)
         return self._open(ExactStep(step, text, change, leads=True, not_stored=self._not_stored(step)))
@@ -383,7 +381,7 @@ class Journal:
         return lambda: self.changes.keeps(NOT_STORED, step)
 
     def _change(
-        self, difference: str, step: str, arguments: Mapping[str, JsonValue], tools: Collection[str] | None = None
+        self, difference: str, step: str, arguments: Mapping[str, JsonValue], tools: Collection[str] = ()
     ) -> Change | None:
         if not difference or self.changes.keeps(difference, step, tools):
             return None
@@ -393,6 +391,13 @@ class Journal:
 
 def _numbered(name: str, number: int) -> str:
     return name if number == 1 else f"{name}~{number}"
+
+
+def prompt_difference(stored: str, now: Mapping[str, JsonValue]) -> str:
+    """Name the arguments of the step of a prompt that differ from the stored ones."""
+    then = positional_and_named(stored)[1]
+    names = [name for name in {**then, **now} if name != "changed"]
+    return ", ".join(name for name in names if then.get(name) != now.get(name))
 
 
 def _bounded(name: str) -> str:

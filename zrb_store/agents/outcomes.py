@@ -18,7 +18,7 @@ from pydantic_ai.exceptions import (
 from pydantic_ai.messages import ToolReturn
 
 from zrb_store import codec, register_codec
-from zrb_store.agents.fingerprint import digest, seen
+from zrb_store.agents.digests import digest, seen
 from zrb_store.agents.prompts import Data, Stored
 from zrb_store.errors import UnencodableValue, ValueTooLarge
 from zrb_store.masking import ErrorText, error_text

@@ -18,8 +18,6 @@ from zrb_store.queries.dependent_steps import Span, StoredStep, steps_in
 from zrb_store.queries.give_back import give_back
 from zrb_store.queries.steps import StepRecord
 
-_LATER = 2**62  # an id that no attempt has
-
 
 class Change(NamedTuple):
     """Why a step that completed does not stand for a call.
@@ -80,30 +78,25 @@ def steps_before(attempt: Attempt, *, results: bool = False) -> list[StoredStep]
         return steps_in(attempt.database, Span(attempt.id, attempt.task, 0, attempt.id), results=results)
 
 
-def completed_since(attempt: Attempt, name: str, own: Collection[str]) -> tuple[list[StoredStep], bool]:
-    """Return what is given back if the step of this exact name begins again: it and completed steps after it.
-
-    Also return whether one of them was declared `once`, so that the step would not begin.
-    """
+def steps_since(attempt: Attempt, name: str, own: Collection[str]) -> list[StoredStep]:
+    """Return the step of this exact name and those after it: what is given back if it begins again."""
     with attempt.xcom.watched():
         known = attempt.steps.newest(name)
-        if known is None:
-            return [], False
-        found = _since(attempt.database, attempt, known, _LATER, own)
-        return [step for step in found if step.in_effect], any(step.uncertain for step in found)
+        return [] if known is None else _since(attempt.database, attempt, known, None, own)
 
 
 def _since(
-    executor: Executor, attempt: Attempt, known: StepRecord, later: int, own: Collection[str]
+    executor: Executor, attempt: Attempt, known: StepRecord, later: int | None, own: Collection[str]
 ) -> list[StoredStep]:
-    """Return the steps that began since a known one, the oldest first.
+    """Return the steps that began since a known one, the oldest first, with their results if `later` is None.
 
     What this attempt has done since it began, it did on the way to this step, unless it has done this step too. What it
     has used stays, but for its `own`.
     """
-    before = attempt.id if known.id < attempt.id else later
+    span = Span(attempt.id, attempt.task, known.id)
+    before = attempt.id if known.id < attempt.id else later or span.before
     used = attempt.steps.used.difference(own)
-    found = steps_in(executor, Span(attempt.id, attempt.task, known.id, before), results=later == _LATER)
+    found = steps_in(executor, span._replace(before=before), results=later is None)
     return [one for one in found if one.step not in used]
 
 

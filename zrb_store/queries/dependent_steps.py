@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from zrb_store.db.core import Params, bindparam, exists, literal, sa, statement, t
 from zrb_store.db.dialect import among
-from zrb_store.db.transaction import Executor
+from zrb_store.db.transaction import Executor, Row
+from zrb_store.queries import attempts
 from zrb_store.queries.attempts import attempt_as, is_in_effect, is_step
 from zrb_store.queries.clock import given_tick
 from zrb_store.queries.steps import is_running, of_task
@@ -221,13 +222,13 @@ def with_steps(executor: Executor, chosen: Sequence[tuple[int, str]]) -> list[tu
 @statement
 def _in_span(
     with_results: bool,
-) -> sa.Select[str | None, str | None, int, int | None, int, str, str | None, bool, bool]:
+) -> sa.Select[*Row]:
     result = t.attempt.c.result if with_results else sa.null()
-    columns = [t.attempt.c.step, result, *(t.attempt.c[name] for name in StoredStep._fields[2:-2])]
+    columns = [t.attempt.c.step, result, *(t.attempt.c[name] for name in StoredStep._fields[2:-3])]
     uncertain = sa.and_(t.attempt.c.once, t.attempt.c.status != literal("failed"))
     since, before = t.attempt.c.id >= bindparam("since"), t.attempt.c.id < bindparam("before")
     return (
-        sa.select(*columns, is_in_effect(), uncertain)
+        sa.select(*columns, is_in_effect(), uncertain, t.attempt.c.run_id.is_(None))
         .where(of_task(of_parent=True), since, before)
         .order_by(t.attempt.c.id)
     )
@@ -243,13 +244,21 @@ class StoredStep(NamedTuple):
     id: int = 0
     task: str = ""  # the step's id within its session: TASK/NUMBER
     arguments: str | None = None  # encoded
+    status: str = "completed"
+    restorable: bool = True  # whether its result could be stored
     in_effect: bool = True  # whether it has completed and has not been given back since
     uncertain: bool = False  # whether it was declared `once`, and has happened or may have happened
+    kept: bool = False  # whether a person has kept it: `fork` copied it, or `mark` wrote it
 
     @property
     def what(self) -> str:
         """Say that it has happened, or may have happened."""
         return "has completed" if self.in_effect else "may have happened"
+
+    @property
+    def is_done(self) -> bool:
+        """Whether its stored result is returned instead of running the step again."""
+        return self.in_effect and self.restorable
 
 
 class Span(NamedTuple):
@@ -258,7 +267,15 @@ class Span(NamedTuple):
     attempt_id: int  # an attempt of the task
     task: str
     since: int  # the id of the attempt of the first step
-    before: int  # the id of an attempt, of a step or of the task, that began after all of them
+    before: int = 2**62  # the id of an attempt, of a step or of the task, that began after all of them
+
+
+def steps_to_resume(executor: Executor, session_id: int, task: str) -> list[StoredStep]:
+    """Return the steps of a task as a resume finds them: what it gives back before the task runs is not in effect."""
+    last = [record.id for record in attempts.of_session(executor, session_id) if record.task == task][-1:]
+    undone = of_attempts(executor, [record.id for record in attempts.unfinished(executor, session_id)])
+    found = steps_in(executor, Span(last[0], task, 0), results=True) if last else []
+    return [step._replace(in_effect=step.in_effect and step.id not in undone) for step in found]
 
 
 def steps_in(executor: Executor, span: Span, *, results: bool) -> list[StoredStep]:

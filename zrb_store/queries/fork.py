@@ -451,7 +451,8 @@ def _once_left_out() -> sa.Select[str, str | None, bool]:
 def once_left_out(executor: Executor, source: int, target: int) -> StoredStep | None:
     """Return the first step declared `once` that happened, or may have happened, and that a fork does not have."""
     rows = executor.execute(_once_left_out(), {"source": source, "target": target})
-    return next((StoredStep(step or "", None, 0, None, 0, task, None, bool(done)) for task, step, done in rows), None)
+    found = (StoredStep(step or "", None, 0, None, task=task, in_effect=bool(done)) for task, step, done in rows)
+    return next(found, None)
 
 
 @statement

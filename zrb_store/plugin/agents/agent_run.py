@@ -16,15 +16,16 @@ from zrb.llm.agent import common
 
 from zrb_store import codec
 from zrb_store.agents.capability import StoredAgent, finishing
-from zrb_store.agents.declared import declared_instructions
 from zrb_store.agents.deferred import StoredHandler, arguments_of, decision, repeat_approvals, stored_approvals
-from zrb_store.agents.fingerprint import digest
+from zrb_store.agents.digests import code, digest
 from zrb_store.agents.journal import Journal
 from zrb_store.agents.prompts import NotReadable, Prompt, read_prompt
 from zrb_store.attempt import Step
 from zrb_store.attempt.steps import Done
 from zrb_store.codec.arguments import positional_and_named
 from zrb_store.plugin.compat import AnyTask
+from zrb_store.queries.dependent_steps import StoredStep
+from zrb_store.queries.steps import StepRecord
 from zrb_store.records import JsonValue
 
 T = TypeVar("T")
@@ -39,6 +40,27 @@ class NobodyThere(Exception):
 
 RunAgent = Callable[..., Awaitable[Any]]
 Decide = Callable[..., Awaitable[DeferredToolResults | None]]
+
+
+def instructions_of(task: AnyTask, text: str, stored: StepRecord | StoredStep | None) -> tuple[JsonValue, str]:
+    """Return digests of the instructions that a task declares, and the text: the stored ones if they are the same.
+
+    `stored` is the step of a prompt that is done. Of the sections that zrb adds (the folder, commands, the project's
+    files) only the names count.
+    """
+    manager = getattr(task, "prompt_manager_attr", None)
+    declared: JsonValue = {"text": digest(text)}
+    if manager is not None:
+        sections, prompts = list(manager.active_sections), list(map(code, manager.prompts))
+        declared = {"sections": digest(sections), "prompts": digest(prompts)}
+    if stored is not None:
+        then = positional_and_named(stored.arguments or "null")[1].get("instructions")
+        with suppress(NotReadable):  # `run` tells of it
+            prompt = read_prompt(codec.decode(stored.result or "null"))
+            # Older versions compared the text.
+            if prompt and (then == declared or prompt.system_prompt == text):
+                return then, prompt.system_prompt
+    return declared, text
 
 
 class AgentRun:
@@ -58,16 +80,7 @@ class AgentRun:
 
     def system_prompt(self, text: str) -> str:
         """Return the instructions of the agent: the stored ones, unless the task declares others now."""
-        self._declared = declared_instructions(self._task, text)
-        self._system_prompt = text
-        stored = self.journal.stored_prompt()
-        if stored is not None:
-            then = positional_and_named(stored.arguments)[1].get("instructions")
-            with suppress(NotReadable):  # `run` tells of it
-                prompt = read_prompt(codec.decode(stored.result))
-                # Older versions compared the text.
-                if prompt and (then == self._declared or prompt.system_prompt == text):
-                    self._declared, self._system_prompt = then, prompt.system_prompt
+        self._declared, self._system_prompt = instructions_of(self._task, text, self.journal.stored_prompt())
         return self._system_prompt
 
     async def run(self, run_agent: Callable[..., Awaitable[T]], **kwargs: Any) -> T:
