@@ -24,7 +24,7 @@ from pydantic_ai.models import ModelRequestParameters
 from pydantic_ai.models.test import TestModel
 
 from zrb_store import codec
-from zrb_store.agents.deferred import arguments_of, repeat_approvals, stored_approvals
+from zrb_store.agents.decisions import APPROVAL, arguments_of, read_decisions, stored_decisions
 from zrb_store.agents.fingerprint import Fingerprints
 from zrb_store.agents.prompts import NotReadable, Prompt, read_prompt, read_response, stored_response
 from zrb_store.codec import Encoded
@@ -95,24 +95,25 @@ def test_decisions_come_back() -> None:
         ToolCallPart("charge", '{"n": 2}', "c2"),
         ToolCallPart("x", {}, "c3"),
     ]
-    before = arguments_of(calls)
     rewritten: Any = calls[0].args
     rewritten["n"] = 1001  # as a hook of zrb does
     results = DeferredToolResults(
         approvals={"c1": ToolApproved(override_args={"n": 3}), "c2": ToolDenied("too much"), "c3": True}
     )
-    kept = codec.decode(codec.encode(stored_approvals(results, calls, before)).data)
+    stored = stored_decisions(APPROVAL, results, 10_000, arguments_of(calls))
+    assert isinstance(stored, Encoded)
+    kept = codec.decode(stored.data)
     again = [
         ToolCallPart("charge", {"n": 1}, "c1"),
         ToolCallPart("charge", '{"n": 2}', "c2"),
         ToolCallPart("x", {}, "c3"),
     ]
-    assert repeat_approvals(kept, again) == results
+    assert read_decisions(kept, again) == results
     assert again == calls
 
 
 @pytest.mark.parametrize("result", [7, ["a"], {"a": 1}, {"kind": "prompt", "message": [1], "history": []}])
-@pytest.mark.parametrize("read", [read_prompt, read_response, partial(repeat_approvals, calls=[])])
+@pytest.mark.parametrize("read", [read_prompt, read_response, partial(read_decisions, calls=[])])
 def test_what_a_person_has_marked_may_be_something_else(read: Any, result: Any) -> None:
     with pytest.raises(NotReadable):
         read(result)

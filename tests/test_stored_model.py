@@ -68,7 +68,7 @@ class Bank:
         with store.session("s").run() as run:
             attempt = run.begin("triage")
             try:
-                stored = StoredAgent(Journal(attempt, is_private=False))
+                stored = StoredAgent(Journal(attempt))
                 return self.run_without_store(capabilities=[stored], **more)
             finally:
                 attempt.fail()
@@ -162,7 +162,7 @@ class Refused(Bank):
         agent.tool_plain(name="charge")(self._charge)
         with store.session("s").run() as run:
             attempt = run.begin("triage")
-            journal = Journal(attempt, is_private=False)
+            journal = Journal(attempt)
             try:
                 asyncio.run(agent.run("Charge them all.", capabilities=[StoredAgent(journal)]))
             except Exception as error:  # noqa: BLE001 - it may be of any type

@@ -17,7 +17,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, ParamSpec, Protocol, TypeVar, cast
 
-from pydantic_ai import _function_schema
+from pydantic_ai import DeferredToolRequests, DeferredToolResults, _function_schema
 from pydantic_ai.capabilities import AbstractCapability, CapabilityOrdering, CombinedCapability
 from pydantic_ai.messages import ModelMessage, ModelResponse, ToolCallPart
 from pydantic_ai.models import (
@@ -35,8 +35,8 @@ from pydantic_core import to_jsonable_python
 from zrb_store import codec, settings
 from zrb_store.agents import outcomes
 from zrb_store.agents.changes import OnChange
-from zrb_store.agents.deferred import StoredHandler
-from zrb_store.agents.journal import Journal
+from zrb_store.agents.decisions import RESULTS, decision, read_decisions, stored_decisions
+from zrb_store.agents.journal import Journal, Terms
 from zrb_store.agents.prompts import read_response, stored_response, summary_of_response
 from zrb_store.attempt import Attempt, Step
 from zrb_store.attempt.steps import Done
@@ -245,6 +245,105 @@ def _marked(ctx: RunContext[Any], name: str) -> Policy | None:
     return policy_of(getattr(schema, "function", None))
 
 
+_HANDLE = "handle_deferred_tool_calls"
+
+
+class StoredHandler(AbstractCapability[AgentDepsT]):
+    """Makes a step of what the other capabilities of an agent do about the deferred calls of one answer.
+
+    It also sees each request as it was before they may have changed it.
+    """
+
+    def __init__(self, journal: Journal) -> None:
+        super().__init__()
+        self._journal = journal
+        self._is_asking = False
+
+    def get_ordering(self) -> CapabilityOrdering:
+        """Ask to be the first, so that no other is asked again."""
+        return CapabilityOrdering(position="outermost")
+
+    async def before_run(self, ctx: RunContext[AgentDepsT]) -> None:
+        """Note what a run of the agent starts from."""
+        if self._journal.agent:
+            self._journal.begin_run(ctx.prompt, ctx.messages, ctx.deps)
+
+    async def before_model_request(
+        self, ctx: RunContext[AgentDepsT], request_context: ModelRequestContext
+    ) -> ModelRequestContext:
+        """Note what the request is made of."""
+        self._journal.fingerprints.before_hooks(ctx, request_context.messages)
+        return request_context
+
+    async def handle_deferred_tool_calls(
+        self, ctx: RunContext[AgentDepsT], *, requests: DeferredToolRequests
+    ) -> DeferredToolResults | None:
+        """Return the stored results, or those that the others give, or a person; None if there are none."""
+        results = await self._of_others(ctx, requests)
+        journal = self._journal
+        # zrb decides about the calls of its own agents.
+        if (
+            not journal.agent
+            or not journal.terms.waits
+            or self._is_asking
+            or not isinstance(current_attempt.get(), Attempt)
+        ):
+            return results
+        decided = results.approvals if results else {}
+        left = [call for call in requests.approvals if call.tool_call_id not in decided]
+        if not left:
+            return results
+        results = results or DeferredToolResults()
+        answers = await journal.ask({journal.name_of_call(f"approval {call.tool_call_id}"): call for call in left})
+        for call, answer in zip(left, answers, strict=True):
+            results.approvals[call.tool_call_id] = decision(answer)
+        return results
+
+    async def _of_others(
+        self, ctx: RunContext[AgentDepsT], requests: DeferredToolRequests
+    ) -> DeferredToolResults | None:
+        root: Any = getattr(ctx, "root_capability", None)  # older releases have none
+        # What a tool does about calls of its own belongs to the step of the tool.
+        if self._is_asking or not _has_handler(root) or not isinstance(current_attempt.get(), Attempt):
+            return None
+        journal = self._journal
+        ids = sorted(call.tool_call_id for call in (*requests.calls, *requests.approvals))
+        name = journal.name_of_call(f"deferred {' '.join(ids)}")
+        try:
+            with journal.decision(name, requests.calls) as step:
+                if isinstance(step, Done):
+                    return read_decisions(codec.decode(step.result), requests.calls, kind=RESULTS)
+                self._is_asking = True
+                try:
+                    results: DeferredToolResults | None = await root.handle_deferred_tool_calls(ctx, requests=requests)
+                finally:
+                    self._is_asking = False
+                if results is None:
+                    step.fail(None, "interrupted")  # zrb decides
+                else:
+                    journal.complete(step, stored_decisions(RESULTS, results, journal.limit), {"kind": RESULTS})
+                return results
+        except StepUncertain:
+            if journal.fatal is not None:
+                raise
+            results = DeferredToolResults()
+            results.calls |= {
+                call.tool_call_id: outcomes.UNKNOWN.format(name=call.tool_name) for call in requests.calls
+            }
+            with journal.decision(name, requests.calls, repeat=True) as step:
+                journal.complete(step, stored_decisions(RESULTS, results, journal.limit), {"kind": RESULTS})
+            return results
+
+
+def _has_handler(root: Any) -> bool:
+    """Whether a capability beside ours may answer deferred calls."""
+    stock = getattr(AbstractCapability, _HANDLE, None)
+    return any(
+        not isinstance(one, StoredHandler) and getattr(type(one), _HANDLE, None) is not stock
+        for one in getattr(root, "capabilities", ())
+    )
+
+
 _NO_ATTEMPT = (
     "an agent with durable() runs outside of any attempt, so nothing of it is stored: run it in a zrb task's action or "
     "in `with run.attempt(...)`"
@@ -269,15 +368,8 @@ class Durable(AbstractCapability[AgentDepsT]):
             warnings.warn(_NO_ATTEMPT, RuntimeWarning, stacklevel=1)
         if not isinstance(attempt, Attempt) or mode == "off":
             return CombinedCapability([])
-        name = getattr(ctx.agent, "name", None) or "agent"
         on_change = cast(OnChange, settings.choice("ZRB_STORE_CHANGED_REQUEST"))
-        journal = Journal(
-            attempt,
-            is_private=mode == "private",
-            on_change=on_change,
-            agent=name,
-            budget=settings.budget(self._budget, "budget"),
-            waits=self._waits,
-        )
+        terms = Terms(mode == "private", on_change, budget=settings.budget(self._budget, "budget"), waits=self._waits)
+        journal = Journal(attempt, terms, getattr(ctx.agent, "name", None) or "agent")
         journal.once |= self._once
         return CombinedCapability([StoredHandler(journal), StoredAgent(journal)])

@@ -13,10 +13,11 @@ from pydantic_ai import DeferredToolResults, ToolApproved, ToolDenied
 from pydantic_ai.messages import ModelMessage, ToolCallPart
 from pydantic_ai.usage import RunUsage
 from zrb.llm.agent import common
+from zrb.llm.agent.run import deferred_calls
 
 from zrb_store import codec
-from zrb_store.agents.capability import StoredAgent, finishing
-from zrb_store.agents.deferred import StoredHandler, arguments_of, decision, repeat_approvals, stored_approvals
+from zrb_store.agents.capability import StoredAgent, StoredHandler, finishing
+from zrb_store.agents.decisions import APPROVAL, arguments_of, decision, read_decisions, stored_decisions
 from zrb_store.agents.digests import code, digest
 from zrb_store.agents.journal import Journal
 from zrb_store.agents.prompts import NotReadable, Prompt, read_prompt
@@ -32,6 +33,10 @@ T = TypeVar("T")
 # zrb calls functions in threads with this, as far as this release has it. That module has no other use for asyncio.
 if vars(common).get("asyncio") is asyncio:
     setattr(common, "asyncio", SimpleNamespace(**{**vars(asyncio), "to_thread": finishing(asyncio.to_thread)}))  # noqa: B010
+
+
+# zrb's function that notes of an approved call that its arguments were edited, as far as this release has it.
+_note_edited: Callable[[Any, Any], None] = getattr(deferred_calls, "_record_override_if_edited", lambda *_: None)
 
 
 class NobodyThere(Exception):
@@ -121,9 +126,7 @@ class AgentRun:
     def start(self, history: list[ModelMessage], message: T) -> tuple[list[ModelMessage], T]:
         """Return the history and the message that the agent starts from: the stored ones, else those of zrb."""
         if self._step is not None:
-            reason = self.journal.reasons.get(self._step.step)
-            prompt = Prompt(message, history, self._system_prompt).stored(self.journal.limit, reason)
-            self.journal.complete(self._step, prompt, {"kind": "prompt", **({"changed": reason} if reason else {})})
+            self.journal.complete_prompt(self._step, Prompt(message, history, self._system_prompt))
             self._step = None
             self._opened.close()
         elif self._prompt is not None:
@@ -152,13 +155,8 @@ class AgentRun:
         """Whether zrb logged this usage before: every answer that it sums up came from the store."""
         return self._logged_usage is not None and usage is self._logged_usage
 
-    async def approve(
-        self, decide: Decide, note_edited: Callable[[Any, Any], None], requests: Any, *args: Any
-    ) -> DeferredToolResults | None:
-        """Return what was decided about tool calls that need an approval, then or now: each call is a step.
-
-        `note_edited` is zrb's function that notes of an approved call that its arguments were edited.
-        """
+    async def approve(self, decide: Decide, requests: Any, *args: Any) -> DeferredToolResults | None:
+        """Return what was decided about tool calls that need an approval, then or now: each call is a step."""
         decided: DeferredToolResults | None = None
         asked: dict[str, ToolCallPart] = {}
         for kind in ("calls", "approvals"):
@@ -166,7 +164,7 @@ class AgentRun:
                 one = replace(requests, **{"calls": [], "approvals": [], kind: [call]})
                 name = self.journal.name_of_call(f"approval {call.tool_call_id}")
                 try:
-                    results = await self._approve_one(decide, note_edited, name, call, one, *args)
+                    results = await self._approve_one(decide, name, call, one, *args)
                 except NobodyThere:
                     asked[name] = call
                     continue
@@ -183,16 +181,16 @@ class AgentRun:
         return decided if decided is not None else await decide(requests, *args)
 
     async def _approve_one(
-        self, decide: Decide, note_edited: Callable[[Any, Any], None], name: str, call: ToolCallPart, *args: Any
+        self, decide: Decide, name: str, call: ToolCallPart, *args: Any
     ) -> DeferredToolResults | None:
-        with self.journal.approval(name) as step:
+        with self.journal.decision(name) as step:
             if isinstance(step, Done):
-                repeated = repeat_approvals(codec.decode(step.result), [call])
-                note_edited(call, repeated.approvals.get(call.tool_call_id))
+                repeated = read_decisions(codec.decode(step.result), [call])
+                _note_edited(call, repeated.approvals.get(call.tool_call_id))
                 return repeated
             before = arguments_of([call])
             try:
-                self.is_deciding = self.journal.waits
+                self.is_deciding = self.journal.terms.waits
                 results = await decide(*args)
             except NobodyThere:
                 step.fail(None, "interrupted")
@@ -203,8 +201,10 @@ class AgentRun:
             decided = (bool, ToolApproved, ToolDenied)
             if results is None or not all(isinstance(one, decided) for one in results.approvals.values()):
                 step.fail(None, "interrupted")  # somebody decides later
-                if self.journal.waits:
+                if self.journal.terms.waits:
                     raise NobodyThere
             else:
-                self.journal.complete(step, stored_approvals(results, [call], before))
+                now = arguments_of([call])
+                rewritten = now if now != before else None
+                self.journal.complete(step, stored_decisions(APPROVAL, results, self.journal.limit, rewritten))
             return results

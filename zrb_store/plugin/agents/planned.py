@@ -28,7 +28,7 @@ from zrb_store.inspect.agents import step_name
 from zrb_store.inspect.resume import PlannedStep
 from zrb_store.plugin import compat
 from zrb_store.plugin.agents.agent_run import instructions_of
-from zrb_store.plugin.agents.hooks import mode_of, on_change_of, once_tools
+from zrb_store.plugin.agents.hooks import once_tools, terms_of
 from zrb_store.plugin.compat import AnyTask
 from zrb_store.queries.dependent_steps import StoredStep
 from zrb_store.records import JsonValue
@@ -135,14 +135,14 @@ def plan_agent(
         inputs: Its inputs, as far as they are known.
         over: Why the task starts over; None if it does not.
     """
-    over = over or ("agents-off" if mode_of(task) == "off" else None)
-    plans: list[tuple[str, str]] = [("made-again", over or "")] * len(known)
-    if over is None:
+    terms = terms_of(task, "")
+    plans: list[tuple[str, str]] = [("made-again", over or "agents-off")] * len(known)
+    if over is None and terms is not None:
         now = _now(task, inputs, next((one for one in known if one.is_done and one.step == "prompt"), None))
         plans = [_alone(one, now.once) for one in known]
         reason = ""
         for place, difference, tools in _differences(known, now):
-            verdict = decide(on_change_of(task), difference, known[place:], tools)
+            verdict = decide(terms.on_change, difference, known[place:], tools)
             action = "stops" if verdict.action == "refused" else verdict.action
             reason = in_words(difference) + (f", but {verdict.obstacle}" if verdict.obstacle else "")
             for each in range(place, len(known)):
