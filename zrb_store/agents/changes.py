@@ -16,7 +16,7 @@ from zrb_store.attempt import Attempt
 from zrb_store.attempt.exact_steps import steps_since
 from zrb_store.errors import RequestChanged
 from zrb_store.inspect.agents import Spent, answer_cost, is_agent_step, is_answer_name, is_call_name, step_name
-from zrb_store.queries.dependent_steps import StoredStep
+from zrb_store.queries.steps import StepRecord
 
 OnChange = Literal["rerun", "reuse", "stop"]
 """Make changed requests and what follows again, use the stored answers anyway, or let a person decide."""
@@ -49,7 +49,7 @@ class Verdict(NamedTuple):
     obstacle: str = ""  # why they cannot be used, if they should be
 
 
-def decide(policy: OnChange, difference: str, steps: Sequence[StoredStep], tools: Collection[str]) -> Verdict:
+def decide(policy: OnChange, difference: str, steps: Sequence[StepRecord], tools: Collection[str]) -> Verdict:
     """Decide about steps that began since one whose request differs now.
 
     Args:
@@ -67,7 +67,7 @@ def decide(policy: OnChange, difference: str, steps: Sequence[StoredStep], tools
     return Verdict("stops" if policy == "stop" or found else "reused", found if policy == "reuse" else "")
 
 
-def _obstacle(steps: Sequence[StoredStep], tools: Collection[str]) -> str:
+def _obstacle(steps: Sequence[StepRecord], tools: Collection[str]) -> str:
     """Say why stored answers of an agent cannot be used for other requests; empty if they can.
 
     Whether the agent has the tools that the others call is decided at their own requests.
@@ -81,7 +81,7 @@ def _obstacle(steps: Sequence[StoredStep], tools: Collection[str]) -> str:
     return next((f"an answer calls tool {name}, which is gone" for name in called if name not in tools), "")
 
 
-def paid(steps: Sequence[StoredStep]) -> str:
+def paid(steps: Sequence[StepRecord]) -> str:
     """Name the completed ones of some steps by what they have cost, if they are of agents."""
     standing = [step for step in steps if step.in_effect]
     spent = reduce(Spent.__add__, map(cost_of, standing), Spent())
@@ -89,7 +89,7 @@ def paid(steps: Sequence[StoredStep]) -> str:
     return " and ".join([spent.text()] * any(spent) + others)
 
 
-def cost_of(step: StoredStep) -> Spent:
+def cost_of(step: StepRecord) -> Spent:
     """Return what a step of an agent has cost."""
     if is_answer_name(step.step):
         return answer_cost(step.result and codec.to_json(step.result))
@@ -139,7 +139,7 @@ class ChangedRequests:
             self._was_announced = True
         return verdict.action == "reused"
 
-    def begins(self, run: str, left: Sequence[StoredStep]) -> None:
+    def begins(self, run: str, left: Sequence[StepRecord]) -> None:
         """Announce that a run of an agent is new, if completed steps of others are left, which it may have been.
 
         Raises:
@@ -152,7 +152,7 @@ class ChangedRequests:
                 self._stop(why, "make a new run", left)
             self._say(why)
 
-    def _stop(self, why: str, does: str, steps: Sequence[StoredStep], *, can_reuse: bool = False) -> NoReturn:
+    def _stop(self, why: str, does: str, steps: Sequence[StepRecord], *, can_reuse: bool = False) -> NoReturn:
         task = self._attempt.task
         again = f"{self._setting.replace('{}', 'rerun')} {does.replace(' ', 's ', 1)}"
         if any(step.uncertain for step in steps):
@@ -164,7 +164,7 @@ class ChangedRequests:
         self._attempt.xcom.warn(f"{self._attempt.task}: {text}")
 
 
-def _verb(steps: Sequence[StoredStep]) -> str:
+def _verb(steps: Sequence[StepRecord]) -> str:
     """Return the verb that follows the names of what was paid."""
     counted = [s for s in steps if s.in_effect and (any(cost_of(s)) or not is_agent_step(s.step))]
     return "are" if len(counted) > 1 else "is"

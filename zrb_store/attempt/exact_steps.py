@@ -14,7 +14,7 @@ from zrb_store.db.transaction import Executor, Transaction
 from zrb_store.errors import StepUncertain
 from zrb_store.masking import mask_text
 from zrb_store.queries.attempts import BegunAttempt
-from zrb_store.queries.dependent_steps import Span, StoredStep, steps_in
+from zrb_store.queries.dependent_steps import Span, steps_in
 from zrb_store.queries.give_back import give_back
 from zrb_store.queries.steps import StepRecord
 
@@ -70,7 +70,7 @@ def stored_step(attempt: Attempt, name: str) -> StepRecord | None:
     return known if known is not None and known.is_done else None
 
 
-def steps_before(attempt: Attempt, *, results: bool = False) -> list[StoredStep]:
+def steps_before(attempt: Attempt, *, results: bool = False) -> list[StepRecord]:
     """Return the last attempt of each step that earlier attempts of the task began."""
     with attempt.xcom.watched():
         if not attempt.steps.task_had_steps():
@@ -78,7 +78,7 @@ def steps_before(attempt: Attempt, *, results: bool = False) -> list[StoredStep]
         return steps_in(attempt.database, Span(attempt.id, attempt.task, 0, attempt.id), results=results)
 
 
-def steps_since(attempt: Attempt, name: str, own: Collection[str]) -> list[StoredStep]:
+def steps_since(attempt: Attempt, name: str, own: Collection[str]) -> list[StepRecord]:
     """Return the step of this exact name and those after it: what is given back if it begins again."""
     with attempt.xcom.watched():
         known = attempt.steps.newest(name)
@@ -87,7 +87,7 @@ def steps_since(attempt: Attempt, name: str, own: Collection[str]) -> list[Store
 
 def _since(
     executor: Executor, attempt: Attempt, known: StepRecord, later: int | None, own: Collection[str]
-) -> list[StoredStep]:
+) -> list[StepRecord]:
     """Return the steps that began since a known one, the oldest first, with their results if `later` is None.
 
     What this attempt has done since it began, it did on the way to this step, unless it has done this step too. What it

@@ -27,7 +27,7 @@ from zrb_store.queries.clock import Moment
 from zrb_store.queries.history import Only, Scope, Value
 from zrb_store.queries.output import StoredOutput
 from zrb_store.queries.show import StepCounts
-from zrb_store.queries.steps import names_in
+from zrb_store.queries.steps import of_attempt
 from zrb_store.queries.waits import Wait, parked
 from zrb_store.records import (
     UNFINISHED,
@@ -349,7 +349,7 @@ class SessionDocument(SessionView):
     def _steps_of(self, task: str, last_attempt: AttemptRecord | None) -> Iterator[Step]:
         begun = None
         if last_attempt is not None and last_attempt.status != "completed":
-            begun = names_in(self.transaction, self.session.id, task, last_attempt.id)
+            begun = of_attempt(self.transaction, last_attempt.id, "arguments", "result")
         after = LastAttempt.of(None if last_attempt is None else last_attempt.id, begun)
         found = show.steps_of_task(self.transaction, self.session.id, task, self.at)
         for _, group in itertools.groupby(found, lambda each: each[0].step_number):

@@ -26,7 +26,8 @@ from zrb_store.plugin.graph import Graph
 from zrb_store.plugin.inputs import MASKED, TEXT, given_again, is_marked, to_store
 from zrb_store.plugin.messages import warn
 from zrb_store.process import current_project
-from zrb_store.queries.dependent_steps import StoredStep, steps_to_resume
+from zrb_store.queries.dependent_steps import steps_to_resume
+from zrb_store.queries.steps import StepRecord
 from zrb_store.records import SessionRecord
 from zrb_store.run import RunSpec
 from zrb_store.store import Store
@@ -286,7 +287,7 @@ class Resumer:
         inputs = ResumedInputs(self._task, request.session, request.inputs, asking=False).known
         for decision in decisions:
             task = tasks.get(decision.task)
-            known: list[StoredStep] = []
+            known: list[StepRecord] = []
             if decision.action == "run":
                 with store.database.snapshot() as transaction:
                     known = steps_to_resume(transaction, request.session.id, decision.task)

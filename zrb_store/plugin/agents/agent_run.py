@@ -25,7 +25,6 @@ from zrb_store.attempt import Step
 from zrb_store.attempt.steps import Done
 from zrb_store.codec.arguments import positional_and_named
 from zrb_store.plugin.compat import AnyTask
-from zrb_store.queries.dependent_steps import StoredStep
 from zrb_store.queries.steps import StepRecord
 from zrb_store.records import JsonValue
 
@@ -47,7 +46,7 @@ RunAgent = Callable[..., Awaitable[Any]]
 Decide = Callable[..., Awaitable[DeferredToolResults | None]]
 
 
-def instructions_of(task: AnyTask, text: str, stored: StepRecord | StoredStep | None) -> tuple[JsonValue, str]:
+def instructions_of(task: AnyTask, text: str, stored: StepRecord | None) -> tuple[JsonValue, str]:
     """Return digests of the instructions that a task declares, and the text: the stored ones if they are the same.
 
     `stored` is the step of a prompt that is done. Of the sections that zrb adds (the folder, commands, the project's

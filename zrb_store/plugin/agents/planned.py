@@ -30,7 +30,7 @@ from zrb_store.plugin import compat
 from zrb_store.plugin.agents.agent_run import instructions_of
 from zrb_store.plugin.agents.hooks import once_tools, terms_of
 from zrb_store.plugin.compat import AnyTask
-from zrb_store.queries.dependent_steps import StoredStep
+from zrb_store.queries.steps import StepRecord
 from zrb_store.records import JsonValue
 
 
@@ -98,7 +98,7 @@ class _Now:
             self.unknown.append(f"the {name} ({str(error).partition(chr(10))[0]})")
 
 
-def _now(task: Any, inputs: Mapping[str, Any], first: StoredStep | None) -> _Now:
+def _now(task: Any, inputs: Mapping[str, Any], first: StepRecord | None) -> _Now:
     shared = compat.SharedContext(args=[], env=dict(os.environ), input=dict(inputs))
     ctx = task.get_ctx(compat.Session(shared_ctx=shared, root_group=compat.cli))
     shared.__dict__["_xcom"] = _Queues()
@@ -125,7 +125,7 @@ def _now(task: Any, inputs: Mapping[str, Any], first: StoredStep | None) -> _Now
 
 
 def plan_agent(
-    known: Sequence[StoredStep], task: AnyTask, inputs: Mapping[str, Any], over: str | None
+    known: Sequence[StepRecord], task: AnyTask, inputs: Mapping[str, Any], over: str | None
 ) -> list[PlannedStep]:
     """Return what a resume does with each step of a task's agent.
 
@@ -158,7 +158,7 @@ def plan_agent(
     return [PlannedStep(one.task, one.step, *plan) for one, plan in zip(known, plans, strict=True)]
 
 
-def _alone(one: StoredStep, once: Mapping[str, str]) -> tuple[str, str]:
+def _alone(one: StepRecord, once: Mapping[str, str]) -> tuple[str, str]:
     """Return what becomes of a step if no request has changed."""
     if one.is_done:
         return "reused", "completed"
@@ -170,7 +170,7 @@ def _alone(one: StoredStep, once: Mapping[str, str]) -> tuple[str, str]:
     return "made-again", "not-stored" if one.in_effect else "lost" if dead else one.status
 
 
-def _differences(known: Sequence[StoredStep], now: _Now) -> Iterator[tuple[int, str, Collection[str]]]:
+def _differences(known: Sequence[StepRecord], now: _Now) -> Iterator[tuple[int, str, Collection[str]]]:
     """Yield where stored steps no longer fit, how their requests differ, and the tools that the agent has there."""
     parts, first = dict[str, Any](), dict[str, JsonValue]()  # of the requests then, and the tools of the first one
     found, is_seen = "", now.probe is None
