@@ -41,7 +41,7 @@ from pydantic_ai.tools import ToolDefinition
 
 from zrb_store import codec, register_codec
 from zrb_store.agents.fingerprint import Fingerprints, Request
-from zrb_store.agents.outcomes import encoded, repeat
+from zrb_store.agents.stored import encoded, repeat
 from zrb_store.codec.classes import CmdResult
 
 CHARGE = ToolDefinition(name="charge", parameters_json_schema={"type": "object", "properties": {}})

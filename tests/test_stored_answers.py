@@ -26,7 +26,7 @@ from pydantic_ai.models.test import TestModel
 from zrb_store import codec
 from zrb_store.agents.decisions import APPROVAL, arguments_of, read_decisions, stored_decisions
 from zrb_store.agents.fingerprint import Fingerprints
-from zrb_store.agents.prompts import NotReadable, Prompt, read_prompt, read_response, stored_response
+from zrb_store.agents.stored import NotReadable, Prompt, read_prompt, read_response, stored_response
 from zrb_store.codec import Encoded
 
 THEN = datetime(2026, 1, 2, 3, 4, 5, 6, UTC)

@@ -3,7 +3,7 @@
 `durable` is for a user's own agents; zrb's LLM tasks have theirs by plugin/agents/. `capability.py` is what pydantic-ai
 calls, `journal.py` keeps the steps of one agent, and `decisions.py` what was decided about calls and the budget.
 `fingerprint.py` finds whether a request equals the stored one, by the digests of `digests.py`, and `changes.py` decides
-about one that differs. `outcomes.py` and `prompts.py` write and read what is stored.
+about one that differs. `stored.py` writes and reads what is stored.
 
 Nothing here loads pydantic-ai before `durable` is called, or an LLM task is registered: that takes seconds.
 """

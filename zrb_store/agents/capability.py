@@ -33,11 +33,11 @@ from pydantic_ai.tools import AgentDepsT, RunContext, ToolDefinition
 from pydantic_core import to_jsonable_python
 
 from zrb_store import codec, settings
-from zrb_store.agents import outcomes
+from zrb_store.agents import stored
 from zrb_store.agents.changes import OnChange
-from zrb_store.agents.decisions import RESULTS, decision, read_decisions, stored_decisions
+from zrb_store.agents.decisions import RESULTS, read_decisions, stored_decisions
 from zrb_store.agents.journal import Journal, Terms
-from zrb_store.agents.prompts import read_response, stored_response, summary_of_response
+from zrb_store.agents.stored import read_response, stored_response, summary_of_response
 from zrb_store.attempt import Attempt, Step
 from zrb_store.attempt.steps import Done
 from zrb_store.errors import StepUncertain
@@ -205,11 +205,11 @@ class StoredAgent(AbstractCapability[AgentDepsT]):
         try:
             with open_step() as step:
                 if isinstance(step, Done):
-                    result = outcomes.repeat(codec.decode(step.result))
+                    result = stored.repeat(codec.decode(step.result))
                     ctx.usage.tool_calls += 1  # as pydantic-ai counts a call that returns
                     return result
                 try:
-                    end = await outcomes.ended(execute)
+                    end = await stored.ended(execute)
                 except NotBegun as error:
                     journal.fail(step, error)  # its end is known
                     raise
@@ -221,16 +221,14 @@ class StoredAgent(AbstractCapability[AgentDepsT]):
         except StepUncertain:
             if journal.fatal is not None:
                 raise
-            with open_step(repeat=True) as step:
-                told = outcomes.UNKNOWN.format(name=call.tool_name)
-                journal.complete(step, {"kind": "unknown", "value": told, "call": arguments})
-                return told
+            told = stored.UNKNOWN.format(name=call.tool_name)
+            end = stored.Ended({"kind": "unknown", "value": told, "call": arguments}, told)
         # What the failed call did to queues is given back. How it ended is stored, to be told to the model again.
         with open_step(repeat=True) as step:
             return self._end(step, end)
 
-    def _end(self, step: Step, end: outcomes.Ended) -> Any:
-        self._journal.complete(step, outcomes.encoded(end.outcome, self._journal.limit), {"kind": end.outcome["kind"]})
+    def _end(self, step: Step, end: stored.Ended) -> Any:
+        self._journal.complete(step, stored.encoded(end.outcome, self._journal.limit), {"kind": end.outcome["kind"]})
         if end.raised is not None:
             raise end.raised
         return end.result
@@ -279,33 +277,24 @@ class StoredHandler(AbstractCapability[AgentDepsT]):
         self, ctx: RunContext[AgentDepsT], *, requests: DeferredToolRequests
     ) -> DeferredToolResults | None:
         """Return the stored results, or those that the others give, or a person; None if there are none."""
-        results = await self._of_others(ctx, requests)
-        journal = self._journal
-        # zrb decides about the calls of its own agents.
-        if (
-            not journal.agent
-            or not journal.terms.waits
-            or self._is_asking
-            or not isinstance(current_attempt.get(), Attempt)
-        ):
-            return results
-        decided = results.approvals if results else {}
+        # What a tool does about calls of its own belongs to the step of the tool.
+        if self._is_asking or not isinstance(current_attempt.get(), Attempt):
+            return None
+        root: Any = getattr(ctx, "root_capability", None)  # older releases have none
+        results = await self._of_others(ctx, root, requests) if _has_handler(root) else None
+        journal, decided = self._journal, results.approvals if results else {}
         left = [call for call in requests.approvals if call.tool_call_id not in decided]
-        if not left:
+        # zrb decides about the calls of its own agents.
+        if not left or not journal.agent or not journal.terms.waits:
             return results
         results = results or DeferredToolResults()
-        answers = await journal.ask({journal.name_of_call(f"approval {call.tool_call_id}"): call for call in left})
-        for call, answer in zip(left, answers, strict=True):
-            results.approvals[call.tool_call_id] = decision(answer)
+        asked = {journal.name_of_call(f"approval {call.tool_call_id}"): call for call in left}
+        results.approvals |= await journal.ask(asked)
         return results
 
     async def _of_others(
-        self, ctx: RunContext[AgentDepsT], requests: DeferredToolRequests
+        self, ctx: RunContext[AgentDepsT], root: Any, requests: DeferredToolRequests
     ) -> DeferredToolResults | None:
-        root: Any = getattr(ctx, "root_capability", None)  # older releases have none
-        # What a tool does about calls of its own belongs to the step of the tool.
-        if self._is_asking or not _has_handler(root) or not isinstance(current_attempt.get(), Attempt):
-            return None
         journal = self._journal
         ids = sorted(call.tool_call_id for call in (*requests.calls, *requests.approvals))
         name = journal.name_of_call(f"deferred {' '.join(ids)}")
@@ -327,9 +316,7 @@ class StoredHandler(AbstractCapability[AgentDepsT]):
             if journal.fatal is not None:
                 raise
             results = DeferredToolResults()
-            results.calls |= {
-                call.tool_call_id: outcomes.UNKNOWN.format(name=call.tool_name) for call in requests.calls
-            }
+            results.calls |= {call.tool_call_id: stored.UNKNOWN.format(name=call.tool_name) for call in requests.calls}
             with journal.decision(name, requests.calls, repeat=True) as step:
                 journal.complete(step, stored_decisions(RESULTS, results, journal.limit), {"kind": RESULTS})
             return results

@@ -15,7 +15,7 @@ from zrb_store import codec
 from zrb_store.attempt import Attempt
 from zrb_store.attempt.exact_steps import steps_since
 from zrb_store.errors import RequestChanged
-from zrb_store.inspect.agents import Spent, answer_cost, is_agent_step, is_answer_name, is_call_name, step_name
+from zrb_store.inspect.agents import Spent, answer_cost, is_agent_step, step_name
 from zrb_store.queries.steps import StepRecord
 
 OnChange = Literal["rerun", "reuse", "stop"]
@@ -72,7 +72,7 @@ def _obstacle(steps: Sequence[StepRecord], tools: Collection[str]) -> str:
 
     Whether the agent has the tools that the others call is decided at their own requests.
     """
-    answers = [step for step in steps if step.in_effect and is_answer_name(step.step)]
+    answers = [step for step in steps if step.in_effect and step_name(step.step).kind == "model"]
     if any(later.started_tick < (earlier.ended_tick or 0) for earlier, later in pairwise(answers)):
         return "its agents overlapped"
     result = codec.decode(steps[0].result or "null") if steps[0] in answers else None
@@ -91,9 +91,10 @@ def paid(steps: Sequence[StepRecord]) -> str:
 
 def cost_of(step: StepRecord) -> Spent:
     """Return what a step of an agent has cost."""
-    if is_answer_name(step.step):
+    kind = step_name(step.step).kind
+    if kind == "model":
         return answer_cost(step.result and codec.to_json(step.result))
-    return Spent(tool_calls=1) if is_call_name(step.step) else Spent()
+    return Spent(tool_calls=kind == "tool")
 
 
 class ChangedRequests:

@@ -15,8 +15,7 @@ from pydantic_ai import DeferredToolResults, ToolApproved, ToolDenied
 from pydantic_ai.messages import ToolCallPart
 
 from zrb_store import codec
-from zrb_store.agents.outcomes import storable
-from zrb_store.agents.prompts import Data, Mode, NotReadable, Stored, encoded_messages
+from zrb_store.agents.stored import Data, Mode, NotReadable, Stored, encoded_messages, storable
 from zrb_store.attempt import Attempt
 from zrb_store.attempt.exact_steps import stored_step
 from zrb_store.attempt.waits import answers_in
@@ -78,15 +77,23 @@ def decision(answer: Any) -> ToolApproved | ToolDenied:
     return ToolDenied(str(answer["reason"])) if answer.get("reason") else ToolDenied()
 
 
-def ask(attempt: Attempt, calls: Mapping[str, ToolCallPart], *, is_private: bool) -> list[Any]:
-    """Return what a person has answered about calls, by the names of steps; else end the attempt until then."""
+def ask(
+    attempt: Attempt, calls: Mapping[str, ToolCallPart], *, is_private: bool
+) -> dict[str, ToolApproved | ToolDenied]:
+    """Return what a person has answered about calls, by their ids; else end the attempt until then.
+
+    The calls are given by the names of the steps that keep the answers.
+    """
 
     def question(name: str, call: ToolCallPart) -> Awaited:
         args = call.args if isinstance(call.args, str) else json.dumps(call.args, ensure_ascii=False)
         say = call.tool_name if is_private else mask_text(f"{call.tool_name} {args}")
         return Awaited(f"{attempt.task}: {name}", say=say if len(say) <= _MOST else f"{say[:_MOST]}...", name=name)
 
-    return list(map(codec.decode, answers_in(attempt, [question(*each) for each in calls.items()])))
+    answers = answers_in(attempt, [question(*each) for each in calls.items()])
+    return {
+        call.tool_call_id: decision(codec.decode(answer)) for call, answer in zip(calls.values(), answers, strict=True)
+    }
 
 
 class Budget:

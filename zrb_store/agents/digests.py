@@ -44,12 +44,7 @@ def plain(value: Any, fallback: Fallback | None = None) -> JsonValue:
         return plain(value.value, fallback)
     if _is_of_pydantic_ai(kind) or (dataclasses.is_dataclass(kind) and not hasattr(kind, "__pydantic_serializer__")):
         return plain(fields_of(value), fallback)
-    return _in_order(_written(value, fallback), value, _without_defaults)
-
-
-def seen(value: Any) -> JsonValue:
-    """Return a value as JSON data, as a model sees it, with the elements of sets sorted."""
-    return _in_order(_written(value), value, lambda data, _: data)
+    return _in_order(_written(value, fallback), value)
 
 
 def _written(value: Any, fallback: Fallback | None = None) -> JsonValue:
@@ -57,26 +52,22 @@ def _written(value: Any, fallback: Fallback | None = None) -> JsonValue:
     return written
 
 
-def _without_defaults(data: JsonValue, value: Any) -> JsonValue:
-    # Only content such as pictures, which has a serializer of its own, comes back as itself. A user's serializer may
-    # have written something else.
-    is_content = hasattr(type(value), "__pydantic_serializer__") and data == _written(value)
-    return plain(value) if is_content else data
-
-
-def _in_order(data: JsonValue, value: Any, content: Callable[[JsonValue, Any], JsonValue]) -> JsonValue:
+def _in_order(data: JsonValue, value: Any) -> JsonValue:
     """Return the JSON data that pydantic has made of a value, with the elements of sets sorted."""
     if _is_of_pydantic_ai(type(value)):
-        return content(data, value)
+        # Only content such as pictures, which has a serializer of its own, comes back as itself. A user's serializer
+        # may have written something else.
+        is_content = hasattr(type(value), "__pydantic_serializer__") and data == _written(value)
+        return plain(value) if is_content else data
     if isinstance(value, RootModel):
-        return _in_order(data, value.root, content)
+        return _in_order(data, value.root)
     # Pydantic iterates a set as we do, so that each element is found beside its data.
     if isinstance(data, list) and isinstance(value, (set, frozenset, list, tuple)) and len(data) == len(value):
-        items = [_in_order(one, item, content) for one, item in zip(data, value, strict=True)]
+        items = [_in_order(one, item) for one, item in zip(data, value, strict=True)]
         return sorted(items, key=_sorting) if isinstance(value, (set, frozenset)) else items
     if isinstance(data, dict):
         items_of = _items(value, data)
-        return {key: _in_order(one, items_of.get(key), content) for key, one in data.items()}
+        return {key: _in_order(one, items_of.get(key)) for key, one in data.items()}
     return data
 
 

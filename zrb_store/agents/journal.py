@@ -15,6 +15,7 @@ from functools import partial
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
+from pydantic_ai import ToolApproved, ToolDenied
 from pydantic_ai.messages import ModelMessage, ToolCallPart
 from pydantic_ai.models import Model, ModelRequestParameters
 from pydantic_ai.settings import ModelSettings
@@ -24,7 +25,7 @@ from zrb_store.agents.changes import NOT_STORED, ChangedRequests, OnChange
 from zrb_store.agents.decisions import Budget, ask
 from zrb_store.agents.digests import digest
 from zrb_store.agents.fingerprint import Fingerprints, Request, message_digest
-from zrb_store.agents.prompts import NotReadable, Prompt, stored_refusal
+from zrb_store.agents.stored import NotReadable, Prompt, stored_refusal
 from zrb_store.attempt import Attempt, Step
 from zrb_store.attempt.exact_steps import Change, ExactStep, open_exact, steps_before, stored_step
 from zrb_store.attempt.steps import Done
@@ -304,8 +305,8 @@ class Journal:
         while any(self._attempt.steps.open.values()):
             await asyncio.sleep(0.01)
 
-    async def ask(self, calls: Mapping[str, ToolCallPart]) -> list[Any]:
-        """Return what a person has answered about calls, by the names of steps; else end the attempt until then."""
+    async def ask(self, calls: Mapping[str, ToolCallPart]) -> dict[str, ToolApproved | ToolDenied]:
+        """Return what a person has answered about calls, as the function `ask`, once no other agent is at work."""
         await self._alone()
         return ask(self._attempt, calls, is_private=self.terms.is_private)
 

@@ -54,16 +54,6 @@ def step_name(step: str) -> StepName:
     return StepName(found["agent"] or "", kind, tool, call, found["number"] or "1")
 
 
-def is_answer_name(step: str) -> bool:
-    """Whether a step of this name may be an answer of a model."""
-    return step_name(step).kind == "model"
-
-
-def is_call_name(step: str) -> bool:
-    """Whether a step of this name may be a call of a tool."""
-    return step_name(step).kind == "tool"
-
-
 def is_agent_step(step: str) -> bool:
     """Whether a step of this name may be of an agent."""
     return bool(step_name(step).kind) or step.startswith(BUDGET)
@@ -270,7 +260,7 @@ def answer_cost(result: JsonValue) -> Spent:
 
 def agent_tokens(step: str, result: JsonValue) -> int | None:
     """Return the tokens of the answer of a model, and None of another step."""
-    spent = answer_cost(result) if is_answer_name(step) else Spent()
+    spent = answer_cost(result) if step_name(step).kind == "model" else Spent()
     return spent.input_tokens + spent.output_tokens if spent.answers else None
 
 

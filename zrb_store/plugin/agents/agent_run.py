@@ -17,10 +17,10 @@ from zrb.llm.agent.run import deferred_calls
 
 from zrb_store import codec
 from zrb_store.agents.capability import StoredAgent, StoredHandler, finishing
-from zrb_store.agents.decisions import APPROVAL, arguments_of, decision, read_decisions, stored_decisions
+from zrb_store.agents.decisions import APPROVAL, arguments_of, read_decisions, stored_decisions
 from zrb_store.agents.digests import code, digest
 from zrb_store.agents.journal import Journal
-from zrb_store.agents.prompts import NotReadable, Prompt, read_prompt
+from zrb_store.agents.stored import NotReadable, Prompt, read_prompt
 from zrb_store.attempt import Step
 from zrb_store.attempt.steps import Done
 from zrb_store.codec.arguments import positional_and_named
@@ -156,28 +156,23 @@ class AgentRun:
 
     async def approve(self, decide: Decide, requests: Any, *args: Any) -> DeferredToolResults | None:
         """Return what was decided about tool calls that need an approval, then or now: each call is a step."""
-        decided: DeferredToolResults | None = None
-        asked: dict[str, ToolCallPart] = {}
-        for kind in ("calls", "approvals"):
-            for call in getattr(requests, kind) or ():
-                one = replace(requests, **{"calls": [], "approvals": [], kind: [call]})
-                name = self.journal.name_of_call(f"approval {call.tool_call_id}")
-                try:
-                    results = await self._approve_one(decide, name, call, one, *args)
-                except NobodyThere:
-                    asked[name] = call
-                    continue
-                if results is None:
-                    return None
-                if decided is None:
-                    decided = results
-                else:
-                    decided.approvals.update(results.approvals)
+        decided, asked = DeferredToolResults(), dict[str, ToolCallPart]()
+        none = replace(requests, calls=[], approvals=[])
+        alone = [(call, replace(none, calls=[call])) for call in requests.calls or ()]
+        alone += [(call, replace(none, approvals=[call])) for call in requests.approvals or ()]
+        for call, one in alone:
+            name = self.journal.name_of_call(f"approval {call.tool_call_id}")
+            try:
+                results = await self._approve_one(decide, name, call, one, *args)
+            except NobodyThere:
+                asked[name] = call
+                continue
+            if results is None:
+                return None
+            decided.approvals |= results.approvals
         if asked:
-            decided = decided or DeferredToolResults()
-            for call, answer in zip(asked.values(), await self.journal.ask(asked), strict=True):
-                decided.approvals[call.tool_call_id] = decision(answer)
-        return decided if decided is not None else await decide(requests, *args)
+            decided.approvals |= await self.journal.ask(asked)
+        return decided if alone else await decide(requests, *args)
 
     async def _approve_one(
         self, decide: Decide, name: str, call: ToolCallPart, *args: Any
@@ -203,7 +198,7 @@ class AgentRun:
                 if self.journal.terms.waits:
                     raise NobodyThere
             else:
-                now = arguments_of([call])
-                rewritten = now if now != before else None
+                rewritten = arguments_of([call])
+                rewritten = {} if rewritten == before else rewritten
                 self.journal.complete(step, stored_decisions(APPROVAL, results, self.journal.limit, rewritten))
             return results

@@ -22,7 +22,7 @@ from zrb_store.agents.changes import NOT_STORED, decide, in_words
 from zrb_store.agents.digests import digest
 from zrb_store.agents.fingerprint import Fingerprints, Request
 from zrb_store.agents.journal import prompt_difference
-from zrb_store.agents.prompts import NotReadable, Prompt, read_prompt
+from zrb_store.agents.stored import NotReadable, Prompt, read_prompt
 from zrb_store.codec.arguments import positional_and_named
 from zrb_store.inspect.agents import step_name
 from zrb_store.inspect.resume import PlannedStep
