@@ -184,7 +184,7 @@ class StoredAgent(AbstractCapability[AgentDepsT]):
         journal = self._journal
         if isinstance(current_attempt.get(), Step):
             return await handler(args)
-        if policy := _marked(ctx, call.tool_name):
+        if policy := marked_policy(ctx, call.tool_name):
             journal.once.setdefault(call.tool_name, policy)
         # A call that waited for an approval is executed again when it has one.
         suffix = " approved" if ctx.tool_call_approved else ""
@@ -234,7 +234,7 @@ class StoredAgent(AbstractCapability[AgentDepsT]):
         return end.result
 
 
-def _marked(ctx: RunContext[Any], name: str) -> Policy | None:
+def marked_policy(ctx: RunContext[Any], name: str) -> Policy | None:
     """Return the policy of a tool whose function is marked with `once_tool`, whatever name a toolset gives it."""
     tool: Any = (getattr(getattr(ctx, "tool_manager", None), "tools", None) or {}).get(name)
     while hasattr(tool, "source_tool"):
@@ -356,7 +356,7 @@ class Durable(AbstractCapability[AgentDepsT]):
         if not isinstance(attempt, Attempt) or mode == "off":
             return CombinedCapability([])
         on_change = cast(OnChange, settings.choice("ZRB_STORE_CHANGED_REQUEST"))
-        terms = Terms(mode == "private", on_change, budget=settings.budget(self._budget, "budget"), waits=self._waits)
+        budget = settings.budget(self._budget, "budget")
+        terms = Terms(mode == "private", on_change, budget=budget, waits=self._waits, once=self._once)
         journal = Journal(attempt, terms, getattr(ctx.agent, "name", None) or "agent")
-        journal.once |= self._once
         return CombinedCapability([StoredHandler(journal), StoredAgent(journal)])

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
+from types import MappingProxyType
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -109,6 +110,7 @@ class Terms(NamedTuple):
     setting: str = "`ZRB_STORE_CHANGED_REQUEST={}` at the next start"  # how a person sets another one in place of `{}`
     budget: int | None = None  # the tokens that the agents of the session may use
     waits: bool = False  # whether the session waits for what a person has to decide
+    once: Mapping[str, Policy] = MappingProxyType({})  # tools that must not be repeated, beside those that are marked
 
 
 class Journal:
@@ -118,7 +120,7 @@ class Journal:
         self.terms = terms = terms or Terms()
         self.agent = agent
         # The tools that must not be repeated, by name, and what happens if the end of one is unknown.
-        self.once: dict[str, Policy] = {}
+        self.once = dict(terms.once)
         # By it the store, or a step that must not be repeated, has stopped the agent.
         self.fatal: ZrbStoreError | None = None
         self.any_live = False  # whether an answer did not come from the store since this was last set to False

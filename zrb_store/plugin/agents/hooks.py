@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import importlib
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar, cast
@@ -20,7 +20,7 @@ from zrb_store.plugin import compat
 from zrb_store.plugin.compat import AnyContext, AnyTask, Patches
 from zrb_store.plugin.messages import warn
 from zrb_store.plugin.output import running_attempt
-from zrb_store.stepping import Policy, policies, policy_of
+from zrb_store.stepping import policies
 
 if TYPE_CHECKING:
     from pydantic_ai import DeferredToolResults
@@ -67,19 +67,8 @@ def terms_of(task: AnyTask, session: str) -> Terms | None:
         setting=setting,
         budget=settings.budget(getattr(task, BUDGET, None), f"{task.name}.{BUDGET}"),
         waits=bool(getattr(task, WAIT_FOR_APPROVAL, False)),
+        once=policies(getattr(task, ONCE_TOOLS, None) or (), f"{task.name}.{ONCE_TOOLS}"),
     )
-
-
-def once_tools(task: AnyTask, tools: Sequence[Any]) -> dict[str, Policy]:
-    """Return the tools of a task that must not be repeated, by name, and what happens if the end of one is unknown."""
-    found: dict[str, Policy] = {}
-    for tool in tools:  # functions, or pydantic-ai's objects that have one
-        function = getattr(tool, "function", tool)
-        policy = policy_of(function)
-        if policy is not None:
-            found[str(getattr(tool, "name", None) or getattr(function, "__name__", ""))] = policy
-    own = getattr(task, ONCE_TOOLS, None)
-    return found if own is None else found | policies(own, f"{task.name}.{ONCE_TOOLS}")
 
 
 _running: ContextVar[AgentRun | None] = ContextVar("zrb_store_agent", default=None)
@@ -116,7 +105,6 @@ def _hook_task(patches: Patches, module: ModuleType) -> None:
     patches.wrap(module.LLMTask, "_exec_action_inner", _exec_action_inner)
     patches.wrap(module.LLMTask, "get_system_prompt", _get_system_prompt)
     patches.wrap(module.LLMTask, "get_effective_prompt", _get_effective_prompt)
-    patches.wrap(module.LLMTask, "get_all_tools", _get_all_tools)
     patches.wrap(module.LLMTask, "handle_run_error", _unless_stored)
     patches.wrap(module.LLMTask, "save_cancelled_history", _unless_stored)
     patches.wrap(module, "run_agent", _run_agent)
@@ -182,13 +170,6 @@ def _get_effective_prompt(
     run: AgentRun, stock: Callable[..., Any], task: AnyTask, ctx: AnyContext, message: M, attachments: A, *_: Any
 ) -> tuple[M, A]:
     return message, attachments  # a retry goes on from the steps, not from a history with a notice
-
-
-@_if_stored
-def _get_all_tools(run: AgentRun, stock: Callable[..., list[R]], task: AnyTask, *args: Any, **kwargs: Any) -> list[R]:
-    tools = stock(task, *args, **kwargs)
-    run.journal.once.update(once_tools(task, tools))
-    return tools
 
 
 @_if_stored

@@ -18,6 +18,7 @@ from zrb.llm.util.attachment import get_attachments
 from zrb.util.attr import get_attr
 
 from zrb_store import codec
+from zrb_store.agents.capability import marked_policy
 from zrb_store.agents.changes import NOT_STORED, decide, in_words
 from zrb_store.agents.digests import digest
 from zrb_store.agents.fingerprint import Fingerprints, Request
@@ -28,10 +29,13 @@ from zrb_store.inspect.agents import step_name
 from zrb_store.inspect.resume import PlannedStep
 from zrb_store.plugin import compat
 from zrb_store.plugin.agents.agent_run import instructions_of
-from zrb_store.plugin.agents.hooks import once_tools, terms_of
+from zrb_store.plugin.agents.hooks import terms_of
 from zrb_store.plugin.compat import AnyTask
 from zrb_store.queries.steps import StepRecord
 from zrb_store.records import JsonValue
+from zrb_store.stepping import Policy
+
+_Tools = Mapping[str, JsonValue]  # digests, by name
 
 
 class _Queues:
@@ -55,6 +59,7 @@ class _Probe(AbstractCapability[Any]):
     def __init__(self) -> None:
         super().__init__()
         self._fingerprints = Fingerprints()
+        self.once: dict[str, Policy] = {}  # the tools that are marked
 
     def get_ordering(self) -> CapabilityOrdering:
         return CapabilityOrdering(position="outermost")
@@ -67,7 +72,15 @@ class _Probe(AbstractCapability[Any]):
         self._fingerprints.before_hooks(ctx, given)
         model, settings = request_context.model, request_context.model_settings
         self.request = self._fingerprints.of(model, settings, request_context.model_request_parameters, given)
+        found = {name: marked_policy(ctx, name) for name in self.tools}
+        self.once = {name: policy for name, policy in found.items() if policy}
         raise _Seen
+
+    @property
+    def tools(self) -> dict[str, JsonValue]:
+        """Digests of the tools of the request, by name."""
+        found = self.request.parts["tools"]
+        return found if isinstance(found, dict) else {}
 
     def difference(self, then: Mapping[str, Any], tools: dict[str, JsonValue], *, is_first: bool) -> str:
         """Say how the request with these tools differs from a stored one that has all its parts; empty if it does not.
@@ -86,7 +99,6 @@ class _Now:
 
     prompt: dict[str, JsonValue] = field(default_factory=dict)  # digests, by the names of the arguments of its step
     probe: _Probe | None = None
-    once: Mapping[str, str] = field(default_factory=dict)
     unknown: list[str] = field(default_factory=list)  # what is not known, each with the reason
 
     @contextmanager
@@ -116,7 +128,6 @@ def _now(task: Any, inputs: Mapping[str, Any], first: StepRecord | None) -> _Now
             declared, _ = instructions_of(task, task.get_system_prompt(ctx), first)
             now.prompt["instructions"] = declared
     with now.finding("request"):
-        now.once = once_tools(task, task.get_all_tools(ctx))
         agent, probe = task._create_agent(ctx, system_prompt=stored.system_prompt), _Probe()
         with suppress(_Seen):
             asyncio.run(agent.run(stored.message, message_history=list(stored.history), capabilities=[probe]))
@@ -139,7 +150,8 @@ def plan_agent(
     plans: list[tuple[str, str]] = [("made-again", over or "agents-off")] * len(known)
     if over is None and terms is not None:
         now = _now(task, inputs, next((one for one in known if one.is_done and one.step == "prompt"), None))
-        plans = [_alone(one, now.once) for one in known]
+        once = {**(now.probe.once if now.probe else {}), **terms.once}
+        plans = [_alone(one, once) for one in known]
         reason = ""
         for place, difference, tools in _differences(known, now):
             verdict = decide(terms.on_change, difference, known[place:], tools)
@@ -186,7 +198,7 @@ def _differences(known: Sequence[StepRecord], now: _Now) -> Iterator[tuple[int, 
         if kind == "model" and now.probe is not None:
             parts |= then
             first = first or parts.get("tools", {})
-            tools = _tools(parts.get("tools", {}), first, now.probe.request.parts["tools"])
+            tools = _tools(parts.get("tools", {}), first, now.probe.tools)
         if then and not one.kept:
             if kind == "prompt":
                 found = prompt_difference(one.arguments or "null", {**then, **now.prompt})
@@ -196,7 +208,9 @@ def _differences(known: Sequence[StepRecord], now: _Now) -> Iterator[tuple[int, 
                 yield place, found, tools
 
 
-def _tools(then: Mapping[str, JsonValue], first: Mapping[str, JsonValue], now: Any) -> dict[str, JsonValue]:
+def _tools(
+    then: Mapping[str, JsonValue], first: Mapping[str, JsonValue], now: Mapping[str, JsonValue]
+) -> dict[str, JsonValue]:
     """Return the tools of a request: those of the first one now, and those that a later one had besides."""
     more = {name: tool for name, tool in then.items() if name not in first}
     return more | {name: tool for name, tool in now.items() if name in then or name not in first}
