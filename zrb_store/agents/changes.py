@@ -58,7 +58,7 @@ def decide(policy: OnChange, difference: str, steps: Sequence[StepRecord], tools
         steps: That step and those after it, the oldest first.
         tools: Those that the agent has at the request.
     """
-    if policy == "rerun" or not paid(steps) or (policy == "reuse" and difference == NOT_STORED):
+    if policy == "rerun" or not paid(steps)[0] or (policy == "reuse" and difference == NOT_STORED):
         return Verdict("refused" if any(step.uncertain for step in steps) else "made-again")
     name = step_name(steps[0].step)
     if policy == "reuse" and name.kind == "prompt":
@@ -81,16 +81,16 @@ def _obstacle(steps: Sequence[StepRecord], tools: Collection[str]) -> str:
     return next((f"an answer calls tool {name}, which is gone" for name in called if name not in tools), "")
 
 
-def paid(steps: Sequence[StepRecord]) -> str:
-    """Name the completed ones of some steps by what they have cost, if they are of agents."""
+def paid(steps: Sequence[StepRecord]) -> tuple[str, str]:
+    """Name the completed ones of some steps, those of agents by what they have cost, and return the verb after it."""
     standing = [step for step in steps if step.in_effect]
-    spent = reduce(Spent.__add__, map(cost_of, standing), Spent())
+    spent = reduce(Spent.__add__, map(_cost, standing), Spent())
     others = [f"step {step.step}" for step in standing if not is_agent_step(step.step)]
-    return " and ".join([spent.text()] * any(spent) + others)
+    verb = "are" if spent.answers + spent.tool_calls + len(others) > 1 else "is"
+    return " and ".join([spent.text()] * any(spent) + others), verb
 
 
-def cost_of(step: StepRecord) -> Spent:
-    """Return what a step of an agent has cost."""
+def _cost(step: StepRecord) -> Spent:
     kind = step_name(step.step).kind
     if kind == "model":
         return answer_cost(step.result and codec.to_json(step.result))
@@ -124,7 +124,8 @@ class ChangedRequests:
             RequestChanged: A person has to decide.
         """
         found = steps_since(self._attempt, step, self.own)
-        verdict, what, why = decide(self._policy, difference, found, tools), paid(found), in_words(difference)
+        verdict, why = decide(self._policy, difference, found, tools), in_words(difference)
+        what, verb = paid(found)
         if verdict.action == "reused" and step_name(step).kind == "prompt":
             self.reuses_prompt, self._reason = True, why
             return True
@@ -136,7 +137,7 @@ class ChangedRequests:
             self._stop(why, f"repeat {what}", found, can_reuse=can_reuse)
         if what and (verdict.action == "made-again" or (verdict.action == "reused" and not self._was_announced)):
             done = "made again" if verdict.action == "made-again" else "used anyway"
-            self._say(f"{why}: {what} {_verb(found)} {done}")
+            self._say(f"{why}: {what} {verb} {done}")
             self._was_announced = True
         return verdict.action == "reused"
 
@@ -146,9 +147,9 @@ class ChangedRequests:
         Raises:
             RequestChanged: A person has to decide, since steps that must not be repeated are among them, for example.
         """
-        once = next((step.step for step in left if step.uncertain), "")
-        if what := paid(left) or (once and f"step {once}"):
-            why = f"{run} is a new run: no stored one started so, and {what} {_verb(left)} not used yet"
+        (what, verb), once = paid(left), next((step.step for step in left if step.uncertain), "")
+        if what or once:
+            why = f"{run} is a new run: no stored one started so, and {what or f'step {once}'} {verb} not used yet"
             if once or self._policy == "stop":
                 self._stop(why, "make a new run", left)
             self._say(why)
@@ -163,9 +164,3 @@ class ChangedRequests:
 
     def _say(self, text: str) -> None:
         self._attempt.xcom.warn(f"{self._attempt.task}: {text}")
-
-
-def _verb(steps: Sequence[StepRecord]) -> str:
-    """Return the verb that follows the names of what was paid."""
-    counted = [s for s in steps if s.in_effect and (any(cost_of(s)) or not is_agent_step(s.step))]
-    return "are" if len(counted) > 1 else "is"

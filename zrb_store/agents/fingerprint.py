@@ -94,11 +94,7 @@ _SINGULAR = {"settings": "setting", "tools": "tool"}
 
 def _common(one: Sequence[T], two: Sequence[T]) -> int:
     """Return how many elements at the beginning are equal."""
-    shorter = min(len(one), len(two))
-    if one[:shorter] == two[:shorter]:  # a request repeats the one before
-        return shorter
-    same = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(one, two, strict=False))
-    return sum(1 for _ in same)
+    return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(one, two, strict=False)))
 
 
 class Fingerprints:
@@ -162,7 +158,8 @@ class Fingerprints:
             "tools": {tool.name: self._of_tool(tool) for tool in tools},
             "output": digest(output),
         }
-        return Request(model_name(model), parts, self._of_sent(messages))
+        name = str(getattr(model, "model_id", None) or model.model_name)  # the former has the provider
+        return Request(name, parts, self._of_sent(messages))
 
     def _of_tool(self, tool: ToolDefinition) -> str:
         known = self._tools.get(tool.name)
@@ -200,18 +197,8 @@ class Fingerprints:
 
 def message_digest(message: ModelMessage) -> str:
     """Return a digest of what of a message is sent to a model."""
-    return digest(_sent(message))
-
-
-def model_name(model: Model) -> str:
-    """Return the name of a pydantic-ai model with its provider."""
-    return str(getattr(model, "model_id", None) or model.model_name)
-
-
-def _sent(message: ModelMessage) -> Any:
-    """Return what of a message is sent to a model."""
     parts = [{name: item for name, item in fields_of(part).items() if name not in _NOT_SENT} for part in message.parts]
-    return [message.kind, *map(digest, parts)]
+    return digest([message.kind, *map(digest, parts)])
 
 
 _CHANGING = ("before_model_request", "wrap_model_request")

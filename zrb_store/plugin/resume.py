@@ -299,8 +299,8 @@ class Resumer:
                 steps = plan_agent(known, task, inputs, decision.reason if starts_over else None)
                 decision = replace(decision, agent_steps=tuple(steps))
                 plans = zip(known, steps, strict=True)
-                if again := paid([one for one, step in plans if one.is_done and step.action == "made-again"]):
-                    notes.append(f"{decision.task}: a resume repeats {again}")
+                again, _ = paid([one for one, step in plans if one.is_done and step.action == "made-again"])
+                notes += [f"{decision.task}: a resume repeats {again}"] * bool(again)
             elif decision.steps and any(one.is_done and step_name(one.step).agent for one in known):
                 later = "whether its agents of `durable()` use their steps again is known when they run"
                 notes.append(f"{decision.task}: {later}")

@@ -10,7 +10,7 @@ import asyncio
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 from pydantic_ai.capabilities import AbstractCapability, CapabilityOrdering
@@ -34,8 +34,6 @@ from zrb_store.plugin.compat import AnyTask
 from zrb_store.queries.steps import StepRecord
 from zrb_store.records import JsonValue
 from zrb_store.stepping import Policy
-
-_Tools = Mapping[str, JsonValue]  # digests, by name
 
 
 class _Queues:
@@ -82,14 +80,14 @@ class _Probe(AbstractCapability[Any]):
         found = self.request.parts["tools"]
         return found if isinstance(found, dict) else {}
 
-    def difference(self, then: Mapping[str, Any], tools: dict[str, JsonValue], *, is_first: bool) -> str:
-        """Say how the request with these tools differs from a stored one that has all its parts; empty if it does not.
+    def difference(self, then: Mapping[str, Any], *, is_first: bool) -> str:
+        """Say how the request differs from a stored one that has all its parts; empty if it does not.
 
-        The messages are compared of the first one: those of later ones follow from the answers before.
+        Of a later one only what does not follow from the answers before is compared, if it had the tools of the first.
         """
-        now = replace(self.request, parts={**self.request.parts, "tools": tools})
-        found = now.difference(then, None)
-        same = (one in now.messages or one == self._fingerprints.made_at(at) for at, one in enumerate(then["new"]))
+        found = self.request.difference(then, None)
+        given, made_at = self.request.messages, self._fingerprints.made_at
+        same = (one in given or one == made_at(place) for place, one in enumerate(then.get("new", ())))
         return "" if found.startswith("messages[") and (not is_first or all(same)) else found
 
 
@@ -123,10 +121,9 @@ def _now(task: Any, inputs: Mapping[str, Any], first: StepRecord | None) -> _Now
     with now.finding("attachments"):
         now.prompt["attachments"] = digest(get_attachments(ctx, task._attachment) or [])
     declared, _ = instructions_of(task, "", None)
-    if first is not None and prompt_difference(first.arguments or "null", {"instructions": declared}):
+    if first is not None and _arguments(first).get("instructions") != declared:
         with now.finding("instructions"):
-            declared, _ = instructions_of(task, task.get_system_prompt(ctx), first)
-            now.prompt["instructions"] = declared
+            now.prompt["instructions"], _ = instructions_of(task, task.get_system_prompt(ctx), first)
     with now.finding("request"):
         agent, probe = task._create_agent(ctx, system_prompt=stored.system_prompt), _Probe()
         with suppress(_Seen):
@@ -183,34 +180,33 @@ def _alone(one: StepRecord, once: Mapping[str, str]) -> tuple[str, str]:
 
 
 def _differences(known: Sequence[StepRecord], now: _Now) -> Iterator[tuple[int, str, Collection[str]]]:
-    """Yield where stored steps no longer fit, how their requests differ, and the tools that the agent has there."""
+    """Yield where stored steps no longer fit, how their requests differ, and the tools that the agent has there.
+
+    A later request may have had tools that the first one had not: it is taken to have them again.
+    """
     parts, first = dict[str, Any](), dict[str, JsonValue]()  # of the requests then, and the tools of the first one
-    found, is_seen = "", now.probe is None
+    found, is_compared = "", False
     for place, one in enumerate(known):
-        kind, then = step_name(one.step).kind, positional_and_named(one.arguments or "null")[1]
-        tools: dict[str, JsonValue] = {}
-        if kind not in ("prompt", "model"):
-            continue
-        if one.in_effect and not one.restorable:
-            yield place, NOT_STORED, tools
-        if not one.is_done:
-            continue
-        if kind == "model" and now.probe is not None:
+        kind, then = step_name(one.step).kind, _arguments(one)
+        if kind in ("prompt", "model") and one.in_effect and not one.restorable:
+            yield place, NOT_STORED, ()
+        elif kind == "prompt" and one.is_done and then and not one.kept:
+            found = prompt_difference(one.arguments or "null", {**then, **now.prompt})
+            if found:
+                yield place, found, ()
+        elif kind == "model" and one.is_done and now.probe is not None:
             parts |= then
-            first = first or parts.get("tools", {})
-            tools = _tools(parts.get("tools", {}), first, now.probe.tools)
-        if then and not one.kept:
-            if kind == "prompt":
-                found = prompt_difference(one.arguments or "null", {**then, **now.prompt})
-            elif not is_seen and now.probe is not None:  # the later ones follow
-                found, is_seen = found or now.probe.difference(parts, tools, is_first=one.step == "model"), True
-            if found and not (kind == "model" and now.probe is None):
-                yield place, found, tools
+            tools = parts.get("tools", {})
+            first = first or tools
+            if then and not one.kept:
+                if not found and not is_compared:  # the others follow
+                    had = {**parts, "tools": now.probe.tools} if tools != first else parts
+                    found = now.probe.difference(had, is_first=one.step == "model")
+                is_compared = True
+                if found:
+                    gone = first.keys() - now.probe.tools.keys()
+                    yield place, found, (tools.keys() | now.probe.tools.keys()) - gone
 
 
-def _tools(
-    then: Mapping[str, JsonValue], first: Mapping[str, JsonValue], now: Mapping[str, JsonValue]
-) -> dict[str, JsonValue]:
-    """Return the tools of a request: those of the first one now, and those that a later one had besides."""
-    more = {name: tool for name, tool in then.items() if name not in first}
-    return more | {name: tool for name, tool in now.items() if name in then or name not in first}
+def _arguments(step: StepRecord) -> dict[str, JsonValue]:
+    return positional_and_named(step.arguments or "null")[1]
