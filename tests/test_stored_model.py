@@ -230,10 +230,9 @@ def test_another_request_is_made_anew(store: Store, more: dict[str, Any], reason
         again.run(store, **more)
     assert again.asked == [0, 1, 2, 3]
     assert again.charged == [0, 1, 2]
-    texts = [row[0] for row in query(store, "SELECT arguments FROM zrb_attempt WHERE role = 'step' ORDER BY id")]
-    assert [named["changed"] for _, named in map(json.loads, texts) if "changed" in named] == [
-        f"request changed: {reason}"
-    ]
+    texts = [row[0] for row in query(store, "SELECT result FROM zrb_attempt WHERE role = 'step' ORDER BY id")]
+    found = [result["changed"] for result in map(json.loads, texts) if "changed" in result]
+    assert found == [f"request changed: {reason}"]
 
 
 PICTURE = BinaryContent(b"\x89PNG\xff", media_type="image/png", identifier="receipt", vendor_metadata={"detail": "low"})

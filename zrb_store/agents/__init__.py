@@ -60,4 +60,4 @@ def durable(
         except PackageNotFoundError:
             found = "it is not installed"
         raise ZrbStoreError(f"durable() needs pydantic-ai {_NEEDED} or later ({found})") from None
-    return Durable(once, budget, wait_for_approval)
+    return Durable(once=once, budget=budget, waits=wait_for_approval)

@@ -11,7 +11,7 @@ import contextlib
 import functools
 import threading
 import warnings
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -337,15 +337,13 @@ _NO_ATTEMPT = (
 )
 
 
-@dataclass(init=False)
+@dataclass(kw_only=True)
 class Durable(AbstractCapability[AgentDepsT]):
     """What `durable` returns. In each run of the agent, it is replaced by the capabilities that work in one attempt."""
 
-    def __init__(self, once: dict[str, Policy], budget: str | None, waits: bool) -> None:
-        super().__init__()
-        self._once = once
-        self._budget = budget
-        self._waits = waits
+    once: Mapping[str, Policy]
+    budget: str | None
+    waits: bool
 
     async def for_run(self, ctx: RunContext[AgentDepsT]) -> AbstractCapability[AgentDepsT]:
         """Return the capabilities of a run."""
@@ -356,7 +354,7 @@ class Durable(AbstractCapability[AgentDepsT]):
         if not isinstance(attempt, Attempt) or mode == "off":
             return CombinedCapability([])
         on_change = cast(OnChange, settings.choice("ZRB_STORE_CHANGED_REQUEST"))
-        budget = settings.budget(self._budget, "budget")
-        terms = Terms(mode == "private", on_change, budget=budget, waits=self._waits, once=self._once)
+        budget = settings.budget(self.budget, "budget")
+        terms = Terms(mode == "private", on_change, budget=budget, waits=self.waits, once=self.once)
         journal = Journal(attempt, terms, getattr(ctx.agent, "name", None) or "agent")
         return CombinedCapability([StoredHandler(journal), StoredAgent(journal)])

@@ -5,7 +5,6 @@ The budget is what the agents of a session may use over all its runs (`ZRB_STORE
 
 from __future__ import annotations
 
-import copy
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -34,7 +33,7 @@ APPROVAL, RESULTS = "approval", "deferred results"
 
 def arguments_of(calls: Sequence[ToolCallPart]) -> Data:
     """Return the arguments of tool calls by call id, as they are now. A hook of zrb may rewrite them in place."""
-    return {call.tool_call_id: copy.deepcopy(call.args) for call in calls if isinstance(call.args, dict)}
+    return {call.tool_call_id: call.args for call in calls if isinstance(call.args, dict)}
 
 
 def stored_decisions(kind: str, results: DeferredToolResults, limit: int, rewritten: Data | None = None) -> Stored:

@@ -28,7 +28,7 @@ from zrb_store.agents.digests import digest
 from zrb_store.agents.fingerprint import Fingerprints, Request, message_digest
 from zrb_store.agents.stored import NotReadable, Prompt, stored_refusal
 from zrb_store.attempt import Attempt, Step
-from zrb_store.attempt.exact_steps import Change, ExactStep, open_exact, steps_before, stored_step
+from zrb_store.attempt.exact_steps import ExactStep, open_exact, steps_before, stored_step
 from zrb_store.attempt.steps import Done
 from zrb_store.codec.arguments import positional_and_named, stored_arguments
 from zrb_store.errors import AttemptClosed, LeaseLost, StepUncertain, StoreUnavailable, ZrbStoreError
@@ -243,12 +243,12 @@ class Journal:
     ) -> ExactStep:
         """Return a step on which later ones rest, and which begins again if its stored arguments differ."""
 
-        def change(stored: str) -> Change | None:
+        def change(stored: str) -> str | None:
             found = difference(stored)
             if not found or self.changes.keeps(found, name, tools):
                 return None
-            reason = self.reasons[name] = f"request changed: {found}"
-            return Change(reason, stored_arguments((), {**arguments, "changed": reason}))
+            self.reasons[name] = f"request changed: {found}"
+            return self.reasons[name]
 
         not_stored = partial(self.changes.keeps, NOT_STORED, name)
         return ExactStep(name, stored_arguments((), arguments), change, leads=True, not_stored=not_stored)
@@ -281,11 +281,11 @@ class Journal:
         """Open the step of a tool call."""
         text = self._text(arguments)
 
-        def change(before: str) -> Change | None:
+        def change(before: str) -> str | None:
             # An agent may start with calls that its model has not made in this run.
-            if not self.agent or before == text or self.changes.keeps(f"the call of {tool_name}", step_name):
-                return None
-            return Change(f"request changed: the call of {tool_name}", text)
+            what = f"the call of {tool_name}"
+            is_same = not self.agent or before == text or self.changes.keeps(what, step_name)
+            return None if is_same else f"request changed: {what}"
 
         step = ExactStep(step_name, text, change, once=tool_name in self.once, repeat=repeat)
         return self._open(step, stop=self.once.get(tool_name) != "tell")
@@ -385,7 +385,7 @@ def _numbered(name: str, number: int) -> str:
 def prompt_difference(stored: str, now: Mapping[str, JsonValue]) -> str:
     """Name the arguments of the step of a prompt that differ from the stored ones."""
     then = positional_and_named(stored)[1]
-    names = [name for name in {**then, **now} if name != "changed"]
+    names = [name for name in {**then, **now} if name != "changed"]  # which older versions have added
     return ", ".join(name for name in names if then.get(name) != now.get(name))
 
 

@@ -19,27 +19,15 @@ from zrb_store.queries.give_back import give_back
 from zrb_store.queries.steps import StepRecord
 
 
-class Change(NamedTuple):
-    """Why a step that completed does not stand for a call.
-
-    Attributes:
-        reason: Stored with every value that comes back.
-        arguments: The encoded arguments of the step's next attempt.
-    """
-
-    reason: str
-    arguments: str
-
-
 class ExactStep(NamedTuple):
     """A step whose name says which one it is, however often the attempt comes to it.
 
     Attributes:
         name: The name, with the ~2 of a second step if it is one.
         arguments: The encoded arguments.
-        change: Compares the encoded arguments of the step that completed with those of now. If it returns a change, the
-            step and all that began after it are given back, and the step begins again; but not what this attempt has
-            used already. It is not asked about a step that a person has kept, by `fork` or `mark`, unless
+        change: Compares the encoded arguments of the step that completed with those of now. If it returns a reason, the
+            step and all that began after it are given back for that, and the step begins again; but not what this
+            attempt has used already. It is not asked about a step that a person has kept, by `fork` or `mark`, unless
             `compares_kept` is true.
         own: Names of steps that are given back although this attempt has used them: those of the same agent.
         once: Whether the step must not be repeated if its end is unknown.
@@ -52,7 +40,7 @@ class ExactStep(NamedTuple):
 
     name: str
     arguments: str
-    change: Callable[[str], Change | None]
+    change: Callable[[str], str | None]
     own: Collection[str] = ()
     once: bool = False
     repeat: bool = False
@@ -133,15 +121,14 @@ def _begun_or_done(attempt: Attempt, call: ExactStep) -> Step | Done:
                 return Done(known.result or "null")
         elif known is not None and known.in_effect and call.leads:
             call.not_stored()
-            change = Change(NOT_RESTORABLE, call.arguments)
+            change = NOT_RESTORABLE
         elif known is not None and not call.repeat:
             refuse_uncertain(attempt, known, call.name)
         undo = None
         if known is not None and change is not None:
-            undo = functools.partial(_discard_from, attempt, call, known, change.reason)
-        arguments = change.arguments if change else call.arguments
+            undo = functools.partial(_discard_from, attempt, call, known, change)
         call.begins()
-        step = steps.begin(call.name, call.name, arguments, known, once=call.once, undo=undo)
+        step = steps.begin(call.name, call.name, call.arguments, known, once=call.once, undo=undo)
         if step is not None:
             return step
 

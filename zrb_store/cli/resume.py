@@ -42,14 +42,13 @@ if TYPE_CHECKING:
             *,
             repeat_once: bool = False,
             takes_over: bool = False,
+            with_agents: bool = False,
         ) -> tuple[list[Decision], list[str]]:
             """Decide what a resume of this session runs and skips, and what else a user should know, in one line each.
 
-            `inputs` are given as `--NAME VALUE`. Nothing is run or written.
+            `inputs` are given as `--NAME VALUE`; with agents, what becomes of their steps is found too. Nothing is run
+            or written.
             """
-
-        def plan_agents(self, store: Store, decisions: list[Decision]) -> tuple[list[Decision], list[str]]:
-            """Add to decisions that were planned what becomes of the steps of agents, and return what is paid again."""
 
         def accept(self) -> None:
             """Let what was planned be run after click is done, with zrb's own exit codes."""
@@ -181,12 +180,8 @@ def resume(
                 refuse_waiting(store.database, record)  # before anybody is asked for a secret input
             # Also without --plan: mistakes are reported before anybody is asked for a secret input.
             try:
-                decisions, notes = its.plan(
-                    store, record, forced, given_inputs, repeat_once=repeat_once, takes_over=here
-                )
-                if plan:
-                    decisions, costs = its.plan_agents(store, decisions)
-                    notes += costs
+                options = {"repeat_once": repeat_once, "takes_over": here, "with_agents": plan}
+                decisions, notes = its.plan(store, record, forced, given_inputs, **options)
             except ZrbStoreError as error:
                 if not several:
                     raise

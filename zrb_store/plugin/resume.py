@@ -263,6 +263,7 @@ class Resumer:
         *,
         repeat_once: bool = False,
         takes_over: bool = False,
+        with_agents: bool = False,
     ) -> tuple[list[Decision], list[str]]:
         """Decide what a resume of the session runs and skips, and what else a user should know, in one line each."""
         refuse_program(store.database, session)
@@ -278,9 +279,10 @@ class Resumer:
             for one in self._task.inputs
             if runs and compat.is_secret(one) and one.name not in inputs and (one.name in again or one.always_prompt)
         ]
-        return decisions, [*added, *asks, *notes]
+        found = self._plan_agents(store, decisions) if with_agents else (decisions, [])
+        return found[0], [*added, *asks, *notes, *found[1]]
 
-    def plan_agents(self, store: Store, decisions: list[Decision]) -> tuple[list[Decision], list[str]]:
+    def _plan_agents(self, store: Store, decisions: list[Decision]) -> tuple[list[Decision], list[str]]:
         """Add to decisions that were planned what becomes of the steps of agents, and return what is paid again."""
         request, notes, found = self._request, [], []
         tasks = {name: task for task, name in request.graph.names.items()}

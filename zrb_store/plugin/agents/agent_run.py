@@ -182,7 +182,6 @@ class AgentRun:
                 repeated = read_decisions(codec.decode(step.result), [call])
                 _note_edited(call, repeated.approvals.get(call.tool_call_id))
                 return repeated
-            before = arguments_of([call])
             try:
                 self.is_deciding = self.journal.terms.waits
                 results = await decide(*args)
@@ -198,7 +197,6 @@ class AgentRun:
                 if self.journal.terms.waits:
                     raise NobodyThere
             else:
-                rewritten = arguments_of([call])
-                rewritten = {} if rewritten == before else rewritten
-                self.journal.complete(step, stored_decisions(APPROVAL, results, self.journal.limit, rewritten))
+                arguments = arguments_of([call])  # which may be rewritten by now
+                self.journal.complete(step, stored_decisions(APPROVAL, results, self.journal.limit, arguments))
             return results
