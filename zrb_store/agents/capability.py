@@ -35,9 +35,9 @@ from pydantic_core import to_jsonable_python
 from zrb_store import codec, settings
 from zrb_store.agents import stored
 from zrb_store.agents.changes import OnChange
-from zrb_store.agents.decisions import RESULTS, read_decisions, stored_decisions
+from zrb_store.agents.decisions import RESULTS, dump_decisions, read_decisions
 from zrb_store.agents.journal import Journal, Terms
-from zrb_store.agents.stored import read_response, stored_response, summary_of_response
+from zrb_store.agents.stored import dump_response, read_response, summary_of_response
 from zrb_store.attempt import Attempt, Step
 from zrb_store.attempt.steps import Done
 from zrb_store.errors import StepUncertain
@@ -147,8 +147,7 @@ class StoredModel(WrapperModel):
                 self._complete(step, stream.get())
 
     def _complete(self, step: Step, response: ModelResponse) -> None:
-        stored = stored_response(response, self._journal.limit, self._journal.reasons.get(step.step))
-        self._journal.complete(step, stored, summary_of_response(response))
+        self._journal.keep(step, functools.partial(dump_response, response), summary_of_response(response))
 
 
 @dataclass(init=False)
@@ -310,7 +309,7 @@ class StoredHandler(AbstractCapability[AgentDepsT]):
                 if results is None:
                     step.fail(None, "interrupted")  # zrb decides
                 else:
-                    journal.complete(step, stored_decisions(RESULTS, results, journal.limit), {"kind": RESULTS})
+                    journal.keep(step, functools.partial(dump_decisions, RESULTS, results, None), {"kind": RESULTS})
                 return results
         except StepUncertain:
             if journal.fatal is not None:
@@ -318,7 +317,7 @@ class StoredHandler(AbstractCapability[AgentDepsT]):
             results = DeferredToolResults()
             results.calls |= {call.tool_call_id: stored.UNKNOWN.format(name=call.tool_name) for call in requests.calls}
             with journal.decision(name, requests.calls, repeat=True) as step:
-                journal.complete(step, stored_decisions(RESULTS, results, journal.limit), {"kind": RESULTS})
+                journal.keep(step, functools.partial(dump_decisions, RESULTS, results, None), {"kind": RESULTS})
             return results
 
 

@@ -14,7 +14,7 @@ from pydantic_ai import DeferredToolResults, ToolApproved, ToolDenied
 from pydantic_ai.messages import ToolCallPart
 
 from zrb_store import codec
-from zrb_store.agents.stored import Data, Mode, NotReadable, Stored, encoded_messages, storable
+from zrb_store.agents.stored import Data, Mode, NotReadable, storable
 from zrb_store.attempt import Attempt
 from zrb_store.attempt.exact_steps import stored_step
 from zrb_store.attempt.waits import answers_in
@@ -36,16 +36,12 @@ def arguments_of(calls: Sequence[ToolCallPart]) -> Data:
     return {call.tool_call_id: call.args for call in calls if isinstance(call.args, dict)}
 
 
-def stored_decisions(kind: str, results: DeferredToolResults, limit: int, rewritten: Data | None = None) -> Stored:
+def dump_decisions(kind: str, results: DeferredToolResults, rewritten: Data | None, mode: Mode) -> Data:
     """Return what was decided as it is stored, with the arguments that were rewritten meanwhile, by call id."""
-
-    def dump(mode: Mode) -> Data:
-        dumped = _RESULTS.dump_python(results, mode=mode)
-        if mode == "python":  # a picture among them would come back as a dict
-            dumped["calls"] |= {name: own for name, one in results.calls.items() if (own := storable(one)) is not one}
-        return {"kind": kind, "results": dumped, **({"rewritten": rewritten} if rewritten else {})}
-
-    return encoded_messages(dump, limit)
+    dumped = _RESULTS.dump_python(results, mode=mode)
+    if mode == "python":  # a picture among them would come back as a dict
+        dumped["calls"] |= {name: own for name, one in results.calls.items() if (own := storable(one)) is not one}
+    return {"kind": kind, "results": dumped, **({"rewritten": rewritten} if rewritten else {})}
 
 
 def read_decisions(stored: Any, calls: Sequence[ToolCallPart], *, kind: str = APPROVAL) -> DeferredToolResults:

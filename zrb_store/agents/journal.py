@@ -26,7 +26,7 @@ from zrb_store.agents.changes import NOT_STORED, ChangedRequests, OnChange
 from zrb_store.agents.decisions import Budget, ask
 from zrb_store.agents.digests import digest
 from zrb_store.agents.fingerprint import Fingerprints, Request, message_digest
-from zrb_store.agents.stored import NotReadable, Prompt, stored_refusal
+from zrb_store.agents.stored import Data, Dump, NotReadable, Prompt, encoded_messages, refusal_of
 from zrb_store.attempt import Attempt, Step
 from zrb_store.attempt.exact_steps import ExactStep, open_exact, steps_before, stored_step
 from zrb_store.attempt.steps import Done
@@ -126,7 +126,7 @@ class Journal:
         self.any_live = False  # whether an answer did not come from the store since this was last set to False
         self.changes = ChangedRequests(attempt, terms.on_change, terms.setting)
         self.fingerprints = Fingerprints()
-        self.reasons: dict[str, str] = {}  # why steps run although they had completed, by name
+        self._reasons: dict[str, str] = {}  # why steps run although they had completed, by name
         self._attempt = attempt
         self._budget = None if terms.budget is None else Budget(attempt, terms.budget, waits=terms.waits)
         self._prefix = ""  # of the names of its steps
@@ -183,7 +183,7 @@ class Journal:
         if start is not None:
             with self.prompt(self._started_by) as step:
                 if isinstance(step, Step):
-                    self.complete_prompt(step, start._replace(system_prompt=instructions))
+                    self.keep(step, start._replace(system_prompt=instructions).dump, {"kind": "prompt"})
 
     def prompt(self, arguments: Mapping[str, JsonValue]) -> AbstractContextManager[Step | Done]:
         """Open the step that keeps what an agent starts from, or what is stored of it."""
@@ -195,12 +195,6 @@ class Journal:
     def stored_prompt(self) -> StepRecord | None:
         """Return what is stored of the prompt that the agent is about to start from."""
         return stored_step(self._attempt, _numbered("prompt", self._prompts + 1))
-
-    def complete_prompt(self, step: Step, prompt: Prompt) -> None:
-        """Complete the step of what an agent starts from."""
-        reason = self.reasons.get(step.step)
-        summary = {"kind": "prompt", **({"changed": reason} if reason else {})}
-        self.complete(step, prompt.stored(self.limit, reason), summary)
 
     @contextmanager
     def request(
@@ -247,8 +241,8 @@ class Journal:
             found = difference(stored)
             if not found or self.changes.keeps(found, name, tools):
                 return None
-            self.reasons[name] = f"request changed: {found}"
-            return self.reasons[name]
+            self._reasons[name] = f"request changed: {found}"
+            return self._reasons[name]
 
         not_stored = partial(self.changes.keeps, NOT_STORED, name)
         return ExactStep(name, stored_arguments((), arguments), change, leads=True, not_stored=not_stored)
@@ -269,7 +263,8 @@ class Journal:
             call, error = failed
             with self._open(call) as step:
                 if isinstance(step, Step):
-                    self.complete(step, stored_refusal(error, self.limit), {"kind": "refused"})
+                    refusal = refusal_of(error)
+                    self.keep(step, lambda _: refusal, {"kind": "refused"})
 
     def name_of_call(self, text: str) -> str:
         """Return the name of the step of a call that is made now. The text has the id that the model gave it."""
@@ -349,7 +344,13 @@ class Journal:
             error = ErrorText(error.type if isinstance(error, ErrorText) else type(error).__name__, "", "")
         step.fail(error)
 
-    def complete(self, step: Step, result: Any, summary: Any = None) -> None:
+    def keep(self, step: Step, dump: Dump, summary: Data) -> None:
+        """Complete a step with messages, and with the reason why it runs although it had completed."""
+        reason = self._reasons.get(step.step)
+        why = {"changed": reason} if reason else {}
+        self.complete(step, encoded_messages(lambda mode: {**dump(mode), **why}, self.limit), {**summary, **why})
+
+    def complete(self, step: Step, result: Any, summary: Data) -> None:
         """Complete a step with its result; if nothing private may be stored, with a summary of it."""
         if self.terms.is_private:
             result = codec.encode(summary)._replace(restorable=False)

@@ -37,6 +37,8 @@ _RESPONSE: TypeAdapter[ModelResponse] = TypeAdapter(ModelResponse)
 Mode = Literal["python", "json"]
 Data: TypeAlias = dict[str, Any]  # plain data, and what our codecs know
 Stored: TypeAlias = Encoded | Data
+Dump: TypeAlias = Callable[[Mode], Data]
+"""Returns messages, among others, as they are stored: as pydantic keeps them for Python, or for JSON."""
 _WRONG = (KeyError, IndexError, AttributeError, TypeError, ValueError)
 
 
@@ -51,22 +53,16 @@ class Prompt(NamedTuple):
     history: list[ModelMessage]
     system_prompt: str
 
-    def stored(self, limit: int, reason: str | None = None) -> Stored:
-        """Return it as it is stored, with the reason why the agent started anew if the step had completed."""
-        message: list[ModelMessage] = (
-            [] if self.message is None else [ModelRequest(parts=[UserPromptPart(self.message)])]
-        )
-
-        def dump(mode: Mode) -> Data:
-            return {
-                "kind": "prompt",
-                **({"changed": reason} if reason else {}),
-                "message": ModelMessagesTypeAdapter.dump_python(message, mode=mode),
-                "history": ModelMessagesTypeAdapter.dump_python(self.history, mode=mode),
-                "system_prompt": self.system_prompt,
-            }
-
-        return encoded_messages(dump, limit)
+    def dump(self, mode: Mode) -> Data:
+        """Return it as it is stored."""
+        asked = [] if self.message is None else [UserPromptPart(self.message)]
+        message: list[ModelMessage] = [ModelRequest(parts=[part]) for part in asked]
+        return {
+            "kind": "prompt",
+            "message": ModelMessagesTypeAdapter.dump_python(message, mode=mode),
+            "history": ModelMessagesTypeAdapter.dump_python(self.history, mode=mode),
+            "system_prompt": self.system_prompt,
+        }
 
 
 def read_prompt(stored: Any) -> Prompt | None:
@@ -81,13 +77,12 @@ def read_prompt(stored: Any) -> Prompt | None:
         raise NotReadable("no prompt of an agent") from error
 
 
-def stored_response(response: ModelResponse, limit: int, reason: str | None = None) -> Stored:
-    """Return an answer as it is stored, with the reason why the model was asked again if the step had completed."""
-    kept = {"kind": "answer", **({"changed": reason} if reason else {})}
-    return encoded_messages(lambda mode: {**kept, "response": _RESPONSE.dump_python(response, mode=mode)}, limit)
+def dump_response(response: ModelResponse, mode: Mode) -> Data:
+    """Return an answer as it is stored."""
+    return {"kind": "answer", "response": _RESPONSE.dump_python(response, mode=mode)}
 
 
-def encoded_messages(dump: Callable[[Mode], Data], limit: int) -> Stored:
+def encoded_messages(dump: Dump, limit: int) -> Stored:
     """Return messages as they are stored: what our codecs do not know, as pydantic writes it.
 
     What pydantic does not know either is returned as it is.
@@ -116,20 +111,19 @@ def read_response(stored: Any) -> ModelResponse:
     raise refusal
 
 
-def stored_refusal(error: Exception, limit: int) -> Stored:
+def refusal_of(error: Exception) -> Data:
     """Return the refusal of a request as it is stored: what zrb decides by when it goes on from it."""
     details = {}
     for name, value in vars(error).items():
         if not name.startswith("_") and name != "headers":  # these may have cookies
             with suppress(PydanticSerializationError):
                 details[name] = to_jsonable_python(value)
-    refusal = {
+    return {
         "kind": "refused",
         "types": [one.__name__ for one in type(error).__mro__ if _is_of_pydantic_ai(one)],
         "text": mask_printed(str(error)),
         "details": mask_texts(mask_named(details), mask_printed),
     }
-    return encoded_messages(lambda _: refusal, limit)
 
 
 def _read_refusal(stored: Data) -> Exception:
@@ -218,16 +212,11 @@ class _Content(NamedTuple):
     content: Any
 
 
-def _read_content(stored: Any) -> Any:
-    name, fields = stored
-    return _CONTENT[name].validate_python(fields)
-
-
 register_codec(
     _Content,
     name="zrb_store.agents.Content",
     encode=lambda one: [type(one.content).__name__, _CONTENT[type(one.content).__name__].dump_python(one.content)],
-    decode=_read_content,
+    decode=lambda stored: _CONTENT[stored[0]].validate_python(stored[1]),
 )
 
 

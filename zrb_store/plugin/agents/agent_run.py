@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack, suppress
 from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, TypeVar
 
@@ -17,7 +18,7 @@ from zrb.llm.agent.run import deferred_calls
 
 from zrb_store import codec
 from zrb_store.agents.capability import StoredAgent, StoredHandler, finishing
-from zrb_store.agents.decisions import APPROVAL, arguments_of, read_decisions, stored_decisions
+from zrb_store.agents.decisions import APPROVAL, arguments_of, dump_decisions, read_decisions
 from zrb_store.agents.digests import code, digest
 from zrb_store.agents.journal import Journal
 from zrb_store.agents.stored import NotReadable, Prompt, read_prompt
@@ -125,7 +126,7 @@ class AgentRun:
     def start(self, history: list[ModelMessage], message: T) -> tuple[list[ModelMessage], T]:
         """Return the history and the message that the agent starts from: the stored ones, else those of zrb."""
         if self._step is not None:
-            self.journal.complete_prompt(self._step, Prompt(message, history, self._system_prompt))
+            self.journal.keep(self._step, Prompt(message, history, self._system_prompt).dump, {"kind": "prompt"})
             self._step = None
             self._opened.close()
         elif self._prompt is not None:
@@ -198,5 +199,5 @@ class AgentRun:
                     raise NobodyThere
             else:
                 arguments = arguments_of([call])  # which may be rewritten by now
-                self.journal.complete(step, stored_decisions(APPROVAL, results, self.journal.limit, arguments))
+                self.journal.keep(step, partial(dump_decisions, APPROVAL, results, arguments), {"kind": APPROVAL})
             return results
