@@ -9,7 +9,7 @@ import copy
 import hashlib
 import itertools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -94,6 +94,9 @@ _SINGULAR = {"settings": "setting", "tools": "tool"}
 
 def _common(one: Sequence[T], two: Sequence[T]) -> int:
     """Return how many elements at the beginning are equal."""
+    shorter = min(len(one), len(two))
+    if one[:shorter] == two[:shorter]:  # a request repeats the one before
+        return shorter
     return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(one, two, strict=False)))
 
 
@@ -107,13 +110,14 @@ class Fingerprints:
 
     def __init__(self) -> None:
         self._tools: dict[str, tuple[ToolDefinition, str]] = {}
-        # By id, the messages of a request with their digests, and how many parts each had then.
+        # By id, the messages of the last request with their digests, and how many parts each had then.
         self._digests: dict[int, tuple[ModelMessage, int, str]] = {}
-        self._earlier: dict[int, tuple[ModelMessage, int, str]] = {}  # those of the request before
         self._made: dict[str, str] = {}  # digests of messages that hooks have made: how they were made
         self._functions: Sequence[str] = ()  # digests of those that give the first parts of the instructions
         self._hooks: str | None = None  # a digest of their code, once that is known
-        self._given: set[str] = set()  # digests of the messages that the hooks get
+        self._before: Sequence[ModelMessage] = ()  # the messages that the hooks get
+        self._new: Set[int] = frozenset()  # the ids of those that no earlier request had
+        self._given: set[str] = set()  # digests of them
         self._all_given = ""  # a digest of these, in their order
 
     def before_hooks(self, ctx: RunContext[Any], messages: Sequence[ModelMessage]) -> None:
@@ -121,8 +125,11 @@ class Fingerprints:
         if self._hooks is None:
             self._hooks = _hooks(getattr(ctx, "root_capability", None))  # newer releases have it
             self._functions = _functions(ctx)
-        given = list(map(self._of_message, messages))
-        self._given, self._all_given = set(given), digest(given)
+        if self._hooks:
+            known, self._before = set(self._digests), list(messages)
+            given = list(map(self._of_message, messages))
+            self._new = self._digests.keys() - known
+            self._given, self._all_given = set(given), digest(given)
 
     def of(
         self,
@@ -170,16 +177,19 @@ class Fingerprints:
         return known[1]
 
     def _of_sent(self, messages: Sequence[ModelMessage]) -> list[str]:
+        if not self._hooks:
+            return list(map(self._of_message, messages))
+        for new in self._new:  # the hooks may have changed it in place
+            del self._digests[new]
         found = []
-        if self._hooks:  # they may have changed in place what is new
-            self._digests = {known: one for known, one in self._digests.items() if known in self._earlier}
         for place, message in enumerate(messages):
             sent = self._of_message(message)
-            if self._hooks and sent not in self._given:
+            if sent not in self._given:
                 self._made[sent] = sent = self.made_at(place)
                 self._digests[id(message)] = (message, len(message.parts), sent)
             found.append(sent)
-        self._earlier, self._digests = self._digests, {}
+        last = {id(message) for message in (*self._before, *messages)}
+        self._digests = {known: one for known, one in self._digests.items() if known in last}
         return found
 
     def made_at(self, place: int) -> str:
@@ -187,11 +197,10 @@ class Fingerprints:
         return digest([self._hooks, place, self._all_given])
 
     def _of_message(self, message: ModelMessage) -> str:
-        known = self._digests.get(id(message)) or self._earlier.get(id(message))
+        known = self._digests.get(id(message))
         if known is None or known[0] is not message or known[1] != len(message.parts):
             found = message_digest(message)
-            known = (message, len(message.parts), self._made.get(found, found))
-        self._digests[id(message)] = known
+            known = self._digests[id(message)] = (message, len(message.parts), self._made.get(found, found))
         return known[2]
 
 

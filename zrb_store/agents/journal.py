@@ -1,6 +1,7 @@
 """The steps of the agent that works in one attempt (`Journal`).
 
-`CallNames` counts the uses of a call's id: some models give the same id in each of their answers.
+`CallNames` counts the uses of a call's id: some models give the same id in each of their answers. `AgentRuns` counts
+the runs of an agent, and `Terms` are what its task says of it.
 """
 
 from __future__ import annotations
