@@ -23,6 +23,7 @@ from zrb_store.records import JsonValue
 
 _ANY: TypeAdapter[Any] = TypeAdapter(Any, config=ConfigDict(ser_json_bytes="base64"))
 _KINDS = ("kind", "part_kind")
+_defaults: dict[type[Any], dict[str, Any]] = {}  # of the fields of pydantic-ai's classes
 Fallback: TypeAlias = Callable[[Any], Any]
 
 
@@ -102,12 +103,16 @@ def fields_of(value: Any) -> Any:
     else:
         fields = {one.name: getattr(value, one.name, None) for one in dataclasses.fields(kind)}
     if _is_of_pydantic_ai(kind):
-        defaults = {one.name: _default(one) for one in dataclasses.fields(kind) if one.name not in _KINDS}
+        if kind not in _defaults:
+            _defaults[kind] = {one.name: _default(one) for one in dataclasses.fields(kind) if one.name not in _KINDS}
+        defaults = _defaults[kind]
         fields = {name: item for name, item in fields.items() if name not in defaults or item != defaults[name]}
     return fields
 
 
 def _key(key: Any, fallback: Fallback | None) -> str:
+    if type(key) is str and key.isascii():
+        return key
     try:
         (text,) = to_jsonable_python({key: None}, fallback=fallback, bytes_mode="base64")
         return str(text)

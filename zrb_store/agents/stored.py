@@ -79,7 +79,9 @@ def read_prompt(stored: Any) -> Prompt | None:
 
 def dump_response(response: ModelResponse, mode: Mode) -> Data:
     """Return an answer as it is stored."""
-    return {"kind": "answer", "response": _RESPONSE.dump_python(response, mode=mode)}
+    data = _RESPONSE.dump_python(response, mode=mode)
+    # As a text: no other part of most answers needs a tag, and pydantic reads both.
+    return {"kind": "answer", "response": {**data, "timestamp": response.timestamp.isoformat()}}
 
 
 def encoded_messages(dump: Dump, limit: int) -> Stored:
@@ -237,7 +239,8 @@ def encoded(outcome: Data, limit: int) -> Stored:
     """
     try:
         stored = codec.encode(storable(outcome), limit=limit)
-        if digest(codec.decode(stored.data)) == digest(outcome):
+        # Without a tag it consists of JSON's own types, which come back as they are.
+        if '"$"' not in stored.data or digest(codec.decode(stored.data)) == digest(outcome):
             return stored
     except (UnencodableValue, ValueTooLarge):
         pass
