@@ -127,12 +127,16 @@ def _fields(value: Any) -> Any:
     else:
         fields = {one.name: getattr(value, one.name, None) for one in dataclasses.fields(kind)}
     if _is_of_pydantic_ai(kind):
-        defaults = {one.name: _default(one) for one in dataclasses.fields(kind) if one.name not in _KINDS}
+        if kind not in _defaults:
+            _defaults[kind] = {one.name: _default(one) for one in dataclasses.fields(kind) if one.name not in _KINDS}
+        defaults = _defaults[kind]
         fields = {name: item for name, item in fields.items() if name not in defaults or item != defaults[name]}
     return fields
 
 
 def _key(key: Any, fallback: Fallback | None) -> str:
+    if type(key) is str and key.isascii():
+        return key
     try:
         (text,) = to_jsonable_python({key: None}, fallback=fallback, bytes_mode="base64")
         return str(text)
@@ -142,6 +146,9 @@ def _key(key: Any, fallback: Fallback | None) -> str:
 
 def _default(one: dataclasses.Field[Any]) -> Any:
     return one.default_factory() if one.default_factory in (dict, list) else one.default
+
+
+_defaults: dict[type[Any], dict[str, Any]] = {}  # of the fields of pydantic-ai's classes
 
 
 def digest(value: Any, length: int = 12) -> str:

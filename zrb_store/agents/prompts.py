@@ -74,7 +74,13 @@ def read_prompt(stored: Any) -> Prompt | None:
 def stored_response(response: ModelResponse, limit: int, reason: str | None = None) -> Stored:
     """Return an answer as it is stored, with the reason why the model was asked again if the step had completed."""
     kept = {"kind": "answer", **({"changed": reason} if reason else {})}
-    return encoded_messages(lambda mode: {**kept, "response": _RESPONSE.dump_python(response, mode=mode)}, limit)
+
+    def dump(mode: Mode) -> Data:
+        data = _RESPONSE.dump_python(response, mode=mode)
+        # As a text: no other part of most answers needs a tag, and pydantic reads both.
+        return {**kept, "response": {**data, "timestamp": response.timestamp.isoformat()}}
+
+    return encoded_messages(dump, limit)
 
 
 def encoded_messages(dump: Callable[[Mode], Data], limit: int) -> Stored:
