@@ -6,7 +6,6 @@ import functools
 import logging
 import os
 import time
-import types
 from collections.abc import Callable
 from typing import Any
 
@@ -19,16 +18,14 @@ from pydantic_ai.toolsets import FunctionToolset
 
 from tests.test_durable_agents import in_attempt
 from zrb_store import Store
-from zrb_store.agents import durable
-from zrb_store.agents.declared import declared_instructions
+from zrb_store.agents import digests, durable
 
 pytestmark = pytest.mark.promise(number=11)
 
 
 def code(prompt: object) -> object:
-    """Return what is compared of a task's instructions that have this prompt."""
-    manager = types.SimpleNamespace(active_sections=[], prompts=[prompt])
-    return declared_instructions(types.SimpleNamespace(prompt_manager_attr=manager), "")["prompts"]
+    """Return what is compared of instructions that this makes."""
+    return digests.code(prompt)
 
 
 def made(source: str, **names: object) -> Any:

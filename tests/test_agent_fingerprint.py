@@ -41,7 +41,7 @@ from pydantic_ai.tools import ToolDefinition
 
 from zrb_store import codec, register_codec
 from zrb_store.agents.fingerprint import Fingerprints, Request
-from zrb_store.agents.outcomes import encoded, repeat
+from zrb_store.agents.stored import encoded, repeat
 from zrb_store.codec.classes import CmdResult
 
 CHARGE = ToolDefinition(name="charge", parameters_json_schema={"type": "object", "properties": {}})
@@ -312,8 +312,8 @@ def test_a_model_sees_what_pydantic_writes_as_json(value: Any) -> None:
 
 
 OF_A_FUNCTION = """
-import json, types
-from zrb_store.agents.declared import declared_instructions
+import json
+from zrb_store.agents.digests import code
 
 def prompt(ctx):
     return "Be kind." if ctx.session.name in {"a", "b", "c", "d", "e", "f"} else "Be brief."
@@ -322,8 +322,7 @@ def over(value):
     return lambda ctx: str(value)
 
 made = over({name: 1 for name in {"alice", "bob", "carol", prompt}})
-manager = types.SimpleNamespace(active_sections=["mandate"], prompts=[prompt, made])
-print(json.dumps(declared_instructions(types.SimpleNamespace(prompt_manager_attr=manager), "")))
+print(json.dumps([code(prompt), code(made)]))
 """
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.sessions import attempt_record
-from zrb_store.inspect.agents import NO_COSTS, LastAttempt, Spent, agent_note, costs_of_step, executions, step_name
+from zrb_store.inspect.agents import NO_COSTS, Spent, agent_note, agents_of, costs_of_step, executions, step_name
 from zrb_store.records import AttemptRecord
 
 
@@ -98,13 +98,13 @@ def test_the_costs() -> None:
         [failed, told],
         [row("own", {"kind": "value"})],
     ]
-    costs = sum((costs_of_step(each, LastAttempt(2, None)) for each in steps), NO_COSTS)
+    costs = sum((costs_of_step(each, 2, None) for each in steps), NO_COSTS)
     assert costs.text() == (
         "paid 3 answers (3,100 in / 31 out tokens) and 1 tool call; "
         "used again 2 answers (1,003 in / 13 out tokens) and 1 tool call; "
         "thrown away 1 answer (100 in / 1 out tokens)"
     )
-    assert costs_of_step(steps[-1], LastAttempt(2, None)).text() == ""
+    assert costs_of_step(steps[-1], 2, None).text() == ""
     # What the last attempt did not get to, it has not used; what a person has marked, no agent has called; what a fork
     # has copied and given back, it had not paid.
     steps = [
@@ -114,8 +114,8 @@ def test_the_costs() -> None:
         [row("a: tool charge c1", "by hand", run_id=None)],
         [row("a: model~3", answer(1, 1), run_id=None, given_back_at=5)],
     ]
-    last = LastAttempt.of(2, ["a: model~2"])
-    costs = sum((costs_of_step(each, last) for each in steps), NO_COSTS)
+    agents = agents_of(["a: model~2"])
+    costs = sum((costs_of_step(each, 2, agents) for each in steps), NO_COSTS)
     assert (costs.used_again, costs.thrown_away) == (Spent(1, 1, 1), Spent())
 
 

@@ -351,7 +351,7 @@ def test_a_run_that_is_no_stored_one(store: Store, policy: str) -> None:
     desk = Desk()
     in_attempt(store, in_turn(Desk(), "a", "b"))
     if policy == "stop":
-        with pytest.raises(RequestChanged, match=r"rerun` at the next start makes a new run again$"):
+        with pytest.raises(RequestChanged, match=r"rerun` at the next start makes a new run$"):
             in_attempt(store, in_turn(desk, "new", "b"))
     else:
         with pytest.warns(RuntimeWarning, match="desk~3 is a new run: .* and 6 answers .* are not used yet") as warned:
@@ -380,7 +380,7 @@ def test_a_new_run_makes_no_call_that_must_not_be_repeated(store: Store) -> None
 @pytest.mark.parametrize("name", ["approval bot", "tool smith", "a: tool x", "prompt"])
 def test_names_of_agents_are_told_from_those_of_steps(store: Store, policy: str, name: str) -> None:
     in_attempt(store, in_turn(Desk(), "a", name=name))
-    with pytest.raises(RequestChanged, match=r"makes 3 answers \(.*\) and 2 tool calls again"):
+    with pytest.raises(RequestChanged, match=r"repeats 3 answers \(.*\) and 2 tool calls"):
         in_attempt(store, in_turn(Desk(), "b", name=name))
 
 
@@ -415,7 +415,7 @@ def test_an_answer_is_used_if_its_own_agent_has_the_tool_then(store: Store, poli
 
     desk = Desk()
     in_attempt(store, work(Desk(), "a"))
-    with pytest.warns(RuntimeWarning, match="6 answers .* and 4 tool calls are used all the same"):
+    with pytest.warns(RuntimeWarning, match="6 answers .* and 4 tool calls are used anyway"):
         in_attempt(store, work(desk, "b"))
     assert desk.paid == []
 
@@ -428,7 +428,7 @@ def test_answers_that_are_not_stored(store: Store, policy: str, monkeypatch: pyt
     desk = Desk()
     in_attempt(store, lambda _: run(Desk().agent()))
     if policy == "stop":
-        with pytest.raises(RequestChanged, match=r"makes 3 answers [^`]*again$"):
+        with pytest.raises(RequestChanged, match=r"repeats 3 answers [^`]*$"):
             in_attempt(store, lambda _: run(desk.agent()))
     else:
         with pytest.warns(RuntimeWarning, match="an answer is not stored: 3 answers .* are made again"):

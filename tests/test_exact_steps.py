@@ -14,7 +14,7 @@ import pytest
 from tests.rows import faults, query
 from zrb_store import StepUncertain, Store, ZrbStoreError
 from zrb_store.attempt import Attempt
-from zrb_store.attempt.exact_steps import Change, ExactStep, open_exact
+from zrb_store.attempt.exact_steps import ExactStep, open_exact
 from zrb_store.attempt.steps import Done
 from zrb_store.queries import attempts
 
@@ -37,15 +37,12 @@ def ask(
 ) -> tuple[Any, bool]:
     """Run a step by its exact name. Return its result, and whether it ran."""
 
-    def arguments(**named: str) -> str:
-        return json.dumps([[question], named])
-
-    def change(before: str) -> Change | None:
+    def change(before: str) -> str | None:
         if json.loads(before)[0] == [question]:
             return None
-        return Change(f"asked {question}", arguments(changed=question))
+        return f"asked {question}"
 
-    with open_exact(attempt, ExactStep(name, arguments(), change, **more)) as step:
+    with open_exact(attempt, ExactStep(name, json.dumps([[question], {}]), change, **more)) as step:
         if isinstance(step, Done):
             return json.loads(step.result), False
         result = work()
@@ -95,7 +92,7 @@ def test_a_change_gives_back_what_followed(store: Store) -> None:
     assert list(store.session("other").xcom["in"]) == [2]
     record = attempts.by_name(store.database, "s", "agent/2", 2)
     assert record is not None
-    assert json.loads(record.arguments or "") == [["what else?"], {"changed": "what else?"}]
+    assert json.loads(record.arguments or "") == [["what else?"], {}]
     with attempt_of(store, "bystander") as attempt:
         assert not ask(attempt, "model")[1]
     assert faults(store) == []

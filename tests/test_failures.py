@@ -18,6 +18,7 @@ from tests.processes import Child
 from tests.rows import all_rows, faults
 from tests.workers import press_ctrl_c, run_out_of_files, try_as_nobody
 from zrb_store import InvalidArgument, Store, StoreMissing, StoreUnavailable, ZrbStoreError, open_store
+from zrb_store.db import patience
 from zrb_store.db.dialect.sqlite import PAGE_SIZE
 from zrb_store.db.engine import Database
 
@@ -56,6 +57,7 @@ class TestFullDisk:
         attempt = run.begin("load")
         queue = session.xcom["q"]
         limit(store, 20)
+        store.database.timeout = 0.0
         with acting_as(attempt):
             count = fill_up(queue.push)
             assert list(queue) == ["x" * 500] * count
@@ -83,9 +85,17 @@ class TestFullDisk:
         assert faults(store) == []
         assert integrity(store) == "ok"
 
+    @ON_SQLITE
+    def test_a_push_waits_for_room(self, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+        limit(store, 2)
+        monkeypatch.setattr(patience.Wait, "sleep", lambda wait: limit(store, 10_000))
+        store.session("s").xcom["q"].push("x" * 50_000)
+        assert len(store.session("s").xcom["q"]) == 1
+
     @AS_ROOT
-    def test_a_small_file_system(self, tmp_path: Path) -> None:
+    def test_a_small_file_system(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """On a disk that is really full, SQLite cannot even take a value out, since that writes too."""
+        monkeypatch.setattr(Database, "timeout", 0.0)
         command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(tmp_path)]
         if subprocess.run(command, capture_output=True, check=False).returncode:
             pytest.skip("mounting is not allowed here")

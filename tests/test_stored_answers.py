@@ -24,9 +24,9 @@ from pydantic_ai.models import ModelRequestParameters
 from pydantic_ai.models.test import TestModel
 
 from zrb_store import codec
-from zrb_store.agents.deferred import arguments_of, repeat_approvals, stored_approvals
+from zrb_store.agents.decisions import APPROVAL, arguments_of, dump_decisions, read_decisions
 from zrb_store.agents.fingerprint import Fingerprints
-from zrb_store.agents.prompts import NotReadable, Prompt, read_prompt, read_response, stored_response
+from zrb_store.agents.stored import NotReadable, Prompt, dump_response, encoded_messages, read_prompt, read_response
 from zrb_store.codec import Encoded
 
 THEN = datetime(2026, 1, 2, 3, 4, 5, 6, UTC)
@@ -34,7 +34,8 @@ HOSTILE = "nul \0, half a pair \ud800, \x1b[31m red"
 
 
 def stored(detail: Any, limit: int = 10_000) -> Any:
-    return stored_response(ModelResponse([TextPart("yes")], provider_details={"detail": detail}), limit)
+    response = ModelResponse([TextPart("yes")], provider_details={"detail": detail})
+    return encoded_messages(partial(dump_response, response), limit)
 
 
 @pytest.mark.parametrize(
@@ -72,11 +73,11 @@ def test_a_prompt_comes_back() -> None:
         ModelRequest(parts=[ToolReturnPart("charge", {"paid": 1.5}, "c1", timestamp=THEN)]),
     ]
     prompt = Prompt([HOSTILE, BinaryContent(b"%PDF\xff", media_type="application/pdf")], history, HOSTILE)
-    kept = prompt.stored(10_000)
+    kept = encoded_messages(prompt.dump, 10_000)
     assert isinstance(kept, Encoded)
     assert read_prompt(codec.decode(kept.data)) == prompt
     no_message = prompt._replace(message=None)  # the history ends with it
-    kept = no_message.stored(10_000)
+    kept = encoded_messages(no_message.dump, 10_000)
     assert isinstance(kept, Encoded)
     assert read_prompt(codec.decode(kept.data)) == no_message
 
@@ -84,7 +85,7 @@ def test_a_prompt_comes_back() -> None:
 @pytest.mark.parametrize("content", [object(), "x" * 20_000])
 def test_a_conversation_that_cannot_be_stored_is_left_to_the_step(content: Any) -> None:
     history: list[ModelMessage] = [ModelRequest(parts=[ToolReturnPart("charge", content, "c1")])]
-    left = Prompt("Go on.", history, "").stored(10_000)
+    left = encoded_messages(Prompt("Go on.", history, "").dump, 10_000)
     assert not isinstance(left, Encoded)
     assert left["history"][0]["parts"][0]["content"] is content
 
@@ -95,24 +96,25 @@ def test_decisions_come_back() -> None:
         ToolCallPart("charge", '{"n": 2}', "c2"),
         ToolCallPart("x", {}, "c3"),
     ]
-    before = arguments_of(calls)
     rewritten: Any = calls[0].args
     rewritten["n"] = 1001  # as a hook of zrb does
     results = DeferredToolResults(
         approvals={"c1": ToolApproved(override_args={"n": 3}), "c2": ToolDenied("too much"), "c3": True}
     )
-    kept = codec.decode(codec.encode(stored_approvals(results, calls, before)).data)
+    stored = encoded_messages(partial(dump_decisions, APPROVAL, results, arguments_of(calls)), 10_000)
+    assert isinstance(stored, Encoded)
+    kept = codec.decode(stored.data)
     again = [
         ToolCallPart("charge", {"n": 1}, "c1"),
         ToolCallPart("charge", '{"n": 2}', "c2"),
         ToolCallPart("x", {}, "c3"),
     ]
-    assert repeat_approvals(kept, again) == results
+    assert read_decisions(kept, again) == results
     assert again == calls
 
 
 @pytest.mark.parametrize("result", [7, ["a"], {"a": 1}, {"kind": "prompt", "message": [1], "history": []}])
-@pytest.mark.parametrize("read", [read_prompt, read_response, partial(repeat_approvals, calls=[])])
+@pytest.mark.parametrize("read", [read_prompt, read_response, partial(read_decisions, calls=[])])
 def test_what_a_person_has_marked_may_be_something_else(read: Any, result: Any) -> None:
     with pytest.raises(NotReadable):
         read(result)
@@ -126,7 +128,7 @@ def test_what_a_person_has_marked() -> None:
 def test_an_image_is_the_same_when_it_comes_back() -> None:
     """pydantic-ai reads it as an object of another class."""
     prompt = Prompt(["Look.", BinaryContent(b"\x89PNG\xff", media_type="image/png")], [], "")
-    kept = prompt.stored(10_000)
+    kept = encoded_messages(prompt.dump, 10_000)
     assert isinstance(kept, Encoded)
     again = read_prompt(codec.decode(kept.data))
     assert again is not None

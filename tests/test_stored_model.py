@@ -68,7 +68,7 @@ class Bank:
         with store.session("s").run() as run:
             attempt = run.begin("triage")
             try:
-                stored = StoredAgent(Journal(attempt, is_private=False))
+                stored = StoredAgent(Journal(attempt))
                 return self.run_without_store(capabilities=[stored], **more)
             finally:
                 attempt.fail()
@@ -162,7 +162,7 @@ class Refused(Bank):
         agent.tool_plain(name="charge")(self._charge)
         with store.session("s").run() as run:
             attempt = run.begin("triage")
-            journal = Journal(attempt, is_private=False)
+            journal = Journal(attempt)
             try:
                 asyncio.run(agent.run("Charge them all.", capabilities=[StoredAgent(journal)]))
             except Exception as error:  # noqa: BLE001 - it may be of any type
@@ -230,10 +230,9 @@ def test_another_request_is_made_anew(store: Store, more: dict[str, Any], reason
         again.run(store, **more)
     assert again.asked == [0, 1, 2, 3]
     assert again.charged == [0, 1, 2]
-    texts = [row[0] for row in query(store, "SELECT arguments FROM zrb_attempt WHERE role = 'step' ORDER BY id")]
-    assert [named["changed"] for _, named in map(json.loads, texts) if "changed" in named] == [
-        f"request changed: {reason}"
-    ]
+    texts = [row[0] for row in query(store, "SELECT result FROM zrb_attempt WHERE role = 'step' ORDER BY id")]
+    found = [result["changed"] for result in map(json.loads, texts) if "changed" in result]
+    assert found == [f"request changed: {reason}"]
 
 
 PICTURE = BinaryContent(b"\x89PNG\xff", media_type="image/png", identifier="receipt", vendor_metadata={"detail": "low"})

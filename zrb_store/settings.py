@@ -223,7 +223,8 @@ def choice(variable: str) -> str:
 
 def budget(text: str | None = None, place: str = "ZRB_STORE_BUDGET") -> int | None:
     """Return how many tokens a text such as `tokens=500000` allows, by default that of the setting; None for any."""
-    text = text or value_of("ZRB_STORE_BUDGET")
+    if not text:
+        text, place = value_of("ZRB_STORE_BUDGET"), "ZRB_STORE_BUDGET"
     if not text:
         return None
     found = re.fullmatch(r"tokens=(\d[\d_]{0,17})", text)

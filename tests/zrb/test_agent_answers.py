@@ -181,11 +181,8 @@ agent(cls=Edited, tools=[kill_at(30)], tool_factories=[])
     (agents.project.folder / "edit").touch()
     agents.project.forget()
     agents.resume(ROUNDS="4")
-    (changed,) = [
-        json.loads(arguments)[1]["changed"]
-        for arguments in agents.rows("arguments")
-        if "changed" in json.loads(arguments)[1]
-    ]
+    results = [json.loads(result) for result in agents.rows("result") if result]
+    (changed,) = [result["changed"] for result in results if "changed" in result]
     assert changed == f"request changed: messages[{index}]"
     assert f"request changed: messages[{index}]" in agents.run("xcom", "show", "s", COLUMNS="200")
     # From the changed request on everything runs anew, and nothing before it.

@@ -45,12 +45,12 @@ def test_nothing_is_paid_again_without_a_word(agents: Agents, change: str) -> No
     agents.tasks(source)
     agents.project.forget()
     output = agents.resume(code=1, ROUNDS="4", ZRB_STORE_CHANGED_REQUEST="stop")
-    stopped = f"triage: {words}: `ZRB_STORE_CHANGED_REQUEST=rerun zrb xcom resume s` makes {MADE} again"
+    stopped = f"triage: {words}: `ZRB_STORE_CHANGED_REQUEST=rerun zrb xcom resume s` repeats {MADE}"
     assert re.search(stopped, output), output
     assert not agents.project.calls
     output = agents.resume(ROUNDS="4", ZRB_STORE_CHANGED_REQUEST="reuse")
-    (line,) = [line for line in output.splitlines() if "used all the same" in line]
-    assert re.search(f"triage: {words}: {MADE} are used all the same$", line)
+    (line,) = [line for line in output.splitlines() if "used anyway" in line]
+    assert re.search(f"triage: {words}: {MADE} are used anyway$", line)
     begun = {
         **dict.fromkeys((f"tool {n}" for n in (20, 21, 22, 30, 31, 32, 33)), 1),
         "model 3": 1,
@@ -65,7 +65,7 @@ def test_a_missing_tool_and_what_is_made_again(agents: Agents) -> None:
     agents.tasks(plain().replace("tools=[kill_at(20)]", "tools=[work]").rstrip() + '.changed_request = "reuse"\n')
     output = agents.resume(code=1)
     assert "but an answer calls tool charge, which is gone, so they cannot be used again" in output
-    assert '`triage.changed_request = "rerun"` before `zrb xcom resume s` makes 3 answers' in output
+    assert '`triage.changed_request = "rerun"` before `zrb xcom resume s` repeats 3 answers' in output
     agents.tasks(plain('system_prompt="Be kind."'))
     agents.project.forget()
     output = agents.resume(ROUNDS="4")
@@ -87,6 +87,7 @@ def test_nothing_is_made_again_after_an_upgrade(agents: Agents) -> None:
         old = json.dumps([positional, {**named, "instructions": {"text": "5dc4b51a5f2c"}}])
         rows.execute("UPDATE zrb_attempt SET arguments = ? WHERE step = 'prompt'", [old])
     agents.project.forget()
+    assert {action for step, action in planned(agents).items() if step != "tool charge c2-0"} == {"reused"}
     assert "made again" not in agents.resume(ROUNDS="4")
     assert "model 0" not in agents.project.begun
 
@@ -125,6 +126,73 @@ def test_a_plan_says_what_it_cannot_know(agents: Agents) -> None:
     tasks(more=f"model_settings={{'temperature': 0}}, {queue}")
     assert planned(agents)["model~2"] == "stops: setting temperature is new"
     assert set(planned(agents, "--from", "triage", "--repeat-once").values()) == {"made again: forced"}
-    assert planned(agents, ZRB_STORE_AGENTS="private")["prompt"] == "made again: private"
     assert planned(agents, ZRB_STORE_CHANGED_REQUEST="reuse")["model"] == "reused: setting temperature is new"
     assert not agents.project.calls
+
+
+TOOLSET = """
+from pydantic_ai import Tool
+from pydantic_ai.toolsets import FunctionToolset
+
+async def charge(n: int) -> str:
+    "Charge."
+    if n == 2 and once_here("killed"):
+        kill_me()
+    return f"receipt {n}"
+
+async def later(ctx, tool):
+    return tool if ctx.run_step > 1 else None
+
+async def in_turn(messages, info):
+    number = answers(messages)
+    log(f"model {number}", "begin")
+    names = ["charge", "refund", "charge"]
+    if number < 3:
+        yield {0: DeltaToolCall(names[number], json_args=f'{{"n": {number}}}', tool_call_id=f"c{number}")}
+    else:
+        yield "done"
+
+agent(
+    toolsets=[FunctionToolset(tools=[charge, Tool(charge, name="refund", prepare=later)])],
+    tool_factories=[],
+    model=FunctionModel(stream_function=in_turn),
+)
+"""
+
+
+@pytest.mark.promise(number=11)
+def test_a_plan_knows_toolsets_and_that_tools_may_come_later(agents: Agents) -> None:
+    agents.tasks(TOOLSET)
+    agents.run("triage", code=-9)
+    agents.project.forget()
+    kept = ("prompt", "model", "tool charge c0", "model~2", "tool refund c1", "model~3")
+    assert planned(agents) == {**dict.fromkeys(kept, "reused"), "tool charge c2": "made again"}
+    agents.tasks(TOOLSET.replace('"Charge."', '"Charge well."'))
+    assert planned(agents)["model"] == "made again: tool charge has changed"
+    described = "reused: tool charge has changed"
+    assert planned(agents, ZRB_STORE_CHANGED_REQUEST="reuse")["model~3"] == described
+    agents.tasks(TOOLSET.replace("ctx.run_step > 1", "False").replace('"Charge."', '"Charge well."'))
+    # What a function decides at a later request is known when it runs.
+    assert planned(agents, ZRB_STORE_CHANGED_REQUEST="reuse")["model~2"] == described
+    agents.tasks(TOOLSET.replace('Tool(charge, name="refund", prepare=later)', 'Tool(charge, name="look")'))
+    plan = planned(agents, ZRB_STORE_CHANGED_REQUEST="reuse")
+    assert plan["model~2"] == "reused: tool look is new"
+    agents.tasks(TOOLSET.replace("tools=[charge, ", "tools=["))
+    plan = planned(agents, ZRB_STORE_CHANGED_REQUEST="reuse")
+    gone = "tool charge is gone, but an answer calls tool charge, which is gone"
+    assert (plan["prompt"], plan["model"]) == ("reused", f"stops: {gone}")
+    assert f"{gone}, so they cannot be used again" in agents.resume(code=1, ZRB_STORE_CHANGED_REQUEST="reuse")
+    assert not agents.project.calls
+
+
+@pytest.mark.promise(number=11)
+@pytest.mark.parametrize("policy", ["reuse", "stop"])
+def test_a_plan_of_answers_that_are_not_stored(agents: Agents, policy: str) -> None:
+    agents.tasks(plain())
+    agents.run("triage", code=-9, ROUNDS="4", ZRB_STORE_AGENTS="private")
+    agents.project.forget()
+    action = {"reuse": "made again", "stop": "stops"}[policy]
+    assert planned(agents, ZRB_STORE_CHANGED_REQUEST=policy)["prompt"] == f"{action}: an answer is not stored"
+    output = agents.resume(code=int(policy == "stop"), ROUNDS="4", ZRB_STORE_CHANGED_REQUEST=policy)
+    assert "triage: an answer is not stored: " in output
+    assert agents.project.begun["model 0"] == (policy == "reuse")

@@ -55,6 +55,8 @@ async def triage(ctx):
     )
     agents.run("triage", code=-9)
     agents.resume(code=-9)
+    known_later = "triage: whether its agents of `durable()` use their steps again is known when they run"
+    assert known_later in agents.run("xcom", "resume", "s", "--plan")
     agents.resume()
     assert agents.live("triage") == [["done", "done"]]
     everything = {f"{name} {what}" for name in "ab" for what in ("0", "charge 0", "1", "charge 1", "2")}

@@ -36,7 +36,7 @@ agent(tools=[charge], tool_factories=[])
     agents.project.forget()
     agents.resume(ROUNDS="4")
     assert "model 0" in agents.project.begun
-    assert any("request changed: tool charge" in arguments for arguments in agents.rows("arguments"))
+    assert any("request changed: tool charge" in (result or "") for result in agents.rows("result"))
 
 
 MANAGER = """

@@ -95,10 +95,28 @@ def test_signals_while_another_program_keeps_the_store_locked(zrb: Zrb, number: 
 @pytest.mark.every_release
 @only(lambda version: version < (3, 14))  # later releases wait for the task themselves
 def test_sigterm_while_a_task_blocks_the_event_loop(zrb: Zrb) -> None:
-    steps(zrb, "mark('in-main'); time.sleep(60)")
+    steps(zrb, "mark('in-main'); ends = time.monotonic() + 60\n        while time.monotonic() < ends: time.sleep(0.01)")
     done = zrb.start("main", ZRB_STORE_SESSION="end").reaches("in-main").signal(signal.SIGTERM).done()
     assert done.code in (-signal.SIGTERM, 128 + signal.SIGTERM)
     check_resume(zrb, status="interrupted")
+
+
+@pytest.mark.every_release
+def test_a_signal_when_the_task_has_ended_and_its_successor_has_not_begun(zrb: Zrb) -> None:
+    """Python hears of a signal when the main thread runs again: after a long query, the task completes nevertheless."""
+    steps(
+        zrb,
+        "signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM}); mark('in-main')\n"
+        "        while not exists('signalled'): time.sleep(0.01)\n"
+        "        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})",
+    )
+    running = zrb.start("main", ZRB_STORE_SESSION="end").reaches("in-main").signal(signal.SIGTERM)
+    zrb.mark("signalled")
+    running.done()
+    assert zrb.stored("end").tasks == {"first": ["completed"], "main": ["completed"]}
+    assert zrb.stored("end").status == "interrupted"
+    assert zrb.resume("end").out.strip() == "[1]"
+    assert zrb.ran == ["first", "main", "after"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGHUP])

@@ -1,13 +1,63 @@
 """Agents of pydantic-ai over steps: each request to a model and each execution of a tool is a step of an attempt.
 
-`durable.py` is for a user's own agents; zrb's LLM tasks have theirs by plugin/agents/. `capability.py` is what
-pydantic-ai calls, `journal.py` keeps the steps of one agent, and `deferred.py` what was decided about waiting calls.
-`fingerprint.py` finds whether a request equals the stored one, `declared.py` what its functions are made of, and
-`changes.py` decides about one that differs. `outcomes.py` and `prompts.py` write and read what is stored.
+`durable` is for a user's own agents; zrb's LLM tasks have theirs by plugin/agents/. `capability.py` is what pydantic-ai
+calls, `journal.py` keeps the steps of one agent, and `decisions.py` what was decided about calls and the budget.
+`fingerprint.py` finds whether a request equals the stored one, by the digests of `digests.py`, and `changes.py` decides
+about one that differs. `stored.py` writes and reads what is stored.
 
 Nothing here loads pydantic-ai before `durable` is called, or an LLM task is registered: that takes seconds.
 """
 
-from zrb_store.agents.durable import durable
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from zrb_store import settings
+from zrb_store.errors import ZrbStoreError
+from zrb_store.stepping import Policy, policies
 
 __all__ = ["durable"]
+
+if TYPE_CHECKING:
+    from pydantic_ai.capabilities import AbstractCapability
+
+_NEEDED = "2.36"
+
+
+def durable(
+    *,
+    once_tools: Sequence[str] | Mapping[str, Policy] = (),
+    budget: str | None = None,
+    wait_for_approval: bool = False,
+) -> AbstractCapability[Any]:
+    """Make each model request and each tool call of an agent a step: `Agent(..., capabilities=[durable()])`.
+
+    In a zrb task's action or in `with run.attempt(...)`, what has completed is not paid again in the task's next
+    attempt, by `run`, `run_stream` and `iter`, also if agents are gathered. An agent inside a step or a tool belongs to
+    it. Elsewhere the agent runs without a store, with a warning.
+
+    Args:
+        once_tools: Names of tools that must not be repeated, or a mapping of names to policies, as for `once_tool`,
+            whose marks are found.
+        budget: `tokens=N`: what the agents of the session may use over all its runs, instead of `ZRB_STORE_BUDGET`.
+        wait_for_approval: Let the session wait if a tool that requires an approval is called, or the budget is used up:
+            `zrb-store approve` answers.
+
+    Raises:
+        ZrbStoreError: pydantic-ai is not installed, or too old.
+        InvalidArgument: A policy or the budget is something else.
+    """
+    once = policies(once_tools, "once_tools")
+    settings.budget(budget, "budget")
+    try:
+        from zrb_store.agents.capability import Durable  # late: loads pydantic-ai
+    except ImportError:
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            found = f"{version('pydantic-ai-slim')} is installed"
+        except PackageNotFoundError:
+            found = "it is not installed"
+        raise ZrbStoreError(f"durable() needs pydantic-ai {_NEEDED} or later ({found})") from None
+    return Durable(once=once, budget=budget, waits=wait_for_approval)

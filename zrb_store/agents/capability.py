@@ -11,13 +11,13 @@ import contextlib
 import functools
 import threading
 import warnings
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, ParamSpec, Protocol, TypeVar, cast
 
-from pydantic_ai import _function_schema
+from pydantic_ai import DeferredToolRequests, DeferredToolResults, _function_schema
 from pydantic_ai.capabilities import AbstractCapability, CapabilityOrdering, CombinedCapability
 from pydantic_ai.messages import ModelMessage, ModelResponse, ToolCallPart
 from pydantic_ai.models import (
@@ -33,11 +33,11 @@ from pydantic_ai.tools import AgentDepsT, RunContext, ToolDefinition
 from pydantic_core import to_jsonable_python
 
 from zrb_store import codec, settings
-from zrb_store.agents import outcomes
+from zrb_store.agents import stored
 from zrb_store.agents.changes import OnChange
-from zrb_store.agents.deferred import StoredHandler
-from zrb_store.agents.journal import Journal
-from zrb_store.agents.prompts import read_response, stored_response, summary_of_response
+from zrb_store.agents.decisions import RESULTS, dump_decisions, read_decisions
+from zrb_store.agents.journal import Journal, Terms
+from zrb_store.agents.stored import dump_response, read_response, summary_of_response
 from zrb_store.attempt import Attempt, Step
 from zrb_store.attempt.steps import Done
 from zrb_store.errors import StepUncertain
@@ -147,8 +147,7 @@ class StoredModel(WrapperModel):
                 self._complete(step, stream.get())
 
     def _complete(self, step: Step, response: ModelResponse) -> None:
-        stored = stored_response(response, self._journal.limit, self._journal.reasons.get(step.step))
-        self._journal.complete(step, stored, summary_of_response(response))
+        self._journal.keep(step, functools.partial(dump_response, response), summary_of_response(response))
 
 
 @dataclass(init=False)
@@ -184,7 +183,7 @@ class StoredAgent(AbstractCapability[AgentDepsT]):
         journal = self._journal
         if isinstance(current_attempt.get(), Step):
             return await handler(args)
-        if policy := _marked(ctx, call.tool_name):
+        if policy := marked_policy(ctx, call.tool_name):
             journal.once.setdefault(call.tool_name, policy)
         # A call that waited for an approval is executed again when it has one.
         suffix = " approved" if ctx.tool_call_approved else ""
@@ -205,11 +204,11 @@ class StoredAgent(AbstractCapability[AgentDepsT]):
         try:
             with open_step() as step:
                 if isinstance(step, Done):
-                    result = outcomes.repeat(codec.decode(step.result))
+                    result = stored.repeat(codec.decode(step.result))
                     ctx.usage.tool_calls += 1  # as pydantic-ai counts a call that returns
                     return result
                 try:
-                    end = await outcomes.ended(execute)
+                    end = await stored.ended(execute)
                 except NotBegun as error:
                     journal.fail(step, error)  # its end is known
                     raise
@@ -221,22 +220,20 @@ class StoredAgent(AbstractCapability[AgentDepsT]):
         except StepUncertain:
             if journal.fatal is not None:
                 raise
-            with open_step(repeat=True) as step:
-                told = outcomes.UNKNOWN.format(name=call.tool_name)
-                journal.complete(step, {"kind": "unknown", "value": told, "call": arguments})
-                return told
+            told = stored.UNKNOWN.format(name=call.tool_name)
+            end = stored.Ended({"kind": "unknown", "value": told, "call": arguments}, told)
         # What the failed call did to queues is given back. How it ended is stored, to be told to the model again.
         with open_step(repeat=True) as step:
             return self._end(step, end)
 
-    def _end(self, step: Step, end: outcomes.Ended) -> Any:
-        self._journal.complete(step, outcomes.encoded(end.outcome, self._journal.limit), {"kind": end.outcome["kind"]})
+    def _end(self, step: Step, end: stored.Ended) -> Any:
+        self._journal.complete(step, stored.encoded(end.outcome, self._journal.limit), {"kind": end.outcome["kind"]})
         if end.raised is not None:
             raise end.raised
         return end.result
 
 
-def _marked(ctx: RunContext[Any], name: str) -> Policy | None:
+def marked_policy(ctx: RunContext[Any], name: str) -> Policy | None:
     """Return the policy of a tool whose function is marked with `once_tool`, whatever name a toolset gives it."""
     tool: Any = (getattr(getattr(ctx, "tool_manager", None), "tools", None) or {}).get(name)
     while hasattr(tool, "source_tool"):
@@ -245,21 +242,107 @@ def _marked(ctx: RunContext[Any], name: str) -> Policy | None:
     return policy_of(getattr(schema, "function", None))
 
 
+_HANDLE = "handle_deferred_tool_calls"
+
+
+class StoredHandler(AbstractCapability[AgentDepsT]):
+    """Makes a step of what the other capabilities of an agent do about the deferred calls of one answer.
+
+    It also sees each request as it was before they may have changed it.
+    """
+
+    def __init__(self, journal: Journal) -> None:
+        super().__init__()
+        self._journal = journal
+        self._is_asking = False
+
+    def get_ordering(self) -> CapabilityOrdering:
+        """Ask to be the first, so that no other is asked again."""
+        return CapabilityOrdering(position="outermost")
+
+    async def before_run(self, ctx: RunContext[AgentDepsT]) -> None:
+        """Note what a run of the agent starts from."""
+        if self._journal.agent:
+            self._journal.begin_run(ctx.prompt, ctx.messages, ctx.deps)
+
+    async def before_model_request(
+        self, ctx: RunContext[AgentDepsT], request_context: ModelRequestContext
+    ) -> ModelRequestContext:
+        """Note what the request is made of."""
+        self._journal.fingerprints.before_hooks(ctx, request_context.messages)
+        return request_context
+
+    async def handle_deferred_tool_calls(
+        self, ctx: RunContext[AgentDepsT], *, requests: DeferredToolRequests
+    ) -> DeferredToolResults | None:
+        """Return the stored results, or those that the others give, or a person; None if there are none."""
+        # What a tool does about calls of its own belongs to the step of the tool.
+        if self._is_asking or not isinstance(current_attempt.get(), Attempt):
+            return None
+        root: Any = getattr(ctx, "root_capability", None)  # older releases have none
+        results = await self._of_others(ctx, root, requests) if _has_handler(root) else None
+        journal, decided = self._journal, results.approvals if results else {}
+        left = [call for call in requests.approvals if call.tool_call_id not in decided]
+        # zrb decides about the calls of its own agents.
+        if not left or not journal.agent or not journal.terms.waits:
+            return results
+        results = results or DeferredToolResults()
+        asked = {journal.name_of_call(f"approval {call.tool_call_id}"): call for call in left}
+        results.approvals |= await journal.ask(asked)
+        return results
+
+    async def _of_others(
+        self, ctx: RunContext[AgentDepsT], root: Any, requests: DeferredToolRequests
+    ) -> DeferredToolResults | None:
+        journal = self._journal
+        ids = sorted(call.tool_call_id for call in (*requests.calls, *requests.approvals))
+        name = journal.name_of_call(f"deferred {' '.join(ids)}")
+        try:
+            with journal.decision(name, requests.calls) as step:
+                if isinstance(step, Done):
+                    return read_decisions(codec.decode(step.result), requests.calls, kind=RESULTS)
+                self._is_asking = True
+                try:
+                    results: DeferredToolResults | None = await root.handle_deferred_tool_calls(ctx, requests=requests)
+                finally:
+                    self._is_asking = False
+                if results is None:
+                    step.fail(None, "interrupted")  # zrb decides
+                else:
+                    journal.keep(step, functools.partial(dump_decisions, RESULTS, results, None), {"kind": RESULTS})
+                return results
+        except StepUncertain:
+            if journal.fatal is not None:
+                raise
+            results = DeferredToolResults()
+            results.calls |= {call.tool_call_id: stored.UNKNOWN.format(name=call.tool_name) for call in requests.calls}
+            with journal.decision(name, requests.calls, repeat=True) as step:
+                journal.keep(step, functools.partial(dump_decisions, RESULTS, results, None), {"kind": RESULTS})
+            return results
+
+
+def _has_handler(root: Any) -> bool:
+    """Whether a capability beside ours may answer deferred calls."""
+    stock = getattr(AbstractCapability, _HANDLE, None)
+    return any(
+        not isinstance(one, StoredHandler) and getattr(type(one), _HANDLE, None) is not stock
+        for one in getattr(root, "capabilities", ())
+    )
+
+
 _NO_ATTEMPT = (
     "an agent with durable() runs outside of any attempt, so nothing of it is stored: run it in a zrb task's action or "
     "in `with run.attempt(...)`"
 )
 
 
-@dataclass(init=False)
+@dataclass(kw_only=True)
 class Durable(AbstractCapability[AgentDepsT]):
     """What `durable` returns. In each run of the agent, it is replaced by the capabilities that work in one attempt."""
 
-    def __init__(self, once: dict[str, Policy], budget: str | None, waits: bool) -> None:
-        super().__init__()
-        self._once = once
-        self._budget = budget
-        self._waits = waits
+    once: Mapping[str, Policy]
+    budget: str | None
+    waits: bool
 
     async def for_run(self, ctx: RunContext[AgentDepsT]) -> AbstractCapability[AgentDepsT]:
         """Return the capabilities of a run."""
@@ -269,15 +352,8 @@ class Durable(AbstractCapability[AgentDepsT]):
             warnings.warn(_NO_ATTEMPT, RuntimeWarning, stacklevel=1)
         if not isinstance(attempt, Attempt) or mode == "off":
             return CombinedCapability([])
-        name = getattr(ctx.agent, "name", None) or "agent"
         on_change = cast(OnChange, settings.choice("ZRB_STORE_CHANGED_REQUEST"))
-        journal = Journal(
-            attempt,
-            is_private=mode == "private",
-            on_change=on_change,
-            agent=name,
-            budget=settings.budget(self._budget, "budget"),
-            waits=self._waits,
-        )
-        journal.once |= self._once
+        budget = settings.budget(self.budget, "budget")
+        terms = Terms(mode == "private", on_change, budget=budget, waits=self.waits, once=self.once)
+        journal = Journal(attempt, terms, getattr(ctx.agent, "name", None) or "agent")
         return CombinedCapability([StoredHandler(journal), StoredAgent(journal)])

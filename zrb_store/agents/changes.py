@@ -1,21 +1,25 @@
-"""What happens where stored answers no longer fit the requests: a line says so, and the task's policy decides."""
+"""What happens where stored answers no longer fit the requests: the task's policy decides, and a line says so.
+
+`decide` is for a run as for the plan of a resume; `ChangedRequests` asks it in a run, and tells of it.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Collection, Sequence
 from functools import reduce
-from typing import Literal, NoReturn
+from itertools import pairwise
+from typing import Literal, NamedTuple, NoReturn
 
 from zrb_store import codec
 from zrb_store.attempt import Attempt
-from zrb_store.attempt.exact_steps import completed_since
+from zrb_store.attempt.exact_steps import steps_since
 from zrb_store.errors import RequestChanged
-from zrb_store.inspect.agents import Spent, answer_cost, is_agent_step, is_answer_name, is_call_name, step_name
-from zrb_store.queries.dependent_steps import StoredStep
+from zrb_store.inspect.agents import Spent, answer_cost, is_agent_step, step_name
+from zrb_store.queries.steps import StepRecord
 
 OnChange = Literal["rerun", "reuse", "stop"]
-"""Make changed requests and what follows again, use the stored answers all the same, or let a person decide."""
+"""Make changed requests and what follows again, use the stored answers anyway, or let a person decide."""
 
 _WORDS = {
     "message": "the message has changed",
@@ -38,6 +42,61 @@ def _sentence(part: str) -> str:
     return part if re.search(" (is new|is gone|became .*|is not stored)$", part) else f"{part} has changed"
 
 
+class Verdict(NamedTuple):
+    """What becomes of stored steps that do not fit."""
+
+    action: Literal["made-again", "reused", "stops", "refused"]  # the last by a step that must not be repeated
+    obstacle: str = ""  # why they cannot be used, if they should be
+
+
+def decide(policy: OnChange, difference: str, steps: Sequence[StepRecord], tools: Collection[str]) -> Verdict:
+    """Decide about steps that began since one whose request differs now.
+
+    Args:
+        policy: What the task says.
+        difference: How the request differs.
+        steps: That step and those after it, the oldest first.
+        tools: Those that the agent has at the request.
+    """
+    if policy == "rerun" or not paid(steps)[0] or (policy == "reuse" and difference == NOT_STORED):
+        return Verdict("refused" if any(step.uncertain for step in steps) else "made-again")
+    name = step_name(steps[0].step)
+    if policy == "reuse" and name.kind == "prompt":
+        return Verdict("reused")  # its first request decides
+    found = _obstacle([step for step in steps if step_name(step.step).agent == name.agent], tools)
+    return Verdict("stops" if policy == "stop" or found else "reused", found if policy == "reuse" else "")
+
+
+def _obstacle(steps: Sequence[StepRecord], tools: Collection[str]) -> str:
+    """Say why stored answers of an agent cannot be used for other requests; empty if they can.
+
+    Whether the agent has the tools that the others call is decided at their own requests.
+    """
+    answers = [step for step in steps if step.in_effect and step_name(step.step).kind == "model"]
+    if any(later.started_tick < (earlier.ended_tick or 0) for earlier, later in pairwise(answers)):
+        return "its agents overlapped"
+    result = codec.decode(steps[0].result or "null") if steps[0] in answers else None
+    parts = result.get("response", {}).get("parts", ()) if isinstance(result, dict) else ()
+    called = (part["tool_name"] for part in parts if part.get("part_kind") == "tool-call")
+    return next((f"an answer calls tool {name}, which is gone" for name in called if name not in tools), "")
+
+
+def paid(steps: Sequence[StepRecord]) -> tuple[str, str]:
+    """Name the completed ones of some steps, those of agents by what they have cost, and return the verb after it."""
+    standing = [step for step in steps if step.in_effect]
+    spent = reduce(Spent.__add__, map(_cost, standing), Spent())
+    others = [f"step {step.step}" for step in standing if not is_agent_step(step.step)]
+    verb = "are" if spent.answers + spent.tool_calls + len(others) > 1 else "is"
+    return " and ".join([spent.text()] * any(spent) + others), verb
+
+
+def _cost(step: StepRecord) -> Spent:
+    kind = step_name(step.step).kind
+    if kind == "model":
+        return answer_cost(step.result and codec.to_json(step.result))
+    return Spent(tool_calls=kind == "tool")
+
+
 class ChangedRequests:
     """Decides for one agent about stored answers whose requests have changed.
 
@@ -56,93 +115,52 @@ class ChangedRequests:
         self._reason: str | None = None
         self._was_announced = False
 
-    def keeps(self, difference: str, step: str, tools: Collection[str] | None = None) -> bool:
+    def keeps(self, difference: str, step: str, tools: Collection[str] = ()) -> bool:
         """Return whether the stored answers from this step on are used although the request differs in this way.
 
-        Else they are given back, with what followed. A line announces either. `tools` are those that the agent has,
-        if that is known. About a prompt, its first request decides.
+        Else they are given back, with what followed. A line announces either.
 
         Raises:
             RequestChanged: A person has to decide.
         """
-        found, once = completed_since(self._attempt, step, self.own)
-        what, verb = _what(found)
-        is_stored = difference != NOT_STORED
-        policy = "rerun" if self._policy == "reuse" and not is_stored else self._policy
-        if not what or (once and policy == "rerun"):
-            return False  # nothing is made again, or the step refuses it
-        name = step_name(step)
-        if policy == "reuse" and name.kind == "prompt":
-            self.reuses_prompt, self._reason = True, in_words(difference)
+        found = steps_since(self._attempt, step, self.own)
+        verdict, why = decide(self._policy, difference, found, tools), in_words(difference)
+        what, verb = paid(found)
+        if verdict.action == "reused" and step_name(step).kind == "prompt":
+            self.reuses_prompt, self._reason = True, why
             return True
-        why = self._reason or in_words(difference)
-        if policy == "reuse":
-            ours = [one for one in found if step_name(one.step).agent == name.agent]
-            why_not = obstacle(ours, None) or obstacle(found[:1], tools)
-            if why_not:
-                self._stop(f"{why}, but {why_not}, so they cannot be used again", what, once=once)
-        elif policy == "stop":
-            self._stop(why, what, once=once, reuse=is_stored)
-        if policy == "rerun" or not self._was_announced:
-            self._say(f"{why}: {what} {verb} {'made again' if policy == 'rerun' else 'used all the same'}")
+        why = self._reason or why
+        if verdict.action == "stops":
+            if verdict.obstacle:
+                why = f"{why}, but {verdict.obstacle}, so they cannot be used again"
+            can_reuse = not verdict.obstacle and difference != NOT_STORED
+            self._stop(why, f"repeat {what}", found, can_reuse=can_reuse)
+        if what and (verdict.action == "made-again" or (verdict.action == "reused" and not self._was_announced)):
+            done = "made again" if verdict.action == "made-again" else "used anyway"
+            self._say(f"{why}: {what} {verb} {done}")
             self._was_announced = True
-        return policy == "reuse"
+        return verdict.action == "reused"
 
-    def begins(self, run: str, left: Sequence[StoredStep]) -> None:
+    def begins(self, run: str, left: Sequence[StepRecord]) -> None:
         """Announce that a run of an agent is new, if completed steps of others are left, which it may have been.
 
         Raises:
             RequestChanged: A person has to decide, since steps that must not be repeated are among them, for example.
         """
-        once = next((one.step for one in left if one.uncertain), "")
-        what, verb = _what([one for one in left if one.in_effect])
+        (what, verb), once = paid(left), next((step.step for step in left if step.uncertain), "")
         if what or once:
             why = f"{run} is a new run: no stored one started so, and {what or f'step {once}'} {verb} not used yet"
             if once or self._policy == "stop":
-                self._stop(why, "a new run", once=bool(once))
+                self._stop(why, "make a new run", left)
             self._say(why)
 
-    def _stop(self, why: str, what: str, *, once: bool, reuse: bool = False) -> NoReturn:
+    def _stop(self, why: str, does: str, steps: Sequence[StepRecord], *, can_reuse: bool = False) -> NoReturn:
         task = self._attempt.task
-        over = f"undo the change, or make {what} with --from {task} --repeat-once"
-        again = over if once else f"{self._setting.replace('{}', 'rerun')} makes {what} again"
-        kept = f", and {self._setting.replace('{}', 'reuse')} uses the stored ones" if reuse else ""
+        again = f"{self._setting.replace('{}', 'rerun')} {does.replace(' ', 's ', 1)}"
+        if any(step.uncertain for step in steps):
+            again = f"undo the change, or {does} with --from {task} --repeat-once"
+        kept = f", and {self._setting.replace('{}', 'reuse')} uses the stored ones" if can_reuse else ""
         raise RequestChanged(f"{task}: {why}: {again}{kept}")
 
     def _say(self, text: str) -> None:
         self._attempt.xcom.warn(f"{self._attempt.task}: {text}")
-
-
-def _what(steps: Sequence[StoredStep]) -> tuple[str, str]:
-    """Name completed steps by what they have cost, if they are of agents, and return the verb that follows."""
-    spent = reduce(Spent.__add__, map(cost_of, steps), Spent())
-    others = [f"step {each.step}" for each in steps if not is_agent_step(each.step)]
-    is_one = spent.answers + spent.tool_calls + len(others) == 1
-    return " and ".join([spent.text()] * any(spent) + others), "is" if is_one else "are"
-
-
-def cost_of(step: StoredStep) -> Spent:
-    """Return what a step of an agent has cost."""
-    if is_answer_name(step.step):
-        return answer_cost(step.result and codec.to_json(step.result))
-    return Spent(tool_calls=1) if is_call_name(step.step) else Spent()
-
-
-def obstacle(steps: Sequence[StoredStep], tools: Collection[str] | None) -> str:
-    """Say why stored answers cannot be used for other requests: they are of agents that overlapped, or need a tool.
-
-    `tools` are those that the agent has; None if that is not known.
-    """
-    ended = 0
-    for step in steps:
-        if not is_answer_name(step.step):
-            continue
-        if step.started_tick < ended:
-            return "its agents overlapped"
-        ended = step.ended_tick or 0
-        result = codec.decode(step.result or "null")
-        parts = result.get("response", {}).get("parts", ()) if isinstance(result, dict) else ()
-        for part in parts:
-            if tools is not None and part.get("part_kind") == "tool-call" and part["tool_name"] not in tools:
-                return f"an answer calls tool {part['tool_name']}, which is gone"
-    return ""

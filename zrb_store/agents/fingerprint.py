@@ -6,23 +6,20 @@ A request repeats the whole conversation. So only what differs from the request 
 from __future__ import annotations
 
 import copy
-import dataclasses
 import hashlib
 import itertools
 import json
-import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
-from enum import Enum
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeVar
 
-from pydantic import ConfigDict, RootModel, TypeAdapter
+from pydantic_ai.capabilities import AbstractCapability
 from pydantic_ai.messages import ModelMessage
 from pydantic_ai.models import Model, ModelRequestParameters
 from pydantic_ai.settings import ModelSettings
-from pydantic_ai.tools import ToolDefinition
-from pydantic_core import to_jsonable_python
+from pydantic_ai.tools import RunContext, ToolDefinition
 
+from zrb_store.agents.digests import code, digest, fields_of, plain
 from zrb_store.records import JsonValue
 
 # What differs from run to run, or is not sent to the model.
@@ -32,127 +29,8 @@ _SETTINGS_LEFT_OUT = ("timeout", "request_timeout")
 _TOOL_FIELDS = ("description", "parameters_json_schema", "strict", "kind", "defer_loading")
 # Compared if they are not at their default.
 _OUTPUT_FIELDS = ("prompted_output_template", "allow_image_output", "thinking")
-_ANY: TypeAdapter[Any] = TypeAdapter(Any, config=ConfigDict(ser_json_bytes="base64"))
-_KINDS = ("kind", "part_kind")
-_PARTS = operator.attrgetter("parts")
 
 T = TypeVar("T")
-
-
-Fallback: TypeAlias = Callable[[Any], Any]
-
-
-def plain(value: Any, fallback: Fallback | None = None) -> JsonValue:
-    """Return a value as JSON data, as a model sees it, with the elements of sets sorted.
-
-    Fields of pydantic-ai's objects that are at their default are left out, since each of its releases has more of them.
-    """
-    kind = type(value)
-    if value is None or (isinstance(value, str | int | float) and kind in (str, bool, int, float)):
-        return value
-    if isinstance(value, Mapping):
-        return {_key(key, fallback): plain(item, fallback) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(item, fallback) for item in value]
-    if isinstance(value, (set, frozenset)):
-        return sorted((plain(item, fallback) for item in value), key=_sorting)
-    if isinstance(value, Enum):
-        return plain(value.value, fallback)
-    if _is_of_pydantic_ai(kind) or (dataclasses.is_dataclass(kind) and not hasattr(kind, "__pydantic_serializer__")):
-        return plain(_fields(value), fallback)
-    return _in_order(_written(value, fallback), value, _without_defaults)
-
-
-def seen(value: Any) -> JsonValue:
-    """Return a value as JSON data, as a model sees it, with the elements of sets sorted."""
-    return _in_order(_written(value), value, lambda data, _: data)
-
-
-def _written(value: Any, fallback: Fallback | None = None) -> JsonValue:
-    written: JsonValue = _ANY.dump_python(value, mode="json", by_alias=True, fallback=fallback)
-    return written
-
-
-def _without_defaults(data: JsonValue, value: Any) -> JsonValue:
-    # Only content such as pictures, which has a serializer of its own, comes back as itself. A user's serializer may
-    # have written something else.
-    is_content = hasattr(type(value), "__pydantic_serializer__") and data == _written(value)
-    return plain(value) if is_content else data
-
-
-def _in_order(data: JsonValue, value: Any, content: Callable[[JsonValue, Any], JsonValue]) -> JsonValue:
-    """Return the JSON data that pydantic has made of a value, with the elements of sets sorted."""
-    if _is_of_pydantic_ai(type(value)):
-        return content(data, value)
-    if isinstance(value, RootModel):
-        return _in_order(data, value.root, content)
-    # Pydantic iterates a set as we do, so that each element is found beside its data.
-    if isinstance(data, list) and isinstance(value, (set, frozenset, list, tuple)) and len(data) == len(value):
-        items = [_in_order(one, item, content) for one, item in zip(data, value, strict=True)]
-        return sorted(items, key=_sorting) if isinstance(value, (set, frozenset)) else items
-    if isinstance(data, dict):
-        items_of = _items(value, data)
-        return {key: _in_order(one, items_of.get(key), content) for key, one in data.items()}
-    return data
-
-
-def _items(value: Any, data: dict[str, JsonValue]) -> dict[str, Any]:
-    """Return what is in a mapping, a model or a dataclass, by the names that pydantic has written."""
-    kind = type(value)
-    if isinstance(value, Mapping):
-        return dict(zip(data if len(data) == len(value) else map(str, value), value.values(), strict=True))
-    if not hasattr(kind, "__pydantic_fields__"):
-        names = [one.name for one in dataclasses.fields(kind)] if dataclasses.is_dataclass(kind) else []
-        return {name: getattr(value, name, None) for name in names}
-    named = {getattr(one, "serialization_alias", None) or name: name for name, one in kind.__pydantic_fields__.items()}
-    computed = kind.__pydantic_decorators__.computed_fields
-    named |= {one.info.alias or name: name for name, one in computed.items()}
-    found = {key: getattr(value, name, None) for key, name in named.items() if key in data}
-    return {**(getattr(value, "__pydantic_extra__", None) or {}), **found}
-
-
-def _sorting(item: JsonValue) -> str:
-    return json.dumps(item, sort_keys=True)
-
-
-def _is_of_pydantic_ai(kind: type[Any]) -> bool:
-    return kind.__module__.startswith("pydantic_ai.") and dataclasses.is_dataclass(kind)
-
-
-def _fields(value: Any) -> Any:
-    """Return the fields of an object that count: of pydantic-ai's, those that are not at their default."""
-    kind = type(value)
-    if hasattr(kind, "__pydantic_serializer__"):
-        fields = _ANY.dump_python(value, by_alias=True)
-    else:
-        fields = {one.name: getattr(value, one.name, None) for one in dataclasses.fields(kind)}
-    if _is_of_pydantic_ai(kind):
-        defaults = {one.name: _default(one) for one in dataclasses.fields(kind) if one.name not in _KINDS}
-        fields = {name: item for name, item in fields.items() if name not in defaults or item != defaults[name]}
-    return fields
-
-
-def _key(key: Any, fallback: Fallback | None) -> str:
-    try:
-        (text,) = to_jsonable_python({key: None}, fallback=fallback, bytes_mode="base64")
-        return str(text)
-    except ValueError:  # pydantic knows no such key
-        return json.dumps(plain(key, fallback))
-
-
-def _default(one: dataclasses.Field[Any]) -> Any:
-    return one.default_factory() if one.default_factory in (dict, list) else one.default
-
-
-def digest(value: Any, length: int = 12) -> str:
-    """Return a short digest of a value."""
-    try:
-        data = plain(value, lambda other: type(other).__qualname__)
-    except RecursionError:  # many values would have one digest
-        raise
-    except Exception:  # noqa: BLE001 - whatever a user's own serializer raises
-        data = type(value).__qualname__
-    return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:length]
 
 
 @dataclass
@@ -219,8 +97,7 @@ def _common(one: Sequence[T], two: Sequence[T]) -> int:
     shorter = min(len(one), len(two))
     if one[:shorter] == two[:shorter]:  # a request repeats the one before
         return shorter
-    same = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(one, two, strict=False))
-    return sum(1 for _ in same)
+    return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(one, two, strict=False)))
 
 
 class Fingerprints:
@@ -232,35 +109,27 @@ class Fingerprints:
     """
 
     def __init__(self) -> None:
-        self._messages: dict[int, tuple[ModelMessage, int, str]] = {}
         self._tools: dict[str, tuple[ToolDefinition, str]] = {}
+        # By id, the messages of the last request with their digests, and how many parts each had then.
+        self._digests: dict[int, tuple[ModelMessage, int, str]] = {}
         self._made: dict[str, str] = {}  # digests of messages that hooks have made: how they were made
-        self.functions: Sequence[str] = ()  # digests of those that give the first parts of the instructions
-        self._code = ""  # of the hooks
-        self._last: list[ModelMessage] = []  # the messages of a request
-        self._lengths: list[int] = []  # how many parts each of them had
-        self._given: list[str] = []  # their digests, before the hooks
-        self._old = 0  # how many of them an earlier request had: the hooks may change the others in place
+        self._functions: Sequence[str] = ()  # digests of those that give the first parts of the instructions
+        self._hooks: str | None = None  # a digest of their code, once that is known
+        self._before: Sequence[ModelMessage] = ()  # the messages that the hooks get
+        self._new: Set[int] = frozenset()  # the ids of those that no earlier request had
+        self._given: set[str] = set()  # digests of them
+        self._all_given = ""  # a digest of these, in their order
 
-    def before_hooks(self, messages: Sequence[ModelMessage], code: str) -> None:
-        """Note the messages of the next request before hooks may change them, whose code has this digest."""
-        self._code = code
-        self._given = self._of_messages(messages)
-
-    def _of_messages(self, messages: Sequence[ModelMessage]) -> list[str]:
-        lengths = _lengths(messages)
-        same = self._same(messages, lengths)
-        new = [self._known(message) is None for message in messages[same:]]
-        self._old = same + (new.index(True) if True in new else len(new))
-        self._given = [*self._given[:same], *map(self._of_message, messages[same:])]
-        self._last, self._lengths = list(messages), lengths
-        return self._given
-
-    def _same(self, messages: Sequence[ModelMessage], lengths: Sequence[int]) -> int:
-        """Return how many messages at the beginning are the last ones, without new parts."""
-        found = _common(self._lengths, lengths)
-        same = list(map(operator.is_, self._last[:found], messages))
-        return same.index(False) if False in same else len(same)
+    def before_hooks(self, ctx: RunContext[Any], messages: Sequence[ModelMessage]) -> None:
+        """Note the next request as it is before hooks may change it."""
+        if self._hooks is None:
+            self._hooks = _hooks(getattr(ctx, "root_capability", None))  # newer releases have it
+            self._functions = _functions(ctx)
+        if self._hooks:
+            known, self._before = set(self._digests), list(messages)
+            given = list(map(self._of_message, messages))
+            self._new = self._digests.keys() - known
+            self._given, self._all_given = set(given), digest(given)
 
     def of(
         self,
@@ -271,7 +140,7 @@ class Fingerprints:
     ) -> Request:
         """Return the fingerprint of a request."""
         # Of a part whose function is known, the code counts, and the text of any other.
-        functions = iter(self.functions)
+        functions = iter(self._functions)
         instructions = [
             next(functions, part.content) if part.dynamic else part.content
             for part in getattr(parameters, "instruction_parts", None) or ()
@@ -296,63 +165,75 @@ class Fingerprints:
             "tools": {tool.name: self._of_tool(tool) for tool in tools},
             "output": digest(output),
         }
-        return Request(model_name(model), parts, self._of_sent(messages))
+        name = str(getattr(model, "model_id", None) or model.model_name)  # the former has the provider
+        return Request(name, parts, self._of_sent(messages))
 
     def _of_tool(self, tool: ToolDefinition) -> str:
         known = self._tools.get(tool.name)
         if known is None or known[0] != tool:
-            fields = _fields(tool)
+            fields = fields_of(tool)
             names = (*_TOOL_FIELDS, *["return_schema"] * bool(fields.get("include_return_schema")))
             self._tools[tool.name] = known = (copy.deepcopy(tool), digest([fields.get(name) for name in names]))
         return known[1]
 
     def _of_sent(self, messages: Sequence[ModelMessage]) -> list[str]:
-        if not self._code:
-            return self._of_messages(messages)
-        same = min(self._old, self._same(messages, _lengths(messages)))
-        given, found = self._given, self._given[:same]
-        new = set(map(id, self._last[self._old :]))
-        for place, message in enumerate(messages[same:], same):
-            if id(message) in new:
-                self._messages.pop(id(message), None)
+        if not self._hooks:
+            return list(map(self._of_message, messages))
+        for new in self._new:  # the hooks may have changed it in place
+            del self._digests[new]
+        found = []
+        for place, message in enumerate(messages):
             sent = self._of_message(message)
-            if sent not in given:
-                made = digest([self._code, place, given])
-                self._made[sent] = made
-                self._messages[id(message)] = (message, len(message.parts), made)
-                sent = made
+            if sent not in self._given:
+                self._made[sent] = sent = self.made_at(place)
+                self._digests[id(message)] = (message, len(message.parts), sent)
             found.append(sent)
+        last = {id(message) for message in (*self._before, *messages)}
+        self._digests = {known: one for known, one in self._digests.items() if known in last}
         return found
 
-    def _known(self, message: ModelMessage) -> str | None:
-        known = self._messages.get(id(message))
-        return known[2] if known is not None and known[0] is message and known[1] == len(message.parts) else None
+    def made_at(self, place: int) -> str:
+        """Return what stands for the digest of a message that hooks have made."""
+        return digest([self._hooks, place, self._all_given])
 
     def _of_message(self, message: ModelMessage) -> str:
-        known = self._known(message)
-        if known is not None:
-            return known
-        found = message_digest(message)
-        found = self._made.get(found, found)
-        self._messages[id(message)] = (message, len(message.parts), found)
-        return found
+        known = self._digests.get(id(message))
+        if known is None or known[0] is not message or known[1] != len(message.parts):
+            found = message_digest(message)
+            known = self._digests[id(message)] = (message, len(message.parts), self._made.get(found, found))
+        return known[2]
 
 
 def message_digest(message: ModelMessage) -> str:
     """Return a digest of what of a message is sent to a model."""
-    return digest(_sent(message))
+    parts = [{name: item for name, item in fields_of(part).items() if name not in _NOT_SENT} for part in message.parts]
+    return digest([message.kind, *map(digest, parts)])
 
 
-def _lengths(messages: Sequence[ModelMessage]) -> list[int]:
-    return list(map(len, map(_PARTS, messages)))
+_CHANGING = ("before_model_request", "wrap_model_request")
 
 
-def model_name(model: Model) -> str:
-    """Return the name of a pydantic-ai model with its provider."""
-    return str(getattr(model, "model_id", None) or model.model_name)
+def _hooks(root: Any) -> str:
+    """Return a digest of what may change an agent's requests: its capabilities, which `root` has; empty if none may."""
+    found = [one for one in getattr(root, "capabilities", ()) if _may_change(one)]
+    return digest(list(map(code, found))) if found else ""
 
 
-def _sent(message: ModelMessage) -> Any:
-    """Return what of a message is sent to a model."""
-    parts = [{name: item for name, item in _fields(part).items() if name not in _NOT_SENT} for part in message.parts]
-    return [message.kind, *map(digest, parts)]
+def _may_change(capability: Any) -> bool:
+    kind = type(capability)
+    stock = [getattr(AbstractCapability, name, None) for name in _CHANGING]
+    return not kind.__module__.startswith("zrb_store.") and [getattr(kind, name, None) for name in _CHANGING] != stock
+
+
+def _functions(ctx: Any) -> list[str]:
+    """Return digests of the functions of an agent and its capabilities that give the instructions, in their order.
+
+    There are none if they get `deps`, but zrb's: they say something else for each customer, so that their text counts.
+    """
+    override = getattr(ctx.agent, "_override_instructions", None)
+    has_deps = ctx.deps is not None and not type(ctx.deps).__module__.startswith("zrb.")
+    if has_deps or (override is not None and override.get() is not None):
+        return []
+    own = getattr(getattr(ctx, "root_capability", None), "get_instructions", lambda: None)()
+    given = [*getattr(ctx.agent, "_instructions", ()), *(own if isinstance(own, list | tuple) else [own])]
+    return [digest(code(one)) for each in given if callable(one := getattr(each, "instruction", each))]

@@ -1,38 +1,41 @@
 """The steps of the agent that works in one attempt (`Journal`).
 
-`CallNames` counts the uses of a call's id: some models give the same id in each of their answers.
+`CallNames` counts the uses of a call's id: some models give the same id in each of their answers. `AgentRuns` counts
+the runs of an agent, and `Terms` are what its task says of it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
-import json
 import shlex
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any
+from functools import partial
+from types import MappingProxyType
+from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
+from pydantic_ai import ToolApproved, ToolDenied
 from pydantic_ai.messages import ModelMessage, ToolCallPart
 from pydantic_ai.models import Model, ModelRequestParameters
 from pydantic_ai.settings import ModelSettings
 
 from zrb_store import codec
-from zrb_store.agents.budget import Budget
 from zrb_store.agents.changes import NOT_STORED, ChangedRequests, OnChange
-from zrb_store.agents.fingerprint import Fingerprints, Request, digest, message_digest
-from zrb_store.agents.prompts import NotReadable, Prompt, stored_refusal
+from zrb_store.agents.decisions import Budget, ask
+from zrb_store.agents.digests import digest
+from zrb_store.agents.fingerprint import Fingerprints, Request, message_digest
+from zrb_store.agents.stored import Data, Dump, NotReadable, Prompt, encoded_messages, refusal_of
 from zrb_store.attempt import Attempt, Step
-from zrb_store.attempt.exact_steps import Change, ExactStep, open_exact, steps_before, stored_step
+from zrb_store.attempt.exact_steps import ExactStep, open_exact, steps_before, stored_step
 from zrb_store.attempt.steps import Done
-from zrb_store.attempt.waits import answers_in
 from zrb_store.codec.arguments import positional_and_named, stored_arguments
 from zrb_store.errors import AttemptClosed, LeaseLost, StepUncertain, StoreUnavailable, ZrbStoreError
-from zrb_store.masking import ErrorText, mask_text
+from zrb_store.masking import ErrorText
 from zrb_store.names import storable_name
-from zrb_store.queries.waits import Awaited
+from zrb_store.queries.steps import StepRecord
 from zrb_store.records import JsonValue
 from zrb_store.stepping import Policy
 
@@ -65,7 +68,6 @@ class CallNames:
 
 
 _LONGEST_NAME = 400
-_MOST = 1000  # characters of a call that a person is asked about
 _LAST_WAIT = 3.0  # seconds, for the store
 # The tool or the model decides what other errors of ours mean.
 _FATAL = (AttemptClosed, LeaseLost, StoreUnavailable)
@@ -101,41 +103,41 @@ _runs: WeakKeyDictionary[Attempt, dict[str, AgentRuns]] = WeakKeyDictionary()
 """The runs of agents in each attempt, by name."""
 
 
+class Terms(NamedTuple):
+    """How an agent works, as a task or `durable` says."""
+
+    is_private: bool = False  # whether neither prompts nor answers are stored
+    on_change: OnChange = "rerun"
+    setting: str = "`ZRB_STORE_CHANGED_REQUEST={}` at the next start"  # how a person sets another one in place of `{}`
+    budget: int | None = None  # the tokens that the agents of the session may use
+    waits: bool = False  # whether the session waits for what a person has to decide
+    once: Mapping[str, Policy] = MappingProxyType({})  # tools that must not be repeated, beside those that are marked
+
+
 class Journal:
     """The steps of one agent that works in an attempt. `agent` is its name, if the attempt may have others."""
 
-    def __init__(
-        self,
-        attempt: Attempt,
-        *,
-        is_private: bool,
-        on_change: OnChange = "rerun",
-        setting: str = "`ZRB_STORE_CHANGED_REQUEST={}` at the next start",
-        agent: str = "",
-        budget: int | None = None,
-        waits: bool = False,
-    ) -> None:
-        self.waits = waits  # whether the session waits for what a person has to decide
-        self._budget = None if budget is None else Budget(attempt, budget, waits=waits)
+    def __init__(self, attempt: Attempt, terms: Terms | None = None, agent: str = "") -> None:
+        self.terms = terms = terms or Terms()
         self.agent = agent
-        self._prefix = ""  # of the names of its steps
-        self._start: Prompt | None = None  # what its run starts from, until that is kept
-        self._started_by: dict[str, JsonValue] = {}  # as digests
         # The tools that must not be repeated, by name, and what happens if the end of one is unknown.
-        self.once: dict[str, Policy] = {}
+        self.once = dict(terms.once)
         # By it the store, or a step that must not be repeated, has stopped the agent.
         self.fatal: ZrbStoreError | None = None
         self.any_live = False  # whether an answer did not come from the store since this was last set to False
-        self._attempt = attempt
-        self._is_private = is_private
-        self.changes = ChangedRequests(attempt, on_change, setting)
+        self.changes = ChangedRequests(attempt, terms.on_change, terms.setting)
         self.fingerprints = Fingerprints()
+        self._reasons: dict[str, str] = {}  # why steps run although they had completed, by name
+        self._attempt = attempt
+        self._budget = None if terms.budget is None else Budget(attempt, terms.budget, waits=terms.waits)
+        self._prefix = ""  # of the names of its steps
+        self._start: Prompt | None = None  # what its run starts from, until that is kept
+        self._started_by: dict[str, JsonValue] = {}  # as digests
         self._requests: list[Request] = []
         self._restart_at: int | None = None
         self._failed: tuple[ExactStep, Exception] | None = None  # the last request, if it has failed
         self._calls = CallNames()
         self._prompts = 0
-        self.reasons: dict[str, str] = {}  # why steps run although they had completed, by name
 
     @property
     def position(self) -> int:
@@ -150,22 +152,49 @@ class Journal:
         self._restart_at = position
         self._calls.restart(position)
 
+    def begin_run(self, prompt: Any, history: Sequence[ModelMessage], deps: object) -> None:
+        """Choose the number of a run of the agent by what it starts from."""
+        self._start = Prompt(prompt, list(history), "")
+        self._started_by = {"message": digest([prompt, list(map(message_digest, history))]), "deps": digest(deps)}
+        start = {} if self.terms.is_private else self._started_by
+        all_runs = _runs.setdefault(self._attempt, {})
+        runs = all_runs[self.agent] = all_runs.get(self.agent) or self._stored_runs()
+        number = runs.number(start)
+        self._prefix = self._prefix_of(number)
+        if number > runs.stored and (left := tuple(map(self._prefix_of, runs.like(start)))):
+            steps = [one for one in steps_before(self._attempt, results=True) if one.step.startswith(left)]
+            self.changes.begins(self._prefix[:-2], steps)
+
+    def _prefix_of(self, number: int) -> str:
+        return f"{_numbered(_bounded(self.agent), number)}: "
+
+    def _stored_runs(self) -> AgentRuns:
+        steps = {step.step: step for step in steps_before(self._attempt)}
+        starts: list[Mapping[str, JsonValue] | None] = []
+        while found := steps.get(f"{self._prefix_of(len(starts) + 1)}prompt"):
+            starts.append(positional_and_named(found.arguments or "null")[1] if found.in_effect else None)
+        return AgentRuns(starts)
+
+    def _keep_start(self, instructions: str = "") -> None:
+        """Keep what the run starts from, before its first request or, if it starts with approved calls, its first call.
+
+        `show` tells it.
+        """
+        start, self._start = self._start, None
+        if start is not None:
+            with self.prompt(self._started_by) as step:
+                if isinstance(step, Step):
+                    self.keep(step, start._replace(system_prompt=instructions).dump, {"kind": "prompt"})
+
     def prompt(self, arguments: Mapping[str, JsonValue]) -> AbstractContextManager[Step | Done]:
         """Open the step that keeps what an agent starts from, or what is stored of it."""
         self._prompts += 1
-        step = self._prefix + _numbered("prompt", self._prompts)
+        name = self._prefix + _numbered("prompt", self._prompts)
+        kept = {} if self.terms.is_private else arguments
+        return self._open(self._compared(name, kept, lambda stored: prompt_difference(stored, arguments)))
 
-        def change(before: str) -> Change | None:
-            then = positional_and_named(before)[1]
-            names = [name for name in {**then, **arguments} if name != "changed"]
-            difference = ", ".join(name for name in names if then.get(name) != arguments.get(name))
-            return self._change(difference, step, arguments)
-
-        text = _text({} if self._is_private else arguments)
-        return self._open(ExactStep(step, text, change, leads=True, not_stored=self._not_stored(step)))
-
-    def stored_prompt(self) -> Any:
-        """Return what is stored of the prompt that the agent is about to start from: its arguments and its result."""
+    def stored_prompt(self) -> StepRecord | None:
+        """Return what is stored of the prompt that the agent is about to start from."""
         return stored_step(self._attempt, _numbered("prompt", self._prompts + 1))
 
     @contextmanager
@@ -183,23 +212,15 @@ class Journal:
         self._keep_start("\n\n".join(part.content for part in parts))
         self._rewind(request)
         before = self._requests[-1] if self._requests else None
-        arguments = {"model": request.model} if self._is_private else request.stored(before)
-
         self._requests.append(request)
-        name = self._prefix + _numbered("model", len(self._requests))
-
-        tools = {tool.name for tool in (*parameters.function_tools, *parameters.output_tools)}
-
-        def change(stored: str) -> Change | None:
-            difference = request.difference(positional_and_named(stored)[1], before)
-            return self._change(difference, name, arguments, tools)
-
-        call = ExactStep(
-            *(name, _text(arguments), change),
-            leads=True,
-            not_stored=self._not_stored(name),
-            begins=self._budget.refuse_or_wait if self._budget else lambda: None,
+        call = self._compared(
+            self._prefix + _numbered("model", len(self._requests)),
+            {"model": request.model} if self.terms.is_private else request.stored(before),
+            lambda stored: request.difference(positional_and_named(stored)[1], before),
+            {tool.name for tool in (*parameters.function_tools, *parameters.output_tools)},
         )
+        if self._budget:
+            call = call._replace(begins=self._budget.refuse_or_wait)
         with self._open(call) as step:
             self.any_live = self.any_live or isinstance(step, Step)
             try:
@@ -208,41 +229,24 @@ class Journal:
                 self._failed = (call, error) if isinstance(step, Step) else None
                 raise
 
-    def begin_run(self, prompt: Any, history: Sequence[ModelMessage], deps: object) -> None:
-        """Choose the number of a run of the agent by what it starts from."""
-        self._start = Prompt(prompt, list(history), "")
-        self._started_by = {"message": digest([prompt, list(map(message_digest, history))]), "deps": digest(deps)}
-        start = {} if self._is_private else self._started_by
-        all_runs = _runs.setdefault(self._attempt, {})
-        runs = all_runs[self.agent] = all_runs.get(self.agent) or self._stored_runs()
-        number = runs.number(start)
-        self._prefix = self._prefix_of(number)
-        if number > runs.stored and (left := tuple(map(self._prefix_of, runs.like(start)))):
-            steps = [one for one in steps_before(self._attempt, results=True) if one.step.startswith(left)]
-            self.changes.begins(self._prefix[:-2], steps)
+    def _compared(
+        self,
+        name: str,
+        arguments: Mapping[str, JsonValue],
+        difference: Callable[[str], str],
+        tools: Collection[str] = (),
+    ) -> ExactStep:
+        """Return a step on which later ones rest, and which begins again if its stored arguments differ."""
 
-    def _keep_start(self, instructions: str = "") -> None:
-        """Keep what the run starts from, before its first request or, if it starts with approved calls, its first call.
+        def change(stored: str) -> str | None:
+            found = difference(stored)
+            if not found or self.changes.keeps(found, name, tools):
+                return None
+            self._reasons[name] = f"request changed: {found}"
+            return self._reasons[name]
 
-        `show` tells it.
-        """
-        start, self._start = self._start, None
-        if start is None:
-            return
-        with self.prompt(self._started_by) as step:
-            if isinstance(step, Step):
-                stored = start._replace(system_prompt=instructions).stored(self.limit, self.reasons.get(step.step))
-                self.complete(step, stored, {"kind": "prompt"})
-
-    def _prefix_of(self, number: int) -> str:
-        return f"{_numbered(_bounded(self.agent), number)}: "
-
-    def _stored_runs(self) -> AgentRuns:
-        steps = {step.step: step for step in steps_before(self._attempt)}
-        starts: list[Mapping[str, JsonValue] | None] = []
-        while found := steps.get(f"{self._prefix_of(len(starts) + 1)}prompt"):
-            starts.append(positional_and_named(found.arguments or "null")[1] if found.in_effect else None)
-        return AgentRuns(starts)
+        not_stored = partial(self.changes.keeps, NOT_STORED, name)
+        return ExactStep(name, stored_arguments((), arguments), change, leads=True, not_stored=not_stored)
 
     def _rewind(self, request: Request) -> None:
         start, self._restart_at = self._restart_at, None
@@ -256,12 +260,12 @@ class Journal:
         A later attempt must not ask again, since the steps from here on do not follow from an answer.
         """
         failed, self._failed = self._failed, None
-        if failed is None:
-            return
-        call, error = failed
-        with self._open(call) as step:
-            if isinstance(step, Step):
-                self.complete(step, stored_refusal(error, self.limit), {"kind": "refused"})
+        if failed is not None:
+            call, error = failed
+            with self._open(call) as step:
+                if isinstance(step, Step):
+                    refusal = refusal_of(error)
+                    self.keep(step, lambda _: refusal, {"kind": "refused"})
 
     def name_of_call(self, text: str) -> str:
         """Return the name of the step of a call that is made now. The text has the id that the model gave it."""
@@ -269,53 +273,40 @@ class Journal:
         position = len(self._requests) if self._restart_at is None else self._restart_at
         return _numbered(_bounded(self._prefix + text), self._calls.number(text, position))
 
-    def tool(self, step_name: str, tool_name: str, arguments: JsonValue, *, repeat: bool = False) -> Any:
+    def tool(self, step_name: str, tool_name: str, arguments: Mapping[str, JsonValue], *, repeat: bool = False) -> Any:
         """Open the step of a tool call."""
-        text = _text({} if self._is_private else arguments)
+        text = self._text(arguments)
 
-        def change(before: str) -> Change | None:
+        def change(before: str) -> str | None:
             # An agent may start with calls that its model has not made in this run.
-            if not self.agent or before == text or self.changes.keeps(f"the call of {tool_name}", step_name):
-                return None
-            return Change(f"request changed: the call of {tool_name}", text)
+            what = f"the call of {tool_name}"
+            is_same = not self.agent or before == text or self.changes.keeps(what, step_name)
+            return None if is_same else f"request changed: {what}"
 
-        return self._open(
-            ExactStep(step_name, text, change, once=tool_name in self.once, repeat=repeat),
-            stop=self.once.get(tool_name) != "tell",
-        )
+        step = ExactStep(step_name, text, change, once=tool_name in self.once, repeat=repeat)
+        return self._open(step, stop=self.once.get(tool_name) != "tell")
+
+    def decision(self, step_name: str, calls: Sequence[ToolCallPart] = (), *, repeat: bool = False) -> Any:
+        """Open the step in which it is decided about calls, or in which deferred `calls` are answered."""
+        self.refuse_if_stopping()
+        text = self._text({call.tool_call_id: call.args for call in calls})
+        found = {self.once[call.tool_name] for call in calls if call.tool_name in self.once}
+        step = ExactStep(step_name, text, lambda _: None, once=bool(found), repeat=repeat)
+        return self._open(step, stop=found != {"tell"})
 
     async def ready(self) -> None:
         """Wait until no other agent of the attempt is at work, if the attempt may end before the next request."""
-        if self._budget and self.waits and self._budget.is_used():
+        if self._budget and self.terms.waits and self._budget.is_used():
             await self._alone()
 
     async def _alone(self) -> None:
         while any(self._attempt.steps.open.values()):
             await asyncio.sleep(0.01)
 
-    async def ask(self, calls: Mapping[str, ToolCallPart]) -> list[Any]:
-        """Return what a person has answered about calls, by the names of steps; else end the attempt until then."""
+    async def ask(self, calls: Mapping[str, ToolCallPart]) -> dict[str, ToolApproved | ToolDenied]:
+        """Return what a person has answered about calls, as the function `ask`, once no other agent is at work."""
         await self._alone()
-        return list(map(codec.decode, answers_in(self._attempt, [self._question(*each) for each in calls.items()])))
-
-    def _question(self, name: str, call: ToolCallPart) -> Awaited:
-        args = call.args if isinstance(call.args, str) else json.dumps(call.args, ensure_ascii=False)
-        say = call.tool_name if self._is_private else mask_text(f"{call.tool_name} {args}")
-        return Awaited(
-            f"{self._attempt.task}: {name}", say=say if len(say) <= _MOST else f"{say[:_MOST]}...", name=name
-        )
-
-    def approval(self, name: str) -> AbstractContextManager[Step | Done]:
-        """Open the step in which it is decided whether a tool call may be executed."""
-        self.refuse_if_stopping()
-        return self._open(ExactStep(name, _text({}), lambda _: None))
-
-    def deferred(self, step_name: str, calls: Sequence[ToolCallPart], *, repeat: bool = False) -> Any:
-        """Open the step in which deferred calls are answered."""
-        named = {} if self._is_private else {call.tool_call_id: call.args for call in calls}
-        policies = {self.once[call.tool_name] for call in calls if call.tool_name in self.once}
-        step = ExactStep(step_name, _text(named), lambda _: None, once=bool(policies), repeat=repeat)
-        return self._open(step, stop="stop" in policies or not policies)
+        return ask(self._attempt, calls, is_private=self.terms.is_private)
 
     @contextmanager
     def _open(self, call: ExactStep, *, stop: bool = True) -> Iterator[Step | Done]:
@@ -329,7 +320,7 @@ class Journal:
                 try:
                     yield step
                 except Exception as error:
-                    if self._is_private and isinstance(step, Step):
+                    if self.terms.is_private and isinstance(step, Step):
                         self.fail(step, error)  # without the text of the error
                     raise
         except NotReadable as error:
@@ -350,13 +341,19 @@ class Journal:
         """End a step by an error, if it has not ended."""
         if not step.is_open:
             return
-        if self._is_private:
+        if self.terms.is_private:
             error = ErrorText(error.type if isinstance(error, ErrorText) else type(error).__name__, "", "")
         step.fail(error)
 
-    def complete(self, step: Step, result: Any, summary: Any = None) -> None:
+    def keep(self, step: Step, dump: Dump, summary: Data) -> None:
+        """Complete a step with messages, and with the reason why it runs although it had completed."""
+        reason = self._reasons.get(step.step)
+        why = {"changed": reason} if reason else {}
+        self.complete(step, encoded_messages(lambda mode: {**dump(mode), **why}, self.limit), {**summary, **why})
+
+    def complete(self, step: Step, result: Any, summary: Data) -> None:
         """Complete a step with its result; if nothing private may be stored, with a summary of it."""
-        if self._is_private:
+        if self.terms.is_private:
             result = codec.encode(summary)._replace(restorable=False)
         step.complete(result)
 
@@ -379,20 +376,19 @@ class Journal:
         """How many bytes one stored value may have."""
         return self._attempt.xcom.max_value
 
-    def _not_stored(self, step: str) -> Callable[[], object]:
-        return lambda: self.changes.keeps(NOT_STORED, step)
-
-    def _change(
-        self, difference: str, step: str, arguments: Mapping[str, JsonValue], tools: Collection[str] | None = None
-    ) -> Change | None:
-        if not difference or self.changes.keeps(difference, step, tools):
-            return None
-        reason = self.reasons[step] = f"request changed: {difference}"
-        return Change(reason, _text({**arguments, "changed": reason}))
+    def _text(self, arguments: Mapping[str, JsonValue]) -> str:
+        return stored_arguments((), {} if self.terms.is_private else {**arguments})
 
 
 def _numbered(name: str, number: int) -> str:
     return name if number == 1 else f"{name}~{number}"
+
+
+def prompt_difference(stored: str, now: Mapping[str, JsonValue]) -> str:
+    """Name the arguments of the step of a prompt that differ from the stored ones."""
+    then = positional_and_named(stored)[1]
+    names = [name for name in {**then, **now} if name != "changed"]  # which older versions have added
+    return ", ".join(name for name in names if then.get(name) != now.get(name))
 
 
 def _bounded(name: str) -> str:
@@ -400,9 +396,3 @@ def _bounded(name: str) -> str:
     if len(name.encode()) <= _LONGEST_NAME:
         return name
     return f"{name[: _LONGEST_NAME // 8]} {hashlib.sha256(name.encode()).hexdigest()[:16]}"
-
-
-def _text(arguments: JsonValue | Mapping[str, JsonValue]) -> str:
-    if isinstance(arguments, Mapping):
-        return stored_arguments((), dict(arguments))
-    return stored_arguments((arguments,), {})

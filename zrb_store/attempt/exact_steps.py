@@ -14,23 +14,9 @@ from zrb_store.db.transaction import Executor, Transaction
 from zrb_store.errors import StepUncertain
 from zrb_store.masking import mask_text
 from zrb_store.queries.attempts import BegunAttempt
-from zrb_store.queries.dependent_steps import Span, StoredStep, steps_in
+from zrb_store.queries.dependent_steps import Span, steps_in
 from zrb_store.queries.give_back import give_back
 from zrb_store.queries.steps import StepRecord
-
-_LATER = 2**62  # an id that no attempt has
-
-
-class Change(NamedTuple):
-    """Why a step that completed does not stand for a call.
-
-    Attributes:
-        reason: Stored with every value that comes back.
-        arguments: The encoded arguments of the step's next attempt.
-    """
-
-    reason: str
-    arguments: str
 
 
 class ExactStep(NamedTuple):
@@ -39,9 +25,9 @@ class ExactStep(NamedTuple):
     Attributes:
         name: The name, with the ~2 of a second step if it is one.
         arguments: The encoded arguments.
-        change: Compares the encoded arguments of the step that completed with those of now. If it returns a change, the
-            step and all that began after it are given back, and the step begins again; but not what this attempt has
-            used already. It is not asked about a step that a person has kept, by `fork` or `mark`, unless
+        change: Compares the encoded arguments of the step that completed with those of now. If it returns a reason, the
+            step and all that began after it are given back for that, and the step begins again; but not what this
+            attempt has used already. It is not asked about a step that a person has kept, by `fork` or `mark`, unless
             `compares_kept` is true.
         own: Names of steps that are given back although this attempt has used them: those of the same agent.
         once: Whether the step must not be repeated if its end is unknown.
@@ -54,7 +40,7 @@ class ExactStep(NamedTuple):
 
     name: str
     arguments: str
-    change: Callable[[str], Change | None]
+    change: Callable[[str], str | None]
     own: Collection[str] = ()
     once: bool = False
     repeat: bool = False
@@ -72,7 +58,7 @@ def stored_step(attempt: Attempt, name: str) -> StepRecord | None:
     return known if known is not None and known.is_done else None
 
 
-def steps_before(attempt: Attempt, *, results: bool = False) -> list[StoredStep]:
+def steps_before(attempt: Attempt, *, results: bool = False) -> list[StepRecord]:
     """Return the last attempt of each step that earlier attempts of the task began."""
     with attempt.xcom.watched():
         if not attempt.steps.task_had_steps():
@@ -80,30 +66,25 @@ def steps_before(attempt: Attempt, *, results: bool = False) -> list[StoredStep]
         return steps_in(attempt.database, Span(attempt.id, attempt.task, 0, attempt.id), results=results)
 
 
-def completed_since(attempt: Attempt, name: str, own: Collection[str]) -> tuple[list[StoredStep], bool]:
-    """Return what is given back if the step of this exact name begins again: it and completed steps after it.
-
-    Also return whether one of them was declared `once`, so that the step would not begin.
-    """
+def steps_since(attempt: Attempt, name: str, own: Collection[str]) -> list[StepRecord]:
+    """Return the step of this exact name and those after it: what is given back if it begins again."""
     with attempt.xcom.watched():
         known = attempt.steps.newest(name)
-        if known is None:
-            return [], False
-        found = _since(attempt.database, attempt, known, _LATER, own)
-        return [step for step in found if step.in_effect], any(step.uncertain for step in found)
+        return [] if known is None else _since(attempt.database, attempt, known, None, own)
 
 
 def _since(
-    executor: Executor, attempt: Attempt, known: StepRecord, later: int, own: Collection[str]
-) -> list[StoredStep]:
-    """Return the steps that began since a known one, the oldest first.
+    executor: Executor, attempt: Attempt, known: StepRecord, later: int | None, own: Collection[str]
+) -> list[StepRecord]:
+    """Return the steps that began since a known one, the oldest first, with their results if `later` is None.
 
     What this attempt has done since it began, it did on the way to this step, unless it has done this step too. What it
     has used stays, but for its `own`.
     """
-    before = attempt.id if known.id < attempt.id else later
+    span = Span(attempt.id, attempt.task, known.id)
+    before = attempt.id if known.id < attempt.id else later or span.before
     used = attempt.steps.used.difference(own)
-    found = steps_in(executor, Span(attempt.id, attempt.task, known.id, before), results=later == _LATER)
+    found = steps_in(executor, span._replace(before=before), results=later is None)
     return [one for one in found if one.step not in used]
 
 
@@ -140,15 +121,14 @@ def _begun_or_done(attempt: Attempt, call: ExactStep) -> Step | Done:
                 return Done(known.result or "null")
         elif known is not None and known.in_effect and call.leads:
             call.not_stored()
-            change = Change(NOT_RESTORABLE, call.arguments)
+            change = NOT_RESTORABLE
         elif known is not None and not call.repeat:
             refuse_uncertain(attempt, known, call.name)
         undo = None
         if known is not None and change is not None:
-            undo = functools.partial(_discard_from, attempt, call, known, change.reason)
-        arguments = change.arguments if change else call.arguments
+            undo = functools.partial(_discard_from, attempt, call, known, change)
         call.begins()
-        step = steps.begin(call.name, call.name, arguments, known, once=call.once, undo=undo)
+        step = steps.begin(call.name, call.name, call.arguments, known, once=call.once, undo=undo)
         if step is not None:
             return step
 

@@ -43,18 +43,17 @@ if TYPE_CHECKING:
             repeat_once: bool = False,
             takes_over: bool = False,
             changes: Mapping[str, str] = {},
+            with_agents: bool = False,
         ) -> tuple[list[Decision], list[str]]:
             """Decide what a resume of this session runs and skips, and what else a user should know, in one line each.
 
-            `inputs` are given as `--NAME VALUE`, and `changes` as `--set NAME=VALUE`. Nothing is run or written.
+            `inputs` are given as `--NAME VALUE`, and `changes` as `--set NAME=VALUE`. With agents, what becomes of
+            their steps is found too. Nothing is run or written.
             """
 
         @property
         def changed(self) -> Mapping[str, tuple[str, str]]:
             """The inputs that `plan` found to change, each with its text before and from now on."""
-
-        def plan_agents(self, store: Store, decisions: list[Decision]) -> tuple[list[Decision], list[str]]:
-            """Add to decisions that were planned what becomes of the steps of agents, and return what is paid again."""
 
         def accept(self) -> None:
             """Let what was planned be run after click is done, with zrb's own exit codes."""
@@ -207,11 +206,8 @@ def resume(
                 refuse_waiting(store.database, record)  # before anybody is asked for a secret input
             # Also without --plan: mistakes are reported before anybody is asked for a secret input.
             try:
-                more = {"repeat_once": repeat_once, "takes_over": here}
-                decisions, notes = its.plan(store, record, forced, given_inputs, **more, changes=set_inputs)
-                if plan:
-                    decisions, costs = its.plan_agents(store, decisions)
-                    notes += costs
+                options = {"repeat_once": repeat_once, "takes_over": here, "with_agents": plan}
+                decisions, notes = its.plan(store, record, forced, given_inputs, **options, changes=set_inputs)
             except ZrbStoreError as error:
                 if not several:
                     raise

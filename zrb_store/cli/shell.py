@@ -98,6 +98,7 @@ class CommandResumer:
         repeat_once: bool = False,
         takes_over: bool = False,
         changes: Mapping[str, str] = {},
+        with_agents: bool = False,
     ) -> tuple[list[Decision], list[str]]:
         if changes:
             raise click.UsageError(
@@ -109,9 +110,6 @@ class CommandResumer:
         call = stored_run(store.database, session, takes_over=takes_over)
         self._call = dataclasses.replace(call, forced=forced is not None, repeat_once=repeat_once)
         return plan(store.database, session, call.workflow, forced, repeat_once=repeat_once), []
-
-    def plan_agents(self, store: Store, decisions: list[Decision]) -> tuple[list[Decision], list[str]]:
-        return decisions, []  # commands have none
 
     def accept(self) -> None:
         raise click.exceptions.Exit(_run(self._call))

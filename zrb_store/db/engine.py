@@ -23,7 +23,7 @@ from zrb_store.db.dialect import revision_of, upgraded_meanwhile
 from zrb_store.db.dialect.hooks import Dialect
 from zrb_store.db.dialect.sqlite import SQLite
 from zrb_store.db.location import shown_url
-from zrb_store.db.patience import Patience, Wait
+from zrb_store.db.patience import FULL, LOCKED, UNREACHABLE, Patience, Wait
 from zrb_store.db.transaction import Died, Lost, Row, Transaction, failpoint, roll_back
 from zrb_store.errors import StoreUnavailable, ZrbStoreError, may_be_made
 
@@ -251,7 +251,7 @@ class Database(Patience):
     def operate(
         self, work: Callable[[Transaction, *Ts], T], *args: *Ts, may_be_ended: bool = False, in_background: bool = False
     ) -> T:
-        """Call `work` with the connection. Repeat that while the database is locked or unreachable.
+        """Call `work` with the connection. Repeat that while the database is locked, full or unreachable.
 
         With `may_be_ended`, `work` itself finds out if the server has ended the connection: nobody looks before. For
         `in_background` see `transact`.
@@ -296,14 +296,15 @@ class Database(Patience):
             raise error.__context__ from None
         gone = self.dialect.is_gone(error)
         stops = self.dialect.stops_preparing(error)  # then the statement was refused, and changed nothing
+        full = self.dialect.is_full(error)
         busy = stops or self.dialect.is_busy(error) or self._is_cancelled
         if gone or stops:
             self._drop()
         # If a connection is lost during a statement that commits itself, nobody knows whether the change was made.
-        if busy or (gone and not self._may_be_committed):
+        if busy or full or (gone and not self._may_be_committed):
             if wait is None:
                 wait = Wait(self, began)
-            wait.is_unreachable = gone
+            wait.why = UNREACHABLE if gone else FULL if full else LOCKED
             if stops or not wait.is_over(self._stop_at):
                 return wait
             if not in_background:

@@ -1,4 +1,4 @@
-"""How long operations wait for a locked or unreachable database, how often they ask, and the warning about it.
+"""How long operations wait for a locked, full or unreachable database, how often they ask, and the warning about it.
 
 All times are those of `clock.monotonic`.
 """
@@ -18,6 +18,7 @@ from zrb_store.errors import StoreUnavailable
 WARN_AFTER = 2.0  # seconds of waiting after which a warning is logged
 UNREACHABLE = "cannot be reached"
 LOCKED = "is locked by another program"
+FULL = "has no room on its disk"
 
 # Seconds to pause for SQLite's lock: docs/adr/0009 says why.
 _PER_OPERATION = 0.00025
@@ -32,7 +33,7 @@ class NoConnectionLeft(StoreUnavailable):
 
 
 class Patience:
-    """How long the operations of a database wait while it is locked or unreachable."""
+    """How long the operations of a database wait while it is locked, full or unreachable."""
 
     timeout = 30.0  # seconds for which an operation is retried
     read_timeout = 5.0  # the same, if it was opened for reading only: nothing is lost if a reader gives up
@@ -77,7 +78,7 @@ class Wait:
     """The waiting of one operation of a database."""
 
     def __init__(self, patience: Patience, began: float) -> None:
-        self.is_unreachable = False  # rather than locked
+        self.why = LOCKED
         self._notice = patience.notice
         self._began = began
         # A caller that has just got a timeout must not wait again for each operation that it still has to do.
@@ -94,8 +95,8 @@ class Wait:
     def sleep(self) -> None:
         """Pause before the next try."""
         if clock.monotonic() - self._began > WARN_AFTER:
-            self._notice.give(UNREACHABLE if self.is_unreachable else LOCKED, self._began, self._deadline)
-        time.sleep(random.uniform(0.05, 0.25) if self.is_unreachable else self._pause_for_lock())
+            self._notice.give(self.why, self._began, self._deadline)
+        time.sleep(self._pause_for_lock() if self.why == LOCKED else random.uniform(0.05, 0.25))
 
     def _pause_for_lock(self) -> float:
         """Choose the pause before asking again for SQLite's one write lock.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Final, NamedTuple, TypeAlias
 
 from zrb_store.queries.steps import BUDGET
@@ -52,16 +52,6 @@ def step_name(step: str) -> StepName:
     kind, call = found["kind"] or found["of_call"], found["call"] or ""
     tool, _, call = call.partition(" ") if kind == "tool" else ("", "", call)
     return StepName(found["agent"] or "", kind, tool, call, found["number"] or "1")
-
-
-def is_answer_name(step: str) -> bool:
-    """Whether a step of this name may be an answer of a model."""
-    return step_name(step).kind == "model"
-
-
-def is_call_name(step: str) -> bool:
-    """Whether a step of this name may be a call of a tool."""
-    return step_name(step).kind == "tool"
 
 
 def is_agent_step(step: str) -> bool:
@@ -227,40 +217,33 @@ class Costs(NamedTuple):
 NO_COSTS: Final = Costs()
 
 
-class LastAttempt(NamedTuple):
-    """The last attempt of a task, which may have used what an earlier one, or a fork's original, has completed."""
-
-    id: int | None
-    agents: frozenset[str] | None  # those that it got to; None if it completed, and so has used all that stands
-
-    @classmethod
-    def of(cls, attempt_id: int | None, begun: Iterable[str] | None) -> LastAttempt:
-        """Make one of the names of the steps that it began; None if it completed."""
-        return cls(attempt_id, None if begun is None else frozenset(step_name(step).agent for step in begun))
-
-    def has_used(self, step: str, parent_id: int | None) -> bool:
-        """Whether it has used a step of an agent that another attempt completed. What it did not get to, it did not."""
-        return parent_id != self.id and (self.agents is None or step_name(step).agent in self.agents)
+def agents_of(steps: Iterable[str]) -> frozenset[str]:
+    """Return the runs of agents that have these steps."""
+    return frozenset(step_name(step).agent for step in steps)
 
 
 Results: TypeAlias = Sequence[tuple[AttemptRecord, JsonValue]]  # the attempts of a step, with their results
 
 
-def costs_of_step(attempts: Results, last: LastAttempt) -> Costs:
-    """Return the costs of a step of an agent; nothing if it is none. What a fork has copied is paid by its original."""
-    kind, costs = step_name(attempts[0][0].step or "").kind, NO_COSTS
-    for record, result in attempts if kind in ("model", "tool") else ():
+def costs_of_step(attempts: Results, last_id: int | None, agents: Collection[str] | None) -> Costs:
+    """Return the costs of a step of an agent; nothing if it is none. What a fork has copied is paid by its original.
+
+    The last attempt of the task may have used what another one, or a fork's original, has completed: that of the agents
+    that it got to, or of all (None) if it has completed.
+    """
+    name, costs = step_name(attempts[0][0].step or ""), NO_COSTS
+    for record, result in attempts if name.kind in ("model", "tool") else ():
         is_own, nothing = record.run_id is not None, Spent()
         is_call = _kind(result) != "approval" and (is_own or _kind(result) in _ENDS)  # else a person has marked it
-        spent = answer_cost(result) if kind == "model" else Spent(tool_calls=is_call)
+        spent = answer_cost(result) if name.kind == "model" else Spent(tool_calls=is_call)
         if record.status == "completed":
-            stands, was_used = record.in_effect, last.has_used(record.step or "", record.parent_id)
+            was_used = record.parent_id != last_id and (agents is None or name.agent in agents)
             costs += Costs(
                 spent if is_own else nothing,
-                spent if stands and was_used else nothing,
-                nothing if stands or not is_own else spent,
+                spent if record.in_effect and was_used else nothing,
+                nothing if record.in_effect or not is_own else spent,
             )
-    return costs._replace(paid=Spent(tool_calls=executions(attempts))) if kind == "tool" else costs
+    return costs._replace(paid=Spent(tool_calls=executions(attempts))) if name.kind == "tool" else costs
 
 
 def answer_cost(result: JsonValue) -> Spent:
@@ -270,7 +253,7 @@ def answer_cost(result: JsonValue) -> Spent:
 
 def agent_tokens(step: str, result: JsonValue) -> int | None:
     """Return the tokens of the answer of a model, and None of another step."""
-    spent = answer_cost(result) if is_answer_name(step) else Spent()
+    spent = answer_cost(result) if step_name(step).kind == "model" else Spent()
     return spent.input_tokens + spent.output_tokens if spent.answers else None
 
 

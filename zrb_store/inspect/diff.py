@@ -20,6 +20,7 @@ from zrb_store.inspect.agents import agent_note
 from zrb_store.queries import attempts, replay, sessions
 from zrb_store.queries.queues import queue_ids
 from zrb_store.queries.show import count_standing, differing_steps, standing_data
+from zrb_store.queries.steps import of_attempt
 from zrb_store.records import AttemptRecord, JsonObject, JsonValue, Lazy
 
 
@@ -103,7 +104,7 @@ def _conversation_differences(
 def doings(transaction: Transaction, attempt: AttemptRecord) -> JsonValue:
     """Return how an attempt ended, its result, and what it and each of its steps took and pushed, by queue."""
     result = attempts.stored_result(transaction, attempt)
-    steps = replay.steps_of(transaction, attempt.id)
+    steps = of_attempt(transaction, attempt.id)
     return {
         "status": attempt.status,
         "error": None if attempt.error_type is None else f"{attempt.error_type}: {attempt.error_message}",

@@ -16,7 +16,7 @@ from zrb_store import codec, records
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
 from zrb_store.errors import SessionNotFound, ValueNotFound
-from zrb_store.inspect.agents import NO_COSTS, Costs, LastAttempt, costs_of_step, executions
+from zrb_store.inspect.agents import NO_COSTS, Costs, agents_of, costs_of_step, executions
 from zrb_store.inspect.header import header
 from zrb_store.inspect.moments import attempt_at, moment_of, runs_at, status_at, value_at
 from zrb_store.inspect.value import each_with_acts
@@ -27,7 +27,7 @@ from zrb_store.queries.clock import Moment
 from zrb_store.queries.history import Only, Scope, Value
 from zrb_store.queries.output import StoredOutput
 from zrb_store.queries.show import StepCounts
-from zrb_store.queries.steps import names_in
+from zrb_store.queries.steps import of_attempt
 from zrb_store.queries.waits import Wait, parked
 from zrb_store.records import (
     UNFINISHED,
@@ -351,10 +351,9 @@ class SessionDocument(SessionView):
         return Task(name, status, not last or last.restorable, result, attempts, counts, steps, bool(is_parked))
 
     def _steps_of(self, task: str, last_attempt: AttemptRecord | None) -> Iterator[Step]:
-        begun = None
+        last_id, agents = None if last_attempt is None else last_attempt.id, None
         if last_attempt is not None and last_attempt.status != "completed":
-            begun = names_in(self.transaction, self.session.id, task, last_attempt.id)
-        after = LastAttempt.of(None if last_attempt is None else last_attempt.id, begun)
+            agents = agents_of(of_attempt(self.transaction, last_attempt.id, "arguments", "result"))
         found = show.steps_of_task(self.transaction, self.session.id, task, self.at)
         for _, group in itertools.groupby(found, lambda each: each[0].step_number):
             own = [(self.seen(each), None if data is None else codec.to_json(data)) for each, data in group]
@@ -362,7 +361,7 @@ class SessionDocument(SessionView):
             for attempt, _ in own:
                 self._note(attempt)
             content = result if last.in_effect else None
-            costs = costs_of_step(own, after)
+            costs = costs_of_step(own, last_id, agents)
             yield Step([attempt for attempt, _ in own], _status(last, "waiting"), content, executions(own), costs)
 
     def _count(self, queue: show.QueueSummary) -> int:

@@ -8,7 +8,7 @@ from itertools import groupby
 
 from zrb_store import codec
 from zrb_store.db.engine import Database
-from zrb_store.inspect.agents import NO_COSTS, Costs, LastAttempt, Spent, costs_of_step
+from zrb_store.inspect.agents import NO_COSTS, Costs, Spent, agents_of, costs_of_step
 from zrb_store.local_time import Since, beginning
 from zrb_store.queries import lease, stats
 from zrb_store.queries.clock import now_micros
@@ -149,12 +149,11 @@ def _add_costs(found: dict[_Key, TaskStats], answers: Iterable[stats.Answer]) ->
     asked, begun = list[tuple[str, Costs]](), list[str]()
     for one in answers:
         name, result = one.record.step or "", one.result and codec.to_json(one.result)
-        asked.append((name, costs_of_step([(one.record, result)], LastAttempt(one.last_id, None))))
-        begun += [name] * (one.record.parent_id == one.last_id)
-    last = LastAttempt.of(None, None if one.last_status == "completed" else begun)
-    of_task = found.setdefault(one.key, TaskStats(*one.key))
+        asked.append((name, costs_of_step([(one.record, result)], one.last_id, None)))
+        begun += [name] * (one.last_status == "completed" or one.record.parent_id == one.last_id)
+    of_task, agents = found.setdefault(one.key, TaskStats(*one.key)), agents_of(begun)
     for name, costs in asked:
-        of_task.costs += costs if last.has_used(name, 0) else costs._replace(used_again=Spent())
+        of_task.costs += costs if agents_of([name]) <= agents else costs._replace(used_again=Spent())
 
 
 def recent_runs(

@@ -117,7 +117,7 @@ def step_of_record(owner: Owner, task: str, name: str, known: StepRecord | None)
         record = attempts.by_id(transaction, int(record_id))
         if record is None or owner.full_name != f"{replay.fork_of(transaction, record.session)}/{record.name}":
             return  # one of another session that the action starts
-        step = replay.steps_of(transaction, record.id).get(name)
+        step = steps.of_attempt(transaction, record.id).get(name)
         if step is None or step.status != "completed" or not step.restorable:
             return
         if "--steps" in options and (not step.once or "--repeat-once" in options):

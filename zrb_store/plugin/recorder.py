@@ -224,10 +224,16 @@ class Recorder:
             return "waiting" if all(stopped) else "failed"
         if error is not None and not isinstance(error, _STOPPING):
             return "failed"
-        if (main.is_completed or main.is_skipped) and all(stopped) and not (interrupted and stopped):
+        is_cut_short = interrupted and (bool(stopped) or self._has_successors_left())
+        if (main.is_completed or main.is_skipped) and all(stopped) and not is_cut_short:
             return "completed"
         exited = any(issubclass(kind, SystemExit) for kind in self._errors.values())
         return "interrupted" if interrupted and not exited else "failed"
+
+    def _has_successors_left(self) -> bool:
+        statuses = self.zrb_session._task_status.items()
+        done = {task for task, status in statuses if status.is_completed or status.is_skipped}
+        return any(successor not in done for task in done for successor in task.successors)
 
     def end_at_once(self) -> None:
         """End the run as interrupted, since the process dies before the run can end itself."""

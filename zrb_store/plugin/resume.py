@@ -18,7 +18,7 @@ from zrb_store import codec
 from zrb_store.codec.arguments import encode_named
 from zrb_store.codec.display import shortened
 from zrb_store.errors import InputsDiffer, InvalidArgument, TaskNotFound
-from zrb_store.inspect.agents import Spent
+from zrb_store.inspect.agents import step_name
 from zrb_store.inspect.resume import Decision, is_of_event, plan, refuse_program, without_task
 from zrb_store.masking import MASK, mask_named, mask_remembered, mask_text, one_line, remember
 from zrb_store.names import nearest
@@ -31,6 +31,8 @@ from zrb_store.plugin.inputs_read import ALL, InputsView
 from zrb_store.plugin.messages import warn
 from zrb_store.process import current_project
 from zrb_store.queries import attempts
+from zrb_store.queries.dependent_steps import steps_to_resume
+from zrb_store.queries.steps import StepRecord
 from zrb_store.records import SessionRecord
 from zrb_store.render.format import setting_text
 from zrb_store.run import RunSpec
@@ -372,6 +374,7 @@ class Resumer:
         repeat_once: bool = False,
         takes_over: bool = False,
         changes: Mapping[str, str] = {},
+        with_agents: bool = False,
     ) -> tuple[list[Decision], list[str]]:
         """Decide what a resume of the session runs and skips, and what else a user should know, in one line each."""
         refuse_program(store.database, session)
@@ -398,34 +401,33 @@ class Resumer:
             for one in self._task.inputs
             if runs and compat.is_secret(one) and one.name not in inputs and (one.name in again or one.always_prompt)
         ]
-        return decisions, [*added, *asks, *notes]
+        found = self._plan_agents(store, decisions) if with_agents else (decisions, [])
+        return found[0], [*added, *asks, *notes, *found[1]]
 
-    def plan_agents(self, store: Store, decisions: list[Decision]) -> tuple[list[Decision], list[str]]:
+    def _plan_agents(self, store: Store, decisions: list[Decision]) -> tuple[list[Decision], list[str]]:
         """Add to decisions that were planned what becomes of the steps of agents, and return what is paid again."""
         request, notes, found = self._request, [], []
         tasks = {name: task for task, name in request.graph.names.items()}
+        inputs = ResumedInputs(self._task, request.session, request.inputs, asking=False, changes=request.changes).known
         for decision in decisions:
             task = tasks.get(decision.task)
-            if decision.action == "run" and task is not None and compat.is_llm_task(task):
-                from zrb_store.agents.changes import cost_of  # late: these import pydantic-ai
-                from zrb_store.plugin.agents.planned import plan_agent, steps_of_agent
-
+            known: list[StepRecord] = []
+            if decision.action == "run":
                 with store.database.snapshot() as transaction:
-                    known = steps_of_agent(transaction, request.session.id, decision.task)
-                inputs = ResumedInputs(
-                    self._task, request.session, request.inputs, asking=False, changes=request.changes
-                )
-                starts_over = not decision.steps and any(one.stands for one in known)
-                steps = plan_agent(known, task, inputs.known, decision.reason if starts_over else None)
+                    known = steps_to_resume(transaction, request.session.id, decision.task)
+            if known and task is not None and compat.is_llm_task(task):
+                from zrb_store.agents.changes import paid  # late: these import pydantic-ai
+                from zrb_store.plugin.agents.planned import plan_agent
+
+                starts_over = not decision.steps and any(one.is_done for one in known)
+                steps = plan_agent(known, task, inputs, decision.reason if starts_over else None)
                 decision = replace(decision, agent_steps=tuple(steps))
-                costs = (
-                    cost_of(one.stored)
-                    for one, step in zip(known, steps, strict=True)
-                    if one.stands and step.action == "made-again"
-                )
-                again = functools.reduce(Spent.__add__, costs, Spent())
-                if any(again):
-                    notes.append(f"{decision.task}: a resume makes {again.text()} again")
+                plans = zip(known, steps, strict=True)
+                again, _ = paid([one for one, step in plans if one.is_done and step.action == "made-again"])
+                notes += [f"{decision.task}: a resume repeats {again}"] * bool(again)
+            elif decision.steps and any(one.is_done and step_name(one.step).agent for one in known):
+                later = "whether its agents of `durable()` use their steps again is known when they run"
+                notes.append(f"{decision.task}: {later}")
             found.append(decision)
         return found, notes
 

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from zrb_store.db.core import Params, bindparam, exists, literal, sa, statement, t
 from zrb_store.db.dialect import among
-from zrb_store.db.transaction import Executor
+from zrb_store.db.transaction import Executor, Row
+from zrb_store.queries import attempts
 from zrb_store.queries.attempts import attempt_as, is_in_effect, is_step
 from zrb_store.queries.clock import given_tick
-from zrb_store.queries.steps import is_running, of_task
+from zrb_store.queries.steps import StepRecord, is_running, of_task, select_steps, step_record
 from zrb_store.queries.values import is_same_value
 
 if TYPE_CHECKING:
@@ -219,37 +220,10 @@ def with_steps(executor: Executor, chosen: Sequence[tuple[int, str]]) -> list[tu
 
 
 @statement
-def _in_span(
-    with_results: bool,
-) -> sa.Select[str | None, str | None, int, int | None, int, str, str | None, bool, bool]:
-    result = t.attempt.c.result if with_results else sa.null()
-    columns = [t.attempt.c.step, result, *(t.attempt.c[name] for name in StoredStep._fields[2:-2])]
-    uncertain = sa.and_(t.attempt.c.once, t.attempt.c.status != literal("failed"))
+def _in_span(with_results: bool) -> sa.Select[*Row]:
     since, before = t.attempt.c.id >= bindparam("since"), t.attempt.c.id < bindparam("before")
-    return (
-        sa.select(*columns, is_in_effect(), uncertain)
-        .where(of_task(of_parent=True), since, before)
-        .order_by(t.attempt.c.id)
-    )
-
-
-class StoredStep(NamedTuple):
-    """The last attempt of a step of a span."""
-
-    step: str  # its name
-    result: str | None  # encoded
-    started_tick: int
-    ended_tick: int | None
-    id: int = 0
-    task: str = ""  # the step's id within its session: TASK/NUMBER
-    arguments: str | None = None  # encoded
-    in_effect: bool = True  # whether it has completed and has not been given back since
-    uncertain: bool = False  # whether it was declared `once`, and has happened or may have happened
-
-    @property
-    def what(self) -> str:
-        """Say that it has happened, or may have happened."""
-        return "has completed" if self.in_effect else "may have happened"
+    found = select_steps() if with_results else select_steps("result")
+    return found.where(of_task(of_parent=True), since, before).order_by(t.attempt.c.id)
 
 
 class Span(NamedTuple):
@@ -258,11 +232,19 @@ class Span(NamedTuple):
     attempt_id: int  # an attempt of the task
     task: str
     since: int  # the id of the attempt of the first step
-    before: int  # the id of an attempt, of a step or of the task, that began after all of them
+    before: int = 2**62  # the id of an attempt, of a step or of the task, that began after all of them
 
 
-def steps_in(executor: Executor, span: Span, *, results: bool) -> list[StoredStep]:
+def steps_to_resume(executor: Executor, session_id: int, task: str) -> list[StepRecord]:
+    """Return the steps of a task as a resume finds them: what it gives back before the task runs is not in effect."""
+    last = [record.id for record in attempts.of_session(executor, session_id) if record.task == task][-1:]
+    undone = of_attempts(executor, [record.id for record in attempts.unfinished(executor, session_id)])
+    found = steps_in(executor, Span(last[0], task, 0), results=True) if last else []
+    return [step._replace(given_back=step.given_back or step.id in undone) for step in found]
+
+
+def steps_in(executor: Executor, span: Span, *, results: bool) -> list[StepRecord]:
     """Return the steps of a span, with their results or without, the oldest first."""
-    found = [StoredStep(*row) for row in executor.execute(_in_span(results), span._asdict())]
+    found = list(map(step_record, executor.execute(_in_span(results), span._asdict())))
     newest = {step.step: step for step in found}
     return [step for step in found if newest[step.step] is step]

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from zrb_store.db.columns import MOST_TICK
 from zrb_store.db.core import Params, bindparam, exists, is_one_of, literal, made_once, sa, statement, t
 from zrb_store.db.dialect import among, insert_if_absent, new_id, new_ids, now, tick
-from zrb_store.db.transaction import Executor
-from zrb_store.queries.attempts import ERROR, attempt_as, is_in_effect, is_of_no_task, is_step
+from zrb_store.db.transaction import Executor, Row
+from zrb_store.queries.attempts import ERROR, attempt_as, is_of_no_task, is_step
 from zrb_store.queries.clock import Moment, given_tick
-from zrb_store.queries.dependent_steps import StoredStep, ids, of_attempt, source_id, stood, stood_alone
+from zrb_store.queries.dependent_steps import ids, of_attempt, source_id, stood, stood_alone
 from zrb_store.queries.runs import inputs_then
+from zrb_store.queries.steps import StepRecord, select_steps, step_record
 from zrb_store.queries.values import due_then, is_same_value
 from zrb_store.records import UNFINISHED, SessionRecord
 
@@ -429,7 +430,7 @@ def _copy(executor: Executor, params: Params, *, exact: bool = False) -> None:
 
 
 @statement
-def _once_left_out() -> sa.Select[str, str | None, bool]:
+def _once_left_out() -> sa.Select[*Row]:
     newer, copied = t.attempt.alias("newer"), t.attempt.alias("copied")
     is_newer = (
         newer.c.session_id == t.attempt.c.session_id,
@@ -438,7 +439,7 @@ def _once_left_out() -> sa.Select[str, str | None, bool]:
         newer.c.id > t.attempt.c.id,
     )
     return (
-        sa.select(t.attempt.c.task, t.attempt.c.step, is_in_effect())
+        select_steps()
         .where(
             t.attempt.c.session_id == source_id(),
             t.attempt.c.step_of.is_not(None),
@@ -452,10 +453,10 @@ def _once_left_out() -> sa.Select[str, str | None, bool]:
     )
 
 
-def once_left_out(executor: Executor, source: int, target: int) -> StoredStep | None:
+def once_left_out(executor: Executor, source: int, target: int) -> StepRecord | None:
     """Return the first step declared `once` that happened, or may have happened, and that a fork does not have."""
     rows = executor.execute(_once_left_out(), {"source": source, "target": target})
-    return next((StoredStep(step or "", None, 0, None, 0, task, None, bool(done)) for task, step, done in rows), None)
+    return step_record(rows[0]) if rows else None
 
 
 @statement

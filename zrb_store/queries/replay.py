@@ -15,30 +15,6 @@ from zrb_store.queries.values import NewValue, from_queue, is_same_value, push_m
 from zrb_store.records import AttemptRecord
 
 
-class StepOfAttempt(NamedTuple):
-    """An attempt of a step, in the attempt around it."""
-
-    id: int
-    step: str  # its name
-    status: str
-    once: bool
-    restorable: bool
-    arguments: str | None
-    result: str | None
-
-
-@statement
-def _steps() -> sa.Select[*Row]:
-    found = sa.select(*(t.attempt.c[name] for name in StepOfAttempt._fields))
-    return found.where(t.attempt.c.parent_id == bindparam("attempt_id")).order_by(t.attempt.c.id)
-
-
-def steps_of(executor: Executor, attempt_id: int) -> dict[str, StepOfAttempt]:
-    """Return the last attempt of each step of an attempt, by the step's name."""
-    found = map(StepOfAttempt._make, executor.execute(_steps(), {"attempt_id": attempt_id}))
-    return {each.step: each for each in found}
-
-
 @statement
 def _newest() -> sa.Select[*Row]:
     # Those of the record have no run.

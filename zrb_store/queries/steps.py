@@ -38,18 +38,6 @@ def is_answer() -> sa.ColumnElement[bool]:
 
 
 @statement
-def _names_in() -> sa.Select[str | None]:
-    of_task = t.attempt.c.session_id == bindparam("session_id"), t.attempt.c.step_of == bindparam("task")
-    return sa.select(t.attempt.c.step).where(*of_task, t.attempt.c.parent_id == bindparam("attempt_id"))
-
-
-def names_in(executor: Executor, session_id: int, task: str, attempt_id: int) -> list[str]:
-    """Return the names of the steps that an attempt of a task began."""
-    params = {"session_id": session_id, "task": task, "attempt_id": attempt_id}
-    return [step or "" for (step,) in executor.execute(_names_in(), params)]
-
-
-@statement
 def _paid_since() -> sa.Select[int, str, str | None]:
     step = t.attempt.c.step
     is_raise = sa.or_(step == literal(BUDGET), step.like(literal(f"{BUDGET}~%")))
@@ -93,13 +81,17 @@ def is_running() -> sa.ColumnElement[bool]:
 
 
 class StepRecord(NamedTuple):
-    """The newest attempt of a step."""
+    """An attempt of a step."""
 
     id: int
     number: int
-    step_number: int  # the step's number within its task
+    task: str  # the step's id within its session: TASK/NUMBER
+    step: str  # its name
+    step_number: int  # its number within its task
     status: str
     started_at: int  # when it began, in microseconds
+    started_tick: int
+    ended_tick: int | None
     arguments: str | None  # its encoded arguments; None if a person marked the step as completed before it ever began
     result: str | None  # its encoded result, or None
     command_pid: int | None  # the process that leads its command, if it is one
@@ -119,24 +111,49 @@ class StepRecord(NamedTuple):
         """Whether its stored result is returned instead of running the step again."""
         return self.in_effect and self.restorable
 
+    @property
+    def uncertain(self) -> bool:
+        """Whether it was declared `once`, and has happened or may have happened."""
+        return self.once and self.status != "failed"
+
+    @property
+    def what(self) -> str:
+        """Say that it has happened, or may have happened."""
+        return "has completed" if self.in_effect else "may have happened"
+
+
+def select_steps(*without: str) -> sa.Select[*Row]:
+    """Select attempts of steps as `step_record` reads them, without the values of some columns."""
+    columns = [sa.null() if name in without else t.attempt.c[name] for name in StepRecord._fields[:-2]]
+    return sa.select(*columns, t.attempt.c.given_back_at.is_not(None), t.attempt.c.run_id.is_(None))
+
+
+def step_record(row: Row) -> StepRecord:
+    """Return the attempt of a step of a row."""
+    return StepRecord._make((*row[:-4], *map(bool, row[-4:])))
+
 
 @statement
 def _newest() -> sa.Select[*Row]:
-    columns = (t.attempt.c[name] for name in StepRecord._fields[:-2])
-    return (
-        sa.select(*columns, t.attempt.c.given_back_at.is_not(None), t.attempt.c.run_id.is_(None))
-        .where(of_task(of_parent=True), t.attempt.c.step == bindparam("step"))
-        .order_by(t.attempt.c.id.desc())
-        .limit(literal(1))
-    )
+    found = select_steps().where(of_task(of_parent=True), t.attempt.c.step == bindparam("step"))
+    return found.order_by(t.attempt.c.id.desc()).limit(literal(1))
 
 
 def newest(executor: Executor, parent_id: int, task: str, step: str) -> StepRecord | None:
     """Return the newest attempt of a step, in whichever attempt of its task it ran; None if the step never began."""
     rows = executor.execute(_newest(), {"attempt_id": parent_id, "task": task, "step": step})
-    if not rows:
-        return None
-    return StepRecord._make((*rows[0][:-4], *map(bool, rows[0][-4:])))
+    return step_record(rows[0]) if rows else None
+
+
+@statement
+def _of_attempt(without: tuple[str, ...]) -> sa.Select[*Row]:
+    return select_steps(*without).where(t.attempt.c.parent_id == bindparam("attempt_id")).order_by(t.attempt.c.id)
+
+
+def of_attempt(executor: Executor, attempt_id: int, *without: str) -> dict[str, StepRecord]:
+    """Return the last attempt of each step that an attempt of a task began, by the step's name."""
+    found = map(step_record, executor.execute(_of_attempt(without), {"attempt_id": attempt_id}))
+    return {each.step: each for each in found}
 
 
 @statement
@@ -289,12 +306,9 @@ def close_running(executor: Executor, parent_id: int) -> Sequence[Row]:
 
 
 @statement
-def _completed_of_task() -> sa.Select[int, str, str | None, bool]:
-    return (
-        sa.select(t.attempt.c.id, t.attempt.c.task, t.attempt.c.step, t.attempt.c.once)
-        .where(of_task(), is_in_effect())
-        .order_by(t.attempt.c.id.desc())
-    )
+def _completed_of_task() -> sa.Select[*Row]:
+    found = select_steps("arguments", "result").where(of_task(), is_in_effect())
+    return found.order_by(t.attempt.c.id.desc())
 
 
 @statement
@@ -314,19 +328,9 @@ def inputs_read(executor: Executor, session_id: int) -> list[tuple[str, list[str
     return [(task, None if ATTEMPT["inputs_read"].problem(text) else json.loads(text or "null")) for task, text in rows]
 
 
-class CompletedStep(NamedTuple):
-    """A completed step that was not given back."""
-
-    id: int  # the id of the attempt that completed
-    task: str  # the step's id within its session: TASK/NUMBER
-    step: str
-    once: bool  # whether it may not be repeated unless a person lets it
-
-
-def completed_of_task(executor: Executor, session_id: int, task: str) -> list[CompletedStep]:
+def completed_of_task(executor: Executor, session_id: int, task: str) -> list[StepRecord]:
     """Return the completed steps of a task, in whichever attempt of it they ran, the newest first."""
-    rows = executor.execute(_completed_of_task(), {"session_id": session_id, "task": task})
-    return [CompletedStep(step_id, name, step, bool(once)) for step_id, name, step, once in rows]
+    return list(map(step_record, executor.execute(_completed_of_task(), {"session_id": session_id, "task": task})))
 
 
 @statement

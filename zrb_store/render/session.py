@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass
 
-from zrb_store.inspect.agents import NO_COSTS, agent_note, is_call_name
+from zrb_store.inspect.agents import NO_COSTS, agent_note, step_name
 from zrb_store.inspect.header import inputs_of, withheld_inputs
 from zrb_store.inspect.queues import holders_of
 from zrb_store.inspect.show import Attempt, Queue, SessionDocument, Step, Task
@@ -197,7 +197,7 @@ class SessionPrinter:
         attempts, last, width = step.attempts, step.last, self._width
         has_completed = last.status == "completed"
         of_agent = agent_note(step.name, step.result)
-        is_call = bool(of_agent) and is_call_name(step.name)
+        is_call = bool(of_agent) and step_name(step.name).kind == "tool"
         count, what = (step.executions, "executions") if is_call else (len(attempts), "attempts")
         facts = {
             f"{count} {what}": count > 1,

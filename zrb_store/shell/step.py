@@ -15,7 +15,7 @@ from datetime import timedelta
 
 from zrb_store import codec
 from zrb_store.attempt import Attempt, Step
-from zrb_store.attempt.exact_steps import Change, ExactStep, open_exact
+from zrb_store.attempt.exact_steps import ExactStep, open_exact
 from zrb_store.attempt.steps import Done
 from zrb_store.attempt.waits import wait_in
 from zrb_store.codec.arguments import positional_and_named, stored_arguments
@@ -81,7 +81,7 @@ class ShellStep:
     def _arguments(self, produced: dict[str, JsonValue]) -> str:
         return stored_arguments(mask_command(self.argv), {"produces": produced} if produced else {})
 
-    def _change(self, before: str) -> Change | None:
+    def _change(self, before: str) -> str | None:
         """Refuse another command than that which has completed, and return why it runs again, if it does."""
         (now, _), (then, named) = map(positional_and_named, (self._arguments({}), before))
         if now != then:
@@ -89,8 +89,7 @@ class ShellStep:
             raise InputsDiffer(
                 f"step {self.name} has completed with the command `{old}`, not `{new}`: give this one another name"
             )
-        why = changed(named.get("produces"))
-        return None if why is None else Change(why, self._arguments({}))
+        return changed(named.get("produces"))
 
     def _print(self, result: str, print_again: Callable[[str], object]) -> None:
         if result == "null":

@@ -126,6 +126,10 @@ class Dialect(Generic[Driver]):
         """Whether the error was caused by another transaction, so that the operation can be repeated."""
         raise NotImplementedError
 
+    def is_full(self, error: BaseException) -> bool:
+        """Whether the disk has no room for a change, which was not made."""
+        raise NotImplementedError
+
     def is_gone(self, error: BaseException) -> bool:
         """Whether the connection is lost."""
         return False

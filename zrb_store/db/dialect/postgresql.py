@@ -29,6 +29,7 @@ _BUSY = ("40001", "40P01", "55P03")
 # SQLSTATEs of a lost connection (08), and of one that the server has ended: itself (57P), or because a transaction was
 # idle (25P03) or long (25P04).
 _GONE = ("08", "57P", "25P03", "25P04")
+_DISK_FULL = "53100"
 # Two attempts of a task that begin at the same time may choose the same number.
 _SAME_NUMBER = "uq_zrb_attempt_session_id_task_number"
 # An error without SQLSTATE comes from a connection that failed before the server had sent one. A refusal by the server
@@ -232,6 +233,9 @@ class PostgreSQL(Dialect[ServerConnection]):
         if isinstance(error, psycopg.errors.UniqueViolation):
             return error.diag.constraint_name == _SAME_NUMBER
         return getattr(error, "sqlstate", None) in _BUSY
+
+    def is_full(self, error: BaseException) -> bool:
+        return getattr(error, "sqlstate", None) == _DISK_FULL
 
     def stops_preparing(self, error: BaseException) -> bool:
         if not self._prepares or getattr(error, "sqlstate", None) not in _NOT_PREPARED:

@@ -174,6 +174,10 @@ class SQLite(Dialect[sqlite3.Connection]):
     def is_busy(self, error: BaseException) -> bool:
         return primary_code(error) in BUSY
 
+    def is_full(self, error: BaseException) -> bool:
+        code = primary_code(error)
+        return code == sqlite3.SQLITE_FULL or (code == sqlite3.SQLITE_IOERR and _is_full(self._path))
+
     def explain(self, error: BaseException, *, locked: bool = False) -> ZrbStoreError | None:
         path = self._path
         if isinstance(error, (OSError, sqlite3.OperationalError)) and is_out_of_files():
@@ -188,8 +192,7 @@ class SQLite(Dialect[sqlite3.Connection]):
             return ZrbStoreError(f"the store {path} refuses rows that contradict each other: {error}")
         if path.is_dir():
             return StoreUnavailable(f"the store {path} is a folder; name a file in it")
-        code = primary_code(error)
-        reason = _REASONS.get(sqlite3.SQLITE_FULL if code == sqlite3.SQLITE_IOERR and _is_full(path) else code)
+        reason = _REASONS.get(sqlite3.SQLITE_FULL if self.is_full(error) else primary_code(error))
         return StoreUnavailable(f"the store {path} {reason} ({error})") if reason else None
 
 

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack, suppress
 from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, TypeVar
 
@@ -13,18 +14,19 @@ from pydantic_ai import DeferredToolResults, ToolApproved, ToolDenied
 from pydantic_ai.messages import ModelMessage, ToolCallPart
 from pydantic_ai.usage import RunUsage
 from zrb.llm.agent import common
+from zrb.llm.agent.run import deferred_calls
 
 from zrb_store import codec
-from zrb_store.agents.capability import StoredAgent, finishing
-from zrb_store.agents.declared import declared_instructions
-from zrb_store.agents.deferred import StoredHandler, arguments_of, decision, repeat_approvals, stored_approvals
-from zrb_store.agents.fingerprint import digest
+from zrb_store.agents.capability import StoredAgent, StoredHandler, finishing
+from zrb_store.agents.decisions import APPROVAL, arguments_of, dump_decisions, read_decisions
+from zrb_store.agents.digests import code, digest
 from zrb_store.agents.journal import Journal
-from zrb_store.agents.prompts import NotReadable, Prompt, read_prompt
+from zrb_store.agents.stored import NotReadable, Prompt, read_prompt
 from zrb_store.attempt import Step
 from zrb_store.attempt.steps import Done
 from zrb_store.codec.arguments import positional_and_named
 from zrb_store.plugin.compat import AnyTask
+from zrb_store.queries.steps import StepRecord
 from zrb_store.records import JsonValue
 
 T = TypeVar("T")
@@ -33,12 +35,37 @@ if vars(common).get("asyncio") is asyncio:
     setattr(common, "asyncio", SimpleNamespace(**{**vars(asyncio), "to_thread": finishing(asyncio.to_thread)}))  # noqa: B010
 
 
+# zrb's function that notes of an approved call that its arguments were edited, as far as this release has it.
+_note_edited: Callable[[Any, Any], None] = getattr(deferred_calls, "_record_override_if_edited", lambda *_: None)
+
+
 class NobodyThere(Exception):
     """zrb would ask a person about a call."""
 
 
 RunAgent = Callable[..., Awaitable[Any]]
 Decide = Callable[..., Awaitable[DeferredToolResults | None]]
+
+
+def instructions_of(task: AnyTask, text: str, stored: StepRecord | None) -> tuple[JsonValue, str]:
+    """Return digests of the instructions that a task declares, and the text: the stored ones if they are the same.
+
+    `stored` is the step of a prompt that is done. Of the sections that zrb adds (the folder, commands, the project's
+    files) only the names count.
+    """
+    manager = getattr(task, "prompt_manager_attr", None)
+    declared: JsonValue = {"text": digest(text)}
+    if manager is not None:
+        sections, prompts = list(manager.active_sections), list(map(code, manager.prompts))
+        declared = {"sections": digest(sections), "prompts": digest(prompts)}
+    if stored is not None:
+        then = positional_and_named(stored.arguments or "null")[1].get("instructions")
+        with suppress(NotReadable):  # `run` tells of it
+            prompt = read_prompt(codec.decode(stored.result or "null"))
+            # Older versions compared the text.
+            if prompt and (then == declared or prompt.system_prompt == text):
+                return then, prompt.system_prompt
+    return declared, text
 
 
 class AgentRun:
@@ -58,16 +85,7 @@ class AgentRun:
 
     def system_prompt(self, text: str) -> str:
         """Return the instructions of the agent: the stored ones, unless the task declares others now."""
-        self._declared = declared_instructions(self._task, text)
-        self._system_prompt = text
-        stored = self.journal.stored_prompt()
-        if stored is not None:
-            then = positional_and_named(stored.arguments)[1].get("instructions")
-            with suppress(NotReadable):  # `run` tells of it
-                prompt = read_prompt(codec.decode(stored.result))
-                # Older versions compared the text.
-                if prompt and (then == self._declared or prompt.system_prompt == text):
-                    self._declared, self._system_prompt = then, prompt.system_prompt
+        self._declared, self._system_prompt = instructions_of(self._task, text, self.journal.stored_prompt())
         return self._system_prompt
 
     async def run(self, run_agent: Callable[..., Awaitable[T]], **kwargs: Any) -> T:
@@ -108,9 +126,7 @@ class AgentRun:
     def start(self, history: list[ModelMessage], message: T) -> tuple[list[ModelMessage], T]:
         """Return the history and the message that the agent starts from: the stored ones, else those of zrb."""
         if self._step is not None:
-            reason = self.journal.reasons.get(self._step.step)
-            prompt = Prompt(message, history, self._system_prompt).stored(self.journal.limit, reason)
-            self.journal.complete(self._step, prompt, {"kind": "prompt", **({"changed": reason} if reason else {})})
+            self.journal.keep(self._step, Prompt(message, history, self._system_prompt).dump, {"kind": "prompt"})
             self._step = None
             self._opened.close()
         elif self._prompt is not None:
@@ -139,47 +155,36 @@ class AgentRun:
         """Whether zrb logged this usage before: every answer that it sums up came from the store."""
         return self._logged_usage is not None and usage is self._logged_usage
 
-    async def approve(
-        self, decide: Decide, note_edited: Callable[[Any, Any], None], requests: Any, *args: Any
-    ) -> DeferredToolResults | None:
-        """Return what was decided about tool calls that need an approval, then or now: each call is a step.
-
-        `note_edited` is zrb's function that notes of an approved call that its arguments were edited.
-        """
-        decided: DeferredToolResults | None = None
-        asked: dict[str, ToolCallPart] = {}
-        for kind in ("calls", "approvals"):
-            for call in getattr(requests, kind) or ():
-                one = replace(requests, **{"calls": [], "approvals": [], kind: [call]})
-                name = self.journal.name_of_call(f"approval {call.tool_call_id}")
-                try:
-                    results = await self._approve_one(decide, note_edited, name, call, one, *args)
-                except NobodyThere:
-                    asked[name] = call
-                    continue
-                if results is None:
-                    return None
-                if decided is None:
-                    decided = results
-                else:
-                    decided.approvals.update(results.approvals)
+    async def approve(self, decide: Decide, requests: Any, *args: Any) -> DeferredToolResults | None:
+        """Return what was decided about tool calls that need an approval, then or now: each call is a step."""
+        decided, asked = DeferredToolResults(), dict[str, ToolCallPart]()
+        none = replace(requests, calls=[], approvals=[])
+        alone = [(call, replace(none, calls=[call])) for call in requests.calls or ()]
+        alone += [(call, replace(none, approvals=[call])) for call in requests.approvals or ()]
+        for call, one in alone:
+            name = self.journal.name_of_call(f"approval {call.tool_call_id}")
+            try:
+                results = await self._approve_one(decide, name, call, one, *args)
+            except NobodyThere:
+                asked[name] = call
+                continue
+            if results is None:
+                return None
+            decided.approvals |= results.approvals
         if asked:
-            decided = decided or DeferredToolResults()
-            for call, answer in zip(asked.values(), await self.journal.ask(asked), strict=True):
-                decided.approvals[call.tool_call_id] = decision(answer)
-        return decided if decided is not None else await decide(requests, *args)
+            decided.approvals |= await self.journal.ask(asked)
+        return decided if alone else await decide(requests, *args)
 
     async def _approve_one(
-        self, decide: Decide, note_edited: Callable[[Any, Any], None], name: str, call: ToolCallPart, *args: Any
+        self, decide: Decide, name: str, call: ToolCallPart, *args: Any
     ) -> DeferredToolResults | None:
-        with self.journal.approval(name) as step:
+        with self.journal.decision(name) as step:
             if isinstance(step, Done):
-                repeated = repeat_approvals(codec.decode(step.result), [call])
-                note_edited(call, repeated.approvals.get(call.tool_call_id))
+                repeated = read_decisions(codec.decode(step.result), [call])
+                _note_edited(call, repeated.approvals.get(call.tool_call_id))
                 return repeated
-            before = arguments_of([call])
             try:
-                self.is_deciding = self.journal.waits
+                self.is_deciding = self.journal.terms.waits
                 results = await decide(*args)
             except NobodyThere:
                 step.fail(None, "interrupted")
@@ -190,8 +195,9 @@ class AgentRun:
             decided = (bool, ToolApproved, ToolDenied)
             if results is None or not all(isinstance(one, decided) for one in results.approvals.values()):
                 step.fail(None, "interrupted")  # somebody decides later
-                if self.journal.waits:
+                if self.journal.terms.waits:
                     raise NobodyThere
             else:
-                self.journal.complete(step, stored_approvals(results, [call], before))
+                arguments = arguments_of([call])  # which may be rewritten by now
+                self.journal.keep(step, partial(dump_decisions, APPROVAL, results, arguments), {"kind": APPROVAL})
             return results

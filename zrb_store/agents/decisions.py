@@ -1,0 +1,134 @@
+"""What is decided while an agent waits: about calls, by zrb, a capability or a person; and about a larger budget.
+
+The budget is what the agents of a session may use over all its runs (`ZRB_STORE_BUDGET`): no request is made after it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import TypeAdapter
+from pydantic_ai import DeferredToolResults, ToolApproved, ToolDenied
+from pydantic_ai.messages import ToolCallPart
+
+from zrb_store import codec
+from zrb_store.agents.stored import Data, Mode, NotReadable, storable
+from zrb_store.attempt import Attempt
+from zrb_store.attempt.exact_steps import stored_step
+from zrb_store.attempt.waits import answers_in
+from zrb_store.errors import BudgetUsed
+from zrb_store.inspect.agents import answer_cost
+from zrb_store.masking import mask_text
+from zrb_store.queries.steps import BUDGET, paid_since
+from zrb_store.queries.waits import Awaited
+from zrb_store.records import JsonValue
+
+_RESULTS: TypeAdapter[DeferredToolResults] = TypeAdapter(DeferredToolResults)
+_MOST = 1000  # characters of a call that a person is asked about
+APPROVAL, RESULTS = "approval", "deferred results"
+"""The kinds of what is stored: whether calls may be executed, or their results."""
+
+
+def arguments_of(calls: Sequence[ToolCallPart]) -> Data:
+    """Return the arguments of tool calls by call id, as they are now. A hook of zrb may rewrite them in place."""
+    return {call.tool_call_id: call.args for call in calls if isinstance(call.args, dict)}
+
+
+def dump_decisions(kind: str, results: DeferredToolResults, rewritten: Data | None, mode: Mode) -> Data:
+    """Return what was decided as it is stored, with the arguments that were rewritten meanwhile, by call id."""
+    dumped = _RESULTS.dump_python(results, mode=mode)
+    if mode == "python":  # a picture among them would come back as a dict
+        dumped["calls"] |= {name: own for name, one in results.calls.items() if (own := storable(one)) is not one}
+    return {"kind": kind, "results": dumped, **({"rewritten": rewritten} if rewritten else {})}
+
+
+def read_decisions(stored: Any, calls: Sequence[ToolCallPart], *, kind: str = APPROVAL) -> DeferredToolResults:
+    """Return what was decided, after the arguments of the calls are rewritten as they were then.
+
+    What a person has marked as the result is a verdict about the calls, or the result of the only one.
+    """
+    is_marked = not isinstance(stored, dict) or stored.get("kind") not in (APPROVAL, RESULTS)
+    if kind == RESULTS and is_marked and len(calls) == 1:
+        return DeferredToolResults(calls={calls[0].tool_call_id: stored})
+    if isinstance(stored, bool) or (isinstance(stored, dict) and stored.get("kind") in ("approved", "denied")):
+        return DeferredToolResults(approvals={call.tool_call_id: decision(stored) for call in calls})
+    try:
+        results = _RESULTS.validate_python(stored["results"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise NotReadable("no decision about calls") from error
+    for call in calls:
+        if isinstance(call.args, dict):
+            call.args.update(stored.get("rewritten", {}).get(call.tool_call_id) or {})
+    return results
+
+
+def decision(answer: Any) -> ToolApproved | ToolDenied:
+    """Return what a person has answered about a call: what is no approval denies it."""
+    answer = answer if isinstance(answer, dict) else {"kind": "approved" if answer is True else "denied"}
+    if answer.get("kind") == "approved":
+        return ToolApproved()
+    return ToolDenied(str(answer["reason"])) if answer.get("reason") else ToolDenied()
+
+
+def ask(
+    attempt: Attempt, calls: Mapping[str, ToolCallPart], *, is_private: bool
+) -> dict[str, ToolApproved | ToolDenied]:
+    """Return what a person has answered about calls, by their ids; else end the attempt until then.
+
+    The calls are given by the names of the steps that keep the answers.
+    """
+
+    def question(name: str, call: ToolCallPart) -> Awaited:
+        args = call.args if isinstance(call.args, str) else json.dumps(call.args, ensure_ascii=False)
+        say = call.tool_name if is_private else mask_text(f"{call.tool_name} {args}")
+        return Awaited(f"{attempt.task}: {name}", say=say if len(say) <= _MOST else f"{say[:_MOST]}...", name=name)
+
+    answers = answers_in(attempt, [question(*each) for each in calls.items()])
+    return {
+        call.tool_call_id: decision(codec.decode(answer)) for call, answer in zip(calls.values(), answers, strict=True)
+    }
+
+
+class Budget:
+    """The budget of a session, as one attempt of it sees that.
+
+    Args:
+        tokens: How many tokens may be used. A person may have raised it.
+        waits: Whether the session waits for a larger one, rather than that the task ends.
+    """
+
+    def __init__(self, attempt: Attempt, tokens: int, *, waits: bool) -> None:
+        self._attempt = attempt
+        self._tokens = tokens
+        self._waits = waits
+        self._used = self._tick = 0
+
+    def is_used(self) -> bool:
+        """Whether it is used up by the answers that were paid until now."""
+        for tick, step, result in paid_since(self._attempt.database, self._attempt.session, self._tick):
+            self._tick = tick
+            data = codec.to_json(result or "null")
+            if step.partition("~")[0] == BUDGET:
+                raised: JsonValue = data.get("tokens") if type(data) is dict else data
+                self._tokens = max(self._tokens, raised if type(raised) is int else 0)
+            else:
+                cost = answer_cost(data)
+                self._used += cost.input_tokens + cost.output_tokens
+        return self._used >= self._tokens
+
+    def refuse_or_wait(self) -> None:
+        """Raise an error, or end the attempt until a person raises the budget, if it is used up."""
+        attempt = self._attempt
+        while self.is_used():
+            state = f"{self._used:,} of {self._tokens:,} tokens are used"
+            if not self._waits:
+                raise BudgetUsed(
+                    f"{attempt.task}: {state}, so no other request is made: start it again with a larger budget, such "
+                    f"as `ZRB_STORE_BUDGET=tokens={2 * self._tokens} zrb xcom resume {attempt.session}`"
+                )
+            number = 1
+            while stored_step(attempt, name := BUDGET if number == 1 else f"{BUDGET}~{number}"):
+                number += 1
+            answers_in(attempt, [Awaited(f"{attempt.task}: budget", say=f"{state}, allow more?", name=name)])
