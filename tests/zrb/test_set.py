@@ -178,6 +178,26 @@ def test_a_given_value_stays_although_its_default_has_changed(zrb: Zrb) -> None:
 
 
 @pytest.mark.newest
+def test_a_value_that_the_changed_inputs_forbid(zrb: Zrb) -> None:
+    zrb.tasks(
+        """
+        from zrb import OptionInput, StrInput
+
+        zones = lambda ctx: [ctx.input.region + "1", ctx.input.region + "2"]
+        INPUTS = [StrInput(name="region", default="us"), OptionInput(name="zone", options=zones, default="us1")]
+
+        @make_task(name="main", retries=0, group=cli, input=INPUTS)
+        def main(ctx):
+            return ctx.input.zone
+        """
+    )
+    zrb.run("main", "--region", "us", "--zone", "us2", ZRB_STORE_SESSION="s")
+    assert "changed inputs: add --set zone=VALUE" in zrb.resume("s", "--set", "region=eu", code=65).err
+    assert zrb.resume("s", "--set", "region=eu", "--zone", "eu1").out.strip() == "eu1"
+    assert zrb.resume("s", "--set", "region=us", "--set", "zone=us2").out.strip() == "us2"
+
+
+@pytest.mark.newest
 def test_a_wait_for_an_answer_is_asked_anew(zrb: Zrb) -> None:
     zrb.tasks(
         """

@@ -97,6 +97,8 @@ class ResumedInputs:
             elif name in self._given:
                 self._parse_given(task_input, self._given[name])
                 self.changed |= {name} if is_comparable or name not in self._stored else set()
+                if self.set and is_comparable:
+                    self._note_set(name, self._stored[name])
             elif is_comparable:
                 raise self._not_stored(name)
             elif self._asking and compat.is_secret(task_input):
@@ -203,6 +205,11 @@ class ResumedInputs:
         stored = self._stored[name]
         if isinstance(stored, codec.Opaque | codec.Undecodable):
             return InputsDiffer(f"input {name} of session {self._session} cannot be stored: give --{name} VALUE again")
+        if self.set:
+            return InputsDiffer(
+                f"input {name} of session {self._session} is {_shown(name, stored)}, which it does not take with the "
+                f"changed inputs: add --set {name}=VALUE"
+            )
         what = f"is stored as {_shown(name, stored)}, but would be stored differently now"
         return self._changed(name, what, f"give --{name} VALUE")
 
