@@ -165,7 +165,7 @@ def test_what_resume_cannot_mean(capsys: pytest.CaptureFixture[str]) -> None:
         (["a", "--failed"], "--failed takes no names"),
         (["a", "--since", "12h"], "--since and --task are for --failed"),
         (["--failed", "--since", "soon"], "'soon'"),
-        (["a", "b", "--day", "monday"], "inputs, --from and --here are for one session"),
+        (["a", "b", "--day", "monday"], "inputs, --set, --from and --here are for one session"),
         (["a", "-x"], "there is no option '-x': inputs are given as --NAME VALUE"),
         (["a", "--token"], "--token has no value: inputs are given as --NAME VALUE"),
     ):

@@ -13,7 +13,10 @@ from tests.zrb.conftest import Zrb, lines, only
 from zrb_store.plugin import compat
 
 # Attributes that the plugin reads with a default, since some releases lack them.
-WITH_DEFAULT = {"_action", "_allow_empty", "_execute_condition", "_is_secret", "_install_sigterm_handler", "_retries"}
+WITH_DEFAULT = {
+    *("_action", "_allow_empty", "_execute_condition", "_is_secret", "_install_sigterm_handler", "_retries"),
+    "_record_override_if_edited",
+}
 # A release that lacks one of these plans the steps of an agent as `known when it runs`.
 OF_PLANS = {"_message", "_attachment", "_render_message", "_create_agent"}
 OF_PYTHON = {"_replace", "_exit", "_getframe"}
