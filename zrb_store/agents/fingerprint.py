@@ -9,7 +9,8 @@ import copy
 import hashlib
 import itertools
 import json
-from collections.abc import Mapping, Sequence, Set
+import operator
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -29,6 +30,8 @@ _SETTINGS_LEFT_OUT = ("timeout", "request_timeout")
 _TOOL_FIELDS = ("description", "parameters_json_schema", "strict", "kind", "defer_loading")
 # Compared if they are not at their default.
 _OUTPUT_FIELDS = ("prompted_output_template", "allow_image_output", "thinking")
+
+_PARTS = operator.attrgetter("parts")
 
 T = TypeVar("T")
 
@@ -110,15 +113,15 @@ class Fingerprints:
 
     def __init__(self) -> None:
         self._tools: dict[str, tuple[ToolDefinition, str]] = {}
-        # By id, the messages of the last request with their digests, and how many parts each had then.
+        # By id, each message with its digest, and how many parts it had then.
         self._digests: dict[int, tuple[ModelMessage, int, str]] = {}
         self._made: dict[str, str] = {}  # digests of messages that hooks have made: how they were made
         self._functions: Sequence[str] = ()  # digests of those that give the first parts of the instructions
         self._hooks: str | None = None  # a digest of their code, once that is known
-        self._before: Sequence[ModelMessage] = ()  # the messages that the hooks get
-        self._new: Set[int] = frozenset()  # the ids of those that no earlier request had
-        self._given: set[str] = set()  # digests of them
-        self._all_given = ""  # a digest of these, in their order
+        self._last: list[ModelMessage] = []  # the messages of a request, before the hooks
+        self._lengths: list[int] = []  # how many parts each of them had
+        self._given: list[str] = []  # their digests
+        self._old = 0  # how many of them an earlier request had: the hooks may change the others in place
 
     def before_hooks(self, ctx: RunContext[Any], messages: Sequence[ModelMessage]) -> None:
         """Note the next request as it is before hooks may change it."""
@@ -126,10 +129,22 @@ class Fingerprints:
             self._hooks = _hooks(getattr(ctx, "root_capability", None))  # newer releases have it
             self._functions = _functions(ctx)
         if self._hooks:
-            known, self._before = set(self._digests), list(messages)
-            given = list(map(self._of_message, messages))
-            self._new = self._digests.keys() - known
-            self._given, self._all_given = set(given), digest(given)
+            self._of_messages(messages)
+
+    def _of_messages(self, messages: Sequence[ModelMessage]) -> list[str]:
+        lengths = _lengths(messages)
+        same = self._same(messages, lengths)
+        new = [self._known(message) is None for message in messages[same:]]
+        self._old = same + (new.index(True) if True in new else len(new))
+        self._given = [*self._given[:same], *map(self._of_message, messages[same:])]
+        self._last, self._lengths = list(messages), lengths
+        return self._given
+
+    def _same(self, messages: Sequence[ModelMessage], lengths: Sequence[int]) -> int:
+        """Return how many messages at the beginning are the last ones, without new parts."""
+        found = _common(self._lengths, lengths)
+        same = list(map(operator.is_, self._last[:found], messages))
+        return same.index(False) if False in same else len(same)
 
     def of(
         self,
@@ -178,30 +193,38 @@ class Fingerprints:
 
     def _of_sent(self, messages: Sequence[ModelMessage]) -> list[str]:
         if not self._hooks:
-            return list(map(self._of_message, messages))
-        for new in self._new:  # the hooks may have changed it in place
-            del self._digests[new]
-        found = []
-        for place, message in enumerate(messages):
+            return self._of_messages(messages)
+        same = min(self._old, self._same(messages, _lengths(messages)))
+        found = self._given[:same]
+        for new in self._last[self._old :]:
+            self._digests.pop(id(new), None)
+        for place, message in enumerate(messages[same:], same):
             sent = self._of_message(message)
             if sent not in self._given:
                 self._made[sent] = sent = self.made_at(place)
                 self._digests[id(message)] = (message, len(message.parts), sent)
             found.append(sent)
-        last = {id(message) for message in (*self._before, *messages)}
-        self._digests = {known: one for known, one in self._digests.items() if known in last}
         return found
 
     def made_at(self, place: int) -> str:
         """Return what stands for the digest of a message that hooks have made."""
-        return digest([self._hooks, place, self._all_given])
+        return digest([self._hooks, place, self._given])
+
+    def _known(self, message: ModelMessage) -> str | None:
+        known = self._digests.get(id(message))
+        return known[2] if known is not None and known[0] is message and known[1] == len(message.parts) else None
 
     def _of_message(self, message: ModelMessage) -> str:
-        known = self._digests.get(id(message))
-        if known is None or known[0] is not message or known[1] != len(message.parts):
-            found = message_digest(message)
-            known = self._digests[id(message)] = (message, len(message.parts), self._made.get(found, found))
-        return known[2]
+        if (known := self._known(message)) is not None:
+            return known
+        found = message_digest(message)
+        found = self._made.get(found, found)
+        self._digests[id(message)] = (message, len(message.parts), found)
+        return found
+
+
+def _lengths(messages: Sequence[ModelMessage]) -> list[int]:
+    return list(map(len, map(_PARTS, messages)))
 
 
 def message_digest(message: ModelMessage) -> str:
