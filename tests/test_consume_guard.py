@@ -82,15 +82,14 @@ def test_a_consumer_that_dies_before_the_gate_starts_nothing(tmp_path: Path, pla
 def test_a_killed_guard_is_replaced(number: int) -> None:
     killed = Guard()
     with subprocess.Popen(["sleep", "1000"], start_new_session=True) as sleeper:
-        first = guard_of(os.getpid())
-        assert first
+        first = killed._process.pid
         os.kill(first, number)
-        wait_until(lambda: guard_of(os.getpid()) is None, lambda: "the guard lives on")
+        wait_until(lambda: is_gone(first), lambda: "the guard lives on")
         killed.register(sleeper.pid)
-        assert guard_of(os.getpid()) is not None
-        assert not is_gone(sleeper.pid)
+        replaced, lives = killed._process.pid, not is_gone(sleeper.pid)
         killed.close()
         assert sleeper.wait() == -signal.SIGKILL
+        assert (replaced != first, lives) == (True, True)
 
 
 @pytest.mark.promise(number=10)
@@ -154,24 +153,22 @@ def test_the_guard_holds_nothing_open(tmp_path: Path) -> None:
 def test_a_stopped_guard_with_a_full_pipe_is_replaced() -> None:
     stopped = Guard()
     with subprocess.Popen(["sleep", "1000"], start_new_session=True) as sleeper:
-        first = guard_of(os.getpid())
-        assert first
+        first = stopped._process.pid
         os.kill(first, signal.SIGSTOP)
         with contextlib.suppress(BlockingIOError):
             while True:
                 os.write(stopped._pipe, b"\n" * 4096)
         stopped.register(sleeper.pid)
-        assert guard_of(os.getpid()) not in (None, first)
-        assert not is_gone(sleeper.pid)
+        replaced, lives = stopped._process.pid, not is_gone(sleeper.pid)
         stopped.close()
         assert sleeper.wait() == -signal.SIGKILL
+        assert (replaced != first, lives) == (True, True)
 
 
 def test_a_stopped_guard_is_killed_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(guards, "_PATIENCE", 0.1)
     stopped = Guard()
-    pid = guard_of(os.getpid())
-    assert pid
+    pid = stopped._process.pid
     os.kill(pid, signal.SIGSTOP)
     stopped.close()
     assert is_gone(pid)

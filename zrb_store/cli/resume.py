@@ -147,11 +147,9 @@ def resume(
     output_format: str | None,
 ) -> int:
     names, given_inputs = parse_words(words)
-    set_inputs: dict[str, str] = {}
-    for name, text in map(_parse_change, changes):
-        if name in set_inputs:
-            raise click.UsageError(f"--set {name}=... is given twice: leave one of them out")
-        set_inputs[name] = text
+    set_inputs = dict(map(_parse_change, changes))
+    if len(set_inputs) < len(changes):
+        raise click.UsageError("--set is given twice for one input: leave one of them out")
     several = failed or ready or len(names) > 1
     refuse_usage(
         ((failed or ready) and names, f"--{'failed' if failed else 'ready'} takes no names"),

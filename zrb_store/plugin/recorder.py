@@ -241,11 +241,6 @@ class Recorder:
         with contextlib.suppress(ZrbStoreError):
             self.run.end("interrupted")
 
-    def note_fork(self) -> None:
-        """Let it count as not known what the open attempts read: nobody sees what a forked child reads."""
-        for attempt in list(self._open.values()):
-            attempt.inputs_read = lambda: None
-
     # -- attempts
 
     def find_completed(self, task: AnyTask) -> AttemptRecord | None:
@@ -384,8 +379,9 @@ _recorders: weakref.WeakSet[Recorder] = weakref.WeakSet()
 
 
 def _note_fork() -> None:
-    for recorder in list(_recorders):
-        recorder.note_fork()
+    """Let it count as not known what the open attempts read: nobody sees what a forked child reads."""
+    for attempt in [each for recorder in _recorders for each in [*recorder._open.values()]]:
+        attempt.inputs_read = lambda: None
 
 
 if hasattr(os, "register_at_fork"):

@@ -58,7 +58,7 @@ def terms_of(task: AnyTask, session: str) -> Terms | None:
         return None
     from zrb_store.agents.journal import Terms  # late: imports pydantic-ai
 
-    setting = f"`{variable}={{}} zrb xcom resume {session}`"
+    setting = f"`ZRB_STORE_CHANGED_REQUEST={{}} zrb xcom resume {session}`"
     if on_change is not None:
         setting = f'`{task.name}.{CHANGED_REQUEST} = "{{}}"` before `zrb xcom resume {session}`'
     return Terms(
