@@ -27,7 +27,7 @@ from tests.workers import (
     take_and_sometimes_undo,
 )
 from zrb_store import Store, open_store
-from zrb_store.db import engine
+from zrb_store.db import engine, schema
 from zrb_store.db.transaction import Transaction, roll_back
 
 pytestmark = pytest.mark.slow
@@ -164,6 +164,10 @@ def test_processes_that_open_a_new_store_at_once(new_location: str) -> None:
     with open_store(new_location) as store:
         assert sorted(store.session("s").xcom["q"]) == list(range(PROCESSES))
         assert faults(store) == []
+
+
+def test_a_store_that_another_process_has_just_made_is_not_another_programs(store: Store) -> None:
+    schema.refuse_foreign(store.database, None)  # as if no revision had been found a moment ago
 
 
 @pytest.mark.promise(number=4)

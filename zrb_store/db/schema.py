@@ -99,9 +99,11 @@ def upgrade(database: Database) -> None:
         migrate.upgrade(engine, back_up=True, notice=database.notice)
 
 
-# Only on SQLite: programs may share a PostgreSQL database, where the prefix of our tables keeps them apart.
+# Only on SQLite: programs may share a PostgreSQL database, where the prefix of our tables keeps them apart. Another
+# process may have made the store since no revision was found.
 _FOREIGN_TABLE = (
-    "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name NOT GLOB 'zrb_*' AND name NOT GLOB 'sqlite_*' LIMIT 1"
+    "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name NOT GLOB 'zrb_*' AND name NOT GLOB 'sqlite_*' "
+    f"AND NOT EXISTS (SELECT 1 FROM sqlite_master WHERE name = '{VERSION_TABLE}') LIMIT 1"
 )
 
 
