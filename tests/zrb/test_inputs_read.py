@@ -67,11 +67,16 @@ BY_NAMES = {
 READ = {task: names.split() for names, tasks in BY_NAMES.items() for task in tasks}
 
 
+def reads(zrb: Zrb) -> dict[str, list[str] | None]:
+    """Return what the last attempt of each task of the session `s` has read."""
+    shown = json.loads(zrb.run("xcom", "show", "s", "--json").out)
+    return {task["task"]: task["attempts"][-1]["inputs_read"] for task in shown["tasks"] if task["attempts"]}
+
+
 def test_what_a_task_has_read(zrb: Zrb) -> None:
     zrb.tasks(TASKS)
     zrb.run("main", "--day", "monday", "--file-name", "b.csv", "--size", "3", ZRB_STORE_SESSION="s")
-    shown = json.loads(zrb.run("xcom", "show", "s", "--json").out)
-    read = {task["task"]: task["attempts"][-1]["inputs_read"] for task in shown["tasks"]}
+    read = reads(zrb)
     del read["main"]  # zrb also makes the environment of its upstreams for it
     assert read == READ
     text = zrb.run("xcom", "show", "s", "--full").out
@@ -91,8 +96,7 @@ def test_reads_without_a_context_count_for_every_task(zrb: Zrb) -> None:
         """.replace("@make", "from zrb import StrInput\n        @make")
     )
     zrb.run("load", ZRB_STORE_SESSION="s")
-    shown = json.loads(zrb.run("xcom", "show", "s", "--json").out)
-    assert shown["tasks"][0]["attempts"][0]["inputs_read"] == ["day"]
+    assert reads(zrb) == {"load": ["day"]}
 
 
 @pytest.mark.newest
@@ -119,8 +123,7 @@ def test_what_leaves_the_process(zrb: Zrb) -> None:
         """
     )
     zrb.run("main", "--day", "monday", ZRB_STORE_SESSION="s")
-    shown = json.loads(zrb.run("xcom", "show", "s", "--json").out)
-    read = {task["task"]: task["attempts"][-1]["inputs_read"] for task in shown["tasks"]}
+    read = reads(zrb)
     assert (read["forked"], read["pickled"]) == (None, ["*"])
 
 
@@ -145,6 +148,5 @@ def test_what_a_task_reads_counts_for_the_one_that_started_it(zrb: Zrb) -> None:
         """
     )
     zrb.run("main", "--day", "monday", ZRB_STORE_SESSION="s")
-    shown = json.loads(zrb.run("xcom", "show", "s", "--json").out)
-    read = {task["task"]: task["attempts"][-1]["inputs_read"] for task in shown["tasks"] if task["attempts"]}
+    read = reads(zrb)
     assert (read["start-inner"], read["start-skipped"]) == (["day"], ["day"])

@@ -146,7 +146,7 @@ class Workflow:
     def downstream(self, name: str, *, with_fallbacks: bool = False) -> list[str]:
         """Return the tasks that follow this one, directly or not, and so may read its output.
 
-        With its fallbacks, these are the tasks that do something else if it does.
+        With fallbacks, also those that start if one of these fails, and what follows them.
         """
         found: dict[str, None] = {}
         waiting = [name]
@@ -161,10 +161,10 @@ class Workflow:
 
 
 class Changed(NamedTuple):
-    """The inputs that a resume changes, and what the tasks had read of which completed steps stand."""
+    """What a resume changes, and what was read for the completed steps that stand."""
 
-    names: Collection[str]
-    steps: Sequence[tuple[str, Sequence[str] | None]]
+    names: Collection[str]  # of the inputs that it changes
+    steps: Sequence[tuple[str, Sequence[str] | None]]  # of each step its task, and what that had read; None: not known
 
 
 def decide(
@@ -235,8 +235,8 @@ def decide(
 def _touched(workflow: Workflow, last: Mapping[str, AttemptRecord], changed: Changed) -> dict[str, str]:
     """Return the tasks that have read a changed input, or may have, and those downstream of them, each with why.
 
-    Of a task that has neither completed nor failed, only its completed steps stand. But if it has a condition, a check
-    or a fallback, others may have gone on, and what it has read counts for them.
+    A task that has neither completed nor failed counts by its completed steps only. But other tasks may have gone on
+    because of its condition, its check or its fallback: then what it has read counts, too.
     """
     read: dict[str, str] = {}
     unknown: dict[str, str] = {}

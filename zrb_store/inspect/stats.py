@@ -8,7 +8,7 @@ from itertools import groupby
 
 from zrb_store import codec
 from zrb_store.db.engine import Database
-from zrb_store.inspect.agents import NO_COSTS, Costs, Spent, agents_of, costs_of_step
+from zrb_store.inspect.agents import NO_COSTS, Costs, Spent, agents_of, costs_of_step, step_name
 from zrb_store.local_time import Since, beginning
 from zrb_store.queries import lease, stats
 from zrb_store.queries.clock import now_micros
@@ -153,7 +153,7 @@ def _add_costs(found: dict[_Key, TaskStats], answers: Iterable[stats.Answer]) ->
         begun += [name] * (one.last_status == "completed" or one.record.parent_id == one.last_id)
     of_task, agents = found.setdefault(one.key, TaskStats(*one.key)), agents_of(begun)
     for name, costs in asked:
-        of_task.costs += costs if agents_of([name]) <= agents else costs._replace(used_again=Spent())
+        of_task.costs += costs if step_name(name).agent in agents else costs._replace(used_again=Spent())
 
 
 def recent_runs(

@@ -13,7 +13,7 @@ from contextvars import ContextVar
 from typing import Any, Final, SupportsIndex
 
 from zrb_store.plugin import compat
-from zrb_store.plugin.compat import AnyContext, Context, DotDict, SharedContext, to_snake_case
+from zrb_store.plugin.compat import Context, DotDict, SharedContext, to_snake_case
 
 ALL: Final = "*"
 """What is noted of a task that reads its inputs as a whole."""
@@ -131,12 +131,12 @@ def spellings(names: Iterable[str]) -> dict[str, str]:
     return {other: json.dumps(name) for name in names for other in (name, to_snake_case(name))}
 
 
-def read_by(ctx: AnyContext, inputs: Mapping[str, str]) -> str:
+def read_by(ctx: Context, inputs: Mapping[str, str]) -> str:
     """Return the JSON list of the inputs that a task has read, of these `spellings`.
 
     A name that is no input's may be one that another task has set: it counts as reading all.
     """
-    read = vars(ctx)[compat.READ][0] if compat.READ in vars(ctx) else ()
+    read = set(read_of(ctx)[0])  # a copy: a thread of the task may still read
     if any(name not in inputs and not name.startswith("_") for name in read):
         return f'["{ALL}"]'
     return f"[{', '.join(sorted({inputs[name] for name in read if name in inputs}))}]"

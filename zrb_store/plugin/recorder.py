@@ -271,7 +271,7 @@ class Recorder:
         """Return the task's open attempt, or None."""
         return self._open.get(self.graph.task_name(task))
 
-    def begin(self, task: AnyTask, ctx: AnyContext) -> Attempt:
+    def begin(self, task: AnyTask, ctx: compat.Context) -> Attempt:
         """Begin an attempt of a task, to which `ctx.xcom` of its context belongs."""
         expected_push.set(None)
         attempt = self.run.begin(self.graph.task_name(task), role=self.graph.role(task))

@@ -47,8 +47,8 @@ class ResumedInputs:
     A secret input comes from the command line, or is asked for as zrb asks, if anything runs (`asking`). An input that
     is stored with a secret masked comes from the command line, or is its default again; so does one that the task has
     declared since. An input that does not take what is stored, since it is declared in another way now, comes from the
-    command line. One that is changed (`--set`) has its new value. So has one whose value was its default, if that is
-    another one with the inputs before it.
+    command line. One that is changed (`--set`) has its new value. One that had its default has the new default, if
+    that is made of a changed input.
     """
 
     def __init__(

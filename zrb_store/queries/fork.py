@@ -439,7 +439,7 @@ def _once_left_out() -> sa.Select[*Row]:
         newer.c.id > t.attempt.c.id,
     )
     return (
-        select_steps()
+        select_steps("arguments", "result")
         .where(
             t.attempt.c.session_id == source_id(),
             t.attempt.c.step_of.is_not(None),
