@@ -20,7 +20,7 @@ def built_again() -> Iterator[None]:
 
 
 def _forget() -> None:
-    core.ready.cache_clear()
+    core._once.cache_clear()
     for each in gc.get_objects():
         if type(each) is core.Statement:
             each.__dict__.pop("construct", None)

@@ -33,9 +33,8 @@ def open_page(server: Server, new_page: Callable[..., Page]) -> Callable[..., Pa
     `before` is a script that runs before those of the page.
     """
 
-    def open_page(target: str = "", before: str = "", **settings: Any) -> Page:
+    def open_page(target: str = "", **settings: Any) -> Page:
         page = new_page(allowed=(server.address,), **settings)
-        page.add_init_script(before)
         page.goto(server.address + target)
         if settings.get("java_script_enabled", True):
             expect(page.locator("#live-state")).to_have_attribute("data-state", "live")

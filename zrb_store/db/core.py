@@ -160,15 +160,23 @@ class Ready(NamedTuple):
     writes: bool
 
 
-@functools.lru_cache(maxsize=512)
 def ready(statement: Runnable, dialect_name: str) -> Ready:
     """Return a statement as the driver of a database runs it."""
-    found = None
-    if isinstance(statement, Statement):
-        found = _stored(statement.key) if dialect_name == "sqlite" else None
-    if found is None:
-        construct = statement.construct if isinstance(statement, Statement) else statement
-        found = compiled(compiling.dialect(dialect_name), construct)
+    return _once(statement, dialect_name) if isinstance(statement, Statement) else _compiled(statement, dialect_name)
+
+
+@functools.cache
+def _once(statement: Statement[Executable], dialect_name: str) -> Ready:
+    stored = _stored(statement.key) if dialect_name == "sqlite" else None
+    return _bound(stored) if stored else _compiled(statement.construct, dialect_name)
+
+
+@functools.lru_cache(maxsize=8)  # whether it writes is asked before it runs
+def _compiled(construct: Executable, dialect_name: str) -> Ready:
+    return _bound(compiled(compiling.dialect(dialect_name), construct))
+
+
+def _bound(found: Compiled) -> Ready:
     return Ready(found.sql, binder(found.names, found.constants), found.writes)
 
 
