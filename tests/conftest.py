@@ -28,7 +28,7 @@ from tests.commands import Commands
 from tests.processes import start_server
 from tests.statements import built_again
 from tests.told import Told
-from tests.zrb.environments import RELEASES, left_out, releases
+from tests.zrb.environments import ALL, CHOSEN, RELEASES, left_out, releases
 from zrb_store.db import REVISION, migrate, patience
 from zrb_store.db.clock import Clock
 from zrb_store.db.clock import clock as process_clock
@@ -98,7 +98,11 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Choose releases of zrb. Mark the tests of `make quick`, and those for PgBouncer (`make test-pooled`)."""
-    others = left_out(items) | repeated(items)
+    others = left_out(items)
+    if not ALL:
+        others |= repeated(items)
+    if not (ALL or CHOSEN):
+        others |= set(filter(is_long, items))
     config.hook.pytest_deselected(items=[*others])
     items[:] = [item for item in items if item not in others]
     chosen: set[tuple[str, Path, type | None, str]] = set()
@@ -133,6 +137,13 @@ def usual_length(item: pytest.Item) -> int:
     if not {"zrb", "new_page"}.isdisjoint(getattr(item, "fixturenames", ())):
         return 8
     return 3 if "postgresql" in item.nodeid else 1
+
+
+def is_long(item: pytest.Item) -> bool:
+    """Whether only CI runs the test, since a shorter one shows the same, or the same one on SQLite."""
+    if item.get_closest_marker("long_on_postgresql") is not None:
+        return isinstance(item, pytest.Function) and "postgresql" in item.callspec.params.values()
+    return item.get_closest_marker("long") is not None
 
 
 def repeated(items: Iterable[pytest.Item]) -> set[pytest.Item]:

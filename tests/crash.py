@@ -147,7 +147,7 @@ def check_store(store: Store, outcomes: list[Outcome], figures: Figures | None =
 def kill(places: Places, count: int, seed: int) -> Figures:
     """Kill the workflow once at each named point and five times at random, or `count` times, half of them at points.
 
-    It may finish after every one to three kills.
+    It may finish after every one to three kills, or with a `count` of 0, after five.
     """
     generator = random.Random(seed)
     figures = Figures()
@@ -160,7 +160,7 @@ def kill(places: Places, count: int, seed: int) -> Figures:
     while figures.kills.total() < max(count, len(first) + 5):
         location = places.new()
         outcomes: list[Outcome] = []
-        for _ in range(generator.choice((1, 1, 2, 3))):
+        for _ in range(generator.choice((1, 1, 2, 3) if count else (5,))):
             if figures.kills["at a point"] < count // 2 or figures.kills["at a point"] < len(first):
                 point, visit = next(at_points)
                 outcome = run_workflow(location, partial(crash_at, point, visit=visit, kill=True), DEADLINE)

@@ -132,6 +132,7 @@ def test_before_it_was_taken_nobody_had_taken_it(store: Store, command: Commands
 
 
 @pytest.mark.promise(number=3)
+@pytest.mark.long_on_postgresql
 def test_every_queue_and_number_finds_its_own(store: Store, command: Commands) -> None:
     session = store.session("inbox")
     names = ["files", "files#1", "#", "-", "7", "fi les-3"]

@@ -64,6 +64,7 @@ echo "$answer" >>ran
 
 
 @pytest.mark.slow
+@pytest.mark.long_on_postgresql
 def test_a_script_parks_and_continues(store: Store, scripts: Scripts, command: Commands) -> None:
     scripts.write("script.sh", SCRIPT.replace("given back", "given '\"back\"'"))
     first = scripts.night()

@@ -55,7 +55,7 @@ def test_a_workflow_that_is_killed_anywhere_loses_nothing(
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
 def test_no_answer_is_lost_while_a_session_parks(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     where = str(tmp_path) if kind == "sqlite" else request.getfixturevalue("postgres_url")
-    with Child(race_on_one_database, kind, where, 12, 1, 1) as child:
+    with Child(race_on_one_database, kind, where, 8, 1, 1) as child:
         assert "none was lost or used twice" in child.receive()
         assert child.join() == 0
 
@@ -81,6 +81,7 @@ def stack() -> Iterator[ExitStack]:
 
 @pytest.mark.promise(number=8)
 @pytest.mark.parametrize("change", MANUAL_CHANGES)
+@pytest.mark.one_on_postgresql
 def test_what_people_do_by_hand_is_done_whole_or_not_at_all(
     store: Store, location: str, change: str, stack: ExitStack
 ) -> None:

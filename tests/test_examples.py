@@ -64,6 +64,7 @@ def test_demo_of_a_script_goes_on_where_it_was_killed(tmp_path: Path) -> None:
     assert "pack (2 attempts)" in parts["zrb-store show backup-1"]
 
 
+@pytest.mark.long
 def test_demo_of_a_wait_continues_after_the_answer(tmp_path: Path) -> None:
     demo = run(ROOT / "examples" / "demo_wait.sh", tmp_path / "demo", folder=tmp_path)
     assert demo.returncode == 0, demo.stdout + demo.stderr
@@ -72,6 +73,7 @@ def test_demo_of_a_wait_continues_after_the_answer(tmp_path: Path) -> None:
     assert "wait approve (2 attempts)" in parts["zrb xcom show refund-7"]
 
 
+@pytest.mark.long
 def test_demo_of_an_agent_shows_what_was_paid_once(tmp_path: Path) -> None:
     demo = run(ROOT / "examples" / "demo_agent.sh", tmp_path / "demo", folder=tmp_path)
     assert demo.returncode == 0, demo.stdout + demo.stderr

@@ -127,6 +127,7 @@ ON_SQLITE = [  # the same statements, but other output
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak of a process is read from /proc")
+@pytest.mark.long_on_postgresql
 def test_reading_takes_as_much_memory_for_many_as_for_few(stores: tuple[str, str]) -> None:
     commands = ON_BOTH + (ON_SQLITE if "://" not in stores[0] else [])
     few, many = (peaks(url, *commands) for url in stores)

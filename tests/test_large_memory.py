@@ -85,6 +85,7 @@ def check(grown: dict[str, int]) -> None:
 @pytest.mark.parametrize("piece", PIECES.values(), ids=list(PIECES))
 @pytest.mark.usefixtures("used")
 @pytest.mark.one_on_postgresql
+@pytest.mark.long_on_postgresql
 def test_a_python_program_pushes_and_takes_a_long_value(piece: bytes | str) -> None:
     actions = {"push": f"queue.push({piece!r} * (SIZE // {size_in_json(piece)}))"}
     actions |= {"peek": "value = queue.peek()", "pop": "value = queue.pop()"}
@@ -93,6 +94,7 @@ def test_a_python_program_pushes_and_takes_a_long_value(piece: bytes | str) -> N
 
 
 @pytest.mark.usefixtures("used")
+@pytest.mark.long_on_postgresql
 def test_commands_push_and_take_a_long_text(tmp_path: Path) -> None:
     line = str(PIECES["lines"])
     files = {"short": tmp_path / "short", "long": tmp_path / "long"}

@@ -157,7 +157,7 @@ def test_a_connection_through_a_pooler(location: str, postgres_server: Server, p
 
 
 @pytest.mark.promise(number=8)
-@pytest.mark.parametrize("end", ["stop", "kill"])
+@pytest.mark.parametrize("end", [pytest.param("stop", marks=pytest.mark.long), "kill"])
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_a_server_that_crashes_during_a_commit_is_not_believed(location: str, end: str, moment: str) -> None:
     """After a crash it may give the number of a lost transaction to another. A restart in good order is no crash."""

@@ -37,7 +37,8 @@ def test_each_commit_is_news_once(store: Store, reader: Store) -> None:
     for number in range(3):
         store.session("inbox").xcom["q"].push(number)
         assert news.wait(DEADLINE)
-        while news.wait(0.5):  # a commit may be several: the queue was created before its first value
+        # A commit may be several: the queue was created before its first value. On a server others commit too.
+        while reader.database.dialect_name == "sqlite" and news.wait(0.5):
             pass
 
 

@@ -217,7 +217,9 @@ def test_a_statement_that_takes_long_is_not_taken_for_one_that_waits(
 
 
 @pytest.mark.promise(number=8)
-@pytest.mark.parametrize("operation", ["push", "extend", "read", "open"])
+@pytest.mark.parametrize(
+    "operation", ["push", *(pytest.param(one, marks=pytest.mark.long) for one in ("extend", "read", "open"))]
+)
 def test_a_server_that_stands_still_behind_it_is_not_waited_for_without_end(
     location: str, operation: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

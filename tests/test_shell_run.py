@@ -26,6 +26,7 @@ def scripts(location: str, tmp_path: Path) -> Scripts:
 
 @pytest.mark.promise(number=2)
 @pytest.mark.promise(number=5)
+@pytest.mark.long_on_postgresql
 def test_a_run_is_safe_to_start_again_and_again(store: Store, scripts: Scripts, command: Commands) -> None:
     """The table of the README, row by row."""
     scripts.write(
@@ -157,6 +158,7 @@ def test_the_end_of_a_long_output_is_the_result(store: Store, scripts: Scripts) 
     assert scripts.run("zrb-store", "run", "full", "--", "echo", "out") == (0, "out\n", "")
 
 
+@pytest.mark.long_on_postgresql
 def test_a_signal_reaches_the_command(store: Store, scripts: Scripts) -> None:
     scripts.write(
         "script.sh",

@@ -33,6 +33,7 @@ def steps(store: Store) -> list[tuple[str, str]]:
 
 
 @pytest.mark.promise(number=11)
+@pytest.mark.long_on_postgresql
 def test_a_script_goes_on_where_it_failed(store: Store, scripts: Scripts, command: Commands) -> None:
     store.session("inbox").xcom["files"].extend(["a", "b"])
     scripts.write(
@@ -205,6 +206,7 @@ def test_refusals(store: Store, scripts: Scripts, command: Commands) -> None:
     assert faults(store) == []
 
 
+@pytest.mark.long_on_postgresql
 def test_a_step_ends_with_what_started_it(store: Store, scripts: Scripts) -> None:
     """With its script, with its attempt, and before another step of its name begins."""
     nap = "zrb-store step nap -- sh -c 'echo $$ >>groups; sleep 1000'"
@@ -232,6 +234,7 @@ def test_a_step_ends_with_what_started_it(store: Store, scripts: Scripts) -> Non
     assert faults(store) == []
 
 
+@pytest.mark.long_on_postgresql
 def test_no_command_outlives_its_attempt(store: Store, scripts: Scripts) -> None:
     """Not even one that ignores signals, for the moment until its step looks: the next attempt begins at once."""
     with store.session("night").run(task="backup") as run:
@@ -360,7 +363,7 @@ def test_the_environment_of_cron(scripts: Scripts) -> None:
 
 
 @pytest.mark.promise(number=11)
-@pytest.mark.parametrize(("kind", "count"), [("sqlite", 36), ("postgresql", 4)])
+@pytest.mark.parametrize(("kind", "count"), [("sqlite", 12), ("postgresql", 4)])
 def test_a_script_that_is_killed_anywhere_does_nothing_twice(
     kind: str, count: int, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:

@@ -130,6 +130,7 @@ def test_parties_outside_and_other_sessions_are_nodes(
 
 
 @pytest.mark.promise(number=14)
+@pytest.mark.long
 def test_100_000_values_are_drawn_at_once(tmp_path: Path, open_file: Callable[..., Page]) -> None:
     with open_store(tmp_path / "large.db") as store, store.session("large").run() as run:
         with run.attempt("make") as attempt:

@@ -70,6 +70,7 @@ def test_a_hundred_thousand_values_open_at_once_scroll_and_are_searched(many_val
     expect(page.locator(".value-detail h3")).to_contain_text("s/q#98765")
 
 
+@pytest.mark.long
 def test_many_attempts_and_steps(many_attempts: Path, new_page: NewPage) -> None:
     page = new_page()
     assert many_attempts.stat().st_size <= 5_000_000

@@ -64,9 +64,14 @@ def stored(store: Store, session: str, at: str) -> list[dict[str, Any]]:
     ]
 
 
+RANDOM = [kind for kind in hostile.SESSIONS if kind.startswith("random")]
+
+
 @pytest.mark.promise(number=14)
 @pytest.mark.on_sqlite
-@pytest.mark.parametrize("kind", hostile.SESSIONS)
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=pytest.mark.long) if kind in RANDOM[1:] else kind for kind in hostile.SESSIONS]
+)
 def test_each_moment_is_what_show_at_knows(
     store: Store, kind: str, tmp_path: Path, open_file: Callable[..., Page]
 ) -> None:

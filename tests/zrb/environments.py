@@ -24,37 +24,39 @@ FOLDER = ROOT / ".envs"
 RELEASES = ["1.21.43", "2.45.0", "2.69.0", "3.0.0", "3.14.0", "3.28.0"]
 
 
-# The name does not begin with ZRB_, since tests/conftest.py removes such variables.
+# The names do not begin with ZRB_, since tests/conftest.py removes such variables.
 CHOSEN = os.environ.get("TEST_ZRB_RELEASES", "")
+ALL = bool(os.environ.get("TEST_ALL"))
+"""Whether everything runs, as in CI: each release of zrb, and the tests that are marked `long`."""
 
 
 def releases() -> list[str]:
     """Return the releases to test: those in TEST_ZRB_RELEASES (which may include `latest`), else the supported ones.
 
-    Without TEST_ZRB_RELEASES or with `all` (as CI does), `left_out` says which tests run on which of them. With a list
-    (as `make matrix` does) every test runs on each.
+    Without TEST_ZRB_RELEASES, `left_out` says which tests run on which of them. With it (as in `make matrix`) every
+    test runs on each.
     """
-    return RELEASES if CHOSEN in ("", "all") else CHOSEN.replace(",", " ").split()
+    return CHOSEN.replace(",", " ").split() or RELEASES
 
 
 def left_out(tests: Iterable[Any]) -> set[Any]:
     """Return the tests that do not run without a list of releases.
 
     On the newest release all of them run. On the others only those marked `every_release` run, and on the oldest those
-    marked `oldest`; of several parameters, each release gets one, the next release the next one. With `all`, all but
+    marked `oldest`; of several parameters, each release gets one, the next release the next one. If all run, all but
     those marked `newest` run on the others too, and on the oldest with all parameters.
     """
     found: set[Any] = set()
     shared: dict[tuple[Path, str, str], list[Any]] = {}
-    for test in tests if CHOSEN in ("", "all") else ():
+    for test in () if CHOSEN else tests:
         release = test.callspec.params.get("release") if hasattr(test, "callspec") else None
         if release not in RELEASES[:-1]:
             continue
         is_oldest = release == RELEASES[0]
         marks = {mark.name for mark in test.iter_markers()}
-        if "newest" in marks if CHOSEN else marks.isdisjoint({"every_release", *(["oldest"] if is_oldest else [])}):
+        if "newest" in marks if ALL else marks.isdisjoint({"every_release", *(["oldest"] if is_oldest else [])}):
             found.add(test)
-        elif not (CHOSEN and is_oldest):
+        elif not (ALL and is_oldest):
             shared.setdefault((test.path, test.originalname, release), []).append(test)
     for (_, _, release), each in shared.items():
         turn = RELEASES.index(release) % len(each)

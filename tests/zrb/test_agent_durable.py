@@ -15,7 +15,6 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.mark.promise(number=11)
-@pytest.mark.every_release
 @on_supported
 @sqlite
 def test_agents_in_an_action_are_killed_and_resumed(agents: Agents) -> None:
