@@ -32,6 +32,7 @@ from pathlib import Path
 import click
 
 from tests.terminals import plain, read
+from tests.zrb.forked import DESCRIPTOR, ForkServer
 
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _FILE = re.compile(r"\A(?:#!.*\n)?# (\S+\.\w+)\n")
@@ -87,10 +88,16 @@ def commands(text: str) -> Iterator[tuple[str, list[str]]]:
         yield command, expected
 
 
-def run_page(page: Path, folder: Path) -> int:
-    """Run every block of a page in an empty folder, compare what is printed, and return how many were run."""
+def run_page(page: Path, folder: Path, server: ForkServer) -> int:
+    """Run every block of a page in an empty folder, compare what is printed, and return how many were run.
+
+    Commands of zrb and zrb-store are forks of the server.
+    """
     environment = {name: text for name, text in os.environ.items() if not name.startswith("ZRB_")}
-    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
+    (programs := folder.with_name("programs")).mkdir()
+    server.install(programs)
+    environment["PATH"] = os.pathsep.join([str(programs), str(Path(sys.executable).parent), environment["PATH"]])
+    environment[DESCRIPTOR] = str(server.descriptor())
     # Without buffering, the lines of stdout and stderr come in the order that a terminal shows.
     environment.update(
         PYTHONUNBUFFERED="1",
@@ -218,6 +225,7 @@ def _shell(command: str, folder: Path, environment: Mapping[str, str]) -> tuple[
         stdout=slave,
         stderr=slave,
         start_new_session=True,
+        pass_fds=[int(environment[DESCRIPTOR])],
     ) as process:
         os.close(slave)
         try:

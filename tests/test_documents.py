@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.documents import blocks, matches, named_commands, run_crontabs, run_page, unknown_words
+from tests.zrb.forked import ForkServer
 from zrb_store.cli.command import app
 
 pytestmark = pytest.mark.slow
@@ -61,13 +64,24 @@ def folder(tmp_path: Path) -> Path:
     return made
 
 
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkServer]:
+    """What forks zrb, with the libraries of agents: to load them takes a second."""
+    home = str(tmp_path_factory.mktemp("home"))
+    environ = {"HOME": home, "PATH": os.environ["PATH"], "TERM": "dumb"}
+    program = Path(sys.executable).with_name("zrb")
+    made = ForkServer(program, environ, "pydantic_ai.models.function", "genai_prices.data")
+    yield made
+    made.close()
+
+
 @pytest.mark.parametrize("name", PAGES)
-def test_a_page_prints_what_it_shows(name: str, folder: Path) -> None:
+def test_a_page_prints_what_it_shows(name: str, folder: Path, server: ForkServer) -> None:
     if "sqlite3 " in (ROOT / name).read_text(encoding="utf-8") and shutil.which("sqlite3") is None:
         if os.environ.get("CI"):
             pytest.fail("install sqlite3")
         pytest.skip("the program sqlite3 is not installed")
-    assert run_page(ROOT / name, folder) >= PAGES[name]
+    assert run_page(ROOT / name, folder, server) >= PAGES[name]
 
 
 @pytest.mark.parametrize("name", CRONTABS)

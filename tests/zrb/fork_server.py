@@ -1,8 +1,8 @@
 """Start programs in forks of one process that has loaded what they import: importing zrb takes up to a second.
 
-`python tests/zrb/fork_server.py FD ZRB` reads orders from the socket FD: a JSON object ({"program", "args", "cwd",
-"env"}), and with it the descriptors of a socket, of stdout and of stderr. A child becomes the program, which is the
-script ZRB or another one beside it.
+`python tests/zrb/fork_server.py FD ZRB MODULE...` imports the modules too, and reads orders from the socket FD: a JSON
+object ({"program", "args", "cwd", "env"}), and with it the descriptors of a socket, of stdout, of stderr and, if it has
+one, of stdin. A child becomes the program, which is the script ZRB or another one beside it.
 Over the order's socket the server tells the child's pid, and when it has ended, its exit code.
 
 What zrb imports is found out by running `zrb version` once. The plugin and the user's tasks are not among it: each
@@ -21,6 +21,7 @@ import selectors
 import socket
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -91,7 +92,7 @@ class Server:
                 if key.fileobj is not self._control:
                     self._report(key.fd)
                     continue
-                message, descriptors, _, _ = socket.recv_fds(self._control, LONGEST, 3)
+                message, descriptors, _, _ = socket.recv_fds(self._control, LONGEST, 4)
                 if not message:
                     return None
                 order: dict[str, Any] = json.loads(message)
@@ -121,7 +122,7 @@ class Server:
             except OSError:
                 return  # whoever wanted to know has gone
 
-    def _become_child(self, answers: int, stdout: int, stderr: int) -> None:
+    def _become_child(self, answers: int, stdout: int, stderr: int, stdin: int | None = None) -> None:
         os.setsid()
         self._selector.close()
         self._control.close()
@@ -129,7 +130,7 @@ class Server:
             os.close(pidfd)
             other.close()
         os.close(answers)
-        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        os.dup2(os.open(os.devnull, os.O_RDONLY) if stdin is None else stdin, 0)
         os.dup2(stdout, 1)
         os.dup2(stderr, 2)
         os.close(stdout)
@@ -149,6 +150,8 @@ def main() -> None:
     """Serve, and in each child become the program."""
     control, program = socket.socket(fileno=int(sys.argv[1])), sys.argv[2]
     preload(program)
+    for name in sys.argv[3:]:
+        importlib.import_module(name)
     assert threading.active_count() == 1, threading.enumerate()  # threads do not come along into a fork
     sys.path[0] = os.path.dirname(program)  # noqa: PTH120 - as for a program that Python starts
     gc.collect()
@@ -160,6 +163,9 @@ def main() -> None:
     os.chdir(order["cwd"])
     os.environ.clear()
     os.environ.update(order["env"])
+    time.tzset()
+    sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115 - the server's was made for another file
+    sys.stdout.reconfigure(write_through="PYTHONUNBUFFERED" in os.environ)
     program = order["program"]
     sys.argv = [program, *order["args"]]
     sys.orig_argv = [sys.executable, *sys.argv]

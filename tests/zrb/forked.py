@@ -9,6 +9,7 @@ import selectors
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,6 +17,24 @@ from pathlib import Path
 from tests.postgres import DEADLINE
 
 _SERVER = Path(__file__).with_name("fork_server.py")
+DESCRIPTOR = "TEST_FORK_SERVER"
+# Where the descriptor does not lead, as in a command of a task, the program itself is started.
+_PROGRAM = """
+import json, os, socket, sys
+program = {program!r}
+try:
+    control = socket.socket(fileno=int(os.environ["TEST_FORK_SERVER"]))
+except OSError:
+    os.execv(program, [program, *sys.argv[1:]])
+order = {{"program": program, "args": sys.argv[1:], "cwd": os.getcwd(), "env": dict(os.environ)}}
+answers, theirs = socket.socketpair()
+socket.send_fds(control, [json.dumps(order).encode()], [theirs.fileno(), 1, 2, 0])
+theirs.close()
+code = int(answers.makefile().read().split()[1])
+if code < 0:
+    os.kill(os.getpid(), -code)
+os._exit(code)
+"""
 
 
 class Forked:
@@ -102,18 +121,19 @@ def _is_readable(descriptor: int, seconds: float) -> bool:
 class ForkServer:
     """Forks a Python program again and again."""
 
-    def __init__(self, program: Path, environ: Mapping[str, str]) -> None:
+    def __init__(self, program: Path, environ: Mapping[str, str], *modules: str) -> None:
         """Start the server.
 
         Args:
             program: The script of zrb in the environment of a release.
             environ: What is set while the modules are imported.
+            modules: What is imported beside what zrb needs.
         """
         self._folder = program.parent
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self._process = subprocess.Popen(
-                [program.with_name("python"), _SERVER, str(theirs.fileno()), program],
+                [program.with_name("python"), _SERVER, str(theirs.fileno()), program, *modules],
                 env=environ,
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
@@ -133,6 +153,16 @@ class ForkServer:
         os.close(write_out)
         os.close(write_err)
         return Forked(answers, read_out, read_err)
+
+    def descriptor(self) -> int:
+        """Return the descriptor to which programs that `install` has written send their orders."""
+        return self._control.fileno()
+
+    def install(self, folder: Path) -> None:
+        """Write programs that let the server become zrb and zrb-store, for shells that get the descriptor."""
+        for name in ("zrb", "zrb-store"):
+            (folder / name).write_text(f"#!{sys.executable} -IS\n{_PROGRAM.format(program=str(self._folder / name))}")
+            (folder / name).chmod(0o755)
 
     def close(self) -> None:
         """End the server. It leaves alone what it has forked."""
