@@ -13,7 +13,7 @@ from zrb_store.db import core
 @contextmanager
 def built_again() -> Iterator[None]:
     """Build and compile all statements again within a block, from what the test has replaced, and again after it."""
-    with mock.patch.object(core, "_file", return_value=""):
+    with mock.patch.object(core, "_lines", return_value={}):
         _forget()
         yield
     _forget()

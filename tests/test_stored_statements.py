@@ -115,13 +115,13 @@ def test_what_is_stored_counts_only_for_the_sources_it_was_made_from(
     for folder in ("db", "queries"):
         shutil.copytree(ROOT / "zrb_store" / folder, package / folder, ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setattr(core, "PATH", package / "db" / core.PATH.name)
-    read = core._file.__wrapped__
-    assert key in read()
+    read = core._lines.__wrapped__
+    assert json.dumps(key) in read()
     with (package / "queries" / "clock.py").open("a") as module:
         module.write("# changed\n")
-    assert read() == ""
+    assert read() == {}
     core.PATH.unlink()
-    assert read() == ""
+    assert read() == {}
 
 
 def test_a_statement_is_looked_up_once(store: Store) -> None:

@@ -190,19 +190,19 @@ def binder(names: Sequence[str] | None, constants: Params) -> Callable[[Params],
 
 
 def _stored(key: str) -> Compiled | None:
-    # Only the line that is needed is parsed.
-    _, found, line = _file().partition(f"\n{json.dumps(key)}: ")
-    return Compiled(*json.loads(line.partition("\n")[0].rstrip(","))) if found else None
+    line = _lines().get(json.dumps(key))
+    return Compiled(*json.loads(line.rstrip(","))) if line else None  # only what is needed is parsed
 
 
 @functools.cache
-def _file() -> str:
-    """Return the content of the file; nothing if it was made from other sources than these, or if there is none."""
+def _lines() -> Mapping[str, str]:
+    """Return the lines of the file by key; none if it was made from other sources than these, or if there is none."""
     try:
         content = PATH.read_text(encoding="utf-8")
-        return content if content.startswith(_first_line()) else ""
     except OSError:
-        return ""
+        return {}
+    lines = content.split("\n")[1:-2] if content.startswith(_first_line()) else []  # but for braces
+    return {key: line for key, _, line in (each.partition(": ") for each in lines)}
 
 
 def _first_line() -> str:
