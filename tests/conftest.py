@@ -122,6 +122,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items.sort(key=lambda item: (scopes[item] not in slow, -length[scopes[item]], scopes[item]))
 
 
+def parameters_of(item: pytest.Function) -> dict[str, object]:
+    return item.callspec.params if hasattr(item, "callspec") else {}
+
+
 def is_first(mark: str, item: pytest.Function, chosen: set[tuple[str, Path, type | None, str]]) -> bool:
     """Whether no other parameter of the test is chosen yet: a pooler, or zrb, sees little difference between them."""
     function = mark, item.path, item.cls, item.originalname
@@ -142,18 +146,18 @@ def usual_length(item: pytest.Item) -> int:
 def is_long(item: pytest.Item) -> bool:
     """Whether only CI runs the test, since a shorter one shows the same, or the same one on SQLite."""
     if item.get_closest_marker("long_on_postgresql") is not None:
-        return isinstance(item, pytest.Function) and "postgresql" in item.callspec.params.values()
+        return isinstance(item, pytest.Function) and "postgresql" in parameters_of(item).values()
     return item.get_closest_marker("long") is not None
 
 
 def repeated(items: Iterable[pytest.Item]) -> set[pytest.Item]:
-    """Return the tests on PostgreSQL but one of each function that is marked `one_on_postgresql`."""
-    marked = [item for item in items if item.get_closest_marker("one_on_postgresql") is not None]
-    of: dict[Hashable, list[pytest.Item]] = {}
-    for item in marked:
-        if isinstance(item, pytest.Function) and "postgresql" in item.callspec.params.values():
-            of.setdefault((item.path, item.cls, item.originalname), []).append(item)
-    return {item for each in of.values() for item in each[1:]}
+    """Return the tests on PostgreSQL but the first of each function, if SQLite runs it with all parameters."""
+    of: dict[Hashable, dict[str, list[pytest.Item]]] = {}
+    for item in items:
+        for database in DATABASES:
+            if isinstance(item, pytest.Function) and database in parameters_of(item).values():
+                of.setdefault((item.path, item.cls, item.originalname), {}).setdefault(database, []).append(item)
+    return {item for each in of.values() if "sqlite" in each for item in each.get("postgresql", [])[1:]}
 
 
 def scope_of(nodeid: str) -> str:
@@ -179,7 +183,7 @@ def is_quick(item: pytest.Function) -> bool:
         return False
     if {"shell", *POSTGRES_FIXTURES}.intersection(item.fixturenames):
         return False
-    parameters = item.callspec.params if hasattr(item, "callspec") else {}
+    parameters = parameters_of(item)
     texts = [value for value in parameters.values() if isinstance(value, str)]
     return "postgresql" not in texts and parameters.get("release") in (None, RELEASES[-1])
 
@@ -193,7 +197,7 @@ def is_pooled(item: pytest.Function) -> bool:
         return False
     if {"postgres_url", "new_postgres"}.intersection(item.fixturenames):
         return True
-    parameters = item.callspec.params if hasattr(item, "callspec") else {}
+    parameters = parameters_of(item)
     return "postgresql" in (parameters.get(name) for name in ("location", "new_location", "kind"))
 
 

@@ -74,7 +74,6 @@ def test_what_it_does_stays_if_the_attempt_completes(store: Store, attempt: Atte
 
 
 @pytest.mark.parametrize("end", ["completed", "failed", "taken over", "removed"])
-@pytest.mark.one_on_postgresql
 def test_a_child_that_outlives_its_attempt_writes_nothing(
     store: Store, attempt: Attempt, command: Command, end: str
 ) -> None:
@@ -169,7 +168,6 @@ def check_same_store(location: str, another_name: str, monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("token", ["flow", "flow/load", "flow/load#1", "flow/load#x@1", "flow/load#1@x", "load#1@1"])
-@pytest.mark.one_on_postgresql
 def test_a_damaged_token(location: str, token: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ZRB_STORE_URL", location)
     monkeypatch.setenv("ZRB_STORE_ATTEMPT", token)
@@ -178,7 +176,6 @@ def test_a_damaged_token(location: str, token: str, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize("token", ["flow/load#2@1", "flow/load#1@2", "flow/other#1@1", "other/load#1@1"])
-@pytest.mark.one_on_postgresql
 def test_a_token_of_an_attempt_that_there_is_not(
     location: str, attempt: Attempt, token: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

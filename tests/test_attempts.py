@@ -101,7 +101,6 @@ class TestEnds:
         [(Broken("no"), "failed"), (KeyboardInterrupt(), "interrupted"), (GeneratorExit(), "interrupted")],
     )
     @pytest.mark.smoke
-    @pytest.mark.one_on_postgresql
     def test_an_exception_fails_it(self, store: Store, error: BaseException, status: str) -> None:
         run = start(store, "flow")
         with pytest.raises(type(error)), run.attempt("load"):
@@ -205,7 +204,6 @@ class TestEnds:
 class TestRefusals:
     @pytest.mark.promise(number=5)
     @pytest.mark.parametrize("status", ["completed", "failed", "interrupted"])
-    @pytest.mark.one_on_postgresql
     def test_after_its_end(self, store: Store, shared: Any, status: str) -> None:
         attempt = start(store, "flow").begin("load")
         if status == "completed":

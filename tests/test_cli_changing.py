@@ -48,7 +48,6 @@ def changes(store: Store) -> list[tuple[str, str | None, str | None]]:
         ("1" + "0" * 4000, None),
     ],
 )
-@pytest.mark.one_on_postgresql
 def test_a_value_goes_through_a_queue(command: Commands, store: Store, given: str, printed: str | None) -> None:
     command.ok("push", "inbox", "q", given)
     assert store.session("inbox").xcom["q"].peek() == json.loads(given)
@@ -82,7 +81,6 @@ def test_an_int_may_have_any_size(command: Commands, store: Store, given: str, v
 @pytest.mark.parametrize(
     "given", ['{"$":1}', '[{"a":{"$":"tuple","v":[{"$":{"b":null}}]}}]', '{"$":[' + "7" * 700 + "]}"]
 )
-@pytest.mark.one_on_postgresql
 def test_what_went_in_as_json_comes_out_as_that_json(command: Commands, store: Store, given: str) -> None:
     command.ok("push", "inbox", "q", given)
     assert store.session("inbox").xcom["q"].peek() == json.loads(given)

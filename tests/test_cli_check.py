@@ -249,7 +249,6 @@ class TestUntilItIsDone:
             ({"project": None}, True),
         ],
     )
-    @pytest.mark.one_on_postgresql
     def test_a_newer_one_of_the_same_project_and_task_completes(
         self, command: Commands, store: Store, newer: dict[str, Any], remains: bool
     ) -> None:
@@ -287,7 +286,6 @@ class TestUntilItIsDone:
         assert reported(command) == [("failed", "one")]
 
     @pytest.mark.parametrize("takes", [True, False])
-    @pytest.mark.one_on_postgresql
     def test_workers_of_one_queue_stand_in_for_each_other(self, command: Commands, store: Store, takes: bool) -> None:
         queue = store.session("inbox").xcom["files"]
         worker: dict[str, Any] = {"task": "inbox/files", "project": None, "again": True}
@@ -304,7 +302,6 @@ class TestUntilItIsDone:
         assert reported(command) == ([] if takes else [("failed", "consume.2")])
 
     @pytest.mark.parametrize("end_of_value", ["removed", "processed"])
-    @pytest.mark.one_on_postgresql
     def test_a_consumer_is_quiet_once_its_bad_value_is_gone(
         self, command: Commands, store: Store, end_of_value: str
     ) -> None:

@@ -127,7 +127,6 @@ def test_the_dead_values_of_one_project(command: Commands, store: Store) -> None
 
 
 @pytest.mark.parametrize("named", ["etl", "/srv/etl"])
-@pytest.mark.one_on_postgresql
 def test_the_newest_result_in_one_project(command: Commands, store: Store, named: str) -> None:
     """A result of another project does not count; one of a session without a project does."""
     task = ("--task", "load", "--max-age", "26h", "--project", named)

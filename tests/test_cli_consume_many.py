@@ -243,7 +243,6 @@ def commands_of(consumer: Consumer) -> list[int]:
 
 
 @pytest.mark.parametrize("options", [("--wait", "300"), ("--forever",), ("--all", "--wait", "300", "-j", "2")])
-@pytest.mark.one_on_postgresql
 def test_a_signal_ends_the_waiting(store: Store, shell: Shell, options: tuple[str, ...]) -> None:
     fill(store, "a")
     store.session("inbox").xcom["files"].popleft()

@@ -122,7 +122,6 @@ def test_watch_in_a_pipe_prints_what_changes_until_the_end(
 @pytest.mark.parametrize(
     ("during", "shown"), [("zrb_store.cli.show.sleep", True), ("zrb_store.cli.show.open_session", False)]
 )
-@pytest.mark.one_on_postgresql
 def test_ctrl_c_ends_watching_without_an_error(
     command: Commands, store: Store, monkeypatch: pytest.MonkeyPatch, during: str, shown: bool
 ) -> None:

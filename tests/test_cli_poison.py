@@ -63,7 +63,6 @@ class TestQueue:
         assert store.sessions() == []
 
     @pytest.mark.parametrize("limit", ["5", "unlimited"])
-    @pytest.mark.one_on_postgresql
     def test_to_set_one_creates_the_queue(self, command: Commands, store: Store, limit: str) -> None:
         assert command.ok("queue", "inbox", "files", "--max-deliveries", limit).split()[-1] == limit
         assert "files" in store.session("inbox").xcom

@@ -60,7 +60,6 @@ def test_log_of_one_step(command: Commands, night: Store) -> None:
 
 
 @pytest.mark.parametrize("ending", ["failed", "interrupted", "stale"])
-@pytest.mark.one_on_postgresql
 def test_what_steps_of_a_halted_session_hold_is_named(command: Commands, store: Store, ending: str) -> None:
     files = store.session("inbox").xcom["files"]
     files.extend("abcd")
@@ -139,7 +138,6 @@ def test_diff_compares_the_results_of_steps(command: Commands, store: Store) -> 
 @pytest.mark.parametrize(
     "damage", ["result = '{'", "step = NULL", "step_number = -1", "status = 'odd'", "parent_id = -1", "number = -7"]
 )
-@pytest.mark.one_on_postgresql
 def test_damaged_steps_hide_nothing(command: Commands, night: Store, damage: str) -> None:
     night.database.execute(sa.text(f"UPDATE zrb_attempt SET {damage} WHERE task = 'convert/1'"))
     for args in (["list"], ["show", "night"], ["show", "night", "--steps"], ["show", "inbox"], ["log", "night"]):

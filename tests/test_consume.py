@@ -103,7 +103,6 @@ class TestOneByOne:
         assert attempts(store) == [("inbox/files", 1, "failed", "Broken")]
 
     @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
-    @pytest.mark.one_on_postgresql
     def test_the_end_of_the_program_is_raised(self, store: Store, inbox: Any, error: type[BaseException]) -> None:
         with pytest.raises(error), store.session("worker").run() as run:
             consume(run, inbox, raising(error(3)))
@@ -114,7 +113,6 @@ class TestOneByOne:
         assert deliveries_of(store) == [error is SystemExit, 0, 0], "an interruption does not count"
 
     @pytest.mark.parametrize("leave", ["break", "return"])
-    @pytest.mark.one_on_postgresql
     def test_a_loop_that_is_left_completes_its_delivery(self, store: Store, inbox: Any, leave: str) -> None:
         def first(run: Run) -> None:
             for delivery in run.consume(inbox):
@@ -150,7 +148,6 @@ class TestOneByOne:
         assert deliveries_of(store) == [0, 0, 0]
 
     @pytest.mark.parametrize("status", ["completed", "failed", "interrupted"])
-    @pytest.mark.one_on_postgresql
     def test_it_can_be_ended_by_hand(self, store: Store, inbox: Any, status: str) -> None:
         with store.session("worker").run() as run:
             deliveries = run.consume(inbox)

@@ -215,7 +215,6 @@ async def again_and_again(task: asyncio.Task[Any]) -> None:
         ("fail:after", ["a", "b", "c"]),
     ],
 )
-@pytest.mark.one_on_postgresql
 def test_a_task_cancelled_while_a_thread_works_for_it(
     store: Store, inbox: Any, point: str, left: list[str], cancel: Cancel
 ) -> None:

@@ -81,7 +81,6 @@ def stack() -> Iterator[ExitStack]:
 
 @pytest.mark.promise(number=8)
 @pytest.mark.parametrize("change", MANUAL_CHANGES)
-@pytest.mark.one_on_postgresql
 def test_what_people_do_by_hand_is_done_whole_or_not_at_all(
     store: Store, location: str, change: str, stack: ExitStack
 ) -> None:
@@ -123,7 +122,6 @@ def test_what_people_do_by_hand_may_die_at_any_statement(store: Store, monkeypat
 
 
 @pytest.mark.parametrize("change", CHANGES_OF_CONSUMERS)
-@pytest.mark.one_on_postgresql
 def test_a_consumer_that_is_killed_before_its_command_begins_loses_nothing(
     store: Store, location: str, tmp_path: Path, change: str
 ) -> None:

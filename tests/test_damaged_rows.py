@@ -176,7 +176,6 @@ DECISIVE = [damage for damage in SESSION if damage.split()[0] not in ("path", "i
 @pytest.mark.parametrize(
     "damaged", [f"UPDATE zrb_session SET {damage} {OF_SESSION}" for damage in DECISIVE], indirect=True
 )
-@pytest.mark.one_on_postgresql
 def test_prune_leaves_it_alone_and_rm_deletes_it(command: Commands, damaged: Store, location: str) -> None:
     result = command("prune", "--keep-last", "0")
     assert (result.code, "left alone, because they are damaged: session etl-24 (" in result.err) == (0, True)
@@ -256,7 +255,6 @@ def test_many_are_counted_and_few_named(command: Commands, filled: Store) -> Non
         '{"$": "dataclass", "type": "a.B", "v": 1}',
     ],
 )
-@pytest.mark.one_on_postgresql
 def test_a_damaged_value_is_named_and_stays_where_it_is(command: Commands, store: Store, data: str) -> None:
     store.session("inbox").xcom["q"].extend([1, 2])
     store.database.execute(sa.update(value).where(value.c.seq == 1).values(data=data))
@@ -279,7 +277,6 @@ def test_a_damaged_value_is_named_and_stays_where_it_is(command: Commands, store
         '{"$": "datetime", "v": "2026-01-01", "tz": {"$": "ZoneInfo", "v": "No/Such"}}',
     ],
 )
-@pytest.mark.one_on_postgresql
 def test_what_only_this_machine_does_not_know_is_taken(command: Commands, store: Store, data: str) -> None:
     store.session("inbox").xcom["q"].push(1)
     store.database.execute(sa.update(value).where(value.c.seq == 1).values(data=data))

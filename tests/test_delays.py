@@ -113,7 +113,6 @@ def test_a_shell_delays_a_value_and_sees_it(store: Store, command: Commands) -> 
         ("queue", "inbox", "files", "--retry-after", "10s", "--max-deliveries", "99999999999"),
     ],
 )
-@pytest.mark.one_on_postgresql
 def test_what_is_no_delay_changes_nothing(store: Store, command: Commands, args: tuple[str, ...]) -> None:
     assert command(*args).code in (1, 2)
     assert command("show", "inbox").code == 3
@@ -234,6 +233,7 @@ def outage(store: Store, inbox: Xcom, poison: set[int], seconds: float) -> dict[
 
 
 @pytest.mark.slow
+@pytest.mark.long_on_postgresql
 def test_a_queue_outlasts_an_outage_and_only_poison_dies(store: Store) -> None:
     inbox = store.session("inbox").xcom["orders"]
     inbox.max_deliveries, inbox.retry_after = 5, [10, 60, 600]

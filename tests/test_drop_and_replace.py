@@ -84,7 +84,6 @@ class TestDrop:
         assert states(store, "one") == [("mine", "removed+")]
 
     @pytest.mark.parametrize("taker", ["running", "step", "completed", "shell"])
-    @pytest.mark.one_on_postgresql
     def test_one_that_is_not_there_is_refused_with_its_holder(
         self, command: Commands, store: Store, inbox: Any, taker: str
     ) -> None:

@@ -141,7 +141,6 @@ def test_a_process_is_killed_between_requests(
 
 @pytest.mark.parametrize("way", [run, run_stream, iterate])
 @pytest.mark.parametrize("broken_at", ["desk 0", "desk 1", "desk charge 1", "desk 2"])
-@pytest.mark.one_on_postgresql
 def test_nothing_is_paid_again(store: Store, way: Callable[[Any], Coroutine[Any, Any, str]], broken_at: str) -> None:
     first, again = Desk(broken_at), Desk()
     with pytest.raises(Broken):

@@ -109,7 +109,6 @@ def test_the_reason_is_stored_with_the_values_that_come_back(store: Store) -> No
 
 @pytest.mark.promise(number=11)
 @pytest.mark.parametrize("ends", ["completed", "lost", "failed"])
-@pytest.mark.one_on_postgresql
 def test_a_once_step_is_not_discarded(store: Store, ends: str) -> None:
     class Boom(Exception):
         pass

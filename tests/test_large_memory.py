@@ -84,7 +84,6 @@ def check(grown: dict[str, int]) -> None:
 
 @pytest.mark.parametrize("piece", PIECES.values(), ids=list(PIECES))
 @pytest.mark.usefixtures("used")
-@pytest.mark.one_on_postgresql
 @pytest.mark.long_on_postgresql
 def test_a_python_program_pushes_and_takes_a_long_value(piece: bytes | str) -> None:
     actions = {"push": f"queue.push({piece!r} * (SIZE // {size_in_json(piece)}))"}

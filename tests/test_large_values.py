@@ -39,7 +39,7 @@ IN_ROW, IN_CHUNKS = (
 )
 LONG = "0123456789" * 100_000
 TEXTS = [
-    LONG,  # first: the one on PostgreSQL of `one_on_postgresql`
+    LONG,  # first: the one on PostgreSQL in `make test`
     "x" * 3_997,
     "x" * 3_998,
     "x" * (LONGEST - 2),
@@ -66,7 +66,6 @@ def test_where_a_text_lies(store: Store, text: str) -> None:
     assert faults(store) == []
 
 
-@pytest.mark.one_on_postgresql
 def test_each_way_to_read_and_to_take(store: Store, text: str, command: Commands) -> None:
     queue = store.session("s").xcom["q"]
     for push in (queue.push, queue.appendleft, lambda item: queue.extend([item]), lambda item: queue.insert(1, item)):
@@ -123,7 +122,6 @@ def test_changes_of_a_queue_agree_with_those_of_a_deque(store: Store) -> None:
     assert faults(store) == []
 
 
-@pytest.mark.one_on_postgresql
 def test_a_text_that_an_older_version_stored_in_its_row(store: Store, text: str) -> None:
     queue = store.session("s").xcom["q"]
     queue.push(0)
@@ -317,7 +315,6 @@ DAMAGE = [
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
-@pytest.mark.one_on_postgresql
 def test_a_damaged_text_is_shown_as_such_and_stays_in_its_place(used: Store, command: Commands, damage: str) -> None:
     queue = used.session("s").xcom["q"]
     used.database.execute(sa.text(damage))

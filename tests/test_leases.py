@@ -137,7 +137,6 @@ def start_at_once(store: Store) -> int:
 @pytest.mark.parametrize(
     "elsewhere", [{"boot_id": "another machine"}, {"pid_namespace": "another container"}, {"boot_id": None}]
 )
-@pytest.mark.one_on_postgresql
 def test_a_run_whose_process_cannot_be_looked_at_is_waited_for(
     store: Store, location: str, elsewhere: dict[str, str | None]
 ) -> None:

@@ -54,7 +54,6 @@ class TestRuns:
             (KeyboardInterrupt(), "interrupted", "KeyboardInterrupt"),
         ],
     )
-    @pytest.mark.one_on_postgresql
     def test_what_ends_a_run_outside_of_its_attempts(
         self, store: Store, told: Told, raised: BaseException, event: str, error: str
     ) -> None:

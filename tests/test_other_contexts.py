@@ -39,7 +39,6 @@ def in_a_delivery(store: Store, run: Run) -> Generator[None, None, None]:
 
 
 @pytest.mark.parametrize("work", [in_an_attempt, in_a_step, in_a_delivery])
-@pytest.mark.one_on_postgresql
 def test_what_it_took_is_given_back(store: Store, work: Work) -> None:
     files = store.session("inbox").xcom["files"]
     files.push("a.csv")

@@ -140,7 +140,9 @@ def tcp_server(port: int) -> Iterator[None]:
 
 
 @pytest.mark.promise(number=8)
-@pytest.mark.parametrize("operation", ["push", "extend", "read"])
+@pytest.mark.parametrize(
+    "operation", ["push", *(pytest.param(one, marks=pytest.mark.long) for one in ("extend", "read"))]
+)
 def test_a_server_that_stands_still_is_not_waited_for_without_end(
     location: str, operation: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -211,7 +211,6 @@ def test_a_dry_run_without_anything_to_do_says_so(command: Commands, store: Stor
 
 
 @pytest.mark.parametrize("command_text", ["NULL", "'[]'", "'[\"\"]'", "'oops'", "'[1]'"])
-@pytest.mark.one_on_postgresql
 def test_a_command_that_says_nothing_is_no_reason_to_fail(store: Store, command_text: str) -> None:
     for number in (1, 2):
         with store.session(f"s{number}").run():

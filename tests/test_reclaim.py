@@ -102,7 +102,6 @@ class TestLooking:
 
     @pytest.mark.promise(number=10)
     @pytest.mark.parametrize("edit", EDITS)
-    @pytest.mark.one_on_postgresql
     def test_an_edit_sees_what_a_dead_process_holds(self, store: Store, inbox: Any, edit: str) -> None:
         hold_and_die(store)
         assert inbox.peek() == "b", "since this process has just looked for dead holders"

@@ -40,7 +40,6 @@ def complete_although_told_to_stop(store: Store) -> None:
 
 @pytest.mark.usefixtures("old_sessions")
 @pytest.mark.parametrize(("run", "remains"), [(fail, 0), (interrupt, 10), (complete_although_told_to_stop, 10)])
-@pytest.mark.one_on_postgresql
 def test_an_interrupted_process_has_no_time_for_it(store: Store, run: Callable[[Store], None], remains: int) -> None:
     try:
         run(store)

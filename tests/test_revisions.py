@@ -73,7 +73,6 @@ def outlast_suspicion(store: Store) -> None:
 
 @pytest.mark.promise(number=15)
 @pytest.mark.parametrize("stored", STORED, ids=lambda path: path.stem)
-@pytest.mark.one_on_postgresql
 def test_a_stored_database_is_upgraded_and_used(
     stored: Path, new_location: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

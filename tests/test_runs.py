@@ -87,7 +87,6 @@ class TestWhoMayRun:
             ({"inputs": {"day": 1, "n": [1], "x": None}}, "other inputs: x is new;"),
         ],
     )
-    @pytest.mark.one_on_postgresql
     def test_not_for_something_else(self, store: Store, other: dict[str, Any], says: str) -> None:
         same: dict[str, Any] = {"project": "/a", "task": "load", "inputs": {"day": 1, "n": [1]}}
         with pytest.raises(Broken), store.session("flow").run(**same):
@@ -149,7 +148,6 @@ class TestStatus:
             (SystemExit("message"), "failed"),
         ],
     )
-    @pytest.mark.one_on_postgresql
     def test_by_the_end_of_an_attempt(self, store: Store, error: BaseException | None, status: str) -> None:
         expected = contextlib.nullcontext() if error is None else pytest.raises(type(error))
         with expected, store.session("flow").run() as run, run.attempt("task"):
@@ -169,7 +167,6 @@ class TestStatus:
             (SystemExit(3), "failed"),
         ],
     )
-    @pytest.mark.one_on_postgresql
     def test_by_the_end_of_the_run_outside_of_attempts(self, store: Store, error: BaseException, status: str) -> None:
         with pytest.raises(type(error)), store.session("flow").run():
             raise error

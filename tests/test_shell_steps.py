@@ -316,7 +316,7 @@ zrb-store step last -- sh -c 'echo last >>ran; echo done'
 
 
 @ON_SQLITE
-@pytest.mark.parametrize("shell", ["bash", "dash", "zsh"])
+@pytest.mark.parametrize("shell", ["bash", "dash", pytest.param("zsh", marks=pytest.mark.long)])
 def test_strict_scripts(store: Store, scripts: Scripts, shell: str) -> None:
     require(shell)
     strict = STRICT if shell != "dash" else STRICT.replace("set -euo pipefail", "set -eu")
@@ -363,7 +363,7 @@ def test_the_environment_of_cron(scripts: Scripts) -> None:
 
 
 @pytest.mark.promise(number=11)
-@pytest.mark.parametrize(("kind", "count"), [("sqlite", 12), ("postgresql", 4)])
+@pytest.mark.parametrize(("kind", "count"), [("sqlite", 12), pytest.param("postgresql", 4, marks=pytest.mark.long)])
 def test_a_script_that_is_killed_anywhere_does_nothing_twice(
     kind: str, count: int, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:

@@ -43,7 +43,6 @@ def change(store: Store, sql: str) -> None:
         ("none", True),
     ],
 )
-@pytest.mark.one_on_postgresql
 def test_a_program_that_handles_sigterm_in_its_own_way(
     store: Store, location: str, command: Commands, handler: str, ignores_interrupts: bool
 ) -> None:

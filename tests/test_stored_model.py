@@ -222,7 +222,6 @@ def test_the_secrets_of_a_refusal_are_masked(store: Store) -> None:
         ({"output_type": [str, int]}, "tool final_result is new"),
     ],
 )
-@pytest.mark.one_on_postgresql
 def test_another_request_is_made_anew(store: Store, more: dict[str, Any], reason: str) -> None:
     Bank().run(store)
     again = Bank()

@@ -62,7 +62,6 @@ REACHED = [
 
 @pytest.mark.promise(number=2)
 @pytest.mark.parametrize("point", REACHED)
-@pytest.mark.one_on_postgresql
 def test_work_that_died_anywhere_is_finished_by_the_next_run(store: Store, point: str) -> None:
     with pytest.raises(Crash), crash_at(point):
         work(store)

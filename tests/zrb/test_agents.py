@@ -72,9 +72,14 @@ agent(
     assert not re.search("[\x00\x1b\ud800]", shown)
 
 
+LONG = "with the tools of an MCP server"  # as those that give pictures
+
+
 @pytest.mark.promise(number=11)
 @sqlite
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "plain"])
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=pytest.mark.long) if kind == LONG else kind for kind in KINDS if kind != "plain"]
+)
 def test_kills_of_each_kind(agents: Agents, kind: str) -> None:
     """`make crash` kills them more often."""
     agents.tasks(KINDS[kind])
