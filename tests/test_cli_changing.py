@@ -23,6 +23,8 @@ from zrb_store.process import identity
 from zrb_store.queries import attempts
 from zrb_store.render.format import shell_text
 
+pytestmark = pytest.mark.long_on_postgresql
+
 
 def changes(store: Store) -> list[tuple[str, str | None, str | None]]:
     """Return the recorded changes, oldest first, after checking that this process made them."""

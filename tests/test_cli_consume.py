@@ -16,6 +16,8 @@ from tests.rows import all_rows, faults, query, states
 from tests.shell_consumers import Shell, shells
 from zrb_store import Store
 
+pytestmark = pytest.mark.long_on_postgresql
+
 
 @pytest.fixture
 def shell(location: str, tmp_path: Path) -> Iterator[Shell]:

@@ -19,6 +19,8 @@ from tests.shell_consumers import Consumer, Shell, shells
 from zrb_store import SessionBusy, Store, open_store
 from zrb_store.process import has_living_member
 
+pytestmark = pytest.mark.long_on_postgresql
+
 FAMILY = "sleep 1000 & echo $$ >group; wait"
 """A script that works for ever, with a child, and writes the number of its process group."""
 LOOKS_DEAD = "UPDATE zrb_run SET boot_id = 'elsewhere', lease_expires_at = 1, suspected_at = 1 WHERE ended_at IS NULL"

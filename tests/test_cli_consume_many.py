@@ -19,6 +19,8 @@ from zrb_store import Store
 from zrb_store.shell.command import CommandRunner
 from zrb_store.shell.consumer import ShellConsumer
 
+pytestmark = pytest.mark.long_on_postgresql
+
 WORK = 'echo "$1" >>started; while [ ! -e go ]; do sleep 0.02; done; echo "$1" >>done'
 """A script that works until the file `go` is there."""
 

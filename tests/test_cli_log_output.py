@@ -19,6 +19,8 @@ from tests.postgres import wait_until
 from tests.sessions import parse, parse_lines
 from zrb_store import Store
 
+pytestmark = pytest.mark.long_on_postgresql
+
 
 @pytest.fixture
 def talkative(store: Store) -> Store:

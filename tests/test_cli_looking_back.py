@@ -23,6 +23,8 @@ from zrb_store.inspect.get import part
 from zrb_store.process import identity
 from zrb_store.queries import by_hand
 
+pytestmark = pytest.mark.long_on_postgresql
+
 # -- log
 
 

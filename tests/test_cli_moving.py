@@ -17,6 +17,8 @@ from zrb_store import Store, open_store
 from zrb_store.operations.export import FIELDS
 from zrb_store.render import printing
 
+pytestmark = pytest.mark.long_on_postgresql
+
 
 def test_export_and_import(command: Commands, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fill_with_history(store)

@@ -27,6 +27,8 @@ from zrb_store.inspect.stats import recent_runs
 from zrb_store.queries.lease import worked_until
 from zrb_store.records import iso
 
+pytestmark = pytest.mark.long_on_postgresql
+
 HOUR = 3_600_000_000
 _numbers = itertools.count(1)
 

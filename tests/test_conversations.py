@@ -5,10 +5,14 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import pytest
+
 from tests.commands import Commands
 from tests.sessions import parse, parse_lines
 from zrb_store import Store, step
 from zrb_store.inspect.report import describe
+
+pytestmark = pytest.mark.long_on_postgresql
 
 LONG = "line\n" * 5000
 

@@ -22,6 +22,8 @@ from zrb_store.operations.sessions import remove_sessions
 from zrb_store.operations.values import push
 from zrb_store.testing import expire_lease
 
+pytestmark = pytest.mark.long_on_postgresql
+
 FAR = 2**62
 OF_SESSION = "WHERE name = 'etl-24'"
 OF_RUN = "WHERE session_id = (SELECT id FROM zrb_session WHERE name = 'etl-24')"

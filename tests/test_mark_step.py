@@ -18,7 +18,7 @@ from zrb_store.process import identity
 from zrb_store.queries import attempts
 from zrb_store.testing import Crash, crash_at, expire_lease
 
-pytestmark = pytest.mark.usefixtures("sound")
+pytestmark = [pytest.mark.usefixtures("sound"), pytest.mark.long_on_postgresql]
 
 AWKWARD = "card of O'Neill ~ $HOME"
 

@@ -16,6 +16,8 @@ from zrb_store import Store
 from zrb_store.queries.clock import now_micros
 from zrb_store.records import iso
 
+pytestmark = pytest.mark.long_on_postgresql
+
 
 def test_show_at_the_moments_of_an_attempt(command: Commands, filled: Store) -> None:
     def rows(moment: str, queue: str = "rows") -> list[object]:

@@ -13,6 +13,8 @@ from zrb_store import Store
 from zrb_store.db.tables import session
 from zrb_store.testing import expire_lease
 
+pytestmark = pytest.mark.long_on_postgresql
+
 
 def test_names(command: Commands, filled: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     def name(text: str) -> str:

@@ -12,6 +12,8 @@ from tests.pages import Pages, raw
 from zrb_store import Store
 from zrb_store.inspect.list import STATUSES
 
+pytestmark = pytest.mark.long_on_postgresql
+
 
 @pytest.fixture
 def pages(location: str) -> Iterator[Pages]:

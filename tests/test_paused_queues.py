@@ -18,7 +18,7 @@ from zrb_store.inspect.queues import queue_overview
 from zrb_store.operations.values import set_paused
 from zrb_store.records import iso
 
-pytestmark = pytest.mark.usefixtures("sound")
+pytestmark = [pytest.mark.usefixtures("sound"), pytest.mark.long_on_postgresql]
 
 PAUSED = "queue 'files' of session inbox is paused: `zrb-store queue inbox files --unpause` lets consumers continue\n"
 

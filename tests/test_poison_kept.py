@@ -21,7 +21,7 @@ from zrb_store.operations.values import requeue, requeue_all
 OLD = Policy(older_than=timedelta(days=1))
 
 
-pytestmark = pytest.mark.usefixtures("sound")
+pytestmark = [pytest.mark.usefixtures("sound"), pytest.mark.long_on_postgresql]
 
 
 @pytest.fixture

@@ -20,6 +20,8 @@ from zrb_store.operations import prune
 from zrb_store.operations.prune import Deletion, Policy
 from zrb_store.operations.transfer import copy
 
+pytestmark = pytest.mark.long_on_postgresql
+
 
 def runs(store: Store, outcomes: Iterable[str]) -> None:
     """Run sessions with names like `3-failed`, the oldest first."""

@@ -17,7 +17,7 @@ from zrb_store.operations.prune import Deletion, Policy
 from zrb_store.operations.sessions import remove_sessions
 from zrb_store.testing import Crash, crash_at, expire_lease
 
-pytestmark = pytest.mark.usefixtures("sound")
+pytestmark = [pytest.mark.usefixtures("sound"), pytest.mark.long_on_postgresql]
 
 
 def orphans(store: Store) -> int:
