@@ -22,7 +22,7 @@ ROWS = [
     ("commands", {"cli"}),
     ("pages", {"page"}),
     ("drawing", {"render"}),
-    ("facade", {"", "store", "run", "attempt", "agents", "stepping", "xcom", "shell", "testing"}),
+    ("facade", {"", "store", "run", "attempt", "agents", "xcom", "shell", "testing"}),
     ("by hand", {"operations"}),
     ("runtime", {"runtime"}),
     ("readers", {"inspect"}),

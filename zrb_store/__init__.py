@@ -17,7 +17,7 @@ Giving back (queries/give_back.py) closes the attempt, makes the values that it 
 retracts what it pushed, and first gives back the completed steps that depend on either (queries/dependent_steps.py).
 
 Where to look:
-    store.py, run/, attempt/, xcom/    the objects of a Python user; stepping.py: `step` and `once_tool`
+    store.py, run/, attempt/, xcom/    the objects of a Python user; below: `step` and `wait` for task files
     runtime/     automatic work: leases, waiting, reclaiming from the dead, output, notifications
     shell/       a command for each value, as a task, or as a step
     operations/  changes by hand                inspect/   typed data for readers, with one `to_json` each
@@ -29,19 +29,21 @@ Where to look:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import sys
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from zrb_store import errors
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime, timedelta
+
+    from zrb_store.agents.once import once_tool as once_tool
     from zrb_store.attempt import Attempt as Attempt
     from zrb_store.attempt.output_handler import OutputHandler as OutputHandler
     from zrb_store.codec.classes import register_codec as register_codec
     from zrb_store.run import Run as Run
     from zrb_store.run.deliveries import Delivery as Delivery
-    from zrb_store.stepping import once_tool as once_tool
-    from zrb_store.stepping import step as step
-    from zrb_store.stepping import wait as wait
     from zrb_store.store import Session as Session
     from zrb_store.store import Store as Store
     from zrb_store.store import open_store as open_store
@@ -55,15 +57,14 @@ _HOMES = {
     "Session": "store",
     "Store": "store",
     "Xcom": "xcom",
-    "once_tool": "stepping",
+    "once_tool": "agents.once",
     "open_store": "store",
     "register_codec": "codec.classes",
-    "step": "stepping",
-    "wait": "stepping",
 }
 _ERRORS = [name for name, thing in vars(errors).items() if isinstance(thing, type) and issubclass(thing, BaseException)]
 
-__all__ = [*_HOMES, *_ERRORS]
+__all__ = [*_HOMES, *_ERRORS, "step", "wait"]
+T = TypeVar("T")
 
 
 def __getattr__(name: str) -> Any:
@@ -75,3 +76,57 @@ def __getattr__(name: str) -> Any:
     if name in _ERRORS:
         return getattr(errors, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def step(name: str, function: Callable[..., T], /, *args: Any, once: bool = False, **kwargs: Any) -> T:
+    """Run a function once per task, as `Attempt.step` does, in the attempt that the code runs in.
+
+    Args:
+        *args: Stored, and compared with those of later calls.
+
+    Returns:
+        What the function returned, now or then.
+
+    Raises:
+        ZrbStoreError: The code does not run in an attempt. Otherwise as for `Attempt.step`.
+    """
+    from zrb_store.attempt import surrounding_attempt  # late: imports SQLAlchemy
+
+    return surrounding_attempt(name).step(name, function, *args, once=once, **kwargs)
+
+
+def wait(
+    queue: str | None = None,
+    timeout: timedelta | float | str | None = None,
+    say: str | None = None,
+    *,
+    until: datetime | timedelta | None = None,
+    name: str | None = None,
+) -> Any:
+    """Wait for a value of the session's own queue, or for a time, without a process.
+
+    A wait is a step: its answer is kept. If the value is not there, the attempt and its run end here, and the session
+    is `waiting`. When it continues, the task's next attempt takes the value here. In a coroutine, write `await
+    wait(...)`; a lambda or a comprehension in it gets the value itself.
+
+    Args:
+        queue: Name of the queue.
+        timeout: A timedelta, seconds, or a text such as `2d`, from the first time that the task waits here.
+        say: The question to a person.
+        until: Wait for this time instead, or for this length of time.
+        name: Name of the step, by default `wait QUEUE`.
+
+    Returns:
+        The value; None after waiting for a time.
+
+    Raises:
+        Waiting: The attempt has ended: let it pass.
+        TimeoutError: No value came in time.
+        InvalidArgument: An argument is not of this form.
+        ZrbStoreError: The code does not run in an attempt, or in one that cannot wait: the message says why.
+    """
+    from zrb_store.attempt import surrounding_attempt  # late: imports SQLAlchemy
+    from zrb_store.attempt.waits import result_for, wait_in
+
+    attempt = surrounding_attempt(name or ("wait" if queue is None else f"wait {queue}"))
+    return result_for(sys._getframe(1), wait_in(attempt, queue, timeout, say, until, name))

@@ -14,8 +14,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from zrb_store import settings
+from zrb_store.agents.once import Policy, policies
 from zrb_store.errors import ZrbStoreError
-from zrb_store.stepping import Policy, policies
 
 __all__ = ["durable"]
 

@@ -37,11 +37,11 @@ from zrb_store.agents import stored
 from zrb_store.agents.changes import OnChange
 from zrb_store.agents.decisions import RESULTS, dump_decisions, read_decisions
 from zrb_store.agents.journal import Journal, Terms
+from zrb_store.agents.once import Policy, policy_of
 from zrb_store.agents.stored import dump_response, read_response, summary_of_response
 from zrb_store.attempt import Attempt, Step
 from zrb_store.attempt.steps import Done
 from zrb_store.errors import StepUncertain
-from zrb_store.stepping import Policy, policy_of
 from zrb_store.xcom import current_attempt
 
 P = ParamSpec("P")

@@ -27,6 +27,7 @@ from zrb_store.agents.changes import NOT_STORED, ChangedRequests, OnChange
 from zrb_store.agents.decisions import Budget, ask
 from zrb_store.agents.digests import digest
 from zrb_store.agents.fingerprint import Fingerprints, Request, message_digest
+from zrb_store.agents.once import Policy
 from zrb_store.agents.stored import Data, Dump, NotReadable, Prompt, encoded_messages, refusal_of
 from zrb_store.attempt import Attempt, Step
 from zrb_store.attempt.exact_steps import ExactStep, open_exact, steps_before, stored_step
@@ -37,7 +38,6 @@ from zrb_store.masking import ErrorText
 from zrb_store.names import storable_name
 from zrb_store.queries.steps import StepRecord
 from zrb_store.records import JsonValue
-from zrb_store.stepping import Policy
 
 
 class CallNames:

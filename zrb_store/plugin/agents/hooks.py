@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar, c
 from weakref import WeakKeyDictionary
 
 from zrb_store import settings
+from zrb_store.agents.once import policies
 from zrb_store.errors import InvalidArgument
 from zrb_store.plugin import compat
 from zrb_store.plugin.compat import AnyContext, AnyTask, Patches
 from zrb_store.plugin.messages import warn
 from zrb_store.plugin.output import running_attempt
-from zrb_store.stepping import policies
 
 if TYPE_CHECKING:
     from pydantic_ai import DeferredToolResults

@@ -23,6 +23,7 @@ from zrb_store.agents.changes import NOT_STORED, decide, in_words
 from zrb_store.agents.digests import digest
 from zrb_store.agents.fingerprint import Fingerprints, Request
 from zrb_store.agents.journal import prompt_difference
+from zrb_store.agents.once import Policy
 from zrb_store.agents.stored import NotReadable, Prompt, read_prompt
 from zrb_store.codec.arguments import positional_and_named
 from zrb_store.inspect.agents import step_name
@@ -33,7 +34,6 @@ from zrb_store.plugin.agents.hooks import terms_of
 from zrb_store.plugin.compat import AnyTask
 from zrb_store.queries.steps import StepRecord
 from zrb_store.records import JsonValue
-from zrb_store.stepping import Policy
 
 
 class _Queues:
