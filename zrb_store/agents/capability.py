@@ -37,7 +37,7 @@ from zrb_store.agents import stored
 from zrb_store.agents.changes import OnChange
 from zrb_store.agents.decisions import RESULTS, dump_decisions, read_decisions
 from zrb_store.agents.journal import Journal, Terms
-from zrb_store.agents.stored import dump_response, read_response, summary_of_response
+from zrb_store.agents.stored import dump_response, read_response
 from zrb_store.attempt import Attempt, Step
 from zrb_store.attempt.steps import Done
 from zrb_store.errors import StepUncertain
@@ -147,7 +147,7 @@ class StoredModel(WrapperModel):
                 self._complete(step, stream.get())
 
     def _complete(self, step: Step, response: ModelResponse) -> None:
-        self._journal.keep(step, functools.partial(dump_response, response), summary_of_response(response))
+        self._journal.keep(step, functools.partial(dump_response, response))
 
 
 @dataclass(init=False)
@@ -227,7 +227,7 @@ class StoredAgent(AbstractCapability[AgentDepsT]):
             return self._end(step, end)
 
     def _end(self, step: Step, end: stored.Ended) -> Any:
-        self._journal.complete(step, stored.encoded(end.outcome, self._journal.limit), {"kind": end.outcome["kind"]})
+        self._journal.end(step, end.outcome)
         if end.raised is not None:
             raise end.raised
         return end.result
@@ -309,7 +309,7 @@ class StoredHandler(AbstractCapability[AgentDepsT]):
                 if results is None:
                     step.fail(None, "interrupted")  # zrb decides
                 else:
-                    journal.keep(step, functools.partial(dump_decisions, RESULTS, results, None), {"kind": RESULTS})
+                    journal.keep(step, functools.partial(dump_decisions, RESULTS, results, None))
                 return results
         except StepUncertain:
             if journal.fatal is not None:
@@ -317,7 +317,7 @@ class StoredHandler(AbstractCapability[AgentDepsT]):
             results = DeferredToolResults()
             results.calls |= {call.tool_call_id: stored.UNKNOWN.format(name=call.tool_name) for call in requests.calls}
             with journal.decision(name, requests.calls, repeat=True) as step:
-                journal.keep(step, functools.partial(dump_decisions, RESULTS, results, None), {"kind": RESULTS})
+                journal.keep(step, functools.partial(dump_decisions, RESULTS, results, None))
             return results
 
 

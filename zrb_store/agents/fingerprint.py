@@ -245,7 +245,9 @@ def _hooks(root: Any) -> str:
 def _may_change(capability: Any) -> bool:
     kind = type(capability)
     stock = [getattr(AbstractCapability, name, None) for name in _CHANGING]
-    return not kind.__module__.startswith("zrb_store.") and [getattr(kind, name, None) for name in _CHANGING] != stock
+    # pydantic-ai gives private ones of its own to each agent, which add nothing that changes by itself.
+    is_user = not kind.__module__.startswith(("zrb_store.", "pydantic_ai.capabilities._"))
+    return is_user and [getattr(kind, name, None) for name in _CHANGING] != stock
 
 
 def _functions(ctx: Any) -> list[str]:
