@@ -146,7 +146,7 @@ def _is_of_pydantic_ai(kind: Any) -> TypeGuard[type[Exception]]:
 
 def summary(data: Data) -> Encoded:
     """Return what is stored of a result whose content may not be: its kind, and of an answer the model and the cost."""
-    found = {name: data[name] for name in ("kind", "changed") if name in data}
+    found: Data = {name: data[name] for name in ("kind", "changed") if name in data}
     if "response" in data:
         found["response"] = {name: data["response"][name] for name in ("model_name", "usage")}
     return codec.encode(found)._replace(restorable=False)
