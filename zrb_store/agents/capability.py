@@ -262,14 +262,21 @@ class StoredHandler(AbstractCapability[AgentDepsT]):
 
     async def before_run(self, ctx: RunContext[AgentDepsT]) -> None:
         """Note what a run of the agent starts from."""
-        if self._journal.agent:
-            self._journal.begin_run(ctx.prompt, ctx.messages, ctx.deps)
+        journal = self._journal
+        if journal.agent:
+            journal.begin_run(ctx.prompt, ctx.messages, ctx.deps)
+        is_needed = journal.fingerprints.begin_run(ctx)
+        root = getattr(ctx, "root_capability", None)  # older releases have none
+        asks = journal.agent and journal.terms.waits
+        # pydantic-ai copies the context for each capability at each hook, so that one with nothing to do leaves.
+        if not (is_needed or asks or _has_handler(root)) and type(root) is CombinedCapability:
+            root.capabilities = [one for one in root.capabilities if one is not self]
 
     async def before_model_request(
         self, ctx: RunContext[AgentDepsT], request_context: ModelRequestContext
     ) -> ModelRequestContext:
         """Note what the request is made of."""
-        self._journal.fingerprints.before_hooks(ctx, request_context.messages)
+        self._journal.fingerprints.before_hooks(request_context.messages)
         return request_context
 
     async def handle_deferred_tool_calls(

@@ -33,8 +33,9 @@ def plain(value: Any, fallback: Fallback | None = None) -> JsonValue:
     Fields of pydantic-ai's objects that are at their default are left out, since each of its releases has more of them.
     """
     kind = type(value)
-    if value is None or (isinstance(value, str | int | float) and kind in (str, bool, int, float)):
-        return value
+    if value is None or kind in (str, bool, int, float):
+        leaf: JsonValue = value
+        return leaf
     if isinstance(value, Mapping):
         return {_key(key, fallback): plain(item, fallback) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

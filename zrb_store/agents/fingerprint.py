@@ -117,17 +117,20 @@ class Fingerprints:
         self._digests: dict[int, tuple[ModelMessage, int, str]] = {}
         self._made: dict[str, str] = {}  # digests of messages that hooks have made: how they were made
         self._functions: Sequence[str] = ()  # digests of those that give the first parts of the instructions
-        self._hooks: str | None = None  # a digest of their code, once that is known
+        self._hooks = ""  # a digest of their code
         self._last: list[ModelMessage] = []  # the messages of a request, before the hooks
         self._lengths: list[int] = []  # how many parts each of them had
         self._given: list[str] = []  # their digests
         self._old = 0  # how many of them an earlier request had: the hooks may change the others in place
 
-    def before_hooks(self, ctx: RunContext[Any], messages: Sequence[ModelMessage]) -> None:
+    def begin_run(self, ctx: RunContext[Any]) -> bool:
+        """Note what a run of the agent has. Return whether any hooks may change its requests."""
+        self._hooks = _hooks(getattr(ctx, "root_capability", None))  # newer releases have it
+        self._functions = _functions(ctx)
+        return bool(self._hooks)
+
+    def before_hooks(self, messages: Sequence[ModelMessage]) -> None:
         """Note the next request as it is before hooks may change it."""
-        if self._hooks is None:
-            self._hooks = _hooks(getattr(ctx, "root_capability", None))  # newer releases have it
-            self._functions = _functions(ctx)
         if self._hooks:
             self._of_messages(messages)
 
