@@ -11,7 +11,7 @@ import contextlib
 import functools
 import threading
 import warnings
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -331,9 +331,7 @@ _NO_ATTEMPT = (
 class Durable(AbstractCapability[AgentDepsT]):
     """What `durable` returns. In each run of the agent, it is replaced by the capabilities that work in one attempt."""
 
-    once: Mapping[str, Policy]
-    budget: str | None
-    waits: bool
+    terms: Terms
 
     async def for_run(self, ctx: RunContext[AgentDepsT]) -> AbstractCapability[AgentDepsT]:
         """Return the capabilities of a run."""
@@ -344,7 +342,7 @@ class Durable(AbstractCapability[AgentDepsT]):
         if not isinstance(attempt, Attempt) or mode == "off":
             return CombinedCapability([])
         on_change = cast(OnChange, settings.choice("ZRB_STORE_CHANGED_REQUEST"))
-        budget = settings.budget(self.budget, "budget")
-        terms = Terms(mode == "private", on_change, budget=budget, waits=self.waits, once=self.once)
+        budget = settings.budget() if self.terms.budget is None else self.terms.budget
+        terms = self.terms._replace(is_private=mode == "private", on_change=on_change, budget=budget)
         journal = Journal(attempt, terms, getattr(ctx.agent, "name", None) or "agent")
         return CombinedCapability([StoredHandler(journal), StoredAgent(journal)])
