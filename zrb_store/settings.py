@@ -213,12 +213,12 @@ def unusable() -> list[str]:
     return found
 
 
-def choice(variable: str) -> str:
-    """Return the word that a setting has, one of its choices."""
-    text = str(value_of(variable))
+def choice(variable: str, own: object = None, place: str = "") -> str:
+    """Return the word that a setting has, one of its choices; or `own`, if a task has that at this place."""
+    text, place = (value_of(variable), variable) if own is None else (own, place)
     if text not in CHOICES[variable]:
-        raise InvalidArgument(f"{variable} is {text!r}: set it to {' or '.join(CHOICES[variable])}")
-    return text
+        raise InvalidArgument(f"{place} is {text!r}: set it to {' or '.join(CHOICES[variable])}")
+    return str(text)
 
 
 def budget(text: str | None = None, place: str = "ZRB_STORE_BUDGET") -> int | None:

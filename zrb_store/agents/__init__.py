@@ -49,9 +49,10 @@ def durable(
         InvalidArgument: A policy or the budget is something else.
     """
     once = policies(once_tools, "once_tools")
-    settings.budget(budget, "budget")
+    tokens = settings.budget(budget, "budget") if budget else None
     try:
-        from zrb_store.agents.capability import Durable  # late: loads pydantic-ai
+        from zrb_store.agents.capability import Durable  # late: these load pydantic-ai
+        from zrb_store.agents.journal import Terms
     except ImportError:
         from importlib.metadata import PackageNotFoundError, version
 
@@ -60,4 +61,4 @@ def durable(
         except PackageNotFoundError:
             found = "it is not installed"
         raise ZrbStoreError(f"durable() needs pydantic-ai {_NEEDED} or later ({found})") from None
-    return Durable(once=once, budget=budget, waits=wait_for_approval)
+    return Durable(terms=Terms(once=once, budget=tokens, waits=wait_for_approval))

@@ -11,11 +11,11 @@ import contextlib
 import functools
 import threading
 import warnings
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any, ParamSpec, Protocol, TypeVar, cast
+from typing import Any, cast
 
 from pydantic_ai import DeferredToolRequests, DeferredToolResults, _function_schema
 from pydantic_ai.capabilities import AbstractCapability, CapabilityOrdering, CombinedCapability
@@ -38,14 +38,11 @@ from zrb_store.agents.changes import OnChange
 from zrb_store.agents.decisions import RESULTS, dump_decisions, read_decisions
 from zrb_store.agents.journal import Journal, Terms
 from zrb_store.agents.once import Policy, policy_of
-from zrb_store.agents.stored import dump_response, read_response, summary_of_response
+from zrb_store.agents.stored import dump_response, read_response
 from zrb_store.attempt import Attempt, Step
 from zrb_store.attempt.steps import Done
 from zrb_store.errors import StepUncertain
 from zrb_store.xcom import current_attempt
-
-P = ParamSpec("P")
-R = TypeVar("R")
 
 _call: ContextVar[tuple[Journal, asyncio.Task[Any] | None] | None] = ContextVar("zrb_store_tool_call", default=None)
 """The journal of the tool call under way, and asyncio's task that makes it. Agents inside the tool have other tasks."""
@@ -55,23 +52,16 @@ class NotBegun(asyncio.CancelledError):
     """A tool was cancelled before its thread began."""
 
 
-class RunInThread(Protocol):
-    """As `asyncio.to_thread`."""
+def finishing(run_in_thread: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+    """Return a function that calls others in threads, as that one does, and lets a tool's call end after a signal."""
 
-    async def __call__(self, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Call a function in a thread."""
-
-
-def finishing(run_in_thread: RunInThread) -> RunInThread:
-    """Return a function that calls others in threads as that one, and lets a tool's call end after a signal."""
-
-    async def run_in_executor(function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+    async def run_in_executor(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         journal, task = _call.get() or (None, None)
         if journal is None or task is not asyncio.current_task():
             return await run_in_thread(function, *args, **kwargs)
         begins = threading.Lock()  # whoever gets it decides whether the function is called
 
-        def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        def call(*args: Any, **kwargs: Any) -> Any:
             if not begins.acquire(blocking=False):
                 raise asyncio.CancelledError
             return function(*args, **kwargs)
@@ -119,7 +109,7 @@ class StoredModel(WrapperModel):
             if isinstance(step, Done):
                 return read_response(codec.decode(step.result))
             response = await self.wrapped.request(messages, model_settings, model_request_parameters)
-            self._complete(step, response)
+            self._journal.keep(step, functools.partial(dump_response, response))
             return response
 
     @asynccontextmanager
@@ -144,19 +134,14 @@ class StoredModel(WrapperModel):
                 messages, model_settings, model_request_parameters, run_context
             ) as stream:
                 yield stream
-                self._complete(step, stream.get())
-
-    def _complete(self, step: Step, response: ModelResponse) -> None:
-        self._journal.keep(step, functools.partial(dump_response, response), summary_of_response(response))
+                self._journal.keep(step, functools.partial(dump_response, stream.get()))
 
 
-@dataclass(init=False)
+@dataclass
 class StoredAgent(AbstractCapability[AgentDepsT]):
     """Makes each model request and each tool execution of an agent a step of the attempt that it works in."""
 
-    def __init__(self, journal: Journal) -> None:
-        super().__init__()
-        self._journal = journal
+    journal: Journal
 
     def get_ordering(self) -> CapabilityOrdering:
         """Ask to be the last before the model, so that what is compared is what is sent."""
@@ -167,7 +152,7 @@ class StoredAgent(AbstractCapability[AgentDepsT]):
     ) -> ModelRequestContext:
         """Send the request through the store."""
         if not isinstance(request_context.model, StoredModel):
-            request_context.model = StoredModel(request_context.model, self._journal)
+            request_context.model = StoredModel(request_context.model, self.journal)
         return request_context
 
     async def wrap_tool_execute(
@@ -180,7 +165,7 @@ class StoredAgent(AbstractCapability[AgentDepsT]):
         handler: Callable[[dict[str, Any]], Awaitable[Any]],
     ) -> Any:
         """Return the stored result of a tool call, or execute it as a step."""
-        journal = self._journal
+        journal = self.journal
         if isinstance(current_attempt.get(), Step):
             return await handler(args)
         if policy := marked_policy(ctx, call.tool_name):
@@ -227,7 +212,7 @@ class StoredAgent(AbstractCapability[AgentDepsT]):
             return self._end(step, end)
 
     def _end(self, step: Step, end: stored.Ended) -> Any:
-        self._journal.complete(step, stored.encoded(end.outcome, self._journal.limit), {"kind": end.outcome["kind"]})
+        self.journal.end(step, end.outcome)
         if end.raised is not None:
             raise end.raised
         return end.result
@@ -245,16 +230,15 @@ def marked_policy(ctx: RunContext[Any], name: str) -> Policy | None:
 _HANDLE = "handle_deferred_tool_calls"
 
 
+@dataclass
 class StoredHandler(AbstractCapability[AgentDepsT]):
     """Makes a step of what the other capabilities of an agent do about the deferred calls of one answer.
 
     It also sees each request as it was before they may have changed it.
     """
 
-    def __init__(self, journal: Journal) -> None:
-        super().__init__()
-        self._journal = journal
-        self._is_asking = False
+    journal: Journal
+    is_asking: bool = False
 
     def get_ordering(self) -> CapabilityOrdering:
         """Ask to be the first, so that no other is asked again."""
@@ -262,14 +246,21 @@ class StoredHandler(AbstractCapability[AgentDepsT]):
 
     async def before_run(self, ctx: RunContext[AgentDepsT]) -> None:
         """Note what a run of the agent starts from."""
-        if self._journal.agent:
-            self._journal.begin_run(ctx.prompt, ctx.messages, ctx.deps)
+        journal = self.journal
+        if journal.agent:
+            journal.begin_run(ctx.prompt, ctx.messages, ctx.deps)
+        is_needed = journal.fingerprints.begin_run(ctx)
+        root = getattr(ctx, "root_capability", None)  # older releases have none
+        asks = journal.agent and journal.terms.waits
+        # pydantic-ai copies the context for each capability at each hook, so that one with nothing to do leaves.
+        if not (is_needed or asks or _has_handler(root)) and type(root) is CombinedCapability:
+            root.capabilities = [one for one in root.capabilities if one is not self]
 
     async def before_model_request(
         self, ctx: RunContext[AgentDepsT], request_context: ModelRequestContext
     ) -> ModelRequestContext:
         """Note what the request is made of."""
-        self._journal.fingerprints.before_hooks(ctx, request_context.messages)
+        self.journal.fingerprints.before_hooks(request_context.messages)
         return request_context
 
     async def handle_deferred_tool_calls(
@@ -277,11 +268,11 @@ class StoredHandler(AbstractCapability[AgentDepsT]):
     ) -> DeferredToolResults | None:
         """Return the stored results, or those that the others give, or a person; None if there are none."""
         # What a tool does about calls of its own belongs to the step of the tool.
-        if self._is_asking or not isinstance(current_attempt.get(), Attempt):
+        if self.is_asking or not isinstance(current_attempt.get(), Attempt):
             return None
         root: Any = getattr(ctx, "root_capability", None)  # older releases have none
         results = await self._of_others(ctx, root, requests) if _has_handler(root) else None
-        journal, decided = self._journal, results.approvals if results else {}
+        journal, decided = self.journal, results.approvals if results else {}
         left = [call for call in requests.approvals if call.tool_call_id not in decided]
         # zrb decides about the calls of its own agents.
         if not left or not journal.agent or not journal.terms.waits:
@@ -294,22 +285,22 @@ class StoredHandler(AbstractCapability[AgentDepsT]):
     async def _of_others(
         self, ctx: RunContext[AgentDepsT], root: Any, requests: DeferredToolRequests
     ) -> DeferredToolResults | None:
-        journal = self._journal
+        journal = self.journal
         ids = sorted(call.tool_call_id for call in (*requests.calls, *requests.approvals))
         name = journal.name_of_call(f"deferred {' '.join(ids)}")
         try:
             with journal.decision(name, requests.calls) as step:
                 if isinstance(step, Done):
                     return read_decisions(codec.decode(step.result), requests.calls, kind=RESULTS)
-                self._is_asking = True
+                self.is_asking = True
                 try:
                     results: DeferredToolResults | None = await root.handle_deferred_tool_calls(ctx, requests=requests)
                 finally:
-                    self._is_asking = False
+                    self.is_asking = False
                 if results is None:
                     step.fail(None, "interrupted")  # zrb decides
                 else:
-                    journal.keep(step, functools.partial(dump_decisions, RESULTS, results, None), {"kind": RESULTS})
+                    journal.keep(step, functools.partial(dump_decisions, RESULTS, results, None))
                 return results
         except StepUncertain:
             if journal.fatal is not None:
@@ -317,7 +308,7 @@ class StoredHandler(AbstractCapability[AgentDepsT]):
             results = DeferredToolResults()
             results.calls |= {call.tool_call_id: stored.UNKNOWN.format(name=call.tool_name) for call in requests.calls}
             with journal.decision(name, requests.calls, repeat=True) as step:
-                journal.keep(step, functools.partial(dump_decisions, RESULTS, results, None), {"kind": RESULTS})
+                journal.keep(step, functools.partial(dump_decisions, RESULTS, results, None))
             return results
 
 
@@ -340,9 +331,7 @@ _NO_ATTEMPT = (
 class Durable(AbstractCapability[AgentDepsT]):
     """What `durable` returns. In each run of the agent, it is replaced by the capabilities that work in one attempt."""
 
-    once: Mapping[str, Policy]
-    budget: str | None
-    waits: bool
+    terms: Terms
 
     async def for_run(self, ctx: RunContext[AgentDepsT]) -> AbstractCapability[AgentDepsT]:
         """Return the capabilities of a run."""
@@ -353,7 +342,7 @@ class Durable(AbstractCapability[AgentDepsT]):
         if not isinstance(attempt, Attempt) or mode == "off":
             return CombinedCapability([])
         on_change = cast(OnChange, settings.choice("ZRB_STORE_CHANGED_REQUEST"))
-        budget = settings.budget(self.budget, "budget")
-        terms = Terms(mode == "private", on_change, budget=budget, waits=self.waits, once=self.once)
+        budget = settings.budget() if self.terms.budget is None else self.terms.budget
+        terms = self.terms._replace(is_private=mode == "private", on_change=on_change, budget=budget)
         journal = Journal(attempt, terms, getattr(ctx.agent, "name", None) or "agent")
         return CombinedCapability([StoredHandler(journal), StoredAgent(journal)])

@@ -33,14 +33,15 @@ def plain(value: Any, fallback: Fallback | None = None) -> JsonValue:
     Fields of pydantic-ai's objects that are at their default are left out, since each of its releases has more of them.
     """
     kind = type(value)
-    if value is None or (isinstance(value, str | int | float) and kind in (str, bool, int, float)):
-        return value
+    if value is None or kind in (str, bool, int, float):
+        leaf: JsonValue = value
+        return leaf
     if isinstance(value, Mapping):
         return {_key(key, fallback): plain(item, fallback) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [plain(item, fallback) for item in value]
     if isinstance(value, (set, frozenset)):
-        return sorted((plain(item, fallback) for item in value), key=_sorting)
+        return sorted((plain(item, fallback) for item in value), key=sorted_json)
     if isinstance(value, Enum):
         return plain(value.value, fallback)
     if _is_of_pydantic_ai(kind) or (dataclasses.is_dataclass(kind) and not hasattr(kind, "__pydantic_serializer__")):
@@ -65,7 +66,7 @@ def _in_order(data: JsonValue, value: Any) -> JsonValue:
     # Pydantic iterates a set as we do, so that each element is found beside its data.
     if isinstance(data, list) and isinstance(value, (set, frozenset, list, tuple)) and len(data) == len(value):
         items = [_in_order(one, item) for one, item in zip(data, value, strict=True)]
-        return sorted(items, key=_sorting) if isinstance(value, (set, frozenset)) else items
+        return sorted(items, key=sorted_json) if isinstance(value, (set, frozenset)) else items
     if isinstance(data, dict):
         items_of = _items(value, data)
         return {key: _in_order(one, items_of.get(key)) for key, one in data.items()}
@@ -87,8 +88,7 @@ def _items(value: Any, data: dict[str, JsonValue]) -> dict[str, Any]:
     return {**(getattr(value, "__pydantic_extra__", None) or {}), **found}
 
 
-def _sorting(item: JsonValue) -> str:
-    return json.dumps(item, sort_keys=True)
+sorted_json = json.JSONEncoder(sort_keys=True).encode  # made once: `json.dumps` would make one for each text
 
 
 def _is_of_pydantic_ai(kind: type[Any]) -> bool:
@@ -132,7 +132,7 @@ def digest(value: Any, length: int = 12) -> str:
         raise
     except Exception:  # noqa: BLE001 - whatever a user's own serializer raises
         data = type(value).__qualname__
-    return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:length]
+    return hashlib.sha256(sorted_json(data).encode()).hexdigest()[:length]
 
 
 _LIBRARIES = frozenset({"builtins", "pydantic_ai", "zrb", "zrb_store", *sys.stdlib_module_names})

@@ -113,36 +113,34 @@ class Fingerprints:
 
     def __init__(self) -> None:
         self._tools: dict[str, tuple[ToolDefinition, str]] = {}
-        # By id, each message with its digest, and how many parts it had then.
-        self._digests: dict[int, tuple[ModelMessage, int, str]] = {}
         self._made: dict[str, str] = {}  # digests of messages that hooks have made: how they were made
         self._functions: Sequence[str] = ()  # digests of those that give the first parts of the instructions
-        self._hooks: str | None = None  # a digest of their code, once that is known
+        self._hooks = ""  # a digest of their code
         self._last: list[ModelMessage] = []  # the messages of a request, before the hooks
         self._lengths: list[int] = []  # how many parts each of them had
         self._given: list[str] = []  # their digests
         self._old = 0  # how many of them an earlier request had: the hooks may change the others in place
 
-    def before_hooks(self, ctx: RunContext[Any], messages: Sequence[ModelMessage]) -> None:
+    def begin_run(self, ctx: RunContext[Any]) -> bool:
+        """Note what a run of the agent has. Return whether any hooks may change its requests."""
+        self._hooks = _hooks(getattr(ctx, "root_capability", None))  # newer releases have it
+        self._functions = _functions(ctx)
+        return bool(self._hooks)
+
+    def before_hooks(self, messages: Sequence[ModelMessage]) -> None:
         """Note the next request as it is before hooks may change it."""
-        if self._hooks is None:
-            self._hooks = _hooks(getattr(ctx, "root_capability", None))  # newer releases have it
-            self._functions = _functions(ctx)
         if self._hooks:
             self._of_messages(messages)
 
     def _of_messages(self, messages: Sequence[ModelMessage]) -> list[str]:
-        lengths = _lengths(messages)
-        same = self._same(messages, lengths)
-        new = [self._known(message) is None for message in messages[same:]]
-        self._old = same + (new.index(True) if True in new else len(new))
-        self._given = [*self._given[:same], *map(self._of_message, messages[same:])]
-        self._last, self._lengths = list(messages), lengths
+        self._old = self._same(messages)
+        self._given = [*self._given[: self._old], *map(self._of_message, messages[self._old :])]
+        self._last, self._lengths = list(messages), _lengths(messages)
         return self._given
 
-    def _same(self, messages: Sequence[ModelMessage], lengths: Sequence[int]) -> int:
+    def _same(self, messages: Sequence[ModelMessage]) -> int:
         """Return how many messages at the beginning are the last ones, without new parts."""
-        found = _common(self._lengths, lengths)
+        found = _common(self._lengths, _lengths(messages))
         same = list(map(operator.is_, self._last[:found], messages))
         return same.index(False) if False in same else len(same)
 
@@ -194,15 +192,11 @@ class Fingerprints:
     def _of_sent(self, messages: Sequence[ModelMessage]) -> list[str]:
         if not self._hooks:
             return self._of_messages(messages)
-        same = min(self._old, self._same(messages, _lengths(messages)))
-        found = self._given[:same]
-        for new in self._last[self._old :]:
-            self._digests.pop(id(new), None)
-        for place, message in enumerate(messages[same:], same):
+        found = self._given[: min(self._old, self._same(messages))]
+        for place, message in enumerate(messages[len(found) :], len(found)):
             sent = self._of_message(message)
             if sent not in self._given:
                 self._made[sent] = sent = self.made_at(place)
-                self._digests[id(message)] = (message, len(message.parts), sent)
             found.append(sent)
         return found
 
@@ -210,17 +204,9 @@ class Fingerprints:
         """Return what stands for the digest of a message that hooks have made."""
         return digest([self._hooks, place, self._given])
 
-    def _known(self, message: ModelMessage) -> str | None:
-        known = self._digests.get(id(message))
-        return known[2] if known is not None and known[0] is message and known[1] == len(message.parts) else None
-
     def _of_message(self, message: ModelMessage) -> str:
-        if (known := self._known(message)) is not None:
-            return known
         found = message_digest(message)
-        found = self._made.get(found, found)
-        self._digests[id(message)] = (message, len(message.parts), found)
-        return found
+        return self._made.get(found, found)
 
 
 def _lengths(messages: Sequence[ModelMessage]) -> list[int]:
@@ -245,7 +231,9 @@ def _hooks(root: Any) -> str:
 def _may_change(capability: Any) -> bool:
     kind = type(capability)
     stock = [getattr(AbstractCapability, name, None) for name in _CHANGING]
-    return not kind.__module__.startswith("zrb_store.") and [getattr(kind, name, None) for name in _CHANGING] != stock
+    # pydantic-ai gives private ones of its own to each agent, which add nothing that changes by itself.
+    is_user = not kind.__module__.startswith(("zrb_store.", "pydantic_ai.capabilities._"))
+    return is_user and [getattr(kind, name, None) for name in _CHANGING] != stock
 
 
 def _functions(ctx: Any) -> list[str]:

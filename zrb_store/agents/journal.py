@@ -22,13 +22,21 @@ from pydantic_ai.messages import ModelMessage, ToolCallPart
 from pydantic_ai.models import Model, ModelRequestParameters
 from pydantic_ai.settings import ModelSettings
 
-from zrb_store import codec
 from zrb_store.agents.changes import NOT_STORED, ChangedRequests, OnChange
 from zrb_store.agents.decisions import Budget, ask
 from zrb_store.agents.digests import digest
 from zrb_store.agents.fingerprint import Fingerprints, Request, message_digest
 from zrb_store.agents.once import Policy
-from zrb_store.agents.stored import Data, Dump, NotReadable, Prompt, encoded_messages, refusal_of
+from zrb_store.agents.stored import (
+    Data,
+    Dump,
+    NotReadable,
+    Prompt,
+    encoded,
+    encoded_messages,
+    refusal_of,
+    summary,
+)
 from zrb_store.attempt import Attempt, Step
 from zrb_store.attempt.exact_steps import ExactStep, open_exact, steps_before, stored_step
 from zrb_store.attempt.steps import Done
@@ -184,7 +192,7 @@ class Journal:
         if start is not None:
             with self.prompt(self._started_by) as step:
                 if isinstance(step, Step):
-                    self.keep(step, start._replace(system_prompt=instructions).dump, {"kind": "prompt"})
+                    self.keep(step, start._replace(system_prompt=instructions).dump)
 
     def prompt(self, arguments: Mapping[str, JsonValue]) -> AbstractContextManager[Step | Done]:
         """Open the step that keeps what an agent starts from, or what is stored of it."""
@@ -265,7 +273,7 @@ class Journal:
             with self._open(call) as step:
                 if isinstance(step, Step):
                     refusal = refusal_of(error)
-                    self.keep(step, lambda _: refusal, {"kind": "refused"})
+                    self.keep(step, lambda _: refusal)
 
     def name_of_call(self, text: str) -> str:
         """Return the name of the step of a call that is made now. The text has the id that the model gave it."""
@@ -345,17 +353,17 @@ class Journal:
             error = ErrorText(error.type if isinstance(error, ErrorText) else type(error).__name__, "", "")
         step.fail(error)
 
-    def keep(self, step: Step, dump: Dump, summary: Data) -> None:
+    def keep(self, step: Step, dump: Dump) -> None:
         """Complete a step with messages, and with the reason why it runs although it had completed."""
-        reason = self._reasons.get(step.step)
-        why = {"changed": reason} if reason else {}
-        self.complete(step, encoded_messages(lambda mode: {**dump(mode), **why}, self.limit), {**summary, **why})
-
-    def complete(self, step: Step, result: Any, summary: Data) -> None:
-        """Complete a step with its result; if nothing private may be stored, with a summary of it."""
+        why = {"changed": self._reasons[step.step]} if step.step in self._reasons else {}
         if self.terms.is_private:
-            result = codec.encode(summary)._replace(restorable=False)
-        step.complete(result)
+            step.complete(summary({**dump("python"), **why}))
+        else:
+            step.complete(encoded_messages(lambda mode: {**dump(mode), **why}, self._limit))
+
+    def end(self, step: Step, outcome: Data) -> None:
+        """Complete the step of a tool call with how it ended."""
+        step.complete(summary(outcome) if self.terms.is_private else encoded(outcome, self._limit))
 
     @property
     def is_stopping(self) -> bool:
@@ -372,9 +380,8 @@ class Journal:
         self._attempt.database.stop_waiting(_LAST_WAIT)
 
     @property
-    def limit(self) -> int:
-        """How many bytes one stored value may have."""
-        return self._attempt.xcom.max_value
+    def _limit(self) -> int:
+        return self._attempt.xcom.max_value  # bytes of one stored value
 
     def _text(self, arguments: Mapping[str, JsonValue]) -> str:
         return stored_arguments((), {} if self.terms.is_private else {**arguments})

@@ -144,10 +144,12 @@ def _is_of_pydantic_ai(kind: Any) -> TypeGuard[type[Exception]]:
     return isinstance(kind, type) and issubclass(kind, Exception) and getattr(exceptions, kind.__name__, None) is kind
 
 
-def summary_of_response(response: ModelResponse) -> Data:
-    """Return what may be stored of an answer whose content may not: its model and its cost."""
-    dumped = _RESPONSE.dump_python(ModelResponse(parts=[], usage=response.usage), mode="json")
-    return {"kind": "answer", "response": {"model_name": response.model_name, "usage": dumped["usage"]}}
+def summary(data: Data) -> Encoded:
+    """Return what is stored of a result whose content may not be: its kind, and of an answer the model and the cost."""
+    found: Data = {name: data[name] for name in ("kind", "changed") if name in data}
+    if "response" in data:
+        found["response"] = {name: data["response"][name] for name in ("model_name", "usage")}
+    return codec.encode(found)._replace(restorable=False)
 
 
 _RETURN: TypeAdapter[Any] = TypeAdapter(ToolReturn)

@@ -96,9 +96,9 @@ def open_exact(attempt: Attempt, call: ExactStep) -> Iterator[Step | Done]:
         StepUncertain: A step declared `once` began before, and its end is unknown; or one would be given back that is
             not known to have failed.
     """
-    with attempt.steps.holding(call.name):
+    with attempt.steps.holding(call.name) as was_used:
         with attempt.xcom.watched():
-            step = _begun_or_done(attempt, call)
+            step = _begun_or_done(attempt, call, was_used)
         if isinstance(step, Done):
             yield step
         else:
@@ -106,10 +106,10 @@ def open_exact(attempt: Attempt, call: ExactStep) -> Iterator[Step | Done]:
                 yield step
 
 
-def _begun_or_done(attempt: Attempt, call: ExactStep) -> Step | Done:
+def _begun_or_done(attempt: Attempt, call: ExactStep, was_used: bool) -> Step | Done:
     steps = attempt.steps
     while True:
-        known = steps.newest(call.name) if steps.task_had_steps() or steps.any_began else None
+        known = steps.newest(call.name) if was_used or steps.task_had_steps() else None
         change = None
         if known is not None and known.status == "running":
             call.refuse_running(known)

@@ -199,15 +199,16 @@ class Steps:
         return ZrbStoreError(f"step {name} of {self._attempt.full_name} is running: {need}")
 
     @contextlib.contextmanager
-    def holding(self, name: str) -> Iterator[None]:
-        """Let no other step of this exact name begin during a block."""
+    def holding(self, name: str) -> Iterator[bool]:
+        """Let no other step of this exact name begin during a block. Yield whether the attempt came to it before."""
         self._refuse_nesting(name)
         self._reset_if_forked()
         with self.lock:
             self.hold(name)
+            was_used = name in self.used
             self.used.add(name)
         try:
-            yield
+            yield was_used
         finally:
             with self.lock:
                 self.open.pop(name, None)

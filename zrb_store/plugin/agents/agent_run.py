@@ -126,7 +126,7 @@ class AgentRun:
     def start(self, history: list[ModelMessage], message: T) -> tuple[list[ModelMessage], T]:
         """Return the history and the message that the agent starts from: the stored ones, else those of zrb."""
         if self._step is not None:
-            self.journal.keep(self._step, Prompt(message, history, self._system_prompt).dump, {"kind": "prompt"})
+            self.journal.keep(self._step, Prompt(message, history, self._system_prompt).dump)
             self._step = None
             self._opened.close()
         elif self._prompt is not None:
@@ -199,5 +199,5 @@ class AgentRun:
                     raise NobodyThere
             else:
                 arguments = arguments_of([call])  # which may be rewritten by now
-                self.journal.keep(step, partial(dump_decisions, APPROVAL, results, arguments), {"kind": APPROVAL})
+                self.journal.keep(step, partial(dump_decisions, APPROVAL, results, arguments))
             return results

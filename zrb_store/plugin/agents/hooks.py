@@ -49,21 +49,18 @@ def terms_of(task: AnyTask, session: str) -> Terms | None:
     own = getattr(task, STORE_AGENT, True)
     if own not in (True, False, "private"):
         raise InvalidArgument(f'{task.name}.{STORE_AGENT} is {own!r}: set it to True, False or "private"')
-    mode, variable = settings.choice("ZRB_STORE_AGENTS"), "ZRB_STORE_CHANGED_REQUEST"
-    on_change = getattr(task, CHANGED_REQUEST, None)
-    if on_change not in (None, *settings.CHOICES[variable]):
-        choices = ", ".join(settings.CHOICES[variable])
-        raise InvalidArgument(f"{task.name}.{CHANGED_REQUEST} is {on_change!r}: set it to {choices}")
+    mode, given = settings.choice("ZRB_STORE_AGENTS"), getattr(task, CHANGED_REQUEST, None)
+    on_change = settings.choice("ZRB_STORE_CHANGED_REQUEST", given, f"{task.name}.{CHANGED_REQUEST}")
     if mode == "off" or own is False:
         return None
     from zrb_store.agents.journal import Terms  # late: imports pydantic-ai
 
     setting = f"`ZRB_STORE_CHANGED_REQUEST={{}} zrb xcom resume {session}`"
-    if on_change is not None:
+    if given is not None:
         setting = f'`{task.name}.{CHANGED_REQUEST} = "{{}}"` before `zrb xcom resume {session}`'
     return Terms(
         is_private="private" in (own, mode),
-        on_change=cast("OnChange", on_change or settings.choice(variable)),
+        on_change=cast("OnChange", on_change),
         setting=setting,
         budget=settings.budget(getattr(task, BUDGET, None), f"{task.name}.{BUDGET}"),
         waits=bool(getattr(task, WAIT_FOR_APPROVAL, False)),

@@ -67,7 +67,8 @@ class _Probe(AbstractCapability[Any]):
 
     async def before_model_request(self, ctx: Any, request_context: Any) -> Any:
         given = request_context.messages
-        self._fingerprints.before_hooks(ctx, given)
+        self._fingerprints.begin_run(ctx)
+        self._fingerprints.before_hooks(given)
         model, settings = request_context.model, request_context.model_settings
         self.request = self._fingerprints.of(model, settings, request_context.model_request_parameters, given)
         found = {name: marked_policy(ctx, name) for name in self.tools}
