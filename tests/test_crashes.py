@@ -24,6 +24,7 @@ from tests.sessions import etl, inbox
 from tests.test_poison import deliver
 from tests.test_reclaim import hold_a_value
 from tests.workers import MANUAL_CHANGES, change_by_hand, consume_once
+from tests.zrb.environments import ALL
 from zrb_store import Store
 from zrb_store.operations.values import set_paused, set_retry_after
 from zrb_store.testing import POINTS
@@ -55,7 +56,7 @@ def test_a_workflow_that_is_killed_anywhere_loses_nothing(
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
 def test_no_answer_is_lost_while_a_session_parks(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     where = str(tmp_path) if kind == "sqlite" else request.getfixturevalue("postgres_url")
-    with Child(race_on_one_database, kind, where, 8, 1, 1) as child:
+    with Child(race_on_one_database, kind, where, 12 if ALL else 8, 1, 1) as child:
         assert "none was lost or used twice" in child.receive()
         assert child.join() == 0
 

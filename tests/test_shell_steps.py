@@ -14,6 +14,7 @@ from tests.crash_scripts import kill_scripts
 from tests.postgres import wait_until
 from tests.rows import faults, query
 from tests.scripts import Scripts, finished, require
+from tests.zrb.environments import ALL
 from zrb_store import Store, ZrbStoreError
 from zrb_store.process import has_living_member
 from zrb_store.shell.command import record_command
@@ -363,7 +364,9 @@ def test_the_environment_of_cron(scripts: Scripts) -> None:
 
 
 @pytest.mark.promise(number=11)
-@pytest.mark.parametrize(("kind", "count"), [("sqlite", 12), pytest.param("postgresql", 4, marks=pytest.mark.long)])
+@pytest.mark.parametrize(
+    ("kind", "count"), [("sqlite", 36 if ALL else 12), pytest.param("postgresql", 4, marks=pytest.mark.long)]
+)
 def test_a_script_that_is_killed_anywhere_does_nothing_twice(
     kind: str, count: int, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:

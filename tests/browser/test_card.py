@@ -43,16 +43,15 @@ def test_the_cause_the_command_and_the_counts_come_first(
         ("inbox", "2 of 4 values died: cannot decode corrupt-*", ["2 dead"]),
     ):
         file = write(store, name, tmp_path)
-        page = open_file(file, reduced_motion="reduce")
         for width in (1440, 390):
-            page.set_viewport_size({"width": width, "height": 900})
+            page = open_file(file, viewport={"width": width, "height": 900}, reduced_motion="reduce")
             expect(page.locator(".headline")).to_have_text(cause)
             assert page.locator(".sum > span:not(.go)").all_inner_texts() == counts
             for part in (".headline", ".sum", ".go code"):
                 box = page.locator(part).bounding_box()
                 assert box is not None
                 assert box["y"] + box["height"] < 600
-            assert [(fault["scheme"], fault["id"]) for fault in faults(page, "header")] == []
+            assert [(fault["scheme"], fault["id"]) for fault in faults(page)] == []
             assert page.evaluate("document.documentElement.scrollWidth") == width
 
 

@@ -137,19 +137,18 @@ def test_the_keyboard_reaches_everything(filled: Store, open_page: Callable[...,
 TARGETS = ["", "?task=nix", "session/etl-24", "queues", "stats", "compare", "compare?a=etl-24&b=etl-25"]
 
 
+@pytest.mark.parametrize("width", [1280, 390])
 @pytest.mark.parametrize("location", ["sqlite"], indirect=True)
 def test_axe_finds_no_fault_and_nothing_is_cut_off(
-    filled: Store, server: Server, open_page: Callable[..., Page]
+    filled: Store, server: Server, open_page: Callable[..., Page], width: int
 ) -> None:
-    page = open_page(reduced_motion="reduce")
+    page = open_page(viewport={"width": width, "height": 850}, reduced_motion="reduce")
     for target in TARGETS:
         page.goto(server.address + target)
         expect(page.locator("#live-state")).to_have_attribute("data-state", "live")
-        for width in (1280, 390):
-            page.set_viewport_size({"width": width, "height": 850})
-            found = [(each["scheme"], each["id"], [node["html"] for node in each["nodes"]]) for each in faults(page)]
-            assert (target, width, found) == (target, width, [])
-            assert page.evaluate("document.documentElement.scrollWidth") <= width, target
+        found = [(fault["scheme"], fault["id"], [node["html"] for node in fault["nodes"]]) for fault in faults(page)]
+        assert (target, found) == (target, [])
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, target
 
 
 @pytest.mark.parametrize("location", ["sqlite"], indirect=True)

@@ -23,7 +23,7 @@ _PROGRAM = """
 import json, os, socket, sys
 program = {program!r}
 try:
-    control = socket.socket(fileno=int(os.environ["TEST_FORK_SERVER"]))
+    control = socket.socket(fileno=int(os.environ[{DESCRIPTOR!r}]))
 except OSError:
     os.execv(program, [program, *sys.argv[1:]])
 order = {{"program": program, "args": sys.argv[1:], "cwd": os.getcwd(), "env": dict(os.environ)}}
@@ -161,7 +161,9 @@ class ForkServer:
     def install(self, folder: Path) -> None:
         """Write programs that let the server become zrb and zrb-store, for shells that get the descriptor."""
         for name in ("zrb", "zrb-store"):
-            (folder / name).write_text(f"#!{sys.executable} -IS\n{_PROGRAM.format(program=str(self._folder / name))}")
+            (folder / name).write_text(
+                f"#!{sys.executable} -IS\n{_PROGRAM.format(program=str(self._folder / name), DESCRIPTOR=DESCRIPTOR)}"
+            )
             (folder / name).chmod(0o755)
 
     def close(self) -> None:

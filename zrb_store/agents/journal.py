@@ -27,16 +27,7 @@ from zrb_store.agents.decisions import Budget, ask
 from zrb_store.agents.digests import digest
 from zrb_store.agents.fingerprint import Fingerprints, Request, message_digest
 from zrb_store.agents.once import Policy
-from zrb_store.agents.stored import (
-    Data,
-    Dump,
-    NotReadable,
-    Prompt,
-    encoded,
-    encoded_messages,
-    refusal_of,
-    summary,
-)
+from zrb_store.agents.stored import Data, Dump, NotReadable, Prompt, encoded, encoded_messages, refusal_of, summary
 from zrb_store.attempt import Attempt, Step
 from zrb_store.attempt.exact_steps import ExactStep, open_exact, steps_before, stored_step
 from zrb_store.attempt.steps import Done
