@@ -17,7 +17,7 @@ from zrb_store import Store, open_store
 
 pytestmark = pytest.mark.slow
 
-FEW, MANY = 1_250, 5_000  # a few also fill SQLite's page cache and the batches, whose size is fixed
+FEW, MANY = 2_500, 7_500  # a few also fill SQLite's page cache and the batches, whose size is fixed
 ALLOWED = 4  # MiB
 RUN = """
 import json, re, sys
