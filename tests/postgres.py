@@ -30,6 +30,9 @@ from zrb_store.db.transaction import Transaction
 
 DEADLINE = 600.0  # for a hang, not for speed: a loaded machine may need a minute for what takes a second
 
+# Where a test run keeps an empty cluster. Its processes copy it, since initdb takes a second.
+CLUSTER = "TEST_EMPTY_CLUSTER"
+
 INSTALLED = "pginstall18"  # the wheel also contains version 16, in pginstall
 
 # A script that waits until its stdin ends, and then stops the server. Its stdin ends when it is closed, or when the
@@ -83,12 +86,22 @@ class Server:
 
     def create(self) -> None:
         """Create an empty cluster."""
-        owner = account()
-        if owner:
-            os.chown(self.folder, owner["user"], owner["group"])
+        own(self.folder)
+        data = self.folder / "data"
+        if CLUSTER not in os.environ:
+            self._init(data)
+            return
+        empty = Path(os.environ[CLUSTER])
+        with locked(empty.with_suffix(".lock")):
+            if not empty.exists():
+                self._init(new := empty.with_suffix(".new"))
+                new.rename(empty)
+        subprocess.run(["cp", "-a", empty, data], check=True, **account())
+
+    def _init(self, data: Path) -> None:
         options = ["-U", "postgres", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync", "--no-instructions"]
-        command: list[str | Path] = [programs(self.folder) / "initdb", "-D", self.folder / "data", *options]
-        subprocess.run(command, check=True, cwd=self.folder, capture_output=True, **owner)
+        command: list[str | Path] = [programs(self.folder) / "initdb", "-D", data, *options]
+        subprocess.run(command, check=True, cwd=self.folder, capture_output=True, **account())
 
     def start(self, alive: int | BinaryIO = subprocess.PIPE) -> None:
         """Start the server and wait until it answers.
@@ -287,6 +300,8 @@ class SharedServer:
         killed.
         """
         self.folder = new_folder()
+        own(self.folder)
+        os.environ[CLUSTER] = str(self.folder / "empty")
         os.mkfifo(self.folder / "alive")
         self._alive = os.open(self.folder / "alive", os.O_RDWR)
 
@@ -301,8 +316,7 @@ class SharedServer:
 def join_shared_server(folder: Path) -> Server:
     """Return the running server, in any worker."""
     server = Server(folder)
-    with (folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(folder / "lock"):
         if not (folder / "started").exists():
             server.create()
             with server.alive() as alive:
@@ -311,9 +325,23 @@ def join_shared_server(folder: Path) -> Server:
     return server
 
 
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Let one process at a time go on."""
+    with path.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 def new_folder() -> Path:
     # The temporary folder of root may be closed to the account that runs PostgreSQL.
     return Path(tempfile.mkdtemp(prefix="zrb-pg-", dir="/tmp" if os.geteuid() == 0 else None))
+
+
+def own(folder: Path) -> None:
+    """Give a folder to the account that runs PostgreSQL."""
+    if owner := account():
+        os.chown(folder, owner["user"], owner["group"])
 
 
 def account() -> dict[str, Any]:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
-from tests.postgres import Server, account, new_folder, programs, wait_until
+from tests.postgres import Server, account, new_folder, own, programs, wait_until
 
 
 class Replicated:
@@ -68,12 +67,11 @@ class Replicated:
         return server
 
     def _follow(self) -> None:
-        folder, owner = self.standby.folder, account()
-        if owner:
-            os.chown(folder, owner["user"], owner["group"])
+        folder = self.standby.folder
+        own(folder)
         options: list[str | Path] = ["-h", self.primary.folder, "-U", "postgres", "-R", "-c", "fast", "--no-sync"]
         command = [programs(folder) / "pg_basebackup", "-D", folder / "data", *options]
-        subprocess.run(command, check=True, cwd=folder, capture_output=True, **owner)
+        subprocess.run(command, check=True, cwd=folder, capture_output=True, **account())
         self.standby.start()
         with self.primary.connect() as primary:
             if self._synchronous:
