@@ -237,16 +237,12 @@ _OUR_CODE = str(Path(__file__).parent)
 
 
 class Step(OpenAttempt):
-    """An open step of the attempt `parent`. It completes with its result, which stays in its row.
-
-    Attributes:
-        step: Its name, such as `page~2`.
-    """
+    """An open step of the attempt `parent`. It completes with its result, which stays in its row."""
 
     def __init__(self, parent: OpenAttempt, step_id: int, task: str, number: int, step: str) -> None:
         super().__init__(parent.xcom, step_id, task, number, parent.fence)
         self.parent = parent
-        self.step = step
+        self.step = step  # its name, such as `page~2`
 
     def complete(self, result: Any = NO_RESULT, *, arguments: str | None = None) -> Encoded:
         """Complete the step and store its result, in one transaction, and return the result as it was stored.
