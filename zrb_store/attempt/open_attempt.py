@@ -110,11 +110,6 @@ class OpenAttempt(AttemptReference):
 
     As a context manager, it completes when the block ends, and fails if the block raises. A forked child can write for
     it, but not end it: when the child leaves the block, nothing happens.
-
-    Attributes:
-        restorable: Whether a later attempt may have its stored result. False if it pushed what could not be stored.
-        inputs_read: Returns the names of the inputs that it has read as a JSON list, or `["*"]`; None: not known.
-        code: A digest of what it runs.
     """
 
     _commands: Sequence[tuple[int, str | None]] = ()  # of the steps inside that its end has closed
@@ -123,9 +118,11 @@ class OpenAttempt(AttemptReference):
     def __init__(self, xcoms: Xcoms, attempt_id: int, task: str, number: int, fence: int) -> None:
         super().__init__(xcoms.database, xcoms.session, attempt_id, task, number, fence)
         self._xcoms = xcoms
+        # Whether a later attempt may have its stored result. False if it pushed what could not be stored.
         self.restorable = True
+        # Returns the names of the inputs that it has read as a JSON list, or `["*"]`; None: not known.
         self.inputs_read: Callable[[], str | None] = lambda: None
-        self.code: str | None = None
+        self.code: str | None = None  # a digest of what it runs
         self._open = True
         self._pid = os.getpid()
         self._token: Token[Owner | None] | None = None

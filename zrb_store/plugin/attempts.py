@@ -59,7 +59,7 @@ class _StoreUrl(str):
 class XcomsInMemory(compat.DotDict):
     """zrb's own dictionary of its own queues, in which reading a missing name gives an empty queue."""
 
-    def __missing__(self, name: Any) -> compat.Xcom:
+    def __missing__(self, name: str) -> compat.Xcom:
         queue = self[name] = compat.Xcom([])
         return queue
 

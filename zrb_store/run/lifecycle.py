@@ -82,7 +82,7 @@ class RunSpec:
     again: bool = False
     takes_over: bool = False  # whether a session of another project belongs to this one from this run on
 
-    def run_columns(self) -> dict[str, Any]:
+    def run_columns(self) -> dict[str, str | int | None]:
         """Return what is stored with the run: how it was started, and in which process."""
         return {
             **asdict(identity()),
