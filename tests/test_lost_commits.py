@@ -93,7 +93,7 @@ def cut_one(between: Proxy, location: str, change: str, moment: str, number: int
         begin = store.database.dialect.begin
         begun = 0
 
-        def counted(driver: psycopg.Connection[Any]) -> Any:
+        def counted(driver: Any) -> Any:
             nonlocal begun
             driver.prepare_threshold = None
             begun += 1

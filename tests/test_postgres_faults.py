@@ -89,7 +89,7 @@ def test_rows_that_contradict_each_other_are_refused_at_once(
     queue_id = store.session("s").xcom.queue_id("q")
 
     def twice(transaction: Transaction) -> None:
-        columns = {
+        columns: dict[str, int | str] = {
             "queue_id": queue_id,
             "seq": 1,
             "type": "int",

@@ -316,7 +316,7 @@ def _leave_out(formatted: traceback.TracebackException, folders: tuple[str, ...]
         kept = [frame for frame in each.stack if not frame.filename.startswith(folders)]
         stack: Any = type(each.stack).from_list(kept) if kept else None
         each.stack = stack  # without a stack, only type and message are written
-        notes: Any = getattr(each, "__notes__", None)
+        notes = getattr(each, "__notes__", None)
         each.__notes__ = [note for note in notes or () if not any(folder in str(note) for folder in folders)]
         each = each.__cause__ or (None if each.__suppress_context__ else each.__context__)
 

@@ -157,11 +157,7 @@ def temporary_store() -> Iterator[Store]:
 
 
 def obey_environment() -> None:
-    """Do what `ZRB_STORE_TESTING` says, for as long as this process lives.
-
-    Raises:
-        InvalidArgument: It holds a word that is not described above.
-    """
+    """Do what `ZRB_STORE_TESTING` says, for as long as this process lives."""
     for word in os.environ.get("ZRB_STORE_TESTING", "").split():
         name, _, what = word.partition("=")
         point, _, visit = what.partition("#")

@@ -20,34 +20,23 @@ from zrb_store.queries.steps import StepRecord
 
 
 class ExactStep(NamedTuple):
-    """A step whose name says which one it is, however often the attempt comes to it.
+    """A step whose name says which one it is, however often the attempt comes to it."""
 
-    Attributes:
-        name: The name, with the ~2 of a second step if it is one.
-        arguments: The encoded arguments.
-        change: Compares the encoded arguments of the step that completed with those of now. If it returns a reason, the
-            step and all that began after it are given back for that, and the step begins again; but not what this
-            attempt has used already. It is not asked about a step that a person has kept, by `fork` or `mark`, unless
-            `compares_kept` is true.
-        own: Names of steps that are given back although this attempt has used them: those of the same agent.
-        once: Whether the step must not be repeated if its end is unknown.
-        repeat: Whether it may begin although the end of an earlier try is unknown.
-        leads: Whether the steps after it rest on its result: if that could not be stored, they are given back with it.
-        not_stored: Is called if it leads and its result could not be stored, before they are given back.
-        begins: Is called before it begins, and may raise an error.
-        refuse_running: Is called with a step that has not ended, and may raise an error. Else it is taken for dead.
-    """
-
-    name: str
-    arguments: str
+    name: str  # with the ~2 of a second step if it is one
+    arguments: str  # encoded
+    # Compares the encoded arguments of the step that completed with those of now. If it returns a reason, the step and
+    # all that began after it are given back for that, and the step begins again; but not what this attempt has used
+    # already. It is not asked about a step that a person has kept, by `fork` or `mark`, unless `compares_kept` is true.
     change: Callable[[str], str | None]
-    own: Collection[str] = ()
-    once: bool = False
-    repeat: bool = False
-    leads: bool = False
+    own: Collection[str] = ()  # steps of the same agent: given back although this attempt has used them
+    once: bool = False  # whether the step must not be repeated if its end is unknown
+    repeat: bool = False  # whether it may begin although the end of an earlier try is unknown
+    leads: bool = False  # whether the steps after it rest on its result
     compares_kept: bool = False
+    # Is called if it leads and its result could not be stored, before the steps after it are given back with it.
     not_stored: Callable[[], object] = lambda: None
-    begins: Callable[[], object] = lambda: None
+    begins: Callable[[], object] = lambda: None  # is called before it begins, and may raise an error
+    # Is called with a step that has not ended, and may raise an error. Else it is taken for dead.
     refuse_running: Callable[[StepRecord], None] = lambda _: None
 
 
@@ -92,9 +81,7 @@ def _since(
 def open_exact(attempt: Attempt, call: ExactStep) -> Iterator[Step | Done]:
     """Yield the step of this exact name, begun, or its result if it is done. The block completes it, or it fails.
 
-    Raises:
-        StepUncertain: A step declared `once` began before, and its end is unknown; or one would be given back that is
-            not known to have failed.
+    `StepUncertain` is raised if the end of a `once` step is unknown that would begin again, or be given back.
     """
     with attempt.steps.holding(call.name) as was_used:
         with attempt.xcom.watched():

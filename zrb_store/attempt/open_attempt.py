@@ -110,11 +110,6 @@ class OpenAttempt(AttemptReference):
 
     As a context manager, it completes when the block ends, and fails if the block raises. A forked child can write for
     it, but not end it: when the child leaves the block, nothing happens.
-
-    Attributes:
-        restorable: Whether a later attempt may have its stored result. False if it pushed what could not be stored.
-        inputs_read: Returns the names of the inputs that it has read as a JSON list, or `["*"]`; None: not known.
-        code: A digest of what it runs.
     """
 
     _commands: Sequence[tuple[int, str | None]] = ()  # of the steps inside that its end has closed
@@ -123,9 +118,11 @@ class OpenAttempt(AttemptReference):
     def __init__(self, xcoms: Xcoms, attempt_id: int, task: str, number: int, fence: int) -> None:
         super().__init__(xcoms.database, xcoms.session, attempt_id, task, number, fence)
         self._xcoms = xcoms
+        # Whether a later attempt may have its stored result. False if it pushed what could not be stored.
         self.restorable = True
+        # Returns the names of the inputs that it has read as a JSON list, or `["*"]`; None: not known.
         self.inputs_read: Callable[[], str | None] = lambda: None
-        self.code: str | None = None
+        self.code: str | None = None  # a digest of what it runs
         self._open = True
         self._pid = os.getpid()
         self._token: Token[Owner | None] | None = None
@@ -237,16 +234,12 @@ _OUR_CODE = str(Path(__file__).parent)
 
 
 class Step(OpenAttempt):
-    """An open step of the attempt `parent`. It completes with its result, which stays in its row.
-
-    Attributes:
-        step: Its name, such as `page~2`.
-    """
+    """An open step of the attempt `parent`. It completes with its result, which stays in its row."""
 
     def __init__(self, parent: OpenAttempt, step_id: int, task: str, number: int, step: str) -> None:
         super().__init__(parent.xcom, step_id, task, number, parent.fence)
         self.parent = parent
-        self.step = step
+        self.step = step  # its name, such as `page~2`
 
     def complete(self, result: Any = NO_RESULT, *, arguments: str | None = None) -> Encoded:
         """Complete the step and store its result, in one transaction, and return the result as it was stored.

@@ -42,12 +42,7 @@ class Done(NamedTuple):
 
 
 class Claim:
-    """A call of a step. Within its block, no other step of that name begins in this process.
-
-    Attributes:
-        name: The name of this occurrence of it: the second one is `base~2`.
-        again: Whether this occurrence failed before in this attempt: then the call is its next attempt.
-    """
+    """A call of a step. Within its block, no other step of that name begins in this process."""
 
     def __init__(self, all_steps: Steps, base: str, arguments: str) -> None:
         self._steps = all_steps
@@ -57,12 +52,12 @@ class Claim:
             all_steps.hold(base)
             failed = all_steps.failed.get(base)
             count = next((each for each, others in failed.items() if others == arguments), 0) if failed else 0
-            self.again = count > 0
+            self.again = count > 0  # it failed before in this attempt: the call is its next attempt
             if failed and self.again:
                 del failed[count]
             else:
                 count = all_steps.started[base] = all_steps.started.get(base, 0) + 1
-        self.name = base if count == 1 else f"{base}~{count}"
+        self.name = base if count == 1 else f"{base}~{count}"  # of this occurrence
         all_steps.used.add(self.name)
         self._count = count
 
@@ -83,24 +78,16 @@ class Claim:
 
 
 class Steps:
-    """The steps of one attempt.
-
-    Attributes:
-        any_began: Whether a step may have begun.
-        in_doubt: Whether a step may have begun that nobody here knows.
-        used: The names of those that began here, or whose results were returned.
-        started: How often each name was claimed.
-        failed: The arguments of those that failed, by name and count: a call with these is that step's next attempt.
-        open: The open steps, by names that are claimed; None if the step has not begun.
-        lock: The lock of all that. It is also held while the store is asked for the highest number.
-    """
+    """The steps of one attempt."""
 
     def __init__(self, attempt: OpenAttempt) -> None:
-        self.any_began = False
-        # A forked child does not know what the other process has begun, and a replay not what the record has.
+        self.any_began = False  # whether a step may have begun
+        # Whether a step may have begun that nobody here knows: a forked child does not know what the other process has
+        # begun, and a replay not what the record has.
         self.in_doubt = not attempt.is_open or REPLAYS in os.environ
-        self.used: set[str] = set()
-        self.started: dict[str, int] = {}
+        self.used: set[str] = set()  # the names of those that began here, or whose results were returned
+        self.started: dict[str, int] = {}  # how often each name was claimed
+        # The arguments of those that failed, by name and count: a call with these is that step's next attempt.
         self.failed: dict[str, dict[int, str]] = {}
         self._attempt = attempt
         self._had_steps: bool | None = None  # whether the task had steps before; None if that was not asked yet
@@ -109,8 +96,9 @@ class Steps:
 
     def _reset(self) -> None:
         self._pid = os.getpid()
-        self.lock = threading.RLock()  # a signal handler may push while its thread is here
-        self.open: dict[str, Step | None] = {}
+        # Also held while the store is asked for the highest number. A signal handler may push while its thread is here.
+        self.lock = threading.RLock()
+        self.open: dict[str, Step | None] = {}  # by names that are claimed; None if the step has not begun
 
     def _reset_if_forked(self) -> None:
         if self._pid != os.getpid():

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from types import FrameType
-from typing import Any
+from typing import Any, TypeVar
 
 from zrb_store import codec
 from zrb_store.attempt.attempt import Attempt
@@ -32,6 +32,7 @@ from zrb_store.queries.steps import StepRecord
 from zrb_store.queries.waits import Awaited, Wait
 from zrb_store.records import to_datetime
 
+T = TypeVar("T")
 Length = timedelta | float | str
 """A length of time: a timedelta, seconds, or a text such as `2d`."""
 
@@ -44,11 +45,8 @@ def result_for(caller: FrameType, answer: str) -> Any:
     return _given(value) if caller.f_code.co_flags & (_CO_COROUTINE | _CO_ASYNC_GENERATOR) else value
 
 
-def _given(value: Any) -> Coroutine[Any, Any, Any]:
-    async def give() -> Any:
-        return value
-
-    return give()
+async def _given(value: T) -> T:
+    return value
 
 
 def wait_in(

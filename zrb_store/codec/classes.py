@@ -88,12 +88,12 @@ def register_codec(
 
 
 def register_codec(
-    cls: type[Any] | None = None,
+    cls: type[T] | None = None,
     *,
     name: str | None = None,
-    encode: Callable[[Any], Any] | None = None,
-    decode: Callable[[Any], Any] | None = None,
-) -> Any:
+    encode: Callable[[T], Any] | None = None,
+    decode: Callable[[Any], T] | None = None,
+) -> type[T] | Callable[[type[T]], type[T]]:
     """Register a class whose objects can then be stored and restored. Also a decorator, with or without arguments.
 
     An Enum or a dataclass needs no functions. An Enum's member is restored by its name. A dataclass is restored from

@@ -93,7 +93,7 @@ def _read_dict(tree: TaggedObject, reader: TreeReader) -> dict[Hashable, Any]:
     for key, _ in pairs:
         keys.append(key if type(key) in LEAF_WRITERS else reader.key(key))
     reader.refuse_collisions(keys, (key for key, _ in pairs))
-    values: dict[Hashable, Any] = {}
+    values = {}
     for key, (_, item) in zip(keys, pairs):  # noqa: B905 - checking the lengths takes a tenth more time
         values[key] = item if type(item) in LEAF_WRITERS else reader.walk(item)
     if len(values) != len(pairs):

@@ -229,7 +229,7 @@ class TreeReader(_Walk):
 
     def named(self, tree: TaggedObject) -> dict[str, Any]:
         """Return the values of an object without a tag."""
-        values: dict[str, Any] = {}
+        values = {}
         for name, item in tree.items():
             values[name] = item if type(item) in LEAF_WRITERS else self.walk(item)
         return values

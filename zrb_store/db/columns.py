@@ -83,7 +83,7 @@ Columns = Mapping[str, ColumnRule]
 
 def readable(columns: Columns, row: Sequence[Cell]) -> tuple[dict[str, Any], tuple[str, ...]]:
     """Return a row by column names, with stand-ins for invalid items, and the names of the columns that have them."""
-    named: dict[str, Any] = dict(zip(columns, row, strict=True))
+    named = dict(zip(columns, row, strict=True))
     damage: tuple[str, ...] = ()
     for (name, column), item in zip(columns.items(), row, strict=True):
         # For speed, the usual cases come first and call no function: this loop runs for each value that is shown.

@@ -21,7 +21,7 @@ import importlib
 import json
 import operator
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, ParamSpec, TypeVar
 
@@ -33,6 +33,7 @@ except ImportError:  # it is no public module
 if TYPE_CHECKING:
     import sqlalchemy as sa
     from sqlalchemy.sql import Executable
+    from sqlalchemy.sql.compiler import SQLCompiler
 
     from zrb_store.db import tables as t
     from zrb_store.db.dialect import compiling
@@ -57,6 +58,7 @@ __all__ = ["compiling", "sa", "t"]  # what it imports for others
 PATH = Path(__file__).with_name("sqlite_statements.json")
 P = ParamSpec("P")
 T = TypeVar("T")
+Item = TypeVar("Item", bound=int | str)
 Construct = TypeVar("Construct", bound="Executable", covariant=True)
 Params = Mapping[str, Any]
 # Two threads must not build an alias twice, because a statement would contain both.
@@ -68,12 +70,12 @@ def bindparam(name: str, type_: Any = None) -> sa.BindParameter[Any]:
     return sa.bindparam(name, type_=type_)
 
 
-def literal(item: int | str) -> sa.ColumnClause[Any]:
+def literal(item: Item) -> sa.ColumnClause[Item]:
     """Return a number or a word that is written into the SQL itself."""
     return sa.literal_column(f"'{item}'" if isinstance(item, str) else str(item))
 
 
-def is_one_of(column: sa.ColumnElement[Any], *words: str) -> sa.ColumnElement[bool]:
+def is_one_of(column: sa.ColumnElement[str], *words: str) -> sa.ColumnElement[bool]:
     """Return the condition that a column has one of these words."""
     return column.in_([literal(word) for word in words])
 
@@ -85,7 +87,7 @@ def exists(*conditions: sa.ColumnElement[bool]) -> sa.Exists:
 
 def made_once(build: Callable[P, T]) -> Callable[P, T]:
     """Let a function return the same alias each time: one that is made twice is two in a statement."""
-    built: dict[Any, T] = {}
+    built: dict[Hashable, T] = {}
 
     @functools.wraps(build)
     def get(*args: P.args, **kwargs: P.kwargs) -> T:
@@ -124,7 +126,7 @@ def statement(build: Callable[P, Construct]) -> Callable[P, Statement[Construct]
     """Let a function return its statement without building it: the same one for equal arguments (CONTRIBUTING.md)."""
 
     @functools.cache
-    def made(*args: Any, **kwargs: Any) -> Statement[Construct]:
+    def made(*args: P.args, **kwargs: P.kwargs) -> Statement[Construct]:
         code = build.__code__
         names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
         given = dict(zip(names, args, strict=False)) | kwargs
@@ -146,7 +148,7 @@ class Compiled(NamedTuple):
 
 def compiled(dialect: sa.Dialect, construct: Executable) -> Compiled:
     """Compile a statement for a database."""
-    result: Any = construct.compile(dialect=dialect, compile_kwargs={"render_postcompile": True})  # type: ignore[attr-defined]
+    result: SQLCompiler = construct.compile(dialect=dialect, compile_kwargs={"render_postcompile": True})  # type: ignore[attr-defined]
     needed = {key for key, bind in result.binds.items() if bind.required}  # others that are None are constants
     constants = {key: value for key, value in result.params.items() if value is not None or key not in needed}
     return Compiled(str(result), result.positiontup, constants, bool(construct.is_dml))
@@ -214,7 +216,7 @@ def _first_line() -> str:
     return f'{{"sources": "{digest.hexdigest()}",\n'
 
 
-def file_content(statements: Iterable[Statement[Any]]) -> str:
+def file_content(statements: Iterable[Statement[Executable]]) -> str:
     """Return the content of the file for these statements."""
     dialect = compiling.dialect("sqlite")
     found = {each.key: list(compiled(dialect, each.construct)) for each in statements}

@@ -14,13 +14,12 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple
+from typing import TYPE_CHECKING, TypeVar, TypeVarTuple
 
 from zrb_store.db import REVISION
 from zrb_store.db.clock import clock
 from zrb_store.db.core import Params, ready, sa
 from zrb_store.db.dialect import revision_of, upgraded_meanwhile
-from zrb_store.db.dialect.hooks import Dialect
 from zrb_store.db.dialect.sqlite import SQLite
 from zrb_store.db.location import shown_url
 from zrb_store.db.patience import FULL, LOCKED, UNREACHABLE, Patience, Wait
@@ -30,6 +29,7 @@ from zrb_store.errors import StoreUnavailable, ZrbStoreError, may_be_made
 if TYPE_CHECKING:
     from zrb_store.db.core import Runnable
     from zrb_store.db.dialect.lost_commits import Asking, Committing
+    from zrb_store.db.dialect.postgresql import PostgreSQL
 
 
 T = TypeVar("T")
@@ -40,7 +40,7 @@ class StoreReplaced(StoreUnavailable):
     """The file of the store was deleted, or another file has taken its name."""
 
 
-def dialect_of(url: sa.URL) -> Dialect[Any]:
+def dialect_of(url: sa.URL) -> SQLite | PostgreSQL:
     """Return the hooks for the database of this URL."""
     if url.drivername in ("sqlite", "sqlite+pysqlite"):
         return SQLite(url)

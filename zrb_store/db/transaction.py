@@ -9,12 +9,13 @@ import contextlib
 import itertools
 import operator
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from zrb_store.db.core import Params, ready
 
 if TYPE_CHECKING:
+    from zrb_store.db.columns import Cell
     from zrb_store.db.core import Runnable
 
 
@@ -111,12 +112,12 @@ class Transaction:
                 size = sum(len(field) for row in rows for field in row if type(field) is str)
                 count = max(1, min(MOST_ROWS, 4 * count, MOST_BYTES * len(rows) // (size + 1)))
 
-    def execute_many(self, statement: Runnable, names: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    def execute_many(self, statement: Runnable, names: Sequence[str], rows: Iterable[Sequence[Cell]]) -> None:
         """Run a statement without results once for each of `rows`, which hold the parameters `names` in that order."""
         self.sql, bind, _ = ready(statement, self.dialect_name)
         self.sent += 1
         places = bind({name: place for place, name in enumerate(names)})
-        bound: Iterable[Any] = rows
+        bound: Iterable[Sequence[Cell] | Mapping[str, Cell]] = rows
         if isinstance(places, dict):  # the driver expects a mapping
             bound = ({name: row[place] for name, place in places.items()} for row in rows)
         elif list(places) != list(range(len(names))):

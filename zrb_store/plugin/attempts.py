@@ -17,7 +17,7 @@ from zrb_store.errors import SchemaAhead, SchemaBehind, SessionWaiting, StoreMis
 from zrb_store.masking import mask_word
 from zrb_store.plugin import attach, compat
 from zrb_store.plugin.attach import recorder_of
-from zrb_store.plugin.compat import AnyContext, AnySession, AnyTask, Session
+from zrb_store.plugin.compat import Action, AnyContext, AnySession, AnyTask, Session
 from zrb_store.plugin.inputs_read import inside, read_of
 from zrb_store.plugin.messages import speaker, warn
 from zrb_store.plugin.output import keep_output
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-Action = Callable[["AnyTask", "AnyContext"], Any]
 
 
 def export_attempt(ctx: AnyContext, url: str, token: str) -> None:
@@ -61,7 +59,7 @@ class _StoreUrl(str):
 class XcomsInMemory(compat.DotDict):
     """zrb's own dictionary of its own queues, in which reading a missing name gives an empty queue."""
 
-    def __missing__(self, name: Any) -> compat.Xcom:
+    def __missing__(self, name: str) -> compat.Xcom:
         queue = self[name] = compat.Xcom([])
         return queue
 

@@ -121,9 +121,6 @@ def ask_again(task: AnyTask, given: Mapping[str, str], name: str) -> Mapping[str
     """Return the inputs of a task as texts, with answers for the secret ones that session `name` was started with.
 
     Without a terminal nobody is asked, and the start is refused later (`RunSpec.refuse_default_secrets`).
-
-    Raises:
-        InvalidArgument: The answer is the default, which is not what the session was started with.
     """
     is_asked = sys.stdin is not None and sys.stdin.isatty()
     if not is_asked or not any(map(compat.is_secret, task.inputs)) or compat.declared_by_zrb(task):

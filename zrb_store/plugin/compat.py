@@ -42,6 +42,7 @@ try:
 except ImportError:  # before 2.69 the class was one folder higher
     from zrb.task.base_task import BaseTask as BaseTask  # type: ignore[import-not-found,no-redef]
 
+Action = Callable[[AnyTask, AnyContext], Any]
 P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
@@ -207,9 +208,9 @@ def condition(task: AnyTask) -> bool | None:
     return given if isinstance(given, bool) else None
 
 
-def action_of(task: AnyTask) -> Callable[[AnyTask, AnyContext], Any]:
+def action_of(task: AnyTask) -> Action:
     """Return the action of a task's class as it was before it was wrapped."""
-    action: Callable[[AnyTask, AnyContext], Any] = getattr(type(task), ACTION).__wrapped__
+    action: Action = getattr(type(task), ACTION).__wrapped__
     return action
 
 

@@ -63,7 +63,7 @@ class CtxXcomContent:
         self._used: dict[str, set[Owner]] = {}
         self._adopted: list[tuple[StockXcom, ZrbXcom]] = []
 
-    def seed(self, earlier: Mapping[str, Any], known: Collection[str], plain: Collection[str]) -> None:
+    def seed(self, earlier: DotDict, known: Collection[str], plain: Collection[str]) -> None:
         """Take over what zrb's own dictionary held before the session was stored. Then call `finish_adoption`.
 
         Queues `known` in the store keep their values there; those in `plain` keep plain values, or did so last.
@@ -195,7 +195,7 @@ class CtxXcomContent:
             type(value) is ZrbXcom and value.place == place for other, value in self.names.items() if other != name
         )
 
-    def _is_durable(self, name: str, queue: Any = None, *, warn: bool = True) -> bool:
+    def _is_durable(self, name: str, queue: StockXcom | None = None, *, warn: bool = True) -> bool:
         """Whether the queue of this name is stored. Warn once if it cannot be."""
         try:
             check_name(name, "queue")

@@ -14,15 +14,11 @@ if TYPE_CHECKING:
 
 
 class Graph:
-    """The tasks of a zrb session. Tasks that are registered while it runs are added as they appear.
-
-    Attributes:
-        names: Their names in the store, in order of registration.
-    """
+    """The tasks of a zrb session. Tasks that are registered while it runs are added as they appear."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self.names: dict[AnyTask, str] = {}
+        self.names: dict[AnyTask, str] = {}  # in the store, in order of registration
         self._used: set[str] = set()
         self._tasks_by_queue: dict[str, list[AnyTask]] = {}
         self._checks: set[AnyTask] = set()

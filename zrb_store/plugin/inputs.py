@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard, TypeVar
 from zrb_store.errors import UnencodableValue, ValueTooLarge
 from zrb_store.masking import MASK, is_secret_name, mask_command, mask_remembered, remember
 from zrb_store.plugin import compat
-from zrb_store.plugin.compat import AnyInput, AnySession, AnySharedContext, AnyTask
+from zrb_store.plugin.compat import AnyInput, AnySession, AnySharedContext, AnyTask, DotDict
 
 if TYPE_CHECKING:
     from zrb_store.records import SessionRecord
@@ -77,7 +77,7 @@ class Secrets:
     another.
     """
 
-    def __init__(self, tasks: Iterable[AnyTask], given: Mapping[str, Any], inherited: Secrets | None = None) -> None:
+    def __init__(self, tasks: Iterable[AnyTask], given: DotDict, inherited: Secrets | None = None) -> None:
         self.names: set[str] = set(inherited.names) if inherited else set()
         for task in tasks:
             for task_input in compat.own_inputs(task):
@@ -93,7 +93,7 @@ class Secrets:
         return mask_command(masked, lambda name: is_secret_name(name) or compat.to_snake_case(name) in self.names)
 
 
-def given_secrets(task: AnyTask, found: Mapping[str, Any], words: Sequence[str]) -> set[str]:
+def given_secrets(task: AnyTask, found: DotDict | Mapping[str, str], words: Sequence[str]) -> set[str]:
     """Return the names of a task's secret inputs that were given: a resume must not take their defaults instead."""
     given = set()
     # zrb before 3 makes the defaults of a session that it starts without the environment.
@@ -145,7 +145,7 @@ def inputs_to_store(
     aliases = {compat.to_snake_case(name) for name in declared} - set(declared)
     # A callback passes on all inputs of its parent, each under both of its names.
     aliases |= {compat.to_snake_case(name) for name in found if compat.to_snake_case(name) != name}
-    stored, withheld = dict[str, Any](), dict[str, Any]()
+    stored, withheld = {}, {}
     for name, value in found.items():
         if name in aliases and name not in declared:
             continue

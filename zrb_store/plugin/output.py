@@ -43,16 +43,16 @@ def keep_output(ctx: Context, attempt: Attempt) -> None:
         vars(ctx).pop("append_to_shared_log", None)
 
 
-def _append_first(ctx: Any, attempt: Attempt, message: str) -> Any:
+def _append_first(ctx: Context, attempt: Attempt, message: str) -> None:
     """Append the first text to the log, and let those that follow take a shorter way."""
     append = _append_to_log(ctx)
     if (output := attempt.output) is not None:
         append = output.noting(append, _Parser())
-    ctx.append_to_shared_log = append
-    return append(message)
+    vars(ctx)["append_to_shared_log"] = append
+    append(message)
 
 
-def _append_to_log(ctx: Any) -> Callable[[str], Any]:
+def _append_to_log(ctx: Context) -> Callable[[str], None]:
     """Return what puts a text into the log of a context's session, as directly as that log allows.
 
     A chatty task calls it ten thousand times, and zrb's two methods cost more than noting a text.
@@ -61,11 +61,11 @@ def _append_to_log(ctx: Any) -> Callable[[str], Any]:
     if method is not compat.Context.append_to_shared_log:
         return method.__get__(ctx)  # type: ignore[no-any-return]
     shared_ctx, session = ctx._shared_ctx, ctx.session
-    append = shared_ctx.append_to_shared_log
+    append: Callable[[str], None] = shared_ctx.append_to_shared_log
     is_list = compat.LOG_IS_LIST and append == compat.SharedContext.append_to_shared_log.__get__(shared_ctx)
     if is_list and session is not None and session.parent is None:
         append = shared_ctx.shared_log.append
-    return append  # type: ignore[no-any-return]
+    return append
 
 
 class _Parser:

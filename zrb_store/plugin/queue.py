@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -25,7 +24,8 @@ from zrb_store.queries import values as queries
 from zrb_store.queries.attempts import Owner
 from zrb_store.queries.values import LiveValue, NewValue
 from zrb_store.xcom import Xcom, Xcoms
-from zrb_store.xcom.reader import Edit, Editor, Live
+from zrb_store.xcom.queue import Callback
+from zrb_store.xcom.reader import Edit, Live, Values
 
 
 class ExpectedPush(NamedTuple):
@@ -62,9 +62,6 @@ if TYPE_CHECKING:
 
         def warn_unstorable(self, owner: Owner | None, reason: Exception) -> None:
             """Warn once that a value is kept as its type and repr only."""
-
-
-Callback = Callable[[], Any]
 
 
 class KeptObject(NamedTuple):
@@ -262,7 +259,7 @@ class ZrbXcom(Xcom):
 
     get = _get_oldest if compat.GET_IS_OLDEST else _watched(Xcom.get)
 
-    def copy(self) -> deque[Any]:
+    def copy(self) -> Values:
         """Return the current values in a queue in memory, as zrb makes it."""
         return compat.Xcom(self)
 
@@ -276,10 +273,7 @@ class ZrbXcom(Xcom):
     __len__ = _watched(Xcom.__len__)
     __getitem__ = _watched(Xcom.__getitem__)
     _first_equal = _watched(Xcom._first_equal)
-
-    @_watched
-    def _apply(self, editor: Editor, *, read: bool = True, pushed: Sequence[Any] = ()) -> Edit:
-        return Xcom._apply(self, editor, read=read, pushed=pushed)
+    _apply = _watched(Xcom._apply)
 
     def __iter__(self) -> Iterator[Any]:
         with self._queues.watched():

@@ -21,8 +21,8 @@ from zrb_store.cli.replay import Options
 from zrb_store.errors import TaskNotFound
 from zrb_store.plugin import compat
 from zrb_store.plugin.attach import recorder_of
-from zrb_store.plugin.attempts import Action, run_attempt
-from zrb_store.plugin.compat import AnyTask
+from zrb_store.plugin.attempts import run_attempt
+from zrb_store.plugin.compat import Action, AnyTask
 from zrb_store.plugin.inputs import given_again
 from zrb_store.plugin.resume import ResumedInputs, Resumer, ResumeRequest
 from zrb_store.records import AttemptRecord, SessionRecord

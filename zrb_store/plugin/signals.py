@@ -8,7 +8,7 @@ import signal
 import threading
 from collections.abc import Callable
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from zrb_store.plugin.recorder import Recorder
@@ -18,7 +18,7 @@ GRACE = 5.0
 WAIT = 3.0
 """Seconds to wait for the store after a signal, at most."""
 
-Handler = Callable[[int, FrameType | None], Any]
+Handler = Callable[[int, FrameType | None], None]
 
 
 class StopSignals:

@@ -8,10 +8,10 @@ from __future__ import annotations
 import json
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import asdict
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from zrb_store.codec import Encoded
-from zrb_store.db.columns import CHANGE, readable
+from zrb_store.db.columns import CHANGE, Cell, readable
 from zrb_store.db.core import bindparam, is_one_of, literal, sa, statement, t
 from zrb_store.db.dialect import among, now, whole_text
 from zrb_store.db.transaction import Executor, Row, Transaction
@@ -169,7 +169,7 @@ def delete_acts(executor: Executor, session: str, before: int | None = None) -> 
     executor.execute(_delete_acts(before is not None), {"session": session, "before": before})
 
 
-def _change(columns: Sequence[Any]) -> tuple[Change, tuple[str, ...]]:
+def _change(columns: Sequence[Cell]) -> tuple[Change, tuple[str, ...]]:
     named, damage = readable(CHANGE, columns)
     return Change(**{name: named[name] for name in Change._fields}), damage
 

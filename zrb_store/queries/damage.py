@@ -52,7 +52,7 @@ class Invariant:
 # -- parts of conditions
 
 
-def exists(source: Any, *conditions: Any) -> sa.Exists:
+def exists(source: sa.FromClause, *conditions: sa.ColumnElement[bool]) -> sa.Exists:
     return sa.exists(sa.select(literal(1)).select_from(source).where(*conditions))
 
 
@@ -119,9 +119,9 @@ SHOWN = 3
 """How many of the rows that violate an invariant are named."""
 
 
-def label(row: Sequence[Any]) -> str:
+def label(row: Sequence[str | int | None]) -> str:
     """Return the name of a row for people."""
-    return row[0] or "-" if len(row) == 1 else f"{row[0]}/{row[1]}#{row[2]}"
+    return str(row[0] or "-") if len(row) == 1 else f"{row[0]}/{row[1]}#{row[2]}"
 
 
 def say(noun: str, wrong: str, count: int, labels: list[str]) -> str:

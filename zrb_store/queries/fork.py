@@ -55,10 +55,9 @@ def first_start(executor: Executor, session_id: int, task: str, step: str | None
 @statement
 def _create(dialect_name: str) -> ReturningInsert[int]:
     columns = ("name", "project", "task", "path", "inputs", "tasks", "forked_from")
-    values: dict[str, sa.ColumnElement[Any]] = {name: bindparam(name) for name in columns}
-    values |= {"status": literal("open"), "created_at": now(), "created_tick": tick()}
-    values["id"] = new_id("zrb_session")
-    return insert_if_absent(dialect_name, t.session).values(values).returning(t.session.c.id)
+    inserted = insert_if_absent(dialect_name, t.session).values({name: bindparam(name) for name in columns})
+    new = inserted.values(id=new_id("zrb_session"), status=literal("open"), created_at=now(), created_tick=tick())
+    return new.returning(t.session.c.id)
 
 
 def create(executor: Executor, name: str, source: SessionRecord, tick: int) -> int | None:

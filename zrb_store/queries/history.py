@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal, NamedTuple, TypeVar, TypeVarTuple
+from typing import Literal, NamedTuple, TypeVar, TypeVarTuple
 
 from zrb_store import codec
 from zrb_store.db.columns import ATTEMPT, REPLACED, RETURN, VALUE, ColumnRule, readable
@@ -53,7 +53,7 @@ class JoinedAttempt:
         self.whole_error = (self._attempt.c.error_type, self._attempt.c.error_message)
         self.error = (self._attempt.c.error_type, sa.func.substr(self._attempt.c.error_message, *beginning))
 
-    def join(self, rows: sa.FromClause, link: sa.Column[Any]) -> sa.FromClause:
+    def join(self, rows: sa.FromClause, link: sa.Column[int]) -> sa.FromClause:
         """Join the attempt, if there is one, to rows that have its id in the column `link`."""
         return rows.outerjoin(self._attempt, self._attempt.c.id == link).outerjoin(
             self._session, self._session.c.id == self._attempt.c.session_id
@@ -393,7 +393,7 @@ def _text(rule: ColumnRule, text: str | None) -> str | None:
 
 
 def _attempt_name(
-    home: str, session: str | None, task: str, number: int, step: Any, *undone: int | None
+    home: str, session: str | None, task: str, number: int, step: str | None, *undone: int | None
 ) -> AttemptName | None:
     if session is None:
         return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from zrb_store.db.columns import OUTPUT
 from zrb_store.db.core import bindparam, exists, literal, sa, statement, t
@@ -187,7 +187,7 @@ def _data() -> sa.Select[int, str]:
     )
 
 
-def pieces(executor: Executor, attempt_id: int, after: int = 0) -> list[tuple[int, Any]]:
+def pieces(executor: Executor, attempt_id: int, after: int = 0) -> list[tuple[int, str]]:
     """Return the pieces of an attempt's output, each with its number, the oldest first."""
     rows = executor.execute(_data(), {"attempt_id": attempt_id, "after": after})
     return [(piece, data) for piece, data in rows]

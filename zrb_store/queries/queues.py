@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from zrb_store.db.columns import QUEUE
 from zrb_store.db.core import bindparam, literal, sa, statement, t
@@ -141,7 +141,7 @@ def readable_rules(row: Row) -> QueueRules:
     return QueueRules(None if _LIMIT.problem(limit) else limit, readable_intervals(intervals), paused_at)
 
 
-def readable_intervals(intervals: Any) -> tuple[int, ...]:
+def readable_intervals(intervals: str | None) -> tuple[int, ...]:
     """Return the delays of a queue as they are stored, or none if they are damaged."""
     return () if intervals is None or _RETRY_AFTER.problem(intervals) else tuple(json.loads(intervals))
 

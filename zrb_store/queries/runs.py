@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeVar
 
 from zrb_store.db.columns import RUN, readable
 from zrb_store.db.core import Params, bindparam, exists, is_one_of, literal, sa, statement, t
@@ -325,10 +325,11 @@ def end(
     return True
 
 
+T = TypeVar("T")
 _READ = {name: RUN[name] for name in ("command", "folder")}
 
 
-def _of_last_run(column: sa.Column[Any]) -> sa.Case[Any]:
+def _of_last_run(column: sa.Column[T]) -> sa.Case[T]:
     """Select a column of a session's last run that was not only reclaiming, if the session has no task."""
     found = (
         sa.select(column)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from zrb_store.db import columns
-from zrb_store.db.columns import Columns
+from zrb_store.db.columns import Cell, Columns
 from zrb_store.db.core import bindparam, exists, is_one_of, literal, sa, statement, t
 from zrb_store.db.dialect import insert_if_absent, new_id, whole_text
 from zrb_store.db.transaction import Executor, Row, Transaction
@@ -193,7 +193,7 @@ def _owner(session_name: str | None, task: str, number: int) -> str | None:
     return None if session_name is None or _NUMBER.problem(number) else full_name(session_name, task, number)
 
 
-def _record(kind: Kind, row: Sequence[Any], **links: Any) -> Record:
+def _record(kind: Kind, row: Sequence[Cell], **links: Cell) -> Record:
     fields = {
         name: bool(field) if rule.kind is bool and field in (0, 1) else field
         for (name, rule), field in zip(COPIED[kind].items(), row, strict=True)
@@ -206,9 +206,8 @@ def _record(kind: Kind, row: Sequence[Any], **links: Any) -> Record:
 
 @statement
 def _create(dialect_name: str) -> sa.sql.dml.ReturningInsert[int]:
-    values: dict[str, sa.ColumnElement[Any]] = {name: bindparam(name) for name in COPIED["session"]}
-    values["id"] = new_id("zrb_session")
-    return insert_if_absent(dialect_name, t.session).values(values).returning(t.session.c.id)
+    inserted = insert_if_absent(dialect_name, t.session).values({name: bindparam(name) for name in COPIED["session"]})
+    return inserted.values(id=new_id("zrb_session")).returning(t.session.c.id)
 
 
 def add_session(executor: Executor, fields: Record) -> int | None:

@@ -218,9 +218,6 @@ class Consumer:
 
     It passes over the values that it has given back itself: others may have more luck with them. After failures in a
     row it asks for a pause, so that a short outage does not use up the deliveries of every value.
-
-    Attributes:
-        task: The task that its deliveries are attempts of: SESSION/QUEUE.
     """
 
     def __init__(
@@ -237,17 +234,14 @@ class Consumer:
     ) -> None:
         """Prepare to take values of a queue, which need not exist yet.
 
-        Args:
-            batch: How many values a delivery may have; None: each has one, which is not in a list.
-            raises: Whether exceptions that end deliveries are raised.
-            decode: Converts stored data to the value of a delivery.
-            tell: Gets a line about each pause, of this consumer or of the queue.
+        A delivery has one value, or a list of up to `batch` values. `raises` says whether exceptions that end
+        deliveries are raised. `tell` gets a line about each pause, of this consumer or of the queue.
         """
         if batch is not None and (type(batch) is not int or batch < 1):
             raise InvalidArgument(f"batch={batch!r} is not a number of values: give 1 or more")
         if not queue.is_in(run.database):
             raise InvalidArgument(f"the queue {'/'.join(queue.place)} belongs to another store than this run")
-        self.task = storable_name("/".join(queue.place))
+        self.task = storable_name("/".join(queue.place))  # which its deliveries are attempts of
         self._run = run
         self.database = run.database
         self._begin = begin

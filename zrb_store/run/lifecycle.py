@@ -59,36 +59,30 @@ class RunSpec:
     """What a run is for, and how it was started.
 
     None means that something does not matter. What is not described here, `Session.run` describes.
-
-    Attributes:
-        inputs: The task's inputs. Of secret ones, those that were given, without their values.
-        secret_inputs: Names of the inputs that are secret. They are not compared, but a run must be given those that an
-            earlier run was given.
-        changed_inputs: Names of the inputs that are not compared either: a resume was given them, or their defaults,
-            since the task declares them in another way now, or to change them.
-        set_inputs: Those that a resume changes, each with its text before and from now on.
-        default_of: Returns the text of the default that an input has; None if it has another value. It is asked about
-            inputs that an earlier run did not have: those with their defaults are not compared.
-        command: The command line; its secrets are masked before it is stored.
-        takes_over: Whether a session of another project belongs to this one from this run on.
     """
 
     task: str | None = None
     path: Sequence[str] = ()
-    inputs: Mapping[str, Any] | None = None
+    inputs: Mapping[str, Any] | None = None  # of secret ones, those that were given, without their values
+    # Names. They are not compared, but a run must be given those that an earlier run was given.
     secret_inputs: Collection[str] = ()
+    # Names of those that are not compared either: a resume was given them, or their defaults, since the task declares
+    # them in another way now, or to change them.
     changed_inputs: Collection[str] = ()
+    # Those that a resume changes, each with its text before and from now on.
     set_inputs: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    # Returns the text of the default that an input has; None if it has another value. It is asked about inputs that an
+    # earlier run did not have: those with their defaults are not compared.
     default_of: Callable[[str], str | None] | None = None
     project: str | None = None
     parent: str | None = None
     origin: str = "library"
-    command: Sequence[str] = ()
+    command: Sequence[str] = ()  # its secrets are masked before it is stored
     zrb_version: str | None = None
     again: bool = False
-    takes_over: bool = False
+    takes_over: bool = False  # whether a session of another project belongs to this one from this run on
 
-    def run_columns(self) -> dict[str, Any]:
+    def run_columns(self) -> dict[str, str | int | None]:
         """Return what is stored with the run: how it was started, and in which process."""
         return {
             **asdict(identity()),
@@ -228,11 +222,6 @@ class RunLifecycle:
 
     As a context manager, it starts unless it was started, and ends the session as `completed` unless a task failed. It
     belongs to the process that starts it: when a forked child leaves the block, nothing happens.
-
-    Attributes:
-        number: 1 for the first run of the session; also its fence number.
-        lost: Whether another process has taken the session over, as far as is known yet.
-        added_inputs: The texts of the defaults of inputs that the task has declared since the session started, by name.
     """
 
     def __init__(self, xcoms: Xcoms, spec: RunSpec, on_lost: Callable[[ZrbStoreError], None] | None = None) -> None:
@@ -247,7 +236,7 @@ class RunLifecycle:
         self.session_id = 0
         self._xcoms = xcoms
         self._spec = spec
-        self.added_inputs: dict[str, str] = {}
+        self.added_inputs: dict[str, str] = {}  # defaults of inputs declared since the session started, by name
         self._on_lost = on_lost
         self._is_root = spec.parent is None
         self._dead_run: tuple[RunRecord, str] | None = None

@@ -74,18 +74,9 @@ class Run(RunLifecycle):
     def begin(self, task: str, *, role: str = "task", arguments: str | None = None, once: bool = False) -> Attempt:
         """Begin the next attempt of a task, giving back its unfinished ones first.
 
-        That includes an attempt that is open in this process: only `attempt` and `task` protect it. A forked
-        child of the process that began the run gives back none that is open.
-
-        Args:
-            role: `task`, `server`, `fallback` or `check`. A check has one attempt, which is opened again.
-            arguments: Encoded arguments, for comparison in the next run.
-            once: Begin none if the task has completed.
-
-        Raises:
-            InvalidArgument: No task can have this name.
-            TaskCompleted: `once`, and the task has completed in this session.
-            ZrbStoreError: This is a forked child, and an attempt of the task is open.
+        That includes an attempt that is open in this process: only `attempt` and `task` protect it. A forked child of
+        the process that began the run gives back none that is open. A check has one attempt, which is opened again.
+        The next run compares its encoded `arguments`. With `once`, raise `TaskCompleted` if the task has completed.
         """
         check_name(task, "task")
         session_id, known = self.session_id, self._numbers.get(task, 0)
@@ -240,11 +231,7 @@ class Run(RunLifecycle):
         return Attempt(self._xcoms, begun.id, task, begun.number, self.number)
 
     def completed(self, task: str) -> AttemptRecord | None:
-        """Return the attempt by which a task has completed, unless it was given back, or None.
-
-        Raises:
-            InvalidArgument: No task can have this name.
-        """
+        """Return the attempt by which a task has completed, unless it was given back, or None."""
         return attempts.in_effect(self.database, self.session_id, check_name(task, "task"))
 
     def result(self, completed: AttemptRecord) -> Any:

@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import FrameType
-from typing import IO, Any
+from typing import IO
 
 from zrb_store.process import has_living_member
 
@@ -197,7 +197,7 @@ class EndingSignals:
         self.count = 0  # how many have come
         self._finish = finish
         self._stop = stop
-        self._previous: dict[int, Any] = {}
+        self._previous: dict[int, Callable[[int, FrameType | None], None] | int | None] = {}
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         self.count += 1

@@ -295,14 +295,9 @@ class CommandRunner:
         """Run the command for one value.
 
         When this returns, nothing of the command's process group is left, unless the command succeeded: then processes
-        that it left in the background stay.
-
-        Args:
-            text: The value's text: the command's stdin, and what replaces `{}`; None if the command takes no value.
-            environment: The command's environment; None for that of this process.
-            on_started: Called when the command has a process, which waits for this to return. An error ends it.
-            stdin: The descriptor that the command's stdin is read from, after the text.
-            keep: Is called with each piece of what the command writes.
+        that it left in the background stay. The value's text is the command's stdin, and replaces `{}`; it is None if
+        the command takes no value. `on_started` is called when the command has a process, which waits for it to return;
+        an error ends the command. `stdin` is a descriptor that the command's stdin is read from, after the text.
         """
         with ExitStack() as stack:
             child = self._start(text, environment)

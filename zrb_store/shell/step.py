@@ -153,12 +153,7 @@ class ShellStep:
 
 
 def wait(store: Store, queue: str, timeout: timedelta | None, say: str | None, name: str | None) -> str:
-    """Return the encoded value that the task of `run` waits for, which this process runs in.
-
-    Raises:
-        Waiting: The value is not there, and the task has ended.
-        TimeoutError: It did not come in time.
-    """
+    """Return the encoded value that the task of `run` waits for, which this process runs in; raise as `wait` does."""
     attempt = _surrounding(store, name or f"wait {queue}")
     if not sessions.get(store.database, attempt.session).argv:
         raise ZrbStoreError(

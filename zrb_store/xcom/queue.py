@@ -42,9 +42,10 @@ from zrb_store.xcom.session_queues import SessionQueues
 
 P = ParamSpec("P")
 T = TypeVar("T")
+Callback = Callable[[], Any]
 
 
-def _call(callbacks: list[Callable[[], Any]]) -> None:
+def _call(callbacks: list[Callback]) -> None:
     for callback in callbacks:
         callback()
 
@@ -73,8 +74,8 @@ class Xcom(QueueReader):
         self._queues = queues
         self.name = check_name(name, "queue")
         self.place = queues.session, name
-        self._push_callbacks: list[Callable[[], Any]] = []
-        self._pop_callbacks: list[Callable[[], Any]] = []
+        self._push_callbacks: list[Callback] = []
+        self._pop_callbacks: list[Callback] = []
 
     # -- what a subclass may change: how values are encoded, and what it remembers of them
 
@@ -432,13 +433,13 @@ class Xcom(QueueReader):
 
     # -- callbacks, under the names that zrb's releases have used
 
-    def append_push_callback(self, callback: Callable[[], Any]) -> None:
+    def append_push_callback(self, callback: Callback) -> None:
         """Call `callback` after each push of this object (not of other processes)."""
         self._push_callbacks.append(callback)
 
     add_push_callback = append_push_callback
 
-    def append_pop_callback(self, callback: Callable[[], Any]) -> None:
+    def append_pop_callback(self, callback: Callback) -> None:
         """Call `callback` after each pop of this object (not of other processes)."""
         self._pop_callbacks.append(callback)
 
@@ -480,7 +481,7 @@ class Xcoms(SessionQueues, Mapping[str, Xcom]):
     def get(self, name: str, /) -> Xcom | None: ...
     @overload
     def get(self, name: str, default: D, /) -> Xcom | D: ...
-    def get(self, name: str, default: Any = None, /) -> Any:
+    def get(self, name: str, default: D | None = None, /) -> Xcom | D | None:
         """Return the queue if anything was ever pushed to it, otherwise the default."""
         return self[name] if name in self else default  # noqa: SIM401 - this is get
 

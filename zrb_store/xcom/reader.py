@@ -30,17 +30,11 @@ Values: TypeAlias = "deque[Any]"
 
 
 class Edit(NamedTuple):
-    """What one operation does to a queue.
+    """What one operation does to a queue."""
 
-    Attributes:
-        removed: The seqs that leave it.
-        left: New values before all others, in order.
-        right: New values after all others, likewise.
-    """
-
-    removed: Sequence[int]
-    left: Sequence[NewValue]
-    right: Sequence[NewValue]
+    removed: Sequence[int]  # the seqs that leave it
+    left: Sequence[NewValue]  # before all others, in order
+    right: Sequence[NewValue]  # after all others, in order
 
 
 Editor = Callable[[Live], Edit]
@@ -115,7 +109,7 @@ class QueueReader:
     _empty_pop = _empty_peek = EMPTY
 
     __hash__ = None  # type: ignore[assignment]  # mutable and compared by value, as a deque
-    __class_getitem__: classmethod[Any, Any, Any] = classmethod(GenericAlias)
+    __class_getitem__: classmethod[QueueReader, ..., GenericAlias] = classmethod(GenericAlias)
 
     def is_in(self, database: Database) -> bool:
         """Whether the queue is in this store."""

@@ -32,22 +32,15 @@ _UNWATCHED = contextlib.nullcontext()
 
 
 class SessionQueues:
-    """The ids of one session's queues, by name.
-
-    Attributes:
-        ids: Those that are known, by name.
-        due: When each queue is searched again (`reclaim.due_times`).
-        owner: The attempt that every operation belongs to; None: the attempt that the code runs in.
-        parent_attempt: The attempt of another process that started this one. It owns what no attempt here owns.
-    """
+    """The ids of one session's queues, by name."""
 
     database: Database
     session: str
     max_value: int
-    owner: Owner | None
-    parent_attempt: Owner | None
-    ids: dict[str, int]
-    due: dict[int, float]
+    owner: Owner | None  # the attempt that every operation belongs to; None: the attempt that the code runs in
+    parent_attempt: Owner | None  # of another process that started this one. It owns what no attempt here owns
+    ids: dict[str, int]  # those that are known, by name
+    due: dict[int, float]  # when each queue is searched again (`reclaim.due_times`)
 
     def is_in(self, database: Database) -> bool:
         """Whether these queues are in this store."""

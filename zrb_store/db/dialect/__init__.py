@@ -49,7 +49,7 @@ def new_id(table: str) -> sa.ColumnElement[int]:
     )
 
 
-def new_ids(table: str, order: sa.ColumnElement[Any]) -> sa.ColumnElement[int]:
+def new_ids(table: str, order: sa.ColumnElement[int]) -> sa.ColumnElement[int]:
     """Return ids as `new_id` gives them, for several rows of one statement, in the order of a column."""
     first = f"(SELECT coalesce(max(id), 0) + (random() & 268435455) FROM {table})"  # the same for all rows
     sqlite = f"({first} + row_number() OVER (ORDER BY {{0}}))"

@@ -7,16 +7,17 @@ import select as readiness
 import socket
 from collections.abc import Iterator
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from zrb_store.db.clock import clock
 
 if TYPE_CHECKING:
     import psycopg
     import sqlalchemy as sa
+    from psycopg.rows import TupleRow
 
 
-ServerConnection: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
+ServerConnection: TypeAlias = "psycopg.Connection[TupleRow]"
 
 SECONDS = 10.0  # how long the server may take to answer: as long as it may take to accept a connection
 _LEAST = 1.0  # seconds, although somebody waits less long
