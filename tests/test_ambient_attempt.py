@@ -14,6 +14,8 @@ from tests.rows import all_rows, states
 from tests.runners import work_for_an_attempt
 from zrb_store import Attempt, AttemptClosed, InvalidArgument, LeaseLost, Store, open_store
 
+pytestmark = pytest.mark.long_on_postgresql
+
 
 class Command:
     """A command that was started by the attempt."""

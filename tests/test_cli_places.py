@@ -23,6 +23,8 @@ from tests.terminals import MAIN, plain, shown_on_terminal
 from zrb_store import Store, cli, open_store
 from zrb_store.db.tables import value
 
+pytestmark = pytest.mark.long_on_postgresql
+
 READS = [
     ["list"],
     ["show", "etl-24"],

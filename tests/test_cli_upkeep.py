@@ -18,6 +18,8 @@ from zrb_store import SessionNotFound, Store
 from zrb_store.db import tables
 from zrb_store.operations.sessions import remove_sessions
 
+pytestmark = pytest.mark.long_on_postgresql
+
 
 def test_the_commands(command: Commands, store: Store) -> None:
     for number in range(3):

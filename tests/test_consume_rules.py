@@ -25,7 +25,7 @@ from zrb_store.codec import Undecodable
 from zrb_store.db.clock import Clock
 from zrb_store.operations.values import requeue
 
-pytestmark = pytest.mark.usefixtures("sound")
+pytestmark = [pytest.mark.usefixtures("sound"), pytest.mark.long_on_postgresql]
 
 
 @pytest.fixture(autouse=True)

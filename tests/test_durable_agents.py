@@ -23,7 +23,7 @@ from zrb_store.agents import durable
 from zrb_store.errors import InvalidArgument, RequestChanged
 from zrb_store.testing import crash_at
 
-pytestmark = pytest.mark.promise(number=11)
+pytestmark = [pytest.mark.promise(number=11), pytest.mark.long_on_postgresql]
 
 
 class Broken(Exception):

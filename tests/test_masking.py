@@ -13,6 +13,8 @@ import pytest
 from zrb_store import masking
 from zrb_store.masking import ends_amid_secret, mask_command, mask_named, mask_printed, mask_text, mask_word
 
+pytestmark = pytest.mark.long_on_postgresql
+
 
 @pytest.fixture(autouse=True)
 def _nothing_remembered(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,6 +19,8 @@ from tests.page_server import Server
 from tests.postgres import DEADLINE, private_server, wait_until
 from zrb_store import Store, open_store
 
+pytestmark = pytest.mark.long_on_postgresql
+
 
 @pytest.fixture
 def start(location: str) -> Iterator[Any]:

@@ -79,6 +79,7 @@ exit 3
 LOOKS = (("get", "night", "out", "--seq", "2"), ("get", "record-inbox", "files", "--seq", "1"))
 
 
+@pytest.mark.slow
 @pytest.mark.long_on_postgresql
 def test_commands_of_run(store: Store, tmp_path: Path, location: str, command: Commands) -> None:
     scripts = Scripts(tmp_path, location)
@@ -113,6 +114,7 @@ def test_commands_of_run(store: Store, tmp_path: Path, location: str, command: C
     assert len(scripts.lines("ran")) == 6
 
 
+@pytest.mark.slow
 @pytest.mark.long_on_postgresql
 def test_deliveries(store: Store, tmp_path: Path, location: str) -> None:
     scripts = Scripts(tmp_path, location)

@@ -19,6 +19,8 @@ from tests.attempts import Broken, start
 from tests.rows import faults, query
 from zrb_store import InputsDiffer, Run, Store, TaskCompleted, UnencodableValue, open_store, register_codec
 
+pytestmark = pytest.mark.long_on_postgresql
+
 
 @pytest.fixture(autouse=True)
 def check_rows(store: Store) -> Iterator[None]:

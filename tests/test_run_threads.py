@@ -17,6 +17,8 @@ from tests.rows import faults, query
 from tests.runners import fork_amid_a_step
 from zrb_store import Attempt, InputsDiffer, LeaseLost, Run, Store, StoreUnavailable, ZrbStoreError
 
+pytestmark = pytest.mark.long_on_postgresql
+
 PATIENCE = 30.0
 UNDER_WAY = "is running in this process: it must end before the task's next attempt begins"
 

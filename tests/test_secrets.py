@@ -23,6 +23,8 @@ from zrb_store.db import engine
 from zrb_store.db.location import shown_url, store_url
 from zrb_store.inspect.report import describe
 
+pytestmark = pytest.mark.long_on_postgresql
+
 PASSWORD = "Zk7-hunter"
 
 

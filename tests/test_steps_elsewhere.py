@@ -16,7 +16,7 @@ from tests.test_steps import Boom, Counted, attempt_of, failing
 from zrb_store import Attempt, LeaseLost, StepUncertain, Store, Xcom, open_store, step
 from zrb_store.testing import Crash, crash_at, expire_lease
 
-pytestmark = pytest.mark.usefixtures("sound")
+pytestmark = [pytest.mark.usefixtures("sound"), pytest.mark.long_on_postgresql]
 
 
 @pytest.fixture

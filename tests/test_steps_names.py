@@ -12,7 +12,7 @@ from zrb_store import Attempt, InputsDiffer, StepUncertain, Store
 from zrb_store.db.transaction import set_callback
 from zrb_store.testing import Crash, crash_at, expire_lease
 
-pytestmark = pytest.mark.usefixtures("sound")
+pytestmark = [pytest.mark.usefixtures("sound"), pytest.mark.long_on_postgresql]
 
 
 @contextlib.contextmanager

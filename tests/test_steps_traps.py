@@ -16,7 +16,7 @@ from zrb_store import Attempt, AttemptClosed, Store, ZrbStoreError, step
 from zrb_store.db.transaction import set_callback
 from zrb_store.xcom import current_attempt
 
-pytestmark = pytest.mark.usefixtures("sound")
+pytestmark = [pytest.mark.usefixtures("sound"), pytest.mark.long_on_postgresql]
 
 
 async def push_and_hang(attempt: Attempt) -> None:

@@ -18,6 +18,8 @@ from zrb_store import Store, open_store
 from zrb_store.operations.export import write_lines
 from zrb_store.operations.transfer import copy
 
+pytestmark = pytest.mark.long_on_postgresql
+
 
 def steps_of(store: Store) -> list[Any]:
     """Return each attempt of a step with the attempt around it, and the columns that only steps have."""

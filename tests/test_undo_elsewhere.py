@@ -12,7 +12,7 @@ from tests.rows import faults, query, states
 from zrb_store import Store
 from zrb_store.records import iso
 
-pytestmark = pytest.mark.usefixtures("sound")
+pytestmark = [pytest.mark.usefixtures("sound"), pytest.mark.long_on_postgresql]
 
 
 @pytest.mark.promise(number=10)

@@ -10,6 +10,8 @@ import pytest
 from zrb_store import InvalidArgument, Store, open_store
 from zrb_store.queries import sessions
 
+pytestmark = pytest.mark.long_on_postgresql
+
 
 def test_reading_a_missing_queue_makes_nothing(store: Store) -> None:
     xcom = store.session("s").xcom

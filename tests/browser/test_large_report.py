@@ -50,6 +50,7 @@ def many_attempts(tmp_path_factory: pytest.TempPathFactory) -> Path:
         return write(store, "s", folder)
 
 
+@pytest.mark.long
 @pytest.mark.promise(number=14)
 def test_a_hundred_thousand_values_open_at_once_scroll_and_are_searched(many_values: Path, new_page: NewPage) -> None:
     assert many_values.stat().st_size <= 5_000_000
