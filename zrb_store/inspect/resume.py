@@ -198,7 +198,7 @@ def decide(
         )
         if name in again and name in reachable:
             return again[name]
-        if name in touched:
+        if name in touched and (name in reachable or role != "fallback"):
             return touched[name]
         # A task that was marked by hand does not run again, whatever its role.
         if name in standing and (role == "task" or standing[name].role == "manual" or ended):
