@@ -141,13 +141,16 @@ def run_crontabs(page: Path, folder: Path) -> int:
     (folder / ".venv").symlink_to(sys.prefix)
     for block in (block for block in blocks(page) if block.language == "crontab"):
         environment = {"HOME": str(folder), "SHELL": "/bin/sh", "PATH": "/usr/bin:/bin"}
+        prepared: dict[str, str] = {}
         for line in re.sub(r"/srv/\w+", str(folder), block.text).splitlines():
             if variable := re.fullmatch(r"(\w+)=(.*)", line):
                 environment[variable[1]] = variable[2]
                 continue
             *_, job = line.split(maxsplit=5)
-            # The store is there, as after the first night.
-            subprocess.run(["zrb-store", "db", "upgrade"], cwd=folder, env=environment, capture_output=True, check=True)
+            if prepared != environment:  # the store is there, as after the first night
+                upgrade = ["zrb-store", "db", "upgrade"]
+                subprocess.run(upgrade, cwd=folder, env=environment, capture_output=True, check=True)
+                prepared = dict(environment)
             assert "%" not in job.replace(r"\%", ""), f"cron ends the command at an unescaped %: {line}"
             done = subprocess.run(
                 ["/bin/sh", "-c", job.replace(r"\%", "%")],
