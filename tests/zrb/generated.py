@@ -114,7 +114,7 @@ def differences(workflow: Workflow, name: str, forced: str | None) -> list[str]:
     resumer = Resumer()
     with open_store(read_only=True) as store:
         record = store.session(name).record()
-        steps, _ = resumer.plan(store, record, forced, {})
+        steps = resumer.plan(store, record, forced, {})
     planned = {step.task for step in steps if step.action == "run"}
     decided.update(step.action for step in steps)
     workflow.ran.clear()
@@ -132,7 +132,7 @@ def differences(workflow: Workflow, name: str, forced: str | None) -> list[str]:
 def mark_one(workflow: Workflow, name: str) -> None:
     """Mark a task completed by hand."""
     with open_store(read_only=True) as store, contextlib.suppress(ZrbStoreError):
-        steps, _ = Resumer().plan(store, store.session(name).record(), None, {})
+        steps = Resumer().plan(store, store.session(name).record(), None, {})
         task = workflow.dice.choice([step.task for step in steps])
         with open_store() as writable:
             mark(writable.database, name, task)

@@ -90,7 +90,7 @@ def _plan(resumer: Resumer | None, store: Store, session: SessionRecord) -> Plan
     if resumer is None or not session.path or session.is_finished:
         return None
     try:
-        decisions, _ = resumer.plan(store, session, None, {})
+        decisions = resumer.plan(store, session, None, {})
     except ZrbStoreError as error:
         return Plan(as_typed(str(error), program_name()), [])
     return Plan(None, decisions)

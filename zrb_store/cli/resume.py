@@ -43,13 +43,14 @@ if TYPE_CHECKING:
             repeat_once: bool = False,
             takes_over: bool = False,
             changes: Mapping[str, str] = {},
-            with_agents: bool = False,
-        ) -> tuple[list[Decision], list[str]]:
-            """Decide what a resume of this session runs and skips, and what else a user should know, in one line each.
+        ) -> list[Decision]:
+            """Decide what a resume of this session runs and skips. Nothing is run or written.
 
-            `inputs` are given as `--NAME VALUE`, and `changes` as `--set NAME=VALUE`. With agents, what becomes of
-            their steps is found too. Nothing is run or written.
+            `inputs` are given as `--NAME VALUE`, and `changes` as `--set NAME=VALUE`.
             """
+
+        def explain(self, store: Store, decisions: list[Decision]) -> tuple[list[Decision], list[str]]:
+            """Add what becomes of the steps of agents, and return what else a user should know, in one line each."""
 
         @property
         def changed(self) -> Mapping[str, tuple[str, str]]:
@@ -202,10 +203,14 @@ def resume(
                 from zrb_store.run.lifecycle import refuse_waiting  # late, as above
 
                 refuse_waiting(store.database, record)  # before anybody is asked for a secret input
+            notes: list[str] = []
             # Also without --plan: mistakes are reported before anybody is asked for a secret input.
             try:
-                options = {"repeat_once": repeat_once, "takes_over": here, "with_agents": plan}
-                decisions, notes = its.plan(store, record, forced, given_inputs, **options, changes=set_inputs)
+                decisions = its.plan(
+                    store, record, forced, given_inputs, repeat_once=repeat_once, takes_over=here, changes=set_inputs
+                )
+                if plan:
+                    decisions, notes = its.explain(store, decisions)
             except ZrbStoreError as error:
                 if not several:
                     raise

@@ -98,8 +98,7 @@ class CommandResumer:
         repeat_once: bool = False,
         takes_over: bool = False,
         changes: Mapping[str, str] = {},
-        with_agents: bool = False,
-    ) -> tuple[list[Decision], list[str]]:
+    ) -> list[Decision]:
         if changes:
             raise click.UsageError(
                 f"session {session.name} runs a command, which has all inputs: start it with other ones as another "
@@ -109,7 +108,10 @@ class CommandResumer:
             raise click.UsageError(f"session {session.name} runs a command, whose inputs are stored: leave them out")
         call = stored_run(store.database, session, takes_over=takes_over)
         self._call = dataclasses.replace(call, forced=forced is not None, repeat_once=repeat_once)
-        return plan(store.database, session, call.workflow, forced, repeat_once=repeat_once), []
+        return plan(store.database, session, call.workflow, forced, repeat_once=repeat_once)
+
+    def explain(self, store: Store, decisions: list[Decision]) -> tuple[list[Decision], list[str]]:
+        return decisions, []
 
     def accept(self) -> None:
         raise click.exceptions.Exit(_run(self._call))

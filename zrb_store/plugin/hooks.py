@@ -13,7 +13,6 @@ import signal
 import sys
 from collections import deque
 from collections.abc import Awaitable, Callable
-from contextvars import ContextVar
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
@@ -31,6 +30,7 @@ from zrb_store.plugin.compat import (
     Session,
     SharedContext,
 )
+from zrb_store.plugin.inputs_read import rendering
 from zrb_store.plugin.messages import speaker, warn
 
 if TYPE_CHECKING:
@@ -211,16 +211,12 @@ def _final_result(stock: Callable[[Session], R], self: Session) -> R | None:
     return stock(self) if recorder.fatal is None and status is not None and status.is_completed else None
 
 
-# The context whose template is being rendered: zrb gives templates the session's context, not the task's.
-_rendering: ContextVar[Context | None] = ContextVar("zrb_store_rendering", default=None)
-
-
 def _render(stock: Callable[Concatenate[Context, P], R], self: Context, /, *args: P.args, **kwargs: P.kwargs) -> R:
-    token = _rendering.set(self)
+    token = rendering.set(self)
     try:
         return stock(self, *args, **kwargs)
     finally:
-        _rendering.reset(token)
+        rendering.reset(token)
 
 
 def _xcom_of_task(self: Context) -> DotDict | CtxXcom:
@@ -231,16 +227,12 @@ def _xcom_of_task(self: Context) -> DotDict | CtxXcom:
 
 
 def _xcom_of_session(self: SharedContext) -> DotDict:
-    ctx = _rendering.get()
+    ctx = rendering.get()
     return ctx.xcom if ctx is not None and ctx._shared_ctx is self else self._xcom
 
 
-def _input_of_session(self: SharedContext) -> DotDict:
-    return inputs_read.input_of_session(self, _rendering.get())
-
-
 def _task_name_in_template(self: SharedContext) -> str:
-    ctx = _rendering.get()
+    ctx = rendering.get()
     return attempts.task_name_of_action() if ctx is None or ctx._shared_ctx is not self else str(ctx._task_name)
 
 
@@ -284,7 +276,7 @@ def install() -> None:
         patches.wrap(Context, "render", _render)
         patches.put(SharedContext, "xcom", property(_xcom_of_session))
         patches.put(Context, "input", property(inputs_read.input_of_task))
-        patches.put(SharedContext, "input", property(_input_of_session))
+        patches.put(SharedContext, "input", property(inputs_read.input_of_session))
         # No release has `task_name` yet.
         if not hasattr(Context, "task_name"):
             patches.put(Context, "task_name", property(lambda self: self._task_name))

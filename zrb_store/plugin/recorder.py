@@ -24,10 +24,9 @@ from zrb_store.errors import (
 )
 from zrb_store.names import storable_name
 from zrb_store.plugin import compat
-from zrb_store.plugin.code import code_of
 from zrb_store.plugin.compat import AnyContext, AnyTask, Session
 from zrb_store.plugin.ctx_xcom import CtxXcom, CtxXcomContent
-from zrb_store.plugin.graph import Graph
+from zrb_store.plugin.graph import Graph, code_of
 from zrb_store.plugin.inputs import Secrets
 from zrb_store.plugin.inputs_read import read_by, spellings
 from zrb_store.plugin.messages import first_user_frame, text_of_error, uncertain_step, warn
@@ -97,7 +96,7 @@ class Recorder:
         self._errors: dict[str, type[BaseException]] = {}  # by which the last attempt of a task ended
         self._children = 0
         # Merged with those of all tasks, which takes its time.
-        self._inputs = spellings(each.name for each in main.inputs)
+        self._inputs = spellings(main.inputs)
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
         _recorders.add(self)
@@ -109,6 +108,7 @@ class Recorder:
         self.run.start(functools.partial(self._choose_reruns, resumed))
         try:
             known = queue_ids(self.run.database, self.run.session)
+            self.xcoms.ids.update(known)
             for task in self.graph.names:
                 self._content.get(task.name)
             for queue in known:
