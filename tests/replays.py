@@ -119,7 +119,7 @@ def begin(seed: int) -> None:
     session = compat.Session(shared_ctx=compat.SharedContext(args=[]), root_group=compat.cli)
     session.set_main_task(workflow.main)
     record: Any = SimpleNamespace(name=f"s{seed}")  # there is no such session yet
-    setattr(session, compat.RESUMED, ResumeRequest(record, None, {}, Graph(session)))
+    setattr(session, compat.RESUMED, ResumeRequest(record, Graph(session), ResumeOptions()))
     with contextlib.suppress(Exception):
         workflow.main.run(session)
 

@@ -119,8 +119,8 @@ def attach(task: AnyTask, zrb_session: Session, outer: Owner | None) -> Recorder
         origin="web" if is_web else parent.origin if parent else "library" if zrb_session.root_group is None else "cli",
         command=secrets.mask_command(sys.argv),
         zrb_version=version("zrb"),
-        again=resumed is not None and (resumed.forced is not None or bool(resumed.set_inputs)),
-        takes_over=resumed is not None and resumed.takes_over,
+        again=resumed is not None and (resumed.options.forced is not None or bool(resumed.set_inputs)),
+        takes_over=resumed is not None and resumed.options.takes_over,
     )
     name = check_session_name(given or (parent.next_child() if parent else _unused(zrb_session.name, store)))
     recorder = Recorder(zrb_session, task, graph, secrets, store, name, spec)

@@ -20,7 +20,6 @@ from zrb_store.plugin import attempts, commands, compat, inputs, inputs_read, ou
 from zrb_store.plugin.attach import is_to_be_stored, recorder_of
 from zrb_store.plugin.compat import (
     AnyGroup,
-    AnyTask,
     BaseTask,
     BaseTrigger,
     Callback,
@@ -89,26 +88,23 @@ def _problems_of_objects() -> list[str]:
         for name, kind in compat.TOUCHED[owner].items()
         if isinstance(kind, type) and not isinstance(vars(one).get(name) if one else None, kind)
     ]
-    return found or [problem for problem, is_ok in _conditions(shared_ctx, session, task).items() if not is_ok]
-
-
-def _conditions(shared_ctx: SharedContext, session: Session, task: AnyTask) -> dict[str, bool]:
-    """Return whether other conditions hold, each named by its violation."""
-    status = session.get_task_status(task)
-    queue = compat.Xcom([1])
+    if found:
+        return found
+    status, queue = session.get_task_status(task), compat.Xcom([1])
     for kind in ("push", "pop"):
-        (getattr(queue, f"append_{kind}_callback", None) or getattr(queue, f"add_{kind}_callback"))(_conditions)
-    return {
+        (getattr(queue, f"append_{kind}_callback", None) or getattr(queue, f"add_{kind}_callback"))(print)
+    conditions = {  # each by its violation
         "SharedContext.xcom is not its _xcom": shared_ctx.xcom is shared_ctx._xcom,
         "Session.get_task_status does not look into _task_status": session._task_status.get(task) is status,
         "it has no execute_condition": hasattr(task, "execute_condition") or hasattr(task, "_execute_condition"),
         "it has no CFG.INIT_FILE_NAME": isinstance(getattr(compat.CFG, "INIT_FILE_NAME", None), str),
         "Xcom is no deque": isinstance(queue, deque) and list(queue) == [1],
-        "it has no Xcom.push_callbacks": getattr(queue, "push_callbacks", None) == [_conditions],
-        "it has no Xcom.pop_callbacks": getattr(queue, "pop_callbacks", None) == [_conditions],
+        "it has no Xcom.push_callbacks": getattr(queue, "push_callbacks", None) == [print],
+        "it has no Xcom.pop_callbacks": getattr(queue, "pop_callbacks", None) == [print],
         "it has no extract_node": compat.extract_node() is not None,
         "PasswordInput is not secret": hasattr(compat.AnyInput, "is_secret") or _password_is_secret(),
     }
+    return [problem for problem, is_ok in conditions.items() if not is_ok]
 
 
 def _password_is_secret() -> bool:

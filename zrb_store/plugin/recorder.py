@@ -134,11 +134,11 @@ class Recorder:
             return None
         from zrb_store.inspect.resume import changed_inputs, decide, reruns
 
-        workflow, forced = self.graph.workflow(self.main), resumed.forced if resumed else None
+        workflow, forced = self.graph.workflow(self.main), resumed.options.forced if resumed else None
         session_id = known[0].session_id if known else 0
         changed = changed_inputs(executor, session_id, resumed.set_inputs if resumed else ())
         self.decisions = decide(workflow, known, forced, changed=changed)
-        chosen = reruns(self.decisions, known, repeat_once=resumed is not None and resumed.repeat_once)
+        chosen = reruns(self.decisions, known, repeat_once=resumed is not None and resumed.options.repeat_once)
         given_back = dict(chosen.attempts)
         self._standing = {each.task: each for each in known if each.in_effect and each.id not in given_back}
         return chosen

@@ -15,7 +15,7 @@ from zrb_store import codec
 from zrb_store.codec.arguments import encode_named
 from zrb_store.codec.display import shortened
 from zrb_store.errors import InputsDiffer, InvalidArgument, TaskNotFound
-from zrb_store.inspect.resume import Decision, is_of_event, plan, refuse_program, without_task
+from zrb_store.inspect.resume import Decision, ResumeOptions, is_of_event, plan, refuse_program, without_task
 from zrb_store.masking import MASK, mask_named, mask_remembered, mask_text, one_line, remember
 from zrb_store.names import nearest
 from zrb_store.plugin import compat
@@ -45,15 +45,8 @@ class ResumedInputs:
     that is made of a changed input.
     """
 
-    def __init__(
-        self,
-        task: AnyTask,
-        session: SessionRecord,
-        given: Mapping[str, str],
-        *,
-        asking: bool,
-        changes: Mapping[str, str] = {},
-    ) -> None:
+    def __init__(self, task: AnyTask, session: SessionRecord, options: ResumeOptions, *, asking: bool) -> None:
+        given, changes = options.inputs, options.changes
         self.texts: dict[str, str] = {}  # of those that zrb parses, by name
         self.changed: set[str] = set()  # those that are not the stored ones: the task declares them in another way now
         self.added: list[str] = []  # a line about each that the task has declared since, and that gets its default
@@ -310,15 +303,11 @@ class ResumeRequest:
     """A resume that was asked for."""
 
     session: SessionRecord
-    forced: str | None  # the task that runs again with everything downstream of it
-    inputs: Mapping[str, str]  # those that are not stored, by name
     graph: Graph
-    repeat_once: bool = False  # whether completed steps that were declared `once` may run again with `forced`
+    options: ResumeOptions
     runs: bool = True  # whether anything is left to run
     secrets: frozenset[str] = frozenset()  # names of the secret inputs that an earlier run was given
     changed_inputs: frozenset[str] = frozenset()  # names of those that are declared in another way now
-    takes_over: bool = False  # whether the session belongs to this project from now on
-    changes: Mapping[str, str] = field(default_factory=dict)  # the texts of the inputs that `--set` changes, by name
     set_inputs: Mapping[str, tuple[str, str]] = field(default_factory=dict)  # those that change, as `RunSpec` has them
 
 
@@ -337,27 +326,15 @@ class Resumer:
         """The project of the working directory."""
         return current_project(compat.CFG.INIT_FILE_NAME)
 
-    def plan(
-        self,
-        store: Store,
-        session: SessionRecord,
-        forced: str | None,
-        inputs: Mapping[str, str],
-        *,
-        repeat_once: bool = False,
-        takes_over: bool = False,
-        changes: Mapping[str, str] = {},
-    ) -> list[Decision]:
+    def plan(self, store: Store, session: SessionRecord, options: ResumeOptions) -> list[Decision]:
         """Decide what a resume of the session runs and skips."""
         refuse_program(store.database, session)
-        graph = self.declared(session, takes_over=takes_over)
-        self._inputs = ResumedInputs(self._task, session, inputs, asking=False, changes=changes)
-        workflow, self.changed = graph.workflow(self._task), self._inputs.set
-        decisions = plan(store.database, session, workflow, forced, repeat_once=repeat_once, changes=self.changed)
-        runs, again = any(decision.action == "run" for decision in decisions), given_again(session)
-        self._request = ResumeRequest(
-            session, forced, inputs, graph, repeat_once, runs, again, takes_over=takes_over, changes=changes
-        )
+        graph = self.declared(session, takes_over=options.takes_over)
+        self._inputs = ResumedInputs(self._task, session, options, asking=False)
+        self.changed = self._inputs.set
+        decisions = plan(store.database, session, graph.workflow(self._task), options, self.changed)
+        runs = any(decision.action == "run" for decision in decisions)
+        self._request = ResumeRequest(session, graph, options, runs, given_again(session))
         return decisions
 
     def explain(self, store: Store, decisions: list[Decision]) -> tuple[list[Decision], list[str]]:
@@ -366,7 +343,7 @@ class Resumer:
         asks = [
             f"secret input {one.name} is asked for, unless it is given: --{one.name} VALUE"
             for one in self._task.inputs
-            if request.runs and compat.is_secret(one) and one.name not in request.inputs
+            if request.runs and compat.is_secret(one) and one.name not in request.options.inputs
             if one.name in request.secrets or one.always_prompt
         ]
         tasks = {name: task for task, name in request.graph.names.items()}
@@ -433,9 +410,7 @@ class Resumer:
         if not self._is_accepted:
             return
         request = self._request
-        inputs = ResumedInputs(
-            self._task, request.session, request.inputs, asking=request.runs, changes=request.changes
-        )
+        inputs = ResumedInputs(self._task, request.session, request.options, asking=request.runs)
         for line in (*inputs.added, *inputs.kept):
             warn(line)
         changed = frozenset({*inputs.changed, *inputs.set})

@@ -233,8 +233,6 @@ class RunLifecycle:
     belongs to the process that starts it: when a forked child leaves the block, nothing happens.
 
     Attributes:
-        number: 1 for the first run of the session; also its fence number.
-        lost: Whether another process has taken the session over, as far as is known yet.
         added_inputs: The texts of the defaults of inputs that the task has declared since the session started, by name.
     """
 

@@ -373,7 +373,7 @@ class Xcom(QueueReader):
         def work(queue_id: int, transaction: Transaction) -> tuple[Edit, int, int] | None:
             if not values.open_change(transaction, queue_id, attempt_id):
                 return None
-            edit = editor(values.live(transaction, queue_id, lock=True) if read else [])
+            edit = editor(values.lock_live(transaction, queue_id) if read else [])
             moment = draw(transaction)
             values.remove(transaction, queue_id, edit.removed, attempt_id, moment)
             left = right = 0
