@@ -26,6 +26,7 @@ import zrb_store.plugin
 from tests.forks import fork
 from tests.postgres import private_server
 from zrb_store import cli, open_store, step
+from zrb_store.inspect.resume import ResumeOptions
 from zrb_store.plugin import compat
 from zrb_store.plugin.graph import Graph
 from zrb_store.plugin.replay import Replayer
