@@ -13,9 +13,10 @@ from zrb_store.errors import SessionCompleted
 from zrb_store.names import check_session_name
 from zrb_store.plugin import compat
 from zrb_store.plugin.compat import AnySession, AnyTask, Session
-from zrb_store.plugin.inputs import given_inputs
+from zrb_store.plugin.inputs import Secrets, default_of, given_inputs, given_secrets, inputs_to_store
 from zrb_store.plugin.messages import describe_completed, describe_resume, warn
 from zrb_store.process import current_project
+from zrb_store.render.stderr import print_warnings
 
 if TYPE_CHECKING:
     from zrb_store.plugin.recorder import Recorder
@@ -27,9 +28,7 @@ if TYPE_CHECKING:
 @functools.cache
 def opened_store() -> Store:
     """Return the store that the settings name, opened at its first use in this process."""
-    # late: imports SQLAlchemy
-    from zrb_store.render.stderr import print_warnings
-    from zrb_store.store import open_store
+    from zrb_store.store import open_store  # late: imports SQLAlchemy
 
     print_warnings(warn)
     store = open_store()
@@ -83,7 +82,6 @@ def attach(task: AnyTask, zrb_session: Session, outer: Owner | None) -> Recorder
     from importlib.metadata import version
 
     from zrb_store.plugin.graph import Graph
-    from zrb_store.plugin.inputs import Secrets, default_of, given_secrets, inputs_to_store
     from zrb_store.plugin.recorder import Recorder
     from zrb_store.run import RunSpec
 

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias
 from zrb_store import codec, settings
 from zrb_store.attempt import status_after
 from zrb_store.codec import json_text
+from zrb_store.codec.arguments import names_of, names_of_unstorable, without_names
 from zrb_store.db.transaction import Executor, Transaction
 from zrb_store.errors import (
     InputsDiffer,
@@ -134,9 +135,7 @@ class RunSpec:
             before, now = session.inputs, codec.encode_named(self.inputs)
             if before == now and '"$"' not in now:  # all of them can be compared
                 return added
-            # late: most runs have the same inputs
-            from zrb_store.codec.arguments import names_of, names_of_unstorable, without_names
-            from zrb_store.codec.compare import describe_changes
+            from zrb_store.codec.compare import describe_changes  # late: most runs have the same inputs
 
             other = {*self.secret_inputs, *self.changed_inputs}
             if self.default_of is not None:
@@ -164,8 +163,6 @@ class RunSpec:
         """Raise `InputsDiffer` if a secret input that was given to an earlier run is not given to this one."""
         if self.inputs is None or session.inputs is None or not self.secret_inputs:
             return
-        from zrb_store.codec.arguments import names_of  # late: few tasks have secrets
-
         before = names_of(session.inputs)
         missing = [name for name in before if name in self.secret_inputs and name not in self.inputs]
         if missing:

@@ -18,6 +18,7 @@ from zrb_store.codec import Encoded
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction, failpoint
 from zrb_store.errors import InvalidArgument, SessionNotFound
+from zrb_store.local_time import delay_in_micros
 from zrb_store.names import check_name
 from zrb_store.queries import queues, takes, values
 from zrb_store.queries.attempts import Owner
@@ -114,12 +115,7 @@ class Xcom(QueueReader):
             UnencodableValue: No codec takes a part of the value.
             ValueTooLarge: It is larger than the limit.
         """
-        micros = 0
-        if delay != 0:
-            from zrb_store.local_time import delay_in_micros  # late: most programs delay nothing
-
-            micros = delay_in_micros(delay)
-        self._push(value, left=False, delay=micros)
+        self._push(value, left=False, delay=0 if delay == 0 else delay_in_micros(delay))
         _call(self._push_callbacks)
 
     @_then_call
