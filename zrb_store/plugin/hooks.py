@@ -17,7 +17,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from zrb_store.plugin import attempts, commands, compat, inputs, inputs_read, output
-from zrb_store.plugin.attach import is_to_be_stored, recorder_of
+from zrb_store.plugin.attach import recorder_of, where_kept
 from zrb_store.plugin.compat import (
     AnyGroup,
     BaseTask,
@@ -256,7 +256,7 @@ async def _run_callback(
 ) -> R:
     # Name the session of an event before the callback publishes the name.
     parent = recorder_of(parent_session)
-    if parent is not None and is_to_be_stored(self._task, session):
+    if parent is not None and where_kept(self._task, session) == "store":
         session._name = parent.next_child()
         setattr(session, compat.CHILD, session._name)
     return await stock(self, parent_session, session, *args, **kwargs)
