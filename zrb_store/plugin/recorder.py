@@ -198,11 +198,10 @@ class Recorder:
 
     def end(self, error: BaseException | None, *, interrupted: bool) -> str:
         """End the run with its true status, and return it: `completed`, `failed`, `interrupted` or `waiting`."""
+        self.ended = True
         if self.run.is_inherited:  # a forked child ends nothing, and has nothing to say
-            self.ended = True
             return "completed"
         status = self._true_status(error, interrupted)
-        self.ended = True
         lease.stop_renewing(self.run)  # even if the store cannot be reached: the process may live long
         if self.fatal is None:
             try:
