@@ -26,6 +26,7 @@ import zrb_store.plugin
 from tests.forks import fork
 from tests.postgres import private_server
 from zrb_store import cli, open_store, step
+from zrb_store.inspect.resume import ResumeOptions
 from zrb_store.plugin import compat
 from zrb_store.plugin.graph import Graph
 from zrb_store.plugin.replay import Replayer
@@ -119,7 +120,7 @@ def begin(seed: int) -> None:
     session = compat.Session(shared_ctx=compat.SharedContext(args=[]), root_group=compat.cli)
     session.set_main_task(workflow.main)
     record: Any = SimpleNamespace(name=f"s{seed}")  # there is no such session yet
-    setattr(session, compat.RESUMED, ResumeRequest(record, None, {}, Graph(session)))
+    setattr(session, compat.RESUMED, ResumeRequest(record, Graph(session), ResumeOptions()))
     with contextlib.suppress(Exception):
         workflow.main.run(session)
 

@@ -304,7 +304,7 @@ def test_retention_between_values(store: Store, shell: Shell) -> None:
     environment = {
         "ZRB_STORE_RETENTION": "0s,keep=1",
         "zrb_store.shell.consumer:_RETENTION_EVERY": "0",
-        "zrb_store.run.retention:_DAY": "0",
+        "zrb_store.operations.prune:_DAY": "0",
     }
     consumer = shell.start_sh("exit 0", "--forever", **environment)
     consumer.wait_for("#5: completed")

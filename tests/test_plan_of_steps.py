@@ -8,7 +8,7 @@ import pytest
 
 from zrb_store import InvalidArgument, Store, step
 from zrb_store.attempt import Attempt
-from zrb_store.inspect.resume import Node, Workflow, plan
+from zrb_store.inspect.resume import Node, ResumeOptions, Workflow, plan
 from zrb_store.testing import expire_lease
 
 CHAIN = Workflow([Node("load"), Node("clean", upstreams=["load"]), Node("main", upstreams=["clean"])], main="main")
@@ -22,7 +22,7 @@ def planned(store: Store, forced: str | None = None, *, repeat_once: bool = Fals
     """Return the reason and the number of steps of each task."""
     record = store.session("night").record()
     with store.database.snapshot() as transaction:
-        decisions = plan(transaction, record, CHAIN, forced, repeat_once=repeat_once)
+        decisions = plan(transaction, record, CHAIN, ResumeOptions(forced, repeat_once=repeat_once))
     return {each.task: (each.reason, each.steps) for each in decisions}
 
 

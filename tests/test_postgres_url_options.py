@@ -180,7 +180,7 @@ def test_several_hosts_in_any_form(location: str, given: str, shown: str) -> Non
 def test_several_hosts_reach_the_driver(location: str) -> None:
     given = "postgresql://u@h1:5433,h2:5434/db"
     for text in (given, "postgresql://u@/db?host=h1:5433&host=h2:5434"):
-        engine = PostgreSQL(store_url(text)).engine(read_only=True, durability="normal")()
+        engine = PostgreSQL(store_url(text)).engine
         _, parameters = engine.dialect.create_connect_args(engine.url)
         assert (parameters["host"], parameters["port"]) == ("h1,h2", "5433,5434")
 

@@ -213,7 +213,7 @@ def test_no_number_is_given_twice(store: Store, push: str) -> None:
             getattr(queue, push)(number)
             queue_id = queues.find_queue(store.database, "inbox", "q")
             assert queue_id is not None
-            given.append(values.live(store.database, queue_id)[0 if push == "appendleft" else -1][0])
+            given.append(values.lock_live(store.database, queue_id)[0 if push == "appendleft" else -1][0])
         for _ in range(3):
             getattr(queue, take)()
         age(store, 31)

@@ -15,8 +15,7 @@ import sqlalchemy as sa
 from tests.commands import Commands
 from tests.sessions import check
 from zrb_store import Store
-from zrb_store.inspect.redact import redacted
-from zrb_store.inspect.report import describe
+from zrb_store.inspect.report import describe, redacted
 
 KEPT = {"status", "started_at", "ended_at", "type", "state", "origin", "seq", "id", "number", "pushed_by"}
 

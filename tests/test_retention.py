@@ -69,7 +69,7 @@ def test_it_ends_early_when_the_process_has_to_end(store: Store, monkeypatch: py
 def test_a_long_duration_is_reported(
     store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("zrb_store.run.retention._TELL_AFTER", 0.0)
+    monkeypatch.setattr("zrb_store.operations.prune._TELL_AFTER", 0.0)
     with store.session("new").run():
         pass
     assert count_old(store) == 0
@@ -93,7 +93,7 @@ def test_a_run_does_not_fail_by_it(
         raise ZrbStoreError("no")
 
     monkeypatch.setenv("ZRB_STORE_RETENTION", "1d")
-    monkeypatch.setattr("zrb_store.run.retention._claim_the_day", fail)
+    monkeypatch.setattr("zrb_store.operations.prune._claim_the_day", fail)
     with store.session("s").run():
         pass
     assert "the store was not pruned: no" in caplog.text

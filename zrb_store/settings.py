@@ -268,15 +268,11 @@ def session_name() -> str | None:
     return None if os.environ.get(EVENT) else os.environ.get("ZRB_STORE_SESSION") or None
 
 
-class RetentionRule(NamedTuple):
-    """Which sessions are pruned after a run. At least one of the two conditions is given."""
+def retention() -> tuple[timedelta | None, int | None] | None:
+    """Return which sessions are pruned after a run, from `ZRB_STORE_RETENTION`; None if nothing is pruned.
 
-    older_than: timedelta | None  # only sessions that ended longer ago
-    keep_last: int | None  # how many sessions of each task are kept
-
-
-def retention() -> RetentionRule | None:
-    """Return which sessions are pruned after a run, from `ZRB_STORE_RETENTION`; None if nothing is pruned."""
+    These are the age from which on they are, and how many of each task are kept. At least one of the two is given.
+    """
     text = value_of("ZRB_STORE_RETENTION")
     if not text:
         return None
@@ -292,4 +288,4 @@ def retention() -> RetentionRule | None:
             raise InvalidArgument(
                 f"ZRB_STORE_RETENTION is {text!r}: set it to e.g. 30d, keep=20 or 30d,keep=20"
             ) from None
-    return RetentionRule(age, keep)
+    return age, keep

@@ -18,11 +18,11 @@ from zrb_store.db.schema import open_database
 from zrb_store.errors import InvalidArgument, ZrbStoreError
 from zrb_store.masking import remember_command
 from zrb_store.names import check_name, check_session_name
-from zrb_store.process import current_script
+from zrb_store.process import Projects, current_script
 from zrb_store.queries import runs, sessions
 from zrb_store.queries.clock import now_micros
 from zrb_store.queries.lease import status_of
-from zrb_store.records import SessionRecord
+from zrb_store.records import Damage, SessionRecord
 from zrb_store.run import Run, RunSpec
 from zrb_store.xcom import Xcoms
 
@@ -210,7 +210,6 @@ class Store:
             InvalidArgument: There is no such status, or the limit is negative.
         """
         from zrb_store.inspect.list import STATUSES, list_sessions  # only now: most programs do not list
-        from zrb_store.process import Projects
 
         if status is not None and status not in STATUSES:
             raise InvalidArgument(f"{status!r} is not a status: use {', '.join(STATUSES)}")
@@ -236,7 +235,6 @@ class Store:
             ValueNotFound: There is none, or the newest is too old.
         """
         from zrb_store.inspect.get import last_result
-        from zrb_store.records import Damage
 
         found = last_result(self.database, task, max_age=max_age, any_project=any_project, of=of, damage=Damage())
         return codec.decode(found.record.data)

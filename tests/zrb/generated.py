@@ -20,6 +20,7 @@ from typing import Any
 
 import zrb_store.plugin
 from zrb_store import ZrbStoreError, open_store
+from zrb_store.inspect.resume import ResumeOptions
 from zrb_store.operations.mark import mark
 from zrb_store.plugin import compat
 from zrb_store.plugin.graph import Graph
@@ -103,7 +104,7 @@ def first_run(workflow: Workflow, name: str) -> None:
         session = compat.Session(shared_ctx=compat.SharedContext(args=[]), root_group=compat.cli)
         session.set_main_task(workflow.main)
         record: Any = SimpleNamespace(name=name)  # there is no such session yet
-        setattr(session, compat.RESUMED, ResumeRequest(record, None, {}, Graph(session)))
+        setattr(session, compat.RESUMED, ResumeRequest(record, Graph(session), ResumeOptions()))
         workflow.main.run(session)
     finally:
         os._exit(0)
@@ -114,7 +115,7 @@ def differences(workflow: Workflow, name: str, forced: str | None) -> list[str]:
     resumer = Resumer()
     with open_store(read_only=True) as store:
         record = store.session(name).record()
-        steps, _ = resumer.plan(store, record, forced, {})
+        steps = resumer.plan(store, record, ResumeOptions(forced))
     planned = {step.task for step in steps if step.action == "run"}
     decided.update(step.action for step in steps)
     workflow.ran.clear()
@@ -132,7 +133,7 @@ def differences(workflow: Workflow, name: str, forced: str | None) -> list[str]:
 def mark_one(workflow: Workflow, name: str) -> None:
     """Mark a task completed by hand."""
     with open_store(read_only=True) as store, contextlib.suppress(ZrbStoreError):
-        steps, _ = Resumer().plan(store, store.session(name).record(), None, {})
+        steps = Resumer().plan(store, store.session(name).record(), ResumeOptions())
         task = workflow.dice.choice([step.task for step in steps])
         with open_store() as writable:
             mark(writable.database, name, task)

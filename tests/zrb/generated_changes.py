@@ -22,6 +22,7 @@ from zrb.input.str_input import StrInput
 
 import zrb_store.plugin
 from zrb_store import open_store, step
+from zrb_store.inspect.resume import ResumeOptions
 from zrb_store.plugin import compat
 from zrb_store.plugin.graph import Graph
 from zrb_store.plugin.resume import Resumer, ResumeRequest
@@ -101,7 +102,7 @@ class Workflow:
         session = compat.Session(shared_ctx=compat.SharedContext(args=[]), root_group=compat.cli)
         session.set_main_task(self.main)
         record: Any = SimpleNamespace(name=name)  # there is no such session yet
-        setattr(session, compat.RESUMED, ResumeRequest(record, None, {}, Graph(session)))
+        setattr(session, compat.RESUMED, ResumeRequest(record, Graph(session), ResumeOptions()))
         self.main.run(session, str_kwargs=inputs)
 
     def die(self, deadly: str, work: Callable[[], None]) -> None:
@@ -127,7 +128,7 @@ def resume(name: str, changes: dict[str, str]) -> None:
     """Resume a session, with changes of its inputs."""
     resumer = Resumer()
     with open_store(read_only=True) as store:
-        resumer.plan(store, store.session(name).record(), None, {}, changes=changes)
+        resumer.plan(store, store.session(name).record(), ResumeOptions(changes=changes))
     resumer.accept()
     resumer.run()
 

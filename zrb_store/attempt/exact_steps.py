@@ -14,7 +14,7 @@ from zrb_store.db.transaction import Executor, Transaction
 from zrb_store.errors import StepUncertain
 from zrb_store.masking import mask_text
 from zrb_store.queries.attempts import BegunAttempt
-from zrb_store.queries.dependent_steps import Span, steps_in
+from zrb_store.queries.dependent_steps import steps_in
 from zrb_store.queries.give_back import give_back
 from zrb_store.queries.steps import StepRecord
 
@@ -52,7 +52,7 @@ def steps_before(attempt: Attempt, *, results: bool = False) -> list[StepRecord]
     with attempt.xcom.watched():
         if not attempt.steps.task_had_steps():
             return []
-        return steps_in(attempt.database, Span(attempt.id, attempt.task, 0, attempt.id), results=results)
+        return steps_in(attempt.database, attempt.id, attempt.task, before=attempt.id, results=results)
 
 
 def steps_since(attempt: Attempt, name: str, own: Collection[str]) -> list[StepRecord]:
@@ -70,10 +70,9 @@ def _since(
     What this attempt has done since it began, it did on the way to this step, unless it has done this step too. What it
     has used stays, but for its `own`.
     """
-    span = Span(attempt.id, attempt.task, known.id)
-    before = attempt.id if known.id < attempt.id else later or span.before
+    before = attempt.id if known.id < attempt.id else later
     used = attempt.steps.used.difference(own)
-    found = steps_in(executor, span._replace(before=before), results=later is None)
+    found = steps_in(executor, attempt.id, attempt.task, since=known.id, before=before, results=later is None)
     return [one for one in found if one.step not in used]
 
 

@@ -18,6 +18,7 @@ from zrb_store.errors import ZrbStoreError
 from zrb_store.inspect import session_names
 from zrb_store.inspect.perfetto import open_trace
 from zrb_store.inspect.report import Plan
+from zrb_store.inspect.resume import ResumeOptions
 from zrb_store.records import SessionRecord
 from zrb_store.render.document import on_terminal
 from zrb_store.render.format import program_name
@@ -90,7 +91,7 @@ def _plan(resumer: Resumer | None, store: Store, session: SessionRecord) -> Plan
     if resumer is None or not session.path or session.is_finished:
         return None
     try:
-        decisions, _ = resumer.plan(store, session, None, {})
+        decisions = resumer.plan(store, session, ResumeOptions())
     except ZrbStoreError as error:
         return Plan(as_typed(str(error), program_name()), [])
     return Plan(None, decisions)

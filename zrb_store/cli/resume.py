@@ -15,13 +15,14 @@ from zrb_store.cli.arguments import format_option, refuse_usage, since_option, w
 from zrb_store.cli.command import command
 from zrb_store.errors import SessionBusy, StoreMissing, ZrbStoreError
 from zrb_store.inspect import session_names
-from zrb_store.inspect.resume import Decision, refuse_program
+from zrb_store.inspect.resume import Decision, ResumeOptions, refuse_program
 from zrb_store.local_time import Since
 from zrb_store.masking import one_line
 from zrb_store.process import current_project
 from zrb_store.queries import runs
 from zrb_store.records import JsonTree, SessionRecord
 from zrb_store.render.stderr import print_line
+from zrb_store.run.lifecycle import refuse_waiting
 from zrb_store.store import Store, open_store
 
 if TYPE_CHECKING:
@@ -33,23 +34,11 @@ if TYPE_CHECKING:
         def project(self) -> str:
             """The project of the working directory."""
 
-        def plan(
-            self,
-            store: Store,
-            session: SessionRecord,
-            forced: str | None,
-            inputs: Mapping[str, str],
-            *,
-            repeat_once: bool = False,
-            takes_over: bool = False,
-            changes: Mapping[str, str] = {},
-            with_agents: bool = False,
-        ) -> tuple[list[Decision], list[str]]:
-            """Decide what a resume of this session runs and skips, and what else a user should know, in one line each.
+        def plan(self, store: Store, session: SessionRecord, options: ResumeOptions) -> list[Decision]:
+            """Decide what a resume of this session runs and skips. Nothing is run or written."""
 
-            `inputs` are given as `--NAME VALUE`, and `changes` as `--set NAME=VALUE`. With agents, what becomes of
-            their steps is found too. Nothing is run or written.
-            """
+        def explain(self, store: Store, decisions: list[Decision]) -> tuple[list[Decision], list[str]]:
+            """Add what becomes of the steps of agents, and return what else a user should know, in one line each."""
 
         @property
         def changed(self) -> Mapping[str, tuple[str, str]]:
@@ -150,6 +139,7 @@ def resume(
     set_inputs = dict(map(_parse_change, changes))
     if len(set_inputs) < len(changes):
         raise click.UsageError("--set is given twice for one input: leave one of them out")
+    options = ResumeOptions(forced, given_inputs, set_inputs, repeat_once, here)
     several = failed or ready or len(names) > 1
     refuse_usage(
         ((failed or ready) and names, f"--{'failed' if failed else 'ready'} takes no names"),
@@ -199,13 +189,13 @@ def resume(
         code = 0
         for record, its in zip(records, resumers, strict=True):
             if not plan and forced is None and not changes:
-                from zrb_store.run.lifecycle import refuse_waiting  # late, as above
-
                 refuse_waiting(store.database, record)  # before anybody is asked for a secret input
+            notes: list[str] = []
             # Also without --plan: mistakes are reported before anybody is asked for a secret input.
             try:
-                options = {"repeat_once": repeat_once, "takes_over": here, "with_agents": plan}
-                decisions, notes = its.plan(store, record, forced, given_inputs, **options, changes=set_inputs)
+                decisions = its.plan(store, record, options)
+                if plan:
+                    decisions, notes = its.explain(store, decisions)
             except ZrbStoreError as error:
                 if not several:
                     raise

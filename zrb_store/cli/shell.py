@@ -16,7 +16,7 @@ from zrb_store.cli import arguments
 from zrb_store.cli.command import command
 from zrb_store.errors import SessionWaiting, Waiting, ZrbStoreError
 from zrb_store.inspect import session_names
-from zrb_store.inspect.resume import Decision, plan
+from zrb_store.inspect.resume import Decision, ResumeOptions, plan
 from zrb_store.process import current_project
 from zrb_store.queries import attempts, sessions
 from zrb_store.records import SessionRecord
@@ -88,28 +88,20 @@ class CommandResumer:
     def project(self) -> str:
         return current_project()
 
-    def plan(
-        self,
-        store: Store,
-        session: SessionRecord,
-        forced: str | None,
-        inputs: Mapping[str, str],
-        *,
-        repeat_once: bool = False,
-        takes_over: bool = False,
-        changes: Mapping[str, str] = {},
-        with_agents: bool = False,
-    ) -> tuple[list[Decision], list[str]]:
-        if changes:
+    def plan(self, store: Store, session: SessionRecord, options: ResumeOptions) -> list[Decision]:
+        if options.changes:
             raise click.UsageError(
                 f"session {session.name} runs a command, which has all inputs: start it with other ones as another "
                 "session, with `zrb-store run NAME --input NAME=VALUE`"
             )
-        if inputs:
+        if options.inputs:
             raise click.UsageError(f"session {session.name} runs a command, whose inputs are stored: leave them out")
-        call = stored_run(store.database, session, takes_over=takes_over)
-        self._call = dataclasses.replace(call, forced=forced is not None, repeat_once=repeat_once)
-        return plan(store.database, session, call.workflow, forced, repeat_once=repeat_once), []
+        call = stored_run(store.database, session, takes_over=options.takes_over)
+        self._call = dataclasses.replace(call, forced=options.forced is not None, repeat_once=options.repeat_once)
+        return plan(store.database, session, call.workflow, options)
+
+    def explain(self, store: Store, decisions: list[Decision]) -> tuple[list[Decision], list[str]]:
+        return decisions, []
 
     def accept(self) -> None:
         raise click.exceptions.Exit(_run(self._call))

@@ -21,7 +21,7 @@ import importlib
 import json
 import operator
 import threading
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, ParamSpec, TypeVar
 
@@ -179,16 +179,19 @@ def _compiled(construct: Executable, dialect_name: str) -> Ready:
 
 
 def _bound(found: Compiled) -> Ready:
-    return Ready(found.sql, binder(found.names, found.constants), found.writes)
+    """Return a statement with what adds its constants to its parameters, in the form that the driver expects."""
+    names, constants = found.names, found.constants
 
+    def in_order(params: Params) -> list[Any]:
+        return [params[name] if name in params else constants[name] for name in names or ()]
 
-def binder(names: Sequence[str] | None, constants: Params) -> Callable[[Params], Any]:
-    """Return a function that adds a statement's constants to its parameters, in the form that the driver expects."""
+    def by_name(params: Params) -> Params:
+        return {**constants, **params}
+
     if names is None:
-        return (lambda params: {**constants, **params}) if constants else dict
-    if constants or len(names) < 2:
-        return lambda params: [params[name] if name in params else constants[name] for name in names]
-    return operator.itemgetter(*names)
+        return Ready(found.sql, by_name if constants else dict, found.writes)
+    is_plain = not constants and len(names) > 1
+    return Ready(found.sql, operator.itemgetter(*names) if is_plain else in_order, found.writes)
 
 
 def _stored(key: str) -> Compiled | None:

@@ -40,14 +40,14 @@ class StoreReplaced(StoreUnavailable):
     """The file of the store was deleted, or another file has taken its name."""
 
 
-def dialect_of(url: sa.URL) -> SQLite | PostgreSQL:
+def dialect_of(url: sa.URL, *, read_only: bool = False, durability: str = "normal") -> SQLite | PostgreSQL:
     """Return the hooks for the database of this URL."""
     if url.drivername in ("sqlite", "sqlite+pysqlite"):
-        return SQLite(url)
+        return SQLite(url, read_only=read_only, durability=durability)
     if url.drivername in ("postgresql", "postgresql+psycopg"):
         from zrb_store.db.dialect.postgresql import PostgreSQL  # late: users of SQLite do not need it
 
-        return PostgreSQL(url)
+        return PostgreSQL(url, durability=durability)
     raise StoreUnavailable(f"{url.drivername!r} is not supported: use a file path, sqlite:///PATH or postgresql://...")
 
 
@@ -68,10 +68,9 @@ class Database(Patience):
         super().__init__(self.shown_url, read_only=read_only)
         self.url = url
         self.read_only = read_only
-        self.dialect = dialect_of(url)
+        self.dialect = dialect_of(url, read_only=read_only, durability=durability)
         self.dialect_name = self.dialect.name
         self.connections = 0  # how many were opened up to now
-        self._make_engine = self.dialect.engine(read_only=read_only, durability=durability)
         self._lock = threading.RLock()
         self._transaction: Transaction | None = None
         self._in_use = self._is_replaced = self._locked_for_fork = self.closed = False
@@ -84,7 +83,7 @@ class Database(Patience):
     @property
     def engine(self) -> sa.Engine:
         """The SQLAlchemy engine, for migrations and backups."""
-        return self._make_engine()
+        return self.dialect.engine
 
     def close(self) -> None:
         """Close the connection, once the operation of another thread, if there is one, has ended."""

@@ -93,7 +93,7 @@ def engine_of(url: StoreUrl) -> sa.Engine:
     """Return the engine of a store, whose file is created if necessary."""
     dialect = dialect_of(url)
     dialect.create()
-    return dialect.engine(read_only=False, durability="normal")()
+    return dialect.engine
 
 
 def alembic_config(connection: sa.Connection) -> Config:

@@ -17,7 +17,7 @@ from zrb_store.db.dialect import now
 from zrb_store.db.dialect.sqlite import sqlite_path, stamp, wal
 from zrb_store.db.engine import Database
 from zrb_store.db.location import store_url
-from zrb_store.db.transaction import Transaction
+from zrb_store.db.transaction import Row, Transaction
 from zrb_store.errors import SchemaAhead, SchemaBehind, StoreMissing
 
 
@@ -86,7 +86,7 @@ def _make_usable(database: Database) -> None:
     refuse_foreign(database, found)
     if found is None and database.make_tables():
         return
-    if found is not None and (database.read_only or not database.dialect.backs_up or _has_live_lease(database)):
+    if found is not None and (database.read_only or not database.dialect.backs_up or live_leases(database)):
         raise SchemaBehind(f"the store {database.shown_url} has the older revision {found}: run `zrb-store db upgrade`")
     upgrade(database)
 
@@ -131,12 +131,13 @@ def refuse_missing(database: Database) -> NoReturn:
     raise StoreMissing(f"there is no store in {database.shown_url}; the first run or push creates it")
 
 
-def _has_live_lease(database: Database) -> bool:
+def live_leases(database: Database) -> list[Row]:
+    """Return the runs whose lease has not expired: session, host, and the process as `process.is_running` takes it."""
     # This reads an older store, so it may use only columns of the first revision.
-    live: sa.Select[int] = (
-        sa.select(sa.literal_column("1")).where(t.run.c.ended_at.is_(None), t.run.c.lease_expires_at > now()).limit(1)
-    )
-    return bool(database.execute(live))
+    process = (t.run.c[name] for name in ("host", "boot_id", "pid_namespace", "pid", "process_started"))
+    live: sa.Select[*Row] = sa.select(t.session.c.name, *process).select_from(t.run.join(t.session))
+    live = live.where(t.run.c.ended_at.is_(None), t.run.c.lease_expires_at > now())
+    return database.execute(live.order_by(t.run.c.id))
 
 
 _PRODUCT = {

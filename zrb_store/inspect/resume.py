@@ -79,6 +79,17 @@ class Decision:
     agent_steps: tuple[PlannedStep, ...] = ()  # what becomes of the steps of its agent, if it runs, in their order
 
 
+@dataclass(frozen=True)
+class ResumeOptions:
+    """How a resume was asked for."""
+
+    forced: str | None = None  # the task that runs again with everything downstream of it
+    inputs: Mapping[str, str] = field(default_factory=dict)  # those that are not stored, by name, as `--NAME VALUE`
+    changes: Mapping[str, str] = field(default_factory=dict)  # the texts of those that change, as `--set NAME=VALUE`
+    repeat_once: bool = False  # whether completed steps that were declared `once` may run again
+    takes_over: bool = False  # whether the session belongs to this project from now on
+
+
 class Workflow:
     """The tasks of a session, by name in order of registration, and the order between them.
 
@@ -358,22 +369,20 @@ def plan(
     executor: Executor,
     session: SessionRecord,
     workflow: Workflow,
-    forced: str | None,
-    *,
-    repeat_once: bool = False,
-    changes: Collection[str] = (),
+    options: ResumeOptions,
+    changed: Collection[str] = (),
 ) -> list[Decision]:
     """Decide what a resume of a session runs and skips, as `decide` does; it changes inputs of these names."""
     refuse_live(executor, session, now_micros(executor))
     known = attempts.of_session(executor, session.id)
-    changed = changed_inputs(executor, session.id, changes)
-    decisions = decide(workflow, known, forced, finished=session.is_finished, changed=changed)
+    read = changed_inputs(executor, session.id, changed)
+    decisions = decide(workflow, known, options.forced, finished=session.is_finished, changed=read)
     chosen = reruns(decisions, known)
     if not chosen.starting_over and not count_done(executor, session.id):
         return decisions  # no step stands
     # A run first gives back what has not completed. A step that comes back with it does not stand.
     lost = of_attempts(executor, [record.id for record in attempts.unfinished(executor, session.id)])
-    for task in () if repeat_once else chosen.starting_over:
+    for task in () if options.repeat_once else chosen.starting_over:
         refuse_repeating(executor, session.name, session.id, task, without=lost)
     given_back = of_attempts(executor, [attempt_id for attempt_id, _ in chosen.attempts])
     done = count_done(executor, session.id, without=lost | given_back)

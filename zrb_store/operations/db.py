@@ -13,7 +13,7 @@ from zrb_store.db.location import store_url
 from zrb_store.errors import SchemaBehind, StoreMissing
 from zrb_store.masking import mask_command, mask_word
 from zrb_store.process import is_running
-from zrb_store.queries.store import holders, rows
+from zrb_store.queries.stats import rows
 
 
 @dataclass(frozen=True)
@@ -101,11 +101,10 @@ def upgrade(database: Database) -> tuple[str | None, str]:
 def _refuse_in_use(database: Database) -> None:
     """Raise `SchemaBehind` if somebody has the store open: it would not learn that values are kept in a new way."""
     refused = f"the store {database.shown_url} cannot be upgraded while"
-    for one in holders(database):
-        if is_running(one.boot_id, one.pid_namespace, one.pid, one.process_started) is not False:
-            raise SchemaBehind(
-                f"{refused} session {one.session} is run by pid {one.pid} on {one.host}: wait for it, or end it"
-            )
+    for session, host, *process in schema.live_leases(database):
+        if is_running(*process) is not False:
+            what = f"session {session} is run by pid {process[2]} on {host}"
+            raise SchemaBehind(f"{refused} {what}: wait for it, or end it")
     if schema.is_file(database):
         with database.migrating():  # it ends without the connection of this process
             pass

@@ -6,16 +6,17 @@ import atexit
 import functools
 import itertools
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from zrb_store import settings
 from zrb_store.errors import SessionCompleted
 from zrb_store.names import check_session_name
 from zrb_store.plugin import compat
 from zrb_store.plugin.compat import AnySession, AnyTask, Session
-from zrb_store.plugin.inputs import given_inputs
+from zrb_store.plugin.inputs import Secrets, default_of, given_inputs, given_secrets, inputs_to_store
 from zrb_store.plugin.messages import describe_completed, describe_resume, warn
 from zrb_store.process import current_project
+from zrb_store.render.stderr import print_warnings
 
 if TYPE_CHECKING:
     from zrb_store.plugin.recorder import Recorder
@@ -27,9 +28,7 @@ if TYPE_CHECKING:
 @functools.cache
 def opened_store() -> Store:
     """Return the store that the settings name, opened at its first use in this process."""
-    # late: imports SQLAlchemy
-    from zrb_store.render.stderr import print_warnings
-    from zrb_store.store import open_store
+    from zrb_store.store import open_store  # late: imports SQLAlchemy
 
     print_warnings(warn)
     store = open_store()
@@ -43,30 +42,21 @@ def recorder_of(zrb_session: AnySession | None) -> Recorder | None:
     return found
 
 
-def is_users_run(task: AnyTask, zrb_session: AnySession) -> bool:
-    """Whether a run of a task that a user declared begins here."""
-    return _begins(task, zrb_session) and not compat.declared_by_zrb(task)
+def where_kept(task: AnyTask, zrb_session: AnySession) -> Literal["store", "memory", "zrb"]:
+    """Return where the values of a session that begins with this task are kept. The answer does not import the store.
 
-
-def _begins(task: AnyTask, zrb_session: AnySession) -> bool:
-    return not (
-        getattr(task, compat.NEVER, False) or hasattr(zrb_session, compat.RECORDER) or zrb_session.is_terminated
-    )
-
-
-def is_to_be_stored(task: AnyTask, zrb_session: AnySession) -> bool:
-    """Whether this session is to be stored (ZRB_STORE_PERSIST). The answer does not import the store."""
-    if not _begins(task, zrb_session):
-        return False
+    It is the store as `ZRB_STORE_PERSIST` says, or else our memory for a task that a user declared. `zrb` itself keeps
+    those of its own tasks, and no session begins with a task of one that runs.
+    """
+    if getattr(task, compat.NEVER, False) or hasattr(zrb_session, compat.RECORDER) or zrb_session.is_terminated:
+        return "zrb"
     if hasattr(zrb_session, compat.RESUMED):
-        return True
+        return "store"
     persist = settings.choice("ZRB_STORE_PERSIST")
-    if persist == "user":
-        return not compat.declared_by_zrb(task)
-    if persist == "named":
-        return settings.session_name() is not None and not compat.declared_by_zrb(task)
+    if not compat.declared_by_zrb(task):
+        return "memory" if persist == "named" and settings.session_name() is None else "store"
     # All requests to the web server would belong to the task that runs it, and nobody resumes `version`.
-    return not (compat.declared_by_zrb(task) and task.name in ("start-server", "version"))
+    return "store" if persist == "all" and task.name not in ("start-server", "version") else "zrb"
 
 
 _has_named = False  # whether ZRB_STORE_SESSION was used, or the session that is resumed: it names one of the process
@@ -83,7 +73,6 @@ def attach(task: AnyTask, zrb_session: Session, outer: Owner | None) -> Recorder
     from importlib.metadata import version
 
     from zrb_store.plugin.graph import Graph
-    from zrb_store.plugin.inputs import Secrets, default_of, given_secrets, inputs_to_store
     from zrb_store.plugin.recorder import Recorder
     from zrb_store.run import RunSpec
 
@@ -119,8 +108,8 @@ def attach(task: AnyTask, zrb_session: Session, outer: Owner | None) -> Recorder
         origin="web" if is_web else parent.origin if parent else "library" if zrb_session.root_group is None else "cli",
         command=secrets.mask_command(sys.argv),
         zrb_version=version("zrb"),
-        again=resumed is not None and (resumed.forced is not None or bool(resumed.set_inputs)),
-        takes_over=resumed is not None and resumed.takes_over,
+        again=resumed is not None and (resumed.options.forced is not None or bool(resumed.set_inputs)),
+        takes_over=resumed is not None and resumed.options.takes_over,
     )
     name = check_session_name(given or (parent.next_child() if parent else _unused(zrb_session.name, store)))
     recorder = Recorder(zrb_session, task, graph, secrets, store, name, spec)

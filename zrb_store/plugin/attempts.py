@@ -208,9 +208,10 @@ async def run_session(
     run = replay or functools.partial(stock, task, session, *args, **kwargs)
     for line in settings.doubtful_variables():
         warn(line)
-    if not attach.is_to_be_stored(task, session):
-        if attach.is_users_run(task, session):
-            run_in_memory(session)
+    where = attach.where_kept(task, session)
+    if where == "memory":
+        run_in_memory(session)
+    if where != "store":
         return await run()
     in_memory = settings.choice("ZRB_STORE_UNAVAILABLE") == "memory"
     recorder: Recorder | None = None

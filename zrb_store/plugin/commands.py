@@ -17,7 +17,7 @@ from zrb_store.errors import StoreMissing, StoreUnavailable
 from zrb_store.plugin import compat
 from zrb_store.plugin.attach import opened_store
 from zrb_store.plugin.compat import AnyContext, AnyGroup, AnyTask, Patches
-from zrb_store.plugin.inputs import given_again, given_secrets
+from zrb_store.plugin.inputs import ask, given_again, given_secrets
 from zrb_store.plugin.messages import ErrorExit, speaker, warn
 
 P = ParamSpec("P")
@@ -125,9 +125,7 @@ def ask_again(task: AnyTask, given: Mapping[str, str], name: str) -> Mapping[str
     is_asked = sys.stdin is not None and sys.stdin.isatty()
     if not is_asked or not any(map(compat.is_secret, task.inputs)) or compat.declared_by_zrb(task):
         return given
-    # late: imports SQLAlchemy
-    from zrb_store.plugin.resume import ask
-    from zrb_store.queries import sessions
+    from zrb_store.queries import sessions  # late: imports SQLAlchemy
 
     try:
         session = sessions.find(opened_store().database, name)

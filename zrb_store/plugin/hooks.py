@@ -13,15 +13,13 @@ import signal
 import sys
 from collections import deque
 from collections.abc import Awaitable, Callable
-from contextvars import ContextVar
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from zrb_store.plugin import attempts, commands, compat, inputs, inputs_read, output
-from zrb_store.plugin.attach import is_to_be_stored, recorder_of
+from zrb_store.plugin.attach import recorder_of, where_kept
 from zrb_store.plugin.compat import (
     AnyGroup,
-    AnyTask,
     BaseTask,
     BaseTrigger,
     Callback,
@@ -31,6 +29,7 @@ from zrb_store.plugin.compat import (
     Session,
     SharedContext,
 )
+from zrb_store.plugin.inputs_read import rendering
 from zrb_store.plugin.messages import speaker, warn
 
 if TYPE_CHECKING:
@@ -89,26 +88,23 @@ def _problems_of_objects() -> list[str]:
         for name, kind in compat.TOUCHED[owner].items()
         if isinstance(kind, type) and not isinstance(vars(one).get(name) if one else None, kind)
     ]
-    return found or [problem for problem, is_ok in _conditions(shared_ctx, session, task).items() if not is_ok]
-
-
-def _conditions(shared_ctx: SharedContext, session: Session, task: AnyTask) -> dict[str, bool]:
-    """Return whether other conditions hold, each named by its violation."""
-    status = session.get_task_status(task)
-    queue = compat.Xcom([1])
+    if found:
+        return found
+    status, queue = session.get_task_status(task), compat.Xcom([1])
     for kind in ("push", "pop"):
-        (getattr(queue, f"append_{kind}_callback", None) or getattr(queue, f"add_{kind}_callback"))(_conditions)
-    return {
+        (getattr(queue, f"append_{kind}_callback", None) or getattr(queue, f"add_{kind}_callback"))(print)
+    conditions = {  # each by its violation
         "SharedContext.xcom is not its _xcom": shared_ctx.xcom is shared_ctx._xcom,
         "Session.get_task_status does not look into _task_status": session._task_status.get(task) is status,
         "it has no execute_condition": hasattr(task, "execute_condition") or hasattr(task, "_execute_condition"),
         "it has no CFG.INIT_FILE_NAME": isinstance(getattr(compat.CFG, "INIT_FILE_NAME", None), str),
         "Xcom is no deque": isinstance(queue, deque) and list(queue) == [1],
-        "it has no Xcom.push_callbacks": getattr(queue, "push_callbacks", None) == [_conditions],
-        "it has no Xcom.pop_callbacks": getattr(queue, "pop_callbacks", None) == [_conditions],
+        "it has no Xcom.push_callbacks": getattr(queue, "push_callbacks", None) == [print],
+        "it has no Xcom.pop_callbacks": getattr(queue, "pop_callbacks", None) == [print],
         "it has no extract_node": compat.extract_node() is not None,
         "PasswordInput is not secret": hasattr(compat.AnyInput, "is_secret") or _password_is_secret(),
     }
+    return [problem for problem, is_ok in conditions.items() if not is_ok]
 
 
 def _password_is_secret() -> bool:
@@ -211,16 +207,12 @@ def _final_result(stock: Callable[[Session], R], self: Session) -> R | None:
     return stock(self) if recorder.fatal is None and status is not None and status.is_completed else None
 
 
-# The context whose template is being rendered: zrb gives templates the session's context, not the task's.
-_rendering: ContextVar[Context | None] = ContextVar("zrb_store_rendering", default=None)
-
-
 def _render(stock: Callable[Concatenate[Context, P], R], self: Context, /, *args: P.args, **kwargs: P.kwargs) -> R:
-    token = _rendering.set(self)
+    token = rendering.set(self)
     try:
         return stock(self, *args, **kwargs)
     finally:
-        _rendering.reset(token)
+        rendering.reset(token)
 
 
 def _xcom_of_task(self: Context) -> DotDict | CtxXcom:
@@ -231,16 +223,12 @@ def _xcom_of_task(self: Context) -> DotDict | CtxXcom:
 
 
 def _xcom_of_session(self: SharedContext) -> DotDict:
-    ctx = _rendering.get()
+    ctx = rendering.get()
     return ctx.xcom if ctx is not None and ctx._shared_ctx is self else self._xcom
 
 
-def _input_of_session(self: SharedContext) -> DotDict:
-    return inputs_read.input_of_session(self, _rendering.get())
-
-
 def _task_name_in_template(self: SharedContext) -> str:
-    ctx = _rendering.get()
+    ctx = rendering.get()
     return attempts.task_name_of_action() if ctx is None or ctx._shared_ctx is not self else str(ctx._task_name)
 
 
@@ -268,7 +256,7 @@ async def _run_callback(
 ) -> R:
     # Name the session of an event before the callback publishes the name.
     parent = recorder_of(parent_session)
-    if parent is not None and is_to_be_stored(self._task, session):
+    if parent is not None and where_kept(self._task, session) == "store":
         session._name = parent.next_child()
         setattr(session, compat.CHILD, session._name)
     return await stock(self, parent_session, session, *args, **kwargs)
@@ -284,7 +272,7 @@ def install() -> None:
         patches.wrap(Context, "render", _render)
         patches.put(SharedContext, "xcom", property(_xcom_of_session))
         patches.put(Context, "input", property(inputs_read.input_of_task))
-        patches.put(SharedContext, "input", property(_input_of_session))
+        patches.put(SharedContext, "input", property(inputs_read.input_of_session))
         # No release has `task_name` yet.
         if not hasattr(Context, "task_name"):
             patches.put(Context, "task_name", property(lambda self: self._task_name))

@@ -8,11 +8,12 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import sys
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard, TypeVar
 
-from zrb_store.errors import UnencodableValue, ValueTooLarge
+from zrb_store.errors import InvalidArgument, UnencodableValue, ValueTooLarge
 from zrb_store.masking import MASK, is_secret_name, mask_command, mask_remembered, remember
 from zrb_store.plugin import compat
 from zrb_store.plugin.compat import AnyInput, AnySession, AnySharedContext, AnyTask, DotDict
@@ -129,6 +130,40 @@ def given_again(session: SessionRecord) -> frozenset[str]:
 
     stored = codec.decode(session.inputs) if session.inputs else {}
     return frozenset(name for name, value in stored.items() if value == _GIVEN)
+
+
+def ask(task_input: AnyInput, context: compat.SharedContext, *, was_given: bool) -> str:
+    """Ask for a secret input as zrb asks, or return its default.
+
+    If the session was started with a value for it (`was_given`), its default is no answer.
+    """
+    name = task_input.name
+    default = str(task_input.get_default_str(context))
+    # A default may come from the environment. It is the answer if nobody can be asked.
+    if not was_given and (not task_input.always_prompt or (default and not context.is_tty)):
+        return default
+    if was_given and not context.is_tty:
+        # zrb would take the default if there is nothing to read, after a prompt that nobody sees.
+        answer = sys.stdin.readline().rstrip("\r\n") if sys.stdin else ""
+    else:
+        import getpass  # late: zrb imports this module whenever it starts
+        import warnings
+
+        try:
+            with warnings.catch_warnings():
+                # A piped answer is as good as a typed one.
+                warnings.simplefilter("ignore", getpass.GetPassWarning)
+                answer = str(task_input.prompt_cli_str(context))
+        except (EOFError, ValueError):  # what zrb raises without a terminal depends on its release
+            print(file=sys.stderr)  # the prompt has no end of line
+            raise InvalidArgument(
+                f"secret input {name} is not stored, and nobody can be asked: give --{name} VALUE"
+            ) from None
+    if was_given and answer in ("", default):
+        raise InvalidArgument(
+            f"secret input {name} was given at the start, and is not stored: give --{name} VALUE again"
+        )
+    return answer
 
 
 def inputs_to_store(

@@ -13,13 +13,15 @@ from contextvars import ContextVar
 from typing import Any, Final, SupportsIndex
 
 from zrb_store.plugin import compat
-from zrb_store.plugin.compat import Context, DotDict, SharedContext, to_snake_case
+from zrb_store.plugin.compat import AnyInput, Context, DotDict, SharedContext, to_snake_case
 
 ALL: Final = "*"
 """What is noted of a task that reads its inputs as a whole."""
 
 inside: ContextVar[Context | None] = ContextVar("zrb_store_inside", default=None)
 """The context of the task whose action runs: an override that calls super() begins no second attempt."""
+rendering: ContextVar[Context | None] = ContextVar("zrb_store_rendering", default=None)
+"""The context whose template is being rendered: zrb gives templates the session's context, not the task's."""
 
 _Note = Callable[[str], object]
 
@@ -108,13 +110,14 @@ def input_of_task(self: Context) -> DotDict:
     return read_of(self)[1].refreshed()
 
 
-def input_of_session(self: SharedContext, rendering: Context | None) -> DotDict:
+def input_of_session(self: SharedContext) -> DotDict:
     """Return what `input` of a session's context is: for templates that of the task, for zrb itself the inputs."""
-    if rendering is not None and rendering._shared_ctx is self:
-        return input_of_task(rendering)
+    ctx = rendering.get()
+    if ctx is not None and ctx._shared_ctx is self:
+        return input_of_task(ctx)
     inputs: DotDict = vars(self)["_input"]
     recorder = getattr(self.session, compat.RECORDER, None)
-    caller = f"{sys._getframe(2).f_globals.get('__name__')}."
+    caller = f"{sys._getframe(1).f_globals.get('__name__')}."
     if recorder is None or recorder.ended or caller.startswith(("zrb.", "zrb_store.")):
         return inputs
     contexts = recorder.zrb_session._context.values()
@@ -126,9 +129,9 @@ def input_of_session(self: SharedContext, rendering: Context | None) -> DotDict:
     return InputsView(inputs, note)
 
 
-def spellings(names: Iterable[str]) -> dict[str, str]:
-    """Return the inputs of these names as JSON, by both spellings under which a task may read them."""
-    return {other: json.dumps(name) for name in names for other in (name, to_snake_case(name))}
+def spellings(inputs: Iterable[AnyInput]) -> dict[str, str]:
+    """Return the names of inputs as JSON, by both spellings under which a task may read them."""
+    return {other: json.dumps(each.name) for each in inputs for other in (each.name, to_snake_case(each.name))}
 
 
 def read_by(ctx: Context, inputs: Mapping[str, str]) -> str:

@@ -24,10 +24,9 @@ from zrb_store.errors import (
 )
 from zrb_store.names import storable_name
 from zrb_store.plugin import compat
-from zrb_store.plugin.code import code_of
 from zrb_store.plugin.compat import AnyContext, AnyTask, Session
 from zrb_store.plugin.ctx_xcom import CtxXcom, CtxXcomContent
-from zrb_store.plugin.graph import Graph
+from zrb_store.plugin.graph import Graph, code_of
 from zrb_store.plugin.inputs import Secrets
 from zrb_store.plugin.inputs_read import read_by, spellings
 from zrb_store.plugin.messages import first_user_frame, text_of_error, uncertain_step, warn
@@ -97,7 +96,7 @@ class Recorder:
         self._errors: dict[str, type[BaseException]] = {}  # by which the last attempt of a task ended
         self._children = 0
         # Merged with those of all tasks, which takes its time.
-        self._inputs = spellings(each.name for each in main.inputs)
+        self._inputs = spellings(main.inputs)
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
         _recorders.add(self)
@@ -109,6 +108,7 @@ class Recorder:
         self.run.start(functools.partial(self._choose_reruns, resumed))
         try:
             known = queue_ids(self.run.database, self.run.session)
+            self.xcoms.ids.update(known)
             for task in self.graph.names:
                 self._content.get(task.name)
             for queue in known:
@@ -134,11 +134,11 @@ class Recorder:
             return None
         from zrb_store.inspect.resume import changed_inputs, decide, reruns
 
-        workflow, forced = self.graph.workflow(self.main), resumed.forced if resumed else None
+        workflow, forced = self.graph.workflow(self.main), resumed.options.forced if resumed else None
         session_id = known[0].session_id if known else 0
         changed = changed_inputs(executor, session_id, resumed.set_inputs if resumed else ())
         self.decisions = decide(workflow, known, forced, changed=changed)
-        chosen = reruns(self.decisions, known, repeat_once=resumed is not None and resumed.repeat_once)
+        chosen = reruns(self.decisions, known, repeat_once=resumed is not None and resumed.options.repeat_once)
         given_back = dict(chosen.attempts)
         self._standing = {each.task: each for each in known if each.in_effect and each.id not in given_back}
         return chosen
@@ -198,11 +198,10 @@ class Recorder:
 
     def end(self, error: BaseException | None, *, interrupted: bool) -> str:
         """End the run with its true status, and return it: `completed`, `failed`, `interrupted` or `waiting`."""
+        self.ended = True
         if self.run.is_inherited:  # a forked child ends nothing, and has nothing to say
-            self.ended = True
             return "completed"
         status = self._true_status(error, interrupted)
-        self.ended = True
         lease.stop_renewing(self.run)  # even if the store cannot be reached: the process may live long
         if self.fatal is None:
             try:

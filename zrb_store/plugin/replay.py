@@ -19,6 +19,7 @@ from typing import Any
 
 from zrb_store.cli.replay import Options
 from zrb_store.errors import TaskNotFound
+from zrb_store.inspect.resume import ResumeOptions
 from zrb_store.plugin import compat
 from zrb_store.plugin.attach import recorder_of
 from zrb_store.plugin.attempts import run_attempt
@@ -39,7 +40,8 @@ class Replayer(Resumer):
         The attempt was number `place` of its task in its run.
         """
         graph = self.declared(session)
-        ResumedInputs(self._task, session, inputs, asking=False)
+        wanted = ResumeOptions(inputs=inputs)
+        ResumedInputs(self._task, session, wanted, asking=False)
         task = next((task for task, name in graph.names.items() if name == attempt.task), None)
         if task is None:
             raise TaskNotFound(f"task {attempt.task} of session {session.name} is no longer in the workflow")
@@ -53,9 +55,9 @@ class Replayer(Resumer):
             return result
 
         def run(_: object) -> int:
-            given = ResumedInputs(main, session, inputs, asking=True)
+            given = ResumedInputs(main, session, wanted, asking=True)
             again, changed = given_again(session), frozenset(given.changed)
-            request = ResumeRequest(session, None, inputs, graph, secrets=again, changed_inputs=changed)
+            request = ResumeRequest(session, graph, wanted, secrets=again, changed_inputs=changed)
             setattr(zrb_session, compat.RESUMED, request)
             setattr(zrb_session, compat.REPLAYED, run_action)
             zrb_session.shared_ctx.input.update(given.values)

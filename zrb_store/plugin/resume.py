@@ -6,10 +6,7 @@ First come its inputs: the stored ones, and those that the user gives again.
 from __future__ import annotations
 
 import functools
-import getpass
 import os
-import sys
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -18,15 +15,13 @@ from zrb_store import codec
 from zrb_store.codec.arguments import encode_named
 from zrb_store.codec.display import shortened
 from zrb_store.errors import InputsDiffer, InvalidArgument, TaskNotFound
-from zrb_store.inspect.agents import step_name
-from zrb_store.inspect.resume import Decision, is_of_event, plan, refuse_program, without_task
+from zrb_store.inspect.resume import Decision, ResumeOptions, is_of_event, plan, refuse_program, without_task
 from zrb_store.masking import MASK, mask_named, mask_remembered, mask_text, one_line, remember
 from zrb_store.names import nearest
 from zrb_store.plugin import compat
-from zrb_store.plugin.code import has_changed
 from zrb_store.plugin.compat import AnyInput, AnyTask
-from zrb_store.plugin.graph import Graph
-from zrb_store.plugin.inputs import MASKED, TEXT, given_again, is_marked, to_store
+from zrb_store.plugin.graph import Graph, has_changed
+from zrb_store.plugin.inputs import MASKED, TEXT, ask, given_again, is_marked, to_store
 from zrb_store.plugin.inputs_read import ALL, InputsView
 from zrb_store.plugin.messages import warn
 from zrb_store.process import current_project
@@ -34,7 +29,6 @@ from zrb_store.queries import attempts
 from zrb_store.queries.dependent_steps import steps_to_resume
 from zrb_store.queries.steps import StepRecord
 from zrb_store.records import SessionRecord
-from zrb_store.render.format import setting_text
 from zrb_store.run import RunSpec
 from zrb_store.store import Store
 
@@ -51,15 +45,8 @@ class ResumedInputs:
     that is made of a changed input.
     """
 
-    def __init__(
-        self,
-        task: AnyTask,
-        session: SessionRecord,
-        given: Mapping[str, str],
-        *,
-        asking: bool,
-        changes: Mapping[str, str] = {},
-    ) -> None:
+    def __init__(self, task: AnyTask, session: SessionRecord, options: ResumeOptions, *, asking: bool) -> None:
+        given, changes = options.inputs, options.changes
         self.texts: dict[str, str] = {}  # of those that zrb parses, by name
         self.changed: set[str] = set()  # those that are not the stored ones: the task declares them in another way now
         self.added: list[str] = []  # a line about each that the task has declared since, and that gets its default
@@ -303,41 +290,12 @@ def _shown(name: str, value: Any) -> str:
 
 def _plain(name: str, value: Any) -> str:
     """Return a stored input as `--set` takes it, in one line and with its secrets masked."""
+    from zrb_store.render.format import setting_text  # late: few resumes change inputs
+
     tree = mask_named(codec.to_json(encode_named({name: value})))
     text = setting_text(tree[name] if type(tree) is dict else tree)
     text = shortened(one_line(mask_text(mask_remembered(text))), _LONGEST)
     return text if text and text == text.strip() else repr(text)
-
-
-def ask(task_input: AnyInput, context: compat.SharedContext, *, was_given: bool) -> str:
-    """Ask for a secret input as zrb asks, or return its default.
-
-    If the session was started with a value for it (`was_given`), its default is no answer.
-    """
-    name = task_input.name
-    default = str(task_input.get_default_str(context))
-    # A default may come from the environment. It is the answer if nobody can be asked.
-    if not was_given and (not task_input.always_prompt or (default and not context.is_tty)):
-        return default
-    if was_given and not context.is_tty:
-        # zrb would take the default if there is nothing to read, after a prompt that nobody sees.
-        answer = sys.stdin.readline().rstrip("\r\n") if sys.stdin else ""
-    else:
-        try:
-            with warnings.catch_warnings():
-                # A piped answer is as good as a typed one.
-                warnings.simplefilter("ignore", getpass.GetPassWarning)
-                answer = str(task_input.prompt_cli_str(context))
-        except (EOFError, ValueError):  # what zrb raises without a terminal depends on its release
-            print(file=sys.stderr)  # the prompt has no end of line
-            raise InvalidArgument(
-                f"secret input {name} is not stored, and nobody can be asked: give --{name} VALUE"
-            ) from None
-    if was_given and answer in ("", default):
-        raise InvalidArgument(
-            f"secret input {name} was given at the start, and is not stored: give --{name} VALUE again"
-        )
-    return answer
 
 
 @dataclass(frozen=True)
@@ -345,15 +303,11 @@ class ResumeRequest:
     """A resume that was asked for."""
 
     session: SessionRecord
-    forced: str | None  # the task that runs again with everything downstream of it
-    inputs: Mapping[str, str]  # those that are not stored, by name
     graph: Graph
-    repeat_once: bool = False  # whether completed steps that were declared `once` may run again with `forced`
+    options: ResumeOptions
     runs: bool = True  # whether anything is left to run
     secrets: frozenset[str] = frozenset()  # names of the secret inputs that an earlier run was given
     changed_inputs: frozenset[str] = frozenset()  # names of those that are declared in another way now
-    takes_over: bool = False  # whether the session belongs to this project from now on
-    changes: Mapping[str, str] = field(default_factory=dict)  # the texts of the inputs that `--set` changes, by name
     set_inputs: Mapping[str, tuple[str, str]] = field(default_factory=dict)  # those that change, as `RunSpec` has them
 
 
@@ -363,6 +317,7 @@ class Resumer:
     changed: Mapping[str, tuple[str, str]] = {}  # the inputs that `plan` found to change, with their texts
     _is_accepted = False
     _task: AnyTask
+    _inputs: ResumedInputs
     _zrb_session: compat.Session
     _request: ResumeRequest
 
@@ -371,70 +326,63 @@ class Resumer:
         """The project of the working directory."""
         return current_project(compat.CFG.INIT_FILE_NAME)
 
-    def plan(
-        self,
-        store: Store,
-        session: SessionRecord,
-        forced: str | None,
-        inputs: Mapping[str, str],
-        *,
-        repeat_once: bool = False,
-        takes_over: bool = False,
-        changes: Mapping[str, str] = {},
-        with_agents: bool = False,
-    ) -> tuple[list[Decision], list[str]]:
-        """Decide what a resume of the session runs and skips, and what else a user should know, in one line each."""
+    def plan(self, store: Store, session: SessionRecord, options: ResumeOptions) -> list[Decision]:
+        """Decide what a resume of the session runs and skips."""
         refuse_program(store.database, session)
-        graph = self.declared(session, takes_over=takes_over)
-        resumed = ResumedInputs(self._task, session, inputs, asking=False, changes=changes)
-        tasks, self.changed = {name: task for task, name in graph.names.items()}, resumed.set
+        graph = self.declared(session, takes_over=options.takes_over)
+        self._inputs = ResumedInputs(self._task, session, options, asking=False)
+        self.changed = self._inputs.set
+        decisions = plan(store.database, session, graph.workflow(self._task), options, self.changed)
+        runs = any(decision.action == "run" for decision in decisions)
+        self._request = ResumeRequest(session, graph, options, runs, given_again(session))
+        return decisions
+
+    def explain(self, store: Store, decisions: list[Decision]) -> tuple[list[Decision], list[str]]:
+        """Add to what was planned what becomes of the steps of agents, and return what else a user should know."""
+        request, session = self._request, self._request.session
+        asks = [
+            f"secret input {one.name} is asked for, unless it is given: --{one.name} VALUE"
+            for one in self._task.inputs
+            if request.runs and compat.is_secret(one) and one.name not in request.options.inputs
+            if one.name in request.secrets or one.always_prompt
+        ]
+        tasks = {name: task for task, name in request.graph.names.items()}
+        skipped = {one.task for one in decisions if one.task in tasks and one.action == "skip"}
         with store.database.snapshot() as transaction:
-            workflow, names = graph.workflow(self._task), list(resumed.set)
-            decisions = plan(transaction, session, workflow, forced, repeat_once=repeat_once, changes=names)
             notes = without_task(transaction, session.id, decisions)
-            skipped = {one.task for one in decisions if one.task in tasks and one.action == "skip"}
             notes += [
                 f"task {one.task} has changed since {one.name} completed, and is skipped: --from {one.task} runs it"
                 for one in attempts.of_session(transaction, session.id)
                 if one.in_effect and one.task in skipped and has_changed(tasks[one.task], one.code)
             ]
-        added = [*resumed.added, *resumed.kept]
-        runs, again = any(decision.action == "run" for decision in decisions), given_again(session)
-        self._request = ResumeRequest(
-            session, forced, inputs, graph, repeat_once, runs, again, takes_over=takes_over, changes=changes
-        )
-        asks = [
-            f"secret input {one.name} is asked for, unless it is given: --{one.name} VALUE"
-            for one in self._task.inputs
-            if runs and compat.is_secret(one) and one.name not in inputs and (one.name in again or one.always_prompt)
-        ]
-        found = self._plan_agents(store, decisions) if with_agents else (decisions, [])
-        return found[0], [*added, *asks, *notes, *found[1]]
+            running = [decision.task for decision in decisions if decision.action == "run"]
+            known = {task: steps_to_resume(transaction, session.id, task) for task in running}
+        found, paid_again = self._plan_agents(decisions, tasks, known)
+        return found, [*self._inputs.added, *self._inputs.kept, *asks, *notes, *paid_again]
 
-    def _plan_agents(self, store: Store, decisions: list[Decision]) -> tuple[list[Decision], list[str]]:
-        """Add to decisions that were planned what becomes of the steps of agents, and return what is paid again."""
-        request, notes, found = self._request, [], []
-        tasks = {name: task for task, name in request.graph.names.items()}
-        inputs = ResumedInputs(self._task, request.session, request.inputs, asking=False, changes=request.changes).known
+    def _plan_agents(
+        self, decisions: list[Decision], tasks: Mapping[str, AnyTask], steps: Mapping[str, list[StepRecord]]
+    ) -> tuple[list[Decision], list[str]]:
+        """Add to decisions what becomes of the known steps of agents, and return what is paid again."""
+        found, notes = [], []
         for decision in decisions:
-            task = tasks.get(decision.task)
-            known: list[StepRecord] = []
-            if decision.action == "run":
-                with store.database.snapshot() as transaction:
-                    known = steps_to_resume(transaction, request.session.id, decision.task)
+            task, known = tasks.get(decision.task), steps.get(decision.task)
             if known and task is not None and compat.is_llm_task(task):
                 from zrb_store.agents.changes import paid  # late: these import pydantic-ai
                 from zrb_store.plugin.agents.planned import plan_agent
 
                 starts_over = not decision.steps and any(one.is_done for one in known)
-                steps = plan_agent(known, task, inputs, decision.reason if starts_over else None)
-                decision = replace(decision, agent_steps=tuple(steps))
-                plans = zip(known, steps, strict=True)
-                again, _ = paid([one for one, step in plans if one.is_done and step.action == "made-again"])
+                planned = plan_agent(known, task, self._inputs.known, decision.reason if starts_over else None)
+                decision = replace(decision, agent_steps=tuple(planned))
+                pairs = zip(known, planned, strict=True)
+                again, _ = paid([one for one, step in pairs if one.is_done and step.action == "made-again"])
                 notes += [f"{decision.task}: a resume repeats {again}"] * bool(again)
-            elif decision.steps and any(one.is_done and step_name(one.step).agent for one in known):
-                later = "whether its agents of `durable()` use their steps again is known when they run"
-                notes.append(f"{decision.task}: {later}")
+            elif known and decision.steps:
+                from zrb_store.inspect.agents import step_name  # late: few sessions have agents
+
+                if any(one.is_done and step_name(one.step).agent for one in known):
+                    later = "whether its agents of `durable()` use their steps again is known when they run"
+                    notes.append(f"{decision.task}: {later}")
             found.append(decision)
         return found, notes
 
@@ -462,9 +410,7 @@ class Resumer:
         if not self._is_accepted:
             return
         request = self._request
-        inputs = ResumedInputs(
-            self._task, request.session, request.inputs, asking=request.runs, changes=request.changes
-        )
+        inputs = ResumedInputs(self._task, request.session, request.options, asking=request.runs)
         for line in (*inputs.added, *inputs.kept):
             warn(line)
         changed = frozenset({*inputs.changed, *inputs.set})

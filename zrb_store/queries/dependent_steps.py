@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal
 
 from zrb_store.db.core import Params, bindparam, exists, literal, sa, statement, t
 from zrb_store.db.dialect import among
@@ -226,25 +226,22 @@ def _in_span(with_results: bool) -> sa.Select[*Row]:
     return found.where(of_task(of_parent=True), since, before).order_by(t.attempt.c.id)
 
 
-class Span(NamedTuple):
-    """Which steps of a task: those that began since one, and before something else."""
-
-    attempt_id: int  # an attempt of the task
-    task: str
-    since: int  # the id of the attempt of the first step
-    before: int = 2**62  # the id of an attempt, of a step or of the task, that began after all of them
-
-
 def steps_to_resume(executor: Executor, session_id: int, task: str) -> list[StepRecord]:
     """Return the steps of a task as a resume finds them: what it gives back before the task runs is not in effect."""
     last = [record.id for record in attempts.of_session(executor, session_id) if record.task == task][-1:]
     undone = of_attempts(executor, [record.id for record in attempts.unfinished(executor, session_id)])
-    found = steps_in(executor, Span(last[0], task, 0), results=True) if last else []
+    found = steps_in(executor, last[0], task, results=True) if last else []
     return [step._replace(given_back=step.given_back or step.id in undone) for step in found]
 
 
-def steps_in(executor: Executor, span: Span, *, results: bool) -> list[StepRecord]:
-    """Return the steps of a span, with their results or without, the oldest first."""
-    found = list(map(step_record, executor.execute(_in_span(results), span._asdict())))
+def steps_in(
+    executor: Executor, attempt_id: int, task: str, *, since: int = 0, before: int | None = None, results: bool
+) -> list[StepRecord]:
+    """Return the steps of a task, known by one of its attempts, with their results or without, the oldest first.
+
+    They began `since` a step, and `before` an attempt of a step or of the task; both are ids.
+    """
+    params = {"attempt_id": attempt_id, "task": task, "since": since, "before": before or 2**62}
+    found = list(map(step_record, executor.execute(_in_span(results), params)))
     newest = {step.step: step for step in found}
     return [step for step in found if newest[step.step] is step]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Literal, NamedTuple, TypeVar
+from typing import Literal, TypeVar
 
 from zrb_store.db.columns import RUN, readable
 from zrb_store.db.core import Params, bindparam, exists, is_one_of, literal, sa, statement, t
@@ -183,17 +183,13 @@ def inputs_then(executor: Executor, session: SessionRecord, tick: int) -> str | 
     return next((inputs for (inputs,) in rows if inputs is not None), session.inputs)
 
 
-class StartedRun(NamedTuple):
-    """The id of a run that was started, and its number, which is also its fence number."""
-
-    id: int
-    number: int
-
-
 def start(
     transaction: Transaction, session: SessionRecord, lease: int, run_columns: Params, session_columns: Params
-) -> StartedRun:
-    """Start a run, which gets a lease of so many microseconds. The caller has checked that no other run is live."""
+) -> tuple[int, int]:
+    """Start a run with a lease of so many microseconds, and return its id and its number, which is its fence number.
+
+    The caller has checked that no other run is live.
+    """
     number = session.fence + 1
     moment = draw(transaction)
     transaction.execute(_lose(), {"of_session": session.id, **moment.params})
@@ -210,7 +206,7 @@ def start(
     [[run_id]] = transaction.execute(_insert(), row)
     renamed = {f"new_{name}": text for name, text in session_columns.items()}
     transaction.execute(_start_session(), {"of_session": session.id, "new_fence": number, **renamed})
-    return StartedRun(run_id, number)
+    return run_id, number
 
 
 @statement

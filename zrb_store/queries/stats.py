@@ -1,10 +1,10 @@
-"""Rows for `stats` and `check`: the ends and durations of a task's runs, unfinished work, dead values."""
+"""Rows for `stats`, `check` and `db`: the ends and durations of runs, unfinished work, dead values, counts of rows."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple, TypeVarTuple
+from typing import Literal, NamedTuple, TypeVarTuple, get_args
 
 from zrb_store.db.core import bindparam, is_one_of, literal, sa, statement, t
 from zrb_store.db.dialect import among, now
@@ -15,7 +15,7 @@ from zrb_store.queries.attempts import attempt_as
 from zrb_store.queries.notify import LastError
 from zrb_store.queries.queues import dead_values
 from zrb_store.queries.steps import is_answer
-from zrb_store.queries.values import is_dead, is_same_value
+from zrb_store.queries.values import is_dead, is_due, is_same_value
 from zrb_store.records import UNSUCCESSFUL, AttemptRecord, RunRecord, SessionRecord
 
 Ts = TypeVarTuple("Ts")
@@ -277,3 +277,19 @@ def why_dead(executor: Executor, queue_ids: Sequence[int]) -> dict[int, str]:
     """Return the error of the last death in each queue, or how that delivery ended."""
     rows = executor.execute(_last_deaths(executor.dialect_name), {"ids": json.dumps(list(queue_ids))})
     return {queue_id: LastError(None, *error).text() or reason for queue_id, reason, *error in rows}
+
+
+Kind = Literal["sessions", "runs", "attempts", "queues", "values", "live values"]
+
+
+@statement
+def _rows(kind: Kind) -> sa.Select[int]:
+    tables = {"sessions": t.session, "runs": t.run, "attempts": t.attempt, "queues": t.queue}
+    counted = sa.select(sa.func.count()).select_from(tables.get(kind, t.value))
+    return counted.where(t.value.c.ended_at.is_(None), is_due()) if kind == "live values" else counted
+
+
+def rows(executor: Executor) -> dict[str, int]:
+    """Count the rows of each kind."""
+    kinds: tuple[Kind, ...] = get_args(Kind)
+    return {kind: executor.execute(_rows(kind))[0][0] for kind in kinds}

@@ -282,17 +282,16 @@ class LiveValue(NamedTuple):
 
 
 @statement
-def _live(lock: bool) -> sa.Select[int, str, str, int, int]:
+def _live() -> sa.Select[int, str, str, int, int]:
     columns = (t.value.c.seq, short_text(), t.value.c.type, t.value.c.size, t.value.c.failed_deliveries)
-    found = from_live(sa.select(*columns)).order_by(t.value.c.seq)
-    return found.with_for_update() if lock else found
+    return from_live(sa.select(*columns)).order_by(t.value.c.seq).with_for_update()
 
 
-def live(executor: Executor, queue_id: int, *, lock: bool = False) -> list[LiveValue]:
-    """Return all live values, the oldest first. With `lock`, they are locked until the transaction ends."""
+def lock_live(executor: Executor, queue_id: int) -> list[LiveValue]:
+    """Lock all live values until the transaction ends, and return them, the oldest first."""
     return [
         LiveValue(seq, Encoded(chunks.whole(executor, queue_id, seq, text) or "", kind, size), failed_deliveries)
-        for seq, text, kind, size, failed_deliveries in executor.execute(_live(lock), {"queue_id": queue_id})
+        for seq, text, kind, size, failed_deliveries in executor.execute(_live(), {"queue_id": queue_id})
     ]
 
 

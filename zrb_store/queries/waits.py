@@ -21,10 +21,11 @@ from zrb_store.db.dialect import among, next_tick, now, schema_is_unchanged
 from zrb_store.db.transaction import Executor, Row, Transaction
 from zrb_store.local_time import rounded
 from zrb_store.masking import one_line
+from zrb_store.queries import by_hand
 from zrb_store.queries.attempts import attempt_as, attempt_may_write, is_in_effect
 from zrb_store.queries.clock import draw, now_micros
 from zrb_store.queries.queues import find_queue
-from zrb_store.queries.values import is_due
+from zrb_store.queries.values import is_due, lock_queue
 from zrb_store.records import JsonObject, SessionRecord, pick, to_datetime
 
 _LAST_MOMENT = 2**53  # in the year 2255: every clock shows it
@@ -414,12 +415,9 @@ def ask_anew(transaction: Transaction, session: SessionRecord, task: str) -> lis
 
 def drop(transaction: Transaction, session: str, answers: Iterable[Answer]) -> None:
     """Take answers that have come back to their queues out for good: their question is asked anew."""
-    from zrb_store.queries.by_hand import drop, lock_values, record_change  # late: few sessions wait
-    from zrb_store.queries.values import lock_queue
-
     for each in answers:
         lock_queue(transaction, each.queue_id)
-        if lock_values(transaction, each.queue_id, [each.seq]).get(each.seq) == "live":
+        if by_hand.lock_values(transaction, each.queue_id, [each.seq]).get(each.seq) == "live":
             reason = "what it answered is asked again"
-            drop(transaction, each.queue_id, [each.seq], draw(transaction), reason)
-            record_change(transaction, "drop", session, f"{each.queue}#{each.seq}", reason)
+            by_hand.drop(transaction, each.queue_id, [each.seq], draw(transaction), reason)
+            by_hand.record_change(transaction, "drop", session, f"{each.queue}#{each.seq}", reason)

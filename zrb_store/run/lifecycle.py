@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias
 from zrb_store import codec, settings
 from zrb_store.attempt import status_after
 from zrb_store.codec import json_text
+from zrb_store.codec.arguments import names_of, names_of_unstorable, without_names
 from zrb_store.db.transaction import Executor, Transaction
 from zrb_store.errors import (
     InputsDiffer,
@@ -38,7 +39,7 @@ from zrb_store.errors import (
 )
 from zrb_store.masking import error_text, mask_command, mask_text
 from zrb_store.process import current_folder, folder_of, identity, is_same_file
-from zrb_store.queries import attempts, runs, sessions, steps, waits
+from zrb_store.queries import attempts, runs, sessions, steps
 from zrb_store.queries.clock import now_micros
 from zrb_store.queries.give_back import give_back, give_back_steps, give_back_unfinished
 from zrb_store.queries.lease import how_it_died, refuse_live, suspected
@@ -128,9 +129,7 @@ class RunSpec:
             before, now = session.inputs, codec.encode_named(self.inputs)
             if before == now and '"$"' not in now:  # all of them can be compared
                 return added
-            # late: most runs have the same inputs
-            from zrb_store.codec.arguments import names_of, names_of_unstorable, without_names
-            from zrb_store.codec.compare import describe_changes
+            from zrb_store.codec.compare import describe_changes  # late: most runs have the same inputs
 
             other = {*self.secret_inputs, *self.changed_inputs}
             if self.default_of is not None:
@@ -158,8 +157,6 @@ class RunSpec:
         """Raise `InputsDiffer` if a secret input that was given to an earlier run is not given to this one."""
         if self.inputs is None or session.inputs is None or not self.secret_inputs:
             return
-        from zrb_store.codec.arguments import names_of  # late: few tasks have secrets
-
         before = names_of(session.inputs)
         missing = [name for name in before if name in self.secret_inputs and name not in self.inputs]
         if missing:
@@ -197,9 +194,12 @@ def _named(task: str) -> str:
 
 def refuse_waiting(executor: Executor, session: SessionRecord) -> None:
     """Raise `SessionWaiting` if no wait of a session is over."""
-    waiting = waits.parked(executor, [session.id] if session.status == "waiting" else [])
-    if not waits.may_continue(waiting):
-        raise SessionWaiting(waits.describe(session.name, waiting))
+    if session.status == "waiting":
+        from zrb_store.queries import waits  # late: few sessions wait
+
+        waiting = waits.parked(executor, [session.id])
+        if not waits.may_continue(waiting):
+            raise SessionWaiting(waits.describe(session.name, waiting))
 
 
 class WaitingExit(SessionWaiting, Waiting, SystemExit):
@@ -288,16 +288,19 @@ class RunLifecycle:
     def _start(
         self, transaction: Transaction, choose_reruns: ChooseReruns | None = None
     ) -> tuple[int, int, int] | SessionBusy:
-        sessions.create(transaction, self.session)
         session = sessions.find(transaction, self.session, lock=True)
+        if session is None:
+            sessions.create(transaction, self.session)
+            session = sessions.find(transaction, self.session, lock=True)
         if session is None:
             raise LeaseLost(sessions.being_removed(self.session))
         self.added_inputs = self._spec.refuse_other(session)
         moment = now_micros(transaction)
         last = refuse_live(transaction, session, moment, lambda run_id: lease.is_renewed(self.database, run_id))
-        has_died = last is not None and last.ended_at is None
-        if last is not None and has_died and (refusal := suspected(transaction, session, last, moment)):
-            return refusal
+        if last is not None and last.ended_at is None:
+            if refusal := suspected(transaction, session, last, moment):
+                return refusal
+            self._dead_run = last, how_it_died(transaction, last, moment)
         if session.is_finished and not self._spec.again:
             raise SessionCompleted(f"session {session.name} has completed: `zrb-store show {session.name}` shows it")
         if not (self._spec.again and choose_reruns):
@@ -305,20 +308,12 @@ class RunLifecycle:
         self._spec.refuse_default_secrets(session)
         self._is_root = session.parent is None and self._spec.parent is None
         if last is not None:  # else nothing has begun
-            if last.ended_at is None:
-                self._dead_run = last, how_it_died(transaction, last, moment)
             give_back_unfinished(transaction, session.id)
         reruns = choose_reruns and choose_reruns(transaction, attempts.of_session(transaction, session.id))
-        if reruns is not None:
-            asked = [waits.ask_anew(transaction, session, task) for task in reruns.starting_over]
-            for task, reason in reruns.starting_over.items():
-                if reruns.repeat_once:
-                    steps.let_repeat(transaction, session.id, task)
-                else:
-                    refuse_repeating(transaction, self.session, session.id, task)
-                give_back_steps(transaction, session.id, task, reason)
+        if reruns is not None and reruns.starting_over:
+            self._start_over(transaction, session, reruns)
+        elif reruns is not None:
             give_back(transaction, reruns.attempts)
-            waits.drop(transaction, self.session, itertools.chain.from_iterable(asked))
         by_hand = [("set", f"{name}: {old} -> {new}") for name, (old, new) in self._spec.set_inputs.items()]
         if self._spec.takes_over and session.project != self._spec.project:
             by_hand.append(("project", f"{session.project} -> {self._spec.project}"))
@@ -327,8 +322,21 @@ class RunLifecycle:
 
             record_change(transaction, action, session.name, detail)
         columns = self._spec.run_columns(), self._spec.session_columns(session)
-        started = runs.start(transaction, session, lease.duration_in_micros(), *columns)
-        return session.id, started.id, started.number
+        return session.id, *runs.start(transaction, session, lease.duration_in_micros(), *columns)
+
+    def _start_over(self, transaction: Transaction, session: SessionRecord, reruns: Reruns) -> None:
+        """Give back what runs again, where tasks also lose their steps and ask their questions anew."""
+        from zrb_store.queries import waits  # late: few sessions start over
+
+        asked = [waits.ask_anew(transaction, session, task) for task in reruns.starting_over]
+        for task, reason in reruns.starting_over.items():
+            if reruns.repeat_once:
+                steps.let_repeat(transaction, session.id, task)
+            else:
+                refuse_repeating(transaction, self.session, session.id, task)
+            give_back_steps(transaction, session.id, task, reason)
+        give_back(transaction, reruns.attempts)
+        waits.drop(transaction, self.session, itertools.chain.from_iterable(asked))
 
     def end(
         self,
@@ -388,7 +396,7 @@ class RunLifecycle:
             tell_end(self.database, self.session, self.id)
         # A process that was told to end has no time for retention; the next run sees to it.
         if os.environ.get("ZRB_STORE_RETENTION") and status != "interrupted" and not self.database.is_stopping:
-            from zrb_store.run.retention import apply_retention  # only now: most runs end without it
+            from zrb_store.operations.prune import apply_retention  # only now: most runs end without it
 
             apply_retention(self.database)
 

@@ -18,6 +18,7 @@ from zrb_store.codec import Encoded
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction, failpoint
 from zrb_store.errors import InvalidArgument, SessionNotFound
+from zrb_store.local_time import delay_in_micros
 from zrb_store.names import check_name
 from zrb_store.queries import queues, takes, values
 from zrb_store.queries.attempts import Owner
@@ -115,12 +116,7 @@ class Xcom(QueueReader):
             UnencodableValue: No codec takes a part of the value.
             ValueTooLarge: It is larger than the limit.
         """
-        micros = 0
-        if delay != 0:
-            from zrb_store.local_time import delay_in_micros  # late: most programs delay nothing
-
-            micros = delay_in_micros(delay)
-        self._push(value, left=False, delay=micros)
+        self._push(value, left=False, delay=0 if delay == 0 else delay_in_micros(delay))
         _call(self._push_callbacks)
 
     @_then_call
@@ -374,7 +370,7 @@ class Xcom(QueueReader):
         def work(queue_id: int, transaction: Transaction) -> tuple[Edit, int, int] | None:
             if not values.open_change(transaction, queue_id, attempt_id):
                 return None
-            edit = editor(values.live(transaction, queue_id, lock=True) if read else [])
+            edit = editor(values.lock_live(transaction, queue_id) if read else [])
             moment = draw(transaction)
             values.remove(transaction, queue_id, edit.removed, attempt_id, moment)
             left = right = 0

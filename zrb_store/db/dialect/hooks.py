@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeVar
@@ -55,8 +56,9 @@ class Dialect(Generic[Driver]):
 
     # -- connections
 
-    def engine(self, *, read_only: bool, durability: str) -> Callable[[], sa.Engine]:
-        """Prepare to open connections in autocommit mode and with our settings. Return what makes the engine, once."""
+    @functools.cached_property
+    def engine(self) -> sa.Engine:
+        """SQLAlchemy's engine, whose connections are in autocommit mode and have our settings."""
         raise NotImplementedError
 
     def connect(self, database: OpenDatabase) -> Driver:

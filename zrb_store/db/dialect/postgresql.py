@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import math
 import re
 import select as readiness
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
@@ -103,13 +103,15 @@ class PostgreSQL(Dialect[ServerConnection]):
     poll_every = 0.09
     may_lose_answers = True
 
-    def __init__(self, url: sa.URL) -> None:
+    def __init__(self, url: sa.URL, *, durability: str = "normal") -> None:
         self.url = url
+        self._durability = durability
         self._prepares = True
         self._where = shown_url(url)
         self._sessions: WeakKeyDictionary[ServerConnection, str] = WeakKeyDictionary()
 
-    def engine(self, *, read_only: bool, durability: str) -> Callable[[], sa.Engine]:
+    @functools.cached_property
+    def engine(self) -> sa.Engine:
         try:
             import psycopg  # noqa: F401 - to know whether it is installed
         except ImportError:
@@ -138,12 +140,12 @@ class PostgreSQL(Dialect[ServerConnection]):
         @sa.event.listens_for(engine, "connect", insert=True)  # before SQLAlchemy reads the server's version as text
         def prepare(driver: ServerConnection, _: sa.pool.ConnectionPoolEntry) -> None:
             try:
-                self._prepare(driver, durability)
+                self._prepare(driver)
             except BaseException:
                 driver.close()
                 raise
 
-        return lambda: engine
+        return engine
 
     def connect(self, database: OpenDatabase) -> ServerConnection:
         watch(database)  # so that no operation waits forever for the server
@@ -155,7 +157,7 @@ class PostgreSQL(Dialect[ServerConnection]):
     def close(self, driver: ServerConnection) -> None:
         driver.close()
 
-    def _prepare(self, driver: ServerConnection, durability: str) -> None:
+    def _prepare(self, driver: ServerConnection) -> None:
         """Prepare a new connection for use."""
         encoding = driver.info.parameter_status("server_encoding")
         if encoding and encoding != "UTF8":  # a pooler may not report it
@@ -168,7 +170,7 @@ class PostgreSQL(Dialect[ServerConnection]):
             self._sessions[driver] = session.decode()
         else:
             driver.prepare_threshold = None
-        if durability == "full":
+        if self._durability == "full":
             self.commits_unsynced = synchronous_commit == b"off"
 
     def begin(self, driver: ServerConnection) -> tuple[str | None, Ticket | None]:

@@ -9,7 +9,6 @@ import json
 import os
 import sqlite3
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -61,7 +60,7 @@ class SQLite(Dialect[sqlite3.Connection]):
     # A file that was restored from the copy of a VACUUM INTO is not in this mode.
     make_usable: str | None = "PRAGMA journal_mode=WAL"
 
-    def __init__(self, url: sa.URL) -> None:
+    def __init__(self, url: sa.URL, *, read_only: bool = False, durability: str = "normal") -> None:
         self._path = sqlite_path(url)
         self._file_name = str(self._path)
         self._wal_name = f"{self._path}-wal"
@@ -69,11 +68,12 @@ class SQLite(Dialect[sqlite3.Connection]):
         self._file: _FileIdentity | None = None
         self._wal: _FileIdentity | None = None
         self._has_lost_log = False
-
-    def engine(self, *, read_only: bool, durability: str) -> Callable[[], sa.Engine]:
         self._open = functools.partial(_open, self._path, read_only=read_only, durability=durability)
+
+    @functools.cached_property
+    def engine(self) -> sa.Engine:
         # Statements whose SQL is stored run without SQLAlchemy.
-        return functools.cache(lambda: compiling.sqlite_engine(self._open))
+        return compiling.sqlite_engine(self._open)
 
     def connect(self, database: OpenDatabase) -> sqlite3.Connection:
         driver = self._open()
