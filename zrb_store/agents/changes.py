@@ -27,6 +27,7 @@ _WORDS = {
     "deps": "the deps have changed",
     "instructions": "the system prompt has changed",
     "output": "the form of the output has changed",
+    "capabilities": "the code of a capability has changed",
 }
 NOT_STORED = "an answer is not stored"
 

@@ -8,9 +8,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import itertools
-import json
-import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -20,9 +18,10 @@ from pydantic_ai.models import Model, ModelRequestParameters
 from pydantic_ai.settings import ModelSettings
 from pydantic_ai.tools import RunContext, ToolDefinition
 
-from zrb_store.agents.digests import code, digest, fields_of, plain
+from zrb_store.agents.digests import code, digest, fields_of, sorted_json
 from zrb_store.records import JsonValue
 
+_PARTS = ("settings", "instructions", "tools", "output", "capabilities")
 # What differs from run to run, or is not sent to the model.
 _NOT_SENT = ("timestamp", "metadata", "retry")
 # How long to wait for an answer does not change it.
@@ -30,8 +29,6 @@ _SETTINGS_LEFT_OUT = ("timeout", "request_timeout")
 _TOOL_FIELDS = ("description", "parameters_json_schema", "strict", "kind", "defer_loading")
 # Compared if they are not at their default.
 _OUTPUT_FIELDS = ("prompted_output_template", "allow_image_output", "thinking")
-
-_PARTS = operator.attrgetter("parts")
 
 T = TypeVar("T")
 
@@ -41,13 +38,13 @@ class Request:
     """A request to a model, as digests."""
 
     model: str  # its name
-    parts: dict[str, JsonValue]  # sent beside the messages: `settings` and `tools` by name, `output`, `instructions`
+    parts: dict[str, JsonValue]  # what counts beside the messages; settings and tools by their names
     messages: list[str]
     whole: str = field(init=False)
 
     def __post_init__(self) -> None:
-        # As `digest` makes it, but the digests of messages are plain already.
-        text = json.dumps([self.model, plain(self.parts), self.messages], sort_keys=True)
+        # As `digest` makes it, but all of it is plain already.
+        text = sorted_json([self.model, self.parts, self.messages])
         self.whole = hashlib.sha256(text.encode()).hexdigest()[:32]
 
     def stored(self, before: Request | None) -> dict[str, JsonValue]:
@@ -70,8 +67,8 @@ class Request:
         if stored.get("model") != self.model:
             return f"model {stored.get('model')} became {self.model}"
         known = before.parts if before else {}
-        for name, now in self.parts.items():
-            then = stored.get(name, known.get(name))
+        for name in _PARTS:
+            then, now = stored.get(name, known.get(name)), self.parts.get(name)
             if then != now:
                 return _named_difference(name, then, now)
         new = stored.get("new", [])
@@ -107,18 +104,18 @@ class Fingerprints:
     """Makes the fingerprints of the requests of one agent.
 
     A request repeats the messages of the one before: those are the same objects, and only the others are looked at.
-    Of a message that a hook has made, such as a capability that stamps the time, only the code of the hooks counts and
-    what they were given, so that the message may change by itself.
+    If hooks may change requests, such as a capability that stamps the time, their code counts, and what they are given.
+    A message that they have made may change by itself, wherever it comes again.
     """
 
     def __init__(self) -> None:
-        self._tools: dict[str, tuple[ToolDefinition, str]] = {}
-        self._made: dict[str, str] = {}  # digests of messages that hooks have made: how they were made
+        self._known: dict[str, tuple[Any, str]] = {}  # digests of parts, by their names
         self._functions: Sequence[str] = ()  # digests of those that give the first parts of the instructions
         self._hooks = ""  # a digest of their code
-        self._last: list[ModelMessage] = []  # the messages of a request, before the hooks
-        self._lengths: list[int] = []  # how many parts each of them had
-        self._given: list[str] = []  # their digests
+        self._made: set[str] = set()  # digests of messages that they have made
+        self._messages: list[ModelMessage] = []  # of the last request, before the hooks
+        self._objects: list[tuple[int, int]] = []  # the identity of each of them, and how many parts it had
+        self._digests: list[str] = []
         self._old = 0  # how many of them an earlier request had: the hooks may change the others in place
 
     def begin_run(self, ctx: RunContext[Any]) -> bool:
@@ -130,19 +127,14 @@ class Fingerprints:
     def before_hooks(self, messages: Sequence[ModelMessage]) -> None:
         """Note the next request as it is before hooks may change it."""
         if self._hooks:
-            self._of_messages(messages)
+            self._note(messages)
 
-    def _of_messages(self, messages: Sequence[ModelMessage]) -> list[str]:
-        self._old = self._same(messages)
-        self._given = [*self._given[: self._old], *map(self._of_message, messages[self._old :])]
-        self._last, self._lengths = list(messages), _lengths(messages)
-        return self._given
-
-    def _same(self, messages: Sequence[ModelMessage]) -> int:
-        """Return how many messages at the beginning are the last ones, without new parts."""
-        found = _common(self._lengths, _lengths(messages))
-        same = list(map(operator.is_, self._last[:found], messages))
-        return same.index(False) if False in same else len(same)
+    def _note(self, messages: Sequence[ModelMessage]) -> None:
+        objects = [(id(one), len(one.parts)) for one in messages]
+        self._old = _common(self._objects, objects)
+        new = (_MADE if (found := message_digest(one)) in self._made else found for one in messages[self._old :])
+        self._digests = [*self._digests[: self._old], *new]
+        self._messages, self._objects = list(messages), objects
 
     def of(
         self,
@@ -152,6 +144,11 @@ class Fingerprints:
         messages: Sequence[ModelMessage],
     ) -> Request:
         """Return the fingerprint of a request."""
+        if self._hooks:
+            same = _common(self._objects[: self._old], [(id(one), len(one.parts)) for one in messages])
+            self._made |= {*map(message_digest, messages[same:])}.difference(self._digests)
+        else:
+            self._note(messages)
         # Of a part whose function is known, the code counts, and the text of any other.
         functions = iter(self._functions)
         instructions = [
@@ -174,43 +171,31 @@ class Fingerprints:
             "settings": {
                 name: digest(value) for name, value in (settings or {}).items() if name not in _SETTINGS_LEFT_OUT
             },
-            "instructions": digest(instructions),
-            "tools": {tool.name: self._of_tool(tool) for tool in tools},
-            "output": digest(output),
+            "instructions": self._digest("instructions", instructions),
+            "tools": {tool.name: self._digest(f"tool {tool.name}", tool, _of_tool) for tool in tools},
+            "output": self._digest("output", output),
         }
+        if self._hooks:
+            parts["capabilities"] = self._hooks
         name = str(getattr(model, "model_id", None) or model.model_name)  # the former has the provider
-        return Request(name, parts, self._of_sent(messages))
+        return Request(name, parts, self._digests)
 
-    def _of_tool(self, tool: ToolDefinition) -> str:
-        known = self._tools.get(tool.name)
-        if known is None or known[0] != tool:
-            fields = fields_of(tool)
-            names = (*_TOOL_FIELDS, *["return_schema"] * bool(fields.get("include_return_schema")))
-            self._tools[tool.name] = known = (copy.deepcopy(tool), digest([fields.get(name) for name in names]))
+    def _digest(self, name: str, value: Any, digest_of: Callable[[Any], str] = digest) -> str:
+        """Return the digest of a part, which is looked at only if it is another one than in the request before."""
+        known = self._known.get(name)
+        if known is None or known[0] != value:
+            self._known[name] = known = (copy.deepcopy(value), digest_of(value))
         return known[1]
 
-    def _of_sent(self, messages: Sequence[ModelMessage]) -> list[str]:
-        if not self._hooks:
-            return self._of_messages(messages)
-        found = self._given[: min(self._old, self._same(messages))]
-        for place, message in enumerate(messages[len(found) :], len(found)):
-            sent = self._of_message(message)
-            if sent not in self._given:
-                self._made[sent] = sent = self.made_at(place)
-            found.append(sent)
-        return found
 
-    def made_at(self, place: int) -> str:
-        """Return what stands for the digest of a message that hooks have made."""
-        return digest([self._hooks, place, self._given])
-
-    def _of_message(self, message: ModelMessage) -> str:
-        found = message_digest(message)
-        return self._made.get(found, found)
+_MADE = "made"  # stands for the digest of a message that hooks have made
 
 
-def _lengths(messages: Sequence[ModelMessage]) -> list[int]:
-    return list(map(len, map(_PARTS, messages)))
+def _of_tool(tool: ToolDefinition) -> str:
+    fields = fields_of(tool)
+    return digest(
+        [fields.get(name) for name in (*_TOOL_FIELDS, *["return_schema"] * bool(fields.get("include_return_schema")))]
+    )
 
 
 def message_digest(message: ModelMessage) -> str:
