@@ -38,8 +38,6 @@ def in_words(difference: str) -> str:
 
 
 def _sentence(part: str) -> str:
-    if found := re.fullmatch(r"messages\[(\d+)\]", part):
-        return f"message {found[1]} of the conversation has changed"
     return part if re.search(" (is new|is gone|became .*|is not stored)$", part) else f"{part} has changed"
 
 
@@ -51,14 +49,7 @@ class Verdict(NamedTuple):
 
 
 def decide(policy: OnChange, difference: str, steps: Sequence[StepRecord], tools: Collection[str]) -> Verdict:
-    """Decide about steps that began since one whose request differs now.
-
-    Args:
-        policy: What the task says.
-        difference: How the request differs.
-        steps: That step and those after it, the oldest first.
-        tools: Those that the agent has at the request.
-    """
+    """Decide about a step whose request differs now, and those that began after it; the agent has `tools` there."""
     if policy == "rerun" or not paid(steps)[0] or (policy == "reuse" and difference == NOT_STORED):
         return Verdict("refused" if any(step.uncertain for step in steps) else "made-again")
     name = step_name(steps[0].step)
@@ -99,12 +90,9 @@ def _cost(step: StepRecord) -> Spent:
 
 
 class ChangedRequests:
-    """Decides for one agent about stored answers whose requests have changed.
+    """Decides for one agent about stored answers whose requests have changed, by a policy.
 
-    Args:
-        attempt: Where it works.
-        policy: How it decides.
-        setting: How a person sets another policy, which takes the place of `{}`.
+    `setting` says how a person sets another one, which takes the place of `{}`.
     """
 
     def __init__(self, attempt: Attempt, policy: OnChange, setting: str) -> None:
@@ -119,18 +107,14 @@ class ChangedRequests:
     def keeps(self, difference: str, step: str, tools: Collection[str] = ()) -> bool:
         """Return whether the stored answers from this step on are used although the request differs in this way.
 
-        Else they are given back, with what followed. A line announces either.
-
-        Raises:
-            RequestChanged: A person has to decide.
+        Else they are given back, with what followed. A line announces either, unless a person has to decide.
         """
         found = steps_since(self._attempt, step, self.own)
-        verdict, why = decide(self._policy, difference, found, tools), in_words(difference)
+        verdict, why = decide(self._policy, difference, found, tools), self._reason or in_words(difference)
         what, verb = paid(found)
         if verdict.action == "reused" and step_name(step).kind == "prompt":
             self.reuses_prompt, self._reason = True, why
             return True
-        why = self._reason or why
         if verdict.action == "stops":
             if verdict.obstacle:
                 why = f"{why}, but {verdict.obstacle}, so they cannot be used again"
@@ -143,11 +127,7 @@ class ChangedRequests:
         return verdict.action == "reused"
 
     def begins(self, run: str, left: Sequence[StepRecord]) -> None:
-        """Announce that a run of an agent is new, if completed steps of others are left, which it may have been.
-
-        Raises:
-            RequestChanged: A person has to decide, since steps that must not be repeated are among them, for example.
-        """
+        """Announce that a run of an agent is new, if completed steps of others are left, which it may have been."""
         (what, verb), once = paid(left), next((step.step for step in left if step.uncertain), "")
         if what or once:
             why = f"{run} is a new run: no stored one started so, and {what or f'step {once}'} {verb} not used yet"

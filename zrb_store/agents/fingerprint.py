@@ -73,7 +73,7 @@ class Request:
                 return _named_difference(name, then, now)
         new = stored.get("new", [])
         then = (before.messages if before else [])[: stored.get("messages", 0) - len(new)] + new
-        return f"messages[{_common(then, self.messages)}]"
+        return f"message {_common(then, self.messages)}"
 
 
 def _named_difference(name: str, then: JsonValue, now: JsonValue) -> str:
@@ -104,8 +104,8 @@ class Fingerprints:
     """Makes the fingerprints of the requests of one agent.
 
     A request repeats the messages of the one before: those are the same objects, and only the others are looked at.
-    If hooks may change requests, such as a capability that stamps the time, their code counts, and what they are given.
-    A message that they have made may change by itself, wherever it comes again.
+    If hooks may change requests, such as a capability that stamps the time, their code counts, and what they are given;
+    but of a message that they have made only that they did, wherever it comes again: it may change by itself.
     """
 
     def __init__(self) -> None:
@@ -114,7 +114,7 @@ class Fingerprints:
         self._hooks = ""  # a digest of their code
         self._made: set[str] = set()  # digests of messages that they have made
         self._messages: list[ModelMessage] = []  # of the last request, before the hooks
-        self._objects: list[tuple[int, int]] = []  # the identity of each of them, and how many parts it had
+        self._objects: list[tuple[int, int]] = []  # which these are, and how many parts each had
         self._digests: list[str] = []
         self._old = 0  # how many of them an earlier request had: the hooks may change the others in place
 
@@ -129,12 +129,23 @@ class Fingerprints:
         if self._hooks:
             self._note(messages)
 
-    def _note(self, messages: Sequence[ModelMessage]) -> None:
-        objects = [(id(one), len(one.parts)) for one in messages]
+    def _note(self, messages: Sequence[ModelMessage]) -> list[str]:
+        objects = list(map(_identity, messages))
         self._old = _common(self._objects, objects)
-        new = (_MADE if (found := message_digest(one)) in self._made else found for one in messages[self._old :])
-        self._digests = [*self._digests[: self._old], *new]
+        self._digests = [*self._digests[: self._old], *map(self._of_given, messages[self._old :])]
         self._messages, self._objects = list(messages), objects
+        return self._digests
+
+    def _of_given(self, message: ModelMessage) -> str:
+        found = message_digest(message)
+        return MADE if found in self._made else found
+
+    def _of_sent(self, message: ModelMessage) -> str:
+        found = message_digest(message)
+        if found in self._digests:
+            return found
+        self._made.add(found)
+        return MADE
 
     def of(
         self,
@@ -145,10 +156,10 @@ class Fingerprints:
     ) -> Request:
         """Return the fingerprint of a request."""
         if self._hooks:
-            same = _common(self._objects[: self._old], [(id(one), len(one.parts)) for one in messages])
-            self._made |= {*map(message_digest, messages[same:])}.difference(self._digests)
+            same = _common(self._objects[: self._old], list(map(_identity, messages)))
+            sent = [*self._digests[:same], *map(self._of_sent, messages[same:])]
         else:
-            self._note(messages)
+            sent = self._note(messages)
         # Of a part whose function is known, the code counts, and the text of any other.
         functions = iter(self._functions)
         instructions = [
@@ -178,7 +189,7 @@ class Fingerprints:
         if self._hooks:
             parts["capabilities"] = self._hooks
         name = str(getattr(model, "model_id", None) or model.model_name)  # the former has the provider
-        return Request(name, parts, self._digests)
+        return Request(name, parts, sent)
 
     def _digest(self, name: str, value: Any, digest_of: Callable[[Any], str] = digest) -> str:
         """Return the digest of a part, which is looked at only if it is another one than in the request before."""
@@ -188,7 +199,12 @@ class Fingerprints:
         return known[1]
 
 
-_MADE = "made"  # stands for the digest of a message that hooks have made
+MADE = "made"
+"""Stands for the digest of a message that hooks have made."""
+
+
+def _identity(message: ModelMessage) -> tuple[int, int]:
+    return id(message), len(message.parts)
 
 
 def _of_tool(tool: ToolDefinition) -> str:

@@ -21,7 +21,7 @@ from zrb_store import codec
 from zrb_store.agents.capability import marked_policy
 from zrb_store.agents.changes import NOT_STORED, decide, in_words
 from zrb_store.agents.digests import digest
-from zrb_store.agents.fingerprint import Fingerprints, Request
+from zrb_store.agents.fingerprint import MADE, Fingerprints, Request
 from zrb_store.agents.journal import prompt_difference
 from zrb_store.agents.once import Policy
 from zrb_store.agents.stored import NotReadable, Prompt, read_prompt
@@ -87,7 +87,8 @@ class _Probe(AbstractCapability[Any]):
         Of a later one only what does not follow from the answers before is compared, if it had the tools of the first.
         """
         found = self.request.difference(then, None)
-        return "" if found.startswith("messages[") and not is_first else found
+        same = all(one == MADE or one in self.request.messages for one in then.get("new", ()))
+        return "" if found.startswith("message ") and (same or not is_first) else found
 
 
 @dataclass
@@ -134,13 +135,9 @@ def _now(task: Any, inputs: Mapping[str, Any], first: StepRecord | None) -> _Now
 def plan_agent(
     known: Sequence[StepRecord], task: AnyTask, inputs: Mapping[str, Any], over: str | None
 ) -> list[PlannedStep]:
-    """Return what a resume does with each step of a task's agent.
+    """Return what a resume does with each known step of a task's agent, with the inputs that are known.
 
-    Args:
-        known: Its steps, in the order in which they began. What is given back before the task runs is not in effect.
-        task: The task.
-        inputs: Its inputs, as far as they are known.
-        over: Why the task starts over; None if it does not.
+    What is given back before the task runs is not in effect. `over` says why the task starts over, if it does.
     """
     terms = terms_of(task, "")
     plans: list[tuple[str, str]] = [("made-again", over or "agents-off")] * len(known)
