@@ -313,7 +313,8 @@ def test_a_model_sees_what_pydantic_writes_as_json(value: Any) -> None:
 
 OF_A_FUNCTION = """
 import json
-from zrb_store.agents.digests import code
+from tests.test_agent_fingerprint import WORDS, Model
+from zrb_store.agents.digests import code, digest_of_deps
 
 def prompt(ctx):
     return "Be kind." if ctx.session.name in {"a", "b", "c", "d", "e", "f"} else "Be brief."
@@ -322,7 +323,7 @@ def over(value):
     return lambda ctx: str(value)
 
 made = over({name: 1 for name in {"alice", "bob", "carol", prompt}})
-print(json.dumps([code(prompt), code(made)]))
+print(json.dumps([code(prompt), code(made), digest_of_deps(Model(theNames=set(WORDS)))]))
 """
 
 
@@ -360,7 +361,7 @@ LaterPart.__module__ = ToolReturnPart.__module__
 @pytest.mark.promise(number=11)
 @pytest.mark.parametrize(
     ("more", "difference"),
-    [({}, ""), ({"citations": ["a"]}, "message 2"), ({"certainty": 0.5}, "messages[2]")],
+    [({}, ""), ({"citations": ["a"]}, "message 2"), ({"certainty": 0.5}, "message 2")],
 )
 def test_a_new_field_makes_no_difference_at_its_default(more: dict[str, Any], difference: str) -> None:
     later = request(messages=[ASK, CALL, ModelRequest(parts=[LaterPart("charge", "receipt", "c1", **more)])])

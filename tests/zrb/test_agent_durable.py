@@ -80,4 +80,4 @@ def test_an_older_pydantic_ai_is_named(zrb: Zrb) -> None:
         text=True,
         check=False,
     )
-    assert "durable() needs pydantic-ai 2.36 or later (1." in done.stderr.splitlines()[-1]
+    assert "durable() needs pydantic-ai 2.36 or later (" in done.stderr.splitlines()[-1]

@@ -53,12 +53,6 @@ def durable(
     try:
         from zrb_store.agents.capability import Durable  # late: these load pydantic-ai
         from zrb_store.agents.journal import Terms
-    except ImportError:
-        from importlib.metadata import PackageNotFoundError, version
-
-        try:
-            found = f"{version('pydantic-ai-slim')} is installed"
-        except PackageNotFoundError:
-            found = "it is not installed"
-        raise ZrbStoreError(f"durable() needs pydantic-ai {_NEEDED} or later ({found})") from None
+    except ImportError as error:
+        raise ZrbStoreError(f"durable() needs pydantic-ai {_NEEDED} or later ({error})") from None
     return Durable(terms=Terms(once=once, budget=tokens, waits=wait_for_approval))

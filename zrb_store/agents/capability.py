@@ -35,7 +35,7 @@ from pydantic_core import to_jsonable_python
 from zrb_store import codec, settings
 from zrb_store.agents import stored
 from zrb_store.agents.changes import OnChange
-from zrb_store.agents.decisions import RESULTS, dump_decisions, read_decisions
+from zrb_store.agents.decisions import RESULTS
 from zrb_store.agents.journal import Journal, Terms
 from zrb_store.agents.once import Policy, policy_of
 from zrb_store.agents.stored import dump_response, read_response
@@ -174,18 +174,10 @@ class StoredAgent(AbstractCapability[AgentDepsT]):
         suffix = " approved" if ctx.tool_call_approved else ""
         name = journal.name_of_call(f"tool {call.tool_name} {call.tool_call_id}{suffix}")
         arguments = to_jsonable_python(args, fallback=repr, bytes_mode="base64")
-
         open_step = functools.partial(journal.tool, name, call.tool_name, arguments)
-
-        async def execute() -> Any:
-            # If it runs in a thread, it ends before the agent does after a signal.
-            token = _call.set((journal, asyncio.current_task()))
-            try:
-                return await handler(args)
-            finally:
-                _call.reset(token)
-
         journal.refuse_if_stopping()
+        # If it runs in a thread, it ends before the agent does after a signal.
+        token = _call.set((journal, asyncio.current_task()))
         try:
             with open_step() as step:
                 if isinstance(step, Done):
@@ -193,7 +185,7 @@ class StoredAgent(AbstractCapability[AgentDepsT]):
                     ctx.usage.tool_calls += 1  # as pydantic-ai counts a call that returns
                     return result
                 try:
-                    end = await stored.ended(execute)
+                    end = await stored.ended(functools.partial(handler, args))
                 except NotBegun as error:
                     journal.fail(step, error)  # its end is known
                     raise
@@ -207,6 +199,8 @@ class StoredAgent(AbstractCapability[AgentDepsT]):
                 raise
             told = stored.UNKNOWN.format(name=call.tool_name)
             end = stored.Ended({"kind": "unknown", "value": told, "call": arguments}, told)
+        finally:
+            _call.reset(token)
         # What the failed call did to queues is given back. How it ended is stored, to be told to the model again.
         with open_step(repeat=True) as step:
             return self._end(step, end)
@@ -285,31 +279,27 @@ class StoredHandler(AbstractCapability[AgentDepsT]):
     async def _of_others(
         self, ctx: RunContext[AgentDepsT], root: Any, requests: DeferredToolRequests
     ) -> DeferredToolResults | None:
-        journal = self.journal
+        async def results() -> DeferredToolResults | None:
+            self.is_asking = True
+            try:
+                found: DeferredToolResults | None = await root.handle_deferred_tool_calls(ctx, requests=requests)
+                return found
+            finally:
+                self.is_asking = False
+
+        async def unknown() -> DeferredToolResults:
+            told = {call.tool_call_id: stored.UNKNOWN.format(name=call.tool_name) for call in requests.calls}
+            return DeferredToolResults(calls={**told})
+
         ids = sorted(call.tool_call_id for call in (*requests.calls, *requests.approvals))
-        name = journal.name_of_call(f"deferred {' '.join(ids)}")
+        name = self.journal.name_of_call(f"deferred {' '.join(ids)}")
+        decide = functools.partial(self.journal.decide, RESULTS, name, requests.calls)
         try:
-            with journal.decision(name, requests.calls) as step:
-                if isinstance(step, Done):
-                    return read_decisions(codec.decode(step.result), requests.calls, kind=RESULTS)
-                self.is_asking = True
-                try:
-                    results: DeferredToolResults | None = await root.handle_deferred_tool_calls(ctx, requests=requests)
-                finally:
-                    self.is_asking = False
-                if results is None:
-                    step.fail(None, "interrupted")  # zrb decides
-                else:
-                    journal.keep(step, functools.partial(dump_decisions, RESULTS, results, None))
-                return results
+            return await decide(results)
         except StepUncertain:
-            if journal.fatal is not None:
+            if self.journal.fatal is not None:
                 raise
-            results = DeferredToolResults()
-            results.calls |= {call.tool_call_id: stored.UNKNOWN.format(name=call.tool_name) for call in requests.calls}
-            with journal.decision(name, requests.calls, repeat=True) as step:
-                journal.keep(step, functools.partial(dump_decisions, RESULTS, results, None))
-            return results
+            return await decide(unknown, repeat=True)
 
 
 def _has_handler(root: Any) -> bool:

@@ -10,21 +10,22 @@ import asyncio
 import hashlib
 import shlex
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from types import MappingProxyType
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
-from pydantic_ai import ToolApproved, ToolDenied
+from pydantic_ai import DeferredToolResults, ToolApproved, ToolDenied
 from pydantic_ai.messages import ModelMessage, ToolCallPart
 from pydantic_ai.models import Model, ModelRequestParameters
 from pydantic_ai.settings import ModelSettings
 
+from zrb_store import codec
 from zrb_store.agents.changes import NOT_STORED, ChangedRequests, OnChange
-from zrb_store.agents.decisions import Budget, ask
-from zrb_store.agents.digests import digest
+from zrb_store.agents.decisions import APPROVAL, RESULTS, Budget, arguments_of, ask, dump_decisions, read_decisions
+from zrb_store.agents.digests import digest, digest_of_deps
 from zrb_store.agents.fingerprint import Fingerprints, Request, message_digest
 from zrb_store.agents.once import Policy
 from zrb_store.agents.stored import Data, Dump, NotReadable, Prompt, encoded, encoded_messages, refusal_of, summary
@@ -66,6 +67,8 @@ class CallNames:
                 del self._made[text, made_at]
 
 
+Decide = Callable[[], Awaitable[DeferredToolResults | None]]
+_DECIDED = (bool, ToolApproved, ToolDenied)
 _LONGEST_NAME = 400
 _LAST_WAIT = 3.0  # seconds, for the store
 # The tool or the model decides what other errors of ours mean.
@@ -154,7 +157,10 @@ class Journal:
     def begin_run(self, prompt: Any, history: Sequence[ModelMessage], deps: object) -> None:
         """Choose the number of a run of the agent by what it starts from."""
         self._start = Prompt(prompt, list(history), "")
-        self._started_by = {"message": digest([prompt, list(map(message_digest, history))]), "deps": digest(deps)}
+        self._started_by = {
+            "message": digest([prompt, list(map(message_digest, history))]),
+            "deps": digest_of_deps(deps),
+        }
         start = {} if self.terms.is_private else self._started_by
         all_runs = _runs.setdefault(self._attempt, {})
         runs = all_runs[self.agent] = all_runs.get(self.agent) or self._stored_runs()
@@ -285,13 +291,26 @@ class Journal:
         step = ExactStep(step_name, text, change, once=tool_name in self.once, repeat=repeat)
         return self._open(step, stop=self.once.get(tool_name) != "tell")
 
-    def decision(self, step_name: str, calls: Sequence[ToolCallPart] = (), *, repeat: bool = False) -> Any:
-        """Open the step in which it is decided about calls, or in which deferred `calls` are answered."""
+    async def decide(
+        self, kind: str, step_name: str, calls: Sequence[ToolCallPart], decide: Decide, *, repeat: bool = False
+    ) -> DeferredToolResults | None:
+        """Return what is decided about calls, or the results of deferred ones, then or now; None if it comes later."""
         self.refuse_if_stopping()
-        text = self._text({call.tool_call_id: call.args for call in calls})
-        found = {self.once[call.tool_name] for call in calls if call.tool_name in self.once}
-        step = ExactStep(step_name, text, lambda _: None, once=bool(found), repeat=repeat)
-        return self._open(step, stop=found != {"tell"})
+        deferred = calls if kind == RESULTS else ()
+        text = self._text({call.tool_call_id: call.args for call in deferred})
+        once = {self.once[call.tool_name] for call in deferred if call.tool_name in self.once}
+        call = ExactStep(step_name, text, lambda _: None, once=bool(once), repeat=repeat)
+        with self._open(call, stop=once != {"tell"}) as step:
+            if isinstance(step, Done):
+                return read_decisions(codec.decode(step.result), calls, kind=kind)
+            results = await decide()
+            # pydantic-ai refuses all else that a task's function may return.
+            if results is None or not all(isinstance(one, _DECIDED) for one in results.approvals.values()):
+                step.fail(None, "interrupted")
+            else:
+                rewritten = arguments_of(calls) if kind == APPROVAL else None
+                self.keep(step, partial(dump_decisions, kind, results, rewritten))
+            return results
 
     async def ready(self) -> None:
         """Wait until no other agent of the attempt is at work, if the attempt may end before the next request."""
