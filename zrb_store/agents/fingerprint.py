@@ -47,6 +47,12 @@ class Request:
         text = sorted_json([self.model, self.parts, self.messages])
         self.whole = hashlib.sha256(text.encode()).hexdigest()[:32]
 
+    @property
+    def tools(self) -> dict[str, JsonValue]:
+        """Digests of the tools, by their names."""
+        found = self.parts["tools"]
+        return found if isinstance(found, dict) else {}
+
     def stored(self, before: Request | None) -> dict[str, JsonValue]:
         """Return what is stored of it: what differs from the request before, and a digest of the whole."""
         known = before.parts if before else {}

@@ -222,7 +222,7 @@ class Journal:
             self._prefix + _numbered("model", len(self._requests)),
             {"model": request.model} if self.terms.is_private else request.stored(before),
             lambda stored: request.difference(positional_and_named(stored)[1], before),
-            {tool.name for tool in (*parameters.function_tools, *parameters.output_tools)},
+            request.tools,
         )
         if self._budget:
             call = call._replace(begins=self._budget.refuse_or_wait)
