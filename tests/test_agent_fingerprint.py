@@ -40,7 +40,7 @@ from pydantic_ai.native_tools import WebSearchTool
 from pydantic_ai.tools import ToolDefinition
 
 from zrb_store import codec, register_codec
-from zrb_store.agents.fingerprint import Fingerprints, Request
+from zrb_store.agents.fingerprint import Fingerprints, Request, Sent
 from zrb_store.agents.stored import encoded, repeat
 from zrb_store.codec.classes import CmdResult
 
@@ -61,7 +61,7 @@ def request(fingerprints: Fingerprints | None = None, **more: Any) -> Request:
         "parameters": ModelRequestParameters(function_tools=[CHARGE]),
         "messages": [ASK, CALL, DONE],
     }
-    return (fingerprints or Fingerprints()).of(**{**given, **more})
+    return (fingerprints or Fingerprints()).of(Sent(**{**given, **more}))
 
 
 def parameters(**more: Any) -> dict[str, Any]:

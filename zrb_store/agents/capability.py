@@ -36,6 +36,7 @@ from zrb_store import codec, settings
 from zrb_store.agents import stored
 from zrb_store.agents.changes import OnChange
 from zrb_store.agents.decisions import RESULTS
+from zrb_store.agents.fingerprint import Sent
 from zrb_store.agents.journal import Journal, Terms
 from zrb_store.agents.once import Policy, policy_of
 from zrb_store.agents.stored import dump_response, read_response
@@ -46,6 +47,9 @@ from zrb_store.xcom import current_attempt
 
 _call: ContextVar[tuple[Journal, asyncio.Task[Any] | None] | None] = ContextVar("zrb_store_tool_call", default=None)
 """The journal of the tool call under way, and asyncio's task that makes it. Agents inside the tool have other tasks."""
+
+
+_LAST_WAIT = 3.0  # seconds, for the store
 
 
 class NotBegun(asyncio.CancelledError):
@@ -73,13 +77,13 @@ def finishing(run_in_thread: Callable[..., Awaitable[Any]]) -> Callable[..., Awa
             if begins.acquire(blocking=False):
                 work.cancel()
                 raise NotBegun("cancelled before it began") from None
-            if not journal.is_stopping:
+            if not journal.attempt.database.is_stopping:
                 work.cancel()
                 raise
         while not work.done():
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.wait([work])
-        journal.wait_for_store()  # what followed the signal may have taken long
+        journal.attempt.database.stop_waiting(_LAST_WAIT)  # what followed the signal may have taken long
         return work.result()
 
     return run_in_executor
@@ -105,7 +109,7 @@ class StoredModel(WrapperModel):
     ) -> ModelResponse:
         """Return the stored answer, or ask the model."""
         await self._journal.ready()
-        with self._journal.request(self.wrapped, model_settings, model_request_parameters, messages) as step:
+        with self._journal.request(Sent(self.wrapped, model_settings, model_request_parameters, messages)) as step:
             if isinstance(step, Done):
                 return read_response(codec.decode(step.result))
             response = await self.wrapped.request(messages, model_settings, model_request_parameters)
@@ -122,7 +126,7 @@ class StoredModel(WrapperModel):
     ) -> AsyncGenerator[StreamedResponse]:
         """Stream the stored answer, with all its events, or that of the model."""
         await self._journal.ready()
-        with self._journal.request(self.wrapped, model_settings, model_request_parameters, messages) as step:
+        with self._journal.request(Sent(self.wrapped, model_settings, model_request_parameters, messages)) as step:
             if isinstance(step, Done):
                 yield CompletedStreamedResponse(
                     read_response(codec.decode(step.result)),
@@ -175,7 +179,6 @@ class StoredAgent(AbstractCapability[AgentDepsT]):
         name = journal.name_of_call(f"tool {call.tool_name} {call.tool_call_id}{suffix}")
         arguments = to_jsonable_python(args, fallback=repr, bytes_mode="base64")
         open_step = functools.partial(journal.tool, name, call.tool_name, arguments)
-        journal.refuse_if_stopping()
         # If it runs in a thread, it ends before the agent does after a signal.
         token = _call.set((journal, asyncio.current_task()))
         try:

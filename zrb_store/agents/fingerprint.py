@@ -8,9 +8,10 @@ from __future__ import annotations
 import copy
 import hashlib
 import itertools
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from pydantic_ai.capabilities import AbstractCapability
 from pydantic_ai.messages import ModelMessage
@@ -21,7 +22,11 @@ from pydantic_ai.tools import RunContext, ToolDefinition
 from zrb_store.agents.digests import code, digest, fields_of, sorted_json
 from zrb_store.records import JsonValue
 
+if TYPE_CHECKING:
+    from pydantic_ai.messages import InstructionPart
+
 _PARTS = ("settings", "instructions", "tools", "output", "capabilities")
+_OF_MESSAGE = operator.attrgetter("parts")
 # What differs from run to run, or is not sent to the model.
 _NOT_SENT = ("timestamp", "metadata", "retry")
 # How long to wait for an answer does not change it.
@@ -31,6 +36,20 @@ _TOOL_FIELDS = ("description", "parameters_json_schema", "strict", "kind", "defe
 _OUTPUT_FIELDS = ("prompted_output_template", "allow_image_output", "thinking")
 
 T = TypeVar("T")
+
+
+class Sent(NamedTuple):
+    """A request as it is sent to a model."""
+
+    model: Model
+    settings: ModelSettings | None
+    parameters: ModelRequestParameters
+    messages: Sequence[ModelMessage]
+
+    @property
+    def instructions(self) -> Sequence[InstructionPart]:
+        """The parts of the instructions, which older releases do not have."""
+        return getattr(self.parameters, "instruction_parts", None) or ()
 
 
 @dataclass
@@ -136,7 +155,7 @@ class Fingerprints:
             self._note(messages)
 
     def _note(self, messages: Sequence[ModelMessage]) -> list[str]:
-        objects = list(map(_identity, messages))
+        objects = _identities(messages)
         self._old = _common(self._objects, objects)
         self._digests = [*self._digests[: self._old], *map(self._of_given, messages[self._old :])]
         self._messages, self._objects = list(messages), objects
@@ -153,25 +172,17 @@ class Fingerprints:
         self._made.add(found)
         return MADE
 
-    def of(
-        self,
-        model: Model,
-        settings: ModelSettings | None,
-        parameters: ModelRequestParameters,
-        messages: Sequence[ModelMessage],
-    ) -> Request:
+    def of(self, sent: Sent) -> Request:
         """Return the fingerprint of a request."""
+        model, settings, parameters, messages = sent
         if self._hooks:
-            same = _common(self._objects[: self._old], list(map(_identity, messages)))
-            sent = [*self._digests[:same], *map(self._of_sent, messages[same:])]
+            same = _common(self._objects[: self._old], _identities(messages))
+            digests = [*self._digests[:same], *map(self._of_sent, messages[same:])]
         else:
-            sent = self._note(messages)
+            digests = self._note(messages)
         # Of a part whose function is known, the code counts, and the text of any other.
         functions = iter(self._functions)
-        instructions = [
-            next(functions, part.content) if part.dynamic else part.content
-            for part in getattr(parameters, "instruction_parts", None) or ()
-        ]
+        instructions = [next(functions, part.content) if part.dynamic else part.content for part in sent.instructions]
         tools = (*parameters.function_tools, *parameters.output_tools)
         output = (
             parameters.output_mode,
@@ -195,7 +206,7 @@ class Fingerprints:
         if self._hooks:
             parts["capabilities"] = self._hooks
         name = str(getattr(model, "model_id", None) or model.model_name)  # the former has the provider
-        return Request(name, parts, sent)
+        return Request(name, parts, digests)
 
     def _digest(self, name: str, value: Any, digest_of: Callable[[Any], str] = digest) -> str:
         """Return the digest of a part, which is looked at only if it is another one than in the request before."""
@@ -209,8 +220,8 @@ MADE = "made"
 """Stands for the digest of a message that hooks have made."""
 
 
-def _identity(message: ModelMessage) -> tuple[int, int]:
-    return id(message), len(message.parts)
+def _identities(messages: Sequence[ModelMessage]) -> list[tuple[int, int]]:
+    return list(zip(map(id, messages), map(len, map(_OF_MESSAGE, messages)), strict=True))
 
 
 def _of_tool(tool: ToolDefinition) -> str:

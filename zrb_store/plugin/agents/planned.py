@@ -21,7 +21,7 @@ from zrb_store import codec
 from zrb_store.agents.capability import marked_policy
 from zrb_store.agents.changes import NOT_STORED, decide, in_words
 from zrb_store.agents.digests import digest
-from zrb_store.agents.fingerprint import MADE, Fingerprints, Request
+from zrb_store.agents.fingerprint import MADE, Fingerprints, Request, Sent
 from zrb_store.agents.journal import prompt_difference
 from zrb_store.agents.once import Policy
 from zrb_store.agents.stored import NotReadable, Prompt, read_prompt
@@ -77,7 +77,7 @@ class _Now(AbstractCapability[Any]):
         fingerprints.begin_run(ctx)
         fingerprints.before_hooks(given)
         model, settings = request_context.model, request_context.model_settings
-        self.request = fingerprints.of(model, settings, request_context.model_request_parameters, given)
+        self.request = fingerprints.of(Sent(model, settings, request_context.model_request_parameters, given))
         found = {name: marked_policy(ctx, name) for name in self.request.tools}
         self.once = {name: policy for name, policy in found.items() if policy}
         raise _Seen
