@@ -9,7 +9,7 @@ import copy
 import hashlib
 import itertools
 import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -134,7 +134,7 @@ class Fingerprints:
     """
 
     def __init__(self) -> None:
-        self._known: dict[str, tuple[Any, str]] = {}  # digests of parts, by their names
+        self._tools: dict[str, tuple[ToolDefinition, str]] = {}
         self._functions: Sequence[str] = ()  # digests of those that give the first parts of the instructions
         self._hooks = ""  # a digest of their code
         self._made: set[str] = set()  # digests of messages that they have made
@@ -199,20 +199,21 @@ class Fingerprints:
             "settings": {
                 name: digest(value) for name, value in (settings or {}).items() if name not in _SETTINGS_LEFT_OUT
             },
-            "instructions": self._digest("instructions", instructions),
-            "tools": {tool.name: self._digest(f"tool {tool.name}", tool, _of_tool) for tool in tools},
-            "output": self._digest("output", output),
+            "instructions": digest(instructions),
+            "tools": {tool.name: self._of_tool(tool) for tool in tools},
+            "output": digest(output),
         }
         if self._hooks:
             parts["capabilities"] = self._hooks
         name = str(getattr(model, "model_id", None) or model.model_name)  # the former has the provider
         return Request(name, parts, digests)
 
-    def _digest(self, name: str, value: Any, digest_of: Callable[[Any], str] = digest) -> str:
-        """Return the digest of a part, which is looked at only if it is another one than in the request before."""
-        known = self._known.get(name)
-        if known is None or known[0] != value:
-            self._known[name] = known = (copy.deepcopy(value), digest_of(value))
+    def _of_tool(self, tool: ToolDefinition) -> str:
+        known = self._tools.get(tool.name)
+        if known is None or known[0] != tool:
+            fields = fields_of(tool)
+            names = (*_TOOL_FIELDS, *["return_schema"] * bool(fields.get("include_return_schema")))
+            self._tools[tool.name] = known = (copy.deepcopy(tool), digest([fields.get(name) for name in names]))
         return known[1]
 
 
@@ -222,13 +223,6 @@ MADE = "made"
 
 def _identities(messages: Sequence[ModelMessage]) -> list[tuple[int, int]]:
     return list(zip(map(id, messages), map(len, map(_OF_MESSAGE, messages)), strict=True))
-
-
-def _of_tool(tool: ToolDefinition) -> str:
-    fields = fields_of(tool)
-    return digest(
-        [fields.get(name) for name in (*_TOOL_FIELDS, *["return_schema"] * bool(fields.get("include_return_schema")))]
-    )
 
 
 def message_digest(message: ModelMessage) -> str:
