@@ -20,35 +20,21 @@ from zrb_store.queries.steps import StepRecord
 
 
 class ExactStep(NamedTuple):
-    """A step whose name says which one it is, however often the attempt comes to it.
+    """A step whose name says which one it is, however often the attempt comes to it."""
 
-    Attributes:
-        name: The name, with the ~2 of a second step if it is one.
-        arguments: The encoded arguments.
-        change: Compares the encoded arguments of the step that completed with those of now. If it returns a reason, the
-            step and all that began after it are given back for that, and the step begins again; but not what this
-            attempt has used already. It is not asked about a step that a person has kept, by `fork` or `mark`, unless
-            `compares_kept` is true.
-        own: Names of steps that are given back although this attempt has used them: those of the same agent.
-        once: Whether the step must not be repeated if its end is unknown.
-        repeat: Whether it may begin although the end of an earlier try is unknown.
-        leads: Whether the steps after it rest on its result: if that could not be stored, they are given back with it.
-        not_stored: Is called if it leads and its result could not be stored, before they are given back.
-        begins: Is called before it begins, and may raise an error.
-        refuse_running: Is called with a step that has not ended, and may raise an error. Else it is taken for dead.
-    """
-
-    name: str
-    arguments: str
+    name: str  # with the ~2 of a second step if it is one
+    arguments: str  # encoded
+    # Compares the arguments of the step that completed with those of now. If it returns a reason, the step and all that
+    # began after it are given back for that, and it begins again; but not what this attempt has used already.
     change: Callable[[str], str | None]
-    own: Collection[str] = ()
-    once: bool = False
-    repeat: bool = False
-    leads: bool = False
-    compares_kept: bool = False
-    not_stored: Callable[[], object] = lambda: None
-    begins: Callable[[], object] = lambda: None
-    refuse_running: Callable[[StepRecord], None] = lambda _: None
+    own: Collection[str] = ()  # names of steps that are given back although it has used them: those of the same agent
+    once: bool = False  # whether the step must not be repeated if its end is unknown
+    repeat: bool = False  # whether it may begin although the end of an earlier try is unknown
+    leads: bool = False  # whether those after it rest on its result: if that could not be stored, they are given back
+    compares_kept: bool = False  # whether `change` is asked about a step that a person has kept, by `fork` or `mark`
+    not_stored: Callable[[], object] = lambda: None  # is called before the result that leads is given back
+    begins: Callable[[], object] = lambda: None  # is called before it begins, and may raise an error
+    refuse_running: Callable[[StepRecord], None] = lambda _: None  # raises an error, or takes it for dead
 
 
 def stored_step(attempt: Attempt, name: str) -> StepRecord | None:

@@ -74,13 +74,13 @@ class AgentRun:
     def __init__(self, task: AnyTask, journal: Journal) -> None:
         self._task = task
         self.journal = journal
-        self._agent: Any = None
+        self.agent: Any = None  # others may run inside it
         self._system_prompt = ""
         self._declared: JsonValue = {}
         self._step: Step | None = None
         self._opened = ExitStack()
         self._prompt: Prompt | None = None
-        self._logged_usage: RunUsage | None = None
+        self.logged_usage: RunUsage | None = None  # zrb logged it before: every answer in it came from the store
         self.is_deciding = False  # whether zrb decides about a call
 
     def system_prompt(self, text: str) -> str:
@@ -90,7 +90,7 @@ class AgentRun:
 
     async def run(self, run_agent: Callable[..., Awaitable[T]], **kwargs: Any) -> T:
         """Run the agent as zrb does, over the steps of the attempt."""
-        self._agent = agent = kwargs["agent"]
+        self.agent = agent = kwargs["agent"]
         agent.run = self._over_steps(agent.run)
         arguments: dict[str, JsonValue] = {
             "message": digest(kwargs.get("message")),
@@ -117,11 +117,7 @@ class AgentRun:
                 raise self.journal.fatal from None
             raise
         finally:
-            self._agent = None
-
-    def is_of(self, agent: Any) -> bool:
-        """Whether this is the run of an agent: others may run inside it."""
-        return agent is not None and agent is self._agent
+            self.agent = None
 
     def start(self, history: list[ModelMessage], message: T) -> tuple[list[ModelMessage], T]:
         """Return the history and the message that the agent starts from: the stored ones, else those of zrb."""
@@ -146,14 +142,10 @@ class AgentRun:
                 journal.restart(position)
                 raise
             if not journal.any_live:
-                self._logged_usage = result.usage
+                self.logged_usage = result.usage
             return result
 
         return run_over_steps
-
-    def is_logged(self, usage: RunUsage) -> bool:
-        """Whether zrb logged this usage before: every answer that it sums up came from the store."""
-        return self._logged_usage is not None and usage is self._logged_usage
 
     async def approve(self, decide: Decide, requests: Any, *args: Any) -> DeferredToolResults | None:
         """Return what was decided about tool calls that need an approval, then or now: each call is a step."""

@@ -151,7 +151,8 @@ def _alone(one: StepRecord, once: Mapping[str, str]) -> tuple[str, str]:
 def _differences(known: Sequence[StepRecord], now: _Now) -> Iterator[tuple[int, str, Collection[str]]]:
     """Yield where stored steps no longer fit, how their requests differ, and the tools that the agent has there.
 
-    A later request may have had tools that the first one had not: it is taken to have them again.
+    A later request may have had tools that the first one had not: it is taken to have them again. Of its messages
+    nothing is known, since they follow from the answers before.
     """
     parts, first = dict[str, Any](), dict[str, JsonValue]()  # of the requests then, and the tools of the first one
     found, is_compared = "", False
@@ -170,21 +171,14 @@ def _differences(known: Sequence[StepRecord], now: _Now) -> Iterator[tuple[int, 
             if then and not one.kept:
                 if not found and not is_compared:  # the others follow
                     had = {**parts, "tools": now.request.tools} if tools != first else parts
-                    found = _difference(now.request, had, is_first=one.step == "model")
+                    found = now.request.difference(had, None)
+                    same = all(each == MADE or each in now.request.messages for each in had.get("new", ()))
+                    if found.startswith("message ") and (same or one.step != "model"):
+                        found = ""
                 is_compared = True
                 if found:
                     gone = first.keys() - now.request.tools.keys()
                     yield place, found, (tools.keys() | now.request.tools.keys()) - gone
-
-
-def _difference(now: Request, then: Mapping[str, Any], *, is_first: bool) -> str:
-    """Say how the request differs from a stored one that has all its parts; empty if it does not.
-
-    Of a later one only what does not follow from the answers before is compared, if it had the tools of the first.
-    """
-    found = now.difference(then, None)
-    same = all(one == MADE or one in now.messages for one in then.get("new", ()))
-    return "" if found.startswith("message ") and (same or not is_first) else found
 
 
 def _arguments(step: StepRecord) -> dict[str, JsonValue]:
