@@ -240,7 +240,8 @@ class Journal:
             return self._reasons[name]
 
         not_stored = partial(self.changes.keeps, NOT_STORED, name)
-        return ExactStep(name, stored_arguments((), arguments), change, leads=True, not_stored=not_stored)
+        text = stored_arguments((), arguments)
+        return ExactStep(name, text, change, self.changes.own, leads=True, not_stored=not_stored)
 
     def _rewind(self, request: Request) -> None:
         start, self._restart_at = self._restart_at, None
@@ -277,7 +278,7 @@ class Journal:
             is_same = not self.agent or before == text or self.changes.keeps(what, step_name)
             return None if is_same else f"request changed: {what}"
 
-        step = ExactStep(step_name, text, change, once=tool_name in self.once, repeat=repeat)
+        step = ExactStep(step_name, text, change, self.changes.own, once=tool_name in self.once, repeat=repeat)
         return self._open(step, stop=self.once.get(tool_name) != "tell")
 
     async def decide(
@@ -287,7 +288,7 @@ class Journal:
         deferred = calls if kind == RESULTS else ()
         text = self._text({call.tool_call_id: call.args for call in deferred})
         once = {self.once[call.tool_name] for call in deferred if call.tool_name in self.once}
-        call = ExactStep(step_name, text, lambda _: None, once=bool(once), repeat=repeat)
+        call = ExactStep(step_name, text, lambda _: None, self.changes.own, once=bool(once), repeat=repeat)
         with self._open(call, stop=once != {"tell"}) as step:
             if isinstance(step, Done):
                 return read_decisions(codec.decode(step.result), calls, kind=kind)
@@ -329,7 +330,7 @@ class Journal:
             self._keep_refusal()
         try:
             self.changes.own.add(call.name)
-            with open_exact(self.attempt, call._replace(own=self.changes.own)) as step:
+            with open_exact(self.attempt, call) as step:
                 try:
                     yield step
                 except Exception as error:
