@@ -67,7 +67,7 @@ test-pooled: venv
 	TEST_POOLED=$(PREPARED) $(BIN)/pytest -n 4 -m "$(SELECT)"
 
 quick: venv
-	$(BIN)/pytest -n 3 -m quick
+	$(BIN)/pytest -n 4 -m quick
 
 # One release of zrb, because the others run on the default Python.
 smoke: venv

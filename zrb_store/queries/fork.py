@@ -166,7 +166,8 @@ def _as_then() -> dict[str, sa.ColumnElement[Any]]:
     attempt, at = t.attempt.c, bindparam("time", type_=sa.BigInteger)
     had_ended = sa.func.coalesce(attempt.ended_tick <= given_tick(), sa.false())
     then: dict[str, sa.ColumnElement[Any]] = {name: attempt[name] for name in _KEPT}
-    then |= {name: sa.case((had_ended, attempt[name])) for name in ("result_seq", *ERROR)}
+    then |= {name: sa.case((had_ended, attempt[name])) for name in ERROR}
+    then["result_seq"] = sa.case((stood(t.attempt), attempt.result_seq))  # else it was retracted, and is not copied
     then["status"] = sa.case((had_ended, attempt.status), else_=literal("interrupted"))
     for what, when in (("at", at), ("tick", given_tick())):
         then[f"ended_{what}"] = sa.case((had_ended, attempt[f"ended_{what}"]), else_=when)
@@ -188,7 +189,7 @@ def _copy_attempts(dialect_name: str, *, steps: bool, exact: bool) -> sa.Insert:
             new_ids("zrb_attempt", t.attempt.c.id),
             bindparam("target", type_=t.session.c.id.type),
             literal(0),
-            _new_queue().c.id,
+            sa.case((kept["result_seq"].is_not(None), _new_queue().c.id)),
             new_parent.c.id,
             *kept.values(),
         )
