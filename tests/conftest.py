@@ -145,7 +145,8 @@ def usual_length(item: pytest.Item) -> int:
 
 def is_long(item: pytest.Item) -> bool:
     """Whether only CI runs the test, since a shorter one shows the same, or the same one on SQLite."""
-    if item.get_closest_marker("long_on_postgresql") is not None:
+    mark = item.get_closest_marker("long_on_postgresql")
+    if mark is not None and mark.args != (False,):
         return isinstance(item, pytest.Function) and "postgresql" in parameters_of(item).values()
     return item.get_closest_marker("long") is not None
 

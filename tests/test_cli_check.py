@@ -22,6 +22,8 @@ from zrb_store.errors import StoreMissing
 from zrb_store.operations.sessions import remove_sessions
 from zrb_store.process import identity
 
+pytestmark = pytest.mark.long_on_postgresql
+
 
 def end(store: Store, name: str, status: str = "failed", **settings: Any) -> None:
     """Let a run of a session end in some way."""
@@ -76,6 +78,7 @@ class TestSessions:
             "2 commands more: `zrb-store check --format jsonl` has them all",
         ]
 
+    @pytest.mark.long_on_postgresql(False)
     def test_one_line_says_what_when_why_and_what_helps(self, command: Commands, store: Store) -> None:
         inbox(store, "a.csv", "b.csv")
         etl(store, "etl-24", broken=True)
@@ -358,6 +361,7 @@ class TestAcknowledged:
         run.end("failed")
         assert reported(command) == [("failed", "flow")]
 
+    @pytest.mark.long_on_postgresql(False)
     def test_it_is_shown_and_kept(self, command: Commands, store: Store, tmp_path: Path) -> None:
         end(store, "etl")
         command.ok("ack", "etl", "--reason", "the API was down")
@@ -373,6 +377,7 @@ class TestAcknowledged:
             assert again[name] == shown[name]
         assert reported(command) == []
 
+    @pytest.mark.long_on_postgresql(False)
     def test_all_or_none(self, command: Commands, store: Store) -> None:
         end(store, "etl")
         store.session("inbox").xcom["q"].push(1)

@@ -15,6 +15,8 @@ from zrb_store import Store
 from zrb_store.inspect.check import alerts
 from zrb_store.records import Damage
 
+pytestmark = pytest.mark.long_on_postgresql
+
 
 class TestDeadValues:
     def test_one_line_for_each_queue(self, command: Commands, store: Store) -> None:
@@ -114,6 +116,7 @@ def test_one_project(command: Commands, store: Store, tmp_path: Path, monkeypatc
     assert len(reported(command)) == 3
 
 
+@pytest.mark.long_on_postgresql(False)
 def test_the_dead_values_of_one_project(command: Commands, store: Store) -> None:
     for name in ("one", "two"):
         end(store, name, "completed", project=f"/srv/{name}")

@@ -31,6 +31,8 @@ from zrb_store.operations.values import pop, push
 from zrb_store.queries import attempts, sessions, takes, values
 from zrb_store.queries import lease as lease_queries
 
+pytestmark = pytest.mark.long_on_postgresql
+
 
 @pytest.fixture
 def next_release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], None]]:
@@ -173,6 +175,7 @@ def test_a_process_that_has_the_store_open_writes_no_more_once_it_was_upgraded(l
     assert all_rows(store) == before
 
 
+@pytest.mark.long_on_postgresql(False)
 def test_every_statement_that_writes_by_itself_asks_for_the_revision(store: Store) -> None:
     """A statement that runs in a transaction need not, since the transaction checks the revision when it begins."""
     by_themselves = [

@@ -16,6 +16,8 @@ from zrb_store.process import identity
 from zrb_store.queries.clock import now_micros
 from zrb_store.records import iso
 
+pytestmark = pytest.mark.long_on_postgresql
+
 ME = f"{identity().user} on {identity().host}"
 
 
@@ -152,6 +154,7 @@ class TestShow:
         assert re.search(r"ValueError: x{50,}\.\.\.\n", command.ok("show", "inbox"))
         assert "ValueError: " + "x" * 5000 in command.ok("show", "inbox", "--full")
 
+    @pytest.mark.long_on_postgresql(False)
     def test_a_long_queue_shows_what_is_held_dead_and_next(self, command: Commands, store: Store, inbox: Any) -> None:
         inbox.extend(f"{number}.csv" for number in range(40))
         with acting_as(start(store, "worker-7").begin("convert")):
@@ -178,6 +181,7 @@ class TestShow:
         }
         assert re.search(r"inbox/files#2 +alive +\d.*s +worker-7/convert#1\n", command.ok("list", "--holds"))
 
+    @pytest.mark.long_on_postgresql(False)
     def test_only_the_dead_ones(self, command: Commands, inbox: Any) -> None:
         text = command.ok("show", "inbox", "files", "--dead")
         assert text.startswith("Queue files: 1 dead, at most 2 deliveries\n")
@@ -235,6 +239,7 @@ class TestShow:
         assert fates(store, "s", "q") == [("a", "retracted", 1)]
         assert "Pending" not in command.ok("show", "s")
 
+    @pytest.mark.long_on_postgresql(False)
     def test_at_an_earlier_moment(self, command: Commands, store: Store, inbox: Any) -> None:
         dead = iso(now_micros(store.database)) or ""
         command("requeue", "inbox/files#1")

@@ -14,6 +14,8 @@ from tests.commands import Commands
 from tests.sessions import Broken, etl, parse, parse_lines
 from zrb_store import Store
 
+pytestmark = pytest.mark.long_on_postgresql
+
 HEADER = [
     *("name", "project", "status", "task", "path", "inputs", "created_at", "ended_at", "parent", "forked_from"),
     "pinned",
@@ -155,6 +157,7 @@ def test_show_of_a_resumed_session_has_a_table_of_runs(command: Commands, filled
     assert [one["run"] for one in document["tasks"][1]["attempts"]] == [1, 1, 2, 2]
 
 
+@pytest.mark.long_on_postgresql(False)
 def test_show_sums_up_the_first_of_many_runs_and_attempts(command: Commands, store: Store) -> None:
     consumer, queue = store.session("worker"), store.session("inbox").xcom["files"]
     for number in range(20):
@@ -183,6 +186,7 @@ def test_show_sums_up_the_first_of_many_runs_and_attempts(command: Commands, sto
     assert (len(document["runs"]), len(document["tasks"][0]["attempts"])) == (21, 21)
 
 
+@pytest.mark.long_on_postgresql(False)
 def test_show_one_queue_and_only_what_is_live(command: Commands, filled: Store) -> None:
     text = command.ok("show", "etl-24", "rows")
     assert text.startswith("Queue rows: 1 live of 2\n")

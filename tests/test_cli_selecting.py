@@ -23,6 +23,8 @@ from zrb_store.operations import sessions
 from zrb_store.operations.sessions import pin
 from zrb_store.testing import expire_lease
 
+pytestmark = pytest.mark.long_on_postgresql
+
 NAMES = ["etl-1", "etl-2", "etl_3", "ETL-4", "etl-10", "etl", "a.b", "a+b", "aXb", "x:y", "etl-1-retry"]
 
 
@@ -123,6 +125,7 @@ def test_projects_are_named_by_their_folder_or_a_path(
     assert listed("--project", "--match", "*") == {"theirs"}
 
 
+@pytest.mark.long_on_postgresql(False)
 def test_a_project_without_sessions_is_named(command: Commands, store: Store) -> None:
     run(store, "none")
     assert command.ok("list", "--project", "/nope") == "no sessions of project /nope; no session has a project\n"

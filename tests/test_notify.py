@@ -21,6 +21,8 @@ from zrb_store import Store, masking, settings
 from zrb_store.db.location import store_url
 from zrb_store.runtime import notify
 
+pytestmark = pytest.mark.long_on_postgresql
+
 
 def fail(store: Store, name: str = "night", **settings: Any) -> None:
     with contextlib.suppress(Broken), store.session(name).run(**settings) as run, run.attempt("load"):
