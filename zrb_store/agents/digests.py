@@ -123,7 +123,7 @@ def digest(value: Any, length: int = 12) -> str:
     return hashlib.sha256(sorted_json(data).encode()).hexdigest()[:length]
 
 
-def digest_of_deps(deps: object) -> str:
+def digest_of_deps(deps: Any) -> str:
     """Return a digest of what an agent depends on: of a model, the sets among its fields are in any order."""
     return digest(vars(deps) if hasattr(type(deps), "__pydantic_fields__") else deps)
 
