@@ -40,7 +40,7 @@ from pydantic_ai.native_tools import WebSearchTool
 from pydantic_ai.tools import ToolDefinition
 
 from zrb_store import codec, register_codec
-from zrb_store.agents.fingerprint import Fingerprints, Request, Sent
+from zrb_store.agents.fingerprint import Fingerprints, Request
 from zrb_store.agents.stored import encoded, repeat
 from zrb_store.codec.classes import CmdResult
 
@@ -61,7 +61,7 @@ def request(fingerprints: Fingerprints | None = None, **more: Any) -> Request:
         "parameters": ModelRequestParameters(function_tools=[CHARGE]),
         "messages": [ASK, CALL, DONE],
     }
-    return (fingerprints or Fingerprints()).of(Sent(**{**given, **more}))
+    return (fingerprints or Fingerprints()).of(**{**given, **more})
 
 
 def parameters(**more: Any) -> dict[str, Any]:
@@ -88,11 +88,11 @@ def parameters(**more: Any) -> dict[str, Any]:
             parameters(function_tools=[dataclasses.replace(CHARGE, return_schema={}, include_return_schema=True)]),
             "tool charge",
         ),
-        ({"messages": [ASK, CALL]}, "message 2"),
-        ({"messages": [ASK, CALL, DONE, ASK]}, "message 3"),
-        ({"messages": [ModelRequest(parts=[UserPromptPart("Charge!")]), CALL, DONE]}, "message 0"),
-        ({"messages": [ASK, ModelResponse([ToolCallPart("charge", {"n": 2}, "c1")]), DONE]}, "message 1"),
-        ({"messages": [ASK, CALL, ModelRequest(parts=[ToolReturnPart("charge", "no", "c1")])]}, "message 2"),
+        ({"messages": [ASK, CALL]}, "messages[2]"),
+        ({"messages": [ASK, CALL, DONE, ASK]}, "messages[3]"),
+        ({"messages": [ModelRequest(parts=[UserPromptPart("Charge!")]), CALL, DONE]}, "messages[0]"),
+        ({"messages": [ASK, ModelResponse([ToolCallPart("charge", {"n": 2}, "c1")]), DONE]}, "messages[1]"),
+        ({"messages": [ASK, CALL, ModelRequest(parts=[ToolReturnPart("charge", "no", "c1")])]}, "messages[2]"),
     ],
 )
 def test_a_difference_has_a_name(more: dict[str, Any], difference: str) -> None:
@@ -313,8 +313,7 @@ def test_a_model_sees_what_pydantic_writes_as_json(value: Any) -> None:
 
 OF_A_FUNCTION = """
 import json
-from tests.test_agent_fingerprint import WORDS, Model
-from zrb_store.agents.digests import code, digest_of_deps
+from zrb_store.agents.digests import code
 
 def prompt(ctx):
     return "Be kind." if ctx.session.name in {"a", "b", "c", "d", "e", "f"} else "Be brief."
@@ -323,7 +322,7 @@ def over(value):
     return lambda ctx: str(value)
 
 made = over({name: 1 for name in {"alice", "bob", "carol", prompt}})
-print(json.dumps([code(prompt), code(made), digest_of_deps(Model(theNames=set(WORDS)))]))
+print(json.dumps([code(prompt), code(made)]))
 """
 
 
@@ -361,7 +360,7 @@ LaterPart.__module__ = ToolReturnPart.__module__
 @pytest.mark.promise(number=11)
 @pytest.mark.parametrize(
     ("more", "difference"),
-    [({}, ""), ({"citations": ["a"]}, "message 2"), ({"certainty": 0.5}, "message 2")],
+    [({}, ""), ({"citations": ["a"]}, "messages[2]"), ({"certainty": 0.5}, "messages[2]")],
 )
 def test_a_new_field_makes_no_difference_at_its_default(more: dict[str, Any], difference: str) -> None:
     later = request(messages=[ASK, CALL, ModelRequest(parts=[LaterPart("charge", "receipt", "c1", **more)])])

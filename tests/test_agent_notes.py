@@ -24,8 +24,8 @@ def answer(given: int, answered: int, **more: Any) -> dict[str, Any]:
         ("model~4", answer(1204, 88), "model 4: gpt-5.2, 1,204 in / 88 out tokens"),
         (
             "model~4",
-            answer(1, 1, changed="request changed: message 3"),
-            "model 4: gpt-5.2, 1 in / 1 out tokens, request changed: message 3",
+            answer(1, 1, changed="request changed: messages[3]"),
+            "model 4: gpt-5.2, 1 in / 1 out tokens, request changed: messages[3]",
         ),
         ("model~2", {"kind": "refused", "text": "too long\nby 3"}, "model 2: refused: too long"),
         ("model~2", {"kind": "refused"}, "model 2: refused: "),

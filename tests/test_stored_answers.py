@@ -25,7 +25,7 @@ from pydantic_ai.models.test import TestModel
 
 from zrb_store import codec
 from zrb_store.agents.decisions import APPROVAL, arguments_of, dump_decisions, read_decisions
-from zrb_store.agents.fingerprint import Fingerprints, Sent
+from zrb_store.agents.fingerprint import Fingerprints
 from zrb_store.agents.stored import NotReadable, Prompt, dump_response, encoded_messages, read_prompt, read_response
 from zrb_store.codec import Encoded
 
@@ -135,7 +135,7 @@ def test_an_image_is_the_same_when_it_comes_back() -> None:
 
     def sent(content: Any) -> str:
         message = ModelRequest(parts=[UserPromptPart(content)])
-        return Fingerprints().of(Sent(TestModel(), None, ModelRequestParameters(), [message])).whole
+        return Fingerprints().of(TestModel(), None, ModelRequestParameters(), [message]).whole
 
     assert sent(again.message) == sent(prompt.message)
     assert sent(again.message) != sent(["Look.", BinaryContent(b"\x89PNG\xfe", media_type="image/png")])

@@ -13,7 +13,7 @@ __all__ = ["agents", "servers"]
 pytestmark = [pytest.mark.slow, on_newest, sqlite]
 
 # The first answer has all that a provider may send, and the others are streamed in pieces. The task writes down what
-# the consumer of the stream saw, and the answers as Python writes them.
+# the consumer of the stream saw, and the answers of the conversation as Python writes them.
 LISTENING = """
 import datetime
 from contextlib import asynccontextmanager
@@ -183,8 +183,8 @@ agent(cls=Edited, tools=[kill_at(30)], tool_factories=[])
     agents.resume(ROUNDS="4")
     results = [json.loads(result) for result in agents.rows("result") if result]
     (changed,) = [result["changed"] for result in results if "changed" in result]
-    assert changed == f"request changed: message {index}"
-    assert f"request changed: message {index}" in agents.run("xcom", "show", "s", COLUMNS="200")
+    assert changed == f"request changed: messages[{index}]"
+    assert f"request changed: messages[{index}]" in agents.run("xcom", "show", "s", COLUMNS="200")
     # From the changed request on everything runs anew, and nothing before it.
     begun = agents.project.begun
     assert {name for name in begun if name.startswith("model")} == {f"model {number}" for number in range(first, 5)}

@@ -35,8 +35,7 @@ from pydantic_core import to_jsonable_python
 from zrb_store import codec, settings
 from zrb_store.agents import stored
 from zrb_store.agents.changes import OnChange
-from zrb_store.agents.decisions import RESULTS
-from zrb_store.agents.fingerprint import Sent
+from zrb_store.agents.decisions import RESULTS, dump_decisions, read_decisions
 from zrb_store.agents.journal import Journal, Terms
 from zrb_store.agents.once import Policy, policy_of
 from zrb_store.agents.stored import dump_response, read_response
@@ -47,9 +46,6 @@ from zrb_store.xcom import current_attempt
 
 _call: ContextVar[tuple[Journal, asyncio.Task[Any] | None] | None] = ContextVar("zrb_store_tool_call", default=None)
 """The journal of the tool call under way, and asyncio's task that makes it. Agents inside the tool have other tasks."""
-
-
-_LAST_WAIT = 3.0  # seconds, for the store
 
 
 class NotBegun(asyncio.CancelledError):
@@ -77,13 +73,13 @@ def finishing(run_in_thread: Callable[..., Awaitable[Any]]) -> Callable[..., Awa
             if begins.acquire(blocking=False):
                 work.cancel()
                 raise NotBegun("cancelled before it began") from None
-            if not journal.attempt.database.is_stopping:
+            if not journal.is_stopping:
                 work.cancel()
                 raise
         while not work.done():
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.wait([work])
-        journal.attempt.database.stop_waiting(_LAST_WAIT)  # what followed the signal may have taken long
+        journal.wait_for_store()  # what followed the signal may have taken long
         return work.result()
 
     return run_in_executor
@@ -109,7 +105,7 @@ class StoredModel(WrapperModel):
     ) -> ModelResponse:
         """Return the stored answer, or ask the model."""
         await self._journal.ready()
-        with self._journal.request(Sent(self.wrapped, model_settings, model_request_parameters, messages)) as step:
+        with self._journal.request(self.wrapped, model_settings, model_request_parameters, messages) as step:
             if isinstance(step, Done):
                 return read_response(codec.decode(step.result))
             response = await self.wrapped.request(messages, model_settings, model_request_parameters)
@@ -126,7 +122,7 @@ class StoredModel(WrapperModel):
     ) -> AsyncGenerator[StreamedResponse]:
         """Stream the stored answer, with all its events, or that of the model."""
         await self._journal.ready()
-        with self._journal.request(Sent(self.wrapped, model_settings, model_request_parameters, messages)) as step:
+        with self._journal.request(self.wrapped, model_settings, model_request_parameters, messages) as step:
             if isinstance(step, Done):
                 yield CompletedStreamedResponse(
                     read_response(codec.decode(step.result)),
@@ -178,9 +174,18 @@ class StoredAgent(AbstractCapability[AgentDepsT]):
         suffix = " approved" if ctx.tool_call_approved else ""
         name = journal.name_of_call(f"tool {call.tool_name} {call.tool_call_id}{suffix}")
         arguments = to_jsonable_python(args, fallback=repr, bytes_mode="base64")
+
         open_step = functools.partial(journal.tool, name, call.tool_name, arguments)
-        # If it runs in a thread, it ends before the agent does after a signal.
-        token = _call.set((journal, asyncio.current_task()))
+
+        async def execute() -> Any:
+            # If it runs in a thread, it ends before the agent does after a signal.
+            token = _call.set((journal, asyncio.current_task()))
+            try:
+                return await handler(args)
+            finally:
+                _call.reset(token)
+
+        journal.refuse_if_stopping()
         try:
             with open_step() as step:
                 if isinstance(step, Done):
@@ -188,7 +193,7 @@ class StoredAgent(AbstractCapability[AgentDepsT]):
                     ctx.usage.tool_calls += 1  # as pydantic-ai counts a call that returns
                     return result
                 try:
-                    end = await stored.ended(functools.partial(handler, args))
+                    end = await stored.ended(execute)
                 except NotBegun as error:
                     journal.fail(step, error)  # its end is known
                     raise
@@ -202,8 +207,6 @@ class StoredAgent(AbstractCapability[AgentDepsT]):
                 raise
             told = stored.UNKNOWN.format(name=call.tool_name)
             end = stored.Ended({"kind": "unknown", "value": told, "call": arguments}, told)
-        finally:
-            _call.reset(token)
         # What the failed call did to queues is given back. How it ended is stored, to be told to the model again.
         with open_step(repeat=True) as step:
             return self._end(step, end)
@@ -282,27 +285,31 @@ class StoredHandler(AbstractCapability[AgentDepsT]):
     async def _of_others(
         self, ctx: RunContext[AgentDepsT], root: Any, requests: DeferredToolRequests
     ) -> DeferredToolResults | None:
-        async def results() -> DeferredToolResults | None:
-            self.is_asking = True
-            try:
-                found: DeferredToolResults | None = await root.handle_deferred_tool_calls(ctx, requests=requests)
-                return found
-            finally:
-                self.is_asking = False
-
-        async def unknown() -> DeferredToolResults:
-            told = {call.tool_call_id: stored.UNKNOWN.format(name=call.tool_name) for call in requests.calls}
-            return DeferredToolResults(calls={**told})
-
+        journal = self.journal
         ids = sorted(call.tool_call_id for call in (*requests.calls, *requests.approvals))
-        name = self.journal.name_of_call(f"deferred {' '.join(ids)}")
-        decide = functools.partial(self.journal.decide, RESULTS, name, requests.calls)
+        name = journal.name_of_call(f"deferred {' '.join(ids)}")
         try:
-            return await decide(results)
+            with journal.decision(name, requests.calls) as step:
+                if isinstance(step, Done):
+                    return read_decisions(codec.decode(step.result), requests.calls, kind=RESULTS)
+                self.is_asking = True
+                try:
+                    results: DeferredToolResults | None = await root.handle_deferred_tool_calls(ctx, requests=requests)
+                finally:
+                    self.is_asking = False
+                if results is None:
+                    step.fail(None, "interrupted")  # zrb decides
+                else:
+                    journal.keep(step, functools.partial(dump_decisions, RESULTS, results, None))
+                return results
         except StepUncertain:
-            if self.journal.fatal is not None:
+            if journal.fatal is not None:
                 raise
-            return await decide(unknown, repeat=True)
+            results = DeferredToolResults()
+            results.calls |= {call.tool_call_id: stored.UNKNOWN.format(name=call.tool_name) for call in requests.calls}
+            with journal.decision(name, requests.calls, repeat=True) as step:
+                journal.keep(step, functools.partial(dump_decisions, RESULTS, results, None))
+            return results
 
 
 def _has_handler(root: Any) -> bool:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
 from functools import reduce
 from itertools import pairwise
 from typing import Literal, NamedTuple, NoReturn
@@ -28,7 +27,6 @@ _WORDS = {
     "deps": "the deps have changed",
     "instructions": "the system prompt has changed",
     "output": "the form of the output has changed",
-    "capabilities": "the code of a capability has changed",
 }
 NOT_STORED = "an answer is not stored"
 
@@ -39,6 +37,8 @@ def in_words(difference: str) -> str:
 
 
 def _sentence(part: str) -> str:
+    if found := re.fullmatch(r"messages\[(\d+)\]", part):
+        return f"message {found[1]} of the conversation has changed"
     return part if re.search(" (is new|is gone|became .*|is not stored)$", part) else f"{part} has changed"
 
 
@@ -50,7 +50,14 @@ class Verdict(NamedTuple):
 
 
 def decide(policy: OnChange, difference: str, steps: Sequence[StepRecord], tools: Collection[str]) -> Verdict:
-    """Decide about a step whose request differs now, and those that began after it; the agent has `tools` there."""
+    """Decide about steps that began since one whose request differs now.
+
+    Args:
+        policy: What the task says.
+        difference: How the request differs.
+        steps: That step and those after it, the oldest first.
+        tools: Those that the agent has at the request.
+    """
     if policy == "rerun" or not paid(steps)[0] or (policy == "reuse" and difference == NOT_STORED):
         return Verdict("refused" if any(step.uncertain for step in steps) else "made-again")
     name = step_name(steps[0].step)
@@ -90,29 +97,39 @@ def _cost(step: StepRecord) -> Spent:
     return Spent(tool_calls=kind == "tool")
 
 
-@dataclass
 class ChangedRequests:
-    """Decides for one agent about stored answers whose requests have changed."""
+    """Decides for one agent about stored answers whose requests have changed.
 
-    attempt: Attempt
-    policy: OnChange
-    setting: str  # how a person sets another one, which takes the place of `{}`
-    own: set[str] = field(default_factory=set)  # names of the steps that the agent has come to
-    reuses_prompt: bool = False  # whether the agent starts from what its task says now, over the stored answers
-    _reason: str | None = None
-    _was_announced: bool = False
+    Args:
+        attempt: Where it works.
+        policy: How it decides.
+        setting: How a person sets another policy, which takes the place of `{}`.
+    """
+
+    def __init__(self, attempt: Attempt, policy: OnChange, setting: str) -> None:
+        self.own: set[str] = set()  # names of the steps that the agent has come to
+        self.reuses_prompt = False  # whether the agent starts from what its task says now, over the stored answers
+        self._attempt = attempt
+        self._policy = policy
+        self._setting = setting
+        self._reason: str | None = None
+        self._was_announced = False
 
     def keeps(self, difference: str, step: str, tools: Collection[str] = ()) -> bool:
         """Return whether the stored answers from this step on are used although the request differs in this way.
 
-        Else they are given back, with what followed. A line announces either, unless a person has to decide.
+        Else they are given back, with what followed. A line announces either.
+
+        Raises:
+            RequestChanged: A person has to decide.
         """
-        found = steps_since(self.attempt, step, self.own)
-        verdict, why = decide(self.policy, difference, found, tools), self._reason or in_words(difference)
+        found = steps_since(self._attempt, step, self.own)
+        verdict, why = decide(self._policy, difference, found, tools), in_words(difference)
         what, verb = paid(found)
         if verdict.action == "reused" and step_name(step).kind == "prompt":
             self.reuses_prompt, self._reason = True, why
             return True
+        why = self._reason or why
         if verdict.action == "stops":
             if verdict.obstacle:
                 why = f"{why}, but {verdict.obstacle}, so they cannot be used again"
@@ -125,21 +142,25 @@ class ChangedRequests:
         return verdict.action == "reused"
 
     def begins(self, run: str, left: Sequence[StepRecord]) -> None:
-        """Announce that a run of an agent is new, if completed steps of others are left, which it may have been."""
+        """Announce that a run of an agent is new, if completed steps of others are left, which it may have been.
+
+        Raises:
+            RequestChanged: A person has to decide, since steps that must not be repeated are among them, for example.
+        """
         (what, verb), once = paid(left), next((step.step for step in left if step.uncertain), "")
         if what or once:
             why = f"{run} is a new run: no stored one started so, and {what or f'step {once}'} {verb} not used yet"
-            if once or self.policy == "stop":
+            if once or self._policy == "stop":
                 self._stop(why, "make a new run", left)
             self._say(why)
 
     def _stop(self, why: str, does: str, steps: Sequence[StepRecord], *, can_reuse: bool = False) -> NoReturn:
-        task = self.attempt.task
-        again = f"{self.setting.replace('{}', 'rerun')} {does.replace(' ', 's ', 1)}"
+        task = self._attempt.task
+        again = f"{self._setting.replace('{}', 'rerun')} {does.replace(' ', 's ', 1)}"
         if any(step.uncertain for step in steps):
             again = f"undo the change, or {does} with --from {task} --repeat-once"
-        kept = f", and {self.setting.replace('{}', 'reuse')} uses the stored ones" if can_reuse else ""
+        kept = f", and {self._setting.replace('{}', 'reuse')} uses the stored ones" if can_reuse else ""
         raise RequestChanged(f"{task}: {why}: {again}{kept}")
 
     def _say(self, text: str) -> None:
-        self.attempt.xcom.warn(f"{self.attempt.task}: {text}")
+        self._attempt.xcom.warn(f"{self._attempt.task}: {text}")

@@ -92,7 +92,12 @@ def ask(
 
 
 class Budget:
-    """The budget of a session, as one attempt sees it, which ends if it is used up, or waits for a larger one."""
+    """The budget of a session, as one attempt of it sees that.
+
+    Args:
+        tokens: How many tokens may be used. A person may have raised it.
+        waits: Whether the session waits for a larger one, rather than that the task ends.
+    """
 
     def __init__(self, attempt: Attempt, tokens: int, *, waits: bool) -> None:
         self._attempt = attempt

@@ -16,25 +16,19 @@ from enum import Enum
 from types import CellType, CodeType, FunctionType, MethodType
 from typing import Any, TypeAlias
 
-from pydantic import ConfigDict, TypeAdapter
-from pydantic_ai import messages
+from pydantic import ConfigDict, RootModel, TypeAdapter
 from pydantic_core import to_jsonable_python
 
 from zrb_store.records import JsonValue
 
 _ANY: TypeAdapter[Any] = TypeAdapter(Any, config=ConfigDict(ser_json_bytes="base64"))
-CONTENT_CLASSES = (
-    *(messages.AudioUrl, messages.BinaryAudio, messages.BinaryContent, messages.BinaryImage, messages.CachePoint),
-    *(messages.DocumentUrl, messages.ImageUrl, messages.TextContent, messages.UploadedFile, messages.VideoUrl),
-)
-_CONTENT = {cls.kind: cls for cls in CONTENT_CLASSES}
 _KINDS = ("kind", "part_kind")
-_known_defaults: dict[type[Any], dict[str, Any]] = {}
+_defaults: dict[type[Any], dict[str, Any]] = {}  # of the fields of pydantic-ai's classes
 Fallback: TypeAlias = Callable[[Any], Any]
 
 
 def plain(value: Any, fallback: Fallback | None = None) -> JsonValue:
-    """Return a value as JSON data, as a model sees it, with the elements of sets sorted, unless in pydantic's models.
+    """Return a value as JSON data, as a model sees it, with the elements of sets sorted.
 
     Fields of pydantic-ai's objects that are at their default are left out, since each of its releases has more of them.
     """
@@ -42,7 +36,7 @@ def plain(value: Any, fallback: Fallback | None = None) -> JsonValue:
     if value is None or kind in (str, bool, int, float):
         leaf: JsonValue = value
         return leaf
-    if kind is dict or isinstance(value, Mapping):
+    if isinstance(value, Mapping):
         return {_key(key, fallback): plain(item, fallback) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [plain(item, fallback) for item in value]
@@ -52,23 +46,46 @@ def plain(value: Any, fallback: Fallback | None = None) -> JsonValue:
         return plain(value.value, fallback)
     if _is_of_pydantic_ai(kind) or (dataclasses.is_dataclass(kind) and not hasattr(kind, "__pydantic_serializer__")):
         return plain(fields_of(value), fallback)
-    return _written(value, fallback)
+    return _in_order(_written(value, fallback), value)
 
 
-def _written(value: Any, fallback: Fallback | None) -> JsonValue:
+def _written(value: Any, fallback: Fallback | None = None) -> JsonValue:
     written: JsonValue = _ANY.dump_python(value, mode="json", by_alias=True, fallback=fallback)
-    return _without_defaults(written)
+    return written
 
 
-def _without_defaults(data: JsonValue) -> JsonValue:
-    """Return what pydantic has written, with its pictures and other content as `plain` writes them."""
-    if isinstance(data, list):
-        return [_without_defaults(item) for item in data]
-    if not isinstance(data, dict):
-        return data
-    kind = data.get("kind")
-    defaults = _defaults(_CONTENT[kind]) if isinstance(kind, str) and kind in _CONTENT else {}
-    return {key: _without_defaults(item) for key, item in data.items() if key not in defaults or item != defaults[key]}
+def _in_order(data: JsonValue, value: Any) -> JsonValue:
+    """Return the JSON data that pydantic has made of a value, with the elements of sets sorted."""
+    if _is_of_pydantic_ai(type(value)):
+        # Only content such as pictures, which has a serializer of its own, comes back as itself. A user's serializer
+        # may have written something else.
+        is_content = hasattr(type(value), "__pydantic_serializer__") and data == _written(value)
+        return plain(value) if is_content else data
+    if isinstance(value, RootModel):
+        return _in_order(data, value.root)
+    # Pydantic iterates a set as we do, so that each element is found beside its data.
+    if isinstance(data, list) and isinstance(value, (set, frozenset, list, tuple)) and len(data) == len(value):
+        items = [_in_order(one, item) for one, item in zip(data, value, strict=True)]
+        return sorted(items, key=sorted_json) if isinstance(value, (set, frozenset)) else items
+    if isinstance(data, dict):
+        items_of = _items(value, data)
+        return {key: _in_order(one, items_of.get(key)) for key, one in data.items()}
+    return data
+
+
+def _items(value: Any, data: dict[str, JsonValue]) -> dict[str, Any]:
+    """Return what is in a mapping, a model or a dataclass, by the names that pydantic has written."""
+    kind = type(value)
+    if isinstance(value, Mapping):
+        return dict(zip(data if len(data) == len(value) else map(str, value), value.values(), strict=True))
+    if not hasattr(kind, "__pydantic_fields__"):
+        names = [one.name for one in dataclasses.fields(kind)] if dataclasses.is_dataclass(kind) else []
+        return {name: getattr(value, name, None) for name in names}
+    named = {getattr(one, "serialization_alias", None) or name: name for name, one in kind.__pydantic_fields__.items()}
+    computed = kind.__pydantic_decorators__.computed_fields
+    named |= {one.info.alias or name: name for name, one in computed.items()}
+    found = {key: getattr(value, name, None) for key, name in named.items() if key in data}
+    return {**(getattr(value, "__pydantic_extra__", None) or {}), **found}
 
 
 sorted_json = json.JSONEncoder(sort_keys=True).encode  # made once: `json.dumps` would make one for each text
@@ -86,7 +103,9 @@ def fields_of(value: Any) -> Any:
     else:
         fields = {one.name: getattr(value, one.name, None) for one in dataclasses.fields(kind)}
     if _is_of_pydantic_ai(kind):
-        defaults = _defaults(kind)
+        if kind not in _defaults:
+            _defaults[kind] = {one.name: _default(one) for one in dataclasses.fields(kind) if one.name not in _KINDS}
+        defaults = _defaults[kind]
         fields = {name: item for name, item in fields.items() if name not in defaults or item != defaults[name]}
     return fields
 
@@ -101,15 +120,8 @@ def _key(key: Any, fallback: Fallback | None) -> str:
         return json.dumps(plain(key, fallback))
 
 
-def _defaults(kind: type[Any]) -> dict[str, Any]:
-    """Return the values of the fields of a class that do not count, but for its kind."""
-    if kind not in _known_defaults:
-        _known_defaults[kind] = {
-            one.name: one.default_factory() if one.default_factory in (dict, list) else one.default
-            for one in dataclasses.fields(kind)
-            if one.name not in _KINDS
-        }
-    return _known_defaults[kind]
+def _default(one: dataclasses.Field[Any]) -> Any:
+    return one.default_factory() if one.default_factory in (dict, list) else one.default
 
 
 def digest(value: Any, length: int = 12) -> str:
@@ -121,11 +133,6 @@ def digest(value: Any, length: int = 12) -> str:
     except Exception:  # noqa: BLE001 - whatever a user's own serializer raises
         data = type(value).__qualname__
     return hashlib.sha256(sorted_json(data).encode()).hexdigest()[:length]
-
-
-def digest_of_deps(deps: Any) -> str:
-    """Return a digest of what an agent depends on: of a model, the sets among its fields are in any order."""
-    return digest(vars(deps) if hasattr(type(deps), "__pydantic_fields__") else deps)
 
 
 _LIBRARIES = frozenset({"builtins", "pydantic_ai", "zrb", "zrb_store", *sys.stdlib_module_names})

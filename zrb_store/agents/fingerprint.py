@@ -8,10 +8,11 @@ from __future__ import annotations
 import copy
 import hashlib
 import itertools
+import json
 import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from pydantic_ai.capabilities import AbstractCapability
 from pydantic_ai.messages import ModelMessage
@@ -19,14 +20,9 @@ from pydantic_ai.models import Model, ModelRequestParameters
 from pydantic_ai.settings import ModelSettings
 from pydantic_ai.tools import RunContext, ToolDefinition
 
-from zrb_store.agents.digests import code, digest, fields_of, sorted_json
+from zrb_store.agents.digests import code, digest, fields_of, plain
 from zrb_store.records import JsonValue
 
-if TYPE_CHECKING:
-    from pydantic_ai.messages import InstructionPart
-
-_PARTS = ("settings", "instructions", "tools", "output", "capabilities")
-_OF_MESSAGE = operator.attrgetter("parts")
 # What differs from run to run, or is not sent to the model.
 _NOT_SENT = ("timestamp", "metadata", "retry")
 # How long to wait for an answer does not change it.
@@ -35,21 +31,9 @@ _TOOL_FIELDS = ("description", "parameters_json_schema", "strict", "kind", "defe
 # Compared if they are not at their default.
 _OUTPUT_FIELDS = ("prompted_output_template", "allow_image_output", "thinking")
 
+_PARTS = operator.attrgetter("parts")
+
 T = TypeVar("T")
-
-
-class Sent(NamedTuple):
-    """A request as it is sent to a model."""
-
-    model: Model
-    settings: ModelSettings | None
-    parameters: ModelRequestParameters
-    messages: Sequence[ModelMessage]
-
-    @property
-    def instructions(self) -> Sequence[InstructionPart]:
-        """The parts of the instructions, which older releases do not have."""
-        return getattr(self.parameters, "instruction_parts", None) or ()
 
 
 @dataclass
@@ -57,20 +41,14 @@ class Request:
     """A request to a model, as digests."""
 
     model: str  # its name
-    parts: dict[str, JsonValue]  # what counts beside the messages; settings and tools by their names
+    parts: dict[str, JsonValue]  # sent beside the messages: `settings` and `tools` by name, `output`, `instructions`
     messages: list[str]
     whole: str = field(init=False)
 
     def __post_init__(self) -> None:
-        # As `digest` makes it, but all of it is plain already.
-        text = sorted_json([self.model, self.parts, self.messages])
+        # As `digest` makes it, but the digests of messages are plain already.
+        text = json.dumps([self.model, plain(self.parts), self.messages], sort_keys=True)
         self.whole = hashlib.sha256(text.encode()).hexdigest()[:32]
-
-    @property
-    def tools(self) -> dict[str, JsonValue]:
-        """Digests of the tools, by their names."""
-        found = self.parts["tools"]
-        return found if isinstance(found, dict) else {}
 
     def stored(self, before: Request | None) -> dict[str, JsonValue]:
         """Return what is stored of it: what differs from the request before, and a digest of the whole."""
@@ -92,13 +70,13 @@ class Request:
         if stored.get("model") != self.model:
             return f"model {stored.get('model')} became {self.model}"
         known = before.parts if before else {}
-        for name in _PARTS:
-            then, now = stored.get(name, known.get(name)), self.parts.get(name)
+        for name, now in self.parts.items():
+            then = stored.get(name, known.get(name))
             if then != now:
                 return _named_difference(name, then, now)
         new = stored.get("new", [])
         then = (before.messages if before else [])[: stored.get("messages", 0) - len(new)] + new
-        return f"message {_common(then, self.messages)}"
+        return f"messages[{_common(then, self.messages)}]"
 
 
 def _named_difference(name: str, then: JsonValue, now: JsonValue) -> str:
@@ -129,18 +107,18 @@ class Fingerprints:
     """Makes the fingerprints of the requests of one agent.
 
     A request repeats the messages of the one before: those are the same objects, and only the others are looked at.
-    If hooks may change requests, such as a capability that stamps the time, their code counts, and what they are given;
-    but of a message that they have made only that they did, wherever it comes again: it may change by itself.
+    Of a message that a hook has made, such as a capability that stamps the time, only the code of the hooks counts and
+    what they were given, so that the message may change by itself.
     """
 
     def __init__(self) -> None:
         self._tools: dict[str, tuple[ToolDefinition, str]] = {}
+        self._made: dict[str, str] = {}  # digests of messages that hooks have made: how they were made
         self._functions: Sequence[str] = ()  # digests of those that give the first parts of the instructions
         self._hooks = ""  # a digest of their code
-        self._made: set[str] = set()  # digests of messages that they have made
-        self._messages: list[ModelMessage] = []  # of the last request, before the hooks
-        self._objects: list[tuple[int, int]] = []  # which these are, and how many parts each had
-        self._digests: list[str] = []
+        self._last: list[ModelMessage] = []  # the messages of a request, before the hooks
+        self._lengths: list[int] = []  # how many parts each of them had
+        self._given: list[str] = []  # their digests
         self._old = 0  # how many of them an earlier request had: the hooks may change the others in place
 
     def begin_run(self, ctx: RunContext[Any]) -> bool:
@@ -152,37 +130,34 @@ class Fingerprints:
     def before_hooks(self, messages: Sequence[ModelMessage]) -> None:
         """Note the next request as it is before hooks may change it."""
         if self._hooks:
-            self._note(messages)
+            self._of_messages(messages)
 
-    def _note(self, messages: Sequence[ModelMessage]) -> list[str]:
-        objects = _identities(messages)
-        self._old = _common(self._objects, objects)
-        self._digests = [*self._digests[: self._old], *map(self._of_given, messages[self._old :])]
-        self._messages, self._objects = list(messages), objects
-        return self._digests
+    def _of_messages(self, messages: Sequence[ModelMessage]) -> list[str]:
+        self._old = self._same(messages)
+        self._given = [*self._given[: self._old], *map(self._of_message, messages[self._old :])]
+        self._last, self._lengths = list(messages), _lengths(messages)
+        return self._given
 
-    def _of_given(self, message: ModelMessage) -> str:
-        found = message_digest(message)
-        return MADE if found in self._made else found
+    def _same(self, messages: Sequence[ModelMessage]) -> int:
+        """Return how many messages at the beginning are the last ones, without new parts."""
+        found = _common(self._lengths, _lengths(messages))
+        same = list(map(operator.is_, self._last[:found], messages))
+        return same.index(False) if False in same else len(same)
 
-    def _of_sent(self, message: ModelMessage) -> str:
-        found = message_digest(message)
-        if found in self._digests:
-            return found
-        self._made.add(found)
-        return MADE
-
-    def of(self, sent: Sent) -> Request:
+    def of(
+        self,
+        model: Model,
+        settings: ModelSettings | None,
+        parameters: ModelRequestParameters,
+        messages: Sequence[ModelMessage],
+    ) -> Request:
         """Return the fingerprint of a request."""
-        model, settings, parameters, messages = sent
-        if self._hooks:
-            same = _common(self._objects[: self._old], _identities(messages))
-            digests = [*self._digests[:same], *map(self._of_sent, messages[same:])]
-        else:
-            digests = self._note(messages)
         # Of a part whose function is known, the code counts, and the text of any other.
         functions = iter(self._functions)
-        instructions = [next(functions, part.content) if part.dynamic else part.content for part in sent.instructions]
+        instructions = [
+            next(functions, part.content) if part.dynamic else part.content
+            for part in getattr(parameters, "instruction_parts", None) or ()
+        ]
         tools = (*parameters.function_tools, *parameters.output_tools)
         output = (
             parameters.output_mode,
@@ -203,10 +178,8 @@ class Fingerprints:
             "tools": {tool.name: self._of_tool(tool) for tool in tools},
             "output": digest(output),
         }
-        if self._hooks:
-            parts["capabilities"] = self._hooks
         name = str(getattr(model, "model_id", None) or model.model_name)  # the former has the provider
-        return Request(name, parts, digests)
+        return Request(name, parts, self._of_sent(messages))
 
     def _of_tool(self, tool: ToolDefinition) -> str:
         known = self._tools.get(tool.name)
@@ -216,13 +189,28 @@ class Fingerprints:
             self._tools[tool.name] = known = (copy.deepcopy(tool), digest([fields.get(name) for name in names]))
         return known[1]
 
+    def _of_sent(self, messages: Sequence[ModelMessage]) -> list[str]:
+        if not self._hooks:
+            return self._of_messages(messages)
+        found = self._given[: min(self._old, self._same(messages))]
+        for place, message in enumerate(messages[len(found) :], len(found)):
+            sent = self._of_message(message)
+            if sent not in self._given:
+                self._made[sent] = sent = self.made_at(place)
+            found.append(sent)
+        return found
 
-MADE = "made"
-"""Stands for the digest of a message that hooks have made."""
+    def made_at(self, place: int) -> str:
+        """Return what stands for the digest of a message that hooks have made."""
+        return digest([self._hooks, place, self._given])
+
+    def _of_message(self, message: ModelMessage) -> str:
+        found = message_digest(message)
+        return self._made.get(found, found)
 
 
-def _identities(messages: Sequence[ModelMessage]) -> list[tuple[int, int]]:
-    return list(zip(map(id, messages), map(len, map(_OF_MESSAGE, messages)), strict=True))
+def _lengths(messages: Sequence[ModelMessage]) -> list[int]:
+    return list(map(len, map(_PARTS, messages)))
 
 
 def message_digest(message: ModelMessage) -> str:

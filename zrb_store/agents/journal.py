@@ -10,21 +10,22 @@ import asyncio
 import hashlib
 import shlex
 from collections import Counter
-from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from types import MappingProxyType
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
-from pydantic_ai import DeferredToolResults, ToolApproved, ToolDenied
+from pydantic_ai import ToolApproved, ToolDenied
 from pydantic_ai.messages import ModelMessage, ToolCallPart
+from pydantic_ai.models import Model, ModelRequestParameters
+from pydantic_ai.settings import ModelSettings
 
-from zrb_store import codec
 from zrb_store.agents.changes import NOT_STORED, ChangedRequests, OnChange
-from zrb_store.agents.decisions import APPROVAL, RESULTS, Budget, arguments_of, ask, dump_decisions, read_decisions
-from zrb_store.agents.digests import digest, digest_of_deps
-from zrb_store.agents.fingerprint import Fingerprints, Request, Sent, message_digest
+from zrb_store.agents.decisions import Budget, ask
+from zrb_store.agents.digests import digest
+from zrb_store.agents.fingerprint import Fingerprints, Request, message_digest
 from zrb_store.agents.once import Policy
 from zrb_store.agents.stored import Data, Dump, NotReadable, Prompt, encoded, encoded_messages, refusal_of, summary
 from zrb_store.attempt import Attempt, Step
@@ -65,9 +66,8 @@ class CallNames:
                 del self._made[text, made_at]
 
 
-Decide = Callable[[], Awaitable[DeferredToolResults | None]]
-_DECIDED = (bool, ToolApproved, ToolDenied)
 _LONGEST_NAME = 400
+_LAST_WAIT = 3.0  # seconds, for the store
 # The tool or the model decides what other errors of ours mean.
 _FATAL = (AttemptClosed, LeaseLost, StoreUnavailable)
 
@@ -127,7 +127,7 @@ class Journal:
         self.changes = ChangedRequests(attempt, terms.on_change, terms.setting)
         self.fingerprints = Fingerprints()
         self._reasons: dict[str, str] = {}  # why steps run although they had completed, by name
-        self.attempt = attempt
+        self._attempt = attempt
         self._budget = None if terms.budget is None else Budget(attempt, terms.budget, waits=terms.waits)
         self._prefix = ""  # of the names of its steps
         self._start: Prompt | None = None  # what its run starts from, until that is kept
@@ -154,24 +154,21 @@ class Journal:
     def begin_run(self, prompt: Any, history: Sequence[ModelMessage], deps: object) -> None:
         """Choose the number of a run of the agent by what it starts from."""
         self._start = Prompt(prompt, list(history), "")
-        self._started_by = {
-            "message": digest([prompt, list(map(message_digest, history))]),
-            "deps": digest_of_deps(deps),
-        }
+        self._started_by = {"message": digest([prompt, list(map(message_digest, history))]), "deps": digest(deps)}
         start = {} if self.terms.is_private else self._started_by
-        all_runs = _runs.setdefault(self.attempt, {})
+        all_runs = _runs.setdefault(self._attempt, {})
         runs = all_runs[self.agent] = all_runs.get(self.agent) or self._stored_runs()
         number = runs.number(start)
         self._prefix = self._prefix_of(number)
         if number > runs.stored and (left := tuple(map(self._prefix_of, runs.like(start)))):
-            steps = [one for one in steps_before(self.attempt, results=True) if one.step.startswith(left)]
+            steps = [one for one in steps_before(self._attempt, results=True) if one.step.startswith(left)]
             self.changes.begins(self._prefix[:-2], steps)
 
     def _prefix_of(self, number: int) -> str:
         return f"{_numbered(_bounded(self.agent), number)}: "
 
     def _stored_runs(self) -> AgentRuns:
-        steps = {step.step: step for step in steps_before(self.attempt)}
+        steps = {step.step: step for step in steps_before(self._attempt)}
         starts: list[Mapping[str, JsonValue] | None] = []
         while found := steps.get(f"{self._prefix_of(len(starts) + 1)}prompt"):
             starts.append(positional_and_named(found.arguments or "null")[1] if found.in_effect else None)
@@ -197,13 +194,21 @@ class Journal:
 
     def stored_prompt(self) -> StepRecord | None:
         """Return what is stored of the prompt that the agent is about to start from."""
-        return stored_step(self.attempt, _numbered("prompt", self._prompts + 1))
+        return stored_step(self._attempt, _numbered("prompt", self._prompts + 1))
 
     @contextmanager
-    def request(self, sent: Sent) -> Iterator[Step | Done]:
+    def request(
+        self,
+        model: Model,
+        settings: ModelSettings | None,
+        parameters: ModelRequestParameters,
+        messages: Sequence[ModelMessage],
+    ) -> Iterator[Step | Done]:
         """Yield the step of a request to a model, or the stored answer if the request is the same as then."""
-        request = self.fingerprints.of(sent)
-        self._keep_start("\n\n".join(part.content for part in sent.instructions))
+        self.refuse_if_stopping()
+        request = self.fingerprints.of(model, settings, parameters, messages)
+        parts = getattr(parameters, "instruction_parts", None) or ()
+        self._keep_start("\n\n".join(part.content for part in parts))
         self._rewind(request)
         before = self._requests[-1] if self._requests else None
         self._requests.append(request)
@@ -211,7 +216,7 @@ class Journal:
             self._prefix + _numbered("model", len(self._requests)),
             {"model": request.model} if self.terms.is_private else request.stored(before),
             lambda stored: request.difference(positional_and_named(stored)[1], before),
-            request.tools,
+            {tool.name for tool in (*parameters.function_tools, *parameters.output_tools)},
         )
         if self._budget:
             call = call._replace(begins=self._budget.refuse_or_wait)
@@ -240,8 +245,7 @@ class Journal:
             return self._reasons[name]
 
         not_stored = partial(self.changes.keeps, NOT_STORED, name)
-        text = stored_arguments((), arguments)
-        return ExactStep(name, text, change, self.changes.own, leads=True, not_stored=not_stored)
+        return ExactStep(name, stored_arguments((), arguments), change, leads=True, not_stored=not_stored)
 
     def _rewind(self, request: Request) -> None:
         start, self._restart_at = self._restart_at, None
@@ -278,28 +282,16 @@ class Journal:
             is_same = not self.agent or before == text or self.changes.keeps(what, step_name)
             return None if is_same else f"request changed: {what}"
 
-        step = ExactStep(step_name, text, change, self.changes.own, once=tool_name in self.once, repeat=repeat)
+        step = ExactStep(step_name, text, change, once=tool_name in self.once, repeat=repeat)
         return self._open(step, stop=self.once.get(tool_name) != "tell")
 
-    async def decide(
-        self, kind: str, step_name: str, calls: Sequence[ToolCallPart], decide: Decide, *, repeat: bool = False
-    ) -> DeferredToolResults | None:
-        """Return what is decided about calls, or the results of deferred ones, then or now; None if it comes later."""
-        deferred = calls if kind == RESULTS else ()
-        text = self._text({call.tool_call_id: call.args for call in deferred})
-        once = {self.once[call.tool_name] for call in deferred if call.tool_name in self.once}
-        call = ExactStep(step_name, text, lambda _: None, self.changes.own, once=bool(once), repeat=repeat)
-        with self._open(call, stop=once != {"tell"}) as step:
-            if isinstance(step, Done):
-                return read_decisions(codec.decode(step.result), calls, kind=kind)
-            results = await decide()
-            # pydantic-ai refuses all else that a task's function may return.
-            if results is None or not all(isinstance(one, _DECIDED) for one in results.approvals.values()):
-                step.fail(None, "interrupted")
-            else:
-                rewritten = arguments_of(calls) if kind == APPROVAL else None
-                self.keep(step, partial(dump_decisions, kind, results, rewritten))
-            return results
+    def decision(self, step_name: str, calls: Sequence[ToolCallPart] = (), *, repeat: bool = False) -> Any:
+        """Open the step in which it is decided about calls, or in which deferred `calls` are answered."""
+        self.refuse_if_stopping()
+        text = self._text({call.tool_call_id: call.args for call in calls})
+        found = {self.once[call.tool_name] for call in calls if call.tool_name in self.once}
+        step = ExactStep(step_name, text, lambda _: None, once=bool(found), repeat=repeat)
+        return self._open(step, stop=found != {"tell"})
 
     async def ready(self) -> None:
         """Wait until no other agent of the attempt is at work, if the attempt may end before the next request."""
@@ -307,30 +299,23 @@ class Journal:
             await self._alone()
 
     async def _alone(self) -> None:
-        while any(self.attempt.steps.open.values()):
+        while any(self._attempt.steps.open.values()):
             await asyncio.sleep(0.01)
 
     async def ask(self, calls: Mapping[str, ToolCallPart]) -> dict[str, ToolApproved | ToolDenied]:
         """Return what a person has answered about calls, as the function `ask`, once no other agent is at work."""
         await self._alone()
-        return ask(self.attempt, calls, is_private=self.terms.is_private)
+        return ask(self._attempt, calls, is_private=self.terms.is_private)
 
     @contextmanager
     def _open(self, call: ExactStep, *, stop: bool = True) -> Iterator[Step | Done]:
         if self.fatal is not None:
             raise self.fatal
-        # Nothing begins after a signal has cancelled what runs: the cancellation may not have come here yet.
-        if (
-            self.attempt.database.is_stopping
-            and not call.repeat
-            and any(one.cancelling() for one in asyncio.all_tasks())
-        ):
-            raise asyncio.CancelledError
         if self._restart_at is None:  # else the next request decides whether the one that has failed is made again
             self._keep_refusal()
         try:
             self.changes.own.add(call.name)
-            with open_exact(self.attempt, call) as step:
+            with open_exact(self._attempt, call._replace(own=self.changes.own)) as step:
                 try:
                     yield step
                 except Exception as error:
@@ -338,9 +323,9 @@ class Journal:
                         self.fail(step, error)  # without the text of the error
                     raise
         except NotReadable as error:
-            place = f"{self.attempt.session} --from {shlex.quote(self.attempt.task)} --step {shlex.quote(call.name)}"
+            place = f"{self._attempt.session} --from {shlex.quote(self._attempt.task)} --step {shlex.quote(call.name)}"
             self.fatal = ZrbStoreError(
-                f"the result of step {call.name} of {self.attempt.full_name} is {error}: fork the session with "
+                f"the result of step {call.name} of {self._attempt.full_name} is {error}: fork the session with "
                 f"`zrb-store fork {place}`"
             )
             raise self.fatal from error
@@ -372,8 +357,22 @@ class Journal:
         step.complete(summary(outcome) if self.terms.is_private else encoded(outcome, self._limit))
 
     @property
+    def is_stopping(self) -> bool:
+        """Whether a signal has asked this process to end."""
+        return self._attempt.database.is_stopping
+
+    def refuse_if_stopping(self) -> None:
+        """Let nothing begin after a signal has cancelled what runs: the cancellation may not have come here yet."""
+        if self.is_stopping and any(task.cancelling() for task in asyncio.all_tasks()):
+            raise asyncio.CancelledError
+
+    def wait_for_store(self) -> None:
+        """Wait for the store as long as a signal allows, from now on."""
+        self._attempt.database.stop_waiting(_LAST_WAIT)
+
+    @property
     def _limit(self) -> int:
-        return self.attempt.xcom.max_value  # bytes of one stored value
+        return self._attempt.xcom.max_value  # bytes of one stored value
 
     def _text(self, arguments: Mapping[str, JsonValue]) -> str:
         return stored_arguments((), {} if self.terms.is_private else {**arguments})

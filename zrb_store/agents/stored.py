@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import Any, Literal, NamedTuple, TypeAlias, TypeGuard
 
 from pydantic import TypeAdapter
-from pydantic_ai import exceptions
+from pydantic_ai import exceptions, messages
 from pydantic_ai.exceptions import (
     ApprovalRequired,
     CallDeferred,
@@ -28,7 +28,7 @@ from pydantic_ai.messages import (
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from zrb_store import codec, register_codec
-from zrb_store.agents.digests import CONTENT_CLASSES, digest, plain
+from zrb_store.agents.digests import digest, plain
 from zrb_store.codec import Encoded
 from zrb_store.errors import UnencodableValue, ValueTooLarge
 from zrb_store.masking import ErrorText, error_text, mask_named, mask_printed, mask_texts
@@ -154,7 +154,11 @@ def summary(data: Data) -> Encoded:
 
 _RETURN: TypeAdapter[Any] = TypeAdapter(ToolReturn)
 _FIELDS = ("return_value", "content", "metadata", "tools")
-_CONTENT: dict[str, TypeAdapter[Any]] = {cls.__name__: TypeAdapter(cls) for cls in CONTENT_CLASSES}
+_CONTENT_CLASSES = (
+    *(messages.AudioUrl, messages.BinaryAudio, messages.BinaryContent, messages.BinaryImage, messages.CachePoint),
+    *(messages.DocumentUrl, messages.ImageUrl, messages.TextContent, messages.UploadedFile, messages.VideoUrl),
+)
+_CONTENT: dict[str, TypeAdapter[Any]] = {cls.__name__: TypeAdapter(cls) for cls in _CONTENT_CLASSES}
 
 UNKNOWN = (
     "It is unknown whether this call took effect: the process was killed while it ran, and the call was not repeated. "
@@ -222,7 +226,7 @@ register_codec(
 
 def storable(value: Any) -> Any:
     """Return a value in which the content of pydantic-ai is in a form that comes back as itself."""
-    if type(value) in CONTENT_CLASSES:
+    if type(value) in _CONTENT_CLASSES:
         return _Content(value)
     if type(value) in (list, tuple):
         return type(value)(map(storable, value))
@@ -253,19 +257,17 @@ def encoded(outcome: Data, limit: int) -> Stored:
     return outcome
 
 
-_RAISED: dict[str, Callable[[Any], Exception]] = {
-    "retry": ModelRetry,
-    "failed": ToolFailed,
-    "approval": ApprovalRequired,
-    "deferred": CallDeferred,
-}
-
-
 def repeat(outcome: Any) -> Any:
     """Return what the tool returned, or raise what it raised. What a person has marked as the result is returned."""
     kind = outcome.get("kind") if isinstance(outcome, dict) else None
-    if error := _RAISED.get(str(kind)):
-        raise error(outcome["metadata" if "metadata" in outcome else "message"])
+    if kind == "retry":
+        raise ModelRetry(outcome["message"])
+    if kind == "failed":
+        raise ToolFailed(outcome["message"])
+    if kind == "approval":
+        raise ApprovalRequired(outcome["metadata"])
+    if kind == "deferred":
+        raise CallDeferred(outcome["metadata"])
     if kind == "return":
         return ToolReturn(**{name: value for name, value in outcome.items() if name in _FIELDS})
     if kind in ("return as json", "value as json"):

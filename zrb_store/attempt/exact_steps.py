@@ -24,15 +24,17 @@ class ExactStep(NamedTuple):
 
     name: str  # with the ~2 of a second step if it is one
     arguments: str  # encoded
-    # Compares the arguments of the step that completed with those of now. If it returns a reason, the step and all that
-    # began after it are given back for that, and it begins again; but not what this attempt has used already.
+    # Compares the encoded arguments of the step that completed with those of now. If it returns a reason, the step and
+    # all that began after it are given back for that, and the step begins again; but not what this attempt has used
+    # already. It is not asked about a step that a person has kept, by `fork` or `mark`, unless `compares_kept` is true.
     change: Callable[[str], str | None]
-    own: Collection[str] = ()  # names of steps that are given back although it has used them: those of the same agent
+    own: Collection[str] = ()  # steps of the same agent: given back although this attempt has used them
     once: bool = False  # whether the step must not be repeated if its end is unknown
     repeat: bool = False  # whether it may begin although the end of an earlier try is unknown
-    leads: bool = False  # whether those after it rest on its result: if that could not be stored, they are given back
-    compares_kept: bool = False  # whether `change` is asked about a step that a person has kept, by `fork` or `mark`
-    not_stored: Callable[[], object] = lambda: None  # is called before the result that leads is given back
+    leads: bool = False  # whether the steps after it rest on its result
+    compares_kept: bool = False
+    # Is called if it leads and its result could not be stored, before the steps after it are given back with it.
+    not_stored: Callable[[], object] = lambda: None
     begins: Callable[[], object] = lambda: None  # is called before it begins, and may raise an error
     # Is called with a step that has not ended, and may raise an error. Else it is taken for dead.
     refuse_running: Callable[[StepRecord], None] = lambda _: None

@@ -10,7 +10,7 @@ from functools import partial
 from types import SimpleNamespace
 from typing import Any, TypeVar
 
-from pydantic_ai import DeferredToolResults
+from pydantic_ai import DeferredToolResults, ToolApproved, ToolDenied
 from pydantic_ai.messages import ModelMessage, ToolCallPart
 from pydantic_ai.usage import RunUsage
 from zrb.llm.agent import common
@@ -18,7 +18,7 @@ from zrb.llm.agent.run import deferred_calls
 
 from zrb_store import codec
 from zrb_store.agents.capability import StoredAgent, StoredHandler, finishing
-from zrb_store.agents.decisions import APPROVAL
+from zrb_store.agents.decisions import APPROVAL, arguments_of, dump_decisions, read_decisions
 from zrb_store.agents.digests import code, digest
 from zrb_store.agents.journal import Journal
 from zrb_store.agents.stored import NotReadable, Prompt, read_prompt
@@ -74,13 +74,13 @@ class AgentRun:
     def __init__(self, task: AnyTask, journal: Journal) -> None:
         self._task = task
         self.journal = journal
-        self.agent: Any = None  # others may run inside it
+        self._agent: Any = None
         self._system_prompt = ""
         self._declared: JsonValue = {}
         self._step: Step | None = None
         self._opened = ExitStack()
         self._prompt: Prompt | None = None
-        self.logged_usage: RunUsage | None = None  # zrb logged it before: every answer in it came from the store
+        self._logged_usage: RunUsage | None = None
         self.is_deciding = False  # whether zrb decides about a call
 
     def system_prompt(self, text: str) -> str:
@@ -90,7 +90,7 @@ class AgentRun:
 
     async def run(self, run_agent: Callable[..., Awaitable[T]], **kwargs: Any) -> T:
         """Run the agent as zrb does, over the steps of the attempt."""
-        self.agent = agent = kwargs["agent"]
+        self._agent = agent = kwargs["agent"]
         agent.run = self._over_steps(agent.run)
         arguments: dict[str, JsonValue] = {
             "message": digest(kwargs.get("message")),
@@ -117,7 +117,11 @@ class AgentRun:
                 raise self.journal.fatal from None
             raise
         finally:
-            self.agent = None
+            self._agent = None
+
+    def is_of(self, agent: Any) -> bool:
+        """Whether this is the run of an agent: others may run inside it."""
+        return agent is not None and agent is self._agent
 
     def start(self, history: list[ModelMessage], message: T) -> tuple[list[ModelMessage], T]:
         """Return the history and the message that the agent starts from: the stored ones, else those of zrb."""
@@ -142,37 +146,58 @@ class AgentRun:
                 journal.restart(position)
                 raise
             if not journal.any_live:
-                self.logged_usage = result.usage
+                self._logged_usage = result.usage
             return result
 
         return run_over_steps
 
+    def is_logged(self, usage: RunUsage) -> bool:
+        """Whether zrb logged this usage before: every answer that it sums up came from the store."""
+        return self._logged_usage is not None and usage is self._logged_usage
+
     async def approve(self, decide: Decide, requests: Any, *args: Any) -> DeferredToolResults | None:
         """Return what was decided about tool calls that need an approval, then or now: each call is a step."""
-        journal, decided, asked = self.journal, DeferredToolResults(), dict[str, ToolCallPart]()
+        decided, asked = DeferredToolResults(), dict[str, ToolCallPart]()
         none = replace(requests, calls=[], approvals=[])
         alone = [(call, replace(none, calls=[call])) for call in requests.calls or ()]
         alone += [(call, replace(none, approvals=[call])) for call in requests.approvals or ()]
         for call, one in alone:
-            name = journal.name_of_call(f"approval {call.tool_call_id}")
-            results = await journal.decide(APPROVAL, name, [call], partial(self._decide, decide, one, *args))
-            if results is not None:
-                _note_edited(call, results.approvals.get(call.tool_call_id))
-                decided.approvals |= results.approvals
-            elif journal.terms.waits:
+            name = self.journal.name_of_call(f"approval {call.tool_call_id}")
+            try:
+                results = await self._approve_one(decide, name, call, one, *args)
+            except NobodyThere:
                 asked[name] = call
-            else:
+                continue
+            if results is None:
                 return None
+            decided.approvals |= results.approvals
         if asked:
-            decided.approvals |= await journal.ask(asked)
+            decided.approvals |= await self.journal.ask(asked)
         return decided if alone else await decide(requests, *args)
 
-    async def _decide(self, decide: Decide, *args: Any) -> DeferredToolResults | None:
-        """Let zrb decide about a call; None if it would ask a person who is not there."""
-        self.is_deciding = self.journal.terms.waits
-        try:
-            return await decide(*args)
-        except NobodyThere:
-            return None
-        finally:
-            self.is_deciding = False
+    async def _approve_one(
+        self, decide: Decide, name: str, call: ToolCallPart, *args: Any
+    ) -> DeferredToolResults | None:
+        with self.journal.decision(name) as step:
+            if isinstance(step, Done):
+                repeated = read_decisions(codec.decode(step.result), [call])
+                _note_edited(call, repeated.approvals.get(call.tool_call_id))
+                return repeated
+            try:
+                self.is_deciding = self.journal.terms.waits
+                results = await decide(*args)
+            except NobodyThere:
+                step.fail(None, "interrupted")
+                raise
+            finally:
+                self.is_deciding = False
+            # pydantic-ai refuses all else that a task's function may return.
+            decided = (bool, ToolApproved, ToolDenied)
+            if results is None or not all(isinstance(one, decided) for one in results.approvals.values()):
+                step.fail(None, "interrupted")  # somebody decides later
+                if self.journal.terms.waits:
+                    raise NobodyThere
+            else:
+                arguments = arguments_of([call])  # which may be rewritten by now
+                self.journal.keep(step, partial(dump_decisions, APPROVAL, results, arguments))
+            return results

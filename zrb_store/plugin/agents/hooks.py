@@ -182,7 +182,7 @@ async def _run_agent(run: AgentRun, stock: Callable[..., Awaitable[R]], *args: A
 
 @_if_stored
 async def _execution_loop(run: AgentRun, stock: Callable[..., Awaitable[R]], *args: Any, **kwargs: Any) -> R:
-    if run.agent is not None and run.agent is kwargs.get("agent"):
+    if run.is_of(kwargs.get("agent")):
         history, message = run.start(kwargs["current_history"], kwargs["current_message"])
         kwargs |= {"current_history": history, "current_message": message}
     return await stock(*args, **kwargs)
@@ -218,7 +218,7 @@ def _deny(run: AgentRun, stock: Callable[..., R], call: Any, *args: Any) -> R | 
 
 @_if_stored
 def _record_run_usage(run: AgentRun, stock: Callable[..., R], model: str, usage: RunUsage, *args: Any) -> R | None:
-    return None if usage is run.logged_usage else stock(model, usage, *args)
+    return None if run.is_logged(usage) else stock(model, usage, *args)
 
 
 def _hook_chat(patches: Patches, module: ModuleType) -> None:

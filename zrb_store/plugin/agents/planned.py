@@ -21,7 +21,7 @@ from zrb_store import codec
 from zrb_store.agents.capability import marked_policy
 from zrb_store.agents.changes import NOT_STORED, decide, in_words
 from zrb_store.agents.digests import digest
-from zrb_store.agents.fingerprint import MADE, Fingerprints, Request, Sent
+from zrb_store.agents.fingerprint import Fingerprints, Request
 from zrb_store.agents.journal import prompt_difference
 from zrb_store.agents.once import Policy
 from zrb_store.agents.stored import NotReadable, Prompt, read_prompt
@@ -49,16 +49,55 @@ class _Seen(BaseException):
     """The first request was made. No `except Exception` of the user's stops it."""
 
 
-@dataclass
-class _Now(AbstractCapability[Any]):
-    """What a task would give its agent now, as far as that is known.
+class _Probe(AbstractCapability[Any]):
+    """Sees the first request, before any other capability, and lets it go nowhere."""
 
-    It is a capability that sees the first request, before any other, and lets it go nowhere.
-    """
+    request: Request
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._fingerprints = Fingerprints()
+        self.once: dict[str, Policy] = {}  # the tools that are marked
+
+    def get_ordering(self) -> CapabilityOrdering:
+        return CapabilityOrdering(position="outermost")
+
+    async def wrap_model_request(self, ctx: Any, *, request_context: Any, handler: Any) -> Any:
+        return await self.before_model_request(ctx, request_context)
+
+    async def before_model_request(self, ctx: Any, request_context: Any) -> Any:
+        given = request_context.messages
+        self._fingerprints.begin_run(ctx)
+        self._fingerprints.before_hooks(given)
+        model, settings = request_context.model, request_context.model_settings
+        self.request = self._fingerprints.of(model, settings, request_context.model_request_parameters, given)
+        found = {name: marked_policy(ctx, name) for name in self.tools}
+        self.once = {name: policy for name, policy in found.items() if policy}
+        raise _Seen
+
+    @property
+    def tools(self) -> dict[str, JsonValue]:
+        """Digests of the tools of the request, by name."""
+        found = self.request.parts["tools"]
+        return found if isinstance(found, dict) else {}
+
+    def difference(self, then: Mapping[str, Any], *, is_first: bool) -> str:
+        """Say how the request differs from a stored one that has all its parts; empty if it does not.
+
+        Of a later one only what does not follow from the answers before is compared, if it had the tools of the first.
+        """
+        found = self.request.difference(then, None)
+        given, made_at = self.request.messages, self._fingerprints.made_at
+        same = (one in given or one == made_at(place) for place, one in enumerate(then.get("new", ())))
+        return "" if found.startswith("messages[") and (not is_first or all(same)) else found
+
+
+@dataclass
+class _Now:
+    """What a task would give its agent now, as far as that is known."""
 
     prompt: dict[str, JsonValue] = field(default_factory=dict)  # digests, by the names of the arguments of its step
-    request: Request | None = None
-    once: dict[str, Policy] = field(default_factory=dict)  # the tools that are marked
+    probe: _Probe | None = None
     unknown: list[str] = field(default_factory=list)  # what is not known, each with the reason
 
     @contextmanager
@@ -68,19 +107,6 @@ class _Now(AbstractCapability[Any]):
             yield
         except Exception as error:  # noqa: BLE001 - the user's function, a server, or no key for the model
             self.unknown.append(f"the {name} ({str(error).partition(chr(10))[0]})")
-
-    def get_ordering(self) -> CapabilityOrdering:
-        return CapabilityOrdering(position="outermost")
-
-    async def before_model_request(self, ctx: Any, request_context: Any) -> Any:
-        fingerprints, given = Fingerprints(), request_context.messages
-        fingerprints.begin_run(ctx)
-        fingerprints.before_hooks(given)
-        model, settings = request_context.model, request_context.model_settings
-        self.request = fingerprints.of(Sent(model, settings, request_context.model_request_parameters, given))
-        found = {name: marked_policy(ctx, name) for name in self.request.tools}
-        self.once = {name: policy for name, policy in found.items() if policy}
-        raise _Seen
 
 
 def _now(task: Any, inputs: Mapping[str, Any], first: StepRecord | None) -> _Now:
@@ -100,24 +126,30 @@ def _now(task: Any, inputs: Mapping[str, Any], first: StepRecord | None) -> _Now
         with now.finding("instructions"):
             now.prompt["instructions"], _ = instructions_of(task, task.get_system_prompt(ctx), first)
     with now.finding("request"):
-        agent = task._create_agent(ctx, system_prompt=stored.system_prompt)
+        agent, probe = task._create_agent(ctx, system_prompt=stored.system_prompt), _Probe()
         with suppress(_Seen):
-            asyncio.run(agent.run(stored.message, message_history=list(stored.history), capabilities=[now]))
+            asyncio.run(agent.run(stored.message, message_history=list(stored.history), capabilities=[probe]))
+        now.probe = probe
     return now
 
 
 def plan_agent(
     known: Sequence[StepRecord], task: AnyTask, inputs: Mapping[str, Any], over: str | None
 ) -> list[PlannedStep]:
-    """Return what a resume does with each known step of a task's agent, with the inputs that are known.
+    """Return what a resume does with each step of a task's agent.
 
-    What is given back before the task runs is not in effect. `over` says why the task starts over, if it does.
+    Args:
+        known: Its steps, in the order in which they began. What is given back before the task runs is not in effect.
+        task: The task.
+        inputs: Its inputs, as far as they are known.
+        over: Why the task starts over; None if it does not.
     """
     terms = terms_of(task, "")
     plans: list[tuple[str, str]] = [("made-again", over or "agents-off")] * len(known)
     if over is None and terms is not None:
         now = _now(task, inputs, next((one for one in known if one.is_done and one.step == "prompt"), None))
-        plans = [_alone(one, {**now.once, **terms.once}) for one in known]
+        once = {**(now.probe.once if now.probe else {}), **terms.once}
+        plans = [_alone(one, once) for one in known]
         reason = ""
         for place, difference, tools in _differences(known, now):
             verdict = decide(terms.on_change, difference, known[place:], tools)
@@ -151,8 +183,7 @@ def _alone(one: StepRecord, once: Mapping[str, str]) -> tuple[str, str]:
 def _differences(known: Sequence[StepRecord], now: _Now) -> Iterator[tuple[int, str, Collection[str]]]:
     """Yield where stored steps no longer fit, how their requests differ, and the tools that the agent has there.
 
-    A later request may have had tools that the first one had not: it is taken to have them again. Of its messages
-    nothing is known, since they follow from the answers before.
+    A later request may have had tools that the first one had not: it is taken to have them again.
     """
     parts, first = dict[str, Any](), dict[str, JsonValue]()  # of the requests then, and the tools of the first one
     found, is_compared = "", False
@@ -164,21 +195,18 @@ def _differences(known: Sequence[StepRecord], now: _Now) -> Iterator[tuple[int, 
             found = prompt_difference(one.arguments or "null", {**then, **now.prompt})
             if found:
                 yield place, found, ()
-        elif kind == "model" and one.is_done and now.request is not None:
+        elif kind == "model" and one.is_done and now.probe is not None:
             parts |= then
             tools = parts.get("tools", {})
             first = first or tools
             if then and not one.kept:
                 if not found and not is_compared:  # the others follow
-                    had = {**parts, "tools": now.request.tools} if tools != first else parts
-                    found = now.request.difference(had, None)
-                    same = all(each == MADE or each in now.request.messages for each in had.get("new", ()))
-                    if found.startswith("message ") and (same or one.step != "model"):
-                        found = ""
+                    had = {**parts, "tools": now.probe.tools} if tools != first else parts
+                    found = now.probe.difference(had, is_first=one.step == "model")
                 is_compared = True
                 if found:
-                    gone = first.keys() - now.request.tools.keys()
-                    yield place, found, (tools.keys() | now.request.tools.keys()) - gone
+                    gone = first.keys() - now.probe.tools.keys()
+                    yield place, found, (tools.keys() | now.probe.tools.keys()) - gone
 
 
 def _arguments(step: StepRecord) -> dict[str, JsonValue]:
