@@ -130,6 +130,29 @@ def test_a_plan_says_what_it_cannot_know(agents: Agents) -> None:
     assert not agents.project.calls
 
 
+CACHE = """
+from pydantic_ai.capabilities import AbstractCapability
+from pydantic_ai.messages import ToolCallPart
+
+class Cache(AbstractCapability):
+    async def wrap_model_request(self, ctx, *, request_context, handler):
+        log("cache", "begin")
+        if answers(request_context.messages) == 0:
+            return ModelResponse([ToolCallPart("charge", {"n": 0}, "cached")])
+        return await handler(request_context)
+
+agent(tools=[kill_at(11)], tool_factories=[], capabilities=[Cache()], retries=0)
+"""
+
+
+def test_a_plan_calls_neither_what_answers_requests_nor_tools(agents: Agents) -> None:
+    agents.tasks(CACHE)
+    agents.run("triage", code=-9, ROUNDS="2")
+    agents.project.forget()
+    planned(agents)
+    assert not agents.project.begun
+
+
 TOOLSET = """
 from pydantic_ai import Tool
 from pydantic_ai.toolsets import FunctionToolset
