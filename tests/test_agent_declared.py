@@ -1,23 +1,25 @@
-"""What counts of the functions and objects that make an agent's instructions, and what may change by itself."""
+"""What counts of what makes an agent's instructions, messages and deps, and what may change by itself."""
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
+import pydantic
 import pytest
-from pydantic_ai import Agent, RunContext
+from pydantic_ai import Agent, ModelRetry, RunContext
 from pydantic_ai.capabilities import AbstractCapability, ProcessHistory
-from pydantic_ai.messages import ModelResponse, TextPart
+from pydantic_ai.messages import ModelResponse, TextPart, UserPromptPart
 from pydantic_ai.models.function import FunctionModel
 from pydantic_ai.toolsets import FunctionToolset
 
-from tests.test_durable_agents import in_attempt
-from zrb_store import Store
+from tests.test_durable_agents import Broken, Desk, in_attempt
+from zrb_store import Attempt, Store
 from zrb_store.agents import digests, durable
 
 pytestmark = pytest.mark.promise(number=11)
@@ -155,3 +157,68 @@ def test_text_of_a_function_that_is_not_known_counts(store: Store, place: str) -
     with pytest.warns(RuntimeWarning, match="the system prompt has changed"):
         in_attempt(store, lambda _: work("Be rude."))
     assert len(paid) == 2
+
+
+class Deps(pydantic.BaseModel, extra="allow"):
+    """Deps with any fields, of which one is not written."""
+
+    at: float = pydantic.Field(default_factory=time.time, exclude=True)
+
+
+@pytest.mark.on_sqlite
+def test_deps_count_as_pydantic_writes_them(store: Store) -> None:
+    def work(desk: Desk, name: str) -> Callable[[Attempt], Coroutine[Any, Any, Any]]:
+        return lambda _: desk.agent(deps_type=Deps).run("Charge.", deps=Deps.model_validate({"name": name}))
+
+    with pytest.raises(Broken):
+        in_attempt(store, work(Desk("desk 1"), "alice"))
+    again, other = Desk(), Desk()
+    in_attempt(store, work(again, "alice"))
+    in_attempt(store, work(other, "bob"))
+    assert (again.paid[0], other.paid[0]) == ("desk 1", "desk 0")
+
+
+class Timed(AbstractCapability[Any]):
+    """Adds the time to each request."""
+
+    async def before_model_request(self, ctx: RunContext[Any], request_context: Any) -> Any:
+        *earlier, last = request_context.messages
+        parts = [*last.parts, UserPromptPart(f"It is {time.time()}.")]
+        request_context.messages = [*earlier, dataclasses.replace(last, parts=parts)]
+        return request_context
+
+
+class TimedAround(AbstractCapability[Any]):
+    """Does so around the request."""
+
+    async def wrap_model_request(self, ctx: RunContext[Any], *, request_context: Any, handler: Any) -> ModelResponse:
+        answer: ModelResponse = await handler(await Timed().before_model_request(ctx, request_context))
+        return answer
+
+
+@pytest.mark.on_sqlite
+@pytest.mark.parametrize("timed", [Timed, TimedAround])
+def test_what_hooks_are_given_counts(store: Store, timed: type[AbstractCapability[Any]]) -> None:
+    """What they make of it may change by itself, but not because an output is refused with another text."""
+
+    def work(desk: Desk, text: str) -> Callable[[Attempt], Coroutine[Any, Any, Any]]:
+        agent = Agent(desk.agent().model, name="desk", capabilities=[timed(), durable()], retries=9)
+
+        @agent.tool_plain
+        def charge(n: int) -> int:
+            return n
+
+        @agent.output_validator
+        def refuse(output: str) -> str:
+            raise ModelRetry(text)
+
+        return lambda _: agent.run("Charge.")
+
+    with pytest.raises(Broken):
+        in_attempt(store, work(Desk("desk 4"), "Be kind."))
+    again, changed = Desk("desk 5"), Desk("desk 5")
+    with pytest.raises(Broken):
+        in_attempt(store, work(again, "Be kind."))
+    with pytest.raises(Broken), pytest.warns(RuntimeWarning, match="message 6 of the conversation has changed"):
+        in_attempt(store, work(changed, "Be brief."))
+    assert (again.paid[0], changed.paid[0]) == ("desk 4", "desk 3")

@@ -3,27 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import os
 import signal
-import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pydantic
 import pytest
-from pydantic_ai import (
-    Agent,
-    ApprovalRequired,
-    DeferredToolRequests,
-    DeferredToolResults,
-    ModelRetry,
-    RunContext,
-    Tool,
-)
-from pydantic_ai.capabilities import AbstractCapability
+from pydantic_ai import Agent, ApprovalRequired, DeferredToolRequests, DeferredToolResults, RunContext, Tool
 from pydantic_ai.messages import ModelMessage, ModelRequest, ModelResponse, TextPart, ToolCallPart, UserPromptPart
 from pydantic_ai.models.function import AgentInfo, DeltaToolCall, FunctionModel
 from pydantic_ai.toolsets import FunctionToolset
@@ -199,62 +187,6 @@ def test_an_agent_inside_a_tool_belongs_to_the_call(store: Store) -> None:
     again = Desk()
     assert in_attempt(store, lambda _: run(again.agent())) == "desk done"
     assert again.paid == []
-
-
-class Deps(pydantic.BaseModel, extra="allow"):
-    """Deps with any fields, of which one is not written."""
-
-    at: float = pydantic.Field(default_factory=time.time, exclude=True)
-
-
-@pytest.mark.on_sqlite
-def test_deps_count_as_pydantic_writes_them(store: Store) -> None:
-    def work(desk: Desk, name: str) -> Callable[[Attempt], Coroutine[Any, Any, Any]]:
-        return lambda _: desk.agent(deps_type=Deps).run("Charge.", deps=Deps.model_validate({"name": name}))
-
-    with pytest.raises(Broken):
-        in_attempt(store, work(Desk("desk 1"), "alice"))
-    again, other = Desk(), Desk()
-    in_attempt(store, work(again, "alice"))
-    in_attempt(store, work(other, "bob"))
-    assert (again.paid[0], other.paid[0]) == ("desk 1", "desk 0")
-
-
-class Stamp(AbstractCapability[Any]):
-    """Adds the time to each request."""
-
-    async def before_model_request(self, ctx: RunContext[Any], request_context: Any) -> Any:
-        *earlier, last = request_context.messages
-        parts = [*last.parts, UserPromptPart(f"It is {time.time()}.")]
-        request_context.messages = [*earlier, dataclasses.replace(last, parts=parts)]
-        return request_context
-
-
-@pytest.mark.on_sqlite
-def test_what_hooks_are_given_counts(store: Store) -> None:
-    """What they make of it may change by itself, but not because an output is refused with another text."""
-
-    def work(desk: Desk, text: str) -> Callable[[Attempt], Coroutine[Any, Any, Any]]:
-        agent = Agent(desk.agent().model, name="desk", capabilities=[Stamp(), durable()], retries=9)
-
-        @agent.tool_plain
-        def charge(n: int) -> int:
-            return n
-
-        @agent.output_validator
-        def refuse(output: str) -> str:
-            raise ModelRetry(text)
-
-        return lambda _: agent.run("Charge.")
-
-    with pytest.raises(Broken):
-        in_attempt(store, work(Desk("desk 4"), "Be kind."))
-    again, changed = Desk("desk 5"), Desk("desk 5")
-    with pytest.raises(Broken):
-        in_attempt(store, work(again, "Be kind."))
-    with pytest.raises(Broken), pytest.warns(RuntimeWarning, match="message 6 of the conversation has changed"):
-        in_attempt(store, work(changed, "Be brief."))
-    assert (again.paid[0], changed.paid[0]) == ("desk 4", "desk 3")
 
 
 @pytest.mark.on_sqlite

@@ -239,6 +239,7 @@ class StoredHandler(AbstractCapability[AgentDepsT]):
 
     journal: Journal
     is_asking: bool = False
+    _is_noted: bool = False  # whether the request under way is
 
     def get_ordering(self) -> CapabilityOrdering:
         """Ask to be the first, so that no other is asked again."""
@@ -259,9 +260,28 @@ class StoredHandler(AbstractCapability[AgentDepsT]):
     async def before_model_request(
         self, ctx: RunContext[AgentDepsT], request_context: ModelRequestContext
     ) -> ModelRequestContext:
-        """Note what the request is made of."""
-        self.journal.fingerprints.before_hooks(request_context.messages)
+        """Note what the request is made of: older releases call this hook before that around the request."""
+        self._note(request_context)
         return request_context
+
+    async def wrap_model_request(
+        self,
+        ctx: RunContext[AgentDepsT],
+        *,
+        request_context: ModelRequestContext,
+        handler: Callable[[ModelRequestContext], Awaitable[ModelResponse]],
+    ) -> ModelResponse:
+        """Note what the request is made of, before another capability may change it here."""
+        self._note(request_context)
+        try:
+            return await handler(request_context)
+        finally:
+            self._is_noted = False
+
+    def _note(self, request_context: ModelRequestContext) -> None:
+        if not self._is_noted:
+            self.journal.fingerprints.before_hooks(request_context.messages)
+            self._is_noted = True
 
     async def handle_deferred_tool_calls(
         self, ctx: RunContext[AgentDepsT], *, requests: DeferredToolRequests

@@ -50,14 +50,7 @@ class Verdict(NamedTuple):
 
 
 def decide(policy: OnChange, difference: str, steps: Sequence[StepRecord], tools: Collection[str]) -> Verdict:
-    """Decide about steps that began since one whose request differs now.
-
-    Args:
-        policy: What the task says.
-        difference: How the request differs.
-        steps: That step and those after it, the oldest first.
-        tools: Those that the agent has at the request.
-    """
+    """Decide about a step whose request differs now, and those that began after it; the agent has `tools` there."""
     if policy == "rerun" or not paid(steps)[0] or (policy == "reuse" and difference == NOT_STORED):
         return Verdict("refused" if any(step.uncertain for step in steps) else "made-again")
     name = step_name(steps[0].step)

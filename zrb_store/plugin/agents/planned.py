@@ -136,13 +136,9 @@ def _now(task: Any, inputs: Mapping[str, Any], first: StepRecord | None) -> _Now
 def plan_agent(
     known: Sequence[StepRecord], task: AnyTask, inputs: Mapping[str, Any], over: str | None
 ) -> list[PlannedStep]:
-    """Return what a resume does with each step of a task's agent.
+    """Return what a resume does with each known step of a task's agent, with the inputs that are known.
 
-    Args:
-        known: Its steps, in the order in which they began. What is given back before the task runs is not in effect.
-        task: The task.
-        inputs: Its inputs, as far as they are known.
-        over: Why the task starts over; None if it does not.
+    What is given back before the task runs is not in effect. `over` says why the task starts over, if it does.
     """
     terms = terms_of(task, "")
     plans: list[tuple[str, str]] = [("made-again", over or "agents-off")] * len(known)
