@@ -93,10 +93,7 @@ def _cost(step: StepRecord) -> Spent:
 class ChangedRequests:
     """Decides for one agent about stored answers whose requests have changed.
 
-    Args:
-        attempt: Where it works.
-        policy: How it decides.
-        setting: How a person sets another policy, which takes the place of `{}`.
+    `setting` is how a person sets another policy, which takes the place of `{}` in it.
     """
 
     def __init__(self, attempt: Attempt, policy: OnChange, setting: str) -> None:

@@ -215,8 +215,13 @@ def _lengths(messages: Sequence[ModelMessage]) -> list[int]:
 
 def message_digest(message: ModelMessage) -> str:
     """Return a digest of what of a message is sent to a model."""
-    parts = [{name: item for name, item in fields_of(part).items() if name not in _NOT_SENT} for part in message.parts]
-    return digest([message.kind, *map(digest, parts)])
+    return digest([message.kind, *map(digest, map(_sent, message.parts))])
+
+
+def _sent(part: Any) -> dict[str, Any]:
+    # Older releases give a random id to a retry that is about no call.
+    left_out = (*_NOT_SENT, "tool_call_id") if getattr(part, "tool_name", "") is None else _NOT_SENT
+    return {name: item for name, item in fields_of(part).items() if name not in left_out}
 
 
 _CHANGING = ("before_model_request", "wrap_model_request")
