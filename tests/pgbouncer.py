@@ -8,7 +8,6 @@ can hold what the server reports, which PostgreSQL 18 does for `search_path`.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import functools
 import os
 import shutil
@@ -21,7 +20,7 @@ from typing import Any, BinaryIO
 import psycopg
 import pytest
 
-from tests.postgres import DEADLINE, KEEPER, Server, account, wait_until
+from tests.postgres import DEADLINE, KEEPER, Server, account, locked, own, wait_until
 
 POOLED = "TEST_POOLED"
 """The variable with which the tests of PostgreSQL go through a PgBouncer; its value is `max_prepared_statements`."""
@@ -99,9 +98,7 @@ class Pooler:
         text = "\n".join(["[databases]", f"* = host={self.server.folder}", "[pgbouncer]", *lines, ""])
         (self.folder / "pgbouncer.ini").write_text(text)
         (self.folder / "users").write_text('"postgres" ""\n')
-        owner = account()
-        if owner:
-            os.chown(self.folder, owner["user"], owner["group"])
+        own(self.folder)
         log = self.folder / "log"
         with log.open("ab") as output:
             self._keeper = subprocess.Popen(
@@ -111,7 +108,7 @@ class Pooler:
                 stderr=output,
                 cwd=self.folder,
                 start_new_session=True,
-                **owner,
+                **account(),
             )
         wait_until(self._answers, lambda: f"PgBouncer does not start:\n{log.read_text()}")
 
@@ -133,8 +130,7 @@ class Pooler:
 def join_shared_pooler(server: Server, prepared: str) -> Pooler:
     """Return the PgBouncer that all workers of a pytest run share. The first test that needs it starts it."""
     shared = Pooler(server.folder / "pool", server, {"max_prepared_statements": prepared})
-    with (server.folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(server.folder / "lock"):
         if not (server.folder / "pooled").exists():
             shared.folder.mkdir()
             with server.alive() as alive:

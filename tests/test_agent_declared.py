@@ -1,4 +1,4 @@
-"""What counts of what makes an agent's instructions, messages and deps, and what may change by itself."""
+"""Which changes of an agent's instructions, messages and deps count, and what may change by itself."""
 
 from __future__ import annotations
 

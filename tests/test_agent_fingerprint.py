@@ -361,7 +361,7 @@ LaterPart.__module__ = ToolReturnPart.__module__
 @pytest.mark.promise(number=11)
 @pytest.mark.filterwarnings("ignore:.*RetryPromptPart")
 def test_a_retry_that_is_about_no_call_has_no_id_that_counts() -> None:
-    """Releases before 2.61 make one of an output that a validator refuses, each time with another id."""
+    """Before 2.61, pydantic-ai makes one for each output that a validator refuses, each time with another id."""
     once, again = (request(messages=[ASK, ModelRequest(parts=[RetryPromptPart("No.")])]) for _ in range(2))
     assert once.whole == again.whole
     of_call = (ModelRequest(parts=[RetryPromptPart("No.", tool_name="charge", tool_call_id=one)]) for one in "ab")

@@ -51,15 +51,15 @@ asked = agent(tools=[kill_at(-1)], tool_factories=[], permissions=PermissionPoli
 asked.wait_for_approval = True
 decided = agent(name="decided", tools=[kill_at(-1)], tool_factories=[], yolo=False, tool_confirmation=lambda call: True)
 decided.wait_for_approval = True
-open = agent(name="open", tools=[kill_at(-1)], tool_factories=[], yolo=False, tool_confirmation=lambda call: None)
-open.wait_for_approval = True
+unsure = agent(name="unsure", tools=[kill_at(-1)], tool_factories=[], yolo=False, tool_confirmation=lambda call: None)
+unsure.wait_for_approval = True
 """
     )
     assert "approval c0-0" in agents.run("triage", code=75, ROUNDS="1")
     agents.run("xcom", "approve", "s")
     assert "1 receipts" in agents.resume(ROUNDS="1")
     assert "1 receipts" in agents.run("decided", ROUNDS="1", ZRB_STORE_SESSION="other")
-    assert "approval c0-0" in agents.run("open", code=75, ROUNDS="1", ZRB_STORE_SESSION="third")
+    assert "approval c0-0" in agents.run("unsure", code=75, ROUNDS="1", ZRB_STORE_SESSION="third")
 
 
 @pytest.mark.every_release

@@ -239,7 +239,7 @@ class StoredHandler(AbstractCapability[AgentDepsT]):
 
     journal: Journal
     is_asking: bool = False
-    _is_noted: bool = False  # whether the request under way is
+    _is_noted: bool = False  # whether what the request under way is made of was noted
 
     def get_ordering(self) -> CapabilityOrdering:
         """Ask to be the first, so that no other is asked again."""
@@ -260,7 +260,7 @@ class StoredHandler(AbstractCapability[AgentDepsT]):
     async def before_model_request(
         self, ctx: RunContext[AgentDepsT], request_context: ModelRequestContext
     ) -> ModelRequestContext:
-        """Note what the request is made of: older releases call this hook before that around the request."""
+        """Note what the request is made of. Older releases call this hook before the one around the request."""
         self._note(request_context)
         return request_context
 

@@ -219,7 +219,7 @@ def message_digest(message: ModelMessage) -> str:
 
 
 def _sent(part: Any) -> dict[str, Any]:
-    # Older releases give a random id to a retry that is about no call.
+    # Before 2.61, pydantic-ai gives a random id to the message that refuses an output.
     left_out = (*_NOT_SENT, "tool_call_id") if getattr(part, "tool_name", "") is None else _NOT_SENT
     return {name: item for name, item in fields_of(part).items() if name not in left_out}
 
