@@ -66,14 +66,14 @@ class Graph:
         """Whether zrb fills this queue with values that are worthless in another process."""
         if queue in self._tasks_by_queue:
             # Results of readiness checks stay in memory.
-            return all(task in self._checks for task in self._tasks_by_queue[queue])
+            return self._checks.issuperset(self._tasks_by_queue[queue])
         base, dash, kind = queue.rpartition("-")
         if dash and kind in ("pid", "usage"):
             fills = compat.is_llm_task if kind == "usage" else compat.is_cmd_task
             return any(map(fills, self._tasks_by_queue.get(base, ())))
         if queue.startswith("_yolo_") or queue == "_global_subagents":
             return True
-        return queue in _CHAT and any(compat.is_llm_task(task) for task in self.names)
+        return queue in _CHAT and any(map(compat.is_llm_task, self.names))
 
     def workflow(self, main: AnyTask) -> Workflow:
         """Describe the tasks and their order, by name."""
@@ -82,7 +82,7 @@ class Graph:
         nodes = []
         for task, name in self.names.items():
             upstreams, successors, checks, fallbacks = (
-                [self.names[other] for other in dict.fromkeys(others) if other in self.names]
+                list(filter(None, map(self.names.get, dict.fromkeys(others))))
                 for others in (task.upstreams, task.successors, task.readiness_checks, task.fallbacks)
             )
             may_run = compat.condition(task)

@@ -83,14 +83,12 @@ for _name in (
 class _Names(set[str]):
     """The names that a task has read. They count also for the task whose action has started it."""
 
-    def __init__(self, outer: _Names | None) -> None:
-        super().__init__()
-        self._outer = outer
+    outer: _Names | None = None
 
     def add(self, name: str) -> None:
         super().add(name)
-        if self._outer is not None:
-            self._outer.add(name)
+        if self.outer is not None:
+            self.outer.add(name)
 
 
 def read_of(ctx: Context) -> tuple[_Names, InputsView]:
@@ -99,7 +97,9 @@ def read_of(ctx: Context) -> tuple[_Names, InputsView]:
     if compat.READ not in own:
         outer, inputs = inside.get(), vars(ctx._shared_ctx)["_input"]
         is_nested = outer is not None and outer is not ctx and vars(outer._shared_ctx)["_input"] is inputs
-        names = _Names(read_of(outer)[0] if outer is not None and is_nested else None)
+        names = _Names()
+        if outer is not None and is_nested:
+            names.outer = read_of(outer)[0]
         own[compat.READ] = names, InputsView(inputs, names.add)
     found: tuple[_Names, InputsView] = own[compat.READ]
     return found
@@ -140,6 +140,6 @@ def read_by(ctx: Context, inputs: Mapping[str, str]) -> str:
     A name that is no input's may be one that another task has set: it counts as reading all.
     """
     read = set(read_of(ctx)[0])  # a copy: a thread of the task may still read
-    if any(name not in inputs and not name.startswith("_") for name in read):
+    if {name for name in read - inputs.keys() if not name.startswith("_")}:
         return f'["{ALL}"]'
-    return f"[{', '.join(sorted({inputs[name] for name in read if name in inputs}))}]"
+    return f"[{', '.join(sorted(set(map(inputs.__getitem__, read & inputs.keys()))))}]"

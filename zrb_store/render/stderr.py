@@ -64,7 +64,7 @@ def print_warnings(tell: Callable[[str], None]) -> logging.Handler | None:
 
     Return what prints them, or None if they are printed already.
     """
-    if any(isinstance(handler, _Lines) for handler in _log.handlers):
+    if _Lines in map(type, _log.handlers):
         return None
     handler = _Lines(tell)
     _log.addHandler(handler)
