@@ -174,10 +174,12 @@ class SessionPrinter:
                 yield [one_line(task.name), *[NOTHING] * 4, _earlier("attempts", statuses)]
             for place, (attempt, _) in enumerate(attempts, hidden + 1):
                 is_last = place == len(task.attempts)
-                note = _error(attempt) or ("not restorable" if is_last and not task.restorable else "")
-                if self._look.full and (read := what_was_read(attempt)):
-                    note = f"{note}, {read}" if note else read
-                yield self._attempt_row(one_line(attempt.name), attempt.status, attempt, note)
+                undone = "given back" * (attempt.status == "completed" and not attempt.in_effect)
+                note = _error(attempt) or undone or "not restorable" * (is_last and not task.restorable)
+                read = what_was_read(attempt) if self._look.full else ""
+                yield self._attempt_row(
+                    one_line(attempt.name), attempt.status, attempt, ", ".join(filter(None, (note, read)))
+                )
             if task.is_left:
                 yield [one_line(task.name), task.status, NOTHING, NOTHING, NOTHING, ""]
             if task.counts is not None:
