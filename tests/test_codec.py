@@ -142,7 +142,7 @@ def test_a_path_of_another_system_comes_back_pure() -> None:
 
 def test_plain_values_are_written_as_json_writes_them(monkeypatch: pytest.MonkeyPatch) -> None:
     value = {"name": "ä", "n": 1, "rate": 0.5, "none": None, "flags": [True, False], "in": {"a": [{}]}}
-    monkeypatch.setattr("zrb_store.codec.text.msgspec", lambda: None)
+    monkeypatch.setattr("zrb_store.codec.text.writer", lambda: None)
     assert encode(value).data == json.dumps(value, separators=(",", ":"), ensure_ascii=False)
     assert to_json(encode(value).data) == value
 

@@ -67,8 +67,8 @@ RAW_TEXTS = st.lists(
 def standard_library() -> Iterator[None]:
     """Leave all texts to the standard library."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("zrb_store.codec.text.msgspec", lambda: None)
-        patch.setattr(json_text, "msgspec", lambda: None)
+        patch.setattr("zrb_store.codec.text.writer", lambda: None)
+        patch.setattr(json_text, "_decoder", lambda: None)
         yield
 
 
@@ -208,15 +208,17 @@ def test_an_odd_part_of_a_large_value_is_treated_as_in_a_small_one(odd: Any) -> 
 def test_without_the_libraries_all_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("msgspec", "msgspec.json"):
         monkeypatch.setitem(sys.modules, name, None)
-    json_text.msgspec.cache_clear()
+    json_text.writer.cache_clear()
+    json_text._decoder.cache_clear()
     try:
-        assert json_text.msgspec() is None
+        assert json_text.writer() is None
         with pytest.raises(ValueError, match="not installed"):
             json_text.read("1")
         assert decode(encode(RECORDS).data) == RECORDS
         assert encode(RECORDS).data == json.dumps(RECORDS, separators=(",", ":"))
     finally:
-        json_text.msgspec.cache_clear()
+        json_text.writer.cache_clear()
+        json_text._decoder.cache_clear()
 
 
 def test_garbage_is_collected_again_after_a_large_value_was_read() -> None:

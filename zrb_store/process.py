@@ -280,9 +280,9 @@ def _pid_namespace() -> str | None:
     if platform.system() != "Linux":
         return "none"
     # A start time counts from the boot, as the reader's time namespace sees it (time_namespaces(7), since Linux 5.6).
-    time = Path("/proc/self/ns/time")
+    names = ["pid", "time"] if Path("/proc/self/ns/time").exists() else ["pid"]
     try:
-        return " ".join(map(str, map(Path.readlink, [Path("/proc/self/ns/pid"), *[time] * time.exists()])))
+        return " ".join(str(Path(f"/proc/self/ns/{name}").readlink()) for name in names)
     except OSError:
         return None
 
@@ -313,10 +313,7 @@ def project_of(here: Path, init_file: str | None = None) -> str:
     """Return the nearest folder, from an absolute path upwards, that has a `zrb_init.py`; else the path itself."""
     # zrb's own setting may give that file another name.
     name = init_file or os.environ.get("ZRB_INIT_FILE_NAME") or "zrb_init.py"
-    for folder in (here, *here.parents):
-        if (folder / name).is_file():
-            return storable(str(folder))
-    return storable(str(here))
+    return storable(str(next((folder for folder in (here, *here.parents) if (folder / name).is_file()), here)))
 
 
 def folder_of(project: str | None, folder: str | None) -> str | None:

@@ -111,7 +111,8 @@ def test_plan_and_from(zrb: Zrb) -> None:
     assert stored.task("second") == ["completed, given back", "completed"]
     rows = [row.split() for row in lines(zrb.run("xcom", "show", "plan").out)]
     first, second = (row for row in rows if row[0].startswith("second#"))
-    assert first[1] == "completed" and " ".join(first).endswith(" given back")
+    assert first[1] == "completed"
+    assert " ".join(first).endswith(" given back")
     assert "given back" not in " ".join(second)
     assert [state for _, state in stored.fates("second")] == ["retracted", "taken"]
 

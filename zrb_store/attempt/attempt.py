@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from zrb_store import codec, settings
 from zrb_store.attempt.open_attempt import NO_RESULT, OpenAttempt, Step
 from zrb_store.codec import Encoded
-from zrb_store.db.transaction import Transaction, first
+from zrb_store.db.transaction import Transaction, first_column
 from zrb_store.errors import Waiting, ZrbStoreError
 from zrb_store.queries import attempts, queues, steps, values
 from zrb_store.queries.attempts import Owner
@@ -214,7 +214,7 @@ class Attempt(OpenAttempt):
             return ()
         closed = steps.close_running(transaction, self.id)
         self._commands = [(pid, started) for _, pid, started in closed if pid is not None]
-        return list(map(first, closed))
+        return list(map(first_column, closed))
 
 
 def attempt_around(attempt: Owner | None) -> Attempt | None:

@@ -181,7 +181,7 @@ def resume(
                 records = sessions.halted(store.database, project, task, since)
                 if not records:
                     print_line("no session failed", program_name())
-        which = "--failed" if failed else "--ready" if ready else " ".join(names)
+        which = "--failed" if failed else "--ready" if ready else " ".join(record.name for record in records)
         resumers = [_resumer(store, record, resumer, which) for record in records]
         if several and not plan:
             return _resume_each(store, [record.name for record in records], jobs)

@@ -130,27 +130,40 @@ _COLLECTS_MEANWHILE = sys.version_info < (3, 12)
 _PAUSE_FROM = 64 * 1024  # characters
 
 
-# Imported late: many commands neither write nor read a value, and the milliseconds are noticed. A run calls it before
-# work begins, since a signal during the import of native code may crash the process.
-@functools.cache
-def msgspec() -> tuple[Callable[[JsonTree], bytes], Callable[[str], JsonValue]] | None:
-    """Return msgspec's functions that write a value as JSON in UTF-8, and that read one; None if it is not installed.
+def load() -> None:
+    """Import msgspec now, before work begins: a signal during the import of native code may crash the process."""
+    writer()
+    _decoder()
 
-    The former also writes what JSON does not have (ADR 0004), nan and infinities as `null`, and raises for a surrogate.
+
+# Imported late: many commands neither write nor read a value, and the milliseconds are noticed.
+@functools.cache
+def writer() -> Callable[[JsonTree], bytes] | None:
+    """Return a function that writes a value as JSON in UTF-8, or None if msgspec is not installed.
+
+    It also writes what JSON does not have (ADR 0004), nan and infinities as `null`, and raises for a surrogate.
     """
     try:
-        from msgspec.json import Decoder, Encoder
+        from msgspec.json import Encoder
     except ImportError:
         return None
-    return Encoder().encode, Decoder().decode
+    return Encoder().encode
+
+
+@functools.cache
+def _decoder() -> Callable[[str], JsonValue] | None:
+    try:
+        from msgspec.json import Decoder
+    except ImportError:
+        return None
+    return Decoder().decode
 
 
 def read(data: str) -> JsonValue:
     """Return the value of a text, as the standard library does; raise ValueError for what msgspec cannot read."""
-    found = msgspec()
-    if found is None:
+    decode = _decoder()
+    if decode is None:
         raise ValueError("msgspec is not installed")
-    _, decode = found
     if not _COLLECTS_MEANWHILE or len(data) < _PAUSE_FROM or not gc.isenabled():
         return decode(data)
     gc.disable()

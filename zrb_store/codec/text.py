@@ -10,7 +10,7 @@ import gc
 from typing import Any
 
 from zrb_store.codec.display import Undecodable, describe_error
-from zrb_store.codec.json_text import MAX_DEPTH, Encoded, dumps, loads, loads_finite, msgspec, size_of, write_text
+from zrb_store.codec.json_text import MAX_DEPTH, Encoded, dumps, loads, loads_finite, size_of, write_text, writer
 from zrb_store.records import JsonValue
 from zrb_store.settings import DEFAULT_MAX_VALUE
 
@@ -82,11 +82,10 @@ def _plain_text(value: JsonValue, max_items: int) -> tuple[str, int] | None:
     if isinstance(value, str) and len(value) <= _SHORT:
         data = dumps(write_text(value))
         return data, size_of(data)
-    found = msgspec()
+    write = writer()
     survey = _survey(value, max_items) if isinstance(value, (list, dict)) else (int(value is None), {type(value)})
-    if found is None or survey is None:
+    if write is None or survey is None:
         return None
-    write, _ = found
     try:
         written = write(value)
     except (TypeError, ValueError, OverflowError, RuntimeError):  # the last one if another thread changes a container

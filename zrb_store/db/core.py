@@ -22,7 +22,6 @@ import json
 import operator
 import threading
 from collections.abc import Callable, Hashable, Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, ParamSpec, TypeVar
 
@@ -102,17 +101,17 @@ def made_once(build: Callable[P, T]) -> Callable[P, T]:
     return get
 
 
-@dataclass(eq=False)
 class Statement(Generic[Construct]):
     """A statement that is built when its construct is needed. The key names it in the file."""
 
-    key: str
-    build: Callable[[], Construct]
+    def __init__(self, key: str, build: Callable[[], Construct]) -> None:
+        self.key = key
+        self._build = build
 
     @functools.cached_property
     def construct(self) -> Construct:
         """What the function returns."""
-        return self.build()
+        return self._build()
 
 
 if TYPE_CHECKING:
@@ -131,7 +130,7 @@ def statement(build: Callable[P, Construct]) -> Callable[P, Statement[Construct]
         code = build.__code__
         names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
         given = dict(zip(names, args, strict=False)) | kwargs
-        key = f"{build.__module__}.{build.__name__}({', '.join(map(repr, map(given.__getitem__, names)))})"
+        key = f"{build.__module__}.{build.__name__}({', '.join(repr(given[name]) for name in names)})"
         return Statement(key, functools.partial(build, *args, **kwargs))
 
     STATEMENTS.append(build)
@@ -184,7 +183,7 @@ def _bound(found: Compiled) -> Ready:
     names, constants = found.names, found.constants
 
     def in_order(params: Params) -> list[Any]:
-        return list(map({**constants, **params}.__getitem__, names or ()))
+        return [params[name] if name in params else constants[name] for name in names or ()]
 
     def by_name(params: Params) -> Params:
         return {**constants, **params}
@@ -208,7 +207,7 @@ def _lines() -> Mapping[str, str]:
     except OSError:
         return {}
     lines = content.split("\n")[1:-2] if content.startswith(_first_line()) else []  # but for braces
-    return dict(each.split(": ", 1) for each in lines)
+    return {key: line for key, _, line in (each.partition(": ") for each in lines)}
 
 
 def _first_line() -> str:

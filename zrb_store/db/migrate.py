@@ -22,7 +22,7 @@ from zrb_store.db.clock import clock
 from zrb_store.db.dialect.sqlite import BUSY, PAGE_SIZE, primary_code
 from zrb_store.db.engine import dialect_of
 from zrb_store.db.location import StoreUrl
-from zrb_store.db.transaction import first
+from zrb_store.db.transaction import first_column
 from zrb_store.errors import StoreUnavailable
 
 if TYPE_CHECKING:
@@ -253,4 +253,4 @@ def _revision(connection: sa.Connection) -> str | None:
 
 def _version_table(connection: sa.Connection) -> str | None:
     found = connection.exec_driver_sql(TABLES_SQL[connection.dialect.name])
-    return version_table(list(map(first, found)))
+    return version_table(list(map(first_column, found)))

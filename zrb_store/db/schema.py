@@ -17,14 +17,14 @@ from zrb_store.db.dialect import now
 from zrb_store.db.dialect.sqlite import sqlite_path, stamp, wal
 from zrb_store.db.engine import Database
 from zrb_store.db.location import store_url
-from zrb_store.db.transaction import Row, Transaction, first
+from zrb_store.db.transaction import Row, Transaction, first_column
 from zrb_store.errors import SchemaAhead, SchemaBehind, StoreMissing
 
 
 def revision(database: Database) -> str | None:
     """Return the revision of the schema in the database, or None if there is no schema."""
     found = database.operate(Transaction.ask, TABLES_SQL[database.dialect_name])
-    table = version_table(list(map(first, found)))
+    table = version_table(list(map(first_column, found)))
     rows = database.operate(Transaction.ask, f"SELECT version_num FROM {table}") if table else []
     return rows[0][0] if rows else None
 
@@ -203,4 +203,4 @@ def damage(database: Database) -> list[str]:
 
 def dangling(database: Database) -> dict[str, int]:
     """Count, for each SQLite table that has such rows, the rows that refer to missing rows."""
-    return dict(Counter(map(first, database.operate(Transaction.ask, "PRAGMA foreign_key_check"))))
+    return dict(Counter(map(first_column, database.operate(Transaction.ask, "PRAGMA foreign_key_check"))))

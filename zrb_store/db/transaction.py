@@ -26,7 +26,7 @@ _cursors = itertools.count()
 
 T = TypeVar("T")
 Row = tuple[Any, ...]
-first: Callable[[Row], Any] = operator.itemgetter(0)  # of the columns of a row
+first_column: Callable[[Row], Any] = operator.itemgetter(0)
 Lost = Callable[["Transaction"], list[Row] | None]
 """Finds what a statement has changed, and returns what the statement returned; None if it has changed nothing."""
 Died = list[tuple[int, int]]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Final, NamedTuple, TypeAlias
 
 from zrb_store.queries.steps import BUDGET
@@ -33,24 +32,6 @@ _OPEN_ENDS = {
     "deferred": "waits for a result",
     "unknown": "its outcome is unknown",
 }
-
-
-@dataclass(frozen=True)
-class PlannedStep:
-    """What a resume does with one step of an agent, and why.
-
-    The action is one of:
-        `reused`: its stored result is used.
-        `made-again`: its request or call is made again.
-        `stops`: it stops the task, and a person has to decide.
-        `not-repeated`: the outcome of the call is unknown, and the agent gets that as its result.
-        `known-when-it-runs`: the plan cannot know it, and the reason says what of it.
-    """
-
-    id: str  # TASK/NUMBER
-    step: str  # its name
-    action: str
-    reason: str
 
 
 class StepName(NamedTuple):

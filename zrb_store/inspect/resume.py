@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from zrb_store.db.transaction import Executor
 from zrb_store.errors import InvalidArgument, TaskNotFound
@@ -19,9 +19,6 @@ from zrb_store.queries.dependent_steps import of_attempts
 from zrb_store.queries.lease import refuse_live
 from zrb_store.queries.steps import count_done, inputs_read, refuse_repeating
 from zrb_store.records import AttemptRecord, SessionRecord, role_of
-
-if TYPE_CHECKING:
-    from zrb_store.inspect.agents import PlannedStep
 
 
 @dataclass(frozen=True)
@@ -35,6 +32,24 @@ class Node:
     fallbacks: Sequence[str] = ()  # the tasks that start once it has failed and is not retried any more
     condition: bool | None = True  # whether its condition holds; None if that is decided only when its turn comes
     is_agent: bool = False  # whether its requests are compared with those of its completed steps
+
+
+@dataclass(frozen=True)
+class PlannedStep:
+    """What a resume does with one step of an agent, and why.
+
+    The action is one of:
+        `reused`: its stored result is used.
+        `made-again`: its request or call is made again.
+        `stops`: it stops the task, and a person has to decide.
+        `not-repeated`: the outcome of the call is unknown, and the agent gets that as its result.
+        `known-when-it-runs`: the plan cannot know it, and the reason says what of it.
+    """
+
+    id: str  # TASK/NUMBER
+    step: str  # its name
+    action: str
+    reason: str
 
 
 @dataclass(frozen=True)

@@ -18,10 +18,11 @@ from zrb_store.local_time import as_duration, delay_in_micros, rounded
 from zrb_store.names import check_name, check_session_name, full_name, nearest, split_id
 from zrb_store.process import identity
 from zrb_store.queries import by_hand as queries
-from zrb_store.queries import deliveries, queues, sessions, takes, values
+from zrb_store.queries import queues, sessions, takes, values
 from zrb_store.queries.attempts import Owner, may_write
 from zrb_store.queries.by_hand import record_change
 from zrb_store.queries.clock import draw, now_micros
+from zrb_store.queries.deliveries import has_value
 from zrb_store.queries.holders import holder_of
 from zrb_store.queries.queues import QueueRules
 from zrb_store.runtime import reclaim
@@ -71,7 +72,7 @@ def pop(
     attempt_id, taker = (owner.id, owner.full_name) if owner else (None, None)
 
     def unpaused(executor: Executor) -> int:
-        found = deliveries.find_for_consumer(executor, session, queue)
+        found = queues.find_for_consumer(executor, session, queue)
         return 0 if found is None or found.is_paused else found.id
 
     def work(transaction: Transaction) -> tuple[int, str] | None:
@@ -88,7 +89,7 @@ def pop(
             record_change(transaction, "pop", session, f"{queue}#{found[0]}")
         return found
 
-    waiting = QueueWait(database, session, queue, wait, deliveries.has_value(database, session, queue, unpaused=True))
+    waiting = QueueWait(database, session, queue, wait, has_value(database, session, queue, unpaused=True))
     while True:
         queue_id = unpaused(database) if waiting.may_get_value() else 0
         if queue_id:
@@ -111,12 +112,12 @@ def nothing_there(database: Database, session: str, queue: str, after: str) -> Z
     """Return the error that there is no value, which says whether that may be a matter of a wrong name."""
     if sessions.find(database, session) is None:
         return session_names.not_found(database, session, after)
-    found = deliveries.find_for_consumer(database, session, queue)
+    found = queues.find_for_consumer(database, session, queue)
     if found is None:
         known = queues.queue_ids(database, session)
         return ValueNotFound(f"session {session} has no queue {queue!r}{after}{nearest(queue, known)}")
     if found.is_paused:
-        return ValueNotFound(deliveries.being_paused(session, queue))
+        return ValueNotFound(queues.being_paused(session, queue))
     due_at = values.next_due(database, found.id)
     until = "" if due_at is None else f"; its next delayed value is due in {rounded(due_at - now_micros(database))}"
     return ValueNotFound(f"queue {queue!r} of session {session} is empty{after}{until}")

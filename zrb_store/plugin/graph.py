@@ -82,7 +82,7 @@ class Graph:
         nodes = []
         for task, name in self.names.items():
             upstreams, successors, checks, fallbacks = (
-                list(filter(None, map(self.names.get, dict.fromkeys(others))))
+                [self.names[other] for other in dict.fromkeys(others) if other in self.names]
                 for others in (task.upstreams, task.successors, task.readiness_checks, task.fallbacks)
             )
             may_run = compat.condition(task)

@@ -67,8 +67,8 @@ def _problem_of_class(owner: type | ModuleType, name: str, kind: str) -> str | N
         parameters = list(inspect.signature(value).parameters.values())
         first = [f"*{one.name}" if one.kind is one.VAR_POSITIONAL else one.name for one in parameters[: len(expected)]]
         variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-        others = [one for one in parameters[len(expected) :] if one.kind not in variadic and one.default is one.empty]
-        if first == expected and not others:
+        required = [one for one in parameters[len(expected) :] if one.kind not in variadic and one.default is one.empty]
+        if first == expected and not required:
             return None
     return f"{_shown(owner, name)} is no {'async ' if is_async else ''}def ({', '.join(expected)})"
 

@@ -140,6 +140,6 @@ def read_by(ctx: Context, inputs: Mapping[str, str]) -> str:
     A name that is no input's may be one that another task has set: it counts as reading all.
     """
     read = set(read_of(ctx)[0])  # a copy: a thread of the task may still read
-    if {name for name in read - inputs.keys() if not name.startswith("_")}:
+    if any(not name.startswith("_") for name in read - inputs.keys()):
         return f'["{ALL}"]'
-    return f"[{', '.join(sorted(set(map(inputs.__getitem__, read & inputs.keys()))))}]"
+    return f"[{', '.join(sorted({inputs[name] for name in read & inputs.keys()}))}]"

@@ -8,7 +8,6 @@ import re
 import sys
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, TypeVar
 
 from zrb_store import settings
@@ -132,16 +131,22 @@ def _noting(command: _Command, stream: str, read: Callable[P, Awaitable[bytes]])
     return noting
 
 
-async def _create_subprocess_exec(*args: Any, **kwargs: Any) -> asyncio.subprocess.Process:
-    """Start a process. If it is the command of a CmdTask, what it prints is added to the output of the attempt."""
-    process = await asyncio.create_subprocess_exec(*args, **kwargs)
-    command = _running.get()
-    for stream in ("stdout", "stderr"):
-        reader = getattr(process, stream, None)
-        if command is not None and isinstance(reader, asyncio.StreamReader):
-            for method in ("read", "readline"):
-                setattr(reader, method, _noting(command, stream, getattr(reader, method)))
-    return process
+class _Asyncio:
+    """The module asyncio, for the module in which zrb starts the command of a CmdTask."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(asyncio, name)
+
+    async def create_subprocess_exec(self, *args: Any, **kwargs: Any) -> asyncio.subprocess.Process:
+        """Start a process. If it is the command of a CmdTask, what it prints is added to the output of the attempt."""
+        process = await asyncio.create_subprocess_exec(*args, **kwargs)
+        command = _running.get()
+        for stream in ("stdout", "stderr"):
+            reader = getattr(process, stream, None)
+            if command is not None and isinstance(reader, asyncio.StreamReader):
+                for method in ("read", "readline"):
+                    setattr(reader, method, _noting(command, stream, getattr(reader, method)))
+        return process
 
 
 def hook_commands(patches: Patches) -> None:
@@ -149,9 +154,7 @@ def hook_commands(patches: Patches) -> None:
     starting = sys.modules[vars(compat.cmd_task)["run_command"].__module__]
     patches.wrap(compat.cmd_task, "run_command", _run_command)
     if getattr(starting, "asyncio", None) is asyncio:
-        # The module asyncio, for the module in which zrb starts the command of a CmdTask.
-        own = {**vars(asyncio), "create_subprocess_exec": _create_subprocess_exec}
-        patches.put(starting, "asyncio", SimpleNamespace(**own))
+        patches.put(starting, "asyncio", _Asyncio())
 
 
 async def _run_command(stock: Callable[P, Awaitable[R]], *args: P.args, **kwargs: P.kwargs) -> R:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 from zrb_store.db.columns import ATTEMPT, readable
 from zrb_store.db.core import bindparam, exists, is_one_of, literal, made_once, sa, statement, t
 from zrb_store.db.dialect import new_id, next_tick, now, schema_is_unchanged, short_text
-from zrb_store.db.transaction import Executor, Lost, Row, first
+from zrb_store.db.transaction import Executor, Lost, Row, first_column
 from zrb_store.masking import ErrorText
 from zrb_store.queries import chunks
 from zrb_store.records import COMMAND_FAILED, AttemptRecord
@@ -305,7 +305,7 @@ def _column(name: Literal["status", "result"]) -> sa.Select[str | None]:
 
 def status_of(executor: Executor, attempt_id: int) -> str | None:
     """Return the status of an attempt, or None if it is not there."""
-    return next(map(first, executor.execute(_column("status"), {"attempt_id": attempt_id})), None)
+    return next(map(first_column, executor.execute(_column("status"), {"attempt_id": attempt_id})), None)
 
 
 @statement
@@ -413,4 +413,4 @@ def give_result(executor: Executor, attempt_id: int, data: str) -> bool:
 
 def given_result(executor: Executor, attempt_id: int) -> str | None:
     """Return the encoded result that was given to a running attempt, or None."""
-    return next(map(first, executor.execute(_column("result"), {"attempt_id": attempt_id})), None)
+    return next(map(first_column, executor.execute(_column("result"), {"attempt_id": attempt_id})), None)

@@ -14,7 +14,7 @@ from zrb_store.codec import Encoded
 from zrb_store.db.columns import CHANGE, Cell, readable
 from zrb_store.db.core import bindparam, is_one_of, literal, sa, statement, t
 from zrb_store.db.dialect import among, now, whole_text
-from zrb_store.db.transaction import Executor, Row, Transaction, first
+from zrb_store.db.transaction import Executor, Row, Transaction, first_column
 from zrb_store.process import identity
 from zrb_store.queries import chunks
 from zrb_store.queries.clock import Moment, given_moment, given_tick, now_given
@@ -198,7 +198,7 @@ def has_dead_values(executor: Executor, session_id: int) -> bool:
 
 def dead_values(executor: Executor, queue_id: int) -> list[int]:
     """Return the seqs of the queue's dead values in ascending order."""
-    return list(map(first, executor.execute(_of_queue(), {"queue_id": queue_id})))
+    return list(map(first_column, executor.execute(_of_queue(), {"queue_id": queue_id})))
 
 
 def _chosen(dialect_name: str) -> tuple[sa.ColumnElement[bool], ...]:

@@ -7,44 +7,19 @@ from __future__ import annotations
 
 import functools
 import json
-import shlex
 from collections.abc import Callable, Collection
 from typing import NamedTuple
 
 from zrb_store.db.core import Statement, bindparam, exists, is_one_of, literal, sa, statement, t
 from zrb_store.db.dialect import among, short_text
 from zrb_store.db.engine import Database
-from zrb_store.db.transaction import Executor, Transaction, first
+from zrb_store.db.transaction import Executor, Transaction, first_column
 from zrb_store.queries import chunks
 from zrb_store.queries.attempts import write_own
 from zrb_store.queries.clock import draw
 from zrb_store.queries.queues import named_queue
 from zrb_store.queries.takes import Front, not_before_front, parameters, taken_at_once
 from zrb_store.queries.values import from_live, is_due, is_same_value
-
-
-class FoundQueue(NamedTuple):
-    """A queue as those see it who wait while it is paused: consumers, and `pop` from a shell."""
-
-    id: int
-    is_paused: bool
-
-
-@statement
-def _named_or_paused() -> sa.Select[int, bool]:
-    return named_queue().construct.add_columns(t.queue.c.paused_at.is_not(None))
-
-
-def find_for_consumer(executor: Executor, session_name: str, queue_name: str) -> FoundQueue | None:
-    """Return a queue, or None if no value was ever pushed to it."""
-    rows = executor.execute(_named_or_paused(), {"session": session_name, "queue": queue_name})
-    return FoundQueue(rows[0][0], bool(rows[0][1])) if rows else None
-
-
-def being_paused(session_name: str, queue_name: str) -> str:
-    """Return the message that a queue is paused."""
-    unpause = f"`zrb-store queue {session_name} {shlex.quote(queue_name)} --unpause`"
-    return f"queue {queue_name!r} of session {session_name} is paused: {unpause} lets consumers continue"
 
 
 class NextValue(NamedTuple):
@@ -131,7 +106,7 @@ def _running() -> sa.Select[int]:
 
 def running(executor: Executor, run_id: int) -> list[int]:
     """Return the ids of a run's deliveries that have not ended."""
-    return list(map(first, executor.execute(_running(), {"run_id": run_id})))
+    return list(map(first_column, executor.execute(_running(), {"run_id": run_id})))
 
 
 @statement

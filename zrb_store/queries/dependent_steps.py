@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 from zrb_store.db.core import Params, bindparam, exists, literal, sa, statement, t
 from zrb_store.db.dialect import among
-from zrb_store.db.transaction import Executor, Row, first
+from zrb_store.db.transaction import Executor, Row, first_column
 from zrb_store.queries import attempts
 from zrb_store.queries.attempts import attempt_as, is_in_effect, is_step
 from zrb_store.queries.clock import given_tick
@@ -173,7 +173,7 @@ def of_attempts(executor: Executor, attempt_ids: Iterable[int]) -> set[int]:
 
 def ids(executor: Executor, statement: Runnable, params: Params) -> set[int]:
     """Return the ids that a statement selects."""
-    return set(map(first, executor.execute(statement, params)))
+    return set(map(first_column, executor.execute(statement, params)))
 
 
 @statement
@@ -206,7 +206,7 @@ def _have_steps(dialect_name: str) -> sa.Select[int]:
 
 def with_steps(executor: Executor, chosen: Sequence[tuple[int, str]]) -> list[tuple[int, str]]:
     """Add to attempts, each with a reason, the steps that are undone with them, each step before its attempt."""
-    params = {"ids": json.dumps(list(map(first, chosen)))}
+    params = {"ids": json.dumps([attempt_id for attempt_id, _ in chosen])}
     having_steps = ids(executor, _have_steps(executor.dialect_name), params)
     found: dict[int, str] = {}
     for attempt_id, reason in chosen:

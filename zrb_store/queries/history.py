@@ -11,7 +11,7 @@ from zrb_store import codec
 from zrb_store.db.columns import ATTEMPT, REPLACED, RETURN, VALUE, ColumnRule, readable
 from zrb_store.db.core import bindparam, is_one_of, literal, made_once, sa, statement, t
 from zrb_store.db.dialect import short_text, whole_text
-from zrb_store.db.transaction import Executor, Row, Transaction, first
+from zrb_store.db.transaction import Executor, Row, Transaction, first_column
 from zrb_store.names import full_name, name_within
 from zrb_store.queries import attempts, chunks
 from zrb_store.queries.by_hand import Change
@@ -421,7 +421,7 @@ def _live(then: bool) -> sa.Select[str]:
 def live_data(transaction: Transaction, queue_id: int, at: Moment | None = None) -> Iterator[str]:
     """Yield the encoded values of a queue that are live, or were live at a moment, in the order of the queue."""
     params = {"queue_id": queue_id, **(at.bounds if at else {})}
-    return map(first, transaction.stream(_live(at is not None), params))
+    return map(first_column, transaction.stream(_live(at is not None), params))
 
 
 Ts = TypeVarTuple("Ts")
@@ -444,7 +444,7 @@ def first_of_last(
 ) -> int | None:
     """Return the number of the first one of a queue's last values; None if the queue has fewer."""
     params = {"queue_id": queue_id, "before": count - 1, **(at.bounds if at else {})}
-    return next(map(first, executor.execute(_first_of_last(only, at is not None), params)), None)
+    return next(map(first_column, executor.execute(_first_of_last(only, at is not None), params)), None)
 
 
 @statement
@@ -479,4 +479,4 @@ def _continued_as() -> sa.Select[int]:
 
 def continued_as(transaction: Transaction, queue_id: int, seq: int) -> list[int]:
     """Return the seqs of the values in the same queue that continue a value."""
-    return list(map(first, transaction.execute(_continued_as(), {"queue_id": queue_id, "seq": seq})))
+    return list(map(first_column, transaction.execute(_continued_as(), {"queue_id": queue_id, "seq": seq})))

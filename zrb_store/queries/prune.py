@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from zrb_store.db.columns import SESSION, readable
 from zrb_store.db.core import bindparam, exists, literal, made_once, sa, statement, t
-from zrb_store.db.transaction import Executor, Row, Transaction, first
+from zrb_store.db.transaction import Executor, Row, Transaction, first_column
 from zrb_store.queries.runs import program, program_columns
 
 
@@ -214,7 +214,7 @@ def _delete_deliveries() -> sa.sql.dml.ReturningDelete[int]:
 def delete_deliveries(executor: Executor, before: int, after: int, size: int) -> list[int]:
     """Delete deliveries that ended before a moment and that no value names any more."""
     params = {"before": before, "after": after, "size": size}
-    return sorted(map(first, executor.execute(_delete_deliveries(), params)))
+    return sorted(map(first_column, executor.execute(_delete_deliveries(), params)))
 
 
 @statement

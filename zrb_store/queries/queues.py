@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterable
 from typing import NamedTuple
 
 from zrb_store.db.columns import QUEUE
 from zrb_store.db.core import bindparam, literal, sa, statement, t
 from zrb_store.db.dialect import among, insert_if_absent, new_id
-from zrb_store.db.transaction import Executor, Row, Transaction, first
+from zrb_store.db.transaction import Executor, Row, Transaction, first_column
 from zrb_store.errors import SessionNotFound
 from zrb_store.queries import sessions
 from zrb_store.queries.values import is_dead, is_due
@@ -27,6 +28,30 @@ def find_queue(executor: Executor, session_name: str, queue_name: str) -> int | 
     """Return the id of a queue, or None if no value was ever pushed to it."""
     rows = executor.execute(named_queue(), {"session": session_name, "queue": queue_name})
     return rows[0][0] if rows else None
+
+
+class FoundQueue(NamedTuple):
+    """A queue as those see it who wait while it is paused: consumers, and `pop` from a shell."""
+
+    id: int
+    is_paused: bool
+
+
+@statement
+def _named_or_paused() -> sa.Select[int, bool]:
+    return named_queue().construct.add_columns(t.queue.c.paused_at.is_not(None))
+
+
+def find_for_consumer(executor: Executor, session_name: str, queue_name: str) -> FoundQueue | None:
+    """Return a queue, or None if no value was ever pushed to it."""
+    rows = executor.execute(_named_or_paused(), {"session": session_name, "queue": queue_name})
+    return FoundQueue(rows[0][0], bool(rows[0][1])) if rows else None
+
+
+def being_paused(session_name: str, queue_name: str) -> str:
+    """Return the message that a queue is paused."""
+    unpause = f"`zrb-store queue {session_name} {shlex.quote(queue_name)} --unpause`"
+    return f"queue {queue_name!r} of session {session_name} is paused: {unpause} lets consumers continue"
 
 
 def create_queue(executor: Executor, session_name: str, queue_name: str) -> int | None:
@@ -71,7 +96,7 @@ def queue_ids(executor: Executor, session_name: str) -> dict[str, int]:
 
 
 RULES = ("max_deliveries", "retry_after", "paused_at")
-_LIMIT, _RETRY_AFTER, _PAUSED_AT = map(QUEUE.__getitem__, RULES)
+_LIMIT, _RETRY_AFTER, _PAUSED_AT = (QUEUE[name] for name in RULES)
 
 
 class QueueRules(NamedTuple):
@@ -139,7 +164,7 @@ def _open() -> sa.Select[int]:
 
 def queues_of_open_sessions(executor: Executor) -> list[int]:
     """Return the ids of the queues whose session has had no run."""
-    return list(map(first, executor.execute(_open())))
+    return list(map(first_column, executor.execute(_open())))
 
 
 class QueueState(NamedTuple):

@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 from zrb_store.codec import Encoded
 from zrb_store.db.core import bindparam, literal, sa, statement, t
 from zrb_store.db.dialect import whole_text
-from zrb_store.db.transaction import Executor, Row, Transaction, first
+from zrb_store.db.transaction import Executor, Row, Transaction, first_column
 from zrb_store.queries import attempts
 from zrb_store.queries.clock import draw
 from zrb_store.queries.takes import taken_at_once
@@ -83,7 +83,7 @@ def _used_sessions() -> sa.Select[str]:
 
 def used_sessions(executor: Executor, session_id: int) -> set[str]:
     """Return the names of the sessions whose queues the attempts of a session have taken from or pushed to."""
-    return set(map(first, executor.execute(_used_sessions(), {"session_id": session_id})))
+    return set(map(first_column, executor.execute(_used_sessions(), {"session_id": session_id})))
 
 
 @statement
@@ -94,7 +94,7 @@ def _fork_of() -> sa.Select[str]:
 
 def fork_of(executor: Executor, record: str) -> str | None:
     """Return the name of the session in a scratch store that was made of a session of the record."""
-    return next(map(first, executor.execute(_fork_of(), {"record": record})), None)
+    return next(map(first_column, executor.execute(_fork_of(), {"record": record})), None)
 
 
 @statement
@@ -110,7 +110,7 @@ def _take() -> sa.Update:
 
 def take_again(transaction: Transaction, queue_id: int, seq: int, data: str, attempt_id: int) -> bool:
     """Take the value at this place for an attempt; False if it is not there, or another one is."""
-    if list(map(first, transaction.execute(_in_queue(), {"queue_id": queue_id, "seq": seq}))) != [data]:
+    if list(map(first_column, transaction.execute(_in_queue(), {"queue_id": queue_id, "seq": seq}))) != [data]:
         return False
     params = {"of_queue": queue_id, "of_seq": seq, "attempt_id": attempt_id, **draw(transaction).params}
     transaction.execute(_take(), params)

@@ -13,7 +13,7 @@ from typing import Literal, TypeVar
 from zrb_store.db.columns import RUN, readable
 from zrb_store.db.core import Params, bindparam, exists, is_one_of, literal, sa, statement, t
 from zrb_store.db.dialect import among, new_id, now
-from zrb_store.db.transaction import Executor, Row, Transaction, first
+from zrb_store.db.transaction import Executor, Row, Transaction, first_column
 from zrb_store.masking import ErrorText
 from zrb_store.process import Projects, program_of
 from zrb_store.queries.attempts import ERROR, is_in_effect, lost_or_interrupted
@@ -77,7 +77,7 @@ def _column(name: Literal["status", "error_traceback"]) -> sa.Select[str | None]
 
 def traceback_of(executor: Executor, run_id: int) -> str | None:
     """Return the traceback of the error that ended a run outside of its attempts, or None."""
-    return next(map(first, executor.execute(_column("error_traceback"), {"of_run": run_id})), None)
+    return next(map(first_column, executor.execute(_column("error_traceback"), {"of_run": run_id})), None)
 
 
 def status_of(executor: Executor, run_id: int) -> tuple[str | None] | None:
@@ -271,7 +271,7 @@ def end_attempts(
     from zrb_store.queries.give_back import undo_ended  # late: whoever only reads runs does not need it
 
     ended = transaction.execute(_end_attempts(status), {"of_run": run_id, **moment.params})
-    undo_ended(transaction, list(map(first, ended)), reason)
+    undo_ended(transaction, list(map(first_column, ended)), reason)
 
 
 @statement

@@ -9,7 +9,7 @@ from typing import Literal
 from zrb_store.db.columns import SESSION, readable
 from zrb_store.db.core import bindparam, literal, sa, statement, t
 from zrb_store.db.dialect import bytewise, insert_if_absent, matches, new_id, now, schema_is_unchanged, tick
-from zrb_store.db.transaction import Executor, Row, Transaction, first
+from zrb_store.db.transaction import Executor, Row, Transaction, first_column
 from zrb_store.errors import SessionNotFound, ZrbStoreError
 from zrb_store.names import NamePattern
 from zrb_store.records import SessionRecord
@@ -170,7 +170,7 @@ def _prefix(last: bool) -> sa.Select[str]:
 def names_with_prefix(executor: Executor, prefix: str, limit: int, *, last: bool = True) -> list[str]:
     """Return up to `limit` names of sessions that begin with `prefix`, in the same case: the last or the first ones."""
     rows = executor.execute(_prefix(last), {"prefix": prefix, "length": len(prefix), "count": limit})
-    return list(map(first, rows))
+    return list(map(first_column, rows))
 
 
 def matching_names(transaction: Transaction, pattern: NamePattern, *, perhaps_kept: bool = False) -> Iterator[str]:
@@ -179,7 +179,7 @@ def matching_names(transaction: Transaction, pattern: NamePattern, *, perhaps_ke
     statement = sa.select(t.session.c.name).where(matches(dialect_name, t.session.c.name, pattern))
     if perhaps_kept:
         statement = statement.where(sa.or_(t.session.c.pinned, t.session.c.status == literal("running")))
-    found = map(first, transaction.stream(statement.order_by(bytewise(dialect_name, t.session.c.name))))
+    found = map(first_column, transaction.stream(statement.order_by(bytewise(dialect_name, t.session.c.name))))
     return found if pattern.is_exact else filter(pattern.matches, found)
 
 
@@ -190,7 +190,7 @@ def _newest_names() -> sa.Select[str]:
 
 def newest_names(executor: Executor, limit: int) -> list[str]:
     """Return the names of the newest `limit` sessions."""
-    return list(map(first, executor.execute(_newest_names(), {"count": limit})))
+    return list(map(first_column, executor.execute(_newest_names(), {"count": limit})))
 
 
 @statement
@@ -201,7 +201,7 @@ def _distinct(name: Literal["task", "project"]) -> sa.Select[str]:
 
 def main_tasks(executor: Executor) -> list[str]:
     """Return the names of the main tasks of all sessions."""
-    return list(map(first, executor.execute(_distinct("task"))))
+    return list(map(first_column, executor.execute(_distinct("task"))))
 
 
 @statement
@@ -217,4 +217,4 @@ def projects_of_task(executor: Executor, task: str | None) -> list[str]:
 
 def known_projects(executor: Executor) -> list[str]:
     """Return the projects that sessions are of."""
-    return list(map(first, executor.execute(_distinct("project"))))
+    return list(map(first_column, executor.execute(_distinct("project"))))

@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 from zrb_store.db.columns import ATTEMPT, readable
 from zrb_store.db.core import bindparam, exists, literal, sa, statement, t
 from zrb_store.db.dialect import among, now, whole_text
-from zrb_store.db.transaction import Executor, Row, Transaction, first
+from zrb_store.db.transaction import Executor, Row, Transaction, first_column
 from zrb_store.queries import attempts
 from zrb_store.queries.attempts import attempt_as, is_in_effect, is_step
 from zrb_store.queries.clock import Moment, by_then
@@ -254,7 +254,7 @@ def _standing(count: bool) -> sa.Select[str] | sa.Select[int]:
 
 def standing_data(transaction: Transaction, queue_id: int) -> Iterator[str]:
     """Yield the encoded values of a queue that are live or taken, in the order of the queue."""
-    return map(first, transaction.stream(_standing(False), {"queue_id": queue_id}))
+    return map(first_column, transaction.stream(_standing(False), {"queue_id": queue_id}))
 
 
 def count_standing(transaction: Transaction, queue_id: int) -> int:

@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple, TypeVarTuple, get_args
 
 from zrb_store.db.core import bindparam, is_one_of, literal, sa, statement, t
 from zrb_store.db.dialect import among, now
-from zrb_store.db.transaction import Executor, Row, Transaction, first
+from zrb_store.db.transaction import Executor, Row, Transaction, first_column
 from zrb_store.process import Projects
 from zrb_store.queries import attempts, runs, sessions
 from zrb_store.queries.attempts import attempt_as
@@ -192,7 +192,7 @@ def _with_deliveries(dialect_name: str) -> sa.Select[int]:
 def with_deliveries(executor: Executor, session_ids: Sequence[int]) -> set[int]:
     """Return which of these sessions have taken values as deliveries."""
     rows = executor.execute(_with_deliveries(executor.dialect_name), {"ids": json.dumps(list(session_ids))})
-    return set(map(first, rows))
+    return set(map(first_column, rows))
 
 
 @statement

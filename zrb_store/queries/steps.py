@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 from zrb_store.db.columns import ATTEMPT
 from zrb_store.db.core import Params, bindparam, literal, sa, statement, t
 from zrb_store.db.dialect import among, insert_if_absent, new_id, next_tick, now, schema_is_unchanged
-from zrb_store.db.transaction import Executor, Row, first
+from zrb_store.db.transaction import Executor, Row, first_column
 from zrb_store.errors import InvalidArgument
 from zrb_store.queries import attempts
 from zrb_store.queries.attempts import BegunAttempt, attempt_as, attempt_may_write, is_in_effect, is_of_no_task
@@ -400,7 +400,7 @@ def find(executor: Executor, session_id: int, task: str, reference: str) -> str 
 
 def names(executor: Executor, session_id: int, task: str) -> list[str]:
     """Return the names of the steps of a task that have begun."""
-    return list(map(first, executor.execute(_names(None), {"session_id": session_id, "task": task})))
+    return list(map(first_column, executor.execute(_names(None), {"session_id": session_id, "task": task})))
 
 
 def refuse_repeating(

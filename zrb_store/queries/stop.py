@@ -13,7 +13,7 @@ from typing import NamedTuple
 from zrb_store.db.columns import RUN
 from zrb_store.db.core import bindparam, is_one_of, literal, sa, statement, t
 from zrb_store.db.dialect import among
-from zrb_store.db.transaction import Executor, Row, Transaction, first
+from zrb_store.db.transaction import Executor, Row, Transaction, first_column
 from zrb_store.queries import runs
 from zrb_store.queries.by_hand import record_change
 from zrb_store.queries.clock import Moment, given_moment, given_tick
@@ -150,6 +150,6 @@ def came_back(transaction: Transaction, live: Sequence[LiveRun], since: Moment) 
     dialect = transaction.dialect_name
     params = {"ids": json.dumps([each.id for each in live]), **since.params}
     ended = transaction.execute(_ended_attempts(dialect), params)
-    params = {"ids": json.dumps(list(map(first, ended))), **since.params}
+    params = {"ids": json.dumps(list(map(first_column, ended))), **since.params}
     values = [(session, queue, count) for session, queue, count in transaction.execute(_values(dialect), params)]
     return CameBack([(f"{task}#{number}", status) for _, task, number, status in ended], values)

@@ -17,7 +17,7 @@ from weakref import WeakKeyDictionary
 from zrb_store.db.core import bindparam, exists, literal, sa, statement, t
 from zrb_store.db.dialect import among, now, schema_is_unchanged, short_text, tick
 from zrb_store.db.engine import Database
-from zrb_store.db.transaction import Executor, Transaction, first
+from zrb_store.db.transaction import Executor, Transaction, first_column
 from zrb_store.queries import chunks
 from zrb_store.queries.attempts import attempt_may_write
 from zrb_store.queries.chunks import LONGEST
@@ -244,7 +244,7 @@ def take_many(transaction: Transaction, queue_id: int, attempt_id: int | None, c
     """Take the oldest live values of a queue, at most `count`. The caller has called `open_change`."""
     rows = transaction.execute(oldest(True), {"queue_id": queue_id, "count": count})
     if rows:
-        seqs = json.dumps(list(map(first, rows)))
+        seqs = json.dumps(list(map(first_column, rows)))
         params = {"of_queue": queue_id, "seqs": seqs, "attempt_id": attempt_id, **draw(transaction).params}
         transaction.execute(_take_these(transaction.dialect_name), params)
     return list(chunks.whole_rows(transaction, queue_id, rows))

@@ -10,7 +10,7 @@ from zrb_store.db import columns
 from zrb_store.db.columns import Cell, Columns
 from zrb_store.db.core import bindparam, exists, is_one_of, literal, sa, statement, t
 from zrb_store.db.dialect import insert_if_absent, new_id, whole_text
-from zrb_store.db.transaction import Executor, Row, Transaction, first
+from zrb_store.db.transaction import Executor, Row, Transaction, first_column
 from zrb_store.names import full_name
 from zrb_store.queries import chunks
 from zrb_store.queries.attempts import attempt_as
@@ -212,7 +212,7 @@ def _create(dialect_name: str) -> sa.sql.dml.ReturningInsert[int]:
 
 def add_session(executor: Executor, fields: Record) -> int | None:
     """Write a session. Return its id, or None if a session of that name exists."""
-    return next(map(first, executor.execute(_create(executor.dialect_name), fields)), None)
+    return next(map(first_column, executor.execute(_create(executor.dialect_name), fields)), None)
 
 
 _LINKS: Mapping[Kind, tuple[str, ...]] = {

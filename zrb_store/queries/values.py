@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVarTuple
 from zrb_store.codec import Encoded
 from zrb_store.db.core import Params, bindparam, exists, literal, sa, statement, t
 from zrb_store.db.dialect import among, now, numbered_insert, reserve, schema_is_unchanged, short_text, tick
-from zrb_store.db.transaction import Executor, Transaction, first
+from zrb_store.db.transaction import Executor, Transaction, first_column
 from zrb_store.queries import chunks
 from zrb_store.queries.attempts import attempt_may_write, may_write
 from zrb_store.queries.clock import Moment, by_then, later, now_given
@@ -230,7 +230,7 @@ def _plain_names() -> sa.Select[str]:
 
 def plain_names(executor: Executor, session_id: int) -> set[str]:
     """Return the names of a session's queues that keep plain values, or that kept one last."""
-    return set(map(first, executor.execute(_plain_names(), {"session_id": session_id})))
+    return set(map(first_column, executor.execute(_plain_names(), {"session_id": session_id})))
 
 
 @statement
@@ -266,7 +266,7 @@ def _in_queue() -> sa.Select[int]:
 
 def seqs_in_queue(executor: Executor, queue_id: int) -> list[int]:
     """Return the seqs of the live and delayed values."""
-    return list(map(first, executor.execute(_in_queue(), {"queue_id": queue_id})))
+    return list(map(first_column, executor.execute(_in_queue(), {"queue_id": queue_id})))
 
 
 class LiveValue(NamedTuple):

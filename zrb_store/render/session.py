@@ -176,10 +176,8 @@ class SessionPrinter:
                 is_last = place == len(task.attempts)
                 undone = "given back" * (attempt.status == "completed" and not attempt.in_effect)
                 note = _error(attempt) or undone or "not restorable" * (is_last and not task.restorable)
-                read = what_was_read(attempt) if self._look.full else ""
-                yield self._attempt_row(
-                    one_line(attempt.name), attempt.status, attempt, ", ".join(filter(None, (note, read)))
-                )
+                notes = ", ".join(filter(None, (note, what_was_read(attempt) if self._look.full else "")))
+                yield self._attempt_row(one_line(attempt.name), attempt.status, attempt, notes)
             if task.is_left:
                 yield [one_line(task.name), task.status, NOTHING, NOTHING, NOTHING, ""]
             if task.counts is not None:

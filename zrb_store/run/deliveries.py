@@ -27,7 +27,7 @@ from zrb_store.db.transaction import Executor, Transaction
 from zrb_store.errors import InvalidArgument, StoreUnavailable, ZrbStoreError
 from zrb_store.masking import ErrorText, printable
 from zrb_store.names import full_name, storable_name
-from zrb_store.queries import attempts, deliveries, takes
+from zrb_store.queries import attempts, deliveries, queues, takes
 from zrb_store.queries.attempts import Owner
 from zrb_store.queries.by_hand import dead_values
 from zrb_store.queries.deliveries import NextValue
@@ -282,12 +282,12 @@ class Consumer:
 
     def _find_queue(self) -> int | None:
         """Return the queue's id; None if there is no such queue, or if it is paused, which is told once."""
-        found = deliveries.find_for_consumer(self.database, *self._place)
+        found = queues.find_for_consumer(self.database, *self._place)
         is_paused = found is not None and found.is_paused
         with self._lock:
             is_news, self._is_paused = is_paused and not self._is_paused, is_paused
         if is_news:
-            self._tell(deliveries.being_paused(*self._place))
+            self._tell(queues.being_paused(*self._place))
         return None if found is None or is_paused else found.id
 
     def _has_value_in(self, queue_id: int) -> bool:

@@ -259,7 +259,7 @@ class RunLifecycle:
         """
         self._pid = os.getpid()
         try:
-            json_text.msgspec()
+            json_text.load()
         except OSError as error:  # this process may open no more files
             raise self.database.dialect.explain(error) or error from error
         try:

@@ -27,8 +27,9 @@ from zrb_store.masking import ErrorText
 from zrb_store.operations.prune import apply_retention
 from zrb_store.queries import attempts
 from zrb_store.queries.clock import now_micros
-from zrb_store.queries.deliveries import being_paused, fate, find_for_consumer, has_value
+from zrb_store.queries.deliveries import fate, has_value
 from zrb_store.queries.lease import refuse_live
+from zrb_store.queries.queues import being_paused, find_for_consumer
 from zrb_store.run import Run
 from zrb_store.run.deliveries import Consumer, Deliveries, Delivery
 from zrb_store.runtime import reclaim

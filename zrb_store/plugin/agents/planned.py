@@ -26,7 +26,8 @@ from zrb_store.agents.journal import prompt_difference
 from zrb_store.agents.once import Policy
 from zrb_store.agents.stored import NotReadable, Prompt, read_prompt
 from zrb_store.codec.arguments import positional_and_named
-from zrb_store.inspect.agents import PlannedStep, step_name
+from zrb_store.inspect.agents import step_name
+from zrb_store.inspect.resume import PlannedStep
 from zrb_store.plugin import compat
 from zrb_store.plugin.agents.agent_run import instructions_of
 from zrb_store.plugin.agents.hooks import terms_of
