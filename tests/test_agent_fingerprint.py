@@ -18,6 +18,7 @@ from zoneinfo import ZoneInfo
 
 import pydantic
 import pytest
+from pydantic_ai.exceptions import CallDeferred, ToolFailed
 from pydantic_ai.messages import (
     BinaryContent,
     CachePoint,
@@ -345,6 +346,13 @@ def test_digests_are_those_of_other_releases_of_pydantic_ai() -> None:
     )
     assert request_of_all.messages == ["b9aec4487484", "f51dc20f6459", "d50e8ef7a92d"]
     assert request_of_all.whole == "bd88258ea6aac0e9a0e2a2e2fcfa10c7"
+
+
+@pytest.mark.promise(number=11)
+@pytest.mark.parametrize(("kind", "error"), [("failed", ToolFailed), ("deferred", CallDeferred)])
+def test_how_a_call_ended_is_told_again(kind: str, error: type[Exception]) -> None:
+    with pytest.raises(error):
+        repeat({"kind": kind, "message": "no", "metadata": None})
 
 
 @dataclasses.dataclass(repr=False)

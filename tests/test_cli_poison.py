@@ -180,6 +180,7 @@ class TestShow:
             "status": "alive",
         }
         assert re.search(r"inbox/files#2 +alive +\d.*s +worker-7/convert#1\n", command.ok("list", "--holds"))
+        assert command.ok("list", "--holds", "--format", "value") == "inbox/files#2\n"
 
     @pytest.mark.long_on_postgresql(False)
     def test_only_the_dead_ones(self, command: Commands, inbox: Any) -> None:

@@ -78,6 +78,8 @@ def test_steps_that_were_given_back_wait(command: Commands, night: Store) -> Non
         ("failed", None),
     }
     assert "0 steps of convert completed; 3 completed and were given back." in command.ok("log", "night")
+    of_step = command.ok("log", "night", "convert/1")
+    assert ("Given back 2" in of_step, "Its result" in of_step) == (True, False)
     result = command("get", "night", "convert/1", "--result")
     assert "(night/convert/1#1) has completed, and was given back" in result.err
 
@@ -105,6 +107,7 @@ def test_a_lost_step_is_pending(command: Commands, store: Store) -> None:
     assert "convert/1 lost" in rows(text)[1]
     assert "Pending:  values that convert/1#1 took are given back by a resume" in text
     assert "convert/1#1 (page) lost in convert#1, run 1" in command.ok("log", "night")
+    assert "Took" not in command.ok("log", "night", "convert/1")
 
 
 # -- ids of steps

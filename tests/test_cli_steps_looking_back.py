@@ -52,6 +52,7 @@ def test_log_of_one_step(command: Commands, night: Store) -> None:
     assert "convert/1#1 (page 1) completed in convert#1, run 1" in text
     assert "Its result:  zrb-store get night convert/1 --result" in text
     assert "No attempt failed" not in text
+    assert command.ok("log", "night", "convert/3").count("Traceback") == 2
     result = command("log", "night", "convert/9")
     assert (result.code, "did you mean convert?" in result.err) == (3, True)
 

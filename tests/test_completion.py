@@ -129,6 +129,8 @@ MAY_FOLLOW: dict[str, list[str]] = {
     "trace inbox/": ["inbox/files#2", "inbox/files#1"],
     "trace inbox/files#1": ["inbox/files#1"],
     "trace @last/rep": ["@last/report#1"],
+    "replay etl-2": ["etl-25/", "etl-24/"],
+    "replay @last/rep": ["@last/report#1"],
     "last r": ["report"],
     "diff etl-24 etl-25": ["etl-25"],
     "push b": ["box"],

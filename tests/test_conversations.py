@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from typing import Any
 
@@ -82,3 +83,28 @@ def test_a_conversation_is_read_and_compared(command: Commands, store: Store) ->
     work(store, "other", {**A, "a: tool charge c1": {"kind": "value", "value": "paid"}, **B})
     (path,) = re.findall(r"\$\S+", command("diff", "one", "other", "--format", "value").out)
     assert path == "$.talk.conversation.a[5].text"
+
+
+def test_turns_that_are_no_answers(command: Commands, store: Store) -> None:
+    """What a provider refused, what a person marked, and what failed are told in their place."""
+
+    class Broken(Exception):
+        pass
+
+    def fail() -> None:
+        raise Broken("no money")
+
+    with contextlib.suppress(Broken), store.session("odd").run() as run, run.attempt("talk"):
+        step("prompt", dict, prompt("Charge."))
+        step("model", dict, {"kind": "refused", "text": "overloaded"})
+        step("model", str, "Charge c1.")  # as `mark` stores it
+        step("tool charge c1", fail)
+    text = command.ok("show", "odd", "--conversation")
+    told = [line for line in text.splitlines() if line.startswith(("[", "Charge c1"))]
+    assert told == ["[refused: overloaded]", "Charge c1.", "[failed: no money]"]
+    assert (
+        "task other of session odd has no agent: name one of talk"
+        in command("show", "odd", "other", "--conversation").err
+    )
+    work(store, "odd", B, "look")
+    assert "session odd has several agents: name one of talk, look" in command("show", "odd", "--conversation").err

@@ -143,6 +143,8 @@ def test_deliveries(store: Store, tmp_path: Path, location: str) -> None:
         (["s/task#7"], 3, "there is no attempt s/task#7, or it was pruned"),
         (["s/task/1#1"], 2, "s/task/1#1 is a step: replay the attempt of task task"),
         (["s/task"], 2, "is not of the form SESSION/TASK#N"),
+        (["hand/sent#1"], 2, "hand/sent#1 was marked by hand: nothing ran that could run again"),
+        (["worker/inbox/files#1"], 3, "worker was run by a Python program"),
         (["copy/done#1"], 2, "copy/done#1 is a copy in a fork: replay the attempt of session s"),
         (["night/backup#1"], 2, "what night/backup#1 does outside of the store is real, and nobody can be asked"),
         (["night/backup#1", "--pdb"], 2, "are for tasks of zrb: this is a command"),
@@ -158,5 +160,12 @@ def test_refusals(store: Store, command: Commands, words: list[str], code: int, 
     store.fork("s", from_task="task", name="copy")
     with store.session("night").run(task="backup", path=["--", "true"]) as run:
         run.task("backup", lambda: 1)
+    store.session("hand").xcom["out"].push(1)
+    command.ok("mark", "hand", "sent", "completed", "--new")
+    store.session("inbox").xcom["files"].push("a")
+    with store.session("worker").run() as run:
+        for delivery in run.consume(store.session("inbox").xcom["files"], wait=0):
+            with delivery:
+                pass
     ended = command("replay", *words)
     assert (ended.code, said in ended.err) == (code, True), ended

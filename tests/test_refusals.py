@@ -1,0 +1,70 @@
+"""What is refused with one line that says what to do instead: wrong combinations of options, and wrong arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any, cast
+
+import pytest
+
+from tests.commands import Commands
+from zrb_store import InvalidArgument, Store, once_tool, wait
+from zrb_store.agents import durable
+from zrb_store.db.location import store_url
+
+pytestmark = pytest.mark.long_on_postgresql
+
+
+@pytest.mark.parametrize(
+    ("words", "advice"),
+    [
+        ("show s --at before:t#1 --held", "--held shows what is held now: leave out --at"),
+        ("show s --conversation --watch", "--conversation takes TASK, --at, --full and --format"),
+        ("show s --format markdown", "--format markdown is for --conversation"),
+        ("list --holds --failed", "only --limit and --format go with it"),
+        ("step a --timeout 0 -- true", "leave it out for no limit"),
+    ],
+)
+def test_options_that_exclude_each_other(command: Commands, store: Store, words: str, advice: str) -> None:
+    result = command(*words.split())
+    assert result.code == (125 if words.startswith("step") else 2)
+    assert advice in result.err
+
+
+@pytest.mark.parametrize(
+    ("call", "advice"),
+    [
+        (lambda: once_tool(unknown=cast(Any, "go")), "use `stop` or `tell`"),
+        (lambda: durable(once_tools=cast(Any, {"pay": "go"})), "set it to `stop` or `tell`"),
+        (lambda: durable(once_tools="pay"), "set it to a list of names"),
+        (lambda: wait(until=timedelta(1), timeout=5), "takes no timeout"),
+        (lambda: wait("mail", say=cast(Any, 5)), "say=5 is not a text"),
+    ],
+)
+def test_arguments_that_have_no_meaning(store: Store, call: Callable[[], object], advice: str) -> None:
+    with store.session("s").run() as run, run.attempt("t"), pytest.raises(InvalidArgument, match=advice):
+        call()
+
+
+@pytest.mark.parametrize(
+    ("delays", "advice"), [(5, "is a list of delays, not 5"), ([0.01], "at least 0.1 seconds")], ids=str
+)
+def test_delays_that_are_none(store: Store, delays: Any, advice: str) -> None:
+    queue = store.session("s").xcom["mail"]
+    with pytest.raises(InvalidArgument, match=advice):
+        queue.retry_after = delays
+    assert queue.retry_after == []
+
+
+@pytest.mark.on_sqlite
+@pytest.mark.parametrize(
+    ("url", "file", "query"),
+    [
+        ("sqlite:////tmp/a%20b.db", "/tmp/a b.db", {}),
+        ("sqlite:////tmp/a.db?cache=shared", "/tmp/a.db", {"cache": "shared"}),
+    ],
+)
+def test_urls_of_files_that_sqlalchemy_reads(url: str, file: str, query: dict[str, str]) -> None:
+    found = store_url(url)
+    assert (found.database, dict(found.query)) == (file, query)
