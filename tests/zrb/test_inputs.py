@@ -197,3 +197,14 @@ def test_a_start_by_name_takes_the_default_of_an_added_input(zrb: Zrb) -> None:
     assert done.out.strip() == "['1', 7]"
     line = "zrb-store: input size is new since session night started: its default is used, '7'"
     assert lines(done.err).count(line) == 1
+
+
+def test_an_added_input_without_a_usable_default_is_given_or_set(zrb: Zrb) -> None:
+    declare(zrb, DAY, "day")
+    fail(zrb, "--day", "1")
+    declare(zrb, f'{DAY}, StrInput("size", default=lambda ctx: str(1 // 0))', "day", "size")
+    (line,) = lines(zrb.resume("night", code=2).err)
+    assert line.endswith(
+        "the default of input size cannot be computed (integer division or modulo by zero): give --size VALUE"
+    )
+    assert zrb.resume("night", "--set", "size=7").out.strip() == "['1', '7']"
