@@ -8,7 +8,6 @@ from __future__ import annotations
 import copy
 import hashlib
 import itertools
-import json
 import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,7 +19,7 @@ from pydantic_ai.models import Model, ModelRequestParameters
 from pydantic_ai.settings import ModelSettings
 from pydantic_ai.tools import RunContext, ToolDefinition
 
-from zrb_store.agents.digests import code, digest, fields_of, plain
+from zrb_store.agents.digests import code, digest, fields_of, sorted_json
 from zrb_store.records import JsonValue
 
 # What differs from run to run, or is not sent to the model.
@@ -46,8 +45,8 @@ class Request:
     whole: str = field(init=False)
 
     def __post_init__(self) -> None:
-        # As `digest` makes it, but the digests of messages are plain already.
-        text = json.dumps([self.model, plain(self.parts), self.messages], sort_keys=True)
+        # As `digest` makes it, but all of this is plain already.
+        text = sorted_json([self.model, self.parts, self.messages])
         self.whole = hashlib.sha256(text.encode()).hexdigest()[:32]
 
     def stored(self, before: Request | None) -> dict[str, JsonValue]:
