@@ -17,7 +17,7 @@ import pytest
 from zrb_store import Store, cli, open_store, settings, step
 from zrb_store.cli.command_table import COMMANDS
 from zrb_store.db.location import store_url
-from zrb_store.render.stderr import as_typed, command_as_typed, print_line, zrb_program
+from zrb_store.render.stderr import as_typed, command_as_typed, print_line, resuming_program
 
 ROOT = Path(__file__).resolve().parent.parent
 PROGRAMS = ("zrb-store", "zrb xcom")
@@ -103,11 +103,9 @@ def test_what_is_replaced() -> None:
     )
     assert command_as_typed("zrb-store log s", "my xcom") == "my xcom log s"
     assert command_as_typed("cd /a && zrb-store log s", "my xcom") == "cd /a && zrb-store log s"
-    assert [zrb_program(program) for program in ("zrb-store", "zrb xcom", "my xcom")] == [
-        "zrb xcom",
-        "zrb xcom",
-        "my xcom",
-    ]
+    programs = ("zrb-store", "zrb xcom", "my xcom")
+    assert [resuming_program(each, []) for each in programs] == ["zrb xcom", "zrb xcom", "my xcom"]
+    assert [resuming_program(each, ["true"]) for each in programs] == list(programs)
 
 
 class Case(NamedTuple):

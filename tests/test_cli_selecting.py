@@ -320,3 +320,12 @@ def test_the_error_is_whole_in_a_pipe(command: Commands, filled: Store) -> None:
     assert line.endswith("  load: Broken: no column 'price' in row 3")
     [listed] = parse("list", command.ok("list", "--failed", "--format", "json"))
     assert listed["reason"] == "load: Broken: no column 'price'\nin row 3"
+
+
+def test_more_held_values_than_are_listed(command: Commands, store: Store) -> None:
+    queue = store.session("inbox").xcom["files"]
+    queue.extend(["a", "b"])
+    with store.session("s").run() as run, run.attempt("load"):
+        assert [queue.pop(), queue.pop()] == ["a", "b"]
+        assert "There are more: --limit 10, or --limit 0 for all." in command.ok("list", "--holds", "--limit", "1")
+        assert "There are more" not in command.ok("list", "--holds", "--limit", "2")

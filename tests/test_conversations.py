@@ -75,6 +75,8 @@ def test_a_conversation_is_read_and_compared(command: Commands, store: Store) ->
     assert [turn["agent"] for turn in turns if turn["history"]] == ["a~2"] * 2
     assert parse("conversation", command.ok("show", "two", "--conversation", "--format", "json"))["turns"]
     assert "session none has no agent" in command("show", "none", "--conversation").err
+    sums = command.ok("stats", "--format", "prometheus")
+    assert re.search(r'kind="paid",direction="output"\} 232\n', sums), sums
     page = command.ok("report", "one").partition('<h2 id="conversation-title">')[2]
     assert "a: tool call charge</strong>" in page
     assert "&lt;Müller&gt;" in page

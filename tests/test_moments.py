@@ -169,3 +169,9 @@ def test_every_earlier_state_of_the_queues_can_be_seen(store: Store, seed: int) 
         for contents in document["queues"].values():
             assert [one["value"] for one in contents["values"] if one["state"] == "live"] == contents["live"]
             assert all(one["taken_at"] is None or one["taken_at"] <= iso(moment) for one in contents["values"])
+
+
+def test_the_moment_after_an_attempt_that_still_runs_is_now(command: Commands, store: Store) -> None:
+    with store.session("s").run() as run, run.attempt("load") as attempt:
+        attempt.xcom["rows"].push(1)
+        assert "Queue rows: 1 live" in command.ok("show", "s", "--at", "after:load#1")

@@ -24,6 +24,7 @@ pytestmark = pytest.mark.long_on_postgresql
         ("show s --format markdown", "--format markdown is for --conversation"),
         ("list --holds --failed", "only --limit and --format go with it"),
         ("step a --timeout 0 -- true", "leave it out for no limit"),
+        ("mark s load completed --new --step page", "--new is for tasks: a new step is marked without it"),
     ],
 )
 def test_options_that_exclude_each_other(command: Commands, store: Store, words: str, advice: str) -> None:
@@ -55,6 +56,20 @@ def test_delays_that_are_none(store: Store, delays: Any, advice: str) -> None:
     with pytest.raises(InvalidArgument, match=advice):
         queue.retry_after = delays
     assert queue.retry_after == []
+
+
+def test_what_these_sessions_do_not_take(command: Commands, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    with store.session("s").run() as run:
+        run.task("load", int)
+        with run.attempt("send") as attempt:
+            monkeypatch.setenv("ZRB_STORE_ATTEMPT", attempt.token)
+            assert "s/send#1 is no task of `zrb-store run`" in command("result", "1").err
+            monkeypatch.delenv("ZRB_STORE_ATTEMPT")
+    assert "session s has completed: there is nothing to acknowledge" in command("ack", "s").err
+    long = "x" * 197
+    with store.session(long).run() as run:
+        run.task("load", int)
+    assert "is too long for a session's name: choose another --name" in command("fork", long, "--from", "load").err
 
 
 @pytest.mark.on_sqlite

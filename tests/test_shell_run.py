@@ -47,6 +47,11 @@ def test_a_run_is_safe_to_start_again_and_again(store: Store, scripts: Scripts, 
     other = scripts.night("--input", "DAY=monday", script="another.sh")
     assert other.code == 65
     assert "session night runs `sh script.sh`, not `sh another.sh`" in other.err
+    given = command("resume", "night", "--input", "DAY=monday")
+    assert (given.code, "whose inputs are stored: leave them out" in given.err) == (2, True)
+    report = command.ok("report", "night")
+    assert "Plan of a resume" in report
+    assert ("zrb-store resume night" in report, "zrb xcom resume night" in report) == (True, False)
     for name in ("fixed", "wait"):
         scripts.write(name, "")
     running = scripts.start("zrb-store", "resume", "night")
@@ -179,7 +184,8 @@ def test_a_signal_reaches_the_command(store: Store, scripts: Scripts) -> None:
 def test_ctrl_c_ends_a_script_of_bash(store: Store, scripts: Scripts) -> None:
     """It ends only if the command in its foreground has died of the signal, too."""
     require("bash")
-    scripts.write("script.sh", "zrb-store step nap -- sh -c 'touch ready; sleep 1000'\necho 'went on'\n")
+    # A shell ignores the signal if it comes while a command of it ends that succeeds, so that none is waited for.
+    scripts.write("script.sh", "zrb-store step nap -- sh -c ': >ready; exec sleep 1000'\necho 'went on'\n")
     running = scripts.start("zrb-store", "run", "night", "--", "bash", "script.sh")
     wait_until((scripts.folder / "ready").exists, lambda: "the step does not start")
     os.kill(running.pid, signal.SIGINT)

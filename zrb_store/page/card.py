@@ -24,7 +24,7 @@ from zrb_store.queries.runs import last_started
 from zrb_store.queries.waits import answer
 from zrb_store.records import UNSUCCESSFUL, AttemptRecord, ErrorRecord, to_datetime
 from zrb_store.render.format import counted, error_summary, format_duration, preview
-from zrb_store.render.stderr import zrb_program
+from zrb_store.render.stderr import resuming_program
 
 _FUTURE = 26  # percent of the width, for what waits
 _PAUSE = 4  # percent of the width that a pause takes; all of them together at most a third
@@ -247,7 +247,7 @@ def _command(report: Report, program: str) -> str | None:
         return f"{program} {asked}"
     may_continue = status in HALTED or any(each.is_over for each in report.waits)
     if may_continue and report.session.path:
-        return f"{zrb_program(program)} resume {name}"
+        return f"{resuming_program(program, report.session.argv)} resume {name}"
     if may_continue and report.runs:
         return how_to_start_again(report.session, report.runs, None)
     return f"{program} log {name} --follow" if status == "running" else None

@@ -15,7 +15,7 @@ from zrb_store.page.assets import CARD_STYLES, GRAPHER, PLOTTER, SESSION_SCRIPTS
 from zrb_store.page.card import Card
 from zrb_store.page.render import MOST_ATTEMPTS, MOST_ROWS, Context, as_json, environment, packed, queues
 from zrb_store.records import Damage, JsonObject, JsonValue
-from zrb_store.render.stderr import zrb_program
+from zrb_store.render.stderr import resuming_program
 
 _MOST_BYTES = 5_000_000  # of a report
 
@@ -68,7 +68,7 @@ def session_context(described: Report, program: str) -> Context:
         "report": described,
         "is_redacted": False,
         "program": program,
-        "zrb_program": zrb_program(program),
+        "resuming": resuming_program(program, described.session.argv),
         "card": Card(described, program),
         **queues(described),
         "more_values": None,

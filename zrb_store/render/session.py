@@ -38,7 +38,7 @@ from zrb_store.render.format import (
     size,
     what_was_read,
 )
-from zrb_store.render.stderr import zrb_program
+from zrb_store.render.stderr import resuming_program
 
 _ERROR_WIDTH = 300  # columns; `log` shows all of an error's message
 _DELIVERY_WIDTH = 120  # columns of a delivery with its error
@@ -323,7 +323,7 @@ def _hints(document: SessionDocument, holders: Sequence[Holder]) -> list[tuple[s
     if (is_halted or is_over) and is_zrb:
         secrets = one_line(", ".join(withheld_inputs(document.session)))
         asks = f", which asks for {secrets}" if secrets else ""
-        program = program_name() if document.session.argv else zrb_program(program_name())
+        program = resuming_program(program_name(), document.session.argv)
         hints.append(("Resume:", f"{program} resume {name}{asks}"))
     if status != "completed" and (pending := {name: each.acts for name, each in document.pending().items()}):
         names = {acts: ", ".join(name for name, own in pending.items() if own == acts) for acts in pending.values()}

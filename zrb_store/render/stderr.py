@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from zrb_store.masking import mask_text, one_line
 
@@ -27,9 +27,9 @@ def command_as_typed(command: str, program: str) -> str:
     return command.replace(f"{PROGRAM} ", f"{program} ", 1) if command.startswith(f"{PROGRAM} ") else command
 
 
-def zrb_program(program: str) -> str:
-    """Return what is typed before a command that only zrb can carry out: `resume`."""
-    return "zrb xcom" if program == PROGRAM else program
+def resuming_program(program: str, argv: Sequence[str]) -> str:
+    """Return what is typed before `resume`: only zrb can continue a session of its own, which has no `argv`."""
+    return "zrb xcom" if program == PROGRAM and not argv else program
 
 
 def print_line(message: str, program: str, name: str | None = None) -> None:
