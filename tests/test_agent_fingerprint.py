@@ -355,6 +355,11 @@ def test_how_a_call_ended_is_told_again(kind: str, error: type[Exception]) -> No
         repeat({"kind": kind, "message": "no", "metadata": None})
 
 
+def test_how_a_call_ended_that_cannot_be_stored_is_left_to_the_step() -> None:
+    outcome = {"kind": "approval", "metadata": {"lock": object()}}
+    assert encoded(outcome, 1000) is outcome
+
+
 @dataclasses.dataclass(repr=False)
 class LaterPart(ToolReturnPart):
     """A part of a later release of pydantic-ai."""

@@ -130,6 +130,7 @@ MAY_FOLLOW: dict[str, list[str]] = {
     "trace inbox/files#1": ["inbox/files#1"],
     "trace @last/rep": ["@last/report#1"],
     "replay etl-2": ["etl-25/", "etl-24/"],
+    "--ver": ["--version"],
     "replay @last/rep": ["@last/report#1"],
     "last r": ["report"],
     "diff etl-24 etl-25": ["etl-25"],

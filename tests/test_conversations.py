@@ -70,6 +70,7 @@ def test_a_conversation_is_read_and_compared(command: Commands, store: Store) ->
     assert f"{told}\n\na: assistant, gpt-5.2, 5,160 in / 29 out tokens\nline\n" in text
     assert "a~2: earlier conversation\n[2 turns]\n\na~2: user\nAnd then?\n" in text
     assert "more characters]" in text
+    assert "more characters]" not in command.ok("show", "one", "--conversation", "--full")
     assert len(text) < 12_000
     turns = parse_lines("turn", command.ok("show", "one", "--conversation", "--format", "jsonl"))
     assert [turn["agent"] for turn in turns if turn["history"]] == ["a~2"] * 2
@@ -100,6 +101,7 @@ def test_turns_that_are_no_answers(command: Commands, store: Store) -> None:
         step("prompt", dict, prompt("Charge."))
         step("model", dict, {"kind": "refused", "text": "overloaded"})
         step("model", str, "Charge c1.")  # as `mark` stores it
+        step("look", int)
         step("tool charge c1", fail)
     text = command.ok("show", "odd", "--conversation")
     told = [line for line in text.splitlines() if line.startswith(("[", "Charge c1"))]

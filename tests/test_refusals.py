@@ -11,7 +11,6 @@ import pytest
 from tests.commands import Commands
 from zrb_store import InvalidArgument, Store, once_tool, wait
 from zrb_store.agents import durable
-from zrb_store.db.location import store_url
 
 pytestmark = pytest.mark.long_on_postgresql
 
@@ -70,16 +69,3 @@ def test_what_these_sessions_do_not_take(command: Commands, store: Store, monkey
     with store.session(long).run() as run:
         run.task("load", int)
     assert "is too long for a session's name: choose another --name" in command("fork", long, "--from", "load").err
-
-
-@pytest.mark.on_sqlite
-@pytest.mark.parametrize(
-    ("url", "file", "query"),
-    [
-        ("sqlite:////tmp/a%20b.db", "/tmp/a b.db", {}),
-        ("sqlite:////tmp/a.db?cache=shared", "/tmp/a.db", {"cache": "shared"}),
-    ],
-)
-def test_urls_of_files_that_sqlalchemy_reads(url: str, file: str, query: dict[str, str]) -> None:
-    found = store_url(url)
-    assert (found.database, dict(found.query)) == (file, query)

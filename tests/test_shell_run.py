@@ -49,6 +49,7 @@ def test_a_run_is_safe_to_start_again_and_again(store: Store, scripts: Scripts, 
     assert "session night runs `sh script.sh`, not `sh another.sh`" in other.err
     given = command("resume", "night", "--input", "DAY=monday")
     assert (given.code, "whose inputs are stored: leave them out" in given.err) == (2, True)
+    assert "zrb-store resume night" in command("check").out
     report = command.ok("report", "night")
     assert "Plan of a resume" in report
     assert ("zrb-store resume night" in report, "zrb xcom resume night" in report) == (True, False)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-import pytest
+from pathlib import Path
 
-from zrb_store import Waiting
+import pytest
+from sqlalchemy.engine import make_url
+
+from tests.commands import Commands
+from zrb_store import Store, Waiting
 from zrb_store.codec.arguments import call_text
+from zrb_store.db.location import store_url
 from zrb_store.errors import waiting_in
 from zrb_store.local_time import rounded
 from zrb_store.masking import MASK, mask_named
@@ -43,3 +48,28 @@ def test_a_group_waits_if_it_has_nothing_else() -> None:
     waiting, nested = Waiting("mail"), Waiting("mail")
     assert waiting_in(BaseExceptionGroup("both", [waiting, ValueError()])) is None
     assert waiting_in(BaseExceptionGroup("both", [BaseExceptionGroup("one", [nested])])) is nested
+
+
+@pytest.mark.on_sqlite
+@pytest.mark.parametrize(
+    ("url", "file", "query"),
+    [
+        ("sqlite:////tmp/a%20b.db", "/tmp/a b.db", {}),
+        ("sqlite:////tmp/a.db?cache=shared", "/tmp/a.db", {"cache": "shared"}),
+    ],
+)
+def test_urls_of_files_that_sqlalchemy_reads(url: str, file: str, query: dict[str, str]) -> None:
+    found = store_url(url)
+    assert (found.database, dict(found.query)) == (file, query)
+
+
+def test_the_url_of_a_file_with_an_odd_name_leads_to_it(tmp_path: Path) -> None:
+    found = store_url(tmp_path / "100%.db")
+    assert make_url(found.render_as_string()).database == str(tmp_path / "100%.db")
+
+
+def test_a_report_has_what_a_value_was_and_may_go_nowhere(command: Commands, store: Store) -> None:
+    store.session("s").xcom["rows"].push("first")
+    assert command("replace", "s/rows#1", '"second"').code == 0
+    assert "first" in command.ok("report", "s")
+    command.ok("report", "s", "-o", "/dev/null")
