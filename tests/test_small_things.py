@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import json
+import sqlite3
+import struct
+from dataclasses import dataclass, field
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 from sqlalchemy.engine import make_url
 
 from tests.commands import Commands
-from zrb_store import Store, Waiting
+from zrb_store import Store, UnencodableValue, Waiting, register_codec
+from zrb_store.codec import Undecodable, decode, encode
 from zrb_store.codec.arguments import call_text
 from zrb_store.db.location import store_url
 from zrb_store.errors import waiting_in
 from zrb_store.local_time import rounded
 from zrb_store.masking import MASK, mask_named
+from zrb_store.queries.waits import awaited
 from zrb_store.render import format as form
 
 
@@ -73,3 +82,40 @@ def test_a_report_has_what_a_value_was_and_may_go_nowhere(command: Commands, sto
     assert command("replace", "s/rows#1", '"second"').code == 0
     assert "first" in command.ok("report", "s")
     command.ok("report", "s", "-o", "/dev/null")
+
+
+@pytest.mark.parametrize("deadline", ['"soon"', "1e9", str(10**30)])
+def test_a_wait_whose_deadline_is_damaged_is_none(deadline: str) -> None:
+    assert awaited("wait mail", '[["mail"],{"deadline":5,"say":null}]') is not None
+    assert awaited("wait mail", f'[["mail"],{{"deadline":{deadline},"say":null}}]') is None
+
+
+def test_a_time_zone_without_a_name_cannot_be_stored() -> None:
+    zone = b"TZif" + bytes(16) + struct.pack(">6l", 0, 0, 0, 0, 1, 4) + struct.pack(">lbb", 0, 0, 0) + b"UTC\0"
+    with pytest.raises(UnencodableValue, match="it has no key"):
+        encode(ZoneInfo.from_file(io.BytesIO(zone)))
+
+
+@dataclass
+class Parcel:
+    """A class of which a field is newer than what is stored."""
+
+    name: str
+    labels: list[str] = field(default_factory=list)
+
+
+def test_a_field_that_is_newer_than_the_stored_value_has_its_default() -> None:
+    register_codec(Parcel)
+    tree = json.loads(encode(Parcel("a", ["x"])).data)
+    del tree["v"]["labels"]
+    assert decode(json.dumps(tree)) == Parcel("a")
+    tree = {"$": "enum", "type": tree["type"], "name": "A", "v": 1}
+    assert isinstance(decode(json.dumps(tree)), Undecodable)
+
+
+@pytest.mark.on_sqlite
+def test_a_session_of_the_web_server_is_not_stopped_alone(command: Commands, store: Store, location: str) -> None:
+    with store.session("s").run():
+        with contextlib.closing(sqlite3.connect(location)) as database, database:
+            database.execute("UPDATE zrb_run SET origin = 'web'")
+        assert "which would also end: nothing was stopped" in command("stop", "s").err
