@@ -16,11 +16,13 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.engine import make_url
 
 from tests.commands import Commands
 from tests.sessions import etl, inbox, parse
 from tests.terminals import MAIN, plain, shown_on_terminal
 from zrb_store import Store, cli, open_store
+from zrb_store.db.location import store_url
 from zrb_store.db.tables import value
 
 pytestmark = pytest.mark.long_on_postgresql
@@ -316,3 +318,21 @@ def test_help_has_the_purpose_and_an_example(command: Commands, name: str) -> No
     text = command.ok(name, "--help")
     assert "Example" in text
     assert f"zrb-store {name}" in text.partition("Example")[2]
+
+
+@pytest.mark.on_sqlite
+@pytest.mark.parametrize(
+    ("url", "file", "query"),
+    [
+        ("sqlite:////tmp/a%20b.db", "/tmp/a b.db", {}),
+        ("sqlite:////tmp/a.db?cache=shared", "/tmp/a.db", {"cache": "shared"}),
+    ],
+)
+def test_urls_of_files_that_sqlalchemy_reads(url: str, file: str, query: dict[str, str]) -> None:
+    found = store_url(url)
+    assert (found.database, dict(found.query)) == (file, query)
+
+
+def test_the_url_of_a_file_with_an_odd_name_leads_to_it(tmp_path: Path) -> None:
+    found = store_url(tmp_path / "100%.db")
+    assert make_url(found.render_as_string()).database == str(tmp_path / "100%.db")

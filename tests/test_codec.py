@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import collections
+import io
 import json
 import math
+import struct
 import subprocess
 import sys
 import types
@@ -242,3 +244,9 @@ def test_without_zrb_a_stand_in_is_as_good(monkeypatch: pytest.MonkeyPatch, zrb_
     monkeypatch.delitem(sys.modules, "zrb.cmd.cmd_result")
     assert f"{decode(data)}" == "out"
     assert decode(encode(CmdResult("out", "err", "shown")).data) == CmdResult("out", "err", "shown")
+
+
+def test_a_time_zone_without_a_name_cannot_be_stored() -> None:
+    zone = b"TZif" + bytes(16) + struct.pack(">6l", 0, 0, 0, 0, 1, 4) + struct.pack(">lbb", 0, 0, 0) + b"UTC\0"
+    with pytest.raises(UnencodableValue, match="it has no key"):
+        encode(ZoneInfo.from_file(io.BytesIO(zone)))

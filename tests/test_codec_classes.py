@@ -315,3 +315,20 @@ def test_an_enum_codec_may_change_between_writing_and_reading() -> None:
     assert "no such member" in decode('{"$":"enum","type":"c","name":"BLUE","v":3}').reason
     assert decode('{"$":"enum","type":"c","name":"RED","v":"was other"}') is Color.RED
     assert "not stored by its fields" in decode('{"$":"dataclass","type":"c","v":{}}').reason
+
+
+@dataclass
+class Parcel:
+    """A class of which a field is newer than what is stored."""
+
+    name: str
+    labels: list[str] = field(default_factory=list)
+
+
+def test_a_field_that_is_newer_than_the_stored_value_has_its_default() -> None:
+    register_codec(Parcel)
+    tree = json.loads(encode(Parcel("a", ["x"])).data)
+    del tree["v"]["labels"]
+    assert decode(json.dumps(tree)) == Parcel("a")
+    tree = {"$": "enum", "type": tree["type"], "name": "A", "v": 1}
+    assert isinstance(decode(json.dumps(tree)), Undecodable)

@@ -11,7 +11,7 @@ from urllib.parse import quote, quote_plus
 import pytest
 
 from zrb_store import masking
-from zrb_store.masking import ends_amid_secret, mask_command, mask_named, mask_printed, mask_text, mask_word
+from zrb_store.masking import MASK, ends_amid_secret, mask_command, mask_named, mask_printed, mask_text, mask_word
 
 pytestmark = pytest.mark.long_on_postgresql
 
@@ -308,3 +308,8 @@ def test_a_remembered_secret_after_backslashes() -> None:
 def test_what_is_too_short_is_left_alone() -> None:
     masking.remember("a", "abc", "", "  b  ")
     assert mask_text("abc, a banana") == "abc, a banana"
+
+
+def test_pairs_with_secret_names_are_masked_and_what_is_no_pair_is_kept() -> None:
+    tree = {"$": "dict", "v": [["password", "x"], ["name", "a"], ["password"]]}
+    assert mask_named(tree) == {"$": "dict", "v": [["password", MASK], ["name", "a"], ["password"]]}

@@ -19,6 +19,7 @@ from tests.terminals import MAIN, plain, shown_on_terminal
 from tests.test_cli_places import folder as folder
 from zrb_store import Store, cli, open_store
 from zrb_store.db.tables import attempt, run, session
+from zrb_store.local_time import rounded
 from zrb_store.render.format import TimeFormat
 
 pytestmark = pytest.mark.on_sqlite
@@ -199,3 +200,8 @@ def test_since_a_time_means_its_beginning(
         assert (listed.code, len(listed.out.split())) == (0, created)
     else:
         assert (listed.code, created in listed.err) == (2, True)
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(30, "30 s"), (240, "4 min"), (7200, "2 h"), (200_000, "2 d")])
+def test_lengths_of_time(seconds: int, text: str) -> None:
+    assert rounded(seconds * 1_000_000) == text

@@ -24,7 +24,7 @@ from zrb_store import Store, cli, codec
 from zrb_store.codec.classes import CmdResult
 from zrb_store.codec.tagged import READERS
 from zrb_store.records import JsonValue
-from zrb_store.render.format import preview
+from zrb_store.render.format import preview, single_text, size
 from zrb_store.render.readable import readable
 
 pytestmark = pytest.mark.on_sqlite
@@ -227,3 +227,15 @@ def test_bytes_do_not_upset_a_terminal(store: Store, location: str) -> None:
         "zrb-store: s/q#1 is not text, and could corrupt the terminal: redirect it, as in `--raw > FILE`"
     ]
     assert drawn(shown_on_terminal(args, 120, variables), 120) == ["text"]
+
+
+@pytest.mark.parametrize(
+    ("count", "text"), [(5, "5 B"), (2048, "2.0 KiB"), (3 * 2**20, "3.0 MiB"), (3 * 2**30, "3.0 GiB")]
+)
+def test_sizes(count: int, text: str) -> None:
+    assert size(count) == text
+
+
+def test_a_text_in_two_parts_is_one_text() -> None:
+    """JSON would read two surrogates beside each other as one character, so they are stored apart."""
+    assert single_text({"$": "str", "v": ["\ud83d", "\ude00"]}) == "\ud83d\ude00"

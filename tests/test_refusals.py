@@ -42,7 +42,7 @@ def test_options_that_exclude_each_other(command: Commands, store: Store, words:
         (lambda: wait("mail", say=cast(Any, 5)), "say=5 is not a text"),
     ],
 )
-def test_arguments_that_have_no_meaning(store: Store, call: Callable[[], object], advice: str) -> None:
+def test_arguments_that_are_wrong(store: Store, call: Callable[[], object], advice: str) -> None:
     with store.session("s").run() as run, run.attempt("t"), pytest.raises(InvalidArgument, match=advice):
         call()
 
@@ -50,7 +50,7 @@ def test_arguments_that_have_no_meaning(store: Store, call: Callable[[], object]
 @pytest.mark.parametrize(
     ("delays", "advice"), [(5, "is a list of delays, not 5"), ([0.01], "at least 0.1 seconds")], ids=str
 )
-def test_delays_that_are_none(store: Store, delays: Any, advice: str) -> None:
+def test_delays_that_a_queue_does_not_take(store: Store, delays: Any, advice: str) -> None:
     queue = store.session("s").xcom["mail"]
     with pytest.raises(InvalidArgument, match=advice):
         queue.retry_after = delays

@@ -353,3 +353,10 @@ def test_without_values(location: str, command: Commands) -> None:
     assert "The session has no tasks." in document.text
     assert "The session has no queues." in document.text
     assert "nothing is left to run" in document.text
+
+
+def test_a_report_has_what_a_value_was_and_may_go_nowhere(command: Commands, store: Store) -> None:
+    store.session("s").xcom["rows"].push("earlier-7")
+    assert command("replace", "s/rows#1", '"second"').code == 0
+    assert "earlier-7" in command.ok("report", "s")
+    command.ok("report", "s", "-o", "/dev/null")

@@ -9,6 +9,7 @@ import pytest
 
 from tests.test_steps import Boom, Counted, attempt_of, failing, recorded
 from zrb_store import Attempt, InputsDiffer, StepUncertain, Store
+from zrb_store.codec.arguments import call_text
 from zrb_store.db.transaction import set_callback
 from zrb_store.testing import Crash, crash_at, expire_lease
 
@@ -116,3 +117,8 @@ def test_a_failed_step_that_is_refused_again_keeps_its_place(store: Store) -> No
         attempt.step("page", Counted(), 1)
     assert recorded(store, "convert/1", 2).status == "completed"
     assert recorded(store, "convert/2").status == "completed"
+
+
+def test_arguments_whose_names_are_no_texts_are_shown_as_they_are_stored() -> None:
+    assert call_text('[[],{"$":"dict","v":[[1,2]]}]') == '[[],{"$":"dict","v":[[1,2]]}]'
+    assert call_text('[[7],{"mode":"fast"}]') == '7, mode="fast"'

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -164,3 +166,11 @@ def test_a_consumer_finishes_the_command_in_hand(store: Store, shell: Shell, com
     assert sorted(query(store, "SELECT status FROM zrb_attempt")) == [("completed",), ("failed",)]
     assert [state for _, state in states(store, "inbox", "files")] == ["taken", "live", "live"]
     assert faults(store) == []
+
+
+@pytest.mark.on_sqlite
+def test_a_session_of_the_web_server_is_not_stopped_alone(command: Commands, store: Store, location: str) -> None:
+    with store.session("s").run():
+        with contextlib.closing(sqlite3.connect(location)) as database, database:
+            database.execute("UPDATE zrb_run SET origin = 'web'")
+        assert "which would also end: nothing was stopped" in command("stop", "s").err
