@@ -330,5 +330,6 @@ def test_a_field_that_is_newer_than_the_stored_value_has_its_default() -> None:
     tree = json.loads(encode(Parcel("a", ["x"])).data)
     del tree["v"]["labels"]
     assert decode(json.dumps(tree)) == Parcel("a")
-    tree = {"$": "enum", "type": tree["type"], "name": "A", "v": 1}
-    assert isinstance(decode(json.dumps(tree)), Undecodable)
+    as_enum = decode(json.dumps({"$": "enum", "type": tree["type"], "name": "A", "v": 1}))
+    assert isinstance(as_enum, Undecodable)
+    assert "is not an Enum here" in as_enum.reason

@@ -355,7 +355,7 @@ def test_without_values(location: str, command: Commands) -> None:
     assert "nothing is left to run" in document.text
 
 
-def test_a_report_has_what_a_value_was_and_may_go_nowhere(command: Commands, store: Store) -> None:
+def test_a_report_tells_what_a_value_was_and_may_be_written_to_a_device(command: Commands, store: Store) -> None:
     store.session("s").xcom["rows"].push("earlier-7")
     assert command("replace", "s/rows#1", '"second"').code == 0
     assert "earlier-7" in command.ok("report", "s")

@@ -185,7 +185,7 @@ def test_a_signal_reaches_the_command(store: Store, scripts: Scripts) -> None:
 def test_ctrl_c_ends_a_script_of_bash(store: Store, scripts: Scripts) -> None:
     """It ends only if the command in its foreground has died of the signal, too."""
     require("bash")
-    # A shell ignores the signal if it comes while a command of it ends that succeeds, so that none is waited for.
+    # A shell ignores the signal if it comes while it waits for a command that then succeeds: this one waits for none.
     scripts.write("script.sh", "zrb-store step nap -- sh -c ': >ready; exec sleep 1000'\necho 'went on'\n")
     running = scripts.start("zrb-store", "run", "night", "--", "bash", "script.sh")
     wait_until((scripts.folder / "ready").exists, lambda: "the step does not start")

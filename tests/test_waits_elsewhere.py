@@ -94,12 +94,14 @@ def test_only_the_deadline_follows_the_clock(store: Store) -> None:
     assert start(store) == "yes"
 
 
+@pytest.mark.on_sqlite
 def test_a_group_waits_if_it_has_nothing_else() -> None:
     waiting, nested = Waiting("mail"), Waiting("mail")
     assert waiting_in(BaseExceptionGroup("both", [waiting, ValueError()])) is None
     assert waiting_in(BaseExceptionGroup("both", [BaseExceptionGroup("one", [nested])])) is nested
 
 
+@pytest.mark.on_sqlite
 @pytest.mark.parametrize("deadline", ['"soon"', "1e9", str(10**30)])
 def test_a_wait_whose_deadline_is_damaged_is_none(deadline: str) -> None:
     assert awaited("wait mail", '[["mail"],{"deadline":5,"say":null}]') is not None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from zrb_store.db.core import Params, bindparam, exists, is_one_of, literal, sa, statement, t
 from zrb_store.db.dialect import among
-from zrb_store.db.transaction import Executor, Transaction, first_column
+from zrb_store.db.transaction import Executor, Transaction
 from zrb_store.queries import attempts, dependent_steps, sessions, steps
 from zrb_store.queries.attempts import is_of_no_task, lost_or_interrupted, unfinished
 from zrb_store.queries.clock import draw, given_moment, given_tick, now_given
@@ -197,10 +197,8 @@ def give_back(
         return
     chosen = dependent_steps.with_steps(transaction, chosen)
     if transaction.dialect_name != "sqlite":  # SQLite has one writer at a time
-        touched = {
-            row[0] for attempt_id, _ in chosen for row in transaction.execute(_queues(), {"of_attempt": attempt_id})
-        }
-        for queue_id in sorted(touched):
+        found = (dependent_steps.ids(transaction, _queues(), {"of_attempt": attempt_id}) for attempt_id, _ in chosen)
+        for queue_id in sorted(set().union(*found)):
             lock_queue(transaction, queue_id)
     moment = draw(transaction)
     for attempt_id, reason in chosen:
@@ -283,7 +281,7 @@ def undo_ended(transaction: Transaction, attempt_ids: Sequence[int], reason: str
     if not attempt_ids:
         return
     params = {"ids": json.dumps(list(attempt_ids))}
-    whole = set(map(first_column, transaction.execute(_undone_whole(transaction.dialect_name), params)))
+    whole = dependent_steps.ids(transaction, _undone_whole(transaction.dialect_name), params)
     give_back(transaction, [(each, reason) for each in sorted(whole, reverse=True)], just_ended=whole)
     _undo_elsewhere(transaction, [each for each in attempt_ids if each not in whole], reason)
 
