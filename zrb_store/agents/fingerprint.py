@@ -45,8 +45,8 @@ class Request:
     whole: str = field(init=False)
 
     def __post_init__(self) -> None:
-        # As `digest` makes it, but all of this is plain already.
-        text = sorted_json([self.model, self.parts, self.messages])
+        # As `digest` makes it, but all of this is plain already, and the digests of many messages need no escapes.
+        text = sorted_json([self.model, self.parts])[:-1] + ', ["' + '", "'.join(self.messages) + '"]]'
         self.whole = hashlib.sha256(text.encode()).hexdigest()[:32]
 
     def stored(self, before: Request | None) -> dict[str, JsonValue]:
@@ -132,14 +132,15 @@ class Fingerprints:
             self._of_messages(messages)
 
     def _of_messages(self, messages: Sequence[ModelMessage]) -> list[str]:
-        self._old = self._same(messages)
+        lengths = _lengths(messages)
+        self._old = self._same(messages, lengths)
         self._given = [*self._given[: self._old], *map(self._of_message, messages[self._old :])]
-        self._last, self._lengths = list(messages), _lengths(messages)
+        self._last, self._lengths = list(messages), lengths
         return self._given
 
-    def _same(self, messages: Sequence[ModelMessage]) -> int:
+    def _same(self, messages: Sequence[ModelMessage], lengths: Sequence[int]) -> int:
         """Return how many messages at the beginning are the last ones, without new parts."""
-        found = _common(self._lengths, _lengths(messages))
+        found = _common(self._lengths, lengths)
         same = list(map(operator.is_, self._last[:found], messages))
         return same.index(False) if False in same else len(same)
 
@@ -191,7 +192,7 @@ class Fingerprints:
     def _of_sent(self, messages: Sequence[ModelMessage]) -> list[str]:
         if not self._hooks:
             return self._of_messages(messages)
-        found = self._given[: min(self._old, self._same(messages))]
+        found = self._given[: min(self._old, self._same(messages, _lengths(messages)))]
         for place, message in enumerate(messages[len(found) :], len(found)):
             sent = self._of_message(message)
             if sent not in self._given:
