@@ -7,6 +7,7 @@ import functools
 import logging
 import os
 import time
+import types
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -21,6 +22,8 @@ from pydantic_ai.toolsets import FunctionToolset
 from tests.test_durable_agents import Broken, Desk, in_attempt
 from zrb_store import Attempt, Store
 from zrb_store.agents import digests, durable
+from zrb_store.inspect.conversation import conversation
+from zrb_store.inspect.show import open_session
 
 pytestmark = pytest.mark.promise(number=11)
 
@@ -46,6 +49,13 @@ def with_member(member: object) -> Any:
     return type("Rules", (), {"rules": member})()
 
 
+def own_module(text: str) -> Any:
+    """Return a module with a text, as a user's own."""
+    module = types.ModuleType("own")
+    setattr(module, "TEXT", text)  # noqa: B010
+    return module
+
+
 class Slots:
     __slots__ = ("rules",)
 
@@ -65,6 +75,8 @@ CHANGED: dict[str, tuple[object, object]] = {
     "global": (made("return RULES", RULES="be kind"), made("return RULES", RULES="be rude")),
     "called": (made("return g(ctx)", g=helper("kind")), made("return g(ctx)", g=helper("rude"))),
     "inner": (made("return [g for _ in ctx]", g="kind"), made("return [g for _ in ctx]", g="rude")),
+    "float": (made("return str(LIMIT)", LIMIT=0.5), made("return str(LIMIT)", LIMIT=0.9)),
+    "module": (made("return own.TEXT", own=own_module("a")), made("return own.TEXT", own=own_module("b"))),
     "set": (over({"a"}), over({"b"})),
     "bytes": (over((b"a",)), over((b"b",))),
     "function in a dict": (over({"f": helper("a")}), over({"f": helper("b")})),
@@ -159,6 +171,59 @@ def test_text_of_a_function_that_is_not_known_counts(store: Store, place: str) -
     assert len(paid) == 2
 
 
+@pytest.mark.on_sqlite
+def test_a_function_that_gives_no_text_today_hides_no_other(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    holiday = made("import os; return os.environ.get('HOLIDAY')")
+
+    def start(text: str) -> list[str]:
+        desk = Desk()
+        in_attempt(store, lambda _: desk.agent(instructions=[holiday, helper(text)]).run("Charge."))
+        return desk.paid
+
+    assert len(start("Be kind.")) == 5
+    monkeypatch.setenv("HOLIDAY", "Closed.")
+    assert start("Be kind.") == []
+    monkeypatch.delenv("HOLIDAY")
+    with pytest.warns(RuntimeWarning, match="the system prompt has changed"):
+        assert len(start("Be rude.")) == 5
+
+
+@pytest.mark.on_sqlite
+def test_the_system_prompt_is_a_turn_however_it_is_declared(store: Store) -> None:
+    agent = Desk().agent(system_prompt="Be kind.", instructions="Be quick.")
+    in_attempt(store, lambda _: agent.run("Charge."))
+    with open_session(store.database, "s") as document:
+        _, turns = conversation(document, None)
+    assert (turns[0].role, turns[0].text) == ("system", "Be kind.\n\nBe quick.")
+
+
+@dataclasses.dataclass
+class Tickets:
+    """Deps of which one field can be read once, and another one changes by itself."""
+
+    numbers: Any
+    at: float
+
+
+@pytest.mark.on_sqlite
+def test_deps_of_any_kind(store: Store) -> None:
+    """They are neither used up nor walked for ever; if they change by themselves, nothing is paid in silence."""
+    nodes = dataclasses.make_dataclass("Nodes", [("itself", Any)])(None)
+    nodes.itself = nodes
+    tickets = Tickets(iter([7, 8]), time.time())
+
+    def start(desk: Desk, deps: Any) -> None:
+        in_attempt(store, lambda _: desk.agent(deps_type=type(deps)).run("Charge.", deps=deps))
+
+    with pytest.raises(Broken):
+        start(Desk("desk 1"), tickets)
+    assert next(tickets.numbers) == 7
+    with pytest.warns(RuntimeWarning, match="desk~2 is a new run"):
+        start(Desk(), dataclasses.replace(tickets, at=0.0))
+    with pytest.warns(RuntimeWarning, match="desk~3 is a new run"):
+        start(Desk(), nodes)
+
+
 class Deps(pydantic.BaseModel, extra="allow"):
     """Deps with any fields, of which one is not written."""
 
@@ -174,7 +239,8 @@ def test_deps_count_as_pydantic_writes_them(store: Store) -> None:
         in_attempt(store, work(Desk("desk 1"), "alice"))
     again, other = Desk(), Desk()
     in_attempt(store, work(again, "alice"))
-    in_attempt(store, work(other, "bob"))
+    with pytest.warns(RuntimeWarning, match="desk~2 is a new run"):  # the message is the same
+        in_attempt(store, work(other, "bob"))
     assert (again.paid[0], other.paid[0]) == ("desk 1", "desk 0")
 
 

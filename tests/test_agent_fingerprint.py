@@ -37,6 +37,7 @@ from pydantic_ai.messages import (
     tool_return_ta,
 )
 from pydantic_ai.models import ModelRequestParameters
+from pydantic_ai.models.fallback import FallbackModel
 from pydantic_ai.models.function import FunctionModel
 from pydantic_ai.native_tools import WebSearchTool
 from pydantic_ai.tools import ToolDefinition
@@ -122,6 +123,17 @@ def test_a_difference_has_a_name(more: dict[str, Any], difference: str) -> None:
 )
 def test_what_is_not_sent_makes_no_difference(more: dict[str, Any]) -> None:
     assert request(**more).difference(request().stored(None), None) == ""
+
+
+def test_the_settings_of_models_that_a_model_asks() -> None:
+    """A request to a `FallbackModel` has none of theirs."""
+
+    def falling_back(temperature: float) -> FallbackModel:
+        return FallbackModel(FunctionModel(lambda *_: ModelResponse([]), settings={"temperature": temperature}))
+
+    stored = request(model=falling_back(0.5)).stored(None)
+    assert request(model=falling_back(0.5)).difference(stored, None) == ""
+    assert request(model=falling_back(0.6)).difference(stored, None) == "setting function:<lambda>: temperature"
 
 
 def test_the_settings_of_a_tool_of_the_provider() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Any
 
 import pytest
@@ -66,7 +67,7 @@ class Desk:
 def test_the_request_after_the_budget_is_not_made(store: Store) -> None:
     desk = Desk(store, rounds=3, budget="tokens=120")
     for _ in range(2):
-        with pytest.raises(BudgetUsed, match="triage: 120 of 120 tokens are used"):
+        with pytest.raises(BudgetUsed, match=r"triage: 120 tokens are used, and the budget is 120: .*tokens=240"):
             desk.start()
     assert desk.paid == ["a 0", "a charge 0", "a charge 1", "a 1", "a charge 0", "a charge 1"]
     more = Desk(store, rounds=3, budget="tokens=121")
@@ -82,12 +83,13 @@ def test_a_session_waits_for_a_larger_budget(
     """Two agents that are gathered end when neither is amid a request."""
     desk = Desk(store, rounds=2, agents=agents, budget="tokens=100", wait_for_approval=True)
     assert desk.start() is None
-    assert "of 100 tokens are used, allow more?; `zrb-store approve s --budget tokens=N` answers" in caplog.text
+    assert "tokens are used, and the budget is 100; `zrb-store approve s --budget tokens=N` answers" in caplog.text
     shown = command.ok("show", "s")
     assert "Answer: zrb-store approve s --budget tokens=N" in " ".join(shown.split())
     assert command("approve", "s", "c0-0").code == 3
+    assert "s has used " in command("approve", "s", "--budget", "tokens=110").err
     paid = len(desk.paid)
-    assert command.ok("approve", "s", "--budget", "tokens=150") == "triage: 150 tokens\n"
+    assert command.ok("approve", "s", "--budget", "tokens=150") == "triage: the budget is 150 tokens\n"
     desk.start()
     if agents == 1:
         assert desk.paid[paid:] == ["a 2"]
@@ -123,3 +125,38 @@ def test_a_wrong_answer_changes_nothing(store: Store, command: Commands, args: t
     Desk(store, wait_for_approval=True).start()
     assert command("approve", "s", *args).code == 2
     assert command.ok("approve", "s", "c0-0")
+
+
+def test_an_approval_is_of_one_call(store: Store, command: Commands) -> None:
+    """The model gives its id to another call, because somebody changed the message after it was approved."""
+    paid: list[int] = []
+
+    def start(n: int) -> None:
+        async def charge(n: int) -> str:
+            paid.append(n)
+            return "receipt"
+
+        def answer(messages: list[ModelMessage], _: AgentInfo) -> ModelResponse:
+            number = sum(isinstance(one, ModelResponse) for one in messages)
+            return ModelResponse([TextPart("done") if number else ToolCallPart("charge", {"n": n}, "c0")])
+
+        agent: Any = Agent(FunctionModel(answer), name="a", capabilities=[durable(wait_for_approval=True)])
+        agent.tool_plain(requires_approval=True)(charge)
+        with contextlib.suppress(SystemExit), store.session("s").run() as run, run.attempt("triage") as attempt:
+            asyncio.run(agent.run(f"Charge {n}."))
+            attempt.complete()
+
+    start(1)
+    assert (
+        "does not wait for an answer about a budget: use `approve s c0`"
+        in command("approve", "s", "--budget=tokens=1").err
+    )
+    assert "does not wait for an approval of c1: it waits for c0 (charge" in command("approve", "s", "c1").err
+    command.ok("approve", "s")
+    assert "does not wait for an approval: it is answered already" in command("approve", "s").err
+    with pytest.warns(RuntimeWarning, match="the message has changed"):
+        start(99)
+    assert paid == []
+    assert command.ok("approve", "s") == 'triage: c0 approved: charge {"n": 99}\n'
+    start(99)
+    assert paid == [99]

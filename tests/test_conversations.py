@@ -75,7 +75,7 @@ def test_a_conversation_is_read_and_compared(command: Commands, store: Store) ->
     turns = parse_lines("turn", command.ok("show", "one", "--conversation", "--format", "jsonl"))
     assert [turn["agent"] for turn in turns if turn["history"]] == ["a~2"] * 2
     assert parse("conversation", command.ok("show", "two", "--conversation", "--format", "json"))["turns"]
-    assert "session none has no agent" in command("show", "none", "--conversation").err
+    assert "session none has no stored agent" in command("show", "none", "--conversation").err
     sums = command.ok("stats", "--format", "prometheus")
     assert re.search(r'kind="paid",direction="output"\} 232\n', sums), sums
     page = command.ok("report", "one").partition('<h2 id="conversation-title">')[2]
@@ -106,9 +106,17 @@ def test_turns_that_are_no_answers(command: Commands, store: Store) -> None:
     text = command.ok("show", "odd", "--conversation")
     told = [line for line in text.splitlines() if line.startswith(("[", "Charge c1"))]
     assert told == ["[refused: overloaded]", "Charge c1.", "[failed: no money]"]
+    # An agent that stores nothing of what was said; `mark` keeps no arguments of a call.
+    work(store, "odd", {"prompt": {}, "model": {}, "tool charge c1": {"kind": "value"}}, "private")
+    assert "[not stored]" in command.ok("show", "odd", "private", "--conversation")
+    marked = {"tool charge c1": {"kind": "value", "value": 1}}
+    work(store, "marked", B | marked)
+    work(store, "called", B | {"tool charge c1": {**marked["tool charge c1"], "call": {"n": 1}}})
+    assert "conversation" not in command("diff", "marked", "called").out
     assert (
-        "task other of session odd has no agent: name one of talk"
+        "task other of session odd has no stored agent: name one of talk"
         in command("show", "odd", "other", "--conversation").err
     )
     work(store, "odd", B, "look")
-    assert "session odd has several agents: name one of talk, look" in command("show", "odd", "--conversation").err
+    refused = command("show", "odd", "--conversation").err
+    assert "session odd has several agents: name one of talk, private, look" in refused

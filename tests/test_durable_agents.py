@@ -433,3 +433,43 @@ def test_answers_that_are_not_stored(store: Store, policy: str, monkeypatch: pyt
         with pytest.warns(RuntimeWarning, match="an answer is not stored: 3 answers .* are made again"):
             in_attempt(store, lambda _: run(desk.agent()))
     assert len(desk.paid) == (0 if policy == "stop" else 5)
+
+
+@pytest.mark.on_sqlite
+@pytest.mark.parametrize("policy", ["reuse"], indirect=True)
+@pytest.mark.parametrize("change", ["renamed", "new", "none"])
+def test_calls_with_other_parameters_are_not_used_again(store: Store, policy: str, change: str) -> None:
+    """The model would be told that completed calls have failed."""
+
+    async def renamed(number: int) -> str:
+        """Charge."""
+        raise AssertionError
+
+    async def new(n: int, again: bool) -> str:
+        """Charge."""
+        raise AssertionError
+
+    async def none(n: int, again: bool = False) -> str:
+        """Charge."""
+        return "receipt"
+
+    desk = Desk()
+    in_attempt(store, lambda _: run(Desk().agent()))
+    tool = {"renamed": renamed, "new": new, "none": none}[change]
+    if change == "none":
+        with pytest.warns(RuntimeWarning, match="3 answers .* and 2 tool calls are used anyway"):
+            in_attempt(store, lambda _: run(desk.agent(tool=tool)))
+    else:
+        with pytest.raises(RequestChanged, match="an answer calls tool charge, which has other parameters now"):
+            in_attempt(store, lambda _: run(desk.agent(tool=tool)))
+    assert desk.paid == []
+
+
+@pytest.mark.on_sqlite
+def test_switched_off_it_repeats_nothing_that_is_stored(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    in_attempt(store, lambda _: run(Desk().agent()))
+    monkeypatch.setenv("ZRB_STORE_AGENTS", "off")
+    desk = Desk()
+    with pytest.raises(RequestChanged, match=r"3 answers .* and 2 tool calls are stored, and would be repeated"):
+        in_attempt(store, lambda _: run(desk.agent()))
+    assert desk.paid == []

@@ -122,7 +122,7 @@ def test_spans_that_overlap_have_tracks_of_their_own(
 
     runs = [(run_record(number), Span(1, 50)) for number in (1, 2)]
     own = [Attempt(record) for record in records("t", attempts)]
-    counts = StepCounts("t", 1, 1, 0, 0, 0, 0, 0)
+    counts = StepCounts("t", 1, 1, 1, 0, 0, 0, 0, 0)
     task = Task("t", "completed", True, None, own, counts, [Step(records("t/1", steps), "completed", None)])
     drawn = list(events(runs, [task], [], lambda attempt: Span(attempt.started_at, attempt.ended_at or 0)))
     trace_events.check(drawn)

@@ -227,7 +227,7 @@ def budget(text: str | None = None, place: str = "ZRB_STORE_BUDGET") -> int | No
         text, place = value_of("ZRB_STORE_BUDGET"), "ZRB_STORE_BUDGET"
     if not text:
         return None
-    found = re.fullmatch(r"tokens=(\d[\d_]{0,17})", text)
+    found = re.fullmatch(r"tokens=(\d[\d_]{0,17})", str(text))  # users may set anything on a task
     if not found:
         raise InvalidArgument(f"{place} is {text!r}: set it to a number of tokens, e.g. tokens=500000")
     return int(found[1])

@@ -238,6 +238,7 @@ def test_an_agent_that_starts_from_the_beginning_takes_back_what_its_calls_did(a
     """Nothing of it may be stored, so that it is asked again, and answers with other calls."""
     agents.tasks(rounds("secrets.token_hex(8)") + FRESH)
     agents.run("triage", code=-9, ZRB_STORE_AGENTS="private")
+    assert "a resume keeps" not in agents.run("xcom", "show", "s")
     agents.resume(ZRB_STORE_AGENTS="private")
     numbers, processes = zip(*agents.live("out"), strict=True)
     assert numbers == (0, 10, 20, 30)

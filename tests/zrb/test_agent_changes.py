@@ -64,7 +64,7 @@ def test_a_missing_tool_and_what_is_made_again(agents: Agents) -> None:
     agents.run("triage", code=-9, ROUNDS="4")
     agents.tasks(plain().replace("tools=[kill_at(20)]", "tools=[work]").rstrip() + '.changed_request = "reuse"\n')
     output = agents.resume(code=1)
-    assert "but an answer calls tool charge, which is gone, so they cannot be used again" in output
+    assert "but an answer calls tool charge, which is gone, so they cannot be used" in output
     assert '`triage.changed_request = "rerun"` before `zrb xcom resume s` repeats 3 answers' in output
     agents.tasks(plain('system_prompt="Be kind."'))
     agents.project.forget()
@@ -204,7 +204,7 @@ def test_a_plan_knows_toolsets_and_that_tools_may_come_later(agents: Agents) -> 
     plan = planned(agents, ZRB_STORE_CHANGED_REQUEST="reuse")
     gone = "tool charge is gone, but an answer calls tool charge, which is gone"
     assert (plan["prompt"], plan["model"]) == ("reused", f"stops: {gone}")
-    assert f"{gone}, so they cannot be used again" in agents.resume(code=1, ZRB_STORE_CHANGED_REQUEST="reuse")
+    assert f"{gone}, so they cannot be used" in agents.resume(code=1, ZRB_STORE_CHANGED_REQUEST="reuse")
     assert not agents.project.calls
 
 

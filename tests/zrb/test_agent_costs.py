@@ -60,6 +60,8 @@ def test_costs(agents: Agents) -> None:
     tokens = check("task_stats", stats.to_json())["tokens"]
     assert tokens["paid"] == {"input": costs.paid.input_tokens, "output": costs.paid.output_tokens}
     assert 0 < tokens["thrown_away"]["input"] < tokens["paid"]["input"]
+    told = agents.run("xcom", "report", agents.session)
+    assert "tool charge c1, 2 executions" in told  # not attempts, of which there are more
     assert [(error.type, error.message, error.traceback or None) for error in errors] == [
         ("ModelRetry", "charge less", None)
     ] * 2
@@ -100,8 +102,11 @@ def test_the_conversation_can_be_read_and_compared(agents: Agents) -> None:
             "tool call",
             "tool result",
         ]
-    assert "> receipt 10" not in (page := agents.run("xcom", "report", "s"))
-    assert "receipt 10\n[image/png, 30 bytes]</pre>" in page.partition('<h2 id="conversation-title">')[2]
+    page = agents.run("xcom", "report", "s")
+    assert "> receipt 10" not in page
+    told = page.partition('<h2 id="conversation-title">')[2].partition("</section>")[0]
+    assert "receipt 10\n[image/png, 30 bytes]</pre>" in told
+    assert "traceback" not in told  # which would be as red as an error
     agents.session = "same"
     agents.run("triage")
     assert "Their values are equal." in agents.run("xcom", "diff", "s", "same")

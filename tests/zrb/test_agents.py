@@ -271,6 +271,7 @@ agent(tools=[kill_at(-1)], tool_factories=[], model=FunctionModel(stream_functio
 """
     )
     agents.session = "other"
+    assert agents.run("xcom", "resume", "other", "--plan").count("reused") == 6
     assert "Be short. 5 receipts" in agents.resume(ROUNDS="4")
     assert agents.project.begun == {"model 2": 1}
 

@@ -93,6 +93,15 @@ def test_it_parks_and_continues(zrb: Zrb, call: str) -> None:
 
 
 @pytest.mark.newest
+def test_a_session_that_is_killed_as_it_continues(zrb: Zrb) -> None:
+    tasks(zrb, "answer = ask()\n    os.kill(os.getpid(), 9)")
+    zrb.run("main", code=75, ZRB_STORE_SESSION="shop")
+    zrb.run("xcom", "push", "shop", "approve", '"yes"')
+    said = zrb.run("xcom", "resume", "--ready", code=1).out
+    assert said == "shop: its process has died: `zrb xcom resume shop` runs the rest\n"
+
+
+@pytest.mark.newest
 def test_an_answer_that_is_there_before_does_not_park(zrb: Zrb) -> None:
     tasks(zrb)
     zrb.run("xcom", "push", "shop", "approve", '"yes"')

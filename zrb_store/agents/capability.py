@@ -34,7 +34,7 @@ from pydantic_core import to_jsonable_python
 
 from zrb_store import codec, settings
 from zrb_store.agents import stored
-from zrb_store.agents.changes import OnChange
+from zrb_store.agents.changes import OnChange, refuse_to_forget
 from zrb_store.agents.decisions import RESULTS, dump_decisions, read_decisions
 from zrb_store.agents.journal import Journal, Terms
 from zrb_store.agents.once import Policy, policy_of
@@ -42,7 +42,7 @@ from zrb_store.agents.stored import dump_response, read_response
 from zrb_store.attempt import Attempt, Step
 from zrb_store.attempt.steps import Done
 from zrb_store.errors import StepUncertain
-from zrb_store.xcom import current_attempt
+from zrb_store.xcom import current_attempt, leave
 
 _call: ContextVar[tuple[Journal, asyncio.Task[Any] | None] | None] = ContextVar("zrb_store_tool_call", default=None)
 """The journal of the tool call under way, and asyncio's task that makes it. Agents inside the tool have other tasks."""
@@ -133,7 +133,11 @@ class StoredModel(WrapperModel):
             async with self.wrapped.request_stream(
                 messages, model_settings, model_request_parameters, run_context
             ) as stream:
-                yield stream
+                token = current_attempt.set(step.parent)  # what reads the stream is no part of the step
+                try:
+                    yield stream
+                finally:
+                    leave(token)
                 self._journal.keep(step, functools.partial(dump_response, stream.get()))
 
 
@@ -359,7 +363,10 @@ class Durable(AbstractCapability[AgentDepsT]):
         mode = settings.choice("ZRB_STORE_AGENTS")
         if attempt is None:
             warnings.warn(_NO_ATTEMPT, RuntimeWarning, stacklevel=1)
-        if not isinstance(attempt, Attempt) or mode == "off":
+        if not isinstance(attempt, Attempt):
+            return CombinedCapability([])
+        if mode == "off":
+            refuse_to_forget(attempt)
             return CombinedCapability([])
         on_change = cast(OnChange, settings.choice("ZRB_STORE_CHANGED_REQUEST"))
         budget = settings.budget() if self.terms.budget is None else self.terms.budget

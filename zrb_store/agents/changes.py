@@ -6,20 +6,24 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from functools import reduce
 from itertools import pairwise
-from typing import Literal, NamedTuple, NoReturn
+from types import MappingProxyType
+from typing import Any, Literal, NamedTuple, NoReturn, TypeAlias
 
 from zrb_store import codec
 from zrb_store.attempt import Attempt
-from zrb_store.attempt.exact_steps import steps_since
+from zrb_store.attempt.exact_steps import steps_before, steps_since
 from zrb_store.errors import RequestChanged
 from zrb_store.inspect.agents import Spent, answer_cost, is_agent_step, step_name
 from zrb_store.queries.steps import StepRecord
 
 OnChange = Literal["rerun", "reuse", "stop"]
 """Make changed requests and what follows again, use the stored answers anyway, or let a person decide."""
+Tools: TypeAlias = Mapping[str, Mapping[str, Any]]
+"""The JSON schemas of the parameters of an agent's tools, by their names."""
+NO_TOOLS: Tools = MappingProxyType({})
 
 _WORDS = {
     "message": "the message has changed",
@@ -49,7 +53,7 @@ class Verdict(NamedTuple):
     obstacle: str = ""  # why they cannot be used, if they should be
 
 
-def decide(policy: OnChange, difference: str, steps: Sequence[StepRecord], tools: Collection[str]) -> Verdict:
+def decide(policy: OnChange, difference: str, steps: Sequence[StepRecord], tools: Tools) -> Verdict:
     """Decide about a step whose request differs now, and those that began after it; the agent has `tools` there."""
     if policy == "rerun" or not paid(steps)[0] or (policy == "reuse" and difference == NOT_STORED):
         return Verdict("refused" if any(step.uncertain for step in steps) else "made-again")
@@ -60,7 +64,7 @@ def decide(policy: OnChange, difference: str, steps: Sequence[StepRecord], tools
     return Verdict("stops" if policy == "stop" or found else "reused", found if policy == "reuse" else "")
 
 
-def _obstacle(steps: Sequence[StepRecord], tools: Collection[str]) -> str:
+def _obstacle(steps: Sequence[StepRecord], tools: Tools) -> str:
     """Say why stored answers of an agent cannot be used for other requests; empty if they can.
 
     Whether the agent has the tools that the others call is decided at their own requests.
@@ -70,8 +74,26 @@ def _obstacle(steps: Sequence[StepRecord], tools: Collection[str]) -> str:
         return "its agents overlapped"
     result = codec.decode(steps[0].result or "null") if steps[0] in answers else None
     parts = result.get("response", {}).get("parts", ()) if isinstance(result, dict) else ()
-    called = (part["tool_name"] for part in parts if part.get("part_kind") == "tool-call")
-    return next((f"an answer calls tool {name}, which is gone" for name in called if name not in tools), "")
+    for call in (part for part in parts if part.get("part_kind") == "tool-call"):
+        name, args = call["tool_name"], call.get("args") or {}
+        if name not in tools:
+            return f"an answer calls tool {name}, which is gone"
+        if not _fits(tools[name], codec.decode(args) if isinstance(args, str) else args):
+            return f"an answer calls tool {name}, which has other parameters now"
+    return ""
+
+
+def schemas_of(parameters: Any) -> Tools:
+    """Return the schemas of the tools of a request, by name, from pydantic-ai's `ModelRequestParameters`."""
+    return {tool.name: tool.parameters_json_schema for tool in (*parameters.function_tools, *parameters.output_tools)}
+
+
+def _fits(schema: Mapping[str, Any], arguments: Any) -> bool:
+    """Whether a call has the arguments that a tool needs, and no others, by their names."""
+    if not isinstance(arguments, dict):
+        return True  # the model is told so, as it was then
+    is_closed, known = schema.get("additionalProperties") is False, schema.get("properties", {}).keys()
+    return arguments.keys() >= set(schema.get("required", ())) and (not is_closed or arguments.keys() <= known)
 
 
 def paid(steps: Sequence[StepRecord]) -> tuple[str, str]:
@@ -90,6 +112,16 @@ def _cost(step: StepRecord) -> Spent:
     return Spent(tool_calls=kind == "tool")
 
 
+def refuse_to_forget(attempt: Attempt) -> None:
+    """Raise `RequestChanged` if a task's agent would run without steps although it has stored ones."""
+    what, verb = paid([step for step in steps_before(attempt, results=True) if is_agent_step(step.step)])
+    if what:
+        raise RequestChanged(
+            f"{attempt.task}: {what} {verb} stored, and would be repeated without a store: switch ZRB_STORE_AGENTS or "
+            f"`store_agent` on, or start the task over with --from {attempt.task}"
+        )
+
+
 class ChangedRequests:
     """Decides for one agent about stored answers whose requests have changed.
 
@@ -105,7 +137,7 @@ class ChangedRequests:
         self._reason: str | None = None
         self._was_announced = False
 
-    def keeps(self, difference: str, step: str, tools: Collection[str] = ()) -> bool:
+    def keeps(self, difference: str, step: str, tools: Tools = NO_TOOLS) -> bool:
         """Return whether the stored answers from this step on are used although the request differs in this way.
 
         Else they are given back, with what followed. A line announces either.
@@ -122,7 +154,7 @@ class ChangedRequests:
         why = self._reason or why
         if verdict.action == "stops":
             if verdict.obstacle:
-                why = f"{why}, but {verdict.obstacle}, so they cannot be used again"
+                why = f"{why}, but {verdict.obstacle}, so they cannot be used"
             can_reuse = not verdict.obstacle and difference != NOT_STORED
             self._stop(why, f"repeat {what}", found, can_reuse=can_reuse)
         if what and (verdict.action == "made-again" or (verdict.action == "reused" and not self._was_announced)):
@@ -139,7 +171,7 @@ class ChangedRequests:
         """
         (what, verb), once = paid(left), next((step.step for step in left if step.uncertain), "")
         if what or once:
-            why = f"{run} is a new run: no stored one started so, and {what or f'step {once}'} {verb} not used yet"
+            why = f"{run} is a new run: no stored one starts like it, and {what or f'step {once}'} {verb} not used yet"
             if once or self._policy == "stop":
                 self._stop(why, "make a new run", left)
             self._say(why)

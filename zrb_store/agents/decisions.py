@@ -14,15 +14,17 @@ from pydantic_ai import DeferredToolResults, ToolApproved, ToolDenied
 from pydantic_ai.messages import ToolCallPart
 
 from zrb_store import codec
+from zrb_store.agents.digests import digest
 from zrb_store.agents.stored import Data, Mode, NotReadable, storable
 from zrb_store.attempt import Attempt
 from zrb_store.attempt.exact_steps import stored_step
 from zrb_store.attempt.waits import answers_in
+from zrb_store.db.transaction import Transaction
 from zrb_store.errors import BudgetUsed
 from zrb_store.inspect.agents import answer_cost
 from zrb_store.masking import mask_text
 from zrb_store.queries.steps import BUDGET, paid_since
-from zrb_store.queries.waits import Awaited
+from zrb_store.queries.waits import Awaited, drop_other_answers
 from zrb_store.records import JsonValue
 
 _RESULTS: TypeAdapter[DeferredToolResults] = TypeAdapter(DeferredToolResults)
@@ -83,9 +85,17 @@ def ask(
     def question(name: str, call: ToolCallPart) -> Awaited:
         args = call.args if isinstance(call.args, str) else json.dumps(call.args, ensure_ascii=False)
         say = call.tool_name if is_private else mask_text(f"{call.tool_name} {args}")
-        return Awaited(f"{attempt.task}: {name}", say=say if len(say) <= _MOST else f"{say[:_MOST]}...", name=name)
+        say = say if len(say) <= _MOST else f"{say[:_MOST]}... ({digest(say)})"
+        return Awaited(f"{attempt.task}: {name}", say=say, name=name)
 
-    answers = answers_in(attempt, [question(*each) for each in calls.items()])
+    def drop_others(transaction: Transaction) -> None:
+        attempt.refuse_if_closed(transaction)
+        for each in questions:
+            drop_other_answers(transaction, attempt.session, attempt.id, each)
+
+    questions = [question(*each) for each in calls.items()]
+    attempt.database.transact(drop_others)
+    answers = answers_in(attempt, questions)
     return {
         call.tool_call_id: decision(codec.decode(answer)) for call, answer in zip(calls.values(), answers, strict=True)
     }
@@ -122,13 +132,13 @@ class Budget:
         """Raise an error, or end the attempt until a person raises the budget, if it is used up."""
         attempt = self._attempt
         while self.is_used():
-            state = f"{self._used:,} of {self._tokens:,} tokens are used"
+            state = f"{self._used:,} tokens are used, and the budget is {self._tokens:,}"
             if not self._waits:
                 raise BudgetUsed(
-                    f"{attempt.task}: {state}, so no other request is made: start it again with a larger budget, such "
-                    f"as `ZRB_STORE_BUDGET=tokens={2 * self._tokens} zrb xcom resume {attempt.session}`"
+                    f"{attempt.task}: {state}: start it again with a larger one, such as tokens={2 * self._used} (in "
+                    "ZRB_STORE_BUDGET, or where the task or the agent has its own)"
                 )
             number = 1
             while stored_step(attempt, name := BUDGET if number == 1 else f"{BUDGET}~{number}"):
                 number += 1
-            answers_in(attempt, [Awaited(f"{attempt.task}: budget", say=f"{state}, allow more?", name=name)])
+            answers_in(attempt, [Awaited(f"{attempt.task}: budget", say=state, name=name)])

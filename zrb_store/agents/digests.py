@@ -13,7 +13,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from enum import Enum
-from types import CellType, CodeType, FunctionType, MethodType
+from types import CellType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any, TypeAlias
 
 from pydantic import ConfigDict, RootModel, TypeAdapter
@@ -36,6 +36,8 @@ def plain(value: Any, fallback: Fallback | None = None) -> JsonValue:
     if value is None or kind in (str, bool, int, float):
         leaf: JsonValue = value
         return leaf
+    if isinstance(value, Iterator):  # to read it would use it up
+        return _unknown(value, fallback)
     if isinstance(value, Mapping):
         return {_key(key, fallback): plain(item, fallback) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -47,6 +49,12 @@ def plain(value: Any, fallback: Fallback | None = None) -> JsonValue:
     if _is_of_pydantic_ai(kind) or (dataclasses.is_dataclass(kind) and not hasattr(kind, "__pydantic_serializer__")):
         return plain(fields_of(value), fallback)
     return _in_order(_written(value, fallback), value)
+
+
+def _unknown(value: Any, fallback: Fallback | None) -> JsonValue:
+    if fallback is None:
+        raise TypeError(f"{type(value).__qualname__} is no data")
+    return plain(fallback(value))
 
 
 def _written(value: Any, fallback: Fallback | None = None) -> JsonValue:
@@ -146,7 +154,7 @@ def code(value: Any) -> JsonValue:
 
 
 def _code(value: Any, seen: dict[int, object]) -> JsonValue:
-    if value is None or type(value) in (bool, int, str, bytes):
+    if value is None or type(value) in (bool, int, float, str, bytes):
         plain: JsonValue = value.hex() if type(value) is bytes else value
         return plain
     if id(value) in seen:
@@ -201,6 +209,8 @@ def _named(function: FunctionType) -> Iterator[Any]:
         # The repr of a set, as of `x in {"a", "b"}`, has another order in each process.
         yield [sorted(map(repr, one)) if isinstance(one, frozenset) else repr(one) for one in constants]
         found = [function.__globals__.get(name) for name in each.co_names]
+        modules = [one for one in found if isinstance(one, ModuleType) and _is_own(one.__name__)]
+        found += [vars(one).get(name) for one in modules for name in each.co_names]
         yield [one for one in found if not isinstance(one, FunctionType) or _is_own(one.__module__)]
         yield [each.co_names, *(one.co_code for one in inner)]
 

@@ -9,7 +9,7 @@ import copy
 import hashlib
 import itertools
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -157,7 +157,7 @@ class Fingerprints:
         instructions = [
             next(functions, part.content) if part.dynamic else part.content
             for part in getattr(parameters, "instruction_parts", None) or ()
-        ]
+        ] + [*functions]  # of those that gave no text
         tools = (*parameters.function_tools, *parameters.output_tools)
         output = (
             parameters.output_mode,
@@ -171,9 +171,7 @@ class Fingerprints:
             ),
         )
         parts: dict[str, JsonValue] = {
-            "settings": {
-                name: digest(value) for name, value in (settings or {}).items() if name not in _SETTINGS_LEFT_OUT
-            },
+            "settings": {name: digest(own) for name, own in _settings(model, settings)},
             "instructions": digest(instructions),
             "tools": {tool.name: self._of_tool(tool) for tool in tools},
             "output": digest(output),
@@ -207,6 +205,13 @@ class Fingerprints:
     def _of_message(self, message: ModelMessage) -> str:
         found = message_digest(message)
         return self._made.get(found, found)
+
+
+def _settings(model: Model, settings: ModelSettings | None) -> Iterator[tuple[str, Any]]:
+    """Yield the settings of a request that count, and those of the models that a `FallbackModel` asks."""
+    own = (("", settings), *((f"{one.model_name} ", one.settings) for one in getattr(model, "models", ())))
+    for prefix, found in own:
+        yield from ((prefix + name, value) for name, value in (found or {}).items() if name not in _SETTINGS_LEFT_OUT)
 
 
 def _lengths(messages: Sequence[ModelMessage]) -> list[int]:

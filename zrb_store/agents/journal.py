@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 import shlex
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from types import MappingProxyType
@@ -22,7 +22,7 @@ from pydantic_ai.messages import ModelMessage, ToolCallPart
 from pydantic_ai.models import Model, ModelRequestParameters
 from pydantic_ai.settings import ModelSettings
 
-from zrb_store.agents.changes import NOT_STORED, ChangedRequests, OnChange
+from zrb_store.agents.changes import NO_TOOLS, NOT_STORED, ChangedRequests, OnChange, Tools, schemas_of
 from zrb_store.agents.decisions import Budget, ask
 from zrb_store.agents.digests import digest
 from zrb_store.agents.fingerprint import Fingerprints, Request, message_digest
@@ -95,7 +95,15 @@ class AgentRuns:
 
     def like(self, start: Mapping[str, JsonValue]) -> list[int]:
         """Return the stored runs that nobody has asked for yet, and that have the same deps."""
-        return [number for number, stored in self._starts.items() if stored.get("deps") == start.get("deps")]
+        return self._left(start, "deps")
+
+    def may_be(self, start: Mapping[str, JsonValue]) -> list[int]:
+        """Return those of these that have the same deps or the same message: the other may have changed."""
+        return self._left(start, "deps", "message")
+
+    def _left(self, start: Mapping[str, JsonValue], *names: str) -> list[int]:
+        same = {number: [one.get(name) == start.get(name) for name in names] for number, one in self._starts.items()}
+        return [number for number, found in same.items() if any(found)]
 
 
 _runs: WeakKeyDictionary[Attempt, dict[str, AgentRuns]] = WeakKeyDictionary()
@@ -154,13 +162,17 @@ class Journal:
     def begin_run(self, prompt: Any, history: Sequence[ModelMessage], deps: object) -> None:
         """Choose the number of a run of the agent by what it starts from."""
         self._start = Prompt(prompt, list(history), "")
-        self._started_by = {"message": digest([prompt, list(map(message_digest, history))]), "deps": digest(deps)}
+        try:
+            of_deps = digest(deps)
+        except RecursionError:  # they contain themselves
+            of_deps = type(deps).__qualname__
+        self._started_by = {"message": digest([prompt, list(map(message_digest, history))]), "deps": of_deps}
         start = {} if self.terms.is_private else self._started_by
         all_runs = _runs.setdefault(self._attempt, {})
         runs = all_runs[self.agent] = all_runs.get(self.agent) or self._stored_runs()
         number = runs.number(start)
         self._prefix = self._prefix_of(number)
-        if number > runs.stored and (left := tuple(map(self._prefix_of, runs.like(start)))):
+        if number > runs.stored and (left := tuple(map(self._prefix_of, runs.may_be(start)))):
             steps = [one for one in steps_before(self._attempt, results=True) if one.step.startswith(left)]
             self.changes.begins(self._prefix[:-2], steps)
 
@@ -207,8 +219,11 @@ class Journal:
         """Yield the step of a request to a model, or the stored answer if the request is the same as then."""
         self.refuse_if_stopping()
         request = self.fingerprints.of(model, settings, parameters, messages)
-        parts = getattr(parameters, "instruction_parts", None) or ()
-        self._keep_start("\n\n".join(part.content for part in parts))
+        if self._start is not None:
+            new = messages[len(self._start.history) :]
+            system = (part for message in new for part in message.parts if part.part_kind == "system-prompt")
+            parts = (*system, *(getattr(parameters, "instruction_parts", None) or ()))
+            self._keep_start("\n\n".join(part.content for part in parts))
         self._rewind(request)
         before = self._requests[-1] if self._requests else None
         self._requests.append(request)
@@ -216,7 +231,7 @@ class Journal:
             self._prefix + _numbered("model", len(self._requests)),
             {"model": request.model} if self.terms.is_private else request.stored(before),
             lambda stored: request.difference(positional_and_named(stored)[1], before),
-            {tool.name for tool in (*parameters.function_tools, *parameters.output_tools)},
+            schemas_of(parameters),
         )
         if self._budget:
             call = call._replace(begins=self._budget.refuse_or_wait)
@@ -233,7 +248,7 @@ class Journal:
         name: str,
         arguments: Mapping[str, JsonValue],
         difference: Callable[[str], str],
-        tools: Collection[str] = (),
+        tools: Tools = NO_TOOLS,
     ) -> ExactStep:
         """Return a step on which later ones rest, and which begins again if its stored arguments differ."""
 

@@ -43,5 +43,5 @@ def approve(session: str, call: str | None, deny: bool, reason: str | None, budg
         found = session_names.resolve(store.database, session, exact=True)
         value = answer if budget is None else {"tokens": budget}
         for each in operations.answer(store.database, found, call, value, budget=budget is not None):
-            said = f"{each.call} {answer['kind']}: {each.say}" if budget is None else f"{budget:,} tokens"
+            said = f"{each.call} {answer['kind']}: {each.say}" if budget is None else f"the budget is {budget:,} tokens"
             echo(one_line(f"{each.task}: {said}"))

@@ -29,7 +29,9 @@ _COLUMNS = (
     Column("95 %", right=True, leaves=2),
     Column("last failure"),
 )
-_TOKENS = tuple(Column(name, right=True, leaves=1) for name in ("paid", "used again", "thrown away"))
+_TOKENS = tuple(
+    Column(name, right=True, leaves=place) for name, place in (("paid", 3), ("used again", 2), ("thrown away", 1))
+)
 
 _MOST = 5  # main tasks that are named
 

@@ -107,7 +107,9 @@ def end_of_call(result: Object) -> str:
     data = as_object(result.get("data")) or result
     names = ("value", "return_value", "message", "content")
     texts = [text_of(data[name]) for name in names if data.get(name) is not None]
-    return _ENDS.get(str(result.get("kind")), "") + ("\n".join(texts) if texts else "null")
+    kind = str(result.get("kind"))
+    none = "null" if kind.startswith("return") or data.keys() & names else "[not stored]"  # of a private agent
+    return _ENDS.get(kind, "") + ("\n".join(texts) if texts else none)
 
 
 def text_of(value: JsonValue) -> str:

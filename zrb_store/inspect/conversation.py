@@ -65,7 +65,8 @@ class Turn:
     def notes(self) -> list[str]:
         """What else is known of it."""
         spent = [self.model or "", amount(*self.tokens)] if self.tokens else []
-        return [*filter(None, spent), *["from the store"] * self.from_store]
+        of = self.call if self.tool is None else None  # what was decided about several calls, for example
+        return [*filter(None, (*spent, of)), *["from the store"] * self.from_store]
 
     def said(self, *, full: bool) -> str:
         """Return the arguments of a call, and what was said; unless `full`, cut where they are long."""
@@ -86,7 +87,9 @@ class Turn:
     def compared(self) -> JsonValue:
         """Return what `diff` compares of it."""
         by: dict[str, JsonValue] = {} if self.model is None else {"model": self.model}
-        called: dict[str, JsonValue] = {} if self.tool is None else {"tool": self.tool, "arguments": self.arguments}
+        called: dict[str, JsonValue] = {} if self.tool is None else {"tool": self.tool}
+        if self.role == "tool call":  # its result may lack them
+            called["arguments"] = self.arguments
         return {"role": self.role, "text": self.text, **by, **called}
 
 
@@ -95,10 +98,12 @@ def conversation(document: SessionDocument, task: str | None) -> tuple[str, list
     with_agent = {each.name: each for each in document.tasks if each.has_agent}
     session, names = document.session.name, ", ".join(with_agent)
     if not with_agent:
-        raise TaskNotFound(f"session {session} has no agent")
+        raise TaskNotFound(f"session {session} has no stored agent")
     name = next(iter(with_agent)) if task is None and len(with_agent) == 1 else task
     if name not in with_agent:
-        what = f"task {task} of session {session} has no agent" if task else f"session {session} has several agents"
+        what = (
+            f"task {task} of session {session} has no stored agent" if task else f"session {session} has several agents"
+        )
         raise TaskNotFound(f"{what}: name one of {names}")
     return name, turns(with_agent[name])
 

@@ -16,7 +16,7 @@ from zrb_store import codec, records
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
 from zrb_store.errors import SessionNotFound, ValueNotFound
-from zrb_store.inspect.agents import NO_COSTS, Costs, agents_of, costs_of_step, executions
+from zrb_store.inspect.agents import NO_COSTS, Costs, agent_note, agents_of, costs_of_step, executions, step_name
 from zrb_store.inspect.header import header
 from zrb_store.inspect.moments import attempt_at, moment_of, runs_at, status_at, value_at
 from zrb_store.inspect.value import each_with_acts
@@ -85,6 +85,13 @@ class Step:
     @property
     def name(self) -> str:
         return self.last.step or self.last.task
+
+    @property
+    def repeats(self) -> str:
+        """How often it was begun, or executed if an agent called it; empty for once."""
+        is_call = step_name(self.name).kind == "tool" and agent_note(self.name, self.result)
+        count, what = (self.executions, "executions") if is_call else (len(self.attempts), "attempts")
+        return f"{count} {what}" * (count > 1)
 
     def to_json(self) -> JsonObject:
         shown: JsonObject = {

@@ -149,7 +149,8 @@ def _add_costs(found: dict[_Key, TaskStats], answers: Iterable[stats.Answer]) ->
     asked, begun = list[tuple[str, Costs]](), list[str]()
     for one in answers:
         name, result = one.record.step or "", one.result and codec.to_json(one.result)
-        asked.append((name, costs_of_step([(one.record, result)], one.last_id, None)))
+        if step_name(name).kind == "model":
+            asked.append((name, costs_of_step([(one.record, result)], one.last_id, None)))
         begun += [name] * (one.last_status == "completed" or one.record.parent_id == one.last_id)
     of_task, agents = found.setdefault(one.key, TaskStats(*one.key)), agents_of(begun)
     for name, costs in asked:

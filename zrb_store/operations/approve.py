@@ -7,29 +7,42 @@ from collections.abc import Mapping
 from zrb_store import codec
 from zrb_store.db.engine import Database
 from zrb_store.errors import InvalidArgument, ValueNotFound
+from zrb_store.inspect.agents import answer_cost
 from zrb_store.operations.values import push
+from zrb_store.queries.steps import paid_since
 from zrb_store.queries.waits import Wait, parked
 from zrb_store.records import JsonValue, SessionRecord
 
 
 def questions(database: Database, session: SessionRecord) -> list[Wait]:
     """Return what the agents of a session wait for, and nobody has answered yet."""
+    return [each for each in _asked(database, session) if not each.has_value]
+
+
+def _asked(database: Database, session: SessionRecord) -> list[Wait]:
     waiting = parked(database, [session.id]) if session.status == "waiting" else []
-    return [each for each in waiting if each.of_agent is not None and not each.has_value]
+    return [each for each in waiting if each.of_agent is not None]
 
 
 def answer(
     database: Database, session: SessionRecord, call: str | None, value: Mapping[str, JsonValue], *, budget: bool
 ) -> list[Wait]:
     """Answer the question about a call, by default the only one, or those about a budget; return what was asked."""
-    asked = [each for each in questions(database, session) if (each.call is None) == budget]
+    waiting = _asked(database, session)
+    asked = [each for each in waiting if (each.call is None) == budget and not each.has_value]
     found = [each for each in asked if call in (None, each.call)]
-    listed = ", ".join(f"{each.call} ({each.say})" for each in asked) or "none"
+    listed = ", ".join(f"{each.call} ({each.say})" for each in asked)
     if not found:
-        what = "no budget" if budget else f"no such call: it waits for {listed}"
-        raise ValueNotFound(f"session {session.name} waits for {what}")
+        what = "an answer about a budget" if budget else f"an approval{f' of {call}' if call else ''}"
+        others = next((f"use `{each.answer}`" for each in waiting if not each.has_value), "")
+        others = f"it waits for {listed}" if listed else others or ("it is answered already" if waiting else "")
+        raise ValueNotFound(f"session {session.name} does not wait for {what}" + (f": {others}" if others else ""))
     if len(found) > 1 and not budget:
         raise InvalidArgument(f"session {session.name} waits for several calls: name one of {listed}")
+    paid = [answer_cost(codec.to_json(data or "null")) for *_, data in paid_since(database, session.name, 0)]
+    used = sum(cost.input_tokens + cost.output_tokens for cost in paid)
+    if budget and used >= int(str(value["tokens"])):
+        raise InvalidArgument(f"session {session.name} has used {used:,} tokens: give it a larger budget")
     for each in found:
         push(database, each.session, str(each.queue), codec.encode(value), None)
     return found

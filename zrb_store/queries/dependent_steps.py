@@ -16,7 +16,7 @@ from zrb_store.db.transaction import Executor, Row, first_column
 from zrb_store.queries import attempts
 from zrb_store.queries.attempts import attempt_as, is_in_effect, is_step
 from zrb_store.queries.clock import given_tick
-from zrb_store.queries.steps import StepRecord, is_running, of_task, select_steps, step_record
+from zrb_store.queries.steps import StepRecord, completed_of_task, is_running, of_task, select_steps, step_record
 from zrb_store.queries.values import is_same_value
 
 if TYPE_CHECKING:
@@ -229,6 +229,7 @@ def _in_span(with_results: bool) -> sa.Select[*Row]:
 def steps_to_resume(executor: Executor, session_id: int, task: str) -> list[StepRecord]:
     """Return the steps of a task as a resume finds them: what it gives back before the task runs is not in effect."""
     last = [record.id for record in attempts.of_session(executor, session_id) if record.task == task][-1:]
+    last = last or [step.id for step in completed_of_task(executor, session_id, task)][:1]  # that a fork has copied
     undone = of_attempts(executor, [record.id for record in attempts.unfinished(executor, session_id)])
     found = steps_in(executor, last[0], task, results=True) if last else []
     return [step._replace(given_back=step.given_back or step.id in undone) for step in found]

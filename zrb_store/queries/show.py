@@ -302,6 +302,7 @@ class StepCounts(NamedTuple):
     task: str
     steps: int  # how many steps it has
     standing: int  # how many of them have completed and were not given back
+    kept: int  # how many of these have results that are stored
     running: int  # how many attempts of steps are running
     failed: int  # how many attempts of steps failed
     interrupted: int  # how many were interrupted
@@ -319,7 +320,8 @@ def _step_counts(dialect_name: str, then: bool) -> sa.Select[*Row]:
     is_dead = sa.and_(status == literal("running"), among(dialect_name, t.attempt.c.run_id, "dead_runs"))
     status = sa.case((is_dead, literal("lost")), else_=status)
     stands = sa.and_(status == literal("completed"), ~given_back)
-    counted = (stands, *(status == literal(word) for word in ("running", *UNSUCCESSFUL)))
+    words = ("running", *UNSUCCESSFUL)
+    counted = (stands, stands & t.attempt.c.restorable, *(status == literal(word) for word in words))
     return (
         sa.select(
             t.attempt.c.step_of,

@@ -99,10 +99,10 @@ def with_ids(executor: Executor, run_ids: Sequence[int]) -> list[TaskRun]:
 
 
 class Answer(NamedTuple):
-    """An attempt of a step that may be the answer of a model."""
+    """An attempt of a step that may be the answer of a model, or that the last attempt of a task has begun."""
 
     record: AttemptRecord
-    result: str | None  # encoded
+    result: str | None  # encoded; of an answer only
     key: tuple[str | None, str | None]  # the project and the main task of its session
     of: tuple[int, str]  # the session and the task that it is a step of
     last_id: int | None  # the last attempt of that
@@ -110,17 +110,21 @@ class Answer(NamedTuple):
 
 
 def answers(transaction: Transaction, task: str | None, since: int | None) -> Iterator[Answer]:
-    """Yield what models were asked in the sessions of a task, or of all, since a moment, by session and task."""
+    """Yield what models were asked in the sessions of a task, or of all, since a moment, by session and task.
+
+    Among it are all steps that the last attempt of a task has begun.
+    """
     last, other = t.attempt.alias("last"), t.attempt.alias("other")
     of_task = (other.c.session_id == t.attempt.c.session_id, other.c.task == t.attempt.c.step_of)
     newest = sa.select(sa.func.max(other.c.id)).where(*of_task).scalar_subquery()
     found = (
         attempts.selection("arguments", "error_traceback")
         .add_columns(
-            t.attempt.c.result, t.session.c.project, t.session.c.task, t.attempt.c.step_of, last.c.id, last.c.status
+            sa.case((is_answer(), t.attempt.c.result)),
+            *(t.session.c.project, t.session.c.task, t.attempt.c.step_of, last.c.id, last.c.status),
         )
         .outerjoin(last, last.c.id == newest)
-        .where(t.attempt.c.step_of.is_not(None), is_answer())
+        .where(t.attempt.c.step_of.is_not(None), sa.or_(is_answer(), t.attempt.c.parent_id == last.c.id))
         .order_by(t.attempt.c.session_id, t.attempt.c.step_of)
     )
     found = found if task is None else found.where(t.session.c.task == task)

@@ -405,12 +405,26 @@ def ask_anew(transaction: Transaction, session: SessionRecord, task: str) -> lis
     answers = [Answer(*place) for *place, step, arguments in rows if awaited(step, arguments) is not None]
     asked = [awaited(*row) for row in transaction.execute(_open_questions(), params)]
     for queue in sorted({each.queue for each in asked if each is not None and each.queue is not None}):
-        queue_id = find_queue(transaction, session.name, queue)
-        if queue_id is not None:
-            unused = transaction.execute(_unused(), {"queue_id": queue_id})
-            answers.extend(Answer(queue_id, queue, seq) for (seq,) in unused)
+        answers += _unused_in(transaction, session.name, queue)
     transaction.execute(_forget(), params)
     return answers
+
+
+def _unused_in(transaction: Transaction, session: str, queue: str) -> list[Answer]:
+    """Return the answers that came from outside, and that nobody has taken."""
+    queue_id = find_queue(transaction, session, queue)
+    rows = [] if queue_id is None else transaction.execute(_unused(), {"queue_id": queue_id})
+    return [Answer(queue_id or 0, queue, seq) for (seq,) in rows]
+
+
+def drop_other_answers(transaction: Transaction, session: str, attempt_id: int, asked: Awaited) -> None:
+    """Drop the answers to another question that the task asked at this step before.
+
+    The model of an agent may give its id to another call.
+    """
+    before = waited_before(transaction, attempt_id, asked.step)
+    if before is not None and before.say != asked.say:
+        drop(transaction, session, _unused_in(transaction, session, str(asked.queue)))
 
 
 def drop(transaction: Transaction, session: str, answers: Iterable[Answer]) -> None:

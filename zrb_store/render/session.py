@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass
 
-from zrb_store.inspect.agents import NO_COSTS, agent_note, step_name
+from zrb_store.inspect.agents import NO_COSTS, agent_note
 from zrb_store.inspect.header import inputs_of, withheld_inputs
 from zrb_store.inspect.queues import holders_of
 from zrb_store.inspect.show import Attempt, Queue, SessionDocument, Step, Task
@@ -194,13 +194,11 @@ class SessionPrinter:
 
     def _step_row(self, step: Step) -> list[str]:
         """Return the row of a step: its last attempt, with the name of the step and its result."""
-        attempts, last, width = step.attempts, step.last, self._width
+        last, width = step.last, self._width
         has_completed = last.status == "completed"
         of_agent = agent_note(step.name, step.result)
-        is_call = bool(of_agent) and step_name(step.name).kind == "tool"
-        count, what = (step.executions, "executions") if is_call else (len(attempts), "attempts")
         facts = {
-            f"{count} {what}": count > 1,
+            step.repeats: bool(step.repeats),
             "once": last.once,
             "given back": has_completed and step.status != "completed",
             "not restorable": has_completed and not last.restorable,
@@ -330,9 +328,9 @@ def _hints(document: SessionDocument, holders: Sequence[Holder]) -> list[tuple[s
         whose = " and that ".join(f"{one_line(own)} {acts}" for acts, own in names.items())
         hints.append(("Pending:", f"values that {whose} are given back by a resume"))
     counts = [task.counts for task in document.tasks if task.status != "completed" and task.counts is not None]
-    if (is_halted or document.waits) and (completed := [each for each in counts if each.standing]):
+    if (is_halted or document.waits) and (completed := [each for each in counts if each.kept]):
         again = f", except with --from {one_line(completed[0].task)}" if is_zrb and len(completed) == 1 else ""
-        steps = " and ".join(f"{counted(each.standing, 'step')} of {one_line(each.task)}" for each in completed)
+        steps = " and ".join(f"{counted(each.kept, 'step')} of {one_line(each.task)}" for each in completed)
         hints.append(("Steps:", f"a resume keeps the results of {steps}{again}"))
     holding = list(dict.fromkeys((each.session, each.step_of) for each in holders if each.step_of is not None))
     if holding:

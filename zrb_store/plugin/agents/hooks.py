@@ -129,7 +129,12 @@ def _agent_run(task: AnyTask) -> AgentRun | None:
     """Return the run of a task's agent; None if its steps are not stored."""
     attempt = running_attempt()
     try:
-        if attempt is None or (terms := terms_of(task, attempt.session)) is None:
+        if attempt is None:
+            return None
+        if (terms := terms_of(task, attempt.session)) is None:
+            from zrb_store.agents.changes import refuse_to_forget  # late: as below
+
+            refuse_to_forget(attempt)
             return None
         from zrb_store.agents.journal import Journal
         from zrb_store.plugin.agents.agent_run import AgentRun  # late: imports pydantic-ai

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
@@ -19,7 +19,7 @@ from zrb.util.attr import get_attr
 
 from zrb_store import codec
 from zrb_store.agents.capability import marked_policy
-from zrb_store.agents.changes import NOT_STORED, decide, in_words
+from zrb_store.agents.changes import NOT_STORED, Tools, decide, in_words, schemas_of
 from zrb_store.agents.digests import digest
 from zrb_store.agents.fingerprint import Fingerprints, Request
 from zrb_store.agents.journal import prompt_difference
@@ -53,6 +53,7 @@ class _Probe(AbstractCapability[Any]):
     """Sees the first request, before any other capability, and lets it go nowhere."""
 
     request: Request
+    schemas: Tools  # of the tools of the request
 
     def __init__(self) -> None:
         super().__init__()
@@ -70,7 +71,9 @@ class _Probe(AbstractCapability[Any]):
         self._fingerprints.begin_run(ctx)
         self._fingerprints.before_hooks(given)
         model, settings = request_context.model, request_context.model_settings
-        self.request = self._fingerprints.of(model, settings, request_context.model_request_parameters, given)
+        parameters = request_context.model_request_parameters
+        self.request = self._fingerprints.of(model, settings, parameters, given)
+        self.schemas = schemas_of(parameters)
         found = {name: marked_policy(ctx, name) for name in self.tools}
         self.once = {name: policy for name, policy in found.items() if policy}
         raise _Seen
@@ -141,7 +144,7 @@ def plan_agent(
     What is given back before the task runs is not in effect. `over` says why the task starts over, if it does.
     """
     terms = terms_of(task, "")
-    plans: list[tuple[str, str]] = [("made-again", over or "agents-off")] * len(known)
+    plans: list[tuple[str, str]] = [("made-again", over) if over else ("stops", "agents-off")] * len(known)
     if over is None and terms is not None:
         now = _now(task, inputs, next((one for one in known if one.is_done and one.step == "prompt"), None))
         once = {**(now.probe.once if now.probe else {}), **terms.once}
@@ -176,7 +179,7 @@ def _alone(one: StepRecord, once: Mapping[str, str]) -> tuple[str, str]:
     return "made-again", "not-stored" if one.in_effect else "lost" if dead else one.status
 
 
-def _differences(known: Sequence[StepRecord], now: _Now) -> Iterator[tuple[int, str, Collection[str]]]:
+def _differences(known: Sequence[StepRecord], now: _Now) -> Iterator[tuple[int, str, Tools]]:
     """Yield where stored steps no longer fit, how their requests differ, and the tools that the agent has there.
 
     A later request may have had tools that the first one had not: it is taken to have them again.
@@ -186,11 +189,11 @@ def _differences(known: Sequence[StepRecord], now: _Now) -> Iterator[tuple[int, 
     for place, one in enumerate(known):
         kind, then = step_name(one.step).kind, _arguments(one)
         if kind in ("prompt", "model") and one.in_effect and not one.restorable:
-            yield place, NOT_STORED, ()
+            yield place, NOT_STORED, {}
         elif kind == "prompt" and one.is_done and then and not one.kept:
             found = prompt_difference(one.arguments or "null", {**then, **now.prompt})
             if found:
-                yield place, found, ()
+                yield place, found, {}
         elif kind == "model" and one.is_done and now.probe is not None:
             parts |= then
             tools = parts.get("tools", {})
@@ -202,7 +205,8 @@ def _differences(known: Sequence[StepRecord], now: _Now) -> Iterator[tuple[int, 
                 is_compared = True
                 if found:
                     gone = first.keys() - now.probe.tools.keys()
-                    yield place, found, (tools.keys() | now.probe.tools.keys()) - gone
+                    left = (tools.keys() | now.probe.tools.keys()) - gone
+                    yield place, found, {name: now.probe.schemas.get(name, {}) for name in left}
 
 
 def _arguments(step: StepRecord) -> dict[str, JsonValue]:
