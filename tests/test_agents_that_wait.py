@@ -160,3 +160,35 @@ def test_an_approval_is_of_one_call(store: Store, command: Commands) -> None:
     assert command.ok("approve", "s") == 'triage: c0 approved: charge {"n": 99}\n'
     start(99)
     assert paid == [99]
+
+
+@pytest.mark.on_sqlite
+def test_agents_that_are_gathered_end_without_a_word(
+    store: Store, command: Commands, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One has its approval, and is about to make the call, when the other one lets the session wait."""
+    paid: list[str] = []
+
+    def asking(name: str) -> Any:
+        def answer(messages: list[ModelMessage], _: AgentInfo) -> ModelResponse:
+            number = sum(isinstance(one, ModelResponse) for one in messages)
+            return ModelResponse([TextPart("done") if number == 3 else ToolCallPart("charge", {"n": number}, "c0")])
+
+        async def charge(n: int) -> str:
+            paid.append(f"{name} {n}")
+            return "receipt"
+
+        agent: Any = Agent(FunctionModel(answer), name=name, capabilities=[durable(wait_for_approval=True)])
+        agent.tool_plain(requires_approval=True)(charge)
+        return agent
+
+    async def both() -> None:
+        await asyncio.gather(*(asking(name).run("Charge.") for name in "ab"))
+
+    for _ in range(7):
+        with contextlib.suppress(SystemExit), store.session("s").run() as run, run.attempt("triage") as attempt:
+            asyncio.run(both())
+            attempt.complete()
+        command("approve", "s")
+    assert sorted(paid) == [f"{name} {n}" for name in "ab" for n in range(3)]
+    assert not [record for record in caplog.records if record.name == "asyncio"]

@@ -377,8 +377,9 @@ class Journal:
         return self._attempt.database.is_stopping
 
     def refuse_if_stopping(self) -> None:
-        """Let nothing begin after a signal has cancelled what runs: the cancellation may not have come here yet."""
-        if self.is_stopping and any(task.cancelling() for task in asyncio.all_tasks()):
+        """Let nothing begin after a signal or a wait has ended what runs, although it was not cancelled here yet."""
+        is_ending = self.is_stopping and any(task.cancelling() for task in asyncio.all_tasks())
+        if is_ending or self._attempt.parked is not None:
             raise asyncio.CancelledError
 
     def wait_for_store(self) -> None:
