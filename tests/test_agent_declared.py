@@ -19,9 +19,10 @@ from pydantic_ai.messages import ModelResponse, TextPart, UserPromptPart
 from pydantic_ai.models.function import FunctionModel
 from pydantic_ai.toolsets import FunctionToolset
 
-from tests.test_durable_agents import Broken, Desk, in_attempt
+from tests.test_durable_agents import Broken, Desk, in_attempt, run
 from zrb_store import Attempt, Store
 from zrb_store.agents import digests, durable
+from zrb_store.errors import RequestChanged
 from zrb_store.inspect.conversation import conversation
 from zrb_store.inspect.show import open_session
 
@@ -288,3 +289,13 @@ def test_what_hooks_are_given_counts(store: Store, timed: type[AbstractCapabilit
     with pytest.raises(Broken), pytest.warns(RuntimeWarning, match="message 6 of the conversation has changed"):
         in_attempt(store, work(changed, "Be brief."))
     assert (again.paid[0], changed.paid[0]) == ("desk 4", "desk 3")
+
+
+@pytest.mark.on_sqlite
+def test_switched_off_it_repeats_nothing_that_is_stored(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    in_attempt(store, lambda _: run(Desk().agent()))
+    monkeypatch.setenv("ZRB_STORE_AGENTS", "off")
+    desk = Desk()
+    with pytest.raises(RequestChanged, match=r"3 answers .* and 2 tool calls are stored, and would be repeated"):
+        in_attempt(store, lambda _: run(desk.agent()))
+    assert desk.paid == []

@@ -375,6 +375,33 @@ def test_a_new_run_makes_no_call_that_must_not_be_repeated(store: Store) -> None
 
 
 @pytest.mark.on_sqlite
+def test_deps_that_change_by_themselves(store: Store) -> None:
+    """If none is known again, nothing is paid again in silence. Else a new customer is no other one."""
+    calls: list[int] = []
+
+    @once_tool
+    async def charge(n: int) -> str:
+        calls.append(n)
+        return "receipt"
+
+    def work(*customers: str) -> Any:
+        agent = Desk().agent(tool=charge, deps_type=Order)
+
+        async def each(_: Attempt) -> None:
+            for customer in customers:
+                await agent.run("Charge.", deps=Order(customer))
+
+        return each
+
+    in_attempt(store, work("ann at 1", "bob at 1"))
+    with pytest.raises(RequestChanged, match=r"desk~3 is a new run: .* 6 answers .* are not used yet"):
+        in_attempt(store, work("ann at 2", "bob at 2"))
+    assert calls == [0, 1] * 2
+    in_attempt(store, work("bob at 1", "new"))
+    assert calls == [0, 1] * 3
+
+
+@pytest.mark.on_sqlite
 @pytest.mark.parametrize("policy", ["stop"], indirect=True)
 @pytest.mark.parametrize("name", ["approval bot", "tool smith", "a: tool x", "prompt"])
 def test_names_of_agents_are_told_from_those_of_steps(store: Store, policy: str, name: str) -> None:
@@ -462,14 +489,4 @@ def test_calls_with_other_parameters_are_not_used_again(store: Store, policy: st
     else:
         with pytest.raises(RequestChanged, match="an answer calls tool charge, which has other parameters now"):
             in_attempt(store, lambda _: run(desk.agent(tool=tool)))
-    assert desk.paid == []
-
-
-@pytest.mark.on_sqlite
-def test_switched_off_it_repeats_nothing_that_is_stored(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    in_attempt(store, lambda _: run(Desk().agent()))
-    monkeypatch.setenv("ZRB_STORE_AGENTS", "off")
-    desk = Desk()
-    with pytest.raises(RequestChanged, match=r"3 answers .* and 2 tool calls are stored, and would be repeated"):
-        in_attempt(store, lambda _: run(desk.agent()))
     assert desk.paid == []

@@ -81,29 +81,29 @@ class AgentRuns:
 
     def __init__(self, stored: Sequence[Mapping[str, JsonValue] | None]) -> None:
         self.stored = self._last = len(stored)
+        self._any_found = False  # whether one of them was asked for
         # The arguments of the prompts of those that stand, and did not start again yet.
         self._starts = {number: one for number, one in enumerate(stored, 1) if one is not None}
 
     def number(self, start: Mapping[str, JsonValue]) -> int:
         """Return the number of a run that starts with these arguments of its prompt."""
         equal = [number for number, stored in self._starts.items() if {**stored, **start} == stored]
-        found = equal or (self.like(start) if self.stored == 1 else [])
+        found = equal or (self._left(start, "deps") if self.stored == 1 else [])
+        self._any_found |= bool(found)
         self._last += not found
         number = next(iter(found), self._last)
         self._starts.pop(number, None)
         return number
 
-    def like(self, start: Mapping[str, JsonValue]) -> list[int]:
-        """Return the stored runs that nobody has asked for yet, and that have the same deps."""
-        return self._left(start, "deps")
-
     def may_be(self, start: Mapping[str, JsonValue]) -> list[int]:
-        """Return those of these that have the same deps or the same message: the other may have changed."""
-        return self._left(start, "deps", "message")
+        """Return the stored runs that a new one may be: those with the same deps that nobody has asked for yet.
+
+        If no deps were known again, they may change by themselves: then the same message is enough.
+        """
+        return self._left(start, *(("deps",) if self._any_found else ("deps", "message")))
 
     def _left(self, start: Mapping[str, JsonValue], *names: str) -> list[int]:
-        same = {number: [one.get(name) == start.get(name) for name in names] for number, one in self._starts.items()}
-        return [number for number, found in same.items() if any(found)]
+        return [number for number, one in self._starts.items() if any(one.get(n) == start.get(n) for n in names)]
 
 
 _runs: WeakKeyDictionary[Attempt, dict[str, AgentRuns]] = WeakKeyDictionary()
