@@ -23,6 +23,7 @@ from tests.test_durable_agents import Broken, Desk, in_attempt, run
 from zrb_store import Attempt, Store
 from zrb_store.agents import digests, durable
 from zrb_store.errors import RequestChanged
+from zrb_store.inspect.agents import agent_note
 from zrb_store.inspect.conversation import conversation
 from zrb_store.inspect.show import open_session
 
@@ -289,6 +290,19 @@ def test_what_hooks_are_given_counts(store: Store, timed: type[AbstractCapabilit
     with pytest.raises(Broken), pytest.warns(RuntimeWarning, match="message 6 of the conversation has changed"):
         in_attempt(store, work(changed, "Be brief."))
     assert (again.paid[0], changed.paid[0]) == ("desk 4", "desk 3")
+
+
+@pytest.mark.on_sqlite
+def test_an_answer_that_follows_others_that_did_not_fit_says_so(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(Broken):
+        in_attempt(store, lambda _: run(Desk("desk 2").agent()))
+    monkeypatch.setenv("ZRB_STORE_CHANGED_REQUEST", "reuse")
+    with pytest.warns(RuntimeWarning, match="the system prompt has changed: 2 answers .* are used anyway"):
+        in_attempt(store, lambda _: run(Desk().agent(instructions="Be quick.")))
+    with open_session(store.database, "s") as document:
+        notes = [agent_note(step.name, step.result) or "" for task in document.tasks for step in task.steps]
+    told = [note.rpartition(", ")[2] for note in notes if "although" in note]
+    assert told == ["earlier answers were used although the system prompt has changed"]
 
 
 @pytest.mark.on_sqlite

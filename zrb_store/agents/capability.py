@@ -35,7 +35,7 @@ from pydantic_core import to_jsonable_python
 from zrb_store import codec, settings
 from zrb_store.agents import stored
 from zrb_store.agents.changes import OnChange, refuse_to_forget
-from zrb_store.agents.decisions import RESULTS, dump_decisions, read_decisions
+from zrb_store.agents.decisions import RESULTS, UNDECIDED, dump_decisions, read_decisions
 from zrb_store.agents.journal import Journal, Terms
 from zrb_store.agents.once import Policy, policy_of
 from zrb_store.agents.stored import dump_response, read_response
@@ -322,7 +322,7 @@ class StoredHandler(AbstractCapability[AgentDepsT]):
                 finally:
                     self.is_asking = False
                 if results is None:
-                    step.fail(None, "interrupted")  # zrb decides
+                    step.fail(UNDECIDED, "interrupted")  # zrb decides
                 else:
                     journal.keep(step, functools.partial(dump_decisions, RESULTS, results, None))
                 return results

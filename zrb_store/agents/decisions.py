@@ -22,7 +22,7 @@ from zrb_store.attempt.waits import answers_in
 from zrb_store.db.transaction import Transaction
 from zrb_store.errors import BudgetUsed
 from zrb_store.inspect.agents import answer_cost
-from zrb_store.masking import mask_text
+from zrb_store.masking import ErrorText, mask_text
 from zrb_store.queries.steps import BUDGET, paid_since
 from zrb_store.queries.waits import Awaited, drop_other_answers
 from zrb_store.records import JsonValue
@@ -31,6 +31,8 @@ _RESULTS: TypeAdapter[DeferredToolResults] = TypeAdapter(DeferredToolResults)
 _MOST = 1000  # characters of a call that a person is asked about
 APPROVAL, RESULTS = "approval", "deferred results"
 """The kinds of what is stored: whether calls may be executed, or their results."""
+UNDECIDED = ErrorText("Undecided", "somebody decides later", "")
+"""Why a step in which it was to be decided about a call ends without a decision."""
 
 
 def arguments_of(calls: Sequence[ToolCallPart]) -> Data:

@@ -22,7 +22,7 @@ from pydantic_ai.messages import ModelMessage, ToolCallPart
 from pydantic_ai.models import Model, ModelRequestParameters
 from pydantic_ai.settings import ModelSettings
 
-from zrb_store.agents.changes import NO_TOOLS, NOT_STORED, ChangedRequests, OnChange, Tools, schemas_of
+from zrb_store.agents.changes import NO_TOOLS, NOT_STORED, ChangedRequests, OnChange, Tools, in_words, schemas_of
 from zrb_store.agents.decisions import Budget, ask
 from zrb_store.agents.digests import digest
 from zrb_store.agents.fingerprint import Fingerprints, Request, message_digest
@@ -135,6 +135,7 @@ class Journal:
         self.changes = ChangedRequests(attempt, terms.on_change, terms.setting)
         self.fingerprints = Fingerprints()
         self._reasons: dict[str, str] = {}  # why steps run although they had completed, by name
+        self._used_anyway = ""  # what had changed when stored answers were used, until that is kept with the next one
         self._attempt = attempt
         self._budget = None if terms.budget is None else Budget(attempt, terms.budget, waits=terms.waits)
         self._prefix = ""  # of the names of its steps
@@ -254,7 +255,10 @@ class Journal:
 
         def change(stored: str) -> str | None:
             found = difference(stored)
-            if not found or self.changes.keeps(found, name, tools):
+            if not found:
+                return None
+            if self.changes.keeps(found, name, tools):
+                self._used_anyway = self._used_anyway or f"earlier answers were used although {in_words(found)}"
                 return None
             self._reasons[name] = f"request changed: {found}"
             return self._reasons[name]
@@ -360,8 +364,9 @@ class Journal:
         step.fail(error)
 
     def keep(self, step: Step, dump: Dump) -> None:
-        """Complete a step with messages, and with the reason why it runs although it had completed."""
-        why = {"changed": self._reasons[step.step]} if step.step in self._reasons else {}
+        """Complete a step with messages, and with the reason why it runs again, or follows what did not fit."""
+        reason, self._used_anyway = self._reasons.get(step.step) or self._used_anyway, ""
+        why = {"changed": reason} if reason else {}
         if self.terms.is_private:
             step.complete(summary({**dump("python"), **why}))
         else:

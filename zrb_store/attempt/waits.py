@@ -150,7 +150,7 @@ def _outcome(
     all_steps = attempt.steps
     while True:
         with attempt.xcom.watched():
-            known = all_steps.newest(name) if all_steps.task_had_steps() else None
+            known = all_steps.newest(name)  # also of this attempt: an agent decides about a call in a step of this name
             if known is not None and known.is_done:
                 _refuse_other_step(attempt, known, name, wanted)
                 return known.result or "null"

@@ -18,7 +18,7 @@ from zrb.llm.agent.run import deferred_calls
 
 from zrb_store import codec
 from zrb_store.agents.capability import StoredAgent, StoredHandler, finishing
-from zrb_store.agents.decisions import APPROVAL, arguments_of, dump_decisions, read_decisions
+from zrb_store.agents.decisions import APPROVAL, UNDECIDED, arguments_of, dump_decisions, read_decisions
 from zrb_store.agents.digests import code, digest
 from zrb_store.agents.journal import Journal
 from zrb_store.agents.stored import NotReadable, Prompt, read_prompt
@@ -187,14 +187,14 @@ class AgentRun:
                 self.is_deciding = self.journal.terms.waits
                 results = await decide(*args)
             except NobodyThere:
-                step.fail(None, "interrupted")
+                step.fail(UNDECIDED, "interrupted")
                 raise
             finally:
                 self.is_deciding = False
             # pydantic-ai refuses all else that a task's function may return.
             decided = (bool, ToolApproved, ToolDenied)
             if results is None or not all(isinstance(one, decided) for one in results.approvals.values()):
-                step.fail(None, "interrupted")  # somebody decides later
+                step.fail(UNDECIDED, "interrupted")
                 if self.journal.terms.waits:
                     raise NobodyThere
             else:
