@@ -15,14 +15,14 @@ import pydantic
 import pytest
 from pydantic_ai import Agent, ModelRetry, RunContext
 from pydantic_ai.capabilities import AbstractCapability, ProcessHistory
-from pydantic_ai.messages import ModelResponse, TextPart, UserPromptPart
+from pydantic_ai.messages import ModelMessage, ModelResponse, TextPart, ToolCallPart, UserPromptPart
 from pydantic_ai.models.function import FunctionModel
 from pydantic_ai.toolsets import FunctionToolset
 
 from tests.test_durable_agents import Broken, Desk, in_attempt, run
-from zrb_store import Attempt, Store
+from zrb_store import Attempt, Store, once_tool
 from zrb_store.agents import digests, durable
-from zrb_store.errors import RequestChanged
+from zrb_store.errors import RequestChanged, StepUncertain
 from zrb_store.inspect.agents import agent_note
 from zrb_store.inspect.conversation import conversation
 from zrb_store.inspect.show import open_session
@@ -52,9 +52,10 @@ def with_member(member: object) -> Any:
 
 
 def own_module(text: str) -> Any:
-    """Return a module with a text, as a user's own."""
-    module = types.ModuleType("own")
-    setattr(module, "TEXT", text)  # noqa: B010
+    """Return a module with a text, as a user's own, and one inside it."""
+    module, inner = types.ModuleType("own"), types.ModuleType("own.inner")
+    vars(module).update(TEXT=text, inner=inner)
+    vars(inner).update(TEXT=text)
     return module
 
 
@@ -77,8 +78,11 @@ CHANGED: dict[str, tuple[object, object]] = {
     "global": (made("return RULES", RULES="be kind"), made("return RULES", RULES="be rude")),
     "called": (made("return g(ctx)", g=helper("kind")), made("return g(ctx)", g=helper("rude"))),
     "inner": (made("return [g for _ in ctx]", g="kind"), made("return [g for _ in ctx]", g="rude")),
-    "float": (made("return str(LIMIT)", LIMIT=0.5), made("return str(LIMIT)", LIMIT=0.9)),
     "module": (made("return own.TEXT", own=own_module("a")), made("return own.TEXT", own=own_module("b"))),
+    "inner module": (
+        made("return own.inner.TEXT", own=own_module("a")),
+        made("return own.inner.TEXT", own=own_module("b")),
+    ),
     "set": (over({"a"}), over({"b"})),
     "bytes": (over((b"a",)), over((b"b",))),
     "function in a dict": (over({"f": helper("a")}), over({"f": helper("b")})),
@@ -222,8 +226,7 @@ def test_deps_of_any_kind(store: Store) -> None:
     assert next(tickets.numbers) == 7
     with pytest.warns(RuntimeWarning, match="desk~2 is a new run"):
         start(Desk(), dataclasses.replace(tickets, at=0.0))
-    with pytest.warns(RuntimeWarning, match="desk~3 is a new run"):
-        start(Desk(), nodes)
+    start(Desk(), nodes)
 
 
 class Deps(pydantic.BaseModel, extra="allow"):
@@ -310,6 +313,52 @@ def test_switched_off_it_repeats_nothing_that_is_stored(store: Store, monkeypatc
     in_attempt(store, lambda _: run(Desk().agent()))
     monkeypatch.setenv("ZRB_STORE_AGENTS", "off")
     desk = Desk()
-    with pytest.raises(RequestChanged, match=r"3 answers .* and 2 tool calls are stored, and would be repeated"):
+    with pytest.raises(RequestChanged, match=r"3 answers .* and 2 tool calls are stored, and would be made again"):
         in_attempt(store, lambda _: run(desk.agent()))
     assert desk.paid == []
+    in_attempt(store, lambda _: run(desk.agent("other")))  # which has none
+    assert len(desk.paid) == 5
+
+
+@pytest.mark.on_sqlite
+def test_what_a_private_agent_has_done_is_not_repeated_in_silence(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not known what its run started from."""
+
+    @once_tool
+    async def charge(n: int) -> str:
+        return "receipt"
+
+    monkeypatch.setenv("ZRB_STORE_AGENTS", "private")
+    in_attempt(store, lambda _: run(Desk().agent(tool=charge)))
+    monkeypatch.setenv("ZRB_STORE_AGENTS", "on")
+    with pytest.raises(StepUncertain, match=r"might run again .the result of step desk: prompt is not stored"):
+        in_attempt(store, lambda _: run(Desk().agent(tool=charge)))
+
+
+@pytest.mark.on_sqlite
+def test_a_call_that_its_tool_refused_may_be_told_so_again(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stored answers are used although one of them never fitted the tool."""
+    paid: list[int] = []
+
+    def answer(messages: list[ModelMessage], _: object) -> ModelResponse:
+        number = sum(isinstance(one, ModelResponse) for one in messages)
+        paid.append(number)
+        call = ToolCallPart("charge", {"n": 1} if number else {}, f"c{number}")
+        return ModelResponse([TextPart("done") if number == 2 else call])
+
+    def charge(n: int) -> str:
+        return "receipt"
+
+    def start(instructions: str) -> None:
+        agent: Any = Agent(
+            FunctionModel(answer), name="desk", tools=[charge], instructions=instructions, capabilities=[durable()]
+        )
+        in_attempt(store, lambda _: run(agent))
+
+    start("Be kind.")
+    monkeypatch.setenv("ZRB_STORE_CHANGED_REQUEST", "reuse")
+    with pytest.warns(RuntimeWarning, match="3 answers .* and 1 tool call are used anyway"):
+        start("Be quick.")
+    assert paid == [0, 1, 2]

@@ -133,7 +133,7 @@ def test_the_settings_of_models_that_a_model_asks() -> None:
 
     stored = request(model=falling_back(0.5)).stored(None)
     assert request(model=falling_back(0.5)).difference(stored, None) == ""
-    assert request(model=falling_back(0.6)).difference(stored, None) == "setting function:<lambda>: temperature"
+    assert request(model=falling_back(0.6)).difference(stored, None) == "setting temperature of model 1"
 
 
 def test_the_settings_of_a_tool_of_the_provider() -> None:

@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 from pydantic_ai import Agent
+from pydantic_ai.messages import ModelResponse, TextPart
 from pydantic_ai.models.function import FunctionModel
 
 from tests.rows import query
 from tests.test_durable_agents import Desk, in_attempt, run
 from zrb_store import Attempt, Store
 from zrb_store.agents import durable
+from zrb_store.errors import ZrbStoreError
 
 pytestmark = pytest.mark.promise(number=11)
 
@@ -62,3 +64,18 @@ def test_another_agent_beside_a_stream_is_stored(store: Store, is_left: bool) ->
     first, again = Desk(), Desk()
     assert in_attempt(store, lambda _: read(first)) == in_attempt(store, lambda _: read(again)) == "desk done"
     assert (len(first.paid), again.paid) == (5, [])
+
+
+@pytest.mark.on_sqlite
+def test_a_wait_while_a_stream_is_read_is_refused(store: Store) -> None:
+    """The stream would never end."""
+    model = FunctionModel(lambda *_: ModelResponse([TextPart("yes")]))
+    waiting: Any = Agent(model, name="waiting", capabilities=[durable(budget="tokens=1", wait_for_approval=True)])
+
+    async def read(_: Attempt) -> None:
+        async with teller().run_stream("Tell.") as result:
+            async for _ in result.stream_text(debounce_by=None):
+                await run(waiting)
+
+    with pytest.raises(ZrbStoreError, match="cannot wait: its step teller: model is running: let it end first"):
+        in_attempt(store, read)

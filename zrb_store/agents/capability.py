@@ -36,7 +36,7 @@ from zrb_store import codec, settings
 from zrb_store.agents import stored
 from zrb_store.agents.changes import OnChange, refuse_to_forget
 from zrb_store.agents.decisions import RESULTS, UNDECIDED, dump_decisions, read_decisions
-from zrb_store.agents.journal import Journal, Terms
+from zrb_store.agents.journal import Journal, Terms, bounded, reading
 from zrb_store.agents.once import Policy, policy_of
 from zrb_store.agents.stored import dump_response, read_response
 from zrb_store.attempt import Attempt, Step
@@ -133,7 +133,9 @@ class StoredModel(WrapperModel):
             async with self.wrapped.request_stream(
                 messages, model_settings, model_request_parameters, run_context
             ) as stream:
-                token = current_attempt.set(step.parent)  # what reads the stream is no part of the step
+                # What reads the stream is no part of the step.
+                token = current_attempt.set(step.parent)
+                reading.set((*reading.get(), step))
                 try:
                     yield stream
                 finally:
@@ -365,11 +367,12 @@ class Durable(AbstractCapability[AgentDepsT]):
             warnings.warn(_NO_ATTEMPT, RuntimeWarning, stacklevel=1)
         if not isinstance(attempt, Attempt):
             return CombinedCapability([])
+        name = getattr(ctx.agent, "name", None) or "agent"
         if mode == "off":
-            refuse_to_forget(attempt)
+            refuse_to_forget(attempt, bounded(name))
             return CombinedCapability([])
         on_change = cast(OnChange, settings.choice("ZRB_STORE_CHANGED_REQUEST"))
         budget = settings.budget() if self.terms.budget is None else self.terms.budget
         terms = self.terms._replace(is_private=mode == "private", on_change=on_change, budget=budget)
-        journal = Journal(attempt, terms, getattr(ctx.agent, "name", None) or "agent")
+        journal = Journal(attempt, terms, name)
         return CombinedCapability([StoredHandler(journal), StoredAgent(journal)])

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from functools import reduce
 from itertools import pairwise
@@ -70,6 +71,7 @@ def _obstacle(steps: Sequence[StepRecord], tools: Tools) -> str:
     Whether the agent has the tools that the others call is decided at their own requests.
     """
     answers = [step for step in steps if step.in_effect and step_name(step.step).kind == "model"]
+    made = {step_name(step.step).call for step in steps if step.in_effect and step_name(step.step).kind == "tool"}
     if any(later.started_tick < (earlier.ended_tick or 0) for earlier, later in pairwise(answers)):
         return "its agents overlapped"
     result = codec.decode(steps[0].result or "null") if steps[0] in answers else None
@@ -78,7 +80,8 @@ def _obstacle(steps: Sequence[StepRecord], tools: Tools) -> str:
         name, args = call["tool_name"], call.get("args") or {}
         if name not in tools:
             return f"an answer calls tool {name}, which is gone"
-        if not _fits(tools[name], codec.decode(args) if isinstance(args, str) else args):
+        fits = _fits(tools[name], codec.decode(args) if isinstance(args, str) else args)
+        if call["tool_call_id"] in made and not fits:  # the model of any other was told so
             return f"an answer calls tool {name}, which has other parameters now"
     return ""
 
@@ -91,7 +94,7 @@ def schemas_of(parameters: Any) -> Tools:
 def _fits(schema: Mapping[str, Any], arguments: Any) -> bool:
     """Whether a call has the arguments that a tool needs, and no others, by their names."""
     if not isinstance(arguments, dict):
-        return True  # the model is told so, as it was then
+        return True
     is_closed, known = schema.get("additionalProperties") is False, schema.get("properties", {}).keys()
     return arguments.keys() >= set(schema.get("required", ())) and (not is_closed or arguments.keys() <= known)
 
@@ -112,13 +115,19 @@ def _cost(step: StepRecord) -> Spent:
     return Spent(tool_calls=kind == "tool")
 
 
-def refuse_to_forget(attempt: Attempt) -> None:
-    """Raise `RequestChanged` if a task's agent would run without steps although it has stored ones."""
-    what, verb = paid([step for step in steps_before(attempt, results=True) if is_agent_step(step.step)])
+def paid_by(agent: str, steps: Sequence[StepRecord]) -> tuple[str, str]:
+    """Name the completed steps of an agent, which is the task's own if it has no name, as `paid` does."""
+    of = [(step_name(step.step), step) for step in steps]
+    return paid([step for name, step in of if name.kind and agent in (name.agent, name.agent.rpartition("~")[0])])
+
+
+def refuse_to_forget(attempt: Attempt, agent: str = "") -> None:
+    """Raise `RequestChanged` if an agent would run without steps although it has stored ones."""
+    what, verb = paid_by(agent, steps_before(attempt, results=True))
     if what:
         raise RequestChanged(
-            f"{attempt.task}: {what} {verb} stored, and would be repeated without a store: switch ZRB_STORE_AGENTS or "
-            f"`store_agent` on, or start the task over with --from {attempt.task}"
+            f"{attempt.task}: {what} {verb} stored, and would be made again, because the agent is not stored now: "
+            f"switch ZRB_STORE_AGENTS or `store_agent` on, or start the task over with --from {shlex.quote(attempt.task)}"
         )
 
 
@@ -180,7 +189,7 @@ class ChangedRequests:
         task = self._attempt.task
         again = f"{self._setting.replace('{}', 'rerun')} {does.replace(' ', 's ', 1)}"
         if any(step.uncertain for step in steps):
-            again = f"undo the change, or {does} with --from {task} --repeat-once"
+            again = f"undo the change, or {does} with --from {shlex.quote(task)} --repeat-once"
         kept = f", and {self._setting.replace('{}', 'reuse')} uses the stored ones" if can_reuse else ""
         raise RequestChanged(f"{task}: {why}: {again}{kept}")
 

@@ -87,8 +87,8 @@ def ask(
     def question(name: str, call: ToolCallPart) -> Awaited:
         args = call.args if isinstance(call.args, str) else json.dumps(call.args, ensure_ascii=False)
         say = call.tool_name if is_private else mask_text(f"{call.tool_name} {args}")
-        say = say if len(say) <= _MOST else f"{say[:_MOST]}... ({digest(say)})"
-        return Awaited(f"{attempt.task}: {name}", say=say, name=name)
+        say = say if len(say) <= _MOST else f"{say[:_MOST]}..."
+        return Awaited(f"{attempt.task}: {name}", say=say, name=name, about=digest([call.tool_name, args]))
 
     def drop_others(transaction: Transaction) -> None:
         attempt.refuse_if_closed(transaction)

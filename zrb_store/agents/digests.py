@@ -154,7 +154,7 @@ def code(value: Any) -> JsonValue:
 
 
 def _code(value: Any, seen: dict[int, object]) -> JsonValue:
-    if value is None or type(value) in (bool, int, float, str, bytes):
+    if value is None or type(value) in (bool, int, str, bytes):
         plain: JsonValue = value.hex() if type(value) is bytes else value
         return plain
     if id(value) in seen:
@@ -210,7 +210,10 @@ def _named(function: FunctionType) -> Iterator[Any]:
         yield [sorted(map(repr, one)) if isinstance(one, frozenset) else repr(one) for one in constants]
         found = [function.__globals__.get(name) for name in each.co_names]
         modules = [one for one in found if isinstance(one, ModuleType) and _is_own(one.__name__)]
-        found += [vars(one).get(name) for one in modules for name in each.co_names]
+        for one in modules:
+            inside = [vars(one).get(name) for name in each.co_names]
+            modules += [own for own in inside if isinstance(own, ModuleType) and _is_own(own.__name__)]
+            found += inside
         yield [one for one in found if not isinstance(one, FunctionType) or _is_own(one.__module__)]
         yield [each.co_names, *(one.co_code for one in inner)]
 

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from pydantic_ai.capabilities import AbstractCapability
 from pydantic_ai.messages import ModelMessage
 from pydantic_ai.models import Model, ModelRequestParameters
+from pydantic_ai.models.fallback import FallbackModel
 from pydantic_ai.settings import ModelSettings
 from pydantic_ai.tools import RunContext, ToolDefinition
 
@@ -209,9 +210,9 @@ class Fingerprints:
 
 def _settings(model: Model, settings: ModelSettings | None) -> Iterator[tuple[str, Any]]:
     """Yield the settings of a request that count, and those of the models that a `FallbackModel` asks."""
-    own = (("", settings), *((f"{one.model_name} ", one.settings) for one in getattr(model, "models", ())))
-    for prefix, found in own:
-        yield from ((prefix + name, value) for name, value in (found or {}).items() if name not in _SETTINGS_LEFT_OUT)
+    yield from ((name, value) for name, value in (settings or {}).items() if name not in _SETTINGS_LEFT_OUT)
+    for place, each in enumerate(model.models if isinstance(model, FallbackModel) else (), 1):
+        yield from ((f"{name} of model {place}", value) for name, value in _settings(each, each.settings))
 
 
 def _lengths(messages: Sequence[ModelMessage]) -> list[int]:

@@ -12,6 +12,7 @@ import shlex
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from contextvars import ContextVar
 from functools import partial
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -81,7 +82,6 @@ class AgentRuns:
 
     def __init__(self, stored: Sequence[Mapping[str, JsonValue] | None]) -> None:
         self.stored = self._last = len(stored)
-        self._any_found = False  # whether one of them was asked for
         # The arguments of the prompts of those that stand, and did not start again yet.
         self._starts = {number: one for number, one in enumerate(stored, 1) if one is not None}
 
@@ -89,7 +89,6 @@ class AgentRuns:
         """Return the number of a run that starts with these arguments of its prompt."""
         equal = [number for number, stored in self._starts.items() if {**stored, **start} == stored]
         found = equal or (self._left(start, "deps") if self.stored == 1 else [])
-        self._any_found |= bool(found)
         self._last += not found
         number = next(iter(found), self._last)
         self._starts.pop(number, None)
@@ -98,16 +97,23 @@ class AgentRuns:
     def may_be(self, start: Mapping[str, JsonValue]) -> list[int]:
         """Return the stored runs that a new one may be: those with the same deps that nobody has asked for yet.
 
-        If no deps were known again, they may change by themselves: then the same message is enough.
+        The deps of a single run may change by themselves: then the same message is enough.
         """
-        return self._left(start, *(("deps",) if self._any_found else ("deps", "message")))
+        return self._left(start, *(("deps", "message") if self.stored == 1 else ("deps",)))
 
     def _left(self, start: Mapping[str, JsonValue], *names: str) -> list[int]:
-        return [number for number, one in self._starts.items() if any(one.get(n) == start.get(n) for n in names)]
+        def is_like(one: Mapping[str, JsonValue]) -> bool:  # a private run has stored neither
+            return not one or any(one.get(name) == start.get(name) for name in names)
+
+        return [number for number, one in self._starts.items() if is_like(one)]
 
 
 _runs: WeakKeyDictionary[Attempt, dict[str, AgentRuns]] = WeakKeyDictionary()
 """The runs of agents in each attempt, by name."""
+
+
+reading: ContextVar[tuple[Step, ...]] = ContextVar("zrb_store_reading", default=())
+"""The requests whose streams the code reads."""
 
 
 class Terms(NamedTuple):
@@ -178,7 +184,7 @@ class Journal:
             self.changes.begins(self._prefix[:-2], steps)
 
     def _prefix_of(self, number: int) -> str:
-        return f"{_numbered(_bounded(self.agent), number)}: "
+        return f"{_numbered(bounded(self.agent), number)}: "
 
     def _stored_runs(self) -> AgentRuns:
         steps = {step.step: step for step in steps_before(self._attempt)}
@@ -289,7 +295,7 @@ class Journal:
         """Return the name of the step of a call that is made now. The text has the id that the model gave it."""
         self._keep_start()
         position = len(self._requests) if self._restart_at is None else self._restart_at
-        return _numbered(_bounded(self._prefix + text), self._calls.number(text, position))
+        return _numbered(bounded(self._prefix + text), self._calls.number(text, position))
 
     def tool(self, step_name: str, tool_name: str, arguments: Mapping[str, JsonValue], *, repeat: bool = False) -> Any:
         """Open the step of a tool call."""
@@ -318,7 +324,8 @@ class Journal:
             await self._alone()
 
     async def _alone(self) -> None:
-        while any(self._attempt.steps.open.values()):
+        # Of what it reads from itself, nothing would ever end: the wait is refused then.
+        while any(step not in (None, *reading.get()) for step in self._attempt.steps.open.values()):
             await asyncio.sleep(0.01)
 
     async def ask(self, calls: Mapping[str, ToolCallPart]) -> dict[str, ToolApproved | ToolDenied]:
@@ -410,7 +417,7 @@ def prompt_difference(stored: str, now: Mapping[str, JsonValue]) -> str:
     return ", ".join(name for name in names if then.get(name) != now.get(name))
 
 
-def _bounded(name: str) -> str:
+def bounded(name: str) -> str:
     name = storable_name(name)
     if len(name.encode()) <= _LONGEST_NAME:
         return name

@@ -354,7 +354,7 @@ def _resume_in_child(
     last = runs.last(store.database, session.id)
     if last is None or session.fence == fence:
         return False, f"passed over: {refusal}"
-    if session.status == "running":  # its lease has not ended yet
+    if ended.returncode < 0 and session.status == "running":  # it was killed, and its lease has not ended yet
         return False, f"its process has died: `{program} resume {name}` runs the rest"
     error = last_errors(store.database, [last.id]).get(last.id)
     return False, session.status if error is None else f"{session.status}: {error.text()}"

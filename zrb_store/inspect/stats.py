@@ -152,6 +152,8 @@ def _add_costs(found: dict[_Key, TaskStats], answers: Iterable[stats.Answer]) ->
         if step_name(name).kind == "model":
             asked.append((name, costs_of_step([(one.record, result)], one.last_id, None)))
         begun += [name] * (one.last_status == "completed" or one.record.parent_id == one.last_id)
+    if not asked:
+        return
     of_task, agents = found.setdefault(one.key, TaskStats(*one.key)), agents_of(begun)
     for name, costs in asked:
         of_task.costs += costs if step_name(name).agent in agents else costs._replace(used_again=Spent())

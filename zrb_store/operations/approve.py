@@ -39,10 +39,11 @@ def answer(
         raise ValueNotFound(f"session {session.name} does not wait for {what}" + (f": {others}" if others else ""))
     if len(found) > 1 and not budget:
         raise InvalidArgument(f"session {session.name} waits for several calls: name one of {listed}")
-    paid = [answer_cost(codec.to_json(data or "null")) for *_, data in paid_since(database, session.name, 0)]
-    used = sum(cost.input_tokens + cost.output_tokens for cost in paid)
-    if budget and used >= int(str(value["tokens"])):
-        raise InvalidArgument(f"session {session.name} has used {used:,} tokens: give it a larger budget")
+    if budget:
+        paid = [answer_cost(codec.to_json(data or "null")) for *_, data in paid_since(database, session.name, 0)]
+        used = sum(cost.input_tokens + cost.output_tokens for cost in paid)
+        if used >= int(str(value["tokens"])):
+            raise InvalidArgument(f"session {session.name} has used {used:,} tokens: give it a larger budget")
     for each in found:
         push(database, each.session, str(each.queue), codec.encode(value), None)
     return found

@@ -13,16 +13,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from zrb_store import settings
-from zrb_store.errors import (
-    BudgetUsed,
-    RequestChanged,
-    SchemaAhead,
-    SchemaBehind,
-    SessionWaiting,
-    StoreMissing,
-    StoreUnavailable,
-    ZrbStoreError,
-)
+from zrb_store.errors import SchemaAhead, SchemaBehind, SessionWaiting, StoreMissing, StoreUnavailable, ZrbStoreError
 from zrb_store.masking import mask_word
 from zrb_store.plugin import attach, compat
 from zrb_store.plugin.attach import recorder_of
@@ -268,8 +259,7 @@ async def _conduct(recorder: Recorder, run: Callable[[], Awaitable[R]]) -> R:
         text = waits.describe(recorder.run.session, waits.parked(recorder.run.database, [recorder.run.session_id]))
         failure = SessionWaiting(text) if status == "waiting" else ZrbStoreError(f"{text}; and a task failed")
     is_left = status not in ("completed", "waiting") and not hasattr(recorder.zrb_session, compat.REPLAYED)
-    needs_decision = isinstance(failure, BudgetUsed | RequestChanged)  # which says what to do
-    if is_left and not needs_decision and recorder.fatal is None and recorder.zrb_session.parent is None:
+    if is_left and recorder.fatal is None and recorder.zrb_session.parent is None:
         warn(_how_to_resume(recorder, status))
     stopped = signals.received
     signals.end(recorder)

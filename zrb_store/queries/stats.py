@@ -14,7 +14,7 @@ from zrb_store.queries import attempts, runs, sessions
 from zrb_store.queries.attempts import attempt_as
 from zrb_store.queries.notify import LastError
 from zrb_store.queries.queues import dead_values
-from zrb_store.queries.steps import is_answer
+from zrb_store.queries.steps import is_answer, is_call
 from zrb_store.queries.values import is_dead, is_due, is_same_value
 from zrb_store.records import UNSUCCESSFUL, AttemptRecord, RunRecord, SessionRecord
 
@@ -99,7 +99,7 @@ def with_ids(executor: Executor, run_ids: Sequence[int]) -> list[TaskRun]:
 
 
 class Answer(NamedTuple):
-    """An attempt of a step that may be the answer of a model, or that the last attempt of a task has begun."""
+    """An attempt of a step that may be the answer of a model, or a call that the last attempt of a task has begun."""
 
     record: AttemptRecord
     result: str | None  # encoded; of an answer only
@@ -112,7 +112,7 @@ class Answer(NamedTuple):
 def answers(transaction: Transaction, task: str | None, since: int | None) -> Iterator[Answer]:
     """Yield what models were asked in the sessions of a task, or of all, since a moment, by session and task.
 
-    Among it are all steps that the last attempt of a task has begun.
+    With them come the calls of tools that the last attempt of a task has begun.
     """
     last, other = t.attempt.alias("last"), t.attempt.alias("other")
     of_task = (other.c.session_id == t.attempt.c.session_id, other.c.task == t.attempt.c.step_of)
@@ -124,7 +124,7 @@ def answers(transaction: Transaction, task: str | None, since: int | None) -> It
             *(t.session.c.project, t.session.c.task, t.attempt.c.step_of, last.c.id, last.c.status),
         )
         .outerjoin(last, last.c.id == newest)
-        .where(t.attempt.c.step_of.is_not(None), sa.or_(is_answer(), t.attempt.c.parent_id == last.c.id))
+        .where(t.attempt.c.step_of.is_not(None), sa.or_(is_answer(), is_call() & (t.attempt.c.parent_id == last.c.id)))
         .order_by(t.attempt.c.session_id, t.attempt.c.step_of)
     )
     found = found if task is None else found.where(t.session.c.task == task)

@@ -37,6 +37,11 @@ def is_answer() -> sa.ColumnElement[bool]:
     return sa.or_(step == literal("model"), *(step.like(literal(name)) for name in named))
 
 
+def is_call() -> sa.ColumnElement[bool]:
+    """Whether a step may be the call of a tool of an agent, by its name."""
+    return sa.or_(*(t.attempt.c.step.like(literal(name)) for name in ("tool %", "%: tool %")))
+
+
 @statement
 def _paid_since() -> sa.Select[int, str, str | None]:
     step = t.attempt.c.step

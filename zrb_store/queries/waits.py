@@ -40,6 +40,7 @@ class Awaited(NamedTuple):
     deadline: int | None = None  # in microseconds since 1970
     say: str | None = None  # what a person is asked, without secrets
     name: str | None = None  # of the step, if it was given one
+    about: str | None = None  # a digest of what a person is asked about, since `say` may lack secrets
 
     @property
     def step(self) -> str:
@@ -49,22 +50,23 @@ class Awaited(NamedTuple):
     def encoded(self) -> str:
         """Return it as the arguments of the step."""
         named: JsonObject = {"deadline": self.deadline, "say": self.say}
-        if self.name is not None:
-            named["name"] = self.name
+        named |= {name: value for name in ("name", "about") if (value := getattr(self, name)) is not None}
         return dumps([[self.queue], named])
 
 
 def awaited(step: str | None, arguments: str | None) -> Awaited | None:
     """Return what a step of this name and with these arguments waits for; None if it does something else."""
     positional, named = positional_and_named(arguments if isinstance(arguments, str) else "null")
-    if len(positional) != 1 or named.keys() - {"name"} != {"deadline", "say"} or not isinstance(step, str):
+    if len(positional) != 1 or named.keys() - {"name", "about"} != {"deadline", "say"} or not isinstance(step, str):
         return None
-    (queue,), deadline, say, name = positional, named["deadline"], named["say"], named.get("name")
+    (queue,), deadline, say, name, about = positional, named["deadline"], *map(named.get, ("say", "name", "about"))
     if not isinstance(queue, str | None) or not isinstance(say, str | None) or not isinstance(name, str | None):
+        return None
+    if not isinstance(about, str | None):
         return None
     if type(deadline) not in (int, type(None)):
         return None
-    found = Awaited(queue, deadline if isinstance(deadline, int) else None, say, name)
+    found = Awaited(queue, deadline if isinstance(deadline, int) else None, say, name, about)
     if abs(found.deadline or 0) > _LAST_MOMENT:
         return None
     is_named_so = step == found.step or step.rpartition("~")[0] == found.step
@@ -423,7 +425,7 @@ def drop_other_answers(transaction: Transaction, session: str, attempt_id: int, 
     The model of an agent may give its id to another call.
     """
     before = waited_before(transaction, attempt_id, asked.step)
-    if before is not None and before.say != asked.say:
+    if before is not None and (before.about or before.say) != (asked.about if before.about else asked.say):
         drop(transaction, session, _unused_in(transaction, session, str(asked.queue)))
 
 

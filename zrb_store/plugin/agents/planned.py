@@ -19,7 +19,7 @@ from zrb.util.attr import get_attr
 
 from zrb_store import codec
 from zrb_store.agents.capability import marked_policy
-from zrb_store.agents.changes import NOT_STORED, Tools, decide, in_words, schemas_of
+from zrb_store.agents.changes import NOT_STORED, Tools, decide, in_words, paid_by, schemas_of
 from zrb_store.agents.digests import digest
 from zrb_store.agents.fingerprint import Fingerprints, Request
 from zrb_store.agents.journal import prompt_difference
@@ -144,7 +144,9 @@ def plan_agent(
     What is given back before the task runs is not in effect. `over` says why the task starts over, if it does.
     """
     terms = terms_of(task, "")
-    plans: list[tuple[str, str]] = [("made-again", over) if over else ("stops", "agents-off")] * len(known)
+    plans: list[tuple[str, str]] = [("made-again", over or "agents-off")] * len(known)
+    if over is None and terms is None and paid_by("", known)[0]:
+        plans = [("stops", "agents-off")] * len(known)
     if over is None and terms is not None:
         now = _now(task, inputs, next((one for one in known if one.is_done and one.step == "prompt"), None))
         once = {**(now.probe.once if now.probe else {}), **terms.once}
