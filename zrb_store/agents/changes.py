@@ -127,7 +127,8 @@ def refuse_to_forget(attempt: Attempt, agent: str = "") -> None:
     if what:
         raise RequestChanged(
             f"{attempt.task}: {what} {verb} stored, and would be made again, because the agent is not stored now: "
-            f"switch it on (ZRB_STORE_AGENTS, `store_agent`), or start the task over with --from {shlex.quote(attempt.task)}"
+            "switch it on (ZRB_STORE_AGENTS, `store_agent`), or start the task over with "
+            f"--from {shlex.quote(attempt.task)}"
         )
 
 
