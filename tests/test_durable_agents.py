@@ -359,8 +359,8 @@ def test_a_run_that_is_no_stored_one(store: Store, policy: str) -> None:
     in_attempt(store, in_turn(desk, "b", "a", "new", "other"))  # without a word
 
 
-@pytest.mark.on_sqlite
-def test_a_new_run_makes_no_call_that_must_not_be_repeated(store: Store) -> None:
+def charging_once() -> tuple[list[int], Any]:
+    """Return a tool that must not be repeated, after its calls."""
     calls: list[int] = []
 
     @once_tool
@@ -368,6 +368,12 @@ def test_a_new_run_makes_no_call_that_must_not_be_repeated(store: Store) -> None
         calls.append(n)
         return "receipt"
 
+    return calls, charge
+
+
+@pytest.mark.on_sqlite
+def test_a_new_run_makes_no_call_that_must_not_be_repeated(store: Store) -> None:
+    calls, charge = charging_once()
     in_attempt(store, in_turn(Desk(), "Charge ann.", "Charge bob.", tool=charge))
     with pytest.raises(
         RequestChanged, match="undo the change, or make a new run with --from 'charge all' --repeat-once"
@@ -379,12 +385,7 @@ def test_a_new_run_makes_no_call_that_must_not_be_repeated(store: Store) -> None
 @pytest.mark.on_sqlite
 def test_deps_that_change_by_themselves(store: Store) -> None:
     """A single run may be the same. Several with one message are told apart by their deps, in any order."""
-    calls: list[int] = []
-
-    @once_tool
-    async def charge(n: int) -> str:
-        calls.append(n)
-        return "receipt"
+    calls, charge = charging_once()
 
     def work(*customers: str) -> Any:
         agent = Desk().agent(tool=charge, deps_type=Order)

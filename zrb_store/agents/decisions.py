@@ -21,7 +21,7 @@ from zrb_store.attempt.exact_steps import stored_step
 from zrb_store.attempt.waits import answers_in
 from zrb_store.db.transaction import Transaction
 from zrb_store.errors import BudgetUsed
-from zrb_store.inspect.agents import answer_cost
+from zrb_store.inspect.agents import agent_tokens
 from zrb_store.masking import ErrorText, mask_text
 from zrb_store.queries.steps import BUDGET, paid_since
 from zrb_store.queries.waits import Awaited, drop_other_answers
@@ -126,8 +126,7 @@ class Budget:
                 raised: JsonValue = data.get("tokens") if type(data) is dict else data
                 self._tokens = max(self._tokens, raised if type(raised) is int else 0)
             else:
-                cost = answer_cost(data)
-                self._used += cost.input_tokens + cost.output_tokens
+                self._used += agent_tokens(step, data) or 0
         return self._used >= self._tokens
 
     def refuse_or_wait(self) -> None:

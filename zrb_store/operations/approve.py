@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from zrb_store import codec
 from zrb_store.db.engine import Database
 from zrb_store.errors import InvalidArgument, ValueNotFound
-from zrb_store.inspect.agents import answer_cost
+from zrb_store.inspect.agents import agent_tokens
 from zrb_store.operations.values import push
 from zrb_store.queries.steps import paid_since
 from zrb_store.queries.waits import Wait, parked
@@ -40,8 +40,8 @@ def answer(
     if len(found) > 1 and not budget:
         raise InvalidArgument(f"session {session.name} waits for several calls: name one of {listed}")
     if budget:
-        paid = [answer_cost(codec.to_json(data or "null")) for *_, data in paid_since(database, session.name, 0)]
-        used = sum(cost.input_tokens + cost.output_tokens for cost in paid)
+        paid = paid_since(database, session.name, 0)
+        used = sum(agent_tokens(step, codec.to_json(data or "null")) or 0 for _, step, data in paid)
         if used >= int(str(value["tokens"])):
             raise InvalidArgument(f"session {session.name} has used {used:,} tokens: give it a larger budget")
     for each in found:
