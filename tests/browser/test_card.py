@@ -72,6 +72,7 @@ def test_the_error_opens_from_the_card_and_what_is_looked_at_is_in_the_address(
     page.keyboard.press("/")
     page.keyboard.type("orders-07")
     assert page.evaluate("Page.addressed()") == "search=orders-07"
+    expect(page.locator("#values .rows .name")).to_have_text(["files#8"])  # the rows follow what is typed
     page.locator("#values .rows .value-row").click()
     found = open_file(file.rename(tmp_path / "other.html"))
     assert found.locator("#value-detail h3").count() == 0
