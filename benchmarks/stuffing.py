@@ -33,16 +33,16 @@ def add_sessions(path: Path, count: int) -> None:
     with sqlite3.connect(path) as connection:
         connection.execute(
             f"""{_NUMBERS} INSERT INTO zrb_session
-                (id, name, status, project, task, path, tasks, fence, created_at, ended_at)
+                (id, name, status, project, task, path, tasks, fence, created_at, ended_at, created_tick, ended_tick)
             SELECT i, 'etl-' || i, 'completed', '/srv/etl', 'load', '["etl","load"]', '{{"load":"waiting"}}', 1,
-                {_TIME} + i * 1000000, {_TIME} + i * 1000000 + 500000 FROM n""",
+                {_TIME} + i * 1000000, {_TIME} + i * 1000000 + 500000, i * 2 - 1, i * 2 FROM n""",
             (count,),
         )
         connection.execute(
             """INSERT INTO zrb_run (id, session_id, number, origin, host, pid, command, folder, python_version,
-                started_at, lease_expires_at, ended_at, status)
+                started_at, lease_expires_at, ended_at, status, started_tick, ended_tick)
             SELECT id, id, 1, 'cli', 'host', 4711, '["zrb","etl","load"]', '/srv/etl', '3.13.0', created_at,
-                created_at + 60000000, ended_at, 'completed' FROM zrb_session"""
+                created_at + 60000000, ended_at, 'completed', created_tick, ended_tick FROM zrb_session"""
         )
         for place, task in enumerate(("extract", "load")):
             connection.execute(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 # The Alembic revision that this code reads and writes; a test compares it with the head of migrations/.
-REVISION = "0012"
+REVISION = "0013"
 
 # The table in which Alembic keeps the revision. It has a name of its own, so that other programs that use Alembic can
 # share a PostgreSQL schema with a store.

@@ -77,7 +77,7 @@ session = Table(
     Column("ended_at", BigInteger),
     _first_tick("created_tick"),
     Column("ended_tick", BigInteger),
-    Index(None, "created_at"),
+    Index(None, "ended_tick"),
     Index(None, "task", "id"),
     Index(None, "task", "ended_tick"),
     # For whoever looks for what is not done. It leaves out most sessions, so it is short.

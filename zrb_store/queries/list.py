@@ -32,7 +32,12 @@ def _ordered() -> sa.Select[*Row]:
 
 @statement
 def _newest() -> sa.Select[*Row]:
-    return _ordered().limit(bindparam("limit", type_=sa.Integer))
+    # Among all that have not ended, and as many of the others as are asked for: an index has these in their order.
+    limit, other = bindparam("limit", type_=sa.Integer), t.session.alias("other")
+    ends = sa.select(other.c.ended_tick).where(other.c.ended_tick.is_not(None)).order_by(other.c.ended_tick.desc())
+    earliest = sa.func.coalesce(ends.limit(1).offset(limit).scalar_subquery(), literal(0))
+    ended = t.session.c.ended_tick
+    return _ordered().where(sa.or_(ended.is_(None), ended >= earliest)).limit(limit)
 
 
 @dataclass(frozen=True)
