@@ -80,9 +80,10 @@ def is_one_of(column: sa.ColumnElement[str], *words: str) -> sa.ColumnElement[bo
     return column.in_([literal(word) for word in words])
 
 
-def exists(*conditions: sa.ColumnElement[bool]) -> sa.Exists:
-    """Return the condition that there is a row that meets these conditions."""
-    return sa.exists(sa.select(literal(1)).where(*conditions))
+def exists(*conditions: sa.ColumnElement[bool], rows: sa.FromClause | None = None) -> sa.Exists:
+    """Return the condition that there is a row, or one of a join of `rows`, that meets these conditions."""
+    found = sa.select(literal(1)).where(*conditions)
+    return sa.exists(found if rows is None else found.select_from(rows))
 
 
 def made_once(build: Callable[P, T]) -> Callable[P, T]:

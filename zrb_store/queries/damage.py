@@ -49,13 +49,6 @@ class Invariant:
         return rows.where(self.violation(dialect_name))
 
 
-# -- parts of conditions
-
-
-def exists(source: sa.FromClause, *conditions: sa.ColumnElement[bool]) -> sa.Exists:
-    return sa.exists(sa.select(literal(1)).select_from(source).where(*conditions))
-
-
 def _broken(table: str, dialect: str) -> Condition:
     """Return the condition that a row has an invalid number, time or word; on SQLite also a value of another type."""
     conditions: list[Condition] = []

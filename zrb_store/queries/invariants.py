@@ -12,11 +12,11 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from zrb_store.db import columns
-from zrb_store.db.core import is_one_of, literal, made_once, sa, statement, t
+from zrb_store.db.core import exists, is_one_of, literal, made_once, sa, statement, t
 from zrb_store.db.dialect import among, byte_length, now, whole_text
 from zrb_store.db.transaction import Executor, Row, Transaction
 from zrb_store.queries.attempts import attempt_as, is_step
-from zrb_store.queries.damage import RESTORE, SHOWN, Invariant, columns_of, exists, invariant, label, rows_of, say
+from zrb_store.queries.damage import RESTORE, SHOWN, Invariant, columns_of, invariant, label, rows_of, say
 from zrb_store.queries.values import is_same_value
 from zrb_store.queries.wait_invariants import OF_WAITS, RERUN
 from zrb_store.records import UNFINISHED
@@ -60,7 +60,7 @@ def _overlapping() -> sa.Join:
 
 def _has_chunk(number: sa.ColumnElement[int]) -> sa.Exists:
     previous = t.chunk.alias("previous")
-    return exists(previous, is_same_value(previous, t.value), previous.c.number == number)
+    return exists(is_same_value(previous, t.value), previous.c.number == number)
 
 
 _value = functools.partial(invariant, "zrb_value")
@@ -136,7 +136,6 @@ _OF_VALUES = [
         lambda: sa.or_(
             t.value.c.ended_tick < t.value.c.pushed_tick,
             exists(
-                t.returned,
                 is_same_value(t.returned, t.value),
                 sa.or_(
                     t.returned.c.returned_tick < t.returned.c.taken_tick,
@@ -144,7 +143,7 @@ _OF_VALUES = [
                     t.returned.c.returned_tick > t.value.c.ended_tick,
                 ),
             ),
-            exists(_overlapping(), is_same_value(t.returned, t.value)),
+            exists(is_same_value(t.returned, t.value), rows=_overlapping()),
         ),
         level="warning",
         remedy=_CLOCK,
@@ -197,7 +196,7 @@ def _newest_real_run() -> sa.ScalarSelect[int]:
 def _has_result() -> sa.Exists:
     result = t.value.alias("result")
     place = (result.c.queue_id == t.attempt.c.result_queue_id, result.c.seq == t.attempt.c.result_seq)
-    return exists(result, *place, result.c.pushed_by == t.attempt.c.id)
+    return exists(*place, result.c.pushed_by == t.attempt.c.id)
 
 
 def _has_twin_after() -> sa.Exists:
@@ -205,7 +204,6 @@ def _has_twin_after() -> sa.Exists:
     is_twin = (twin.c.session_id == t.attempt.c.session_id, twin.c.task == t.attempt.c.task)
     # A task may have a step's id, and a consumer several deliveries at once.
     return exists(
-        twin,
         *is_twin,
         twin.c.number > t.attempt.c.number,
         is_step(twin) == is_step(),
@@ -215,7 +213,7 @@ def _has_twin_after() -> sa.Exists:
 
 def _parent_is(*conditions: Condition) -> sa.Exists:
     parent = attempt_as("parent")
-    return exists(parent, parent.c.id == t.attempt.c.parent_id, *conditions)
+    return exists(parent.c.id == t.attempt.c.parent_id, *conditions)
 
 
 def _is_parent_of_step() -> sa.Exists:
@@ -380,7 +378,7 @@ def _of_runs(what: sa.ColumnElement[int], *conditions: Condition) -> sa.ScalarSe
 
 
 def _has_run(condition: Condition) -> sa.Exists:
-    return exists(t.run, t.run.c.session_id == t.session.c.id, condition)
+    return exists(t.run.c.session_id == t.session.c.id, condition)
 
 
 _session = functools.partial(invariant, "zrb_session")
@@ -419,9 +417,9 @@ _OF_SESSIONS = [
         "queue-numbers",
         "have a queue whose counters are behind its values: numbers would be used twice",
         lambda: exists(
-            t.queue.join(t.value, t.value.c.queue_id == t.queue.c.id),
             t.queue.c.session_id == t.session.c.id,
             sa.or_(t.value.c.seq > t.queue.c.high, t.value.c.seq < t.queue.c.low),
+            rows=t.queue.join(t.value, t.value.c.queue_id == t.queue.c.id),
         ),
         dialect="postgresql",  # SQLite numbers new values by the rows as well
     ),

@@ -67,11 +67,9 @@ def is_delivery() -> sa.ColumnElement[bool]:
 
 def _taken_by(*conditions: sa.ColumnElement[bool]) -> sa.Exists:
     """Return the condition that a completed attempt, which meets these conditions, has taken the value."""
-    return sa.exists(
-        sa.select(literal(1))
-        .select_from(t.attempt.join(_taker_session(), _taker_session().c.id == t.attempt.c.session_id))
-        .where(t.attempt.c.id == t.value.c.taken_by, t.attempt.c.status == literal("completed"), *conditions)
-    )
+    rows = t.attempt.join(_taker_session(), _taker_session().c.id == t.attempt.c.session_id)
+    has_completed = t.attempt.c.status == literal("completed")
+    return exists(t.attempt.c.id == t.value.c.taken_by, has_completed, *conditions, rows=rows)
 
 
 def _settled(delivered: bool) -> sa.ColumnElement[bool]:

@@ -6,7 +6,7 @@ import json
 from typing import NamedTuple
 
 from zrb_store.db.columns import RUN
-from zrb_store.db.core import Params, bindparam, literal, made_once, sa, statement, t
+from zrb_store.db.core import Params, bindparam, exists, literal, made_once, sa, statement, t
 from zrb_store.db.transaction import Executor, Row, Transaction
 from zrb_store.queries import runs
 from zrb_store.queries.attempts import is_in_effect
@@ -51,10 +51,10 @@ def _holding_runs() -> sa.Select[*Row]:
     # What its completed steps have counts too if it has taken a value of another session outside of them: they may
     # depend on that value, and then come back with it (promise 11).
     elsewhere = t.queue.alias("elsewhere")
-    takes_elsewhere = sa.exists(
-        sa.select(literal(1))
-        .select_from(taken.join(elsewhere, elsewhere.c.id == taken.c.queue_id))
-        .where(taken.c.taken_by == t.attempt.c.id, elsewhere.c.session_id != t.attempt.c.session_id)
+    takes_elsewhere = exists(
+        taken.c.taken_by == t.attempt.c.id,
+        elsewhere.c.session_id != t.attempt.c.session_id,
+        rows=taken.join(elsewhere, elsewhere.c.id == taken.c.queue_id),
     )
     step = t.attempt.alias("step")
     completed_steps = (

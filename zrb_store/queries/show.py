@@ -170,10 +170,9 @@ def live_values_of(executor: Executor, session_id: int, task: str) -> dict[str, 
 @statement
 def _holding(dialect_name: str) -> sa.Select[int, bool, bool, int]:
     owned = t.value.alias("owned")
-    one = literal(1)
     in_queue = sa.or_(owned.c.ended_at.is_(None), owned.c.state == literal("dead"))
-    took = sa.exists(sa.select(one).where(owned.c.taken_by == t.attempt.c.id))
-    pushed = sa.exists(sa.select(one).where(owned.c.pushed_by == t.attempt.c.id, in_queue))
+    took = exists(owned.c.taken_by == t.attempt.c.id)
+    pushed = exists(owned.c.pushed_by == t.attempt.c.id, in_queue)
     elsewhere = (
         sa.select(sa.func.count())
         .select_from(owned.join(t.queue, t.queue.c.id == owned.c.queue_id))

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple, TypeVarTuple, get_args
 
-from zrb_store.db.core import bindparam, is_one_of, literal, sa, statement, t
+from zrb_store.db.core import bindparam, exists, is_one_of, literal, sa, statement, t
 from zrb_store.db.dialect import among, now
 from zrb_store.db.transaction import Executor, Row, Transaction, first_column
 from zrb_store.process import Projects
@@ -210,11 +210,8 @@ def _unresolved(dialect_name: str) -> sa.Select[int | None, int]:
         ),
     )
     returned = t.returned.join(t.value, is_same_value(t.value, t.returned))
-    returned_value = sa.exists(
-        sa.select(literal(1))
-        .select_from(returned.outerjoin(holder, holder.c.id == t.value.c.taken_by))
-        .where(t.returned.c.taken_by == t.attempt.c.id, ~is_settled)
-    )
+    with_holder = returned.outerjoin(holder, holder.c.id == t.value.c.taken_by)
+    returned_value = exists(t.returned.c.taken_by == t.attempt.c.id, ~is_settled, rows=with_holder)
     is_unresolved = sa.or_(t.attempt.c.role != literal("delivery"), returned_value)
     return (
         sa.select(t.attempt.c.run_id, sa.func.sum(sa.case((is_unresolved, literal(1)), else_=literal(0))))

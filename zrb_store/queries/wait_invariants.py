@@ -5,9 +5,9 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING
 
-from zrb_store.db.core import is_one_of, sa, t
+from zrb_store.db.core import exists, is_one_of, sa, t
 from zrb_store.queries.attempts import attempt_as
-from zrb_store.queries.damage import exists, invariant
+from zrb_store.queries.damage import invariant
 
 if TYPE_CHECKING:
     from zrb_store.queries.damage import Condition
@@ -21,13 +21,13 @@ def _is_parked() -> Condition:
 
 def _has_waiting_parent() -> sa.Exists:
     parent = attempt_as("parent")
-    return exists(parent, parent.c.id == t.attempt.c.parent_id, is_one_of(parent.c.status, "waiting"))
+    return exists(parent.c.id == t.attempt.c.parent_id, is_one_of(parent.c.status, "waiting"))
 
 
 def _has_waiting_step() -> sa.Exists:
     step = t.attempt.alias("step")
     of_task = (step.c.session_id == t.attempt.c.session_id, step.c.step_of == t.attempt.c.task)
-    return exists(step, *of_task, step.c.parent_id == t.attempt.c.id, is_one_of(step.c.status, "waiting"))
+    return exists(*of_task, step.c.parent_id == t.attempt.c.id, is_one_of(step.c.status, "waiting"))
 
 
 _attempt = functools.partial(invariant, "zrb_attempt", remedy=RERUN)
@@ -49,7 +49,6 @@ OF_WAITS = [
         lambda: sa.and_(
             is_one_of(t.session.c.status, "waiting"),
             ~exists(
-                t.run,
                 t.run.c.session_id == t.session.c.id,
                 t.run.c.number == t.session.c.fence,
                 is_one_of(t.run.c.status, "waiting"),

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from zrb_store.db import REVISION, REVISION_SQL
-from zrb_store.db.core import bindparam, compiling, literal, sa, statement, t
+from zrb_store.db.core import bindparam, compiling, exists, literal, sa, statement, t
 from zrb_store.errors import SchemaAhead
 from zrb_store.names import NamePattern
 
@@ -95,7 +95,7 @@ def whole_text() -> sa.ColumnElement[str]:
 
 def schema_is_unchanged() -> sa.Exists:
     """Return a condition for each statement that writes outside a transaction: nobody has upgraded the store since."""
-    return sa.exists(sa.select(literal(1)).where(t.version.c.version_num == literal(REVISION)))
+    return exists(t.version.c.version_num == literal(REVISION))
 
 
 def revision_of(driver: Any) -> str | None:
