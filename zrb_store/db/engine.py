@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING, TypeVar, TypeVarTuple
 from zrb_store.db import REVISION
 from zrb_store.db.clock import clock
 from zrb_store.db.core import Params, ready, sa
-from zrb_store.db.dialect import revision_of, upgraded_meanwhile
+from zrb_store.db.dialect import revision_of
 from zrb_store.db.dialect.sqlite import SQLite
 from zrb_store.db.location import shown_url
 from zrb_store.db.patience import FULL, LOCKED, UNREACHABLE, Patience, Wait
 from zrb_store.db.transaction import Died, Lost, Row, Transaction, failpoint, roll_back
-from zrb_store.errors import StoreUnavailable, ZrbStoreError, may_be_made
+from zrb_store.errors import SchemaAhead, StoreUnavailable, ZrbStoreError, may_be_made
 
 if TYPE_CHECKING:
     from zrb_store.db.core import Runnable
@@ -125,7 +125,7 @@ class Database(Patience):
         self._may_be_committed = True
         rows = transaction.execute(statement, params)
         if not rows:
-            self._refuse_upgraded(transaction)
+            self._refuse_upgraded(revision_of(transaction.driver))
         if not self.dialect.is_kept():
             self.refuse_replaced()
         return rows
@@ -174,8 +174,7 @@ class Database(Patience):
         transaction.died = []
         try:  # includes BEGIN, since a Ctrl-C right after it must not leave the transaction open
             found, ticket = self.dialect.begin(transaction.driver)
-            if found != REVISION:
-                raise upgraded_meanwhile(self.shown_url, found)
+            self._refuse_upgraded(found)
             result = work(transaction)
             if name:
                 failpoint(f"{name}:inside")
@@ -324,10 +323,13 @@ class Database(Patience):
                 "end this process, and start it again"
             )
 
-    def _refuse_upgraded(self, transaction: Transaction) -> None:
-        """Raise `SchemaAhead` if another process has upgraded the store since it was opened."""
-        if (found := revision_of(transaction.driver)) != REVISION:
-            raise upgraded_meanwhile(self.shown_url, found)
+    def _refuse_upgraded(self, found: str | None) -> None:
+        """Raise `SchemaAhead` if another process has changed the store to the revision `found` since it was opened."""
+        if found != REVISION:
+            raise SchemaAhead(
+                f"the store {self.shown_url} was changed to revision {found} while this process had it open: "
+                "end this process, and start it again with the zrb-store that made the change"
+            )
 
     # -- the connection
 
@@ -338,7 +340,7 @@ class Database(Patience):
             if usable and self.dialect.is_usable(transaction.driver, look=not may_be_ended):
                 if self.began >= self.revision_due and not may_be_ended:
                     self.revision_due = self.began + 1.0
-                    self._refuse_upgraded(transaction)
+                    self._refuse_upgraded(revision_of(transaction.driver))
                 return transaction
             self._drop()
         if self.closed:

@@ -11,7 +11,6 @@ from typing import Any
 
 from zrb_store.db import REVISION, REVISION_SQL
 from zrb_store.db.core import bindparam, compiling, exists, literal, sa, statement, t
-from zrb_store.errors import SchemaAhead
 from zrb_store.names import NamePattern
 
 
@@ -102,14 +101,6 @@ def revision_of(driver: Any) -> str | None:
     """Return the current revision of the schema, as a driver's connection sees it."""
     rows = driver.execute(REVISION_SQL).fetchall()
     return str(rows[0][0]) if rows else None
-
-
-def upgraded_meanwhile(shown_url: str, found: str | None) -> SchemaAhead:
-    """Return the error for a store whose revision another process has changed to `found` since it was opened."""
-    return SchemaAhead(
-        f"the store {shown_url} was changed to revision {found} while this process had it open: "
-        "end this process, and start it again with the zrb-store that made the change"
-    )
 
 
 def insert_if_absent(dialect_name: str, table: sa.Table) -> sa.Insert:
