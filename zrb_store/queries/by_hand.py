@@ -13,12 +13,12 @@ from typing import NamedTuple
 from zrb_store.codec import Encoded
 from zrb_store.db.columns import CHANGE, Cell, readable
 from zrb_store.db.core import bindparam, is_one_of, literal, sa, statement, t
-from zrb_store.db.dialect import among, now, whole_text
+from zrb_store.db.dialect import now, whole_text
 from zrb_store.db.transaction import Executor, Row, Transaction, first_column
 from zrb_store.process import identity
 from zrb_store.queries import chunks
 from zrb_store.queries.clock import Moment, given_moment, given_tick, now_given
-from zrb_store.queries.values import is_dead
+from zrb_store.queries.values import is_dead, of_seqs
 from zrb_store.records import JsonObject
 
 
@@ -201,13 +201,9 @@ def dead_values(executor: Executor, queue_id: int) -> list[int]:
     return list(map(first_column, executor.execute(_of_queue(), {"queue_id": queue_id})))
 
 
-def _chosen(dialect_name: str) -> tuple[sa.ColumnElement[bool], ...]:
-    return t.value.c.queue_id == bindparam("of_queue"), among(dialect_name, t.value.c.seq, "seqs")
-
-
 @statement
 def _lock_values(dialect_name: str) -> sa.Select[int, str]:
-    chosen = sa.select(t.value.c.seq, t.value.c.state).where(*_chosen(dialect_name))
+    chosen = sa.select(t.value.c.seq, t.value.c.state).where(*of_seqs(dialect_name))
     return chosen.order_by(t.value.c.seq).with_for_update()
 
 
@@ -227,7 +223,7 @@ def _record_returns(dialect_name: str) -> sa.Insert:
             *("failed_deliveries", "due_at"),
         ],
         sa.select(t.value.c.queue_id, t.value.c.seq, *ended, *returned, t.value.c.due_at).where(
-            *_chosen(dialect_name), is_dead()
+            *of_seqs(dialect_name), is_dead()
         ),
     )
 
@@ -235,7 +231,7 @@ def _record_returns(dialect_name: str) -> sa.Insert:
 @statement
 def _revive(dialect_name: str) -> sa.Update:
     lives = {"state": literal("live"), "ended_at": sa.null(), "ended_tick": sa.null(), "due_at": sa.null()}
-    return sa.update(t.value).where(*_chosen(dialect_name), is_dead()).values(**lives, failed_deliveries=literal(0))
+    return sa.update(t.value).where(*of_seqs(dialect_name), is_dead()).values(**lives, failed_deliveries=literal(0))
 
 
 def revive(executor: Executor, queue_id: int, seqs: Sequence[int], moment: Moment, reason: str) -> None:
@@ -249,7 +245,7 @@ def revive(executor: Executor, queue_id: int, seqs: Sequence[int], moment: Momen
 def _drop(dialect_name: str) -> sa.Update:
     count = sa.case((is_dead(), literal(0)), else_=t.value.c.failed_deliveries)  # as the return says that ends a death
     ends = {"state": literal("removed"), **now_given("ended"), "failed_deliveries": count}
-    return sa.update(t.value).where(*_chosen(dialect_name)).values(ends)
+    return sa.update(t.value).where(*of_seqs(dialect_name)).values(ends)
 
 
 def drop(executor: Executor, queue_id: int, seqs: Sequence[int], moment: Moment, reason: str) -> None:
@@ -266,7 +262,7 @@ _KEPT = ("queue_id", "seq", "type", "size", "failed_deliveries")
 def _keep(dialect_name: str) -> sa.Insert:
     kept = (*(t.value.c[name] for name in _KEPT), whole_text(), given_moment(), given_tick())
     return sa.insert(t.replaced).from_select(
-        [*_KEPT, "data", "replaced_at", "replaced_tick"], sa.select(*kept).where(*_chosen(dialect_name))
+        [*_KEPT, "data", "replaced_at", "replaced_tick"], sa.select(*kept).where(*of_seqs(dialect_name))
     )
 
 
@@ -279,7 +275,7 @@ def _delete_chunks() -> sa.Delete:
 def _replace(dialect_name: str) -> sa.Update:
     lives = {"state": literal("live"), "ended_at": sa.null(), "ended_tick": sa.null()}
     new = {name: bindparam(f"new_{name}", type_=t.value.c[name].type) for name in ("type", "size", "data")}
-    return sa.update(t.value).where(*_chosen(dialect_name)).values(**lives, **new, failed_deliveries=literal(0))
+    return sa.update(t.value).where(*of_seqs(dialect_name)).values(**lives, **new, failed_deliveries=literal(0))
 
 
 def replace(transaction: Transaction, queue_id: int, seq: int, item: Encoded, moment: Moment, reason: str) -> None:

@@ -13,7 +13,7 @@ from zrb_store.queries import attempts, dependent_steps, sessions, steps
 from zrb_store.queries.attempts import is_of_no_task, lost_or_interrupted, unfinished
 from zrb_store.queries.clock import draw, given_moment, given_tick, now_given
 from zrb_store.queries.queues import readable_intervals
-from zrb_store.queries.values import is_same_value, lock_queue
+from zrb_store.queries.values import is_same_value, lock_queue, of_seqs
 
 if TYPE_CHECKING:
     from sqlalchemy.sql.dml import ReturningUpdate
@@ -158,11 +158,7 @@ def _retried() -> sa.Select[int, int, int, int, str]:
 
 @statement
 def _delay(dialect_name: str) -> sa.Update:
-    return (
-        sa.update(t.value)
-        .where(t.value.c.queue_id == bindparam("of_queue"), among(dialect_name, t.value.c.seq, "seqs"))
-        .values(due_at=bindparam("due_at"))
-    )
+    return sa.update(t.value).where(*of_seqs(dialect_name)).values(due_at=bindparam("due_at"))
 
 
 def _queues_of(*pushed: sa.ColumnElement[bool]) -> sa.CompoundSelect[int]:

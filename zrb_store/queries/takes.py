@@ -15,14 +15,14 @@ from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 from zrb_store.db.core import bindparam, exists, literal, sa, statement, t
-from zrb_store.db.dialect import among, now, schema_is_unchanged, short_text, tick
+from zrb_store.db.dialect import now, schema_is_unchanged, short_text, tick
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Executor, Transaction, first_column
 from zrb_store.queries import chunks
 from zrb_store.queries.attempts import attempt_may_write
 from zrb_store.queries.chunks import LONGEST
 from zrb_store.queries.clock import draw, now_given
-from zrb_store.queries.values import by_seq, from_live, from_queue, oldest
+from zrb_store.queries.values import by_seq, from_live, from_queue, of_seqs, oldest
 
 _SLOW = 0.001  # seconds: a search that takes longer may be slow because of such entries
 _DUE = -1.0  # instead of the time until when a hint is used: look before the next search
@@ -233,11 +233,7 @@ def taken_at_once() -> dict[str, sa.ColumnElement[Any]]:
 
 @statement
 def _take_these(dialect_name: str) -> sa.Update:
-    return (
-        sa.update(t.value)
-        .where(t.value.c.queue_id == bindparam("of_queue"), among(dialect_name, t.value.c.seq, "seqs"))
-        .values(taken_at_once())
-    )
+    return sa.update(t.value).where(*of_seqs(dialect_name)).values(taken_at_once())
 
 
 def take_many(transaction: Transaction, queue_id: int, attempt_id: int | None, count: int) -> list[tuple[int, str]]:

@@ -31,6 +31,11 @@ def is_same_value(one: sa.FromClause, other: sa.FromClause) -> sa.ColumnElement[
     return sa.and_(one.c.queue_id == other.c.queue_id, one.c.seq == other.c.seq)
 
 
+def of_seqs(dialect_name: str) -> tuple[sa.ColumnElement[bool], ...]:
+    """Return the condition that a value is one of the `:seqs` in the queue `:of_queue`."""
+    return t.value.c.queue_id == bindparam("of_queue"), among(dialect_name, t.value.c.seq, "seqs")
+
+
 def from_queue(statement: sa.Select[*Ts]) -> sa.Select[*Ts]:
     """Restrict a statement to live and delayed values, by their own index: the primary key leads through all taken."""
     found = statement.where(t.value.c.queue_id == bindparam("queue_id"), t.value.c.ended_at.is_(None))
