@@ -95,24 +95,24 @@ def _first_takes(dialect_name: str, extent: Extent) -> sa.Select[int | None] | s
     return sa.union_all(held.where(t.value.c.ended_tick <= given_tick()), returned)
 
 
+def _of_same_task() -> sa.ColumnElement[bool]:
+    """Return the condition, which an index is for, that an attempt is one of a step of the parent's task."""
+    return sa.and_(t.attempt.c.session_id == _parent().c.session_id, t.attempt.c.step_of == _parent().c.task)
+
+
+def _steps_in() -> sa.Select[int]:
+    """Select the attempts of steps that the attempt `:attempt_id` began."""
+    found = sa.select(t.attempt.c.id).select_from(_parent().join(t.attempt, _of_same_task()))
+    return found.where(_parent().c.id == bindparam("attempt_id"), t.attempt.c.parent_id == bindparam("attempt_id"))
+
+
 @statement
 def _begun_since(at_fork: bool) -> sa.Select[int]:
-    return (
-        sa.select(t.attempt.c.id)
-        .select_from(
-            _parent().join(
-                t.attempt,
-                sa.and_(t.attempt.c.session_id == _parent().c.session_id, t.attempt.c.step_of == _parent().c.task),
-            )
-        )
-        .where(
-            _parent().c.id == bindparam("attempt_id"),
-            t.attempt.c.parent_id == bindparam("attempt_id"),
-            stood_alone(t.attempt) if at_fork else is_in_effect(),
-            t.attempt.c.started_tick >= bindparam("since", type_=sa.BigInteger),
-            # What a person marked depends on nothing.
-            t.attempt.c.run_id.is_not(None),
-        )
+    return _steps_in().where(
+        stood_alone(t.attempt) if at_fork else is_in_effect(),
+        t.attempt.c.started_tick >= bindparam("since", type_=sa.BigInteger),
+        # What a person marked depends on nothing.
+        t.attempt.c.run_id.is_not(None),
     )
 
 
@@ -183,24 +183,14 @@ def _running() -> sa.Select[int]:
 
 @statement
 def _waiting() -> sa.Select[int]:
-    return (
-        sa.select(t.attempt.c.id)
-        .select_from(_parent().join(t.attempt, t.attempt.c.session_id == _parent().c.session_id))
-        .where(
-            _parent().c.id == bindparam("attempt_id"),
-            t.attempt.c.step_of == _parent().c.task,
-            t.attempt.c.parent_id == bindparam("attempt_id"),
-            t.attempt.c.status == literal("waiting"),
-            t.attempt.c.given_back_at.is_(None),
-        )
-    )
+    return _steps_in().where(t.attempt.c.status == literal("waiting"), t.attempt.c.given_back_at.is_(None))
 
 
 @statement
 def _have_steps(dialect_name: str) -> sa.Select[int]:
     return sa.select(_parent().c.id).where(
         among(dialect_name, _parent().c.id, "ids"),
-        exists(t.attempt.c.session_id == _parent().c.session_id, t.attempt.c.step_of == _parent().c.task),
+        exists(_of_same_task()),
     )
 
 
