@@ -18,12 +18,9 @@ LONG_FROM = {"sqlite": 4_000, "postgresql": LONGEST + 1}  # PostgreSQL itself ke
 """How many bytes the shortest text has that is stored in chunks."""
 
 
-_COLUMNS = ("queue_id", "seq", "number", "data")
-
-
 @statement
 def _insert() -> sa.Insert:
-    return sa.insert(t.chunk).values({name: bindparam(name) for name in _COLUMNS})
+    return sa.insert(t.chunk)
 
 
 def add(transaction: Transaction, queue_id: int, seq: int, text: str) -> None:

@@ -49,13 +49,7 @@ def _attempt() -> sa.BindParameter[int]:
 
 @statement
 def _add() -> sa.Insert:
-    return sa.insert(t.output).values(
-        attempt_id=_attempt(),
-        piece=bindparam("piece", type_=sa.Integer),
-        start=bindparam("start", type_=t.output.c.start.type),
-        size=bindparam("size", type_=sa.Integer),
-        data=bindparam("data", type_=sa.Text),
-    )
+    return sa.insert(t.output)
 
 
 @statement
