@@ -22,7 +22,7 @@ from zrb_store.db.transaction import Executor, Row, Transaction
 from zrb_store.local_time import rounded
 from zrb_store.masking import one_line
 from zrb_store.queries import by_hand
-from zrb_store.queries.attempts import attempt_as, attempt_may_write, is_in_effect
+from zrb_store.queries.attempts import attempt_as, is_in_effect, write_own
 from zrb_store.queries.clock import draw, now_micros
 from zrb_store.queries.queues import find_queue
 from zrb_store.queries.values import is_due, lock_queue
@@ -313,17 +313,9 @@ def went_on(executor: Executor, attempt_id: int, since: int) -> bool:
 
 @statement
 def _park() -> sa.sql.dml.ReturningUpdate[int]:
-    return (
-        sa.update(t.attempt)
-        .where(t.attempt.c.id == bindparam("attempt_id"), schema_is_unchanged(), attempt_may_write())
-        .values(
-            status=literal("waiting"),
-            ended_at=now(),
-            ended_tick=next_tick(),
-            inputs_read=bindparam("inputs_read", type_=sa.Text),
-        )
-        .returning(t.attempt.c.id)
-    )
+    inputs_read = bindparam("inputs_read", type_=sa.Text)
+    ends = write_own(status=literal("waiting"), ended_at=now(), ended_tick=next_tick(), inputs_read=inputs_read)
+    return ends.where(schema_is_unchanged())
 
 
 def park(executor: Executor, attempt_id: int, inputs_read: str | None = None) -> bool:
