@@ -18,7 +18,7 @@ from zrb_store.db.transaction import Executor, Row, Transaction
 from zrb_store.queries.attempts import attempt_as, is_step
 from zrb_store.queries.damage import RESTORE, SHOWN, Invariant, columns_of, invariant, label, rows_of, say
 from zrb_store.queries.values import is_same_value
-from zrb_store.queries.wait_invariants import OF_WAITS, RERUN
+from zrb_store.queries.wait_invariants import OF_WAITS, RERUN, parent_is
 from zrb_store.records import UNFINISHED
 
 if TYPE_CHECKING:
@@ -211,15 +211,10 @@ def _has_twin_after() -> sa.Exists:
     )
 
 
-def _parent_is(*conditions: Condition) -> sa.Exists:
-    parent = attempt_as("parent")
-    return exists(parent.c.id == t.attempt.c.parent_id, *conditions)
-
-
 def _is_parent_of_step() -> sa.Exists:
     parent = attempt_as("parent")
     same = (parent.c.session_id == t.attempt.c.session_id, parent.c.task == t.attempt.c.step_of)
-    return _parent_is(parent.c.id < t.attempt.c.id, *same, ~is_one_of(parent.c.role, "step", "delivery"))
+    return parent_is(parent.c.id < t.attempt.c.id, *same, ~is_one_of(parent.c.role, "step", "delivery"))
 
 
 def _first_of_several(name: str, other: str) -> Condition:
@@ -334,7 +329,7 @@ _OF_ATTEMPTS = [
         lambda: sa.and_(
             is_step(),
             is_one_of(t.attempt.c.status, "running"),
-            ~_parent_is(is_one_of(attempt_as("parent").c.status, "running")),
+            ~parent_is(is_one_of(attempt_as("parent").c.status, "running")),
         ),
         remedy=RERUN,
     ),

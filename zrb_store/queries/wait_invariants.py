@@ -19,9 +19,9 @@ def _is_parked() -> Condition:
     return sa.and_(is_one_of(t.attempt.c.status, "waiting"), t.attempt.c.given_back_at.is_(None))
 
 
-def _has_waiting_parent() -> sa.Exists:
-    parent = attempt_as("parent")
-    return exists(parent.c.id == t.attempt.c.parent_id, is_one_of(parent.c.status, "waiting"))
+def parent_is(*conditions: Condition) -> sa.Exists:
+    """Return the condition that there is the attempt around a step, and that it meets these conditions."""
+    return exists(attempt_as("parent").c.id == t.attempt.c.parent_id, *conditions)
 
 
 def _has_waiting_step() -> sa.Exists:
@@ -35,7 +35,11 @@ OF_WAITS = [
     _attempt(
         "wait-parent",
         "are steps that wait in an attempt that does not",
-        lambda: sa.and_(is_one_of(t.attempt.c.role, "step"), _is_parked(), ~_has_waiting_parent()),
+        lambda: sa.and_(
+            is_one_of(t.attempt.c.role, "step"),
+            _is_parked(),
+            ~parent_is(is_one_of(attempt_as("parent").c.status, "waiting")),
+        ),
     ),
     _attempt(
         "wait-step",
