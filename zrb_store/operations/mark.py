@@ -73,10 +73,10 @@ def mark_step(
         if task not in known:
             raise _no_task(session, task, known)
         give_back_unfinished(transaction, record.id, task)
-        name = steps.find(transaction, record.id, task, step)
-        if name is not None:
+        last = steps.find(transaction, record.id, task, step)
+        if last is not None:
             others: list[str] | None = None
-            of_step = _of_begun_step(transaction, record, task, name, completed=completed)
+            of_step = _of_begun_step(transaction, record, last, completed=completed)
         else:
             others = steps.names(transaction, record.id, task)
             if not completed or steps.number_of(task, step) is not None:
@@ -106,13 +106,13 @@ def mark_step(
 
 
 def _of_begun_step(
-    transaction: Transaction, session: SessionRecord, task: str, step: str, *, completed: bool
+    transaction: Transaction, session: SessionRecord, last: AttemptRecord, *, completed: bool
 ) -> Columns:
     """Return what the next attempt of a step has in common with its last one. What that one did is settled."""
-    last = _checked(steps.newest_attempt(transaction, session.id, task, step), session.name)
     if last.in_effect and last.restorable:
         raise TaskCompleted(
-            f"step {step} of task {task} ({session.name}/{last.name}) has completed already: its result is stored"
+            f"step {last.step} of task {last.step_of} ({session.name}/{last.name}) has completed already: "
+            "its result is stored"
         )
     if last.in_effect and not completed:  # its result could not be stored, and it is to run again
         give_back(transaction, [(last.id, "not-restorable")])
@@ -150,7 +150,7 @@ def _refuse_step(transaction: Transaction, session: SessionRecord, name: str) ->
     step = steps.find(transaction, session.id, task, name) if task else None
     if step is not None:
         raise TaskNotFound(
-            f"session {session.name} has no task {name}; for step {step} of task {task}, use "
+            f"session {session.name} has no task {name}; for step {step.step} of task {task}, use "
             f"`zrb-store mark {shlex.join([session.name, task, '--step', name])} completed`"
         )
 

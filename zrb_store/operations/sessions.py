@@ -151,7 +151,8 @@ def fork(
         original = sessions.get(transaction, source, lock=True)
         step = None
         if from_step is not None:
-            step = steps.find(transaction, original.id, from_task, from_step)
+            found = steps.find(transaction, original.id, from_task, from_step)
+            step = None if found is None else found.step
         tick = queries.first_start(transaction, original.id, from_task, step)
         if tick is None:
             started = dict.fromkeys(attempt.task for attempt in attempts.of_session(transaction, original.id))

@@ -162,18 +162,6 @@ def of_attempt(executor: Executor, attempt_id: int, *without: str) -> dict[str, 
 
 
 @statement
-def _newest_attempt() -> sa.Select[*Row]:
-    newest = attempts.selection().where(of_task(), t.attempt.c.step == bindparam("step"))
-    return newest.order_by(t.attempt.c.id.desc()).limit(literal(1))
-
-
-def newest_attempt(executor: Executor, session_id: int, task: str, step: str) -> AttemptRecord | None:
-    """Return the newest attempt of a step, or None if the step never began."""
-    rows = executor.execute(_newest_attempt(), {"session_id": session_id, "task": task, "step": step})
-    return attempts.record(rows[0]) if rows else None
-
-
-@statement
 def _highest_number(of_parent: bool) -> sa.Select[int | None]:
     return sa.select(sa.func.max(t.attempt.c.step_number)).where(of_task(of_parent))
 
@@ -349,13 +337,15 @@ def let_repeat(executor: Executor, session_id: int, task: str) -> None:
 
 
 @statement
-def _names(by: Literal["name", "number"] | None) -> sa.Select[str | None]:
-    found = sa.select(t.attempt.c.step).where(of_task())
-    if by is None:
-        return found.distinct().order_by(t.attempt.c.step)
+def _find(by: Literal["name", "number"]) -> sa.Select[*Row]:
     number = bindparam("number", type_=sa.Integer)
     is_it = t.attempt.c.step == bindparam("step") if by == "name" else t.attempt.c.step_number == number
-    return found.where(is_it).limit(literal(1))
+    return attempts.selection().where(of_task(), is_it).order_by(t.attempt.c.id.desc()).limit(literal(1))
+
+
+@statement
+def _names() -> sa.Select[str | None]:
+    return sa.select(t.attempt.c.step).where(of_task()).distinct().order_by(t.attempt.c.step)
 
 
 _MARKED = (
@@ -393,19 +383,19 @@ def number_of(task: str, reference: str) -> int | None:
     return int(number) if number != reference and number.isascii() and number.isdecimal() and len(number) < 10 else None
 
 
-def find(executor: Executor, session_id: int, task: str, reference: str) -> str | None:
-    """Return the name of a step that has begun, or None. It is given by its name or else by its id."""
+def find(executor: Executor, session_id: int, task: str, reference: str) -> AttemptRecord | None:
+    """Return the newest attempt of a step, or None if it never began. It is given by its name or else by its id."""
     params: Params = {"session_id": session_id, "task": task}
-    rows = executor.execute(_names("name"), {**params, "step": reference})
+    rows = executor.execute(_find("name"), {**params, "step": reference})
     number = number_of(task, reference)
     if not rows and number is not None:
-        rows = executor.execute(_names("number"), {**params, "number": number})
-    return rows[0][0] if rows else None
+        rows = executor.execute(_find("number"), {**params, "number": number})
+    return next(map(attempts.record, rows), None)
 
 
 def names(executor: Executor, session_id: int, task: str) -> list[str]:
     """Return the names of the steps of a task that have begun."""
-    return list(map(first_column, executor.execute(_names(None), {"session_id": session_id, "task": task})))
+    return list(map(first_column, executor.execute(_names(), {"session_id": session_id, "task": task})))
 
 
 def refuse_repeating(
