@@ -242,13 +242,9 @@ def _copy(connection: sa.Connection, revision: str) -> None:
 
 
 def _revision(connection: sa.Connection) -> str | None:
-    from alembic.runtime.migration import MigrationContext
-
-    options = {
-        "version_table": _version_table(connection) or VERSION_TABLE,
-        "version_table_schema": version_schema(connection),
-    }
-    return MigrationContext.configure(connection, opts=options).get_current_revision()
+    table = _version_table(connection)
+    found: str | None = connection.exec_driver_sql(f"SELECT version_num FROM {table}").scalar() if table else None
+    return found
 
 
 def _version_table(connection: sa.Connection) -> str | None:
