@@ -394,10 +394,7 @@ def result_at(executor: Executor, queue_id: int | None, seq: int | None) -> str 
     if queue_id is None or seq is None:
         return None
     rows = executor.execute(_result(), {"queue_id": queue_id, "seq": seq})
-    if not rows:
-        return None
-    text: str = rows[0][0]
-    return text or chunks.whole(executor, queue_id, seq, text)
+    return chunks.whole(executor, queue_id, seq, rows[0][0]) if rows else None
 
 
 @statement
