@@ -99,6 +99,12 @@ def is_step(of: sa.FromClause | None = None) -> sa.ColumnElement[bool]:
     return (t.attempt if of is None else of).c.role == literal("step")
 
 
+def is_same_step(one: sa.FromClause, other: sa.FromClause) -> sa.ColumnElement[bool]:
+    """Return the condition that an attempt is one of the same step as that of another table."""
+    of_task = (one.c.session_id == other.c.session_id, one.c.step_of == other.c.step_of)
+    return sa.and_(*of_task, one.c.step == other.c.step)
+
+
 def _run_may_write() -> sa.ColumnElement[bool]:
     run_id = bindparam("run_id", type_=t.attempt.c.id.type)
     return sa.and_(

@@ -14,7 +14,7 @@ from zrb_store.db.columns import MOST_TICK
 from zrb_store.db.core import Params, bindparam, exists, is_one_of, literal, made_once, sa, statement, t
 from zrb_store.db.dialect import among, insert_if_absent, new_id, new_ids, now, tick
 from zrb_store.db.transaction import Executor, Row
-from zrb_store.queries.attempts import ERROR, attempt_as, is_of_no_task, is_step
+from zrb_store.queries.attempts import ERROR, attempt_as, is_of_no_task, is_same_step, is_step
 from zrb_store.queries.clock import Moment, given_tick
 from zrb_store.queries.dependent_steps import ids, of_attempt, source_id, stood, stood_alone
 from zrb_store.queries.runs import inputs_then
@@ -432,12 +432,6 @@ def _copy(executor: Executor, params: Params, *, exact: bool = False) -> None:
 @statement
 def _once_left_out() -> sa.Select[*Row]:
     newer, copied = t.attempt.alias("newer"), t.attempt.alias("copied")
-    is_newer = (
-        newer.c.session_id == t.attempt.c.session_id,
-        newer.c.step_of == t.attempt.c.step_of,
-        newer.c.step == t.attempt.c.step,
-        newer.c.id > t.attempt.c.id,
-    )
     return (
         select_steps("arguments", "result")
         .where(
@@ -445,7 +439,7 @@ def _once_left_out() -> sa.Select[*Row]:
             t.attempt.c.step_of.is_not(None),
             t.attempt.c.once,
             t.attempt.c.status != literal("failed"),
-            ~exists(*is_newer),
+            ~exists(is_same_step(newer, t.attempt), newer.c.id > t.attempt.c.id),
             ~exists(_is_copy(copied, t.attempt)),
         )
         .order_by(t.attempt.c.id)

@@ -22,7 +22,7 @@ from zrb_store.db.transaction import Executor, Row, Transaction
 from zrb_store.local_time import rounded
 from zrb_store.masking import one_line
 from zrb_store.queries import by_hand
-from zrb_store.queries.attempts import attempt_as, is_in_effect, write_own
+from zrb_store.queries.attempts import attempt_as, is_in_effect, is_same_step, write_own
 from zrb_store.queries.clock import draw, now_micros
 from zrb_store.queries.queues import find_queue
 from zrb_store.queries.values import is_due, lock_queue
@@ -138,13 +138,8 @@ class Wait:
 @statement
 def _parked(dialect_name: str) -> sa.Select[*Row]:
     later, first = t.attempt.alias("later"), t.attempt.alias("first")
-    of_step = (later.c.session_id == t.attempt.c.session_id, later.c.step_of == t.attempt.c.step_of)
     since = sa.select(sa.func.min(first.c.started_at)).where(
-        first.c.session_id == t.attempt.c.session_id,
-        first.c.step_of == t.attempt.c.step_of,
-        first.c.step == t.attempt.c.step,
-        first.c.status == literal("waiting"),
-        first.c.restorable,
+        is_same_step(first, t.attempt), first.c.status == literal("waiting"), first.c.restorable
     )
     columns = ("session_id", "step_of", "step", "arguments")
     return (
@@ -155,7 +150,7 @@ def _parked(dialect_name: str) -> sa.Select[*Row]:
             t.attempt.c.step_of.is_not(None),
             t.attempt.c.status == literal("waiting"),
             t.attempt.c.given_back_at.is_(None),
-            ~exists(*of_step, later.c.step == t.attempt.c.step, later.c.id > t.attempt.c.id),  # a person has settled it
+            ~exists(is_same_step(later, t.attempt), later.c.id > t.attempt.c.id),  # a person has settled it
         )
         .order_by(t.attempt.c.id)
     )
@@ -259,11 +254,9 @@ def surroundings(executor: Executor, attempt_id: int) -> Surroundings | None:
 @statement
 def _before() -> sa.Select[str | None]:
     parent, later = attempt_as("parent"), t.attempt.alias("later")
-    of_step = (later.c.session_id == t.attempt.c.session_id, later.c.step_of == t.attempt.c.step_of)
     # A script asks again by the same name.
     has_failed_here = exists(
-        *of_step,
-        later.c.step == t.attempt.c.step,
+        is_same_step(later, t.attempt),
         later.c.id > t.attempt.c.id,
         later.c.parent_id == bindparam("attempt_id"),
         later.c.status == literal("failed"),
@@ -360,13 +353,12 @@ def _answers() -> sa.Select[*Row]:
 @statement
 def _open_questions() -> sa.Select[str | None, str | None]:
     done = attempt_as("other")
-    of_step = (done.c.session_id == t.attempt.c.session_id, done.c.step_of == t.attempt.c.step_of)
     return sa.select(t.attempt.c.step, t.attempt.c.arguments).where(
         t.attempt.c.session_id == bindparam("of_session"),
         t.attempt.c.step_of == bindparam("of_task"),
         t.attempt.c.status == literal("waiting"),
         t.attempt.c.restorable,
-        ~exists(*of_step, done.c.step == t.attempt.c.step, is_in_effect(done)),
+        ~exists(is_same_step(done, t.attempt), is_in_effect(done)),
     )
 
 
