@@ -46,8 +46,6 @@ class ColumnRule:
     note: str | None = None  # a description of the content, for docs/schema
     content: Callable[[str], str | None] | None = field(default=None, compare=False)  # what is wrong with a text
     long: bool = False  # whether readers check the content themselves when they show it
-    # What readers get instead of invalid content. By default it is the nearest valid number, or the content as text.
-    stand_in: str | None = None
 
     def problem(self, item: Cell, *, shallow: bool = False) -> str | None:
         """Return what is wrong with an item, or None. With `shallow`, the content of long texts is not checked."""
@@ -68,9 +66,11 @@ class ColumnRule:
         return None if self.content is None or (shallow and self.long) else self.content(item)
 
     def readable(self, item: Cell) -> Any:
-        """Return what readers get instead of an invalid item."""
-        if self.nullable or self.stand_in is not None:
-            return self.stand_in
+        """Return what readers get instead of an invalid item: the nearest valid number, or the content as text."""
+        if self.words:
+            return DAMAGED
+        if self.nullable:
+            return None
         if self.kind is int:
             return min(max(item, self.least), self.most) if type(item) is int else self.least
         if self.kind is bool:
@@ -176,7 +176,7 @@ _SESSION_NAME = r"^[A-Za-z0-9._:+][A-Za-z0-9._:+-]{0,199}$"
 
 
 def _words(words: str, *, nullable: bool = False) -> ColumnRule:
-    return ColumnRule(str, nullable, words=tuple(words.split()), stand_in=DAMAGED)
+    return ColumnRule(str, nullable, words=tuple(words.split()))
 
 
 SESSION: Columns = {
