@@ -82,9 +82,6 @@ def queue_summaries(
     return [QueueSummary._make((*row[:7], readable_rules(row[7:]))) for row in ordered]
 
 
-_LONG_TEXTS = ("arguments", "error_traceback")
-
-
 def attempts_without(*without: str) -> sa.Select[*Row]:
     """Return a statement that reads the attempts of a session without some columns."""
     return attempts.selection(*without).where(t.attempt.c.session_id == bindparam("session_id"))
@@ -96,7 +93,7 @@ def of_task() -> sa.ColumnElement[bool]:
 
 @statement
 def _short_of_tasks() -> sa.Select[*Row]:
-    return attempts_without(*_LONG_TEXTS).where(~is_step())
+    return attempts_without("arguments", "error_traceback").where(~is_step())
 
 
 def short_attempts(executor: Executor, session_id: int) -> list[AttemptRecord]:
