@@ -10,7 +10,7 @@ from zrb_store.db.dialect import whole_text
 from zrb_store.db.transaction import Executor, Row, Transaction, first_column
 from zrb_store.queries import attempts
 from zrb_store.queries.clock import draw
-from zrb_store.queries.takes import taken_at_once
+from zrb_store.queries.takes import take_these
 from zrb_store.queries.values import NewValue, from_queue, is_same_value, push_many
 from zrb_store.records import AttemptRecord
 
@@ -102,18 +102,11 @@ def _in_queue() -> sa.Select[str]:
     return from_queue(sa.select(whole_text())).where(t.value.c.seq == bindparam("seq", type_=sa.BigInteger))
 
 
-@statement
-def _take() -> sa.Update:
-    place = (t.value.c.queue_id == bindparam("of_queue"), t.value.c.seq == bindparam("of_seq", type_=sa.BigInteger))
-    return sa.update(t.value).where(*place).values(taken_at_once())
-
-
 def take_again(transaction: Transaction, queue_id: int, seq: int, data: str, attempt_id: int) -> bool:
     """Take the value at this place for an attempt; False if it is not there, or another one is."""
     if list(map(first_column, transaction.execute(_in_queue(), {"queue_id": queue_id, "seq": seq}))) != [data]:
         return False
-    params = {"of_queue": queue_id, "of_seq": seq, "attempt_id": attempt_id, **draw(transaction).params}
-    transaction.execute(_take(), params)
+    take_these(transaction, queue_id, [seq], attempt_id)
     return True
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -236,11 +236,15 @@ def _take_these(dialect_name: str) -> sa.Update:
     return sa.update(t.value).where(*of_seqs(dialect_name)).values(taken_at_once())
 
 
+def take_these(transaction: Transaction, queue_id: int, seqs: Sequence[int], attempt_id: int | None) -> None:
+    """Take values of a queue, which are locked, at one moment."""
+    params = {"of_queue": queue_id, "seqs": json.dumps(seqs), "attempt_id": attempt_id, **draw(transaction).params}
+    transaction.execute(_take_these(transaction.dialect_name), params)
+
+
 def take_many(transaction: Transaction, queue_id: int, attempt_id: int | None, count: int) -> list[tuple[int, str]]:
     """Take the oldest live values of a queue, at most `count`. The caller has called `open_change`."""
     rows = transaction.execute(oldest(True), {"queue_id": queue_id, "count": count})
     if rows:
-        seqs = json.dumps(list(map(first_column, rows)))
-        params = {"of_queue": queue_id, "seqs": seqs, "attempt_id": attempt_id, **draw(transaction).params}
-        transaction.execute(_take_these(transaction.dialect_name), params)
+        take_these(transaction, queue_id, list(map(first_column, rows)), attempt_id)
     return list(chunks.whole_rows(transaction, queue_id, rows))
