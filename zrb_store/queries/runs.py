@@ -27,7 +27,7 @@ def selection() -> sa.Select[*Row]:
 
 
 def record(row: Row) -> RunRecord:
-    """Return the record of a row of `ALL`."""
+    """Return the record of a row of `selection`."""
     named, damage = readable(RUN, row)
     named["command"] = json.loads(named["command"] or "[]")
     return RunRecord(**named, damage=damage)

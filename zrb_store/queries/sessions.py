@@ -21,7 +21,7 @@ def selection() -> sa.Select[*Row]:
 
 
 def record(row: Row) -> SessionRecord:
-    """Return the record of a row of `ALL`."""
+    """Return the record of a row of `selection`."""
     named, damage = readable(SESSION, row)
     named["path"] = json.loads(named["path"] or "[]")
     named["tasks"] = json.loads(named["tasks"] or "{}")
