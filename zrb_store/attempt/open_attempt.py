@@ -147,13 +147,7 @@ class OpenAttempt(AttemptReference):
     def complete(self, result: Any = NO_RESULT) -> Encoded | None:
         raise NotImplementedError
 
-    def fail(
-        self,
-        error: BaseException | ErrorText | None = None,
-        status: str = "failed",
-        *,
-        first_frame: TracebackType | None = None,
-    ) -> None:
+    def fail(self, error: BaseException | ErrorText | None = None, status: str = "failed") -> None:
         """End the attempt without completing it.
 
         A step and a delivery are undone whole. Changes of any other attempt to queues of other sessions are undone at
@@ -164,10 +158,9 @@ class OpenAttempt(AttemptReference):
         Args:
             error: Kept with the attempt; of its traceback, the last 16 KiB. Texts are kept as they are.
             status: `failed` or `interrupted`.
-            first_frame: Where the traceback begins, if not at its first frame.
         """
         self._refuse_other_process()
-        text = error_text(error, first_frame) if isinstance(error, BaseException) else error
+        text = error_text(error) if isinstance(error, BaseException) else error
 
         def work(transaction: Transaction) -> str | None:
             ended = attempts.fail(transaction, self.id, status, text, self.inputs_read())
@@ -282,19 +275,13 @@ class Step(OpenAttempt):
             )
         return codec.encode(result, lenient=True, limit=limit)._replace(restorable=False)
 
-    def fail(
-        self,
-        error: BaseException | ErrorText | None = None,
-        status: str = "failed",
-        *,
-        first_frame: TracebackType | None = None,
-    ) -> None:
+    def fail(self, error: BaseException | ErrorText | None = None, status: str = "failed") -> None:
         """End the step without completing it, and give it back, in one transaction; as `Attempt.fail`."""
         if isinstance(error, BaseException):
-            first_frame = first_frame or _below_our_code(error.__traceback__)
+            error = error_text(error, _below_our_code(error.__traceback__))
         try:
             with self._xcoms.watched():
-                super().fail(error, status, first_frame=first_frame)
+                super().fail(error, status)
         finally:
             self._xcoms.step_ended(self, self.parent, completed=False)
 
