@@ -85,7 +85,6 @@ _INTERNAL_PARAMETERS = {
     "choose_reruns",
     "command",
     "first_frame",
-    "lenient",
     "origin",
     "parent",
     "path",

@@ -20,6 +20,7 @@ from zrb_store import (
     UnencodableValue,
     ValueTooLarge,
     ZrbStoreError,
+    codec,
     masking,
     open_store,
 )
@@ -171,7 +172,7 @@ class TestEnds:
     def test_a_lenient_result_is_not_restorable(self, store: Store) -> None:
         run = start(store, "flow")
         with run.attempt("load") as attempt:
-            attempt.complete(object(), lenient=True)
+            attempt.complete(codec.encode(object(), lenient=True))
         done = run.completed("load")
         assert done is not None
         assert not done.restorable

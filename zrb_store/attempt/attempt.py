@@ -156,13 +156,12 @@ class Attempt(OpenAttempt):
             return current
         return (self._steps and self._steps.only_open()) or self
 
-    def complete(self, result: Any = NO_RESULT, *, queue: str | None = None, lenient: bool = False) -> Encoded | None:
+    def complete(self, result: Any = NO_RESULT, *, queue: str | None = None) -> Encoded | None:
         """Complete the attempt and push its result, in one transaction. Its steps that still run are given back.
 
         Args:
             result: Pushed to the queue, an `Encoded` one as it is. Without a result nothing is pushed.
             queue: Name of the queue, by default the task's name.
-            lenient: Keep a value that cannot be encoded as its type and repr, instead of raising an error.
 
         Returns:
             The result as it was stored, or None without one.
@@ -174,8 +173,7 @@ class Attempt(OpenAttempt):
         self._refuse_other_process()
         item: Encoded | None = None
         if result is not NO_RESULT:
-            is_encoded = isinstance(result, Encoded)
-            item = result if is_encoded else codec.encode(result, lenient=lenient, limit=self.xcom.max_value)
+            item = result if isinstance(result, Encoded) else codec.encode(result, limit=self.xcom.max_value)
         name = queue or self.task
 
         def work(transaction: Transaction) -> tuple[int, int] | None:
