@@ -17,7 +17,7 @@ from zrb_store.records import JsonValue
 READERS: Readers = standard.READERS | classes.READERS
 
 
-def encode(value: Any, found: tuple[str, int] | None, lenient: bool, limit: int, path: str) -> Encoded:
+def encode(value: Any, found: tuple[str, int] | None, lenient: bool, limit: int) -> Encoded:
     """Encode a value as `text.encode` does. `found` are its text and size, if it consists of JSON's own types."""
     kind = type(value)
     if lenient and kind in (Opaque, Undecodable):
@@ -36,7 +36,7 @@ def encode(value: Any, found: tuple[str, int] | None, lenient: bool, limit: int,
         refused = Unencodable(type_name(kind), "it is nested too deep")
     except Unencodable as unencodable:
         refused = unencodable
-    return _refuse(refused, value, lenient, path)
+    return _refuse(refused, value, lenient)
 
 
 def decode(tree: JsonValue, data: str | None = None) -> Any:
@@ -62,9 +62,9 @@ def _too_large(kind: type, size: str, limit: int) -> Unencodable:
     )
 
 
-def _refuse(unencodable: Unencodable, value: Any, lenient: bool, path: str) -> Encoded:
+def _refuse(unencodable: Unencodable, value: Any, lenient: bool) -> Encoded:
     """Raise the error that a caller gets; if `lenient`, return the text of an `Opaque` instead."""
-    place = unencodable.path(path)
+    place = unencodable.path()
     if not lenient:
         raise unencodable.error(
             f"cannot store {place}: {unencodable.what} ({unencodable.why})"

@@ -22,12 +22,11 @@ _DIGITS = 632  # an int of HUGE_INT_BITS has as many, or more
 _DIGITS_AS_ZEROS = b" " * ord("0") + b"0" * 10 + b" " * (127 - ord("9")) + bytes(128)
 
 
-def encode(value: Any, *, lenient: bool = False, limit: int | None = None, path: str = "$") -> Encoded:
+def encode(value: Any, *, lenient: bool = False, limit: int | None = None) -> Encoded:
     """Encode a value as JSON text, which `decode` turns back into an equal value of equal type.
 
     With `lenient`, the type and repr (`Opaque`) of a value that cannot be encoded are stored, instead of raising. The
-    limit is in bytes, 16 MiB by default; `path` is the name of the value itself in messages. No other thread may change
-    a container in it meanwhile.
+    limit is in bytes, 16 MiB by default. No other thread may change a container in the value meanwhile.
     """
     kind = type(value)
     limit = DEFAULT_MAX_VALUE if limit is None else limit
@@ -36,7 +35,7 @@ def encode(value: Any, *, lenient: bool = False, limit: int | None = None, path:
         return Encoded(found[0], kind.__name__, found[1])
     from zrb_store.codec import tagged  # late: most values are of JSON's own types
 
-    return tagged.encode(value, found, lenient, limit, path)
+    return tagged.encode(value, found, lenient, limit)
 
 
 def decode(data: str) -> Any:

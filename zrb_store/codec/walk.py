@@ -53,9 +53,9 @@ class Unencodable(Exception):
         self.error = error
         self.segments: list[str] = []  # the innermost first; each level adds its own while the exception passes it
 
-    def path(self, root: str) -> str:
-        """Return the path from the root to the part, without the middle of a very long one."""
-        path = root + "".join(reversed(self.segments))
+    def path(self) -> str:
+        """Return the path to the part, such as `$.rows[3]`, without the middle of a very long one."""
+        path = "$" + "".join(reversed(self.segments))
         half = _PATH_SIZE // 2
         return path if len(path) <= _PATH_SIZE else f"{path[:half]}...{path[-half:]}"
 
