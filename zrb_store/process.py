@@ -40,9 +40,9 @@ def identity() -> ProcessIdentity:
     """Return the identity of this process; a forked child has its own."""
     pid = os.getpid()
     try:
-        user: str | None = getpass.getuser()
+        user = getpass.getuser()
     except (KeyError, OSError):  # in a container the user may have no name
-        user = str(os.getuid()) if hasattr(os, "getuid") else None
+        user = str(os.getuid())
     started = "/".join(filter(None, (process_started(pid), _program(pid)))) or None
     boot_id, namespace = _boot_id(), _pid_namespace()
     if None in (started, boot_id, namespace) and is_out_of_files():
@@ -50,8 +50,7 @@ def identity() -> ProcessIdentity:
     return ProcessIdentity(socket.gethostname(), boot_id, namespace, pid, started, user)
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=identity.cache_clear)
+os.register_at_fork(after_in_child=identity.cache_clear)
 
 
 def is_running(boot_id: str | None, pid_namespace: str | None, pid: int, started: str | None) -> bool | None:

@@ -383,5 +383,4 @@ def _note_fork() -> None:
         attempt.inputs_read = lambda: None
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_note_fork)
+os.register_at_fork(before=_note_fork)

@@ -190,6 +190,5 @@ abandon = _renewal.abandon
 duration_in_micros = _renewal.duration_in_micros
 set_duration = _renewal.set_duration
 
-if hasattr(os, "register_at_fork"):
-    # A forked child has neither the leases of its parent nor the thread.
-    os.register_at_fork(after_in_child=_renewal.reset)
+# A forked child has neither the leases of its parent nor the thread.
+os.register_at_fork(after_in_child=_renewal.reset)

@@ -79,9 +79,7 @@ class Writer:
 
 writer = Writer()
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=writer.reset)
-
+os.register_at_fork(after_in_child=writer.reset)
 
 _REST = 0.005  # seconds after which new texts are measured, while they are in the processor's cache
 
