@@ -37,7 +37,9 @@ def plain(value: Any, fallback: Fallback | None = None) -> JsonValue:
         leaf: JsonValue = value
         return leaf
     if isinstance(value, Iterator):  # to read it would use it up
-        return _unknown(value, fallback)
+        if fallback is None:
+            raise TypeError(f"{kind.__qualname__} is no data")
+        return plain(fallback(value))
     if isinstance(value, Mapping):
         return {_key(key, fallback): plain(item, fallback) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -49,12 +51,6 @@ def plain(value: Any, fallback: Fallback | None = None) -> JsonValue:
     if _is_of_pydantic_ai(kind) or (dataclasses.is_dataclass(kind) and not hasattr(kind, "__pydantic_serializer__")):
         return plain(fields_of(value), fallback)
     return _in_order(_written(value, fallback), value)
-
-
-def _unknown(value: Any, fallback: Fallback | None) -> JsonValue:
-    if fallback is None:
-        raise TypeError(f"{type(value).__qualname__} is no data")
-    return plain(fallback(value))
 
 
 def _written(value: Any, fallback: Fallback | None = None) -> JsonValue:
@@ -132,7 +128,7 @@ def _default(one: dataclasses.Field[Any]) -> Any:
     return one.default_factory() if one.default_factory in (dict, list) else one.default
 
 
-def digest(value: Any, length: int = 12) -> str:
+def digest(value: Any) -> str:
     """Return a short digest of a value."""
     try:
         data = plain(value, lambda other: type(other).__qualname__)
@@ -140,7 +136,7 @@ def digest(value: Any, length: int = 12) -> str:
         raise
     except Exception:  # noqa: BLE001 - whatever a user's own serializer raises
         data = type(value).__qualname__
-    return hashlib.sha256(sorted_json(data).encode()).hexdigest()[:length]
+    return hashlib.sha256(sorted_json(data).encode()).hexdigest()[:12]
 
 
 _LIBRARIES = frozenset({"builtins", "pydantic_ai", "zrb", "zrb_store", *sys.stdlib_module_names})
