@@ -310,6 +310,14 @@ def error_text(
     return ErrorText(_stored(type(error).__qualname__), message, text)
 
 
+def first_frame_outside(error: BaseException, folders: str | tuple[str, ...]) -> TracebackType | None:
+    """Return the first frame of a traceback whose file is in none of these folders; None if there is none."""
+    frames = error.__traceback__
+    while frames is not None and frames.tb_frame.f_code.co_filename.startswith(folders):
+        frames = frames.tb_next
+    return frames
+
+
 def _leave_out(formatted: traceback.TracebackException, folders: tuple[str, ...]) -> None:
     each: traceback.TracebackException | None = formatted
     while each is not None:

@@ -27,7 +27,7 @@ from zrb_store.errors import (
     ZrbStoreError,
     what_makes_storable,
 )
-from zrb_store.masking import ErrorText, error_text
+from zrb_store.masking import ErrorText, error_text, first_frame_outside
 from zrb_store.names import split_id
 from zrb_store.process import kill_group
 from zrb_store.queries import attempts, sessions, steps
@@ -278,16 +278,9 @@ class Step(OpenAttempt):
     def fail(self, error: BaseException | ErrorText | None = None, status: str = "failed") -> None:
         """End the step without completing it, and give it back, in one transaction; as `Attempt.fail`."""
         if isinstance(error, BaseException):
-            error = error_text(error, _below_our_code(error.__traceback__))
+            error = error_text(error, first_frame_outside(error, _OUR_CODE))
         try:
             with self._xcoms.watched():
                 super().fail(error, status)
         finally:
             self._xcoms.step_ended(self, self.parent, completed=False)
-
-
-def _below_our_code(frame: TracebackType | None) -> TracebackType | None:
-    """Return the first frame of the step's own function; None if the traceback has none."""
-    while frame is not None and frame.tb_frame.f_code.co_filename.startswith(_OUR_CODE):
-        frame = frame.tb_next
-    return frame

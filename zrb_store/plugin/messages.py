@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from zrb_store.errors import StepUncertain, ZrbStoreError
-from zrb_store.masking import ErrorText, error_text
+from zrb_store.masking import ErrorText, error_text, first_frame_outside
 from zrb_store.render.stderr import PROGRAM, print_line
 
 if TYPE_CHECKING:
@@ -105,11 +105,7 @@ def _engine_folders() -> tuple[str, str]:
 
 def first_user_frame(error: BaseException) -> TracebackType | None:
     """Return the first frame of the user's own code in a traceback. Those before it are always the same."""
-    engines = _engine_folders()
-    frames = error.__traceback__
-    while frames is not None and frames.tb_frame.f_code.co_filename.startswith(engines):
-        frames = frames.tb_next
-    return frames
+    return first_frame_outside(error, _engine_folders())
 
 
 _LONGEST_LINE = 2000  # of stderr, since it becomes a message
