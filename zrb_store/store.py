@@ -44,8 +44,6 @@ class Session:
         self.database = database
         self.name = check_session_name(name)
         self.xcom = Xcoms(database, name, max_value, parent_attempt=parent_attempt)
-        self._max_value = max_value
-        self._parent_attempt = parent_attempt
 
     def __repr__(self) -> str:
         return f"<Session {self.name}>"
@@ -110,19 +108,19 @@ class Session:
             check_name(task, "task")
         command = list(sys.argv) if command is None else command
         remember_command(command)
-        parent_attempt = self._parent_attempt
+        starter = self.xcom.parent_attempt
         spec = RunSpec(
             task=current_script() if task is None else task,
             path=path,
             inputs=None if inputs is None else without_secrets(inputs),
             project=project,
-            parent=parent or (parent_attempt.full_name if parent_attempt else None),
+            parent=parent or (starter.full_name if starter else None),
             origin=origin,
             command=command,
             zrb_version=zrb_version,
             again=again,
         )
-        return Run(Xcoms(self.database, self.name, self._max_value), spec, on_lost)
+        return Run(Xcoms(self.database, self.name, self.xcom.max_value), spec, on_lost)
 
 
 def open_store(location: str | os.PathLike[str] | None = None, *, read_only: bool = False) -> Store:
