@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import inspect
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -36,13 +37,11 @@ T = TypeVar("T")
 Length = timedelta | float | str
 """A length of time: a timedelta, seconds, or a text such as `2d`."""
 
-_CO_COROUTINE, _CO_ASYNC_GENERATOR = 0x80, 0x200  # of `inspect`, which loads slowly
-
 
 def result_for(caller: FrameType, answer: str) -> Any:
     """Return the decoded answer to a function that called `wait`, and something to await to a coroutine."""
     value = codec.decode(answer)
-    return _given(value) if caller.f_code.co_flags & (_CO_COROUTINE | _CO_ASYNC_GENERATOR) else value
+    return _given(value) if caller.f_code.co_flags & (inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR) else value
 
 
 async def _given(value: T) -> T:
