@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from zrb_store.attempt import Attempt
 from zrb_store.errors import ZrbStoreError
@@ -25,8 +26,9 @@ class Claims:
         self._threads: dict[str, int] = {}
         self._attempts: weakref.WeakValueDictionary[str, Attempt] = weakref.WeakValueDictionary()
 
-    def take(self, task: str, wait: Callable[[], object] | None = None) -> None:
-        """Claim a task for this thread, until `release`; raise an error if it is under way.
+    @contextlib.contextmanager
+    def claimed(self, task: str, wait: Callable[[], object] | None = None) -> Iterator[None]:
+        """Claim a task for this thread during a block; raise an error if it is under way.
 
         With `wait`, wait while another thread has the task claimed, and call this now and then; it may raise, too.
         """
@@ -43,13 +45,13 @@ class Claims:
             if attempt is not None and attempt.is_open:
                 raise _under_way(attempt.name)
             self._threads[task] = mine
-
-    def release(self, task: str) -> None:
-        """Give up what this thread has claimed."""
-        with self._changed:
-            if self._threads.get(task) == threading.get_ident():
-                del self._threads[task]
-                self._changed.notify_all()
+        try:
+            yield
+        finally:
+            with self._changed:
+                if self._threads.get(task) == mine:
+                    del self._threads[task]
+                    self._changed.notify_all()
 
     def hold_until_ended(self, attempt: Attempt) -> None:
         """Refuse another claim of an attempt's task until the attempt has ended or was garbage-collected."""

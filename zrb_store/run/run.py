@@ -59,12 +59,9 @@ class Run(RunLifecycle):
         """
         self.refuse_if_over()
         self._refuse_nesting(task)
-        self._claims.take(task)
-        try:
+        with self._claims.claimed(task):
             attempt = self.begin(task, once=True)
             self._claims.hold_until_ended(attempt)
-        finally:
-            self._claims.release(task)
         return attempt
 
     def _refuse_nesting(self, task: str) -> None:
@@ -153,8 +150,7 @@ class Run(RunLifecycle):
                 inside another attempt (attempts do not nest), or the run has ended.
         """
         arguments = stored_arguments(args, kwargs, self._xcoms.max_value)
-        self._claims.take(check_name(name, "task"), self.refuse_if_over)
-        try:
+        with self._claims.claimed(check_name(name, "task"), self.refuse_if_over):
             done = attempts.completed_task(self.database, self.session_id, name)
             if done is None:
                 self.refuse_if_over()
@@ -163,8 +159,6 @@ class Run(RunLifecycle):
                     result = function(*args, **kwargs)
                     attempt.complete(result)
                 return result
-        finally:
-            self._claims.release(name)
         from zrb_store.codec.compare import describe_changes  # late: zrb's tasks have no arguments
 
         difference = describe_changes(mask_encoded(done.arguments), arguments) if done.arguments else ""
