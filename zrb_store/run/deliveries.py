@@ -205,10 +205,6 @@ async def in_thread(work: Callable[[], T], undo: Callable[[T], object] | None = 
     raise cancelled
 
 
-Begin = Callable[[Transaction, str], Attempt]
-"""Begins a delivery of the task in the open transaction, or raises `LeaseLost`."""
-
-
 class _NothingToTakeError(Exception):
     """Another process was faster: undo the attempt that has just begun."""
 
@@ -223,7 +219,6 @@ class Consumer:
     def __init__(
         self,
         run: RunLifecycle,
-        begin: Begin,
         open_deliveries: OpenDeliveries,
         queue: Xcom,
         *,
@@ -244,7 +239,6 @@ class Consumer:
         self.task = storable_name("/".join(queue.place))  # which its deliveries are attempts of
         self._run = run
         self.database = run.database
-        self._begin = begin
         self._open = open_deliveries
         self._place = queue.place
         self._has_any = deliveries.has_value(run.database, *queue.place, unpaused=True)
@@ -352,7 +346,11 @@ class Consumer:
 
         def work(transaction: Transaction) -> tuple[Attempt, list[tuple[int, str]]]:
             nonlocal seconds
-            attempt = self._begin(transaction, self.task)
+            run = self._run
+            begun = attempts.begin(transaction, run.session_id, run.id, run.number, self.task, "delivery", None)
+            if begun is None:
+                raise run._mark_lost()
+            attempt = Attempt(run._xcoms, begun.id, self.task, begun.number, run.number)
             if transaction.dialect_name != "sqlite":  # SQLite has one writer at a time
                 lock_queue(transaction, queue_id)  # those who give values back lock these in any order
             began = time.perf_counter()

@@ -216,13 +216,7 @@ class Run(RunLifecycle):
 
         # All consumers of the run share these, also those that two threads make at once.
         opened: OpenDeliveries = vars(self).setdefault("_open_deliveries", OpenDeliveries(self.database))
-        return Consumer(self, self._begin_delivery, opened, queue, **options)
-
-    def _begin_delivery(self, transaction: Transaction, task: str) -> Attempt:
-        begun = attempts.begin(transaction, self.session_id, self.id, self.number, task, "delivery", None)
-        if begun is None:
-            raise self._mark_lost()
-        return Attempt(self._xcoms, begun.id, task, begun.number, self.number)
+        return Consumer(self, opened, queue, **options)
 
     def completed(self, task: str) -> AttemptRecord | None:
         """Return the attempt by which a task has completed, unless it was given back, or None."""
