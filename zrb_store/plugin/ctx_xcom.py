@@ -50,13 +50,12 @@ class CtxXcomContent:
     value of that queue. All else stays in memory until the process ends.
     """
 
-    def __init__(self, xcoms: ZrbXcoms, is_volatile: Callable[[str], bool], warn_once: Callable[[str], None]) -> None:
+    def __init__(self, xcoms: ZrbXcoms, is_volatile: Callable[[str], bool]) -> None:
         # What is in `ctx.xcom`, by name; the queue, if a plain value is kept in it. Operations on these queues belong
         # to the current attempt.
         self.names: dict[str, Any] = {}
         self._xcoms = xcoms
         self._is_volatile = is_volatile
-        self._warn_once = warn_once
         self._deleted: set[str] = set()
         self._plain: set[str] = set()  # the queues that keep plain values, unless these were given back
         # Those whose values a program may change in place until the run ends, with the open attempts that have them.
@@ -208,7 +207,7 @@ class CtxXcomContent:
                 return True
             reason = f"queue {name} is of class {type(queue).__qualname__}, not zrb's Xcom"
         if warn:
-            self._warn_once(f"{reason}; it is kept in memory only")
+            self._xcoms.warn(f"{reason}; it is kept in memory only")
         return False
 
 

@@ -85,7 +85,7 @@ class Recorder:
         self.ended = False
         self.result: Any = None  # of the main task, if the session had completed before
         self.xcoms = ZrbXcoms(self, store.database, name, store.max_value)
-        self._content = CtxXcomContent(self.xcoms, graph.is_volatile, self.warn_once)
+        self._content = CtxXcomContent(self.xcoms, graph.is_volatile)
         self.ctx_xcom = CtxXcom(self._content)
         self.decisions: list[Decision] = []  # on each task, as the run started; none in a session's first run
         self.goes_on = False  # whether a task had run before
