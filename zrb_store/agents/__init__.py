@@ -22,8 +22,6 @@ __all__ = ["durable"]
 if TYPE_CHECKING:
     from pydantic_ai.capabilities import AbstractCapability
 
-_NEEDED = "2.36"
-
 
 def durable(
     *,
@@ -60,5 +58,5 @@ def durable(
             found = f"{version('pydantic-ai-slim')} is installed"
         except PackageNotFoundError:
             found = "it is not installed"
-        raise ZrbStoreError(f"durable() needs pydantic-ai {_NEEDED} or later ({found})") from None
+        raise ZrbStoreError(f"durable() needs pydantic-ai 2.36 or later ({found})") from None
     return Durable(terms=Terms(once=once, budget=tokens, waits=wait_for_approval))

@@ -347,12 +347,6 @@ def _has_handler(root: Any) -> bool:
     )
 
 
-_NO_ATTEMPT = (
-    "an agent with durable() runs outside of any attempt, so nothing of it is stored: run it in a zrb task's action or "
-    "in `with run.attempt(...)`"
-)
-
-
 @dataclass(kw_only=True)
 class Durable(AbstractCapability[AgentDepsT]):
     """What `durable` returns. In each run of the agent, it is replaced by the capabilities that work in one attempt."""
@@ -364,7 +358,12 @@ class Durable(AbstractCapability[AgentDepsT]):
         attempt = current_attempt.get()
         mode = settings.choice("ZRB_STORE_AGENTS")
         if attempt is None:
-            warnings.warn(_NO_ATTEMPT, RuntimeWarning, stacklevel=1)
+            warnings.warn(
+                "an agent with durable() runs outside of any attempt, so nothing of it is stored: run it in a zrb "
+                "task's action or in `with run.attempt(...)`",
+                RuntimeWarning,
+                stacklevel=1,
+            )
         if not isinstance(attempt, Attempt):
             return CombinedCapability([])
         name = getattr(ctx.agent, "name", None) or "agent"

@@ -23,8 +23,6 @@ inside: ContextVar[Context | None] = ContextVar("zrb_store_inside", default=None
 rendering: ContextVar[Context | None] = ContextVar("zrb_store_rendering", default=None)
 """The context whose template is being rendered: zrb gives templates the session's context, not the task's."""
 
-_Note = Callable[[str], object]
-
 
 class InputsView(DotDict):
     """The inputs of a session, which it shares: what is read is noted by name.
@@ -32,7 +30,7 @@ class InputsView(DotDict):
     It also has a copy of them, as of the last `ctx.input`, for code in C that does not ask the methods of a subclass.
     """
 
-    def __init__(self, inputs: DotDict, note: _Note) -> None:
+    def __init__(self, inputs: DotDict, note: Callable[[str], object]) -> None:
         super().__init__(inputs)
         vars(self).update(_zrb_store_inputs=inputs, _zrb_store_note=note)
 
