@@ -91,7 +91,8 @@ def test_output_that_no_thread_can_store_now_fails_no_task(store: Store, monkeyp
 
     monkeypatch.setattr(output, "INTERVAL", 0.0)
     with store.session("s").run() as run, run.attempt("load") as attempt:
-        attempt._output = Output(store.database, attempt.id, attempt.full_name, 4000, writer=output.Writer())
+        monkeypatch.setattr(output, "writer", output.Writer())
+        attempt._output = Output(store.database, attempt.id, attempt.full_name, 4000, None)
         note = attempt._output.noting(lambda text: None, lambda texts: (["print"] * len(texts), texts))
         with monkeypatch.context() as full:
             full.setattr(threading.Thread, "start", refuse)

@@ -90,15 +90,7 @@ class Output:
     Nothing that it does raises an error: what cannot be stored now is tried again with what comes next.
     """
 
-    def __init__(
-        self,
-        database: Database,
-        attempt_id: int,
-        name: str,
-        limit: int,
-        end: queries.End | None = None,
-        writer: Writer = writer,
-    ) -> None:
+    def __init__(self, database: Database, attempt_id: int, name: str, limit: int, end: queries.End | None) -> None:
         """Begin with nothing. `end` is where the stored output of the attempt ends; None if that is not known."""
         # What ends so is not noted. It is empty after the end of the attempt: nothing is noted.
         self._ignored_ending: str | None = None
@@ -106,7 +98,6 @@ class Output:
         self._attempt_id = attempt_id
         self._name = name
         self._limit = limit
-        self._writer = writer
         self._buffer = OutputBuffer(limit)
         self._pid = os.getpid()
         self._is_due = False  # whether the writer knows that there is something to store
@@ -169,7 +160,7 @@ class Output:
 
     def _wake(self) -> bool:
         self._is_due = True  # before the writer can say that it has stored it
-        if not self._writer.wake(self):
+        if not writer.wake(self):
             self._is_due = False
         return self._is_due
 
