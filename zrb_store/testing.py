@@ -16,6 +16,7 @@ process gets SIGKILL there), `crash_at=push:after#3` (at the third time), `stop_
 
 from __future__ import annotations
 
+import functools
 import itertools
 import os
 import signal
@@ -104,7 +105,7 @@ def crash_at(point: str, *, visit: int = 1, kill: bool = False) -> Iterator[None
         dead = True
         raise Crash(point)
 
-    at = _at(point, visit, _kill if kill else crash)
+    at = _at(point, visit, functools.partial(signal.raise_signal, signal.SIGKILL) if kill else crash)
 
     def reached(name: str) -> None:
         if dead:
@@ -165,7 +166,8 @@ def obey_environment() -> None:
             if name == "lease":
                 lease.set_duration(float(what))
             elif name in ("crash_at", "stop_at"):
-                set_callback(_at(point, int(visit or 1), _kill if name == "crash_at" else _stop))
+                number = signal.SIGKILL if name == "crash_at" else signal.SIGSTOP
+                set_callback(_at(point, int(visit or 1), functools.partial(signal.raise_signal, number)))
             else:
                 raise ValueError(f"{name} is not known")
         except ValueError as error:
@@ -183,14 +185,6 @@ def _at(point: str, visit: int, action: Callable[[], None]) -> Callback:
             action()
 
     return reached
-
-
-def _kill() -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def _stop() -> None:
-    os.kill(os.getpid(), signal.SIGSTOP)
 
 
 obey_environment()
