@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import binascii
 import json
-import os
 import re
 from collections import OrderedDict
 from collections.abc import Hashable
@@ -116,9 +115,7 @@ def _write_as_text(value: Decimal | UUID | PurePath | ZoneInfo, writer: ValueWri
     return {"$": type(value).__name__, "v": write_text(str(value))}
 
 
-def _path_reader(native: type[PurePath], pure: type[PurePath], system: str) -> ReadFunction:
-    # Python does not instantiate the path class of another system, only its pure class, which cannot reach files.
-    cls = native if os.name == system else pure
+def _path_reader(cls: type[PurePath]) -> ReadFunction:
     return lambda tree, reader: cls(_text({"v": reader.walk(tree["v"])}))
 
 
@@ -230,10 +227,11 @@ READERS: Readers = {
     "bytearray": (lambda tree, reader: bytearray(_read_bytes(tree, reader)), _JUST_VALUE),
     "Decimal": (lambda tree, reader: Decimal(_text(tree), _RAISE_IF_INVALID), _JUST_VALUE),
     "UUID": (lambda tree, reader: UUID(_text(tree)), _JUST_VALUE),
-    "PosixPath": (_path_reader(PosixPath, PurePosixPath, "posix"), _JUST_VALUE),
-    "WindowsPath": (_path_reader(WindowsPath, PureWindowsPath, "nt"), _JUST_VALUE),
-    "PurePosixPath": (_path_reader(PurePosixPath, PurePosixPath, "posix"), _JUST_VALUE),
-    "PureWindowsPath": (_path_reader(PureWindowsPath, PureWindowsPath, "nt"), _JUST_VALUE),
+    "PosixPath": (_path_reader(PosixPath), _JUST_VALUE),
+    # Python does not instantiate the path class of another system, only its pure class, which cannot reach files.
+    "WindowsPath": (_path_reader(PureWindowsPath), _JUST_VALUE),
+    "PurePosixPath": (_path_reader(PurePosixPath), _JUST_VALUE),
+    "PureWindowsPath": (_path_reader(PureWindowsPath), _JUST_VALUE),
     "date": (lambda tree, reader: date.fromisoformat(_text(tree)), _JUST_VALUE),
     "datetime": (lambda tree, reader: _read_moment(tree, reader, datetime), _WITH_ZONE),
     "time": (lambda tree, reader: _read_moment(tree, reader, time), _WITH_ZONE),
