@@ -138,9 +138,8 @@ class QueueReader:
 
     def _decode(self, seq: int, data: str) -> Any:
         value = codec.decode(data)
-        if (
-            type(value) is codec.Undecodable
-        ):  # perhaps a newer program has upgraded the store, and keeps values otherwise
+        if type(value) is codec.Undecodable:
+            # Perhaps a newer program has upgraded the store, and keeps values otherwise.
             self._queues.database.revision_due = 0.0
             self._queues.find_id(self.name, refresh=True)
         return value
