@@ -168,21 +168,11 @@ def ending_signal(pid: int, *, handles_sigterm: bool) -> signal.Signals:
     return signal.SIGINT
 
 
-def may_signal(pid: int) -> bool:
-    """Whether this user may send signals to a process."""
-    try:
-        os.kill(pid, 0)
-    except OSError:
-        return False
-    return True
-
-
-def send_signal(
-    boot_id: str | None, pid_namespace: str | None, pid: int, started: str | None, number: signal.Signals
-) -> bool:
+def send_signal(boot_id: str | None, pid_namespace: str | None, pid: int, started: str | None, number: int) -> bool:
     """Send a signal to the process with this identity; return False if it is not here, or belongs to another user.
 
-    Where the system has handles of processes (Linux), no other process that got the number meanwhile can be hit.
+    The signal 0 only finds that out. Where the system has handles of processes (Linux), no other process that got the
+    number meanwhile can be hit.
     """
     handle = None
     with contextlib.suppress(AttributeError, OSError):  # not everywhere, and not on every Linux

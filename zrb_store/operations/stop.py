@@ -13,7 +13,7 @@ from zrb_store.db.clock import clock
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
 from zrb_store.errors import SessionBusy, ZrbStoreError
-from zrb_store.process import ending_signal, is_running, may_signal, send_signal
+from zrb_store.process import ending_signal, is_running, send_signal
 from zrb_store.queries import lease, runs, sessions
 from zrb_store.queries import stop as queries
 from zrb_store.queries.clock import Moment, draw, now_micros
@@ -82,7 +82,7 @@ def _ask(transaction: Transaction, name: str, *, kill: bool) -> _Request | None:
         raise SessionBusy(
             f"pid {run.pid} on {run.host} runs session {name}, and also {', '.join(others)}: nothing was stopped"
         )
-    is_here = bool(is_running(*run.process)) and may_signal(run.pid)
+    is_here = send_signal(*run.process, 0)
     if kill and not is_here:
         raise ZrbStoreError(
             f"pid {run.pid} runs on {run.host}, where this user cannot kill it from here: without --kill, it finds the "
