@@ -5,27 +5,42 @@ A session started again by its name asks for its secret inputs, where zrb itself
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Concatenate, ParamSpec, TypeVar
 
 from zrb_store import settings
 from zrb_store.cli.command_table import COMMANDS
-from zrb_store.errors import StoreMissing, StoreUnavailable
+from zrb_store.errors import StoreMissing, StoreUnavailable, ZrbStoreError
 from zrb_store.plugin import compat
 from zrb_store.plugin.attach import opened_store
 from zrb_store.plugin.compat import AnyContext, AnyGroup, AnyTask, Patches
 from zrb_store.plugin.inputs import ask, given_again, given_secrets
-from zrb_store.plugin.messages import ErrorExit, speaker, warn
+from zrb_store.plugin.messages import speaker, warn
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 GROUP = "xcom"
 
-error_exit = ErrorExit()
+_exit_code: int | None = None  # of the command that was refused: zrb must not add how to run it again
+
+
+@contextlib.contextmanager
+def error_exit() -> Iterator[None]:
+    """End the command with one line and the exit code of the store's error, on every release of zrb."""
+    global _exit_code
+    _exit_code = None
+    try:
+        yield
+    except ZrbStoreError as error:
+        _exit_code = error.exit_code
+        warn(str(error))
+        sys.stdout.flush()
+        raise SystemExit(error.exit_code) from None
 
 
 def hook_command_line(patches: Patches) -> None:
@@ -92,8 +107,8 @@ def _run(
         return stock(self, words, *args, **kwargs)
     except Exception:
         # 2.20 trips over its own clean-up when a run is refused.
-        if error_exit.code is not None:
-            raise SystemExit(error_exit.code) from None
+        if _exit_code is not None:
+            raise SystemExit(_exit_code) from None
         raise
 
 
@@ -113,7 +128,7 @@ def _run_task(
 
 
 def _print_run_command(stock: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
-    if error_exit.code is None:  # a refusal is one line
+    if _exit_code is None:  # a refusal is one line
         stock(*args, **kwargs)
 
 

@@ -5,14 +5,12 @@ zrb imports this module whenever it starts, so it imports little.
 
 from __future__ import annotations
 
-import contextlib
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from zrb_store.errors import StepUncertain, ZrbStoreError
+from zrb_store.errors import StepUncertain
 from zrb_store.masking import ErrorText, error_text, first_frame_outside
 from zrb_store.render.stderr import PROGRAM, print_line
 
@@ -74,26 +72,6 @@ def uncertain_step(error: BaseException | None) -> StepUncertain | None:
     earlier = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     found = (uncertain_step(part) for part in (*parts, earlier))
     return next((one for one in found if one is not None), None)
-
-
-class ErrorExit:
-    """Ends the command with one line and the exit code of the store's error, on every release of zrb.
-
-    Call it for the context manager that does so.
-    """
-
-    code: int | None = None  # if there is one, zrb must not add how to run the command again
-
-    @contextlib.contextmanager
-    def __call__(self) -> Iterator[None]:
-        self.code = None
-        try:
-            yield
-        except ZrbStoreError as error:
-            self.code = error.exit_code
-            warn(str(error))
-            sys.stdout.flush()
-            raise SystemExit(error.exit_code) from None
 
 
 def _engine_folders() -> tuple[str, str]:
