@@ -228,8 +228,7 @@ class CtxXcom(MutableMapping[str, Any]):
     _bound: dict[tuple[str, str], ZrbXcom]
 
     def __init__(self, content: CtxXcomContent, owner: Owner | None = None) -> None:
-        for name, value in (("_content", content), ("_owner", owner), ("_bound", {})):
-            object.__setattr__(self, name, value)
+        vars(self).update(_content=content, _owner=owner, _bound={})
 
     def __getitem__(self, name: str) -> Any:
         value = self._content.get(name, self._owner)
