@@ -12,7 +12,6 @@ import functools
 import threading
 import warnings
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, cast
@@ -112,7 +111,7 @@ class StoredModel(WrapperModel):
             self._journal.keep(step, functools.partial(dump_response, response))
             return response
 
-    @asynccontextmanager
+    @contextlib.asynccontextmanager
     async def request_stream(
         self,
         messages: list[ModelMessage],
