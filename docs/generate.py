@@ -74,7 +74,6 @@ _INTERNAL = {
         "find_id",
         "queue_id",
         "reclaim",
-        "share_ids",
         "step_ended",
         "warn",
         "watched",
