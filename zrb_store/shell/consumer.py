@@ -11,6 +11,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import KW_ONLY, dataclass
 
 from zrb_store.db.clock import clock
 from zrb_store.db.engine import StoreReplaced
@@ -46,38 +47,28 @@ _RETENTION_EVERY = 600.0  # seconds
 _LAST_WAIT = 3.0  # seconds that the store may stay locked when everything has to end
 
 
+@dataclass(eq=False)
 class ShellConsumer:
     """Runs a command for the values of a queue, until there are none or a signal ends it."""
 
-    def __init__(
-        self,
-        store: Store,
-        queue: Xcom,
-        runner: CommandRunner,
-        *,
-        name: str | None,
-        wait: float,
-        only_one: bool,
-        jobs: int,
-        text: Callable[[str], str],
-        report: Callable[[str], object],
-    ) -> None:
-        """Prepare to consume with `jobs` commands at a time, under a free name unless one is given."""
+    store: Store
+    queue: Xcom
+    runner: CommandRunner
+    _: KW_ONLY
+    name: str | None  # of its session; None for a free one
+    wait: float  # seconds that it waits for a value
+    only_one: bool  # whether it ends after one value
+    jobs: int  # how many commands run at a time
+    text: Callable[[str], str]  # makes of an encoded value what the command gets
+    report: Callable[[str], object]  # is called with messages
+
+    def __post_init__(self) -> None:
         # What became of the values: `completed`, `failed` (the command failed, so they were given back) or
         # `interrupted` (they were given back because the consumer had to end at once).
         self.tally: Counter[str] = Counter()
         self._finishing = threading.Event()
         self.signals = EndingSignals(lambda _: self._finishing.set(), lambda _: self._stop())
         self.told: str | None = None  # what it has reported while it waited for the first value
-        self._store = store
-        self._queue = queue
-        self._runner = runner
-        self._name = name
-        self._wait = wait
-        self._only_one = only_one
-        self._jobs = jobs
-        self._text = text
-        self._report = report
         self._prune_at = clock.monotonic() + _RETENTION_EVERY
         self._lock = threading.Lock()
         self._error: BaseException | None = None
@@ -85,16 +76,16 @@ class ShellConsumer:
     def consume(self) -> None:
         """Consume. If nothing is found, nothing is left in the store, so that cron may start this every minute."""
         with self.signals:
-            if self._name is not None:
-                database = self._store.database
+            if self.name is not None:
+                database = self.store.database
                 with suppress(SessionNotFound):
-                    refuse_live(database, self._store.session(self._name).record(), now_micros(database))
+                    refuse_live(database, self.store.session(self.name).record(), now_micros(database))
             began = clock.monotonic()
-            if not math.isinf(self._wait) and not self._wait_for_value():
+            if not math.isinf(self.wait) and not self._wait_for_value():
                 return
             with self._start() as run:
-                consumer = run.consumer(self._queue, decode=self._text, tell=self._report)
-                self._work_in_threads(consumer, max(0.0, self._wait - (clock.monotonic() - began)))
+                consumer = run.consumer(self.queue, decode=self.text, tell=self.report)
+                self._work_in_threads(consumer, max(0.0, self.wait - (clock.monotonic() - began)))
                 if self.signals.count > 1:
                     run.end("interrupted")
                 elif self.tally["failed"]:
@@ -102,15 +93,15 @@ class ShellConsumer:
 
     def _wait_for_value(self) -> bool:
         """Wait until the queue has a value, or gets one back from a dead process."""
-        database = self._store.database
-        place = self._queue.place
-        waiting = QueueWait(database, *place, self._wait, has_value(database, *place, unpaused=True))
+        database = self.store.database
+        place = self.queue.place
+        waiting = QueueWait(database, *place, self.wait, has_value(database, *place, unpaused=True))
         while not waiting.has_value():
             found = find_for_consumer(database, *place) if waiting.may_get_value() else None
             if found is not None and found.is_paused:
-                if self._wait and self.told is None:
+                if self.wait and self.told is None:
                     self.told = being_paused(*place)
-                    self._report(self.told)
+                    self.report(self.told)
             elif found is not None and reclaim.search(database, found.id, None, missing=True):
                 continue
             if not waiting.wait(self._finishing.is_set):
@@ -119,16 +110,16 @@ class ShellConsumer:
 
     def _start(self) -> Run:
         """Start a run of the consumer's session: a new one every time, also if the session has completed."""
-        task = "/".join(self._queue.place)
+        task = "/".join(self.queue.place)
         host = re.sub(r"[^A-Za-z0-9._:+-]", "-", socket.gethostname())[:100] or "localhost"
         free = (f"consume.{host}.{number}" for number in range(1, _MOST_NAMES + 1))
-        for name in [self._name] if self._name else free:
-            session = self._store.session(name)
-            run = session.run(task=task, origin="cli", again=True, on_lost=lambda error: self._runner.stop())
+        for name in [self.name] if self.name else free:
+            session = self.store.session(name)
+            run = session.run(task=task, origin="cli", again=True, on_lost=lambda error: self.runner.stop())
             try:
                 return run.start()
             except (SessionBusy, InputsDiffer):
-                if self._name:
+                if self.name:
                     raise
         raise SessionBusy(f"{_MOST_NAMES} consumers run on this host already: give this one a name with --as")
 
@@ -136,11 +127,11 @@ class ShellConsumer:
         """Now and then apply the retention of the store, which otherwise waits for the end of the run."""
         if os.environ.get("ZRB_STORE_RETENTION") and clock.monotonic() > self._prune_at:
             self._prune_at = clock.monotonic() + _RETENTION_EVERY
-            apply_retention(self._store.database)
+            apply_retention(self.store.database)
 
     def _stop(self) -> None:
-        self._runner.stop()
-        self._store.database.stop_waiting(_LAST_WAIT)
+        self.runner.stop()
+        self.store.database.stop_waiting(_LAST_WAIT)
 
     # -- the threads, each of which takes one value after the other
 
@@ -148,7 +139,7 @@ class ShellConsumer:
         """Work until there is no value, or no more are to be taken."""
         threads = [
             threading.Thread(target=self._work, args=(consumer, wait), name=f"zrb-store-consume-{n}")
-            for n in range(self._jobs)
+            for n in range(self.jobs)
         ]
         for thread in threads:
             thread.start()
@@ -164,7 +155,7 @@ class ShellConsumer:
         try:
             while (delivery := self._next(deliveries)) is not None:
                 self._handle(delivery)
-                if self._only_one or self._finishing.is_set():
+                if self.only_one or self._finishing.is_set():
                     return
                 self._prune()
         except BaseException as error:  # noqa: BLE001 - raised again in the main thread
@@ -178,14 +169,14 @@ class ShellConsumer:
             try:
                 return next(deliveries, None)
             except StoreUnavailable as error:
-                if not math.isinf(self._wait) or not self._may_wait(error):
+                if not math.isinf(self.wait) or not self._may_wait(error):
                     raise
-                self._report(f"waiting for the store: {error}")
+                self.report(f"waiting for the store: {error}")
                 if clock.wait(self._finishing, _PATIENCE):
                     return None
 
     def _may_wait(self, error: StoreUnavailable) -> bool:
-        return not isinstance(error, StoreReplaced) and not self._store.database.is_stopping
+        return not isinstance(error, StoreReplaced) and not self.store.database.is_stopping
 
     def _record(self, delivery: Delivery, end: Callable[[], None], status: str) -> None:
         """Record the end of a delivery, however long the store is away: what was done must not be done again."""
@@ -197,7 +188,7 @@ class ShellConsumer:
                 if not self._may_wait(error):
                     raise
                 if not has_told:
-                    self._report(f"{delivery.ids[0]}: waiting for the store: {error}")
+                    self.report(f"{delivery.ids[0]}: waiting for the store: {error}")
                 has_told = True
                 clock.sleep(_PATIENCE)
             except AttemptClosed:
@@ -210,7 +201,7 @@ class ShellConsumer:
     def _handle(self, delivery: Delivery) -> None:
         name, began = delivery.ids[0], clock.monotonic()
         try:
-            outcome = self._runner.run(
+            outcome = self.runner.run(
                 delivery.value,
                 environment_of(delivery.attempt),
                 lambda *process: self._record(delivery, lambda: record_command(delivery.attempt, *process), "running"),
@@ -224,7 +215,7 @@ class ShellConsumer:
         else:
             if outcome.error is not None:
                 # A command that was replaced or removed meanwhile is no fault of the value either.
-                is_gone = outcome.exit_code in (126, 127) and not self._runner.can_run()
+                is_gone = outcome.exit_code in (126, 127) and not self.runner.can_run()
                 status = "interrupted" if outcome.stopped or is_gone else "failed"
                 self._give_back(delivery, outcome.error_text(), outcome.error, status)
                 self._count("failed" if is_gone else status)
@@ -232,15 +223,15 @@ class ShellConsumer:
             try:
                 self._record(delivery, delivery.complete, "completed")
             except ZrbStoreError:
-                self._report(f"{name}: completed, but the store could not record it, so it may run again")
+                self.report(f"{name}: completed, but the store could not record it, so it may run again")
                 raise
             self._count("completed")
-            self._report(f"{name}: completed in {clock.monotonic() - began:.1f} s")
+            self.report(f"{name}: completed in {clock.monotonic() - began:.1f} s")
 
     def _give_back(self, delivery: Delivery, error: Exception | ErrorText, why: str, status: str) -> None:
         self._record(delivery, lambda: delivery.fail(error, status), status)
         fate_of_value = _fate(delivery) if status == "failed" else "given back, and not counted as a delivery"
-        self._report(f"{delivery.ids[0]}: {why} ({fate_of_value})")
+        self.report(f"{delivery.ids[0]}: {why} ({fate_of_value})")
 
     def _count(self, what: str) -> None:
         with self._lock:
