@@ -104,9 +104,14 @@ def kill_group(leader: int, started: str | None) -> None:
         if started is None or process_started(leader) != started:
             return
         os.killpg(leader, signal.SIGKILL)
-        deadline = time.monotonic() + 5
-        while has_living_member(leader) and time.monotonic() < deadline:  # others may end after the leader
-            time.sleep(0.005)
+        wait_for_group(leader, 5.0)  # others may end after the leader
+
+
+def wait_for_group(group: int, seconds: float) -> None:
+    """Wait until nothing of a process group runs any more, but no longer than this."""
+    deadline = time.monotonic() + seconds
+    while has_living_member(group) and time.monotonic() < deadline:
+        time.sleep(0.005)
 
 
 def _has_member(group: int) -> bool:

@@ -11,12 +11,9 @@ import select
 import signal
 import subprocess
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import FrameType
 from typing import IO
-
-from zrb_store.process import has_living_member
 
 # The command starts only after a line has come. If the consumer dies before, there is an end of file instead.
 _GATE = 'read -r _ && exec "$@"'
@@ -71,16 +68,6 @@ class Child:
         """Send a signal to all processes of the group."""
         with contextlib.suppress(ProcessLookupError, PermissionError):  # another user's have to end by themselves
             os.killpg(self.pid, number)
-
-    def group_is_alive(self) -> bool:
-        """Whether any process of the group still runs."""
-        return has_living_member(self.pid)
-
-    def wait_for_group(self, seconds: float) -> None:
-        """Wait until nothing of the group runs any more, but no longer than this."""
-        deadline = time.monotonic() + seconds
-        while self.group_is_alive() and time.monotonic() < deadline:
-            time.sleep(0.005)
 
     def close(self) -> None:
         """Wait until the command itself ends, release its number, and close the pipes."""

@@ -28,7 +28,7 @@ from zrb_store.attempt import AttemptReference
 from zrb_store.db.clock import clock
 from zrb_store.errors import InvalidArgument
 from zrb_store.masking import ErrorText, mask_printed, one_line, storable
-from zrb_store.process import process_started
+from zrb_store.process import has_living_member, process_started, wait_for_group
 from zrb_store.queries.deliveries import set_command
 from zrb_store.records import COMMAND_FAILED
 from zrb_store.shell.child import Child, Guard
@@ -312,7 +312,7 @@ class CommandRunner:
                 child.send(self._passed_on)
             outcome = self._attend(child, Feed(child.pipes[0], b"\n" + as_bytes(text or ""), stdin), keep)
         if outcome.error is not None:
-            child.wait_for_group(GRACE)
+            wait_for_group(child.pid, GRACE)
         return outcome
 
     def _start(self, text: str | None, environment: Mapping[str, str] | None) -> Child:
@@ -345,7 +345,7 @@ class CommandRunner:
         exit_code, why = self._wait(child, feed, relays)
         is_signalled = bool(exit_code) and self._passed_on is not None
         if is_signalled:
-            child.wait_for_group(GRACE)  # others of the group have got the signal, too
+            wait_for_group(child.pid, GRACE)  # others of the group have got the signal, too
         if exit_code or why:
             child.send(signal.SIGKILL)
         self._drain(relays)
@@ -363,7 +363,9 @@ class CommandRunner:
         why = None
         deadline = math.inf if self._timeout is None else clock.monotonic() + self._timeout
         # When it is being ended, the others of its group have the same time as the command itself.
-        while (exit_code := child.exit_code()) is None or (why and deadline < math.inf and child.group_is_alive()):
+        while (exit_code := child.exit_code()) is None or (
+            why and deadline < math.inf and has_living_member(child.pid)
+        ):
             now = clock.monotonic()
             if why is None and (self._stopped or now >= deadline):
                 why = "stop" if self._stopped else "timeout"
