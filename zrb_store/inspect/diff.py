@@ -69,7 +69,7 @@ def _differences(a: dict[str, Lazy[JsonValue]], b: dict[str, Lazy[JsonValue]]) -
 def _step_differences(transaction: Transaction, a: int, b: int, *, names: Sequence[str]) -> Iterator[Difference]:
     agents: dict[str, None] = {}  # tasks whose agents did something else, or the same at another time
     for task, step, *results in differing_steps(transaction, a, b):
-        if any(_is_of_agent(step, data) for data in results):
+        if any(data is not None and agent_note(step, codec.to_json(data)) is not None for data in results):
             agents[task] = None
             continue
         path = f"${key_segment(task)}.steps{key_segment(step)}"
@@ -80,10 +80,6 @@ def _step_differences(transaction: Transaction, a: int, b: int, *, names: Sequen
             yield from differences(one, two, path)
     if agents:
         yield from _conversation_differences(transaction, names, agents)
-
-
-def _is_of_agent(step: str, result: str | None) -> bool:
-    return result is not None and agent_note(step, codec.to_json(result)) is not None
 
 
 def _conversation_differences(
