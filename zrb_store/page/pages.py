@@ -131,7 +131,6 @@ def read_list(database: Database, question: Question) -> Found:
         "before": before,
         "newest": address("", **words),
         "older": address("", **words, before=shown[-1].session.name) if has_older else None,
-        "limit": limit if limit != _LIMIT else None,
         "damage": str(damage) if damage else None,
     }
     return Found("list.html", context)
