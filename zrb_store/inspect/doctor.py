@@ -120,7 +120,7 @@ def _of_rows(level: Level, check: str, noun: str, wrong: str, remedy: str, rows:
 
 def _sessions(database: Database) -> Iterator[Finding]:
     """Check the names and the JSON texts of sessions, runs and queues."""
-    unnamed, queues, damaged = [], [], set()
+    unnamed, damaged = [], set()
     with database.snapshot() as transaction:
         for name, *fields in texts(transaction, "session"):
             if not is_session_name(name):
@@ -131,9 +131,7 @@ def _sessions(database: Database) -> Iterator[Finding]:
             if any(RUN[column].problem(text) for column, text in zip(_RUN_TEXTS, fields, strict=True)):
                 damaged.add(name)
         reads = [label(row) for *row, text in texts(transaction, "attempt") if ATTEMPT["inputs_read"].problem(text)]
-        for name, retry_after in texts(transaction, "queue"):
-            if QUEUE["retry_after"].problem(retry_after):
-                queues.append(name)
+        queues = [name for name, delays in texts(transaction, "queue") if QUEUE["retry_after"].problem(delays)]
     wrong = "have a queue whose delays (`retry_after`) are damaged"
     remedy = "set them with `zrb-store queue SESSION QUEUE --retry-after`"
     yield from _of_rows("error", "queue-delays", "session", wrong, remedy, queues)
