@@ -12,6 +12,7 @@ from zrb_store.cli.arguments import dry_run_option, format_option, length, whole
 from zrb_store.cli.command import command
 from zrb_store.operations.prune import Deletion, Policy
 from zrb_store.operations.prune import prune as prune_store
+from zrb_store.records import pick
 from zrb_store.render.document import Column, Table, on_terminal
 from zrb_store.render.format import counted
 from zrb_store.render.printing import echo_json, noting_damage, print_document, progress
@@ -60,9 +61,7 @@ def prune(
 def _print_deletions(deletions: Iterator[Deletion], output_format: str, dry_run: bool) -> None:
     """Print each deletion as it happens: there may be a million."""
     if output_format == "json":
-        echo_json(
-            {"session": deletion.session, "values": deletion.values, "rule": deletion.rule} for deletion in deletions
-        )
+        echo_json(pick(deletion, "session", "values", "rule") for deletion in deletions)
         return
     columns = [Column("session"), Column("would delete" if dry_run else "deleted"), Column("rule")]
     rows = (
