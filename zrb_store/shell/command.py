@@ -406,17 +406,14 @@ class CommandRunner:
             poll.register(descriptor, events)
         return bool(poll.poll(min(max(seconds, 0), _LONGEST_WAIT) * 1000))
 
-    def close(self) -> None:
-        """End the guard. No command may be running."""
-        self._guard.close()
-        os.close(self._stop_read)
-        os.close(self._stop_write)
-
     def __enter__(self) -> CommandRunner:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self.close()
+        """End the guard. No command may be running."""
+        self._guard.close()
+        os.close(self._stop_read)
+        os.close(self._stop_write)
 
 
 def _awaited(streams: Iterable[Feed | Relay]) -> list[tuple[int, int]]:
