@@ -94,8 +94,7 @@ def check(
             _print_groups(grouped(found), limit)
         else:
             times = TimeFormat()
-            for alert in shown:
-                print_document([Lines([alert.line(times.short(alert.at))])])
+            print_document([Lines([alert.line(times.short(alert.at)) for alert in shown])])
             if len(shown) < len(found):
                 echo(f"There are more: --limit {limit * 10}, or --limit 0 for all.")
             elif not found and on_terminal():
