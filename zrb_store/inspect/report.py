@@ -200,7 +200,6 @@ def _queue_json(queue: Queue) -> JsonObject:
 def describe(database: Database, name: str, *, budget: Budget | None = None, damage: Damage | None = None) -> Report:
     """Describe a session for a report, as of one moment."""
     budget = budget or Budget()
-    damage = Damage() if damage is None else damage
     with open_session(database, name, last=budget.most_values, damage=damage) as document:
         log, holding = log_of(document), document.pending()
         pending = list(holding)
@@ -232,7 +231,7 @@ def describe(database: Database, name: str, *, budget: Budget | None = None, dam
             killed=dead_by(document.transaction, document.session.id),
             held=held_by_others(document.transaction, document.session, document.read_at),
             waits=document.waits,
-            damage=str(damage) if damage else None,
+            damage=str(document.damage) if document.damage else None,
             conversations=_conversations(document, budget),
         )
 
@@ -373,7 +372,7 @@ def redacted(report: Report) -> Report:
         tasks=list(map(_silent_task, report.tasks)),
         queues=[replace(each, values=list(map(_emptied, each.values))) for each in report.queues],
         logged=[replace(each, record=_nameless(each.record), output=None) for each in report.logged if each.has_failed],
-        changes=[_nobody(change)._replace(detail=None, reason=None) for change in report.changes],
+        changes=[_nobody(change)._replace(detail=None) for change in report.changes],
         plan=None if plan is None or plan.refused else plan,
         conversations=[],
         comes_back=list(map(_emptied, report.comes_back)),
