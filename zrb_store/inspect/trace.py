@@ -29,12 +29,12 @@ class Span(NamedTuple):
 
 
 class Timeline:
-    """Spans of time of a session as of a moment; `runs` are those of its runs, by number."""
+    """Spans of time of a session as of a moment: `runs` of its runs, by number; `deaths` of those that were lost."""
 
     def __init__(self, runs: Iterable[RunRecord], moment: int) -> None:
         self._moment, runs = moment, list(runs)
-        self._lost = [run.number for run in runs if run.status == "lost"]
         self.runs = {run.number: Span(run.started_at, max(run.started_at, worked_until(run, moment))) for run in runs}
+        self.deaths = [self.runs[run.number] for run in runs if run.status == "lost"]
 
     def span_of(self, attempt: AttemptRecord) -> Span:
         """Return when an attempt worked: a lost one until its run was last known to work, a running one until now."""
@@ -44,10 +44,6 @@ class Timeline:
         run = self.runs.get(attempt.run or 0)
         end = self._moment if attempt.status == "running" else start if run is None else run.end
         return Span(start, max(start, end))
-
-    def deaths(self) -> list[Span]:
-        """Return the spans of the runs whose process died."""
-        return [self.runs[run] for run in self._lost]
 
 
 def merged(spans: Iterable[Span]) -> list[Span]:

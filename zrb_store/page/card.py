@@ -111,7 +111,7 @@ class Card:
         self.pauses = list(scale.pauses())
         self.returns = [Return(report, value) for value in report.comes_back[:1]]
         self.turns = _joined(_turns(report, timeline, scale))  # of an agent
-        self.cuts = [Mark(at := scale.at(span.end), at) for span in timeline.deaths()]  # where its process died
+        self.cuts = [Mark(at := scale.at(span.end), at) for span in timeline.deaths]  # where its process died
 
     @property
     def tops(self) -> tuple[int, int, int, int, int]:
