@@ -18,7 +18,7 @@ from zrb_store.queries.clock import now_micros
 from zrb_store.queries.dependent_steps import of_attempts
 from zrb_store.queries.lease import refuse_live
 from zrb_store.queries.steps import count_done, inputs_read, refuse_repeating
-from zrb_store.records import AttemptRecord, SessionRecord, role_of
+from zrb_store.records import AttemptRecord, SessionRecord, by_key, role_of
 
 
 @dataclass(frozen=True)
@@ -251,11 +251,9 @@ def _touched(workflow: Workflow, last: Mapping[str, AttemptRecord], changed: Cha
     """
     read: dict[str, str] = {}
     unknown: dict[str, str] = {}
-    steps: dict[str, list[Sequence[str] | None]] = {}
-    for task, names in changed.steps:
-        steps.setdefault(task, []).append(names)
+    steps = by_key(changed.steps, lambda each: each[0])
     for name in workflow.order():
-        node, record, found = workflow.nodes[name], last.get(name), steps.get(name, [])
+        node, record, found = workflow.nodes[name], last.get(name), [inputs for _, inputs in steps.get(name, [])]
         is_open = node.condition is None or (record and (node.checks or node.fallbacks))
         if record and (record.in_effect or record.read is not None):
             found = [*found, record.read]

@@ -22,7 +22,7 @@ from zrb_store.queries.history import Value
 from zrb_store.queries.lease import worked_until
 from zrb_store.queries.runs import last_started
 from zrb_store.queries.waits import answer
-from zrb_store.records import UNSUCCESSFUL, AttemptRecord, ErrorRecord, to_datetime
+from zrb_store.records import UNSUCCESSFUL, AttemptRecord, ErrorRecord, by_key, to_datetime
 from zrb_store.render.format import counted, error_summary, format_duration, preview
 from zrb_store.render.stderr import resuming_program
 
@@ -350,8 +350,6 @@ class Depth:
 def _grouped(errors: Iterable[ErrorRecord | None]) -> list[tuple[str, int]]:
     """Count errors that differ in numbers only."""
     texts = Counter(cause_of(each) for each in errors if each)
-    groups: dict[str, list[str]] = {}
-    for text in texts:
-        groups.setdefault(re.sub(r"\d+(?:[.,:]\d+)*", "*", text), []).append(text)
+    groups = by_key(texts, lambda text: re.sub(r"\d+(?:[.,:]\d+)*", "*", text))
     counts = [(same if own[1:] else own[0], sum(texts[text] for text in own)) for same, own in groups.items()]
     return sorted(counts, key=lambda each: -each[1])[:4]
