@@ -157,11 +157,8 @@ def _parse_limit(text: str) -> int | str:
     return int(text)
 
 
-_AT_ONCE = "none"
-
-
 def _parse_delays(text: str) -> list[timedelta]:
-    delays = [] if text == _AT_ONCE else [arguments.length(each) for each in text.split(",")]
+    delays = [] if text == "none" else [arguments.length(each) for each in text.split(",")]
     for delay in delays:
         if not operations.SHORTEST_DELAY <= delay <= LONGEST_DELAY:
             raise click.BadParameter(f"{text[:40]!r} has a delay that is not from 0.1s to 3660d")
