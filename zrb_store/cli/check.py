@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import itertools
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 
@@ -80,11 +79,11 @@ def check(
 ) -> int:
     if bool(tasks) != bool(max_ages) or (len(max_ages) > 1 and len(max_ages) != len(tasks)):
         raise click.UsageError("give --task and --max-age in pairs, or one --max-age for all tasks")
-    lengths = max_ages if len(max_ages) > 1 else itertools.repeat(max_ages[0]) if max_ages else ()
+    lengths = max_ages if len(max_ages) > 1 else max_ages * len(tasks)
     program = program_name()
     with _notifying(), open_for_reading() as database, noting_damage() as damage:
         projects, here = projects_named(project), current_folder()
-        ages = dict(zip(tasks, lengths, strict=False))
+        ages = dict(zip(tasks, lengths, strict=True))
         found = alerts(database, ages, damage, projects=projects, since=since, here=here, program=program)
         found = [dataclasses.replace(each, remedy=command_as_typed(each.remedy, program)) for each in found]
         shown = found[: limit or None]
