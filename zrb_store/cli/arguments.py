@@ -9,13 +9,13 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, BinaryIO, NoReturn, TypeVar
+from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
 import click
 
 from zrb_store import local_time, settings
 from zrb_store.cli import completion
-from zrb_store.codec.json_text import HUGE_INT_DIGITS
+from zrb_store.codec.json_text import HUGE_INT_DIGITS, refuse_constant
 from zrb_store.errors import InvalidArgument, ValueTooLarge
 from zrb_store.inspect import session_names
 from zrb_store.records import JsonValue
@@ -164,9 +164,6 @@ def seconds(text: str) -> float:
 def parse_json(text: str, name: str, otherwise: str = "text goes in double quotes: '\"text\"'") -> JsonValue:
     """Parse a JSON text that a person typed, with ints of any length. Messages name the argument, and give advice."""
     limit = settings.size("ZRB_STORE_MAX_VALUE")
-
-    def refuse_constant(constant: str) -> NoReturn:
-        raise ValueError(f"{constant} is not JSON")
 
     def parse_float(digits: str) -> float:
         number = float(digits)

@@ -99,7 +99,8 @@ def is_deep(data: str) -> bool:
     return max(accumulate(1 if bracket in "[{" else -1 for bracket in brackets), default=0) > TEXT_DEPTH
 
 
-def _refuse_constant(name: str) -> NoReturn:
+def refuse_constant(name: str) -> NoReturn:
+    """Refuse NaN and infinities, which Python's parser would read."""
     raise ValueError(f"{name} is not JSON")
 
 
@@ -108,8 +109,8 @@ def _finite_or_tagged(digits: str) -> JsonValue:
     return number if number - number == 0 else {"$": "float", "v": repr(number)}
 
 
-_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
-_FINITE_DECODER = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite_or_tagged)
+_DECODER = json.JSONDecoder(parse_constant=refuse_constant)
+_FINITE_DECODER = json.JSONDecoder(parse_constant=refuse_constant, parse_float=_finite_or_tagged)
 
 
 _BETWEEN_SURROGATES = re.compile("(?<=[\ud800-\udbff])(?=[\udc00-\udfff])")
