@@ -149,8 +149,8 @@ def _write(
     target: Database,
     names: Iterable[str],
     action: str,
-    change: Change = lambda record: record,
-    progress: Callable[[int], None] = lambda done: None,
+    change: Change,
+    progress: Callable[[int], None],
 ) -> int:
     """Copy sessions. A value keeps an owner in another session only if that session is copied as well."""
     written = array("q")  # ids, not names: there may be a million sessions

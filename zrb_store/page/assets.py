@@ -45,7 +45,7 @@ _LICENCES = {PLOTTER: "uPlot 1.6.32", GRAPHER: "dagre 3.1.3"}
 
 
 @functools.cache
-def inlined(scripts: tuple[str, ...] = SESSION_SCRIPTS) -> Mapping[str, object]:
+def inlined(scripts: tuple[str, ...]) -> Mapping[str, object]:
     """Return scripts and the style for a page that is one file, and the Content-Security-Policy that allows these."""
     texts = tuple(_script(name) for name in scripts)
     style = style_of(*STYLES)
