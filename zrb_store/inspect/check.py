@@ -75,13 +75,12 @@ def _overdue(
         max_age = length // timedelta(microseconds=1)
         found = newest_result(transaction, task, projects)
         attempt = None if found is None else attempts.by_id(transaction, found[1])
-        age = None if attempt is None else moment - (attempt.ended_at or 0)
-        if attempt is None or age is None:
-            why = "no completed session has a result of it"
-        elif age > max_age:
+        why = "no completed session has a result of it"
+        if attempt is not None:
+            age = moment - (attempt.ended_at or 0)
+            if age <= max_age:
+                continue
             why = f"the newest result is {rounded(age)} old (session {attempt.session}), over {rounded(max_age)}"
-        else:
-            continue
         yield Alert(
             event="overdue",
             what=f"task {task}",
