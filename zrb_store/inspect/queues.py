@@ -124,8 +124,9 @@ def queue_overview(
         chosen.sort(key=lambda each: (each.queue_id not in dead, each.queue_id not in held))
         states = chosen[first : first + most]
         why = why_dead(transaction, [each.queue_id for each in states if each.queue_id in dead])
-        holders = holders_of(transaction, list({state.session_id for state in states}), moment)
-        steps = by_key((each for each in holders if each.step_of is not None), lambda each: each.home_id)
+        halted, session_ids = _halted(transaction, moment), list({state.session_id for state in states})
+        holding = holding_steps(transaction, session_ids, halted) if halted else []
+        steps = by_key(holding, lambda each: each.home_id)
         found = []
         for state in states:
             by = [
