@@ -214,7 +214,7 @@ def drop(database: Database, ids: Iterable[str], why: str | None) -> None:
 
 
 def replace(database: Database, value_id: str, item: Encoded, why: str | None) -> None:
-    """Replace the content of a live, delayed or dead value , which is live then; the earlier one is kept."""
+    """Replace the content of a live, delayed or dead value, which is live then; the earlier one is kept."""
     chosen = _by_queue(database, [value_id])
 
     def work(transaction: Transaction) -> None:
