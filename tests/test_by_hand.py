@@ -217,7 +217,9 @@ def test_what_is_not_shown_is_not_read_to_its_end(store: Store, command: Command
         for _ in range(10):
             command.ok("pop", "inbox", name)
     shown = subprocess.run([*MAIN, "show", "inbox", "files", "--all"], capture_output=True, text=True, check=True)
-    assert (shown.stdout.count("taken by"), shown.stderr) == (10, "")
+    assert shown.stdout.count("taken by") == 10
+    # A slow machine may say that its server takes long to answer, but nothing about what was not closed.
+    assert [line for line in shown.stderr.splitlines() if not line.startswith("zrb-store: the store ")] == []
 
 
 @pytest.mark.on_sqlite

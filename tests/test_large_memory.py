@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -30,7 +31,7 @@ import json, re, sys
 from pathlib import Path
 
 def tell_peak():
-    print(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1], file=sys.stderr)
+    print(re.search(r"VmHWM:.*", Path("/proc/self/status").read_text())[0], file=sys.stderr)
 """
 PROGRAM = """
 from zrb_store import open_store
@@ -58,7 +59,8 @@ def growth(script: str, *args: str) -> int:
     command = [sys.executable, "-c", TELL_PEAK + script, *args]
     done = subprocess.run(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    short, long = map(int, done.stderr.split())
+    # A slow machine may also say there that its server takes long to answer.
+    short, long = map(int, re.findall(r"^VmHWM:\s+(\d+) kB$", done.stderr, re.MULTILINE))
     return (long - short) * 1024
 
 

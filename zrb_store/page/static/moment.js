@@ -18,7 +18,7 @@ const Moment = (() => {
       this.timer = null;
       this.build(element);
       Page.on("select", () => this.select());
-      Page.on("seek", (at) => { this.stop(); this.goTo(at); });
+      Page.on("seek", (at) => { this.stop(); clearTimeout(this.resting); this.goTo(at); });
       Page.on("rest", () => this.note());
       Page.on("results", () => this.show(0));
       addEventListener("hashchange", () => this.follow());
