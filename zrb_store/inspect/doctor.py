@@ -213,7 +213,7 @@ def _rights(path: Path) -> Iterator[Finding]:
     for place in (path, path.parent):
         if not _may(os.W_OK, place) and _may(os.R_OK, path):  # else it cannot be opened at all, and that is told
             what = f"{place} cannot be written by this user, so the store can only be read"
-            is_own = hasattr(os, "geteuid") and place.stat().st_uid == os.geteuid()
+            is_own = place.stat().st_uid == os.geteuid()
             give = "give it to this user or to a group (mode 660, folder 2770)"
             yield Finding("warning", "not-writable", what, f"chmod u+w {place}" if is_own else give)
 

@@ -162,5 +162,4 @@ _watchdog = _Watchdog()
 watch = _watchdog.add
 """Watch the statements of a database for as long as it is open."""
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_watchdog.forget)
+os.register_at_fork(after_in_child=_watchdog.forget)
