@@ -81,7 +81,7 @@ def is_one_of(column: sa.ColumnElement[str], *words: str) -> sa.ColumnElement[bo
 
 
 def exists(*conditions: sa.ColumnElement[bool], rows: sa.FromClause | None = None) -> sa.Exists:
-    """Return the condition that there is a row, or one of a join of `rows`, that meets these conditions."""
+    """Return the condition that some row meets these conditions; with `rows`, a row of that table or join."""
     found = sa.select(literal(1)).where(*conditions)
     return sa.exists(found if rows is None else found.select_from(rows))
 

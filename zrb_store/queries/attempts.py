@@ -100,7 +100,7 @@ def is_step(of: sa.FromClause | None = None) -> sa.ColumnElement[bool]:
 
 
 def is_same_step(one: sa.FromClause, other: sa.FromClause) -> sa.ColumnElement[bool]:
-    """Return the condition that an attempt is one of the same step as that of another table."""
+    """Return the condition that two attempts are of the same step."""
     of_task = (one.c.session_id == other.c.session_id, one.c.step_of == other.c.step_of)
     return sa.and_(*of_task, one.c.step == other.c.step)
 

@@ -96,7 +96,7 @@ def _first_takes(dialect_name: str, extent: Extent) -> sa.Select[int | None] | s
 
 
 def _of_same_task() -> sa.ColumnElement[bool]:
-    """Return the condition, which an index is for, that an attempt is one of a step of the parent's task."""
+    """Return the condition that an attempt is of a step of the parent's task, as an index has them."""
     return sa.and_(t.attempt.c.session_id == _parent().c.session_id, t.attempt.c.step_of == _parent().c.task)
 
 

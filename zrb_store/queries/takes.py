@@ -237,7 +237,7 @@ def _take_these(dialect_name: str) -> sa.Update:
 
 
 def take_these(transaction: Transaction, queue_id: int, seqs: Sequence[int], attempt_id: int | None) -> None:
-    """Take values of a queue, which are locked, at one moment."""
+    """Take values of a queue at one moment. The caller has locked them."""
     params = {"of_queue": queue_id, "seqs": json.dumps(seqs), "attempt_id": attempt_id, **draw(transaction).params}
     transaction.execute(_take_these(transaction.dialect_name), params)
 
