@@ -40,8 +40,7 @@ def holders_of(transaction: Transaction, session_ids: Sequence[int], moment: int
     """
     running = {(each.home_id, each.attempt): (each, run) for each, run in held_values(transaction, session_ids)}
     found = [each._replace(status=lease.state_of_process(transaction, run, moment)) for each, run in running.values()]
-    halted = _halted(transaction, moment)
-    return found + (holding_steps(transaction, session_ids, halted) if halted else [])
+    return found + holding_steps(transaction, session_ids, _halted(transaction, moment))
 
 
 def _halted(transaction: Transaction, moment: int) -> Halted:
@@ -124,8 +123,8 @@ def queue_overview(
         chosen.sort(key=lambda each: (each.queue_id not in dead, each.queue_id not in held))
         states = chosen[first : first + most]
         why = why_dead(transaction, [each.queue_id for each in states if each.queue_id in dead])
-        halted, session_ids = _halted(transaction, moment), list({state.session_id for state in states})
-        holding = holding_steps(transaction, session_ids, halted) if halted else []
+        session_ids = list({state.session_id for state in states})
+        holding = holding_steps(transaction, session_ids, _halted(transaction, moment))
         steps = by_key(holding, lambda each: each.home_id)
         found = []
         for state in states:

@@ -217,6 +217,8 @@ def each_held(transaction: Transaction, halted: Halted) -> Iterator[tuple[Hold, 
 
 def holding_steps(executor: Executor, session_ids: Sequence[int], halted: Halted) -> list[Holder]:
     """Return the completed steps that hold values of other sessions, of tasks that have not completed."""
+    if not halted:
+        return []
     params = {"session_ids": json.dumps(list(session_ids)), "step_sessions": json.dumps(list(halted))}
     rows = executor.execute(_holding_steps(executor.dialect_name), params)
     return [
