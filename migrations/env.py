@@ -31,8 +31,6 @@ def run(connection: sa.Connection) -> None:
         **target,
     )
     with context.begin_transaction():
-        if "destination_rev" in context.get_context().opts:  # not for commands that only read
-            migrate.move_revision(connection, context.execute)
         needs_views = is_upgrade_to_head()
         context.run_migrations()
         if needs_views:

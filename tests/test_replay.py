@@ -17,9 +17,6 @@ from tests.rows import all_rows, faults
 from tests.scripts import Scripts
 from tests.test_fork import TASKS, Scenario, ScenarioRun, state, steps
 from zrb_store import Store, open_store
-from zrb_store.db.engine import Database
-from zrb_store.db.location import store_url
-from zrb_store.db.schema import make_scratch
 from zrb_store.operations.replay import find_attempt, prepare
 
 
@@ -27,12 +24,9 @@ from zrb_store.operations.replay import find_attempt, prepare
 def replayed(store: Store, session: str, task: str, number: int, path: Path) -> Iterator[Store]:
     """Yield a new store that is ready for the replay of an attempt."""
     attempt = find_attempt(store.database, store.session(session).record(), task, number)
-    scratch = Database(store_url(path))
-    make_scratch(scratch)
-    prepare(store.database, scratch, attempt)
-    scratch.close()
-    with open_store(path) as opened:
-        yield opened
+    with open_store(path) as scratch:
+        prepare(store.database, scratch.database, attempt)
+        yield scratch
 
 
 _numbers = itertools.count()

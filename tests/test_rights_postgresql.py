@@ -19,7 +19,7 @@ from tests.commands import Commands
 from tests.postgres import Server, programs
 from tests.test_doctor import fill_with_history
 from zrb_store import StoreUnavailable, open_store
-from zrb_store.db import OLD_VERSION_TABLE, VERSION_TABLE
+from zrb_store.db import VERSION_TABLE
 from zrb_store.db.tables import metadata
 
 PAGE = Path(__file__).parent.parent / "docs" / "how-to" / "operate-postgresql.md"
@@ -114,7 +114,6 @@ def test_the_page_names_every_table_and_sequence(postgres_template: str) -> None
     for table in metadata.sorted_tables:
         assert table.name in text
         assert (f"{table.name}_id_seq" in text) == ("id" in table.c)
-    assert OLD_VERSION_TABLE not in postgres_template
 
 
 @pytest.mark.parametrize("schema", ["public", "zrb"])

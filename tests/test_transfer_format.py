@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,11 +11,8 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from tests.revisions.make import HERE
-from tests.rows import query
-from tests.test_revisions import restore
-from tests.test_transfer import comparable, exported, imported
-from zrb_store import Store, ZrbStoreError, open_store
+from tests.test_transfer import exported, imported
+from zrb_store import Store, ZrbStoreError
 from zrb_store.operations.export import HashChain, write_lines
 
 
@@ -132,18 +128,3 @@ def test_an_export_from_before_deliveries_were_counted_is_accepted(store: Store)
     assert imported(store, content, {"s": "older"}) == 1
     queue = store.session("older").xcom["q"]
     assert (queue.max_deliveries, list(queue)) == (None, ["v"])
-
-
-def test_an_export_of_format_1_is_imported_under_the_present_names(store: Store, tmp_path: Path) -> None:
-    """A zrb-store of revision 0009 wrote it from the stored database of that revision."""
-    content = (HERE / "format_1.jsonl").read_bytes()
-    assert imported(store, content) == 4
-    restore(HERE / "0009.sql", str(tmp_path / "upgraded.db"))
-    with open_store(tmp_path / "upgraded.db") as upgraded:
-        assert comparable(exported(store)) == comparable(exported(upgraded))
-    assert query(store, "SELECT count(*) FROM zrb_return WHERE failed_deliveries = 1") != [(0,)]
-
-
-def test_the_names_of_format_1_are_not_those_of_another(empty_store: Store) -> None:
-    lines = (HERE / "format_1.jsonl").read_bytes().splitlines()
-    assert "its fields are not those of this format" in refusal(empty_store, forged(content=b"\n".join(lines)))

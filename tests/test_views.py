@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -13,16 +12,15 @@ import pytest
 import sqlalchemy as sa
 
 from tests import documents, stepping
-from tests.revisions.make import HERE
 from tests.sessions import show
 from tests.sql_page import PAGE, QUERIES, SECTIONS, Row, filled_location, from_psycopg
 from tests.test_doctor import fill_with_history
 from tests.test_migrations import engine_of
 from zrb_store import Store
-from zrb_store.db import REVISION, migrate
+from zrb_store.db import migrate
 from zrb_store.db.columns import SESSION
 from zrb_store.db.engine import Database
-from zrb_store.db.views import ISO, queries
+from zrb_store.db.views import ISO
 from zrb_store.inspect.list import list_sessions
 from zrb_store.operations.values import drop
 from zrb_store.records import iso
@@ -201,17 +199,6 @@ def test_conditions_on_sessions_and_numbers_use_an_index(location: str) -> None:
 
 
 # -- how they live on
-
-
-def test_a_changed_view_needs_a_new_revision(tmp_path: Path) -> None:
-    """Upgrades alone make views: without a new revision, stores would keep the old ones."""
-    engine = engine_of(tmp_path / "store.db")
-    migrate.upgrade(engine)
-    stored = (HERE / f"{REVISION}.sql").read_text(encoding="utf-8")
-    with engine.connect() as connection:
-        made = connection.exec_driver_sql("SELECT sql FROM sqlite_master WHERE type = 'view'").scalars().all()
-    assert len(made) == len(queries("sqlite"))
-    assert [sql for sql in made if sql not in stored] == []
 
 
 @pytest.mark.promise(number=15)

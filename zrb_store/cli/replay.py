@@ -20,8 +20,6 @@ from zrb_store.cli.diff import print_differences
 from zrb_store.cli.resume import parse_words
 from zrb_store.codec.compare import differences
 from zrb_store.db.engine import Database
-from zrb_store.db.location import store_url
-from zrb_store.db.schema import make_scratch
 from zrb_store.errors import InputsDiffer, InvalidArgument, TaskNotFound, ZrbStoreError
 from zrb_store.inspect import session_names
 from zrb_store.inspect.diff import doings
@@ -120,11 +118,9 @@ def replay(
             run = tasks.replayer(session, attempt, place_in_run(source, attempt), inputs, options)
         name = full_name(session.name, attempt.task, attempt.number)
         _ask(name, yes=yes)
-        with contextlib.closing(Database(store_url(path))) as scratch:
-            make_scratch(scratch)
-            record = prepare(source, scratch, attempt, value)
-        os.environ[REPLAYS] = setting(record, again=again, repeat_once=repeat_once)
         store = stack.enter_context(open_store(path))
+        record = prepare(source, store.database, attempt, value)
+        os.environ[REPLAYS] = setting(record, again=again, repeat_once=repeat_once)
         code = run(store)
         with source.snapshot() as then, store.database.snapshot() as rows:
             now = queries.replayed(rows, sessions.get(rows, session.name).id)

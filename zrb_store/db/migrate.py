@@ -17,12 +17,11 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql import Executable
 
-from zrb_store.db import OLD_VERSION_TABLE, TABLES_SQL, VERSION_TABLE, patience, tables, version_table, views
+from zrb_store.db import IS_STORE_SQL, REVISION_SQL, VERSION_TABLE, patience, tables, views
 from zrb_store.db.clock import clock
 from zrb_store.db.dialect.sqlite import BUSY, PAGE_SIZE, primary_code
 from zrb_store.db.engine import dialect_of
 from zrb_store.db.location import StoreUrl
-from zrb_store.db.transaction import first_column
 from zrb_store.errors import StoreUnavailable
 
 if TYPE_CHECKING:
@@ -33,13 +32,6 @@ T = TypeVar("T")
 tables.add_postgresql_options()
 
 WAIT_SECONDS = 30
-
-# The same statement that Alembic uses.
-CREATE_VERSION_TABLE = (
-    "CREATE TABLE {0} (version_num VARCHAR(32) NOT NULL, CONSTRAINT {0}_pkc PRIMARY KEY (version_num))"
-)
-# An older zrb-store quotes it: "the store has revision 0002 or newer, unknown to this version: upgrade zrb-store".
-UNKNOWN_TO_0001 = "0002 or newer"
 
 # Any number will do, as long as every zrb-store uses the same one. PostgreSQL keeps the locks of databases apart.
 _ADVISORY_LOCK = int.from_bytes(b"zrbstore")
@@ -128,18 +120,6 @@ def version_schema(connection: sa.Connection) -> str | None:
     return schema
 
 
-def move_revision(connection: sa.Connection, execute: Callable[[str], None]) -> None:
-    """Move the revision of a store at revision 0001 to the table in which Alembic now looks for it.
-
-    The old table keeps a text that is no revision, so that a zrb-store of revision 0001 refuses the store from now on.
-    `execute` runs a statement in the transaction of the upgrade, or prints it.
-    """
-    if _version_table(connection) == OLD_VERSION_TABLE:
-        execute(CREATE_VERSION_TABLE.format(VERSION_TABLE))
-        execute(f"INSERT INTO {VERSION_TABLE} SELECT version_num FROM {OLD_VERSION_TABLE}")
-        execute(f"UPDATE {OLD_VERSION_TABLE} SET version_num = '{UNKNOWN_TO_0001}'")
-
-
 def make_views(dialect_name: str, execute: Callable[[Executable], object]) -> None:
     """Make the SQL views, at the end of an upgrade to the newest revision, whatever views the store has."""
     for statement in views.statements(dialect_name):
@@ -221,9 +201,8 @@ def _postgresql(connection: sa.Connection) -> Iterator[None]:
     with connection.begin():
         connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{WAIT_SECONDS}s'")
         connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_ADVISORY_LOCK})")
-        found = _version_table(connection)
-        if found is not None:  # wait for every transaction that has read the revision
-            connection.exec_driver_sql(f"LOCK TABLE {found} IN ACCESS EXCLUSIVE MODE")
+        if _is_store(connection):  # wait for every transaction that has read the revision
+            connection.exec_driver_sql(f"LOCK TABLE {VERSION_TABLE} IN ACCESS EXCLUSIVE MODE")
         yield
 
 
@@ -242,11 +221,9 @@ def _copy(connection: sa.Connection, revision: str) -> None:
 
 
 def _revision(connection: sa.Connection) -> str | None:
-    table = _version_table(connection)
-    found: str | None = connection.exec_driver_sql(f"SELECT version_num FROM {table}").scalar() if table else None
+    found: str | None = connection.exec_driver_sql(REVISION_SQL).scalar() if _is_store(connection) else None
     return found
 
 
-def _version_table(connection: sa.Connection) -> str | None:
-    found = connection.exec_driver_sql(TABLES_SQL[connection.dialect.name])
-    return version_table(list(map(first_column, found)))
+def _is_store(connection: sa.Connection) -> bool:
+    return connection.exec_driver_sql(IS_STORE_SQL[connection.dialect.name]).scalar() is not None

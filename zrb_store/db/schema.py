@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
-from zrb_store.db import REVISION, TABLES_SQL, VERSION_TABLE, version_table
+from zrb_store.db import IS_STORE_SQL, REVISION, REVISION_SQL, VERSION_TABLE
 from zrb_store.db.core import sa, t
 from zrb_store.db.dialect import now
 from zrb_store.db.dialect.sqlite import sqlite_path, stamp, wal
@@ -23,9 +23,8 @@ from zrb_store.errors import SchemaAhead, SchemaBehind, StoreMissing
 
 def revision(database: Database) -> str | None:
     """Return the revision of the schema in the database, or None if there is no schema."""
-    found = database.operate(Transaction.ask, TABLES_SQL[database.dialect_name])
-    table = version_table(list(map(first_column, found)))
-    rows = database.operate(Transaction.ask, f"SELECT version_num FROM {table}") if table else []
+    is_store = database.operate(Transaction.ask, IS_STORE_SQL[database.dialect_name])
+    rows = database.operate(Transaction.ask, REVISION_SQL) if is_store else []
     return rows[0][0] if rows else None
 
 
@@ -43,30 +42,13 @@ def open_database(url: sa.URL, *, read_only: bool, durability: str) -> Database:
 
 @contextlib.contextmanager
 def scratch_database() -> Iterator[Database]:
-    """Yield a temporary SQLite database with the tables of this revision, in which rows can be checked.
-
-    No migration makes it: they take a second to import, and nothing stays of it.
-    """
+    """Yield a temporary SQLite store, in which rows can be checked."""
     import tempfile  # late: most commands check no rows
 
     with tempfile.TemporaryDirectory(prefix="zrb-store-") as folder:
-        database = Database(store_url(Path(folder) / "scratch.db"))
-        with contextlib.closing(database):
-            make_scratch(database)
+        url = store_url(Path(folder) / "scratch.db")
+        with contextlib.closing(open_database(url, read_only=False, durability="normal")) as database:
             yield database
-
-
-def make_scratch(database: Database) -> None:
-    """Make the tables and views of this revision in a new SQLite database."""
-    from zrb_store.db import views  # late: as above
-    from zrb_store.db.tables import CLOCK_ON_SQLITE, metadata
-
-    with database.migrating() as engine, engine.begin() as connection:
-        metadata.create_all(connection)
-        for each in (*CLOCK_ON_SQLITE, f"CREATE TABLE {VERSION_TABLE} AS SELECT '{REVISION}' AS version_num"):
-            connection.exec_driver_sql(each)
-        for view in views.statements("sqlite"):
-            connection.execute(view)
 
 
 def _make_usable(database: Database) -> None:

@@ -30,7 +30,8 @@ from sqlalchemy import (
 from zrb_store.db import VERSION_TABLE
 
 version = TableClause(VERSION_TABLE, column("version_num"))
-# Ticks come from this table on SQLite, which has one writer at a time, and from a sequence on PostgreSQL.
+# Ticks come from this table on SQLite, which has one writer at a time, and from a sequence on PostgreSQL. An event has
+# an odd tick; changes of queues share the even one that follows, until the next event.
 clock = TableClause("zrb_clock", column("tick", BigInteger))
 
 metadata = MetaData(
@@ -300,16 +301,6 @@ change = Table(
     Column("reason", Text),  # as the person gave it
     Index(None, "session"),
     sqlite_autoincrement=True,
-)
-
-
-# SQLite's clock. An event has an odd tick; changes of queues share the even one that follows, until the next event.
-CLOCK_ON_SQLITE = (
-    "CREATE TABLE zrb_clock (tick BIGINT NOT NULL)",
-    "INSERT INTO zrb_clock VALUES (0)",
-    "CREATE TRIGGER zrb_attempt_begins AFTER INSERT ON zrb_attempt BEGIN UPDATE zrb_clock SET tick = tick + 2; END",
-    "CREATE TRIGGER zrb_attempt_changes AFTER UPDATE OF started_tick, ended_tick, given_back_tick ON zrb_attempt "
-    "BEGIN UPDATE zrb_clock SET tick = tick + 2; END",
 )
 
 
