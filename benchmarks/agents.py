@@ -129,7 +129,7 @@ def values_of_a_round(store: Path, rounds: int) -> float:
     with closing(sqlite3.connect(store)) as connection:
         sizes = "sum(length(CAST(arguments AS BLOB)) + length(CAST(result AS BLOB)))"
         ((total, sessions),) = connection.execute(
-            f"SELECT {sizes}, count(DISTINCT session_id) FROM zrb_attempt WHERE role = 'step'"
+            f"SELECT {sizes}, count(DISTINCT session_id) FROM zrb_attempt WHERE kind = 'step'"
         )
     found: float = total / sessions / rounds
     return found

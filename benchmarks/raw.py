@@ -40,7 +40,7 @@ _INSERT = """
     INSERT INTO zrb_value (queue_id, seq, type, size, pushed_at, pushed_tick, pushed_by, data)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?)"""
 _BEGIN = f"""
-    INSERT INTO zrb_attempt (session_id, run_id, fence, task, number, role, status, arguments, started_at, started_tick)
+    INSERT INTO zrb_attempt (session_id, run_id, fence, task, number, kind, status, arguments, started_at, started_tick)
     SELECT s.id, ?, s.fence, ?,
         (SELECT coalesce(max(number), 0) + 1 FROM zrb_attempt WHERE session_id = s.id AND task = ?),
         'task', 'running', ?, ?, {_NEXT_TICK}
@@ -53,7 +53,7 @@ _COMPLETE = f"""
     SET status = 'completed', ended_at = ?, ended_tick = {_NEXT_TICK}, result_queue_id = ?, result_seq = ?
     WHERE id = ? AND {_MAY_WRITE}"""
 _BEGIN_STEP = f"""
-    INSERT INTO zrb_attempt (session_id, run_id, fence, task, number, role, status, arguments, started_at,
+    INSERT INTO zrb_attempt (session_id, run_id, fence, task, number, kind, status, arguments, started_at,
         started_tick, parent_id, step_of, step, step_number, once)
     SELECT p.session_id, p.run_id, p.fence, ?,
         (SELECT coalesce(max(number), 0) + 1 FROM zrb_attempt WHERE session_id = p.session_id AND task = ?),

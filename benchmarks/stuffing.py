@@ -50,7 +50,7 @@ def add_sessions(path: Path, count: int) -> None:
                 (place, task),
             )
             connection.execute(
-                """INSERT INTO zrb_attempt (id, session_id, run_id, fence, task, number, role, status, result_queue_id,
+                """INSERT INTO zrb_attempt (id, session_id, run_id, fence, task, number, kind, status, result_queue_id,
                     result_seq, started_at, ended_at)
                 SELECT id * 2 + ?1, id, id, 1, ?2, 1, 'task', 'completed', id * 2 + ?1, 5, created_at, ended_at
                 FROM zrb_session""",

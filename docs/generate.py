@@ -278,7 +278,7 @@ def _named(item: str) -> tuple[str, str]:
 def export_schema() -> str:
     """The JSON Schema of one line of `export`: each field as `import` checks it."""
     common: dict[str, Any] = {
-        "kind": {"enum": ["zrb-store", *FIELDS, "end"]},
+        "record": {"enum": ["zrb-store", *FIELDS, "end"]},
         "sha256": {
             "description": "over this line and the hash before it",
             "type": "string",
@@ -294,7 +294,7 @@ def export_schema() -> str:
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": "export.json",
         "title": "`export`, one line",
-        "description": "The first is of kind zrb-store, the last of kind end. Each session is followed by its runs, "
+        "description": "The first is the record zrb-store, the last the record end. Each session is followed by its runs, "
         "queues, attempts, output, values (each with its returns) and changes. Fields are the columns of a row, links "
         "are names. `import` also refuses texts with NUL or lone surrogates, and records that contradict each other: a "
         "live value with a taker, a named run that is missing, a lease that ends more than a day from now.",
@@ -303,7 +303,7 @@ def export_schema() -> str:
         "required": list(common),
         "allOf": [
             {
-                "if": {"properties": {"kind": {"const": kind}}},
+                "if": {"properties": {"record": {"const": kind}}},
                 "then": {
                     "properties": {**dict.fromkeys(common, True), **fields},
                     "required": list(fields),

@@ -22,7 +22,7 @@ from zrb_store.run.deliveries import Delivery
 
 def attempts(store: Store) -> list[tuple[Any, ...]]:
     """Return the task, the number, the status and the error of each delivery."""
-    found = query(store, "SELECT task, number, status, error_type FROM zrb_attempt WHERE role = 'delivery' ORDER BY id")
+    found = query(store, "SELECT task, number, status, error_type FROM zrb_attempt WHERE kind = 'delivery' ORDER BY id")
     return [tuple(row) for row in found]
 
 

@@ -54,8 +54,8 @@ FAULTS = {
     ],
     "attempt-unfinished": [
         "UPDATE zrb_attempt SET given_back_at = NULL WHERE task = 'load'",
-        "INSERT INTO zrb_attempt (session_id, run_id, fence, task, number, role, status, started_at) "
-        "SELECT session_id, run_id, fence, task, number + 1, role, status, started_at FROM zrb_attempt "
+        "INSERT INTO zrb_attempt (session_id, run_id, fence, task, number, kind, status, started_at, started_tick) "
+        "SELECT session_id, run_id, fence, task, number + 1, kind, status, started_at, started_tick FROM zrb_attempt "
         "WHERE status = 'running'",
     ],
     "attempt-run": [
@@ -119,8 +119,8 @@ FAULTS = {
     ],
     "value-type": ["""UPDATE zrb_value SET data = '{"$"\\:"later"}', size = 13 WHERE type = 'int'"""],
     "step-id": [
-        "UPDATE zrb_attempt SET role = 'task' WHERE step = 'page'",
-        "UPDATE zrb_attempt SET role = 'step' WHERE task = 'read'",
+        "UPDATE zrb_attempt SET kind = 'task' WHERE step = 'page'",
+        "UPDATE zrb_attempt SET kind = 'step' WHERE task = 'read'",
         "UPDATE zrb_attempt SET step_of = NULL WHERE step = 'connect'",
         "UPDATE zrb_attempt SET step = NULL WHERE step = 'connect'",
         "UPDATE zrb_attempt SET step_number = NULL WHERE step = 'connect'",
@@ -141,7 +141,7 @@ FAULTS = {
         "UPDATE zrb_attempt SET parent_id = 4611686018427387904 WHERE step = 'page'",
         "UPDATE zrb_attempt SET parent_id = (SELECT id FROM zrb_attempt WHERE task = 'read') WHERE step = 'page'",
         "UPDATE zrb_attempt SET parent_id = id WHERE step = 'page'",
-        "UPDATE zrb_attempt SET role = 'delivery' WHERE task = 't'",
+        "UPDATE zrb_attempt SET kind = 'delivery' WHERE task = 't'",
         "UPDATE zrb_attempt SET step_of = 'extract', task = 'extract/3' WHERE task = 'load/3'",
     ],
     "step-running": [
@@ -166,7 +166,7 @@ FAULTS = {
     "result-data": ["UPDATE zrb_attempt SET result = '[' WHERE task = 'load/1'"],
     "result-type": ["""UPDATE zrb_attempt SET result = '{"$"\\:"later"}' WHERE task = 'load/1'"""],
     "attempt-columns": [
-        "UPDATE zrb_attempt SET role = 'boss' WHERE task = 'read'",
+        "UPDATE zrb_attempt SET kind = 'boss' WHERE task = 'read'",
         "UPDATE zrb_attempt SET number = 0 WHERE task = 'read'",
         "UPDATE zrb_attempt SET started_at = 4611686018427387904 WHERE task = 'read'",
     ],

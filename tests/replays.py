@@ -138,7 +138,7 @@ def stored(seed: int) -> list[AttemptRecord]:
     """Return the attempts of a session that can be replayed."""
     with open_store(read_only=True) as store:
         found = attempts.of_session(store.database, store.session(f"s{seed}").record().id)
-    return [each for each in found if each.role == "task"]
+    return [each for each in found if each.kind == "task"]
 
 
 def first_takes(location: str | None, attempt: AttemptRecord) -> set[tuple[str, str, int]]:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import pytest
+import sqlalchemy as sa
 
 from zrb_store import Store, codec
 from zrb_store.db.tables import metadata, run
@@ -58,6 +59,21 @@ def until_it_lives(store: Store, monkeypatch: pytest.MonkeyPatch, work: Callable
             return work()
         assert all_rows(store) == before
     raise AssertionError
+
+
+def allow_damage(store: Store) -> None:
+    """Let a test write rows that the databases refuse, as a failing disk or a person may leave them."""
+
+    def on_sqlite(transaction: Transaction) -> None:
+        transaction.driver.execute("PRAGMA ignore_check_constraints=ON")
+
+    def on_postgresql(transaction: Transaction) -> None:
+        for table in metadata.sorted_tables:
+            names = [each.name for each in table.constraints if isinstance(each, sa.CheckConstraint)]
+            drops = ", ".join(f"DROP CONSTRAINT IF EXISTS ck_{table.name}_{name}" for name in names)
+            transaction.driver.execute(f"ALTER TABLE {table.name} {drops}")
+
+    store.database.transact(on_sqlite if store.database.dialect_name == "sqlite" else on_postgresql)
 
 
 def faults(store: Store) -> list[str]:

@@ -48,7 +48,7 @@ def run_until_told(pipe: Connection, location: str, session: str, lease: float) 
                 "fail": lambda: attempt.fail(None),
                 "begin": lambda: run.begin("report"),
                 "begin again": lambda: run.begin("load"),
-                "check": lambda: run.begin("is it up?", role="check"),
+                "check": lambda: run.begin("is it up?", kind="check"),
                 "note tasks": lambda: run.note_tasks({"load": "waiting"}),
                 "end": lambda: run.end("completed"),
                 "fork": fork_and_wait,

@@ -103,11 +103,12 @@ def description(database: Database, name: str, **options: Any) -> dict[str, Any]
 
 
 _ATTEMPT = AttemptRecord(
-    id=1, session_id=1, session="s", run_id=1, run=1, fence=1, task="t", number=1, role="task", status="completed",
+    id=1, session_id=1, session="s", run_id=1, run=1, fence=1, task="t", number=1, kind="task", status="completed",
     restorable=True, arguments=None, result_queue_id=None, result_seq=None, error_type=None, error_message=None,
     error_traceback=None, started_at=1, ended_at=1, given_back_at=None, command_pid=None, command_started=None,
     parent_id=None, step_of=None, step=None, step_number=None, once=False, started_tick=1, ended_tick=1,
-    given_back_tick=None,
+    given_back_tick=None, awaited_queue=None, deadline_at=None, say=None, say_digest=None, error_data=None,
+    inputs_read=None, inputs_assigned=None, code=None,
 )  # fmt: skip
 
 
@@ -121,7 +122,7 @@ def run_record(number: int) -> RunRecord:
     return RunRecord(
         id=number, session_id=1, number=number, origin="cli", host="h", boot_id=None, pid_namespace=None, pid=1,
         process_started=None, user=None, command=[], folder=None, python_version=None, zrb_version=None, started_at=1,
-        lease_expires_at=1, suspected_at=None, ended_at=None, status=None, told_at=None, started_tick=1,
+        lease_expires_at=1, suspected_at=None, ended_at=None, status=None, notified_at=None, started_tick=1,
         ended_tick=None, error_type=None, error_message=None, error_traceback=None,
         stop_requested_at=None, acknowledged_at=None,
     )  # fmt: skip

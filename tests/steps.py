@@ -33,10 +33,12 @@ def insert_step(store: Store, parent: str, step: str, number: int, *, attempt_nu
         "fence": around.fence,
         "task": f"{task}/{number}",
         "number": attempt_number,
-        "role": "step",
+        "kind": "step",
         "status": "completed",
         "started_at": around.started_at,
+        "started_tick": around.started_tick,
         "ended_at": around.started_at,
+        "ended_tick": around.started_tick,
         "parent_id": around.id,
         "step_of": task,
         "step": step,
@@ -56,17 +58,20 @@ def fill_with_steps(store: Store, parent: str, *, running: bool) -> None:
     session, _, name = parent.partition("/")
     first = insert_step(store, parent, "page", 1, arguments="[[1],{}]", result='"one"')
     around = sa.select(attempt.c.started_at).where(attempt.c.id == first).scalar_subquery()
-    insert_step(store, parent, "page~2", 2, status="failed", error_type="ValueError", given_back_at=around)
+    tick = sa.select(attempt.c.ended_tick).where(attempt.c.id == first).scalar_subquery()
+    insert_step(
+        store, parent, "page~2", 2, status="failed", error_type="ValueError", given_back_at=around, given_back_tick=tick
+    )
     insert_step(store, parent, "page~2", 2, attempt_number=2, once=True, result="[2]")
     insert_step(store, parent, "connect", 3, restorable=False)
     if running:
-        insert_step(store, parent, "page~3", 4, status="running", ended_at=None)
+        insert_step(store, parent, "page~3", 4, status="running", ended_at=None, ended_tick=None)
     pages = store.session(session).xcom["pages"]
     pages.push(f"taken by a step of {name}")
     store.database.execute(
         sa.text(
-            f"UPDATE zrb_value SET state = 'taken', ended_at = pushed_at, taken_by = {first} WHERE queue_id = "
-            f"(SELECT q.id FROM zrb_queue q JOIN zrb_session s ON s.id = q.session_id WHERE s.name = '{session}' "
-            "AND q.name = 'pages')"
+            f"UPDATE zrb_value SET state = 'taken', ended_at = pushed_at, ended_tick = pushed_tick, taken_by = {first} "
+            f"WHERE queue_id = (SELECT q.id FROM zrb_queue q JOIN zrb_session s ON s.id = q.session_id "
+            f"WHERE s.name = '{session}' AND q.name = 'pages')"
         )
     )

@@ -149,8 +149,6 @@ CASES = {
         ("mark", "night", "load", "completed"), "rm night`", change("UPDATE zrb_session SET path = '5'")
     ),
     "dead values": Case(("doctor",), "requeue inbox files --all-dead`"),
-    "an old store": Case(("list",), "db upgrade`", change("UPDATE zrb_version SET version_num = '0001'")),
-    "doctor on an old store": Case(("doctor",), "db upgrade`", change("UPDATE zrb_version SET version_num = '0001'")),
     "a damaged value": Case(("doctor",), "get SESSION QUEUE --seq N`", change("UPDATE zrb_value SET size = 99")),
     "a damaged text": Case(("doctor",), "rm`", change("UPDATE zrb_session SET path = '5'")),
     "a failed session": Case(("show", "night"), "log night"),

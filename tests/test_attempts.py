@@ -248,7 +248,7 @@ class TestRefusals:
         before = all_rows(store)
         writes: list[Callable[[], object]] = [
             lambda: run.begin("report"),
-            lambda: run.begin("is it up?", role="check"),
+            lambda: run.begin("is it up?", kind="check"),
             lambda: run.attempt("report"),
             lambda: run.task("report", lambda: 1),
             lambda: run.give_back(done, "again"),

@@ -274,7 +274,7 @@ def test_a_step_mended_by_hand_is_not_run_again(command: Commands, store: Store)
     assert list(session.xcom["extract"]) == [{"rows": 12}]
     made = attempts.by_name(store.database, "etl", "extract", 2)
     assert made is not None
-    assert (made.role, made.status, made.run_id) == ("manual", "completed", None)
+    assert (made.kind, made.status, made.run_id) == ("manual", "completed", None)
     with session.run() as run:
         assert run.task("extract", dict) == {"rows": 12}
         run.task("load", lambda: "loaded")

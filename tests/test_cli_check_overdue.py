@@ -9,6 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from tests.commands import Commands
+from tests.rows import allow_damage
 from tests.sessions import Broken, parse
 from tests.test_cli_check import end, reported
 from zrb_store import Store
@@ -162,6 +163,7 @@ def test_the_limit(command: Commands, store: Store) -> None:
 @pytest.mark.on_sqlite
 def test_a_damaged_session_is_named(command: Commands, store: Store) -> None:
     end(store, "one")
+    allow_damage(store)
     store.database.execute(sa.text("UPDATE zrb_session SET path = 'x' RETURNING 1"))
     result = command("check")
     assert "session one" in result.out

@@ -128,7 +128,9 @@ def test_a_store_is_upgraded_once_its_sessions_have_ended(
         open_store(location)
     assert command("db", "upgrade").code == 69
     store.database.revision_due = math.inf  # as a process of the older release, for which nothing has changed
-    store.database.execute(sa.text(f"UPDATE zrb_run SET ended_at = 1, status = 'lost' WHERE id = {run.id}"))
+    store.database.execute(
+        sa.text(f"UPDATE zrb_run SET ended_at = 1, ended_tick = started_tick, status = 'lost' WHERE id = {run.id}")
+    )
     store.close()
     assert command("db", "upgrade").code == 0
 

@@ -24,7 +24,7 @@ def test_export_and_import(command: Commands, store: Store, tmp_path: Path, monk
     fill_with_history(store)
     everything = command.ok("export")
     assert everything.encode() == exported(store)
-    assert {line["kind"] for line in parse_lines("export", everything)} == {"zrb-store", *FIELDS, "end"}
+    assert {line["record"] for line in parse_lines("export", everything)} == {"zrb-store", *FIELDS, "end"}
     assert command.ok("export", "inb").encode() == exported(store, "inbox"), "a reader accepts a unique beginning"
     assert command("export", "nothing").code == 3
     (tmp_path / "file.jsonl").write_text(everything)

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 
 from tests.attempts import Broken
 from tests.commands import Commands
+from tests.rows import allow_damage
 from zrb_store import SessionNotFound, Store, ValueNotFound, ZrbStoreError, cli
 from zrb_store.inspect.get import get_value
 from zrb_store.records import Damage
@@ -175,10 +176,11 @@ def test_no_row_reaches_a_reader_as_a_control_character(command: Commands, dange
     store = dangerous_store
     with store.session("d").run(task="t") as run:
         run.task("t", lambda: 5)
+    allow_damage(store)
     for statement in (
         "UPDATE zrb_session SET status = :evil WHERE name <> 'd'",
         "UPDATE zrb_run SET status = :evil, command = :words",
-        "UPDATE zrb_attempt SET task = :evil, status = :evil, role = :evil",
+        "UPDATE zrb_attempt SET task = :evil, status = :evil, kind = :evil",
         "UPDATE zrb_value SET state = :evil, type = :evil",
     ):
         named = {"evil": EVIL, "words": json.dumps([EVIL])}

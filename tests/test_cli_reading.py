@@ -11,6 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 from tests.commands import Commands
+from tests.rows import allow_damage
 from tests.sessions import Broken, etl, parse, parse_lines
 from zrb_store import Store
 
@@ -235,6 +236,7 @@ def test_nothing_stored_reaches_a_terminal_as_a_control_character(command: Comma
     with store.session("t").run(task=evil, project=evil) as run:
         with pytest.raises(Broken), run.attempt(evil):
             raise Broken(evil)
+        allow_damage(store)
         store.database.execute(
             sa.text("UPDATE zrb_run SET host = :evil, origin = :evil, status = :evil"), {"evil": evil}
         )

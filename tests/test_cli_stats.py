@@ -144,7 +144,7 @@ def test_median_and_95th_percentile(command: Commands, store: Store, count: int)
 def fill(store: Store, seconds: Sequence[float]) -> None:
     """Copy a completed run of task load, once for each duration."""
     ran(store, seconds=seconds[0])
-    columns = "session_id, origin, host, pid, started_at, lease_expires_at, status"
+    columns = "session_id, origin, host, pid, started_at, started_tick, lease_expires_at, ended_tick, status"
     for number, one in enumerate(seconds[1:], 2):
         store.database.execute(
             sa.text(

@@ -8,6 +8,7 @@ import pytest
 import sqlalchemy as sa
 
 from tests.commands import Commands
+from tests.rows import allow_damage
 from tests.sessions import parse, parse_lines
 from tests.stepping import attempt_of, rows
 from zrb_store import Store
@@ -33,7 +34,7 @@ def test_log_has_the_failed_steps_of_each_attempt(command: Commands, night: Stor
     assert text.endswith("\n4 steps of convert completed.\n")
     assert command.ok("log", "night", "convert") == text
     attempts = parse("log", command.ok("log", "night", "--format", "json"))["attempts"]
-    assert [(each["attempt"], each["role"], each["step"], each["parent"]) for each in attempts] == [
+    assert [(each["attempt"], each["kind"], each["step"], each["parent"]) for each in attempts] == [
         ("convert#1", "task", None, None),
         ("convert/1#1", "step", "page 1", "convert#1"),
         ("convert/2#1", "step", "charge", "convert#1"),
@@ -140,6 +141,7 @@ def test_diff_compares_the_results_of_steps(command: Commands, store: Store) -> 
     "damage", ["result = '{'", "step = NULL", "step_number = -1", "status = 'odd'", "parent_id = -1", "number = -7"]
 )
 def test_damaged_steps_hide_nothing(command: Commands, night: Store, damage: str) -> None:
+    allow_damage(night)
     night.database.execute(sa.text(f"UPDATE zrb_attempt SET {damage} WHERE task = 'convert/1'"))
     for args in (["list"], ["show", "night"], ["show", "night", "--steps"], ["show", "inbox"], ["log", "night"]):
         assert command(*args).code == 0

@@ -92,8 +92,8 @@ def test_prune_finishes_even_if_its_reader_has_closed_the_pipe(store: Store, loc
     store.database.transact(
         lambda transaction: [
             transaction.driver.execute(
-                "INSERT INTO zrb_session (name, status, fence, pinned, created_at, ended_at) "
-                f"VALUES ('session-{number}-with-a-name-that-is-long-enough', 'completed', 1, false, 1, 2)"
+                "INSERT INTO zrb_session (name, status, fence, pinned, created_at, created_tick, ended_at, ended_tick) "
+                f"VALUES ('session-{number}-with-a-name-that-is-long-enough', 'completed', 1, false, 1, 1, 2, 2)"
             )
             for number in range(300)
         ]

@@ -36,21 +36,23 @@ NUMBERS = {
     "postgresql": "WITH numbers (n) AS (SELECT generate_series(1, {})) ",
 }
 ROWS = [
-    "INSERT INTO zrb_value (queue_id, seq, type, size, pushed_at, data, state, ended_at) "
-    "{numbers} SELECT q.id, n, 'str', 402, 1000, '\"' || {text} || '\"', "
-    "CASE n % 3 WHEN 0 THEN 'taken' ELSE 'live' END, CASE n % 3 WHEN 0 THEN 2000 END "
+    "INSERT INTO zrb_value (queue_id, seq, type, size, pushed_at, pushed_tick, data, state, ended_at, ended_tick) "
+    "{numbers} SELECT q.id, n, 'str', 402, 1000, 1000, '\"' || {text} || '\"', "
+    "CASE n % 3 WHEN 0 THEN 'taken' ELSE 'live' END, CASE n % 3 WHEN 0 THEN 2000 END, CASE n % 3 WHEN 0 THEN 2000 END "
     "FROM numbers CROSS JOIN zrb_queue q WHERE n > 1",
-    "INSERT INTO zrb_return (queue_id, seq, taken_at, returned_at, reason) "
-    "SELECT queue_id, seq, 1100, 1200, 'failed' FROM zrb_value WHERE seq % 3 = 1",
-    "INSERT INTO zrb_attempt (session_id, fence, task, number, role, status, started_at, ended_at, given_back_at, "
-    "error_type, error_traceback) {numbers} SELECT s.id, 0, 'load', n, 'task', 'failed', 1000, 2000, 3000, "
-    "'ValueError', {text} FROM numbers CROSS JOIN zrb_session s WHERE s.name = 'a'",
-    "INSERT INTO zrb_attempt (session_id, fence, task, number, role, status, started_at, ended_at, step_of, step, "
-    "step_number, arguments, result) {numbers} SELECT s.id, 0, 'load/' || n, 1, 'step', 'completed', 1000, 2000, "
-    "'load', 'page ' || n, n, '[[],{{}}]', '\"' || {text} || '\"' "
+    "INSERT INTO zrb_return (queue_id, seq, taken_at, taken_tick, returned_at, returned_tick, reason) "
+    "SELECT queue_id, seq, 1100, 1100, 1200, 1200, 'failed' FROM zrb_value WHERE seq % 3 = 1",
+    "INSERT INTO zrb_attempt (session_id, fence, task, number, kind, status, started_at, started_tick, "
+    "ended_at, ended_tick, given_back_at, given_back_tick, "
+    "error_type, error_traceback) {numbers} SELECT s.id, 0, 'load', n, 'task', 'failed', 1000, 1000, "
+    "2000, 2000, 3000, 3000, 'ValueError', {text} FROM numbers CROSS JOIN zrb_session s WHERE s.name = 'a'",
+    "INSERT INTO zrb_attempt (session_id, fence, task, number, kind, status, started_at, started_tick, "
+    "ended_at, ended_tick, step_of, step, "
+    "step_number, arguments, result) {numbers} SELECT s.id, 0, 'load/' || n, 1, 'step', 'completed', 1000, 1000, "
+    "2000, 2000, 'load', 'page ' || n, n, '[[],{{}}]', '\"' || {text} || '\"' "
     "FROM numbers CROSS JOIN zrb_session s WHERE s.name = 'a'",
-    "INSERT INTO zrb_session (name, status, path, created_at) "
-    "{numbers} SELECT 's' || n, 'open', '[\"' || {text} || '\"]', 1000 + n FROM numbers",
+    "INSERT INTO zrb_session (name, status, path, created_at, created_tick) "
+    "{numbers} SELECT 's' || n, 'open', '[\"' || {text} || '\"]', 1000 + n, 1000 + n FROM numbers",
     "INSERT INTO zrb_change (at, action, session, host, pid) {numbers} SELECT 1, 'push', 'a', {text}, 1 FROM numbers",
 ]
 

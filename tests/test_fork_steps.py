@@ -48,7 +48,7 @@ def standing_steps(store: Store, name: str) -> dict[str, Any]:
         )
         .where(
             session.c.name == name,
-            attempt.c.role == "step",
+            attempt.c.kind == "step",
             attempt.c.status == "completed",
             attempt.c.given_back_at.is_(None),
         )

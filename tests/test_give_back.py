@@ -282,11 +282,11 @@ def test_a_failing_check_is_given_back_before_it_is_asked_again(store: Store) ->
     queue.extend([1, 2])
     run = start(store, "flow")
     for _ in range(3):
-        attempt = run.begin("is it up?", role="check")
+        attempt = run.begin("is it up?", kind="check")
         with acting_as(attempt):
             assert queue.pop() == 1
         attempt.fail(Broken())
-    with acting_as(run.begin("is it up?", role="check")):
+    with acting_as(run.begin("is it up?", kind="check")):
         assert list(queue) == [1, 2]
     assert [tuple(row) for row in query(store, "SELECT number, status FROM zrb_attempt")] == [(1, "running")]
 

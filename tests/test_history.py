@@ -60,8 +60,9 @@ def sqlite_store(
         # Add many more rows than a reader looks at, so that the query planner avoids scans.
         store.database.execute(
             sa.text(
-                "INSERT INTO zrb_return (queue_id, seq, taken_at, returned_at, reason) "
-                "SELECT queue_id, seq, pushed_at, pushed_at, 'failed' FROM zrb_value WHERE pushed_by IS NULL"
+                "INSERT INTO zrb_return (queue_id, seq, taken_at, taken_tick, returned_at, returned_tick, reason) "
+                "SELECT queue_id, seq, pushed_at, pushed_tick, pushed_at, pushed_tick, 'failed' FROM zrb_value "
+                "WHERE pushed_by IS NULL"
             )
         )
         if request.param:

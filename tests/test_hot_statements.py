@@ -93,9 +93,9 @@ OPERATIONS: dict[str, Callable[[Any, Run], object]] = {
 }
 
 
-def fail_and_begin_again(run: Run, task: str, role: str) -> None:
-    run.begin(task, role=role).fail(Broken())
-    run.begin(task, role=role)
+def fail_and_begin_again(run: Run, task: str, kind: str) -> None:
+    run.begin(task, kind=kind).fail(Broken())
+    run.begin(task, kind=kind)
 
 
 def complete_and_give_back(run: Run, task: str) -> None:
@@ -107,16 +107,20 @@ def complete_and_give_back(run: Run, task: str) -> None:
 
 # For each value, one that an attempt of another session took from the queue, pushed to it and returned to it.
 HISTORY = """
-    INSERT INTO zrb_session (id, name, status, created_at) SELECT seq + 9, 'old-' || seq, 'completed', 1 FROM zrb_value;
+    INSERT INTO zrb_session (id, name, status, created_at, created_tick, ended_at, ended_tick)
+        SELECT seq + 9, 'old-' || seq, 'completed', 1, 1, 2, 2 FROM zrb_value;
     INSERT INTO zrb_queue (session_id, name) SELECT seq + 9, 'q' FROM zrb_value;
-    INSERT INTO zrb_run (session_id, number, host, origin, pid, started_at, lease_expires_at, ended_at, status)
-        SELECT seq + 9, 1, 'host', 'cli', 1, 1, 2, 2, 'completed' FROM zrb_value;
-    INSERT INTO zrb_attempt (id, session_id, run_id, fence, task, number, role, status, started_at, ended_at)
-        SELECT seq, session_id, r.id, 1, 'task', 1, 'task', 'completed', 1, 2
+    INSERT INTO zrb_run (session_id, number, host, origin, pid, started_at, started_tick, lease_expires_at,
+        ended_at, ended_tick, status)
+        SELECT seq + 9, 1, 'host', 'cli', 1, 1, 1, 2, 2, 2, 'completed' FROM zrb_value;
+    INSERT INTO zrb_attempt
+        (id, session_id, run_id, fence, task, number, kind, status, started_at, started_tick, ended_at, ended_tick)
+        SELECT seq, session_id, r.id, 1, 'task', 1, 'task', 'completed', 1, 1, 2, 2
         FROM zrb_value JOIN zrb_run r ON session_id = seq + 9;
-    UPDATE zrb_value SET state = 'taken', ended_at = pushed_at + 1, taken_by = seq, pushed_by = max(1, seq - 5);
-    INSERT INTO zrb_return (queue_id, seq, taken_by, taken_at, returned_at, reason)
-        SELECT queue_id, seq, taken_by, pushed_at, pushed_at + 1, 'failed' FROM zrb_value;
+    UPDATE zrb_value SET state = 'taken', ended_at = pushed_at + 1, ended_tick = pushed_tick + 1, taken_by = seq,
+        pushed_by = max(1, seq - 5);
+    INSERT INTO zrb_return (queue_id, seq, taken_by, taken_at, taken_tick, returned_at, returned_tick, reason)
+        SELECT queue_id, seq, taken_by, pushed_at, pushed_tick, pushed_at + 1, pushed_tick + 1, 'failed' FROM zrb_value;
 """
 
 

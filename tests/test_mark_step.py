@@ -46,7 +46,7 @@ def test_completed_with_a_result_it_is_not_run_again(command: Commands, killed: 
     assert (program, json) == ("zrb-store", "JSON")
     assert command.ok(*words, '{"receipt": 12}') == "night/pay/2#2\n"
     marked = recorded(killed, "pay/2", 2)
-    assert (marked.role, marked.status, marked.run_id, marked.once) == ("step", "completed", None, True)
+    assert (marked.kind, marked.status, marked.run_id, marked.once) == ("step", "completed", None, True)
     assert marked.arguments == recorded(killed, "pay/2").arguments
     assert marked.parent_id == recorded(killed, "pay/2").parent_id
     charge = Counted()

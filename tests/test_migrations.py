@@ -63,7 +63,7 @@ def tables_of_a_store(engine: sa.Engine) -> set[str]:
 def insert_session(engine: sa.Engine, name: str) -> None:
     """Insert a session with a queue. Deleting the session must delete the queue."""
     with engine.connect() as connection:
-        connection.execute(session.insert().values(id=1, name=name, status="open", created_at=1))
+        connection.execute(session.insert().values(id=1, name=name, status="open", created_at=1, created_tick=1))
         connection.execute(queue.insert().values(session_id=1, name="orders"))
         connection.commit()
 

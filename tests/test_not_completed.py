@@ -34,8 +34,13 @@ READERS: dict[str, Callable[[Database], list[Any]]] = {
 
 def add_completed(store: Store, first: int, count: int) -> None:
     """Add completed sessions, each with a queue, by SQL."""
-    numbers = ", ".join(f"('done-{number}', 'completed', {number})" for number in range(first, first + count))
-    sessions = f"INSERT INTO zrb_session (name, status, created_at) VALUES {numbers}"
+    numbers = ", ".join(
+        f"('done-{number}', 'completed', {number}, {number}, {number}, {number})"
+        for number in range(first, first + count)
+    )
+    sessions = (
+        f"INSERT INTO zrb_session (name, status, created_at, created_tick, ended_at, ended_tick) VALUES {numbers}"
+    )
     those = f"created_at BETWEEN {first} AND {first + count - 1}"
     queues = f"INSERT INTO zrb_queue (session_id, name) SELECT id, 'q' FROM zrb_session WHERE {those}"
     store.database.transact(

@@ -75,7 +75,7 @@ class TestRuns:
         fail(store)
         fail(store)
         assert events(told.all()) == [("failed", "night")] * 2
-        assert query(store, "SELECT count(*) FROM zrb_run WHERE told_at = ended_at") == [(2,)]
+        assert query(store, "SELECT count(*) FROM zrb_run WHERE notified_at = ended_at") == [(2,)]
 
     @pytest.mark.promise(number=13)
     @pytest.mark.parametrize("parent", ["main", "main/load#1"])
@@ -86,7 +86,7 @@ class TestRuns:
 
     def test_without_the_setting_nothing_is_written(self, store: Store) -> None:
         fail(store)
-        assert query(store, "SELECT told_at FROM zrb_run") == [(None,)]
+        assert query(store, "SELECT notified_at FROM zrb_run") == [(None,)]
 
     def test_secrets_are_masked(self, store: Store, told: Told) -> None:
         with contextlib.suppress(ValueError), store.session("night").run():

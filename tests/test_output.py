@@ -243,7 +243,7 @@ class TestHandler:
 def test_a_check_that_is_opened_again_adds_to_its_output(store: Store, location: str) -> None:
     with store.session("s").run() as run:
         for text in ("first", "second"):
-            attempt = run.begin("up?", role="check")
+            attempt = run.begin("up?", kind="check")
             attempt.log(text)
             attempt.complete()
     assert lines_of(store, "up?#1") == ["log: first", "log: second"]

@@ -131,13 +131,14 @@ def test_sessions_created_at_the_same_moment_are_on_one_page_each(store: Store, 
 def test_a_wide_pattern_of_names_gives_the_newest_ones(store: Store, pages: Pages, location: str) -> None:
     with raw(location) as execute:
         execute(
-            "INSERT INTO zrb_session (name, status, created_at) "
-            + " UNION ALL ".join(f"SELECT 's-x{number}', 'open', {number}" for number in range(400))
+            "INSERT INTO zrb_session (name, status, created_at, created_tick) "
+            + " UNION ALL ".join(f"SELECT 's-x{number}', 'open', {number}, {number}" for number in range(400))
         )
         for copy in "abc":
             execute(
-                f"INSERT INTO zrb_session (name, status, created_at) "
-                f"SELECT name || '{copy}', status, created_at FROM zrb_session WHERE name LIKE 's-x%' LIMIT 400"
+                f"INSERT INTO zrb_session (name, status, created_at, created_tick) "
+                f"SELECT name || '{copy}', status, created_at, created_tick FROM zrb_session "
+                "WHERE name LIKE 's-x%' LIMIT 400"
             )
     many(store, 4)
     assert pages("/?limit=4&name=s-*").rows == ["s-003", "s-002", "s-001", "s-000"]

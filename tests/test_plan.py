@@ -20,13 +20,13 @@ def history(*ended: str) -> list[AttemptRecord]:
     records = []
     for number, text in enumerate(ended, 1):
         task, status, *words = text.split()
-        role = next((word for word in words if word in ("check", "server", "fallback", "manual")), "task")
+        kind = next((word for word in words if word in ("check", "server", "fallback", "manual")), "task")
         records.append(
             attempt_record(
                 id=number,
                 task=task,
                 number=number,
-                role=role,
+                kind=kind,
                 status=status,
                 restorable="opaque" not in words,
                 given_back_at=number if "given-back" in words else None,
@@ -252,10 +252,10 @@ def test_a_condition_decides_for_what_has_never_started() -> None:
     assert {"often: skip condition", "never: skip condition", "after: skip never-started"} < set(shown(ended))
 
 
-def read(task: str, names: str | None, status: str = "completed", role: str = "task") -> AttemptRecord:
+def read(task: str, names: str | None, status: str = "completed", kind: str = "task") -> AttemptRecord:
     """Return an attempt that has read these inputs; None if that is not known."""
     inputs = None if names is None else json.dumps(names.split())
-    return attempt_record(id=1, task=task, number=1, role=role, status=status, inputs_read=inputs)
+    return attempt_record(id=1, task=task, number=1, kind=kind, status=status, inputs_read=inputs)
 
 
 @pytest.mark.promise(number=19)
@@ -288,7 +288,7 @@ def test_a_changed_input() -> None:
         "main": "run downstream-of:ask over",
     }
     # A fallback has run because of what its owner read, and so has what it started: nothing may start it now.
-    failed = [read("seed", "day", "failed"), read("undo", "", role="fallback"), read("build", "")]
+    failed = [read("seed", "day", "failed"), read("undo", "", kind="fallback"), read("build", "")]
     found = planned(SERVED, *failed)
     assert (found["undo"], found["build"]) == ("skip fallback over", "skip completed")
     # A server was interrupted at the end, and what it has read counts for those that it served.

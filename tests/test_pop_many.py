@@ -129,7 +129,10 @@ def test_it_waits_for_an_older_value_that_another_is_taking(
     with open_store(location) as other, ThreadPoolExecutor(1) as threads:
         driver = other.database.operate(lambda connection: connection.driver)
         driver.execute("BEGIN")
-        driver.execute("UPDATE zrb_value SET state = 'taken', ended_at = pushed_at + 1 WHERE data = '\"a\"'")
+        driver.execute(
+            "UPDATE zrb_value SET state = 'taken', ended_at = pushed_at + 1, ended_tick = pushed_tick "
+            "WHERE data = '\"a\"'"
+        )
         batch = threads.submit(inbox.pop_many, 2)
         on_sqlite = store.database.dialect_name == "sqlite"  # where it asks for the lock again and again
         waits = batch.running if on_sqlite else lambda: store.database.under_way is not None

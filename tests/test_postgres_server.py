@@ -64,12 +64,12 @@ def test_a_schema_in_which_a_test_has_changed_only_rows_is_used_again(
     assert schemas.take() == schema
     assert postgres_admin.execute("SELECT count(*), nextval('zrb_tick') FROM zrb_change").fetchall() == [(0, 1)]
     for change in (
-        "ALTER TABLE zrb_attempt RENAME COLUMN role TO part",
+        "ALTER TABLE zrb_attempt RENAME COLUMN kind TO part",
         "ALTER TABLE zrb_session DISABLE TRIGGER ALL",
         "DROP INDEX ix_zrb_value_live",
         "GRANT SELECT ON zrb_value TO PUBLIC",
         "ANALYZE zrb_run",
-        "UPDATE zrb_version SET version_num = '0001'",
+        "UPDATE zrb_version SET version_num = '0000'",
         "DROP TABLE zrb_version",
     ):
         postgres_admin.execute(change.encode())

@@ -45,6 +45,7 @@ def spread(store: Store) -> None:
     with store.session("s").run() as started:
         for number, _ in enumerate(SECONDS):
             started.task(f"t{number}", lambda: None)
+    allow_damage(store)
     store.database.execute(sa.update(session).values(created_at=START, ended_at=START + 10**15))
     store.database.execute(sa.update(run).values(started_at=START, ended_at=START + 10**15))
     for number, seconds in enumerate(SECONDS):

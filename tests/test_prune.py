@@ -143,7 +143,7 @@ def test_a_session_that_changed_since_it_was_seen_stays(store: Store) -> None:
     pin(store.database, "pinned")
     remove_sessions(store.database, "removed")
     awake = store.session("awake").record().id
-    again = f"UPDATE zrb_run SET ended_at = NULL, status = NULL WHERE session_id = {awake}"
+    again = f"UPDATE zrb_run SET ended_at = NULL, ended_tick = NULL, status = NULL WHERE session_id = {awake}"
     store.database.transact(lambda t: t.driver.execute(again))  # this process is alive
     assert [gone.session for gone in pruning] == ["untouched"]
     assert names(store) == {"resumed", "pinned", "awake"}

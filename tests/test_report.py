@@ -239,22 +239,27 @@ def insert(store: Store, count: int, statement: str) -> None:
 
 
 VALUES = (
-    "INSERT INTO zrb_value (queue_id, seq, type, size, pushed_at, data, state, ended_at) {numbers} "
-    "SELECT q.id, n, 'dict', 30, 1000 * n, '{{\"order\":' || n || ',\"total\":' || n || '.25}}', "
-    "CASE n % 3 WHEN 0 THEN 'taken' ELSE 'live' END, CASE n % 3 WHEN 0 THEN 1000 * n + 77 END "
+    "INSERT INTO zrb_value (queue_id, seq, type, size, pushed_at, pushed_tick, data, state, ended_at, ended_tick) "
+    "{numbers} "
+    "SELECT q.id, n, 'dict', 30, 1000 * n, 1000 * n, '{{\"order\":' || n || ',\"total\":' || n || '.25}}', "
+    "CASE n % 3 WHEN 0 THEN 'taken' ELSE 'live' END, CASE n % 3 WHEN 0 THEN 1000 * n + 77 END, "
+    "CASE n % 3 WHEN 0 THEN 1000 * n + 77 END "
     "FROM numbers CROSS JOIN zrb_queue q WHERE n > 1"
 )
 LONG_VALUES = VALUES.replace(".25}}'", f'.25,"<b>":"{"<b>éè<i>☃" * 20}"}}}}\'').replace(", 30,", ", 320,")
 ATTEMPTS = (
-    "INSERT INTO zrb_attempt (session_id, fence, task, number, role, status, started_at, ended_at, given_back_at, "
+    "INSERT INTO zrb_attempt (session_id, fence, task, number, kind, status, started_at, started_tick, "
+    "ended_at, ended_tick, given_back_at, given_back_tick, "
     "error_type, error_message, error_traceback) {numbers} SELECT s.id, 0, 'load', n, 'task', 'failed', 1000 * n, "
-    "1000 * n + 900, 1000 * n + 950, 'ValueError', 'no column <price> in row ' || n, 'Traceback: ' || n "
+    "1000 * n, 1000 * n + 900, 1000 * n + 900, 1000 * n + 950, 1000 * n + 950, "
+    "'ValueError', 'no column <price> in row ' || n, 'Traceback: ' || n "
     "FROM numbers CROSS JOIN zrb_session s"
 )
 STEPS = (
-    "INSERT INTO zrb_attempt (session_id, fence, task, number, role, status, started_at, ended_at, step_of, step, "
+    "INSERT INTO zrb_attempt (session_id, fence, task, number, kind, status, started_at, started_tick, "
+    "ended_at, ended_tick, step_of, step, "
     "step_number, arguments, result) {numbers} SELECT s.id, 0, 'load/' || n, 1, 'step', 'completed', 1000 * n, "
-    "1000 * n + 900, 'load', 'page ' || n, n, '[[],{{}}]', '\"result ' || n || '\"' "
+    "1000 * n, 1000 * n + 900, 1000 * n + 900, 'load', 'page ' || n, n, '[[],{{}}]', '\"result ' || n || '\"' "
     "FROM numbers CROSS JOIN zrb_session s"
 )
 

@@ -205,7 +205,7 @@ class TestStatus:
     @pytest.mark.promise(number=0)
     def test_a_failing_check_does_not_fail_the_session(self, store: Store) -> None:
         with store.session("flow").run() as run:
-            run.begin("is it up?", role="check").fail(Broken())
+            run.begin("is it up?", kind="check").fail(Broken())
         assert store.session("flow").status == "completed"
 
     def test_what_cannot_be_asked_for_is_refused(self, store: Store) -> None:

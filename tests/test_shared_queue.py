@@ -119,7 +119,7 @@ def check(store: Store, values: int) -> None:
     ]
     takers = query(
         store,
-        "SELECT v.data, v.failed_deliveries, a.status, a.role "
+        "SELECT v.data, v.failed_deliveries, a.status, a.kind "
         "FROM zrb_value v LEFT JOIN zrb_attempt a ON a.id = v.taken_by "
         f"WHERE {_OF_INBOX} ORDER BY v.seq",
     )
@@ -132,7 +132,7 @@ def check(store: Store, values: int) -> None:
     )
     assert [tuple(row[1:]) for row in returns if is_poison(int(row[0]))] == [(MAX_DELIVERIES,) * 2] * len(poison)
     assert all(row[1] == 1 for row in returns if not is_poison(int(row[0])))
-    lost = "SELECT count(*) FROM zrb_attempt WHERE status NOT IN ('completed', 'lost') OR role <> 'delivery'"
+    lost = "SELECT count(*) FROM zrb_attempt WHERE status NOT IN ('completed', 'lost') OR kind <> 'delivery'"
     assert query(store, lost) == [(0,)]
     assert faults(store) == []
 

@@ -30,7 +30,7 @@ def scripts(location: str, tmp_path: Path) -> Scripts:
 
 def steps(store: Store) -> list[tuple[str, str]]:
     """Return name and status of each attempt of a step, in order."""
-    return [tuple(row) for row in query(store, "SELECT step, status FROM zrb_attempt WHERE role = 'step' ORDER BY id")]
+    return [tuple(row) for row in query(store, "SELECT step, status FROM zrb_attempt WHERE kind = 'step' ORDER BY id")]
 
 
 @pytest.mark.promise(number=11)

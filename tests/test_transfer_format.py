@@ -19,11 +19,11 @@ from zrb_store.operations.export import HashChain, write_lines
 def test_the_format(store: Store) -> None:
     store.session("s").xcom["q"].push("é")
     content = [json.loads(line) for line in exported(store).splitlines()]
-    assert [line["kind"] for line in content] == ["zrb-store", "session", "queue", "value", "end"]
+    assert [line["record"] for line in content] == ["zrb-store", "session", "queue", "value", "end"]
     assert all(len(line["sha256"]) == 64 for line in content)
     assert content[3]["data"] == '"é"'
     assert exported(store) == exported(store)
-    assert [json.loads(line)["kind"] for line in write_lines([])] == ["zrb-store", "end"]
+    assert [json.loads(line)["record"] for line in write_lines([])] == ["zrb-store", "end"]
 
 
 def refusal(store: Store, content: bytes) -> str:
@@ -90,9 +90,9 @@ def forged(*changes: tuple[int, dict[str, Any]], content: bytes) -> bytes:
         ("session", {"more": 1}, "its fields are not those of this format"),
         ("session", {"task": "a\0b"}, "task is not text"),
         ("session", {"task": "\ud800"}, "task is not text"),
-        ("session", {"kind": "zrb-store"}, "it is out of order"),
-        ("session", {"kind": "thing"}, "its kind is unknown"),
-        ("session", {"kind": ["thing"]}, "it is not a line of an export"),
+        ("session", {"record": "zrb-store"}, "it is out of order"),
+        ("session", {"record": "thing"}, "its kind is unknown"),
+        ("session", {"record": ["thing"]}, "it is not a line of an export"),
         ("run", {"number": "1"}, "number is not of its type"),
         ("value", {"data": "é"}, "data is not JSON"),
         ("value", {"pushed_by": "nobody"}, "is not of the form"),
@@ -105,15 +105,15 @@ def forged(*changes: tuple[int, dict[str, Any]], content: bytes) -> bytes:
 def test_what_does_not_fit_is_refused(
     empty_store: Store, sample_export: bytes, kind: str, change: dict[str, Any], why: str
 ) -> None:
-    only = [line for line in sample_export.splitlines() if json.loads(line)["kind"] != "zrb-store"]
-    starts = [place for place, line in enumerate(only) if json.loads(line)["kind"] == "session"]
+    only = [line for line in sample_export.splitlines() if json.loads(line)["record"] != "zrb-store"]
+    starts = [place for place, line in enumerate(only) if json.loads(line)["record"] == "session"]
     etl = next(place for place in starts if json.loads(only[place])["name"] == "etl")
-    place = next(place for place in range(etl, len(only)) if json.loads(only[place])["kind"] == kind)
+    place = next(place for place in range(etl, len(only)) if json.loads(only[place])["record"] == kind)
     assert why in refusal(empty_store, forged((place, change), content=sample_export))
 
 
 def test_another_format_is_refused(empty_store: Store) -> None:
-    line = HashChain().write({"kind": "zrb-store", "format": 3})
+    line = HashChain().write({"record": "zrb-store", "format": 3})
     assert "has format 3, unknown to this version: upgrade zrb-store" in refusal(empty_store, line.encode())
 
 

@@ -70,7 +70,6 @@ IMPOSSIBLE: list[tuple[str, dict[str, Any], str]] = [
     ("queue", {"name": "x" * 2001}, "name is not a valid name"),
     ("queue", {"max_deliveries": 0}, "max_deliveries is less than 1"),
     ("attempt", {"number": 0}, "number is less than 1"),
-    ("attempt", {"role": "boss"}, "role is none of task, check, server, fallback, manual"),
     ("attempt", {"status": "skipped"}, "status is none of running, completed"),
     ("attempt", {"status": "running"}, "attempt-status"),
     ("attempt", {"ended_at": None}, "attempt-status"),
@@ -89,7 +88,7 @@ IMPOSSIBLE: list[tuple[str, dict[str, Any], str]] = [
     ("output", {"size": 77}, "size is not that of its lines"),
     ("output", {"data": "[[1]]"}, "data is not a list of lines"),
     ("output", {"data": '[[1,"print","\u00e9"]]'}, "data is not ASCII"),
-    ("run", {"told_at": -1}, "told_at is less than 0"),
+    ("run", {"notified_at": -1}, "notified_at is less than 0"),
     ("value", {"data": "nonsense", "size": 8}, "data is not JSON"),
     ("value", {"data": '{"$":"nonsense"}', "size": 16}, "data has the unknown type 'nonsense'"),
     ("value", {"data": '{"$":"date","w":1}', "size": 18}, "data has a part of type 'date' that is not of its form"),
@@ -122,8 +121,8 @@ def test_an_impossible_line_is_refused_and_named(
     empty_store: Store, sample_export: bytes, kind: str, change: Any, why: str
 ) -> None:
     lines = [json.loads(line) for line in sample_export.splitlines()]
-    start = next(place for place, line in enumerate(lines) if (line["kind"], line.get("name")) == ("session", ETL))
-    place = next(place for place in range(start, len(lines)) if lines[place]["kind"] == kind)
+    start = next(place for place, line in enumerate(lines) if (line["record"], line.get("name")) == ("session", ETL))
+    place = next(place for place in range(start, len(lines)) if lines[place]["record"] == kind)
     message = refusal(empty_store, forged((place - 1, change), content=sample_export))
     assert WRONG.get(why, why) in message
     assert message.endswith("; nothing was imported")
@@ -153,14 +152,16 @@ def test_lies_about_a_dead_value_are_refused(
 ) -> None:
     lines = [json.loads(line) for line in sample_export.splitlines()]
     place = next(place for place, line in enumerate(lines) if line.get("state") == "dead")
-    assert lines[place + 1]["kind"] == "return"
+    assert lines[place + 1]["record"] == "return"
     place += kind == "return"
     assert WRONG.get(why, why) in refusal(empty_store, forged((place - 1, change), content=sample_export))
 
 
 def test_a_dead_value_whose_pusher_was_given_back_is_refused(empty_store: Store, sample_export: bytes) -> None:
     lines = [json.loads(line) for line in sample_export.splitlines()]
-    place = next(place for place, line in enumerate(lines) if line["kind"] == "value" and line["state"] == "retracted")
+    place = next(
+        place for place, line in enumerate(lines) if line["record"] == "value" and line["state"] == "retracted"
+    )
     change = {"state": "dead", "failed_deliveries": 1, "orphaned": False}
     assert WRONG["pusher-given-back"] in refusal(empty_store, forged((place - 1, change), content=sample_export))
 
@@ -205,8 +206,8 @@ def _some(column: ColumnRule) -> st.SearchStrategy[Any]:
 @given(data=st.data())
 def test_the_schema_and_the_checks_agree(sample_export: bytes, data: st.DataObject) -> None:
     lines = [json.loads(line) for line in sample_export.splitlines()]
-    record = data.draw(st.sampled_from([line for line in lines if line["kind"] in FIELDS]))
-    name, column = data.draw(st.sampled_from(list(FIELDS[record["kind"]].items())))
+    record = data.draw(st.sampled_from([line for line in lines if line["record"] in FIELDS]))
+    name, column = data.draw(st.sampled_from(list(FIELDS[record["record"]].items())))
     item = data.draw(_some(column))
     problem = column.problem(item)
     try:
@@ -224,7 +225,7 @@ def test_the_schema_and_the_checks_agree(sample_export: bytes, data: st.DataObje
 
 @pytest.mark.parametrize("kind", FIELDS)
 def test_the_schema_has_each_field(sample_export: bytes, kind: str) -> None:
-    record = next(line for line in map(json.loads, sample_export.splitlines()) if line["kind"] == kind)
+    record = next(line for line in map(json.loads, sample_export.splitlines()) if line["record"] == kind)
     check("export", record)
     for name in FIELDS[kind]:
         with pytest.raises(ValidationError):

@@ -27,7 +27,7 @@ def steps_of(store: Store) -> list[Any]:
         store,
         "SELECT s.name, a.task, a.number, p.session_id = a.session_id, p.task, p.number, a.step_of, a.step, "
         "a.step_number, a.once, a.result FROM zrb_attempt a JOIN zrb_session s ON s.id = a.session_id "
-        "LEFT JOIN zrb_attempt p ON p.id = a.parent_id WHERE a.role = 'step' ORDER BY a.id",
+        "LEFT JOIN zrb_attempt p ON p.id = a.parent_id WHERE a.kind = 'step' ORDER BY a.id",
     )
 
 
@@ -54,7 +54,9 @@ def test_an_export_from_before_there_were_steps_is_accepted(store: Store) -> Non
         run.task("load", lambda: 1)
     records = [json.loads(line) for line in exported(store).splitlines()[1:-1]]
     for record in records:
-        of_steps = ("parent", "step_of", "step", "step_number", "once", "result") if record["kind"] == "attempt" else ()
+        of_steps = (
+            ("parent", "step_of", "step", "step_number", "once", "result") if record["record"] == "attempt" else ()
+        )
         for name in ("sha256", *of_steps):
             del record[name]
     assert imported(store, "\n".join(write_lines(records)).encode(), {"s": "older"}) == 1
@@ -64,11 +66,9 @@ def test_an_export_from_before_there_were_steps_is_accepted(store: Store) -> Non
 
 # A change of the first record whose fields are those that are given, and the error message or the invariant.
 STEPS: list[tuple[dict[str, Any], dict[str, Any], str]] = [
-    ({"step": "page"}, {"role": "task"}, "step-id"),
     ({"step": "page"}, {"step_of": None}, "step-id"),
     ({"step": "page"}, {"step": None}, "step-id"),
     ({"step": "page"}, {"step_number": None}, "step-id"),
-    ({"task": "read"}, {"role": "step"}, "step-id"),
     ({"task": "read"}, {"parent": "reader/read#1"}, "session reader names attempt read#1, which does not exist"),
     ({"task": "read"}, {"once": True}, "step-id"),
     ({"task": "read"}, {"result": "1"}, "step-id"),
@@ -84,7 +84,7 @@ STEPS: list[tuple[dict[str, Any], dict[str, Any], str]] = [
     ({"step": "page"}, {"parent": "reader/read#1"}, "its parent is not of session etl"),
     ({"step": "page"}, {"parent": "etl/load#9"}, "session etl names attempt load#9, which does not exist"),
     ({"step": "page"}, {"parent": "etl/extract#1"}, "step-parent"),
-    ({"task": "load", "number": 1}, {"role": "delivery"}, "step-parent"),
+    ({"task": "load", "number": 1}, {"kind": "delivery"}, "step-parent"),
     ({"task": "t/4"}, {"parent": None}, "step-running"),
     ({"task": "t/4"}, {"status": "completed"}, "attempt-status"),
     ({"queue": "pages"}, {"pushed_by": "etl/load#1", "orphaned": True}, "step-rests"),

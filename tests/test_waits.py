@@ -338,8 +338,8 @@ def test_it_is_refused_in_what_cannot_go_on(store: Store, monkeypatch: pytest.Mo
         for delivery in run.consume(store.session("inbox").xcom["in"]):
             with delivery, pytest.raises((ZrbStoreError, InvalidArgument), match="a delivery is given back whole"):
                 approve()
-        for role in ("check", "server"):
-            attempt = run.begin(role, role=role)
+        for kind in ("check", "server"):
+            attempt = run.begin(kind, kind=kind)
             with attempt, pytest.raises(ZrbStoreError, match="is ended with its session: wait in a task before it"):
                 approve()
         with run.attempt("forked") as attempt:

@@ -65,7 +65,7 @@ def workflow(store: Store, acknowledge: Acknowledge) -> None:
                         load(run, number, fails=True)
                 load(run, number, fails=False)
         done = run.completed("load-0")
-        undone = "SELECT 1 FROM zrb_attempt WHERE role = 'task' AND given_back_at IS NOT NULL AND status = 'completed'"
+        undone = "SELECT 1 FROM zrb_attempt WHERE kind = 'task' AND given_back_at IS NOT NULL AND status = 'completed'"
         if done and not query(store, undone):
             run.give_back(done, "again")
             load(run, 0, fails=False)

@@ -177,7 +177,7 @@ class RunRecord:
     suspected_at: int | None
     ended_at: int | None
     status: str | None
-    told_at: int | None  # when the command for failures was started for its end
+    notified_at: int | None  # when the command for failures was started for its end
     started_tick: int
     ended_tick: int | None
     error_type: str | None  # of the error that ended it outside of attempts
@@ -221,30 +221,36 @@ class AttemptRecord:
     fence: int
     task: str
     number: int
-    role: str
+    kind: str
     status: str
     restorable: bool
-    arguments: str | None
-    result_queue_id: int | None
-    result_seq: int | None
-    error_type: str | None
-    error_message: str | None
-    error_traceback: str | None
     started_at: int
+    started_tick: int
     ended_at: int | None
+    ended_tick: int | None
     given_back_at: int | None
+    given_back_tick: int | None
     command_pid: int | None
     command_started: str | None
+    result_queue_id: int | None
+    result_seq: int | None
     parent_id: int | None
+    once: bool
     step_of: str | None
     step: str | None
     step_number: int | None
-    once: bool
-    started_tick: int
-    ended_tick: int | None
-    given_back_tick: int | None
-    inputs_read: str | None = None  # JSON list of the inputs that it has read, or ["*"]; None if that is not known
-    code: str | None = None  # digest of what its task ran, when it completed
+    awaited_queue: str | None
+    deadline_at: int | None
+    say: str | None
+    say_digest: str | None
+    error_type: str | None
+    error_message: str | None
+    error_traceback: str | None
+    error_data: str | None
+    inputs_read: str | None  # JSON list of the inputs that it has read, or ["*"]; None if that is not known
+    inputs_assigned: str | None  # encoded
+    code: str | None  # digest of what its task ran, when it completed
+    arguments: str | None
     damage: tuple[str, ...] = ()
 
     @property
@@ -355,8 +361,8 @@ class Damage:
         return f"{self._verdict}: {named}{more}; `zrb-store doctor` says what to do"
 
 
-def role_of(*, is_check: bool, has_checks: bool, is_fallback: bool) -> str:
-    """Return the role of a task: `check`, `server` (if it has checks), `fallback` or `task`."""
+def kind_of(*, is_check: bool, has_checks: bool, is_fallback: bool) -> str:
+    """Return the kind of a task: `check`, `server` (if it has checks), `fallback` or `task`."""
     if is_check:
         return "check"
     if has_checks:

@@ -13,11 +13,20 @@ down_revision = None
 branch_labels = None
 depends_on = None
 
-# On SQLite only a column whose type is exactly INTEGER becomes the row id.
-Id = sa.BigInteger().with_variant(sa.Integer, "sqlite")
+# STRICT tables of SQLite know no other names of types. A column of the type INTEGER is also the row id.
+BigInt = sa.BigInteger().with_variant(sa.Integer, "sqlite")
+Flag = sa.Boolean().with_variant(sa.Integer, "sqlite")
+
+# The limits of numbers.
+COUNT = (0, 2**31 - 1)
+NUMBER = (1, 2**31 - 1)
+OFFSET = (0, 2**63 - 1)
+SEQ = (-(10**17), 10**17)
+TICK = (0, 2**60)
+TIME = (0, 253_402_300_799_999_999)  # to the last microsecond of the year 9999
 
 CLOCK_ON_SQLITE = (
-    "CREATE TABLE zrb_clock (tick BIGINT NOT NULL)",
+    "CREATE TABLE zrb_clock (tick INTEGER NOT NULL) STRICT",
     "INSERT INTO zrb_clock VALUES (0)",
     "CREATE TRIGGER zrb_attempt_begins AFTER INSERT ON zrb_attempt BEGIN UPDATE zrb_clock SET tick = tick + 2; END",
     "CREATE TRIGGER zrb_attempt_changes AFTER UPDATE OF started_tick, ended_tick, given_back_tick ON zrb_attempt "
@@ -25,43 +34,81 @@ CLOCK_ON_SQLITE = (
 )
 
 
+def on_sqlite() -> bool:
+    return op.get_context().dialect.name == "sqlite"
+
+
+def check(name: str, condition: str) -> sa.CheckConstraint:
+    return sa.CheckConstraint(condition, name=op.f(f"ck_{name}"))
+
+
+def numbers(table: str, **limits: tuple[int, int]) -> sa.CheckConstraint:
+    conditions = (f"{column} BETWEEN {least} AND {most}" for column, (least, most) in limits.items())
+    return check(f"{table}_numbers", " AND ".join(conditions))
+
+
+def flags(table: str, *columns: str) -> list[sa.CheckConstraint]:
+    if not on_sqlite():
+        return []
+    return [check(f"{table}_flags", " AND ".join(f"{column} IN (0, 1)" for column in columns))]
+
+
+def json(table: str, **types: str) -> list[sa.CheckConstraint]:
+    condition = "json_typeof({0}::json) = '{1}'"
+    if on_sqlite():
+        condition = "CASE WHEN json_valid({0}) THEN json_type({0}) = '{1}' ELSE {0} IS NULL END"
+    return [check(f"{table}_{column}", condition.format(column, kind)) for column, kind in types.items()]
+
+
 def upgrade() -> None:
     op.create_table(
         "zrb_change",
-        sa.Column("id", Id, autoincrement=True, nullable=False),
-        sa.Column("at", sa.BigInteger, nullable=False),
-        sa.Column("action", sa.Text, nullable=False),
+        sa.Column("id", BigInt, autoincrement=True, nullable=False),
         sa.Column("session", sa.Text),
+        sa.Column("action", sa.Text, nullable=False),
         sa.Column("detail", sa.Text),
+        sa.Column("reason", sa.Text),
+        sa.Column("at", BigInt, nullable=False),
         sa.Column("user", sa.Text),
         sa.Column("host", sa.Text, nullable=False),
         sa.Column("pid", sa.Integer, nullable=False),
-        sa.Column("reason", sa.Text),
+        numbers("zrb_change", at=TIME, pid=COUNT),
         sa.PrimaryKeyConstraint("id", name="pk_zrb_change"),
         sqlite_autoincrement=True,
+        sqlite_strict=True,
     )
     op.create_index("ix_zrb_change_session", "zrb_change", ["session"])
     op.create_table(
         "zrb_session",
-        sa.Column("id", Id, autoincrement=True, nullable=False),
+        sa.Column("id", BigInt, autoincrement=True, nullable=False),
         sa.Column("name", sa.Text, nullable=False),
         sa.Column("status", sa.Text, nullable=False),
         sa.Column("project", sa.Text),
         sa.Column("task", sa.Text),
         sa.Column("path", sa.Text),
-        sa.Column("inputs", sa.Text),
-        sa.Column("tasks", sa.Text),
         sa.Column("parent", sa.Text),
         sa.Column("forked_from", sa.Text),
-        sa.Column("pinned", sa.Boolean, server_default=sa.false(), nullable=False),
-        sa.Column("fence", sa.Integer, server_default=sa.text("0"), nullable=False),
-        sa.Column("created_at", sa.BigInteger, nullable=False),
-        sa.Column("ended_at", sa.BigInteger),
-        sa.Column("created_tick", sa.BigInteger, server_default=sa.text("0"), nullable=False),
-        sa.Column("ended_tick", sa.BigInteger),
+        sa.Column("pinned", Flag, nullable=False, server_default=sa.false()),
+        sa.Column("fence", sa.Integer, nullable=False, server_default=sa.text("0")),
+        sa.Column("created_at", BigInt, nullable=False),
+        sa.Column("created_tick", BigInt, nullable=False),
+        sa.Column("ended_at", BigInt),
+        sa.Column("ended_tick", BigInt),
+        sa.Column("tasks", sa.Text),
+        sa.Column("inputs", sa.Text),
+        check("zrb_session_status", "status IN ('open', 'running', 'waiting', 'completed', 'failed', 'interrupted')"),
+        numbers("zrb_session", fence=COUNT, created_at=TIME, created_tick=TICK, ended_at=TIME, ended_tick=TICK),
+        *flags("zrb_session", "pinned"),
+        *json("zrb_session", path="array", tasks="object", inputs="object"),
+        check(
+            "zrb_session_ended",
+            "(status IN ('open', 'running')) = (ended_at IS NULL) AND (ended_at IS NULL) = (ended_tick IS NULL)",
+        ),
+        check("zrb_session_order", "ended_tick >= created_tick"),
         sa.PrimaryKeyConstraint("id", name="pk_zrb_session"),
         sa.UniqueConstraint("name", name="uq_zrb_session_name"),
         sqlite_autoincrement=True,
+        sqlite_strict=True,
     )
     op.create_index("ix_zrb_session_ended_tick", "zrb_session", ["ended_tick"])
     op.create_index(
@@ -75,25 +122,30 @@ def upgrade() -> None:
     op.create_index("ix_zrb_session_task_id", "zrb_session", ["task", "id"])
     op.create_table(
         "zrb_queue",
-        sa.Column("id", Id, autoincrement=True, nullable=False),
-        sa.Column("session_id", Id, nullable=False),
+        sa.Column("id", BigInt, autoincrement=True, nullable=False),
+        sa.Column("session_id", BigInt, nullable=False),
         sa.Column("name", sa.Text, nullable=False),
-        sa.Column("high", sa.BigInteger, server_default=sa.text("0"), nullable=False),
-        sa.Column("low", sa.BigInteger, server_default=sa.text("1"), nullable=False),
+        sa.Column("high", BigInt, nullable=False, server_default=sa.text("0")),
+        sa.Column("low", BigInt, nullable=False, server_default=sa.text("1")),
         sa.Column("max_deliveries", sa.Integer),
         sa.Column("retry_after", sa.Text),
-        sa.Column("paused_at", sa.BigInteger),
+        sa.Column("paused_at", BigInt),
+        numbers("zrb_queue", high=SEQ, low=SEQ, max_deliveries=NUMBER, paused_at=TIME),
+        *json("zrb_queue", retry_after="array"),
+        check("zrb_queue_order", "low <= high + 1"),
         sa.ForeignKeyConstraint(["session_id"], ["zrb_session.id"], name="fk_zrb_queue_session_id", ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("id", name="pk_zrb_queue"),
         sa.UniqueConstraint("session_id", "name", name="uq_zrb_queue_session_id_name"),
         sqlite_autoincrement=True,
+        sqlite_strict=True,
     )
     op.create_table(
         "zrb_run",
-        sa.Column("id", Id, autoincrement=True, nullable=False),
-        sa.Column("session_id", Id, nullable=False),
+        sa.Column("id", BigInt, autoincrement=True, nullable=False),
+        sa.Column("session_id", BigInt, nullable=False),
         sa.Column("number", sa.Integer, nullable=False),
         sa.Column("origin", sa.Text, nullable=False),
+        sa.Column("status", sa.Text),
         sa.Column("host", sa.Text, nullable=False),
         sa.Column("boot_id", sa.Text),
         sa.Column("pid_namespace", sa.Text),
@@ -104,65 +156,127 @@ def upgrade() -> None:
         sa.Column("folder", sa.Text),
         sa.Column("python_version", sa.Text),
         sa.Column("zrb_version", sa.Text),
-        sa.Column("started_at", sa.BigInteger, nullable=False),
-        sa.Column("lease_expires_at", sa.BigInteger, nullable=False),
-        sa.Column("suspected_at", sa.BigInteger),
-        sa.Column("ended_at", sa.BigInteger),
-        sa.Column("status", sa.Text),
-        sa.Column("told_at", sa.BigInteger),
-        sa.Column("started_tick", sa.BigInteger, server_default=sa.text("0"), nullable=False),
-        sa.Column("ended_tick", sa.BigInteger),
+        sa.Column("started_at", BigInt, nullable=False),
+        sa.Column("started_tick", BigInt, nullable=False),
+        sa.Column("lease_expires_at", BigInt, nullable=False),
+        sa.Column("suspected_at", BigInt),
+        sa.Column("ended_at", BigInt),
+        sa.Column("ended_tick", BigInt),
+        sa.Column("stop_requested_at", BigInt),
+        sa.Column("notified_at", BigInt),
+        sa.Column("acknowledged_at", BigInt),
         sa.Column("error_type", sa.Text),
         sa.Column("error_message", sa.Text),
         sa.Column("error_traceback", sa.Text),
-        sa.Column("stop_requested_at", sa.BigInteger),
-        sa.Column("acknowledged_at", sa.BigInteger),
         sa.Column("inputs", sa.Text),
+        check("zrb_run_origin", "origin IN ('cli', 'web', 'library', 'reclaim')"),
+        check("zrb_run_status", "status IN ('completed', 'failed', 'interrupted', 'lost', 'waiting')"),
+        numbers(
+            "zrb_run",
+            number=NUMBER,
+            pid=COUNT,
+            started_at=TIME,
+            started_tick=TICK,
+            lease_expires_at=TIME,
+            suspected_at=TIME,
+            ended_at=TIME,
+            ended_tick=TICK,
+            stop_requested_at=TIME,
+            notified_at=TIME,
+            acknowledged_at=TIME,
+        ),
+        *json("zrb_run", command="array", inputs="object"),
+        check("zrb_run_ended", "(status IS NULL) = (ended_at IS NULL) AND (ended_at IS NULL) = (ended_tick IS NULL)"),
+        check("zrb_run_order", "ended_tick >= started_tick"),
         sa.ForeignKeyConstraint(["session_id"], ["zrb_session.id"], name="fk_zrb_run_session_id", ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("id", name="pk_zrb_run"),
         sa.UniqueConstraint("session_id", "number", name="uq_zrb_run_session_id_number"),
         sqlite_autoincrement=True,
+        sqlite_strict=True,
     )
     op.create_table(
         "zrb_attempt",
-        sa.Column("id", Id, autoincrement=True, nullable=False),
-        sa.Column("session_id", Id, nullable=False),
-        sa.Column("run_id", Id),
+        sa.Column("id", BigInt, autoincrement=True, nullable=False),
+        sa.Column("session_id", BigInt, nullable=False),
+        sa.Column("run_id", BigInt),
         sa.Column("fence", sa.Integer, nullable=False),
         sa.Column("task", sa.Text, nullable=False),
         sa.Column("number", sa.Integer, nullable=False),
-        sa.Column("role", sa.Text, nullable=False),
+        sa.Column("kind", sa.Text, nullable=False),
         sa.Column("status", sa.Text, nullable=False),
-        sa.Column("restorable", sa.Boolean, server_default=sa.true(), nullable=False),
-        sa.Column("arguments", sa.Text),
-        sa.Column("result_queue_id", Id),
-        sa.Column("result_seq", sa.BigInteger),
-        sa.Column("error_type", sa.Text),
-        sa.Column("error_message", sa.Text),
-        sa.Column("error_traceback", sa.Text),
-        sa.Column("started_at", sa.BigInteger, nullable=False),
-        sa.Column("ended_at", sa.BigInteger),
-        sa.Column("given_back_at", sa.BigInteger),
+        sa.Column("restorable", Flag, nullable=False, server_default=sa.true()),
+        sa.Column("started_at", BigInt, nullable=False),
+        sa.Column("started_tick", BigInt, nullable=False),
+        sa.Column("ended_at", BigInt),
+        sa.Column("ended_tick", BigInt),
+        sa.Column("given_back_at", BigInt),
+        sa.Column("given_back_tick", BigInt),
         sa.Column("command_pid", sa.Integer),
         sa.Column("command_started", sa.Text),
-        sa.Column("parent_id", Id),
+        sa.Column("result_queue_id", BigInt),
+        sa.Column("result_seq", BigInt),
+        sa.Column("parent_id", BigInt),
+        sa.Column("once", Flag, nullable=False, server_default=sa.false()),
         sa.Column("step_of", sa.Text),
         sa.Column("step", sa.Text),
         sa.Column("step_number", sa.Integer),
-        sa.Column("once", sa.Boolean, server_default=sa.false(), nullable=False),
-        sa.Column("result", sa.Text),
-        sa.Column("started_tick", sa.BigInteger, server_default=sa.text("0"), nullable=False),
-        sa.Column("ended_tick", sa.BigInteger),
-        sa.Column("given_back_tick", sa.BigInteger),
+        sa.Column("awaited_queue", sa.Text),
+        sa.Column("deadline_at", BigInt),
+        sa.Column("say", sa.Text),
+        sa.Column("say_digest", sa.Text),
+        sa.Column("error_type", sa.Text),
+        sa.Column("error_message", sa.Text),
+        sa.Column("error_traceback", sa.Text),
+        sa.Column("error_data", sa.Text),
         sa.Column("inputs_read", sa.Text),
+        sa.Column("inputs_assigned", sa.Text),
         sa.Column("code", sa.Text),
-        sa.ForeignKeyConstraint(["run_id"], ["zrb_run.id"], name="fk_zrb_attempt_run_id", ondelete="SET NULL"),
+        sa.Column("arguments", sa.Text),
+        sa.Column("result", sa.Text),
+        check("zrb_attempt_status", "status IN ('running', 'completed', 'failed', 'interrupted', 'lost', 'waiting')"),
+        numbers(
+            "zrb_attempt",
+            fence=COUNT,
+            number=NUMBER,
+            started_at=TIME,
+            started_tick=TICK,
+            ended_at=TIME,
+            ended_tick=TICK,
+            given_back_at=TIME,
+            given_back_tick=TICK,
+            command_pid=NUMBER,
+            result_seq=SEQ,
+            step_number=NUMBER,
+            deadline_at=TIME,
+        ),
+        *flags("zrb_attempt", "restorable", "once"),
+        *json("zrb_attempt", inputs_read="array", inputs_assigned="object"),
+        check(
+            "zrb_attempt_ended",
+            "(status = 'running') = (ended_at IS NULL) AND (ended_at IS NULL) = (ended_tick IS NULL)",
+        ),
+        check("zrb_attempt_order", "ended_tick >= started_tick AND given_back_tick >= ended_tick"),
+        check(
+            "zrb_attempt_given_back",
+            "(given_back_at IS NULL OR ended_at IS NOT NULL) AND (given_back_at IS NULL) = (given_back_tick IS NULL)",
+        ),
+        check(
+            "zrb_attempt_result",
+            "(result_queue_id IS NULL) = (result_seq IS NULL) AND (result_seq IS NULL OR step_of IS NULL)",
+        ),
+        check(
+            "zrb_attempt_step",
+            "CASE WHEN step_of IS NULL THEN step IS NULL AND step_number IS NULL AND parent_id IS NULL AND NOT once "
+            "ELSE step IS NOT NULL AND step_number IS NOT NULL AND task = step_of || '/' || step_number END",
+        ),
         sa.ForeignKeyConstraint(
             ["session_id"], ["zrb_session.id"], name="fk_zrb_attempt_session_id", ondelete="CASCADE"
         ),
+        sa.ForeignKeyConstraint(["run_id"], ["zrb_run.id"], name="fk_zrb_attempt_run_id", ondelete="SET NULL"),
         sa.PrimaryKeyConstraint("id", name="pk_zrb_attempt"),
         sa.UniqueConstraint("session_id", "task", "number", name="uq_zrb_attempt_session_id_task_number"),
         sqlite_autoincrement=True,
+        sqlite_strict=True,
     )
     op.create_index(
         "ix_zrb_attempt_completed",
@@ -188,41 +302,62 @@ def upgrade() -> None:
     )
     op.create_table(
         "zrb_output",
-        sa.Column("attempt_id", Id, autoincrement=False, nullable=False),
+        sa.Column("attempt_id", BigInt, autoincrement=False, nullable=False),
         sa.Column("piece", sa.Integer, autoincrement=False, nullable=False),
-        sa.Column("start", sa.BigInteger, nullable=False),
+        sa.Column("start", BigInt, nullable=False),
         sa.Column("size", sa.Integer, nullable=False),
         sa.Column("data", sa.Text, nullable=False),
+        numbers("zrb_output", piece=NUMBER, start=OFFSET, size=NUMBER),
         sa.ForeignKeyConstraint(
             ["attempt_id"], ["zrb_attempt.id"], name="fk_zrb_output_attempt_id", ondelete="CASCADE"
         ),
         sa.PrimaryKeyConstraint("attempt_id", "piece", name="pk_zrb_output"),
         sqlite_with_rowid=False,
+        sqlite_strict=True,
     )
     op.create_table(
         "zrb_value",
-        sa.Column("queue_id", Id, autoincrement=False, nullable=False),
-        sa.Column("seq", sa.BigInteger, autoincrement=False, nullable=False),
-        sa.Column("state", sa.Text, server_default=sa.text("'live'"), nullable=False),
+        sa.Column("queue_id", BigInt, autoincrement=False, nullable=False),
+        sa.Column("seq", BigInt, autoincrement=False, nullable=False),
+        sa.Column("state", sa.Text, nullable=False, server_default=sa.text("'live'")),
         sa.Column("type", sa.Text, nullable=False),
         sa.Column("size", sa.Integer, nullable=False),
-        sa.Column("pushed_at", sa.BigInteger, nullable=False),
-        sa.Column("pushed_by", Id),
-        sa.Column("ended_at", sa.BigInteger),
-        sa.Column("taken_by", Id),
-        sa.Column("moved_from", sa.BigInteger),
-        sa.Column("orphaned", sa.Boolean, server_default=sa.false(), nullable=False),
+        sa.Column("pushed_by", BigInt),
+        sa.Column("pushed_at", BigInt, nullable=False),
+        sa.Column("pushed_tick", BigInt, nullable=False),
+        sa.Column("taken_by", BigInt),
+        sa.Column("ended_at", BigInt),
+        sa.Column("ended_tick", BigInt),
+        sa.Column("due_at", BigInt),
+        sa.Column("failed_deliveries", sa.Integer, nullable=False, server_default=sa.text("0")),
+        sa.Column("moved_from", BigInt),
+        sa.Column("orphaned", Flag, nullable=False, server_default=sa.false()),
+        sa.Column("plain", Flag, nullable=False, server_default=sa.false()),
         sa.Column("data", sa.Text, nullable=False),
-        sa.Column("failed_deliveries", sa.Integer, server_default=sa.text("0"), nullable=False),
-        sa.Column("pushed_tick", sa.BigInteger, server_default=sa.text("0"), nullable=False),
-        sa.Column("ended_tick", sa.BigInteger),
-        sa.Column("plain", sa.Boolean, server_default=sa.false(), nullable=False),
-        sa.Column("due_at", sa.BigInteger),
-        sa.ForeignKeyConstraint(["pushed_by"], ["zrb_attempt.id"], name="fk_zrb_value_pushed_by", ondelete="SET NULL"),
+        check("zrb_value_state", "state IN ('live', 'taken', 'removed', 'retracted', 'dead')"),
+        numbers(
+            "zrb_value",
+            seq=SEQ,
+            size=NUMBER,
+            pushed_at=TIME,
+            pushed_tick=TICK,
+            ended_at=TIME,
+            ended_tick=TICK,
+            due_at=TIME,
+            failed_deliveries=COUNT,
+            moved_from=SEQ,
+        ),
+        *flags("zrb_value", "orphaned", "plain"),
+        check("zrb_value_ended", "(state = 'live') = (ended_at IS NULL) AND (ended_at IS NULL) = (ended_tick IS NULL)"),
+        check("zrb_value_order", "ended_tick >= pushed_tick"),
+        check("zrb_value_held", "state IN ('taken', 'removed') OR (taken_by IS NULL AND NOT orphaned)"),
+        check("zrb_value_dead", "state <> 'dead' OR failed_deliveries > 0"),
         sa.ForeignKeyConstraint(["queue_id"], ["zrb_queue.id"], name="fk_zrb_value_queue_id", ondelete="CASCADE"),
+        sa.ForeignKeyConstraint(["pushed_by"], ["zrb_attempt.id"], name="fk_zrb_value_pushed_by", ondelete="SET NULL"),
         sa.ForeignKeyConstraint(["taken_by"], ["zrb_attempt.id"], name="fk_zrb_value_taken_by", ondelete="SET NULL"),
         sa.PrimaryKeyConstraint("queue_id", "seq", name="pk_zrb_value"),
         sqlite_with_rowid=False,
+        sqlite_strict=True,
     )
     op.create_index(
         "ix_zrb_value_dead",
@@ -262,10 +397,11 @@ def upgrade() -> None:
     )
     op.create_table(
         "zrb_chunk",
-        sa.Column("queue_id", Id, autoincrement=False, nullable=False),
-        sa.Column("seq", sa.BigInteger, autoincrement=False, nullable=False),
+        sa.Column("queue_id", BigInt, autoincrement=False, nullable=False),
+        sa.Column("seq", BigInt, autoincrement=False, nullable=False),
         sa.Column("number", sa.Integer, autoincrement=False, nullable=False),
         sa.Column("data", sa.Text, nullable=False),
+        numbers("zrb_chunk", seq=SEQ, number=COUNT),
         sa.ForeignKeyConstraint(
             ["queue_id", "seq"],
             ["zrb_value.queue_id", "zrb_value.seq"],
@@ -273,18 +409,20 @@ def upgrade() -> None:
             ondelete="CASCADE",
         ),
         sa.PrimaryKeyConstraint("queue_id", "seq", "number", name="pk_zrb_chunk"),
+        sqlite_strict=True,
     )
     op.create_table(
         "zrb_replaced",
-        sa.Column("id", Id, autoincrement=True, nullable=False),
-        sa.Column("queue_id", Id, nullable=False),
-        sa.Column("seq", sa.BigInteger, nullable=False),
+        sa.Column("id", BigInt, autoincrement=True, nullable=False),
+        sa.Column("queue_id", BigInt, nullable=False),
+        sa.Column("seq", BigInt, nullable=False),
         sa.Column("type", sa.Text, nullable=False),
         sa.Column("size", sa.Integer, nullable=False),
-        sa.Column("data", sa.Text, nullable=False),
         sa.Column("failed_deliveries", sa.Integer, nullable=False),
-        sa.Column("replaced_at", sa.BigInteger, nullable=False),
-        sa.Column("replaced_tick", sa.BigInteger, nullable=False),
+        sa.Column("replaced_at", BigInt, nullable=False),
+        sa.Column("replaced_tick", BigInt, nullable=False),
+        sa.Column("data", sa.Text, nullable=False),
+        numbers("zrb_replaced", seq=SEQ, size=NUMBER, failed_deliveries=COUNT, replaced_at=TIME, replaced_tick=TICK),
         sa.ForeignKeyConstraint(
             ["queue_id", "seq"],
             ["zrb_value.queue_id", "zrb_value.seq"],
@@ -293,21 +431,33 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("id", name="pk_zrb_replaced"),
         sqlite_autoincrement=True,
+        sqlite_strict=True,
     )
     op.create_index("ix_zrb_replaced_queue_id_seq", "zrb_replaced", ["queue_id", "seq"])
     op.create_table(
         "zrb_return",
-        sa.Column("id", Id, autoincrement=True, nullable=False),
-        sa.Column("queue_id", Id, nullable=False),
-        sa.Column("seq", sa.BigInteger, nullable=False),
-        sa.Column("taken_by", Id),
-        sa.Column("taken_at", sa.BigInteger, nullable=False),
-        sa.Column("returned_at", sa.BigInteger, nullable=False),
+        sa.Column("id", BigInt, autoincrement=True, nullable=False),
+        sa.Column("queue_id", BigInt, nullable=False),
+        sa.Column("seq", BigInt, nullable=False),
+        sa.Column("taken_by", BigInt),
+        sa.Column("taken_at", BigInt, nullable=False),
+        sa.Column("taken_tick", BigInt, nullable=False),
+        sa.Column("returned_at", BigInt, nullable=False),
+        sa.Column("returned_tick", BigInt, nullable=False),
         sa.Column("reason", sa.Text, nullable=False),
         sa.Column("failed_deliveries", sa.Integer),
-        sa.Column("taken_tick", sa.BigInteger, server_default=sa.text("0"), nullable=False),
-        sa.Column("returned_tick", sa.BigInteger, server_default=sa.text("0"), nullable=False),
-        sa.Column("due_at", sa.BigInteger),
+        sa.Column("due_at", BigInt),
+        numbers(
+            "zrb_return",
+            seq=SEQ,
+            taken_at=TIME,
+            taken_tick=TICK,
+            returned_at=TIME,
+            returned_tick=TICK,
+            failed_deliveries=COUNT,
+            due_at=TIME,
+        ),
+        check("zrb_return_order", "returned_tick >= taken_tick"),
         sa.ForeignKeyConstraint(
             ["queue_id", "seq"],
             ["zrb_value.queue_id", "zrb_value.seq"],
@@ -317,11 +467,11 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["taken_by"], ["zrb_attempt.id"], name="fk_zrb_return_taken_by", ondelete="SET NULL"),
         sa.PrimaryKeyConstraint("id", name="pk_zrb_return"),
         sqlite_autoincrement=True,
+        sqlite_strict=True,
     )
     op.create_index("ix_zrb_return_queue_id_seq", "zrb_return", ["queue_id", "seq"])
     op.create_index("ix_zrb_return_taken_by", "zrb_return", ["taken_by"])
-
-    if op.get_context().dialect.name == "sqlite":
+    if on_sqlite():
         for statement in CLOCK_ON_SQLITE:
             op.execute(statement)
     else:

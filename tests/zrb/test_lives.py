@@ -115,7 +115,7 @@ async def main(ctx):
     assert stored.tasks["server"] == ["lost", "interrupted"]
     assert stored.tasks["use"] == ["completed"]
     assert stored.tasks["main"] == ["lost", "completed"]
-    assert {one.task: one.role for one in stored.attempts} == {
+    assert {one.task: one.kind for one in stored.attempts} == {
         "server": "server", "check": "check", "use": "task", "main": "task",
     }  # fmt: skip
     assert stored.rows.get("check", []) == []

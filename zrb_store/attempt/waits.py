@@ -115,10 +115,10 @@ def _refuse_here(attempt: Attempt) -> None:
     around = waits.surroundings(attempt.database, attempt.id)
     if around is None:
         return  # it was just removed: the step cannot begin
-    if around.role == "delivery":
+    if around.kind == "delivery":
         why = "a delivery is given back whole: push the value to the queue of a session of its own, and wait there"
-    elif around.role in ("check", "server"):
-        what = "readiness check" if around.role == "check" else "server"
+    elif around.kind in ("check", "server"):
+        what = "readiness check" if around.kind == "check" else "server"
         why = f"a {what} is ended with its session: wait in a task before it"
     elif around.parent is not None:
         why = f"{around.parent} started this session, and would continue or fail meanwhile: wait there"

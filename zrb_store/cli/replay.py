@@ -104,7 +104,7 @@ def replay(
         session, attempt = _find(source, names[0])
         path = keep or str(Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="zrb-store-"))) / "scratch.db")
         stack.enter_context(_environment(path))
-        value = delivered(source, attempt) if attempt.role == "delivery" else None
+        value = delivered(source, attempt) if attempt.kind == "delivery" else None
         if value is not None or session.argv:
             if at_exception or at_start or inputs:
                 raise click.UsageError("--pdb, --break and inputs are for tasks of zrb: this is a command")

@@ -10,7 +10,7 @@ import functools
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from zrb_store.codec import problem_of
 from zrb_store.errors import InvalidArgument
@@ -45,6 +45,8 @@ class ColumnRule:
     pattern: str | None = None  # which a text matches as a whole, for docs/schema
     note: str | None = None  # a description of the content, for docs/schema
     content: Callable[[str], str | None] | None = field(default=None, compare=False)  # what is wrong with a text
+    json: Literal["array", "object"] | None = None  # what a short JSON text is
+    is_id: bool = False  # of a row, which another database numbers anew
     long: bool = False  # whether readers check the content themselves when they show it
 
     def problem(self, item: Cell, *, shallow: bool = False) -> str | None:
@@ -155,8 +157,8 @@ def _inputs(text: str) -> str | None:
 
 # -- columns
 
-_ID = ColumnRule(int, least=1, most=_BIGINT)
-_OTHER_ID = ColumnRule(int, nullable=True, least=1, most=_BIGINT)
+_ID = ColumnRule(int, least=1, most=_BIGINT, is_id=True)
+_OTHER_ID = ColumnRule(int, nullable=True, least=1, most=_BIGINT, is_id=True)
 _NUMBER = ColumnRule(int, least=1, most=_INTEGER)
 _COUNT = ColumnRule(int, least=0, most=_INTEGER)
 _ANY_SEQ = ColumnRule(int, least=-_SEQ, most=_SEQ)
@@ -185,47 +187,49 @@ SESSION: Columns = {
     "status": _words("open running waiting completed failed interrupted"),
     "project": _TEXT_OR_NULL,
     "task": _TASK_OR_NULL,
-    "path": ColumnRule(str, nullable=True, note="JSON: a list of texts", content=_texts),
-    "inputs": ColumnRule(str, nullable=True, note="JSON: an encoded dict", content=_inputs),
-    "tasks": ColumnRule(str, nullable=True, note="JSON: names of tasks, each with waiting or skipped", content=_tasks),
+    "path": ColumnRule(str, nullable=True, note="JSON: a list of texts", content=_texts, json="array"),
     "parent": _TEXT_OR_NULL,
     "forked_from": ColumnRule(str, nullable=True, pattern=_SESSION_NAME, content=_session_name),
     "pinned": _FLAG,
     "fence": _COUNT,
     "created_at": _TIME,
-    "ended_at": _TIME_OR_NULL,
     "created_tick": _TICK,
+    "ended_at": _TIME_OR_NULL,
     "ended_tick": _TICK_OR_NULL,
+    "tasks": ColumnRule(
+        str, nullable=True, note="JSON: names of tasks, each with waiting or skipped", content=_tasks, json="object"
+    ),
+    "inputs": ColumnRule(str, nullable=True, note="JSON: an encoded dict", content=_inputs, json="object"),
 }
 RUN: Columns = {
     "id": _ID,
     "session_id": _ID,
     "number": _NUMBER,
     "origin": _words("cli web library reclaim"),
+    "status": _words("completed failed interrupted lost waiting", nullable=True),
     "host": _TEXT,
     "boot_id": _TEXT_OR_NULL,
     "pid_namespace": _TEXT_OR_NULL,
     "pid": _COUNT,
     "process_started": _TEXT_OR_NULL,
     "user": _TEXT_OR_NULL,
-    "command": ColumnRule(str, nullable=True, note="JSON: a list of texts", content=_texts),
+    "command": ColumnRule(str, nullable=True, note="JSON: a list of texts", content=_texts, json="array"),
     "folder": _TEXT_OR_NULL,
     "python_version": _TEXT_OR_NULL,
     "zrb_version": _TEXT_OR_NULL,
     "started_at": _TIME,
+    "started_tick": _TICK,
     "lease_expires_at": _TIME,
     "suspected_at": _TIME_OR_NULL,
     "ended_at": _TIME_OR_NULL,
-    "status": _words("completed failed interrupted lost waiting", nullable=True),
-    "told_at": _TIME_OR_NULL,
-    "started_tick": _TICK,
     "ended_tick": _TICK_OR_NULL,
+    "stop_requested_at": _TIME_OR_NULL,
+    "notified_at": _TIME_OR_NULL,
+    "acknowledged_at": _TIME_OR_NULL,
     "error_type": _TEXT_OR_NULL,
     "error_message": _TEXT_OR_NULL,
     "error_traceback": _TEXT_OR_NULL,
-    "stop_requested_at": _TIME_OR_NULL,
-    "acknowledged_at": _TIME_OR_NULL,
-    "inputs": ColumnRule(str, nullable=True, note="JSON: an encoded dict", content=_inputs),
+    "inputs": ColumnRule(str, nullable=True, note="JSON: an encoded dict", content=_inputs, json="object"),
 }
 ATTEMPT: Columns = {
     "id": _ID,
@@ -238,21 +242,21 @@ ATTEMPT: Columns = {
         content=functools.partial(_problem_of_name, what="task", most=TASK_ID_BYTES),
     ),
     "number": _NUMBER,
-    "role": _words("task check server fallback manual delivery step"),
+    "kind": _TEXT,
     "status": _words("running completed failed interrupted lost waiting"),
     "restorable": _FLAG,
-    "arguments": ColumnRule(str, nullable=True, note="JSON: encoded arguments", content=problem_of, long=True),
-    "result_queue_id": _OTHER_ID,
-    "result_seq": _SEQ_OR_NULL,
-    "error_type": _TEXT_OR_NULL,
-    "error_message": _TEXT_OR_NULL,
-    "error_traceback": _TEXT_OR_NULL,
     "started_at": _TIME,
+    "started_tick": _TICK,
     "ended_at": _TIME_OR_NULL,
+    "ended_tick": _TICK_OR_NULL,
     "given_back_at": _TIME_OR_NULL,
+    "given_back_tick": _TICK_OR_NULL,
     "command_pid": ColumnRule(int, nullable=True, least=1, most=_INTEGER),
     "command_started": _TEXT_OR_NULL,
+    "result_queue_id": _OTHER_ID,
+    "result_seq": _SEQ_OR_NULL,
     "parent_id": _OTHER_ID,
+    "once": _FLAG,
     "step_of": _TASK_OR_NULL,
     "step": ColumnRule(
         str,
@@ -261,13 +265,19 @@ ATTEMPT: Columns = {
         content=functools.partial(_problem_of_name, what="step", most=STEP_BYTES),
     ),
     "step_number": ColumnRule(int, nullable=True, least=1, most=_INTEGER),
-    "once": _FLAG,
-    "result": ColumnRule(str, nullable=True, note="JSON: an encoded value", content=problem_of, long=True),
-    "started_tick": _TICK,
-    "ended_tick": _TICK_OR_NULL,
-    "given_back_tick": _TICK_OR_NULL,
-    "inputs_read": ColumnRule(str, nullable=True, note="JSON: list of names of inputs", content=_texts),
+    "awaited_queue": _TEXT_OR_NULL,
+    "deadline_at": _TIME_OR_NULL,
+    "say": _TEXT_OR_NULL,
+    "say_digest": _TEXT_OR_NULL,
+    "error_type": _TEXT_OR_NULL,
+    "error_message": _TEXT_OR_NULL,
+    "error_traceback": _TEXT_OR_NULL,
+    "error_data": ColumnRule(str, nullable=True, note="JSON: an encoded error", content=problem_of, long=True),
+    "inputs_read": ColumnRule(str, nullable=True, note="JSON: list of names of inputs", content=_texts, json="array"),
+    "inputs_assigned": ColumnRule(str, nullable=True, note="JSON: an encoded dict", content=_inputs, json="object"),
     "code": _TEXT_OR_NULL,
+    "arguments": ColumnRule(str, nullable=True, note="JSON: encoded arguments", content=problem_of, long=True),
+    "result": ColumnRule(str, nullable=True, note="JSON: an encoded value", content=problem_of, long=True),
 }
 OUTPUT: Columns = {
     "attempt_id": _ID,
@@ -288,7 +298,9 @@ QUEUE: Columns = {
     "high": _ANY_SEQ,
     "low": _ANY_SEQ,
     "max_deliveries": ColumnRule(int, nullable=True, least=1, most=_INTEGER),
-    "retry_after": ColumnRule(str, nullable=True, note="JSON: a list of microseconds", content=_durations),
+    "retry_after": ColumnRule(
+        str, nullable=True, note="JSON: a list of microseconds", content=_durations, json="array"
+    ),
     "paused_at": _TIME_OR_NULL,
 }
 VALUE: Columns = {
@@ -297,18 +309,18 @@ VALUE: Columns = {
     "state": _words("live taken removed retracted dead"),
     "type": _TEXT,
     "size": ColumnRule(int, least=1, most=_INTEGER, note="bytes of data in UTF-8"),
-    "pushed_at": _TIME,
     "pushed_by": _OTHER_ID,
-    "ended_at": _TIME_OR_NULL,
+    "pushed_at": _TIME,
+    "pushed_tick": _TICK,
     "taken_by": _OTHER_ID,
+    "ended_at": _TIME_OR_NULL,
+    "ended_tick": _TICK_OR_NULL,
+    "due_at": _TIME_OR_NULL,
+    "failed_deliveries": _COUNT,
     "moved_from": _SEQ_OR_NULL,
     "orphaned": _FLAG,
-    "data": ColumnRule(str, note="JSON: an encoded value", content=problem_of, long=True),
-    "failed_deliveries": _COUNT,
-    "pushed_tick": _TICK,
-    "ended_tick": _TICK_OR_NULL,
     "plain": _FLAG,
-    "due_at": _TIME_OR_NULL,
+    "data": ColumnRule(str, note="JSON: an encoded value", content=problem_of, long=True),
 }
 CHUNK: Columns = {"queue_id": _ID, "seq": _ANY_SEQ, "number": _COUNT, "data": _TEXT}
 RETURN: Columns = {
@@ -317,11 +329,11 @@ RETURN: Columns = {
     "seq": _ANY_SEQ,
     "taken_by": _OTHER_ID,
     "taken_at": _TIME,
+    "taken_tick": _TICK,
     "returned_at": _TIME,
+    "returned_tick": _TICK,
     "reason": _TEXT,
     "failed_deliveries": ColumnRule(int, nullable=True, least=0, most=_INTEGER),
-    "taken_tick": _TICK,
-    "returned_tick": _TICK,
     "due_at": _TIME_OR_NULL,
 }
 REPLACED: Columns = {
@@ -330,21 +342,21 @@ REPLACED: Columns = {
     "seq": _ANY_SEQ,
     "type": _TEXT,
     "size": VALUE["size"],
-    "data": VALUE["data"],
     "failed_deliveries": _COUNT,
     "replaced_at": _TIME,
     "replaced_tick": _TICK,
+    "data": VALUE["data"],
 }
 CHANGE: Columns = {
     "id": _ID,
-    "at": _TIME,
-    "action": _TEXT,
     "session": _TEXT_OR_NULL,
+    "action": _TEXT,
     "detail": _TEXT_OR_NULL,
+    "reason": _TEXT_OR_NULL,
+    "at": _TIME,
     "user": _TEXT_OR_NULL,
     "host": _TEXT,
     "pid": _COUNT,
-    "reason": _TEXT_OR_NULL,
 }
 TABLES: Mapping[str, Columns] = {
     "zrb_session": SESSION,

@@ -48,6 +48,8 @@ def scratch_database() -> Iterator[Database]:
     with tempfile.TemporaryDirectory(prefix="zrb-store-") as folder:
         url = store_url(Path(folder) / "scratch.db")
         with contextlib.closing(open_database(url, read_only=False, durability="normal")) as database:
+            # It takes any row, so that the invariants can say what is wrong with it.
+            database.operate(Transaction.ask, "PRAGMA ignore_check_constraints=ON")
             yield database
 
 
@@ -180,7 +182,8 @@ def journal_mode(database: Database) -> str:
 def damage(database: Database) -> list[str]:
     """Return the problems that SQLite finds in its file, an empty list if there are none."""
     found = [row[0].splitlines()[-1] for row in database.operate(Transaction.ask, "PRAGMA integrity_check")]
-    return [] if found == ["ok"] else found
+    # Rows that break a rule of their table are named by the invariants.
+    return [each for each in found if each != "ok" and not each.startswith(("CHECK constraint failed", "NULL value in"))]
 
 
 def dangling(database: Database) -> dict[str, int]:

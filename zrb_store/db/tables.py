@@ -3,13 +3,19 @@
 Times are whole microseconds since 1970 UTC, read from the database's clock inside the transaction that writes them:
 they are for people. Ticks decide what came before what (guarantees.md, promise 17). Each beginning or end is an
 event and draws the next tick; a change of a queue has a tick between those of the events before and after it.
+
+The databases refuse rows that break a rule of one row: the limits of columns that `db/columns.py` states, and the
+rules that follow the columns of each table here. `doctor` checks the rules that need several rows.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from sqlalchemy import (
     BigInteger,
     Boolean,
+    CheckConstraint,
     Column,
     ForeignKey,
     ForeignKeyConstraint,
@@ -27,7 +33,7 @@ from sqlalchemy import (
     true,
 )
 
-from zrb_store.db import VERSION_TABLE
+from zrb_store.db import VERSION_TABLE, columns
 
 version = TableClause(VERSION_TABLE, column("version_num"))
 # Ticks come from this table on SQLite, which has one writer at a time, and from a sequence on PostgreSQL. An event has
@@ -38,25 +44,48 @@ metadata = MetaData(
     naming_convention={
         "ix": "ix_%(table_name)s_%(column_0_N_name)s",
         "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
         "fk": "fk_%(table_name)s_%(column_0_N_name)s",
         "pk": "pk_%(table_name)s",
     }
 )
 
-# On SQLite only a column whose type is exactly INTEGER becomes the row id.
-Id = BigInteger().with_variant(Integer, "sqlite")
-
+# STRICT tables of SQLite know no other names of types. A column of the type INTEGER is also the row id.
+BigInt = BigInteger().with_variant(Integer, "sqlite")
+Flag = Boolean().with_variant(Integer, "sqlite")
 
 tick = Sequence("zrb_tick", data_type=BigInteger, metadata=metadata)
 
 
-def _first_tick(name: str) -> Column[int]:
-    return Column(name, BigInteger, nullable=False, server_default=text("0"))
-
-
 def _id() -> Column[int]:
     # AUTOINCREMENT: the id of a deleted row must never be used again.
-    return Column("id", Id, primary_key=True, autoincrement=True)
+    return Column("id", BigInt, primary_key=True, autoincrement=True)
+
+
+def _flag(name: str) -> Column[bool]:
+    return Column(name, Flag, nullable=False, server_default=false())
+
+
+def _rule(name: str, condition: str) -> CheckConstraint:
+    return CheckConstraint(condition, name=name)
+
+
+def _limits(rules: columns.Columns) -> Iterator[CheckConstraint]:
+    """Yield the limits of the columns of a table: words, numbers, flags (on SQLite) and short JSON."""
+    for name, rule in rules.items():
+        if rule.words:
+            yield _rule(name, f"{name} IN ({', '.join(map(repr, rule.words))})")
+        if rule.json is not None:
+            is_valid = f"CASE WHEN json_valid({name}) THEN json_type({name}) = '{rule.json}' ELSE {name} IS NULL END"
+            yield _rule(name, is_valid).ddl_if(dialect="sqlite")
+            yield _rule(name, f"json_typeof({name}::json) = '{rule.json}'").ddl_if(dialect="postgresql")
+    numbers = [name for name, rule in rules.items() if rule.kind is int and not rule.is_id]
+    yield _rule(
+        "numbers", " AND ".join(f"{name} BETWEEN {rules[name].least} AND {rules[name].most}" for name in numbers)
+    )
+    flags = [name for name, rule in rules.items() if rule.kind is bool]
+    if flags:
+        yield _rule("flags", " AND ".join(f"{name} IN (0, 1)" for name in flags)).ddl_if(dialect="sqlite")
 
 
 session = Table(
@@ -68,31 +97,38 @@ session = Table(
     Column("project", Text),
     Column("task", Text),
     Column("path", Text),  # JSON list: the words that name the task on zrb's command line
-    Column("inputs", Text),  # encoded dict, without secrets
-    Column("tasks", Text),  # JSON dict: maps every known task, in order, to "waiting" or "skipped"
     Column("parent", Text),  # SESSION or SESSION/TASK#N; a text, so that it outlives the parent
     Column("forked_from", Text),
-    Column("pinned", Boolean, nullable=False, server_default=false()),
+    _flag("pinned"),
     Column("fence", Integer, nullable=False, server_default=text("0")),  # the number of the newest run
-    Column("created_at", BigInteger, nullable=False),
-    Column("ended_at", BigInteger),
-    _first_tick("created_tick"),
-    Column("ended_tick", BigInteger),
+    Column("created_at", BigInt, nullable=False),
+    Column("created_tick", BigInt, nullable=False),
+    Column("ended_at", BigInt),
+    Column("ended_tick", BigInt),
+    Column("tasks", Text),  # JSON dict: maps every known task, in order, to "waiting" or "skipped"
+    Column("inputs", Text),  # encoded dict, without secrets
+    *_limits(columns.SESSION),
+    _rule(
+        "ended", "(status IN ('open', 'running')) = (ended_at IS NULL) AND (ended_at IS NULL) = (ended_tick IS NULL)"
+    ),
+    _rule("order", "ended_tick >= created_tick"),
     Index(None, "ended_tick"),
     Index(None, "task", "id"),
     Index(None, "task", "ended_tick"),
     # For whoever looks for what is not done. It leaves out most sessions, so it is short.
     Index("ix_zrb_session_not_completed", "status", "id", sqlite_where=text("status <> 'completed'")),
     sqlite_autoincrement=True,
+    sqlite_strict=True,
 )
 
 run = Table(
     "zrb_run",
     metadata,
     _id(),
-    Column("session_id", Id, ForeignKey("zrb_session.id", ondelete="CASCADE"), nullable=False),
+    Column("session_id", BigInt, ForeignKey("zrb_session.id", ondelete="CASCADE"), nullable=False),
     Column("number", Integer, nullable=False),  # also the fence number of its attempts
     Column("origin", Text, nullable=False),  # cli, web, library, or reclaim: a taker ended a dead run
+    Column("status", Text),  # null while it has not ended
     Column("host", Text, nullable=False),
     Column("boot_id", Text),
     Column("pid_namespace", Text),
@@ -103,62 +139,86 @@ run = Table(
     Column("folder", Text),
     Column("python_version", Text),
     Column("zrb_version", Text),
-    Column("started_at", BigInteger, nullable=False),
-    Column("lease_expires_at", BigInteger, nullable=False),
-    Column("suspected_at", BigInteger),  # when the lease was found expired; a renewal sets it to NULL
-    Column("ended_at", BigInteger),
-    Column("status", Text),  # completed, failed, interrupted, lost or waiting
-    Column("told_at", BigInteger),  # when the command for failures was started for its end
-    _first_tick("started_tick"),
-    Column("ended_tick", BigInteger),
+    Column("started_at", BigInt, nullable=False),
+    Column("started_tick", BigInt, nullable=False),
+    Column("lease_expires_at", BigInt, nullable=False),
+    Column("suspected_at", BigInt),  # when the lease was found expired; a renewal sets it to NULL
+    Column("ended_at", BigInt),
+    Column("ended_tick", BigInt),
+    Column("stop_requested_at", BigInt),  # when `stop` asked its process to end it
+    Column("notified_at", BigInt),  # when the command of ZRB_STORE_NOTIFY was started for its end
+    Column("acknowledged_at", BigInt),  # when `ack` told `check` to be quiet about it
     # The error that ended it outside of attempts.
     Column("error_type", Text),
     Column("error_message", Text),
     Column("error_traceback", Text),
-    Column("stop_requested_at", BigInteger),  # when `stop` asked its process to end it
-    Column("acknowledged_at", BigInteger),  # when `ack` told `check` to be quiet about it
     Column("inputs", Text),  # encoded dict, as of the session; null if they still are those of the session
+    *_limits(columns.RUN),
+    _rule("ended", "(status IS NULL) = (ended_at IS NULL) AND (ended_at IS NULL) = (ended_tick IS NULL)"),
+    _rule("order", "ended_tick >= started_tick"),
     UniqueConstraint("session_id", "number"),
     sqlite_autoincrement=True,
+    sqlite_strict=True,
 )
 
 attempt = Table(
     "zrb_attempt",
     metadata,
     _id(),
-    Column("session_id", Id, ForeignKey("zrb_session.id", ondelete="CASCADE"), nullable=False),
-    Column("run_id", Id, ForeignKey("zrb_run.id", ondelete="SET NULL")),  # null: forked, or marked by hand
+    Column("session_id", BigInt, ForeignKey("zrb_session.id", ondelete="CASCADE"), nullable=False),
+    Column("run_id", BigInt, ForeignKey("zrb_run.id", ondelete="SET NULL")),  # null: forked, or marked by hand
     Column("fence", Integer, nullable=False),
-    Column("task", Text, nullable=False),
+    Column("task", Text, nullable=False),  # of a step STEP_OF/STEP_NUMBER
     Column("number", Integer, nullable=False),
-    Column("role", Text, nullable=False),  # task, check, server, fallback, manual, delivery or step
+    Column("kind", Text, nullable=False),  # what it is: task, check, server, fallback, manual, delivery, step, ...
     Column("status", Text, nullable=False),
-    Column("restorable", Boolean, nullable=False, server_default=true()),
-    Column("arguments", Text),  # the encoded arguments of `Run.task`
-    Column("result_queue_id", Id),
-    Column("result_seq", BigInteger),
-    Column("error_type", Text),
-    Column("error_message", Text),
-    Column("error_traceback", Text),
-    Column("started_at", BigInteger, nullable=False),
-    Column("ended_at", BigInteger),
-    Column("given_back_at", BigInteger),
+    Column("restorable", Flag, nullable=False, server_default=true()),
+    Column("started_at", BigInt, nullable=False),
+    Column("started_tick", BigInt, nullable=False),
+    Column("ended_at", BigInt),
+    Column("ended_tick", BigInt),
+    Column("given_back_at", BigInt),
+    Column("given_back_tick", BigInt),
     # The process that leads the group of the command which `consume` runs for this delivery.
     Column("command_pid", Integer),
     Column("command_started", Text),  # as `process_started` of a run
-    # What follows is set for steps only. Their `task` is STEP_OF/STEP_NUMBER.
-    Column("parent_id", Id),  # the attempt that the step runs in
+    Column("result_queue_id", BigInt),
+    Column("result_seq", BigInt),
+    # What follows is set for steps only, and these have all of the last three.
+    Column("parent_id", BigInt),  # the attempt that the step runs in
+    _flag("once"),  # do not repeat it if its end is unknown
     Column("step_of", Text),  # name of the task
     Column("step", Text),  # name of the step, with ~2 if it is the second of that name in its attempt
     Column("step_number", Integer),
-    Column("once", Boolean, nullable=False, server_default=false()),  # do not repeat it if its end is unknown
-    Column("result", Text),  # encoded; may be long
-    _first_tick("started_tick"),
-    Column("ended_tick", BigInteger),
-    Column("given_back_tick", BigInteger),
+    # What a wait waits for: a value of a queue, or the deadline if there is none.
+    Column("awaited_queue", Text),
+    Column("deadline_at", BigInt),
+    Column("say", Text),  # what a person is asked, without secrets
+    Column("say_digest", Text),  # of what a person is asked with its secrets
+    # The error that ended it.
+    Column("error_type", Text),
+    Column("error_message", Text),
+    Column("error_traceback", Text),
+    Column("error_data", Text),  # encoded: what the error of a step is made of again
     # JSON list of the inputs that an attempt of zrb has read, also when a step completed, or ["*"]; null: not known
     Column("inputs_read", Text),
+    Column("inputs_assigned", Text),  # encoded dict of what it has assigned to inputs
     Column("code", Text),  # digest of what its task ran, when it completed
+    Column("arguments", Text),  # encoded, of a step or of `Run.task`
+    Column("result", Text),  # encoded, of a step; may be long
+    *_limits(columns.ATTEMPT),
+    _rule("ended", "(status = 'running') = (ended_at IS NULL) AND (ended_at IS NULL) = (ended_tick IS NULL)"),
+    _rule("order", "ended_tick >= started_tick AND given_back_tick >= ended_tick"),
+    _rule(
+        "given_back",
+        "(given_back_at IS NULL OR ended_at IS NOT NULL) AND (given_back_at IS NULL) = (given_back_tick IS NULL)",
+    ),
+    _rule("result", "(result_queue_id IS NULL) = (result_seq IS NULL) AND (result_seq IS NULL OR step_of IS NULL)"),
+    _rule(
+        "step",
+        "CASE WHEN step_of IS NULL THEN step IS NULL AND step_number IS NULL AND parent_id IS NULL AND NOT once "
+        "ELSE step IS NOT NULL AND step_number IS NOT NULL AND task = step_of || '/' || step_number END",
+    ),
     UniqueConstraint("session_id", "task", "number"),
     Index(None, "run_id"),
     # For takers, which look for dead holders of a queue.
@@ -168,61 +228,73 @@ attempt = Table(
     # Only a few attempts are steps.
     Index("ix_zrb_attempt_step", "session_id", "step_of", "step", sqlite_where=text("step_of IS NOT NULL")),
     sqlite_autoincrement=True,
+    sqlite_strict=True,
 )
 
 # The last part of what an attempt printed and logged, in pieces, so that storing more of it writes nothing again.
 output = Table(
     "zrb_output",
     metadata,
-    Column("attempt_id", Id, ForeignKey("zrb_attempt.id", ondelete="CASCADE"), primary_key=True, autoincrement=False),
+    Column(
+        "attempt_id", BigInt, ForeignKey("zrb_attempt.id", ondelete="CASCADE"), primary_key=True, autoincrement=False
+    ),
     Column("piece", Integer, primary_key=True, autoincrement=False),  # from 1; the lowest ones are deleted in time
-    Column("start", BigInteger, nullable=False),  # bytes of the attempt's output before this piece
+    Column("start", BigInt, nullable=False),  # bytes of the attempt's output before this piece
     Column("size", Integer, nullable=False),  # bytes of its lines, with a newline after each
     Column("data", Text, nullable=False),  # JSON list, ASCII only: [microseconds since 1970, stream, text] of each line
+    *_limits(columns.OUTPUT),
     # One page less to write for each piece.
     sqlite_with_rowid=False,
+    sqlite_strict=True,
 )
 
 queue = Table(
     "zrb_queue",
     metadata,
     _id(),
-    Column("session_id", Id, ForeignKey("zrb_session.id", ondelete="CASCADE"), nullable=False),
+    Column("session_id", BigInt, ForeignKey("zrb_session.id", ondelete="CASCADE"), nullable=False),
     Column("name", Text, nullable=False),
     # No seq from low to high is used again, even if its row was deleted. PostgreSQL numbers values by these columns.
     # SQLite also looks at the rows, and updates these columns only when rows are deleted.
-    Column("high", BigInteger, nullable=False, server_default=text("0")),
-    Column("low", BigInteger, nullable=False, server_default=text("1")),
+    Column("high", BigInt, nullable=False, server_default=text("0")),
+    Column("low", BigInt, nullable=False, server_default=text("1")),
     Column("max_deliveries", Integer),  # NULL: unlimited
     # JSON list of microseconds: how long a value is delayed that is given back for the first time, the second ...
     Column("retry_after", Text),
-    Column("paused_at", BigInteger),  # since when consumers wait; NULL: not paused
+    Column("paused_at", BigInt),  # since when consumers wait; NULL: not paused
+    *_limits(columns.QUEUE),
+    _rule("order", "low <= high + 1"),
     UniqueConstraint("session_id", "name"),
     sqlite_autoincrement=True,
+    sqlite_strict=True,
 )
 
 value = Table(
     "zrb_value",
     metadata,
-    Column("queue_id", Id, ForeignKey("zrb_queue.id", ondelete="CASCADE"), primary_key=True, autoincrement=False),
-    Column("seq", BigInteger, primary_key=True, autoincrement=False),
-    Column("state", Text, nullable=False, server_default=text("'live'")),  # live, taken, removed, retracted or dead
+    Column("queue_id", BigInt, ForeignKey("zrb_queue.id", ondelete="CASCADE"), primary_key=True, autoincrement=False),
+    Column("seq", BigInt, primary_key=True, autoincrement=False),
+    Column("state", Text, nullable=False, server_default=text("'live'")),
     Column("type", Text, nullable=False),
     Column("size", Integer, nullable=False),  # bytes of `data` in UTF-8
-    Column("pushed_at", BigInteger, nullable=False),
-    Column("pushed_by", Id, ForeignKey("zrb_attempt.id", ondelete="SET NULL")),
-    Column("ended_at", BigInteger),  # when the value left the queue; NULL while it is live
-    Column("taken_by", Id, ForeignKey("zrb_attempt.id", ondelete="SET NULL")),
-    Column("moved_from", BigInteger),  # seq of the earlier value, in this queue, that this one continues
-    Column("orphaned", Boolean, nullable=False, server_default=false()),
-    # JSON, or '' if the text lies in chunks; last among the first columns, because it is the long one
-    Column("data", Text, nullable=False),
-    # How many attempts took it and then failed or died. SQLite reads 0 and 1 without reading `data`.
+    Column("pushed_by", BigInt, ForeignKey("zrb_attempt.id", ondelete="SET NULL")),
+    Column("pushed_at", BigInt, nullable=False),
+    Column("pushed_tick", BigInt, nullable=False),
+    Column("taken_by", BigInt, ForeignKey("zrb_attempt.id", ondelete="SET NULL")),  # null: by hand, or by a deleted one
+    Column("ended_at", BigInt),  # when the value left the queue; NULL while it is live
+    Column("ended_tick", BigInt),
+    Column("due_at", BigInt),  # until then it is delayed: in its place, but in nobody's queue
     Column("failed_deliveries", Integer, nullable=False, server_default=text("0")),
-    _first_tick("pushed_tick"),
-    Column("ended_tick", BigInteger),
-    Column("plain", Boolean, nullable=False, server_default=false()),  # assigned as `ctx.xcom["mode"] = "dry-run"`
-    Column("due_at", BigInteger),  # until then it is delayed: in its place, but in nobody's queue
+    Column("moved_from", BigInt),  # seq of the earlier value, in this queue, that this one continues
+    _flag("orphaned"),
+    _flag("plain"),  # assigned as `ctx.xcom["mode"] = "dry-run"`
+    # JSON, or '' if the text lies in chunks; last, because it is the long one
+    Column("data", Text, nullable=False),
+    *_limits(columns.VALUE),
+    _rule("ended", "(state = 'live') = (ended_at IS NULL) AND (ended_at IS NULL) = (ended_tick IS NULL)"),
+    _rule("order", "ended_tick >= pushed_tick"),
+    _rule("held", "state IN ('taken', 'removed') OR (taken_by IS NULL AND NOT orphaned)"),
+    _rule("dead", "state <> 'dead' OR failed_deliveries > 0"),
     # With ended_at and due_at, the index covers len(), and SQLite's planner chooses it without ANALYZE.
     Index(
         "ix_zrb_value_live", "queue_id", "seq", "ended_at", "due_at", unique=True, sqlite_where=text("ended_at IS NULL")
@@ -233,39 +305,45 @@ value = Table(
     Index("ix_zrb_value_dead", "queue_id", "seq", sqlite_where=text("state = 'dead'")),
     # Rows are stored in queue order, so that a push writes one page less (benchmarks/, docs/adr).
     sqlite_with_rowid=False,
+    sqlite_strict=True,
 )
 
 # The text of a long value. A change of its state does not write the text again (docs/adr/0020-large-values.md).
 chunk = Table(
     "zrb_chunk",
     metadata,
-    Column("queue_id", Id, primary_key=True, autoincrement=False),
-    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    Column("queue_id", BigInt, primary_key=True, autoincrement=False),
+    Column("seq", BigInt, primary_key=True, autoincrement=False),
     Column("number", Integer, primary_key=True, autoincrement=False),  # 0, 1, 2 ...
     Column("data", Text, nullable=False),  # the next characters of the text
+    *_limits(columns.CHUNK),
     ForeignKeyConstraint(["queue_id", "seq"], ["zrb_value.queue_id", "zrb_value.seq"], ondelete="CASCADE"),
     # With a row id, since SQLite reads a long row whole when it only compares its key without one.
+    sqlite_strict=True,
 )
 
 returned = Table(
     "zrb_return",
     metadata,
     _id(),
-    Column("queue_id", Id, nullable=False),
-    Column("seq", BigInteger, nullable=False),
-    Column("taken_by", Id, ForeignKey("zrb_attempt.id", ondelete="SET NULL")),
-    Column("taken_at", BigInteger, nullable=False),
-    Column("returned_at", BigInteger, nullable=False),
+    Column("queue_id", BigInt, nullable=False),
+    Column("seq", BigInt, nullable=False),
+    Column("taken_by", BigInt, ForeignKey("zrb_attempt.id", ondelete="SET NULL")),
+    Column("taken_at", BigInt, nullable=False),
+    Column("taken_tick", BigInt, nullable=False),
+    Column("returned_at", BigInt, nullable=False),
+    Column("returned_tick", BigInt, nullable=False),
     Column("reason", Text, nullable=False),
     # The value's `failed_deliveries` from then on, if they changed. 0: it was dead and was requeued.
     Column("failed_deliveries", Integer),
-    _first_tick("taken_tick"),
-    _first_tick("returned_tick"),
-    Column("due_at", BigInteger),  # until when the value had been delayed before it was taken
+    Column("due_at", BigInt),  # until when the value had been delayed before it was taken
+    *_limits(columns.RETURN),
+    _rule("order", "returned_tick >= taken_tick"),
     ForeignKeyConstraint(["queue_id", "seq"], ["zrb_value.queue_id", "zrb_value.seq"], ondelete="CASCADE"),
     Index(None, "queue_id", "seq"),
     Index(None, "taken_by"),
     sqlite_autoincrement=True,
+    sqlite_strict=True,
 )
 
 # What a value was before `replace` put another content in its place. The change by hand tells who did it, and why.
@@ -273,17 +351,19 @@ replaced = Table(
     "zrb_replaced",
     metadata,
     _id(),
-    Column("queue_id", Id, nullable=False),
-    Column("seq", BigInteger, nullable=False),
+    Column("queue_id", BigInt, nullable=False),
+    Column("seq", BigInt, nullable=False),
     Column("type", Text, nullable=False),
     Column("size", Integer, nullable=False),
-    Column("data", Text, nullable=False),  # as of a value, but always whole
     Column("failed_deliveries", Integer, nullable=False),
-    Column("replaced_at", BigInteger, nullable=False),
-    Column("replaced_tick", BigInteger, nullable=False),
+    Column("replaced_at", BigInt, nullable=False),
+    Column("replaced_tick", BigInt, nullable=False),
+    Column("data", Text, nullable=False),  # as of a value, but always whole
+    *_limits(columns.REPLACED),
     ForeignKeyConstraint(["queue_id", "seq"], ["zrb_value.queue_id", "zrb_value.seq"], ondelete="CASCADE"),
     Index(None, "queue_id", "seq"),
     sqlite_autoincrement=True,
+    sqlite_strict=True,
 )
 
 # What people do by hand. `rm` and `prune` leave a trace here too.
@@ -291,16 +371,18 @@ change = Table(
     "zrb_change",
     metadata,
     _id(),
-    Column("at", BigInteger, nullable=False),
-    Column("action", Text, nullable=False),
     Column("session", Text),
+    Column("action", Text, nullable=False),
     Column("detail", Text),
+    Column("reason", Text),  # as the person gave it
+    Column("at", BigInt, nullable=False),
     Column("user", Text),
     Column("host", Text, nullable=False),
     Column("pid", Integer, nullable=False),
-    Column("reason", Text),  # as the person gave it
+    *_limits(columns.CHANGE),
     Index(None, "session"),
     sqlite_autoincrement=True,
+    sqlite_strict=True,
 )
 
 

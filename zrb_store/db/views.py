@@ -101,7 +101,7 @@ def queries(dialect_name: str) -> Mapping[str, str]:
             FROM zrb_run AS run JOIN zrb_session AS session ON session.id = run.session_id""",
         "zrb_xcom_attempts": f"""SELECT
             {attempt_name("session", "attempt", "attempt")}, session.name AS session, attempt.task, attempt.number,
-            attempt.role, {end}, {text} AS result, attempt.id AS attempt_id,
+            attempt.kind, {end}, {text} AS result, attempt.id AS attempt_id,
             session.project, attempt.inputs_read
             FROM {with_run} LEFT JOIN zrb_value
             ON zrb_value.queue_id = attempt.result_queue_id AND zrb_value.seq = attempt.result_seq

@@ -49,7 +49,7 @@ class AttemptLog:
         record = self.record
         return {
             "attempt": record.name,
-            **pick(record, "run", "role", "step"),
+            **pick(record, "run", "kind", "step"),
             "parent": self.parent,
             **pick(record, "status", "started_at", "ended_at", "given_back_at"),
             "error": None if record.error is None else record.error.with_traceback(),

@@ -18,7 +18,7 @@ from zrb_store.queries.clock import now_micros
 from zrb_store.queries.dependent_steps import of_attempts
 from zrb_store.queries.lease import refuse_live
 from zrb_store.queries.steps import count_done, inputs_read, refuse_repeating
-from zrb_store.records import AttemptRecord, SessionRecord, by_key, role_of
+from zrb_store.records import AttemptRecord, SessionRecord, by_key, kind_of
 
 
 @dataclass(frozen=True)
@@ -202,23 +202,23 @@ def decide(
 
     def reason(name: str) -> str:
         node = workflow.nodes[name]
-        role = role_of(
+        kind = kind_of(
             is_check=bool(workflow.checked[name]),
             has_checks=bool(node.checks),
             is_fallback=bool(workflow.owners[name]),
         )
         if name in again and name in reachable:
             return again[name]
-        if name in touched and (name in reachable or role != "fallback"):
+        if name in touched and (name in reachable or kind != "fallback"):
             return touched[name]
-        # A task that was marked by hand does not run again, whatever its role.
-        if name in standing and (role == "task" or standing[name].role == "manual" or ended):
+        # A task that was marked by hand does not run again, whatever its kind.
+        if name in standing and (kind == "task" or standing[name].kind == "manual" or ended):
             return "completed"
         if node.condition is False:
             return "condition"
-        if role == "fallback":
+        if kind == "fallback":
             return "fallback"
-        if role != "task" and name in reachable:
+        if kind != "task" and name in reachable:
             return "readiness"
         if name not in last:
             is_undecided = node.condition is None and (name in reachable or ended)
@@ -234,7 +234,7 @@ def decide(
         reasons.update(dict.fromkeys(needed, "not-restorable"))
         running |= needed
         unrestorable -= needed
-    reasons |= {name: "gone" for name, record in standing.items() if name not in reasons and record.role != "check"}
+    reasons |= {name: "gone" for name, record in standing.items() if name not in reasons and record.kind != "check"}
     over = {name for name in again if name in reachable}
     over |= {name for name in touched if not workflow.nodes[name].is_agent}
     return [
@@ -385,7 +385,7 @@ def plan(
     given_back = of_attempts(executor, [attempt_id for attempt_id, _ in chosen.attempts])
     done = count_done(executor, session.id, without=lost | given_back)
     # Checks, and servers and fallbacks that had completed, start over when their turn comes.
-    late = {record.task for record in known if record.role == "check" or record.in_effect}
+    late = {record.task for record in known if record.kind == "check" or record.in_effect}
     over = {decision.task for decision in decisions if decision.reason in _LATE and decision.action == "run"} & late
     over.update(chosen.starting_over)
     return [replace(each, steps=0 if each.task in over else done.get(each.task, 0)) for each in decisions]

@@ -52,7 +52,7 @@ def sound_sessions(transaction: Transaction, names: Sequence[str] | None, damage
 def _problem(records: Iterator[Record]) -> str | None:
     """Return the reason why `import` would refuse one of the records, or None."""
     for record in records:
-        kind = record.pop("kind")
+        kind = record.pop("record")
         try:
             check_fields(kind, record)
         except InvalidRecord as error:
@@ -94,7 +94,7 @@ FIELDS: Mapping[str, Columns] = {kind: {**_LINKS.get(kind, {}), **copied} for ki
 
 _LATER: Mapping[str, Mapping[str, object]] = {
     "run": {
-        **dict.fromkeys(("told_at", "error_type", "error_message", "error_traceback")),
+        **dict.fromkeys(("notified_at", "error_type", "error_message", "error_traceback")),
         **dict.fromkeys(("stop_requested_at", "acknowledged_at", "inputs")),
     },
     "queue": {"max_deliveries": None, "retry_after": None, "paused_at": None},
@@ -145,12 +145,12 @@ _HASH = "sha256"
 def write_lines(records: Iterable[Record]) -> Iterator[str]:
     """Write records as lines, without newlines."""
     chain = HashChain()
-    yield chain.write({"kind": "zrb-store", "format": FORMAT})
+    yield chain.write({"record": "zrb-store", "format": FORMAT})
     count = 0
     for record in records:
         count += 1
         yield chain.write(record)
-    yield chain.write({"kind": "end", "records": count})
+    yield chain.write({"record": "end", "records": count})
 
 
 def read_lines(lines: Iterable[bytes], where: str) -> Iterator[tuple[int, Record]]:
@@ -162,7 +162,7 @@ def read_lines(lines: Iterable[bytes], where: str) -> Iterator[tuple[int, Record
     for number, line in enumerate(lines, 1):
         try:
             record = chain.read(line)
-            kind = record.pop("kind", None)
+            kind = record.pop("record", None)
             _check_place(kind, previous)
             if kind == "zrb-store":
                 found = record.get("format")
@@ -184,7 +184,7 @@ def read_lines(lines: Iterable[bytes], where: str) -> Iterator[tuple[int, Record
         previous = kind
         if kind in FIELDS:
             count += 1
-            yield number, {"kind": kind, **record}
+            yield number, {"record": kind, **record}
     if previous != "end":
         raise ZrbStoreError(f"{where} ends after line {number}, before its end: it was cut off; nothing was imported")
 

@@ -31,7 +31,7 @@ class ManualAttempt(NamedTuple):
 def mark(
     database: Database, session: str, task: str, result: Encoded | None = None, *, new: bool = False
 ) -> ManualAttempt:
-    """Record a completed attempt with the role `manual`, so that no run starts the task again.
+    """Record a completed attempt with the kind `manual`, so that no run starts the task again.
 
     What unfinished attempts of the task did is given back first. Only with `new` the task may be one that never began.
     """

@@ -37,7 +37,7 @@ def find_attempt(database: Database, session: SessionRecord, task: str, number: 
         )
     if found.step_of is not None:
         raise InvalidArgument(f"{name} is a step: replay the attempt of task {found.step_of} in which it ran")
-    if found.role == "manual":
+    if found.kind == "manual":
         raise InvalidArgument(f"{name} was marked by hand: nothing ran that could run again")
     if found.run_id is None:
         raise InvalidArgument(f"{name} is a copy in a fork: replay the attempt of session {session.forked_from}")

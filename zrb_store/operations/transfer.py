@@ -104,7 +104,7 @@ def _renaming(names: Mapping[str, str]) -> Change:
             if record.get(field) is not None:
                 session, slash, rest = record[field].partition("/")
                 record[field] = names.get(session, session) + slash + rest
-        if record["kind"] == "session":
+        if record["record"] == "session":
             record["name"] = names.get(record["name"], record["name"])
         return record
 
@@ -119,7 +119,7 @@ def _fill(file: IO[bytes], where: str, scratch: Transaction) -> None:
     with tempfile.TemporaryFile("w+") as owners:
         for number, record in read_lines(file, where):
             with _naming_line(number, where):
-                if record["kind"] == "session":
+                if record["record"] == "session":
                     if writer is not None:
                         writer.flush()
                     writer = _SessionWriter(scratch, record, owners)
@@ -212,7 +212,7 @@ class _SessionWriter:
 
     def write(self, record: Record) -> None:
         """Write a record, or keep it until there are more."""
-        kind = record["kind"]
+        kind = record["record"]
         if kind in self._waiting:
             if kind == "change":
                 record["session"] = self._name
@@ -248,7 +248,7 @@ class _SessionWriter:
         record["queue_id"] = self._id("queue", record["queue"])
         moments: dict[queries.Link, str] = {
             "pushed_by": "pushed_at",
-            "taken_by": "ended_at" if record["kind"] == "value" else "returned_at",
+            "taken_by": "ended_at" if record["record"] == "value" else "returned_at",
         }
         for link, moment in moments.items():
             owner = record.get(link)
@@ -259,7 +259,7 @@ class _SessionWriter:
             if session == self._name:
                 record[link] = self._id("attempt", f"{task}#{number}")
                 continue
-            kind: queries.Link = "returned" if record["kind"] == "return" else link
+            kind: queries.Link = "returned" if record["record"] == "return" else link
             foreign = _ForeignOwner(kind, record["queue_id"], record["seq"], record[moment], session, task, number)
             self._owners.write(json.dumps(foreign) + "\n")
 

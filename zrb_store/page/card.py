@@ -207,7 +207,7 @@ def _why(last: AttemptRecord | None, died: str) -> tuple[str, str]:
 def _deliveries(tasks: Sequence[Task]) -> Counter[str]:
     """Count the deliveries of a consumer by their status; nothing for other sessions."""
     attempts = [each.record for task in tasks for each in task.attempts]
-    return Counter(each.status for each in attempts) if all(each.role == "delivery" for each in attempts) else Counter()
+    return Counter(each.status for each in attempts) if all(each.kind == "delivery" for each in attempts) else Counter()
 
 
 def _counts(report: Report, tasks: Sequence[Task]) -> Iterator[str]:

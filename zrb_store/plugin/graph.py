@@ -16,7 +16,7 @@ from zlib import crc32
 from zrb_store.names import storable_name
 from zrb_store.plugin import compat
 from zrb_store.plugin.compat import AnyTask, Session
-from zrb_store.records import role_of
+from zrb_store.records import kind_of
 
 if TYPE_CHECKING:
     from zrb_store.inspect.resume import Workflow
@@ -56,9 +56,9 @@ class Graph:
             self.add_new()
         return self.names[task]
 
-    def role(self, task: AnyTask) -> str:
+    def kind(self, task: AnyTask) -> str:
         """Return `check`, `server` (a task with a readiness check), `fallback` or `task`."""
-        return role_of(
+        return kind_of(
             is_check=task in self._checks, has_checks=bool(task.readiness_checks), is_fallback=task in self._fallbacks
         )
 

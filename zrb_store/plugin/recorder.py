@@ -250,12 +250,12 @@ class Recorder:
         standing = self._standing.get(self.graph.task_name(task))
         if standing is None:
             return None
-        role = self.graph.role(task)
-        if role == "task" or standing.role == "manual":
+        kind = self.graph.kind(task)
+        if kind == "task" or standing.kind == "manual":
             return standing
         del self._standing[standing.task]
-        if role != "check":
-            self.run.give_back(standing, role if role == "fallback" else "readiness")
+        if kind != "check":
+            self.run.give_back(standing, kind if kind == "fallback" else "readiness")
         return None
 
     def restore(self, task: AnyTask, record: AttemptRecord) -> Any:
@@ -273,7 +273,7 @@ class Recorder:
     def begin(self, task: AnyTask, ctx: compat.Context) -> Attempt:
         """Begin an attempt of a task, to which `ctx.xcom` of its context belongs."""
         expected_push.set(None)
-        attempt = self.run.begin(self.graph.task_name(task), role=self.graph.role(task))
+        attempt = self.run.begin(self.graph.task_name(task), kind=self.graph.kind(task))
         attempt.inputs_read = functools.partial(read_by, ctx, self._inputs)
         attempt.code = code_of(task)  # now: the action may change what it is made of
         self._open[attempt.task] = attempt
@@ -286,7 +286,7 @@ class Recorder:
     def complete(self, attempt: Attempt, task: AnyTask, result: Any) -> None:
         """Complete an attempt with its result, in one transaction. zrb's own push of the result then does nothing."""
         self._content.store_changed(attempt)
-        if self.graph.role(task) == "check":
+        if self.graph.kind(task) == "check":
             attempt.complete()
         else:
             queue = self.ctx_xcom[task.name]
@@ -306,9 +306,9 @@ class Recorder:
     def fail(self, attempt: Attempt, task: AnyTask, error: BaseException) -> None:
         """End an attempt by its action's exception; raise `Stopped` if the task must not be retried."""
         self._close(attempt, completed=False)
-        role = self.graph.role(task)
+        kind = self.graph.kind(task)
         # zrb stops servers and checks itself when all else is done.
-        by_zrb = role == "check" or (role == "server" and isinstance(error, _STOPPING))
+        by_zrb = kind == "check" or (kind == "server" and isinstance(error, _STOPPING))
         if not by_zrb or isinstance(error, SystemExit):
             self._errors[attempt.task] = type(error)
         if attempt.parked is not None:
@@ -324,7 +324,7 @@ class Recorder:
         uncertain = uncertain_step(error)
         if uncertain is not None:
             self.uncertain.append(uncertain)
-            if role in ("server", "check"):
+            if kind in ("server", "check"):
                 self._halt()  # zrb does not tell those that wait for it that it was cancelled
             raise Stopped(str(uncertain)) from error
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 from zrb_store.db.columns import ATTEMPT, readable
-from zrb_store.db.core import bindparam, exists, is_one_of, literal, made_once, sa, statement, t
+from zrb_store.db.core import bindparam, exists, literal, made_once, sa, statement, t
 from zrb_store.db.dialect import new_id, next_tick, now, schema_is_unchanged, short_text
 from zrb_store.db.transaction import Executor, Lost, Row, first_column
 from zrb_store.masking import ErrorText
@@ -91,12 +91,13 @@ def _of_task() -> sa.ColumnElement[bool]:
 
 def is_of_no_task(of: sa.FromClause | None = None) -> sa.ColumnElement[bool]:
     """Return the condition that an attempt is a delivery or a step. A task may have the name that it has."""
-    return is_one_of((t.attempt if of is None else of).c.role, "delivery", "step")
+    columns = (t.attempt if of is None else of).c
+    return sa.or_(columns.kind == literal("delivery"), columns.step_of.is_not(None))
 
 
 def is_step(of: sa.FromClause | None = None) -> sa.ColumnElement[bool]:
     """Return the condition that an attempt is one of a step."""
-    return (t.attempt if of is None else of).c.role == literal("step")
+    return (t.attempt if of is None else of).c.step_of.is_not(None)
 
 
 def is_same_step(one: sa.FromClause, other: sa.FromClause) -> sa.ColumnElement[bool]:
@@ -137,7 +138,7 @@ def _begin(how: Literal["task", "once", "delivery"]) -> sa.sql.dml.ReturningInse
         "fence": bindparam("fence", type_=sa.Integer),
         "task": bindparam("task", type_=sa.Text),
         "number": sa.select(number).where(of_task).scalar_subquery(),
-        "role": bindparam("role", type_=sa.Text),
+        "kind": bindparam("kind", type_=sa.Text),
         "status": literal("running"),
         "arguments": bindparam("arguments", type_=sa.Text),
         "started_at": now(),
@@ -160,15 +161,15 @@ def begin(
     run_id: int | None,
     fence: int,
     task: str,
-    role: str,
+    kind: str,
     arguments: str | None,
     *,
     once: bool = False,
     lost: Lost | None = None,
 ) -> BegunAttempt | None:
     """Begin the next attempt of a task, with `once` only if none has completed; return None if one is in the way."""
-    params = {"session_id": session_id, "run_id": run_id, "fence": fence, "task": task, "role": role}
-    statement = _begin("delivery" if role == "delivery" else "once" if once else "task")
+    params = {"session_id": session_id, "run_id": run_id, "fence": fence, "task": task, "kind": kind}
+    statement = _begin("delivery" if kind == "delivery" else "once" if once else "task")
     return next(map(BegunAttempt._make, executor.execute(statement, {**params, "arguments": arguments}, lost)), None)
 
 
@@ -185,7 +186,7 @@ ERROR = ("error_type", "error_message", "error_traceback")
 def _reopen() -> sa.sql.dml.ReturningUpdate[int, int]:
     return (
         sa.update(t.attempt)
-        .where(_of_task(), t.attempt.c.role == literal("check"), _run_may_write())
+        .where(_of_task(), t.attempt.c.kind == literal("check"), _run_may_write())
         .values(
             run_id=bindparam("run_id", type_=t.attempt.c.id.type),
             fence=bindparam("fence", type_=sa.Integer),

@@ -98,7 +98,7 @@ def _running() -> sa.Select[int]:
         .where(
             t.attempt.c.run_id == bindparam("run_id"),
             t.attempt.c.status == literal("running"),
-            t.attempt.c.role == literal("delivery"),
+            t.attempt.c.kind == literal("delivery"),
         )
         .with_hint(t.attempt, "INDEXED BY ix_zrb_attempt_running", "sqlite")
     )
@@ -115,7 +115,7 @@ def _failed() -> sa.Select[int]:
         sa.select(literal(1))
         .where(
             t.attempt.c.run_id == bindparam("run_id"),
-            t.attempt.c.role == literal("delivery"),
+            t.attempt.c.kind == literal("delivery"),
             ~is_one_of(t.attempt.c.status, "completed", "interrupted"),
         )
         .limit(literal(1))

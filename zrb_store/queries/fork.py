@@ -147,7 +147,7 @@ def _same_queue() -> sa.ColumnElement[bool]:
 
 
 _KEPT = (
-    *("task", "number", "role", "status", "restorable", "arguments", "result_seq", "started_at", "ended_at"),
+    *("task", "number", "kind", "status", "restorable", "arguments", "result_seq", "started_at", "ended_at"),
     *("step_of", "step", "step_number", "once", "result", "started_tick", "ended_tick", "inputs_read", "code"),
 )
 

@@ -224,7 +224,7 @@ def _delay_returned(transaction: Transaction, params: Params) -> None:
         return
     own = attempt.session_id
     homes = {row[3] for row in rows}
-    others = {home for home in homes if attempt.role == "delivery" or not sessions.are_related(transaction, home, own)}
+    others = {home for home in homes if attempt.kind == "delivery" or not sessions.are_related(transaction, home, own)}
     due: dict[tuple[int, int], list[int]] = {}  # seqs by queue and due time
     for queue_id, seq, failed_deliveries, home, intervals in rows:
         if home in others and (delays := readable_intervals(intervals)):

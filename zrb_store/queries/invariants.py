@@ -15,7 +15,7 @@ from zrb_store.db import columns
 from zrb_store.db.core import exists, is_one_of, literal, made_once, sa, statement, t
 from zrb_store.db.dialect import among, byte_length, now, whole_text
 from zrb_store.db.transaction import Executor, Row, Transaction
-from zrb_store.queries.attempts import attempt_as, is_step
+from zrb_store.queries.attempts import attempt_as, is_of_no_task, is_step
 from zrb_store.queries.damage import RESTORE, SHOWN, Invariant, columns_of, invariant, label, rows_of, say
 from zrb_store.queries.values import is_same_value
 from zrb_store.queries.wait_invariants import OF_WAITS, RERUN, parent_is
@@ -87,7 +87,7 @@ _OF_VALUES = [
             sa.or_(
                 ~_is_held(),
                 sa.and_(
-                    ~is_one_of(_pusher().c.role, "check"),
+                    ~is_one_of(_pusher().c.kind, "check"),
                     _pusher().c.given_back_at.is_(None),
                     # What it pushed to other sessions was undone when it ended.
                     sa.or_(
@@ -207,14 +207,14 @@ def _has_twin_after() -> sa.Exists:
         *is_twin,
         twin.c.number > t.attempt.c.number,
         is_step(twin) == is_step(),
-        ~is_one_of(t.attempt.c.role, "delivery"),
+        ~is_one_of(t.attempt.c.kind, "delivery"),
     )
 
 
 def _is_parent_of_step() -> sa.Exists:
     parent = attempt_as("parent")
     same = (parent.c.session_id == t.attempt.c.session_id, parent.c.task == t.attempt.c.step_of)
-    return parent_is(parent.c.id < t.attempt.c.id, *same, ~is_one_of(parent.c.role, "step", "delivery"))
+    return parent_is(parent.c.id < t.attempt.c.id, *same, ~is_of_no_task(parent))
 
 
 def _first_of_several(name: str, other: str) -> Condition:

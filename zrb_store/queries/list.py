@@ -129,7 +129,7 @@ def _task_counts(dialect_name: str) -> sa.Select[*Row]:
     was_kept = t.attempt.c.given_back_at.is_(None)
     stands = sa.and_(t.attempt.c.status == literal("completed"), was_kept)
     completed = sa.case((stands, t.attempt.c.task))
-    is_delivery = t.attempt.c.role == literal("delivery")
+    is_delivery = t.attempt.c.kind == literal("delivery")
     kept = sa.case((was_kept, t.attempt.c.task))
     # One row for each session, but one for each task of a session whose tasks are asked for.
     task = sa.case((among(dialect_name, t.attempt.c.session_id, "by_task"), t.attempt.c.task))

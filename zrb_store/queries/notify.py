@@ -39,7 +39,7 @@ def _last_errors(dialect_name: str) -> sa.Select[int | None, str, str | None, st
             t.attempt.c.step_of.is_(None),  # the error of a step is its task's, too
             # What a consumer completed later was another value.
             sa.or_(
-                t.attempt.c.role == literal("delivery"),
+                t.attempt.c.kind == literal("delivery"),
                 ~exists(
                     later.c.run_id == t.attempt.c.run_id,
                     later.c.task == t.attempt.c.task,
@@ -77,12 +77,12 @@ def _claim() -> sa.sql.dml.ReturningUpdate[int]:
         sa.update(t.run)
         .where(
             t.run.c.id == bindparam("run_id"),
-            t.run.c.told_at.is_(None),
+            t.run.c.notified_at.is_(None),
             # It lives if it has renewed its lease meanwhile.
             t.run.c.lease_expires_at == bindparam("seen", type_=sa.BigInteger),
             schema_is_unchanged(),
         )
-        .values(told_at=now())
+        .values(notified_at=now())
         .returning(t.run.c.id)
     )
 
@@ -103,7 +103,7 @@ def _untold() -> sa.Select[*Row]:
             sessions.is_not_completed(),
             t.session.c.parent.is_(None),
             t.run.c.ended_at.is_(None),
-            t.run.c.told_at.is_(None),
+            t.run.c.notified_at.is_(None),
             t.run.c.acknowledged_at.is_(None),
         )
         .order_by(t.run.c.id)

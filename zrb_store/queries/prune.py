@@ -62,7 +62,7 @@ def _taker_session() -> sa.FromClause:
 
 def is_delivery() -> sa.ColumnElement[bool]:
     """Return the condition that an attempt is a delivery. One that has completed is never given back."""
-    return t.attempt.c.role == literal("delivery")
+    return t.attempt.c.kind == literal("delivery")
 
 
 def _taken_by(*conditions: sa.ColumnElement[bool]) -> sa.Exists:

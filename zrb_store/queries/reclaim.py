@@ -84,7 +84,7 @@ def _holding_runs() -> sa.Select[*Row]:
             ),
         ),
     )
-    is_delivery = t.attempt.c.role == literal("delivery")
+    is_delivery = t.attempt.c.kind == literal("delivery")
     return (
         sa.select(*(t.run.c[name] for name in RUN), t.session.c.name, t.session.c.id, t.queue.c.session_id, is_delivery)
         .select_from(

@@ -133,7 +133,7 @@ def _lose() -> sa.Update:
 
 
 _LATER = (
-    *("id", "suspected_at", "ended_at", "ended_tick", "status", "told_at", *ERROR),
+    *("id", "suspected_at", "ended_at", "ended_tick", "status", "notified_at", *ERROR),
     *("stop_requested_at", "acknowledged_at", "inputs"),
 )
 _STARTED = [name for name in RUN if name not in _LATER]
@@ -225,7 +225,7 @@ def _end() -> sa.sql.dml.ReturningUpdate[str]:
         .values(
             **now_given("ended"),
             status=sa.case((was_stopped, literal("interrupted")), else_=given),
-            told_at=sa.func.coalesce(bindparam("told", type_=sa.BigInteger), t.run.c.told_at),
+            notified_at=sa.func.coalesce(bindparam("told", type_=sa.BigInteger), t.run.c.notified_at),
             acknowledged_at=None,  # it seemed to have died
         )
         .returning(t.run.c.status)

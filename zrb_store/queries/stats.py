@@ -188,7 +188,7 @@ def last_completion(
 def _with_deliveries(dialect_name: str) -> sa.Select[int]:
     return (
         sa.select(t.attempt.c.session_id)
-        .where(among(dialect_name, t.attempt.c.session_id, "ids"), t.attempt.c.role == literal("delivery"))
+        .where(among(dialect_name, t.attempt.c.session_id, "ids"), t.attempt.c.kind == literal("delivery"))
         .distinct()
     )
 
@@ -212,7 +212,7 @@ def _unresolved(dialect_name: str) -> sa.Select[int | None, int]:
     returned = t.returned.join(t.value, is_same_value(t.value, t.returned))
     with_holder = returned.outerjoin(holder, holder.c.id == t.value.c.taken_by)
     returned_value = exists(t.returned.c.taken_by == t.attempt.c.id, ~is_settled, rows=with_holder)
-    is_unresolved = sa.or_(t.attempt.c.role != literal("delivery"), returned_value)
+    is_unresolved = sa.or_(t.attempt.c.kind != literal("delivery"), returned_value)
     return (
         sa.select(t.attempt.c.run_id, sa.func.sum(sa.case((is_unresolved, literal(1)), else_=literal(0))))
         .where(among(dialect_name, t.attempt.c.run_id, "ids"), is_one_of(t.attempt.c.status, *UNSUCCESSFUL))

@@ -189,7 +189,7 @@ def _begin(dialect_name: str) -> sa.sql.dml.ReturningInsert[int, int]:
         "fence": _parent().c.fence,
         "task": task,
         "number": bindparam("known", type_=sa.Integer) + literal(1),
-        "role": literal("step"),
+        "kind": literal("step"),
         "status": literal("running"),
         "arguments": bindparam("arguments", type_=sa.Text),
         "started_at": now(),
@@ -363,7 +363,7 @@ def _insert_marked() -> sa.sql.dml.ReturningInsert[int]:
         .values({name: bindparam(name, type_=t.attempt.c[name].type) for name in _MARKED})
         .values(
             id=new_id("zrb_attempt"),
-            role=literal("step"),
+            kind=literal("step"),
             number=sa.select(sa.func.coalesce(sa.func.max(other.c.number), literal(0)) + literal(1))
             .where(other.c.session_id == bindparam("session_id"), other.c.task == bindparam("task"))
             .scalar_subquery(),

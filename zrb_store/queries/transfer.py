@@ -20,7 +20,7 @@ from zrb_store.records import UNFINISHED
 Kind = Literal["session", "run", "queue", "attempt", "output", "value", "return", "replaced", "change"]
 Batched = Literal["output", "value", "return", "replaced", "change"]
 Record = dict[str, Any]
-"""`kind` (session, run, queue, attempt, output, value, return, replaced or change) and the fields of one row."""
+"""`record` (session, run, queue, attempt, output, value, return, replaced or change) and the fields of one row."""
 
 
 def _without(table: Columns, *names: str) -> Columns:
@@ -198,7 +198,7 @@ def _record(kind: Kind, row: Sequence[Cell], **links: Cell) -> Record:
         name: bool(field) if rule.kind is bool and field in (0, 1) else field
         for (name, rule), field in zip(COPIED[kind].items(), row, strict=True)
     }
-    return {"kind": kind, **links, **fields}
+    return {"record": kind, **links, **fields}
 
 
 # -- writing
@@ -236,7 +236,7 @@ def _add(kind: Literal["run", "queue", "attempt"]) -> sa.sql.dml.ReturningInsert
 
 def add(executor: Executor, fields: Record) -> int:
     """Write a run, a queue or an attempt that refers to other rows by id. Return its id."""
-    return int(executor.execute(_add(fields["kind"]), fields)[0][0])
+    return int(executor.execute(_add(fields["record"]), fields)[0][0])
 
 
 @statement
@@ -284,7 +284,7 @@ def _set_owner(link: Link) -> sa.Update:
     # An attempt that did not complete has undone what it did to other sessions, though it was not given back. A check
     # is opened again after it was given back.
     unsuccessful = is_one_of(owner.c.status, *UNFINISHED)
-    may_orphan = exists(is_owner, sa.or_(owner.c.role == literal("check"), unsuccessful))
+    may_orphan = exists(is_owner, sa.or_(owner.c.kind == literal("check"), unsuccessful))
     undone = sa.or_(t.value.c.state == literal("retracted"), t.value.c.orphaned)
     kept = sa.or_(sa.not_(t.value.c.orphaned), may_orphan)
     return update.where(sa.or_(sa.and_(given_back, undone), sa.and_(~given_back, kept)))

@@ -6,7 +6,7 @@ import functools
 from typing import TYPE_CHECKING
 
 from zrb_store.db.core import exists, is_one_of, sa, t
-from zrb_store.queries.attempts import attempt_as
+from zrb_store.queries.attempts import attempt_as, is_step
 from zrb_store.queries.damage import invariant
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ OF_WAITS = [
         "wait-parent",
         "are steps that wait in an attempt that does not",
         lambda: sa.and_(
-            is_one_of(t.attempt.c.role, "step"),
+            is_step(),
             _is_parked(),
             ~parent_is(is_one_of(attempt_as("parent").c.status, "waiting")),
         ),
@@ -44,7 +44,7 @@ OF_WAITS = [
     _attempt(
         "wait-step",
         "wait although no step of them does",
-        lambda: sa.and_(~is_one_of(t.attempt.c.role, "step"), _is_parked(), ~_has_waiting_step()),
+        lambda: sa.and_(~is_step(), _is_parked(), ~_has_waiting_step()),
     ),
     invariant(
         "zrb_session",

@@ -212,7 +212,7 @@ def describe(session: str, waiting: Sequence[Wait]) -> str:
 class Surroundings(NamedTuple):
     """What is around an attempt that is about to wait."""
 
-    role: str
+    kind: str
     parent: str | None  # of its session
     elsewhere: str | None  # the session of a value that it holds outside of steps, if that is another one
     running: str | None  # a step of it that runs
@@ -235,7 +235,7 @@ def _surroundings() -> sa.Select[str, str | None, str | None, str | None]:
     )
     return (
         sa.select(
-            t.attempt.c.role,
+            t.attempt.c.kind,
             t.session.c.parent,
             elsewhere.correlate(t.attempt).scalar_subquery(),
             running.correlate(t.attempt).limit(literal(1)).scalar_subquery(),

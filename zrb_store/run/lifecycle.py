@@ -434,7 +434,7 @@ class RunLifecycle:
 
         every = attempts.of_session(self.database, self.session_id)
         last = {attempt.task: attempt for attempt in every if attempt.run_id == self.id or not self._spec.again}
-        left = {each.status for each in last.values() if not (each.in_effect or each.role == "check")}
+        left = {each.status for each in last.values() if not (each.in_effect or each.kind == "check")}
         if left - {"waiting"} or has_failed(self.database, self.id):
             return "failed"
         return "waiting" if left else "completed"

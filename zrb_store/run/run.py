@@ -68,7 +68,7 @@ class Run(RunLifecycle):
         if current_attempt.get() is not None:
             raise ZrbStoreError(f"{task} cannot begin inside another attempt: attempts do not nest; end that one first")
 
-    def begin(self, task: str, *, role: str = "task", arguments: str | None = None, once: bool = False) -> Attempt:
+    def begin(self, task: str, *, kind: str = "task", arguments: str | None = None, once: bool = False) -> Attempt:
         """Begin the next attempt of a task, giving back its unfinished ones first.
 
         That includes an attempt that is open in this process: only `attempt` and `task` protect it. A forked child of
@@ -91,18 +91,18 @@ class Run(RunLifecycle):
                     "cannot begin another attempt of the task"
                 )
             give_back_unfinished(transaction, session_id, task)
-            if role == "check":
+            if kind == "check":
                 give_back_steps(transaction, session_id, task, "readiness")
                 begun = attempts.reopen_check(transaction, session_id, self.id, self.number, task)
                 if begun:
                     return begun
-            return attempts.begin(transaction, session_id, self.id, self.number, task, role, arguments, once=once)
+            return attempts.begin(transaction, session_id, self.id, self.number, task, kind, arguments, once=once)
 
         begun = None
-        if role != "check":
+        if kind != "check":
             failpoint("begin:before")
             begun = attempts.begin(
-                self.database, session_id, self.id, self.number, task, role, arguments, once=once, lost=lost
+                self.database, session_id, self.id, self.number, task, kind, arguments, once=once, lost=lost
             )
         if begun:
             failpoint("begin:after")
@@ -113,7 +113,7 @@ class Run(RunLifecycle):
                 raise TaskCompleted(f"task {task} has completed in session {self.session}: its result is stored")
             raise self._mark_lost()
         self._numbers[task] = begun.number
-        return Attempt(self._xcoms, begun.id, task, begun.number, self.number, has_begun_before=role == "check")
+        return Attempt(self._xcoms, begun.id, task, begun.number, self.number, has_begun_before=kind == "check")
 
     def _running(self, transaction: Transaction, task: str) -> list[AttemptRecord]:
         """Return the attempts of a task that this run has begun and that have not ended."""
