@@ -10,6 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from tests.commands import Commands
+from tests.rows import allow_damage
 from tests.sessions import parse
 from tests.test_prune import names, run
 from zrb_store import Store, ZrbStoreError, open_store

@@ -15,6 +15,7 @@ import pytest
 import sqlalchemy as sa
 
 from tests.commands import Commands
+from tests.rows import allow_damage
 from tests.terminals import MAIN, plain, shown_on_terminal
 from tests.test_cli_places import folder as folder
 from zrb_store import Store, cli, open_store
