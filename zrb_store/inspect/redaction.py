@@ -1,0 +1,146 @@
+"""The data of a report for strangers: structure, names, times, types and sizes, but nothing that was said.
+
+What may be shown of each kind of record is listed here. A field that is not listed, such as a new one, is empty, and a
+record of a kind that is not listed is an error.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections import Counter
+from dataclasses import replace
+from pathlib import PurePath
+from typing import Any
+
+from zrb_store.inspect.log import AttemptLog
+from zrb_store.inspect.report import Plan, Report
+from zrb_store.inspect.resume import Decision
+from zrb_store.inspect.show import Attempt, Queue, Step, Task
+from zrb_store.masking import MASK
+from zrb_store.queries.by_hand import Change
+from zrb_store.queries.clock import Moment
+from zrb_store.queries.history import AttemptName, Replaced, Returned, Value
+from zrb_store.queries.output import StoredOutput
+from zrb_store.queries.queues import QueueRules
+from zrb_store.queries.show import QueueSummary, StepCounts
+from zrb_store.records import (
+    COMMAND,
+    UNSUCCESSFUL,
+    AttemptRecord,
+    ErrorRecord,
+    Lazy,
+    ReplacedRecord,
+    ReturnRecord,
+    RunRecord,
+    SessionRecord,
+    ValueRecord,
+)
+
+# Of a value and a result, redacted() says that it is there; of a return, why, if its reason is one of a few words.
+_SHOWN: dict[type, str] = {
+    Report: "session read_at runs runs_left_out tasks queues logged logged_left_out changes pending pending_left_out "
+    "comes_back comes_back_elsewhere killed held damage plan",
+    SessionRecord: "id name status task path tasks parent forked_from pinned fence created_at ended_at created_tick "
+    "ended_tick damage",
+    RunRecord: "id session_id number origin python_version zrb_version started_at lease_expires_at suspected_at "
+    "ended_at status told_at started_tick ended_tick error_type stop_requested_at acknowledged_at damage seen_at",
+    Task: "name status restorable result attempts counts steps is_parked attempts_left_out steps_left_out",
+    StepCounts: "task steps standing kept running failed interrupted lost of_agent",
+    Attempt: "record output",
+    StoredOutput: "bytes truncated",
+    AttemptRecord: "id session_id session run_id run fence task number role status restorable result_queue_id "
+    "result_seq error_type started_at ended_at given_back_at parent_id step_of step_number once started_tick "
+    "ended_tick given_back_tick damage",
+    Step: "attempts status executions tokens",
+    Queue: "now values earlier",
+    QueueSummary: "id name values live dead delayed held rules",
+    QueueRules: "max_deliveries retry_after paused_at",
+    Value: "id record is_live pusher taker returns replaced pushed_from taken_from",
+    ValueRecord: "queue_id seq state type size pushed_at pushed_by ended_at taken_by moved_from orphaned "
+    "failed_deliveries pushed_tick ended_tick plain due_at damage",
+    AttemptName: "name given_back failed",
+    Moment: "at tick",
+    Returned: "record taker error",
+    ReturnRecord: "queue_id seq taken_by taken_at returned_at failed_deliveries taken_tick returned_tick due_at damage",
+    Replaced: "record by",
+    ReplacedRecord: "queue_id seq type size failed_deliveries replaced_at replaced_tick damage",
+    ErrorRecord: "type",
+    AttemptLog: "record parent",
+    Change: "at action",
+    Plan: "tasks",
+    Decision: "task action reason steps starts_over",
+}
+_PLAIN = (bool, int, float, str, type(None))
+
+
+@functools.cache
+def _fields(kind: type) -> list[tuple[str, bool, bool]]:
+    """Return the name of each field of a kind of record, whether it is shown, and whether it may be None."""
+    shown = _SHOWN[kind].split()
+    return [(name, name in shown, "None" in str(written)) for name, written in kind.__annotations__.items()]
+
+
+def _only(thing: Any) -> Any:
+    """Return a record, or records, with nothing but what is shown of each."""
+    kind: Any = type(thing)
+    if kind in _PLAIN:
+        return thing
+    if kind in (list, tuple):
+        return kind(map(_only, thing))
+    if kind in (dict, Counter):
+        return kind({_only(key): _only(item) for key, item in thing.items()})
+    fields = {}
+    for name, is_shown, may_be_none in _fields(kind):
+        value = getattr(thing, name)
+        fields[name] = _only(value) if is_shown else None if may_be_none else type(value)()
+    redact = _FURTHER.get(kind)
+    return kind(**fields) if redact is None else redact(kind(**fields), thing)
+
+
+def redacted(report: Report) -> Report:
+    """Return a report for strangers, in the same shape."""
+    shown: Report = _only(replace(report, logged=[each for each in report.logged if each.has_failed]))
+    return shown
+
+
+def _session(shown: SessionRecord, session: SessionRecord) -> SessionRecord:
+    """Show of a command that there is one, and of a program, whose task is the whole path, its name."""
+    path = [COMMAND, MASK] if session.argv else session.path
+    return replace(shown, path=path, task=session.task and PurePath(session.task).name)
+
+
+def _plan(shown: Plan, plan: Plan) -> Plan | None:
+    return None if plan.refused else shown
+
+
+def _step(shown: Step, step: Step) -> Step:
+    return shown if step.result is None and step.beginning is None else replace(shown, result=MASK)
+
+
+def _queue(shown: Queue, queue: Queue) -> Queue:
+    return replace(shown, live=Lazy(lambda: iter([MASK] * len(queue.live)), len(queue.live)))
+
+
+def _value(shown: Value, _: Value) -> Value:
+    return replace(shown, content=MASK)
+
+
+def _replaced(shown: Replaced, _: Replaced) -> Replaced:
+    return shown._replace(content=MASK)
+
+
+def _returned(shown: Returned, returned: Returned) -> Returned:
+    reason = returned.record.reason
+    plain = reason if reason in UNSUCCESSFUL else returned.ended_death or "another reason"
+    return shown._replace(record=replace(shown.record, reason=plain))
+
+
+_FURTHER: dict[type, Any] = {
+    SessionRecord: _session,
+    Plan: _plan,
+    Step: _step,
+    Queue: _queue,
+    Value: _value,
+    Replaced: _replaced,
+    Returned: _returned,
+}
