@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import shlex
 from collections.abc import Callable
 from urllib.parse import quote, quote_plus
 
 import pytest
 
+from tests.regex_steps import steps
 from zrb_store import masking
 from zrb_store.masking import MASK, ends_amid_secret, mask_command, mask_named, mask_printed, mask_text, mask_word
 
@@ -37,6 +39,10 @@ def _nothing_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
         "https://me:Zk7@example.org/a?access_token=Zk7&b=1",
         "postgresql://db/jobs?sslpassword=Zk7&scram_client_key=Zk7",
         "postgresql://db/jobs?options=-c%20app.token%3DZk7",
+        "https://Zk7e42F292c6912E7710@github.com/me/shop",
+        "git+https://Zk7e42F292:x-oauth-basic@github.com/me/shop",
+        "https://Zk7_live_abc:@api.example.com",
+        "redis://Zk7e42f292c6912e77102@cache:6379/0",
     ],
 )
 def test_one_word(word: str) -> None:
@@ -57,6 +63,8 @@ def test_one_word(word: str) -> None:
         "--max-tokens=100",
         "--password-file=/run/secrets/db",
         "git@github.com:me/token.git",
+        "https://me@example.org/me/shop",
+        "http://localhost2024:8080/@me",
     ],
 )
 def test_a_word_without_secrets(word: str) -> None:
@@ -116,6 +124,13 @@ def test_options() -> None:
         ("psql --password ZK7 x", "psql --password *** x"),
         ("psql --password 'ZK' x", "psql --password '***' x"),
         ("a\n  password: Zk7\nb", "a\n  password: ***\nb"),
+        ("a\n- token: Zk7  # mine", "a\n- token: ***  # mine"),
+        ('password: "Zk7" b', 'password: "***" b'),
+        ("  POSTGRES_PASSWORD: 'Zk7, Zk7'\n", "  POSTGRES_PASSWORD: '***'\n"),
+        ('{password: "Zk7", user: "me"}', '{password: "***", user: "me"}'),
+        ('"password" => "Zk7"', '"password" => "***"'),
+        ('password := "Zk7"', 'password := "***"'),
+        ("cloning https://Zk7e42F292@github.com/me/shop", "cloning https://***@github.com/me/shop"),
         ("Command '['psql', '--password', 'Zk7', 'x']'", "Command '['psql', '--password', '***', 'x']'"),
         ("\u0130 token='Zk7 ends late\nb", "\u0130 token='***\nb"),
         ("postgres://me:Zk7@db/x", "postgres://me:***@db/x"),
@@ -134,6 +149,8 @@ def test_errors_and_output(text: str, masked: str) -> None:
         "Password: ",
         "invalid token: } in line 3",
         "unexpected token: '}'",
+        "unexpected token: '', expected: 'a'",
+        """name = input("Your token: "); "a" """,
         "if password == 'x':",
         "max_tokens=100, compass=1, sort_key: day",
         "Bearer authentication failed",
@@ -285,6 +302,42 @@ def test_a_secret_that_is_only_a_part_of_another_does_not_show_the_rest(text: st
 def test_a_remembered_secret_at_the_beginning_of_another() -> None:
     masking.remember("hunter", "hunter2-is")
     assert mask_text("hunter2-is a hunter") == "*** a ***"
+
+
+PATTERNS = {
+    "trace": (masking._TRACE.pattern, 0),
+    "option": (masking._OPTION, 0),
+    "assignment": (masking._ASSIGNMENT, 0),
+    **{f"printed {n}": (pattern, re.MULTILINE) for n, pattern in enumerate(masking._PRINTED)},
+    **{f"url {n}": (pattern, 0) for n, pattern in enumerate((*masking._IN_TEXT, *masking._IN_WORD))},
+    "remembered": (masking.pattern_of(frozenset(["hunter-2"])).pattern, re.IGNORECASE),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.promise(number=9)
+@pytest.mark.parametrize(
+    ("before", "part", "between"),
+    [
+        ("", "autha", ""),
+        ("", "pass", ""),
+        ("", "password: ", ""),
+        ("", "token='", ""),
+        ("token='", "a", ""),
+        ("", "token=a(", ""),
+        ("", "https://a:", ""),
+        ("", "?token", ""),
+        ("x --", "a-token", ""),
+        ("token=", "\\", '"'),
+        ("", "hunter\\", ""),
+    ],
+)
+def test_twice_the_text_is_twice_the_work(before: str, part: str, between: str) -> None:
+    """Of each pattern, twice as many comparisons; if some are repeated for each of the others, four times as many."""
+    for name, (pattern, flags) in PATTERNS.items():
+        parts = (part * (size // len(part)) for size in (150, 300))
+        once, twice = (steps(pattern, f"{before}{each}{between}{each}", flags) for each in parts)
+        assert twice < 3 * once, name
 
 
 @pytest.mark.slow

@@ -1,8 +1,8 @@
 """Text that is safe to store and to show: without secrets, and without control characters that move the cursor.
 
-Three things are secret: a password in a URL, a value whose name says that it is secret, as that of an option or of a
-variable, and a value that this process remembers as secret, in all forms in which texts quote it. Each is replaced by
-`***`.
+Three things are secret: a password or a token in a URL, a value whose name says that it is secret, as that of an
+option or of a variable, and a value that this process remembers as secret, in all forms in which texts quote it. Each
+is replaced by `***`.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _NO_FLAG = "(?!(?:ask|no|prompt|show|skip|without)[-_])"
 _SECRET_NAME = rf"(?i){_NO_FLAG}[\w.-]*{_SECRET}"
 _ASSIGNMENT = (
     # Without the lookbehind, a long word would be searched again from each of its characters.
-    rf"""(?is)(?<![\w.-])([\w.-]*{_SECRET}(?:["']?\s*(?:=|%3D)\s*|["']\s*:\s*|:\s+))"""
+    rf"""(?is)(?<![\w.-])([\w.-]*{_SECRET}(?:["']?\s*(?::?=>?|%3D)\s*|["']\s*:\s*|:\s+))"""
     r"""(?:"(?:[^"\\]|\\.)*"|'[^']*'|.+?(?=\s[\w.-]+\s*=|&|\Z))"""
 )
 
@@ -45,13 +45,17 @@ _ASSIGNMENT = (
 # is a whole line, or in quotation marks.
 _SCHEME = r"(?:(?:basic|bearer|digest|token)[ \t]+)?"
 # Where n backslashes stand before each quotation mark, as in JSON within JSON, 2n + 1 escape the character after them.
+# Of more than 31, as JSON has five levels deep, each would be compared with all others.
+_QUOTE = r"""(?P<quote>(?P<escape>\\{0,31})["'])"""
 _QUOTED = r"(?:(?!(?P=quote))(?:(?P=escape){2}\\[^\n]|[^\n]))*"
 # Code of a traceback, such as `token = os.environ["TOKEN"]`. A real token may have dots, too, but no word like these.
 _CODE = rf"(?:[a-z_]+\.)*[a-z_]+(?:[(\[][^\n]{{0,200}}[)\]](?!\w)|[(\[](?m:$))|(?:[a-z_]+\.)+\w*{_CLEAR}\b"
-_VALUE = rf"""(?P<quote>(?P<escape>\\*)["'])?(?P<value>(?(quote){_QUOTED}|(?!{_CODE})[^\s&]*[^\s&"'),;\]>}}]))"""
+_VALUE = rf"""{_QUOTE}?(?P<value>(?(quote){_QUOTED}|(?!{_CODE})[^\s&]*[^\s&"'),;\]>}}]))"""
 _PRINTED = (
-    rf"""{_CLEAR}(?:\\*["'][ \t]*:[ \t]*|(?:\\*["'])?[ \t]*(?:=(?!=)|%3d)[ \t]*){_SCHEME}{_VALUE}""",
-    rf"""(?:^[ \t>*+-]*+|["'])[\w.-]*{_CLEAR}:[ \t]+{_SCHEME}(?P<value>[^\s"']+)(?=["']|[ \t]*$)""",
+    rf"""{_CLEAR}(?:\\*["'][ \t]*:[ \t]*|(?:\\*["'])?[ \t]*(?::?=(?!=)>?|%3d)[ \t]*){_SCHEME}{_VALUE}""",
+    rf"""{_CLEAR}:[ \t]+{_QUOTE}(?P<value>(?![\s),;\]}}])(?=[^\w\n"']*\w){_QUOTED})""",
+    rf"""(?:^[ \t>*+-]*+|["'])[\w.-]*{_CLEAR}:[ \t]+{_SCHEME}(?P<value>(?!\\+["'])[^\s"']+)"""
+    r"""(?=["']|[ \t]*(?:$|[ \t]\#))""",
     r"""authorization:[ \t]*(?:\w+[ \t]+)?(?P<value>[^\s"']+)""",
     r"""bearer[ \t]+(?!auth|realm\b)(?P<value>(?=[a-z_.~+/=-]*\d)[\w.~+/=-]{8,}|[\w.~+/=-]{20,})""",
 )
@@ -60,7 +64,7 @@ _OPTION = (
     rf"""(?<![\w.-])--(?i:{_NO_FLAG}[\w.-]*{_SECRET})(?:\\*["'],)? (?!(?:[A-Z_-]+|is|requires)(?![^\s,;)\]])){_VALUE}"""
 )
 _TRACE = re.compile(
-    r"""(?:pass[a-z]*|pwd?|secrets?|token|credentials?|auth[a-z]*|key)\d*\\*["']?[ \t]*(?:[=:]|%3d)"""
+    r"""(?:pass[a-z]{0,7}|pwd?|secrets?|token|credentials?|auth[a-z]{0,9}|key)\d*\\*["']?[ \t]*(?:[=:]|%3d)"""
     r"|bearer[ \t]|--[a-z]"
 )
 """What is in every text that has a match of `_PRINTED` or `_OPTION`. In others it is missed quickly."""
@@ -79,7 +83,11 @@ _MASKED_VALUE = rf"""(?:(["']){_KNOWN}\1|{_KNOWN}(?:$|[\s"'&,;)\]}}]))"""
 def _in_urls(gap: str, closing: str) -> tuple[str, ...]:
     """Return patterns for the secrets in URLs. The first group of each pattern matches the text before the secret."""
     user = rf"(://[^{gap}:/?#]*:)"
+    # A user of an http URL that is long, or has a digit, is a token. Users of databases have longer names.
+    token, follows = rf"[^{gap}:/?#@]", rf"(?=(?::[^{gap}/?#]*)?@)"
     return (
+        rf"(?i)((?:(?<=http)|(?<=https))://)(?:(?=[^{gap}:/?#@\d]*\d){token}{{8,}}|{token}{{20,}}){follows}",
+        rf"(?i)(?<!http)(?<!https)(://)(?=[^{gap}:/?#@\d]*\d){token}{{20,}}{follows}",
         # In an http URL a slash ends the part that may hold a password: http://host:80/path@2 has none.
         rf"(?i)(?:(?<=http)|(?<=https)){user}[^{gap}/?#]*(?=@)",
         # The password in a database URL is often not escaped. It ends at the last @ before `?name=`, otherwise at the
@@ -99,7 +107,7 @@ def is_secret_name(name: str) -> bool:
 
 
 def mask_text(text: str) -> str:
-    """Mask the passwords of URLs, and the secrets that this process remembers, in a message or a traceback."""
+    """Mask the passwords and tokens of URLs, and the secrets that this process remembers, in a message."""
     return mask_remembered(_mask_urls(text, _IN_TEXT))
 
 
