@@ -154,6 +154,8 @@ class _Matcher:
                 return at == 0 or (is_multiline and before == "\n")
             case "AT_END":
                 return not after or (after == "\n" and (is_multiline or at + 1 == len(self._text)))
+            case "AT_BEGINNING_STRING":
+                return at == 0
             case "AT_END_STRING":
                 return not after
         assert where == "AT_BOUNDARY", where

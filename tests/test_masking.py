@@ -102,6 +102,40 @@ def test_options() -> None:
 
 @pytest.mark.promise(number=9)
 @pytest.mark.parametrize(
+    ("script", "masked"),
+    [
+        ("TOKEN=$(cat x y); echo north", "TOKEN=***; echo north"),
+        ("PASSWORD=`cat x y` sh north", "PASSWORD=*** sh north"),
+        ("TOKEN='Zk7 Zk7'Zk7\necho north", "TOKEN=***\necho north"),
+        ("export TOKEN='Zk7 Zk7' && echo north", "export TOKEN='***' && echo north"),
+        ("PGPASSWORD=Zk7 psql -c 'select north'", "PGPASSWORD=*** psql -c 'select north'"),
+        ("psql --password Zk7 north --token=Zk7 a", "psql --password *** north --token=*** a"),
+        ('curl -H "Authorization: Bearer Zk7" north', 'curl -H "Authorization: ***" north'),
+        ("""curl -d '{"token": "Zk7", "of": "north"}'""", """curl -d '{"token": "***", "of": "north"}'"""),
+        ("psql 'host=db password=Zk7 user=me' north", "psql 'host=db password=*** user=me' north"),
+        ("x=$(PGPASSWORD=Zk7 psql north); echo $x", "x=$(PGPASSWORD=*** psql north); echo $x"),
+        ('echo "$(PASSWORD="Zk7" cmd north)" a', 'echo "$(PASSWORD="***" cmd north)" a'),
+        ("sh -c 'TOKEN=Zk7; echo north' a", "sh -c 'TOKEN=***; echo north' a"),
+        ("curl https://me:Zk7@h/?token=Zk7&of=north", "curl https://me:***@h/?token=***&of=north"),
+        ("TOKEN='Zk7 north", "TOKEN=***"),
+        ("echo \\\n north)", "echo \\\n north)"),
+    ],
+)
+def test_of_a_script_only_the_words_of_secrets(script: str, masked: str) -> None:
+    assert mask_command(["sh", "-c", script]) == ["sh", "-c", masked]
+    assert mask_command(["timeout", "5", "bash", "-euc", script, "a"])[-2:] == [masked, "a"]
+    assert mask_command(["ssh", "host", script]) == ["ssh", "host", masked]
+    assert mask_command(["sh", "-c", masked]) == ["sh", "-c", masked]
+
+
+@pytest.mark.promise(number=9)
+def test_a_word_that_is_no_script_may_be_a_secret_with_spaces() -> None:
+    assert mask_command(["env", "PASSWORD=Zk7 Zk7", "cmd"]) == ["env", "PASSWORD=***", "cmd"]
+    assert mask_word("select 1 where token = Zk7 and b") == "select 1 where token = *** and b"
+
+
+@pytest.mark.promise(number=9)
+@pytest.mark.parametrize(
     ("text", "masked"),
     [
         ("password=Zk7 and more", "password=*** and more"),
@@ -351,6 +385,7 @@ def test_a_long_text_takes_no_time(part: str) -> None:
     for text in (part * 30_000, "password=" + part * 30_000):
         mask_printed(text)
         mask_word(text[:131_072])  # no system accepts longer words on a command line
+        mask_command(["sh", "-c", text[:131_072]])
 
 
 def test_a_remembered_secret_after_backslashes() -> None:

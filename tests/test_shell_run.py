@@ -135,6 +135,18 @@ def test_a_secret_is_not_stored_and_is_asked_for(store: Store, scripts: Scripts,
     assert scripts.run(*words)[:2] == (0, "s3cr3t-one --password hunter22\n")
 
 
+@pytest.mark.promise(number=9)
+@ON_SQLITE
+def test_only_the_word_of_a_secret_is_not_compared(store: Store, scripts: Scripts) -> None:
+    script = "TOKEN=$(echo {}); echo of {}; PGPASSWORD={} true"
+    words = ("zrb-store", "run", "night", "--task", "load", "--", "sh", "-c")
+    assert scripts.run(*words, script.format("one", "north", "first"))[:2] == (0, "of north\n")
+    assert scripts.run(*words, script.format("two", "north", "second"))[:2] == (0, "of north\n"), "a rotated token"
+    refused = scripts.run(*words, script.format("one", "south", "first"))
+    assert (refused.code, refused.out, "echo of south" in refused.err) == (65, "", True)
+    assert "first" not in repr(query(store, "SELECT path FROM zrb_session"))
+
+
 @ON_SQLITE
 def test_a_result(store: Store, scripts: Scripts, command: Commands) -> None:
     scripts.write(

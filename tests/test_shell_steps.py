@@ -33,6 +33,25 @@ def steps(store: Store) -> list[tuple[str, str]]:
     return [tuple(row) for row in query(store, "SELECT step, status FROM zrb_attempt WHERE kind = 'step' ORDER BY id")]
 
 
+@pytest.mark.promise(number=9)
+@ON_SQLITE
+def test_a_secret_input_is_not_stored_with_a_step(store: Store, scripts: Scripts) -> None:
+    """A step with another secret is the same, and one that differs behind a secret is another one."""
+    scripts.write(
+        "script.sh",
+        'zrb-store step ask -- echo "me:$DB_PASSWORD"\n'
+        'zrb-store step fail -- sh -c "echo $DB_PASSWORD >&2; exit 3"\n'
+        'for region in north south; do zrb-store step load -- sh -c "PGPASSWORD=x; echo $region"; done\n',
+    )
+    first = scripts.night("--input", "DB_PASSWORD=Zk7-hunter", shell="sh")
+    assert (first.code, first.out) == (125, "me:Zk7-hunter\nnorth\n")
+    assert "step load has completed with the command `sh -c 'PGPASSWORD=***; echo north'`" in first.err
+    again = scripts.night("--input", "DB_PASSWORD=Zk7-other", shell="sh")
+    assert again.out == "me:Zk7-hunter\nnorth\n"
+    columns = "step, arguments, error_message, error_traceback"
+    assert "Zk7-" not in repr(query(store, f"SELECT {columns} FROM zrb_attempt"))
+
+
 @pytest.mark.promise(number=11)
 @pytest.mark.long_on_postgresql
 def test_a_script_goes_on_where_it_failed(store: Store, scripts: Scripts, command: Commands) -> None:

@@ -11,7 +11,7 @@ import base64
 import functools
 import re
 from collections.abc import Callable, Iterator, Sequence
-from itertools import chain
+from itertools import chain, pairwise
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -35,10 +35,13 @@ _SECRET = rf"(?:{_CLEAR}|(?:pwd|pass(?<![a-z0-9]pass)|auth(?<![a-z0-9]auth))\d*)
 # The names that are excluded are those of flags, such as --ask-password, which take no argument.
 _NO_FLAG = "(?!(?:ask|no|prompt|show|skip|without)[-_])"
 _SECRET_NAME = rf"(?i){_NO_FLAG}[\w.-]*{_SECRET}"
+# A value has spaces if it is a whole text, or follows a colon, as in `Authorization: Bearer ...`.
 _ASSIGNMENT = (
     # Without the lookbehind, a long word would be searched again from each of its characters.
-    rf"""(?is)(?<![\w.-])([\w.-]*{_SECRET}(?:["']?\s*(?::?=>?|%3D)\s*|["']\s*:\s*|:\s+))"""
-    r"""(?:"(?:[^"\\]|\\.)*"|'[^']*'|.+?(?=\s[\w.-]+\s*=|&|\Z))"""
+    rf"""(?is)(?:(?P<whole>\A)|(?<![\w.-]))"""
+    rf"""(?P<name>[\w.-]*{_SECRET}(?:(?P<equals>["']?\s*(?::?=>?|%3D)\s*)|["']\s*:\s*|:\s+))"""
+    r"""(?:"(?:[^"\\]|\\.)*"|'[^']*'|(?(whole).+?(?=\s[\w.-]+\s*=|&|\Z)|(?(equals)[^\s&]+|"""
+    r""".+?(?=\s[\w.-]+\s*=|&|\Z))))"""
 )
 
 # The same in running text, in lower case. There a value ends sooner, and `name: value` may be prose: it is masked if it
@@ -174,16 +177,97 @@ def _mask_urls(text: str, patterns: Sequence[str]) -> str:
 
 
 def _masked_assignment(match: re.Match[str]) -> str:
-    value = match[0].removeprefix(match[1])
+    value = match[0].removeprefix(match["name"])
     if re.match(_MASKED_VALUE, value):  # the secret is known, so that its end is known too
         return match[0]
     quote = value[0] if value[0] in "\"'" and value[0] == value[-1] else ""
-    return f"{match[1]}{quote}{MASK}{quote}"
+    return f"{match['name']}{quote}{MASK}{quote}"
 
 
 def mask_command(words: Sequence[str], is_secret: Callable[[str], bool] = is_secret_name) -> list[str]:
-    """Mask the arguments of secret options in a command line, and what `mask_word` masks in its words."""
-    return [shown + MASK if secret else mask_word(shown) for shown, secret in _secrets_of(words, is_secret)]
+    """Mask the arguments of secret options in a command line, and what `mask_word` masks in its words.
+
+    Of a script in it, as in `sh -c SCRIPT`, only the secret's own words are masked: the others say what it does.
+    """
+    return [
+        shown + MASK if secret else mask_script(shown, is_secret) if is_script else mask_word(shown)
+        for (shown, secret), is_script in zip(_secrets_of(words, is_secret), _scripts(words), strict=True)
+    ]
+
+
+_SHELLS = frozenset(("ash", "bash", "dash", "fish", "ksh", "sh", "su", "zsh"))
+_REMOTE = frozenset(("eval", "ssh", "watch"))  # of these, every word is a part of a script
+_DEPTH = 8  # of scripts in scripts; deeper ones are words
+_ASSIGNED = re.compile(rf"(?i)[\w.-]*{_SECRET}\+?=")
+
+
+def _scripts(words: Sequence[str]) -> Iterator[bool]:
+    """Say of each word of a command line whether it is the text of a script for a shell."""
+    is_shell = is_remote = False
+    for before, word in pairwise(["", *words]):
+        yield is_remote or (is_shell and re.fullmatch(r"-[A-Za-z]*c|--command", before) is not None)
+        name = word.rpartition("/")[2]
+        is_shell, is_remote = is_shell or name in _SHELLS, is_remote or name in _REMOTE
+
+
+def mask_script(text: str, is_secret: Callable[[str], bool] = is_secret_name, depth: int = _DEPTH) -> str:
+    """Mask the secrets in the text of a shell's script: each word as a word of a command line."""
+    spans = list(_shell_words(text))
+    words = [text[start:end] for start, end in spans]
+    pieces, last = [], 0
+    for (start, end), word, (shown, secret), is_script in zip(
+        spans, words, _secrets_of(words, is_secret), _scripts(words), strict=True
+    ):
+        masked = shown + MASK if secret else _mask_shell_word(word, is_secret, depth, is_script=is_script)
+        pieces += [text[last:start], masked]
+        last = end
+    return "".join([*pieces, text[last:]])
+
+
+def _mask_shell_word(word: str, is_secret: Callable[[str], bool], depth: int, *, is_script: bool) -> str:
+    if assigned := _ASSIGNED.match(word):
+        quote = _quote_around(word[assigned.end() :])
+        return f"{assigned[0]}{quote}{MASK}{quote}"
+    quote = _quote_around(word)
+    inner = word[1:-1] if quote else word
+    if is_script and depth:
+        return f"{quote}{mask_script(inner, is_secret, depth - 1)}{quote}"
+    before, substitution, rest = inner.partition("$(")
+    if substitution and depth and quote != "'" and mask_word(f"{before}x") == f"{before}x":
+        return f"{quote}{before}{substitution}{mask_script(rest, is_secret, depth - 1)}{quote}"
+    return f"{quote}{mask_word(inner)}{quote}"
+
+
+def _quote_around(word: str) -> str:
+    """Return the quotation mark in which a whole word stands; nothing for another word."""
+    return word[0] if word[:1] in ("'", '"') and word.find(word[0], 1) == len(word) - 1 else ""
+
+
+def _shell_words(text: str) -> Iterator[tuple[int, int]]:
+    """Yield where each word of a script begins and ends, as a shell divides it, with its quotes and `$(...)`."""
+    start, place, ends = -1, 0, list[str]()  # `ends` closes the quotes and substitutions that are open
+    while place < len(text):
+        char, inside = text[place], ends[-1] if ends else ""
+        if not inside and char in " \t\r\n;|&<>()":
+            if start >= 0:
+                yield start, place
+            start = -1
+        else:
+            start = place if start < 0 else start
+            if char == inside:
+                ends.pop()
+            elif char == "\\" and inside != "'":
+                place += 1
+            elif inside != "'" and text.startswith("$(", place):
+                ends.append(")")
+                place += 1
+            elif (char in "\"'" and inside in ("", ")")) or (char == "`" and inside != "'"):
+                ends.append(char)
+            elif char == "(" and inside == ")":
+                ends.append(")")
+        place += 1
+    if start >= 0:
+        yield start, len(text)
 
 
 def remember_command(words: Sequence[str]) -> None:

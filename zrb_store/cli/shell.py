@@ -38,7 +38,7 @@ from zrb_store.store import Store, open_store
     "`result` gave.\n\n"
     "stdout and stderr pass through, and `log` shows their end. COMMAND has an empty stdin, gets SIGINT, SIGTERM and "
     "SIGHUP, and dies with this process. What it pushes and pops with this program belongs to its attempt. Secrets in "
-    "COMMAND, and inputs with the name of a secret, are not stored.\n\n"
+    "COMMAND and in those of its steps, and inputs with the name of a secret, are not stored.\n\n"
     "Exit: that of COMMAND, 128 + N if signal N ended it; 0 if it has completed before; 65 if the command or the "
     "inputs differ; 75 if the session is being run.",
 )

@@ -21,7 +21,7 @@ from zrb_store.attempt.waits import wait_in
 from zrb_store.codec.arguments import positional_and_named, stored_arguments
 from zrb_store.db.clock import clock
 from zrb_store.errors import InputsDiffer, InvalidArgument, ValueTooLarge, ZrbStoreError
-from zrb_store.masking import ErrorText, mask_command
+from zrb_store.masking import ErrorText, is_secret_name, mask_command, remember
 from zrb_store.names import check_step_name
 from zrb_store.process import identity, is_group_alive
 from zrb_store.queries import attempts, sessions
@@ -174,6 +174,8 @@ def _surrounding(store: Store, name: str) -> Attempt:
     record = attempts.by_id(store.database, parent.id)
     if record is not None and record.step is not None:
         raise ZrbStoreError(f"step {name} cannot begin inside step {record.step}: steps do not nest")
+    given = codec.decode(sessions.get(store.database, parent.session).inputs or "{}")
+    remember(*(os.environ.get(each, "") for each in given if is_secret_name(each)))  # of `run`, by `--input`
     queues = Xcoms(store.database, parent.session, store.max_value)
     attempt = Attempt(queues, parent.id, parent.task, parent.number, parent.fence)
     attempt.steps.in_doubt = True  # other processes begin steps of it
