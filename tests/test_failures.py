@@ -233,13 +233,13 @@ class TestFiles:
         """The umask makes no difference."""
         before = os.umask(0)
         try:
-            with open_store(tmp_path / "new" / "store.db") as store:
+            with open_store(tmp_path / "above" / "new" / "store.db") as store:
                 store.session("s").xcom["q"].push("secret")
-                modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "new").iterdir()}
+                modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "above" / "new").iterdir()}
         finally:
             os.umask(before)
         assert modes == {"store.db": 0o600, "store.db-wal": 0o600, "store.db-shm": 0o600}
-        assert (tmp_path / "new").stat().st_mode & 0o777 == 0o700
+        assert [(tmp_path / each).stat().st_mode & 0o777 for each in ("above", "above/new")] == [0o700, 0o700]
 
 
 def test_a_store_opened_for_reading_refuses_to_write(location: str, store: Store) -> None:

@@ -71,6 +71,14 @@ def format_option(
     return lambda function: as_json(chosen(function))
 
 
+def output_option(function: _Function) -> _Function:
+    """Decorate a command to give it `-o FILE`, which its function receives as `file`."""
+    option = click.option(
+        "-o", "--output", "file", metavar="FILE", type=click.Path(), help="Write to FILE, not stdout."
+    )
+    return option(function)
+
+
 def since_option(help_text: str) -> Callable[[_Function], _Function]:
     """Decorate a command to give it `--since`, a length of time or a moment."""
     return click.option("--since", type=parse_since, metavar="LENGTH|TIME", help=help_text)

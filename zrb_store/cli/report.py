@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from zrb_store.cli.arguments import format_option, refuse_usage, session_argument, whole_number
+from zrb_store.cli.arguments import format_option, output_option, refuse_usage, session_argument, whole_number
 from zrb_store.cli.command import command
 from zrb_store.errors import ZrbStoreError
 from zrb_store.inspect import session_names
@@ -41,9 +41,7 @@ if TYPE_CHECKING:
     "trace for ui.perfetto.dev and chrome://tracing.",
 )
 @session_argument
-@click.option(
-    "-o", "--output", "file", metavar="FILE", type=click.Path(dir_okay=False), help="Write to FILE, not stdout."
-)
+@output_option
 @format_option("html", choices=("html", "svg", "perfetto"), help_text="Format of the file.")
 @click.option(
     "--redact",

@@ -8,14 +8,14 @@ from pathlib import Path
 import click
 
 from zrb_store.cli import completion
-from zrb_store.cli.arguments import binary_stdin, chosen_sessions
+from zrb_store.cli.arguments import binary_stdin, chosen_sessions, output_option
 from zrb_store.cli.command import command
 from zrb_store.operations.export import export as export_lines
 from zrb_store.operations.transfer import copy as copy_sessions
 from zrb_store.operations.transfer import import_sessions
 from zrb_store.render.document import on_terminal
 from zrb_store.render.format import counted
-from zrb_store.render.printing import echo, noting_damage, progress
+from zrb_store.render.printing import echo, noting_damage, progress, whole_file
 from zrb_store.store import open_store
 
 _sessions_argument = click.argument("sessions", metavar="[SESSION]...", nargs=-1, shell_complete=completion.sessions)
@@ -23,19 +23,29 @@ _sessions_argument = click.argument("sessions", metavar="[SESSION]...", nargs=-1
 
 @command(
     "export",
-    "{} > sessions.jsonl",
+    "{} -o sessions.jsonl",
     "{} etl-2026-11-24 | ssh there zrb-store import",
     details="Writes all sessions, or the named ones, as they were at one moment, with everything stored about them. "
     "Each line has a hash over itself and the lines before it. A damaged session, which `import` would refuse, is "
     "left out and named on stderr; the command then exits 1.",
 )
 @_sessions_argument
-def export(sessions: tuple[str, ...]) -> int:
-    with open_store(read_only=True) as store, noting_damage("left out, because they are damaged") as damage:
+@output_option
+def export(sessions: tuple[str, ...], file: str | None) -> int:
+    with (
+        open_store(read_only=True) as store,
+        noting_damage("left out, because they are damaged") as damage,
+        contextlib.ExitStack() as stack,
+    ):
         lines = export_lines(store.database, chosen_sessions(store.database, sessions), damage)
-        with progress("exporting") if not on_terminal() else contextlib.nullcontext():
-            for line in lines:
+        write = None if file is None else stack.enter_context(whole_file(Path(file)))
+        if file is not None or not on_terminal():
+            stack.enter_context(progress("exporting"))
+        for line in lines:
+            if write is None:
                 echo(line)
+            else:
+                write(f"{line}\n".encode())
     return 1 if damage else 0
 
 

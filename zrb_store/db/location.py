@@ -126,6 +126,46 @@ def store_url(location: str | os.PathLike[str] | None = None) -> URL:
     return url
 
 
+_SIDE_FILE = re.compile(r"(.+)-(?:wal|shm|journal)(?:\.replaced)?")
+_HEADER = b"SQLite format 3\0"
+
+
+def refuse_side_file(path: Path) -> None:
+    """Raise an error if a file is one that SQLite keeps beside a database."""
+    found = _SIDE_FILE.fullmatch(path.name)
+    if found and _is_database(path.with_name(found[1])):
+        raise InvalidArgument(f"{path} is a file of the database {found[1]}: name another file")
+
+
+def refuse_database(path: Path) -> None:
+    """Raise an error if the output of a command would replace a database, or a file that SQLite keeps beside one."""
+    path = path.resolve()
+    if _is_database(path):
+        raise InvalidArgument(f"{path} is a database, which no output replaces: name another file")
+    refuse_side_file(path)
+
+
+def _is_database(path: Path) -> bool:
+    """Whether a file is the store, or another SQLite database."""
+    url = store_url()
+    if url.drivername == "sqlite" and url.database and _is_same(path, Path(url.database)):
+        return True  # it must not be opened here: closing it would drop SQLite's locks
+    try:
+        if not path.is_file():
+            return False
+        with path.open("rb") as file:
+            return file.read(len(_HEADER)) == _HEADER
+    except OSError:  # nobody can replace what is in a folder that cannot be read
+        return False
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    try:
+        return one == other or one.samefile(other)
+    except OSError:
+        return False
+
+
 def _remember_passwords(url: URL) -> None:
     """Have passwords masked where messages and tracebacks quote them, in a URL or in a connection string of libpq."""
     # Not the bare password: it may be a common word such as `postgres`, which would then be masked everywhere.

@@ -211,13 +211,15 @@ def _copy(connection: sa.Connection, revision: str) -> None:
     # By SQLite: if this process opened and closed the file itself, SQLite's locks on it would be lost.
     path = Path(connection.exec_driver_sql("PRAGMA database_list").one()[2])
     target = path.with_name(f"{path.name}.{revision}.bak")
-    target.unlink(missing_ok=True)
-    os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    part = target.with_name(f"{target.name}.part")  # an older copy stays until this one is whole
+    part.unlink(missing_ok=True)
+    os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
     with (
         closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as reading,
-        closing(sqlite3.connect(target)) as writing,
+        closing(sqlite3.connect(part)) as writing,
     ):
         reading.backup(writing)
+    part.replace(target)
 
 
 def _revision(connection: sa.Connection) -> str | None:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from zrb_store.db.location import refuse_database
 from zrb_store.errors import ZrbStoreError
 from zrb_store.masking import printable
 from zrb_store.records import Damage, JsonTree, JsonValue
@@ -119,7 +120,11 @@ def write_bytes(content: bytes) -> None:
 
 @contextlib.contextmanager
 def whole_file(path: Path) -> Iterator[Callable[[bytes], object]]:
-    """Yield a function that writes bytes to a file of mode 0600. Until all is written, an old file stays as it was."""
+    """Yield a function that writes bytes to a file of mode 0600. Until all is written, an old file stays as it was.
+
+    A database is never replaced.
+    """
+    refuse_database(path)
     try:
         if path.exists() and not path.is_file():  # such as /dev/stdout
             with path.open("wb") as there:

@@ -16,6 +16,7 @@ from zrb_store.db import REVISION
 from zrb_store.db.core import compiling, sa
 from zrb_store.db.dialect import revision_of
 from zrb_store.db.dialect.hooks import Dialect
+from zrb_store.db.location import refuse_side_file
 from zrb_store.db.transaction import Transaction
 from zrb_store.errors import OUT_OF_FILES, StoreMissing, StoreUnavailable, ZrbStoreError, is_out_of_files
 
@@ -129,7 +130,8 @@ class SQLite(Dialect[sqlite3.Connection]):
 
     def create(self) -> None:
         path = self._path
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        refuse_side_file(path)
+        _make_folder(path.parent)
         # An existing file is never opened except by SQLite, because closing it would drop SQLite's locks.
         try:
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
@@ -197,6 +199,13 @@ class SQLite(Dialect[sqlite3.Connection]):
 
 
 # -- its file
+
+
+def _make_folder(path: Path) -> None:
+    """Make a folder, and those above it that are missing, for its user alone."""
+    for each in reversed([path, *path.parents]):  # `parents=True` would leave those above it open to all
+        if not each.exists():
+            each.mkdir(mode=0o700, exist_ok=True)
 
 
 def open_uri(uri: str) -> sqlite3.Connection:
