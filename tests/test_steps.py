@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from tests.rows import query
 from zrb_store import AttemptClosed, InputsDiffer, InvalidArgument, StepUncertain, Store, ZrbStoreError, step
 from zrb_store.attempt import Attempt
 from zrb_store.queries import attempts
@@ -108,13 +110,37 @@ def test_a_failed_step_is_given_back_at_once(store: Store) -> None:
         assert (list(session.xcom["in"]), list(session.xcom["out"])) == (["a"], [])
         failed = recorded(store, "convert/1")
         assert (failed.status, failed.error_type) == ("failed", "Boom")
-        assert "attempt/attempt.py" not in str(failed.error_traceback).partition("take_and_fail")[0]
         # The same call again is the step's second attempt, not another step.
         with pytest.raises(Boom):
             attempt.step("page", take_and_fail)
         assert recorded(store, "convert/1", 2).status == "failed"
         assert attempt.step("page", int, "3") == 3  # another one
     assert recorded(store, "convert/2").step == "page~2"
+
+
+@pytest.mark.on_sqlite
+def test_a_traceback_has_only_frames_of_the_user(store: Store) -> None:
+    """Also inside of steps, of what led to an exception, and of the exceptions in a group."""
+
+    def empty() -> None:
+        store.session("night").xcom["nothing"].pop()
+
+    def page() -> None:
+        try:
+            empty()
+        except IndexError as error:
+            raise ExceptionGroup("all", [Boom("one")]) from error
+
+    with pytest.raises(ExceptionGroup), store.session("night").run() as run, run.attempt("convert") as attempt:
+        attempt.step("page", page)
+    tracebacks = [row[0] for row in query(store, "SELECT error_traceback FROM zrb_attempt ORDER BY id")]
+    functions = [re.findall(r'File "(.*)", line \d+, in (.*)', each) for each in tracebacks]
+    assert {file for each in functions for file, _ in each} == {__file__}
+    name = "test_a_traceback_has_only_frames_of_the_user"
+    assert [[function for _, function in each] for each in functions] == [
+        ["page", "empty", name, "page"],
+        ["page", "empty", "page"],
+    ]
 
 
 @pytest.mark.promise(number=11)

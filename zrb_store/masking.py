@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import base64
 import functools
+import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, pairwise
-from types import TracebackType
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -377,12 +378,18 @@ class ErrorText(NamedTuple):
     traceback: str
 
 
-def error_text(
-    error: BaseException, first_frame: TracebackType | None = None, *, without: tuple[str, ...] = ()
-) -> ErrorText:
+_engines = [str(Path(__file__).parent) + os.sep]
+
+
+def leave_out_frames_of(folder: Path) -> None:
+    """Leave frames of the code in a folder out of tracebacks, as ours: they say nothing to a user."""
+    _engines.append(str(folder) + os.sep)
+
+
+def error_text(error: BaseException, *, of_command: bool = False) -> ErrorText:
     """Return the texts of an exception, with secrets masked, and at most 16 KiB of its message and of its traceback.
 
-    Frames of files in the folders `without`, and notes about them, are left out, also of exceptions that led to it.
+    Frames of ours and of zrb are left out, unless the exception has no others and is not `of_command`.
     """
     import traceback  # late: a command that succeeds needs none
 
@@ -390,9 +397,11 @@ def error_text(
         message = str(error)
     except Exception:  # noqa: BLE001 - the __str__ of a user's class may raise anything
         message = "<exception str() failed>"  # what Python's traceback says then
-    formatted = traceback.TracebackException(type(error), error, first_frame or error.__traceback__, compact=True)
-    if without:
-        _leave_out(formatted, without)
+    formatted = traceback.TracebackException.from_exception(error, compact=True)
+    every = formatted.stack
+    _leave_out(formatted, tuple(_engines))
+    if formatted.stack is None and not of_command:
+        formatted.stack = every
     text = _stored("".join(formatted.format()))
     encoded = text.encode()
     # Secrets are masked before a long text is cut: a part of a secret would not be recognised.
@@ -402,23 +411,19 @@ def error_text(
     return ErrorText(_stored(type(error).__qualname__), message, text)
 
 
-def first_frame_outside(error: BaseException, folders: str | tuple[str, ...]) -> TracebackType | None:
-    """Return the first frame of a traceback whose file is in none of these folders; None if there is none."""
-    frames = error.__traceback__
-    while frames is not None and frames.tb_frame.f_code.co_filename.startswith(folders):
-        frames = frames.tb_next
-    return frames
-
-
 def _leave_out(formatted: traceback.TracebackException, folders: tuple[str, ...]) -> None:
-    each: traceback.TracebackException | None = formatted
-    while each is not None:
+    """Leave out frames, and notes about them, of an exception, of those that led to it, and of those in a group."""
+    waiting: list[traceback.TracebackException | None] = [formatted]
+    for each in waiting:
+        if each is None:
+            continue
         kept = [frame for frame in each.stack if not frame.filename.startswith(folders)]
         stack: Any = type(each.stack).from_list(kept) if kept else None
         each.stack = stack  # without a stack, only type and message are written
         notes = getattr(each, "__notes__", None)
         each.__notes__ = [note for note in notes or () if not any(folder in str(note) for folder in folders)]
-        each = each.__cause__ or (None if each.__suppress_context__ else each.__context__)
+        waiting += [each.__cause__ or (None if each.__suppress_context__ else each.__context__)]
+        waiting += each.exceptions or ()
 
 
 _CUT = "[...]\n"

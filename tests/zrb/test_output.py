@@ -137,6 +137,25 @@ def test_an_error_of_the_users_code_in_a_command(zrb: Zrb) -> None:
     assert "zrb_init.py" in frames[0]
 
 
+@pytest.mark.oldest
+def test_a_traceback_of_a_step_has_only_frames_of_the_user(zrb: Zrb) -> None:
+    zrb.tasks(
+        """
+        from zrb_store import step
+        async def fetch(ctx):
+            ctx.xcom["nothing"].pop()
+        @make_task(name="load", group=cli, retries=0)
+        async def load(ctx):
+            await step("fetch", fetch, ctx)
+        """
+    )
+    zrb.run("load", code=None)
+    errors = [each["error"] for each in attempts(zrb).values()]
+    frames = [[line for line in each["traceback"].splitlines() if line.startswith("  File")] for each in errors]
+    assert [[line.rpartition(" ")[2] for line in each] for each in frames] == [["load", "fetch"], ["fetch"]]
+    assert all("zrb_init.py" in line for each in frames for line in each)
+
+
 @pytest.mark.newest
 def test_a_large_output_of_a_command(zrb: Zrb) -> None:
     zrb.tasks('cli.add_task(CmdTask(name="seq", retries=0, cmd="seq 1 30000"))')

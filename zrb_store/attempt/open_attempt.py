@@ -10,7 +10,6 @@ import functools
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, NoReturn, Self
 
@@ -27,7 +26,7 @@ from zrb_store.errors import (
     ZrbStoreError,
     what_makes_storable,
 )
-from zrb_store.masking import ErrorText, error_text, first_frame_outside
+from zrb_store.masking import ErrorText, error_text
 from zrb_store.names import split_id
 from zrb_store.process import kill_group
 from zrb_store.queries import attempts, sessions, steps
@@ -223,9 +222,6 @@ def status_after(error: BaseException) -> str:
     return "failed" if isinstance(error, (Exception, SystemExit)) else "interrupted"
 
 
-_OUR_CODE = str(Path(__file__).parent)
-
-
 class Step(OpenAttempt):
     """An open step of the attempt `parent`. It completes with its result, which stays in its row."""
 
@@ -277,8 +273,6 @@ class Step(OpenAttempt):
 
     def fail(self, error: BaseException | ErrorText | None = None, status: str = "failed") -> None:
         """End the step without completing it, and give it back, in one transaction; as `Attempt.fail`."""
-        if isinstance(error, BaseException):
-            error = error_text(error, first_frame_outside(error, _OUR_CODE))
         try:
             with self._xcoms.watched():
                 super().fail(error, status)

@@ -13,9 +13,13 @@ import signal
 import sys
 from collections import deque
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
+import zrb
+
+from zrb_store.masking import leave_out_frames_of
 from zrb_store.plugin import attempts, commands, compat, inputs, inputs_read, output
 from zrb_store.plugin.attach import recorder_of, where_kept
 from zrb_store.plugin.compat import (
@@ -288,3 +292,4 @@ def install() -> None:
         commands.hook_command_line(patches)
         hook_web_server(patches)
         patches.pop_all()
+    leave_out_frames_of(Path(zrb.__file__).parent)

@@ -6,12 +6,10 @@ zrb imports this module whenever it starts, so it imports little.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 from zrb_store.errors import StepUncertain
-from zrb_store.masking import ErrorText, error_text, first_frame_outside
+from zrb_store.masking import ErrorText, error_text
 from zrb_store.render.stderr import PROGRAM, print_line
 
 if TYPE_CHECKING:
@@ -74,32 +72,19 @@ def uncertain_step(error: BaseException | None) -> StepUncertain | None:
     return next((one for one in found if one is not None), None)
 
 
-def _engine_folders() -> tuple[str, str]:
-    """Return the folders of the code whose frames say nothing to a user: zrb's and ours."""
-    import zrb  # late: without zrb this module still has to say so
-
-    return str(Path(zrb.__file__).parent), str(Path(__file__).parents[1])
-
-
-def first_user_frame(error: BaseException) -> TracebackType | None:
-    """Return the first frame of the user's own code in a traceback. Those before it are always the same."""
-    return first_frame_outside(error, _engine_folders())
-
-
 _LONGEST_LINE = 2000  # of stderr, since it becomes a message
 
 
 def text_of_error(error: BaseException, task: AnyTask, attempt: Attempt) -> ErrorText:
-    """Return type, message and traceback, which begins with the user's own code.
+    """Return type, message and traceback of the user's own code.
 
-    In a CmdTask only frames of other code than zrb's are kept, and if its command failed, the message is what the
-    command said last on stderr, with the exit code.
+    If a command failed, the message is what it said last on stderr, with the exit code.
     """
     from zrb_store.plugin import compat  # late: without zrb this module still has to say so
 
     if not compat.is_cmd_task(task):
-        return error_text(error, first_user_frame(error))
-    text = error_text(error, without=_engine_folders())
+        return error_text(error)
+    text = error_text(error, of_command=True)
     code = compat.exit_code(error)
     if code is None:
         return text

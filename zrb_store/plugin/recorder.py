@@ -29,7 +29,7 @@ from zrb_store.plugin.ctx_xcom import CtxXcom, CtxXcomContent
 from zrb_store.plugin.graph import Graph, code_of
 from zrb_store.plugin.inputs import Secrets
 from zrb_store.plugin.inputs_read import read_by, spellings
-from zrb_store.plugin.messages import first_user_frame, text_of_error, uncertain_step, warn
+from zrb_store.plugin.messages import text_of_error, uncertain_step, warn
 from zrb_store.plugin.queue import ExpectedPush, ZrbXcom, ZrbXcoms, expected_push, forget_objects_of
 from zrb_store.queries import attempts, sessions
 from zrb_store.queries.attempts import Owner
@@ -209,7 +209,7 @@ class Recorder:
                 statuses = self.zrb_session._task_status.items()
                 ends |= {self.graph.task_name(task): "skipped" for task, status in statuses if status.is_skipped}
                 self.run.note_tasks(ends)
-                self.run.end(status, error, None if error is None else first_user_frame(error))
+                self.run.end(status, error)
             except ZrbStoreError as refusal:
                 self.fatal = refusal
         elif isinstance(self.fatal, StoreUnavailable):

@@ -342,7 +342,6 @@ class RunLifecycle:
         self,
         status: str,
         error: BaseException | None = None,
-        first_frame: TracebackType | None = None,
         *,
         unless_stopped: bool = False,
     ) -> None:
@@ -352,7 +351,6 @@ class RunLifecycle:
             status: `completed`, `failed`, `interrupted` or `waiting`; the session's status from now on. A run that
                 failed or waits ends as `interrupted` if `stop` asked for that.
             error: What ended it. It is stored with the run, unless an attempt ended by it.
-            first_frame: The frame at which its traceback begins; by default the outermost one.
             unless_stopped: The same holds for a completed run: it may have left early.
 
         Raises:
@@ -366,7 +364,7 @@ class RunLifecycle:
         lease.stop_renewing(self)
         self._ended = True
         told = status != "completed" and self._tells()
-        text = None if error is None else error_text(error, first_frame)
+        text = None if error is None else error_text(error)
         # They say only that the run was to end, not why.
         says_little = isinstance(error, SystemExit) or status == "interrupted"
 
