@@ -194,17 +194,20 @@ def _parse_delays(text: str) -> list[timedelta]:
     type=_parse_delays,
     help="Delay values that come back by these times, e.g. 10s,1m,10m; `none` for no delay.",
 )
-@click.option("--pause/--unpause", default=None, help="Let consumers and `pop` wait, or continue.")
+@click.option("--pause", "pauses", is_flag=True, help="Let consumers and `pop` wait.")
+@click.option("--unpause", "continues", is_flag=True, help="Let them continue.")
 @arguments.format_option(choices=("table", "json"))
 def queue(
     session: str,
     queue: str,
     limit: int | str | None,
     delays: list[timedelta] | None,
-    pause: bool | None,
+    pauses: bool,
+    continues: bool,
     output_format: str,
 ) -> None:
-    changes = limit is not None or delays is not None or pause is not None
+    arguments.refuse_usage((pauses and continues, "--pause and --unpause contradict each other: give one"))
+    changes = limit is not None or delays is not None or pauses or continues
     if changes:
         arguments.parse_queue(queue)
         with open_store() as store:
@@ -213,8 +216,8 @@ def queue(
                 operations.set_retry_after(store.database, name, queue, delays)
             if limit is not None:
                 operations.set_max_deliveries(store.database, name, queue, None if limit == _UNLIMITED else int(limit))
-            if pause is not None:
-                operations.set_paused(store.database, name, queue, pause)
+            if pauses or continues:
+                operations.set_paused(store.database, name, queue, pauses)
     with open_store(read_only=True) as store:
         name = session_names.resolve(store.database, session, exact=changes).name
         rules = queue_rules(store.database, name, queue)

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NoReturn
 
 from zrb_store.db import IS_STORE_SQL, REVISION, REVISION_SQL, VERSION_TABLE
 from zrb_store.db.core import sa, t
 from zrb_store.db.dialect import now
-from zrb_store.db.dialect.sqlite import sqlite_path, stamp, wal
+from zrb_store.db.dialect.sqlite import sqlite_path, sqlite_schema, stamp, wal
 from zrb_store.db.engine import Database
 from zrb_store.db.location import store_url
 from zrb_store.db.transaction import Row, Transaction, first_column
@@ -23,6 +23,8 @@ from zrb_store.errors import SchemaAhead, SchemaBehind, StoreMissing
 
 def revision(database: Database) -> str | None:
     """Return the revision of the schema in the database, or None if there is no schema."""
+    if is_file(database):
+        _refuse(database, database.operate(Transaction.ask, _VIEWS))
     is_store = database.operate(Transaction.ask, IS_STORE_SQL[database.dialect_name])
     rows = database.operate(Transaction.ask, REVISION_SQL) if is_store else []
     return rows[0][0] if rows else None
@@ -61,6 +63,8 @@ def _make_usable(database: Database) -> None:
             raise
         found = None
     if found == REVISION:
+        if is_file(database) and not database.read_only:
+            _refuse_triggers(database)
         statement = database.dialect.make_usable
         if statement is not None and not database.read_only:
             database.operate(Transaction.ask, statement)
@@ -81,6 +85,27 @@ def upgrade(database: Database) -> None:
 
     with database.migrating() as engine:
         migrate.upgrade(engine, back_up=True, notice=database.notice)
+
+
+# A file may come from anybody. A view in the place of a table runs when we read, and may never end.
+_VIEWS = "SELECT type, name FROM sqlite_master WHERE type = 'view' AND name GLOB 'zrb_*' AND name NOT GLOB 'zrb_xcom_*'"
+# A trigger runs when we write.
+_TRIGGERS = "SELECT type, name, sql FROM sqlite_master WHERE type = 'trigger' AND tbl_name GLOB 'zrb_*'"
+
+
+def _refuse_triggers(database: Database) -> None:
+    """Raise an error if a SQLite file has triggers on our tables that are not ours."""
+    if ours := sqlite_schema():
+        _refuse(database, [row for row in database.operate(Transaction.ask, _TRIGGERS) if row[2] not in ours])
+
+
+def _refuse(database: Database, found: Sequence[Row]) -> None:
+    if found:
+        kind, name, *_ = found[0]
+        raise SchemaAhead(
+            f"the store {database.shown_url} has the {kind} {name}, which is not of zrb-store: "
+            f"remove it (DROP {kind.upper()}), or name another file in ZRB_STORE_URL"
+        )
 
 
 # Only on SQLite: programs may share a PostgreSQL database, where the prefix of our tables keeps them apart. Another

@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
+import itertools
 import json
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import IO, Any
 
+from zrb_store import settings
 from zrb_store.db import columns
 from zrb_store.db.columns import ColumnRule, Columns
 from zrb_store.db.engine import Database
@@ -187,6 +189,20 @@ def read_lines(lines: Iterable[bytes], where: str) -> Iterator[tuple[int, Record
             yield number, {"record": kind, **record}
     if previous != "end":
         raise ZrbStoreError(f"{where} ends after line {number}, before its end: it was cut off; nothing was imported")
+
+
+def bounded_lines(file: IO[bytes], where: str) -> Iterator[bytes]:
+    """Read the lines of a file; raise an error at one that is longer than those of the largest values."""
+    # In a line, a quotation mark of a value has a backslash, and a character of two bytes has six.
+    longest = 3 * settings.size("ZRB_STORE_MAX_VALUE") + 1024 * 1024
+    for number in itertools.count(1):
+        line = file.readline(longest + 1)
+        if len(line) > longest:
+            reason = f"it is longer than {longest:,} bytes, which ZRB_STORE_MAX_VALUE allows"
+            raise damaged_line(number, where, reason)
+        if not line:
+            return
+        yield line
 
 
 def damaged_line(line: int, where: str, reason: object) -> ZrbStoreError:

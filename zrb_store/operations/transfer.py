@@ -25,7 +25,7 @@ from zrb_store.db.schema import scratch_database
 from zrb_store.db.transaction import Transaction
 from zrb_store.errors import InvalidArgument, SessionNotFound, ZrbStoreError
 from zrb_store.names import check_session_name, split_id
-from zrb_store.operations.export import InvalidRecord, damaged_line, read_lines, require, sound_sessions
+from zrb_store.operations.export import InvalidRecord, bounded_lines, damaged_line, read_lines, require, sound_sessions
 from zrb_store.queries import attempts, clock, sessions
 from zrb_store.queries import transfer as queries
 from zrb_store.queries.by_hand import record_change
@@ -117,7 +117,7 @@ def _fill(file: IO[bytes], where: str, scratch: Transaction) -> None:
     written = array("q")
     writer: _SessionWriter | None = None
     with tempfile.TemporaryFile("w+") as owners:
-        for number, record in read_lines(file, where):
+        for number, record in read_lines(bounded_lines(file, where), where):
             with _naming_line(number, where):
                 if record["record"] == "session":
                     if writer is not None:

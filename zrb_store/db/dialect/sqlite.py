@@ -142,8 +142,8 @@ class SQLite(Dialect[sqlite3.Connection]):
                     path.chmod(path.stat().st_mode & 0o600)
 
     def make_tables(self) -> bool:
-        statements = json.loads(SCHEMA.read_text(encoding="utf-8")).get(REVISION)
-        if statements is None:
+        statements = sqlite_schema()
+        if not statements:
             return False
         try:
             self.create()
@@ -196,6 +196,12 @@ class SQLite(Dialect[sqlite3.Connection]):
             return StoreUnavailable(f"the store {path} is a folder; name a file in it")
         reason = _REASONS.get(sqlite3.SQLITE_FULL if self.is_full(error) else primary_code(error))
         return StoreUnavailable(f"the store {path} {reason} ({error})") if reason else None
+
+
+def sqlite_schema() -> list[str]:
+    """Return the statements that make an empty file a store of this revision; none if they are not stored."""
+    stored: list[str] = json.loads(SCHEMA.read_text(encoding="utf-8")).get(REVISION, [])
+    return stored
 
 
 # -- its file
