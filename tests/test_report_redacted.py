@@ -7,6 +7,7 @@ import contextlib
 import gzip
 import json
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -67,8 +68,14 @@ def telling(store: Store, location: str, command: Commands, tmp_path: Path) -> S
     command("drop", "s/spoilt#1", "--reason", "Zk7 is wrong")
     command("ack", "s", "--reason", "Zk7 is known")
     command("mark", "s", "load", "completed", "--result", '"Zk7"')
-    words = ("run", "of-command", "--input", "day=Zk7", "--", "sh", "-c", "echo Zk7; exit 3", "sh", "Zk7")
-    assert Scripts(tmp_path, location).run("zrb-store", *words)[0] == 3
+    with store.session("other").run() as run, run.attempt("curl Zk7"):
+        session.xcom["rows"].pop()
+    argv = ("sh", "-c", "echo Zk7; test -e fixed || exit 3", "sh", "Zk7")  # which also name the task
+    scripts = Scripts(tmp_path, location)
+    for code in (3, 0):
+        words = ("zrb-store", "run", "of-command", "--input", "day=Zk7", "--task", shlex.join(argv), "--", *argv)
+        assert scripts.run(*words)[0] == code
+        scripts.write("fixed", "")
     who = "\"user\" = 'Zk7-amy', host = 'Zk7-host', pid = 7777777"
     store.database.execute(sa.text(f"UPDATE zrb_run SET {who}, folder = '/srv/Zk7'"))
     store.database.execute(sa.text(f"UPDATE zrb_change SET {who}"))

@@ -7,7 +7,10 @@ record of a kind that is not listed is an error.
 from __future__ import annotations
 
 import functools
+import re
+import shlex
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import PurePath
 from typing import Any
@@ -16,7 +19,7 @@ from zrb_store.inspect.log import AttemptLog
 from zrb_store.inspect.report import Plan, Report
 from zrb_store.inspect.resume import Decision
 from zrb_store.inspect.show import Attempt, Queue, Step, Task
-from zrb_store.masking import MASK
+from zrb_store.masking import MASK, one_line
 from zrb_store.queries.by_hand import Change
 from zrb_store.queries.clock import Moment
 from zrb_store.queries.history import AttemptName, Replaced, Returned, Value
@@ -80,33 +83,49 @@ def _fields(kind: type) -> list[tuple[str, bool, bool]]:
     return [(name, name in shown, "None" in str(written)) for name, written in kind.__annotations__.items()]
 
 
-def _only(thing: Any) -> Any:
-    """Return a record, or records, with nothing but what is shown of each."""
+def _only(thing: Any, rename: Callable[[str], str]) -> Any:
+    """Return a record, or records, with nothing but what is shown of each, and with other names."""
     kind: Any = type(thing)
+    if kind is str:
+        return rename(thing)
     if kind in _PLAIN:
         return thing
     if kind in (list, tuple):
-        return kind(map(_only, thing))
+        return kind(_only(each, rename) for each in thing)
     if kind in (dict, Counter):
-        return kind({_only(key): _only(item) for key, item in thing.items()})
+        return kind({_only(key, rename): _only(item, rename) for key, item in thing.items()})
     fields = {}
     for name, is_shown, may_be_none in _fields(kind):
         value = getattr(thing, name)
-        fields[name] = _only(value) if is_shown else None if may_be_none else type(value)()
+        fields[name] = _only(value, rename) if is_shown else None if may_be_none else type(value)()
     redact = _FURTHER.get(kind)
     return kind(**fields) if redact is None else redact(kind(**fields), thing)
 
 
 def redacted(report: Report) -> Report:
     """Return a report for strangers, in the same shape."""
-    shown: Report = _only(replace(report, logged=[each for each in report.logged if each.has_failed]))
+    argv = report.session.argv
+    # Without another name, the task of a command, and the queue of its result, are named for the words of the command.
+    words, program = one_line(shlex.join(argv)), PurePath(argv[0]).name if argv else ""
+    logged = [each for each in report.logged if each.has_failed]
+    shown: Report = _only(replace(report, logged=logged), lambda text: text.replace(words, program) if argv else text)
     return shown
 
 
 def _session(shown: SessionRecord, session: SessionRecord) -> SessionRecord:
     """Show of a command that there is one, and of a program, whose task is the whole path, its name."""
     path = [COMMAND, MASK] if session.argv else session.path
-    return replace(shown, path=path, task=session.task and PurePath(session.task).name)
+    task = shown.task and PurePath(shown.task).name
+    return replace(shown, path=path, task=task, parent=shown.parent and _first_word(shown.parent))
+
+
+def _first_word(attempt: str) -> str:
+    """Return the name of an attempt of another session, whose task may be named for the words of its command."""
+    return re.sub(r"(?s)\s.*?(?=(?:/\d+)?(?:#\d+)?\Z)", " […]", attempt, count=1)
+
+
+def _attempt_name(shown: AttemptName, _: AttemptName) -> AttemptName:
+    return shown._replace(name=_first_word(shown.name))
 
 
 def _plan(shown: Plan, plan: Plan) -> Plan | None:
@@ -136,6 +155,7 @@ def _returned(shown: Returned, returned: Returned) -> Returned:
 
 
 _FURTHER: dict[type, Any] = {
+    AttemptName: _attempt_name,
     SessionRecord: _session,
     Plan: _plan,
     Step: _step,
