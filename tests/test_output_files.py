@@ -34,8 +34,8 @@ def test_no_output_replaces_a_database(
             refused = command(*words, f"{path}{suffix}")
             assert (refused.code, "name another file" in refused.err) == (2, True)
         if suffix:
-            for words in (("replay", "etl-24/load#1", "--yes", "--keep"), ("copy", location)):
-                assert command(*words, f"{path}{suffix}").code != 0
+            for writing in (("replay", "etl-24/load#1", "--yes", "--keep"), ("copy", location)):
+                assert command(*writing, f"{path}{suffix}").code != 0
     assert command.ok("show", "etl-24") == shown
     assert {path: path.read_bytes() for path in before} == before
     left = {path.name for path in tmp_path.iterdir()}
