@@ -197,7 +197,7 @@ def mask_command(words: Sequence[str], is_secret: Callable[[str], bool] = is_sec
 
 
 _SHELLS = frozenset(("ash", "bash", "dash", "fish", "ksh", "sh", "su", "zsh"))
-_REMOTE = frozenset(("eval", "ssh", "watch"))  # of these, every word is a part of a script
+_REMOTE = "ssh"  # of which every word is a part of a script
 _DEPTH = 8  # of scripts in scripts; deeper ones are words
 _ASSIGNED = re.compile(rf"(?i)[\w.-]*{_SECRET}\+?=")
 
@@ -208,7 +208,7 @@ def _scripts(words: Sequence[str]) -> Iterator[bool]:
     for before, word in pairwise(["", *words]):
         yield is_remote or (is_shell and re.fullmatch(r"-[A-Za-z]*c|--command", before) is not None)
         name = word.rpartition("/")[2]
-        is_shell, is_remote = is_shell or name in _SHELLS, is_remote or name in _REMOTE
+        is_shell, is_remote = is_shell or name in _SHELLS, is_remote or name == _REMOTE
 
 
 def mask_script(text: str, is_secret: Callable[[str], bool] = is_secret_name, depth: int = _DEPTH) -> str:
