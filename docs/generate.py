@@ -62,7 +62,6 @@ _INTERNAL = {
         "final_status",
         "refuse_if_over",
         "result",
-        "step",  # the old name of `task`
         "tell_unavailable",
     },
     "Session": {"database"},
@@ -171,8 +170,6 @@ def python_page() -> str:
     parts += ["", "## Errors", "", "| error | also a | meaning |", "|---|---|---|"]
     for name, error in vars(zrb_store.errors).items():
         if not isinstance(error, type) or not issubclass(error, zrb_store.errors.ZrbStoreError | zrb_store.Waiting):
-            continue
-        if error.__name__ != name:  # the old name of another error
             continue
         builtin = [base.__name__ for base in error.__mro__ if base.__module__ == "builtins"]
         also = ", ".join(f"`{base}`" for base in builtin if base not in ("Exception", "BaseException", "object"))

@@ -109,7 +109,7 @@ def test_what_zrb_store_itself_sets_is_known(command: Commands, monkeypatch: pyt
     for setting in settings.SETTINGS:
         if setting.name not in settings.TOLD:
             monkeypatch.setenv(setting.name, setting.default or "")
-    assert settings.doubtful_variables() == []
+    assert settings.unknown_variables() == []
 
 
 def test_a_shell_that_completes_is_told_nothing(

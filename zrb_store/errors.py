@@ -29,10 +29,6 @@ class InvalidArgument(ZrbStoreError, ValueError):
     exit_code = 2
 
 
-InvalidName = InvalidArgument
-"""The name of `InvalidArgument` before 0.1.0; the next release removes it."""
-
-
 class SessionNotFound(ZrbStoreError, LookupError):
     """No session has this name."""
 

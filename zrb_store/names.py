@@ -83,13 +83,6 @@ def nearest(word: str, known: Iterable[str]) -> str:
     return f"; did you mean {close[0]}?" if close else ""
 
 
-def renamed(old: str, new: str, *, both: bool = False) -> str:
-    """Return the message about an old name, which works for one release, unless `both` are given."""
-    return f"{old} is now called {new}" + (
-        ", and is ignored because both are given" if both else "; the next release removes the old name"
-    )
-
-
 _TOKEN = re.compile(r"(?P<wild>[*?])|(?P<one_of>\[!?\]?[^\]]*\])|(?P<plain>.)", re.DOTALL)
 
 

@@ -13,7 +13,6 @@ from typing import NamedTuple
 
 from zrb_store.errors import InvalidArgument
 from zrb_store.local_time import parse_duration
-from zrb_store.names import renamed
 
 DEFAULT_MAX_VALUE = 16 * 1024 * 1024
 
@@ -109,14 +108,6 @@ SETTINGS = (
 
 _DEFAULTS = {setting.name: setting.default for setting in SETTINGS}
 
-OLD_NAMES = {
-    "ZRB_STORE_UNAVAILABLE": "ZRB_STORE_ON_ERROR",
-    "ZRB_STORE_OUTPUT_LIMIT": "ZRB_STORE_OUTPUT",
-    "ZRB_STORE_NOTIFY": "ZRB_STORE_ON_FAILURE",
-}
-"""The names of settings before 0.1.0; the next release removes them."""
-_OLD_VALUES = {("ZRB_STORE_UNAVAILABLE", "ignore"): "memory"}
-
 TOLD = (
     *("ZRB_STORE_EVENT", "ZRB_STORE_SESSION", "ZRB_STORE_TASK", "ZRB_STORE_VALUE", "ZRB_STORE_ERROR"),
     *("ZRB_STORE_REMEDY", "ZRB_STORE_MESSAGE", "ZRB_STORE_URL", "ZRB_STORE_SHOWN_URL"),
@@ -132,22 +123,16 @@ _warned: set[str] = set()
 
 def value_of(variable: str) -> str | None:
     """Return the value of a setting: the environment's, else its default; None if it has none. Empty is unset."""
-    return given(variable) or _DEFAULTS[variable]
+    return os.environ.get(variable) or _DEFAULTS[variable]
 
 
-def given(variable: str) -> str | None:
-    """Return the value that the environment has for a setting, which may have its old name; None if it has none."""
-    value = os.environ.get(variable) or os.environ.get(OLD_NAMES.get(variable, "")) or None
-    return value and _OLD_VALUES.get((variable, value), value)
+def unknown_variables() -> list[str]:
+    """Return a line for each variable `ZRB_STORE_...` that is no setting, with the name that is like it.
 
-
-def doubtful_variables() -> list[str]:
-    """Return a line for each variable `ZRB_STORE_...` that is no setting or has an old name, with the right name.
-
-    A process returns each line once. Only old values are shown, because another one may be a secret.
+    A process returns each line once. The value is not shown, because it may be a secret.
     """
-    lines = renamed_variables()
-    known = {*_DEFAULTS, *OLD_NAMES.values(), *CHILD_VARIABLES}
+    lines = []
+    known = {*_DEFAULTS, *CHILD_VARIABLES}
     for name in sorted(os.environ):
         if name.startswith(_PREFIX) and name not in known and name not in _warned:
             _warned.add(name)
@@ -155,28 +140,12 @@ def doubtful_variables() -> list[str]:
     return lines
 
 
-def renamed_variables() -> list[str]:
-    """Return a line for each variable that has an old name or an old value. A process returns each line once."""
-    lines = []
-    for new, old in OLD_NAMES.items():
-        for name in (old, new):
-            value, both = os.environ.get(name, ""), name == old and bool(os.environ.get(new))
-            value_now = _OLD_VALUES.get((new, value))
-            if not value or (name == new and value_now is None) or name in _warned:
-                continue
-            _warned.add(name)
-            shown = (name, new) if value_now is None or both else (f"{name}={value}", f"{new}={value_now}")
-            lines.append(renamed(*shown, both=both))
-    return lines
-
-
 def _nearest(name: str) -> str:
     import difflib  # late: hardly anybody misspells a setting
 
-    names = {known: known for known in _DEFAULTS} | {old: new for new, old in OLD_NAMES.items()}
-    ends = [known.removeprefix(_PREFIX) for known in names]
+    ends = [known.removeprefix(_PREFIX) for known in _DEFAULTS]
     close = difflib.get_close_matches(name.removeprefix(_PREFIX), ends, n=1, cutoff=0.5)
-    return f": did you mean {names[_PREFIX + close[0]]}?" if close else ": `zrb-store db status` lists the settings"
+    return f": did you mean {_PREFIX}{close[0]}?" if close else ": `zrb-store db status` lists the settings"
 
 
 CHOICES = {

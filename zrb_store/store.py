@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -25,8 +24,6 @@ from zrb_store.queries.lease import status_of
 from zrb_store.records import Damage, SessionRecord
 from zrb_store.run import Run, RunSpec
 from zrb_store.xcom import Xcoms
-
-_log = logging.getLogger("zrb_store")
 
 
 class Session:
@@ -151,8 +148,6 @@ class Store:
     """
 
     def __init__(self, location: str | os.PathLike[str] | None = None, *, read_only: bool = False) -> None:
-        for line in settings.renamed_variables():
-            _log.warning(line)
         url = store_url(location)
         self.url = shown_url(url)
         self.max_value = settings.size("ZRB_STORE_MAX_VALUE")

@@ -68,7 +68,7 @@ def run(args: Sequence[str], prog_name: str = "zrb-store", resumer: Resumer | No
     from zrb_store.cli.command import app
     from zrb_store.render.stderr import printing_warnings
 
-    for line in settings.doubtful_variables():
+    for line in settings.unknown_variables():
         tell(line)
     try:
         with printing_warnings(tell):

@@ -4,35 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
-from typing import Any
 
 import click
-from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 
 from zrb_store.cli.command_table import COMMANDS, OTHER_WORDS, READING
-from zrb_store.names import nearest, renamed
-from zrb_store.render.stderr import PROGRAM, print_line
-
-
-class OldOption(click.Option):
-    """The old name of an option, for one release. The value that it gets becomes that of the option `new`."""
-
-    def __init__(self, names: Sequence[str], *, new: str, **attributes: Any) -> None:
-        attributes |= {"hidden": True, "help": f"The name of {new} before 0.1.0; the next release removes it."}
-        super().__init__(names, **attributes)
-        self.new = new
-
-    def pass_on(self, ctx: click.Context) -> None:
-        """Give the value to the option that has the new name, and print that name."""
-        value = ctx.params.pop(str(self.name), None)
-        if ctx.resilient_parsing or ctx.get_parameter_source(str(self.name)) is not ParameterSource.COMMANDLINE:
-            return
-        new = next(str(each.name) for each in ctx.command.params if self.new in each.opts)
-        both = ctx.get_parameter_source(new) is ParameterSource.COMMANDLINE
-        print_line(renamed(self.opts[0], self.new, both=both), ctx.find_root().command_path)
-        if not both:
-            ctx.params[new] = value
+from zrb_store.names import nearest
+from zrb_store.render.stderr import PROGRAM
 
 
 class Command(click.Command):
@@ -48,11 +26,7 @@ class Command(click.Command):
             for name in each.opts
         ):
             args = args[:-1]
-        rest = super().parse_args(ctx, args)
-        for each in self.params:
-            if isinstance(each, OldOption):
-                each.pass_on(ctx)
-        return rest
+        return super().parse_args(ctx, args)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         program = ctx.find_root().command_path

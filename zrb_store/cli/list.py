@@ -9,7 +9,7 @@ import click
 
 from zrb_store.cli import completion
 from zrb_store.cli.arguments import format_option, limit_option, project_option, since_option
-from zrb_store.cli.command import OldOption, command
+from zrb_store.cli.command import command
 from zrb_store.db.engine import Database
 from zrb_store.inspect.list import HALTED, STATUSES, SessionSummary, list_sessions, summaries
 from zrb_store.inspect.queues import all_holds
@@ -52,7 +52,6 @@ _MOST = 5  # projects that are named
 @click.option("--status", type=click.Choice(STATUSES), help="Only sessions of this status.")
 @click.option("--failed", is_flag=True, help="Only failed, interrupted and stale sessions, as for @last-failed.")
 @click.option("--match", "pattern", metavar="PATTERN", help="Only sessions whose name matches, e.g. 'etl-*'.")
-@click.option("--name", cls=OldOption, new="--match")
 @project_option("Only sessions of this project")
 @click.option("--task", metavar="NAME", shell_complete=completion.main_tasks, help="Only sessions of this main task.")
 @since_option(

@@ -13,7 +13,7 @@ import click
 
 from zrb_store.cli import completion
 from zrb_store.cli.arguments import format_option, session_argument
-from zrb_store.cli.command import OldOption, command
+from zrb_store.cli.command import command
 from zrb_store.inspect import session_names
 from zrb_store.inspect.header import inputs_of
 from zrb_store.inspect.log import AttemptLog, AttemptOutput, Looks, SessionLog
@@ -56,7 +56,6 @@ _INTERVAL = 0.5  # seconds between two looks at what is followed
 @session_argument
 @click.argument("task", required=False, shell_complete=completion.tasks)
 @click.option("--all", "whole", is_flag=True, help="Show all stored output of the attempts.")
-@click.option("--output", cls=OldOption, new="--all", is_flag=True)
 @click.option("--follow", is_flag=True, help="Print output as the attempts write it, until the session has ended.")
 @format_option()
 def log(session: str, task: str | None, whole: bool, follow: bool, output_format: str) -> None:

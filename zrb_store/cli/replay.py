@@ -149,7 +149,7 @@ def _find(database: Database, text: str) -> tuple[SessionRecord, AttemptRecord]:
 def _environment(path: str) -> Iterator[None]:
     """Let this process, and all that it starts, use the scratch store, and neither notify nor prune."""
     before = dict(os.environ)
-    for name in ("ATTEMPT", "SESSION", "NOTIFY", "ON_FAILURE", "RETENTION", "UNAVAILABLE", "ON_ERROR"):
+    for name in ("ATTEMPT", "SESSION", "NOTIFY", "RETENTION", "UNAVAILABLE"):
         os.environ.pop(f"ZRB_STORE_{name}", None)
     os.environ["ZRB_STORE_URL"] = str(Path(path).absolute())
     try:

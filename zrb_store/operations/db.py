@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from dataclasses import dataclass
 
@@ -66,7 +67,7 @@ def shown_settings() -> list[ShownSetting]:
     """Return each setting of this process as it may be shown."""
     found = []
     for one in settings.SETTINGS:
-        given = _masked(settings.given(one.name) or "")
+        given = _masked(os.environ.get(one.name) or "")
         origin = "environment" if given else "default"
         found.append(ShownSetting(one.name, given or one.default, origin, given or one.shown_default))
     return found

@@ -206,7 +206,7 @@ async def run_session(
     """Run the main task of a zrb session as zrb does, by `stock`, and store the session if it is to be stored."""
     replay: Callable[[], Awaitable[R]] | None = getattr(session, compat.REPLAYED, None)
     run = replay or functools.partial(stock, task, session, *args, **kwargs)
-    for line in settings.doubtful_variables():
+    for line in settings.unknown_variables():
         warn(line)
     where = attach.where_kept(task, session)
     if where == "memory":

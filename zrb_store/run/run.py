@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import shlex
-import warnings
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -16,7 +15,7 @@ from zrb_store.codec.arguments import mask_encoded, stored_arguments
 from zrb_store.db.transaction import Row, Transaction, failpoint
 from zrb_store.errors import InputsDiffer, InvalidArgument, TaskCompleted, ZrbStoreError
 from zrb_store.masking import mask_text
-from zrb_store.names import check_name, full_name, renamed
+from zrb_store.names import check_name, full_name
 from zrb_store.queries import attempts, sessions
 from zrb_store.queries.give_back import give_back, give_back_steps, give_back_unfinished
 from zrb_store.records import AttemptRecord
@@ -173,11 +172,6 @@ class Run(RunLifecycle):
             )
         data = attempts.result_at(self.database, done.result_queue_id, done.result_seq)
         return codec.decode(data or "null")  # type: ignore[no-any-return]
-
-    def step(self, task: str, function: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
-        """Call `task`: the name of that method before 0.1.0; the next release removes it."""
-        warnings.warn(renamed("run.step", "run.task"), DeprecationWarning, stacklevel=2)
-        return self.task(task, function, *args, **kwargs)
 
     def consume(
         self,
