@@ -97,6 +97,13 @@ def counted(folder: Path, code: str, **settings: str) -> Ran:
     return [(file, function) for file, function in json.loads(result.read_text())]
 
 
+def is_editable(folder: Path) -> bool:
+    """Whether a process in another folder imports the package that is observed."""
+    code = "import zrb_store; print(zrb_store.__file__)"
+    found = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=False)
+    return Path(found.stdout.strip()).parent == PACKAGE
+
+
 def command(*argv: str) -> str:
     """Return code that runs a program that is installed beside this Python."""
     program = str(Path(sys.executable).with_name(argv[0]))
@@ -123,14 +130,16 @@ def journeys(folder: Path) -> dict[str, Ran]:
 
 def main() -> None:
     """Print both tables."""
+    with tempfile.TemporaryDirectory() as folder:
+        if not is_editable(Path(folder)):
+            sys.exit(f"{PACKAGE} is not what {sys.executable} imports: install it by `pip install -e .`")
+        ran = journeys(Path(folder))
     files = [path for path in PACKAGE.rglob("*.py") if "_migrations" not in path.parts]
     texts = [path.read_text(encoding="utf-8") for path in files]
     shown = [path for path in PACKAGE.iterdir() if not path.name.startswith((".", "__pycache__"))]
     lines, untyped = (sum(len(re.findall(pattern, text)) for text in texts) for pattern in (r"\n", r"\bAny\b"))
     print(f"{len(files)} Python files, {lines:,} lines, {len(shown)} entries, {untyped:,} times `Any`\n")
     print("| journey | files | functions |\n|---|---|---|")
-    with tempfile.TemporaryDirectory() as folder:
-        ran = journeys(Path(folder))
     for name, functions in ran.items():
         print(f"| {name} | {len({file for file, _ in functions})} | {len(functions)} |")
     if "--functions" in sys.argv:
