@@ -27,7 +27,7 @@ TIME = (0, 253_402_300_799_999_999)  # to the last microsecond of the year 9999
 
 CLOCK_ON_SQLITE = (
     "CREATE TABLE zrb_clock (tick INTEGER NOT NULL) STRICT",
-    "INSERT INTO zrb_clock VALUES (0)",
+    "INSERT INTO zrb_clock VALUES (2)",
     "CREATE TRIGGER zrb_attempt_begins AFTER INSERT ON zrb_attempt BEGIN UPDATE zrb_clock SET tick = tick + 2; END",
     "CREATE TRIGGER zrb_attempt_changes AFTER UPDATE OF started_tick, ended_tick, given_back_tick ON zrb_attempt "
     "BEGIN UPDATE zrb_clock SET tick = tick + 2; END",
