@@ -94,28 +94,6 @@ _LINKS: Mapping[str, Columns] = {
 FIELDS: Mapping[str, Columns] = {kind: {**_LINKS.get(kind, {}), **copied} for kind, copied in queries.COPIED.items()}
 """What each field may hold, by kind of record and name of the field."""
 
-_LATER: Mapping[str, Mapping[str, object]] = {
-    "run": {
-        **dict.fromkeys(("notified_at", "error_type", "error_message", "error_traceback")),
-        **dict.fromkeys(("stop_requested_at", "acknowledged_at", "inputs")),
-    },
-    "queue": {"max_deliveries": None, "retry_after": None, "paused_at": None},
-    "attempt": {"parent": None, "step_of": None, "step": None, "step_number": None, "once": False, "result": None}
-    | {"inputs_read": None, "code": None},
-    "value": {"failed_deliveries": 0, "plain": False, "due_at": None},
-    "return": {"failed_deliveries": None, "due_at": None},
-    "change": {"reason": None},
-}
-"""What fields that an export of an older version lacks are taken to hold."""
-
-_FORMER: Mapping[str, Mapping[str, str]] = {
-    "session": {"finished_at": "ended_at", "finished_tick": "ended_tick"},
-    "run": {"outcome": "status"},
-    "value": {"deliveries": "failed_deliveries"},
-    "return": {"deliveries": "failed_deliveries"},
-}
-"""The names that fields had in format 1, with those that they have now."""
-
 
 class InvalidRecord(ValueError):
     """A record that no store can have."""
@@ -140,7 +118,7 @@ def check_fields(kind: str, record: Record) -> None:
 
 # -- lines
 
-FORMAT = 2
+FORMAT = 1
 _HASH = "sha256"
 
 
@@ -160,7 +138,6 @@ def read_lines(lines: Iterable[bytes], where: str) -> Iterator[tuple[int, Record
     chain = HashChain()
     previous = "start"
     number = count = 0
-    former: Mapping[str, Mapping[str, str]] = {}
     for number, line in enumerate(lines, 1):
         try:
             record = chain.read(line)
@@ -168,16 +145,12 @@ def read_lines(lines: Iterable[bytes], where: str) -> Iterator[tuple[int, Record
             _check_place(kind, previous)
             if kind == "zrb-store":
                 found = record.get("format")
-                if found not in (1, FORMAT):
+                if found != FORMAT:
                     raise ZrbStoreError(f"{where} has format {found}, unknown to this version: upgrade zrb-store")
-                former = _FORMER if found == 1 else {}
                 require(record.keys() == {"format"}, "its fields are not those of this format")
             elif kind == "end":
                 require(record == {"records": count}, "records are missing")
             else:
-                if kind in former:
-                    record = _renamed(record, former[kind])
-                record = {**_LATER.get(kind, {}), **_ticks(kind, record), **record}
                 check_fields(kind, record)
         except InvalidRecord as error:
             raise damaged_line(number, where, error) from None
@@ -208,18 +181,6 @@ def bounded_lines(file: IO[bytes], where: str) -> Iterator[bytes]:
 def damaged_line(line: int, where: str, reason: object) -> ZrbStoreError:
     """Return the error that a line is damaged."""
     return ZrbStoreError(f"line {line} of {where} is damaged: {reason}; nothing was imported")
-
-
-def _renamed(record: Record, names: Mapping[str, str]) -> Record:
-    """Return a record of format 1 with the present names of its fields."""
-    require(record.keys().isdisjoint(names.values()), "its fields are not those of this format")
-    return {names.get(name, name): field for name, field in record.items()}
-
-
-def _ticks(kind: Any, record: Record) -> Record:
-    """Return the ticks that a record of an older export has: the order of its times."""
-    names = (name for name in FIELDS.get(kind, {}) if name.endswith("_tick"))
-    return {name: record.get(f"{name.removesuffix('_tick')}_at") for name in names}
 
 
 class HashChain:
