@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from tests.commands import Commands
 from tests.faults import FAULTS
-from tests.rows import allow_damage, faults
+from tests.rows import allow_damage, faults, query
 from tests.sessions import parse, parse_lines
 from tests.steps import fill_with_steps, insert_step
 from tests.test_fork import Scenario, ScenarioRun, first_starts, steps
@@ -236,6 +236,17 @@ def test_every_invariant_has_a_fault() -> None:
 )
 def test_columns_out_of_range_are_found(used: Store, check: str, fault: str) -> None:
     assert check in findings_after(used, fault)
+
+
+def test_sizes_are_in_bytes(store: Store, command: Commands) -> None:
+    inbox = store.session("inbox").xcom
+    inbox["q"].push("é")
+    command.ok("doctor")
+    assert query(store, "SELECT size FROM zrb_value") == [(4,)]
+    store.database.execute(sa.text("UPDATE zrb_value SET size = 3"))
+    result = command("doctor")
+    assert result.code == 1
+    assert "are not as long as their stored size: the data is damaged: 1 (inbox/q#1)" in result.out
 
 
 def test_many_are_counted_and_few_named(used: Store, location: str) -> None:

@@ -289,14 +289,14 @@ def test_odd_names_of_arguments(store: Store, name: str) -> None:
 
 
 @pytest.mark.on_sqlite
-def test_arguments_stored_by_earlier_versions(store: Store) -> None:
+def test_the_stored_form_of_arguments_is_the_same_for_ever(store: Store) -> None:
     start(store, "flow").task("f", lambda *_, **__: 1, "a.csv", (1, 2), day=date(2026, 11, 24))
     stored = '[["a.csv",{"$":"tuple","v":[1,2]}],{"day":{"$":"date","v":"2026-11-24"}}]'
     assert query(store, "SELECT arguments FROM zrb_attempt") == [(stored,)], "the stored form must be the same"
     run = start(store, "flow")
     with pytest.raises(InputsDiffer, match=r"\[0\]\[0\]: 'a.csv' became 'b.csv'; "):
         run.task("f", lambda *_, **__: pytest.fail("called"), "b.csv", (1, 2), day=date(2026, 11, 24))
-    # Earlier versions stored nothing if one of the arguments could not be stored.
+    # As of a task that a person marked as completed, whose arguments are not known.
     store.database.execute(sa.text("UPDATE zrb_attempt SET arguments = NULL"))
     assert run.task("f", lambda *_, **__: pytest.fail("called"), "b.csv") == 1
 

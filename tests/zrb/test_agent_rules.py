@@ -94,6 +94,15 @@ def test_what_changes_by_itself_does_not_matter(agents: Agents, declared: str) -
     agents.twice("tool 30")
 
 
+def test_other_code_that_gives_the_same_instructions_does_not_matter(agents: Agents) -> None:
+    declared = "agent(tools=[kill_at(20)], tool_factories=[], system_prompt=lambda ctx: {})\n"
+    agents.tasks(declared.format("'Charge.'"))
+    agents.run("triage", code=-9, ROUNDS="4")
+    agents.tasks(declared.format("'.'.join(('Charge', ''))"))
+    agents.resume(ROUNDS="4")
+    agents.twice("tool 20")
+
+
 ONCE = f"{ONCE_TOOL}agent(tools=[charge], tool_factories=[]{{more}})\n".replace("{named}", "")
 
 

@@ -260,7 +260,7 @@ def test_what_is_not_known_and_what_has_another_code(zrb: Zrb) -> None:
     zrb.tasks(CHAIN.replace("# CODE", "or 1"))
     (line,) = lines(zrb.resume("night", "--plan").err)
     assert line.endswith("task main has changed since main#1 completed, and is skipped: --from main runs it")
-    with closing(sqlite3.connect(zrb.db)) as database:  # as of an older store
+    with closing(sqlite3.connect(zrb.db)) as database:  # as if it had forked
         database.execute("UPDATE zrb_attempt SET inputs_read = NULL WHERE task = 'main'")
         database.commit()
     plan = zrb.resume("night", "--set", "other=y", "--plan")

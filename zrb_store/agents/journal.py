@@ -413,8 +413,7 @@ def _numbered(name: str, number: int) -> str:
 def prompt_difference(stored: str, now: Mapping[str, JsonValue]) -> str:
     """Name the arguments of the step of a prompt that differ from the stored ones."""
     then = positional_and_named(stored)[1]
-    names = [name for name in {**then, **now} if name != "changed"]  # which older versions have added
-    return ", ".join(name for name in names if then.get(name) != now.get(name))
+    return ", ".join(name for name in {**then, **now} if then.get(name) != now.get(name))
 
 
 def bounded(name: str) -> str:

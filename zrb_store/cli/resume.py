@@ -73,7 +73,7 @@ if TYPE_CHECKING:
     "not-restorable (its result, or a value that it pushed or assigned, is needed and cannot be restored); "
     "fallback (runs if another task fails); condition (runs if its condition holds when its turn comes, is skipped "
     "if it never holds); gone (completed, and no longer in the workflow). With --set, a task that is "
-    "`not known: runs` has read all inputs at once, or its attempt is of an older store.",
+    "`not known: runs` has read all inputs at once, has forked, or was marked as completed.",
     unknown_options=True,  # the options of secret inputs are not known here
 )
 @words_argument("SESSION...", completion.sessions)

@@ -1,8 +1,7 @@
 """Write JSON text in the stored form (compact, without NaN and surrogates), and read it.
 
 msgspec does it several times as fast as the standard library, which does what msgspec cannot do or does differently,
-and everything where it is not installed. Earlier versions stored all characters but ASCII as escapes; such texts are
-read like any others.
+and everything where it is not installed.
 """
 
 from __future__ import annotations

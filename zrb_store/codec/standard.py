@@ -7,7 +7,6 @@ A reader gets the whole tagged object and may raise anything; `walk.TreeReader` 
 from __future__ import annotations
 
 import binascii
-import json
 import re
 from collections import OrderedDict
 from collections.abc import Hashable
@@ -19,7 +18,7 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from zrb_store.codec.display import Opaque, Undecodable
-from zrb_store.codec.json_text import write_text
+from zrb_store.codec.json_text import dumps, write_text
 from zrb_store.codec.walk import (
     LEAF_WRITERS,
     Readers,
@@ -65,8 +64,8 @@ def _read_float(tree: TaggedObject, reader: TreeReader) -> float:
 def _write_set(value: set[Hashable] | frozenset[Hashable], writer: ValueWriter) -> JsonValue:
     trees = writer.items(value, "{{*}}")
     writer.refuse_collisions(value, trees)
-    # In the order of ASCII texts, as earlier versions stored them, since `same` compares the lists.
-    return {"$": type(value).__name__, "v": sorted(trees, key=json.dumps)}
+    # In one order, since `same` compares the lists.
+    return {"$": type(value).__name__, "v": sorted(trees, key=dumps)}
 
 
 def _read_elements(tree: TaggedObject, reader: TreeReader) -> frozenset[Hashable]:

@@ -62,7 +62,7 @@ def instructions_of(task: AnyTask, text: str, stored: StepRecord | None) -> tupl
         then = positional_and_named(stored.arguments or "null")[1].get("instructions")
         with suppress(NotReadable):  # `run` tells of it
             prompt = read_prompt(codec.decode(stored.result or "null"))
-            # Older versions compared the text.
+            # Other code may give the same text.
             if prompt and (then == declared or prompt.system_prompt == text):
                 return then, prompt.system_prompt
     return declared, text
