@@ -63,7 +63,7 @@ def run(effort: Effort) -> Answer:
             CROWDED_TAB: turn(_TAB, crowded),
         }
         race = Race(turns, effort(25, 7))
-        unwanted = sorted(imported(path) & {"alembic", "psutil", "rich", "sqlalchemy"})
+        unwanted = sorted(imported(path) & {"alembic", "psutil", "sqlalchemy"})
     answer.add(*ratios(race, {"start": "start to end"}, IMPORTS))
     answer.goals += [
         *(
@@ -84,7 +84,7 @@ def run(effort: Effort) -> Answer:
         ),
         Goal(
             "`zrb-store list` in a pipe imports",
-            "no alembic, psutil, rich, sqlalchemy",
+            "no alembic, psutil, sqlalchemy",
             ", ".join(unwanted) or "none of them",
             not unwanted,
         ),

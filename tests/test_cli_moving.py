@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from tests.test_doctor import fill_with_history
 from tests.test_transfer import comparable, exported
 from zrb_store import Store, open_store
 from zrb_store.operations.export import FIELDS
-from zrb_store.render import printing
+from zrb_store.render import terminal as its_terminal
 
 pytestmark = pytest.mark.long_on_postgresql
 
@@ -62,7 +63,7 @@ def test_progress_is_shown_on_a_terminal(
     monkeypatch.setenv("TERM", "xterm")
     assert command("copy", location, str(tmp_path / "copy.db")).out == "6 sessions\n"
     assert terminal.getvalue() == "", "it was quick"
-    monkeypatch.setattr(printing, "_PATIENCE", 0)
+    monkeypatch.setattr(its_terminal, "_PATIENCE", 0.01)
 
     def copy(*args: Any) -> int:
         args[3](3, 5)
@@ -71,7 +72,8 @@ def test_progress_is_shown_on_a_terminal(
 
     monkeypatch.setattr("zrb_store.cli.transfer.copy_sessions", copy)
     assert command("copy", location, str(tmp_path / "copy.db")).out == "5 sessions\n"
-    assert "copying" in terminal.getvalue()
+    assert re.search(r"\r\x1b\[Kcopying: 60% \(3 of 5\), \d+ s\r", terminal.getvalue())
+    assert terminal.getvalue().endswith("\r\x1b[K"), "nothing is left of it"
 
 
 @pytest.mark.on_sqlite

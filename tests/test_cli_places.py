@@ -20,10 +20,11 @@ from sqlalchemy.engine import make_url
 
 from tests.commands import Commands
 from tests.sessions import etl, inbox, parse
-from tests.terminals import MAIN, plain, shown_on_terminal
+from tests.terminals import MAIN, drawn, plain, shown_on_terminal
 from zrb_store import Store, cli, open_store
 from zrb_store.db.location import store_url
 from zrb_store.db.tables import value
+from zrb_store.render.terminal import redrawn
 
 pytestmark = pytest.mark.long_on_postgresql
 
@@ -71,6 +72,27 @@ def test_a_terminal_of_80_columns_is_wide_enough(folder: Path, args: list[str]) 
     assert "\x1b[" in shown
     if args[0] != "log":  # the lines of a traceback are not folded
         assert max(len(line) for line in plain(shown).splitlines()) <= 80
+
+
+@pytest.mark.parametrize("variables", [{"NO_COLOR": "1"}, {"TERM": "dumb"}])
+@pytest.mark.parametrize("more", [[], ["--watch"]])
+def test_a_terminal_may_have_no_colours(folder: Path, variables: dict[str, str], more: list[str]) -> None:
+    args = ["show", "etl-24", *more]
+    # The screen of --watch is no colour.
+    shown = shown_on_terminal(args, 80, variables).decode().rpartition("\x1b[?1049l")[2]
+    assert "\x1b" not in shown
+    assert shown == plain(on_terminal(args).rpartition("\x1b[?1049l")[2]).replace("\n", "\r\n")
+
+
+def test_the_screen_of_watch_is_left_as_it_was(folder: Path) -> None:
+    shown = on_terminal(["show", "etl-24", "--watch"])
+    for on, off in (("[?1049h", "[?1049l"), ("[?25l", "[?25h"), ("[?7l", "[?7h")):
+        assert shown.count(f"\x1b{on}") == shown.count(f"\x1b{off}") == 1
+
+
+def test_lines_are_drawn_over_those_before() -> None:
+    first = "\x1b[?7l" + redrawn(["x" * 9, "second", "third", "last"])
+    assert drawn((first + redrawn(["y" * 9, "2"])).replace("\n", "\r\n"), 9, 4) == ["y" * 9, "2"]
 
 
 def test_names_and_errors_are_folded_not_cut(folder: Path) -> None:
@@ -172,7 +194,7 @@ def test_a_stream_that_is_not_utf_8_gets_escapes(folder: Path, monkeypatch: pyte
 def test_start_up_imports_no_more_than_it_needs(folder: Path, args: list[str]) -> None:
     code = (
         f"import sys; from zrb_store.cli import run; code = run({args!r}); "
-        "print(code, [name for name in ('alembic', 'psutil', 'rich', 'psycopg', 'difflib') if name in sys.modules])"
+        "print(code, [name for name in ('alembic', 'psutil', 'psycopg', 'difflib') if name in sys.modules])"
     )
     out = subprocess.check_output([sys.executable, "-c", code], text=True)
     assert out.splitlines()[-1] == "0 []"

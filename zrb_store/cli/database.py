@@ -16,8 +16,9 @@ from zrb_store.operations import db as operations
 from zrb_store.records import JsonObject, pick
 from zrb_store.render.document import Column, Fields, Lines, Table
 from zrb_store.render.format import program_name
-from zrb_store.render.printing import echo, echo_json, echo_raw, echo_records, print_document, progress
+from zrb_store.render.printing import echo, echo_json, echo_raw, echo_records, print_document
 from zrb_store.render.stderr import as_typed, print_line
+from zrb_store.render.terminal import progress
 
 _PURPOSE = COMMANDS["db"][1]
 _SETTINGS = (Column("setting"), Column("value", fold=True), Column("from"))

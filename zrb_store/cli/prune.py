@@ -15,7 +15,8 @@ from zrb_store.operations.prune import prune as prune_store
 from zrb_store.records import pick
 from zrb_store.render.document import Column, Table, on_terminal
 from zrb_store.render.format import counted
-from zrb_store.render.printing import echo_json, noting_damage, print_document, progress
+from zrb_store.render.printing import echo_json, noting_damage, print_document
+from zrb_store.render.terminal import progress
 from zrb_store.store import open_store
 
 _STATUSES = ("open", "stale", "completed", "failed", "interrupted")

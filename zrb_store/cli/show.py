@@ -15,7 +15,7 @@ from zrb_store.cli.command import command
 from zrb_store.inspect import session_names
 from zrb_store.inspect.show import SessionDocument, open_session
 from zrb_store.queries.history import Only
-from zrb_store.render.document import Line, laid_out, on_terminal
+from zrb_store.render.document import laid_out, on_terminal
 from zrb_store.render.format import TimeFormat
 from zrb_store.render.printing import (
     display,
@@ -25,7 +25,6 @@ from zrb_store.render.printing import (
     echo_value,
     noting_damage,
     print_document,
-    print_lines,
 )
 from zrb_store.render.session import Look, SessionPrinter
 
@@ -148,7 +147,6 @@ def _print_conversation(document: SessionDocument, task: str | None, output_form
 
 def _watch(open_document: Callable[[], AbstractContextManager[SessionDocument]], look: Look) -> None:
     """Show the session until it has ended, or until the user has seen enough."""
-    lines: list[Line] = []
     with display() as draw:
         while True:
             with open_document() as document:
@@ -160,5 +158,3 @@ def _watch(open_document: Callable[[], AbstractContextManager[SessionDocument]],
             if status in _ENDED:
                 break
             sleep(_INTERVAL)
-    if on_terminal():
-        print_lines(lines)

@@ -15,7 +15,8 @@ from zrb_store.operations.transfer import copy as copy_sessions
 from zrb_store.operations.transfer import import_sessions
 from zrb_store.render.document import on_terminal
 from zrb_store.render.format import counted
-from zrb_store.render.printing import echo, noting_damage, progress, whole_file
+from zrb_store.render.printing import echo, noting_damage, whole_file
+from zrb_store.render.terminal import progress
 from zrb_store.store import open_store
 
 _sessions_argument = click.argument("sessions", metavar="[SESSION]...", nargs=-1, shell_complete=completion.sessions)

@@ -18,7 +18,7 @@ from typing import NamedTuple, TypeAlias
 from zrb_store.masking import printable
 
 Line: TypeAlias = list[tuple[str, str]]
-"""A line in parts: text, and its style on a terminal (rich's name of it), or nothing."""
+"""A line in parts: text, and its style on a terminal (words such as `bold red`), or nothing."""
 
 
 @dataclass(frozen=True)

@@ -6,14 +6,11 @@ A closed pipe ends the command without an error: its reader has seen enough.
 from __future__ import annotations
 
 import contextlib
-import io
 import os
 import shutil
 import sys
-import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
@@ -25,9 +22,7 @@ from zrb_store.render.document import STYLES, Block, Line, laid_out, on_terminal
 from zrb_store.render.format import counted, pieces, program_name, shell_text, single_text
 from zrb_store.render.readable import readable
 from zrb_store.render.stderr import print_line
-
-if TYPE_CHECKING:
-    from rich.console import Console
+from zrb_store.render.terminal import BEGIN_SCREEN, END_SCREEN, is_dumb, painted, redrawn
 
 
 def print_document(blocks: Iterable[Block], *, full: bool = False) -> None:
@@ -36,26 +31,10 @@ def print_document(blocks: Iterable[Block], *, full: bool = False) -> None:
 
 
 def print_lines(lines: Iterable[Line]) -> None:
-    """Print lines that are laid out: by rich on a terminal, elsewhere without escape sequences."""
-    if not on_terminal():
-        for line in lines:
-            _write(_encodable("".join(text for text, _ in line)))
-        return
-    from rich.text import Text  # late: rich takes long to import
-
-    terminal = _console()
+    """Print lines that are laid out, with colours on a terminal."""
+    in_colour = on_terminal()
     for line in lines:
-        with _handle_write_errors():
-            terminal.print(Text.assemble(*line), soft_wrap=True)
-
-
-def _console() -> Console:
-    """Return rich's console on stdout, which escapes what the terminal's encoding lacks."""
-    from rich.console import Console  # late: rich takes long to import
-
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")
-    return Console(highlight=False)
+        _write(_encodable(painted(line) if in_colour else "".join(text for text, _ in line)))
 
 
 def echo(text: str) -> None:
@@ -191,44 +170,6 @@ def noting_damage(what: str = "damaged") -> Iterator[Damage]:
         print_line(str(damage), program_name())
 
 
-_PATIENCE = 2.0  # seconds that something takes before its progress is shown
-
-
-@contextlib.contextmanager
-def progress(what: str) -> Iterator[Callable[[int, int], None]]:
-    """Show a bar on stderr, if that is a terminal, while a block takes long.
-
-    Yield a function that says how many things are done, of how many. Until then the bar only moves.
-    """
-    done: tuple[int, int | None] = (0, None)
-    ended = threading.Event()
-
-    def report(count: int, total: int) -> None:
-        nonlocal done
-        done = count, total
-
-    def show() -> None:
-        if ended.wait(_PATIENCE):
-            return
-        from rich.console import Console  # late: rich takes long to import
-        from rich.progress import Progress
-
-        with Progress(console=Console(stderr=True), transient=True, redirect_stdout=False) as bar:
-            task = bar.add_task(what, total=None)
-            while not ended.wait(0.1):
-                bar.update(task, completed=done[0], total=done[1])
-
-    thread = threading.Thread(target=show, daemon=True)
-    if sys.stderr.isatty():
-        thread.start()
-    try:
-        yield report
-    finally:
-        ended.set()
-        if thread.is_alive():
-            thread.join()
-
-
 def _first_followed(lines: Sequence[Line], shown: int) -> int:
     """Return which line comes first, so that the last thing that runs is among so many lines."""
     is_running = [any(style.startswith(STYLES["running"]) for _, style in line) for line in lines]
@@ -238,36 +179,37 @@ def _first_followed(lines: Sequence[Line], shown: int) -> int:
 
 @contextlib.contextmanager
 def display() -> Iterator[Callable[[list[Line]], None]]:
-    """Yield a function that draws lines in place of those before. Ctrl-C leaves the block."""
-    terminal = _console() if on_terminal() else None
+    """Yield a function that draws lines in place of those before. Ctrl-C leaves the block. The last lines stay."""
+    redraws = on_terminal() and not is_dumb()
     drawn: list[Line] | None = None
 
     def draw(lines: list[Line]) -> None:
         nonlocal drawn
-        if live is not None:
-            from rich.text import Text
-
-            columns, height = shutil.get_terminal_size()
-            if len(lines) > height:
-                shown = max(1, height - 1)
-                first = _first_followed(lines, shown)
-                above, below = counted(first, "more line"), len(lines) - first - shown
-                note = f"{above} above, {below} below" if first else f"{counted(below, 'more line')} below"
-                note = shorten(f"{note}: enlarge the terminal, or press Ctrl-C to end and print all", columns)
-                lines = [*lines[first : first + shown], [(note, "reverse")]]
-            live.update(
-                Text("\n", no_wrap=True, overflow="crop").join(Text.assemble(*line) for line in lines), refresh=True
-            )
-        elif lines != drawn:  # in a pipe
+        if redraws:
+            _write(redrawn([_encodable(painted(line)) for line in _part_that_fits(lines)]), end="")
+        elif lines != drawn:
             print_lines(lines if drawn is None else [[], *lines])
-            drawn = lines
+        drawn = lines
         flush()
 
     with contextlib.ExitStack() as ending:
-        live = None
-        if terminal is not None and not terminal.is_dumb_terminal:
-            from rich.live import Live
-
-            live = ending.enter_context(Live(console=terminal, screen=True, auto_refresh=False))
+        if redraws:
+            _write(BEGIN_SCREEN, end="")
+            ending.callback(_write, END_SCREEN, end="")
         with contextlib.suppress(KeyboardInterrupt):
             yield draw
+    if redraws and drawn is not None:
+        print_lines(drawn)
+
+
+def _part_that_fits(lines: list[Line]) -> list[Line]:
+    """Return as many lines as the terminal is high. If these are not all, the last one says how many are cut off."""
+    columns, height = shutil.get_terminal_size()
+    if len(lines) <= height:
+        return lines
+    shown = max(1, height - 1)
+    first = _first_followed(lines, shown)
+    above, below = counted(first, "more line"), len(lines) - first - shown
+    note = f"{above} above, {below} below" if first else f"{counted(below, 'more line')} below"
+    note = shorten(f"{note}: enlarge the terminal, or press Ctrl-C to end and print all", columns)
+    return [*lines[first : first + shown], [(note, "reverse")]]
