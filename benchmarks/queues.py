@@ -12,6 +12,7 @@ from typing import Any
 from zrb_store import codec, open_store
 from zrb_store.attempt import Attempt
 from zrb_store.queries import takes, values
+from zrb_store.queries.pushers import NOBODY
 from zrb_store.runtime import lease
 from zrb_store.store import Store
 
@@ -70,13 +71,15 @@ def below(store: Store, attempt: Attempt, name: str = "values") -> Queue:
     queue_id = attempt.xcom.queue_id(name)
 
     def pop() -> Any:
-        found = takes.take(connection, queue_id, attempt.id) or takes.take_whole(connection, queue_id, attempt.id)
+        found = takes.take(connection, queue_id, attempt.id, NOBODY) or takes.take_whole(
+            connection, queue_id, attempt.id
+        )
         if found is None:
             raise IndexError
         return codec.decode(found[1])
 
     def peek(right: bool = False) -> Any:
-        found = values.peek(connection, queue_id, right=right)
+        found = (values.peek_newest if right else values.peek)(connection, queue_id, NOBODY)
         if found is None:
             raise IndexError
         return codec.decode(found[1])
@@ -86,5 +89,5 @@ def below(store: Store, attempt: Attempt, name: str = "values") -> Queue:
         pop=pop,
         peek=peek,
         newest=lambda: peek(right=True),
-        length=lambda: values.count(connection, queue_id),
+        length=lambda: values.count(connection, queue_id, NOBODY) or 0,
     )

@@ -39,7 +39,7 @@ def run(effort: Effort) -> Answer:
                 queue.push(SMALL)
         race = Race({name: turn(queue, 20) for name, queue in queues.items()}, effort(25, 9), effort(20, 5))
     answer.add(*ratios(race, OPERATIONS, RAW))
-    plan = plan_of(values._count())
+    plan = plan_of(values._count("sqlite"))
     answer.goals += [
         at_most("peek", 2, race.ratio("peek", API, RAW)),
         at_most("get", 2, race.ratio("newest", API, RAW)),

@@ -67,6 +67,7 @@ _INTERNAL = {
     "Session": {"database"},
     "Xcom": {"is_in"},
     "Xcoms": {
+        "alive",
         "bound_to",
         "is_in",
         "owner_of_change",

@@ -150,7 +150,7 @@ def test_only_failures_of_others_delay(store: Store, location: str, inbox: Xcom)
     with Child(hold_a_value, location, "killed") as child:
         assert child.receive() == "a"
         child.kill()
-    reclaim.due_times(store.database).clear()  # as if a second had passed
+    reclaim.searches(store.database).clear()  # as if a second had passed
     assert inbox.pop() == "b"  # which has reclaimed the other
     assert delays(store) == [600]
 

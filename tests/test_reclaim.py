@@ -329,7 +329,7 @@ class TestDeath:
 
 def open_again(store: Store) -> Any:
     """Return the queue as a process has it that has not looked for dead holders yet."""
-    reclaim.due_times(store.database).clear()
+    reclaim.searches(store.database).clear()
     return store.session("inbox").xcom["files"]
 
 
@@ -352,7 +352,7 @@ def test_takers_look_at_most_once_a_second(store: Store, clock: Clock, monkeypat
     monkeypatch.setattr(queries, "holding_runs", no_holders)
     now = clock.monotonic()
     monkeypatch.setattr(clock, "monotonic", lambda: now)
-    reclaim.due_times(store.database).clear()
+    reclaim.searches(store.database).clear()
     queue = store.session("inbox").xcom["files"]
     queue.extend(range(30))
     for _ in range(10):

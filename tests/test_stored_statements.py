@@ -97,11 +97,11 @@ def test_a_stored_statement_is_what_its_function_makes() -> None:
 
 
 def test_a_function_returns_one_statement_for_the_same_arguments() -> None:
-    assert values._peek(True) is values._peek(True)
-    assert values._peek(True) is not values._peek(False)
-    keys = [each.key for each in (values._peek(False), values._push("sqlite", True, False, False))]
+    assert values._peek("sqlite", True) is values._peek("sqlite", True)
+    assert values._peek("sqlite", True) is not values._peek("sqlite", False)
+    keys = [each.key for each in (values._peek("sqlite", False), values._push("sqlite", True, False, False))]
     assert keys == [
-        "zrb_store.queries.values._peek(False)",
+        "zrb_store.queries.values._peek('sqlite', False)",
         "zrb_store.queries.values._push('sqlite', True, False, False)",
     ]
 
@@ -109,7 +109,7 @@ def test_a_function_returns_one_statement_for_the_same_arguments() -> None:
 def test_what_is_stored_counts_only_for_the_sources_it_was_made_from(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    key = values._count().key
+    key = values._count("sqlite").key
     assert core._stored(key) is not None
     package = tmp_path / "zrb_store"
     for folder in ("db", "queries"):

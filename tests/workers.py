@@ -22,6 +22,7 @@ from zrb_store.operations.sessions import pin, remove_sessions
 from zrb_store.operations.stop import stop
 from zrb_store.operations.values import drop, pop, push, replace, requeue_all, set_max_deliveries
 from zrb_store.queries import takes, values
+from zrb_store.queries.pushers import EVERYBODY
 from zrb_store.runtime import reclaim
 from zrb_store.testing import obey_environment
 
@@ -248,7 +249,7 @@ def take_and_sometimes_undo(pipe: Connection, location: str) -> None:
             return found[0] if found else None
 
         taken: list[int] = []
-        while values.count(store.database, queue_id):
+        while values.count(store.database, queue_id, EVERYBODY):
             with contextlib.suppress(Undone):
                 seq = store.database.transact(take)
                 if seq is not None:

@@ -384,7 +384,7 @@ def upgrade() -> None:
     op.create_index(
         "ix_zrb_value_pushed_by",
         "zrb_value",
-        ["pushed_by"],
+        ["pushed_by", "queue_id"],
         sqlite_where=sa.text("pushed_by IS NOT NULL"),
         postgresql_where=sa.text("pushed_by IS NOT NULL"),
     )

@@ -238,7 +238,7 @@ def _take_or_park(
             attempt._refuse(transaction)
 
     if queue is not None and (queue_id := attempt.xcom.find_id(queue, refresh=True)) is not None:
-        attempt.xcom.reclaim(queue_id, attempt, missing=not takes.has_live(database, queue_id))
+        attempt.xcom.reclaim(queue_id, attempt, missing=True)
     status = ""
     try:
         with attempt.xcom.watched(), attempt._last_output() as output:

@@ -300,7 +300,7 @@ value = Table(
         "ix_zrb_value_live", "queue_id", "seq", "ended_at", "due_at", unique=True, sqlite_where=text("ended_at IS NULL")
     ),
     Index("ix_zrb_value_delayed", "queue_id", "due_at", sqlite_where=text("due_at IS NOT NULL AND ended_at IS NULL")),
-    Index("ix_zrb_value_pushed_by", "pushed_by", sqlite_where=text("pushed_by IS NOT NULL")),
+    Index("ix_zrb_value_pushed_by", "pushed_by", "queue_id", sqlite_where=text("pushed_by IS NOT NULL")),
     Index("ix_zrb_value_taken_by", "taken_by", "queue_id", sqlite_where=text("taken_by IS NOT NULL")),
     Index("ix_zrb_value_dead", "queue_id", "seq", sqlite_where=text("state = 'dead'")),
     # Rows are stored in queue order, so that a push writes one page less (benchmarks/, docs/adr).

@@ -94,7 +94,7 @@ def pop(
         queue_id = unpaused(database) if waiting.may_get_value() else 0
         if queue_id:
             # Look first, which locks nothing, however many processes wait for the same queue.
-            reclaim.search(database, queue_id, taker, missing=not takes.has_live(database, queue_id))
+            reclaim.search(database, queue_id, taker, missing=True)
         while queue_id and takes.has_live(database, queue_id):
             found = database.transact(work, "pop")
             if found is not None:

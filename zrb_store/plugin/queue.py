@@ -150,15 +150,14 @@ class ZrbXcom(Xcom):
     @_watched
     def plain(self) -> tuple[Any, str] | None:
         """Return the plain value that has the queue's name, and how it is stored; None if the queue has its name."""
-        for queue_id in self._known_ids():
-            found = queries.plain(self._queues.database, queue_id)
-            if found:
-                seq, data = found
-                value = self._decode(seq, data)
-                if not isinstance(value, PLAIN):
-                    self.memory.objects[seq] = KeptObject(value, hash(data))  # a program may change it in place
-                return value, data
-        return None
+        found = self._find(lambda database, queue_id, _: queries.plain(database, queue_id))
+        if found is None:
+            return None
+        seq, data = found
+        value = self._decode(seq, data)
+        if not isinstance(value, PLAIN):
+            self.memory.objects[seq] = KeptObject(value, hash(data))  # a program may change it in place
+        return value, data
 
     def store_changed(self, owner: Owner) -> None:
         """Store the plain value again if the program has changed it in place."""

@@ -17,6 +17,7 @@ from zrb_store.db.transaction import Executor, Transaction, first_column
 from zrb_store.queries import chunks
 from zrb_store.queries.attempts import write_own
 from zrb_store.queries.clock import draw
+from zrb_store.queries.pushers import Alive, pusher_is_alive
 from zrb_store.queries.queues import named_queue
 from zrb_store.queries.takes import Front, not_before_front, parameters, taken_at_once
 from zrb_store.queries.values import from_live, is_due, is_same_value
@@ -27,13 +28,14 @@ class NextValue(NamedTuple):
 
     seq: int
     came_back: bool  # whether an attempt has taken it before and given it back
+    pusher_is_alive: bool  # or cannot have died before its push was for good
 
 
 @statement
-def _next(dialect_name: str, from_front: bool, lock: bool) -> sa.Select[int, bool]:
+def _next(dialect_name: str, from_front: bool, lock: bool) -> sa.Select[int, bool, bool]:
     came_back = sa.or_(t.value.c.failed_deliveries > literal(0), exists(is_same_value(t.returned, t.value)))
     found = (
-        from_live(sa.select(t.value.c.seq, came_back))
+        from_live(sa.select(t.value.c.seq, came_back, pusher_is_alive(dialect_name)))
         .where(
             sa.not_(among(dialect_name, t.value.c.seq, "passed_over")), *([not_before_front()] if from_front else [])
         )
@@ -45,12 +47,20 @@ def _next(dialect_name: str, from_front: bool, lock: bool) -> sa.Select[int, boo
 
 
 def next_values(
-    executor: Executor, queue_id: int, passed_over: Collection[int], count: int, front: Front | None, *, lock: bool
+    executor: Executor,
+    queue_id: int,
+    passed_over: Collection[int],
+    count: int,
+    front: Front | None,
+    alive: Alive,
+    *,
+    lock: bool,
 ) -> list[NextValue]:
     """Return the oldest live values of a queue, except those to pass over; none while the queue is paused."""
     statement = _next(executor.dialect_name, front is not None, lock)
-    params = {"queue_id": queue_id, "passed_over": json.dumps(list(passed_over)), "count": count, **parameters(front)}
-    return [NextValue(seq, bool(came_back)) for seq, came_back in executor.execute(statement, params)]
+    params = {"queue_id": queue_id, "passed_over": json.dumps(list(passed_over)), "count": count}
+    params.update(alive | parameters(front))
+    return [NextValue(seq, *map(bool, flags)) for seq, *flags in executor.execute(statement, params)]
 
 
 @statement

@@ -1,4 +1,4 @@
-"""Runs that hold values of a queue of another session, and the take-over of those that died."""
+"""Runs that have taken from a queue of another session, or pushed to it, and the take-over of those that died."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import json
 from typing import NamedTuple
 
 from zrb_store.db.columns import RUN
-from zrb_store.db.core import Params, bindparam, exists, literal, made_once, sa, statement, t
+from zrb_store.db.core import Params, bindparam, literal, made_once, sa, statement, t
 from zrb_store.db.transaction import Executor, Row, Transaction
 from zrb_store.queries import runs
-from zrb_store.queries.attempts import is_in_effect
 from zrb_store.queries.clock import draw
+from zrb_store.queries.pushers import completed_steps, has_pushed, is_foreign, is_found, takes_elsewhere
 from zrb_store.queries.values import is_due
 from zrb_store.records import RunRecord, SessionRecord
 
 
 class HoldingRun(NamedTuple):
-    """A run whose attempts hold values of a queue, or have pushed the value that comes next."""
+    """A run whose attempts hold values of a queue, or have pushed some to it."""
 
     run: RunRecord  # the run, which has not ended
     session: str
@@ -46,43 +46,21 @@ def _pusher_of_next(order: sa.UnaryExpression[int]) -> sa.ScalarSelect[int]:
 def _holding_runs() -> sa.Select[*Row]:
     # The index has the running attempts alone, which are few: all that was ever taken is not read.
     taken = t.value.alias("taken")
-    # Other values that it pushed are found when they come next: to look for them all would read all it ever pushed.
-    pushers_of_next = [_pusher_of_next(_next().c.seq.asc()), _pusher_of_next(_next().c.seq.desc())]
-    # What its completed steps have counts too if it has taken a value of another session outside of them: they may
-    # depend on that value, and then come back with it (promise 11).
-    elsewhere = t.queue.alias("elsewhere")
-    takes_elsewhere = exists(
-        taken.c.taken_by == t.attempt.c.id,
-        elsewhere.c.session_id != t.attempt.c.session_id,
-        rows=taken.join(elsewhere, elsewhere.c.id == taken.c.queue_id),
-    )
-    step = t.attempt.alias("step")
-    completed_steps = (
-        sa.select(step.c.id)
-        .where(
-            step.c.session_id == t.attempt.c.session_id,
-            step.c.step_of == t.attempt.c.task,
-            step.c.parent_id == t.attempt.c.id,
-            is_in_effect(step),
-        )
-        .correlate(t.attempt)
-    )
     # Not by the queue: its history may be long.
     held = (
         sa.select(literal(1))
         .where(taken.c.queue_id == bindparam("queue_id"))
         .with_hint(taken, "INDEXED BY ix_zrb_value_taken_by", "sqlite")
     )
+    held_by_step = is_found(held.where(taken.c.taken_by.in_(completed_steps(t.attempt))))
+    # Whoever takes the next value asks for its pusher even if that is a step that stands (`pushers.pusher_is_alive`).
+    step = t.attempt.alias("step_of_next")
+    pushers_of_next = (_pusher_of_next(_next().c.seq.asc()), _pusher_of_next(_next().c.seq.desc()))
     has_values = sa.or_(
-        sa.exists(held.where(taken.c.taken_by == t.attempt.c.id)),
-        t.attempt.c.id.in_(pushers_of_next),
-        sa.and_(
-            takes_elsewhere,
-            sa.or_(
-                sa.exists(held.where(taken.c.taken_by.in_(completed_steps))),
-                sa.exists(completed_steps.where(step.c.id.in_(pushers_of_next))),
-            ),
-        ),
+        is_found(held.where(taken.c.taken_by == t.attempt.c.id)),
+        sa.and_(takes_elsewhere(t.attempt), held_by_step),
+        has_pushed(t.attempt),
+        t.attempt.c.id.in_(sa.select(step.c.parent_id).where(step.c.id.in_(pushers_of_next))),
     )
     is_delivery = t.attempt.c.kind == literal("delivery")
     return (
@@ -92,18 +70,13 @@ def _holding_runs() -> sa.Select[*Row]:
             .join(t.session, t.session.c.id == t.attempt.c.session_id)
             .join(t.queue, t.queue.c.id == bindparam("queue_id"))
         )
-        .where(
-            t.attempt.c.status == literal("running"),
-            t.run.c.ended_at.is_(None),
-            sa.or_(t.queue.c.session_id != t.attempt.c.session_id, is_delivery),
-            has_values,
-        )
+        .where(t.attempt.c.status == literal("running"), t.run.c.ended_at.is_(None), is_foreign(t.attempt), has_values)
         .with_hint(t.attempt, "INDEXED BY ix_zrb_attempt_running", "sqlite")
     )
 
 
 def holding_runs(executor: Executor, queue_id: int) -> list[HoldingRun]:
-    """Return the runs that hold values of a queue, of other sessions or by deliveries, dead or alive."""
+    """Return the runs that hold values of a queue or have pushed some, of other sessions or by deliveries."""
     rows = set(executor.execute(_holding_runs(), {"queue_id": queue_id}))  # one for each attempt of a run
     return [
         HoldingRun(runs.record(tuple(columns)), name, session_id, home_id, bool(is_delivery))

@@ -22,6 +22,7 @@ from zrb_store.queries import chunks
 from zrb_store.queries.attempts import attempt_may_write
 from zrb_store.queries.chunks import LONGEST
 from zrb_store.queries.clock import draw, now_given
+from zrb_store.queries.pushers import Alive, PusherInDoubtError, pusher_is_alive
 from zrb_store.queries.values import by_seq, from_live, from_queue, of_seqs, oldest
 
 _SLOW = 0.001  # seconds: a search that takes longer may be slow because of such entries
@@ -175,13 +176,15 @@ def _fits_chunk() -> sa.ColumnElement[bool]:
 
 
 @statement
-def _take(owned: bool, right: bool, from_front: bool, only_if_it_fits: bool) -> sa.sql.dml.ReturningUpdate[int, str]:
+def _take(
+    dialect_name: str, owned: bool, right: bool, from_front: bool, at_once: bool
+) -> sa.sql.dml.ReturningUpdate[int, str]:
     live = from_live(sa.select(t.value.c.seq)).where(*([not_before_front()] if from_front else []))
     place = live.order_by(by_seq(right)).limit(literal(1)).with_for_update().scalar_subquery()
     return (
         sa.update(t.value)
         .where(t.value.c.queue_id == bindparam("queue_id"), t.value.c.seq == place)
-        .where(*([_fits_chunk()] if only_if_it_fits else []))
+        .where(*([_fits_chunk(), pusher_is_alive(dialect_name)] if at_once else []))
         .where(schema_is_unchanged(), *([attempt_may_write()] if owned else []))
         .values(
             state=literal("taken"),
@@ -194,35 +197,33 @@ def _take(owned: bool, right: bool, from_front: bool, only_if_it_fits: bool) -> 
 
 
 def take(
-    executor: Executor, queue_id: int, attempt_id: int | None, *, right: bool = False, front: Front | None = None
+    executor: Executor,
+    queue_id: int,
+    attempt_id: int | None,
+    alive: Alive,
+    *,
+    right: bool = False,
+    front: Front | None = None,
 ) -> tuple[int, str] | None:
-    """Take the oldest live value of a queue, or with `right` the newest, unless it is as large as for `take_large`."""
-    statement = _take(attempt_id is not None, right, front is not None, True)
-    params = {"queue_id": queue_id, "attempt_id": attempt_id, **parameters(front)}
+    """Take the oldest live value of a queue, or with `right` the newest, if one statement can.
+
+    It cannot if the value is larger than one chunk, or if its pusher may have died.
+    """
+    statement = _take(executor.dialect_name, attempt_id is not None, right, front is not None, True)
+    params = {"queue_id": queue_id, "attempt_id": attempt_id, **alive, **parameters(front)}
     return chunks.first_whole(executor, queue_id, executor.execute(statement, params))
 
 
 def take_whole(
     transaction: Transaction, queue_id: int, attempt_id: int | None, *, right: bool = False
 ) -> tuple[int, str] | None:
-    """Take the oldest live value of a queue, or with `right` the newest, however long it is."""
-    statement = _take(attempt_id is not None, right, False, False)
+    """Take the oldest live value of a queue, or with `right` the newest, however long it is and whoever pushed it.
+
+    A value that is larger than one chunk is read in the transaction in which it is taken, so that it cannot get lost.
+    """
+    statement = _take(transaction.dialect_name, attempt_id is not None, right, False, False)
     rows = transaction.execute(statement, {"queue_id": queue_id, "attempt_id": attempt_id})
     return chunks.first_whole(transaction, queue_id, rows)
-
-
-@statement
-def _fits_next(right: bool) -> sa.Select[bool]:
-    return from_live(sa.select(_fits_chunk())).order_by(by_seq(right)).limit(literal(1))
-
-
-def take_large(
-    database: Database, queue_id: int, attempt_id: int | None, *, right: bool = False
-) -> tuple[int, str] | None:
-    """Take a value that is larger than one chunk in the transaction in which it is read, so that it cannot get lost."""
-    if all(fits for (fits,) in database.execute(_fits_next(right), {"queue_id": queue_id})):
-        return None
-    return database.transact(lambda transaction: take_whole(transaction, queue_id, attempt_id, right=right))
 
 
 def taken_at_once() -> dict[str, sa.ColumnElement[Any]]:
@@ -242,9 +243,17 @@ def take_these(transaction: Transaction, queue_id: int, seqs: Sequence[int], att
     transaction.execute(_take_these(transaction.dialect_name), params)
 
 
-def take_many(transaction: Transaction, queue_id: int, attempt_id: int | None, count: int) -> list[tuple[int, str]]:
-    """Take the oldest live values of a queue, at most `count`. The caller has called `open_change`."""
-    rows = transaction.execute(oldest(True), {"queue_id": queue_id, "count": count})
+def take_many(
+    transaction: Transaction, queue_id: int, attempt_id: int | None, count: int, alive: Alive
+) -> list[tuple[int, str]]:
+    """Take the oldest live values of a queue, at most `count`; none if a pusher may have died.
+
+    The caller has called `open_change`.
+    """
+    try:
+        rows = oldest(transaction, queue_id, count, alive, lock=True)
+    except PusherInDoubtError:
+        return []
     if rows:
         take_these(transaction, queue_id, list(map(first_column, rows)), attempt_id)
     return list(chunks.whole_rows(transaction, queue_id, rows))

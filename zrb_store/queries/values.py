@@ -14,6 +14,12 @@ from zrb_store.db.transaction import Executor, Transaction, first_column
 from zrb_store.queries import chunks
 from zrb_store.queries.attempts import attempt_may_write, may_write
 from zrb_store.queries.clock import Moment, by_then, later, now_given
+from zrb_store.queries.pushers import (
+    Alive,
+    PusherInDoubtError,
+    all_pushers_are_alive,
+    pusher_is_alive,
+)
 
 if TYPE_CHECKING:
     from zrb_store.db.core import Runnable
@@ -163,37 +169,56 @@ def push_many(
     return first
 
 
+# What follows raises PusherInDoubtError if a pusher may have died. In the rows, the text is NULL then.
+
+
+def _text_if(condition: sa.ColumnElement[bool]) -> sa.ColumnElement[str | None]:
+    return sa.case((condition, short_text()))
+
+
+def _sure(rows: Sequence[tuple[int, str]]) -> Sequence[tuple[int, str]]:
+    if rows and rows[0][1] is None:
+        raise PusherInDoubtError
+    return rows
+
+
 @statement
-def _peek(right: bool) -> sa.Select[int, str]:
-    return from_live(sa.select(t.value.c.seq, short_text())).order_by(by_seq(right)).limit(literal(1))
+def _peek(dialect_name: str, right: bool) -> sa.Select[int, str]:
+    found = sa.select(t.value.c.seq, _text_if(pusher_is_alive(dialect_name)))
+    return from_live(found).order_by(by_seq(right)).limit(literal(1))
 
 
-def peek(executor: Executor, queue_id: int, *, right: bool = False) -> tuple[int, str] | None:
-    """Return the oldest live value, or with `right` the newest, as seq and text; None if no value is live."""
-    return _first(executor, _peek(right), {"queue_id": queue_id})
+def peek(executor: Executor, queue_id: int, alive: Alive) -> tuple[int, str] | None:
+    """Return the oldest live value as seq and text; None if no value is live."""
+    return _first(executor, _peek(executor.dialect_name, False), {"queue_id": queue_id, **alive})
+
+
+def peek_newest(executor: Executor, queue_id: int, alive: Alive) -> tuple[int, str] | None:
+    """Return the newest live value as seq and text; None if no value is live."""
+    return _first(executor, _peek(executor.dialect_name, True), {"queue_id": queue_id, **alive})
 
 
 def _first(executor: Executor, statement: Runnable, params: Params) -> tuple[int, str] | None:
-    while rows := executor.execute(statement, params):
+    while rows := _sure(executor.execute(statement, params)):
         if found := chunks.first_whole(executor, params["queue_id"], rows):
             return found
     return None
 
 
 @statement
-def _at(right: bool) -> sa.Select[int, str]:
+def _at(dialect_name: str, right: bool) -> sa.Select[int, str]:
     # The rows before it are skipped in the index alone. With their data, that takes five times as long.
     place = from_live(sa.select(t.value.c.seq)).order_by(by_seq(right)).limit(literal(1)).offset(bindparam("place"))
-    return sa.select(t.value.c.seq, short_text()).where(
+    return sa.select(t.value.c.seq, _text_if(all_pushers_are_alive(dialect_name))).where(
         t.value.c.queue_id == bindparam("queue_id"), t.value.c.seq == place.scalar_subquery()
     )
 
 
-def at(executor: Executor, queue_id: int, index: int) -> tuple[int, str] | None:
+def at(index: int, executor: Executor, queue_id: int, alive: Alive) -> tuple[int, str] | None:
     """Return the live value at an index, as seq and text. As in a deque, negative indices count from the end."""
     right = index < 0
-    params = {"queue_id": queue_id, "place": -index - 1 if right else index}
-    return _first(executor, _at(right), params)
+    params = {"queue_id": queue_id, "place": -index - 1 if right else index, **alive}
+    return _first(executor, _at(executor.dialect_name, right), params)
 
 
 @statement
@@ -239,17 +264,21 @@ def plain_names(executor: Executor, session_id: int) -> set[str]:
 
 
 @statement
-def _count() -> sa.Select[int]:
+def _count(dialect_name: str) -> sa.Select[int | None]:
     # Both from indexes. A condition on each value would take half as long again.
     every = from_queue(sa.select(sa.func.count()).select_from(t.value))
     delayed = sa.select(sa.func.count()).where(t.value.c.queue_id == bindparam("queue_id"), is_delayed())
     delayed = delayed.with_hint(t.value, "INDEXED BY ix_zrb_value_delayed", "sqlite")
-    return sa.select(every.scalar_subquery() - delayed.scalar_subquery())
+    live = every.scalar_subquery() - delayed.scalar_subquery()
+    return sa.select(sa.case((all_pushers_are_alive(dialect_name), live)))
 
 
-def count(executor: Executor, queue_id: int) -> int:
-    """Count the live values. Only their index is read."""
-    return int(executor.execute(_count(), {"queue_id": queue_id})[0][0])
+def count(executor: Executor, queue_id: int, alive: Alive) -> int | None:
+    """Count the live values; None if there is none. Only their index is read."""
+    ((found,),) = executor.execute(_count(executor.dialect_name), {"queue_id": queue_id, **alive})
+    if found is None:
+        raise PusherInDoubtError
+    return int(found) or None
 
 
 @statement
@@ -319,10 +348,18 @@ def due_then() -> sa.ColumnElement[int | None]:
 
 
 @statement
-def oldest(lock: bool) -> sa.Select[int, str]:
-    """Select seq and text of the oldest live values of a queue, `:count` at most."""
-    found = from_live(sa.select(t.value.c.seq, short_text())).order_by(t.value.c.seq).limit(bindparam("count"))
-    return found.with_for_update() if lock else found
+def _oldest(dialect_name: str, lock: bool) -> sa.Select[int, str]:
+    found = from_live(sa.select(t.value.c.seq, _text_if(all_pushers_are_alive(dialect_name))))
+    found = found.order_by(t.value.c.seq).limit(bindparam("count"))
+    return found.with_for_update(of=t.value) if lock else found
+
+
+def oldest(
+    executor: Executor, queue_id: int, count: int, alive: Alive, *, lock: bool = False
+) -> Sequence[tuple[int, str]]:
+    """Return seq and text of the oldest live values of a queue, `count` at most."""
+    params = {"queue_id": queue_id, "count": count, **alive}
+    return _sure(executor.execute(_oldest(executor.dialect_name, lock), params))
 
 
 @statement
@@ -346,9 +383,13 @@ def _page(dialect_name: str) -> sa.Select[int, str]:
     )
 
 
-def iterate(executor: Executor, queue_id: int, page: int = 1000) -> Iterator[tuple[int, str]]:
-    """Yield the values that are live when the iteration begins, the oldest first. They are read page by page."""
-    rows = executor.execute(oldest(False), {"queue_id": queue_id, "count": page + 1})
+def iterate(executor: Executor, queue_id: int, alive: Alive, page: int = 1000) -> Iterator[tuple[int, str]] | None:
+    """Return the values that are live now, the oldest first; None if there is none. They are read page by page."""
+    rows = oldest(executor, queue_id, page + 1, alive)
+    return _pages(executor, queue_id, rows, page) if rows else None
+
+
+def _pages(executor: Executor, queue_id: int, rows: Sequence[tuple[int, str]], page: int) -> Iterator[tuple[int, str]]:
     if len(rows) <= page:
         yield from chunks.whole_rows(executor, queue_id, rows)
         return

@@ -32,6 +32,7 @@ from zrb_store.queries.attempts import Owner
 from zrb_store.queries.by_hand import dead_values
 from zrb_store.queries.deliveries import NextValue
 from zrb_store.queries.give_back import undo_ended
+from zrb_store.queries.pushers import EVERYBODY, Alive
 from zrb_store.queries.takes import Front
 from zrb_store.queries.values import lock_queue
 from zrb_store.run.lifecycle import RunLifecycle
@@ -206,7 +207,7 @@ async def in_thread(work: Callable[[], T], undo: Callable[[T], object] | None = 
 
 
 class _NothingToTakeError(Exception):
-    """Another process was faster: undo the attempt that has just begun."""
+    """Another process was faster, or a pusher may have died: undo the attempt that has just begun."""
 
 
 class Consumer:
@@ -314,13 +315,15 @@ class Consumer:
         self._run.refuse_if_over()
         if current_attempt.get() is not None:
             raise ZrbStoreError(f"a delivery of {self.task} cannot begin inside an attempt: end that one first")
+        was_vain = False
         while (queue_id := self._find_queue()) is not None:
             self._forget_dead(queue_id)
             has_value = self._has_value_in(queue_id)
-            found_dead = reclaim.search(self.database, queue_id, self._run.session, missing=not has_value)
+            missing = was_vain or not has_value
+            found_dead = reclaim.search(self.database, queue_id, self._run.session, missing=missing)
             if not has_value and not found_dead:
                 return None
-            taken = self._take(queue_id)
+            taken = self._take(queue_id, EVERYBODY if was_vain else reclaim.known_alive(self.database, queue_id))
             if taken is not None:
                 attempt, found = taken
                 seqs, decoded = [seq for seq, _ in found], [self._decode(data) for _, data in found]
@@ -328,6 +331,7 @@ class Consumer:
                 on_end = functools.partial(self._note_end, queue_id, seqs)
                 return Delivery(attempt, self._place, seqs, value, on_end, raises=self._raises)
             self._run.refuse_if_over()  # another thread may have ended it just now
+            was_vain = True
         return None
 
     def _forget_dead(self, queue_id: int) -> None:
@@ -340,7 +344,7 @@ class Consumer:
             self._given_back -= dead
             self._forget_at = max(_FEW, 2 * len(self._given_back))
 
-    def _take(self, queue_id: int) -> tuple[Attempt, list[tuple[int, str]]] | None:
+    def _take(self, queue_id: int, alive: Alive) -> tuple[Attempt, list[tuple[int, str]]] | None:
         front = takes.known_front(self.database, queue_id)
         seconds = 0.0
 
@@ -354,8 +358,10 @@ class Consumer:
             if transaction.dialect_name != "sqlite":  # SQLite has one writer at a time
                 lock_queue(transaction, queue_id)  # those who give values back lock these in any order
             began = time.perf_counter()
-            found = self._next_values(transaction, queue_id, front, self._batch or 1, lock=True)
+            found = self._next_values(transaction, queue_id, front, self._batch or 1, alive, lock=True)
             seconds = time.perf_counter() - began
+            if not all(each.pusher_is_alive for each in found):
+                raise _NothingToTakeError
             if self._batch is None or (found and found[0].came_back):
                 chosen = [each.seq for each in found[:1]]
             else:
@@ -391,11 +397,18 @@ class Consumer:
                 self._given_back.update(places)
 
     def _next_values(
-        self, executor: Executor, queue_id: int, front: Front | None, count: int = 1, *, lock: bool = False
+        self,
+        executor: Executor,
+        queue_id: int,
+        front: Front | None,
+        count: int = 1,
+        alive: Alive = EVERYBODY,
+        *,
+        lock: bool = False,
     ) -> list[NextValue]:
         with self._lock:
             passed_over = [seq for of_queue, seq in self._passed_over if of_queue == queue_id]
-        return deliveries.next_values(executor, queue_id, passed_over, count, front, lock=lock)
+        return deliveries.next_values(executor, queue_id, passed_over, count, front, alive, lock=lock)
 
 
 def _pause(times: int) -> float:

@@ -1,44 +1,77 @@
-"""Takes values back from attempts whose process died (guarantees.md, promise 10)."""
+"""Takes values back from attempts whose process died, and takes back what these pushed (guarantees.md, promise 10)."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
+from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
 from zrb_store.db.clock import clock
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
-from zrb_store.process import identity
+from zrb_store.process import identity, is_running
 from zrb_store.queries import lease, runs, sessions
 from zrb_store.queries import reclaim as queries
 from zrb_store.queries.clock import now_micros
+from zrb_store.queries.pushers import NOBODY, Alive, alive
+from zrb_store.records import RunRecord
 
 _INTERVAL = 1.0  # seconds between two searches of a queue that has values
 
-_due: WeakKeyDictionary[Database, dict[int, float]] = WeakKeyDictionary()
+
+class Search(NamedTuple):
+    """The last search of a queue."""
+
+    until: float  # when it is to be searched again, by `clock.monotonic`
+    alive: Alive  # the runs that it found, and left
+    others: Sequence[RunRecord] = ()  # those of other processes
+
+    def alive_now(self) -> Alive:
+        """Return the runs that still work; nobody if any process has died since."""
+        if self.others and any(is_running(*run.process) is False for run in self.others):
+            return NOBODY
+        return self.alive
 
 
-def due_times(database: Database) -> dict[int, float]:
-    """Return when each queue is due to be searched again, by `clock.monotonic`: one dictionary for each database."""
-    return _due.setdefault(database, {})
+NEVER = Search(0.0, NOBODY)
+"""What is known of a queue that was not searched."""
+
+_searches: WeakKeyDictionary[Database, dict[int, Search]] = WeakKeyDictionary()
+
+
+def searches(database: Database) -> dict[int, Search]:
+    """Return the last search of each queue: one dictionary for each database."""
+    return _searches.setdefault(database, {})
+
+
+def known_alive(database: Database, queue_id: int) -> Alive:
+    """Return the runs that have to do with a queue and are known to work."""
+    return searches(database).get(queue_id, NEVER).alive_now()
 
 
 def search(database: Database, queue_id: int, taker: str | None, *, missing: bool = False) -> bool:
-    """Reclaim what dead attempts of other sessions, and dead deliveries, hold of a queue, if it is time to look.
+    """Undo what dead attempts of other sessions, and dead deliveries, did to a queue, if it is time to look.
 
-    It is time at the first look of this process, when something is `missing` (the queue is empty, or it is edited), and
-    else once a second. Return whether something came back, by this process or by another one that was faster.
+    It is time at the first look of this process, when something is `missing` (the queue is empty, it is edited, or a
+    pusher may have died), and else once a second. Return whether something came back, by this process or by another one
+    that was faster.
     """
-    due, now = due_times(database), clock.monotonic()
-    if not missing and now < due.get(queue_id, now):
+    known, now = searches(database), clock.monotonic()
+    if not missing and now < known.get(queue_id, NEVER).until:
         return False
-    due[queue_id] = now + _INTERVAL
     own = None if taker is None else taker.partition("/")[0]
-    came_back = False
+    came_back, own_run, others = False, 0, {}
     for holder in queries.holding_runs(database, queue_id):
         # The taker's own run is alive, whatever became of its lease.
-        if holder.session != own and not lease.is_own_run(holder.run):
-            came_back |= _reclaim(database, holder, taker)
+        if holder.session == own or lease.is_own_run(holder.run):
+            own_run = holder.run.id
+        elif _reclaim(database, holder, taker):
+            came_back = True
+        else:
+            others[holder.run.id] = holder.run
+    left = alive(own_run, others) if own_run or others else NOBODY
+    known[queue_id] = Search(now + _INTERVAL, left, list(others.values()))
     return came_back
 
 

@@ -23,9 +23,10 @@ from zrb_store.names import check_name
 from zrb_store.queries import queues, takes, values
 from zrb_store.queries.attempts import Owner
 from zrb_store.queries.clock import draw
+from zrb_store.queries.pushers import EVERYBODY, Alive
 from zrb_store.queries.sessions import being_removed
 from zrb_store.queries.values import NewValue
-from zrb_store.runtime.reclaim import due_times
+from zrb_store.runtime.reclaim import searches
 from zrb_store.xcom.reader import (
     NOTHING,
     Edit,
@@ -210,10 +211,9 @@ class Xcom(QueueReader):
         owner = self._queues.owner_of_change()
         queue_id = self._searched_queue(owner)
         found = self._take(queue_id, owner, right) if queue_id else None
+        found = found or self._take_later(owner, lambda queue_id: self._take_any(queue_id, owner, right), wait)
         if found is None:
-            found = self._take_later(owner, lambda queue_id: self._take_any(queue_id, owner, right), wait)
-            if found is None:
-                raise IndexError(self._empty_pop)
+            raise IndexError(self._empty_pop)
         failpoint("pop:after")
         value = self._decode(*found)
         self._after_take(found[:1], owner)
@@ -222,16 +222,20 @@ class Xcom(QueueReader):
 
     def _take(self, queue_id: int, owner: Owner | None, right: bool) -> tuple[int, str] | None:
         database = self._queues.database
-        attempt_id = owner.id if owner else None
+        place = queue_id, owner.id if owner else None, self._queues.alive(queue_id)
         if right or database.dialect_name == "sqlite":
-            return takes.take(database, queue_id, attempt_id, right=right)
-        return takes.take_first(
-            database, queue_id, lambda front: takes.take(database, queue_id, attempt_id, front=front)
-        )
+            return takes.take(database, *place, right=right)
+        return takes.take_first(database, queue_id, lambda front: takes.take(database, *place, front=front))
 
     def _take_any(self, queue_id: int, owner: Owner | None, right: bool) -> tuple[int, str] | None:
-        found = self._take(queue_id, owner, right)
-        return found or takes.take_large(self._queues.database, queue_id, owner.id if owner else None, right=right)
+        database = self._queues.database
+        if found := self._take(queue_id, owner, right):
+            return found
+        self._queues.reclaim(queue_id, owner, missing=True)
+        if not takes.has_live(database, queue_id):
+            return None
+        attempt_id = owner.id if owner else None
+        return database.transact(lambda each: takes.take_whole(each, queue_id, attempt_id, right=right))
 
     def _pop_many(self, n: int) -> list[Any]:
         if n < 1:
@@ -239,16 +243,20 @@ class Xcom(QueueReader):
         owner = self._queues.owner_of_change()
         attempt_id = owner.id if owner else None
 
-        def take(queue_id: int) -> list[tuple[int, str]]:
-            def work(transaction: Transaction) -> list[tuple[int, str]]:
-                if not values.open_change(transaction, queue_id, attempt_id):
-                    return []
-                return takes.take_many(transaction, queue_id, attempt_id, n)
+        def work(queue_id: int, alive: Alive, transaction: Transaction) -> list[tuple[int, str]]:
+            is_open = values.open_change(transaction, queue_id, attempt_id)
+            return takes.take_many(transaction, queue_id, attempt_id, n, alive) if is_open else []
 
-            return self._queues.database.transact(work)
+        def take(queue_id: int, alive: Alive) -> list[tuple[int, str]]:
+            return self._queues.database.transact(functools.partial(work, queue_id, alive))
+
+        def take_any(queue_id: int) -> list[tuple[int, str]]:
+            self._queues.reclaim(queue_id, owner, missing=True)
+            return take(queue_id, EVERYBODY)
 
         queue_id = self._searched_queue(owner)
-        found = (take(queue_id) if queue_id else None) or self._take_later(owner, take) or []
+        found = take(queue_id, self._queues.alive(queue_id)) if queue_id else []
+        found = found or self._take_later(owner, take_any) or []
         failpoint("pop:after")
         decoded = [self._decode(*one) for one in found]
         self._after_take([seq for seq, _ in found], owner)
@@ -455,7 +463,7 @@ class Xcoms(SessionQueues, Mapping[str, Xcom]):
         self.owner = None
         self.parent_attempt = parent_attempt
         self.ids = {}
-        self.due = due_times(database)
+        self.searches = searches(database)
         self._xcoms: dict[str, Xcom] = {}
 
     def bound_to(self, owner: Owner | None) -> Self:

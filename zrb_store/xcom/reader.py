@@ -5,17 +5,19 @@ Before it are the edits of a queue whose values seem to move. None moves: it is 
 
 from __future__ import annotations
 
+import functools
 import operator
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from types import GenericAlias
-from typing import Any, NamedTuple, NoReturn, SupportsIndex, TypeAlias
+from typing import Any, NamedTuple, NoReturn, SupportsIndex, TypeAlias, TypeVar
 
 from zrb_store import codec
 from zrb_store.codec import Encoded
 from zrb_store.db.engine import Database
 from zrb_store.queries import values
+from zrb_store.queries.pushers import EVERYBODY, Alive, PusherInDoubtError
 from zrb_store.queries.values import LiveValue, NewValue
 from zrb_store.xcom.session_queues import SessionQueues
 
@@ -25,6 +27,7 @@ EMPTY = (
     "Check the upstream task actually ran and produced a value before reading it here."
 )
 
+T = TypeVar("T")
 Live = Sequence[LiveValue]
 Values: TypeAlias = "deque[Any]"
 
@@ -120,21 +123,27 @@ class QueueReader:
         """None: a durable queue is not bounded."""
         return None
 
-    def _known_ids(self) -> Iterator[int]:
-        """Yield the queue's id once more each time that the caller, who finds nothing, may find something now.
+    def _find(self, look: Callable[[Database, int, Alive], T | None]) -> T | None:
+        """Return what a look at the queue finds, or None.
 
-        Its session may have been removed and created again, or a dead process may hold what the caller looks for.
+        If it finds nothing, or what a dead process may have pushed, it is repeated: the session may have been removed
+        and created again, and a dead process may hold what it looks for.
         """
         queues = self._queues
         known = queues.find_id(self.name)
-        if known:
-            queues.reclaim(known)
-            yield known
-            now = queues.find_id(self.name, refresh=True)
-            if now and now != known:
-                yield now
-            if now and queues.reclaim(now, missing=True):
-                yield now
+        if not known:
+            return None
+        queues.reclaim(known)
+        again = False
+        try:
+            found = look(queues.database, known, queues.alive(known))
+        except PusherInDoubtError:
+            found, again = None, True
+        if found is None and (now := queues.find_id(self.name, refresh=True)):
+            again |= now != known
+            again |= queues.reclaim(now, missing=True)
+            found = look(queues.database, now, EVERYBODY) if again else None
+        return found
 
     def _decode(self, seq: int, data: str) -> Any:
         value = codec.decode(data)
@@ -150,58 +159,49 @@ class QueueReader:
         Raises:
             IndexError: The queue is empty.
         """
-        for queue_id in self._known_ids():
-            found = values.peek(self._queues.database, queue_id)
-            if found:
-                return self._decode(*found)
-        raise IndexError(self._empty_peek)
+        found = self._find(values.peek)
+        if found is None:
+            raise IndexError(self._empty_peek)
+        return self._decode(*found)
 
     def get(self, default_value: Any = None) -> Any:
         """Return the newest value without taking it, or the default if the queue is empty."""
-        for queue_id in self._known_ids():
-            found = values.peek(self._queues.database, queue_id, right=True)
-            if found:
-                return self._decode(*found)
-        return default_value
+        found = self._find(values.peek_newest)
+        return default_value if found is None else self._decode(*found)
 
     def __len__(self) -> int:
-        for queue_id in self._known_ids():
-            if count := values.count(self._queues.database, queue_id):
-                return count
-        return 0
+        return self._find(values.count) or 0
 
     def __iter__(self) -> Iterator[Any]:
-        for queue_id in self._known_ids():
-            seq = None
-            for seq, data in values.iterate(self._queues.database, queue_id):
-                yield self._decode(seq, data)
-            if seq is not None:
-                return
+        for seq, data in self._find(values.iterate) or ():
+            yield self._decode(seq, data)
 
     def __reversed__(self) -> Iterator[Any]:
         return iter(list(self)[::-1])
 
     def __getitem__(self, index: SupportsIndex) -> Any:
         place = as_index(index)
-        for queue_id in self._known_ids():
-            found = values.at(self._queues.database, queue_id, place)
-            if found:
-                return self._decode(*found)
-        raise IndexError("deque index out of range")
+        found = self._find(functools.partial(values.at, place))
+        if found is None:
+            raise IndexError("deque index out of range")
+        return self._decode(*found)
 
     def __contains__(self, value: object) -> bool:
         return self._first_equal(value, set()) is not None
 
     def _first_equal(self, value: object, other: set[int]) -> int | None:
         """Return the seq of the first value equal to this one; add those before it to `other`."""
-        for queue_id in self._known_ids():
-            for seq, data in values.iterate(self._queues.database, queue_id):
+
+        def look(database: Database, queue_id: int, alive: Alive) -> int | None:
+            for seq, data in values.iterate(database, queue_id, alive) or ():
                 if seq not in other:
                     found = self._decode(seq, data)
                     if found is value or found == value:
                         return seq
                     other.add(seq)
-        return None
+            return None
+
+        return self._find(look)
 
     def count(self, value: Any) -> int:
         """Count the values that are equal to this one."""

@@ -14,6 +14,7 @@ from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
 from zrb_store.queries import queues
 from zrb_store.queries.attempts import Owner, may_write
+from zrb_store.queries.pushers import EVERYBODY, Alive
 from zrb_store.runtime import reclaim
 
 current_attempt: ContextVar[Owner | None] = ContextVar("zrb_store_current_attempt", default=None)
@@ -40,7 +41,7 @@ class SessionQueues:
     owner: Owner | None  # the attempt that every operation belongs to; None: the attempt that the code runs in
     parent_attempt: Owner | None  # of another process that started this one. It owns what no attempt here owns
     ids: dict[str, int]  # those that are known, by name
-    due: dict[int, float]  # when each queue is searched again (`reclaim.due_times`)
+    searches: dict[int, reclaim.Search]  # when each queue was searched for dead processes (`reclaim.searches`)
 
     def is_in(self, database: Database) -> bool:
         """Whether these queues are in this store."""
@@ -86,12 +87,16 @@ class SessionQueues:
         They are looked for if it is time to, or in any case if what they hold would be `missing`.
         """
         # Most looks and takes end here, since a queue is searched once a second.
-        if not missing and clock.monotonic() < self.due.get(queue_id, 0.0):
+        if not missing and clock.monotonic() < self.searches.get(queue_id, reclaim.NEVER).until:
             return False
         if self.database.read_only:
             return False
         owner = owner or self.owner or self.parent_attempt
         return reclaim.search(self.database, queue_id, owner.full_name if owner else None, missing=missing)
+
+    def alive(self, queue_id: int) -> Alive:
+        """Return the runs that have to do with a queue and are known to work."""
+        return EVERYBODY if self.database.read_only else self.searches.get(queue_id, reclaim.NEVER).alive_now()
 
     # -- what a subclass may change: what happens besides the work on attempts and steps
 
