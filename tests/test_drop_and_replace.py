@@ -56,7 +56,8 @@ class TestDrop:
     def test_it_is_kept_with_who_and_why(self, command: Commands, store: Store, inbox: Any) -> None:
         done = command("drop", "inbox/files#1", "inbox/files#2", "--reason", "no such customer")
         assert (done.code, done.out, done.err) == (0, "", "zrb-store: dropped 2 values\n")
-        assert fates(store) == [("deadly", "removed", 0), ("b", "removed", 0), ("c", "live", 0)]
+        assert fates(store) == [("deadly", "removed", 2), ("b", "removed", 0), ("c", "live", 0)]
+        assert [value["failed_deliveries"] for value in values(command)] == [2, 0, 0]
         by = [value["taken_from"] for value in values(command)[:2]]
         assert [(each["user"], each["reason"]) for each in by] == [(identity().user, "no such customer")] * 2
         text = command.ok("show", "inbox")
@@ -124,6 +125,15 @@ class TestDrop:
         store.session("inbox").xcom["files"].extend(range(50))
         drop(store.database, [f"inbox/files#{seq}" for seq in range(1, 51)], None)
         assert states(store, "inbox", "files") == [(number, "removed") for number in range(50)]
+
+    def test_a_fork_knows_how_often_it_had_failed(self, store: Store, inbox: Any) -> None:
+        drop(store.database, ["inbox/files#1"], None)
+        with store.session("inbox").run() as run, run.attempt("load"):
+            pass
+        store.fork("inbox", from_task="load")
+        assert query(store, "SELECT count(*) FROM zrb_value WHERE state = 'removed' AND failed_deliveries = 2") == [
+            (2,)
+        ]
 
     def test_a_dropped_one_is_called_so_and_a_delayed_one_too(self, command: Commands, store: Store) -> None:
         queue = store.session("inbox").xcom["files"]

@@ -334,7 +334,7 @@ returned = Table(
     Column("returned_at", BigInt, nullable=False),
     Column("returned_tick", BigInt, nullable=False),
     Column("reason", Text, nullable=False),
-    # The value's `failed_deliveries` from then on, if they changed. 0: it was dead and was requeued.
+    # The value's `failed_deliveries` from then on, if they changed. 0: it was dead, and that ended by hand.
     Column("failed_deliveries", Integer),
     Column("due_at", BigInt),  # until when the value had been delayed before it was taken
     *_limits(columns.RETURN),

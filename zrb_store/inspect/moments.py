@@ -123,6 +123,8 @@ def _has_returned(record: ReturnRecord, moment: Moment) -> bool:
 
 def _failed_deliveries_at(value: Value, moment: Moment) -> int:
     """Return the count of failed deliveries at a moment. A value that was moved or copied did not begin with 0."""
+    if moment.includes(value.record.ended_at, value.record.ended_tick):
+        return value.record.failed_deliveries  # nothing has changed it since, not even a drop
     counted = [each.record for each in value.returns if each.record.failed_deliveries is not None]
     changes = [(row.returned_tick, _has_returned(row, moment), row.failed_deliveries or 0) for row in counted]
     # A count that begins with a requeue is that of a copy: how often its original was delivered is not known here.

@@ -243,13 +243,11 @@ def revive(executor: Executor, queue_id: int, seqs: Sequence[int], moment: Momen
 
 @statement
 def _drop(dialect_name: str) -> sa.Update:
-    count = sa.case((is_dead(), literal(0)), else_=t.value.c.failed_deliveries)  # as the return says that ends a death
-    ends = {"state": literal("removed"), **now_given("ended"), "failed_deliveries": count}
-    return sa.update(t.value).where(*of_seqs(dialect_name)).values(ends)
+    return sa.update(t.value).where(*of_seqs(dialect_name)).values(state=literal("removed"), **now_given("ended"))
 
 
 def drop(executor: Executor, queue_id: int, seqs: Sequence[int], moment: Moment, reason: str) -> None:
-    """Take live, delayed and dead values, which are locked, out of a queue for good."""
+    """Take live, delayed and dead values, which are locked, out of a queue for good. They keep their count."""
     params = {"of_queue": queue_id, "seqs": json.dumps(list(seqs)), "reason": reason, **moment.params}
     executor.execute(_record_returns(executor.dialect_name), params)
     executor.execute(_drop(executor.dialect_name), params)

@@ -281,6 +281,8 @@ def _copy_values(dialect_name: str, exact: bool) -> sa.Insert:
         (next_count.scalar_subquery() == literal(0), literal(1)), else_=next_count.scalar_subquery() - literal(1)
     )
     failed_deliveries = sa.func.coalesce(
+        # Nothing changes it after the end of a value: one that was dropped keeps the count that it died with.
+        sa.case((t.value.c.ended_tick <= given_tick(), t.value.c.failed_deliveries)),
         last_count.scalar_subquery(),
         was_replaced(t.value) * literal(0),
         before_next,

@@ -43,9 +43,20 @@ def _last_replaced(rows: sa.Table, *conditions: Condition) -> sa.ScalarSelect[in
 
 def _last_count() -> sa.ScalarSelect[int]:
     since_replaced = t.returned.c.returned_tick >= sa.func.coalesce(_last_replaced(t.returned), literal(0))
+    # A dropped value keeps the count that it died with.
+    is_drop = sa.and_(
+        is_one_of(t.value.c.state, "removed"),
+        t.returned.c.failed_deliveries == literal(0),
+        t.returned.c.returned_tick == t.value.c.ended_tick,
+    )
     return (
         sa.select(t.returned.c.failed_deliveries)
-        .where(is_same_value(t.returned, t.value), t.returned.c.failed_deliveries.is_not(None), since_replaced)
+        .where(
+            is_same_value(t.returned, t.value),
+            t.returned.c.failed_deliveries.is_not(None),
+            since_replaced,
+            sa.not_(is_drop),
+        )
         .order_by(t.returned.c.id.desc())
         .limit(literal(1))
         .scalar_subquery()
