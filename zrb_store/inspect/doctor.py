@@ -15,6 +15,7 @@ from typing import Literal
 from zrb_store.codec.text import NOT_JSON, problem_of
 from zrb_store.db import REVISION, schema
 from zrb_store.db.columns import ATTEMPT, OUTPUT, QUEUE, RUN, SESSION
+from zrb_store.db.dialect.sqlite import other_names
 from zrb_store.db.engine import Database
 from zrb_store.errors import StoreUnavailable
 from zrb_store.names import is_session_name
@@ -58,10 +59,14 @@ def examine(database: Database) -> Iterator[Finding]:
     checks: list[Check] = [_revision]
     if schema.is_file(database):
         yield from _examine_place(database)
+        path = schema.file_of(database)
+        if path.is_file() and (found := other_names(path)):
+            yield Finding("error", "other-names", *found)
+            return  # nobody can open it
         checks += [_journal, _integrity]
-    found = dict.fromkeys(finding for check in checks for finding in _guarded(check, database))
-    yield from found
-    if all(finding.level == "warning" for finding in found):
+    findings = dict.fromkeys(finding for check in checks for finding in _guarded(check, database))
+    yield from findings
+    if all(finding.level == "warning" for finding in findings):
         yield from _guarded(examine_rows, database)
         yield from _guarded(_dead_values, database)
 

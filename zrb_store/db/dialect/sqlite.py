@@ -7,10 +7,11 @@ import fcntl
 import functools
 import json
 import os
+import shlex
 import sqlite3
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from zrb_store.db import REVISION
 from zrb_store.db.core import compiling, sa
@@ -51,7 +52,8 @@ class SQLite(Dialect[sqlite3.Connection]):
 
     If the open file is deleted or replaced, SQLite keeps writing to the old file, which nobody can find any more. It
     also leaves a -wal file, which SQLite would apply to the new file of the same name. If only the -wal file is
-    deleted, the next process makes another one, and neither sees what the other writes.
+    deleted, the next process makes another one, and neither sees what the other writes. So it is with a file that has
+    two names, since each has a -wal file of its own: it is not opened (`other_names`).
     """
 
     name = "sqlite"
@@ -136,6 +138,7 @@ class SQLite(Dialect[sqlite3.Connection]):
         try:
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
         except FileExistsError:
+            _refuse_other_names(path)
             # The permissions of an empty file, as touch creates it, were not chosen for what will be stored in it.
             if path.is_file() and not path.stat().st_size:
                 with contextlib.suppress(PermissionError):  # the file belongs to another user, who lets us write to it
@@ -257,6 +260,45 @@ def wal(path: Path) -> Path:
     return path.with_name(path.name + "-wal")
 
 
+class OtherNames(NamedTuple):
+    """Why a file may be in use under another name too."""
+
+    what: str
+    remedy: str
+
+
+def other_names(path: Path) -> OtherNames | None:
+    """Return why a file may be in use under another name, where changes under this one would get lost; None if not."""
+    links = path.stat().st_nlink
+    if links > 1:
+        what = f"the store {path} has {links} names (hard links), and what is pushed under one is lost under another"
+        return OtherNames(what, f"remove all names but one; `find DIR -samefile {shlex.quote(str(path))}` lists them")
+    file = path.resolve()  # SQLite follows symbolic links, too
+    if _mount_of(file) != _mount_of(file.parent):
+        what = f"the store {path} is mounted as a single file, and what is pushed here is lost where its folder is"
+        return OtherNames(what, "mount the folder instead")
+    return None
+
+
+def _refuse_other_names(path: Path) -> None:
+    if found := other_names(path):
+        raise StoreUnavailable(f"{found.what}: {found.remedy}")
+
+
+def _mount_of(path: Path) -> str | None:
+    """Return Linux's number of the mount that a path is on; None if nobody tells."""
+    if not hasattr(os, "O_PATH"):
+        return None
+    with contextlib.suppress(OSError):
+        # Only a handle: unlike a file, closing it drops none of SQLite's locks.
+        handle = os.open(path, os.O_PATH | os.O_CLOEXEC)
+        try:
+            return Path(f"/proc/self/fdinfo/{handle}").read_text().partition("mnt_id:")[2].split()[0]
+        finally:
+            os.close(handle)
+    return None
+
+
 def stamp(path: Path) -> tuple[int, int] | None:
     """Return when a file was last written, and its size; None if there is no file."""
     try:
@@ -274,6 +316,7 @@ def primary_code(error: BaseException) -> int:
 def _open(path: Path, *, read_only: bool, durability: str) -> sqlite3.Connection:
     if not path.exists():
         raise StoreMissing(f"there is no store at {path}; the first run or push creates it")
+    _refuse_other_names(path)
     driver = open_file_read_only(path) if read_only else open_uri(f"{path.absolute().as_uri()}?mode=rw")
     try:
         # time_ns is a C function: sqlite3 would swallow a KeyboardInterrupt that a Python function raises.
