@@ -39,6 +39,13 @@ def work(pipe: Connection, location: str, handler: str, ignores_interrupts: bool
             os._exit(0)
 
 
+def work_elsewhere(pipe: Connection, location: str) -> None:
+    """Look as if from elsewhere, and work as a script's background process: it ignores SIGINT, and dies of SIGTERM."""
+    elsewhere()
+    with short_lease(1):
+        work(pipe, location, "none", True)
+
+
 def run_two(pipe: Connection, location: str) -> None:
     """Look as if from elsewhere, run `first`, and once it was told to go on, `second`; tell what interrupted either."""
     elsewhere()

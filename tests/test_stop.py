@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import re
+import shutil
 import signal
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,12 +20,17 @@ from tests.processes import Child
 from tests.rows import faults, query, states, until_it_lives
 from tests.runners import hold_a_run
 from tests.shell_consumers import Shell, shells
-from tests.stopping import run_two, work
+from tests.stopping import run_two, work, work_elsewhere
 from zrb_store import Store
-from zrb_store.operations.stop import _ask, _end
+from zrb_store.operations.stop import _ask
 from zrb_store.process import send_signal
+from zrb_store.queries.clock import now_micros
+from zrb_store.runtime.stop import end_runs
 
 pytestmark = pytest.mark.promise(number=5)
+
+CONTAINER = ("--user", "--map-root-user", "--pid", "--fork", "--kill-child", "--mount-proc")
+"""Makes `unshare` run a program as process 1."""
 
 
 @pytest.fixture
@@ -122,6 +131,66 @@ def test_from_another_machine(store: Store, location: str, command: Commands) ->
     assert store.session("second").status == "completed"
 
 
+STOPPED = "work: interrupted\ninbox/files#1: interrupted\ninbox/files: 1 value given back\n"
+
+
+@pytest.mark.usefixtures("inbox", "sound")
+def test_from_another_machine_a_process_that_dies_of_the_signal(store: Store, location: str, command: Commands) -> None:
+    """Nobody else could end its run before the lease has expired, so it does that itself first."""
+    store.session("inbox").xcom["files"].max_deliveries = 1
+    with Child(work_elsewhere, location) as child:
+        child.receive()
+        assert command.ok("stop", "work") == STOPPED
+        assert child.join() == -signal.SIGTERM
+    assert states(store, "inbox", "files") == [("a", "live"), ("b", "live"), ("c", "live")]
+    assert query(store, "SELECT status FROM zrb_run UNION ALL SELECT status FROM zrb_attempt") == [("interrupted",)] * 2
+
+
+WORK_AS_PROCESS_1 = """
+import signal, sys, time
+from zrb_store import open_store
+from zrb_store.testing import short_lease
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+with short_lease(1), open_store(sys.argv[1]) as store, store.session("work").run() as run:
+    for delivery in run.consume(store.session("inbox").xcom["files"]):
+        print("works", flush=True)
+        time.sleep(1800)
+"""
+
+
+@pytest.mark.on_sqlite
+@pytest.mark.usefixtures("inbox", "sound")
+def test_the_first_process_of_a_container(store: Store, location: str, command: Commands) -> None:
+    """No signal that it does not handle reaches it. Where nobody may make a container, nothing is tested."""
+    if shutil.which("unshare") is None or subprocess.run(["unshare", *CONTAINER, "true"], check=False).returncode:
+        pytest.skip("this machine lets this user make no container")
+    program = [sys.executable, "-c", WORK_AS_PROCESS_1, location]
+    with subprocess.Popen(["unshare", *CONTAINER, *program], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"works\n"
+        try:
+            assert query(store, "SELECT pid FROM zrb_run") == [(1,)]
+            assert command.ok("stop", "work") == STOPPED
+            assert process.wait() == 128 + signal.SIGTERM
+        finally:
+            process.kill()
+    assert states(store, "inbox", "files") == [("a", "live"), ("b", "live"), ("c", "live")]
+
+
+@pytest.mark.usefixtures("inbox", "sound")
+def test_a_process_elsewhere_that_gives_no_sign_of_life(store: Store, location: str, command: Commands) -> None:
+    """It may have died, so nobody says that it runs."""
+    with Child(work_elsewhere, location) as child:
+        child.receive()
+        child.kill()
+    renewed = now_micros(store.database) - 40_000_000
+    change(store, f"UPDATE zrb_run SET started_at = {renewed}, lease_expires_at = {renewed + 60_000_000}")
+    result = command("stop", "work", "--timeout", "0s")
+    assert (result.code, result.out) == (1, "")
+    assert "still runs" not in result.err
+    assert re.search(r"session work may still run, 0 s after .* last gave a sign of life [34]\d s ago, ", result.err)
+
+
 def test_no_other_process_gets_the_signal(location: str, store: Store) -> None:
     with Child(hold_a_run, location, "worker") as child:
         child.receive()
@@ -146,7 +215,7 @@ def test_a_stop_that_dies_at_any_statement(store: Store, location: str, monkeypa
         )
         child.kill()
     assert request is not None
-    until_it_lives(store, monkeypatch, lambda: _end(store.database, request))
+    until_it_lives(store, monkeypatch, lambda: end_runs(store.database, request.live))
     assert store.session("work").status == "interrupted"
     assert states(store, "inbox", "files")[0] == ("a", "live")
 

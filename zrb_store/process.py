@@ -154,11 +154,12 @@ def _pids() -> list[int]:
     return psutil.pids()
 
 
-def ending_signal(pid: int, *, handles_sigterm: bool) -> signal.Signals:
+def ending_signal(pid: int, *, handles_sigterm: bool) -> signal.Signals | None:
     """Return the signal by which a process ends in order.
 
     It is SIGTERM if the process handles it, and otherwise SIGINT, which raises KeyboardInterrupt, unless the process
-    was started to ignore it, as by `&` in a script. Where nobody can know, `handles_sigterm` says what to expect.
+    was started to ignore it, as by `&` in a script. Where nobody can know, `handles_sigterm` says what to expect. It is
+    None for the process 1 of a container that handles neither: Linux lets no other signal reach it from inside.
     """
     caught = 1 << (signal.SIGINT - 1) | handles_sigterm << (signal.SIGTERM - 1)
     if platform.system() == "Linux":
@@ -168,9 +169,21 @@ def ending_signal(pid: int, *, handles_sigterm: bool) -> signal.Signals:
     def catches(number: signal.Signals) -> bool:
         return bool(caught >> (number - 1) & 1)
 
-    if catches(signal.SIGTERM) or not catches(signal.SIGINT):
+    if catches(signal.SIGTERM):
         return signal.SIGTERM
-    return signal.SIGINT
+    if catches(signal.SIGINT):
+        return signal.SIGINT
+    return None if pid == 1 else signal.SIGTERM
+
+
+def own_ending_signal() -> tuple[signal.Signals, bool]:
+    """Return the signal by which this process ends in order, and whether it dies of it at once."""
+    terminate, interrupt = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+    not_caught = (signal.SIG_DFL, signal.SIG_IGN)
+    if terminate in not_caught and interrupt not in not_caught:
+        return signal.SIGINT, False
+    is_blocked = signal.SIGTERM in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    return signal.SIGTERM, terminate is signal.SIG_DFL and not is_blocked
 
 
 def send_signal(boot_id: str | None, pid_namespace: str | None, pid: int, started: str | None, number: int) -> bool:

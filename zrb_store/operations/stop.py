@@ -8,7 +8,6 @@ from __future__ import annotations
 import signal
 from dataclasses import dataclass
 
-from zrb_store import settings
 from zrb_store.db.clock import clock
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
@@ -18,6 +17,7 @@ from zrb_store.queries import lease, runs, sessions
 from zrb_store.queries import stop as queries
 from zrb_store.queries.clock import Moment, draw, now_micros
 from zrb_store.records import RunRecord
+from zrb_store.runtime.stop import end_runs
 
 _LOOK = 0.1  # seconds between two looks whether it has ended
 _KILLED = 10.0  # seconds that a process may take to be gone after SIGKILL
@@ -30,7 +30,7 @@ class _Request:
     run: RunRecord
     live: list[queries.LiveRun]  # the run, then those of its child sessions
     moment: Moment
-    is_here: bool  # whether a signal can be sent
+    signal: signal.Signals | None  # how it ends in order; None if no signal can be sent
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,8 @@ def stop(database: Database, name: str, *, timeout: float = 30.0, kill: bool = F
     request = database.transact(lambda transaction: _ask(transaction, name, kill=kill), "stop")
     if request is None:
         return Stopped("interrupted", queries.CameBack([], []))
-    if request.is_here and runs.status_of(database, request.run.id) == (None,):  # it may just have ended by itself
-        send_signal(*request.run.process, ending_signal(request.run.pid, handles_sigterm=request.run.handles_sigterm))
+    if request.signal and runs.status_of(database, request.run.id) == (None,):  # it may just have ended by itself
+        send_signal(*request.run.process, request.signal)
     if not _wait(database, request, timeout):
         if kill:
             send_signal(*request.run.process, signal.SIGKILL)
@@ -83,15 +83,16 @@ def _ask(transaction: Transaction, name: str, *, kill: bool) -> _Request | None:
             f"pid {run.pid} on {run.host} runs session {name}, and also {', '.join(others)}: nothing was stopped"
         )
     is_here = send_signal(*run.process, 0)
-    if kill and not is_here:
+    number = ending_signal(run.pid, handles_sigterm=run.handles_sigterm) if is_here else None
+    if kill and number is None:
         raise ZrbStoreError(
             f"pid {run.pid} runs on {run.host}, where this user cannot kill it from here: without --kill, it finds the "
             "request within 15 s"
         )
     since = draw(transaction)
     live = [queries.LiveRun(run.id, session.id, name), *beside]
-    queries.ask(transaction, run, live, since, by_lease=not is_here)
-    return _Request(run, live, since, is_here)
+    queries.ask(transaction, run, live, since, by_lease=number is None)
+    return _Request(run, live, since, number)
 
 
 def _wait(database: Database, request: _Request, seconds: float) -> bool:
@@ -99,7 +100,7 @@ def _wait(database: Database, request: _Request, seconds: float) -> bool:
     deadline = clock.monotonic() + seconds
     while runs.status_of(database, request.run.id) == (None,):
         if is_running(*request.run.process) is False and lease.living_command(database, request.run) is None:
-            _end(database, request)
+            end_runs(database, request.live)
         elif clock.monotonic() >= deadline:
             return False
         else:
@@ -107,30 +108,17 @@ def _wait(database: Database, request: _Request, seconds: float) -> bool:
     return True
 
 
-def _end(database: Database, request: _Request) -> None:
-    """End the runs of a process that has died of the request, and give back what they did."""
-    told = settings.notify_command() is not None
-
-    def work(transaction: Transaction) -> list[queries.LiveRun]:
-        return [
-            each for each in request.live if runs.end(transaction, each.session_id, each.id, "interrupted", told=told)
-        ]
-
-    ended = database.transact(work, "end")
-    if told and any(each.id == request.run.id for each in ended):
-        from zrb_store.runtime.notify import tell_end  # late: most processes end their runs themselves
-
-        tell_end(database, request.live[0].session, request.run.id)
-
-
 def _still_running(database: Database, request: _Request, name: str, timeout: float) -> ZrbStoreError:
     run = request.run
     last = runs.last(database, run.session_id) or run
     age = max(0, now_micros(database) - max(last.started_at, lease.worked_until(last, None))) // 1_000_000
-    remedy = (
-        f"`zrb-store stop {name} --kill` kills it" if request.is_here else "it looks every 15 s whether it is to stop"
-    )
-    return ZrbStoreError(
-        f"session {name} still runs {timeout:g} s after it was asked to stop: pid {run.pid} on {run.host} last gave a "
-        f"sign of life {age} s ago; {remedy}"
-    )
+    sign = f"pid {run.pid} on {run.host} last gave a sign of life {age} s ago"
+    rhythm = lease.DURATION / lease.RENEWALS
+    if request.signal is None and age > rhythm:
+        return ZrbStoreError(
+            f"session {name} may still run, {timeout:g} s after it was asked to stop: {sign}, although it does every "
+            f"{rhythm:g} s; it can be started again once its lease has expired"
+        )
+    kill = f"`zrb-store stop {name} --kill` kills it"
+    remedy = kill if request.signal else f"it looks every {rhythm:g} s whether it is to stop"
+    return ZrbStoreError(f"session {name} still runs {timeout:g} s after it was asked to stop: {sign}; {remedy}")

@@ -14,6 +14,8 @@ from zrb_store.records import RunRecord, SessionRecord
 
 DURATION = 60.0
 """Seconds that a lease lasts."""
+RENEWALS = 4
+"""How often it is renewed meanwhile."""
 SUSPICION = 20.0
 """Seconds that an expired lease may still be renewed. A process renews its lease every 15 s.
 

@@ -89,7 +89,7 @@ def _request() -> sa.Select[*Row]:
         .scalar_subquery()
     )
     return (
-        sa.select(newest, *(t.run.c[name] for name in RUN))
+        sa.select(newest, t.session.c.name, *(t.run.c[name] for name in RUN))
         .select_from(t.run.join(t.session))
         .where(t.run.c.id == bindparam("of_run"), t.run.c.ended_at.is_(None), t.run.c.number == t.session.c.fence)
     )
@@ -99,17 +99,17 @@ class Request(NamedTuple):
     """A request that the process of a run is to find by itself."""
 
     id: int
-    run: RunRecord
-    others: list[str]  # the other sessions that the process runs
+    live: list[LiveRun]  # the run, then the others of its process
 
 
 def request_to(executor: Executor, run_id: int) -> Request | None:
     """Return the newest request for a run; None if there is none, if a signal was sent, or if the run has ended."""
     with executor.snapshot() as transaction:
-        for newest, *columns in transaction.execute(_request(), {"of_run": run_id}):
+        for newest, session, *columns in transaction.execute(_request(), {"of_run": run_id}):
             if newest is not None:
                 run = runs.record(tuple(columns))
-                return Request(newest, run, [each.session for each in live_beside(transaction, run)])
+                own = LiveRun(run.id, run.session_id, session)
+                return Request(newest, [own, *live_beside(transaction, run)])
     return None
 
 

@@ -6,22 +6,21 @@ import contextlib
 import logging
 import os
 import threading
-from collections.abc import Collection, Hashable
+from collections.abc import Collection, Hashable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from zrb_store.db.clock import clock
 from zrb_store.db.engine import Database, StoreReplaced
 from zrb_store.db.patience import NoConnectionLeft
 from zrb_store.errors import LeaseLost, ZrbStoreError
-from zrb_store.process import ending_signal
-from zrb_store.queries.lease import DURATION, renew
-
-_RENEWALS = 4  # per length of a lease
+from zrb_store.process import own_ending_signal
+from zrb_store.queries.lease import DURATION, RENEWALS, renew
 
 _log = logging.getLogger("zrb_store")
 
 
 if TYPE_CHECKING:
+    from zrb_store.queries.stop import LiveRun
 
     class LeaseHolder(Protocol):
         """A run that holds a lease."""
@@ -39,7 +38,7 @@ class _Renewal:
 
     def __init__(self) -> None:
         self.duration = DURATION
-        self.interval = DURATION / _RENEWALS
+        self.interval = DURATION / RENEWALS
         self.reset()
 
     def reset(self) -> None:
@@ -61,7 +60,7 @@ class _Renewal:
 
     def set_duration(self, seconds: float) -> float:
         """Let leases last this long, and renew all of them now. Return how many seconds they lasted before."""
-        previous, self.duration, self.interval = self.duration, seconds, seconds / _RENEWALS
+        previous, self.duration, self.interval = self.duration, seconds, seconds / RENEWALS
         with self._changed:
             self._due = bool(self._holders)
             self._changed.notify()
@@ -148,16 +147,27 @@ class _Renewal:
         request = stop.request_to(self._database(holder), holder.id)
         if request is None or request.id <= self._answered.get(holder.id, 0):
             return
-        self._answered[holder.id] = request.id
-        number = ending_signal(os.getpid(), handles_sigterm=request.run.handles_sigterm)
+        number, dies_at_once = own_ending_signal()
         with self._changed:  # the run cannot end meanwhile: it first gives up its lease
-            others = {*request.others, *(each.session for each in self._holders)}
+            others = {*(each.session for each in request.live), *(each.session for each in self._holders)}
             others = {name for name in others if not stop.is_part(name, holder.session)}
-            if not others and holder in self._holders:
+            is_obeyed = not others and holder in self._holders
+            if is_obeyed and not dies_at_once:
                 os.kill(os.getpid(), number)
+        if is_obeyed and dies_at_once:
+            self._end_process(holder, request.live, number)
+        self._answered[holder.id] = request.id
         if others:
             stop.withdraw(self._database(holder), holder.id)
             _log.warning("%s was asked to stop, but this process also runs %s", holder.session, ", ".join(others))
+
+    def _end_process(self, holder: LeaseHolder, live: Sequence[LiveRun], number: int) -> None:
+        """End the runs of this process, which could not do that any more, and then the process by a signal."""
+        from zrb_store.runtime.stop import end_runs  # late: as above
+
+        if end_runs(self._database(holder), live):  # else it has just ended by itself
+            os.kill(os.getpid(), number)
+            os._exit(128 + number)  # no such signal reaches the process 1 of a container
 
     def _database(self, holder: LeaseHolder) -> Database:
         url = holder.database.url

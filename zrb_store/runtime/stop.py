@@ -1,0 +1,29 @@
+"""The end of runs whose process was asked to stop, and does not end them itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from zrb_store import settings
+from zrb_store.db.engine import Database
+from zrb_store.db.transaction import Transaction
+from zrb_store.queries import runs
+from zrb_store.queries.stop import LiveRun
+
+
+def end_runs(database: Database, live: Sequence[LiveRun]) -> bool:
+    """End a run, the first one, and those of its child sessions as interrupted, and give back what they did.
+
+    Return False if the run had ended.
+    """
+    told = settings.notify_command() is not None
+
+    def work(transaction: Transaction) -> list[LiveRun]:
+        return [each for each in live if runs.end(transaction, each.session_id, each.id, "interrupted", told=told)]
+
+    has_ended = live[0] in database.transact(work, "end")
+    if told and has_ended:
+        from zrb_store.runtime.notify import tell_end  # late: most processes end their runs themselves
+
+        tell_end(database, live[0].session, live[0].id)
+    return has_ended
