@@ -7,11 +7,12 @@ import functools
 import getpass
 import os
 import platform
+import select
 import signal
 import socket
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,6 +69,35 @@ def is_running(boot_id: str | None, pid_namespace: str | None, pid: int, started
     except PermissionError:
         return None
     return True if not program or _program(pid) in (None, program) else None
+
+
+class EndWatch:
+    """Tells at once whether one of some processes of this machine has ended, by Linux's handles of them."""
+
+    def __init__(self, processes: Iterable[tuple[str | None, str | None, int, str | None]]) -> None:
+        """Watch processes, given by their identities. Those that are not here are never seen to end."""
+        self._poll = select.poll()
+        self._handles: list[int] = []
+        self._asked: list[tuple[str | None, str | None, int, str | None]] = []  # those without a handle
+        for process in processes:
+            try:
+                handle = os.pidfd_open(process[2])
+            except (AttributeError, OSError):  # not everywhere; it has ended; or this process may open no more files
+                self._asked.append(process)
+                continue
+            self._handles.append(handle)
+            if is_running(*process):  # still, so that the handle is its own
+                self._poll.register(handle, select.POLLIN)
+            else:
+                self._asked.append(process)
+
+    def has_ended(self) -> bool:
+        """Whether one of them has ended."""
+        return bool(self._poll.poll(0)) or any(is_running(*process) is False for process in self._asked)
+
+    def __del__(self) -> None:
+        for handle in self._handles:
+            os.close(handle)
 
 
 def is_own(boot_id: str | None, pid_namespace: str | None, pid: int, started: str | None) -> bool:

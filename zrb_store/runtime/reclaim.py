@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
@@ -10,12 +9,11 @@ from weakref import WeakKeyDictionary
 from zrb_store.db.clock import clock
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
-from zrb_store.process import identity, is_running
+from zrb_store.process import EndWatch, identity
 from zrb_store.queries import lease, runs, sessions
 from zrb_store.queries import reclaim as queries
 from zrb_store.queries.clock import now_micros
 from zrb_store.queries.pushers import NOBODY, Alive, alive
-from zrb_store.records import RunRecord
 
 _INTERVAL = 1.0  # seconds between two searches of a queue that has values
 
@@ -25,13 +23,11 @@ class Search(NamedTuple):
 
     until: float  # when it is to be searched again, by `clock.monotonic`
     alive: Alive  # the runs that it found, and left
-    others: Sequence[RunRecord] = ()  # those of other processes
+    others: EndWatch | None = None  # of the other processes that run them
 
     def alive_now(self) -> Alive:
         """Return the runs that still work; nobody if any process has died since."""
-        if self.others and any(is_running(*run.process) is False for run in self.others):
-            return NOBODY
-        return self.alive
+        return NOBODY if self.others is not None and self.others.has_ended() else self.alive
 
 
 NEVER = Search(0.0, NOBODY)
@@ -71,7 +67,8 @@ def search(database: Database, queue_id: int, taker: str | None, *, missing: boo
         else:
             others[holder.run.id] = holder.run
     left = alive(own_run, others) if own_run or others else NOBODY
-    known[queue_id] = Search(now + _INTERVAL, left, list(others.values()))
+    watch = EndWatch(run.process for run in others.values()) if others else None
+    known[queue_id] = Search(now + _INTERVAL, left, watch)
     return came_back
 
 
