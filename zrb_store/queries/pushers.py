@@ -38,7 +38,7 @@ EVERYBODY: Alive = {**NOBODY, "everybody": 1}
 def is_foreign(attempt: sa.FromClause) -> sa.ColumnElement[bool]:
     """Return the condition that an attempt is of another session than the queue `:queue_id`, or a delivery."""
     home = sa.select(t.queue.c.session_id).where(t.queue.c.id == bindparam("queue_id")).scalar_subquery()
-    return sa.or_(attempt.c.session_id != home, attempt.c.role == literal("delivery"))
+    return sa.or_(attempt.c.session_id != home, attempt.c.kind == literal("delivery"))
 
 
 def takes_elsewhere(attempt: sa.FromClause) -> sa.ColumnElement[bool]:
