@@ -85,7 +85,7 @@ def telling(store: Store, location: str, command: Commands, tmp_path: Path) -> S
 SHOWN = {
     "session": ["name", "status", "tasks"],
     "run": ["origin", "status", "python_version", "error_type"],
-    "attempt": ["task", "step_of", "role", "status", "error_type"],
+    "attempt": ["task", "step_of", "kind", "status", "error_type"],
     "queue": ["name"],
     "value": ["state", "type"],
     "replaced": ["type"],
