@@ -129,8 +129,8 @@ class Script:
             assert faults(store) == []
             rows = query(
                 store,
-                "SELECT step, status, given_back_at, once FROM zrb_attempt WHERE kind = 'step' AND id IN "
-                "(SELECT max(id) FROM zrb_attempt WHERE kind = 'step' GROUP BY step)",
+                "SELECT step, status, given_back_at, once FROM zrb_attempt WHERE step_of IS NOT NULL AND id IN "
+                "(SELECT max(id) FROM zrb_attempt WHERE step_of IS NOT NULL GROUP BY step)",
             )
         ran = self.folder / "ran"
         runs = Counter(f"page {line}" for line in (ran.read_text().splitlines() if ran.exists() else ()))

@@ -133,7 +133,7 @@ class Found:
 def look(store: Store, file: Path) -> Found:
     """Read the store and the file, and check what must hold at any time."""
     assert faults(store) == []
-    rows = query(store, "SELECT id, step, status, given_back_at FROM zrb_attempt WHERE kind = 'step' ORDER BY id")
+    rows = query(store, "SELECT id, step, status, given_back_at FROM zrb_attempt WHERE step_of IS NOT NULL ORDER BY id")
     standing = [(name, row_id) for row_id, name, status, given_back in rows if status == "completed" and not given_back]
     lines = file.read_text().split() if file.exists() else []
     found = Found(dict(standing), Counter(row[1] for row in rows), Counter(f"page {line}" for line in lines))

@@ -158,10 +158,6 @@ FAULTS = {
     ],
     "wait-parent": ["UPDATE zrb_attempt SET status = 'failed' WHERE task = 'refund'"],
     "wait-step": ["UPDATE zrb_attempt SET status = 'lost' WHERE task = 'refund/1'"],
-    "wait-arguments": [
-        "UPDATE zrb_attempt SET arguments = NULL WHERE task = 'refund/1'",
-        """UPDATE zrb_attempt SET arguments = '[["approve"],{"deadline"\\:"x","say"\\:7}]' WHERE task = 'refund/1'""",
-    ],
     "session-waiting": ["UPDATE zrb_run SET status = 'failed' WHERE status = 'waiting'"],
     "result-data": ["UPDATE zrb_attempt SET result = '[' WHERE task = 'load/1'"],
     "result-type": ["""UPDATE zrb_attempt SET result = '{"$"\\:"later"}' WHERE task = 'load/1'"""],

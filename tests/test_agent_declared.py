@@ -303,7 +303,7 @@ def test_an_answer_that_follows_others_that_did_not_fit_says_so(store: Store, mo
     with pytest.warns(RuntimeWarning, match="the system prompt has changed: 2 answers .* are used anyway"):
         in_attempt(store, lambda _: run(Desk().agent(instructions="Be quick.")))
     with open_session(store.database, "s") as document:
-        notes = [agent_note(step.name, step.result) or "" for task in document.tasks for step in task.steps]
+        notes = [agent_note(step.last, step.result) or "" for task in document.tasks for step in task.steps]
     told = [note.rpartition(", ")[2] for note in notes if "although" in note]
     assert told == ["earlier answers were used although the system prompt has changed"]
 

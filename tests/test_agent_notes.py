@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
+from tests.agent_steps import columns_of, new_step
 from tests.sessions import attempt_record
-from zrb_store.inspect.agents import NO_COSTS, Spent, agent_note, agents_of, costs_of_step, executions, step_name
+from zrb_store.inspect.agents import NO_COSTS, Spent, agent_note, agents_of, costs_of_step, executions
+from zrb_store.queries.agents import AgentStep
 from zrb_store.records import AttemptRecord
 
 
@@ -64,23 +66,24 @@ def answer(given: int, answered: int, **more: Any) -> dict[str, Any]:
             },
             "prompt: Go",
         ),
-        # Steps of the user's own.
+        # What a person has marked.
         ("model", {"kind": "answer"}, None),
         ("model", "text", None),
         ("model", None, None),
-        ("page 3", answer(1, 1), None),
-        ("tool box", {"kind": "hammer"}, None),
+        ("tool box c1", {"kind": "hammer"}, None),
     ],
 )
 def test_notes(name: str, result: Any, note: str | None) -> None:
-    assert agent_note(name, result) == note
+    assert agent_note(attempt_record(**columns_of(name)), result) == note
+    assert agent_note(attempt_record(step=name), result) is None  # of a user, who names it so
 
 
 def test_the_costs() -> None:
     """A request that was lost costs what nobody knows; an answer that was given back was paid."""
 
     def row(step: str, result: Any, status: str = "completed", **more: Any) -> tuple[AttemptRecord, Any]:
-        record = attempt_record(step=step, status=status, **{"run_id": 1, "parent_id": 1, **more})
+        of = {"step": step} if step == "own" else columns_of(step)
+        record = attempt_record(status=status, **{"run_id": 1, "parent_id": 1, **of, **more})
         return record, result
 
     told = row("tool charge a", {"kind": "retry", "message": "less"})
@@ -114,21 +117,30 @@ def test_the_costs() -> None:
         [row("a: tool charge c1", "by hand", run_id=None)],
         [row("a: model~3", answer(1, 1), run_id=None, given_back_at=5)],
     ]
-    agents = agents_of(["a: model~2"])
+    agents = agents_of([new_step("a: model~2")])
     costs = sum((costs_of_step(each, 2, agents) for each in steps), NO_COSTS)
     assert (costs.used_again, costs.thrown_away) == (Spent(1, 1, 1), Spent())
 
 
-@pytest.mark.parametrize("agent", ["", "desk~2", "approval bot", "tool smith", "a: model", "tool x: tool y 1\n"])
 @pytest.mark.parametrize(
-    ("part", "read"),
+    ("attributes", "own"),
     [
-        ("model", ("model", "", "", "1")),
-        ("prompt~3", ("prompt", "", "", "3")),
-        ("tool charge c1", ("tool", "charge", "c1", "1")),
-        ("tool charge c1 approved~2", ("tool", "charge", "c1", "2")),
-        ("approval c1", ("approval", "", "c1", "1")),
+        (None, AgentStep()),
+        ('{"agent": "desk", "run": 2, "call": "c1"}', AgentStep("desk", 2, call="c1")),
+        # As another program may have written it.
+        ('{"agent": 1, "run": true, "call": null, "more": "x"}', AgentStep()),
     ],
 )
-def test_names_of_steps(agent: str, part: str, read: tuple[str, ...]) -> None:
-    assert step_name(f"{agent}: {part}" if agent else part) == (agent, *read)
+def test_what_attributes_say(attributes: str | None, own: AgentStep) -> None:
+    assert AgentStep.of(attempt_record(attributes=attributes)) == own
+
+
+@pytest.mark.parametrize(
+    ("own", "label"),
+    [
+        (AgentStep(), ""),
+        (AgentStep("front desk", 2), "front desk~2"),
+    ],
+)
+def test_labels(own: AgentStep, label: str) -> None:
+    assert own.label == label

@@ -44,7 +44,7 @@ def test_what_the_reader_pushes_is_given_back_with_the_attempt(store: Store, las
     assert in_attempt(store, read) == said
     # A stored answer comes as a whole; one that was not read to its end is not stored.
     assert in_attempt(store, read) == (said if last == "one " else ["one two three ", "end"])
-    assert query(store, "SELECT count(*) FROM zrb_attempt WHERE kind = 'step' AND status = 'running'") == [(0,)]
+    assert query(store, "SELECT count(*) FROM zrb_attempt WHERE step_of IS NOT NULL AND status = 'running'") == [(0,)]
 
 
 @pytest.mark.on_sqlite

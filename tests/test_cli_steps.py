@@ -97,7 +97,7 @@ def test_a_lost_step_is_pending(command: Commands, store: Store) -> None:
     store.session("night").xcom["in"].push("a")
     run = start(store, "night")
     attempt = run.begin("convert")
-    begun = steps.begin(store.database, attempt.id, "convert", "page", 1, "[[],{}]", once=False)
+    begun = steps.begin(store.database, attempt.id, "convert", 1, steps.NewStep("page", "[[],{}]"))
     assert begun is not None
     Step(attempt, begun.id, "convert/1", begun.number, "page").xcom["in"].pop()
     assert "convert/1 running" in rows(command.ok("show", "night"))[1]

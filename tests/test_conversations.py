@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.agent_steps import keep
 from tests.commands import Commands
 from tests.sessions import parse, parse_lines
 from zrb_store import Store, step
@@ -49,9 +50,9 @@ B = {"b: prompt": prompt("Look."), "b: model": answer(said("text", "seen"))}
 
 
 def work(store: Store, session: str, steps: dict[str, Any], task: str = "talk") -> None:
-    with store.session(session).run() as run, run.attempt(task):
+    with store.session(session).run() as run, run.attempt(task) as attempt:
         for name, result in steps.items():
-            step(name.removesuffix("~2"), dict, result)  # the store numbers them
+            keep(attempt, name, dict, result)
 
 
 def test_a_conversation_is_read_and_compared(command: Commands, store: Store) -> None:
@@ -59,7 +60,8 @@ def test_a_conversation_is_read_and_compared(command: Commands, store: Store) ->
     work(store, "one", A | B)
     calls = {name: A[name] for name in ("a: prompt", "a: model", "a: tool charge c1")}
     work(store, "two", B | calls | A)
-    work(store, "none", {"load": {}})
+    with store.session("none").run() as run, run.attempt("load"):
+        step("model", dict, A["a: model"])  # of a user, who names it so
     assert "Their values are equal." in command.ok("diff", "one", "two")
     text, other = (
         re.sub(r", [\d:]+(Z| UTC)", "", command.ok("show", name, "--conversation")) for name in ("one", "two")
@@ -97,12 +99,12 @@ def test_turns_that_are_no_answers(command: Commands, store: Store) -> None:
     def fail() -> None:
         raise Broken("no money")
 
-    with contextlib.suppress(Broken), store.session("odd").run() as run, run.attempt("talk"):
-        step("prompt", dict, prompt("Charge."))
-        step("model", dict, {"kind": "refused", "text": "overloaded"})
-        step("model", str, "Charge c1.")  # as `mark` stores it
+    with contextlib.suppress(Broken), store.session("odd").run() as run, run.attempt("talk") as attempt:
+        keep(attempt, "prompt", dict, prompt("Charge."))
+        keep(attempt, "model", dict, {"kind": "refused", "text": "overloaded"})
+        keep(attempt, "model~2", str, "Charge c1.")  # as `mark` stores it
         step("look", int)
-        step("tool charge c1", fail)
+        keep(attempt, "tool charge c1", fail)
     text = command.ok("show", "odd", "--conversation")
     told = [line for line in text.splitlines() if line.startswith(("[", "Charge c1"))]
     assert told == ["[refused: overloaded]", "Charge c1.", "[failed: no money]"]

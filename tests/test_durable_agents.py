@@ -168,7 +168,7 @@ def test_two_agents_gathered(store: Store) -> None:
     results = in_attempt(store, work(again, "a2 b a"))
     assert [one.output for one in results] == ["a done", "b done", "a done"]
     assert again.paid == ["b 1", "b charge 1", "b 2"]
-    names = [row[0] for row in query(store, "SELECT step FROM zrb_attempt WHERE kind = 'step' ORDER BY id")]
+    names = [row[0] for row in query(store, "SELECT step FROM zrb_attempt WHERE step_of IS NOT NULL ORDER BY id")]
     assert {name.partition(": ")[0] for name in names} == {"a", "a~2", "b"}
 
 
@@ -180,7 +180,7 @@ def test_an_agent_inside_a_tool_belongs_to_the_call(store: Store) -> None:
         return str((await inner.run(f"Charge {n}.")).output)
 
     assert in_attempt(store, lambda _: run(desk.agent(tool=charge))) == "desk done"
-    names = [row[0] for row in query(store, "SELECT step FROM zrb_attempt WHERE kind = 'step' ORDER BY id")]
+    names = [row[0] for row in query(store, "SELECT step FROM zrb_attempt WHERE step_of IS NOT NULL ORDER BY id")]
     assert names == [
         f"desk: {name}" for name in ("prompt", "model", "tool charge c0", "model~2", "tool charge c1", "model~3")
     ]

@@ -17,6 +17,7 @@ from zrb_store.attempt import Attempt
 from zrb_store.attempt.exact_steps import ExactStep, open_exact
 from zrb_store.attempt.steps import Done
 from zrb_store.queries import attempts
+from zrb_store.queries.steps import NewStep, StepKey
 
 
 @contextlib.contextmanager
@@ -33,6 +34,8 @@ def ask(
     name: str,
     question: str = "?",
     work: Callable[[], Any] = lambda: "answer",
+    *,
+    once: bool = False,
     **more: Any,
 ) -> tuple[Any, bool]:
     """Run a step by its exact name. Return its result, and whether it ran."""
@@ -42,7 +45,8 @@ def ask(
             return None
         return f"asked {question}"
 
-    with open_exact(attempt, ExactStep(name, json.dumps([[question], {}]), change, **more)) as step:
+    new = NewStep(name, json.dumps([[question], {}]), once)
+    with open_exact(attempt, ExactStep(new, change, **more)) as step:
         if isinstance(step, Done):
             return json.loads(step.result), False
         result = work()
@@ -127,7 +131,7 @@ def test_a_once_step_is_not_discarded(store: Store, ends: str) -> None:
             with pytest.raises(Boom):
                 ask(attempt, "charge", work=fail, once=True)
         else:  # it is open when the attempt ends
-            open_exact(attempt, ExactStep("charge", "[[], {}]", lambda _: None, once=True)).__enter__()
+            open_exact(attempt, ExactStep(NewStep("charge", "[[], {}]", once=True), lambda _: None)).__enter__()
     with attempt_of(store) as attempt:
         if ends == "failed":
             assert ask(attempt, "model", "what else?")[1]
@@ -140,7 +144,7 @@ def test_a_once_step_is_not_discarded(store: Store, ends: str) -> None:
 
 def test_it_may_begin_although_an_end_is_unknown(store: Store) -> None:
     with attempt_of(store) as attempt:
-        open_exact(attempt, ExactStep("charge", "[[], {}]", lambda _: None, once=True)).__enter__()
+        open_exact(attempt, ExactStep(NewStep("charge", "[[], {}]", once=True), lambda _: None)).__enter__()
     with attempt_of(store) as attempt:
         with pytest.raises(StepUncertain):
             ask(attempt, "charge", once=True)
@@ -152,7 +156,7 @@ def test_it_may_begin_although_an_end_is_unknown(store: Store) -> None:
 def test_the_newest_try_of_a_once_step_decides_whether_it_may_have_happened(store: Store) -> None:
     with attempt_of(store) as attempt:
         ask(attempt, "model")
-        open_exact(attempt, ExactStep("charge", "[[], {}]", lambda _: None, once=True)).__enter__()
+        open_exact(attempt, ExactStep(NewStep("charge", "[[], {}]", once=True), lambda _: None)).__enter__()
     with attempt_of(store) as attempt, pytest.raises(ZeroDivisionError):
         ask(attempt, "charge", once=True, repeat=True, work=lambda: 1 // 0)
     with attempt_of(store) as attempt:
@@ -214,7 +218,7 @@ def test_what_followed_a_result_that_is_not_stored_is_given_back_with_it(store: 
     with attempt_of(store) as attempt:
         ask_in_vain(attempt, "model", leads=True)
         ask(attempt, "tool 1", work=functools.partial(queue.push, 1))
-        ask_in_vain(attempt, "model", leads=True, own=["tool 1"])  # the same attempt comes to it again
+        ask_in_vain(attempt, "model", leads=True, own=[StepKey("step", "tool 1")])  # the same attempt comes to it again
         assert list(queue) == []
         ask(attempt, "tool 2", work=functools.partial(queue.push, 2))
     with attempt_of(store) as attempt:

@@ -14,7 +14,9 @@ from typing import Any
 
 import pytest
 
-from zrb_store import Store, cli, open_store, step, wait
+from tests.agent_steps import new_step
+from zrb_store import Store, cli, open_store, step
+from zrb_store.attempt.waits import answers_in
 
 pytestmark = [pytest.mark.slow, pytest.mark.on_sqlite]
 
@@ -89,8 +91,8 @@ def fill(store: Store) -> None:
     with store.session("nightly").run(task="/srv/nightly.py") as run:
         run.task("load", dict, total=3, rows=[1])
     for name, question in (("triage-7", "approval call-3"), ("triage-8", "budget")):
-        with contextlib.suppress(SystemExit), store.session(name).run() as run, run.attempt("triage"):
-            wait(f"triage: {question}", name=question)
+        with contextlib.suppress(SystemExit), store.session(name).run() as run, run.attempt("triage") as attempt:
+            answers_in(attempt, [new_step(question)._replace(awaited_queue=f"triage: {question}")])
     etl(store, "etl-2026-11-25", broken=False)
 
 

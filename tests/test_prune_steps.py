@@ -98,7 +98,7 @@ def test_a_consumer_keeps_the_steps_of_its_tasks(store: Store, inbox: Xcom) -> N
     age(store, 31)
     assert pruned(store, Policy(older_than=30 * DAY, keep_last=9)) == ["inbox"]
     assert query(store, "SELECT count(*) FROM zrb_attempt WHERE kind = 'delivery'") < before
-    assert query(store, "SELECT task FROM zrb_attempt WHERE kind = 'step' ORDER BY id") == [
+    assert query(store, "SELECT task FROM zrb_attempt WHERE step_of IS NOT NULL ORDER BY id") == [
         ("convert/1",),
         ("convert/2",),
     ]

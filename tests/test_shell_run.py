@@ -189,7 +189,7 @@ def test_a_signal_reaches_the_command(store: Store, scripts: Scripts) -> None:
     assert (ended.code, ended.out) == (9, "trapped\n")
     assert store.session("night").status == "interrupted"
     assert not has_living_member(int(scripts.lines("group")[0]))
-    assert query(store, "SELECT status FROM zrb_attempt WHERE kind = 'step'") == [("interrupted",)]
+    assert query(store, "SELECT status FROM zrb_attempt WHERE step_of IS NOT NULL") == [("interrupted",)]
     assert faults(store) == []
 
 

@@ -17,6 +17,7 @@ from tests.scripts import Scripts, finished, require
 from tests.zrb.environments import ALL
 from zrb_store import Store, ZrbStoreError
 from zrb_store.process import has_living_member
+from zrb_store.queries.steps import NewStep
 from zrb_store.shell.command import record_command
 
 pytestmark = pytest.mark.slow
@@ -30,7 +31,9 @@ def scripts(location: str, tmp_path: Path) -> Scripts:
 
 def steps(store: Store) -> list[tuple[str, str]]:
     """Return name and status of each attempt of a step, in order."""
-    return [tuple(row) for row in query(store, "SELECT step, status FROM zrb_attempt WHERE kind = 'step' ORDER BY id")]
+    return [
+        tuple(row) for row in query(store, "SELECT step, status FROM zrb_attempt WHERE step_of IS NOT NULL ORDER BY id")
+    ]
 
 
 @pytest.mark.promise(number=9)
@@ -272,12 +275,13 @@ def test_no_command_outlives_its_attempt(store: Store, scripts: Scripts) -> None
 def test_two_steps_of_a_name_that_begin_at_once(store: Store) -> None:
     """The second one has not seen yet that the first one's command runs."""
     with store.session("night").run(task="backup") as run, run.attempt("backup") as attempt:
-        first = attempt.steps.begin("nap", "nap", "[[],{}]", None, once=False)
-        known = attempt.steps.newest("nap")
+        nap = NewStep("nap", "[[],{}]")
+        first = attempt.steps.begin(nap.key, nap, None)
+        known = attempt.steps.newest(nap.key)
         assert first is not None
         record_command(first, 4_000_000, "1")
         with pytest.raises(ZrbStoreError, match="steps that run at the same time need different names"):
-            attempt.steps.begin("nap", "nap", "[[],{}]", known, once=False)
+            attempt.steps.begin(nap.key, nap, known)
         assert steps(store) == [("nap", "running")]
 
 

@@ -110,7 +110,7 @@ def test_a_forked_child_that_leaves_the_blocks_ends_nothing(store: Store, inbox:
             leave(run, attempt)
             return
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == code
-        assert query(store, "SELECT status FROM zrb_attempt WHERE kind <> 'step'") == [("running",)]
+        assert query(store, "SELECT status FROM zrb_attempt WHERE step_of IS NULL") == [("running",)]
         with open_store(store.database.url.render_as_string(hide_password=False)) as other:
             assert other.session("s").status == "running"
             assert other.session("inbox").xcom["files"].pop() == "b"

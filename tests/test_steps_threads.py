@@ -43,7 +43,7 @@ def test_many_threads_begin_steps_at_once(store: Store) -> None:
         assert [result // 100 for result in results] == list(range(48))
         assert sorted(result % 100 for result in results) == list(range(48))
     assert sorted(session.xcom["out"]) == list(range(48))
-    numbers = query(store, "SELECT step_number FROM zrb_attempt WHERE kind = 'step' ORDER BY step_number")
+    numbers = query(store, "SELECT step_number FROM zrb_attempt WHERE step_of IS NOT NULL ORDER BY step_number")
     assert [number for (number,) in numbers] == list(range(1, 49))
 
 
@@ -103,7 +103,7 @@ def test_forked_processes_run_steps(store: Store, location: str) -> None:
         assert child.receive() == [0, 0]
         assert child.receive() == 0
         assert child.join() == 0
-    found = query(store, "SELECT step_number, number, step FROM zrb_attempt WHERE kind = 'step' ORDER BY id")
+    found = query(store, "SELECT step_number, number, step FROM zrb_attempt WHERE step_of IS NOT NULL ORDER BY id")
     assert [tuple(row) for row in found] == [
         (1, 1, "here"),
         (2, 1, "a"),
@@ -156,7 +156,7 @@ def test_a_step_that_completes_while_its_attempt_ends_stands(store: Store, locat
             other.database.transact(work)
 
     with attempt_of(store) as attempt:
-        begun = steps.begin(store.database, attempt.id, "convert", "page", 1, "[[],{}]", once=False)
+        begun = steps.begin(store.database, attempt.id, "convert", 1, steps.NewStep("page", "[[],{}]"))
         assert begun is not None
         thread = threading.Thread(target=complete, args=[begun.id])
         thread.start()

@@ -229,7 +229,7 @@ def test_another_request_is_made_anew(store: Store, more: dict[str, Any], reason
         again.run(store, **more)
     assert again.asked == [0, 1, 2, 3]
     assert again.charged == [0, 1, 2]
-    texts = [row[0] for row in query(store, "SELECT result FROM zrb_attempt WHERE kind = 'step' ORDER BY id")]
+    texts = [row[0] for row in query(store, "SELECT result FROM zrb_attempt WHERE step_of IS NOT NULL ORDER BY id")]
     found = [result["changed"] for result in map(json.loads, texts) if "changed" in result]
     assert found == [f"request changed: {reason}"]
 

@@ -27,7 +27,7 @@ def steps_of(store: Store) -> list[Any]:
         store,
         "SELECT s.name, a.task, a.number, p.session_id = a.session_id, p.task, p.number, a.step_of, a.step, "
         "a.step_number, a.once, a.result FROM zrb_attempt a JOIN zrb_session s ON s.id = a.session_id "
-        "LEFT JOIN zrb_attempt p ON p.id = a.parent_id WHERE a.kind = 'step' ORDER BY a.id",
+        "LEFT JOIN zrb_attempt p ON p.id = a.parent_id WHERE a.step_of IS NOT NULL ORDER BY a.id",
     )
 
 

@@ -29,6 +29,7 @@ from zrb_store.attempt import Attempt
 from zrb_store.db import transaction
 from zrb_store.process import process_started
 from zrb_store.queries import attempts, waits
+from zrb_store.queries.steps import NewStep
 from zrb_store.records import AttemptRecord
 from zrb_store.shell.command import record_command
 from zrb_store.testing import Crash, crash_at, expire_lease
@@ -289,6 +290,7 @@ def test_it_waits_for_a_time(store: Store) -> None:
     assert start(store, remind) == "done"
 
 
+OTHER = NewStep("s", "[[],{}]")
 REFUSED: dict[str, tuple[Callable[[Store, Attempt], object], str]] = {
     "step": (lambda store, attempt: step("ask", approve), "steps do not nest"),
     "a value of another session": (
@@ -296,7 +298,7 @@ REFUSED: dict[str, tuple[Callable[[Store, Attempt], object], str]] = {
         "took a value of session inbox, which another process would take meanwhile: take it in a step",
     ),
     "a running step": (
-        lambda store, attempt: (attempt.steps.begin("s", "s", "[[],{}]", None, once=False), approve()),
+        lambda store, attempt: (attempt.steps.begin(OTHER.key, OTHER, None), approve()),
         "its step s is running: let it end first",
     ),
     "nothing": (lambda store, attempt: wait(), "wait for one thing"),
@@ -319,11 +321,12 @@ def test_it_is_refused(store: Store, case: str) -> None:
 
 
 def test_a_step_of_its_name_is_no_wait(store: Store) -> None:
-    with pytest.raises(Crash), crash_at("complete:before"):
-        start(store, lambda attempt: attempt.step("wait approve", int, 7))
-    expire_lease(store.session("shop"))
-    with pytest.raises(InputsDiffer, match="completed with other arguments"):
-        start(store, approve)
+    def refund(attempt: Attempt) -> object:
+        return [attempt.step("wait approve", int, 7), approve(), attempt.step("wait approve", int, 8)]
+
+    assert start(store, refund) is None
+    store.session("shop").xcom["approve"].push("yes")
+    assert start(store, refund) == [7, "yes", 8]
 
 
 def test_it_is_refused_in_what_cannot_go_on(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -393,7 +396,7 @@ def test_parking_ends_the_command_of_a_step_that_has_begun_meanwhile(store: Stor
     def refund(attempt: Attempt) -> object:
         def begin_step(point: str) -> None:
             if point == "wait:before":
-                begun = attempt.steps.begin("slow", "slow", "[[],{}]", None, once=False)
+                begun = attempt.steps.begin(OTHER.key, OTHER, None)
                 assert begun is not None
                 record_command(begun, command.pid, process_started(command.pid))
 

@@ -17,7 +17,6 @@ from zrb_store import SessionWaiting, Store, Waiting, open_store, step, wait
 from zrb_store.attempt import Attempt
 from zrb_store.errors import waiting_in
 from zrb_store.operations import prune
-from zrb_store.queries.waits import awaited
 
 pytestmark = [pytest.mark.promise(number=18), pytest.mark.usefixtures("sound")]
 
@@ -99,10 +98,3 @@ def test_a_group_waits_if_it_has_nothing_else() -> None:
     waiting, nested = Waiting("mail"), Waiting("mail")
     assert waiting_in(BaseExceptionGroup("both", [waiting, ValueError()])) is None
     assert waiting_in(BaseExceptionGroup("both", [BaseExceptionGroup("one", [nested])])) is nested
-
-
-@pytest.mark.on_sqlite
-@pytest.mark.parametrize("deadline", ['"soon"', "1e9", str(10**30)])
-def test_a_wait_whose_deadline_is_damaged_is_none(deadline: str) -> None:
-    assert awaited("wait mail", '[["mail"],{"deadline":5,"say":null}]') is not None
-    assert awaited("wait mail", f'[["mail"],{{"deadline":{deadline},"say":null}}]') is None

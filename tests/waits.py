@@ -41,9 +41,11 @@ def set_deadlines(store: Store, ago: timedelta) -> None:
 
 def set_deadline(store: Store, waiting: Wait, ago: timedelta) -> None:
     """Let the deadline of a wait be this long ago."""
-    past = str(waiting.moment - ago // timedelta(microseconds=1))
-    new = f"replace(arguments, '{waiting.deadline}', '{past}')"
-    _change(store, f"UPDATE zrb_attempt SET arguments = {new} WHERE status = 'waiting'")
+    past = waiting.moment - ago // timedelta(microseconds=1)
+    _change(
+        store,
+        f"UPDATE zrb_attempt SET deadline_at = {past} WHERE status = 'waiting' AND deadline_at = {waiting.deadline}",
+    )
 
 
 def _change(store: Store, sql: str) -> None:

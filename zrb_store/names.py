@@ -48,6 +48,11 @@ def check_step_name(name: str) -> str:
     return name
 
 
+def numbered(name: str, number: int) -> str:
+    """Return the name of the first, or `load~2` for the second, of several of one name."""
+    return name if number == 1 else f"{name}~{number}"
+
+
 def storable_name(text: str) -> str:
     """Return the text itself if a task or a queue may have it as its name, else an escaped and shortened form."""
     try:

@@ -239,6 +239,7 @@ class AttemptRecord:
     step_of: str | None
     step: str | None
     step_number: int | None
+    attributes: str | None  # JSON: what else its kind says of it
     awaited_queue: str | None
     deadline_at: int | None
     say: str | None

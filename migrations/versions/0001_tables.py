@@ -220,6 +220,7 @@ def upgrade() -> None:
         sa.Column("step_of", sa.Text),
         sa.Column("step", sa.Text),
         sa.Column("step_number", sa.Integer),
+        sa.Column("attributes", sa.Text),
         sa.Column("awaited_queue", sa.Text),
         sa.Column("deadline_at", BigInt),
         sa.Column("say", sa.Text),
@@ -250,7 +251,7 @@ def upgrade() -> None:
             deadline_at=TIME,
         ),
         *flags("zrb_attempt", "restorable", "once"),
-        *json("zrb_attempt", inputs_read="array", inputs_assigned="object"),
+        *json("zrb_attempt", attributes="object", inputs_read="array", inputs_assigned="object"),
         check(
             "zrb_attempt_ended",
             "(status = 'running') = (ended_at IS NULL) AND (ended_at IS NULL) = (ended_tick IS NULL)",
@@ -268,6 +269,11 @@ def upgrade() -> None:
             "zrb_attempt_step",
             "CASE WHEN step_of IS NULL THEN step IS NULL AND step_number IS NULL AND parent_id IS NULL AND NOT once "
             "ELSE step IS NOT NULL AND step_number IS NOT NULL AND task = step_of || '/' || step_number END",
+        ),
+        check(
+            "zrb_attempt_wait",
+            "CASE WHEN step_of IS NULL THEN awaited_queue IS NULL AND deadline_at IS NULL "
+            "ELSE status <> 'waiting' OR awaited_queue IS NOT NULL OR deadline_at IS NOT NULL END",
         ),
         sa.ForeignKeyConstraint(
             ["session_id"], ["zrb_session.id"], name="fk_zrb_attempt_session_id", ondelete="CASCADE"

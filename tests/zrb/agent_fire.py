@@ -136,7 +136,8 @@ def done_steps(location: str, session: str) -> set[str]:
         rows = query(
             store,
             "SELECT a.step, a.arguments, a.result FROM zrb_attempt a JOIN zrb_session s ON s.id = a.session_id "
-            f"WHERE s.name = '{session}' AND a.kind = 'step' AND a.status = 'completed' AND a.given_back_at IS NULL",
+            f"WHERE s.name = '{session}' AND a.step_of IS NOT NULL AND a.status = 'completed' "
+            "AND a.given_back_at IS NULL",
         )
     done = set()
     for step, arguments, result in rows:
@@ -315,7 +316,7 @@ def rewind(zrb: WarmZrb, project: Project, location: str, rounds: int, some: sli
     def parent() -> list[Any]:
         with open_store(location, read_only=True) as store:
             session = store.session("s").record().id
-            steps = f"FROM zrb_attempt WHERE kind = 'step' AND session_id = {session} ORDER BY id"
+            steps = f"FROM zrb_attempt WHERE step_of IS NOT NULL AND session_id = {session} ORDER BY id"
             return [tuple(row) for row in query(store, f"SELECT step, zrb_attempt.* {steps}")]
 
     run("s", "triage")

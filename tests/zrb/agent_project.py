@@ -80,7 +80,7 @@ class Agents:
     def rows(self, columns: str = "step, status", where: str = "TRUE") -> list[Any]:
         """Return columns of the steps' attempts, oldest first."""
         with open_store(self.location, read_only=True) as store:
-            sql = f"SELECT {columns} FROM zrb_attempt WHERE kind = 'step' AND {where} ORDER BY id"
+            sql = f"SELECT {columns} FROM zrb_attempt WHERE step_of IS NOT NULL AND {where} ORDER BY id"
             return [tuple(row) if len(row) > 1 else row[0] for row in query(store, sql)]
 
     def live(self, queue: str) -> list[Any]:

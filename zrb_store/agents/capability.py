@@ -35,7 +35,8 @@ from zrb_store import codec, settings
 from zrb_store.agents import stored
 from zrb_store.agents.changes import OnChange, refuse_to_forget
 from zrb_store.agents.decisions import RESULTS, UNDECIDED, dump_decisions, read_decisions
-from zrb_store.agents.journal import Journal, Terms, bounded, reading
+from zrb_store.agents.journal import Journal, Terms, reading
+from zrb_store.agents.names import bounded
 from zrb_store.agents.once import Policy, policy_of
 from zrb_store.agents.stored import dump_response, read_response
 from zrb_store.attempt import Attempt, Step
@@ -175,12 +176,10 @@ class StoredAgent(AbstractCapability[AgentDepsT]):
             return await handler(args)
         if policy := marked_policy(ctx, call.tool_name):
             journal.once.setdefault(call.tool_name, policy)
-        # A call that waited for an approval is executed again when it has one.
-        suffix = " approved" if ctx.tool_call_approved else ""
-        name = journal.name_of_call(f"tool {call.tool_name} {call.tool_call_id}{suffix}")
+        new = journal.tool_call(call, is_approved=ctx.tool_call_approved)
         arguments = to_jsonable_python(args, fallback=repr, bytes_mode="base64")
 
-        open_step = functools.partial(journal.tool, name, call.tool_name, arguments)
+        open_step = functools.partial(journal.tool, new, call.tool_name, arguments)
 
         async def execute() -> Any:
             # If it runs in a thread, it ends before the agent does after a signal.
@@ -303,18 +302,16 @@ class StoredHandler(AbstractCapability[AgentDepsT]):
         if not left or not journal.agent or not journal.terms.waits:
             return results
         results = results or DeferredToolResults()
-        asked = {journal.name_of_call(f"approval {call.tool_call_id}"): call for call in left}
-        results.approvals |= await journal.ask(asked)
+        results.approvals |= await journal.ask([(journal.approval(call), call) for call in left])
         return results
 
     async def _of_others(
         self, ctx: RunContext[AgentDepsT], root: Any, requests: DeferredToolRequests
     ) -> DeferredToolResults | None:
         journal = self.journal
-        ids = sorted(call.tool_call_id for call in (*requests.calls, *requests.approvals))
-        name = journal.name_of_call(f"deferred {' '.join(ids)}")
+        new = journal.deferred([*requests.calls, *requests.approvals])
         try:
-            with journal.decision(name, requests.calls) as step:
+            with journal.decision(new, requests.calls) as step:
                 if isinstance(step, Done):
                     return read_decisions(codec.decode(step.result), requests.calls, kind=RESULTS)
                 self.is_asking = True
@@ -332,7 +329,7 @@ class StoredHandler(AbstractCapability[AgentDepsT]):
                 raise
             results = DeferredToolResults()
             results.calls |= {call.tool_call_id: stored.UNKNOWN.format(name=call.tool_name) for call in requests.calls}
-            with journal.decision(name, requests.calls, repeat=True) as step:
+            with journal.decision(new, requests.calls, repeat=True) as step:
                 journal.keep(step, functools.partial(dump_decisions, RESULTS, results, None))
             return results
 

@@ -17,8 +17,9 @@ from zrb_store import codec
 from zrb_store.attempt import Attempt
 from zrb_store.attempt.exact_steps import steps_before, steps_since
 from zrb_store.errors import RequestChanged
-from zrb_store.inspect.agents import Spent, answer_cost, is_agent_step, step_name
-from zrb_store.queries.steps import StepRecord
+from zrb_store.inspect.agents import Spent, answer_cost
+from zrb_store.queries.agents import KINDS, MODEL_REQUEST, PROMPT, TOOL_CALL, AgentStep
+from zrb_store.queries.steps import StepKey, StepRecord
 
 OnChange = Literal["rerun", "reuse", "stop"]
 """Make changed requests and what follows again, use the stored answers anyway, or let a person decide."""
@@ -58,10 +59,10 @@ def decide(policy: OnChange, difference: str, steps: Sequence[StepRecord], tools
     """Decide about a step whose request differs now, and those that began after it; the agent has `tools` there."""
     if policy == "rerun" or not paid(steps)[0] or (policy == "reuse" and difference == NOT_STORED):
         return Verdict("refused" if any(step.uncertain for step in steps) else "made-again")
-    name = step_name(steps[0].step)
-    if policy == "reuse" and name.kind == "prompt":
+    if policy == "reuse" and steps[0].kind == PROMPT:
         return Verdict("reused")  # its first request decides
-    found = _obstacle([step for step in steps if step_name(step.step).agent == name.agent], tools)
+    agent = AgentStep.of(steps[0]).label
+    found = _obstacle([step for step in steps if AgentStep.of(step).label == agent], tools)
     return Verdict("stops" if policy == "stop" or found else "reused", found if policy == "reuse" else "")
 
 
@@ -70,8 +71,8 @@ def _obstacle(steps: Sequence[StepRecord], tools: Tools) -> str:
 
     Whether the agent has the tools that the others call is decided at their own requests.
     """
-    answers = [step for step in steps if step.in_effect and step_name(step.step).kind == "model"]
-    made = {step_name(step.step).call for step in steps if step.in_effect and step_name(step.step).kind == "tool"}
+    answers = [step for step in steps if step.in_effect and step.kind == MODEL_REQUEST]
+    made = {AgentStep.of(step).call for step in steps if step.in_effect and step.kind == TOOL_CALL}
     if any(later.started_tick < (earlier.ended_tick or 0) for earlier, later in pairwise(answers)):
         return "its agents overlapped"
     result = codec.decode(steps[0].result or "null") if steps[0] in answers else None
@@ -103,22 +104,20 @@ def paid(steps: Sequence[StepRecord]) -> tuple[str, str]:
     """Name the completed ones of some steps, those of agents by what they have cost, and return the verb after it."""
     standing = [step for step in steps if step.in_effect]
     spent = reduce(Spent.__add__, map(_cost, standing), Spent())
-    others = [f"step {step.step}" for step in standing if not is_agent_step(step.step)]
+    others = [f"step {step.step}" for step in standing if step.kind not in KINDS]
     verb = "are" if spent.answers + spent.tool_calls + len(others) > 1 else "is"
     return " and ".join([spent.text()] * any(spent) + others), verb
 
 
 def _cost(step: StepRecord) -> Spent:
-    kind = step_name(step.step).kind
-    if kind == "model":
+    if step.kind == MODEL_REQUEST:
         return answer_cost(step.result and codec.to_json(step.result))
-    return Spent(tool_calls=kind == "tool")
+    return Spent(tool_calls=step.kind == TOOL_CALL)
 
 
 def paid_by(agent: str, steps: Sequence[StepRecord]) -> tuple[str, str]:
-    """Name the completed steps of an agent, which is the task's own if it has no name, as `paid` does."""
-    of = [(step_name(step.step), step) for step in steps]
-    return paid([step for name, step in of if name.kind and agent in (name.agent, name.agent.rpartition("~")[0])])
+    """Name the completed steps of all runs of an agent, which is the task's own if it has no name, as `paid` does."""
+    return paid([step for step in steps if step.kind in KINDS and AgentStep.of(step).agent == agent])
 
 
 def refuse_to_forget(attempt: Attempt, agent: str = "") -> None:
@@ -139,7 +138,7 @@ class ChangedRequests:
     """
 
     def __init__(self, attempt: Attempt, policy: OnChange, setting: str) -> None:
-        self.own: set[str] = set()  # names of the steps that the agent has come to
+        self.own: set[StepKey] = set()  # the steps that the agent has come to
         self.reuses_prompt = False  # whether the agent starts from what its task says now, over the stored answers
         self._attempt = attempt
         self._policy = policy
@@ -147,7 +146,7 @@ class ChangedRequests:
         self._reason: str | None = None
         self._was_announced = False
 
-    def keeps(self, difference: str, step: str, tools: Tools = NO_TOOLS) -> bool:
+    def keeps(self, difference: str, step: StepKey, tools: Tools = NO_TOOLS) -> bool:
         """Return whether the stored answers from this step on are used although the request differs in this way.
 
         Else they are given back, with what followed. A line announces either.
@@ -158,7 +157,7 @@ class ChangedRequests:
         found = steps_since(self._attempt, step, self.own)
         verdict, why = decide(self._policy, difference, found, tools), in_words(difference)
         what, verb = paid(found)
-        if verdict.action == "reused" and step_name(step).kind == "prompt":
+        if verdict.action == "reused" and step.kind == PROMPT:
             self.reuses_prompt, self._reason = True, why
             return True
         why = self._reason or why

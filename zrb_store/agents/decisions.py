@@ -6,7 +6,8 @@ The budget is what the agents of a session may use over all its runs (`ZRB_STORE
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from itertools import count
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -23,8 +24,10 @@ from zrb_store.db.transaction import Transaction
 from zrb_store.errors import BudgetUsed
 from zrb_store.inspect.agents import agent_tokens
 from zrb_store.masking import ErrorText, mask_text
-from zrb_store.queries.steps import BUDGET, paid_since
-from zrb_store.queries.waits import Awaited, drop_other_answers
+from zrb_store.names import numbered
+from zrb_store.queries.agents import BUDGET, paid_since
+from zrb_store.queries.steps import NewStep, StepKey
+from zrb_store.queries.waits import drop_other_answers
 from zrb_store.records import JsonValue
 
 _RESULTS: TypeAdapter[DeferredToolResults] = TypeAdapter(DeferredToolResults)
@@ -77,30 +80,33 @@ def decision(answer: Any) -> ToolApproved | ToolDenied:
 
 
 def ask(
-    attempt: Attempt, calls: Mapping[str, ToolCallPart], *, is_private: bool
+    attempt: Attempt, calls: Sequence[tuple[NewStep, ToolCallPart]], *, is_private: bool
 ) -> dict[str, ToolApproved | ToolDenied]:
     """Return what a person has answered about calls, by their ids; else end the attempt until then.
 
-    The calls are given by the names of the steps that keep the answers.
+    The calls are given with the steps that keep the answers.
     """
 
-    def question(name: str, call: ToolCallPart) -> Awaited:
+    def question(new: NewStep, call: ToolCallPart) -> NewStep:
         args = call.args if isinstance(call.args, str) else json.dumps(call.args, ensure_ascii=False)
         say = call.tool_name if is_private else mask_text(f"{call.tool_name} {args}")
         say = say if len(say) <= _MOST else f"{say[:_MOST]}..."
-        return Awaited(f"{attempt.task}: {name}", say=say, name=name, about=digest([call.tool_name, args]))
+        return new._replace(awaited_queue=_queue(attempt, new.step), say=say, say_digest=digest([call.tool_name, args]))
 
     def drop_others(transaction: Transaction) -> None:
         attempt.refuse_if_closed(transaction)
         for each in questions:
             drop_other_answers(transaction, attempt.session, attempt.id, each)
 
-    questions = [question(*each) for each in calls.items()]
+    questions = [question(*each) for each in calls]
     attempt.database.transact(drop_others)
     answers = answers_in(attempt, questions)
-    return {
-        call.tool_call_id: decision(codec.decode(answer)) for call, answer in zip(calls.values(), answers, strict=True)
-    }
+    return {call.tool_call_id: decision(codec.decode(answer)) for (_, call), answer in zip(calls, answers, strict=True)}
+
+
+def _queue(attempt: Attempt, what: str) -> str:
+    """Return the name of the queue to which the answer about something comes."""
+    return f"{attempt.task}: {what}"
 
 
 class Budget:
@@ -119,14 +125,14 @@ class Budget:
 
     def is_used(self) -> bool:
         """Whether it is used up by the answers that were paid until now."""
-        for tick, step, result in paid_since(self._attempt.database, self._attempt.session, self._tick):
+        for tick, kind, result in paid_since(self._attempt.database, self._attempt.session, self._tick):
             self._tick = tick
             data = codec.to_json(result or "null")
-            if step.partition("~")[0] == BUDGET:
+            if kind == BUDGET:
                 raised: JsonValue = data.get("tokens") if type(data) is dict else data
                 self._tokens = max(self._tokens, raised if type(raised) is int else 0)
             else:
-                self._used += agent_tokens(step, data) or 0
+                self._used += agent_tokens(kind, data) or 0
         return self._used >= self._tokens
 
     def refuse_or_wait(self) -> None:
@@ -139,7 +145,6 @@ class Budget:
                     f"{attempt.task}: {state}: start it again with a larger one, such as tokens={2 * self._used} (in "
                     "ZRB_STORE_BUDGET, or where the task or the agent has its own)"
                 )
-            number = 1
-            while stored_step(attempt, name := BUDGET if number == 1 else f"{BUDGET}~{number}"):
-                number += 1
-            answers_in(attempt, [Awaited(f"{attempt.task}: budget", say=state, name=name)])
+            names = (numbered("budget of agents", number) for number in count(1))
+            name = next(name for name in names if not stored_step(attempt, StepKey(BUDGET, name)))
+            answers_in(attempt, [NewStep(name, None, kind=BUDGET, awaited_queue=_queue(attempt, "budget"), say=state)])

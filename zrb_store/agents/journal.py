@@ -1,19 +1,17 @@
 """The steps of the agent that works in one attempt (`Journal`).
 
-`CallNames` counts the uses of a call's id: some models give the same id in each of their answers. `AgentRuns` counts
-the runs of an agent, and `Terms` are what its task says of it.
+`AgentRuns` counts the runs of an agent, and `Terms` are what its task says of it.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import shlex
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from functools import partial
+from itertools import count, takewhile
 from types import MappingProxyType
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
@@ -27,6 +25,7 @@ from zrb_store.agents.changes import NO_TOOLS, NOT_STORED, ChangedRequests, OnCh
 from zrb_store.agents.decisions import Budget, ask
 from zrb_store.agents.digests import digest
 from zrb_store.agents.fingerprint import Fingerprints, Request, message_digest
+from zrb_store.agents.names import CallNames, bounded
 from zrb_store.agents.once import Policy
 from zrb_store.agents.stored import Data, Dump, NotReadable, Prompt, encoded, encoded_messages, refusal_of, summary
 from zrb_store.attempt import Attempt, Step
@@ -35,39 +34,11 @@ from zrb_store.attempt.steps import Done
 from zrb_store.codec.arguments import positional_and_named, stored_arguments
 from zrb_store.errors import AttemptClosed, LeaseLost, StepUncertain, StoreUnavailable, ZrbStoreError
 from zrb_store.masking import ErrorText
-from zrb_store.names import storable_name
-from zrb_store.queries.steps import StepRecord
+from zrb_store.names import numbered
+from zrb_store.queries.agents import APPROVAL, DEFERRED, MODEL_REQUEST, PROMPT, TOOL_CALL, AgentStep
+from zrb_store.queries.steps import NewStep, StepRecord
 from zrb_store.records import JsonValue
 
-
-class CallNames:
-    """Numbers the calls of one id in the order in which an agent makes them.
-
-    A resumed agent, and one that zrb runs again from an earlier request, makes them in the same order.
-    """
-
-    def __init__(self) -> None:
-        self._made: Counter[tuple[str, int]] = Counter()
-        self._numbers: dict[str, dict[tuple[int, int], int]] = {}
-
-    def number(self, text: str, position: int) -> int:
-        """Return which of the calls with this text, which has its id, this one is, from 1.
-
-        The answer to request number `position` asks for it.
-        """
-        self._made[text, position] += 1
-        use = (position, self._made[text, position])
-        numbers = self._numbers.setdefault(text, {})
-        return numbers.setdefault(use, len(numbers) + 1)
-
-    def restart(self, position: int) -> None:
-        """Forget that calls were made since this many requests. They are made again."""
-        for text, made_at in list(self._made):
-            if made_at >= position:
-                del self._made[text, made_at]
-
-
-_LONGEST_NAME = 400
 _LAST_WAIT = 3.0  # seconds, for the store
 # The tool or the model decides what other errors of ours mean.
 _FATAL = (AttemptClosed, LeaseLost, StoreUnavailable)
@@ -144,7 +115,7 @@ class Journal:
         self._used_anyway = ""  # what had changed when stored answers were used, until that is kept with the next one
         self._attempt = attempt
         self._budget = None if terms.budget is None else Budget(attempt, terms.budget, waits=terms.waits)
-        self._prefix = ""  # of the names of its steps
+        self._own = AgentStep()  # what all its steps have in their attributes
         self._start: Prompt | None = None  # what its run starts from, until that is kept
         self._started_by: dict[str, JsonValue] = {}  # as digests
         self._requests: list[Request] = []
@@ -178,20 +149,26 @@ class Journal:
         all_runs = _runs.setdefault(self._attempt, {})
         runs = all_runs[self.agent] = all_runs.get(self.agent) or self._stored_runs()
         number = runs.number(start)
-        self._prefix = self._prefix_of(number)
-        if number > runs.stored and (left := tuple(map(self._prefix_of, runs.may_be(start)))):
-            steps = [one for one in steps_before(self._attempt, results=True) if one.step.startswith(left)]
-            self.changes.begins(self._prefix[:-2], steps)
-
-    def _prefix_of(self, number: int) -> str:
-        return f"{_numbered(bounded(self.agent), number)}: "
+        self._own = AgentStep(bounded(self.agent), number)
+        if number > runs.stored and (left := runs.may_be(start)):
+            of = {self._own._replace(run=run).label for run in left}
+            steps = [one for one in steps_before(self._attempt, results=True) if AgentStep.of(one).label in of]
+            self.changes.begins(self._own.label, steps)
 
     def _stored_runs(self) -> AgentRuns:
-        steps = {step.step: step for step in steps_before(self._attempt)}
-        starts: list[Mapping[str, JsonValue] | None] = []
-        while found := steps.get(f"{self._prefix_of(len(starts) + 1)}prompt"):
-            starts.append(positional_and_named(found.arguments or "null")[1] if found.in_effect else None)
-        return AgentRuns(starts)
+        steps = ((AgentStep.of(step), step) for step in steps_before(self._attempt) if step.kind == PROMPT)
+        prompts = {own.run: step for own, step in steps if (own.agent, own.number) == (bounded(self.agent), 1)}
+
+        def start(found: StepRecord) -> Mapping[str, JsonValue] | None:
+            return positional_and_named(found.arguments or "null")[1] if found.in_effect else None
+
+        return AgentRuns([start(prompts[run]) for run in takewhile(prompts.__contains__, count(1))])
+
+    def _new(self, kind: str, text: str, number: int, *, tool: str = "", call: str = "") -> NewStep:
+        """Return a step without arguments. The text says which one it is among those of the agent with its number."""
+        own = self._own._replace(number=number, tool=tool, call=call)
+        name = numbered(bounded(f"{own.label}: {text}" if own.label else text), number)
+        return NewStep(name, None, kind=kind, attributes=own.encoded())
 
     def _keep_start(self, instructions: str = "") -> None:
         """Keep what the run starts from, before its first request or, if it starts with approved calls, its first call.
@@ -207,13 +184,13 @@ class Journal:
     def prompt(self, arguments: Mapping[str, JsonValue]) -> AbstractContextManager[Step | Done]:
         """Open the step that keeps what an agent starts from, or what is stored of it."""
         self._prompts += 1
-        name = self._prefix + _numbered("prompt", self._prompts)
+        new = self._new(PROMPT, "prompt", self._prompts)
         kept = {} if self.terms.is_private else arguments
-        return self._open(self._compared(name, kept, lambda stored: prompt_difference(stored, arguments)))
+        return self._open(self._compared(new, kept, lambda stored: prompt_difference(stored, arguments)))
 
     def stored_prompt(self) -> StepRecord | None:
         """Return what is stored of the prompt that the agent is about to start from."""
-        return stored_step(self._attempt, _numbered("prompt", self._prompts + 1))
+        return stored_step(self._attempt, self._new(PROMPT, "prompt", self._prompts + 1).key)
 
     @contextmanager
     def request(
@@ -235,7 +212,7 @@ class Journal:
         before = self._requests[-1] if self._requests else None
         self._requests.append(request)
         call = self._compared(
-            self._prefix + _numbered("model", len(self._requests)),
+            self._new(MODEL_REQUEST, "model", len(self._requests)),
             {"model": request.model} if self.terms.is_private else request.stored(before),
             lambda stored: request.difference(positional_and_named(stored)[1], before),
             schemas_of(parameters),
@@ -252,7 +229,7 @@ class Journal:
 
     def _compared(
         self,
-        name: str,
+        new: NewStep,
         arguments: Mapping[str, JsonValue],
         difference: Callable[[str], str],
         tools: Tools = NO_TOOLS,
@@ -263,14 +240,15 @@ class Journal:
             found = difference(stored)
             if not found:
                 return None
-            if self.changes.keeps(found, name, tools):
+            if self.changes.keeps(found, new.key, tools):
                 self._used_anyway = self._used_anyway or f"earlier answers were used although {in_words(found)}"
                 return None
-            self._reasons[name] = f"request changed: {found}"
-            return self._reasons[name]
+            self._reasons[new.step] = f"request changed: {found}"
+            return self._reasons[new.step]
 
-        not_stored = partial(self.changes.keeps, NOT_STORED, name)
-        return ExactStep(name, stored_arguments((), arguments), change, leads=True, not_stored=not_stored)
+        not_stored = partial(self.changes.keeps, NOT_STORED, new.key)
+        new = new._replace(arguments=stored_arguments((), arguments))
+        return ExactStep(new, change, leads=True, not_stored=not_stored)
 
     def _rewind(self, request: Request) -> None:
         start, self._restart_at = self._restart_at, None
@@ -291,31 +269,48 @@ class Journal:
                     refusal = refusal_of(error)
                     self.keep(step, lambda _: refusal)
 
-    def name_of_call(self, text: str) -> str:
-        """Return the name of the step of a call that is made now. The text has the id that the model gave it."""
+    def tool_call(self, call: ToolCallPart, *, is_approved: bool) -> NewStep:
+        """Return the step, without arguments, of a call that is made now.
+
+        One that waited for an approval is executed again when it has that.
+        """
+        text = f"tool {call.tool_name} {call.tool_call_id}{' approved' * is_approved}"
+        return self._of_call(TOOL_CALL, text, call.tool_call_id, tool=call.tool_name)
+
+    def approval(self, call: ToolCallPart) -> NewStep:
+        """Return the step, without arguments, in which it is decided about a call."""
+        return self._of_call(APPROVAL, f"approval {call.tool_call_id}", call.tool_call_id)
+
+    def deferred(self, calls: Sequence[ToolCallPart]) -> NewStep:
+        """Return the step, without arguments, in which calls are answered."""
+        ids = sorted(call.tool_call_id for call in calls)
+        return self._of_call(DEFERRED, f"deferred {' '.join(ids)}", " ".join(ids))
+
+    def _of_call(self, kind: str, text: str, call_id: str, *, tool: str = "") -> NewStep:
         self._keep_start()
         position = len(self._requests) if self._restart_at is None else self._restart_at
-        return _numbered(bounded(self._prefix + text), self._calls.number(text, position))
+        return self._new(kind, text, self._calls.number(text, position), tool=tool, call=call_id)
 
-    def tool(self, step_name: str, tool_name: str, arguments: Mapping[str, JsonValue], *, repeat: bool = False) -> Any:
+    def tool(self, new: NewStep, tool_name: str, arguments: Mapping[str, JsonValue], *, repeat: bool = False) -> Any:
         """Open the step of a tool call."""
         text = self._text(arguments)
 
         def change(before: str) -> str | None:
             # An agent may start with calls that its model has not made in this run.
             what = f"the call of {tool_name}"
-            is_same = not self.agent or before == text or self.changes.keeps(what, step_name)
+            is_same = not self.agent or before == text or self.changes.keeps(what, new.key)
             return None if is_same else f"request changed: {what}"
 
-        step = ExactStep(step_name, text, change, once=tool_name in self.once, repeat=repeat)
+        new = new._replace(arguments=text, once=tool_name in self.once)
+        step = ExactStep(new, change, repeat=repeat)
         return self._open(step, stop=self.once.get(tool_name) != "tell")
 
-    def decision(self, step_name: str, calls: Sequence[ToolCallPart] = (), *, repeat: bool = False) -> Any:
+    def decision(self, new: NewStep, calls: Sequence[ToolCallPart] = (), *, repeat: bool = False) -> Any:
         """Open the step in which it is decided about calls, or in which deferred `calls` are answered."""
         self.refuse_if_stopping()
         text = self._text({call.tool_call_id: call.args for call in calls})
         found = {self.once[call.tool_name] for call in calls if call.tool_name in self.once}
-        step = ExactStep(step_name, text, lambda _: None, once=bool(found), repeat=repeat)
+        step = ExactStep(new._replace(arguments=text, once=bool(found)), lambda _: None, repeat=repeat)
         return self._open(step, stop=found != {"tell"})
 
     async def ready(self) -> None:
@@ -328,7 +323,7 @@ class Journal:
         while any(step not in (None, *reading.get()) for step in self._attempt.steps.open.values()):
             await asyncio.sleep(0.01)
 
-    async def ask(self, calls: Mapping[str, ToolCallPart]) -> dict[str, ToolApproved | ToolDenied]:
+    async def ask(self, calls: Sequence[tuple[NewStep, ToolCallPart]]) -> dict[str, ToolApproved | ToolDenied]:
         """Return what a person has answered about calls, as the function `ask`, once no other agent is at work."""
         await self._alone()
         return ask(self._attempt, calls, is_private=self.terms.is_private)
@@ -340,7 +335,7 @@ class Journal:
         if self._restart_at is None:  # else the next request decides whether the one that has failed is made again
             self._keep_refusal()
         try:
-            self.changes.own.add(call.name)
+            self.changes.own.add(call.new.key)
             with open_exact(self._attempt, call._replace(own=self.changes.own)) as step:
                 try:
                     yield step
@@ -349,9 +344,11 @@ class Journal:
                         self.fail(step, error)  # without the text of the error
                     raise
         except NotReadable as error:
-            place = f"{self._attempt.session} --from {shlex.quote(self._attempt.task)} --step {shlex.quote(call.name)}"
+            place = (
+                f"{self._attempt.session} --from {shlex.quote(self._attempt.task)} --step {shlex.quote(call.new.step)}"
+            )
             self.fatal = ZrbStoreError(
-                f"the result of step {call.name} of {self._attempt.full_name} is {error}: fork the session with "
+                f"the result of step {call.new.step} of {self._attempt.full_name} is {error}: fork the session with "
                 f"`zrb-store fork {place}`"
             )
             raise self.fatal from error
@@ -406,18 +403,7 @@ class Journal:
         return stored_arguments((), {} if self.terms.is_private else {**arguments})
 
 
-def _numbered(name: str, number: int) -> str:
-    return name if number == 1 else f"{name}~{number}"
-
-
 def prompt_difference(stored: str, now: Mapping[str, JsonValue]) -> str:
     """Name the arguments of the step of a prompt that differ from the stored ones."""
     then = positional_and_named(stored)[1]
     return ", ".join(name for name in {**then, **now} if then.get(name) != now.get(name))
-
-
-def bounded(name: str) -> str:
-    name = storable_name(name)
-    if len(name.encode()) <= _LONGEST_NAME:
-        return name
-    return f"{name[: _LONGEST_NAME // 8]} {hashlib.sha256(name.encode()).hexdigest()[:16]}"

@@ -16,20 +16,18 @@ from zrb_store.masking import mask_text
 from zrb_store.queries.attempts import BegunAttempt
 from zrb_store.queries.dependent_steps import steps_in
 from zrb_store.queries.give_back import give_back
-from zrb_store.queries.steps import StepRecord
+from zrb_store.queries.steps import NewStep, StepKey, StepRecord
 
 
 class ExactStep(NamedTuple):
     """A step whose name says which one it is, however often the attempt comes to it."""
 
-    name: str  # with the ~2 of a second step if it is one
-    arguments: str  # encoded
+    new: NewStep  # its name has the ~2 of a second step if it is one
     # Compares the encoded arguments of the step that completed with those of now. If it returns a reason, the step and
     # all that began after it are given back for that, and the step begins again; but not what this attempt has used
     # already. It is not asked about a step that a person has kept, by `fork` or `mark`, unless `compares_kept` is true.
     change: Callable[[str], str | None]
-    own: Collection[str] = ()  # steps of the same agent: given back although this attempt has used them
-    once: bool = False  # whether the step must not be repeated if its end is unknown
+    own: Collection[StepKey] = ()  # steps of the same agent: given back although this attempt has used them
     repeat: bool = False  # whether it may begin although the end of an earlier try is unknown
     leads: bool = False  # whether the steps after it rest on its result
     compares_kept: bool = False
@@ -40,10 +38,10 @@ class ExactStep(NamedTuple):
     refuse_running: Callable[[StepRecord], None] = lambda _: None
 
 
-def stored_step(attempt: Attempt, name: str) -> StepRecord | None:
+def stored_step(attempt: Attempt, key: StepKey) -> StepRecord | None:
     """Return the step of this exact name if it is done."""
     with attempt.xcom.watched():
-        known = attempt.steps.newest(name)
+        known = attempt.steps.newest(key)
     return known if known is not None and known.is_done else None
 
 
@@ -55,15 +53,15 @@ def steps_before(attempt: Attempt, *, results: bool = False) -> list[StepRecord]
         return steps_in(attempt.database, attempt.id, attempt.task, before=attempt.id, results=results)
 
 
-def steps_since(attempt: Attempt, name: str, own: Collection[str]) -> list[StepRecord]:
+def steps_since(attempt: Attempt, key: StepKey, own: Collection[StepKey]) -> list[StepRecord]:
     """Return the step of this exact name and those after it: what is given back if it begins again."""
     with attempt.xcom.watched():
-        known = attempt.steps.newest(name)
+        known = attempt.steps.newest(key)
         return [] if known is None else _since(attempt.database, attempt, known, None, own)
 
 
 def _since(
-    executor: Executor, attempt: Attempt, known: StepRecord, later: int | None, own: Collection[str]
+    executor: Executor, attempt: Attempt, known: StepRecord, later: int | None, own: Collection[StepKey]
 ) -> list[StepRecord]:
     """Return the steps that began since a known one, the oldest first, with their results if `later` is None.
 
@@ -73,7 +71,7 @@ def _since(
     before = attempt.id if known.id < attempt.id else later
     used = attempt.steps.used.difference(own)
     found = steps_in(executor, attempt.id, attempt.task, since=known.id, before=before, results=later is None)
-    return [one for one in found if one.step not in used]
+    return [one for one in found if one.key not in used]
 
 
 @contextlib.contextmanager
@@ -82,7 +80,7 @@ def open_exact(attempt: Attempt, call: ExactStep) -> Iterator[Step | Done]:
 
     `StepUncertain` is raised if the end of a `once` step is unknown that would begin again, or be given back.
     """
-    with attempt.steps.holding(call.name) as was_used:
+    with attempt.steps.holding(call.new.key) as was_used:
         with attempt.xcom.watched():
             step = _begun_or_done(attempt, call, was_used)
         if isinstance(step, Done):
@@ -93,9 +91,9 @@ def open_exact(attempt: Attempt, call: ExactStep) -> Iterator[Step | Done]:
 
 
 def _begun_or_done(attempt: Attempt, call: ExactStep, was_used: bool) -> Step | Done:
-    steps = attempt.steps
+    steps, new = attempt.steps, call.new
     while True:
-        known = steps.newest(call.name) if was_used or steps.task_had_steps() else None
+        known = steps.newest(new.key) if was_used or steps.task_had_steps() else None
         change = None
         if known is not None and known.status == "running":
             call.refuse_running(known)
@@ -109,12 +107,12 @@ def _begun_or_done(attempt: Attempt, call: ExactStep, was_used: bool) -> Step | 
             call.not_stored()
             change = NOT_RESTORABLE
         elif known is not None and not call.repeat:
-            refuse_uncertain(attempt, known, call.name)
+            refuse_uncertain(attempt, known, new.step)
         undo = None
         if known is not None and change is not None:
             undo = functools.partial(_discard_from, attempt, call, known, change)
         call.begins()
-        step = steps.begin(call.name, call.name, call.arguments, known, once=call.once, undo=undo)
+        step = steps.begin(new.key, new, known, undo=undo)
         if step is not None:
             return step
 
@@ -123,11 +121,11 @@ def _discard_from(
     attempt: Attempt, call: ExactStep, known: StepRecord, reason: str, transaction: Transaction, begun: BegunAttempt
 ) -> None:
     """Give back a step that completed, and those that began after it, in the transaction that begins it again."""
-    found = _since(transaction, attempt, known, begun.id, {*call.own, call.name})
+    found = _since(transaction, attempt, known, begun.id, {*call.own, call.new.key})
     step = next((one for one in found if one.uncertain), None)
     if step is not None:
         if reason == NOT_RESTORABLE:
-            reason, advice = f"the result of step {call.name} is not stored", "start the task over"
+            reason, advice = f"the result of step {call.new.step} is not stored", "start the task over"
         else:
             advice = "undo the change, or start the task over"
         raise StepUncertain(

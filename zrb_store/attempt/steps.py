@@ -26,7 +26,7 @@ from zrb_store.names import check_step_name
 from zrb_store.queries import attempts, steps
 from zrb_store.queries.attempts import BegunAttempt
 from zrb_store.queries.give_back import give_back, undo_ended
-from zrb_store.queries.steps import StepRecord
+from zrb_store.queries.steps import NewStep, StepKey, StepRecord
 from zrb_store.records import iso
 from zrb_store.settings import REPLAYS
 from zrb_store.xcom import current_attempt
@@ -44,7 +44,7 @@ class Done(NamedTuple):
 class Claim:
     """A call of a step. Within its block, no other step of that name begins in this process."""
 
-    def __init__(self, all_steps: Steps, base: str, arguments: str) -> None:
+    def __init__(self, all_steps: Steps, base: StepKey, arguments: str) -> None:
         self._steps = all_steps
         self.base = base
         self.arguments = arguments
@@ -57,8 +57,8 @@ class Claim:
                 del failed[count]
             else:
                 count = all_steps.started[base] = all_steps.started.get(base, 0) + 1
-        self.name = base if count == 1 else f"{base}~{count}"  # of this occurrence
-        all_steps.used.add(self.name)
+        self.name = base.name if count == 1 else f"{base.name}~{count}"  # of this occurrence
+        all_steps.used.add(base._replace(name=self.name))
         self._count = count
 
     def __enter__(self) -> Self:
@@ -85,10 +85,10 @@ class Steps:
         # Whether a step may have begun that nobody here knows: a forked child does not know what the other process has
         # begun, and a replay not what the record has.
         self.in_doubt = not attempt.is_open or REPLAYS in os.environ
-        self.used: set[str] = set()  # the names of those that began here, or whose results were returned
-        self.started: dict[str, int] = {}  # how often each name was claimed
+        self.used: set[StepKey] = set()  # those that began here, or whose results were returned
+        self.started: dict[StepKey, int] = {}  # how often each name was claimed
         # The arguments of those that failed, by name and count: a call with these is that step's next attempt.
-        self.failed: dict[str, dict[int, str]] = {}
+        self.failed: dict[StepKey, dict[int, str]] = {}
         self._attempt = attempt
         self._had_steps: bool | None = None  # whether the task had steps before; None if that was not asked yet
         self._highest_number = 0  # of the task's steps
@@ -98,7 +98,7 @@ class Steps:
         self._pid = os.getpid()
         # Also held while the store is asked for the highest number. A signal handler may push while its thread is here.
         self.lock = threading.RLock()
-        self.open: dict[str, Step | None] = {}  # by names that are claimed; None if the step has not begun
+        self.open: dict[StepKey, Step | None] = {}  # by names that are claimed; None if the step has not begun
 
     def _reset_if_forked(self) -> None:
         if self._pid != os.getpid():
@@ -147,24 +147,25 @@ class Steps:
                 step.complete(result)
                 return result
 
-    def claim(self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Claim:
+    def claim(self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any], *, kind: str = "step") -> Claim:
         """Claim the name of a step for a call with these arguments."""
         self._refuse_nesting(name)
         self._reset_if_forked()
-        return Claim(self, name, stored_arguments(args, kwargs, self._attempt.xcom.max_value))
+        return Claim(self, StepKey(kind, name), stored_arguments(args, kwargs, self._attempt.xcom.max_value))
 
     def begun_or_done(self, claim: Claim, *, once: bool) -> Step | Done:
         """Return the step, begun, or the result of one that is done."""
         name = claim.name
+        new = NewStep(name, claim.arguments, once)
         with self._attempt.xcom.watched():
             while True:
-                known = self.newest(name) if claim.again or self.task_had_steps() else None
+                known = self.newest(new.key) if claim.again or self.task_had_steps() else None
                 if known is not None:
                     if known.is_done:
                         refuse_other_arguments(self._attempt, known, name, claim.arguments)
                         return Done(known.result or "null")
                     refuse_uncertain(self._attempt, known, name)
-                step = self.begin(claim.base, name, claim.arguments, known, once=once)
+                step = self.begin(claim.base, new, known)
                 if step is not None:
                     return step
 
@@ -175,11 +176,11 @@ class Steps:
         if current is not None and current is not self._attempt:
             raise ZrbStoreError(f"step {name} of {self._attempt.full_name} cannot begin inside {current.full_name}")
 
-    def hold(self, name: str) -> None:
+    def hold(self, key: StepKey) -> None:
         """Let no other step of this name begin in this process. The caller has the lock."""
-        if name in self.open:
-            raise self.running(name)
-        self.open[name] = None
+        if key in self.open:
+            raise self.running(key.name)
+        self.open[key] = None
 
     def running(self, name: str) -> ZrbStoreError:
         """Return the error of a step that has not ended when another one of its name would begin."""
@@ -187,19 +188,19 @@ class Steps:
         return ZrbStoreError(f"step {name} of {self._attempt.full_name} is running: {need}")
 
     @contextlib.contextmanager
-    def holding(self, name: str) -> Iterator[bool]:
+    def holding(self, key: StepKey) -> Iterator[bool]:
         """Let no other step of this exact name begin during a block. Yield whether the attempt came to it before."""
-        self._refuse_nesting(name)
+        self._refuse_nesting(key.name)
         self._reset_if_forked()
         with self.lock:
-            self.hold(name)
-            was_used = name in self.used
-            self.used.add(name)
+            self.hold(key)
+            was_used = key in self.used
+            self.used.add(key)
         try:
             yield was_used
         finally:
             with self.lock:
-                self.open.pop(name, None)
+                self.open.pop(key, None)
 
     def task_had_steps(self) -> bool:
         """Whether the task may have had steps before. If it had none, there is nothing to look for."""
@@ -210,35 +211,33 @@ class Steps:
                     self._had_steps = self._highest_number > 0
         return self._had_steps or self.in_doubt
 
-    def newest(self, name: str) -> StepRecord | None:
-        """Return the newest attempt of the step of this name, or None."""
+    def newest(self, key: StepKey) -> StepRecord | None:
+        """Return the newest attempt of a step, or None."""
         attempt = self._attempt
-        known = steps.newest(attempt.database, attempt.id, attempt.task, name)
+        known = steps.newest(attempt.database, attempt.id, attempt.task, key)
         if REPLAYS not in os.environ:
             return known
         from zrb_store.operations.replay import step_of_record  # late: only a replay needs it
 
-        return step_of_record(attempt, attempt.task, name, known)
+        return step_of_record(attempt, attempt.task, key, known)
 
     def _read_highest_number(self) -> int:
         return steps.highest_number(self._attempt.database, self._attempt.task, parent_id=self._attempt.id)
 
     def begin(
         self,
-        base: str,
-        name: str,
-        arguments: str,
+        base: StepKey,
+        new: NewStep,
         known: StepRecord | None,
         *,
-        once: bool,
         undo: Callable[[Transaction, BegunAttempt], None] | None = None,
     ) -> Step | None:
         """Begin the next attempt of a step; None if another process, forked inside the attempt, was faster: look again.
 
         Before its `known` attempt, which completed, is given back by `undo`.
         """
-        attempt = self._attempt
-        if once and "--repeat-once" not in os.environ.get(REPLAYS, "--repeat-once"):
+        attempt, name = self._attempt, new.step
+        if new.once and "--repeat-once" not in os.environ.get(REPLAYS, "--repeat-once"):
             raise ZrbStoreError(
                 f"step {name} of {attempt.full_name} is declared `once`, and a replay runs no such step: "
                 "--steps --repeat-once lets it"
@@ -252,7 +251,7 @@ class Steps:
         self.any_began = True
 
         def insert(executor: Executor) -> BegunAttempt | None:
-            return steps.begin(executor, attempt.id, attempt.task, name, number, arguments, once=once, known=last)
+            return steps.begin(executor, attempt.id, attempt.task, number, new, known=last)
 
         def begin_again(transaction: Transaction) -> BegunAttempt | None:
             begun = insert(transaction)
@@ -277,20 +276,20 @@ class Steps:
             begun = insert(attempt.database)
             failpoint("step_begin:after")
         if begun is None:
-            self._refuse_unless_overtaken(name, number, known)
+            self._refuse_unless_overtaken(new.key, number, known)
             return None
         step = Step(attempt, begun.id, f"{attempt.task}/{number}", begun.number, name)
         with self.lock:
             self.open[base] = step
         return step
 
-    def _refuse_unless_overtaken(self, name: str, number: int, known: StepRecord | None) -> None:
+    def _refuse_unless_overtaken(self, key: StepKey, number: int, known: StepRecord | None) -> None:
         """Raise an error that says why a step did not begin, unless another process has begun one in its place."""
         attempt = self._attempt
         attempt.refuse_if_closed()
         self.in_doubt = True
         if known is not None:
-            newest = self.newest(name)
+            newest = self.newest(key)
             if newest is None or newest.id != known.id:
                 return
         with self.lock:
@@ -299,7 +298,7 @@ class Steps:
         if known is None and highest >= number:
             return
         raise InvalidArgument(
-            f"step {name} cannot begin in the delivery {attempt.full_name}: a delivery is given back whole, so its "
+            f"step {key.name} cannot begin in the delivery {attempt.full_name}: a delivery is given back whole, so its "
             "steps could not be kept; work on the value in `with run.attempt(...)`"
         )
 

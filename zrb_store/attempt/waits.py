@@ -10,7 +10,6 @@ import contextlib
 import functools
 import inspect
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta
 from types import FrameType
 from typing import Any, TypeVar
@@ -18,8 +17,6 @@ from typing import Any, TypeVar
 from zrb_store import codec
 from zrb_store.attempt.attempt import Attempt
 from zrb_store.attempt.open_attempt import Step
-from zrb_store.attempt.steps import refuse_other_arguments
-from zrb_store.codec.json_text import dumps
 from zrb_store.db.transaction import Transaction
 from zrb_store.errors import InputsDiffer, InvalidArgument, Waiting, ZrbStoreError
 from zrb_store.local_time import delay_in_micros, parse_duration
@@ -29,8 +26,8 @@ from zrb_store.queries import attempts, steps, takes, waits
 from zrb_store.queries.clock import now_micros
 from zrb_store.queries.give_back import undo_ended
 from zrb_store.queries.queues import find_queue
-from zrb_store.queries.steps import StepRecord
-from zrb_store.queries.waits import Awaited, Wait
+from zrb_store.queries.steps import NewStep, StepKey, StepRecord
+from zrb_store.queries.waits import Wait
 from zrb_store.records import to_datetime
 
 T = TypeVar("T")
@@ -66,11 +63,11 @@ def wait_in(
         raise InvalidArgument("until=... is a datetime or a timedelta, and timeout=... a length of time")
     if not isinstance(say, str | None):
         raise InvalidArgument(f"say={say!r} is not a text")
-    wanted = Awaited(None if queue is None else check_name(queue, "queue"), None, say and mask_text(say), name or None)
-    check_step_name(wanted.step)
+    step = check_step_name(name or ("wait" if queue is None else f"wait {check_name(queue, 'queue')}"))
+    wanted = NewStep(step, None, kind="wait", awaited_queue=queue, say=say and mask_text(say))
     length = until if until is not None else timeout
-    with attempt.steps.claim(wanted.step, (queue,), {}) as claim:
-        outcome = _outcome(attempt, claim.base, claim.name, wanted, length)
+    with attempt.steps.claim(step, (queue,), {}, kind=wanted.kind) as claim:
+        outcome = _outcome(attempt, claim.base, wanted._replace(step=claim.name), length)
     if isinstance(outcome, str):
         return outcome
     if isinstance(outcome, TimeoutError):
@@ -79,15 +76,15 @@ def wait_in(
     raise attempt.parked
 
 
-def answers_in(attempt: Attempt, wanted: Sequence[Awaited]) -> list[str]:
-    """Return the encoded answers to all questions, each a step of this exact name.
+def answers_in(attempt: Attempt, wanted: Sequence[NewStep]) -> list[str]:
+    """Return the encoded answers to all questions, each a step of this exact name that waits for a value of a queue.
 
     If one is not there, end the attempt: it waits for each of those that are missing.
     """
 
-    def is_there(each: Awaited) -> bool:
-        known = attempt.steps.newest(each.step)
-        queue_id = attempt.xcom.find_id(str(each.queue), refresh=True)
+    def is_there(each: NewStep) -> bool:
+        known = attempt.steps.newest(each.key)
+        queue_id = attempt.xcom.find_id(str(each.awaited_queue), refresh=True)
         return (known is not None and known.is_done) or takes.has_live(attempt.database, queue_id or 0)
 
     answers: dict[str, str] = {}
@@ -98,11 +95,11 @@ def answers_in(attempt: Attempt, wanted: Sequence[Awaited]) -> list[str]:
         others = [one for one in missing if one is not each and one in left]
         with contextlib.ExitStack() as held:
             for one in (each, *others):
-                held.enter_context(attempt.steps.holding(one.step))
-            outcome = _outcome(attempt, each.step, each.step, each, None, others if each in missing else ())
+                held.enter_context(attempt.steps.holding(one.key))
+            outcome = _outcome(attempt, each.key, each, None, others if each in missing else ())
         if not isinstance(outcome, str):
             assert isinstance(outcome, Wait)  # it has no deadline
-            waiting = [replace(outcome, queue=one.queue, say=one.say) for one in (each, *others)]
+            waiting = [_wait(attempt, one, outcome.since) for one in (each, *others)]
             attempt.parked = Waiting(waits.describe(attempt.session, waiting))
             raise attempt.parked
         answers[each.step] = outcome
@@ -136,11 +133,10 @@ def _refuse_here(attempt: Attempt) -> None:
 
 def _outcome(
     attempt: Attempt,
-    base: str,
-    name: str,
-    wanted: Awaited,
+    base: StepKey,
+    wanted: NewStep,
     length: Length | datetime | None,
-    others: Sequence[Awaited] = (),
+    others: Sequence[NewStep] = (),
 ) -> str | TimeoutError | Wait:
     """Return the encoded answer, or the error if it did not come in time; end the attempt if neither is there yet.
 
@@ -149,35 +145,29 @@ def _outcome(
     all_steps = attempt.steps
     while True:
         with attempt.xcom.watched():
-            known = all_steps.newest(name)  # also of this attempt: an agent decides about a call in a step of this name
+            known = all_steps.newest(wanted.key)  # also of this attempt: an agent decides about a call in such a step
             if known is not None and known.is_done:
-                _refuse_other_step(attempt, known, name, wanted)
+                _refuse_other_question(attempt, known, wanted)
                 return known.result or "null"
             _refuse_here(attempt)
-            before = waits.waited_before(attempt.database, attempt.id, name)
-            deadline = _deadline(attempt, length) if before is None else before.deadline
-            awaited = wanted._replace(deadline=deadline)
-            step = all_steps.begin(base, name, awaited.encoded(), known, once=False)
+            before = waits.waited_before(attempt.database, attempt.id, wanted.key)
+            deadline = _deadline(attempt, length) if before is None else before.deadline_at
+            awaited = wanted._replace(deadline_at=deadline)
+            step = all_steps.begin(base, awaited, known)
         if step is not None:
             went_on = functools.partial(waits.went_on, attempt.database, attempt.id)
             is_settled = known is not None and known.status == "failed" and went_on(known.id)
-            begun = [
-                all_steps.begin(each.step, each.step, each.encoded(), all_steps.newest(each.step), once=False)
-                for each in others
-            ]
+            begun = [all_steps.begin(each.key, each, all_steps.newest(each.key)) for each in others]
             return _take_or_park(attempt, step, awaited, list(filter(None, begun)), is_settled=is_settled)
 
 
-def _refuse_other_step(attempt: Attempt, known: StepRecord, name: str, wanted: Awaited) -> None:
-    asked = waits.awaited(name, known.arguments)
-    if asked is not None and (asked.queue, asked.say) != (wanted.queue, wanted.say):
-        questions = [f"{each.say!r} of {each.queue}" for each in (asked, wanted)]
+def _refuse_other_question(attempt: Attempt, known: StepRecord, wanted: NewStep) -> None:
+    if known.is_wait and (known.awaited_queue, known.say) != (wanted.awaited_queue, wanted.say):
+        questions = [f"{each.say!r} of {each.awaited_queue}" for each in (known, wanted)]
         raise InputsDiffer(
-            f"{name} of {attempt.full_name} has the answer to {questions[0]}, and now asks {questions[1]}: --from asks "
-            "again, or give the wait a name of its own"
+            f"{wanted.step} of {attempt.full_name} has the answer to {questions[0]}, and now asks {questions[1]}: "
+            "--from asks again, or give the wait a name of its own"
         )
-    if known.arguments is not None and asked is None:
-        refuse_other_arguments(attempt, known, name, dumps([[wanted.queue], {}]))
 
 
 def _deadline(attempt: Attempt, length: Length | datetime | None) -> int | None:
@@ -198,13 +188,13 @@ def _deadline(attempt: Attempt, length: Length | datetime | None) -> int | None:
 
 
 def _take_or_park(
-    attempt: Attempt, step: Step, awaited: Awaited, others: Sequence[Step], *, is_settled: bool
+    attempt: Attempt, step: Step, awaited: NewStep, others: Sequence[Step], *, is_settled: bool
 ) -> str | TimeoutError | Wait:
     """Let a step that has begun take its answer and complete, or fail at its deadline, or park with its attempt.
 
     The `others` park with it, or end.
     """
-    database, queue = attempt.database, awaited.queue
+    database, queue = attempt.database, awaited.awaited_queue
 
     def work(transaction: Transaction) -> tuple[str, str | None]:
         if not attempts.lock(transaction, attempt.id):
@@ -214,7 +204,7 @@ def _take_or_park(
         if queue_id is not None and not is_settled:
             found = takes.take_whole(transaction, queue_id, step.id)
         moment = now_micros(transaction)
-        is_late = is_settled or (awaited.deadline is not None and awaited.deadline <= moment)
+        is_late = is_settled or (awaited.deadline_at is not None and awaited.deadline_at <= moment)
         if found is not None or (is_late and queue is None):
             answer = "null" if found is None else found[1]
             check(transaction, steps.complete(transaction, step.id, answer, restorable=True))
@@ -258,12 +248,28 @@ def _take_or_park(
     if status == "failed":
         return TimeoutError(_late(attempt, awaited))
     attempt._close()
-    moment = now_micros(database)
-    return Wait(attempt.session, attempt.task, queue, moment, awaited.deadline, awaited.say, False, moment)
+    return _wait(attempt, awaited, now_micros(database))
 
 
-def _late(attempt: Attempt, awaited: Awaited) -> str:
-    if awaited.deadline is None:
-        return f"no answer came to queue {awaited.queue} in time"
-    until = f"{to_datetime(awaited.deadline).astimezone():%Y-%m-%d %H:%M:%S}"
-    return one_line(f"no value came to queue {attempt.session}/{awaited.queue} until {until}")
+def _wait(attempt: Attempt, awaited: NewStep, moment: int) -> Wait:
+    """Return a wait that has begun at a moment."""
+    return Wait(
+        session=attempt.session,
+        task=attempt.task,
+        kind=awaited.kind,
+        step=awaited.step,
+        attributes=awaited.attributes,
+        queue=awaited.awaited_queue,
+        since=moment,
+        deadline=awaited.deadline_at,
+        say=awaited.say,
+        has_value=False,
+        moment=moment,
+    )
+
+
+def _late(attempt: Attempt, awaited: NewStep) -> str:
+    if awaited.deadline_at is None:
+        return f"no answer came to queue {awaited.awaited_queue} in time"
+    until = f"{to_datetime(awaited.deadline_at).astimezone():%Y-%m-%d %H:%M:%S}"
+    return one_line(f"no value came to queue {attempt.session}/{awaited.awaited_queue} until {until}")

@@ -131,6 +131,7 @@ _tasks = functools.partial(
     lambda tree: type(tree) is dict and {*map(str, tree.values())} <= {"waiting", "skipped"},
     "a dict of tasks, each waiting or skipped",
 )
+_dict = functools.partial(_problem_of_json, lambda tree: type(tree) is dict, "a dict")
 _durations = functools.partial(
     _problem_of_json,
     lambda tree: type(tree) is list and bool(tree) and all(type(item) is int and 0 <= item <= _LATEST for item in tree),
@@ -265,6 +266,7 @@ ATTEMPT: Columns = {
         content=functools.partial(_problem_of_name, what="step", most=STEP_BYTES),
     ),
     "step_number": ColumnRule(int, nullable=True, least=1, most=_INTEGER),
+    "attributes": ColumnRule(str, nullable=True, note="JSON: a dict", content=_dict, json="object"),
     "awaited_queue": _TEXT_OR_NULL,
     "deadline_at": _TIME_OR_NULL,
     "say": _TEXT_OR_NULL,

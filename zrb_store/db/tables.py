@@ -190,6 +190,7 @@ attempt = Table(
     Column("step_of", Text),  # name of the task
     Column("step", Text),  # name of the step, with ~2 if it is the second of that name in its attempt
     Column("step_number", Integer),
+    Column("attributes", Text),  # JSON dict: what else its kind says of it; for agents, see queries/agents.py
     # What a wait waits for: a value of a queue, or the deadline if there is none.
     Column("awaited_queue", Text),
     Column("deadline_at", BigInt),
@@ -218,6 +219,11 @@ attempt = Table(
         "step",
         "CASE WHEN step_of IS NULL THEN step IS NULL AND step_number IS NULL AND parent_id IS NULL AND NOT once "
         "ELSE step IS NOT NULL AND step_number IS NOT NULL AND task = step_of || '/' || step_number END",
+    ),
+    _rule(
+        "wait",
+        "CASE WHEN step_of IS NULL THEN awaited_queue IS NULL AND deadline_at IS NULL "
+        "ELSE status <> 'waiting' OR awaited_queue IS NOT NULL OR deadline_at IS NOT NULL END",
     ),
     UniqueConstraint("session_id", "task", "number"),
     Index(None, "run_id"),

@@ -110,7 +110,8 @@ def queries(dialect_name: str) -> Mapping[str, str]:
             {attempt_name("session", "attempt", "attempt")}, session.name AS session, attempt.step_of AS task,
             attempt.step, attempt.number, attempt.once, {end}, attempt.result,
             {attempt_name("session", "parent", "parent")}, attempt.parent_id, attempt.id AS attempt_id,
-            attempt.arguments, {group}, session.project
+            attempt.arguments, {group}, session.project, attempt.kind, attempt.attributes, attempt.awaited_queue,
+            {at("attempt.deadline_at")}, attempt.say
             FROM {with_run} LEFT JOIN zrb_attempt AS parent ON parent.id = attempt.parent_id
             WHERE attempt.step_of IS NOT NULL""",
         "zrb_xcom_queues": f"""SELECT

@@ -1,24 +1,25 @@
-"""The steps of agents as a person reads them: what their names say, questions to models, calls of tools, costs."""
+"""The steps of agents as a person reads them: questions to models, calls of tools, costs."""
 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Collection, Iterable, Sequence
 from typing import Final, NamedTuple, TypeAlias
 
-from zrb_store.queries.steps import BUDGET
+from zrb_store.queries.agents import (
+    APPROVAL,
+    DEFERRED,
+    KINDS,
+    MODEL_REQUEST,
+    PROMPT,
+    TOOL_CALL,
+    AgentStep,
+    OfKind,
+)
 from zrb_store.records import AttemptRecord, JsonObject, JsonValue
 
 Object: TypeAlias = dict[str, JsonValue]
 
-# Names of agents are the user's, and may look like a part of a step: so the longest that can be one is taken.
-_STEP = re.compile(
-    r"(?:(?P<agent>.+): )?"
-    r"(?:(?P<kind>model|prompt)|(?P<of_call>tool|approval|deferred) (?P<call>.+?)(?: approved)?)"
-    r"(?:~(?P<number>\d+))?",
-    re.DOTALL,
-)
 _CONTENT = "zrb_store.agents.Content"
 _MOST = 60  # characters of a call's arguments
 # How a call may end, with what is said before what the agent was told.
@@ -34,62 +35,39 @@ _OPEN_ENDS = {
 }
 
 
-class StepName(NamedTuple):
-    """What the name of a step says."""
-
-    agent: str = ""  # the run of an agent of `durable`, such as `desk~2`; others have no name
-    kind: str = ""  # model, prompt, tool, approval or deferred; empty if the step is of no agent
-    tool: str = ""
-    call: str = ""  # the id that the model gave to a call
-    number: str = "1"
-
-
-def step_name(step: str) -> StepName:
-    """Return what the name of a step says, which may be of an agent."""
-    found = _STEP.fullmatch(step)
-    if found is None:
-        return StepName()
-    kind, call = found["kind"] or found["of_call"], found["call"] or ""
-    tool, _, call = call.partition(" ") if kind == "tool" else ("", "", call)
-    return StepName(found["agent"] or "", kind, tool, call, found["number"] or "1")
-
-
-def is_agent_step(step: str) -> bool:
-    """Whether a step of this name may be of an agent."""
-    return bool(step_name(step).kind) or step.startswith(BUDGET)
-
-
-def agent_note(step: str, result: JsonValue) -> str | None:
+def agent_note(step: OfKind, result: JsonValue) -> str | None:
     """Return what the step of an agent did, such as `model 4: gpt-5.2, 1,204 in / 88 out tokens`; None for others."""
-    name = step_name(step)
-    note = _note(name, as_object(result))
-    return f"{name.agent}: {note}" if note and name.agent else note or None
+    if step.kind not in KINDS:
+        return None
+    own = AgentStep.of(step)
+    note = _note(step.kind, own, as_object(result))
+    return f"{own.label}: {note}" if note and own.label else note or None
 
 
-def _note(name: StepName, result: Object) -> str:
+def _note(of: str, own: AgentStep, result: Object) -> str:
     kind, changed = str(result.get("kind")), str(result.get("changed") or "")
-    if name.kind == "model" and kind == "answer" and "response" in result:
+    if of == MODEL_REQUEST and kind == "answer" and "response" in result:
         model = as_object(result["response"]).get("model_name")
         parts = [str(model or ""), amount(*tokens(result)), changed]
-        return f"model {name.number}: {', '.join(filter(None, parts))}"
-    if name.kind == "model" and kind == "refused":
-        return f"model {name.number}: refused: {_first_line(str(result.get('text', '')))}"
-    if name.kind == "prompt" and kind == "prompt":
+        return f"model {own.number}: {', '.join(filter(None, parts))}"
+    if of == MODEL_REQUEST and kind == "refused":
+        return f"model {own.number}: refused: {_first_line(str(result.get('text', '')))}"
+    if of == PROMPT and kind == "prompt":
         return f"prompt: {', '.join(filter(None, (_message(result), changed)))}"
-    if name.kind in ("approval", "deferred") and (found := decisions(name, result)):
-        arrow = "-> " if name.kind == "deferred" else ""
-        return f"{name.kind}: {', '.join(f'{call} {arrow}{told}' for call, told in found.items())}"
-    if name.kind == "tool" and kind in _ENDS:
+    if of in (APPROVAL, DEFERRED) and (found := decisions(own, result)):
+        arrow = "-> " if of == DEFERRED else ""
+        return f"{of}: {', '.join(f'{call} {arrow}{told}' for call, told in found.items())}"
+    if of == TOOL_CALL and kind in _ENDS:
         called = json.dumps(result["call"], ensure_ascii=False) if "call" in result else ""
         called = called if len(called) <= _MOST else f"{called[:_MOST]}..."
-        return f"tool {name.tool} {called} -> {_OPEN_ENDS.get(kind) or end_of_call(result)}"
+        return f"tool {own.tool} {called} -> {_OPEN_ENDS.get(kind) or end_of_call(result)}"
     return ""
 
 
-def decisions(name: StepName, result: Object) -> dict[str, str]:
+def decisions(own: AgentStep, result: Object) -> dict[str, str]:
     """Return what was decided about calls, by their ids."""
     if result.get("kind") in ("approved", "denied"):  # by a person
-        return {name.call: _verdict(result)}
+        return {own.call: _verdict(result)}
     found = as_object(result.get("results"))
     approvals = {call: _verdict(one) for call, one in as_object(found.get("approvals")).items()}
     return approvals | {call: text_of(one) for call, one in as_object(found.get("calls")).items()}
@@ -219,9 +197,9 @@ class Costs(NamedTuple):
 NO_COSTS: Final = Costs()
 
 
-def agents_of(steps: Iterable[str]) -> frozenset[str]:
+def agents_of(steps: Iterable[OfKind]) -> frozenset[str]:
     """Return the runs of agents that have these steps."""
-    return frozenset(step_name(step).agent for step in steps)
+    return frozenset(AgentStep.of(step).label for step in steps if step.kind in KINDS)
 
 
 Results: TypeAlias = Sequence[tuple[AttemptRecord, JsonValue]]  # the attempts of a step, with their results
@@ -233,19 +211,19 @@ def costs_of_step(attempts: Results, last_id: int | None, agents: Collection[str
     The last attempt of the task may have used what another one, or a fork's original, has completed: that of the agents
     that it got to, or of all (None) if it has completed.
     """
-    name, costs = step_name(attempts[0][0].step or ""), NO_COSTS
-    for record, result in attempts if name.kind in ("model", "tool") else ():
+    of, agent, costs = attempts[0][0].kind, AgentStep.of(attempts[0][0]).label, NO_COSTS
+    for record, result in attempts if of in (MODEL_REQUEST, TOOL_CALL) else ():
         is_own, nothing = record.run_id is not None, Spent()
         is_call = _kind(result) != "approval" and (is_own or _kind(result) in _ENDS)  # else a person has marked it
-        spent = answer_cost(result) if name.kind == "model" else Spent(tool_calls=is_call)
+        spent = answer_cost(result) if of == MODEL_REQUEST else Spent(tool_calls=is_call)
         if record.status == "completed":
-            was_used = record.parent_id != last_id and (agents is None or name.agent in agents)
+            was_used = record.parent_id != last_id and (agents is None or agent in agents)
             costs += Costs(
                 spent if is_own else nothing,
                 spent if record.in_effect and was_used else nothing,
                 nothing if record.in_effect or not is_own else spent,
             )
-    return costs._replace(paid=Spent(tool_calls=executions(attempts))) if name.kind == "tool" else costs
+    return costs._replace(paid=Spent(tool_calls=executions(attempts))) if of == TOOL_CALL else costs
 
 
 def answer_cost(result: JsonValue) -> Spent:
@@ -253,9 +231,9 @@ def answer_cost(result: JsonValue) -> Spent:
     return Spent(1, *tokens(as_object(result))) if _kind(result) == "answer" else Spent()
 
 
-def agent_tokens(step: str, result: JsonValue) -> int | None:
+def agent_tokens(kind: str, result: JsonValue) -> int | None:
     """Return the tokens of the answer of a model, and None of another step."""
-    spent = answer_cost(result) if step_name(step).kind == "model" else Spent()
+    spent = answer_cost(result) if kind == MODEL_REQUEST else Spent()
     return spent.input_tokens + spent.output_tokens if spent.answers else None
 
 
@@ -267,7 +245,8 @@ def executions(attempts: Results) -> int:
     """
     before = [None, *(record for record, _ in attempts)]
     return sum(
-        each.run_id is not None and not (each.status == "completed" and _only_tells(one, each, _kind(result)))
+        each.run_id is not None
+        and not (each.kind in KINDS and each.status == "completed" and _only_tells(one, each, _kind(result)))
         for one, (each, result) in zip(before, attempts, strict=False)
     )
 

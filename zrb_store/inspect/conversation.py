@@ -13,18 +13,17 @@ from itertools import groupby
 
 from zrb_store.errors import TaskNotFound
 from zrb_store.inspect.agents import (
-    StepName,
     amount,
     as_list,
     as_object,
     decisions,
     end_of_call,
     plain,
-    step_name,
     text_of,
     tokens,
 )
 from zrb_store.inspect.show import SessionDocument, Step, Task
+from zrb_store.queries.agents import APPROVAL, DEFERRED, MODEL_REQUEST, OF_CONVERSATION, PROMPT, TOOL_CALL, AgentStep
 from zrb_store.records import JsonObject, JsonValue, iso, pick
 
 _LIVE_CONTEXT = "\n\n<live-context>"
@@ -119,11 +118,12 @@ def folded(turns: Iterable[Turn]) -> Iterator[Turn]:
 
 def by_agent(*tasks: Task) -> dict[str, list[Turn]]:
     """Return the turns of each of the agents of tasks, as the steps that stand began."""
-    found: dict[str, list[tuple[StepName, list[Turn]]]] = {}
+    found: dict[str, list[tuple[str, list[Turn]]]] = {}
     for step in sorted((step for task in tasks for step in task.steps), key=lambda step: step.last.started_tick):
-        if (name := step_name(step.name)).kind:
-            said = [replace(turn, agent=name.agent or None) for turn in _of_step(step, name)]
-            found.setdefault(name.agent, []).append((name, said))
+        if (kind := step.last.kind) in OF_CONVERSATION:
+            own = AgentStep.of(step.last)
+            said = [replace(turn, agent=own.label or None) for turn in _of_step(step, kind, own)]
+            found.setdefault(own.label, []).append((kind, said))
     return {agent: list(_in_order(steps)) for agent, steps in found.items()}
 
 
@@ -132,14 +132,14 @@ def turns(task: Task) -> list[Turn]:
     return [turn for each in by_agent(task).values() for turn in each]
 
 
-def _in_order(steps: Iterable[tuple[StepName, list[Turn]]]) -> Iterator[Turn]:
+def _in_order(steps: Iterable[tuple[str, list[Turn]]]) -> Iterator[Turn]:
     """Yield the ends of an answer's calls in the order in which it made them: they may have begun in any order."""
     calls, ends = dict[str | None, Turn](), list[Turn]()
-    for name, said in (*steps, (StepName(), [])):
-        if name.kind in ("tool", "approval", "deferred"):
+    for kind, said in (*steps, ("", [])):
+        if kind in (TOOL_CALL, APPROVAL, DEFERRED):
             ends += said
             continue
-        if name.kind == "model":  # the model was told of all calls
+        if kind == MODEL_REQUEST:  # the model was told of all calls
             ended = {turn.call for turn in ends}
             missing = (turn for call, turn in calls.items() if call not in ended)
             ends += [
@@ -147,42 +147,42 @@ def _in_order(steps: Iterable[tuple[StepName, list[Turn]]]) -> Iterator[Turn]:
             ]
         places = {call: place for place, call in enumerate(calls)}
         yield from sorted(ends, key=lambda turn: places.get(turn.call, len(places)))
-        calls, ends = {turn.call: turn for turn in said if name.kind == "model" and turn.role == "tool call"}, []
+        calls, ends = {turn.call: turn for turn in said if kind == MODEL_REQUEST and turn.role == "tool call"}, []
         yield from said
 
 
-def _of_step(step: Step, name: StepName) -> Iterator[Turn]:
+def _of_step(step: Step, of: str, own: AgentStep) -> Iterator[Turn]:
     result, at, again = as_object(step.result), step.last.ended_at, any(step.costs.used_again)
     kind = result.get("kind")
     by = Turn("assistant", "", at=at, from_store=again)
-    if name.kind == "tool":
-        by = replace(by, role="tool result", tool=name.tool, arguments=result.get("call"), call=name.call)
+    if of == TOOL_CALL:
+        by = replace(by, role="tool result", tool=own.tool, arguments=result.get("call"), call=own.call)
     if step.status != "completed":
-        if name.kind in ("model", "tool") and step.status != "waiting":
+        if of in (MODEL_REQUEST, TOOL_CALL) and step.status != "waiting":
             error = step.last.error
             why = f": {error.message}" if error and error.message else ""
             yield replace(by, text=f"[{step.status}{why}]")
-    elif name.kind == "prompt":
+    elif of == PROMPT:
         if system := result.get("system_prompt"):
             yield Turn("system", str(system))
         history, message = (list(_of_messages(as_list(result.get(part)))) for part in ("history", "message"))
         earlier = len(history) if message else len(history) - 1  # the last one is what it is asked
         yield from (replace(turn, history=place < earlier) for place, turn in enumerate(history))
         yield from message
-    elif name.kind == "model" and kind == "answer":
+    elif of == MODEL_REQUEST and kind == "answer":
         response = result.get("response")
         for place, turn in enumerate(_of_messages([response])):
             turn = replace(turn, at=at, from_store=again)
             model = str(as_object(response).get("model_name"))
             yield turn if place else replace(turn, tokens=tokens(result), model=model)
-    elif name.kind == "model" and kind == "refused":
+    elif of == MODEL_REQUEST and kind == "refused":
         yield replace(by, text=f"[refused: {result.get('text', '')}]", from_store=False)
-    elif name.kind in ("model", "tool") and kind is None:  # what a person has marked
+    elif of in (MODEL_REQUEST, TOOL_CALL) and kind is None:  # what a person has marked
         yield replace(by, text=text_of(step.result))
-    elif name.kind == "tool" and kind != "approval":
+    elif of == TOOL_CALL and kind != "approval":
         yield replace(by, text=end_of_call(result))
-    elif name.kind in ("approval", "deferred"):
-        yield from (Turn(name.kind, text, call=call, at=at) for call, text in decisions(name, result).items())
+    elif of in (APPROVAL, DEFERRED):
+        yield from (Turn(of, text, call=call, at=at) for call, text in decisions(own, result).items())
 
 
 def _of_messages(messages: Iterable[JsonValue]) -> Iterator[Turn]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Literal
@@ -16,8 +17,8 @@ from zrb_store.codec.compare import Difference, differences, list_differences
 from zrb_store.codec.display import key_segment
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
-from zrb_store.inspect.agents import agent_note
 from zrb_store.queries import attempts, replay, sessions
+from zrb_store.queries.agents import OF_CONVERSATION
 from zrb_store.queries.queues import queue_ids
 from zrb_store.queries.show import count_standing, differing_steps, standing_data
 from zrb_store.queries.steps import of_attempt
@@ -68,8 +69,8 @@ def _differences(a: dict[str, Lazy[JsonValue]], b: dict[str, Lazy[JsonValue]]) -
 
 def _step_differences(transaction: Transaction, a: int, b: int, *, names: Sequence[str]) -> Iterator[Difference]:
     agents: dict[str, None] = {}  # tasks whose agents did something else, or the same at another time
-    for task, step, *results in differing_steps(transaction, a, b):
-        if any(data is not None and agent_note(step, codec.to_json(data)) is not None for data in results):
+    for task, kind, step, *results in differing_steps(transaction, a, b):
+        if kind in OF_CONVERSATION:
             agents[task] = None
             continue
         path = f"${key_segment(task)}.steps{key_segment(step)}"
@@ -101,12 +102,14 @@ def doings(transaction: Transaction, attempt: AttemptRecord) -> JsonValue:
     """Return how an attempt ended, its result, and what it and each of its steps took and pushed, by queue."""
     result = attempts.stored_result(transaction, attempt)
     steps = of_attempt(transaction, attempt.id)
+    same = Counter(key.name for key in steps)
+    names = {key: key.name if same[key.name] == 1 else f"{key.kind} {key.name}" for key in steps}
     return {
         "status": attempt.status,
         "error": None if attempt.error_type is None else f"{attempt.error_type}: {attempt.error_message}",
         "result": None if result is None else codec.to_json(result),
         **_handled(transaction, attempt, attempt.id),
-        "steps": {name: {**_handled(transaction, attempt, step.id)} for name, step in steps.items()},
+        "steps": {names[key]: {**_handled(transaction, attempt, step.id)} for key, step in steps.items()},
     }
 
 

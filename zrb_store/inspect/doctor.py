@@ -23,8 +23,6 @@ from zrb_store.queries.damage import Level, label, say, texts
 from zrb_store.queries.invariants import of_database, violations
 from zrb_store.queries.output import size_of_lines
 from zrb_store.queries.stats import dead_queues
-from zrb_store.queries.wait_invariants import RERUN
-from zrb_store.queries.waits import awaited
 
 # WAL needs shared memory, which files on these systems cannot give to processes on several machines.
 NETWORK_FILE_SYSTEMS = frozenset(
@@ -110,7 +108,6 @@ def examine_rows(database: Database) -> Iterator[Finding]:
     for invariant, what in violations(database, of_database(database.dialect_name)):
         yield Finding(invariant.level, invariant.name, what, invariant.remedy)
     yield from _sessions(database)
-    yield from _waits(database)
     yield from _encoded(database, "result")
     yield from _output(database)
     yield from _encoded(database, "value")
@@ -149,14 +146,6 @@ def _sessions(database: Database) -> Iterator[Finding]:
     wrong = "have a damaged path, inputs, tasks or command line"
     remedy = "restore a backup, or delete them with `zrb-store rm`"
     yield from _of_rows("error", "session-text", "session", wrong, remedy, [*damaged])
-
-
-def _waits(database: Database) -> Iterator[Finding]:
-    """Check that parked waits say what they wait for."""
-    with database.snapshot() as transaction:
-        rows = texts(transaction, "wait")
-        silent = [label(row) for *row, step, arguments in rows if awaited(step, arguments) is None]
-    yield from _of_rows("error", "wait-arguments", "attempt", "wait, but do not say for what", RERUN, silent)
 
 
 def _output(database: Database) -> Iterator[Finding]:

@@ -328,8 +328,8 @@ def _step(step: Step) -> Step:
     return replace(
         step,
         attempts=list(map(_cut, step.attempts)),
-        tokens=agent_tokens(step.name, step.result),
-        note=cut_text(agent_note(step.name, step.result) or call_text(step.last.arguments or "[[],{}]"), _NOTE),
+        tokens=agent_tokens(step.last.kind, step.result),
+        note=cut_text(agent_note(step.last, step.result) or call_text(step.last.arguments or "[[],{}]"), _NOTE),
         result=None if is_long else step.result,
         beginning=beginning(step.result) if is_long else None,
     )

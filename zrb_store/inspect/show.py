@@ -16,12 +16,13 @@ from zrb_store import codec, records
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
 from zrb_store.errors import SessionNotFound, ValueNotFound
-from zrb_store.inspect.agents import NO_COSTS, Costs, agent_note, agents_of, costs_of_step, executions, step_name
+from zrb_store.inspect.agents import NO_COSTS, Costs, agent_note, agents_of, costs_of_step, executions
 from zrb_store.inspect.header import header
 from zrb_store.inspect.moments import attempt_at, moment_of, runs_at, status_at, value_at
 from zrb_store.inspect.value import each_with_acts
 from zrb_store.names import full_name, nearest
 from zrb_store.queries import attempts, history, lease, output, runs, sessions, show
+from zrb_store.queries.agents import TOOL_CALL
 from zrb_store.queries.by_hand import Change, last_of_session
 from zrb_store.queries.clock import Moment
 from zrb_store.queries.history import Only, Scope, Value
@@ -89,7 +90,7 @@ class Step:
     @property
     def repeats(self) -> str:
         """How often it was begun, or executed if an agent called it; empty for once."""
-        is_call = step_name(self.name).kind == "tool" and agent_note(self.name, self.result)
+        is_call = self.last.kind == TOOL_CALL and agent_note(self.last, self.result)
         count, what = (self.executions, "executions") if is_call else (len(self.attempts), "attempts")
         return f"{count} {what}" * (count > 1)
 
@@ -360,7 +361,7 @@ class SessionDocument(SessionView):
     def _steps_of(self, task: str, last_attempt: AttemptRecord | None) -> Iterator[Step]:
         last_id, agents = None if last_attempt is None else last_attempt.id, None
         if last_attempt is not None and last_attempt.status != "completed":
-            agents = agents_of(of_attempt(self.transaction, last_attempt.id, "arguments", "result"))
+            agents = agents_of(of_attempt(self.transaction, last_attempt.id, "arguments", "result").values())
         found = show.steps_of_task(self.transaction, self.session.id, task, self.at)
         for _, group in itertools.groupby(found, lambda each: each[0].step_number):
             own = [(self.seen(each), None if data is None else codec.to_json(data)) for each, data in group]

@@ -8,12 +8,13 @@ from itertools import groupby
 
 from zrb_store import codec
 from zrb_store.db.engine import Database
-from zrb_store.inspect.agents import NO_COSTS, Costs, Spent, agents_of, costs_of_step, step_name
+from zrb_store.inspect.agents import NO_COSTS, Costs, Spent, agents_of, costs_of_step
 from zrb_store.local_time import Since, beginning
 from zrb_store.queries import lease, stats
+from zrb_store.queries.agents import MODEL_REQUEST
 from zrb_store.queries.clock import now_micros
 from zrb_store.queries.notify import LastError, last_errors
-from zrb_store.records import UNSUCCESSFUL, JsonObject, JsonTree, by_key, iso, pick
+from zrb_store.records import UNSUCCESSFUL, AttemptRecord, JsonObject, JsonTree, by_key, iso, pick
 
 _Key = tuple[str | None, str | None]  # project and main task
 
@@ -146,17 +147,18 @@ def task_stats(database: Database, *, task: str | None = None, since: Since | No
 
 def _add_costs(found: dict[_Key, TaskStats], answers: Iterable[stats.Answer]) -> None:
     """Add the costs of the answers of one task."""
-    asked, begun = list[tuple[str, Costs]](), list[str]()
+    asked, begun = list[tuple[AttemptRecord, Costs]](), list[AttemptRecord]()
     for one in answers:
-        name, result = one.record.step or "", one.result and codec.to_json(one.result)
-        if step_name(name).kind == "model":
-            asked.append((name, costs_of_step([(one.record, result)], one.last_id, None)))
-        begun += [name] * (one.last_status == "completed" or one.record.parent_id == one.last_id)
+        if one.record.kind == MODEL_REQUEST:
+            result = one.result and codec.to_json(one.result)
+            asked.append((one.record, costs_of_step([(one.record, result)], one.last_id, None)))
+        begun += [one.record] * (one.last_status == "completed" or one.record.parent_id == one.last_id)
     if not asked:
         return
     of_task, agents = found.setdefault(one.key, TaskStats(*one.key)), agents_of(begun)
-    for name, costs in asked:
-        of_task.costs += costs if step_name(name).agent in agents else costs._replace(used_again=Spent())
+    for record, costs in asked:
+        is_used = not agents.isdisjoint(agents_of([record]))
+        of_task.costs += costs if is_used else costs._replace(used_again=Spent())
 
 
 def recent_runs(

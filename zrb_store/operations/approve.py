@@ -9,7 +9,7 @@ from zrb_store.db.engine import Database
 from zrb_store.errors import InvalidArgument, ValueNotFound
 from zrb_store.inspect.agents import agent_tokens
 from zrb_store.operations.values import push
-from zrb_store.queries.steps import paid_since
+from zrb_store.queries.agents import APPROVAL, BUDGET, paid_since
 from zrb_store.queries.waits import Wait, parked
 from zrb_store.records import JsonValue, SessionRecord
 
@@ -21,7 +21,7 @@ def questions(database: Database, session: SessionRecord) -> list[Wait]:
 
 def _asked(database: Database, session: SessionRecord) -> list[Wait]:
     waiting = parked(database, [session.id]) if session.status == "waiting" else []
-    return [each for each in waiting if each.of_agent is not None]
+    return [each for each in waiting if each.kind in (APPROVAL, BUDGET)]
 
 
 def answer(
@@ -29,7 +29,7 @@ def answer(
 ) -> list[Wait]:
     """Answer the question about a call, by default the only one, or those about a budget; return what was asked."""
     waiting = _asked(database, session)
-    asked = [each for each in waiting if (each.call is None) == budget and not each.has_value]
+    asked = [each for each in waiting if (each.kind == BUDGET) == budget and not each.has_value]
     found = [each for each in asked if call in (None, each.call)]
     listed = ", ".join(f"{each.call} ({each.say})" for each in asked)
     if not found:
@@ -41,7 +41,7 @@ def answer(
         raise InvalidArgument(f"session {session.name} waits for several calls: name one of {listed}")
     if budget:
         paid = paid_since(database, session.name, 0)
-        used = sum(agent_tokens(step, codec.to_json(data or "null")) or 0 for _, step, data in paid)
+        used = sum(agent_tokens(kind, codec.to_json(data or "null")) or 0 for _, kind, data in paid)
         if used >= int(str(value["tokens"])):
             raise InvalidArgument(f"session {session.name} has used {used:,} tokens: give it a larger budget")
     for each in found:

@@ -15,6 +15,7 @@ from zrb_store.queries import attempts, lease, queues, sessions, steps, values
 from zrb_store.queries.by_hand import record_change
 from zrb_store.queries.clock import draw, now_micros
 from zrb_store.queries.give_back import give_back, give_back_unfinished
+from zrb_store.queries.steps import NewStep
 from zrb_store.records import AttemptRecord, SessionRecord
 
 T = TypeVar("T")
@@ -116,7 +117,7 @@ def _of_begun_step(
         )
     if last.in_effect and not completed:  # its result could not be stored, and it is to run again
         give_back(transaction, [(last.id, "not-restorable")])
-    same = ("session_id", "task", "arguments", "parent_id", "step_of", "step", "step_number", "once")
+    same = ("session_id", "task", "parent_id", "step_of", "step_number", *NewStep._fields)
     return {"fence": session.fence, **{name: getattr(last, name) for name in same}}
 
 
@@ -127,12 +128,10 @@ def _of_new_step(transaction: Transaction, session: SessionRecord, task: str, st
         "session_id": session.id,
         "fence": session.fence,
         "task": f"{task}/{number}",
-        "arguments": None,
         "parent_id": None,
         "step_of": task,
-        "step": step,
         "step_number": number,
-        "once": False,
+        **NewStep(step, None)._asdict(),
     }
 
 

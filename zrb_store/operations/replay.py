@@ -21,7 +21,7 @@ from zrb_store.queries.by_hand import drop
 from zrb_store.queries.clock import Moment, draw
 from zrb_store.queries.queues import ensure_queue
 from zrb_store.queries.replay import Handled
-from zrb_store.queries.steps import StepRecord
+from zrb_store.queries.steps import StepKey, StepRecord
 from zrb_store.queries.values import seqs_in_queue
 from zrb_store.records import AttemptRecord, Damage, SessionRecord
 from zrb_store.settings import REPLAYS
@@ -104,7 +104,7 @@ class _Diverged(Exception):
     """The replay does not have a value that a step of the record took."""
 
 
-def step_of_record(owner: Owner, task: str, name: str, known: StepRecord | None) -> StepRecord | None:
+def step_of_record(owner: Owner, task: str, key: StepKey, known: StepRecord | None) -> StepRecord | None:
     """Let a step of the attempt that is replayed do what it did in the record, if it completed there, and return it.
 
     Otherwise, or if it took what is not there now, return the newest attempt of the step that is `known` here.
@@ -117,15 +117,14 @@ def step_of_record(owner: Owner, task: str, name: str, known: StepRecord | None)
         record = attempts.by_id(transaction, int(record_id))
         if record is None or owner.full_name != f"{replay.fork_of(transaction, record.session)}/{record.name}":
             return  # one of another session that the action starts
-        step = steps.of_attempt(transaction, record.id).get(name)
+        step = steps.of_attempt(transaction, record.id).get(key)
         if step is None or step.status != "completed" or not step.restorable:
             return
         if "--steps" in options and (not step.once or "--repeat-once" in options):
             return
         number = steps.highest_number(transaction, task, parent_id=owner.id) + 1 if known is None else known.step_number
         last = 0 if known is None else known.number
-        arguments, once = step.arguments or "", bool(step.once)
-        begun = steps.begin(transaction, owner.id, task, name, number, arguments, once=once, known=last)
+        begun = steps.begin(transaction, owner.id, task, number, step.as_new(), known=last)
         if begun is None:
             return
         _handle_again(transaction, step.id, begun.id)
@@ -135,7 +134,7 @@ def step_of_record(owner: Owner, task: str, name: str, known: StepRecord | None)
         owner.database.transact(work)
     except _Diverged:
         return known
-    return steps.newest(owner.database, owner.id, task, name)
+    return steps.newest(owner.database, owner.id, task, key)
 
 
 def _handle_again(transaction: Transaction, recorded: int, step_id: int) -> None:

@@ -26,6 +26,7 @@ from zrb_store.plugin.inputs_read import ALL, InputsView
 from zrb_store.plugin.messages import warn
 from zrb_store.process import current_project
 from zrb_store.queries import attempts
+from zrb_store.queries.agents import KINDS, AgentStep
 from zrb_store.queries.dependent_steps import steps_to_resume
 from zrb_store.queries.steps import StepRecord
 from zrb_store.records import SessionRecord
@@ -377,12 +378,11 @@ class Resumer:
                 pairs = zip(known, planned, strict=True)
                 again, _ = paid([one for one, step in pairs if one.is_done and step.action == "made-again"])
                 notes += [f"{decision.task}: a resume repeats {again}"] * bool(again)
-            elif known and decision.steps:
-                from zrb_store.inspect.agents import step_name  # late: few sessions have agents
-
-                if any(one.is_done and step_name(one.step).agent for one in known):
-                    later = "whether its agents of `durable()` use their steps again is known when they run"
-                    notes.append(f"{decision.task}: {later}")
+            elif decision.steps and any(
+                one.is_done and one.kind in KINDS and AgentStep.of(one).agent for one in known or ()
+            ):
+                later = "whether its agents of `durable()` use their steps again is known when they run"
+                notes.append(f"{decision.task}: {later}")
             found.append(decision)
         return found, notes
 

@@ -103,7 +103,7 @@ def is_step(of: sa.FromClause | None = None) -> sa.ColumnElement[bool]:
 def is_same_step(one: sa.FromClause, other: sa.FromClause) -> sa.ColumnElement[bool]:
     """Return the condition that two attempts are of the same step."""
     of_task = (one.c.session_id == other.c.session_id, one.c.step_of == other.c.step_of)
-    return sa.and_(*of_task, one.c.step == other.c.step)
+    return sa.and_(*of_task, one.c.step == other.c.step, one.c.kind == other.c.kind)
 
 
 def _run_may_write() -> sa.ColumnElement[bool]:

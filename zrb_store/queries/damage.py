@@ -123,7 +123,7 @@ def say(noun: str, wrong: str, count: int, labels: list[str]) -> str:
     return f"{noun}s that {wrong}: {count} ({', '.join(labels[:SHOWN])}{more})"
 
 
-Kind = Literal["session", "run", "attempt", "queue", "result", "wait", "output", "value", "replaced"]
+Kind = Literal["session", "run", "attempt", "queue", "result", "output", "value", "replaced"]
 
 
 @statement
@@ -134,18 +134,15 @@ def _texts(kind: Kind) -> sa.Select[*Row]:
         "attempt": (t.attempt.c.inputs_read,),
         "queue": (t.queue.c.retry_after,),
         "result": (t.attempt.c.result,),
-        "wait": (t.attempt.c.step, t.attempt.c.arguments),
         "output": (t.output.c.size, t.output.c.data),
         "value": (whole_text(),),
         "replaced": (t.replaced.c.data,),
     }
     if kind == "attempt":
         return rows_of("zrb_attempt").add_columns(*columns[kind]).where(t.attempt.c.inputs_read.is_not(None))
-    if kind not in ("result", "wait"):
+    if kind != "result":
         return rows_of(f"zrb_{kind}").add_columns(*columns[kind])
     steps = rows_of("zrb_attempt").add_columns(*columns[kind]).where(t.attempt.c.step_of.is_not(None))
-    if kind == "wait":
-        return steps.where(t.attempt.c.status == literal("waiting"), t.attempt.c.given_back_at.is_(None))
     return steps.where(t.attempt.c.result.is_not(None))
 
 

@@ -234,5 +234,5 @@ def steps_in(
     """
     params = {"attempt_id": attempt_id, "task": task, "since": since, "before": before or 2**62}
     found = list(map(step_record, executor.execute(_in_span(results), params)))
-    newest = {step.step: step for step in found}
-    return [step for step in found if newest[step.step] is step]
+    newest = {step.key: step for step in found}
+    return [step for step in found if newest[step.key] is step]

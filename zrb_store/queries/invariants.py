@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from zrb_store.db import columns
@@ -228,17 +228,18 @@ def _is_parent_of_step() -> sa.Exists:
     return parent_is(parent.c.id < t.attempt.c.id, *same, ~is_of_no_task(parent))
 
 
-def _first_of_several(name: str, other: str) -> Condition:
-    """Return the condition that a step is the first of those that share `name`, but not all of these share `other`."""
+def _first_of_several(shared: Collection[str], others: Collection[str]) -> Condition:
+    """Return the condition that a step is the first of those that share some columns, but not all share the others."""
     twin = t.attempt.alias("twin")
     return t.attempt.c.id.in_(
         sa.select(sa.func.min(twin.c.id))
         .where(twin.c.step_of.is_not(None))
-        .group_by(twin.c.session_id, twin.c.step_of, twin.c[name])
-        .having(sa.func.min(twin.c[other]) != sa.func.max(twin.c[other]))
+        .group_by(twin.c.session_id, twin.c.step_of, *(twin.c[name] for name in shared))
+        .having(sa.or_(*(sa.func.min(twin.c[name]) != sa.func.max(twin.c[name]) for name in others)))
     )
 
 
+_OF_TASKS = ("task", "check", "server", "fallback", "manual", "delivery")  # the kinds of attempts that are no steps
 _attempt = functools.partial(invariant, "zrb_attempt")
 _OF_ATTEMPTS = [
     _attempt(
@@ -298,14 +299,15 @@ _OF_ATTEMPTS = [
     ),
     _attempt(
         "step-id",
-        "have fields of steps without being steps, or are steps without a task, a name or a number, or not named "
-        "after these",
+        "have fields or a kind of steps without being steps, or are steps without a task, a kind, a name or a number, "
+        "or not named after these",
         lambda: sa.case(
             (
                 is_step(),
                 # If one of them is NULL, the id is too.
                 sa.or_(
                     t.attempt.c.step.is_(None),
+                    is_one_of(t.attempt.c.kind, *_OF_TASKS),
                     t.attempt.c.task
                     != sa.func.coalesce(
                         t.attempt.c.step_of + literal("/") + sa.cast(t.attempt.c.step_number, sa.Text), literal("")
@@ -314,7 +316,7 @@ _OF_ATTEMPTS = [
                 ),
             ),
             else_=sa.or_(
-                t.attempt.c.step_of.is_not(None),
+                ~is_one_of(t.attempt.c.kind, *_OF_TASKS),
                 t.attempt.c.step.is_not(None),
                 t.attempt.c.step_number.is_not(None),
                 sa.and_(is_one_of(t.attempt.c.status, "completed"), t.attempt.c.result.is_not(None)),
@@ -326,7 +328,9 @@ _OF_ATTEMPTS = [
     _attempt(
         "step-number",
         "are steps with two numbers, or with the number of another step",
-        lambda: sa.or_(_first_of_several("step", "step_number"), _first_of_several("step_number", "step")),
+        lambda: sa.or_(
+            _first_of_several(("kind", "step"), ("step_number",)), _first_of_several(("step_number",), ("kind", "step"))
+        ),
     ),
     _attempt(
         "step-parent",

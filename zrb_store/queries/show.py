@@ -13,11 +13,11 @@ from zrb_store.db.core import bindparam, exists, literal, sa, statement, t
 from zrb_store.db.dialect import among, now, whole_text
 from zrb_store.db.transaction import Executor, Row, Transaction, first_column
 from zrb_store.queries import attempts
+from zrb_store.queries.agents import is_answer
 from zrb_store.queries.attempts import attempt_as, is_in_effect, is_step
 from zrb_store.queries.clock import Moment, by_then
 from zrb_store.queries.output import has_output
 from zrb_store.queries.queues import RULES, QueueRules, readable_rules
-from zrb_store.queries.steps import is_answer
 from zrb_store.queries.values import is_dead, is_delayed, is_due, is_held, is_same_value, was_live
 from zrb_store.records import UNSUCCESSFUL, AttemptRecord
 
@@ -270,13 +270,13 @@ def _of(step: sa.FromClause, session: str) -> sa.ColumnElement[bool]:
 
 
 @statement
-def _differing(done_in: Literal["a", "b"]) -> sa.Select[str | None, str | None, str | None, str | None]:
+def _differing(done_in: Literal["a", "b"]) -> sa.Select[*Row]:
     a, b = attempt_as("a"), attempt_as("b")
     here, one, there, other = ("a", a, "b", b) if done_in == "a" else ("b", b, "a", a)
-    same = sa.and_(other.c.step_of == one.c.step_of, other.c.step == one.c.step)
+    same = sa.and_(*(other.c[name] == one.c[name] for name in ("step_of", "kind", "step")))
     differs = sa.or_(other.c.id.is_(None), *([a.c.result != b.c.result] if done_in == "a" else []))
     return (
-        sa.select(one.c.step_of, one.c.step, a.c.result, b.c.result)
+        sa.select(one.c.step_of, one.c.kind, one.c.step, a.c.result, b.c.result)
         .select_from(one.outerjoin(other, sa.and_(_of(other, there), same)))
         .where(_of(one, here), differs)
         .order_by(one.c.id)
@@ -286,7 +286,7 @@ def _differing(done_in: Literal["a", "b"]) -> sa.Select[str | None, str | None, 
 def differing_steps(transaction: Transaction, a: int, b: int) -> Iterator[Row]:
     """Yield the steps whose stored results differ between two sessions, or that are done in only one of them.
 
-    Each is a task, the name of its step, and both encoded results, of which one may be None.
+    Each is a task, kind and name of its step, and both encoded results, of which one may be None.
     """
     for steps in (_differing("a"), _differing("b")):
         yield from transaction.stream(steps, {"a": a, "b": b})
@@ -303,7 +303,7 @@ class StepCounts(NamedTuple):
     failed: int  # how many attempts of steps failed
     interrupted: int  # how many were interrupted
     lost: int  # how many were lost
-    of_agent: int  # how many attempts of steps named `model` there are: the first answer of an agent has this name
+    of_agent: int  # how many attempts of steps ask a model
 
 
 @statement

@@ -11,10 +11,10 @@ from zrb_store.db.dialect import among, now
 from zrb_store.db.transaction import Executor, Row, Transaction, first_column
 from zrb_store.process import Projects
 from zrb_store.queries import attempts, runs, sessions
+from zrb_store.queries.agents import is_answer, is_call
 from zrb_store.queries.attempts import attempt_as
 from zrb_store.queries.notify import LastError
 from zrb_store.queries.queues import dead_values
-from zrb_store.queries.steps import is_answer, is_call
 from zrb_store.queries.values import is_dead, is_due, is_same_value
 from zrb_store.records import UNSUCCESSFUL, AttemptRecord, RunRecord, SessionRecord
 
@@ -99,7 +99,7 @@ def with_ids(executor: Executor, run_ids: Sequence[int]) -> list[TaskRun]:
 
 
 class Answer(NamedTuple):
-    """An attempt of a step that may be the answer of a model, or a call that the last attempt of a task has begun."""
+    """An attempt of a step that asks a model, or a call that the last attempt of a task has begun."""
 
     record: AttemptRecord
     result: str | None  # encoded; of an answer only

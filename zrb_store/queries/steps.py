@@ -26,46 +26,6 @@ def of_task(of_parent: bool = False) -> sa.ColumnElement[bool]:
     return sa.and_(t.attempt.c.session_id == session_id, t.attempt.c.step_of == bindparam("task"))
 
 
-BUDGET = "budget of agents"
-"""The name of the step by which a person raises the budget of a session."""
-
-
-def is_answer() -> sa.ColumnElement[bool]:
-    """Whether a step may be the answer of a model, by its name."""
-    step = t.attempt.c.step
-    named = ("model~%", "%: model", "%: model~%")  # `AGENT: model` of several agents in a task
-    return sa.or_(step == literal("model"), *(step.like(literal(name)) for name in named))
-
-
-def is_call() -> sa.ColumnElement[bool]:
-    """Whether a step may be the call of a tool of an agent, by its name."""
-    return sa.or_(*(t.attempt.c.step.like(literal(name)) for name in ("tool %", "%: tool %")))
-
-
-@statement
-def _paid_since() -> sa.Select[int, str, str | None]:
-    step = t.attempt.c.step
-    is_raise = sa.or_(step == literal(BUDGET), step.like(literal(f"{BUDGET}~%")))
-    return (
-        sa.select(t.attempt.c.ended_tick, step, t.attempt.c.result)
-        .select_from(t.attempt.join(t.session))
-        .where(
-            *(t.session.c.name == bindparam("session"), t.attempt.c.step_of.is_not(None)),
-            *(t.attempt.c.status == literal("completed"), t.attempt.c.run_id.is_not(None)),
-            *(t.attempt.c.ended_tick > bindparam("since"), sa.or_(is_answer(), is_raise)),
-        )
-        .order_by(t.attempt.c.ended_tick)
-    )
-
-
-def paid_since(executor: Executor, session: str, tick: int) -> Sequence[Row]:
-    """Return the answers that models gave after a moment in the session itself, and the raised budgets.
-
-    Each has its moment, the name of its step and its result.
-    """
-    return executor.execute(_paid_since(), {"session": session, "since": tick})
-
-
 def is_running() -> sa.ColumnElement[bool]:
     """Return the condition that an attempt is a step of the attempt `:attempt_id` that runs."""
     # The status is compared twice: if PostgreSQL has waited for a step that has just completed, it compares the step's
@@ -85,19 +45,51 @@ def is_running() -> sa.ColumnElement[bool]:
     )
 
 
+class StepKey(NamedTuple):
+    """What a step is known by within its task: steps of two kinds may have one name."""
+
+    kind: str
+    name: str
+
+
+class NewStep(NamedTuple):
+    """What is stored of a step when it begins."""
+
+    step: str  # its name
+    arguments: str | None
+    once: bool = False
+    kind: str = "step"
+    attributes: str | None = None
+    awaited_queue: str | None = None  # what a wait waits for
+    deadline_at: int | None = None  # until when, in microseconds
+    say: str | None = None
+    say_digest: str | None = None
+
+    @property
+    def key(self) -> StepKey:
+        """What it is known by within its task."""
+        return StepKey(self.kind, self.step)
+
+
 class StepRecord(NamedTuple):
     """An attempt of a step."""
 
     id: int
     number: int
     task: str  # the step's id within its session: TASK/NUMBER
-    step: str  # its name
+    kind: str
+    step: str  # its name, which no other step of its kind has in its task
     step_number: int  # its number within its task
     status: str
     started_at: int  # when it began, in microseconds
     started_tick: int
     ended_tick: int | None
-    arguments: str | None  # its encoded arguments; None if a person marked the step as completed before it ever began
+    arguments: str | None  # its encoded arguments; None of a wait, and if a person marked it before it ever began
+    attributes: str | None  # what else its kind says of it, as a JSON object
+    awaited_queue: str | None
+    deadline_at: int | None
+    say: str | None
+    say_digest: str | None
     result: str | None  # its encoded result, or None
     command_pid: int | None  # the process that leads its command, if it is one
     command_started: str | None
@@ -105,6 +97,11 @@ class StepRecord(NamedTuple):
     once: bool  # whether it may not be repeated unless a person lets it
     given_back: bool  # whether it was given back
     kept: bool  # whether a person has kept it: `fork` copied it, or `mark` wrote it
+
+    @property
+    def key(self) -> StepKey:
+        """What it is known by within its task."""
+        return StepKey(self.kind, self.step)
 
     @property
     def in_effect(self) -> bool:
@@ -115,6 +112,15 @@ class StepRecord(NamedTuple):
     def is_done(self) -> bool:
         """Whether its stored result is returned instead of running the step again."""
         return self.in_effect and self.restorable
+
+    @property
+    def is_wait(self) -> bool:
+        """Whether it waits for something, or has waited."""
+        return self.awaited_queue is not None or self.deadline_at is not None
+
+    def as_new(self) -> NewStep:
+        """Return what another attempt of it is to store."""
+        return NewStep(**{name: getattr(self, name) for name in NewStep._fields})
 
     @property
     def uncertain(self) -> bool:
@@ -140,13 +146,14 @@ def step_record(row: Row) -> StepRecord:
 
 @statement
 def _newest() -> sa.Select[*Row]:
-    found = select_steps().where(of_task(of_parent=True), t.attempt.c.step == bindparam("step"))
+    is_it = (t.attempt.c.step == bindparam("step"), t.attempt.c.kind == bindparam("kind"))
+    found = select_steps().where(of_task(of_parent=True), *is_it)
     return found.order_by(t.attempt.c.id.desc()).limit(literal(1))
 
 
-def newest(executor: Executor, parent_id: int, task: str, step: str) -> StepRecord | None:
+def newest(executor: Executor, parent_id: int, task: str, step: StepKey) -> StepRecord | None:
     """Return the newest attempt of a step, in whichever attempt of its task it ran; None if the step never began."""
-    rows = executor.execute(_newest(), {"attempt_id": parent_id, "task": task, "step": step})
+    rows = executor.execute(_newest(), {"attempt_id": parent_id, "task": task, "step": step.name, "kind": step.kind})
     return step_record(rows[0]) if rows else None
 
 
@@ -155,10 +162,10 @@ def _of_attempt(without: tuple[str, ...]) -> sa.Select[*Row]:
     return select_steps(*without).where(t.attempt.c.parent_id == bindparam("attempt_id")).order_by(t.attempt.c.id)
 
 
-def of_attempt(executor: Executor, attempt_id: int, *without: str) -> dict[str, StepRecord]:
-    """Return the last attempt of each step that an attempt of a task began, by the step's name."""
+def of_attempt(executor: Executor, attempt_id: int, *without: str) -> dict[StepKey, StepRecord]:
+    """Return the last attempt of each step that an attempt of a task began."""
     found = map(step_record, executor.execute(_of_attempt(without), {"attempt_id": attempt_id}))
-    return {each.step: each for each in found}
+    return {each.key: each for each in found}
 
 
 @statement
@@ -189,16 +196,13 @@ def _begin(dialect_name: str) -> sa.sql.dml.ReturningInsert[int, int]:
         "fence": _parent().c.fence,
         "task": task,
         "number": bindparam("known", type_=sa.Integer) + literal(1),
-        "kind": literal("step"),
         "status": literal("running"),
-        "arguments": bindparam("arguments", type_=sa.Text),
         "started_at": now(),
         "started_tick": next_tick(),
         "parent_id": _parent().c.id,
         "step_of": _parent().c.task,
-        "step": bindparam("step", type_=sa.Text),
         "step_number": bindparam("step_number", type_=sa.Integer),
-        "once": bindparam("once", type_=sa.Boolean),
+        **{name: bindparam(name, type_=t.attempt.c[name].type) for name in NewStep._fields},
     }
     rows = sa.select(*begun.values()).where(
         _parent().c.id == bindparam("attempt_id"),
@@ -220,6 +224,7 @@ def _begun_already() -> sa.Select[int, int]:
             t.attempt.c.parent_id == bindparam("attempt_id"),
             t.attempt.c.task == bindparam("task", type_=sa.Text),
             t.attempt.c.step == bindparam("step", type_=sa.Text),
+            t.attempt.c.kind == bindparam("kind", type_=sa.Text),
             t.attempt.c.status == literal("running"),
         )
         .order_by(t.attempt.c.id.desc())
@@ -228,13 +233,13 @@ def _begun_already() -> sa.Select[int, int]:
 
 
 def begin(
-    executor: Executor, parent_id: int, task: str, step: str, number: int, arguments: str, *, once: bool, known: int = 0
+    executor: Executor, parent_id: int, task: str, number: int, new: NewStep, *, known: int = 0
 ) -> BegunAttempt | None:
     """Begin the next attempt of a step; None if the one around it may not write, or another process was faster."""
-    params = {"attempt_id": parent_id, "task": f"{task}/{number}", "step": step, "step_number": number, "known": known}
+    params = {"attempt_id": parent_id, "task": f"{task}/{number}", "step": new.step, "kind": new.kind}
     rows = executor.execute(
         _begin(executor.dialect_name),
-        {**params, "arguments": arguments, "once": once},
+        {**params, **new._asdict(), "step_number": number, "known": known},
         lambda transaction: transaction.execute(_begun_already(), params) or None,
     )
     return BegunAttempt(*rows[0]) if rows else None
@@ -349,8 +354,8 @@ def _names() -> sa.Select[str | None]:
 
 
 _MARKED = (
-    *("session_id", "fence", "task", "status", "arguments", "error_message", "parent_id"),
-    *("step_of", "step", "step_number", "once", "result"),
+    *("session_id", "fence", "task", "status", "error_message", "parent_id"),
+    *("step_of", "step_number", "result", *NewStep._fields),
     *("started_at", "started_tick", "ended_at", "ended_tick", "given_back_at", "given_back_tick"),
 )
 
@@ -363,7 +368,6 @@ def _insert_marked() -> sa.sql.dml.ReturningInsert[int]:
         .values({name: bindparam(name, type_=t.attempt.c[name].type) for name in _MARKED})
         .values(
             id=new_id("zrb_attempt"),
-            kind=literal("step"),
             number=sa.select(sa.func.coalesce(sa.func.max(other.c.number), literal(0)) + literal(1))
             .where(other.c.session_id == bindparam("session_id"), other.c.task == bindparam("task"))
             .scalar_subquery(),

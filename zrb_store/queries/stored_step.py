@@ -13,6 +13,7 @@ def _completed() -> sa.Select[*Row]:
         other.c.session_id == parent.c.session_id,
         other.c.step_of == parent.c.task,
         other.c.step == bindparam("step", type_=sa.Text),
+        other.c.kind == literal("step"),
     )
     return (
         sa.select(t.attempt.c.arguments, t.attempt.c.result)

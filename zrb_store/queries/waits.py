@@ -1,76 +1,40 @@
 """Waits: steps that wait for a value of their session's queue, or for a time, while no process runs (promise 18).
 
-The arguments of such a step say what it waits for: `[[QUEUE], {"deadline": ..., "say": ...}]`. It is parked while its
-status is `waiting` and it was not given back. Its deadline stands while it is restorable: until its task starts over.
-Nothing wakes it: whether its wait is over is read from the rows.
+The columns of such a step say what it waits for (`awaited_queue`), until when and what it asks, whatever its kind. It
+is parked while its status is `waiting` and it was not given back. Its deadline stands while it is restorable: until its
+task starts over. Nothing wakes it: whether its wait is over is read from the rows.
 """
 
 from __future__ import annotations
 
 import json
-import re
 import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from zrb_store.codec.arguments import positional_and_named
-from zrb_store.codec.json_text import dumps
 from zrb_store.db.core import bindparam, exists, literal, sa, statement, t
 from zrb_store.db.dialect import among, next_tick, now, schema_is_unchanged
 from zrb_store.db.transaction import Executor, Row, Transaction
 from zrb_store.local_time import rounded
 from zrb_store.masking import one_line
 from zrb_store.queries import by_hand
+from zrb_store.queries.agents import APPROVAL, BUDGET, AgentStep
 from zrb_store.queries.attempts import attempt_as, is_in_effect, is_same_step, write_own
 from zrb_store.queries.clock import draw, now_micros
 from zrb_store.queries.queues import find_queue
+from zrb_store.queries.steps import NewStep, StepKey
 from zrb_store.queries.values import is_due, lock_queue
 from zrb_store.records import JsonObject, SessionRecord, pick, to_datetime
-
-_LAST_MOMENT = 2**53  # in the year 2255: every clock shows it
-NAME = "wait"
-"""The name of a step that waits for a time; with a space and the queue's name, of one that waits for a value."""
 
 
 class Awaited(NamedTuple):
     """What a step waits for: a value of a queue, or a time (the deadline) if there is no queue."""
 
-    queue: str | None
-    deadline: int | None = None  # in microseconds since 1970
-    say: str | None = None  # what a person is asked, without secrets
-    name: str | None = None  # of the step, if it was given one
-    about: str | None = None  # a digest of what a person is asked about, since `say` may lack secrets
-
-    @property
-    def step(self) -> str:
-        """The name of the step, without the ~2 of the second wait of that name in an attempt."""
-        return self.name or (NAME if self.queue is None else f"{NAME} {self.queue}")
-
-    def encoded(self) -> str:
-        """Return it as the arguments of the step."""
-        named: JsonObject = {"deadline": self.deadline, "say": self.say}
-        named |= {name: value for name in ("name", "about") if (value := getattr(self, name)) is not None}
-        return dumps([[self.queue], named])
-
-
-def awaited(step: str | None, arguments: str | None) -> Awaited | None:
-    """Return what a step of this name and with these arguments waits for; None if it does something else."""
-    positional, named = positional_and_named(arguments if isinstance(arguments, str) else "null")
-    if len(positional) != 1 or named.keys() - {"name", "about"} != {"deadline", "say"} or not isinstance(step, str):
-        return None
-    (queue,), deadline, say, name, about = positional, named["deadline"], *map(named.get, ("say", "name", "about"))
-    if not isinstance(queue, str | None) or not isinstance(say, str | None) or not isinstance(name, str | None):
-        return None
-    if not isinstance(about, str | None):
-        return None
-    if type(deadline) not in (int, type(None)):
-        return None
-    found = Awaited(queue, deadline if isinstance(deadline, int) else None, say, name, about)
-    if abs(found.deadline or 0) > _LAST_MOMENT:
-        return None
-    is_named_so = step == found.step or step.rpartition("~")[0] == found.step
-    return found if is_named_so and not (queue is None and deadline is None) else None
+    awaited_queue: str | None
+    deadline_at: int | None  # in microseconds since 1970
+    say: str | None  # what a person is asked, without secrets
+    say_digest: str | None  # a digest of what a person is asked about, since `say` may lack secrets
 
 
 @dataclass(frozen=True)
@@ -79,6 +43,9 @@ class Wait:
 
     session: str
     task: str
+    kind: str
+    step: str  # its name
+    attributes: str | None
     queue: str | None  # None if it waits for a time
     since: int  # when the task first waited there, in microseconds
     deadline: int | None  # after it, the wait is over in any case
@@ -92,24 +59,18 @@ class Wait:
         return self.has_value or (self.deadline is not None and self.deadline <= self.moment)
 
     @property
-    def of_agent(self) -> str | None:
-        """What an agent waits for: `approval ID` or `budget`; None if it is something else."""
-        found = re.fullmatch(rf"{re.escape(self.task)}: (?:.+: )?(approval .+|budget)", self.queue or "", re.DOTALL)
-        return found and found[1]
-
-    @property
     def answer(self) -> str:
         """The command that answers, without the program."""
-        if self.of_agent is None:
-            return f"push {shlex.join([self.session, str(self.queue)])} JSON"
-        if self.call is None:
+        if self.kind == BUDGET:
             return f"approve {shlex.quote(self.session)} --budget tokens=N"
-        return f"approve {shlex.join([self.session, self.call])}"
+        if self.call is not None:
+            return f"approve {shlex.join([self.session, self.call])}"
+        return f"push {shlex.join([self.session, str(self.queue)])} JSON"
 
     @property
     def call(self) -> str | None:
         """The id of the call that an agent may not make without an approval."""
-        return (self.of_agent or "").partition(" ")[2] or None
+        return AgentStep.of(self).call if self.kind == APPROVAL else None
 
     @property
     def is_late(self) -> bool:
@@ -141,7 +102,7 @@ def _parked(dialect_name: str) -> sa.Select[*Row]:
     since = sa.select(sa.func.min(first.c.started_at)).where(
         is_same_step(first, t.attempt), first.c.status == literal("waiting"), first.c.restorable
     )
-    columns = ("session_id", "step_of", "step", "arguments")
+    columns = ("session_id", "step_of", "kind", "step", "attributes", "awaited_queue", "deadline_at", "say")
     return (
         sa.select(t.session.c.name, since.scalar_subquery(), *(t.attempt.c[name] for name in columns))
         .select_from(t.attempt.join(t.session))
@@ -184,10 +145,9 @@ def parked(executor: Executor, session_ids: Sequence[int]) -> list[Wait]:
     moment = now_micros(executor) if rows else 0
     answered = set(executor.execute(_with_live(executor.dialect_name), ids)) if rows else set()
     found = []
-    for session, since, session_id, task, step, arguments in rows:
-        what = awaited(step, arguments) or Awaited(None, 0)  # damaged: the task shall wait again
-        has_value = (session_id, what.queue) in answered
-        found.append(Wait(session, task, what.queue, since, what.deadline, what.say, has_value, moment))
+    for session, since, session_id, task, kind, step, attributes, queue, deadline, say in rows:
+        has_value = (session_id, queue) in answered
+        found.append(Wait(session, task, kind, step, attributes, queue, since, deadline, say, has_value, moment))
     return found
 
 
@@ -252,7 +212,7 @@ def surroundings(executor: Executor, attempt_id: int) -> Surroundings | None:
 
 
 @statement
-def _before() -> sa.Select[str | None]:
+def _before() -> sa.Select[*Row]:
     parent, later = attempt_as("parent"), t.attempt.alias("later")
     # A script asks again by the same name.
     has_failed_here = exists(
@@ -262,12 +222,13 @@ def _before() -> sa.Select[str | None]:
         later.c.status == literal("failed"),
     )
     return (
-        sa.select(t.attempt.c.arguments)
+        sa.select(*(t.attempt.c[name] for name in Awaited._fields))
         .select_from(t.attempt.join(parent, parent.c.session_id == t.attempt.c.session_id))
         .where(
             parent.c.id == bindparam("attempt_id"),
             t.attempt.c.step_of == parent.c.task,
             t.attempt.c.step == bindparam("step"),
+            t.attempt.c.kind == bindparam("kind"),
             t.attempt.c.status == literal("waiting"),
             t.attempt.c.restorable,
             ~has_failed_here,
@@ -277,10 +238,10 @@ def _before() -> sa.Select[str | None]:
     )
 
 
-def waited_before(executor: Executor, attempt_id: int, step: str) -> Awaited | None:
+def waited_before(executor: Executor, attempt_id: int, step: StepKey) -> Awaited | None:
     """Return what the task of an attempt last waited for at this step, unless it starts over or asks again."""
-    rows = executor.execute(_before(), {"attempt_id": attempt_id, "step": step})
-    return awaited(step, rows[0][0]) if rows else None
+    rows = executor.execute(_before(), {"attempt_id": attempt_id, "step": step.name, "kind": step.kind})
+    return next(map(Awaited._make, rows), None)
 
 
 @statement
@@ -333,7 +294,7 @@ def _forget() -> sa.Update:
 def _answers() -> sa.Select[*Row]:
     pusher = attempt_as("pusher")
     return (
-        sa.select(t.queue.c.id, t.queue.c.name, t.value.c.seq, t.attempt.c.step, t.attempt.c.arguments)
+        sa.select(t.queue.c.id, t.queue.c.name, t.value.c.seq)
         .select_from(
             t.value.join(t.attempt, t.attempt.c.id == t.value.c.taken_by)
             .join(t.queue, t.queue.c.id == t.value.c.queue_id)
@@ -344,6 +305,7 @@ def _answers() -> sa.Select[*Row]:
             t.attempt.c.step_of == bindparam("of_task"),
             is_in_effect(),
             t.queue.c.session_id == bindparam("of_session"),
+            t.queue.c.name == t.attempt.c.awaited_queue,
             _is_from_outside(pusher),
         )
         .order_by(t.queue.c.id, t.value.c.seq)
@@ -351,15 +313,17 @@ def _answers() -> sa.Select[*Row]:
 
 
 @statement
-def _open_questions() -> sa.Select[str | None, str | None]:
-    done = attempt_as("other")
-    return sa.select(t.attempt.c.step, t.attempt.c.arguments).where(
+def _open_questions() -> sa.Select[str | None]:
+    done, queue = attempt_as("other"), t.attempt.c.awaited_queue
+    found = sa.select(queue).where(
         t.attempt.c.session_id == bindparam("of_session"),
         t.attempt.c.step_of == bindparam("of_task"),
         t.attempt.c.status == literal("waiting"),
         t.attempt.c.restorable,
+        queue.is_not(None),
         ~exists(is_same_step(done, t.attempt), is_in_effect(done)),
     )
+    return found.distinct().order_by(queue)
 
 
 @statement
@@ -387,10 +351,8 @@ class Answer(NamedTuple):
 def ask_anew(transaction: Transaction, session: SessionRecord, task: str) -> list[Answer]:
     """Let the deadlines of a task that starts over count anew, and return the answers that must not be used again."""
     params = {"of_session": session.id, "of_task": task}
-    rows = transaction.execute(_answers(), params)
-    answers = [Answer(*place) for *place, step, arguments in rows if awaited(step, arguments) is not None]
-    asked = [awaited(*row) for row in transaction.execute(_open_questions(), params)]
-    for queue in sorted({each.queue for each in asked if each is not None and each.queue is not None}):
+    answers = list(map(Answer._make, transaction.execute(_answers(), params)))
+    for (queue,) in transaction.execute(_open_questions(), params):
         answers += _unused_in(transaction, session.name, queue)
     transaction.execute(_forget(), params)
     return answers
@@ -403,14 +365,14 @@ def _unused_in(transaction: Transaction, session: str, queue: str) -> list[Answe
     return [Answer(queue_id or 0, queue, seq) for (seq,) in rows]
 
 
-def drop_other_answers(transaction: Transaction, session: str, attempt_id: int, asked: Awaited) -> None:
+def drop_other_answers(transaction: Transaction, session: str, attempt_id: int, asked: NewStep) -> None:
     """Drop the answers to another question that the task asked at this step before.
 
     The model of an agent may give its id to another call.
     """
-    before = waited_before(transaction, attempt_id, asked.step)
-    if before is not None and (before.about or before.say) != (asked.about if before.about else asked.say):
-        drop(transaction, session, _unused_in(transaction, session, str(asked.queue)))
+    before = waited_before(transaction, attempt_id, asked.key)
+    if before is not None and before.say_digest != asked.say_digest:
+        drop(transaction, session, _unused_in(transaction, session, str(asked.awaited_queue)))
 
 
 def drop(transaction: Transaction, session: str, answers: Iterable[Answer]) -> None:

@@ -196,7 +196,7 @@ class SessionPrinter:
         """Return the row of a step: its last attempt, with the name of the step and its result."""
         last, width = step.last, self._width
         has_completed = last.status == "completed"
-        of_agent = agent_note(step.name, step.result)
+        of_agent = agent_note(step.last, step.result)
         facts = {
             step.repeats: bool(step.repeats),
             "once": last.once,

@@ -25,7 +25,7 @@ from zrb_store.masking import ErrorText, is_secret_name, mask_command, remember
 from zrb_store.names import check_step_name
 from zrb_store.process import identity, is_group_alive
 from zrb_store.queries import attempts, sessions
-from zrb_store.queries.steps import StepRecord
+from zrb_store.queries.steps import NewStep, StepRecord
 from zrb_store.records import JsonValue
 from zrb_store.shell.child import EndingSignals
 from zrb_store.shell.command import CommandRunner, Outcome, check_command, environment_of, record_command
@@ -58,10 +58,8 @@ class ShellStep:
         parent = os.getppid()
         attempt = _surrounding(store, check_step_name(self.name))
         call = ExactStep(
-            self.name,
-            self._arguments({}),
+            NewStep(self.name, self._arguments({}), self.once),
             self._change,
-            once=self.once,
             compares_kept=True,
             refuse_running=functools.partial(_refuse_running, attempt, self.name),
         )

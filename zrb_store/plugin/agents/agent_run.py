@@ -26,7 +26,7 @@ from zrb_store.attempt import Step
 from zrb_store.attempt.steps import Done
 from zrb_store.codec.arguments import positional_and_named
 from zrb_store.plugin.compat import AnyTask
-from zrb_store.queries.steps import StepRecord
+from zrb_store.queries.steps import NewStep, StepRecord
 from zrb_store.records import JsonValue
 
 T = TypeVar("T")
@@ -157,16 +157,16 @@ class AgentRun:
 
     async def approve(self, decide: Decide, requests: Any, *args: Any) -> DeferredToolResults | None:
         """Return what was decided about tool calls that need an approval, then or now: each call is a step."""
-        decided, asked = DeferredToolResults(), dict[str, ToolCallPart]()
+        decided, asked = DeferredToolResults(), list[tuple[NewStep, ToolCallPart]]()
         none = replace(requests, calls=[], approvals=[])
         alone = [(call, replace(none, calls=[call])) for call in requests.calls or ()]
         alone += [(call, replace(none, approvals=[call])) for call in requests.approvals or ()]
         for call, one in alone:
-            name = self.journal.name_of_call(f"approval {call.tool_call_id}")
+            new = self.journal.approval(call)
             try:
-                results = await self._approve_one(decide, name, call, one, *args)
+                results = await self._approve_one(decide, new, call, one, *args)
             except NobodyThere:
-                asked[name] = call
+                asked.append((new, call))
                 continue
             if results is None:
                 return None
@@ -176,9 +176,9 @@ class AgentRun:
         return decided if alone else await decide(requests, *args)
 
     async def _approve_one(
-        self, decide: Decide, name: str, call: ToolCallPart, *args: Any
+        self, decide: Decide, new: NewStep, call: ToolCallPart, *args: Any
     ) -> DeferredToolResults | None:
-        with self.journal.decision(name) as step:
+        with self.journal.decision(new) as step:
             if isinstance(step, Done):
                 repeated = read_decisions(codec.decode(step.result), [call])
                 _note_edited(call, repeated.approvals.get(call.tool_call_id))

@@ -26,12 +26,12 @@ from zrb_store.agents.journal import prompt_difference
 from zrb_store.agents.once import Policy
 from zrb_store.agents.stored import NotReadable, Prompt, read_prompt
 from zrb_store.codec.arguments import positional_and_named
-from zrb_store.inspect.agents import step_name
 from zrb_store.inspect.resume import PlannedStep
 from zrb_store.plugin import compat
 from zrb_store.plugin.agents.agent_run import instructions_of
 from zrb_store.plugin.agents.hooks import terms_of
 from zrb_store.plugin.compat import AnyTask
+from zrb_store.queries.agents import MODEL_REQUEST, PROMPT, AgentStep
 from zrb_store.queries.steps import StepRecord
 from zrb_store.records import JsonValue
 
@@ -148,7 +148,7 @@ def plan_agent(
     if over is None and terms is None and paid_by("", known)[0]:
         plans = [("stops", "agents-off")] * len(known)
     if over is None and terms is not None:
-        now = _now(task, inputs, next((one for one in known if one.is_done and one.step == "prompt"), None))
+        now = _now(task, inputs, next(filter(_is_first_prompt, known), None))
         once = {**(now.probe.once if now.probe else {}), **terms.once}
         plans = [_alone(one, once) for one in known]
         reason = ""
@@ -169,12 +169,16 @@ def plan_agent(
     return [PlannedStep(one.task, one.step, *plan) for one, plan in zip(known, plans, strict=True)]
 
 
+def _is_first_prompt(one: StepRecord) -> bool:
+    return one.is_done and one.kind == PROMPT and AgentStep.of(one) == AgentStep()
+
+
 def _alone(one: StepRecord, once: Mapping[str, str]) -> tuple[str, str]:
     """Return what becomes of a step if no request has changed."""
     if one.is_done:
         return "reused", "completed"
     if one.uncertain:
-        return "not-repeated" if once.get(step_name(one.step).tool) == "tell" else "stops", "unknown"
+        return "not-repeated" if once.get(AgentStep.of(one).tool) == "tell" else "stops", "unknown"
     if one.status == "waiting":
         return "known-when-it-runs", "waiting"
     dead = one.status in ("running", "completed")
@@ -189,21 +193,21 @@ def _differences(known: Sequence[StepRecord], now: _Now) -> Iterator[tuple[int, 
     parts, first = dict[str, Any](), dict[str, JsonValue]()  # of the requests then, and the tools of the first one
     found, is_compared = "", False
     for place, one in enumerate(known):
-        kind, then = step_name(one.step).kind, _arguments(one)
-        if kind in ("prompt", "model") and one.in_effect and not one.restorable:
+        kind, then = one.kind, _arguments(one)
+        if kind in (PROMPT, MODEL_REQUEST) and one.in_effect and not one.restorable:
             yield place, NOT_STORED, {}
-        elif kind == "prompt" and one.is_done and then and not one.kept:
+        elif kind == PROMPT and one.is_done and then and not one.kept:
             found = prompt_difference(one.arguments or "null", {**then, **now.prompt})
             if found:
                 yield place, found, {}
-        elif kind == "model" and one.is_done and now.probe is not None:
+        elif kind == MODEL_REQUEST and one.is_done and now.probe is not None:
             parts |= then
             tools = parts.get("tools", {})
             first = first or tools
             if then and not one.kept:
                 if not found and not is_compared:  # the others follow
                     had = {**parts, "tools": now.probe.tools} if tools != first else parts
-                    found = now.probe.difference(had, is_first=one.step == "model")
+                    found = now.probe.difference(had, is_first=AgentStep.of(one).number == 1)
                 is_compared = True
                 if found:
                     gone = first.keys() - now.probe.tools.keys()
