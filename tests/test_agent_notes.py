@@ -140,6 +140,8 @@ def test_what_attributes_say(attributes: str | None, own: AgentStep) -> None:
     [
         (AgentStep(), ""),
         (AgentStep("front desk", 2), "front desk~2"),
+        (AgentStep("desk~2"), '"desk~2"'),
+        (AgentStep("desk: model"), '"desk: model"'),
     ],
 )
 def test_labels(own: AgentStep, label: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import json
 import re
 from collections.abc import Iterable
 
@@ -51,6 +52,11 @@ def check_step_name(name: str) -> str:
 def numbered(name: str, number: int) -> str:
     """Return the name of the first, or `load~2` for the second, of several of one name."""
     return name if number == 1 else f"{name}~{number}"
+
+
+def quoted(text: str, *, unless: str) -> str:
+    """Return a text as a part of a name, in quotes unless it matches a pattern: it cannot be taken for other parts."""
+    return text if re.fullmatch(unless, text) else json.dumps(text, ensure_ascii=False)
 
 
 def storable_name(text: str) -> str:

@@ -25,6 +25,19 @@ def test_an_id_that_comes_again_names_another_call(agents: Agents) -> None:
 
 @pytest.mark.promise(number=11)
 @on_newest
+def test_ids_that_look_like_the_names_of_other_calls(agents: Agents) -> None:
+    """Names of steps show the second use of an id with ~2."""
+    agents.tasks(
+        rounds('["x", "x", "x~2", "x~2"][number]') + "agent(tools=[kill_at(99)], tool_factories=[], model=TELLER)\n"
+    )
+    assert '["receipt 0", "receipt 10", "receipt 20", "receipt 30"]' in agents.run("triage")
+    agents.twice()
+    names = ["tool charge x", "tool charge x~2", 'tool charge "x~2"', 'tool charge "x~2"~2']
+    assert agents.rows("step", where="step LIKE 'tool%'") == names
+
+
+@pytest.mark.promise(number=11)
+@on_newest
 def test_an_approval_of_an_id_that_comes_again(agents: Agents) -> None:
     """It is asked for again: what was decided about another call is no approval."""
     agents.tasks(

@@ -24,7 +24,7 @@ from zrb_store.db.transaction import Transaction
 from zrb_store.errors import BudgetUsed
 from zrb_store.inspect.agents import agent_tokens
 from zrb_store.masking import ErrorText, mask_text
-from zrb_store.names import numbered
+from zrb_store.names import numbered, quoted
 from zrb_store.queries.agents import BUDGET, paid_since
 from zrb_store.queries.steps import NewStep, StepKey
 from zrb_store.queries.waits import drop_other_answers
@@ -106,7 +106,8 @@ def ask(
 
 def _queue(attempt: Attempt, what: str) -> str:
     """Return the name of the queue to which the answer about something comes."""
-    return f"{attempt.task}: {what}"
+    task = quoted(attempt.task, unless='[^":]+')
+    return f"{task}: {what}"
 
 
 class Budget:

@@ -25,7 +25,7 @@ from zrb_store.agents.changes import NO_TOOLS, NOT_STORED, ChangedRequests, OnCh
 from zrb_store.agents.decisions import Budget, ask
 from zrb_store.agents.digests import digest
 from zrb_store.agents.fingerprint import Fingerprints, Request, message_digest
-from zrb_store.agents.names import CallNames, bounded
+from zrb_store.agents.names import CallNames, bounded, word
 from zrb_store.agents.once import Policy
 from zrb_store.agents.stored import Data, Dump, NotReadable, Prompt, encoded, encoded_messages, refusal_of, summary
 from zrb_store.attempt import Attempt, Step
@@ -274,17 +274,17 @@ class Journal:
 
         One that waited for an approval is executed again when it has that.
         """
-        text = f"tool {call.tool_name} {call.tool_call_id}{' approved' * is_approved}"
+        text = f"tool {word(call.tool_name)} {word(call.tool_call_id)}{' approved' * is_approved}"
         return self._of_call(TOOL_CALL, text, call.tool_call_id, tool=call.tool_name)
 
     def approval(self, call: ToolCallPart) -> NewStep:
         """Return the step, without arguments, in which it is decided about a call."""
-        return self._of_call(APPROVAL, f"approval {call.tool_call_id}", call.tool_call_id)
+        return self._of_call(APPROVAL, f"approval {word(call.tool_call_id)}", call.tool_call_id)
 
     def deferred(self, calls: Sequence[ToolCallPart]) -> NewStep:
         """Return the step, without arguments, in which calls are answered."""
         ids = sorted(call.tool_call_id for call in calls)
-        return self._of_call(DEFERRED, f"deferred {' '.join(ids)}", " ".join(ids))
+        return self._of_call(DEFERRED, f"deferred {' '.join(map(word, ids))}", " ".join(ids))
 
     def _of_call(self, kind: str, text: str, call_id: str, *, tool: str = "") -> NewStep:
         self._keep_start()

@@ -1,6 +1,7 @@
-"""The names of an agent's steps, for people.
+"""The names of an agent's steps, for people. Two different steps never get the same name.
 
-What a step is stands in its kind and attributes, and nobody reads that from its name.
+Names of agents and tools, and the ids that models give to calls, may be any text: what could be taken for another part
+of a name stands in quotes. What a step is stands in its kind and attributes, and nobody reads that from its name.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 
-from zrb_store.names import storable_name
+from zrb_store.names import quoted, storable_name
 
 _LONGEST_NAME = 400
 
@@ -38,6 +39,11 @@ class CallNames:
         for text, made_at in list(self._made):
             if made_at >= position:
                 del self._made[text, made_at]
+
+
+def word(text: str) -> str:
+    """Return the name of a tool, or the id of a call, as one word of a name."""
+    return quoted(text, unless=r'[^\s"~]+')
 
 
 def bounded(name: str) -> str:

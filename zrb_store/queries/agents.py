@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple, Protocol, Self
 
 from zrb_store.db.core import bindparam, is_one_of, literal, sa, statement, t
 from zrb_store.db.transaction import Executor, Row
-from zrb_store.names import numbered
+from zrb_store.names import numbered, quoted
 
 PROMPT: Final = "prompt"  # keeps what an agent starts from
 MODEL_REQUEST: Final = "model_request"  # its result is the model's answer
@@ -54,7 +54,7 @@ class AgentStep(NamedTuple):
     @property
     def label(self) -> str:
         """The run of the agent as people read it, such as `desk~2`; empty for an agent of zrb."""
-        return numbered(self.agent, self.run) if self.agent else ""
+        return numbered(quoted(self.agent, unless='[^"~:]+'), self.run) if self.agent else ""
 
 
 def is_answer() -> sa.ColumnElement[bool]:
