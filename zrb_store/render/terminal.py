@@ -60,13 +60,13 @@ def progress(what: str) -> Iterator[Callable[[int, int], None]]:
         done, total = count, of
 
     def show() -> None:
-        pause = _PATIENCE
+        is_shown, pause = False, _PATIENCE
         while not ended.wait(pause):
             share = f"{done * 100 // total}% ({done:,} of {total:,}), " if total else ""
             # The cursor goes back to the beginning, where a message of another thread replaces the line.
             _write(f"\r\x1b[K{what}: {share}{time.monotonic() - began:.0f} s\r")
-            pause = 0.2
-        if pause < _PATIENCE:  # it was shown
+            is_shown, pause = True, 0.2
+        if is_shown:
             _write("\x1b[K")
 
     thread = threading.Thread(target=show, daemon=True)
