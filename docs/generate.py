@@ -292,10 +292,10 @@ def export_schema() -> str:
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": "export.json",
         "title": "`export`, one line",
-        "description": "The first is the record zrb-store, the last the record end. Each session is followed by its runs, "
-        "queues, attempts, output, values (each with its returns) and changes. Fields are the columns of a row, links "
-        "are names. `import` also refuses texts with NUL or lone surrogates, and records that contradict each other: a "
-        "live value with a taker, a named run that is missing, a lease that ends more than a day from now.",
+        "description": "The first is the record zrb-store, the last the record end. Each session is followed by its "
+        "runs, queues, attempts, output, values (each with its returns) and changes. Fields are the columns of a row, "
+        "links are names. `import` also refuses texts with NUL or lone surrogates, and records that contradict each "
+        "other: a live value with a taker, a named run that is missing, a lease that ends more than a day from now.",
         "type": "object",
         "properties": common,
         "required": list(common),

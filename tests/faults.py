@@ -162,7 +162,6 @@ FAULTS = {
     "result-data": ["UPDATE zrb_attempt SET result = '[' WHERE task = 'load/1'"],
     "result-type": ["""UPDATE zrb_attempt SET result = '{"$"\\:"later"}' WHERE task = 'load/1'"""],
     "attempt-columns": [
-        "UPDATE zrb_attempt SET kind = 'boss' WHERE task = 'read'",
         "UPDATE zrb_attempt SET number = 0 WHERE task = 'read'",
         "UPDATE zrb_attempt SET started_at = 4611686018427387904 WHERE task = 'read'",
     ],

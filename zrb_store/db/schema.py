@@ -208,7 +208,8 @@ def damage(database: Database) -> list[str]:
     """Return the problems that SQLite finds in its file, an empty list if there are none."""
     found = [row[0].splitlines()[-1] for row in database.operate(Transaction.ask, "PRAGMA integrity_check")]
     # Rows that break a rule of their table are named by the invariants.
-    return [each for each in found if each != "ok" and not each.startswith(("CHECK constraint failed", "NULL value in"))]
+    breaks_a_rule = ("CHECK constraint failed", "NULL value in")
+    return [each for each in found if each != "ok" and not each.startswith(breaks_a_rule)]
 
 
 def dangling(database: Database) -> dict[str, int]:

@@ -46,14 +46,14 @@ _SHOWN: dict[type, str] = {
     SessionRecord: "id name status task path tasks parent forked_from pinned fence created_at ended_at created_tick "
     "ended_tick damage",
     RunRecord: "id session_id number origin python_version zrb_version started_at lease_expires_at suspected_at "
-    "ended_at status told_at started_tick ended_tick error_type stop_requested_at acknowledged_at damage seen_at",
+    "ended_at status notified_at started_tick ended_tick error_type stop_requested_at acknowledged_at damage seen_at",
     Task: "name status restorable result attempts counts steps is_parked attempts_left_out steps_left_out",
     StepCounts: "task steps standing kept running failed interrupted lost of_agent",
     Attempt: "record output",
     StoredOutput: "bytes truncated",
-    AttemptRecord: "id session_id session run_id run fence task number role status restorable result_queue_id "
-    "result_seq error_type started_at ended_at given_back_at parent_id step_of step_number once started_tick "
-    "ended_tick given_back_tick damage",
+    AttemptRecord: "id session_id session run_id run fence task number kind status restorable result_queue_id "
+    "result_seq error_type started_at ended_at given_back_at parent_id step_of step_number once deadline_at "
+    "started_tick ended_tick given_back_tick damage",
     Step: "attempts status executions tokens",
     Queue: "now values earlier",
     QueueSummary: "id name values live dead delayed held rules",
