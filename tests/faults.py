@@ -121,6 +121,7 @@ FAULTS = {
     "step-id": [
         "UPDATE zrb_attempt SET kind = 'task' WHERE step = 'page'",
         "UPDATE zrb_attempt SET kind = 'step' WHERE task = 'read'",
+        "UPDATE zrb_attempt SET kind = 'boss' WHERE task = 'read'",
         "UPDATE zrb_attempt SET step_of = NULL WHERE step = 'connect'",
         "UPDATE zrb_attempt SET step = NULL WHERE step = 'connect'",
         "UPDATE zrb_attempt SET step_number = NULL WHERE step = 'connect'",
