@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from pathlib import Path
@@ -14,6 +15,7 @@ from tests.rows import faults, query
 from tests.scripts import Scripts, finished, require
 from zrb_store import Store
 from zrb_store.process import has_living_member
+from zrb_store.shell.run import task_name
 
 pytestmark = pytest.mark.slow
 ON_SQLITE = pytest.mark.parametrize("location", ["sqlite"], indirect=True)
@@ -107,6 +109,49 @@ def test_what_a_session_is_for_stays(store: Store, scripts: Scripts, command: Co
     scripts.write("fixed", "")
     resumed = scripts.run("zrb-store", "resume", "--failed")
     assert (resumed.code, sorted(resumed.out.splitlines())) == (0, ["one: completed", "two: completed"])
+
+
+def test_jobs_without_a_name_are_not_mixed(store: Store, scripts: Scripts, command: Commands) -> None:
+    """Another job of the same shell neither settles a failure nor counts as a run of the first one."""
+    scripts.write("a.sh", "exit 3")
+    scripts.write("jobs/b.sh", "echo b")
+    assert scripts.run("zrb-store", "run", "first", "--", "sh", "a.sh").code == 3
+    for name in ("second", "third"):
+        assert scripts.run("zrb-store", "run", name, "--", "sh", "-e", f"{scripts.folder}/jobs/b.sh").code == 0
+    checked = scripts.run("zrb-store", "check")
+    assert (checked.code, "first" in checked.out) == (1, True)
+    last = [scripts.run("zrb-store", "last", task) for task in ("a.sh", "jobs/b.sh")]
+    assert [each[:2] for each in last] == [(3, ""), (0, "b\n\n")]
+    stats = json.loads(scripts.run("zrb-store", "stats", "--format", "json").out)
+    assert sorted((each["task"], each["runs"]) for each in stats) == [("a.sh", 1), ("jobs/b.sh", 2)]
+    pruned = json.loads(scripts.run("zrb-store", "prune", "--keep-last", "1", "--dry-run", "--format", "json").out)
+    assert [each["session"] for each in pruned] == ["second"]
+
+
+@pytest.mark.parametrize(
+    ("argv", "name"),
+    [
+        (["bash", "-e", "jobs/a.sh", "north"], "jobs/a.sh"),
+        (["/bin/sh", "../project/jobs/a.sh"], "jobs/a.sh"),
+        (["./jobs/a.sh", "south"], "jobs/a.sh"),
+        (["venv/bin/python3.12", "jobs/a.sh"], "jobs/a.sh"),
+        (["sh", "-c", "rm jobs/a.sh\ntrue"], "sh -c 'rm jobs/a.sh true'"),
+        (["rm", "jobs/a.sh"], "rm jobs/a.sh"),
+        (["jobs", "jobs/a.sh"], "jobs jobs/a.sh"),
+        (["sh", "/bin/sh"], "sh /bin/sh"),
+        (["python", "-m", "jobs.a"], "python -m jobs.a"),
+        (["curl", "--password", "hunter22", "b\udcff"], "curl --password '***' 'b\\udcff'"),
+    ],
+)
+def test_the_name_of_a_task_without_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, argv: list[str], name: str
+) -> None:
+    """It is named for the script, as seen from the project, or else for all of the command."""
+    for file in ("jobs/a.sh", "venv/bin/python3.12", "zrb_init.py"):
+        (tmp_path / "project" / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "project" / file).write_text("")
+    monkeypatch.chdir(tmp_path / "project")
+    assert task_name(argv) == name
 
 
 @ON_SQLITE

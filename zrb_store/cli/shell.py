@@ -7,7 +7,6 @@ import functools
 import re
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from pathlib import PurePath
 
 import click
 
@@ -22,7 +21,7 @@ from zrb_store.queries import attempts, sessions
 from zrb_store.records import SessionRecord
 from zrb_store.render.format import program_name, shell_text
 from zrb_store.render.stderr import print_line
-from zrb_store.shell.run import CommandRun, stored_run
+from zrb_store.shell.run import CommandRun, stored_run, task_name
 from zrb_store.shell.step import TIMED_OUT, ShellStep
 from zrb_store.shell.step import wait as wait_in_script
 from zrb_store.shell.stored_step import write
@@ -44,7 +43,12 @@ from zrb_store.store import Store, open_store
 )
 @arguments.changed_session_argument
 @arguments.command_argument
-@click.option("--task", metavar="NAME", help="Name of the task, for `last` and `stats`; by default the program's.")
+@click.option(
+    "--task",
+    metavar="NAME",
+    help="Name of the task, for `last`, `check`, `stats` and `prune`; by default the script's path in the "
+    "project, or COMMAND if there is none.",
+)
 @click.option(
     "--input",
     "inputs",
@@ -54,7 +58,7 @@ from zrb_store.store import Store, open_store
 )
 def run(session: str, argv: tuple[str, ...], task: str | None, inputs: Sequence[str]) -> int:
     name = session_names.session_name(session)
-    return _run(CommandRun(name, argv, task or PurePath(argv[0]).name or argv[0], dict(map(_parse_input, inputs))))
+    return _run(CommandRun(name, argv, task or task_name(argv), dict(map(_parse_input, inputs))))
 
 
 def _parse_input(text: str) -> tuple[str, str]:

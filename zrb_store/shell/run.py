@@ -9,9 +9,11 @@ import contextlib
 import functools
 import os
 import re
+import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from zrb_store import codec
 from zrb_store.attempt import Attempt
@@ -22,9 +24,9 @@ from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Executor
 from zrb_store.errors import InputsDiffer, InvalidArgument, SessionCompleted, SessionWaiting, ZrbStoreError
 from zrb_store.inspect.resume import Node, Reruns, Workflow, decide, reruns
-from zrb_store.masking import MASK, is_secret_name, mask_command, remember, remember_command
+from zrb_store.masking import MASK, is_secret_name, mask_command, one_line, remember, remember_command, storable
 from zrb_store.names import check_name
-from zrb_store.process import current_project, folder_of
+from zrb_store.process import current_folder, current_project, folder_of, project_of
 from zrb_store.queries import attempts, runs, sessions, waits
 from zrb_store.queries.clock import now_micros
 from zrb_store.queries.lease import living_command, state_of_process
@@ -143,6 +145,26 @@ class CommandRun:
             run.end(status)
         tell(f"session {self.session}: {outcome.error}; `zrb-store resume {self.session}` continues it")
         return exit_code(outcome)
+
+
+_INTERPRETER = re.compile(r"(?:ba|da|z|k|mk|a|fi)?sh|python[\d.]*|perl|ruby|node|php|Rscript")
+
+
+def task_name(argv: Sequence[str]) -> str:
+    """Return the name of the task if none is given: the script's path within the project, else the command's words.
+
+    So two jobs never have one name, whether or not both are run by `bash`.
+    """
+    program, *rest = argv
+    script = program if "/" in program else None  # else it is searched for in the PATH
+    if _INTERPRETER.fullmatch(Path(program).name):
+        script = next((word for word in rest if not word.startswith("-")), None)
+    here = current_folder()
+    if script is not None and here is not None and Path(script).is_file():
+        path = os.path.relpath(script, project_of(Path(here)))
+        if not path.startswith(".."):
+            return storable(path)
+    return one_line(storable(shlex.join(mask_command(argv))))
 
 
 def exit_code(outcome: Outcome) -> int:
