@@ -106,7 +106,7 @@ _ATTEMPT = AttemptRecord(
     id=1, session_id=1, session="s", run_id=1, run=1, fence=1, task="t", number=1, kind="task", status="completed",
     restorable=True, arguments=None, result_queue_id=None, result_seq=None, error_type=None, error_message=None,
     error_traceback=None, started_at=1, ended_at=1, given_back_at=None, command_pid=None, command_started=None,
-    parent_id=None, step_of=None, step=None, step_number=None, once=False, started_tick=1, ended_tick=1,
+    parent_id=None, used_by=None, step_of=None, step=None, step_number=None, once=False, started_tick=1, ended_tick=1,
     given_back_tick=None, attributes=None, awaited_queue=None, deadline_at=None, say=None, say_digest=None,
     error_data=None, inputs_read=None, inputs_assigned=None, code=None,
 )  # fmt: skip

@@ -235,6 +235,7 @@ class AttemptRecord:
     result_queue_id: int | None
     result_seq: int | None
     parent_id: int | None
+    used_by: int | None
     once: bool
     step_of: str | None
     step: str | None

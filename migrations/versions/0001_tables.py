@@ -216,6 +216,7 @@ def upgrade() -> None:
         sa.Column("result_queue_id", BigInt),
         sa.Column("result_seq", BigInt),
         sa.Column("parent_id", BigInt),
+        sa.Column("used_by", BigInt),
         sa.Column("once", Flag, nullable=False, server_default=sa.false()),
         sa.Column("step_of", sa.Text),
         sa.Column("step", sa.Text),

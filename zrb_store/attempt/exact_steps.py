@@ -63,15 +63,18 @@ def steps_since(attempt: Attempt, key: StepKey, own: Collection[StepKey]) -> lis
 def _since(
     executor: Executor, attempt: Attempt, known: StepRecord, later: int | None, own: Collection[StepKey]
 ) -> list[StepRecord]:
-    """Return the steps that began since a known one, the oldest first, with their results if `later` is None.
+    """Return the steps that began since a known one, the oldest first.
 
-    What this attempt has done since it began, it did on the way to this step, unless it has done this step too. What it
-    has used stays, but for its `own`.
+    They come with their results if `later` is None, otherwise locked, without results. What this attempt has done since
+    it began, it did on the way to this step, unless it has done this step too. What it has used stays, except for its
+    `own`.
     """
     before = attempt.id if known.id < attempt.id else later
-    used = attempt.steps.used.difference(own)
-    found = steps_in(executor, attempt.id, attempt.task, since=known.id, before=before, results=later is None)
-    return [one for one in found if one.key not in used]
+    only_read = later is None
+    found = steps_in(
+        executor, attempt.id, attempt.task, since=known.id, before=before, results=only_read, lock=not only_read
+    )
+    return [one for one in found if one.key in own or not attempt.steps.is_used(one)]
 
 
 @contextlib.contextmanager
@@ -101,6 +104,8 @@ def _begun_or_done(attempt: Attempt, call: ExactStep, was_used: bool) -> Step | 
             # What a person has kept is kept.
             if known.arguments is not None and (call.compares_kept or not known.kept):
                 change = call.change(known.arguments)
+            if change is None and not steps.use(known):
+                continue
             if change is None:
                 return Done(known.result or "null")
         elif known is not None and known.in_effect and call.leads:

@@ -27,6 +27,7 @@ from zrb_store.queries import attempts, steps
 from zrb_store.queries.attempts import BegunAttempt
 from zrb_store.queries.give_back import give_back, undo_ended
 from zrb_store.queries.steps import NewStep, StepKey, StepRecord
+from zrb_store.queries.stored_step import use
 from zrb_store.records import iso
 from zrb_store.settings import REPLAYS
 from zrb_store.xcom import current_attempt
@@ -85,6 +86,7 @@ class Steps:
         # Whether a step may have begun that nobody here knows: a forked child does not know what the other process has
         # begun, and a replay not what the record has.
         self.in_doubt = not attempt.is_open or REPLAYS in os.environ
+        self.shared = False  # whether each is called by a process of its own, as in a script: only the store knows all
         self.used: set[StepKey] = set()  # those that began here, or whose results were returned
         self.started: dict[StepKey, int] = {}  # how often each name was claimed
         # The arguments of those that failed, by name and count: a call with these is that step's next attempt.
@@ -220,6 +222,19 @@ class Steps:
         from zrb_store.operations.replay import step_of_record  # late: only a replay needs it
 
         return step_of_record(attempt, attempt.task, key, known)
+
+    def use(self, known: StepRecord) -> bool:
+        """Use the result of a step that is done; False if another process has given it back meanwhile: look again."""
+        if not self.shared or use(self._attempt.database, self._attempt.id, known.id):
+            return True
+        self._attempt.refuse_if_closed()
+        return False
+
+    def is_used(self, known: StepRecord) -> bool:
+        """Whether the attempt has begun a step, or has used its result."""
+        if self.shared:
+            return self._attempt.id in (known.parent_id, known.used_by)
+        return known.key in self.used
 
     def _read_highest_number(self) -> int:
         return steps.highest_number(self._attempt.database, self._attempt.task, parent_id=self._attempt.id)

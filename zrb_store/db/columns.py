@@ -257,6 +257,7 @@ ATTEMPT: Columns = {
     "result_queue_id": _OTHER_ID,
     "result_seq": _SEQ_OR_NULL,
     "parent_id": _OTHER_ID,
+    "used_by": _OTHER_ID,
     "once": _FLAG,
     "step_of": _TASK_OR_NULL,
     "step": ColumnRule(

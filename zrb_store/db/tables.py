@@ -186,6 +186,7 @@ attempt = Table(
     Column("result_seq", BigInt),
     # What follows is set for steps only, and these have all of the last three.
     Column("parent_id", BigInt),  # the attempt that the step runs in
+    Column("used_by", BigInt),  # the last attempt to which a script's step has given its stored result
     _flag("once"),  # do not repeat it if its end is unknown
     Column("step_of", Text),  # name of the task
     Column("step", Text),  # name of the step, with ~2 if it is the second of that name in its attempt

@@ -210,10 +210,11 @@ def with_steps(executor: Executor, chosen: Sequence[tuple[int, str]]) -> list[tu
 
 
 @statement
-def _in_span(with_results: bool) -> sa.Select[*Row]:
+def _in_span(with_results: bool, lock: bool) -> sa.Select[*Row]:
     since, before = t.attempt.c.id >= bindparam("since"), t.attempt.c.id < bindparam("before")
     found = select_steps() if with_results else select_steps("result")
-    return found.where(of_task(of_parent=True), since, before).order_by(t.attempt.c.id)
+    found = found.where(of_task(of_parent=True), since, before).order_by(t.attempt.c.id)
+    return found.with_for_update(of=t.attempt, key_share=True) if lock else found
 
 
 def steps_to_resume(executor: Executor, session_id: int, task: str) -> list[StepRecord]:
@@ -226,13 +227,21 @@ def steps_to_resume(executor: Executor, session_id: int, task: str) -> list[Step
 
 
 def steps_in(
-    executor: Executor, attempt_id: int, task: str, *, since: int = 0, before: int | None = None, results: bool
+    executor: Executor,
+    attempt_id: int,
+    task: str,
+    *,
+    since: int = 0,
+    before: int | None = None,
+    results: bool,
+    lock: bool = False,
 ) -> list[StepRecord]:
     """Return the steps of a task, known by one of its attempts, with their results or without, the oldest first.
 
-    They began `since` a step, and `before` an attempt of a step or of the task; both are ids.
+    They began `since` a step, and `before` an attempt of a step or of the task; both are ids. With `lock`, no other
+    process uses or gives them back until the transaction ends.
     """
     params = {"attempt_id": attempt_id, "task": task, "since": since, "before": before or 2**62}
-    found = list(map(step_record, executor.execute(_in_span(results), params)))
+    found = list(map(step_record, executor.execute(_in_span(results, lock), params)))
     newest = {step.key: step for step in found}
     return [step for step in found if newest[step.key] is step]

@@ -93,6 +93,8 @@ class StepRecord(NamedTuple):
     result: str | None  # its encoded result, or None
     command_pid: int | None  # the process that leads its command, if it is one
     command_started: str | None
+    parent_id: int | None  # the attempt around it
+    used_by: int | None  # the last attempt of a script that got its stored result
     restorable: bool  # whether its result could be stored
     once: bool  # whether it may not be repeated unless a person lets it
     given_back: bool  # whether it was given back

@@ -1,8 +1,9 @@
-"""Read in one statement what `zrb-store step` needs of a step that has completed. It imports little."""
+"""Read in one statement what `zrb-store step` needs of a step that has completed, and use it. This imports little."""
 
 from __future__ import annotations
 
 from zrb_store.db.core import bindparam, literal, sa, statement, t
+from zrb_store.db.dialect import schema_is_unchanged
 from zrb_store.db.transaction import Executor, Row
 
 
@@ -16,7 +17,7 @@ def _completed() -> sa.Select[*Row]:
         other.c.kind == literal("step"),
     )
     return (
-        sa.select(t.attempt.c.arguments, t.attempt.c.result)
+        sa.select(t.attempt.c.arguments, t.attempt.c.result, parent.c.id, t.attempt.c.id)
         .select_from(t.session.join(parent, parent.c.session_id == t.session.c.id))
         .join(t.attempt, t.attempt.c.id == newest.scalar_subquery())
         .where(
@@ -37,6 +38,23 @@ def _completed() -> sa.Select[*Row]:
 
 
 def completed(executor: Executor, session: str, task: str, number: int, fence: int, step: str) -> Row | None:
-    """Return arguments and result of a step of a running attempt's task, if it is done; else, or for an error, None."""
+    """Return what is stored of a step of a running attempt's task if it is done, otherwise None.
+
+    These are its arguments, its result, the id of the running attempt, and its own.
+    """
     params = {"session": session, "task": task, "number": number, "fence": fence, "step": step}
     return next(iter(executor.execute(_completed(), params)), None)
+
+
+@statement
+def _use() -> sa.sql.dml.ReturningUpdate[int]:
+    from zrb_store.queries.attempts import attempt_may_write, is_in_effect  # late: for SQLite it is compiled in advance
+
+    is_it = (t.attempt.c.id == bindparam("step_id"), is_in_effect(), attempt_may_write(), schema_is_unchanged())
+    return sa.update(t.attempt).where(*is_it).values(used_by=bindparam("attempt_id")).returning(t.attempt.c.id)
+
+
+def use(executor: Executor, attempt_id: int, step_id: int) -> bool:
+    """Record that a running attempt gets the stored result of a step; False if that was given back meanwhile."""
+    params = {"attempt_id": attempt_id, "step_id": step_id}
+    return bool(executor.execute(_use(), params, lambda other: other.execute(_use(), params)))

@@ -31,10 +31,10 @@ COPIED: Mapping[Kind, Columns] = {
     "session": _without(columns.SESSION, "id"),
     "run": _without(columns.RUN, "id", "session_id", "suspected_at"),  # a suspicion means nothing in another store
     "queue": _without(columns.QUEUE, "id", "session_id"),
-    # Nor does the process of a command.
+    # Nor does the process of a command, or that a running script has come to a step.
     "attempt": _without(
         columns.ATTEMPT,
-        *("id", "session_id", "run_id", "result_queue_id", "parent_id", "command_pid", "command_started"),
+        *("id", "session_id", "run_id", "result_queue_id", "parent_id", "command_pid", "command_started", "used_by"),
     ),
     "output": _without(columns.OUTPUT, "attempt_id"),
     "value": _without(columns.VALUE, "queue_id", "pushed_by", "taken_by"),

@@ -87,7 +87,7 @@ class ShellStep:
             raise InputsDiffer(
                 f"step {self.name} has completed with the command `{old}`, not `{new}`: give this one another name"
             )
-        return changed(named.get("produces"))
+        return changed(self.produces, named.get("produces"))
 
     def _print(self, result: str, print_again: Callable[[str], object]) -> None:
         if result == "null":
@@ -176,7 +176,7 @@ def _surrounding(store: Store, name: str) -> Attempt:
     remember(*(os.environ.get(each, "") for each in given if is_secret_name(each)))  # of `run`, by `--input`
     queues = Xcoms(store.database, parent.session, store.max_value)
     attempt = Attempt(queues, parent.id, parent.task, parent.number, parent.fence)
-    attempt.steps.in_doubt = True  # other processes begin steps of it
+    attempt.steps.shared = attempt.steps.in_doubt = True  # other processes begin steps of it
     return attempt
 
 

@@ -10,7 +10,7 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
@@ -22,7 +22,7 @@ from zrb_store.db.schema import open_database
 from zrb_store.errors import InvalidArgument, ZrbStoreError
 from zrb_store.masking import mask_command
 from zrb_store.names import split_id
-from zrb_store.queries.stored_step import completed
+from zrb_store.queries.stored_step import completed, use
 
 if TYPE_CHECKING:
     from zrb_store.records import JsonValue
@@ -40,7 +40,9 @@ def answer(words: Sequence[str], tell: Callable[[str], object]) -> bool:
     known = {"--once", *_VERBOSE, "--stdin", *_OPTIONS}
     if len(names) != 1 or any(word.startswith("-") and word.partition("=")[0] not in known for word in own):
         return False
-    output = _output(names[0], words[end + 1 :])
+    files = [word for before, word in pairwise(["", *own]) if before == "--produces"]
+    files += [word.removeprefix("--produces=") for word in own if word.startswith("--produces=")]
+    output = _output(names[0], words[end + 1 :], files)
     if output is not None:
         write(output)
         finish(names[0], 0 if "--stdin" in own else None, None if _VERBOSE.isdisjoint(own) else tell)
@@ -56,7 +58,7 @@ def finish(name: str, stdin: int | None, tell: Callable[[str], object] | None) -
             pass
 
 
-def _output(name: str, argv: Sequence[str]) -> bytes | None:
+def _output(name: str, argv: Sequence[str], files: Sequence[str]) -> bytes | None:
     """Return the stored output of a step that is done with an equal command; None if that is not sure."""
     attempt, _, fence = os.environ.get("ZRB_STORE_ATTEMPT", "").rpartition("@")
     with contextlib.suppress(Exception):  # the longer way reports it
@@ -65,14 +67,16 @@ def _output(name: str, argv: Sequence[str]) -> bytes | None:
         if not url.drivername.startswith("sqlite"):  # a second connection would take longer than this saves
             return None
         durability = settings.choice("ZRB_STORE_DURABILITY")
-        with closing(open_database(url, read_only=True, durability=durability)) as database:
+        with closing(open_database(url, read_only=False, durability=durability)) as database:
             found = completed(database, session, task, number, int(fence), name)
-        if found is None:
-            return None
-        (positional, named), result = map(json.loads, found)
-        is_same = positional == list(argv) or positional == mask_command(argv)  # the second one takes longer
-        if is_same and isinstance(result, str) and changed(named.get("produces")) is None:
-            return result.encode("utf-8", "surrogatepass")
+            if found is None:
+                return None
+            *texts, attempt_id, step_id = found
+            (positional, named), result = map(json.loads, texts)
+            is_same = positional == list(argv) or positional == mask_command(argv)  # the second one takes longer
+            is_done = is_same and isinstance(result, str) and changed(files, named.get("produces")) is None
+            if is_done and use(database, attempt_id, step_id):
+                return str(result).encode("utf-8", "surrogatepass")
     return None
 
 
@@ -90,11 +94,14 @@ def fact(path: str) -> list[JsonValue]:
         raise InvalidArgument(f"{path}: {error.strerror}") from None
 
 
-def changed(produced: JsonValue) -> str | None:
-    """Return why files are not as a step has left them, by path and what `fact` said; None if they are."""
-    for path, then in produced.items() if isinstance(produced, dict) else ():
+def changed(files: Iterable[str], produced: JsonValue) -> str | None:
+    """Return why files are not as a step has left them, according to what `fact` said then; None if they are."""
+    facts = produced if isinstance(produced, dict) else {}
+    for path in map(os.path.abspath, files):
         try:
-            if fact(path) != then:
+            if path not in facts:
+                return f"it is not known what it left in {path}"
+            if fact(path) != facts[path]:
                 return f"{path} has changed"
         except InvalidArgument as error:
             return str(error)
