@@ -116,6 +116,23 @@ def test_a_script_has_no_answer_in_time(scripts: Scripts, store: Store) -> None:
     assert "session night waits for approve, 24 h left" in scripts.night().err
 
 
+@pytest.mark.slow
+@pytest.mark.on_sqlite
+def test_a_step_that_was_killed_does_not_run(scripts: Scripts, store: Store) -> None:
+    """A wait may begin after it; beside one that runs it is refused."""
+    scripts.write(
+        "script.sh",
+        "zrb-store push @this approve 1\n"
+        "zrb-store step nap -- sh -c 'echo >begun; sleep 1000' & step=$!\n"
+        "until [ -e begun ]; do sleep 0.02; done\n"
+        "zrb-store wait approve; echo $?\n"
+        "kill -9 $step; zrb-store wait approve\n",
+    )
+    ended = scripts.night()
+    assert (ended.code, ended.out.split()[-1]) == (0, "1"), ended.err
+    assert "cannot wait: its step nap is running: let it end first" in ended.err
+
+
 @pytest.mark.on_sqlite
 def test_only_a_task_of_run_waits(store: Store, command: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "is not inside an attempt: start the script with `zrb-store run" in command("wait", "approve").err

@@ -18,6 +18,9 @@ from tests.scripts import Scripts, finished, require
 from tests.test_steps_threads import is_waiting
 from tests.zrb.environments import ALL
 from zrb_store import Store, ZrbStoreError, open_store
+from zrb_store.attempt import Step
+from zrb_store.codec.arguments import stored_arguments
+from zrb_store.db.clock import Clock
 from zrb_store.db.transaction import Transaction
 from zrb_store.process import has_living_member
 from zrb_store.queries.dependent_steps import steps_in
@@ -377,6 +380,34 @@ def test_two_steps_of_a_name_that_begin_at_once(store: Store) -> None:
         with pytest.raises(ZrbStoreError, match="steps that run at the same time need different names"):
             attempt.steps.begin(nap.key, nap, known)
         assert steps(store) == [("nap", "running")]
+
+
+@pytest.mark.promise(number=11)
+def test_a_step_whose_name_another_process_uses(
+    store: Store, command: Commands, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its result is used if it ends in time, although its command has ended. A step whose process died has ended."""
+    with store.session("night").run(task="backup") as run:
+        attempt = run.attempt("backup")
+        monkeypatch.setenv("ZRB_STORE_ATTEMPT", attempt.token)
+        words = ("--once", "--", "true")
+
+        def begun(name: str) -> Step:
+            begun = attempt.steps.begin(name, name, stored_arguments(["true"], {}), None, once=True)
+            assert begun is not None
+            record_command(begun, 4_000_000, "1")  # nothing is alive
+            return begun
+
+        first = begun("first")
+        begun("dead")
+        monkeypatch.setattr(clock, "sleep", lambda _: first.complete("done\n"))
+        assert command.ok("step", "first", *words) == "done\n"
+        monkeypatch.setattr(clock, "sleep", lambda _: clock.turn(10))
+        uncertain = command("step", "dead", *words)
+        assert (uncertain.code, "and its end is unknown" in uncertain.err) == (125, True)
+        assert steps(store) == [("first", "completed"), ("dead", "interrupted")]
+        attempt.complete()
+    assert faults(store) == []
 
 
 @ON_SQLITE

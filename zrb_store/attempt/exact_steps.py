@@ -34,8 +34,8 @@ class ExactStep(NamedTuple):
     # Is called if it leads and its result could not be stored, before the steps after it are given back with it.
     not_stored: Callable[[], object] = lambda: None
     begins: Callable[[], object] = lambda: None  # is called before it begins, and may raise an error
-    # Is called with a step that has not ended, and may raise an error. Else it is taken for dead.
-    refuse_running: Callable[[StepRecord], None] = lambda _: None
+    # Is called with a step that another process has begun and that has not ended: ends it, or raises an error.
+    settle: Callable[[StepRecord], None] = lambda _: None
 
 
 def stored_step(attempt: Attempt, key: StepKey) -> StepRecord | None:
@@ -98,8 +98,9 @@ def _begun_or_done(attempt: Attempt, call: ExactStep, was_used: bool) -> Step | 
     while True:
         known = steps.newest(new.key) if was_used or steps.task_had_steps() else None
         change = None
-        if known is not None and known.status == "running":
-            call.refuse_running(known)
+        if known is not None and known.status == "running" and steps.shared:
+            call.settle(known)
+            continue
         if known is not None and known.is_done:
             # What a person has kept is kept.
             if known.arguments is not None and (call.compares_kept or not known.kept):

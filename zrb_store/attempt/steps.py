@@ -223,6 +223,14 @@ class Steps:
 
         return step_of_record(attempt, attempt.task, key, known)
 
+    def end_dead(self, transaction: Transaction, known: StepRecord) -> None:
+        """End a step whose process has died, and undo what it did."""
+        if attempts.fail(transaction, known.id, "interrupted", None):
+            ended = attempts.by_id(transaction, known.id)
+            if ended is not None and ended.command_pid != known.command_pid:
+                raise self.running(known.step)  # another process has just begun its command
+            undo_ended(transaction, [known.id], "interrupted")
+
     def use(self, known: StepRecord) -> bool:
         """Use the result of a step that is done; False if another process has given it back meanwhile: look again."""
         if not self.shared or use(self._attempt.database, self._attempt.id, known.id):
@@ -273,11 +281,7 @@ class Steps:
             if begun is None or known is None:
                 return None  # before anything is given back for an attempt that may no longer write
             if known.status == "running":  # its end could not be recorded
-                if attempts.fail(transaction, known.id, "interrupted", None):
-                    ended = attempts.by_id(transaction, known.id)
-                    if ended is not None and ended.command_pid != known.command_pid:
-                        raise self.running(name)  # another process has just begun its command
-                    undo_ended(transaction, [known.id], "interrupted")
+                self.end_dead(transaction, known)
             elif undo is not None:
                 undo(transaction, begun)
             else:  # its result could not be stored

@@ -24,7 +24,7 @@ from zrb_store.errors import InputsDiffer, InvalidArgument, ValueTooLarge, ZrbSt
 from zrb_store.masking import ErrorText, is_secret_name, mask_command, remember
 from zrb_store.names import check_step_name
 from zrb_store.process import identity, is_group_alive
-from zrb_store.queries import attempts, sessions
+from zrb_store.queries import attempts, sessions, steps
 from zrb_store.queries.steps import NewStep, StepRecord
 from zrb_store.records import JsonValue
 from zrb_store.shell.child import EndingSignals
@@ -36,7 +36,7 @@ from zrb_store.xcom import Xcoms
 
 _LOOK = 0.5  # seconds between two looks at the parent process and at the store
 TIMED_OUT = 124  # the exit code of timeout(1)
-_PATIENCE = 5.0  # seconds in which the guard of a step that was killed ends its command
+_PATIENCE = 5.0  # seconds in which a step that has ended is recorded, and the guard of one that was killed ends it
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class ShellStep:
             NewStep(self.name, self._arguments({}), self.once),
             self._change,
             compares_kept=True,
-            refuse_running=functools.partial(_refuse_running, attempt, self.name),
+            settle=functools.partial(_settle, attempt),
         )
         for number in range(self.retries + 1):
             with open_exact(attempt, call) as step:
@@ -158,6 +158,10 @@ def wait(store: Store, queue: str, timeout: timedelta | None, say: str | None, n
             f"{attempt.full_name} is no task of `zrb-store run`: a task of zrb calls `wait` in its action, and a "
             "delivery cannot wait"
         )
+    for known in steps.of_attempt(store.database, attempt.id).values():
+        if known.status == "running":
+            with contextlib.suppress(ZrbStoreError):  # `wait_in` refuses to wait beside it
+                _settle(attempt, known)
     return wait_in(attempt, queue, timeout, say, name=name)
 
 
@@ -180,16 +184,22 @@ def _surrounding(store: Store, name: str) -> Attempt:
     return attempt
 
 
-def _refuse_running(attempt: Attempt, name: str, known: StepRecord) -> None:
-    """Raise an error if the command of a step that has not ended works on, after a moment for its guard to end it."""
+def _settle(attempt: Attempt, known: StepRecord) -> None:
+    """Wait a moment until the process of a step records its end; if that has died, end it. Raise if it works on."""
     me, deadline = identity(), clock.monotonic() + _PATIENCE
-    # Without a recorded command, none has begun.
-    while known.command_pid is not None and is_group_alive(
-        me.boot_id, me.pid_namespace, known.command_pid, known.command_started
-    ):
-        if clock.monotonic() > deadline:
-            raise attempt.steps.running(name)
-        clock.sleep(0.02)
+    step: StepRecord | None = known
+    while step is not None and step.id == known.id and step.status == "running":
+        if clock.monotonic() < deadline:
+            clock.sleep(0.02)
+            step = attempt.steps.newest(known.step)
+            continue
+        # Without a recorded command, none has begun.
+        if step.command_pid is not None and is_group_alive(
+            me.boot_id, me.pid_namespace, step.command_pid, step.command_started
+        ):
+            raise attempt.steps.running(known.step)
+        attempt.database.transact(functools.partial(attempt.steps.end_dead, known=step))
+        return
 
 
 @contextlib.contextmanager
