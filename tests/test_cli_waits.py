@@ -117,6 +117,21 @@ def test_a_script_has_no_answer_in_time(scripts: Scripts, store: Store) -> None:
 
 
 @pytest.mark.slow
+def test_a_second_question_has_a_name(scripts: Scripts, store: Store) -> None:
+    """Otherwise it would get the first one's answer, in this start and in the next one."""
+    store.session("night").xcom["approve"].extend([1, 2])
+    script = "a=$(zrb-store wait approve); b=$(zrb-store wait approve %s); echo $a, $b; exit %s"
+    scripts.write("script.sh", script % ("", 1))
+    for _ in range(2):
+        refused = scripts.night()
+        assert refused.out == "1,\n"
+        assert "wait approve of night/backup#" in refused.err
+        assert "a second question needs a name of its own (--name)" in refused.err
+    scripts.write("script.sh", script % ("--name second", 0))
+    assert scripts.night()[:2] == (0, "1, 2\n")
+
+
+@pytest.mark.slow
 @pytest.mark.on_sqlite
 def test_a_step_that_was_killed_does_not_run(scripts: Scripts, store: Store) -> None:
     """A wait may begin after it; beside one that runs it is refused."""

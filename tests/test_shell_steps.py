@@ -307,6 +307,8 @@ def test_refusals(store: Store, scripts: Scripts, command: Commands) -> None:
         "zrb-store: step dump is not inside an attempt: start the script with `zrb-store run SESSION -- COMMAND...`\n",
     )
     assert command("step", "dump", "--no-such-option", "--", "true").code == 125
+    scripts.write("script.sh", "zrb-store step '' -- true")
+    assert "'' cannot name a step" in scripts.night().err
     refused = command("step", "load", "--stdin", "--retries", "1", "--", "cat")
     assert "--retries has no stdin for a second try: leave out --stdin" in refused.err
     scripts.write(
@@ -322,7 +324,7 @@ def test_refusals(store: Store, scripts: Scripts, command: Commands) -> None:
     assert "step same has completed with the command `echo one`, not `echo two`: give this one another name" in done.err
     store.session("inbox").xcom["files"].push("a")
     delivery = scripts.run("zrb-store", "consume", "inbox", "files", "-q", "--", "zrb-store", "step", "x", "--", "true")
-    assert "a delivery is given back whole, so its steps could not be kept" in delivery.err
+    assert "a delivery is given back whole, so its steps could not be kept; let the command start" in delivery.err
     assert faults(store) == []
 
 

@@ -44,6 +44,8 @@ def check_name(name: str, what: str, most: int = _MAX_BYTES) -> str:
 
 def check_step_name(name: str) -> str:
     """Return `name` if a step may have it."""
+    if name == "":
+        raise InvalidArgument("'' cannot name a step: a variable of the name may be empty")
     if "~" in check_name(name, "step", _STEP_NAME_BYTES) and _NUMBERED.fullmatch(name):
         raise InvalidArgument(f"{name!r} cannot name a step: the store appends ~2 to the second step of a name")
     return name

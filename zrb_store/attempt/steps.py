@@ -316,9 +316,13 @@ class Steps:
             self._highest_number = max(highest, self._highest_number)
         if known is None and highest >= number:
             return
+        if self.shared:
+            advice = "let the command start `zrb-store run SESSION -- COMMAND`, which keeps them"
+        else:
+            advice = "work on the value in `with run.attempt(...)`"
         raise InvalidArgument(
             f"step {key.name} cannot begin in the delivery {attempt.full_name}: a delivery is given back whole, so its "
-            "steps could not be kept; work on the value in `with run.attempt(...)`"
+            f"steps could not be kept; {advice}"
         )
 
 

@@ -67,7 +67,8 @@ def wait_in(
     wanted = NewStep(step, None, kind="wait", awaited_queue=queue, say=say and mask_text(say))
     length = until if until is not None else timeout
     with attempt.steps.claim(step, (queue,), {}, kind=wanted.kind) as claim:
-        outcome = _outcome(attempt, claim.base, wanted._replace(step=claim.name), length)
+        named = wanted._replace(step=claim.name)
+        outcome = _outcome(attempt, claim.base, named, length, is_named=name is not None)
     if isinstance(outcome, str):
         return outcome
     if isinstance(outcome, TimeoutError):
@@ -137,6 +138,8 @@ def _outcome(
     wanted: NewStep,
     length: Length | datetime | None,
     others: Sequence[NewStep] = (),
+    *,
+    is_named: bool = True,
 ) -> str | TimeoutError | Wait:
     """Return the encoded answer, or the error if it did not come in time; end the attempt if neither is there yet.
 
@@ -148,6 +151,13 @@ def _outcome(
             known = all_steps.newest(wanted.key)  # also of this attempt: an agent decides about a call in such a step
             if known is not None and known.is_done:
                 _refuse_other_question(attempt, known, wanted)
+                if all_steps.shared and not is_named and all_steps.is_used(known):
+                    raise ZrbStoreError(
+                        f"{wanted.step} of {attempt.full_name} has given its answer already: a second question needs a "
+                        "name of its own (--name), and who asks the first one again gives both calls the same name"
+                    )
+                if not all_steps.use(known):
+                    continue
                 return known.result or "null"
             _refuse_here(attempt)
             before = waits.waited_before(attempt.database, attempt.id, wanted.key)

@@ -140,7 +140,12 @@ class CommandResumer:
     default="0",
     help="Run a command that fails N more times, after 1, 2, 4... seconds, and print only the last output.",
 )
-@click.option("--stdin", "reads_stdin", is_flag=True, help="Let COMMAND read this program's stdin.")
+@click.option(
+    "--stdin",
+    "reads_stdin",
+    is_flag=True,
+    help="Let COMMAND read this program's stdin. A completed step reads it to its end, so no other step may share it.",
+)
 @click.option("-v", "--verbose", is_flag=True, help="Say so if the step does not run.")
 def step(
     name: str,
@@ -197,7 +202,7 @@ def result(value: str, text: bool) -> None:
 @click.argument("queue", type=arguments.parse_queue)
 @click.option("--timeout", type=arguments.length, help="How long to wait from the first time, e.g. 90m, 2d.")
 @click.option("--say", metavar="TEXT", help="The question, which `list` and `show` show and ZRB_STORE_NOTIFY gets.")
-@click.option("--name", metavar="NAME", help="Another name than `wait QUEUE` for this question, e.g. in a loop.")
+@click.option("--name", metavar="NAME", help="Another name than `wait QUEUE` for this question: a second one needs it.")
 def wait(queue: str, timeout: timedelta | None, say: str | None, name: str | None) -> int:
     with open_store() as store:
         try:
