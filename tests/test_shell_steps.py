@@ -290,10 +290,13 @@ def test_the_input_of_a_step(scripts: Scripts) -> None:
         "set -euo pipefail\n"
         'seq 3 | while read line; do zrb-store step "line $line" -- cat; echo "line $line"; done\n'
         "seq 100000 | zrb-store step load --stdin -- wc -l\n"
+        "[ -e fixed ] || seq 2 | { zrb-store step header --stdin -- sh -c 'read line; echo header $line'\n"
+        "zrb-store step rows --stdin -- cat; }\n"
         "[ -e fixed ]\n",
     )
     expected = "line 1\nline 2\nline 3\n100000\n"
-    assert scripts.night(shell="bash")[:2] == (1, expected)
+    # No step takes from a stdin what its command leaves there.
+    assert scripts.night(shell="bash")[:2] == (1, f"{expected}header 1\n2\n")
     scripts.write("fixed", "")
     assert scripts.night(shell="bash")[:2] == (0, expected)
 
@@ -307,6 +310,8 @@ def test_refusals(store: Store, scripts: Scripts, command: Commands) -> None:
         "zrb-store: step dump is not inside an attempt: start the script with `zrb-store run SESSION -- COMMAND...`\n",
     )
     assert command("step", "dump", "--no-such-option", "--", "true").code == 125
+    scripts.write("script.sh", "exec 3<&0 4<&0 5<&0 6<&0 7<&0 8<&0 9<&0; zrb-store step x --stdin -- cat")
+    assert "the descriptors 3 to 9 are open: close one, as with `3<&-`" in scripts.night().err
     scripts.write("script.sh", "zrb-store step '' -- true")
     assert "'' cannot name a step" in scripts.night().err
     refused = command("step", "load", "--stdin", "--retries", "1", "--", "cat")

@@ -21,6 +21,7 @@ from zrb_store.queries import attempts, sessions
 from zrb_store.records import SessionRecord
 from zrb_store.render.format import program_name, shell_text
 from zrb_store.render.stderr import print_line
+from zrb_store.shell.child import stdin_for_child
 from zrb_store.shell.run import CommandRun, stored_run, task_name
 from zrb_store.shell.step import TIMED_OUT, ShellStep
 from zrb_store.shell.step import wait as wait_in_script
@@ -161,7 +162,7 @@ def step(
         raise click.UsageError("--timeout 0 gives a command no time: leave it out for no limit")
     if retries and reads_stdin:
         raise click.UsageError("--retries has no stdin for a second try: leave out --stdin")
-    stdin = arguments.binary_stdin().fileno() if reads_stdin else None
+    stdin = stdin_for_child(arguments.binary_stdin().fileno()) if reads_stdin else None
     tell = functools.partial(print_line, program=program_name())
     with open_store() as store:
         return ShellStep(name, argv, once, produces, timeout, retries, stdin, verbose, tell).run(store, write_output)

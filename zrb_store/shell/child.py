@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import select
 import signal
@@ -15,8 +16,20 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import FrameType
 from typing import IO
 
+from zrb_store.errors import InvalidArgument
+
 # The command starts only after a line has come. If the consumer dies before, there is an end of file instead.
 _GATE = 'read -r _ && exec "$@"'
+_HIGHEST = 9  # every shell can name descriptors up to this one
+
+
+def stdin_for_child(descriptor: int) -> int:
+    """Return a duplicate of a descriptor that a `Child` can read from. Call this before others are opened."""
+    copy = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 3)
+    if copy > _HIGHEST:
+        os.close(copy)
+        raise InvalidArgument(f"the descriptors 3 to {_HIGHEST} are open: close one, as with `3<&-`")
+    return copy
 
 
 class Child:
@@ -26,17 +39,23 @@ class Child:
     stops a process that reads from it, for ever. Without a terminal, reading fails. In both cases Ctrl-C reaches only
     the consumer.
 
+    With a `stdin`, the command reads from that descriptor itself, and what it leaves there others may read.
+
     As in any command that a shell starts, variables of the environment whose names are no identifiers may be missing.
     """
 
-    def __init__(self, arguments: Sequence[bytes], environment: Mapping[str, str] | None) -> None:
+    def __init__(
+        self, arguments: Sequence[bytes], environment: Mapping[str, str] | None, stdin: int | None = None
+    ) -> None:
+        gate = _GATE if stdin is None else f"{_GATE} <&{stdin} {stdin}<&-"
         self._process = subprocess.Popen(
-            ["/bin/sh", "-c", _GATE, "zrb-store", *arguments],
+            ["/bin/sh", "-c", gate, "zrb-store", *arguments],
             bufsize=0,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             env=environment,
+            pass_fds=() if stdin is None else (stdin,),
             start_new_session=True,
         )
         self.pid = self._process.pid

@@ -89,40 +89,28 @@ _writing = threading.Lock()
 
 
 class Feed:
-    """Writes bytes to a command's stdin, as fast as it reads them, then what a `source` has, and closes it."""
+    """Writes bytes to a command's stdin, as fast as it reads them, and closes it."""
 
-    def __init__(self, pipe: IO[bytes], data: bytes, source: int | None = None) -> None:
+    def __init__(self, pipe: IO[bytes], data: bytes) -> None:
         self._pipe = pipe
         self._rest = memoryview(data)
-        self._source = source
         os.set_blocking(pipe.fileno(), False)
 
     def awaited(self) -> Iterator[tuple[int, int]]:
         """Yield what to poll for."""
-        if self._pipe.closed:
-            return
-        if self._source is not None and not self._rest:
-            yield self._source, select.POLLIN
-        else:
+        if not self._pipe.closed:
             yield self._pipe.fileno(), select.POLLOUT
 
     def proceed(self) -> None:
         """Write what the pipe takes now."""
         try:
-            while not self._pipe.closed and (self._rest or self._read()):
+            while not self._pipe.closed and self._rest:
                 self._rest = self._rest[os.write(self._pipe.fileno(), self._rest) :]
         except BlockingIOError:
             return
         except BrokenPipeError:  # the command does not read it, which is its own affair
             pass
         self._pipe.close()
-
-    def _read(self) -> memoryview:
-        if self._source is not None:
-            if not _is_ready(self._source, select.POLLIN):
-                raise BlockingIOError
-            self._rest = memoryview(os.read(self._source, _PIECE))
-        return self._rest
 
 
 class Relay:
@@ -297,10 +285,10 @@ class CommandRunner:
         When this returns, nothing of the command's process group is left, unless the command succeeded: then processes
         that it left in the background stay. The value's text is the command's stdin, and replaces `{}`; it is None if
         the command takes no value. `on_started` is called when the command has a process, which waits for it to return;
-        an error ends the command. `stdin` is a descriptor that the command's stdin is read from, after the text.
+        an error ends the command. `stdin` is a descriptor of `stdin_for_child`, which a command without a value reads.
         """
         with ExitStack() as stack:
-            child = self._start(text, environment)
+            child = self._start(text, environment, stdin)
             stack.callback(child.close)
             self._children.add(child)
             stack.callback(self._children.discard, child)
@@ -310,15 +298,15 @@ class CommandRunner:
             on_started(child.pid, process_started(child.pid))
             if self._passed_on is not None:
                 child.send(self._passed_on)
-            outcome = self._attend(child, Feed(child.pipes[0], b"\n" + as_bytes(text or ""), stdin), keep)
+            outcome = self._attend(child, Feed(child.pipes[0], b"\n" + as_bytes(text or "")), keep)
         if outcome.error is not None:
             wait_for_group(child.pid, GRACE)
         return outcome
 
-    def _start(self, text: str | None, environment: Mapping[str, str] | None) -> Child:
+    def _start(self, text: str | None, environment: Mapping[str, str] | None, stdin: int | None) -> Child:
         words = [os.fsencode(word) for word in self._command] if text is None else arguments(self._command, text)
         try:
-            return Child(words, environment)
+            return Child(words, environment, stdin)
         except OSError as error:
             if error.errno != errno.E2BIG:
                 raise
