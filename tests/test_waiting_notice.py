@@ -27,6 +27,7 @@ from zrb_store.db.clock import clock
 from zrb_store.db.dialect import connecting, watchdog
 from zrb_store.db.engine import Database
 from zrb_store.db.location import store_url
+from zrb_store.db.transaction import Transaction
 
 ON_SQLITE = pytest.mark.parametrize("location", ["sqlite"], indirect=True)
 ON_POSTGRESQL = pytest.mark.parametrize("location", ["postgresql"], indirect=True)
@@ -207,9 +208,16 @@ def test_a_slow_statement_is_no_outage(
     location: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(watchdog, "LOOK_EVERY", 0.05)
-    monkeypatch.setattr(patience, "WARN_AFTER", 0.6)
-    monkeypatch.setattr(watchdog, "_ANSWER_WITHIN", DEADLINE)  # a slow machine is none either
+    monkeypatch.setattr(patience, "WARN_AFTER", DEADLINE)  # a slow machine is none either
+    monkeypatch.setattr(watchdog, "_ANSWER_WITHIN", DEADLINE - 0.1)
     asked: list[float] = []
+    within: list[float] = []
+    if_slow = patience.Notice.if_slow
+
+    def noted(notice: patience.Notice, why: str, said_at: float, *times: float) -> Any:
+        within.append(said_at - clock.monotonic())
+        return if_slow(notice, why, said_at, *times)
+
     connect = connecting.connect
 
     def counting(*args: Any) -> Any:
@@ -218,8 +226,30 @@ def test_a_slow_statement_is_no_outage(
 
     monkeypatch.setattr(watchdog, "connect", counting)
     with open_store(location) as store:
+        monkeypatch.setattr(patience.Notice, "if_slow", noted)
         store.database.transact(lambda t: t.driver.execute("SELECT pg_sleep(2)"))
     assert asked
+    # The server has the whole time to take another connection, however long the statement has taken by then.
+    assert min(within) > DEADLINE - 0.1
+    assert caplog.messages == []
+
+
+def test_an_operation_that_was_slow_before_it_failed_is_no_outage(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The store was asked once, and answers when it is asked again."""
+
+    def busy_at_first(transaction: Transaction) -> None:
+        if clock.monotonic() < began + 5:
+            clock.turn(10)
+            raise error
+
+    error: Exception = psycopg.OperationalError("gone")
+    if store.database.dialect_name == "sqlite":
+        error = sqlite3.OperationalError("database is locked")
+        error.sqlite_errorcode = sqlite3.SQLITE_BUSY
+    began = clock.monotonic()
+    store.database.transact(busy_at_first)
     assert caplog.messages == []
 
 

@@ -81,6 +81,7 @@ class Wait:
         self.why = LOCKED
         self._notice = patience.notice
         self._began = began
+        self._failed_at = clock.monotonic()  # before that, the machine or the operation was slow, not the store
         # A caller that has just got a timeout must not wait again for each operation that it still has to do.
         gave_up = clock.monotonic() - patience.gave_up_at < _GIVE_UP_FOR
         self._deadline = began if gave_up else began + patience.timeout
@@ -94,7 +95,7 @@ class Wait:
 
     def sleep(self) -> None:
         """Pause before the next try."""
-        if clock.monotonic() - self._began > WARN_AFTER:
+        if clock.monotonic() - self._failed_at > WARN_AFTER:
             self._notice.give(self.why, self._began, self._deadline)
         time.sleep(self._pause_for_lock() if self.why == LOCKED else random.uniform(0.05, 0.25))
 

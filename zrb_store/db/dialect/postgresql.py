@@ -149,9 +149,8 @@ class PostgreSQL(Dialect[ServerConnection]):
 
     def connect(self, database: OpenDatabase) -> ServerConnection:
         watch(database)  # so that no operation waits forever for the server
-        began = database.began
-        said_at = began + patience.WARN_AFTER
-        with database.notice.if_slow(patience.UNREACHABLE, said_at, began, database.deadline):
+        said_at = clock.monotonic() + patience.WARN_AFTER
+        with database.notice.if_slow(patience.UNREACHABLE, said_at, database.began, database.deadline):
             return connect(database.engine, database.deadline)
 
     def close(self, driver: ServerConnection) -> None:

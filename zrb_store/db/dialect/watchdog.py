@@ -30,7 +30,7 @@ LOOK_EVERY = 0.5  # seconds between two checks
 ASK_AFTER = 5.0
 """Seconds after which the server is told to cancel a statement that waits for a lock; it is told again after them."""
 _IN_PROGRESS = 1  # libpq's PQTRANS_ACTIVE
-_ANSWER_WITHIN = 0.5  # seconds after which a server that does not answer is said to be unreachable
+_ANSWER_WITHIN = 0.5  # seconds before the warning about a lock in which a server usually answers
 
 _log = logging.getLogger("zrb_store")
 
@@ -112,7 +112,7 @@ class _Watchdog:
         found = False
         try:
             with (
-                database.notice.if_slow(patience.UNREACHABLE, now + _ANSWER_WITHIN, began, waits_until),
+                database.notice.if_slow(patience.UNREACHABLE, now + patience.WARN_AFTER, began, waits_until),
                 contextlib.closing(connect(database.engine, deadline)) as other,
             ):
                 if statement.sent == number:
