@@ -49,7 +49,7 @@ def run_until_told(pipe: Connection, location: str, session: str, lease: float) 
                 "begin": lambda: run.begin("report"),
                 "begin again": lambda: run.begin("load"),
                 "check": lambda: run.begin("is it up?", kind="check"),
-                "note tasks": lambda: run.note_tasks({"load": "waiting"}),
+                "note tasks": lambda: run.note_tasks({"load": "not started"}),
                 "end": lambda: run.end("completed"),
                 "fork": fork_and_wait,
             }

@@ -47,7 +47,7 @@ def etl(store: Store, name: str, *, broken: bool, project: str | None = "/srv/sh
         zrb_version="3",
     )
     with contextlib.suppress(Broken), run:
-        run.note_tasks({"extract": "waiting", "load": "waiting", "report": "waiting", "notify": "skipped"})
+        run.note_tasks({"extract": "not started", "load": "not started", "report": "not started", "notify": "skipped"})
         if run.completed("extract") is None:
             with run.attempt("extract") as attempt:
                 attempt.xcom["rows"].extend([1, {"id": 2}])

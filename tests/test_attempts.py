@@ -252,7 +252,7 @@ class TestRefusals:
             lambda: run.attempt("report"),
             lambda: run.task("report", lambda: 1),
             lambda: run.give_back(done, "again"),
-            lambda: run.note_tasks({"load": "waiting"}),
+            lambda: run.note_tasks({"load": "not started"}),
             lambda: run.end("completed"),
         ]
         for write in writes:

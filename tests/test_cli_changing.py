@@ -261,7 +261,7 @@ def test_waiting_ends_with_the_attempt(command: Commands, store: Store, monkeypa
 def fail_at(store: Store, task: str) -> None:
     store.session("etl").xcom["in"].push(1)
     run = store.session("etl").run(task="load").start()
-    run.note_tasks({"extract": "waiting", "load": "waiting"})
+    run.note_tasks({"extract": "not started", "load": "not started"})
     run.begin(task).xcom["in"].pop()
     run.end("failed")
 

@@ -158,7 +158,7 @@ def test_a_process_that_has_the_store_open_writes_no_more_once_it_was_upgraded(l
         lambda: attempt.complete(1),
         attempt.fail,
         lambda: run.begin("other"),
-        lambda: run.note_tasks({"load": "waiting"}),
+        lambda: run.note_tasks({"load": "not started"}),
         lambda: run.end("completed"),
         lambda: store.session("another").run().start(),
         lambda: lease_queries.renew(store.database, run.id, 60_000_000),

@@ -56,7 +56,7 @@ def dangerous_store(store: Store) -> Store:
         queue = store.session(name).xcom[f"queue {TEXT}"]
         queue.extend([TEXT + SURROGATES, {TEXT: [TEXT, SURROGATES]}, name])
     with store.session("c").run(task=TEXT, project=TEXT, inputs={TEXT: SURROGATES}) as run:
-        run.note_tasks({TEXT: "waiting"})
+        run.note_tasks({TEXT: "not started"})
         run.begin(TEXT).fail(Broken(TEXT + SURROGATES))
     return store
 

@@ -30,7 +30,7 @@ def fail_at_load(store: Store, name: str = "etl") -> None:
     store.session(name).xcom["in"].extend([1, 2, 3])
     run = store.session(name).run(task="load", path=["etl", "load"], inputs={"day": 1})
     with contextlib.suppress(Died), run:
-        run.note_tasks({"extract": "waiting", "load": "waiting", "report": "skipped"})
+        run.note_tasks({"extract": "not started", "load": "not started", "report": "skipped"})
         with run.attempt("extract") as extract:
             extract.xcom["in"].pop()
             extract.complete({"rows": 2})
@@ -51,7 +51,7 @@ def test_a_fork_begins_where_the_task_first_started(store: Store) -> None:
     record, source = forked.record(), store.session("etl").record()
     assert (record.status, record.forked_from, record.fence) == ("open", "etl", 0)
     assert (record.task, record.path, record.inputs) == (source.task, source.path, source.inputs)
-    assert record.tasks == {"extract": "waiting", "load": "waiting", "report": "waiting"}
+    assert record.tasks == dict.fromkeys(("extract", "load", "report"), "not started")
     with forked.run(task="load") as run:
         done = run.completed("extract")
         assert done is not None

@@ -87,7 +87,7 @@ OPERATIONS: dict[str, Callable[[Any, Run], object]] = {
     "fail and begin again": lambda q, run: fail_and_begin_again(run, "two", "task"),
     "check": lambda q, run: fail_and_begin_again(run, "up?", "check"),
     "give back": lambda q, run: complete_and_give_back(run, "three"),
-    "note tasks": lambda q, run: run.note_tasks({"one": "waiting"}),
+    "note tasks": lambda q, run: run.note_tasks({"one": "not started"}),
     "renew": lambda q, run: lease_queries.renew(run.database, run.id, 60_000_000),
     "clear": lambda q, run: (q.clear(), q.extend([1, 2, 3])),
 }

@@ -338,7 +338,7 @@ def test_an_attempt_whose_beginning_is_not_answered(location: str, between: Prox
     with open_store(through(between.folder, location)) as store, store.session("flow").run() as run:
         store.database._connection().driver.prepare_threshold = None  # so that it is sent as text
         cut(between, moment, b"UPDATE zrb_session")
-        run.note_tasks({"load": "waiting"})
+        run.note_tasks({"load": "not started"})
         if way == "after one that has not ended":
             run.begin("load")
         store.database._connection().driver.prepare_threshold = None

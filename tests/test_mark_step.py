@@ -121,7 +121,7 @@ def test_without_a_result_it_is_null(command: Commands, store: Store) -> None:
 
 def test_a_task_that_has_not_started_yet(command: Commands, store: Store) -> None:
     with store.session("night").run() as run:
-        run.note_tasks({"load": "waiting", "pay": "waiting"})
+        run.note_tasks({"load": "not started", "pay": "not started"})
         run.end("failed")
     assert command("mark", "night", "pay", "--step", "charge", "completed", "--result", "1").out == "night/pay/1#1\n"
     assert recorded(store, "pay/1").parent_id is None

@@ -61,13 +61,18 @@ def test_just_before_an_attempt_its_task_waits(command: Commands, filled: Store)
         document = parse("show", command.ok("show", "etl-24", "--at", moment, "--format", "json"))
         return [(one["task"], one["status"], len(one["attempts"])) for one in document["tasks"]]
 
-    waiting = [("extract", "waiting", 0), ("load", "waiting", 0), ("report", "waiting", 0), ("notify", "skipped", 0)]
+    waiting = [
+        ("extract", "not started", 0),
+        ("load", "not started", 0),
+        ("report", "not started", 0),
+        ("notify", "skipped", 0),
+    ]
     assert tasks("before:extract#1") == waiting
     done = ("extract", "completed", 1)
     assert tasks("before:load#1") == [done, *waiting[1:]]
     assert tasks("before:load#2") == [done, ("load", "failed", 1), *waiting[2:]]
     rows = [line.split() for line in command.ok("show", "etl-24", "--at", "before:load#1").splitlines()]
-    assert ["load", "waiting", "-", "-", "-"] in rows
+    assert ["load", "not started", "-", "-", "-"] in rows
 
 
 def test_a_task_that_was_not_known_yet_waits_too(command: Commands, store: Store) -> None:
@@ -75,9 +80,9 @@ def test_a_task_that_was_not_known_yet_waits_too(command: Commands, store: Store
         run.task("one", lambda: 1)
         run.task("two", lambda: 2)
     document = parse("show", command.ok("show", "s", "--at", "before:two#1", "--format", "json"))
-    assert [(one["task"], one["status"]) for one in document["tasks"]] == [("one", "completed"), ("two", "waiting")]
+    assert [(one["task"], one["status"]) for one in document["tasks"]] == [("one", "completed"), ("two", "not started")]
     document = parse("show", command.ok("show", "s", "--at", "before:one#1", "--format", "json"))
-    assert [(one["task"], one["status"]) for one in document["tasks"]] == [("one", "waiting")]
+    assert [(one["task"], one["status"]) for one in document["tasks"]] == [("one", "not started")]
 
 
 @pytest.mark.parametrize(

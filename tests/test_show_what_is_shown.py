@@ -258,13 +258,13 @@ class TestDone:
 
     def test_skipped_tasks_are_done(self, command: Commands, store: Store) -> None:
         with store.session("s").run() as its_run:
-            its_run.note_tasks({"a": "waiting", "b": "skipped", "c": "skipped"})
+            its_run.note_tasks({"a": "not started", "b": "skipped", "c": "skipped"})
             its_run.begin("a").complete(1)
         assert self.done(command) == "3/3"
 
     def test_not_one_that_failed_or_runs(self, command: Commands, store: Store) -> None:
         its_run = store.session("s").run().start()
-        its_run.note_tasks({"a": "skipped", "b": "skipped", "c": "skipped", "d": "waiting"})
+        its_run.note_tasks({"a": "skipped", "b": "skipped", "c": "skipped", "d": "not started"})
         its_run.begin("a").complete(1)
         its_run.begin("b").fail(RuntimeError("no"))
         its_run.begin("c")
@@ -273,7 +273,7 @@ class TestDone:
 
     def test_one_that_failed_and_was_given_back_before_it_was_skipped(self, command: Commands, store: Store) -> None:
         with contextlib.suppress(RuntimeError), store.session("s").run() as its_run:
-            its_run.note_tasks({"a": "waiting"})
+            its_run.note_tasks({"a": "not started"})
             with its_run.attempt("a"):
                 raise RuntimeError
         assert self.done(command) == "0/1"

@@ -36,7 +36,7 @@ WRONG = {invariant.name: invariant.wrong for invariant in INVARIANTS}
 IMPOSSIBLE: list[tuple[str, dict[str, Any], str]] = [
     ("session", {"path": "[[["}, "path is not JSON"),
     ("session", {"path": "[1]"}, "path is not a list of texts"),
-    ("session", {"tasks": "5"}, "tasks is not a dict of tasks, each waiting or skipped"),
+    ("session", {"tasks": "5"}, "tasks is not a dict of tasks, each `not started` or `skipped`"),
     ("session", {"tasks": '{"load": "done"}'}, "tasks is not a dict of tasks"),
     ("session", {"inputs": "[]"}, "inputs is not a dict"),
     ("session", {"inputs": '{"a": {"$": "nonsense"}}'}, "inputs has the unknown type 'nonsense'"),

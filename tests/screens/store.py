@@ -85,7 +85,7 @@ def fill(store: Store) -> None:
         store.session(name).xcom["q"].push(1)
     wide = store.session(REGION)
     with wide.run(task=WIDE, project="/srv/shop", path=["etl", WIDE]) as its_run:
-        its_run.note_tasks({MARKED: "waiting", WIDE: "waiting", "notify": "skipped"})
+        its_run.note_tasks({MARKED: "not started", WIDE: "not started", "notify": "skipped"})
         with its_run.attempt(MARKED) as done:
             done.complete(["ann", "bob"])
         with its_run.attempt(WIDE) as done:
@@ -105,7 +105,7 @@ def fill(store: Store) -> None:
 def _etl(store: Store, *, broken: bool) -> None:
     etl = store.session("etl")
     with contextlib.suppress(RuntimeError), etl.run(task="load", project="/srv/shop", path=["etl", "load"]) as its_run:
-        its_run.note_tasks({"extract": "waiting", "load": "waiting", "notify": "skipped"})
+        its_run.note_tasks({"extract": "not started", "load": "not started", "notify": "skipped"})
         if its_run.completed("extract") is None:
             with its_run.attempt("extract") as done:
                 for page in range(2):

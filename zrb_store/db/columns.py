@@ -128,8 +128,8 @@ _texts = functools.partial(
 )
 _tasks = functools.partial(
     _problem_of_json,
-    lambda tree: type(tree) is dict and {*map(str, tree.values())} <= {"waiting", "skipped"},
-    "a dict of tasks, each waiting or skipped",
+    lambda tree: type(tree) is dict and {*map(str, tree.values())} <= {"not started", "skipped"},
+    "a dict of tasks, each `not started` or `skipped`",
 )
 _dict = functools.partial(_problem_of_json, lambda tree: type(tree) is dict, "a dict")
 _durations = functools.partial(
@@ -198,7 +198,11 @@ SESSION: Columns = {
     "ended_at": _TIME_OR_NULL,
     "ended_tick": _TICK_OR_NULL,
     "tasks": ColumnRule(
-        str, nullable=True, note="JSON: names of tasks, each with waiting or skipped", content=_tasks, json="object"
+        str,
+        nullable=True,
+        note="JSON: names of tasks, each with `not started` or `skipped`",
+        content=_tasks,
+        json="object",
     ),
     "inputs": ColumnRule(str, nullable=True, note="JSON: an encoded dict", content=_inputs, json="object"),
 }

@@ -116,14 +116,13 @@ class Task:
     attempts: Rows[Attempt]
     counts: StepCounts | None  # None if it has no steps
     steps: Rows[Step]
-    is_parked: bool = False  # whether its last attempt ended because it waits
     attempts_left_out: int = 0  # in a report, how many come before these
     steps_left_out: int = 0
 
     @property
     def is_left(self) -> bool:
         """Whether no attempt of it counts: its status is then a row of its own."""
-        return not self.attempts or (self.status in ("waiting", "skipped") and not self.is_parked)
+        return not self.attempts or self.status in ("not started", "skipped")
 
     @property
     def has_agent(self) -> bool:
@@ -217,7 +216,7 @@ class SessionView:
         ended_at = session.ended_at if self.runs and self.runs[-1].ended_at is not None else None
         tasks = session.tasks
         if awaited is not None and awaited not in tasks:  # only zrb says in advance what tasks there are
-            tasks = {**tasks, awaited: "waiting"}
+            tasks = {**tasks, awaited: "not started"}
         self.session = replace(session, status=status_at(self.runs, self.at), ended_at=ended_at, tasks=tasks)
 
     def seen(self, attempt: AttemptRecord) -> AttemptRecord:
@@ -355,8 +354,8 @@ class SessionDocument(SessionView):
             result = None if queue is None else full_name(self.session.name, queue, last.result_seq)
         read_steps = functools.partial(self._steps_of, name, last if counts and counts.of_agent else None)
         steps: Rows[Step] = [] if counts is None else Lazy(read_steps, counts.steps)
-        status, is_parked = _status(last, self.session.tasks.get(name, "waiting")), last and last.status == "waiting"
-        return Task(name, status, not last or last.restorable, result, attempts, counts, steps, bool(is_parked))
+        status = _status(last, self.session.tasks.get(name, "not started"))
+        return Task(name, status, not last or last.restorable, result, attempts, counts, steps)
 
     def _steps_of(self, task: str, last_attempt: AttemptRecord | None) -> Iterator[Step]:
         last_id, agents = None if last_attempt is None else last_attempt.id, None
@@ -370,7 +369,7 @@ class SessionDocument(SessionView):
                 self._note(attempt)
             content = result if last.in_effect else None
             costs = costs_of_step(own, last_id, agents)
-            yield Step([attempt for attempt, _ in own], _status(last, "waiting"), content, executions(own), costs)
+            yield Step([attempt for attempt, _ in own], _status(last, "not started"), content, executions(own), costs)
 
     def _count(self, queue: show.QueueSummary) -> int:
         counts = {"live": queue.live, "dead": queue.dead, "held": queue.held, "next": min(1, queue.live)}
@@ -448,10 +447,10 @@ def open_session(
 
 
 def _status(last: AttemptRecord | None, known: str) -> str:
-    """Return the status of a task or a step from its last attempt; without one, `waiting` or `skipped`, as is known.
+    """Return the status of a task or a step from its last attempt; without one it is `known`: not started, or skipped.
 
-    If that attempt was given back, the task is skipped or has to run again.
+    If that attempt completed and was given back, the task is skipped, or starts over and has not done so yet.
     """
     if last is None or (last.given_back_at is not None and known == "skipped"):
         return known
-    return last.status if last.status != "completed" or last.in_effect else "waiting"
+    return last.status if last.status != "completed" or last.in_effect else "not started"

@@ -29,7 +29,7 @@ from zrb_store.render.stderr import resuming_program
 _FUTURE = 26  # percent of the width, for what waits
 _PAUSE = 4  # percent of the width that a pause takes; all of them together at most a third
 _FEW = 12  # tasks that are all named
-_MOST_WAITING = 6  # that are named
+_MOST_TO_COME = 6  # that are named
 _ROOM = 216  # pixels for the rows of the tasks that are not named
 _MOST_QUIET = 108  # of these rows
 _NARROW = 0.4  # percent; marks of one status that lie within it are one
@@ -83,22 +83,26 @@ class Card:
         timeline, is_halted = report.timeline, report.session.status in HALTED
         tasks = [task for task in report.tasks if task.attempts]
         work = merged(timeline.span_of(each.record) for task in tasks for each in task.attempts)
-        waiting = [task.name for task in report.tasks if is_halted and task.status == "waiting"]
-        if waiting[:1] == [report.session.task]:  # zrb knows the main task first, and what it needs later
-            waiting.reverse()
-        scale = _Scale(work, 100 - _FUTURE * bool(waiting))
+        to_come = [task.name for task in report.tasks if is_halted and task.status in ("not started", "waiting")]
+        if to_come[:1] == [report.session.task]:  # zrb knows the main task first, and what it needs later
+            to_come.reverse()
+        scale = _Scale(work, 100 - _FUTURE * bool(to_come))
         lanes = [
             Lane(task.name, task.status, _joined(_mark(each.record, timeline, scale) for each in task.attempts))
             for task in tasks
         ]
-        named = (*UNSUCCESSFUL, "running", *(() if len(report.tasks) > _FEW else ("completed", "waiting")))
+        named = (
+            *UNSUCCESSFUL,
+            "running",
+            *(() if len(report.tasks) > _FEW else ("completed", "not started", "waiting")),
+        )
         self.chain = [each for each in lanes if each.status in named][:_FEW]
         quiet = [each for each in lanes if each.status not in named]
         self.quiet = quiet[:: -(-len(quiet) // _MOST_QUIET) or 1]  # of very many, every second one, or fewer
         self.pitch = max(2, min(14, _ROOM / len(self.quiet))) if self.quiet else 0  # pixels from one to the next
-        self.waiting = waiting[:_MOST_WAITING]
-        if more := len(waiting) - len(self.waiting):
-            self.waiting.append(f"and {more} more")
+        self.to_come = to_come[:_MOST_TO_COME]
+        if more := len(to_come) - len(self.to_come):
+            self.to_come.append(f"and {more} more")
         self.subject, self.cause, self.link = _said(report, tasks)  # it leads to where more is said of the cause
         depth = Depth(report) if _is_inbox(report) else None
         self.depth = depth if depth and depth.is_long else None
@@ -119,7 +123,7 @@ class Card:
         quiet = 26 + 104 * bool(self.turns)
         named = quiet + round(len(self.quiet) * self.pitch) + 8 * bool(self.quiet)
         waiting = named + 24 * len(self.chain)
-        values = waiting + 24 * len(self.waiting)
+        values = waiting + 24 * len(self.to_come)
         drawn = values + (84 if self.returns else 6) if self.quiet or self.chain else 0
         return quiet, named, waiting, values, 266 if self.depth else drawn
 

@@ -115,7 +115,7 @@ class Recorder:
                 self._content.get(queue)
             plain = plain_names(self.run.database, self.run.session_id) if known else ()
             self._content.seed(self.zrb_session.shared_ctx.xcom, known, plain)
-            self.run.note_tasks(dict.fromkeys(self.graph.names.values(), "waiting"))
+            self.run.note_tasks(dict.fromkeys(self.graph.names.values(), "not started"))
             self._content.finish_adoption()
         except BaseException:
             lease.stop_renewing(self.run)
@@ -205,7 +205,7 @@ class Recorder:
         lease.stop_renewing(self.run)  # even if the store cannot be reached: the process may live long
         if self.fatal is None:
             try:
-                ends = dict.fromkeys(self.graph.names.values(), "waiting")
+                ends = dict.fromkeys(self.graph.names.values(), "not started")
                 statuses = self.zrb_session._task_status.items()
                 ends |= {self.graph.task_name(task): "skipped" for task, status in statuses if status.is_skipped}
                 self.run.note_tasks(ends)

@@ -71,7 +71,7 @@ def create(executor: Executor, name: str, source: SessionRecord, tick: int) -> i
         "task": source.task,
         "path": json.dumps(source.path),
         "inputs": inputs_then(executor, source, tick),
-        "tasks": json.dumps(dict.fromkeys(source.tasks, "waiting")),
+        "tasks": json.dumps(dict.fromkeys(source.tasks, "not started")),
         "forked_from": source.name,
     }
     rows = executor.execute(_create(executor.dialect_name), row)

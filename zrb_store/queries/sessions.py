@@ -84,7 +84,7 @@ def _set_tasks() -> sa.sql.dml.ReturningUpdate[int]:
 
 
 def set_tasks(executor: Executor, session_id: int, fence: int, tasks: Mapping[str, str]) -> bool:
-    """Store which tasks a session has, as `waiting` or `skipped`; return False if a newer run has taken it over."""
+    """Store which tasks a session has, as `not started` or `skipped`; return False if a newer run has taken it over."""
     params = {"session_id": session_id, "run_fence": fence, "known_tasks": json.dumps(dict(tasks))}
     return bool(executor.execute(_set_tasks(), params, lambda _: None))  # it may be repeated
 

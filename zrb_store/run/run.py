@@ -238,6 +238,6 @@ class Run(RunLifecycle):
             raise self._mark_lost()
 
     def note_tasks(self, tasks: Mapping[str, str]) -> None:
-        """Store which tasks the session has: `waiting` or `skipped` by the task's name, in order."""
+        """Store which tasks the session has: `not started` or `skipped` by the task's name, in order."""
         if not sessions.set_tasks(self.database, self.session_id, self.number, tasks):
             raise self._mark_lost()
