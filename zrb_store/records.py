@@ -127,7 +127,7 @@ class SessionRecord:
     task: str | None
     path: list[str]  # the words that name the task to zrb; or `--` and the command of `zrb-store run`
     inputs: str | None  # encoded
-    tasks: dict[str, str]  # maps every known task, in order, to "waiting" or "skipped"
+    tasks: dict[str, str]  # maps every known task, in order, to "not started" or "skipped"
     parent: str | None
     forked_from: str | None
     pinned: bool

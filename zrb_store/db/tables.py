@@ -105,7 +105,7 @@ session = Table(
     Column("created_tick", BigInt, nullable=False),
     Column("ended_at", BigInt),
     Column("ended_tick", BigInt),
-    Column("tasks", Text),  # JSON dict: maps every known task, in order, to "waiting" or "skipped"
+    Column("tasks", Text),  # JSON dict: maps every known task, in order, to "not started" or "skipped"
     Column("inputs", Text),  # encoded dict, without secrets
     *_limits(columns.SESSION),
     _rule(
