@@ -460,34 +460,6 @@ def sample_export(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def history(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path) -> Path:
-    """The file of a store with a history."""
-    from tests.test_doctor import fill_with_history
-    from zrb_store import open_store
-
-    path = tmp_path_factory.mktemp("history") / "store.db"
-    shutil.copy(sqlite_template, path)
-    with open_store(path) as store:
-        fill_with_history(store)
-    return path
-
-
-@pytest.fixture
-def used(location: str, history: Path) -> Iterator[Store]:
-    """A store with a history."""
-    from tests.test_doctor import fill_with_history
-    from zrb_store import open_store
-
-    is_copied = "://" not in location
-    if is_copied:
-        shutil.copy(history, location)
-    with open_store(location) as store:
-        if not is_copied:
-            fill_with_history(store)
-        yield store
-
-
-@pytest.fixture(scope="module")
 def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
     """A store that must stay empty."""
     from zrb_store import open_store

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import itertools
 import re
+import shutil
+from collections.abc import Iterator
 from contextlib import closing, nullcontext, suppress
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -20,7 +23,7 @@ from tests.sessions import parse, parse_lines
 from tests.steps import fill_with_steps, insert_step
 from tests.test_fork import Scenario, ScenarioRun, first_starts, steps
 from tests.waits import start
-from zrb_store import Store, StoreMissing, codec
+from zrb_store import Store, StoreMissing, codec, open_store
 from zrb_store.db.engine import Database
 from zrb_store.db.location import store_url
 from zrb_store.db.transaction import Transaction
@@ -88,6 +91,28 @@ def fill_with_history(store: Store) -> None:
     fill_with_steps(store, "etl/load#1", running=False)
     fill_with_steps(store, "under-way/t#1", running=True)
     start(store)
+
+
+@pytest.fixture(scope="module")
+def history(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path) -> Path:
+    """The file of a store with a history."""
+    path = tmp_path_factory.mktemp("history") / "store.db"
+    shutil.copy(sqlite_template, path)
+    with open_store(path) as store:
+        fill_with_history(store)
+    return path
+
+
+@pytest.fixture
+def used(location: str, history: Path) -> Iterator[Store]:
+    """A store with a history."""
+    is_copied = "://" not in location
+    if is_copied:
+        shutil.copy(history, location)
+    with open_store(location) as store:
+        if not is_copied:
+            fill_with_history(store)
+        yield store
 
 
 def doctor_findings(location: str) -> list[Finding]:

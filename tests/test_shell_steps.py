@@ -263,7 +263,8 @@ def test_a_step_whose_name_another_process_uses(
         words = ("--once", "--", "true")
 
         def begun(name: str) -> Step:
-            begun = attempt.steps.begin(name, name, stored_arguments(["true"], {}), None, once=True)
+            new = NewStep(name, stored_arguments(["true"], {}), once=True)
+            begun = attempt.steps.begin(new.key, new, None)
             assert begun is not None
             record_command(begun, 4_000_000, "1")  # nothing is alive
             return begun
