@@ -29,12 +29,12 @@ from pydantic_ai.models import (
 from pydantic_ai.models.wrapper import WrapperModel
 from pydantic_ai.settings import ModelSettings
 from pydantic_ai.tools import AgentDepsT, RunContext, ToolDefinition
-from pydantic_core import to_jsonable_python
 
 from zrb_store import codec, settings
 from zrb_store.agents import stored
 from zrb_store.agents.changes import OnChange, refuse_to_forget
 from zrb_store.agents.decisions import RESULTS, UNDECIDED, dump_decisions, read_decisions
+from zrb_store.agents.digests import plain
 from zrb_store.agents.journal import Journal, Terms, reading
 from zrb_store.agents.names import bounded
 from zrb_store.agents.once import Policy, policy_of
@@ -177,7 +177,8 @@ class StoredAgent(AbstractCapability[AgentDepsT]):
         if policy := marked_policy(ctx, call.tool_name):
             journal.once.setdefault(call.tool_name, policy)
         new = journal.tool_call(call, is_approved=ctx.tool_call_approved)
-        arguments = to_jsonable_python(args, fallback=repr, bytes_mode="base64")
+        # As the model gave them: what pydantic makes of them, such as a default, may be different the next time.
+        arguments = {name: plain(value, repr) for name, value in call.args_as_dict().items()}
 
         open_step = functools.partial(journal.tool, new, call.tool_name, arguments)
 
