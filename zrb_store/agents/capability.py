@@ -39,6 +39,7 @@ from zrb_store.agents.journal import Journal, Terms, reading
 from zrb_store.agents.names import bounded
 from zrb_store.agents.once import Policy, policy_of
 from zrb_store.agents.stored import dump_response, read_response
+from zrb_store.agents.usage import note, spending, spent_by
 from zrb_store.attempt import Attempt, Step
 from zrb_store.attempt.steps import Done
 from zrb_store.errors import StepUncertain
@@ -194,14 +195,16 @@ class StoredAgent(AbstractCapability[AgentDepsT]):
         try:
             with open_step() as step:
                 if isinstance(step, Done):
-                    result = stored.repeat(codec.decode(step.result))
-                    ctx.usage.tool_calls += 1  # as pydantic-ai counts a call that returns
-                    return result
+                    outcome = codec.decode(step.result)
+                    ctx.usage.incr(spent_by(outcome))
+                    return stored.repeat(outcome)
                 try:
-                    end = await stored.ended(execute)
+                    with spending(ctx.usage) as spent:
+                        end = await stored.ended(execute)
                 except NotBegun as error:
                     journal.fail(step, error)  # its end is known
                     raise
+                note(end.outcome, spent)
                 if len(str(arguments)) < 200:
                     end.outcome["call"] = arguments  # for `show`, which does not read the arguments of steps
                 if not end.undone:

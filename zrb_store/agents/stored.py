@@ -246,12 +246,12 @@ def encoded(outcome: Data, limit: int) -> Stored:
             return stored
     except (UnencodableValue, ValueTooLarge):
         pass
-    call = {"call": outcome["call"]} if "call" in outcome else {}
+    kept = {name: outcome[name] for name in ("call", "usage") if name in outcome}
     try:
         if outcome["kind"] in ("return", "value"):
             found = {"return_value": outcome["value"]} if "value" in outcome else outcome
             data = {name: plain(value) for name, value in found.items() if name in _FIELDS}
-            return codec.encode({**call, "kind": f"{outcome['kind']} as json", "data": data}, limit=limit)
+            return codec.encode({**kept, "kind": f"{outcome['kind']} as json", "data": data}, limit=limit)
     except Exception:  # noqa: BLE001 - whatever pydantic or a user's own serializer raises
         pass
     return outcome
