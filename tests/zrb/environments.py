@@ -73,13 +73,18 @@ def left_out(tests: Iterable[Any]) -> set[Any]:
 
 def environment(release: str) -> Path:
     """Return the folder of the environment with this release of zrb and this checkout, creating it if needed."""
+    return environment_with(f"zrb-{release}", "zrb" if release == "latest" else f"zrb=={release}")
+
+
+def environment_with(name: str, *packages: str) -> Path:
+    """Return the folder of the environment with these packages and this checkout, creating it if needed."""
     FOLDER.mkdir(exist_ok=True)
     # Keep environments of other versions of this checkout, since tests may be using them.
-    folder = FOLDER / f"zrb-{release}-{_recipe()}"
+    folder = FOLDER / f"{name}-{_recipe()}"
     with (FOLDER / f"{folder.name}.lock").open("w") as lock:  # several test processes may ask for it at once
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (folder / "made").exists():
-            _make(folder, release)
+            _make(folder, *packages)
             (folder / "made").touch()
     return folder
 
@@ -90,10 +95,10 @@ def _recipe() -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:8]
 
 
-def _make(folder: Path, release: str) -> None:
+def _make(folder: Path, *packages: str) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     python = folder / "bin" / "python"
-    what = ["zrb" if release == "latest" else f"zrb=={release}", "--editable", f"{ROOT}[postgres]"]
+    what = [*packages, "--editable", f"{ROOT}[postgres]"]
     uv = _uv()
     if uv is None:
         _call(sys.executable, "-m", "venv", folder)

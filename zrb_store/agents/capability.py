@@ -16,8 +16,14 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, cast
 
-from pydantic_ai import DeferredToolRequests, DeferredToolResults, _function_schema
-from pydantic_ai.capabilities import AbstractCapability, CapabilityOrdering, CombinedCapability
+from pydantic_ai import AgentRunResult, DeferredToolRequests, DeferredToolResults, _function_schema
+from pydantic_ai.capabilities import (
+    AbstractCapability,
+    CapabilityOrdering,
+    CombinedCapability,
+    Instrumentation,
+    WrapRunHandler,
+)
 from pydantic_ai.messages import ModelMessage, ModelResponse, ToolCallPart
 from pydantic_ai.models import (
     CompletedStreamedResponse,
@@ -39,6 +45,7 @@ from zrb_store.agents.journal import Journal, Terms, reading
 from zrb_store.agents.names import bounded
 from zrb_store.agents.once import Policy, policy_of
 from zrb_store.agents.stored import dump_response, read_response
+from zrb_store.agents.telemetry import replay_scope, report
 from zrb_store.agents.usage import note, spending, spent_by
 from zrb_store.attempt import Attempt, Step
 from zrb_store.attempt.steps import Done
@@ -162,6 +169,20 @@ class StoredAgent(AbstractCapability[AgentDepsT]):
             request_context.model = StoredModel(request_context.model, self.journal)
         return request_context
 
+    async def wrap_model_request(
+        self,
+        ctx: RunContext[AgentDepsT],
+        *,
+        request_context: ModelRequestContext,
+        handler: Callable[[ModelRequestContext], Awaitable[ModelResponse]],
+    ) -> ModelResponse:
+        """Report the request where its span is open: who reads a stream, and so makes its request, may be elsewhere."""
+        self.journal.request_step = None
+        try:
+            return await handler(request_context)
+        finally:
+            report(self.journal.request_step)
+
     async def wrap_tool_execute(
         self,
         ctx: RunContext[AgentDepsT],
@@ -194,6 +215,7 @@ class StoredAgent(AbstractCapability[AgentDepsT]):
         journal.refuse_if_stopping()
         try:
             with open_step() as step:
+                report(step)
                 if isinstance(step, Done):
                     outcome = codec.decode(step.result)
                     ctx.usage.incr(spent_by(outcome))
@@ -250,8 +272,13 @@ class StoredHandler(AbstractCapability[AgentDepsT]):
     _is_noted: bool = False  # whether what the request under way is made of was noted
 
     def get_ordering(self) -> CapabilityOrdering:
-        """Ask to be the first, so that no other is asked again."""
-        return CapabilityOrdering(position="outermost")
+        """Ask to be the first, so that no other is asked again, and no span is around the run."""
+        return CapabilityOrdering(position="outermost", wraps=[Instrumentation])
+
+    async def wrap_run(self, ctx: RunContext[AgentDepsT], *, handler: WrapRunHandler) -> AgentRunResult[Any]:
+        """Keep what comes from the store out of what is reported of the run."""
+        with replay_scope():
+            return await handler()
 
     async def before_run(self, ctx: RunContext[AgentDepsT]) -> None:
         """Note what a run of the agent starts from."""

@@ -109,6 +109,7 @@ class Journal:
         # By it the store, or a step that must not be repeated, has stopped the agent.
         self.fatal: ZrbStoreError | None = None
         self.any_live = False  # whether an answer did not come from the store since this was last set to False
+        self.request_step: Step | Done | None = None  # the last request
         self.changes = ChangedRequests(attempt, terms.on_change, terms.setting)
         self.fingerprints = Fingerprints()
         self._reasons: dict[str, str] = {}  # why steps run although they had completed, by name
@@ -220,6 +221,7 @@ class Journal:
         if self._budget:
             call = call._replace(begins=self._budget.refuse_or_wait)
         with self._open(call) as step:
+            self.request_step = step
             self.any_live = self.any_live or isinstance(step, Step)
             try:
                 yield step
