@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import signal
+import threading
+import time
 from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
@@ -12,8 +17,9 @@ from pydantic.json_schema import SkipJsonSchema
 from pydantic_ai.messages import ModelMessage, ModelResponse, TextPart, ToolCallPart
 from pydantic_ai.models.function import AgentInfo, FunctionModel
 
+from tests.forks import fork
 from tests.test_durable_agents import Desk, in_attempt, run
-from zrb_store import Store, once_tool
+from zrb_store import Store, once_tool, open_store
 from zrb_store.testing import Crash, crash_at, expire_lease
 
 pytestmark = pytest.mark.promise(number=11)
@@ -56,3 +62,50 @@ def test_arguments_are_compared_as_the_model_gave_them(store: Store, visit: int,
     expire_lease(store.session("s"))
     assert in_attempt(store, work) == "done"
     assert desk.paid == ["0", "charge 0", "1", "charge 1", "2"]
+
+
+def test_calls_in_threads_end_before_a_script_that_is_interrupted(location: str) -> None:
+    """Their results are stored, although several run at the same time."""
+    desk, number = Desk(), 3
+
+    def work(interrupt: bool) -> str:
+        all_run = threading.Barrier(number)
+
+        def charge(n: int) -> str:
+            desk.pay(f"charge {n}")
+            if interrupt:
+                if all_run.wait(60) == 0:
+                    os.kill(os.getpid(), signal.SIGINT)
+                until = time.monotonic() + 60
+                while (
+                    sum(task.cancelling() for task in asyncio.all_tasks(loops[0])) < min(number, 2)
+                    and time.monotonic() < until
+                ):
+                    pass
+            return "receipt"
+
+        def answer(messages: list[ModelMessage], _: AgentInfo) -> ModelResponse:
+            is_last = any(isinstance(one, ModelResponse) for one in messages)
+            calls = [ToolCallPart("charge", {"n": n}, f"c{n}") for n in range(number)]
+            return ModelResponse([TextPart("done")] if is_last else calls)
+
+        loops = []
+
+        async def go(_: Any) -> str:
+            loops.append(asyncio.get_running_loop())
+            agent = desk.agent(tool=charge)
+            agent.model = FunctionModel(answer)
+            return await run(agent)
+
+        with open_store(location) as store:
+            result: str = in_attempt(store, go)
+            return result
+
+    def interrupted() -> None:
+        with pytest.raises(KeyboardInterrupt):
+            work(interrupt=True)
+        assert len(desk.paid) == number
+
+    assert os.waitpid(fork(interrupted), 0)[1] == 0
+    assert work(interrupt=False) == "done"
+    assert desk.paid == []

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import shlex
+import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
@@ -385,7 +386,7 @@ class Journal:
     @property
     def is_stopping(self) -> bool:
         """Whether a signal has asked this process to end."""
-        return self._attempt.database.is_stopping
+        return self._attempt.database.is_stopping or _is_interrupted()
 
     def refuse_if_stopping(self) -> None:
         """Let nothing begin after a signal or a wait has ended what runs, although it was not cancelled here yet."""
@@ -394,8 +395,9 @@ class Journal:
             raise asyncio.CancelledError
 
     def wait_for_store(self) -> None:
-        """Wait for the store as long as a signal allows, from now on."""
-        self._attempt.database.stop_waiting(_LAST_WAIT)
+        """Wait for the store as long as a signal that zrb handles allows, from now on."""
+        if self._attempt.database.is_stopping:
+            self._attempt.database.stop_waiting(_LAST_WAIT)
 
     @property
     def _limit(self) -> int:
@@ -403,6 +405,12 @@ class Journal:
 
     def _text(self, arguments: Mapping[str, JsonValue]) -> str:
         return stored_arguments((), {} if self.terms.is_private else {**arguments})
+
+
+def _is_interrupted() -> bool:
+    """Whether Ctrl-C has made `asyncio.run` cancel what it runs."""
+    runner = getattr(getattr(signal.getsignal(signal.SIGINT), "func", None), "__self__", None)
+    return getattr(runner, "_interrupt_count", 0) > 0
 
 
 def prompt_difference(stored: str, now: Mapping[str, JsonValue]) -> str:
