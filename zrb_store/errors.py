@@ -150,6 +150,14 @@ class ValueTooLarge(ZrbStoreError, ValueError):
     """The encoded value exceeds the size limit."""
 
 
+def is_refusal(error: BaseException | None) -> bool:
+    """Whether an exception is one of this package, contains one as a group, or was raised because of one."""
+    if error is None or isinstance(error, ZrbStoreError):
+        return error is not None
+    parts = error.exceptions if isinstance(error, BaseExceptionGroup) else ()
+    return any(map(is_refusal, (*parts, error.__cause__)))
+
+
 def what_makes_storable(error: Exception, value: object = None) -> str:
     """Return what a user can change so that the value is stored which this error is about."""
     if type(value).__name__ == "AgentRunResult":  # of pydantic-ai

@@ -221,14 +221,16 @@ class Journal:
         )
         if self._budget:
             call = call._replace(begins=self._budget.refuse_or_wait)
-        with self._open(call) as step:
-            self.request_step = step
-            self.any_live = self.any_live or isinstance(step, Step)
-            try:
+        step: Step | Done | None = None
+        try:
+            with self._open(call) as step:
+                self.request_step = step
+                self.any_live = self.any_live or isinstance(step, Step)
                 yield step
-            except Exception as error:
-                self._failed = (call, error) if isinstance(step, Step) else None
-                raise
+        except Exception as error:
+            is_refused = not isinstance(step, Done) and not isinstance(error, ZrbStoreError)
+            self._failed = (call, error) if is_refused else None
+            raise
 
     def _compared(
         self,
@@ -267,7 +269,7 @@ class Journal:
         failed, self._failed = self._failed, None
         if failed is not None:
             call, error = failed
-            with self._open(call) as step:
+            with self._open(call._replace(repeat=True)) as step:
                 if isinstance(step, Step):
                     refusal = refusal_of(error)
                     self.keep(step, lambda _: refusal)

@@ -11,7 +11,7 @@ from zrb_store.attempt.open_attempt import NO_RESULT, OpenAttempt, Step
 from zrb_store.codec import Encoded
 from zrb_store.db.transaction import Transaction, first_column
 from zrb_store.errors import Waiting, ZrbStoreError
-from zrb_store.queries import attempts, queues, steps, values
+from zrb_store.queries import attempts, queues, steps, survived, values
 from zrb_store.queries.attempts import Owner
 from zrb_store.queries.give_back import undo_ended
 from zrb_store.xcom import Xcoms, current_attempt
@@ -206,6 +206,10 @@ class Attempt(OpenAttempt):
             self.xcom.ids[name] = place[0]
             self.result_seq = place[1]
         return item
+
+    def _try_again(self, transaction: Transaction) -> None:
+        if self._steps and self._steps.used:
+            survived.forget(transaction, self.task, attempt_id=self.id)
 
     def _close_steps(self, transaction: Transaction) -> Sequence[int]:
         if not self._is_shared and not (self._steps and self._steps.any_began):

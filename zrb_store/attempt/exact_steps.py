@@ -13,6 +13,7 @@ from zrb_store.attempt.steps import NOT_RESTORABLE, Done, refuse_uncertain
 from zrb_store.db.transaction import Executor, Transaction
 from zrb_store.errors import StepUncertain
 from zrb_store.masking import mask_text
+from zrb_store.queries import survived
 from zrb_store.queries.attempts import BegunAttempt
 from zrb_store.queries.dependent_steps import steps_in
 from zrb_store.queries.give_back import give_back
@@ -113,6 +114,8 @@ def _begun_or_done(attempt: Attempt, call: ExactStep, was_used: bool) -> Step | 
             call.not_stored()
             change = NOT_RESTORABLE
         elif known is not None and not call.repeat:
+            if known.status == "failed" and (error := steps.survived.last(new.key, known.id, new.arguments)):
+                raise error
             refuse_uncertain(attempt, known, new.step)
         undo = None
         if known is not None and change is not None:
@@ -141,3 +144,6 @@ def _discard_from(
             )
         )
     give_back(transaction, [(one.id, reason) for one in reversed(found) if one.in_effect])
+    failed = [one.step for one in found if one.status == "failed"]
+    if failed:
+        survived.forget(transaction, attempt.task, attempt_id=attempt.id, names=failed)

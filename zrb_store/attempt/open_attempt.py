@@ -24,6 +24,7 @@ from zrb_store.errors import (
     UnencodableValue,
     ValueTooLarge,
     ZrbStoreError,
+    is_refusal,
     what_makes_storable,
 )
 from zrb_store.masking import ErrorText, error_text
@@ -111,6 +112,8 @@ class OpenAttempt(AttemptReference):
     it, but not end it: when the child leaves the block, nothing happens.
     """
 
+    is_refused = False  # whether an error of this package ends it
+    _raised: str | None = None  # the encoded error of a step, if it may be raised again
     _commands: Sequence[tuple[int, str | None]] = ()  # of the steps inside that its end has closed
     _output: Output | None = None  # made when something is printed; steps have none
 
@@ -159,15 +162,18 @@ class OpenAttempt(AttemptReference):
             status: `failed` or `interrupted`.
         """
         self._refuse_other_process()
+        self.is_refused = self.is_refused or (isinstance(error, BaseException) and is_refusal(error))
         text = error_text(error) if isinstance(error, BaseException) else error
 
         def work(transaction: Transaction) -> str | None:
-            ended = attempts.fail(transaction, self.id, status, text, self.inputs_read())
+            ended = attempts.fail(transaction, self.id, status, text, self.inputs_read(), self._raised)
             if ended is None:
                 return None
             if output is not None:
                 output.write_rest(transaction)
             undo_ended(transaction, [*self._close_steps(transaction), self.id], ended)
+            if ended == "failed" and not self.is_refused:
+                self._try_again(transaction)
             return ended
 
         with self._last_output() as output:
@@ -191,6 +197,9 @@ class OpenAttempt(AttemptReference):
     def _close_steps(self, transaction: Transaction) -> Sequence[int]:
         """End the steps that run inside, in the transaction that ends the attempt, and return their ids."""
         return ()
+
+    def _try_again(self, transaction: Transaction) -> None:
+        """Let its failed steps run again in the next attempt, in the transaction in which it fails by itself."""
 
     def _refuse(self, executor: Executor) -> NoReturn:
         self._open = False
@@ -272,7 +281,15 @@ class Step(OpenAttempt):
         return codec.encode(result, lenient=True, limit=limit)._replace(restorable=False)
 
     def fail(self, error: BaseException | ErrorText | None = None, status: str = "failed") -> None:
-        """End the step without completing it, and give it back, in one transaction; as `Attempt.fail`."""
+        """End the step without completing it, and give it back, in one transaction; as `Attempt.fail`.
+
+        An exception of the program is kept with it: if the attempt survives it, it may be raised again.
+        """
+        if isinstance(error, BaseException):
+            from zrb_store.codec.raised import encode_error, may_be_raised_again  # late: most steps complete
+
+            if status == "failed" and may_be_raised_again(error) and not self.database.is_stopping:
+                self._raised = encode_error(error, self._xcoms.max_value)
         try:
             with self._xcoms.watched():
                 super().fail(error, status)

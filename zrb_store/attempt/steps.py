@@ -18,6 +18,7 @@ from typing import Any, Final, NamedTuple, Self
 
 from zrb_store import codec
 from zrb_store.attempt.open_attempt import OpenAttempt, Step
+from zrb_store.attempt.survived import Survived
 from zrb_store.codec.arguments import call_text, mask_encoded, stored_arguments
 from zrb_store.db.transaction import Executor, Transaction, failpoint
 from zrb_store.errors import InputsDiffer, InvalidArgument, StepUncertain, ZrbStoreError
@@ -60,6 +61,7 @@ class Claim:
                 count = all_steps.started[base] = all_steps.started.get(base, 0) + 1
         self.name = base.name if count == 1 else f"{base.name}~{count}"  # of this occurrence
         all_steps.used.add(base._replace(name=self.name))
+        self.is_raised_again = False  # whether it ends by a failure of an earlier attempt, which its task survived
         self._count = count
 
     def __enter__(self) -> Self:
@@ -71,7 +73,7 @@ class Claim:
             is_begun = all_steps.open.pop(self.base, None) is not None
             if error is None:
                 return
-            if self.again or is_begun:
+            if self.again or is_begun or self.is_raised_again:
                 all_steps.failed.setdefault(self.base, {})[self._count] = self.arguments
             else:
                 all_steps.started[self.base] -= 1  # it was refused, so that it did not start
@@ -91,6 +93,7 @@ class Steps:
         self.started: dict[StepKey, int] = {}  # how often each name was claimed
         # The arguments of those that failed, by name and count: a call with these is that step's next attempt.
         self.failed: dict[StepKey, dict[int, str]] = {}
+        self.survived = Survived(attempt)
         self._attempt = attempt
         self._had_steps: bool | None = None  # whether the task had steps before; None if that was not asked yet
         self._highest_number = 0  # of the task's steps
@@ -163,6 +166,11 @@ class Steps:
             while True:
                 known = self.newest(new.key) if claim.again or self.task_had_steps() else None
                 if known is not None:
+                    if known.status == "failed" or known.number > 1:
+                        error = self.survived.next(new.key, claim.arguments)
+                        if error is not None:
+                            claim.is_raised_again = True
+                            raise error
                     if known.is_done:
                         refuse_other_arguments(self._attempt, known, name, claim.arguments)
                         return Done(known.result or "null")

@@ -11,7 +11,7 @@ from zrb_store.db.transaction import Transaction
 from zrb_store.errors import SessionCompleted, TaskCompleted, TaskNotFound, ZrbStoreError
 from zrb_store.names import STEP_BYTES, check_name, nearest
 from zrb_store.process import identity
-from zrb_store.queries import attempts, lease, queues, sessions, steps, values
+from zrb_store.queries import attempts, lease, queues, sessions, steps, survived, values
 from zrb_store.queries.by_hand import record_change
 from zrb_store.queries.clock import draw, now_micros
 from zrb_store.queries.give_back import give_back, give_back_unfinished
@@ -78,6 +78,7 @@ def mark_step(
         if last is not None:
             others: list[str] | None = None
             of_step = _of_begun_step(transaction, record, last, completed=completed)
+            survived.forget(transaction, task, session_id=record.id, names=[last.step or ""])
         else:
             others = steps.names(transaction, record.id, task)
             if not completed or steps.number_of(task, step) is not None:

@@ -20,6 +20,7 @@ from zrb_store.errors import (
     StoreUnavailable,
     Waiting,
     ZrbStoreError,
+    is_refusal,
     what_makes_storable,
 )
 from zrb_store.names import storable_name
@@ -319,6 +320,7 @@ class Recorder:
         if self.fatal is None and not self.ended:
             with contextlib.suppress(AttemptClosed):
                 status = "interrupted" if isinstance(error, _STOPPING) else "failed"
+                attempt.is_refused = is_refusal(error)
                 attempt.fail(text_of_error(error, task, attempt), status)
             self._content.attempt_ended(attempt, completed=False)
         uncertain = uncertain_step(error)

@@ -281,16 +281,25 @@ def _fail() -> sa.sql.dml.ReturningUpdate[str]:
         .values(
             status=sa.case((is_stopped, literal("interrupted")), else_=given), ended_at=now(), ended_tick=next_tick()
         )
-        .values({name: bindparam(name, type_=sa.Text) for name in (*ERROR, "inputs_read")})
+        .values({name: bindparam(name, type_=sa.Text) for name in (*ERROR, "inputs_read", "error_data")})
         .returning(t.attempt.c.status)
     )
 
 
 def fail(
-    executor: Executor, attempt_id: int, status: str, error: ErrorText | None, inputs_read: str | None = None
+    executor: Executor,
+    attempt_id: int,
+    status: str,
+    error: ErrorText | None,
+    inputs_read: str | None = None,
+    raised: str | None = None,
 ) -> str | None:
-    """End a running attempt as `failed` or `interrupted`, and return which; None if it may no longer write."""
-    params = dict(zip(ERROR, error or (None, None, None), strict=True)) | {"inputs_read": inputs_read}
+    """End a running attempt as `failed` or `interrupted`, and return which; None if it may no longer write.
+
+    `raised` is the encoded error of a step.
+    """
+    params = dict(zip(ERROR, error or (None, None, None), strict=True))
+    params |= {"inputs_read": inputs_read, "error_data": raised}
     rows = executor.execute(_fail(), {"attempt_id": attempt_id, "status": status, **params})
     return rows[0][0] if rows else None
 

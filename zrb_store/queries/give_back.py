@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from zrb_store.db.core import Params, bindparam, exists, is_one_of, literal, sa, statement, t
 from zrb_store.db.dialect import among
 from zrb_store.db.transaction import Executor, Transaction
-from zrb_store.queries import attempts, dependent_steps, sessions, steps
+from zrb_store.queries import attempts, dependent_steps, sessions, steps, survived
 from zrb_store.queries.attempts import is_of_no_task, lost_or_interrupted, unfinished
 from zrb_store.queries.clock import draw, given_moment, given_tick, now_given
 from zrb_store.queries.queues import readable_intervals
@@ -247,6 +247,7 @@ def give_back_unfinished(
 
 def give_back_steps(transaction: Transaction, session_id: int, task: str, reason: str) -> None:
     """Give back all completed steps of a task, since it starts over and no attempt of it runs."""
+    survived.forget(transaction, task, session_id=session_id)
     give_back(transaction, [(step.id, reason) for step in steps.completed_of_task(transaction, session_id, task)])
 
 
