@@ -30,6 +30,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from tests.crash_agent_programs import kill_agent_programs
 from tests.crash_agents import kill_agents
 from tests.crash_scripts import kill_scripts
 from tests.crash_steps import kill_steps
@@ -341,6 +342,7 @@ def main(count: int = 1000, rounds: int = 100, *, databases: Sequence[str] = ())
             report(race(places.new(), count * 5, seed))
             report(race_zrb(Path(folder) / f"waits-{name}", places.new(), count * 3 // 20, seed))
             report(kill_agents(Path(folder) / f"agents-{name}", places.new(), count // 5, seed))
+            report(kill_agent_programs(Path(folder) / f"programs-{name}", places.new(), count // 5, seed))
             report(kill_while_making(places, rounds))
             report(open_at_once(places, rounds))
             report(share_queues(places, 2000))

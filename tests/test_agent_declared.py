@@ -226,7 +226,8 @@ def test_deps_of_any_kind(store: Store) -> None:
     assert next(tickets.numbers) == 7
     with pytest.warns(RuntimeWarning, match="desk~2 is a new run"):
         start(Desk(), dataclasses.replace(tickets, at=0.0))
-    start(Desk(), nodes)
+    with pytest.warns(RuntimeWarning, match="desk~3 is a new run"):
+        start(Desk(), nodes)
 
 
 class Deps(pydantic.BaseModel, extra="allow"):

@@ -401,7 +401,9 @@ def test_deps_that_change_by_themselves(store: Store) -> None:
         in_attempt(store, work("ann at 2"))
     assert calls == [0, 1]
     in_attempt(store, work("ann at 1", "bob"))
-    in_attempt(store, work("new", "bob", "ann at 1"))
+    with pytest.raises(RequestChanged, match=r"desk~4 is a new run: .* 6 answers .* of desk, desk~3 are not used yet"):
+        in_attempt(store, work("new", "bob", "ann at 1"))
+    in_attempt(store, work("bob", "ann at 1", "new"))
     assert calls == [0, 1] * 3
 
 

@@ -1,4 +1,4 @@
-"""Agents whose program survives failures, is cut off, and must come to the same answers and calls again (promise 20)."""
+"""Agents whose program survives failures, is cut off, and must come to the same answers and calls (promise 20)."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from pydantic_ai.models.function import AgentInfo, DeltaToolCall, FunctionModel
 from tests.attempts import acting_as
 from zrb_store import Store, once_tool
 from zrb_store.agents import durable
+from zrb_store.errors import RequestChanged
 from zrb_store.testing import Crash, crash_at, expire_lease
 
 
@@ -25,13 +26,16 @@ class Desk:
         self.paid: list[str] = []
         self.broken: dict[str, Exception] = {}
         self.is_cut_off = True
+        self.dies_at = ""
 
     def pay(self, name: str) -> None:
         self.paid.append(name)
+        if name == self.dies_at:
+            self.die()
         if name in self.broken:
             raise self.broken[name]
 
-    def agent(self, name: str = "desk", *, provider: str = "", **more: Any) -> Any:
+    def agent(self, name: str = "desk", *, provider: str = "", once: bool = True, **more: Any) -> Any:
         """Return an agent that asks for one call, and then answers; its requests go to a provider."""
 
         def asked(messages: list[ModelMessage]) -> int:
@@ -50,18 +54,17 @@ class Desk:
         model = FunctionModel(answer, stream_function=stream)
         agent = Agent(model, name=name, capabilities=[durable()], **more)
 
-        @agent.tool_plain
-        @once_tool
         async def charge(n: int) -> str:
-            self.pay(f"{name} charge {n}")
+            self.pay(f"{provider or name} charge {n}")
             return f"receipt {n}"
+
+        agent.tool_plain(once_tool(charge) if once else charge)
 
         return agent
 
     def die(self) -> None:
         if self.is_cut_off:
-            with crash_at("queue:before"):
-                self.store.session("other").xcom["q"].max_deliveries = 1
+            self.store.session("other").xcom["q"].max_deliveries = 1  # where a cut-off process dies
 
     def run(self, program: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
         with self.store.session("s").run() as run, run.attempt("charge all"):
@@ -69,7 +72,8 @@ class Desk:
 
     def cut_off(self, program: Callable[[], Coroutine[Any, Any, Any]]) -> list[str]:
         """Run the program until it dies, put everything in order, and return what was paid."""
-        with acting_as(self.store.session("s").run().start().begin("charge all")), pytest.raises(Crash):
+        attempt = self.store.session("s").run().start().begin("charge all")
+        with acting_as(attempt), pytest.raises(Crash), crash_at("queue:before"):
             asyncio.run(program())
         expire_lease(self.store.session("s"))
         self.is_cut_off = False
@@ -168,11 +172,6 @@ def test_a_run_that_was_cut_off_amid_its_calls_goes_on(desk: Desk) -> None:
             return await ask(desk.agent("primary"))
         except ModelHTTPError:
             agent = desk.agent("backup")
-
-            @agent.tool_plain
-            def other() -> str:
-                return ""
-
             desk.die()
             return await ask(agent)
 
@@ -181,3 +180,156 @@ def test_a_run_that_was_cut_off_amid_its_calls_goes_on(desk: Desk) -> None:
     assert desk.cut_off(program) == ["primary 0", "primary charge 1", "primary 1"]
     assert desk.run(program) == "primary done"
     assert desk.paid == ["primary 1"]
+
+
+@pytest.mark.promise(number=20)
+@pytest.mark.parametrize("once", [True, False])
+@pytest.mark.parametrize("died_at", ["desk charge 1", "desk 1", "end"])
+def test_a_renamed_agent(desk: Desk, died_at: str, once: bool) -> None:
+    """It is announced before anything is paid, and stopped if a call must not be repeated."""
+    name = "desk"
+
+    async def program() -> str:
+        desk.dies_at = died_at
+        answer = await ask(desk.agent(name, provider="desk", once=once))
+        desk.die()
+        return answer
+
+    paid = desk.cut_off(program)
+    name = "front"
+    # A call whose end is unknown may have happened.
+    if once:
+        with pytest.raises(
+            RequestChanged, match=r"front is a new run: .* of desk (is|are) not used yet: undo the change"
+        ):
+            desk.run(program)
+        assert desk.paid == []
+        name = "desk"
+        if died_at != "desk charge 1":
+            assert desk.run(program) == "desk done"
+            assert paid + desk.paid == [*paid, *["desk 1"] * (died_at == "desk 1")]
+        return
+    with pytest.warns(RuntimeWarning, match="front is a new run: .* of desk (is|are) not used yet") as warned:
+        assert desk.run(program) == "front done"
+    assert len(warned) == 1
+    answers = {"desk charge 1": "1 answer ", "desk 1": "1 answer ", "end": "2 answers "}
+    assert answers[died_at] in str(warned[0].message)
+
+
+@pytest.mark.promise(number=20)
+def test_another_order(desk: Desk) -> None:
+    names = ["a", "b"]
+
+    async def program() -> None:
+        for name in names:
+            await ask(desk.agent(name))
+            desk.dies_at = "b 1"
+
+    assert desk.cut_off(program) == ["a 0", "a charge 1", "a 1", "b 0", "b charge 1", "b 1"]
+    names.reverse()
+    with pytest.raises(RequestChanged, match=r"b continues where nothing is stored, .* 2 answers .* of a are"):
+        desk.run(program)
+    assert desk.paid == []
+    names.reverse()
+    desk.run(program)
+    assert desk.paid == ["b 1"]
+
+
+@pytest.mark.promise(number=20)
+@pytest.mark.filterwarnings("error")
+def test_gathered_agents_come_in_any_order(desk: Desk) -> None:
+    names = ["a", "b", "c"]
+
+    async def program() -> None:
+        await asyncio.gather(*(ask(desk.agent(name)) for name in names))
+
+    desk.dies_at = "c 1"
+    desk.cut_off(program)
+    names.reverse()
+    desk.run(program)
+    assert "c 1" in desk.paid
+    assert {"a 1", "b 1", "c 1"} >= set(desk.paid)  # the others may have been amid their requests
+
+
+@pytest.mark.promise(number=20)
+@pytest.mark.parametrize("once", [True, False])
+def test_what_is_left_at_the_end(desk: Desk, once: bool) -> None:
+    """An agent does not run any more."""
+    names = ["a", "b"]
+
+    async def program() -> None:
+        for name in names:
+            await ask(desk.agent(name, once=once))
+        desk.die()
+
+    desk.cut_off(program)
+    names.pop()
+    if once:
+        with pytest.raises(
+            RequestChanged, match=r"2 answers .* of b are left, and the task would complete without them"
+        ):
+            desk.run(program)
+        assert desk.store.session("s").status == "failed"
+        names.append("b")
+        desk.run(program)
+    else:
+        with pytest.warns(RuntimeWarning, match="of b are left, and the task completes without them"):
+            desk.run(program)
+    assert desk.paid == []
+
+
+@pytest.mark.promise(number=20)
+def test_what_was_completed_behind_a_failure_of_a_task_that_failed(desk: Desk) -> None:
+    """The request is made again, and what its run pays is guarded."""
+
+    async def program(once: bool = False) -> None:
+        errors = []
+        for name in ("a", "b"):
+            try:
+                await ask(desk.agent(name, once=once))
+            except ModelHTTPError as error:
+                errors.append(error)
+        if errors:
+            raise errors[0]
+
+    desk.broken["a 0"] = unavailable()
+    with pytest.raises(ModelHTTPError):
+        desk.run(program)
+    desk.broken.clear()
+    desk.paid.clear()
+    with pytest.warns(RuntimeWarning, match=r"a continues where nothing is stored, and 2 answers .* of b are not used"):
+        desk.run(program)
+    assert desk.paid == ["a 0", "a charge 1", "a 1"]
+
+
+@pytest.mark.promise(number=20)
+@pytest.mark.parametrize("recovers", [False, True])
+def test_a_timeout_around_a_run(desk: Desk, recovers: bool) -> None:
+    """Its request was cancelled, and is made again. If it comes to a call this time, that is not made."""
+
+    async def program() -> str:
+        slow = desk.agent("slow")
+        try:
+            async with asyncio.timeout(None) as limit:
+
+                async def waits(*_: Any) -> ModelResponse:
+                    desk.pay("slow 0")
+                    limit.reschedule(0)
+                    await asyncio.sleep(60)
+                    raise AssertionError
+
+                if desk.is_cut_off or not recovers:
+                    slow.model.function = waits
+                answer = await ask(slow)
+        except TimeoutError:
+            answer = await ask(desk.agent("backup"))
+        desk.die()
+        return answer
+
+    assert desk.cut_off(program) == ["slow 0", "backup 0", "backup charge 1", "backup 1"]
+    if recovers:
+        with pytest.raises(RequestChanged, match=r"slow continues where nothing is stored, .* of backup are not used"):
+            desk.run(program)
+    else:
+        assert desk.run(program) == "backup done"
+    assert desk.paid == ["slow 0"]

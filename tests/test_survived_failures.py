@@ -62,8 +62,7 @@ class Desk:
         elif self.is_cut_off and self.how == "interrupted":
             raise KeyboardInterrupt
         elif self.is_cut_off:
-            with crash_at("queue:before"):
-                self.store.session("other").xcom["q"].max_deliveries = 1
+            self.store.session("other").xcom["q"].max_deliveries = 1  # where it dies
 
     def run(self, program: Callable[[], Any]) -> Any:
         with self.store.session("night").run() as run, run.attempt("report"):
@@ -87,7 +86,7 @@ class Desk:
 
     def _run_until_dead(self, program: Callable[[], Any]) -> None:
         """Run it in an attempt that nobody ends."""
-        with acting_as(self.store.session("night").run().start().begin("report")):
+        with acting_as(self.store.session("night").run().start().begin("report")), crash_at("queue:before"):
             program()
 
 

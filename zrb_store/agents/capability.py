@@ -161,6 +161,14 @@ class StoredAgent(AbstractCapability[AgentDepsT]):
         """Ask to be the last before the model, so that what is compared is what is sent."""
         return CapabilityOrdering(position="innermost")
 
+    async def wrap_run(self, ctx: RunContext[AgentDepsT], *, handler: Callable[[], Awaitable[Any]]) -> Any:
+        """Note the end of a run."""
+        try:
+            return await handler()
+        finally:
+            if self.journal.agent:  # zrb runs its own agents several times
+                self.journal.end_run()
+
     async def before_model_request(
         self, ctx: RunContext[AgentDepsT], request_context: ModelRequestContext
     ) -> ModelRequestContext:

@@ -172,18 +172,30 @@ class ChangedRequests:
             self._was_announced = True
         return verdict.action == "reused"
 
-    def begins(self, run: str, left: Sequence[StepRecord]) -> None:
-        """Announce that a run of an agent is new, if completed steps of others are left, which it may have been.
+    def passes_over(self, left: Sequence[StepRecord], run: str | None = None, *, is_new: bool = False) -> None:
+        """Announce that steps are left, to which the attempt has not come: before a run pays, or at the end.
 
         Raises:
             RequestChanged: A person has to decide, since steps that must not be repeated are among them, for example.
         """
-        (what, verb), once = paid(left), next((step.step for step in left if step.uncertain), "")
-        if what or once:
-            why = f"{run} is a new run: no stored one starts like it, and {what or f'step {once}'} {verb} not used yet"
-            if once or self._policy == "stop":
-                self._stop(why, "make a new run", left)
-            self._say(why)
+        if not left:
+            return
+        keys = {step.key for step in left}
+        what, verb = paid([step for step in steps_before(self._attempt, results=True) if step.key in keys])
+        once = next((step.step for step in left if step.uncertain), "")
+        runs = ", ".join(dict.fromkeys(filter(None, (AgentStep.of(step).label for step in left))))
+        what, verb = (f"{what} of {runs}" if runs else what, verb) if what else (f"step {once}", "is")
+        does = "make a new run"
+        if run is None:
+            why, does = f"{what} {verb} left, and the task would complete without them", "complete without them"
+        elif is_new:
+            why = f"{run} is a new run: no stored one starts like it, and {what} {verb} not used yet"
+        else:
+            does = "continue without them"
+            why = f"{run or 'the agent'} continues where nothing is stored, and {what} {verb} not used yet"
+        if once or self._policy == "stop":
+            self._stop(why, does, left)
+        self._say(why.replace("would complete", "completes"))
 
     def _stop(self, why: str, does: str, steps: Sequence[StepRecord], *, can_reuse: bool = False) -> NoReturn:
         task = self._attempt.task

@@ -26,6 +26,7 @@ from zrb_store.agents.changes import NO_TOOLS, NOT_STORED, ChangedRequests, OnCh
 from zrb_store.agents.decisions import Budget, ask
 from zrb_store.agents.digests import digest
 from zrb_store.agents.fingerprint import Fingerprints, Request, message_digest
+from zrb_store.agents.leftovers import leftovers_of
 from zrb_store.agents.names import CallNames, bounded, word
 from zrb_store.agents.once import Policy
 from zrb_store.agents.stored import Data, Dump, NotReadable, Prompt, encoded, encoded_messages, refusal_of, summary
@@ -40,6 +41,8 @@ from zrb_store.queries.agents import APPROVAL, DEFERRED, MODEL_REQUEST, PROMPT, 
 from zrb_store.queries.steps import NewStep, StepRecord
 from zrb_store.records import JsonValue
 
+_MADE_AGAIN = ("failed", "interrupted", "completed")
+"""How steps have ended that are made again where they were, whatever came after them, the last without a result."""
 _LAST_WAIT = 3.0  # seconds, for the store
 # The tool or the model decides what other errors of ours mean.
 _FATAL = (AttemptClosed, LeaseLost, StoreUnavailable)
@@ -60,24 +63,16 @@ class AgentRuns:
     def number(self, start: Mapping[str, JsonValue]) -> int:
         """Return the number of a run that starts with these arguments of its prompt."""
         equal = [number for number, stored in self._starts.items() if {**stored, **start} == stored]
-        found = equal or (self._left(start, "deps") if self.stored == 1 else [])
+        found = equal or (self._left(start) if self.stored == 1 else [])
         self._last += not found
         number = next(iter(found), self._last)
         self._starts.pop(number, None)
         return number
 
-    def may_be(self, start: Mapping[str, JsonValue]) -> list[int]:
-        """Return the stored runs that a new one may be: those with the same deps that nobody has asked for yet.
-
-        The deps of a single run may change by themselves: then the same message is enough.
-        """
-        return self._left(start, *(("deps", "message") if self.stored == 1 else ("deps",)))
-
-    def _left(self, start: Mapping[str, JsonValue], *names: str) -> list[int]:
-        def is_like(one: Mapping[str, JsonValue]) -> bool:  # a private run has stored neither
-            return not one or any(one.get(name) == start.get(name) for name in names)
-
-        return [number for number, one in self._starts.items() if is_like(one)]
+    def _left(self, start: Mapping[str, JsonValue]) -> list[int]:
+        """Return the stored runs with the same deps that nobody has asked for yet."""
+        # A private run has stored none.
+        return [number for number, one in self._starts.items() if not one or one.get("deps") == start.get("deps")]
 
 
 _runs: WeakKeyDictionary[Attempt, dict[str, AgentRuns]] = WeakKeyDictionary()
@@ -118,6 +113,8 @@ class Journal:
         self._attempt = attempt
         self._budget = None if terms.budget is None else Budget(attempt, terms.budget, waits=terms.waits)
         self._own = AgentStep()  # what all its steps have in their attributes
+        self._is_new = False  # whether no stored run starts like this one
+        self._leftovers = leftovers_of(attempt, self._at_the_end)
         self._start: Prompt | None = None  # what its run starts from, until that is kept
         self._started_by: dict[str, JsonValue] = {}  # as digests
         self._requests: list[Request] = []
@@ -152,10 +149,30 @@ class Journal:
         runs = all_runs[self.agent] = all_runs.get(self.agent) or self._stored_runs()
         number = runs.number(start)
         self._own = AgentStep(bounded(self.agent), number)
-        if number > runs.stored and (left := runs.may_be(start)):
-            of = {self._own._replace(run=run).label for run in left}
-            steps = [one for one in steps_before(self._attempt, results=True) if AgentStep.of(one).label in of]
-            self.changes.begins(self._own.label, steps)
+        self._is_new = number > runs.stored
+        self._leftovers.begins(self._run)
+
+    def end_run(self) -> None:
+        """Note that the run of the agent has ended."""
+        self._leftovers.ends(self._run)
+
+    @property
+    def _run(self) -> str:
+        return self._own.label
+
+    def _begins(self, pays: bool | None, known: StepRecord | None, given_back: bool) -> None:
+        """Look for what is left before a step begins, which `pays` for a request, or for a call (False)."""
+        if known is not None and given_back:
+            self._leftovers.given_back(known.id)
+        elif pays is None or (known is not None and known.status in _MADE_AGAIN):
+            return
+        position = self.position if self._restart_at is None else self._restart_at
+        left = self._leftovers.before(self._run, position, is_call=pays is False)
+        if pays is not None:
+            self.changes.passes_over(left, self._run, is_new=self._is_new)
+
+    def _at_the_end(self) -> None:
+        self.changes.passes_over(self._leftovers.at_the_end())
 
     def _stored_runs(self) -> AgentRuns:
         steps = ((AgentStep.of(step), step) for step in steps_before(self._attempt) if step.kind == PROMPT)
@@ -220,10 +237,11 @@ class Journal:
             schemas_of(parameters),
         )
         if self._budget:
-            call = call._replace(begins=self._budget.refuse_or_wait)
+            budget = self._budget
+            call = call._replace(begins=lambda known, given_back: budget.refuse_or_wait())
         step: Step | Done | None = None
         try:
-            with self._open(call) as step:
+            with self._open(call, pays=True) as step:
                 self.request_step = step
                 self.any_live = self.any_live or isinstance(step, Step)
                 yield step
@@ -308,7 +326,7 @@ class Journal:
 
         new = new._replace(arguments=text, once=tool_name in self.once)
         step = ExactStep(new, change, repeat=repeat)
-        return self._open(step, stop=self.once.get(tool_name) != "tell")
+        return self._open(step, stop=self.once.get(tool_name) != "tell", pays=None if repeat else False)
 
     def decision(self, new: NewStep, calls: Sequence[ToolCallPart] = (), *, repeat: bool = False) -> Any:
         """Open the step in which it is decided about calls, or in which deferred `calls` are answered."""
@@ -334,14 +352,19 @@ class Journal:
         return ask(self._attempt, calls, is_private=self.terms.is_private)
 
     @contextmanager
-    def _open(self, call: ExactStep, *, stop: bool = True) -> Iterator[Step | Done]:
+    def _open(self, call: ExactStep, *, stop: bool = True, pays: bool | None = None) -> Iterator[Step | Done]:
         if self.fatal is not None:
             raise self.fatal
         if self._restart_at is None:  # else the next request decides whether the one that has failed is made again
             self._keep_refusal()
         try:
             self.changes.own.add(call.new.key)
-            with open_exact(self._attempt, call._replace(own=self.changes.own)) as step:
+
+            def begins(known: StepRecord | None, given_back: bool) -> None:
+                self._begins(pays, known, given_back)
+                call.begins(known, given_back)
+
+            with open_exact(self._attempt, call._replace(own=self.changes.own, begins=begins)) as step:
                 try:
                     yield step
                 except Exception as error:

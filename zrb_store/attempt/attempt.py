@@ -52,6 +52,7 @@ class Attempt(OpenAttempt):
         self.xcom = xcoms.bound_to(self)  # now, since several threads may read it first
         self._has_begun_before = has_begun_before  # so that it may have output: readiness checks have one attempt
         self.result_seq: int | None = None
+        self.before_completion: list[Callable[[], object]] = []  # are called once, and may raise an error
 
     @property
     def token(self) -> str:
@@ -130,9 +131,19 @@ class Attempt(OpenAttempt):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if error is None and self.is_open:
+            try:
+                self._check()
+            except ZrbStoreError as refusal:
+                super().__exit__(type(refusal), refusal, refusal.__traceback__)
+                raise
         super().__exit__(kind, error, trace)
         if self.parked is not None and not isinstance(error, Waiting):  # the code has caught it, or hidden it
             raise self.parked from error
+
+    def _check(self) -> None:
+        while self.before_completion:
+            self.before_completion.pop()()
 
     def end_if_parked(self) -> bool:
         """Return whether it has ended inside `wait`, perhaps in a process of its task; then it is closed here too."""
@@ -171,6 +182,7 @@ class Attempt(OpenAttempt):
             ValueTooLarge: The result is larger than the limit; the attempt still runs.
         """
         self._refuse_other_process()
+        self._check()
         item: Encoded | None = None
         if result is not NO_RESULT:
             item = result if isinstance(result, Encoded) else codec.encode(result, limit=self.xcom.max_value)

@@ -34,7 +34,8 @@ class ExactStep(NamedTuple):
     compares_kept: bool = False
     # Is called if it leads and its result could not be stored, before the steps after it are given back with it.
     not_stored: Callable[[], object] = lambda: None
-    begins: Callable[[], object] = lambda: None  # is called before it begins, and may raise an error
+    # Is called before it begins, with its last attempt, and whether that is given back; it may raise an error.
+    begins: Callable[[StepRecord | None, bool], object] = lambda known, given_back: None
     # Is called with a step that another process has begun and that has not ended: ends it, or raises an error.
     settle: Callable[[StepRecord], None] = lambda _: None
 
@@ -120,7 +121,7 @@ def _begun_or_done(attempt: Attempt, call: ExactStep, was_used: bool) -> Step | 
         undo = None
         if known is not None and change is not None:
             undo = functools.partial(_discard_from, attempt, call, known, change)
-        call.begins()
+        call.begins(known, undo is not None)
         step = steps.begin(new.key, new, known, undo=undo)
         if step is not None:
             return step

@@ -64,7 +64,11 @@ def _tree(error: BaseException, limit: int, depth: int) -> dict[str, JsonValue]:
     inner: list[BaseException] = list(error.exceptions) if isinstance(error, BaseExceptionGroup) else []
     # An OSError has its file name here, and not in `args`.
     args = [error.message] if isinstance(error, BaseExceptionGroup) else list(_built_in(cls).__reduce__(error)[1])
-    content = [args, {name: value for name, value in vars(error).items() if name != "headers"}, _slots(error)]
+    content: list[Any] = [
+        args,
+        {name: value for name, value in vars(error).items() if name != "headers"},
+        _slots(error),
+    ]
     if isinstance(headers := vars(error).get("headers"), Mapping):
         content[1]["headers"] = {name: value for name, value in headers.items() if "cookie" not in str(name).lower()}
     elif "headers" in vars(error):
