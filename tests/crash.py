@@ -1,6 +1,7 @@
 """Kill a workflow at every commit point and at random moments, and check what it leaves behind.
 
-`make crash` runs this module as a program: a thousand kills on each database and a thousand of a zrb task with steps, a
+`make crash` runs this module as a program: a thousand kills on each database and a thousand of a zrb task with steps,
+two hundred of zrb and scripts while a command works, a
 hundred rounds of eight processes that open a new store at once, consumers that are killed for a minute, 5,000 answers
 that race with sessions that park, and outages of 90 s. `make test` kills at each point once and five times at random.
 `python -m tests.crash 200 20 PostgreSQL` does a fifth of it on one database.
@@ -32,6 +33,7 @@ from typing import Any
 
 from tests.crash_agent_programs import kill_agent_programs
 from tests.crash_agents import kill_agents
+from tests.crash_commands import kill_commands
 from tests.crash_scripts import kill_scripts
 from tests.crash_steps import kill_steps
 from tests.crash_waits import race, race_zrb
@@ -339,6 +341,7 @@ def main(count: int = 1000, rounds: int = 100, *, databases: Sequence[str] = ())
                     Path(folder) / f"scripts-{name}", server.url if name == "PostgreSQL" else None, count // 2, seed
                 )
             )
+            report(kill_commands(Path(folder) / f"commands-{name}", places, count // 5, seed))
             report(race(places.new(), count * 5, seed))
             report(race_zrb(Path(folder) / f"waits-{name}", places.new(), count * 3 // 20, seed))
             report(kill_agents(Path(folder) / f"agents-{name}", places.new(), count // 5, seed))

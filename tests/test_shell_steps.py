@@ -16,12 +16,11 @@ from tests.rows import faults, query
 from tests.scripts import Scripts, finished, require
 from tests.zrb.environments import ALL
 from zrb_store import Store, ZrbStoreError
-from zrb_store.attempt import Step
+from zrb_store.attempt import Step, record_command
 from zrb_store.codec.arguments import stored_arguments
 from zrb_store.db.clock import Clock
 from zrb_store.process import has_living_member
 from zrb_store.queries.steps import NewStep
-from zrb_store.shell.command import record_command
 
 pytestmark = pytest.mark.slow
 ON_SQLITE = pytest.mark.parametrize("location", ["sqlite"], indirect=True)

@@ -25,13 +25,12 @@ from zrb_store import (
     step,
     wait,
 )
-from zrb_store.attempt import Attempt
+from zrb_store.attempt import Attempt, record_command
 from zrb_store.db import transaction
 from zrb_store.process import process_started
 from zrb_store.queries import attempts, waits
 from zrb_store.queries.steps import NewStep
 from zrb_store.records import AttemptRecord
-from zrb_store.shell.command import record_command
 from zrb_store.testing import Crash, crash_at, expire_lease
 
 pytestmark = [pytest.mark.promise(number=18), pytest.mark.usefixtures("sound")]

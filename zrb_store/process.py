@@ -12,7 +12,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -123,9 +123,87 @@ def has_living_member(group: int) -> bool:
     """Whether a process group has a process that is not a zombie: in a container, pid 1 often leaves them for ever."""
     if not _has_member(group):
         return False
-    members = [pid for pid in _pids() if _group_of(pid) == group]
+    members = [pid for pid in _pids() if group_of(pid) == group]
     # If none is seen, they were reaped meanwhile, or are hidden from this user.
     return any(map(_is_alive, members)) if members else _has_member(group)
+
+
+def members_of(group: int) -> list[int]:
+    """Return the processes of a group, as far as this user sees them."""
+    return [pid for pid in _pids() if group_of(pid) == group and _is_alive(pid)]
+
+
+def is_group_of_ours(group: int) -> bool:
+    """Whether a process group is that of this process, or of one above it."""
+    return group in {group_of(pid) for pid in ancestors()}
+
+
+def ancestors() -> list[int]:
+    """Return this process and those above it, which have started it."""
+    if platform.system() == "Linux":
+        found = [os.getpid()]
+        with contextlib.suppress(OSError):
+            while (parent := int(_stat(found[-1])[1])) > 0:
+                found.append(parent)
+        return found
+    import psutil  # late: as below
+
+    return [os.getpid(), *(each.pid for each in psutil.Process().parents())]
+
+
+def carriers(variable: str) -> Iterator[tuple[int, dict[str, str]]]:
+    """Yield the processes of this user that were started with a variable of the environment, each with all of these.
+
+    This process and those above it are left out.
+    """
+    above = set(ancestors())
+    for pid in _pids():
+        if pid not in above and variable in (environment := _environment(pid, variable)) and _is_alive(pid):
+            yield pid, environment
+
+
+def _environment(pid: int, variable: str) -> dict[str, str]:
+    """Return the environment that a process was started with; nothing if it cannot be read or lacks the variable."""
+    if platform.system() == "Linux":
+        try:
+            data = Path(f"/proc/{pid}/environ").read_bytes()
+        except OSError:  # it has ended, or belongs to another user
+            return {}
+        if variable.encode() not in data:  # most processes
+            return {}
+        return dict(text.partition("=")[::2] for text in os.fsdecode(data).split("\0"))
+    import psutil  # late: as below
+
+    try:
+        return psutil.Process(pid).environ()
+    except (psutil.Error, OSError):
+        return {}
+
+
+def command_line(pid: int) -> list[str]:
+    """Return the command line of a process; nothing if it cannot be read."""
+    if platform.system() == "Linux":
+        try:
+            return os.fsdecode(Path(f"/proc/{pid}/cmdline").read_bytes()).split("\0")[:-1]
+        except OSError:
+            return []
+    import psutil  # late: as below
+
+    try:
+        return psutil.Process(pid).cmdline()
+    except psutil.Error:
+        return []
+
+
+def may_signal(pid: int) -> bool:
+    """Whether this user may send signals to a process."""
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return False
+    except ProcessLookupError:
+        pass
+    return True
 
 
 def kill_group(leader: int, started: str | None) -> None:
@@ -166,7 +244,8 @@ def _is_alive(pid: int) -> bool:
         return True
 
 
-def _group_of(pid: int) -> int | None:
+def group_of(pid: int) -> int | None:
+    """Return the process group of a process; None if it has ended."""
     try:
         return os.getpgid(pid)
     except OSError:

@@ -12,5 +12,6 @@ from zrb_store.attempt.open_attempt import NO_RESULT as NO_RESULT
 from zrb_store.attempt.open_attempt import AttemptReference as AttemptReference
 from zrb_store.attempt.open_attempt import OpenAttempt as OpenAttempt
 from zrb_store.attempt.open_attempt import Step as Step
+from zrb_store.attempt.open_attempt import record_command as record_command
 from zrb_store.attempt.open_attempt import referenced_attempt as referenced_attempt
 from zrb_store.attempt.open_attempt import status_after as status_after

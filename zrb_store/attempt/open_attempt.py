@@ -32,6 +32,7 @@ from zrb_store.names import split_id
 from zrb_store.process import kill_group
 from zrb_store.queries import attempts, sessions, steps
 from zrb_store.queries.attempts import Owner
+from zrb_store.queries.commands import set_command
 from zrb_store.queries.give_back import undo_ended
 from zrb_store.xcom import Xcoms, current_attempt, leave
 
@@ -84,6 +85,13 @@ class AttemptReference:
             )
         if record.status != "running":
             raise AttemptClosed(f"{self.full_name} is {record.status}: it can no longer write")
+
+
+def record_command(attempt: AttemptReference, pid: int, started: str | None) -> None:
+    """Record the process that leads the command of an attempt. Raise an error if the attempt may no longer write."""
+    database = attempt.database
+    if not database.transact(lambda transaction: set_command(transaction, attempt.id, pid, started), "command"):
+        attempt.refuse_if_closed()
 
 
 def referenced_attempt(database: Database, token: str) -> AttemptReference:

@@ -57,7 +57,8 @@ def last(
     "On this machine the process gets SIGTERM if it handles it, and otherwise SIGINT, which raises KeyboardInterrupt "
     "in Python. Any other process finds the request when it next renews its lease, within 15 seconds, and ends itself "
     "likewise; if it would die of the signal, it first ends the run. A web server, and a process that also runs other "
-    "sessions, is refused (exit 75).\n\n"
+    "sessions, is refused (exit 75). Commands that outlive their process on this machine are ended, even if it died "
+    "before.\n\n"
     "Waits until the session has ended, and prints its status, the attempts that did not complete and how many "
     "values came back to each queue. Exits 1 if it has not ended in time: the request stays.",
 )

@@ -15,7 +15,7 @@ from zrb_store.cli import arguments
 from zrb_store.cli.command import command
 from zrb_store.errors import SessionWaiting, Waiting, ZrbStoreError
 from zrb_store.inspect import session_names
-from zrb_store.inspect.resume import Decision, ResumeOptions, plan
+from zrb_store.inspect.resume import Decision, ResumeOptions, commands_to_end, plan
 from zrb_store.process import current_project
 from zrb_store.queries import attempts, sessions
 from zrb_store.records import SessionRecord
@@ -88,6 +88,7 @@ class CommandResumer:
 
     changed: Mapping[str, tuple[str, str]] = {}
     _call: CommandRun
+    _session: SessionRecord
 
     @property
     def project(self) -> str:
@@ -101,12 +102,13 @@ class CommandResumer:
             )
         if options.inputs:
             raise click.UsageError(f"session {session.name} runs a command, whose inputs are stored: leave them out")
+        self._session = session
         call = stored_run(store.database, session, takes_over=options.takes_over)
         self._call = dataclasses.replace(call, forced=options.forced is not None, repeat_once=options.repeat_once)
         return plan(store.database, session, call.workflow, options)
 
     def explain(self, store: Store, decisions: list[Decision]) -> tuple[list[Decision], list[str]]:
-        return decisions, []
+        return decisions, commands_to_end(store.database, self._session, store.database.url)
 
     def accept(self) -> None:
         raise click.exceptions.Exit(_run(self._call))

@@ -166,6 +166,18 @@ def _is_same(one: Path, other: Path) -> bool:
         return False
 
 
+def is_same_store(one: StoreUrl, other: StoreUrl) -> bool:
+    """Whether two URLs lead to the same database, as whoever they do so."""
+    if "sqlite" in (one.drivername, other.drivername):
+        return one.drivername == other.drivername and one.database == other.database
+
+    def place(url: StoreUrl) -> tuple[object, ...]:
+        parameters = {name: value for name, value in url.query.items() if not is_secret_name(name)}
+        return url.drivername, url.host, url.port, url.database, parameters
+
+    return place(one) == place(other)
+
+
 def _remember_passwords(url: URL) -> None:
     """Have passwords masked where messages and tracebacks quote them, in a URL or in a connection string of libpq."""
     # Not the bare password: it may be a common word such as `postgres`, which would then be masked everywhere.

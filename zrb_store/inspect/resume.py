@@ -9,12 +9,14 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
+from zrb_store.db.location import StoreUrl
 from zrb_store.db.transaction import Executor
 from zrb_store.errors import InvalidArgument, TaskNotFound
 from zrb_store.names import nearest
 from zrb_store.process import current_folder
 from zrb_store.queries import attempts, runs
 from zrb_store.queries.clock import now_micros
+from zrb_store.queries.commands import left_commands
 from zrb_store.queries.dependent_steps import of_attempts
 from zrb_store.queries.lease import refuse_live
 from zrb_store.queries.steps import count_done, inputs_read, refuse_repeating
@@ -356,6 +358,13 @@ def without_task(executor: Executor, session_id: int, decisions: Iterable[Decisi
                 f"it left {', '.join(values) or 'no values'}"
             )
     return lines
+
+
+def commands_to_end(executor: Executor, session: SessionRecord, url: StoreUrl) -> list[str]:
+    """Say which commands live of attempts that were cut off, which a resume ends first."""
+    left = left_commands(executor, session, url)
+    ends = {True: "a resume ends it first", False: "a resume is refused until it has ended"}
+    return [f"{each.text()} has outlived its run: {ends[each.may_be_ended]}" for each in left]
 
 
 def changed_inputs(executor: Executor, session_id: int, names: Collection[str]) -> Changed | None:

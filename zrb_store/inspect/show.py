@@ -14,6 +14,7 @@ from typing import NamedTuple, TypedDict, Unpack
 
 from zrb_store import codec, records
 from zrb_store.db.engine import Database
+from zrb_store.db.location import StoreUrl
 from zrb_store.db.transaction import Transaction
 from zrb_store.errors import SessionNotFound, ValueNotFound
 from zrb_store.inspect.agents import NO_COSTS, Costs, agent_note, agents_of, costs_of_step, executions
@@ -25,6 +26,7 @@ from zrb_store.queries import attempts, history, lease, output, runs, sessions, 
 from zrb_store.queries.agents import TOOL_CALL
 from zrb_store.queries.by_hand import Change, last_of_session
 from zrb_store.queries.clock import Moment
+from zrb_store.queries.commands import LeftCommand, left_commands
 from zrb_store.queries.history import Only, Scope, Value
 from zrb_store.queries.output import StoredOutput
 from zrb_store.queries.show import StepCounts
@@ -236,6 +238,7 @@ class Asked(TypedDict, total=False):
     last: int | None  # only so many values of a queue; notable ones are asked for only of queues that have more
     damage: Damage | None
     whole_errors: bool  # do not cut the errors of deliveries
+    url: StoreUrl  # of the store, to find the commands that live
 
 
 class SessionDocument(SessionView):
@@ -247,6 +250,7 @@ class SessionDocument(SessionView):
         self._unfinished: dict[int, str] = {}  # by id, the names of last attempts that did not complete, and lost steps
         queues = show.queue_summaries(transaction, self.session.id, queue, at=self.at)
         self._names = {each.id: each.name for each in queues}
+        self._url = asked.get("url")
         whole, place = asked.get("whole_errors", False), (transaction, self.session.name, self._names)
         self._values = functools.partial(history.values, *place, at=self.at, whole_errors=whole)
         self.tasks = self._read_tasks()
@@ -269,6 +273,13 @@ class SessionDocument(SessionView):
         return parked(
             self.transaction, [self.session.id] if self.at is None and self.session.status == "waiting" else []
         )
+
+    @functools.cached_property
+    def left(self) -> list[LeftCommand]:
+        """What lives of the commands of attempts that were cut off."""
+        if self._url is None or self.at is not None or self.session.status in ("open", "running", "completed"):
+            return []
+        return left_commands(self.transaction, self.session, self._url)
 
     def acknowledgement(self) -> tuple[int | None, Change | None]:
         """Return when somebody acknowledged how it ended, if so, and who and why, if that is known."""
@@ -443,7 +454,7 @@ def open_session(
 ) -> Iterator[SessionDocument]:
     """Read a session as of one moment, with `queue` or every queue."""
     with database.snapshot() as transaction:
-        yield SessionDocument(transaction, name, queue, **asked)
+        yield SessionDocument(transaction, name, queue, url=database.url, **asked)
 
 
 def _status(last: AttemptRecord | None, known: str) -> str:

@@ -158,7 +158,7 @@ def _refuse_step(transaction: Transaction, session: SessionRecord, name: str) ->
 def _lock(transaction: Transaction, name: str) -> SessionRecord:
     """Lock a session that no process is running and that has not completed, and return it."""
     session = sessions.get(transaction, name, lock=True)
-    lease.refuse_live(transaction, session, now_micros(transaction))
+    lease.refuse_at_work(transaction, session, now_micros(transaction))
     if session.is_finished:
         raise SessionCompleted(f"session {name} has completed: there is nothing left to mark")
     return session

@@ -119,7 +119,7 @@ def check_removable(executor: Executor, names: Sequence[str]) -> None:
 
 def _refuse(transaction: Transaction, session: SessionRecord) -> None:
     """Raise an error if a session must not be deleted: it is being run, or is pinned."""
-    lease.refuse_live(transaction, session, now_micros(transaction))
+    lease.refuse_at_work(transaction, session, now_micros(transaction))
     if session.pinned:
         raise ZrbStoreError(f"session {session.name} is pinned: `zrb-store unpin {session.name}` lets it be deleted")
 

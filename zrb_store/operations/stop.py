@@ -6,7 +6,7 @@ The request is recorded before the signal is sent, so that the run ends as `inte
 from __future__ import annotations
 
 import signal
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from zrb_store.db.clock import clock
 from zrb_store.db.engine import Database
@@ -16,7 +16,9 @@ from zrb_store.process import ending_signal, is_running, send_signal
 from zrb_store.queries import lease, runs, sessions
 from zrb_store.queries import stop as queries
 from zrb_store.queries.clock import Moment, draw, now_micros
-from zrb_store.records import RunRecord
+from zrb_store.queries.commands import left_commands
+from zrb_store.records import RunRecord, SessionRecord
+from zrb_store.runtime.commands import end_commands
 from zrb_store.runtime.stop import end_runs
 
 _LOOK = 0.1  # seconds between two looks whether it has ended
@@ -45,8 +47,12 @@ def stop(database: Database, name: str, *, timeout: float = 30.0, kill: bool = F
     """Ask the process that runs a session to end it, wait so many seconds, and return what came back.
 
     A session that waits becomes interrupted. With `kill`, the process gets SIGKILL if it has not ended by then. What
-    its attempts did is then given back here, and counts as no delivery.
+    its attempts did is then given back here, and counts as no delivery. The commands that it leaves are ended, also
+    if it has died before.
     """
+    if (dead := _dead(database, name)) is not None:
+        end_commands(database, dead)
+        return Stopped(dead.status, queries.CameBack([], []))
     request = database.transact(lambda transaction: _ask(transaction, name, kill=kill), "stop")
     if request is None:
         return Stopped("interrupted", queries.CameBack([], []))
@@ -57,9 +63,22 @@ def stop(database: Database, name: str, *, timeout: float = 30.0, kill: bool = F
             send_signal(*request.run.process, signal.SIGKILL)
         if not kill or not _wait(database, request, _KILLED):
             raise _still_running(database, request, name, timeout)
+    end_commands(database, sessions.get(database, name))
     with database.snapshot() as transaction:
         status = sessions.get(transaction, name).status
         return Stopped(status, queries.came_back(transaction, request.live, request.moment))
+
+
+def _dead(database: Database, name: str) -> SessionRecord | None:
+    """Return the session if no process runs it, but commands of it live; with the status that readers show."""
+    with database.snapshot() as transaction:
+        session = sessions.get(transaction, name)
+        run, moment = runs.last(transaction, session.id), now_micros(transaction)
+        if run is None or (run.ended_at is None and lease.state_of_process(transaction, run, moment) == "alive"):
+            return None
+        if not left_commands(transaction, session, database.url):
+            return None
+        return replace(session, status=lease.status_of(transaction, session.status, run, moment))
 
 
 def _ask(transaction: Transaction, name: str, *, kill: bool) -> _Request | None:
@@ -99,7 +118,8 @@ def _wait(database: Database, request: _Request, seconds: float) -> bool:
     """Wait until the run has ended; return False if it has not in so many seconds."""
     deadline = clock.monotonic() + seconds
     while runs.status_of(database, request.run.id) == (None,):
-        if is_running(*request.run.process) is False and lease.living_command(database, request.run) is None:
+        if is_running(*request.run.process) is False:
+            end_commands(database, sessions.get(database, request.live[0].session))
             end_runs(database, request.live)
         elif clock.monotonic() >= deadline:
             return False

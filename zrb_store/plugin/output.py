@@ -1,4 +1,4 @@
-"""The output of zrb's tasks and of the commands of CmdTasks, as the output of their attempts."""
+"""The commands of CmdTasks, which are recorded, and their output and that of zrb's tasks, kept with their attempts."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, TypeVar
 from zrb_store import settings
 from zrb_store.plugin import compat
 from zrb_store.plugin.compat import Context, Patches
+from zrb_store.process import group_of, kill_group, process_started
 
 if TYPE_CHECKING:
     from zrb_store.attempt import Attempt
@@ -113,6 +114,7 @@ class _Command(NamedTuple):
 
     attempt: Attempt
     outputs: set[Output]
+    is_kept: bool  # whether what it prints is kept
 
 
 _running: ContextVar[_Command | None] = ContextVar("zrb_store_running_command", default=None)
@@ -138,19 +140,34 @@ class _Asyncio:
         return getattr(asyncio, name)
 
     async def create_subprocess_exec(self, *args: Any, **kwargs: Any) -> asyncio.subprocess.Process:
-        """Start a process. If it is the command of a CmdTask, what it prints is added to the output of the attempt."""
+        """Start a process. If it is the command of a CmdTask, record it, and add what it prints to the output."""
         process = await asyncio.create_subprocess_exec(*args, **kwargs)
         command = _running.get()
+        if command is not None:
+            _record(command.attempt, process.pid)
         for stream in ("stdout", "stderr"):
             reader = getattr(process, stream, None)
-            if command is not None and isinstance(reader, asyncio.StreamReader):
+            if command is not None and command.is_kept and isinstance(reader, asyncio.StreamReader):
                 for method in ("read", "readline"):
                     setattr(reader, method, _noting(command, stream, getattr(reader, method)))
         return process
 
 
+def _record(attempt: Attempt, pid: int) -> None:
+    """Record the process of a command, unless it is interactive: then it is in zrb's own process group."""
+    if group_of(pid) == pid:
+        from zrb_store.attempt import record_command  # late: loads the store
+
+        started = process_started(pid)
+        try:
+            record_command(attempt, pid, started)
+        except BaseException:
+            kill_group(pid, started)
+            raise
+
+
 def hook_commands(patches: Patches) -> None:
-    """Pass on what the commands of CmdTasks print. zrb itself prints as before."""
+    """Record the commands of CmdTasks, and pass on what they print. zrb itself prints as before."""
     starting = sys.modules[vars(compat.cmd_task)["run_command"].__module__]
     patches.wrap(compat.cmd_task, "run_command", _run_command)
     if getattr(starting, "asyncio", None) is asyncio:
@@ -159,9 +176,9 @@ def hook_commands(patches: Patches) -> None:
 
 async def _run_command(stock: Callable[P, Awaitable[R]], *args: P.args, **kwargs: P.kwargs) -> R:
     attempt = running_attempt()
-    if attempt is None or not settings.size("ZRB_STORE_OUTPUT_LIMIT"):
+    if attempt is None:
         return await stock(*args, **kwargs)
-    command = _Command(attempt, set())
+    command = _Command(attempt, set(), is_kept=settings.size("ZRB_STORE_OUTPUT_LIMIT") > 0)
     token = _running.set(command)
     try:
         return await stock(*args, **kwargs)

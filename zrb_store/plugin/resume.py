@@ -15,7 +15,15 @@ from zrb_store import codec
 from zrb_store.codec.arguments import encode_named
 from zrb_store.codec.display import shortened
 from zrb_store.errors import InputsDiffer, InvalidArgument, TaskNotFound
-from zrb_store.inspect.resume import Decision, ResumeOptions, is_of_event, plan, refuse_program, without_task
+from zrb_store.inspect.resume import (
+    Decision,
+    ResumeOptions,
+    commands_to_end,
+    is_of_event,
+    plan,
+    refuse_program,
+    without_task,
+)
 from zrb_store.masking import MASK, mask_named, mask_remembered, mask_text, one_line, remember
 from zrb_store.names import nearest
 from zrb_store.plugin import compat
@@ -350,7 +358,8 @@ class Resumer:
         tasks = {name: task for task, name in request.graph.names.items()}
         skipped = {one.task for one in decisions if one.task in tasks and one.action == "skip"}
         with store.database.snapshot() as transaction:
-            notes = without_task(transaction, session.id, decisions)
+            notes = commands_to_end(transaction, session, store.database.url)
+            notes += without_task(transaction, session.id, decisions)
             notes += [
                 f"task {one.task} has changed since {one.name} completed, and is skipped: --from {one.task} runs it"
                 for one in attempts.of_session(transaction, session.id)

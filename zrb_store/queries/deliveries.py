@@ -15,7 +15,6 @@ from zrb_store.db.dialect import among, short_text
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Executor, Transaction, first_column
 from zrb_store.queries import chunks
-from zrb_store.queries.attempts import write_own
 from zrb_store.queries.clock import draw
 from zrb_store.queries.pushers import Alive, pusher_is_alive
 from zrb_store.queries.queues import named_queue
@@ -87,18 +86,6 @@ def take(
     params.update(draw(transaction).params)
     rows = sorted((seq, text) for seq, text in transaction.execute(_take(transaction.dialect_name), params))
     return list(chunks.whole_rows(transaction, queue_id, rows))
-
-
-@statement
-def _set_command() -> sa.sql.dml.ReturningUpdate[int]:
-    return write_own(
-        command_pid=bindparam("pid", type_=sa.Integer), command_started=bindparam("started", type_=sa.Text)
-    )
-
-
-def set_command(transaction: Transaction, attempt_id: int, pid: int, started: str | None) -> bool:
-    """Record the process that leads a delivery's command; return False if the delivery may no longer write."""
-    return bool(transaction.execute(_set_command(), {"attempt_id": attempt_id, "pid": pid, "started": started}))
 
 
 @statement

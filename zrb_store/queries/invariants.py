@@ -194,12 +194,22 @@ def _last_piece_before() -> sa.ScalarSelect[int]:
     )
 
 
+def _has_open_run() -> sa.Exists:
+    open_run = t.run.alias("open_run")
+    return exists(open_run.c.session_id == t.attempt.c.session_id, open_run.c.ended_at.is_(None), rows=open_run)
+
+
 def _newest_real_run() -> sa.ScalarSelect[int]:
-    # A run that only reclaims leaves what was done to queues of its own session to the next run.
-    later_run = t.run.alias("later_run")
+    # A run that only reclaims leaves what was done to queues of its own session to the next run, and so does one that
+    # died while it ended commands: it has begun nothing.
+    later_run, begun = t.run.alias("later_run"), t.attempt.alias("begun")
     return (
         sa.select(sa.func.max(later_run.c.number))
-        .where(later_run.c.session_id == t.attempt.c.session_id, ~is_one_of(later_run.c.origin, "reclaim"))
+        .where(
+            later_run.c.session_id == t.attempt.c.session_id,
+            ~is_one_of(later_run.c.origin, "reclaim"),
+            exists(begun.c.run_id == later_run.c.id, rows=begun),
+        )
         .scalar_subquery()
     )
 
@@ -253,10 +263,9 @@ _OF_ATTEMPTS = [
     ),
     _attempt(
         "attempt-running",
-        "run although their run has ended",
-        lambda: sa.and_(
-            is_one_of(t.attempt.c.status, "running"), sa.or_(t.run.c.id.is_(None), t.run.c.ended_at.is_not(None))
-        ),
+        "run although no run of their session does",
+        # While a new run ends the commands of the one before it, attempts of that one are not ended yet.
+        lambda: sa.and_(is_one_of(t.attempt.c.status, "running"), sa.or_(t.run.c.id.is_(None), ~_has_open_run())),
         remedy=RERUN,
     ),
     _attempt(

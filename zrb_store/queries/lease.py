@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from zrb_store.db.core import bindparam, literal, sa, statement, t
+from zrb_store.db.core import bindparam, exists, literal, sa, statement, t
 from zrb_store.db.dialect import now, schema_is_unchanged
 from zrb_store.db.transaction import Executor
 from zrb_store.errors import SessionBusy
@@ -89,7 +89,7 @@ def _suspect() -> sa.sql.dml.ReturningUpdate[int]:
 def cause_of_death(executor: Executor, run: RunRecord, moment: int) -> str | None:
     """Return why a run that has not ended counts as dead; None if it does not, or is only suspected so far."""
     state = state_of_process(executor, run, moment)
-    if state == "alive" or living_command(executor, run) is not None:
+    if state == "alive":
         return None
     if state == "dead":
         return "its process had died"
@@ -132,13 +132,17 @@ def refuse_live(
             f"session {session.name} is being run by pid {last.pid} on {last.host} for {age} s; wait for it"
             + ("" if own else f", or end it with `zrb-store stop {session.name}` and start again")
         )
-    pid = living_command(executor, last)
-    if pid is not None:
-        raise SessionBusy(
-            f"a command of session {session.name} has outlived the process that started it: wait for its group, "
-            f"or end it with `kill -- -{pid}`"
-        )
     return last
+
+
+def refuse_at_work(executor: Executor, session: SessionRecord, moment: int) -> None:
+    """Raise `SessionBusy` if a process runs the session, or has died and left a command that works on."""
+    last = refuse_live(executor, session, moment)
+    if last is not None and living_command(executor, last) is not None:
+        raise SessionBusy(
+            f"a command of session {session.name} has outlived the process that started it: wait for its end, or end "
+            f"it with `zrb-store stop {session.name}`"
+        )
 
 
 def suspected(executor: Executor, session: SessionRecord, run: RunRecord, moment: int) -> SessionBusy | None:
@@ -159,23 +163,25 @@ def suspected(executor: Executor, session: SessionRecord, run: RunRecord, moment
 
 
 @statement
-def _commands() -> sa.Select[int | None, str | None]:
-    return (
-        sa.select(t.attempt.c.command_pid, t.attempt.c.command_started)
-        .where(
-            t.attempt.c.run_id == bindparam("run_id"),
-            t.attempt.c.status == literal("running"),
-            t.attempt.c.command_pid.is_not(None),
-        )
-        .with_hint(t.attempt, "INDEXED BY ix_zrb_attempt_running", "sqlite")
-    )
+def _commands(holding: bool) -> sa.Select[int | None, str | None]:
+    found = sa.select(t.attempt.c.command_pid, t.attempt.c.command_started)
+    if holding:
+        found = found.where(exists(t.value.c.taken_by == t.attempt.c.id))
+    return found.where(
+        t.attempt.c.run_id == bindparam("run_id"),
+        t.attempt.c.status == literal("running"),
+        t.attempt.c.command_pid.is_not(None),
+    ).with_hint(t.attempt, "INDEXED BY ix_zrb_attempt_running", "sqlite")
 
 
-def living_command(executor: Executor, run: RunRecord) -> int | None:
-    """Return the process group of a command of this run that still works, and keeps its values; None if none does."""
+def living_command(executor: Executor, run: RunRecord, *, holding: bool = False) -> int | None:
+    """Return the process group of a command of this run that still works; None if none does.
+
+    With `holding`, only a command whose attempt has taken values counts: it keeps these.
+    """
     if run.ended_at is not None:
         return None
-    started = executor.execute(_commands(), {"run_id": run.id})
+    started = executor.execute(_commands(holding), {"run_id": run.id})
     return next((pid for pid, at in started if is_group_alive(run.boot_id, run.pid_namespace, pid, at)), None)
 
 

@@ -66,8 +66,9 @@ def _holding_runs() -> sa.Select[*Row]:
     return (
         sa.select(*(t.run.c[name] for name in RUN), t.session.c.name, t.session.c.id, t.queue.c.session_id, is_delivery)
         .select_from(
-            t.attempt.join(t.run)
-            .join(t.session, t.session.c.id == t.attempt.c.session_id)
+            # By the newest run: it has not given back yet what those before it hold, while it ends their commands.
+            t.attempt.join(t.session, t.session.c.id == t.attempt.c.session_id)
+            .join(t.run, sa.and_(t.run.c.session_id == t.session.c.id, t.run.c.number == t.session.c.fence))
             .join(t.queue, t.queue.c.id == bindparam("queue_id"))
         )
         .where(t.attempt.c.status == literal("running"), t.run.c.ended_at.is_(None), is_foreign(t.attempt), has_values)
@@ -84,11 +85,9 @@ def holding_runs(executor: Executor, queue_id: int) -> list[HoldingRun]:
     ]
 
 
-def take_over(
-    transaction: Transaction, dead: RunRecord, of_session: SessionRecord, run_columns: Params, reason: str
-) -> None:
-    """End a dead run in the name of a run that only reclaims, and undo what its attempts did to other sessions."""
+def take_over(transaction: Transaction, of_session: SessionRecord, run_columns: Params, reason: str) -> None:
+    """End a session's dead run in the name of one that only reclaims, and undo what it did to other sessions."""
     kept = {name: getattr(of_session, name) for name in ("project", "task", "inputs", "parent")}
     run_id, _ = runs.start(transaction, of_session, 0, run_columns, {**kept, "path": json.dumps(of_session.path)})
-    runs.end_attempts(transaction, dead.id, "lost", draw(transaction), reason)
+    runs.end_attempts(transaction, of_session.id, "lost", draw(transaction), reason)
     runs.end(transaction, of_session.id, run_id, "interrupted")

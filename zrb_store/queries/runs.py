@@ -256,21 +256,23 @@ def _keep_error() -> sa.Update:
 
 @statement
 def _end_attempts(status: Literal["interrupted", "lost"]) -> sa.sql.dml.ReturningUpdate[int]:
+    # Also those of an earlier run, if this one ends before it could give them back.
+    of_session = sa.select(t.run.c.id).where(t.run.c.session_id == bindparam("of_session"))
     return (
         sa.update(t.attempt)
-        .where(t.attempt.c.run_id == bindparam("of_run"), t.attempt.c.status == literal("running"))
+        .where(t.attempt.c.run_id.in_(of_session), t.attempt.c.status == literal("running"))
         .values(status=lost_or_interrupted() if status == "lost" else literal(status), **now_given("ended"))
         .returning(t.attempt.c.id)
     )
 
 
 def end_attempts(
-    transaction: Transaction, run_id: int, status: Literal["interrupted", "lost"], moment: Moment, reason: str
+    transaction: Transaction, session_id: int, status: Literal["interrupted", "lost"], moment: Moment, reason: str
 ) -> None:
-    """End the attempts of a run that are running, and undo what they must not leave behind."""
+    """End the attempts of a session that are running, and undo what they must not leave behind."""
     from zrb_store.queries.give_back import undo_ended  # late: whoever only reads runs does not need it
 
-    ended = transaction.execute(_end_attempts(status), {"of_run": run_id, **moment.params})
+    ended = transaction.execute(_end_attempts(status), {"of_session": session_id, **moment.params})
     undo_ended(transaction, list(map(first_column, ended)), reason)
 
 
@@ -316,7 +318,7 @@ def end(
     if error is not None:
         kept = dict(zip(ERROR, error, strict=True))
         transaction.execute(_keep_error(), {"of_run": run_id, "says_little": says_little, **kept})
-    end_attempts(transaction, run_id, "interrupted", moment, "interrupted")
+    end_attempts(transaction, session_id, "interrupted", moment, "interrupted")
     transaction.execute(_end_session(), {**params, "new_status": ended[0][0]})
     return True
 

@@ -312,6 +312,9 @@ def _hints(document: SessionDocument, holders: Sequence[Holder]) -> list[tuple[s
     if dead := next((queue.now.name for queue in document.queues if queue.now.dead), None):
         requeue = f"{program_name()} requeue {name} {shlex.quote(one_line(dead))} --all-dead"
         hints.append(("Dead:", f"{requeue}; or replace or drop single values"))
+    for each in document.left:
+        end = f"`{program_name()} stop {name}` or a resume ends it" if each.may_be_ended else "wait for its end"
+        hints.append(("Alive:", f"{each.text()} has outlived its run: {end}"))
     for wait in document.waits:
         hints.append(("Waits:", wait.text()))
         if asked := answer([wait]):

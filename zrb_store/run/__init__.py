@@ -1,6 +1,6 @@
 """A run: one process working on a session under a lease."""
 
-from zrb_store.run.lifecycle import RunSpec
 from zrb_store.run.run import Run
+from zrb_store.run.spec import RunSpec
 
 __all__ = ["Run", "RunSpec"]

@@ -1,31 +1,21 @@
-"""The start and the end of a run: it takes the lease of its session, and ends with a status.
-
-`RunSpec` says what the run is for; a session refuses a run for another purpose.
-"""
+"""The start and the end of a run: it takes the lease of its session, and ends with a status."""
 
 from __future__ import annotations
 
 import contextlib
 import functools
 import itertools
-import json
 import logging
 import os
-import platform
-import shlex
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeAlias
+from typing import TYPE_CHECKING, Self, TypeAlias
 
-from zrb_store import codec, settings
+from zrb_store import settings
 from zrb_store.attempt import status_after
 from zrb_store.codec import json_text
-from zrb_store.codec.arguments import names_of, names_of_unstorable, without_names
 from zrb_store.db.transaction import Executor, Transaction
 from zrb_store.errors import (
-    InputsDiffer,
     LeaseLost,
     SchemaAhead,
     SessionBusy,
@@ -37,15 +27,18 @@ from zrb_store.errors import (
     ZrbStoreError,
     waiting_in,
 )
-from zrb_store.masking import error_text, mask_command, mask_text
-from zrb_store.process import current_folder, folder_of, identity, is_same_file
+from zrb_store.masking import error_text
+from zrb_store.process import current_folder, folder_of
 from zrb_store.queries import attempts, runs, sessions, steps
-from zrb_store.queries.clock import now_micros
+from zrb_store.queries.clock import draw, now_micros
+from zrb_store.queries.commands import left_commands, refuse_immortal
 from zrb_store.queries.give_back import give_back, give_back_steps, give_back_unfinished
 from zrb_store.queries.lease import how_it_died, refuse_live, suspected
 from zrb_store.queries.steps import refuse_repeating
 from zrb_store.records import COMMAND, AttemptRecord, RunRecord, SessionRecord
+from zrb_store.run.spec import RunSpec
 from zrb_store.runtime import lease
+from zrb_store.runtime.commands import end_commands
 from zrb_store.xcom import Xcoms
 
 if TYPE_CHECKING:
@@ -53,143 +46,6 @@ if TYPE_CHECKING:
 
 
 _log = logging.getLogger("zrb_store")
-
-
-@dataclass(frozen=True)
-class RunSpec:
-    """What a run is for, and how it was started.
-
-    None means that something does not matter. What is not described here, `Session.run` describes.
-    """
-
-    task: str | None = None
-    path: Sequence[str] = ()
-    inputs: Mapping[str, Any] | None = None  # of secret ones, those that were given, without their values
-    # Names. They are not compared, but a run must be given those that an earlier run was given.
-    secret_inputs: Collection[str] = ()
-    # Names of those that are not compared either: a resume was given them, or their defaults, since the task declares
-    # them in another way now, or to change them.
-    changed_inputs: Collection[str] = ()
-    # Those that a resume changes, each with its text before and from now on.
-    set_inputs: Mapping[str, tuple[str, str]] = field(default_factory=dict)
-    # Returns the text of the default that an input has; None if it has another value. It is asked about inputs that an
-    # earlier run did not have: those with their defaults are not compared.
-    default_of: Callable[[str], str | None] | None = None
-    project: str | None = None
-    parent: str | None = None
-    origin: str = "library"
-    command: Sequence[str] = ()  # its secrets are masked before it is stored
-    zrb_version: str | None = None
-    again: bool = False
-    takes_over: bool = False  # whether a session of another project belongs to this one from this run on
-
-    def run_columns(self) -> dict[str, str | int | None]:
-        """Return what is stored with the run: how it was started, and in which process."""
-        return {
-            **asdict(identity()),
-            "origin": self.origin,
-            "command": json.dumps(mask_command(self.command)),
-            "folder": current_folder(),
-            "python_version": platform.python_version(),
-            "zrb_version": self.zrb_version,
-        }
-
-    def session_columns(self, session: SessionRecord) -> dict[str, str | None]:
-        """Return what is stored with the session: what it is for, by this run or an earlier one."""
-        return {
-            "project": self.project or session.project,
-            "task": self.task or session.task,
-            "path": json.dumps(list(self.path) or session.path),
-            "inputs": session.inputs if self.inputs is None else codec.encode_named(self.inputs),
-            "parent": self.parent,
-        }
-
-    def refuse_other(self, session: SessionRecord) -> dict[str, str]:
-        """Raise `InputsDiffer` if a session is for another project, another task or other inputs.
-
-        Return the texts of the defaults of inputs that the task has declared since, by name.
-        """
-        theirs, ours = session.project, self.project
-        if theirs and ours and theirs != ours and not self.takes_over:
-            raise InputsDiffer(_other_project(session, theirs, ours))
-        theirs, ours = session.task, self.task
-        if theirs and ours and theirs != ours and not _is_same_script(theirs, ours):
-            between = f"{_named(theirs)}, not to {_named(ours) if _is_script(theirs) or _is_script(ours) else ours}"
-            remedy = "use another session name"
-            if _is_script(ours):
-                remedy += f", or session.run(task={theirs!r}) to continue this one"
-            raise InputsDiffer(f"session {session.name} belongs to {between}: {remedy}")
-        path = list(self.path)
-        if session.task and path and path != session.path and COMMAND in (path[0], *session.path[:1]):
-            theirs, ours = (shlex.join(words[words[:1] == [COMMAND] :]) for words in (session.path, path))
-            runs = f"runs `{theirs}`" if theirs else "belongs to a Python script"
-            raise InputsDiffer(f"session {session.name} {runs}, not `{ours}`: use another session name")
-        added: dict[str, str] = {}
-        if self.inputs is not None and session.inputs is not None:
-            before, now = session.inputs, codec.encode_named(self.inputs)
-            if before == now and '"$"' not in now:  # all of them can be compared
-                return added
-            from zrb_store.codec.compare import describe_changes  # late: most runs have the same inputs
-
-            other = {*self.secret_inputs, *self.changed_inputs}
-            if self.default_of is not None:
-                new = [name for name in self.inputs if name not in {*other, *names_of(before)}]
-                added = {name: text for name in new if (text := self.default_of(name)) is not None}
-            other.update(added)
-            before, now = without_names(before, other), without_names(now, other)
-            if difference := describe_changes(before, now):
-                message = (
-                    f"session {session.name} was started with other inputs: {difference}; use another session name"
-                )
-                if session.path and not session.argv and session.parent is None:
-                    change = f"`zrb xcom resume {session.name} --set NAME=VALUE`"
-                    message += f", or {change} to run again what has read them"
-                raise InputsDiffer(mask_text(message))
-            if unknown := names_of_unstorable(before) | names_of_unstorable(now):
-                raise InputsDiffer(
-                    f"session {session.name} may have been started with other inputs: {', '.join(sorted(unknown))} "
-                    "cannot be stored, and so cannot be compared; use another session name, or "
-                    "zrb_store.register_codec for its class"
-                )
-        return added
-
-    def refuse_default_secrets(self, session: SessionRecord) -> None:
-        """Raise `InputsDiffer` if a secret input that was given to an earlier run is not given to this one."""
-        if self.inputs is None or session.inputs is None or not self.secret_inputs:
-            return
-        before = names_of(session.inputs)
-        missing = [name for name in before if name in self.secret_inputs and name not in self.inputs]
-        if missing:
-            options = " ".join(f"--{name} VALUE" for name in missing)
-            raise InputsDiffer(
-                f"session {session.name} was started with a value for {', '.join(missing)}, which is secret and not "
-                f"stored: give {options} again"
-            )
-
-
-def _other_project(session: SessionRecord, theirs: str, ours: str) -> str:
-    """Say that a session belongs to another project, and how to continue it."""
-    where = f"session {session.name} belongs to project {theirs}, not to {ours}: "
-    if not Path(theirs).is_absolute():
-        where += f"set ZRB_STORE_PROJECT={theirs}"
-    elif Path(theirs).is_dir():
-        where += f"`cd {shlex.quote(theirs)}`, and try again there"
-    else:
-        where += "that folder is gone; use another session name"
-    program = "zrb-store" if session.argv else "zrb xcom"
-    return f"{where}, or `{program} resume {session.name} --here` takes it over" if session.path else where
-
-
-def _is_same_script(theirs: str, ours: str) -> bool:
-    return _is_script(theirs) and _is_script(ours) and is_same_file(theirs, ours)
-
-
-def _is_script(task: str) -> bool:
-    return Path(task).is_absolute()
-
-
-def _named(task: str) -> str:
-    return f"{'script' if _is_script(task) else 'task'} {task}"
 
 
 def refuse_waiting(executor: Executor, session: SessionRecord) -> None:
@@ -240,17 +96,18 @@ class RunLifecycle:
         self._on_lost = on_lost
         self._is_root = spec.parent is None
         self._dead_run: tuple[RunRecord, str] | None = None
+        self._has_left = False  # whether commands of earlier runs live
         self._numbers: dict[str, int] = {}  # of the last attempt of each task that this process has begun
 
     def start(self, choose_reruns: ChooseReruns | None = None) -> Self:
-        """Take the lease, and give back what unfinished attempts of earlier runs did.
+        """Take the lease, end the commands that earlier runs have left, and give back what unfinished attempts did.
 
         Args:
             choose_reruns: Called in the transaction that takes the lease, so that nothing changes between its choice
                 and the start. What it chooses is given back, and runs again.
 
         Raises:
-            SessionBusy: Another process runs the session.
+            SessionBusy: Another process runs the session, or has left a command that cannot be ended.
             SessionCompleted: There is nothing left to run.
             SessionWaiting: No wait of the session is over.
             InputsDiffer: The session is of another project, another task or other inputs.
@@ -277,6 +134,8 @@ class RunLifecycle:
             self.tell_unavailable(error)
             raise
         lease.start_renewing(self)
+        if self._has_left:
+            self._end_commands(choose_reruns)
         if self._tells():
             from zrb_store.runtime.notify import tell_death, tell_stale  # late: few processes tell anybody
 
@@ -307,13 +166,11 @@ class RunLifecycle:
             refuse_waiting(transaction, session)
         self._spec.refuse_default_secrets(session)
         self._is_root = session.parent is None and self._spec.parent is None
-        if last is not None:  # else nothing has begun
-            give_back_unfinished(transaction, session.id)
-        reruns = choose_reruns and choose_reruns(transaction, attempts.of_session(transaction, session.id))
-        if reruns is not None and reruns.starting_over:
-            self._start_over(transaction, session, reruns)
-        elif reruns is not None:
-            give_back(transaction, reruns.attempts)
+        left = left_commands(transaction, session, self.database.url) if last is not None else []
+        refuse_immortal(session, left)
+        self._has_left = bool(left)
+        if not left:
+            self._give_back(transaction, session, choose_reruns, is_first=last is None)
         by_hand = [("set", f"{name}: {old} -> {new}") for name, (old, new) in self._spec.set_inputs.items()]
         if self._spec.takes_over and session.project != self._spec.project:
             by_hand.append(("project", f"{session.project} -> {self._spec.project}"))
@@ -323,6 +180,46 @@ class RunLifecycle:
             record_change(transaction, action, session.name, detail)
         columns = self._spec.run_columns(), self._spec.session_columns(session)
         return session.id, *runs.start(transaction, session, lease.duration_in_micros(), *columns)
+
+    def _end_commands(self, choose_reruns: ChooseReruns | None) -> None:
+        """End the commands that earlier runs have left, and only then give back what their attempts did."""
+        session = sessions.get(self.database, self.session)
+
+        def work(transaction: Transaction) -> bool:
+            if not self._holds_session(transaction):
+                return False
+            self._give_back(transaction, session, choose_reruns, is_first=False)
+            return True
+
+        def lose(transaction: Transaction) -> None:
+            runs.end_attempts(transaction, session.id, "lost", draw(transaction), "lost")
+
+        try:
+            end_commands(self.database, session)
+            if not self.database.transact(work, "give_back"):
+                raise self._mark_lost()
+        except BaseException as error:
+            with contextlib.suppress(ZrbStoreError):  # the error itself says more
+                self.database.transact(lose)
+                self.end(status_after(error), error)
+            raise
+
+    def _holds_session(self, transaction: Transaction) -> bool:
+        """Lock the session. Return False if another run has taken it over."""
+        session = sessions.find(transaction, self.session, lock=True)
+        return session is not None and session.fence == self.number
+
+    def _give_back(
+        self, transaction: Transaction, session: SessionRecord, choose_reruns: ChooseReruns | None, *, is_first: bool
+    ) -> None:
+        """Give back what unfinished attempts did, and what runs again."""
+        if not is_first:  # else nothing has begun
+            give_back_unfinished(transaction, session.id)
+        reruns = choose_reruns and choose_reruns(transaction, attempts.of_session(transaction, session.id))
+        if reruns is not None and reruns.starting_over:
+            self._start_over(transaction, session, reruns)
+        elif reruns is not None:
+            give_back(transaction, reruns.attempts)
 
     def _start_over(self, transaction: Transaction, session: SessionRecord, reruns: Reruns) -> None:
         """Give back what runs again, where tasks also lose their steps and ask their questions anew."""

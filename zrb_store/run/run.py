@@ -20,6 +20,7 @@ from zrb_store.queries import attempts, sessions
 from zrb_store.queries.give_back import give_back, give_back_steps, give_back_unfinished
 from zrb_store.records import AttemptRecord
 from zrb_store.run.lifecycle import RunLifecycle
+from zrb_store.runtime.commands import end_commands
 from zrb_store.xcom import Xcom, current_attempt
 
 if TYPE_CHECKING:
@@ -106,6 +107,7 @@ class Run(RunLifecycle):
         if begun:
             failpoint("begin:after")
         else:
+            self._end_commands_of(task)
             begun = self.database.transact(begin_again, "begin", is_made=attempts.is_begun)
         if begun is None:
             if once and self.completed(task):
@@ -114,15 +116,16 @@ class Run(RunLifecycle):
         self._numbers[task] = begun.number
         return Attempt(self._xcoms, begun.id, task, begun.number, self.number, has_begun_before=kind == "check")
 
+    def _end_commands_of(self, task: str) -> None:
+        """End what lives of the commands of a task whose attempts were cut off, as zrb does it to servers."""
+        unfinished = attempts.unfinished(self.database, self.session_id, task)
+        if any(each.status in ("interrupted", "lost") for each in unfinished):
+            end_commands(self.database, sessions.get(self.database, self.session), task=task, running=False)
+
     def _running(self, transaction: Transaction, task: str) -> list[AttemptRecord]:
         """Return the attempts of a task that this run has begun and that have not ended."""
         unfinished = attempts.unfinished(transaction, self.session_id, task)
         return [each for each in unfinished if (each.status, each.fence) == ("running", self.number)]
-
-    def _holds_session(self, transaction: Transaction) -> bool:
-        """Lock the session. Return False if another run has taken it over."""
-        session = sessions.find(transaction, self.session, lock=True)
-        return session is not None and session.fence == self.number
 
     def task(self, name: str, function: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
         """Run a function once per session: return its stored result if it has completed; otherwise run it.

@@ -74,7 +74,7 @@ def search(database: Database, queue_id: int, taker: str | None, *, missing: boo
 
 def _reclaim(database: Database, holder: queries.HoldingRun, taker: str | None) -> bool:
     reason = None if holder.run.damage else lease.cause_of_death(database, holder.run, now_micros(database))
-    if reason is None:
+    if reason is None or lease.living_command(database, holder.run, holding=True) is not None:
         return False
     if not holder.is_delivery and sessions.are_related(database, holder.session_id, holder.home_id):
         return False
@@ -91,9 +91,11 @@ def _reclaim(database: Database, holder: queries.HoldingRun, taker: str | None) 
         last = runs.last(transaction, session.id)
         if session.fence != holder.run.number or last is None or last.ended_at is not None:
             return True  # somebody else was faster
-        if lease.is_live(transaction, last, now_micros(transaction)) or lease.living_command(transaction, last):
+        if lease.is_live(transaction, last, now_micros(transaction)):
             return False
-        queries.take_over(transaction, last, session, columns, f"reclaimed by {by}: {reason}")
+        if lease.living_command(transaction, last, holding=True) is not None:
+            return False
+        queries.take_over(transaction, session, columns, f"reclaimed by {by}: {reason}")
         from zrb_store.queries.by_hand import record_change  # late: most runs find nobody dead
 
         record_change(transaction, "reclaim", session.name, f"run {last.number}: {reason}; reclaimed by {by}")

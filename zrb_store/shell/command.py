@@ -29,7 +29,6 @@ from zrb_store.db.clock import clock
 from zrb_store.errors import InvalidArgument
 from zrb_store.masking import ErrorText, mask_printed, one_line, storable
 from zrb_store.process import has_living_member, process_started, wait_for_group
-from zrb_store.queries.deliveries import set_command
 from zrb_store.records import COMMAND_FAILED
 from zrb_store.shell.child import Child, Guard
 
@@ -413,10 +412,3 @@ def environment_of(attempt: AttemptReference) -> dict[str, str]:
     url = attempt.database.url.render_as_string(hide_password=False)
     inherited = {name: text for name, text in os.environ.items() if name != "ZRB_STORE_SESSION"}
     return {**inherited, "ZRB_STORE_URL": url, "ZRB_STORE_ATTEMPT": attempt.token}
-
-
-def record_command(attempt: AttemptReference, pid: int, started: str | None) -> None:
-    """Record the process that leads the command of an attempt. Raise an error if the attempt may no longer write."""
-    database = attempt.database
-    if not database.transact(lambda transaction: set_command(transaction, attempt.id, pid, started), "command"):
-        attempt.refuse_if_closed()

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass
 
+from zrb_store.attempt import record_command
 from zrb_store.db.clock import clock
 from zrb_store.db.engine import StoreReplaced
 from zrb_store.errors import (
@@ -36,7 +37,7 @@ from zrb_store.run.deliveries import Consumer, Deliveries, Delivery
 from zrb_store.runtime import reclaim
 from zrb_store.runtime.waiting import QueueWait
 from zrb_store.shell.child import EndingSignals
-from zrb_store.shell.command import CommandRunner, environment_of, record_command
+from zrb_store.shell.command import CommandRunner, environment_of
 from zrb_store.store import Store
 from zrb_store.xcom import Xcom
 

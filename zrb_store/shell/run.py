@@ -16,10 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from zrb_store import codec
-from zrb_store.attempt import Attempt
+from zrb_store.attempt import Attempt, record_command
 from zrb_store.codec import Encoded
 from zrb_store.codec.arguments import without_secrets
-from zrb_store.db.clock import clock
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Executor
 from zrb_store.errors import InputsDiffer, InvalidArgument, SessionCompleted, SessionWaiting, ZrbStoreError
@@ -27,19 +26,16 @@ from zrb_store.inspect.resume import Node, Reruns, Workflow, decide, reruns
 from zrb_store.masking import MASK, is_secret_name, mask_command, one_line, remember, remember_command, storable
 from zrb_store.names import check_name
 from zrb_store.process import current_folder, current_project, folder_of, project_of
-from zrb_store.queries import attempts, runs, sessions, waits
-from zrb_store.queries.clock import now_micros
-from zrb_store.queries.lease import living_command, state_of_process
+from zrb_store.queries import attempts, runs, waits
 from zrb_store.records import COMMAND, AttemptRecord, SessionRecord
 from zrb_store.run import Run, RunSpec
 from zrb_store.shell.child import EndingSignals
-from zrb_store.shell.command import CommandRunner, Outcome, check_command, environment_of, record_command
+from zrb_store.shell.command import CommandRunner, Outcome, check_command, environment_of
 from zrb_store.store import Store
 from zrb_store.xcom import Xcoms
 
 KEPT = 64 * 1024
 """Bytes of the end of what a command writes to stdout, which are its result unless it gives another one."""
-_PATIENCE = 5.0  # seconds in which a guard kills the commands of a run that was killed
 
 
 @dataclass(frozen=True)
@@ -69,7 +65,6 @@ class CommandRun:
                 where = f"session {self.session} runs in {self.folder}: {error.strerror}"
                 raise InvalidArgument(f"{where}; `resume {self.session} --here` runs it in this folder") from None
         session = store.session(self.session)
-        _wait_for_guard(store.database, session.name)
         outputs = {"stdout": sys.stdout.fileno(), "stderr": sys.stderr.fileno()}
         queues = Xcoms(store.database, session.name, store.max_value)
         runner: CommandRunner | None = None
@@ -188,19 +183,6 @@ def _result(attempt: Attempt, end: bytes) -> Encoded:
     if len(end) == KEPT:
         end = re.sub(rb"\A[\x80-\xbf]{1,3}", b"", end)  # the rest of a character
     return codec.encode(text_or_bytes(end), lenient=True, limit=attempt.xcom.max_value)
-
-
-def _wait_for_guard(database: Database, name: str) -> None:
-    """Wait a moment for the commands of a run that was killed: its guard ends them, but not at once."""
-    session, deadline = sessions.find(database, name), clock.monotonic() + _PATIENCE
-    last = None if session is None else runs.last(database, session.id)
-    while (
-        last is not None
-        and living_command(database, last) is not None
-        and state_of_process(database, last, now_micros(database)) == "dead"
-        and clock.monotonic() < deadline
-    ):
-        clock.sleep(0.02)
 
 
 def stored_run(database: Database, session: SessionRecord, *, takes_over: bool) -> CommandRun:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from zrb_store import codec
-from zrb_store.attempt import Attempt, Step
+from zrb_store.attempt import Attempt, Step, record_command
 from zrb_store.attempt.exact_steps import ExactStep, open_exact
 from zrb_store.attempt.steps import Done
 from zrb_store.attempt.waits import wait_in
@@ -28,7 +28,7 @@ from zrb_store.queries import attempts, sessions, steps
 from zrb_store.queries.steps import NewStep, StepRecord
 from zrb_store.records import JsonValue
 from zrb_store.shell.child import EndingSignals
-from zrb_store.shell.command import CommandRunner, Outcome, check_command, environment_of, record_command
+from zrb_store.shell.command import CommandRunner, Outcome, check_command, environment_of
 from zrb_store.shell.run import exit_code, text_or_bytes
 from zrb_store.shell.stored_step import PIECE, changed, fact, finish, write
 from zrb_store.store import Store
