@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -106,3 +107,24 @@ def remove(store: Store) -> None:
         transaction.driver.execute(f"DELETE FROM zrb_session WHERE id = {session.id}")
 
     store.database.transact(work)
+
+
+def test_values_of_a_class_without_eq_are_found_by_what_is_stored(store: Store) -> None:
+    """Each reading gives another object, as of zrb's CmdResult."""
+    result = functools.partial(pytest.importorskip("zrb.cmd.cmd_result").CmdResult, error="", display="")
+    queue = store.session("s").xcom["q"]
+    one, two = result("one"), result("two")
+    queue.extend([one, two, [one, {"two": two}], one])
+    first, pair = queue.peek(), list(queue)[2]
+    assert first != queue[0]
+    assert (first in queue, pair in queue, result("three") in queue) == (True, True, False)
+    assert (queue.index(first), queue.index(queue[1]), queue.index(first, 1), queue.index(pair)) == (0, 1, 3, 2)
+    assert (queue.count(first), queue.count([one, {"two": one}])) == (2, 0)
+    queue.remove(first)
+    assert [str(value) for value in list(queue)[::2]] == ["two", "one"]
+    with pytest.raises(ValueError, match="is not in deque"):
+        queue.index(result("three"))
+    with pytest.raises(ValueError, match="is not in deque"):
+        queue.index(first, 0, 2)
+    queue.append(float("nan"))
+    assert float("nan") not in queue, "a class with an __eq__ decides by itself"

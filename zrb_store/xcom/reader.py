@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, NoReturn, SupportsIndex, TypeAlias, TypeVar
 from zrb_store import codec
 from zrb_store.codec import Encoded
 from zrb_store.db.engine import Database
+from zrb_store.errors import UnencodableValue
 from zrb_store.queries import values
 from zrb_store.queries.pushers import EVERYBODY, Alive, PusherInDoubtError
 from zrb_store.queries.values import LiveValue, NewValue
@@ -196,7 +197,7 @@ class QueueReader:
             for seq, data in values.iterate(database, queue_id, alive) or ():
                 if seq not in other:
                     found = self._decode(seq, data)
-                    if found is value or found == value:
+                    if are_equal(found, value):
                         return seq
                     other.add(seq)
             return None
@@ -205,7 +206,7 @@ class QueueReader:
 
     def count(self, value: Any) -> int:
         """Count the values that are equal to this one."""
-        return sum(item is value or item == value for item in self)
+        return sum(are_equal(item, value) for item in self)
 
     def index(self, value: Any, *bounds: SupportsIndex) -> int:
         """Return the index of the first value equal to this one, between the optional start and stop.
@@ -213,7 +214,10 @@ class QueueReader:
         Raises:
             ValueError: There is none.
         """
-        return deque(self).index(value, *bounds)  # type: ignore[arg-type]
+        try:
+            return deque(are_equal(item, value) for item in self).index(True, *bounds)  # type: ignore[arg-type]
+        except ValueError:
+            raise ValueError(f"{value!r} is not in deque") from None
 
     def copy(self) -> deque[Any]:
         """Return the current values in a plain deque: there cannot be two durable queues of one name."""
@@ -255,6 +259,27 @@ class QueueReader:
 
     def __ge__(self, other: Values | QueueReader) -> bool:
         return deque(self) >= _plain(other) if isinstance(other, deque | QueueReader) else NotImplemented
+
+
+def are_equal(one: object, other: object) -> bool:
+    """Whether two values are equal. Those of a class without an `__eq__` are so if they are stored alike.
+
+    Each reading of a queue may give another object, such as zrb's CmdResult, which equals only itself.
+    """
+    if one is other or one == other:
+        return True
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, list | tuple) and isinstance(other, list | tuple):
+        return len(one) == len(other) and all(map(are_equal, one, other))
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(are_equal(each, other[key]) for key, each in one.items())
+    if type(one).__eq__ is not object.__eq__:
+        return False
+    try:
+        return codec.encode(one).data == codec.encode(other).data
+    except UnencodableValue:
+        return False
 
 
 def _plain(other: Values | QueueReader) -> Values:
