@@ -108,7 +108,7 @@ _ATTEMPT = AttemptRecord(
     error_traceback=None, started_at=1, ended_at=1, given_back_at=None, command_pid=None, command_started=None,
     parent_id=None, used_by=None, step_of=None, step=None, step_number=None, once=False, started_tick=1, ended_tick=1,
     given_back_tick=None, attributes=None, awaited_queue=None, deadline_at=None, say=None, say_digest=None,
-    error_data=None, inputs_read=None, inputs_assigned=None, code=None,
+    error_data=None, inputs_read=None, inputs_assigned=None, code=None, inside=None,
 )  # fmt: skip
 
 

@@ -252,6 +252,7 @@ class AttemptRecord:
     inputs_read: str | None  # JSON list of the inputs that it has read, or ["*"]; None if that is not known
     inputs_assigned: str | None  # encoded
     code: str | None  # digest of what its task ran, when it completed
+    inside: str | None  # the task whose action has started it, if one has
     arguments: str | None
     damage: tuple[str, ...] = ()
 

@@ -233,6 +233,7 @@ def upgrade() -> None:
         sa.Column("inputs_read", sa.Text),
         sa.Column("inputs_assigned", sa.Text),
         sa.Column("code", sa.Text),
+        sa.Column("inside", sa.Text),
         sa.Column("arguments", sa.Text),
         sa.Column("result", sa.Text),
         check("zrb_attempt_status", "status IN ('running', 'completed', 'failed', 'interrupted', 'lost', 'waiting')"),

@@ -7,6 +7,7 @@ the common parts of attempts and steps, `exact_steps.py` the steps of agents, `o
 from __future__ import annotations
 
 from zrb_store.attempt.attempt import Attempt as Attempt
+from zrb_store.attempt.attempt import attempt_around as attempt_around
 from zrb_store.attempt.attempt import surrounding_attempt as surrounding_attempt
 from zrb_store.attempt.open_attempt import NO_RESULT as NO_RESULT
 from zrb_store.attempt.open_attempt import AttemptReference as AttemptReference

@@ -283,6 +283,7 @@ ATTEMPT: Columns = {
     "inputs_read": ColumnRule(str, nullable=True, note="JSON: list of names of inputs", content=_texts, json="array"),
     "inputs_assigned": ColumnRule(str, nullable=True, note="JSON: an encoded dict", content=_inputs, json="object"),
     "code": _TEXT_OR_NULL,
+    "inside": _TEXT_OR_NULL,
     "arguments": ColumnRule(str, nullable=True, note="JSON: encoded arguments", content=problem_of, long=True),
     "result": ColumnRule(str, nullable=True, note="JSON: an encoded value", content=problem_of, long=True),
 }

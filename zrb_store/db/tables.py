@@ -179,7 +179,7 @@ attempt = Table(
     Column("ended_tick", BigInt),
     Column("given_back_at", BigInt),
     Column("given_back_tick", BigInt),
-    # The process that leads the group of the command which `consume` runs for this delivery.
+    # The process that leads the group of its command: of a delivery, a CmdTask, a step of a script, or `run`.
     Column("command_pid", Integer),
     Column("command_started", Text),  # as `process_started` of a run
     Column("result_queue_id", BigInt),
@@ -206,6 +206,7 @@ attempt = Table(
     Column("inputs_read", Text),
     Column("inputs_assigned", Text),  # encoded dict of what it has assigned to inputs
     Column("code", Text),  # digest of what its task ran, when it completed
+    Column("inside", Text),  # the task whose action has started it, if one has
     Column("arguments", Text),  # encoded, of a step or of `Run.task`
     Column("result", Text),  # encoded, of a step; may be long
     *_limits(columns.ATTEMPT),

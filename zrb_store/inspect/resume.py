@@ -71,6 +71,7 @@ class Decision:
         `condition`: with `run`, it has never started, and its condition decides whether it will; with `skip`, the
         condition never holds, or the session has completed without the task.
         `gone`: the task has completed, and is not in the workflow any more.
+    A task that another one's action has started is `downstream-of:` that one if that one starts over.
     """
 
     task: str
@@ -201,8 +202,13 @@ def decide(
     again = {} if forced is None else _forced_reasons(workflow, reachable, forced, last)
     touched = {} if changed is None else _touched(workflow, last | standing, changed)
     touched = {name: why for name, why in touched.items() if name in standing or name in reachable}
+    starting_over = {name for name in again if name in reachable}
+    starting_over |= {name for name in touched if name not in workflow.nodes or not workflow.nodes[name].is_agent}
+    inner = _started_by(workflow, starting_over, standing)
 
     def reason(name: str) -> str:
+        if name in inner:
+            return inner[name]
         node = workflow.nodes[name]
         kind = kind_of(
             is_check=bool(workflow.checked[name]),
@@ -236,13 +242,36 @@ def decide(
         reasons.update(dict.fromkeys(needed, "not-restorable"))
         running |= needed
         unrestorable -= needed
-    reasons |= {name: "gone" for name, record in standing.items() if name not in reasons and record.kind != "check"}
-    over = {name for name in again if name in reachable}
-    over |= {name for name in touched if not workflow.nodes[name].is_agent}
+    for name, record in standing.items():
+        if name not in reasons and record.kind != "check":
+            reasons[name] = inner.get(name) or touched.get(name) or ("completed" if record.inside else "gone")
+    running.update(inner, touched.keys() - workflow.nodes.keys())
+    starting_over.update(inner)
     return [
-        Decision(name, "run" if name in running else "skip", why, starts_over=name in over)
+        Decision(name, "run" if name in running else "skip", why, starts_over=name in starting_over)
         for name, why in reasons.items()
     ]
+
+
+def _only_started(workflow: Workflow, last: Mapping[str, AttemptRecord]) -> list[str]:
+    """Return the tasks that only the actions of others start."""
+    return [name for name, record in last.items() if record.inside is not None and name not in workflow.nodes]
+
+
+def _started_by(
+    workflow: Workflow, starting_over: Collection[str], standing: Mapping[str, AttemptRecord]
+) -> dict[str, str]:
+    """Return the tasks that actions of these tasks have started, and those downstream of them, each with why."""
+    found: dict[str, str] = {}
+    waiting = list(starting_over)
+    while waiting:
+        outer = waiting.pop()
+        started = [name for name, record in standing.items() if record.inside == outer]
+        following = workflow.downstream(outer) if outer in found and outer in workflow.nodes else []
+        new = [name for name in (*started, *following) if name not in found and name not in starting_over]
+        found.update(dict.fromkeys(new, f"downstream-of:{outer}"))
+        waiting += new
+    return found
 
 
 def _touched(workflow: Workflow, last: Mapping[str, AttemptRecord], changed: Changed) -> dict[str, str]:
@@ -254,9 +283,9 @@ def _touched(workflow: Workflow, last: Mapping[str, AttemptRecord], changed: Cha
     read: dict[str, str] = {}
     unknown: dict[str, str] = {}
     steps = by_key(changed.steps, lambda each: each[0])
-    for name in workflow.order():
-        node, record, found = workflow.nodes[name], last.get(name), [inputs for _, inputs in steps.get(name, [])]
-        is_open = node.condition is None or (record and (node.checks or node.fallbacks))
+    for name in [*workflow.order(), *_only_started(workflow, last)]:
+        node, record, found = workflow.nodes.get(name), last.get(name), [inputs for _, inputs in steps.get(name, [])]
+        is_open = node is not None and (node.condition is None or (record and (node.checks or node.fallbacks)))
         if record and (record.in_effect or record.read is not None):
             found = [*found, record.read]
         elif is_open:
@@ -267,7 +296,7 @@ def _touched(workflow: Workflow, last: Mapping[str, AttemptRecord], changed: Cha
         elif any(each is None or "*" in each for each in found):
             unknown[name] = "inputs-unknown"
     after: dict[str, str] = {}
-    for name in (*read, *unknown):
+    for name in workflow.nodes.keys() & {*read, *unknown}:
         for other in workflow.downstream(name, with_fallbacks=True):
             after.setdefault(other, f"downstream-of:{name}")
     return {**{name: why for name, why in unknown.items() if name in last}, **after, **read}
@@ -305,8 +334,12 @@ def reruns(decisions: Sequence[Decision], records: Sequence[AttemptRecord], *, r
     return Reruns(chosen, over, repeat_once)
 
 
-def _forced_reasons(workflow: Workflow, reachable: set[str], forced: str, ran: Collection[str]) -> dict[str, str]:
+def _forced_reasons(
+    workflow: Workflow, reachable: set[str], forced: str, ran: Mapping[str, AttemptRecord]
+) -> dict[str, str]:
     if forced not in workflow.nodes:
+        if forced in ran and (outer := ran[forced].inside) is not None:
+            raise InvalidArgument(f"no resume runs {forced} by itself: --from {outer} runs the task that starts it")
         names = workflow.order()
         every = f"; the tasks are {', '.join(names[:_SHOWN])}{', ...' if len(names) > _SHOWN else ''}"
         like = nearest(forced, names)

@@ -11,7 +11,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from zrb_store.attempt import Attempt, OpenAttempt, Step
+from zrb_store.attempt import Attempt, OpenAttempt, Step, attempt_around
 from zrb_store.db.transaction import Executor
 from zrb_store.errors import (
     AttemptClosed,
@@ -274,7 +274,9 @@ class Recorder:
     def begin(self, task: AnyTask, ctx: compat.Context) -> Attempt:
         """Begin an attempt of a task, to which `ctx.xcom` of its context belongs."""
         expected_push.set(None)
-        attempt = self.run.begin(self.graph.task_name(task), kind=self.graph.kind(task))
+        outer = attempt_around(current_attempt.get())
+        inside = outer.task if outer is not None and self._open.get(outer.task) is outer else None
+        attempt = self.run.begin(self.graph.task_name(task), kind=self.graph.kind(task), inside=inside)
         attempt.inputs_read = functools.partial(read_by, ctx, self._inputs)
         attempt.code = code_of(task)  # now: the action may change what it is made of
         self._open[attempt.task] = attempt

@@ -141,6 +141,7 @@ def _begin(how: Literal["task", "once", "delivery"]) -> sa.sql.dml.ReturningInse
         "kind": bindparam("kind", type_=sa.Text),
         "status": literal("running"),
         "arguments": bindparam("arguments", type_=sa.Text),
+        "inside": bindparam("inside", type_=sa.Text),
         "started_at": now(),
         "started_tick": next_tick(),
     }
@@ -165,12 +166,17 @@ def begin(
     arguments: str | None,
     *,
     once: bool = False,
+    inside: str | None = None,
     lost: Lost | None = None,
 ) -> BegunAttempt | None:
-    """Begin the next attempt of a task, with `once` only if none has completed; return None if one is in the way."""
-    params = {"session_id": session_id, "run_id": run_id, "fence": fence, "task": task, "kind": kind}
+    """Begin the next attempt of a task, with `once` only if none has completed; return None if one is in the way.
+
+    `inside` is the task whose action starts it, if one does.
+    """
+    params: dict[str, int | str | None] = {"session_id": session_id, "run_id": run_id, "fence": fence}
+    params |= {"task": task, "kind": kind, "arguments": arguments, "inside": inside}
     statement = _begin("delivery" if kind == "delivery" else "once" if once else "task")
-    return next(map(BegunAttempt._make, executor.execute(statement, {**params, "arguments": arguments}, lost)), None)
+    return next(map(BegunAttempt._make, executor.execute(statement, params, lost)), None)
 
 
 def is_begun(executor: Executor, begun: BegunAttempt | None) -> bool:

@@ -68,15 +68,25 @@ class Run(RunLifecycle):
         if current_attempt.get() is not None:
             raise ZrbStoreError(f"{task} cannot begin inside another attempt: attempts do not nest; end that one first")
 
-    def begin(self, task: str, *, kind: str = "task", arguments: str | None = None, once: bool = False) -> Attempt:
+    def begin(
+        self,
+        task: str,
+        *,
+        kind: str = "task",
+        arguments: str | None = None,
+        once: bool = False,
+        inside: str | None = None,
+    ) -> Attempt:
         """Begin the next attempt of a task, giving back its unfinished ones first.
 
         That includes an attempt that is open in this process: only `attempt` and `task` protect it. A forked child of
         the process that began the run gives back none that is open. A check has one attempt, which is opened again.
         The next run compares its encoded `arguments`. With `once`, raise `TaskCompleted` if the task has completed.
+        `inside` is the task whose action starts it, if one does.
         """
         check_name(task, "task")
         session_id, known = self.session_id, self._numbers.get(task, 0)
+        of_task = session_id, self.id, self.number, task, kind, arguments
 
         def lost(transaction: Transaction) -> list[Row] | None:
             # The attempt whose beginning was not answered: it runs, and nobody knows its number.
@@ -96,14 +106,12 @@ class Run(RunLifecycle):
                 begun = attempts.reopen_check(transaction, session_id, self.id, self.number, task)
                 if begun:
                     return begun
-            return attempts.begin(transaction, session_id, self.id, self.number, task, kind, arguments, once=once)
+            return attempts.begin(transaction, *of_task, once=once, inside=inside)
 
         begun = None
         if kind != "check":
             failpoint("begin:before")
-            begun = attempts.begin(
-                self.database, session_id, self.id, self.number, task, kind, arguments, once=once, lost=lost
-            )
+            begun = attempts.begin(self.database, *of_task, once=once, inside=inside, lost=lost)
         if begun:
             failpoint("begin:after")
         else:
