@@ -336,4 +336,4 @@ def test_a_damaged_text_is_shown_as_such_and_stays_in_its_place(used: Store, com
 def test_a_text_that_is_no_text(used: Store) -> None:
     used.database.execute(sa.text("UPDATE zrb_chunk SET data = CAST(x'ff00' AS TEXT) WHERE number = 1"))
     assert isinstance(used.session("s").xcom["q"].get(), Undecodable)
-    assert any("chunk" in fault for fault in faults(used))
+    assert faults(used) != []

@@ -132,7 +132,7 @@ def test_a_wide_pattern_of_names_gives_the_newest_ones(store: Store, pages: Page
     with raw(location) as execute:
         execute(
             "INSERT INTO zrb_session (name, status, created_at, created_tick) "
-            + " UNION ALL ".join(f"SELECT 's-x{number}', 'open', {number}, {number}" for number in range(400))
+            + " UNION ALL ".join(f"SELECT 's-x{number}', 'open', {number}, 0" for number in range(400))
         )
         for copy in "abc":
             execute(

@@ -15,7 +15,6 @@ from tests.test_transfer import exported, imported
 from tests.test_transfer_format import forged, refusal
 from tests.test_transfer_lies import WRONG
 from zrb_store import Store, open_store
-from zrb_store.operations.export import write_lines
 from zrb_store.operations.transfer import copy
 
 pytestmark = pytest.mark.long_on_postgresql
@@ -47,21 +46,6 @@ def test_steps_keep_the_attempts_around_them(store: Store, tmp_path: Path) -> No
     imported(back, exported(other, "s"), {"s": "renamed"})
     assert steps_of(other) == here
     assert steps_of(back) == [("renamed", *row[1:]) for row in here]
-
-
-def test_an_export_from_before_there_were_steps_is_accepted(store: Store) -> None:
-    with store.session("s").run() as run:
-        run.task("load", lambda: 1)
-    records = [json.loads(line) for line in exported(store).splitlines()[1:-1]]
-    for record in records:
-        of_steps = (
-            ("parent", "step_of", "step", "step_number", "once", "result") if record["record"] == "attempt" else ()
-        )
-        for name in ("sha256", *of_steps):
-            del record[name]
-    assert imported(store, "\n".join(write_lines(records)).encode(), {"s": "older"}) == 1
-    with store.session("older").run(again=True) as run:
-        assert run.task("load", lambda: 2) == 1
 
 
 # A change of the first record whose fields are those that are given, and the error message or the invariant.

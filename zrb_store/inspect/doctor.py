@@ -19,7 +19,7 @@ from zrb_store.db.dialect.sqlite import other_names
 from zrb_store.db.engine import Database
 from zrb_store.errors import StoreUnavailable
 from zrb_store.names import is_session_name
-from zrb_store.queries.damage import Level, label, say, texts
+from zrb_store.queries.damage import label, say, texts
 from zrb_store.queries.invariants import of_database, violations
 from zrb_store.queries.output import size_of_lines
 from zrb_store.queries.stats import dead_queues
@@ -33,6 +33,8 @@ LARGE_WAL = 64 * 1024 * 1024
 _WAL_RESET_BUG = ((3, 7, 0), (3, 51, 2))
 
 MOUNTS = Path("/proc/mounts")
+
+Level = Literal["error", "warning"]
 
 _SESSION_TEXTS = ("path", "inputs", "tasks")
 _RUN_TEXTS = ("command", "inputs")
@@ -106,7 +108,7 @@ def _revision(database: Database) -> Iterator[Finding]:
 def examine_rows(database: Database) -> Iterator[Finding]:
     """Check every invariant of the rows, and each text that must be JSON."""
     for invariant, what in violations(database, of_database(database.dialect_name)):
-        yield Finding(invariant.level, invariant.name, what, invariant.remedy)
+        yield Finding("error", invariant.name, what, invariant.remedy)
     yield from _sessions(database)
     yield from _encoded(database, "result")
     yield from _output(database)

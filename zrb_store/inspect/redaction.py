@@ -47,7 +47,7 @@ _SHOWN: dict[type, str] = {
     "ended_tick damage",
     RunRecord: "id session_id number origin python_version zrb_version started_at lease_expires_at suspected_at "
     "ended_at status notified_at started_tick ended_tick error_type stop_requested_at acknowledged_at damage seen_at",
-    Task: "name status restorable result attempts counts steps is_parked attempts_left_out steps_left_out",
+    Task: "name status restorable result attempts counts steps attempts_left_out steps_left_out",
     StepCounts: "task steps standing kept running failed interrupted lost of_agent",
     Attempt: "record output",
     StoredOutput: "bytes truncated",

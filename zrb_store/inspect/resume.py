@@ -263,7 +263,7 @@ def _started_by(
 ) -> dict[str, str]:
     """Return the tasks that actions of these tasks have started, and those downstream of them, each with why."""
     found: dict[str, str] = {}
-    waiting = list(starting_over)
+    waiting = sorted(starting_over)
     while waiting:
         outer = waiting.pop()
         started = [name for name, record in standing.items() if record.inside == outer]
@@ -296,7 +296,7 @@ def _touched(workflow: Workflow, last: Mapping[str, AttemptRecord], changed: Cha
         elif any(each is None or "*" in each for each in found):
             unknown[name] = "inputs-unknown"
     after: dict[str, str] = {}
-    for name in workflow.nodes.keys() & {*read, *unknown}:
+    for name in (each for each in (*read, *unknown) if each in workflow.nodes):
         for other in workflow.downstream(name, with_fallbacks=True):
             after.setdefault(other, f"downstream-of:{name}")
     return {**{name: why for name, why in unknown.items() if name in last}, **after, **read}

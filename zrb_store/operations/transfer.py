@@ -78,8 +78,7 @@ def import_sessions(
         with scratch.snapshot() as rows:
             # Those of the other kind of database too, since the rows may go there.
             for invariant, what in violations(rows, INVARIANTS):
-                if invariant.level == "error":
-                    raise ZrbStoreError(f"{where} is damaged: it has {what}; nothing was imported")
+                raise ZrbStoreError(f"{where} is damaged: it has {what}; nothing was imported")
             names = list(queries.names(rows))
             if missing := rename.keys() - set(names):
                 raise SessionNotFound(f"{where} has no session {', '.join(sorted(missing))} to rename")

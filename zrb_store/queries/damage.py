@@ -17,8 +17,6 @@ from zrb_store.queries.values import is_same_value
 if TYPE_CHECKING:
     Condition = sa.ColumnElement[bool]
 
-Level = Literal["error", "warning"]
-
 RESTORE = "restore a backup, or fork the session before that task"
 REPORT = "restore a backup, and report it as a bug of zrb-store"
 
@@ -32,7 +30,6 @@ class Invariant:
     wrong: str  # what the message says about the rows that violate it
     violation: Callable[[str], Condition]  # the condition that a row violates it, in this kind of database
     remedy: str = REPORT  # what the user can do
-    level: Level = "error"
     dialect: str | None = None  # the database to which it applies, if it is only one
     rows: Callable[[], sa.Select[*Row]] | None = None  # selects these rows if more than their table is needed
 

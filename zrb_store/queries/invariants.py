@@ -24,7 +24,6 @@ from zrb_store.records import UNFINISHED
 if TYPE_CHECKING:
     from zrb_store.queries.damage import Condition
 
-_CLOCK = "the clock was set back before `db upgrade` brought ticks; events of those moments may be out of order"
 _RESTORE_VALUE = "restore a backup; `zrb-store get SESSION QUEUE --seq N` shows what is left"
 _IMPOSSIBLE = "have a column with an invalid number, time or word"
 _pusher, _taker = functools.partial(attempt_as, "pusher"), functools.partial(attempt_as, "taker")
@@ -156,8 +155,6 @@ _OF_VALUES = [
             ),
             exists(is_same_value(t.returned, t.value), rows=_overlapping()),
         ),
-        level="warning",
-        remedy=_CLOCK,
     ),
     columns_of("value-columns", _IMPOSSIBLE, "zrb_value"),
     columns_of("chunk-columns", "have a chunk with an invalid number, or without text", "zrb_chunk"),
@@ -303,8 +300,6 @@ _OF_ATTEMPTS = [
         "attempt-times",
         "ended before they started",
         lambda: t.attempt.c.ended_tick < t.attempt.c.started_tick,
-        level="warning",
-        remedy=_CLOCK,
     ),
     _attempt(
         "step-id",
@@ -498,8 +493,7 @@ def damaged_sessions(transaction: Transaction, names: Sequence[str] | None = Non
     """Return the sessions, of these or of all, that violate an invariant, each with what is wrong with it."""
     damaged: dict[str, str] = {}
     for each in of_database(transaction.dialect_name):
-        if each.level != "warning":
-            found = _damaged(transaction.dialect_name, each.name, names is not None)
-            for (name,) in transaction.execute(found, {"names": json.dumps(list(names or ()))}):
-                damaged.setdefault(name, f"{each.noun}s that {each.wrong}")
+        found = _damaged(transaction.dialect_name, each.name, names is not None)
+        for (name,) in transaction.execute(found, {"names": json.dumps(list(names or ()))}):
+            damaged.setdefault(name, f"{each.noun}s that {each.wrong}")
     return damaged

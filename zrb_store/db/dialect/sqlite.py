@@ -270,7 +270,7 @@ class OtherNames(NamedTuple):
 def other_names(path: Path) -> OtherNames | None:
     """Return why a file may be in use under another name, where changes under this one would get lost; None if not."""
     links = path.stat().st_nlink
-    if links > 1:
+    if links > 1 and not path.is_dir():
         what = f"the store {path} has {links} names (hard links), and what is pushed under one is lost under another"
         return OtherNames(what, f"remove all names but one; `find DIR -samefile {shlex.quote(str(path))}` lists them")
     file = path.resolve()  # SQLite follows symbolic links, too
