@@ -191,7 +191,7 @@ def _settle(attempt: Attempt, known: StepRecord) -> None:
     while step is not None and step.id == known.id and step.status == "running":
         if clock.monotonic() < deadline:
             clock.sleep(0.02)
-            step = attempt.steps.newest(known.step)
+            step = attempt.steps.newest(known.key)
             continue
         # Without a recorded command, none has begun.
         if step.command_pid is not None and is_group_alive(
