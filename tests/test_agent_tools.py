@@ -19,7 +19,7 @@ from pydantic_ai.models.function import AgentInfo, FunctionModel
 
 from tests.forks import fork
 from tests.test_durable_agents import Desk, in_attempt, run
-from zrb_store import Store, once_tool, open_store
+from zrb_store import StepUncertain, Store, once_tool, open_store
 from zrb_store.testing import Crash, crash_at, expire_lease
 
 pytestmark = pytest.mark.promise(number=11)
@@ -109,3 +109,26 @@ def test_calls_in_threads_end_before_a_script_that_is_interrupted(location: str)
     assert os.waitpid(fork(interrupted), 0)[1] == 0
     assert work(interrupt=False) == "done"
     assert desk.paid == []
+
+
+@pytest.mark.on_sqlite
+@pytest.mark.parametrize("kind", [classmethod, staticmethod])
+@pytest.mark.parametrize("is_above", [True, False])
+def test_the_mark_of_a_method_of_a_class_is_found(store: Store, kind: Any, is_above: bool) -> None:
+    """The mark may stand above or below the other decorator."""
+
+    def charge(*of_class: Any, n: int) -> str:
+        raise KeyboardInterrupt
+
+    def of_class(cls: Any, n: int) -> str:
+        return charge(cls, n=n)
+
+    def static(n: int) -> str:
+        return charge(n=n)
+
+    method = of_class if kind is classmethod else static
+    bank = type("Bank", (), {"charge": once_tool(kind(method)) if is_above else kind(once_tool(method))})
+    with pytest.raises(KeyboardInterrupt):
+        in_attempt(store, lambda _: run(Desk().agent(tool=bank.charge)))
+    with pytest.raises(StepUncertain):
+        in_attempt(store, lambda _: run(Desk().agent(tool=bank.charge)))

@@ -37,7 +37,7 @@ def once_tool(function: Any = None, *, unknown: Policy = "stop") -> Any:
         raise InvalidArgument(f"once_tool(unknown={unknown!r}): use `stop` or `tell`")
 
     def mark(tool: F) -> F:
-        setattr(tool, _ATTRIBUTE, unknown)
+        setattr(getattr(tool, "__func__", tool), _ATTRIBUTE, unknown)  # of a class method, what pydantic-ai calls
         return tool
 
     return mark if function is None else mark(function)
