@@ -93,7 +93,7 @@ def test_what_comes_from_the_store_is_not_reported_again(tmp_path: Path, way: st
     (tmp_path / "look.py").write_text(PROGRAM)
 
     def reported(*arguments: str) -> str:
-        command = [python, "-W", "ignore", "look.py", way, *arguments]
+        command = [str(python), "-W", "ignore", "look.py", way, *arguments]
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
         assert not done.stderr
         return done.stdout.strip()
