@@ -77,7 +77,7 @@ def import_sessions(
         scratch.transact(functools.partial(_fill, file, where))
         with scratch.snapshot() as rows:
             # Those of the other kind of database too, since the rows may go there.
-            for invariant, what in violations(rows, INVARIANTS):
+            for _, what in violations(rows, INVARIANTS):
                 raise ZrbStoreError(f"{where} is damaged: it has {what}; nothing was imported")
             names = list(queries.names(rows))
             if missing := rename.keys() - set(names):
