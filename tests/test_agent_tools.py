@@ -127,7 +127,7 @@ def test_the_mark_of_a_method_of_a_class_is_found(store: Store, kind: Any, is_ab
         return charge(n=n)
 
     method = of_class if kind is classmethod else static
-    bank = type("Bank", (), {"charge": once_tool(kind(method)) if is_above else kind(once_tool(method))})
+    bank: Any = type("Bank", (), {"charge": once_tool(kind(method)) if is_above else kind(once_tool(method))})
     with pytest.raises(KeyboardInterrupt):
         in_attempt(store, lambda _: run(Desk().agent(tool=bank.charge)))
     with pytest.raises(StepUncertain):

@@ -39,7 +39,11 @@ class Receipt(BaseModel):
 async def ask(ctx: RunContext[Any], name: str) -> object:
     """Let an agent work for this one."""
     inner = Agent(answering([ToolCallPart("look", {}, "c")], tokens=10))
-    inner.tool_plain(name="look")(lambda: "nothing")
+
+    @inner.tool_plain
+    def look() -> str:
+        return "nothing"
+
     await inner.run(name, usage=ctx.usage)
     ctx.usage.cache_read_tokens += 5
     if name == "retry":
