@@ -76,13 +76,13 @@ def kill_one(main: psutil.Popen, dice: random.Random) -> str:
                 kind = "guard" if "zrb-store-guard" in words else "program" if "zrb_store.cli" in words else "command"
                 found[kind].append(each)
     kind = dice.choice(["program", "program and guards", "all but commands", "command"])
-    victims = {
+    victims: dict[str, list[psutil.Process]] = {
         "program": [main],
         "program and guards": [*found["guard"], main],
         "all but commands": [*found["guard"], *found["program"]],
         "command": found["command"],
-    }[kind]
-    for each in victims:
+    }
+    for each in victims[kind]:
         with contextlib.suppress(psutil.NoSuchProcess):
             each.send_signal(signal.SIGKILL)
     return kind

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import subprocess
 from pathlib import Path
 
 import psutil
@@ -28,7 +29,7 @@ START = {
 }
 
 
-def kill_with_guards(process: psutil.Popen) -> None:
+def kill_with_guards(process: subprocess.Popen[str]) -> None:
     """Kill a process, and those of `zrb-store` below it, so that none of their guards does anything."""
     guards, programs = [], []
     for each in psutil.Process(process.pid).children(recursive=True):
@@ -38,8 +39,8 @@ def kill_with_guards(process: psutil.Popen) -> None:
             programs += [each] * ("part" in words)
     for each in guards:
         each.kill()
-    for each in [process, *programs]:
-        os.kill(each.pid, signal.SIGKILL)
+    for pid in [process.pid, *(each.pid for each in programs)]:
+        os.kill(pid, signal.SIGKILL)
     finished(process)
 
 

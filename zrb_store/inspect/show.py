@@ -454,7 +454,8 @@ def open_session(
 ) -> Iterator[SessionDocument]:
     """Read a session as of one moment, with `queue` or every queue."""
     with database.snapshot() as transaction:
-        yield SessionDocument(transaction, name, queue, url=database.url, **asked)
+        asked["url"] = database.url
+        yield SessionDocument(transaction, name, queue, **asked)
 
 
 def _status(last: AttemptRecord | None, known: str) -> str:
