@@ -150,3 +150,26 @@ def test_what_a_task_reads_counts_for_the_one_that_started_it(zrb: Zrb) -> None:
     zrb.run("main", "--day", "monday", ZRB_STORE_SESSION="s")
     read = reads(zrb)
     assert (read["start-inner"], read["start-skipped"]) == (["day"], ["day"])
+
+
+@pytest.mark.every_release
+def test_a_shared_context_that_is_not_zrbs_keeps_its_own_way(zrb: Zrb) -> None:
+    zrb.tasks(
+        """
+        from unittest.mock import MagicMock
+        from zrb.context.context import Context
+        from zrb.context.shared_context import SharedContext
+
+        class Own(SharedContext):
+            @property
+            def input(self):
+                return "own"
+
+        @make_task(name="main", retries=0, group=cli)
+        def main(ctx):
+            mock = MagicMock()
+            contexts = [Context(shared_ctx=each, task_name="t", color=0, icon="") for each in (Own(), mock)]
+            return [contexts[0].input, contexts[1].input is mock.input]
+        """
+    )
+    assert zrb.run("main", ZRB_STORE_SESSION="s").out.strip() == "['own', True]"

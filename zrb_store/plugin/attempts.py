@@ -18,7 +18,7 @@ from zrb_store.masking import mask_word
 from zrb_store.plugin import attach, compat
 from zrb_store.plugin.attach import recorder_of
 from zrb_store.plugin.compat import Action, AnyContext, AnySession, AnyTask, Session
-from zrb_store.plugin.inputs_read import inside, read_of
+from zrb_store.plugin.inputs_read import inputs_of, inside, read_of
 from zrb_store.plugin.messages import speaker, warn
 from zrb_store.plugin.output import keep_output
 from zrb_store.plugin.signals import signals
@@ -146,7 +146,8 @@ async def run_attempt(recorder: Recorder, action: Action, task: AnyTask, ctx: co
                 ctx.log_info(f"Completed before as {done.name}: its stored result is used")
                 return recorder.restore(task, done)
             attempt = recorder.begin(task, ctx)
-        read_of(ctx)  # while it is known inside which task this one was started
+        if inputs_of(ctx) is not None:
+            read_of(ctx)  # while it is known inside which task this one was started
         inside.set(ctx)
         current_attempt.set(attempt)
         keep_output(ctx, attempt)

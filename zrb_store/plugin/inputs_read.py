@@ -94,7 +94,7 @@ def read_of(ctx: Context) -> tuple[_Names, InputsView]:
     own = vars(ctx)
     if compat.READ not in own:
         outer, inputs = inside.get(), vars(ctx._shared_ctx)["_input"]
-        is_nested = outer is not None and outer is not ctx and vars(outer._shared_ctx)["_input"] is inputs
+        is_nested = outer is not None and outer is not ctx and inputs_of(outer) is inputs
         names = _Names()
         if outer is not None and is_nested:
             names.outer = read_of(outer)[0]
@@ -103,8 +103,18 @@ def read_of(ctx: Context) -> tuple[_Names, InputsView]:
     return found
 
 
+def inputs_of(ctx: Context) -> DotDict | None:
+    """Return the inputs of a context; None if its shared context is not zrb's, or keeps them in its own way."""
+    shared_ctx = ctx._shared_ctx
+    is_stock = isinstance(shared_ctx, SharedContext) and type(shared_ctx).input is SharedContext.input
+    return vars(shared_ctx).get("_input") if is_stock else None
+
+
 def input_of_task(self: Context) -> DotDict:
     """Return what `ctx.input` of a task's context is."""
+    if inputs_of(self) is None:
+        found: DotDict = self._shared_ctx.input  # as in zrb
+        return found
     return read_of(self)[1].refreshed()
 
 
@@ -118,7 +128,7 @@ def input_of_session(self: SharedContext) -> DotDict:
     caller = f"{sys._getframe(1).f_globals.get('__name__')}."
     if recorder is None or recorder.ended or caller.startswith(("zrb.", "zrb_store.")):
         return inputs
-    contexts = recorder.zrb_session._context.values()
+    contexts = [ctx for ctx in recorder.zrb_session._context.values() if inputs_of(ctx) is not None]
 
     def note(name: str) -> None:
         for ctx in contexts:
@@ -137,6 +147,8 @@ def read_by(ctx: Context, inputs: Mapping[str, str]) -> str:
 
     A name that is no input's may be one that another task has set: it counts as reading all.
     """
+    if inputs_of(ctx) is None:  # nobody sees what it reads
+        return f'["{ALL}"]'
     read = set(read_of(ctx)[0])  # a copy: a thread of the task may still read
     if any(not name.startswith("_") for name in read - inputs.keys()):
         return f'["{ALL}"]'
