@@ -69,8 +69,8 @@ def allow_damage(store: Store) -> None:
 
     def on_postgresql(transaction: Transaction) -> None:
         for table in metadata.sorted_tables:
-            names = [each.name for each in table.constraints if isinstance(each, sa.CheckConstraint)]
-            drops = ", ".join(f"DROP CONSTRAINT IF EXISTS ck_{table.name}_{name}" for name in names)
+            names = {str(each.name) for each in table.constraints if isinstance(each, sa.CheckConstraint)}
+            drops = ", ".join(f"DROP CONSTRAINT IF EXISTS {name}" for name in names)
             transaction.driver.execute(f"ALTER TABLE {table.name} {drops}")
 
     store.database.transact(on_sqlite if store.database.dialect_name == "sqlite" else on_postgresql)

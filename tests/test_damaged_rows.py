@@ -71,12 +71,9 @@ PLANTED = [
     f"UPDATE zrb_return SET taken_at = {FAR} {OF_VALUE}",
     f"UPDATE zrb_change SET at = {-FAR} WHERE session = 'etl-24'",
 ]
-# Damage that only SQLite accepts: bytes that are no text in UTF-8.
+# Damage that only SQLite accepts: bytes that are no text in UTF-8, and numbers for flags.
 PLANTED_ON_SQLITE = [
-    *(f"UPDATE zrb_session SET {damage} {OF_SESSION}" for damage in (f"path = {NO_TEXT}", f"task = {NO_TEXT}")),
-    f"UPDATE zrb_run SET host = {NO_TEXT} {OF_RUN}",
-    f"UPDATE zrb_attempt SET error_message = {NO_TEXT} {OF_RUN}",
-    f"UPDATE zrb_value SET type = {NO_TEXT} {OF_VALUE}",
+    f"UPDATE zrb_session SET path = {NO_TEXT} {OF_SESSION}",
     f"UPDATE zrb_value SET orphaned = 7 {OF_VALUE}",
     f"UPDATE zrb_value SET data = {NO_TEXT} {OF_VALUE}",
 ]
