@@ -151,7 +151,7 @@ def test_the_name_of_a_task_without_one(
         (tmp_path / "project" / file).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "project" / file).write_text("")
     monkeypatch.chdir(tmp_path / "project")
-    assert task_name(argv) == name
+    assert task_name(argv, {}) == name
 
 
 @ON_SQLITE
@@ -173,6 +173,10 @@ def test_a_secret_is_not_stored_and_is_asked_for(store: Store, scripts: Scripts,
     rows = repr([query(store, f"SELECT * FROM {table}") for table in ("zrb_session", "zrb_run", "zrb_attempt")])
     assert "hunter22" not in rows
     assert "s3cr3t-one" not in rows
+    named = scripts.run("zrb-store", "run", "named", "--input", "TOKEN=s3cr3t-one", "--", "echo", "s3cr3t-one")
+    assert named.code == 0
+    tables = ("zrb_session", "zrb_run", "zrb_attempt", "zrb_queue")
+    assert "s3cr3t-one" not in repr([query(store, f"SELECT * FROM {table}") for table in tables])
     refused = command("resume", "night")
     assert refused.code == 65
     assert "session night needs a secret that is not stored: start it by name, as before" in refused.err

@@ -58,8 +58,8 @@ from zrb_store.store import Store, open_store
     help="A variable of COMMAND that is the same in every run.",
 )
 def run(session: str, argv: tuple[str, ...], task: str | None, inputs: Sequence[str]) -> int:
-    name = session_names.session_name(session)
-    return _run(CommandRun(name, argv, task or task_name(argv), dict(map(_parse_input, inputs))))
+    name, given = session_names.session_name(session), dict(map(_parse_input, inputs))
+    return _run(CommandRun(name, argv, task or task_name(argv, given), given))
 
 
 def _parse_input(text: str) -> tuple[str, str]:

@@ -83,9 +83,7 @@ class CommandRun:
         return 0
 
     def _spec(self, store: Store) -> RunSpec:
-        secrets = [name for name in self.inputs if is_secret_name(name)]
-        remember_command(self.argv)
-        remember(*(self.inputs[name] for name in secrets))
+        secrets = _remember_secrets(self.argv, self.inputs)
         inputs = [word for name, text in self.inputs.items() for word in ("--input", f"{name}={text}")]
         parent = store.parent_attempt
         return RunSpec(
@@ -142,14 +140,24 @@ class CommandRun:
         return exit_code(outcome)
 
 
+def _remember_secrets(argv: Sequence[str], inputs: Mapping[str, str]) -> list[str]:
+    """Mask the secrets of a command and its inputs from now on, and return the names of the secret inputs."""
+    secrets = [name for name in inputs if is_secret_name(name)]
+    remember_command(argv)
+    remember(*(inputs[name] for name in secrets))
+    return secrets
+
+
 _INTERPRETER = re.compile(r"(?:ba|da|z|k|mk|a|fi)?sh|python[\d.]*|perl|ruby|node|php|Rscript")
 
 
-def task_name(argv: Sequence[str]) -> str:
+def task_name(argv: Sequence[str], inputs: Mapping[str, str]) -> str:
     """Return the name of the task if none is given: the script's path within the project, else the command's words.
 
-    So two jobs never have one name, whether or not both are run by `bash`.
+    So two jobs never have one name, whether or not both are run by `bash`. Secrets of the command and the inputs are
+    masked.
     """
+    _remember_secrets(argv, inputs)
     program, *rest = argv
     script = program if "/" in program else None  # else it is searched for in the PATH
     if _INTERPRETER.fullmatch(Path(program).name):
