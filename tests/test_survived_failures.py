@@ -447,7 +447,8 @@ def test_a_class_of_main_in_a_process_that_is_killed(location: str, tmp_path: Pa
     def run(*how: str) -> tuple[int, str]:
         command = [sys.executable, str(script), location, *how]
         done = subprocess.run(command, capture_output=True, text=True, env=environ, check=False)
-        return done.returncode, done.stdout + done.stderr
+        assert "Traceback" not in done.stderr  # a server that is slow to answer is announced there
+        return done.returncode, done.stdout
 
     assert run("kill") == (-9, "ask\n503 backup\n")
     assert run("go") == (0, "503 backup\n")
