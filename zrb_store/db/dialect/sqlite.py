@@ -48,7 +48,7 @@ _REASONS = {
 
 
 class SQLite(Dialect[sqlite3.Connection]):
-    """SQLite 3.35 or newer in WAL mode, with one connection for each process.
+    """SQLite 3.37 or newer (STRICT tables) in WAL mode, with one connection for each process.
 
     If the open file is deleted or replaced, SQLite keeps writing to the old file, which nobody can find any more. It
     also leaves a -wal file, which SQLite would apply to the new file of the same name. If only the -wal file is
