@@ -40,6 +40,8 @@ def test_signals(zrb: Zrb, program: tuple[str, ...]) -> None:
         (zrb.folder / f"go-{value}").touch()
         done = running.done()
         assert (done.code, done.out) == (0, f"{value}\n")
-    done = zrb.start(*command, program=name).reaches("started-c").signal(signal.SIGINT).signal(signal.SIGTERM).done()
+    running = zrb.start(*command, program=name).reaches("started-c").signal(signal.SIGINT)
+    has_handled_it(running)
+    done = running.signal(signal.SIGTERM).done()
     assert (done.code, done.out) == (128 + signal.SIGINT, "")
     assert "inbox/files#3: sh was stopped (given back, and not counted as a delivery)" in done.err
