@@ -13,7 +13,7 @@ from zrb_store import Store
 
 pytestmark = pytest.mark.on_sqlite
 
-COMMANDS = (("report", "etl-24", "-o"), ("report", "etl-24", "--format", "perfetto", "-o"), ("export", "-o"))
+COMMANDS = (("report", "etl-24", "-o"), ("report", "etl-24", "--format", "svg", "-o"), ("export", "-o"))
 
 
 @pytest.mark.promise(number=8)

@@ -149,13 +149,7 @@ def test_what_strangers_see_is_listed() -> None:
 
 
 @pytest.mark.on_sqlite
-def test_a_trace_cannot_be_redacted(filled: Store, command: Commands) -> None:
-    refused = command("report", "etl-24", "--redact", "--format", "perfetto")
-    assert (refused.code, "--redact is for HTML" in refused.err) == (2, True)
-
-
-@pytest.mark.on_sqlite
-@pytest.mark.parametrize("format_", ["html", "perfetto"])
+@pytest.mark.parametrize("format_", ["html", "svg"])
 def test_the_file_is_for_its_user_alone(filled: Store, command: Commands, tmp_path: Path, format_: str) -> None:
     file = tmp_path / "report"
     file.touch(0o644)

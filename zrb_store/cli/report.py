@@ -1,22 +1,20 @@
-"""For a browser: `report` writes a session as one HTML file or as a trace for Perfetto, `page` serves the store."""
+"""For a browser: `report` writes a session as one file, `page` serves the store."""
 
 from __future__ import annotations
 
 import contextlib
 import tempfile
 import webbrowser
-from collections.abc import Iterable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from zrb_store.cli.arguments import format_option, output_option, refuse_usage, session_argument, whole_number
+from zrb_store.cli.arguments import format_option, output_option, session_argument, whole_number
 from zrb_store.cli.command import command
 from zrb_store.errors import ZrbStoreError
 from zrb_store.inspect import session_names
-from zrb_store.inspect.perfetto import open_trace
 from zrb_store.inspect.report import Plan
 from zrb_store.inspect.resume import ResumeOptions
 from zrb_store.records import SessionRecord
@@ -35,14 +33,12 @@ if TYPE_CHECKING:
     "{} etl-2026-11-24 > run.html",
     "{} @last --redact -o for-strangers.html",
     "{} @last-failed --format svg -o card.svg",
-    "{} @last --format perfetto -o trace.json",
     details="The file needs a browser, but no network and no other program, so it can be attached to a ticket or "
-    "a mail. `--format svg` writes the card at its head alone, a picture for a chat. `--format perfetto` writes a "
-    "trace for ui.perfetto.dev and chrome://tracing.",
+    "a mail. `--format svg` writes the card at its head alone, a picture for a chat.",
 )
 @session_argument
 @output_option
-@format_option("html", choices=("html", "svg", "perfetto"), help_text="Format of the file.")
+@format_option("html", choices=("html", "svg"), help_text="Format of the file.")
 @click.option(
     "--redact",
     is_flag=True,
@@ -55,27 +51,18 @@ def report(
 ) -> None:
     if file is None and not opens and on_terminal():
         raise click.UsageError("a report is not for a terminal: give -o FILE, or --open, or redirect stdout to a file")
-    is_trace, path = output_format == "perfetto", None if file is None else Path(file)
-    refuse_usage(
-        (is_trace and opens, "--open is for HTML: open the trace in https://ui.perfetto.dev"),
-        (is_trace and redact, "--redact is for HTML: a trace cannot be redacted"),
-    )
-    with open_store(read_only=True) as store, noting_damage() as damage, contextlib.ExitStack() as stack:
-        record = session_names.resolve(store.database, session)
-        if is_trace:  # it may be long, so it is written while it is read
-            texts = stack.enter_context(open_trace(store.database, record.name, damage))
-            pieces: Iterable[bytes] = map(str.encode, texts)
-        else:
-            from zrb_store.page import report as pages  # late: imports Jinja2
+    path = None if file is None else Path(file)
+    with open_store(read_only=True) as store, noting_damage() as damage:
+        from zrb_store.page import report as pages  # late: imports Jinja2
 
-            write_page = pages.picture if output_format == "svg" else pages.report
-            plan = _plan(resumer, store, record)
-            pieces = [write_page(store.database, record.name, program_name(), plan, damage, redact=redact)]
-        if opens and path is None:
-            path = Path(tempfile.mkdtemp(prefix="zrb-store-")) / f"{record.name}.{output_format}"
-        write = write_bytes if path is None else stack.enter_context(whole_file(path))
-        for piece in pieces:
-            write(piece)
+        record = session_names.resolve(store.database, session)
+        write_page = pages.picture if output_format == "svg" else pages.report
+        plan = _plan(resumer, store, record)
+        content = write_page(store.database, record.name, program_name(), plan, damage, redact=redact)
+    if opens and path is None:
+        path = Path(tempfile.mkdtemp(prefix="zrb-store-")) / f"{record.name}.{output_format}"
+    with contextlib.nullcontext(write_bytes) if path is None else whole_file(path) as write:
+        write(content)
     if path is not None and opens and not webbrowser.open(path.resolve().as_uri()):
         click.echo(f"no browser could be started: open {path} in one")
 

@@ -1,6 +1,6 @@
 """When things happened: the attempts of a session as spans of time, and the history of one value.
 
-`show --timeline`, reports and Perfetto draw the spans; `trace` shows the history.
+`show --timeline` and reports draw the spans; `trace` shows the history.
 """
 
 from __future__ import annotations
