@@ -2,7 +2,8 @@
 
 New processes that run a command in a pipe, and that answer TAB, are compared with one that imports SQLAlchemy and click
 and does nothing. Where that takes 0.2 s, TAB is answered before anybody feels it. On SQLite the commands run without
-SQLAlchemy, since the SQL of their statements is stored (docs/adr/0019).
+SQLAlchemy, since the SQL of their statements is stored (docs/adr/0019). This is why modules are imported inside
+functions: what a command does not need, it does not load.
 """
 
 from __future__ import annotations

@@ -90,7 +90,7 @@ def step(name: str, function: Callable[..., T], /, *args: Any, once: bool = Fals
     Raises:
         ZrbStoreError: The code does not run in an attempt. Otherwise as for `Attempt.step`.
     """
-    from zrb_store.attempt import surrounding_attempt  # late: imports SQLAlchemy
+    from zrb_store.attempt import surrounding_attempt
 
     return surrounding_attempt(name).step(name, function, *args, once=once, **kwargs)
 
@@ -125,7 +125,7 @@ def wait(
         InvalidArgument: An argument is not of this form.
         ZrbStoreError: The code does not run in an attempt, or in one that cannot wait: the message says why.
     """
-    from zrb_store.attempt import surrounding_attempt  # late: imports SQLAlchemy
+    from zrb_store.attempt import surrounding_attempt
     from zrb_store.attempt.waits import result_for, wait_in
 
     attempt = surrounding_attempt(name or ("wait" if queue is None else f"wait {queue}"))

@@ -340,7 +340,7 @@ def _is_joiner(text: str, place: int) -> bool:
     """Whether a character joins or parts two letters, marks or symbols of a script, as in Persian, or as of emoji."""
     if text[place] not in "\u200c\u200d":
         return False
-    from unicodedata import category  # late: large, and rarely needed
+    from unicodedata import category
 
     around = text[max(0, place - 1)], text[place + 1 : place + 2] or " "
     return all(not char.isascii() and category(char)[0] in "LMS" for char in around)
@@ -391,7 +391,7 @@ def error_text(error: BaseException, *, of_command: bool = False) -> ErrorText:
 
     Frames of ours and of zrb are left out, unless the exception has no others and is not `of_command`.
     """
-    import traceback  # late: a command that succeeds needs none
+    import traceback
 
     try:
         message = str(error)

@@ -90,7 +90,7 @@ def split_id(text: str) -> tuple[str, str, int]:
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """Return `; did you mean X?` with the known word that resembles `word` most, or an empty text if none does."""
-    import difflib  # late: only error messages need it
+    import difflib
 
     close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
     return f"; did you mean {close[0]}?" if close else ""

@@ -146,7 +146,7 @@ def ancestors() -> list[int]:
             while (parent := int(_stat(found[-1])[1])) > 0:
                 found.append(parent)
         return found
-    import psutil  # late: as below
+    import psutil
 
     return [os.getpid(), *(each.pid for each in psutil.Process().parents())]
 
@@ -172,7 +172,7 @@ def _environment(pid: int, variable: str) -> dict[str, str]:
         if variable.encode() not in data:  # most processes
             return {}
         return dict(text.partition("=")[::2] for text in os.fsdecode(data).split("\0"))
-    import psutil  # late: as below
+    import psutil
 
     try:
         return psutil.Process(pid).environ()
@@ -187,7 +187,7 @@ def command_line(pid: int) -> list[str]:
             return os.fsdecode(Path(f"/proc/{pid}/cmdline").read_bytes()).split("\0")[:-1]
         except OSError:
             return []
-    import psutil  # late: as below
+    import psutil
 
     try:
         return psutil.Process(pid).cmdline()
@@ -258,7 +258,7 @@ def _pids() -> list[int]:
             return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal()]
         except OSError:
             return []
-    import psutil  # late: as below
+    import psutil
 
     return psutil.pids()
 
@@ -326,7 +326,7 @@ def is_stopped(pid: int) -> bool:
             return _stat(pid)[0] in "Tt"
         except OSError:
             return False
-    import psutil  # late: as below
+    import psutil
 
     try:
         return bool(psutil.Process(pid).status() == psutil.STATUS_STOPPED)
@@ -346,7 +346,7 @@ def process_started(pid: int) -> str | None:
             _refuse_hidden(pid)
             return None
         return None if fields[0] in "ZX" else fields[19]
-    import psutil  # late: it adds 20 ms to the start of a command, and Linux does not need it
+    import psutil
 
     try:
         process = psutil.Process(pid)

@@ -141,7 +141,7 @@ def unknown_variables() -> list[str]:
 
 
 def _nearest(name: str) -> str:
-    import difflib  # late: hardly anybody misspells a setting
+    import difflib
 
     ends = [known.removeprefix(_PREFIX) for known in _DEFAULTS]
     close = difflib.get_close_matches(name.removeprefix(_PREFIX), ends, n=1, cutoff=0.5)

@@ -63,7 +63,7 @@ class Attempt(OpenAttempt):
     def steps(self) -> Steps:
         """Its steps."""
         if self._steps is None:
-            from zrb_store.attempt.steps import Steps  # late: most tasks have none
+            from zrb_store.attempt.steps import Steps
 
             vars(self).setdefault("_steps", Steps(self))  # another thread may have made them as well
         assert self._steps is not None
@@ -74,7 +74,7 @@ class Attempt(OpenAttempt):
         """What it prints and logs; None if that is not kept, if it has ended without any, and in a forked child."""
         if self._output is None and self.is_open and (limit := settings.size("ZRB_STORE_OUTPUT_LIMIT")):
             try:
-                from zrb_store.queries.output import NO_OUTPUT  # late: most attempts print nothing
+                from zrb_store.queries.output import NO_OUTPUT
                 from zrb_store.runtime.output import Output
             except (ImportError, OSError):  # this process may open no more files
                 return None

@@ -294,7 +294,7 @@ class Step(OpenAttempt):
         An exception of the program is kept with it: if the attempt survives it, it may be raised again.
         """
         if isinstance(error, BaseException):
-            from zrb_store.codec.raised import encode_error, may_be_raised_again  # late: most steps complete
+            from zrb_store.codec.raised import encode_error, may_be_raised_again
 
             if status == "failed" and may_be_raised_again(error) and not self.database.is_stopping:
                 self._raised = encode_error(error, self._xcoms.max_value)

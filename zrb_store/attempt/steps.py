@@ -227,7 +227,7 @@ class Steps:
         known = steps.newest(attempt.database, attempt.id, attempt.task, key)
         if REPLAYS not in os.environ:
             return known
-        from zrb_store.operations.replay import step_of_record  # late: only a replay needs it
+        from zrb_store.operations.replay import step_of_record
 
         return step_of_record(attempt, attempt.task, key, known)
 
@@ -366,7 +366,7 @@ def refuse_other_arguments(attempt: OpenAttempt, known: StepRecord, name: str, a
     """Raise `InputsDiffer` if a step that is done had other arguments."""
     if known.arguments is None:  # a person marked it before it ever began
         return
-    from zrb_store.codec.compare import describe_changes  # late: few steps were done before
+    from zrb_store.codec.compare import describe_changes
 
     difference = describe_changes(mask_encoded(known.arguments), arguments)
     if difference:

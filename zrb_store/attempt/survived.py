@@ -40,7 +40,7 @@ class Survived:
         return self._left[step]
 
     def _error(self, step: StepKey, failure: Failure, arguments: str | None) -> Exception | None:
-        from zrb_store.codec.compare import describe_changes  # late: few failures are survived
+        from zrb_store.codec.compare import describe_changes
         from zrb_store.codec.raised import CannotRaise, decode_error
 
         difference = describe_changes(failure.arguments or "null", arguments or "null")

@@ -36,12 +36,12 @@ def run(args: Sequence[str], prog_name: str = "zrb-store", resumer: Resumer | No
     any of these of `step`, whose command may exit with each of them.
     """
     if args[:1] == ["__complete"]:  # a shell asks, by the script of `completion`
-        from zrb_store.cli.completion import answer  # late: imports click
+        from zrb_store.cli.completion import answer
 
         return answer([*args[1:]])
 
     def tell(message: str) -> None:
-        from zrb_store.render.stderr import print_line  # late: a completed step prints no message
+        from zrb_store.render.stderr import print_line
 
         print_line(message, prog_name)
 
@@ -52,7 +52,7 @@ def run(args: Sequence[str], prog_name: str = "zrb-store", resumer: Resumer | No
     if sys.stderr is None:
         sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115
     if is_step:
-        from zrb_store.shell.stored_step import answer as answer_again  # late: only a step needs it
+        from zrb_store.shell.stored_step import answer as answer_again
 
         try:
             if answer_again(args[1:], tell):
@@ -62,7 +62,7 @@ def run(args: Sequence[str], prog_name: str = "zrb-store", resumer: Resumer | No
             return 125
         except KeyboardInterrupt:
             return 130
-    import click  # late: the plugin imports this module whenever zrb starts
+    import click
 
     from zrb_store import settings
     from zrb_store.cli.command import app

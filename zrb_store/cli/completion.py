@@ -47,7 +47,7 @@ SHELLS = ("bash", "zsh", "fish")
 )
 @click.argument("shell", type=click.Choice(SHELLS))
 def completion(shell: str) -> None:
-    from zrb_store.render.format import program_name  # late: every command imports this module
+    from zrb_store.render.format import program_name
     from zrb_store.render.printing import echo_raw
 
     echo_raw(script(shell, program_name()))
@@ -155,7 +155,7 @@ def _from_store(find: _Find) -> Callable[[click.Context, click.Parameter, str], 
     """
 
     def complete(ctx: click.Context, param: click.Parameter, typed: str) -> list[CompletionItem[str]]:
-        from zrb_store.store import open_store  # late: `show` does without it
+        from zrb_store.store import open_store
 
         given = ctx.params.get(param.name or "")
         before = given if isinstance(given, tuple) else ()
@@ -202,7 +202,7 @@ def sessions(database: Database, ctx: click.Context, typed: str) -> Iterable[str
 
 
 def _queues(database: Database, session: str) -> dict[str, int]:
-    from zrb_store.queries.queues import queue_ids  # late, as below: only TAB needs it here
+    from zrb_store.queries.queues import queue_ids
 
     return dict(sorted(queue_ids(database, resolve(database, session).name).items()))
 

@@ -70,7 +70,7 @@ def report(
 def _plan(resumer: Resumer | None, store: Store, session: SessionRecord) -> Plan | None:
     """Return what a resume would do, or why that cannot be told."""
     if session.argv:
-        from zrb_store.cli.shell import CommandResumer  # late: zrb runs other sessions
+        from zrb_store.cli.shell import CommandResumer
 
         resumer = CommandResumer()
     if resumer is None or not session.path or session.is_finished:

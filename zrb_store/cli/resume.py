@@ -166,7 +166,7 @@ def resume(
     with opened as store:
         records = [session_names.resolve(store.database, name) for name in names]
         if ready or failed:
-            from zrb_store.inspect import list as sessions  # late, as all that one session does not need
+            from zrb_store.inspect import list as sessions
             from zrb_store.render.format import program_name
 
             project = current_project() if resumer is None else resumer.project
@@ -209,7 +209,7 @@ def resume(
                     shown = {name: {"before": before, "now": now} for name, (before, now) in changed.items()}
                     plans.append({"session": record.name, "from": forced, "set": shown, "tasks": tasks})
     if output_format == "json":
-        from zrb_store.render import printing  # late, as above
+        from zrb_store.render import printing
 
         printing.echo_json(plans if several else plans[0])
     if not plan:
@@ -222,7 +222,7 @@ def resume(
 def _resumer(store: Store, session: SessionRecord, resumer: Resumer | None, words: str) -> Resumer:
     """Return what resumes a session: zrb, whose `resumer` it is, or the command of `run`."""
     if session.argv:
-        from zrb_store.cli.shell import CommandResumer  # late: zrb runs other sessions
+        from zrb_store.cli.shell import CommandResumer
 
         return CommandResumer()
     if resumer is None:
@@ -257,7 +257,7 @@ def _print_plan(
     as_json: bool,
 ) -> None:
     """Print the notes on a plan, and its decisions unless they are printed as JSON; with a name, one of several."""
-    from zrb_store.render import printing  # late: only a plan is printed
+    from zrb_store.render import printing
     from zrb_store.render.document import Column, Table
     from zrb_store.render.format import counted, program_name
 
@@ -303,7 +303,7 @@ def parse_words(args: tuple[str, ...]) -> tuple[list[str], dict[str, str]]:
 
 def _resume_each(store: Store, names: Sequence[str], jobs: int) -> int:
     """Resume sessions in a process of their own each, so many at a time, and print what becomes of them."""
-    from concurrent.futures import ThreadPoolExecutor, as_completed  # late, as above
+    from concurrent.futures import ThreadPoolExecutor, as_completed
 
     from zrb_store.render.format import program_name
     from zrb_store.render.printing import echo
@@ -335,7 +335,7 @@ def _resume_in_child(
     store: Store, command: Sequence[str], name: str, program: str, children: set[subprocess.Popen[bytes]]
 ) -> tuple[bool, str]:
     """Resume a session, and return what became of it, and before that whether all is well."""
-    from zrb_store.queries.notify import last_errors  # late, as above
+    from zrb_store.queries.notify import last_errors
 
     fence = store.session(name).record().fence
     # Nobody can be asked for a secret. What its tasks print is kept with their attempts.

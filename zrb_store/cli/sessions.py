@@ -39,7 +39,7 @@ from zrb_store.store import open_store
 def last(
     task: str, max_age: timedelta | None, any_project: bool, of: str | None, path: str | None, output_format: str
 ) -> None:
-    from zrb_store.inspect.get import last_result  # late: no other command here needs it
+    from zrb_store.inspect.get import last_result
     from zrb_store.render.value import print_value
 
     with noting_damage() as damage, session_names.open_for_reading() as database:
@@ -72,7 +72,7 @@ def last(
 )
 @click.option("--kill", is_flag=True, help="Send SIGKILL after the timeout; only on the machine of the process.")
 def stop(session: str, timeout: timedelta, kill: bool) -> None:
-    from zrb_store.operations.stop import stop as stop_session  # late: no other command here needs it
+    from zrb_store.operations.stop import stop as stop_session
 
     with open_store() as store:
         name = session_names.resolve(store.database, session, exact=True).name
@@ -173,7 +173,7 @@ def ack(sessions: tuple[str, ...], reason: str | None) -> None:
     "--result", metavar="JSON", help="The task's return value, pushed to the queue of its name, or the step's result."
 )
 def mark_(session: str, task: str, status: str, step: str | None, new: bool, result: str | None) -> None:
-    from zrb_store.operations.mark import mark, mark_step  # late: no other command here needs it
+    from zrb_store.operations.mark import mark, mark_step
 
     if status == "failed" and step is None:
         raise click.UsageError("only a step can be marked as failed: add --step STEP")

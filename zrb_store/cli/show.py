@@ -129,7 +129,7 @@ def show(
 
 
 def _print_conversation(document: SessionDocument, task: str | None, output_format: str, *, full: bool) -> None:
-    from zrb_store.inspect import conversation  # late: few ask for one
+    from zrb_store.inspect import conversation
     from zrb_store.render.conversation import conversation_blocks, conversation_markdown
 
     name, turns = conversation.conversation(document, task)

@@ -53,7 +53,7 @@ from zrb_store.store import open_store
 def get(
     session: str, queue: str, seq: int | None, result: bool, path: str | None, raw: bool, output_format: str
 ) -> None:
-    from zrb_store.inspect.get import get_result, get_value  # late: `push` and `pop` need neither
+    from zrb_store.inspect.get import get_result, get_value
     from zrb_store.render.value import print_value
 
     if result and seq is not None:
@@ -71,7 +71,7 @@ def get(
 @click.option("--full", is_flag=True, help="Do not shorten the value.")
 @arguments.format_option()
 def trace(value_id: str, full: bool, output_format: str) -> None:
-    from zrb_store.inspect.trace import trace as read_trace  # late: no other command here needs it
+    from zrb_store.inspect.trace import trace as read_trace
     from zrb_store.render.value import print_trace
 
     session, queue, seq = split_id(value_id)

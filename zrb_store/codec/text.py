@@ -33,7 +33,7 @@ def encode(value: Any, *, lenient: bool = False, limit: int | None = None) -> En
     found = _plain_text(value, limit // 2) if kind in _PLAIN else None  # each item takes at least two bytes
     if found is not None and found[1] <= limit:
         return Encoded(found[0], kind.__name__, found[1])
-    from zrb_store.codec import tagged  # late: most values are of JSON's own types
+    from zrb_store.codec import tagged
 
     return tagged.encode(value, found, lenient, limit)
 
@@ -50,14 +50,14 @@ def decode(data: str) -> Any:
             return tree
     except Exception as error:  # noqa: BLE001 - damaged data may cause any error, and must not stop a reader
         return Undecodable(data if isinstance(data, str) else repr(data), reason=describe_error(error))
-    from zrb_store.codec import tagged  # late: as in encode
+    from zrb_store.codec import tagged
 
     return tagged.decode(tree, data)
 
 
 def from_json(tree: JsonValue) -> Any:
     """Decode a tree that `to_json` returned, or a part of one, as `decode` does."""
-    from zrb_store.codec import tagged  # late: as in encode
+    from zrb_store.codec import tagged
 
     return tagged.decode(tree)
 
@@ -146,6 +146,6 @@ def problem_of(data: str) -> str | None:
         return NOT_JSON
     if '"$"' not in data:
         return None
-    from zrb_store.codec import tagged  # late: as in encode
+    from zrb_store.codec import tagged
 
     return tagged.problem_of(tree)

@@ -106,7 +106,7 @@ class Database(Patience):
             return self.transact(lambda transaction: transaction.execute(statement, params))
         if lost is None or not self.dialect.may_lose_answers:
             return self.operate(self.write, statement, params)
-        from zrb_store.db.dialect.lost_commits import Asking  # late: nothing is lost between a program and SQLite
+        from zrb_store.db.dialect.lost_commits import Asking
 
         change = Asking(self.dialect, lambda transaction: self.write(transaction, statement, params), lost)
         try:
@@ -150,7 +150,7 @@ class Database(Patience):
             failpoint(f"{name}:before")
         change = None
         if self.dialect.may_lose_answers:
-            from zrb_store.db.dialect.lost_commits import Committing  # late: as above
+            from zrb_store.db.dialect.lost_commits import Committing
 
             change = Committing(self.dialect, is_made)
         try:

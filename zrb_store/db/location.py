@@ -66,7 +66,7 @@ class _FileUrl(NamedTuple):
     def render_as_string(self, hide_password: bool = True) -> str:
         if _PLAIN_PATH.fullmatch(self.database):
             return f"sqlite:///{self.database}"
-        from sqlalchemy.engine import URL  # late: takes a tenth of a second
+        from sqlalchemy.engine import URL
 
         return URL.create("sqlite", database=self.database).render_as_string(hide_password)
 
@@ -103,7 +103,7 @@ def store_url(location: str | os.PathLike[str] | None = None) -> URL:
         return _file_url(text)
     if match := _PLAIN_FILE.fullmatch(text):
         return _file_url(match[1])
-    from sqlalchemy.engine import make_url  # late: takes a tenth of a second
+    from sqlalchemy.engine import make_url
     from sqlalchemy.exc import ArgumentError
 
     try:

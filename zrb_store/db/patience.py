@@ -118,7 +118,7 @@ class Wait:
 
 
 def _warn(text: str, *arguments: object) -> None:
-    import logging  # late: operations rarely wait
+    import logging
 
     logging.getLogger("zrb_store").warning(text, *arguments)
 

@@ -45,7 +45,7 @@ def open_database(url: sa.URL, *, read_only: bool, durability: str) -> Database:
 @contextlib.contextmanager
 def scratch_database() -> Iterator[Database]:
     """Yield a temporary SQLite store, in which rows can be checked."""
-    import tempfile  # late: most commands check no rows
+    import tempfile
 
     with tempfile.TemporaryDirectory(prefix="zrb-store-") as folder:
         url = store_url(Path(folder) / "scratch.db")
@@ -81,7 +81,7 @@ def _make_usable(database: Database) -> None:
 
 def upgrade(database: Database) -> None:
     """Upgrade the schema to the newest revision, or create it. A SQLite store is backed up before an upgrade."""
-    from zrb_store.db import migrate  # late: importing Alembic takes longer than a command may take
+    from zrb_store.db import migrate
 
     with database.migrating() as engine:
         migrate.upgrade(engine, back_up=True, notice=database.notice)

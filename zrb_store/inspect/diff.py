@@ -86,7 +86,7 @@ def _step_differences(transaction: Transaction, a: int, b: int, *, names: Sequen
 def _conversation_differences(
     transaction: Transaction, names: Sequence[str], tasks: Iterable[str]
 ) -> Iterator[Difference]:
-    from zrb_store.inspect.conversation import by_agent  # late: few sessions have agents
+    from zrb_store.inspect.conversation import by_agent
     from zrb_store.inspect.show import SessionDocument
 
     documents = [SessionDocument(transaction, name, None, only="next") for name in names]

@@ -365,7 +365,7 @@ def refuse_program(executor: Executor, session: SessionRecord) -> None:
     known = runs.of_session(executor, session.id)
     if not known:
         raise TaskNotFound(f"session {session.name} was never run: it has queues, and nothing to resume")
-    from zrb_store.inspect.alert import how_to_start_again  # late: only a refusal needs it
+    from zrb_store.inspect.alert import how_to_start_again
 
     command = how_to_start_again(session, known, current_folder())
     how = f"`{command}` continues it" if command else "start its program again"
@@ -382,7 +382,7 @@ def without_task(executor: Executor, session_id: int, decisions: Iterable[Decisi
     lines = []
     for decision in decisions:
         if decision.reason == "gone":
-            from zrb_store.queries.show import live_values_of  # late: few tasks are gone
+            from zrb_store.queries.show import live_values_of
 
             left = live_values_of(executor, session_id, decision.task).items()
             values = [f"{count} value{'s' * (count > 1)} in queue {name}" for name, count in left]

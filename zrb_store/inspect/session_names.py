@@ -41,7 +41,7 @@ def resolve(database: Database, text: str, *, exact: bool = False) -> SessionRec
     completing, is ever a child session.
     """
     if text in ("@last", "@last-failed") and not exact:
-        from zrb_store.inspect.list import HALTED, list_sessions  # late: a name needs no list
+        from zrb_store.inspect.list import HALTED, list_sessions
 
         statuses = HALTED if text == "@last-failed" else None
         newest = list_sessions(database, statuses=statuses, roots=True, limit=1)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 @functools.cache
 def opened_store() -> Store:
     """Return the store that the settings name, opened at its first use in this process."""
-    from zrb_store.store import open_store  # late: imports SQLAlchemy
+    from zrb_store.store import open_store
 
     print_warnings(warn)
     store = open_store()
@@ -69,7 +69,6 @@ def attach(task: AnyTask, zrb_session: Session, outer: Owner | None) -> Recorder
     and has the stored result of the main task.
     """
     global _has_named
-    # late: importlib.metadata is slow to import, and the others import SQLAlchemy
     from importlib.metadata import version
 
     from zrb_store.plugin.graph import Graph
@@ -121,12 +120,12 @@ def attach(task: AnyTask, zrb_session: Session, outer: Owner | None) -> Recorder
         warn(describe_completed(name, ended_at, has_result=has_result, is_resume=resumed is not None))
         return recorder
     if recorder.run.added_inputs:
-        from zrb_store.plugin.resume import describe_added  # late: most runs do not go on with a session
+        from zrb_store.plugin.resume import describe_added
 
         for added, text in recorder.run.added_inputs.items():
             warn(describe_added(added, name, text))
     if (resumed or recorder.goes_on) and parent is None and not hasattr(zrb_session, compat.REPLAYED):
-        from zrb_store.inspect.resume import without_task  # late: as above
+        from zrb_store.inspect.resume import without_task
 
         warn(describe_resume(name, recorder.decisions))
         for line in without_task(store.database, recorder.run.session_id, recorder.decisions):
@@ -139,7 +138,7 @@ def attach(task: AnyTask, zrb_session: Session, outer: Owner | None) -> Recorder
 
 def _unused(name: str, store: Store) -> str:
     """Return zrb's random name with a number if it is taken: zrb has only a few million names."""
-    from zrb_store.queries import sessions  # late: imports SQLAlchemy
+    from zrb_store.queries import sessions
 
     numbered = (f"{name}-{number}" for number in itertools.count(2))
     return next(free for free in itertools.chain([name], numbered) if sessions.find(store.database, free) is None)

@@ -98,7 +98,7 @@ def register_task(
     Not the task's own action: a copied task would carry the wrapper of the original.
     """
     if type(task) not in _seen and compat.is_llm_task(task):
-        from zrb_store.plugin.agents import hooks  # late: few processes have LLM tasks
+        from zrb_store.plugin.agents import hooks
 
         hooks.install()
     for base in type(task).__mro__:
@@ -135,7 +135,7 @@ def _wrapped(action: Action) -> Action:
 
 async def run_attempt(recorder: Recorder, action: Action, task: AnyTask, ctx: compat.Context) -> Any:
     """Run an action as an attempt, unless the task has completed: then return its stored result."""
-    from zrb_store.xcom import current_attempt  # late: imports SQLAlchemy
+    from zrb_store.xcom import current_attempt
 
     outer = inside.get(), current_attempt.get()
     try:
@@ -177,7 +177,7 @@ async def run_attempt(recorder: Recorder, action: Action, task: AnyTask, ctx: co
 @contextlib.contextmanager
 def outside_attempts() -> Iterator[Owner | None]:
     """Run a block outside of any attempt, and yield the one that started it."""
-    from zrb_store.xcom import current_attempt  # late: imports SQLAlchemy
+    from zrb_store.xcom import current_attempt
 
     ctx, attempt = inside.get(), current_attempt.get()
     inside.set(None)
@@ -255,7 +255,7 @@ async def _conduct(recorder: Recorder, run: Callable[[], Awaitable[R]]) -> R:
     interrupted = interrupted or (isinstance(failure, (asyncio.CancelledError, KeyboardInterrupt)) and not is_waiting)
     status = recorder.end(None if is_waiting else failure, interrupted=interrupted)
     if is_waiting and recorder.fatal is None and status != "interrupted":  # by `stop`
-        from zrb_store.queries import waits  # late: imports SQLAlchemy
+        from zrb_store.queries import waits
 
         text = waits.describe(recorder.run.session, waits.parked(recorder.run.database, [recorder.run.session_id]))
         failure = SessionWaiting(text) if status == "waiting" else ZrbStoreError(f"{text}; and a task failed")

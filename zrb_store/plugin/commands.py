@@ -70,16 +70,16 @@ def _task(name: str, purpose: str) -> AnyTask:
 
 def dispatch(args: list[str]) -> int:
     """Run one command with the arguments as typed, and return the exit code that `zrb-store` has for it."""
-    from zrb_store.cli import run  # late: imports click
+    from zrb_store.cli import run
 
     speaker.name = speaker.program
     if args[:1] == ["replay"]:
-        from zrb_store.plugin.replay import Replayer  # late: as below
+        from zrb_store.plugin.replay import Replayer
 
         return run(args, speaker.program, Replayer())
     if args[:1] not in (["resume"], ["report"]):
         return run(args, speaker.program)
-    from zrb_store.plugin.resume import Resumer  # late: imports SQLAlchemy
+    from zrb_store.plugin.resume import Resumer
 
     resumer = Resumer()
     code = run(args, speaker.program, resumer)
@@ -140,7 +140,7 @@ def ask_again(task: AnyTask, given: Mapping[str, str], name: str) -> Mapping[str
     is_asked = sys.stdin is not None and sys.stdin.isatty()
     if not is_asked or not any(map(compat.is_secret, task.inputs)) or compat.declared_by_zrb(task):
         return given
-    from zrb_store.queries import sessions  # late: imports SQLAlchemy
+    from zrb_store.queries import sessions
 
     try:
         session = sessions.find(opened_store().database, name)

@@ -77,7 +77,7 @@ class Graph:
 
     def workflow(self, main: AnyTask) -> Workflow:
         """Describe the tasks and their order, by name."""
-        from zrb_store.inspect.resume import Node, Workflow  # late: a first run has nothing to plan
+        from zrb_store.inspect.resume import Node, Workflow
 
         nodes = []
         for task, name in self.names.items():

@@ -126,7 +126,7 @@ def _differs(task_input: AnyInput, context: compat.SharedContext, value: Any) ->
 
 def given_again(session: SessionRecord) -> frozenset[str]:
     """Return the names of a session's inputs that were secret as a whole, so that the next run must be given them."""
-    from zrb_store import codec  # late: zrb imports this module whenever it starts
+    from zrb_store import codec
 
     stored = codec.decode(session.inputs) if session.inputs else {}
     return frozenset(name for name, value in stored.items() if value == _GIVEN)
@@ -146,7 +146,7 @@ def ask(task_input: AnyInput, context: compat.SharedContext, *, was_given: bool)
         # zrb would take the default if there is nothing to read, after a prompt that nobody sees.
         answer = sys.stdin.readline().rstrip("\r\n") if sys.stdin else ""
     else:
-        import getpass  # late: zrb imports this module whenever it starts
+        import getpass
         import warnings
 
         try:

@@ -41,7 +41,7 @@ _NAMED = 5  # tasks in one line
 
 def describe_completed(session: str, ended_at: int | None, *, has_result: bool, is_resume: bool) -> str:
     """Say that a session has completed, and that nothing runs, whether a resume or ZRB_STORE_SESSION asked for it."""
-    from zrb_store.render.format import TimeFormat  # late: rarely needed
+    from zrb_store.render.format import TimeFormat
 
     when = TimeFormat().full(ended_at)
     what = "this is its stored result, and nothing runs" if has_result else "it has no result, and nothing runs"

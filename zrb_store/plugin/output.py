@@ -156,7 +156,7 @@ class _Asyncio:
 def _record(attempt: Attempt, pid: int) -> None:
     """Record the process of a command, unless it is interactive: then it is in zrb's own process group."""
     if group_of(pid) == pid:
-        from zrb_store.attempt import record_command  # late: loads the store
+        from zrb_store.attempt import record_command
 
         started = process_started(pid)
         try:
@@ -192,7 +192,7 @@ def running_attempt() -> Attempt | None:
     """Return the attempt that the code runs in, unless it runs in a step or nothing is stored."""
     if "zrb_store.attempt" not in sys.modules:  # no session is stored, and the store is not even loaded
         return None
-    from zrb_store.attempt import Attempt  # late: loads the store
+    from zrb_store.attempt import Attempt
     from zrb_store.xcom import current_attempt
 
     attempt = current_attempt.get()

@@ -299,7 +299,7 @@ def _shown(name: str, value: Any) -> str:
 
 def _plain(name: str, value: Any) -> str:
     """Return a stored input as `--set` takes it, in one line and with its secrets masked."""
-    from zrb_store.render.format import setting_text  # late: few resumes change inputs
+    from zrb_store.render.format import setting_text
 
     tree = mask_named(codec.to_json(encode_named({name: value})))
     text = setting_text(tree[name] if type(tree) is dict else tree)
@@ -378,7 +378,7 @@ class Resumer:
         for decision in decisions:
             task, known = tasks.get(decision.task), steps.get(decision.task)
             if known and task is not None and compat.is_llm_task(task):
-                from zrb_store.agents.changes import paid  # late: these import pydantic-ai
+                from zrb_store.agents.changes import paid
                 from zrb_store.plugin.agents.planned import plan_agent
 
                 starts_over = not decision.steps and any(one.is_done for one in known)

@@ -270,7 +270,7 @@ def end_attempts(
     transaction: Transaction, session_id: int, status: Literal["interrupted", "lost"], moment: Moment, reason: str
 ) -> None:
     """End the attempts of a session that are running, and undo what they must not leave behind."""
-    from zrb_store.queries.give_back import undo_ended  # late: whoever only reads runs does not need it
+    from zrb_store.queries.give_back import undo_ended
 
     ended = transaction.execute(_end_attempts(status), {"of_session": session_id, **moment.params})
     undo_ended(transaction, list(map(first_column, ended)), reason)

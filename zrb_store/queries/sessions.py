@@ -150,7 +150,7 @@ def _delete() -> sa.Delete:
 
 def delete(executor: Executor, session_id: int, name: str) -> None:
     """Delete a session with everything in it, and the records of pushes and pops by hand."""
-    from zrb_store.queries.by_hand import delete_acts  # late: few sessions are deleted
+    from zrb_store.queries.by_hand import delete_acts
 
     # Queues first: deleting an attempt updates the returns that this transaction wrote, and PostgreSQL then checks them
     # again, when their values are already deleted.

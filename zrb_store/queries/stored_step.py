@@ -48,7 +48,7 @@ def completed(executor: Executor, session: str, task: str, number: int, fence: i
 
 @statement
 def _use() -> sa.sql.dml.ReturningUpdate[int]:
-    from zrb_store.queries.attempts import attempt_may_write, is_in_effect  # late: for SQLite it is compiled in advance
+    from zrb_store.queries.attempts import attempt_may_write, is_in_effect
 
     is_it = (t.attempt.c.id == bindparam("step_id"), is_in_effect(), attempt_may_write(), schema_is_unchanged())
     return sa.update(t.attempt).where(*is_it).values(used_by=bindparam("attempt_id")).returning(t.attempt.c.id)

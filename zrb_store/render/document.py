@@ -120,7 +120,7 @@ def display_width(text: str) -> int:
 def _char_width(char: str) -> int:
     if char.isascii():
         return 1
-    import unicodedata  # late: large, and rarely needed
+    import unicodedata
 
     if unicodedata.category(char) in ("Mn", "Me", "Cf") or ord(char) in _JAMO:  # Cf: a joiner
         return 0

@@ -105,7 +105,7 @@ class SessionPrinter:
         if look.queue is None:
             yield self._fields()
             if look.timeline:
-                from zrb_store.render.chart import timeline_chart  # late: most are shown as tables
+                from zrb_store.render.chart import timeline_chart
 
                 skip = {task.name: self._hidden(task.attempts) for task in document.tasks}
                 yield timeline_chart(document, self._times, skip, steps=look.steps)

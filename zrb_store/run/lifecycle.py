@@ -51,7 +51,7 @@ _log = logging.getLogger("zrb_store")
 def refuse_waiting(executor: Executor, session: SessionRecord) -> None:
     """Raise `SessionWaiting` if no wait of a session is over."""
     if session.status == "waiting":
-        from zrb_store.queries import waits  # late: few sessions wait
+        from zrb_store.queries import waits
 
         waiting = waits.parked(executor, [session.id])
         if not waits.may_continue(waiting):
@@ -137,7 +137,7 @@ class RunLifecycle:
         if self._has_left:
             self._end_commands(choose_reruns)
         if self._tells():
-            from zrb_store.runtime.notify import tell_death, tell_stale  # late: few processes tell anybody
+            from zrb_store.runtime.notify import tell_death, tell_stale
 
             if self._dead_run is not None:
                 tell_death(self.database, self.session, *self._dead_run)
@@ -175,7 +175,7 @@ class RunLifecycle:
         if self._spec.takes_over and session.project != self._spec.project:
             by_hand.append(("project", f"{session.project} -> {self._spec.project}"))
         for action, detail in by_hand:
-            from zrb_store.queries.by_hand import record_change  # late: few sessions are changed
+            from zrb_store.queries.by_hand import record_change
 
             record_change(transaction, action, session.name, detail)
         columns = self._spec.run_columns(), self._spec.session_columns(session)
@@ -223,7 +223,7 @@ class RunLifecycle:
 
     def _start_over(self, transaction: Transaction, session: SessionRecord, reruns: Reruns) -> None:
         """Give back what runs again, where tasks also lose their steps and ask their questions anew."""
-        from zrb_store.queries import waits  # late: few sessions start over
+        from zrb_store.queries import waits
 
         asked = [waits.ask_anew(transaction, session, task) for task in reruns.starting_over]
         for task, reason in reruns.starting_over.items():
@@ -325,7 +325,7 @@ class RunLifecycle:
         A run that was started `again` is judged by its own attempts. Every run is judged by its own deliveries: it has
         failed if one of them has failed.
         """
-        from zrb_store.queries.deliveries import has_failed  # late: zrb itself knows the outcome
+        from zrb_store.queries.deliveries import has_failed
 
         every = attempts.of_session(self.database, self.session_id)
         last = {attempt.task: attempt for attempt in every if attempt.run_id == self.id or not self._spec.again}

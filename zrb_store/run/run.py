@@ -43,7 +43,7 @@ class Run(RunLifecycle):
 
     @property
     def _claims(self) -> Claims:
-        from zrb_store.run.claims import Claims  # late: zrb itself starts no task twice
+        from zrb_store.run.claims import Claims
 
         made: Claims = vars(self).setdefault("_made_claims", Claims())  # all threads share these
         return made
@@ -169,7 +169,7 @@ class Run(RunLifecycle):
                     result = function(*args, **kwargs)
                     attempt.complete(result)
                 return result
-        from zrb_store.codec.compare import describe_changes  # late: zrb's tasks have no arguments
+        from zrb_store.codec.compare import describe_changes
 
         difference = describe_changes(mask_encoded(done.arguments), arguments) if done.arguments else ""
         if difference:
@@ -211,13 +211,13 @@ class Run(RunLifecycle):
         """
         if on_error not in ("continue", "raise"):
             raise InvalidArgument(f"on_error={on_error!r} is neither 'continue' nor 'raise'")
-        from zrb_store.run.deliveries import Deliveries  # late: most runs consume no queue
+        from zrb_store.run.deliveries import Deliveries
 
         return Deliveries(self.consumer(queue, batch=batch, raises=on_error == "raise"), wait)
 
     def consumer(self, queue: Xcom, **options: Any) -> Consumer:
         """Return what `consume` takes values with; the options are those of `Consumer`."""
-        from zrb_store.run.deliveries import Consumer, OpenDeliveries  # late: as above
+        from zrb_store.run.deliveries import Consumer, OpenDeliveries
 
         # All consumers of the run share these, also those that two threads make at once.
         opened: OpenDeliveries = vars(self).setdefault("_open_deliveries", OpenDeliveries(self.database))

@@ -92,7 +92,7 @@ class RunSpec:
             before, now = session.inputs, codec.encode_named(self.inputs)
             if before == now and '"$"' not in now:  # all of them can be compared
                 return added
-            from zrb_store.codec.compare import describe_changes  # late: most runs have the same inputs
+            from zrb_store.codec.compare import describe_changes
 
             other = {*self.secret_inputs, *self.changed_inputs}
             if self.default_of is not None:

@@ -142,7 +142,7 @@ class _Renewal:
 
     def _stop(self, holder: LeaseHolder) -> None:
         """End this process as a signal does, if another machine asked for it and it runs no other session."""
-        from zrb_store.queries import stop  # late: few runs are stopped
+        from zrb_store.queries import stop
 
         request = stop.request_to(self._database(holder), holder.id)
         if request is None or request.id <= self._answered.get(holder.id, 0):
@@ -163,7 +163,7 @@ class _Renewal:
 
     def _end_process(self, holder: LeaseHolder, live: Sequence[LiveRun], number: int) -> None:
         """End the runs of this process, which could not do that any more, and then the process by a signal."""
-        from zrb_store.runtime.stop import end_runs  # late: as above
+        from zrb_store.runtime.stop import end_runs
 
         if end_runs(self._database(holder), live):  # else it has just ended by itself
             os.kill(os.getpid(), number)

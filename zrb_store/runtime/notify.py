@@ -95,7 +95,7 @@ def tell_dead_values(database: Database, died: Sequence[tuple[int, int]]) -> Non
         names, last = [name for name, _ in found], found[-1][1]
         more = f" and {len(died) - 1} more" if len(died) > 1 else ""
         times = "1 delivery" if last.failed_deliveries == 1 else f"{last.failed_deliveries} deliveries"
-        from zrb_store.inspect.alert import Alert  # late: few processes have something to tell
+        from zrb_store.inspect.alert import Alert
 
         event = Alert(
             event="dead",
@@ -136,7 +136,7 @@ def tell_unavailable(
     with _reporting("the store"):
         url = store_url() if url is None else url
         what = f"session {session}" if session else f"the store {shown_url(url)}"
-        from zrb_store.inspect.alert import Alert  # late: few processes have something to tell
+        from zrb_store.inspect.alert import Alert
 
         _start(
             Alert("unavailable", what, str(error), None, remedy or "zrb-store db status", session=session, task=task),
@@ -145,7 +145,7 @@ def tell_unavailable(
 
 
 def _tell_of_session(database: Database, session: str, run_id: int, died: str | None) -> None:
-    from zrb_store.inspect import alert  # late: few runs fail
+    from zrb_store.inspect import alert
 
     with database.snapshot() as transaction:
         found = sessions.get(transaction, session)

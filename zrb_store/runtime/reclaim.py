@@ -96,14 +96,14 @@ def _reclaim(database: Database, holder: queries.HoldingRun, taker: str | None) 
         if lease.living_command(transaction, last, holding=True) is not None:
             return False
         queries.take_over(transaction, session, columns, f"reclaimed by {by}: {reason}")
-        from zrb_store.queries.by_hand import record_change  # late: most runs find nobody dead
+        from zrb_store.queries.by_hand import record_change
 
         record_change(transaction, "reclaim", session.name, f"run {last.number}: {reason}; reclaimed by {by}")
         return True
 
     if not database.transact(work, "reclaim"):
         return False
-    from zrb_store.runtime.notify import tell_death  # late: few processes die
+    from zrb_store.runtime.notify import tell_death
 
     tell_death(database, holder.session, holder.run, reason)
     return True

@@ -44,7 +44,7 @@ class FileWatch:
         """Prepare to watch a file; raise `OSError` if the system does not offer it, or has no room."""
         if sys.platform != "linux":
             raise OSError("there is no inotify")
-        import ctypes  # late: these two load slowly, and only those who wait need them
+        import ctypes
         import select
 
         self._path = os.fsencode(path)

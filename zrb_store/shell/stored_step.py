@@ -82,7 +82,7 @@ def _output(name: str, argv: Sequence[str], files: Sequence[str]) -> bytes | Non
 
 def fact(path: str) -> list[JsonValue]:
     """Return size and digest of a file, or raise InvalidArgument: it is no regular file, or cannot be read."""
-    import hashlib  # late: most steps produce no files
+    import hashlib
 
     try:
         if not Path(path).is_file():  # opening a pipe would wait for its writer

@@ -183,7 +183,7 @@ class Xcom(QueueReader):
             InvalidArgument: The time to wait is negative or no number.
         """
         if wait != 0:
-            from zrb_store.runtime.waiting import check_seconds  # late: most programs never wait
+            from zrb_store.runtime.waiting import check_seconds
 
             check_seconds(wait)
         return self._pop(right=False, wait=wait)
@@ -274,7 +274,7 @@ class Xcom(QueueReader):
 
     def _take_later(self, owner: Owner | None, take: Callable[[int], T | None], wait: float = 0) -> T | None:
         """Call `take` with the queue's id until it finds something; return None if the queue stays empty."""
-        from zrb_store.runtime.waiting import QueueWait  # late: as above
+        from zrb_store.runtime.waiting import QueueWait
 
         database = self._queues.database
         waiting = QueueWait(database, *self.place, wait) if wait else None
@@ -414,7 +414,7 @@ class Xcom(QueueReader):
 
     @max_deliveries.setter
     def max_deliveries(self, limit: int | None) -> None:
-        from zrb_store.operations.values import set_max_deliveries  # late: few programs do by Python what people do
+        from zrb_store.operations.values import set_max_deliveries
 
         set_max_deliveries(self._queues.database, self._queues.session, self.name, limit)
 
@@ -431,7 +431,7 @@ class Xcom(QueueReader):
 
     @retry_after.setter
     def retry_after(self, delays: Iterable[timedelta | float] | None) -> None:
-        from zrb_store.operations.values import set_retry_after  # late: as above
+        from zrb_store.operations.values import set_retry_after
 
         set_retry_after(self._queues.database, self._queues.session, self.name, delays)
 

@@ -88,7 +88,7 @@ class SQLite(Dialect[sqlite3.Connection]):
         if self._has_lost_log and _identity(self._wal_name) is not None:
             # It would write the lost log over what others have written since, and delete theirs. So it stays open as
             # long as the process, whoever forgets it.
-            import ctypes  # late: few need it
+            import ctypes
 
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(driver))
         else:
@@ -337,7 +337,7 @@ def _open(path: Path, *, read_only: bool, durability: str) -> sqlite3.Connection
 
 def _is_full(path: Path) -> bool:
     """Whether the disk of a store has no room for what SQLite makes at first: the index of its log, 32 KiB."""
-    import shutil  # late: only error messages need it
+    import shutil
 
     with contextlib.suppress(OSError):
         return shutil.disk_usage(path.parent).free < 64 * 1024

@@ -53,7 +53,7 @@ def terms_of(task: AnyTask, session: str) -> Terms | None:
     on_change = settings.choice("ZRB_STORE_CHANGED_REQUEST", given, f"{task.name}.{CHANGED_REQUEST}")
     if mode == "off" or own is False:
         return None
-    from zrb_store.agents.journal import Terms  # late: imports pydantic-ai
+    from zrb_store.agents.journal import Terms
 
     setting = f"`ZRB_STORE_CHANGED_REQUEST={{}} zrb xcom resume {session}`"
     if given is not None:
@@ -132,12 +132,12 @@ def _agent_run(task: AnyTask) -> AgentRun | None:
         if attempt is None:
             return None
         if (terms := terms_of(task, attempt.session)) is None:
-            from zrb_store.agents.changes import refuse_to_forget  # late: as below
+            from zrb_store.agents.changes import refuse_to_forget
 
             refuse_to_forget(attempt)
             return None
         from zrb_store.agents.journal import Journal
-        from zrb_store.plugin.agents.agent_run import AgentRun  # late: imports pydantic-ai
+        from zrb_store.plugin.agents.agent_run import AgentRun
     except ImportError as error:
         _say(_UNSUPPORTED.format(error=error))
         return None
@@ -208,7 +208,7 @@ async def _confirm(run: AgentRun, stock: Callable[..., Awaitable[R]], call: Any,
     by_person = not callable(confirmation) or hasattr(getattr(confirmation, "__self__", None), "tool_call_handler")
     is_alone = sys.stdin is None or not sys.stdin.isatty()
     if run.is_deciding and by_person and is_alone:
-        from zrb_store.plugin.agents.agent_run import NobodyThere  # late: imports pydantic-ai
+        from zrb_store.plugin.agents.agent_run import NobodyThere
 
         raise NobodyThere
     return await stock(call, ui, confirmation)
