@@ -62,7 +62,7 @@ _INTERNAL = {
         "final_status",
         "refuse_if_over",
         "result",
-        "tell_unavailable",
+        "notify_unavailable",
     },
     "Session": {"database"},
     "Xcom": {"is_in"},

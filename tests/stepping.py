@@ -11,7 +11,7 @@ import pytest
 
 from zrb_store import Attempt, Store
 from zrb_store.attempt import Step
-from zrb_store.attempt.steps import Done
+from zrb_store.attempt.steps import StoredResult
 
 
 class Broken(Exception):
@@ -23,11 +23,11 @@ def fail() -> None:
 
 
 @contextlib.contextmanager
-def execution(attempt: Attempt, name: str) -> Iterator[Step | Done]:
+def execution(attempt: Attempt, name: str) -> Iterator[Step | StoredResult]:
     """Run a block in place of the function of a step, which the block gets; or the result of a step that is done."""
     with attempt.steps.claim(name, (), {}) as claim:
-        step = attempt.steps.begun_or_done(claim, once=False)
-        with contextlib.nullcontext() if isinstance(step, Done) else step:
+        step = attempt.steps.begun_or_stored(claim, once=False)
+        with contextlib.nullcontext() if isinstance(step, StoredResult) else step:
             yield step
 
 

@@ -14,7 +14,7 @@ from tests.model import Actor, Item, Queue, give_back
 from tests.stepping import execution
 from tests.test_state_machine import PLACES, RUNNERS, Machine, Operation
 from zrb_store.attempt import Step
-from zrb_store.attempt.steps import Done
+from zrb_store.attempt.steps import StoredResult
 from zrb_store.testing import expire_lease
 from zrb_store.xcom import current_attempt
 
@@ -168,7 +168,7 @@ class StepMachine(Machine):
         finally:
             current_attempt.set(None)
         if known is not None and known.in_effect and known.restorable:
-            assert isinstance(found, Done)
+            assert isinstance(found, StoredResult)
             assert found.result == str(known.result)
             block.__exit__(None, None, None)
             return

@@ -218,7 +218,7 @@ def outage(store: Store, inbox: Xcom, poison: set[int], seconds: float) -> dict[
         consumer = loops[number]._consumer
         delivery = consumer.take()
         if delivery is None:
-            consumer.forgive()  # as the loop does that waits for ever
+            consumer.retry_skipped()  # as the loop does that waits for ever
             heapq.heappush(events, (now + 5, number))
             if not query(store, "SELECT 1 FROM zrb_value WHERE ended_at IS NULL"):
                 break

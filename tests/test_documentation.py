@@ -20,7 +20,7 @@ from tests.sessions import schemas
 from zrb_store import settings
 from zrb_store.cli.command import app
 from zrb_store.cli.command_table import READING
-from zrb_store.settings import CHILD_VARIABLES, TOLD
+from zrb_store.settings import ALERT_VARIABLES, CHILD_VARIABLES
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [
@@ -124,7 +124,7 @@ def test_every_exit_code_and_variable_of_a_hook_is_on_the_page_of_settings() -> 
     for name, error in vars(zrb_store.errors).items():
         if isinstance(error, type) and issubclass(error, zrb_store.errors.ZrbStoreError):
             assert f"`{name}`" in codes[str(error.exit_code)], name
-    assert set(TOLD) <= set(
+    assert set(ALERT_VARIABLES) <= set(
         re.findall(r"^\| `(ZRB_STORE_\w+)`", SETTINGS_PAGE.partition("## Variables")[2], re.MULTILINE)
     )
 

@@ -15,7 +15,7 @@ from tests.rows import faults, query
 from zrb_store import StepUncertain, Store, ZrbStoreError
 from zrb_store.attempt import Attempt
 from zrb_store.attempt.exact_steps import ExactStep, open_exact
-from zrb_store.attempt.steps import Done
+from zrb_store.attempt.steps import StoredResult
 from zrb_store.queries import attempts
 from zrb_store.queries.steps import NewStep, StepKey
 
@@ -47,7 +47,7 @@ def ask(
 
     new = NewStep(name, json.dumps([[question], {}]), once)
     with open_exact(attempt, ExactStep(new, change, **more)) as step:
-        if isinstance(step, Done):
+        if isinstance(step, StoredResult):
             return json.loads(step.result), False
         result = work()
         step.complete(result)

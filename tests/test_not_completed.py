@@ -13,7 +13,7 @@ from zrb_store import Store
 from zrb_store.db.engine import Database
 from zrb_store.inspect import check
 from zrb_store.inspect.list import HALTED, list_sessions
-from zrb_store.queries.notify import running_and_untold
+from zrb_store.queries.notify import running_unreported
 from zrb_store.queries.queues import queues_of_open_sessions
 from zrb_store.records import Damage
 
@@ -23,7 +23,7 @@ def alerts(database: Database) -> list[Any]:
 
 
 READERS: dict[str, Callable[[Database], list[Any]]] = {
-    "untold": running_and_untold,
+    "untold": running_unreported,
     "check": alerts,
     "queues": queues_of_open_sessions,
     "failed": lambda database: list_sessions(database, statuses=["failed"], limit=50),

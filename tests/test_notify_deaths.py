@@ -23,7 +23,7 @@ from tests.test_reclaim import age_lease, age_suspicion, hold_a_value
 from tests.told import Told, events
 from zrb_store import InvalidArgument, LeaseLost, Store, StoreUnavailable, open_store
 from zrb_store.runtime import notify
-from zrb_store.runtime.notify import tell_stale
+from zrb_store.runtime.notify import notify_stale
 
 
 @pytest.fixture(autouse=True)
@@ -63,7 +63,7 @@ class TestDeadRuns:
             self.killed(location, f"night-{number}")
         with contextlib.ExitStack() as stack:
             stores = [stack.enter_context(open_store(location)) for _ in range(4)]
-            threads = [threading.Thread(target=tell_stale, args=(one.database,)) for one in stores]
+            threads = [threading.Thread(target=notify_stale, args=(one.database,)) for one in stores]
             for thread in threads:
                 thread.start()
             for thread in threads:
@@ -111,10 +111,10 @@ class TestDeadRuns:
         """An outage of the server must not look like everybody's death."""
         run = store.session("night").run().start()
         age_lease(store, "night")
-        tell_stale(store.database)
+        notify_stale(store.database)
         assert told.all() == []
         age_suspicion(store, 30)
-        tell_stale(store.database)
+        notify_stale(store.database)
         [one] = told.all()
         assert "its lease had expired" in one["ERROR"]
         run.lost = True
@@ -145,7 +145,7 @@ class TestDeadRuns:
         def refuse(*args: object) -> None:
             raise refusal
 
-        monkeypatch.setattr("zrb_store.runtime.notify.tell_stale", refuse)
+        monkeypatch.setattr("zrb_store.runtime.notify.notify_stale", refuse)
         result = command("check")
         assert (result.code, "session night" in result.out) == (1, True)
         assert result.err == "zrb-store: stale sessions are not reported: you may not write\n"
@@ -219,7 +219,7 @@ class TestUnavailable:
     def test_once_in_ten_minutes(self, told: Told, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (tmp_path / "file").write_text("not a folder")
         monkeypatch.setattr(notify, "_QUIET_FOR", 600.0)
-        monkeypatch.setattr(notify, "_told_unavailable", [])
+        monkeypatch.setattr(notify, "_notified_unavailable", [])
         for _ in range(3):
             with pytest.raises(StoreUnavailable):
                 open_store(tmp_path / "file" / "store.db")

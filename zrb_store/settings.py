@@ -108,14 +108,14 @@ SETTINGS = (
 
 _DEFAULTS = {setting.name: setting.default for setting in SETTINGS}
 
-TOLD = (
+ALERT_VARIABLES = (
     *("ZRB_STORE_EVENT", "ZRB_STORE_SESSION", "ZRB_STORE_TASK", "ZRB_STORE_VALUE", "ZRB_STORE_ERROR"),
     *("ZRB_STORE_REMEDY", "ZRB_STORE_MESSAGE", "ZRB_STORE_URL", "ZRB_STORE_SHOWN_URL"),
 )
-"""The variables that the command of `ZRB_STORE_NOTIFY` gets; those that say nothing are not set."""
+"""The variables that the command of `ZRB_STORE_NOTIFY` gets; a variable without a value is unset."""
 REPLAYS = "ZRB_STORE_REPLAYS"
 """The variable that tells the process of a replay, and those that it starts, which attempt of the record it is."""
-CHILD_VARIABLES = ("ZRB_STORE_ATTEMPT", "ZRB_STORE_TESTING", REPLAYS, *TOLD)
+CHILD_VARIABLES = ("ZRB_STORE_ATTEMPT", "ZRB_STORE_TESTING", REPLAYS, *ALERT_VARIABLES)
 """Variables that zrb-store sets for the processes that it starts, or that tests set: users do not."""
 
 _warned: set[str] = set()

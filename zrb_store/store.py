@@ -158,12 +158,12 @@ class Store:
         except ZrbStoreError as error:
             # The user of a reader sees the error, and a parent process loses the same store.
             if not read_only and not os.environ.get("ZRB_STORE_ATTEMPT") and settings.notify_command() is not None:
-                from zrb_store.runtime.notify import tell_unavailable  # only now: most stores can be used
+                from zrb_store.runtime.notify import notify_unavailable  # only now: most stores can be used
 
-                tell_unavailable(error, url)
+                notify_unavailable(error, url)
             raise
         if settings.notify_command() is not None:
-            self.database.on_death = _tell_dead_values
+            self.database.on_death = _notify_dead_values
         self.parent_attempt: AttemptReference | None = None
         token = os.environ.get("ZRB_STORE_ATTEMPT")
         try:
@@ -276,7 +276,7 @@ class Store:
         return f"<Store {self.url}>"
 
 
-def _tell_dead_values(database: Database, died: Sequence[tuple[int, int]]) -> None:
-    from zrb_store.runtime.notify import tell_dead_values  # only now: few values die
+def _notify_dead_values(database: Database, died: Sequence[tuple[int, int]]) -> None:
+    from zrb_store.runtime.notify import notify_dead_values  # only now: few values die
 
-    tell_dead_values(database, died)
+    notify_dead_values(database, died)

@@ -48,7 +48,7 @@ from zrb_store.agents.stored import dump_response, read_response
 from zrb_store.agents.telemetry import replay_scope, report
 from zrb_store.agents.usage import note, spending, spent_by
 from zrb_store.attempt import Attempt, Step
-from zrb_store.attempt.steps import Done
+from zrb_store.attempt.steps import StoredResult
 from zrb_store.errors import StepUncertain
 from zrb_store.xcom import current_attempt, leave
 
@@ -114,7 +114,7 @@ class StoredModel(WrapperModel):
         """Return the stored answer, or ask the model."""
         await self._journal.ready()
         with self._journal.request(self.wrapped, model_settings, model_request_parameters, messages) as step:
-            if isinstance(step, Done):
+            if isinstance(step, StoredResult):
                 return read_response(codec.decode(step.result))
             response = await self.wrapped.request(messages, model_settings, model_request_parameters)
             self._journal.keep(step, functools.partial(dump_response, response))
@@ -131,7 +131,7 @@ class StoredModel(WrapperModel):
         """Stream the stored answer, with all its events, or that of the model."""
         await self._journal.ready()
         with self._journal.request(self.wrapped, model_settings, model_request_parameters, messages) as step:
-            if isinstance(step, Done):
+            if isinstance(step, StoredResult):
                 yield CompletedStreamedResponse(
                     read_response(codec.decode(step.result)),
                     model_request_parameters=model_request_parameters,
@@ -224,7 +224,7 @@ class StoredAgent(AbstractCapability[AgentDepsT]):
         try:
             with open_step() as step:
                 report(step)
-                if isinstance(step, Done):
+                if isinstance(step, StoredResult):
                     outcome = codec.decode(step.result)
                     ctx.usage.incr(spent_by(outcome))
                     return stored.repeat(outcome)
@@ -351,7 +351,7 @@ class StoredHandler(AbstractCapability[AgentDepsT]):
         new = journal.deferred([*requests.calls, *requests.approvals])
         try:
             with journal.decision(new, requests.calls) as step:
-                if isinstance(step, Done):
+                if isinstance(step, StoredResult):
                     return read_decisions(codec.decode(step.result), requests.calls, kind=RESULTS)
                 self.is_asking = True
                 try:

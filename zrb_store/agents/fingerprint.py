@@ -195,12 +195,12 @@ class Fingerprints:
         for place, message in enumerate(messages[len(found) :], len(found)):
             sent = self._of_message(message)
             if sent not in self._given:
-                self._made[sent] = sent = self.made_at(place)
+                self._made[sent] = sent = self.placeholder_digest(place)
             found.append(sent)
         return found
 
-    def made_at(self, place: int) -> str:
-        """Return what stands for the digest of a message that hooks have made."""
+    def placeholder_digest(self, place: int) -> str:
+        """Return what stands for the digest of a message made by hooks."""
         return digest([self._hooks, place, self._given])
 
     def _of_message(self, message: ModelMessage) -> str:

@@ -32,7 +32,7 @@ from zrb_store.agents.once import Policy
 from zrb_store.agents.stored import Data, Dump, NotReadable, Prompt, encoded, encoded_messages, refusal_of, summary
 from zrb_store.attempt import Attempt, Step
 from zrb_store.attempt.exact_steps import ExactStep, open_exact, steps_before, stored_step
-from zrb_store.attempt.steps import Done
+from zrb_store.attempt.steps import StoredResult
 from zrb_store.codec.arguments import positional_and_named, stored_arguments
 from zrb_store.errors import AttemptClosed, LeaseLost, StepUncertain, StoreUnavailable, ZrbStoreError
 from zrb_store.masking import ErrorText
@@ -105,7 +105,7 @@ class Journal:
         # By it the store, or a step that must not be repeated, has stopped the agent.
         self.fatal: ZrbStoreError | None = None
         self.any_live = False  # whether an answer did not come from the store since this was last set to False
-        self.request_step: Step | Done | None = None  # the last request
+        self.request_step: Step | StoredResult | None = None  # the last request
         self.changes = ChangedRequests(attempt, terms.on_change, terms.setting)
         self.fingerprints = Fingerprints()
         self._reasons: dict[str, str] = {}  # why steps run although they had completed, by name
@@ -200,7 +200,7 @@ class Journal:
                 if isinstance(step, Step):
                     self.keep(step, start._replace(system_prompt=instructions).dump)
 
-    def prompt(self, arguments: Mapping[str, JsonValue]) -> AbstractContextManager[Step | Done]:
+    def prompt(self, arguments: Mapping[str, JsonValue]) -> AbstractContextManager[Step | StoredResult]:
         """Open the step that keeps what an agent starts from, or what is stored of it."""
         self._prompts += 1
         new = self._new(PROMPT, "prompt", self._prompts)
@@ -218,7 +218,7 @@ class Journal:
         settings: ModelSettings | None,
         parameters: ModelRequestParameters,
         messages: Sequence[ModelMessage],
-    ) -> Iterator[Step | Done]:
+    ) -> Iterator[Step | StoredResult]:
         """Yield the step of a request to a model, or the stored answer if the request is the same as then."""
         self.refuse_if_stopping()
         request = self.fingerprints.of(model, settings, parameters, messages)
@@ -239,14 +239,14 @@ class Journal:
         if self._budget:
             budget = self._budget
             call = call._replace(begins=lambda known, given_back: budget.refuse_or_wait())
-        step: Step | Done | None = None
+        step: Step | StoredResult | None = None
         try:
             with self._open(call, pays=True) as step:
                 self.request_step = step
                 self.any_live = self.any_live or isinstance(step, Step)
                 yield step
         except Exception as error:
-            is_refused = not isinstance(step, Done) and not isinstance(error, ZrbStoreError)
+            is_refused = not isinstance(step, StoredResult) and not isinstance(error, ZrbStoreError)
             self._failed = (call, error) if is_refused else None
             raise
 
@@ -352,7 +352,7 @@ class Journal:
         return ask(self._attempt, calls, is_private=self.terms.is_private)
 
     @contextmanager
-    def _open(self, call: ExactStep, *, stop: bool = True, pays: bool | None = None) -> Iterator[Step | Done]:
+    def _open(self, call: ExactStep, *, stop: bool = True, pays: bool | None = None) -> Iterator[Step | StoredResult]:
         if self.fatal is not None:
             raise self.fatal
         if self._restart_at is None:  # else the next request decides whether the one that has failed is made again

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic_ai import durable_exec
 
 from zrb_store.attempt import Step
-from zrb_store.attempt.steps import Done
+from zrb_store.attempt.steps import StoredResult
 
 replay_scope: Any = getattr(durable_exec, "replay_scope", nullcontext)
 """A context for one run of an agent."""
@@ -19,7 +19,7 @@ replay_scope: Any = getattr(durable_exec, "replay_scope", nullcontext)
 _record: Any = getattr(durable_exec, "record_durable_unit", None)
 
 
-def report(step: Step | Done | None) -> None:
+def report(step: Step | StoredResult | None) -> None:
     """Report that a request or a call has run as a step, or that its result was stored; nothing if it was not made."""
     if _record is not None and step is not None:
-        _record(executed=not isinstance(step, Done))
+        _record(executed=not isinstance(step, StoredResult))

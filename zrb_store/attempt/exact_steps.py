@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from zrb_store.attempt.attempt import Attempt
 from zrb_store.attempt.open_attempt import Step
-from zrb_store.attempt.steps import NOT_RESTORABLE, Done, refuse_uncertain
+from zrb_store.attempt.steps import NOT_RESTORABLE, StoredResult, refuse_uncertain
 from zrb_store.db.transaction import Executor, Transaction
 from zrb_store.errors import StepUncertain
 from zrb_store.masking import mask_text
@@ -80,22 +80,22 @@ def _since(
 
 
 @contextlib.contextmanager
-def open_exact(attempt: Attempt, call: ExactStep) -> Iterator[Step | Done]:
+def open_exact(attempt: Attempt, call: ExactStep) -> Iterator[Step | StoredResult]:
     """Yield the step of this exact name, begun, or its result if it is done. The block completes it, or it fails.
 
     `StepUncertain` is raised if the end of a `once` step is unknown that would begin again, or be given back.
     """
     with attempt.steps.holding(call.new.key) as was_used:
         with attempt.xcom.watched():
-            step = _begun_or_done(attempt, call, was_used)
-        if isinstance(step, Done):
+            step = _begun_or_stored(attempt, call, was_used)
+        if isinstance(step, StoredResult):
             yield step
         else:
             with step:
                 yield step
 
 
-def _begun_or_done(attempt: Attempt, call: ExactStep, was_used: bool) -> Step | Done:
+def _begun_or_stored(attempt: Attempt, call: ExactStep, was_used: bool) -> Step | StoredResult:
     steps, new = attempt.steps, call.new
     while True:
         known = steps.newest(new.key) if was_used or steps.task_had_steps() else None
@@ -110,7 +110,7 @@ def _begun_or_done(attempt: Attempt, call: ExactStep, was_used: bool) -> Step | 
             if change is None and not steps.use(known):
                 continue
             if change is None:
-                return Done(known.result or "null")
+                return StoredResult(known.result or "null")
         elif known is not None and known.in_effect and call.leads:
             call.not_stored()
             change = NOT_RESTORABLE

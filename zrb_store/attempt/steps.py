@@ -37,10 +37,10 @@ NOT_RESTORABLE: Final = "not-restorable"
 """Why a step that completed is given back if its result could not be stored."""
 
 
-class Done(NamedTuple):
-    """A step that is done."""
+class StoredResult(NamedTuple):
+    """The encoded result of a completed step."""
 
-    result: str  # encoded
+    result: str
 
 
 class Claim:
@@ -131,8 +131,8 @@ class Steps:
         if is_async(function):
             return self._run_async(name, function, args, kwargs, once)
         with self.claim(name, args, kwargs) as claim:
-            step = self.begun_or_done(claim, once=once)
-            if isinstance(step, Done):
+            step = self.begun_or_stored(claim, once=once)
+            if isinstance(step, StoredResult):
                 return codec.decode(step.result)
             with step:
                 result = function(*args, **kwargs)
@@ -144,8 +144,8 @@ class Steps:
         self, name: str, function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], once: bool
     ) -> Any:
         with self.claim(name, args, kwargs) as claim:
-            step = self.begun_or_done(claim, once=once)
-            if isinstance(step, Done):
+            step = self.begun_or_stored(claim, once=once)
+            if isinstance(step, StoredResult):
                 return codec.decode(step.result)
             with step:
                 result = await function(*args, **kwargs)
@@ -158,7 +158,7 @@ class Steps:
         self._reset_if_forked()
         return Claim(self, StepKey(kind, name), stored_arguments(args, kwargs, self._attempt.xcom.max_value))
 
-    def begun_or_done(self, claim: Claim, *, once: bool) -> Step | Done:
+    def begun_or_stored(self, claim: Claim, *, once: bool) -> Step | StoredResult:
         """Return the step, begun, or the result of one that is done."""
         name = claim.name
         new = NewStep(name, claim.arguments, once)
@@ -173,7 +173,7 @@ class Steps:
                             raise error
                     if known.is_done:
                         refuse_other_arguments(self._attempt, known, name, claim.arguments)
-                        return Done(known.result or "null")
+                        return StoredResult(known.result or "null")
                     refuse_uncertain(self._attempt, known, name)
                 step = self.begin(claim.base, new, known)
                 if step is not None:
@@ -189,10 +189,10 @@ class Steps:
     def hold(self, key: StepKey) -> None:
         """Let no other step of this name begin in this process. The caller has the lock."""
         if key in self.open:
-            raise self.running(key.name)
+            raise self.running_error(key.name)
         self.open[key] = None
 
-    def running(self, name: str) -> ZrbStoreError:
+    def running_error(self, name: str) -> ZrbStoreError:
         """Return the error of a step that has not ended when another one of its name would begin."""
         need = "steps that run at the same time need different names"
         return ZrbStoreError(f"step {name} of {self._attempt.full_name} is running: {need}")
@@ -236,7 +236,7 @@ class Steps:
         if attempts.fail(transaction, known.id, "interrupted", None):
             ended = attempts.by_id(transaction, known.id)
             if ended is not None and ended.command_pid != known.command_pid:
-                raise self.running(known.step)  # another process has just begun its command
+                raise self.running_error(known.step)  # another process has just begun its command
             undo_ended(transaction, [known.id], "interrupted")
 
     def use(self, known: StepRecord) -> bool:

@@ -181,7 +181,7 @@ def _refuse_other_question(attempt: Attempt, known: StepRecord, wanted: NewStep)
 
 
 def _deadline(attempt: Attempt, length: Length | datetime | None) -> int | None:
-    """Return the time until when the task waits, which begins to wait now."""
+    """Return the deadline of a wait that begins now, in microseconds since 1970; None if it has none."""
     if length is None:
         return None
     moment = now_micros(attempt.database)
@@ -200,9 +200,9 @@ def _deadline(attempt: Attempt, length: Length | datetime | None) -> int | None:
 def _take_or_park(
     attempt: Attempt, step: Step, awaited: NewStep, others: Sequence[Step], *, is_settled: bool
 ) -> str | TimeoutError | Wait:
-    """Let a step that has begun take its answer and complete, or fail at its deadline, or park with its attempt.
+    """Take the answer and complete the step; at its deadline, fail it; otherwise park step and attempt.
 
-    The `others` park with it, or end.
+    The `others`, further waits of the same call, park with it or end.
     """
     database, queue = attempt.database, awaited.awaited_queue
 

@@ -106,23 +106,23 @@ def check(
 
 @contextlib.contextmanager
 def _notifying() -> Iterator[None]:
-    """Tell ZRB_STORE_NOTIFY if the store cannot be used in a block, and after it of sessions that went stale."""
+    """Notify if the store cannot be used in a block, and after it of sessions that went stale."""
     if settings.notify_command() is None:
         yield
         return
-    from zrb_store.runtime.notify import has_untold, tell_stale, tell_unavailable
+    from zrb_store.runtime.notify import has_unreported, notify_stale, notify_unavailable
 
     try:
         yield
     except ZrbStoreError as error:
-        tell_unavailable(error)
+        notify_unavailable(error)
         raise
     try:
         with open_store(read_only=True) as store:
-            untold = has_untold(store.database)
-        if untold:  # otherwise nothing is written
+            is_news = has_unreported(store.database)
+        if is_news:  # otherwise nothing is written
             with open_store() as store:
-                tell_stale(store.database)
+                notify_stale(store.database)
     except ZrbStoreError as error:
         print_line(f"stale sessions are not reported: {error}", program_name())
 

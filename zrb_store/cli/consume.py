@@ -21,7 +21,7 @@ from zrb_store.cli.arguments import (
 from zrb_store.cli.command import command
 from zrb_store.errors import ValueNotFound
 from zrb_store.inspect import session_names
-from zrb_store.operations.values import nothing_there
+from zrb_store.operations.values import nothing_there_error
 from zrb_store.render.format import program_name, shell_text
 from zrb_store.render.stderr import print_line
 from zrb_store.shell.command import CommandRunner, check_command
@@ -93,7 +93,7 @@ def consume(
         signals = consumer.signals
         found_nothing = not consumer.tally and not forever and signals.first is None
         if found_nothing and not quiet:
-            error = nothing_there(store.database, *place, f" after {wait:g} s" if wait else "")
+            error = nothing_there_error(store.database, *place, f" after {wait:g} s" if wait else "")
             if str(error) != consumer.told:
                 raise error
     if signals.first is not None and (signals.count > 1 or not forever):

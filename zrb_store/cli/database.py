@@ -90,7 +90,7 @@ def upgrade(sql: bool) -> None:
             return
         with progress("upgrading"):
             before, now = operations.upgrade(database)
-        others = operations.unseen(database) if before not in (None, now) else None
+        others = operations.other_connections(database) if before not in (None, now) else None
     if before is None:
         echo(f"created at revision {now}")
     elif before == now:

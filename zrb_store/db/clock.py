@@ -21,7 +21,7 @@ class Clock:
         self._ahead = 0.0
 
     def wait(self, condition: threading.Condition | threading.Event, seconds: float) -> bool:
-        """Wait until a condition, whose lock is held, is notified, or an event is set; return False if time is over."""
+        """Wait until a condition, whose lock is held, is notified, or an event is set; return False on timeout."""
         end = self.monotonic() + seconds
         while (left := end - self.monotonic()) > 0:
             if condition.wait(min(left, self.ask_every)):
@@ -35,7 +35,7 @@ class Clock:
             time.sleep(min(left, self.ask_every))
 
     def turn(self, seconds: float) -> None:
-        """Let it be so many seconds later at once."""
+        """Advance the clock by seconds, for tests."""
         ahead = self._ahead = self._ahead + seconds
         self.monotonic = lambda: time.monotonic() + ahead
 

@@ -111,7 +111,7 @@ class Statement(Generic[Construct]):
 
     @functools.cached_property
     def construct(self) -> Construct:
-        """What the function returns."""
+        """The Core construct, built at first use."""
         return self._build()
 
 

@@ -24,7 +24,7 @@ from zrb_store.db.dialect.sqlite import SQLite
 from zrb_store.db.location import shown_url
 from zrb_store.db.patience import FULL, LOCKED, UNREACHABLE, Patience, Wait
 from zrb_store.db.transaction import Died, Lost, Row, Transaction, failpoint, roll_back
-from zrb_store.errors import SchemaAhead, StoreUnavailable, ZrbStoreError, may_be_made
+from zrb_store.errors import SchemaAhead, StoreUnavailable, ZrbStoreError, possibly_committed
 
 if TYPE_CHECKING:
     from zrb_store.db.core import Runnable
@@ -112,7 +112,7 @@ class Database(Patience):
         try:
             return self.operate(self._ask, change)
         except StoreUnavailable as error:
-            raise error if change.session is None else may_be_made(error) from error.__cause__
+            raise error if change.session is None else possibly_committed(error) from error.__cause__
 
     def _ask(self, transaction: Transaction, change: Asking) -> list[Row]:
         try:
@@ -157,7 +157,7 @@ class Database(Patience):
             result, died = self.operate(self._commit, work, name, change, in_background=in_background)
         except StoreUnavailable as error:
             if change is not None and change.sent is not None:
-                raise may_be_made(error) from error
+                raise possibly_committed(error) from error
             raise
         if name:
             failpoint(f"{name}:after")
@@ -308,7 +308,7 @@ class Database(Patience):
             if not in_background:
                 self.gave_up_at = clock.monotonic()
         if explained := self.dialect.explain(error, locked=busy):
-            raise may_be_made(explained) if gone and self._may_be_committed else explained from error
+            raise possibly_committed(explained) if gone and self._may_be_committed else explained from error
         raise error
 
     def refuse_replaced(self) -> None:

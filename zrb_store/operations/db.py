@@ -115,8 +115,8 @@ def _refuse_in_use(database: Database) -> None:
             )
 
 
-def unseen(database: Database) -> int | None:
-    """Count who else is connected to a PostgreSQL database: nobody knows whether they use the store. None on SQLite."""
+def other_connections(database: Database) -> int | None:
+    """Count the other connections to a PostgreSQL database, which may or may not use the store. None on SQLite."""
     return None if schema.is_file(database) else schema.other_connections(database)
 
 

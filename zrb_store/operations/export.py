@@ -153,9 +153,9 @@ def read_lines(lines: Iterable[bytes], where: str) -> Iterator[tuple[int, Record
             else:
                 check_fields(kind, record)
         except InvalidRecord as error:
-            raise damaged_line(number, where, error) from None
+            raise damaged_line_error(number, where, error) from None
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            raise damaged_line(number, where, "it is not a line of an export") from None
+            raise damaged_line_error(number, where, "it is not a line of an export") from None
         previous = kind
         if kind in FIELDS:
             count += 1
@@ -172,13 +172,13 @@ def bounded_lines(file: IO[bytes], where: str) -> Iterator[bytes]:
         line = file.readline(longest + 1)
         if len(line) > longest:
             reason = f"it is longer than {longest:,} bytes, which ZRB_STORE_MAX_VALUE allows"
-            raise damaged_line(number, where, reason)
+            raise damaged_line_error(number, where, reason)
         if not line:
             return
         yield line
 
 
-def damaged_line(line: int, where: str, reason: object) -> ZrbStoreError:
+def damaged_line_error(line: int, where: str, reason: object) -> ZrbStoreError:
     """Return the error that a line is damaged."""
     return ZrbStoreError(f"line {line} of {where} is damaged: {reason}; nothing was imported")
 

@@ -36,14 +36,14 @@ class _Request:
 
 
 @dataclass(frozen=True)
-class Stopped:
+class StopResult:
     """How a session ended that was stopped."""
 
     status: str
     back: queries.CameBack
 
 
-def stop(database: Database, name: str, *, timeout: float = 30.0, kill: bool = False) -> Stopped:
+def stop(database: Database, name: str, *, timeout: float = 30.0, kill: bool = False) -> StopResult:
     """Ask the process that runs a session to end it, wait so many seconds, and return what came back.
 
     A session that waits becomes interrupted. With `kill`, the process gets SIGKILL if it has not ended by then. What
@@ -52,21 +52,21 @@ def stop(database: Database, name: str, *, timeout: float = 30.0, kill: bool = F
     """
     if (dead := _dead(database, name)) is not None:
         end_commands(database, dead)
-        return Stopped(dead.status, queries.CameBack([], []))
+        return StopResult(dead.status, queries.CameBack([], []))
     request = database.transact(lambda transaction: _ask(transaction, name, kill=kill), "stop")
     if request is None:
-        return Stopped("interrupted", queries.CameBack([], []))
+        return StopResult("interrupted", queries.CameBack([], []))
     if request.signal and runs.status_of(database, request.run.id) == (None,):  # it may just have ended by itself
         send_signal(*request.run.process, request.signal)
     if not _wait(database, request, timeout):
         if kill:
             send_signal(*request.run.process, signal.SIGKILL)
         if not kill or not _wait(database, request, _KILLED):
-            raise _still_running(database, request, name, timeout)
+            raise _still_running_error(database, request, name, timeout)
     end_commands(database, sessions.get(database, name))
     with database.snapshot() as transaction:
         status = sessions.get(transaction, name).status
-        return Stopped(status, queries.came_back(transaction, request.live, request.moment))
+        return StopResult(status, queries.came_back(transaction, request.live, request.moment))
 
 
 def _dead(database: Database, name: str) -> SessionRecord | None:
@@ -128,7 +128,7 @@ def _wait(database: Database, request: _Request, seconds: float) -> bool:
     return True
 
 
-def _still_running(database: Database, request: _Request, name: str, timeout: float) -> ZrbStoreError:
+def _still_running_error(database: Database, request: _Request, name: str, timeout: float) -> ZrbStoreError:
     run = request.run
     last = runs.last(database, run.session_id) or run
     age = max(0, now_micros(database) - max(last.started_at, lease.worked_until(last, None))) // 1_000_000

@@ -25,7 +25,14 @@ from zrb_store.db.schema import scratch_database
 from zrb_store.db.transaction import Transaction
 from zrb_store.errors import InvalidArgument, SessionNotFound, ZrbStoreError
 from zrb_store.names import check_session_name, split_id
-from zrb_store.operations.export import InvalidRecord, bounded_lines, damaged_line, read_lines, require, sound_sessions
+from zrb_store.operations.export import (
+    InvalidRecord,
+    bounded_lines,
+    damaged_line_error,
+    read_lines,
+    require,
+    sound_sessions,
+)
 from zrb_store.queries import attempts, clock, sessions
 from zrb_store.queries import transfer as queries
 from zrb_store.queries.by_hand import record_change
@@ -137,10 +144,10 @@ def _naming_line(number: int, where: str) -> Iterator[None]:
     try:
         yield
     except InvalidRecord as error:
-        raise damaged_line(number, where, error) from None
+        raise damaged_line_error(number, where, error) from None
     except sqlite3.IntegrityError:
         reason = f"one of the last {BATCH} lines is repeated, or belongs to a missing line"
-        raise damaged_line(number, where, reason) from None
+        raise damaged_line_error(number, where, reason) from None
 
 
 def _write(

@@ -105,10 +105,10 @@ def pop(
         if owner:
             owner.refuse_if_closed()
         if not waiting.wait():
-            raise nothing_there(database, session, queue, f" after {wait:g} s" if wait else "")
+            raise nothing_there_error(database, session, queue, f" after {wait:g} s" if wait else "")
 
 
-def nothing_there(database: Database, session: str, queue: str, after: str) -> ZrbStoreError:
+def nothing_there_error(database: Database, session: str, queue: str, after: str) -> ZrbStoreError:
     """Return the error that there is no value, which says whether that may be a matter of a wrong name."""
     if sessions.find(database, session) is None:
         return session_names.not_found(database, session, after)

@@ -103,7 +103,7 @@ class Card:
         self.to_come = to_come[:_MOST_TO_COME]
         if more := len(to_come) - len(self.to_come):
             self.to_come.append(f"and {more} more")
-        self.subject, self.cause, self.link = _said(report, tasks)  # it leads to where more is said of the cause
+        self.subject, self.cause, self.link = _headline(report, tasks)  # it leads to where more is said of the cause
         depth = Depth(report) if _is_inbox(report) else None
         self.depth = depth if depth and depth.is_long else None
         if self.depth and self.depth.errors and not self.cause:
@@ -162,7 +162,7 @@ def _is_inbox(report: Report) -> bool:
     return not report.runs and not report.tasks
 
 
-def _said(report: Report, tasks: Sequence[Task]) -> tuple[str, str, str]:
+def _headline(report: Report, tasks: Sequence[Task]) -> tuple[str, str, str]:
     """Return what happened, why, and the id of the place where more is said of it."""
     session, deliveries = report.session, _deliveries(tasks)
     status, last = session.status, last_started(report.runs)

@@ -235,6 +235,7 @@ async def run_session(
 
 
 async def _conduct(recorder: Recorder, run: Callable[[], Awaitable[R]]) -> R:
+    """Run zrb's session, then end its run and choose the error to raise."""
     signals.begin(recorder)
     failure: BaseException | None = None
     try:

@@ -214,7 +214,7 @@ class Recorder:
             except ZrbStoreError as refusal:
                 self.fatal = refusal
         elif isinstance(self.fatal, StoreUnavailable):
-            self.run.tell_unavailable(self.fatal)
+            self.run.notify_unavailable(self.fatal)
         return "failed" if self.fatal else status
 
     def _true_status(self, error: BaseException | None, interrupted: bool) -> str:

@@ -72,7 +72,7 @@ class ResumedInputs:
         self.values: dict[str, Any] = self._context.input  # each under both of its names
         for name in self._stored:
             if name not in self._declared:
-                raise self._changed(name, "is not declared any more", "declare it again")
+                raise self._changed_error(name, "is not declared any more", "declare it again")
         for name in self._given:
             if name not in self._declared:
                 raise InvalidArgument(self._not_taken(name))
@@ -96,7 +96,7 @@ class ResumedInputs:
                 if self.set and is_comparable:
                     self._note_set(name, self._stored[name])
             elif is_comparable:
-                raise self._not_stored(name)
+                raise self._not_stored_error(name)
             elif self._asking and compat.is_secret(task_input):
                 self._parse_given(task_input, ask(task_input, self._context, was_given=name in self._stored))
             elif self._is_withheld(task_input):
@@ -191,13 +191,13 @@ class ResumedInputs:
         """Whether an input is not stored because it is or contains a secret."""
         return compat.is_secret(task_input) or is_marked(self._stored.get(task_input.name), MASKED)
 
-    def _changed(self, name: str, what: str, remedy: str) -> InputsDiffer:
+    def _changed_error(self, name: str, what: str, remedy: str) -> InputsDiffer:
         return InputsDiffer(
             f"input {name} of session {self._session} {what}: the declaration of task {self._task.name} has changed; "
             f"{remedy}, or use another session name"
         )
 
-    def _not_stored(self, name: str) -> InputsDiffer:
+    def _not_stored_error(self, name: str) -> InputsDiffer:
         stored = self._stored[name]
         if isinstance(stored, codec.Opaque | codec.Undecodable):
             return InputsDiffer(f"input {name} of session {self._session} cannot be stored: give --{name} VALUE again")
@@ -207,7 +207,7 @@ class ResumedInputs:
                 f"changed inputs: add --set {name}=VALUE"
             )
         what = f"is stored as {_shown(name, stored)}, but would be stored differently now"
-        return self._changed(name, what, f"give --{name} VALUE")
+        return self._changed_error(name, what, f"give --{name} VALUE")
 
     def _not_taken(self, name: str) -> str:
         """Say which inputs the command line of a resume may give, instead of the one that it does give."""
@@ -265,7 +265,7 @@ class ResumedInputs:
         name = task_input.name
         text = self._parse_default(task_input)
         if text == "" and not compat.allows_empty(task_input):
-            raise self._changed(name, "is new, and has no default", f"give --{name} VALUE")
+            raise self._changed_error(name, "is new, and has no default", f"give --{name} VALUE")
         self.changed.add(name)
         self.added.append(describe_added(name, self._session, text))
 

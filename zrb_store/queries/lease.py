@@ -145,7 +145,9 @@ def refuse_at_work(executor: Executor, session: SessionRecord, moment: int) -> N
         )
 
 
-def suspected(executor: Executor, session: SessionRecord, run: RunRecord, moment: int) -> SessionBusy | None:
+def refusal_while_suspected(
+    executor: Executor, session: SessionRecord, run: RunRecord, moment: int
+) -> SessionBusy | None:
     """Return the refusal to take over a run that `refuse_live` has let pass, if it may still renew its lease.
 
     The transaction is to be committed: it may have recorded the suspicion.

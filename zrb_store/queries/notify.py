@@ -88,12 +88,12 @@ def _claim() -> sa.sql.dml.ReturningUpdate[int]:
 
 
 def claim(executor: Executor, dead: RunRecord) -> bool:
-    """Record that somebody is told of the death of a run; return False if somebody was, or it has renewed its lease."""
+    """Claim the notification of a dead run; return False if it is claimed, or the run has renewed its lease."""
     return bool(executor.execute(_claim(), {"run_id": dead.id, "seen": dead.lease_expires_at}))
 
 
 @statement
-def _untold() -> sa.Select[*Row]:
+def _unreported() -> sa.Select[*Row]:
     newest_run = sa.and_(t.run.c.session_id == t.session.c.id, t.run.c.number == t.session.c.fence)
     return (
         sa.select(t.session.c.name, *(t.run.c[name] for name in RUN))
@@ -110,9 +110,9 @@ def _untold() -> sa.Select[*Row]:
     )
 
 
-def running_and_untold(executor: Executor) -> list[tuple[str, RunRecord]]:
-    """Return session and run of root sessions that run, or did when they died, unless somebody was told."""
-    return [(name, runs.record(tuple(columns))) for name, *columns in executor.execute(_untold())]
+def running_unreported(executor: Executor) -> list[tuple[str, RunRecord]]:
+    """Return session and run of root sessions that run, or did when they died, and were not reported."""
+    return [(name, runs.record(tuple(columns))) for name, *columns in executor.execute(_unreported())]
 
 
 class DiedValue(NamedTuple):

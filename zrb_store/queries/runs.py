@@ -86,7 +86,7 @@ def status_of(executor: Executor, run_id: int) -> tuple[str | None] | None:
 
 
 def last_started(runs: Sequence[RunRecord]) -> RunRecord | None:
-    """Return the last run of a session that somebody started, given all its runs. A reclaim leaves one of its own."""
+    """Return the newest run that is no reclaim, given all runs of a session."""
     return next((run for run in reversed(runs) if run.origin != "reclaim"), None)
 
 

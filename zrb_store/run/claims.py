@@ -38,12 +38,12 @@ class Claims:
         with self._changed:
             while (holder := self._threads.get(task)) is not None:
                 if wait is None or holder == mine:
-                    raise _under_way(task)
+                    raise _under_way_error(task)
                 self._changed.wait(_LOOK)
                 wait()
             attempt = self._attempts.get(task)
             if attempt is not None and attempt.is_open:
-                raise _under_way(attempt.name)
+                raise _under_way_error(attempt.name)
             self._threads[task] = mine
         try:
             yield
@@ -59,5 +59,5 @@ class Claims:
             self._attempts[attempt.task] = attempt
 
 
-def _under_way(what: str) -> ZrbStoreError:
+def _under_way_error(what: str) -> ZrbStoreError:
     return ZrbStoreError(f"{what} is running in this process: it must end before the task's next attempt begins")

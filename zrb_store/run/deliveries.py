@@ -250,11 +250,11 @@ class Consumer:
         self._lock = threading.Lock()
         self._is_paused = False  # as was last seen, and told
         # Values by queue and seq.
-        self._passed_over: set[tuple[int, int]] = set()
-        self._given_back: set[tuple[int, int]] = set()  # those that have failed here, passed over or not
+        self._skipped: set[tuple[int, int]] = set()
+        self._given_back: set[tuple[int, int]] = set()  # those that have failed here, skipped or not
         self._forget_at = _FEW
         self._failures = 0  # in a row, of values that had not failed here before
-        self._rounds = 0  # how often the values that are passed over were tried again, without success
+        self._rounds = 0  # how often the skipped values were tried again, without success
 
     @property
     def pause(self) -> float:
@@ -270,7 +270,7 @@ class Consumer:
 
     def has_value(self) -> bool:
         """Whether the queue has a value that this consumer has not given back itself. This locks nothing."""
-        if not self._passed_over:
+        if not self._skipped:
             return self._has_any()
         queue_id = self._find_queue()
         return queue_id is not None and self._has_value_in(queue_id)
@@ -286,23 +286,23 @@ class Consumer:
         return None if found is None or is_paused else found.id
 
     def _has_value_in(self, queue_id: int) -> bool:
-        if not self._passed_over:
+        if not self._skipped:
             return takes.has_live(self.database, queue_id)
         return bool(self._next_values(self.database, queue_id, takes.known_front(self.database, queue_id)))
 
-    def forgive(self) -> None:
-        """Pass over nothing any more."""
+    def retry_skipped(self) -> None:
+        """Offer every skipped value again."""
         with self._lock:
-            self._passed_over.clear()
+            self._skipped.clear()
             self._rounds += 1
 
     def waiting(self, seconds: float) -> QueueWait:
         """Return the waiting for a value to take.
 
-        If it is for ever, it ends as soon as the values that this consumer has passed over may be tried again.
+        If it is for ever, it ends as soon as this consumer may try the values again that it has skipped.
         """
         with self._lock:
-            if math.isinf(seconds) and self._passed_over:
+            if math.isinf(seconds) and self._skipped:
                 seconds = _pause(self._rounds)
         return QueueWait(self.database, *self._place, seconds, self.has_value)
 
@@ -340,7 +340,7 @@ class Consumer:
             return
         dead = {(queue_id, seq) for seq in dead_values(self.database, queue_id)}
         with self._lock:
-            self._passed_over -= dead
+            self._skipped -= dead
             self._given_back -= dead
             self._forget_at = max(_FEW, 2 * len(self._given_back))
 
@@ -378,7 +378,7 @@ class Consumer:
             taken = self._open.begin(self._run.id, lambda: self.database.transact(work, "consume", is_made=is_made))
         except _NothingToTakeError:
             return None
-        first = None if self._passed_over else taken[1][0][0]
+        first = None if self._skipped else taken[1][0][0]
         takes.note_search(self.database, queue_id, front, seconds, first)
         return taken
 
@@ -393,7 +393,7 @@ class Consumer:
                 return
             self._failures += is_new
             if len(places) == 1:  # the values of a failed batch come again, each alone
-                self._passed_over.update(places)
+                self._skipped.update(places)
                 self._given_back.update(places)
 
     def _next_values(
@@ -407,7 +407,7 @@ class Consumer:
         lock: bool = False,
     ) -> list[NextValue]:
         with self._lock:
-            passed_over = [seq for of_queue, seq in self._passed_over if of_queue == queue_id]
+            passed_over = [seq for of_queue, seq in self._skipped if of_queue == queue_id]
         return deliveries.next_values(executor, queue_id, passed_over, count, front, alive, lock=lock)
 
 
@@ -439,7 +439,7 @@ class Deliveries(Iterator[Delivery], AsyncIterator[Delivery]):
             if not waiting.wait(self._finishing.is_set):
                 if not math.isinf(self._wait) or self._finishing.is_set():
                     raise StopIteration
-                self._consumer.forgive()
+                self._consumer.retry_skipped()
                 waiting = None
         self._last = delivery
         return delivery
@@ -456,7 +456,7 @@ class Deliveries(Iterator[Delivery], AsyncIterator[Delivery]):
             if not await _wait_in_thread(waiting):
                 if not math.isinf(self._wait):
                     raise StopAsyncIteration
-                self._consumer.forgive()
+                self._consumer.retry_skipped()
                 waiting = None
         self._last = delivery
         return delivery

@@ -33,7 +33,7 @@ from zrb_store.queries import attempts, runs, sessions, steps
 from zrb_store.queries.clock import draw, now_micros
 from zrb_store.queries.commands import left_commands, refuse_immortal
 from zrb_store.queries.give_back import give_back, give_back_steps, give_back_unfinished
-from zrb_store.queries.lease import how_it_died, refuse_live, suspected
+from zrb_store.queries.lease import how_it_died, refusal_while_suspected, refuse_live
 from zrb_store.queries.steps import refuse_repeating
 from zrb_store.records import COMMAND, AttemptRecord, RunRecord, SessionRecord
 from zrb_store.run.spec import RunSpec
@@ -131,17 +131,17 @@ class RunLifecycle:
                 raise started
             self.session_id, self.id, self.number = started
         except ZrbStoreError as error:
-            self.tell_unavailable(error)
+            self.notify_unavailable(error)
             raise
         lease.start_renewing(self)
         if self._has_left:
             self._end_commands(choose_reruns)
         if self._tells():
-            from zrb_store.runtime.notify import tell_death, tell_stale
+            from zrb_store.runtime.notify import notify_death, notify_stale
 
             if self._dead_run is not None:
-                tell_death(self.database, self.session, *self._dead_run)
-            tell_stale(self.database)
+                notify_death(self.database, self.session, *self._dead_run)
+            notify_stale(self.database)
         return self
 
     def _start(
@@ -157,7 +157,7 @@ class RunLifecycle:
         moment = now_micros(transaction)
         last = refuse_live(transaction, session, moment, lambda run_id: lease.is_renewed(self.database, run_id))
         if last is not None and last.ended_at is None:
-            if refusal := suspected(transaction, session, last, moment):
+            if refusal := refusal_while_suspected(transaction, session, last, moment):
                 return refusal
             self._dead_run = last, how_it_died(transaction, last, moment)
         if session.is_finished and not self._spec.again:
@@ -283,30 +283,30 @@ class RunLifecycle:
             if not self.database.transact(work, "end", is_made=is_made):
                 raise self._mark_lost()
         except StoreUnavailable as unavailable:
-            self.tell_unavailable(unavailable)
+            self.notify_unavailable(unavailable)
             raise
         if told:
-            from zrb_store.runtime.notify import tell_end  # only now: most runs end without it
+            from zrb_store.runtime.notify import notify_end  # only now: most runs end without it
 
-            tell_end(self.database, self.session, self.id)
+            notify_end(self.database, self.session, self.id)
         # A process that was told to end has no time for retention; the next run sees to it.
         if os.environ.get("ZRB_STORE_RETENTION") and status != "interrupted" and not self.database.is_stopping:
             from zrb_store.operations.prune import apply_retention  # only now: most runs end without it
 
             apply_retention(self.database)
 
-    def tell_unavailable(self, error: ZrbStoreError) -> None:
+    def notify_unavailable(self, error: ZrbStoreError) -> None:
         """Start the command of `ZRB_STORE_NOTIFY` if the error says that the store cannot be used."""
         if not isinstance(error, StoreUnavailable | SchemaAhead | StoreMissing) or not self._tells():
             return
         from zrb_store.inspect.alert import resume_by_zrb, resume_of_command
-        from zrb_store.runtime.notify import tell_unavailable
+        from zrb_store.runtime.notify import notify_unavailable
 
         spec = self._spec
         remedy = resume_by_zrb(self.session, folder_of(spec.project, current_folder()), None) if spec.path else None
         if spec.path[:1] == [COMMAND]:
             remedy = resume_of_command(self.session)
-        tell_unavailable(error, self.database.url, session=self.session, task=spec.task, remedy=remedy)
+        notify_unavailable(error, self.database.url, session=self.session, task=spec.task, remedy=remedy)
 
     def _tells(self) -> bool:
         """Whether somebody is told if this run fails. The failure of a child session is its parent's matter."""

@@ -34,11 +34,11 @@ from zrb_store.records import RunRecord, iso
 if TYPE_CHECKING:
     from zrb_store.inspect.alert import Alert
 
-_NOT_INHERITED = (*settings.TOLD, "ZRB_STORE_NOTIFY", "ZRB_STORE_ATTEMPT")
+_NOT_INHERITED = (*settings.ALERT_VARIABLES, "ZRB_STORE_NOTIFY", "ZRB_STORE_ATTEMPT")
 _MOST_VALUES = 20  # of those that die together
 _MOST_CHARACTERS = 16 * 1024  # of one variable: the system allows 128 KiB
 _QUIET_FOR = 600.0  # seconds
-_MOST_COMMANDS = 20  # that are started at once: the next check tells of the others
+_MOST_COMMANDS = 20  # that are started at once: the next check reports the others
 PATIENCE = 10.0
 """Seconds that a command is waited for. After that it goes on alone."""
 _TAIL = 4096  # bytes of its output in which its last line is looked for
@@ -47,41 +47,41 @@ _LONGEST = 200  # characters of that line
 _log = logging.getLogger("zrb_store")
 
 
-def tell_end(database: Database, session: str, run_id: int) -> None:
-    """Tell that a run has ended without completing its session. Its end says already that somebody is told."""
+def notify_end(database: Database, session: str, run_id: int) -> None:
+    """Report that a run has ended without completing its session; its end has recorded the notification."""
     with _reporting(session):
-        _tell_of_session(database, session, run_id, None)
+        _notify_of_session(database, session, run_id, None)
 
 
-def tell_death(database: Database, session: str, dead: RunRecord, died: str) -> None:
-    """Tell that a run is dead, which `died` explains, unless its session is a child, or somebody was told before."""
+def notify_death(database: Database, session: str, dead: RunRecord, died: str) -> None:
+    """Report once that a run is dead, which `died` explains, unless its session is a child."""
     if settings.notify_command() is None:
         return
     with _reporting(session):
         found = sessions.find(database, session)
         if found is not None and found.parent is None and queries.claim(database, dead):
-            _tell_of_session(database, session, dead.id, died)
+            _notify_of_session(database, session, dead.id, died)
 
 
-def has_untold(database: Database) -> bool:
-    """Whether there is a stale session of which nobody has been told."""
+def has_unreported(database: Database) -> bool:
+    """Whether there is a stale session that was not reported yet."""
     moment = now_micros(database)
-    return any(not is_live(database, run, moment) for _, run in queries.running_and_untold(database))
+    return any(not is_live(database, run, moment) for _, run in queries.running_unreported(database))
 
 
-def tell_stale(database: Database) -> None:
-    """Tell of each root run whose process died, once, whichever process finds it first."""
-    told = 0
+def notify_stale(database: Database) -> None:
+    """Report each root run whose process died, once, whichever process finds it first."""
+    reported = 0
     with _reporting("stale sessions"):
-        for session, run in queries.running_and_untold(database):
+        for session, run in queries.running_unreported(database):
             died = None if run.damage else cause_of_death(database, run, now_micros(database))
-            if died is not None and told < _MOST_COMMANDS:
-                tell_death(database, session, run, died)
-                told += 1
+            if died is not None and reported < _MOST_COMMANDS:
+                notify_death(database, session, run, died)
+                reported += 1
 
 
-def tell_dead_values(database: Database, died: Sequence[tuple[int, int]]) -> None:
-    """Tell that values (queue id and seq of each) have died, once for all that died in one transaction."""
+def notify_dead_values(database: Database, died: Sequence[tuple[int, int]]) -> None:
+    """Report that values (queue id and seq of each) have died, once for all that died in one transaction."""
     if settings.notify_command() is None:
         return
     with _reporting("a dead value"):
@@ -111,11 +111,11 @@ def tell_dead_values(database: Database, died: Sequence[tuple[int, int]]) -> Non
         _start(event, database.url, values=names)
 
 
-_told_unavailable: list[float] = []
-"""When this process told that a store cannot be used: a worker that tries again must not tell each time."""
+_notified_unavailable: list[float] = []
+"""When this process reported that a store cannot be used: a worker that tries again must not do so each time."""
 
 
-def tell_unavailable(
+def notify_unavailable(
     error: ZrbStoreError,
     url: StoreUrl | None = None,
     *,
@@ -123,16 +123,16 @@ def tell_unavailable(
     task: str | None = None,
     remedy: str | None = None,
 ) -> None:
-    """Tell that the store cannot be used, at most every ten minutes.
+    """Report that the store cannot be used, at most every ten minutes.
 
     An error that does not end a command with exit code 69 is ignored. It may end the run of a session with this main
     task. The command that helps is by default one that looks at the store.
     """
     now = clock.monotonic()
-    is_told = bool(_told_unavailable) and now - _told_unavailable[-1] < _QUIET_FOR
-    if settings.notify_command() is None or error.exit_code != 69 or is_told:
+    is_reported = bool(_notified_unavailable) and now - _notified_unavailable[-1] < _QUIET_FOR
+    if settings.notify_command() is None or error.exit_code != 69 or is_reported:
         return
-    _told_unavailable[:] = [now]
+    _notified_unavailable[:] = [now]
     with _reporting("the store"):
         url = store_url() if url is None else url
         what = f"session {session}" if session else f"the store {shown_url(url)}"
@@ -144,7 +144,7 @@ def tell_unavailable(
         )
 
 
-def _tell_of_session(database: Database, session: str, run_id: int, died: str | None) -> None:
+def _notify_of_session(database: Database, session: str, run_id: int, died: str | None) -> None:
     from zrb_store.inspect import alert
 
     with database.snapshot() as transaction:
@@ -165,7 +165,7 @@ def _start(event: Alert, url: StoreUrl, values: Sequence[str] = ()) -> None:
     if command is None:
         return
     at = "" if event.at is None else (iso(event.at) or "").partition(".")[0].replace("T", " ") + "Z"
-    told = {
+    texts = {
         "EVENT": event.event,
         "SESSION": event.session,
         "TASK": event.task,
@@ -176,7 +176,7 @@ def _start(event: Alert, url: StoreUrl, values: Sequence[str] = ()) -> None:
         "SHOWN_URL": shown_url(url),
     }
     environment = {name: text for name, text in os.environ.items() if name not in _NOT_INHERITED}
-    for name, text in told.items():
+    for name, text in texts.items():
         if text:
             environment[f"ZRB_STORE_{name}"] = storable(mask_text(text))[:_MOST_CHARACTERS]
     environment["ZRB_STORE_URL"] = url_for_commands(url)

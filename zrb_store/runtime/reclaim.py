@@ -103,7 +103,7 @@ def _reclaim(database: Database, holder: queries.HoldingRun, taker: str | None) 
 
     if not database.transact(work, "reclaim"):
         return False
-    from zrb_store.runtime.notify import tell_death
+    from zrb_store.runtime.notify import notify_death
 
-    tell_death(database, holder.session, holder.run, reason)
+    notify_death(database, holder.session, holder.run, reason)
     return True

@@ -23,7 +23,7 @@ def end_runs(database: Database, live: Sequence[LiveRun]) -> bool:
 
     has_ended = live[0] in database.transact(work, "end")
     if told and has_ended:
-        from zrb_store.runtime.notify import tell_end
+        from zrb_store.runtime.notify import notify_end
 
-        tell_end(database, live[0].session, live[0].id)
+        notify_end(database, live[0].session, live[0].id)
     return has_ended

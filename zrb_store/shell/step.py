@@ -16,7 +16,7 @@ from datetime import timedelta
 from zrb_store import codec
 from zrb_store.attempt import Attempt, Step, record_command
 from zrb_store.attempt.exact_steps import ExactStep, open_exact
-from zrb_store.attempt.steps import Done
+from zrb_store.attempt.steps import StoredResult
 from zrb_store.attempt.waits import wait_in
 from zrb_store.codec.arguments import positional_and_named, stored_arguments
 from zrb_store.db.clock import clock
@@ -65,7 +65,7 @@ class ShellStep:
         )
         for number in range(self.retries + 1):
             with open_exact(attempt, call) as step:
-                if isinstance(step, Done):
+                if isinstance(step, StoredResult):
                     self._print(step.result, print_again)
                     return 0
                 is_last = number == self.retries
@@ -197,7 +197,7 @@ def _settle(attempt: Attempt, known: StepRecord) -> None:
         if step.command_pid is not None and is_group_alive(
             me.boot_id, me.pid_namespace, step.command_pid, step.command_started
         ):
-            raise attempt.steps.running(known.step)
+            raise attempt.steps.running_error(known.step)
         attempt.database.transact(functools.partial(attempt.steps.end_dead, known=step))
         return
 

@@ -23,7 +23,7 @@ from zrb_store.agents.digests import code, digest
 from zrb_store.agents.journal import Journal
 from zrb_store.agents.stored import NotReadable, Prompt, read_prompt
 from zrb_store.attempt import Step
-from zrb_store.attempt.steps import Done
+from zrb_store.attempt.steps import StoredResult
 from zrb_store.codec.arguments import positional_and_named
 from zrb_store.plugin.compat import AnyTask
 from zrb_store.queries.steps import NewStep, StepRecord
@@ -102,7 +102,7 @@ class AgentRun:
         try:
             with self._opened:
                 step = self._opened.enter_context(self.journal.prompt(arguments))
-                if isinstance(step, Done):
+                if isinstance(step, StoredResult):
                     if not self.journal.changes.reuses_prompt:
                         self._prompt = read_prompt(codec.decode(step.result))
                     self._opened.close()
@@ -179,7 +179,7 @@ class AgentRun:
         self, decide: Decide, new: NewStep, call: ToolCallPart, *args: Any
     ) -> DeferredToolResults | None:
         with self.journal.decision(new) as step:
-            if isinstance(step, Done):
+            if isinstance(step, StoredResult):
                 repeated = read_decisions(codec.decode(step.result), [call])
                 _note_edited(call, repeated.approvals.get(call.tool_call_id))
                 return repeated

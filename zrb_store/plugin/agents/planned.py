@@ -90,7 +90,7 @@ class _Probe(AbstractCapability[Any]):
         Of a later one only what does not follow from the answers before is compared, if it had the tools of the first.
         """
         found = self.request.difference(then, None)
-        given, made_at = self.request.messages, self._fingerprints.made_at
+        given, made_at = self.request.messages, self._fingerprints.placeholder_digest
         same = (one in given or one == made_at(place) for place, one in enumerate(then.get("new", ())))
         return "" if found.startswith("messages[") and (not is_first or all(same)) else found
 
