@@ -35,12 +35,13 @@ import zrb_store.testing
 from zrb_store import settings
 from zrb_store.agents import durable
 from zrb_store.cli.command import app
-from zrb_store.cli.command_table import COMMANDS, READING
+from zrb_store.cli.command_table import COMMANDS
 from zrb_store.db import REVISION, core, migrate
 from zrb_store.db.columns import ColumnRule
 from zrb_store.db.dialect.sqlite import SCHEMA
 from zrb_store.db.location import store_url
-from zrb_store.operations.export import FIELDS, FORMAT
+from zrb_store.operations.copy import FIELDS
+from zrb_store.transfer.lines import FORMAT
 from zrb_store.xcom import Xcoms
 
 DOCS = Path(__file__).resolve().parent
@@ -401,7 +402,11 @@ def _shown_default(setting: settings.Setting) -> str:
 
 def skill_file() -> str:
     """The skill for assistants with its list of commands as it must be: those that change nothing."""
-    rows = [f"- `zrb-store {name}`: {COMMANDS[name][1]}" for name in READING if name not in ("page", "completion")]
+    rows = [
+        f"- `zrb-store {name}`: {each.purpose}"
+        for name, each in COMMANDS.items()
+        if each.reads and name not in ("page", "completion")
+    ]
     parts = re.split(r"(?<=docs/generate.py -->\n)(?:- .*\n)*(?=<!-- end -->)", SKILL.read_text(encoding="utf-8"))
     assert len(parts) == 2
     return "\n".join(rows).join([parts[0], "\n" + parts[1]])

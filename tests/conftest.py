@@ -451,7 +451,7 @@ def add_migration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[.
 def sample_export(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """An export that contains every kind of record."""
     from tests.test_doctor import fill_with_history
-    from tests.test_transfer import exported
+    from tests.transfer.test_transfer import exported
     from zrb_store import open_store
 
     with open_store(tmp_path_factory.mktemp("content") / "store.db") as store:

@@ -15,7 +15,7 @@ from tests.rows import all_rows, allow_damage
 from tests.sessions import parse, parse_lines
 from tests.test_doctor import doctor_findings
 from tests.test_prune import names
-from tests.test_transfer import imported
+from tests.transfer.test_transfer import imported
 from zrb_store import SessionNotFound, Store, ZrbStoreError, codec, open_store
 from zrb_store.db.tables import value
 from zrb_store.operations.sessions import remove_sessions

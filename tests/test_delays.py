@@ -24,7 +24,7 @@ from tests.rows import query
 from tests.test_reclaim import hold_a_value
 from zrb_store import InvalidArgument, Store, Xcom, open_store
 from zrb_store.db.tables import value as value_table
-from zrb_store.operations.transfer import copy
+from zrb_store.operations.copy import copy
 from zrb_store.operations.values import requeue_all
 from zrb_store.queries.clock import now_micros
 from zrb_store.runtime import reclaim

@@ -20,11 +20,11 @@ from tests.test_poison import deliver, fates
 from tests.test_reclaim import hold_and_die
 from zrb_store import InvalidArgument, SessionBusy, Store, codec, open_store, step
 from zrb_store.inspect.trace import trace
-from zrb_store.operations.export import export
-from zrb_store.operations.transfer import import_sessions
 from zrb_store.operations.values import drop, replace
 from zrb_store.process import identity
 from zrb_store.queries import chunks
+from zrb_store.transfer.export import export
+from zrb_store.transfer.importing import import_sessions
 
 pytestmark = pytest.mark.usefixtures("sound")
 

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from tests.commands import Commands
 from tests.test_cli_looking_back import events
 from tests.test_fork import fail_at_load
-from tests.test_transfer import exported, imported
+from tests.transfer.test_transfer import exported, imported
 from zrb_store import Store
 from zrb_store.operations.sessions import remove_sessions
 

@@ -25,13 +25,14 @@ from zrb_store.codec import Undecodable
 from zrb_store.db.tables import session
 from zrb_store.db.transaction import Transaction
 from zrb_store.operations import prune
-from zrb_store.operations.export import export
+from zrb_store.operations.copy import copy
 from zrb_store.operations.sessions import remove_sessions
-from zrb_store.operations.transfer import copy, import_sessions
 from zrb_store.queries import chunks, takes
 from zrb_store.queries.chunks import LONG_FROM, LONGEST
 from zrb_store.records import AttemptRecord, Damage
 from zrb_store.testing import temporary_store
+from zrb_store.transfer.export import export
+from zrb_store.transfer.importing import import_sessions
 
 IN_ROW, IN_CHUNKS = (
     "SELECT seq FROM zrb_value WHERE data <> '' ORDER BY seq",

@@ -1,4 +1,7 @@
-"""The layers of CONTRIBUTING.md: a module imports only from its own layer and from those below, never in a circle."""
+"""The layers of CONTRIBUTING.md: a module imports only from its own layer and from those below, never in a circle.
+
+No module imports a wing but the wing's own.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from zrb_store import wings
+
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "zrb_store"
 MODULES = {
@@ -18,6 +23,7 @@ MODULES = {
 
 # From top to bottom.
 ROWS = [
+    ("wings", {*wings.NAMES}),
     ("zrb", {"plugin"}),
     ("commands", {"cli"}),
     ("pages", {"page"}),
@@ -29,13 +35,13 @@ ROWS = [
     ("queries", {"queries"}),
     ("database", {"db"}),
     ("values", {"codec"}),
-    ("ground", {"errors", "local_time", "masking", "names", "process", "records", "settings"}),
+    ("ground", {"errors", "local_time", "masking", "names", "process", "records", "settings", "wings"}),
 ]
 
 # Where each library may be imported.
 LIBRARIES = {
     "alembic": {"zrb_store.db.migrate"},
-    "click": {"zrb_store.cli", "zrb_store.render"},
+    "click": {"zrb_store.cli", "zrb_store.render", "zrb_store.transfer.commands"},
     "jinja2": {"zrb_store.page"},
     "markupsafe": {"zrb_store.page"},
     "psutil": {"zrb_store.process"},
@@ -52,9 +58,12 @@ LIBRARIES = {
 LATE = {"alembic"}
 
 
+def top_of(module: str) -> str:
+    return module.split(".")[1] if "." in module else ""
+
+
 def row_of(module: str) -> int:
-    top = module.split(".")[1] if "." in module else ""
-    return next(number for number, (_, names) in enumerate(ROWS) if top in names)
+    return next(number for number, (_, names) in enumerate(ROWS) if top_of(module) in names)
 
 
 def imports(tree: ast.AST, *, on_loading: bool = False) -> Iterator[str]:
@@ -98,6 +107,8 @@ def violations(module: str, source: str) -> list[str]:
         library = name.split(".")[0]
         if library == "zrb_store" and row_of(name) < row_of(module):
             found.append(f"{module} ({ROWS[row_of(module)][0]}) imports {name} ({ROWS[row_of(name)][0]})")
+        elif library == "zrb_store" and top_of(name) in wings.NAMES and top_of(module) != top_of(name):
+            found.append(f"{module} imports {name}, of another wing")
         if library in LIBRARIES and not any(f"{module}.".startswith(f"{place}.") for place in LIBRARIES[library]):
             found.append(f"{module} imports {name}")
     early = {name.split(".")[0] for name in imports(tree, on_loading=True)}
@@ -146,6 +157,7 @@ def test_no_file_is_too_long() -> None:
         ("zrb_store.errors", "from zrb_store import codec"),
         ("zrb_store.cli.show", "from zrb.context import Context"),
         ("zrb_store.db.migrate", "import alembic"),
+        ("zrb_store.plugin.commands", "def f():\n    from zrb_store.transfer.export import export"),
     ],
 )
 def test_mistakes_are_found(module: str, source: str) -> None:

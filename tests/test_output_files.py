@@ -53,7 +53,7 @@ def test_a_failed_write_keeps_the_old_file(
     def fail(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("zrb_store.cli.transfer.export_lines", lambda *_: map(fail, [1]))
+    monkeypatch.setattr("zrb_store.transfer.commands.export_lines", lambda *_: map(fail, [1]))
     refused = command("export", "-o", str(file))
     assert (refused.code, "cannot be written: No space left on device" in refused.err) == (1, True)
     assert file.read_bytes() == before

@@ -12,7 +12,7 @@ from tests.rows import faults, query
 from tests.sessions import show
 from tests.test_poison import deliver, fates
 from tests.test_prune import age, names, pruned
-from tests.test_transfer import comparable, exported, imported
+from tests.transfer.test_transfer import comparable, exported, imported
 from zrb_store import Store, open_store
 from zrb_store.operations.prune import Policy
 from zrb_store.operations.sessions import remove_sessions

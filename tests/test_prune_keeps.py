@@ -18,8 +18,8 @@ from tests.rows import allow_damage
 from tests.test_prune import DAY, age, names, pruned, run
 from zrb_store import Store, open_store
 from zrb_store.operations import prune
+from zrb_store.operations.copy import copy
 from zrb_store.operations.prune import Deletion, Policy
-from zrb_store.operations.transfer import copy
 
 pytestmark = pytest.mark.long_on_postgresql
 

@@ -45,7 +45,7 @@ def test_zrb_lists_the_commands(zrb: Zrb) -> None:
         """
     )
     out = zrb.run("version").out.splitlines()[0]
-    assert out == str({name: COMMANDS[name][1] for name in sorted(COMMANDS)})
+    assert out == str({name: COMMANDS[name].purpose for name in sorted(COMMANDS)})
 
 
 def test_a_group_of_the_user_named_xcom_stays_theirs(zrb: Zrb) -> None:

@@ -8,7 +8,7 @@ from importlib import import_module
 import click
 from click.shell_completion import CompletionItem
 
-from zrb_store.cli.command_table import COMMANDS, OTHER_WORDS, READING
+from zrb_store.cli.command_table import COMMANDS, OTHER_WORDS
 from zrb_store.names import nearest
 from zrb_store.render.stderr import PROGRAM
 
@@ -46,7 +46,7 @@ def command(
     """
 
     def decorate(function: Callable[..., int | None]) -> Command:
-        first = purpose or COMMANDS[name][1]
+        first = purpose or COMMANDS[name].purpose
         made = click.command(
             name,
             cls=Command,
@@ -81,7 +81,7 @@ class Group(click.Group):
 class LazyGroup(Group):
     """The commands of the table, each imported when it is first used."""
 
-    reading = READING
+    reading = tuple(name for name, each in COMMANDS.items() if each.reads)
     other_words = OTHER_WORDS
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -89,20 +89,20 @@ class LazyGroup(Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name in COMMANDS:
-            for one in vars(import_module(f"zrb_store.cli.{COMMANDS[cmd_name][0]}")).values():
+            for one in vars(import_module(COMMANDS[cmd_name].module)).values():
                 if isinstance(one, click.Command) and one.name == cmd_name:
                     return one
         return None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
-            formatter.write_dl([(name, purpose) for name, (_, purpose) in COMMANDS.items()])
+            formatter.write_dl([(name, each.purpose) for name, each in COMMANDS.items()])
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]:
         if incomplete.startswith("-"):
             return click.Command.shell_complete(self, ctx, incomplete)
         # click would import every command.
-        return [CompletionItem(name, help=COMMANDS[name][1]) for name in COMMANDS if name.startswith(incomplete)]
+        return [CompletionItem(name, help=COMMANDS[name].purpose) for name in COMMANDS if name.startswith(incomplete)]
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

@@ -1,8 +1,13 @@
-"""The commands: name -> (module of this package, purpose). Without an import of click, so zrb starts fast."""
+"""The commands: of the core, and those that wings add. Without an import of click, so zrb starts fast."""
 
 from __future__ import annotations
 
-COMMANDS: dict[str, tuple[str, str]] = {
+from collections.abc import Mapping
+
+from zrb_store.wings import Command, installed
+
+_CORE = {
+    # name: (module of this package, purpose)
     "run": ("shell", "Run a command, or resume it; if it has completed, print its result."),
     "step": ("shell", "Run a command of a script once: if it has completed before, print its output again."),
     "result": ("shell", "Give the result of the running task."),
@@ -36,19 +41,15 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "pin": ("sessions", "Protect sessions from `rm` and `prune`."),
     "unpin": ("sessions", "Unpin sessions: `rm` and `prune` may delete them again."),
     "prune": ("prune", "Delete old sessions and old values."),
-    "export": ("transfer", "Write sessions as JSON Lines."),
-    "import": ("transfer", "Read sessions from JSON Lines."),
-    "copy": ("transfer", "Copy sessions from one store to another."),
     "db": ("database", "Show or upgrade the database."),
     "doctor": ("database", "Check the store for damaged data and for risks."),
     "completion": ("completion", "Print a shell script that completes commands and names with TAB."),
 }
 
-READING = (
-    *("list", "show", "get", "log", "trace", "report", "page", "stats", "last", "diff", "export"),
+_READING = (
+    *("list", "show", "get", "log", "trace", "report", "page", "stats", "last", "diff"),
     *("doctor", "completion"),
 )
-"""Commands that change and take nothing. Only they are suggested to a user who mistypes a command."""
 
 OTHER_WORDS = {
     "delete": "rm",
@@ -61,3 +62,18 @@ OTHER_WORDS = {
     "kill": "stop",
 }
 """What other programs call these commands."""
+
+
+def _with_wings() -> Mapping[str, Command]:
+    found = [
+        (name, Command(f"{__package__}.{module}", purpose, reads=name in _READING))
+        for name, (module, purpose) in _CORE.items()
+    ]
+    for wing in installed():
+        place = next((place for place, (name, _) in enumerate(found, 1) if name == wing.follows), len(found))
+        found[place:place] = wing.commands.items()
+    return dict(found)
+
+
+COMMANDS = _with_wings()
+"""Every command, in the order in which they are listed."""

@@ -20,7 +20,7 @@ from zrb_store.render.printing import echo, echo_json, echo_raw, echo_records, p
 from zrb_store.render.stderr import as_typed, print_line
 from zrb_store.render.terminal import progress
 
-_PURPOSE = COMMANDS["db"][1]
+_PURPOSE = COMMANDS["db"].purpose
 _SETTINGS = (Column("setting"), Column("value", fold=True), Column("from"))
 
 

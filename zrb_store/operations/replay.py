@@ -14,7 +14,7 @@ from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
 from zrb_store.errors import InvalidArgument, TaskNotFound, ZrbStoreError
 from zrb_store.names import full_name
-from zrb_store.operations.transfer import copy
+from zrb_store.operations.copy import copy
 from zrb_store.queries import attempts, fork, replay, sessions, steps
 from zrb_store.queries.attempts import Owner
 from zrb_store.queries.by_hand import drop

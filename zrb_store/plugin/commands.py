@@ -52,8 +52,8 @@ def hook_command_line(patches: Patches) -> None:
     if GROUP in compat.cli.subgroups:
         warn(f"your tasks have a group {GROUP!r}: use `zrb-store` in place of `zrb {GROUP}`")
         return
-    for name, (_, purpose) in COMMANDS.items():
-        group.add_task(_task(name, purpose))
+    for name, command in COMMANDS.items():
+        group.add_task(_task(name, command.purpose))
     compat.cli.add_group(group)
     speaker.program = f"{compat.cli.name} {GROUP}"
 

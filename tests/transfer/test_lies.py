@@ -18,12 +18,12 @@ from jsonschema import ValidationError
 
 from tests.sessions import check
 from tests.test_doctor import doctor_findings, fill_with_history
-from tests.test_transfer import exported, imported
-from tests.test_transfer_format import forged, refusal
+from tests.transfer.test_format import forged, refusal
+from tests.transfer.test_transfer import exported, imported
 from zrb_store import Store, open_store
 from zrb_store.db import tables
 from zrb_store.db.columns import TABLES, ColumnRule
-from zrb_store.operations.export import FIELDS
+from zrb_store.operations.copy import FIELDS
 from zrb_store.queries.invariants import INVARIANTS
 
 _FAR = 2**62

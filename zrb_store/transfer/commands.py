@@ -10,14 +10,14 @@ import click
 from zrb_store.cli import completion
 from zrb_store.cli.arguments import binary_stdin, chosen_sessions, output_option
 from zrb_store.cli.command import command
-from zrb_store.operations.export import export as export_lines
-from zrb_store.operations.transfer import copy as copy_sessions
-from zrb_store.operations.transfer import import_sessions
+from zrb_store.operations.copy import copy as copy_sessions
 from zrb_store.render.document import on_terminal
 from zrb_store.render.format import counted
 from zrb_store.render.printing import echo, noting_damage, whole_file
 from zrb_store.render.terminal import progress
 from zrb_store.store import open_store
+from zrb_store.transfer.export import export as export_lines
+from zrb_store.transfer.importing import import_sessions
 
 _sessions_argument = click.argument("sessions", metavar="[SESSION]...", nargs=-1, shell_complete=completion.sessions)
 

@@ -11,11 +11,11 @@ import sqlalchemy as sa
 
 from tests.rows import query
 from tests.steps import fill_with_steps
-from tests.test_transfer import exported, imported
-from tests.test_transfer_format import forged, refusal
-from tests.test_transfer_lies import WRONG
+from tests.transfer.test_format import forged, refusal
+from tests.transfer.test_lies import WRONG
+from tests.transfer.test_transfer import exported, imported
 from zrb_store import Store, open_store
-from zrb_store.operations.transfer import copy
+from zrb_store.operations.copy import copy
 
 pytestmark = pytest.mark.long_on_postgresql
 

@@ -11,9 +11,9 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from tests.test_transfer import exported, imported
+from tests.transfer.test_transfer import exported, imported
 from zrb_store import Store, ZrbStoreError
-from zrb_store.operations.export import HashChain, write_lines
+from zrb_store.transfer.lines import HashChain, write_lines
 
 
 def test_the_format(store: Store) -> None:

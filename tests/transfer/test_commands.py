@@ -13,9 +13,9 @@ from tests.commands import Commands
 from tests.postgres import wait_until
 from tests.sessions import parse_lines
 from tests.test_doctor import fill_with_history
-from tests.test_transfer import comparable, exported
+from tests.transfer.test_transfer import comparable, exported
 from zrb_store import Store, open_store
-from zrb_store.operations.export import FIELDS
+from zrb_store.operations.copy import FIELDS
 from zrb_store.render import terminal as its_terminal
 
 pytestmark = pytest.mark.long_on_postgresql
@@ -70,7 +70,7 @@ def test_progress_is_shown_on_a_terminal(
         wait_until(lambda: "60%" in terminal.getvalue(), terminal.getvalue)
         return 5
 
-    monkeypatch.setattr("zrb_store.cli.transfer.copy_sessions", copy)
+    monkeypatch.setattr("zrb_store.transfer.commands.copy_sessions", copy)
     assert command("copy", location, str(tmp_path / "copy.db")).out == "5 sessions\n"
     assert re.search(r"\r\x1b\[Kcopying: 60% \(3 of 5\), \d+ s\r", terminal.getvalue())
     assert terminal.getvalue().endswith("\r\x1b[K"), "nothing is left of it"

@@ -28,13 +28,13 @@ from tests.test_fork import Scenario, ScenarioRun, steps
 from zrb_store import InvalidArgument, SessionNotFound, Store, ZrbStoreError, codec, open_store
 from zrb_store.db import tables
 from zrb_store.db import transaction as db_transaction
-from zrb_store.operations import transfer
-from zrb_store.operations.export import export
+from zrb_store.operations.copy import copy
 from zrb_store.operations.mark import mark
 from zrb_store.operations.sessions import pin
-from zrb_store.operations.transfer import copy, import_sessions
 from zrb_store.operations.values import push
 from zrb_store.queries import by_hand
+from zrb_store.transfer.export import export
+from zrb_store.transfer.importing import import_sessions
 
 
 def exported(store: Store, *names: str) -> bytes:
@@ -183,7 +183,7 @@ def test_any_scenario_goes_there_and_back(store: Store, other: Store, scenario: 
 @pytest.mark.slow
 def test_many_sessions_go_there_and_back(tmp_path: Path, new_postgres: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(db_transaction, "MOST_ROWS", 100)
-    monkeypatch.setattr(transfer, "BATCH", 100)
+    monkeypatch.setattr("zrb_store.operations.copy.BATCH", 100)
     with open_store(tmp_path / "first.db") as few, open_store(tmp_path / "many.db") as many:
         fill_with_history(few)
         content = exported(few)
@@ -289,7 +289,7 @@ def test_a_session_that_appears_meanwhile_is_left_alone(
 ) -> None:
     store.session("s").xcom["q"].push("theirs")
     other.session("s").xcom["q"].push("ours")
-    monkeypatch.setattr("zrb_store.operations.transfer._refuse_existing", lambda *_: None)
+    monkeypatch.setattr("zrb_store.operations.copy.refuse_existing", lambda *_: None)
     with pytest.raises(ZrbStoreError, match="there is a session s already"):
         copy(store.database, other.database)
     assert list(other.session("s").xcom["q"]) == ["ours"]
@@ -312,7 +312,7 @@ def test_a_transaction_is_tried_again(store: Store, other: Store, monkeypatch: p
         if next(failures, False):
             raise Busy
 
-    monkeypatch.setattr("zrb_store.operations.transfer.record_change", interfered)
+    monkeypatch.setattr("zrb_store.operations.copy.record_change", interfered)
     assert copy(store.database, other.database) == 6
     assert shown(store) == shown(other)
 
@@ -343,7 +343,7 @@ def test_memory_stays_flat(tmp_path: Path) -> None:
 
 def test_pages_and_batches(store: Store, other: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(db_transaction, "MOST_ROWS", 3)
-    monkeypatch.setattr(transfer, "BATCH", 4)
+    monkeypatch.setattr("zrb_store.operations.copy.BATCH", 4)
     fill_with_history(store)
     queue = store.session("q").xcom["q"]
     queue.extend(range(10))

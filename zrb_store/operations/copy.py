@@ -1,43 +1,32 @@
-"""`copy` and `import`: sessions from another store, or from the lines of an export.
+"""Sessions are copied from one store to another, with everything stored about them, each in one transaction.
 
-An import first writes all lines into an empty scratch database, where the invariants are checked as `doctor` checks
-them. Then it copies the sessions from there. So nothing is written into the store unless the whole file is sound, each
-session is one short transaction, and memory stays flat.
+Records refer to each other by name instead of id. What an import reads takes the same road.
 """
 
 from __future__ import annotations
 
-import contextlib
+import dataclasses
 import functools
 import json
-import sqlite3
 import tempfile
 from array import array
 from bisect import bisect_left
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import IO, NamedTuple, get_args
 
-from zrb_store.db.columns import MOST_TICK
+from zrb_store.db import columns
+from zrb_store.db.columns import MOST_TICK, ColumnRule, Columns
 from zrb_store.db.engine import Database
-from zrb_store.db.schema import scratch_database
 from zrb_store.db.transaction import Transaction
-from zrb_store.errors import InvalidArgument, SessionNotFound, ZrbStoreError
-from zrb_store.names import check_session_name, split_id
-from zrb_store.operations.export import (
-    InvalidRecord,
-    bounded_lines,
-    damaged_line_error,
-    read_lines,
-    require,
-    sound_sessions,
-)
+from zrb_store.errors import InvalidArgument, ZrbStoreError
+from zrb_store.names import is_session_name, split_id
 from zrb_store.queries import attempts, clock, sessions
-from zrb_store.queries import transfer as queries
+from zrb_store.queries import copy as queries
 from zrb_store.queries.by_hand import record_change
-from zrb_store.queries.invariants import INVARIANTS, violations
-from zrb_store.queries.transfer import Record
+from zrb_store.queries.copy import Record
+from zrb_store.queries.invariants import damaged_sessions
+from zrb_store.queries.output import size_of_lines
 from zrb_store.records import Damage
 
 BATCH = 500
@@ -64,45 +53,44 @@ def copy(
         total = 0
         for name in queries.names(rows) if chosen is None else chosen:
             total += 1
-            _refuse_existing(target, name, "copy to a new store, delete it there, or name the sessions to copy")
+            refuse_existing(target, name, "copy to a new store, delete it there, or name the sessions to copy")
         sound = sound_sessions(rows, chosen, damage)
-        return _write(rows, target, sound, "copy", _renaming(rename or {}), lambda done: progress(done, total))
+        return write_sessions(rows, target, sound, "copy", renaming(rename or {}), lambda done: progress(done, total))
 
 
-def import_sessions(
-    database: Database,
-    file: IO[bytes],
-    where: str,
-    rename: Mapping[str, str] | None = None,
-    progress: Callable[[int, int], None] = lambda done, total: None,
-) -> int:
-    """Write the sessions of an export, each in one transaction, after the whole file and all names were checked."""
-    rename = dict(rename or {})
-    for name in rename.values():
-        check_session_name(name)
-    with scratch_database() as scratch:
-        scratch.transact(functools.partial(_fill, file, where))
-        with scratch.snapshot() as rows:
-            # Those of the other kind of database too, since the rows may go there.
-            for _, what in violations(rows, INVARIANTS):
-                raise ZrbStoreError(f"{where} is damaged: it has {what}; nothing was imported")
-            names = list(queries.names(rows))
-            if missing := rename.keys() - set(names):
-                raise SessionNotFound(f"{where} has no session {', '.join(sorted(missing))} to rename")
-            for name, count in Counter(rename.get(name, name) for name in names).items():
-                if count > 1:
-                    raise ZrbStoreError(f"{count} sessions would be named {name}: choose another name")
-                _refuse_existing(database, name, f"--rename {name}=NEW gives it another name")
-            return _write(rows, database, names, "import", _renaming(rename), lambda done: progress(done, len(names)))
+def sound_sessions(transaction: Transaction, names: Sequence[str] | None, damage: Damage | None) -> Iterator[str]:
+    """Yield which of these sessions, or of all, can be imported, the oldest first. `damage` collects the others."""
+    chosen = None if names is None else set(names)
+    damaged = damaged_sessions(transaction, names)
+    for name in queries.names(transaction):
+        if chosen is not None and name not in chosen:
+            continue
+        # A session is read twice, since a line that was printed cannot be taken back.
+        problem = damaged.get(name) or _problem(queries.read(transaction, name))
+        if problem is None:
+            yield name
+        elif damage is not None:
+            damage.note(f"session {name}", [problem])
 
 
-def _refuse_existing(database: Database, name: str, remedy: str) -> None:
+def _problem(records: Iterator[Record]) -> str | None:
+    """Return the reason why `import` would refuse one of the records, or None."""
+    for record in records:
+        kind = record.pop("record")
+        try:
+            check_fields(kind, record)
+        except InvalidRecord as error:
+            return f"{kind}: {error}"
+    return None
+
+
+def refuse_existing(database: Database, name: str, remedy: str) -> None:
     """Raise an error if there is a session of this name. The message ends with what to do about it."""
     if sessions.find(database, name) is not None:
         raise ZrbStoreError(f"there is a session {name} in {database.shown_url} already: {remedy}")
 
 
-def _renaming(names: Mapping[str, str]) -> Change:
+def renaming(names: Mapping[str, str]) -> Change:
     """Return a function that renames sessions wherever a record names them. The new names are by the old ones."""
 
     def rename(record: Record) -> Record:
@@ -117,40 +105,7 @@ def _renaming(names: Mapping[str, str]) -> Change:
     return rename
 
 
-def _fill(file: IO[bytes], where: str, scratch: Transaction) -> None:
-    """Write the lines of an export into an empty database."""
-    number = 0
-    written = array("q")
-    writer: _SessionWriter | None = None
-    with tempfile.TemporaryFile("w+") as owners:
-        for number, record in read_lines(bounded_lines(file, where), where):
-            with _naming_line(number, where):
-                if record["record"] == "session":
-                    if writer is not None:
-                        writer.flush()
-                    writer = _SessionWriter(scratch, record, owners)
-                    written.append(writer.session_id)
-                elif writer is not None:
-                    writer.write(record)
-        with _naming_line(number, where):
-            if writer is not None:
-                writer.flush()
-        for batch in _batches(owners):
-            _set_owners(batch, written, scratch)
-
-
-@contextlib.contextmanager
-def _naming_line(number: int, where: str) -> Iterator[None]:
-    try:
-        yield
-    except InvalidRecord as error:
-        raise damaged_line_error(number, where, error) from None
-    except sqlite3.IntegrityError:
-        reason = f"one of the last {BATCH} lines is repeated, or belongs to a missing line"
-        raise damaged_line_error(number, where, reason) from None
-
-
-def _write(
+def write_sessions(
     rows: Transaction,
     target: Database,
     names: Iterable[str],
@@ -169,7 +124,7 @@ def _write(
             records = map(change, queries.read(rows, name))
             session = next(records)
             highest = _renumber(session, base)
-            writer = _SessionWriter(transaction, session, owners)
+            writer = SessionWriter(transaction, session, owners)
             for record in records:
                 highest = max(highest, _renumber(record, base))
                 writer.write(record)
@@ -184,8 +139,8 @@ def _write(
             work = functools.partial(write_session, name=name, base=base, owners_end=owners.tell())
             written.append(target.transact(work, action))
             progress(len(written))
-        for batch in _batches(owners):
-            target.transact(functools.partial(_set_owners, batch, written))
+        for batch in batches_of_owners(owners):
+            target.transact(functools.partial(set_owners, batch, written))
     return len(written)
 
 
@@ -200,7 +155,7 @@ def _renumber(record: Record, base: int) -> int:
     return highest
 
 
-class _SessionWriter:
+class SessionWriter:
     """A writer of the records of one session, with ids in place of names."""
 
     def __init__(self, transaction: Transaction, session: Record, owners: IO[str]) -> None:
@@ -266,7 +221,7 @@ class _SessionWriter:
                 record[link] = self._id("attempt", f"{task}#{number}")
                 continue
             kind: queries.Link = "returned" if record["record"] == "return" else link
-            foreign = _ForeignOwner(kind, record["queue_id"], record["seq"], record[moment], session, task, number)
+            foreign = ForeignOwner(kind, record["queue_id"], record["seq"], record[moment], session, task, number)
             self._owners.write(json.dumps(foreign) + "\n")
 
     def _own(self, what: str, owner: str | None) -> int | None:
@@ -285,7 +240,7 @@ class _SessionWriter:
         return found
 
 
-class _ForeignOwner(NamedTuple):
+class ForeignOwner(NamedTuple):
     """A value, or a return of one, that an attempt of another session has or had, to be linked after all sessions."""
 
     link: queries.Link
@@ -297,7 +252,7 @@ class _ForeignOwner(NamedTuple):
     number: int
 
 
-def _set_owners(batch: Sequence[_ForeignOwner], written: Sequence[int], transaction: Transaction) -> None:
+def set_owners(batch: Sequence[ForeignOwner], written: Sequence[int], transaction: Transaction) -> None:
     """Set the owners of values that belong to attempts of other sessions, if those sessions were written too."""
 
     @functools.cache
@@ -314,7 +269,61 @@ def _set_owners(batch: Sequence[_ForeignOwner], written: Sequence[int], transact
             queries.set_owner(transaction, each.link, each.queue_id, each.seq, each.at, attempt_id)
 
 
-def _batches(owners: IO[str]) -> Iterator[list[_ForeignOwner]]:
+def batches_of_owners(owners: IO[str]) -> Iterator[list[ForeignOwner]]:
     owners.seek(0)
-    while batch := [_ForeignOwner(*json.loads(line)) for line in islice(owners, BATCH)]:
+    while batch := [ForeignOwner(*json.loads(line)) for line in islice(owners, BATCH)]:
         yield batch
+
+
+# -- the fields of each kind of record: the columns of its table without ids, and names in place of foreign keys
+
+
+def _owner(text: str) -> str | None:
+    try:
+        session, _, number = split_id(text)
+    except InvalidArgument as error:
+        return f"is not an attempt: {error}"
+    return None if is_session_name(session) and number > 0 else f"is not an attempt: {text[:60]!r}"
+
+
+_OWNER = ColumnRule(
+    str,
+    nullable=True,
+    pattern=r"^[A-Za-z0-9._:+][A-Za-z0-9._:+-]{0,199}/[\s\S]*#[0-9]{1,18}$",
+    note="SESSION/TASK#NUMBER",
+    content=_owner,
+)
+_QUEUE = ColumnRule(str, note="name of the session's queue", content=columns.QUEUE["name"].content)
+_RUN = ColumnRule(int, nullable=True, least=1, most=columns.RUN["number"].most, note="number of the session's run")
+
+
+_LINKS: Mapping[str, Columns] = {
+    "attempt": {"run": _RUN, "result_queue": dataclasses.replace(_QUEUE, nullable=True), "parent": _OWNER},
+    "output": {"attempt": dataclasses.replace(_OWNER, nullable=False)},
+    "value": {"queue": _QUEUE, "pushed_by": _OWNER, "taken_by": _OWNER},
+    "return": {"queue": _QUEUE, "taken_by": _OWNER},
+    "replaced": {"queue": _QUEUE},
+}
+FIELDS: Mapping[str, Columns] = {kind: {**_LINKS.get(kind, {}), **copied} for kind, copied in queries.COPIED.items()}
+"""What each field may hold, by kind of record and name of the field."""
+
+
+class InvalidRecord(ValueError):
+    """A record that no store can have."""
+
+
+def require(condition: bool, reason: str) -> None:
+    """Raise `InvalidRecord` unless the condition holds."""
+    if not condition:
+        raise InvalidRecord(reason)
+
+
+def check_fields(kind: str, record: Record) -> None:
+    """Check each field of a record by itself; raise `InvalidRecord` if no store can have it."""
+    fields = FIELDS[kind]
+    require(record.keys() == fields.keys(), "its fields are not those of this format")
+    for name, column in fields.items():
+        problem = column.problem(record[name])
+        require(problem is None, f"{name} {problem}")
+    if kind == "output":
+        require(record["size"] == size_of_lines(record["data"]), "size is not that of its lines")
