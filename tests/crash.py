@@ -42,7 +42,7 @@ from tests.places import Files, Places, Schemas
 from tests.postgres import private_server
 from tests.processes import children
 from tests.rows import faults, query, states
-from tests.shell_fire import consume_in_shells_under_fire
+from tests.shell.fire import consume_in_shells_under_fire
 from tests.test_outages import lose_the_server, outlive, suspend
 from tests.test_shared_queue import consume_under_fire
 from tests.workers import push_and_take

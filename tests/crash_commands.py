@@ -20,7 +20,7 @@ import psutil
 from tests.places import Places
 from tests.postgres import DEADLINE
 from tests.rows import faults
-from tests.shell_consumers import PROGRAM
+from tests.shell.consumers import PROGRAM
 from zrb_store import open_store
 from zrb_store.db.location import store_url
 

@@ -23,7 +23,7 @@ import psutil
 from tests.places import Files, Places, Schemas
 from tests.postgres import DEADLINE
 from tests.rows import faults, query
-from tests.shell_consumers import PROGRAM
+from tests.shell.consumers import PROGRAM
 from zrb_store import Store, open_store
 from zrb_store.db.location import store_url
 from zrb_store.process import identity, is_group_alive

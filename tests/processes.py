@@ -29,7 +29,7 @@ P = ParamSpec("P")
 
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(
-    ["tests.command_consumers", "tests.consumers", "tests.runners", "tests.shell_consumers", "tests.workers"]
+    ["tests.shell.command_consumers", "tests.consumers", "tests.runners", "tests.shell.consumers", "tests.workers"]
 )
 
 

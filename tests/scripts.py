@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.postgres import DEADLINE
-from tests.shell_consumers import PROGRAM, Ended
+from tests.shell.consumers import PROGRAM, Ended
 from zrb_store.db.location import store_url
 
 

@@ -28,7 +28,7 @@ ROWS = [
     ("commands", {"cli"}),
     ("pages", {"page"}),
     ("drawing", {"render"}),
-    ("facade", {"", "store", "run", "attempt", "agents", "xcom", "shell", "testing"}),
+    ("facade", {"", "store", "run", "attempt", "agents", "xcom", "testing"}),
     ("by hand", {"operations"}),
     ("runtime", {"runtime"}),
     ("readers", {"inspect"}),
@@ -41,7 +41,7 @@ ROWS = [
 # Where each library may be imported.
 LIBRARIES = {
     "alembic": {"zrb_store.db.migrate"},
-    "click": {"zrb_store.cli", "zrb_store.render", "zrb_store.transfer.commands"},
+    "click": {"zrb_store.cli", "zrb_store.render", "zrb_store.shell", "zrb_store.transfer"},
     "jinja2": {"zrb_store.page"},
     "markupsafe": {"zrb_store.page"},
     "psutil": {"zrb_store.process"},

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.shell_consumers import Shell, shells
+from tests.shell.consumers import Shell, shells
 from tests.told import Told, events
 from zrb_store import Store
 

@@ -12,7 +12,7 @@ import pytest
 from tests.commands import Commands
 from tests.consumers import taken
 from tests.sessions import parse
-from tests.shell_consumers import Shell, shells
+from tests.shell.consumers import Shell, shells
 from zrb_store import Store
 from zrb_store.inspect.queues import queue_overview
 from zrb_store.operations.values import set_paused

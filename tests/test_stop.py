@@ -19,7 +19,7 @@ from tests.postgres import wait_until
 from tests.processes import Child
 from tests.rows import faults, query, states, until_it_lives
 from tests.runners import hold_a_run
-from tests.shell_consumers import Shell, shells
+from tests.shell.consumers import Shell, shells
 from tests.stopping import run_two, work, work_elsewhere
 from zrb_store import Store
 from zrb_store.operations.stop import _ask

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from zrb_store import wings
+from zrb_store import open_store, wings
 
 ROOT = Path(__file__).parent.parent
 
@@ -35,33 +35,56 @@ def smoke_tests(wing: str, folder: Path) -> list[str]:
     return [path for path, text in texts.items() if "mark.smoke" in text and not uses.search(text)]
 
 
-@pytest.mark.parametrize("wing", wings.NAMES)
-def test_the_core_works_without_it(wing: str, tmp_path: Path) -> None:
-    copy_without(wing, tmp_path)
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path), "ZRB_STORE_URL": str(tmp_path / "store.db")}
+class Copy:
+    """A copy of the package without one wing, in a folder of its own."""
 
-    def command(*words: str) -> subprocess.CompletedProcess[str]:
-        program = "import sys; from zrb_store.cli import main; main()"
+    def __init__(self, wing: str, folder: Path) -> None:
+        copy_without(wing, folder)
+        self.folder = folder
+        self.environment = {**os.environ, "PYTHONPATH": str(folder), "ZRB_STORE_URL": str(folder / "store.db")}
+
+    def python(self, *words: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-c", program, *words], cwd=tmp_path, env=environment, capture_output=True, text=True
+            [sys.executable, *words], cwd=self.folder, env=self.environment, capture_output=True, text=True
         )
 
+    def command(self, *words: str) -> subprocess.CompletedProcess[str]:
+        return self.python("-c", "import sys; from zrb_store.cli import main; main()", *words)
+
+
+@pytest.mark.parametrize("wing", wings.NAMES)
+def test_the_core_works_without_it(wing: str, tmp_path: Path) -> None:
+    copy = Copy(wing, tmp_path)
     added = next(each for name, each in zip(wings.NAMES, wings.installed(), strict=True) if name == wing).commands
-    shown = command("--help").stdout
+    shown = copy.command("--help").stdout
     listed = re.findall(r"^  (\S+)  ", shown, re.MULTILINE)
     assert "show" in listed, shown
     assert not {*listed} & {*added}
     for name in added:
-        refused = command(name)
+        refused = copy.command(name)
         assert (refused.returncode, f"there is no command '{name}'" in refused.stderr) == (2, True)
-    assert command("run", "s", "--", "echo", "done").stdout == "done\n"
-    assert "completed" in command("show", "s").stdout
-    assert command("doctor").returncode == 0
-    pytest_command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
-    selection = ["-m", "smoke", "-k", "not postgresql and not wheel"]
-    files = smoke_tests(wing, tmp_path / "tests")
-    done = subprocess.run(
-        [*pytest_command, *selection, *files], cwd=tmp_path, env=environment, capture_output=True, text=True
-    )
+    with open_store(tmp_path / "store.db") as store, store.session("s").run() as run:
+        run.task("count", len, "abc")
+    assert "completed" in copy.command("show", "s").stdout
+    assert copy.command("doctor").returncode == 0
+    selection = ["-m", "smoke", "-k", "not postgresql and not wheel", *smoke_tests(wing, tmp_path / "tests")]
+    done = copy.python("-m", "pytest", "-q", "-p", "no:cacheprovider", *selection)
     assert done.returncode == 0, done.stdout[-4000:]
     assert re.search(r"\d\d passed", done.stdout)
+
+
+def test_a_session_of_run_is_shown_and_not_resumed_without_its_wing(tmp_path: Path) -> None:
+    copy = Copy("shell", tmp_path)
+    program = [sys.executable, "-P", "-c", "import sys; from zrb_store.cli import main; main()"]
+    environment = {**copy.environment, "PYTHONPATH": str(ROOT)}
+    failed = subprocess.run([*program, "run", "s", "--", "false"], cwd=tmp_path, env=environment, capture_output=True)
+    assert failed.returncode == 1
+    assert "failed" in copy.command("show", "s").stdout
+    for words in (["resume", "s"], ["resume", "s", "--plan"], ["replay", "s/false#1", "--yes"]):
+        refused = copy.command(*words)
+        assert (refused.returncode, refused.stdout) == (1, "")
+        assert refused.stderr == (
+            "zrb-store: session s runs a command: install a zrb-store that has the command `run`\n"
+        )
+    assert copy.command("report", "s").returncode == 0
+    assert copy.command("doctor").returncode == 0

@@ -8,9 +8,9 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping
 from importlib import import_module
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-NAMES = ("transfer",)
+NAMES = ("shell", "transfer")
 """The folders of this package that are wings."""
 
 
@@ -19,16 +19,27 @@ class Command(NamedTuple):
 
     module: str
     purpose: str
+    after: str | None = None
+    """The command that it follows in lists; None for the first one."""
     reads: bool = False
     """Whether it changes and takes nothing. Only such a command is suggested to a user who mistypes one."""
+    answer: str | None = None
+    """`MODULE:FUNCTION` that gets its words and a function for messages, and returns whether it has answered already.
+
+    It is called before click is imported.
+    """
+    refusal: int | None = None
+    """Its exit code for every error of ours, if the usual ones could be those of a command that it runs."""
+    dies_of_interrupt: bool = False
+    """Whether its process dies of SIGINT after Ctrl-C: bash ends its script only then."""
 
 
 class Wing(NamedTuple):
     """What a wing adds to the core."""
 
     commands: Mapping[str, Command]
-    follows: str
-    """The command after which its commands are listed."""
+    command_resumer: str | None = None
+    """`MODULE:CLASS` of the `CommandResumer` of sessions that run a command."""
 
 
 @functools.cache
@@ -43,3 +54,9 @@ def installed() -> tuple[Wing, ...]:
             if error.name != module:
                 raise
     return tuple(found)
+
+
+def load(place: str) -> Any:
+    """Import what a wing names as `MODULE:NAME`."""
+    module, _, name = place.partition(":")
+    return getattr(import_module(module), name)

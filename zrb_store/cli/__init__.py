@@ -10,7 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from zrb_store.cli.command_table import COMMANDS
 from zrb_store.errors import ZrbStoreError
+from zrb_store.wings import load
 
 if TYPE_CHECKING:
     from zrb_store.cli.resume import Resumer
@@ -20,8 +22,7 @@ def main(args: Sequence[str] | None = None, prog_name: str = "zrb-store") -> Non
     """Run one command and exit. The user never sees a traceback."""
     args = sys.argv[1:] if args is None else args
     code = run(args, prog_name)
-    # Bash ends its script at Ctrl-C only if this process dies of it, too.
-    if code == 128 + signal.SIGINT and {*args[:1]} & {"run", "step"}:
+    if code == 128 + signal.SIGINT and any(COMMANDS[name].dies_of_interrupt for name in args[:1] if name in COMMANDS):
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         with contextlib.suppress(OSError):
             sys.stdout.flush()
@@ -32,8 +33,8 @@ def main(args: Sequence[str] | None = None, prog_name: str = "zrb-store") -> Non
 def run(args: Sequence[str], prog_name: str = "zrb-store", resumer: Resumer | None = None) -> int:
     """Run one command with the arguments as typed after `prog_name`. Without a resumer no tasks can be run.
 
-    The exit code: 0 ok, 1 differs or unhealthy, 2 usage, 3 not found, 65 inputs differ, 69 no store, 75 busy; 125 for
-    any of these of `step`, whose command may exit with each of them.
+    The exit code: 0 ok, 1 differs or unhealthy, 2 usage, 3 not found, 65 inputs differ, 69 no store, 75 busy; in place
+    of these the command's own one for refusals, if it has one.
     """
     if args[:1] == ["__complete"]:  # a shell asks, by the script of `completion`
         from zrb_store.cli.completion import answer
@@ -45,21 +46,20 @@ def run(args: Sequence[str], prog_name: str = "zrb-store", resumer: Resumer | No
 
         print_line(message, prog_name)
 
-    is_step = "step" in args[:1]
+    command = COMMANDS.get(args[0]) if args else None
+    refusal = None if command is None else command.refusal
     # Closed by the parent process, as with `>&-`: what must be printed cannot be, and messages go nowhere.
     if sys.stdout is None:
         sys.stdout = open(os.open(os.devnull, os.O_RDONLY), "w")  # noqa: SIM115, PTH123 - open until the process ends
     if sys.stderr is None:
         sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115
-    if is_step:
-        from zrb_store.shell.stored_step import answer as answer_again
-
+    if command is not None and command.answer is not None:
         try:
-            if answer_again(args[1:], tell):
+            if load(command.answer)(args[1:], tell):
                 return 0
         except ZrbStoreError as error:
             tell(str(error))
-            return 125
+            return error.exit_code if refusal is None else refusal
         except KeyboardInterrupt:
             return 130
     import click
@@ -87,8 +87,8 @@ def run(args: Sequence[str], prog_name: str = "zrb-store", resumer: Resumer | No
         click.echo(error.format_message())
         return 2
     except click.UsageError as error:
-        command = error.ctx.command_path if error.ctx else prog_name
-        message, code = f"{error.format_message()} (see `{command} --help`)", 2
+        path = error.ctx.command_path if error.ctx else prog_name
+        message, code = f"{error.format_message()} (see `{path} --help`)", 2
     except click.ClickException as error:
         message, code = error.format_message(), error.exit_code
     except (click.Abort, KeyboardInterrupt):
@@ -102,4 +102,4 @@ def run(args: Sequence[str], prog_name: str = "zrb-store", resumer: Resumer | No
     except Exception as error:  # noqa: BLE001 - a bug of ours, of which a traceback would not help the user
         message, code = f"internal error, please report it: {type(error).__name__}: {error}", 1
     tell(message)
-    return 125 if is_step and code != 130 else code  # so that it is not taken for the exit code of its command
+    return code if refusal is None or code == 130 else refusal

@@ -8,10 +8,6 @@ from zrb_store.wings import Command, installed
 
 _CORE = {
     # name: (module of this package, purpose)
-    "run": ("shell", "Run a command, or resume it; if it has completed, print its result."),
-    "step": ("shell", "Run a command of a script once: if it has completed before, print its output again."),
-    "result": ("shell", "Give the result of the running task."),
-    "wait": ("shell", "Wait for a value in a script, without a process: print it, or end the task until it is there."),
     "list": ("list", "List sessions, the newest first."),
     "show": ("show", "Show a session's tasks, attempts and queues, and what happened to each value."),
     "get": ("values", "Print one value, ready for use in $(...)."),
@@ -26,7 +22,6 @@ _CORE = {
     "push": ("values", "Push a value to a queue."),
     "pop": ("values", "Take the oldest value of a queue and print it."),
     "approve": ("approve", "Answer an agent that waits for the approval of a call, or for a larger budget."),
-    "consume": ("consume", "Run a command for each value of a queue, and give back values whose command fails."),
     "queue": ("values", "Show or set the delivery limit of a queue, or pause it."),
     "requeue": ("values", "Make dead values live again."),
     "replace": ("values", "Replace the content of a live, delayed or dead value."),
@@ -69,9 +64,9 @@ def _with_wings() -> Mapping[str, Command]:
         (name, Command(f"{__package__}.{module}", purpose, reads=name in _READING))
         for name, (module, purpose) in _CORE.items()
     ]
-    for wing in installed():
-        place = next((place for place, (name, _) in enumerate(found, 1) if name == wing.follows), len(found))
-        found[place:place] = wing.commands.items()
+    for name, added in (each for wing in installed() for each in wing.commands.items()):
+        places = {known: place for place, (known, _) in enumerate(found, 1)}
+        found.insert(0 if added.after is None else places.get(added.after, len(found)), (name, added))
     return dict(found)
 
 

@@ -17,7 +17,7 @@ from zrb_store.cli import completion
 from zrb_store.cli.arguments import refuse_usage, words_argument
 from zrb_store.cli.command import app, command
 from zrb_store.cli.diff import print_differences
-from zrb_store.cli.resume import parse_words
+from zrb_store.cli.resume import command_resumer, parse_words
 from zrb_store.codec.compare import differences
 from zrb_store.db.engine import Database
 from zrb_store.errors import InputsDiffer, InvalidArgument, TaskNotFound, ZrbStoreError
@@ -33,7 +33,6 @@ from zrb_store.records import AttemptRecord, SessionRecord
 from zrb_store.render.format import program_name
 from zrb_store.render.stderr import print_line
 from zrb_store.settings import REPLAYS
-from zrb_store.shell.run import stored_run
 from zrb_store.store import Store, open_store
 
 Run = Callable[[Store], int]
@@ -108,7 +107,10 @@ def replay(
         if value is not None or session.argv:
             if at_exception or at_start or inputs:
                 raise click.UsageError("--pdb, --break and inputs are for tasks of zrb: this is a command")
-            run = _command(source, session) if value is None else _delivery(source, attempt, value)
+            if value is None:
+                run = command_resumer(session).replay(source, session)
+            else:
+                run = _delivery(source, attempt, value)
         elif not session.path or tasks is None:
             if session.path:
                 raise ZrbStoreError("only zrb can run tasks: call `zrb xcom` in the folder of its project")
@@ -176,18 +178,14 @@ def _ask(attempt: str, *, yes: bool) -> None:
         raise ZrbStoreError("nothing was run")
 
 
-def _command(database: Database, session: SessionRecord) -> Run:
-    call = stored_run(database, session, takes_over=False)
-    return lambda store: call.run(store, lambda _: None, lambda _: None)
-
-
 def _delivery(database: Database, attempt: AttemptRecord, value: Handled) -> Run:
     last = next((run for run in runs.of_session(database, attempt.session_id) if run.id == attempt.run_id), None)
     words = [] if last is None else last.command
     if last is None or "consume" not in words:
         raise _of_program(attempt.session)
     folder, command = last.folder, app.get_command(click.Context(app), "consume")
-    assert command is not None
+    if command is None:
+        raise ZrbStoreError("only a zrb-store that has the command `consume` can replay its deliveries")
     ctx = command.make_context("consume", words[words.index("consume") + 1 :])
     if any(MASK in word for word in ctx.params["argv"]):
         raise InputsDiffer(f"the command of session {attempt.session} has a secret, which is not stored")

@@ -69,13 +69,15 @@ def report(
 
 def _plan(resumer: Resumer | None, store: Store, session: SessionRecord) -> Plan | None:
     """Return what a resume would do, or why that cannot be told."""
-    if session.argv:
-        from zrb_store.cli.shell import CommandResumer
-
-        resumer = CommandResumer()
-    if resumer is None or not session.path or session.is_finished:
+    if not session.path or session.is_finished:
         return None
     try:
+        if session.argv:
+            from zrb_store.cli.resume import command_resumer
+
+            resumer = command_resumer(session)
+        if resumer is None:
+            return None
         decisions = resumer.plan(store, session, ResumeOptions())
     except ZrbStoreError as error:
         return Plan(as_typed(str(error), program_name()), [])

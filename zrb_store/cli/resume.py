@@ -1,11 +1,11 @@
-"""`resume`: it finds the session to resume. The plugin runs tasks of zrb, and `cli/shell.py` the command of `run`."""
+"""`resume`: it finds the session to resume. The plugin runs tasks of zrb, and a wing commands."""
 
 from __future__ import annotations
 
 import dataclasses
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 import click
@@ -13,6 +13,7 @@ import click
 from zrb_store.cli import completion
 from zrb_store.cli.arguments import format_option, refuse_usage, since_option, whole_number, words_argument
 from zrb_store.cli.command import command
+from zrb_store.db.engine import Database
 from zrb_store.errors import SessionBusy, StoreMissing, ZrbStoreError
 from zrb_store.inspect import session_names
 from zrb_store.inspect.resume import Decision, ResumeOptions, refuse_program
@@ -24,6 +25,7 @@ from zrb_store.records import JsonTree, SessionRecord
 from zrb_store.render.stderr import print_line
 from zrb_store.run.lifecycle import refuse_waiting
 from zrb_store.store import Store, open_store
+from zrb_store.wings import installed, load
 
 if TYPE_CHECKING:
 
@@ -46,6 +48,12 @@ if TYPE_CHECKING:
 
         def accept(self) -> None:
             """Let what was planned be run after click is done, with zrb's own exit codes."""
+
+    class CommandResumer(Resumer, Protocol):
+        """What resumes sessions that run a command, and replays their attempts."""
+
+        def replay(self, database: Database, session: SessionRecord) -> Callable[[Store], int]:
+            """Return what runs the command in a scratch store, and returns its exit code."""
 
 
 @command(
@@ -220,15 +228,22 @@ def resume(
 
 
 def _resumer(store: Store, session: SessionRecord, resumer: Resumer | None, words: str) -> Resumer:
-    """Return what resumes a session: zrb, whose `resumer` it is, or the command of `run`."""
+    """Return what resumes a session: zrb, whose `resumer` it is, or the wing of commands."""
     if session.argv:
-        from zrb_store.cli.shell import CommandResumer
-
-        return CommandResumer()
+        return command_resumer(session)
     if resumer is None:
         refuse_program(store.database, session)
         raise ZrbStoreError(f"only zrb can run tasks: use `zrb xcom resume {words}` in the folder of its project")
     return resumer
+
+
+def command_resumer(session: SessionRecord) -> CommandResumer:
+    """Return what resumes a session that runs a command."""
+    for wing in installed():
+        if wing.command_resumer is not None:
+            resumer: CommandResumer = load(wing.command_resumer)()
+            return resumer
+    raise ZrbStoreError(f"session {session.name} runs a command: install a zrb-store that has the command `run`")
 
 
 def _parse_change(text: str) -> tuple[str, str]:

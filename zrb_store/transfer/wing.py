@@ -8,9 +8,8 @@ _MODULE = f"{__package__}.commands"
 
 WING = Wing(
     commands={
-        "export": Command(_MODULE, "Write sessions as JSON Lines.", reads=True),
-        "import": Command(_MODULE, "Read sessions from JSON Lines."),
-        "copy": Command(_MODULE, "Copy sessions from one store to another."),
-    },
-    follows="prune",
+        "export": Command(_MODULE, "Write sessions as JSON Lines.", after="prune", reads=True),
+        "import": Command(_MODULE, "Read sessions from JSON Lines.", after="export"),
+        "copy": Command(_MODULE, "Copy sessions from one store to another.", after="import"),
+    }
 )

@@ -10,7 +10,7 @@ import pytest
 from tests.postgres import wait_until
 from tests.rows import faults
 from tests.scripts import Scripts
-from tests.test_shell_steps import ON_SQLITE, steps
+from tests.shell.test_steps import ON_SQLITE, steps
 from tests.test_steps_threads import is_waiting
 from zrb_store import Store, open_store
 from zrb_store.db.transaction import Transaction

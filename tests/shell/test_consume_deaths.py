@@ -15,7 +15,7 @@ import pytest
 from tests.commands import Commands
 from tests.postgres import private_server
 from tests.rows import faults, query, states
-from tests.shell_consumers import Consumer, Shell, shells
+from tests.shell.consumers import Consumer, Shell, shells
 from zrb_store import SessionBusy, Store, open_store
 from zrb_store.process import has_living_member
 

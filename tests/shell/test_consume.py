@@ -13,7 +13,7 @@ import pytest
 
 from tests.commands import Commands
 from tests.rows import all_rows, faults, query, states
-from tests.shell_consumers import Shell, shells
+from tests.shell.consumers import Shell, shells
 from zrb_store import Store
 
 pytestmark = pytest.mark.long_on_postgresql

@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from tests.rows import faults, query, states
-from tests.shell_consumers import Consumer, Shell, shells
+from tests.shell.consumers import Consumer, Shell, shells
 from zrb_store import Store
 from zrb_store.shell.command import CommandRunner
 from zrb_store.shell.consumer import ShellConsumer

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 
 import click
@@ -13,6 +13,7 @@ import click
 from zrb_store import codec
 from zrb_store.cli import arguments
 from zrb_store.cli.command import command
+from zrb_store.db.engine import Database
 from zrb_store.errors import SessionWaiting, Waiting, ZrbStoreError
 from zrb_store.inspect import session_names
 from zrb_store.inspect.resume import Decision, ResumeOptions, commands_to_end, plan
@@ -109,6 +110,10 @@ class CommandResumer:
 
     def explain(self, store: Store, decisions: list[Decision]) -> tuple[list[Decision], list[str]]:
         return decisions, commands_to_end(store.database, self._session, store.database.url)
+
+    def replay(self, database: Database, session: SessionRecord) -> Callable[[Store], int]:
+        call = stored_run(database, session, takes_over=False)
+        return lambda store: call.run(store, lambda _: None, lambda _: None)
 
     def accept(self) -> None:
         raise click.exceptions.Exit(_run(self._call))

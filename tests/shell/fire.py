@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tests.processes import DEADLINE
 from tests.rows import faults, query, states
-from tests.shell_consumers import Consumer, Shell
+from tests.shell.consumers import Consumer, Shell
 from zrb_store import open_store
 
 SCRIPT = """

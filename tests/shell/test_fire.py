@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.shell_fire import consume_in_shells_under_fire
+from tests.shell.fire import consume_in_shells_under_fire
 
 
 @pytest.mark.slow
