@@ -115,7 +115,7 @@ def test_all_that_is_known_of_a_task(command: Commands, store: Store) -> None:
             "session": name,
             "status": "failed",
             "at": of_load["last_failure"]["at"],
-            "error": {"task": "clean 1", "type": "Broken", "message": f"in {name}"},
+            "error": {"task": "clean 1", "type": "Broken", "message": f"in {name}", "others": 0},
         },
         "tokens": None,
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import re
 import xml.etree.ElementTree as ET
 from pathlib import Path
@@ -13,9 +14,9 @@ import sqlalchemy as sa
 from tests.commands import Commands
 from tests.consumers import two_deaths
 from tests.processes import Child
-from tests.sessions import etl, inbox
+from tests.sessions import check, etl, inbox
 from tests.test_reclaim import hold_a_value
-from zrb_store import Store
+from zrb_store import Run, Store
 from zrb_store.inspect.report import describe
 from zrb_store.page.card import Card
 
@@ -35,6 +36,44 @@ def test_it_says_what_failed_and_why_and_what_stands(filled: Store) -> None:
     assert said(filled, "etl-24") == "load failed twice: no column 'price'; 2 stand; 2 wait; 1 value comes back"
     assert said(filled, "etl-25") == "4 tasks completed"
     assert said(filled, "inbox") == "3 values in 1 queue; 2 live"
+
+
+def test_readers_name_the_same_failure_and_how_many_more(command: Commands, store: Store) -> None:
+    """Of tasks that failed at the same time the newest; not one that was only cancelled because of that."""
+
+    def fail(run: Run, *errors: tuple[str, BaseException]) -> None:
+        attempts = [(run.begin(task), error) for task, error in errors]
+        for attempt, error in attempts:
+            attempt.fail(error, "failed" if isinstance(error, ValueError) else "interrupted")
+
+    with pytest.raises(ValueError, match="done"), store.session("etl").run(task="all") as run:
+        fail(run, ("b", ValueError("in an earlier run")), ("gone", ValueError("in an earlier run")))
+        raise ValueError("done")
+    with pytest.raises(ValueError, match="done"), store.session("etl").run() as run:
+        fail(run, ("a", ValueError("no column 'price'")))
+        fail(run, ("a", ValueError("no column 'cost'")), ("b", ValueError("no row")), ("c", KeyboardInterrupt()))
+        raise ValueError("done")
+    assert said(store).startswith("b and 2 more failed: no row")
+    (listed,), (checked,), (counted,) = (
+        json.loads(command(*words).out) for words in (("list", "--json"), ("check", "--json"), ("stats", "--json"))
+    )
+    assert listed["reason"] == checked["reason"] == "b and 2 more: ValueError: no row"
+    error = check("task_stats", counted)["last_failure"]["error"]
+    assert error == {"task": "b", "type": "ValueError", "message": "no row", "others": 2}
+    assert "b and 2 more: ValueError: no row" in command("stats").out
+
+
+@pytest.mark.on_sqlite
+def test_it_says_which_secrets_the_resume_asks_for(command: Commands, store: Store) -> None:
+    """As `show` does."""
+    inputs = {"day": "2026-11-24", **dict.fromkeys(("token", "pin"), {"masked": "***"})}
+    with contextlib.suppress(ValueError), store.session("etl").run(path=["etl"], inputs=inputs) as run:
+        run.task("load", int, "x")
+    assert "zrb xcom resume etl, which asks for token, pin\n" in command("show", "etl").out
+    assert (made(store).command, made(store).asks) == ("zrb xcom resume etl", "which asks for token, pin")
+    page = re.sub("<[^>]+>", "", command("report", "etl").out)
+    assert page.count("zrb xcom resume etl, which asks for token, pin") == 2  # in the card, and how to continue
+    assert "which asks for token, pin</text>" in command("report", "etl", "--format", "svg").out
 
 
 @pytest.mark.on_sqlite

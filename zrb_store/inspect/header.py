@@ -25,3 +25,9 @@ def withheld_inputs(session: SessionRecord) -> list[str]:
     """Return the names of the secret inputs that a session was given: they are not stored, and a resume needs them."""
     inputs = codec.to_json(session.inputs) if session.inputs else {}
     return [name for name, value in inputs.items() if value == {"masked": MASK}] if type(inputs) is dict else []
+
+
+def asks_for(session: SessionRecord) -> str:
+    """Say which secrets the command that resumes a session asks for: `which asks for token, pin`; empty for none."""
+    secrets = withheld_inputs(session)
+    return f"which asks for {', '.join(secrets)}" if secrets else ""

@@ -25,6 +25,7 @@ from zrb_store.inspect.trace import Span, Timeline, merged
 from zrb_store.queries.by_hand import Change
 from zrb_store.queries.history import Value
 from zrb_store.queries.lease import worked_until
+from zrb_store.queries.notify import LastError, last_errors
 from zrb_store.queries.show import dead_by
 from zrb_store.queries.waits import Wait
 from zrb_store.records import (
@@ -137,6 +138,7 @@ class Report:
     pending_left_out: int
     comes_back: list[Value]  # what unfinished attempts hold of its queues
     comes_back_elsewhere: int  # how many values they hold of other sessions' queues
+    failure: LastError | None  # why its last run did not complete
     killed: int  # how many values are dead since an attempt of this session took them
     held: Counter[str]  # how many of its values attempts of other sessions hold, by the state of their process
     waits: Sequence[Wait]  # what it waits for
@@ -198,6 +200,7 @@ def describe(database: Database, name: str, *, budget: Budget | None = None, dam
     budget = budget or Budget()
     with open_session(database, name, last=budget.most_values, damage=damage) as document:
         log, holding = log_of(document), document.pending()
+        ids = [run.id for run in document.runs[-1:]]
         pending = list(holding)
         queues, used, comes_back = _queues(document, budget, holding.keys())
         tasks = _tasks(document, budget, budget.tasks + (budget.values - used) // 2)
@@ -224,6 +227,7 @@ def describe(database: Database, name: str, *, budget: Budget | None = None, dam
             pending_left_out=max(0, len(pending) - _MOST_PENDING),
             comes_back=comes_back,
             comes_back_elsewhere=sum(each.elsewhere for each in holding.values()),
+            failure=last_errors(document.transaction, ids).get(ids[0]) if ids else None,
             killed=dead_by(document.transaction, document.session.id),
             held=held_by_others(document.transaction, document.session, document.read_at),
             waits=document.waits,

@@ -38,8 +38,7 @@ class Failure:
 
     def to_json(self) -> JsonObject:
         """Return it as `stats --format json` shows it."""
-        error = None if self.error is None else self.error._asdict()
-        return {"session": self.session, "status": self.status, "at": iso(self.at), "error": error}
+        return {**pick(self, "session", "status", "at"), "error": self.error and self.error._asdict()}
 
 
 @dataclass

@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from zrb_store.inspect.alert import how_to_start_again
+from zrb_store.inspect.header import asks_for
 from zrb_store.inspect.list import HALTED
 from zrb_store.inspect.report import Report, cut_text
 from zrb_store.inspect.show import Step, Task
@@ -110,6 +111,8 @@ class Card:
             self.cause = self.depth.errors[0][0]
         self.counts = list(_counts(report, tasks))
         self.command = _command(report, program)
+        is_resume = self.command and self.command.endswith(f" resume {report.session.name}")
+        self.asks = asks_for(report.session) if is_resume else ""
         self.made = list(_made(report))
         self.took = format_duration(sum(span.end - span.start for span in work))
         self.pauses = list(scale.pauses())
@@ -188,16 +191,24 @@ def _headline(report: Report, tasks: Sequence[Task]) -> tuple[str, str, str]:
     if report.waits:
         texts = dict.fromkeys(replace(each, say=None).text() for each in report.waits)
         return f"waits {' and '.join(texts)}", " ".join(each.say for each in report.waits if each.say), ""
-    failed = [each for each in tasks if each.status in UNSUCCESSFUL]
-    failed = [each for each in failed if each.status == "failed"] or failed
-    if not failed:
+    task, others = _failed(report, tasks)
+    if task is None:
         return f"run {last.number} {status}", cause_of(last.error) if last.error else "", "errors"
-    task, final = failed[0], [*failed[0].attempts][-1].record
+    final = [*task.attempts][-1].record
     count = sum(each.record.status == task.status for each in task.attempts)
-    others = f" and {len(failed) - 1} more" if len(failed) > 1 else ""
     verb = {"failed": "failed", "lost": "died", "interrupted": "was interrupted"}[task.status]
     often = "" if others or count == 1 else " twice" if count == 2 else f" {count} times"
     return f"{task.name}{others} {verb}{often}", *_why(final, died)
+
+
+def _failed(report: Report, tasks: Sequence[Task]) -> tuple[Task | None, str]:
+    """Return the task that failed, as `list` names it, and how many others; of a dead process one that it worked on."""
+    failed = {each.name: each for each in tasks if each.status in UNSUCCESSFUL}
+    failure = report.failure
+    if failure and failure.task in failed and report.session.status != "stale":
+        return failed[failure.task], f" and {failure.others} more" if failure.others else ""
+    found = [each for each in failed.values() if each.status == "lost"] or list(failed.values())
+    return next(iter(found), None), f" and {len(found) - 1} more" if found[1:] else ""
 
 
 def _why(last: AttemptRecord | None, died: str) -> tuple[str, str]:

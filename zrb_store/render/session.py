@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass
 
 from zrb_store.inspect.agents import NO_COSTS, agent_note
-from zrb_store.inspect.header import inputs_of, withheld_inputs
+from zrb_store.inspect.header import asks_for, inputs_of
 from zrb_store.inspect.queues import holders_of
 from zrb_store.inspect.show import Attempt, Queue, SessionDocument, Step, Task
 from zrb_store.masking import one_line
@@ -322,10 +322,8 @@ def _hints(document: SessionDocument, holders: Sequence[Holder]) -> list[tuple[s
     is_over = any(wait.is_over for wait in document.waits)
     is_halted, is_zrb = status in ("failed", "interrupted", "stale"), bool(document.session.path)
     if (is_halted or is_over) and is_zrb:
-        secrets = one_line(", ".join(withheld_inputs(document.session)))
-        asks = f", which asks for {secrets}" if secrets else ""
-        program = resuming_program(program_name(), document.session.argv)
-        hints.append(("Resume:", f"{program} resume {name}{asks}"))
+        resume = f"{resuming_program(program_name(), document.session.argv)} resume {name}"
+        hints.append(("Resume:", ", ".join(filter(None, (resume, one_line(asks_for(document.session)))))))
     if status != "completed" and (pending := {name: each.acts for name, each in document.pending().items()}):
         names = {acts: ", ".join(name for name, own in pending.items() if own == acts) for acts in pending.values()}
         whose = " and that ".join(f"{one_line(own)} {acts}" for acts, own in names.items())
