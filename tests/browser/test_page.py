@@ -159,6 +159,20 @@ def test_a_long_error_leaves_room_for_every_column(filled: Store, open_page: Cal
     assert page.evaluate("(box => box.scrollWidth - box.clientWidth)(document.querySelector('.scroll'))") == 0
 
 
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("location", ["sqlite"], indirect=True)
+def test_long_values_are_compared_side_by_side(store: Store, open_page: Callable[..., Page], width: int) -> None:
+    for name in ("one", "two"):
+        store.session(name).xcom["values"].push({"path": f"/srv/{name}/{'unbroken' * 60}"})
+    page = open_page("compare?a=one&b=two", viewport={"width": width, "height": 850})
+    a, b = (cell.bounding_box() for cell in page.locator(".differences td").all())
+    assert a
+    assert b
+    assert a["x"] + a["width"] <= b["x"] + 1
+    assert b["x"] + b["width"] <= width
+    assert a["y"] == b["y"]
+
+
 @pytest.mark.parametrize("location", ["sqlite"], indirect=True)
 def test_without_javascript_all_is_there_as_text(filled: Store, open_page: Callable[..., Page]) -> None:
     page = open_page(java_script_enabled=False)

@@ -12,8 +12,9 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.reports import SERIOUS, demo, faults, write
+from tests.scripts import Scripts
 from tests.test_report import MARKUP, hostile_session
-from zrb_store import Store
+from zrb_store import Store, Waiting, wait
 
 Open = Callable[..., Page]
 PARTS = ["Timeline", "Data flow", "Queues at a moment", "Values", "Errors and output", "How to continue"]
@@ -63,6 +64,33 @@ def test_pointing_at_a_bar_and_focusing_it_tells_the_same(run: Path, open_file: 
     shown = page.locator("details[data-attempt='report#1'] .traceback")
     expect(shown).to_be_visible()
     expect(shown).to_contain_text("Traceback (most recent call last)")
+
+
+@pytest.mark.promise(number=18)
+def test_a_waiting_attempt_is_hollow(store: Store, tmp_path: Path, open_file: Open) -> None:
+    with pytest.raises(Waiting), store.session("s").run() as run, run.attempt("load"):
+        wait("approve")
+    page = open_file(write(store, "s", tmp_path))
+    (bar,) = bars(page).all()
+    expect(bar).to_have_attribute("data-status", "waiting")
+    swatch = page.locator("#timeline .legend .bar")
+    for each in (bar, swatch):
+        style = "(bar => { const of = getComputedStyle(bar); return [of.borderTopStyle, of.borderTopColor] })"
+        assert each.evaluate(style) == ["dotted", "rgb(91, 94, 104)"]  # --waiting
+
+
+def test_output_opens_at_its_end_with_the_error_in_the_heading(
+    store: Store, location: str, tmp_path: Path, open_file: Open
+) -> None:
+    Scripts(tmp_path, location).run("zrb-store", "run", "s", "--", "sh", "-c", "seq 200; exit 3")
+    page = open_file(write(store, "s", tmp_path))
+    attempt = page.locator("details.attempt")
+    expect(attempt.locator("summary")).to_contain_text("sh exited with 3")
+    box, first, last = (attempt.locator(one).bounding_box() for one in (".tail", ".line >> nth=0", ".line >> nth=-1"))
+    assert box
+    assert first
+    assert last
+    assert first["y"] < box["y"] < last["y"] < box["y"] + box["height"]
 
 
 def test_arrow_keys_go_from_bar_to_bar(run: Path, open_file: Open) -> None:
