@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.zrb.agent_project import ONCE_TOOL, Agents, agents, on_newest, servers, sqlite
+from zrb_store.codec.raised import encode_error
 
 __all__ = ["agents", "servers"]
 pytestmark = [pytest.mark.slow, on_newest, sqlite]
@@ -103,6 +104,18 @@ def planned(agents: Agents, *args: str, **env: Any) -> dict[str, str]:
     return {
         step: action if reason in ("", "lost", "follows") else f"{action}: {reason}" for action, step, reason in rows
     }
+
+
+@pytest.mark.promise(number=20)
+def test_a_plan_says_which_failure_is_raised_again(agents: Agents) -> None:
+    """Not that its call is made again."""
+    agents.tasks(plain())
+    agents.run("triage", code=-9, ROUNDS="4")
+    failed = "status = 'failed', result = NULL, error_type = 'ValueError', error_data = :raised"
+    with sqlite3.connect(agents.location.removeprefix("sqlite:///")) as rows:
+        where = "step = 'tool charge c1-0'"
+        rows.execute(f"UPDATE zrb_attempt SET {failed} WHERE {where}", {"raised": encode_error(ValueError("no"))})
+    assert planned(agents)["tool charge c1-0"] == "raised again: survived"
 
 
 @pytest.mark.promise(number=11)

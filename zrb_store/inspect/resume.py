@@ -43,6 +43,7 @@ class PlannedStep:
     The action is one of:
         `reused`: its stored result is used.
         `made-again`: its request or call is made again.
+        `raised-again`: its failure, which the task survived, is raised again, and nothing is paid.
         `stops`: it stops the task, and a person has to decide.
         `not-repeated`: the outcome of the call is unknown, and the agent gets that as its result.
         `known-when-it-runs`: the plan cannot know it, and the reason says what of it.

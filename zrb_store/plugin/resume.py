@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -37,6 +37,7 @@ from zrb_store.queries import attempts
 from zrb_store.queries.agents import KINDS, AgentStep
 from zrb_store.queries.dependent_steps import steps_to_resume
 from zrb_store.queries.steps import StepRecord
+from zrb_store.queries.survived import survived_by
 from zrb_store.records import SessionRecord
 from zrb_store.run import RunSpec
 from zrb_store.store import Store
@@ -367,11 +368,16 @@ class Resumer:
             ]
             running = [decision.task for decision in decisions if decision.action == "run"]
             known = {task: steps_to_resume(transaction, session.id, task) for task in running}
-        found, paid_again = self._plan_agents(decisions, tasks, known)
+            survived = {task: survived_by(transaction, session.id, task) for task in running if known[task]}
+        found, paid_again = self._plan_agents(decisions, tasks, known, survived)
         return found, [*self._inputs.added, *self._inputs.kept, *asks, *notes, *paid_again]
 
     def _plan_agents(
-        self, decisions: list[Decision], tasks: Mapping[str, AnyTask], steps: Mapping[str, list[StepRecord]]
+        self,
+        decisions: list[Decision],
+        tasks: Mapping[str, AnyTask],
+        steps: Mapping[str, list[StepRecord]],
+        survived: Mapping[str, Collection[int]],
     ) -> tuple[list[Decision], list[str]]:
         """Add to decisions what becomes of the known steps of agents, and return what is paid again."""
         found, notes = [], []
@@ -382,7 +388,8 @@ class Resumer:
                 from zrb_store.plugin.agents.planned import plan_agent
 
                 starts_over = not decision.steps and any(one.is_done for one in known)
-                planned = plan_agent(known, task, self._inputs.known, decision.reason if starts_over else None)
+                over = decision.reason if starts_over else None
+                planned = plan_agent(known, task, self._inputs.known, over, survived[decision.task])
                 decision = replace(decision, agent_steps=tuple(planned))
                 pairs = zip(known, planned, strict=True)
                 again, _ = paid([one for one, step in pairs if one.is_done and step.action == "made-again"])

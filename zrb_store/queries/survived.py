@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from zrb_store.db.core import bindparam, exists, is_one_of, literal, sa, statement, t
 from zrb_store.db.dialect import among
-from zrb_store.db.transaction import Executor, Transaction
+from zrb_store.db.transaction import Executor, Transaction, first_column
 from zrb_store.queries.attempts import attempt_as
 from zrb_store.queries.steps import StepKey, of_task
 
@@ -30,27 +30,34 @@ class Failure(NamedTuple):
     raised: str  # the encoded error
 
 
+def _was_survived(*cut_off: str) -> tuple[sa.ColumnElement[bool], ...]:
+    """Return the conditions that an attempt is of a step of a task that survived its failure, and was then cut off."""
+    task = bindparam("task", type_=sa.Text)
+    return (
+        t.attempt.c.step_of == task,
+        t.attempt.c.status == literal("failed"),
+        t.attempt.c.error_data.is_not(None),
+        is_one_of(_around().c.status, *cut_off),
+        exists(
+            _later().c.session_id == t.attempt.c.session_id,
+            _later().c.step_of == task,
+            _later().c.parent_id == t.attempt.c.parent_id,
+            _later().c.started_tick > t.attempt.c.ended_tick,
+        ),
+    )
+
+
 @statement
 def _failures() -> sa.Select[int, str | None, str | None]:
-    task = bindparam("task", type_=sa.Text)
     rows = t.attempt.join(_now(), _now().c.session_id == t.attempt.c.session_id)
     return (
         sa.select(t.attempt.c.id, t.attempt.c.arguments, t.attempt.c.error_data)
         .select_from(rows.join(_around(), _around().c.id == t.attempt.c.parent_id))
         .where(
             _now().c.id == bindparam("attempt_id"),
-            t.attempt.c.step_of == task,
             t.attempt.c.step == bindparam("step"),
             t.attempt.c.kind == bindparam("kind"),
-            t.attempt.c.status == literal("failed"),
-            t.attempt.c.error_data.is_not(None),
-            is_one_of(_around().c.status, *_CUT_OFF),
-            exists(
-                _later().c.session_id == t.attempt.c.session_id,
-                _later().c.step_of == task,
-                _later().c.parent_id == t.attempt.c.parent_id,
-                _later().c.started_tick > t.attempt.c.ended_tick,
-            ),
+            *_was_survived(*_CUT_OFF),
         )
         .order_by(t.attempt.c.id)
     )
@@ -61,6 +68,21 @@ def failures(executor: Executor, attempt_id: int, task: str, step: StepKey) -> l
     params = {"attempt_id": attempt_id, "task": task, "step": step.name, "kind": step.kind}
     rows = executor.execute(_failures(), params)
     return [Failure(found, arguments, raised or "null") for found, arguments, raised in rows]
+
+
+@statement
+def _of_task() -> sa.Select[int]:
+    return (
+        sa.select(t.attempt.c.id)
+        .select_from(t.attempt.join(_around(), _around().c.id == t.attempt.c.parent_id))
+        .where(t.attempt.c.session_id == bindparam("session_id"), *_was_survived("running", *_CUT_OFF))
+    )
+
+
+def survived_by(executor: Executor, session_id: int, task: str) -> frozenset[int]:
+    """Return the ids of the failures that a task survived in attempts that were cut off, or that run still."""
+    rows = executor.execute(_of_task(), {"session_id": session_id, "task": task})
+    return frozenset(map(first_column, rows))
 
 
 @statement

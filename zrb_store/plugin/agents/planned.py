@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
@@ -137,11 +137,12 @@ def _now(task: Any, inputs: Mapping[str, Any], first: StepRecord | None) -> _Now
 
 
 def plan_agent(
-    known: Sequence[StepRecord], task: AnyTask, inputs: Mapping[str, Any], over: str | None
+    known: Sequence[StepRecord], task: AnyTask, inputs: Mapping[str, Any], over: str | None, survived: Collection[int]
 ) -> list[PlannedStep]:
     """Return what a resume does with each known step of a task's agent, with the inputs that are known.
 
-    What is given back before the task runs is not in effect. `over` says why the task starts over, if it does.
+    What is given back before the task runs is not in effect. `over` says why the task starts over, if it does, and
+    `survived` has the ids of the failures that it survived.
     """
     terms = terms_of(task, "")
     plans: list[tuple[str, str]] = [("made-again", over or "agents-off")] * len(known)
@@ -150,7 +151,7 @@ def plan_agent(
     if over is None and terms is not None:
         now = _now(task, inputs, next(filter(_is_first_prompt, known), None))
         once = {**(now.probe.once if now.probe else {}), **terms.once}
-        plans = [_alone(one, once) for one in known]
+        plans = [_alone(one, once, survived) for one in known]
         reason = ""
         for place, difference, tools in _differences(known, now):
             verdict = decide(terms.on_change, difference, known[place:], tools)
@@ -173,10 +174,12 @@ def _is_first_prompt(one: StepRecord) -> bool:
     return one.is_done and one.kind == PROMPT and AgentStep.of(one) == AgentStep()
 
 
-def _alone(one: StepRecord, once: Mapping[str, str]) -> tuple[str, str]:
+def _alone(one: StepRecord, once: Mapping[str, str], survived: Collection[int]) -> tuple[str, str]:
     """Return what becomes of a step if no request has changed."""
     if one.is_done:
         return "reused", "completed"
+    if one.id in survived:
+        return "raised-again", "survived"
     if one.uncertain:
         return "not-repeated" if once.get(AgentStep.of(one).tool) == "tell" else "stops", "unknown"
     if one.status == "waiting":
