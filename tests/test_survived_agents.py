@@ -15,6 +15,9 @@ from tests.attempts import acting_as
 from zrb_store import Store, once_tool
 from zrb_store.agents import durable
 from zrb_store.errors import RequestChanged
+from zrb_store.inspect.conversation import turns
+from zrb_store.inspect.show import open_session
+from zrb_store.inspect.stats import task_stats
 from zrb_store.testing import Crash, crash_at, expire_lease
 
 
@@ -149,6 +152,38 @@ def test_another_agent_instead(desk: Desk, broken: str) -> None:
     assert desk.cut_off(program) == [*before, "backup 0", "backup charge 1", "backup 1"]
     assert desk.run(program) == "backup done"
     assert desk.paid == []
+
+
+@pytest.mark.promise(number=20)
+@pytest.mark.parametrize("broken", ["primary 0", "primary charge 1", "primary 1"])
+def test_costs_are_what_the_server_counted(desk: Desk, broken: str) -> None:
+    """Each paid request once, in `show`, its conversation and `stats`, whatever came from the store."""
+
+    async def program() -> str:
+        try:
+            return await ask(desk.agent("primary"))
+        except ModelHTTPError:
+            answer = await ask(desk.agent("backup"))
+            desk.die()
+            await ask(desk.agent("last"))
+            return answer
+
+    desk.broken[broken] = unavailable()
+    before = desk.cut_off(program)
+    desk.run(program)
+    answered = [[one for one in part if "charge" not in one and one != broken] for part in (before, desk.paid)]
+    assert answered[1] == ["last 0", "last 1"]
+    database = desk.store.database
+    with open_session(database, "s") as document:
+        costs, (task,) = document.costs, document.tasks
+        answers = [turn for turn in turns(task) if turn.tokens]
+    assert (costs.paid.answers, costs.used_again.answers) == (sum(map(len, answered)), len(answered[0]))
+    assert costs.thrown_away.answers == 0
+    assert costs.paid.tool_calls == sum("charge" in one for one in before + desk.paid)
+    assert [turn.from_store for turn in answers] == [True] * len(answered[0]) + [False] * 2
+    assert costs.paid.input_tokens == sum(turn.tokens[0] for turn in answers if turn.tokens)
+    (stats,) = task_stats(database)
+    assert [one[:3] for one in stats.costs] == [one[:3] for one in costs]
 
 
 @pytest.mark.promise(number=20)
