@@ -203,14 +203,14 @@ def test_show_one_queue_and_only_what_is_live(command: Commands, filled: Store) 
     assert "did you mean rows?" in result.err
 
 
-def test_a_task_whose_result_was_given_back_is_not_started(command: Commands, filled: Store) -> None:
+def test_a_task_whose_result_was_given_back_says_so(command: Commands, filled: Store) -> None:
     with filled.session("again").run() as run:
         run.task("one", lambda: 1)
         standing = run.completed("one")
         assert standing is not None
         run.give_back(standing, "asked for")
         document = parse("show", command.ok("show", "again", "--format", "json"))
-    assert document["tasks"][0]["status"] == "not started"
+    assert document["tasks"][0]["status"] == "given back"
     assert document["tasks"][0]["result"] is None
     assert document["tasks"][0]["attempts"][0]["status"] == "completed"
 

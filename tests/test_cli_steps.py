@@ -64,7 +64,7 @@ def test_many_steps_are_folded(command: Commands, many_steps: Store, monkeypatch
     assert rows(command.ok("show", "night"))[1:] == ["convert - - - - 57 steps, 3 failed attempts"], "no result is read"
 
 
-def test_steps_that_were_given_back_have_not_started(command: Commands, night: Store) -> None:
+def test_steps_that_were_given_back_say_so(command: Commands, night: Store) -> None:
     with night.session("night").run() as run:
         run.task("convert", int)
         standing = run.completed("convert")
@@ -72,9 +72,9 @@ def test_steps_that_were_given_back_have_not_started(command: Commands, night: S
         run.give_back(standing, "asked for")
         text = command.ok("show", "night")
         document = parse("show", command.ok("show", "night", "--format", "json"))
-    assert "convert/1 not started 1 page 1 (given back)" in rows(text)
+    assert "convert/1 given back 1 page 1" in rows(text)
     assert {(step["status"], step["result"]) for step in document["tasks"][0]["steps"]} == {
-        ("not started", None),
+        ("given back", None),
         ("failed", None),
     }
     assert "0 steps of convert completed; 3 completed and were given back." in command.ok("log", "night")

@@ -15,6 +15,7 @@ from tests.page_server import Server
 from tests.scripts import Scripts
 from tests.sessions import parse
 from zrb_store import Store, Waiting, step, wait
+from zrb_store.inspect.list import ready
 from zrb_store.inspect.report import describe
 from zrb_store.inspect.show import open_session
 
@@ -82,8 +83,9 @@ def test_names_of_steps_and_queues_mean_nothing(command: Commands, store: Store)
     assert (document.conversations, document.waits) == ([], [])
     assert not any(one.tokens for task in document.tasks for one in task.steps)
     with open_session(store.database, "odd") as seen:
-        assert {one.last.kind for one in seen.tasks[0].steps} == {"step"}
+        assert {one.to_json()["kind"] for one in seen.tasks[0].steps} == {"step"}
         assert [one.executions for one in seen.tasks[0].steps] == [1] * 23
+    assert ready(store.database, store.session("odd").record().project or "") == []
     for more in ((), ("1",), ("--budget", "tokens=9")):
         assert "session odd does not wait for" in command("approve", "odd", *more).err
 
@@ -163,6 +165,9 @@ def test_commands_of_such_names(location: str, tmp_path: Path, command: Commands
         assert [one.last.kind for one in seen.tasks[0].steps] == [*["step"] * len(STEPS), "wait"]
         assert [one.step for one in seen.waits] == ["wait approve"]
     assert "session night has no stored agent" in command("show", "night", "--conversation").err
+    for name in ("wait approve", "night: approval 1", "model", "budget of agents"):
+        store.session("night").xcom[name].push(True)
+    assert scripts.run("zrb-store", "resume", "--ready") == (0, "", ""), "none of these is what it waits for"
     for queue in ("approve", "backup: approval 1"):
         assert command("approve", "night").code == 3
         store.session("night").xcom[queue].push(queue)

@@ -126,7 +126,7 @@ def test_parties_outside_and_other_sessions_are_nodes(
     page = open_file(write(store, "steps-inbox", tmp_path))
     assert "session steps, another session" in page.locator("#flow .actor title").all_text_contents()
     page = open_file(write(store, "steps", tmp_path))
-    assert "step take, not started, step of convert" in page.locator("#flow .actor title").all_text_contents()
+    assert "step take, given back, step of convert" in page.locator("#flow .actor title").all_text_contents()
 
 
 @pytest.mark.promise(number=14)

@@ -99,7 +99,7 @@ class Step:
     def to_json(self) -> JsonObject:
         shown: JsonObject = {
             **pick(self, "id", "name", "status"),
-            **pick(self.last, "restorable", "once"),
+            **pick(self.last, "kind", "restorable", "once"),
             "executions": self.executions,
             "attempts": [Attempt(each).to_json() for each in self.attempts],  # steps have no output
             "result": self.result,
@@ -124,7 +124,7 @@ class Task:
     @property
     def is_left(self) -> bool:
         """Whether no attempt of it counts: its status is then a row of its own."""
-        return not self.attempts or self.status in ("not started", "skipped")
+        return not self.attempts or self.status in ("given back", "skipped")
 
     @property
     def has_agent(self) -> bool:
@@ -461,8 +461,8 @@ def open_session(
 def _status(last: AttemptRecord | None, known: str) -> str:
     """Return the status of a task or a step from its last attempt; without one it is `known`: not started, or skipped.
 
-    If that attempt completed and was given back, the task is skipped, or starts over and has not done so yet.
+    If that attempt completed and was given back, the task is skipped, or `given back`: it will run again.
     """
     if last is None or (last.given_back_at is not None and known == "skipped"):
         return known
-    return last.status if last.status != "completed" or last.in_effect else "not started"
+    return last.status if last.status != "completed" or last.in_effect else "given back"

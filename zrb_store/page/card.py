@@ -29,6 +29,7 @@ from zrb_store.render.stderr import resuming_program
 
 _FUTURE = 26  # percent of the width, for what waits
 _PAUSE = 4  # percent of the width that a pause takes; all of them together at most a third
+_TO_COME = ("not started", "given back", "waiting")  # statuses of tasks that run next
 _FEW = 12  # tasks that are all named
 _MOST_TO_COME = 6  # that are named
 _ROOM = 216  # pixels for the rows of the tasks that are not named
@@ -84,7 +85,7 @@ class Card:
         timeline, is_halted = report.timeline, report.session.status in HALTED
         tasks = [task for task in report.tasks if task.attempts]
         work = merged(timeline.span_of(each.record) for task in tasks for each in task.attempts)
-        to_come = [task.name for task in report.tasks if is_halted and task.status in ("not started", "waiting")]
+        to_come = [task.name for task in report.tasks if is_halted and task.status in _TO_COME]
         if to_come[:1] == [report.session.task]:  # zrb knows the main task first, and what it needs later
             to_come.reverse()
         scale = _Scale(work, 100 - _FUTURE * bool(to_come))
@@ -95,7 +96,7 @@ class Card:
         named = (
             *UNSUCCESSFUL,
             "running",
-            *(() if len(report.tasks) > _FEW else ("completed", "not started", "waiting")),
+            *(() if len(report.tasks) > _FEW else ("completed", *_TO_COME)),
         )
         self.chain = [each for each in lanes if each.status in named][:_FEW]
         quiet = [each for each in lanes if each.status not in named]

@@ -200,7 +200,6 @@ class SessionPrinter:
         facts = {
             step.repeats: bool(step.repeats),
             "once": last.once,
-            "given back": has_completed and step.status != "completed",
             "not restorable": has_completed and not last.restorable,
         }
         name = one_line(of_agent or step.name)

@@ -159,7 +159,7 @@ const Timeline = (() => {
       }, lane.isOpen ? "▾" : "▸", ` ${counted(lane.steps, "step")}`) : null;
       const name = el("span", { class: "lane-name", style: { width: this.isNarrow ? "" : `${this.labelWidth}px` } },
         el("span", { class: "mono", title: lane.name }, lane.name), toggle,
-        lane.bars.length ? null : el("span", { class: "status", "data-status": lane.status }, lane.status));
+        lane.bars.length && lane.status !== "given back" ? null : el("span", { class: "status", "data-status": lane.status }, lane.status));
       const inSteps = lane.inSteps && !lane.isOpen ? joined(lane.inSteps, this.scale, this.width) : [];
       const track = el("span", { class: "track" }, this.clusters(lane).map((cluster) => this.bar(cluster)), inSteps.map((cluster) =>
         el("span", { class: "bar thin", "data-status": cluster.status, "aria-hidden": "true", style: this.place(cluster) })));
