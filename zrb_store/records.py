@@ -250,7 +250,7 @@ class AttemptRecord:
     error_traceback: str | None
     error_data: str | None
     inputs_read: str | None  # JSON list of the inputs that it has read, or ["*"]; None if that is not known
-    inputs_assigned: str | None  # encoded
+    inputs_assigned: str | None  # encoded dict: of each input a list of its value, which is empty if it was deleted
     code: str | None  # digest of what its task ran, when it completed
     inside: str | None  # the task whose action has started it, if one has
     arguments: str | None
@@ -269,6 +269,12 @@ class AttemptRecord:
     def read(self) -> list[str] | None:
         """The inputs that it has read, or `["*"]`; None if that is not known."""
         return None if self.inputs_read is None else list(json.loads(self.inputs_read))
+
+    @property
+    def assigned(self) -> list[str]:
+        """The inputs that it has assigned, or `["*"]` if their names are no plain texts."""
+        found = json.loads(self.inputs_assigned or "{}")
+        return ["*"] if "$" in found else sorted(found)
 
     @property
     def in_effect(self) -> bool:

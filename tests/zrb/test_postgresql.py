@@ -9,6 +9,7 @@ import pytest
 
 from tests.replication import Replicated, replicated
 from tests.zrb.conftest import Zrb, lines, only, until
+from tests.zrb.test_inputs_assigned import ASSIGNING, GIVEN, killed_and_resumed
 from tests.zrb.test_workflow import CHAIN, UNDISTURBED
 from zrb_store import open_store
 
@@ -38,6 +39,14 @@ def test_on_postgresql(postgres_zrb: Zrb) -> None:
     assert {end.out.strip() for end in ends if end.code == 0} == {UNDISTURBED}
     assert zrb.ran == ["count", "load", "load", "report"]
     assert zrb.stored("etl").tasks == {"count": ["completed"], "load": ["lost", "completed"], "report": ["completed"]}
+
+
+@pytest.mark.promise(number=7)
+@only(lambda version: version >= (3, 28))
+def test_assigned_inputs_on_postgresql(postgres_zrb: Zrb) -> None:
+    done = killed_and_resumed(postgres_zrb, ASSIGNING)
+    assert done == str(sorted({**GIVEN, "day": "monday!?", "extra": [1]}.items()))
+    assert postgres_zrb.ran == ["step"]
 
 
 @pytest.fixture

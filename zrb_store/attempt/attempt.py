@@ -186,7 +186,7 @@ class Attempt(OpenAttempt):
         item: Encoded | None = None
         if result is not NO_RESULT:
             item = result if isinstance(result, Encoded) else codec.encode(result, limit=self.xcom.max_value)
-        name = queue or self.task
+        name, assigned = queue or self.task, self.inputs_assigned(self)
 
         def work(transaction: Transaction) -> tuple[int, int] | None:
             # Attempts are locked before queues (ADR 0010): a child's push to that queue waits for the attempt.
@@ -201,7 +201,7 @@ class Attempt(OpenAttempt):
                     self._refuse(transaction)
                 place, at = (queue_id, pushed.seq), pushed.at
             restorable = self.restorable and (item is None or item.restorable)
-            ran = self.inputs_read(), self.code
+            ran = self.inputs_read(), assigned, self.code
             if not attempts.complete(transaction, self.id, at, restorable=restorable, result=place, ran=ran):
                 self._refuse(transaction)
             if output is not None:

@@ -110,7 +110,7 @@ def _begun_or_stored(attempt: Attempt, call: ExactStep, was_used: bool) -> Step 
             if change is None and not steps.use(known):
                 continue
             if change is None:
-                return StoredResult(known.result or "null")
+                return steps.stored_result(known)
         elif known is not None and known.in_effect and call.leads:
             call.not_stored()
             change = NOT_RESTORABLE

@@ -132,6 +132,10 @@ class OpenAttempt(AttemptReference):
         self.restorable = True
         # Returns the names of the inputs that it has read as a JSON list, or `["*"]`; None: not known.
         self.inputs_read: Callable[[], str | None] = lambda: None
+        # Returns what it, or a step of it, has assigned to inputs, encoded; None for nothing.
+        self.inputs_assigned: Callable[[OpenAttempt], str | None] = lambda _: None
+        # Is called with what a step has assigned whose stored result is used: it is assigned again.
+        self.assign_inputs: Callable[[str], object] = lambda _: None
         self.code: str | None = None  # a digest of what it runs
         self._open = True
         self._pid = os.getpid()
@@ -255,13 +259,14 @@ class Step(OpenAttempt):
         """
         self._refuse_other_process()
         item = self._encode(None if result is NO_RESULT else result)
-        completed, read = False, self.parent.inputs_read()
+        completed, read, assigned = False, self.parent.inputs_read(), self.parent.inputs_assigned(self)
         failpoint("step_complete:before")
         try:
             with self._xcoms.watched():
                 restorable = item.restorable and self.restorable
+                inputs = read, assigned
                 completed = steps.complete(
-                    self.database, self.id, item.data, arguments, restorable=restorable, inputs_read=read
+                    self.database, self.id, item.data, arguments, restorable=restorable, inputs=inputs
                 )
                 if not completed:
                     self._refuse(self.database)

@@ -173,7 +173,7 @@ class Steps:
                             raise error
                     if known.is_done:
                         refuse_other_arguments(self._attempt, known, name, claim.arguments)
-                        return StoredResult(known.result or "null")
+                        return self.stored_result(known)
                     refuse_uncertain(self._attempt, known, name)
                 step = self.begin(claim.base, new, known)
                 if step is not None:
@@ -245,6 +245,12 @@ class Steps:
             return True
         self._attempt.refuse_if_closed()
         return False
+
+    def stored_result(self, known: StepRecord) -> StoredResult:
+        """Return the result of a step that is done, after what the step has assigned to inputs is assigned again."""
+        if known.inputs_assigned is not None:
+            self._attempt.assign_inputs(known.inputs_assigned)
+        return StoredResult(known.result or "null")
 
     def is_used(self, known: StepRecord) -> bool:
         """Whether the attempt has begun a step, or has used its result."""

@@ -204,7 +204,7 @@ attempt = Table(
     Column("error_data", Text),  # encoded: what the error of a step is made of again
     # JSON list of the inputs that an attempt of zrb has read, also when a step completed, or ["*"]; null: not known
     Column("inputs_read", Text),
-    Column("inputs_assigned", Text),  # encoded dict of what it has assigned to inputs
+    Column("inputs_assigned", Text),  # encoded dict: of each that it has assigned, its value in a list
     Column("code", Text),  # digest of what its task ran, when it completed
     Column("inside", Text),  # the task whose action has started it, if one has
     Column("arguments", Text),  # encoded, of a step or of `Run.task`

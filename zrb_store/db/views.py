@@ -102,7 +102,7 @@ def queries(dialect_name: str) -> Mapping[str, str]:
         "zrb_xcom_attempts": f"""SELECT
             {attempt_name("session", "attempt", "attempt")}, session.name AS session, attempt.task, attempt.number,
             attempt.kind, {end}, {text} AS result, attempt.id AS attempt_id,
-            session.project, attempt.inputs_read
+            session.project, attempt.inputs_read, attempt.inputs_assigned
             FROM {with_run} LEFT JOIN zrb_value
             ON zrb_value.queue_id = attempt.result_queue_id AND zrb_value.seq = attempt.result_seq
             WHERE attempt.step_of IS NULL""",

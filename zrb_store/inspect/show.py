@@ -59,6 +59,7 @@ class Attempt(NamedTuple):
         return {
             **shown,
             "inputs_read": self.record.read,
+            "inputs_assigned": self.record.assigned,
             "output": None if self.output is None else self.output._asdict(),
         }
 

@@ -128,7 +128,9 @@ def step_of_record(owner: Owner, task: str, key: StepKey, known: StepRecord | No
         if begun is None:
             return
         _handle_again(transaction, step.id, begun.id)
-        steps.complete(transaction, begun.id, step.result or "null", restorable=True)
+        steps.complete(
+            transaction, begun.id, step.result or "null", restorable=True, inputs=(None, step.inputs_assigned)
+        )
 
     try:
         owner.database.transact(work)

@@ -1,4 +1,4 @@
-"""Which inputs a task reads: `ctx.input` is a view that notes each name.
+"""Which inputs a task reads, and what it assigns to them: `ctx.input` is a view that notes each name.
 
 A template reads for the task whose context renders it. Code of the user that reads the session's inputs without a
 task's context reads for every task of the session. What is noted for a task counts for each of its attempts.
@@ -6,9 +6,10 @@ task's context reads for every task of the session. What is noted for a task cou
 
 from __future__ import annotations
 
+import functools
 import json
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from contextvars import ContextVar
 from typing import Any, Final, SupportsIndex
 
@@ -24,15 +25,30 @@ rendering: ContextVar[Context | None] = ContextVar("zrb_store_rendering", defaul
 """The context whose template is being rendered: zrb gives templates the session's context, not the task's."""
 
 
+ABSENT: Final = object()
+"""What is assigned to an input that is deleted."""
+
+
+def put(inputs: DotDict, name: str, value: Any) -> None:
+    """Assign to an input, or delete it."""
+    if value is not ABSENT:
+        inputs[name] = value
+    elif name in inputs:
+        del inputs[name]
+
+
 class InputsView(DotDict):
-    """The inputs of a session, which it shares: what is read is noted by name.
+    """The inputs of a session, which it shares: what is read is noted by name, and what is assigned is passed on.
 
     It also has a copy of them, as of the last `ctx.input`, for code in C that does not ask the methods of a subclass.
     """
 
-    def __init__(self, inputs: DotDict, note: Callable[[str], object]) -> None:
+    def __init__(
+        self, inputs: DotDict, note: Callable[[str], object], assign: Callable[[str, Any], object] | None = None
+    ) -> None:
         super().__init__(inputs)
-        vars(self).update(_zrb_store_inputs=inputs, _zrb_store_note=note)
+        assign = assign or functools.partial(put, inputs)
+        vars(self).update(_zrb_store_inputs=inputs, _zrb_store_note=note, _zrb_store_assign=assign)
 
     def __getitem__(self, key: str) -> Any:
         vars(self)["_zrb_store_note"](key)
@@ -45,6 +61,34 @@ class InputsView(DotDict):
     def get(self, key: str, default: Any = None) -> Any:
         vars(self)["_zrb_store_note"](key)
         return vars(self)["_zrb_store_inputs"].get(key, default)
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        vars(self)["_zrb_store_assign"](key, value)
+
+    def __delitem__(self, key: str) -> None:
+        if key not in vars(self)["_zrb_store_inputs"]:
+            raise KeyError(key)
+        vars(self)["_zrb_store_assign"](key, ABSENT)
+
+    def clear(self) -> None:
+        for key in list(vars(self)["_zrb_store_inputs"]):
+            del self[key]
+
+    def pop(self, key: str, *default: Any) -> Any:
+        if default and key not in self:
+            return default[0]
+        value = self[key]
+        del self[key]
+        return value
+
+    def popitem(self) -> tuple[str, Any]:
+        for key in reversed(self):
+            return key, self.pop(key)
+        raise KeyError("popitem(): dictionary is empty")
+
+    def __ior__(self, other: Any) -> InputsView:  # type: ignore[override, misc]  # __or__ returns a plain dict
+        self.update(other)
+        return self
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[Any, ...]:
         vars(self)["_zrb_store_note"](ALL)
@@ -59,23 +103,22 @@ class InputsView(DotDict):
         return self
 
 
-def _of_inputs(name: str, *, is_read: bool) -> Callable[..., Any]:
+def _of_inputs(name: str) -> Callable[..., Any]:
     def method(self: InputsView, *args: Any, **kwargs: Any) -> Any:
-        if is_read:
-            vars(self)["_zrb_store_note"](ALL)
+        vars(self)["_zrb_store_note"](ALL)
         others = [vars(each)["_zrb_store_inputs"] if isinstance(each, InputsView) else each for each in args]
         return getattr(vars(self)["_zrb_store_inputs"], name)(*others, **kwargs)
 
     return method
 
 
-for _name in ("__setitem__", "__delitem__", "update", "clear"):
-    setattr(InputsView, _name, _of_inputs(_name, is_read=False))
+for _name in ("update", "setdefault"):  # those of a dict in C do not call the methods of a subclass
+    setattr(InputsView, _name, getattr(MutableMapping, _name))
 for _name in (
-    *("__iter__", "__len__", "__reversed__", "keys", "values", "items", "copy", "pop", "popitem", "setdefault"),
-    *("__eq__", "__ne__", "__repr__", "__or__", "__ror__", "__ior__"),
+    *("__iter__", "__len__", "__reversed__", "keys", "values", "items", "copy"),
+    *("__eq__", "__ne__", "__repr__", "__or__", "__ror__"),
 ):
-    setattr(InputsView, _name, _of_inputs(_name, is_read=True))
+    setattr(InputsView, _name, _of_inputs(_name))
 
 
 class _Names(set[str]):
@@ -98,9 +141,27 @@ def read_of(ctx: Context) -> tuple[_Names, InputsView]:
         names = _Names()
         if outer is not None and is_nested:
             names.outer = read_of(outer)[0]
-        own[compat.READ] = names, InputsView(inputs, names.add)
+
+        def note(name: str) -> None:
+            names.add(name)
+            if recorder := _recorder_of(ctx, inputs):
+                recorder.note_input(ctx, name)
+
+        def assign(name: str, value: Any) -> None:
+            if recorder := _recorder_of(ctx, inputs):
+                recorder.assign_input(ctx, name, value)
+            else:
+                put(inputs, name, value)
+
+        own[compat.READ] = names, InputsView(inputs, note, assign)
     found: tuple[_Names, InputsView] = own[compat.READ]
     return found
+
+
+def _recorder_of(ctx: Context, inputs: DotDict) -> Any:
+    """Return the recorder of a task's session if it runs, and has these inputs."""
+    recorder = getattr(ctx._shared_ctx.session, compat.RECORDER, None)
+    return recorder if recorder is not None and not recorder.ended and recorder.inputs.inputs is inputs else None
 
 
 def inputs_of(ctx: Context) -> DotDict | None:
@@ -133,8 +194,11 @@ def input_of_session(self: SharedContext) -> DotDict:
     def note(name: str) -> None:
         for ctx in contexts:
             read_of(ctx)[0].add(name)
+        if is_own:
+            recorder.note_input(None, name)
 
-    return InputsView(inputs, note)
+    is_own = recorder.inputs.inputs is inputs
+    return InputsView(inputs, note, functools.partial(recorder.assign_input, None) if is_own else None)
 
 
 def spellings(inputs: Iterable[AnyInput]) -> dict[str, str]:

@@ -60,6 +60,9 @@ if TYPE_CHECKING:
         def stop(self, error: Exception) -> None:
             """End the run, because the store refuses it or cannot be used."""
 
+        def step_failed(self, step: Owner) -> None:
+            """Undo in memory what a step did that did not complete."""
+
         def warn_unstorable(self, owner: Owner | None, reason: Exception) -> None:
             """Warn once that a value is kept as its type and repr only."""
 
@@ -308,6 +311,8 @@ class ZrbXcoms(Xcoms):
 
     def step_ended(self, step: Owner, parent: Owner, *, completed: bool) -> None:
         """Keep the objects that a completed step took until its attempt ends: it may be given back with the attempt."""
+        if not completed:
+            self.run.step_failed(step)
         held = _held.pop(step, None)
         if held and completed:
             _held.setdefault(parent, []).extend(held)

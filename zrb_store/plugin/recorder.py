@@ -8,7 +8,7 @@ import functools
 import os
 import threading
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from zrb_store.attempt import Attempt, OpenAttempt, Step, attempt_around
@@ -29,7 +29,8 @@ from zrb_store.plugin.compat import AnyContext, AnyTask, Session
 from zrb_store.plugin.ctx_xcom import CtxXcom, CtxXcomContent
 from zrb_store.plugin.graph import Graph, code_of
 from zrb_store.plugin.inputs import Secrets
-from zrb_store.plugin.inputs_read import read_by, spellings
+from zrb_store.plugin.inputs_assigned import AssignedInputs
+from zrb_store.plugin.inputs_read import ALL, read_by, spellings
 from zrb_store.plugin.messages import text_of_error, uncertain_step, warn
 from zrb_store.plugin.queue import ExpectedPush, ZrbXcom, ZrbXcoms, expected_push, forget_objects_of
 from zrb_store.queries import attempts, sessions
@@ -92,10 +93,15 @@ class Recorder:
         self.goes_on = False  # whether a task had run before
         self._standing: dict[str, AttemptRecord] = {}  # the completed attempts that stand for their tasks in this run
         self.run = Run(self.xcoms, spec, on_lost=self.stop)
+        self._outside: list[AttemptRecord] = []  # completed attempts of which no task of this run gives the result
         self._open: dict[str, Attempt] = {}
         self._working: set[asyncio.Task[Any]] = set()  # those that run the actions of open attempts
         self._errors: dict[str, type[BaseException]] = {}  # by which the last attempt of a task ended
         self._children = 0
+        self._outer: dict[str, Attempt] = {}  # of the open attempts by task: those whose actions started these
+        self._failed: dict[str, Attempt] = {}  # by task, until its next attempt begins
+        inputs = vars(zrb_session.shared_ctx).get("_input", compat.DotDict())
+        self.inputs = AssignedInputs(inputs, secrets, store.max_value, self._warn_unstorable_input)
         # Merged with those of all tasks, which takes its time.
         self._inputs = spellings(main.inputs)
         self._loop = asyncio.get_running_loop()
@@ -118,6 +124,7 @@ class Recorder:
             self._content.seed(self.zrb_session.shared_ctx.xcom, known, plain)
             self.run.note_tasks(dict.fromkeys(self.graph.names.values(), "not started"))
             self._content.finish_adoption()
+            self._assign_again(self._outside)
         except BaseException:
             lease.stop_renewing(self.run)
             raise
@@ -131,6 +138,8 @@ class Recorder:
         choose, and nobody asks what it runs.
         """
         self.goes_on = bool(known)
+        if hasattr(self.zrb_session, compat.REPLAYED):
+            self._outside = [each for each in known if each.in_effect]
         if hasattr(self.zrb_session, compat.REPLAYED) or (not known and resumed is None):
             return None
         from zrb_store.inspect.resume import changed_inputs, decide, reruns
@@ -142,6 +151,9 @@ class Recorder:
         chosen = reruns(self.decisions, known, repeat_once=resumed is not None and resumed.options.repeat_once)
         given_back = dict(chosen.attempts)
         self._standing = {each.task: each for each in known if each.in_effect and each.id not in given_back}
+        here = {*self.graph.names.values()}
+        gone = [each for each in self._standing.values() if not here.intersection(self._around(each))]
+        self._outside = [each for each in gone if each.kind != "check"]
         return chosen
 
     def next_child(self) -> str:
@@ -252,20 +264,40 @@ class Recorder:
         if standing is None:
             return None
         kind = self.graph.kind(task)
-        if kind == "task" or standing.kind == "manual":
+        # One that is not restorable, and was not given back as the run started, is started by an action that needs it.
+        is_lacking = standing.inside is not None and not standing.restorable
+        if standing.kind == "manual" or (kind == "task" and not is_lacking):
             return standing
         del self._standing[standing.task]
-        if kind != "check":
+        if kind == "task":
+            self.run.give_back(standing, "not-restorable", keeps_steps=True)
+        elif kind != "check":
             self.run.give_back(standing, kind if kind == "fallback" else "readiness")
         return None
 
     def restore(self, task: AnyTask, record: AttemptRecord) -> Any:
         """Return the stored result of a completed attempt. zrb will push it: that push does nothing."""
         result = self.run.result(record)
+        self._assign_again(each for each in self._standing.values() if record.task in self._around(each))
         queue = self.ctx_xcom.get(task.name)
         if isinstance(queue, ZrbXcom):
             expected_push.set(ExpectedPush(queue.place, result, fresh=False))
         return result
+
+    def _around(self, record: AttemptRecord) -> list[str]:
+        """Return the task of a completed attempt, the one whose action started it, and so on."""
+        found: list[str] = []
+        task: str | None = record.task
+        while task is not None and task not in found:
+            found.append(task)
+            task = self._standing[task].inside if task in self._standing else None
+        return found
+
+    def _assign_again(self, completed: Iterable[AttemptRecord]) -> None:
+        """Assign to inputs what completed attempts have assigned, in the order in which they ended."""
+        for each in sorted(completed, key=lambda each: each.ended_tick or 0):
+            if each.inputs_assigned is not None and each.restorable:
+                self.inputs.assign_again(each.inputs_assigned, ended=each.ended_tick)
 
     def open_attempt(self, task: AnyTask) -> Attempt | None:
         """Return the task's open attempt, or None."""
@@ -276,8 +308,14 @@ class Recorder:
         expected_push.set(None)
         outer = attempt_around(current_attempt.get())
         inside = outer.task if outer is not None and self._open.get(outer.task) is outer else None
+        if outer is not None and inside is not None:
+            self._outer[self.graph.task_name(task)] = outer
         attempt = self.run.begin(self.graph.task_name(task), kind=self.graph.kind(task), inside=inside)
         attempt.inputs_read = functools.partial(read_by, ctx, self._inputs)
+        attempt.inputs_assigned = self.inputs.to_store
+        attempt.assign_inputs = functools.partial(self.inputs.assign_again, owner=attempt)
+        if failed := self._failed.pop(attempt.task, None):
+            self.inputs.undo(failed)
         attempt.code = code_of(task)  # now: the action may change what it is made of
         self._open[attempt.task] = attempt
         if working := asyncio.current_task():
@@ -309,6 +347,7 @@ class Recorder:
     def fail(self, attempt: Attempt, task: AnyTask, error: BaseException) -> None:
         """End an attempt by its action's exception; raise `Stopped` if the task must not be retried."""
         self._close(attempt, completed=False)
+        self._failed[attempt.task] = attempt
         kind = self.graph.kind(task)
         # zrb stops servers and checks itself when all else is done.
         by_zrb = kind == "check" or (kind == "server" and isinstance(error, _STOPPING))
@@ -335,6 +374,7 @@ class Recorder:
     def _close(self, attempt: Attempt, *, completed: bool) -> None:
         forget_objects_of(attempt, completed=completed)
         self._open.pop(attempt.task, None)
+        self._outer.pop(attempt.task, None)
         if working := asyncio.current_task():
             self._working.discard(working)
 
@@ -353,8 +393,47 @@ class Recorder:
             return view
         return self.ctx_xcom  # zrb's own work between attempts
 
-    def warn_unstorable(self, owner: Owner | None, reason: Exception) -> None:
-        """Warn once that a value is kept as its type and repr only, and mark its attempt or step as not restorable."""
+    def note_input(self, ctx: AnyContext | None, name: str) -> None:
+        """Note that an input was read, by a task's context or without one: its value may be changed in place."""
+        names = self.inputs.changeable(list(self.inputs.inputs) if name == ALL else [name])
+        with contextlib.suppress(ZrbStoreError):  # nobody knows by which step
+            if names and (owner := self._owner_of_change(ctx)):
+                self.inputs.note_use(names, owner)
+
+    def assign_input(self, ctx: AnyContext | None, name: str, value: Any) -> None:
+        """Assign to an input, or delete it, by a task's context or without one."""
+        owner = self._owner_of_change(ctx)
+        if owner is not None and not owner._open:
+            owner.refuse_if_closed()
+        self.inputs.assign(name, value, owner)
+
+    def step_failed(self, step: Owner) -> None:
+        """Undo what a step has assigned to inputs that did not complete."""
+        if isinstance(step, OpenAttempt):
+            self.inputs.undo(step)
+
+    def _owner_of_change(self, ctx: AnyContext | None) -> OpenAttempt | None:
+        """Return the attempt or step of this session to which a change belongs, if there is one."""
+        view: CtxXcom | None = None if ctx is None or compat.VIEW not in vars(ctx) else self.xcom_of(ctx)
+        owner = (view and view._owner) or current_attempt.get()
+        if not isinstance(owner, OpenAttempt) or owner.session != self.run.session:
+            return None
+        found = owner.owner_of_change()
+        return found if isinstance(found, OpenAttempt) else None
+
+    def _warn_unstorable_input(self, owner: OpenAttempt, reason: Exception | str) -> None:
+        """As `warn_unstorable`, of what was assigned to inputs: the task whose action started this one needs it too."""
+        outer = attempt_around(owner)
+        while outer is not None:
+            outer.restorable = False
+            outer = self._outer.get(outer.task)
+        self.warn_unstorable(owner, reason)
+
+    def warn_unstorable(self, owner: Owner | None, reason: Exception | str) -> None:
+        """Warn once that a value is kept as its type and repr only, and mark its attempt or step as not restorable.
+
+        A reason that is a text says that the value is kept masked.
+        """
         if isinstance(owner, OpenAttempt):
             owner.restorable = False
         # The advice in parentheses is for code that pushes to a store by itself.
@@ -365,8 +444,11 @@ class Recorder:
             again = "the step runs again in the task's next attempt"
         elif name := getattr(owner, "task", None):
             what = f"task {name}: {what}"
-        how = what_makes_storable(reason)
-        self.warn_once(f"{what}; kept as its type and repr, and {again} ({how} makes it storable)")
+        if isinstance(reason, str):
+            self.warn_once(f"{what}, and {again}")
+        else:
+            how = what_makes_storable(reason)
+            self.warn_once(f"{what}; kept as its type and repr, and {again} ({how} makes it storable)")
 
     def read_result(self) -> int | None:
         """Read the stored result of the main task of a completed session, and return when the session completed."""

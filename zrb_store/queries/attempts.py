@@ -246,6 +246,7 @@ def _complete() -> sa.sql.dml.ReturningUpdate[int]:
         result_queue_id=bindparam("result_queue_id"),
         result_seq=bindparam("result_seq"),
         inputs_read=bindparam("inputs_read", type_=sa.Text),
+        inputs_assigned=bindparam("inputs_assigned", type_=sa.Text),
         code=bindparam("code", type_=sa.Text),
         result=None,  # what `zrb-store result` gave lies in the queue from now on
     )
@@ -258,15 +259,17 @@ def complete(
     *,
     restorable: bool,
     result: tuple[int, int] | None,
-    ran: tuple[str | None, str | None] = (None, None),
+    ran: tuple[str | None, str | None, str | None] = (None, None, None),
 ) -> bool:
     """Mark a running attempt as completed when its result was pushed; return False if it may no longer write.
 
-    `ran` are the inputs that it has read, and the digest of what it ran.
+    `ran` are the inputs that it has read, what it has assigned to inputs, and the digest of what it ran.
     """
     queue_id, seq = result or (None, None)
-    params = {"attempt_id": attempt_id, "at": at, "restorable": restorable, "inputs_read": ran[0], "code": ran[1]}
-    return bool(executor.execute(_complete(), {**params, "result_queue_id": queue_id, "result_seq": seq}))
+    read, assigned, code = ran
+    params = {"attempt_id": attempt_id, "at": at, "restorable": restorable, "code": code}
+    inputs = {"inputs_read": read, "inputs_assigned": assigned}
+    return bool(executor.execute(_complete(), {**params, **inputs, "result_queue_id": queue_id, "result_seq": seq}))
 
 
 def lost_or_interrupted() -> sa.Case[str]:

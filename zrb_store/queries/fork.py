@@ -149,7 +149,7 @@ def _same_queue() -> sa.ColumnElement[bool]:
 _KEPT = (
     *("task", "number", "kind", "status", "restorable", "arguments", "result_seq", "started_at", "ended_at"),
     *("step_of", "step", "step_number", "once", "result", "started_tick", "ended_tick", "inputs_read", "code"),
-    *("attributes", "awaited_queue", "deadline_at", "say", "say_digest", "inside"),
+    *("attributes", "awaited_queue", "deadline_at", "say", "say_digest", "inside", "inputs_assigned"),
 )
 
 

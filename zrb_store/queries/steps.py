@@ -91,6 +91,7 @@ class StepRecord(NamedTuple):
     say: str | None
     say_digest: str | None
     result: str | None  # its encoded result, or None
+    inputs_assigned: str | None  # encoded: what it has assigned to inputs
     command_pid: int | None  # the process that leads its command, if it is one
     command_started: str | None
     parent_id: int | None  # the attempt around it
@@ -257,6 +258,7 @@ def _complete() -> sa.sql.dml.ReturningUpdate[int]:
         result=bindparam("result", type_=sa.Text),
         arguments=sa.func.coalesce(bindparam("arguments", type_=sa.Text), t.attempt.c.arguments),
         inputs_read=bindparam("inputs_read", type_=sa.Text),
+        inputs_assigned=bindparam("inputs_assigned", type_=sa.Text),
     ).where(schema_is_unchanged())
 
 
@@ -275,14 +277,14 @@ def complete(
     arguments: str | None = None,
     *,
     restorable: bool,
-    inputs_read: str | None = None,
+    inputs: tuple[str | None, str | None] = (None, None),
 ) -> bool:
     """Mark a running attempt of a step as completed, perhaps with new arguments; False if it may no longer write.
 
-    `inputs_read` are those that its task has read by then.
+    `inputs` are those that its task has read by then, and what the step has assigned to inputs.
     """
     params = {"attempt_id": step_id, "result": result, "arguments": arguments}
-    params |= {"restorable": restorable, "inputs_read": inputs_read}
+    params |= {"restorable": restorable, "inputs_read": inputs[0], "inputs_assigned": inputs[1]}
     rows = executor.execute(_complete(), params, lambda other: other.execute(_is_completed(), params) or None)
     return bool(rows)
 

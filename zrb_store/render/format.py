@@ -272,10 +272,13 @@ def inputs_text(inputs: JsonValue) -> str:
 
 
 def what_was_read(attempt: AttemptRecord) -> str:
-    """Say which inputs an attempt has read; empty if that is not known."""
-    if attempt.read is None:
-        return ""
-    return f"read {'all inputs' if attempt.read == ['*'] else one_line(', '.join(attempt.read)) or 'no input'}"
+    """Say which inputs an attempt has read, and which it has assigned; empty if that is not known."""
+    said = []
+    if attempt.read is not None:
+        said += [f"read {'all inputs' if attempt.read == ['*'] else one_line(', '.join(attempt.read)) or 'no input'}"]
+    if attempt.assigned:
+        said += [f"assigned {one_line(', '.join(attempt.assigned))}"]
+    return ", ".join(said)
 
 
 def as_json(tree: JsonValue) -> JsonValue:

@@ -232,8 +232,8 @@ class Run(RunLifecycle):
         data = attempts.result_at(self.database, completed.result_queue_id, completed.result_seq)
         return None if data is None else codec.decode(data)
 
-    def give_back(self, completed: AttemptRecord, reason: str) -> None:
-        """Give a completed attempt back, with the steps of its task, so that the task starts over.
+    def give_back(self, completed: AttemptRecord, reason: str, *, keeps_steps: bool = False) -> None:
+        """Give a completed attempt back, with the steps of its task unless it keeps them.
 
         The reason is stored with each value that is given back.
         """
@@ -241,7 +241,8 @@ class Run(RunLifecycle):
         def work(transaction: Transaction) -> bool:
             if not self._holds_session(transaction):
                 return False
-            give_back_steps(transaction, self.session_id, completed.task, reason)
+            if not keeps_steps:
+                give_back_steps(transaction, self.session_id, completed.task, reason)
             give_back(transaction, [(completed.id, reason)])
             return True
 
