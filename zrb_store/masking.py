@@ -11,7 +11,7 @@ import base64
 import functools
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -301,6 +301,12 @@ def remember(*secrets: str) -> None:
         _remembered.update(line for line in lines if len(line) >= SHORTEST_LINE)
         if len(secret) >= SHORTEST:
             _remembered.add(secret)
+
+
+def remembered_in(texts: Iterable[str]) -> list[str]:
+    """Return the remembered secrets that these texts contain, also in quotes."""
+    text = "\n".join(texts)
+    return [secret for secret in sorted(_remembered) if re.search(_quoted(secret), text, re.IGNORECASE)]
 
 
 def mask_remembered(text: str) -> str:

@@ -115,7 +115,9 @@ ALERT_VARIABLES = (
 """The variables that the command of `ZRB_STORE_NOTIFY` gets; a variable without a value is unset."""
 REPLAYS = "ZRB_STORE_REPLAYS"
 """The variable that tells the process of a replay, and those that it starts, which attempt of the record it is."""
-CHILD_VARIABLES = ("ZRB_STORE_ATTEMPT", "ZRB_STORE_TESTING", REPLAYS, *ALERT_VARIABLES)
+SECRETS = "ZRB_STORE_SECRETS"
+"""The variable that tells the command of a CmdTask which secrets it contains, as a JSON list: its steps mask them."""
+CHILD_VARIABLES = ("ZRB_STORE_ATTEMPT", "ZRB_STORE_TESTING", REPLAYS, SECRETS, *ALERT_VARIABLES)
 """Variables that zrb-store sets for the processes that it starts, or that tests set: users do not."""
 
 _warned: set[str] = set()

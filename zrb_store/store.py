@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +17,7 @@ from zrb_store.db.engine import Database
 from zrb_store.db.location import shown_url, store_url
 from zrb_store.db.schema import open_database
 from zrb_store.errors import InvalidArgument, ZrbStoreError
-from zrb_store.masking import remember_command
+from zrb_store.masking import remember, remember_command
 from zrb_store.names import check_name, check_session_name
 from zrb_store.process import Projects, current_script
 from zrb_store.queries import runs, sessions
@@ -166,6 +168,8 @@ class Store:
             self.database.on_death = _notify_dead_values
         self.parent_attempt: AttemptReference | None = None
         token = os.environ.get("ZRB_STORE_ATTEMPT")
+        with contextlib.suppress(ValueError, TypeError):  # somebody else has set it
+            remember(*json.loads(os.environ.get(settings.SECRETS, "[]")))
         try:
             if token and not read_only and store_url() == self.database.url:
                 self.parent_attempt = referenced_attempt(self.database, token)

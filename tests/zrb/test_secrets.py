@@ -210,3 +210,29 @@ def test_a_debug_output_has_no_password_of_the_store(zrb: Zrb, new_postgres: str
     assert store_url((zrb.folder / "url").read_text()) == store_url(zrb.url)
     assert zrb.stored("inbox").live("q") == [1]
     assert len(zrb.sessions()) == (2 if persist == "user" else 1)
+
+
+STEPS = """
+import shlex
+from zrb import PasswordInput
+
+def command(ctx):
+    key = shlex.quote(ctx.input.my_key)
+    save = f"sh -c 'printf %s \\"$1\\" > key' - {key}"
+    return f"zrb-store step login -- {save} && zrb-store step upload -- false me:{key}"
+
+cli.add_task(CmdTask(name="main", cmd=command, input=PasswordInput("my-key"), retries=0))
+"""
+
+
+@pytest.mark.promise(number=9)
+@pytest.mark.every_release
+def test_a_secret_input_in_the_command_of_a_step(zrb: Zrb) -> None:
+    secret = "it's hunter22222"
+    zrb.tasks(STEPS)
+    zrb.run("main", "--my-key", secret, code=None, ZRB_STORE_SESSION="s")
+    assert (zrb.folder / "key").read_text() == secret
+    assert files_with(zrb, "hunter22222") == []
+    shown = zrb.run("xcom", "show", "s", "--full").out
+    assert "login" in shown
+    assert "upload" in shown

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import json
+import os
 import re
 import sys
 from collections.abc import Awaitable, Callable
@@ -11,6 +13,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, TypeVar
 
 from zrb_store import settings
+from zrb_store.masking import remembered_in
 from zrb_store.plugin import compat
 from zrb_store.plugin.compat import Context, Patches
 from zrb_store.process import group_of, kill_group, process_started
@@ -141,8 +144,12 @@ class _Asyncio:
 
     async def create_subprocess_exec(self, *args: Any, **kwargs: Any) -> asyncio.subprocess.Process:
         """Start a process. If it is the command of a CmdTask, record it, and add what it prints to the output."""
-        process = await asyncio.create_subprocess_exec(*args, **kwargs)
         command = _running.get()
+        if command is not None:
+            environment = {**(kwargs.get("env") or os.environ)}
+            if secrets := remembered_in(map(str, (*args, *environment.values()))):
+                kwargs["env"] = {**environment, settings.SECRETS: json.dumps(secrets)}
+        process = await asyncio.create_subprocess_exec(*args, **kwargs)
         if command is not None:
             _record(command.attempt, process.pid)
         for stream in ("stdout", "stderr"):

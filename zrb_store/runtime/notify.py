@@ -34,7 +34,7 @@ from zrb_store.records import RunRecord, iso
 if TYPE_CHECKING:
     from zrb_store.inspect.alert import Alert
 
-_NOT_INHERITED = (*settings.ALERT_VARIABLES, "ZRB_STORE_NOTIFY", "ZRB_STORE_ATTEMPT")
+_NOT_INHERITED = (*settings.ALERT_VARIABLES, "ZRB_STORE_NOTIFY", "ZRB_STORE_ATTEMPT", settings.SECRETS)
 _MOST_VALUES = 20  # of those that die together
 _MOST_CHARACTERS = 16 * 1024  # of one variable: the system allows 128 KiB
 _QUIET_FOR = 600.0  # seconds
