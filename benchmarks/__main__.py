@@ -31,7 +31,7 @@ QUESTIONS = (
     "waiting",
     "shared_queues",
     "crowd",
-    "listing",
+    "readers",
     "start_up",
     "scripts",
     "under_zrb",

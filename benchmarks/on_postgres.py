@@ -1,9 +1,9 @@
 """What do push and pop cost on PostgreSQL?
 
 The baseline is strict FIFO in hand-written statements on psycopg, prepared and in autocommit like ours, with a counter
-row for each queue, FOR UPDATE, and the fence and attempt check. It is measured once with synchronous_commit and fsync
-on, where the commit dominates, and once with synchronous_commit off, where the client's share shows. procrastinate
-defers a job, and fetches and finishes it.
+row for each queue, FOR UPDATE, the fence and attempt check, and a tick for each change. It is measured once with
+synchronous_commit and fsync on, where the commit dominates, and once with synchronous_commit off, where the client's
+share shows. procrastinate defers a job, and fetches and finishes it.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ _MAY_WRITE = """
 _PUSH = f"""
     WITH counter AS
         (UPDATE zrb_queue SET high = high + 1 WHERE id = %s AND {_MAY_WRITE} RETURNING id, high)
-    INSERT INTO zrb_value (queue_id, seq, type, size, pushed_at, pushed_by, data)
-    SELECT id, high, %s, %s, {_NOW}, %s, %s FROM counter RETURNING seq"""
+    INSERT INTO zrb_value (queue_id, seq, type, size, pushed_at, pushed_tick, pushed_by, data)
+    SELECT id, high, %s, %s, {_NOW}, nextval('zrb_tick'), %s, %s FROM counter RETURNING seq"""
 _POP = f"""
-    UPDATE zrb_value SET state = 'taken', ended_at = {_NOW}, taken_by = %s
+    UPDATE zrb_value SET state = 'taken', ended_at = {_NOW}, ended_tick = nextval('zrb_tick'), taken_by = %s
     WHERE queue_id = %s AND seq =
         (SELECT seq FROM zrb_value WHERE queue_id = %s AND ended_at IS NULL ORDER BY seq LIMIT 1 FOR UPDATE)
         AND {_MAY_WRITE}

@@ -14,15 +14,19 @@ import sqlalchemy as sa
 from tests.sessions import etl, inbox, logged, show
 from zrb_store import Store, open_store
 from zrb_store.db import REVISION_SQL
+from zrb_store.inspect.check import alerts
 from zrb_store.inspect.diff import diff
 from zrb_store.inspect.get import get_result, get_value
 from zrb_store.inspect.list import list_sessions
+from zrb_store.inspect.queues import all_holds
 from zrb_store.inspect.session_names import resolve
+from zrb_store.queries.fork import copies
+from zrb_store.queries.sessions import main_tasks, names_with_prefix
 from zrb_store.records import Damage
 
 READS: dict[str, tuple[int, Callable[[Store], Any]]] = {
     "list": (4, lambda store: list_sessions(store.database, limit=50)),
-    "list failed": (4, lambda store: list_sessions(store.database, statuses=["failed"], limit=50)),
+    "list failed": (5, lambda store: list_sessions(store.database, statuses=["failed"], limit=50)),
     "list running": (4, lambda store: list_sessions(store.database, statuses=["running"], limit=50)),
     "sessions": (4, lambda store: store.sessions(limit=50)),
     "resolve": (1, lambda store: resolve(store.database, "etl-24")),
@@ -38,6 +42,14 @@ READS: dict[str, tuple[int, Callable[[Store], Any]]] = {
     "get result": (6, lambda store: get_result(store.database, "etl-25", "load", Damage())),
     "result of a step": (6, lambda store: get_result(store.database, "stepping", "load/7", Damage())),
     "list holders": (10, lambda store: list_sessions(store.database, limit=50, with_holders=True)),
+    "list task": (5, lambda store: list_sessions(store.database, task="load", limit=5)),
+    "last": (5, lambda store: resolve(store.database, "@last")),
+    "last failed": (6, lambda store: resolve(store.database, "@last-failed")),
+    "list holds": (3, lambda store: held(store)),
+    "forks": (1, lambda store: copies(store.database, "etl-24", "rows", 1, 0)),
+    "check": (11, lambda store: alerts(store.database, {}, Damage())),
+    "complete a session": (1, lambda store: names_with_prefix(store.database, "etl-2", 5)),
+    "complete a task": (1, lambda store: main_tasks(store.database)),
 }
 
 
@@ -78,6 +90,12 @@ def stepping(store: Store) -> None:
         attempt.step(f"step {number}", store.session("inbox").xcom["files"].pop)
     attempt.fail(status="interrupted")
     run.end("interrupted")
+
+
+def held(store: Store) -> list[Any]:
+    """Return the values that are held."""
+    with all_holds(store.database) as (found, _):
+        return list(found)
 
 
 def compared(store: Store, a: str, b: str) -> list[Any]:

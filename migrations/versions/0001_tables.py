@@ -112,9 +112,16 @@ def upgrade() -> None:
     )
     op.create_index("ix_zrb_session_ended_tick", "zrb_session", ["ended_tick"])
     op.create_index(
+        "ix_zrb_session_fork",
+        "zrb_session",
+        ["forked_from"],
+        sqlite_where=sa.text("forked_from IS NOT NULL"),
+        postgresql_where=sa.text("forked_from IS NOT NULL"),
+    )
+    op.create_index(
         "ix_zrb_session_not_completed",
         "zrb_session",
-        ["status", "id"],
+        ["status", "id", "task", "project", "parent", "ended_tick"],
         sqlite_where=sa.text("status <> 'completed'"),
         postgresql_where=sa.text("status <> 'completed'"),
     )

@@ -115,8 +115,15 @@ session = Table(
     Index(None, "ended_tick"),
     Index(None, "task", "id"),
     Index(None, "task", "ended_tick"),
-    # For whoever looks for what is not done. It leaves out most sessions, so it is short.
-    Index("ix_zrb_session_not_completed", "status", "id", sqlite_where=text("status <> 'completed'")),
+    # For whoever looks for what is not done. It leaves out most sessions, so it is short. With the other columns,
+    # `check` leaves out what newer sessions have made up for without reading it.
+    Index(
+        "ix_zrb_session_not_completed",
+        *("status", "id", "task", "project", "parent", "ended_tick"),
+        sqlite_where=text("status <> 'completed'"),
+    ),
+    # For `trace`. Few sessions are forks.
+    Index("ix_zrb_session_fork", "forked_from", sqlite_where=text("forked_from IS NOT NULL")),
     sqlite_autoincrement=True,
     sqlite_strict=True,
 )

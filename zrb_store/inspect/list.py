@@ -102,15 +102,27 @@ def summaries(database: Database, **conditions: Unpack[Conditions]) -> Iterator[
         limit, before = conditions.get("limit"), conditions.get("before")
         chosen, unsure = _chosen(conditions, moment)
         after = None if before is None else sessions.get(transaction, before).id
-        found = matching_sessions(transaction, chosen, before=after, limit=None if unsure else limit)
+        size = min(limit or _PAGE, _PAGE)
+        found = (
+            _in_pages(transaction, chosen, after, size)
+            if unsure and limit is not None
+            else matching_sessions(transaction, chosen, before=after, limit=limit)
+        )
         dead: Counter[int] = Counter()
         for each in dead_queues(transaction) if conditions.get("with_holders") else ():
             dead[each.session_id] += each.dead
-        every = _summarized(transaction, found, moment, conditions.get("with_holders", False), dead)
+        every = _summarized(transaction, found, moment, conditions.get("with_holders", False), dead, size)
         if unsure:
             statuses = conditions.get("statuses") or ()
             every = itertools.islice((each for each in every if each.session.status in statuses), limit)
         yield every
+
+
+def _in_pages(transaction: Transaction, chosen: Chosen, after: int | None, size: int) -> Iterator[SessionRecord]:
+    """Yield sessions like `matching_sessions`, but read no more pages of this size than somebody asks for."""
+    while page := list(matching_sessions(transaction, chosen, before=after, limit=size)):
+        yield from page
+        after = page[-1].id
 
 
 def _chosen(conditions: Conditions, moment: int) -> tuple[Chosen, Collection[str]]:
@@ -139,7 +151,7 @@ def count(database: Database, **conditions: Unpack[Conditions]) -> int:
         sure = set(chosen.statuses or ()) - set(unsure)
         certain = count_sessions(transaction, replace(chosen, statuses=sure))
         others = matching_sessions(transaction, replace(chosen, statuses=unsure))
-        every = _summarized(transaction, others, moment, False, {})
+        every = _summarized(transaction, others, moment, False, {}, _PAGE)
         return certain + sum(each.session.status in (conditions["statuses"] or ()) for each in every)
 
 
@@ -176,9 +188,14 @@ def ready(database: Database, project: str) -> list[SessionRecord]:
 
 
 def _summarized(
-    transaction: Transaction, found: Iterator[SessionRecord], moment: int, with_holders: bool, dead: Mapping[int, int]
+    transaction: Transaction,
+    found: Iterator[SessionRecord],
+    moment: int,
+    with_holders: bool,
+    dead: Mapping[int, int],
+    size: int,
 ) -> Iterator[SessionSummary]:
-    while page := list(itertools.islice(found, _PAGE)):
+    while page := list(itertools.islice(found, size)):
         ids = [session.id for session in page]
         skipped = {
             session.id: {task for task, state in session.tasks.items() if state == "skipped"} for session in page

@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 
 from zrb_store.db.core import bindparam, literal, sa, statement, t
 from zrb_store.db.dialect import among, matches
-from zrb_store.db.transaction import Executor, Row, Transaction
+from zrb_store.db.transaction import Executor, Row, Transaction, first_column
 from zrb_store.names import NamePattern
 from zrb_store.process import Projects
 from zrb_store.queries import runs, sessions
@@ -87,16 +87,28 @@ def matching_sessions(
     """
     if limit is not None and before is None and chosen == Chosen():  # the SQL of this one is stored
         return map(sessions.record, transaction.stream(_newest(), {"limit": limit}))
-    name, statement = chosen.name, _ordered().where(*chosen.conditions(transaction.dialect_name))
+    name, conditions = chosen.name, list(chosen.conditions(transaction.dialect_name))
     if before is not None:
         [[tick]] = transaction.execute(sa.select(_last("tick")).where(t.session.c.id == before), {})
-        statement = statement.where(
-            sa.or_(_last("tick") < tick, sa.and_(_last("tick") == tick, t.session.c.id < before))
-        )
-    if name is None or name.is_exact:
-        return map(sessions.record, transaction.stream(statement.limit(limit)))
-    found = map(sessions.record, transaction.stream(statement))
-    return itertools.islice((each for each in found if name.matches(each.name)), limit)
+        conditions.append(sa.or_(_last("tick") < tick, sa.and_(_last("tick") == tick, t.session.c.id < before)))
+    if name is not None and not name.is_exact:
+        found = map(sessions.record, transaction.stream(_ordered().where(*conditions)))
+        return itertools.islice((each for each in found if name.matches(each.name)), limit)
+    if limit is not None:
+        conditions = [t.session.c.id.in_(_perhaps_first(transaction, conditions, limit))]
+    return map(sessions.record, transaction.stream(_ordered().where(*conditions).limit(limit)))
+
+
+def _perhaps_first(
+    transaction: Transaction, conditions: Sequence[sa.ColumnElement[bool]], limit: int
+) -> sa.CompoundSelect[int]:
+    """Select the ids of sessions that meet conditions, and may be the first ones: as `_newest` does for all."""
+    ended = t.session.c.ended_tick
+    chosen = sa.select(t.session.c.id).where(*conditions).correlate(None)
+    ends = sa.select(ended).where(*conditions, ended.is_not(None)).order_by(ended.desc()).limit(1).offset(limit)
+    earliest = next(map(first_column, transaction.execute(ends, {})), 0)
+    # Not OR: an index of both the task and the end is then used for each.
+    return sa.union_all(chosen.where(ended.is_(None)), chosen.where(ended >= earliest))
 
 
 @statement

@@ -160,16 +160,21 @@ def delete(executor: Executor, session_id: int, name: str) -> None:
 
 
 @statement
-def _prefix(last: bool) -> sa.Select[str]:
+def _prefix(dialect_name: str, last: bool) -> sa.Select[str]:
     # Ordered by name, so that only the index of names is read. Among names that contain a date, the newest come first.
-    begins_so = sa.func.substr(t.session.c.name, literal(1), bindparam("length")) == bindparam("prefix")
-    order = t.session.c.name.desc() if last else t.session.c.name.asc()
-    return sa.select(t.session.c.name).where(begins_so).order_by(order).limit(bindparam("count"))
+    name = t.session.c.name
+    begins_so = sa.func.substr(name, literal(1), bindparam("length")) == bindparam("prefix")
+    # PostgreSQL may sort names by the rules of a language, where those that begin so need not follow each other.
+    in_range = (name >= bindparam("prefix"), name < bindparam("following")) if dialect_name == "sqlite" else ()
+    order = name.desc() if last else name.asc()
+    return sa.select(name).where(begins_so, *in_range).order_by(order).limit(bindparam("count"))
 
 
 def names_with_prefix(executor: Executor, prefix: str, limit: int, *, last: bool = True) -> list[str]:
     """Return up to `limit` names of sessions that begin with `prefix`, in the same case: the last or the first ones."""
-    rows = executor.execute(_prefix(last), {"prefix": prefix, "length": len(prefix), "count": limit})
+    # Names of sessions are ASCII: each that begins so comes before this.
+    params = {"prefix": prefix, "following": f"{prefix}\x7f", "length": len(prefix), "count": limit}
+    rows = executor.execute(_prefix(executor.dialect_name, last), params)
     return list(map(first_column, rows))
 
 
@@ -194,14 +199,17 @@ def newest_names(executor: Executor, limit: int) -> list[str]:
 
 
 @statement
-def _distinct(name: Literal["task", "project"]) -> sa.Select[str]:
-    column = t.session.c[name]
-    return sa.select(column).where(column.is_not(None)).distinct().order_by(column)
+def _main_tasks() -> sa.Select[str]:
+    # Each is looked up from the one before it: with DISTINCT, all sessions would be read.
+    found = sa.select(sa.func.min(t.session.c.task).label("task")).cte("found", recursive=True)
+    following = sa.select(sa.func.min(t.session.c.task)).where(t.session.c.task > found.c.task).scalar_subquery()
+    found = found.union_all(sa.select(following).where(found.c.task.is_not(None)))
+    return sa.select(found.c.task).where(found.c.task.is_not(None))
 
 
 def main_tasks(executor: Executor) -> list[str]:
-    """Return the names of the main tasks of all sessions."""
-    return list(map(first_column, executor.execute(_distinct("task"))))
+    """Return the names of the main tasks of all sessions, in their order."""
+    return list(map(first_column, executor.execute(_main_tasks())))
 
 
 @statement
@@ -215,6 +223,12 @@ def projects_of_task(executor: Executor, task: str | None) -> list[str]:
     return [row[0] for row in executor.execute(_projects_of_task(), {"task": task}) if row[0] is not None]
 
 
+@statement
+def _known_projects() -> sa.Select[str]:
+    project = t.session.c.project
+    return sa.select(project).where(project.is_not(None)).distinct().order_by(project)
+
+
 def known_projects(executor: Executor) -> list[str]:
     """Return the projects that sessions are of."""
-    return list(map(first_column, executor.execute(_distinct("project"))))
+    return list(map(first_column, executor.execute(_known_projects())))

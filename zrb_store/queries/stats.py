@@ -134,21 +134,59 @@ def answers(transaction: Transaction, task: str | None, since: int | None) -> It
         yield Answer(record, result, (project, main), (record.session_id, step_of), last_id, status)
 
 
+def _not_completed(of: sa.FromClause) -> tuple[sa.ColumnElement[bool], ...]:
+    """Return the conditions that a session is a root session that has not completed, in the form for their index."""
+    return of.c.status != literal("completed"), of.c.parent.is_(None)
+
+
+def _last_of_each_task() -> sa.Subquery:
+    """Select the session that completed last for each project and main task with sessions that have not completed."""
+    failed, done, other = t.session.alias("failed"), t.session.alias("done"), t.session.alias("other")
+    of = sa.select(failed.c.task, failed.c.project).where(*_not_completed(failed)).distinct()
+    each = of.with_hint(failed, _BY_STATUS, "sqlite").subquery("each")
+    last = (
+        sa.select(other.c.id)
+        .where(
+            other.c.task == each.c.task,
+            other.c.project.is_not_distinct_from(each.c.project),
+            other.c.status == literal("completed"),
+            other.c.ended_tick.is_not(None),
+        )
+        .order_by(other.c.ended_tick.desc())
+        .limit(literal(1))
+        .scalar_subquery()
+    )
+    found = sa.select(each.c.task, each.c.project, done.c.id, done.c.ended_tick)
+    return found.select_from(each.join(done, done.c.id == last)).subquery("last_of_task")
+
+
+_BY_STATUS = "INDEXED BY ix_zrb_session_not_completed"
+
+
 @statement
 def _not_done() -> sa.Select[*Row]:
-    return (
-        sessions.selection()
+    # Most of those that failed lie before the last completion of their task: they are left out by an index alone.
+    halted, last = t.session.alias("halted"), _last_of_each_task()
+    of_task = sa.and_(halted.c.task == last.c.task, halted.c.project.is_not_distinct_from(last.c.project))
+    is_before = sa.and_(halted.c.ended_tick < last.c.ended_tick, halted.c.id < last.c.id)
+    found = (
+        sa.select(halted.c.id)
+        .select_from(halted.outerjoin(last, of_task))
         .where(
-            is_one_of(t.session.c.status, "running", "failed", "interrupted", "waiting"),
-            sessions.is_not_completed(),
-            t.session.c.parent.is_(None),
+            is_one_of(halted.c.status, "running", "failed", "interrupted", "waiting"),
+            *_not_completed(halted),
+            sa.func.coalesce(sa.case((is_before, literal(0))), literal(1)) == literal(1),
         )
-        .order_by(t.session.c.id.desc())
+        .with_hint(halted, _BY_STATUS, "sqlite")
     )
+    return sessions.selection().where(t.session.c.id.in_(found)).order_by(t.session.c.id.desc())
 
 
 def not_done(transaction: Transaction, projects: Projects | None = None) -> Iterator[SessionRecord]:
-    """Yield the root sessions that run, wait, failed or were interrupted, as they are stored, the newest first."""
+    """Yield the root sessions that run, wait, failed or were interrupted, as they are stored, the newest first.
+
+    Left out are those that were created, and ended, before the session of their task that completed last did so.
+    """
     statement = _not_done() if projects is None else _not_done().construct.where(runs.is_of(projects))
     return map(sessions.record, transaction.stream(statement))
 
