@@ -33,6 +33,7 @@ HALTED = ("failed", "interrupted", "stale")
 _SHOWN_AS = {"running": {"running", "stale"}, "interrupted": {"interrupted", "stale"}}
 """As what readers may see a stored status: a stale session is stored as running, or as interrupted if reclaimed."""
 _PAGE = 100  # sessions whose runs and tasks are read by one statement each
+_LEAST = 10  # as many of them if fewer are asked for: some may not be what was asked for
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ def summaries(database: Database, **conditions: Unpack[Conditions]) -> Iterator[
         limit, before = conditions.get("limit"), conditions.get("before")
         chosen, unsure = _chosen(conditions, moment)
         after = None if before is None else sessions.get(transaction, before).id
-        size = min(limit or _PAGE, _PAGE)
+        size = _PAGE if limit is None else min(max(limit, _LEAST), _PAGE)
         found = (
             _in_pages(transaction, chosen, after, size)
             if unsure and limit is not None

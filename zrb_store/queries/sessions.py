@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from typing import Literal
 
@@ -163,17 +164,19 @@ def delete(executor: Executor, session_id: int, name: str) -> None:
 def _prefix(dialect_name: str, last: bool) -> sa.Select[str]:
     # Ordered by name, so that only the index of names is read. Among names that contain a date, the newest come first.
     name = t.session.c.name
-    begins_so = sa.func.substr(name, literal(1), bindparam("length")) == bindparam("prefix")
-    # PostgreSQL may sort names by the rules of a language, where those that begin so need not follow each other.
-    in_range = (name >= bindparam("prefix"), name < bindparam("following")) if dialect_name == "sqlite" else ()
+    if dialect_name == "sqlite":
+        begins_so = (name >= bindparam("prefix"), name < bindparam("following"))
+    else:  # it may sort names by the rules of a language; if that is C, it derives the range from the LIKE
+        begins_so = (name.like(bindparam("pattern")),)
     order = name.desc() if last else name.asc()
-    return sa.select(name).where(begins_so, *in_range).order_by(order).limit(bindparam("count"))
+    return sa.select(name).where(*begins_so).order_by(order).limit(bindparam("count"))
 
 
 def names_with_prefix(executor: Executor, prefix: str, limit: int, *, last: bool = True) -> list[str]:
     """Return up to `limit` names of sessions that begin with `prefix`, in the same case: the last or the first ones."""
     # Names of sessions are ASCII: each that begins so comes before this.
-    params = {"prefix": prefix, "following": f"{prefix}\x7f", "length": len(prefix), "count": limit}
+    pattern = re.sub(r"([\\%_])", r"\\\1", prefix) + "%"
+    params = {"prefix": prefix, "following": f"{prefix}\x7f", "pattern": pattern, "count": limit}
     rows = executor.execute(_prefix(executor.dialect_name, last), params)
     return list(map(first_column, rows))
 

@@ -147,12 +147,13 @@ def _last_of_each_task() -> sa.Subquery:
     last = (
         sa.select(other.c.id)
         .where(
-            other.c.task == each.c.task,
+            # Not =, with which PostgreSQL may search the ends of all tasks for one of a task that never completed.
+            other.c.task.between(each.c.task, each.c.task),
             other.c.project.is_not_distinct_from(each.c.project),
             other.c.status == literal("completed"),
             other.c.ended_tick.is_not(None),
         )
-        .order_by(other.c.ended_tick.desc())
+        .order_by(other.c.task.desc(), other.c.ended_tick.desc())
         .limit(literal(1))
         .scalar_subquery()
     )
