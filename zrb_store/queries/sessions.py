@@ -164,6 +164,7 @@ def delete(executor: Executor, session_id: int, name: str) -> None:
 def _prefix(dialect_name: str, last: bool) -> sa.Select[str]:
     # Ordered by name, so that only the index of names is read. Among names that contain a date, the newest come first.
     name = t.session.c.name
+    begins_so: tuple[sa.ColumnElement[bool], ...]
     if dialect_name == "sqlite":
         begins_so = (name >= bindparam("prefix"), name < bindparam("following"))
     else:  # it may sort names by the rules of a language; if that is C, it derives the range from the LIKE
