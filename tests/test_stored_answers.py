@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ipaddress
+import subprocess
+import sys
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -139,3 +141,9 @@ def test_an_image_is_the_same_when_it_comes_back() -> None:
 
     assert sent(again.message) == sent(prompt.message)
     assert sent(again.message) != sent(["Look.", BinaryContent(b"\x89PNG\xfe", media_type="image/png")])
+
+
+def test_a_release_of_pydantic_ai_that_lacks_a_class_of_content() -> None:
+    """As 2.27, which zrb 2.65 has: its LLM tasks run, and are stored."""
+    code = "from pydantic_ai import messages; del messages.BinaryAudio; import zrb_store.agents.stored"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)

@@ -154,9 +154,13 @@ def summary(data: Data) -> Encoded:
 
 _RETURN: TypeAdapter[Any] = TypeAdapter(ToolReturn)
 _FIELDS = ("return_value", "content", "metadata", "tools")
-_CONTENT_CLASSES = (
-    *(messages.AudioUrl, messages.BinaryAudio, messages.BinaryContent, messages.BinaryImage, messages.CachePoint),
-    *(messages.DocumentUrl, messages.ImageUrl, messages.TextContent, messages.UploadedFile, messages.VideoUrl),
+_CONTENT_CLASSES = tuple(
+    getattr(messages, name)
+    for name in (
+        *("AudioUrl", "BinaryAudio", "BinaryContent", "BinaryImage", "CachePoint"),
+        *("DocumentUrl", "ImageUrl", "TextContent", "UploadedFile", "VideoUrl"),
+    )
+    if hasattr(messages, name)  # pydantic-ai 2.27 and before have no BinaryAudio
 )
 _CONTENT: dict[str, TypeAdapter[Any]] = {cls.__name__: TypeAdapter(cls) for cls in _CONTENT_CLASSES}
 
