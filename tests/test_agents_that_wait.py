@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from pydantic_ai import Agent
+from pydantic_ai.capabilities import AbstractCapability
 from pydantic_ai.messages import ModelMessage, ModelResponse, TextPart, ToolCallPart, ToolReturnPart
 from pydantic_ai.models.function import AgentInfo, FunctionModel
 from pydantic_ai.usage import RequestUsage
@@ -15,6 +16,7 @@ from pydantic_ai.usage import RequestUsage
 from tests.commands import Commands
 from zrb_store import BudgetUsed, Store
 from zrb_store.agents import durable
+from zrb_store.errors import Waiting
 
 pytestmark = pytest.mark.promise(number=18)
 
@@ -164,6 +166,57 @@ def test_an_approval_is_of_one_call(
     assert command.ok("approve", "s").startswith("triage: c0 approved: charge")
     start(99)
     assert paid == [99]
+
+
+@pytest.mark.on_sqlite
+def test_an_agent_asks_after_another_one_has_let_the_session_wait(store: Store) -> None:
+    """The wait has ended the attempt, but is still on its way out of the other agent, so that nothing is cancelled."""
+
+    class Slow(AbstractCapability[Any]):
+        async def after_model_request(
+            self, ctx: Any, *, request_context: Any, response: ModelResponse
+        ) -> ModelResponse:
+            answered.set()
+            await parked.wait()
+            return response
+
+    def asking(name: str, *more: AbstractCapability[Any]) -> Any:
+        async def answer(messages: list[ModelMessage], _: AgentInfo) -> ModelResponse:
+            if not more:
+                await answered.wait()
+            return ModelResponse([ToolCallPart("charge", {"n": 1}, "c0")])
+
+        async def charge(n: int) -> str:
+            return "receipt"
+
+        agent: Any = Agent(FunctionModel(answer), name=name, capabilities=[durable(wait_for_approval=True), *more])
+        agent.tool_plain(requires_approval=True)(charge)
+        return agent
+
+    async def first() -> None:
+        try:
+            await asking("quick").run("Charge.")
+        finally:
+            parked.set()
+            await ended.wait()
+
+    async def second() -> None:
+        try:
+            await asking("slow", Slow()).run("Charge.")
+        except BaseException as error:
+            errors.append(type(error))
+            raise
+        finally:
+            ended.set()
+
+    async def both() -> None:
+        await asyncio.gather(first(), second())
+
+    errors: list[type[BaseException]] = []
+    answered, parked, ended = (asyncio.Event() for _ in range(3))
+    with pytest.raises(Waiting), store.session("s").run() as run, run.attempt("triage"):
+        asyncio.run(both())
+    assert errors == [asyncio.CancelledError]
 
 
 @pytest.mark.on_sqlite

@@ -220,7 +220,6 @@ class StoredAgent(AbstractCapability[AgentDepsT]):
             finally:
                 _call.reset(token)
 
-        journal.refuse_if_stopping()
         try:
             with open_step() as step:
                 report(step)

@@ -310,6 +310,7 @@ class Journal:
         return self._of_call(DEFERRED, f"deferred {' '.join(map(word, ids))}", " ".join(ids))
 
     def _of_call(self, kind: str, text: str, call_id: str, *, tool: str = "") -> NewStep:
+        self.refuse_if_stopping()
         self._keep_start()
         position = len(self._requests) if self._restart_at is None else self._restart_at
         return self._new(kind, text, self._calls.number(text, position), tool=tool, call=call_id)
@@ -330,7 +331,6 @@ class Journal:
 
     def decision(self, new: NewStep, calls: Sequence[ToolCallPart] = (), *, repeat: bool = False) -> Any:
         """Open the step in which it is decided about calls, or in which deferred `calls` are answered."""
-        self.refuse_if_stopping()
         text = self._text({call.tool_call_id: call.args for call in calls})
         found = {self.once[call.tool_name] for call in calls if call.tool_name in self.once}
         step = ExactStep(new._replace(arguments=text, once=bool(found)), lambda _: None, repeat=repeat)
@@ -349,6 +349,7 @@ class Journal:
     async def ask(self, calls: Sequence[tuple[NewStep, ToolCallPart]]) -> dict[str, ToolApproved | ToolDenied]:
         """Return what a person has answered about calls, as the function `ask`, once no other agent is at work."""
         await self._alone()
+        self.refuse_if_stopping()  # the wait of another agent may still be on its way out of that
         return ask(self._attempt, calls, is_private=self.terms.is_private)
 
     @contextmanager
