@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from pydantic_ai import Agent
-from pydantic_ai.capabilities import AbstractCapability
+from pydantic_ai import Agent, ApprovalRequired, DeferredToolRequests, DeferredToolResults, RunContext
+from pydantic_ai.capabilities import AbstractCapability, HandleDeferredToolCalls
 from pydantic_ai.messages import ModelMessage, ModelResponse, TextPart, ToolCallPart, ToolReturnPart
 from pydantic_ai.models.function import AgentInfo, FunctionModel
 from pydantic_ai.usage import RequestUsage
@@ -16,7 +17,7 @@ from pydantic_ai.usage import RequestUsage
 from tests.commands import Commands
 from zrb_store import BudgetUsed, Store
 from zrb_store.agents import durable
-from zrb_store.errors import Waiting
+from zrb_store.errors import Waiting, ZrbStoreError
 
 pytestmark = pytest.mark.promise(number=18)
 
@@ -249,3 +250,51 @@ def test_agents_that_are_gathered_end_without_a_word(
         command("approve", "s")
     assert sorted(paid) == [f"{name} {n}" for name in "ab" for n in range(3)]
     assert not [record for record in caplog.records if record.name == "asyncio"]
+
+
+@pytest.mark.on_sqlite
+@pytest.mark.parametrize("asks", ["declared", "by itself", "answered"])
+def test_an_agent_inside_a_tool_waits_for_nobody(store: Store, asks: str) -> None:
+    """It is refused before its first request, or where its tool asks, unless a capability answers."""
+    paid: list[str] = []
+
+    def agent(tool: Callable[..., Any], *more: AbstractCapability[Any], **options: Any) -> Any:
+        def answer(messages: list[ModelMessage], _: AgentInfo) -> ModelResponse:
+            paid.append(tool.__name__)
+            told = [str(p.content) for one in messages for p in one.parts if isinstance(p, ToolReturnPart)]
+            return ModelResponse([TextPart(told[0]) if told else ToolCallPart(tool.__name__, {}, "c0")])
+
+        made: Any = Agent(
+            FunctionModel(answer),
+            name=f"{tool.__name__} desk",
+            capabilities=[durable(wait_for_approval=True), *more],
+        )
+        made.tool(**options)(tool)
+        return made
+
+    async def charge(ctx: RunContext[None]) -> str:
+        if asks == "by itself" and not ctx.tool_call_approved:
+            raise ApprovalRequired
+        return "receipt"
+
+    async def delegate(ctx: RunContext[None]) -> str:
+        return str((await inner.run("Charge.")).output)
+
+    def approve(ctx: RunContext[None], requests: DeferredToolRequests) -> DeferredToolResults:
+        return requests.build_results(approve_all=True)
+
+    handlers = [HandleDeferredToolCalls(approve)] if asks == "answered" else []
+    inner = agent(charge, *handlers, requires_approval=asks != "by itself")
+    outer = agent(delegate)
+    with contextlib.ExitStack() as refused:
+        if asks != "answered":
+            refused.enter_context(
+                pytest.raises(
+                    ZrbStoreError,
+                    match=r"charge desk cannot wait for an approval of charge inside step delegate desk: tool delegate "
+                    r"c0 of s/triage#1: run it outside of steps and tools, or without wait_for_approval",
+                )
+            )
+        with store.session("s").run() as run, run.attempt("triage"):
+            assert asyncio.run(outer.run("Charge.")).output == "receipt"
+    assert paid.count("charge") == {"declared": 0, "by itself": 1, "answered": 2}[asks]

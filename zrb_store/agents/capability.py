@@ -11,7 +11,7 @@ import contextlib
 import functools
 import threading
 import warnings
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, cast
@@ -49,7 +49,7 @@ from zrb_store.agents.telemetry import replay_scope, report
 from zrb_store.agents.usage import note, spending, spent_by
 from zrb_store.attempt import Attempt, Step
 from zrb_store.attempt.steps import StoredResult
-from zrb_store.errors import StepUncertain
+from zrb_store.errors import StepUncertain, ZrbStoreError
 from zrb_store.xcom import current_attempt, leave
 
 _call: ContextVar[tuple[Journal, asyncio.Task[Any] | None] | None] = ContextVar("zrb_store_tool_call", default=None)
@@ -376,9 +376,41 @@ def _has_handler(root: Any) -> bool:
     """Whether a capability beside ours may answer deferred calls."""
     stock = getattr(AbstractCapability, _HANDLE, None)
     return any(
-        not isinstance(one, StoredHandler) and getattr(type(one), _HANDLE, None) is not stock
+        not isinstance(one, (StoredHandler, InsideStep)) and getattr(type(one), _HANDLE, None) is not stock
         for one in getattr(root, "capabilities", ())
     )
+
+
+@dataclass
+class InsideStep(AbstractCapability[AgentDepsT]):
+    """Refuses to wait for an approval inside a step or a tool: after the wait it would be repeated, and paid again."""
+
+    step: Step
+    agent: str
+
+    def get_ordering(self) -> CapabilityOrdering:
+        """Ask to be the last, so that others may answer."""
+        return CapabilityOrdering(position="innermost")
+
+    async def before_model_request(
+        self, ctx: RunContext[AgentDepsT], request_context: ModelRequestContext
+    ) -> ModelRequestContext:
+        """Refuse a request whose answer may ask for an approval that nobody gives."""
+        if not _has_handler(getattr(ctx, "root_capability", None)):
+            tools = request_context.model_request_parameters.function_tools
+            self._refuse([tool.name for tool in tools if tool.kind == "unapproved"])
+        return request_context
+
+    async def handle_deferred_tool_calls(self, ctx: RunContext[AgentDepsT], *, requests: DeferredToolRequests) -> None:
+        """Refuse what nobody has answered."""
+        self._refuse([call.tool_name for call in requests.approvals])
+
+    def _refuse(self, tools: Sequence[str]) -> None:
+        if tools:
+            raise ZrbStoreError(
+                f"agent {self.agent} cannot wait for an approval of {tools[0]} inside step {self.step.step} of "
+                f"{self.step.parent.full_name}: run it outside of steps and tools, or without wait_for_approval"
+            )
 
 
 @dataclass(kw_only=True)
@@ -398,9 +430,10 @@ class Durable(AbstractCapability[AgentDepsT]):
                 RuntimeWarning,
                 stacklevel=1,
             )
-        if not isinstance(attempt, Attempt):
-            return CombinedCapability([])
         name = getattr(ctx.agent, "name", None) or "agent"
+        if not isinstance(attempt, Attempt):
+            waits = isinstance(attempt, Step) and self.terms.waits
+            return CombinedCapability([InsideStep(attempt, name)] if waits else [])
         if mode == "off":
             refuse_to_forget(attempt, bounded(name))
             return CombinedCapability([])
