@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -113,11 +114,17 @@ def test_calls_wait_for_an_approval(store: Store, command: Commands) -> None:
     assert command("approve", "s", "c0-2").code == 3
     denied = command.ok("approve", "s", "c0-1", "--deny", "--reason", "Not this one.")
     assert denied == 'triage: c0-1 denied: charge {"n": 1}\n'
+    said = r"of c0-1: c0-1 was denied: Not this one. at \d{4}-\d\d-\d\d \d\d:\d\d:\d\d; it waits for c0-0 "
+    assert re.search(said, command("approve", "s", "c0-1").err)
     assert desk.start() is None  # the other one is still asked
     assert desk.paid == ["a 0"]
     assert command.ok("approve", "s") == 'triage: c0-0 approved: charge {"n": 0}\n'
     assert desk.start() == ["receipt 0; Not this one."]
     assert desk.paid == ["a 0", "a charge 0", "a 1"]
+    again = command("approve", "s", "c0-0")
+    assert (again.code, again.out) == (3, "")
+    assert re.search(r"c0-0: c0-0 was approved at \d{4}-", again.err)
+    assert re.search(r"c0-1: c0-1 was denied: Not this one. at \d{4}-", command("approve", "s", "c0-1").err)
 
 
 @pytest.mark.parametrize(
@@ -161,7 +168,10 @@ def test_an_approval_is_of_one_call(
     )
     assert "does not wait for an approval of c1: it waits for c0 (charge" in command("approve", "s", "c1").err
     command.ok("approve", "s")
-    assert "does not wait for an approval: it is answered already" in command("approve", "s").err
+    for named in ([], ["c0"]):
+        assert re.search(
+            r"does not wait for an approval.*: c0 was approved at \d{4}-", command("approve", "s", *named).err
+        )
     start(99)
     assert paid == []
     assert command.ok("approve", "s").startswith("triage: c0 approved: charge")

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from zrb_store import codec
 from zrb_store.db.engine import Database
 from zrb_store.errors import InvalidArgument, ValueNotFound
-from zrb_store.inspect.agents import agent_tokens
+from zrb_store.inspect.agents import agent_tokens, as_object, decisions
 from zrb_store.operations.values import push
-from zrb_store.queries.agents import APPROVAL, BUDGET, paid_since
+from zrb_store.queries.agents import APPROVAL, BUDGET, AgentStep, decided, paid_since
 from zrb_store.queries.waits import Wait, parked
-from zrb_store.records import JsonValue, SessionRecord
+from zrb_store.records import JsonValue, SessionRecord, to_datetime
 
 
 def questions(database: Database, session: SessionRecord) -> list[Wait]:
@@ -35,7 +35,8 @@ def answer(
     if not found:
         what = "an answer about a budget" if budget else f"an approval{f' of {call}' if call else ''}"
         others = next((f"use `{each.answer}`" for each in waiting if not each.has_value), "")
-        others = f"it waits for {listed}" if listed else others or ("it is answered already" if waiting else "")
+        others = f"it waits for {listed}" if listed else others
+        others = "; ".join(filter(None, (None if budget else _answered(database, session, call), others)))
         raise ValueNotFound(f"session {session.name} does not wait for {what}" + (f": {others}" if others else ""))
     if len(found) > 1 and not budget:
         raise InvalidArgument(f"session {session.name} waits for several calls: name one of {listed}")
@@ -47,3 +48,13 @@ def answer(
     for each in found:
         push(database, each.session, str(each.queue), codec.encode(value), None)
     return found
+
+
+def _answered(database: Database, session: SessionRecord, call: str | None) -> str | None:
+    """Say how and when it was decided about a call, by default about the last one; None if it was not."""
+    for each in decided(database, session.id):
+        own = AgentStep.of(each)
+        if call in (None, own.call):
+            verdict = decisions(own, as_object(codec.to_json(each.answer))).get(own.call, "answered")
+            return f"{own.call} was {verdict} at {to_datetime(each.moment).astimezone():%Y-%m-%d %H:%M:%S}"
+    return None

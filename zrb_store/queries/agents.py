@@ -87,3 +87,43 @@ def paid_since(executor: Executor, session: str, tick: int) -> Sequence[Row]:
     Each has its moment, its kind and its result.
     """
     return executor.execute(_paid_since(), {"session": session, "since": tick})
+
+
+class Decided(NamedTuple):
+    """What was decided about a call, or about several."""
+
+    kind: str
+    attributes: str | None
+    answer: str
+    moment: int  # when a person has answered, or a capability has decided
+
+
+@statement
+def _decided() -> sa.Select[*Row]:
+    is_its_answer = sa.or_(
+        t.value.c.taken_by == t.attempt.c.id,
+        sa.and_(
+            *(t.attempt.c.status == literal("waiting"), t.value.c.ended_at.is_(None)),
+            t.value.c.queue_id.in_(
+                sa.select(t.queue.c.id).where(
+                    t.queue.c.session_id == t.attempt.c.session_id, t.queue.c.name == t.attempt.c.awaited_queue
+                )
+            ),
+        ),
+    )
+    answer = sa.func.coalesce(t.value.c.data, t.attempt.c.result)
+    moment = sa.func.coalesce(t.value.c.pushed_at, t.attempt.c.ended_at)
+    return (
+        sa.select(t.attempt.c.kind, t.attempt.c.attributes, answer, moment)
+        .select_from(t.attempt.outerjoin(t.value, is_its_answer))
+        .where(
+            *(t.attempt.c.session_id == bindparam("session_id"), t.attempt.c.kind == literal(APPROVAL)),
+            *(t.attempt.c.given_back_at.is_(None), answer.is_not(None)),
+        )
+        .order_by(t.attempt.c.id.desc())
+    )
+
+
+def decided(executor: Executor, session_id: int) -> list[Decided]:
+    """Return what was decided about calls in a session, the latest question first."""
+    return list(map(Decided._make, executor.execute(_decided(), {"session_id": session_id})))
