@@ -66,8 +66,8 @@ def is_alive(pid: int) -> bool:
     return False
 
 
-def kill_one(main: psutil.Popen, dice: random.Random) -> str:
-    """Kill the process of a session, alone or with the guards that would end its commands, or its commands."""
+def _children(main: psutil.Popen) -> dict[str, list[psutil.Process]]:
+    """Return the processes below that of a session, by what they are."""
     found: dict[str, list[psutil.Process]] = {"guard": [], "program": [main], "command": []}
     with contextlib.suppress(psutil.NoSuchProcess):
         for each in main.children(recursive=True):
@@ -75,6 +75,12 @@ def kill_one(main: psutil.Popen, dice: random.Random) -> str:
                 words = " ".join(each.cmdline())
                 kind = "guard" if "zrb-store-guard" in words else "program" if "zrb_store.cli" in words else "command"
                 found[kind].append(each)
+    return found
+
+
+def kill_one(main: psutil.Popen, dice: random.Random) -> str:
+    """Kill the process of a session, alone or with the guards that would end its commands, or its commands."""
+    found = _children(main)
     kind = dice.choice(["program", "program and guards", "all but commands", "command"])
     victims: dict[str, list[psutil.Process]] = {
         "program": [main],
@@ -82,6 +88,14 @@ def kill_one(main: psutil.Popen, dice: random.Random) -> str:
         "all but commands": [*found["guard"], *found["program"]],
         "command": found["command"],
     }
+    if kind == "command":  # with what they start meanwhile: the attempt fails, and what outlives that is not ended
+        stopped: set[psutil.Process] = set()
+        while new := {*_children(main)["command"]} - stopped:
+            for each in new:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    each.suspend()
+            stopped |= new
+        victims[kind] = [*stopped]
     for each in victims[kind]:
         with contextlib.suppress(psutil.NoSuchProcess):
             each.send_signal(signal.SIGKILL)
