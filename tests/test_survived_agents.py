@@ -287,6 +287,31 @@ def test_gathered_agents_come_in_any_order(desk: Desk) -> None:
 
 
 @pytest.mark.promise(number=20)
+@pytest.mark.filterwarnings("error")
+def test_an_agent_pays_before_one_comes_that_overlapped_with_it(desk: Desk) -> None:
+    """In the next attempt, one begins only when the other has ended."""
+
+    async def program() -> None:
+        over = asyncio.Event()
+
+        async def other() -> None:
+            if not desk.is_cut_off:
+                await over.wait()
+            await ask(desk.agent("a"))
+
+        async def first() -> None:
+            await ask(desk.agent("b"))
+            over.set()
+
+        await asyncio.gather(other(), first())
+
+    desk.dies_at = "b 1"
+    assert "a 0" in desk.cut_off(program)
+    desk.run(program)
+    assert desk.paid[0] == "b 1"
+
+
+@pytest.mark.promise(number=20)
 @pytest.mark.parametrize("once", [True, False])
 def test_what_is_left_at_the_end(desk: Desk, once: bool) -> None:
     """An agent does not run any more."""
