@@ -10,7 +10,7 @@ from collections.abc import Collection
 from typing import TypedDict
 
 from zrb_store.db.core import bindparam, exists, literal, made_once, sa, t
-from zrb_store.db.dialect import among
+from zrb_store.db.dialect import among_few
 from zrb_store.queries.attempts import attempt_as, is_in_effect
 
 
@@ -103,7 +103,7 @@ def pusher_is_alive(dialect_name: str) -> sa.ColumnElement[bool]:
         pusher.c.run_id != bindparam("own_run"),
         sa.or_(pusher.c.status == literal("running"), of_step),
         is_foreign(pusher),
-        ~among(dialect_name, pusher.c.run_id, "other_runs"),
+        ~among_few(dialect_name, pusher.c.run_id, "other_runs"),
     )
     return _unless_everybody_is(~may_have_died)
 
@@ -118,7 +118,7 @@ def all_pushers_are_alive(dialect_name: str) -> sa.ColumnElement[bool]:
             pusher.c.run_id != bindparam("own_run"),
             is_foreign(pusher),
             has_pushed(pusher),
-            ~among(dialect_name, pusher.c.run_id, "other_runs"),
+            ~among_few(dialect_name, pusher.c.run_id, "other_runs"),
         )
         .with_hint(pusher, "INDEXED BY ix_zrb_attempt_running", "sqlite")
     )

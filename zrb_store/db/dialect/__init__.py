@@ -143,6 +143,15 @@ def among(dialect_name: str, column: sa.ColumnElement[Any], name: str) -> sa.Col
     return column == sa.any_(sa.func.array(items.scalar_subquery()))
 
 
+def among_few(dialect_name: str, column: sa.ColumnElement[int], name: str) -> sa.ColumnElement[bool]:
+    """Return the same for a few numbers, in the form that costs PostgreSQL least if they are seldom looked at."""
+    if dialect_name == "sqlite":
+        return among(dialect_name, column, name)
+    # Beside a subquery that reads JSON, a pop from a queue that nobody else uses would take a tenth longer.
+    listed = sa.func.translate(bindparam(name, type_=sa.Text), literal("[]"), literal("{}"))
+    return column == sa.any_(sa.cast(listed, sa.ARRAY(sa.BigInteger)))
+
+
 def numbered_insert(
     dialect_name: str, columns: dict[str, sa.ColumnElement[Any]], where: Sequence[sa.ColumnElement[bool]], *, left: bool
 ) -> sa.sql.dml.ReturningInsert[int, int]:
