@@ -21,6 +21,7 @@ QUESTIONS = (
     "bulk",
     "encoding",
     "large_values",
+    "constraints",
     "page_size",
     "history",
     "long_queues",
