@@ -42,9 +42,11 @@ def check(name: str, condition: str) -> sa.CheckConstraint:
     return sa.CheckConstraint(condition, name=op.f(f"ck_{name}"))
 
 
-def numbers(table: str, **limits: tuple[int, int]) -> sa.CheckConstraint:
+def numbers(table: str, **limits: tuple[int, int]) -> list[sa.CheckConstraint]:
+    if not on_sqlite():
+        return []
     conditions = (f"{column} BETWEEN {least} AND {most}" for column, (least, most) in limits.items())
-    return check(f"{table}_numbers", " AND ".join(conditions))
+    return [check(f"{table}_numbers", " AND ".join(conditions))]
 
 
 def flags(table: str, *columns: str) -> list[sa.CheckConstraint]:
@@ -72,7 +74,7 @@ def upgrade() -> None:
         sa.Column("user", sa.Text),
         sa.Column("host", sa.Text, nullable=False),
         sa.Column("pid", sa.Integer, nullable=False),
-        numbers("zrb_change", at=TIME, pid=COUNT),
+        *numbers("zrb_change", at=TIME, pid=COUNT),
         sa.PrimaryKeyConstraint("id", name="pk_zrb_change"),
         sqlite_autoincrement=True,
         sqlite_strict=True,
@@ -97,7 +99,7 @@ def upgrade() -> None:
         sa.Column("tasks", sa.Text),
         sa.Column("inputs", sa.Text),
         check("zrb_session_status", "status IN ('open', 'running', 'waiting', 'completed', 'failed', 'interrupted')"),
-        numbers("zrb_session", fence=COUNT, created_at=TIME, created_tick=TICK, ended_at=TIME, ended_tick=TICK),
+        *numbers("zrb_session", fence=COUNT, created_at=TIME, created_tick=TICK, ended_at=TIME, ended_tick=TICK),
         *flags("zrb_session", "pinned"),
         *json("zrb_session", path="array", tasks="object", inputs="object"),
         check(
@@ -137,7 +139,7 @@ def upgrade() -> None:
         sa.Column("max_deliveries", sa.Integer),
         sa.Column("retry_after", sa.Text),
         sa.Column("paused_at", BigInt),
-        numbers("zrb_queue", high=SEQ, low=SEQ, max_deliveries=NUMBER, paused_at=TIME),
+        *numbers("zrb_queue", high=SEQ, low=SEQ, max_deliveries=NUMBER, paused_at=TIME),
         *json("zrb_queue", retry_after="array"),
         check("zrb_queue_order", "low <= high + 1"),
         sa.ForeignKeyConstraint(["session_id"], ["zrb_session.id"], name="fk_zrb_queue_session_id", ondelete="CASCADE"),
@@ -178,7 +180,7 @@ def upgrade() -> None:
         sa.Column("inputs", sa.Text),
         check("zrb_run_origin", "origin IN ('cli', 'web', 'library', 'reclaim')"),
         check("zrb_run_status", "status IN ('completed', 'failed', 'interrupted', 'lost', 'waiting')"),
-        numbers(
+        *numbers(
             "zrb_run",
             number=NUMBER,
             pid=COUNT,
@@ -244,7 +246,7 @@ def upgrade() -> None:
         sa.Column("arguments", sa.Text),
         sa.Column("result", sa.Text),
         check("zrb_attempt_status", "status IN ('running', 'completed', 'failed', 'interrupted', 'lost', 'waiting')"),
-        numbers(
+        *numbers(
             "zrb_attempt",
             fence=COUNT,
             number=NUMBER,
@@ -322,7 +324,7 @@ def upgrade() -> None:
         sa.Column("start", BigInt, nullable=False),
         sa.Column("size", sa.Integer, nullable=False),
         sa.Column("data", sa.Text, nullable=False),
-        numbers("zrb_output", piece=NUMBER, start=OFFSET, size=NUMBER),
+        *numbers("zrb_output", piece=NUMBER, start=OFFSET, size=NUMBER),
         sa.ForeignKeyConstraint(
             ["attempt_id"], ["zrb_attempt.id"], name="fk_zrb_output_attempt_id", ondelete="CASCADE"
         ),
@@ -350,7 +352,7 @@ def upgrade() -> None:
         sa.Column("plain", Flag, nullable=False, server_default=sa.false()),
         sa.Column("data", sa.Text, nullable=False),
         check("zrb_value_state", "state IN ('live', 'taken', 'removed', 'retracted', 'dead')"),
-        numbers(
+        *numbers(
             "zrb_value",
             seq=SEQ,
             size=NUMBER,
@@ -416,7 +418,7 @@ def upgrade() -> None:
         sa.Column("seq", BigInt, autoincrement=False, nullable=False),
         sa.Column("number", sa.Integer, autoincrement=False, nullable=False),
         sa.Column("data", sa.Text, nullable=False),
-        numbers("zrb_chunk", seq=SEQ, number=COUNT),
+        *numbers("zrb_chunk", seq=SEQ, number=COUNT),
         sa.ForeignKeyConstraint(
             ["queue_id", "seq"],
             ["zrb_value.queue_id", "zrb_value.seq"],
@@ -437,7 +439,7 @@ def upgrade() -> None:
         sa.Column("replaced_at", BigInt, nullable=False),
         sa.Column("replaced_tick", BigInt, nullable=False),
         sa.Column("data", sa.Text, nullable=False),
-        numbers("zrb_replaced", seq=SEQ, size=NUMBER, failed_deliveries=COUNT, replaced_at=TIME, replaced_tick=TICK),
+        *numbers("zrb_replaced", seq=SEQ, size=NUMBER, failed_deliveries=COUNT, replaced_at=TIME, replaced_tick=TICK),
         sa.ForeignKeyConstraint(
             ["queue_id", "seq"],
             ["zrb_value.queue_id", "zrb_value.seq"],
@@ -462,7 +464,7 @@ def upgrade() -> None:
         sa.Column("reason", sa.Text, nullable=False),
         sa.Column("failed_deliveries", sa.Integer),
         sa.Column("due_at", BigInt),
-        numbers(
+        *numbers(
             "zrb_return",
             seq=SEQ,
             taken_at=TIME,
