@@ -1,6 +1,6 @@
 """${message}.
 
-There is no downgrade. The copy that is made before an upgrade is the way back.
+There is no downgrade. The copy that is made before an upgrade is the way back. CONTRIBUTING.md says how to write it.
 """
 
 from __future__ import annotations

@@ -23,13 +23,13 @@ import sqlalchemy as sa
 from sqlalchemy.engine import make_url
 from xdist.scheduler import LoadScopeScheduling
 
-from tests import pgbouncer, postgres
+from tests import next_release, pgbouncer, postgres
 from tests.commands import Commands
 from tests.processes import start_server
 from tests.statements import built_again
 from tests.told import Told
 from tests.zrb.environments import ALL, CHOSEN, RELEASES, left_out, releases
-from zrb_store.db import REVISION, migrate, patience
+from zrb_store.db import migrate, patience
 from zrb_store.db.clock import Clock
 from zrb_store.db.clock import clock as process_clock
 from zrb_store.db.location import store_url
@@ -433,16 +433,9 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, patience.Wait]]:
 def add_migration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Return a function that adds a migration made of these statements."""
 
-    following = f"{int(REVISION) + 1:04}"
-
     def add(*statements: str) -> None:
-        folder = tmp_path / "more" / "migrations"
-        shutil.copytree(migrate.folder(), folder, ignore=shutil.ignore_patterns("__pycache__"))
-        lines = ["import sqlalchemy as sa", "from alembic import op"]
-        lines += [f"revision = {following!r}", f"down_revision = {REVISION!r}"]
-        lines += ["def upgrade():", *(f"    {statement}" for statement in statements)]
-        (folder / "versions" / f"{following}_more.py").write_text("\n".join(lines))
-        monkeypatch.setattr(migrate, "folder", lambda: folder)
+        copy = next_release.add_migration(tmp_path / "more", *statements)
+        monkeypatch.setattr(migrate, "folder", lambda: copy)
 
     return add
 

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import pytest
 
+from tests import next_release
 from zrb_store import Store, cli, open_store, settings, step
 from zrb_store.cli.command_table import COMMANDS
 from zrb_store.db.location import store_url
@@ -206,7 +207,11 @@ def test_a_message_in_a_program(name: str, program: str, store_file: Path, capfd
     settings._warned.add("ZRB_STORE_QQQQQQ")
     case.prepare(store_file)
     cli.run(case.args, program)
-    out, err = capfd.readouterr()
+    check_advice(case, program, *capfd.readouterr())
+
+
+def check_advice(case: Case, program: str, out: str, err: str) -> None:
+    """Check that a program gave the advice of a case, and named no command of another program."""
     said = out + err
     advised = "zrb xcom" if case.resumes else program
     assert f"{advised} {case.advice}" in said, said
@@ -217,10 +222,24 @@ def test_a_message_in_a_program(name: str, program: str, store_file: Path, capfd
         assert (other, command) == ("zrb xcom", "resume"), said
 
 
+OLD_STORE = {"an old store": Case(("list",), "db upgrade`"), "doctor on an old store": Case(("doctor",), "db upgrade`")}
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+@pytest.mark.parametrize("name", OLD_STORE)
+def test_a_message_about_an_old_store(
+    name: str, program: str, store_file: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings._warned.add("ZRB_STORE_QQQQQQ")
+    with next_release.in_this_process(store_file.parent / "newer", monkeypatch):
+        cli.run(OLD_STORE[name].args, program)
+    check_advice(OLD_STORE[name], program, *capfd.readouterr())
+
+
 @pytest.mark.slow
 def test_every_command_that_is_advised_is_in_a_case() -> None:
     """Except where a program gets the message, and no command line."""
     by_program = {"show", "mark", "fork", "stop", "push"}  # as in SessionCompleted, StepUncertain, SessionWaiting
     advised = {command for _, text in of_package() for command in re.findall(rf"`zrb-store ({_COMMAND})", text)}
-    cases = {case.advice.split()[0].rstrip("`") for case in CASES.values()}
+    cases = {case.advice.split()[0].rstrip("`") for case in [*CASES.values(), *OLD_STORE.values()]}
     assert advised <= cases | by_program

@@ -14,7 +14,8 @@ import pytest
 from alembic import command
 from alembic.config import Config
 
-from tests.test_migrations import NEXT, ROOT, engine_of, revision_of
+from tests.next_release import NEXT, ROOT
+from tests.test_migrations import engine_of, revision_of
 from zrb_store.db import REVISION
 
 pytestmark = pytest.mark.slow

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
@@ -13,18 +12,17 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from tests import next_release
 from tests.attempts import acting_as
 from tests.commands import Commands
+from tests.next_release import NEXT
 from tests.rows import all_rows
 from tests.sessions import parse, parse_lines
-from tests.statements import built_again
-from tests.test_migrations import NEXT
 from zrb_store import SchemaAhead, SchemaBehind, Store, StoreMissing, codec, open_store
-from zrb_store.db import REVISION, dialect, engine, migrate, schema
+from zrb_store.db import REVISION, engine
 from zrb_store.db.core import ready
 from zrb_store.db.location import store_url
 from zrb_store.inspect import doctor
-from zrb_store.operations import db as db_operations
 from zrb_store.operations.mark import mark
 from zrb_store.operations.sessions import pin, remove_sessions
 from zrb_store.operations.values import pop, push
@@ -35,27 +33,10 @@ pytestmark = pytest.mark.long_on_postgresql
 
 
 @pytest.fixture
-def next_release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], None]]:
+def install_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], object]]:
     """Return a function that replaces this zrb-store by a newer one, which has one migration more."""
-
-    def install() -> None:
-        folder = tmp_path / "newer" / "migrations"
-        shutil.copytree(migrate.folder(), folder, ignore=shutil.ignore_patterns("__pycache__"))
-        lines = [
-            "import sqlalchemy as sa",
-            "from alembic import op",
-            f"revision = {NEXT!r}",
-            f"down_revision = {REVISION!r}",
-        ]
-        lines += ["def upgrade():", "    op.add_column('zrb_session', sa.Column('more', sa.Text))"]
-        (folder / "versions" / f"{NEXT}_more.py").write_text("\n".join(lines))
-        monkeypatch.setattr(migrate, "folder", lambda: folder)
-        for module in (engine, dialect, schema, db_operations):
-            monkeypatch.setattr(module, "REVISION", NEXT)
-        stack.enter_context(built_again())
-
     with ExitStack() as stack:
-        yield install
+        yield lambda: stack.enter_context(next_release.in_this_process(tmp_path / "newer", monkeypatch))
 
 
 @pytest.fixture
@@ -100,10 +81,10 @@ def test_upgrade_makes_a_store(command_without_store: Commands) -> None:
 
 
 def test_an_older_store(
-    command: Commands, location: str, monkeypatch: pytest.MonkeyPatch, next_release: Callable[[], None]
+    command: Commands, location: str, monkeypatch: pytest.MonkeyPatch, install_next: Callable[[], object]
 ) -> None:
     command.ok("push", "s", "q", "1")
-    next_release()
+    install_next()
     assert f"{REVISION} (this version needs {NEXT})" in command.ok("db", "status")
     assert command("list").code == 69
     assert "ALTER TABLE zrb_session ADD COLUMN more TEXT" in command.ok("db", "upgrade", "--sql")
@@ -120,10 +101,10 @@ def test_an_older_store(
 
 
 def test_a_store_is_upgraded_once_its_sessions_have_ended(
-    command: Commands, location: str, store: Store, next_release: Callable[[], None]
+    command: Commands, location: str, store: Store, install_next: Callable[[], object]
 ) -> None:
     run = store.session("s").run().start()
-    next_release()
+    install_next()
     with pytest.raises(SchemaBehind, match="zrb-store db upgrade"):
         open_store(location)
     assert command("db", "upgrade").code == 69

@@ -9,9 +9,10 @@ from typing import Any
 import psycopg
 import pytest
 
+from tests.next_release import NEXT
 from tests.postgres import DEADLINE, wait_until
 from tests.test_alembic_command import alembic_here as alembic
-from tests.test_migrations import NEXT, engine_of, revision_of, scalar, table_names
+from tests.test_migrations import engine_of, revision_of, scalar, table_names
 from zrb_store import SchemaAhead, Store, StoreMissing, open_store
 from zrb_store.db import REVISION, migrate
 from zrb_store.db.transaction import Transaction

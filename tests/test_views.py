@@ -215,7 +215,7 @@ def test_what_users_build_on_the_views_lasts_through_upgrades(
         before = connection.exec_driver_sql(rows_of_mine).fetchall()
     add_migration(
         "op.add_column('zrb_session', sa.Column('more', sa.Text))",
-        "with op.batch_alter_table('zrb_session', recreate='auto') as batch:",
+        "with rebuild('zrb_session') as batch:",
         "    batch.alter_column('pinned', existing_type=sa.Boolean, server_default=sa.true())",
     )
     migrate.upgrade(engine)

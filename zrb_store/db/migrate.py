@@ -19,6 +19,7 @@ from sqlalchemy.sql import Executable
 
 from zrb_store.db import IS_STORE_SQL, REVISION_SQL, VERSION_TABLE, patience, tables, views
 from zrb_store.db.clock import clock
+from zrb_store.db.core import compiling
 from zrb_store.db.dialect.sqlite import BUSY, PAGE_SIZE, primary_code
 from zrb_store.db.engine import dialect_of
 from zrb_store.db.location import StoreUrl
@@ -61,11 +62,50 @@ def statements(bind: sa.Engine | sa.Connection) -> str:
     from alembic import command
 
     with _connection(bind) as connection:
+        revision = _revision(connection)
+        if connection.dialect.name == "sqlite":
+            return _sqlite_statements(revision)
         config = alembic_config(connection)
         config.output_buffer = StringIO()
-        command.upgrade(config, f"{_revision(connection) or 'base'}:head", sql=True)
+        command.upgrade(config, f"{revision or 'base'}:head", sql=True)
         connection.rollback()
         return config.output_buffer.getvalue()
+
+
+def _sqlite_statements(revision: str | None) -> str:
+    """Note what an upgrade runs on an empty store: a migration that copies a table looks at it first."""
+    from alembic import command
+
+    noted: list[str] = []
+
+    def note(statement: str) -> None:
+        if not statement.startswith("SELECT") and (not statement.startswith("PRAGMA") or "=" in statement):
+            noted.append(f"{statement};\n")
+
+    with _empty_store(revision) as (connection, driver):
+        driver.set_trace_callback(note)
+        if revision != head():
+            with exclusive(connection):
+                command.upgrade(alembic_config(connection), "head")
+    return "".join(noted)
+
+
+def triggers(revision: str) -> set[str]:
+    """Return the text of each trigger that a SQLite store of a revision has."""
+    with _alembic_lock, _empty_store(revision) as (_, driver):
+        return {sql for (sql,) in driver.execute("SELECT sql FROM sqlite_master WHERE type = 'trigger'")}
+
+
+@contextmanager
+def _empty_store(revision: str | None) -> Iterator[tuple[sa.Connection, sqlite3.Connection]]:
+    """Yield a SQLite store of a revision, in memory."""
+    from alembic import command
+
+    driver = sqlite3.connect(":memory:", isolation_level=None)
+    with closing(driver), compiling.sqlite_engine(lambda: driver).connect() as connection:
+        if revision is not None:
+            command.upgrade(alembic_config(connection), revision)
+        yield connection, driver
 
 
 def head() -> str | None:

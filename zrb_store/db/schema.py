@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -76,27 +76,41 @@ def _make_usable(database: Database) -> None:
         return
     if found is not None and (database.read_only or not database.dialect.backs_up or live_leases(database)):
         raise SchemaBehind(f"the store {database.shown_url} has the older revision {found}: run `zrb-store db upgrade`")
-    upgrade(database)
+    upgrade(database, found)
 
 
-def upgrade(database: Database) -> None:
-    """Upgrade the schema to the newest revision, or create it. A SQLite store is backed up before an upgrade."""
+def upgrade(database: Database, found: str | None) -> None:
+    """Upgrade the schema from the revision `found`, or create it. A SQLite store is backed up before an upgrade."""
     from zrb_store.db import migrate
 
+    if found is not None and is_file(database):
+        _refuse_triggers(database)
     with database.migrating() as engine:
         migrate.upgrade(engine, back_up=True, notice=database.notice)
 
 
 # A file may come from anybody. A view in the place of a table runs when we read, and may never end.
 _VIEWS = "SELECT type, name FROM sqlite_master WHERE type = 'view' AND name GLOB 'zrb_*' AND name NOT GLOB 'zrb_xcom_*'"
-# A trigger runs when we write.
-_TRIGGERS = "SELECT type, name, sql FROM sqlite_master WHERE type = 'trigger' AND tbl_name GLOB 'zrb_*'"
+# A trigger runs when we write. The revision is of the same moment: another process may be upgrading the store.
+_TRIGGERS = (
+    f"SELECT type, name, sql, ({REVISION_SQL}) FROM sqlite_master WHERE type = 'trigger' AND tbl_name GLOB 'zrb_*'"
+)
 
 
 def _refuse_triggers(database: Database) -> None:
-    """Raise an error if a SQLite file has triggers on our tables that are not ours."""
-    if ours := sqlite_schema():
-        _refuse(database, [row for row in database.operate(Transaction.ask, _TRIGGERS) if row[2] not in ours])
+    """Raise an error if a SQLite file has triggers on our tables that are not those of its revision."""
+    found = database.operate(Transaction.ask, _TRIGGERS)
+    if found and (ours := _triggers_of(found[0][3])):
+        _refuse(database, [row for row in found if row[2] not in ours])
+
+
+def _triggers_of(revision: str) -> Collection[str]:
+    """Return statements that include those of the triggers of a revision; none if they are not known."""
+    if revision == REVISION:
+        return sqlite_schema()
+    from zrb_store.db import migrate
+
+    return migrate.triggers(revision) if migrate.is_known(revision) else []
 
 
 def _refuse(database: Database, found: Sequence[Row]) -> None:

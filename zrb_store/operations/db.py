@@ -95,7 +95,7 @@ def upgrade(database: Database) -> tuple[str | None, str]:
     if found != REVISION:
         if found is not None:
             _refuse_in_use(database)
-        schema.upgrade(database)
+        schema.upgrade(database, found)
     return found, REVISION
 
 
@@ -124,8 +124,4 @@ def upgrade_statements(database: Database) -> str:
     """Return the SQL that `upgrade` would run; it is empty if there is nothing to do."""
     found = schema.revision(database)
     schema.refuse_foreign(database, found)
-    if found == REVISION:
-        return ""
-    # This cannot be done in the transaction of the other statements. A store that is created by hand needs it, too.
-    first = "PRAGMA journal_mode=WAL;\n\n" if found is None and schema.is_file(database) else ""
-    return first + migrate.statements(database.engine)
+    return "" if found == REVISION else migrate.statements(database.engine)
