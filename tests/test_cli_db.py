@@ -18,7 +18,7 @@ from tests.commands import Commands
 from tests.next_release import NEXT
 from tests.rows import all_rows
 from tests.sessions import parse, parse_lines
-from zrb_store import SchemaAhead, SchemaBehind, Store, StoreMissing, codec, open_store
+from zrb_store import SchemaAhead, SchemaBehind, Store, StoreMissing, StoreUnavailable, codec, open_store
 from zrb_store.db import REVISION, engine
 from zrb_store.db.core import ready
 from zrb_store.db.location import store_url
@@ -183,6 +183,26 @@ def test_a_newer_store(command: Commands, store: Store) -> None:
     for args in (["db", "upgrade"], ["db", "upgrade", "--sql"], ["list"]):
         result = command(*args)
         assert (result.code, "upgrade zrb-store" in result.err) == (69, True)
+
+
+@pytest.mark.on_sqlite
+def test_an_old_sqlite_is_refused(
+    command: Commands, store: Store, location: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.close()
+    for version in ((3, 36, 0), (3, 37, 0)):
+        monkeypatch.setattr(sqlite3, "sqlite_version_info", version)
+        monkeypatch.setattr(sqlite3, "sqlite_version", ".".join(map(str, version)))
+        for args in (["list"], ["push", "s", "q", "1"], ["db", "status"], ["doctor"]):
+            result = command(*args)
+            said = (
+                "this Python has SQLite 3.36.0, but a store needs 3.37 or newer: use a newer Python, or " in result.err
+            )
+            assert (result.code == 69, said) == (version < (3, 37),) * 2
+    monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 36, 0))
+    with pytest.raises(StoreUnavailable, match=r"a store needs 3\.37 or newer"):
+        open_store(tmp_path / "new.db")
+    assert not (tmp_path / "new.db").exists()
 
 
 def test_another_programs_file_is_left_as_it_is(

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _FileIdentity = tuple[int, int]
 
+_OLDEST = (3, 37)  # the first release that knows STRICT tables
 # Each connection holds a shared lock on this byte of the -shm file (UNIX_SHM_DMS in SQLite's os_unix.c).
 _LOCKED_BYTE = 128
 PAGE_SIZE = 2048
@@ -48,7 +49,7 @@ _REASONS = {
 
 
 class SQLite(Dialect[sqlite3.Connection]):
-    """SQLite 3.37 or newer (STRICT tables) in WAL mode, with one connection for each process.
+    """SQLite in WAL mode, with one connection for each process.
 
     If the open file is deleted or replaced, SQLite keeps writing to the old file, which nobody can find any more. It
     also leaves a -wal file, which SQLite would apply to the new file of the same name. If only the -wal file is
@@ -64,6 +65,11 @@ class SQLite(Dialect[sqlite3.Connection]):
     make_usable: str | None = "PRAGMA journal_mode=WAL"
 
     def __init__(self, url: sa.URL, *, read_only: bool = False, durability: str = "normal") -> None:
+        if sqlite3.sqlite_version_info < _OLDEST:
+            raise StoreUnavailable(
+                f"this Python has SQLite {sqlite3.sqlite_version}, but a store needs 3.37 or newer: "
+                "use a newer Python, or name a PostgreSQL database in ZRB_STORE_URL"
+            )
         self._path = sqlite_path(url)
         self._file_name = str(self._path)
         self._wal_name = f"{self._path}-wal"
