@@ -147,7 +147,7 @@ CASES = {
     "a step for a task": Case(("mark", "night", "load/1", "completed"), "mark night load --step load/1 completed`"),
     "a damaged row": Case(("list",), "doctor` says what to do", change("UPDATE zrb_session SET path = '5'")),
     "a damaged session": Case(
-        ("mark", "night", "load", "completed"), "rm night`", change("UPDATE zrb_session SET path = '5'")
+        ("mark", "night", "load", "completed"), "doctor` names", change("UPDATE zrb_session SET path = '5'")
     ),
     "dead values": Case(("doctor",), "requeue inbox files --all-dead`"),
     "a damaged value": Case(("doctor",), "get SESSION QUEUE --seq N`", change("UPDATE zrb_value SET size = 99")),

@@ -17,7 +17,6 @@ from tests.commands import Commands
 from tests.rows import allow_damage
 from zrb_store import SessionNotFound, Store, ValueNotFound, ZrbStoreError, cli
 from zrb_store.inspect.get import get_value
-from zrb_store.records import Damage
 
 pytestmark = pytest.mark.on_sqlite
 
@@ -239,7 +238,7 @@ def test_no_message_quotes_a_stored_name_as_a_control_character(
 def test_no_exception_quotes_a_stored_name_as_a_control_character(store: Store) -> None:
     stored_names(store)
     with pytest.raises(ValueNotFound, match=r"did you mean load\\x1b\[31m") as caught:
-        get_value(store.database, "s", "load", None, Damage())
+        get_value(store.database, "s", "load", None)
     assert str(caught.value).isprintable()
     with store.session("t").run() as run, pytest.raises(ZrbStoreError) as nested, run.attempt("x"):
         run.attempt(NAME)

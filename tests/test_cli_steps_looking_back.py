@@ -5,10 +5,8 @@ from __future__ import annotations
 import re
 
 import pytest
-import sqlalchemy as sa
 
 from tests.commands import Commands
-from tests.rows import allow_damage
 from tests.sessions import parse, parse_lines
 from tests.stepping import attempt_of, rows
 from zrb_store import Store
@@ -135,17 +133,3 @@ def test_diff_compares_the_results_of_steps(command: Commands, store: Store) -> 
         ("$.convert.steps.new", "only_b", None, 0),
     ]
     assert command("diff", "a", "a").code == 0
-
-
-@pytest.mark.parametrize(
-    "damage", ["result = '{'", "step = NULL", "step_number = -1", "status = 'odd'", "parent_id = -1", "number = -7"]
-)
-def test_damaged_steps_hide_nothing(command: Commands, night: Store, damage: str) -> None:
-    allow_damage(night)
-    night.database.execute(sa.text(f"UPDATE zrb_attempt SET {damage} WHERE task = 'convert/1'"))
-    for args in (["list"], ["show", "night"], ["show", "night", "--steps"], ["show", "inbox"], ["log", "night"]):
-        assert command(*args).code == 0
-    assert len(parse("show", command("show", "night", "--format", "json").out)["tasks"][0]["steps"]) == 4
-    assert parse("log", command("log", "night", "--format", "json").out)
-    assert command("trace", "inbox/files#1").code == 0
-    assert command("diff", "night", "night").code == 0

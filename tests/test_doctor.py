@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from sqlalchemy import Text
 
 from tests.commands import Commands
 from tests.faults import FAULTS
@@ -26,6 +27,7 @@ from tests.waits import start
 from zrb_store import Store, StoreMissing, codec, open_store
 from zrb_store.db.engine import Database
 from zrb_store.db.location import store_url
+from zrb_store.db.tables import metadata
 from zrb_store.db.transaction import Transaction
 from zrb_store.inspect import doctor
 from zrb_store.inspect.doctor import Finding, examine, examine_rows
@@ -224,17 +226,19 @@ def test_every_invariant_has_a_fault() -> None:
     assert FAULTS.keys() >= {invariant.name for invariant in INVARIANTS}
 
 
+TEXTS = [
+    (table.name, column.name) for table in metadata.sorted_tables for column in table.c if type(column.type) is Text
+]
+
+
 @pytest.mark.on_sqlite
-@pytest.mark.parametrize(
-    ("check", "fault"),
-    [
-        ("value-columns", "UPDATE zrb_value SET pushed_at = -1 WHERE seq = 1"),
-        ("value-columns", "UPDATE zrb_value SET orphaned = 7 WHERE seq = 1"),
-        ("queue-columns", "UPDATE zrb_queue SET high = 1000000000000000000"),
-    ],
-)
-def test_columns_out_of_range_are_found(used: Store, check: str, fault: str) -> None:
-    assert check in findings_after(used, fault)
+@pytest.mark.parametrize(("table", "column"), TEXTS)
+def test_a_text_that_is_not_utf_8_is_found(used: Store, table: str, column: str) -> None:
+    found = findings_after(used, f"UPDATE {table} SET {column} = x'ff' || coalesce({column}, '1')")
+    contents = {"zrb_value.data": "value-data", "zrb_replaced.data": "replaced-data", "zrb_output.data": "output-data"}
+    check = {**contents, "zrb_attempt.result": "result-data"}.get(f"{table}.{column}", "damaged-row")
+    assert check in found
+    assert check != "damaged-row" or f"({column})" in found[check].what or f", {column})" in found[check].what
 
 
 def test_sizes_are_in_bytes(store: Store, command: Commands) -> None:

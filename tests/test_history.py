@@ -22,7 +22,6 @@ from zrb_store.inspect.queues import all_holds
 from zrb_store.inspect.session_names import resolve
 from zrb_store.queries.fork import copies
 from zrb_store.queries.sessions import main_tasks, names_with_prefix
-from zrb_store.records import Damage
 
 READS: dict[str, tuple[int, Callable[[Store], Any]]] = {
     "list": (4, lambda store: list_sessions(store.database, limit=50)),
@@ -38,16 +37,16 @@ READS: dict[str, tuple[int, Callable[[Store], Any]]] = {
     "log": (7, lambda store: logged(store, "etl-24")),
     "log of a step": (8, lambda store: logged(store, "stepping", "load/7")),
     "diff": (9, lambda store: compared(store, "stepping", "etl-24")),
-    "get": (6, lambda store: get_value(store.database, "etl-24", "rows", None, Damage())),
-    "get result": (6, lambda store: get_result(store.database, "etl-25", "load", Damage())),
-    "result of a step": (6, lambda store: get_result(store.database, "stepping", "load/7", Damage())),
+    "get": (6, lambda store: get_value(store.database, "etl-24", "rows", None)),
+    "get result": (6, lambda store: get_result(store.database, "etl-25", "load")),
+    "result of a step": (6, lambda store: get_result(store.database, "stepping", "load/7")),
     "list holders": (10, lambda store: list_sessions(store.database, limit=50, with_holders=True)),
     "list task": (5, lambda store: list_sessions(store.database, task="load", limit=5)),
     "last": (5, lambda store: resolve(store.database, "@last")),
     "last failed": (6, lambda store: resolve(store.database, "@last-failed")),
     "list holds": (3, lambda store: held(store)),
     "forks": (1, lambda store: copies(store.database, "etl-24", "rows", 1, 0)),
-    "check": (11, lambda store: alerts(store.database, {}, Damage())),
+    "check": (11, lambda store: alerts(store.database, {})),
     "complete a session": (1, lambda store: names_with_prefix(store.database, "etl-2", 5)),
     "complete a task": (1, lambda store: main_tasks(store.database)),
 }

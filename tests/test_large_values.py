@@ -29,7 +29,7 @@ from zrb_store.operations.copy import copy
 from zrb_store.operations.sessions import remove_sessions
 from zrb_store.queries import chunks, takes
 from zrb_store.queries.chunks import LONG_FROM, LONGEST
-from zrb_store.records import AttemptRecord, Damage
+from zrb_store.records import AttemptRecord
 from zrb_store.testing import temporary_store
 from zrb_store.transfer.export import export
 from zrb_store.transfer.importing import import_sessions
@@ -328,7 +328,7 @@ def test_a_damaged_text_is_shown_as_such_and_stays_in_its_place(used: Store, com
     shown = command("show", "s", "q", "--format", "json")
     assert shown.code == 0
     assert '"short"' in shown.out
-    exported = list(export(used.database, damage=Damage()))
+    exported = list(export(used.database))
     assert not any('"name":"s"' in line for line in exported), "it could not be imported"
     assert queue.pop() == "short"
 

@@ -15,11 +15,10 @@ from zrb_store.inspect import check
 from zrb_store.inspect.list import HALTED, list_sessions
 from zrb_store.queries.notify import running_unreported
 from zrb_store.queries.queues import queues_of_open_sessions
-from zrb_store.records import Damage
 
 
 def alerts(database: Database) -> list[Any]:
-    return check.alerts(database, {}, Damage())
+    return check.alerts(database, {})
 
 
 READERS: dict[str, Callable[[Database], list[Any]]] = {

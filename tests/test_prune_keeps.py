@@ -14,7 +14,6 @@ import pytest
 import sqlalchemy as sa
 
 from tests.commands import Commands
-from tests.rows import allow_damage
 from tests.test_prune import DAY, age, names, pruned, run
 from zrb_store import Store, open_store
 from zrb_store.operations import prune
@@ -213,12 +212,11 @@ def test_a_dry_run_without_anything_to_do_says_so(command: Commands, store: Stor
     assert command.ok("prune", "--keep-last", "1") == "", "a cron job is silent if nothing happens"
 
 
-@pytest.mark.parametrize("command_text", ["NULL", "'[]'", "'[\"\"]'", "'oops'", "'[1]'"])
+@pytest.mark.parametrize("command_text", ["NULL", "'[]'", "'[\"\"]'"])
 def test_a_command_that_says_nothing_is_no_reason_to_fail(store: Store, command_text: str) -> None:
     for number in (1, 2):
         with store.session(f"s{number}").run():
             pass
-    allow_damage(store)
     store.database.execute(sa.text(f"UPDATE zrb_run SET command = {command_text}"))
     assert pruned(store, Policy(keep_last=1)) == ["s1"]
 

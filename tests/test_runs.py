@@ -31,7 +31,6 @@ from zrb_store import (
     StoreUnavailable,
 )
 from zrb_store.page.report import report
-from zrb_store.records import Damage
 from zrb_store.testing import expire_lease, short_lease
 
 
@@ -277,7 +276,7 @@ class TestAnErrorOutsideOfAttempts:
         assert stats["last_failure"]["error"] == {"task": None, **error}
         described = description(store.database, "flow")
         assert described["runs"][0]["error"] == {**error, "traceback": query(store, TRACEBACK)[0][0]}
-        page = report(store.database, "flow", "zrb-store", None, Damage()).decode()
+        page = report(store.database, "flow", "zrb-store", None).decode()
         assert "Error of run 1" in page
         assert "hunter2" not in page + query(store, TRACEBACK)[0][0]
 

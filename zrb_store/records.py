@@ -1,14 +1,13 @@
 """The records that queries return, one class for each kind of row, and the types of data that JSON can hold.
 
-Times are microseconds since 1970 UTC. `damage` names the columns whose stored content is invalid; the record holds
-replacements for them (`db/columns.py`). Long lists are lazy: they are read while they are written.
+Times are microseconds since 1970 UTC. Long lists are lazy: they are read while they are written.
 """
 
 from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Generic, NamedTuple, TypeAlias, TypeVar
@@ -136,7 +135,6 @@ class SessionRecord:
     ended_at: int | None
     created_tick: int
     ended_tick: int | None
-    damage: tuple[str, ...] = ()
 
     @property
     def is_finished(self) -> bool:
@@ -186,7 +184,6 @@ class RunRecord:
     stop_requested_at: int | None  # when `stop` asked its process to end it
     acknowledged_at: int | None  # when `ack` told `check` to be quiet about it
     inputs: str | None = None  # encoded; None if it had those that the session has
-    damage: tuple[str, ...] = ()
     seen_at: int = 0  # of one whose process died, when its attempts last began or ended, if that is read
 
     @property
@@ -254,7 +251,6 @@ class AttemptRecord:
     code: str | None  # digest of what its task ran, when it completed
     inside: str | None  # the task whose action has started it, if one has
     arguments: str | None
-    damage: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -301,7 +297,6 @@ class ValueRecord:
     ended_tick: int | None
     plain: bool
     due_at: int | None  # until then it is delayed: in its place, but in nobody's queue
-    damage: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,7 +313,6 @@ class ReturnRecord:
     taken_tick: int
     returned_tick: int
     due_at: int | None  # until when the value had been delayed before it was taken
-    damage: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -333,41 +327,6 @@ class ReplacedRecord:
     failed_deliveries: int
     replaced_at: int
     replaced_tick: int
-    damage: tuple[str, ...] = ()
-
-
-_NAMED = 3  # damaged rows that the note names
-
-
-class Damage:
-    """A collection of rows with impossible values. It is true if it has any, and its text is the note about them."""
-
-    def __init__(self, verdict: str = "damaged") -> None:
-        """Begin without rows. The verdict is what the note says of all of them."""
-        self._verdict = verdict
-        self._rows: dict[str, tuple[str, ...]] = {}
-        self._count = 0
-
-    def note(self, row: str, columns: Sequence[str]) -> None:
-        """Add a row by the name that the note gives it, unless no column is damaged."""
-        if columns and row not in self._rows:
-            self._count += 1
-            if len(self._rows) < _NAMED:
-                self._rows[row] = tuple(columns)
-
-    def note_session(self, session: SessionRecord, runs: Sequence[RunRecord]) -> None:
-        """Add the rows of a session and of its runs."""
-        self.note(f"session {session.name}", session.damage)
-        for run in runs:
-            self.note(f"run {run.number} of session {session.name}", run.damage)
-
-    def __bool__(self) -> bool:
-        return bool(self._count)
-
-    def __str__(self) -> str:
-        named = "; ".join(f"{row} ({', '.join(columns)})" for row, columns in self._rows.items())
-        more = f" and {self._count - len(self._rows)} more" if self._count > len(self._rows) else ""
-        return f"{self._verdict}: {named}{more}; `zrb-store doctor` says what to do"
 
 
 def kind_of(*, is_check: bool, has_checks: bool, is_fallback: bool) -> str:

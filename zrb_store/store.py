@@ -23,7 +23,7 @@ from zrb_store.process import Projects, current_script
 from zrb_store.queries import runs, sessions
 from zrb_store.queries.clock import now_micros
 from zrb_store.queries.lease import status_of
-from zrb_store.records import Damage, SessionRecord
+from zrb_store.records import SessionRecord
 from zrb_store.run import Run, RunSpec
 from zrb_store.xcom import Xcoms
 
@@ -233,7 +233,7 @@ class Store:
         """
         from zrb_store.inspect.get import last_result
 
-        found = last_result(self.database, task, max_age=max_age, any_project=any_project, of=of, damage=Damage())
+        found = last_result(self.database, task, max_age=max_age, any_project=any_project, of=of)
         return codec.decode(found.record.data)
 
     def fork(

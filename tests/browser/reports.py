@@ -18,7 +18,6 @@ from playwright.sync_api import Page
 from tests.browser.conftest import SCHEMES
 from zrb_store import Store
 from zrb_store.page.report import report
-from zrb_store.records import Damage
 
 ROOT = Path(__file__).parent.parent.parent
 AUDIT = ROOT / "examples" / "audit" / "zrb_init.py"
@@ -66,7 +65,7 @@ def demo(folder: Path) -> Path:
 def write(store: Store, name: str, folder: Path) -> Path:
     """Write the report of a session."""
     file = folder / f"{name}.html"
-    file.write_bytes(report(store.database, name, "zrb-store", None, Damage()))
+    file.write_bytes(report(store.database, name, "zrb-store", None))
     return file
 
 

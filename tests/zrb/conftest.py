@@ -273,12 +273,12 @@ def _rows(store: Store, queue_id: int) -> list[ValueRecord]:
     from sqlalchemy import select
 
     from zrb_store.db.columns import VALUE
+    from zrb_store.db.rows import fit
     from zrb_store.db.tables import value
-    from zrb_store.queries.history import value_record
 
     columns = (value.c[name] for name in VALUE)
     rows = store.database.execute(select(*columns).where(value.c.queue_id == queue_id).order_by(value.c.seq))
-    return [value_record(row) for row in rows]
+    return [ValueRecord(**fit("zrb_value", VALUE, row)) for row in rows]
 
 
 @pytest.fixture(params=releases())

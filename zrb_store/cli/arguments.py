@@ -217,7 +217,7 @@ def chosen_sessions(database: Database, texts: Sequence[str]) -> list[str] | Non
 
 def sessions_to_change(database: Database, texts: Sequence[str]) -> list[str]:
     """Return the names of the sessions to change, which must be given in full, each once."""
-    return list(dict.fromkeys(session_names.resolve(database, text, exact=True).name for text in texts))
+    return list(dict.fromkeys(session_names.known_name(database, text) for text in texts))
 
 
 def binary_stdin() -> BinaryIO:

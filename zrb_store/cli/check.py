@@ -84,7 +84,7 @@ def check(
     with _notifying(), open_for_reading() as database, noting_damage() as damage:
         projects, here = projects_named(project), current_folder()
         ages = dict(zip(tasks, lengths, strict=True))
-        found = alerts(database, ages, damage, projects=projects, since=since, here=here, program=program)
+        found = alerts(database, ages, projects=projects, since=since, here=here, program=program)
         found = [dataclasses.replace(each, remedy=command_as_typed(each.remedy, program)) for each in found]
         shown = found[: limit or None]
         if output_format != "table":
@@ -96,12 +96,12 @@ def check(
             print_document([Lines([alert.line(times.short(alert.at)) for alert in shown])])
             if len(shown) < len(found):
                 echo(f"There are more: --limit {limit * 10}, or --limit 0 for all.")
-            elif not found and on_terminal():
+            elif not (found or damage) and on_terminal():
                 echo("all is well")
         # The project's name may be misspelt.
         if not found and projects is not None and not list_sessions(database, projects=projects, limit=1):
             print_line(f"no session belongs to project {projects.name or projects.folders[0]}", program)
-    return 1 if found else 0
+    return 1 if found or damage else 0
 
 
 @contextlib.contextmanager

@@ -17,7 +17,7 @@ from zrb_store.inspect.diff import diff as compare_sessions
 from zrb_store.masking import printable
 from zrb_store.render.document import Block, Column, Fields, Table
 from zrb_store.render.format import NOTHING, preview
-from zrb_store.render.printing import echo, echo_json, print_document
+from zrb_store.render.printing import echo, echo_json, noting_damage, print_document
 
 
 @command(
@@ -34,8 +34,9 @@ from zrb_store.render.printing import echo, echo_json, print_document
 def diff(a: str, b: str, full: bool, output_format: str) -> int:
     with session_names.open_for_reading() as database:
         names = [session_names.resolve(database, text).name for text in (a, b)]
-        with compare_sessions(database, *names) as differences:
-            return print_differences(names, differences, output_format, full=full)
+        with noting_damage() as damage, compare_sessions(database, *names) as differences:
+            code = print_differences(names, differences, output_format, full=full)
+        return 1 if damage else code
 
 
 def print_differences(

@@ -20,7 +20,6 @@ from zrb_store.names import NamePattern
 from zrb_store.process import Projects, projects_named
 from zrb_store.queries import sessions
 from zrb_store.queries.runs import acknowledged_at
-from zrb_store.records import Damage
 from zrb_store.render.document import Column, Lines, Table, on_terminal
 from zrb_store.render.format import NOTHING, TimeFormat, format_duration
 from zrb_store.render.printing import echo, echo_records, noting_damage, print_document
@@ -82,7 +81,7 @@ def list_(
         _list_holds(limit, output_format)
         return
     chosen = projects_named(project)
-    with open_for_reading() as database, noting_damage() as damage:
+    with open_for_reading() as database, noting_damage():
         with summaries(
             database,
             statuses=statuses,
@@ -97,10 +96,10 @@ def list_(
             every = found if first is None else itertools.chain([first], found)
             shown = itertools.islice(every, limit or None)
             if output_format in ("json", "jsonl"):
-                echo_records((_noted(summary, damage).to_json() for summary in shown), output_format)
+                echo_records((summary.to_json() for summary in shown), output_format)
             elif output_format == "table" and first is not None:
                 times = TimeFormat()
-                rows = (_row(_noted(summary, damage), times) for summary in shown)
+                rows = (_row(summary, times) for summary in shown)
                 print_document([Table(_COLUMNS, rows)], full=not on_terminal())  # a pipe gets whole errors
                 if limit and next(found, None) is not None:
                     hint = f"There are older ones: --limit {limit * 10}, or --limit 0 for all."
@@ -115,7 +114,7 @@ def list_(
 
 def _list_holds(limit: int, output_format: str) -> None:
     """Print every value of the store that a running attempt holds, or a completed step of a session that halted."""
-    with open_for_reading() as database, all_holds(database) as (found, moment):
+    with open_for_reading() as database, noting_damage(), all_holds(database) as (found, moment):
         shown = itertools.islice(found, limit or None)
         if output_format in ("json", "jsonl"):
             echo_records((hold.to_json() for hold in shown), output_format)
@@ -141,11 +140,6 @@ def _of_project(database: Database, chosen: Projects) -> str:
     shown = ", ".join(known[:_MOST]) + ", ..." * (len(known) > _MOST)
     there_are = f"; there are sessions of {shown}" if known else "; no session has a project"
     return " " + one_line(f"of project {chosen.name or chosen.folders[0]}{there_are}")
-
-
-def _noted(summary: SessionSummary, damage: Damage) -> SessionSummary:
-    damage.note_session(summary.session, summary.runs)
-    return summary
 
 
 def _row(summary: SessionSummary, times: TimeFormat) -> list[str]:

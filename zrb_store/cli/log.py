@@ -61,13 +61,14 @@ _INTERVAL = 0.5  # seconds between two looks at what is followed
 def log(session: str, task: str | None, whole: bool, follow: bool, output_format: str) -> None:
     if follow and output_format == "json":
         raise click.UsageError("--follow prints lines as they come: use --format jsonl")
-    with session_names.open_for_reading() as database, noting_damage() as damage:
+    with session_names.open_for_reading() as database:
         name = session_names.resolve(database, session).name
-        if follow:
-            _follow(follow_session(database, name, task, damage), output_format, whole=whole)
-            return
-        with read_log(database, name, task, damage) as session_log:
-            _print(session_log, task, output_format, whole=whole)
+        with noting_damage():
+            if follow:
+                _follow(follow_session(database, name, task), output_format, whole=whole)
+                return
+            with read_log(database, name, task) as session_log:
+                _print(session_log, task, output_format, whole=whole)
 
 
 def _print(session_log: SessionLog, task: str | None, output_format: str, *, whole: bool) -> None:

@@ -15,7 +15,7 @@ from zrb_store.operations.prune import prune as prune_store
 from zrb_store.records import pick
 from zrb_store.render.document import Column, Table, on_terminal
 from zrb_store.render.format import counted
-from zrb_store.render.printing import echo_json, noting_damage, print_document
+from zrb_store.render.printing import echo_json, print_document
 from zrb_store.render.terminal import progress
 from zrb_store.store import open_store
 
@@ -48,8 +48,8 @@ def prune(
     older_than: timedelta | None, keep_last: int | None, statuses: tuple[str, ...], dry_run: bool, output_format: str
 ) -> None:
     policy = Policy(older_than, keep_last, statuses)
-    with open_store(read_only=dry_run) as store, noting_damage("left alone, because they are damaged") as damage:
-        deletions = prune_store(store.database, policy, dry_run=dry_run, damage=damage)
+    with open_store(read_only=dry_run) as store:
+        deletions = prune_store(store.database, policy, dry_run=dry_run)
         if on_terminal():  # the table follows the bar, which would be drawn over it
             with progress("pruning"):
                 deletions = iter(list(deletions))

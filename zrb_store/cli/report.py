@@ -52,13 +52,14 @@ def report(
     if file is None and not opens and on_terminal():
         raise click.UsageError("a report is not for a terminal: give -o FILE, or --open, or redirect stdout to a file")
     path = None if file is None else Path(file)
-    with open_store(read_only=True) as store, noting_damage() as damage:
+    with open_store(read_only=True) as store:
         from zrb_store.page import report as pages  # late: imports Jinja2
 
         record = session_names.resolve(store.database, session)
         write_page = pages.picture if output_format == "svg" else pages.report
         plan = _plan(resumer, store, record)
-        content = write_page(store.database, record.name, program_name(), plan, damage, redact=redact)
+        with noting_damage():
+            content = write_page(store.database, record.name, program_name(), plan, redact=redact)
     if opens and path is None:
         path = Path(tempfile.mkdtemp(prefix="zrb-store-")) / f"{record.name}.{output_format}"
     with contextlib.nullcontext(write_bytes) if path is None else whole_file(path) as write:

@@ -42,8 +42,8 @@ def last(
     from zrb_store.inspect.get import last_result
     from zrb_store.render.value import print_value
 
-    with noting_damage() as damage, session_names.open_for_reading() as database:
-        stored = last_result(database, task, max_age=max_age, any_project=any_project, of=of, damage=damage)
+    with noting_damage("damaged"), session_names.open_for_reading() as database:
+        stored = last_result(database, task, max_age=max_age, any_project=any_project, of=of)
         print_value(stored, output_format, path)
 
 

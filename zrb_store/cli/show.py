@@ -111,7 +111,7 @@ def show(
         if watch:
             _watch(open_document, look)
             return
-        with noting_damage() as damage, open_document(damage=damage) as document:
+        with noting_damage(), open_document() as document:
             if conversation:
                 _print_conversation(document, task, output_format, full=full)
                 return

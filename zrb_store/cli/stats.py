@@ -18,7 +18,7 @@ from zrb_store.masking import one_line, printable
 from zrb_store.names import nearest
 from zrb_store.render.document import Column, Lines, Table
 from zrb_store.render.format import NOTHING, TimeFormat, format_duration, percent
-from zrb_store.render.printing import echo, echo_records, print_document
+from zrb_store.render.printing import echo, echo_records, noting_damage, print_document
 
 _COLUMNS = (
     Column("task"),
@@ -56,7 +56,7 @@ _MOST = 5  # main tasks that are named
     help_text="table (plain text in a pipe), json, jsonl (one line each) or prometheus (its text format).",
 )
 def stats(task: str | None, since: Since | None, output_format: str) -> None:
-    with open_for_reading() as database:
+    with open_for_reading() as database, noting_damage():
         found = task_stats(database, task=task, since=since)
         others = task_stats(database, since=since) if task and not found and output_format == "table" else []
     if output_format in ("json", "jsonl"):

@@ -60,10 +60,11 @@ def get(
         raise click.UsageError("--seq and --result exclude each other")
     if raw and output_format != "value":
         raise click.UsageError(f"--raw and --format {output_format} exclude each other")
-    with printing.noting_damage() as damage, session_names.open_for_reading() as database:
+    with session_names.open_for_reading() as database:
         name = session_names.resolve(database, session).name
-        stored = get_result(database, name, queue, damage) if result else get_value(database, name, queue, seq, damage)
-        print_value(stored, "raw" if raw else output_format, path)
+        with printing.noting_damage("damaged"):
+            stored = get_result(database, name, queue) if result else get_value(database, name, queue, seq)
+            print_value(stored, "raw" if raw else output_format, path)
 
 
 @command("trace", "{} 'etl-2026-11-24/load#1'", details="`show` prints the number of each value.")
@@ -75,8 +76,10 @@ def trace(value_id: str, full: bool, output_format: str) -> None:
     from zrb_store.render.value import print_trace
 
     session, queue, seq = split_id(value_id)
-    with session_names.open_for_reading() as database, printing.noting_damage() as damage:
-        history = read_trace(database, session_names.resolve(database, session).name, queue, seq, damage)
+    with session_names.open_for_reading() as database:
+        name = session_names.resolve(database, session).name
+        with printing.noting_damage():
+            history = read_trace(database, name, queue, seq)
     if output_format == "json":
         printing.echo_json(history.to_json())
     elif output_format == "jsonl":

@@ -1,24 +1,22 @@
 """What each column may contain, beyond what the databases themselves enforce.
 
-`import` refuses other content, `doctor` reports it, and docs/schema/export.json states the rules for other programs.
-Readers show a replacement for it: one damaged row does not hide the others.
+The tables refuse most other content (`tables.py`), `import` refuses all of it, and `doctor` reports it. `rows.py` says
+what becomes of a row that has it all the same. docs/schema/export.json states the rules for other programs.
 """
 
 from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 from zrb_store.codec import problem_of
 from zrb_store.errors import InvalidArgument
 from zrb_store.masking import storable
 from zrb_store.names import STEP_BYTES, TASK_ID_BYTES, check_name, is_session_name
 from zrb_store.records import JsonValue
-
-DAMAGED = "damaged"  # the word that readers show in place of an invalid word, such as an unknown status
 
 LONGEST_LEASE = 24 * 60 * 60 * 1_000_000
 """Microseconds from now within which every valid lease expires. A lease lasts a minute, but clocks differ."""
@@ -67,38 +65,8 @@ class ColumnRule:
             return "is not text"
         return None if self.content is None or (shallow and self.long) else self.content(item)
 
-    def readable(self, item: Cell) -> Any:
-        """Return what readers get instead of an invalid item: the nearest valid number, or the content as text."""
-        if self.words:
-            return DAMAGED
-        if self.nullable:
-            return None
-        if self.kind is int:
-            return min(max(item, self.least), self.most) if type(item) is int else self.least
-        if self.kind is bool:
-            return bool(item)
-        return item.decode("utf-8", "backslashreplace") if type(item) is bytes else str(item)
-
 
 Columns = Mapping[str, ColumnRule]
-
-
-def readable(columns: Columns, row: Sequence[Cell]) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """Return a row by column names, with stand-ins for invalid items, and the names of the columns that have them."""
-    named = dict(zip(columns, row, strict=True))
-    damage: tuple[str, ...] = ()
-    for (name, column), item in zip(columns.items(), row, strict=True):
-        # For speed, the usual cases come first and call no function: this loop runs for each value that is shown.
-        if item is None and column.nullable:
-            continue
-        if column.kind is int and type(item) is int and column.least <= item <= column.most:
-            continue
-        if column.kind is bool and type(item) is int and item in (0, 1):  # SQLite has no booleans
-            named[name] = bool(item)
-        elif column.problem(item, shallow=True):
-            named[name] = column.readable(item)
-            damage += (name,)
-    return named, damage
 
 
 # -- checks of content

@@ -33,7 +33,7 @@ from zrb_store.queries.stats import (
     with_deliveries,
 )
 from zrb_store.queries.waits import parked
-from zrb_store.records import Damage, RunRecord, SessionRecord, by_key
+from zrb_store.records import RunRecord, SessionRecord, by_key
 
 _PAGE = 100  # sessions whose runs and errors are read by one statement each
 
@@ -41,7 +41,6 @@ _PAGE = 100  # sessions whose runs and errors are read by one statement each
 def alerts(
     database: Database,
     max_ages: Mapping[str, timedelta],
-    damage: Damage,
     *,
     projects: Projects | None = None,
     since: Since | None = None,
@@ -62,7 +61,7 @@ def alerts(
         why = why_dead(transaction, [each.id for each in queues]) if queues else {}
         dead = (alert.of_dead_values(each, why.get(each.id), program) for each in queues)
         first = None if since is None else beginning(since, moment)
-        every = itertools.chain(overdue, dead, _sessions(transaction, moment, damage, projects, here))
+        every = itertools.chain(overdue, dead, _sessions(transaction, moment, projects, here))
         chosen = (each for each in every if first is None or each.at is None or each.at >= first)
         return sorted(chosen, key=lambda each: (each.at is not None, -(each.at or 0)))
 
@@ -93,9 +92,7 @@ def _overdue(
         )
 
 
-def _sessions(
-    transaction: Transaction, moment: int, damage: Damage, projects: Projects | None, here: str | None
-) -> Iterator[Alert]:
+def _sessions(transaction: Transaction, moment: int, projects: Projects | None, here: str | None) -> Iterator[Alert]:
     last_of_task = functools.cache(functools.partial(last_completion, transaction))
 
     def was_done_since(session: SessionRecord, last_run: RunRecord | None, *, is_worker: bool) -> bool:
@@ -141,7 +138,6 @@ def _sessions(
             late = [each for each in waits.get(session.name, []) if each.is_late]
             if status == "waiting" and not late:
                 continue
-            damage.note(f"session {session.name}", session.damage)
             own = with_last_signs(transaction, own) if status == "stale" else own
             error = None if last is None else errors.get(last.id)
             how = lease.how_it_died(transaction, last, moment) if last is not None and last.ended_at is None else None

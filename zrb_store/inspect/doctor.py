@@ -14,12 +14,11 @@ from typing import Literal
 
 from zrb_store.codec.text import NOT_JSON, problem_of
 from zrb_store.db import REVISION, schema
-from zrb_store.db.columns import ATTEMPT, OUTPUT, QUEUE, RUN, SESSION
+from zrb_store.db.columns import OUTPUT, TABLES
 from zrb_store.db.dialect.sqlite import other_names
 from zrb_store.db.engine import Database
 from zrb_store.errors import StoreUnavailable
-from zrb_store.names import is_session_name
-from zrb_store.queries.damage import label, say, texts
+from zrb_store.queries.damage import damaged_rows, label, say, texts
 from zrb_store.queries.invariants import of_database, violations
 from zrb_store.queries.output import size_of_lines
 from zrb_store.queries.stats import dead_queues
@@ -35,9 +34,6 @@ _WAL_RESET_BUG = ((3, 7, 0), (3, 51, 2))
 MOUNTS = Path("/proc/mounts")
 
 Level = Literal["error", "warning"]
-
-_SESSION_TEXTS = ("path", "inputs", "tasks")
-_RUN_TEXTS = ("command", "inputs")
 
 
 @dataclass(frozen=True)
@@ -109,7 +105,7 @@ def examine_rows(database: Database) -> Iterator[Finding]:
     """Check every invariant of the rows, and each text that must be JSON."""
     for invariant, what in violations(database, of_database(database.dialect_name)):
         yield Finding("error", invariant.name, what, invariant.remedy)
-    yield from _sessions(database)
+    yield from _damaged_rows(database)
     yield from _encoded(database, "result")
     yield from _output(database)
     yield from _encoded(database, "value")
@@ -122,32 +118,13 @@ def _of_rows(level: Level, check: str, noun: str, wrong: str, remedy: str, rows:
         yield Finding(level, check, say(noun, wrong, len(rows), list(rows)), remedy)
 
 
-def _sessions(database: Database) -> Iterator[Finding]:
-    """Check the names and the JSON texts of sessions, runs and queues."""
-    unnamed, damaged = [], set()
-    with database.snapshot() as transaction:
-        for name, *fields in texts(transaction, "session"):
-            if not is_session_name(name):
-                unnamed.append(label((name,)))
-            if any(SESSION[column].problem(text) for column, text in zip(_SESSION_TEXTS, fields, strict=True)):
-                damaged.add(name)
-        for name, *fields in texts(transaction, "run"):
-            if any(RUN[column].problem(text) for column, text in zip(_RUN_TEXTS, fields, strict=True)):
-                damaged.add(name)
-        reads = [label(row) for *row, text in texts(transaction, "attempt") if ATTEMPT["inputs_read"].problem(text)]
-        queues = [name for name, delays in texts(transaction, "queue") if QUEUE["retry_after"].problem(delays)]
-    wrong = "have a queue whose delays (`retry_after`) are damaged"
-    remedy = "set them with `zrb-store queue SESSION QUEUE --retry-after`"
-    yield from _of_rows("error", "queue-delays", "session", wrong, remedy, queues)
-    wrong = "have a name that no session can have"
-    remedy = "delete them with SQL, because no command takes such a name"
-    yield from _of_rows("error", "session-name", "session", wrong, remedy, unnamed)
-    wrong = "have a damaged list of the inputs that they read (`inputs_read`)"
-    remedy = "set it to NULL with SQL: then they count as having read all"
-    yield from _of_rows("error", "inputs-read", "attempt", wrong, remedy, reads)
-    wrong = "have a damaged path, inputs, tasks or command line"
-    remedy = "restore a backup, or delete them with `zrb-store rm`"
-    yield from _of_rows("error", "session-text", "session", wrong, remedy, [*damaged])
+def _damaged_rows(database: Database) -> Iterator[Finding]:
+    """Check that every row fits its table: a failing disk, or a person who turns its rules off, may have changed it."""
+    for table in TABLES:
+        with database.snapshot() as transaction:
+            damaged = list(damaged_rows(transaction, table))
+        remedy = "restore a backup, or mend them with SQL; `zrb-store rm` deletes a session that cannot be read"
+        yield from _of_rows("error", "damaged-row", "row", "do not fit their table", remedy, damaged)
 
 
 def _output(database: Database) -> Iterator[Finding]:

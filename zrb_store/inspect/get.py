@@ -11,6 +11,7 @@ from zrb_store import codec
 from zrb_store.codec.display import PAIRS, by_segment, key_segment, segment_of
 from zrb_store.codec.json_text import size_of
 from zrb_store.db.engine import Database
+from zrb_store.db.rows import note
 from zrb_store.db.transaction import Transaction
 from zrb_store.errors import InvalidArgument, TaskNotFound, ValueNotFound
 from zrb_store.inspect.value import each_with_acts, find_queue, find_value
@@ -22,7 +23,7 @@ from zrb_store.queries.clock import now_micros
 from zrb_store.queries.history import Value
 from zrb_store.queries.queues import queue_ids
 from zrb_store.queries.runs import newest_result
-from zrb_store.records import AttemptRecord, Damage, JsonObject, JsonValue, SessionRecord, pick
+from zrb_store.records import AttemptRecord, JsonObject, JsonValue, SessionRecord, pick
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class StepResult:
         return {"id": self.id, **step, "size": self.size, "value": self.content, **pick(self.step, "ended_at")}
 
 
-def get_value(database: Database, session: str, queue: str, seq: int | None, damage: Damage) -> Value:
+def get_value(database: Database, session: str, queue: str, seq: int | None) -> Value:
     """Return a value of a queue, whatever its state, by its number; without one, the newest live value."""
     with database.snapshot() as transaction:
         record = sessions.get(transaction, session)
@@ -53,10 +54,10 @@ def get_value(database: Database, session: str, queue: str, seq: int | None, dam
             seq = history.first_of_last(transaction, queue_id, 1, only="live")
             if seq is None:
                 raise ValueNotFound(f"queue {queue!r} of session {session} has no live value; --seq N shows others")
-        return _noted(find_value(transaction, record, queue, queue_id, seq), damage)
+        return _noted(find_value(transaction, record, queue, queue_id, seq))
 
 
-def get_result(database: Database, session: str, task: str, damage: Damage) -> Value | StepResult:
+def get_result(database: Database, session: str, task: str) -> Value | StepResult:
     """Return the stored result of a task's completed attempt, whether or not it was taken, or of a completed step.
 
     A step is named by its id TASK/NUMBER; a task whose name looks so goes first.
@@ -65,11 +66,11 @@ def get_result(database: Database, session: str, task: str, damage: Damage) -> V
         record = sessions.get(transaction, session)
         standing = attempts.in_effect(transaction, record.id, task)
         if standing is not None:
-            return _result(transaction, record, standing, damage)
+            return _result(transaction, record, standing)
         known = {each.task for each in show.attempted_tasks(transaction, record.id)} | set(record.tasks)
         step = None if task in known else show.newest_of_step(transaction, record.id, task)
         if step is not None:
-            return _step_result(transaction, step, damage)
+            return _step_result(transaction, step)
         known.update(each.task for each in show.step_counts(transaction, record.id))
         if task not in known:
             raise TaskNotFound(f"session {session} has no task {task!r}{nearest(task, known)}")
@@ -83,7 +84,6 @@ def last_result(
     max_age: timedelta | None,
     any_project: bool,
     of: str | None,
-    damage: Damage,
 ) -> Value:
     """Return the newest result of a task, which need not be the main one, in a completed session of this project."""
     project = None if any_project else current_project()
@@ -104,18 +104,16 @@ def last_result(
                 f"the newest result of task {task!r}{where} is of session {name}, "
                 f"{rounded(age)} old, older than {rounded(most)}"
             )
-        return _result(transaction, session, attempt, damage)
+        return _result(transaction, session, attempt)
 
 
-def _noted(value: Value, damage: Damage) -> Value:
-    record = value.record
-    if "data" not in record.damage and codec.problem_of(record.data):
-        damage.note(f"value {value.id}", (*record.damage, "data"))
-    value.note(damage)
+def _noted(value: Value) -> Value:
+    if codec.problem_of(value.record.data):
+        note(f"value {value.id} (data)")
     return value
 
 
-def _result(transaction: Transaction, session: SessionRecord, attempt: AttemptRecord, damage: Damage) -> Value:
+def _result(transaction: Transaction, session: SessionRecord, attempt: AttemptRecord) -> Value:
     """Return the stored result of an attempt, whether or not it was taken."""
     found, queue_id, seq = None, attempt.result_queue_id, attempt.result_seq
     if queue_id is not None and seq is not None:
@@ -123,10 +121,10 @@ def _result(transaction: Transaction, session: SessionRecord, attempt: AttemptRe
         found = history.of_value(transaction, queue_id, seq, session.name, names.get(queue_id, attempt.task))
     if found is None:
         raise ValueNotFound(f"{attempt.session}/{attempt.name} completed without a result")
-    return _noted(next(each_with_acts(transaction, session, [found], Damage())), damage)
+    return _noted(next(each_with_acts(transaction, session, [found])))
 
 
-def _step_result(transaction: Transaction, step: AttemptRecord, damage: Damage) -> StepResult:
+def _step_result(transaction: Transaction, step: AttemptRecord) -> StepResult:
     """Return the stored result of a step, whose newest attempt is given."""
     name = f"step {step.step} ({step.session}/{step.name})"
     if step.status != "completed":
@@ -136,8 +134,8 @@ def _step_result(transaction: Transaction, step: AttemptRecord, damage: Damage) 
     data = attempts.stored_result(transaction, step)
     if data is None:
         raise ValueNotFound(f"{name} completed without a result")
-    problem = ("result",) if codec.problem_of(data) else ()
-    damage.note(f"attempt {step.session}/{step.name}", (*step.damage, *problem))
+    if codec.problem_of(data):
+        note(f"attempt {step.session}/{step.name} (result)")
     return StepResult(step, size_of(data), codec.to_json(data))
 
 

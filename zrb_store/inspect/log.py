@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from zrb_store.db.columns import OUTPUT
 from zrb_store.db.engine import Database
+from zrb_store.db.rows import note
 from zrb_store.db.transaction import Transaction
 from zrb_store.errors import TaskNotFound
 from zrb_store.inspect.header import inputs_of
@@ -20,7 +21,7 @@ from zrb_store.names import nearest
 from zrb_store.queries import by_hand, lease, output, runs, sessions, show
 from zrb_store.queries.clock import now_micros
 from zrb_store.queries.show import attempted_tasks, attempts_with_errors
-from zrb_store.records import UNSUCCESSFUL, AttemptRecord, Damage, JsonObject, RunRecord, pick, pick_all
+from zrb_store.records import UNSUCCESSFUL, AttemptRecord, JsonObject, RunRecord, pick, pick_all
 
 
 class AttemptOutput(NamedTuple):
@@ -86,12 +87,10 @@ def run_json(run: RunRecord) -> JsonObject:
 
 
 @contextmanager
-def log(database: Database, name: str, task: str | None = None, damage: Damage | None = None) -> Iterator[SessionLog]:
+def log(database: Database, name: str, task: str | None = None) -> Iterator[SessionLog]:
     """Read the log of a session; only attempts of `task` and of its steps, or of a step by its id TASK/NUMBER."""
     with database.snapshot() as transaction:
-        view = SessionView(transaction, name, None, damage)
-        view.damage.note_session(view.session, view.runs)
-        yield log_of(view, task)
+        yield log_of(SessionView(transaction, name, None), task)
 
 
 def log_of(view: SessionView, task: str | None = None) -> SessionLog:
@@ -107,7 +106,7 @@ def log_of(view: SessionView, task: str | None = None) -> SessionLog:
             for run in view.runs
         ],
         (_attempt(view, *each) for each in attempts),
-        _changes(transaction, session.name, view.damage),
+        by_hand.of_session(transaction, session.name),
     )
 
 
@@ -132,25 +131,18 @@ def _no_task(session: str, task: str, known: Collection[str]) -> TaskNotFound:
 def _attempt(view: SessionView, record: AttemptRecord, around: str | None, has_output: bool) -> AttemptLog:
     """Add what an attempt printed, without the lines of damaged pieces."""
     attempt, printed = view.seen(record), None
-    view.damage.note(f"attempt {attempt.session}/{attempt.name}", attempt.damage)
     stored = output.of_attempt(view.transaction, attempt.id) if has_output else None
     if stored is not None:
         lines: list[output.OutputLine] = []
         for _, data in output.pieces(view.transaction, attempt.id):
-            lines += _lines(data, attempt.session, attempt.name, view.damage)
+            lines += _lines(data, f"{attempt.session}/{attempt.name}")
         printed = AttemptOutput(stored.bytes, stored.truncated, lines)
     return AttemptLog(attempt, around, printed)
 
 
-def _changes(transaction: Transaction, name: str, damage: Damage) -> Iterator[by_hand.Change]:
-    for change, damaged in by_hand.of_session(transaction, name):
-        damage.note(f"a change of session {name}", damaged)
-        yield change
-
-
-def _lines(data: str, session: str, attempt: str, damage: Damage) -> list[output.OutputLine]:
+def _lines(data: str, attempt: str) -> list[output.OutputLine]:
     if OUTPUT["data"].problem(data):
-        damage.note(f"the output of {session}/{attempt}", ("data",))
+        note(f"the output of {attempt} (data)")
         return []
     return output.decode_lines(data)
 
@@ -159,7 +151,7 @@ _Printed = tuple[str, output.OutputLine]  # the name TASK#N of an attempt, and a
 Looks = Iterator[tuple[str, int | None, list[_Printed]]]
 
 
-def follow(database: Database, name: str, task: str | None, damage: Damage) -> Looks:
+def follow(database: Database, name: str, task: str | None) -> Looks:
     """Yield the status of a session, when its newest run started, and what that printed since the last time.
 
     Only attempts of `task` are followed, if it is given; it may begin later. At first, all that is stored of the run
@@ -181,5 +173,5 @@ def follow(database: Database, name: str, task: str | None, damage: Damage) -> L
                 attempt, before = f"{of_task}#{number}", read.get(attempt_id, 0)
                 for piece, data in output.pieces(transaction, attempt_id, before) if newest > before else ():
                     read[attempt_id] = piece
-                    printed += ((attempt, line) for line in _lines(data, name, attempt, damage))
+                    printed += ((attempt, line) for line in _lines(data, f"{name}/{attempt}"))
         yield status, None if last is None else last.started_at, sorted(printed, key=lambda each: each[1].at)

@@ -42,31 +42,31 @@ from zrb_store.records import (
 # Of a value and a result, redacted() says that it is there; of a return, why, if its reason is one of a few words.
 _SHOWN: dict[type, str] = {
     Report: "session read_at runs runs_left_out tasks queues logged logged_left_out changes pending pending_left_out "
-    "comes_back comes_back_elsewhere killed held damage plan",
+    "comes_back comes_back_elsewhere killed held plan",
     SessionRecord: "id name status task path tasks parent forked_from pinned fence created_at ended_at created_tick "
-    "ended_tick damage",
+    "ended_tick ",
     RunRecord: "id session_id number origin python_version zrb_version started_at lease_expires_at suspected_at "
-    "ended_at status notified_at started_tick ended_tick error_type stop_requested_at acknowledged_at damage seen_at",
+    "ended_at status notified_at started_tick ended_tick error_type stop_requested_at acknowledged_at seen_at",
     Task: "name status restorable result attempts counts steps attempts_left_out steps_left_out",
     StepCounts: "task steps standing kept running failed interrupted lost of_agent",
     Attempt: "record output",
     StoredOutput: "bytes truncated",
     AttemptRecord: "id session_id session run_id run fence task number kind status restorable result_queue_id "
     "result_seq error_type started_at ended_at given_back_at parent_id step_of step_number once deadline_at "
-    "started_tick ended_tick given_back_tick damage",
+    "started_tick ended_tick given_back_tick ",
     Step: "attempts status executions tokens",
     Queue: "now values earlier",
     QueueSummary: "id name values live dead delayed held rules",
     QueueRules: "max_deliveries retry_after paused_at",
     Value: "id record is_live pusher taker returns replaced pushed_from taken_from",
     ValueRecord: "queue_id seq state type size pushed_at pushed_by ended_at taken_by moved_from orphaned "
-    "failed_deliveries pushed_tick ended_tick plain due_at damage",
+    "failed_deliveries pushed_tick ended_tick plain due_at ",
     AttemptName: "name given_back failed",
     Moment: "at tick",
     Returned: "record taker error",
-    ReturnRecord: "queue_id seq taken_by taken_at returned_at failed_deliveries taken_tick returned_tick due_at damage",
+    ReturnRecord: "queue_id seq taken_by taken_at returned_at failed_deliveries taken_tick returned_tick due_at ",
     Replaced: "record by",
-    ReplacedRecord: "queue_id seq type size failed_deliveries replaced_at replaced_tick damage",
+    ReplacedRecord: "queue_id seq type size failed_deliveries replaced_at replaced_tick ",
     ErrorRecord: "type",
     AttemptLog: "record parent",
     Change: "at action",

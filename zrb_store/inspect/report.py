@@ -14,6 +14,7 @@ from typing import NamedTuple, TypeVar
 
 from zrb_store.codec.arguments import call_text
 from zrb_store.db.engine import Database
+from zrb_store.db.rows import noted
 from zrb_store.inspect.agents import agent_note, agent_tokens
 from zrb_store.inspect.conversation import Turn, folded, turns
 from zrb_store.inspect.header import header, inputs_of
@@ -30,7 +31,6 @@ from zrb_store.queries.show import dead_by
 from zrb_store.queries.waits import Wait
 from zrb_store.records import (
     AttemptRecord,
-    Damage,
     JsonObject,
     JsonTree,
     JsonValue,
@@ -195,10 +195,10 @@ def _queue_json(queue: Queue) -> JsonObject:
     }
 
 
-def describe(database: Database, name: str, *, budget: Budget | None = None, damage: Damage | None = None) -> Report:
+def describe(database: Database, name: str, *, budget: Budget | None = None) -> Report:
     """Describe a session for a report, as of one moment."""
     budget = budget or Budget()
-    with open_session(database, name, last=budget.most_values, damage=damage) as document:
+    with open_session(database, name, last=budget.most_values) as document:
         log, holding = log_of(document), document.pending()
         ids = [run.id for run in document.runs[-1:]]
         pending = list(holding)
@@ -231,7 +231,7 @@ def describe(database: Database, name: str, *, budget: Budget | None = None, dam
             killed=dead_by(document.transaction, document.session.id),
             held=held_by_others(document.transaction, document.session, document.read_at),
             waits=document.waits,
-            damage=str(document.damage) if document.damage else None,
+            damage=noted(),
             conversations=_conversations(document, budget),
         )
 

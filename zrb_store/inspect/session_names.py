@@ -61,6 +61,14 @@ def resolve(database: Database, text: str, *, exact: bool = False) -> SessionRec
     return found
 
 
+def known_name(database: Database, text: str) -> str:
+    """Return the full name of a session that a command may delete, even if its row is damaged."""
+    name = session_name(text)
+    if not is_session_name(name) or sessions.removable(database, name, lock=False) is None:
+        raise not_found(database, name)
+    return name
+
+
 def session_name(text: str) -> str:
     """Return the full name that a text stands for. There need not be a session of this name."""
     if text == "@this":

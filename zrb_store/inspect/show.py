@@ -35,7 +35,6 @@ from zrb_store.queries.waits import Wait, parked
 from zrb_store.records import (
     UNFINISHED,
     AttemptRecord,
-    Damage,
     JsonObject,
     JsonValue,
     Lazy,
@@ -179,11 +178,10 @@ _Attempted = tuple[str, AttemptRecord | None, Rows[Attempt]]  # a task, its last
 class SessionView:
     """A session with its runs and attempts at one moment, while its snapshot is open."""
 
-    def __init__(self, transaction: Transaction, name: str, at: str | None, damage: Damage | None) -> None:
+    def __init__(self, transaction: Transaction, name: str, at: str | None) -> None:
         """Read a session at a moment that is given as a user types it, by default now."""
         session = sessions.get(transaction, name)
         self.transaction = transaction
-        self.damage = Damage() if damage is None else damage
         self.read_at, count, self._has_steps = show.attempt_summary(transaction, session.id)  # microseconds
         self._attempts = show.short_attempts(transaction, session.id) if count <= records.MAX_ROWS else None
         self._outputs: dict[int, StoredOutput] | None = None  # read when the attempts are shown
@@ -213,7 +211,7 @@ class SessionView:
         self.at, awaited = moment_of(at, session.name, start, find)
         if self.at is None:
             return
-        if session.created_at > self.at.at and self.at.tick is None and "created_at" not in session.damage:
+        if session.created_at > self.at.at and self.at.tick is None:
             raise SessionNotFound(f"there was no session {session.name} at {iso(self.at.at)}: it was created later")
         self.runs = runs_at(self.runs, self.at)
         ended_at = session.ended_at if self.runs and self.runs[-1].ended_at is not None else None
@@ -237,7 +235,6 @@ class Asked(TypedDict, total=False):
     only: Only | None
     at: str | None  # a time as it is printed, `before:TASK#N` or `after:TASK#N`; now, if it is left out
     last: int | None  # only so many values of a queue; notable ones are asked for only of queues that have more
-    damage: Damage | None
     whole_errors: bool  # do not cut the errors of deliveries
     url: StoreUrl  # of the store, to find the commands that live
 
@@ -246,7 +243,7 @@ class SessionDocument(SessionView):
     """A session with its tasks and its queues, as `show` shows it."""
 
     def __init__(self, transaction: Transaction, name: str, queue: str | None, **asked: Unpack[Asked]) -> None:
-        super().__init__(transaction, name, asked.get("at"), asked.get("damage"))
+        super().__init__(transaction, name, asked.get("at"))
         self._only, self._last = asked.get("only"), asked.get("last")
         self._unfinished: dict[int, str] = {}  # by id, the names of last attempts that did not complete, and lost steps
         queues = show.queue_summaries(transaction, self.session.id, queue, at=self.at)
@@ -261,7 +258,6 @@ class SessionDocument(SessionView):
             if not queues:
                 raise ValueNotFound(f"session {name} has no queue {queue!r}{nearest(queue, names)}")
         self.queues = self._read_few(queues, queue) or [self._lazy(each) for each in queues]
-        self.damage.note_session(self.session, self.runs)
 
     @property
     def moment(self) -> int:
@@ -347,15 +343,11 @@ class SessionDocument(SessionView):
 
     def _attempt(self, attempt: AttemptRecord) -> Attempt:
         """Add how much an attempt printed until now, also if the view is of an earlier moment."""
-        self._note(attempt)
         if self._attempts is None:
             return Attempt(attempt, output.of_attempt(self.transaction, attempt.id))
         if self._outputs is None:
             self._outputs = output.of_attempts(self.transaction, self.session.id)
         return Attempt(attempt, self._outputs.get(attempt.id))
-
-    def _note(self, attempt: AttemptRecord) -> None:
-        self.damage.note(f"attempt {attempt.session}/{attempt.name}", attempt.damage)
 
     def _task(self, name: str, last: AttemptRecord | None, attempts: Rows[Attempt], counts: StepCounts | None) -> Task:
         if last is not None and last.status in UNFINISHED:
@@ -377,8 +369,6 @@ class SessionDocument(SessionView):
         for _, group in itertools.groupby(found, lambda each: each[0].step_number):
             own = [(self.seen(each), None if data is None else codec.to_json(data)) for each, data in group]
             last, result = own[-1]
-            for attempt, _ in own:
-                self._note(attempt)
             content = result if last.in_effect else None
             costs = costs_of_step(own, last_id, agents)
             yield Step([attempt for attempt, _ in own], _status(last, "not started"), content, executions(own), costs)
@@ -442,10 +432,9 @@ class SessionDocument(SessionView):
 
     def _seen(self, values: Iterable[Value]) -> Iterator[Value]:
         """Yield values of one queue as they are seen at this view's moment."""
-        for each in each_with_acts(self.transaction, self.session, values, self.damage):
+        for each in each_with_acts(self.transaction, self.session, values):
             seen = each if self.at is None else value_at(each, self.at)
             if seen is not None:
-                seen.note(self.damage)
                 yield seen
 
 

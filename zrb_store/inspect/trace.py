@@ -18,7 +18,7 @@ from zrb_store.queries.by_hand import Change
 from zrb_store.queries.clock import Moment
 from zrb_store.queries.history import AttemptName, Value
 from zrb_store.queries.lease import worked_until
-from zrb_store.records import AttemptRecord, Damage, JsonObject, JsonValue, RunRecord, SessionRecord, pick
+from zrb_store.records import AttemptRecord, JsonObject, JsonValue, RunRecord, SessionRecord, pick
 
 
 class Span(NamedTuple):
@@ -97,17 +97,15 @@ class Trace:
         return {"value": self.value.to_json(), "events": [event.to_json() for event in self.events]}
 
 
-def trace(database: Database, session: str, queue: str, seq: int, damage: Damage | None = None) -> Trace:
+def trace(database: Database, session: str, queue: str, seq: int) -> Trace:
     """Return a value with everything that happened to it; if `fork` copied it, also to its original until then."""
-    damage = Damage() if damage is None else damage
     with database.snapshot() as transaction:
         record = sessions.get(transaction, session)
         queue_id = find_queue(transaction, record, queue)
-        value = find_value(transaction, record, queue, queue_id, seq, damage)
-        value.note(damage)
+        value = find_value(transaction, record, queue, queue_id, seq)
         events = [
             *_own_events(value),
-            *_moves(transaction, value, session, queue, damage),
+            *_moves(transaction, value, session, queue),
             *_copies(transaction, record, queue, value),
         ]
     # The sort is stable: events of the same tick keep their order.
@@ -164,11 +162,10 @@ def _death(tick: int, at: int, count: int) -> Event:
     return Event(tick, "died", at, reason=f"after {'1 delivery' if count == 1 else f'{count} deliveries'}")
 
 
-def _moves(transaction: Transaction, value: Value, session: str, queue: str, damage: Damage) -> Iterator[Event]:
+def _moves(transaction: Transaction, value: Value, session: str, queue: str) -> Iterator[Event]:
     """Yield the moves of the value to other places of its queue, where it has other numbers."""
     for seq in history.continued_as(transaction, value.record.queue_id, value.record.seq):
         if moved := history.of_value(transaction, value.record.queue_id, seq, session, queue):
-            moved.note(damage)
             row = moved.record
             yield Event(row.pushed_tick, "moved", row.pushed_at, moved.pusher, value=moved.id)
 

@@ -12,7 +12,7 @@ from zrb_store.queries import history
 from zrb_store.queries.by_hand import Act, acts_from
 from zrb_store.queries.history import Value
 from zrb_store.queries.queues import queue_ids
-from zrb_store.records import Damage, SessionRecord
+from zrb_store.records import SessionRecord
 
 
 def find_queue(transaction: Transaction, session: SessionRecord, queue: str) -> int:
@@ -23,19 +23,15 @@ def find_queue(transaction: Transaction, session: SessionRecord, queue: str) -> 
     return ids[queue]
 
 
-def find_value(
-    transaction: Transaction, session: SessionRecord, queue: str, queue_id: int, seq: int, damage: Damage | None = None
-) -> Value:
+def find_value(transaction: Transaction, session: SessionRecord, queue: str, queue_id: int, seq: int) -> Value:
     """Return a value of a session, as of now, with who pushed and took it from a shell."""
     found = history.of_value(transaction, queue_id, seq, session.name, queue)
     if found is None:
         raise ValueNotFound(f"there is no value {full_name(session.name, queue, seq)}")
-    return next(each_with_acts(transaction, session, [found], Damage() if damage is None else damage))
+    return next(each_with_acts(transaction, session, [found]))
 
 
-def each_with_acts(
-    transaction: Transaction, session: SessionRecord, values: Iterable[Value], damage: Damage
-) -> Iterator[Value]:
+def each_with_acts(transaction: Transaction, session: SessionRecord, values: Iterable[Value]) -> Iterator[Value]:
     """Yield values of one queue, as of now and in order, with who pushed and took each from a shell.
 
     What was done so is read by one statement, which begins at the first value that needs it.
@@ -53,7 +49,7 @@ def each_with_acts(
                 if act.place == place:
                     own.append(act)
                 act = next(acts, None)
-            value = _with(value, own, session.name, damage)
+            value = _with(value, own)
         yield value
 
 
@@ -63,16 +59,13 @@ def _is_incomplete(value: Value) -> bool:
     return value.pusher is None or (is_held and value.taker is None) or bool(value.replaced)
 
 
-def _with(value: Value, acts: Sequence[Act], session: str, damage: Damage) -> Value:
+def _with(value: Value, acts: Sequence[Act]) -> Value:
     ends = {"taken": "pop", "removed": "drop"}.get(value.record.state)
     for act in acts:
         if act.change.action == "push" and value.pusher is None:
             value = replace(value, pushed_from=act.change)
         elif act.change.action == ends and value.taker is None:
             value = replace(value, taken_from=act.change)
-        elif act.change.action != "replace":
-            continue
-        damage.note(f"a change of session {session}", act.damage)
     # The records of old replacements may have been pruned.
     known = [act.change for act in acts if act.change.action == "replace"]
     pairs = zip(reversed(value.replaced), reversed(known), strict=False)

@@ -18,6 +18,7 @@ from typing import IO, NamedTuple, get_args
 from zrb_store.db import columns
 from zrb_store.db.columns import MOST_TICK, ColumnRule, Columns
 from zrb_store.db.engine import Database
+from zrb_store.db.rows import note
 from zrb_store.db.transaction import Transaction
 from zrb_store.errors import InvalidArgument, ZrbStoreError
 from zrb_store.names import is_session_name, split_id
@@ -27,7 +28,6 @@ from zrb_store.queries.by_hand import record_change
 from zrb_store.queries.copy import Record
 from zrb_store.queries.invariants import damaged_sessions
 from zrb_store.queries.output import size_of_lines
-from zrb_store.records import Damage
 
 BATCH = 500
 """The most rows that are written at once."""
@@ -42,7 +42,6 @@ def copy(
     target: Database,
     names: Sequence[str] | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
-    damage: Damage | None = None,
     rename: Mapping[str, str] | None = None,
 ) -> int:
     """Copy sessions, or all, as of one moment, each in one transaction, unless the target has one of the names."""
@@ -54,12 +53,12 @@ def copy(
         for name in queries.names(rows) if chosen is None else chosen:
             total += 1
             refuse_existing(target, name, "copy to a new store, delete it there, or name the sessions to copy")
-        sound = sound_sessions(rows, chosen, damage)
+        sound = sound_sessions(rows, chosen)
         return write_sessions(rows, target, sound, "copy", renaming(rename or {}), lambda done: progress(done, total))
 
 
-def sound_sessions(transaction: Transaction, names: Sequence[str] | None, damage: Damage | None) -> Iterator[str]:
-    """Yield which of these sessions, or of all, can be imported, the oldest first. `damage` collects the others."""
+def sound_sessions(transaction: Transaction, names: Sequence[str] | None) -> Iterator[str]:
+    """Yield which of these sessions, or of all, can be imported, the oldest first. The others are noted."""
     chosen = None if names is None else set(names)
     damaged = damaged_sessions(transaction, names)
     for name in queries.names(transaction):
@@ -69,8 +68,8 @@ def sound_sessions(transaction: Transaction, names: Sequence[str] | None, damage
         problem = damaged.get(name) or _problem(queries.read(transaction, name))
         if problem is None:
             yield name
-        elif damage is not None:
-            damage.note(f"session {name}", [problem])
+        else:
+            note(f"session {name} ({problem})")
 
 
 def _problem(records: Iterator[Record]) -> str | None:

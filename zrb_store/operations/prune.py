@@ -27,7 +27,6 @@ from zrb_store.queries.by_hand import delete_acts, has_dead_values, last_of_stor
 from zrb_store.queries.clock import now_micros
 from zrb_store.queries.prune import Candidate
 from zrb_store.queries.waits import parked
-from zrb_store.records import Damage
 
 VALUES_AT_ONCE = 500
 """How many values, or deliveries, one transaction deletes, so that other processes can write in between."""
@@ -58,21 +57,19 @@ class Deletion:
     values: int | None = None  # how many of its values were deleted; None if the whole session was
 
 
-def prune(
-    database: Database, policy: Policy, *, dry_run: bool = False, damage: Damage | None = None
-) -> Iterator[Deletion]:
+def prune(database: Database, policy: Policy, *, dry_run: bool = False) -> Iterator[Deletion]:
     """Delete the sessions that a policy names, each session or batch of values in a transaction of its own.
 
-    Sessions that are running, pinned, damaged, or have dead values are left alone, and those that wait until their
-    deadline has passed. An `open` session only loses the values that have left its queues for good, without the results
-    of tasks. Of any session, values that completed deliveries took are deleted, and then the deliveries.
+    Sessions that are running, pinned, or have dead values are left alone, and those that wait until their deadline has
+    passed. If a row that decides is damaged, nothing is deleted. An `open` session only loses the values that have left
+    its queues for good, without the results of tasks. Of any session, values that completed deliveries took are
+    deleted, and then the deliveries.
     """
     chosen = array("q")  # fences and ids, not records: there may be a million sessions
     with database.snapshot() as transaction:
         moment = now_micros(transaction)
         cutoff = None if policy.older_than is None else moment - policy.older_than // timedelta(microseconds=1)
-        every = _seen_sessions(transaction, moment, Damage() if damage is None else damage)
-        for session in _choose(every, policy, cutoff):
+        for session in _choose(_seen_sessions(transaction, moment), policy, cutoff):
             chosen.extend((session.fence, session.id))
     ago = f"more than {_length(policy.older_than)} ago"
     while chosen:
@@ -99,23 +96,20 @@ class _Seen(NamedTuple):
     ended_at: int
 
 
-def _seen_sessions(transaction: Transaction, moment: int, damage: Damage) -> Iterator[_Seen]:
-    """Yield the sessions that are not damaged, in descending order of their end."""
+def _seen_sessions(transaction: Transaction, moment: int) -> Iterator[_Seen]:
+    """Yield all sessions in descending order of their end."""
     for session in queries.candidates(transaction):
-        status, ended_at, problems = session.status, session.ended_at or session.created_at, session.damage
+        status, ended_at = session.status, session.ended_at or session.created_at
         if status in ("running", "interrupted"):
             run = runs.last(transaction, session.id)
             status = lease.status_of(transaction, session.status, run, moment)
             if run is not None and session.status == "running":
                 ended_at = run.lease_expires_at
-                problems += run.damage
         if status == "waiting" and (waits := parked(transaction, [session.id])):
             late = [each.deadline for each in waits if each.deadline is not None and each.is_late]
             # Before that, somebody may still answer.
             status, ended_at = ("failed", max(late)) if len(late) == len(waits) else ("running", ended_at)
-        damage.note(f"session {session.name}", problems)
-        if not problems:
-            yield _Seen(session, status, ended_at)
+        yield _Seen(session, status, ended_at)
 
 
 def _choose(every: Iterable[_Seen], policy: Policy, cutoff: int | None) -> Iterator[Candidate]:
@@ -147,7 +141,7 @@ def _delete_session(database: Database, chosen: Candidate, rule: str) -> bool:
     """Delete a session, unless it was run, pinned or deleted since it was chosen."""
 
     def work(transaction: Transaction) -> bool:
-        session = sessions.find(transaction, chosen.name, lock=True, even_damaged=True)
+        session = sessions.find(transaction, chosen.name, lock=True)
         if session is None or session.pinned or (session.id, session.fence) != (chosen.id, chosen.fence):
             return False
         if has_dead_values(transaction, session.id):
@@ -250,18 +244,15 @@ def apply_retention(database: Database) -> None:
     try:
         rule = settings.retention()
         if rule is not None and _is_due(database) and database.transact(_claim_the_day):
-            damage = Damage("not pruned, because they are damaged")
-            _prune_in_time(database, Policy(*rule), damage)
-            if damage:
-                _log.warning("%s", damage)
+            _prune_in_time(database, Policy(*rule))
     except ZrbStoreError as error:
         _log.warning("the store was not pruned: %s", error)
 
 
-def _prune_in_time(database: Database, policy: Policy, damage: Damage) -> None:
+def _prune_in_time(database: Database, policy: Policy) -> None:
     """Prune until all is done or the process has to end. Log a message if that takes long."""
     tell_at: float | None = clock.monotonic() + _TELL_AFTER
-    for _ in prune(database, policy, damage=damage):
+    for _ in prune(database, policy):
         if database.is_stopping:
             return
         if tell_at is not None and clock.monotonic() > tell_at:

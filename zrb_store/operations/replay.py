@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterable
 
 from zrb_store.db.engine import Database
+from zrb_store.db.rows import leaving_out
 from zrb_store.db.transaction import Transaction
 from zrb_store.errors import InvalidArgument, TaskNotFound, ZrbStoreError
 from zrb_store.names import full_name
@@ -23,7 +24,7 @@ from zrb_store.queries.queues import ensure_queue
 from zrb_store.queries.replay import Handled
 from zrb_store.queries.steps import StepKey, StepRecord
 from zrb_store.queries.values import seqs_in_queue
-from zrb_store.records import AttemptRecord, Damage, SessionRecord
+from zrb_store.records import AttemptRecord, SessionRecord
 from zrb_store.settings import REPLAYS
 
 
@@ -72,8 +73,8 @@ def prepare(source: Database, scratch: Database, attempt: AttemptRecord, value: 
     # The one that is copied first is the oldest: ticks are counted from there.
     names = [each.name for each in sorted(found, key=lambda each: each.created_tick)]
     copies = {name: f"record-{name}"[:200] for name in names}
-    damage = Damage("cannot be replayed, because it is damaged")
-    copy(source, scratch, names, damage=damage, rename=copies)
+    with leaving_out("cannot be replayed, because it is damaged") as damage:
+        copy(source, scratch, names, rename=copies)
     if damage:
         raise ZrbStoreError(str(damage))
 

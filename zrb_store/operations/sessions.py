@@ -18,6 +18,7 @@ from zrb_store.queries import fork as queries
 from zrb_store.queries.by_hand import record_change
 from zrb_store.queries.clock import now_micros
 from zrb_store.queries.give_back import give_back_unfinished
+from zrb_store.queries.sessions import Removable
 from zrb_store.queries.waits import parked
 from zrb_store.records import SessionRecord
 
@@ -27,7 +28,7 @@ def pin(database: Database, *names: str, pinned: bool = True) -> None:
 
     def work(transaction: Transaction) -> None:
         for name in names:
-            session = sessions.get(transaction, name, lock=True, even_damaged=True)
+            session = sessions.get(transaction, name, lock=True)
             sessions.pin(transaction, session.id, pinned)
             record_change(transaction, "pin" if pinned else "unpin", name)
 
@@ -61,9 +62,7 @@ def remove_sessions(database: Database, *names: str) -> None:
 
     def work(transaction: Transaction) -> None:
         for name in names:
-            session = sessions.get(transaction, name, lock=True, even_damaged=True)
-            _refuse(transaction, session)
-            _remove(transaction, session)
+            _remove(transaction, _removable(transaction, name, lock=True))
 
     database.transact(work, "rm")
 
@@ -92,7 +91,7 @@ def _remove_batch(transaction: Transaction, names: Sequence[str]) -> tuple[list[
     deleted: list[str] = []
     refused: list[ZrbStoreError] = []
     for name in names:
-        session = sessions.find(transaction, name, lock=True, even_damaged=True)
+        session = sessions.removable(transaction, name)
         if session is None:
             continue  # somebody else has deleted it
         try:
@@ -105,7 +104,7 @@ def _remove_batch(transaction: Transaction, names: Sequence[str]) -> tuple[list[
     return deleted, refused
 
 
-def _remove(transaction: Transaction, session: SessionRecord) -> None:
+def _remove(transaction: Transaction, session: Removable) -> None:
     delete(transaction, session)
     record_change(transaction, "rm", session.name)
 
@@ -114,17 +113,26 @@ def check_removable(executor: Executor, names: Sequence[str]) -> None:
     """Raise the error with which `remove_sessions` refuses to delete these sessions, if it does."""
     with executor.snapshot() as transaction:
         for name in names:
-            _refuse(transaction, sessions.get(transaction, name))
+            _removable(transaction, name, lock=False)
 
 
-def _refuse(transaction: Transaction, session: SessionRecord) -> None:
+def _removable(transaction: Transaction, name: str, *, lock: bool) -> Removable:
+    """Return a session that may be deleted, or raise the error that it may not."""
+    session = sessions.removable(transaction, name, lock=lock)
+    if session is None:
+        raise sessions.not_found(name)
+    _refuse(transaction, session)
+    return session
+
+
+def _refuse(transaction: Transaction, session: Removable) -> None:
     """Raise an error if a session must not be deleted: it is being run, or is pinned."""
     lease.refuse_at_work(transaction, session, now_micros(transaction))
     if session.pinned:
         raise ZrbStoreError(f"session {session.name} is pinned: `zrb-store unpin {session.name}` lets it be deleted")
 
 
-def delete(transaction: Transaction, session: SessionRecord) -> None:
+def delete(transaction: Transaction, session: SessionRecord | Removable) -> None:
     """Delete a session, which is locked and may be deleted, in the open transaction."""
     give_back_unfinished(transaction, session.id, counted=False)
     sessions.delete(transaction, session.id, session.name)

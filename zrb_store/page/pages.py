@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from zrb_store.db.engine import Database
+from zrb_store.db.rows import noted
 from zrb_store.errors import InvalidArgument
 from zrb_store.inspect import session_names
 from zrb_store.inspect.diff import comparison, diff
@@ -28,7 +29,7 @@ from zrb_store.page.report import session_context
 from zrb_store.process import projects_named
 from zrb_store.queries.lease import worked_until
 from zrb_store.queries.stats import TaskRun
-from zrb_store.records import Damage, JsonObject, JsonTree, by_key, iso, whole
+from zrb_store.records import JsonObject, JsonTree, by_key, iso, whole
 from zrb_store.render.format import preview
 
 _FILTERS = ("name", "status", "task", "project", "since", "group")
@@ -99,7 +100,6 @@ def read_list(database: Database, question: Question) -> Found:
     """Read the sessions that an address asks for."""
     given = question.given
     limit = _number(question, "limit", _LIMIT, _MOST)
-    damage = Damage()
     chosen: Conditions = {
         "statuses": _statuses(given),
         "name": _pattern(given.get("name")),
@@ -114,8 +114,6 @@ def read_list(database: Database, question: Question) -> Found:
         has_older = next(found, None) is not None
     if question.as_json:
         return Found(tree=[summary.to_json() for summary in shown])
-    for summary in shown:
-        damage.note_session(summary.session, summary.runs)
     words = {name: text for name, text in given.items() if name in (*_FILTERS, "failed", "limit")}
     filters = {name: given.get(name, "") for name in _FILTERS}
     if "failed" in given:
@@ -131,7 +129,7 @@ def read_list(database: Database, question: Question) -> Found:
         "before": before,
         "newest": address("", **words),
         "older": address("", **words, before=shown[-1].session.name) if has_older else None,
-        "damage": str(damage) if damage else None,
+        "damage": noted(),
     }
     return Found("list.html", context)
 

@@ -15,27 +15,25 @@ from zrb_store.inspect.report import Budget, Plan, Report, describe
 from zrb_store.page.assets import CARD_STYLES, GRAPHER, PLOTTER, SESSION_SCRIPTS, inlined, style_of
 from zrb_store.page.card import Card
 from zrb_store.page.render import MOST_ATTEMPTS, MOST_ROWS, Context, as_json, environment, packed, queues
-from zrb_store.records import Damage, JsonObject, JsonValue
+from zrb_store.records import JsonObject, JsonValue
 from zrb_store.render.stderr import resuming_program
 
 _MOST_BYTES = 5_000_000  # of a report
 
 
-def report(
-    database: Database, name: str, program: str, plan: Plan | None, damage: Damage, *, redact: bool = False
-) -> bytes:
+def report(database: Database, name: str, program: str, plan: Plan | None, *, redact: bool = False) -> bytes:
     """Return the report of a session, an HTML file, which says what a resume would do if a plan is given."""
     budget = Budget()
     while True:
-        described = replace(describe(database, name, budget=budget, damage=damage), plan=plan)
+        described = replace(describe(database, name, budget=budget), plan=plan)
         page = _page(redacted(described) if redact else described, program, redact).encode()
         if len(page) <= _MOST_BYTES or budget.values == 1:
             return page
         budget = budget.part(0.95 * _MOST_BYTES / len(page))
 
 
-def picture(database: Database, name: str, program: str, plan: Plan | None, damage: Damage, *, redact: bool) -> bytes:
-    described = replace(describe(database, name, damage=damage), plan=plan)
+def picture(database: Database, name: str, program: str, plan: Plan | None, *, redact: bool) -> bytes:
+    described = replace(describe(database, name), plan=plan)
     described = redacted(described) if redact else described
     context = {"session": described.session, "card": Card(described, program), "style": Markup(style_of(*CARD_STYLES))}
     return environment().get_template("card.svg").render(context).encode()

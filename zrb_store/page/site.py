@@ -20,6 +20,7 @@ from starlette.responses import FileResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from zrb_store.db.rows import leaving_out
 from zrb_store.errors import InvalidArgument, ZrbStoreError
 from zrb_store.masking import mask_text, storable
 from zrb_store.page import pages
@@ -92,7 +93,7 @@ class Site:
             if given.get("format") not in (None, "", "json"):
                 raise InvalidArgument(f"format={given['format'][:40]!r} is not known: leave it out, or use json")
             # Opened for each answer, so that pages recover by themselves when the store comes back or is replaced.
-            with self._readers, open_store(self.watcher.location, read_only=True) as store:
+            with self._readers, open_store(self.watcher.location, read_only=True) as store, leaving_out():
                 found = reader(store.database, question)
             if found.elsewhere is not None:
                 return Answer(303, b"", "text/html", "", root + found.elsewhere)

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
-from zrb_store.db.columns import ATTEMPT, readable
+from zrb_store.db.columns import ATTEMPT
 from zrb_store.db.core import bindparam, exists, literal, made_once, sa, statement, t
 from zrb_store.db.dialect import new_id, next_tick, now, schema_is_unchanged, short_text
+from zrb_store.db.rows import fit, sound
 from zrb_store.db.transaction import Executor, Lost, Row, first_column
 from zrb_store.masking import ErrorText
 from zrb_store.queries import chunks
@@ -81,8 +82,8 @@ def selection(*without: str) -> sa.Select[*Row]:
 def record(row: Row) -> AttemptRecord:
     """Return the record of a row of `selection`."""
     *columns, session_name, run_number = row
-    named, damage = readable(_READ, columns)
-    return AttemptRecord(session=session_name, run=run_number, **named, damage=damage)
+    named = fit("zrb_attempt", _READ, columns)
+    return AttemptRecord(session=session_name, run=run_number, **named)
 
 
 def _of_task() -> sa.ColumnElement[bool]:
@@ -354,7 +355,7 @@ def _of_session() -> sa.Select[*Row]:
 
 def of_session(executor: Executor, session_id: int) -> list[AttemptRecord]:
     """Return all attempts of the session, the oldest first, without deliveries and steps: there may be very many."""
-    return list(map(record, executor.execute(_of_session(), {"session_id": session_id})))
+    return list(sound(record, executor.execute(_of_session(), {"session_id": session_id})))
 
 
 class CompletedTask(NamedTuple):
@@ -399,7 +400,7 @@ def unfinished(
 ) -> list[AttemptRecord]:
     """Return the attempts that have neither completed nor been given back, the newest first."""
     rows = executor.execute(_unfinished(task is not None, lock), {"session_id": session_id, "task": task})
-    return list(map(record, rows))
+    return list(sound(record, rows))
 
 
 @statement

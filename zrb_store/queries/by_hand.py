@@ -11,9 +11,10 @@ from dataclasses import asdict
 from typing import NamedTuple
 
 from zrb_store.codec import Encoded
-from zrb_store.db.columns import CHANGE, Cell, readable
+from zrb_store.db.columns import CHANGE, Cell
 from zrb_store.db.core import bindparam, is_one_of, literal, sa, statement, t
 from zrb_store.db.dialect import now, whole_text
+from zrb_store.db.rows import fit, sound
 from zrb_store.db.transaction import Executor, Row, Transaction, first_column
 from zrb_store.process import identity
 from zrb_store.queries import chunks
@@ -75,10 +76,9 @@ def _of_session() -> sa.Select[*Row]:
     return _changes().order_by(t.change.c.id)
 
 
-def of_session(transaction: Transaction, session_name: str) -> Iterator[tuple[Change, tuple[str, ...]]]:
-    """Yield what was done to a session by hand, the oldest change first, each with the names of its damaged columns."""
-    for row in transaction.stream(_of_session(), {"session": session_name}):
-        yield _change(row)
+def of_session(transaction: Transaction, session_name: str) -> Iterator[Change]:
+    """Yield what was done to a session by hand, the oldest change first."""
+    return sound(_change, transaction.stream(_of_session(), {"session": session_name}))
 
 
 @statement
@@ -89,7 +89,7 @@ def _last_of_session() -> sa.Select[*Row]:
 def last_of_session(executor: Executor, session_name: str, action: str) -> Change | None:
     """Return the last time that an action was done to a session, or None."""
     rows = executor.execute(_last_of_session(), {"session": session_name, "action": action})
-    return _change(rows[0])[0] if rows else None
+    return _change(rows[0]) if rows else None
 
 
 @statement
@@ -110,7 +110,6 @@ class Act(NamedTuple):
 
     place: tuple[int, int]  # the id of its queue, and its seq
     change: Change  # what it was, who did it, and when
-    damage: tuple[str, ...]  # the damaged columns of that record
 
 
 @statement
@@ -154,8 +153,7 @@ def acts_from(
 ) -> Generator[Act, None, None]:
     """Yield what was done from a shell to the values of a session, from this queue id and seq on, in that order."""
     params = {"session": session, "session_id": session_id, "first_queue": first[0], "first_seq": first[1]}
-    for queue_id, seq, *columns in transaction.stream(_from(), params):
-        yield Act((queue_id, seq), *_change(columns))
+    yield from sound(lambda row: Act((row[0], row[1]), _change(row[2:])), transaction.stream(_from(), params))
 
 
 @statement
@@ -169,9 +167,9 @@ def delete_acts(executor: Executor, session: str, before: int | None = None) -> 
     executor.execute(_delete_acts(before is not None), {"session": session, "before": before})
 
 
-def _change(columns: Sequence[Cell]) -> tuple[Change, tuple[str, ...]]:
-    named, damage = readable(CHANGE, columns)
-    return Change(**{name: named[name] for name in Change._fields}), damage
+def _change(columns: Sequence[Cell]) -> Change:
+    named = fit("zrb_change", CHANGE, columns)
+    return Change(**{name: named[name] for name in Change._fields})
 
 
 @statement

@@ -185,12 +185,8 @@ def _read_values(transaction: Transaction, queue_id: int, queue_name: str) -> It
             next_return = next(returns, None)
 
 
-_NUMBER = columns.ATTEMPT["number"]
-
-
 def _owner(session_name: str | None, task: str, number: int) -> str | None:
-    # An attempt with an invalid number belongs to a session that is damaged, and so is not exported.
-    return None if session_name is None or _NUMBER.problem(number) else full_name(session_name, task, number)
+    return None if session_name is None else full_name(session_name, task, number)
 
 
 def _record(kind: Kind, row: Sequence[Cell], **links: Cell) -> Record:

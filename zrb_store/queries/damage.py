@@ -1,15 +1,15 @@
-"""Damaged rows: what an invariant is, how a violation is found and named, and the texts that only Python can check."""
+"""Damaged rows: what an invariant is, how a violation is found and named, and what only Python can check."""
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from zrb_store.db import columns
-from zrb_store.db.core import is_one_of, literal, sa, statement, t
+from zrb_store.db.columns import TABLES, Columns
+from zrb_store.db.core import sa, statement, t
 from zrb_store.db.dialect import whole_text
+from zrb_store.db.rows import DamagedRow, fit
 from zrb_store.db.transaction import Row, Transaction
 from zrb_store.queries.attempts import attempt_as
 from zrb_store.queries.values import is_same_value
@@ -46,25 +46,6 @@ class Invariant:
         return rows.where(self.violation(dialect_name))
 
 
-def _broken(table: str, dialect: str) -> Condition:
-    """Return the condition that a row has an invalid number, time or word; on SQLite also a value of another type."""
-    conditions: list[Condition] = []
-    for name, rule in columns.TABLES[table].items():
-        column = t.metadata.tables[table].c[name]
-        if rule.kind is int:
-            conditions += [column < literal(rule.least), column > literal(rule.most)]
-        # A state and a status have invariants of their own, but for that of a run.
-        if rule.words and (name not in ("state", "status") or table == "zrb_run"):
-            conditions.append(~is_one_of(column, *rule.words))
-        if dialect == "sqlite":
-            conditions.append(~is_one_of(sa.func.typeof(column), "text" if rule.kind is str else "integer", "null"))
-            if rule.kind is bool:
-                conditions.append(sa.cast(column, sa.Integer).not_in([literal(0), literal(1)]))
-            if not rule.nullable:
-                conditions.append(column.is_(None))
-    return sa.or_(*conditions)
-
-
 def rows_of(table: str) -> sa.Select[*Row]:
     """Select the sessions of the rows of a table by name, with queue and seq of values, task and number of attempts."""
     match table:
@@ -95,11 +76,6 @@ def rows_of(table: str) -> sa.Select[*Row]:
     return values.join(t.chunk, is_same_value(t.chunk, t.value)) if table == "zrb_chunk" else values
 
 
-def columns_of(name: str, wrong: str, table: str) -> Invariant:
-    """Return the invariant that each column of a table has what it may have by `db/columns.py`."""
-    return Invariant(table, name, wrong, functools.partial(_broken, table), RESTORE)
-
-
 def invariant(table: str, name: str, wrong: str, violation: Callable[[], Condition], **more: Any) -> Invariant:
     """Return an invariant that is the same in both kinds of databases."""
     return Invariant(table, name, wrong, lambda _: violation(), **more)
@@ -120,29 +96,43 @@ def say(noun: str, wrong: str, count: int, labels: list[str]) -> str:
     return f"{noun}s that {wrong}: {count} ({', '.join(labels[:SHOWN])}{more})"
 
 
-Kind = Literal["session", "run", "attempt", "queue", "result", "output", "value", "replaced"]
+Kind = Literal["result", "output", "value", "replaced"]
 
 
 @statement
 def _texts(kind: Kind) -> sa.Select[*Row]:
     columns: dict[Kind, tuple[sa.ColumnElement[Any], ...]] = {
-        "session": (t.session.c.path, t.session.c.inputs, t.session.c.tasks),
-        "run": (t.run.c.command, t.run.c.inputs),
-        "attempt": (t.attempt.c.inputs_read,),
-        "queue": (t.queue.c.retry_after,),
         "result": (t.attempt.c.result,),
         "output": (t.output.c.size, t.output.c.data),
         "value": (whole_text(),),
         "replaced": (t.replaced.c.data,),
     }
-    if kind == "attempt":
-        return rows_of("zrb_attempt").add_columns(*columns[kind]).where(t.attempt.c.inputs_read.is_not(None))
     if kind != "result":
         return rows_of(f"zrb_{kind}").add_columns(*columns[kind])
-    steps = rows_of("zrb_attempt").add_columns(*columns[kind]).where(t.attempt.c.step_of.is_not(None))
-    return steps.where(t.attempt.c.result.is_not(None))
+    return rows_of("zrb_attempt").add_columns(*columns[kind]).where(t.attempt.c.result.is_not(None))
 
 
 def texts(transaction: Transaction, kind: Kind) -> Iterator[Row]:
     """Yield the texts of all rows of a kind, each after the row's label; the text of output after its size."""
     return transaction.stream(_texts(kind))
+
+
+def _read(table: str) -> Columns:
+    """Return the columns of a table but for the texts that `texts` yields."""
+    return {
+        name: rule for name, rule in TABLES[table].items() if name not in ("result", "data") or table == "zrb_chunk"
+    }
+
+
+def _every(table: str) -> sa.Select[*Row]:
+    return rows_of(table).add_columns(*(t.metadata.tables[table].c[name] for name in _read(table)))
+
+
+def damaged_rows(transaction: Transaction, table: str) -> Iterator[str]:
+    """Yield the label of each row that does not fit its table, with the columns that are damaged."""
+    columns = _read(table)
+    for row in transaction.stream(_every(table)):
+        try:
+            fit(table, columns, row[-len(columns) :])
+        except DamagedRow as error:
+            yield f"{label(row[: -len(columns)])}: {error.row}"

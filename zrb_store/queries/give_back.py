@@ -12,7 +12,7 @@ from zrb_store.db.transaction import Executor, Transaction
 from zrb_store.queries import attempts, dependent_steps, sessions, steps, survived
 from zrb_store.queries.attempts import is_of_no_task, lost_or_interrupted, unfinished
 from zrb_store.queries.clock import draw, given_moment, given_tick, now_given
-from zrb_store.queries.queues import readable_intervals
+from zrb_store.queries.queues import intervals_of
 from zrb_store.queries.values import is_same_value, lock_queue, of_seqs
 
 if TYPE_CHECKING:
@@ -227,7 +227,7 @@ def _delay_returned(transaction: Transaction, params: Params) -> None:
     others = {home for home in homes if attempt.kind == "delivery" or not sessions.are_related(transaction, home, own)}
     due: dict[tuple[int, int], list[int]] = {}  # seqs by queue and due time
     for queue_id, seq, failed_deliveries, home, intervals in rows:
-        if home in others and (delays := readable_intervals(intervals)):
+        if home in others and (delays := intervals_of(intervals)):
             due_at = params["moment"] + delays[min(failed_deliveries, len(delays)) - 1]
             due.setdefault((queue_id, due_at), []).append(seq)
     for (queue_id, due_at), seqs in due.items():

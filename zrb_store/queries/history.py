@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple, TypeVar, TypeVarTuple
 
 from zrb_store import codec
-from zrb_store.db.columns import ATTEMPT, REPLACED, RETURN, VALUE, ColumnRule, readable
+from zrb_store.db.columns import REPLACED, RETURN, VALUE
 from zrb_store.db.core import bindparam, is_one_of, literal, made_once, sa, statement, t
 from zrb_store.db.dialect import short_text, whole_text
+from zrb_store.db.rows import fit, sound
 from zrb_store.db.transaction import Executor, Row, Transaction, first_column
 from zrb_store.names import full_name, name_within
 from zrb_store.queries import attempts, chunks
@@ -19,7 +20,6 @@ from zrb_store.queries.clock import Moment, by_then, later
 from zrb_store.queries.values import from_live, is_dead, is_delayed, is_due, is_held, is_same_value, was_live
 from zrb_store.records import (
     UNFINISHED,
-    Damage,
     ErrorRecord,
     JsonObject,
     JsonValue,
@@ -143,14 +143,6 @@ class Value:
     pushed_from: Change | None = None  # who pushed it from a shell outside any attempt
     taken_from: Change | None = None  # who took it from a shell, or dropped it
     beginning: str | None = None  # in a report, of a long value, whose content is left out
-
-    def note(self, damage: Damage) -> None:
-        """Note what is damaged of it."""
-        damage.note(f"value {self.id}", self.record.damage)
-        for each in self.returns:
-            damage.note(f"a return of {self.id}", each.record.damage)
-        for one in self.replaced:
-            damage.note(f"an earlier content of {self.id}", one.record.damage)
 
     @property
     def pushed_by(self) -> str | None:
@@ -316,10 +308,13 @@ def values(
     params = {"of": of, "seq": seq, **(at.bounds if at else {})}
     name = functools.partial(_attempt_name, session)
     rows_of_returns = transaction.stream(_returns(scope, whole_errors), params)
-    returns_of = _by_value(_returned(row, name) for row in rows_of_returns)
-    replaced_of = _by_value(map(_replaced, transaction.stream(_replacements(scope), params)))
-    for row in transaction.stream(_values(scope, only, at is not None), params):
-        record, is_live, attempts = _record(transaction, row[: len(VALUE)]), row[len(VALUE)], row[len(VALUE) + 1 :]
+    returns_of = _by_value(sound(functools.partial(_returned, name), rows_of_returns))
+    replaced_of = _by_value(sound(_replaced, transaction.stream(_replacements(scope), params)))
+    rows = transaction.stream(_values(scope, only, at is not None), params)
+    read = functools.partial(_record, transaction)
+    for record, is_live, names in map(read, rows) if scope == "value" else sound(read, rows):
+        if record.queue_id not in queues:
+            continue  # the queue's row was left out
         if record.state == "live" and not is_live:
             record = replace(record, state="delayed")
         place = (record.queue_id, record.seq)
@@ -327,7 +322,7 @@ def values(
         if later_one := at and next((each.record for each in replaced if not at.includes(*each.when)), None):
             then = {name: getattr(later_one, name) for name in ("type", "size", "data")}
             record = replace(record, **then)
-        pusher, taker = name(*attempts[:-4]), name(*attempts[-4:])  # the last four name the taker
+        pusher, taker = name(*names[:-4]), name(*names[-4:])  # the last four name the taker
         its_name = full_name(session, queues[record.queue_id], record.seq)
         yield Value(its_name, record, codec.to_json(record.data), bool(is_live), pusher, taker, returns, replaced)
 
@@ -351,45 +346,31 @@ def _by_value(events: Iterator[Event]) -> Callable[[tuple[int, int]], list[Event
     return of
 
 
-_TIME, _TICK, _STEP, _ERROR_TYPE, _MESSAGE = (
-    ATTEMPT[name] for name in ("given_back_at", "given_back_tick", "step", "error_type", "error_message")
-)
-
-
-def value_record(columns: Row) -> ValueRecord:
-    """Return the record of a value whose columns are in the order of `VALUE`."""
-    named, damage = readable(VALUE, columns)
-    return ValueRecord(**named, damage=damage)
-
-
 _DATA = list(VALUE).index("data")
 
 
-def _record(transaction: Transaction, columns: Row) -> ValueRecord:
+def _record(transaction: Transaction, row: Row) -> tuple[ValueRecord, bool, Row]:
+    """Return the record of a row of `_values`, whether it is live, and what names its pusher and its taker."""
+    columns, is_live, attempts = row[: len(VALUE)], row[len(VALUE)], row[len(VALUE) + 1 :]
     if not columns[_DATA]:
         whole = chunks.whole(transaction, columns[0], columns[1], "") or ""
         columns = (*columns[:_DATA], whole, *columns[_DATA + 1 :])
-    return value_record(columns)
+    return ValueRecord(**fit("zrb_value", VALUE, columns)), is_live, attempts
 
 
-def _returned(row: Row, name: Callable[..., AttemptName | None]) -> Returned:
+def _returned(name: Callable[..., AttemptName | None], row: Row) -> Returned:
     *columns, session_name, task, number, step, error_type, message = row
-    named, damage = readable(RETURN, columns)
+    named = fit("zrb_return", RETURN, columns)
     del named["id"]
-    error = (_text(_ERROR_TYPE, error_type), _text(_MESSAGE, message))
-    record, taker = ReturnRecord(**named, damage=damage), name(session_name, task, number, step)
-    return Returned(record, taker, None if error == (None, None) else ErrorRecord(*error))
+    error = None if error_type is None and message is None else ErrorRecord(error_type, message)
+    return Returned(ReturnRecord(**named), name(session_name, task, number, step), error)
 
 
 def _replaced(row: Row) -> Replaced:
-    named, damage = readable(REPLACED, row)
+    named = fit("zrb_replaced", REPLACED, row)
     del named["id"]
-    record = ReplacedRecord(**named, damage=damage)
+    record = ReplacedRecord(**named)
     return Replaced(record, codec.to_json(record.data))
-
-
-def _text(rule: ColumnRule, text: str | None) -> str | None:
-    return None if rule.problem(text) else text
 
 
 def _attempt_name(
@@ -399,13 +380,11 @@ def _attempt_name(
         return None
     given_back, failed = (_moment(*undone[place : place + 2]) for place in (0, 2)) if undone else (None, None)
     name = name_within(home, session, task, number)
-    return AttemptName(name, _text(_STEP, step), given_back, None if session == home else failed)
+    return AttemptName(name, step, given_back, None if session == home else failed)
 
 
 def _moment(at: int | None, tick: int | None) -> Moment | None:
-    if at is None or tick is None or _TIME.problem(at) or _TICK.problem(tick):
-        return None
-    return Moment(at, tick)
+    return None if at is None or tick is None else Moment(at, tick)
 
 
 @statement

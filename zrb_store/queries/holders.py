@@ -9,6 +9,7 @@ from typing import NamedTuple, TypeAlias
 from zrb_store.db.columns import RUN
 from zrb_store.db.core import bindparam, exists, is_one_of, literal, sa, statement, t
 from zrb_store.db.dialect import among
+from zrb_store.db.rows import sound
 from zrb_store.db.transaction import Executor, Row, Transaction
 from zrb_store.names import full_name
 from zrb_store.queries import runs, sessions
@@ -69,7 +70,7 @@ def held_values(executor: Executor, session_ids: Sequence[int] | None = None) ->
     """
     statement = _held(executor.dialect_name, session_ids is not None)
     rows = executor.execute(statement, {"session_ids": json.dumps(list(session_ids or ()))})
-    return [(Holder(*place), runs.record(tuple(columns))) for *place, columns in ((*row[:7], row[7:]) for row in rows)]
+    return list(sound(lambda row: (Holder(*row[:7]), runs.record(row[7:])), rows))
 
 
 class ValueHolder(NamedTuple):
@@ -124,8 +125,7 @@ def _unfinished() -> sa.Select[*Row]:
 
 def unfinished_sessions(executor: Executor) -> Iterator[tuple[int, str, str, RunRecord]]:
     """Yield id, name, stored status and newest run of the sessions that have steps and have not completed."""
-    for session_id, name, status, *columns in executor.execute(_unfinished()):
-        yield session_id, name, status, runs.record(tuple(columns))
+    return sound(lambda row: (*row[:3], runs.record(row[3:])), executor.execute(_unfinished()))
 
 
 def _holds_as_step(dialect_name: str) -> sa.ColumnElement[bool]:
@@ -212,10 +212,13 @@ def each_held(transaction: Transaction, halted: Halted) -> Iterator[tuple[Hold, 
     Each comes with its run, by which the status of a running attempt is known.
     """
     params = {"step_sessions": json.dumps(list(halted))}
-    for row in transaction.stream(_each_held(transaction.dialect_name), params):
+
+    def held(row: Row) -> tuple[Hold, RunRecord]:
         value, since, holder, (is_step, session_id) = row[:3], row[3], row[4:7], row[7:9]
         status = halted[session_id][1] if is_step else ""
-        yield Hold(full_name(*value), full_name(*holder), since, status), runs.record(row[9:])
+        return Hold(full_name(*value), full_name(*holder), since, status), runs.record(row[9:])
+
+    return sound(held, transaction.stream(_each_held(transaction.dialect_name), params))
 
 
 def holding_steps(executor: Executor, session_ids: Sequence[int], halted: Halted) -> list[Holder]:

@@ -16,7 +16,7 @@ from zrb_store.db.core import exists, is_one_of, literal, made_once, sa, stateme
 from zrb_store.db.dialect import among, byte_length, now, whole_text
 from zrb_store.db.transaction import Executor, Row, Transaction
 from zrb_store.queries.attempts import attempt_as, is_of_no_task, is_step
-from zrb_store.queries.damage import RESTORE, SHOWN, Invariant, columns_of, invariant, label, rows_of, say
+from zrb_store.queries.damage import RESTORE, SHOWN, Invariant, invariant, label, rows_of, say
 from zrb_store.queries.values import is_same_value
 from zrb_store.queries.wait_invariants import OF_WAITS, RERUN, parent_is
 from zrb_store.records import UNFINISHED
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from zrb_store.queries.damage import Condition
 
 _RESTORE_VALUE = "restore a backup; `zrb-store get SESSION QUEUE --seq N` shows what is left"
-_IMPOSSIBLE = "have a column with an invalid number, time or word"
 _pusher, _taker = functools.partial(attempt_as, "pusher"), functools.partial(attempt_as, "taker")
 
 # -- values
@@ -156,8 +155,6 @@ _OF_VALUES = [
             exists(is_same_value(t.returned, t.value), rows=_overlapping()),
         ),
     ),
-    columns_of("value-columns", _IMPOSSIBLE, "zrb_value"),
-    columns_of("chunk-columns", "have a chunk with an invalid number, or without text", "zrb_chunk"),
     _value(
         "value-text",
         "have no text, or two",
@@ -171,8 +168,6 @@ _OF_VALUES = [
         lambda: sa.and_(t.chunk.c.number > literal(0), ~_has_chunk(t.chunk.c.number - literal(1))),
         remedy=_RESTORE_VALUE,
     ),
-    columns_of("return-columns", "have a return with an invalid number or time", "zrb_return"),
-    columns_of("replaced-columns", "have an earlier content with an invalid number or time", "zrb_replaced"),
 ]
 
 # -- attempts
@@ -367,8 +362,6 @@ _OF_ATTEMPTS = [
             ),
         ),
     ),
-    columns_of("attempt-columns", _IMPOSSIBLE, "zrb_attempt"),
-    columns_of("output-columns", "have a piece of output with an invalid number", "zrb_output"),
     _attempt(
         "output-pieces",
         "have output with a missing piece",
@@ -437,10 +430,6 @@ _OF_SESSIONS = [
         ),
         dialect="postgresql",  # SQLite numbers new values by the rows as well
     ),
-    columns_of("session-columns", _IMPOSSIBLE, "zrb_session"),
-    columns_of("run-columns", "have a run with an invalid number, time or word", "zrb_run"),
-    columns_of("queue-columns", "have a queue whose counters are out of range", "zrb_queue"),
-    columns_of("change-columns", "have an unreadable record of a change by hand", "zrb_change"),
     invariant(
         "zrb_run",
         "lease-end",

@@ -10,6 +10,7 @@ from zrb_store.db.transaction import Executor
 from zrb_store.errors import SessionBusy
 from zrb_store.process import is_group_alive, is_own, is_running, is_stopped
 from zrb_store.queries import runs
+from zrb_store.queries.sessions import Removable
 from zrb_store.records import RunRecord, SessionRecord
 
 DURATION = 60.0
@@ -115,7 +116,10 @@ def status_of(executor: Executor, status: str, run: RunRecord | None, moment: in
 
 
 def refuse_live(
-    executor: Executor, session: SessionRecord, moment: int, is_renewed: Callable[[int], bool] = lambda _: False
+    executor: Executor,
+    session: SessionRecord | Removable,
+    moment: int,
+    is_renewed: Callable[[int], bool] = lambda _: False,
 ) -> RunRecord | None:
     """Raise `SessionBusy` if a process runs the session, else return its newest run, or None."""
     last = runs.last(executor, session.id)
@@ -135,7 +139,7 @@ def refuse_live(
     return last
 
 
-def refuse_at_work(executor: Executor, session: SessionRecord, moment: int) -> None:
+def refuse_at_work(executor: Executor, session: SessionRecord | Removable, moment: int) -> None:
     """Raise `SessionBusy` if a process runs the session, or has died and left a command that works on."""
     last = refuse_live(executor, session, moment)
     if last is not None and living_command(executor, last) is not None:
@@ -152,9 +156,7 @@ def refusal_while_suspected(
 
     The transaction is to be committed: it may have recorded the suspicion.
     """
-    if is_own_run(run) or {"lease_expires_at", "ended_at"}.intersection(run.damage):
-        return None  # no renewal changes a damaged time
-    if cause_of_death(executor, run, moment):
+    if is_own_run(run) or cause_of_death(executor, run, moment):
         return None
     since = moment if run.suspected_at is None else min(run.suspected_at, moment)
     seconds = SUSPICION - (moment - since) // 1_000_000

@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple
 
 from zrb_store.db.core import bindparam, literal, sa, statement, t
 from zrb_store.db.dialect import among, matches
+from zrb_store.db.rows import sound
 from zrb_store.db.transaction import Executor, Row, Transaction, first_column
 from zrb_store.names import NamePattern
 from zrb_store.process import Projects
@@ -86,17 +87,17 @@ def matching_sessions(
     Those whose last start or end came last are the first; without a run, their creation counts.
     """
     if limit is not None and before is None and chosen == Chosen():  # the SQL of this one is stored
-        return map(sessions.record, transaction.stream(_newest(), {"limit": limit}))
+        return sound(sessions.record, transaction.stream(_newest(), {"limit": limit}))
     name, conditions = chosen.name, list(chosen.conditions(transaction.dialect_name))
     if before is not None:
         [[tick]] = transaction.execute(sa.select(_last("tick")).where(t.session.c.id == before), {})
         conditions.append(sa.or_(_last("tick") < tick, sa.and_(_last("tick") == tick, t.session.c.id < before)))
     if name is not None and not name.is_exact:
-        found = map(sessions.record, transaction.stream(_ordered().where(*conditions)))
+        found = sound(sessions.record, transaction.stream(_ordered().where(*conditions)))
         return itertools.islice((each for each in found if name.matches(each.name)), limit)
     if limit is not None:
         conditions = [t.session.c.id.in_(_perhaps_first(transaction, conditions, limit))]
-    return map(sessions.record, transaction.stream(_ordered().where(*conditions).limit(limit)))
+    return sound(sessions.record, transaction.stream(_ordered().where(*conditions).limit(limit)))
 
 
 def _perhaps_first(
@@ -123,7 +124,7 @@ def _runs_of(dialect_name: str) -> sa.Select[*Row]:
 def runs_by_session(executor: Executor, session_ids: Sequence[int]) -> dict[int, list[RunRecord]]:
     """Return the runs of some sessions by session id, the oldest run first."""
     rows = executor.execute(_runs_of(executor.dialect_name), {"ids": json.dumps(list(session_ids))})
-    return by_key(map(runs.record, rows), lambda run: run.session_id)
+    return by_key(sound(runs.record, rows), lambda run: run.session_id)
 
 
 class TaskCounts(NamedTuple):

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from zrb_store.db.columns import RUN
 from zrb_store.db.core import bindparam, exists, is_one_of, literal, sa, statement, t
 from zrb_store.db.dialect import among, now, schema_is_unchanged
+from zrb_store.db.rows import sound
 from zrb_store.db.transaction import Executor, Row
 from zrb_store.queries import runs, sessions
 from zrb_store.queries.values import is_dead, is_same_value
@@ -26,7 +27,7 @@ class LastError(NamedTuple):
     def text(self) -> str:
         """Return it as text: `load and 2 more: ValueError: no column 'price'`."""
         parts = [self.named(), self.type, self.message]
-        return ": ".join(part for part in parts if part and isinstance(part, str))  # it may be damaged
+        return ": ".join(part for part in parts if part)
 
     def named(self) -> str | None:
         """Return the task, and how many others did not complete: `load and 2 more`."""
@@ -125,7 +126,7 @@ def _unreported() -> sa.Select[*Row]:
 
 def running_unreported(executor: Executor) -> list[tuple[str, RunRecord]]:
     """Return session and run of root sessions that run, or did when they died, and were not reported."""
-    return [(name, runs.record(tuple(columns))) for name, *columns in executor.execute(_unreported())]
+    return list(sound(lambda row: (row[0], runs.record(row[1:])), executor.execute(_unreported())))
 
 
 class DiedValue(NamedTuple):

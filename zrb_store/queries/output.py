@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal, NamedTuple
 
-from zrb_store.db.columns import OUTPUT
 from zrb_store.db.core import bindparam, exists, literal, sa, statement, t
 from zrb_store.db.transaction import Executor, Row, Transaction
 
@@ -164,7 +163,7 @@ def of_attempt(executor: Executor, attempt_id: int) -> StoredOutput | None:
 
 def _sum(row: Row) -> tuple[int, StoredOutput]:
     attempt_id, end, start = row
-    return attempt_id, StoredOutput(OUTPUT["start"].readable(end), bool(start))
+    return attempt_id, StoredOutput(end, bool(start))
 
 
 def has_output() -> sa.Exists:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
-from zrb_store.db.columns import SESSION, readable
+from zrb_store.db.columns import SESSION
 from zrb_store.db.core import bindparam, exists, literal, made_once, sa, statement, t
+from zrb_store.db.rows import fit, sound
 from zrb_store.db.transaction import Executor, Row, Transaction, first_column
 from zrb_store.queries.runs import program, program_columns
 
@@ -25,7 +26,6 @@ class Candidate(NamedTuple):
     created_at: int
     ended_at: int | None
     of: str | None = None  # what it is a session of: its task; or else the program that its last run was of; or None
-    damage: tuple[str, ...] = ()
 
 
 _COLUMNS = {name: SESSION[name] for name in Candidate._fields if name in SESSION}
@@ -42,7 +42,7 @@ def _candidates(one: bool) -> sa.Select[*Row]:
 
 def candidates(transaction: Transaction) -> Iterator[Candidate]:
     """Yield all sessions in descending order of their end. A session that has not ended is ordered by its creation."""
-    return map(_candidate, transaction.stream(_candidates(False)))
+    return sound(_candidate, transaction.stream(_candidates(False)))
 
 
 def candidate(executor: Executor, session_id: int) -> Candidate | None:
@@ -51,8 +51,8 @@ def candidate(executor: Executor, session_id: int) -> Candidate | None:
 
 
 def _candidate(row: Row) -> Candidate:
-    named, damage = readable(_COLUMNS, row[: len(_COLUMNS)])
-    return Candidate(**named, of=named["task"] or program(row[len(_COLUMNS) :]), damage=damage)
+    named = fit("zrb_session", _COLUMNS, row[: len(_COLUMNS)])
+    return Candidate(**named, of=named["task"] or program(row[len(_COLUMNS) :]))
 
 
 @made_once

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from zrb_store.db.columns import QUEUE
 from zrb_store.db.core import bindparam, literal, sa, statement, t
 from zrb_store.db.dialect import among, insert_if_absent, new_id
+from zrb_store.db.rows import fit
 from zrb_store.db.transaction import Executor, Row, Transaction, first_column
 from zrb_store.errors import SessionNotFound
 from zrb_store.queries import sessions
@@ -95,8 +96,8 @@ def queue_ids(executor: Executor, session_name: str) -> dict[str, int]:
     return dict(executor.execute(_queues(), {"session": session_name}))
 
 
-RULES = ("max_deliveries", "retry_after", "paused_at")
-_LIMIT, _RETRY_AFTER, _PAUSED_AT = (QUEUE[name] for name in RULES)
+RULES = ("id", "max_deliveries", "retry_after", "paused_at")
+_RULES = {name: QUEUE[name] for name in RULES}
 
 
 class QueueRules(NamedTuple):
@@ -131,19 +132,19 @@ def _set_rules() -> sa.Update:
 def rules(executor: Executor, queue_id: int) -> QueueRules:
     """Return what a queue allows."""
     rows = executor.execute(_read_rules(), {"of_queue": queue_id})
-    return readable_rules(rows[0]) if rows else QueueRules()
+    return rules_of(rows[0]) if rows else QueueRules()
 
 
-def readable_rules(row: Row) -> QueueRules:
-    """Return what a queue allows by its columns `RULES`, without what is damaged."""
-    limit, intervals, paused_at = row
-    paused_at = None if _PAUSED_AT.problem(paused_at) else paused_at
-    return QueueRules(None if _LIMIT.problem(limit) else limit, readable_intervals(intervals), paused_at)
+def rules_of(row: Row) -> QueueRules:
+    """Return what a queue allows by its columns `RULES`."""
+    named = fit("zrb_queue", _RULES, row)
+    return QueueRules(named["max_deliveries"], intervals_of(named["retry_after"]), named["paused_at"])
 
 
-def readable_intervals(intervals: str | None) -> tuple[int, ...]:
-    """Return the delays of a queue as they are stored, or none if they are damaged."""
-    return () if intervals is None or _RETRY_AFTER.problem(intervals) else tuple(json.loads(intervals))
+def intervals_of(text: str | None) -> tuple[int, ...]:
+    """Return the delays of a queue as they are stored."""
+    named = fit("zrb_queue", {"retry_after": QUEUE["retry_after"]}, (text,))
+    return tuple(json.loads(named["retry_after"] or "[]"))
 
 
 def set_rules(executor: Executor, queue_id: int, rules: QueueRules) -> None:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from zrb_store.db.columns import RUN
 from zrb_store.db.core import Params, bindparam, literal, made_once, sa, statement, t
+from zrb_store.db.rows import sound
 from zrb_store.db.transaction import Executor, Row, Transaction
 from zrb_store.queries import runs
 from zrb_store.queries.clock import draw
@@ -79,10 +80,12 @@ def _holding_runs() -> sa.Select[*Row]:
 def holding_runs(executor: Executor, queue_id: int) -> list[HoldingRun]:
     """Return the runs that hold values of a queue or have pushed some, of other sessions or by deliveries."""
     rows = set(executor.execute(_holding_runs(), {"queue_id": queue_id}))  # one for each attempt of a run
-    return [
-        HoldingRun(runs.record(tuple(columns)), name, session_id, home_id, bool(is_delivery))
-        for *columns, name, session_id, home_id, is_delivery in rows
-    ]
+
+    def holding(row: Row) -> HoldingRun:
+        *columns, name, session_id, home_id, is_delivery = row
+        return HoldingRun(runs.record(tuple(columns)), name, session_id, home_id, bool(is_delivery))
+
+    return list(sound(holding, rows))
 
 
 def take_over(transaction: Transaction, of_session: SessionRecord, run_columns: Params, reason: str) -> None:

@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal, TypeVar
 
-from zrb_store.db.columns import RUN, readable
+from zrb_store.db.columns import RUN
 from zrb_store.db.core import Params, bindparam, exists, is_one_of, literal, sa, statement, t
 from zrb_store.db.dialect import among, new_id, now
+from zrb_store.db.rows import fit, sound
 from zrb_store.db.transaction import Executor, Row, Transaction, first_column
 from zrb_store.masking import ErrorText
 from zrb_store.process import Projects, program_of
@@ -28,9 +29,9 @@ def selection() -> sa.Select[*Row]:
 
 def record(row: Row) -> RunRecord:
     """Return the record of a row of `selection`."""
-    named, damage = readable(RUN, row)
+    named = fit("zrb_run", RUN, row)
     named["command"] = json.loads(named["command"] or "[]")
-    return RunRecord(**named, damage=damage)
+    return RunRecord(**named)
 
 
 @statement
@@ -43,7 +44,7 @@ def _of_session(last: bool) -> sa.Select[*Row]:
 
 def of_session(executor: Executor, session_id: int) -> list[RunRecord]:
     """Return all runs of the session, the oldest first."""
-    return list(map(record, executor.execute(_of_session(False), {"session_id": session_id})))
+    return list(sound(record, executor.execute(_of_session(False), {"session_id": session_id})))
 
 
 def last(executor: Executor, session_id: int) -> RunRecord | None:
@@ -345,7 +346,7 @@ def program_columns() -> tuple[sa.ColumnElement[str], ...]:
 
 def program(columns: Row) -> str | None:
     """Return the path of the program that last ran a session without a task; None if the code was in no file."""
-    named, _ = readable(_READ, columns)
+    named = fit("zrb_run", _READ, columns)
     return program_of(json.loads(named["command"] or "[]"), named["folder"])
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from typing import Literal
+from typing import Literal, NamedTuple
 
-from zrb_store.db.columns import SESSION, readable
+from zrb_store.db.columns import SESSION
 from zrb_store.db.core import bindparam, literal, sa, statement, t
 from zrb_store.db.dialect import bytewise, insert_if_absent, matches, new_id, now, schema_is_unchanged, tick
+from zrb_store.db.rows import fit
 from zrb_store.db.transaction import Executor, Row, Transaction, first_column
-from zrb_store.errors import SessionNotFound, ZrbStoreError
+from zrb_store.errors import SessionNotFound
 from zrb_store.names import NamePattern
 from zrb_store.records import SessionRecord
 
@@ -23,10 +24,10 @@ def selection() -> sa.Select[*Row]:
 
 def record(row: Row) -> SessionRecord:
     """Return the record of a row of `selection`."""
-    named, damage = readable(SESSION, row)
+    named = fit("zrb_session", SESSION, row)
     named["path"] = json.loads(named["path"] or "[]")
     named["tasks"] = json.loads(named["tasks"] or "{}")
-    return SessionRecord(**named, damage=damage)
+    return SessionRecord(**named)
 
 
 def is_not_completed() -> sa.ColumnElement[bool]:
@@ -40,24 +41,44 @@ def _by_name(lock: bool) -> sa.Select[*Row]:
     return found.with_for_update() if lock else found
 
 
-def find(executor: Executor, name: str, *, lock: bool = False, even_damaged: bool = False) -> SessionRecord | None:
-    """Find the session with this name. `lock` locks its row, but refuses a damaged one unless `even_damaged` is set."""
+def find(executor: Executor, name: str, *, lock: bool = False) -> SessionRecord | None:
+    """Find the session with this name. `lock` locks its row."""
     rows = executor.execute(_by_name(lock), {"name": name})
-    found = record(rows[0]) if rows else None
-    if found and found.damage and lock and not even_damaged:
-        raise ZrbStoreError(
-            f"session {name} is damaged ({', '.join(found.damage)}): restore a backup, or delete it with "
-            f"`zrb-store rm {name}`"
-        )
-    return found
+    return record(rows[0]) if rows else None
 
 
-def get(executor: Executor, name: str, *, lock: bool = False, even_damaged: bool = False) -> SessionRecord:
+def get(executor: Executor, name: str, *, lock: bool = False) -> SessionRecord:
     """Return the session with this name. The arguments are those of `find`."""
-    found = find(executor, name, lock=lock, even_damaged=even_damaged)
+    found = find(executor, name, lock=lock)
     if found is None:
-        raise SessionNotFound(f"there is no session {name}; `zrb-store list` shows all sessions")
+        raise not_found(name)
     return found
+
+
+class Removable(NamedTuple):
+    """What `rm` needs of a session, so that it can delete one of which other columns are damaged."""
+
+    id: int
+    name: str
+    pinned: bool
+
+
+@statement
+def _to_remove(lock: bool) -> sa.Select[*Row]:
+    found = sa.select(*(t.session.c[name] for name in Removable._fields)).where(t.session.c.name == bindparam("name"))
+    return found.with_for_update() if lock else found
+
+
+def removable(executor: Executor, name: str, *, lock: bool = True) -> Removable | None:
+    """Find the session with this name, and lock its row."""
+    columns = {field: SESSION[field] for field in Removable._fields}
+    rows = executor.execute(_to_remove(lock), {"name": name})
+    return Removable(**fit("zrb_session", columns, rows[0])) if rows else None
+
+
+def not_found(name: str) -> SessionNotFound:
+    """Return the error that there is no session of this name."""
+    return SessionNotFound(f"there is no session {name}; `zrb-store list` shows all sessions")
 
 
 def being_removed(name: str) -> str:
@@ -123,7 +144,7 @@ def _line_of_descent(executor: Executor, session_id: int) -> list[str]:
     while rows:
         name, parent = rows[0]
         line.append(name)
-        name = parent.partition("/")[0] if isinstance(parent, str) else ""  # it may be damaged
+        name = (parent or "").partition("/")[0]
         rows = [] if name in line else executor.execute(_parent("name"), {"name": name})
     return line
 

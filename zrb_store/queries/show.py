@@ -5,19 +5,18 @@ from __future__ import annotations
 import json
 import operator
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import replace
 from typing import Literal, NamedTuple
 
-from zrb_store.db.columns import ATTEMPT, readable
 from zrb_store.db.core import bindparam, exists, literal, sa, statement, t
 from zrb_store.db.dialect import among, now, whole_text
+from zrb_store.db.rows import sound
 from zrb_store.db.transaction import Executor, Row, Transaction, first_column
 from zrb_store.queries import attempts
 from zrb_store.queries.agents import is_answer
 from zrb_store.queries.attempts import attempt_as, is_in_effect, is_step
 from zrb_store.queries.clock import Moment, by_then
 from zrb_store.queries.output import has_output
-from zrb_store.queries.queues import RULES, QueueRules, readable_rules
+from zrb_store.queries.queues import RULES, QueueRules, rules_of
 from zrb_store.queries.values import is_dead, is_delayed, is_due, is_held, is_same_value, was_live
 from zrb_store.records import UNSUCCESSFUL, AttemptRecord
 
@@ -79,7 +78,7 @@ def queue_summaries(
     params = {"session_id": session_id, "queue": name, **(at.bounds if at else {})}
     rows = executor.execute(_summaries(name is not None, at is not None), params)
     ordered = sorted(rows, key=operator.itemgetter(0))
-    return [QueueSummary._make((*row[:7], readable_rules(row[7:]))) for row in ordered]
+    return list(sound(lambda row: QueueSummary._make((*row[:7], rules_of(row[7:]))), ordered))
 
 
 def attempts_without(*without: str) -> sa.Select[*Row]:
@@ -99,7 +98,7 @@ def _short_of_tasks() -> sa.Select[*Row]:
 def short_attempts(executor: Executor, session_id: int) -> list[AttemptRecord]:
     """Return all attempts of a session, the oldest first, without steps, and without arguments and tracebacks."""
     # Sorted here, because SQLite would walk the whole table by id.
-    found = map(attempts.record, executor.execute(_short_of_tasks(), {"session_id": session_id}))
+    found = sound(attempts.record, executor.execute(_short_of_tasks(), {"session_id": session_id}))
     return sorted(found, key=operator.attrgetter("id"))
 
 
@@ -114,7 +113,7 @@ def attempts_of_task(
 ) -> Iterator[AttemptRecord]:
     """Yield the attempts of one task by number, as `short_attempts` returns them."""
     params = {"session_id": session_id, "task": task, **(moment.bounds if moment else {})}
-    return map(attempts.record, transaction.stream(_of_task(moment is not None), params))
+    return sound(attempts.record, transaction.stream(_of_task(moment is not None), params))
 
 
 @statement
@@ -234,9 +233,13 @@ def attempts_with_errors(
     those of a task and its steps, if one is given; with `is_step` those of the step with that id.
     """
     statement = _logged("session" if task is None else "step" if is_step else "task")
-    for *columns, number, printed in transaction.stream(statement, {"session_id": session_id, "task": task}):
+
+    def logged(row: Row) -> tuple[AttemptRecord, str | None, bool]:
+        *columns, number, printed = row
         record = attempts.record(tuple(columns))
-        yield record, None if number is None else f"{record.step_of}#{number}", bool(printed)
+        return record, None if number is None else f"{record.step_of}#{number}", bool(printed)
+
+    return sound(logged, transaction.stream(statement, {"session_id": session_id, "task": task}))
 
 
 @statement
@@ -355,18 +358,13 @@ def _with_results(then: bool) -> sa.Select[*Row]:
     return found.where(by_then(t.attempt, "started")) if then else found
 
 
-_RESULT = {"result": ATTEMPT["result"]}
-
-
 def steps_of_task(
     transaction: Transaction, session_id: int, task: str, moment: Moment | None = None
 ) -> Iterator[tuple[AttemptRecord, str | None]]:
     """Yield the attempts of a task's steps, step by step, each with its encoded result."""
     params = {"session_id": session_id, "task": task, **(moment.bounds if moment else {})}
-    for *columns, result in transaction.stream(_with_results(moment is not None), params):
-        record = attempts.record(tuple(columns))
-        named, damage = readable(_RESULT, (result,))
-        yield replace(record, damage=record.damage + damage) if damage else record, named["result"]
+    rows = transaction.stream(_with_results(moment is not None), params)
+    return sound(lambda row: (attempts.record(row[:-1]), row[-1]), rows)
 
 
 @statement
@@ -378,7 +376,7 @@ def _running() -> sa.Select[*Row]:
 
 def running_steps(executor: Executor, session_id: int) -> list[AttemptRecord]:
     """Return the attempts of steps of a session that run, or ran when their process died."""
-    return [attempts.record(row) for row in executor.execute(_running(), {"session_id": session_id})]
+    return list(sound(attempts.record, executor.execute(_running(), {"session_id": session_id})))
 
 
 @statement

@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple, TypeVarTuple, get_args
 
 from zrb_store.db.core import bindparam, exists, is_one_of, literal, sa, statement, t
 from zrb_store.db.dialect import among, now
+from zrb_store.db.rows import sound
 from zrb_store.db.transaction import Executor, Row, Transaction, first_column
 from zrb_store.process import Projects
 from zrb_store.queries import attempts, runs, sessions
@@ -57,7 +58,6 @@ class EndedRun(NamedTuple):
 
 def every_run(transaction: Transaction, task: str | None, since: int | None) -> Iterator[EndedRun]:
     """Yield the runs of main tasks, ordered by project, task and length."""
-    # The end of a damaged run may be missing.
     took = sa.func.coalesce(t.run.c.ended_at - t.run.c.started_at, literal(0)).label("took")
     place = (t.session.c.project, t.session.c.task)
     statement = _chosen(sa.select(*place, t.run.c.id, t.run.c.status, t.run.c.ended_at, took), task, since)
@@ -76,7 +76,7 @@ class TaskRun(NamedTuple):
 def _task_runs(executor: Executor, statement: sa.Select[*Row]) -> list[TaskRun]:
     of_session = (t.session.c.project, t.session.c.task, t.session.c.name)
     rows = executor.execute(statement.add_columns(*of_session).order_by(t.run.c.id.desc()), {})
-    found = [TaskRun._make((*row[-3:], runs.record(row[:-3]))) for row in rows]
+    found = list(sound(lambda row: TaskRun._make((*row[-3:], runs.record(row[:-3]))), rows))
     lost = [each.run for each in found if each.run.status in (None, "lost")]
     seen = {run.id: run for run in runs.with_last_signs(executor, lost)}
     return [each._replace(run=seen.get(each.run.id, each.run)) for each in found]
@@ -129,9 +129,13 @@ def answers(transaction: Transaction, task: str | None, since: int | None) -> It
     )
     found = found if task is None else found.where(t.session.c.task == task)
     found = found if since is None else found.where(t.attempt.c.started_at >= since)
-    for *columns, result, project, main, step_of, last_id, status in transaction.stream(found):
+
+    def answer(row: Row) -> Answer:
+        *columns, result, project, main, step_of, last_id, status = row
         record = attempts.record(tuple(columns))
-        yield Answer(record, result, (project, main), (record.session_id, step_of), last_id, status)
+        return Answer(record, result, (project, main), (record.session_id, step_of), last_id, status)
+
+    yield from sound(answer, transaction.stream(found))
 
 
 def _not_completed(of: sa.FromClause) -> tuple[sa.ColumnElement[bool], ...]:
@@ -189,7 +193,7 @@ def not_done(transaction: Transaction, projects: Projects | None = None) -> Iter
     Left out are those that were created, and ended, before the session of their task that completed last did so.
     """
     statement = _not_done() if projects is None else _not_done().construct.where(runs.is_of(projects))
-    return map(sessions.record, transaction.stream(statement))
+    return sound(sessions.record, transaction.stream(statement))
 
 
 class Completion(NamedTuple):

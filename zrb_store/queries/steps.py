@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple
 from zrb_store.db.columns import ATTEMPT
 from zrb_store.db.core import Params, bindparam, literal, sa, statement, t
 from zrb_store.db.dialect import among, insert_if_absent, new_id, next_tick, now, schema_is_unchanged
+from zrb_store.db.rows import fit
 from zrb_store.db.transaction import Executor, Row, first_column
 from zrb_store.errors import InvalidArgument
 from zrb_store.queries import attempts
@@ -327,7 +328,9 @@ def inputs_read(executor: Executor, session_id: int) -> list[tuple[str, list[str
     A step of a command does not know what its task has read, but the attempt around it may.
     """
     rows = executor.execute(_inputs_read(), {"session_id": session_id})
-    return [(task, None if ATTEMPT["inputs_read"].problem(text) else json.loads(text or "null")) for task, text in rows]
+    column = {"inputs_read": ATTEMPT["inputs_read"]}
+    read = ((task, fit("zrb_attempt", column, (text,))["inputs_read"]) for task, text in rows)
+    return [(task, json.loads(text or "null")) for task, text in read]
 
 
 def completed_of_task(executor: Executor, session_id: int, task: str) -> list[StepRecord]:

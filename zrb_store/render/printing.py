@@ -15,9 +15,10 @@ from pathlib import Path
 import click
 
 from zrb_store.db.location import refuse_database
+from zrb_store.db.rows import Damage, leaving_out
 from zrb_store.errors import ZrbStoreError
 from zrb_store.masking import printable
-from zrb_store.records import Damage, JsonTree, JsonValue
+from zrb_store.records import JsonTree, JsonValue
 from zrb_store.render.document import STYLES, Block, Line, laid_out, on_terminal, shorten
 from zrb_store.render.format import counted, pieces, program_name, shell_text, single_text
 from zrb_store.render.readable import readable
@@ -162,10 +163,10 @@ def slices(text: str) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def noting_damage(what: str = "damaged") -> Iterator[Damage]:
-    """Collect the rows that cannot be read, and name them in one line, which begins so, after everything else."""
-    damage = Damage(what)
-    yield damage
+def noting_damage(*verdict: str) -> Iterator[Damage]:
+    """Leave out damaged rows, and name them in one line after everything else."""
+    with leaving_out(*verdict) as damage:
+        yield damage
     if damage:
         print_line(str(damage), program_name())
 

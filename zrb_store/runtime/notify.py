@@ -74,7 +74,7 @@ def notify_stale(database: Database) -> None:
     reported = 0
     with _reporting("stale sessions"):
         for session, run in queries.running_unreported(database):
-            died = None if run.damage else cause_of_death(database, run, now_micros(database))
+            died = cause_of_death(database, run, now_micros(database))
             if died is not None and reported < _MOST_COMMANDS:
                 notify_death(database, session, run, died)
                 reported += 1

@@ -73,7 +73,7 @@ def search(database: Database, queue_id: int, taker: str | None, *, missing: boo
 
 
 def _reclaim(database: Database, holder: queries.HoldingRun, taker: str | None) -> bool:
-    reason = None if holder.run.damage else lease.cause_of_death(database, holder.run, now_micros(database))
+    reason = lease.cause_of_death(database, holder.run, now_micros(database))
     if reason is None or lease.living_command(database, holder.run, holding=True) is not None:
         return False
     if not holder.is_delivery and sessions.are_related(database, holder.session_id, holder.home_id):
@@ -85,8 +85,8 @@ def _reclaim(database: Database, holder: queries.HoldingRun, taker: str | None) 
     columns = {**asdict(me), "origin": "reclaim", "command": "[]", **unknown}
 
     def work(transaction: Transaction) -> bool:
-        session = sessions.find(transaction, holder.session, lock=True, even_damaged=True)
-        if session is None or session.damage:
+        session = sessions.find(transaction, holder.session, lock=True)
+        if session is None:
             return False
         last = runs.last(transaction, session.id)
         if session.fence != holder.run.number or last is None or last.ended_at is not None:

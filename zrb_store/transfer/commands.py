@@ -38,7 +38,7 @@ def export(sessions: tuple[str, ...], file: str | None) -> int:
         noting_damage("left out, because they are damaged") as damage,
         contextlib.ExitStack() as stack,
     ):
-        lines = export_lines(store.database, chosen_sessions(store.database, sessions), damage)
+        lines = export_lines(store.database, chosen_sessions(store.database, sessions))
         write = None if file is None else stack.enter_context(whole_file(Path(file)))
         if file is not None or not on_terminal():
             stack.enter_context(progress("exporting"))
@@ -94,6 +94,6 @@ def copy(source: str, target: str, sessions: tuple[str, ...]) -> int:
     with open_store(source, read_only=True) as old, noting_damage("left out, because they are damaged") as damage:
         names = chosen_sessions(old.database, sessions)
         with open_store(target) as new, progress("copying") as show_progress:
-            count = copy_sessions(old.database, new.database, names, show_progress, damage)
+            count = copy_sessions(old.database, new.database, names, show_progress)
     echo(counted(count, "session"))
     return 1 if damage else 0

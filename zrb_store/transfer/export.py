@@ -9,15 +9,14 @@ from zrb_store.db.engine import Database
 from zrb_store.operations.copy import sound_sessions
 from zrb_store.queries import copy as queries
 from zrb_store.queries.copy import Record
-from zrb_store.records import Damage
 from zrb_store.transfer.lines import write_lines
 
 
-def export(database: Database, names: Sequence[str] | None = None, damage: Damage | None = None) -> Iterator[str]:
+def export(database: Database, names: Sequence[str] | None = None) -> Iterator[str]:
     """Write sessions, or all, as JSON Lines as of one moment, the oldest first. Damaged ones are left out."""
 
     def read() -> Generator[Record]:
-        for name in sound_sessions(transaction, names, damage):
+        for name in sound_sessions(transaction, names):
             yield from queries.read(transaction, name)
 
     # One snapshot, so that what one session says of another agrees with the other.

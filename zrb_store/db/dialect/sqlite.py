@@ -327,8 +327,7 @@ def _open(path: Path, *, read_only: bool, durability: str) -> sqlite3.Connection
     try:
         # time_ns is a C function: sqlite3 would swallow a KeyboardInterrupt that a Python function raises.
         driver.create_function("zrb_now", 0, time.time_ns)
-        # Damaged UTF-8 is shown with escapes; an error would hide all other rows.
-        driver.text_factory = lambda raw: raw.decode("utf-8", "backslashreplace")
+        driver.text_factory = _text
         if not read_only:
             driver.execute(f"PRAGMA synchronous={durability}")
             driver.execute("PRAGMA foreign_keys=ON")
@@ -339,6 +338,19 @@ def _open(path: Path, *, read_only: bool, durability: str) -> sqlite3.Connection
         driver.close()
         raise
     return driver
+
+
+class NotUtf8(str):
+    """A stored text that is not UTF-8, with escapes. No column may hold it (`db/columns.py`)."""
+
+    __slots__ = ()
+
+
+def _text(raw: bytes) -> str:
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:  # an error would hide all other rows
+        return NotUtf8(raw.decode("utf-8", "backslashreplace"))
 
 
 def _is_full(path: Path) -> bool:

@@ -2,7 +2,7 @@
 /* The bars of the timeline: what is in each lane, where that stands on the time at which the session worked, and what is
    said of it. Pauses between runs are folded, and bars too narrow to be told apart are one. */
 const Bars = (() => {
-  const STATUSES = ["failed", "lost", "interrupted", "damaged", "running", "waiting", "completed"]; // the worst first
+  const STATUSES = ["failed", "lost", "interrupted", "running", "waiting", "completed"]; // the worst first
   const LEAST = 5; // pixels of a bar
 
   /** Where times stand, in shares of the width: pauses between the spans of work are folded to a fixed width. */

@@ -13,7 +13,7 @@ const Contents = (() => {
   const DEAD = 6;
   const DAMAGED = 7;
   const DELAYED = 8;
-  const WORDS = ["absent", "live", "held", "taken", "removed", "retracted", "dead", "damaged", "delayed"];
+  const WORDS = ["absent", "live", "held", "taken", "removed", "retracted", "dead", "delayed"];
   const SEEN = [LIVE, HELD, DEAD, DELAYED];
 
   const isSeen = (code) => SEEN.includes(code);

@@ -3,7 +3,7 @@
 const Values = (() => {
   const { command, el, fill, quoted, size, svg, time } = Page;
   const ROW = 32; // pixels
-  const STATES = ["live", "delayed", "taken", "dead", "retracted", "removed", "damaged"];
+  const STATES = ["live", "delayed", "taken", "dead", "retracted", "removed"];
 
   /** Return what happened to a value, in order, as `trace` tells it: [{at, event, by, detail}]. */
   function life(value) {
