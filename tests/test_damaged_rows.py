@@ -107,6 +107,18 @@ def test_readers_name_a_damaged_row_and_show_the_rest(
     assert any(finding.level == "error" for finding in doctor_findings(location))
 
 
+@pytest.mark.parametrize(("table", "column"), [("zrb_attempt", "started_at"), ("zrb_run", "started_at")])
+def test_a_time_that_there_is_not_stops_no_reader(command: Commands, filled: Store, table: str, column: str) -> None:
+    with filled.session("live").run(task="load") as run, run.attempt("load"):
+        allow_damage(filled)
+        filled.database.execute(sa.text(f"UPDATE {table} SET {column} = {FAR}"))
+        for args in (["stats"], ["stats", "--format", "json"], ["show", "live"]):
+            assert f"damaged, and left out: {table} " in command(*args).err
+        for args in (["check"], ["list"]):
+            assert "internal error" not in command(*args).err
+        filled.database.execute(sa.text(f"UPDATE {table} SET {column} = 1"))
+
+
 def test_a_page_names_it(all_tables: Store) -> None:
     damage(all_tables, "zrb_session")
     with leaving_out():

@@ -18,7 +18,7 @@ T = TypeVar("T")
 R = TypeVar("R", bound=Sequence[Any])
 
 _SHOWN = 3  # damaged rows that the note names
-_KEYS = (("name",), ("id",), ("queue_id", "seq"), ("attempt_id", "piece"))
+_KEYS = (("name",), ("id",), ("queue_id", "seq"), ("attempt_id", "piece"), ("run_id",))  # the last is of aggregates
 
 
 class DamagedRow(ZrbStoreError):

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal, TypeVar
 
-from zrb_store.db.columns import RUN
+from zrb_store.db.columns import ATTEMPT, RUN
 from zrb_store.db.core import Params, bindparam, exists, is_one_of, literal, sa, statement, t
 from zrb_store.db.dialect import among, new_id, now
 from zrb_store.db.rows import fit, sound
@@ -62,12 +62,18 @@ def _last_signs(dialect_name: str) -> sa.Select[int | None, int, int | None]:
     )
 
 
+def _last_sign(row: Row) -> tuple[int, int]:
+    columns = {name: ATTEMPT[name] for name in ("run_id", "started_at", "ended_at")}
+    named = fit("zrb_attempt", columns, row)
+    return named["run_id"], max(named["started_at"], named["ended_at"] or 0)
+
+
 def with_last_signs(executor: Executor, found: Sequence[RunRecord]) -> list[RunRecord]:
     """Return runs with the time when the attempts of each last began or ended by themselves."""
     if not found:
         return []
     rows = executor.execute(_last_signs(executor.dialect_name), {"ids": json.dumps([run.id for run in found])})
-    signs = {run: max(started_at, ended_at or 0) for run, started_at, ended_at in rows}
+    signs = dict(sound(_last_sign, rows))
     return [replace(run, seen_at=signs.get(run.id, 0)) for run in found]
 
 

@@ -6,9 +6,10 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple, TypeVarTuple, get_args
 
+from zrb_store.db.columns import RUN
 from zrb_store.db.core import bindparam, exists, is_one_of, literal, sa, statement, t
 from zrb_store.db.dialect import among, now
-from zrb_store.db.rows import sound
+from zrb_store.db.rows import fit, sound
 from zrb_store.db.transaction import Executor, Row, Transaction, first_column
 from zrb_store.process import Projects
 from zrb_store.queries import attempts, runs, sessions
@@ -60,8 +61,14 @@ def every_run(transaction: Transaction, task: str | None, since: int | None) -> 
     """Yield the runs of main tasks, ordered by project, task and length."""
     took = sa.func.coalesce(t.run.c.ended_at - t.run.c.started_at, literal(0)).label("took")
     place = (t.session.c.project, t.session.c.task)
-    statement = _chosen(sa.select(*place, t.run.c.id, t.run.c.status, t.run.c.ended_at, took), task, since)
-    return map(EndedRun._make, transaction.stream(statement.order_by(*place, took)))
+    columns = {name: RUN[name] for name in ("id", "status", "ended_at", "started_at")}
+
+    def ended(row: Row) -> EndedRun:
+        fit("zrb_run", columns, row[2:6])
+        return EndedRun._make((*row[:5], row[6]))
+
+    statement = _chosen(sa.select(*place, *(t.run.c[name] for name in columns), took), task, since)
+    return sound(ended, transaction.stream(statement.order_by(*place, took)))
 
 
 class TaskRun(NamedTuple):
