@@ -432,8 +432,9 @@ class Durable(AbstractCapability[AgentDepsT]):
             )
         name = getattr(ctx.agent, "name", None) or "agent"
         if not isinstance(attempt, Attempt):
-            waits = isinstance(attempt, Step) and self.terms.waits
-            return CombinedCapability([InsideStep(attempt, name)] if waits else [])
+            if isinstance(attempt, Step) and self.terms.waits:
+                return CombinedCapability([InsideStep(attempt, name)])
+            return CombinedCapability([])
         if mode == "off":
             refuse_to_forget(attempt, bounded(name))
             return CombinedCapability([])
