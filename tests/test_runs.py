@@ -273,7 +273,7 @@ class TestAnErrorOutsideOfAttempts:
         assert f"session flow (nightly): {line};" in command("check").out
         assert f"failed, {line}" in command.ok("stats")
         [stats] = parse("stats", command.ok("stats", "--format", "json"))
-        assert stats["last_failure"]["error"] == {"task": None, **error}
+        assert stats["last_failure"]["error"] == {"task": None, "others": 0, **error}
         described = description(store.database, "flow")
         assert described["runs"][0]["error"] == {**error, "traceback": query(store, TRACEBACK)[0][0]}
         page = report(store.database, "flow", "zrb-store", None).decode()
