@@ -54,12 +54,15 @@ NUMBERS = (
 
 
 def upgrade():
+    on_sqlite = op.get_context().dialect.name == "sqlite"
     with rebuild("zrb_attempt") as table:
         table.add_column(sa.Column("cost", BigInt))
-        table.drop_constraint(op.f("ck_zrb_attempt_numbers"), type_="check")
-        table.create_check_constraint(op.f("ck_zrb_attempt_numbers"), NUMBERS)
+        table.create_check_constraint(op.f("ck_zrb_attempt_cost"), "cost <> 13")
+        if on_sqlite:
+            table.drop_constraint(op.f("ck_zrb_attempt_numbers"), type_="check")
+            table.create_check_constraint(op.f("ck_zrb_attempt_numbers"), NUMBERS)
     op.execute("UPDATE zrb_attempt SET cost = number * 10")
-    if op.get_context().dialect.name == "sqlite":
+    if on_sqlite:
         op.execute("DROP TRIGGER zrb_attempt_changes")
         op.execute("CREATE TRIGGER zrb_attempt_changes {TRIGGER} BEGIN UPDATE zrb_clock SET tick = tick + 2; END")
     if "HALTS" in os.environ:
@@ -72,19 +75,19 @@ _CHANGES = (
     ("zrb_store/db/columns.py", "\n}\nOUTPUT: Columns", '\n    "cost": _TIME_OR_NULL,\n}\nOUTPUT: Columns'),
     (
         "zrb_store/db/tables.py",
-        "    *_limits(columns.ATTEMPT)",
-        '    Column("cost", BigInt),\n    *_limits(columns.ATTEMPT)',
+        "    *_limits(columns.ATTEMPT),\n",
+        '    Column("cost", BigInt),\n    *_limits(columns.ATTEMPT),\n    _rule("cost", "cost <> 13"),\n',
     ),
     (
         "zrb_store/db/views.py",
-        "session.project, attempt.inputs_read",
-        "session.project, attempt.inputs_read, attempt.cost",
+        "\n            FROM {with_run} LEFT JOIN zrb_value",
+        ", attempt.cost\n            FROM {with_run} LEFT JOIN zrb_value",
     ),
     ("zrb_store/db/__init__.py", f'REVISION = "{REVISION}"', f'REVISION = "{NEXT}"'),
     (
         "zrb_store/records.py",
-        "    arguments: str | None\n    damage: ",
-        "    arguments: str | None\n    cost: int | None\n    damage: ",
+        "    arguments: str | None\n",
+        "    arguments: str | None\n    cost: int | None\n",
     ),
     ("zrb_store/transfer/lines.py", "FORMAT = 1", "FORMAT = 2"),
     ("zrb_store/transfer/lines.py", "if found != FORMAT:", "if found not in (1, FORMAT):"),
