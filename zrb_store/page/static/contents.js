@@ -11,8 +11,7 @@ const Contents = (() => {
   const REMOVED = 4;
   const RETRACTED = 5;
   const DEAD = 6;
-  const DAMAGED = 7;
-  const DELAYED = 8;
+  const DELAYED = 7;
   const WORDS = ["absent", "live", "held", "taken", "removed", "retracted", "dead", "delayed"];
   const SEEN = [LIVE, HELD, DEAD, DELAYED];
 
@@ -154,5 +153,5 @@ const Contents = (() => {
     }
   }
 
-  return { Player, eachChange, WORDS, SEEN, DELAYED, ABSENT, LIVE, HELD, TAKEN, REMOVED, RETRACTED, DEAD, DAMAGED };
+  return { Player, eachChange, WORDS, SEEN, DELAYED, ABSENT, LIVE, HELD, TAKEN, REMOVED, RETRACTED, DEAD };
 })();
