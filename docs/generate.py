@@ -334,7 +334,12 @@ def sqlite_statements() -> str:
     for package in (zrb_store.db, zrb_store.queries):
         for each in pkgutil.walk_packages(list(package.__path__), f"{package.__name__}."):
             importlib.import_module(each.name)
-    made = ((sys.modules[build.__module__], build) for build in core.STATEMENTS)
+    # Not those of wings: the file must count without their folders, too.
+    made = (
+        (sys.modules[build.__module__], build)
+        for build in core.STATEMENTS
+        if build.__module__.startswith(("zrb_store.db.", "zrb_store.queries."))
+    )
     return core.file_content(
         getattr(module, build.__name__)(*args, **named)
         for module, build in made

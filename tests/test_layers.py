@@ -41,7 +41,7 @@ ROWS = [
 # Where each library may be imported.
 LIBRARIES = {
     "alembic": {"zrb_store.db.migrate", "zrb_store.db.rebuild"},
-    "click": {"zrb_store.cli", "zrb_store.render", "zrb_store.shell", "zrb_store.transfer"},
+    "click": {"zrb_store.cli", "zrb_store.render", *(f"zrb_store.{name}" for name in wings.NAMES)},
     "jinja2": {"zrb_store.page"},
     "markupsafe": {"zrb_store.page"},
     "psutil": {"zrb_store.process"},

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import Any, NamedTuple
 
-NAMES = ("shell", "transfer")
+NAMES = ("shell", "transfer", "replay")
 """The folders of this package that are wings."""
 
 
@@ -30,6 +30,8 @@ class Command(NamedTuple):
     """
     refusal: int | None = None
     """Its exit code for every error of ours, if the usual ones could be those of a command that it runs."""
+    under_zrb: str | None = None
+    """`MODULE:CLASS` of the object that it gets as `ctx.obj` from `zrb xcom`."""
     dies_of_interrupt: bool = False
     """Whether its process dies of SIGINT after Ctrl-C: bash ends its script only then."""
 
@@ -40,6 +42,8 @@ class Wing(NamedTuple):
     commands: Mapping[str, Command]
     command_resumer: str | None = None
     """`MODULE:CLASS` of the `CommandResumer` of sessions that run a command."""
+    recorded_step: str | None = None
+    """`MODULE:FUNCTION` that takes a step from the record, in a process whose environment has `settings.REPLAYS`."""
 
 
 @functools.cache

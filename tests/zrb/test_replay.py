@@ -213,9 +213,9 @@ def test_answers_of_agents_are_free(agents: Agents) -> None:
 @pytest.mark.slow
 @pytest.mark.newest
 def test_random_attempts_of_random_workflows(release: str, tmp_path: Path) -> None:
-    """`python -m tests.replays 200` replays more, on both databases."""
+    """`python -m tests.replay.programs 200` replays more, on both databases."""
     environ = {**os.environ, "TMPDIR": str(tmp_path)}
-    words = (sys.executable, "-m", "tests.replays", "5", "SQLite")
+    words = (sys.executable, "-m", "tests.replay.programs", "5", "SQLite")
     done = subprocess.run(words, cwd=ROOT, env=environ, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "5 attempts replayed" in done.stdout

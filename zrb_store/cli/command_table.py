@@ -28,7 +28,6 @@ _CORE = {
     "drop": ("values", "Take live, delayed or dead values out of their queues for good."),
     "stop": ("sessions", "End the process that runs a session, and give back what it was doing."),
     "resume": ("resume", "Run the tasks that a session has not completed."),
-    "replay": ("replay", "Run one attempt again, alone, in a scratch store as it was before it began."),
     "ack": ("sessions", "Acknowledge how sessions ended: `check` no longer reports it."),
     "mark": ("sessions", "Mark a task or step done by hand as completed."),
     "fork": ("sessions", "Copy a session as it was before a task or a step first started."),

@@ -20,6 +20,7 @@ from zrb_store.plugin.attach import opened_store
 from zrb_store.plugin.compat import AnyContext, AnyGroup, AnyTask, Patches
 from zrb_store.plugin.inputs import ask, given_again, given_secrets
 from zrb_store.plugin.messages import speaker, warn
+from zrb_store.wings import load
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -73,10 +74,9 @@ def dispatch(args: list[str]) -> int:
     from zrb_store.cli import run
 
     speaker.name = speaker.program
-    if args[:1] == ["replay"]:
-        from zrb_store.plugin.replay import Replayer
-
-        return run(args, speaker.program, Replayer())
+    command = COMMANDS.get(args[0]) if args else None
+    if command is not None and command.under_zrb is not None:
+        return run(args, speaker.program, load(command.under_zrb)())
     if args[:1] not in (["resume"], ["report"]):
         return run(args, speaker.program)
     from zrb_store.plugin.resume import Resumer

@@ -22,16 +22,16 @@ from zrb_store.codec.compare import differences
 from zrb_store.db.engine import Database
 from zrb_store.errors import InputsDiffer, InvalidArgument, TaskNotFound, ZrbStoreError
 from zrb_store.inspect import session_names
-from zrb_store.inspect.diff import doings
 from zrb_store.masking import MASK
 from zrb_store.names import full_name, split_id
-from zrb_store.operations.replay import delivered, find_attempt, place_in_run, prepare, setting
-from zrb_store.queries import replay as queries
 from zrb_store.queries import runs, sessions
-from zrb_store.queries.replay import Handled
 from zrb_store.records import AttemptRecord, SessionRecord
 from zrb_store.render.format import program_name
 from zrb_store.render.stderr import print_line
+from zrb_store.replay import queries
+from zrb_store.replay.doings import doings
+from zrb_store.replay.queries import Handled
+from zrb_store.replay.scratch import delivered, find_attempt, place_in_run, prepare, setting
 from zrb_store.settings import REPLAYS
 from zrb_store.store import Store, open_store
 

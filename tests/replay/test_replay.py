@@ -17,7 +17,7 @@ from tests.rows import all_rows, faults
 from tests.scripts import Scripts
 from tests.test_fork import TASKS, Scenario, ScenarioRun, state, steps
 from zrb_store import Store, open_store
-from zrb_store.operations.replay import find_attempt, prepare
+from zrb_store.replay.scratch import find_attempt, prepare
 
 
 @contextmanager

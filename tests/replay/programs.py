@@ -1,4 +1,4 @@
-"""Replay random attempts of random workflows of zrb: `python -m tests.replays COUNT [SQLite|PostgreSQL]`.
+"""Replay random attempts of random workflows of zrb: `python -m tests.replay.programs COUNT [SQLite|PostgreSQL]`.
 
 Tasks push, take and move values of their session's queues and of a shared queue, run steps, fail, retry, hold values
 while others work, and die; then the session is resumed. What a task does is decided by its name and its attempt alone,
@@ -29,10 +29,11 @@ from zrb_store import cli, open_store, step
 from zrb_store.inspect.resume import ResumeOptions
 from zrb_store.plugin import compat
 from zrb_store.plugin.graph import Graph
-from zrb_store.plugin.replay import Replayer
 from zrb_store.plugin.resume import Resumer, ResumeRequest
-from zrb_store.queries import attempts, replay
+from zrb_store.queries import attempts
 from zrb_store.records import AttemptRecord
+from zrb_store.replay import queries
+from zrb_store.replay.tasks import Replayer
 
 assert zrb_store.plugin is not None  # imported for its side effects
 QUEUES = ("p", "q", "r")
@@ -147,7 +148,7 @@ def first_takes(location: str | None, attempt: AttemptRecord) -> set[tuple[str, 
         found = attempts.by_name(store.database, attempt.session, attempt.task, attempt.number)
         assert found is not None
         with store.database.snapshot() as rows:
-            taken = list(replay.handled(rows, "taken", found.id))
+            taken = list(queries.handled(rows, "taken", found.id))
     return {(each.session, each.queue, each.seq) for each in taken if each.tick == taken[0].tick}
 
 

@@ -17,7 +17,6 @@ from collections.abc import Callable, Mapping
 from types import CodeType, FrameType, TracebackType
 from typing import Any
 
-from zrb_store.cli.replay import Options
 from zrb_store.errors import TaskNotFound
 from zrb_store.inspect.resume import ResumeOptions
 from zrb_store.plugin import compat
@@ -27,6 +26,7 @@ from zrb_store.plugin.compat import Action, AnyTask
 from zrb_store.plugin.inputs import given_again
 from zrb_store.plugin.resume import ResumedInputs, Resumer, ResumeRequest
 from zrb_store.records import AttemptRecord, SessionRecord
+from zrb_store.replay.commands import Options
 
 
 class Replayer(Resumer):

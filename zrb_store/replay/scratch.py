@@ -16,15 +16,16 @@ from zrb_store.db.transaction import Transaction
 from zrb_store.errors import InvalidArgument, TaskNotFound, ZrbStoreError
 from zrb_store.names import full_name
 from zrb_store.operations.copy import copy
-from zrb_store.queries import attempts, fork, replay, sessions, steps
+from zrb_store.queries import attempts, fork, sessions, steps
 from zrb_store.queries.attempts import Owner
 from zrb_store.queries.by_hand import drop
 from zrb_store.queries.clock import Moment, draw
 from zrb_store.queries.queues import ensure_queue
-from zrb_store.queries.replay import Handled
 from zrb_store.queries.steps import StepKey, StepRecord
 from zrb_store.queries.values import seqs_in_queue
 from zrb_store.records import AttemptRecord, SessionRecord
+from zrb_store.replay import queries
+from zrb_store.replay.queries import Handled
 from zrb_store.settings import REPLAYS
 
 
@@ -54,7 +55,7 @@ def place_in_run(database: Database, attempt: AttemptRecord) -> int:
 def delivered(database: Database, attempt: AttemptRecord) -> Handled:
     """Return the value that a delivery began with."""
     with database.snapshot() as rows:
-        taken = replay.handled(rows, "taken", attempt.id)
+        taken = queries.handled(rows, "taken", attempt.id)
     if not taken:
         name = full_name(attempt.session, attempt.task, attempt.number)
         raise ZrbStoreError(f"the value of {name} was deleted: there is nothing to replay")
@@ -68,7 +69,7 @@ def prepare(source: Database, scratch: Database, attempt: AttemptRecord, value: 
         The attempt in the record.
     """
     with source.snapshot() as rows:
-        used = replay.used_sessions(rows, attempt.session_id)
+        used = queries.used_sessions(rows, attempt.session_id)
         found = [sessions.get(rows, name) for name in {attempt.session, *used}]
     # The one that is copied first is the oldest: ticks are counted from there.
     names = [each.name for each in sorted(found, key=lambda each: each.created_tick)]
@@ -116,7 +117,7 @@ def step_of_record(owner: Owner, task: str, key: StepKey, known: StepRecord | No
 
     def work(transaction: Transaction) -> None:
         record = attempts.by_id(transaction, int(record_id))
-        if record is None or owner.full_name != f"{replay.fork_of(transaction, record.session)}/{record.name}":
+        if record is None or owner.full_name != f"{queries.fork_of(transaction, record.session)}/{record.name}":
             return  # one of another session that the action starts
         step = steps.of_attempt(transaction, record.id).get(key)
         if step is None or step.status != "completed" or not step.restorable:
@@ -142,19 +143,19 @@ def step_of_record(owner: Owner, task: str, key: StepKey, known: StepRecord | No
 
 def _handle_again(transaction: Transaction, recorded: int, step_id: int) -> None:
     """Take and push what a step of the record did, for another step: its own values last, which it pushes first."""
-    taken, pushed = (replay.handled(transaction, what, recorded) for what in ("taken", "pushed"))
+    taken, pushed = (queries.handled(transaction, what, recorded) for what in ("taken", "pushed"))
     seqs = {each.place: each.seq for each in taken}
     own = {each.place for each in pushed}
 
     def queue_of(value: Handled) -> int:
-        return ensure_queue(transaction, replay.fork_of(transaction, value.session) or value.session, value.queue)
+        return ensure_queue(transaction, queries.fork_of(transaction, value.session) or value.session, value.queue)
 
     def take(values: Iterable[Handled]) -> None:
         for each in values:
-            if not replay.take_again(transaction, queue_of(each), seqs[each.place], each.data, step_id):
+            if not queries.take_again(transaction, queue_of(each), seqs[each.place], each.data, step_id):
                 raise _Diverged
 
     take(each for each in taken if each.place not in own)
     for each in sorted(pushed, key=lambda each: abs(each.seq)):  # on the left, the seqs fall
-        seqs[each.place] = replay.push_again(transaction, queue_of(each), each, step_id)
+        seqs[each.place] = queries.push_again(transaction, queue_of(each), each, step_id)
     take(each for each in taken if each.place in own)
