@@ -16,7 +16,6 @@ from referencing import Registry, Resource
 from zrb_store import Store
 from zrb_store.db.engine import Database
 from zrb_store.inspect.log import log
-from zrb_store.inspect.report import describe
 from zrb_store.inspect.show import open_session
 from zrb_store.records import AttemptRecord, Lazy, RunRecord
 
@@ -94,12 +93,6 @@ def with_lists_read(tree: Any) -> Any:
     if isinstance(tree, (list, Lazy, Iterator)):
         return [with_lists_read(item) for item in tree]
     return tree
-
-
-def description(database: Database, name: str, **options: Any) -> dict[str, Any]:
-    """Return the description of a session that a report embeds, if it matches the schema."""
-    found: dict[str, Any] = check("report", describe(database, name, **options).to_json())
-    return found
 
 
 _ATTEMPT = AttemptRecord(

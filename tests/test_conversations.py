@@ -12,7 +12,7 @@ from tests.agent_steps import keep
 from tests.commands import Commands
 from tests.sessions import parse, parse_lines
 from zrb_store import Store, step
-from zrb_store.inspect.report import describe
+from zrb_store.page.content import describe
 
 pytestmark = pytest.mark.long_on_postgresql
 

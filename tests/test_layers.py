@@ -26,7 +26,6 @@ ROWS = [
     ("wings", {*wings.NAMES}),
     ("zrb", {"plugin"}),
     ("commands", {"cli"}),
-    ("pages", {"page"}),
     ("drawing", {"render"}),
     ("facade", {"", "store", "run", "attempt", "agents", "xcom", "testing"}),
     ("by hand", {"operations"}),

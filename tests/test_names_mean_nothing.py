@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 
 from tests.commands import Commands
-from tests.page_server import Server
+from tests.page.server import Server
 from tests.scripts import Scripts
 from tests.sessions import parse
 from zrb_store import Store, Waiting, step, wait
 from zrb_store.inspect.list import ready
-from zrb_store.inspect.report import describe
 from zrb_store.inspect.show import open_session
+from zrb_store.page.content import describe
 
 ANSWER = {
     "kind": "answer",

@@ -15,11 +15,12 @@ import pytest
 
 from tests.attempts import Broken, failing, start
 from tests.commands import Commands
+from tests.page.pages import description
 from tests.postgres import wait_until
 from tests.processes import Child
 from tests.rows import all_rows, faults, query
 from tests.runners import hold_a_run
-from tests.sessions import description, parse
+from tests.sessions import parse
 from zrb_store import (
     InputsDiffer,
     InvalidArgument,

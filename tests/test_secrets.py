@@ -21,7 +21,7 @@ from zrb_store import InputsDiffer, InvalidArgument, Store, StoreUnavailable, cl
 from zrb_store.codec.compare import describe_changes
 from zrb_store.db import engine
 from zrb_store.db.location import shown_url, store_url
-from zrb_store.inspect.report import describe
+from zrb_store.page.content import describe
 
 pytestmark = pytest.mark.long_on_postgresql
 

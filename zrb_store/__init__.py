@@ -19,12 +19,12 @@ retracts what it pushed, and first gives back the completed steps that depend on
 Where to look:
     store.py, run/, attempt/, xcom/    the objects of a Python user; below: `step` and `wait` for task files
     runtime/     automatic work: leases, waiting, reclaiming from the dead, output, notifications
-    shell/       a command for each value, as a task, or as a step
     operations/  changes by hand                inspect/   typed data for readers, with one `to_json` each
     queries/     all SQL, by noun               db/        connections, tables, statements, migrations
     codec/       values as JSON text            render/    text for terminals and pages
     agents/      any pydantic-ai agent over steps
-    cli/, page/, plugin/    the edges: commands, pages in a browser, zrb
+    cli/, plugin/    the edges: commands, and zrb
+    shell/, replay/, page/, transfer/    wings (wings.py): each is whole, and can be deleted
 """
 
 from __future__ import annotations

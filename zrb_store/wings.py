@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import Any, NamedTuple
 
-NAMES = ("shell", "transfer", "replay")
+NAMES = ("shell", "page", "transfer", "replay")
 """The folders of this package that are wings."""
 
 
@@ -23,6 +23,8 @@ class Command(NamedTuple):
     """The command that it follows in lists; None for the first one."""
     reads: bool = False
     """Whether it changes and takes nothing. Only such a command is suggested to a user who mistypes one."""
+    other_names: tuple[str, ...] = ()
+    """What other programs call it."""
     answer: str | None = None
     """`MODULE:FUNCTION` that gets its words and a function for messages, and returns whether it has answered already.
 
@@ -42,6 +44,8 @@ class Wing(NamedTuple):
     commands: Mapping[str, Command]
     command_resumer: str | None = None
     """`MODULE:CLASS` of the `CommandResumer` of sessions that run a command."""
+    web_pages: str | None = None
+    """`MODULE:FUNCTION` that makes an app for zrb's web server (`plugin/web.py`)."""
     recorded_step: str | None = None
     """`MODULE:FUNCTION` that takes a step from the record, in a process whose environment has `settings.REPLAYS`."""
 

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from playwright.sync_api import Page, expect
 
 from tests.browser.reports import faults
-from tests.page_server import Server
+from tests.page.server import Server
 from zrb_store import Store
 from zrb_store.operations.sessions import remove_sessions
 

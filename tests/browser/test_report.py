@@ -12,8 +12,8 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.reports import SERIOUS, demo, faults, write
+from tests.page.test_report import MARKUP, hostile_session
 from tests.scripts import Scripts
-from tests.test_report import MARKUP, hostile_session
 from zrb_store import Store, Waiting, wait
 
 Open = Callable[..., Page]

@@ -204,7 +204,7 @@ def test_nothing_is_imported_before_it_is_needed(zrb: Zrb) -> None:
         import atexit
         from zrb_store import step
 
-        heavy = ("sqlalchemy", "alembic", "click", "psutil", "sqlite3", "zrb_store.page")
+        heavy = ("sqlalchemy", "alembic", "click", "psutil", "sqlite3", "zrb_store.page.site")
         atexit.register(lambda: print([name for name in heavy if name in sys.modules]))
         """
     )

@@ -8,7 +8,7 @@ from importlib import import_module
 import click
 from click.shell_completion import CompletionItem
 
-from zrb_store.cli.command_table import COMMANDS, OTHER_WORDS
+from zrb_store.cli.command_table import COMMANDS, OTHER_NAMES
 from zrb_store.names import nearest
 from zrb_store.render.stderr import PROGRAM
 
@@ -65,14 +65,14 @@ class Group(click.Group):
 
     reading: Sequence[str] = ()
     """The names of its commands that only read."""
-    other_words: Mapping[str, str] = {}
+    other_names: Mapping[str, str] = {}
     """What other programs call its commands."""
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
-            named = self.other_words.get(args[0])
+            named = self.other_names.get(args[0])
             hint = f": it is called {named}" if named else nearest(args[0], self.reading)
             ctx.fail(f"there is no command {args[0]!r}{hint}")
         return super().resolve_command(ctx, args)
@@ -82,7 +82,7 @@ class LazyGroup(Group):
     """The commands of the table, each imported when it is first used."""
 
     reading = tuple(name for name, each in COMMANDS.items() if each.reads)
-    other_words = OTHER_WORDS
+    other_names = OTHER_NAMES
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)

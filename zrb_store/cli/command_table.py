@@ -14,8 +14,6 @@ _CORE = {
     "log": ("log", "Show what a session's attempts printed, their errors and tracebacks, and how runs were started."),
     "trace": ("values", "Show the history of one value: its push, takes, give-backs and copies."),
     "check": ("check", "Report failed and stale sessions, dead values and overdue tasks, for cron and monitors."),
-    "report": ("report", "Write a session as one HTML file, to read or to attach to a ticket."),
-    "page": ("report", "Show the store live in a browser."),
     "stats": ("stats", "Show how often each task ran and completed, how long it took, and its last failure."),
     "last": ("sessions", "Print the newest result of a task in a completed session."),
     "diff": ("diff", "Compare the values of two sessions."),
@@ -41,21 +39,18 @@ _CORE = {
 }
 
 _READING = (
-    *("list", "show", "get", "log", "trace", "report", "page", "stats", "last", "diff"),
+    *("list", "show", "get", "log", "trace", "stats", "last", "diff"),
     *("doctor", "completion"),
 )
 
-OTHER_WORDS = {
+_OTHER_NAMES = {
     "delete": "rm",
     "remove": "rm",
     "retry": "resume",
     "rerun": "resume",
-    "serve": "page",
-    "ui": "page",
     "cancel": "stop",
     "kill": "stop",
 }
-"""What other programs call these commands."""
 
 
 def _with_wings() -> Mapping[str, Command]:
@@ -71,3 +66,5 @@ def _with_wings() -> Mapping[str, Command]:
 
 COMMANDS = _with_wings()
 """Every command, in the order in which they are listed."""
+OTHER_NAMES = {**_OTHER_NAMES, **{other: name for name, each in COMMANDS.items() for other in each.other_names}}
+"""What other programs call these commands."""

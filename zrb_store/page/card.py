@@ -16,9 +16,9 @@ from typing import NamedTuple
 from zrb_store.inspect.alert import how_to_start_again
 from zrb_store.inspect.header import asks_for
 from zrb_store.inspect.list import HALTED
-from zrb_store.inspect.report import Report, cut_text
 from zrb_store.inspect.show import Step, Task
 from zrb_store.inspect.trace import Span, Timeline, merged
+from zrb_store.page.content import Report, cut_text
 from zrb_store.queries.history import Value
 from zrb_store.queries.lease import worked_until
 from zrb_store.queries.runs import last_started

@@ -18,12 +18,12 @@ from zrb_store.inspect import session_names
 from zrb_store.inspect.diff import comparison, diff
 from zrb_store.inspect.list import HALTED, STATUSES, Conditions, count, list_sessions, summaries
 from zrb_store.inspect.queues import queue_overview
-from zrb_store.inspect.report import Budget, describe
 from zrb_store.inspect.show import open_session
 from zrb_store.inspect.stats import recent_runs, task_stats
 from zrb_store.local_time import parse_duration
 from zrb_store.names import NamePattern
 from zrb_store.page.assets import SESSION_SCRIPTS
+from zrb_store.page.content import Budget, describe
 from zrb_store.page.render import Context, address, address_of_session, as_json
 from zrb_store.page.report import session_context
 from zrb_store.process import projects_named

@@ -20,8 +20,8 @@ from urllib.parse import quote, urlencode
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from zrb_store.inspect.report import Report, cut_text
 from zrb_store.masking import printable
+from zrb_store.page.content import Report, cut_text
 from zrb_store.queries.history import Replaced, Value
 from zrb_store.queries.runs import acknowledged_at
 from zrb_store.records import JsonTree, iso, to_datetime

@@ -10,10 +10,10 @@ from dataclasses import replace
 from markupsafe import Markup
 
 from zrb_store.db.engine import Database
-from zrb_store.inspect.redaction import redacted
-from zrb_store.inspect.report import Budget, Plan, Report, describe
 from zrb_store.page.assets import CARD_STYLES, GRAPHER, PLOTTER, SESSION_SCRIPTS, inlined, style_of
 from zrb_store.page.card import Card
+from zrb_store.page.content import Budget, Plan, Report, describe
+from zrb_store.page.redaction import redacted
 from zrb_store.page.render import MOST_ATTEMPTS, MOST_ROWS, Context, as_json, environment, packed, queues
 from zrb_store.records import JsonObject, JsonValue
 from zrb_store.render.stderr import resuming_program

@@ -74,16 +74,14 @@ def dispatch(args: list[str]) -> int:
     from zrb_store.cli import run
 
     speaker.name = speaker.program
-    command = COMMANDS.get(args[0]) if args else None
-    if command is not None and command.under_zrb is not None:
-        return run(args, speaker.program, load(command.under_zrb)())
-    if args[:1] not in (["resume"], ["report"]):
-        return run(args, speaker.program)
+    if args[:1] != ["resume"]:
+        place = COMMANDS[args[0]].under_zrb if args[:1] and args[0] in COMMANDS else None
+        return run(args, speaker.program, None if place is None else load(place)())
     from zrb_store.plugin.resume import Resumer
 
     resumer = Resumer()
     code = run(args, speaker.program, resumer)
-    if code == 0:  # a report only plans
+    if code == 0:
         with error_exit():
             resumer.run()  # only when click is done: zrb reports its tasks' exceptions and signals
     return code

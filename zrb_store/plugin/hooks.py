@@ -9,13 +9,11 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
-import signal
-import sys
 from collections import deque
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
 import zrb
 
@@ -23,7 +21,6 @@ from zrb_store.masking import leave_out_frames_of
 from zrb_store.plugin import attempts, commands, compat, inputs, inputs_read, output
 from zrb_store.plugin.attach import recorder_of, where_kept
 from zrb_store.plugin.compat import (
-    AnyGroup,
     BaseTask,
     BaseTrigger,
     Callback,
@@ -34,13 +31,9 @@ from zrb_store.plugin.compat import (
     SharedContext,
 )
 from zrb_store.plugin.inputs_read import rendering
-from zrb_store.plugin.messages import speaker, warn
+from zrb_store.plugin.web import hook_web_server
 
 if TYPE_CHECKING:
-    from fastapi import FastAPI, Request
-    from zrb.config.web_auth_config import WebAuthConfig
-
-    from zrb_store.page.access import OnThisMachine, UnderLogin
     from zrb_store.plugin.ctx_xcom import CtxXcom
 
 P = ParamSpec("P")
@@ -119,83 +112,6 @@ def _password_is_secret() -> bool:
 
 def _shown(owner: type | ModuleType, name: str) -> str:
     return f"{owner.__name__.rpartition('.')[2]}.{name}"
-
-
-def _web_server_is_ending() -> bool:
-    """Whether zrb's web server has been asked to end. It waits for open connections, 1.21 for ever."""
-    server = getattr(signal.getsignal(signal.SIGINT), "__self__", None)  # while it runs, uvicorn handles the signal
-    return bool(getattr(server, "should_exit", False))
-
-
-PATH = "/xcom"
-# What a user of zrb's login must have among the accessible tasks to see the pages, unless it is the super admin.
-RIGHT = "xcom-page"
-
-
-def hook_web_server(patches: Patches) -> None:
-    """Show the pages as soon as zrb's web server is started, if the task that starts it has the form that we know."""
-    start = getattr(sys.modules.get("zrb.runner.cli"), "start_server", None)
-    action = getattr(start, "_action", None)
-    if not inspect.iscoroutinefunction(action):
-        return
-
-    @functools.wraps(action)
-    async def start_with_pages(*args: Any, **kwargs: Any) -> Any:
-        from zrb.runner import web_app  # late: imports the web server's libraries
-
-        if not hasattr(web_app.create_web_app, "__wrapped__"):
-            patches.wrap(web_app, "create_web_app", functools.partial(_create_web_app, patches))
-        return await action(*args, **kwargs)
-
-    patches.put(start, "_action", start_with_pages)
-
-
-def _create_web_app(
-    patches: Patches,
-    stock: Callable[Concatenate[AnyGroup, WebAuthConfig, P], FastAPI],
-    root_group: AnyGroup,
-    web_auth_config: WebAuthConfig,
-    *args: P.args,
-    **kwargs: P.kwargs,
-) -> FastAPI:
-    app = stock(root_group, web_auth_config, *args, **kwargs)
-    try:
-        app.mount(PATH, _pages(web_auth_config))
-    except Exception as error:  # noqa: BLE001 - zrb's server runs without our pages
-        warn(f"there are no pages at {PATH}/: {type(error).__name__}: {error}")
-        return app
-    scripts = inspect.getattr_static(type(compat.CFG), "WEB_JS_PATH")  # a property, which cannot be set in 1.21
-
-    def with_ours(self: Any) -> list[str]:
-        return [*scripts.__get__(self, type(self)), f"{PATH}/static/zrb-link.js"]
-
-    patches.put(type(compat.CFG), "WEB_JS_PATH", property(with_ours, getattr(scripts, "__set__", None)))
-    return app
-
-
-def _pages(web_auth_config: WebAuthConfig) -> UnderLogin | OnThisMachine:
-    from zrb.runner.web_util.user import get_user_from_request
-
-    from zrb_store.page.access import OnThisMachine, Refusal, UnderLogin
-    from zrb_store.page.site import Site
-    from zrb_store.page.watcher import Watcher
-
-    watcher = Watcher(is_ending=_web_server_is_ending)
-    # What keeps somebody logged in who looks at a page for hours.
-    scripts = ["/refresh-token.js"] if web_auth_config.enable_auth else []
-    site = Site(watcher, speaker.program, scripts)
-    right = compat.BaseTask(name=RIGHT)
-
-    async def refusal(request: Request) -> Refusal | None:
-        user = await get_user_from_request(web_auth_config, request)
-        if user.can_access_task(right):
-            return None
-        text = f"The user {user.username} may not see the stored sessions: that needs the right {RIGHT}."
-        return Refusal(text, "/login" if user.is_guest else None)
-
-    pages = UnderLogin(site.app(), refusal)
-    # Where nobody logs in, a page of the internet could read the sessions under a name that leads here.
-    return pages if web_auth_config.enable_auth else OnThisMachine(pages)
 
 
 # What is called in place of zrb's methods, with the method as it was and its arguments. Unknown parameters are passed

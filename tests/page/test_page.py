@@ -16,7 +16,7 @@ from urllib.parse import quote
 import pytest
 
 from tests.commands import Commands
-from tests.pages import Pages, raw, request
+from tests.page.pages import Pages, raw, request
 from tests.sessions import etl, inbox
 from zrb_store import Store, open_store
 from zrb_store.db import REVISION

@@ -8,7 +8,7 @@ import pytest
 
 from tests.commands import Commands
 from tests.consumers import two_deaths
-from tests.pages import Pages, raw
+from tests.page.pages import Pages, raw
 from zrb_store import Store
 from zrb_store.inspect.list import STATUSES
 

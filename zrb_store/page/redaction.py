@@ -16,10 +16,10 @@ from pathlib import PurePath
 from typing import Any
 
 from zrb_store.inspect.log import AttemptLog
-from zrb_store.inspect.report import Plan, Report
 from zrb_store.inspect.resume import Decision
 from zrb_store.inspect.show import Attempt, Queue, Step, Task
 from zrb_store.masking import MASK, one_line
+from zrb_store.page.content import Plan, Report
 from zrb_store.queries.by_hand import Change
 from zrb_store.queries.clock import Moment
 from zrb_store.queries.history import AttemptName, Replaced, Returned, Value

@@ -14,10 +14,19 @@ from urllib.parse import quote, urlsplit
 import sqlalchemy as sa
 from starlette.types import ASGIApp
 
+from tests.sessions import check
+from zrb_store.db.engine import Database
 from zrb_store.db.location import store_url
 from zrb_store.db.migrate import engine_of
+from zrb_store.page.content import describe
 from zrb_store.page.site import Site
 from zrb_store.page.watcher import Watcher
+
+
+def description(database: Database, name: str, **options: Any) -> dict[str, Any]:
+    """Return the description of a session that a report embeds, if it matches the schema."""
+    found: dict[str, Any] = check("report", describe(database, name, **options).to_json())
+    return found
 
 
 class Answer(NamedTuple):

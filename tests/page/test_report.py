@@ -20,9 +20,10 @@ import sqlalchemy as sa
 from hypothesis import strategies as st
 
 from tests.commands import Commands
-from tests.sessions import description, logged, show
+from tests.page.pages import description
+from tests.sessions import logged, show
 from zrb_store import Store, open_store
-from zrb_store.inspect.report import Budget, describe
+from zrb_store.page.content import Budget, describe
 from zrb_store.page.render import as_json
 from zrb_store.records import iso
 
@@ -313,7 +314,7 @@ def test_the_file_is_written_and_opened(
 
 @pytest.mark.on_sqlite
 def test_a_terminal_is_refused(command: Commands, filled: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("zrb_store.cli.report.on_terminal", lambda: True)
+    monkeypatch.setattr("zrb_store.page.commands.on_terminal", lambda: True)
     result = command("report", "etl-24")
     assert (result.code, result.out) == (2, "")
     assert "give -o FILE" in result.err
@@ -330,7 +331,7 @@ def test_no_other_command_imports_the_template_engine(location: str, filled: Sto
     done = subprocess.run(
         [sys.executable, "-c", code],
         env={"ZRB_STORE_URL": url, "PATH": ""},
-        cwd=Path(__file__).parent.parent,
+        cwd=Path(__file__).parent.parent.parent,
         capture_output=True,
         text=True,
         check=False,

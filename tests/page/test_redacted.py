@@ -20,9 +20,9 @@ from tests.scripts import Scripts
 from tests.sessions import check
 from zrb_store import Store, wait
 from zrb_store.db import tables
-from zrb_store.inspect import redaction
-from zrb_store.inspect.redaction import redacted
-from zrb_store.inspect.report import describe
+from zrb_store.page import redaction
+from zrb_store.page.content import describe
+from zrb_store.page.redaction import redacted
 
 KEPT = {"status", "started_at", "ended_at", "type", "state", "origin", "seq", "id", "number", "pushed_by"}
 

@@ -15,8 +15,8 @@ from zrb_store.cli.arguments import format_option, output_option, session_argume
 from zrb_store.cli.command import command
 from zrb_store.errors import ZrbStoreError
 from zrb_store.inspect import session_names
-from zrb_store.inspect.report import Plan
 from zrb_store.inspect.resume import ResumeOptions
+from zrb_store.page.content import Plan
 from zrb_store.records import SessionRecord
 from zrb_store.render.document import on_terminal
 from zrb_store.render.format import program_name

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.pages import Answer, request
+from tests.page.pages import Answer, request
 from zrb_store.page.access import OnThisMachine, WithToken, is_loopback, new_token
 
 TOKEN = "a-secret_token"

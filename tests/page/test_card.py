@@ -17,8 +17,8 @@ from tests.processes import Child
 from tests.sessions import check, etl, inbox
 from tests.test_reclaim import hold_a_value
 from zrb_store import Run, Store
-from zrb_store.inspect.report import describe
 from zrb_store.page.card import Card
+from zrb_store.page.content import describe
 
 
 def made(store: Store, name: str = "etl") -> Card:

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.commands import Commands
-from tests.page_server import Server
+from tests.page.server import Server
 from tests.postgres import DEADLINE, private_server, wait_until
 from zrb_store import Store, open_store
 
