@@ -59,7 +59,7 @@ def installed() -> tuple[Wing, ...]:
         try:
             found.append(import_module(f"{module}.wing").WING)
         except ModuleNotFoundError as error:
-            if error.name != module:
+            if error.name not in (module, f"{module}.wing"):  # Python may have left its cache in the folder
                 raise
     return tuple(found)
 
