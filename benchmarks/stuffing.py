@@ -38,6 +38,9 @@ def _opened(location: str | Path) -> Iterator[Execute]:
     with psycopg.connect(str(location).replace("+psycopg", "", 1)) as server:
         server.execute("SET session_replication_role = replica")
         yield server.execute
+        server.commit()
+        server.autocommit = True
+        server.execute("VACUUM (ANALYZE)")  # as the server does by itself within a minute
 
 
 def add_values(path: Path, queue_id: int, count: int, *, attempt_id: int, taken: bool, after: int = 0) -> None:
@@ -124,7 +127,6 @@ def add_sessions(location: str | Path, count: int) -> None:
         _add_unfinished(execute, count)
         if "://" in str(location):
             execute(f"SELECT setval('zrb_tick', {(count + 100) * _TICKS})")
-            execute("ANALYZE")  # as the server does by itself before long
         else:
             execute(f"UPDATE zrb_clock SET tick = {(count + 100) * _TICKS}")
 
