@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping
 from importlib import import_module
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 NAMES = ("shell", "page", "transfer", "replay")
 """The folders of this package that are wings."""
@@ -62,6 +62,11 @@ def installed() -> tuple[Wing, ...]:
             if error.name not in (module, f"{module}.wing"):  # Python may have left its cache in the folder
                 raise
     return tuple(found)
+
+
+def place_of(point: Literal["command_resumer", "web_pages", "recorded_step"]) -> str | None:
+    """Return what a wing has registered for a point; None if no wing that is here has."""
+    return next(filter(None, (getattr(wing, point) for wing in installed())), None)
 
 
 def load(place: str) -> Any:

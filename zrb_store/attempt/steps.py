@@ -31,7 +31,7 @@ from zrb_store.queries.steps import NewStep, StepKey, StepRecord
 from zrb_store.queries.stored_step import use
 from zrb_store.records import iso
 from zrb_store.settings import REPLAYS
-from zrb_store.wings import installed, load
+from zrb_store.wings import load, place_of
 from zrb_store.xcom import current_attempt
 
 NOT_RESTORABLE: Final = "not-restorable"
@@ -228,10 +228,8 @@ class Steps:
         known = steps.newest(attempt.database, attempt.id, attempt.task, key)
         if REPLAYS not in os.environ:
             return known
-        for wing in installed():
-            if wing.recorded_step is not None:
-                known = load(wing.recorded_step)(attempt, attempt.task, key, known)
-        return known
+        place = place_of("recorded_step")
+        return known if place is None else load(place)(attempt, attempt.task, key, known)
 
     def end_dead(self, transaction: Transaction, known: StepRecord) -> None:
         """End a step whose process has died, and undo what it did."""

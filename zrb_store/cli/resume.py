@@ -25,7 +25,7 @@ from zrb_store.records import JsonTree, SessionRecord
 from zrb_store.render.stderr import print_line
 from zrb_store.run.lifecycle import refuse_waiting
 from zrb_store.store import Store, open_store
-from zrb_store.wings import installed, load
+from zrb_store.wings import load, place_of
 
 if TYPE_CHECKING:
 
@@ -239,11 +239,11 @@ def _resumer(store: Store, session: SessionRecord, resumer: Resumer | None, word
 
 def command_resumer(session: SessionRecord) -> CommandResumer:
     """Return what resumes a session that runs a command."""
-    for wing in installed():
-        if wing.command_resumer is not None:
-            resumer: CommandResumer = load(wing.command_resumer)()
-            return resumer
-    raise ZrbStoreError(f"session {session.name} runs a command: install a zrb-store that has the command `run`")
+    place = place_of("command_resumer")
+    if place is None:
+        raise ZrbStoreError(f"session {session.name} runs a command: install a zrb-store that has the command `run`")
+    resumer: CommandResumer = load(place)()
+    return resumer
 
 
 def _parse_change(text: str) -> tuple[str, str]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
 from zrb_store.plugin import compat
 from zrb_store.plugin.compat import AnyGroup, Patches
 from zrb_store.plugin.messages import speaker, warn
-from zrb_store.wings import installed, load
+from zrb_store.wings import load, place_of
 
 if TYPE_CHECKING:
     from fastapi import FastAPI, Request
@@ -29,7 +29,7 @@ RIGHT = "xcom-page"
 
 def hook_web_server(patches: Patches) -> None:
     """Show the pages as soon as zrb's web server is started, if the task that starts it has the form that we know."""
-    place = next((wing.web_pages for wing in installed() if wing.web_pages is not None), None)
+    place = place_of("web_pages")
     start = getattr(sys.modules.get("zrb.runner.cli"), "start_server", None)
     action = getattr(start, "_action", None)
     if place is None or not inspect.iscoroutinefunction(action):
