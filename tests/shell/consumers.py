@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from tests.postgres import wait_until
 from tests.processes import DEADLINE, Child
-from zrb_store import cli
+from zrb_store import Store, cli
 from zrb_store.db.clock import clock
 from zrb_store.db.location import store_url
 from zrb_store.runtime import lease
@@ -205,6 +205,11 @@ class Shell:
     def close(self) -> None:
         """Kill what still runs."""
         self._stack.close()
+
+
+def fill(store: Store, *values: object) -> None:
+    """Push values to the queue that these tests consume."""
+    store.session("inbox").xcom["files"].extend(values)
 
 
 def shells(folder: Path, location: str) -> Iterator[Shell]:

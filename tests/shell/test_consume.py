@@ -6,32 +6,15 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from tests.commands import Commands
-from tests.rows import all_rows, faults, query, states
-from tests.shell.consumers import Shell, shells
+from tests.rows import all_rows, query, states
+from tests.shell.consumers import Shell, fill
 from zrb_store import Store
 
-pytestmark = pytest.mark.long_on_postgresql
-
-
-@pytest.fixture
-def shell(location: str, tmp_path: Path) -> Iterator[Shell]:
-    yield from shells(tmp_path, location)
-
-
-@pytest.fixture(autouse=True)
-def check_rows(store: Store) -> Iterator[None]:
-    yield
-    assert faults(store) == []
-
-
-def fill(store: Store, *values: object) -> None:
-    store.session("inbox").xcom["files"].extend(values)
+pytestmark = [pytest.mark.long_on_postgresql, pytest.mark.usefixtures("sound")]
 
 
 def test_a_command_that_succeeds(store: Store, shell: Shell) -> None:

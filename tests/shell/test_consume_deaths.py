@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,7 +14,7 @@ import pytest
 from tests.commands import Commands
 from tests.postgres import private_server
 from tests.rows import faults, query, states
-from tests.shell.consumers import Consumer, Shell, shells
+from tests.shell.consumers import Consumer, Shell, fill
 from zrb_store import SessionBusy, Store, open_store
 from zrb_store.process import has_living_member
 
@@ -25,15 +24,6 @@ FAMILY = "sleep 1000 & echo $$ >group; wait"
 """A script that works for ever, with a child, and writes the number of its process group."""
 LOOKS_DEAD = "UPDATE zrb_run SET boot_id = 'elsewhere', lease_expires_at = 1, suspected_at = 1 WHERE ended_at IS NULL"
 ON_SQLITE = pytest.mark.parametrize("location", ["sqlite"], indirect=True)
-
-
-@pytest.fixture
-def shell(location: str, tmp_path: Path) -> Iterator[Shell]:
-    yield from shells(tmp_path, location)
-
-
-def fill(store: Store, *values: object) -> None:
-    store.session("inbox").xcom["files"].extend(values)
 
 
 def taken(store: Store) -> list[str]:

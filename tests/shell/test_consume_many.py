@@ -7,39 +7,23 @@ import errno
 import os
 import re
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
-from tests.rows import faults, query, states
-from tests.shell.consumers import Consumer, Shell, shells
+from tests.rows import query, states
+from tests.shell.consumers import Consumer, Shell, fill
 from zrb_store import Store
 from zrb_store.shell.command import CommandRunner
 from zrb_store.shell.consumer import ShellConsumer
 
-pytestmark = pytest.mark.long_on_postgresql
+pytestmark = [pytest.mark.long_on_postgresql, pytest.mark.usefixtures("sound")]
 
 WORK = 'echo "$1" >>started; while [ ! -e go ]; do sleep 0.02; done; echo "$1" >>done'
 """A script that works until the file `go` is there."""
 
 LIBC = ctypes.CDLL(None)
-
-
-@pytest.fixture
-def shell(location: str, tmp_path: Path) -> Iterator[Shell]:
-    yield from shells(tmp_path, location)
-
-
-@pytest.fixture(autouse=True)
-def check_rows(store: Store) -> Iterator[None]:
-    yield
-    assert faults(store) == []
-
-
-def fill(store: Store, *values: object) -> None:
-    store.session("inbox").xcom["files"].extend(values)
 
 
 def taken(store: Store) -> list[str]:
