@@ -79,6 +79,8 @@ FAULTS = {
         "UPDATE zrb_output SET data = '[]'",
         "UPDATE zrb_output SET size = size + 1 WHERE piece = 2",
     ],
+    "attempt-rules": ["UPDATE zrb_attempt SET ended_tick = NULL WHERE task = 'read'"],
+    "value-rules": ["UPDATE zrb_value SET ended_tick = NULL WHERE state = 'taken'"],
     "attempt-times": ["UPDATE zrb_attempt SET ended_tick = started_tick - 1 WHERE task = 'read'"],
     "session-status": [
         "UPDATE zrb_session SET status = 'done' WHERE name = 'etl'",

@@ -208,6 +208,8 @@ def test_each_fault_in_the_rows_is_found(used: Store) -> None:
             if check == "queue-numbers" and on_sqlite:
                 assert findings == {}, "SQLite computes the next seq from the rows, so that this is no fault"
                 continue
+            if check.endswith("-rules") and on_sqlite:
+                continue  # SQLite refuses these rows, and `examine` has it check its file
             assert check in findings, fault
             assert findings[check].remedy
             assert len(str(findings[check]).splitlines()) == 1

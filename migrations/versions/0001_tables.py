@@ -42,17 +42,24 @@ def check(name: str, condition: str) -> sa.CheckConstraint:
     return sa.CheckConstraint(condition, name=op.f(f"ck_{name}"))
 
 
-def numbers(table: str, **limits: tuple[int, int]) -> list[sa.CheckConstraint]:
+def words(table: str, column: str, *allowed: str) -> sa.CheckConstraint:
+    return check(f"{table}_{column}", " OR ".join(f"{column} = '{word}'" for word in allowed))
+
+
+def checks_on_sqlite(table: str, **conditions: str) -> list[sa.CheckConstraint]:
+    """Return the rules that PostgreSQL does not check, because they would cost too much there."""
     if not on_sqlite():
         return []
+    return [check(f"{table}_{name}", condition) for name, condition in conditions.items()]
+
+
+def numbers(table: str, **limits: tuple[int, int]) -> list[sa.CheckConstraint]:
     conditions = (f"{column} BETWEEN {least} AND {most}" for column, (least, most) in limits.items())
-    return [check(f"{table}_numbers", " AND ".join(conditions))]
+    return checks_on_sqlite(table, numbers=" AND ".join(conditions))
 
 
 def flags(table: str, *columns: str) -> list[sa.CheckConstraint]:
-    if not on_sqlite():
-        return []
-    return [check(f"{table}_flags", " AND ".join(f"{column} IN (0, 1)" for column in columns))]
+    return checks_on_sqlite(table, flags=" AND ".join(f"{column} IN (0, 1)" for column in columns))
 
 
 def json(table: str, **types: str) -> list[sa.CheckConstraint]:
@@ -98,7 +105,7 @@ def upgrade() -> None:
         sa.Column("ended_tick", BigInt),
         sa.Column("tasks", sa.Text),
         sa.Column("inputs", sa.Text),
-        check("zrb_session_status", "status IN ('open', 'running', 'waiting', 'completed', 'failed', 'interrupted')"),
+        words("zrb_session", "status", "open", "running", "waiting", "completed", "failed", "interrupted"),
         *numbers("zrb_session", fence=COUNT, created_at=TIME, created_tick=TICK, ended_at=TIME, ended_tick=TICK),
         *flags("zrb_session", "pinned"),
         *json("zrb_session", path="array", tasks="object", inputs="object"),
@@ -178,8 +185,8 @@ def upgrade() -> None:
         sa.Column("error_message", sa.Text),
         sa.Column("error_traceback", sa.Text),
         sa.Column("inputs", sa.Text),
-        check("zrb_run_origin", "origin IN ('cli', 'web', 'library', 'reclaim')"),
-        check("zrb_run_status", "status IN ('completed', 'failed', 'interrupted', 'lost', 'waiting')"),
+        words("zrb_run", "origin", "cli", "web", "library", "reclaim"),
+        words("zrb_run", "status", "completed", "failed", "interrupted", "lost", "waiting"),
         *numbers(
             "zrb_run",
             number=NUMBER,
@@ -245,7 +252,7 @@ def upgrade() -> None:
         sa.Column("inside", sa.Text),
         sa.Column("arguments", sa.Text),
         sa.Column("result", sa.Text),
-        check("zrb_attempt_status", "status IN ('running', 'completed', 'failed', 'interrupted', 'lost', 'waiting')"),
+        words("zrb_attempt", "status", "running", "completed", "failed", "interrupted", "lost", "waiting"),
         *numbers(
             "zrb_attempt",
             fence=COUNT,
@@ -263,27 +270,17 @@ def upgrade() -> None:
         ),
         *flags("zrb_attempt", "restorable", "once"),
         *json("zrb_attempt", attributes="object", inputs_read="array", inputs_assigned="object"),
-        check(
-            "zrb_attempt_ended",
-            "(status = 'running') = (ended_at IS NULL) AND (ended_at IS NULL) = (ended_tick IS NULL)",
-        ),
-        check("zrb_attempt_order", "ended_tick >= started_tick AND given_back_tick >= ended_tick"),
-        check(
-            "zrb_attempt_given_back",
-            "(given_back_at IS NULL OR ended_at IS NOT NULL) AND (given_back_at IS NULL) = (given_back_tick IS NULL)",
-        ),
-        check(
-            "zrb_attempt_result",
-            "(result_queue_id IS NULL) = (result_seq IS NULL) AND (result_seq IS NULL OR step_of IS NULL)",
-        ),
-        check(
-            "zrb_attempt_step",
-            "CASE WHEN step_of IS NULL THEN step IS NULL AND step_number IS NULL AND parent_id IS NULL AND NOT once "
+        *checks_on_sqlite(
+            "zrb_attempt",
+            ended="(status = 'running') = (ended_at IS NULL) AND (ended_at IS NULL) = (ended_tick IS NULL)",
+            order="ended_tick >= started_tick AND given_back_tick >= ended_tick",
+            given_back="(given_back_at IS NULL OR ended_at IS NOT NULL) "
+            "AND (given_back_at IS NULL) = (given_back_tick IS NULL)",
+            result="(result_queue_id IS NULL) = (result_seq IS NULL) AND (result_seq IS NULL OR step_of IS NULL)",
+            step="CASE WHEN step_of IS NULL "
+            "THEN step IS NULL AND step_number IS NULL AND parent_id IS NULL AND NOT once "
             "ELSE step IS NOT NULL AND step_number IS NOT NULL AND task = step_of || '/' || step_number END",
-        ),
-        check(
-            "zrb_attempt_wait",
-            "CASE WHEN step_of IS NULL THEN awaited_queue IS NULL AND deadline_at IS NULL "
+            wait="CASE WHEN step_of IS NULL THEN awaited_queue IS NULL AND deadline_at IS NULL "
             "ELSE status <> 'waiting' OR awaited_queue IS NOT NULL OR deadline_at IS NOT NULL END",
         ),
         sa.ForeignKeyConstraint(
@@ -351,7 +348,7 @@ def upgrade() -> None:
         sa.Column("orphaned", Flag, nullable=False, server_default=sa.false()),
         sa.Column("plain", Flag, nullable=False, server_default=sa.false()),
         sa.Column("data", sa.Text, nullable=False),
-        check("zrb_value_state", "state IN ('live', 'taken', 'removed', 'retracted', 'dead')"),
+        words("zrb_value", "state", "live", "taken", "removed", "retracted", "dead"),
         *numbers(
             "zrb_value",
             seq=SEQ,
@@ -365,10 +362,13 @@ def upgrade() -> None:
             moved_from=SEQ,
         ),
         *flags("zrb_value", "orphaned", "plain"),
-        check("zrb_value_ended", "(state = 'live') = (ended_at IS NULL) AND (ended_at IS NULL) = (ended_tick IS NULL)"),
-        check("zrb_value_order", "ended_tick >= pushed_tick"),
-        check("zrb_value_held", "state IN ('taken', 'removed') OR (taken_by IS NULL AND NOT orphaned)"),
-        check("zrb_value_dead", "state <> 'dead' OR failed_deliveries > 0"),
+        *checks_on_sqlite(
+            "zrb_value",
+            ended="(state = 'live') = (ended_at IS NULL) AND (ended_at IS NULL) = (ended_tick IS NULL)",
+            order="ended_tick >= pushed_tick",
+            held="state IN ('taken', 'removed') OR (taken_by IS NULL AND NOT orphaned)",
+            dead="state <> 'dead' OR failed_deliveries > 0",
+        ),
         sa.ForeignKeyConstraint(["queue_id"], ["zrb_queue.id"], name="fk_zrb_value_queue_id", ondelete="CASCADE"),
         sa.ForeignKeyConstraint(["pushed_by"], ["zrb_attempt.id"], name="fk_zrb_value_pushed_by", ondelete="SET NULL"),
         sa.ForeignKeyConstraint(["taken_by"], ["zrb_attempt.id"], name="fk_zrb_value_taken_by", ondelete="SET NULL"),

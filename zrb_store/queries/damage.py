@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from zrb_store.db.columns import TABLES, Columns
-from zrb_store.db.core import sa, statement, t
+from zrb_store.db.core import exists, sa, statement, t
 from zrb_store.db.dialect import whole_text
 from zrb_store.db.rows import DamagedRow, fit
 from zrb_store.db.transaction import Row, Transaction
@@ -79,6 +79,18 @@ def rows_of(table: str) -> sa.Select[*Row]:
 def invariant(table: str, name: str, wrong: str, violation: Callable[[], Condition], **more: Any) -> Invariant:
     """Return an invariant that is the same in both kinds of databases."""
     return Invariant(table, name, wrong, lambda _: violation(), **more)
+
+
+def row_rules(table: str, name: str) -> Invariant:
+    """Return the invariant that the rows of a table meet the rules that PostgreSQL does not check."""
+
+    def is_broken() -> Condition:
+        rows = t.metadata.tables[table]
+        same = rows.alias("same")  # alone in its query, since the rules name columns without a table
+        key = (same.c[column.name] == column for column in rows.primary_key)
+        return exists(*key, sa.literal_column(f"NOT ({t.dear_rules(rows)})", sa.Boolean), rows=same)
+
+    return invariant(table, name, "break a rule of their table", is_broken, dialect="postgresql")
 
 
 SHOWN = 3

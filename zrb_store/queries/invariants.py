@@ -16,7 +16,7 @@ from zrb_store.db.core import exists, is_one_of, literal, made_once, sa, stateme
 from zrb_store.db.dialect import among, byte_length, now, whole_text
 from zrb_store.db.transaction import Executor, Row, Transaction
 from zrb_store.queries.attempts import attempt_as, is_of_no_task, is_step
-from zrb_store.queries.damage import RESTORE, SHOWN, Invariant, invariant, label, rows_of, say
+from zrb_store.queries.damage import RESTORE, SHOWN, Invariant, invariant, label, row_rules, rows_of, say
 from zrb_store.queries.values import is_same_value
 from zrb_store.queries.wait_invariants import OF_WAITS, RERUN, parent_is
 from zrb_store.records import UNFINISHED
@@ -161,6 +161,7 @@ _OF_VALUES = [
         lambda: (t.value.c.data == literal("")) != _has_chunk(literal(0)),
         remedy=_RESTORE_VALUE,
     ),
+    row_rules("zrb_value", "value-rules"),
     invariant(
         "zrb_chunk",
         "value-chunks",
@@ -362,6 +363,7 @@ _OF_ATTEMPTS = [
             ),
         ),
     ),
+    row_rules("zrb_attempt", "attempt-rules"),
     _attempt(
         "output-pieces",
         "have output with a missing piece",
