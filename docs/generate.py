@@ -42,6 +42,7 @@ from zrb_store.db.dialect.sqlite import SCHEMA
 from zrb_store.db.location import store_url
 from zrb_store.operations.copy import FIELDS
 from zrb_store.transfer.lines import FORMAT
+from zrb_store.wings import Setting
 from zrb_store.xcom import Xcoms
 
 DOCS = Path(__file__).resolve().parent
@@ -400,7 +401,7 @@ def settings_page() -> str:
     return text
 
 
-def _shown_default(setting: settings.Setting) -> str:
+def _shown_default(setting: Setting) -> str:
     shown = setting.shown_default
     return f"`{shown}`" if shown == setting.default else shown
 

@@ -25,9 +25,7 @@ from xdist.scheduler import LoadScopeScheduling
 
 from tests import next_release, pgbouncer, postgres
 from tests.commands import Commands
-from tests.processes import start_server
 from tests.statements import built_again
-from tests.told import Told
 from tests.zrb.environments import ALL, CHOSEN, RELEASES, left_out, releases
 from zrb_store.db import migrate, patience
 from zrb_store.db.clock import Clock
@@ -350,15 +348,6 @@ def store(location: str) -> Iterator[Store]:
 def command(location: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Commands:
     """The command `zrb-store` on an empty store."""
     return Commands(location, monkeypatch, capsys.readouterr)
-
-
-@pytest.fixture
-def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Told:
-    """What the command of ZRB_STORE_NOTIFY, which is set in this process alone, has been told."""
-    start_server()
-    made = Told(tmp_path / "told")
-    monkeypatch.setenv("ZRB_STORE_NOTIFY", made.command)
-    return made
 
 
 @pytest.fixture

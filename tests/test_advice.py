@@ -27,8 +27,9 @@ _COMMAND = rf"(?:{'|'.join(map(re.escape, COMMANDS))})\b"
 # Texts that are no messages, and where their commands are made what the reader types.
 OTHERWISE = {
     "zrb_store/transfer/commands.py",  # an example of --help: Command.format_epilog
-    "zrb_store/inspect/alert.py",  # a bare command: `check` passes it through command_as_typed
-    "zrb_store/runtime/notify.py",  # a bare command for the command of ZRB_STORE_NOTIFY
+    "zrb_store/inspect/incomplete.py",  # a bare command: an alert gives it, a message puts it between backticks
+    "zrb_store/watch/alert.py",  # a bare command: `check` passes it through command_as_typed
+    "zrb_store/watch/notify.py",  # a bare command for the command of ZRB_STORE_NOTIFY
 }
 
 

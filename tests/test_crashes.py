@@ -48,7 +48,7 @@ def test_a_workflow_that_is_killed_anywhere_loses_nothing(
         assert "half done or lost: 0" in figures
         assert child.join() == 0
     # Every point belongs to the workflow or to the tests below.
-    others = (*MANUAL_CHANGES, *CHANGES_OF_CONSUMERS, "wait")
+    others = (*MANUAL_CHANGES, *CHANGES_OF_CONSUMERS, "ack", "wait")
     assert points | {f"{change}:{place}" for change in others for place in PLACES} == set(POINTS)
 
 
@@ -115,7 +115,7 @@ def test_what_people_do_by_hand_may_die_at_any_statement(store: Store, monkeypat
     poison.max_deliveries = 1
     poison.extend(["deadly", "too"])
     deliver(store, poison.pop, times=2)
-    for change in ("replace", "drop", "requeue", "queue", "ack"):
+    for change in ("replace", "drop", "requeue", "queue"):
         until_it_lives(store, monkeypatch, partial(MANUAL_CHANGES[change], store))
     until_it_lives(store, monkeypatch, lambda: set_paused(store.database, "inbox", "files", True))
     until_it_lives(store, monkeypatch, lambda: set_retry_after(store.database, "inbox", "files", [10]))

@@ -17,10 +17,10 @@ from zrb.llm.skill.manager import SkillManager
 import zrb_store
 from benchmarks import summary
 from tests.sessions import schemas
-from zrb_store import settings
+from zrb_store import settings, wings
 from zrb_store.cli.command import app
 from zrb_store.cli.command_table import COMMANDS as TABLE
-from zrb_store.settings import ALERT_VARIABLES, CHILD_VARIABLES
+from zrb_store.settings import CHILD_VARIABLES
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [
@@ -111,7 +111,7 @@ def test_the_page_of_performance_has_the_figures_of_the_results() -> None:
 
 
 def test_every_setting_is_on_its_page_and_every_one_there_is_read() -> None:
-    table_text = inspect.getsource(settings).partition("SETTINGS = (")[2].partition("\n)\n")[0]
+    table_text = inspect.getsource(settings).partition("_OF_THE_CORE = (")[2].partition("\n)\n")[0]
     source = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "zrb_store").rglob("*.py"))
     inner = set(CHILD_VARIABLES).difference(one.name for one in settings.SETTINGS)
     read = set(re.findall(r"\bZRB_STORE_[A-Z_]+[A-Z]\b", source.replace(table_text, ""))) - inner
@@ -124,7 +124,8 @@ def test_every_exit_code_and_variable_of_a_hook_is_on_the_page_of_settings() -> 
     for name, error in vars(zrb_store.errors).items():
         if isinstance(error, type) and issubclass(error, zrb_store.errors.ZrbStoreError):
             assert f"`{name}`" in codes[str(error.exit_code)], name
-    assert set(ALERT_VARIABLES) <= set(
+    variables = {name for wing in wings.installed() for name in wing.variables}
+    assert variables <= set(
         re.findall(r"^\| `(ZRB_STORE_\w+)`", SETTINGS_PAGE.partition("## Variables")[2], re.MULTILINE)
     )
 

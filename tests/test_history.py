@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,10 +9,9 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from tests.sessions import etl, inbox, logged, show
+from tests.history import check_statements, fill_with_much
+from tests.sessions import logged, show
 from zrb_store import Store, open_store
-from zrb_store.db import REVISION_SQL
-from zrb_store.inspect.check import alerts
 from zrb_store.inspect.diff import diff
 from zrb_store.inspect.get import get_result, get_value
 from zrb_store.inspect.list import list_sessions
@@ -46,7 +43,6 @@ READS: dict[str, tuple[int, Callable[[Store], Any]]] = {
     "last failed": (6, lambda store: resolve(store.database, "@last-failed")),
     "list holds": (3, lambda store: held(store)),
     "forks": (1, lambda store: copies(store.database, "etl-24", "rows", 1, 0)),
-    "check": (11, lambda store: alerts(store.database, {})),
     "complete a session": (1, lambda store: names_with_prefix(store.database, "etl-2", 5)),
     "complete a task": (1, lambda store: main_tasks(store.database)),
 }
@@ -60,35 +56,10 @@ def sqlite_store(
     path = tmp_path_factory.mktemp("read") / "store.db"
     path.write_bytes(sqlite_template.read_bytes())
     with open_store(path) as store:
-        inbox(store, *(f"{number}.csv" for number in range(200)))
-        for number in range(60):
-            store.session(f"old-{number}").xcom["q"].extend(range(40))
-        for _ in range(150):  # many more runs than are asked for at once
-            store.session("old-0").run(again=True).start().end("completed")
-        stepping(store)
-        for number in range(60):
-            etl(store, f"etl-{number}", broken=number % 2 == 0)
-        # Add many more rows than a reader looks at, so that the query planner avoids scans.
-        store.database.execute(
-            sa.text(
-                "INSERT INTO zrb_return (queue_id, seq, taken_at, taken_tick, returned_at, returned_tick, reason) "
-                "SELECT queue_id, seq, pushed_at, pushed_tick, pushed_at, pushed_tick, 'failed' FROM zrb_value "
-                "WHERE pushed_by IS NULL"
-            )
-        )
+        fill_with_much(store)
         if request.param:
             store.database.execute(sa.text(request.param))
         yield store
-
-
-def stepping(store: Store) -> None:
-    """Make a session whose task took values of another session in 50 steps, and was interrupted."""
-    run = store.session("stepping").run().start()
-    attempt = run.begin("load")
-    for number in range(50):
-        attempt.step(f"step {number}", store.session("inbox").xcom["files"].pop)
-    attempt.fail(status="interrupted")
-    run.end("interrupted")
 
 
 def held(store: Store) -> list[Any]:
@@ -103,36 +74,9 @@ def compared(store: Store, a: str, b: str) -> list[Any]:
         return [each._asdict() for each in differences]
 
 
-def statements(store: Store, read: Callable[[Store], Any]) -> list[str]:
-    """Return the SELECT statements that a reader runs, with parameters filled in."""
-    driver: sqlite3.Connection = store.database._connection().driver
-    seen: list[str] = []
-    driver.set_trace_callback(seen.append)
-    try:
-        read(store)
-    finally:
-        driver.set_trace_callback(None)
-    # Whether the store was upgraded is asked once a second, whatever is read.
-    return [sql for sql in seen if sql.startswith("SELECT") and sql != REVISION_SQL]
-
-
 @pytest.mark.parametrize("name", READS)
 def test_reads_take_few_statements_each_by_an_index(sqlite_store: Store, name: str) -> None:
-    driver = sqlite3.connect(str(sqlite_store.database.url.database))
-    driver.create_function("zrb_now", 0, lambda: 0)
-    most, read = READS[name]
-    found = statements(sqlite_store, read)
-    assert len(found) <= most
-    for sql in found:
-        for *_, step in driver.execute(f"EXPLAIN QUERY PLAN {sql}"):
-            # Only the few that run, or are dead.
-            few = "SCAN (zrb_attempt|zrb_value) USING (COVERING )?INDEX ix_zrb_(attempt_running|value_dead)"
-            assert re.fullmatch(few, step) or not step.startswith("SCAN zrb_"), (sql, step)
-            # The sessions that may be the last to start or end are few, and so are the queues with dead values.
-            may_sort = "ORDER BY coalesce(zrb_session.ended_tick" in sql or "ix_zrb_value_dead" in sql
-            sorts = "TEMP B-TREE FOR ORDER BY" in step and "zrb_session.id" in sql.partition("FROM")[0]
-            assert may_sort or not sorts, sql
-    driver.close()
+    check_statements(sqlite_store, *READS[name])
 
 
 def test_what_is_shown_of_many_sessions_is_right(sqlite_store: Store) -> None:

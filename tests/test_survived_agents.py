@@ -17,8 +17,8 @@ from zrb_store.agents import durable
 from zrb_store.errors import RequestChanged
 from zrb_store.inspect.conversation import turns
 from zrb_store.inspect.show import open_session
-from zrb_store.inspect.stats import task_stats
 from zrb_store.testing import Crash, crash_at, expire_lease
+from zrb_store.watch.stats import task_stats
 
 
 class Desk:

@@ -88,3 +88,31 @@ def test_a_session_of_run_is_shown_and_not_resumed_without_its_wing(tmp_path: Pa
         )
     assert copy.command("report", "s").returncode == 0
     assert copy.command("doctor").returncode == 0
+
+
+def test_without_watch_nobody_is_told_and_that_is_said(tmp_path: Path) -> None:
+    copy = Copy("watch", tmp_path)
+    copy.environment["ZRB_STORE_NOTIFY"] = "touch told"
+    failed = copy.command("run", "s", "--", "false")
+    assert failed.returncode == 1
+    assert failed.stderr.splitlines()[0] == (
+        "zrb-store: ZRB_STORE_NOTIFY is not a setting of zrb-store, and is ignored: `zrb-store db status` lists the "
+        "settings"
+    )
+    assert not (tmp_path / "told").exists()
+    assert "failed" in copy.command("show", "s").stdout
+
+
+ASK = """
+from tests.page.pages import Pages
+pages = Pages("store.db")
+print("Queues" in pages("/").text, "Stats" in pages("/").text)
+pages("/stats", status=404)
+"""
+
+
+def test_without_watch_no_page_leads_to_statistics(tmp_path: Path) -> None:
+    copy = Copy("watch", tmp_path)
+    open_store(tmp_path / "store.db").close()
+    asked = copy.python("-c", ASK)
+    assert asked.stdout == "True False\n", asked.stderr

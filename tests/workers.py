@@ -276,7 +276,6 @@ def try_as_nobody(pipe: Connection, path: str, action: str) -> None:
 
 MANUAL_CHANGES: dict[str, Callable[[Store], object]] = {
     "drop": lambda store: drop(store.database, ["inbox/files#1", "inbox/poison#1"], "why"),
-    "ack": lambda store: sessions.acknowledge(store.database, "etl", reason="known"),
     "fork": lambda store: sessions.fork(store.database, "etl", "load"),
     "mark": lambda store: mark.mark(store.database, "etl", "load", codec.encode("by hand")),
     "pin": lambda store: pin(store.database, "etl"),

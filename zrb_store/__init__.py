@@ -24,7 +24,7 @@ Where to look:
     codec/       values as JSON text            render/    text for terminals and pages
     agents/      any pydantic-ai agent over steps
     cli/, plugin/    the edges: commands, and zrb
-    shell/, replay/, page/, transfer/    wings (wings.py): each is whole, and can be deleted
+    shell/, watch/, page/, transfer/, replay/    wings (wings.py): each is whole, and can be deleted
 """
 
 from __future__ import annotations

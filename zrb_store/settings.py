@@ -9,10 +9,10 @@ from __future__ import annotations
 import os
 import re
 from datetime import timedelta
-from typing import NamedTuple
 
 from zrb_store.errors import InvalidArgument
 from zrb_store.local_time import parse_duration
+from zrb_store.wings import Setting, installed
 
 DEFAULT_MAX_VALUE = 16 * 1024 * 1024
 
@@ -21,21 +21,7 @@ DEFAULT_OUTPUT_LIMIT = 64 * 1024
 _PREFIX = "ZRB_STORE_"
 
 
-class Setting(NamedTuple):
-    """A variable that users set."""
-
-    name: str
-    meaning: str  # in Markdown
-    default: str | None  # as one would write it; None if it is unset by default
-    explained: str | None = None  # the default in words, if it does not explain itself
-
-    @property
-    def shown_default(self) -> str:
-        """The default as people read it."""
-        return self.explained or self.default or ""
-
-
-SETTINGS = (
+_OF_THE_CORE = (
     Setting(
         "ZRB_STORE_URL",
         'file path or SQLAlchemy URL (`postgresql://...` with `pip install "zrb-store[postgres]"`)',
@@ -97,27 +83,22 @@ SETTINGS = (
         str(DEFAULT_OUTPUT_LIMIT),
         "65536 (64 KiB)",
     ),
-    Setting(
-        "ZRB_STORE_NOTIFY",
-        "a shell command to [start](../how-to/alerts.md) when a run fails, is interrupted or waits, a value dies, or "
-        "the store cannot be used",
-        None,
-        "none",
-    ),
 )
 
+SETTINGS = (*_OF_THE_CORE, *(setting for wing in installed() for setting in wing.settings))
+"""Every setting."""
 _DEFAULTS = {setting.name: setting.default for setting in SETTINGS}
 
-ALERT_VARIABLES = (
-    *("ZRB_STORE_EVENT", "ZRB_STORE_SESSION", "ZRB_STORE_TASK", "ZRB_STORE_VALUE", "ZRB_STORE_ERROR"),
-    *("ZRB_STORE_REMEDY", "ZRB_STORE_MESSAGE", "ZRB_STORE_URL", "ZRB_STORE_SHOWN_URL"),
-)
-"""The variables that the command of `ZRB_STORE_NOTIFY` gets; a variable without a value is unset."""
 REPLAYS = "ZRB_STORE_REPLAYS"
 """The variable that tells the process of a replay, and those that it starts, which attempt of the record it is."""
 SECRETS = "ZRB_STORE_SECRETS"
 """The variable that tells the command of a CmdTask which secrets it contains, as a JSON list: its steps mask them."""
-CHILD_VARIABLES = ("ZRB_STORE_ATTEMPT", "ZRB_STORE_TESTING", REPLAYS, SECRETS, *ALERT_VARIABLES)
+EVENT = "ZRB_STORE_EVENT"
+"""The variable that marks the command of `ZRB_STORE_NOTIFY`, and what that starts: none of it starts it again."""
+CHILD_VARIABLES = (
+    *("ZRB_STORE_ATTEMPT", "ZRB_STORE_TESTING", REPLAYS, SECRETS, EVENT),
+    *(name for wing in installed() for name in wing.variables),
+)
 """Variables that zrb-store sets for the processes that it starts, or that tests set: users do not."""
 
 _warned: set[str] = set()
@@ -221,13 +202,9 @@ def size(variable: str) -> int:
     return int(text)
 
 
-EVENT = "ZRB_STORE_EVENT"
-"""The variable that marks the command of `ZRB_STORE_NOTIFY`, and what that starts: none of it starts it again."""
-
-
 def notify_command() -> str | None:
     """Return the shell command that is started when a run fails; None if there is none, or it started this process."""
-    return None if os.environ.get(EVENT) else (value_of("ZRB_STORE_NOTIFY") or "").strip() or None
+    return None if os.environ.get(EVENT) else os.environ.get("ZRB_STORE_NOTIFY", "").strip() or None
 
 
 def session_name() -> str | None:

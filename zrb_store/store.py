@@ -25,6 +25,7 @@ from zrb_store.queries.clock import now_micros
 from zrb_store.queries.lease import status_of
 from zrb_store.records import SessionRecord
 from zrb_store.run import Run, RunSpec
+from zrb_store.runtime import notify
 from zrb_store.xcom import Xcoms
 
 
@@ -159,12 +160,10 @@ class Store:
             self.database = open_database(url, read_only=read_only, durability=settings.choice("ZRB_STORE_DURABILITY"))
         except ZrbStoreError as error:
             # The user of a reader sees the error, and a parent process loses the same store.
-            if not read_only and not os.environ.get("ZRB_STORE_ATTEMPT") and settings.notify_command() is not None:
-                from zrb_store.runtime.notify import notify_unavailable  # only now: most stores can be used
-
-                notify_unavailable(error, url)
+            if not read_only and not os.environ.get("ZRB_STORE_ATTEMPT") and notify.is_wanted():
+                notify.notifier().notify_unavailable(error, url)
             raise
-        if settings.notify_command() is not None:
+        if notify.is_wanted():
             self.database.on_death = _notify_dead_values
         self.parent_attempt: AttemptReference | None = None
         token = os.environ.get("ZRB_STORE_ATTEMPT")
@@ -281,6 +280,4 @@ class Store:
 
 
 def _notify_dead_values(database: Database, died: Sequence[tuple[int, int]]) -> None:
-    from zrb_store.runtime.notify import notify_dead_values  # only now: few values die
-
-    notify_dead_values(database, died)
+    notify.notifier().notify_dead_values(database, died)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import Any, Literal, NamedTuple
 
-NAMES = ("shell", "page", "transfer", "replay")
+NAMES = ("shell", "watch", "page", "transfer", "replay")
 """The folders of this package that are wings."""
 
 
@@ -38,10 +38,31 @@ class Command(NamedTuple):
     """Whether its process dies of SIGINT after Ctrl-C: bash ends its script only then."""
 
 
+class Setting(NamedTuple):
+    """A variable that users set."""
+
+    name: str
+    meaning: str  # in Markdown
+    default: str | None  # as one would write it; None if it is unset by default
+    explained: str | None = None  # the default in words, if it does not explain itself
+
+    @property
+    def shown_default(self) -> str:
+        """The default as people read it."""
+        return self.explained or self.default or ""
+
+
 class Wing(NamedTuple):
     """What a wing adds to the core."""
 
     commands: Mapping[str, Command]
+    settings: tuple[Setting, ...] = ()
+    variables: tuple[str, ...] = ()
+    """Variables that it sets for the processes that it starts: users do not."""
+    notifier: str | None = None
+    """A module with the functions of `Notifier` (`runtime/notify.py`)."""
+    figures: str | None = None
+    """A module with the functions of `Figures` (`page/pages.py`)."""
     command_resumer: str | None = None
     """`MODULE:CLASS` of the `CommandResumer` of sessions that run a command."""
     web_pages: str | None = None
@@ -64,12 +85,13 @@ def installed() -> tuple[Wing, ...]:
     return tuple(found)
 
 
-def place_of(point: Literal["command_resumer", "web_pages", "recorded_step"]) -> str | None:
+def place_of(point: Literal["command_resumer", "figures", "notifier", "recorded_step", "web_pages"]) -> str | None:
     """Return what a wing has registered for a point; None if no wing that is here has."""
     return next(filter(None, (getattr(wing, point) for wing in installed())), None)
 
 
 def load(place: str) -> Any:
-    """Import what a wing names as `MODULE:NAME`."""
+    """Import what a wing names as `MODULE:NAME`, or as `MODULE`."""
     module, _, name = place.partition(":")
-    return getattr(import_module(module), name)
+    found = import_module(module)
+    return getattr(found, name) if name else found

@@ -13,8 +13,8 @@ from zrb_store import open_store
 from zrb_store.inspect.conversation import conversation
 from zrb_store.inspect.log import log
 from zrb_store.inspect.show import open_session
-from zrb_store.inspect.stats import task_stats
 from zrb_store.records import whole
+from zrb_store.watch.stats import task_stats
 
 __all__ = ["agents", "servers"]
 pytestmark = [pytest.mark.slow, on_newest]

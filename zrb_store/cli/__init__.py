@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from zrb_store.cli.command_table import COMMANDS
 from zrb_store.errors import ZrbStoreError
-from zrb_store.wings import load
+from zrb_store.wings import load, place_of
 
 if TYPE_CHECKING:
     from zrb_store.cli.resume import Resumer
@@ -76,8 +76,8 @@ def run(args: Sequence[str], prog_name: str = "zrb-store", resumer: Resumer | No
             try:
                 code = app.main(args=[*args], prog_name=prog_name, standalone_mode=False, obj=resumer)
             finally:
-                if notify := sys.modules.get("zrb_store.runtime.notify"):
-                    notify.wait_for_all()  # they may warn of their failure
+                if notifier := sys.modules.get(place_of("notifier") or ""):
+                    notifier.wait_for_all()  # its commands may warn of their failure
         if printing := sys.modules.get("zrb_store.render.printing"):
             printing.flush()
         return code if isinstance(code, int) else 0

@@ -39,6 +39,9 @@ _BYTES_PER_DIGIT = 0.83  # ints are stored in base 16
 
 session_argument = click.argument("session", shell_complete=completion.sessions)
 changed_session_argument = click.argument("session", shell_complete=completion.sessions_to_change)
+sessions_argument = click.argument(
+    "sessions", metavar="SESSION...", nargs=-1, required=True, shell_complete=completion.sessions_to_change
+)
 queue_argument = click.argument("queue", shell_complete=completion.queues)
 command_argument = click.argument(
     "argv", metavar="-- COMMAND...", nargs=-1, required=True, type=click.UNPROCESSED, shell_complete=completion.commands

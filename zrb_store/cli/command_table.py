@@ -13,8 +13,6 @@ _CORE = {
     "get": ("values", "Print one value, ready for use in $(...)."),
     "log": ("log", "Show what a session's attempts printed, their errors and tracebacks, and how runs were started."),
     "trace": ("values", "Show the history of one value: its push, takes, give-backs and copies."),
-    "check": ("check", "Report failed and stale sessions, dead values and overdue tasks, for cron and monitors."),
-    "stats": ("stats", "Show how often each task ran and completed, how long it took, and its last failure."),
     "last": ("sessions", "Print the newest result of a task in a completed session."),
     "diff": ("diff", "Compare the values of two sessions."),
     "push": ("values", "Push a value to a queue."),
@@ -26,7 +24,6 @@ _CORE = {
     "drop": ("values", "Take live, delayed or dead values out of their queues for good."),
     "stop": ("sessions", "End the process that runs a session, and give back what it was doing."),
     "resume": ("resume", "Run the tasks that a session has not completed."),
-    "ack": ("sessions", "Acknowledge how sessions ended: `check` no longer reports it."),
     "mark": ("sessions", "Mark a task or step done by hand as completed."),
     "fork": ("sessions", "Copy a session as it was before a task or a step first started."),
     "rm": ("sessions", "Delete sessions."),
@@ -39,7 +36,7 @@ _CORE = {
 }
 
 _READING = (
-    *("list", "show", "get", "log", "trace", "stats", "last", "diff"),
+    *("list", "show", "get", "log", "trace", "last", "diff"),
     *("doctor", "completion"),
 )
 

@@ -350,7 +350,7 @@ def _resume_in_child(
     store: Store, command: Sequence[str], name: str, program: str, children: set[subprocess.Popen[bytes]]
 ) -> tuple[bool, str]:
     """Resume a session, and return what became of it, and before that whether all is well."""
-    from zrb_store.queries.notify import last_errors
+    from zrb_store.queries.last_errors import last_errors
 
     fence = store.session(name).record().fence
     # Nobody can be asked for a secret. What its tasks print is kept with their attempts.

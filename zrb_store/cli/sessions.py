@@ -1,4 +1,4 @@
-"""Whole sessions: `last` finds a result, `stop`, `rm`, `pin`, `ack`, `mark` and `fork` change sessions."""
+"""Whole sessions: `last` finds a result, `stop`, `rm`, `pin`, `mark` and `fork` change sessions."""
 
 from __future__ import annotations
 
@@ -118,37 +118,18 @@ def rm(sessions: tuple[str, ...], pattern: str | None, dry_run: bool) -> None:
             echo(name)
 
 
-_sessions_argument = click.argument(
-    "sessions", metavar="SESSION...", nargs=-1, required=True, shell_complete=completion.sessions_to_change
-)
-
-
 @command("pin", "{} etl-2026-11-24")
-@_sessions_argument
+@arguments.sessions_argument
 def pin(sessions: tuple[str, ...]) -> None:
     with open_store() as store:
         operations.pin(store.database, *arguments.sessions_to_change(store.database, sessions), pinned=True)
 
 
 @command("unpin", "{} etl-2026-11-24")
-@_sessions_argument
+@arguments.sessions_argument
 def unpin(sessions: tuple[str, ...]) -> None:
     with open_store() as store:
         operations.pin(store.database, *arguments.sessions_to_change(store.database, sessions), pinned=False)
-
-
-@command(
-    "ack",
-    "{} etl-2026-11-24 --reason 'the API was down, ticket 4711'",
-    details="`check` says nothing more of the runs that have ended by now. It reports a later run that fails, is "
-    "interrupted or goes stale, and dead values and overdue tasks. If one of the sessions does not exist, none is "
-    "acknowledged.",
-)
-@_sessions_argument
-@click.option("--reason", metavar="TEXT", help="Kept, and shown by `show` and `log`.")
-def ack(sessions: tuple[str, ...], reason: str | None) -> None:
-    with open_store() as store:
-        operations.acknowledge(store.database, *arguments.sessions_to_change(store.database, sessions), reason=reason)
 
 
 @command(

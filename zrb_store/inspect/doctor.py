@@ -19,9 +19,9 @@ from zrb_store.db.dialect.sqlite import other_names
 from zrb_store.db.engine import Database
 from zrb_store.errors import StoreUnavailable
 from zrb_store.queries.damage import damaged_rows, label, say, texts
+from zrb_store.queries.dead_queues import dead_queues
 from zrb_store.queries.invariants import of_database, violations
 from zrb_store.queries.output import size_of_lines
-from zrb_store.queries.stats import dead_queues
 
 # WAL needs shared memory, which files on these systems cannot give to processes on several machines.
 NETWORK_FILE_SYSTEMS = frozenset(

@@ -11,7 +11,7 @@ from typing import TypedDict, Unpack
 
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
-from zrb_store.inspect import alert
+from zrb_store.inspect import incomplete
 from zrb_store.inspect.header import header
 from zrb_store.inspect.queues import holders_of
 from zrb_store.local_time import Since, beginning
@@ -19,11 +19,11 @@ from zrb_store.names import NamePattern
 from zrb_store.process import Projects
 from zrb_store.queries import lease, sessions
 from zrb_store.queries.clock import now_micros
+from zrb_store.queries.dead_queues import dead_queues
 from zrb_store.queries.holders import Holder
+from zrb_store.queries.last_errors import last_errors
 from zrb_store.queries.list import Chosen, TaskCounts, count_sessions, matching_sessions, runs_by_session, task_counts
-from zrb_store.queries.notify import last_errors
 from zrb_store.queries.runs import acknowledged_at, last_started, with_last_signs
-from zrb_store.queries.stats import dead_queues
 from zrb_store.queries.waits import may_continue, parked
 from zrb_store.records import JsonObject, RunRecord, SessionRecord, by_key, iso, pick
 
@@ -215,11 +215,11 @@ def _summarized(
             last = own[-1] if own else None
             status = lease.status_of(transaction, session.status, last, moment)
             seen = replace(session, status=status, ended_at=None if status == "stale" else session.ended_at)
-            reason = alert.wait_reason(waits[session.name]) if session.name in waits else None
+            reason = incomplete.wait_reason(waits[session.name]) if session.name in waits else None
             counted = counts.get(session.id, TaskCounts())
             if with_holders and last is not None and seen.status in HALTED:
                 died = lease.how_it_died(transaction, last, moment) if last.ended_at is None else None
-                reason = alert.reason(seen, own, errors.get(last.id), died)
+                reason = incomplete.reason(seen, own, errors.get(last.id), died)
             tasks = max(counted.attempted, len(session.tasks))
             # A skipped task with an attempt that was not given back has failed or runs, or is counted as completed.
             done = counted.completed + len(skipped[session.id] - counted.kept)

@@ -112,7 +112,7 @@ def queue_overview(
     Their name SESSION/QUEUE may have to match a pattern. Return some, beginning with the one of this place, and how
     many there are. Those with dead values are the first, then come those with held ones.
     """
-    from zrb_store.queries.stats import dead_queues, why_dead
+    from zrb_store.queries.dead_queues import dead_queues, why_dead
 
     with database.snapshot() as transaction:
         moment = now_micros(transaction)

@@ -366,7 +366,7 @@ def refuse_program(executor: Executor, session: SessionRecord) -> None:
     known = runs.of_session(executor, session.id)
     if not known:
         raise TaskNotFound(f"session {session.name} was never run: it has queues, and nothing to resume")
-    from zrb_store.inspect.alert import how_to_start_again
+    from zrb_store.inspect.incomplete import how_to_start_again
 
     command = how_to_start_again(session, known, current_folder())
     how = f"`{command}` continues it" if command else "start its program again"

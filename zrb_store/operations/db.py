@@ -14,7 +14,7 @@ from zrb_store.db.location import store_url
 from zrb_store.errors import SchemaBehind, StoreMissing
 from zrb_store.masking import mask_command, mask_word
 from zrb_store.process import is_running
-from zrb_store.queries.stats import rows
+from zrb_store.queries.counts import rows
 
 
 @dataclass(frozen=True)

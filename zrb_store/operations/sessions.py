@@ -1,4 +1,4 @@
-"""`pin`, `ack`, `rm` and `fork`: changes of whole sessions.
+"""`pin`, `rm` and `fork`: changes of whole sessions.
 
 A fork is a session that continues from where another one was before a task or one of its steps first started.
 """
@@ -13,13 +13,12 @@ from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Executor, Transaction
 from zrb_store.errors import InvalidArgument, SessionNotFound, TaskNotFound, ZrbStoreError
 from zrb_store.names import NamePattern, check_session_name, is_session_name, nearest
-from zrb_store.queries import attempts, lease, runs, sessions, steps
+from zrb_store.queries import attempts, lease, sessions, steps
 from zrb_store.queries import fork as queries
 from zrb_store.queries.by_hand import record_change
 from zrb_store.queries.clock import now_micros
 from zrb_store.queries.give_back import give_back_unfinished
 from zrb_store.queries.sessions import Removable
-from zrb_store.queries.waits import parked
 from zrb_store.records import SessionRecord
 
 
@@ -33,25 +32,6 @@ def pin(database: Database, *names: str, pinned: bool = True) -> None:
             record_change(transaction, "pin" if pinned else "unpin", name)
 
     database.transact(work, "pin")
-
-
-def acknowledge(database: Database, *names: str, reason: str | None = None) -> None:
-    """Let `check` be quiet about how sessions have ended by now, all of them or none; it reports what comes later."""
-
-    def work(transaction: Transaction) -> None:
-        for name in names:
-            session = sessions.get(transaction, name, lock=True)
-            if session.status == "completed":
-                raise ZrbStoreError(f"session {name} has completed: there is nothing to acknowledge")
-            if session.status == "waiting" and not any(each.is_late for each in parked(transaction, [session.id])):
-                raise ZrbStoreError(f"session {name} waits, and not past a deadline: there is nothing to acknowledge")
-            last, moment = runs.last(transaction, session.id), now_micros(transaction)
-            is_live = last is not None and lease.status_of(transaction, session.status, last, moment) == "running"
-            if not runs.acknowledge(transaction, session.id, but=last.id if last is not None and is_live else None):
-                raise ZrbStoreError(f"no run of session {name} has ended yet: nothing was acknowledged")
-            record_change(transaction, "ack", name, None, reason)
-
-    database.transact(work, "ack")
 
 
 _AT_ONCE = 100  # sessions that one transaction deletes, so that others can write in between

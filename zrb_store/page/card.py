@@ -13,8 +13,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from zrb_store.inspect.alert import how_to_start_again
 from zrb_store.inspect.header import asks_for
+from zrb_store.inspect.incomplete import how_to_start_again
 from zrb_store.inspect.list import HALTED
 from zrb_store.inspect.show import Step, Task
 from zrb_store.inspect.trace import Span, Timeline, merged

@@ -25,8 +25,8 @@ from zrb_store.inspect.show import Queue, SessionDocument, Step, Task, open_sess
 from zrb_store.inspect.trace import Span, Timeline, merged
 from zrb_store.queries.by_hand import Change
 from zrb_store.queries.history import Value
+from zrb_store.queries.last_errors import LastError, last_errors
 from zrb_store.queries.lease import worked_until
-from zrb_store.queries.notify import LastError, last_errors
 from zrb_store.queries.show import dead_by
 from zrb_store.queries.waits import Wait
 from zrb_store.records import (

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from zrb_store.db.engine import Database
 from zrb_store.db.rows import noted
@@ -19,8 +19,7 @@ from zrb_store.inspect.diff import comparison, diff
 from zrb_store.inspect.list import HALTED, STATUSES, Conditions, count, list_sessions, summaries
 from zrb_store.inspect.queues import queue_overview
 from zrb_store.inspect.show import open_session
-from zrb_store.inspect.stats import recent_runs, task_stats
-from zrb_store.local_time import parse_duration
+from zrb_store.local_time import Since, parse_duration
 from zrb_store.names import NamePattern
 from zrb_store.page.assets import SESSION_SCRIPTS
 from zrb_store.page.content import Budget, describe
@@ -28,9 +27,9 @@ from zrb_store.page.render import Context, address, address_of_session, as_json
 from zrb_store.page.report import session_context
 from zrb_store.process import projects_named
 from zrb_store.queries.lease import worked_until
-from zrb_store.queries.stats import TaskRun
 from zrb_store.records import JsonObject, JsonTree, by_key, iso, whole
 from zrb_store.render.format import preview
+from zrb_store.wings import load, place_of
 
 _FILTERS = ("name", "status", "task", "project", "since", "group")
 _LENGTHS = ("1h", "1d", "7d", "30d")
@@ -207,14 +206,27 @@ def read_session(database: Database, question: Question) -> Found:
     return Found("live_session.html", context, unless=context["json"].replace(str(iso(described.read_at)), ""))
 
 
+class Figures(Protocol):
+    """What reads the statistics of tasks: a module of a wing."""
+
+    def task_stats(self, database: Database, *, task: str | None = None, since: Since | None = None) -> list[Any]:
+        """Return the statistics of each main task in each project."""
+
+    def recent_runs(
+        self, database: Database, *, task: str | None = None, since: Since | None = None
+    ) -> Mapping[tuple[str | None, str | None], list[Any]]:
+        """Return the newest runs that have ended, the oldest of them first, by project and main task."""
+
+
 def read_stats(database: Database, question: Question) -> Found:
     """Read the statistics of each main task."""
+    figures: Figures = load(str(place_of("figures")))
     given = question.given
     task, since = given.get("task"), parse_duration(given["since"]) if "since" in given else None
-    found = task_stats(database, task=task, since=since)
+    found = figures.task_stats(database, task=task, since=since)
     if question.as_json:
         return Found(tree=[one.to_json() for one in found])
-    recent = recent_runs(database, task=task, since=since)
+    recent = figures.recent_runs(database, task=task, since=since)
     runs = {str(place): recent.get((one.project, one.task), []) for place, one in enumerate(found)}
     length = given.get("since", "")
     context = {
@@ -226,7 +238,7 @@ def read_stats(database: Database, question: Question) -> Found:
     return Found("stats.html", context)
 
 
-def _plotted(one: TaskRun) -> JsonObject:
+def _plotted(one: Any) -> JsonObject:
     seconds = max(0, worked_until(one.run, None) - one.run.started_at) / 1_000_000
     started_at = one.run.started_at / 1_000_000
     return {"session": one.session, "status": one.run.status, "started_at": started_at, "seconds": seconds}

@@ -41,6 +41,7 @@ from zrb_store.render.format import (
     size,
     what_was_read,
 )
+from zrb_store.wings import place_of
 
 Context: TypeAlias = dict[str, Any]
 """What a template is given: its own names, of any type."""
@@ -70,7 +71,7 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.globals["address"] = address
+    made.globals |= {"address": address, "has_stats": place_of("figures") is not None}
     named = (percent, size, counted, process, content, life, preview, pusher, iso, acknowledged_at)
     made.filters |= {each.__name__: each for each in named}
     made.filters |= {

@@ -31,6 +31,7 @@ from zrb_store.page.watcher import Watcher
 from zrb_store.records import JsonTree
 from zrb_store.render.stderr import as_typed
 from zrb_store.store import open_store
+from zrb_store.wings import place_of
 
 _HEARTBEAT = 15.0  # seconds after which an idle connection is written to, so that it is noticed if nobody reads it
 _LONGEST = 20  # heartbeats after which a connection ends; the browser opens another one
@@ -60,7 +61,7 @@ class Site:
             self._route("/session/{name}", "session", pages.read_session),
             self._route("/compare", "compare", pages.read_comparison),
             self._route("/queues", "queues", pages.read_queues),
-            self._route("/stats", "stats", pages.read_stats),
+            *([self._route("/stats", "stats", pages.read_stats)] if place_of("figures") else []),
             Route("/events", self._events),
             Route("/static/{file:path}", _static),
         ]

@@ -12,7 +12,7 @@ from typing import Literal, TypeVar
 
 from zrb_store.db.columns import ATTEMPT, RUN
 from zrb_store.db.core import Params, bindparam, exists, is_one_of, literal, sa, statement, t
-from zrb_store.db.dialect import among, new_id, now
+from zrb_store.db.dialect import among, new_id
 from zrb_store.db.rows import fit, sound
 from zrb_store.db.transaction import Executor, Row, Transaction, first_column
 from zrb_store.masking import ErrorText
@@ -101,21 +101,6 @@ def acknowledged_at(runs: Sequence[RunRecord]) -> int | None:
     """Return when `ack` acknowledged how a session ended, given all its runs; None if it did not."""
     last = last_started(runs)
     return None if last is None else last.acknowledged_at
-
-
-@statement
-def _acknowledge() -> sa.sql.dml.ReturningUpdate[int]:
-    return (
-        sa.update(t.run)
-        .where(t.run.c.session_id == bindparam("of_session"), t.run.c.id != bindparam("but", type_=sa.BigInteger))
-        .values(acknowledged_at=sa.func.coalesce(t.run.c.acknowledged_at, now()))
-        .returning(t.run.c.id)
-    )
-
-
-def acknowledge(transaction: Transaction, session_id: int, but: int | None) -> bool:
-    """Acknowledge how the runs of a session have ended, `but` one that has not; return False if there are no others."""
-    return bool(transaction.execute(_acknowledge(), {"of_session": session_id, "but": but or 0}))
 
 
 def is_newest() -> sa.Exists:

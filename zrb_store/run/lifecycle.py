@@ -11,7 +11,6 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeAlias
 
-from zrb_store import settings
 from zrb_store.attempt import status_after
 from zrb_store.codec import json_text
 from zrb_store.db.transaction import Executor, Transaction
@@ -37,7 +36,7 @@ from zrb_store.queries.lease import how_it_died, refusal_while_suspected, refuse
 from zrb_store.queries.steps import refuse_repeating
 from zrb_store.records import COMMAND, AttemptRecord, RunRecord, SessionRecord
 from zrb_store.run.spec import RunSpec
-from zrb_store.runtime import lease
+from zrb_store.runtime import lease, notify
 from zrb_store.runtime.commands import end_commands
 from zrb_store.xcom import Xcoms
 
@@ -137,11 +136,10 @@ class RunLifecycle:
         if self._has_left:
             self._end_commands(choose_reruns)
         if self._tells():
-            from zrb_store.runtime.notify import notify_death, notify_stale
-
+            notifier = notify.notifier()
             if self._dead_run is not None:
-                notify_death(self.database, self.session, *self._dead_run)
-            notify_stale(self.database)
+                notifier.notify_death(self.database, self.session, *self._dead_run)
+            notifier.notify_stale(self.database)
         return self
 
     def _start(
@@ -286,9 +284,7 @@ class RunLifecycle:
             self.notify_unavailable(unavailable)
             raise
         if told:
-            from zrb_store.runtime.notify import notify_end  # only now: most runs end without it
-
-            notify_end(self.database, self.session, self.id)
+            notify.notifier().notify_end(self.database, self.session, self.id)
         # A process that was told to end has no time for retention; the next run sees to it.
         if os.environ.get("ZRB_STORE_RETENTION") and status != "interrupted" and not self.database.is_stopping:
             from zrb_store.operations.prune import apply_retention  # only now: most runs end without it
@@ -299,18 +295,18 @@ class RunLifecycle:
         """Start the command of `ZRB_STORE_NOTIFY` if the error says that the store cannot be used."""
         if not isinstance(error, StoreUnavailable | SchemaAhead | StoreMissing) or not self._tells():
             return
-        from zrb_store.inspect.alert import resume_by_zrb, resume_of_command
-        from zrb_store.runtime.notify import notify_unavailable
+        from zrb_store.inspect.incomplete import resume_by_zrb, resume_of_command
 
         spec = self._spec
         remedy = resume_by_zrb(self.session, folder_of(spec.project, current_folder()), None) if spec.path else None
         if spec.path[:1] == [COMMAND]:
             remedy = resume_of_command(self.session)
-        notify_unavailable(error, self.database.url, session=self.session, task=spec.task, remedy=remedy)
+        notifier = notify.notifier()
+        notifier.notify_unavailable(error, self.database.url, session=self.session, task=spec.task, remedy=remedy)
 
     def _tells(self) -> bool:
         """Whether somebody is told if this run fails. The failure of a child session is its parent's matter."""
-        return self._is_root and settings.notify_command() is not None
+        return self._is_root and notify.is_wanted()
 
     @property
     def is_inherited(self) -> bool:

@@ -14,6 +14,7 @@ from zrb_store.queries import lease, runs, sessions
 from zrb_store.queries import reclaim as queries
 from zrb_store.queries.clock import now_micros
 from zrb_store.queries.pushers import NOBODY, Alive, alive
+from zrb_store.runtime import notify
 
 _INTERVAL = 1.0  # seconds between two searches of a queue that has values
 
@@ -103,7 +104,6 @@ def _reclaim(database: Database, holder: queries.HoldingRun, taker: str | None) 
 
     if not database.transact(work, "reclaim"):
         return False
-    from zrb_store.runtime.notify import notify_death
-
-    notify_death(database, holder.session, holder.run, reason)
+    if notify.is_wanted():
+        notify.notifier().notify_death(database, holder.session, holder.run, reason)
     return True

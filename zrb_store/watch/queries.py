@@ -1,23 +1,22 @@
-"""Rows for `stats`, `check` and `db`: the ends and durations of runs, unfinished work, dead values, counts of rows."""
+"""Rows for `stats`, `check` and notifications: ends and durations of runs, and unfinished work."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from typing import Literal, NamedTuple, TypeVarTuple, get_args
+from typing import NamedTuple, TypeVarTuple
 
 from zrb_store.db.columns import RUN
 from zrb_store.db.core import bindparam, exists, is_one_of, literal, sa, statement, t
-from zrb_store.db.dialect import among, now
+from zrb_store.db.dialect import among, now, schema_is_unchanged
 from zrb_store.db.rows import fit, sound
 from zrb_store.db.transaction import Executor, Row, Transaction, first_column
 from zrb_store.process import Projects
 from zrb_store.queries import attempts, runs, sessions
 from zrb_store.queries.agents import is_answer, is_call
 from zrb_store.queries.attempts import attempt_as
-from zrb_store.queries.notify import LastError
-from zrb_store.queries.queues import dead_values
-from zrb_store.queries.values import is_dead, is_due, is_same_value
+from zrb_store.queries.last_errors import LastError
+from zrb_store.queries.values import is_dead, is_same_value
 from zrb_store.records import UNSUCCESSFUL, AttemptRecord, RunRecord, SessionRecord
 
 Ts = TypeVarTuple("Ts")
@@ -276,71 +275,102 @@ def unresolved_failures(executor: Executor, run_ids: Sequence[int]) -> dict[int,
     return {run_id: int(count) for run_id, count in rows if run_id is not None}
 
 
-class DeadQueue(NamedTuple):
-    """A queue that has dead values."""
+@statement
+def _claim() -> sa.sql.dml.ReturningUpdate[int]:
+    return (
+        sa.update(t.run)
+        .where(
+            t.run.c.id == bindparam("run_id"),
+            t.run.c.notified_at.is_(None),
+            # It lives if it has renewed its lease meanwhile.
+            t.run.c.lease_expires_at == bindparam("seen", type_=sa.BigInteger),
+            schema_is_unchanged(),
+        )
+        .values(notified_at=now())
+        .returning(t.run.c.id)
+    )
 
-    id: int
-    session_id: int
+
+def claim(executor: Executor, dead: RunRecord) -> bool:
+    """Claim the notification of a dead run; return False if it is claimed, or the run has renewed its lease."""
+    return bool(executor.execute(_claim(), {"run_id": dead.id, "seen": dead.lease_expires_at}))
+
+
+@statement
+def _unreported() -> sa.Select[*Row]:
+    newest_run = sa.and_(t.run.c.session_id == t.session.c.id, t.run.c.number == t.session.c.fence)
+    return (
+        sa.select(t.session.c.name, *(t.run.c[name] for name in RUN))
+        .select_from(t.session.join(t.run, newest_run))
+        .where(
+            t.session.c.status == literal("running"),
+            sessions.is_not_completed(),
+            t.session.c.parent.is_(None),
+            t.run.c.ended_at.is_(None),
+            t.run.c.notified_at.is_(None),
+            t.run.c.acknowledged_at.is_(None),
+        )
+        .order_by(t.run.c.id)
+    )
+
+
+def running_unreported(executor: Executor) -> list[tuple[str, RunRecord]]:
+    """Return session and run of root sessions that run, or did when they died, and were not reported."""
+    return list(sound(lambda row: (row[0], runs.record(row[1:])), executor.execute(_unreported())))
+
+
+class DiedValue(NamedTuple):
+    """A value that is dead."""
+
     session: str
     project: str | None  # the folder of the session's project
+    task: str | None  # the main task of the session
     queue: str
-    dead: int  # how many of its values are dead
-    at: int  # when the last of them died, in microseconds
+    failed_deliveries: int
+    error: LastError | None  # the error of the last attempt that took it
 
 
 @statement
-def _dead_queues() -> sa.Select[*Row]:
-    dead = dead_values().subquery()
+def _died() -> sa.Select[*Row]:
+    value = (t.session.c.name, t.session.c.project, t.session.c.task, t.queue.c.name, t.value.c.failed_deliveries)
+    error = (t.attempt.c.task, t.attempt.c.error_type, t.attempt.c.error_message)
     return (
-        sa.select(
-            t.queue.c.id, t.session.c.id, t.session.c.name, t.session.c.project, t.queue.c.name, dead.c.count, dead.c.at
-        )
+        sa.select(*value, *error)
         .select_from(
-            dead.join(t.queue, t.queue.c.id == dead.c.queue_id).join(t.session, t.session.c.id == t.queue.c.session_id)
+            t.value.join(t.queue)
+            .join(t.session, t.session.c.id == t.queue.c.session_id)
+            .outerjoin(t.returned, is_same_value(t.returned, t.value))
+            .outerjoin(t.attempt, t.attempt.c.id == t.returned.c.taken_by)
         )
-        .order_by(dead.c.at.desc(), t.queue.c.id)
+        .where(
+            t.value.c.queue_id == bindparam("queue_id"),
+            t.value.c.seq == bindparam("seq", type_=sa.BigInteger),
+            is_dead(),
+        )
+        .order_by(t.returned.c.id.desc())
+        .limit(literal(1))
     )
 
 
-def dead_queues(executor: Executor, projects: Projects | None = None) -> list[DeadQueue]:
-    """Return the queues that have dead values, those whose values died last first."""
-    statement = _dead_queues() if projects is None else _dead_queues().construct.where(runs.is_of(projects))
-    return [DeadQueue(*row) for row in executor.execute(statement, {})]
+def died_value(executor: Executor, queue_id: int, seq: int) -> DiedValue | None:
+    """Return what is known of a dead value; None if it is not dead any more."""
+    rows = executor.execute(_died(), {"queue_id": queue_id, "seq": seq})
+    if not rows:
+        return None
+    *value, task, type_, message = rows[0]
+    return DiedValue._make((*value, None if task is None else LastError(task, type_, message)))
 
 
 @statement
-def _last_deaths(dialect_name: str) -> sa.Select[int, str, str | None, str | None]:
-    last = (
-        sa.select(sa.func.max(t.returned.c.id))
-        .select_from(t.value.join(t.returned, is_same_value(t.returned, t.value)))
-        .where(is_dead(), among(dialect_name, t.value.c.queue_id, "ids"))
-        .with_hint(t.value, "INDEXED BY ix_zrb_value_dead", "sqlite")
-        .group_by(t.value.c.queue_id)
-    )
+def _acknowledge() -> sa.sql.dml.ReturningUpdate[int]:
     return (
-        sa.select(t.returned.c.queue_id, t.returned.c.reason, t.attempt.c.error_type, t.attempt.c.error_message)
-        .select_from(t.returned.outerjoin(t.attempt, t.attempt.c.id == t.returned.c.taken_by))
-        .where(t.returned.c.id.in_(last))
+        sa.update(t.run)
+        .where(t.run.c.session_id == bindparam("of_session"), t.run.c.id != bindparam("but", type_=sa.BigInteger))
+        .values(acknowledged_at=sa.func.coalesce(t.run.c.acknowledged_at, now()))
+        .returning(t.run.c.id)
     )
 
 
-def why_dead(executor: Executor, queue_ids: Sequence[int]) -> dict[int, str]:
-    """Return the error of the last death in each queue, or how that delivery ended."""
-    rows = executor.execute(_last_deaths(executor.dialect_name), {"ids": json.dumps(list(queue_ids))})
-    return {queue_id: LastError(None, *error).text() or reason for queue_id, reason, *error in rows}
-
-
-Kind = Literal["sessions", "runs", "attempts", "queues", "values", "live values"]
-
-
-@statement
-def _rows(kind: Kind) -> sa.Select[int]:
-    tables = {"sessions": t.session, "runs": t.run, "attempts": t.attempt, "queues": t.queue}
-    counted = sa.select(sa.func.count()).select_from(tables.get(kind, t.value))
-    return counted.where(t.value.c.ended_at.is_(None), is_due()) if kind == "live values" else counted
-
-
-def rows(executor: Executor) -> dict[str, int]:
-    """Count the rows of each kind."""
-    kinds: tuple[Kind, ...] = get_args(Kind)
-    return {kind: executor.execute(_rows(kind))[0][0] for kind in kinds}
+def acknowledge(transaction: Transaction, session_id: int, but: int | None) -> bool:
+    """Acknowledge how the runs of a session have ended, `but` one that has not; return False if there are no others."""
+    return bool(transaction.execute(_acknowledge(), {"of_session": session_id, "but": but or 0}))

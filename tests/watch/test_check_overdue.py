@@ -11,9 +11,9 @@ import sqlalchemy as sa
 from tests.commands import Commands
 from tests.rows import allow_damage
 from tests.sessions import Broken, parse
-from tests.test_cli_check import end, reported
+from tests.watch.alerts import end, reported
 from zrb_store import Store
-from zrb_store.inspect.check import alerts
+from zrb_store.watch.check import alerts
 
 pytestmark = pytest.mark.long_on_postgresql
 

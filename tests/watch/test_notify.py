@@ -16,10 +16,10 @@ import pytest
 
 from tests.rows import query
 from tests.sessions import Broken
-from tests.told import Told, events
+from tests.watch.alerts import Told, events
 from zrb_store import Store, masking, settings
 from zrb_store.db.location import store_url
-from zrb_store.runtime import notify
+from zrb_store.watch import notify
 
 pytestmark = pytest.mark.long_on_postgresql
 
@@ -205,7 +205,7 @@ class TestItsCommand:
         program = (
             "import sys\n"
             "from zrb_store import open_store\n"
-            "from zrb_store.runtime import notify\n"
+            "from zrb_store.watch import notify\n"
             "notify.PATIENCE = float(sys.argv[1])\n"
             "with open_store() as store, store.session('night').run() as run:\n"
             "    raise ValueError\n"

@@ -10,11 +10,12 @@ from zrb_store import codec
 from zrb_store.db.engine import Database
 from zrb_store.inspect.agents import NO_COSTS, Costs, Spent, agents_of, costs_of_step
 from zrb_store.local_time import Since, beginning
-from zrb_store.queries import lease, stats
+from zrb_store.queries import lease
 from zrb_store.queries.agents import MODEL_REQUEST
 from zrb_store.queries.clock import now_micros
-from zrb_store.queries.notify import LastError, last_errors
+from zrb_store.queries.last_errors import LastError, last_errors
 from zrb_store.records import UNSUCCESSFUL, AttemptRecord, JsonObject, JsonTree, by_key, iso, pick
+from zrb_store.watch import queries
 
 _Key = tuple[str | None, str | None]  # project and main task
 
@@ -110,7 +111,7 @@ def task_stats(database: Database, *, task: str | None = None, since: Since | No
         start = None if since is None else beginning(since, moment)
         found: dict[_Key, TaskStats] = {}
         failed: dict[_Key, tuple[int, str]] = {}  # id and status of the newest run that failed
-        for key, own in groupby(stats.every_run(transaction, task, start), key=lambda run: (run.project, run.task)):
+        for key, own in groupby(queries.every_run(transaction, task, start), key=lambda run: (run.project, run.task)):
             of_task, took = found.setdefault(key, TaskStats(*key)), list[int]()
             for run in own:
                 if run.status == "waiting":
@@ -125,26 +126,26 @@ def task_stats(database: Database, *, task: str | None = None, since: Since | No
             if took:
                 of_task.total, of_task.p95 = sum(took), took[(95 * len(took) + 99) // 100 - 1]
                 of_task.median = (took[(len(took) - 1) // 2] + took[len(took) // 2]) // 2
-        for folder, main, waited in stats.waited(transaction, task, start):
+        for folder, main, waited in queries.waited(transaction, task, start):
             found[folder, main].waited = waited
-        for one in stats.running(transaction, task, start):
+        for one in queries.running(transaction, task, start):
             key = one.project, one.task
             if lease.is_live(transaction, one.run, moment):
                 found[key].running += 1
             else:
                 found[key].ended["lost"] += 1
                 failed[key] = max(failed.get(key, (0, "")), (one.run.id, "lost"))
-        for _, answers in groupby(stats.answers(transaction, task, start), lambda one: one.of):
+        for _, answers in groupby(queries.answers(transaction, task, start), lambda one: one.of):
             _add_costs(found, answers)
         run_ids = [run_id for run_id, _ in failed.values()]
         errors = last_errors(transaction, run_ids)
-        for one in stats.with_ids(transaction, run_ids):
+        for one in queries.with_ids(transaction, run_ids):
             key, at = (one.project, one.task), lease.worked_until(one.run, None)
             found[key].last_failure = Failure(one.session, failed[key][1], at, errors.get(one.run.id))
     return sorted(found.values(), key=lambda one: (one.task or "", one.project or ""))
 
 
-def _add_costs(found: dict[_Key, TaskStats], answers: Iterable[stats.Answer]) -> None:
+def _add_costs(found: dict[_Key, TaskStats], answers: Iterable[queries.Answer]) -> None:
     """Add the costs of the answers of one task."""
     asked, begun = list[tuple[AttemptRecord, Costs]](), list[AttemptRecord]()
     for one in answers:
@@ -162,13 +163,13 @@ def _add_costs(found: dict[_Key, TaskStats], answers: Iterable[stats.Answer]) ->
 
 def recent_runs(
     database: Database, *, task: str | None = None, since: Since | None = None
-) -> dict[tuple[str | None, str | None], list[stats.TaskRun]]:
+) -> dict[tuple[str | None, str | None], list[queries.TaskRun]]:
     """Return the newest runs that have ended, the oldest of them first, by project and main task.
 
     A task that has not run for long has none: only the last 3,000 runs of the store are looked at.
     """
     with database.snapshot() as transaction:
         start = None if since is None else beginning(since, now_micros(transaction))
-        found = stats.recent_runs(transaction, task, start, _RECENT)
+        found = queries.recent_runs(transaction, task, start, _RECENT)
     runs = by_key(found, lambda each: (each.project, each.task))
     return {key: own[:MOST_RECENT][::-1] for key, own in runs.items()}

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.shell.consumers import Shell, shells
-from tests.told import Told, events
+from tests.watch.alerts import Told, events
 from zrb_store import Store
 
 pytestmark = pytest.mark.slow

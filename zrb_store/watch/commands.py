@@ -1,4 +1,4 @@
-"""`check`: problems that need somebody's attention, for cron and monitors."""
+"""What somebody has to look at (`check`, `ack`), and how reliable tasks are and how long they take (`stats`)."""
 
 from __future__ import annotations
 
@@ -6,33 +6,57 @@ import contextlib
 import dataclasses
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
+from pathlib import PurePath
 
 import click
 
 from zrb_store import settings
 from zrb_store.cli import completion
-from zrb_store.cli.arguments import format_option, length, limit_option, project_option, since_option
+from zrb_store.cli.arguments import (
+    format_option,
+    length,
+    limit_option,
+    project_option,
+    sessions_argument,
+    sessions_to_change,
+    since_option,
+)
 from zrb_store.cli.command import command
 from zrb_store.errors import ZrbStoreError
-from zrb_store.inspect.check import Group, alerts, grouped
 from zrb_store.inspect.list import list_sessions
 from zrb_store.inspect.session_names import open_for_reading
 from zrb_store.local_time import Since
 from zrb_store.masking import one_line
+from zrb_store.names import nearest
 from zrb_store.process import current_folder, projects_named
 from zrb_store.render.document import Column, Lines, Table, on_terminal
-from zrb_store.render.format import NOTHING, TimeFormat, counted, program_name
+from zrb_store.render.format import NOTHING, TimeFormat, counted, format_duration, percent, program_name
 from zrb_store.render.printing import echo, echo_records, noting_damage, print_document
 from zrb_store.render.stderr import command_as_typed, print_line
 from zrb_store.store import open_store
+from zrb_store.watch.check import Group, alerts, grouped
+from zrb_store.watch.stats import TaskStats, task_stats
 
-_COLUMNS = (
+_CHECK_COLUMNS = (
     Column("what"),
     Column("event", status=True),
     Column("task", leaves=1),
     Column("at", leaves=2),
     Column("why"),
 )
+_STATS_COLUMNS = (
+    Column("task"),
+    Column("project", leaves=1),
+    Column("runs", right=True, leaves=4),
+    Column("completed", right=True),
+    Column("median", right=True, leaves=3),
+    Column("95 %", right=True, leaves=2),
+    Column("last failure"),
+)
+_TOKENS = tuple(
+    Column(name, right=True, leaves=place) for name, place in (("paid", 3), ("used again", 2), ("thrown away", 1))
+)
+_MOST = 5  # main tasks that are named
 
 
 @command(
@@ -110,7 +134,7 @@ def _notifying() -> Iterator[None]:
     if settings.notify_command() is None:
         yield
         return
-    from zrb_store.runtime.notify import has_unreported, notify_stale, notify_unavailable
+    from zrb_store.watch.notify import has_unreported, notify_stale, notify_unavailable
 
     try:
         yield
@@ -142,4 +166,84 @@ def _print_groups(groups: Sequence[Group], limit: int) -> None:
         commands.append(f"{program} replace VALUE NEW, or {program} drop VALUE, for single dead values")
     if hidden := sum(group.size - len(group.alerts) for group in groups):
         commands.append(f"{counted(hidden, 'command')} more: `{program_name()} check --format jsonl` has them all")
-    print_document([Table(_COLUMNS, rows), Lines(commands, "What to do")])
+    print_document([Table(_CHECK_COLUMNS, rows), Lines(commands, "What to do")])
+
+
+@command(
+    "ack",
+    "{} etl-2026-11-24 --reason 'the API was down, ticket 4711'",
+    details="`check` says nothing more of the runs that have ended by now. It reports a later run that fails, is "
+    "interrupted or goes stale, and dead values and overdue tasks. If one of the sessions does not exist, none is "
+    "acknowledged.",
+)
+@sessions_argument
+@click.option("--reason", metavar="TEXT", help="Kept, and shown by `show` and `log`.")
+def ack(sessions: tuple[str, ...], reason: str | None) -> None:
+    from zrb_store.watch.ack import acknowledge
+
+    with open_store() as store:
+        acknowledge(store.database, *sessions_to_change(store.database, sessions), reason=reason)
+
+
+@command(
+    "stats",
+    "{} --since 30d",
+    "{} load --format json",
+    "{} --since 30d --format prometheus > /var/lib/node_exporter/zrb_store.prom",
+    details="Counts the runs of each main task (the started one) in each project. A resumed session has several runs. "
+    "COMPLETED is the number of completed runs, and their share of the ended runs. Median and 95th percentile (by "
+    "nearest rank) are of the durations of completed runs. A run whose process died is lost, which counts as a "
+    "failure. A run that ended because it waits counts as neither; WAITED is the time until the next one. If there are "
+    "agents, PAID is the sum of tokens that their models were sent and gave, USED AGAIN that of the stored answers "
+    "that the last attempt or a fork used instead, and THROWN AWAY that of paid answers, given back since. The cost of "
+    "a request whose answer never came is not known.",
+)
+@click.argument("task", required=False, shell_complete=completion.main_tasks)
+@since_option("Only runs started within this time, e.g. 26h, 30d, or since this moment, e.g. 2026-11-24, midnight.")
+@format_option(
+    choices=("table", "json", "jsonl", "prometheus"),
+    help_text="table (plain text in a pipe), json, jsonl (one line each) or prometheus (its text format).",
+)
+def stats(task: str | None, since: Since | None, output_format: str) -> None:
+    with open_for_reading() as database, noting_damage():
+        found = task_stats(database, task=task, since=since)
+        others = task_stats(database, since=since) if task and not found and output_format == "table" else []
+    if output_format in ("json", "jsonl"):
+        echo_records((one.to_json() for one in found), output_format)
+    elif output_format == "prometheus":
+        from zrb_store.watch.prometheus import prometheus_lines
+
+        for line in prometheus_lines(found):
+            echo(line)
+    elif found:
+        times, waits, has_agents = TimeFormat(), any(one.waits for one in found), any(one.costs.text() for one in found)
+        waited = [Column("waited", right=True, leaves=5)] if waits else []
+        columns = (*_STATS_COLUMNS[:-1], *waited, *(_TOKENS if has_agents else ()), _STATS_COLUMNS[-1])
+        print_document([Table(columns, [_row(one, times, waits, has_agents) for one in found])])
+    else:
+        nothing = "no runs" if task or since else "no runs yet"
+        print_document([Lines([nothing + (_of_task(task, others) if task else "")])])
+
+
+def _of_task(task: str, others: Sequence[TaskStats]) -> str:
+    """Say which main task has no runs, and which ones have: the task may be misspelt, or upstream of another one."""
+    names = list(dict.fromkeys(one.task for one in others if one.task))
+    more = f", and {len(names) - _MOST} more" if len(names) > _MOST else ""
+    there_are = f"; there are runs of {', '.join(names[:_MOST])}{more}" if names else ""
+    return f" of the main task {one_line(task + (nearest(task, names) or there_are))}"
+
+
+def _row(stats: TaskStats, times: TimeFormat, waits: bool, has_agents: bool) -> list[str]:
+    tokens = [f"{spent.input_tokens + spent.output_tokens:,}" for spent in stats.costs if has_agents]
+    share, failure = stats.share, stats.last_failure
+    return [
+        one_line(stats.task) if stats.task else NOTHING,
+        one_line(PurePath(stats.project).name or stats.project) if stats.project else NOTHING,
+        str(stats.runs),
+        f"{stats.completed}" + (f" ({percent(share)})" if share is not None else ""),
+        format_duration(stats.median),
+        format_duration(stats.p95),
+        *([format_duration(stats.waited)] if waits else []),
+        *tokens,
+        one_line(f"{times.short(failure.at)} {failure.session}: {failure.text()}") if failure else NOTHING,
+    ]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.told import Told
+from tests.watch.alerts import Told
 from tests.zrb.conftest import Zrb, until
 
 pytestmark = [pytest.mark.slow, pytest.mark.newest]

@@ -15,28 +15,14 @@ from tests.consumers import two_deaths
 from tests.processes import Child
 from tests.rows import all_rows
 from tests.runners import hold_a_run
-from tests.sessions import Broken, etl, inbox, parse, parse_lines
-from tests.test_reclaim import age_lease, hold_a_value
+from tests.sessions import Broken, etl, inbox, parse
+from tests.test_reclaim import age_lease
+from tests.watch.alerts import end, reported
 from zrb_store import Store
 from zrb_store.errors import StoreMissing
 from zrb_store.operations.sessions import remove_sessions
-from zrb_store.process import identity
 
 pytestmark = pytest.mark.long_on_postgresql
-
-
-def end(store: Store, name: str, status: str = "failed", **settings: Any) -> None:
-    """Let a run of a session end in some way."""
-    store.session(name).run(**{"task": "load", "project": "/srv/etl", **settings}).start().end(status)
-
-
-def reported(command: Commands, *args: str) -> list[tuple[str, str | None]]:
-    """Return event and session of each line, and compare the exit code with their number."""
-    result = command("check", "--format", "jsonl", *args)
-    assert result.err == ""
-    lines = parse_lines("alert", result.out)
-    assert result.code == (1 if lines else 0)
-    return [(line["event"], line["session"]) for line in lines]
 
 
 class TestSessions:
@@ -50,7 +36,7 @@ class TestSessions:
     def test_a_person_at_a_terminal_is_told_that_all_is_well(
         self, command: Commands, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("zrb_store.cli.check.on_terminal", lambda: True)
+        monkeypatch.setattr("zrb_store.watch.commands.on_terminal", lambda: True)
         assert command.ok("check") == "all is well\n"
 
     @pytest.mark.on_sqlite
@@ -62,7 +48,7 @@ class TestSessions:
             with contextlib.suppress(ValueError), store.session(f"c-{number}").run(task="convert") as run:
                 run.task("convert", int, f"file-{number}.csv")
         command.ok("ack", "worker")
-        monkeypatch.setattr("zrb_store.cli.check.on_terminal", lambda: True)
+        monkeypatch.setattr("zrb_store.watch.commands.on_terminal", lambda: True)
         lines = command("check").out.splitlines()
         assert [re.sub(r"\S+ \S+Z", "AT", line).split(maxsplit=1) for line in lines[1:3]] == [
             [
@@ -330,58 +316,3 @@ class TestUntilItIsDone:
         end(store, "main.1", parent="main")
         end(store, "inner", parent="main/load#1")
         assert reported(command) == [("failed", "main")]
-
-
-class TestAcknowledged:
-    def test_it_is_quiet_about_what_has_ended_and_not_about_what_comes(self, command: Commands, store: Store) -> None:
-        end(store, "etl")
-        assert command.ok("ack", "etl", "--reason", "the API was down") == ""
-        assert reported(command) == []
-        end(store, "etl")
-        assert reported(command) == [("failed", "etl")]
-
-    def test_a_dead_run(self, command: Commands, store: Store, location: str) -> None:
-        """It stays quiet when its values are reclaimed, and is reported again if it was not dead after all."""
-        store.session("inbox").xcom["files"].extend(["a", "b"])
-        with Child(hold_a_value, location, "worker") as child:
-            child.receive()
-            assert command("ack", "worker").code == 1  # it runs
-            child.kill()
-        assert reported(command) == [("stale", "worker")]
-        command.ok("ack", "worker")
-        assert reported(command) == []
-        assert store.session("inbox").xcom["files"].pop() == "a"
-        assert store.session("worker").status == "stale"
-        assert reported(command) == []
-
-    def test_a_run_that_only_seemed_dead(self, command: Commands, store: Store) -> None:
-        run = store.session("flow").run(task="load").start()
-        age_lease(store, "flow")
-        command.ok("ack", "flow")
-        run.end("failed")
-        assert reported(command) == [("failed", "flow")]
-
-    @pytest.mark.long_on_postgresql(False)
-    def test_it_is_shown_and_kept(self, command: Commands, store: Store, tmp_path: Path) -> None:
-        end(store, "etl")
-        command.ok("ack", "etl", "--reason", "the API was down")
-        shown = parse("show", command.ok("show", "etl", "--json"))
-        assert (shown["acknowledged_by"], shown["acknowledged_reason"]) == (identity().user, "the API was down")
-        assert "the API was down" in command.ok("show", "etl")
-        assert "failed, acknowledged" in command.ok("list")
-        exported = command.ok("export", "etl")
-        remove_sessions(store.database, "etl")
-        command("import", "-", stdin=exported)
-        again = parse("show", command.ok("show", "etl", "--json"))
-        for name in ("acknowledged_at", "acknowledged_by", "acknowledged_reason"):
-            assert again[name] == shown[name]
-        assert reported(command) == []
-
-    @pytest.mark.long_on_postgresql(False)
-    def test_all_or_none(self, command: Commands, store: Store) -> None:
-        end(store, "etl")
-        store.session("inbox").xcom["q"].push(1)
-        before = all_rows(store)
-        assert "no session 'etk'" in command("ack", "etl", "etk").err
-        assert "no run of session inbox has ended yet" in command("ack", "etl", "inbox").err
-        assert all_rows(store) == before

@@ -20,10 +20,10 @@ from tests.rows import all_rows
 from tests.runners import hold_a_run
 from tests.terminals import MAIN
 from tests.test_reclaim import age_lease, age_suspicion, hold_a_value
-from tests.told import Told, events
+from tests.watch.alerts import Told, events
 from zrb_store import InvalidArgument, LeaseLost, Store, StoreUnavailable, open_store
-from zrb_store.runtime import notify
-from zrb_store.runtime.notify import notify_stale
+from zrb_store.watch import notify
+from zrb_store.watch.notify import notify_stale
 
 
 @pytest.fixture(autouse=True)
@@ -121,7 +121,7 @@ class TestDeadRuns:
 
     def test_a_claim_fails_if_the_lease_was_renewed_meanwhile(self, store: Store, told: Told) -> None:
         from zrb_store.queries import runs
-        from zrb_store.queries.notify import claim
+        from zrb_store.watch.queries import claim
 
         run = store.session("night").run().start()
         seen = runs.last(store.database, run.session_id)
@@ -145,7 +145,7 @@ class TestDeadRuns:
         def refuse(*args: object) -> None:
             raise refusal
 
-        monkeypatch.setattr("zrb_store.runtime.notify.notify_stale", refuse)
+        monkeypatch.setattr("zrb_store.watch.notify.notify_stale", refuse)
         result = command("check")
         assert (result.code, "session night" in result.out) == (1, True)
         assert result.err == "zrb-store: stale sessions are not reported: you may not write\n"

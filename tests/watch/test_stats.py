@@ -23,9 +23,9 @@ from tests.runners import hold_a_run
 from tests.sessions import Broken, parse, parse_lines
 from tests.test_reclaim import hold_a_value
 from zrb_store import Store
-from zrb_store.inspect.stats import recent_runs
 from zrb_store.queries.lease import worked_until
 from zrb_store.records import iso
+from zrb_store.watch.stats import recent_runs
 
 pytestmark = pytest.mark.long_on_postgresql
 

@@ -1,11 +1,15 @@
-"""Commands of ZRB_STORE_NOTIFY for tests: they write down what they are told."""
+"""Alerts of `check`, and commands of ZRB_STORE_NOTIFY that write down what they are told."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+from tests.commands import Commands
 from tests.postgres import wait_until
-from zrb_store.runtime import notify
+from tests.sessions import parse_lines
+from zrb_store import Store
+from zrb_store.watch import notify
 
 PREFIX = "ZRB_STORE_"
 
@@ -47,3 +51,17 @@ def _variables(environment: bytes) -> dict[str, str]:
 def events(told: list[dict[str, str]]) -> list[tuple[str, str | None]]:
     """Return event and session of each start, in alphabetical order."""
     return sorted(((one["EVENT"], one.get("SESSION")) for one in told), key=str)
+
+
+def end(store: Store, name: str, status: str = "failed", **settings: Any) -> None:
+    """Let a run of a session end in some way."""
+    store.session(name).run(**{"task": "load", "project": "/srv/etl", **settings}).start().end(status)
+
+
+def reported(command: Commands, *args: str) -> list[tuple[str, str | None]]:
+    """Return event and session of each line, and compare the exit code with their number."""
+    result = command("check", "--format", "jsonl", *args)
+    assert result.err == ""
+    lines = parse_lines("alert", result.out)
+    assert result.code == (1 if lines else 0)
+    return [(line["event"], line["session"]) for line in lines]

@@ -14,26 +14,20 @@ from typing import NamedTuple
 
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
-from zrb_store.inspect import alert
-from zrb_store.inspect.alert import Alert
 from zrb_store.local_time import Since, beginning, rounded
 from zrb_store.process import Projects
 from zrb_store.queries import attempts, lease
 from zrb_store.queries.clock import now_micros
+from zrb_store.queries.dead_queues import dead_queues, why_dead
+from zrb_store.queries.last_errors import last_errors
 from zrb_store.queries.list import runs_by_session
-from zrb_store.queries.notify import last_errors
 from zrb_store.queries.runs import acknowledged_at, newest_result, with_last_signs
 from zrb_store.queries.sessions import projects_of_task
-from zrb_store.queries.stats import (
-    dead_queues,
-    last_completion,
-    not_done,
-    unresolved_failures,
-    why_dead,
-    with_deliveries,
-)
 from zrb_store.queries.waits import parked
 from zrb_store.records import RunRecord, SessionRecord, by_key
+from zrb_store.watch import alert
+from zrb_store.watch.alert import Alert
+from zrb_store.watch.queries import last_completion, not_done, unresolved_failures, with_deliveries
 
 _PAGE = 100  # sessions whose runs and errors are read by one statement each
 

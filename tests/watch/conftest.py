@@ -1,0 +1,22 @@
+"""What the command of ZRB_STORE_NOTIFY is told, and the real zrb."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.processes import start_server
+from tests.watch.alerts import Told
+from tests.zrb.conftest import fork_servers, release, zrb
+
+__all__ = ["fork_servers", "release", "zrb"]
+
+
+@pytest.fixture
+def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Told:
+    """What the command of ZRB_STORE_NOTIFY, which is set in this process alone, has been told."""
+    start_server()
+    made = Told(tmp_path / "told")
+    monkeypatch.setenv("ZRB_STORE_NOTIFY", made.command)
+    return made
