@@ -4,7 +4,7 @@ docs/reference/commands.md      from the help of the commands
 docs/reference/python.md        from the docstrings
 docs/reference/settings.md      its table, from `zrb_store.settings`
 docs/schema/export.json         from the checks of `import`
-zrb_store/db/sqlite_statements.json    from the statements
+zrb_store/db/sqlite_statements.json    from the statements; others in the folders of wings
 zrb_store/agents/skills/zrb-store/SKILL.md    its list of commands, from the table of commands
 zrb_store/db/sqlite_schema.json        from the migrations
 """
@@ -32,7 +32,7 @@ import zrb_store
 import zrb_store.db
 import zrb_store.queries
 import zrb_store.testing
-from zrb_store import settings
+from zrb_store import settings, wings
 from zrb_store.agents import durable
 from zrb_store.cli.command import app
 from zrb_store.cli.command_table import COMMANDS
@@ -46,7 +46,8 @@ from zrb_store.wings import Setting
 from zrb_store.xcom import Xcoms
 
 DOCS = Path(__file__).resolve().parent
-SKILL = DOCS.parent / "zrb_store/agents/skills/zrb-store/SKILL.md"
+PACKAGE = DOCS.parent / "zrb_store"
+SKILL = PACKAGE / "agents/skills/zrb-store/SKILL.md"
 SETTINGS_PAGE = DOCS / "reference" / "settings.md"
 # These methods and attributes have no underscore because other modules of the package use them. They are not public.
 _INTERNAL = {
@@ -330,22 +331,20 @@ def _field(column: ColumnRule) -> dict[str, Any]:
     return {**about, "pattern": column.pattern} if column.pattern else about
 
 
-def sqlite_statements() -> str:
-    """The SQL of every statement that always is the same, or whose arguments have few values."""
+def sqlite_statements() -> dict[Path, str]:
+    """The SQL of every statement that always is the same, or whose arguments have few values, by file."""
     for package in (zrb_store.db, zrb_store.queries):
         for each in pkgutil.walk_packages(list(package.__path__), f"{package.__name__}."):
             importlib.import_module(each.name)
-    # Not those of wings: the file must count without their folders, too.
-    made = (
-        (sys.modules[build.__module__], build)
-        for build in core.STATEMENTS
-        if build.__module__.startswith(("zrb_store.db.", "zrb_store.queries."))
-    )
-    return core.file_content(
-        getattr(module, build.__name__)(*args, **named)
-        for module, build in made
-        for args, named in variants(build, "sqlite")
-    )
+    for name in wings.NAMES:
+        if (PACKAGE / name / "queries.py").exists():
+            importlib.import_module(f"zrb_store.{name}.queries")
+    found: dict[Path, list[core.Statement[Any]]] = {}
+    for build in core.STATEMENTS:
+        made = getattr(sys.modules[build.__module__], build.__name__)
+        for args, named in variants(build, "sqlite"):
+            found.setdefault(core.file_of(build.__module__), []).append(made(*args, **named))
+    return {path: core.file_content(path, statements) for path, statements in found.items()}
 
 
 def sqlite_schema() -> str:
@@ -424,7 +423,8 @@ def main() -> None:
     (DOCS / "reference" / "python.md").write_text(python_page(), encoding="utf-8")
     SETTINGS_PAGE.write_text(settings_page(), encoding="utf-8")
     (DOCS / "schema" / "export.json").write_text(export_schema(), encoding="utf-8")
-    core.PATH.write_text(sqlite_statements(), encoding="utf-8")
+    for path, content in sqlite_statements().items():
+        path.write_text(content, encoding="utf-8")
     SKILL.write_text(skill_file(), encoding="utf-8")
     SCHEMA.write_text(sqlite_schema(), encoding="utf-8")
 

@@ -60,7 +60,6 @@ COMMANDS = every_command(app)
         ("reference/python.md", "python_page"),
         ("reference/settings.md", "settings_page"),
         ("schema/export.json", "export_schema"),
-        ("../zrb_store/db/sqlite_statements.json", "sqlite_statements"),
         ("../zrb_store/agents/skills/zrb-store/SKILL.md", "skill_file"),
         ("../zrb_store/db/sqlite_schema.json", "sqlite_schema"),
     ],
@@ -68,6 +67,12 @@ COMMANDS = every_command(app)
 def test_a_generated_page_is_current(page: str, made_by: str) -> None:
     expected = getattr(generator(), made_by)()
     assert (ROOT / "docs" / page).read_text(encoding="utf-8") == expected, "run: python docs/generate.py"
+
+
+def test_the_stored_statements_are_current() -> None:
+    made = generator().sqlite_statements()
+    assert {path: path.read_text(encoding="utf-8") for path in made} == made, "run: python docs/generate.py"
+    assert sorted((ROOT / "zrb_store").rglob("sqlite_statements.json")) == sorted(made)
 
 
 def test_the_skill_only_looks() -> None:

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import threading
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -114,7 +115,7 @@ def test_what_is_stored_counts_only_for_the_sources_it_was_made_from(
     for folder in ("db", "queries"):
         shutil.copytree(ROOT / "zrb_store" / folder, package / folder, ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setattr(core, "PATH", package / "db" / core.PATH.name)
-    read = core._lines.__wrapped__
+    read = partial(core._lines.__wrapped__, core.PATH)
     assert json.dumps(key) in read()
     with (package / "queries" / "clock.py").open("a") as module:
         module.write("# changed\n")
@@ -135,7 +136,7 @@ def test_a_statement_is_looked_up_once(store: Store) -> None:
 def test_each_line_of_the_file_is_found() -> None:
     content = core.PATH.read_text(encoding="utf-8")
     assert len(json.loads(content)) == content.count("\n") - 1
-    assert core._stored("nothing") is None
+    assert core._stored("zrb_store.db.nothing()") is None
 
 
 def test_threads_build_one_alias() -> None:

@@ -11,7 +11,8 @@ A statement is a function that returns a construct of SQLAlchemy Core. It is bui
 
 Shared parts of statements are also functions; aliases are made once. Importing SQLAlchemy takes longer than most
 commands; so `sa` and `t`, the tables, are modules that load at their first use, and SQLite's SQL of each
-statement is in sqlite_statements.json, by module, function and arguments. `python docs/generate.py` writes it.
+statement is in sqlite_statements.json, by module, function and arguments. `python docs/generate.py` writes it, and
+one for the module `queries` of each wing, into its folder.
 """
 
 from __future__ import annotations
@@ -195,34 +196,42 @@ def _bound(found: Compiled) -> Ready:
     return Ready(found.sql, operator.itemgetter(*names) if is_plain else in_order, found.writes)
 
 
+def file_of(name: str) -> Path:
+    """Return the file with the statements of a module: that of its wing, or that of the core."""
+    top = name.split(".")[1]
+    return PATH if top in ("db", "queries") else PATH.parents[1] / top / PATH.name
+
+
 def _stored(key: str) -> Compiled | None:
-    line = _lines().get(json.dumps(key))
+    line = _lines(file_of(key)).get(json.dumps(key))
     return Compiled(*json.loads(line.rstrip(","))) if line else None  # only what is needed is parsed
 
 
 @functools.cache
-def _lines() -> Mapping[str, str]:
-    """Return the lines of the file by key; none if it was made from other sources than these, or if there is none."""
+def _lines(path: Path) -> Mapping[str, str]:
+    """Return the lines of a file by key; none if it was made from other sources than these, or if there is none."""
     try:
-        content = PATH.read_text(encoding="utf-8")
+        content = path.read_text(encoding="utf-8")
     except OSError:
         return {}
-    lines = content.split("\n")[1:-2] if content.startswith(_first_line()) else []  # but for braces
+    lines = content.split("\n")[1:-2] if content.startswith(_first_line(path)) else []  # but for braces
     return {key: line for key, _, line in (each.partition(": ") for each in lines)}
 
 
-def _first_line() -> str:
-    """Return the first line of the file, with a hash of every module that may build statements or parts of them."""
+def _first_line(path: Path) -> str:
+    """Return the first line of a file, with a hash of every module that may build its statements or parts of them."""
     digest = blake2b(digest_size=10)
     for folder in (PATH.parent, PATH.parent / "dialect", PATH.parent.with_name("queries")):
-        for path in sorted(folder.glob("*.py")):
-            digest.update(f"{path.name}\n".encode() + path.read_bytes())
+        for source in sorted(folder.glob("*.py")):
+            digest.update(f"{source.name}\n".encode() + source.read_bytes())
+    if path != PATH:
+        digest.update(path.with_name("queries.py").read_bytes())
     return f'{{"sources": "{digest.hexdigest()}",\n'
 
 
-def file_content(statements: Iterable[Statement[Executable]]) -> str:
-    """Return the content of the file for these statements."""
+def file_content(path: Path, statements: Iterable[Statement[Executable]]) -> str:
+    """Return the content of a file for these statements."""
     dialect = compiling.dialect("sqlite")
     found = {each.key: list(compiled(dialect, each.construct)) for each in statements}
     lines = (f"{json.dumps(key)}: {json.dumps(found[key], ensure_ascii=False)}" for key in sorted(found))
-    return _first_line() + ",\n".join(lines) + "\n}\n"
+    return _first_line(path) + ",\n".join(lines) + "\n}\n"
