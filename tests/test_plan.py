@@ -9,7 +9,7 @@ import pytest
 
 from tests.sessions import attempt_record
 from zrb_store.errors import InvalidArgument, TaskNotFound
-from zrb_store.inspect.resume import Changed, Decision, Node, Workflow, decide, reruns
+from zrb_store.inspect.resume import Changed, Decision, Node, PlannedResume, ResumeOptions, Workflow, decide, reruns
 from zrb_store.records import AttemptRecord
 
 Steps = Sequence[tuple[str, Sequence[str] | None]]
@@ -298,3 +298,33 @@ def test_a_changed_input() -> None:
     # A task that its condition kept from starting may start now.
     conditional = Workflow([Node("main", ["maybe"]), Node("maybe", condition=None)], "main")
     assert planned(conditional, read("main", "")) == {"maybe": "run condition", "main": "run downstream-of:maybe over"}
+
+
+def test_reasons_of_a_plan_are_in_other_words_if_inputs_change() -> None:
+    def why(reason: str, changed: dict[str, tuple[str, str]]) -> str:
+        decision = Decision("load", "run", reason)
+        return PlannedResume("etl", None, changed, [decision]).why(decision)
+
+    changed = {"region": ("us", "eu")}
+    assert why("input:region", changed) == "input region: us -> eu"
+    assert why("completed", changed) == "reads no changed input"
+    assert why("completed", {}) == "completed"
+    assert why("inputs-unknown", changed) == "not known: runs"
+    assert why("downstream-of:clean", changed) == "downstream of clean"
+    assert why("forced", changed) == "forced"
+    assert why("downstream-of:clean", {}) == "downstream-of:clean"
+
+
+@pytest.mark.parametrize(
+    ("options", "repeats", "are_of_one_session"),
+    [
+        (ResumeOptions(), False, False),
+        (ResumeOptions(repeat_once=True), False, False),
+        (ResumeOptions(forced=""), True, True),
+        (ResumeOptions(changes={"region": "eu"}), True, True),
+        (ResumeOptions(inputs={"password": "x"}), False, True),
+        (ResumeOptions(takes_over=True), False, True),
+    ],
+)
+def test_what_options_of_a_resume_ask_for(options: ResumeOptions, repeats: bool, are_of_one_session: bool) -> None:
+    assert (options.repeats, options.are_of_one_session) == (repeats, are_of_one_session)

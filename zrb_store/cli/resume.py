@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import click
 
@@ -16,13 +15,13 @@ from zrb_store.cli.command import command
 from zrb_store.db.engine import Database
 from zrb_store.errors import SessionBusy, StoreMissing, ZrbStoreError
 from zrb_store.inspect import session_names
-from zrb_store.inspect.resume import Decision, ResumeOptions, refuse_program
+from zrb_store.inspect.resume import Decision, PlannedResume, ResumeOptions, refuse_program
 from zrb_store.local_time import Since
 from zrb_store.masking import one_line
 from zrb_store.process import current_project
 from zrb_store.queries import runs
 from zrb_store.records import JsonTree, SessionRecord
-from zrb_store.render.stderr import print_line
+from zrb_store.render.stderr import PROGRAM, print_line
 from zrb_store.run.lifecycle import refuse_waiting
 from zrb_store.store import Store, open_store
 from zrb_store.wings import load, place_of
@@ -143,25 +142,19 @@ def resume(
     yes: bool,
     output_format: str | None,
 ) -> int:
-    names, given_inputs = parse_words(words)
-    set_inputs = dict(map(_parse_change, changes))
-    if len(set_inputs) < len(changes):
-        raise click.UsageError("--set is given twice for one input: leave one of them out")
-    options = ResumeOptions(forced, given_inputs, set_inputs, repeat_once, here)
+    names, inputs = parse_words(words)
+    options = ResumeOptions(forced, inputs, _parse_changes(changes), repeat_once, here)
     several = failed or ready or len(names) > 1
     refuse_usage(
         ((failed or ready) and names, f"--{'failed' if failed else 'ready'} takes no names"),
         (failed and ready, "--failed and --ready exclude each other"),
-        (not (failed or ready or names), "name the sessions, or give --failed or --ready"),
+        (not (several or names), "name the sessions, or give --failed or --ready"),
         (not failed and (since is not None or task is not None), "--since and --task are for --failed"),
-        (
-            several and (given_inputs or changes or forced is not None or here),
-            "inputs, --set, --from and --here are for one session",
-        ),
+        (several and options.are_of_one_session, "inputs, --set, --from and --here are for one session"),
         (output_format is not None and not plan, "--format is for --plan, which runs nothing"),
         (yes and not here, "--yes is for --here"),
         (
-            repeat_once and forced is None and not changes,
+            repeat_once and not options.repeats,
             "--repeat-once is for --from and --set: no other resume runs a completed step again",
         ),
     )
@@ -172,59 +165,68 @@ def resume(
             return 0
         raise
     with opened as store:
-        records = [session_names.resolve(store.database, name) for name in names]
-        if ready or failed:
-            from zrb_store.inspect import list as sessions
-            from zrb_store.render.format import program_name
+        if ready:
+            chosen = _choose_ready(store.database, resumer)
+            if not chosen.records:
+                return int(chosen.passes_over)
+        elif failed:
+            chosen = _choose_halted(store.database, resumer, task, since)
+        else:
+            chosen = _choose_named(store.database, names)
+        resumers = [(record, _resumer(store, record, resumer, chosen.words)) for record in chosen.records]
+        if plan:
+            return _print_plans(store, resumers, options, several=several, as_json=output_format == "json")
+        if several:
+            return _resume_each(store, [record.name for record in chosen.records], jobs)
+        ((session, its),) = resumers
+        # Mistakes are reported before anybody is asked for a secret input.
+        if not options.repeats:
+            refuse_waiting(store.database, session)
+        its.plan(store, session, options)
+    if here and not yes and session.project != its.project:
+        _refuse_unless_agreed(session.name, session.project, its.project)
+    its.accept()
+    return 0
 
-            project = current_project() if resumer is None else resumer.project
-            if ready:
-                found = [record for record in sessions.ready(store.database, project) if record.path]
-                records = [record for record in found if resumer is not None or record.argv]
-                if len(found) > len(records):
-                    print_line("sessions of zrb are passed over: `zrb xcom resume --ready` continues them", "zrb-store")
-                if not records:
-                    return int(bool(found))
-            else:
-                records = sessions.halted(store.database, project, task, since)
-                if not records:
-                    print_line("no session failed", program_name())
-        which = "--failed" if failed else "--ready" if ready else " ".join(record.name for record in records)
-        resumers = [_resumer(store, record, resumer, which) for record in records]
-        if several and not plan:
-            return _resume_each(store, [record.name for record in records], jobs)
-        plans: list[JsonTree] = []
-        code = 0
-        for record, its in zip(records, resumers, strict=True):
-            if not plan and forced is None and not changes:
-                refuse_waiting(store.database, record)  # before anybody is asked for a secret input
-            notes: list[str] = []
-            # Also without --plan: mistakes are reported before anybody is asked for a secret input.
-            try:
-                decisions = its.plan(store, record, options)
-                if plan:
-                    decisions, notes = its.explain(store, decisions)
-            except ZrbStoreError as error:
-                if not several:
-                    raise
-                code = 1
-                decisions, notes = [], [str(error)]
-            if plan:
-                as_json, changed = output_format == "json", its.changed
-                _print_plan(decisions, notes, record.name if several else "", changed, as_json=as_json)
-                if decisions:
-                    tasks = [dataclasses.asdict(decision) for decision in decisions]
-                    shown = {name: {"before": before, "now": now} for name, (before, now) in changed.items()}
-                    plans.append({"session": record.name, "from": forced, "set": shown, "tasks": tasks})
-    if output_format == "json":
-        from zrb_store.render import printing
 
-        printing.echo_json(plans if several else plans[0])
-    if not plan:
-        if here and not yes and record.project != its.project:
-            _refuse_unless_agreed(record.name, record.project, its.project)
-        its.accept()
-    return code
+class _Chosen(NamedTuple):
+    """The sessions that one command resumes."""
+
+    records: Sequence[SessionRecord]
+    words: str  # what chooses them on the command line
+    passes_over: bool = False  # whether it leaves out sessions that only zrb can resume
+
+
+def _choose_named(database: Database, names: Sequence[str]) -> _Chosen:
+    records = [session_names.resolve(database, name) for name in names]
+    return _Chosen(records, " ".join(record.name for record in records))
+
+
+def _choose_ready(database: Database, resumer: Resumer | None) -> _Chosen:
+    """Choose the sessions of the project whose wait is over; without zrb, those that run a command."""
+    from zrb_store.inspect import list as sessions
+
+    found = [record for record in sessions.ready(database, _project(resumer)) if record.path]
+    records = [record for record in found if resumer is not None or record.argv]
+    passes_over = len(records) < len(found)
+    if passes_over:
+        print_line("sessions of zrb are passed over: `zrb xcom resume --ready` continues them", PROGRAM)
+    return _Chosen(records, "--ready", passes_over)
+
+
+def _choose_halted(database: Database, resumer: Resumer | None, task: str | None, since: Since | None) -> _Chosen:
+    """Choose the sessions of the project that ended without success."""
+    from zrb_store.inspect import list as sessions
+    from zrb_store.render.format import program_name
+
+    records = sessions.halted(database, _project(resumer), task, since)
+    if not records:
+        print_line("no session failed", program_name())
+    return _Chosen(records, "--failed")
+
+
+def _project(resumer: Resumer | None) -> str:
+    return current_project() if resumer is None else resumer.project
 
 
 def _resumer(store: Store, session: SessionRecord, resumer: Resumer | None, words: str) -> Resumer:
@@ -246,47 +248,53 @@ def command_resumer(session: SessionRecord) -> CommandResumer:
     return resumer
 
 
-def _parse_change(text: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not name or not equals:
-        raise click.UsageError(f"--set {text!r} is not of the form NAME=VALUE")
-    return name, value
+def _parse_changes(texts: Sequence[str]) -> dict[str, str]:
+    """Parse the arguments of `--set`, of the form `NAME=VALUE`."""
+    changes: dict[str, str] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not name or not equals:
+            raise click.UsageError(f"--set {text!r} is not of the form NAME=VALUE")
+        changes[name] = value
+    if len(changes) < len(texts):
+        raise click.UsageError("--set is given twice for one input: leave one of them out")
+    return changes
 
 
-def _in_words(reason: str, changed: Mapping[str, tuple[str, str]]) -> str:
-    """Return the reason of a decision as a plan shows it; in other words if inputs change."""
-    kind, _, name = reason.partition(":")
-    if kind == "input":
-        return f"input {name}: {' -> '.join(changed[name])}"
-    words = {"completed": "reads no changed input", "inputs-unknown": "not known: runs"}
-    words["downstream-of"] = f"downstream of {name}"
-    return words.get(kind, reason) if changed else reason
-
-
-def _print_plan(
-    decisions: Sequence[Decision],
-    notes: Sequence[str],
-    name: str,
-    changed: Mapping[str, tuple[str, str]],
+def _print_plans(
+    store: Store,
+    resumers: Sequence[tuple[SessionRecord, Resumer]],
+    options: ResumeOptions,
     *,
+    several: bool,
     as_json: bool,
-) -> None:
-    """Print the notes on a plan, and its decisions unless they are printed as JSON; with a name, one of several."""
+) -> int:
+    """Print what resumes would do. If there are several, one that is refused gets a line, and makes the code 1."""
     from zrb_store.render import printing
-    from zrb_store.render.document import Column, Table
-    from zrb_store.render.format import counted, program_name
+    from zrb_store.render.format import program_name
+    from zrb_store.render.plan import plan_table
 
-    for note in notes:
-        print_line(f"{name}: {note}" if name else note, program_name())
-    if decisions and not as_json:
-        rows = []
-        for decision in decisions:
-            kept = f", {counted(decision.steps, 'step')} kept" if decision.action == "run" and decision.steps else ""
-            rows.append((decision.task, decision.action, f"{_in_words(decision.reason, changed)}{kept}"))
-            for step in decision.agent_steps:
-                reason = "" if step.action == "reused" and step.reason == "completed" else f": {step.reason}"
-                rows.append((f"  {step.id}", step.action.replace("-", " "), f"{step.step}{reason}"))
-        printing.print_document([Table((Column("task"), Column("action"), Column("reason", status=True)), rows, name)])
+    code = 0
+    plans: list[JsonTree] = []
+    for session, resumer in resumers:
+        name = session.name if several else ""
+        try:
+            decisions, notes = resumer.explain(store, resumer.plan(store, session, options))
+        except ZrbStoreError as error:
+            if not several:
+                raise
+            code = 1
+            decisions, notes = [], [str(error)]
+        for note in notes:
+            print_line(f"{name}: {note}" if name else note, program_name())
+        planned = PlannedResume(session.name, options.forced, resumer.changed, decisions)
+        if decisions and not as_json:
+            printing.print_document([plan_table(planned, name)])
+        if decisions:
+            plans.append(planned.to_json())
+    if as_json:
+        printing.echo_json(plans if several else plans[0])
+    return code
 
 
 def _refuse_unless_agreed(session: str, theirs: str | None, ours: str) -> None:

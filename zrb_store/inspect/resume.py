@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import NamedTuple
 
 from zrb_store.db.location import StoreUrl
@@ -20,7 +20,7 @@ from zrb_store.queries.commands import left_commands
 from zrb_store.queries.dependent_steps import of_attempts
 from zrb_store.queries.lease import refuse_live
 from zrb_store.queries.steps import count_done, inputs_read, refuse_repeating
-from zrb_store.records import AttemptRecord, SessionRecord, by_key, kind_of
+from zrb_store.records import AttemptRecord, JsonTree, SessionRecord, by_key, kind_of
 
 
 @dataclass(frozen=True)
@@ -92,6 +92,43 @@ class ResumeOptions:
     changes: Mapping[str, str] = field(default_factory=dict)  # the texts of those that change, as `--set NAME=VALUE`
     repeat_once: bool = False  # whether completed steps that were declared `once` may run again
     takes_over: bool = False  # whether the session belongs to this project from now on
+
+    @property
+    def repeats(self) -> bool:
+        """Whether completed tasks run again."""
+        return self.forced is not None or bool(self.changes)
+
+    @property
+    def are_of_one_session(self) -> bool:
+        """Whether they cannot be meant for several sessions."""
+        return self.repeats or self.takes_over or bool(self.inputs)
+
+
+@dataclass(frozen=True)
+class PlannedResume:
+    """What a resume of one session does."""
+
+    session: str
+    forced: str | None  # as in `ResumeOptions`
+    changed: Mapping[str, tuple[str, str]]  # the inputs that change, each with its text before and from now on
+    tasks: Sequence[Decision]
+
+    def why(self, decision: Decision) -> str:
+        """Return the reason of a decision for a reader; in other words if inputs change."""
+        kind, _, name = decision.reason.partition(":")
+        if kind == "input":
+            return f"input {name}: {' -> '.join(self.changed[name])}"
+        words = {"completed": "reads no changed input", "inputs-unknown": "not known: runs"}
+        words["downstream-of"] = f"downstream of {name}"
+        return words.get(kind, decision.reason) if self.changed else decision.reason
+
+    def to_json(self) -> JsonTree:
+        return {
+            "session": self.session,
+            "from": self.forced,
+            "set": {name: {"before": before, "now": now} for name, (before, now) in self.changed.items()},
+            "tasks": [asdict(decision) for decision in self.tasks],
+        }
 
 
 class Workflow:
