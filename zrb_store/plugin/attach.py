@@ -120,7 +120,7 @@ def attach(task: AnyTask, zrb_session: Session, outer: Owner | None) -> Recorder
         warn(describe_completed(name, ended_at, has_result=has_result, is_resume=resumed is not None))
         return recorder
     if recorder.run.added_inputs:
-        from zrb_store.plugin.resume import describe_added
+        from zrb_store.plugin.inputs_resumed import describe_added
 
         for added, text in recorder.run.added_inputs.items():
             warn(describe_added(added, name, text))

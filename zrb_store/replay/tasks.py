@@ -24,7 +24,8 @@ from zrb_store.plugin.attach import recorder_of
 from zrb_store.plugin.attempts import run_attempt
 from zrb_store.plugin.compat import Action, AnyTask
 from zrb_store.plugin.inputs import given_again
-from zrb_store.plugin.resume import ResumedInputs, Resumer, ResumeRequest
+from zrb_store.plugin.inputs_resumed import ResumedInputs
+from zrb_store.plugin.resume import Resumer, ResumeRequest
 from zrb_store.records import AttemptRecord, SessionRecord
 from zrb_store.replay.commands import Options
 
