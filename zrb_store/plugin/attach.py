@@ -77,39 +77,31 @@ def attach(task: AnyTask, zrb_session: Session, outer: Owner | None) -> Recorder
 
     parent = recorder_of(zrb_session.parent)
     shared_ctx = zrb_session.shared_ctx
-    is_web = bool(getattr(shared_ctx, "is_web_mode", False))
+    origin = _origin(zrb_session, parent)
     resumed: ResumeRequest | None = getattr(zrb_session, compat.RESUMED, None)
-    if resumed is not None:
-        given: str | None = resumed.session.name
-    elif parent is not None:
-        given = getattr(zrb_session, compat.CHILD, None)
-    else:
-        given = None if is_web or _has_named else settings.session_name()
+    given = resumed.session.name if resumed else _given_name(zrb_session, origin)
     _has_named = _has_named or (parent is None and given is not None)
     store = opened_store()
-    starter = store.parent_attempt if is_web or outer is None else outer
+    starter = store.parent_attempt if origin == "web" or outer is None else outer
     zrb_session.set_main_task(task)
     graph = resumed.graph if resumed else Graph(zrb_session)
     secrets = Secrets(graph.names, shared_ctx.input, parent.secrets if parent else None)
     given_now: set[str] = set() if parent else given_secrets(task, shared_ctx.input, sys.argv)
-    if resumed:
-        given_now |= resumed.secrets
+    given_now |= resumed.secrets if resumed else set()
     spec = RunSpec(
         task=graph.task_name(task),
         path=tuple(zrb_session.task_path),
         inputs=inputs_to_store(task, shared_ctx, given_inputs.get(), secrets, given_now),
         secret_inputs=secrets.names,
-        changed_inputs=resumed.changed_inputs if resumed else (),
-        set_inputs=resumed.set_inputs if resumed else {},
         default_of=functools.partial(default_of, task, shared_ctx, given_inputs.get()),
         project=current_project(compat.CFG.INIT_FILE_NAME),
         parent=parent.run.session if parent else starter.full_name if starter else None,
-        origin="web" if is_web else parent.origin if parent else "library" if zrb_session.root_group is None else "cli",
+        origin=origin,
         command=secrets.mask_command(sys.argv),
         zrb_version=version("zrb"),
-        again=resumed is not None and (resumed.options.forced is not None or bool(resumed.set_inputs)),
-        takes_over=resumed is not None and resumed.options.takes_over,
     )
+    if resumed:
+        spec = resumed.added_to(spec)
     name = check_session_name(given or (parent.next_child() if parent else _unused(zrb_session.name, store)))
     recorder = Recorder(zrb_session, task, graph, secrets, store, name, spec)
     try:
@@ -119,21 +111,48 @@ def attach(task: AnyTask, zrb_session: Session, outer: Owner | None) -> Recorder
         ended_at, has_result = recorder.read_result(), recorder.result is not None
         warn(describe_completed(name, ended_at, has_result=has_result, is_resume=resumed is not None))
         return recorder
-    if recorder.run.added_inputs:
-        from zrb_store.plugin.inputs_resumed import describe_added
-
-        for added, text in recorder.run.added_inputs.items():
-            warn(describe_added(added, name, text))
+    _tell_of_defaults(recorder)
     if (resumed or recorder.goes_on) and parent is None and not hasattr(zrb_session, compat.REPLAYED):
-        from zrb_store.inspect.resume import without_task
-
-        warn(describe_resume(name, recorder.decisions))
-        for line in without_task(store.database, recorder.run.session_id, recorder.decisions):
-            warn(line)
+        _tell_of_resume(recorder, store)
     zrb_session._name = name
     setattr(zrb_session, compat.RECORDER, recorder)
     vars(shared_ctx)["_xcom"] = recorder.ctx_xcom
     return recorder
+
+
+def _origin(zrb_session: Session, parent: Recorder | None) -> str:
+    """Return how a session was started: from the `web`, the `cli`, or a program that uses zrb as a `library`."""
+    if getattr(zrb_session.shared_ctx, "is_web_mode", False):
+        return "web"
+    if parent:
+        return parent.origin
+    return "library" if zrb_session.root_group is None else "cli"
+
+
+def _given_name(zrb_session: Session, origin: str) -> str | None:
+    """Return the name that a child was given, or that the settings give to one session of the process."""
+    if recorder_of(zrb_session.parent) is not None:
+        child: str | None = getattr(zrb_session, compat.CHILD, None)
+        return child
+    return None if origin == "web" or _has_named else settings.session_name()
+
+
+def _tell_of_defaults(recorder: Recorder) -> None:
+    """Say which inputs are new, and get their defaults."""
+    if recorder.run.added_inputs:
+        from zrb_store.plugin.inputs_resumed import describe_added
+
+        for added, text in recorder.run.added_inputs.items():
+            warn(describe_added(added, recorder.run.session, text))
+
+
+def _tell_of_resume(recorder: Recorder, store: Store) -> None:
+    """Say what the session runs, and which tasks have left the workflow."""
+    from zrb_store.inspect.resume import without_task
+
+    warn(describe_resume(recorder.run.session, recorder.decisions))
+    for line in without_task(store.database, recorder.run.session_id, recorder.decisions):
+        warn(line)
 
 
 def _unused(name: str, store: Store) -> str:

@@ -47,6 +47,16 @@ class ResumeRequest:
     changed_inputs: frozenset[str] = frozenset()  # names of those that are declared in another way now
     set_inputs: Mapping[str, tuple[str, str]] = field(default_factory=dict)  # those that change, as `RunSpec` has them
 
+    def added_to(self, spec: RunSpec) -> RunSpec:
+        """Return what a run is for, which this resume starts."""
+        return replace(
+            spec,
+            changed_inputs=self.changed_inputs,
+            set_inputs=self.set_inputs,
+            again=self.options.forced is not None or bool(self.set_inputs),
+            takes_over=self.options.takes_over,
+        )
+
 
 class Resumer:
     """One resume: its plan and its run. The command `resume` gets it as click's `ctx.obj`."""
