@@ -72,9 +72,17 @@ class RunSpec:
 
         Return the texts of the defaults of inputs that the task has declared since, by name.
         """
+        self._refuse_other_project(session)
+        self._refuse_other_task(session)
+        self._refuse_other_command(session)
+        return self._refuse_other_inputs(session)
+
+    def _refuse_other_project(self, session: SessionRecord) -> None:
         theirs, ours = session.project, self.project
         if theirs and ours and theirs != ours and not self.takes_over:
             raise InputsDiffer(_other_project(session, theirs, ours))
+
+    def _refuse_other_task(self, session: SessionRecord) -> None:
         theirs, ours = session.task, self.task
         if theirs and ours and theirs != ours and not _is_same_script(theirs, ours):
             between = f"{_named(theirs)}, not to {_named(ours) if _is_script(theirs) or _is_script(ours) else ours}"
@@ -82,39 +90,47 @@ class RunSpec:
             if _is_script(ours):
                 remedy += f", or session.run(task={theirs!r}) to continue this one"
             raise InputsDiffer(f"session {session.name} belongs to {between}: {remedy}")
+
+    def _refuse_other_command(self, session: SessionRecord) -> None:
+        """Refuse a session of another command, and for a command one of something else."""
         path = list(self.path)
         if session.task and path and path != session.path and COMMAND in (path[0], *session.path[:1]):
             theirs, ours = (shlex.join(words[words[:1] == [COMMAND] :]) for words in (session.path, path))
             runs = f"runs `{theirs}`" if theirs else "belongs to a Python script"
             raise InputsDiffer(f"session {session.name} {runs}, not `{ours}`: use another session name")
-        added: dict[str, str] = {}
-        if self.inputs is not None and session.inputs is not None:
-            before, now = session.inputs, codec.encode_named(self.inputs)
-            if before == now and '"$"' not in now:  # all of them can be compared
-                return added
-            from zrb_store.codec.compare import describe_changes
 
-            other = {*self.secret_inputs, *self.changed_inputs}
-            if self.default_of is not None:
-                new = [name for name in self.inputs if name not in {*other, *names_of(before)}]
-                added = {name: text for name in new if (text := self.default_of(name)) is not None}
-            other.update(added)
-            before, now = without_names(before, other), without_names(now, other)
-            if difference := describe_changes(before, now):
-                message = (
-                    f"session {session.name} was started with other inputs: {difference}; use another session name"
-                )
-                if session.path and not session.argv and session.parent is None:
-                    change = f"`zrb xcom resume {session.name} --set NAME=VALUE`"
-                    message += f", or {change} to run again what has read them"
-                raise InputsDiffer(mask_text(message))
-            if unknown := names_of_unstorable(before) | names_of_unstorable(now):
-                raise InputsDiffer(
-                    f"session {session.name} may have been started with other inputs: {', '.join(sorted(unknown))} "
-                    "cannot be stored, and so cannot be compared; use another session name, or "
-                    "zrb_store.register_codec for its class"
-                )
+    def _refuse_other_inputs(self, session: SessionRecord) -> dict[str, str]:
+        if self.inputs is None or session.inputs is None:
+            return {}
+        before, now = session.inputs, codec.encode_named(self.inputs)
+        if before == now and '"$"' not in now:  # all of them can be compared
+            return {}
+        from zrb_store.codec.compare import describe_changes
+
+        added = self._added(before)
+        other = {*self.secret_inputs, *self.changed_inputs, *added}
+        before, now = without_names(before, other), without_names(now, other)
+        if difference := describe_changes(before, now):
+            message = f"session {session.name} was started with other inputs: {difference}; use another session name"
+            if session.path and not session.argv and session.parent is None:
+                change = f"`zrb xcom resume {session.name} --set NAME=VALUE`"
+                message += f", or {change} to run again what has read them"
+            raise InputsDiffer(mask_text(message))
+        if unknown := names_of_unstorable(before) | names_of_unstorable(now):
+            raise InputsDiffer(
+                f"session {session.name} may have been started with other inputs: {', '.join(sorted(unknown))} "
+                "cannot be stored, and so cannot be compared; use another session name, or "
+                "zrb_store.register_codec for its class"
+            )
         return added
+
+    def _added(self, before: str) -> dict[str, str]:
+        """Return the texts of the defaults of inputs that are not among the stored ones, by name."""
+        if self.inputs is None or self.default_of is None:
+            return {}
+        known = {*self.secret_inputs, *self.changed_inputs, *names_of(before)}
+        defaults = {name: self.default_of(name) for name in self.inputs if name not in known}
+        return {name: text for name, text in defaults.items() if text is not None}
 
     def refuse_default_secrets(self, session: SessionRecord) -> None:
         """Raise `InputsDiffer` if a secret input that was given to an earlier run is not given to this one."""
