@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from time import sleep
 
 import click
 
 from zrb_store.cli import completion
-from zrb_store.cli.arguments import format_option, session_argument
+from zrb_store.cli.arguments import format_option, refuse_usage, session_argument
 from zrb_store.cli.command import command
 from zrb_store.inspect import session_names
 from zrb_store.inspect.show import SessionDocument, open_session
@@ -84,24 +84,24 @@ def show(
     watch: bool,
     output_format: str,
 ) -> None:
-    options: dict[Only, bool] = {"live": live, "dead": dead, "held": held, "next": next_}
-    given = [name for name, is_given in options.items() if is_given]
-    if len(given) > 1:
-        raise click.UsageError(f"--{given[0]} and --{given[1]} exclude each other")
-    only = given[0] if given else None
-    if at and only in ("held", "next"):
-        raise click.UsageError(f"--{only} shows what is {only} now: leave out --at")
-    if watch and (at or output_format != "table"):
-        raise click.UsageError("--watch shows the table as it is now: leave out --at and --format")
-    if timeline and (queue is not None or only or output_format != "table"):
-        raise click.UsageError("--timeline draws the tasks: leave out QUEUE, --format and what chooses values")
-    if conversation and (only or watch or timeline or steps or output_format == "value"):
-        raise click.UsageError("--conversation takes TASK, --at, --full and --format table, json, jsonl or markdown")
-    if output_format == "markdown" and not conversation:
-        raise click.UsageError("--format markdown is for --conversation")
+    only = _one_of({"live": live, "dead": dead, "held": held, "next": next_})
+    is_table = output_format == "table"
+    refuse_usage(
+        (at and only in ("held", "next"), f"--{only} shows what is {only} now: leave out --at"),
+        (watch and (at or not is_table), "--watch shows the table as it is now: leave out --at and --format"),
+        (
+            timeline and (queue is not None or only or not is_table),
+            "--timeline draws the tasks: leave out QUEUE, --format and what chooses values",
+        ),
+        (
+            conversation and (only or watch or timeline or steps or output_format == "value"),
+            "--conversation takes TASK, --at, --full and --format table, json, jsonl or markdown",
+        ),
+        (output_format == "markdown" and not conversation, "--format markdown is for --conversation"),
+    )
     task, queue = (queue, None) if conversation else (None, queue)
     look = Look(queue, only, at, every=every or full, full=full, steps=steps, timeline=timeline)
-    last = _FEW_VALUES if output_format == "table" and not look.every else None
+    last = _FEW_VALUES if is_table and not look.every else None
     asked: Only | None = "notable" if last and only is None and at is None else only
     with session_names.open_for_reading() as database:
         name = session_names.resolve(database, session).name
@@ -114,18 +114,32 @@ def show(
         with noting_damage(), open_document() as document:
             if conversation:
                 _print_conversation(document, task, output_format, full=full)
-                return
-            if output_format == "json":
-                echo_json(document.to_json())
-            elif output_format == "table":
-                print_document(SessionPrinter(document, look).blocks(), full=full)
-            for each in document.queues:
-                if output_format == "jsonl":
-                    for value in each.values:
-                        echo_json(value.to_json(), one_line=True)
-                elif output_format == "value":
-                    for content in each.live if only in (None, "live") else (value.content for value in each.values):
-                        echo_value(content)
+            else:
+                _print(document, look, output_format)
+
+
+def _one_of(options: Mapping[Only, bool]) -> Only | None:
+    """Return the option that is given, of some that exclude each other."""
+    given = [name for name, is_given in options.items() if is_given]
+    if len(given) > 1:
+        raise click.UsageError(f"--{given[0]} and --{given[1]} exclude each other")
+    return given[0] if given else None
+
+
+def _print(document: SessionDocument, look: Look, output_format: str) -> None:
+    if output_format == "json":
+        echo_json(document.to_json())
+        return
+    if output_format == "table":
+        print_document(SessionPrinter(document, look).blocks(), full=look.full)
+        return
+    for queue in document.queues:
+        if output_format == "jsonl":
+            echo_records((value.to_json() for value in queue.values), output_format)
+            continue
+        is_live = look.only in (None, "live")
+        for content in queue.live if is_live else (value.content for value in queue.values):
+            echo_value(content)
 
 
 def _print_conversation(document: SessionDocument, task: str | None, output_format: str, *, full: bool) -> None:
