@@ -135,6 +135,7 @@ class SessionRecord:
     ended_at: int | None
     created_tick: int
     ended_tick: int | None
+    identity: str  # random; copies of the database keep it
 
     @property
     def is_finished(self) -> bool:

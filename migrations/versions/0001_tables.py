@@ -69,6 +69,10 @@ def json(table: str, **types: str) -> list[sa.CheckConstraint]:
     return [check(f"{table}_{column}", condition.format(column, kind)) for column, kind in types.items()]
 
 
+def random_text() -> sa.TextClause:
+    return sa.text("(lower(hex(randomblob(16))))" if on_sqlite() else "(gen_random_uuid())::text")
+
+
 def upgrade() -> None:
     op.create_table(
         "zrb_change",
@@ -105,6 +109,7 @@ def upgrade() -> None:
         sa.Column("ended_tick", BigInt),
         sa.Column("tasks", sa.Text),
         sa.Column("inputs", sa.Text),
+        sa.Column("identity", sa.Text, nullable=False, server_default=random_text()),
         words("zrb_session", "status", "open", "running", "waiting", "completed", "failed", "interrupted"),
         *numbers("zrb_session", fence=COUNT, created_at=TIME, created_tick=TICK, ended_at=TIME, ended_tick=TICK),
         *flags("zrb_session", "pinned"),

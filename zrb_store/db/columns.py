@@ -173,6 +173,7 @@ SESSION: Columns = {
         json="object",
     ),
     "inputs": ColumnRule(str, nullable=True, note="JSON: an encoded dict", content=_inputs, json="object"),
+    "identity": _TEXT,
 }
 RUN: Columns = {
     "id": _ID,

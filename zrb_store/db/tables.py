@@ -35,6 +35,7 @@ from sqlalchemy import (
 )
 
 from zrb_store.db import VERSION_TABLE, columns
+from zrb_store.db.dialect.compiling import Expression
 
 version = TableClause(VERSION_TABLE, column("version_num"))
 # Ticks come from this table on SQLite, which has one writer at a time, and from a sequence on PostgreSQL. An event has
@@ -54,6 +55,8 @@ metadata = MetaData(
 # STRICT tables of SQLite know no other names of types. A column of the type INTEGER is also the row id.
 BigInt = BigInteger().with_variant(Integer, "sqlite")
 Flag = Boolean().with_variant(Integer, "sqlite")
+
+_random = Expression(Text(), sqlite="(lower(hex(randomblob(16))))", postgresql="(gen_random_uuid())::text")
 
 tick = Sequence("zrb_tick", data_type=BigInteger, metadata=metadata)
 
@@ -127,6 +130,8 @@ session = Table(
     Column("ended_tick", BigInt),
     Column("tasks", Text),  # JSON dict: maps every known task, in order, to "not started" or "skipped"
     Column("inputs", Text),  # encoded dict, without secrets
+    # Random. Copies of the database keep it; a session that is made again, forked or imported has another one.
+    Column("identity", Text, nullable=False, server_default=_random),
     *_limits(columns.SESSION),
     _rule(
         "ended", "(status IN ('open', 'running')) = (ended_at IS NULL) AND (ended_at IS NULL) = (ended_tick IS NULL)"

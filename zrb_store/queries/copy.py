@@ -28,7 +28,7 @@ def _without(table: Columns, *names: str) -> Columns:
 
 
 COPIED: Mapping[Kind, Columns] = {
-    "session": _without(columns.SESSION, "id"),
+    "session": _without(columns.SESSION, "id", "identity"),
     "run": _without(columns.RUN, "id", "session_id", "suspected_at"),  # a suspicion means nothing in another store
     "queue": _without(columns.QUEUE, "id", "session_id"),
     # Nor does the process of a command, or that a running script has come to a step.
