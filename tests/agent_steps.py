@@ -6,9 +6,10 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from zrb_store.agents.kinds import APPROVAL, BUDGET, MODEL_REQUEST, PROMPT, TOOL_CALL
+from zrb_store.agents.step import AgentStep
 from zrb_store.attempt import Attempt, Step
 from zrb_store.attempt.exact_steps import ExactStep, open_exact
-from zrb_store.queries.agents import APPROVAL, BUDGET, MODEL_REQUEST, PROMPT, TOOL_CALL, AgentStep
 from zrb_store.queries.steps import NewStep
 
 _KINDS = {"model": MODEL_REQUEST, "prompt": PROMPT, "tool": TOOL_CALL, "approval": APPROVAL, "budget": BUDGET}

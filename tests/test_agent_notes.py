@@ -8,8 +8,8 @@ import pytest
 
 from tests.agent_steps import columns_of, new_step
 from tests.sessions import attempt_record
-from zrb_store.inspect.agents import NO_COSTS, Spent, agent_note, agents_of, costs_of_step, executions
-from zrb_store.queries.agents import AgentStep
+from zrb_store.agents.notes import NO_COSTS, Spent, agent_note, agents_of, costs_of_step, executions
+from zrb_store.agents.step import AgentStep
 from zrb_store.records import AttemptRecord
 
 

@@ -83,7 +83,7 @@ def test_a_conversation_is_read_and_compared(command: Commands, store: Store) ->
     page = command.ok("report", "one").partition('<h2 id="conversation-title">')[2]
     assert "a: tool call charge</strong>" in page
     assert "&lt;Müller&gt;" in page
-    ((_, kept, _),) = describe(store.database, "one").conversations
+    ((_, ((_, kept, _),)),) = describe(store.database, "one").texts
     assert sum(len(turn.said(full=False)) for turn in kept) < 20_000
     work(store, "other", {**A, "a: tool charge c1": {"kind": "value", "value": "paid"}, **B})
     (path,) = re.findall(r"\$\S+", command("diff", "one", "other", "--format", "value").out)

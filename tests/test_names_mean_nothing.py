@@ -80,7 +80,7 @@ def test_names_of_steps_and_queues_mean_nothing(command: Commands, store: Store)
     check = command("check")
     assert scrubbed(check.out, "odd").count("agent") == scrubbed(check.out, "odd").count("wait") == 0
     document = describe(store.database, "odd")
-    assert (document.conversations, document.waits) == ([], [])
+    assert (document.texts, document.waits) == ([], [])
     assert not any(one.tokens for task in document.tasks for one in task.steps)
     with open_session(store.database, "odd") as seen:
         assert {one.to_json()["kind"] for one in seen.tasks[0].steps} == {"step"}

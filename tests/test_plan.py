@@ -282,7 +282,7 @@ def test_a_changed_input() -> None:
     assert planned(CHAIN, *killed, steps=[("clean", ["day"])])["clean"] == "run input:day over"
     assert planned(CHAIN, *killed, steps=[("clean", None)])["clean"] == "run inputs-unknown over"
     # An agent compares its requests, and keeps its steps.
-    agent = Workflow([Node("main", ["ask"]), Node("ask", is_agent=True)], "main")
+    agent = Workflow([Node("main", ["ask"]), Node("ask", compares_steps=True)], "main")
     assert planned(agent, read("ask", "day"), read("main", "")) == {
         "ask": "run input:day",
         "main": "run downstream-of:ask over",

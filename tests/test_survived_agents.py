@@ -14,8 +14,10 @@ from pydantic_ai.models.function import AgentInfo, DeltaToolCall, FunctionModel
 from tests.attempts import acting_as
 from zrb_store import Store, once_tool
 from zrb_store.agents import durable
+from zrb_store.agents.conversation import turns
+from zrb_store.agents.notes import Costs
+from zrb_store.agents.stats import Tokens
 from zrb_store.errors import RequestChanged
-from zrb_store.inspect.conversation import turns
 from zrb_store.inspect.show import open_session
 from zrb_store.testing import Crash, crash_at, expire_lease
 from zrb_store.watch.stats import task_stats
@@ -176,6 +178,7 @@ def test_costs_are_what_the_server_counted(desk: Desk, broken: str) -> None:
     database = desk.store.database
     with open_session(database, "s") as document:
         costs, (task,) = document.costs, document.tasks
+        assert isinstance(costs, Costs)
         answers = [turn for turn in turns(task) if turn.tokens]
     assert (costs.paid.answers, costs.used_again.answers) == (sum(map(len, answered)), len(answered[0]))
     assert costs.thrown_away.answers == 0
@@ -183,7 +186,9 @@ def test_costs_are_what_the_server_counted(desk: Desk, broken: str) -> None:
     assert [turn.from_store for turn in answers] == [True] * len(answered[0]) + [False] * 2
     assert costs.paid.input_tokens == sum(turn.tokens[0] for turn in answers if turn.tokens)
     (stats,) = task_stats(database)
-    assert [one[:3] for one in stats.costs] == [one[:3] for one in costs]
+    found = stats.added["tokens"]
+    assert isinstance(found, Tokens)
+    assert [one[:3] for one in found.costs] == [one[:3] for one in costs]
 
 
 @pytest.mark.promise(number=20)

@@ -22,9 +22,8 @@ Where to look:
     operations/  changes by hand                inspect/   typed data for readers, with one `to_json` each
     queries/     all SQL, by noun               db/        connections, tables, statements, migrations
     codec/       values as JSON text            render/    text for terminals and pages
-    agents/      any pydantic-ai agent over steps
     cli/, plugin/    the edges: commands, and zrb
-    shell/, watch/, page/, transfer/, replay/    wings (wings.py): each is whole, and can be deleted
+    shell/, watch/, page/, transfer/, replay/, agents/    wings (wings.py): each is whole, and can be deleted
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from datetime import timedelta
 
 from zrb_store.errors import InvalidArgument
 from zrb_store.local_time import parse_duration
-from zrb_store.wings import Setting, installed
+from zrb_store.wings import Setting, in_order, installed, load
 
 DEFAULT_MAX_VALUE = 16 * 1024 * 1024
 
@@ -33,14 +33,21 @@ _OF_THE_CORE = (
         "a name for the project, if its folder changes, for example with each deployment",
         None,
         "its folder",
+        check=f"{__name__}:project",
     ),
     Setting(
         "ZRB_STORE_PERSIST",
         "the runs to store · `user`: those of tasks that you declared, not of zrb's own utilities · `all` · `named`: "
         "only those with `ZRB_STORE_SESSION`",
         "user",
+        choices=("user", "all", "named"),
     ),
-    Setting("ZRB_STORE_DURABILITY", "`normal` · `full`: sync each commit to disk, against power cuts", "normal"),
+    Setting(
+        "ZRB_STORE_DURABILITY",
+        "`normal` · `full`: sync each commit to disk, against power cuts",
+        "normal",
+        choices=("normal", "full"),
+    ),
     Setting(
         "ZRB_STORE_MAX_VALUE", "largest size of one stored value, in bytes", str(DEFAULT_MAX_VALUE), "16777216 (16 MiB)"
     ),
@@ -50,31 +57,14 @@ _OF_THE_CORE = (
         "task and its last 20 completed ones; applied after a run, at most once a day",
         None,
         "nothing is deleted",
-    ),
-    Setting(
-        "ZRB_STORE_AGENTS",
-        "`on`: each model request and tool call of an LLM task is a [step](../how-to/agents.md) · `off` · `private`: "
-        "steps without prompts and answers, which cannot be used again",
-        "on",
-    ),
-    Setting(
-        "ZRB_STORE_CHANGED_REQUEST",
-        "stored answers of an agent no longer [fit its requests](../how-to/agents.md#what-may-change) · "
-        "`rerun`: make the requests again · `reuse`: use the answers · `stop`: end the task, and let you decide",
-        "rerun",
-    ),
-    Setting(
-        "ZRB_STORE_BUDGET",
-        "`tokens=N`: what the agents of a session may use over all its runs, before it "
-        "[ends or waits](../how-to/agents.md#budgets-and-approvals)",
-        None,
-        "no limit",
+        check=f"{__name__}:retention",
     ),
     Setting(
         "ZRB_STORE_UNAVAILABLE",
         "what to do if the store cannot be reached · `stop`: end the run before its first task · `memory`: warn, and "
         "run in memory",
         "stop",
+        choices=("stop", "memory"),
     ),
     Setting(
         "ZRB_STORE_OUTPUT_LIMIT",
@@ -85,9 +75,13 @@ _OF_THE_CORE = (
     ),
 )
 
-SETTINGS = (*_OF_THE_CORE, *(setting for wing in installed() for setting in wing.settings))
+_ALL = in_order(
+    {setting.name: setting for setting in _OF_THE_CORE},
+    ((setting.name, setting) for wing in installed() for setting in wing.settings),
+)
+SETTINGS = tuple(_ALL.values())
 """Every setting."""
-_DEFAULTS = {setting.name: setting.default for setting in SETTINGS}
+
 
 REPLAYS = "ZRB_STORE_REPLAYS"
 """The variable that tells the process of a replay, and those that it starts, which attempt of the record it is."""
@@ -106,7 +100,7 @@ _warned: set[str] = set()
 
 def value_of(variable: str) -> str | None:
     """Return the value of a setting: the environment's, else its default; None if it has none. Empty is unset."""
-    return os.environ.get(variable) or _DEFAULTS[variable]
+    return os.environ.get(variable) or _ALL[variable].default
 
 
 def unknown_variables() -> list[str]:
@@ -115,7 +109,7 @@ def unknown_variables() -> list[str]:
     A process returns each line once. The value is not shown, because it may be a secret.
     """
     lines = []
-    known = {*_DEFAULTS, *CHILD_VARIABLES}
+    known = {*_ALL, *CHILD_VARIABLES}
     for name in sorted(os.environ):
         if name.startswith(_PREFIX) and name not in known and name not in _warned:
             _warned.add(name)
@@ -126,18 +120,11 @@ def unknown_variables() -> list[str]:
 def _nearest(name: str) -> str:
     import difflib
 
-    ends = [known.removeprefix(_PREFIX) for known in _DEFAULTS]
+    ends = [known.removeprefix(_PREFIX) for known in _ALL]
     close = difflib.get_close_matches(name.removeprefix(_PREFIX), ends, n=1, cutoff=0.5)
     return f": did you mean {_PREFIX}{close[0]}?" if close else ": `zrb-store db status` lists the settings"
 
 
-CHOICES = {
-    "ZRB_STORE_PERSIST": ("user", "all", "named"),
-    "ZRB_STORE_AGENTS": ("on", "off", "private"),
-    "ZRB_STORE_CHANGED_REQUEST": ("rerun", "reuse", "stop"),
-    "ZRB_STORE_UNAVAILABLE": ("stop", "memory"),
-    "ZRB_STORE_DURABILITY": ("normal", "full"),
-}
 # Numbers of bytes: a pattern, and an example.
 SIZES = {
     "ZRB_STORE_MAX_VALUE": (r"0*[1-9]\d{0,17}", f"{DEFAULT_MAX_VALUE}"),
@@ -148,18 +135,14 @@ SIZES = {
 def unusable() -> list[str]:
     """Return a line for each setting whose value is refused when it is used, with what to set it to."""
     found = []
-    for name in _DEFAULTS:
+    for setting in SETTINGS:
         try:
-            if name in CHOICES:
-                choice(name)
-            elif name in SIZES:
-                size(name)
-            elif name == "ZRB_STORE_RETENTION":
-                retention()
-            elif name == "ZRB_STORE_BUDGET":
-                budget()
-            elif name == "ZRB_STORE_PROJECT":
-                project()
+            if setting.choices:
+                choice(setting.name)
+            elif setting.name in SIZES:
+                size(setting.name)
+            elif setting.check is not None:
+                load(setting.check)()
         except InvalidArgument as error:
             found.append(str(error))
     return found
@@ -168,21 +151,10 @@ def unusable() -> list[str]:
 def choice(variable: str, own: object = None, place: str = "") -> str:
     """Return the word that a setting has, one of its choices; or `own`, if a task has that at this place."""
     text, place = (value_of(variable), variable) if own is None else (own, place)
-    if text not in CHOICES[variable]:
-        raise InvalidArgument(f"{place} is {text!r}: set it to {' or '.join(CHOICES[variable])}")
+    choices = _ALL[variable].choices
+    if text not in choices:
+        raise InvalidArgument(f"{place} is {text!r}: set it to {' or '.join(choices)}")
     return str(text)
-
-
-def budget(text: str | None = None, place: str = "ZRB_STORE_BUDGET") -> int | None:
-    """Return how many tokens a text such as `tokens=500000` allows, by default that of the setting; None for any."""
-    if not text:
-        text, place = value_of("ZRB_STORE_BUDGET"), "ZRB_STORE_BUDGET"
-    if not text:
-        return None
-    found = re.fullmatch(r"tokens=(\d[\d_]{0,17})", str(text))  # users may set anything on a task
-    if not found:
-        raise InvalidArgument(f"{place} is {text!r}: set it to a number of tokens, e.g. tokens=500000")
-    return int(found[1])
 
 
 def project() -> str | None:

@@ -1,16 +1,17 @@
 """Wings: folders that use the core, and that can be deleted.
 
-No other folder imports a wing. Its `wing.py` says what it adds, as a `Wing`; `installed` finds it by name.
+No other folder imports a wing. Its `wing.py` says what it adds, as a `Wing`; `installed` finds it by name. What is not
+needed to list it is named as `MODULE:NAME`, and imported when it is used.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib import import_module
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
-NAMES = ("shell", "watch", "page", "transfer", "replay")
+NAMES = ("shell", "watch", "page", "transfer", "replay", "agents")
 """The folders of this package that are wings."""
 
 
@@ -45,6 +46,9 @@ class Setting(NamedTuple):
     meaning: str  # in Markdown
     default: str | None  # as one would write it; None if it is unset by default
     explained: str | None = None  # the default in words, if it does not explain itself
+    after: str | None = None  # the setting that it follows in lists; None for the first one
+    choices: tuple[str, ...] = ()  # the words that it may be
+    check: str | None = None  # `MODULE:FUNCTION` that raises `InvalidArgument` if its value cannot be used
 
     @property
     def shown_default(self) -> str:
@@ -52,11 +56,48 @@ class Setting(NamedTuple):
         return self.explained or self.default or ""
 
 
+class Kind(NamedTuple):
+    """A kind of steps, and how readers word them. Without it, they are plain steps."""
+
+    teller: str
+    """`MODULE:FUNCTION` that makes what tells a step (`Teller` of inspect/told.py)."""
+    answer: str | None = None
+    """`MODULE:FUNCTION` that returns the words of the command that answers a wait of this kind."""
+    differences: str | None = None
+    """`MODULE:FUNCTION` that finds where tasks with such steps differ (`Compare` of inspect/diff.py)."""
+
+
+class View(NamedTuple):
+    """Another view of a session: `show --NAME`, and a part of its page."""
+
+    name: str
+    purpose: str  # of the option
+    details: str  # of the help of `show`
+    format: str  # that only this view has
+    print: str  # `MODULE:FUNCTION` that gets a session, its task, a format and whether long texts are shown whole
+    texts: str  # `MODULE:FUNCTION` that returns its texts for a page (`Texts` of page/content.py)
+    unit: str  # what one of these texts is called
+    compared: str  # what `diff` compares of it, for its help
+
+
+class Numbers(NamedTuple):
+    """Numbers that `stats` shows of each task, if one of them has some."""
+
+    name: str  # in JSON
+    read: str  # `MODULE:FUNCTION` that reads them (`Read` of watch/stats.py)
+    columns: tuple[str, ...]
+    family: tuple[str, str]  # of Prometheus: its name, and what it says
+    details: str  # of the help of `stats`
+
+
 class Wing(NamedTuple):
     """What a wing adds to the core."""
 
-    commands: Mapping[str, Command]
+    commands: Mapping[str, Command] = {}
     settings: tuple[Setting, ...] = ()
+    kinds: Mapping[str, Kind] = {}
+    view: View | None = None
+    numbers: Numbers | None = None
     variables: tuple[str, ...] = ()
     """Variables that it sets for the processes that it starts: users do not."""
     notifier: str | None = None
@@ -69,6 +110,12 @@ class Wing(NamedTuple):
     """`MODULE:FUNCTION` that makes an app for zrb's web server (`plugin/web.py`)."""
     recorded_step: str | None = None
     """`MODULE:FUNCTION` that takes a step from the record, in a process whose environment has `settings.REPLAYS`."""
+    task_classes: frozenset[str] = frozenset()
+    """Names of zrb's classes of tasks that decide themselves which of their completed steps they use again."""
+    task_hooks: str | None = None
+    """`MODULE:FUNCTION` that hooks these classes, called when one of them is first registered."""
+    step_planner: str | None = None
+    """`MODULE:FUNCTION` that plans what becomes of a task's steps of its kinds (`PlanSteps` of plugin/resume.py)."""
 
 
 @functools.cache
@@ -88,6 +135,41 @@ def installed() -> tuple[Wing, ...]:
 def place_of(point: Literal["command_resumer", "figures", "notifier", "recorded_step", "web_pages"]) -> str | None:
     """Return what a wing has registered for a point; None if no wing that is here has."""
     return next(filter(None, (getattr(wing, point) for wing in installed())), None)
+
+
+@functools.cache
+def kinds() -> Mapping[str, Kind]:
+    """Return the kinds of steps that wings add, by name."""
+    return {name: kind for wing in installed() for name, kind in wing.kinds.items()}
+
+
+def planners_of(names: Iterable[str]) -> list[str]:
+    """Return what plans steps of these kinds."""
+    found = {*names}
+    return [wing.step_planner for wing in installed() if wing.step_planner and not found.isdisjoint(wing.kinds)]
+
+
+def wing_of_class(cls: type) -> Wing | None:
+    """Return the wing that hooks a class of zrb's tasks. By name, since importing one may import large libraries."""
+    names = {each.__name__ for each in cls.__mro__}
+    return next((wing for wing in installed() if not names.isdisjoint(wing.task_classes)), None)
+
+
+class _Follows(Protocol):
+    @property
+    def after(self) -> str | None: ...
+
+
+Each = TypeVar("Each", bound=_Follows)
+
+
+def in_order(core: Mapping[str, Each], added: Iterable[tuple[str, Each]]) -> dict[str, Each]:
+    """Return things by name, with those that wings add where these want them."""
+    found = list(core.items())
+    for name, each in added:
+        places = {known: place for place, (known, _) in enumerate(found, 1)}
+        found.insert(0 if each.after is None else places.get(each.after, len(found)), (name, each))
+    return dict(found)
 
 
 def load(place: str) -> Any:

@@ -10,7 +10,8 @@ from tests.sessions import check
 from tests.zrb.agent_project import Agents, agents, on_newest, servers, sqlite
 from tests.zrb.agent_tasks import rounds
 from zrb_store import open_store
-from zrb_store.inspect.conversation import conversation
+from zrb_store.agents.conversation import conversation
+from zrb_store.agents.notes import Costs
 from zrb_store.inspect.log import log
 from zrb_store.inspect.show import open_session
 from zrb_store.records import whole
@@ -49,6 +50,7 @@ def test_costs(agents: Agents) -> None:
         with open_session(store.database, agents.session) as document:
             shown = check("show", whole(document.to_json()))
             costs = document.costs
+            assert isinstance(costs, Costs)
         (stats,) = task_stats(store.database)
         with log(store.database, agents.session) as session_log:
             errors = [attempt.record.error for attempt in session_log.attempts if attempt.record.error]

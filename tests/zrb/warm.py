@@ -18,7 +18,7 @@ from typing import Any
 MODULES = (
     "zrb_store.plugin",
     "zrb_store.plugin.recorder",
-    "zrb_store.plugin.agents.agent_run",
+    "zrb_store.agents.llm_tasks.agent_run",
     "zrb_store.store",
     "zrb_store.db.migrate",
     "zrb.__main__",
@@ -48,7 +48,7 @@ LATER_MODULES = (
     "zrb_store.cli.resume",
     "zrb_store.codec.tagged",
     "zrb_store.inspect.resume",
-    "zrb_store.plugin.agents.hooks",
+    "zrb_store.agents.llm_tasks.hooks",
     "zrb_store.plugin.resume",
     "zrb_store.queries.by_hand",
 )

@@ -1,9 +1,14 @@
 """Agents of pydantic-ai over steps: each request to a model and each execution of a tool is a step of an attempt.
 
-`durable` is for a user's own agents; zrb's LLM tasks have theirs by plugin/agents/. `capability.py` is what pydantic-ai
-calls, `journal.py` keeps the steps of one agent, and `decisions.py` what was decided about calls and the budget.
-`fingerprint.py` finds whether a request equals the stored one, by the digests of `digests.py`, and `changes.py` decides
-about one that differs. `stored.py` writes and reads what is stored.
+`durable` is for a user's own agents; zrb's LLM tasks have theirs by llm_tasks/.
+
+    rows        kinds (of steps) step (which step of an agent) queries settings
+    runtime     capability (what pydantic-ai calls) journal (the steps of one agent) decisions (about calls and the
+                budget) fingerprint, digests (whether a request equals the stored one) changes (what to do if not)
+                leftovers names once stored (the stored forms) telemetry usage
+    zrb         llm_tasks/ (hooks of LLM tasks, one run of their agent, the plan of a resume)
+    readers     notes (what steps did and cost) conversation stats view (for a terminal and a page)
+    commands    approve (the operation) commands
 
 Nothing here loads pydantic-ai before `durable` is called, or an LLM task is registered: that takes seconds.
 """
@@ -13,7 +18,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from zrb_store import settings
 from zrb_store.agents.once import Policy, policies
 from zrb_store.errors import ZrbStoreError
 
@@ -46,8 +50,10 @@ def durable(
         ZrbStoreError: pydantic-ai is not installed, or too old.
         InvalidArgument: A policy or the budget is something else.
     """
+    from zrb_store.agents.settings import budget_of  # late: the settings import the wings
+
     once = policies(once_tools, "once_tools")
-    tokens = settings.budget(budget, "budget") if budget else None
+    tokens = budget_of(budget, "budget") if budget else None
     try:
         from zrb_store.agents.capability import Durable  # late: these load pydantic-ai
         from zrb_store.agents.journal import Terms

@@ -44,6 +44,7 @@ from zrb_store.agents.digests import plain
 from zrb_store.agents.journal import Journal, Terms, reading
 from zrb_store.agents.names import bounded
 from zrb_store.agents.once import Policy, policy_of
+from zrb_store.agents.settings import budget_of
 from zrb_store.agents.stored import dump_response, read_response
 from zrb_store.agents.telemetry import replay_scope, report
 from zrb_store.agents.usage import note, spending, spent_by
@@ -439,7 +440,7 @@ class Durable(AbstractCapability[AgentDepsT]):
             refuse_to_forget(attempt, bounded(name))
             return CombinedCapability([])
         on_change = cast(OnChange, settings.choice("ZRB_STORE_CHANGED_REQUEST"))
-        budget = settings.budget() if self.terms.budget is None else self.terms.budget
+        budget = budget_of() if self.terms.budget is None else self.terms.budget
         terms = self.terms._replace(is_private=mode == "private", on_change=on_change, budget=budget)
         journal = Journal(attempt, terms, name)
         return CombinedCapability([StoredHandler(journal), StoredAgent(journal)])

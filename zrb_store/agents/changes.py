@@ -14,11 +14,12 @@ from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, NoReturn, TypeAlias
 
 from zrb_store import codec
+from zrb_store.agents.kinds import KINDS, MODEL_REQUEST, PROMPT, TOOL_CALL
+from zrb_store.agents.notes import Spent, answer_cost
+from zrb_store.agents.step import AgentStep
 from zrb_store.attempt import Attempt
 from zrb_store.attempt.exact_steps import steps_before, steps_since
 from zrb_store.errors import RequestChanged
-from zrb_store.inspect.agents import Spent, answer_cost
-from zrb_store.queries.agents import KINDS, MODEL_REQUEST, PROMPT, TOOL_CALL, AgentStep
 from zrb_store.queries.steps import StepKey, StepRecord
 
 OnChange = Literal["rerun", "reuse", "stop"]

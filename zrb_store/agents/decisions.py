@@ -16,16 +16,17 @@ from pydantic_ai.messages import ToolCallPart
 
 from zrb_store import codec
 from zrb_store.agents.digests import digest
+from zrb_store.agents.kinds import BUDGET
+from zrb_store.agents.notes import agent_tokens
+from zrb_store.agents.queries import paid_since
 from zrb_store.agents.stored import Data, Mode, NotReadable, storable
 from zrb_store.attempt import Attempt
 from zrb_store.attempt.exact_steps import stored_step
 from zrb_store.attempt.waits import answers_in
 from zrb_store.db.transaction import Transaction
 from zrb_store.errors import BudgetUsed
-from zrb_store.inspect.agents import agent_tokens
 from zrb_store.masking import ErrorText, mask_text
 from zrb_store.names import numbered, quoted
-from zrb_store.queries.agents import BUDGET, paid_since
 from zrb_store.queries.steps import NewStep, StepKey
 from zrb_store.queries.waits import drop_other_answers
 from zrb_store.records import JsonValue

@@ -26,9 +26,11 @@ from zrb_store.agents.changes import NO_TOOLS, NOT_STORED, ChangedRequests, OnCh
 from zrb_store.agents.decisions import Budget, ask
 from zrb_store.agents.digests import digest
 from zrb_store.agents.fingerprint import Fingerprints, Request, message_digest
+from zrb_store.agents.kinds import APPROVAL, DEFERRED, MODEL_REQUEST, PROMPT, TOOL_CALL
 from zrb_store.agents.leftovers import leftovers_of
 from zrb_store.agents.names import CallNames, bounded, word
 from zrb_store.agents.once import Policy
+from zrb_store.agents.step import AgentStep
 from zrb_store.agents.stored import Data, Dump, NotReadable, Prompt, encoded, encoded_messages, refusal_of, summary
 from zrb_store.attempt import Attempt, Step
 from zrb_store.attempt.exact_steps import ExactStep, open_exact, steps_before, stored_step
@@ -37,7 +39,6 @@ from zrb_store.codec.arguments import positional_and_named, stored_arguments
 from zrb_store.errors import AttemptClosed, LeaseLost, StepUncertain, StoreUnavailable, ZrbStoreError
 from zrb_store.masking import ErrorText
 from zrb_store.names import numbered
-from zrb_store.queries.agents import APPROVAL, DEFERRED, MODEL_REQUEST, PROMPT, TOOL_CALL, AgentStep
 from zrb_store.queries.steps import NewStep, StepRecord
 from zrb_store.records import JsonValue
 

@@ -10,9 +10,10 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
+from zrb_store.agents.kinds import KINDS, MODEL_REQUEST, TOOL_CALL
+from zrb_store.agents.step import AgentStep
 from zrb_store.attempt import Attempt
 from zrb_store.attempt.exact_steps import steps_before
-from zrb_store.queries.agents import KINDS, MODEL_REQUEST, TOOL_CALL, AgentStep
 from zrb_store.queries.steps import StepKey, StepRecord
 
 _NEVER = 2**62

@@ -1,7 +1,7 @@
 """Attempts: one execution of a task's action each, and the steps inside it.
 
 `attempt.py` has an attempt of a task, and finds the one that code runs in. `steps.py` has its steps, `open_attempt.py`
-the common parts of attempts and steps, `exact_steps.py` the steps of agents, `output_handler.py` a handler of logging.
+the common parts of both, `exact_steps.py` steps with exact names, `output_handler.py` a handler of logging.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Steps with exact names, as the journal of an agent gives them. They begin again if a request changed."""
+"""Steps with exact names, as a caller gives them. They begin again if what they were asked has changed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class ExactStep(NamedTuple):
     # all that began after it are given back for that, and the step begins again; but not what this attempt has used
     # already. It is not asked about a step that a person has kept, by `fork` or `mark`, unless `compares_kept` is true.
     change: Callable[[str], str | None]
-    own: Collection[StepKey] = ()  # steps of the same agent: given back although this attempt has used them
+    own: Collection[StepKey] = ()  # steps of the same caller: given back although this attempt has used them
     repeat: bool = False  # whether it may begin although the end of an earlier try is unknown
     leads: bool = False  # whether the steps after it rest on its result
     compares_kept: bool = False

@@ -148,7 +148,7 @@ def _outcome(
     all_steps = attempt.steps
     while True:
         with attempt.xcom.watched():
-            known = all_steps.newest(wanted.key)  # also of this attempt: an agent decides about a call in such a step
+            known = all_steps.newest(wanted.key)  # also of this attempt: it may decide without a wait
             if known is not None and known.is_done:
                 _refuse_other_question(attempt, known, wanted)
                 if all_steps.shared and not is_named and all_steps.is_used(known):

@@ -17,7 +17,6 @@ _CORE = {
     "diff": ("diff", "Compare the values of two sessions."),
     "push": ("values", "Push a value to a queue."),
     "pop": ("values", "Take the oldest value of a queue and print it."),
-    "approve": ("approve", "Answer an agent that waits for the approval of a call, or for a larger budget."),
     "queue": ("values", "Show or set the delivery limit of a queue, or pause it."),
     "requeue": ("values", "Make dead values live again."),
     "replace": ("values", "Replace the content of a live, delayed or dead value."),

@@ -148,7 +148,7 @@ def _quoted(text: str, quote: str) -> str:
 _Find = Callable[["Database", click.Context, str], Iterable[str]]
 
 
-def _from_store(find: _Find) -> Callable[[click.Context, click.Parameter, str], list[CompletionItem[str]]]:
+def from_store(find: _Find) -> Callable[[click.Context, click.Parameter, str], list[CompletionItem[str]]]:
     """Make a function that finds names in a store the `shell_complete` of a parameter.
 
     It gets the store, what the line gives before the word, and what is typed of the word.
@@ -191,11 +191,11 @@ def _changeable(database: Database, ctx: click.Context, typed: str) -> Iterator[
     yield from _session_names(database, typed)
 
 
-sessions_to_change = _from_store(_changeable)
+sessions_to_change = from_store(_changeable)
 """Complete a session of a command that changes it, and so takes only its full name."""
 
 
-@_from_store
+@from_store
 def sessions(database: Database, ctx: click.Context, typed: str) -> Iterable[str]:
     """Complete a session of a command that takes any form of its name."""
     return ["@last", "@last-failed", *_changeable(database, ctx, typed)]
@@ -207,7 +207,7 @@ def _queues(database: Database, session: str) -> dict[str, int]:
     return dict(sorted(queue_ids(database, resolve(database, session).name).items()))
 
 
-@_from_store
+@from_store
 def queues(database: Database, ctx: click.Context, typed: str) -> Iterable[str]:
     """Complete a queue of the session; with `--result`, a task."""
     if ctx.params.get("result"):
@@ -226,29 +226,21 @@ def _tasks(database: Database, ctx: click.Context, typed: str) -> Iterator[str]:
         yield from (f"{task.task}/{n}" for task in step_counts(database, session.id) for n in range(1, task.steps + 1))
 
 
-tasks = _from_store(_tasks)
+tasks = from_store(_tasks)
 """Complete a task of the session, and once its name and a slash are typed, a step's id."""
 
 
-@_from_store
+@from_store
 def main_tasks(database: Database, ctx: click.Context, typed: str) -> Iterable[str]:
     return session_queries.main_tasks(database)
 
 
-@_from_store
+@from_store
 def steps(database: Database, ctx: click.Context, typed: str) -> Iterable[str]:
     from zrb_store.queries.steps import names
 
     session = resolve(database, ctx.params["session"])
     return names(database, session.id, ctx.params.get("task") or ctx.params["from_task"])
-
-
-@_from_store
-def calls(database: Database, ctx: click.Context, typed: str) -> Iterable[str]:
-    """Complete a call that waits for an approval."""
-    from zrb_store.operations.approve import questions
-
-    return [each.call for each in questions(database, resolve(database, ctx.params["session"])) if each.call]
 
 
 def _seqs(database: Database, queue_id: int, only: Only | None = None) -> list[str]:
@@ -261,7 +253,7 @@ def _seqs(database: Database, queue_id: int, only: Only | None = None) -> list[s
         return [str(each.record.seq) for each in found][::-1]
 
 
-@_from_store
+@from_store
 def seqs(database: Database, ctx: click.Context, typed: str) -> list[str]:
     """Complete the number of a value of the queue."""
     return _seqs(database, _queues(database, ctx.params["session"])[ctx.params["queue"]])
@@ -279,14 +271,14 @@ def _value_ids(database: Database, typed: str, *only: Only) -> Iterator[str]:
                 yield from (f"{session}/{name}#{seq}" for seq in _seqs(database, queue_id, each))
 
 
-@_from_store
+@from_store
 def value_ids(database: Database, ctx: click.Context, typed: str) -> Iterator[str]:
     """Complete the id of a value, SESSION/QUEUE#SEQ."""
     yield from [] if "/" in typed else ["@last/", "@last-failed/"]
     yield from _value_ids(database, typed)
 
 
-@_from_store
+@from_store
 def dead_values(database: Database, ctx: click.Context, typed: str) -> Iterable[str]:
     """Complete what `requeue` takes: ids of dead values, or with `--all-dead` a session and a queue."""
     before = ctx.params["values"] or ()
@@ -297,13 +289,13 @@ def dead_values(database: Database, ctx: click.Context, typed: str) -> Iterable[
     return _queues(database, before[0]) if len(before) == 1 else ()
 
 
-@_from_store
+@from_store
 def editable_values(database: Database, ctx: click.Context, typed: str) -> Iterable[str]:
     """Complete what `drop` and `replace` take: of each queue ids of dead values, then of delayed and of live ones."""
     return _value_ids(database, typed, "dead", "delayed", "live")
 
 
-@_from_store
+@from_store
 def moments(database: Database, ctx: click.Context, typed: str) -> list[str]:
     """Complete `before:` and `after:`, then the attempts of the session, the newest of each task."""
     from zrb_store.queries.show import attempted_tasks
@@ -315,7 +307,7 @@ def moments(database: Database, ctx: click.Context, typed: str) -> list[str]:
     return [f"{side}:{each.task}#{n}" for each in found for n in range(each.last, max(0, each.last - _ATTEMPTS), -1)]
 
 
-@_from_store
+@from_store
 def attempts(database: Database, ctx: click.Context, typed: str) -> Iterator[str]:
     """Complete the name of an attempt, SESSION/TASK#N, the newest of each task."""
     from zrb_store.queries.show import attempted_tasks

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
             """Decide what a resume of this session runs and skips. Nothing is run or written."""
 
         def explain(self, store: Store, decisions: list[Decision]) -> tuple[list[Decision], list[str]]:
-            """Add what becomes of the steps of agents, and return what else a user should know, in one line each."""
+            """Add what becomes of steps, where that is known, and return what else a user should know, line by line."""
 
         @property
         def changed(self) -> Mapping[str, tuple[str, str]]:

@@ -6,6 +6,7 @@ import functools
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from time import sleep
+from typing import Any, TypeVar
 
 import click
 
@@ -16,10 +17,8 @@ from zrb_store.inspect import session_names
 from zrb_store.inspect.show import SessionDocument, open_session
 from zrb_store.queries.history import Only
 from zrb_store.render.document import laid_out, on_terminal
-from zrb_store.render.format import TimeFormat
 from zrb_store.render.printing import (
     display,
-    echo,
     echo_json,
     echo_records,
     echo_value,
@@ -27,10 +26,22 @@ from zrb_store.render.printing import (
     print_document,
 )
 from zrb_store.render.session import Look, SessionPrinter
+from zrb_store.wings import installed, load
 
 _FEW_VALUES = 20  # a queue with more is not shown whole unless that is asked for
 _INTERVAL = 1.0  # seconds between two looks at what is watched
 _ENDED = ("completed", "failed", "interrupted", "stale", "waiting")
+_FORMATS = ("table", "json", "jsonl", "value")
+_VIEWS = [wing.view for wing in installed() if wing.view is not None]
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def _view_options(function: Function) -> Function:
+    """Add an option for each view that a wing adds."""
+    for view in reversed(_VIEWS):
+        function = click.option(f"--{view.name}", is_flag=True, help=view.purpose)(function)
+    return function
 
 
 @command(
@@ -46,12 +57,12 @@ _ENDED = ("completed", "failed", "interrupted", "stale", "waiting")
     "session's start) or 03:12:45 (on that day). A time means the end of its last unit: everything printed with "
     "this time has happened.\n\n"
     "Of a queue with more than 20 values, the table has the held and dead ones and the next one to be taken, and "
-    "sums up the others; with --at it has the last 20.\n\n"
-    "With --conversation, give a TASK that has an agent in place of a QUEUE, or nothing if only one has. Long texts "
-    "are cut, and an earlier conversation that the agent was given is one line, unless --full is given.",
+    "sums up the others; with --at it has the last 20." + "".join(f"\n\n{view.details}" for view in _VIEWS),
 )
 @session_argument
-@click.argument("queue", required=False, metavar="[QUEUE|TASK]", shell_complete=completion.queues)
+@click.argument(
+    "queue", required=False, metavar="[QUEUE|TASK]" if _VIEWS else "[QUEUE]", shell_complete=completion.queues
+)
 @click.option("--live", is_flag=True, help="Only values still in their queue.")
 @click.option("--dead", is_flag=True, help="Only dead values: their queue allows no more deliveries.")
 @click.option("--held", is_flag=True, help="Only values that running attempts hold.")
@@ -61,12 +72,13 @@ _ENDED = ("completed", "failed", "interrupted", "stale", "waiting")
 @click.option("--steps", is_flag=True, help="Show all steps of tasks that have more than 20.")
 @click.option("--full", is_flag=True, help="As --all, and show each value in full.")
 @click.option("--timeline", is_flag=True, help="Draw the attempts as bars over time; with --steps also the steps.")
-@click.option("--conversation", is_flag=True, help="Show what an agent and its model said.")
+@_view_options
 @click.option("--watch", is_flag=True, help="Refresh the display until the session has ended.")
 @format_option(
-    choices=("table", "json", "jsonl", "value", "markdown"),
-    help_text="table (plain text in a pipe), json, jsonl (one line each), value (the values alone), or markdown "
-    "(of a conversation).",
+    choices=(*_FORMATS, *(view.format for view in _VIEWS)),
+    help_text="table (plain text in a pipe), json, jsonl (one line each), value (the values alone)"
+    + "".join(f", or {view.format} (of a {view.name})" for view in _VIEWS)
+    + ".",
 )
 def show(
     session: str,
@@ -80,12 +92,13 @@ def show(
     steps: bool,
     full: bool,
     timeline: bool,
-    conversation: bool,
     watch: bool,
     output_format: str,
+    **views: bool,
 ) -> None:
     only = _one_of({"live": live, "dead": dead, "held": held, "next": next_})
     is_table = output_format == "table"
+    view = next((one for one in _VIEWS if views[one.name]), None)
     refuse_usage(
         (at and only in ("held", "next"), f"--{only} shows what is {only} now: leave out --at"),
         (watch and (at or not is_table), "--watch shows the table as it is now: leave out --at and --format"),
@@ -93,13 +106,19 @@ def show(
             timeline and (queue is not None or only or not is_table),
             "--timeline draws the tasks: leave out QUEUE, --format and what chooses values",
         ),
-        (
-            conversation and (only or watch or timeline or steps or output_format == "value"),
-            "--conversation takes TASK, --at, --full and --format table, json, jsonl or markdown",
+        *(
+            (
+                one is view and (only or watch or timeline or steps or output_format == "value"),
+                f"--{one.name} takes TASK, --at, --full and --format table, json, jsonl or {one.format}",
+            )
+            for one in _VIEWS
         ),
-        (output_format == "markdown" and not conversation, "--format markdown is for --conversation"),
+        *(
+            (output_format == one.format and one is not view, f"--format {one.format} is for --{one.name}")
+            for one in _VIEWS
+        ),
     )
-    task, queue = (queue, None) if conversation else (None, queue)
+    task, queue = (queue, None) if view else (None, queue)
     look = Look(queue, only, at, every=every or full, full=full, steps=steps, timeline=timeline)
     last = _FEW_VALUES if is_table and not look.every else None
     asked: Only | None = "notable" if last and only is None and at is None else only
@@ -112,8 +131,8 @@ def show(
             _watch(open_document, look)
             return
         with noting_damage(), open_document() as document:
-            if conversation:
-                _print_conversation(document, task, output_format, full=full)
+            if view:
+                load(view.print)(document, task, output_format, full=full)
             else:
                 _print(document, look, output_format)
 
@@ -140,23 +159,6 @@ def _print(document: SessionDocument, look: Look, output_format: str) -> None:
         is_live = look.only in (None, "live")
         for content in queue.live if is_live else (value.content for value in queue.values):
             echo_value(content)
-
-
-def _print_conversation(document: SessionDocument, task: str | None, output_format: str, *, full: bool) -> None:
-    from zrb_store.inspect import conversation
-    from zrb_store.render.conversation import conversation_blocks, conversation_markdown
-
-    name, turns = conversation.conversation(document, task)
-    times = TimeFormat(document.runs[0].started_at if document.runs else None)
-    if output_format == "json":
-        echo_json({"session": document.session.name, "task": name, "turns": [turn.to_json() for turn in turns]})
-    elif output_format == "jsonl":
-        echo_records((turn.to_json() for turn in turns), output_format)
-    elif output_format == "markdown":
-        for line in conversation_markdown(turns, times, full=full):
-            echo(line)
-    else:
-        print_document(conversation_blocks(turns, times, full=full), full=full)
 
 
 def _watch(open_document: Callable[[], AbstractContextManager[SessionDocument]], look: Look) -> None:

@@ -223,7 +223,7 @@ attempt = Table(
     Column("step_of", Text),  # name of the task
     Column("step", Text),  # name of the step, with ~2 if it is the second of that name in its attempt
     Column("step_number", Integer),
-    Column("attributes", Text),  # JSON dict: what else its kind says of it; for agents, see queries/agents.py
+    Column("attributes", Text),  # JSON dict: what else its kind says of it
     # What a wait waits for: a value of a queue, or the deadline if there is none.
     Column("awaited_queue", Text),
     Column("deadline_at", BigInt),

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import TypeAlias
 
 from zrb_store import codec
 from zrb_store.codec.compare import Difference, differences, list_differences
@@ -13,10 +14,13 @@ from zrb_store.codec.display import key_segment
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
 from zrb_store.queries import sessions
-from zrb_store.queries.agents import OF_CONVERSATION
 from zrb_store.queries.queues import queue_ids
 from zrb_store.queries.show import count_standing, differing_steps, standing_data
 from zrb_store.records import JsonObject, JsonValue, Lazy
+from zrb_store.wings import kinds, load
+
+Compare: TypeAlias = Callable[[Transaction, Sequence[str], Iterable[str]], Iterator[Difference]]
+"""Finds where tasks of two sessions with these names differ."""
 
 
 def comparison(names: Sequence[str], differences: Iterable[Difference]) -> JsonObject:
@@ -62,10 +66,11 @@ def _differences(a: dict[str, Lazy[JsonValue]], b: dict[str, Lazy[JsonValue]]) -
 
 
 def _step_differences(transaction: Transaction, a: int, b: int, *, names: Sequence[str]) -> Iterator[Difference]:
-    agents: dict[str, None] = {}  # tasks whose agents did something else, or the same at another time
+    others: dict[str, dict[str, None]] = {}  # by what finds their differences, tasks with steps of kinds of wings
     for task, kind, step, *results in differing_steps(transaction, a, b):
-        if kind in OF_CONVERSATION:
-            agents[task] = None
+        of_wing = kinds().get(kind)
+        if of_wing is not None and of_wing.differences is not None:
+            others.setdefault(of_wing.differences, {})[task] = None
             continue
         path = f"${key_segment(task)}.steps{key_segment(step)}"
         one, two = (None if data is None else codec.to_json(data) for data in results)
@@ -73,20 +78,6 @@ def _step_differences(transaction: Transaction, a: int, b: int, *, names: Sequen
             yield Difference(path, "only_b" if results[0] is None else "only_a", one, two)
         else:
             yield from differences(one, two, path)
-    if agents:
-        yield from _conversation_differences(transaction, names, agents)
-
-
-def _conversation_differences(
-    transaction: Transaction, names: Sequence[str], tasks: Iterable[str]
-) -> Iterator[Difference]:
-    from zrb_store.inspect.conversation import by_agent
-    from zrb_store.inspect.show import SessionDocument
-
-    documents = [SessionDocument(transaction, name, None, only="next") for name in names]
-    for name in tasks:
-        one, two = (by_agent(*(task for task in each.tasks if task.name == name)) for each in documents)
-        for agent in dict.fromkeys([*one, *two]):
-            path = f"${key_segment(name)}.conversation" + (key_segment(agent) if agent else "")
-            said, other = ([turn.compared() for turn in each.get(agent, ())] for each in (one, two))
-            yield from differences(said, other, path)
+    for place, tasks in others.items():
+        compare: Compare = load(place)
+        yield from compare(transaction, names, tasks)

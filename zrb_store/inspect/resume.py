@@ -33,19 +33,19 @@ class Node:
     checks: Sequence[str] = ()  # its readiness checks; a task that has some is a server
     fallbacks: Sequence[str] = ()  # the tasks that start once it has failed and is not retried any more
     condition: bool | None = True  # whether its condition holds; None if that is decided only when its turn comes
-    is_agent: bool = False  # whether its requests are compared with those of its completed steps
+    compares_steps: bool = False  # whether it decides itself which of its completed steps it uses again
 
 
 @dataclass(frozen=True)
 class PlannedStep:
-    """What a resume does with one step of an agent, and why.
+    """What a resume does with one step of a task that compares its steps, and why.
 
     The action is one of:
         `reused`: its stored result is used.
         `made-again`: its request or call is made again.
         `raised-again`: its failure, which the task survived, is raised again, and nothing is paid.
         `stops`: it stops the task, and a person has to decide.
-        `not-repeated`: the outcome of the call is unknown, and the agent gets that as its result.
+        `not-repeated`: the outcome of the call is unknown, and the task gets that as its result.
         `known-when-it-runs`: the plan cannot know it, and the reason says what of it.
     """
 
@@ -80,7 +80,7 @@ class Decision:
     reason: str
     steps: int = 0  # how many completed steps stand; if the task runs, it gets their results without running them
     starts_over: bool = False  # whether it does not keep its completed steps
-    agent_steps: tuple[PlannedStep, ...] = ()  # what becomes of the steps of its agent, if it runs, in their order
+    agent_steps: tuple[PlannedStep, ...] = ()  # what becomes of its steps, if it runs and compares them, in their order
 
 
 @dataclass(frozen=True)
@@ -241,7 +241,7 @@ def decide(
     touched = {} if changed is None else _touched(workflow, last | standing, changed)
     touched = {name: why for name, why in touched.items() if name in standing or name in reachable}
     starting_over = {name for name in again if name in reachable}
-    starting_over |= {name for name in touched if name not in workflow.nodes or not workflow.nodes[name].is_agent}
+    starting_over |= {name for name in touched if name not in workflow.nodes or not workflow.nodes[name].compares_steps}
     inner = _started_by(workflow, starting_over, standing)
 
     def reason(name: str) -> str:
@@ -358,7 +358,7 @@ def reruns(decisions: Sequence[Decision], records: Sequence[AttemptRecord], *, r
 
     Attempts of checks, servers and fallbacks are not among it: they are given back only when these tasks start again,
     which a condition, or the success of another task, may prevent. A task that runs again only because its result is
-    not restorable keeps its steps, and so does an agent that has read a changed input.
+    not restorable keeps its steps, and so does one that compares them and has read a changed input.
     """
     again = {
         each.task: each.reason

@@ -17,20 +17,18 @@ from zrb_store.db.engine import Database
 from zrb_store.db.location import StoreUrl
 from zrb_store.db.transaction import Transaction
 from zrb_store.errors import SessionNotFound, ValueNotFound
-from zrb_store.inspect.agents import NO_COSTS, Costs, agent_note, agents_of, costs_of_step, executions
 from zrb_store.inspect.header import header
 from zrb_store.inspect.moments import attempt_at, moment_of, runs_at, status_at, value_at
+from zrb_store.inspect.told import Costs, plain, sum_of, tellers
 from zrb_store.inspect.value import each_with_acts
 from zrb_store.names import full_name, nearest
 from zrb_store.queries import attempts, history, lease, output, runs, sessions, show
-from zrb_store.queries.agents import TOOL_CALL
 from zrb_store.queries.by_hand import Change, last_of_session
 from zrb_store.queries.clock import Moment
 from zrb_store.queries.commands import LeftCommand, left_commands
 from zrb_store.queries.history import Only, Scope, Value
 from zrb_store.queries.output import StoredOutput
 from zrb_store.queries.show import StepCounts
-from zrb_store.queries.steps import of_attempt
 from zrb_store.queries.waits import Wait, parked
 from zrb_store.records import (
     UNFINISHED,
@@ -70,11 +68,12 @@ class Step:
     attempts: list[AttemptRecord]
     status: str
     result: JsonValue  # None unless it has completed
-    executions: int = 1  # how often it was run: some attempts only keep what an agent was told
-    costs: Costs = NO_COSTS  # of an agent's step
+    executions: int = 1
+    counts_executions: bool = False
+    note: str | None = None  # in a report also how it was called
+    tokens: int | None = None
+    costs: Costs | None = None
     beginning: str | None = None  # in a report, of a long result, which is left out
-    tokens: int | None = None  # in a report, of an answer of a model
-    note: str | None = None  # in a report: how it was called, or what an agent did
 
     @property
     def last(self) -> AttemptRecord:
@@ -91,9 +90,8 @@ class Step:
 
     @property
     def repeats(self) -> str:
-        """How often it was begun, or executed if an agent called it; empty for once."""
-        is_call = self.last.kind == TOOL_CALL and agent_note(self.last, self.result)
-        count, what = (self.executions, "executions") if is_call else (len(self.attempts), "attempts")
+        """How often it was begun, or executed if that is counted; empty for once."""
+        count, what = (self.executions, "executions") if self.counts_executions else (len(self.attempts), "attempts")
         return f"{count} {what}" * (count > 1)
 
     def to_json(self) -> JsonObject:
@@ -127,14 +125,14 @@ class Task:
         return not self.attempts or self.status in ("given back", "skipped")
 
     @property
-    def has_agent(self) -> bool:
-        """Whether one of its agents has asked a model."""
-        return self.counts is not None and self.counts.of_agent > 0
+    def is_of_wings(self) -> bool:
+        """Whether some of its steps are of kinds that wings add."""
+        return self.counts is not None and self.counts.of_wings > 0
 
     @functools.cached_property
-    def costs(self) -> Costs:
-        """What the agents of the task have cost, if it has some; its steps are read once."""
-        return sum((step.costs for step in self.steps), NO_COSTS) if self.has_agent else NO_COSTS
+    def costs(self) -> Costs | None:
+        """What its steps have cost, if that is known; they are read once."""
+        return sum_of(step.costs for step in self.steps) if self.is_of_wings else None
 
     def to_json(self) -> JsonObject:
         shown: JsonObject = {
@@ -284,9 +282,9 @@ class SessionDocument(SessionView):
         return at, last_of_session(self.transaction, self.session.name, "ack") if at else None
 
     @property
-    def costs(self) -> Costs:
-        """What the agents of all its tasks have cost."""
-        return sum((task.costs for task in self.tasks), NO_COSTS)
+    def costs(self) -> Costs | None:
+        """What the steps of all its tasks have cost, if that is known."""
+        return sum_of(task.costs for task in self.tasks)
 
     def to_json(self) -> JsonObject:
         (acknowledged_at, why), costs = self.acknowledgement(), self.costs
@@ -298,7 +296,7 @@ class SessionDocument(SessionView):
             "waits": [wait.to_json() for wait in self.waits],
             "runs": [run.to_json() for run in self.runs],
             "tasks": [task.to_json() for task in self.tasks],
-            **({"costs": costs.to_json()} if costs.text() else {}),
+            **({"costs": costs.to_json()} if costs and costs.text() else {}),
             "queues": {queue.now.name: queue.to_json() for queue in self.queues},
         }
 
@@ -356,22 +354,20 @@ class SessionDocument(SessionView):
         if last is not None and last.in_effect and last.result_seq is not None:
             queue = self._names.get(last.result_queue_id or 0)
             result = None if queue is None else full_name(self.session.name, queue, last.result_seq)
-        read_steps = functools.partial(self._steps_of, name, last if counts and counts.of_agent else None)
+        read_steps = functools.partial(self._steps_of, name, last, bool(counts and counts.of_wings))
         steps: Rows[Step] = [] if counts is None else Lazy(read_steps, counts.steps)
         status = _status(last, self.session.tasks.get(name, "not started"))
         return Task(name, status, not last or last.restorable, result, attempts, counts, steps)
 
-    def _steps_of(self, task: str, last_attempt: AttemptRecord | None) -> Iterator[Step]:
-        last_id, agents = None if last_attempt is None else last_attempt.id, None
-        if last_attempt is not None and last_attempt.status != "completed":
-            agents = agents_of(of_attempt(self.transaction, last_attempt.id, "arguments", "result").values())
+    def _steps_of(self, task: str, last_attempt: AttemptRecord | None, is_of_wings: bool) -> Iterator[Step]:
+        told = tellers(self.transaction, last_attempt) if is_of_wings else {}
         found = show.steps_of_task(self.transaction, self.session.id, task, self.at)
         for _, group in itertools.groupby(found, lambda each: each[0].step_number):
             own = [(self.seen(each), None if data is None else codec.to_json(data)) for each, data in group]
             last, result = own[-1]
             content = result if last.in_effect else None
-            costs = costs_of_step(own, last_id, agents)
-            yield Step([attempt for attempt, _ in own], _status(last, "not started"), content, executions(own), costs)
+            of_step = told.get(last.kind, plain)(own)
+            yield Step([attempt for attempt, _ in own], _status(last, "not started"), content, *of_step)
 
     def _count(self, queue: show.QueueSummary) -> int:
         counts = {"live": queue.live, "dead": queue.dead, "held": queue.held, "next": min(1, queue.live)}

@@ -118,7 +118,7 @@ class Card:
         self.took = format_duration(sum(span.end - span.start for span in work))
         self.pauses = list(scale.pauses())
         self.returns = [Return(report, value) for value in report.comes_back[:1]]
-        self.turns = _joined(_turns(report, timeline, scale))  # of an agent
+        self.turns = _joined(_turns(report, timeline, scale))  # steps that used tokens
         self.cuts = [Mark(at := scale.at(span.end), at) for span in timeline.deaths]  # where its process died
 
     @property
@@ -301,7 +301,7 @@ def _joined(marks: Iterable[Mark]) -> list[Mark]:
 
 
 def _turns(report: Report, timeline: Timeline, scale: _Scale) -> Iterator[Mark]:
-    """Yield the steps of agents: the height of an answer is the number of its tokens."""
+    """Yield the steps if some used tokens, whose number is the height of each."""
     steps = [step for task in report.tasks for step in task.steps]
     most = max((step.tokens or 0 for step in steps), default=0)
     for step in steps if most else ():

@@ -10,13 +10,11 @@ import json
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, Protocol, TypeAlias, TypeVar
 
 from zrb_store.codec.arguments import call_text
 from zrb_store.db.engine import Database
 from zrb_store.db.rows import noted
-from zrb_store.inspect.agents import agent_note, agent_tokens
-from zrb_store.inspect.conversation import Turn, folded, turns
 from zrb_store.inspect.header import header, inputs_of
 from zrb_store.inspect.log import AttemptLog, SessionLog, log_of, run_json
 from zrb_store.inspect.queues import held_by_others
@@ -40,6 +38,7 @@ from zrb_store.records import (
     pick,
     pick_all,
 )
+from zrb_store.wings import View, installed, load
 
 T = TypeVar("T")
 
@@ -120,6 +119,35 @@ class Plan(NamedTuple):
         return {"refused": self.refused, "tasks": [asdict(decision) for decision in self.tasks]}
 
 
+class Text(Protocol):
+    """A text that a wing shows, by whom it is and when it was said."""
+
+    @property
+    def role(self) -> str: ...
+
+    @property
+    def at(self) -> int | None: ...
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def notes(self) -> list[str]: ...
+
+    def said(self, *, full: bool) -> str: ...
+
+
+ReadTexts: TypeAlias = Callable[[SessionDocument], Sequence[tuple[str, Iterable[Text]]]]
+"""Returns what a view shows of each task."""
+
+
+class Texts(NamedTuple):
+    """What a view shows, cut to what a page can hold."""
+
+    view: View
+    tasks: list[tuple[str, list[Text], int]]  # of each task its last texts, and how many come before
+
+
 @dataclass(frozen=True)
 class Report:
     """A session cut to what a page can hold, whose `to_json` has the shape of docs/schema/report.json."""
@@ -143,14 +171,17 @@ class Report:
     held: Counter[str]  # how many of its values attempts of other sessions hold, by the state of their process
     waits: Sequence[Wait]  # what it waits for
     damage: str | None
-    conversations: list[
-        tuple[str, list[Turn], int]
-    ]  # of each task with agents: its last turns, and how many come before
+    texts: list[Texts]  # of each view that a wing adds
     plan: Plan | None = None  # what a resume would do, if that is known
 
     @property
     def timeline(self) -> Timeline:
         return Timeline(self.runs, self.read_at)
+
+    @property
+    def links(self) -> list[tuple[str, str]]:
+        """The ids of the parts that wings add, each with its title."""
+        return [(each.view.name, each.view.name.capitalize()) for each in self.texts]
 
     @property
     def work(self) -> list[Span]:
@@ -232,18 +263,25 @@ def describe(database: Database, name: str, *, budget: Budget | None = None) -> 
             held=held_by_others(document.transaction, document.session, document.read_at),
             waits=document.waits,
             damage=noted(),
-            conversations=_conversations(document, budget),
+            texts=_texts(document, budget),
         )
 
 
-def _conversations(document: SessionDocument, budget: Budget) -> list[tuple[str, list[Turn], int]]:
-    with_agent = [task for task in document.tasks if task.has_agent]
-    room = budget.logged // max(1, len(with_agent))
+def _texts(document: SessionDocument, budget: Budget) -> list[Texts]:
+    views = [wing.view for wing in installed() if wing.view and any(task.is_of_wings for task in document.tasks)]
     found = []
-    for task in with_agent:
-        last, left_out, _ = last_within(folded(turns(task)), room, lambda turn: json_length(turn.said(full=False)))
-        found.append((task.name, last, left_out))
+    for view in views:
+        read: ReadTexts = load(view.texts)
+        of_tasks = read(document)
+        room = budget.logged // max(1, len(of_tasks))
+        cut = [(task, *last_within(texts, room, _length_of_text)[:2]) for task, texts in of_tasks]
+        if cut:
+            found.append(Texts(view, cut))
     return found
+
+
+def _length_of_text(text: Text) -> int:
+    return json_length(text.said(full=False))
 
 
 def _runs(log: SessionLog) -> list[RunRecord]:
@@ -332,8 +370,7 @@ def _step(step: Step) -> Step:
     return replace(
         step,
         attempts=list(map(_cut, step.attempts)),
-        tokens=agent_tokens(step.last.kind, step.result),
-        note=cut_text(agent_note(step.last, step.result) or call_text(step.last.arguments or "[[],{}]"), _NOTE),
+        note=cut_text(step.note or call_text(step.last.arguments or "[[],{}]"), _NOTE),
         result=None if is_long else step.result,
         beginning=beginning(step.result) if is_long else None,
     )

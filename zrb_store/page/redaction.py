@@ -48,7 +48,7 @@ _SHOWN: dict[type, str] = {
     RunRecord: "id session_id number origin python_version zrb_version started_at lease_expires_at suspected_at "
     "ended_at status notified_at started_tick ended_tick error_type stop_requested_at acknowledged_at seen_at",
     Task: "name status restorable result attempts counts steps attempts_left_out steps_left_out",
-    StepCounts: "task steps standing kept running failed interrupted lost of_agent",
+    StepCounts: "task steps standing kept running failed interrupted lost of_wings",
     Attempt: "record output",
     StoredOutput: "bytes truncated",
     AttemptRecord: "id session_id session run_id run fence task number kind status restorable result_queue_id "

@@ -23,6 +23,7 @@ from zrb_store.plugin.messages import speaker, warn
 from zrb_store.plugin.output import keep_output
 from zrb_store.plugin.signals import signals
 from zrb_store.render.stderr import PROGRAM
+from zrb_store.wings import load, wing_of_class
 
 if TYPE_CHECKING:
     from zrb_store.plugin.recorder import Recorder
@@ -97,10 +98,10 @@ def register_task(
 
     Not the task's own action: a copied task would carry the wrapper of the original.
     """
-    if type(task) not in _seen and compat.is_llm_task(task):
-        from zrb_store.plugin.agents import hooks
-
-        hooks.install()
+    if type(task) not in _seen:
+        wing = wing_of_class(type(task))
+        if wing is not None and wing.task_hooks is not None:
+            load(wing.task_hooks)()
     for base in type(task).__mro__:
         if base not in _seen:
             _seen.add(base)

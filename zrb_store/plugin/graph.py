@@ -17,6 +17,7 @@ from zrb_store.names import storable_name
 from zrb_store.plugin import compat
 from zrb_store.plugin.compat import AnyTask, Session
 from zrb_store.records import kind_of
+from zrb_store.wings import wing_of_class
 
 if TYPE_CHECKING:
     from zrb_store.inspect.resume import Workflow
@@ -86,7 +87,8 @@ class Graph:
                 for others in (task.upstreams, task.successors, task.readiness_checks, task.fallbacks)
             )
             may_run = compat.condition(task)
-            nodes.append(Node(name, upstreams, successors, checks, fallbacks, may_run, compat.is_llm_task(task)))
+            compares = wing_of_class(type(task)) is not None
+            nodes.append(Node(name, upstreams, successors, checks, fallbacks, may_run, compares))
         return Workflow(nodes, self.names[main])
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any, TypeAlias
 
 from zrb_store.errors import TaskNotFound
 from zrb_store.inspect.resume import (
@@ -26,13 +27,21 @@ from zrb_store.plugin.inputs_resumed import ResumedInputs
 from zrb_store.plugin.messages import warn
 from zrb_store.process import current_project
 from zrb_store.queries import attempts
-from zrb_store.queries.agents import KINDS, AgentStep
 from zrb_store.queries.dependent_steps import steps_to_resume
 from zrb_store.queries.steps import StepRecord
 from zrb_store.queries.survived import survived_by
 from zrb_store.records import SessionRecord
 from zrb_store.run import RunSpec
 from zrb_store.store import Store
+from zrb_store.wings import load, planners_of
+
+PlanSteps: TypeAlias = Callable[
+    [Decision, Sequence[StepRecord], AnyTask | None, Mapping[str, Any], Collection[int]], tuple[Decision, list[str]]
+]
+"""Adds to the decision about a task what becomes of its known steps, with notes for a user.
+
+It gets the task if it is declared, its inputs as far as they are known, and the ids of the failures that it survived.
+"""
 
 
 @dataclass(frozen=True)
@@ -85,7 +94,7 @@ class Resumer:
         return decisions
 
     def explain(self, store: Store, decisions: list[Decision]) -> tuple[list[Decision], list[str]]:
-        """Add to what was planned what becomes of the steps of agents, and return what else a user should know."""
+        """Add what becomes of steps, where wings know it, and return what else a user should know."""
         request, session = self._request, self._request.session
         asks = [
             f"secret input {one.name} is asked for, unless it is given: --{one.name} VALUE"
@@ -106,38 +115,16 @@ class Resumer:
             running = [decision.task for decision in decisions if decision.action == "run"]
             known = {task: steps_to_resume(transaction, session.id, task) for task in running}
             survived = {task: survived_by(transaction, session.id, task) for task in running if known[task]}
-        found, paid_again = self._plan_agents(decisions, tasks, known, survived)
-        return found, [*self._inputs.added, *self._inputs.kept, *asks, *notes, *paid_again]
-
-    def _plan_agents(
-        self,
-        decisions: list[Decision],
-        tasks: Mapping[str, AnyTask],
-        steps: Mapping[str, list[StepRecord]],
-        survived: Mapping[str, Collection[int]],
-    ) -> tuple[list[Decision], list[str]]:
-        """Add to decisions what becomes of the known steps of agents, and return what is paid again."""
-        found, notes = [], []
+        found, more = list[Decision](), list[str]()
         for decision in decisions:
-            task, known = tasks.get(decision.task), steps.get(decision.task)
-            if known and task is not None and compat.is_llm_task(task):
-                from zrb_store.agents.changes import paid
-                from zrb_store.plugin.agents.planned import plan_agent
-
-                starts_over = not decision.steps and any(one.is_done for one in known)
-                over = decision.reason if starts_over else None
-                planned = plan_agent(known, task, self._inputs.known, over, survived[decision.task])
-                decision = replace(decision, agent_steps=tuple(planned))
-                pairs = zip(known, planned, strict=True)
-                again, _ = paid([one for one, step in pairs if one.is_done and step.action == "made-again"])
-                notes += [f"{decision.task}: a resume repeats {again}"] * bool(again)
-            elif decision.steps and any(
-                one.is_done and one.kind in KINDS and AgentStep.of(one).agent for one in known or ()
-            ):
-                later = "whether its agents of `durable()` use their steps again is known when they run"
-                notes.append(f"{decision.task}: {later}")
+            steps = known.get(decision.task, ())
+            for place in planners_of(one.kind for one in steps):
+                plan_steps: PlanSteps = load(place)
+                of_task = tasks.get(decision.task), self._inputs.known, survived[decision.task]
+                decision, said = plan_steps(decision, steps, *of_task)
+                more += said
             found.append(decision)
-        return found, notes
+        return found, [*self._inputs.added, *self._inputs.kept, *asks, *notes, *more]
 
     def declared(self, session: SessionRecord, *, takes_over: bool = False) -> Graph:
         """Find the main task of a session, make a zrb session for it, and return its tasks."""

@@ -7,16 +7,16 @@ import operator
 from collections.abc import Collection, Iterator, Sequence
 from typing import Literal, NamedTuple
 
-from zrb_store.db.core import bindparam, exists, literal, sa, statement, t
+from zrb_store.db.core import bindparam, exists, is_one_of, literal, sa, statement, t
 from zrb_store.db.dialect import among, now, whole_text
 from zrb_store.db.rows import sound
 from zrb_store.db.transaction import Executor, Row, Transaction, first_column
 from zrb_store.queries import attempts
-from zrb_store.queries.agents import is_answer
 from zrb_store.queries.attempts import attempt_as, is_in_effect, is_step
 from zrb_store.queries.clock import Moment, by_then
 from zrb_store.queries.output import has_output
 from zrb_store.queries.queues import RULES, QueueRules, rules_of
+from zrb_store.queries.steps import KINDS
 from zrb_store.queries.values import is_dead, is_delayed, is_due, is_held, is_same_value, was_live
 from zrb_store.records import UNSUCCESSFUL, AttemptRecord
 
@@ -306,7 +306,7 @@ class StepCounts(NamedTuple):
     failed: int  # how many attempts of steps failed
     interrupted: int  # how many were interrupted
     lost: int  # how many were lost
-    of_agent: int  # how many attempts of steps ask a model
+    of_wings: int  # how many attempts of steps are of kinds that wings add
 
 
 @statement
@@ -326,7 +326,7 @@ def _step_counts(dialect_name: str, then: bool) -> sa.Select[*Row]:
             t.attempt.c.step_of,
             sa.func.count(t.attempt.c.step_number.distinct()),
             *(sa.func.count(sa.case((condition, literal(1)))) for condition in counted),
-            sa.func.count(sa.case((is_answer(), literal(1)))),
+            sa.func.count(sa.case((~is_one_of(t.attempt.c.kind, *KINDS), literal(1)))),
         )
         .where(
             t.attempt.c.session_id == bindparam("session_id"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Collection, Iterable, Sequence
-from typing import Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from zrb_store.db.columns import ATTEMPT
 from zrb_store.db.core import Params, bindparam, literal, sa, statement, t
@@ -17,6 +17,8 @@ from zrb_store.queries import attempts
 from zrb_store.queries.attempts import BegunAttempt, attempt_as, attempt_may_write, is_in_effect, is_of_no_task
 from zrb_store.records import AttemptRecord
 
+KINDS: Final = ("step", "wait")
+"""The kinds of steps. Wings add others."""
 _parent, _other = functools.partial(attempt_as, "parent"), functools.partial(attempt_as, "other")
 
 

@@ -19,13 +19,13 @@ from zrb_store.db.transaction import Executor, Row, Transaction
 from zrb_store.local_time import rounded
 from zrb_store.masking import one_line
 from zrb_store.queries import by_hand
-from zrb_store.queries.agents import APPROVAL, BUDGET, AgentStep
 from zrb_store.queries.attempts import attempt_as, is_in_effect, is_same_step, write_own
 from zrb_store.queries.clock import draw, now_micros
 from zrb_store.queries.queues import find_queue
 from zrb_store.queries.steps import NewStep, StepKey
 from zrb_store.queries.values import is_due, lock_queue
 from zrb_store.records import JsonObject, SessionRecord, pick, to_datetime
+from zrb_store.wings import kinds, load
 
 
 class Awaited(NamedTuple):
@@ -61,16 +61,10 @@ class Wait:
     @property
     def answer(self) -> str:
         """The command that answers, without the program."""
-        if self.kind == BUDGET:
-            return f"approve {shlex.quote(self.session)} --budget tokens=N"
-        if self.call is not None:
-            return f"approve {shlex.join([self.session, self.call])}"
+        kind = kinds().get(self.kind)
+        if kind is not None and kind.answer is not None:
+            return str(load(kind.answer)(self))
         return f"push {shlex.join([self.session, str(self.queue)])} JSON"
-
-    @property
-    def call(self) -> str | None:
-        """The id of the call that an agent may not make without an approval."""
-        return AgentStep.of(self).call if self.kind == APPROVAL else None
 
     @property
     def is_late(self) -> bool:
@@ -368,7 +362,7 @@ def _unused_in(transaction: Transaction, session: str, queue: str) -> list[Answe
 def drop_other_answers(transaction: Transaction, session: str, attempt_id: int, asked: NewStep) -> None:
     """Drop the answers to another question that the task asked at this step before.
 
-    The model of an agent may give its id to another call.
+    Two questions of a task may have the same name.
     """
     before = waited_before(transaction, attempt_id, asked.key)
     if before is not None and before.say_digest != asked.say_digest:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
+import operator
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass
 
-from zrb_store.inspect.agents import NO_COSTS, agent_note
 from zrb_store.inspect.header import asks_for, inputs_of
 from zrb_store.inspect.queues import holders_of
 from zrb_store.inspect.show import Attempt, Queue, SessionDocument, Step, Task
@@ -43,7 +44,7 @@ from zrb_store.render.stderr import resuming_program
 _ERROR_WIDTH = 300  # columns; `log` shows all of an error's message
 _DELIVERY_WIDTH = 120  # columns of a delivery with its error
 _STEP_WIDTH = 60  # columns of a step's name
-_AGENT_WIDTH = 90  # columns of what an agent's step did
+_NOTE_WIDTH = 90  # columns of what a step did
 _BEFORE_NOTE = 50  # columns of the page that a note leaves to the others
 _LEAST_RESULT = 16  # columns of a step's result, however narrow the page
 _FEW = 20  # runs, or attempts or steps of a task: no more are shown one by one
@@ -138,14 +139,14 @@ class SessionPrinter:
             "Run by": run_process(runs[0]) if len(runs) == 1 else None,
             "Error": one_line(error_line(error)) if error else None,
             "Acknowledged": self._acknowledged(),
-            "Agents": self._costs(),
+            **self._costs(),
         }
         return Fields([(label, text) for label, text in texts.items() if text])
 
-    def _costs(self) -> str | None:
-        """Return what several agents have cost; the rows of tasks have the cost of each."""
-        several = [costs for task in self._document.tasks if (costs := task.costs).text()]
-        return sum(several, NO_COSTS).text() if len(several) > 1 else None
+    def _costs(self) -> dict[str, str]:
+        """Return what several tasks have cost; the rows of tasks have the cost of each."""
+        several = [costs for task in self._document.tasks if (costs := task.costs) and costs.text()]
+        return {several[0].title: functools.reduce(operator.add, several).text()} if len(several) > 1 else {}
 
     def _acknowledged(self) -> str | None:
         """Say when somebody acknowledged how the session ended, who, and why."""
@@ -184,8 +185,8 @@ class SessionPrinter:
                 yield from self._step_rows(task, task.counts)
 
     def _step_rows(self, task: Task, counts: StepCounts) -> Iterator[list[str]]:
-        """Yield what the agent of a task has done, if it has one; then its steps, or the sum of many."""
-        if total := task.costs.text():
+        """Yield what the steps of a task have cost, if that is known; then its steps, or the sum of many."""
+        if task.costs and (total := task.costs.text()):
             yield [one_line(task.name), *[NOTHING] * 4, total]
         if len(task.steps) <= _FEW or self._look.steps or self._look.every:
             yield from map(self._step_row, task.steps)
@@ -196,19 +197,18 @@ class SessionPrinter:
         """Return the row of a step: its last attempt, with the name of the step and its result."""
         last, width = step.last, self._width
         has_completed = last.status == "completed"
-        of_agent = agent_note(step.last, step.result)
         facts = {
             step.repeats: bool(step.repeats),
             "once": last.once,
             "not restorable": has_completed and not last.restorable,
         }
-        name = one_line(of_agent or step.name)
-        note = name if width is None else shorten(name, _AGENT_WIDTH if of_agent else _STEP_WIDTH)
+        name = one_line(step.note or step.name)
+        note = name if width is None else shorten(name, _NOTE_WIDTH if step.note else _STEP_WIDTH)
         if any(facts.values()):
             note += f" ({', '.join(fact for fact, holds in facts.items() if holds)})"
         if error := _error(last):
             note += f": {error}"
-        elif step.result is not None and of_agent is None:
+        elif step.result is not None and step.note is None:
             result = preview(step.result, full=width is None)
             if width is not None:
                 result = shorten(result, max(_LEAST_RESULT, width - _BEFORE_NOTE - display_width(note)))

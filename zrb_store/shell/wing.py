@@ -28,7 +28,7 @@ WING = Wing(
         "consume": Command(
             f"{__package__}.consume",
             "Run a command for each value of a queue, and give back values whose command fails.",
-            after="approve",
+            after="pop",
         ),
     },
     command_resumer=f"{_MODULE}:CommandResumer",

@@ -35,7 +35,8 @@ from zrb_store.render.printing import echo, echo_records, noting_damage, print_d
 from zrb_store.render.stderr import command_as_typed, print_line
 from zrb_store.store import open_store
 from zrb_store.watch.check import Group, alerts, grouped
-from zrb_store.watch.stats import TaskStats, task_stats
+from zrb_store.watch.stats import TaskStats, numbers, task_stats
+from zrb_store.wings import Numbers
 
 _CHECK_COLUMNS = (
     Column("what"),
@@ -52,9 +53,6 @@ _STATS_COLUMNS = (
     Column("median", right=True, leaves=3),
     Column("95 %", right=True, leaves=2),
     Column("last failure"),
-)
-_TOKENS = tuple(
-    Column(name, right=True, leaves=place) for name, place in (("paid", 3), ("used again", 2), ("thrown away", 1))
 )
 _MOST = 5  # main tasks that are named
 
@@ -193,10 +191,8 @@ def ack(sessions: tuple[str, ...], reason: str | None) -> None:
     details="Counts the runs of each main task (the started one) in each project. A resumed session has several runs. "
     "COMPLETED is the number of completed runs, and their share of the ended runs. Median and 95th percentile (by "
     "nearest rank) are of the durations of completed runs. A run whose process died is lost, which counts as a "
-    "failure. A run that ended because it waits counts as neither; WAITED is the time until the next one. If there are "
-    "agents, PAID is the sum of tokens that their models were sent and gave, USED AGAIN that of the stored answers "
-    "that the last attempt or a fork used instead, and THROWN AWAY that of paid answers, given back since. The cost of "
-    "a request whose answer never came is not known.",
+    "failure. A run that ended because it waits counts as neither; WAITED is the time until the next one."
+    + "".join(f" {each.details}" for each in numbers()),
 )
 @click.argument("task", required=False, shell_complete=completion.main_tasks)
 @since_option("Only runs started within this time, e.g. 26h, 30d, or since this moment, e.g. 2026-11-24, midnight.")
@@ -216,10 +212,12 @@ def stats(task: str | None, since: Since | None, output_format: str) -> None:
         for line in prometheus_lines(found):
             echo(line)
     elif found:
-        times, waits, has_agents = TimeFormat(), any(one.waits for one in found), any(one.costs.text() for one in found)
+        times, waits = TimeFormat(), any(one.waits for one in found)
+        added = [each for each in numbers() if any(one.added.get(each.name) for one in found)]
         waited = [Column("waited", right=True, leaves=5)] if waits else []
-        columns = (*_STATS_COLUMNS[:-1], *waited, *(_TOKENS if has_agents else ()), _STATS_COLUMNS[-1])
-        print_document([Table(columns, [_row(one, times, waits, has_agents) for one in found])])
+        more = (column for each in added for column in _columns(each))
+        columns = (*_STATS_COLUMNS[:-1], *waited, *more, _STATS_COLUMNS[-1])
+        print_document([Table(columns, [_row(one, times, waits, added) for one in found])])
     else:
         nothing = "no runs" if task or since else "no runs yet"
         print_document([Lines([nothing + (_of_task(task, others) if task else "")])])
@@ -233,8 +231,17 @@ def _of_task(task: str, others: Sequence[TaskStats]) -> str:
     return f" of the main task {one_line(task + (nearest(task, names) or there_are))}"
 
 
-def _row(stats: TaskStats, times: TimeFormat, waits: bool, has_agents: bool) -> list[str]:
-    tokens = [f"{spent.input_tokens + spent.output_tokens:,}" for spent in stats.costs if has_agents]
+def _columns(added: Numbers) -> Iterator[Column]:
+    names = added.columns
+    return (Column(name, right=True, leaves=place) for place, name in zip(range(len(names), 0, -1), names, strict=True))
+
+
+def _cells(stats: TaskStats, added: Numbers) -> list[str]:
+    own = stats.added.get(added.name)
+    return ["0"] * len(added.columns) if own is None else own.cells()
+
+
+def _row(stats: TaskStats, times: TimeFormat, waits: bool, added: Sequence[Numbers]) -> list[str]:
     share, failure = stats.share, stats.last_failure
     return [
         one_line(stats.task) if stats.task else NOTHING,
@@ -244,6 +251,6 @@ def _row(stats: TaskStats, times: TimeFormat, waits: bool, has_agents: bool) -> 
         format_duration(stats.median),
         format_duration(stats.p95),
         *([format_duration(stats.waited)] if waits else []),
-        *tokens,
+        *(cell for each in added for cell in _cells(stats, each)),
         one_line(f"{times.short(failure.at)} {failure.session}: {failure.text()}") if failure else NOTHING,
     ]

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from zrb_store.masking import printable
-from zrb_store.watch.stats import TaskStats, seconds
+from zrb_store.watch.stats import TaskStats, numbers, seconds
 
 _Sample = tuple[str, dict[str, str], float | None]  # suffix of the name, more labels, number
 
@@ -36,10 +36,8 @@ def prometheus_lines(stats: Sequence[TaskStats]) -> Iterator[str]:
         yield "_sum", {}, seconds(one.total)
         yield "_count", {}, one.completed
 
-    def tokens(one: TaskStats) -> Iterator[_Sample]:
-        for kind, spent in one.costs._asdict().items() if one.costs.text() else ():
-            yield "", {"kind": kind, "direction": "input"}, spent.input_tokens
-            yield "", {"kind": kind, "direction": "output"}, spent.output_tokens
+    def of_wing(name: str) -> Callable[[TaskStats], Iterator[_Sample]]:
+        return lambda one: (("", *each) for each in (one.added[name].samples() if one.added.get(name) else ()))
 
     # Numbers are gauges, since `prune` lowers them; errors are no labels.
     yield from family("runs", "gauge", "Runs of a task by how they ended; running if they have not.", runs)
@@ -52,8 +50,9 @@ def prometheus_lines(stats: Sequence[TaskStats]) -> Iterator[str]:
     yield from gauge(
         "last_failure_timestamp_seconds", failed, lambda one: one.last_failure.at if one.last_failure else None
     )
-    paid = "Tokens of a task's agents: paid, used again from the store, and thrown away by a give-back."
-    yield from family("agent_tokens", "gauge", paid, tokens)
+    for each in numbers():
+        name, purpose = each.family
+        yield from family(name, "gauge", purpose, of_wing(each.name))
 
 
 def _label_value(text: str) -> str:

@@ -12,12 +12,11 @@ from zrb_store.db.dialect import among, now, schema_is_unchanged
 from zrb_store.db.rows import fit, sound
 from zrb_store.db.transaction import Executor, Row, Transaction, first_column
 from zrb_store.process import Projects
-from zrb_store.queries import attempts, runs, sessions
-from zrb_store.queries.agents import is_answer, is_call
+from zrb_store.queries import runs, sessions
 from zrb_store.queries.attempts import attempt_as
 from zrb_store.queries.last_errors import LastError
 from zrb_store.queries.values import is_dead, is_same_value
-from zrb_store.records import UNSUCCESSFUL, AttemptRecord, RunRecord, SessionRecord
+from zrb_store.records import UNSUCCESSFUL, RunRecord, SessionRecord
 
 Ts = TypeVarTuple("Ts")
 
@@ -102,46 +101,6 @@ def recent_runs(executor: Executor, task: str | None, since: int | None, most: i
 def with_ids(executor: Executor, run_ids: Sequence[int]) -> list[TaskRun]:
     """Return these runs."""
     return _task_runs(executor, _chosen(runs.selection(), None, None).where(t.run.c.id.in_(run_ids)))
-
-
-class Answer(NamedTuple):
-    """An attempt of a step that asks a model, or a call that the last attempt of a task has begun."""
-
-    record: AttemptRecord
-    result: str | None  # encoded; of an answer only
-    key: tuple[str | None, str | None]  # the project and the main task of its session
-    of: tuple[int, str]  # the session and the task that it is a step of
-    last_id: int | None  # the last attempt of that
-    last_status: str | None
-
-
-def answers(transaction: Transaction, task: str | None, since: int | None) -> Iterator[Answer]:
-    """Yield what models were asked in the sessions of a task, or of all, since a moment, by session and task.
-
-    With them come the calls of tools that the last attempt of a task has begun.
-    """
-    last, other = t.attempt.alias("last"), t.attempt.alias("other")
-    of_task = (other.c.session_id == t.attempt.c.session_id, other.c.task == t.attempt.c.step_of)
-    newest = sa.select(sa.func.max(other.c.id)).where(*of_task).scalar_subquery()
-    found = (
-        attempts.selection("arguments", "error_traceback")
-        .add_columns(
-            sa.case((is_answer(), t.attempt.c.result)),
-            *(t.session.c.project, t.session.c.task, t.attempt.c.step_of, last.c.id, last.c.status),
-        )
-        .outerjoin(last, last.c.id == newest)
-        .where(t.attempt.c.step_of.is_not(None), sa.or_(is_answer(), is_call() & (t.attempt.c.parent_id == last.c.id)))
-        .order_by(t.attempt.c.session_id, t.attempt.c.step_of)
-    )
-    found = found if task is None else found.where(t.session.c.task == task)
-    found = found if since is None else found.where(t.attempt.c.started_at >= since)
-
-    def answer(row: Row) -> Answer:
-        *columns, result, project, main, step_of, last_id, status = row
-        record = attempts.record(tuple(columns))
-        return Answer(record, result, (project, main), (record.session_id, step_of), last_id, status)
-
-    yield from sound(answer, transaction.stream(found))
 
 
 def _not_completed(of: sa.FromClause) -> tuple[sa.ColumnElement[bool], ...]:

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from itertools import groupby
+from typing import Protocol, Self, TypeAlias
 
-from zrb_store import codec
 from zrb_store.db.engine import Database
-from zrb_store.inspect.agents import NO_COSTS, Costs, Spent, agents_of, costs_of_step
+from zrb_store.db.transaction import Transaction
 from zrb_store.local_time import Since, beginning
 from zrb_store.queries import lease
-from zrb_store.queries.agents import MODEL_REQUEST
 from zrb_store.queries.clock import now_micros
 from zrb_store.queries.last_errors import LastError, last_errors
-from zrb_store.records import UNSUCCESSFUL, AttemptRecord, JsonObject, JsonTree, by_key, iso, pick
+from zrb_store.records import UNSUCCESSFUL, JsonObject, JsonTree, by_key, iso, pick
 from zrb_store.watch import queries
+from zrb_store.wings import Numbers, installed, load
 
 _Key = tuple[str | None, str | None]  # project and main task
 
@@ -42,6 +42,33 @@ class Failure:
         return {**pick(self, "session", "status", "at"), "error": self.error and self.error._asdict()}
 
 
+class Added(Protocol):
+    """Numbers of one task that a wing adds."""
+
+    def __add__(self, other: object) -> Self: ...
+
+    def __bool__(self) -> bool:
+        """Whether there is something to show."""
+
+    def to_json(self) -> JsonTree:
+        """Return it as `stats --format json` shows it."""
+
+    def cells(self) -> list[str]:
+        """Return it as columns of the table."""
+
+    def samples(self) -> Iterable[tuple[dict[str, str], float]]:
+        """Return it as Prometheus gets it: numbers with labels."""
+
+
+Read: TypeAlias = Callable[[Transaction, str | None, int | None], Iterable[tuple[_Key, Added]]]
+"""Reads what a wing adds for a main task, or for all, since a moment, by project and task."""
+
+
+def numbers() -> list[Numbers]:
+    """Return what numbers wings add."""
+    return [wing.numbers for wing in installed() if wing.numbers is not None]
+
+
 @dataclass
 class TaskStats:
     """The runs of one main task in one project. A run whose process died is `lost`."""
@@ -58,7 +85,7 @@ class TaskStats:
     total: int = 0  # the sum of them
     last_completed_at: int | None = None
     last_failure: Failure | None = None  # the newest run that ended without completing
-    costs: Costs = NO_COSTS  # of its agents, without calls of tools
+    added: dict[str, Added] = field(default_factory=dict)  # what wings add, by name
 
     @property
     def completed(self) -> int:
@@ -87,16 +114,9 @@ class TaskStats:
             "median_seconds": seconds(self.median),
             "p95_seconds": seconds(self.p95),
             "last_completed_at": iso(self.last_completed_at),
-            **pick(self, "last_failure", "tokens"),
+            **pick(self, "last_failure"),
+            **{each.name: added.to_json() if (added := self.added.get(each.name)) else None for each in numbers()},
         }
-
-    @property
-    def tokens(self) -> JsonTree:
-        """What its agents have cost: tokens that were paid, used again and thrown away, by direction; None for none."""
-        if not self.costs.text():
-            return None
-        of = self.costs._asdict().items()
-        return {name: {"input": spent.input_tokens, "output": spent.output_tokens} for name, spent in of}
 
 
 def seconds(micros: int | None) -> float | None:
@@ -135,30 +155,17 @@ def task_stats(database: Database, *, task: str | None = None, since: Since | No
             else:
                 found[key].ended["lost"] += 1
                 failed[key] = max(failed.get(key, (0, "")), (one.run.id, "lost"))
-        for _, answers in groupby(queries.answers(transaction, task, start), lambda one: one.of):
-            _add_costs(found, answers)
+        for each in numbers():
+            read: Read = load(each.read)
+            for key, added in read(transaction, task, start):
+                of = found.setdefault(key, TaskStats(*key)).added
+                of[each.name] = of[each.name] + added if each.name in of else added
         run_ids = [run_id for run_id, _ in failed.values()]
         errors = last_errors(transaction, run_ids)
         for one in queries.with_ids(transaction, run_ids):
             key, at = (one.project, one.task), lease.worked_until(one.run, None)
             found[key].last_failure = Failure(one.session, failed[key][1], at, errors.get(one.run.id))
     return sorted(found.values(), key=lambda one: (one.task or "", one.project or ""))
-
-
-def _add_costs(found: dict[_Key, TaskStats], answers: Iterable[queries.Answer]) -> None:
-    """Add the costs of the answers of one task."""
-    asked, begun = list[tuple[AttemptRecord, Costs]](), list[AttemptRecord]()
-    for one in answers:
-        if one.record.kind == MODEL_REQUEST:
-            result = one.result and codec.to_json(one.result)
-            asked.append((one.record, costs_of_step([(one.record, result)], one.last_id, None)))
-        begun += [one.record] * (one.last_status == "completed" or one.record.parent_id == one.last_id)
-    if not asked:
-        return
-    of_task, agents = found.setdefault(one.key, TaskStats(*one.key)), agents_of(begun)
-    for record, costs in asked:
-        is_used = not agents.isdisjoint(agents_of([record]))
-        of_task.costs += costs if is_used else costs._replace(used_again=Spent())
 
 
 def recent_runs(

@@ -38,6 +38,7 @@ WING = Wing(
             "or the store cannot be used",
             None,
             "none",
+            after="ZRB_STORE_OUTPUT_LIMIT",
         ),
     ),
     variables=VARIABLES,

@@ -23,15 +23,16 @@ from zrb_store.agents.changes import NOT_STORED, Tools, decide, in_words, paid_b
 from zrb_store.agents.digests import digest
 from zrb_store.agents.fingerprint import Fingerprints, Request
 from zrb_store.agents.journal import prompt_difference
+from zrb_store.agents.kinds import MODEL_REQUEST, PROMPT
+from zrb_store.agents.llm_tasks.agent_run import instructions_of
+from zrb_store.agents.llm_tasks.hooks import terms_of
 from zrb_store.agents.once import Policy
+from zrb_store.agents.step import AgentStep
 from zrb_store.agents.stored import NotReadable, Prompt, read_prompt
 from zrb_store.codec.arguments import positional_and_named
 from zrb_store.inspect.resume import PlannedStep
 from zrb_store.plugin import compat
-from zrb_store.plugin.agents.agent_run import instructions_of
-from zrb_store.plugin.agents.hooks import terms_of
 from zrb_store.plugin.compat import AnyTask
-from zrb_store.queries.agents import MODEL_REQUEST, PROMPT, AgentStep
 from zrb_store.queries.steps import StepRecord
 from zrb_store.records import JsonValue
 

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Sequence
-from typing import Final, NamedTuple, TypeAlias
+from collections.abc import Callable, Collection, Iterable
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
-from zrb_store.queries.agents import (
-    APPROVAL,
-    DEFERRED,
-    KINDS,
-    MODEL_REQUEST,
-    PROMPT,
-    TOOL_CALL,
-    AgentStep,
-    OfKind,
-)
+from zrb_store.agents.kinds import APPROVAL, DEFERRED, KINDS, MODEL_REQUEST, PROMPT, TOOL_CALL
+from zrb_store.agents.step import AgentStep, OfKind
 from zrb_store.records import AttemptRecord, JsonObject, JsonValue
+
+if TYPE_CHECKING:
+    from zrb_store.inspect.told import Results, Told
 
 Object: TypeAlias = dict[str, JsonValue]
 
@@ -33,6 +28,26 @@ _OPEN_ENDS = {
     "deferred": "waits for a result",
     "unknown": "its outcome is unknown",
 }
+
+
+def teller(last: AttemptRecord | None, begun: Collection[OfKind] | None) -> Callable[[Results], Told]:
+    """Return what tells the steps of the agents of a task, of which this is the last attempt.
+
+    `begun` are the steps that it began, unless it has completed.
+    """
+    from zrb_store.inspect.told import Told
+
+    last_id, agents = None if last is None else last.id, None if begun is None else agents_of(begun)
+
+    def tell(attempts: Results) -> Told:
+        step, stored = attempts[-1]
+        result = stored if step.in_effect else None
+        note = agent_note(step, result)
+        costs = costs_of_step(attempts, last_id, agents)
+        is_call = step.kind == TOOL_CALL and note is not None
+        return Told(executions(attempts), is_call, note, agent_tokens(step.kind, result), costs)
+
+    return tell
 
 
 def agent_note(step: OfKind, result: JsonValue) -> str | None:
@@ -180,6 +195,10 @@ class Costs(NamedTuple):
     used_again: Spent = Spent()
     thrown_away: Spent = Spent()
 
+    @property
+    def title(self) -> str:
+        return "Agents"
+
     def __add__(self, other: object) -> Costs:
         return Costs._make(map(Spent.__add__, self, other)) if isinstance(other, Costs) else NotImplemented
 
@@ -200,9 +219,6 @@ NO_COSTS: Final = Costs()
 def agents_of(steps: Iterable[OfKind]) -> frozenset[str]:
     """Return the runs of agents that have these steps."""
     return frozenset(AgentStep.of(step).label for step in steps if step.kind in KINDS)
-
-
-Results: TypeAlias = Sequence[tuple[AttemptRecord, JsonValue]]  # the attempts of a step, with their results
 
 
 def costs_of_step(attempts: Results, last_id: int | None, agents: Collection[str] | None) -> Costs:

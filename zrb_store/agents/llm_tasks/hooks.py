@@ -16,6 +16,7 @@ from weakref import WeakKeyDictionary
 
 from zrb_store import settings
 from zrb_store.agents.once import policies
+from zrb_store.agents.settings import budget_of
 from zrb_store.errors import InvalidArgument
 from zrb_store.plugin import compat
 from zrb_store.plugin.compat import AnyContext, AnyTask, Patches
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
 
     from zrb_store.agents.changes import OnChange
     from zrb_store.agents.journal import Journal, Terms
+    from zrb_store.agents.llm_tasks.agent_run import AgentRun
     from zrb_store.attempt import Attempt
-    from zrb_store.plugin.agents.agent_run import AgentRun
 
 P = ParamSpec("P")
 A = TypeVar("A")
@@ -62,7 +63,7 @@ def terms_of(task: AnyTask, session: str) -> Terms | None:
         is_private="private" in (own, mode),
         on_change=cast("OnChange", on_change),
         setting=setting,
-        budget=settings.budget(getattr(task, BUDGET, None), f"{task.name}.{BUDGET}"),
+        budget=budget_of(getattr(task, BUDGET, None), f"{task.name}.{BUDGET}"),
         waits=bool(getattr(task, WAIT_FOR_APPROVAL, False)),
         once=policies(getattr(task, ONCE_TOOLS, None) or (), f"{task.name}.{ONCE_TOOLS}"),
     )
@@ -137,7 +138,7 @@ def _agent_run(task: AnyTask) -> AgentRun | None:
             refuse_to_forget(attempt)
             return None
         from zrb_store.agents.journal import Journal
-        from zrb_store.plugin.agents.agent_run import AgentRun
+        from zrb_store.agents.llm_tasks.agent_run import AgentRun
     except ImportError as error:
         _say(_UNSUPPORTED.format(error=error))
         return None
@@ -208,7 +209,7 @@ async def _confirm(run: AgentRun, stock: Callable[..., Awaitable[R]], call: Any,
     by_person = not callable(confirmation) or hasattr(getattr(confirmation, "__self__", None), "tool_call_handler")
     is_alone = sys.stdin is None or not sys.stdin.isatty()
     if run.is_deciding and by_person and is_alone:
-        from zrb_store.plugin.agents.agent_run import NobodyThere
+        from zrb_store.agents.llm_tasks.agent_run import NobodyThere
 
         raise NobodyThere
     return await stock(call, ui, confirmation)

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 
-from zrb_store.errors import TaskNotFound
-from zrb_store.inspect.agents import (
+from zrb_store.agents.kinds import APPROVAL, DEFERRED, MODEL_REQUEST, OF_CONVERSATION, PROMPT, TOOL_CALL
+from zrb_store.agents.notes import (
+    Costs,
     amount,
     as_list,
     as_object,
@@ -22,8 +23,13 @@ from zrb_store.inspect.agents import (
     text_of,
     tokens,
 )
+from zrb_store.agents.step import AgentStep
+from zrb_store.codec.compare import Difference
+from zrb_store.codec.compare import differences as compared
+from zrb_store.codec.display import key_segment
+from zrb_store.db.transaction import Transaction
+from zrb_store.errors import TaskNotFound
 from zrb_store.inspect.show import SessionDocument, Step, Task
-from zrb_store.queries.agents import APPROVAL, DEFERRED, MODEL_REQUEST, OF_CONVERSATION, PROMPT, TOOL_CALL, AgentStep
 from zrb_store.records import JsonObject, JsonValue, iso, pick
 
 _LIVE_CONTEXT = "\n\n<live-context>"
@@ -92,9 +98,14 @@ class Turn:
         return {"role": self.role, "text": self.text, **by, **called}
 
 
+def has_agent(task: Task) -> bool:
+    """Whether an agent of a task has asked a model."""
+    return task.is_of_wings and any(step.last.kind == MODEL_REQUEST for step in task.steps)
+
+
 def conversation(document: SessionDocument, task: str | None) -> tuple[str, list[Turn]]:
     """Return the conversation of a task's agent, and the task: by default the only one that has an agent."""
-    with_agent = {each.name: each for each in document.tasks if each.has_agent}
+    with_agent = {each.name: each for each in document.tasks if has_agent(each)}
     session, names = document.session.name, ", ".join(with_agent)
     if not with_agent:
         raise TaskNotFound(f"session {session} has no stored agent")
@@ -127,6 +138,17 @@ def by_agent(*tasks: Task) -> dict[str, list[Turn]]:
     return {agent: list(_in_order(steps)) for agent, steps in found.items()}
 
 
+def differences(transaction: Transaction, names: Sequence[str], tasks: Iterable[str]) -> Iterator[Difference]:
+    """Find where the conversations of tasks differ between two sessions."""
+    documents = [SessionDocument(transaction, name, None, only="next") for name in names]
+    for name in tasks:
+        one, two = (by_agent(*(task for task in each.tasks if task.name == name)) for each in documents)
+        for agent in dict.fromkeys([*one, *two]):
+            path = f"${key_segment(name)}.conversation" + (key_segment(agent) if agent else "")
+            said, other = ([turn.compared() for turn in each.get(agent, ())] for each in (one, two))
+            yield from compared(said, other, path)
+
+
 def turns(task: Task) -> list[Turn]:
     """Return the turns of a task's agents, one agent after the other."""
     return [turn for each in by_agent(task).values() for turn in each]
@@ -152,7 +174,8 @@ def _in_order(steps: Iterable[tuple[str, list[Turn]]]) -> Iterator[Turn]:
 
 
 def _of_step(step: Step, of: str, own: AgentStep) -> Iterator[Turn]:
-    result, at, again = as_object(step.result), step.last.ended_at, any(step.costs.used_again)
+    result, at = as_object(step.result), step.last.ended_at
+    again = isinstance(step.costs, Costs) and any(step.costs.used_again)
     kind = result.get("kind")
     by = Turn("assistant", "", at=at, from_store=again)
     if of == TOOL_CALL:

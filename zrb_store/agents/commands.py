@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import click
 
-from zrb_store import settings
+from zrb_store.agents import approve as operations
+from zrb_store.agents.settings import budget_of
 from zrb_store.cli import arguments, completion
 from zrb_store.cli.command import command
+from zrb_store.db.engine import Database
 from zrb_store.inspect import session_names
 from zrb_store.masking import one_line
-from zrb_store.operations import approve as operations
 from zrb_store.render.printing import echo
 from zrb_store.store import open_store
+
+
+@completion.from_store
+def calls(database: Database, ctx: click.Context, typed: str) -> Iterable[str]:
+    """Complete a call that waits for an approval."""
+    session = session_names.resolve(database, ctx.params["session"])
+    return filter(None, map(operations.call_of, operations.questions(database, session)))
 
 
 @command(
@@ -24,13 +34,13 @@ from zrb_store.store import open_store
     "with `resume --ready`.",
 )
 @arguments.changed_session_argument
-@click.argument("call", required=False, shell_complete=completion.calls)
+@click.argument("call", required=False, shell_complete=calls)
 @click.option("--deny", is_flag=True, help="Deny the call. The agent continues without it.")
 @click.option("--reason", metavar="TEXT", help="Why, for the agent.")
 @click.option(
     "--budget",
     metavar="tokens=N",
-    type=lambda text: settings.budget(text or "=", "--budget"),
+    type=lambda text: budget_of(text or "=", "--budget"),
     help="Let the agents of the session use this many tokens in all.",
 )
 def approve(session: str, call: str | None, deny: bool, reason: str | None, budget: int | None) -> None:
@@ -43,5 +53,6 @@ def approve(session: str, call: str | None, deny: bool, reason: str | None, budg
         found = session_names.resolve(store.database, session, exact=True)
         value = answer if budget is None else {"tokens": budget}
         for each in operations.answer(store.database, found, call, value, budget=budget is not None):
-            said = f"{each.call} {answer['kind']}: {each.say}" if budget is None else f"the budget is {budget:,} tokens"
+            asked = operations.call_of(each)
+            said = f"{asked} {answer['kind']}: {each.say}" if budget is None else f"the budget is {budget:,} tokens"
             echo(one_line(f"{each.task}: {said}"))

@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 
 from zrb_store import codec
+from zrb_store.agents.kinds import APPROVAL, BUDGET
+from zrb_store.agents.notes import agent_tokens, as_object, decisions
+from zrb_store.agents.queries import decided, paid_since
+from zrb_store.agents.step import AgentStep
 from zrb_store.db.engine import Database
 from zrb_store.errors import InvalidArgument, ValueNotFound
-from zrb_store.inspect.agents import agent_tokens, as_object, decisions
 from zrb_store.operations.values import push
-from zrb_store.queries.agents import APPROVAL, BUDGET, AgentStep, decided, paid_since
 from zrb_store.queries.waits import Wait, parked
 from zrb_store.records import JsonValue, SessionRecord, to_datetime
+
+
+def call_of(wait: Wait) -> str | None:
+    """Return the id of the call that an agent may not make without an approval."""
+    return AgentStep.of(wait).call if wait.kind == APPROVAL else None
+
+
+def answer_to(wait: Wait) -> str:
+    """Return the command that answers what an agent waits for, without the program."""
+    if wait.kind == BUDGET:
+        return f"approve {shlex.quote(wait.session)} --budget tokens=N"
+    return f"approve {shlex.join([wait.session, str(call_of(wait))])}"
 
 
 def questions(database: Database, session: SessionRecord) -> list[Wait]:
@@ -30,8 +45,8 @@ def answer(
     """Answer the question about a call, by default the only one, or those about a budget; return what was asked."""
     waiting = _asked(database, session)
     asked = [each for each in waiting if (each.kind == BUDGET) == budget and not each.has_value]
-    found = [each for each in asked if call in (None, each.call)]
-    listed = ", ".join(f"{each.call} ({each.say})" for each in asked)
+    found = [each for each in asked if call in (None, call_of(each))]
+    listed = ", ".join(f"{call_of(each)} ({each.say})" for each in asked)
     if not found:
         what = "an answer about a budget" if budget else f"an approval{f' of {call}' if call else ''}"
         others = next((f"use `{each.answer}`" for each in waiting if not each.has_value), "")
