@@ -31,8 +31,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from tests.crash_agent_programs import kill_agent_programs
-from tests.crash_agents import kill_agents
+from tests.agents.crash import kill_agents
+from tests.agents.crash_programs import kill_agent_programs
 from tests.crash_commands import kill_commands
 from tests.crash_scripts import kill_scripts
 from tests.crash_steps import kill_steps

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.agent_steps import new_step
+from tests.agents.steps import new_step
 from zrb_store import Store, cli, open_store, step
 from zrb_store.attempt.waits import answers_in
 

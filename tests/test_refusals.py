@@ -9,8 +9,7 @@ from typing import Any, cast
 import pytest
 
 from tests.commands import Commands
-from zrb_store import InvalidArgument, Store, once_tool, wait
-from zrb_store.agents import durable
+from zrb_store import InvalidArgument, Store, wait
 
 pytestmark = pytest.mark.long_on_postgresql
 
@@ -19,8 +18,6 @@ pytestmark = pytest.mark.long_on_postgresql
     ("words", "advice"),
     [
         ("show s --at before:t#1 --held", "--held shows what is held now: leave out --at"),
-        ("show s --conversation --watch", "--conversation takes TASK, --at, --full and --format"),
-        ("show s --format markdown", "--format markdown is for --conversation"),
         ("list --holds --failed", "only --limit and --format go with it"),
         ("step a --timeout 0 -- true", "leave it out for no limit"),
         ("mark s load completed --new --step page", "--new is for tasks: a new step is marked without it"),
@@ -35,9 +32,6 @@ def test_options_that_exclude_each_other(command: Commands, store: Store, words:
 @pytest.mark.parametrize(
     ("call", "advice"),
     [
-        (lambda: once_tool(unknown=cast(Any, "go")), "use `stop` or `tell`"),
-        (lambda: durable(once_tools=cast(Any, {"pay": "go"})), "set it to `stop` or `tell`"),
-        (lambda: durable(once_tools="pay"), "set it to a list of names"),
         (lambda: wait(until=timedelta(1), timeout=5), "takes no timeout"),
         (lambda: wait("mail", say=cast(Any, 5)), "say=5 is not a text"),
     ],

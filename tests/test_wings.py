@@ -116,3 +116,47 @@ def test_without_watch_no_page_leads_to_statistics(tmp_path: Path) -> None:
     open_store(tmp_path / "store.db").close()
     asked = copy.python("-c", ASK)
     assert asked.stdout == "True False\n", asked.stderr
+
+
+TASKS = """
+import zrb_store.plugin
+from zrb import Task, cli
+from zrb_store.attempt import Step, surrounding_attempt
+from zrb_store.attempt.exact_steps import ExactStep, open_exact
+from zrb_store.queries.steps import NewStep
+
+def triage(ctx):
+    new = NewStep("model", "[[],{}]", kind="model_request")
+    with open_exact(surrounding_attempt("model"), ExactStep(new, lambda _: None)) as step:
+        if isinstance(step, Step):
+            step.complete({"kind": "answer", "response": {"model_name": "gpt-5.2"}})
+    raise ValueError("the refund was refused")
+
+cli.add_task(Task(name="triage", action=triage, retries=0))
+"""
+
+
+def test_a_session_with_an_agent_is_shown_and_not_resumed_without_its_wing(tmp_path: Path) -> None:
+    copy = Copy("agents", tmp_path)
+    (tmp_path / "zrb_init.py").write_text(TASKS)
+    copy.environment["ZRB_STORE_SESSION"] = "s"
+    zrb = ("-P", "-m", "zrb")
+    environment = {**copy.environment, "PYTHONPATH": str(ROOT)}
+    failed = subprocess.run([sys.executable, *zrb, "triage"], cwd=tmp_path, env=environment, capture_output=True)
+    assert b"the refund was refused" in failed.stderr
+    shown = copy.command("show", "s").stdout
+    assert re.search(r"^ +triage/1 +completed .* model = ", shown, re.MULTILINE), shown
+    assert re.search(r"^ +triage#1 +failed", shown, re.MULTILINE)
+    assert copy.command("report", "s").returncode == 0
+    assert copy.command("doctor").returncode == 0
+    for words in (["xcom", "resume", "s"], ["xcom", "resume", "s", "--plan"], ["triage"]):
+        refused = copy.python(*zrb, *words)
+        (said,) = [line for line in refused.stderr.splitlines() if "model_request" in line]
+        assert refused.returncode == 1
+        assert said.endswith(
+            "task triage of session s has steps of kind model_request, which this zrb-store cannot use again: "
+            "install one that can, or start the task over with --from triage"
+        )
+    assert "triage#2" not in copy.command("show", "s").stdout
+    assert "the refund was refused" in copy.python(*zrb, "xcom", "resume", "s", "--from", "triage").stderr
+    assert "triage#2" in copy.command("show", "s").stdout

@@ -132,6 +132,11 @@ def installed() -> tuple[Wing, ...]:
     return tuple(found)
 
 
+def is_whole() -> bool:
+    """Whether all wings are here."""
+    return len(installed()) == len(NAMES)
+
+
 def place_of(point: Literal["command_resumer", "figures", "notifier", "recorded_step", "web_pages"]) -> str | None:
     """Return what a wing has registered for a point; None if no wing that is here has."""
     return next(filter(None, (getattr(wing, point) for wing in installed())), None)

@@ -24,7 +24,7 @@ def run(release: str) -> tuple[str, list[str]]:
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
         subprocess.run(
-            [sys.executable, "-m", "pytest", "-q", "-n", "2", "tests/zrb", f"--junit-xml={report}"],
+            [sys.executable, "-m", "pytest", "-q", "-n", "2", "tests/zrb", "tests/agents/zrb", f"--junit-xml={report}"],
             cwd=ROOT,
             env={**os.environ, "TEST_ZRB_RELEASES": release},
             stdout=subprocess.DEVNULL,

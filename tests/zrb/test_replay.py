@@ -9,11 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.zrb.agent_project import Agents, agents, on_newest, servers, sqlite
 from tests.zrb.conftest import Zrb, lines
 from tests.zrb.environments import ROOT
-
-__all__ = ["agents", "servers"]
 
 WORKFLOW = """
 from zrb import StrInput, PasswordInput
@@ -195,19 +192,6 @@ def test_waits(zrb: Zrb) -> None:
         "s/ask#1 then: waiting; now: waiting for an answer that the record does not have"
     )
     assert zrb.db.read_bytes() == before
-
-
-@on_newest
-@sqlite
-@pytest.mark.slow
-def test_answers_of_agents_are_free(agents: Agents) -> None:
-    agents.tasks("seed >> agent()\n")
-    agents.run("triage")
-    begun = dict(agents.project.begun)
-    assert begun
-    shown = agents.run("xcom", "replay", "s/triage#1", "--diff", "--yes")
-    assert "Their values are equal." in shown
-    assert dict(agents.project.begun) == begun
 
 
 @pytest.mark.slow

@@ -5,13 +5,14 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import NamedTuple
 
 from zrb_store.db.location import StoreUrl
 from zrb_store.db.transaction import Executor
-from zrb_store.errors import InvalidArgument, TaskNotFound
+from zrb_store.errors import InvalidArgument, TaskNotFound, ZrbStoreError
 from zrb_store.names import nearest
 from zrb_store.process import current_folder
 from zrb_store.queries import attempts, runs
@@ -19,8 +20,9 @@ from zrb_store.queries.clock import now_micros
 from zrb_store.queries.commands import left_commands
 from zrb_store.queries.dependent_steps import of_attempts
 from zrb_store.queries.lease import refuse_live
-from zrb_store.queries.steps import count_done, inputs_read, refuse_repeating
+from zrb_store.queries.steps import count_done, inputs_read, of_other_kinds, refuse_repeating
 from zrb_store.records import AttemptRecord, JsonTree, SessionRecord, by_key, kind_of
+from zrb_store.wings import is_whole, kinds
 
 
 @dataclass(frozen=True)
@@ -340,6 +342,19 @@ def _touched(workflow: Workflow, last: Mapping[str, AttemptRecord], changed: Cha
     return {**{name: why for name, why in unknown.items() if name in last}, **after, **read}
 
 
+def refuse_unknown_steps(executor: Executor, session: str, session_id: int, decisions: Iterable[Decision]) -> None:
+    """Refuse to repeat what completed steps have done whose kind no wing that is here has."""
+    if is_whole():
+        return
+    running = {each.task for each in decisions if each.action == "run" and not each.starts_over}
+    for task, kind in of_other_kinds(executor, session_id):
+        if task in running and kind not in kinds():
+            raise ZrbStoreError(
+                f"task {task} of session {session} has steps of kind {kind}, which this zrb-store cannot use again: "
+                f"install one that can, or start the task over with --from {shlex.quote(task)}"
+            )
+
+
 _LATE = ("readiness", "fallback")
 _SHOWN = 8  # tasks that a message names
 
@@ -458,6 +473,7 @@ def plan(
     chosen = reruns(decisions, known)
     if not chosen.starting_over and not count_done(executor, session.id):
         return decisions  # no step stands
+    refuse_unknown_steps(executor, session.name, session.id, decisions)
     # A run first gives back what has not completed. A step that comes back with it does not stand.
     lost = of_attempts(executor, [record.id for record in attempts.unfinished(executor, session.id)])
     for task in () if options.repeat_once else chosen.starting_over:

@@ -142,12 +142,13 @@ class Recorder:
             self._outside = [each for each in known if each.in_effect]
         if hasattr(self.zrb_session, compat.REPLAYED) or (not known and resumed is None):
             return None
-        from zrb_store.inspect.resume import changed_inputs, decide, reruns
+        from zrb_store.inspect.resume import changed_inputs, decide, refuse_unknown_steps, reruns
 
         workflow, forced = self.graph.workflow(self.main), resumed.options.forced if resumed else None
         session_id = known[0].session_id if known else 0
         changed = changed_inputs(executor, session_id, resumed.set_inputs if resumed else ())
         self.decisions = decide(workflow, known, forced, changed=changed)
+        refuse_unknown_steps(executor, self.run.session, session_id, self.decisions)
         chosen = reruns(self.decisions, known, repeat_once=resumed is not None and resumed.options.repeat_once)
         given_back = dict(chosen.attempts)
         self._standing = {each.task: each for each in known if each.in_effect and each.id not in given_back}

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Final, Literal, NamedTuple
 
 from zrb_store.db.columns import ATTEMPT
-from zrb_store.db.core import Params, bindparam, literal, sa, statement, t
+from zrb_store.db.core import Params, bindparam, is_one_of, literal, sa, statement, t
 from zrb_store.db.dialect import among, insert_if_absent, new_id, next_tick, now, schema_is_unchanged
 from zrb_store.db.rows import fit
 from zrb_store.db.transaction import Executor, Row, first_column
@@ -338,6 +338,18 @@ def inputs_read(executor: Executor, session_id: int) -> list[tuple[str, list[str
 def completed_of_task(executor: Executor, session_id: int, task: str) -> list[StepRecord]:
     """Return the completed steps of a task, in whichever attempt of it they ran, the newest first."""
     return list(map(step_record, executor.execute(_completed_of_task(), {"session_id": session_id, "task": task})))
+
+
+@statement
+def _of_other_kinds() -> sa.Select[str | None, str]:
+    of_session = (t.attempt.c.session_id == bindparam("session_id"), t.attempt.c.step_of.is_not(None))
+    found = sa.select(t.attempt.c.step_of, t.attempt.c.kind)
+    return found.where(*of_session, is_in_effect(), ~is_one_of(t.attempt.c.kind, *KINDS)).distinct()
+
+
+def of_other_kinds(executor: Executor, session_id: int) -> Sequence[Row]:
+    """Return the tasks that have completed steps of kinds that wings add, each with such a kind."""
+    return executor.execute(_of_other_kinds(), {"session_id": session_id})
 
 
 @statement

@@ -7,13 +7,12 @@ from typing import Any
 
 import pytest
 
-from tests.zrb.agent_project import Agents, agents, on_supported, servers, sqlite
-from tests.zrb.agent_tasks import rounds
+from tests.agents.zrb.project import Agents, on_supported, sqlite
+from tests.agents.zrb.tasks import rounds
 from tests.zrb.conftest import Zrb
 from tests.zrb.environments import RELEASES, environment
 from zrb_store import open_store
 
-__all__ = ["agents", "servers"]
 pytestmark = [pytest.mark.slow, on_supported, sqlite]
 
 # 2.69 makes the agent that condenses a chat before it knows whether there is anything to condense.

@@ -8,13 +8,12 @@ from typing import Any
 
 import pytest
 
+from tests.agents.zrb.project import Agents, on_supported
 from tests.sessions import parse
-from tests.zrb.agent_project import Agents, agents, on_supported, servers
 
-__all__ = ["agents", "servers"]
 pytestmark = [pytest.mark.slow, on_supported]
 
-TABLE = (Path(__file__).parents[2] / "docs/how-to/agents.md").read_text()
+TABLE = (Path(__file__).parents[3] / "docs/how-to/agents.md").read_text()
 ROWS = {
     row[1]: dict(zip(("rerun", "reuse", "stop"), row.groups()[1:], strict=True))
     for row in re.finditer(r"^\| ([^|]+?) \| (\d \+ \d|ends) \| (\d \+ \d|ends) \| (\d \+ \d|ends) \|$", TABLE, re.M)

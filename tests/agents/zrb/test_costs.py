@@ -6,9 +6,9 @@ import re
 
 import pytest
 
+from tests.agents.zrb.project import Agents, on_newest, sqlite
+from tests.agents.zrb.tasks import rounds
 from tests.sessions import check
-from tests.zrb.agent_project import Agents, agents, on_newest, servers, sqlite
-from tests.zrb.agent_tasks import rounds
 from zrb_store import open_store
 from zrb_store.agents.conversation import conversation
 from zrb_store.agents.notes import Costs
@@ -17,7 +17,6 @@ from zrb_store.inspect.show import open_session
 from zrb_store.records import whole
 from zrb_store.watch.stats import task_stats
 
-__all__ = ["agents", "servers"]
 pytestmark = [pytest.mark.slow, on_newest]
 
 # The second call asks for another try once; in the third the process is killed.

@@ -7,9 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.zrb.agent_project import Agents, agents, on_newest, servers, sqlite
+from tests.agents.zrb.project import Agents, on_newest, sqlite
 
-__all__ = ["agents", "servers"]
 pytestmark = [pytest.mark.slow, on_newest, sqlite]
 
 # The first answer has all that a provider may send, and the others are streamed in pieces. The task writes down what
@@ -231,3 +230,13 @@ def test_a_picture_that_a_tool_of_zrb_has_read(agents: Agents) -> None:
     agents.run("triage", code=-9)
     assert "saw [70]" in agents.resume()
     agents.twice("model 1", "tool 20")
+
+
+def test_a_replay_takes_answers_from_the_record(agents: Agents) -> None:
+    agents.tasks("seed >> agent()\n")
+    agents.run("triage")
+    begun = dict(agents.project.begun)
+    assert begun
+    shown = agents.run("xcom", "replay", "s/triage#1", "--diff", "--yes")
+    assert "Their values are equal." in shown
+    assert dict(agents.project.begun) == begun

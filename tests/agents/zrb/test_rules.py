@@ -7,9 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.zrb.agent_project import ONCE_TOOL, Agents, agents, on_newest, servers, sqlite
+from tests.agents.zrb.project import ONCE_TOOL, Agents, on_newest, sqlite
 
-__all__ = ["agents", "servers"]
 pytestmark = [pytest.mark.slow, on_newest, sqlite]
 
 PLAIN = "agent(tools=[kill_at({kill})], tool_factories=[]{more})\n"

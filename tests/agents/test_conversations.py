@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.agent_steps import keep
+from tests.agents.steps import keep
 from tests.commands import Commands
 from tests.sessions import parse, parse_lines
 from zrb_store import Store, step

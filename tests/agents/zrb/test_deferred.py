@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.zrb.agent_project import Agents, agents, on_newest, servers, sqlite
-from tests.zrb.agent_tasks import rounds
+from tests.agents.zrb.project import Agents, on_newest, sqlite
+from tests.agents.zrb.tasks import rounds
 
-__all__ = ["agents", "servers"]
 pytestmark = [pytest.mark.slow, sqlite, on_newest]
 
 DEFERRED = """

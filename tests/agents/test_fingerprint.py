@@ -264,12 +264,12 @@ STORABLE: dict[str, Any] = {
 }
 IN_ONE_PROCESS = """
 import json, sys
-from tests.test_agent_fingerprint import STORABLE, digest_of_result, stored
+from tests.agents.test_fingerprint import STORABLE, digest_of_result, stored
 print(json.dumps({name: [digest_of_result(value), stored(value)] for name, value in STORABLE.items()}))
 """
 IN_ANOTHER = """
 import json, sys
-from tests.test_agent_fingerprint import digest_of_result, loaded
+from tests.agents.test_fingerprint import digest_of_result, loaded
 print(json.dumps({name: digest_of_result(loaded(data)) for name, (_, data) in json.load(sys.stdin).items()}))
 """
 

@@ -13,12 +13,11 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.zrb.agent_project import Agents, agents, on_newest, servers, sqlite
+from tests.agents.zrb.project import Agents, on_newest, sqlite
 from tests.zrb.conftest import Zrb
 from tests.zrb.environments import environment
 from zrb_store import open_store
 
-__all__ = ["agents", "servers"]
 pytestmark = [pytest.mark.slow, on_newest, sqlite]
 
 DEADLINE = 600.0

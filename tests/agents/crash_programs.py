@@ -1,6 +1,6 @@
 """Kill random programs of agents that catch errors and rename their agents: see agent_programs.py.
 
-`python -m tests.crash_agent_programs 100 2.36.0 latest` runs a hundred on each of these releases of pydantic-ai.
+`python -m tests.agents.crash_programs 100 2.36.0 latest` runs a hundred on each of these releases of pydantic-ai.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from importlib.metadata import version
 from itertools import count
 from pathlib import Path
 
-from tests.agent_programs import Figures, torture
+from tests.agents.programs import Figures, torture
 from tests.zrb.environments import ROOT, environment_with
 
 
@@ -40,7 +40,7 @@ def main(programs: int, releases: Sequence[str]) -> None:
     for release in releases:
         package = "pydantic-ai-slim" if release == "latest" else f"pydantic-ai-slim=={release}"
         python = environment_with(f"agents-{release}", package, "pytest", "psutil") / "bin" / "python"
-        subprocess.run([python, "-m", "tests.crash_agent_programs", str(programs)], cwd=ROOT, check=True)
+        subprocess.run([python, "-m", "tests.agents.crash_programs", str(programs)], cwd=ROOT, check=True)
     if not releases:
         seed, figures = random.randrange(10**6), Figures()
         with tempfile.TemporaryDirectory(prefix="zrb-crash-") as folder:

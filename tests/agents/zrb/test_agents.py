@@ -8,12 +8,11 @@ from typing import Any
 
 import pytest
 
-from tests.zrb.agent_fire import ONE_AT_A_TIME, done_as, fire, rewind, undisturbed
-from tests.zrb.agent_kinds import KINDS
-from tests.zrb.agent_project import Agents, agents, on_newest, servers, sqlite
+from tests.agents.zrb.fire import ONE_AT_A_TIME, done_as, fire, rewind, undisturbed
+from tests.agents.zrb.kinds import KINDS
+from tests.agents.zrb.project import Agents, on_newest, sqlite
 from zrb_store import open_store
 
-__all__ = ["agents", "servers"]
 pytestmark = [pytest.mark.slow, on_newest]
 
 KILLS = 3

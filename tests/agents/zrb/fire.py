@@ -26,7 +26,7 @@ SERVER = Path(__file__).with_name("warm.py")
 
 _ENVIRON = {
     "PATH": os.environ["PATH"],
-    "PYTHONPATH": str(Path(__file__).parents[2]),  # this checkout
+    "PYTHONPATH": str(Path(__file__).parents[3]),  # this checkout
     "ZRB_INIT_MODULES": "zrb_store.plugin",
 }
 

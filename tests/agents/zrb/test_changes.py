@@ -9,10 +9,9 @@ from typing import Any
 
 import pytest
 
-from tests.zrb.agent_project import ONCE_TOOL, Agents, agents, on_newest, servers, sqlite
+from tests.agents.zrb.project import ONCE_TOOL, Agents, on_newest, sqlite
 from zrb_store.codec.raised import encode_error
 
-__all__ = ["agents", "servers"]
 pytestmark = [pytest.mark.slow, on_newest, sqlite]
 
 PLAIN = "agent(tools=[{tool}], tool_factories=[]{more})\n"

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.zrb.agent_project import Agents, agents, on_newest, servers, sqlite
+from tests.agents.zrb.project import Agents, on_newest, sqlite
 
-__all__ = ["agents", "servers"]
 pytestmark = [pytest.mark.slow, on_newest, sqlite]
 
 # It kills zrb, its parent, amid a call.

@@ -1,7 +1,7 @@
 """Run zrb again and again in forks of one process that has loaded it: an agent's libraries take seconds to load.
 
-`python tests/zrb/warm.py` reads a JSON object on each line of stdin ({"args", "cwd", "env", "output"}), forks, and runs
-zrb's command line in the child. It answers with the child's pid, and then with the exit status.
+`python tests/agents/zrb/warm.py` reads a JSON object on each line of stdin ({"args", "cwd", "env", "output"}), forks,
+and runs zrb's command line in the child. It answers with the child's pid, and then with the exit status.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.agent_programs import Figures, torture
+from tests.agents.programs import Figures, torture
 
 
 @pytest.mark.slow

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.zrb.agent_project import Agents, agents, on_newest, on_supported, servers, sqlite
-from tests.zrb.agent_tasks import rounds
+from tests.agents.zrb.project import Agents, on_newest, on_supported, sqlite
+from tests.agents.zrb.tasks import rounds
 
-__all__ = ["agents", "servers"]
 pytestmark = [pytest.mark.slow, sqlite]
 
 

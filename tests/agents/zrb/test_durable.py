@@ -6,11 +6,10 @@ import subprocess
 
 import pytest
 
-from tests.zrb.agent_project import Agents, agents, on_supported, servers, sqlite
+from tests.agents.zrb.project import Agents, on_supported, sqlite
 from tests.zrb.conftest import Zrb, only
 from tests.zrb.environments import environment
 
-__all__ = ["agents", "servers"]
 pytestmark = pytest.mark.slow
 
 

@@ -6,11 +6,10 @@ import re
 
 import pytest
 
+from tests.agents.zrb.project import Agents, on_newest, sqlite
 from tests.rows import query
-from tests.zrb.agent_project import Agents, agents, on_newest, servers, sqlite
 from zrb_store import open_store
 
-__all__ = ["agents", "servers"]
 pytestmark = [pytest.mark.slow, on_newest, sqlite]
 
 

@@ -9,9 +9,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tests.zrb.agent_fire import ONE_AT_A_TIME, Figures, Project, WarmZrb, fire, rewind, undisturbed
-from tests.zrb.agent_kinds import KINDS
-from tests.zrb.agent_tasks import AGENTS
+from tests.agents.zrb.fire import ONE_AT_A_TIME, Figures, Project, WarmZrb, fire, rewind, undisturbed
+from tests.agents.zrb.kinds import KINDS
+from tests.agents.zrb.tasks import AGENTS
 
 
 def kill_agents(folder: Path, location: str, count: int, seed: int) -> str:

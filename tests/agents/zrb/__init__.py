@@ -1,0 +1,1 @@
+"""Tests of LLM tasks in the real `zrb`, of each supported release."""
