@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from zrb_store.agents.names import CallNames
+from zrb_store.agents.runtime.names import CallNames
 
 
 def numbers(calls: CallNames, *made: tuple[str, int]) -> list[int]:

@@ -21,9 +21,10 @@ from pydantic_ai.toolsets import FunctionToolset
 
 from tests.agents.test_durable_agents import Broken, Desk, in_attempt, run
 from zrb_store import Attempt, Store, once_tool
-from zrb_store.agents import digests, durable
+from zrb_store.agents import durable
 from zrb_store.agents.conversation import conversation
 from zrb_store.agents.notes import agent_note
+from zrb_store.agents.runtime import digests
 from zrb_store.errors import RequestChanged, StepUncertain
 from zrb_store.inspect.show import open_session
 

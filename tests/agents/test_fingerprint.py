@@ -43,8 +43,8 @@ from pydantic_ai.native_tools import WebSearchTool
 from pydantic_ai.tools import ToolDefinition
 
 from zrb_store import codec, register_codec
-from zrb_store.agents.fingerprint import Fingerprints, Request
-from zrb_store.agents.stored import encoded, repeat
+from zrb_store.agents.runtime.fingerprint import Fingerprints, Request
+from zrb_store.agents.runtime.stored import encoded, repeat
 from zrb_store.codec.classes import CmdResult
 
 CHARGE = ToolDefinition(name="charge", parameters_json_schema={"type": "object", "properties": {}})
@@ -327,7 +327,7 @@ def test_a_model_sees_what_pydantic_writes_as_json(value: Any) -> None:
 
 OF_A_FUNCTION = """
 import json
-from zrb_store.agents.digests import code
+from zrb_store.agents.runtime.digests import code
 
 def prompt(ctx):
     return "Be kind." if ctx.session.name in {"a", "b", "c", "d", "e", "f"} else "Be brief."

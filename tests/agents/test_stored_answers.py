@@ -26,9 +26,16 @@ from pydantic_ai.models import ModelRequestParameters
 from pydantic_ai.models.test import TestModel
 
 from zrb_store import codec
-from zrb_store.agents.decisions import APPROVAL, arguments_of, dump_decisions, read_decisions
-from zrb_store.agents.fingerprint import Fingerprints
-from zrb_store.agents.stored import NotReadable, Prompt, dump_response, encoded_messages, read_prompt, read_response
+from zrb_store.agents.runtime.decisions import APPROVAL, arguments_of, dump_decisions, read_decisions
+from zrb_store.agents.runtime.fingerprint import Fingerprints
+from zrb_store.agents.runtime.stored import (
+    NotReadable,
+    Prompt,
+    dump_response,
+    encoded_messages,
+    read_prompt,
+    read_response,
+)
 from zrb_store.codec import Encoded
 
 THEN = datetime(2026, 1, 2, 3, 4, 5, 6, UTC)
@@ -145,5 +152,5 @@ def test_an_image_is_the_same_when_it_comes_back() -> None:
 
 def test_a_release_of_pydantic_ai_that_lacks_a_class_of_content() -> None:
     """As 2.27, which zrb 2.65 has: its LLM tasks run, and are stored."""
-    code = "from pydantic_ai import messages; del messages.BinaryAudio; import zrb_store.agents.stored"
+    code = "from pydantic_ai import messages; del messages.BinaryAudio; import zrb_store.agents.runtime.stored"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)

@@ -32,8 +32,8 @@ from pydantic_ai.usage import RequestUsage
 
 from tests.rows import query
 from zrb_store import Store
-from zrb_store.agents.capability import StoredAgent
-from zrb_store.agents.journal import Journal
+from zrb_store.agents.runtime.capability import StoredAgent
+from zrb_store.agents.runtime.journal import Journal
 
 THEN = datetime(2026, 1, 2, 3, 4, 5, 6, UTC)
 

@@ -1,14 +1,12 @@
 """Agents of pydantic-ai over steps: each request to a model and each execution of a tool is a step of an attempt.
 
-`durable` is for a user's own agents; zrb's LLM tasks have theirs by llm_tasks/.
+`durable` is for a user's own agents; zrb's LLM tasks have theirs by llm_tasks/. `once.py` marks tools.
 
-    rows        kinds (of steps) step (which step of an agent) queries settings
-    runtime     capability (what pydantic-ai calls) journal (the steps of one agent) decisions (about calls and the
-                budget) fingerprint, digests (whether a request equals the stored one) changes (what to do if not)
-                leftovers names once stored (the stored forms) telemetry usage
-    zrb         llm_tasks/ (hooks of LLM tasks, one run of their agent, the plan of a resume)
-    readers     notes (what steps did and cost) conversation stats view (for a terminal and a page)
-    commands    approve (the operation) commands
+    rows        kinds (of steps), step (which step of an agent), queries, settings
+    runtime/    the steps of an agent while it runs
+    llm_tasks/  hooks of zrb's LLM tasks, one run of their agent, the plan of a resume
+    readers     notes (what steps did and cost), stats, conversation, view (it on a terminal and a page)
+    commands    approve (the operation), commands
 
 Nothing here loads pydantic-ai before `durable` is called, or an LLM task is registered: that takes seconds.
 """
@@ -55,8 +53,8 @@ def durable(
     once = policies(once_tools, "once_tools")
     tokens = budget_of(budget, "budget") if budget else None
     try:
-        from zrb_store.agents.capability import Durable  # late: these load pydantic-ai
-        from zrb_store.agents.journal import Terms
+        from zrb_store.agents.runtime.capability import Durable  # late: these load pydantic-ai
+        from zrb_store.agents.runtime.journal import Terms
     except ImportError:
         from importlib.metadata import PackageNotFoundError, version
 

@@ -17,11 +17,11 @@ from zrb.llm.agent import common
 from zrb.llm.agent.run import deferred_calls
 
 from zrb_store import codec
-from zrb_store.agents.capability import StoredAgent, StoredHandler, finishing
-from zrb_store.agents.decisions import APPROVAL, UNDECIDED, arguments_of, dump_decisions, read_decisions
-from zrb_store.agents.digests import code, digest
-from zrb_store.agents.journal import Journal
-from zrb_store.agents.stored import NotReadable, Prompt, read_prompt
+from zrb_store.agents.runtime.capability import StoredAgent, StoredHandler, finishing
+from zrb_store.agents.runtime.decisions import APPROVAL, UNDECIDED, arguments_of, dump_decisions, read_decisions
+from zrb_store.agents.runtime.digests import code, digest
+from zrb_store.agents.runtime.journal import Journal
+from zrb_store.agents.runtime.stored import NotReadable, Prompt, read_prompt
 from zrb_store.attempt import Step
 from zrb_store.attempt.steps import StoredResult
 from zrb_store.codec.arguments import positional_and_named

@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from pydantic_ai import DeferredToolResults
     from pydantic_ai.usage import RunUsage
 
-    from zrb_store.agents.changes import OnChange
-    from zrb_store.agents.journal import Journal, Terms
     from zrb_store.agents.llm_tasks.agent_run import AgentRun
+    from zrb_store.agents.runtime.changes import OnChange
+    from zrb_store.agents.runtime.journal import Journal, Terms
     from zrb_store.attempt import Attempt
 
 P = ParamSpec("P")
@@ -54,7 +54,7 @@ def terms_of(task: AnyTask, session: str) -> Terms | None:
     on_change = settings.choice("ZRB_STORE_CHANGED_REQUEST", given, f"{task.name}.{CHANGED_REQUEST}")
     if mode == "off" or own is False:
         return None
-    from zrb_store.agents.journal import Terms
+    from zrb_store.agents.runtime.journal import Terms
 
     setting = f"`ZRB_STORE_CHANGED_REQUEST={{}} zrb xcom resume {session}`"
     if given is not None:
@@ -133,12 +133,12 @@ def _agent_run(task: AnyTask) -> AgentRun | None:
         if attempt is None:
             return None
         if (terms := terms_of(task, attempt.session)) is None:
-            from zrb_store.agents.changes import refuse_to_forget
+            from zrb_store.agents.runtime.changes import refuse_to_forget
 
             refuse_to_forget(attempt)
             return None
-        from zrb_store.agents.journal import Journal
         from zrb_store.agents.llm_tasks.agent_run import AgentRun
+        from zrb_store.agents.runtime.journal import Journal
     except ImportError as error:
         _say(_UNSUPPORTED.format(error=error))
         return None

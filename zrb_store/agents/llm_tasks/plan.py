@@ -23,8 +23,8 @@ def plan_steps(
 ) -> tuple[Decision, list[str]]:
     """Add to the decision about a task what becomes of its known steps, and say what is paid again."""
     if task is not None and compat.is_llm_task(task):
-        from zrb_store.agents.changes import paid
         from zrb_store.agents.llm_tasks.planned import plan_agent
+        from zrb_store.agents.runtime.changes import paid
 
         starts_over = not decision.steps and any(one.is_done for one in known)
         over = decision.reason if starts_over else None

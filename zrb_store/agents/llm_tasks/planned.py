@@ -18,17 +18,17 @@ from zrb.llm.util.attachment import get_attachments
 from zrb.util.attr import get_attr
 
 from zrb_store import codec
-from zrb_store.agents.capability import marked_policy
-from zrb_store.agents.changes import NOT_STORED, Tools, decide, in_words, paid_by, schemas_of
-from zrb_store.agents.digests import digest
-from zrb_store.agents.fingerprint import Fingerprints, Request
-from zrb_store.agents.journal import prompt_difference
 from zrb_store.agents.kinds import MODEL_REQUEST, PROMPT
 from zrb_store.agents.llm_tasks.agent_run import instructions_of
 from zrb_store.agents.llm_tasks.hooks import terms_of
 from zrb_store.agents.once import Policy
+from zrb_store.agents.runtime.capability import marked_policy
+from zrb_store.agents.runtime.changes import NOT_STORED, Tools, decide, in_words, paid_by, schemas_of
+from zrb_store.agents.runtime.digests import digest
+from zrb_store.agents.runtime.fingerprint import Fingerprints, Request
+from zrb_store.agents.runtime.journal import prompt_difference
+from zrb_store.agents.runtime.stored import NotReadable, Prompt, read_prompt
 from zrb_store.agents.step import AgentStep
-from zrb_store.agents.stored import NotReadable, Prompt, read_prompt
 from zrb_store.codec.arguments import positional_and_named
 from zrb_store.inspect.resume import PlannedStep
 from zrb_store.plugin import compat

@@ -37,17 +37,17 @@ from pydantic_ai.settings import ModelSettings
 from pydantic_ai.tools import AgentDepsT, RunContext, ToolDefinition
 
 from zrb_store import codec, settings
-from zrb_store.agents import stored
-from zrb_store.agents.changes import OnChange, refuse_to_forget
-from zrb_store.agents.decisions import RESULTS, UNDECIDED, dump_decisions, read_decisions
-from zrb_store.agents.digests import plain
-from zrb_store.agents.journal import Journal, Terms, reading
-from zrb_store.agents.names import bounded
 from zrb_store.agents.once import Policy, policy_of
+from zrb_store.agents.runtime import stored
+from zrb_store.agents.runtime.changes import OnChange, refuse_to_forget
+from zrb_store.agents.runtime.decisions import RESULTS, UNDECIDED, dump_decisions, read_decisions
+from zrb_store.agents.runtime.digests import plain
+from zrb_store.agents.runtime.journal import Journal, Terms, reading
+from zrb_store.agents.runtime.names import bounded
+from zrb_store.agents.runtime.stored import dump_response, read_response
+from zrb_store.agents.runtime.telemetry import replay_scope, report
+from zrb_store.agents.runtime.usage import note, spending, spent_by
 from zrb_store.agents.settings import budget_of
-from zrb_store.agents.stored import dump_response, read_response
-from zrb_store.agents.telemetry import replay_scope, report
-from zrb_store.agents.usage import note, spending, spent_by
 from zrb_store.attempt import Attempt, Step
 from zrb_store.attempt.steps import StoredResult
 from zrb_store.errors import StepUncertain, ZrbStoreError

@@ -15,11 +15,11 @@ from pydantic_ai import DeferredToolResults, ToolApproved, ToolDenied
 from pydantic_ai.messages import ToolCallPart
 
 from zrb_store import codec
-from zrb_store.agents.digests import digest
 from zrb_store.agents.kinds import BUDGET
 from zrb_store.agents.notes import agent_tokens
 from zrb_store.agents.queries import paid_since
-from zrb_store.agents.stored import Data, Mode, NotReadable, storable
+from zrb_store.agents.runtime.digests import digest
+from zrb_store.agents.runtime.stored import Data, Mode, NotReadable, storable
 from zrb_store.attempt import Attempt
 from zrb_store.attempt.exact_steps import stored_step
 from zrb_store.attempt.waits import answers_in

@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic_ai.usage import RequestUsage, RunUsage
 
-from zrb_store.agents.stored import Data
+from zrb_store.agents.runtime.stored import Data
 
 _spending: ContextVar[tuple[RunUsage, RunUsage] | None] = ContextVar("zrb_store_spending", default=None)
 """The usage of an agent, and what the call of a tool under way has added to it."""

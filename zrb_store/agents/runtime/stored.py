@@ -28,7 +28,7 @@ from pydantic_ai.messages import (
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from zrb_store import codec, register_codec
-from zrb_store.agents.digests import digest, plain
+from zrb_store.agents.runtime.digests import digest, plain
 from zrb_store.codec import Encoded
 from zrb_store.errors import UnencodableValue, ValueTooLarge
 from zrb_store.masking import ErrorText, error_text, mask_named, mask_printed, mask_texts

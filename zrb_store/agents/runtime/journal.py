@@ -22,16 +22,33 @@ from pydantic_ai.messages import ModelMessage, ToolCallPart
 from pydantic_ai.models import Model, ModelRequestParameters
 from pydantic_ai.settings import ModelSettings
 
-from zrb_store.agents.changes import NO_TOOLS, NOT_STORED, ChangedRequests, OnChange, Tools, in_words, schemas_of
-from zrb_store.agents.decisions import Budget, ask
-from zrb_store.agents.digests import digest
-from zrb_store.agents.fingerprint import Fingerprints, Request, message_digest
 from zrb_store.agents.kinds import APPROVAL, DEFERRED, MODEL_REQUEST, PROMPT, TOOL_CALL
-from zrb_store.agents.leftovers import leftovers_of
-from zrb_store.agents.names import CallNames, bounded, word
 from zrb_store.agents.once import Policy
+from zrb_store.agents.runtime.changes import (
+    NO_TOOLS,
+    NOT_STORED,
+    ChangedRequests,
+    OnChange,
+    Tools,
+    in_words,
+    schemas_of,
+)
+from zrb_store.agents.runtime.decisions import Budget, ask
+from zrb_store.agents.runtime.digests import digest
+from zrb_store.agents.runtime.fingerprint import Fingerprints, Request, message_digest
+from zrb_store.agents.runtime.leftovers import leftovers_of
+from zrb_store.agents.runtime.names import CallNames, bounded, word
+from zrb_store.agents.runtime.stored import (
+    Data,
+    Dump,
+    NotReadable,
+    Prompt,
+    encoded,
+    encoded_messages,
+    refusal_of,
+    summary,
+)
 from zrb_store.agents.step import AgentStep
-from zrb_store.agents.stored import Data, Dump, NotReadable, Prompt, encoded, encoded_messages, refusal_of, summary
 from zrb_store.attempt import Attempt, Step
 from zrb_store.attempt.exact_steps import ExactStep, open_exact, steps_before, stored_step
 from zrb_store.attempt.steps import StoredResult

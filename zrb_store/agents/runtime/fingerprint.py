@@ -20,7 +20,7 @@ from pydantic_ai.models.fallback import FallbackModel
 from pydantic_ai.settings import ModelSettings
 from pydantic_ai.tools import RunContext, ToolDefinition
 
-from zrb_store.agents.digests import code, digest, fields_of, sorted_json
+from zrb_store.agents.runtime.digests import code, digest, fields_of, sorted_json
 from zrb_store.records import JsonValue
 
 # What differs from run to run, or is not sent to the model.
