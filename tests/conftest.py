@@ -162,9 +162,9 @@ def repeated(items: Iterable[pytest.Item]) -> set[pytest.Item]:
 def scope_of(nodeid: str) -> str:
     """Return what a worker gets whole: a file, whose fixtures are made once, or all that needs a browser or one zrb."""
     file, _, test = nodeid.partition("::")
-    is_of_zrb = file.startswith(("tests/zrb/", "tests/agents/zrb/"))
+    is_of_zrb = file.startswith(("tests/zrb/", "tests/agents/zrb/")) or file.endswith("/test_under_zrb.py")
     old = [release for release in releases()[:-1] if is_of_zrb and release in test]
-    shared = [folder for folder in ("tests/browser/", "tests/agents/zrb/") if file.startswith(folder)]
+    shared = [folder for folder in ("tests/page/browser/", "tests/agents/zrb/") if file.startswith(folder)]
     return (old or shared or [file])[0]
 
 

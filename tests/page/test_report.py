@@ -1,4 +1,4 @@
-"""The report of a session: what is in the file, and how large it may become. Browsers open it in tests/browser."""
+"""The report of a session: what is in the file, and how large it may become. Browsers open it in tests/page/browser."""
 
 from __future__ import annotations
 

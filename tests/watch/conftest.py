@@ -1,4 +1,4 @@
-"""What the command of ZRB_STORE_NOTIFY is told, and the real zrb."""
+"""What the command of ZRB_STORE_NOTIFY is told, and the real zrb, which starts it."""
 
 from __future__ import annotations
 

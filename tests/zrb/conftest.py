@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import textwrap
 import time
@@ -349,3 +350,12 @@ def until(condition: Callable[[], bool]) -> None:
         if time.monotonic() > ends:
             pytest.fail("a condition did not come true in time")
         time.sleep(0.02)
+
+
+def is_up(port: int) -> bool:
+    """Whether a server listens at a port of this machine."""
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.zrb.conftest import DEADLINE, Zrb, until
+from tests.zrb.conftest import DEADLINE, Zrb, is_up, until
 from zrb_store.queries import runs
 
 pytestmark = pytest.mark.slow
@@ -50,14 +50,6 @@ def call(port: int, path: str, body: dict[str, Any] | None = None) -> Any:
 def status(zrb: Zrb, name: str) -> str:
     """Return the status of a session, which is stored a moment after the server answers with its name."""
     return next((one.status for one in zrb.sessions() if one.name == name), "unknown")
-
-
-def is_up(port: int) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", port), timeout=1).close()
-    except OSError:
-        return False
-    return True
 
 
 @pytest.mark.every_release

@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 from playwright.sync_api import Page, expect
 
-from tests.browser.reports import faults
+from tests.page.browser.reports import faults
 from tests.page.server import Server
 from zrb_store import Store
 from zrb_store.operations.sessions import remove_sessions

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.reports import is_once_below, processor_time, write
+from tests.page.browser.reports import is_once_below, processor_time, write
 from tests.page.test_report import ATTEMPTS, STEPS, VALUES, Document, insert
 from zrb_store import open_store
 

@@ -10,8 +10,8 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from tests.attempts import failing
-from tests.browser import hostile
-from tests.browser.reports import processor_time, write
+from tests.page.browser import hostile
+from tests.page.browser.reports import processor_time, write
 from zrb_store import Store, open_store
 
 # Draw a part of the page anew, until it is laid out.

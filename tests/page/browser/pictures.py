@@ -1,4 +1,4 @@
-"""Takes the pictures of the pages, light and dark, from a session of the demo: `python -m tests.browser.pictures`."""
+"""Takes pictures of the pages, light and dark, from a session of the demo: `python -m tests.page.browser.pictures`."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Literal
 import sqlalchemy as sa
 from playwright.sync_api import Page, sync_playwright
 
-from tests.browser.conftest import CHROMIUM
-from tests.browser.reports import ROOT, demo, write
+from tests.page.browser.conftest import CHROMIUM
+from tests.page.browser.reports import ROOT, demo, write
 from zrb_store import Store, open_store
 
 IMAGES = ROOT / "docs" / "images"

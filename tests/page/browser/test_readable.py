@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page
 
-from tests.browser.reports import write
 from tests.commands import Commands
+from tests.page.browser.reports import write
 from tests.test_cli_output import JOINED
 from zrb_store import Store, codec
 from zrb_store.inspect.trace import trace

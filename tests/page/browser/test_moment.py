@@ -12,8 +12,8 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.attempts import failing
-from tests.browser import hostile
-from tests.browser.reports import SERIOUS, faults, write
+from tests.page.browser import hostile
+from tests.page.browser.reports import SERIOUS, faults, write
 from tests.sessions import show
 from zrb_store import Store
 from zrb_store.codec import encode

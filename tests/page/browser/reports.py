@@ -15,11 +15,11 @@ from typing import Any
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page
 
-from tests.browser.conftest import SCHEMES
+from tests.page.browser.conftest import SCHEMES
 from zrb_store import Store
 from zrb_store.page.report import report
 
-ROOT = Path(__file__).parent.parent.parent
+ROOT = Path(__file__).parents[3]
 AUDIT = ROOT / "examples" / "audit" / "zrb_init.py"
 SERIOUS = ("serious", "critical")
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.reports import SERIOUS, demo, faults, write
+from tests.page.browser.reports import SERIOUS, demo, faults, write
 from tests.page.test_report import MARKUP, hostile_session
 from tests.scripts import Scripts
 from zrb_store import Store, Waiting, wait

@@ -14,8 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.zrb.conftest import DEADLINE, Process, Zrb, until
-from tests.zrb.test_web import is_up
+from tests.zrb.conftest import DEADLINE, Process, Zrb, is_up, until
 
 pytestmark = pytest.mark.slow
 
