@@ -187,6 +187,21 @@ class Fit(NamedTuple):
     widths: list[int]
 
 
+@dataclass(eq=False)
+class _Width:
+    """How wide a column may be: an elastic one may be narrower than it needs, since its cells are cut or wrapped."""
+
+    place: int
+    column: Column
+    is_elastic: bool
+    needed: int  # that of its widest cell
+    least: int
+
+    def at(self, level: int) -> int:
+        """Return how wide the column is where all have `level` columns at most."""
+        return max(self.least, min(level, self.needed)) if self.is_elastic else self.least
+
+
 def fit(columns: Sequence[Column], rows: Sequence[Row], width: int, *, like: Fit | None, fill: bool) -> Fit:
     """Fit rows, the headings first, to a terminal.
 
@@ -196,79 +211,91 @@ def fit(columns: Sequence[Column], rows: Sequence[Row], width: int, *, like: Fit
     `like` is how the rows before these were fitted: the same columns are shown, none narrower unless it must be. With
     `fill`, columns that may be cut take all that is left, since more rows follow.
     """
-    needed = _widths(columns, rows)
-    least = [_least(columns, place, rows, needed[place]) for place in range(len(columns))]
-    if not _is_elastic(columns, 0) and not columns[0].words:
-        needed[0] = least[0] = _first_width(columns, rows, needed, least, width)
-    places = list(range(len(columns))) if like is None else like.places
+    sizes = _sizes(columns, rows, width)
     if like is None:
-        for place in sorted(range(len(columns)), key=lambda place: columns[place].leaves):
-            if columns[place].leaves and _total(least, places) > width:
-                places.remove(place)
+        _let_leave(sizes, width)
     else:
-        for place, before in zip(places, like.widths, strict=True):
-            needed[place] = max(needed[place], before)
-            if not _is_elastic(columns, place):
-                least[place] = needed[place]
-    for place in places:
-        if columns[place].words and _total(least, places) - least[place] + needed[place] <= width:
-            least[place] = needed[place]
-    elastic = [place for place in places if _is_elastic(columns, place)]
+        sizes = [sizes[place] for place in like.places]
+        for size, before in zip(sizes, like.widths, strict=True):
+            size.needed = max(size.needed, before)
+            size.least = size.least if size.is_elastic else size.needed
+    for size in sizes:
+        if size.column.words and _total(each.least for each in sizes) - size.least + size.needed <= width:
+            size.least = size.needed
     if fill:
-        for place in [place for place in places if columns[place].cut] or places[-1:]:
-            needed[place] = width
-    room = width - _total(least, places) + sum(least[place] for place in elastic)
-    level = next(level for level in range(width, -1, -1) if level <= _NARROWEST or _sum(level, least, elastic) <= room)
-    least = [min(size, level) if place in elastic else size for place, size in enumerate(least)]
-    level = max(level for level in range(width + 1) if not level or _sum(level, needed, elastic, least) <= room)
-    widths = {place: max(least[place], min(level, needed[place])) for place in elastic}
-    spare = room - sum(widths.values())
-    for place in elastic:  # fewer columns are left than there are cells that need one
-        more = min(max(spare, 0), 1) if widths[place] < needed[place] else 0
-        widths[place] += more
+        for size in [size for size in sizes if size.column.cut] or sizes[-1:]:
+            size.needed = width
+    return Fit([size.place for size in sizes], _shared(sizes, width))
+
+
+def _sizes(columns: Sequence[Column], rows: Sequence[Row], width: int) -> list[_Width]:
+    sizes = []
+    for place, (column, needed) in enumerate(zip(columns, _widths(columns, rows), strict=True)):
+        is_last = place == len(columns) - 1
+        least = _least(column, place, rows, needed, is_last=is_last)
+        sizes.append(_Width(place, column, column.cut or column.fold or is_last, needed, least))
+    first = sizes[0]
+    if not first.is_elastic and not first.column.words:
+        first.needed = first.least = _first_width(sizes, rows, width)
+    return sizes
+
+
+def _let_leave(sizes: list[_Width], width: int) -> None:
+    """Remove columns until the others have room, or none is left that may leave."""
+    for size in sorted(sizes, key=lambda size: size.column.leaves):
+        if size.column.leaves and _total(each.least for each in sizes) > width:
+            sizes.remove(size)
+
+
+def _shared(sizes: Sequence[_Width], width: int) -> list[int]:
+    """Return how wide columns are that share a page: none wider than it needs, and the elastic ones otherwise equal."""
+    elastic = [size for size in sizes if size.is_elastic]
+    room = width - _total(size.least for size in sizes) + sum(size.least for size in elastic)
+    narrow = (
+        level for level in range(width, _NARROWEST, -1) if sum(min(level, each.least) for each in elastic) <= room
+    )
+    most = next(narrow, min(width, _NARROWEST))
+    for size in elastic:
+        size.least = min(size.least, most)
+    level = max(level for level in range(width + 1) if not level or sum(each.at(level) for each in elastic) <= room)
+    spare = room - sum(size.at(level) for size in elastic)
+    widths = []
+    for size in sizes:  # fewer columns are left than there are cells that need one
+        more = int(size.is_elastic and spare > 0 and size.at(level) < size.needed)
+        widths.append(size.at(level) + more)
         spare -= more
-    return Fit(places, [widths.get(place, least[place]) for place in places])
+    return widths
 
 
-def _sum(level: int, sizes: Sequence[int], places: Sequence[int], least: Sequence[int] | None = None) -> int:
-    """Return how wide columns are together if each is at most `level` wide, but at least so wide as it must be."""
-    return sum(max(least[place] if least else 0, min(level, sizes[place])) for place in places)
-
-
-def _is_elastic(columns: Sequence[Column], place: int) -> bool:
-    return columns[place].cut or columns[place].fold or place == len(columns) - 1
-
-
-def _least(columns: Sequence[Column], place: int, rows: Sequence[Row], needed: int) -> int:
+def _least(column: Column, place: int, rows: Sequence[Row], needed: int, *, is_last: bool) -> int:
     """Return how narrow a column may become."""
-    column = columns[place]
-    if not _is_elastic(columns, place) and not column.words:
-        return needed
     if column.cut:
         least = column.least
-    elif place == len(columns) - 1:
+    elif is_last:
         least = _LEAST_LAST_WIDTH
-    else:
+    elif column.fold or column.words:
         word = max(longest_word(row[place]) for row in rows)
         least = word if column.words else min(_MOST_FOLD_WIDTH, max(_LEAST_FOLD_WIDTH, word))
+    else:
+        return needed
     return min(needed, max(least, len(column.title)))
 
 
-def _first_width(
-    columns: Sequence[Column], rows: Sequence[Row], needed: Sequence[int], least: Sequence[int], width: int
-) -> int:
+def _first_width(sizes: Sequence[_Width], rows: Sequence[Row], width: int) -> int:
     """Return the width of the first column: that of its widest cell which does not get a line of its own."""
-    if _total(needed, range(len(columns))) <= width:
-        return needed[0]
-    staying = [place for place in range(len(columns)) if place == 0 or not columns[place].leaves]
-    narrow = [min(size, Column.least) if columns[place].cut else size for place, size in enumerate(least)]
-    room = min(width * _MOST_FOR_NAMES // 100, width - _total(narrow, staying) + least[0])
+    if _total(size.needed for size in sizes) <= width:
+        return sizes[0].needed
+    staying = [size for size in sizes if size.place == 0 or not size.column.leaves]
+    narrow = _total(min(size.least, Column.least) if size.column.cut else size.least for size in staying)
+    room = min(width * _MOST_FOR_NAMES // 100, width - narrow + sizes[0].least)
     cells = [display_width(row[0]) for row in rows]
-    return max([len(columns[0].title), *(cell for cell in cells if cell <= room)])
+    return max([len(sizes[0].column.title), *(cell for cell in cells if cell <= room)])
 
 
-def _total(widths: Sequence[int], places: Sequence[int]) -> int:
-    return sum(widths[place] for place in places) + len(GAP) * (len(places) - 1)
+def _total(widths: Iterable[int]) -> int:
+    """Return how wide a row is, with the gaps between its columns."""
+    found = list(widths)
+    return sum(found) + len(GAP) * (len(found) - 1)
 
 
 _CHUNK_ROWS = 1000
@@ -310,7 +337,7 @@ def _fit_pipe(
     if width is None:
         return Fit(places, widths)
     cut = [place for place in places if columns[place].cut] or (places[-1:] if fill else [])
-    room = width - _total(widths, places) + sum(widths[place] for place in cut)
+    room = width - _total(widths) + sum(widths[place] for place in cut)
     # The narrowest first: what it does not need is left to the others.
     for sharing, place in zip(range(len(cut), 0, -1), sorted(cut, key=widths.__getitem__), strict=True):
         share = max(_LEAST_CUT_WIDTH_IN_PIPE, room // sharing)
@@ -375,28 +402,32 @@ def _fields(fields: Fields, width: float) -> Iterator[Line]:
 
 
 def _table(table: Table, page: int, *, fits: bool, full: bool) -> Iterator[Line]:
-    if table.note:
-        yield from ([(line, "")] for line in wrap(printable(table.note), page if fits else math.inf))
+    text_width = page if fits else math.inf
+    yield from _text(table.note, text_width)
     found: Fit | None = None
-    columns, kept = table.columns, list(range(len(table.columns)))
+    kept = list(range(len(table.columns)))
     for rows, is_long in _chunks(table):
         is_first = found is None
-        if len(rows) == 1 and is_first and table.otherwise is not None:
-            instead = wrap(printable(table.otherwise), page if fits else math.inf) if table.otherwise else ()
-            yield from ([(line, "")] for line in instead)
+        if is_first and len(rows) == 1 and table.otherwise is not None:
+            yield from _text(table.otherwise, text_width)
             return
-        if fits and is_first:
-            kept = [place for place in kept if not columns[place].optional or any(row[place] for row in rows[1:])]
-            columns = [columns[place] for place in kept]
+        if is_first and fits:
+            kept = [place for place in kept if not table.columns[place].optional or any(row[place] for row in rows[1:])]
+        columns = [table.columns[place] for place in kept]
+        cells = [[row[place] for place in kept] for row in rows]
         if fits:
-            rows = [[row[place] for place in kept] for row in rows]
-            found = fit(columns, rows, page, like=found, fill=is_long)
+            found = fit(columns, cells, page, like=found, fill=is_long)
         else:
-            found = _fit_pipe(columns, rows, None if full else page, like=found, fill=is_long)
-        lines = (_row(columns, row, found, page, fits=fits, full=full) for row in rows)
+            found = _fit_pipe(columns, cells, None if full else page, like=found, fill=is_long)
+        lines = (_row(columns, row, found, page, fits=fits, full=full) for row in cells)
         if is_first:
             yield from ([(text, DIM) for text, _ in line] for line in next(lines))
         yield from itertools.chain.from_iterable(lines)
+
+
+def _text(text: str, width: float) -> Iterator[Line]:
+    if text:
+        yield from ([(line, "")] for line in wrap(printable(text), width))
 
 
 def _row(columns: Sequence[Column], row: Row, found: Fit, page: int, *, fits: bool, full: bool) -> Iterator[Line]:
