@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 from zrb_store import codec
+from zrb_store.db.transaction import Executor
 from zrb_store.masking import MASK, mask_named
+from zrb_store.queries import lease
 from zrb_store.records import JsonObject, JsonValue, RunRecord, SessionRecord, pick
 
 
@@ -14,6 +19,12 @@ def header(session: SessionRecord) -> JsonObject:
         "inputs": inputs_of(session),
         **pick(session, "created_at", "ended_at", "parent", "forked_from", "pinned"),
     }
+
+
+def as_seen(executor: Executor, session: SessionRecord, runs: Sequence[RunRecord], moment: int) -> SessionRecord:
+    """Return a session with the status that readers see. A stale one has no end."""
+    status = lease.status_of(executor, session.status, runs[-1] if runs else None, moment)
+    return replace(session, status=status, ended_at=None if status == "stale" else session.ended_at)
 
 
 def inputs_of(session: SessionRecord | RunRecord) -> JsonValue:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TypedDict, Unpack
+from typing import NamedTuple, TypedDict, Unpack
 
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Transaction
 from zrb_store.inspect import incomplete
-from zrb_store.inspect.header import header
+from zrb_store.inspect.header import as_seen, header
 from zrb_store.inspect.queues import holders_of
 from zrb_store.local_time import Since, beginning
 from zrb_store.names import NamePattern
@@ -21,10 +21,10 @@ from zrb_store.queries import lease, sessions
 from zrb_store.queries.clock import now_micros
 from zrb_store.queries.dead_queues import dead_queues
 from zrb_store.queries.holders import Holder
-from zrb_store.queries.last_errors import last_errors
+from zrb_store.queries.last_errors import LastError, last_errors
 from zrb_store.queries.list import Chosen, TaskCounts, count_sessions, matching_sessions, runs_by_session, task_counts
 from zrb_store.queries.runs import acknowledged_at, last_started, with_last_signs
-from zrb_store.queries.waits import may_continue, parked
+from zrb_store.queries.waits import Wait, may_continue, parked
 from zrb_store.records import JsonObject, RunRecord, SessionRecord, by_key, iso, pick
 
 STATUSES = ("open", "running", "stale", "waiting", "completed", "failed", "interrupted")
@@ -188,6 +188,61 @@ def ready(database: Database, project: str) -> list[SessionRecord]:
     return [each for each in found if may_continue(waits.get(each.name, []))]
 
 
+class _Notes(NamedTuple):
+    """What a list says of sessions on request: why they did not complete, and who holds their values."""
+
+    errors: Mapping[int, LastError]  # of last runs, by id
+    waits: Mapping[str, Sequence[Wait]]
+    holders: Mapping[int, Sequence[Holder]]
+
+    def why(
+        self, transaction: Transaction, session: SessionRecord, runs: Sequence[RunRecord], moment: int
+    ) -> str | None:
+        """Return why a session did not complete, if that is known, or what it waits for."""
+        if session.name in self.waits:
+            return incomplete.wait_reason(self.waits[session.name])
+        if not runs or session.status not in HALTED:
+            return None
+        last = runs[-1]
+        died = lease.how_it_died(transaction, last, moment) if last.ended_at is None else None
+        return incomplete.reason(session, runs, self.errors.get(last.id), died)
+
+    def held_elsewhere(self, session: SessionRecord) -> list[Holder]:
+        """Return what holds values of a session and belongs to others."""
+        return [each for each in self.holders.get(session.id, []) if each.session != session.name]
+
+
+def _notes(
+    transaction: Transaction, page: Sequence[SessionRecord], runs: Mapping[int, Sequence[RunRecord]], moment: int
+) -> _Notes:
+    waiting = parked(transaction, [each.id for each in page if each.status == "waiting"])
+    return _Notes(
+        last_errors(transaction, [own[-1].id for own in runs.values()]),
+        by_key(waiting, lambda wait: wait.session),
+        by_key(holders_of(transaction, [each.id for each in page], moment), lambda holder: holder.home_id),
+    )
+
+
+def _with_signs(transaction: Transaction, runs: Mapping[int, Sequence[RunRecord]]) -> dict[int, list[RunRecord]]:
+    """Return runs by session, those that were lost with the last sign of life of their process."""
+    lost = [run for own in runs.values() for run in own if run.status == "lost"]
+    signs = {run.id: run for run in with_last_signs(transaction, lost)}
+    return {session_id: [signs.get(run.id, run) for run in own] for session_id, own in runs.items()}
+
+
+def _progress(session: SessionRecord, counts: TaskCounts) -> tuple[int, int]:
+    """Return how many tasks a session has, and how many of them are done; of a consumer, deliveries."""
+    if counts.deliveries:
+        return counts.deliveries, counts.delivered
+    # A skipped task with an attempt that was not given back has failed or runs, or is counted as completed.
+    done = counts.completed + len(_skipped(session) - counts.kept)
+    return max(counts.attempted, len(session.tasks)), done
+
+
+def _skipped(session: SessionRecord) -> set[str]:
+    return {task for task, state in session.tasks.items() if state == "skipped"}
+
+
 def _summarized(
     transaction: Transaction,
     found: Iterator[SessionRecord],
@@ -198,33 +253,16 @@ def _summarized(
 ) -> Iterator[SessionSummary]:
     while page := list(itertools.islice(found, size)):
         ids = [session.id for session in page]
-        skipped = {
-            session.id: {task for task, state in session.tasks.items() if state == "skipped"} for session in page
-        }
         runs = runs_by_session(transaction, ids)
-        lost = [run for own in runs.values() for run in own if run.status == "lost"]
-        seen_last = {run.id: run for run in with_last_signs(transaction, lost)}
-        counts = task_counts(transaction, ids, [session_id for session_id, tasks in skipped.items() if tasks])
-        errors = last_errors(transaction, [own[-1].id for own in runs.values()]) if with_holders else {}
-        waiting = [each.id for each in page if with_holders and each.status == "waiting"]
-        waits = by_key(parked(transaction, waiting), lambda wait: wait.session)
-        holders = holders_of(transaction, ids, moment) if with_holders else []
-        held = by_key(holders, lambda holder: holder.home_id)
+        seen_runs = _with_signs(transaction, runs)
+        counts = task_counts(transaction, ids, [session.id for session in page if _skipped(session)])
+        notes = _notes(transaction, page, runs, moment) if with_holders else _Notes({}, {}, {})
         for session in page:
-            own = [seen_last.get(run.id, run) for run in runs.get(session.id, [])]
-            last = own[-1] if own else None
-            status = lease.status_of(transaction, session.status, last, moment)
-            seen = replace(session, status=status, ended_at=None if status == "stale" else session.ended_at)
-            reason = incomplete.wait_reason(waits[session.name]) if session.name in waits else None
-            counted = counts.get(session.id, TaskCounts())
-            if with_holders and last is not None and seen.status in HALTED:
-                died = lease.how_it_died(transaction, last, moment) if last.ended_at is None else None
-                reason = incomplete.reason(seen, own, errors.get(last.id), died)
-            tasks = max(counted.attempted, len(session.tasks))
-            # A skipped task with an attempt that was not given back has failed or runs, or is counted as completed.
-            done = counted.completed + len(skipped[session.id] - counted.kept)
+            own, counted = seen_runs.get(session.id, []), counts.get(session.id, TaskCounts())
+            seen = as_seen(transaction, session, own, moment)
+            tasks, done = _progress(session, counted)
+            reason = notes.why(transaction, seen, own, moment) if with_holders else None
             if counted.deliveries:
-                tasks, done = counted.deliveries, counted.delivered
                 reason = reason and f"{reason} ({done:,} of {tasks:,} completed)"
-            elsewhere = [each for each in held.get(session.id, []) if each.session != session.name]
+            elsewhere = notes.held_elsewhere(session)
             yield SessionSummary(seen, own, tasks, done, elsewhere, dead.get(session.id, 0), reason, moment)

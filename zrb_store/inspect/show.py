@@ -17,7 +17,7 @@ from zrb_store.db.engine import Database
 from zrb_store.db.location import StoreUrl
 from zrb_store.db.transaction import Transaction
 from zrb_store.errors import SessionNotFound, ValueNotFound
-from zrb_store.inspect.header import header
+from zrb_store.inspect.header import as_seen, header
 from zrb_store.inspect.moments import attempt_at, moment_of, runs_at, status_at, value_at
 from zrb_store.inspect.told import Costs, plain, sum_of, tellers
 from zrb_store.inspect.value import each_with_acts
@@ -190,8 +190,7 @@ class SessionView:
         if at is not None:
             self._go_back(at)
         if self.at is None:
-            status = lease.status_of(transaction, session.status, self.runs[-1] if self.runs else None, self.read_at)
-            self.session = replace(session, status=status, ended_at=None if status == "stale" else session.ended_at)
+            self.session = as_seen(transaction, session, self.runs, self.read_at)
             self._dead_runs = frozenset(
                 run.id
                 for run in self.runs
