@@ -6,7 +6,7 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,13 +46,9 @@ def run(args: Sequence[str], prog_name: str = "zrb-store", resumer: Resumer | No
 
         print_line(message, prog_name)
 
+    _replace_closed_streams()
     command = COMMANDS.get(args[0]) if args else None
     refusal = None if command is None else command.refusal
-    # Closed by the parent process, as with `>&-`: what must be printed cannot be, and messages go nowhere.
-    if sys.stdout is None:
-        sys.stdout = open(os.open(os.devnull, os.O_RDONLY), "w")  # noqa: SIM115, PTH123 - open until the process ends
-    if sys.stderr is None:
-        sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115
     if command is not None and command.answer is not None:
         try:
             if load(command.answer)(args[1:], tell):
@@ -64,42 +60,62 @@ def run(args: Sequence[str], prog_name: str = "zrb-store", resumer: Resumer | No
             return 130
     import click
 
+    try:
+        return _run_app(args, prog_name, resumer, tell)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message())
+        return 2
+    except click.exceptions.Exit as error:
+        return error.exit_code
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - a traceback would not help the user
+        message, code = _in_words(error, prog_name)
+    tell(message)
+    return code if refusal is None or code == 130 else refusal
+
+
+def _replace_closed_streams() -> None:
+    """Replace what the parent process has closed, as with `>&-`: output cannot be printed, and messages go nowhere."""
+    if sys.stdout is None:
+        sys.stdout = open(os.open(os.devnull, os.O_RDONLY), "w")  # noqa: SIM115, PTH123 - open until the process ends
+    if sys.stderr is None:
+        sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115
+
+
+def _run_app(args: Sequence[str], prog_name: str, resumer: Resumer | None, tell: Callable[[str], None]) -> int:
     from zrb_store import settings
     from zrb_store.cli.command import app
     from zrb_store.render.stderr import printing_warnings
 
     for line in settings.unknown_variables():
         tell(line)
-    try:
-        with printing_warnings(tell):
-            # Not `list(args)`: the command `list` is a module of this package, and so takes that name here.
-            try:
-                code = app.main(args=[*args], prog_name=prog_name, standalone_mode=False, obj=resumer)
-            finally:
-                if notifier := sys.modules.get(place_of("notifier") or ""):
-                    notifier.wait_for_all()  # its commands may warn of their failure
-        if printing := sys.modules.get("zrb_store.render.printing"):
-            printing.flush()
-        return code if isinstance(code, int) else 0
-    except ZrbStoreError as error:
-        message, code = str(error), error.exit_code
-    except click.exceptions.NoArgsIsHelpError as error:
-        click.echo(error.format_message())
-        return 2
-    except click.UsageError as error:
-        path = error.ctx.command_path if error.ctx else prog_name
-        message, code = f"{error.format_message()} (see `{path} --help`)", 2
-    except click.ClickException as error:
-        message, code = error.format_message(), error.exit_code
-    except (click.Abort, KeyboardInterrupt):
-        message, code = "interrupted", 130
-    except click.exceptions.Exit as error:
-        return error.exit_code
-    except UnicodeEncodeError:
-        message, code = "an argument or a setting has bytes that are not UTF-8: give it as text", 2
-    except OSError as error:
-        message, code = f"the system refuses this: {error}", 1
-    except Exception as error:  # noqa: BLE001 - a bug of ours, of which a traceback would not help the user
-        message, code = f"internal error, please report it: {type(error).__name__}: {error}", 1
-    tell(message)
-    return code if refusal is None or code == 130 else refusal
+    with printing_warnings(tell):
+        # Not `list(args)`: the command `list` is a module of this package, and so takes that name here.
+        try:
+            code = app.main(args=[*args], prog_name=prog_name, standalone_mode=False, obj=resumer)
+        finally:
+            if notifier := sys.modules.get(place_of("notifier") or ""):
+                notifier.wait_for_all()  # its commands may warn of their failure
+    if printing := sys.modules.get("zrb_store.render.printing"):
+        printing.flush()
+    return code if isinstance(code, int) else 0
+
+
+def _in_words(error: BaseException, prog_name: str) -> tuple[str, int]:
+    """Return the message and the exit code for what ended a command."""
+    import click
+
+    match error:
+        case ZrbStoreError():
+            return str(error), error.exit_code
+        case click.UsageError():
+            path = error.ctx.command_path if error.ctx else prog_name
+            return f"{error.format_message()} (see `{path} --help`)", 2
+        case click.ClickException():
+            return error.format_message(), error.exit_code
+        case click.Abort() | KeyboardInterrupt():
+            return "interrupted", 130
+        case UnicodeEncodeError():
+            return "an argument or a setting has bytes that are not UTF-8: give it as text", 2
+        case OSError():
+            return f"the system refuses this: {error}", 1
+    return f"internal error, please report it: {type(error).__name__}: {error}", 1  # a bug of ours
