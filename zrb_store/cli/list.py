@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 from pathlib import PurePath
 
 import click
@@ -92,24 +93,29 @@ def list_(
             limit=limit + 1 if limit else None,  # one more, to know whether there are older ones
             with_holders=output_format != "value",
         ) as found:
-            first = next(found, None)
-            every = found if first is None else itertools.chain([first], found)
-            shown = itertools.islice(every, limit or None)
-            if output_format in ("json", "jsonl"):
-                echo_records((summary.to_json() for summary in shown), output_format)
-            elif output_format == "table" and first is not None:
-                times = TimeFormat()
-                rows = (_row(summary, times) for summary in shown)
-                print_document([Table(_COLUMNS, rows)], full=not on_terminal())  # a pipe gets whole errors
-                if limit and next(found, None) is not None:
-                    hint = f"There are older ones: --limit {limit * 10}, or --limit 0 for all."
-                    print_document([Lines(["", hint])])
-            elif output_format == "value":
-                for summary in shown:
-                    echo(one_line(summary.session.name))
-        if output_format == "table" and first is None:
+            is_empty = not _print(found, limit, output_format)
+        if is_empty and output_format == "table":
             nothing = "no sessions" if is_restricted else "no sessions yet"
             print_document([Lines([nothing + (_of_project(database, chosen) if chosen else "")])])
+
+
+def _print(found: Iterator[SessionSummary], limit: int, output_format: str) -> bool:
+    """Print sessions, and return whether there was one."""
+    first = next(found, None)
+    shown = itertools.islice(found if first is None else itertools.chain([first], found), limit or None)
+    if output_format in ("json", "jsonl"):
+        echo_records((summary.to_json() for summary in shown), output_format)
+    elif output_format == "value":
+        for summary in shown:
+            echo(one_line(summary.session.name))
+    elif first is not None:
+        times = TimeFormat()
+        rows = (_row(summary, times) for summary in shown)
+        print_document([Table(_COLUMNS, rows)], full=not on_terminal())  # a pipe gets whole errors
+        if limit and next(found, None) is not None:
+            hint = f"There are older ones: --limit {limit * 10}, or --limit 0 for all."
+            print_document([Lines(["", hint])])
+    return first is not None
 
 
 def _list_holds(limit: int, output_format: str) -> None:

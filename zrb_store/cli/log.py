@@ -8,6 +8,7 @@ import shlex
 import time
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 import click
 
@@ -98,28 +99,17 @@ def _blocks(session_log: SessionLog, task: str | None, *, whole: bool) -> Iterat
         if run.error and task is None:
             title = f"Run {run.number} {run.status} outside of its attempts"
             yield Lines(_error_lines(run.error), title)
-    completed: Counter[str] = Counter()
-    given_back: Counter[str] = Counter()
-    nothing_failed, quiet = task is not None or not any(run.error for run in runs), 0
+    untold = _Untold(nothing_failed=task is None and not any(run.error for run in runs))
     for attempt in session_log.attempts:
-        record = attempt.record
-        is_asked_for = record.step is not None and record.task == task
+        is_asked_for = attempt.record.step is not None and attempt.record.task == task
         if attempt.has_failed or is_asked_for:
-            nothing_failed = False
+            untold.nothing_failed = False
             yield _step_lines(attempt, times, name) if is_asked_for else _attempt_lines(attempt, times, whole)
-        elif attempt.output and (whole or task is not None or record.status == "running"):
+        elif attempt.output and (whole or task is not None or attempt.record.status == "running"):
             yield Lines(_output_lines(attempt.output, times, whole=whole), _title(attempt, times))
-        elif attempt.output:
-            quiet += 1
-        elif record.step is not None and record.status == "completed":
-            (completed if record.given_back_at is None else given_back)[record.task.rpartition("/")[0]] += 1
-    summary = ["No attempt failed."] * nothing_failed
-    if quiet:
-        summary.append(f"{counted(quiet, 'completed attempt')} printed something:  {program_name()} log {name} --all")
-    for each in completed | given_back:
-        more = f"; {given_back[each]} completed and were given back" if given_back[each] else ""
-        summary.append(f"{counted(completed[each], 'step')} of {one_line(each)} completed{more}.")
-    if summary:
+        else:
+            untold.add(attempt)
+    if summary := list(untold.lines(name)):
         yield Lines(summary)
     rows = (
         [times.full(change.at), one_line(change.action), process(change), one_line(change.text)]
@@ -128,6 +118,35 @@ def _blocks(session_log: SessionLog, task: str | None, *, whole: bool) -> Iterat
     if first := next(rows, None):
         columns = (Column("at", words=True), Column("what"), Column("by", fold=True), Column("detail"))
         yield Table(columns, itertools.chain([first], rows), "By others")
+
+
+@dataclass
+class _Untold:
+    """The attempts that are not shown one by one."""
+
+    nothing_failed: bool
+    quiet: int = 0  # how many printed something
+    completed: Counter[str] = field(default_factory=Counter)  # steps by the task that they are of
+    given_back: Counter[str] = field(default_factory=Counter)
+
+    def add(self, attempt: AttemptLog) -> None:
+        record = attempt.record
+        if attempt.output:
+            self.quiet += 1
+        elif record.step is not None and record.status == "completed":
+            steps = self.completed if record.given_back_at is None else self.given_back
+            steps[record.task.rpartition("/")[0]] += 1
+
+    def lines(self, session: str) -> Iterator[str]:
+        if self.nothing_failed:
+            yield "No attempt failed."
+        if self.quiet:
+            command = f"{program_name()} log {session} --all"
+            yield f"{counted(self.quiet, 'completed attempt')} printed something:  {command}"
+        for task in self.completed | self.given_back:
+            undone = self.given_back[task]
+            more = f"; {undone} completed and were given back" if undone else ""
+            yield f"{counted(self.completed[task], 'step')} of {one_line(task)} completed{more}."
 
 
 def _run_fields(run: RunRecord, times: TimeFormat) -> Fields:

@@ -9,8 +9,8 @@ from dataclasses import replace
 from zrb_store.errors import InvalidArgument, TaskNotFound
 from zrb_store.local_time import parse_time
 from zrb_store.queries.clock import Moment
-from zrb_store.queries.history import Value
-from zrb_store.records import AttemptRecord, ReturnRecord, RunRecord
+from zrb_store.queries.history import AttemptName, Returned, Value
+from zrb_store.records import AttemptRecord, ReturnRecord, RunRecord, ValueRecord
 
 _BY_ATTEMPT = re.compile(r"(before|after):(.+)#(\d{1,18})")
 
@@ -89,32 +89,40 @@ def status_at(runs: Sequence[RunRecord], moment: Moment) -> str:
 
 def value_at(value: Value, moment: Moment) -> Value | None:
     """Return a value, read as of a moment, as it was then; None if it was pushed later."""
-    now, taker, undone = value.record, value.taker, value.undone
+    now = value.record
     if not moment.includes(now.pushed_at, now.pushed_tick):
         return None
     returns = [each for each in value.returns if _has_returned(each.record, moment)]
     later = [each for each in value.returns if each not in returns]
-    held = next((each for each in later if moment.includes(each.record.taken_at, each.record.taken_tick)), None)
-    was_undone = undone is not None and moment.includes(*undone)
-    next_take = min((each.record for each in later), key=lambda record: record.taken_tick, default=now)
-    failed_deliveries = _failed_deliveries_at(value, moment)
-    then = replace(now, due_at=next_take.due_at, failed_deliveries=failed_deliveries)
-    is_in_queue = held is None and not moment.includes(now.ended_at, now.ended_tick)
-    if value.is_live or (is_in_queue and (then.due_at or 0) > moment.at):
-        state = "live" if value.is_live else "delayed"
-        then, taker = replace(then, state=state, ended_at=None, ended_tick=None, orphaned=False), None
-    elif held is not None:
-        state = "dead" if held.record.failed_deliveries == 0 else "taken"
-        taken, taker = held.record, held.taker
-        then = replace(then, state=state, ended_at=taken.taken_at, ended_tick=taken.taken_tick)
-    elif now.state == "retracted" and undone is not None and not was_undone:
-        then = replace(then, state="dead")  # it was retracted after its death
+    then, taker = _state_at(value, later, moment)
     if then.state in ("taken", "removed"):
         # A value that is still taken has its mark. One that came back since was orphaned if it is retracted.
-        then = replace(then, orphaned=(now.orphaned or now.state == "retracted") and was_undone)
+        then = replace(then, orphaned=(now.orphaned or now.state == "retracted") and _was_undone(value, moment))
     taken_from = value.taken_from if then.ended_tick == now.ended_tick else None
     replaced = [each for each in value.replaced if moment.includes(*each.when)]
     return replace(value, record=then, taker=taker, returns=returns, replaced=replaced, taken_from=taken_from)
+
+
+def _state_at(value: Value, later: Sequence[Returned], moment: Moment) -> tuple[ValueRecord, AttemptName | None]:
+    """Return a value's row at a moment, and who had taken it; `later` are the returns that came after the moment."""
+    now = value.record
+    next_take = min((each.record for each in later), key=lambda record: record.taken_tick, default=now)
+    then = replace(now, due_at=next_take.due_at, failed_deliveries=_failed_deliveries_at(value, moment))
+    held = next((each for each in later if moment.includes(each.record.taken_at, each.record.taken_tick)), None)
+    is_in_queue = held is None and not moment.includes(now.ended_at, now.ended_tick)
+    if value.is_live or (is_in_queue and (then.due_at or 0) > moment.at):
+        state = "live" if value.is_live else "delayed"
+        return replace(then, state=state, ended_at=None, ended_tick=None, orphaned=False), None
+    if held is not None:
+        state = "dead" if held.record.failed_deliveries == 0 else "taken"
+        return replace(then, state=state, ended_at=held.record.taken_at, ended_tick=held.record.taken_tick), held.taker
+    if now.state == "retracted" and value.undone is not None and not _was_undone(value, moment):
+        then = replace(then, state="dead")  # it was retracted after its death
+    return then, value.taker
+
+
+def _was_undone(value: Value, moment: Moment) -> bool:
+    return value.undone is not None and moment.includes(*value.undone)
 
 
 def _has_returned(record: ReturnRecord, moment: Moment) -> bool:

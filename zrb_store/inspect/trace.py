@@ -114,38 +114,47 @@ def trace(database: Database, session: str, queue: str, seq: int) -> Trace:
 
 def _own_events(value: Value) -> Iterator[Event]:
     """Yield what happened to the value itself."""
-    row, pusher, undone = value.record, value.pusher, value.undone
+    row, person = value.record, value.taken_from
     origin = None if row.moved_from is None else value.id.rpartition("#")[0] + f"#{row.moved_from}"
-    yield Event(row.pushed_tick, "pushed", row.pushed_at, pusher, value=origin, pushed_from=value.pushed_from)
-    died = _died(value)
-    for each in value.returns:
-        record = each.record
-        if each.ended_death is not None:
-            if each.ended_death == "requeued":
-                yield Event(record.returned_tick, "requeued", record.returned_at, reason=record.reason)
-            continue
-        yield Event(record.taken_tick, "taken", record.taken_at, each.taker)
-        yield Event(record.returned_tick, "given back", record.returned_at, each.taker, record.reason)
-        if record.failed_deliveries is not None and died.pop(record.returned_tick, None) is not None:
-            yield _death(record.returned_tick, record.returned_at, record.failed_deliveries)
-    # A copy has no returns.
-    for tick, at in died.items():
-        yield _death(tick, at, row.failed_deliveries)
+    yield Event(row.pushed_tick, "pushed", row.pushed_at, value.pusher, value=origin, pushed_from=value.pushed_from)
+    yield from _deliveries(value)
     for one in value.replaced:
         event = one.record.replaced_tick, "replaced", one.record.replaced_at
         yield Event(*event, reason=one.by and one.by.reason, taken_from=one.by, earlier=one.content)
     if row.state in ("taken", "removed"):
-        person = value.taken_from
         taken = row.ended_tick or 0, value.outcome, value.taken_at, value.taker
         yield Event(*taken, person and person.reason, taken_from=person)
-    if pusher is not None and undone is not None and (row.orphaned or row.state == "retracted"):
-        is_retracted = row.state == "retracted"
-        reason = f"{pusher.name} {'was given back' if pusher.given_back else 'did not complete'}"
-        # A dead value that is retracted later still has the moment of its death.
-        later = is_retracted and row.ended_at is not None and (row.ended_tick or 0) > (undone.tick or 0)
-        when = Moment(row.ended_at or 0, row.ended_tick) if later else undone
-        word = "retracted" if is_retracted else "orphaned"
-        yield Event(when.tick or 0, word, when.at, pusher, reason)
+    yield from _undoing(value)
+
+
+def _deliveries(value: Value) -> Iterator[Event]:
+    """Yield how often the value was taken and given back, died and was requeued."""
+    died = _died(value)
+    for each in value.returns:
+        record = each.record
+        if each.ended_death is None:
+            yield Event(record.taken_tick, "taken", record.taken_at, each.taker)
+            yield Event(record.returned_tick, "given back", record.returned_at, each.taker, record.reason)
+            if record.failed_deliveries is not None and died.pop(record.returned_tick, None) is not None:
+                yield _death(record.returned_tick, record.returned_at, record.failed_deliveries)
+        elif each.ended_death == "requeued":
+            yield Event(record.returned_tick, "requeued", record.returned_at, reason=record.reason)
+    # A copy has no returns.
+    for tick, at in died.items():
+        yield _death(tick, at, value.record.failed_deliveries)
+
+
+def _undoing(value: Value) -> Iterator[Event]:
+    """Yield that the value's pusher did not stand, which has retracted or orphaned it."""
+    row, pusher, undone = value.record, value.pusher, value.undone
+    is_retracted = row.state == "retracted"
+    if pusher is None or undone is None or not (row.orphaned or is_retracted):
+        return
+    # A dead value that is retracted later still has the moment of its death.
+    later = is_retracted and row.ended_at is not None and (row.ended_tick or 0) > (undone.tick or 0)
+    when = Moment(row.ended_at or 0, row.ended_tick) if later else undone
+    reason = f"{pusher.name} {'was given back' if pusher.given_back else 'did not complete'}"
+    yield Event(when.tick or 0, "retracted" if is_retracted else "orphaned", when.at, pusher, reason)
 
 
 def _died(value: Value) -> dict[int, int]:
