@@ -240,42 +240,16 @@ def decide(
     ended = finished and forced is None and changed is None
     reachable = set() if ended else workflow.reachable()
     again = {} if forced is None else _forced_reasons(workflow, reachable, forced, last)
+    again = {name: why for name, why in again.items() if name in reachable}
     touched = {} if changed is None else _touched(workflow, last | standing, changed)
     touched = {name: why for name, why in touched.items() if name in standing or name in reachable}
-    starting_over = {name for name in again if name in reachable}
-    starting_over |= {name for name in touched if name not in workflow.nodes or not workflow.nodes[name].compares_steps}
+    starting_over = {*again} | {
+        name for name in touched if name not in workflow.nodes or not workflow.nodes[name].compares_steps
+    }
     inner = _started_by(workflow, starting_over, standing)
+    why = _Reasons(workflow, standing, last, reachable, again, touched, inner, ended=ended)
 
-    def reason(name: str) -> str:
-        if name in inner:
-            return inner[name]
-        node = workflow.nodes[name]
-        kind = kind_of(
-            is_check=bool(workflow.checked[name]),
-            has_checks=bool(node.checks),
-            is_fallback=bool(workflow.owners[name]),
-        )
-        if name in again and name in reachable:
-            return again[name]
-        if name in touched and (name in reachable or kind != "fallback"):
-            return touched[name]
-        # A task that was marked by hand does not run again, whatever its kind.
-        if name in standing and (kind == "task" or standing[name].kind == "manual" or ended):
-            return "completed"
-        if node.condition is False:
-            return "condition"
-        if kind == "fallback":
-            return "fallback"
-        if kind != "task" and name in reachable:
-            return "readiness"
-        if name not in last:
-            is_undecided = node.condition is None and (name in reachable or ended)
-            return "condition" if is_undecided else "never-started"
-        status = last[name].status
-        # A running attempt belongs to a process that died; a completed one, if the task is unfinished, was given back.
-        return "lost" if status in ("running", "completed") else status
-
-    reasons = {name: reason(name) for name in workflow.order()}
+    reasons = {name: why.of(name) for name in workflow.order()}
     running = {name for name in reachable if reasons[name] != "completed"}
     unrestorable = {name for name, record in standing.items() if name in reachable - running and not record.restorable}
     while needed := {name for name in unrestorable if running.intersection(workflow.downstream(name))}:
@@ -288,9 +262,55 @@ def decide(
     running.update(inner, touched.keys() - workflow.nodes.keys())
     starting_over.update(inner)
     return [
-        Decision(name, "run" if name in running else "skip", why, starts_over=name in starting_over)
-        for name, why in reasons.items()
+        Decision(name, "run" if name in running else "skip", reason, starts_over=name in starting_over)
+        for name, reason in reasons.items()
     ]
+
+
+class _Reasons(NamedTuple):
+    """Why each task of a workflow runs or not, unless a task that runs needs a result that cannot be restored."""
+
+    workflow: Workflow
+    standing: Mapping[str, AttemptRecord]  # the completed attempts, by task
+    last: Mapping[str, AttemptRecord]  # the last attempts
+    reachable: Collection[str]
+    again: Mapping[str, str]  # the tasks that `--from` runs again, each with why
+    touched: Mapping[str, str]  # those that have read a changed input, and those downstream of them
+    inner: Mapping[str, str]  # those that are started by tasks which start over
+    ended: bool  # whether the session has finished, and nothing runs again
+
+    def of(self, name: str) -> str:
+        node, is_reached = self.workflow.nodes[name], name in self.reachable
+        kind = kind_of(
+            is_check=bool(self.workflow.checked[name]),
+            has_checks=bool(node.checks),
+            is_fallback=bool(self.workflow.owners[name]),
+        )
+        if name in self.inner:
+            return self.inner[name]
+        if name in self.again:
+            return self.again[name]
+        if name in self.touched and (is_reached or kind != "fallback"):
+            return self.touched[name]
+        # A task that was marked by hand does not run again, whatever its kind.
+        if name in self.standing and (kind == "task" or self.standing[name].kind == "manual" or self.ended):
+            return "completed"
+        if node.condition is False:
+            return "condition"
+        if kind == "fallback":
+            return "fallback"
+        if kind != "task" and is_reached:
+            return "readiness"
+        return self._end_of(node, is_reached=is_reached)
+
+    def _end_of(self, node: Node, *, is_reached: bool) -> str:
+        """Return how the last attempt of a task ended that has not completed."""
+        if node.name not in self.last:
+            is_undecided = node.condition is None and (is_reached or self.ended)
+            return "condition" if is_undecided else "never-started"
+        status = self.last[node.name].status
+        # A running attempt belongs to a process that died; a completed one, if the task is unfinished, was given back.
+        return "lost" if status in ("running", "completed") else status
 
 
 def _only_started(workflow: Workflow, last: Mapping[str, AttemptRecord]) -> list[str]:
@@ -324,12 +344,8 @@ def _touched(workflow: Workflow, last: Mapping[str, AttemptRecord], changed: Cha
     unknown: dict[str, str] = {}
     steps = by_key(changed.steps, lambda each: each[0])
     for name in [*workflow.order(), *_only_started(workflow, last)]:
-        node, record, found = workflow.nodes.get(name), last.get(name), [inputs for _, inputs in steps.get(name, [])]
-        is_open = node is not None and (node.condition is None or (record and (node.checks or node.fallbacks)))
-        if record and (record.in_effect or record.read is not None):
-            found = [*found, record.read]
-        elif is_open:
-            found = [*found, None]
+        found = [inputs for _, inputs in steps.get(name, [])]
+        found += _inputs_that_count(workflow.nodes.get(name), last.get(name))
         names = [one for one in changed.names if any(one in each for each in found if each is not None)]
         if names:
             read[name] = f"input:{names[0]}"
@@ -353,6 +369,14 @@ def refuse_unknown_steps(executor: Executor, session: str, session_id: int, deci
                 f"task {task} of session {session} has steps of kind {kind}, which this zrb-store cannot use again: "
                 f"install one that can, or start the task over with --from {shlex.quote(task)}"
             )
+
+
+def _inputs_that_count(node: Node | None, last: AttemptRecord | None) -> list[Sequence[str] | None]:
+    """Return what a task's last attempt has read, as a list of none or one, in which None is not known."""
+    if last and (last.in_effect or last.read is not None):
+        return [last.read]
+    is_open = node is not None and (node.condition is None or (last and (node.checks or node.fallbacks)))
+    return [None] if is_open else []
 
 
 _LATE = ("readiness", "fallback")
