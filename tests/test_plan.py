@@ -9,7 +9,8 @@ import pytest
 
 from tests.sessions import attempt_record
 from zrb_store.errors import InvalidArgument, TaskNotFound
-from zrb_store.inspect.resume import Changed, Decision, Node, PlannedResume, ResumeOptions, Workflow, decide, reruns
+from zrb_store.inspect.resume import Changed, Decision, PlannedResume, ResumeOptions, decide, reruns
+from zrb_store.inspect.workflow import Node, Workflow
 from zrb_store.records import AttemptRecord
 
 Steps = Sequence[tuple[str, Sequence[str] | None]]

@@ -8,7 +8,8 @@ import pytest
 
 from zrb_store import InvalidArgument, Store, codec, step
 from zrb_store.attempt import Attempt
-from zrb_store.inspect.resume import Node, ResumeOptions, Workflow, plan
+from zrb_store.inspect.resume import ResumeOptions, plan
+from zrb_store.inspect.workflow import Node, Workflow
 from zrb_store.testing import expire_lease
 
 CHAIN = Workflow([Node("load"), Node("clean", upstreams=["load"]), Node("main", upstreams=["clean"])], main="main")

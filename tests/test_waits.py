@@ -352,7 +352,8 @@ def test_it_is_refused_in_what_cannot_go_on(store: Store, monkeypatch: pytest.Mo
 
 
 def test_starting_over_asks_anew(store: Store) -> None:
-    from zrb_store.inspect.resume import Node, Workflow, decide, reruns
+    from zrb_store.inspect.resume import decide, reruns
+    from zrb_store.inspect.workflow import Node, Workflow
     from zrb_store.run import RunSpec
     from zrb_store.run.run import Run
 

@@ -20,7 +20,7 @@ from zrb_store.records import kind_of
 from zrb_store.wings import wing_of_class
 
 if TYPE_CHECKING:
-    from zrb_store.inspect.resume import Workflow
+    from zrb_store.inspect.workflow import Workflow
 
 
 class Graph:
@@ -78,7 +78,7 @@ class Graph:
 
     def workflow(self, main: AnyTask) -> Workflow:
         """Describe the tasks and their order, by name."""
-        from zrb_store.inspect.resume import Node, Workflow
+        from zrb_store.inspect.workflow import Node, Workflow
 
         nodes = []
         for task, name in self.names.items():

@@ -22,7 +22,8 @@ from zrb_store.codec.arguments import without_secrets
 from zrb_store.db.engine import Database
 from zrb_store.db.transaction import Executor
 from zrb_store.errors import InputsDiffer, InvalidArgument, SessionCompleted, SessionWaiting, ZrbStoreError
-from zrb_store.inspect.resume import Node, Reruns, Workflow, decide, reruns
+from zrb_store.inspect.resume import Reruns, decide, reruns
+from zrb_store.inspect.workflow import Node, Workflow
 from zrb_store.masking import MASK, is_secret_name, mask_command, one_line, remember, remember_command, storable
 from zrb_store.names import check_name
 from zrb_store.process import current_folder, current_project, folder_of, project_of
