@@ -180,21 +180,9 @@ class OutputBuffer:
             pieces = self._newest()
             printed += self._skipped + sum(size_of(data) for _, _, data in pieces)
             self._gap = bool(self._skipped)
-            for stream, amid_line in self._is_cut.items():
-                self._decoders.pop(stream, None)
-                self._unfinished.pop(stream, None)  # the end of this line was dropped
-                if amid_line:
-                    self._unfinished[stream] = _Unfinished(is_cut=True)
-            self._skipped, self._is_cut = 0, {}
+            self._begin_after_cuts()
             lines = self._lines([(at, stream, self._text(stream, data)) for at, stream, data in pieces])
-            if all_of_it:
-                for stream in list(self._decoders):  # a character of which only the first bytes were printed
-                    half = self._decoders.pop(stream).decode(b"", final=True)
-                    self._begin(time.time(), stream, half)
-            old = int(time.time() * 1_000_000) - OLD
-            for stream, begun in list(self._unfinished.items()):
-                if begun.text and (all_of_it or (begun.at <= old and not ends_amid_secret(begun.text))):
-                    lines.append(self._finished(stream, self._unfinished.pop(stream)))
+            lines += self._ended(all_of_it=all_of_it)
             printed -= sum(begun.size for begun in self._unfinished.values())
             self._last |= {stream: text for _, stream, text in lines if text and not text.isspace()}
             lines, dropped = newest(lines, self._limit)
@@ -202,6 +190,28 @@ class OutputBuffer:
                 return Printed(lines, 0)
             # Masks may be longer than what they cover.
             return Printed(lines, max(printed - sum(line.size for line in lines), 1))
+
+    def _begin_after_cuts(self) -> None:
+        """Forget what was begun on the streams of which something was dropped: the end of these lines was, too."""
+        for stream, amid_line in self._is_cut.items():
+            self._decoders.pop(stream, None)
+            self._unfinished.pop(stream, None)
+            if amid_line:
+                self._unfinished[stream] = _Unfinished(is_cut=True)
+        self._skipped, self._is_cut = 0, {}
+
+    def _ended(self, *, all_of_it: bool) -> list[OutputLine]:
+        """Return the lines that end without a newline: all of them, or those that have waited long for theirs."""
+        if all_of_it:
+            for stream in list(self._decoders):  # a character of which only the first bytes were printed
+                half = self._decoders.pop(stream).decode(b"", final=True)
+                self._begin(time.time(), stream, half)
+        old = int(time.time() * 1_000_000) - OLD
+        return [
+            self._finished(stream, self._unfinished.pop(stream))
+            for stream, begun in list(self._unfinished.items())
+            if begun.text and (all_of_it or (begun.at <= old and not ends_amid_secret(begun.text)))
+        ]
 
     def last_line(self, stream: str) -> str | None:
         """Return the last line of a stream that is not blank, as far as it was taken."""
