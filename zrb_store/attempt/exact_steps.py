@@ -99,25 +99,14 @@ def _begun_or_stored(attempt: Attempt, call: ExactStep, was_used: bool) -> Step 
     steps, new = attempt.steps, call.new
     while True:
         known = steps.newest(new.key) if was_used or steps.task_had_steps() else None
-        change = None
         if known is not None and known.status == "running" and steps.shared:
             call.settle(known)
             continue
-        if known is not None and known.is_done:
-            # What a person has kept is kept.
-            if known.arguments is not None and (call.compares_kept or not known.kept):
-                change = call.change(known.arguments)
-            if change is None and not steps.use(known):
-                continue
-            if change is None:
+        change = None if known is None else _why_again(attempt, call, known)
+        if known is not None and known.is_done and change is None:
+            if steps.use(known):
                 return steps.stored_result(known)
-        elif known is not None and known.in_effect and call.leads:
-            call.not_stored()
-            change = NOT_RESTORABLE
-        elif known is not None and not call.repeat:
-            if known.status == "failed" and (error := steps.survived.last(new.key, known.id, new.arguments)):
-                raise error
-            refuse_uncertain(attempt, known, new.step)
+            continue
         undo = None
         if known is not None and change is not None:
             undo = functools.partial(_discard_from, attempt, call, known, change)
@@ -125,6 +114,23 @@ def _begun_or_stored(attempt: Attempt, call: ExactStep, was_used: bool) -> Step 
         step = steps.begin(new.key, new, known, undo=undo)
         if step is not None:
             return step
+
+
+def _why_again(attempt: Attempt, call: ExactStep, known: StepRecord) -> str | None:
+    """Return why a step is given back, with all that began after it, before it begins; None if nothing is."""
+    if known.is_done:
+        if known.arguments is None or (known.kept and not call.compares_kept):  # what a person has kept is kept
+            return None
+        return call.change(known.arguments)
+    if known.in_effect and call.leads:
+        call.not_stored()
+        return NOT_RESTORABLE
+    if not call.repeat:
+        failed = known.status == "failed"
+        if failed and (error := attempt.steps.survived.last(call.new.key, known.id, call.new.arguments)):
+            raise error
+        refuse_uncertain(attempt, known, call.new.step)
+    return None
 
 
 def _discard_from(
