@@ -10,7 +10,7 @@ import contextlib
 import functools
 import inspect
 from collections.abc import Awaitable, Callable, Iterator
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, NamedTuple, ParamSpec, TypeVar
 
 from zrb_store import settings
 from zrb_store.errors import SchemaAhead, SchemaBehind, SessionWaiting, StoreMissing, StoreUnavailable, ZrbStoreError
@@ -247,20 +247,10 @@ async def _conduct(recorder: Recorder, run: Callable[[], Awaitable[R]]) -> R:
     current = asyncio.current_task()
     interrupted = signals.received or (current is not None and current.cancelling() > 0)
     await recorder.wait_for_actions()
-    uncertain = list(recorder.uncertain)
-    if uncertain and not interrupted and not isinstance(failure, (SystemExit, KeyboardInterrupt)):
-        failure = uncertain.pop(0)  # zrb only knows that a task was cancelled, or fails because of that
-    for other in uncertain:
-        warn(str(other))
-    # A task that waits was cancelled, as zrb sees it.
-    is_waiting = bool(recorder.waits) and not interrupted and isinstance(failure, asyncio.CancelledError | None)
-    interrupted = interrupted or (isinstance(failure, (asyncio.CancelledError, KeyboardInterrupt)) and not is_waiting)
+    failure, interrupted, is_waiting = _ending(recorder, failure, interrupted=interrupted)
     status = recorder.end(None if is_waiting else failure, interrupted=interrupted)
     if is_waiting and recorder.fatal is None and status != "interrupted":  # by `stop`
-        from zrb_store.queries import waits
-
-        text = waits.describe(recorder.run.session, waits.parked(recorder.run.database, [recorder.run.session_id]))
-        failure = SessionWaiting(text) if status == "waiting" else ZrbStoreError(f"{text}; and a task failed")
+        failure = _waiting_error(recorder, status)
     is_left = status not in ("completed", "waiting") and not hasattr(recorder.zrb_session, compat.REPLAYED)
     if is_left and recorder.fatal is None and recorder.zrb_session.parent is None:
         warn(_how_to_resume(recorder, status))
@@ -273,6 +263,35 @@ async def _conduct(recorder: Recorder, run: Callable[[], Awaitable[R]]) -> R:
     if failure is not None:
         raise failure
     return result
+
+
+class _Ending(NamedTuple):
+    """How zrb's session ended."""
+
+    failure: BaseException | None
+    interrupted: bool
+    is_waiting: bool
+
+
+def _ending(recorder: Recorder, failure: BaseException | None, *, interrupted: bool) -> _Ending:
+    """Tell how zrb's session ended. A step whose end is unknown counts before what zrb raised because of it."""
+    uncertain = list(recorder.uncertain)
+    if uncertain and not interrupted and not isinstance(failure, (SystemExit, KeyboardInterrupt)):
+        failure = uncertain.pop(0)  # zrb only knows that a task was cancelled, or fails because of that
+    for other in uncertain:
+        warn(str(other))
+    # A task that waits was cancelled, as zrb sees it.
+    is_waiting = bool(recorder.waits) and not interrupted and isinstance(failure, asyncio.CancelledError | None)
+    is_cancelled = isinstance(failure, (asyncio.CancelledError, KeyboardInterrupt)) and not is_waiting
+    return _Ending(failure, interrupted or is_cancelled, is_waiting)
+
+
+def _waiting_error(recorder: Recorder, status: str) -> ZrbStoreError:
+    """Return the error that ends a run which waits."""
+    from zrb_store.queries import waits
+
+    text = waits.describe(recorder.run.session, waits.parked(recorder.run.database, [recorder.run.session_id]))
+    return SessionWaiting(text) if status == "waiting" else ZrbStoreError(f"{text}; and a task failed")
 
 
 def _how_to_resume(recorder: Recorder, status: str) -> str:
