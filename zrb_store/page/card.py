@@ -6,10 +6,9 @@ In the picture, places from left to right are percents, so that it fits every pa
 from __future__ import annotations
 
 import itertools
-import re
 import shlex
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -19,12 +18,13 @@ from zrb_store.inspect.list import HALTED
 from zrb_store.inspect.show import Step, Task
 from zrb_store.inspect.trace import Span, Timeline, merged
 from zrb_store.page.content import Report, cut_text
+from zrb_store.page.depth import Mark, cause_of, depth_of
 from zrb_store.queries.history import Value
 from zrb_store.queries.lease import worked_until
 from zrb_store.queries.runs import last_started
 from zrb_store.queries.waits import answer
-from zrb_store.records import UNSUCCESSFUL, AttemptRecord, ErrorRecord, by_key, to_datetime
-from zrb_store.render.format import counted, error_summary, format_duration, preview
+from zrb_store.records import UNSUCCESSFUL, AttemptRecord, to_datetime
+from zrb_store.render.format import counted, format_duration, preview
 from zrb_store.render.stderr import resuming_program
 
 _FUTURE = 26  # percent of the width, for what waits
@@ -36,21 +36,9 @@ _ROOM = 216  # pixels for the rows of the tasks that are not named
 _MOST_QUIET = 108  # of these rows
 _NARROW = 0.4  # percent; marks of one status that lie within it are one
 _SLOTS = 24  # values of a queue
-_BINS = 120  # of time
 _CONTENT = 60  # characters of a value
 _ENDS = ("completed", *UNSUCCESSFUL, "running")  # of deliveries
 _STATES = {"dead": "dead", "lease expired": "silent"}
-
-
-class Mark(NamedTuple):
-    """Something between two places, with what is said of it and the id of what it leads to."""
-
-    left: float
-    right: float
-    status: str = ""
-    title: str = ""
-    link: str = ""
-    height: float = 100  # percent
 
 
 class Lane(NamedTuple):
@@ -82,32 +70,21 @@ class Card:
 
     def __init__(self, report: Report, program: str) -> None:
         """Make the card of a report, whose commands are those of a program."""
-        timeline, is_halted = report.timeline, report.session.status in HALTED
+        timeline = report.timeline
         tasks = [task for task in report.tasks if task.attempts]
         work = merged(timeline.span_of(each.record) for task in tasks for each in task.attempts)
-        to_come = [task.name for task in report.tasks if is_halted and task.status in _TO_COME]
-        if to_come[:1] == [report.session.task]:  # zrb knows the main task first, and what it needs later
-            to_come.reverse()
+        to_come = _to_come(report)
         scale = _Scale(work, 100 - _FUTURE * bool(to_come))
         lanes = [
             Lane(task.name, task.status, _joined(_mark(each.record, timeline, scale) for each in task.attempts))
             for task in tasks
         ]
-        named = (
-            *UNSUCCESSFUL,
-            "running",
-            *(() if len(report.tasks) > _FEW else ("completed", *_TO_COME)),
-        )
-        self.chain = [each for each in lanes if each.status in named][:_FEW]
-        quiet = [each for each in lanes if each.status not in named]
-        self.quiet = quiet[:: -(-len(quiet) // _MOST_QUIET) or 1]  # of very many, every second one, or fewer
+        self.chain, self.quiet = _divided(lanes, are_few=len(report.tasks) <= _FEW)
         self.pitch = max(2, min(14, _ROOM / len(self.quiet))) if self.quiet else 0  # pixels from one to the next
-        self.to_come = to_come[:_MOST_TO_COME]
-        if more := len(to_come) - len(self.to_come):
-            self.to_come.append(f"and {more} more")
-        self.subject, self.cause, self.link = _headline(report, tasks)  # it leads to where more is said of the cause
-        depth = Depth(report) if _is_inbox(report) else None
-        self.depth = depth if depth and depth.is_long else None
+        more = len(to_come) - _MOST_TO_COME
+        self.to_come = to_come[:_MOST_TO_COME] + [f"and {more} more"] * (more > 0)
+        self.subject, self.cause, self.link = _headline(report, tasks)
+        self.depth = depth_of(report) if _is_inbox(report) else None
         if self.depth and self.depth.errors and not self.cause:
             self.cause = self.depth.errors[0][0]
         self.counts = list(_counts(report, tasks))
@@ -130,6 +107,21 @@ class Card:
         values = waiting + 24 * len(self.to_come)
         drawn = values + (84 if self.returns else 6) if self.quiet or self.chain else 0
         return quiet, named, waiting, values, 266 if self.depth else drawn
+
+
+def _to_come(report: Report) -> list[str]:
+    """Return the tasks that a resume runs next, in their order."""
+    found = [task.name for task in report.tasks if report.session.status in HALTED and task.status in _TO_COME]
+    if found[:1] == [report.session.task]:  # zrb knows the main task first, and what it needs later
+        found.reverse()
+    return found
+
+
+def _divided(lanes: Sequence[Lane], *, are_few: bool) -> tuple[list[Lane], list[Lane]]:
+    """Return the lanes that are named, and the others; of very many others every second one, or fewer."""
+    named = (*UNSUCCESSFUL, "running", *(("completed", *_TO_COME) if are_few else ()))
+    quiet = [each for each in lanes if each.status not in named]
+    return [each for each in lanes if each.status in named][:_FEW], quiet[:: -(-len(quiet) // _MOST_QUIET) or 1]
 
 
 class _Scale:
@@ -156,50 +148,59 @@ class _Scale:
             yield Mark(round(left, 2), round(right, 2), title=format_duration(after.start - before.end))
 
 
-def cause_of(error: ErrorRecord) -> str:
-    """Return the first line of an error: its message, if that is more than a word."""
-    message = (error.message or "").strip()
-    return (message if " " in message else error_summary(error)).partition("\n")[0]
-
-
 def _is_inbox(report: Report) -> bool:
     return not report.runs and not report.tasks
 
 
-def _headline(report: Report, tasks: Sequence[Task]) -> tuple[str, str, str]:
-    """Return what happened, why, and the id of the place where more is said of it."""
-    session, deliveries = report.session, _deliveries(tasks)
-    status, last = session.status, last_started(report.runs)
+class _Headline(NamedTuple):
+    subject: str  # what happened
+    cause: str = ""
+    link: str = ""  # the id of the place where more is said of the cause
+
+
+def _headline(report: Report, tasks: Sequence[Task]) -> _Headline:
+    session, last = report.session, last_started(report.runs)
     if last is None:
-        values, queues = sum(each.count for each in report.queues), counted(len(report.queues), "queue")
-        dead = sum(each.now.dead for each in report.queues)
-        said = f"{dead:,} of {counted(values, 'value')} died" if dead else f"{counted(values, 'value')} in {queues}"
-        return (
-            (f"forked from {session.forked_from}", "it has not run yet", "") if session.forked_from else (said, "", "")
-        )
+        return _headline_of_queues(report)
     died = f"its process was last seen at {to_datetime(worked_until(last, report.read_at)):%H:%M:%S} UTC"
-    if deliveries:
-        (first, count), *more = [(each, deliveries[each]) for each in _ENDS if deliveries[each]]
-        said = ", ".join([f"{counted(count, 'delivery')} {first}", *(f"{count:,} {each}" for each, count in more)])
-        unsuccessful = [each.record for task in tasks for each in task.attempts if each.record.status in UNSUCCESSFUL]
-        return said, *_why(max(unsuccessful, key=lambda each: each.id, default=None), died)
-    if status == "completed":
+    if deliveries := _deliveries(tasks):
+        return _headline_of_deliveries(deliveries, tasks, died)
+    if session.status == "completed":
         only = tasks[0].name if len(report.tasks) == len(tasks) == 1 else counted(len(report.tasks), "task")
-        return f"{only} completed" if tasks else "completed", "", ""
-    if status == "running":
+        return _Headline(f"{only} completed" if tasks else "completed")
+    if session.status == "running":
         working = ", ".join(task.name for task in tasks if task.status == "running")
-        return f"running for {format_duration(report.read_at - last.started_at)}", cut_text(working, 100), ""
+        return _Headline(f"running for {format_duration(report.read_at - last.started_at)}", cut_text(working, 100))
     if report.waits:
         texts = dict.fromkeys(replace(each, say=None).text() for each in report.waits)
-        return f"waits {' and '.join(texts)}", " ".join(each.say for each in report.waits if each.say), ""
+        return _Headline(f"waits {' and '.join(texts)}", " ".join(each.say for each in report.waits if each.say))
     task, others = _failed(report, tasks)
     if task is None:
-        return f"run {last.number} {status}", cause_of(last.error) if last.error else "", "errors"
+        return _Headline(f"run {last.number} {session.status}", cause_of(last.error) if last.error else "", "errors")
+    return _headline_of_failure(task, others, died)
+
+
+def _headline_of_queues(report: Report) -> _Headline:
+    if report.session.forked_from:
+        return _Headline(f"forked from {report.session.forked_from}", "it has not run yet")
+    values = counted(sum(each.count for each in report.queues), "value")
+    dead = sum(each.now.dead for each in report.queues)
+    return _Headline(f"{dead:,} of {values} died" if dead else f"{values} in {counted(len(report.queues), 'queue')}")
+
+
+def _headline_of_deliveries(deliveries: Counter[str], tasks: Sequence[Task], died: str) -> _Headline:
+    (first, count), *more = [(each, deliveries[each]) for each in _ENDS if deliveries[each]]
+    said = ", ".join([f"{counted(count, 'delivery')} {first}", *(f"{count:,} {each}" for each, count in more)])
+    unsuccessful = [each.record for task in tasks for each in task.attempts if each.record.status in UNSUCCESSFUL]
+    return _Headline(said, *_why(max(unsuccessful, key=lambda each: each.id, default=None), died))
+
+
+def _headline_of_failure(task: Task, others: str, died: str) -> _Headline:
     final = [*task.attempts][-1].record
     count = sum(each.record.status == task.status for each in task.attempts)
     verb = {"failed": "failed", "lost": "died", "interrupted": "was interrupted"}[task.status]
     often = "" if others or count == 1 else " twice" if count == 2 else f" {count} times"
-    return f"{task.name}{others} {verb}{often}", *_why(final, died)
+    return _Headline(f"{task.name}{others} {verb}{often}", *_why(final, died))
 
 
 def _failed(report: Report, tasks: Sequence[Task]) -> tuple[Task | None, str]:
@@ -227,30 +228,49 @@ def _deliveries(tasks: Sequence[Task]) -> Counter[str]:
 
 
 def _counts(report: Report, tasks: Sequence[Task]) -> Iterator[str]:
-    status, deliveries, counts = report.session.status, _deliveries(tasks), dict[str, int]()
+    """Yield how much there is of what, as of a queue, a consumer or a workflow, and then what a resume gets."""
     if _is_inbox(report):
-        by = {state: "" if state == "alive" else f" by {_STATES[state]} processes" for state in report.held}
-        counts = {"live": sum(len(each.live) for each in report.queues)}
-        counts["delayed"] = sum(each.now.delayed for each in report.queues)
-        counts |= {f"held{by[state]}": count for state, count in report.held.items()}
-        counts["dead"] = sum(each.now.dead for each in report.queues)
-    elif deliveries:
+        yield from _numbered(_values(report))
+    elif deliveries := _deliveries(tasks):
         ended = sum(deliveries[each] for each in UNSUCCESSFUL)
-        counts = {"given back": max(0, ended - report.killed), "dead": report.killed}
-    elif status != "completed":
-        stand = [task.status in ("completed", "skipped") for task in report.tasks]
-        if report.plan and report.plan.tasks:
-            stand = [each.action == "skip" for each in report.plan.tasks]
-        waiting = len(stand) - sum(stand)
-        yield f"{sum(stand):,} stand" if any(stand) else "nothing stands"
-        counts = {"wait" if any(stand) else "task waits" if waiting == 1 else "tasks wait": waiting}
-    yield from (f"{count:,} {what}" for what, count in counts.items() if count)
-    if status == "completed" and (count := sum(run.origin != "reclaim" for run in report.runs)) > 1:
+        yield from _numbered({"given back": max(0, ended - report.killed), "dead": report.killed})
+    elif report.session.status != "completed":
+        yield from _progress(report)
+    if report.session.status == "completed" and (count := sum(run.origin != "reclaim" for run in report.runs)) > 1:
         yield f"in {count} runs"
     if count := len(report.comes_back) + report.comes_back_elsewhere:
         yield f"{counted(count, 'value')} {'comes' if count == 1 else 'come'} back"
     if kept := [step for task in tasks for step in task.steps if _is_kept(report, step)]:
         yield f"{counted(len(kept), 'step')} not {'paid' if any(step.tokens for step in kept) else 'run'} again"
+
+
+def _numbered(counts: Mapping[str, int]) -> Iterator[str]:
+    return (f"{count:,} {what}" for what, count in counts.items() if count)
+
+
+def _values(report: Report) -> dict[str, int]:
+    """Return how many values of queues are in which state."""
+    held = {
+        "held" + ("" if state == "alive" else f" by {_STATES[state]} processes"): count
+        for state, count in report.held.items()
+    }
+    return {
+        "live": sum(len(each.live) for each in report.queues),
+        "delayed": sum(each.now.delayed for each in report.queues),
+        **held,
+        "dead": sum(each.now.dead for each in report.queues),
+    }
+
+
+def _progress(report: Report) -> Iterator[str]:
+    """Yield how many tasks stand, and how many are still to be done."""
+    stand = [task.status in ("completed", "skipped") for task in report.tasks]
+    if report.plan and report.plan.tasks:
+        stand = [each.action == "skip" for each in report.plan.tasks]
+    standing = sum(stand)
+    waiting = len(stand) - standing
+    yield f"{standing:,} stand" if standing else "nothing stands"
+    yield from _numbered({"wait" if standing else "task waits" if waiting == 1 else "tasks wait": waiting})
 
 
 def _command(report: Report, program: str) -> str | None:
@@ -318,54 +338,3 @@ def _is_kept(report: Report, step: Step) -> bool:
 
 def _short(value: Value) -> str:
     return cut_text(preview(value.content) if value.beginning is None else value.beginning, _CONTENT)
-
-
-class Depth:
-    """How many values were in queues over time, how many were taken, and which died."""
-
-    def __init__(self, report: Report) -> None:
-        """Describe a report. It is worth drawing if it took a second."""
-        values = [value for each in report.queues for value in each.values]
-        times = [(each.record.pushed_at, each.record.ended_at or 0) for each in values]
-        start = min((pushed_at for pushed_at, _ in times), default=0)
-        end = max((max(both) for both in times), default=0)
-        self.is_long = end - start >= 1_000_000
-        if not self.is_long:
-            return
-        returns = [each for value in values for each in value.returns]
-        left = [each.record.ended_at for each in values if each.record.ended_at is not None]
-        returned = [each.record.taken_at for each in returns if not each.ended_death]
-        taken = [each.taken_at for each in values if each.taken_at] + returned
-        died = [each for each in values if each.record.state == "dead" and each.record.ended_at is not None]
-
-        def bins(times: Iterable[int]) -> Counter[int]:
-            return Counter((at - start) * _BINS // (end - start) for at in times)
-
-        more = bins([*(each.record.pushed_at for each in values), *(each.record.returned_at for each in returns)])
-        fewer = bins([*left, *(each.record.taken_at for each in returns)])
-        depths = list(itertools.accumulate(more[place] - fewer[place] for place in range(_BINS + 1)))
-        rates, width = bins(taken), 100 / (_BINS + 1)
-        most, most_taken = max(1, *depths), max(rates.values(), default=1)
-        length = max(60_000_000, (end - start) // _BINS)  # a rate of less than a minute says nothing of a minute
-        per_length = Counter((at - start) // length for at in taken)
-        points = ((place * 100 / _BINS, 100 - max(0, depth) * 100 / most) for place, depth in enumerate(depths))
-        self.start, self.end, self.most = start, end, most
-        self.line = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
-        self.rates = [
-            Mark(place * width, (place + 0.8) * width, height=count * 100 / most_taken)
-            for place, count in sorted(rates.items())
-        ]
-        self.most_per_minute = round(max(per_length.values(), default=0) * 60_000_000 / length)
-        self.deaths = [
-            Mark(place * width, place * width, title=f"{counted(count, 'value')} died")
-            for place, count in bins(each.record.ended_at or 0 for each in died).items()
-        ]
-        self.errors = _grouped(each.returns[-1].error for each in died if each.returns)
-
-
-def _grouped(errors: Iterable[ErrorRecord | None]) -> list[tuple[str, int]]:
-    """Count errors that differ in numbers only."""
-    texts = Counter(cause_of(each) for each in errors if each)
-    groups = by_key(texts, lambda text: re.sub(r"\d+(?:[.,:]\d+)*", "*", text))
-    counts = [(same if own[1:] else own[0], sum(texts[text] for text in own)) for same, own in groups.items()]
-    return sorted(counts, key=lambda each: -each[1])[:4]
