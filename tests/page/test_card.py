@@ -33,7 +33,7 @@ def said(store: Store, name: str = "etl") -> str:
 
 @pytest.mark.on_sqlite
 def test_it_says_what_failed_and_why_and_what_stands(filled: Store) -> None:
-    assert said(filled, "etl-24") == "load failed twice: no column 'price'; 2 stand; 2 wait; 1 value comes back"
+    assert said(filled, "etl-24") == "load failed twice: no column 'price'; 2 tasks kept; 2 to run; 1 value comes back"
     assert said(filled, "etl-25") == "4 tasks completed"
     assert said(filled, "inbox") == "3 values in 1 queue; 2 live"
 
@@ -91,9 +91,11 @@ def test_it_tells_of_a_run_that_goes_on_or_died(store: Store) -> None:
         run.task("a", int)
         attempt = run.begin("b")
         attempt.step("page 1", lambda: 7)
-        assert said(store) == "running for T: b; 1 stand; 1 wait"
+        assert said(store) == "running for T: b; 1 of 2 tasks done"
         store.database.execute(sa.text("UPDATE zrb_run SET lease_expires_at = 1000000, boot_id = 'other', host = 'x'"))
-        assert said(store) == ("b died: its process was last seen at T UTC; 1 stand; 1 wait; 1 step not run again")
+        assert said(store) == (
+            "b died: its process was last seen at T UTC; 1 task kept; 1 to run; 1 step not run again"
+        )
         described = describe(store.database, "etl")
         _, b = described.tasks
         (step,) = b.steps
@@ -141,7 +143,7 @@ def test_a_consumer_is_told_by_its_deliveries(store: Store, command: Commands) -
 def test_nothing_is_counted_as_zero(store: Store) -> None:
     with contextlib.suppress(ValueError), store.session("etl").run() as run, run.attempt("load"):
         raise ValueError("page 7 is empty")
-    assert said(store) == "load failed: page 7 is empty; nothing stands; 1 task waits"
+    assert said(store) == "load failed: page 7 is empty; no task kept; 1 to run"
 
 
 @pytest.mark.on_sqlite

@@ -173,11 +173,7 @@ def _attempt_lines(attempt: AttemptLog, times: TimeFormat, whole: bool) -> Lines
     """Return the lines of an attempt that did not complete: what it printed, and then why it ended."""
     error = attempt.record.error
     printed = _output_lines(attempt.output, times, whole=whole) if attempt.output else []
-    if error is None:
-        is_lost = attempt.record.status == "lost"
-        why = ["Its process died or lost its lease; no error was recorded." if is_lost else "No error was recorded."]
-    else:
-        why = _error_lines(error)
+    why = _error_lines(error) if error else [attempt.without_error]
     return Lines([*printed, *why], _title(attempt, times))
 
 

@@ -46,6 +46,14 @@ class AttemptLog:
         """Whether it has not completed, or has an error."""
         return self.record.error is not None or self.record.status in UNSUCCESSFUL
 
+    @property
+    def without_error(self) -> str:
+        """What is said of an attempt that has failed without an error; of others nothing."""
+        if self.record.error is not None or not self.has_failed:
+            return ""
+        is_lost = self.record.status == "lost"
+        return "Its process died or lost its lease; no error was recorded." if is_lost else "No error was recorded."
+
     def to_json(self) -> JsonObject:
         record = self.record
         return {

@@ -94,6 +94,12 @@ class Step:
         count, what = (self.executions, "executions") if self.counts_executions else (len(self.attempts), "attempts")
         return f"{count} {what}" * (count > 1)
 
+    @property
+    def facts(self) -> list[str]:
+        """What is said of it beside its name: how often it was begun, and how it may be repeated or restored."""
+        is_lost = self.last.status == "completed" and not self.last.restorable
+        return [*[self.repeats] * bool(self.repeats), *["once"] * self.last.once, *["not restorable"] * is_lost]
+
     def to_json(self) -> JsonObject:
         shown: JsonObject = {
             **pick(self, "id", "name", "status"),
@@ -123,6 +129,12 @@ class Task:
     def is_left(self) -> bool:
         """Whether no attempt of it counts: its status is then a row of its own."""
         return not self.attempts or self.status in ("given back", "skipped")
+
+    def fate_of(self, attempt: AttemptRecord, *, is_last: bool) -> str:
+        """Say what became of what one of its attempts did; empty if its status says that."""
+        if attempt.status == "completed" and not attempt.in_effect:
+            return "given back"
+        return "not restorable" * (is_last and not self.restorable)
 
     @property
     def is_of_wings(self) -> bool:
@@ -161,6 +173,15 @@ class Queue:
     def left_out(self) -> int:
         """How many of these are not among `values`."""
         return sum(self.earlier.values())
+
+    @property
+    def counts(self) -> list[str]:
+        """How many values it has, and in which states they are now: `2 live of 5`, `1 held`."""
+        if not self.count:
+            return ["empty"]
+        states = {"held": self.now.held, "delayed": self.now.delayed, "dead": self.now.dead}
+        numbers = [f"{number:,} {state}" for state, number in states.items() if number]
+        return [f"{len(self.live):,} live of {self.count:,}", *numbers]
 
     def cut(self, values: list[Value]) -> Queue:
         """Return it with its last values only, which are these."""

@@ -263,14 +263,16 @@ def _values(report: Report) -> dict[str, int]:
 
 
 def _progress(report: Report) -> Iterator[str]:
-    """Yield how many tasks stand, and how many are still to be done."""
-    stand = [task.status in ("completed", "skipped") for task in report.tasks]
+    """Yield how many tasks are done, or a resume keeps, and how many are to run."""
+    kept = [task.status in ("completed", "skipped") for task in report.tasks]
     if report.plan and report.plan.tasks:
-        stand = [each.action == "skip" for each in report.plan.tasks]
-    standing = sum(stand)
-    waiting = len(stand) - standing
-    yield f"{standing:,} stand" if standing else "nothing stands"
-    yield from _numbered({"wait" if standing else "task waits" if waiting == 1 else "tasks wait": waiting})
+        kept = [each.action == "skip" for each in report.plan.tasks]
+    count, left = sum(kept), len(kept) - sum(kept)
+    if report.session.status == "running":
+        yield f"{count:,} of {counted(len(kept), 'task')} done"
+        return
+    yield f"{counted(count, 'task')} kept" if count else "no task kept"
+    yield from _numbered({"to run": left})
 
 
 def _command(report: Report, program: str) -> str | None:

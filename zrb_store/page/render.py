@@ -20,18 +20,18 @@ from urllib.parse import quote, urlencode
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from zrb_store.inspect.show import Task
 from zrb_store.masking import printable
 from zrb_store.page.content import Report, cut_text
-from zrb_store.queries.history import Replaced, Value
+from zrb_store.queries.history import Value
 from zrb_store.queries.runs import acknowledged_at
-from zrb_store.records import JsonTree, iso, to_datetime
+from zrb_store.records import AttemptRecord, JsonTree, iso, to_datetime
 from zrb_store.render.format import (
     NOTHING,
     counted,
     error_summary,
     fate,
     format_duration,
-    given_back,
     length,
     percent,
     preview,
@@ -41,6 +41,7 @@ from zrb_store.render.format import (
     size,
     what_was_read,
 )
+from zrb_store.render.life import past
 from zrb_store.wings import place_of
 
 Context: TypeAlias = dict[str, Any]
@@ -72,7 +73,7 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )
     made.globals |= {"address": address, "has_stats": place_of("figures") is not None}
-    named = (percent, size, counted, process, content, life, preview, pusher, iso, acknowledged_at)
+    named = (percent, size, counted, process, content, life, note, preview, pusher, iso, acknowledged_at)
     made.filters |= {each.__name__: each for each in named}
     made.filters |= {
         "session_address": address_of_session,
@@ -85,7 +86,6 @@ def environment() -> Environment:
         "worked": lambda each, at: None if each.status == "lost" else length(each.started_at, each.ended_at or at),
         "error": error_summary,
         "setting": setting_text,
-        "read": what_was_read,
         "clock": lambda at: to_datetime(at).strftime("%H:%M:%S"),
         "thousands": "{:,}".format,
         "quote": shlex.quote,
@@ -175,9 +175,12 @@ def content(value: Value) -> str:
 
 def life(value: Value) -> Iterator[str]:
     """Yield what became of a value, in order."""
-    for each in value.past:
-        if isinstance(each, Replaced):
-            yield f"replaced{f' by {process(each.by)}' if each.by else ''}; was {preview(each.content)[:_CONTENT]}"
-        else:
-            yield f"{'' if each.ended_death else 'taken and '}{given_back(each)}"
+    for line in past(value, None, error_summary):
+        yield cut_text(line, _CONTENT)
     yield fate(value, None)
+
+
+def note(attempt: AttemptRecord, task: Task, is_last: bool) -> str:
+    """Say of an attempt why it failed, or what became of what it did, and what it has read."""
+    why = error_summary(attempt.error) if attempt.error else task.fate_of(attempt, is_last=is_last)
+    return ", ".join(filter(None, (why, what_was_read(attempt))))

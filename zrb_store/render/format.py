@@ -209,12 +209,16 @@ def fate(value: Value, times: TimeFormat | None) -> str:
     return f"{value.outcome}{f' by {by}' if by else ''}{at}{orphaned(value)}{reason}"
 
 
-def replacement(replaced: Replaced, times: TimeFormat) -> str:
-    """Say who replaced a value, when, why, and what it was: `at 03:12:45 by amy, pid 7 on db-1: typo; was 'b.csv'`."""
+def replacement(replaced: Replaced, times: TimeFormat | None, verb: str = "") -> str:
+    """Say who replaced a value, when, why, and what it was: `at 03:12:45 by amy, pid 7 on db-1: typo; was 'b.csv'`.
+
+    It says no time if there is no format for it.
+    """
     by = replaced.by
-    who = f" by {process(by)}" if by else ""
+    at = f"at {times.brief(replaced.record.replaced_at)}" if times else ""
+    who = f"by {process(by)}" if by else ""
     reason = f": {one_line(by.reason)}" if by and by.reason else ""
-    return f"at {times.brief(replaced.record.replaced_at)}{who}{reason}; was {preview(replaced.content)}"
+    return f"{' '.join(filter(None, (verb, at, who)))}{reason}; was {preview(replaced.content)}"
 
 
 def given_back(returned: Returned) -> str:

@@ -15,7 +15,7 @@ from zrb_store.inspect.queues import holders_of
 from zrb_store.inspect.show import Attempt, Queue, SessionDocument, Step, Task
 from zrb_store.masking import one_line
 from zrb_store.names import name_within
-from zrb_store.queries.history import Only, Replaced, Returned, Value
+from zrb_store.queries.history import Only, Value
 from zrb_store.queries.holders import Holder
 from zrb_store.queries.show import StepCounts
 from zrb_store.queries.waits import answer
@@ -28,17 +28,16 @@ from zrb_store.render.format import (
     error_line,
     fate,
     format_duration,
-    given_back,
     inputs_text,
     orphaned,
     preview,
     program_name,
     pusher,
-    replacement,
     run_process,
     size,
     what_was_read,
 )
+from zrb_store.render.life import past
 from zrb_store.render.stderr import resuming_program
 
 _ERROR_WIDTH = 300  # columns; `log` shows all of an error's message
@@ -174,9 +173,7 @@ class SessionPrinter:
                 statuses = (attempt.record.status for attempt in itertools.islice(attempts, hidden))
                 yield [one_line(task.name), *[NOTHING] * 4, _earlier("attempts", statuses)]
             for place, (attempt, _) in enumerate(attempts, hidden + 1):
-                is_last = place == len(task.attempts)
-                undone = "given back" * (attempt.status == "completed" and not attempt.in_effect)
-                note = _error(attempt) or undone or "not restorable" * (is_last and not task.restorable)
+                note = _error(attempt) or task.fate_of(attempt, is_last=place == len(task.attempts))
                 notes = ", ".join(filter(None, (note, what_was_read(attempt) if self._look.full else "")))
                 yield self._attempt_row(one_line(attempt.name), attempt.status, attempt, notes)
             if task.is_left:
@@ -196,16 +193,10 @@ class SessionPrinter:
     def _step_row(self, step: Step) -> list[str]:
         """Return the row of a step: its last attempt, with the name of the step and its result."""
         last, width = step.last, self._width
-        has_completed = last.status == "completed"
-        facts = {
-            step.repeats: bool(step.repeats),
-            "once": last.once,
-            "not restorable": has_completed and not last.restorable,
-        }
         name = one_line(step.note or step.name)
         note = name if width is None else shorten(name, _NOTE_WIDTH if step.note else _STEP_WIDTH)
-        if any(facts.values()):
-            note += f" ({', '.join(fact for fact, holds in facts.items() if holds)})"
+        if facts := step.facts:
+            note += f" ({', '.join(facts)})"
         if error := _error(last):
             note += f": {error}"
         elif step.result is not None and step.note is None:
@@ -235,12 +226,10 @@ class SessionPrinter:
         limit = queue.now.rules.max_deliveries if is_now else None  # which is not known of an earlier moment
         if self._look.only in ("dead", "held"):
             parts = [f"{queue.count:,} {self._look.only}"]
+        elif self._look.only == "next":
+            parts = [f"{len(queue.live):,} live" if queue.count else "empty"]
         else:
-            of = "" if self._look.only == "next" else f" of {queue.count:,}"
-            parts = [f"{len(queue.live):,} live{of}" if queue.count else "empty"]
-            of_states = {"held": queue.now.held, "delayed": queue.now.delayed, "dead": queue.now.dead}
-            counts = of_states if is_now and self._look.only is None else {}
-            parts += [f"{number:,} {state}" for state, number in counts.items() if number]
+            parts = queue.counts if is_now and self._look.only is None else queue.counts[:1]
         if is_now and queue.now.rules.paused_at is not None:
             parts.append(f"paused since {self._times.brief(queue.now.rules.paused_at)}")
         if limit is not None:
@@ -256,11 +245,7 @@ class SessionPrinter:
     def _value_row(self, value: Value, limit: int | None, *, shows_next: bool) -> list[str]:
         record = value.record
         moved_from = "" if record.moved_from is None else f", as #{record.moved_from}"
-        told = iter(self._deliveries(value.returns) if record.state == "dead" else map(given_back, value.returns))
-        history = (
-            f"replaced {replacement(each, self._times)}" if isinstance(each, Replaced) else next(told)
-            for each in value.past
-        )
+        history = past(value, self._times, error_line, None if self._look.full else _DELIVERY_WIDTH)
         return [
             f"#{record.seq}",
             preview(value.content, full=self._look.full),
@@ -281,22 +266,6 @@ class SessionPrinter:
         is_in_queue = record.state in ("live", "delayed")
         may_die = limit is not None and record.failed_deliveries and (is_in_queue or holder is not None)
         return f"{text}, delivered {record.failed_deliveries} of {limit}" if may_die else text
-
-    def _deliveries(self, returns: Iterable[Returned]) -> Iterator[str]:
-        """Say of a value that is dead now who took it, when, and how that ended; the same error only once."""
-        before = None
-        for returned in returns:
-            record, error = returned.record, returned.error
-            if not record.failed_deliveries:
-                yield given_back(returned)
-                continue
-            why = "" if error is None else ", the same error" if error == before else f", {error_line(error)}"
-            text = (
-                f"{self._times.brief(record.taken_at)} {returned.taken_by or 'a deleted attempt'}: {record.reason}{why}"
-            )
-            text = one_line(f"delivery {record.failed_deliveries}: {text}")
-            yield text if self._look.full else shorten(text, _DELIVERY_WIDTH)
-            before = error
 
 
 def _hints(document: SessionDocument, holders: Sequence[Holder]) -> list[tuple[str, str]]:

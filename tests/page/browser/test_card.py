@@ -39,7 +39,7 @@ def test_the_cause_the_command_and_the_counts_come_first(
     night(store)
     two_deaths(store)
     for name, cause, counts in (
-        ("etl", f"join-5 failed twice: {ERROR}", ["39 stand", "1 wait", "1 value comes back"]),
+        ("etl", f"join-5 failed twice: {ERROR}", ["39 tasks kept", "1 to run", "1 value comes back"]),
         ("inbox", "2 of 4 values died: cannot decode corrupt-*", ["2 dead"]),
     ):
         file = write(store, name, tmp_path)

@@ -232,7 +232,7 @@ def test_values_are_searched_and_filtered(run: Path, open_file: Open) -> None:
 def test_the_plan_of_a_resume(run: Path, open_file: Open) -> None:
     plan = open_file(run.with_name("failed.html")).locator("#plan")
     expect(plan.locator("code")).to_have_text("zrb xcom resume audit-1")
-    expect(plan).to_contain_text("2 stand, 1 run: report")
+    expect(plan).to_contain_text("2 tasks kept, 1 to run: report")
     plan.locator("summary").click()
     rows = [row.inner_text().split("\t")[:3] for row in plan.locator("tbody tr").all()]
     assert rows == [
@@ -252,7 +252,7 @@ def test_the_text_is_complete_without_javascript(run: Path, open_file: Open) -> 
         timeline
     )
     values = page.locator("#values").inner_text()
-    assert "taken and given back by report#1\ntaken by report#2" in values
+    assert "given back by report#1\ntaken by report#2" in values
     expect(page.locator("#errors .traceback")).to_be_visible()
 
 
