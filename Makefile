@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 BENCH_PIP := .bench/bin/python -m pip --disable-pip-version-check install --quiet
 
-.PHONY: help venv check format bench test test-pooled quick smoke pythons crash matrix demo demo-agent demo-script demo-wait clean
+.PHONY: help venv check format lock docs dist bench test test-pooled quick smoke pythons crash matrix demo demo-agent demo-script demo-wait clean
 .DEFAULT_GOAL := help
 
 help:
@@ -25,6 +25,9 @@ help:
 	@echo "make matrix  run the plugin's tests on a list of zrb releases, and print a table (RELEASES=\"3.28.0 latest\")"
 	@echo "make bench   measure what durability costs, into benchmarks/RESULTS.md (QUICK=1: in two minutes, only printed)"
 	@echo "make check   ruff, mypy and the prose linter only"
+	@echo "make docs    build the site of the documentation into build/docs/site; a broken link is an error"
+	@echo "make lock    look for newer releases of what the development needs, and write them to requirements-dev.txt"
+	@echo "make dist    build the sdist and the wheel into dist/, and check them"
 	@echo "make format  let ruff format and fix what it can"
 	@echo "make clean   remove .venv and everything generated"
 
@@ -34,9 +37,9 @@ $(VENV)/.pip:
 	$(PIP) --upgrade "pip>=25.1"
 	@touch $@
 
-# Reinstalled only when pyproject.toml changes: the second run of a command starts at once.
-$(VENV)/.installed: pyproject.toml | $(VENV)/.pip
-	$(PIP) --editable ".[zrb,postgres,page]" --group dev
+# Reinstalled only when these files change: the second run of a command starts at once.
+$(VENV)/.installed: pyproject.toml requirements-dev.txt | $(VENV)/.pip
+	$(PIP) --editable ".[zrb,postgres,page]" --group dev --constraint requirements-dev.txt
 	@touch $@
 
 $(VENV)/.installed-demo: pyproject.toml | $(VENV)/.pip
@@ -50,6 +53,21 @@ check: venv
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python docs/prose.py
+	$(BIN)/zizmor --offline --quiet .github/workflows
+
+# The newest releases of what the development needs; `make test` then shows whether they work.
+lock: venv
+	$(BIN)/uv pip compile pyproject.toml --group dev --all-extras --universal --no-annotate --python-version 3.11 --upgrade \
+		--quiet --custom-compile-command "make lock" --output-file requirements-dev.txt
+
+docs: venv
+	$(BIN)/python docs/build_site.py
+
+# What is published: the sdist, and the wheel that is built from it.
+dist: venv
+	rm -rf dist
+	$(BIN)/python -m build
+	$(BIN)/twine check --strict dist/*
 
 format: venv
 	$(BIN)/ruff check --fix .

@@ -136,11 +136,6 @@ def test_every_exit_code_and_variable_of_a_hook_is_on_the_page_of_settings() -> 
     )
 
 
-@pytest.mark.parametrize("page", sorted((ROOT / "docs" / "adr").glob("0*.md")), ids=lambda page: page.stem)
-def test_a_decision_has_at_most_120_words(page: Path) -> None:
-    assert len(page.read_text(encoding="utf-8").split()) <= 120
-
-
 def test_every_error_and_public_name_is_on_the_page_of_python() -> None:
     page = (ROOT / "docs" / "reference" / "python.md").read_text(encoding="utf-8")
     for name in zrb_store.__all__:

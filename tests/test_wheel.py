@@ -142,3 +142,12 @@ def test_wheel_works_without_anything_else(wheel: Path, tmp_path: Path) -> None:
     run("env", "ZRB_STORE_URL=runs.db", program, "report", "inbox", "-o", "inbox.html", folder=folder)
     assert "<h1>inbox</h1>" in (folder / "inbox.html").read_text(encoding="utf-8")
     assert "Usage: zrb-store" in run(program, "--help", folder=folder)
+
+
+def test_metadata_is_what_a_package_index_accepts(wheel: Path) -> None:
+    run(sys.executable, "-m", "twine", "check", "--strict", *wheel.parent.iterdir(), folder=wheel.parent)
+
+
+def test_the_core_needs_few_packages(metadata: Message) -> None:
+    always = {need.split(">")[0] for need in metadata.get_all("Requires-Dist", []) if "extra ==" not in need}
+    assert always == {"sqlalchemy", "alembic", "click", "msgspec", "jinja2", "psutil"}
