@@ -148,6 +148,11 @@ def kinds() -> Mapping[str, Kind]:
     return {name: kind for wing in installed() for name, kind in wing.kinds.items()}
 
 
+def views() -> list[View]:
+    """Return the views that wings add."""
+    return [wing.view for wing in installed() if wing.view is not None]
+
+
 def planners_of(names: Iterable[str]) -> list[str]:
     """Return what plans steps of these kinds."""
     found = {*names}

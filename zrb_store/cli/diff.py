@@ -18,7 +18,7 @@ from zrb_store.masking import printable
 from zrb_store.render.document import Block, Column, Fields, Table
 from zrb_store.render.format import NOTHING, preview
 from zrb_store.render.printing import echo, echo_json, noting_damage, print_document
-from zrb_store.wings import installed
+from zrb_store.wings import views
 
 
 @command(
@@ -26,7 +26,8 @@ from zrb_store.wings import installed
     "{} etl-2026-11-23 etl-2026-11-24",
     details="Compares the live and taken values of each queue, in order: $.load[0].total is a part of the first value "
     "of queue load. Also compares the results of completed steps, by name: $.load.steps.fetch.total"
-    f"{''.join(f'; and {wing.view.compared}' for wing in installed() if wing.view)}. Exits 1 if the sessions differ.",
+    + "".join(f"; and {view.compared}" for view in views())
+    + ". Exits 1 if the sessions differ.",
 )
 @click.argument("a", metavar="SESSION_A", shell_complete=completion.sessions)
 @click.argument("b", metavar="SESSION_B", shell_complete=completion.sessions)

@@ -26,13 +26,13 @@ from zrb_store.render.printing import (
     print_document,
 )
 from zrb_store.render.session import Look, SessionPrinter
-from zrb_store.wings import installed, load
+from zrb_store.wings import load, views
 
 _FEW_VALUES = 20  # a queue with more is not shown whole unless that is asked for
 _INTERVAL = 1.0  # seconds between two looks at what is watched
 _ENDED = ("completed", "failed", "interrupted", "stale", "waiting")
 _FORMATS = ("table", "json", "jsonl", "value")
-_VIEWS = [wing.view for wing in installed() if wing.view is not None]
+_VIEWS = views()
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -94,11 +94,11 @@ def show(
     timeline: bool,
     watch: bool,
     output_format: str,
-    **views: bool,
+    **of_views: bool,
 ) -> None:
     only = _one_of({"live": live, "dead": dead, "held": held, "next": next_})
     is_table = output_format == "table"
-    view = next((one for one in _VIEWS if views[one.name]), None)
+    view = next((one for one in _VIEWS if of_views[one.name]), None)
     refuse_usage(
         (at and only in ("held", "next"), f"--{only} shows what is {only} now: leave out --at"),
         (watch and (at or not is_table), "--watch shows the table as it is now: leave out --at and --format"),

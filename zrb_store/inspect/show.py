@@ -387,7 +387,7 @@ class SessionDocument(SessionView):
             last, result = own[-1]
             content = result if last.in_effect else None
             of_step = told.get(last.kind, plain)(own)
-            yield Step([attempt for attempt, _ in own], _status(last, "not started"), content, *of_step)
+            yield Step([attempt for attempt, _ in own], _status(last, "not started"), content, **of_step._asdict())
 
     def _count(self, queue: show.QueueSummary) -> int:
         counts = {"live": queue.live, "dead": queue.dead, "held": queue.held, "next": min(1, queue.live)}

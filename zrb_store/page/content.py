@@ -38,7 +38,7 @@ from zrb_store.records import (
     pick,
     pick_all,
 )
-from zrb_store.wings import View, installed, load
+from zrb_store.wings import View, load, views
 
 T = TypeVar("T")
 
@@ -268,9 +268,8 @@ def describe(database: Database, name: str, *, budget: Budget | None = None) -> 
 
 
 def _texts(document: SessionDocument, budget: Budget) -> list[Texts]:
-    views = [wing.view for wing in installed() if wing.view and any(task.is_of_wings for task in document.tasks)]
     found = []
-    for view in views:
+    for view in views() if any(task.is_of_wings for task in document.tasks) else ():
         read: ReadTexts = load(view.texts)
         of_tasks = read(document)
         room = budget.logged // max(1, len(of_tasks))

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
-import operator
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence, Sized
@@ -13,6 +11,7 @@ from dataclasses import dataclass
 from zrb_store.inspect.header import asks_for, inputs_of
 from zrb_store.inspect.queues import holders_of
 from zrb_store.inspect.show import Attempt, Queue, SessionDocument, Step, Task
+from zrb_store.inspect.told import sum_of
 from zrb_store.masking import one_line
 from zrb_store.names import name_within
 from zrb_store.queries.history import Only, Value
@@ -145,7 +144,8 @@ class SessionPrinter:
     def _costs(self) -> dict[str, str]:
         """Return what several tasks have cost; the rows of tasks have the cost of each."""
         several = [costs for task in self._document.tasks if (costs := task.costs) and costs.text()]
-        return {several[0].title: functools.reduce(operator.add, several).text()} if len(several) > 1 else {}
+        total = sum_of(several)
+        return {total.title: total.text()} if total and len(several) > 1 else {}
 
     def _acknowledged(self) -> str | None:
         """Say when somebody acknowledged how the session ended, who, and why."""
