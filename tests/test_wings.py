@@ -147,6 +147,7 @@ def test_a_session_with_an_agent_is_shown_and_not_resumed_without_its_wing(tmp_p
     shown = copy.command("show", "s").stdout
     assert re.search(r"^ +triage/1 +completed .* model = ", shown, re.MULTILINE), shown
     assert re.search(r"^ +triage#1 +failed", shown, re.MULTILINE)
+    assert "conversation" not in copy.command("show", "--help").stdout
     assert copy.command("report", "s").returncode == 0
     assert copy.command("doctor").returncode == 0
     for words in (["xcom", "resume", "s"], ["xcom", "resume", "s", "--plan"], ["triage"]):

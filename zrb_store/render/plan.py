@@ -8,7 +8,7 @@ from zrb_store.render.format import counted
 
 
 def plan_table(plan: PlannedResume, title: str) -> Table:
-    """Return a table of what a resume does with each task, and with each step of its agent."""
+    """Return a table of what a resume does with each task, and with each of its steps that it compares."""
     rows: list[Row] = []
     for decision in plan.tasks:
         rows.append((decision.task, decision.action, plan.why(decision) + _kept(decision)))
