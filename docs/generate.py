@@ -34,6 +34,7 @@ import zrb_store.queries
 import zrb_store.testing
 from zrb_store import settings, wings
 from zrb_store.agents import durable
+from zrb_store.attempt.caller import Caller
 from zrb_store.cli.command import app
 from zrb_store.cli.command_table import COMMANDS
 from zrb_store.db import REVISION, core, migrate
@@ -166,7 +167,8 @@ def python_page() -> str:
     parts += _function(zrb_store.open_store, "open_store", "##")
     for cls in classes:
         parts += _class(cls)
-    parts += _function(zrb_store.step, "step", "##")
+    parts += _function(zrb_store.step.__call__, "step", "##")
+    parts += _function(zrb_store.step.transaction, "step.transaction", "##")
     parts += _function(zrb_store.wait, "wait", "##")
     parts += _function(zrb_store.register_codec, "register_codec", "##")
     parts += _function(zrb_store.once_tool, "once_tool", "##")
@@ -200,6 +202,9 @@ def _class(cls: type[Any]) -> list[str]:
             continue
         if isinstance(member, property):
             signature, section = name, ["", f"### {cls.__name__}.{name}", "", _prose(about)]
+        elif isinstance(member, Caller):
+            called = vars(member.make)["__call__"]
+            signature, section = f"{name}{_names(called)}", _function(called, f"{cls.__name__}.{name}", "###")
         elif inspect.isfunction(member) and member.__name__ == name and member.__module__.startswith("zrb_store"):
             signature, section = f"{name}{_names(member)}", _function(member, f"{cls.__name__}.{name}", "###")
         else:

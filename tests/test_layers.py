@@ -48,7 +48,7 @@ LIBRARIES = {
     "pydantic": {"zrb_store.agents.runtime"},
     "pydantic_ai": {"zrb_store.agents"},
     "pydantic_core": {"zrb_store.agents.runtime"},
-    "sqlalchemy": {"zrb_store.db", "zrb_store.queries"},
+    "sqlalchemy": {"zrb_store.db", "zrb_store.own_tables", "zrb_store.queries"},
     "starlette": {"zrb_store.page"},
     "uvicorn": {"zrb_store.page"},
     "zrb": {"zrb_store.plugin", "zrb_store.agents.llm_tasks"},

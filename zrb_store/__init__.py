@@ -29,7 +29,7 @@ Where to look:
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from zrb_store import errors
 
@@ -77,21 +77,56 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-def step(name: str, function: Callable[..., T], /, *args: Any, once: bool = False, **kwargs: Any) -> T:
-    """Run a function once per task, as `Attempt.step` does, in the attempt that the code runs in.
+class _Steps:
+    def __call__(self, name: str, function: Callable[..., T], /, *args: Any, once: bool = False, **kwargs: Any) -> T:
+        """Run a function once per task, as `Attempt.step` does, in the attempt that the code runs in.
 
-    Args:
-        *args: Stored, and compared with those of later calls.
+        Args:
+            *args: Stored, and compared with those of later calls.
 
-    Returns:
-        What the function returned, now or then.
+        Returns:
+            What the function returned, now or then.
 
-    Raises:
-        ZrbStoreError: The code does not run in an attempt. Otherwise as for `Attempt.step`.
-    """
-    from zrb_store.attempt import surrounding_attempt
+        Raises:
+            ZrbStoreError: The code does not run in an attempt. Otherwise as for `Attempt.step`.
+        """
+        from zrb_store.attempt import surrounding_attempt
 
-    return surrounding_attempt(name).step(name, function, *args, once=once, **kwargs)
+        return surrounding_attempt(name).step(name, function, *args, once=once, **kwargs)
+
+    def transaction(self, engine: Any, name: str, function: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
+        """Run a step as a transaction of a PostgreSQL or SQLite database: what it changes there is there once.
+
+        The changes are committed with a row of the table `zrb_store_done`, which names the step. If the process dies
+        after the commit, the task's next attempt finds the row and does not run the function. The step counts as
+        declared `once`. `attempt.step.transaction` is the same, and `run.task.transaction` makes a task of it.
+
+        Args:
+            engine: An engine of SQLAlchemy. One of `create_async_engine` needs a coroutine function, and the call
+                returns an awaitable.
+            name: Name of the step.
+            function: Called with an open connection and the arguments. It must not commit, push or take; it may run
+                again if the database rolls it back because of another transaction.
+            *args: As of a step.
+            **kwargs: Likewise.
+
+        Returns:
+            What the function returned, now or then.
+
+        Raises:
+            InvalidArgument: The engine cannot be used, or the function has ended the transaction.
+            UnencodableValue: The result cannot be stored: nothing is committed.
+            ValueTooLarge: It is larger than the limit: nothing is committed.
+            StoreUnavailable: An earlier try is still open in the database; the message says who has to be ended.
+            ZrbStoreError: The attempt took a value of another session outside of steps. Otherwise as for
+                `Attempt.step`.
+        """
+        from zrb_store.attempt import surrounding_attempt
+
+        return surrounding_attempt(name).step.transaction(engine, name, function, *args, **kwargs)
+
+
+step: Final = _Steps()
 
 
 def wait(

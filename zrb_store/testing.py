@@ -53,6 +53,7 @@ POINTS = tuple(
         "fork",
         "give_back",  # a completed attempt is given back, to run again
         "mark",
+        "own_tables",  # a transaction of the user's database: its function has run, it commits, it is committed
         "pin",
         "pop",
         "prune",

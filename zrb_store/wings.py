@@ -11,7 +11,9 @@ from collections.abc import Iterable, Mapping
 from importlib import import_module
 from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
-NAMES = ("shell", "watch", "page", "transfer", "replay", "agents")
+from zrb_store.errors import ZrbStoreError
+
+NAMES = ("shell", "watch", "page", "transfer", "replay", "agents", "own_tables")
 """The folders of this package that are wings."""
 
 
@@ -116,6 +118,10 @@ class Wing(NamedTuple):
     """`MODULE:FUNCTION` that hooks these classes, called when one of them is first registered."""
     step_planner: str | None = None
     """`MODULE:FUNCTION` that plans what becomes of a task's steps of its kinds (`PlanSteps` of plugin/resume.py)."""
+    step_transaction: str | None = None
+    """`MODULE:FUNCTION` that runs a step as a transaction of the user's database."""
+    facts: Mapping[str, str] = {}
+    """`MODULE:FUNCTION` that returns what is said of an attempt of a step beside its name, or None; by the kind of the step."""
 
 
 @functools.cache
@@ -137,9 +143,27 @@ def is_whole() -> bool:
     return len(installed()) == len(NAMES)
 
 
-def place_of(point: Literal["command_resumer", "figures", "notifier", "recorded_step", "web_pages"]) -> str | None:
+Point = Literal["command_resumer", "figures", "notifier", "recorded_step", "step_transaction", "web_pages"]
+
+
+def place_of(point: Point) -> str | None:
     """Return what a wing has registered for a point; None if no wing that is here has."""
     return next(filter(None, (getattr(wing, point) for wing in installed())), None)
+
+
+def needed(point: Point, what: str) -> Any:
+    """Import what a wing has registered for a point. Without the wing, it is an error that names what is asked for."""
+    place = place_of(point)
+    if place is None:
+        raise ZrbStoreError(f"this zrb-store has no {what}: install one that has")
+    return load(place)
+
+
+def fact_of(kind: str, attempt: object) -> str | None:
+    """Return what a wing says of an attempt of a step of this kind beside its name; None if it says nothing."""
+    place = next((wing.facts[kind] for wing in installed() if kind in wing.facts), None)
+    fact: str | None = None if place is None else load(place)(attempt)
+    return fact
 
 
 @functools.cache

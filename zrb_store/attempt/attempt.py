@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from zrb_store import codec, settings
+from zrb_store.attempt.caller import Caller
 from zrb_store.attempt.open_attempt import NO_RESULT, OpenAttempt, Step
 from zrb_store.codec import Encoded
 from zrb_store.db.transaction import Transaction, first_column
@@ -14,6 +15,7 @@ from zrb_store.errors import Waiting, ZrbStoreError
 from zrb_store.queries import attempts, queues, steps, survived, values
 from zrb_store.queries.attempts import Owner
 from zrb_store.queries.give_back import undo_ended
+from zrb_store.wings import needed
 from zrb_store.xcom import Xcoms, current_attempt
 
 if TYPE_CHECKING:
@@ -21,6 +23,47 @@ if TYPE_CHECKING:
     from zrb_store.runtime.output import Output
 
 T = TypeVar("T")
+
+
+class StepCaller:
+    """`attempt.step`: runs steps of an attempt."""
+
+    def __init__(self, attempt: Attempt) -> None:
+        self._owner = attempt
+
+    def __call__(self, name: str, function: Callable[..., T], /, *args: Any, once: bool = False, **kwargs: Any) -> T:
+        """Run a function once per task: return its stored result if this step completed before; otherwise run it.
+
+        A step is an attempt inside this attempt. It completes with its result and its changes to queues. It is
+        kept even if this attempt fails: the task's next attempt gets its result and does not run it. A step that fails
+        is given back, and the exception propagates; its next run is its second attempt.
+
+        Args:
+            name: Name of the step. The second step of a name in one attempt is `name~2`, and so on. Steps that run at
+                the same time need different names.
+            function: Called with the arguments. If it is a coroutine function, the call returns an awaitable.
+            *args: Stored with the passwords of URLs masked, and compared with those of later calls. An argument that
+                cannot be encoded is not compared.
+            once: Do not run the step again by itself if it began before and its end is unknown.
+            **kwargs: Likewise.
+
+        Returns:
+            What the function returned, now or then. A result that cannot be stored is returned with a warning, and the
+            step runs again in the task's next attempt.
+
+        Raises:
+            InvalidArgument: No step can have this name, this is a delivery, or the function returned an awaitable or a
+                generator.
+            InputsDiffer: The step completed with other arguments, in type or value: 1, 1.0 and True differ.
+            StepUncertain: A step declared `once` began before, and its end is unknown.
+            ZrbStoreError: The caller is inside a step (steps do not nest), or a step of this name is under way.
+        """
+        return self._owner.steps.run(name, function, args, kwargs, once=once)  # type: ignore[no-any-return]
+
+    def transaction(self, engine: Any, name: str, function: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
+        """Run a step as a transaction of a PostgreSQL or SQLite database, as `step.transaction` does."""
+        run = needed("step_transaction", "step.transaction")
+        return run(self._owner, engine, name, function, args, kwargs)  # type: ignore[no-any-return]
 
 
 class Attempt(OpenAttempt):
@@ -99,34 +142,7 @@ class Attempt(OpenAttempt):
         if output is not None:
             output.add(str(stream), f"{text}\n")
 
-    def step(self, name: str, function: Callable[..., T], /, *args: Any, once: bool = False, **kwargs: Any) -> T:
-        """Run a function once per task: return its stored result if this step completed before; otherwise run it.
-
-        A step is an attempt inside this attempt. It completes with its result and its changes to queues. It is
-        kept even if this attempt fails: the task's next attempt gets its result and does not run it. A step that fails
-        is given back, and the exception propagates; its next run is its second attempt.
-
-        Args:
-            name: Name of the step. The second step of a name in one attempt is `name~2`, and so on. Steps that run at
-                the same time need different names.
-            function: Called with the arguments. If it is a coroutine function, the call returns an awaitable.
-            *args: Stored with the passwords of URLs masked, and compared with those of later calls. An argument that
-                cannot be encoded is not compared.
-            once: Do not run the step again by itself if it began before and its end is unknown.
-            **kwargs: Likewise.
-
-        Returns:
-            What the function returned, now or then. A result that cannot be stored is returned with a warning, and the
-            step runs again in the task's next attempt.
-
-        Raises:
-            InvalidArgument: No step can have this name, this is a delivery, or the function returned an awaitable or a
-                generator.
-            InputsDiffer: The step completed with other arguments, in type or value: 1, 1.0 and True differ.
-            StepUncertain: A step declared `once` began before, and its end is unknown.
-            ZrbStoreError: The caller is inside a step (steps do not nest), or a step of this name is under way.
-        """
-        return self.steps.run(name, function, args, kwargs, once=once)  # type: ignore[no-any-return]
+    step = Caller(StepCaller)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -164,8 +180,9 @@ class Attempt(OpenAttempt):
         if current is self:
             return self
         if isinstance(current, Step) and current.parent is self:
-            return current
-        return (self._steps and self._steps.only_open()) or self
+            return current.owner_of_change()
+        step = self._steps and self._steps.only_open()
+        return step.owner_of_change() if step else self
 
     def complete(self, result: Any = NO_RESULT, *, queue: str | None = None) -> Encoded | None:
         """Complete the attempt and push its result, in one transaction. Its steps that still run are given back.

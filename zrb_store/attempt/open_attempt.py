@@ -246,10 +246,20 @@ def status_after(error: BaseException) -> str:
 class Step(OpenAttempt):
     """An open step of the attempt `parent`. It completes with its result, which stays in its row."""
 
+    is_elsewhere: str | None = None  # that it is a transaction of another database, in which no queue can be changed
+
     def __init__(self, parent: OpenAttempt, step_id: int, task: str, number: int, step: str) -> None:
         super().__init__(parent.xcom, step_id, task, number, parent.fence)
         self.parent = parent
         self.step = step  # its name, such as `page~2`
+
+    def owner_of_change(self) -> Owner:
+        if self.is_elsewhere is not None:
+            raise ZrbStoreError(
+                f"{self.is_elsewhere}, and what it changes in queues could not be committed with it: "
+                "push and take before it or after it"
+            )
+        return self
 
     def complete(self, result: Any = NO_RESULT, *, arguments: str | None = None) -> Encoded:
         """Complete the step and store its result, in one transaction, and return the result as it was stored.
@@ -277,6 +287,10 @@ class Step(OpenAttempt):
         if not self.restorable:
             self.parent.restorable = False  # its value is in a queue, whichever of the two pushed it
         return item
+
+    def reopen(self) -> None:
+        """Note that the transaction in which it has completed was rolled back."""
+        self._open = True
 
     def _encode(self, result: Any) -> Encoded:
         limit = self._xcoms.max_value

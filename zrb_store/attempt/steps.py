@@ -159,10 +159,20 @@ class Steps:
         self._reset_if_forked()
         return Claim(self, StepKey(kind, name), stored_arguments(args, kwargs, self._attempt.xcom.max_value))
 
-    def begun_or_stored(self, claim: Claim, *, once: bool) -> Step | StoredResult:
-        """Return the step, begun, or the result of one that is done."""
+    def begun_or_stored(
+        self,
+        claim: Claim,
+        *,
+        once: bool,
+        attributes: str | None = None,
+        refuse: Callable[[StepRecord | None], None] | None = None,
+    ) -> Step | StoredResult:
+        """Return the step, begun, or the result of one that is done.
+
+        Before it begins, `refuse` gets its newest attempt and may raise an error; by default, that it is uncertain.
+        """
         name = claim.name
-        new = NewStep(name, claim.arguments, once)
+        new = NewStep(name, claim.arguments, once, claim.base.kind, attributes)
         with self._attempt.xcom.watched():
             while True:
                 known = self.newest(new.key) if claim.again or self.task_had_steps() else None
@@ -175,7 +185,10 @@ class Steps:
                     if known.is_done:
                         refuse_other_arguments(self._attempt, known, name, claim.arguments)
                         return self.stored_result(known)
-                    refuse_uncertain(self._attempt, known, name)
+                    if refuse is None:
+                        refuse_uncertain(self._attempt, known, name)
+                if refuse is not None:
+                    refuse(known)
                 step = self.begin(claim.base, new, known)
                 if step is not None:
                     return step

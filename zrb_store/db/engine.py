@@ -14,6 +14,7 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, TypeVar, TypeVarTuple
 
 from zrb_store.db import REVISION
@@ -23,7 +24,7 @@ from zrb_store.db.dialect import revision_of
 from zrb_store.db.dialect.sqlite import SQLite
 from zrb_store.db.location import shown_url
 from zrb_store.db.patience import FULL, LOCKED, UNREACHABLE, Patience, Wait
-from zrb_store.db.transaction import Died, Lost, Row, Transaction, failpoint, roll_back
+from zrb_store.db.transaction import Died, Lost, Row, Transaction, failpoint, roll_back, savepoint
 from zrb_store.errors import SchemaAhead, StoreUnavailable, ZrbStoreError, possibly_committed
 
 if TYPE_CHECKING:
@@ -34,6 +35,19 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
+
+
+_joined: ContextVar[tuple[sa.URL, Transaction] | None] = ContextVar("zrb_store_joined", default=None)
+
+
+@contextlib.contextmanager
+def joined(database: Database, transaction: Transaction) -> Iterator[None]:
+    """Let this context do what it does to a store in a transaction that its user has begun there, and commits."""
+    token = _joined.set((database.url, transaction))
+    try:
+        yield
+    finally:
+        _joined.reset(token)
 
 
 class StoreReplaced(StoreUnavailable):
@@ -100,6 +114,8 @@ class Database(Patience):
         A statement that writes must have `schema_is_unchanged` as a condition, and return the rows that it changed. If
         its answer is lost, it is an error that says so, unless `lost` can tell whether it was run.
         """
+        if (transaction := self._joined) is not None:
+            return transaction.execute(statement, params)
         if not ready(statement, self.dialect_name).writes:
             return self.operate(Transaction.execute, statement, params)
         if self.read_only or self.dialect.commits_unsynced:
@@ -146,6 +162,9 @@ class Database(Patience):
         """
         if self.read_only:
             raise StoreUnavailable(f"the store {self.shown_url} does not allow this: it was opened for reading only")
+        if (transaction := self._joined) is not None:
+            with savepoint(transaction):
+                return work(transaction)
         if name:
             failpoint(f"{name}:before")
         change = None
@@ -196,6 +215,9 @@ class Database(Patience):
 
         Keep it short: as long as a snapshot is open, SQLite cannot checkpoint what was written after it began.
         """
+        if (transaction := self._joined) is not None:
+            yield transaction
+            return
         began = clock.monotonic()
         wait = None
         while True:
@@ -254,6 +276,8 @@ class Database(Patience):
         With `may_be_ended`, `work` itself finds out if the server has ended the connection: nobody looks before. For
         `in_background` see `transact`.
         """
+        if (transaction := self._joined) is not None:
+            return work(transaction, *args)
         began = clock.monotonic()
         wait = None
         while True:
@@ -332,6 +356,12 @@ class Database(Patience):
             )
 
     # -- the connection
+
+    @property
+    def _joined(self) -> Transaction | None:
+        """The transaction of its user in which this context uses the store, if it does."""
+        found = _joined.get()
+        return found[1] if found is not None and found[0] == self.url else None
 
     def _connection(self, may_be_ended: bool = False) -> Transaction:
         transaction = self._transaction

@@ -132,6 +132,19 @@ def roll_back(transaction: Transaction) -> None:
         transaction.driver.execute("ROLLBACK")
 
 
+@contextlib.contextmanager
+def savepoint(transaction: Transaction) -> Iterator[None]:
+    """Undo what a block has done in a transaction if it raises."""
+    transaction.driver.execute("SAVEPOINT zrb_store")
+    try:
+        yield
+    except BaseException:
+        transaction.driver.execute("ROLLBACK TO SAVEPOINT zrb_store")
+        raise
+    finally:
+        transaction.driver.execute("RELEASE SAVEPOINT zrb_store")
+
+
 Callback = Callable[[str], None]
 
 _callback: Callback | None = None

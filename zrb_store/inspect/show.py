@@ -43,6 +43,7 @@ from zrb_store.records import (
     iso,
     pick,
 )
+from zrb_store.wings import fact_of
 
 
 class Attempt(NamedTuple):
@@ -97,8 +98,9 @@ class Step:
     @property
     def facts(self) -> list[str]:
         """What is said of it beside its name: how often it was begun, and how it may be repeated or restored."""
-        is_lost = self.last.status == "completed" and not self.last.restorable
-        return [*[self.repeats] * bool(self.repeats), *["once"] * self.last.once, *["not restorable"] * is_lost]
+        last = self.last
+        lost = "not restorable" if last.status == "completed" and not last.restorable else ""
+        return list(filter(None, (self.repeats, "once" * last.once, fact_of(last.kind, last), lost)))
 
     def to_json(self) -> JsonObject:
         shown: JsonObject = {

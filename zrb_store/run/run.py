@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from zrb_store import codec
-from zrb_store.attempt import Attempt
+from zrb_store.attempt import Attempt, surrounding_attempt
+from zrb_store.attempt.caller import Caller
 from zrb_store.codec.arguments import mask_encoded, stored_arguments
 from zrb_store.db.transaction import Row, Transaction, failpoint
 from zrb_store.errors import InputsDiffer, InvalidArgument, TaskCompleted, ZrbStoreError
@@ -28,6 +29,78 @@ if TYPE_CHECKING:
     from zrb_store.run.deliveries import Consumer, Deliveries
 
 T = TypeVar("T")
+
+
+class TaskCaller:
+    """`run.task`: runs functions as tasks of a run."""
+
+    def __init__(self, run: Run) -> None:
+        self._owner = run
+
+    def __call__(self, name: str, function: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
+        """Run a function once per session: return its stored result if it has completed; otherwise run it.
+
+        If another thread of this process is running the task, wait for it. Then return its result or, if it failed, run
+        the function as the next attempt. In a coroutine use `asyncio.to_thread`: waiting blocks the event loop.
+
+        Args:
+            name: Name of the task; its result is pushed to the queue of that name.
+            function: Called with the arguments.
+            *args: Stored with the passwords of URLs masked, and compared with those of later calls. An argument that
+                cannot be encoded is not compared.
+            **kwargs: Likewise.
+
+        Returns:
+            What the function returned, now or then.
+
+        Raises:
+            InvalidArgument: No task can have this name.
+            InputsDiffer: The task completed with other arguments, in type or value: 1, 1.0 and True differ.
+            UnencodableValue: The result cannot be stored.
+            ValueTooLarge: It is larger than the limit.
+            ZrbStoreError: An attempt of the task, begun by `attempt`, is open in this process, or the caller is
+                inside another attempt (attempts do not nest), or the run has ended.
+        """
+        run = self._owner
+        arguments = stored_arguments(args, kwargs, run._xcoms.max_value)
+        with run._claims.claimed(check_name(name, "task"), run.refuse_if_over):
+            done = attempts.completed_task(run.database, run.session_id, name)
+            if done is None:
+                run.refuse_if_over()
+                run._refuse_nesting(name)
+                with run.begin(name, arguments=arguments, once=True) as attempt:
+                    result = function(*args, **kwargs)
+                    attempt.complete(result)
+                return result
+        from zrb_store.codec.compare import describe_changes
+
+        difference = describe_changes(mask_encoded(done.arguments), arguments) if done.arguments else ""
+        if difference:
+            attempt_name = full_name(run.session, name, done.number)
+            again = f"`zrb-store fork {run.session} --from {shlex.quote(name)}` makes a session"
+            raise InputsDiffer(
+                mask_text(
+                    f"{attempt_name} completed with other arguments: {difference}; {again} in which it runs again, "
+                    "with all that began after it"
+                )
+            )
+        data = attempts.result_at(run.database, done.result_queue_id, done.result_seq)
+        return codec.decode(data or "null")  # type: ignore[no-any-return]
+
+    def transaction(self, engine: Any, name: str, function: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
+        """Run a task that is one step, as `step.transaction` does, of the same name. It takes no coroutine function."""
+        from zrb_store.attempt.steps import is_async
+
+        if is_async(function):
+            raise InvalidArgument(
+                f"task {name} is a coroutine function: use `with run.attempt({name!r}) as attempt` and "
+                "`await attempt.step.transaction(...)`"
+            )
+
+        def work(*args: Any, **kwargs: Any) -> T:
+            return surrounding_attempt(name).step.transaction(engine, name, function, *args, **kwargs)
+
+        return self(name, work, *args, **kwargs)
 
 
 class Run(RunLifecycle):
@@ -135,54 +208,7 @@ class Run(RunLifecycle):
         unfinished = attempts.unfinished(transaction, self.session_id, task)
         return [each for each in unfinished if (each.status, each.fence) == ("running", self.number)]
 
-    def task(self, name: str, function: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
-        """Run a function once per session: return its stored result if it has completed; otherwise run it.
-
-        If another thread of this process is running the task, wait for it. Then return its result or, if it failed, run
-        the function as the next attempt. In a coroutine use `asyncio.to_thread`: waiting blocks the event loop.
-
-        Args:
-            name: Name of the task; its result is pushed to the queue of that name.
-            function: Called with the arguments.
-            *args: Stored with the passwords of URLs masked, and compared with those of later calls. An argument that
-                cannot be encoded is not compared.
-            **kwargs: Likewise.
-
-        Returns:
-            What the function returned, now or then.
-
-        Raises:
-            InvalidArgument: No task can have this name.
-            InputsDiffer: The task completed with other arguments, in type or value: 1, 1.0 and True differ.
-            UnencodableValue: The result cannot be stored.
-            ValueTooLarge: It is larger than the limit.
-            ZrbStoreError: An attempt of the task, begun by `attempt`, is open in this process, or the caller is
-                inside another attempt (attempts do not nest), or the run has ended.
-        """
-        arguments = stored_arguments(args, kwargs, self._xcoms.max_value)
-        with self._claims.claimed(check_name(name, "task"), self.refuse_if_over):
-            done = attempts.completed_task(self.database, self.session_id, name)
-            if done is None:
-                self.refuse_if_over()
-                self._refuse_nesting(name)
-                with self.begin(name, arguments=arguments, once=True) as attempt:
-                    result = function(*args, **kwargs)
-                    attempt.complete(result)
-                return result
-        from zrb_store.codec.compare import describe_changes
-
-        difference = describe_changes(mask_encoded(done.arguments), arguments) if done.arguments else ""
-        if difference:
-            attempt_name = full_name(self.session, name, done.number)
-            again = f"`zrb-store fork {self.session} --from {shlex.quote(name)}` makes a session"
-            raise InputsDiffer(
-                mask_text(
-                    f"{attempt_name} completed with other arguments: {difference}; {again} in which it runs again, "
-                    "with all that began after it"
-                )
-            )
-        data = attempts.result_at(self.database, done.result_queue_id, done.result_seq)
-        return codec.decode(data or "null")  # type: ignore[no-any-return]
+    task = Caller(TaskCaller)
 
     def consume(
         self,

@@ -49,8 +49,8 @@ class SessionQueues:
 
     def owner_of_change(self) -> Owner | None:
         """Return the attempt, or the step, that owns a change which is made now; None if that is final."""
-        owner = self.owner
-        owner = owner.owner_of_change() if owner else current_attempt.get()
+        owner = self.owner or current_attempt.get()
+        owner = owner and owner.owner_of_change()
         return owner if owner and self.is_in(owner.database) else self.parent_attempt
 
     def find_id(self, name: str, *, refresh: bool = False) -> int | None:

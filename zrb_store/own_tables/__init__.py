@@ -1,0 +1,7 @@
+"""Changes to the user's own tables that are made exactly once, in PostgreSQL or SQLite (guarantees.md, promise 22).
+
+`steps.py` is `step.transaction`, and `once.py` commits what its function changes, together with the proof that it has
+happened: a row of the table `zrb_store_done` (`done.py`), or the completed step, if the user's database is the store's
+own (`store.py`). `database.py` opens transactions and knows what errors mean, `guard.py` keeps functions from ending
+them, and `asynchronous.py` runs all this for engines of asyncio.
+"""
