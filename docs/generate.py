@@ -114,8 +114,11 @@ def commands_page() -> str:
     options = {**app.context_settings, "max_content_width": 100, "terminal_width": 100}
     for path, command in _commands(app, ["zrb-store"]):
         context = click.Context(app, info_name="zrb-store", **options)
+        group: click.Command = app
         for name in path[1:]:
-            context = click.Context(command, info_name=name, parent=context, **options)
+            assert isinstance(group, click.Group)
+            group = group.get_command(context, name) or command
+            context = click.Context(group, info_name=name, parent=context, **options)
         title = "zrb-store" if len(path) == 1 else " ".join(path[1:])
         parts += ["", f"## {title}", "", "```text", _without_repeated_options(command.get_help(context)), "```"]
     return "\n".join(parts) + "\n"

@@ -96,6 +96,8 @@ class Wing(NamedTuple):
     """What a wing adds to the core."""
 
     commands: Mapping[str, Command] = {}
+    db_commands: tuple[str, ...] = ()
+    """`MODULE:NAME` of each command of the group `db`."""
     settings: tuple[Setting, ...] = ()
     kinds: Mapping[str, Kind] = {}
     view: View | None = None

@@ -204,11 +204,11 @@ def test_a_write_to_the_store_belongs_to_the_transaction_of_its_own_database(sto
         store.session("new").xcom["made"].extend([number, number])
         assert list(queue) == [2, 10]
         if fails:
-            raise ValueError
+            raise ValueError("too late")
         return number
 
     with store.session("s").run() as run, run.attempt("load"):
-        with pytest.raises(ValueError):
+        with pytest.raises(ValueError, match="too late"):
             step.transaction(shop.engine, "order", moves, True)
         assert (list(queue), shop.orders()) == ([1, 2], [])
         step.transaction(shop.engine, "order", moves, False)

@@ -19,6 +19,7 @@ from zrb_store.render.format import program_name
 from zrb_store.render.printing import echo, echo_json, echo_raw, echo_records, print_document
 from zrb_store.render.stderr import as_typed, print_line
 from zrb_store.render.terminal import progress
+from zrb_store.wings import installed, load
 
 _PURPOSE = COMMANDS["db"].purpose
 _SETTINGS = (Column("setting"), Column("value", fold=True), Column("from"))
@@ -107,6 +108,9 @@ def upgrade(sql: bool) -> None:
 
 db.add_command(status)
 db.add_command(upgrade)
+for wing in installed():
+    for place in wing.db_commands:
+        db.add_command(load(place))
 
 
 @command(

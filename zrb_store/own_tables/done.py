@@ -141,3 +141,19 @@ def holder(connection: sa.Connection, key: Key) -> str:
     pid, application, address = row
     who = " ".join(filter(None, (application, address and f"from {address}")))
     return f"end it by SELECT pg_terminate_backend({pid})" + (f", or its program ({who})" if who else "")
+
+
+def identities(connection: sa.Connection, after: str, count: int) -> list[str]:
+    """Return the next identities of sessions that have rows, in order."""
+    found = sa.text(f"SELECT DISTINCT identity FROM {NAME} WHERE identity > :after ORDER BY identity LIMIT {count}")
+    return list(connection.scalars(found, {"after": after}))
+
+
+def delete(connection: sa.Connection, gone: list[str]) -> int:
+    """Delete the rows of sessions, and return how many."""
+    if not gone:
+        return 0
+    of_sessions = sa.text(f"DELETE FROM {NAME} WHERE identity IN :gone").bindparams(
+        sa.bindparam("gone", expanding=True)
+    )
+    return connection.execute(of_sessions, {"gone": gone}).rowcount

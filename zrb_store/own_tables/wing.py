@@ -1,10 +1,11 @@
-"""What this wing adds: transactions of the user's database that are made once."""
+"""What this wing adds: transactions of the user's database that are made once, and a command."""
 
 from __future__ import annotations
 
 from zrb_store.wings import Wing
 
 WING = Wing(
+    db_commands=(f"{__package__}.commands:own_tables",),
     step_transaction=f"{__package__}.steps:transaction",
     facts={"transaction": f"{__package__}.queries:fact"},
 )
